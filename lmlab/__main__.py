@@ -1,0 +1,8 @@
+"""`python -m lmlab` is the command `lmlab`."""
+
+import sys
+
+from lmlab.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

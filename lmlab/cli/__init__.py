@@ -1,0 +1,73 @@
+"""The command `lmlab`: one module a verb, found by its name and imported when it's called.
+
+Exit status: 0 done, 1 a failure named in one line, 2 wrong usage, 3 stopped by a signal after saving.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+
+from lmlab import LabError, __version__
+from lmlab.cli.errors import UsageError
+
+VERBS = {
+    "recipes": "what can be run, with the published numbers each one checks",
+    "data": "prepare, show or check a data set",
+    "train": "train a recipe, or a model of your own text: forecast, training, evaluation, samples",
+    "resume": "continue a run exactly where its last checkpoint left it",
+    "evaluate": "loss, perplexity, accuracy and bits per byte over a whole split",
+    "sample": "let a trained model write",
+    "chat": "write with a trained model in turns",
+    "report": "draw the curves of one or several runs",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb; returns the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(words)
+    except LabError as error:
+        print(f"lmlab: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    except KeyboardInterrupt:
+        print("lmlab: stopped", file=sys.stderr)
+        return 3
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): that is its right, and no failure of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if words[0] == "--version":
+        print(f"lmlab {__version__}")
+        return 0
+    verb = words[0]
+    if verb not in VERBS:
+        close = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(VERBS)}"
+        raise UsageError(f"there is no verb '{verb}': {hint}")
+    return int(importlib.import_module(f"lmlab.cli.{verb}").run(words[1:]))
+
+
+def _help() -> str:
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {about}" for verb, about in VERBS.items()]
+    return "\n".join(
+        [
+            "usage: lmlab VERB ...",
+            "",
+            "Train language models from scratch on hardware that you own.",
+            "",
+            *lines,
+            "",
+            "lmlab VERB --help says what each takes; lmlab --version.",
+        ]
+    )

@@ -1,0 +1,128 @@
+"""From command-line words to a verb's flags and a recipe's overrides: tyro parses and makes the help, errors are one line.
+
+A verb describes its flags as a frozen dataclass; words with a dot (`--train.steps 500`) belong to the recipe and go to
+`lmlab.recipe.override` as they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import os
+import re
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lmlab.cli.errors import UsageError
+from lmlab.recipe import Recipe, dotted_names, own_name
+from lmlab.recipe.experiment import SECTIONS
+
+Flags = TypeVar("Flags")
+
+
+def runs_folder(flag: str) -> Path:
+    """Where runs are: --runs, else LMLAB_RUNS, else ./runs."""
+    return Path(flag or os.environ.get("LMLAB_RUNS") or "runs")
+
+
+def parse(flags: type[Flags], arguments: list[str], prog: str, recipe: Recipe | None = None) -> Flags:
+    """`arguments` as an instance of `flags`; UsageError in one line where they don't fit.
+
+    `recipe` is for verbs that take recipe settings: --help then lists those too, with that recipe's values.
+    """
+    import tyro
+
+    if any(word in ("-h", "--help") for word in arguments):
+        described = flags if recipe is None else _with_settings(flags, recipe)
+        tyro.cli(described, args=["--help"], prog=prog, config=(tyro.conf.AvoidSubcommands, tyro.conf.UseAppendAction))
+    _refuse_unknown(flags, arguments, prog)
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint), contextlib.redirect_stdout(complaint):
+            return tyro.cli(flags, args=arguments, prog=prog, config=(tyro.conf.AvoidSubcommands, tyro.conf.UseAppendAction))
+    except SystemExit:
+        raise UsageError(f"{prog}: {_one_line(complaint.getvalue())} (see {prog} --help)") from None
+
+
+def split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """The words that are no recipe setting, and the settings as {dotted name: text} (a tuple of texts where repeated)."""
+    rest: list[str] = []
+    found: dict[str, list[str]] = {}
+    words = iter(range(len(arguments)))
+    for index in words:
+        word = arguments[index]
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or "." not in name:
+            rest.append(word)
+            continue
+        if not equals:
+            if index + 1 >= len(arguments) or arguments[index + 1].startswith("--"):
+                raise UsageError(f"--{name} needs a value: write --{name} VALUE")
+            value = arguments[next(words)]
+        found.setdefault(name.replace("-", "_"), []).append(value)
+    return rest, {name: values[0] if len(values) == 1 else tuple(values) for name, values in found.items()}
+
+
+def only_settings(overrides: dict[str, Any], sections: tuple[str, ...], prog: str) -> dict[str, Any]:
+    """`overrides`, or UsageError where a name lies outside the sections that a verb takes."""
+    for name in overrides:
+        if name.partition(".")[0] not in sections:
+            raise UsageError(f"{prog} takes settings of {', '.join(sections)} only, got --{name}")
+    return overrides
+
+
+def flag_names(flags: type) -> list[str]:
+    """Every --name that a verb's dataclass answers to."""
+    names = ["--help"]
+    for entry in dataclasses.fields(flags):
+        name = "--" + entry.name.replace("_", "-")
+        names.append(name)
+        if entry.type in (bool, "bool"):
+            names.append("--no-" + entry.name.replace("_", "-"))
+    return names
+
+
+def _refuse_unknown(flags: type, arguments: list[str], prog: str) -> None:
+    known = flag_names(flags)
+    for word in arguments:
+        name = word.partition("=")[0].replace("_", "-")
+        if not word.startswith("--") or word == "--" or name in known:
+            continue
+        ours = own_name(name)
+        if ours and f"--{ours.split(' ')[0]}" in known or ours and "." in ours:
+            raise UsageError(f"{word.partition('=')[0]} is called --{ours} here")
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+        if close:
+            raise UsageError(f"{prog} has no {word.partition('=')[0]}: did you mean {close[0]}?")
+        raise UsageError(f"{prog} has no {word.partition('=')[0]}: expected one of {', '.join(known)}{_setting_hint(name)}")
+
+
+def _setting_hint(name: str) -> str:
+    leaf = name.removeprefix("--").replace("-", "_")
+    fits = [setting for setting in dotted_names(Recipe()) if setting.rpartition(".")[2] == leaf]
+    fits.sort(key=lambda setting: not setting.startswith("train."))
+    return f"; the recipe's setting is --{fits[0]}" if fits else ""
+
+
+def _with_settings(flags: type, recipe: Recipe) -> type:
+    """A dataclass with the verb's flags and, below, the recipe's sections with their values as defaults."""
+    settings = [(name, type(getattr(recipe, name)), dataclasses.field(default=getattr(recipe, name))) for name in SECTIONS]
+    made = dataclasses.make_dataclass(flags.__name__, settings, bases=(flags,), frozen=True)
+    made.__doc__ = flags.__doc__
+    return made
+
+
+def _one_line(text: str) -> str:
+    """tyro's boxed complaint as one line of words."""
+    line = " ".join(re.sub(r"[╭╮╰╯│─]|-{3,}", " ", text).split())
+    for cut in ("For full helptext", "usage:"):
+        line = line.partition(cut)[0]
+    missing = re.search(r"Missing from .*?: (.*)", line)
+    if missing:
+        return f"{missing.group(1).replace('(required)', '').strip()} is missing"
+    for title in ("Parsing error", "Missing argument", "Unrecognized options Unrecognized options:", "Unrecognized options"):
+        if line.startswith(title):
+            line = ("unexpected" if title.startswith("Unrec") else "") + line.removeprefix(title)
+    return line.strip() or "the arguments don't fit"

@@ -1,0 +1,62 @@
+"""Impossible combinations of settings, found before anything is read or built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lmlab import LabError
+from lmlab.recipe.experiment import Recipe
+from lmlab.recipe.schedule import Constant
+
+BYTE_LEVEL_SYMBOLS = 257
+"""256 bytes and the end of text: the least that a byte-level BPE can have."""
+
+
+def check(recipe: Recipe) -> Recipe:
+    """`recipe` itself, or LabError with the first impossible combination in it."""
+    for problem in problems(recipe):
+        raise LabError(problem)
+    return recipe
+
+
+def problems(recipe: Recipe) -> Iterator[str]:
+    """A line for each combination that can't be."""
+    yield from _model_problems(recipe)
+    yield from _data_problems(recipe)
+    train, schedule = recipe.train, recipe.schedule
+    if train.micro_batch is not None and train.batch % train.micro_batch:
+        near = nearest_divisor(train.batch, train.micro_batch)
+        yield f"train.micro_batch {train.micro_batch} must divide train.batch {train.batch}: the nearest that does is {near}"
+    spanned = None if isinstance(schedule, Constant) else schedule.steps
+    if train.epochs is None or spanned is not None:
+        span = spanned or train.steps
+        if schedule.warmup > span:
+            yield f"schedule.warmup {schedule.warmup} is longer than the {span} steps that the schedule spans: expected at most {span}"
+
+
+def _model_problems(recipe: Recipe) -> Iterator[str]:
+    model = recipe.model
+    if model.width % model.heads:
+        near = nearest_divisor(model.width, model.heads)
+        yield f"model.heads {model.heads} must divide model.width {model.width}: the nearest that does is {near}"
+    elif model.positions == "rotary" and (model.width // model.heads) % 2:
+        yield (
+            f"rotary positions need an even head width, but model.width {model.width} / model.heads {model.heads} is "
+            f"{model.width // model.heads}: use another width, or model.positions learned"
+        )
+    if model.kv_heads is not None and model.heads % model.kv_heads:
+        near = nearest_divisor(model.heads, model.kv_heads)
+        yield f"model.kv_heads {model.kv_heads} must divide model.heads {model.heads}: the nearest that does is {near}"
+
+
+def _data_problems(recipe: Recipe) -> Iterator[str]:
+    data = recipe.data
+    if data.tokenizer == "bpe" and (data.vocabulary is None or data.vocabulary < BYTE_LEVEL_SYMBOLS):
+        yield f"data.vocabulary {data.vocabulary} is too small for bpe: expected at least {BYTE_LEVEL_SYMBOLS} (256 bytes and end of text)"
+    if data.tokens is not None and data.tokens <= recipe.model.context:
+        yield f"data.tokens {data.tokens} is shorter than one window: expected more than model.context {recipe.model.context}"
+
+
+def nearest_divisor(number: int, wish: int) -> int:
+    """The divisor of `number` that is nearest to `wish`, the smaller of two as near."""
+    return min((divisor for divisor in range(1, number + 1) if number % divisor == 0), key=lambda divisor: (abs(divisor - wish), divisor))

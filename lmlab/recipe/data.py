@@ -1,0 +1,43 @@
+"""What the model reads: corpus, tokenizer, split and order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lmlab.recipe.setting import setting
+
+TokenizerName = Literal["characters", "bytes", "words", "gpt2", "bpe"]
+SplitName = Literal["auto", "published", "hash", "tail"]
+OrderName = Literal["shuffle", "random"]
+UnknownName = Literal["refuse", "replace"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Corpus, tokenizer, split and batch order."""
+
+    corpus: str = setting("stdlib")
+    """A catalogue name (lmlab data show), a text, JSONL or parquet file, a folder of text files, or - for standard input."""
+    column: str = setting("text")
+    """Which column of a JSONL or parquet corpus holds the text."""
+    separator: str = setting("")
+    """A line that ends a document in a text file, such as <|endoftext|>; empty: a file is one document."""
+    tokenizer: TokenizerName = setting("bpe")
+    """How text becomes tokens; bpe is byte-level and trained on the training split."""
+    vocabulary: int | None = setting(1024, at_least=2)
+    """How many tokens bpe learns, or words keeps (none: no cut); the other tokenizers' vocabularies follow from the text."""
+    minimum_count: int = setting(1, at_least=1)
+    """Words rarer than this in the training split are unknown (words only)."""
+    lowercase: bool = setting(False)
+    """Lower the case of every word (words only)."""
+    unknown: UnknownName = setting("refuse")
+    """What happens to a symbol that the tokenizer has never seen: refuse the text, or replace it by the unknown token."""
+    split: SplitName = setting("auto")
+    """published: as the corpus comes; hash: each document by its own hash; tail: the last part of the text; auto: the first that fits."""
+    valid_share: float = setting(0.1, above=0.0, below=1.0)
+    """The part of the corpus that becomes the validation split, for hash and tail."""
+    tokens: int | None = setting(None, at_least=2)
+    """Train on the first so many tokens of the training split (none: all of them)."""
+    order: OrderName = setting("shuffle")
+    """shuffle: every window exactly once an epoch; random: windows drawn with replacement, as nanoGPT does."""

@@ -1,0 +1,73 @@
+"""Names that people bring from nanoGPT and Hugging Face, with what they are called here."""
+
+from __future__ import annotations
+
+NAMES = {
+    # nanoGPT's train.py
+    "max_iters": "train.steps",
+    "lr_decay_iters": "schedule.steps",
+    "warmup_iters": "schedule.warmup",
+    "learning_rate": "optim.lr",
+    "min_lr": "schedule.floor (a share of the peak rate)",
+    "decay_lr": "schedule.kind (constant for none)",
+    "weight_decay": "optim.weight_decay",
+    "beta1": "optim.betas",
+    "beta2": "optim.betas",
+    "grad_clip": "optim.clip",
+    "batch_size": "train.batch",
+    "gradient_accumulation_steps": "train.micro_batch (sequences a forward pass; train.batch stays the whole)",
+    "block_size": "model.context",
+    "n_layer": "model.layers",
+    "n_head": "model.heads",
+    "n_embd": "model.width",
+    "n_kv_head": "model.kv_heads",
+    "dropout": "model.dropout",
+    "bias": "model.bias",
+    "eval_interval": "evaluate.every",
+    "eval_iters": "evaluate.tokens",
+    "log_interval": "train.log_every",
+    "out_dir": "run (where it is made: --runs)",
+    "init_from": "from (a new run from another's checkpoint), or the verb resume",
+    "dataset": "data.corpus",
+    "dtype": "train.precision",
+    "compile": "train.compile",
+    "device": "train.device",
+    "seed": "train.seed",
+    "max_new_tokens": "tokens",
+    "num_samples": "samples",
+    "start": "prompt",
+    # Hugging Face's TrainingArguments and GPT2Config
+    "max_steps": "train.steps",
+    "num_train_epochs": "train.epochs",
+    "per_device_train_batch_size": "train.micro_batch",
+    "warmup_steps": "schedule.warmup",
+    "lr_scheduler_type": "schedule.kind",
+    "max_grad_norm": "optim.clip",
+    "adam_beta1": "optim.betas",
+    "adam_beta2": "optim.betas",
+    "adam_epsilon": "optim.eps",
+    "eval_steps": "evaluate.every",
+    "logging_steps": "train.log_every",
+    "save_steps": "train.checkpoint_every",
+    "save_total_limit": "train.keep",
+    "output_dir": "run (where it is made: --runs)",
+    "bf16": "train.precision",
+    "fp16": "train.precision",
+    "tf32": "train.precision",
+    "torch_compile": "train.compile",
+    "n_positions": "model.context",
+    "n_ctx": "model.context",
+    "max_position_embeddings": "model.context",
+    "hidden_size": "model.width",
+    "num_hidden_layers": "model.layers",
+    "num_attention_heads": "model.heads",
+    "num_key_value_heads": "model.kv_heads",
+    "intermediate_size": "model.hidden",
+    "tie_word_embeddings": "model.tied",
+    "resume_from_checkpoint": "the verb resume (lmlab resume RUN)",
+}
+
+
+def own_name(word: str) -> str | None:
+    """What nanoGPT's or Hugging Face's `word` is called here, or None where it's none of theirs."""
+    return NAMES.get(word.lstrip("-").replace("-", "_").lower())

@@ -1,0 +1,39 @@
+"""A recipe's hash: equal for two recipes exactly where they compute the same thing from the same data."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+from lmlab.recipe.experiment import SECTIONS, Recipe
+from lmlab.recipe.setting import is_policy
+
+FORMAT = 1
+PATHS = {"data.corpus"}
+"""Where the text lies is no part of the science: the data set's own id says what was read."""
+
+
+def science(recipe: Recipe) -> dict[str, Any]:
+    """The fields that decide the result, as a flat dict of dotted names: no policy, no paths, no claims, no names."""
+    flat: dict[str, Any] = {}
+    for section in SECTIONS:
+        part = getattr(recipe, section)
+        for entry in dataclasses.fields(part):
+            name = f"{section}.{entry.name}"
+            if not is_policy(entry) and name not in PATHS:
+                flat[name] = getattr(part, entry.name)
+    return flat
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """SHA-256 in hexadecimal over the science, as JSON with sorted keys."""
+    text = json.dumps({"format": FORMAT, **science(recipe)}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def differences(one: Recipe, other: Recipe) -> dict[str, tuple[Any, Any]]:
+    """dotted name -> (value in `one`, value in `other`) for the science that differs; a missing field is None."""
+    left, right = science(one), science(other)
+    return {name: (left.get(name), right.get(name)) for name in sorted({*left, *right}) if left.get(name) != right.get(name)}

@@ -1,0 +1,98 @@
+"""What is trained: a GPT decoder, each of its options a field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lmlab.recipe.setting import setting
+
+PositionName = Literal["learned", "rotary"]
+NormName = Literal["layernorm", "rmsnorm"]
+ActivationName = Literal["relu", "gelu", "gelu_tanh", "relu2", "swiglu"]
+InitName = Literal["gpt2", "normal", "torch"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GPT:
+    """A pre-norm decoder-only transformer."""
+
+    kind: Literal["gpt"] = "gpt"
+    """The model family."""
+    layers: int = setting(4, at_least=1)
+    """Transformer blocks."""
+    heads: int = setting(4, at_least=1)
+    """Query heads a layer; must divide the width."""
+    kv_heads: int | None = setting(None, at_least=1)
+    """Key and value heads, each shared by a group of query heads (none: as many as heads)."""
+    width: int = setting(128, at_least=1)
+    """Embedding width."""
+    hidden: int | None = setting(None, at_least=1)
+    """Width inside the MLP (none: 4 times the width; for swiglu 8/3 times, rounded up to a multiple of 8)."""
+    context: int = setting(128, at_least=2)
+    """Context length in tokens."""
+    positions: PositionName = setting("learned")
+    """learned: one vector a position; rotary: queries and keys turned by their position (RoPE)."""
+    norm: NormName = setting("layernorm")
+    """Normalisation before attention, before the MLP and before the head."""
+    activation: ActivationName = setting("gelu")
+    """The MLP's nonlinearity; gelu is exact, gelu_tanh OpenAI's approximation, relu2 the square of relu."""
+    init: InitName = setting("gpt2")
+    """gpt2: N(0, .02), residual projections divided by sqrt(2 layers); normal: N(0, .02) for all; torch: PyTorch's defaults."""
+    bias: bool = setting(True)
+    """Biases in linear layers and norms (queries, keys, values and head apart)."""
+    qkv_bias: bool = setting(True)
+    """Biases in the query, key and value projections."""
+    tied: bool = setting(True)
+    """The head's matrix is the token embedding's."""
+    head_bias: bool = setting(False)
+    """A bias in the head."""
+    dropout: float = setting(0.0, at_least=0.0, below=1.0)
+    """Dropout after the embedding, on attention weights and on both residual branches."""
+    qk_norm: bool = setting(False)
+    """RMS normalisation of each head's queries and keys."""
+    softcap: float = setting(0.0, at_least=0.0)
+    """Logits become softcap x tanh(logits / softcap); 0: off."""
+    zero_init: bool = setting(False)
+    """Projections into the residual stream, and an untied head, start at zero."""
+    value_residual: bool = setting(False)
+    """Each layer's values are mixed with the first layer's, by a learned share."""
+    embedding_skip: bool = setting(False)
+    """Each block's input is mixed with the token embedding, by learned shares."""
+
+
+Model = GPT
+
+PRESETS: dict[str, dict[str, object]] = {
+    "gpt2": {
+        "positions": "learned",
+        "norm": "layernorm",
+        "activation": "gelu_tanh",
+        "init": "gpt2",
+        "bias": True,
+        "qkv_bias": True,
+        "tied": True,
+        "head_bias": False,
+        "qk_norm": False,
+        "softcap": 0.0,
+        "zero_init": False,
+        "value_residual": False,
+        "embedding_skip": False,
+    },
+    "modern": {
+        "positions": "rotary",
+        "norm": "rmsnorm",
+        "activation": "relu2",
+        "init": "gpt2",
+        "bias": False,
+        "qkv_bias": False,
+        "tied": False,
+        "head_bias": False,
+        "qk_norm": True,
+        "softcap": 15.0,
+        "zero_init": True,
+        "value_residual": True,
+        "embedding_skip": True,
+    },
+}
+"""What `model.preset` sets before the other model fields are read. Shape, dropout and grouping are left alone."""

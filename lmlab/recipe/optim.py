@@ -1,0 +1,59 @@
+"""How gradients become updates: AdamW, or Muon for matrices with AdamW for the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lmlab.recipe.setting import setting
+
+DecayName = Literal["matrices", "all"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamW:
+    """Adam with decoupled weight decay (arXiv 1711.05101)."""
+
+    kind: Literal["adamw"] = "adamw"
+    """The optimizer."""
+    lr: float = setting(1e-3, above=0.0)
+    """Peak learning rate."""
+    weight_decay: float = setting(0.1, at_least=0.0)
+    """Decoupled weight decay: each step shrinks a weight by lr x weight_decay."""
+    decay: DecayName = setting("matrices")
+    """What decays: tensors with two or more axes (embeddings too), or all."""
+    betas: tuple[float, float] = setting((0.9, 0.99), at_least=0.0, below=1.0)
+    """Decay of the running means of gradient and squared gradient."""
+    eps: float = setting(1e-8, above=0.0)
+    """Added to the root of the mean squared gradient."""
+    clip: float = setting(1.0, at_least=0.0)
+    """Largest norm of the whole gradient; 0: no clipping."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Muon:
+    """Orthogonalised momentum for the blocks' matrices (kellerjordan.github.io/posts/muon), AdamW for all else."""
+
+    kind: Literal["muon"] = "muon"
+    """The optimizer."""
+    lr: float = setting(0.02, above=0.0)
+    """Peak learning rate of the matrices."""
+    momentum: float = setting(0.95, at_least=0.0, below=1.0)
+    """Momentum of the matrices' gradients (Nesterov's form)."""
+    iterations: int = setting(5, at_least=1)
+    """Newton-Schulz iterations a step."""
+    adam_lr: float = setting(3e-3, above=0.0)
+    """Peak learning rate of embeddings, head, norms and biases."""
+    weight_decay: float = setting(0.0, at_least=0.0)
+    """Decoupled weight decay of the matrices, and of what `decay` adds."""
+    decay: DecayName = setting("matrices")
+    """What decays: tensors with two or more axes (embeddings too), or all."""
+    betas: tuple[float, float] = setting((0.9, 0.95), at_least=0.0, below=1.0)
+    """AdamW's betas."""
+    eps: float = setting(1e-10, above=0.0)
+    """AdamW's epsilon."""
+    clip: float = setting(0.0, at_least=0.0)
+    """Largest norm of the whole gradient; 0: no clipping."""
+
+
+Optim = AdamW | Muon

@@ -1,0 +1,202 @@
+"""Change a recipe by dotted names: the one way in for the command line, TOML files and studies.
+
+`override(recipe, {"model.layers": "6", "optim.kind": "muon"})` gives a new Recipe. Text is parsed by the field's type;
+values that already have a type (from TOML) must have the field's. What can't be is refused in one line that names what
+was expected and the nearest name there is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from lmlab import LabError
+from lmlab.recipe.experiment import SECTIONS, Recipe
+from lmlab.recipe.foreign import own_name
+from lmlab.recipe.model import PRESETS, Model
+from lmlab.recipe.optim import Optim
+from lmlab.recipe.schedule import Schedule
+from lmlab.recipe.setting import limit_problem
+
+KINDS: dict[str, dict[str, type]] = {
+    section: {typing.get_args(typing.get_type_hints(choice)["kind"])[0]: choice for choice in typing.get_args(union) or (union,)}
+    for section, union in (("model", Model), ("optim", Optim), ("schedule", Schedule))
+}
+"""section -> kind -> the dataclass that describes it."""
+
+KINDS_THAT_SHARE_VALUES = ("model", "schedule")
+"""A new kind takes over the fields of the same name here; optimizers don't, because a rate means another thing in each."""
+
+TOP_LEVEL = ("name", "about", "published_vocabulary")
+
+
+def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """`recipe` with each dotted name in `changes` set; LabError for an unknown name or an impossible value."""
+    for name in changes:
+        _require_known(recipe, name, changes)
+    for section, kinds in KINDS.items():
+        if f"{section}.kind" in changes:
+            recipe = dataclasses.replace(recipe, **{section: _of_kind(recipe, section, kinds, changes[f"{section}.kind"])})
+    if "model.preset" in changes:
+        recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, **_preset(changes["model.preset"])))
+    for name, value in changes.items():
+        if name == "model.preset" or name.endswith(".kind"):
+            continue
+        section, _, key = name.rpartition(".")
+        target = getattr(recipe, section) if section else recipe
+        changed = dataclasses.replace(target, **{key: _converted(name, _field(target, key), type(target), value)})
+        recipe = dataclasses.replace(recipe, **{section: changed}) if section else changed
+    return recipe
+
+
+def dotted_names(recipe: Recipe) -> list[str]:
+    """Every name that `override` knows for a recipe of these kinds."""
+    names = [f"{section}.{entry.name}" for section in SECTIONS for entry in dataclasses.fields(getattr(recipe, section))]
+    return [*names, "model.preset", *TOP_LEVEL]
+
+
+def nearest(word: str, among: list[str]) -> str:
+    """ "did you mean X?", or a list of what there is."""
+    leaf = word.rpartition(".")[2]
+    close = difflib.get_close_matches(word, among, n=1, cutoff=0.6)
+    close = close or [name for name in among if name.rpartition(".")[2] == leaf]
+    close = close or difflib.get_close_matches(leaf, [name.rpartition(".")[2] for name in among], n=1, cutoff=0.7)
+    if close and "." not in close[0]:
+        close = [name for name in among if name.rpartition(".")[2] == close[0]]
+    return f"did you mean {close[0]}?" if close else f"expected one of {', '.join(among)}"
+
+
+def _require_known(recipe: Recipe, name: str, changes: Mapping[str, Any]) -> None:
+    known = dotted_names(recipe)
+    for section, kinds in KINDS.items():
+        chosen = kinds.get(str(changes.get(f"{section}.kind", "")))
+        if chosen is not None:
+            known = [entry for entry in known if not entry.startswith(f"{section}.") or entry == "model.preset"]
+            known += [f"{section}.{entry.name}" for entry in dataclasses.fields(chosen)]
+    if name in known:
+        return
+    ours = own_name(name)
+    if ours:
+        raise LabError(f"'{name}' is called {ours} here: write --{ours.split(' ')[0]}")
+    for section, kinds in KINDS.items():
+        for kind, choice in kinds.items():
+            if any(name == f"{section}.{entry.name}" for entry in dataclasses.fields(choice)):
+                now = changes.get(f"{section}.kind", getattr(recipe, section).kind)
+                raise LabError(f"{name} belongs to {section}.kind = {kind}, but {section}.kind is {now}")
+    if name in SECTIONS:
+        raise LabError(f"'{name}' is a section: expected one of its settings, such as {name}.{_some_field(recipe, name)}")
+    raise LabError(f"unknown setting '{name}': {nearest(name, known)}")
+
+
+def _some_field(recipe: Recipe, section: str) -> str:
+    return next(entry.name for entry in dataclasses.fields(getattr(recipe, section)) if entry.name != "kind")
+
+
+def _of_kind(recipe: Recipe, section: str, kinds: dict[str, type], kind: Any) -> Any:
+    if kind not in kinds:
+        raise LabError(f"{section}.kind can't be {kind!r}: expected one of {', '.join(kinds)}")
+    now = getattr(recipe, section)
+    if now.kind == kind:
+        return now
+    shared: dict[str, Any] = {}
+    if section in KINDS_THAT_SHARE_VALUES:
+        names = {entry.name for entry in dataclasses.fields(kinds[kind])} - {"kind"}
+        shared = {entry.name: getattr(now, entry.name) for entry in dataclasses.fields(now) if entry.name in names}
+    return kinds[kind](**shared)
+
+
+def _preset(name: Any) -> dict[str, Any]:
+    if name not in PRESETS:
+        raise LabError(f"model.preset can't be {name!r}: expected one of {', '.join(PRESETS)}")
+    return dict(PRESETS[name])
+
+
+def _field(target: Any, key: str) -> dataclasses.Field[Any]:
+    return next(entry for entry in dataclasses.fields(target) if entry.name == key)
+
+
+def _converted(name: str, entry: dataclasses.Field[Any], owner: type, value: Any) -> Any:
+    annotation = typing.get_type_hints(owner)[entry.name]
+    try:
+        converted = parse(value, annotation)
+    except ValueError:
+        raise LabError(f"{name} can't be {value!r}: expected {expected(annotation)}") from None
+    problem = limit_problem(entry, converted)
+    if problem:
+        raise LabError(f"{name} can't be {value}: expected {problem}")
+    return converted
+
+
+def parse(value: Any, annotation: Any) -> Any:
+    """`value` (text, or a value that came typed) as the annotated type; ValueError where it isn't one.
+
+    >>> parse("1e4", int), parse("none", int | None), parse("0.9, 0.95", tuple[float, float])
+    (10000, None, (0.9, 0.95))
+    """
+    origin, choices = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (types.UnionType, typing.Union):
+        if value is None or value == "none":
+            return None
+        return parse(value, next(choice for choice in choices if choice is not type(None)))
+    if origin is typing.Literal:
+        return _member(value, choices)
+    if origin is tuple:
+        return _tuple(value, choices)
+    return _scalar(value, annotation)
+
+
+def _member(value: Any, choices: tuple[Any, ...]) -> Any:
+    if value not in choices:
+        raise ValueError(value)
+    return value
+
+
+def _tuple(value: Any, choices: tuple[Any, ...]) -> tuple[Any, ...]:
+    parts = [part.strip() for part in value.strip("()[] ").split(",")] if isinstance(value, str) else list(value)
+    if isinstance(value, str) and choices[0] is str:
+        parts = [value] if value else []
+    if choices[-1] is Ellipsis:
+        return tuple(parse(part, choices[0]) for part in parts)
+    if len(parts) != len(choices):
+        raise ValueError(value)
+    return tuple(parse(part, choice) for part, choice in zip(parts, choices, strict=True))
+
+
+def _scalar(value: Any, annotation: type) -> Any:
+    if annotation is bool:
+        words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+        if isinstance(value, str) and value.lower() in words:
+            return words[value.lower()]
+        if isinstance(value, bool):
+            return value
+        raise ValueError(value)
+    if annotation is str:
+        if not isinstance(value, str):
+            raise ValueError(value)
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError(value)
+    number = float(value)
+    if annotation is float:
+        return number
+    if not number.is_integer():  # also false for infinities and NaN
+        raise ValueError(value)
+    return int(value.replace("_", "")) if isinstance(value, str) and value.replace("_", "").lstrip("+-").isdigit() else int(number)
+
+
+def expected(annotation: Any) -> str:
+    """An annotation in words: what a value of it looks like."""
+    origin, choices = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (types.UnionType, typing.Union):
+        return expected(next(choice for choice in choices if choice is not type(None))) + " or none"
+    if origin is typing.Literal:
+        return "one of " + ", ".join(str(choice) for choice in choices)
+    if origin is tuple:
+        if choices[-1] is Ellipsis:
+            return f"a list, each {expected(choices[0])}"
+        return f"{len(choices)} values with a comma between, each {expected(choices[0])}"
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[annotation]

@@ -1,0 +1,65 @@
+"""How the learning rate moves over the steps: fields only; `lmlab.optim.schedule` has the formulas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lmlab.recipe.setting import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant:
+    """The peak rate throughout."""
+
+    kind: Literal["constant"] = "constant"
+    """The schedule."""
+    warmup: int = setting(0, at_least=0)
+    """Steps of linear warm-up from near zero."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear:
+    """Warm-up, then a straight line to the floor."""
+
+    kind: Literal["linear"] = "linear"
+    """The schedule."""
+    steps: int | None = setting(None, at_least=1)
+    """Steps that the schedule spans (none: train.steps)."""
+    warmup: int = setting(0, at_least=0)
+    """Steps of linear warm-up from near zero."""
+    floor: float = setting(0.0, at_least=0.0, at_most=1.0)
+    """The last rate, as a share of the peak."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cosine:
+    """Warm-up, then half a cosine to the floor."""
+
+    kind: Literal["cosine"] = "cosine"
+    """The schedule."""
+    steps: int | None = setting(None, at_least=1)
+    """Steps that the schedule spans (none: train.steps)."""
+    warmup: int = setting(0, at_least=0)
+    """Steps of linear warm-up from near zero."""
+    floor: float = setting(0.1, at_least=0.0, at_most=1.0)
+    """The last rate, as a share of the peak."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WSD:
+    """Warm-up, stable, decay (arXiv 2405.18392): the peak rate until the last part, then a straight line to the floor."""
+
+    kind: Literal["wsd"] = "wsd"
+    """The schedule."""
+    steps: int | None = setting(None, at_least=1)
+    """Steps that the schedule spans (none: train.steps)."""
+    warmup: int = setting(0, at_least=0)
+    """Steps of linear warm-up from near zero."""
+    decay: float = setting(0.4, at_least=0.0, at_most=1.0)
+    """The share of the steps over which the rate falls."""
+    floor: float = setting(0.0, at_least=0.0, at_most=1.0)
+    """The last rate, as a share of the peak."""
+
+
+Schedule = Constant | Linear | Cosine | WSD

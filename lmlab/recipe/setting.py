@@ -1,0 +1,48 @@
+"""One field of a recipe: its default, the values it may take, and whether it decides the science or only the policy."""
+
+from __future__ import annotations
+
+from dataclasses import Field, field
+from typing import Any
+
+
+def setting(
+    default: Any,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    policy: bool = False,
+) -> Any:
+    """A dataclass field with inclusive (`at_least`, `at_most`) or exclusive (`above`, `below`) limits.
+
+    `policy` marks what changes how a run is carried out and not what it computes (device, micro-batch, how often a
+    checkpoint is kept): those fields stay outside the recipe's hash, and a resume may change them.
+    """
+    limits = {"at_least": at_least, "at_most": at_most, "above": above, "below": below}
+    return field(default=default, metadata={"limits": limits, "policy": policy})
+
+
+def is_policy(entry: Field[Any]) -> bool:
+    """Whether a field stays outside the recipe's hash."""
+    return bool(entry.metadata.get("policy", False))
+
+
+def limit_problem(entry: Field[Any], value: Any) -> str | None:
+    """What `value` should have been ("at least 1"), or None where it keeps the field's limits."""
+    limits = entry.metadata.get("limits", {})
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            continue
+        if number != number or number in (float("inf"), float("-inf")):
+            return "a finite number"
+        if limits.get("at_least") is not None and number < limits["at_least"]:
+            return f"at least {limits['at_least']}"
+        if limits.get("at_most") is not None and number > limits["at_most"]:
+            return f"at most {limits['at_most']}"
+        if limits.get("above") is not None and number <= limits["above"]:
+            return f"above {limits['above']}"
+        if limits.get("below") is not None and number >= limits["below"]:
+            return f"below {limits['below']}"
+    return None

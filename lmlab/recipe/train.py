@@ -1,0 +1,61 @@
+"""How long, in what batches and on what the training runs, and how it is watched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lmlab.recipe.setting import setting
+
+PrecisionName = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
+CompileName = Literal["auto", "on", "off"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Length, batch, seed, and the policy of this machine."""
+
+    steps: int = setting(1000, at_least=1)
+    """Optimizer steps."""
+    epochs: float | None = setting(None, above=0.0)
+    """Passes over the training split; where given, it decides the steps."""
+    batch: int = setting(16, at_least=1)
+    """Sequences a step, over all micro-batches."""
+    seed: int = setting(1, at_least=0, at_most=2**63 - 1)
+    """Decides initialisation, batch order and dropout."""
+    patience: int = setting(0, at_least=0)
+    """Stop after so many evaluations without a better validation loss; 0: never."""
+    tolerate: int = setting(5, at_least=1)
+    """Stop after so many steps in a row whose loss or gradient was not finite."""
+    micro_batch: int | None = setting(None, at_least=1, policy=True)
+    """Sequences a forward pass; must divide the batch (none: the whole batch on a CPU, what fits on a GPU)."""
+    device: str = setting("auto", policy=True)
+    """cpu, cuda, cuda:1, mps, or auto: the fastest one here."""
+    threads: int = setting(0, at_least=0, policy=True)
+    """CPU threads; 0: one a physical core."""
+    precision: PrecisionName = setting("auto", policy=True)
+    """Arithmetic of the matrix multiplications; auto: the best that the device does well."""
+    compile: CompileName = setting("auto", policy=True)
+    """torch.compile: on, off, or auto: where it helps and can run."""
+    checkpoint_every: int = setting(250, at_least=1, policy=True)
+    """Steps between checkpoints."""
+    keep: int = setting(2, at_least=1, policy=True)
+    """How many of the latest checkpoints stay (the first and the best always do)."""
+    log_every: int = setting(10, at_least=1, policy=True)
+    """Steps between lines of metrics.jsonl."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """When and on what the model is evaluated while it trains; the final figure is always the whole split."""
+
+    every: int = setting(250, at_least=1)
+    """Steps between evaluations."""
+    share: float = setting(0.05, above=0.0, at_most=1.0)
+    """Evaluations may take this share of the training time; else a fixed sample of the split is scored instead."""
+    tokens: int | None = setting(None, at_least=1)
+    """Score about so many validation tokens at each evaluation during training (none: as many as the share allows)."""
+    prompts: tuple[str, ...] = setting((), policy=True)
+    """Sampled at each evaluation into samples.jsonl."""
+    sample_tokens: int = setting(100, at_least=1, policy=True)
+    """Tokens drawn for each prompt."""
