@@ -1,0 +1,62 @@
+"""What the machine is, and what to use of it: device, threads, precision, compilation, memory, measured peak.
+
+Names are looked up on first use: `detect` and memory need no torch, the others import it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lmlab.hardware.compile import choose_compile
+    from lmlab.hardware.cpu import logical_cores, physical_cores
+    from lmlab.hardware.device import choose_device, synchronise
+    from lmlab.hardware.machine import Accelerator, Machine, detect
+    from lmlab.hardware.memory import free_memory_bytes, peak_memory_bytes, total_memory_bytes
+    from lmlab.hardware.peak import measured_peak_flops
+    from lmlab.hardware.precision import Precision, choose_precision
+    from lmlab.hardware.threads import use_threads
+
+_HOMES = {
+    "Accelerator": "machine",
+    "Machine": "machine",
+    "Precision": "precision",
+    "choose_compile": "compile",
+    "choose_device": "device",
+    "choose_precision": "precision",
+    "detect": "machine",
+    "free_memory_bytes": "memory",
+    "logical_cores": "cpu",
+    "measured_peak_flops": "peak",
+    "peak_memory_bytes": "memory",
+    "physical_cores": "cpu",
+    "synchronise": "device",
+    "total_memory_bytes": "memory",
+    "use_threads": "threads",
+}
+
+__all__ = [
+    "Accelerator",
+    "Machine",
+    "Precision",
+    "choose_compile",
+    "choose_device",
+    "choose_precision",
+    "detect",
+    "free_memory_bytes",
+    "logical_cores",
+    "measured_peak_flops",
+    "peak_memory_bytes",
+    "physical_cores",
+    "synchronise",
+    "total_memory_bytes",
+    "use_threads",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lmlab.hardware' has no attribute '{name}'")
+    import importlib
+
+    return getattr(importlib.import_module(f"lmlab.hardware.{_HOMES[name]}"), name)

@@ -1,0 +1,116 @@
+"""What the machine is: processor, memory, system, versions, accelerators and what torch.compile would need.
+
+`detect()` asks the system; the answer is a plain value that goes into a run's origin and into the choices of device,
+precision and compilation. torch is imported only to look for accelerators.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+import sysconfig
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from lmlab.hardware.cpu import cpu_name, instructions, logical_cores, physical_cores
+from lmlab.hardware.memory import total_memory_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accelerator:
+    """A GPU that PyTorch can use."""
+
+    kind: Literal["cuda", "mps"]
+    index: int
+    name: str
+    memory: int
+    """Bytes on the device; on Apple's chips the share of main memory that it should stay within."""
+    capability: tuple[int, int] | None
+    """NVIDIA's compute capability, such as (8, 6); None elsewhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A computer as this process sees it: limits of containers and affinity masks are kept to."""
+
+    cpu: str
+    physical_cores: int
+    logical_cores: int
+    instructions: tuple[str, ...]
+    """Instruction sets that matter for arithmetic, such as avx512_bf16 and amx_bf16, where the system tells."""
+    memory: int
+    """Bytes of main memory."""
+    system: str
+    """Operating system and release."""
+    python: str
+    torch: str | None
+    """PyTorch's version, None where it isn't installed."""
+    triton: bool
+    """Whether Triton can be imported: torch.compile writes GPU kernels with it."""
+    compiler: str | None
+    """Path of a C++ compiler, which torch.compile needs, or None."""
+    python_headers: bool
+    """Whether Python.h is installed, which compiled kernels include."""
+    accelerators: tuple[Accelerator, ...]
+
+    def facts(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        return asdict(self)
+
+
+def detect(accelerators: bool = True) -> Machine:
+    """This machine. `accelerators=False` leaves GPUs out and torch unimported (which takes a second or more)."""
+    return Machine(
+        cpu=cpu_name(),
+        physical_cores=physical_cores(),
+        logical_cores=logical_cores(),
+        instructions=instructions(),
+        memory=total_memory_bytes(),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}".strip(),
+        python=platform.python_version(),
+        torch=_version("torch"),
+        triton=importlib.util.find_spec("triton") is not None,
+        compiler=find_compiler(),
+        python_headers=(Path(sysconfig.get_path("include")) / "Python.h").is_file(),
+        accelerators=find_accelerators() if accelerators else (),
+    )
+
+
+def find_compiler() -> str | None:
+    """Path of the C++ compiler that torch.compile would call: $CXX, else the system's usual ones; None without one."""
+    usual = ("cl",) if sys.platform == "win32" else ("g++", "clang++", "c++")
+    for name in (os.environ.get("CXX", ""), *usual):
+        if name and (path := shutil.which(name)):
+            return path
+    return None
+
+
+def find_accelerators() -> tuple[Accelerator, ...]:
+    """The GPUs that PyTorch can use, in its own order; AMD's appear as cuda, as in PyTorch. Imports torch."""
+    try:
+        import torch
+    except ImportError:
+        return ()
+    found = []
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        facts = torch.cuda.get_device_properties(index)
+        capability = (facts.major, facts.minor) if torch.version.hip is None else None
+        found.append(
+            Accelerator(kind="cuda", index=index, name=facts.name, memory=facts.total_memory, capability=capability)
+        )
+    if torch.backends.mps.is_available():
+        memory = torch.mps.recommended_max_memory()
+        found.append(Accelerator(kind="mps", index=0, name=f"{cpu_name()} GPU", memory=memory, capability=None))
+    return tuple(found)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

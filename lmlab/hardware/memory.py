@@ -1,0 +1,124 @@
+"""Memory in bytes: how much there is, how much is free, and the most that this process has held.
+
+The answers keep to the limits of a container (control groups). torch is imported only for a device other than the CPU.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lmlab.hardware.cgroup import memory_left, memory_limit
+from lmlab.hardware.cpu import sysctl
+
+if TYPE_CHECKING:
+    import torch
+
+MEMINFO = Path("/proc/meminfo")
+
+
+def total_memory_bytes() -> int:
+    """Bytes of main memory that this process may use; 0 where the system doesn't say."""
+    total = 0
+    if sys.platform == "linux":
+        total = _meminfo("MemTotal")
+        total = min(total, memory_limit() or total)
+    elif sys.platform == "darwin":
+        total = int(sysctl("hw.memsize") or 0)
+    elif sys.platform == "win32":
+        total = int(_windows_memory().total)
+    return total
+
+
+def free_memory_bytes(device: torch.device | None = None) -> int:
+    """Bytes that could be taken now, in main memory or on `device`; 0 where the system doesn't say.
+
+    A CUDA device's own cached blocks count as free, since PyTorch gives them out again.
+    """
+    if device is not None and device.type == "cuda":
+        import torch
+
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if device is not None and device.type == "mps":
+        import torch
+
+        return max(0, torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    free = 0
+    if sys.platform == "linux":
+        free = _meminfo("MemAvailable")
+        left = memory_left()
+        free = free if left is None else min(free, left)
+    elif sys.platform == "darwin":
+        free = int(sysctl("vm.page_free_count") or 0) * int(sysctl("hw.pagesize") or 0)
+    elif sys.platform == "win32":
+        free = int(_windows_memory().free)
+    return free
+
+
+def peak_memory_bytes(device: torch.device | None = None) -> int:
+    """The most bytes that this process has held: of main memory, or of tensors on a CUDA `device`.
+
+    MPS keeps no such record: what is held now is given instead.
+    """
+    if device is not None and device.type == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated(device)
+    if device is not None and device.type == "mps":
+        import torch
+
+        return torch.mps.driver_allocated_memory()
+    if sys.platform == "win32":
+        peak = _windows_peak()
+    else:
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak *= 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kibibytes
+    return peak
+
+
+def _meminfo(key: str, path: Path = MEMINFO) -> int:
+    for line in path.read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == key:
+            return int(value.split()[0]) * 1024
+    return 0
+
+
+def _windows_memory() -> Any:
+    import ctypes
+
+    class Status(ctypes.Structure):
+        _fields_ = [
+            ("length", ctypes.c_ulong),
+            ("load", ctypes.c_ulong),
+            ("total", ctypes.c_ulonglong),
+            ("free", ctypes.c_ulonglong),
+            ("rest", ctypes.c_ulonglong * 5),
+        ]
+
+    status = Status(length=ctypes.sizeof(Status))
+    ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))  # type: ignore[attr-defined,unused-ignore]
+    return status
+
+
+def _windows_peak() -> int:
+    import ctypes
+
+    class Counters(ctypes.Structure):
+        _fields_ = [
+            ("bytes", ctypes.c_ulong),
+            ("faults", ctypes.c_ulong),
+            ("peak", ctypes.c_size_t),
+            ("rest", ctypes.c_size_t * 7),
+        ]
+
+    counters = Counters(bytes=ctypes.sizeof(Counters))
+    kernel = ctypes.windll.kernel32  # type: ignore[attr-defined,unused-ignore]
+    kernel.GetCurrentProcess.restype = ctypes.c_void_p
+    process = ctypes.c_void_p(kernel.GetCurrentProcess())
+    kernel.K32GetProcessMemoryInfo(process, ctypes.byref(counters), counters.bytes)
+    return int(counters.peak)

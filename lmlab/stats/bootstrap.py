@@ -1,0 +1,82 @@
+"""How sure a ratio of sums is: nats a token, bits a byte, the share of right answers.
+
+In come two numbers for each unit (a document, or a block of text): numerators, such as its nats, and denominators, such
+as its tokens. Out comes the ratio of the sums with its standard error (the linearised formula for a ratio estimator,
+Cochran, Sampling Techniques, section 6.4) or with a percentile bootstrap interval over units (Efron and Tibshirani, An
+Introduction to the Bootstrap, chapter 13). Tokens of one unit belong together, so units are drawn and never tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lmlab import LabError
+
+DRAWS_AT_ONCE = 1 << 20  # indices held in memory: 8 MB of them, and as much again for each gathered column
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """An estimate with its limits. They are NaN where fewer than two units leave nothing to resample."""
+
+    estimate: float
+    low: float
+    high: float
+    level: float
+    units: int
+    """How many units stand behind it."""
+
+
+def ratio_standard_error(numerators: ArrayLike, denominators: ArrayLike) -> float:
+    """The standard error of sum(numerators) / sum(denominators) over units; NaN with fewer than two units.
+
+    Units whose numerator is NaN were not measured and are left out.
+    """
+    above, below = _measured(numerators, denominators)
+    count = len(above)
+    if count < 2 or below.sum() == 0:
+        return math.nan
+    residuals = above - (above.sum() / below.sum()) * below
+    return float(np.sqrt(count / (count - 1) * np.sum(residuals**2)) / abs(below.sum()))
+
+
+def ratio_interval(
+    numerators: ArrayLike, denominators: ArrayLike, level: float = 0.95, resamples: int = 1000, seed: int = 0
+) -> Interval:
+    """The percentile bootstrap interval of sum(numerators) / sum(denominators), units drawn with replacement.
+
+    Units whose numerator is NaN were not measured and are left out. The same arguments give the same interval.
+    """
+    if not 0.0 < level < 1.0:
+        raise LabError(f"an interval's level is {level}: expected a share between 0 and 1, such as 0.95")
+    above, below = _measured(numerators, denominators)
+    count = len(above)
+    total = float(below.sum())
+    estimate = float(above.sum()) / total if total else math.nan
+    if count < 2 or not total:
+        return Interval(estimate=estimate, low=math.nan, high=math.nan, level=level, units=count)
+    generator = np.random.default_rng(seed)
+    ratios = np.empty(resamples)
+    rows = max(1, DRAWS_AT_ONCE // count)
+    for first in range(0, resamples, rows):
+        drawn = generator.integers(0, count, size=(min(rows, resamples - first), count))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios[first : first + len(drawn)] = above[drawn].sum(axis=1) / below[drawn].sum(axis=1)
+    low, high = np.nanquantile(ratios, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    return Interval(estimate=estimate, low=float(low), high=float(high), level=level, units=count)
+
+
+def _measured(numerators: ArrayLike, denominators: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    above = np.asarray(numerators, dtype=np.float64)
+    below = np.asarray(denominators, dtype=np.float64)
+    if above.ndim != 1 or above.shape != below.shape:
+        raise LabError(
+            f"numerators of shape {above.shape} and denominators of shape {below.shape}: expected two lists of one "
+            "length, a pair a unit"
+        )
+    kept = ~np.isnan(above)
+    return above[kept], below[kept]

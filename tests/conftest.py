@@ -1,0 +1,57 @@
+"""What holds for every test: shapes are checked, nothing of the user's is touched, random examples few and fixed."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+# Before torch is imported by anything: the tests share the machine with each other and with its owner.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ["MPLBACKEND"] = "Agg"
+
+import hypothesis
+import pytest
+from jaxtyping import install_import_hook
+
+PACKAGE = Path(__file__).parent.parent / "lmlab"
+
+
+def modules_with_shapes() -> list[str]:
+    """The modules of lmlab that annotate shapes."""
+    paths = [path for path in PACKAGE.rglob("*.py") if "jaxtyping" in path.read_text(encoding="utf-8")]
+    return [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in paths]
+
+
+# Their annotations become promises that the tests check, shapes included. It must come before lmlab is imported. An int
+# is a float where one is expected, as for any type checker.
+install_import_hook(modules_with_shapes(), "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+
+hypothesis.settings.register_profile("lmlab", deadline=None, max_examples=30, derandomize=True, database=None)
+hypothesis.settings.load_profile("lmlab")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Prepared data goes to a folder of this session, and the settings of the user's shell don't count."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LMLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        for name in ("LMLAB_RUNS", "LMLAB_GPT2"):
+            patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_text() -> str:
+    """About 6,000 characters of English sentences, with a few that are longer than a byte."""
+    subjects = ("The old lamp", "A café by the sea", "My sister", "Every ship", "The naïve painter", "Nobody")
+    verbs = ("waits for", "remembers", "sings of", "never mentions", "draws")
+    objects = ("the rain", "seven blue doors", "an empty street", "her brother’s clock", "snow in May", "“home”")
+    sentences = [f"{one} {two} {three}." for one in subjects for two in verbs for three in objects]
+    return "".join(f"{sentence}\n" for sentence in sentences)
+
+
+@pytest.fixture
+def tiny_text_file(tmp_path: Path, tiny_text: str) -> Path:
+    """`tiny_text` as a UTF-8 file."""
+    path = tmp_path / "tiny.txt"
+    path.write_text(tiny_text, encoding="utf-8")
+    return path
