@@ -16,6 +16,8 @@ class Constant:
     """The schedule."""
     warmup: int = setting(0, at_least=0)
     """Steps of linear warm-up from near zero."""
+    start: int = setting(0, at_least=0)
+    """The step from which the schedule counts: above 0 where a branched run warms up again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,8 @@ class Linear:
     """Steps that the schedule spans (none: train.steps)."""
     warmup: int = setting(0, at_least=0)
     """Steps of linear warm-up from near zero."""
+    start: int = setting(0, at_least=0)
+    """The step from which the schedule counts: above 0 where a branched run warms up again."""
     floor: float = setting(0.0, at_least=0.0, at_most=1.0)
     """The last rate, as a share of the peak."""
 
@@ -42,6 +46,8 @@ class Cosine:
     """Steps that the schedule spans (none: train.steps)."""
     warmup: int = setting(0, at_least=0)
     """Steps of linear warm-up from near zero."""
+    start: int = setting(0, at_least=0)
+    """The step from which the schedule counts: above 0 where a branched run warms up again."""
     floor: float = setting(0.1, at_least=0.0, at_most=1.0)
     """The last rate, as a share of the peak."""
 
@@ -56,6 +62,8 @@ class WSD:
     """Steps that the schedule spans (none: train.steps)."""
     warmup: int = setting(0, at_least=0)
     """Steps of linear warm-up from near zero."""
+    start: int = setting(0, at_least=0)
+    """The step from which the schedule counts: above 0 where a branched run warms up again."""
     decay: float = setting(0.4, at_least=0.0, at_most=1.0)
     """The share of the steps over which the rate falls."""
     floor: float = setting(0.0, at_least=0.0, at_most=1.0)

@@ -1,0 +1,120 @@
+"""The optimizer of a training run: from a recipe's optim section and a model to one object that steps, saves and loads.
+
+Its state is named tensors, `exp_avg/blocks.0.attention.qkv.weight`, that go into a checkpoint as they are. Loading puts
+each onto its parameter's device and gives the same bits that were saved, so that N steps equal k steps, a save, a load
+into a new object, and N - k steps. To skip a step, don't call `step`: nothing here counts by itself.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lmlab import LabError
+from lmlab.optim.adamw import build_adamw
+from lmlab.optim.groups import matrix_rows, parameter_groups
+from lmlab.optim.muon import Muon
+from lmlab.recipe.optim import Muon as MuonSettings
+from lmlab.recipe.optim import Optim
+
+
+class TrainingOptimizer:
+    """PyTorch optimizers behind one face. Made by `build_optimizer`, after the model was moved to its device."""
+
+    def __init__(self, optimizers: Mapping[str, torch.optim.Optimizer], names: Mapping[nn.Parameter, str]) -> None:
+        """`optimizers` by the name under which their rate is logged; `names` of all their parameters."""
+        self._optimizers = dict(optimizers)
+        self._names = dict(names)
+        for optimizer in self._optimizers.values():
+            for group in optimizer.param_groups:
+                group["peak"] = group["lr"]
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """All groups, in PyTorch's form."""
+        return [group for optimizer in self._optimizers.values() for group in optimizer.param_groups]
+
+    def step(self) -> None:
+        """Update every parameter from its gradient."""
+        for optimizer in self._optimizers.values():
+            optimizer.step()
+
+    def zero_grad(self) -> None:
+        """Drop the gradients (set them to None, which frees their memory)."""
+        for parameter in self._names:
+            parameter.grad = None
+
+    def set_rate(self, share: float) -> None:
+        """Set every learning rate to `share` of its peak."""
+        for group in self.param_groups:
+            group["lr"] = group["peak"] * share
+
+    def rates(self) -> dict[str, float]:
+        """The learning rates now: `lr`, and `adam_lr` where Muon leaves parameters to AdamW."""
+        return {name: float(optimizer.param_groups[0]["lr"]) for name, optimizer in self._optimizers.items()}
+
+    def state_tensors(self) -> dict[str, Float[Tensor, "..."]]:
+        """The whole state by name, the live tensors themselves: write or copy them before the next step."""
+        return {
+            f"{kind}/{name}": tensor
+            for optimizer in self._optimizers.values()
+            for parameter, name in self._names.items()
+            for kind, tensor in optimizer.state.get(parameter, {}).items()
+        }
+
+    def load_state_tensors(self, tensors: Mapping[str, Float[Tensor, "..."]]) -> None:
+        """Take over a state from `state_tensors`, from any device, bit for bit.
+
+        LabError where a tensor is missing, unknown, or of another shape or dtype; nothing has been changed then.
+        """
+        live = self.state_tensors()
+        for name in sorted(live.keys() ^ tensors.keys()):
+            what = "lacks" if name in live else "has an unknown"
+            raise LabError(f"the optimizer's state {what} {name}: expected one of this model and optim.kind")
+        for name, tensor in live.items():
+            if tensor.shape != tensors[name].shape or tensor.dtype != tensors[name].dtype:
+                found, expected = tensors[name], tensor
+                raise LabError(
+                    f"the optimizer's {name} is {found.dtype} {tuple(found.shape)}: "
+                    f"expected {expected.dtype} {tuple(expected.shape)}"
+                )
+        for name, tensor in live.items():
+            tensor.copy_(tensors[name])
+
+
+def build_optimizer(model: nn.Module, optim: Optim, device_type: str) -> TrainingOptimizer:
+    """The optimizer that `optim` describes, over the trainable parameters of `model`, beside which its state lives.
+
+    LabError where a parameter isn't on `device_type` yet: its state would stay behind when the model moves.
+    """
+    groups = parameter_groups(model, optim)
+    names = {parameter: name for group in groups for name, parameter in group.parameters.items()}
+    for parameter, name in names.items():
+        if parameter.device.type != device_type:
+            raise LabError(
+                f"{name} is on {parameter.device}: move the model to {device_type} before its optimizer is built"
+            )
+    plain = [
+        {"params": list(group.parameters.values()), "lr": group.lr, "weight_decay": group.weight_decay}
+        for group in groups
+        if group.rule == "adamw"
+    ]
+    optimizers: dict[str, torch.optim.Optimizer] = {}
+    if isinstance(optim, MuonSettings):
+        fused = matrix_rows(model)
+        matrices = [
+            {
+                "params": list(group.parameters.values()),
+                "rows": [fused.get(name, (len(parameter),)) for name, parameter in group.parameters.items()],
+                "lr": group.lr,
+                "weight_decay": group.weight_decay,
+            }
+            for group in groups
+            if group.rule == "muon"
+        ]
+        optimizers["lr"] = Muon(matrices, optim.momentum, optim.iterations)
+    if plain:
+        optimizers["adam_lr" if optimizers else "lr"] = build_adamw(plain, optim.betas, optim.eps)
+    return TrainingOptimizer(optimizers, names)

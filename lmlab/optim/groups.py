@@ -1,0 +1,76 @@
+"""Which parameter is updated by which rule, and which ones decay.
+
+In come a model and a recipe's optim section; out come groups that cover every trainable parameter exactly once, tied
+weights under the first of their names.
+
+- decay: tensors with two or more axes, embeddings too, as nanoGPT does (`matrices`), or every tensor (`all`);
+- Muon: tensors of two axes whose name lies under `blocks.`, which are the projections of attention and MLP. Embeddings
+  and head are tables with a row a token, where orthogonality means nothing; they, norms, biases and scalars are left
+  to AdamW (kellerjordan.github.io/posts/muon);
+- a fused `qkv` projection is three matrices to Muon (queries, keys, values), because each has a purpose and a scale of
+  its own; swiglu's fused gate and value stay one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from lmlab import LabError
+from lmlab.recipe.optim import Muon, Optim
+
+BLOCKS = "blocks."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Parameters that are updated alike."""
+
+    rule: Literal["adamw", "muon"]
+    lr: float
+    """Peak learning rate."""
+    weight_decay: float
+    parameters: dict[str, nn.Parameter]
+
+
+def parameter_groups(model: nn.Module, optim: Optim) -> list[Group]:
+    """The groups of `model` under `optim`, none of them empty. LabError where Muon finds no matrix to update."""
+    named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    matrices: dict[str, nn.Parameter] = {}
+    groups = []
+    lr = optim.lr
+    if isinstance(optim, Muon):
+        matrices = {name: entry for name, entry in named.items() if name.startswith(BLOCKS) and entry.ndim == 2}
+        if not matrices:
+            raise LabError(f"muon found no matrix under {BLOCKS!r} in {type(model).__name__}: use optim.kind adamw")
+        groups.append(Group(rule="muon", lr=optim.lr, weight_decay=optim.weight_decay, parameters=matrices))
+        lr = optim.adam_lr
+    rest = {name: parameter for name, parameter in named.items() if name not in matrices}
+    decaying = {name: entry for name, entry in rest.items() if optim.decay == "all" or entry.ndim >= 2}
+    still = {name: entry for name, entry in rest.items() if name not in decaying}
+    groups.append(Group(rule="adamw", lr=lr, weight_decay=optim.weight_decay, parameters=decaying))
+    groups.append(Group(rule="adamw", lr=lr, weight_decay=0.0, parameters=still))
+    groups = [group for group in groups if group.parameters]
+    assert_covered(groups, model.parameters())
+    return groups
+
+
+def assert_covered(groups: Iterable[Group], parameters: Iterable[nn.Parameter]) -> None:
+    """AssertionError unless every trainable parameter stands in exactly one group, once."""
+    grouped = [id(parameter) for group in groups for parameter in group.parameters.values()]
+    wanted = {id(parameter) for parameter in parameters if parameter.requires_grad}
+    if len(grouped) != len(set(grouped)) or set(grouped) != wanted:
+        distinct = len(set(grouped))
+        raise AssertionError(f"{len(wanted)} parameters were grouped as {len(grouped)}, {distinct} of them distinct")
+
+
+def matrix_rows(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Rows of the separate matrices inside each fused projection of `model`, by parameter name.
+
+    An attention module says so itself, with `qkv_rows` beside its `qkv`.
+    """
+    fused = {name: module.qkv_rows for name, module in model.named_modules() if hasattr(module, "qkv_rows")}
+    return {f"{name}.qkv.weight": tuple(rows) for name, rows in fused.items()}

@@ -1,0 +1,35 @@
+"""The learning rate as a pure function of the step.
+
+In come a recipe's schedule and a step counted from 0 at the schedule's start; out comes the share of the peak rate.
+Warm-up and cosine are nanoGPT's (`get_lr` in its train.py): the warm-up's first step isn't lost to a rate of zero, and
+neither is the last of the schedule, since the floor is reached one step after it. WSD is from arXiv 2405.18392.
+"""
+
+from __future__ import annotations
+
+import math
+
+from lmlab.recipe.schedule import WSD, Constant, Cosine, Schedule
+
+
+def rate_share(schedule: Schedule, steps: int, step: int) -> float:
+    """The share of the peak rate at `step`, the first step being 0.
+
+    `steps` is the run's length, which the schedule spans unless it has a `steps` of its own; after its span the rate
+    stays at the floor.
+    """
+    if step < schedule.warmup:
+        return (step + 1) / (schedule.warmup + 1)
+    if isinstance(schedule, Constant):
+        return 1.0
+    span = steps if schedule.steps is None else schedule.steps
+    if step >= span:
+        return schedule.floor
+    start = float(schedule.warmup)
+    if isinstance(schedule, WSD):
+        start = max(start, span * (1.0 - schedule.decay))
+        if step < start:
+            return 1.0
+    progress = (step - start) / (span - start)
+    left = 0.5 * (1.0 + math.cos(math.pi * progress)) if isinstance(schedule, Cosine) else 1.0 - progress
+    return schedule.floor + left * (1.0 - schedule.floor)

