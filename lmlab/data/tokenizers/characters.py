@@ -1,0 +1,127 @@
+"""Characters as tokens: the corpus's alphabet in the order of code points, as nanoGPT numbers it.
+
+Ids: the alphabet, then the end of text where documents end, then the unknown token where others are replaced.
+Encoding and decoding look whole blocks of UTF-32 up in a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lmlab import LabError
+from lmlab.data.tokenizers.base import FORMAT, Ids, checked_ids, damaged, symbol_name, utf8
+
+CODE_POINTS = 0x110000
+BLOCK = 1 << 18
+"""Characters looked up at a time, so that the UTF-32 of a large text is never held whole."""
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+class Characters:
+    """One token a character. Without `replace` it's lossless, and refuses a character that isn't in its alphabet."""
+
+    name = "characters"
+
+    def __init__(self, alphabet: str, *, documents_end: bool, replace: bool) -> None:
+        """`alphabet`: different characters, in the order of their ids; `replace`: whether others become one token."""
+        self.alphabet = alphabet
+        self.replace = replace
+        self.lossless = not replace
+        self.end_of_text = len(alphabet) if documents_end else None
+        self.unknown = len(alphabet) + documents_end if replace else None
+        self.vocabulary_size = len(alphabet) + documents_end + replace
+        self._points = _points(alphabet)
+        # The last entry stands for all that lies behind the alphabet's last code point.
+        self._table = np.full(int(self._points.max(initial=0)) + 2, -1, dtype=np.int32)
+        self._table[self._points] = np.arange(len(alphabet), dtype=np.int32)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Characters:
+        """From what `to_json` gave; LabError where that is no alphabet."""
+        alphabet = value.get("alphabet")
+        if not isinstance(alphabet, str) or not alphabet or len(set(alphabet)) < len(alphabet):
+            raise damaged(cls.name, "alphabet must be a text of different characters")
+        if not isinstance(value.get("documents_end"), bool) or not isinstance(value.get("replace"), bool):
+            raise damaged(cls.name, "documents_end and replace must be true or false")
+        return cls(alphabet, documents_end=value["documents_end"], replace=value["replace"])
+
+    def to_json(self) -> dict[str, Any]:
+        """All that is needed to build it again."""
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "alphabet": self.alphabet,
+            "documents_end": self.end_of_text is not None,
+            "replace": self.replace,
+        }
+
+    def encode(self, text: str) -> Ids:
+        """The characters' ids; LabError for one outside the alphabet, unless it's replaced."""
+        ids = np.empty(len(text), dtype=np.int32)
+        for first, block in self._looked_up(text):
+            if self.unknown is not None:
+                block[block < 0] = self.unknown
+            elif block.min(initial=0) < 0:
+                place = first + int(np.argmax(block < 0))
+                raise LabError(
+                    f"the symbol {symbol_name(text[place])} at character {place:,} isn't among the "
+                    f"{len(self.alphabet):,} that the tokenizer knows: leave it out, or use data.unknown replace"
+                )
+            ids[first : first + len(block)] = block
+        return ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
+        """`encode` of each text."""
+        return [self.encode(text) for text in texts]
+
+    def decode(self, ids: ArrayLike) -> str:
+        """The text, the end of text left out; the unknown token becomes U+FFFD."""
+        array = checked_ids(ids, self.vocabulary_size)
+        points = np.append(self._points, [ord(REPLACEMENT)] * (self.vocabulary_size - len(self.alphabet)))
+        return points[array[array != self.end_of_text]].astype("<u4").tobytes().decode("utf-32-le")
+
+    def decode_bytes(self, ids: ArrayLike) -> bytes:
+        """The text as UTF-8."""
+        return self.decode(ids).encode("utf-8")
+
+    def token_bytes(self) -> Ids | None:
+        """How long each character is in UTF-8, the end of text 0; None where characters are replaced."""
+        if not self.lossless:
+            return None
+        lengths = [len(character.encode("utf-8")) for character in self.alphabet]
+        return np.array(lengths + [0] * (self.vocabulary_size - len(lengths)), dtype=np.int32)
+
+    def unknown_symbols(self, text: str) -> list[str]:
+        """The distinct characters outside the alphabet, in order of appearance."""
+        found: dict[str, None] = {}
+        for first, block in self._looked_up(text):
+            found.update(dict.fromkeys(text[first + place] for place in np.flatnonzero(block < 0)))
+        return list(found)
+
+    def _looked_up(self, text: str) -> Iterator[tuple[int, Ids]]:
+        """(first character, ids) of each block of the text, -1 for what isn't in the alphabet."""
+        last = np.uint32(len(self._table) - 1)
+        for first in range(0, len(text), BLOCK):
+            yield first, self._table[np.minimum(_points(text[first : first + BLOCK]), last)]
+
+
+def learn_characters(texts: Iterable[str], *, documents_end: bool, replace: bool) -> Characters:
+    """The tokenizer of all characters in `texts`; LabError where there are none."""
+    seen = np.zeros(CODE_POINTS, dtype=bool)
+    for text in texts:
+        utf8(text)
+        for first in range(0, len(text), BLOCK):
+            seen[_points(text[first : first + BLOCK])] = True
+    alphabet = "".join(map(chr, np.flatnonzero(seen)))
+    if not alphabet:
+        raise LabError("the corpus has no text: expected at least one character to learn an alphabet from")
+    return Characters(alphabet, documents_end=documents_end, replace=replace)
+
+
+def _points(text: str) -> NDArray[np.uint32]:
+    """The text's code points."""
+    return np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), dtype="<u4")

@@ -1,0 +1,75 @@
+"""GPT-2's own tokenizer: 50,257 tokens, with the merges that OpenAI published (github.com/openai/gpt-2).
+
+The merges are one file, `vocab.bpe`, which fixes every id. It's looked for in the folder that LMLAB_GPT2 names and in
+the cache, and downloaded where it's in neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from lmlab import LabError
+from lmlab.data.tokenizers.base import FORMAT, damaged
+from lmlab.data.tokenizers.byte_level import ByteLevel, Merge, read_merges
+
+FILE = "vocab.bpe"
+SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
+FILE_BYTES = 456_318
+ADDRESSES = [f"https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/{FILE}"]
+ADVICE = f"or set LMLAB_GPT2 to a folder that has {FILE}"
+
+
+class GPT2(ByteLevel):
+    """GPT-2's byte-level BPE: the bytes, 50,000 merges, and the end of text last."""
+
+    name = "gpt2"
+
+    def __init__(self, merges: list[Merge]) -> None:
+        """`merges`: those of `vocab.bpe`; LabError where they don't build on each other."""
+        super().__init__(merges, end_of_text_first=False)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> GPT2:
+        """From what `to_json` gave: the merges themselves come from the published file."""
+        if value.get("sha256") != SHA256:
+            raise damaged(cls.name, f"sha256 must be that of {FILE}, {SHA256}")
+        return load_gpt2()
+
+    def to_json(self) -> dict[str, Any]:
+        """Its name and which file it is; the merges are OpenAI's and stay there."""
+        return {"format": FORMAT, "name": self.name, "sha256": SHA256}
+
+
+def load_gpt2() -> GPT2:
+    """The tokenizer from OpenAI's file; LabError that says where to put it, where it's neither here nor to be had."""
+    path = _file()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise LabError(f"{path} can't be read ({error.strerror}): expected GPT-2's {FILE}") from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != SHA256:
+        raise LabError(
+            f"{path} isn't GPT-2's {FILE}: its SHA-256 is {found}, expected {SHA256}; "
+            f"put the file from {ADDRESSES[0]} there"
+        )
+    return GPT2(merges_of(content.decode("utf-8")))
+
+
+def merges_of(text: str) -> list[Merge]:
+    """The merges in a file of GPT-2's form: a line `#version: ...`, then a merge a line."""
+    return read_merges([line for line in text.split("\n")[1:] if line])
+
+
+def _file() -> Path:
+    """Where the file is, after downloading it into the cache where it was nowhere."""
+    from lmlab.data.cache import cache_folder
+    from lmlab.data.download import download
+
+    chosen = os.environ.get("LMLAB_GPT2")
+    if chosen and (Path(chosen).expanduser() / FILE).is_file():
+        return Path(chosen).expanduser() / FILE
+    return download(ADDRESSES, cache_folder() / "gpt2" / FILE, sha256=SHA256, size=FILE_BYTES, advice=ADVICE)

@@ -1,0 +1,125 @@
+"""Words as tokens: what stands between white space; the most frequent of the training split, one token for others.
+
+Ids: PAD 0, UNK 1, BOS 2, EOS 3, then the words by falling count, ties by first appearance. Spacing is lost, and so are
+the words that were cut, so that figures per byte of text don't exist for it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lmlab import LabError
+from lmlab.data.tokenizers.base import FORMAT, Ids, checked_ids, damaged, utf8
+
+PAD, UNKNOWN, BEGIN_OF_TEXT, END_OF_TEXT = range(4)
+SPECIALS = 4
+UNKNOWN_TEXT = "<unk>"
+
+
+class Words:
+    """One token a word. A word outside the vocabulary is the unknown token, or refused without `replace`."""
+
+    name = "words"
+    lossless = False
+    end_of_text = END_OF_TEXT
+
+    def __init__(self, words: Sequence[str], *, lowercase: bool, replace: bool) -> None:
+        """`words`: the vocabulary behind the four specials, all different."""
+        self.words = list(words)
+        self.lowercase = lowercase
+        self.replace = replace
+        self.vocabulary_size = SPECIALS + len(self.words)
+        self._ids = {word: number for number, word in enumerate(self.words, start=SPECIALS)}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Words:
+        """From what `to_json` gave; LabError where those are no words."""
+        words = value.get("words")
+        if not isinstance(words, list) or not all(isinstance(word, str) and word.split() == [word] for word in words):
+            raise damaged(cls.name, "words must be a list of words without white space")
+        if len(set(words)) < len(words):
+            raise damaged(cls.name, "a word stands twice")
+        if not isinstance(value.get("lowercase"), bool) or not isinstance(value.get("replace"), bool):
+            raise damaged(cls.name, "lowercase and replace must be true or false")
+        return cls(words, lowercase=value["lowercase"], replace=value["replace"])
+
+    def to_json(self) -> dict[str, Any]:
+        """All that is needed to build it again."""
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "words": self.words,
+            "lowercase": self.lowercase,
+            "replace": self.replace,
+        }
+
+    def encode(self, text: str) -> Ids:
+        """The words' ids; LabError for one outside the vocabulary, unless it's replaced."""
+        get = self._ids.get
+        words = split_words(text, self.lowercase)
+        ids = np.fromiter((get(word, UNKNOWN) for word in words), dtype=np.int32, count=len(words))
+        if not self.replace and (ids == UNKNOWN).any():
+            place = int(np.argmax(ids == UNKNOWN))
+            start = [match.start() for match in re.finditer(r"\S+", text)][place]
+            raise LabError(
+                f"the word {words[place]!r} at character {start:,} isn't among the {len(self.words):,} that the "
+                f"tokenizer knows: use data.unknown replace to read it as {UNKNOWN_TEXT}, or raise data.vocabulary"
+            )
+        return ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
+        """`encode` of each text."""
+        return [self.encode(text) for text in texts]
+
+    def decode(self, ids: ArrayLike) -> str:
+        """The words with one space between, PAD, BOS and EOS left out."""
+        return " ".join(self._texts(ids))
+
+    def decode_bytes(self, ids: ArrayLike) -> bytes:
+        """The words as UTF-8 with a space before each, so that parts can be joined."""
+        return "".join(f" {word}" for word in self._texts(ids)).encode("utf-8")
+
+    def token_bytes(self) -> None:
+        """None: text is lost."""
+        return None
+
+    def unknown_symbols(self, text: str) -> list[str]:
+        """The distinct words outside the vocabulary, in order of appearance."""
+        return [word for word in dict.fromkeys(split_words(text, self.lowercase)) if word not in self._ids]
+
+    def _texts(self, ids: ArrayLike) -> list[str]:
+        shown = ["", UNKNOWN_TEXT, "", "", *self.words]
+        return [shown[number] for number in checked_ids(ids, self.vocabulary_size).tolist() if shown[number]]
+
+
+def split_words(text: str, lowercase: bool) -> list[str]:
+    """What stands between white space, in lower case where asked."""
+    return (text.lower() if lowercase else text).split()
+
+
+def learn_words(
+    texts: Iterable[str], *, vocabulary: int | None, minimum_count: int, lowercase: bool, replace: bool
+) -> Words:
+    """The tokenizer of the most frequent words in `texts`: `vocabulary` tokens with the specials (None: no cut).
+
+    Words that appear fewer than `minimum_count` times are left out. LabError where no word remains.
+    """
+    counts: Counter[str] = Counter()
+    for text in texts:
+        utf8(text)
+        counts.update(split_words(text, lowercase))
+    # most_common keeps the order of first appearance among equals.
+    most = None if vocabulary is None else max(0, vocabulary - SPECIALS)
+    words = [word for word, count in counts.most_common(most) if count >= minimum_count]
+    if not words:
+        raise LabError(
+            f"no word remains of the {len(counts):,} in the training split: expected data.vocabulary above {SPECIALS} "
+            f"({SPECIALS} are special) and data.minimum_count {minimum_count} reached by some word"
+        )
+    return Words(words, lowercase=lowercase, replace=replace)
