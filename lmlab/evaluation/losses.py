@@ -1,0 +1,220 @@
+"""The loss of a model over a split: every token after the first predicted once, in a fixed order, summed in float64.
+
+    split -> windows (stride = context) -> logits -> nats and hits a token -> sums by split and by unit
+
+A sample of units is scored by exactly those windows of the whole split that hold a token of theirs, and only their own
+tokens count; so a unit's bits are those that the whole evaluation gives it, up to the rounding of another batch.
+"""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from lmlab.evaluation.result import Evaluation
+from lmlab.evaluation.sample import choose_units
+from lmlab.evaluation.text import ScoredText, split_tokens
+from lmlab.evaluation.windows import positions_of, unit_ranges, units_of, windows_in, windows_over
+from lmlab.model import token_losses
+from lmlab.stats import ratio_standard_error
+
+LOGIT_BYTES = 64 << 20
+TOKENS_AT_ONCE = {"cpu": 4096}  # measured: 2,048 to 4,096 are the fastest, 16,384 a quarter slower
+TOKENS_AT_ONCE_ON_A_GPU = 32768
+COUNTED_TOKENS = 4 << 20
+PIECES = 64
+
+
+class EvaluationStopped(Exception):
+    """The caller's `stop` said so between two batches: there is no result."""
+
+
+def evaluate_split(
+    model: nn.Module,
+    text: ScoredText,
+    split: str,
+    context: int,
+    *,
+    device: torch.device,
+    units: np.ndarray | None = None,
+    batch: int | None = None,
+    autocast: torch.dtype | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Evaluation:
+    """Score `model` (tokens [batch time] to logits [batch time vocabulary]) on a split of `text`, with dropout off.
+
+    units: indices of the units to score (None: the whole split). batch: windows a forward pass (None: as many as suit
+    the device). stop: asked before each batch; where it says True, EvaluationStopped is raised. The model is left in
+    the mode, training or not, that each of its modules had. LabError where the split is unknown or too short.
+    """
+    began = time.perf_counter()
+    tokens = split_tokens(text, split)
+    tally = _Tally(text, split, tokens, units)
+    windows = np.arange(windows_in(len(tokens), context))
+    if units is not None:
+        windows = windows_over(*tally.ranges_of(units), context)
+    if not len(windows):
+        raise ValueError("none of the units to score has a token to predict")
+    rows = batch or windows_at_once(context, text.vocabulary_size, device.type)
+    with _evaluating(model, device, autocast):
+        for group in _batches(windows, rows):
+            if stop is not None and stop():
+                raise EvaluationStopped
+            # the last window is cut off by the end of the split, and filled up with its last token, which isn't counted
+            positions = positions_of(group, context)
+            taken = torch.from_numpy(tokens[np.minimum(positions, len(tokens) - 1)].astype(np.int64)).to(device)
+            nats, hits = _scores(model, taken[:, :-1], taken[:, 1:])
+            tally.add(positions[:, 1:], taken[:, 1:].cpu().numpy(), nats.cpu().double().numpy(), hits.cpu().numpy())
+    return tally.evaluation(time.perf_counter() - began)
+
+
+def evaluate_sample(
+    model: nn.Module,
+    text: ScoredText,
+    split: str,
+    context: int,
+    tokens: int,
+    *,
+    device: torch.device,
+    seed: int = 0,
+    batch: int | None = None,
+    autocast: torch.dtype | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Evaluation:
+    """`evaluate_split` on a fixed sample of whole units with about `tokens` tokens, the same at each call.
+
+    For the training split too, so that its loss with dropout off stands beside the validation's.
+    """
+    units = choose_units(text.units(split), len(split_tokens(text, split)), tokens, seed)
+    every = len(units) == len(text.units(split))
+    return evaluate_split(
+        model,
+        text,
+        split,
+        context,
+        device=device,
+        units=None if every else units,
+        batch=batch,
+        autocast=autocast,
+        stop=stop,
+    )
+
+
+def windows_at_once(context: int, vocabulary: int, device_type: str) -> int:
+    """Windows a forward pass: float32 logits of at most 64 MB, and few enough tokens to stay in cache; at least one."""
+    by_logits = LOGIT_BYTES // (4 * context * vocabulary)
+    by_tokens = TOKENS_AT_ONCE.get(device_type, TOKENS_AT_ONCE_ON_A_GPU) // context
+    return max(1, min(by_logits, by_tokens))
+
+
+def most_frequent_token(text: ScoredText, split: str = "train") -> int:
+    """The token that is most frequent in a split, the smallest of several. Of more than 4M tokens only 64 evenly spaced
+    pieces with 4M tokens together are counted."""
+    tokens = text.tokens(split)
+    piece = min(len(tokens), COUNTED_TOKENS) // PIECES + 1
+    counts = np.zeros(text.vocabulary_size, dtype=np.int64)
+    for first in np.linspace(0, max(0, len(tokens) - piece), PIECES if len(tokens) > COUNTED_TOKENS else 1):
+        taken = tokens[int(first) : int(first) + piece] if len(tokens) > COUNTED_TOKENS else tokens
+        counts += np.bincount(taken, minlength=len(counts))
+    return int(counts.argmax())
+
+
+@dataclass
+class _Sums:
+    """What is added up over the predicted tokens."""
+
+    nats: float = 0.0
+    tokens: int = 0
+    hits: int = 0
+    majority: int = 0
+    bytes: int = 0
+
+
+class _Tally:
+    """Adds up nats, hits and bytes, over the split and by unit, on the host and in float64."""
+
+    def __init__(self, text: ScoredText, split: str, tokens: np.ndarray, units: np.ndarray | None) -> None:
+        self.split = split
+        self.length = len(tokens)
+        self.starts = np.ascontiguousarray(text.units(split)["start"], dtype=np.int64)
+        self.whole = units is None
+        self.chosen = np.full(len(self.starts), units is None)
+        if units is not None:
+            self.chosen[units] = True
+        self.majority = most_frequent_token(text)
+        self.token_bytes = text.token_bytes() if text.lossless else None
+        self.sums = _Sums()
+        self.unit_nats = np.zeros(len(self.starts))
+        self.unit_tokens = np.zeros(len(self.starts), dtype=np.int64)
+
+    def ranges_of(self, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        firsts, ends = unit_ranges(self.starts, self.length)
+        return firsts[units], ends[units]
+
+    def add(self, positions: np.ndarray, targets: np.ndarray, nats: np.ndarray, hits: np.ndarray) -> None:
+        """All four of one shape: where the targets stand, what they are, their nats, and whether they were guessed."""
+        units = units_of(positions, self.starts)
+        counted = (positions < self.length) & self.chosen[units]
+        units, targets, nats = units[counted], targets[counted], nats[counted]
+        self.sums.nats += float(nats.sum())
+        self.sums.tokens += len(targets)
+        self.sums.hits += int(hits[counted].sum())
+        self.sums.majority += int(np.count_nonzero(targets == self.majority))
+        if self.token_bytes is not None:
+            self.sums.bytes += int(self.token_bytes[targets].sum(dtype=np.int64))
+        # a batch holds few of the units, and bincount makes an array as long as its largest number
+        low = int(units.min()) if len(units) else 0
+        by_unit = np.bincount(units - low, weights=nats)
+        self.unit_nats[low : low + len(by_unit)] += by_unit
+        self.unit_tokens[low : low + len(by_unit)] += np.bincount(units - low)
+
+    def evaluation(self, seconds: float) -> Evaluation:
+        sums = self.sums
+        unit_nats = np.where(self.chosen, self.unit_nats, np.nan)
+        known = self.token_bytes is not None
+        return Evaluation(
+            split=self.split,
+            tokens=sums.tokens,
+            loss=sums.nats / sums.tokens,
+            standard_error=ratio_standard_error(unit_nats, self.unit_tokens),
+            accuracy=sums.hits / sums.tokens,
+            majority_accuracy=sums.majority / sums.tokens,
+            bytes=sums.bytes if known else None,
+            bits_per_byte=sums.nats / math.log(2.0) / sums.bytes if known and sums.bytes else None,
+            bits_per_unit=unit_nats / math.log(2.0),
+            tokens_per_unit=self.unit_tokens,
+            seconds=seconds,
+            whole=self.whole,
+        )
+
+
+def _scores(
+    model: nn.Module, inputs: Int[Tensor, "batch time"], targets: Int[Tensor, "batch time"]
+) -> tuple[Float[Tensor, "batch time"], Bool[Tensor, "batch time"]]:
+    """Nats of each target, at least in float32, and whether it had the largest logit."""
+    logits = model(inputs)
+    return token_losses(logits, targets), logits.argmax(dim=-1) == targets
+
+
+def _batches(windows: np.ndarray, most: int) -> Iterator[np.ndarray]:
+    """The windows in groups of at most `most`, as even as they come, so that compiled models see few shapes."""
+    yield from np.array_split(windows, -(-len(windows) // most))
+
+
+@contextlib.contextmanager
+def _evaluating(model: nn.Module, device: torch.device, autocast: torch.dtype | None) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    arithmetic = torch.autocast(device.type, dtype=autocast) if autocast is not None else contextlib.nullcontext()
+    model.eval()
+    try:
+        with torch.inference_mode(), arithmetic:
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
