@@ -1,0 +1,50 @@
+"""Corpora, tokenizers, the token store, batch order and hygiene: from a file or a catalogue name to token files.
+
+    prepare(Data(corpus="shakespeare", tokenizer="characters")).tokens("train")
+
+Names are looked up on first use, so that importing this package imports neither tokenizers nor numpy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lmlab.data.cache import cache_folder
+    from lmlab.data.catalogue import CATALOGUE
+    from lmlab.data.corpus import Corpus, open_corpus
+    from lmlab.data.dataset import Dataset, find_dataset, list_datasets, open_dataset
+    from lmlab.data.preparation import prepare, prepared
+
+_HOMES = {
+    "CATALOGUE": "catalogue",
+    "Corpus": "corpus",
+    "Dataset": "dataset",
+    "cache_folder": "cache",
+    "find_dataset": "dataset",
+    "list_datasets": "dataset",
+    "open_corpus": "corpus",
+    "open_dataset": "dataset",
+    "prepare": "preparation",
+    "prepared": "preparation",
+}
+
+__all__ = [
+    "CATALOGUE",
+    "Corpus",
+    "Dataset",
+    "cache_folder",
+    "find_dataset",
+    "list_datasets",
+    "open_corpus",
+    "open_dataset",
+    "prepare",
+    "prepared",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lmlab.data' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"lmlab.data.{_HOMES[name]}"), name)

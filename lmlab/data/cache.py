@@ -1,0 +1,88 @@
+"""Where downloads, prepared data sets and what was learnt about files are kept between runs.
+
+`LMLAB_CACHE` names the folder; without it, it's the system's place for things that can be made again. The SHA-256 of a
+large file is remembered with the file's size, time and inode, so that asking twice doesn't read gigabytes twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from lmlab import LabError
+from lmlab.data.progress import Progress, Silent
+from lmlab.files import read_json, write_json
+
+HASH_BLOCK = 1 << 20
+
+RACY_NANOSECONDS = 2_000_000_000
+"""A file changed less than 2 s ago may change again within its time stamp's tick, so its hash isn't remembered yet."""
+
+
+def cache_folder() -> Path:
+    """$LMLAB_CACHE, or `lmlab` in the user's cache folder of this system (not created here)."""
+    chosen = os.environ.get("LMLAB_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "lmlab"
+    if os.name == "nt":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "lmlab" / "Cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lmlab"
+
+
+def make_folder(folder: Path) -> Path:
+    """`folder`, created where it wasn't; LabError where it can't be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabError(
+            f"{folder} can't be created ({error.strerror}): set LMLAB_CACHE to a folder that can be written"
+        ) from None
+    return folder
+
+
+def file_hashes(paths: Iterable[Path], key: str, root: Path, progress: Progress | None = None) -> dict[Path, str]:
+    """path -> SHA-256 of its bytes, remembered under `key` (a corpus) for as long as the files are unchanged."""
+    paths = list(dict.fromkeys(paths))
+    memory_file = root / "hashes" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+    known = _remembered(memory_file)
+    stats = {path: path.stat() for path in paths}
+    marks = {path: [stats[path].st_size, stats[path].st_mtime_ns, stats[path].st_ino] for path in paths}
+    hashes = {path: known[str(path)][3] for path in paths if known.get(str(path), [None])[:3] == marks[path]}
+    missing = [path for path in paths if path not in hashes]
+    if not missing:
+        return hashes
+    progress = progress or Silent()
+    progress.begin("hashing", sum(stats[path].st_size for path in missing))
+    for path in missing:
+        hashes[path] = _hash(path, progress)
+    now = time.time_ns()
+    settled = {str(path): [*marks[path], hashes[path]] for path in paths if now - marks[path][1] > RACY_NANOSECONDS}
+    make_folder(memory_file.parent)
+    write_json(memory_file, settled)
+    return hashes
+
+
+def _remembered(memory_file: Path) -> dict[str, list]:
+    """What was written last time; a damaged memory is no memory."""
+    try:
+        value = read_json(memory_file)
+    except LabError:
+        return {}
+    if not isinstance(value, dict):
+        return {}
+    return {name: entry for name, entry in value.items() if isinstance(entry, list) and len(entry) == 4}
+
+
+def _hash(path: Path, progress: Progress) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(HASH_BLOCK):
+            digest.update(block)
+            progress.advance(len(block))
+    return digest.hexdigest()

@@ -1,0 +1,201 @@
+"""A prepared data set, opened read-only: tokens and tables are mapped from the disk, never read whole.
+
+A data set may be a *view*: a folder with only a manifest, which is another data set with a shorter training split.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lmlab import LabError
+from lmlab.data import manifest as shape
+from lmlab.data.cache import cache_folder
+from lmlab.data.encode import tokens_file
+from lmlab.data.tokenizers import Tokenizer, load_tokenizer
+from lmlab.data.units import UNIT
+from lmlab.files import read_json, sha256_of_file
+
+TOKENS_A_TIME = 1 << 22
+
+
+class Dataset:
+    """Tokens by split, where documents and units begin, and the tokenizer."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any], base: Dataset | None = None) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.id: str = manifest["id"]
+        self._base = base
+        self._home: Path = base.folder if base else folder
+        self._facts: dict[str, Any] = base.manifest if base else manifest
+        self._limit: int | None = manifest["train_tokens"] if base else None
+        self._opened: dict[str, np.ndarray] = {}
+
+    @property
+    def name(self) -> str:
+        """The corpus's short name."""
+        return self._facts["corpus"]["name"]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The full manifest: of the data set itself, or of the one that this is a view of."""
+        return self._facts
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """train, valid and perhaps test."""
+        return tuple(self._facts["splits"])
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many token ids there are."""
+        return self._facts["tokenizer"]["vocabulary"]
+
+    @property
+    def lossless(self) -> bool:
+        """Whether the text can be had back from its tokens, so that bits per byte mean something."""
+        return self._facts["tokenizer"]["lossless"]
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """What made the tokens."""
+        return load_tokenizer(read_json(self._home / shape.TOKENIZER))
+
+    def token_bytes(self) -> np.ndarray | None:
+        """int32 [vocabulary]: the bytes of text that each id stands for; None for tokenizers that lose text."""
+        return self.tokenizer.token_bytes() if self.lossless else None
+
+    def tokens(self, split: str) -> np.ndarray:
+        """uint16 or uint32 [tokens], memory-mapped."""
+        if split not in self._opened:
+            kind = np.dtype(self._facts["token_type"]).newbyteorder("<")
+            found = np.memmap(self._file(split, tokens_file), dtype=kind, mode="r")
+            self._opened[split] = found[: self._limit] if split == "train" else found
+        return self._opened[split]
+
+    def document_starts(self, split: str) -> np.ndarray:
+        """int64 [documents + 1]: the first token of each document, and last the number of tokens."""
+        starts = self._table(
+            split, shape.documents_file, np.dtype("<i8"), self._facts["splits"][split]["documents"] + 1
+        )
+        if split == "train" and self._limit is not None:
+            starts = np.append(starts[: np.searchsorted(starts, self._limit)], self._limit)
+        return starts
+
+    def document_bytes(self, split: str) -> np.ndarray:
+        """int64 [documents]: the bytes of text in each document (of a view's last one: in the whole document)."""
+        sizes = self._table(split, shape.bytes_file, np.dtype("<i8"), self._facts["splits"][split]["documents"])
+        return sizes[: len(self.document_starts(split)) - 1] if split == "train" and self._limit is not None else sizes
+
+    def units(self, split: str) -> np.ndarray:
+        """Structured [units]: key V32 (SHA-256 of the text), bytes i8, start i8 (its first token).
+
+        A unit that a view's end cuts keeps its key, and its bytes are those of its tokens that are left.
+        """
+        units = self._table(split, shape.units_file, UNIT, self._facts["splits"][split]["units"])
+        if split != "train" or self._limit is None:
+            return units
+        units = np.array(units[: np.searchsorted(units["start"], self._limit)])
+        sizes = self.token_bytes()
+        if sizes is not None:
+            units["bytes"][-1] = min(
+                units["bytes"][-1], sizes[self.tokens("train")[units["start"][-1] :].astype(np.int64)].sum()
+            )
+        return units
+
+    def text(self, split: str, first: int, count: int) -> str:
+        """The text of `count` tokens from token number `first` on."""
+        return self.tokenizer.decode(self.tokens(split)[first : first + count].astype(np.int64).tolist())
+
+    def verify(self) -> None:
+        """Read everything: LabError naming the file whose bytes changed or whose contents can't be."""
+        if self._base is not None:
+            self._base.verify()
+            return
+        for name, entry in self.manifest["files"].items():
+            if sha256_of_file(self.folder / name) != entry["sha256"]:
+                raise LabError(
+                    f"{self.folder / name} is damaged, its SHA-256 changed: delete {self.folder} and prepare again"
+                )
+        for split in self.splits:
+            tokens, starts, units = self.tokens(split), self.document_starts(split), self.units(split)
+            largest = max(
+                int(tokens[begin : begin + TOKENS_A_TIME].max()) for begin in range(0, len(tokens), TOKENS_A_TIME)
+            )
+            if largest >= self.vocabulary_size:
+                raise LabError(
+                    f"{self.folder}: {split} has token {largest}, expected at most {self.vocabulary_size - 1}"
+                )
+            if (
+                starts[0] != 0
+                or starts[-1] != len(tokens)
+                or (np.diff(starts) < 0).any()
+                or (np.diff(units["start"]) < 0).any()
+            ):
+                raise LabError(f"{self.folder}: the documents of {split} are out of order: prepare the data again")
+
+    def _file(self, split: str, named: Any) -> Path:
+        if split not in self.splits:
+            raise LabError(f"{self.name} has no split '{split}': expected one of {', '.join(self.splits)}")
+        return self._home / named(split)
+
+    def _table(self, split: str, named: Any, kind: np.dtype, length: int) -> np.ndarray:
+        path = self._file(split, named)
+        if path.name not in self._opened:
+            try:
+                found = np.load(path, mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError, EOFError) as error:
+                raise LabError(f"{path} is damaged ({str(error).splitlines()[0]}): prepare the data again") from None
+            if found.dtype != kind or found.shape != (length,):
+                raise LabError(
+                    f"{path} holds {found.dtype} {found.shape}, expected {kind} ({length},): prepare the data again"
+                )
+            self._opened[path.name] = found
+        return self._opened[path.name]
+
+
+def open_dataset(reference: str | Path, root: Path | None = None) -> Dataset:
+    """The data set in a folder, or of an id in the cache; LabError where it's missing or can't be trusted."""
+    folder = Path(reference)
+    if not (folder / shape.NAME).exists():
+        if shape.ID.fullmatch(str(reference)):
+            return find_dataset(str(reference), root)
+        raise LabError(
+            f"{reference} is no prepared data set: expected a folder with {shape.NAME}, or an id (16 hex digits)"
+        )
+    manifest = shape.read_manifest(folder)
+    if "view_of" not in manifest:
+        return Dataset(folder, manifest)
+    base = Dataset(folder.parent / manifest["view_of"], shape.read_manifest(folder.parent / manifest["view_of"]))
+    if "view_of" in base.manifest or manifest["train_tokens"] > len(base.tokens("train")):
+        raise LabError(f"{folder} is a view that does not fit {base.folder.name}: prepare the data again")
+    return Dataset(folder, manifest, base)
+
+
+def find_dataset(identity: str, root: Path | None = None) -> Dataset:
+    """The prepared data set with that id; LabError where there is none in the cache."""
+    place = datasets_folder(root)
+    if shape.ID.fullmatch(identity):
+        for folder in sorted(place.glob(f"*-{identity}")):
+            return open_dataset(folder)
+    raise LabError(f"there is no data set {identity} in {place}: prepare it with lmlab data prepare NAME")
+
+
+def list_datasets(root: Path | None = None) -> list[Dataset]:
+    """Every prepared data set in the cache that can be opened, by name."""
+    found = []
+    for folder in sorted(datasets_folder(root).glob("*-*")):
+        try:
+            found.append(open_dataset(folder))
+        except LabError:
+            continue
+    return found
+
+
+def datasets_folder(root: Path | None = None) -> Path:
+    """Where prepared data sets are."""
+    return (root or cache_folder()) / "datasets"

@@ -1,0 +1,282 @@
+"""What a prepared data set is like: sizes, document lengths, what cropping would lose, duplicates.
+
+Out: plain values and lines of text. Lengths are in tokens of text: the end-of-text token that follows a document isn't
+counted.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from lmlab.data.dataset import Dataset
+
+BINS_A_DECADE = 6
+PERCENTILES = (10, 50, 90, 99)
+BAR_WIDTH = 40
+SAMPLE_TOKENS = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lengths:
+    """How long the documents of a split are, in tokens."""
+
+    documents: int
+    tokens: int
+    shortest: int
+    longest: int
+    mean: float
+    percentiles: dict[int, float]
+    """Percentile -> length, for PERCENTILES."""
+    edges: tuple[float, ...]
+    """Borders of the histogram's bins, evenly spaced in the logarithm: one more than counts."""
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cropping:
+    """What training on one window a document would use, beside packing all documents into one stream of windows."""
+
+    context: int
+    longer_documents: int
+    """Documents that are longer than the context."""
+    longer_share: float
+    kept_tokens: int
+    """Sum over documents of min(length, context)."""
+    kept_share: float
+    padding_share: float
+    """Of the positions of one window a document, those that hold no token."""
+    packing_lost_tokens: int
+    """Tokens after the last whole window when all documents are packed: less than one window."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitDescription:
+    """One split of a data set."""
+
+    name: str
+    tokens: int
+    documents: int
+    bytes: int
+    units: int
+    unit: str
+    bytes_per_token: float | None
+    """Of text; None for tokenizers that lose text."""
+    lengths: Lengths
+    cropping: Cropping
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """A data set as `lmlab data show` tells it."""
+
+    id: str
+    name: str
+    folder: str
+    corpus: dict[str, Any]
+    split: dict[str, Any]
+    tokenizer: dict[str, Any]
+    duplicates: dict[str, Any]
+    splits: tuple[SplitDescription, ...]
+    sample: str
+    """How the training split begins."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, with the counts of training and validation at the top level too."""
+        sizes = {f"{split.name}_tokens": split.tokens for split in self.splits}
+        return {**asdict(self), **sizes, "tokens": sum(sizes.values()), "vocabulary": self.tokenizer["vocabulary"]}
+
+
+def describe(dataset: Dataset, context: int) -> Description:
+    """All that is worth knowing of a data set, with the losses of cropping at `context` tokens."""
+    facts = dataset.facts
+    return Description(
+        id=dataset.id,
+        name=dataset.name,
+        folder=str(dataset.folder),
+        corpus={key: value for key, value in facts["corpus"].items() if key != "sources"},
+        split=facts["split"],
+        tokenizer=facts["tokenizer"],
+        duplicates=facts["duplicates"],
+        splits=tuple(_describe_split(dataset, name, context) for name in dataset.splits),
+        sample=dataset.text("train", 0, SAMPLE_TOKENS),
+    )
+
+
+def _describe_split(dataset: Dataset, name: str, context: int) -> SplitDescription:
+    tokens = len(dataset.tokens(name))
+    lengths = document_lengths(dataset, name)
+    size = int(dataset.units(name)["bytes"].sum())
+    return SplitDescription(
+        name=name,
+        tokens=tokens,
+        documents=len(lengths),
+        bytes=size,
+        units=len(dataset.units(name)),
+        unit=dataset.facts["splits"][name]["unit"],
+        bytes_per_token=size / int(lengths.sum()) if dataset.lossless and lengths.sum() else None,
+        lengths=summarise(lengths),
+        cropping=cropping(lengths, context, tokens),
+    )
+
+
+def document_lengths(dataset: Dataset, split: str) -> np.ndarray:
+    """int64 [documents]: the tokens of each document's text, without the end of text."""
+    starts = dataset.document_starts(split)
+    lengths = np.diff(starts)
+    end = dataset.facts["tokenizer"]["end_of_text"]
+    if end is None:
+        return lengths
+    return lengths - (dataset.tokens(split)[np.maximum(starts[1:], 1) - 1] == end)
+
+
+def summarise(lengths: np.ndarray) -> Lengths:
+    """Count, extremes, mean, percentiles and a histogram whose bins are evenly spaced in the logarithm."""
+    low, high = max(1, int(lengths.min())), max(1, int(lengths.max()))
+    first, last = math.floor(BINS_A_DECADE * math.log10(low)), math.floor(BINS_A_DECADE * math.log10(high)) + 1
+    edges = 10.0 ** (np.arange(first, last + 1) / BINS_A_DECADE)
+    edges[0], edges[-1] = min(edges[0], low), max(edges[-1], high)  # against rounding in the power
+    counts = np.histogram(np.maximum(lengths, 1), edges)[0]
+    return Lengths(
+        documents=len(lengths),
+        tokens=int(lengths.sum()),
+        shortest=int(lengths.min()),
+        longest=int(lengths.max()),
+        mean=float(lengths.mean()),
+        percentiles={percent: float(np.percentile(lengths, percent)) for percent in PERCENTILES},
+        edges=tuple(map(float, edges)),
+        counts=tuple(map(int, counts)),
+    )
+
+
+def cropping(lengths: np.ndarray, context: int, tokens: int) -> Cropping:
+    """What of documents of these lengths is left when each is cropped at `context` tokens.
+
+    `tokens` is the length of the packed stream, ends of text included: a window of `context` inputs needs one token
+    more, its last target, so packing leaves (tokens - 1) mod context behind.
+    """
+    kept = np.minimum(lengths, context)
+    longer, total = int((lengths > context).sum()), int(lengths.sum())
+    return Cropping(
+        context=context,
+        longer_documents=longer,
+        longer_share=longer / len(lengths),
+        kept_tokens=int(kept.sum()),
+        kept_share=float(kept.sum() / total) if total else 1.0,
+        padding_share=1.0 - float(kept.sum()) / (context * len(lengths)),
+        packing_lost_tokens=(tokens - 1) % context,
+    )
+
+
+def lines(description: Description) -> list[str]:
+    """The description as lines of text for a terminal."""
+    corpus, tokenizer = description.corpus, description.tokenizer
+    found = [
+        f"{description.name}  {description.id}",
+        f"  corpus      {corpus['name']}: {corpus['documents']:,} documents, {corpus['characters']:,} characters, "
+        f"{corpus['bytes']:,} bytes, {corpus['alphabet']:,} distinct characters",
+        f"  documents   {_rule(corpus['documents_rule'])}{_left_out(corpus)}",
+        f"  split       {_split_rule(description.split)}",
+        f"  tokenizer   {tokenizer['name']}, vocabulary {tokenizer['vocabulary']:,}"
+        + ("" if tokenizer["lossless"] else " (loses text: no bits per byte)"),
+        f"  duplicates  {duplicates_line(description.duplicates)}",
+    ]
+    for split in description.splits:
+        found += ["", *_split_lines(split)]
+    return [
+        *found,
+        "",
+        "  the training split begins:",
+        *(f"    {line}" for line in description.sample.splitlines()[:8]),
+    ]
+
+
+def duplicates_line(duplicates: dict[str, Any]) -> str:
+    """One line on what stands in training and validation both."""
+    line = (
+        f"{duplicates['documents']:,} of {duplicates['of_documents']:,} validation documents are training documents "
+        f"too ({100 * duplicates['share_of_tokens']:.2f} % of its tokens)"
+    )
+    if duplicates["lines"] is not None:
+        line += f"; {duplicates['lines']:,} of {duplicates['of_lines']:,} long lines"
+    return line
+
+
+def _split_lines(split: SplitDescription) -> list[str]:
+    lengths, crop = split.lengths, split.cropping
+    density = f", {split.bytes_per_token:.2f} bytes a token" if split.bytes_per_token is not None else ""
+    found = [
+        f"  {split.name}: {split.tokens:,} tokens, {split.documents:,} documents, {split.bytes:,} bytes{density}, "
+        f"{split.units:,} units ({split.unit})"
+    ]
+    if split.documents == 1:
+        return found
+    marks = ", ".join(f"{percent} % up to {value:,.0f}" for percent, value in lengths.percentiles.items())
+    found.append(
+        f"    document lengths in tokens: {lengths.shortest:,} to {lengths.longest:,}, mean {lengths.mean:,.1f}; "
+        f"{marks}"
+    )
+    found += [f"    {line}" for line in histogram_lines(lengths)]
+    found.append(
+        f"    cropped at {crop.context:,} tokens: {100 * crop.kept_share:.2f} % of the tokens are kept, "
+        f"{100 * crop.longer_share:.2f} % of the documents are longer, "
+        f"{100 * crop.padding_share:.1f} % of the positions are padding"
+    )
+    found.append(f"    packed, as lmlab trains: all but the last {crop.packing_lost_tokens:,} tokens")
+    return found
+
+
+def histogram_lines(lengths: Lengths) -> list[str]:
+    """A bar for each bin of document lengths."""
+    largest = max(lengths.counts)
+    labels = [
+        f"{math.ceil(low):,}-{max(math.ceil(low), math.ceil(high) - 1):,}"
+        for low, high in zip(lengths.edges, lengths.edges[1:], strict=False)
+    ]
+    width = max(map(len, labels))
+    return [
+        f"{label:>{width}} {_bar(count / largest):<{BAR_WIDTH}} {count:,}"
+        for label, count in zip(labels, lengths.counts, strict=True)
+    ]
+
+
+def _bar(share: float) -> str:
+    eighths = round(share * BAR_WIDTH * 8)
+    return "█" * (eighths // 8) + ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")[eighths % 8]
+
+
+def _rule(rule: str) -> str:
+    name, _, marker = rule.partition(":")
+    return {
+        "marker": f"a line {marker} ends one; without it a file is one",
+        "lines": "every line is one",
+        "articles": "an article is one",
+        "file": "every file is one",
+        "records": "every record is one",
+    }.get(name, rule)
+
+
+def _left_out(corpus: dict[str, Any]) -> str:
+    parts = []
+    if corpus["empty_documents"]:
+        parts.append(f"{corpus['empty_documents']:,} without text left out")
+    if corpus["skipped_files"]:
+        parts.append(f"{len(corpus['skipped_files']):,} files that are not UTF-8 left out")
+    if corpus["left_out_files"]:
+        parts.append(f"{len(corpus['left_out_files']):,} files of no split left out")
+    if corpus["forced_cuts"]:
+        parts.append(f"{corpus['forced_cuts']:,} cut inside a word for want of white space")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _split_rule(split: dict[str, Any]) -> str:
+    share = f"{100 * split['valid_share']:g} %"
+    if split["rule"] == "parts":
+        return "published: the corpus comes in parts"
+    if split["rule"] == "hash":
+        return f"hash: {share} of the documents validate, each by its own SHA-256"
+    cut = f", cut at character {split['cut_characters']:,} of the last document" if split["cut_characters"] else ""
+    return f"tail: the last {share} of the characters validate{cut}"

@@ -1,0 +1,242 @@
+"""From a corpus to documents, as a stream of pieces: nothing here holds more than a piece of the text at a time.
+
+How a text file becomes documents is its rule:
+
+- `marker:LINE`: a line that is exactly LINE ends a document; it and the line breaks around it belong to neither side.
+- `lines`: every line is a document.
+- `articles`: WikiText's layout, where ` = Title = ` between two blank lines begins a document.
+- `file`: a file is one document.
+
+A record of JSONL or parquet is a document. Documents of nothing but white space are dropped and counted.
+
+A long document comes in several pieces. The cut is made before a space or line break that stands before anything else
+than white space: at every such place GPT-2's pre-tokenisation ends one pre-token and begins the next, and so do words,
+characters and bytes. Encoding the pieces therefore gives the same tokens as encoding the whole document.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from lmlab import LabError
+from lmlab.data.catalogue import MARKER
+from lmlab.data.progress import Progress, Silent
+from lmlab.data.readers import SourceFile, jsonl_documents, parquet_documents, text_chunks
+
+PIECE_CHARACTERS = 1 << 18
+UNCUT_CHARACTERS = 1 << 26
+"""Text without a place to cut is cut anyway after so many characters (64 Mi), and that is counted."""
+
+LINE_BREAKS = "\r\n"
+HEADING = re.compile(r" = [^=\n]([^\n]*[^=\n])? = ?\r?\n?")
+
+
+class Piece(NamedTuple):
+    """A part of a document; `last` where the document ends with it."""
+
+    text: str
+    last: bool
+    part: str
+
+
+@dataclass
+class Findings:
+    """What a pass over the corpus came across besides documents."""
+
+    empty_documents: int = 0
+    forced_cuts: int = 0
+    skipped_files: list[str] = field(default_factory=list)
+
+
+def rule_of(separator: str, default: str) -> str:
+    """The rule that `data.separator` asks for; `default` is the corpus's own, for an empty separator."""
+    if separator in ("\n", "\\n"):
+        return "lines"
+    if "\n" in separator or "\r" in separator:
+        raise LabError(
+            f"data.separator can't be {separator!r}: expected one line of text, or \\n for a document a line"
+        )
+    if separator:
+        return f"marker:{separator}"
+    return f"marker:{MARKER}" if default == "marker" else default
+
+
+def pieces(
+    files: Iterable[SourceFile],
+    rule: str,
+    column: str,
+    progress: Progress,
+    findings: Findings,
+    skip_undecodable: bool = False,
+) -> Iterator[Piece]:
+    """Every document of the files in order, in pieces.
+
+    With `skip_undecodable` a file that isn't UTF-8 is passed over and named in `findings`; else it's a LabError.
+    """
+    for file in files:
+        if skip_undecodable and not _decodes(file):
+            findings.skipped_files.append(file.name)
+            continue
+        trims = file.kind == "text" and rule.startswith("marker:")
+        for text, last in _assembled(_marked_off(file, rule, column, progress), findings, trims):
+            yield Piece(text, last, file.part)
+
+
+class Stretch(NamedTuple):
+    """Some text of a document; `ends` where a border follows it."""
+
+    text: str
+    ends: bool
+
+
+def _marked_off(file: SourceFile, rule: str, column: str, progress: Progress) -> Iterator[Stretch]:
+    """The text of one file with the borders between documents found."""
+    if file.kind == "jsonl":
+        return (Stretch(text, True) for text in jsonl_documents(file, column, progress))
+    if file.kind == "parquet":
+        return (Stretch(text, True) for text in parquet_documents(file, column, progress))
+    chunks = text_chunks(file, progress)
+    if rule == "file":
+        return (Stretch(chunk, False) for chunk in chunks)
+    if rule == "lines":
+        return _by_lines(_line_blocks(chunks))
+    if rule == "articles":
+        return _by_headings(_line_blocks(chunks))
+    return _by_marker(_line_blocks(chunks), rule.removeprefix("marker:"))
+
+
+def _line_blocks(chunks: Iterable[str]) -> Iterator[str]:
+    """The same text in blocks of whole lines; a line longer than a piece comes in parts without a line break."""
+    held = ""
+    for chunk in chunks:
+        held += chunk
+        end = held.rfind("\n") + 1
+        if end:
+            yield held[:end]
+            held = held[end:]
+        elif len(held) > PIECE_CHARACTERS:
+            yield held
+            held = ""
+    if held:
+        yield held
+
+
+def _by_marker(blocks: Iterable[str], marker: str) -> Iterator[Stretch]:
+    begins_line = True
+    for block in blocks:
+        begin = search = 0
+        while (hit := block.find(marker, search)) >= 0:
+            after = hit + len(marker)
+            end = after + 1 if block.startswith("\r", after) else after
+            alone = block[hit - 1] == "\n" if hit else begins_line
+            if alone and (end == len(block) or block[end] == "\n"):
+                yield Stretch(block[begin:hit], True)
+                begin = search = end + 1
+            else:
+                search = after
+        begins_line = block.endswith("\n")
+        if begin < len(block):
+            yield Stretch(block[begin:], False)
+
+
+def _by_lines(blocks: Iterable[str]) -> Iterator[Stretch]:
+    for block in blocks:
+        *lines, rest = block.split("\n")
+        yield from (Stretch(line.removesuffix("\r"), True) for line in lines)
+        if rest:
+            yield Stretch(rest, False)
+
+
+def _by_headings(blocks: Iterable[str]) -> Iterator[Stretch]:
+    after_blank, heading = True, ""
+    for block in blocks:
+        for line in block.splitlines(keepends=True):
+            blank = line.isspace()
+            if heading:
+                if blank:
+                    yield Stretch("", True)
+                yield Stretch(heading, False)
+                heading = ""
+            if after_blank and HEADING.fullmatch(line):
+                heading = line
+            else:
+                yield Stretch(line, False)
+            after_blank = blank
+    if heading:
+        yield Stretch(heading, False)
+
+
+def _assembled(stretches: Iterable[Stretch], findings: Findings, trims: bool) -> Iterator[tuple[str, bool]]:
+    """(text, whether the document ends with it); `trims` drops the line breaks next to a border."""
+    parts: list[str] = []
+    length, patience = 0, 2 * PIECE_CHARACTERS
+    begun = after_border = False
+    for stretch in stretches:
+        text = stretch.text.lstrip(LINE_BREAKS) if trims and after_border and not begun and not length else stretch.text
+        parts.append(text)
+        length += len(text)
+        if stretch.ends:
+            whole = "".join(parts)
+            yield from _finished(whole.rstrip(LINE_BREAKS) if trims else whole, begun, findings)
+            parts, length, patience = [], 0, 2 * PIECE_CHARACTERS
+            begun, after_border = False, True
+        elif length > patience:
+            *ready, rest = _cut("".join(parts), findings)
+            yield from ((piece, False) for piece in ready)
+            begun = begun or bool(ready)
+            parts, length = [rest], len(rest)
+            patience = 2 * max(
+                PIECE_CHARACTERS, length
+            )  # where nothing could be cut, the next try is worth it much later
+    if length:
+        yield from _finished("".join(parts), begun, findings)
+
+
+def _finished(text: str, begun: bool, findings: Findings) -> Iterator[tuple[str, bool]]:
+    """The rest of a document, or all of it."""
+    if not begun and (not text or text.isspace()):
+        findings.empty_documents += 1
+        return
+    *ready, rest = _cut(text, findings)
+    yield from ((piece, False) for piece in ready)
+    yield rest, True
+
+
+def _cut(text: str, findings: Findings) -> list[str]:
+    """`text` in pieces of at most 2 * PIECE_CHARACTERS, longer only where there is no place to cut."""
+    begin, found = 0, []
+    while len(text) - begin > 2 * PIECE_CHARACTERS:
+        cut = safe_cut(text, begin, begin + PIECE_CHARACTERS)
+        if cut is None:
+            cut = safe_cut(text, begin, min(len(text), begin + UNCUT_CHARACTERS))
+        if cut is None:
+            if len(text) - begin <= UNCUT_CHARACTERS:
+                break
+            cut = begin + UNCUT_CHARACTERS
+            findings.forced_cuts += 1
+        found.append(text[begin:cut])
+        begin = cut
+    return [*found, text[begin:]]
+
+
+def safe_cut(text: str, begin: int, end: int) -> int | None:
+    """The last place between `begin` and `end` where a cut changes no token: before white space before ink."""
+    while True:
+        cut = max(text.rfind(" ", begin + 1, end - 1), text.rfind("\n", begin + 1, end - 1))
+        if cut < 0:
+            return None
+        if not text[cut + 1].isspace():
+            return cut
+        end = cut + 1
+
+
+def _decodes(file: SourceFile) -> bool:
+    try:
+        for _ in text_chunks(file, Silent()):
+            pass
+    except LabError:
+        return False
+    return True

@@ -1,0 +1,128 @@
+"""A file from the network, once: resumed where it was cut, checked by its SHA-256, then renamed into place.
+
+What has come so far lies beside the target as `NAME.part`. Where nothing can be had, one line says which file to put
+where.
+"""
+
+from __future__ import annotations
+
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+from lmlab import LabError, __version__
+from lmlab.data.cache import make_folder
+from lmlab.data.lock import FileLock
+from lmlab.data.progress import Progress, Silent
+from lmlab.files import flush_folder, require_free_bytes, sha256_of_file
+
+BLOCK = 1 << 18
+TIMEOUT_SECONDS = 30
+ATTEMPTS = 4
+
+
+def download(
+    addresses: Sequence[str],
+    target: Path,
+    *,
+    sha256: str,
+    size: int,
+    progress: Progress | None = None,
+    advice: str = "",
+) -> Path:
+    """`target`, fetched from the first address that gives it whole; LabError, ending in `advice`, where none does.
+
+    A connection that breaks is taken up where it broke, up to ATTEMPTS times in a row without a new byte.
+    """
+    progress = progress or Silent()
+    if target.exists():
+        return target
+    make_folder(target.parent)
+    lock = target.with_name(f".{target.name}.lock")
+    with FileLock(lock, progress, f"another process is downloading {target.name}: waiting for it"):
+        if not target.exists():
+            _download(addresses, target, sha256, size, progress, f"; {advice}" if advice else "")
+    return target
+
+
+def _download(addresses: Sequence[str], target: Path, sha256: str, size: int, progress: Progress, tail: str) -> None:
+    part = target.with_name(f"{target.name}.part")
+    require_free_bytes(target.parent, max(0, size - _size(part)), f"downloading {target.name}")
+    progress.begin(f"downloading {target.name}", size)
+    progress.advance(min(_size(part), size))
+    reason = "no address"
+    for address in addresses:
+        reason = _fetch(address, part, size, progress)
+        if _size(part) == size:
+            break
+    else:
+        raise LabError(
+            f"{target.name} can't be downloaded ({reason}): put the file from {addresses[0]} (SHA-256 {sha256}) "
+            f"at {target}{tail}"
+        )
+    found = sha256_of_file(part)
+    if found != sha256:
+        part.unlink()
+        raise LabError(
+            f"{target.name} came with SHA-256 {found}, expected {sha256}: the file changed at its source{tail}"
+        )
+    os.replace(part, target)
+    flush_folder(target.parent)
+
+
+def _fetch(address: str, part: Path, size: int, progress: Progress) -> str:
+    """Add to `part` until it has `size` bytes or the address gives nothing more; returns why it stopped."""
+    reason = ""
+    failures = 0
+    while _size(part) < size and failures < ATTEMPTS:
+        before = _size(part)
+        try:
+            _continue(address, part, size, progress)
+            reason = f"the connection ended after {_size(part):,} of {size:,} bytes"
+        except urllib.error.HTTPError as error:
+            return f"HTTP {error.code} {error.reason}"
+        except (OSError, HTTPException, ValueError) as error:
+            reason = str(getattr(error, "reason", None) or error)
+            if before == _size(part) and isinstance(error, urllib.error.URLError):
+                return reason  # no such host or no network: waiting would not help
+        failures = failures + 1 if _size(part) == before else 0
+    return reason
+
+
+def _continue(address: str, part: Path, size: int, progress: Progress) -> None:
+    """One connection: ask for the bytes that are missing and append them, durably at its end."""
+    have = _size(part)
+    request = urllib.request.Request(address, headers={"User-Agent": f"lmlab/{__version__}"})
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
+        continues = response.status == 206 and str(response.headers.get("Content-Range", "")).startswith(
+            f"bytes {have}-"
+        )
+        if have and not continues:
+            progress.advance(-have)
+            have = 0
+        with open(part, "ab" if have else "wb") as file:
+            try:
+                _copy(response, file, size - have, progress)
+            finally:
+                file.flush()
+                os.fsync(file.fileno())
+
+
+def _copy(response: Any, file: Any, most: int, progress: Progress) -> None:
+    """Bytes from the network to the file, at most `most`: a server that sends more has another file."""
+    while block := response.read(min(BLOCK, most + 1)):
+        if len(block) > most:
+            raise ValueError("the server sends more bytes than the file has")
+        file.write(block)
+        most -= len(block)
+        progress.advance(len(block))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

@@ -1,0 +1,205 @@
+"""From documents to token files, in batches over all cores; a kill at any instant loses one shard of work at most.
+
+The work folder holds `tokens-<split>.bin` and `starts-<split>.bin` (the first token of each document), which only grow.
+After each shard they are flushed to the disk and then `journal.json` says how long they are and how many pieces of the
+corpus they hold; whoever takes over cuts them to these lengths, passes over these pieces and goes on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lmlab import LabError
+from lmlab.data.documents import Piece
+from lmlab.data.split import SPLITS, SplitPlan
+from lmlab.data.tokenizers import Tokenizer
+from lmlab.files import read_json, require_free_bytes, write_json
+
+BATCH_CHARACTERS = 1 << 20
+BATCH_PIECES = 4096
+SHARD_CHARACTERS = 1 << 25
+JOURNAL = "journal.json"
+START_BYTES = 8
+
+
+class Item(NamedTuple):
+    """What the tokenizer gets: a piece of one document in one split."""
+
+    text: str
+    split: int
+    first: bool
+    """The document (or what of it is in this split) begins here."""
+    last: bool
+    """The document ends here, so an end-of-text token follows."""
+
+
+@dataclass
+class Journal:
+    """How far the files are."""
+
+    pieces: int = 0
+    characters: int = 0
+    tokens: list[int] = field(default_factory=lambda: [0] * len(SPLITS))
+    documents: list[int] = field(default_factory=lambda: [0] * len(SPLITS))
+    done: bool = False
+
+
+def token_type(vocabulary_size: int) -> np.dtype:
+    """The smallest of uint16 and uint32 that holds every id, little-endian."""
+    return np.dtype("<u2") if vocabulary_size <= 1 << 16 else np.dtype("<u4")
+
+
+def tokens_file(split: str) -> str:
+    """The name of a split's token file."""
+    return f"tokens-{split}.bin"
+
+
+def starts_file(split: str) -> str:
+    """The name of the file with the first token of each document, while the data set is being made."""
+    return f"starts-{split}.bin"
+
+
+def encode(
+    stream: Iterator[Piece], plan: SplitPlan, tokenizer: Tokenizer, ends_documents: bool, characters: int, work: Path
+) -> Journal:
+    """Write the token files of all splits into `work`, from where the journal there stands; returns the last journal.
+
+    `ends_documents`: put the tokenizer's end-of-text token after each document. `characters`: of the whole corpus.
+    """
+    journal = read_journal(work)
+    if journal.done:
+        return journal
+    end = tokenizer.end_of_text if ends_documents else None
+    with _Files(work, token_type(tokenizer.vocabulary_size), journal) as files:
+        for batch in _batches(_skip(stream, plan, journal.pieces)):
+            arrays = tokenizer.encode_batch([item.text for item in batch.items])
+            files.append(batch.items, arrays, end)
+            journal.pieces += batch.pieces
+            journal.characters += batch.characters
+            if journal.characters // SHARD_CHARACTERS > (journal.characters - batch.characters) // SHARD_CHARACTERS:
+                files.save()
+                _require_room(work, files, journal, characters)
+        journal.done = True
+        files.save()
+    return journal
+
+
+def read_journal(work: Path) -> Journal:
+    """How far an earlier attempt came; nowhere where it left no journal."""
+    if not (work / JOURNAL).exists():
+        return Journal()
+    return Journal(**read_json(work / JOURNAL))
+
+
+class _Batch(NamedTuple):
+    items: list[Item]
+    pieces: int
+    characters: int
+
+
+class _Files:
+    """The growing token and start files of every split, and the journal that vouches for them."""
+
+    def __init__(self, work: Path, kind: np.dtype, journal: Journal) -> None:
+        self._work, self._kind, self._journal = work, kind, journal
+        self._tokens = [
+            self._open(tokens_file(split), journal.tokens[index] * kind.itemsize) for index, split in enumerate(SPLITS)
+        ]
+        self._starts = [
+            self._open(starts_file(split), journal.documents[index] * START_BYTES) for index, split in enumerate(SPLITS)
+        ]
+
+    def _open(self, name: str, length: int) -> Any:
+        path = self._work / name
+        path.touch()
+        if path.stat().st_size < length:
+            raise LabError(f"{path} is shorter than its journal says: delete {self._work} and prepare again")
+        os.truncate(path, length)
+        return open(path, "ab")
+
+    def __enter__(self) -> _Files:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for file in (*self._tokens, *self._starts):
+            file.close()
+
+    @property
+    def bytes_written(self) -> int:
+        return sum(self._journal.tokens) * self._kind.itemsize
+
+    def append(self, items: list[Item], arrays: list[np.ndarray], end: int | None) -> None:
+        """Add a batch, in the order of its items."""
+        marker = None if end is None else np.array([end], dtype=self._kind)
+        written: list[list[np.ndarray]] = [[] for _ in SPLITS]
+        starts: list[list[int]] = [[] for _ in SPLITS]
+        for item, ids in zip(items, arrays, strict=True):
+            if item.first:
+                starts[item.split].append(self._journal.tokens[item.split])
+            written[item.split].append(ids.astype(self._kind))
+            self._journal.tokens[item.split] += len(ids)
+            if item.last and marker is not None:
+                written[item.split].append(marker)
+                self._journal.tokens[item.split] += 1
+        for index in range(len(SPLITS)):
+            for array in written[index]:
+                self._tokens[index].write(array.data)
+            self._starts[index].write(np.array(starts[index], dtype="<i8").tobytes())
+            self._journal.documents[index] += len(starts[index])
+
+    def save(self) -> None:
+        """Files first, journal after: it never speaks of bytes that the disk doesn't have."""
+        for file in (*self._tokens, *self._starts):
+            file.flush()
+            os.fsync(file.fileno())
+        write_json(self._work / JOURNAL, vars(self._journal))
+
+
+def _skip(stream: Iterator[Piece], plan: SplitPlan, done: int) -> Iterator[tuple[list[Item], int]]:
+    """For each piece that isn't done yet: its items (two where the split's border cuts it) and its characters."""
+    document, at, first = 0, 0, True
+    for number, piece in enumerate(stream):
+        if number >= done:
+            yield _items(piece, plan, document, at, first), len(piece.text)
+        at += len(piece.text)
+        first = False
+        if piece.last:
+            document, at, first = document + 1, 0, True
+
+
+def _items(piece: Piece, plan: SplitPlan, document: int, at: int, first: bool) -> list[Item]:
+    if document != plan.cut_document:
+        return [Item(piece.text, int(plan.of[document]), first, piece.last)]
+    border = plan.cut_characters - at
+    if border <= 0:
+        return [Item(piece.text, 1, border == 0, piece.last)]
+    if border >= len(piece.text):
+        return [Item(piece.text, 0, first, False)]
+    return [Item(piece.text[:border], 0, first, False), Item(piece.text[border:], 1, True, piece.last)]
+
+
+def _batches(stream: Iterator[tuple[list[Item], int]]) -> Iterator[_Batch]:
+    items: list[Item] = []
+    count = characters = 0
+    for found, length in stream:
+        items += found
+        count += 1
+        characters += length
+        if characters >= BATCH_CHARACTERS or count >= BATCH_PIECES:
+            yield _Batch(items, count, characters)
+            items, count, characters = [], 0, 0
+    if items:
+        yield _Batch(items, count, characters)
+
+
+def _require_room(work: Path, files: _Files, journal: Journal, characters: int) -> None:
+    """The bytes still to come, estimated from those written so far."""
+    if journal.characters < characters:
+        needed = int(files.bytes_written / journal.characters * (characters - journal.characters))
+        require_free_bytes(work, needed, "preparing the data set")

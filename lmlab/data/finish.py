@@ -1,0 +1,191 @@
+"""The last steps of a preparation: tables of documents and units, duplicates between the splits, and the manifest.
+
+In: a work folder with every split's tokens. Out: the same folder with all that a data set has, each file flushed to the
+disk. The manifest is written when everything else is there, and only then what was needed to go on is removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lmlab.data import manifest as shape
+from lmlab.data.duplicates import Duplicates, shared_documents, shared_lines, text_of
+from lmlab.data.encode import Journal, read_journal, starts_file, token_type, tokens_file
+from lmlab.data.progress import Progress
+from lmlab.data.scan import ROWS_A_TIME, Scan, source_pieces
+from lmlab.data.sources import Source
+from lmlab.data.split import SPLITS, SplitPlan
+from lmlab.data.tokenizers import Tokenizer
+from lmlab.data.units import UNIT, block_units, document_units, wants_blocks
+from lmlab.files import flush_folder, sha256_of_file, write_json
+
+KEYS_AND_BYTES = np.dtype([("key", "V32"), ("bytes", "<i8")])
+
+
+def finish(
+    work: Path,
+    facts: dict[str, Any],
+    source: Source,
+    column: str,
+    scanned: Scan,
+    split: SplitPlan,
+    tokenizer: Tokenizer,
+    progress: Progress,
+) -> None:
+    """Complete the data set in `work`; `facts` are what the manifest says besides counts and files."""
+    journal = read_journal(work)
+    splits = [name for index, name in enumerate(SPLITS) if journal.tokens[index]]
+    progress.begin("finding units and duplicates", None)
+    halves = _halves(source, column, split, progress) if split.cut_document >= 0 else None
+    entries = {name: _tables(work, name, journal, scanned, split, halves, tokenizer) for name in splits}
+    keys = {name: _rows_of(scanned, split, SPLITS.index(name), halves) for name in ("train", "valid")}
+    duplicates = _duplicates(work, entries, keys, tokenizer)
+    flush_folder(work)
+    manifest = {
+        **facts,
+        "token_type": token_type(tokenizer.vocabulary_size).name,
+        "splits": entries,
+        "duplicates": duplicates.to_json(),
+        "files": {name: _file_entry(work / name) for name in shape.files_of(splits)},
+    }
+    write_json(work / shape.NAME, manifest)
+
+
+def tidy(work: Path) -> None:
+    """Remove from a work folder with a manifest whatever is no part of the data set."""
+    wanted = {shape.NAME, *shape.read_manifest(work)["files"]}
+    for path in work.iterdir():
+        if path.name not in wanted:
+            path.unlink()
+    flush_folder(work)
+
+
+def _tables(
+    work: Path,
+    name: str,
+    journal: Journal,
+    scanned: Scan,
+    split: SplitPlan,
+    halves: np.ndarray | None,
+    tokenizer: Tokenizer,
+) -> dict[str, Any]:
+    """Write a split's documents, bytes and units; returns its entry in the manifest."""
+    index = SPLITS.index(name)
+    tokens = _mapped(work / tokens_file(name), token_type(tokenizer.vocabulary_size))
+    starts = np.append(np.fromfile(work / starts_file(name), dtype="<i8"), np.int64(journal.tokens[index])).astype(
+        "<i8"
+    )
+    documents = len(starts) - 1
+    _save(work / shape.documents_file(name), starts)
+    sizes = np.concatenate([rows["bytes"] for rows in _rows_of(scanned, split, index, halves)]).astype("<i8")
+    _save(work / shape.bytes_file(name), sizes)
+    blocks = wants_blocks(documents, tokenizer)
+    if blocks:
+        units = _write_units(work / shape.units_file(name), block_units(tokens, starts, tokenizer))
+    else:
+        units = _write_units(work / shape.units_file(name), _units_of(scanned, split, index, halves, starts))
+    return {
+        "tokens": journal.tokens[index],
+        "documents": documents,
+        "bytes": int(sizes.sum()),
+        "units": units,
+        "unit": "block" if blocks else "document",
+    }
+
+
+def _rows_of(scanned: Scan, split: SplitPlan, index: int, halves: np.ndarray | None) -> Iterator[np.ndarray]:
+    """The keys and bytes of a split's documents, some at a time; `halves` stand for the document that is cut."""
+    for begin in range(0, scanned.documents, ROWS_A_TIME):
+        chosen = split.of[begin : begin + ROWS_A_TIME] == index
+        if begin <= split.cut_document < begin + ROWS_A_TIME:
+            chosen[split.cut_document - begin] = False
+        rows = np.empty(int(chosen.sum()), KEYS_AND_BYTES)
+        found = scanned.rows[begin : begin + ROWS_A_TIME][chosen]
+        rows["key"], rows["bytes"] = found["key"], found["bytes"]
+        yield rows
+    if halves is not None and index < 2:  # the cut document is the last of the corpus
+        yield halves[index : index + 1]
+
+
+def _units_of(
+    scanned: Scan, split: SplitPlan, index: int, halves: np.ndarray | None, starts: np.ndarray
+) -> Iterator[np.ndarray]:
+    at = 0
+    for rows in _rows_of(scanned, split, index, halves):
+        yield document_units(rows["key"], rows["bytes"], starts[at : at + len(rows)])
+        at += len(rows)
+
+
+def _halves(source: Source, column: str, split: SplitPlan, progress: Progress) -> np.ndarray:
+    """SHA-256 and bytes of the two parts of the document that the border cuts: one more pass over the corpus."""
+    digests, sizes = (hashlib.sha256(), hashlib.sha256()), [0, 0]
+    document = at = 0
+    for piece in source_pieces(source, column, f"cutting {source.name}", progress):
+        if document == split.cut_document:
+            border = max(0, split.cut_characters - at)
+            for half, text in enumerate((piece.text[:border], piece.text[border:])):
+                encoded = text.encode()
+                digests[half].update(encoded)
+                sizes[half] += len(encoded)
+            at += len(piece.text)
+        document += piece.last
+    return np.array([(digests[half].digest(), sizes[half]) for half in (0, 1)], dtype=KEYS_AND_BYTES)
+
+
+def _duplicates(
+    work: Path, entries: dict[str, dict[str, Any]], rows: dict[str, Iterator[np.ndarray]], tokenizer: Tokenizer
+) -> Duplicates:
+    """Documents (their `rows` of keys by split), and where there are few of them lines, that stand in both splits."""
+    starts = np.load(work / shape.documents_file("valid"))
+    valid = np.concatenate([part["key"] for part in rows["valid"]])
+    shared = shared_documents((part["key"] for part in rows["train"]), valid)
+    lengths = np.diff(starts)
+    lines: tuple[int | None, int | None] = (None, None)
+    if entries["valid"]["unit"] == "block":
+        kind = token_type(tokenizer.vocabulary_size)
+        both = [text_of(_mapped(work / tokens_file(name), kind), tokenizer) for name in ("train", "valid")]
+        lines = shared_lines(both[0], both[1])
+    return Duplicates(
+        documents=int(shared.sum()),
+        of_documents=entries["valid"]["documents"],
+        tokens=int(lengths[shared].sum()),
+        of_tokens=entries["valid"]["tokens"],
+        lines=lines[0],
+        of_lines=lines[1],
+    )
+
+
+def _write_units(path: Path, parts: Iterable[np.ndarray]) -> int:
+    """Units as they come to a plain file, then with numpy's header in front, which says how many there are."""
+    plain = path.with_suffix(".tmp")
+    count = 0
+    with open(plain, "wb") as file:
+        for rows in parts:
+            file.write(rows.tobytes())
+            count += len(rows)
+    units: np.ndarray = np.memmap(plain, dtype=UNIT, mode="r")
+    _save(path, units)
+    del units  # Windows can't delete a file that is mapped
+    plain.unlink()
+    return count
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    with open(path, "wb") as file:
+        np.save(file, array, allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _mapped(path: Path, kind: np.dtype) -> np.ndarray:
+    return np.memmap(path, dtype=kind, mode="r")
+
+
+def _file_entry(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}

@@ -1,0 +1,151 @@
+"""`manifest.json` of a prepared data set: what it must look like before anything in it is believed.
+
+A data set may come from another machine, so nothing in the manifest is used as a path or an allocation before it's
+checked: names are from a fixed list, and sizes must be those of the files that are there.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from lmlab import LabError
+from lmlab.data.encode import tokens_file
+from lmlab.data.split import SPLITS
+from lmlab.files import read_json
+
+FORMAT = 1
+NAME = "manifest.json"
+TOKENIZER = "tokenizer.json"
+LARGEST_BYTES = 64_000_000
+ID = re.compile(r"[0-9a-f]{16}")
+FOLDER = re.compile(r"[a-z0-9][a-z0-9-]{0,59}-[0-9a-f]{16}")
+TOKEN_TYPES = {"uint16": 2, "uint32": 4}
+
+SECTIONS: dict[str, dict[str, Any]] = {
+    "corpus": {
+        "name": str,
+        "documents": int,
+        "characters": int,
+        "bytes": int,
+        "alphabet": int,
+        "documents_rule": str,
+        "empty_documents": int,
+        "forced_cuts": int,
+        "skipped_files": list,
+        "left_out_files": list,
+    },
+    "split": {"rule": str, "valid_share": float, "cut_characters": int | None},
+    "tokenizer": {"name": str, "vocabulary": int, "lossless": bool, "end_of_text": int | None},
+    "duplicates": {
+        "documents": int,
+        "of_documents": int,
+        "share_of_tokens": float,
+        "lines": int | None,
+        "of_lines": int | None,
+    },
+}
+"""What the manifest says of the data besides sizes: section -> name -> type."""
+
+
+def documents_file(split: str) -> str:
+    """int64 [documents + 1]: the first token of each document, and the number of tokens."""
+    return f"documents-{split}.npy"
+
+
+def bytes_file(split: str) -> str:
+    """int64 [documents]: the bytes of text in each document."""
+    return f"bytes-{split}.npy"
+
+
+def units_file(split: str) -> str:
+    """The units that losses are compared by."""
+    return f"units-{split}.npy"
+
+
+def files_of(splits: list[str]) -> list[str]:
+    """Every file of a data set with these splits, besides its manifest."""
+    makers = (tokens_file, documents_file, bytes_file, units_file)
+    return [TOKENIZER, *(make(split) for split in splits for make in makers)]
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of the data set in `folder`, or of a view on another; LabError where it can't be trusted."""
+    path = folder / NAME
+    value = read_json(path, LARGEST_BYTES)
+    problem = _problem(value, folder)
+    if problem:
+        raise LabError(f"{path} is no manifest that can be used: {problem}; prepare the data again")
+    return value
+
+
+def _problem(value: Any, folder: Path) -> str:
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        return f"expected format {FORMAT}"
+    if not _matches(ID, value.get("id")):
+        return "its id is not 16 hexadecimal digits"
+    if "view_of" in value:
+        fits = _matches(FOLDER, value["view_of"]) and _count(value.get("train_tokens"), 2)
+        return "" if fits else "expected the name of a data set's folder and a number of tokens"
+    if value.get("token_type") not in TOKEN_TYPES:
+        return f"its token type is not one of {', '.join(TOKEN_TYPES)}"
+    splits = value.get("splits")
+    if not isinstance(splits, dict) or not {"train", "valid"} <= set(splits) <= set(SPLITS):
+        return "expected the splits train, valid and perhaps test"
+    names = files_of(list(splits))
+    files = value.get("files")
+    if not isinstance(files, dict) or set(files) != set(names):
+        return f"expected the files {', '.join(names)}"
+    for section, kinds in SECTIONS.items():
+        entries = value.get(section)
+        if not isinstance(entries, dict) or not all(_is(entries.get(key), kind) for key, kind in kinds.items()):
+            return f"expected in {section}: {', '.join(kinds)}"
+    if not 0 < value["tokenizer"]["vocabulary"] <= 1 << 8 * TOKEN_TYPES[value["token_type"]]:
+        return "its vocabulary is larger than its token type holds"
+    return _file_problem(value, files, folder) or _split_problem(value, files)
+
+
+def _file_problem(value: dict[str, Any], files: dict[str, Any], folder: Path) -> str:
+    for name, entry in files.items():
+        if (
+            not isinstance(entry, dict)
+            or not _count(entry.get("bytes"), 0)
+            or not _matches(re.compile(r"[0-9a-f]{64}"), entry.get("sha256"))
+        ):
+            return f"expected bytes and sha256 of {name}"
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        size = (folder / name).stat().st_size
+        if size != entry["bytes"]:
+            return f"{name} has {size:,} bytes, expected {entry['bytes']:,}"
+    return ""
+
+
+def _split_problem(value: dict[str, Any], files: dict[str, Any]) -> str:
+    width = TOKEN_TYPES[value["token_type"]]
+    for split, entry in value["splits"].items():
+        if not isinstance(entry, dict) or not all(
+            _count(entry.get(key), 1) for key in ("tokens", "documents", "units")
+        ):
+            return f"expected tokens, documents and units of {split}"
+        if not _count(entry.get("bytes"), 0) or entry.get("unit") not in ("document", "block"):
+            return f"expected bytes and unit of {split}"
+        if entry["tokens"] * width != files[tokens_file(split)]["bytes"]:
+            return f"{tokens_file(split)} does not hold {entry['tokens']:,} tokens"
+    return ""
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """isinstance, where a truth value is no number and a whole number may stand for any other."""
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _matches(pattern: re.Pattern[str], value: Any) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _count(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

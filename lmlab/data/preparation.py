@@ -1,0 +1,269 @@
+"""From a corpus to a prepared data set: once. The same corpus and settings again find what is there, in an instant.
+
+    resolve -> scan -> split -> tokenizer -> tokens -> units -> manifest -> rename
+    sources    scan    split    tokenizers   encode    units    manifest
+
+Everything is made in a hidden work folder that is renamed to its final name at the very end, so a data set is there
+whole or not at all. A killed preparation leaves the work folder; the next one takes over at its last finished step or
+shard. The name ends with the data's id: a hash of the text, the tokenizer and the split, and of nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lmlab import LabError, __version__
+from lmlab.data import manifest as shape
+from lmlab.data.cache import cache_folder, make_folder
+from lmlab.data.dataset import Dataset, datasets_folder, open_dataset
+from lmlab.data.encode import encode
+from lmlab.data.finish import finish, tidy
+from lmlab.data.lock import FileLock
+from lmlab.data.progress import Progress, Silent
+from lmlab.data.scan import Scan, scan, source_pieces
+from lmlab.data.sources import Source, resolve
+from lmlab.data.split import SplitPlan, plan_split
+from lmlab.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
+from lmlab.files import flush_folder, read_json, remove_tree, try_lock, write_json
+from lmlab.recipe import Data
+
+STALE_SECONDS = 7 * 24 * 3600
+
+
+def prepare(
+    data: Data, folder: Path | None = None, progress: Progress | None = None, tokenizer: Tokenizer | None = None
+) -> Dataset:
+    """The data set that `data` describes, made where it isn't there yet.
+
+    `folder` takes the place of the cache folder. `tokenizer` takes the place of one built by `data`'s settings: a
+    model's own, to read another text with. LabError for a corpus that can't be had, read, split or encoded.
+    """
+    root = make_folder(folder or cache_folder())
+    progress = progress or Silent()
+    with _system_errors_in_one_line():
+        source = resolve(data, root, progress)
+        plan = _plan_key(source, data, tokenizer)
+        found = _indexed(plan, root)
+        if found is None:
+            waiting = f"another process is preparing {source.name}: waiting for it"
+            with FileLock(_lock_path(plan, root), progress, waiting):
+                found = _indexed(plan, root) or _build(data, source, plan, root, progress, tokenizer)
+        return found if data.tokens is None else _view(found, data.tokens)
+
+
+def prepared(data: Data, folder: Path | None = None) -> Dataset | None:
+    """The data set that `data` describes where it's there already, else None; downloads nothing."""
+    root = folder or cache_folder()
+    found = _indexed(_plan_key(resolve(data, root, fetch=False), data, None), root)
+    return found if found is None or data.tokens is None else _view(found, data.tokens)
+
+
+@contextlib.contextmanager
+def _system_errors_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise LabError("the disk is full: free some space and start again, it goes on from where it was") from None
+        where = f"{error.filename}: " if error.filename else ""
+        raise LabError(f"{where}{error.strerror or error}") from None
+
+
+def _plan_key(source: Source, data: Data, tokenizer: Tokenizer | None) -> str:
+    """A hash of all that is asked for, known before anything is read but the files' hashes."""
+    asked = {entry.name: getattr(data, entry.name) for entry in dataclasses.fields(data)}
+    for name in (
+        "corpus",
+        "separator",
+        "tokens",
+        "order",
+    ):  # the files, the rule, and what a data set doesn't depend on
+        del asked[name]
+    given = None if tokenizer is None else tokenizer.to_json()
+    return _digest(
+        [shape.FORMAT, source.fingerprint(), source.rule, source.published, source.published_share, asked, given]
+    )[:32]
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _index_path(plan: str, root: Path) -> Path:
+    return root / "prepared" / f"{plan}.json"
+
+
+def _lock_path(plan: str, root: Path) -> Path:
+    return root / "locks" / f"{plan}.lock"
+
+
+def _work_folder(plan: str, root: Path) -> Path:
+    return datasets_folder(root) / f".building-{plan}"
+
+
+def _indexed(plan: str, root: Path) -> Dataset | None:
+    """What was made for this plan before, where it's still there and whole."""
+    try:
+        name = read_json(_index_path(plan, root))["folder"]
+        return open_dataset(datasets_folder(root) / name) if shape.FOLDER.fullmatch(name) else None
+    except (LabError, KeyError, TypeError):
+        return None
+
+
+def _build(data: Data, source: Source, plan: str, root: Path, progress: Progress, given: Tokenizer | None) -> Dataset:
+    """Make the data set, or go on making it; the caller holds the plan's lock."""
+    scanned = scan(source, data.column, root, progress)
+    split = plan_split(data, source, scanned)
+    work = make_folder(_work_folder(plan, root))
+    tokenizer = _tokenizer(data, source, scanned, split, work, progress, given)
+    identity = _data_id(scanned, split, tokenizer)
+    final = datasets_folder(root) / f"{source.name}-{identity}"
+    made = _made_already(identity, root)
+    if made is None:
+        if not (work / shape.NAME).exists():
+            stream = source_pieces(source, data.column, f"encoding {source.name}", progress)
+            encode(stream, split, tokenizer, scanned.documents > 1, scanned.characters, work)
+            facts = {**_facts(data, source, scanned, split, tokenizer), "id": identity}
+            finish(work, facts, source, data.column, scanned, split, tokenizer, progress)
+        tidy(work)
+        shutil.rmtree(final, ignore_errors=True)  # only ever a damaged one: an intact one was found above
+        os.replace(work, final)
+        flush_folder(final.parent)
+        made = open_dataset(final)
+    else:
+        remove_tree(work)
+    make_folder(_index_path(plan, root).parent)
+    write_json(_index_path(plan, root), {"folder": made.folder.name})
+    _remove_stale(root)
+    return made
+
+
+def _made_already(identity: str, root: Path) -> Dataset | None:
+    """The data set of that id, perhaps made from the same text under another name."""
+    for folder in sorted(datasets_folder(root).glob(f"*-{identity}")):
+        with contextlib.suppress(LabError):
+            return open_dataset(folder)
+    return None
+
+
+def _tokenizer(
+    data: Data, source: Source, scanned: Scan, split: SplitPlan, work: Path, progress: Progress, given: Tokenizer | None
+) -> Tokenizer:
+    """The tokenizer given, or the one an earlier attempt left in the work folder, or a new one."""
+    path = work / shape.TOKENIZER
+    if given is None and path.exists():
+        return load_tokenizer(read_json(path))
+    tokenizer = given
+    if tokenizer is None:
+        texts = _training_texts(data, source, scanned, split, progress)
+        tokenizer = build_tokenizer(data, texts, documents_end=scanned.documents > 1)
+    write_json(path, tokenizer.to_json())
+    return tokenizer
+
+
+def _training_texts(data: Data, source: Source, scanned: Scan, split: SplitPlan, progress: Progress) -> Iterator[str]:
+    """What a tokenizer learns from: words and bpe the training split, characters the whole corpus's alphabet."""
+    if data.tokenizer not in ("words", "bpe"):
+        yield scanned.alphabet
+        return
+    document = at = 0
+    for piece in source_pieces(source, data.column, f"training the tokenizer on {source.name}", progress):
+        if document == split.cut_document:
+            yield piece.text[: max(0, split.cut_characters - at)]
+        elif split.of[document] == 0:
+            yield piece.text
+        at += len(piece.text)
+        if piece.last:
+            document, at = document + 1, 0
+
+
+def _data_id(scanned: Scan, split: SplitPlan, tokenizer: Tokenizer) -> str:
+    return _digest([shape.FORMAT, scanned.text_sha256, split.identity(), tokenizer.to_json()])[:16]
+
+
+def _facts(data: Data, source: Source, scanned: Scan, split: SplitPlan, tokenizer: Tokenizer) -> dict[str, Any]:
+    """What the manifest says besides the counts and files, which `finish` adds."""
+    paths = {file.path: file for file in source.files}
+    listed = [
+        {"name": file.path.name if file.member else file.name, "sha256": source.hashes[path]}
+        for path, file in paths.items()
+    ]
+    return {
+        "format": shape.FORMAT,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "lmlab": __version__,
+        "corpus": {
+            "name": source.name,
+            "given": source.given,
+            "text_sha256": scanned.text_sha256,
+            "documents": scanned.documents,
+            "characters": scanned.characters,
+            "bytes": scanned.bytes,
+            "alphabet": len(scanned.alphabet),
+            "documents_rule": source.rule if any(file.kind == "text" for file in source.files) else "records",
+            "column": data.column if any(file.kind != "text" for file in source.files) else None,
+            "empty_documents": scanned.empty_documents,
+            "forced_cuts": scanned.forced_cuts,
+            "skipped_files": list(scanned.skipped_files)[:1000],
+            "left_out_files": list(source.left_out)[:1000],
+            "files": len(paths),
+            "sources": listed[:1000],
+            "sources_sha256": _digest(source.fingerprint()),
+        },
+        "split": {
+            "asked": data.split,
+            "rule": split.rule,
+            "valid_share": split.share,
+            "cut_characters": split.cut_characters or None,
+        },
+        "tokenizer": {
+            "name": tokenizer.name,
+            "vocabulary": tokenizer.vocabulary_size,
+            "lossless": tokenizer.lossless,
+            "end_of_text": tokenizer.end_of_text if scanned.documents > 1 else None,
+            "sha256": _digest(tokenizer.to_json()),
+        },
+    }
+
+
+def _view(base: Dataset, tokens: int) -> Dataset:
+    """`base` with only the first `tokens` tokens of its training split: a folder with a manifest that points to it."""
+    have = len(base.tokens("train"))
+    if tokens > have:
+        raise LabError(
+            f"data.tokens {tokens:,} is more than the {have:,} tokens of the training split: expected at most those"
+        )
+    if tokens == have:
+        return base
+    identity = _digest([base.id, tokens])[:16]
+    folder = base.folder.with_name(f"{base.folder.name.removesuffix(base.id)}{identity}")
+    if not (folder / shape.NAME).exists():
+        make_folder(folder)
+        write_json(
+            folder / shape.NAME,
+            {"format": shape.FORMAT, "id": identity, "view_of": base.folder.name, "train_tokens": tokens},
+        )
+    return open_dataset(folder)
+
+
+def _remove_stale(root: Path) -> None:
+    """Work folders that nobody has touched for a week: the corpus changed since, so they are never finished."""
+    for work in datasets_folder(root).glob(".building-*"):
+        lock = _lock_path(re.sub(r"^\.building-", "", work.name), root)
+        with contextlib.suppress(OSError):
+            if time.time() - work.stat().st_mtime > STALE_SECONDS:
+                with open(lock, "ab") as file:
+                    if try_lock(file):
+                        remove_tree(work)

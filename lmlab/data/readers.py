@@ -1,0 +1,319 @@
+"""From one source file to text: unpacked as it streams, decoded as UTF-8, cut into records where the format has them.
+
+In: a `SourceFile`. Out: chunks of text (text files) or whole documents (JSONL, parquet). What is wrong with a file is
+said with the file's name and the byte (or line, or row) where it is wrong; offsets count the unpacked bytes.
+"""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import contextlib
+import gzip
+import io
+import json
+import lzma
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from lmlab import LabError
+from lmlab.data.progress import Progress
+
+CHUNK_BYTES = 1 << 18
+PARQUET_ROWS = 256
+ZSTANDARD_BYTES = 1 << 12
+"""Unpacked at a time: 4 KiB of nothing but repetition may become 100 MB."""
+
+PACKINGS = ("gz", "xz", "zst", "bz2")
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceFile:
+    """One file of a corpus, or one member of a zip archive."""
+
+    name: str
+    """What it's called in messages and manifests: its path relative to the corpus."""
+    path: Path
+    member: str = ""
+    """Which member of the zip archive at `path`; empty: the file itself."""
+    kind: str = "text"
+    """text, jsonl or parquet."""
+    packing: str = ""
+    """gz, xz, zst, bz2, or empty for plain."""
+    part: str = ""
+    """train, valid or test where the files are the published split."""
+
+
+def describe_name(name: str) -> tuple[str, str]:
+    """(kind, packing) that a file's name stands for: JSONL and parquet by their ending, everything else is text."""
+    stem, _, ending = name.lower().rpartition(".")
+    packing = ending if stem and ending in PACKINGS else ""
+    inner = (stem if packing else name.lower()).rpartition(".")[2]
+    kind = "jsonl" if inner in ("jsonl", "ndjson") else "parquet" if inner in ("parquet", "pq") else "text"
+    return kind, packing
+
+
+def text_chunks(file: SourceFile, progress: Progress) -> Iterator[str]:
+    """The text of a text file in pieces of about CHUNK_BYTES; a byte order mark at its start is dropped."""
+    decoder = codecs.getincrementaldecoder("utf-8")("strict")
+    fed = 0
+    with opened(file, progress) as stream:
+        while True:
+            block = _read(stream, file, CHUNK_BYTES)
+            if fed == 0 and block.startswith(BYTE_ORDER_MARK):
+                fed, block = len(BYTE_ORDER_MARK), block[len(BYTE_ORDER_MARK) :]
+            pending = len(decoder.getstate()[0])
+            try:
+                text = decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                raise _not_utf8(file, fed - pending + error.start, error) from None
+            fed += len(block)
+            if text:
+                yield text
+            if not block:
+                return
+
+
+def jsonl_documents(file: SourceFile, column: str, progress: Progress) -> Iterator[str]:
+    """The text in `column` of each line; blank lines are passed over, null is an empty text."""
+    offset = 0
+    with opened(file, progress) as stream:
+        number = 0
+        while True:
+            try:
+                line = stream.readline()
+            except DAMAGE as error:
+                raise _damaged(file, error) from None
+            if not line:
+                return
+            number += 1
+            if line.strip():
+                yield _record_text(file, line, number, offset, column)
+            offset += len(line)
+
+
+def parquet_documents(file: SourceFile, column: str, progress: Progress) -> Iterator[str]:
+    """The text in `column` of each row, read a few rows at a time; null is an empty text."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise LabError('reading parquet needs the package pyarrow: pip install "lmlab[parquet]"') from None
+
+    row = 0
+    try:
+        with _seekable(file, progress) as stream, pyarrow.parquet.ParquetFile(stream) as table:
+            _require_text_column(file, table.schema_arrow, column)
+            for batch in table.iter_batches(batch_size=PARQUET_ROWS, columns=[column]):
+                for value in batch.column(0).to_pylist():
+                    yield _clean(file, value, f"row {row}", column)
+                    row += 1
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowException, OSError) as error:
+        raise LabError(
+            f"{file.name} is not readable as parquet ({_first_line(error)}): expected an intact parquet file"
+        ) from None
+
+
+@contextlib.contextmanager
+def opened(file: SourceFile, progress: Progress) -> Iterator[IO[bytes]]:
+    """The unpacked bytes as a stream; `progress` advances by the bytes that are read from the disk."""
+    with contextlib.ExitStack() as stack:
+        try:
+            if file.member:
+                archive = stack.enter_context(zipfile.ZipFile(file.path))
+                raw: Any = stack.enter_context(archive.open(file.member))
+            else:
+                raw = stack.enter_context(io.FileIO(file.path))
+        except (OSError, KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+            raise LabError(f"{file.name} can't be read ({_first_line(error)})") from None
+        watched = io.BufferedReader(_Watched(raw, progress), CHUNK_BYTES)
+        yield stack.enter_context(
+            io.BufferedReader(_unpacked(watched, file.packing), CHUNK_BYTES) if file.packing else watched
+        )
+
+
+def size_on_disk(file: SourceFile) -> int:
+    """How far `progress` advances when the whole file is read."""
+    if not file.member:
+        return file.path.stat().st_size
+    with zipfile.ZipFile(file.path) as archive:
+        return archive.getinfo(file.member).file_size
+
+
+class _Watched(io.RawIOBase):
+    """A stream that reports how much was read from it."""
+
+    def __init__(self, stream: Any, progress: Progress) -> None:
+        self._stream = stream
+        self._progress = progress
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        block = self._stream.read(len(buffer))
+        buffer[: len(block)] = block
+        self._progress.advance(len(block))
+        return len(block)
+
+
+def _unpacked(stream: Any, packing: str) -> Any:
+    if packing == "gz":
+        return gzip.GzipFile(fileobj=stream)
+    if packing == "xz":
+        return lzma.LZMAFile(stream)
+    if packing == "bz2":
+        return bz2.BZ2File(stream)
+    return _Zstandard(stream)
+
+
+class _Zstandard(io.RawIOBase):
+    """Frame after frame of zstandard data. The library's own reader takes a file that is cut short for a whole one."""
+
+    def __init__(self, stream: Any) -> None:
+        try:
+            import zstandard
+        except ImportError:
+            raise LabError('reading .zst needs the package zstandard: pip install "lmlab[zstd]"') from None
+        self._stream = stream
+        self._unpacker = zstandard.ZstdDecompressor()
+        self._frame: Any = None
+        self._packed = b""
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            self._packed = self._packed or self._stream.read(ZSTANDARD_BYTES)
+            if not self._packed:
+                if self._frame is not None:
+                    raise EOFError("the data ends within a frame")
+                return 0
+            self._frame = self._frame or self._unpacker.decompressobj()
+            self._ready = memoryview(self._frame.decompress(self._packed))
+            self._packed = self._frame.unused_data
+            if self._frame.eof:
+                self._frame = None
+        block, self._ready = self._ready[: len(buffer)], self._ready[len(buffer) :]
+        buffer[: len(block)] = block
+        return len(block)
+
+
+def _damage_types() -> tuple[type[Exception], ...]:
+    kinds: list[type[Exception]] = [OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile]
+    with contextlib.suppress(ImportError):
+        import zstandard
+
+        kinds.append(zstandard.ZstdError)
+    return tuple(kinds)
+
+
+DAMAGE = _damage_types()
+"""What the unpackers raise on bytes that they did not make."""
+
+
+def _read(stream: IO[bytes], file: SourceFile, most: int) -> bytes:
+    try:
+        return stream.read(most)
+    except DAMAGE as error:
+        raise _damaged(file, error) from None
+
+
+def _damaged(file: SourceFile, error: Exception) -> LabError:
+    form = f".{file.packing}" if file.packing else ".zip" if file.member else "readable"
+    return LabError(f"{file.name} is damaged or cut short ({_first_line(error)}): expected an intact {form} file")
+
+
+def _not_utf8(file: SourceFile, offset: int, error: UnicodeDecodeError, where: str = "") -> LabError:
+    unpacked = " of the unpacked text" if file.packing or file.member else ""
+    value = error.object[error.start]
+    return LabError(
+        f"{file.name} is not UTF-8: byte {offset:,}{unpacked}{where} is 0x{value:02x} ({error.reason}); "
+        "convert the file to UTF-8 (iconv -f ENCODING -t UTF-8) and try again"
+    )
+
+
+def _record_text(file: SourceFile, line: bytes, number: int, offset: int, column: str) -> str:
+    try:
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise _not_utf8(file, offset + error.start, error, f" (line {number:,})") from None
+    try:
+        record = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        detail = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+        raise LabError(
+            f"{file.name}: line {number:,} (byte {offset:,}) is not JSON ({detail}): expected one object a line"
+        ) from None
+    if not isinstance(record, dict):
+        raise LabError(f"{file.name}: line {number:,} is no JSON object: expected one with a text in '{column}'")
+    if column not in record:
+        raise LabError(
+            f"{file.name}: line {number:,} has no '{column}' but {_names(record)}: name one with --data.column"
+        )
+    return _clean(file, record[column], f"line {number:,}", column)
+
+
+def _clean(file: SourceFile, value: Any, place: str, column: str) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise LabError(
+            f"{file.name}: '{column}' in {place} is {type(value).__name__}: expected text; --data.column names another"
+        )
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise LabError(
+            f"{file.name}: '{column}' in {place} has half a surrogate pair at character {error.start:,}: expected text"
+        ) from None
+    return value
+
+
+def _names(record: dict) -> str:
+    names = [f"'{name}'" for name in list(record)[:8]]
+    return ", ".join(names) + (", ..." if len(record) > 8 else "") if names else "no fields"
+
+
+def _require_text_column(file: SourceFile, schema: Any, column: str) -> None:
+    import pyarrow
+
+    if column not in schema.names:
+        raise LabError(
+            f"{file.name} has no column '{column}' but {_names(dict.fromkeys(schema.names))}: --data.column names one"
+        )
+    kind = schema.field(column).type
+    if pyarrow.types.is_dictionary(kind):
+        kind = kind.value_type
+    if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)):
+        raise LabError(f"{file.name}: column '{column}' holds {kind}: expected text; name another with --data.column")
+
+
+@contextlib.contextmanager
+def _seekable(file: SourceFile, progress: Progress) -> Iterator[Any]:
+    """Parquet begins at its end, so a packed file is unpacked to the disk first, for as long as it's read."""
+    if not file.packing and not file.member:
+        progress.advance(size_on_disk(file))
+        yield file.path
+        return
+    with tempfile.TemporaryFile() as spool:
+        with opened(file, progress) as stream:
+            try:
+                shutil.copyfileobj(stream, spool, CHUNK_BYTES)
+            except DAMAGE as error:
+                raise _damaged(file, error) from None
+        spool.seek(0)
+        yield spool
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

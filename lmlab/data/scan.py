@@ -1,0 +1,185 @@
+"""The first pass over a corpus: a row for each document, and the alphabet. Kept, so that it's made once for a source.
+
+A row is the SHA-256 of the document's text (UTF-8), its bytes and characters and its part of the published split. The
+rows lie in a file that is mapped, not read: two million documents are 98 MB on the disk and nearly nothing in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lmlab import LabError
+from lmlab.data.cache import cache_folder, make_folder
+from lmlab.data.documents import Findings, Piece, pieces
+from lmlab.data.lock import FileLock
+from lmlab.data.progress import Progress, Silent
+from lmlab.data.readers import size_on_disk
+from lmlab.data.sources import Source, resolve
+from lmlab.files import flush_folder, read_json, write_json
+from lmlab.recipe import Data
+
+FORMAT = 1
+DOCUMENT = np.dtype([("key", "V32"), ("bytes", "<i8"), ("characters", "<i8"), ("part", "u1")])
+PARTS = ("", "train", "valid", "test")
+ROWS_HELD = 4096
+ROWS_A_TIME = 1 << 18
+"""How many rows are looked at together where the whole table may not fit in memory."""
+
+NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """What a corpus holds."""
+
+    rows: np.ndarray
+    """DOCUMENT rows, in the order of the corpus (memory-mapped, read-only)."""
+    text_sha256: str
+    """Over the documents' hashes and parts: the same text has the same, however it's packed or cut into files."""
+    documents: int
+    characters: int
+    bytes: int
+    alphabet: str
+    """Every character that occurs, sorted by code point."""
+    empty_documents: int
+    forced_cuts: int
+    skipped_files: tuple[str, ...]
+
+
+def look_at(data: Data, root: Path | None = None, progress: Progress | None = None) -> Scan:
+    """The scan of the corpus that `data` names."""
+    root = root or cache_folder()
+    progress = progress or Silent()
+    return scan(resolve(data, root, progress), data.column, root, progress)
+
+
+def scan(source: Source, column: str, root: Path, progress: Progress) -> Scan:
+    """The corpus's scan, from the cache where it was made before; LabError for a corpus without text."""
+    key = json.dumps([FORMAT, source.fingerprint(), source.rule, column])
+    folder = root / "scans" / hashlib.sha256(key.encode()).hexdigest()[:32]
+    if not (folder / "scan.json").exists():
+        waiting = f"another process is reading {source.name}: waiting for it"
+        with FileLock(root / "locks" / f"{folder.name}.lock", progress, waiting):
+            if not (folder / "scan.json").exists():
+                _make(source, column, folder, progress)
+    found = _open(folder)
+    if found.documents == 0:
+        raise LabError(f"{source.title} holds no text: expected at least one document that is more than white space")
+    return found
+
+
+def source_pieces(
+    source: Source, column: str, task: str, progress: Progress, findings: Findings | None = None
+) -> Iterator[Piece]:
+    """One pass over the corpus, shown as `task`."""
+    progress.begin(task, sum(map(size_on_disk, source.files)))
+    return pieces(source.files, source.rule, column, progress, findings or Findings(), source.skip_undecodable)
+
+
+def _make(source: Source, column: str, folder: Path, progress: Progress) -> None:
+    make_folder(folder.parent)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        facts = _write_rows(source, column, temporary / "documents.bin", progress)
+        write_json(temporary / "scan.json", facts)
+        os.replace(temporary, folder)
+        flush_folder(folder.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_rows(source: Source, column: str, path: Path, progress: Progress) -> dict[str, Any]:
+    findings, alphabet, over_all = Findings(), _Alphabet(), hashlib.sha256()
+    totals = {"documents": 0, "characters": 0, "bytes": 0}
+    with open(path, "wb") as file:
+        held: list[tuple] = []
+        for row in _rows(source_pieces(source, column, f"reading {source.name}", progress, findings), alphabet):
+            held.append(row)
+            over_all.update(row[0] + bytes([row[3]]))
+            totals["documents"] += 1
+            totals["bytes"] += row[1]
+            totals["characters"] += row[2]
+            if len(held) == ROWS_HELD:
+                _flush(held, file)
+        _flush(held, file)
+        file.flush()
+        os.fsync(file.fileno())
+    return {
+        "format": FORMAT,
+        **totals,
+        "text_sha256": over_all.hexdigest(),
+        "alphabet": alphabet.text(),
+        "empty_documents": findings.empty_documents,
+        "forced_cuts": findings.forced_cuts,
+        "skipped_files": findings.skipped_files,
+    }
+
+
+def _rows(stream: Iterator[Piece], alphabet: _Alphabet) -> Iterator[tuple]:
+    digest, size, characters = hashlib.sha256(), 0, 0
+    for piece in stream:
+        encoded = piece.text.encode()
+        alphabet.add(piece.text, encoded)
+        digest.update(encoded)
+        size += len(encoded)
+        characters += len(piece.text)
+        if piece.last:
+            yield digest.digest(), size, characters, PARTS.index(piece.part)
+            digest, size, characters = hashlib.sha256(), 0, 0
+
+
+def _flush(held: list[tuple], file: Any) -> None:
+    file.write(np.array(held, dtype=DOCUMENT).tobytes())
+    held.clear()
+
+
+class _Alphabet:
+    """The distinct characters so far; what was seen is deleted at the speed of C before a new one is looked for."""
+
+    def __init__(self) -> None:
+        self._ascii = b""
+        self._others: set[str] = set()
+
+    def add(self, text: str, encoded: bytes) -> None:
+        rest = encoded.translate(None, self._ascii)
+        if rest:
+            self._ascii = bytes(sorted({byte for byte in set(rest) if byte < 128} | set(self._ascii)))
+            self._others.update("".join(NOT_ASCII.findall(text)))
+
+    def text(self) -> str:
+        return "".join(sorted(self._ascii.decode() + "".join(self._others)))
+
+
+def _open(folder: Path) -> Scan:
+    facts = read_json(folder / "scan.json")
+    path = folder / "documents.bin"
+    try:
+        count = int(facts["documents"])
+        if path.stat().st_size != count * DOCUMENT.itemsize:
+            raise ValueError("documents.bin has another size")
+        rows = np.memmap(path, dtype=DOCUMENT, mode="r", shape=(count,)) if count else np.empty(0, DOCUMENT)
+        return Scan(
+            rows=rows,
+            text_sha256=facts["text_sha256"],
+            documents=count,
+            characters=facts["characters"],
+            bytes=facts["bytes"],
+            alphabet=facts["alphabet"],
+            empty_documents=facts["empty_documents"],
+            forced_cuts=facts["forced_cuts"],
+            skipped_files=tuple(facts["skipped_files"]),
+        )
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise LabError(f"{folder} is damaged ({error}): delete it, and it will be made again") from None

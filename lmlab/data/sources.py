@@ -1,0 +1,266 @@
+"""From `data.corpus` to the files that hold it: a catalogue name, a file, a folder, a zip archive or standard input.
+
+In a folder (or archive) every file that isn't hidden counts, in the order of the relative paths: JSONL and parquet by
+their ending, everything else as text. Files named after the parts of a split (`train.txt`, `wiki.valid.raw`,
+`test-00000-of-00002.parquet`, or folders of these names) are a published split where there is a train and a valid part;
+without a valid part, the test part validates.
+A local copy of a catalogue corpus is recognised by its SHA-256 and treated exactly as the catalogue's own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import os
+import re
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from lmlab import LabError
+from lmlab.data.cache import cache_folder, file_hashes, make_folder
+from lmlab.data.catalogue import CATALOGUE, CatalogueEntry
+from lmlab.data.documents import rule_of
+from lmlab.data.download import download
+from lmlab.data.progress import Progress, Silent
+from lmlab.data.readers import SourceFile, describe_name
+from lmlab.data.stdlib import stdlib_files
+from lmlab.files import flush_folder
+from lmlab.recipe import Data
+
+PARTS = {
+    "train": "train",
+    "training": "train",
+    "valid": "valid",
+    "validation": "valid",
+    "val": "valid",
+    "dev": "valid",
+    "test": "test",
+}
+PART_NAME = re.compile(r"(?:^|[-_./])(" + "|".join(PARTS) + r")(?=[-_./]|$)", re.IGNORECASE)
+PART_ENDINGS = ("txt", "text", "raw", "tokens")
+"""Text files with these endings may be a part of a split; train.py is a program."""
+
+SPOOL_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A corpus that is here: its files, how they become documents and which split is published for it."""
+
+    given: str
+    """What `data.corpus` said."""
+    name: str
+    """Short, for file names."""
+    files: tuple[SourceFile, ...]
+    hashes: dict[Path, str]
+    """SHA-256 of each file on the disk."""
+    rule: str
+    """How a text becomes documents (lmlab.data.documents)."""
+    published: str = ""
+    """parts, tail or empty, as in the catalogue."""
+    published_share: float = 0.0
+    entry: str = ""
+    """The catalogue's name for it, or empty."""
+    skip_undecodable: bool = False
+    left_out: tuple[str, ...] = ()
+    """Files of the folder that belong to no part of its published split."""
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        return "standard input" if self.given == "-" else self.given
+
+    def fingerprint(self) -> list[list[str]]:
+        """All that decides the text that is read: a row for each file."""
+        return [[file.part, file.kind, file.packing, file.member, self.hashes[file.path]] for file in self.files]
+
+
+def resolve(data: Data, root: Path | None = None, progress: Progress | None = None, fetch: bool = True) -> Source:
+    """The corpus that `data` names with every file hashed; downloaded where it must be (without `fetch`: LabError)."""
+    root = root or cache_folder()
+    progress = progress or Silent()
+    entry = CATALOGUE.get(data.corpus)
+    if entry is not None:
+        found = _stdlib(entry) if not entry.files else _catalogue_copy(entry, root, progress, fetch)
+    elif data.corpus == "-":
+        found = _of_path(_spooled(root), "-", "stdin")
+    else:
+        path = Path(data.corpus).expanduser()
+        if not path.exists():
+            raise LabError(_no_such_corpus(data.corpus))
+        found = _of_path(path, data.corpus, _slug(path))
+    found = _choose_parts(found, data)
+    key = str(Path(data.corpus).absolute()) if entry is None else data.corpus
+    hashes = file_hashes([file.path for file in found.files], key, root, progress)
+    found = dataclasses.replace(found, hashes=hashes)
+    found = _recognised(found) if entry is None else found
+    return dataclasses.replace(found, rule=rule_of(data.separator, found.rule))
+
+
+def _stdlib(entry: CatalogueEntry) -> Source:
+    files = tuple(SourceFile(name=name, path=path) for name, path in stdlib_files())
+    return Source(
+        given=entry.name,
+        name=entry.name,
+        files=files,
+        hashes={},
+        rule=entry.documents,
+        entry=entry.name,
+        skip_undecodable=True,
+    )
+
+
+def _catalogue_copy(entry: CatalogueEntry, root: Path, progress: Progress, fetch: bool) -> Source:
+    paths = []
+    for file in entry.files:
+        target = root / "corpora" / entry.name / file.name
+        if not target.exists() and not fetch:
+            raise LabError(f"{entry.name} is not downloaded yet: lmlab data prepare {entry.name}")
+        advice = _advice(entry)
+        paths.append(
+            download(file.addresses, target, sha256=file.sha256, size=file.bytes, progress=progress, advice=advice)
+        )
+    return _of_entry(entry, paths, entry.name)
+
+
+def _advice(entry: CatalogueEntry) -> str:
+    if len(entry.files) == 1:
+        return "or name a copy of it with --data.corpus FILE"
+    return f"or name a folder that holds {' and '.join(file.name for file in entry.files)} with --data.corpus FOLDER"
+
+
+def _of_entry(entry: CatalogueEntry, paths: list[Path], given: str) -> Source:
+    """The catalogue's corpus, with its files (in the catalogue's order) at these paths."""
+    files = tuple(
+        SourceFile(name=member or file.name, path=path, member=member, part=part)
+        for file, path in zip(entry.files, paths, strict=True)
+        for member, part in file.members
+    )
+    return Source(
+        given=given,
+        name=entry.name,
+        files=files,
+        hashes={},
+        rule=entry.documents,
+        published=entry.published,
+        published_share=entry.published_share,
+        entry=entry.name,
+    )
+
+
+def _recognised(source: Source) -> Source:
+    """The catalogue's view of the files where their hashes are a catalogue corpus's; else the source as it is."""
+    paths = {digest: path for path, digest in source.hashes.items()}
+    for entry in CATALOGUE.values():
+        if entry.files and {file.sha256 for file in entry.files} == set(paths):
+            copy = _of_entry(entry, [paths[file.sha256] for file in entry.files], source.given)
+            return dataclasses.replace(copy, hashes=source.hashes)
+    return source
+
+
+def _of_path(path: Path, given: str, name: str) -> Source:
+    if path.is_dir():
+        files = tuple(_file(place.relative_to(path).as_posix(), place) for place in _visible(path))
+        if not files:
+            raise LabError(f"{path} has no files: expected a folder of text, JSONL or parquet files")
+    elif path.name.lower().endswith(".zip"):
+        files = tuple(_file(member, path, member) for member in _members(path))
+    else:
+        files = (_file(path.name, path),)
+    return Source(given=given, name=name, files=files, hashes={}, rule="marker")
+
+
+def _file(name: str, path: Path, member: str = "") -> SourceFile:
+    kind, packing = describe_name(name)
+    return SourceFile(name=name, path=path, member=member, kind=kind, packing=packing)
+
+
+def _visible(folder: Path) -> list[Path]:
+    """The folder's files at any depth, but hidden ones and compiled Python, in the order of their relative paths."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
+        found += [Path(place, name) for name in names if not name.startswith(".") and Path(place, name).is_file()]
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _members(path: Path) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+    except (OSError, zipfile.BadZipFile) as error:
+        raise LabError(f"{path} can't be read as a zip archive ({error})") from None
+    names = sorted(name for name in names if not any(part.startswith((".", "__MACOSX")) for part in name.split("/")))
+    if not names:
+        raise LabError(f"{path} has no files in it: expected text, JSONL or parquet")
+    return names
+
+
+def part_of(name: str) -> str:
+    """train, valid or test where a file's name says so (its last word that does), else empty.
+
+    >>> part_of("wiki.valid.raw"), part_of("train-00000-of-00004.parquet"), part_of("train.py"), part_of("contest.txt")
+    ('valid', 'train', '', '')
+    """
+    words = PART_NAME.findall(name)
+    kind, packing = describe_name(name)
+    ending = name.lower().removesuffix(f".{packing}").rpartition(".")[2]
+    return PARTS[words[-1].lower()] if words and (kind != "text" or ending in PART_ENDINGS) else ""
+
+
+def _choose_parts(source: Source, data: Data) -> Source:
+    """The source with its files' parts, where a published split is wanted and their names make one."""
+    if source.entry or data.split not in ("auto", "published"):
+        return source
+    parts = [part_of(file.name) for file in source.files]
+    if "valid" not in parts:
+        parts = ["valid" if part == "test" else part for part in parts]
+    if not {"train", "valid"} <= set(parts):
+        return source
+    named = tuple(dataclasses.replace(file, part=part) for file, part in zip(source.files, parts, strict=True) if part)
+    left_out = tuple(file.name for file, part in zip(source.files, parts, strict=True) if not part)
+    return dataclasses.replace(source, files=named, left_out=left_out, published="parts")
+
+
+_spool_of_this_process: dict[Path, Path] = {}
+
+
+def _spooled(root: Path) -> Path:
+    """Standard input as a file named by its SHA-256: it can be read once only, but is needed for several passes."""
+    if root in _spool_of_this_process:
+        return _spool_of_this_process[root]
+    folder = make_folder(root / "stdin")
+    temporary = folder / f".{os.getpid()}.tmp"
+    digest = hashlib.sha256()
+    try:
+        with open(temporary, "wb") as file:
+            while block := sys.stdin.buffer.read(SPOOL_BLOCK):
+                digest.update(block)
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+        target = folder / f"{digest.hexdigest()}.txt"
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    flush_folder(folder)
+    _spool_of_this_process[root] = target
+    return target
+
+
+def _slug(path: Path) -> str:
+    """A short name for folders and runs: `My Book.txt.xz` is my-book."""
+    name = path.resolve().name.lower()
+    for _ in range(2):
+        stem, dot, ending = name.rpartition(".")
+        name = stem if dot and stem and len(ending) <= 7 else name
+    return re.sub(r"[^a-z0-9]+", "-", name).strip("-")[:40].strip("-") or "corpus"
+
+
+def _no_such_corpus(name: str) -> str:
+    close = difflib.get_close_matches(name, CATALOGUE, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"expected a file, a folder, - or one of {', '.join(CATALOGUE)}"
+    return f"there is no corpus '{name}' here: {hint}"

@@ -1,0 +1,106 @@
+"""Which document is for training and which for validation.
+
+- `published`: as the corpus comes (its parts, or the tail that its publishers use).
+- `hash`: by the document's own SHA-256, so that adding documents never moves one from training to validation or back,
+  and two equal documents are always on the same side.
+- `tail`: the last part of the text, by characters. A border inside the only document that could be validated cuts it
+  there (int((1 - share) * characters) characters train, as in nanoGPT); else the document across the border trains.
+- `auto`: published where the corpus has one, hash from FEWEST_FOR_HASH documents on, else tail.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lmlab import LabError
+from lmlab.data.scan import PARTS, ROWS_A_TIME, Scan
+from lmlab.data.sources import Source
+from lmlab.recipe import Data
+
+FEWEST_FOR_HASH = 50
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitPlan:
+    """Where every document goes."""
+
+    rule: str
+    """parts, hash or tail."""
+    share: float
+    """Of the corpus that is validated; 0 for parts."""
+    of: np.ndarray
+    """uint8 for each document: an index into SPLITS."""
+    cut_document: int = -1
+    """The document that the border runs through (it begins in train and ends in valid), or -1."""
+    cut_characters: int = 0
+    """How many of its characters train."""
+
+    def identity(self) -> list[object]:
+        """What of the plan decides the data, besides the documents themselves."""
+        return [self.rule, self.share]
+
+
+def plan_split(data: Data, source: Source, scan: Scan) -> SplitPlan:
+    """The split that `data` asks for; LabError where the corpus can't be split so."""
+    plan = _plan(data, source, scan)
+    present = set(np.unique(plan.of)) | ({0, 1} if plan.cut_document >= 0 else set())
+    for index, name in ((0, "training"), (1, "validation")):
+        if index not in present:
+            raise LabError(
+                f"the {name} split of {source.title} would be empty (data.split {data.split}, "
+                f"{scan.documents:,} documents): choose another data.valid_share, or data.split tail"
+            )
+    return plan
+
+
+def _plan(data: Data, source: Source, scan: Scan) -> SplitPlan:
+    if data.split == "published" and not source.published:
+        raise LabError(
+            f"{source.title} has no published split: expected files named train and valid (test is optional), "
+            "or choose data.split hash or tail"
+        )
+    if data.split in ("auto", "published") and source.published:
+        return _parts(scan) if source.published == "parts" else _tail(scan, source.published_share)
+    if data.split == "hash" or (data.split == "auto" and scan.documents >= FEWEST_FOR_HASH):
+        plan = _hash(scan, data.valid_share)
+        if data.split == "hash" or len(np.unique(plan.of)) == 2:
+            return plan
+    return _tail(scan, data.valid_share)
+
+
+def _parts(scan: Scan) -> SplitPlan:
+    shift = np.array([0] + [SPLITS.index(part) for part in PARTS[1:]], dtype=np.uint8)
+    return SplitPlan(rule="parts", share=0.0, of=shift[scan.rows["part"]])
+
+
+def _hash(scan: Scan, share: float) -> SplitPlan:
+    of = np.empty(scan.documents, np.uint8)
+    for begin in range(0, scan.documents, ROWS_A_TIME):
+        keys = scan.rows["key"][begin : begin + ROWS_A_TIME]
+        of[begin : begin + ROWS_A_TIME] = hash_positions(keys) < share
+    return SplitPlan(rule="hash", share=share, of=of)
+
+
+def hash_positions(keys: np.ndarray) -> np.ndarray:
+    """Where in [0, 1) each document's SHA-256 lies, from its first 8 bytes: what lies below the share validates."""
+    first = np.frombuffer(np.ascontiguousarray(keys).tobytes(), dtype=">u8")[::4]
+    return first.astype(np.float64) / 2.0**64
+
+
+def _tail(scan: Scan, share: float) -> SplitPlan:
+    border = int((1 - share) * scan.characters)
+    lengths = np.asarray(scan.rows["characters"])
+    begins = np.cumsum(lengths) - lengths
+    of = (begins >= border).astype(np.uint8)
+    if of.any() and not of.all():
+        return SplitPlan(rule="tail", share=share, of=of)
+    last = scan.documents - 1
+    kept = max(0, border - int(begins[last]))
+    if not 0 < kept < int(lengths[last]):
+        return SplitPlan(rule="tail", share=share, of=of)
+    return SplitPlan(
+        rule="tail", share=share, of=np.zeros(scan.documents, np.uint8), cut_document=last, cut_characters=kept
+    )
