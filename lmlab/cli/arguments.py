@@ -12,6 +12,7 @@ import difflib
 import io
 import os
 import re
+import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -76,11 +77,13 @@ def only_settings(overrides: dict[str, Any], sections: tuple[str, ...], prog: st
 def flag_names(flags: type) -> list[str]:
     """Every --name that a verb's dataclass answers to."""
     names = ["--help"]
-    for entry in dataclasses.fields(flags):
-        name = "--" + entry.name.replace("_", "-")
-        names.append(name)
-        if entry.type in (bool, "bool"):
-            names.append("--no-" + entry.name.replace("_", "-"))
+    for field, hint in typing.get_type_hints(flags, include_extras=True).items():
+        # `from` is no name that a field can have: tyro.conf.arg gives it to one.
+        given = [extra.name for extra in getattr(hint, "__metadata__", ()) if getattr(extra, "name", None)]
+        name = (given[0] if given else field).replace("_", "-")
+        names.append(f"--{name}")
+        if hint is bool:
+            names.append(f"--no-{name}")
     return names
 
 

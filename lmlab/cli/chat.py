@@ -1,0 +1,118 @@
+"""`lmlab chat`: write with a trained model in turns."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import tyro
+
+from lmlab import LabError
+from lmlab.cli.arguments import parse, runs_folder
+from lmlab.cli.drawing import Drawing, sampling_of
+
+if TYPE_CHECKING:
+    from lmlab.experiment import Loaded
+    from lmlab.generation import Conversation, Sampling
+
+HELP = "/reset forgets what was said, /quit ends, /help shows this; a line that ends in \\ goes on in the next one"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chat(Drawing):
+    """Write with a run's model in turns: it continues what was said so far. Ctrl-C stops an answer."""
+
+    target: tyro.conf.Positional[str]
+    """RUN, RUN@best (the default), RUN@latest, RUN@STEP or RUN@init."""
+    runs: str = ""
+    """Where runs are; default: LMLAB_RUNS, or ./runs."""
+    device: str = "auto"
+    """cpu, cuda, mps or auto."""
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, then answer line by line."""
+    flags = parse(Chat, arguments, "lmlab chat")
+    from lmlab import experiment
+    from lmlab.generation import Conversation
+
+    sampling = sampling_of(flags)
+    loaded = experiment.load(flags.target, runs_folder(flags.runs), flags.device)
+    for warning in loaded.warnings:
+        print(warning, file=sys.stderr)
+    print(f"{loaded.run.name}@{loaded.step}; {HELP}", file=sys.stderr)
+    conversation = Conversation()
+    for line in _turns():
+        if line == "/quit":
+            break
+        if line == "/reset":
+            conversation = conversation.reset()
+        elif line == "/help":
+            print(HELP, file=sys.stderr)
+        else:
+            try:
+                conversation = _answer(loaded, conversation, line, sampling)
+            except LabError as error:
+                print(f"lmlab: {error}", file=sys.stderr)
+    return 0
+
+
+def _answer(loaded: Loaded, conversation: Conversation, line: str, sampling: Sampling) -> Conversation:
+    """The conversation with this line and the model's answer, which is printed while it's written."""
+    from lmlab.training.signals import StopRequests
+
+    said = conversation.said(line, loaded.tokenizer)
+    said = said.within(loaded.tokenizer, loaded.model.context, sampling.tokens)
+    with StopRequests(set) as requests:
+        answer = loaded.complete(
+            [said.text],
+            sampling,
+            on_text=lambda _, text: print(text, end="", flush=True),
+            stop_requested=lambda: requests.reason is not None,
+        )[0]
+    print(flush=True)
+    if requests.reason == "SIGTERM":
+        raise KeyboardInterrupt
+    return said.answered(answer.text)
+
+
+def _turns() -> Iterator[str]:
+    """Lines of standard input, those that end in a backslash joined with the next; until it ends, or Ctrl-C."""
+    if sys.stdin.isatty():
+        with contextlib.suppress(ImportError):
+            import readline  # noqa: F401 - input() then edits lines
+    parts: list[str] = []
+    while True:
+        try:
+            line = _line("... " if parts else "> ")
+        except KeyboardInterrupt:
+            print()
+            return
+        if line is None:
+            break
+        parts.append(line.removesuffix("\\"))
+        if line.endswith("\\"):
+            continue
+        if any(part.strip() for part in parts):
+            yield "\n".join(parts)
+        parts = []
+    if any(part.strip() for part in parts):
+        yield "\n".join(parts)
+
+
+def _line(prompt: str) -> str | None:
+    """The next line without its end; None at the end of the input."""
+    if sys.stdin.isatty():
+        try:
+            return input(prompt)
+        except EOFError:
+            print()
+            return None
+    try:
+        line = sys.stdin.readline()
+    except UnicodeDecodeError as error:
+        raise LabError(f"standard input is no text: {error}; expected {error.encoding}") from None
+    return line.rstrip("\r\n") if line else None

@@ -1,0 +1,54 @@
+"""What `train` and `resume` say before, and print after: lines for people, or one JSON value."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from lmlab.files.durable import without_nan
+
+if TYPE_CHECKING:
+    from lmlab.experiment import Outcome
+
+STOPPED = 3
+CLOSING_PROMPT_TOKENS = 120
+
+
+def speaker(json_output: bool, quiet: bool) -> Callable[[str], None]:
+    """A function for lines that people read: standard output, or standard error beside --json; a quiet one says nothing."""
+    if quiet and not json_output:
+        return lambda line: None
+    return lambda line: print(line, file=sys.stderr if json_output else sys.stdout, flush=True)
+
+
+def print_outcome(outcome: Outcome, json_output: bool, quiet: bool) -> int:
+    """The last lines and the exit status."""
+    stopped = outcome.ending.kind == "stopped"
+    if json_output:
+        best = outcome.summary.get("best", {})
+        value = {**best, **outcome.summary, "run": outcome.run.name, "folder": str(outcome.run.folder), "stopped": stopped}
+        print(json.dumps(without_nan(value), indent=2))
+        return STOPPED if stopped else 0
+    if stopped:
+        if quiet:
+            print(f"stopped, saved; continue with: lmlab resume {outcome.run.folder}", file=sys.stderr)
+        return STOPPED
+    if not quiet:
+        _print_sample(outcome)
+        print(f"sample more: lmlab sample {outcome.run.folder} --prompt ...   curves: lmlab report {outcome.run.folder}")
+    print(outcome.run.folder)
+    return 0
+
+
+def _print_sample(outcome: Outcome) -> None:
+    """What the best model writes after the recipe's first prompt."""
+    from lmlab.experiment import load
+
+    loaded = load(outcome.run)
+    prompt = loaded.recipe.evaluate.prompts[0] if loaded.recipe.evaluate.prompts else ""
+    text = loaded.generate(prompt, tokens=CLOSING_PROMPT_TOKENS, temperature=0.7)
+    print(f"\nthe model of step {loaded.step:,} writes:\n")
+    print("\n".join("    " + line for line in text.splitlines()))
+    print()

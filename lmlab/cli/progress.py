@@ -1,0 +1,50 @@
+"""Progress bars of the command line, as the callback that the data package asks for."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from lmlab.data.progress import Silent
+
+
+def progress_for(quiet: bool) -> Silent | RichProgress:
+    """Bars on standard error in a terminal, plain lines for what is worth saying elsewhere, nothing when quiet."""
+    return Silent() if quiet else RichProgress()
+
+
+class RichProgress:
+    """One bar at a time on standard error; the bar goes when its task is over."""
+
+    def __init__(self) -> None:
+        """Nothing is drawn until a task begins."""
+        self._bars: Any = None
+        self._task: Any = None
+
+    def begin(self, task: str, total: int | None) -> None:
+        """Draw a new bar in place of the last."""
+        self.close()
+        if not sys.stderr.isatty():
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        self._bars = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._bars.start()
+        self._task = self._bars.add_task(task, total=total)
+
+    def advance(self, amount: int) -> None:
+        """Move the bar."""
+        if self._bars is not None:
+            self._bars.advance(self._task, amount)
+
+    def say(self, line: str) -> None:
+        """A line above the bar."""
+        print(line, file=sys.stderr)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None

@@ -1,0 +1,71 @@
+"""`lmlab recipes`: what can be run, and the published numbers that each one checks."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from lmlab.cli.arguments import parse
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """List the recipes with their size and the published numbers that they are held against."""
+
+    json: bool = False
+    """The list as JSON."""
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, list, print."""
+    flags = parse(Recipes, arguments, "lmlab recipes")
+    from lmlab.recipe import load_recipe, recipe_names
+
+    entries = [described(load_recipe(name)) for name in recipe_names()]
+    if flags.json:
+        print(json.dumps({"recipes": entries}, indent=2))
+        return 0
+    _print_table(entries)
+    return 0
+
+
+def described(recipe: Any) -> dict[str, Any]:
+    """A recipe's entry: its size at the published vocabulary, or at the one it sets itself."""
+    from lmlab.model.cost import parameters
+
+    vocabulary = recipe.published_vocabulary or recipe.data.vocabulary
+    return {
+        "name": recipe.name,
+        "about": recipe.about,
+        "parameters": parameters(recipe.model, vocabulary)["total"] if vocabulary else None,
+        "vocabulary": vocabulary,
+        "steps": recipe.train.steps if recipe.train.epochs is None else None,
+        "epochs": recipe.train.epochs,
+        "corpus": recipe.data.corpus,
+        "claims": [dataclasses.asdict(claim) for claim in recipe.claims],
+    }
+
+
+def _print_table(entries: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("recipe", "parameters", "length", "published", "what"):
+        table.add_column(title, justify="right" if title in ("parameters", "length") else "left", overflow="fold")
+    for entry in entries:
+        length = f"{entry['steps']:,} steps" if entry["steps"] else f"{entry['epochs']:g} epochs"
+        table.add_row(entry["name"], f"{entry['parameters']:,}", length, claim_words(entry["claims"]), entry["about"])
+    Console().print(table)
+    print("run one: lmlab train NAME   its settings: lmlab train NAME --help   all claims: lmlab recipes --json")
+
+
+def claim_words(claims: list[dict[str, Any]]) -> str:
+    """The claim that matters most, in a few words."""
+    losses = [claim for claim in claims if claim["metric"] == "valid_loss"]
+    if losses:
+        best = min(losses, key=lambda claim: claim["value"])
+        return f"validation loss {best['value']:g}"
+    return ", ".join(f"{claim['metric'].replace('_', ' ')} {claim['value']:,g}" for claim in claims[:1])

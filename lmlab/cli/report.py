@@ -1,0 +1,72 @@
+"""`lmlab report`: the curves of one run or several, as pictures."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from lmlab.cli.arguments import parse, runs_folder
+from lmlab.cli.errors import UsageError
+from lmlab.report import CurveData, read_curves, write_report
+
+
+@dataclass(frozen=True)
+class Report:
+    """Draw loss, learning rate and gradient norm of one run, or of several (at most 8) in one picture."""
+
+    run: tyro.conf.Positional[tuple[str, ...]]
+    """Runs by name or folder."""
+    against: Literal["steps", "tokens"] = "steps"
+    """What the horizontal axis counts."""
+    format: Literal["png", "svg", "both"] = "both"
+    """Which pictures to write."""
+    output: str = ""
+    """The folder for the pictures; default: report/ in the first run's folder."""
+    runs: str = ""
+    """Where runs are; default: LMLAB_RUNS, or ./runs."""
+    json: bool = False
+    """The files, and each run's best, as JSON on standard output."""
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, draw, print."""
+    flags = parse(Report, arguments, "lmlab report")
+    if not flags.run:
+        raise UsageError("lmlab report needs a run: name one or several (lmlab report RUN...)")
+    folders, curves = zip(*(_read(reference, runs_folder(flags.runs)) for reference in flags.run), strict=True)
+    folder = Path(flags.output) if flags.output else folders[0] / "report"
+    files = write_report(curves, folder, flags.against, flags.format)
+    if flags.json:
+        found = [described(data) for data in curves]
+        print(
+            json.dumps({"files": [str(path) for path in files], **(found[0] if len(found) == 1 else {"runs": found})})
+        )
+        return 0
+    for path in files:
+        print(path)
+    return 0
+
+
+def described(data: CurveData) -> dict[str, Any]:
+    """A run's best evaluation, and the step at which validation turned up (null where it didn't)."""
+    turn = data.turn()
+    return {
+        "run": data.name,
+        "loss": turn.loss if turn else None,
+        "step": turn.step if turn else None,
+        "turning_step": turn.step if turn and turn.rose else None,
+    }
+
+
+def _read(reference: str, runs: Path) -> tuple[Path, CurveData]:
+    from lmlab.runs import open_run
+
+    found, part = open_run(reference, runs)
+    if part is not None:
+        raise UsageError(f"lmlab report draws the whole run: give {found.name} without @{part}")
+    metrics, events = found.read_lines("metrics"), found.read_lines("events")
+    return found.folder, read_curves(found.name, metrics, found.recipe().claims, events)

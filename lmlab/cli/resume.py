@@ -1,0 +1,47 @@
+"""`lmlab resume`: continue a run exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import tyro
+
+from lmlab.cli.arguments import only_settings, parse, runs_folder, split_overrides
+from lmlab.cli.progress import progress_for
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Continue a run bit for bit from its newest intact checkpoint.
+
+    Policy may change (--train.device, --train.threads, --train.micro_batch, --train.precision...): the run then goes on with the
+    same batches, but not bit for bit, and its folder says so.
+    """
+
+    target: tyro.conf.Positional[str]
+    """The run: its folder, or its name."""
+    runs: str = ""
+    """Where runs are; default: LMLAB_RUNS, or ./runs."""
+    quiet: bool = False
+    """No display, only the closing lines."""
+    json: bool = False
+    """The summary as JSON on standard output, all else on standard error."""
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, resume, print; 3 where a signal stopped the run after saving."""
+    words, overrides = split_overrides(arguments)
+    flags = parse(Resume, words, "lmlab resume")
+    from lmlab import experiment
+    from lmlab.cli.closing import print_outcome, speaker
+    from lmlab.training.display import make_display
+
+    outcome = experiment.resume(
+        flags.target,
+        runs=runs_folder(flags.runs),
+        changes=only_settings(overrides, ("train", "evaluate"), "lmlab resume"),
+        display=make_display(flags.quiet, flags.json),
+        progress=progress_for(flags.quiet or flags.json),
+        say=speaker(flags.json, flags.quiet),
+    )
+    return print_outcome(outcome, flags.json, flags.quiet)

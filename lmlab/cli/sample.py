@@ -1,0 +1,104 @@
+"""`lmlab sample`: let a trained model write."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+from lmlab import LabError
+from lmlab.cli.arguments import parse, runs_folder
+from lmlab.cli.drawing import Drawing, sampling_of
+from lmlab.cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from lmlab.experiment import Loaded
+    from lmlab.generation import Completion, Sampling
+
+SEPARATOR = "-" * 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample(Drawing):
+    """Let a run's model write after prompts. The same words on the same machine give the same text."""
+
+    target: tyro.conf.Positional[str]
+    """RUN, RUN@best (the default), RUN@latest, RUN@STEP or RUN@init."""
+    prompt: tuple[str, ...] = ()
+    """What to continue; may be repeated; default: an empty prompt."""
+    prompts_file: str = ""
+    """A file with more prompts, one a line; empty lines are left out."""
+    samples: int = 1
+    """How many texts for each prompt."""
+    stream: bool = True
+    """Print a single text while it's written."""
+    json: bool = False
+    """The texts and figures as JSON on standard output."""
+    runs: str = ""
+    """Where runs are; default: LMLAB_RUNS, or ./runs."""
+    device: str = "auto"
+    """cpu, cuda, mps or auto."""
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, write, print."""
+    flags = parse(Sample, arguments, "lmlab sample")
+    if flags.samples < 1:
+        raise UsageError(f"--samples {flags.samples}: expected at least 1")
+    from lmlab import experiment
+
+    sampling = sampling_of(flags)
+    prompts = list(flags.prompt) + (_lines(Path(flags.prompts_file)) if flags.prompts_file else [])
+    prompts = [prompt for prompt in prompts or [""] for _ in range(flags.samples)]
+    loaded = experiment.load(flags.target, runs_folder(flags.runs), flags.device)
+    for warning in loaded.warnings:
+        print(warning, file=sys.stderr)
+    if flags.stream and len(prompts) == 1 and not flags.json:
+        _print_while_written(loaded, prompts[0], sampling)
+        return 0
+    completions = loaded.complete(prompts, sampling)
+    if flags.json:
+        print(json.dumps(_figures(loaded, completions), indent=2))
+    else:
+        print(f"\n{SEPARATOR}\n".join(completion.prompt + completion.text for completion in completions))
+    return 0
+
+
+def _print_while_written(loaded: Loaded, prompt: str, sampling: Sampling) -> None:
+    # The prompt waits for the first piece, so that a prompt that is refused isn't printed.
+    pending = [prompt]
+
+    def show(_: int, text: str) -> None:
+        print(pending.pop() if pending else "", text, sep="", end="", flush=True)
+
+    loaded.complete([prompt], sampling, on_text=show)
+    print(*pending)
+
+
+def _figures(loaded: Loaded, completions: list[Completion]) -> dict[str, Any]:
+    tokens = sum(completion.tokens for completion in completions)
+    seconds = max(completion.seconds for completion in completions)
+    fields = ("prompt", "text", "tokens", "reason")
+    return {
+        "run": loaded.run.name,
+        "step": loaded.step,
+        "samples": [{field: getattr(completion, field) for field in fields} for completion in completions],
+        "tokens": tokens,
+        "seconds": seconds,
+        "tokens_per_second": tokens / seconds,
+        "warnings": list(loaded.warnings),
+    }
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8-sig").split("\n") if line]
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabError(f"prompts can't be read from {path}: {error}; expected a text file in UTF-8") from None
+    if not lines:
+        raise LabError(f"{path} holds no prompt: expected one a line")
+    return lines

@@ -1,0 +1,110 @@
+"""`lmlab train`: a recipe, a text file, or a branch of another run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from lmlab.cli.arguments import parse, runs_folder, split_overrides
+from lmlab.cli.errors import UsageError
+from lmlab.cli.progress import progress_for
+from lmlab.recipe import Recipe, check, is_recipe, load_recipe, override
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a recipe, or a model of your own text: forecast, training with a live display, evaluation, samples.
+
+    Every field of the recipe is a flag too, under its dotted name: --train.steps 500 --model.layers 6.
+    """
+
+    target: tyro.conf.Positional[str] = ""
+    """A recipe (lmlab recipes), a recipe's .toml file, or a text to train on."""
+    run: str = ""
+    """The run's name; default: the recipe's name and a number."""
+    runs: str = ""
+    """Where runs are made; default: LMLAB_RUNS, or ./runs."""
+    size: str = ""
+    """For a text: 300k, 1M, 3M, 10M, 30M or 124M parameters; default: what suits this machine."""
+    parent: Annotated[str, tyro.conf.arg(name="from")] = ""
+    """RUN or RUN@STEP: a new run from that checkpoint."""
+    rate: Literal["", "stretch", "hold", "rewarm"] = ""
+    """With --from: stretch the schedule over the new length (default), hold it as it was, or warm up again."""
+    or_resume: bool = False
+    """Continue the run where it exists already with the same recipe."""
+    quiet: bool = False
+    """No display, only the closing lines."""
+    json: bool = False
+    """The summary as JSON on standard output, all else on standard error."""
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, train, print; 3 where a signal stopped the run after saving."""
+    words, overrides = split_overrides(arguments)
+    named = next((word for word in words if not word.startswith("-") and is_recipe(word)), "")
+    flags = parse(Train, words, "lmlab train", load_recipe(named) if named in _shipped() else Recipe())
+    from lmlab import experiment
+    from lmlab.cli.closing import print_outcome
+    from lmlab.training.display import make_display
+
+    say = _speaker(flags)
+    root = runs_folder(flags.runs)
+    recipe, parent = _recipe(flags, overrides, root, say)
+    progress = progress_for(quiet=flags.quiet or flags.json)
+    display = make_display(flags.quiet, flags.json)
+    if flags.or_resume and flags.run and (root / flags.run).exists():
+        outcome = experiment.resume_same(flags.run, recipe, runs=root, display=display, progress=progress, say=say)
+    else:
+        outcome = experiment.train(
+            recipe, run=flags.run or None, runs=root, parent=parent, display=display, progress=progress, say=say
+        )
+    return print_outcome(outcome, json_output=flags.json, quiet=flags.quiet)
+
+
+def _shipped() -> list[str]:
+    from lmlab.recipe import recipe_names
+
+    return recipe_names()
+
+
+def _speaker(flags: Train) -> Any:
+    from lmlab.cli.closing import speaker
+
+    return speaker(json_output=flags.json, quiet=flags.quiet)
+
+
+def _recipe(flags: Train, overrides: dict[str, Any], root: Path, say: Any) -> tuple[Recipe, Any]:
+    """The recipe that the words ask for, and the parent of a branch."""
+    from lmlab import experiment
+
+    if flags.parent:
+        parent = experiment.parent_of(flags.parent, root)
+        base = load_recipe(flags.target) if flags.target else parent.recipe
+        recipe = override(base, overrides)
+        if not any(name.startswith("schedule.") for name in overrides):
+            recipe = experiment.with_rate(recipe, parent, flags.rate or "stretch")
+        elif flags.rate:
+            raise UsageError("--rate and --schedule settings say the same thing: give one of them")
+        return check(recipe), parent
+    if flags.rate:
+        raise UsageError("--rate needs --from RUN@STEP: it says what a branch's learning rate does")
+    if not flags.target:
+        raise UsageError("lmlab train needs a recipe or a text file: lmlab recipes lists what there is")
+    if is_recipe(flags.target) or not _looks_like_text(flags.target):
+        if flags.size:
+            raise UsageError("--size is for a text file: a recipe has its shape (change it with --model.width and its like)")
+        return check(override(load_recipe(flags.target), overrides)), None
+    choice = experiment.recipe_for(flags.target, overrides.get("train.device", "auto"), flags.size or None)
+    for reason in choice.reasons:
+        say(reason)
+    return check(override(choice.recipe, overrides)), None
+
+
+def _looks_like_text(target: str) -> bool:
+    """A path, or a file that is there, or standard input: anything else is meant as a recipe's name."""
+    return target == "-" or Path(target).exists() or "." in Path(target).name or "/" in target
+
+

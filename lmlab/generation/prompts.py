@@ -1,0 +1,31 @@
+"""Prompts as tokens: what a tokenizer refuses is named, and an empty prompt gets a token to start from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lmlab import LabError
+from lmlab.data.tokenizers import Tokenizer
+from lmlab.data.tokenizers.base import symbol_name
+
+
+def encode_prompts(tokenizer: Tokenizer, prompts: Sequence[str]) -> list[list[int]]:
+    """The prompts' tokens; LabError that names every symbol that is refused."""
+    try:
+        return [ids.tolist() for ids in tokenizer.encode_batch(prompts)]
+    except LabError:
+        unknown = dict.fromkeys(symbol for prompt in prompts for symbol in tokenizer.unknown_symbols(prompt))
+        if not unknown:
+            raise
+        names = ", ".join(symbol_name(symbol) if len(symbol) == 1 else repr(symbol) for symbol in unknown)
+        raise LabError(f"the tokenizer has never seen {names}: leave that out of the prompt") from None
+
+
+def first_token(tokenizer: Tokenizer) -> int:
+    """What an empty prompt starts from."""
+    if tokenizer.end_of_text is not None:
+        return tokenizer.end_of_text
+    if tokenizer.unknown_symbols("\n"):
+        return 0
+    newline = tokenizer.encode("\n").tolist()
+    return newline[-1] if newline else 0

@@ -1,0 +1,45 @@
+"""How text is drawn from a model's logits: plain values, checked when they are made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from lmlab import LabError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """Settings of a generation; the defaults draw from the model's own distribution. LabError where one can't be."""
+
+    temperature: float = 1.0
+    """Logits are divided by it: below 1 bolder choices, above 1 wilder ones; 0 takes the likeliest token each time."""
+    top_k: int = 0
+    """Draw among the k likeliest tokens (0: off)."""
+    top_p: float = 1.0
+    """Draw among the likeliest tokens that together have this probability (1: off)."""
+    min_p: float = 0.0
+    """Draw among tokens that have at least this share of the likeliest one's probability (0: off)."""
+    repetition_penalty: float = 1.0
+    """Makes tokens that stand in the prompt or were written less likely where above 1 (1: off)."""
+    seed: int = 1
+    """The same seed, prompt and settings give the same text."""
+    tokens: int = 200
+    """Write at most this many tokens."""
+    stop: tuple[str, ...] = ()
+    """Stop before the first of these texts."""
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be."""
+        self._check("temperature", 0 <= self.temperature < math.inf, "a number of at least 0")
+        self._check("top_k", self.top_k >= 0, "0 (off) or more")
+        self._check("top_p", 0 < self.top_p <= 1, "more than 0 and at most 1")
+        self._check("min_p", 0 <= self.min_p <= 1, "0 to 1")
+        self._check("repetition_penalty", 0 < self.repetition_penalty < math.inf, "a number above 0 (1: off)")
+        self._check("tokens", self.tokens >= 1, "at least 1")
+        texts = isinstance(self.stop, tuple) and all(isinstance(text, str) and text for text in self.stop)
+        self._check("stop", texts, "a tuple of texts that aren't empty")
+
+    def _check(self, name: str, right: bool, expected: str) -> None:
+        if not right:
+            raise LabError(f"sampling with {name} {getattr(self, name)!r}: expected {expected}")
