@@ -9,6 +9,9 @@ The front door. Names are looked up on first use, so that `import lmlab` costs n
 
 from __future__ import annotations
 
+import importlib
+import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -19,14 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LabError", "Recipe", "__version__", "load", "load_recipe", "resume", "train"]
 
-_HOMES = {
-    "Recipe": "lmlab.recipe",
-    "load_recipe": "lmlab.recipe",
-    "train": "lmlab.experiment",
-    "resume": "lmlab.experiment",
-    "load": "lmlab.experiment",
-}
-
 
 class LabError(Exception):
     """What a user can mend: one line that says what was wrong, what was expected and what to do.
@@ -36,12 +31,26 @@ class LabError(Exception):
     """
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'lmlab' has no attribute '{name}'")
-    import importlib
+def lazily(package: str, homes: dict[str, str]) -> Callable[[str], Any]:
+    """A package's `__getattr__`: each name of `homes` is looked up in its module when it's first asked for.
 
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    So `lmlab --help` needs no torch, and a type checker still sees the names in the package's TYPE_CHECKING block.
+    """
+
+    def look_up(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return look_up
+
+
+__getattr__ = lazily(
+    __name__,
+    {"Recipe": "recipe", "load_recipe": "recipe", "train": "experiment", "resume": "experiment", "load": "experiment"},
+)
 
 
 def __dir__() -> list[str]:

@@ -21,6 +21,7 @@ from lmlab.recipe import Recipe, dotted_names, own_name
 from lmlab.recipe.experiment import SECTIONS
 
 Flags = TypeVar("Flags")
+KEPT_WHEN_REPEATED = ("evaluate.prompts",)
 
 
 def runs_folder(flag: str) -> Path:
@@ -42,13 +43,18 @@ def parse(flags: type[Flags], arguments: list[str], prog: str, recipe: Recipe | 
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint), contextlib.redirect_stdout(complaint):
-            return tyro.cli(flags, args=arguments, prog=prog, config=(tyro.conf.AvoidSubcommands, tyro.conf.UseAppendAction))
+            return tyro.cli(
+                flags, args=arguments, prog=prog, config=(tyro.conf.AvoidSubcommands, tyro.conf.UseAppendAction)
+            )
     except SystemExit:
         raise UsageError(f"{prog}: {_one_line(complaint.getvalue())} (see {prog} --help)") from None
 
 
 def split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
-    """The words that are no recipe setting, and the settings as {dotted name: text} (a tuple of texts where repeated)."""
+    """The words that are no recipe setting, and the settings as {dotted name: text}: the last where one is repeated.
+
+    Prompts are all kept, as a tuple.
+    """
     rest: list[str] = []
     found: dict[str, list[str]] = {}
     words = iter(range(len(arguments)))
@@ -63,7 +69,7 @@ def split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
                 raise UsageError(f"--{name} needs a value: write --{name} VALUE")
             value = arguments[next(words)]
         found.setdefault(name.replace("-", "_"), []).append(value)
-    return rest, {name: values[0] if len(values) == 1 else tuple(values) for name, values in found.items()}
+    return rest, {name: tuple(values) if name in KEPT_WHEN_REPEATED else values[-1] for name, values in found.items()}
 
 
 def only_settings(overrides: dict[str, Any], sections: tuple[str, ...], prog: str) -> dict[str, Any]:
@@ -99,7 +105,9 @@ def _refuse_unknown(flags: type, arguments: list[str], prog: str) -> None:
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
         if close:
             raise UsageError(f"{prog} has no {word.partition('=')[0]}: did you mean {close[0]}?")
-        raise UsageError(f"{prog} has no {word.partition('=')[0]}: expected one of {', '.join(known)}{_setting_hint(name)}")
+        raise UsageError(
+            f"{prog} has no {word.partition('=')[0]}: expected one of {', '.join(known)}{_setting_hint(name)}"
+        )
 
 
 def _setting_hint(name: str) -> str:
@@ -111,7 +119,9 @@ def _setting_hint(name: str) -> str:
 
 def _with_settings(flags: type, recipe: Recipe) -> type:
     """A dataclass with the verb's flags and, below, the recipe's sections with their values as defaults."""
-    settings = [(name, type(getattr(recipe, name)), dataclasses.field(default=getattr(recipe, name))) for name in SECTIONS]
+    settings = [
+        (name, type(getattr(recipe, name)), dataclasses.field(default=getattr(recipe, name))) for name in SECTIONS
+    ]
     made = dataclasses.make_dataclass(flags.__name__, settings, bases=(flags,), frozen=True)
     made.__doc__ = flags.__doc__
     return made
@@ -125,7 +135,12 @@ def _one_line(text: str) -> str:
     missing = re.search(r"Missing from .*?: (.*)", line)
     if missing:
         return f"{missing.group(1).replace('(required)', '').strip()} is missing"
-    for title in ("Parsing error", "Missing argument", "Unrecognized options Unrecognized options:", "Unrecognized options"):
+    for title in (
+        "Parsing error",
+        "Missing argument",
+        "Unrecognized options Unrecognized options:",
+        "Unrecognized options",
+    ):
         if line.startswith(title):
             line = ("unexpected" if title.startswith("Unrec") else "") + line.removeprefix(title)
     return line.strip() or "the arguments don't fit"

@@ -28,7 +28,13 @@ def print_outcome(outcome: Outcome, json_output: bool, quiet: bool) -> int:
     stopped = outcome.ending.kind == "stopped"
     if json_output:
         best = outcome.summary.get("best", {})
-        value = {**best, **outcome.summary, "run": outcome.run.name, "folder": str(outcome.run.folder), "stopped": stopped}
+        value = {
+            **best,
+            **outcome.summary,
+            "run": outcome.run.name,
+            "folder": str(outcome.run.folder),
+            "stopped": stopped,
+        }
         print(json.dumps(without_nan(value), indent=2))
         return STOPPED if stopped else 0
     if stopped:
@@ -37,7 +43,9 @@ def print_outcome(outcome: Outcome, json_output: bool, quiet: bool) -> int:
         return STOPPED
     if not quiet:
         _print_sample(outcome)
-        print(f"sample more: lmlab sample {outcome.run.folder} --prompt ...   curves: lmlab report {outcome.run.folder}")
+        print(
+            f"sample more: lmlab sample {outcome.run.folder} --prompt ...   curves: lmlab report {outcome.run.folder}"
+        )
     print(outcome.run.folder)
     return 0
 

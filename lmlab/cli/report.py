@@ -52,12 +52,13 @@ def run(arguments: list[str]) -> int:
 
 
 def described(data: CurveData) -> dict[str, Any]:
-    """A run's best evaluation, and the step at which validation turned up (null where it didn't)."""
-    turn = data.turn()
+    """A run's best validation loss, and the step at which validation turned up (null where it didn't)."""
+    best, turn = data.best(), data.turn()
     return {
         "run": data.name,
-        "loss": turn.loss if turn else None,
-        "step": turn.step if turn else None,
+        "loss": best.loss if best else None,
+        "step": best.step if best else None,
+        "whole": best.whole if best else None,
         "turning_step": turn.step if turn and turn.rose else None,
     }
 
@@ -68,5 +69,11 @@ def _read(reference: str, runs: Path) -> tuple[Path, CurveData]:
     found, part = open_run(reference, runs)
     if part is not None:
         raise UsageError(f"lmlab report draws the whole run: give {found.name} without @{part}")
-    metrics, events = found.read_lines("metrics"), found.read_lines("events")
-    return found.folder, read_curves(found.name, metrics, found.recipe().claims, events)
+    curves = read_curves(
+        found.name,
+        found.read_lines("metrics"),
+        events=found.read_lines("events"),
+        summary=found.summary(),
+        claims=found.recipe().claims,
+    )
+    return found.folder, curves

@@ -7,8 +7,9 @@ Names are looked up on first use, so that importing this package imports neither
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lmlab import lazily
 
 if TYPE_CHECKING:
     from lmlab.data.cache import cache_folder
@@ -16,19 +17,6 @@ if TYPE_CHECKING:
     from lmlab.data.corpus import Corpus, open_corpus
     from lmlab.data.dataset import Dataset, find_dataset, list_datasets, open_dataset
     from lmlab.data.preparation import prepare, prepared
-
-_HOMES = {
-    "CATALOGUE": "catalogue",
-    "Corpus": "corpus",
-    "Dataset": "dataset",
-    "cache_folder": "cache",
-    "find_dataset": "dataset",
-    "list_datasets": "dataset",
-    "open_corpus": "corpus",
-    "open_dataset": "dataset",
-    "prepare": "preparation",
-    "prepared": "preparation",
-}
 
 __all__ = [
     "CATALOGUE",
@@ -43,8 +31,18 @@ __all__ = [
     "prepared",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'lmlab.data' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"lmlab.data.{_HOMES[name]}"), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "CATALOGUE": "catalogue",
+        "Corpus": "corpus",
+        "Dataset": "dataset",
+        "cache_folder": "cache",
+        "find_dataset": "dataset",
+        "list_datasets": "dataset",
+        "open_corpus": "corpus",
+        "open_dataset": "dataset",
+        "prepare": "preparation",
+        "prepared": "preparation",
+    },
+)

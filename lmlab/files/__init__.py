@@ -1,13 +1,36 @@
 """Files that survive a crash: written beside, flushed to the disk, then renamed over what was there."""
 
 from lmlab.files.durable import (
-    flush_folder,
+    json_bytes,
     read_json,
+    remove_temporaries,
     require_free_bytes,
     sha256_of_file,
+    without_nan,
     write_bytes,
     write_json,
     write_text,
 )
+from lmlab.files.lock import try_lock
+from lmlab.files.names import is_plain_name
+from lmlab.files.storage import DISK, Storage, flush_folder, reason, remove_tree, writing_failed
 
-__all__ = ["flush_folder", "read_json", "require_free_bytes", "sha256_of_file", "write_bytes", "write_json", "write_text"]
+__all__ = [
+    "DISK",
+    "Storage",
+    "flush_folder",
+    "is_plain_name",
+    "json_bytes",
+    "read_json",
+    "reason",
+    "remove_temporaries",
+    "remove_tree",
+    "require_free_bytes",
+    "sha256_of_file",
+    "try_lock",
+    "without_nan",
+    "write_bytes",
+    "write_json",
+    "write_text",
+    "writing_failed",
+]

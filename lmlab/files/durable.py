@@ -6,73 +6,99 @@ folder), because a rename inside one folder is atomic on POSIX file systems and 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
+import numbers
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
+from lmlab.files.storage import DISK, Storage, reason, writing_failed
 
 HASH_BLOCK = 1 << 20
+TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
+"""What `write_bytes` writes to before the rename."""
 
 
-def flush_folder(folder: Path) -> None:
-    """Ask the disk to keep `folder`'s list of names. Windows has no such call: there the rename itself is journalled."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def write_bytes(path: Path, content: bytes, storage: Storage = DISK) -> None:
+    """Put `content` at `path` in one step: a reader, or a crash, sees the old file or the new one, never a part.
 
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Put `content` at `path` in one step: a reader, or a crash, sees the old file or the new one, never a part."""
+    Raises LabError where the system refuses (a full disk, a folder without permission); the old file is then untouched.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    flush_folder(path.parent)
+        try:
+            with storage.open(temporary) as file:
+                storage.write(file, content)
+                storage.flush(file)
+            storage.rename(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                storage.remove(temporary)
+            raise
+        storage.flush_folder(path.parent)
+    except OSError as error:
+        raise writing_failed(path, error) from None
 
 
-def write_text(path: Path, text: str) -> None:
+def remove_temporaries(folder: Path, storage: Storage = DISK) -> None:
+    """Remove what killed writers have left in `folder`; for its only writer, between its own writes."""
+    for entry in sorted(folder.iterdir()):
+        if TEMPORARY.fullmatch(entry.name) and entry.is_file():
+            with contextlib.suppress(OSError):
+                storage.remove(entry)
+
+
+def write_text(path: Path, text: str, storage: Storage = DISK) -> None:
     """`write_bytes` for UTF-8 text; line ends stay as given on every system."""
-    write_bytes(path, text.encode("utf-8"))
+    write_bytes(path, text.encode("utf-8"), storage)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, storage: Storage = DISK) -> None:
     """`write_bytes` for a JSON value, indented for people; NaN and infinities become null, since JSON has none."""
-    write_text(path, json.dumps(without_nan(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_bytes(path, json_bytes(value), storage)
+
+
+def json_bytes(value: Any) -> bytes:
+    """A JSON value as `write_json` writes it."""
+    text = json.dumps(without_nan(value), indent=2, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode("utf-8", errors="backslashreplace")  # a lone surrogate becomes JSON's own escape
 
 
 def without_nan(value: Any) -> Any:
-    """`value` with every NaN or infinite float replaced by None, in dicts, lists and tuples at any depth."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+    """`value` for JSON: NaN and infinities are None, and numpy's numbers are plain ones, at any depth."""
+    if isinstance(value, (bool, str)) or value is None:
+        return value
     if isinstance(value, dict):
         return {key: without_nan(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [without_nan(entry) for entry in value]
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value) if math.isfinite(value) else None
     return value
 
 
-def read_json(path: Path) -> Any:
-    """The JSON value in `path`; LabError where it is missing, not UTF-8 or not JSON."""
+def read_json(path: Path, largest_bytes: int | None = None) -> Any:
+    """The JSON value in `path`; LabError where it is missing, larger than it may be, not UTF-8 or not JSON."""
     try:
+        if path.exists() and not path.is_file():
+            raise LabError(f"{path} is no file: expected JSON")
+        if largest_bytes is not None and path.stat().st_size > largest_bytes:
+            raise LabError(f"{path} is larger than {largest_bytes:,} bytes: expected a small JSON file")
         return json.loads(path.read_bytes().decode("utf-8"))
     except FileNotFoundError:
         raise LabError(f"{path} is missing") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise LabError(f"{path} is damaged: expected JSON ({error})") from None
+    except OSError as error:
+        raise LabError(f"{path} can't be read: {reason(error)}") from None
 
 
 def sha256_of_file(path: Path) -> str:

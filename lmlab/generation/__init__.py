@@ -5,7 +5,9 @@ Names are looked up on first use, so that importing this package doesn't import 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lmlab import lazily
 
 if TYPE_CHECKING:
     from lmlab.generation.chat import Conversation
@@ -13,19 +15,14 @@ if TYPE_CHECKING:
     from lmlab.generation.settings import Sampling
     from lmlab.generation.writer import Completion
 
-_HOMES = {
-    "Completion": "writer",
-    "Conversation": "chat",
-    "Sampling": "settings",
-    "generate": "decoding",
-}
-
 __all__ = ["Completion", "Conversation", "Sampling", "generate"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'lmlab.generation' has no attribute '{name}'")
-    import importlib
-
-    return getattr(importlib.import_module(f"lmlab.generation.{_HOMES[name]}"), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "Completion": "writer",
+        "Conversation": "chat",
+        "Sampling": "settings",
+        "generate": "decoding",
+    },
+)

@@ -5,7 +5,9 @@ Names are looked up on first use: `detect` and memory need no torch, the others 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lmlab import lazily
 
 if TYPE_CHECKING:
     from lmlab.hardware.compile import choose_compile
@@ -16,24 +18,6 @@ if TYPE_CHECKING:
     from lmlab.hardware.peak import measured_peak_flops
     from lmlab.hardware.precision import Precision, choose_precision
     from lmlab.hardware.threads import use_threads
-
-_HOMES = {
-    "Accelerator": "machine",
-    "Machine": "machine",
-    "Precision": "precision",
-    "choose_compile": "compile",
-    "choose_device": "device",
-    "choose_precision": "precision",
-    "detect": "machine",
-    "free_memory_bytes": "memory",
-    "logical_cores": "cpu",
-    "measured_peak_flops": "peak",
-    "peak_memory_bytes": "memory",
-    "physical_cores": "cpu",
-    "synchronise": "device",
-    "total_memory_bytes": "memory",
-    "use_threads": "threads",
-}
 
 __all__ = [
     "Accelerator",
@@ -53,10 +37,23 @@ __all__ = [
     "use_threads",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'lmlab.hardware' has no attribute '{name}'")
-    import importlib
-
-    return getattr(importlib.import_module(f"lmlab.hardware.{_HOMES[name]}"), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "Accelerator": "machine",
+        "Machine": "machine",
+        "Precision": "precision",
+        "choose_compile": "compile",
+        "choose_device": "device",
+        "choose_precision": "precision",
+        "detect": "machine",
+        "free_memory_bytes": "memory",
+        "logical_cores": "cpu",
+        "measured_peak_flops": "peak",
+        "peak_memory_bytes": "memory",
+        "physical_cores": "cpu",
+        "synchronise": "device",
+        "total_memory_bytes": "memory",
+        "use_threads": "threads",
+    },
+)

@@ -5,26 +5,23 @@ Names are looked up on first use: `rate_share` is arithmetic and needs no torch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lmlab import lazily
 
 if TYPE_CHECKING:
     from lmlab.optim.build import TrainingOptimizer, build_optimizer
     from lmlab.optim.clip import clip_gradients
     from lmlab.optim.schedule import rate_share
 
-_HOMES = {
-    "TrainingOptimizer": "build",
-    "build_optimizer": "build",
-    "clip_gradients": "clip",
-    "rate_share": "schedule",
-}
-
 __all__ = ["TrainingOptimizer", "build_optimizer", "clip_gradients", "rate_share"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'lmlab.optim' has no attribute '{name}'")
-    import importlib
-
-    return getattr(importlib.import_module(f"lmlab.optim.{_HOMES[name]}"), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "TrainingOptimizer": "build",
+        "build_optimizer": "build",
+        "clip_gradients": "clip",
+        "rate_share": "schedule",
+    },
+)

@@ -31,7 +31,7 @@ def problems(recipe: Recipe) -> Iterator[str]:
     if train.epochs is None or spanned is not None:
         span = spanned or train.steps
         if schedule.warmup > span:
-            yield f"schedule.warmup {schedule.warmup} is longer than the {span} steps that the schedule spans: expected at most {span}"
+            yield f"schedule.warmup {schedule.warmup} is longer than the schedule's {span} steps: expected at most {span}"
 
 
 def _model_problems(recipe: Recipe) -> Iterator[str]:
@@ -52,11 +52,14 @@ def _model_problems(recipe: Recipe) -> Iterator[str]:
 def _data_problems(recipe: Recipe) -> Iterator[str]:
     data = recipe.data
     if data.tokenizer == "bpe" and (data.vocabulary is None or data.vocabulary < BYTE_LEVEL_SYMBOLS):
-        yield f"data.vocabulary {data.vocabulary} is too small for bpe: expected at least {BYTE_LEVEL_SYMBOLS} (256 bytes and end of text)"
+        yield f"data.vocabulary {data.vocabulary} is too small for bpe: expected {BYTE_LEVEL_SYMBOLS} (bytes, end of text) or more"
     if data.tokens is not None and data.tokens <= recipe.model.context:
         yield f"data.tokens {data.tokens} is shorter than one window: expected more than model.context {recipe.model.context}"
 
 
 def nearest_divisor(number: int, wish: int) -> int:
     """The divisor of `number` that is nearest to `wish`, the smaller of two as near."""
-    return min((divisor for divisor in range(1, number + 1) if number % divisor == 0), key=lambda divisor: (abs(divisor - wish), divisor))
+    return min(
+        (divisor for divisor in range(1, number + 1) if number % divisor == 0),
+        key=lambda divisor: (abs(divisor - wish), divisor),
+    )

@@ -34,7 +34,7 @@ class Data:
     unknown: UnknownName = setting("refuse")
     """What happens to a symbol that the tokenizer has never seen: refuse the text, or replace it by the unknown token."""
     split: SplitName = setting("auto")
-    """published: as the corpus comes; hash: each document by its own hash; tail: the last part of the text; auto: the first that fits."""
+    """published: as the corpus comes; hash: each document by its own hash; tail: the text's end; auto: the first that fits."""
     valid_share: float = setting(0.1, above=0.0, below=1.0)
     """The part of the corpus that becomes the validation split, for hash and tail."""
     tokens: int | None = setting(None, at_least=2)

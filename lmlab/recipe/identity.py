@@ -36,4 +36,6 @@ def recipe_hash(recipe: Recipe) -> str:
 def differences(one: Recipe, other: Recipe) -> dict[str, tuple[Any, Any]]:
     """dotted name -> (value in `one`, value in `other`) for the science that differs; a missing field is None."""
     left, right = science(one), science(other)
-    return {name: (left.get(name), right.get(name)) for name in sorted({*left, *right}) if left.get(name) != right.get(name)}
+    return {
+        name: (left.get(name), right.get(name)) for name in sorted({*left, *right}) if left.get(name) != right.get(name)
+    }

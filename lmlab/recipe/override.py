@@ -23,7 +23,10 @@ from lmlab.recipe.schedule import Schedule
 from lmlab.recipe.setting import limit_problem
 
 KINDS: dict[str, dict[str, type]] = {
-    section: {typing.get_args(typing.get_type_hints(choice)["kind"])[0]: choice for choice in typing.get_args(union) or (union,)}
+    section: {
+        typing.get_args(typing.get_type_hints(choice)["kind"])[0]: choice
+        for choice in typing.get_args(union) or (union,)
+    }
     for section, union in (("model", Model), ("optim", Optim), ("schedule", Schedule))
 }
 """section -> kind -> the dataclass that describes it."""
@@ -40,22 +43,28 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
         _require_known(recipe, name, changes)
     for section, kinds in KINDS.items():
         if f"{section}.kind" in changes:
-            recipe = dataclasses.replace(recipe, **{section: _of_kind(recipe, section, kinds, changes[f"{section}.kind"])})
+            recipe = dataclasses.replace(
+                recipe, **{section: _of_kind(recipe, section, kinds, changes[f"{section}.kind"])}
+            )
     if "model.preset" in changes:
-        recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, **_preset(changes["model.preset"])))
+        recipe = dataclasses.replace(
+            recipe, model=dataclasses.replace(recipe.model, **_preset(changes["model.preset"]))
+        )
     for name, value in changes.items():
         if name == "model.preset" or name.endswith(".kind"):
             continue
         section, _, key = name.rpartition(".")
-        target = getattr(recipe, section) if section else recipe
-        changed = dataclasses.replace(target, **{key: _converted(name, _field(target, key), type(target), value)})
+        target: Any = getattr(recipe, section) if section else recipe
+        changed: Any = dataclasses.replace(target, **{key: _converted(name, _field(target, key), type(target), value)})
         recipe = dataclasses.replace(recipe, **{section: changed}) if section else changed
     return recipe
 
 
 def dotted_names(recipe: Recipe) -> list[str]:
     """Every name that `override` knows for a recipe of these kinds."""
-    names = [f"{section}.{entry.name}" for section in SECTIONS for entry in dataclasses.fields(getattr(recipe, section))]
+    names = [
+        f"{section}.{entry.name}" for section in SECTIONS for entry in dataclasses.fields(getattr(recipe, section))
+    ]
     return [*names, "model.preset", *TOP_LEVEL]
 
 
@@ -88,7 +97,9 @@ def _require_known(recipe: Recipe, name: str, changes: Mapping[str, Any]) -> Non
                 now = changes.get(f"{section}.kind", getattr(recipe, section).kind)
                 raise LabError(f"{name} belongs to {section}.kind = {kind}, but {section}.kind is {now}")
     if name in SECTIONS:
-        raise LabError(f"'{name}' is a section: expected one of its settings, such as {name}.{_some_field(recipe, name)}")
+        raise LabError(
+            f"'{name}' is a section: expected one of its settings, such as {name}.{_some_field(recipe, name)}"
+        )
     raise LabError(f"unknown setting '{name}': {nearest(name, known)}")
 
 
@@ -168,7 +179,16 @@ def _tuple(value: Any, choices: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _scalar(value: Any, annotation: type) -> Any:
     if annotation is bool:
-        words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+        words = {
+            "true": True,
+            "yes": True,
+            "on": True,
+            "1": True,
+            "false": False,
+            "no": False,
+            "off": False,
+            "0": False,
+        }
         if isinstance(value, str) and value.lower() in words:
             return words[value.lower()]
         if isinstance(value, bool):
@@ -185,7 +205,11 @@ def _scalar(value: Any, annotation: type) -> Any:
         return number
     if not number.is_integer():  # also false for infinities and NaN
         raise ValueError(value)
-    return int(value.replace("_", "")) if isinstance(value, str) and value.replace("_", "").lstrip("+-").isdigit() else int(number)
+    return (
+        int(value.replace("_", ""))
+        if isinstance(value, str) and value.replace("_", "").lstrip("+-").isdigit()
+        else int(number)
+    )
 
 
 def expected(annotation: Any) -> str:

@@ -27,7 +27,9 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
     for section in SECTIONS:
         entries = dataclasses.fields(getattr(recipe, section))
         value[section] = {entry.name: _plain(getattr(getattr(recipe, section), entry.name)) for entry in entries}
-    value["claims"] = [{key: part for key, part in dataclasses.asdict(claim).items() if part is not None} for claim in recipe.claims]
+    value["claims"] = [
+        {key: part for key, part in dataclasses.asdict(claim).items() if part is not None} for claim in recipe.claims
+    ]
     return value
 
 
@@ -110,7 +112,9 @@ def _claim(value: Any) -> Claim:
     names = {entry.name for entry in dataclasses.fields(Claim)}
     needed = {"metric", "value", "source"}
     if not isinstance(value, dict) or not needed <= set(value) <= names:
-        raise LabError(f"a claim has {', '.join(sorted(needed))} and perhaps {', '.join(sorted(names - needed))}, got {value!r}")
+        raise LabError(
+            f"a claim has {', '.join(sorted(needed))} and perhaps {', '.join(sorted(names - needed))}, got {value!r}"
+        )
     return Claim(**{**value, "value": float(value["value"])})
 
 

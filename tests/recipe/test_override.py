@@ -84,8 +84,8 @@ def test_a_preset_is_applied_before_the_fields_beside_it():
         ({"model.kv_heads": "3"}, ["model.kv_heads 3", "must divide"]),
         ({"model.positions": "rotary", "model.width": "20"}, ["even head width"]),
         ({"train.micro_batch": "5"}, ["must divide train.batch 16", "4"]),
-        ({"schedule.warmup": "2000"}, ["longer than the 1000 steps"]),
-        ({"data.vocabulary": "100"}, ["at least 257"]),
+        ({"schedule.warmup": "2000"}, ["longer than the schedule's 1000 steps"]),
+        ({"data.vocabulary": "100"}, ["257 (bytes, end of text) or more"]),
         ({"data.tokens": "50"}, ["model.context 128"]),
     ],
 )

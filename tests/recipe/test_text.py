@@ -8,7 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmlab import LabError
-from lmlab.recipe import GPT, AdamW, Claim, Constant, Cosine, Data, Muon, Recipe, from_toml, load_recipe, read_recipe, recipe_names, to_toml
+from lmlab.recipe import (
+    GPT,
+    AdamW,
+    Claim,
+    Constant,
+    Cosine,
+    Data,
+    Muon,
+    Recipe,
+    from_toml,
+    load_recipe,
+    read_recipe,
+    recipe_names,
+    to_toml,
+)
 
 POSITIVE = st.floats(1e-9, 0.5)
 
@@ -22,7 +36,9 @@ def recipes(draw):
         model=GPT(layers=draw(st.integers(1, 99)), dropout=draw(POSITIVE), kv_heads=draw(st.sampled_from([None, 2]))),
         optim=draw(st.builds(AdamW, lr=POSITIVE, betas=st.tuples(POSITIVE, POSITIVE)) | st.builds(Muon, lr=POSITIVE)),
         schedule=draw(st.builds(Constant, warmup=st.integers(0, 9)) | st.builds(Cosine, floor=POSITIVE)),
-        claims=tuple(draw(st.lists(st.builds(Claim, metric=st.just("valid_loss"), value=POSITIVE, source=st.text(max_size=9))))),
+        claims=tuple(
+            draw(st.lists(st.builds(Claim, metric=st.just("valid_loss"), value=POSITIVE, source=st.text(max_size=9))))
+        ),
     )
 
 

@@ -1,0 +1,50 @@
+"""Durable named tensors: checkpoints saved so that a crash at any instant leaves the old one or the new one, intact.
+
+Names are looked up on first use, so that listing checkpoints doesn't import torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lmlab import lazily
+
+if TYPE_CHECKING:
+    from lmlab.checkpoint.finding import find
+    from lmlab.checkpoint.layout import steps
+    from lmlab.checkpoint.opened import Checkpoint, open_checkpoint
+    from lmlab.checkpoint.pointers import point, pointed
+    from lmlab.checkpoint.pruning import prune
+    from lmlab.checkpoint.saving import save, save_and_point
+    from lmlab.checkpoint.tensors import read_tensors, write_tensors
+
+__all__ = [
+    "Checkpoint",
+    "find",
+    "open_checkpoint",
+    "point",
+    "pointed",
+    "prune",
+    "read_tensors",
+    "save",
+    "save_and_point",
+    "steps",
+    "write_tensors",
+]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "Checkpoint": "opened",
+        "find": "finding",
+        "open_checkpoint": "opened",
+        "point": "pointers",
+        "pointed": "pointers",
+        "prune": "pruning",
+        "read_tensors": "tensors",
+        "save": "saving",
+        "save_and_point": "saving",
+        "steps": "layout",
+        "write_tensors": "tensors",
+    },
+)

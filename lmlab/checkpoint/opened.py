@@ -1,0 +1,61 @@
+"""A checkpoint that was found intact, ready to be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lmlab import LabError
+from lmlab.checkpoint.layout import MANIFEST, STATE, SUFFIX
+from lmlab.checkpoint.manifest import read_manifest, verify_files
+from lmlab.files import read_json, sha256_of_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LARGEST_STATE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """The folder of one step: parts of named tensors, a state of plain values, and the manifest that covers them."""
+
+    folder: Path
+    step: int
+    state: dict[str, Any]
+    """The value in state.json."""
+    manifest: dict[str, Any]
+
+    @property
+    def parts(self) -> list[str]:
+        """The names that `tensors` takes: weights, optimizer."""
+        return [name.removesuffix(SUFFIX) for name in self.manifest["files"] if name.endswith(SUFFIX)]
+
+    @cached_property
+    def sha256(self) -> str:
+        """The SHA-256 of manifest.json, and with it of everything in the checkpoint."""
+        return sha256_of_file(self.folder / MANIFEST)
+
+    def tensors(self, part: str) -> dict[str, Tensor]:
+        """The tensors of a part, on the CPU; LabError where there is no such part or its file is damaged."""
+        from lmlab.checkpoint.tensors import read_tensors
+
+        if part not in self.parts:
+            raise LabError(f"{self.folder} has no part {part!r}: expected one of {', '.join(self.parts)}")
+        return read_tensors(self.folder / f"{part}{SUFFIX}")
+
+    def verify(self) -> None:
+        """Read all of it and compare with the manifest; LabError names the file that is missing or damaged."""
+        verify_files(self.folder, self.manifest)
+
+
+def open_checkpoint(folder: Path, step: int) -> Checkpoint:
+    """The checkpoint of `step` in `folder`, all of it verified; LabError in one line where it is not intact."""
+    manifest = read_manifest(folder, step)
+    verify_files(folder, manifest)
+    state = read_json(folder / STATE, LARGEST_STATE_BYTES)
+    if not isinstance(state, dict):
+        raise LabError(f"{folder / STATE} is damaged: expected a JSON object")
+    return Checkpoint(folder=folder, step=step, state=state, manifest=manifest)

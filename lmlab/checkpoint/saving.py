@@ -1,0 +1,163 @@
+"""Saving so that a crash at any instant leaves the old checkpoint or the new one, intact.
+
+    temporary folder: tensors, state.json, manifest.json, each flushed to the disk; then the folder itself
+    -> renamed to step-00000250; the parent folder flushed
+    -> read back, every hash compared
+    -> latest.json, best.json moved
+    -> older ones pruned
+
+The caller is the only one that writes here: it holds the run's lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lmlab import LabError
+from lmlab.checkpoint.hashed import write_file
+from lmlab.checkpoint.layout import (
+    LARGEST_STEP,
+    MANIFEST,
+    STATE,
+    SUFFIX,
+    folder_of,
+    replaced_folder,
+    unfinished_folder,
+)
+from lmlab.checkpoint.manifest import make_manifest
+from lmlab.checkpoint.opened import Checkpoint, open_checkpoint
+from lmlab.checkpoint.pointers import BEST, LATEST, point, pointed
+from lmlab.checkpoint.pruning import prune, tidy
+from lmlab.checkpoint.tensors import NamedTensors, file_bytes, write_tensors
+from lmlab.files import DISK, Storage, is_plain_name, json_bytes, reason, remove_tree, require_free_bytes
+
+MARGIN_BYTES = 8 << 20
+"""For the manifest, the pointers, the journals and the file system's own tables, which grow while we write."""
+
+
+def save_and_point(
+    checkpoints: Path,
+    step: int,
+    parts: Mapping[str, NamedTensors],
+    state: Mapping[str, Any],
+    *,
+    keep: int,
+    best: bool = False,
+    loss: float | None = None,
+    extra: Mapping[str, Any] | None = None,
+    storage: Storage = DISK,
+) -> Checkpoint:
+    """Save, prove, point and prune, in this order; `best` marks it the best so far, of validation loss `loss` (nats).
+
+    Raises LabError in one line as `save` does; whatever fails, what was saved before can still be found.
+    """
+    checkpoint = save(checkpoints, step, parts, state, extra, storage)
+    point(checkpoints, LATEST, step, storage)
+    known = pointed(checkpoints, BEST)
+    if best:
+        point(checkpoints, BEST, step, storage, loss=loss)
+    elif known is not None and known["step"] == step:
+        # The same step saved again: the pointer's hash must be that of what is there now.
+        point(checkpoints, BEST, step, storage, loss=known.get("loss"))
+    prune(checkpoints, keep, (step,), storage)
+    return checkpoint
+
+
+def save(
+    checkpoints: Path,
+    step: int,
+    parts: Mapping[str, NamedTensors],
+    state: Mapping[str, Any],
+    extra: Mapping[str, Any] | None = None,
+    storage: Storage = DISK,
+) -> Checkpoint:
+    """Save the checkpoint of `step`: each part (weights, optimizer) as a file of tensors, and `state` as JSON.
+
+    Returns it read back and verified. A checkpoint that the step has already is replaced, and stays until the new one
+    is proven. Raises LabError in one line, with everything as it was before, where the disk is full or fails.
+    """
+    _require_names(step, parts)
+    state_bytes = json_bytes(state)
+    try:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        tidy(checkpoints, storage)
+        needed = sum(file_bytes(tensors) for tensors in parts.values()) + len(state_bytes)
+        require_free_bytes(checkpoints, needed + MARGIN_BYTES, f"the checkpoint of step {step}")
+        replaces = folder_of(checkpoints, step).exists()
+        try:
+            _write(unfinished_folder(checkpoints, step), step, parts, state_bytes, extra or {}, storage)
+            _put_in_place(checkpoints, step, replaces, storage)
+            checkpoint = _read_back(checkpoints, step)
+        except BaseException:
+            _undo(checkpoints, step, replaces, storage)
+            raise
+    except OSError as error:
+        raise LabError(
+            f"the checkpoint of step {step} can't be saved in {checkpoints}: {reason(error)}; the ones before it are "
+            "untouched: free some space or repair the disk, then resume"
+        ) from None
+    if replaces:
+        with contextlib.suppress(OSError):  # what stays is removed before the next save
+            remove_tree(replaced_folder(checkpoints, step), storage)
+    return checkpoint
+
+
+def _write(
+    folder: Path,
+    step: int,
+    parts: Mapping[str, NamedTensors],
+    state: bytes,
+    extra: Mapping[str, Any],
+    storage: Storage,
+) -> None:
+    storage.make_folder(folder)
+    files = {f"{part}{SUFFIX}": write_tensors(folder / f"{part}{SUFFIX}", parts[part], storage) for part in parts}
+    files[STATE] = write_file(folder / STATE, state, storage)
+    write_file(folder / MANIFEST, json_bytes(make_manifest(step, files, extra)), storage)
+    storage.flush_folder(folder)
+
+
+def _put_in_place(checkpoints: Path, step: int, replaces: bool, storage: Storage) -> None:
+    final = folder_of(checkpoints, step)
+    if replaces:
+        storage.rename(final, replaced_folder(checkpoints, step))
+    storage.rename(unfinished_folder(checkpoints, step), final)
+    storage.flush_folder(checkpoints)
+
+
+def _read_back(checkpoints: Path, step: int) -> Checkpoint:
+    try:
+        return open_checkpoint(folder_of(checkpoints, step), step)
+    except LabError as error:
+        raise LabError(
+            f"the checkpoint of step {step} did not come back as it was written ({error}); the ones before it are "
+            "untouched: check the disk, then resume"
+        ) from None
+
+
+def _undo(checkpoints: Path, step: int, replaces: bool, storage: Storage) -> None:
+    """Put back what stood there before; whatever the disk refuses now, `tidy` does before the next save.
+
+    Only what is there decides: a signal may have come between a rename and any note of ours that it was done.
+    """
+    final = folder_of(checkpoints, step)
+    unfinished, replaced = unfinished_folder(checkpoints, step), replaced_folder(checkpoints, step)
+    with contextlib.suppress(OSError):
+        if final.exists() and (replaced.exists() or not replaces):
+            storage.rename(final, unfinished)
+        if replaced.exists():
+            storage.rename(replaced, final)
+        if unfinished.exists():
+            remove_tree(unfinished, storage)
+        storage.flush_folder(checkpoints)
+
+
+def _require_names(step: int, parts: Mapping[str, NamedTensors]) -> None:
+    if not 0 <= step <= LARGEST_STEP:
+        raise LabError(f"there is no checkpoint of step {step}: expected 0 to {LARGEST_STEP}")
+    for part in parts:
+        if not is_plain_name(part):
+            raise LabError(f"{part[:40]!r} can't be the name of a checkpoint's part: expected one such as weights")

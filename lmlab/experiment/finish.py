@@ -1,0 +1,166 @@
+"""After the last step: the figures that get quoted, over the whole split, and the summary."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lmlab.checkpoint import find
+from lmlab.evaluation import Evaluation
+from lmlab.experiment.claims import claim_line, compared_claims
+from lmlab.experiment.session import Session
+from lmlab.hardware import peak_memory_bytes
+from lmlab.planning.forecast import score
+from lmlab.runs import Run
+from lmlab.stats import overfitting_verdict, still_falling
+from lmlab.training.display import duration
+from lmlab.training.loop import Ending
+
+FORMAT = 1
+VERDICTS = {
+    "none": "no overfitting",
+    "slight": "slight overfitting",
+    "overfitting": "overfitting",
+    "unstable": "unstable",
+    "unknown": "overfitting unknown",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a training came to."""
+
+    run: Run
+    ending: Ending
+    summary: dict[str, Any]
+    """Empty where the run was stopped before its end."""
+
+
+def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outcome:
+    """Score the last and the best model on the whole validation split and write summary.json; a stopped run gets neither."""
+    run, state = session.run, session.state
+    if ending.kind == "stopped":
+        session.journal.append("events", "stopped", step=state.step, tokens=state.tokens, reason=ending.reason)
+        session.journal.flush()
+        say(f"stopped by {ending.reason} at step {state.step:,}, saved; continue with: lmlab resume {run.folder}")
+        return Outcome(run=run, ending=ending, summary={})
+    final = session.whole_split()
+    best, best_step = _best(session, final)
+    evaluations = [
+        line for line in run.read_lines("metrics") if line["kind"] == "evaluation" and line["valid_loss"] is not None
+    ]
+    finals, bests = {"step": state.step, **figures(final)}, {"step": best_step, **figures(best)}
+    total = state.train_seconds + state.evaluate_seconds + state.save_seconds
+    measured = {
+        "train_seconds": state.train_seconds,
+        "evaluate_seconds": state.evaluate_seconds + final.seconds,
+        "total_seconds": total + final.seconds,
+        "tokens_per_second": state.tokens / max(state.train_seconds, 1e-9),
+        "peak_memory_bytes": float(peak_memory_bytes(session.policy.torch_device)),
+    }
+    summary = {
+        "format": FORMAT,
+        "finished": True,
+        "ending": ending.kind,
+        "reason": ending.reason,
+        "steps": state.step,
+        "tokens": state.tokens,
+        "final": finals,
+        "best": bests,
+        "verdict": verdict_of(evaluations),
+        "skipped_updates": len(state.skipped),
+        "seconds": {
+            "train": state.train_seconds,
+            "evaluate": state.evaluate_seconds,
+            "save": state.save_seconds,
+            "total": total,
+        },
+        "score": score(run.read("forecast.json"), measured),
+        "data_used": data_used(session),
+        "claims": compared_claims(session.recipe, evaluations, finals, bests),
+    }
+    run.write("summary.json", summary)
+    for line in closing_lines(session, summary):
+        say(line)
+    return Outcome(run=run, ending=ending, summary=summary)
+
+
+def figures(evaluation: Evaluation) -> dict[str, Any]:
+    """An evaluation's figures for JSON, with the bootstrap interval of its loss over units."""
+    interval = evaluation.interval()
+    return {
+        **evaluation.figures(),
+        "loss_interval": [interval.low, interval.high],
+        "loss_interval_level": interval.level,
+    }
+
+
+def figures_line(title: str, values: dict[str, Any]) -> str:
+    """Those figures in words."""
+    interval = ""
+    if None not in values["loss_interval"] and math.isfinite(sum(values["loss_interval"])):
+        interval = f" (95 % {values['loss_interval'][0]:.4f} to {values['loss_interval'][1]:.4f})"
+    bits = "" if values["bits_per_byte"] is None else f", {values['bits_per_byte']:.4f} bits per byte"
+    return (
+        f"{title}: loss {values['loss']:.4f} nats a token{interval}, perplexity {values['perplexity']:.2f}{bits}, accuracy "
+        f"{values['accuracy']:.1%} (majority token {values['majority_accuracy']:.1%}), {values['tokens']:,} tokens"
+    )
+
+
+def data_used(session: Session) -> dict[str, Any]:
+    """Which of the data set's tokens the run was trained on: enough to know, and to avoid, them later."""
+    recipe = session.recipe
+    return {
+        "data_id": session.dataset.id,
+        "seed": recipe.train.seed,
+        "order": recipe.data.order,
+        "context": recipe.model.context,
+        "cursor": [session.state.first_cursor, session.state.cursor],
+    }
+
+
+def closing_lines(session: Session, summary: dict[str, Any]) -> list[str]:
+    """What a person reads when the training is over."""
+    seconds, best, final = summary["seconds"], summary["best"], summary["final"]
+    rate = summary["score"].get("tokens_per_second", {}).get("measured", 0.0)
+    lines = [
+        f"done: {summary['reason']}, {duration(seconds['total'])} (training {duration(seconds['train'])} at {rate:,.0f} tokens/s, "
+        f"evaluation {duration(seconds['evaluate'])}, saving {seconds['save']:.1f} s)"
+    ]
+    total = summary["score"].get("total_seconds")
+    if total:
+        lines.append(
+            f"forecast {duration(total['forecast'])}, measured {duration(total['measured'])} (x{total['ratio']:.2f})"
+        )
+    lines.append(figures_line(f"whole validation split, last step {final['step']:,}", final))
+    if best["step"] != final["step"]:
+        lines.append(figures_line(f"whole validation split, best step {best['step']:,}", best))
+    lines.append(summary["verdict"]["reason"])
+    return lines + [claim_line(claim) for claim in summary["claims"]]
+
+
+def _best(session: Session, final: Evaluation) -> tuple[Evaluation, int]:
+    state = session.state
+    if state.best_step is None or state.best_step == state.step:
+        return final, state.step
+    checkpoint, _ = find(session.run.checkpoints, "best")
+    if checkpoint.step == state.step:
+        return final, state.step
+    kept = {name: tensor.clone() for name, tensor in session.model.state_dict().items()}
+    session.model.load_state_dict(checkpoint.tensors("weights"))
+    scores = session.whole_split()
+    session.model.load_state_dict(kept)
+    return scores, checkpoint.step
+
+
+def verdict_of(evaluations: list[dict[str, Any]]) -> dict[str, Any]:
+    """Whether the run overfitted, and whether it ended too early, from its evaluation lines."""
+    steps, valid = [line["step"] for line in evaluations], [line["valid_loss"] for line in evaluations]
+    verdict = overfitting_verdict([line["train_loss"] for line in evaluations], valid, steps)
+    falling = still_falling(steps, valid)
+    reason = f"{VERDICTS[verdict.kind]}: {verdict.reason}" + (
+        "; the loss was still falling at the end" if falling else ""
+    )
+    return {"kind": verdict.kind, "gap": verdict.gap, "still_falling": falling, "reason": reason}

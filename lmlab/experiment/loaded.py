@@ -1,0 +1,81 @@
+"""A run's model, ready to write or to be scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lmlab import LabError
+from lmlab.checkpoint import find
+from lmlab.data import Dataset, find_dataset
+from lmlab.data.tokenizers import Tokenizer, load_tokenizer
+from lmlab.experiment.finish import Outcome
+from lmlab.files import read_json
+from lmlab.generation import Completion, Sampling, generate
+from lmlab.hardware import choose_device
+from lmlab.model import GPTModel, build_model
+from lmlab.recipe import Recipe
+from lmlab.runs import Run, open_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A model out of a checkpoint, with its tokenizer and where it came from."""
+
+    run: Run
+    recipe: Recipe
+    step: int
+    model: GPTModel
+    tokenizer: Tokenizer
+    device: torch.device
+    warnings: tuple[str, ...] = ()
+
+    def generate(self, prompt: str = "", **settings: Any) -> str:
+        """The prompt and what the model writes after it; `settings` are those of `lmlab.generation.Sampling`."""
+        completion = self.complete([prompt], Sampling(**settings))[0]
+        return completion.prompt + completion.text
+
+    def complete(self, prompts: Sequence[str], sampling: Sampling, **hooks: Any) -> list[Completion]:
+        """A completion a prompt."""
+        return generate(self.model, self.tokenizer, prompts, sampling, **hooks)
+
+    def dataset(self) -> Dataset:
+        """The data set that the run was trained on; LabError where it is no longer on this machine."""
+        return find_dataset(self.run.origin()["data_id"])
+
+
+def load(reference: str | Path | Run | Outcome, runs: str | Path = "runs", device: str = "auto") -> Loaded:
+    """The model of RUN, RUN@best (the default), RUN@latest, RUN@STEP or RUN@init, in float32 and in evaluation mode."""
+    reference = reference.run if isinstance(reference, Outcome) else reference
+    run, which = (reference, None) if isinstance(reference, Run) else open_run(str(reference), Path(runs))
+    recipe = run.recipe()
+    checkpoint, warnings = find(run.checkpoints, which or "best")
+    tokenizer = load_tokenizer(read_json(run.folder / "tokenizer.json"))
+    model = build_model(recipe.model, tokenizer.vocabulary_size)
+    try:
+        model.load_state_dict(checkpoint.tensors("weights"))
+    except RuntimeError as error:
+        raise LabError(
+            f"{checkpoint.folder} doesn't hold the weights that {run.folder / 'recipe.toml'} describes: {first_line(error)}"
+        ) from None
+    target = choose_device(device)
+    model.to(target).eval()
+    return Loaded(
+        run=run,
+        recipe=recipe,
+        step=checkpoint.step,
+        model=model,
+        tokenizer=tokenizer,
+        device=target,
+        warnings=tuple(warnings),
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[min(1, len(lines) - 1)] if lines else type(error).__name__

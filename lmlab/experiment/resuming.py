@@ -1,0 +1,123 @@
+"""Continue a run exactly where its newest intact checkpoint left it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lmlab import LabError
+from lmlab.checkpoint import find
+from lmlab.data import Dataset, find_dataset, prepare
+from lmlab.data.order import windows_in
+from lmlab.data.progress import Progress
+from lmlab.experiment.finish import Outcome, finish
+from lmlab.experiment.session import open_session, planned_steps
+from lmlab.recipe import Recipe, check, differences, override, recipe_hash
+from lmlab.runs import Journal, Run, RunLock, open_run
+from lmlab.training.display import Display, Quiet
+from lmlab.training.evaluating import plan_evaluations
+from lmlab.training.loop import Ending
+from lmlab.training.policy import Policy, apply_policy, choose_policy, read_policy
+from lmlab.training.state import read_state
+
+
+def resume(
+    reference: str | Run,
+    *,
+    runs: str | Path = "runs",
+    changes: Mapping[str, Any] | None = None,
+    display: Display | None = None,
+    progress: Progress | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Outcome:
+    """Continue RUN to its end; `changes` may set policy only (device, threads, micro-batch, precision...).
+
+    Raises LabError where the run, its data or a change doesn't allow it. A run that is finished is left as it is.
+    """
+    run, which = (reference, None) if isinstance(reference, Run) else open_run(str(reference), Path(runs))
+    if which not in (None, "latest"):
+        raise LabError(
+            f"a resume goes on from the latest checkpoint: to start from {run.name}@{which}, use lmlab train --from"
+        )
+    recipe = _policy_only(run, changes or {})
+    with RunLock(run.folder):
+        summary = run.summary()
+        if summary and summary.get("finished"):
+            further = f"lmlab train --from {run.name}@latest --train.steps N"
+            say(f"{run.name} is finished: {summary['reason']}; to train it further: {further}")
+            return Outcome(run=run, ending=Ending(kind="finished", reason=summary["reason"]), summary=summary)
+        checkpoint, warnings = find(run.checkpoints, "latest")
+        for warning in warnings:
+            say(warning)
+        dataset = _dataset(run, recipe, progress)
+        policy, exact = _policy(run, recipe, bool(changes))
+        apply_policy(policy)
+        steps = planned_steps(recipe, windows_in(len(dataset.tokens("train")), recipe.model.context))
+        plan = plan_evaluations(recipe, steps, len(dataset.tokens("valid")) - 1, len(dataset.tokens("train")) - 1)
+        state, lengths = read_state(checkpoint.state)
+        segment = run.begin_segment(kind="resume", step=checkpoint.step, exact=exact)
+        journal = Journal(run.folder, run_id=run.id, segment=segment)
+        for warning in journal.rewind(lengths):
+            say(warning)
+        run.truncate_units(state.evaluations)
+        if not exact:
+            run.write("policy.json", policy.to_json())
+        session = open_session(run, recipe, policy, dataset, steps, plan, journal, display or Quiet(), checkpoint)
+        how = "bit for bit" if exact else "with another policy, not bit for bit"
+        say(f"{run.name} continues from step {checkpoint.step:,} of {steps:,}, {how}")
+        return finish(session, session.train(), say)
+
+
+def resume_same(name: str, recipe: Recipe, *, runs: str | Path = "runs", **options: Any) -> Outcome:
+    """`resume` for a run that must be of this recipe: LabError that names what differs where it isn't."""
+    run, _ = open_run(name, Path(runs))
+    different = differences(run.recipe(), recipe)
+    if different:
+        field, (theirs, ours) = next(iter(different.items()))
+        raise LabError(f"{run.name} is another experiment: its {field} is {theirs}, not {ours}; choose another --run")
+    return resume(run, **options)
+
+
+def _policy_only(run: Run, changes: Mapping[str, Any]) -> Recipe:
+    recipe = run.recipe()
+    changed = check(override(recipe, changes))
+    different = differences(recipe, changed)
+    if different:
+        name = next(iter(different))
+        raise LabError(
+            f"a resume changes only policy, not {name}: start a new run with lmlab train --from {run.name}@latest --{name} ..."
+        )
+    if recipe_hash(recipe) != run.origin()["recipe_hash"]:
+        raise LabError(f"{run.folder / 'recipe.toml'} was changed after the run began: put it back, or start a new run")
+    return changed
+
+
+def _dataset(run: Run, recipe: Recipe, progress: Progress | None) -> Dataset:
+    wanted = run.origin()["data_id"]
+    try:
+        return find_dataset(wanted)
+    except LabError:
+        dataset = prepare(recipe.data, progress=progress)
+    if dataset.id != wanted:
+        raise LabError(
+            f"{recipe.data.corpus} now gives data set {dataset.id}, but {run.name} was trained on {wanted}: put the old text back"
+        )
+    return dataset
+
+
+def _policy(run: Run, recipe: Recipe, asked: bool) -> tuple[Policy, bool]:
+    """The run's own policy, or a new one where a change was asked for or the old can't be had here; and if it's the same."""
+    kept = read_policy(run.read("policy.json"))
+    if not asked:
+        try:
+            chosen = choose_policy(
+                dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, device=kept.device))
+            )
+        except LabError:
+            return choose_policy(recipe), False
+        # What is possible is unchanged, or the wish would have failed: the stored choice stands.
+        return (kept, True) if chosen.torch_device.type == kept.torch_device.type else (chosen, False)
+    chosen = choose_policy(recipe)
+    return chosen, chosen.exactness() == kept.exactness()

@@ -1,0 +1,46 @@
+"""Score a run's model on a whole split: of its own data, or of any other text read with the run's tokenizer."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from lmlab import LabError
+from lmlab.data import Dataset, prepare
+from lmlab.data.progress import Progress
+from lmlab.evaluation import evaluate_split
+from lmlab.experiment.finish import figures
+from lmlab.experiment.loaded import Loaded, load
+
+
+def evaluate(
+    reference: str,
+    *,
+    on: str | None = None,
+    split: str = "valid",
+    runs: str | Path = "runs",
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Loss, perplexity, accuracy, bits per byte and what they were counted over; LabError where the text doesn't fit the model."""
+    loaded = load(reference, runs, device)
+    dataset = loaded.dataset() if on is None else _other_text(loaded, on, progress)
+    if split not in dataset.splits:
+        raise LabError(f"data {dataset.id} has no split '{split}': expected one of {', '.join(dataset.splits)}")
+    scores = evaluate_split(loaded.model, dataset, split, loaded.recipe.model.context, device=loaded.device)
+    return {
+        "run": loaded.run.name,
+        "step": loaded.step,
+        "data_id": dataset.id,
+        "split": split,
+        **figures(scores),
+        "units": len(scores.bits_per_unit),
+        "warnings": list(loaded.warnings),
+    }
+
+
+def _other_text(loaded: Loaded, corpus: str, progress: Progress | None) -> Dataset:
+    """`corpus` prepared with the run's own tokenizer, so that its ids mean to the model what they meant in training."""
+    data = dataclasses.replace(loaded.recipe.data, corpus=corpus, split="auto", tokens=None)
+    return prepare(data, progress=progress, tokenizer=loaded.tokenizer)

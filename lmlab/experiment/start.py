@@ -1,0 +1,255 @@
+"""An ordinary run from recipe to summary, new or branched from another run's checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lmlab import LabError, __version__
+from lmlab.checkpoint import Checkpoint, find
+from lmlab.data import Dataset, prepare
+from lmlab.data.order import windows_in
+from lmlab.data.progress import Progress
+from lmlab.experiment.finish import Outcome, finish
+from lmlab.experiment.session import Session, open_session, planned_steps
+from lmlab.files import require_free_bytes
+from lmlab.hardware import detect
+from lmlab.planning.forecast import Forecast, make_forecast
+from lmlab.recipe import Recipe, check, recipe_hash
+from lmlab.recipe.schedule import Constant
+from lmlab.runs import Journal, Run, RunLock, create_run, open_run, require_free_name
+from lmlab.training.display import Display, Quiet
+from lmlab.training.evaluating import EvaluationPlan, plan_evaluations
+from lmlab.training.policy import Policy, apply_policy, choose_policy
+from lmlab.training.saving import restore_training
+from lmlab.training.state import read_state
+
+RateName = Literal["stretch", "hold", "rewarm"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parent:
+    """The checkpoint that a branched run starts from."""
+
+    run: Run
+    recipe: Recipe
+    checkpoint: Checkpoint
+
+    @property
+    def step(self) -> int:
+        """The parent's step at the branch."""
+        return self.checkpoint.step
+
+
+def train(
+    recipe: Recipe,
+    *,
+    run: str | None = None,
+    runs: str | Path = "runs",
+    parent: Parent | None = None,
+    display: Display | None = None,
+    progress: Progress | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Outcome:
+    """Prepare the data, forecast, train, evaluate on the whole split and write the summary; the new run's outcome.
+
+    `say` gets the lines that a person should read before the training. Raises LabError for anything that the user can mend.
+    """
+    root = Path(runs)
+    check(recipe)
+    require_free_name(root, run)
+    dataset = prepare(recipe.data, progress=progress)
+    _require_windows(recipe, dataset)
+    policy = choose_policy(recipe)
+    apply_policy(policy)
+    steps = planned_steps(recipe, windows_in(len(dataset.tokens("train")), recipe.model.context))
+    first = _first_step(recipe, dataset, parent, steps)
+    plan = plan_evaluations(recipe, steps, len(dataset.tokens("valid")) - 1, len(dataset.tokens("train")) - 1)
+    say(dataset_line(dataset))
+    say(policy_line(policy))
+    if parent is not None:
+        say(rate_line(recipe, parent, first, steps))
+    forecast = make_forecast(recipe, policy, dataset.tokens("train"), dataset.vocabulary_size, steps, first, plan)
+    say(forecast.line())
+    say(plan.sentence(recipe.evaluate.share))
+    root.mkdir(parents=True, exist_ok=True)
+    require_free_bytes(root, forecast.disk_bytes, "this run's checkpoints")
+    made = create_run(root, run, recipe, _origin(recipe, dataset, parent))
+    with RunLock(made.folder):
+        session = _begin(made, recipe, policy, dataset, steps, plan, display or Quiet(), forecast, parent, first)
+        return finish(session, session.train(), say)
+
+
+def parent_of(reference: str, runs: str | Path = "runs") -> Parent:
+    """The checkpoint named by RUN@STEP (default: its latest), to start a new run from."""
+    run, which = open_run(reference, Path(runs))
+    checkpoint, _ = find(run.checkpoints, which or "latest")
+    return Parent(run=run, recipe=run.recipe(), checkpoint=checkpoint)
+
+
+def with_rate(recipe: Recipe, parent: Parent, rate: RateName) -> Recipe:
+    """`recipe` with its schedule stretched over the new length, held where the parent's went, or begun again at the branch."""
+    schedule = recipe.schedule
+    if isinstance(schedule, Constant):
+        return (
+            recipe
+            if rate != "rewarm"
+            else dataclasses.replace(recipe, schedule=dataclasses.replace(schedule, start=parent.step))
+        )
+    if rate == "stretch":
+        changed: Any = dataclasses.replace(schedule, steps=None)
+    elif rate == "hold":
+        own = parent.recipe.schedule
+        span = None if isinstance(own, Constant) else own.steps
+        changed = dataclasses.replace(schedule, steps=span or parent.recipe.train.steps)
+    else:
+        changed = dataclasses.replace(schedule, steps=None, start=parent.step)
+    return dataclasses.replace(recipe, schedule=changed)
+
+
+def rate_line(recipe: Recipe, parent: Parent, first: int, steps: int) -> str:
+    """What the learning rate does at the branch, in words."""
+    from lmlab.optim import rate_share
+
+    schedule = recipe.schedule
+    here = rate_share(schedule, max(1, steps - schedule.start), max(0, first - schedule.start))
+    span = "" if isinstance(schedule, Constant) else f" over {schedule.steps or steps - schedule.start:,} steps"
+    if schedule.start and schedule.start == first:
+        what = f"warms up again, {schedule.warmup:,} steps, then runs{span}"
+    elif not isinstance(schedule, Constant) and schedule.steps and schedule.steps <= first:
+        what = f"holds at its floor (its{span.replace(' over', '')} are over)"
+    elif schedule == parent.recipe.schedule and recipe.train.steps == parent.recipe.train.steps:
+        what = "goes on as the parent's would have"
+    else:
+        what = f"is stretched{span}"
+    return f"from {parent.run.name}@{parent.step}: the learning rate {what}; at step {first:,} it is {here:.1%} of its peak"
+
+
+def dataset_line(dataset: Dataset) -> str:
+    """A data set in one line."""
+    sizes = ", ".join(f"{split} {len(dataset.tokens(split)):,}" for split in dataset.splits)
+    return f"data {dataset.id}: {sizes} tokens, vocabulary {dataset.vocabulary_size:,} ({dataset.tokenizer.name})"
+
+
+def policy_line(policy: Policy) -> str:
+    """What was chosen for this machine, with the reasons."""
+    threads = f"{policy.threads} threads, " if policy.device == "cpu" else ""
+    compiled = "compiled" if policy.compile else "eager"
+    return (
+        f"on {policy.device}: {threads}{policy.precision} ({policy.reasons['precision']}), "
+        f"{compiled} ({policy.reasons['compile']}), micro-batch {policy.micro_batch} ({policy.reasons['micro_batch']})"
+    )
+
+
+def same_stream(recipe: Recipe, data_id: str, parent: Parent) -> bool:
+    """Whether a branch reads on in its parent's batches: same data, order, seed, context and batch."""
+    theirs = parent.recipe
+    return parent.run.origin()["data_id"] == data_id and all(
+        one == other
+        for one, other in (
+            (recipe.data.order, theirs.data.order),
+            (recipe.train.seed, theirs.train.seed),
+            (recipe.model.context, theirs.model.context),
+            (recipe.train.batch, theirs.train.batch),
+        )
+    )
+
+
+def _first_step(recipe: Recipe, dataset: Dataset, parent: Parent | None, steps: int) -> int:
+    if parent is None:
+        return 0
+    theirs = parent.run.origin().get("vocabulary_size")
+    if theirs != dataset.vocabulary_size:
+        raise LabError(
+            f"{parent.run.name} has a vocabulary of {theirs:,} tokens, but this data has {dataset.vocabulary_size:,}: expected "
+            "data prepared with the parent's tokenizer"
+        )
+    if recipe.model != dataclasses.replace(parent.recipe.model, dropout=recipe.model.dropout):
+        raise LabError(
+            f"a branch of {parent.run.name} needs its model: leave the model settings as they are (dropout may change)"
+        )
+    if not same_stream(recipe, dataset.id, parent):
+        return 0
+    if parent.step >= steps:
+        raise LabError(
+            f"{parent.run.name}@{parent.step} is already at step {parent.step:,}: expected --train.steps above that"
+        )
+    return parent.step
+
+
+def _require_windows(recipe: Recipe, dataset: Dataset) -> None:
+    for split in ("train", "valid"):
+        tokens, context = len(dataset.tokens(split)), recipe.model.context
+        if tokens < context + 1:
+            raise LabError(
+                f"the {split} split has {tokens:,} tokens, less than one window of {context + 1:,}: use a model.context of at most "
+                f"{max(1, tokens - 1):,}, more text, or another data.valid_share"
+            )
+
+
+def _origin(recipe: Recipe, dataset: Dataset, parent: Parent | None) -> dict[str, Any]:
+    import numpy
+    import torch
+
+    lineage = None
+    if parent is not None:
+        lineage = {
+            "id": parent.run.id,
+            "name": parent.run.name,
+            "step": parent.step,
+            "recipe_hash": recipe_hash(parent.recipe),
+        }
+        lineage["weights_sha256"] = parent.checkpoint.manifest["files"]["weights.safetensors"]["sha256"]
+    return {
+        "lmlab": __version__,
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "hardware": detect().facts(),
+        "command": sys.argv,
+        "recipe_hash": recipe_hash(recipe),
+        "data_id": dataset.id,
+        "vocabulary_size": dataset.vocabulary_size,
+        "parent": lineage,
+    }
+
+
+def _begin(
+    made: Run,
+    recipe: Recipe,
+    policy: Policy,
+    dataset: Dataset,
+    steps: int,
+    plan: EvaluationPlan,
+    display: Display,
+    forecast: Forecast,
+    parent: Parent | None,
+    first: int,
+) -> Session:
+    made.write("policy.json", policy.to_json())
+    made.write("forecast.json", forecast.to_json())
+    made.write("tokenizer.json", dataset.tokenizer.to_json())
+    made.start_units(dataset.units("valid"), len(dataset.tokens("valid")))
+    segment = made.begin_segment(kind="start", step=first, exact=True)
+    journal = Journal(made.folder, run_id=made.id, segment=segment)
+    session = open_session(made, recipe, policy, dataset, steps, plan, journal, display, None)
+    if parent is not None:
+        _inherit(session, parent, first)
+    return session
+
+
+def _inherit(session: Session, parent: Parent, first: int) -> None:
+    """Take the parent's weights, its optimizer where the kinds agree, and its place in the stream where that is the same."""
+    recipe = session.recipe
+    if recipe.optim.kind == parent.recipe.optim.kind:
+        restore_training(parent.checkpoint, session.model, session.optimizer, session.step.scaler)
+    else:
+        session.model.load_state_dict(parent.checkpoint.tensors("weights"))
+    state, _ = read_state(parent.checkpoint.state)
+    if first:
+        session.state.step, session.state.tokens = state.step, state.tokens
+        session.state.cursor = session.state.first_cursor = state.cursor

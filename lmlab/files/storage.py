@@ -1,0 +1,107 @@
+"""The disk's operations that durable writing is made of, behind one object, so that tests can make each of them fail.
+
+Whatever must survive a crash goes through a `Storage`: the checkpoint's protocol, pointers, the cutting of journals.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from io import FileIO
+from pathlib import Path
+from typing import Literal
+
+from lmlab import LabError
+
+NOT_OFFERED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
+"""What some network and user-space file systems answer when a folder is to be flushed."""
+
+
+class Storage:
+    """The operations themselves. Each one raises OSError where the system refuses it."""
+
+    def make_folder(self, folder: Path) -> None:
+        """Make a folder that must not be there yet."""
+        folder.mkdir()
+
+    def open(self, path: Path, mode: Literal["wb", "ab"] = "wb") -> FileIO:
+        """Open a file for writing (from the start, or at its end), without a buffer of our own."""
+        return FileIO(path, mode)
+
+    def write(self, file: FileIO, content: bytes | memoryview) -> None:
+        """Write all of `content`; the system may take it in several parts."""
+        rest = memoryview(content)
+        while rest:
+            rest = rest[file.write(rest) or 0 :]
+
+    def truncate(self, file: FileIO, length: int) -> None:
+        """Cut a file off after `length` bytes."""
+        file.truncate(length)
+
+    def flush(self, file: FileIO) -> None:
+        """Return when the file's bytes are on the disk."""
+        if sys.platform == "darwin":
+            import fcntl
+
+            # macOS's fsync stops at the drive's cache.
+            try:
+                fcntl.fcntl(file.fileno(), fcntl.F_FULLFSYNC)
+                return
+            except OSError:  # not offered by this file system
+                pass
+        os.fsync(file.fileno())
+
+    def flush_folder(self, folder: Path) -> None:
+        """`flush_folder`."""
+        flush_folder(folder)
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Rename inside one file system, in one step; a file replaces the file `new`."""
+        os.replace(old, new)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file."""
+        path.unlink()
+
+    def remove_folder(self, folder: Path) -> None:
+        """Remove an empty folder."""
+        folder.rmdir()
+
+
+DISK = Storage()
+
+
+def flush_folder(folder: Path) -> None:
+    """Ask the disk to keep `folder`'s list of names. Windows has no such call: there the rename is journalled."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NOT_OFFERED:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def remove_tree(folder: Path, storage: Storage = DISK) -> None:
+    """Remove a folder and all that's in it; links are removed, and what they point to stays."""
+    for entry in sorted(folder.iterdir()):
+        if stat.S_ISDIR(entry.lstat().st_mode):
+            remove_tree(entry, storage)
+        else:
+            storage.remove(entry)
+    storage.remove_folder(folder)
+
+
+def reason(error: OSError) -> str:
+    """Why the system refused, in its own words."""
+    return error.strerror or str(error) or type(error).__name__
+
+
+def writing_failed(path: Path, error: OSError) -> LabError:
+    """The one line for a write that the system refused."""
+    return LabError(f"{path} can't be written: {reason(error)}; free some space or choose another folder")

@@ -1,0 +1,111 @@
+"""Causal self-attention: every position takes a mean of the values at and before it, weighted by query x key.
+
+One fused matrix makes queries, keys and values. `kv_heads` lets groups of query heads share keys and values (arXiv
+2305.13245), `qk_norm` divides each head's query and key by their root mean square (arXiv 2010.04245, without a learned
+weight), `value_residual` mixes in the first layer's values (arXiv 2410.17897).
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lmlab.model.cache import LayerCache
+from lmlab.model.dropout import Dropout, dropout
+from lmlab.model.layers import Linear
+from lmlab.model.norms import rms_norm
+from lmlab.model.rotary import Rotation, rotate
+from lmlab.model.shapes import head_width, key_value_heads, qkv_width
+from lmlab.recipe.model import GPT
+
+Heads = Float[Tensor, "batch time _ _"]
+
+
+class Attention(nn.Module):
+    """Multi-head attention from the normalised stream to what is added to it.
+
+    `qkv_rows` says how the rows of `qkv.weight` divide into queries, keys and values.
+    """
+
+    def __init__(self, model: GPT, layer: int) -> None:
+        super().__init__()
+        self.heads, self.key_heads, self.head_width = model.heads, key_value_heads(model), head_width(model)
+        self.qkv_rows = tuple(heads * self.head_width for heads in (self.heads, self.key_heads, self.key_heads))
+        self.qkv = Linear(model.width, qkv_width(model), bias=model.qkv_bias)
+        self.projection = Linear(model.width, model.width, bias=model.bias)
+        self.qk_norm = model.qk_norm
+        self.first_share = nn.Parameter(torch.empty(1)) if model.value_residual and layer > 0 else None
+        self.dropout = model.dropout
+        self.residual_dropout = Dropout(model.dropout)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch time width"],
+        turn: Rotation | None,
+        first_values: Float[Tensor, "batch time kv_heads head_width"] | None,
+        memory: LayerCache | None,
+    ) -> tuple[Float[Tensor, "batch time width"], Float[Tensor, "batch time kv_heads head_width"]]:
+        """What to add to the stream, and this layer's values. `memory` holds the positions before `x` when decoding."""
+        queries, keys, values = self.project(x, turn)
+        if self.first_share is not None and first_values is not None:
+            values = torch.lerp(values, first_values, self.first_share.to(values.dtype))
+        visible, past_keys, past_values = None, keys, values
+        if memory is not None:
+            visible, past_keys, past_values = memory.extend(keys, values)
+        mixed = attend(queries, past_keys, past_values, visible, self.dropout if self.training else 0.0)
+        return self.residual_dropout(self.projection(mixed.flatten(2))), values
+
+    def project(self, x: Float[Tensor, "batch time width"], turn: Rotation | None) -> tuple[Heads, Heads, Heads]:
+        """Queries, keys and values, each `batch time heads head_width`."""
+        heads = self.qkv(x).unflatten(-1, (-1, self.head_width))
+        groups = (self.heads, self.key_heads, self.key_heads)
+        if not self.qk_norm and turn is None:
+            return heads.split(groups, dim=2)
+        # Queries and keys lie side by side, so that one operation does both.
+        both, values = heads.split((self.heads + self.key_heads, self.key_heads), dim=2)
+        if self.qk_norm:
+            both = rms_norm(both)
+        if turn is not None:
+            both = rotate(both, turn)
+        queries, keys = both.split((self.heads, self.key_heads), dim=2)
+        return queries, keys, values
+
+
+def attend(
+    queries: Float[Tensor, "batch time heads width"],
+    keys: Float[Tensor, "batch past kv_heads width"],
+    values: Float[Tensor, "batch past kv_heads width"],
+    visible: Bool[Tensor, "rows 1 time past"] | None,
+    dropped: float,
+) -> Float[Tensor, "batch time heads width"]:
+    """softmax(Q K^T / sqrt(width)) V where `visible`, or causally where it is None; weights dropped with that share."""
+    queries, keys, values = queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
+    if dropped and queries.device.type == "cpu" and not torch.compiler.is_compiling():
+        return attend_by_hand(queries, keys, values, dropped).transpose(1, 2)
+    mixed = F.scaled_dot_product_attention(
+        queries,
+        keys,
+        values,
+        attn_mask=visible,
+        dropout_p=dropped,
+        is_causal=visible is None,
+        enable_gqa=keys.shape[1] != queries.shape[1],
+    )
+    return mixed.transpose(1, 2)
+
+
+def attend_by_hand(
+    queries: Float[Tensor, "batch heads time width"],
+    keys: Float[Tensor, "batch kv_heads time width"],
+    values: Float[Tensor, "batch kv_heads time width"],
+    dropped: float,
+) -> Float[Tensor, "batch heads time width"]:
+    """Causal attention with dropout on a CPU, where PyTorch has no fused kernel for it, and its masks are slow to draw."""
+    batch, heads, time, width = queries.shape
+    group = heads // keys.shape[1]
+    if group > 1:
+        keys, values = keys.repeat_interleave(group, dim=1), values.repeat_interleave(group, dim=1)
+    queries, keys, values = (heads.reshape(-1, time, width) for heads in (queries, keys, values))
+    future = torch.full((time, time), float("-inf"), dtype=queries.dtype, device=queries.device).triu_(1)
+    scores = torch.baddbmm(future, queries, keys.transpose(1, 2), alpha=width**-0.5)
+    return torch.bmm(dropout(scores.softmax(dim=-1), dropped), values).view(batch, heads, time, width)

@@ -1,0 +1,83 @@
+"""The key-value cache: what decoding keeps of the tokens that a model has read, so that each is read once.
+
+Room for `length` tokens a row is taken at the start. Rows may hold different numbers of tokens: a batch of prompts is
+padded on the right, attention never looks past a row's own position, and the next token overwrites the padding.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from lmlab import LabError
+
+
+@dataclass
+class LayerCache:
+    """One layer's part of the cache while a batch of new tokens passes through."""
+
+    keys: Float[Tensor, "batch length kv_heads width"]
+    values: Float[Tensor, "batch length kv_heads width"]
+    positions: Int[Tensor, "rows new"]
+    visible: Bool[Tensor, "rows 1 new past"]
+
+    def extend(
+        self, keys: Float[Tensor, "batch new kv_heads width"], values: Float[Tensor, "batch new kv_heads width"]
+    ) -> tuple[
+        Bool[Tensor, "rows 1 new past"],
+        Float[Tensor, "batch past kv_heads width"],
+        Float[Tensor, "batch past kv_heads width"],
+    ]:
+        """Write the new keys and values; which of the past each new token sees, and all keys and values so far."""
+        rows = torch.arange(keys.shape[0], device=keys.device).unsqueeze(1)
+        self.keys[rows, self.positions] = keys.to(self.keys.dtype)
+        self.values[rows, self.positions] = values.to(self.values.dtype)
+        past = self.visible.shape[-1]
+        return self.visible, self.keys[:, :past].to(keys.dtype), self.values[:, :past].to(values.dtype)
+
+
+class KVCache:
+    """Keys and values of every layer for a batch of rows; `held[row]` tokens of each row have been read."""
+
+    def __init__(
+        self, layers: int, batch: int, length: int, heads: int, width: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        # Zeros, because what was never written is multiplied by a weight of zero, and NaN x 0 is NaN.
+        self.keys = torch.zeros(layers, batch, length, heads, width, device=device, dtype=dtype)
+        self.values = torch.zeros_like(self.keys)
+        self.held = [0] * batch
+
+    @property
+    def length(self) -> int:
+        """How many tokens a row has room for."""
+        return self.keys.shape[2]
+
+    def positions(self, new: int) -> Int[Tensor, "rows new"]:
+        """The positions of the next `new` tokens of each row; a single row where all rows hold as many."""
+        if max(self.held) + new > self.length:
+            raise LabError(
+                f"the cache has room for {self.length} tokens a row, but {max(self.held)} + {new} were to be held"
+            )
+        starts = self.held[:1] if len(set(self.held)) == 1 else self.held
+        device = self.keys.device
+        return torch.tensor(starts, device=device).unsqueeze(1) + torch.arange(new, device=device)
+
+    def layers(self, positions: Int[Tensor, "rows new"]) -> list[LayerCache]:
+        """A view for each layer, ready for new tokens at `positions`."""
+        past = torch.arange(max(self.held) + positions.shape[1], device=positions.device)
+        visible = (past <= positions.unsqueeze(-1)).unsqueeze(1)
+        return [
+            LayerCache(keys, values, positions, visible) for keys, values in zip(self.keys, self.values, strict=True)
+        ]
+
+    def advance(self, lengths: Sequence[int]) -> None:
+        """Count the new tokens of each row as held."""
+        self.held = [held + new for held, new in zip(self.held, lengths, strict=True)]
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Go on with these rows, in this order; a row that is named twice is copied."""
+        chosen = torch.tensor(rows, device=self.keys.device, dtype=torch.long)
+        self.keys, self.values = self.keys[:, chosen], self.values[:, chosen]
+        self.held = [self.held[row] for row in rows]

@@ -1,0 +1,84 @@
+"""What a GPT costs: its parameters, and the floating-point operations of a token. Arithmetic only: no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lmlab.model.shapes import head_width, hidden_width, key_value_heads, qkv_width, up_width
+from lmlab.recipe.model import GPT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flops:
+    """Floating-point operations of matrix multiplications; a multiplication and its addition are two."""
+
+    forward: float
+    backward: float
+
+    @property
+    def training(self) -> float:
+        """Forward and backward."""
+        return self.forward + self.backward
+
+
+def parameters(model: GPT, vocabulary: int) -> dict[str, int]:
+    """Trained numbers by part, and their `total`.
+
+    `mixing` are the scalars of value_residual and embedding_skip. `matrix` is what every token is multiplied by: the
+    matrices of the blocks, and the head's even where it is the embedding's (tied), but no table that is looked up in.
+    """
+    width, layers = model.width, model.layers
+    norm = width * (2 if model.bias and model.norm == "layernorm" else 1)
+    attention_matrices = width * qkv_width(model) + width * width
+    mlp_matrices = width * up_width(model) + hidden_width(model) * width
+    attention_biases = qkv_width(model) * model.qkv_bias + width * model.bias
+    mlp_biases = (up_width(model) + width) * model.bias
+    later = layers - 1
+    parts = {
+        "embedding": vocabulary * width,
+        "positions": model.context * width if model.positions == "learned" else 0,
+        "attention": layers * (attention_matrices + attention_biases),
+        "mlp": layers * (mlp_matrices + mlp_biases),
+        "norms": (2 * layers + 1) * norm,
+        "mixing": later * (model.value_residual + 2 * model.embedding_skip),
+        "head": vocabulary * ((0 if model.tied else width) + model.head_bias),
+    }
+    matrix = layers * (attention_matrices + mlp_matrices) + vocabulary * width
+    return parts | {"total": sum(parts.values()), "matrix": matrix}
+
+
+def flops_per_token(model: GPT, vocabulary: int, context: int | None = None, causal: bool = False) -> Flops:
+    """Operations that a token costs in a window of `context` tokens (none: the model's).
+
+    Every position is counted against all T, as a plain attention kernel computes it; with `causal`, against itself and
+    the positions before it, (T + 1) / 2 on average, which is all that a fused kernel needs to compute. Each
+    multiplication of the forward pass has two in the backward pass, one for each factor's gradient.
+    """
+    window = model.context if context is None else context
+    seen = (window + 1) / 2 if causal else window
+    attended = model.heads * head_width(model)
+    # Multiply-adds a layer: q, k, v; scores; weighted values; projection; the MLP's two matrices.
+    layer = (
+        model.width * qkv_width(model)
+        + attended * seen
+        + seen * attended
+        + attended * model.width
+        + model.width * up_width(model)
+        + hidden_width(model) * model.width
+    )
+    forward = 2 * (model.layers * layer + model.width * vocabulary)
+    return Flops(forward=forward, backward=2 * forward)
+
+
+def palm_flops_per_token(model: GPT, vocabulary: int, effective_context: float | None = None) -> float:
+    """Training operations a token by PaLM's formula (arXiv 2204.02311, appendix B), in which utilisation is stated.
+
+    6 x matrix parameters + 12 x layers x heads x head width x effective context (none: the model's context).
+    """
+    seen = model.context if effective_context is None else effective_context
+    return 6 * parameters(model, vocabulary)["matrix"] + 12 * model.layers * model.heads * head_width(model) * seen
+
+
+def cache_bytes_per_token(model: GPT, element_bytes: int) -> int:
+    """Bytes of the key-value cache for each token that a row holds."""
+    return 2 * model.layers * key_value_heads(model) * head_width(model) * element_bytes

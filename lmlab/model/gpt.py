@@ -1,0 +1,167 @@
+"""A decoder-only transformer with pre-normalisation: tokens in, logits of the next token out.
+
+    x = token embedding (+ position embedding)
+    for each block:  x = x + attention(norm(x));  x = x + mlp(norm(x))
+    logits = head(norm(x))
+
+Every field of `lmlab.recipe.GPT` is an option of it; initial values are in `initial.py`, costs in `cost.py`.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lmlab import LabError
+from lmlab.model.activation import soft_cap
+from lmlab.model.attention import Attention
+from lmlab.model.cache import KVCache, LayerCache
+from lmlab.model.dropout import Dropout
+from lmlab.model.layers import Embedding
+from lmlab.model.loss import loss_sum
+from lmlab.model.mlp import MLP
+from lmlab.model.norms import build_norm
+from lmlab.model.rotary import Rotation, rotation
+from lmlab.model.shapes import head_width, key_value_heads
+from lmlab.recipe.check import check
+from lmlab.recipe.experiment import Recipe
+from lmlab.recipe.model import GPT, Model
+
+Stream = Float[Tensor, "batch time width"]
+Values = Float[Tensor, "batch time kv_heads head_width"]
+
+
+def build_model(model: Model, vocabulary: int) -> "GPTModel":
+    """The model that `model` describes, for tokens below `vocabulary`, on torch's default device.
+
+    Its numbers are undefined until `initialise` or a checkpoint sets them. LabError where the settings can't be.
+    """
+    check(Recipe(model=model))
+    if vocabulary < 1:
+        raise LabError(f"a model needs a vocabulary of at least 1 token, got {vocabulary}")
+    return GPTModel(model, vocabulary)
+
+
+class Block(nn.Module):
+    """One layer: attention, then the MLP, each added to the stream."""
+
+    def __init__(self, model: GPT, layer: int) -> None:
+        super().__init__()
+        self.attention_norm = build_norm(model.norm, model.width, model.bias)
+        self.attention = Attention(model, layer)
+        self.mlp_norm = build_norm(model.norm, model.width, model.bias)
+        self.mlp = MLP(model)
+        # The first block's input is the embedding itself, so there is nothing to mix.
+        self.stream_shares = nn.Parameter(torch.empty(2)) if model.embedding_skip and layer > 0 else None
+
+    def forward(
+        self, x: Stream, embedded: Stream, turn: Rotation | None, first_values: Values | None, memory: LayerCache | None
+    ) -> tuple[Stream, Values]:
+        """The stream after this layer, and the layer's values."""
+        if self.stream_shares is not None:
+            own, skipped = self.stream_shares.to(x.dtype)
+            x = own * x + skipped * embedded
+        change, values = self.attention(self.attention_norm(x), turn, first_values, memory)
+        x = x + change
+        return x + self.mlp(self.mlp_norm(x)), values
+
+
+class GPTModel(nn.Module):
+    """The GPT that `config` describes."""
+
+    def __init__(self, config: GPT, vocabulary: int) -> None:
+        super().__init__()
+        self.config = config
+        self.vocabulary = vocabulary
+        self.context = config.context
+        self.embedding = Embedding(vocabulary, config.width)
+        self.positions = Embedding(config.context, config.width) if config.positions == "learned" else None
+        self.dropout = Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
+        self.norm = build_norm(config.norm, config.width, config.bias)
+        self.head = Head(config, vocabulary)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.embedding.weight.device
+
+    def forward(self, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time vocabulary"]:
+        """Logits of the token after each position."""
+        time = tokens.shape[1]
+        if time > self.context:
+            raise LabError(
+                f"{time} tokens are more than the model's context of {self.context}: give it at most as many"
+            )
+        positions = torch.arange(time, device=tokens.device)
+        return self.logits(self.stream(tokens, positions, None))
+
+    def loss_sum(self, tokens: Int[Tensor, "batch time"], targets: Int[Tensor, "batch time"]) -> Float[Tensor, ""]:
+        """The sum of nats over the targets that aren't -100."""
+        return loss_sum(self(tokens), targets)
+
+    def start_cache(self, batch: int, length: int) -> KVCache:
+        """An empty cache for `batch` rows of at most `length` tokens, which may not exceed the context."""
+        if length > self.context:
+            raise LabError(f"a cache of {length} tokens is longer than the model's context of {self.context}")
+        heads, width = key_value_heads(self.config), head_width(self.config)
+        return KVCache(self.config.layers, batch, length, heads, width, self.device, self.embedding.weight.dtype)
+
+    @torch.no_grad()
+    def advance(
+        self, tokens: Int[Tensor, "batch new"], cache: KVCache, lengths: Sequence[int] | None = None
+    ) -> Float[Tensor, "batch vocabulary"]:
+        """Read new tokens after those that `cache` holds; logits of the token after each row's last.
+
+        `lengths[row]` is how many of a row's tokens count, at least 1 (default: all); what follows is padding.
+        """
+        batch, new = tokens.shape
+        lengths = [new] * batch if lengths is None else lengths
+        positions = cache.positions(new)
+        x = self.stream(tokens, positions, cache.layers(positions))
+        cache.advance(lengths)
+        last = torch.tensor(lengths, device=tokens.device) - 1
+        return self.logits(x[torch.arange(batch, device=tokens.device), last].unsqueeze(1)).squeeze(1)
+
+    def stream(
+        self, tokens: Int[Tensor, "batch time"], positions: Int[Tensor, "*rows time"], memories: list[LayerCache] | None
+    ) -> Stream:
+        """The stream after the last block, for tokens that stand at `positions`."""
+        x = self.embedding(tokens)
+        turn = None
+        if self.positions is not None:
+            # A slice's gradient is written in one go, a look-up's row by row.
+            x = x + (self.positions.weight[: tokens.shape[1]] if memories is None else self.positions(positions))
+        else:
+            turn = rotation(positions, head_width(self.config), x.dtype)
+        x = embedded = self.dropout(x)
+        first_values = None
+        for layer, block in enumerate(self.blocks):
+            x, values = block(x, embedded, turn, first_values, None if memories is None else memories[layer])
+            if layer == 0 and self.config.value_residual:
+                first_values = values
+        return x
+
+    def logits(self, x: Stream) -> Float[Tensor, "batch time vocabulary"]:
+        """Logits from the last block's stream."""
+        logits = self.head(self.norm(x), self.embedding.weight)
+        if self.config.softcap:
+            logits = soft_cap(logits, self.config.softcap)
+        return logits
+
+
+class Head(nn.Module):
+    """Logits from the normalised stream, by its own matrix or by the embedding's."""
+
+    def __init__(self, config: GPT, vocabulary: int) -> None:
+        super().__init__()
+        self.weight = None if config.tied else nn.Parameter(torch.empty(vocabulary, config.width))
+        self.bias = nn.Parameter(torch.empty(vocabulary)) if config.head_bias else None
+
+    def forward(
+        self, x: Stream, embedding: Float[Tensor, "vocabulary width"]
+    ) -> Float[Tensor, "batch time vocabulary"]:
+        """x W^T + b."""
+        return F.linear(x, embedding if self.weight is None else self.weight, self.bias)

@@ -1,0 +1,26 @@
+"""Cross-entropy: how many nats each target costs under the model. Sums, so that any division of a batch adds up."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+IGNORED = -100
+"""A target that costs nothing: padding, or a prompt that isn't trained on."""
+
+
+def token_losses(
+    logits: Float[Tensor, "batch time vocabulary"], targets: Int[Tensor, "batch time"]
+) -> Float[Tensor, "batch time"]:
+    """Nats of each target, at least in float32; 0 where it is IGNORED. Targets are int64."""
+    return _cross_entropy(logits, targets, "none").view(targets.shape)
+
+
+def loss_sum(logits: Float[Tensor, "batch time vocabulary"], targets: Int[Tensor, "batch time"]) -> Float[Tensor, ""]:
+    """The sum of `token_losses`."""
+    return _cross_entropy(logits, targets, "sum")
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor, reduction: str) -> Tensor:
+    exact = logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32))
+    return F.cross_entropy(exact, targets.flatten(), ignore_index=IGNORED, reduction=reduction)

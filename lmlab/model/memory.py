@@ -1,0 +1,102 @@
+"""How many bytes a GPT's forward pass keeps for the backward pass, in eager mode. Arithmetic only: no torch.
+
+Counted a token, by what each operation saves: a matrix multiplication its input, a norm its input and a number or two,
+gelu its input, relu its output, dropout its mask, fused attention queries, keys, values, output and one float32 a head.
+The stream and the norms' inputs are float32 always; `element_bytes` is the size of what is multiplied: 4, or 2 under
+autocast, where the matrices are kept a second time at that size. Gradients, optimizer state and the weights themselves
+aren't counted, nor what is freed again before the backward pass.
+"""
+
+from __future__ import annotations
+
+from lmlab.model.cost import parameters
+from lmlab.model.shapes import head_width, hidden_width, key_value_heads, qkv_width, up_width
+from lmlab.recipe.model import GPT
+
+FLOAT32 = 4
+
+
+def activation_bytes(model: GPT, vocabulary: int, micro_batch: int, element_bytes: int, device: str = "cpu") -> int:
+    """Bytes kept for the backward pass of `micro_batch` sequences of the model's context; `device` is cpu or cuda."""
+    layers = sum(
+        _attention_bytes(model, layer, element_bytes, device) + _mlp_bytes(model, element_bytes, device)
+        for layer in range(model.layers)
+    )
+    token = _embedding_bytes(model, device) + layers + _head_bytes(model, vocabulary, element_bytes)
+    # The rotation's complex factors are shared by the rows of a batch: 8 bytes for each pair of a head.
+    shared = model.context * head_width(model) // 2 * 2 * FLOAT32 if model.positions == "rotary" else 0
+    copies = parameters(model, vocabulary)["matrix"] * element_bytes if element_bytes < FLOAT32 else 0
+    return micro_batch * model.context * token + shared + copies
+
+
+def _embedding_bytes(model: GPT, device: str) -> int:
+    """The embedding's dropout, and the embedding itself where later blocks mix it in."""
+    # LayerNorm and the fused RMSNorm of a GPU keep the embedding anyway, as the first block's input.
+    kept_by_norm = model.norm == "layernorm" or device == "cuda"
+    skipped = model.width * FLOAT32 if model.embedding_skip and model.layers > 1 and not kept_by_norm else 0
+    return _dropout_bytes(model, model.width, FLOAT32, device) + skipped
+
+
+def _attention_bytes(model: GPT, layer: int, element: int, device: str) -> int:
+    """One layer's attention: norm, projection to heads, attention, projection back."""
+    width, heads = model.width, model.heads
+    both = (heads + key_value_heads(model)) * head_width(model)
+    kept = _norm_bytes(model, element)
+    if model.embedding_skip and layer > 0:
+        kept += width * FLOAT32  # the stream before the mixing
+    if model.qk_norm:
+        kept += both * element + (heads + key_value_heads(model)) * FLOAT32
+    kept += _kernel_bytes(model, layer, element, device)
+    kept += width * element  # the heads' output, which the projection multiplies
+    return kept + _dropout_bytes(model, width, element, device)
+
+
+def _kernel_bytes(model: GPT, layer: int, element: int, device: str) -> int:
+    """What softmax(Q K^T) V keeps, without its output: the heads as they are at its door, and the weights or their sums."""
+    width, heads, head = model.width, model.heads, head_width(model)
+    values = key_value_heads(model) * head
+    both = width + values
+    mixed = model.value_residual and layer > 0
+    # The fused projection's output stays whole as long as one of its parts is kept: mixing keeps the values.
+    mixing_keeps = model.value_residual and model.layers > 1
+    whole = qkv_width(model) * element
+    if model.dropout and device != "cuda":
+        # By hand: q, k and v copied with k and v repeated for every head; softmax, mask and product, T a head each.
+        weights = heads * model.context
+        return 3 * width * element + 3 * weights * element + (whole if mixing_keeps else 0)
+    kept = heads * FLOAT32  # the logarithm of each softmax's sum
+    turned = model.qk_norm or model.positions == "rotary"
+    if turned:
+        # With qk_norm alone its output is what attention keeps, and was counted there.
+        kept += both * element if model.positions == "rotary" else 0
+    return kept + whole + (values * element if mixed else 0)
+
+
+def _mlp_bytes(model: GPT, element: int, device: str) -> int:
+    """One layer's MLP: norm, the widened vector before and after the nonlinearity, dropout."""
+    hidden = hidden_width(model)
+    widened = {
+        "relu": hidden,  # its output, which the second matrix multiplies
+        "relu2": 2 * hidden,  # the positive part and its square
+        "gelu": 2 * hidden,  # its input and its output
+        "gelu_tanh": 2 * hidden,
+        "swiglu": up_width(model) + 2 * hidden,  # gate and value, silu(gate), their product
+    }[model.activation]
+    return _norm_bytes(model, element) + widened * element + _dropout_bytes(model, model.width, element, device)
+
+
+def _head_bytes(model: GPT, vocabulary: int, element: int) -> int:
+    """Norm, soft cap, and the float32 log-probabilities of the loss."""
+    return _norm_bytes(model, element) + vocabulary * (FLOAT32 + (element if model.softcap else 0))
+
+
+def _norm_bytes(model: GPT, element: int) -> int:
+    """The norm's input (RMSNorm on a CPU: its normalised vector), a float32 or two, and the output that is multiplied."""
+    return model.width * FLOAT32 + FLOAT32 * (2 if model.norm == "layernorm" else 1) + model.width * element
+
+
+def _dropout_bytes(model: GPT, width: int, element: int, device: str) -> int:
+    """A mask: of the numbers' own type on a CPU, of bytes on a GPU."""
+    if not model.dropout:
+        return 0
+    return width * (1 if device == "cuda" else element)

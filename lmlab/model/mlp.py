@@ -1,0 +1,25 @@
+"""The MLP: each position's vector is widened, bent and narrowed again. swiglu's gate and value come from one matrix."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lmlab.model.activation import activate
+from lmlab.model.dropout import Dropout
+from lmlab.model.layers import Linear
+from lmlab.model.shapes import hidden_width, up_width
+from lmlab.recipe.model import GPT
+
+
+class MLP(nn.Module):
+    """down(activation(up(x)))."""
+
+    def __init__(self, model: GPT) -> None:
+        super().__init__()
+        self.activation = model.activation
+        self.up = Linear(model.width, up_width(model), bias=model.bias)
+        self.down = Linear(hidden_width(model), model.width, bias=model.bias)
+        self.residual_dropout = Dropout(model.dropout)
+
+    def forward(self, x: Float[Tensor, "batch time width"]) -> Float[Tensor, "batch time width"]:
+        """What to add to the stream."""
+        return self.residual_dropout(self.down(activate(self.activation, self.up(x))))

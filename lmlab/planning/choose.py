@@ -1,0 +1,140 @@
+"""A recipe for a text that has none: tokenizer, size and steps, each with its reason, from what the text is.
+
+A pure function of plain facts, so that two people with one text get one recipe.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from lmlab import LabError
+from lmlab.recipe import GPT, Data, Evaluate, Linear, Muon, Recipe, Train, override
+from lmlab.recipe.sizes import SIZES, Size, size_named
+
+CHARACTERS_UP_TO_BYTES = 3_000_000
+"""Below this a BPE has too few examples of most of its tokens; characters learn from every byte."""
+DISTINCT_CHARACTERS_UP_TO = 300
+VOCABULARIES = ((20_000_000, 1_024), (200_000_000, 4_096), (None, 16_384))
+"""(text up to so many bytes, BPE tokens)."""
+BYTES_A_TOKEN = {1_024: 2.6, 4_096: 3.4, 16_384: 4.0}
+"""About how much English text a token of such a BPE stands for; only used to choose steps."""
+MOST_EPOCHS = 20
+"""More passes than this teach a model of the default size little but the text by heart (arXiv 2305.16264: R* = 15.4)."""
+TOKENS_ON_A_CPU = 4_000_000
+"""A few minutes at the default size on two cores."""
+TOKENS_A_PARAMETER = 20
+"""Compute-optimal for a single epoch (arXiv 2203.15556)."""
+FEWEST_STEPS, SMALLEST_CONTEXT = 200, 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextFacts:
+    """What is known of a text before it is prepared."""
+
+    name: str
+    corpus: str
+    bytes: int
+    distinct_characters: int
+    documents: int
+    """How many there are, or 2 for "several"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The recipe and why it is as it is, a line each."""
+
+    recipe: Recipe
+    reasons: tuple[str, ...]
+
+
+def choose_recipe(text: TextFacts, device_type: str, size_name: str | None = None, steps: int | None = None) -> Choice:
+    """A recipe for `text` on a device of this type (cpu, cuda, mps), of `steps` steps where they are given.
+
+    Raises LabError where the text is too short to learn from.
+    """
+    reasons: list[str] = []
+    data, tokens = _tokenizer(text, reasons)
+    size = _size(tokens, device_type, size_name, reasons)
+    context = _context(size, tokens, text, data)
+    if context < size.context:
+        reasons.append(f"context {context}: the validation split must hold several windows")
+    hint = " (--train.steps N for more)" if steps is None else ""
+    steps = steps or _steps(size, tokens, context, device_type)
+    epochs = steps * size.batch * context / (tokens * (1 - data.valid_share))
+    read = f"{steps * size.batch * context / 1e6:.1f}M tokens, {epochs:.1f} passes over the training split"
+    reasons.append(f"{steps:,} steps: {read}{hint}")
+    recipe = Recipe(
+        name=text.name,
+        about=f"{text.name}, chosen by lmlab",
+        data=data,
+        model=GPT(layers=size.layers, heads=size.heads, width=size.width, context=context),
+        optim=Muon(lr=size.lr, adam_lr=size.adam_lr),
+        schedule=Linear(warmup=min(50, steps // 10)),
+        train=Train(steps=steps, batch=size.batch, checkpoint_every=max(50, steps // 8)),
+        evaluate=Evaluate(every=max(25, steps // 12)),
+    )
+    recipe = override(recipe, {"model.preset": "modern"})
+    if epochs > 4:
+        recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, dropout=0.1))
+        reasons.append("dropout 0.1: the text is read several times")
+    return Choice(recipe=recipe, reasons=tuple(reasons))
+
+
+def _tokenizer(text: TextFacts, reasons: list[str]) -> tuple[Data, float]:
+    if text.bytes <= CHARACTERS_UP_TO_BYTES and text.distinct_characters <= DISTINCT_CHARACTERS_UP_TO:
+        reasons.append(
+            f"tokenizer characters: {text.bytes / 1e6:.2g} MB of text with {text.distinct_characters} distinct ones"
+        )
+        return Data(corpus=text.corpus, tokenizer="characters", vocabulary=None), float(text.bytes)
+    vocabulary = next(tokens for limit, tokens in VOCABULARIES if limit is None or text.bytes <= limit)
+    why = f"{text.bytes / 1e6:,.2g} MB of text"
+    if text.bytes <= CHARACTERS_UP_TO_BYTES:
+        why = f"{text.distinct_characters} distinct characters"
+    reasons.append(f"tokenizer bpe with {vocabulary:,} tokens: {why}")
+    return Data(corpus=text.corpus, tokenizer="bpe", vocabulary=vocabulary), text.bytes / BYTES_A_TOKEN[vocabulary]
+
+
+def _size(tokens: float, device_type: str, name: str | None, reasons: list[str]) -> Size:
+    if name is not None:
+        size = size_named(name)
+        reasons.append(f"size {name}: asked for; {size.layers} layers, {size.width} wide, context {size.context}")
+        return size
+    chosen = "1M" if device_type == "cpu" else "10M"
+    if tokens < 100_000:
+        chosen = "300k"
+    size = SIZES[chosen]
+    why = (
+        "little text"
+        if chosen == "300k"
+        else "what a CPU trains in minutes"
+        if device_type == "cpu"
+        else "what a GPU trains in minutes"
+    )
+    reasons.append(f"size {chosen}: {why}; {size.layers} layers, {size.width} wide (--size {', '.join(SIZES)})")
+    return size
+
+
+def _context(size: Size, tokens: float, text: TextFacts, data: Data) -> int:
+    context = size.context
+    validation = tokens * data.valid_share
+    while context > SMALLEST_CONTEXT and validation < 2 * context:
+        context //= 2
+    if validation < 2 * context:
+        least = math.ceil(2 * SMALLEST_CONTEXT / data.valid_share * text.bytes / tokens)
+        raise LabError(
+            f"{text.corpus} is too short: {text.bytes:,} bytes, expected at least {least:,} to hold training and validation windows"
+        )
+    return context
+
+
+def _steps(size: Size, tokens: float, context: int, device_type: str) -> int:
+    wanted = float(TOKENS_A_PARAMETER * size.parameters)
+    if device_type == "cpu":
+        wanted = min(wanted, TOKENS_ON_A_CPU)
+    wanted = min(wanted, MOST_EPOCHS * tokens)
+    steps = max(FEWEST_STEPS, int(wanted / (size.batch * context)))
+    # Two significant digits: a round number is easier to compare and to remember.
+    scale = 10 ** max(0, len(str(steps)) - 2)
+    return steps // scale * scale

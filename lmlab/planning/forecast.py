@@ -1,0 +1,141 @@
+"""Before step 1: how long the run will take and what it will occupy, from a few real steps measured here.
+
+The steps are taken on a model built for the purpose and thrown away, so that the run itself begins untouched. The forecast
+is written to forecast.json and scored against what happened in summary.json.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lmlab.hardware import peak_memory_bytes
+from lmlab.model import build_model, initialise
+from lmlab.model import parameters as count_parameters
+from lmlab.optim import build_optimizer
+from lmlab.recipe import Recipe
+from lmlab.training.display import count, duration
+from lmlab.training.evaluating import EvaluationPlan
+from lmlab.training.policy import Policy
+from lmlab.training.state import State
+from lmlab.training.step import TrainingStep
+
+FORMAT = 1
+WARM_UP_STEPS = 2
+TIMED_STEPS = 8
+PROBE_SECONDS = 4.0
+"""No more timed steps once they took this long together."""
+FORWARD_SHARE = 1 / 3
+"""A forward pass is a third of a training step's arithmetic."""
+SAVES_ON_DISK = 2
+"""The first and the best checkpoint stay besides the latest ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What a run is expected to need. Times in seconds, sizes in bytes."""
+
+    parameters: int
+    steps: int
+    tokens: int
+    epochs: float
+    tokens_a_parameter: float
+    step_seconds: float
+    step_seconds_spread: float
+    """Half the distance between the quartiles of the timed steps."""
+    timed_steps: int
+    tokens_per_second: float
+    train_seconds: float
+    evaluate_seconds: float
+    total_seconds: float
+    checkpoint_bytes: int
+    disk_bytes: int
+    peak_memory_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """For forecast.json."""
+        return {"format": FORMAT, **dataclasses.asdict(self), "evidence": "measured"}
+
+    def line(self) -> str:
+        """The forecast in one line."""
+        spread = self.total_seconds * self.step_seconds_spread / self.step_seconds
+        return (
+            f"forecast: {count(self.parameters)} parameters, {self.steps:,} steps of {self.step_seconds * 1e3:,.0f} ms, "
+            f"{count(self.tokens)} tokens ({self.epochs:.2f} epochs, {self.tokens_a_parameter:.2g} a parameter): about "
+            f"{duration(self.total_seconds)} (+-{duration(spread)}; {self.tokens_per_second:,.0f} tokens/s, measured on "
+            f"{self.timed_steps} steps), {self.disk_bytes / 1e6:,.0f} MB on disk, {self.peak_memory_bytes / 1e6:,.0f} MB of memory"
+        )
+
+
+def make_forecast(
+    recipe: Recipe,
+    policy: Policy,
+    tokens: np.ndarray,
+    vocabulary: int,
+    steps: int,
+    first_step: int,
+    evaluations: EvaluationPlan,
+) -> Forecast:
+    """The forecast for a run over the training split `tokens` from `first_step` to `steps`, by measuring real steps."""
+    times, checkpoint_bytes, peak_memory = _probe(recipe, policy, tokens, vocabulary, steps)
+    middle = statistics.median(times)
+    quartiles = np.quantile(times, [0.25, 0.75])
+    left = max(1, steps - first_step)
+    step_tokens = recipe.train.batch * recipe.model.context
+    train_seconds = left * middle
+    evaluate_seconds = evaluations.tokens_in_all(left, recipe.evaluate.every) * middle / step_tokens * FORWARD_SHARE
+    parameters = count_parameters(recipe.model, vocabulary)["total"]
+    return Forecast(
+        parameters=parameters,
+        steps=left,
+        tokens=left * step_tokens,
+        epochs=left * step_tokens / len(tokens),
+        tokens_a_parameter=left * step_tokens / parameters,
+        step_seconds=middle,
+        step_seconds_spread=float(quartiles[1] - quartiles[0]) / 2,
+        timed_steps=len(times),
+        tokens_per_second=step_tokens / middle,
+        train_seconds=train_seconds,
+        evaluate_seconds=evaluate_seconds,
+        total_seconds=train_seconds + evaluate_seconds,
+        checkpoint_bytes=checkpoint_bytes,
+        disk_bytes=checkpoint_bytes * (recipe.train.keep + SAVES_ON_DISK),
+        peak_memory_bytes=peak_memory,
+    )
+
+
+def _probe(
+    recipe: Recipe, policy: Policy, tokens: np.ndarray, vocabulary: int, steps: int
+) -> tuple[list[float], int, int]:
+    """Seconds of some real steps, the bytes of weights and optimizer, and this process's peak memory after them."""
+    model = build_model(recipe.model, vocabulary)
+    initialise(model, recipe.train.seed)
+    model.to(policy.torch_device)
+    optimizer = build_optimizer(model, recipe.optim, policy.torch_device.type)
+    step = TrainingStep(recipe, policy, model, optimizer, tokens, steps)
+    state = State()
+    times: list[float] = []
+    began = time.perf_counter()
+    while len(times) < WARM_UP_STEPS + TIMED_STEPS and (len(times) < 2 or time.perf_counter() - began < PROBE_SECONDS):
+        started = time.perf_counter()
+        step.take(state)
+        times.append(time.perf_counter() - started)
+        state.step += 1
+        state.cursor += recipe.train.batch
+    tensors = [*model.state_dict().values(), *optimizer.state_tensors().values()]
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return times[min(WARM_UP_STEPS, len(times) - 1) :], size, peak_memory_bytes(policy.torch_device)
+
+
+def score(forecast: dict[str, Any], measured: dict[str, float]) -> dict[str, dict[str, float]]:
+    """For summary.json: forecast, measured and their ratio for each figure that both have."""
+    return {
+        name: {"forecast": forecast[name], "measured": value, "ratio": value / forecast[name]}
+        for name, value in measured.items()
+        if forecast.get(name)
+    }

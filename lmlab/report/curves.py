@@ -1,0 +1,209 @@
+"""What a run's curves are made of: plain series of numbers, read from the lines of its metrics.jsonl."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmlab import LabError
+from lmlab.recipe import Claim
+from lmlab.stats import Turn, turning_point
+
+Against = Literal["steps", "tokens"]
+Line = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """Values measured in the course of a run, in the order of its steps; NaN where one was not a finite number."""
+
+    steps: tuple[int, ...] = ()
+    tokens: tuple[int, ...] = ()
+    values: tuple[float, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def places(self, against: Against) -> NDArray[np.float64]:
+        """Where the values stand on the horizontal axis."""
+        return np.asarray(self.steps if against == "steps" else self.tokens, dtype=np.float64)
+
+    def heights(self) -> NDArray[np.float64]:
+        """The values themselves."""
+        return np.asarray(self.values, dtype=np.float64)
+
+    def finite(self) -> Series:
+        """The same without the values that are not finite."""
+        kept = [index for index, value in enumerate(self.values) if math.isfinite(value)]
+        return Series(
+            steps=tuple(self.steps[index] for index in kept),
+            tokens=tuple(self.tokens[index] for index in kept),
+            values=tuple(self.values[index] for index in kept),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """A run's best validation loss, in nats a token."""
+
+    loss: float
+    step: int
+    whole: bool
+    """Whether it's of the whole validation split."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveData:
+    """All that is drawn of one run. Losses are in nats a token."""
+
+    name: str
+    train: Series = field(default_factory=Series)
+    """The loss of the training batches, as training saw it."""
+    train_scored: Series = field(default_factory=Series)
+    """The loss of a sample of the training text at each evaluation, without dropout: what validation compares with."""
+    valid: Series = field(default_factory=Series)
+    """The validation loss at each evaluation."""
+    sampled: bool = False
+    """Whether those evaluations scored only a sample of the validation split."""
+    final: Series = field(default_factory=Series)
+    """Then: the loss of the best and of the last model on the whole split, once the run is over."""
+    rate: Series = field(default_factory=Series)
+    norm: Series = field(default_factory=Series)
+    resumes: Series = field(default_factory=Series)
+    """Where the run was taken up again; the values are the segments' numbers."""
+    broken: Series = field(default_factory=Series)
+    """Where a loss or a gradient was not finite; the values are the steps."""
+    claims: tuple[Claim, ...] = ()
+    """The published numbers that the run is held against."""
+
+    def turn(self) -> Turn | None:
+        """The best evaluation and whether validation rose after it; None where nothing was evaluated."""
+        measured = self.valid.finite()
+        return turning_point(measured.steps, measured.values) if len(measured) else None
+
+    def best(self) -> Best | None:
+        """The figure to quote: of the whole split where it was scored, else the best evaluation; None without either."""
+        whole, turn = self.final.finite(), self.turn()
+        if len(whole):
+            loss, step = min(zip(whole.values, whole.steps, strict=True))
+            return Best(loss=loss, step=step, whole=True)
+        return Best(loss=turn.loss, step=turn.step, whole=not self.sampled) if turn else None
+
+    def is_empty(self) -> bool:
+        """Whether there is no loss to draw."""
+        return not len(self.train.finite()) and not len(self.valid.finite())
+
+    def tokens_at(self, step: int) -> float:
+        """Tokens trained on by `step`, from the lines around it, beyond them at their mean pace; NaN without any."""
+        known = {0: 0} | dict(
+            zip(self.valid.steps + self.train.steps, self.valid.tokens + self.train.tokens, strict=True)
+        )
+        steps = sorted(known)
+        if len(steps) < 2:
+            return math.nan
+        if step > steps[-1]:
+            return known[steps[-1]] * step / steps[-1]
+        return float(np.interp(step, steps, [known[place] for place in steps]))
+
+
+def read_curves(
+    name: str,
+    metrics: Iterable[Line],
+    *,
+    events: Iterable[Line] = (),
+    summary: Mapping[str, Any] | None = None,
+    claims: Sequence[Claim] = (),
+) -> CurveData:
+    """The curves in the lines of metrics.jsonl, parsed: training lines and evaluations; other kinds are passed over.
+
+    The lines of events.jsonl know of updates that were left out, summary.json of the final scores on the whole split. A
+    null stands for a number that was not finite. Where two lines have one step, the later one counts. LabError where a
+    line says no step.
+    """
+    lines = _in_order(name, metrics)
+    train = [line for line in lines if line["kind"] == "train"]
+    evaluations = [line for line in lines if line["kind"] == "evaluation"]
+    sampled = any(not line.get("whole", True) for line in evaluations)
+    not_finite = [line for line in train if math.isnan(_number(line.get("loss")))]
+    left_out = [line for line in _in_order(name, events) if line["kind"] == "skipped_update"]
+    data = CurveData(
+        name=name,
+        train=_series(train, "loss"),
+        train_scored=_series(evaluations, "train_loss"),
+        valid=_series(evaluations, "valid_loss"),
+        sampled=sampled,
+        rate=_series(train, "learning_rate"),
+        norm=_series(train, "gradient_norm"),
+        resumes=_series(_first_lines_of_segments(lines), "segment"),
+        broken=_series(_in_order(name, [*not_finite, *left_out]), "step"),
+        claims=tuple(claims),
+    )
+    return replace(data, final=_whole_split(data, summary)) if sampled and summary else data
+
+
+def running_mean(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """The mean over `width` values around each one, of those that are finite.
+
+    Towards the start it narrows evenly on both sides, since a mean over one side of a steep start would be far off; at
+    the end it is the mean of the last `width`.
+    """
+    finite = np.isfinite(values)
+    sums = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
+    counts = np.concatenate([[0], np.cumsum(finite)])
+    places = np.arange(len(values))
+    reach = np.minimum(places, width // 2)
+    high = np.minimum(places + reach + 1, len(values))
+    low = np.minimum(places - reach, np.maximum(0, high - 1 - 2 * reach))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (sums[high] - sums[low]) / (counts[high] - counts[low])
+
+
+def _series(lines: Sequence[Line], key: str) -> Series:
+    """The values under `key`, one a step; empty where no line has that key at all."""
+    last = {line["step"]: line for line in lines if key in line}
+    return Series(
+        steps=tuple(last),
+        tokens=tuple(line["tokens"] for line in last.values()),
+        values=tuple(_number(line[key]) for line in last.values()),
+    )
+
+
+def _whole_split(data: CurveData, summary: Mapping[str, Any]) -> Series:
+    """The scores of the best and the last model, where summary.json has them, each at its step."""
+    entries = [entry for key in ("best", "final") if isinstance(entry := summary.get(key), Mapping)]
+    losses = {entry["step"]: _number(entry.get("loss")) for entry in entries if isinstance(entry.get("step"), int)}
+    steps = sorted(step for step in losses if not math.isnan(data.tokens_at(step)))
+    return Series(
+        steps=tuple(steps),
+        tokens=tuple(round(data.tokens_at(step)) for step in steps),
+        values=tuple(losses[step] for step in steps),
+    )
+
+
+def _number(value: Any) -> float:
+    """A finite number, or NaN for whatever else a line says."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan
+
+
+def _in_order(name: str, lines: Iterable[Line]) -> list[Line]:
+    """The lines by step; those of one step stay as they were."""
+    found = list(lines)
+    for line in found:
+        if not isinstance(line.get("step"), int) or not isinstance(line.get("tokens"), int) or "kind" not in line:
+            raise LabError(
+                f"run {name} has a line of metrics or events without step, tokens and kind: {str(line)[:80]}"
+            )
+    return sorted(found, key=lambda line: line["step"])
+
+
+def _first_lines_of_segments(lines: Sequence[Line]) -> list[Line]:
+    """The first line of each segment but the first."""
+    first: dict[int, Line] = {}
+    for line in lines:
+        first.setdefault(line.get("segment", 0), line)
+    return [first[segment] for segment in sorted(first)[1:]]

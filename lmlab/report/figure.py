@@ -1,0 +1,142 @@
+"""The figure of one run or several: loss above, learning rate and gradient norm below, one horizontal axis for all.
+
+Curves are labelled where they end, so that no legend has to be looked up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import IO
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+from lmlab.report.curves import Against, CurveData, Series
+from lmlab.report.labels import amount, short, small
+from lmlab.report.lines import EndLabel, draw_series, end_label, reserve_margin, write_end_labels
+from lmlab.report.loss_panel import draw_losses
+from lmlab.report.marks import draw_marks, name_marks
+from lmlab.report.placing import Placer
+from lmlab.report.published import Published, draw_published, name_published, published, sources
+from lmlab.report.style import INK, QUIET, RUN_COLOURS, SETTINGS, SMALL_SIZE, quiet_ticks
+
+INCHES = (12.0, 9.0)
+PIXELS_AN_INCH = 100
+LEFT, TOP, BOTTOM = 0.065, 0.865, 0.085
+DECIMALS_FROM = 0.002  # an axis that reaches less high has exponents
+LOG_FROM = 20.0  # a norm that spans more is drawn on a logarithmic axis
+START_PLACES = (0.02, 0.06, 0.12, 0.2)  # for the note of how high the steep start goes, as shares of the width
+RATE, NORM = "learning rate", "gradient norm"
+
+
+def draw_curves(curves: Sequence[CurveData], against: Against = "steps") -> Figure:
+    """The figure, 1200 x 900 pixels; panels for which no run has values are left out."""
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=INCHES, dpi=PIXELS_AN_INCH)
+        FigureCanvasAgg(figure)
+        below = {RATE: [data.rate for data in curves], NORM: [data.norm for data in curves]}
+        below = {title: series for title, series in below.items() if any(len(one.finite()) for one in series)}
+        panels = figure.subplots(
+            1 + len(below), 1, sharex=True, squeeze=False, height_ratios=[3.6] + [1.0] * len(below)
+        )[:, 0]
+        figure.subplots_adjust(left=LEFT, top=TOP, bottom=BOTTOM, hspace=0.28)
+        end = _end(curves, against)
+        panels[0].set_xlim(0, end)
+        claims = published(curves, against, end)
+        ends = [draw_losses(panels[0], curves, against, [claim.value for claim, _ in claims.levels])]
+        for axes, (title, series) in zip(panels[1:], below.items(), strict=True):
+            ends.append(_draw_small(axes, title, series, against))
+        reserve_margin(figure, [label for labels in ends for label in labels])
+        _annotate_losses(panels[0], curves, against, claims)
+        for axes, labels in zip(panels, ends, strict=True):
+            write_end_labels(axes, labels)
+        _write_titles(figure, curves, sources(claims))
+        quiet_ticks(panels[-1])
+        panels[-1].set_xlabel("tokens trained on" if against == "tokens" else "steps")
+        return figure
+
+
+def rendered(figure: Figure, file: IO[bytes], kind: str) -> None:
+    """Write the figure as png or svg; the same figure gives the same bytes."""
+    with matplotlib.rc_context(SETTINGS):
+        metadata = {"Date": None} if kind == "svg" else {"Software": "lmlab"}
+        figure.savefig(file, format=kind, dpi=PIXELS_AN_INCH, metadata=metadata)
+
+
+def _end(curves: Sequence[CurveData], against: Against) -> float:
+    """The last measurement of any run: where the horizontal axis ends."""
+    ends = [float(one.places(against)[-1]) for data in curves for one in (data.train, data.valid) if len(one)]
+    return max([1.0, *ends])
+
+
+def _write_titles(figure: Figure, curves: Sequence[CurveData], footer: str) -> None:
+    title, facts = short(curves[0].name, 60), _facts(curves[0])
+    if len(curves) > 1:
+        title = f"Loss of {len(curves)} runs"
+        facts = "bold: validation, its best ringed and named  ·  thin: training batches, running mean"
+        turned = [turn for turn in (data.turn() for data in curves) if turn and turn.rose]
+        facts += "  ·  dashed: validation turns up" if turned else ""
+    figure.text(LEFT, 0.958, title, fontsize=18, fontweight="bold", va="center", color=INK)
+    figure.text(LEFT, 0.922, facts, fontsize=11.5, va="center", color=QUIET)
+    figure.text(LEFT, 0.02, footer, fontsize=SMALL_SIZE, va="center", color=QUIET)
+
+
+def _facts(data: CurveData) -> str:
+    """One run in one line: its length and its best."""
+    longest = max((data.train, data.valid), key=lambda series: series.steps[-1] if len(series) else -1)
+    facts = [f"{longest.steps[-1]:,} steps", f"{amount(longest.tokens[-1])} tokens"]
+    best = data.best()
+    if best:
+        of = "" if best.whole else " (a sample)"
+        facts.append(f"best validation loss{of} {best.loss:.4f} nats a token at step {best.step:,}")
+    return "  ·  ".join(facts)
+
+
+def _annotate_losses(axes: Axes, curves: Sequence[CurveData], against: Against, claims: Published) -> None:
+    """Marks and published numbers, and then their names, each where it covers least."""
+    alone = len(curves) == 1
+    draw_published(axes, claims, alone)
+    draw_marks(axes, curves, against)
+    placer = Placer(axes)
+    if alone:
+        name_marks(axes, placer, curves[0], against)
+    name_published(axes, placer, claims, alone)
+    losses = [value for data in curves for one in (data.train, data.valid) for value in one.finite().values]
+    if max(losses, default=0.0) > axes.get_ylim()[1]:
+        start = [
+            {"xy": (x, 1.0), "xycoords": "axes fraction", "va": "top", "ha": "left", "offset": (0, -4)}
+            for x in START_PLACES
+        ]
+        placer.put(f"↑ up to {max(losses):.2f}", start, color=QUIET, fontsize=SMALL_SIZE)
+
+
+def _draw_small(axes: Axes, title: str, all_series: Sequence[Series], against: Against) -> list[EndLabel]:
+    """One of the lower panels; returns the label of its curve's end, where there is only one."""
+    axes.set_title(title)
+    colours = RUN_COLOURS if len(all_series) > 1 else (INK,)
+    followed = [
+        draw_series(
+            axes, series, against, colours[index], smoothing="geometric" if title == NORM else "none", width=1.4
+        )
+        for index, series in enumerate(all_series)
+        if len(series.finite())
+    ]
+    values = [value for series in all_series for value in series.finite().values if value > 0]
+    if title == NORM and values and max(values) > LOG_FROM * min(values):
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: small(value)))
+    else:
+        top = 1.12 * max(values, default=1.0)
+        axes.set_ylim(0, top)
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=3))
+        # All of one axis' numbers in one style.
+        axes.yaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{value:g}" if top >= DECIMALS_FROM else small(value))
+        )
+    if len(all_series) > 1:
+        return []
+    return [end_label(followed[0], against, small(followed[0].finite().values[-1]), INK)]

@@ -1,0 +1,53 @@
+"""Curves as files: drawn in memory, written in one step, so that no half-made picture is ever seen."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from lmlab import LabError
+from lmlab.files import write_bytes
+from lmlab.report.curves import Against, CurveData
+
+Format = Literal["png", "svg", "both"]
+MOST_RUNS = 8  # as many colours as people can tell apart
+LONGEST_STEM = 60
+
+
+def write_report(
+    curves: Sequence[CurveData], folder: Path, against: Against = "steps", pictures: Format = "both"
+) -> list[Path]:
+    """Draw the curves of one run, or of several in one picture, into `folder` (made if need be); returns the files.
+
+    LabError where there are too many runs, or one that has no losses yet.
+    """
+    if not 1 <= len(curves) <= MOST_RUNS:
+        raise LabError(f"one picture holds 1 to {MOST_RUNS} runs, got {len(curves)}: name fewer")
+    for data in curves:
+        if data.is_empty():
+            raise LabError(f"run {data.name} has no losses yet: wait for its first line of metrics, or leave it out")
+    from lmlab.report.figure import draw_curves, rendered
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabError(f"the folder {folder} can't be made: {error.strerror}") from None
+    figure = draw_curves(curves, against)
+    written = []
+    for kind in ("svg", "png") if pictures == "both" else (pictures,):
+        content = io.BytesIO()
+        rendered(figure, content, kind)
+        path = folder / f"{stem([data.name for data in curves])}.{kind}"
+        write_bytes(path, content.getvalue())
+        written.append(path)
+    return written
+
+
+def stem(names: Sequence[str]) -> str:
+    """The picture's name: "curves", or "curves-of-A-B" for several runs."""
+    if len(names) == 1:
+        return "curves"
+    together = "curves-of-" + "-".join(names)
+    return together if len(together) <= LONGEST_STEM else f"curves-of-{names[0][:30]}-and-{len(names) - 1}-more"

@@ -1,0 +1,88 @@
+"""A new run: its folder appears whole and under a name of its own, also when several processes begin at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from lmlab import LabError, __version__
+from lmlab.files import flush_folder, reason, remove_tree, write_json, write_text
+from lmlab.recipe import Recipe, recipe_hash, to_toml
+from lmlab.runs.code import git_commit, source_sha256
+from lmlab.runs.control import FOLDER as CONTROL
+from lmlab.runs.lines import FORMAT, now
+from lmlab.runs.names import check_name, numbered_names, stem_of
+from lmlab.runs.run import ORIGIN, RECIPE, Run
+
+
+def require_free_name(root: Path, name: str | None) -> None:
+    """LabError where `name` can't be a new run's in `root`; None, which lets one be chosen, always can."""
+    if name is not None and os.path.lexists(root / check_name(name)):
+        raise _taken(root, name)
+
+
+def create_run(root: Path, name: str | None, recipe: Recipe, origin: dict[str, Any]) -> Run:
+    """Make a run called `name` in `root`, or RECIPE-1, RECIPE-2, ...; LabError where the name is taken.
+
+    `origin` says where it's from: hardware, versions, command, data_id, parent. Added to it are format, the immutable
+    id, the time, the recipe's name and hash, and the code: lmlab's version, its source's SHA-256, and the git commit.
+    """
+    require_free_name(root, name)
+    identity = uuid.uuid4().hex
+    draft = root / f".new-{identity}"
+    try:
+        draft.mkdir(parents=True)
+        try:
+            _fill(draft, identity, recipe, origin)
+            folder = _named(draft, root, name, stem_of(recipe.name))
+        except BaseException:
+            with contextlib.suppress(OSError):
+                remove_tree(draft)
+            raise
+        flush_folder(root)
+    except OSError as error:
+        raise LabError(f"no run can be made in {root}: {reason(error)}; choose another folder with --runs") from None
+    return Run(folder)
+
+
+def _fill(draft: Path, identity: str, recipe: Recipe, origin: dict[str, Any]) -> None:
+    for folder in ("checkpoints", CONTROL):
+        (draft / folder).mkdir()
+    write_text(draft / RECIPE, to_toml(recipe))
+    first = {
+        "format": FORMAT,
+        "id": identity,
+        "created": now(),
+        "recipe": recipe.name,
+        "recipe_hash": recipe_hash(recipe),
+    }
+    code = {"version": __version__, "commit": git_commit(), "source_sha256": source_sha256()}
+    write_json(draft / ORIGIN, {**first, "code": code, **origin})
+
+
+def _named(draft: Path, root: Path, name: str | None, stem: str) -> Path:
+    """Rename the draft to the first free name. The system renames over no folder that has files, so none is shared."""
+    taken = [entry.name for entry in root.iterdir()]
+    candidates: Iterable[str] = [name] if name is not None else numbered_names(stem, taken)
+    for candidate in candidates:
+        folder = root / candidate
+        if os.path.lexists(folder):
+            continue
+        try:
+            os.rename(draft, folder)
+        except OSError:
+            if os.path.lexists(folder):
+                continue
+            raise
+        return folder
+    raise _taken(root, str(name))
+
+
+def _taken(root: Path, name: str) -> LabError:
+    return LabError(
+        f"the run {name} exists already in {root}: choose another --run, or continue it: lmlab resume {name}"
+    )

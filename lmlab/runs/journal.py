@@ -1,0 +1,149 @@
+"""What happens in a run, a JSON line each: metrics.jsonl, samples.jsonl and events.jsonl.
+
+Only the process that holds the run's lock writes them. A checkpoint remembers how long the files were; a resume from it
+rewinds them to that: what is beyond goes to discarded.jsonl, so that steps that are taken again don't stand twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lmlab import LabError
+from lmlab.files import DISK, Storage, reason, writing_failed
+from lmlab.runs.lines import FORMAT, line_bytes, now, whole_lines
+
+FILES = ("metrics", "samples", "events")
+DISCARDED = "discarded.jsonl"
+RESERVED = {"format", "id", "segment", "step", "tokens", "kind", "time", "file"}
+
+
+class Journal:
+    """Appends to a run's files of JSON lines. It holds nothing open."""
+
+    def __init__(self, folder: Path, run_id: str, segment: int) -> None:
+        """`segment` is the number that `Run.begin_segment` gave; every line has it."""
+        self.folder = folder
+        self.run_id = run_id
+        self.segment = segment
+        self._appended: set[str] = set()
+
+    def append(self, file: str, kind: str, /, *, step: int, tokens: int, **values: Any) -> None:
+        """One line in metrics, samples or events; NaN becomes null. A crash leaves all of it, or a torn last line.
+
+        It's on the disk only after `flush`. LabError where the disk refuses.
+        """
+        if RESERVED & set(values):
+            raise ValueError(f"{', '.join(sorted(RESERVED & set(values)))}: every line has its own")
+        path = self._path(file)
+        if file not in self._appended:
+            _cut(path, file, None, DISK)
+            self._appended.add(file)
+        first = {"format": FORMAT, "id": self.run_id, "segment": self.segment, "step": step, "tokens": tokens}
+        try:
+            _append_whole(path, line_bytes({**first, "kind": kind, "time": now(), **values}))
+        except OSError as error:
+            raise writing_failed(path, error) from None
+
+    def lengths(self) -> dict[str, int]:
+        """file -> its length in bytes now, for the checkpoint's state."""
+        return {file: path.stat().st_size if (path := self._path(file)).exists() else 0 for file in FILES}
+
+    def flush(self, storage: Storage = DISK) -> None:
+        """Return when all that was appended is on the disk: before a checkpoint counts it, and at the end."""
+        try:
+            for file in sorted(self._appended):
+                with storage.open(self._path(file), "ab") as opened:
+                    storage.flush(opened)
+            storage.flush_folder(self.folder)
+        except OSError as error:
+            raise writing_failed(self.folder, error) from None
+
+    def rewind(self, lengths: Mapping[str, int], storage: Storage = DISK) -> list[str]:
+        """Move what is beyond `lengths` to discarded.jsonl, where each line says which file it was in.
+
+        Returns a line for each file that is shorter than the checkpoint counted, which hurts no training. A crash in
+        the middle loses nothing, and the same rewind again finishes the work.
+        """
+        damaged = {file: length for file, length in lengths.items() if file not in FILES or not _is_length(length)}
+        if damaged:
+            raise LabError(
+                f"the checkpoint's journal lengths are damaged: {str(damaged)[:80]}; resume from another one"
+            )
+        lost = []
+        for file, found in self.lengths().items():
+            counted = lengths.get(file, 0)
+            if found < counted:
+                lost.append(
+                    f"{self._path(file)} has lost {counted - found:,} bytes of lines from before the checkpoint"
+                )
+            _cut(self._path(file), file, counted, storage)
+        return lost
+
+    def _path(self, file: str) -> Path:
+        if file not in FILES:
+            raise ValueError(f"there is no journal {file!r}: expected one of {', '.join(FILES)}")
+        return self.folder / f"{file}.jsonl"
+
+
+def _append_whole(path: Path, line: bytes) -> None:
+    """One write at the file's end; what a full disk took of the line is taken back."""
+    with DISK.open(path, "ab") as opened:
+        length = os.fstat(opened.fileno()).st_size
+        try:
+            DISK.write(opened, line)
+        except OSError:
+            with contextlib.suppress(OSError):
+                opened.truncate(length)
+            raise
+
+
+def _cut(path: Path, file: str, length: int | None, storage: Storage) -> None:
+    """Move what is beyond the whole lines in the first `length` bytes (None: in all of them) to discarded.jsonl.
+
+    First it is on the disk there, and only then it goes here.
+    """
+    try:
+        content = path.read_bytes() if path.exists() else b""
+        kept = whole_lines(content, length)
+        if kept == len(content):
+            return
+        _discard(path.with_name(DISCARDED), file, content[kept:], storage)
+        with storage.open(path, "ab") as opened:
+            storage.truncate(opened, kept)
+            storage.flush(opened)
+    except OSError as error:
+        raise LabError(f"{path} can't be rewound: {reason(error)}") from None
+
+
+def _discard(discarded: Path, file: str, beyond: bytes, storage: Storage) -> None:
+    lines = [_discarded_line(file, text) for text in beyond.split(b"\n") if text]
+    content = discarded.read_bytes() if discarded.exists() else b""
+    content = content[: whole_lines(content)]
+    # A crash after an earlier try, or in the middle of it, has left some of the lines there already.
+    last = [text + b"\n" for text in content.split(b"\n")[:-1]][-len(lines) :]
+    there = next(count for count in range(len(last), -1, -1) if last[len(last) - count :] == lines[:count])
+    with storage.open(discarded, "ab") as opened:
+        storage.truncate(opened, len(content))
+        storage.write(opened, b"".join(lines[there:]))
+        storage.flush(opened)
+    storage.flush_folder(discarded.parent)
+
+
+def _discarded_line(file: str, text: bytes) -> bytes:
+    """The line itself, with the file that it was in; a torn one as text."""
+    try:
+        value = json.loads(text.decode("utf-8"))
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        value = {"format": FORMAT, "torn": text.decode("utf-8", errors="replace")}
+    return line_bytes({**value, "file": file})
+
+
+def _is_length(value: Any) -> bool:
+    return type(value) is int and value >= 0

@@ -1,0 +1,73 @@
+"""Files of JSON lines: one value a line, appended with one write each, so that a crash tears at most the last.
+
+What makes a line is its newline: text after the last one was torn off by a crash, or is being written right now.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+from lmlab import LabError
+from lmlab.files import DISK, Storage, reason, without_nan
+
+FORMAT = 1
+
+
+def line_bytes(value: dict[str, Any]) -> bytes:
+    """One JSON object as a line; NaN and infinities become null."""
+    text = json.dumps(without_nan(value), ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
+    return f"{text}\n".encode("utf-8", errors="backslashreplace")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects in a file of JSON lines, without a torn last one; [] where there is no file.
+
+    LabError names the line that is damaged, or of a format that this version doesn't read.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise LabError(f"{path} can't be read: {reason(error)}") from None
+    return [_parsed(path, number, text) for number, text in enumerate(content.split(b"\n")[:-1], 1)]
+
+
+def whole_lines(content: bytes, length: int | None = None) -> int:
+    """How many bytes of `content`, up to `length`, are whole lines."""
+    return content.rfind(b"\n", 0, length) + 1
+
+
+def append_line(path: Path, value: dict[str, Any], storage: Storage = DISK) -> None:
+    """Append a line durably; a torn one before it is cut off. OSError where the system refuses."""
+    content = path.read_bytes() if path.exists() else b""
+    with storage.open(path, "ab") as file:
+        if whole_lines(content) < len(content):
+            storage.truncate(file, whole_lines(content))
+        storage.write(file, line_bytes(value))
+        storage.flush(file)
+    if not content:
+        storage.flush_folder(path.parent)
+
+
+def now() -> str:
+    """The time as every file of a run has it: UTC, ISO 8601, milliseconds."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _parsed(path: Path, number: int, text: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(text.decode("utf-8"))
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise LabError(
+            f"{path} is damaged in line {number}: expected a JSON object; take the line out to read the rest"
+        )
+    if value.get("format") != FORMAT:
+        found = str(value.get("format"))[:20]
+        raise LabError(f"{path} line {number} has format {found}: this version reads {FORMAT}")
+    return value

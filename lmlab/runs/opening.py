@@ -1,0 +1,59 @@
+"""From what a person types to a run, and the list of all runs in a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lmlab import LabError
+from lmlab.runs.names import in_order, is_run_name, nearest, split_reference
+from lmlab.runs.run import ORIGIN, Run
+
+MOST_LISTED = 8
+
+
+def open_run(reference: str, root: Path) -> tuple[Run, str | None]:
+    """The run that NAME or FOLDER names (a bare name is first looked for in `root`), and what stands behind @, or None.
+
+    LabError where there is none, with the nearest name and the folder that was looked in.
+    """
+    whole = reference != "" and _is_run(Path(reference))
+    place, which = (reference, None) if whole else split_reference(reference)
+    for folder in (root / place, Path(place)) if is_run_name(place) else (Path(place),):
+        if place and _is_run(folder):
+            return Run(folder), which
+    raise LabError(_unknown(place, root))
+
+
+def list_runs(root: Path) -> list[Run]:
+    """Every run in `root`, by name; [] where there is no such folder."""
+    if not root.is_dir():
+        return []
+    names = [entry.name for entry in root.iterdir() if not entry.name.startswith(".") and _is_run(entry)]
+    return [Run(root / name) for name in in_order(names)]
+
+
+def _is_run(folder: Path) -> bool:
+    try:
+        return (folder / ORIGIN).is_file()
+    except (OSError, ValueError):  # such as a name that's too long, or has a null byte
+        return False
+
+
+def _unknown(place: str, root: Path) -> str:
+    folder = Path(place)
+    if place and not is_run_name(place):
+        try:
+            there = folder.is_dir()
+        except (OSError, ValueError):
+            there = False
+        if there:
+            return f"{place[:200]!r} is a folder, but no run: it has no {ORIGIN}"
+    names = [run.name for run in list_runs(root)]
+    if not names:
+        return (
+            f"there is no run {place[:200]!r}: {root} has no runs; give its folder, or the folder of runs with --runs"
+        )
+    known = nearest(folder.name, names)
+    listed = ", ".join(names[-MOST_LISTED:])
+    more = "" if len(names) <= MOST_LISTED else f" and {len(names) - MOST_LISTED} more"
+    return f"there is no run {place[:200]!r} in {root}: {known or f'expected one of {listed}{more}'}"

@@ -1,0 +1,142 @@
+"""One run's folder: what each file is called, and the ways to read and write it.
+
+    recipe.toml origin.json policy.json forecast.json summary.json tokenizer.json   plain values
+    metrics.jsonl samples.jsonl events.jsonl segments.jsonl discarded.jsonl         a line for each thing that happened
+    units-valid.npy   checkpoints/   control/   lock
+
+docs/formats.md says what is in each.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from lmlab import LabError
+from lmlab.files import is_plain_name, read_json, remove_temporaries, write_json, writing_failed
+from lmlab.recipe import Recipe, read_recipe
+from lmlab.runs import units
+from lmlab.runs.control import clear_control, read_control
+from lmlab.runs.lines import FORMAT, append_line, now, read_lines
+from lmlab.runs.lock import is_locked
+
+ORIGIN = "origin.json"
+RECIPE = "recipe.toml"
+SEGMENTS = "segments.jsonl"
+LARGEST_BYTES = 256 << 20
+"""Of a JSON file in a run; tokenizers are the largest."""
+
+StatusName = Literal["new", "running", "stopped", "finished"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that exists; reading it takes no lock."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.folder.resolve().name
+
+    @property
+    def id(self) -> str:
+        """What the run keeps through every renaming: 32 hexadecimal digits."""
+        return self.origin()["id"]
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of its checkpoints."""
+        return self.folder / "checkpoints"
+
+    @cached_property
+    def _origin(self) -> dict[str, Any]:
+        path = self.folder / ORIGIN
+        value = self.read(ORIGIN)
+        if not isinstance(value, dict) or not isinstance(value.get("id"), str):
+            raise LabError(f"{path} is damaged: expected the run's id and where it's from")
+        if value.get("format") != FORMAT:
+            raise LabError(f"{path} has format {str(value.get('format'))[:20]}: this version reads {FORMAT}")
+        return value
+
+    def origin(self) -> dict[str, Any]:
+        """Where the run is from: id, code, data, hardware, versions, command line, parent."""
+        return self._origin
+
+    def recipe(self) -> Recipe:
+        """The whole experiment."""
+        return read_recipe(self.folder / RECIPE)
+
+    def read(self, name: str) -> Any:
+        """The value of a JSON file in the run's folder; LabError where it's missing or damaged."""
+        return read_json(self._file(name, ".json"), LARGEST_BYTES)
+
+    def write(self, name: str, value: Any) -> None:
+        """Put a JSON file into the run's folder, in one step and durably."""
+        write_json(self._file(name, ".json"), value)
+
+    def summary(self) -> dict[str, Any] | None:
+        """What the training came to; None before its end."""
+        return self.read("summary.json") if (self.folder / "summary.json").exists() else None
+
+    def read_lines(self, file: str) -> list[dict[str, Any]]:
+        """The lines of metrics, samples, events, segments or discarded, in the order in which they were written."""
+        return read_lines(self._file(f"{file}.jsonl", ".jsonl"))
+
+    def read_control(self) -> set[str]:
+        """What is asked of it: save, pause, stop."""
+        return read_control(self.folder)
+
+    def begin_segment(self, kind: Literal["start", "resume"], step: int, exact: bool, **values: Any) -> int:
+        """Note that a process starts or resumes the run; the segment's number, counted from 0.
+
+        `exact` says whether it continues bit for bit. These lines stay when a resume rewinds. What control/ asked of an
+        earlier process is forgotten, and what its death left half written is removed. The caller holds the run's lock.
+        """
+        last = max((int(line.get("segment", -1)) for line in self.read_lines("segments")), default=-1)
+        who = {"exact": exact, "pid": os.getpid(), "host": socket.gethostname()}
+        line = {"format": FORMAT, "id": self.id, "segment": last + 1, "step": step, "kind": kind, "time": now()}
+        try:
+            append_line(self.folder / SEGMENTS, {**line, **who, **values})
+        except OSError as error:
+            raise writing_failed(self.folder / SEGMENTS, error) from None
+        clear_control(self.folder)
+        remove_temporaries(self.folder)
+        return last + 1
+
+    def start_units(self, split: np.ndarray, split_tokens: int) -> None:
+        """Begin units-valid.npy. `split` has key, bytes and start (its first token) of each unit of a split so long."""
+        counts = np.diff(split["start"], append=split_tokens)
+        units.start_units(self.folder / units.NAME, split["key"], split["bytes"], counts)
+
+    def append_units(self, evaluation: int, bits: np.ndarray) -> None:
+        """The bits (float64 [units]) of evaluation number `evaluation`, from 0; NaN where a unit was not scored."""
+        units.append_evaluation(self.folder / units.NAME, evaluation, bits)
+
+    def truncate_units(self, evaluations: int) -> None:
+        """Forget all evaluations but the first so many."""
+        units.truncate_units(self.folder / units.NAME, evaluations)
+
+    def units(self) -> np.ndarray:
+        """Structured [units]: key V32, bytes i8, tokens i8, bits f8[evaluations]."""
+        return units.read_units(self.folder / units.NAME)
+
+    def status(self) -> StatusName:
+        """running: a process holds its lock; finished: it reached its end; stopped: it began; else new."""
+        if is_locked(self.folder):
+            return "running"
+        if (self.summary() or {}).get("finished") is True:
+            return "finished"
+        return "stopped" if (self.folder / SEGMENTS).exists() else "new"
+
+    def _file(self, name: str, ending: str) -> Path:
+        if not is_plain_name(name) or not name.endswith(ending):
+            raise ValueError(f"{name!r} is no {ending} file of a run")
+        return self.folder / name

@@ -1,0 +1,106 @@
+"""units-valid.npy: the bits of each unit of the validation split at each evaluation, to compare runs by.
+
+One structured numpy array, a row a unit:
+
+    key V32 (SHA-256 of the unit's text)   bytes i8   tokens i8   bits f8[evaluations], NaN where a unit was not scored
+
+Any numpy reads it: np.load("units-valid.npy"). Each evaluation replaces it in one step, so it's never half written.
+The split's very first token counts among its unit's tokens, but nothing predicts it.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+
+from lmlab import LabError
+from lmlab.files import DISK, Storage, reason, write_bytes
+
+NAME = "units-valid.npy"
+FIELDS = (("key", "V32"), ("bytes", "<i8"), ("tokens", "<i8"))
+MOST_EVALUATIONS = 1_000_000
+
+
+def unit_type(evaluations: int) -> np.dtype:
+    """The row of a file with so many evaluations."""
+    return np.dtype([*FIELDS, ("bits", "<f8", (evaluations,))])
+
+
+def start_units(path: Path, key: np.ndarray, size: np.ndarray, tokens: np.ndarray, storage: Storage = DISK) -> None:
+    """Write the units of a split (V32, int64 and int64 [units]) without any evaluation yet."""
+    units = np.empty(len(key), unit_type(0))
+    units["key"], units["bytes"], units["tokens"] = key, size, tokens
+    _write(path, units, storage)
+
+
+def append_evaluation(path: Path, evaluation: int, bits: np.ndarray, storage: Storage = DISK) -> None:
+    """Put `bits` (float64 [units]) at evaluation number `evaluation`, counted from 0.
+
+    What stood there or after is dropped, and what is missing before it is NaN, so that doing it again changes nothing.
+    """
+    units = read_units(path)
+    if np.shape(bits) != (len(units),):
+        raise ValueError(f"{path} has {len(units)} units, got bits of shape {np.shape(bits)}")
+    kept = min(evaluation, units["bits"].shape[1])
+    longer = _with_evaluations(units, evaluation + 1, kept)
+    longer["bits"][:, evaluation] = bits
+    _write(path, longer, storage)
+
+
+def truncate_units(path: Path, evaluations: int, storage: Storage = DISK) -> None:
+    """Drop all but the first `evaluations`; nothing is written where there are no more."""
+    units = read_units(path)
+    if units["bits"].shape[1] > evaluations:
+        _write(path, _with_evaluations(units, evaluations, evaluations), storage)
+
+
+def read_units(path: Path) -> np.ndarray:
+    """The array; LabError where it's missing, damaged, or not one of units. Never unpickles anything."""
+    try:
+        with open(path, "rb") as file:
+            version = np.lib.format.read_magic(file)
+            if version not in ((1, 0), (2, 0)):
+                raise ValueError(f"version {version}")
+            read_header = (
+                np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            )
+            shape, _, kind = read_header(file)
+            if kind.hasobject:
+                raise ValueError("it holds Python objects")
+            # Compared before anything is allocated for what the header claims.
+            if path.stat().st_size - file.tell() != math.prod(shape) * kind.itemsize:
+                raise ValueError("its size is not that of its rows")
+            if not _holds_units(shape, kind):
+                raise LabError(f"{path} holds no units: expected rows of key, bytes, tokens and bits")
+        return np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise LabError(f"{path} is missing") from None
+    except (ValueError, TypeError, EOFError, SyntaxError) as error:
+        raise LabError(f"{path} is damaged: expected an array of units ({str(error).splitlines()[0]})") from None
+    except OSError as error:
+        raise LabError(f"{path} can't be read: {reason(error)}") from None
+
+
+def _holds_units(shape: tuple[int, ...], kind: np.dtype) -> bool:
+    if len(shape) != 1 or kind.names != (*(name for name, _ in FIELDS), "bits"):
+        return False
+    evaluations = kind["bits"].shape
+    return len(evaluations) == 1 and evaluations[0] <= MOST_EVALUATIONS and kind == unit_type(evaluations[0])
+
+
+def _with_evaluations(units: np.ndarray, evaluations: int, kept: int) -> np.ndarray:
+    made = np.empty(len(units), unit_type(evaluations))
+    for name, _ in FIELDS:
+        made[name] = units[name]
+    made["bits"] = np.nan
+    made["bits"][:, :kept] = units["bits"][:, :kept]
+    return made
+
+
+def _write(path: Path, units: np.ndarray, storage: Storage) -> None:
+    content = io.BytesIO()
+    np.save(content, units, allow_pickle=False)
+    write_bytes(path, content.getvalue(), storage)

@@ -1,0 +1,224 @@
+"""What a person sees while a model trains: a live panel in a terminal, plain lines elsewhere, nothing when quiet.
+
+The display is told values and computes none: a forecast's text comes in as text.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+REFRESH_SECONDS = 0.25
+BARS = "▁▂▃▄▅▆▇█"
+TREND_POINTS = 40
+COLUMNS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """One moment of a training."""
+
+    step: int
+    steps: int
+    tokens: int
+    loss: float
+    """Mean nats a token since the last log line, or of the last step."""
+    learning_rate: float
+    gradient_norm: float
+    tokens_per_second: float
+    """Over training steps only: evaluation, samples and saving excluded."""
+    mfu: float | None
+    """Share of the matrix-multiplication peak measured on this machine."""
+    elapsed_seconds: float
+    remaining_seconds: float | None
+
+
+class Display(Protocol):
+    """What the loop tells a person."""
+
+    def open(self, title: str) -> None:
+        """The run begins or goes on."""
+
+    def progress(self, now: Progress, logged: bool) -> None:
+        """A step is done; `logged` where it also made a line of metrics."""
+
+    def note(self, text: str) -> None:
+        """A line to keep: an evaluation, a checkpoint, a warning."""
+
+    def close(self) -> None:
+        """No more steps."""
+
+
+class Quiet:
+    """Shows nothing."""
+
+    def open(self, title: str) -> None:
+        """Nothing."""
+
+    def progress(self, now: Progress, logged: bool) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class PlainLines:
+    """A line for each line of metrics, for logs and pipes."""
+
+    def __init__(self, stream: Any = None, every_seconds: float = 5.0) -> None:
+        """Lines go to `stream` (standard output), at most one in `every_seconds` for progress."""
+        self.stream = stream or sys.stdout
+        self.every_seconds = every_seconds
+        self._last = -math.inf
+
+    def open(self, title: str) -> None:
+        """The title as a line."""
+        print(title, file=self.stream, flush=True)
+
+    def progress(self, now: Progress, logged: bool) -> None:
+        """A line, unless the last one was only just written."""
+        clock = time.monotonic()
+        if (logged and clock - self._last >= self.every_seconds) or now.step == now.steps:
+            self._last = clock
+            print(progress_line(now), file=self.stream, flush=True)
+
+    def note(self, text: str) -> None:
+        """The text as a line."""
+        print(text, file=self.stream, flush=True)
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+
+class LivePanel:
+    """A rich panel at the foot of the terminal, with the notes scrolling above it."""
+
+    def __init__(self, console: Any = None) -> None:
+        """`console` is a rich Console; one on standard output by default."""
+        from rich.console import Console
+
+        self.console = console or Console()
+        self.losses: list[float] = []
+        self._title = ""
+        self._live: Any = None
+        self._next = 0.0
+
+    def open(self, title: str) -> None:
+        """Begin to draw."""
+        from rich.live import Live
+
+        self._title = title
+        # Refreshed by us: rich's own thread would take time from the training threads.
+        self._live = Live("", console=self.console, auto_refresh=False, transient=True)
+        self._live.start()
+
+    def progress(self, now: Progress, logged: bool) -> None:
+        """Redraw, a few times a second at most."""
+        if logged and math.isfinite(now.loss):
+            self.losses.append(now.loss)
+        clock = time.monotonic()
+        if self._live is not None and (clock >= self._next or now.step == now.steps):
+            self._next = clock + REFRESH_SECONDS
+            self._live.update(self._panel(now), refresh=True)
+
+    def note(self, text: str) -> None:
+        """A line above the panel."""
+        self.console.print(text, markup=False, highlight=False)
+
+    def close(self) -> None:
+        """Take the panel away; the notes stay."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _panel(self, now: Progress) -> Any:
+        from rich.console import Group
+        from rich.panel import Panel
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        grid = Table.grid(padding=(0, 2))
+        for _ in range(COLUMNS):
+            grid.add_column(justify="left", no_wrap=True)
+        cells = panel_cells(now)
+        for row in range(0, len(cells), COLUMNS):
+            grid.add_row(
+                *(Text.assemble((label + " ", "dim"), (value, "bold")) for label, value in cells[row : row + COLUMNS])
+            )
+        bar = ProgressBar(total=now.steps, completed=now.step, width=None)
+        trend = Text.assemble(("loss trend ", "dim"), (sparkline(self.losses), "cyan"))
+        return Panel(Group(grid, trend, bar), title=self._title, title_align="left", border_style="dim")
+
+
+def make_display(quiet: bool, json: bool) -> Display:
+    """The display that fits: nothing when quiet, lines on standard error beside --json, a panel in a terminal."""
+    if quiet:
+        return Quiet()
+    if json:
+        return PlainLines(sys.stderr)
+    return LivePanel() if sys.stdout.isatty() else PlainLines()
+
+
+def panel_cells(now: Progress) -> list[tuple[str, str]]:
+    """The panel's (label, value) pairs, row by row."""
+    left = "…" if now.remaining_seconds is None else duration(now.remaining_seconds)
+    return [
+        ("step", f"{now.step:,}/{now.steps:,}"),
+        ("tokens", count(now.tokens)),
+        ("loss", f"{now.loss:.4f}"),
+        ("learning rate", f"{now.learning_rate:.2e}"),
+        ("gradient norm", f"{now.gradient_norm:.3f}"),
+        ("tokens/s", f"{now.tokens_per_second:,.0f}"),
+        ("elapsed", duration(now.elapsed_seconds)),
+        ("left", left),
+        ("MFU", "…" if now.mfu is None else f"{now.mfu:.0%} of the peak measured here"),
+    ]
+
+
+def progress_line(now: Progress) -> str:
+    """One dense line."""
+    mfu = "" if now.mfu is None else f"  MFU {now.mfu:.0%}"
+    left = "" if now.remaining_seconds is None else f"  left {duration(now.remaining_seconds)}"
+    return (
+        f"step {now.step:,}/{now.steps:,}  tokens {count(now.tokens)}  loss {now.loss:.4f}  lr {now.learning_rate:.2e}  "
+        f"norm {now.gradient_norm:.3f}  {now.tokens_per_second:,.0f} tokens/s{mfu}  elapsed {duration(now.elapsed_seconds)}{left}"
+    )
+
+
+def sparkline(values: list[float], points: int = TREND_POINTS) -> str:
+    """The values as a row of bars, averaged down to at most `points` of them."""
+    if not values:
+        return ""
+    width = max(1, math.ceil(len(values) / points))
+    means = [
+        sum(values[first : first + width]) / len(values[first : first + width])
+        for first in range(0, len(values), width)
+    ]
+    low, high = min(means), max(means)
+    span = (high - low) or 1.0
+    return "".join(BARS[min(len(BARS) - 1, int((value - low) / span * len(BARS)))] for value in means)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 8 s, 2 min 05 s, 3 h 20 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600:,} h {whole % 3600 // 60:02d} min"
+
+
+def count(number: float) -> str:
+    """A number with three digits and a unit: 812, 7.68k, 1.54M."""
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:.0f}"

@@ -1,0 +1,259 @@
+"""The training loop: step, log, evaluate, save, and ask whether to stop, in that order at every step.
+
+At a boundary the state says how many steps were taken. Everything that happens there depends on that number and the state
+alone, so a run that is continued from a boundary does what the untouched run did.
+
+    boundary -> (evaluate) -> (save) -> (stop?) -> step -> (log) -> boundary
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from lmlab import LabError
+from lmlab.recipe import Recipe
+from lmlab.training.display import Display, Progress
+from lmlab.training.signals import StopRequests
+from lmlab.training.state import State
+from lmlab.training.step import StepResult, TrainingStep
+
+EndingName = Literal["finished", "patience", "stopped"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What one evaluation during training found."""
+
+    valid_loss: float
+    """Nats a token."""
+    metrics: dict[str, Any]
+    """The fields of the evaluation's line in metrics.jsonl."""
+    line: str
+    """The same in words."""
+
+
+class Record(Protocol):
+    """Appends a line to one of the run's .jsonl files."""
+
+    def __call__(self, file: str, kind: str, step: int, tokens: int, values: dict[str, Any]) -> None:
+        """`file` is metrics, samples or events."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """What the loop asks of the floors above and beside it."""
+
+    record: Record
+    evaluate: Callable[[State], Scores]
+    sample: Callable[[State], None]
+    save: Callable[[State, bool], None]
+    """Saves a checkpoint; the flag says whether it's the best so far."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a training ended."""
+
+    kind: EndingName
+    reason: str
+
+
+class Loop:
+    """One training from its state to its end."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        step: TrainingStep,
+        state: State,
+        hooks: Hooks,
+        display: Display,
+        stop: StopRequests,
+        flops_per_token: float,
+        peak_flops: float | None,
+    ) -> None:
+        """`flops_per_token` counts forward and backward; `peak_flops` is a second's, measured on this machine."""
+        self.recipe = recipe
+        self.step = step
+        self.state = state
+        self.hooks = hooks
+        self.display = display
+        self.stop = stop
+        self.flops_per_token = flops_per_token
+        self.peak_flops = peak_flops
+        self.saved_step = -1
+        self._meter = _Meter()
+        self._steps_taken_here = 0
+        self._evaluations_here = 0
+        self._first_seconds = (state.train_seconds, state.evaluate_seconds)
+
+    def run(self) -> Ending:
+        """Train until the last step, until patience runs out, or until asked to stop; the last state is always saved."""
+        while True:
+            ending = self._boundary()
+            if ending is not None:
+                self._save(best=False)
+                return ending
+            self._take_step()
+
+    def _boundary(self) -> Ending | None:
+        state, train = self.state, self.recipe.train
+        asked = self.stop.poll()
+        if self.stop.reason is not None:
+            return Ending(kind="stopped", reason=self.stop.reason)
+        last = state.step >= self.step.steps
+        if state.evaluated_step != state.step and (last or state.step % self.recipe.evaluate.every == 0):
+            self._evaluate()
+        if state.step % train.checkpoint_every == 0 or "save" in asked:
+            self._save(best=False)
+        if last:
+            return Ending(kind="finished", reason=f"{self.step.steps:,} steps")
+        if train.patience and state.worse_in_a_row >= train.patience:
+            return Ending(kind="patience", reason=f"no better validation loss in {train.patience} evaluations")
+        return None
+
+    def _take_step(self) -> None:
+        state, train = self.state, self.recipe.train
+        started = time.perf_counter()
+        scaler = self.step.scaler
+        exhausted = scaler is None or scaler.exhausted
+        result = self.step.take(state)
+        first = state.cursor
+        state.step += 1
+        state.cursor += train.batch
+        state.tokens += result.targets
+        if scaler is not None:
+            state.scale, state.clean_steps = scaler.scale, scaler.clean_steps
+        if result.finite:
+            state.loss_sum += result.loss_sum
+            state.loss_tokens += result.targets
+            state.skipped_in_a_row = 0
+        else:
+            self._skipped(result, first, counts=exhausted)
+        seconds = time.perf_counter() - started
+        state.train_seconds += seconds
+        self._steps_taken_here += 1
+        self._meter.add(result.targets, seconds)
+        self._report(result)
+
+    def _skipped(self, result: StepResult, first: int, counts: bool) -> None:
+        """Record an update that was left out; `counts` is false while a too large loss scale can be the cause."""
+        state, train = self.state, self.recipe.train
+        state.skipped.append([first, first + train.batch])
+        values = {"loss": result.loss, "gradient_norm": result.gradient_norm, "cursor": first, "sequences": train.batch}
+        kind = "skipped_update" if counts else "scale_lowered"
+        self.hooks.record("events", kind, state.step, state.tokens, {**values, "scale": state.scale})
+        if not counts:
+            return
+        state.skipped_in_a_row += 1
+        self.display.note(
+            f"step {state.step:,}: loss or gradient not finite, update left out ({state.skipped_in_a_row} in a row)"
+        )
+        if state.skipped_in_a_row >= train.tolerate:
+            self._save(best=False)
+            raise LabError(
+                f"training stopped at step {state.step:,}: loss or gradient was not finite {train.tolerate} steps in a row; the "
+                "weights are those of the last finite step: try a lower optim.lr, optim.clip 1.0 or train.precision fp32"
+            )
+
+    def _report(self, result: StepResult) -> None:
+        state = self.state
+        logged = state.step % self.recipe.train.log_every == 0 or state.step == self.step.steps
+        loss = state.loss_sum / state.loss_tokens if state.loss_tokens else result.loss
+        rates = self.step.optimizer.rates()
+        rate = next(iter(rates.values()))
+        if logged:
+            speed = self._meter.take()
+            values = {
+                "loss": loss,
+                "learning_rate": rate,
+                "gradient_norm": result.gradient_norm,
+                "tokens_per_second": speed,
+                "mfu": self._mfu(speed),
+            }
+            self.hooks.record("metrics", "train", state.step, state.tokens, values)
+            state.loss_sum, state.loss_tokens = 0.0, 0
+        self.display.progress(self._progress(loss, rate, result), logged)
+
+    def _progress(self, loss: float, rate: float, result: StepResult) -> Progress:
+        state = self.state
+        return Progress(
+            step=state.step,
+            steps=self.step.steps,
+            tokens=state.tokens,
+            loss=loss,
+            learning_rate=rate,
+            gradient_norm=result.gradient_norm,
+            tokens_per_second=self._meter.recent,
+            mfu=self._mfu(self._meter.recent),
+            elapsed_seconds=state.train_seconds + state.evaluate_seconds + state.save_seconds,
+            remaining_seconds=self._remaining(),
+        )
+
+    def _mfu(self, tokens_per_second: float) -> float | None:
+        return None if self.peak_flops is None else tokens_per_second * self.flops_per_token / self.peak_flops
+
+    def _remaining(self) -> float | None:
+        """Steps and evaluations that are left, at the pace of this process."""
+        state, every = self.state, self.recipe.evaluate.every
+        if not self._steps_taken_here:
+            return None
+        steps_left = self.step.steps - state.step
+        pace = (state.train_seconds - self._first_seconds[0]) / self._steps_taken_here
+        spent = state.evaluate_seconds - self._first_seconds[1]
+        evaluation = spent / self._evaluations_here if self._evaluations_here else 0.0
+        return steps_left * pace + -(-steps_left // every) * evaluation
+
+    def _evaluate(self) -> None:
+        state = self.state
+        started = time.perf_counter()
+        scores = self.hooks.evaluate(state)
+        best = state.best_loss is None or scores.valid_loss < state.best_loss
+        if best:
+            state.best_loss, state.best_step, state.worse_in_a_row = scores.valid_loss, state.step, 0
+        else:
+            state.worse_in_a_row += 1
+        state.evaluations += 1
+        state.evaluated_step = state.step
+        self.hooks.record("metrics", "evaluation", state.step, state.tokens, {**scores.metrics, "best": best})
+        self.hooks.sample(state)
+        state.evaluate_seconds += time.perf_counter() - started
+        self._evaluations_here += 1
+        self.display.note(scores.line + ("  best so far" if best and state.step else ""))
+        # A checkpoint that this step may already have does not know of this evaluation.
+        self.saved_step = -1
+        if best:
+            self._save(best=True)
+
+    def _save(self, best: bool) -> None:
+        if self.saved_step == self.state.step:
+            return
+        started = time.perf_counter()
+        self.hooks.save(self.state, best)
+        self.saved_step = self.state.step
+        self.state.save_seconds += time.perf_counter() - started
+
+
+class _Meter:
+    """Tokens a second: since the last line of metrics, and over the most recent steps for the display."""
+
+    SMOOTHING = 0.9
+
+    def __init__(self) -> None:
+        self.recent = 0.0
+        self._tokens = 0
+        self._seconds = 0.0
+
+    def add(self, tokens: int, seconds: float) -> None:
+        self._tokens += tokens
+        self._seconds += seconds
+        now = tokens / max(seconds, 1e-9)
+        self.recent = now if not self.recent else self.SMOOTHING * self.recent + (1 - self.SMOOTHING) * now
+
+    def take(self) -> float:
+        speed = self._tokens / max(self._seconds, 1e-9)
+        self._tokens, self._seconds = 0, 0.0
+        return speed

@@ -1,0 +1,137 @@
+"""A user's mistake is one line on standard error with an exit status, never a traceback, and nothing is left behind."""
+
+import shutil
+from collections import namedtuple
+
+import pytest
+
+
+def assert_refused(result, status, *words):
+    got, _, errors = result
+    assert got == status, errors
+    lines = [line for line in errors.strip().splitlines() if line]
+    assert len(lines) == 1, errors
+    assert lines[0].startswith("lmlab: ")
+    assert "Traceback" not in errors
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+@pytest.fixture
+def text(tmp_path):
+    def write(content, name="bad.txt"):
+        path = tmp_path / name
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+def test_a_missing_file(lmlab):
+    assert_refused(lmlab("train", "nowhere/my.txt"), 1, "nowhere/my.txt")
+
+
+def test_an_empty_file(lmlab, text):
+    assert_refused(lmlab("train", text(b"")), 1, "bad.txt", "empty")
+
+
+def test_text_that_is_not_utf8(lmlab, text):
+    assert_refused(lmlab("train", text(b"ordinary text " * 100 + b"caf\xe9 and more")), 1, "bad.txt", "UTF-8", "1,403")
+
+
+def test_a_text_shorter_than_any_context(lmlab, text):
+    assert_refused(lmlab("train", text(b"too short")), 1, "too short", "bytes")
+
+
+def test_a_split_shorter_than_the_context(lmlab, small):
+    words = [*small]
+    words[words.index("--model.context") + 1] = "1000"
+    assert_refused(lmlab(*words), 1, "valid split", "model.context of at most")
+
+
+def test_an_unknown_recipe(lmlab):
+    assert_refused(lmlab("train", "shakespear-cpu"), 1, "shakespear-cpu", "did you mean shakespeare-cpu?")
+
+
+def test_an_unknown_setting(lmlab, small):
+    assert_refused(lmlab(*small, "--model.layer", "3"), 1, "model.layer", "did you mean model.layers?")
+
+
+def test_an_impossible_setting(lmlab, small):
+    assert_refused(lmlab(*small, "--model.width", "17"), 1, "model.heads", "17")
+
+
+def test_a_setting_without_its_value(lmlab, small):
+    assert_refused(lmlab(*small, "--train.steps"), 2, "--train.steps needs a value")
+
+
+@pytest.mark.parametrize(
+    ("foreign", "ours"),
+    [
+        ("--max_iters", "--train.steps"),
+        ("--block_size", "--model.context"),
+        ("--learning_rate", "--optim.lr"),
+        ("--n_layer", "--model.layers"),
+        ("--num_train_epochs", "--train.epochs"),
+    ],
+)
+def test_a_name_from_nanogpt_or_hugging_face_is_answered_with_ours(lmlab, small, foreign, ours):
+    assert_refused(lmlab(*small, foreign, "5"), 2, foreign, ours)
+    assert_refused(lmlab(*small, f"{foreign}=5"), 2, foreign, ours)
+
+
+def test_an_unknown_flag_and_an_unknown_verb(lmlab, small):
+    assert_refused(lmlab(*small, "--runn", "x"), 2, "--runn", "--run")
+    assert_refused(lmlab("trian"), 2, "did you mean train?")
+    assert_refused(lmlab("train"), 2, "needs a recipe or a text file")
+
+
+def test_a_run_name_that_exists(lmlab, small):
+    assert lmlab(*small, "--run", "mine")[0] == 0
+    assert_refused(lmlab(*small, "--run", "mine"), 1, "mine", "exists")
+
+
+def test_an_unknown_run_is_answered_with_the_nearest(lmlab, small):
+    lmlab(*small, "--run", "mine")
+    assert_refused(lmlab("evaluate", "mnie"), 1, "mnie", "mine")
+    assert_refused(lmlab("sample", "mine@7", "--prompt", "a"), 1, "7")
+
+
+def test_a_prompt_with_symbols_outside_the_vocabulary_names_them(lmlab, small):
+    lmlab(*small, "--run", "mine")
+    assert_refused(lmlab("sample", "mine", "--prompt", "x = 7 €"), 1, "€")
+
+
+def test_a_full_disk_is_found_before_the_run_begins(lmlab, small, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10**9, 10**9, 1000))
+    status, _, errors = lmlab(*small, "--run", "mine")
+    assert status == 1
+    assert "free" in errors and "MB" in errors and "Traceback" not in errors
+    assert not (tmp_path / "runs" / "mine").exists()
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(lmlab, small, tmp_path):
+    assert lmlab(*small, "--run", "mine")[0] == 0
+    weights = tmp_path / "runs" / "mine" / "checkpoints" / "step-00000006" / "weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    status, output, errors = lmlab("evaluate", "mine@latest")
+    assert status == 0
+    assert "mine@3" in output
+    assert "step-00000006" in errors or "step 6" in errors
+    assert_refused(lmlab("evaluate", "mine@6"), 1, "6")
+
+
+def test_a_text_with_symbols_that_the_run_does_not_know_is_refused(lmlab, small, text):
+    lmlab(*small, "--run", "mine")
+    other = text("§ß¤ ".encode() * 500, "other.txt")
+    assert_refused(lmlab("evaluate", "mine", "--on", other), 1, "§")
+    assert_refused(lmlab("train", "--from", "mine", "--data.corpus", other, "--train.steps", "9"), 1, "vocabulary")
+
+
+def test_rate_and_size_where_they_mean_nothing(lmlab):
+    assert_refused(lmlab("train", "first", "--rate", "hold"), 2, "--from")
+    assert_refused(lmlab("train", "first", "--size", "10M"), 2, "--size")
+    assert_refused(lmlab("train", "x.txt", "--size", "7M"), 1, "x.txt")

@@ -1,0 +1,31 @@
+"""A text and a recipe so small that a whole run takes a second."""
+
+import pytest
+
+from lmlab.recipe import Recipe, override
+
+SMALL = {
+    "name": "small",
+    "data.tokenizer": "characters",
+    "data.vocabulary": "none",
+    "data.split": "tail",
+    "model.layers": "2",
+    "model.heads": "2",
+    "model.width": "32",
+    "model.context": "16",
+    "train.steps": "12",
+    "train.batch": "4",
+    "train.checkpoint_every": "4",
+    "train.log_every": "3",
+    "train.keep": "9",
+    "train.threads": "1",
+    "train.device": "cpu",
+    "evaluate.every": "5",
+    "schedule.warmup": "2",
+}
+
+
+@pytest.fixture
+def small_recipe(tiny_text_file):
+    """12 steps of a 2-layer model on a few thousand characters."""
+    return override(Recipe(), {**SMALL, "data.corpus": str(tiny_text_file)})

@@ -1,0 +1,131 @@
+"""A run that was stopped and continued equals one that was not, to the last bit."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from lmlab.checkpoint import find
+from lmlab.experiment import resume, train
+from lmlab.recipe import override
+from lmlab.training.display import Quiet
+
+CLOCK = {"time", "tokens_per_second", "mfu", "seconds", "id", "segment"}
+"""What two runs of one recipe may differ in."""
+
+
+class StopAfter(Quiet):
+    """Sends this process a signal after a step, as Ctrl-C or a batch system would."""
+
+    def __init__(self, step, number=signal.SIGTERM):
+        self.step, self.number = step, number
+
+    def progress(self, now, logged):
+        if now.step == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+def lines(run, file):
+    return [{key: value for key, value in line.items() if key not in CLOCK} for line in run.read_lines(file)]
+
+
+def assert_equal_runs(one, other):
+    left, _ = find(one.checkpoints, "latest")
+    right, _ = find(other.checkpoints, "latest")
+    assert left.step == right.step
+    for part in ("weights", "optimizer"):
+        tensors, others = left.tensors(part), right.tensors(part)
+        assert tensors.keys() == others.keys()
+        for name in tensors:
+            assert torch.equal(tensors[name], others[name]), f"{part} {name}"
+    seconds = {"train_seconds", "evaluate_seconds", "save_seconds", "journal"}
+    assert {k: v for k, v in left.state.items() if k not in seconds} == {
+        k: v for k, v in right.state.items() if k not in seconds
+    }
+    assert lines(one, "metrics") == lines(other, "metrics")
+    assert lines(one, "samples") == lines(other, "samples")
+    assert np.array_equal(one.units()["bits"], other.units()["bits"], equal_nan=True)
+
+
+VARIANTS = {
+    "adamw with dropout": {"model.dropout": "0.2"},
+    "muon": {"optim.kind": "muon", "model.preset": "modern", "model.dropout": "0.1"},
+    "accumulation": {"train.micro_batch": "2", "model.dropout": "0.2"},
+    "random order": {"data.order": "random", "model.dropout": "0.2"},
+    "fp16 with a scaler": {"train.precision": "fp16"},
+    "bf16": {"train.precision": "bf16", "optim.kind": "muon"},
+    "patience and prompts": {
+        "train.patience": "2",
+        "optim.lr": "0.3",
+        "evaluate.every": "2",
+        "evaluate.prompts": "The ",
+    },
+    "everything decays": {"optim.decay": "all", "schedule.kind": "wsd", "evaluate.tokens": "100"},
+}
+
+
+@pytest.mark.parametrize("stop", [1, 5, 8])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_stopped_and_resumed_run_equals_an_untouched_one(small_recipe, tmp_path, variant, stop):
+    recipe = override(small_recipe, {**VARIANTS[variant], "evaluate.sample_tokens": "5"})
+    whole = train(recipe, run="whole", runs=tmp_path)
+    stopped = train(recipe, run="stopped", runs=tmp_path, display=StopAfter(stop))
+    if whole.summary["steps"] > stop:
+        assert stopped.ending.kind == "stopped"
+        assert find(stopped.run.checkpoints, "latest")[0].step == stop
+        resumed = resume("stopped", runs=tmp_path)
+        assert resumed.ending.kind == whole.ending.kind
+    assert_equal_runs(whole.run, stopped.run)
+
+
+def test_a_run_killed_between_checkpoints_repeats_the_lost_steps_exactly(small_recipe, tmp_path):
+    class Killed(BaseException):
+        pass
+
+    class KillAfter(Quiet):
+        def progress(self, now, logged):
+            if now.step == 10:
+                raise Killed
+
+    whole = train(small_recipe, run="whole", runs=tmp_path)
+    with pytest.raises(Killed):
+        train(small_recipe, run="killed", runs=tmp_path, display=KillAfter())
+    resumed = resume("killed", runs=tmp_path)
+    assert_equal_runs(whole.run, resumed.run)
+    discarded = resumed.run.read_lines("discarded")
+    assert any(line["step"] == 9 for line in discarded), "what was logged after the checkpoint is kept apart"
+
+
+def test_two_stops_and_a_second_signal_lose_nothing(small_recipe, tmp_path):
+    whole = train(small_recipe, run="whole", runs=tmp_path)
+    train(small_recipe, run="stopped", runs=tmp_path, display=StopAfter(3, signal.SIGINT))
+    resume("stopped", runs=tmp_path, display=StopAfter(7))
+    resumed = resume("stopped", runs=tmp_path)
+    assert_equal_runs(whole.run, resumed.run)
+    segments = [line["kind"] for line in resumed.run.read_lines("segments")]
+    assert segments == ["start", "resume", "resume"]
+
+
+def test_accumulated_micro_batches_give_the_gradients_of_the_whole_batch(small_recipe, tmp_path):
+    whole = train(small_recipe, run="whole", runs=tmp_path)
+    split = train(override(small_recipe, {"train.micro_batch": "1"}), run="split", runs=tmp_path)
+    left, right = (
+        find(whole.run.checkpoints, "latest")[0].tensors("weights"),
+        find(split.run.checkpoints, "latest")[0].tensors("weights"),
+    )
+    for name in left:
+        torch.testing.assert_close(left[name], right[name], atol=2e-4, rtol=1e-2)
+    assert whole.summary["final"]["loss"] == pytest.approx(split.summary["final"]["loss"], abs=1e-4)
+
+
+def test_a_resume_with_another_policy_keeps_the_batches_and_says_that_it_is_not_exact(small_recipe, tmp_path):
+    whole = train(small_recipe, run="whole", runs=tmp_path)
+    train(small_recipe, run="stopped", runs=tmp_path, display=StopAfter(6))
+    said = []
+    resumed = resume("stopped", runs=tmp_path, changes={"train.micro_batch": "2"}, say=said.append)
+    assert any("not bit for bit" in line for line in said)
+    assert resumed.run.read_lines("segments")[-1]["exact"] is False
+    assert resumed.summary["final"]["loss"] == pytest.approx(whole.summary["final"]["loss"], abs=1e-4)
+    assert resumed.summary["data_used"] == whole.summary["data_used"]

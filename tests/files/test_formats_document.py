@@ -1,0 +1,74 @@
+"""docs/formats.md says what the code writes."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lmlab.checkpoint import layout, manifest, pointers
+from lmlab.checkpoint.header import LARGEST_HEADER
+from lmlab.files.lock import LOCKED_BYTE
+from lmlab.runs import journal, lines
+from lmlab.runs.control import REQUESTS
+from lmlab.runs.units import FIELDS
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "formats.md"
+
+
+@pytest.fixture(scope="module")
+def text():
+    return DOCUMENT.read_text(encoding="utf-8")
+
+
+def formats(text):
+    return {row[0]: row[1] for row in re.findall(r"^\| ([a-z ,]+) \| `.*\| (\d+) \|$", text, re.MULTILINE)}
+
+
+def test_the_format_numbers_are_those_of_the_code(text):
+    from lmlab.data.manifest import FORMAT as data_set
+    from lmlab.data.tokenizers.base import FORMAT as tokenizer
+    from lmlab.recipe.text import FORMAT as recipe
+    from lmlab.training.state import FORMAT as state
+
+    assert formats(text) == {
+        "recipe": str(recipe),
+        "identity": str(lines.FORMAT),
+        "policy, forecast, summary": "1",
+        "event": str(lines.FORMAT),
+        "lock": str(lines.FORMAT),
+        "state": str(state),
+        "manifest of a checkpoint": str(manifest.FORMAT),
+        "pointer": str(pointers.FORMAT),
+        "tokenizer": str(tokenizer),
+        "manifest of a data set": str(data_set),
+    }
+
+
+def test_every_file_field_and_request_is_described(text):
+    names = [f"`{file}.jsonl`" for file in (*journal.FILES, "segments", "discarded")]
+    names += [f"`{name}`" for name in REQUESTS] + [f"`{name}` | `{kind.lstrip('<')}`" for name, kind in FIELDS]
+    names += [
+        layout.MANIFEST,
+        layout.STATE,
+        layout.SUFFIX,
+        "`latest.json`",
+        "`best.json`",
+        "`units-valid.npy`",
+        "`lock`",
+    ]
+    assert [name for name in names if name not in text] == []
+
+
+def test_its_numbers_are_those_of_the_code(text):
+    assert f"above {LARGEST_HEADER >> 20} MiB" in text
+    assert LOCKED_BYTE == 1 << 30 and "byte 2^30" in text
+
+
+def test_every_field_of_a_state_and_of_a_line_is_described(text):
+    import dataclasses
+
+    from lmlab.training.state import State
+
+    seconds = {"train_seconds", "evaluate_seconds", "save_seconds"}
+    names = {entry.name for entry in dataclasses.fields(State)} - seconds | (journal.RESERVED - {"format"})
+    assert sorted(name for name in names if f"`{name}`" not in text) == []

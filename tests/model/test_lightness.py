@@ -1,0 +1,16 @@
+"""Costs are arithmetic: counting a recipe's parameters must not wait for torch."""
+
+import subprocess
+import sys
+
+PROGRAM = """
+import sys
+from lmlab.model import activation_bytes, flops_per_token, parameters
+from lmlab.recipe.model import GPT
+assert parameters(GPT(), 65)["total"] and flops_per_token(GPT(), 65).training and activation_bytes(GPT(), 65, 1, 4)
+assert "torch" not in sys.modules
+"""
+
+
+def test_costs_are_counted_without_torch() -> None:
+    subprocess.run([sys.executable, "-c", PROGRAM], check=True)

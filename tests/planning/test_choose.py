@@ -1,0 +1,55 @@
+"""A recipe for any text: chosen by plain facts, and each choice explained."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmlab import LabError
+from lmlab.planning.choose import MOST_EPOCHS, TextFacts, choose_recipe
+from lmlab.recipe import check
+from lmlab.recipe.sizes import SIZES
+
+
+def facts(size=1_115_394, distinct=65):
+    return TextFacts(name="my", corpus="my.txt", bytes=size, distinct_characters=distinct, documents=1)
+
+
+@given(
+    st.integers(1_500, 10**11),
+    st.integers(2, 5_000),
+    st.sampled_from(["cpu", "cuda", "mps"]),
+    st.sampled_from([None, *SIZES]),
+)
+def test_every_text_gets_a_recipe_that_can_be_run(size, distinct, device, name):
+    choice = choose_recipe(facts(size, distinct), device, name)
+    recipe = check(choice.recipe)
+    assert recipe.data.corpus == "my.txt"
+    validation = size * recipe.data.valid_share / (1 if recipe.data.tokenizer == "characters" else 4)
+    assert recipe.model.context <= max(16, validation)
+    assert all("\n" not in reason for reason in choice.reasons)
+    assert any("steps" in reason for reason in choice.reasons) and any("size" in reason for reason in choice.reasons)
+
+
+def test_a_small_alphabet_is_read_by_characters_and_a_large_text_by_bpe():
+    assert choose_recipe(facts(), "cpu").recipe.data.tokenizer == "characters"
+    assert choose_recipe(facts(50_000_000), "cpu").recipe.data.tokenizer == "bpe"
+    assert choose_recipe(facts(distinct=4_000), "cpu").recipe.data.tokenizer == "bpe", "Chinese, say"
+
+
+def test_a_gpu_gets_a_larger_model_and_a_wish_is_followed():
+    assert choose_recipe(facts(), "cuda").recipe.model.width > choose_recipe(facts(), "cpu").recipe.model.width
+    assert choose_recipe(facts(), "cpu", "10m").recipe.model.width == SIZES["10M"].width
+    with pytest.raises(LabError, match="expected one of 300k, 1M"):
+        choose_recipe(facts(), "cpu", "7M")
+
+
+def test_a_small_text_is_not_read_more_often_than_it_can_teach():
+    recipe = choose_recipe(facts(200_000), "cuda").recipe
+    tokens = recipe.train.steps * recipe.train.batch * recipe.model.context
+    assert tokens <= MOST_EPOCHS * 200_000
+    assert recipe.model.dropout > 0
+
+
+def test_a_text_that_is_too_short_is_refused_with_how_long_it_should_be():
+    with pytest.raises(LabError, match=r"my.txt is too short: 200 bytes, expected at least 320"):
+        choose_recipe(facts(200, 20), "cpu")

@@ -1,0 +1,104 @@
+"""What people read: numbers in words, and displays that fit where they are shown."""
+
+import io
+import re
+
+import pytest
+
+from lmlab.training.display import (
+    LivePanel,
+    PlainLines,
+    Progress,
+    count,
+    duration,
+    make_display,
+    progress_line,
+    sparkline,
+)
+
+
+def progress(**changes):
+    values = {
+        "step": 250, "steps": 2000, "tokens": 192_000, "loss": 2.4312, "learning_rate": 9.5e-4, "gradient_norm": 1.25,
+        "tokens_per_second": 15_432.1, "mfu": 0.47, "elapsed_seconds": 12.0, "remaining_seconds": 93.0,
+    }  # fmt: skip
+    return Progress(**{**values, **changes})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (125, "2 min 05 s"),
+        (12_000, "3 h 20 min"),
+        (1e6, "277 h 46 min"),
+    ],
+)
+def test_durations_read_as_people_say_them(seconds, words):
+    assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(("number", "words"), [(812, "812"), (7_680, "7.68k"), (1_536_000, "1.54M"), (3.26e9, "3.26B")])
+def test_counts_have_three_digits_and_a_unit(number, words):
+    assert count(number) == words
+
+
+def test_the_line_holds_every_figure():
+    line = progress_line(progress())
+    for part in (
+        "250/2,000",
+        "192k",
+        "2.4312",
+        "9.50e-04",
+        "1.250",
+        "15,432 tokens/s",
+        "MFU 47%",
+        "12 s",
+        "left 1 min 33 s",
+    ):
+        assert part in line
+
+
+def test_plain_lines_come_at_most_so_often_but_always_for_the_last_step():
+    stream = io.StringIO()
+    lines = PlainLines(stream, every_seconds=3600)
+    for step in range(10, 2010, 10):
+        lines.progress(progress(step=step), logged=True)
+    written = stream.getvalue().splitlines()
+    assert len(written) == 2
+    assert "step 2,000/2,000" in written[-1]
+
+
+def test_the_live_panel_shows_progress_and_keeps_its_notes():
+    from rich.console import Console
+
+    stream = io.StringIO()
+    panel = LivePanel(Console(file=stream, force_terminal=True, width=110))
+    panel.open("my-run")
+    panel.progress(progress(), logged=True)
+    panel.note("step 250  valid [2.5]")
+    panel.close()
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    for part in (
+        "my-run",
+        "250/2,000",
+        "gradient norm",
+        "47% of the peak measured here",
+        "left 1 min 33 s",
+        "valid [2.5]",
+    ):
+        assert part in shown
+
+
+def test_output_that_is_no_terminal_gets_plain_lines(monkeypatch):
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    assert isinstance(make_display(quiet=False, json=False), PlainLines)
+
+
+def test_the_trend_is_a_row_of_bars_of_bounded_length():
+    assert sparkline([]) == ""
+    assert sparkline([3.0, 2.0, 1.0]) == "█▅▁"
+    assert len(sparkline([float(value) for value in range(1000)])) <= 40
+    assert sparkline([1.0, 1.0]) == "▁▁"
