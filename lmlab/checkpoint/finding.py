@@ -22,7 +22,9 @@ def find(checkpoints: Path, which: str) -> tuple[Checkpoint, list[str]]:
     after it. A step is taken at its word: LabError where it has no checkpoint, or a damaged one.
     """
     if which == INIT or STEP.fullmatch(which):
-        return _exactly(checkpoints, 0 if which == INIT else int(which)), []
+        # The first one there is: step 0, or a branch's own beginning.
+        first = steps(checkpoints)[:1] or [0]
+        return _exactly(checkpoints, first[0] if which == INIT else int(which)), []
     if which not in (LATEST, BEST):
         raise LabError(f"there is no checkpoint {which[:40]!r}: expected {LATEST}, {BEST}, {INIT} or a step")
     _require_some(checkpoints)

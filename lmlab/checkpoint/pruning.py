@@ -24,7 +24,7 @@ from lmlab.files import DISK, Storage, remove_temporaries, remove_tree
 def prune(checkpoints: Path, keep: int, protect: Collection[int] = (), storage: Storage = DISK) -> list[int]:
     """Remove all but the `keep` newest checkpoints and return the removed steps, ascending.
 
-    Step 0, what latest.json and best.json point to and the steps in `protect` always stay; so does everything while a
+    The first (step 0; a branch begins later), what latest.json and best.json point to and the steps in `protect` always stay; so does everything while a
     pointer can't be read. Checkpoints after the latest are of a line of training that a rewind left, and go. One that
     the system won't let go of (an open file on Windows) stays until the next time.
     """
@@ -35,7 +35,7 @@ def prune(checkpoints: Path, keep: int, protect: Collection[int] = (), storage: 
     present = steps(checkpoints)
     latest = pointers[LATEST]["step"] if LATEST in pointers else max(present, default=0)
     line = [step for step in present if step <= latest]
-    kept = {0, *protect, *(pointer["step"] for pointer in pointers.values()), *line[-max(1, keep) :]}
+    kept = {*present[:1], *protect, *(pointer["step"] for pointer in pointers.values()), *line[-max(1, keep) :]}
     removed = [step for step in present if step not in kept and _remove(checkpoints, step, storage)]
     if removed:
         with contextlib.suppress(OSError):

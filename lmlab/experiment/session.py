@@ -46,6 +46,8 @@ class Session:
     optimizer: TrainingOptimizer
     step: TrainingStep
     state: State
+    saved_step: int = -1
+    """The step whose checkpoint this session was opened from."""
 
     def train(self) -> Ending:
         """Run the loop to its end."""
@@ -54,6 +56,7 @@ class Session:
         peak = measured_peak_flops(self.policy.torch_device, self.policy.autocast_dtype or torch.float32)
         with StopRequests(self.run.read_control) as stop:
             loop = Loop(self.recipe, self.step, self.state, hooks, self.display, stop, flops, peak)
+            loop.saved_step = self.saved_step
             self.display.open(f"{self.run.name}: {self.recipe.name}")
             try:
                 return loop.run()
@@ -162,6 +165,7 @@ def open_session(
         optimizer=optimizer,
         step=step,
         state=state,
+        saved_step=-1 if checkpoint is None else checkpoint.step,
     )
 
 

@@ -80,7 +80,7 @@ def attend(
 ) -> Float[Tensor, "batch time heads width"]:
     """softmax(Q K^T / sqrt(width)) V where `visible`, or causally where it is None; weights dropped with that share."""
     queries, keys, values = queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
-    if dropped and queries.device.type == "cpu" and not torch.compiler.is_compiling():
+    if dropped and visible is None and queries.device.type == "cpu" and not torch.compiler.is_compiling():
         return attend_by_hand(queries, keys, values, dropped).transpose(1, 2)
     mixed = F.scaled_dot_product_attention(
         queries,
@@ -105,7 +105,7 @@ def attend_by_hand(
     group = heads // keys.shape[1]
     if group > 1:
         keys, values = keys.repeat_interleave(group, dim=1), values.repeat_interleave(group, dim=1)
-    queries, keys, values = (heads.reshape(-1, time, width) for heads in (queries, keys, values))
+    queries, keys, values = (entry.reshape(-1, time, width) for entry in (queries, keys, values))
     future = torch.full((time, time), float("-inf"), dtype=queries.dtype, device=queries.device).triu_(1)
     scores = torch.baddbmm(future, queries, keys.transpose(1, 2), alpha=width**-0.5)
     return torch.bmm(dropout(scores.softmax(dim=-1), dropped), values).view(batch, heads, time, width)

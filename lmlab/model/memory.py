@@ -65,10 +65,8 @@ def _kernel_bytes(model: GPT, layer: int, element: int, device: str) -> int:
         weights = heads * model.context
         return 3 * width * element + 3 * weights * element + (whole if mixing_keeps else 0)
     kept = heads * FLOAT32  # the logarithm of each softmax's sum
-    turned = model.qk_norm or model.positions == "rotary"
-    if turned:
-        # With qk_norm alone its output is what attention keeps, and was counted there.
-        kept += both * element if model.positions == "rotary" else 0
+    if model.positions == "rotary":
+        kept += both * element  # turned queries and keys; those of qk_norm alone were counted there
     return kept + whole + (values * element if mixed else 0)
 
 

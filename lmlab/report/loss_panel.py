@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -112,6 +113,12 @@ def _draw_whole_split(axes: Axes, data: CurveData, against: Against, colour: str
     """Squares for the scores of the whole split; whether there are any."""
     if not len(data.final.finite()):
         return False
-    look = {"marker": "s", "linestyle": "", "color": colour, "markeredgecolor": "white", "markersize": 7}
+    look: dict[str, Any] = {
+        "marker": "s",
+        "linestyle": "",
+        "color": colour,
+        "markeredgecolor": "white",
+        "markersize": 7,
+    }
     axes.plot(data.final.places(against), data.final.heights(), clip_on=False, zorder=7, **look)
     return True

@@ -72,3 +72,11 @@ def test_a_branch_with_another_shape_or_vocabulary_is_refused_in_one_line(small_
         branch(small_recipe, tmp_path, "parent", {"data.corpus": str(tmp_path / "abc.txt")})
     with pytest.raises(LabError, match="already at step 12"):
         branch(small_recipe, tmp_path, "parent@latest", {})
+
+
+def test_the_init_of_a_branch_is_where_it_began(small_recipe, tmp_path):
+    from lmlab.experiment import load
+
+    train(small_recipe, run="parent", runs=tmp_path)
+    branch(override(small_recipe, {"train.keep": "1"}), tmp_path, "parent@8", {"train.steps": "20"}, run="child")
+    assert load("child@init", runs=tmp_path).step == 8

@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
 
 PROGRAM = """
 import sys
@@ -13,4 +16,4 @@ assert "torch" not in sys.modules
 
 
 def test_costs_are_counted_without_torch() -> None:
-    subprocess.run([sys.executable, "-c", PROGRAM], check=True)
+    subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, check=True)
