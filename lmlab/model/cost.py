@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lmlab.model.shapes import head_width, hidden_width, key_value_heads, qkv_width, up_width
+from lmlab.model.shapes import head_width, hidden_width, qkv_width, up_width
 from lmlab.recipe.model import GPT
 
 
@@ -77,8 +77,3 @@ def palm_flops_per_token(model: GPT, vocabulary: int, effective_context: float |
     """
     seen = model.context if effective_context is None else effective_context
     return 6 * parameters(model, vocabulary)["matrix"] + 12 * model.layers * model.heads * head_width(model) * seen
-
-
-def cache_bytes_per_token(model: GPT, element_bytes: int) -> int:
-    """Bytes of the key-value cache for each token that a row holds."""
-    return 2 * model.layers * key_value_heads(model) * head_width(model) * element_bytes
