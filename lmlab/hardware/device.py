@@ -27,7 +27,7 @@ def choose_device(name: str = "auto") -> torch.device:
     else:
         device = torch.device(kind)
     if (wrong := problem(device)) is not None:
-        raise LabError(f"the device {name!r} can't be used: {wrong}; use cpu or auto (lmlab doctor lists what is here)")
+        raise LabError(f"the device {name!r} can't be used: {wrong}; use cpu, or auto for the fastest device here")
     return device
 
 
