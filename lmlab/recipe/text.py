@@ -13,7 +13,7 @@ from typing import Any
 from lmlab import LabError
 from lmlab.recipe.check import check
 from lmlab.recipe.experiment import SECTIONS, Claim, Recipe
-from lmlab.recipe.override import TOP_LEVEL, nearest, override
+from lmlab.recipe.override import KINDS, TOP_LEVEL, nearest, override
 
 FORMAT = 1
 LARGEST_BYTES = 1_000_000
@@ -89,8 +89,19 @@ def _from_dict(value: dict[str, Any]) -> Recipe:
             changes[key] = _typed(key, entry)
         elif key not in ("format", "claims"):
             raise LabError(f"unknown entry '{key}': {nearest(key, [*SECTIONS, *TOP_LEVEL, 'claims'])}")
-    recipe = override(Recipe(), changes)
+    recipe = override(_of_named_kinds(value), changes)
     return dataclasses.replace(recipe, claims=tuple(_claim(entry) for entry in value.get("claims", [])))
+
+
+def _of_named_kinds(value: dict[str, Any]) -> Recipe:
+    """The default recipe of the kinds that a file names: what the file leaves out has its own kind's default."""
+    recipe = Recipe()
+    for section, kinds in KINDS.items():
+        named = value.get(section)
+        choice = kinds.get(named.get("kind", "")) if isinstance(named, dict) else None
+        if choice is not None:
+            recipe = dataclasses.replace(recipe, **{section: choice()})
+    return recipe
 
 
 def _typed(name: str, value: Any) -> Any:

@@ -46,7 +46,10 @@ def test_whatever_decides_the_result_changes_the_hash(change):
 
 def test_the_hash_of_a_shipped_recipe_never_changes_unnoticed():
     # Runs are compared and resumed by this hash: a change here makes every older run another experiment.
-    assert recipe_hash(load_recipe("shakespeare-cpu")) == "1102488b07aa2670d3386d61fd17ce0bcd9e3cce72658b8461914566a4b1b9ef"
+    assert (
+        recipe_hash(load_recipe("shakespeare-cpu"))
+        == "1102488b07aa2670d3386d61fd17ce0bcd9e3cce72658b8461914566a4b1b9ef"
+    )
 
 
 def test_claims_are_no_part_of_the_hash():

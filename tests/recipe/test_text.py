@@ -109,3 +109,9 @@ def test_every_setting_has_a_description_for_the_help():
             assert f"    {entry.name}: " in source
         assert source.count('    """') >= len(dataclasses.fields(choice)), choice
         assert typing.get_type_hints(choice)
+
+
+def test_what_a_file_leaves_out_has_the_default_of_the_kind_that_it_names():
+    from lmlab.recipe import Linear
+
+    assert from_toml('[schedule]\nkind = "linear"\nwarmup = 3').schedule == Linear(warmup=3)
