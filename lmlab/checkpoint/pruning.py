@@ -25,8 +25,8 @@ def prune(checkpoints: Path, keep: int, protect: Collection[int] = (), storage: 
     """Remove all but the `keep` newest checkpoints and return the removed steps, ascending.
 
     The first (step 0; a branch begins later), what latest.json and best.json point to and the steps in `protect` always
-    stay; so does everything while a pointer can't be read. Checkpoints after the latest are of a line of training that a rewind left, and go. One that
-    the system won't let go of (an open file on Windows) stays until the next time.
+    stay; so does everything while a pointer can't be read. Checkpoints after the latest are of a line of training that
+    a rewind left, and go. One that the system won't let go of (an open file on Windows) stays until the next time.
     """
     try:
         pointers = {name: pointer for name in (LATEST, BEST) if (pointer := read_pointer(checkpoints, name))}

@@ -16,7 +16,7 @@ from lmlab.experiment.finish import Outcome, finish
 from lmlab.experiment.session import open_session, planned_steps
 from lmlab.recipe import Recipe, check, differences, override, recipe_hash
 from lmlab.runs import Journal, Run, RunLock, open_run
-from lmlab.training.display import Display, Quiet
+from lmlab.training.display import Display, make_display
 from lmlab.training.evaluating import plan_evaluations
 from lmlab.training.loop import Ending
 from lmlab.training.policy import Policy, apply_policy, choose_policy, read_policy
@@ -30,7 +30,7 @@ def resume(
     changes: Mapping[str, Any] | None = None,
     display: Display | None = None,
     progress: Progress | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    say: Callable[[str], None] = print,
 ) -> Outcome:
     """Continue RUN to its end; `changes` may set policy only (device, threads, micro-batch, precision...).
 
@@ -64,7 +64,9 @@ def resume(
         run.truncate_units(state.evaluations)
         if not exact:
             run.write("policy.json", policy.to_json())
-        session = open_session(run, recipe, policy, dataset, steps, plan, journal, display or Quiet(), checkpoint)
+        session = open_session(
+            run, recipe, policy, dataset, steps, plan, journal, display or make_display(), checkpoint
+        )
         how = "bit for bit" if exact else "with another policy, not bit for bit"
         say(f"{run.name} continues from step {checkpoint.step:,} of {steps:,}, {how}")
         return finish(session, session.train(), say)

@@ -22,7 +22,7 @@ from lmlab.planning.forecast import Forecast, make_forecast
 from lmlab.recipe import Recipe, check, recipe_hash
 from lmlab.recipe.schedule import Constant
 from lmlab.runs import Journal, Run, RunLock, create_run, open_run, require_free_name
-from lmlab.training.display import Display, Quiet
+from lmlab.training.display import Display, make_display
 from lmlab.training.evaluating import EvaluationPlan, plan_evaluations
 from lmlab.training.policy import Policy, apply_policy, choose_policy
 from lmlab.training.saving import restore_training
@@ -53,11 +53,13 @@ def train(
     parent: Parent | None = None,
     display: Display | None = None,
     progress: Progress | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    say: Callable[[str], None] = print,
 ) -> Outcome:
     """Prepare the data, forecast, train, evaluate on the whole split and write the summary; the new run's outcome.
 
-    `say` gets the lines that a person should read before the training. Raises LabError for anything that the user can mend.
+    `say` gets the lines that a person should read before and after, `display` what happens in between: a live panel in a
+    terminal and lines elsewhere, a notebook too (`lmlab.training.display.Quiet()` shows nothing). Raises LabError for
+    anything that the user can mend.
     """
     root = Path(runs)
     check(recipe)
@@ -80,7 +82,7 @@ def train(
     require_free_bytes(root, forecast.disk_bytes, "this run's checkpoints")
     made = create_run(root, run, recipe, _origin(recipe, dataset, parent))
     with RunLock(made.folder):
-        session = _begin(made, recipe, policy, dataset, steps, plan, display or Quiet(), forecast, parent, first)
+        session = _begin(made, recipe, policy, dataset, steps, plan, display or make_display(), forecast, parent, first)
         return finish(session, session.train(), say)
 
 

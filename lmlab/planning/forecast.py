@@ -28,6 +28,7 @@ from lmlab.training.step import TrainingStep
 FORMAT = 1
 WARM_UP_STEPS = 2
 TIMED_STEPS = 8
+FEWEST_FOR_A_SPREAD = 4
 PROBE_SECONDS = 4.0
 """No more timed steps once they took this long together."""
 FORWARD_SHARE = 1 / 3
@@ -64,11 +65,12 @@ class Forecast:
     def line(self) -> str:
         """The forecast in one line."""
         spread = self.total_seconds * self.step_seconds_spread / self.step_seconds
+        around = f" (+-{duration(spread)})" if self.timed_steps >= FEWEST_FOR_A_SPREAD else ""
         return (
             f"forecast: {count(self.parameters)} parameters, {self.steps:,} steps of {self.step_seconds * 1e3:,.0f} ms, "
             f"{count(self.tokens)} tokens ({self.epochs:.2f} epochs, {self.tokens_a_parameter:.2g} a parameter): about "
-            f"{duration(self.total_seconds)} (+-{duration(spread)}; {self.tokens_per_second:,.0f} tokens/s, measured on "
-            f"{self.timed_steps} steps), {self.disk_bytes / 1e6:,.0f} MB on disk, {self.peak_memory_bytes / 1e6:,.0f} MB of memory"
+            f"{duration(self.total_seconds)}{around} at {self.tokens_per_second:,.0f} tokens/s (timed steps: "
+            f"{self.timed_steps}), {self.disk_bytes / 1e6:,.0f} MB on disk, {self.peak_memory_bytes / 1e6:,.0f} MB of memory"
         )
 
 

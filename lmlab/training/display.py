@@ -157,7 +157,7 @@ class LivePanel:
         return Panel(Group(grid, trend, bar), title=self._title, title_align="left", border_style="dim")
 
 
-def make_display(quiet: bool, json: bool) -> Display:
+def make_display(quiet: bool = False, json: bool = False) -> Display:
     """The display that fits: nothing when quiet, lines on standard error beside --json, a panel in a terminal."""
     if quiet:
         return Quiet()
