@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any, Literal
 
 from lmlab import LabError, __version__
 from lmlab.checkpoint import Checkpoint, find
-from lmlab.data import Dataset, prepare
+from lmlab.data import Dataset, find_dataset, prepare
 from lmlab.data.order import windows_in
 from lmlab.data.progress import Progress
 from lmlab.experiment.finish import Outcome, finish
@@ -64,7 +65,7 @@ def train(
     root = Path(runs)
     check(recipe)
     require_free_name(root, run)
-    dataset = prepare(recipe.data, progress=progress)
+    dataset = _dataset(recipe, parent, progress)
     _require_windows(recipe, dataset)
     policy = choose_policy(recipe)
     apply_policy(policy)
@@ -159,6 +160,14 @@ def same_stream(recipe: Recipe, data_id: str, parent: Parent) -> bool:
             (recipe.train.batch, theirs.train.batch),
         )
     )
+
+
+def _dataset(recipe: Recipe, parent: Parent | None, progress: Progress | None) -> Dataset:
+    """The recipe's data set; a branch that changes nothing of it takes its parent's, whose text may be gone by now."""
+    if parent is not None and recipe.data == parent.recipe.data:
+        with contextlib.suppress(LabError):
+            return find_dataset(parent.run.origin()["data_id"])
+    return prepare(recipe.data, progress=progress)
 
 
 def _first_step(recipe: Recipe, dataset: Dataset, parent: Parent | None, steps: int) -> int:

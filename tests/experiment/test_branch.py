@@ -80,3 +80,12 @@ def test_the_init_of_a_branch_is_where_it_began(small_recipe, tmp_path):
     train(small_recipe, run="parent", runs=tmp_path)
     branch(override(small_recipe, {"train.keep": "1"}), tmp_path, "parent@8", {"train.steps": "20"}, run="child")
     assert load("child@init", runs=tmp_path).step == 8
+
+
+def test_a_branch_needs_its_parents_data_set_and_not_the_text_that_it_was_made_of(small_recipe, tmp_path):
+    from pathlib import Path
+
+    whole = train(small_recipe, run="parent", runs=tmp_path)
+    Path(small_recipe.data.corpus).unlink()
+    again = branch(small_recipe, tmp_path, "parent@8", {"train.steps": "13"})
+    assert again.run.origin()["data_id"] == whole.run.origin()["data_id"]
