@@ -80,7 +80,7 @@ def train(
     say(forecast.line())
     say(plan.sentence(recipe.evaluate.share))
     root.mkdir(parents=True, exist_ok=True)
-    require_free_bytes(root, forecast.disk_bytes, "this run's checkpoints")
+    require_free_bytes(root, forecast.disk_bytes, "keeping this run's checkpoints")
     made = create_run(root, run, recipe, _origin(recipe, dataset, parent))
     with RunLock(made.folder):
         session = _begin(made, recipe, policy, dataset, steps, plan, display or make_display(), forecast, parent, first)
