@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import tyro
 
 from lmlab.cli.arguments import only_settings, parse, runs_folder, split_overrides
+from lmlab.cli.closing import print_outcome, speaker
 from lmlab.cli.progress import progress_for
 
 
@@ -33,7 +34,6 @@ def run(arguments: list[str]) -> int:
     words, overrides = split_overrides(arguments)
     flags = parse(Resume, words, "lmlab resume")
     from lmlab import experiment
-    from lmlab.cli.closing import print_outcome, speaker
     from lmlab.training.display import make_display
 
     outcome = experiment.resume(

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from lmlab.cli.arguments import parse, runs_folder, split_overrides
+from lmlab.cli.closing import print_outcome, speaker
 from lmlab.cli.errors import UsageError
 from lmlab.cli.progress import progress_for
-from lmlab.recipe import Recipe, check, is_recipe, load_recipe, override
+from lmlab.recipe import Recipe, check, is_recipe, load_recipe, override, recipe_names
 
 
 @dataclass(frozen=True)
@@ -45,35 +46,24 @@ def run(arguments: list[str]) -> int:
     """Parse, train, print; 3 where a signal stopped the run after saving."""
     words, overrides = split_overrides(arguments)
     named = next((word for word in words if not word.startswith("-") and is_recipe(word)), "")
-    flags = parse(Train, words, "lmlab train", load_recipe(named) if named in _shipped() else Recipe())
+    flags = parse(Train, words, "lmlab train", load_recipe(named) if named in recipe_names() else Recipe())
+    if flags.or_resume and not flags.run:
+        raise UsageError("--or-resume needs --run NAME: which run to go on with, or to start")
     from lmlab import experiment
-    from lmlab.cli.closing import print_outcome
     from lmlab.training.display import make_display
 
-    say = _speaker(flags)
+    say = speaker(json_output=flags.json, quiet=flags.quiet)
     root = runs_folder(flags.runs)
     recipe, parent = _recipe(flags, overrides, root, say)
     progress = progress_for(quiet=flags.quiet or flags.json)
     display = make_display(flags.quiet, flags.json)
-    if flags.or_resume and flags.run and (root / flags.run).exists():
+    if flags.or_resume and (root / flags.run).exists():
         outcome = experiment.resume_same(flags.run, recipe, runs=root, display=display, progress=progress, say=say)
     else:
         outcome = experiment.train(
             recipe, run=flags.run or None, runs=root, parent=parent, display=display, progress=progress, say=say
         )
     return print_outcome(outcome, json_output=flags.json, quiet=flags.quiet)
-
-
-def _shipped() -> list[str]:
-    from lmlab.recipe import recipe_names
-
-    return recipe_names()
-
-
-def _speaker(flags: Train) -> Any:
-    from lmlab.cli.closing import speaker
-
-    return speaker(json_output=flags.json, quiet=flags.quiet)
 
 
 def _recipe(flags: Train, overrides: dict[str, Any], root: Path, say: Any) -> tuple[Recipe, Any]:

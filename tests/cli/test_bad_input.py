@@ -134,4 +134,5 @@ def test_a_text_with_symbols_that_the_run_does_not_know_is_refused(lmlab, small,
 def test_rate_and_size_where_they_mean_nothing(lmlab):
     assert_refused(lmlab("train", "first", "--rate", "hold"), 2, "--from")
     assert_refused(lmlab("train", "first", "--size", "10M"), 2, "--size")
+    assert_refused(lmlab("train", "first", "--or-resume"), 2, "--run NAME")
     assert_refused(lmlab("train", "x.txt", "--size", "7M"), 1, "x.txt")
