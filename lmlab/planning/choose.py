@@ -72,8 +72,8 @@ def choose_recipe(text: TextFacts, device_type: str, size_name: str | None = Non
         model=GPT(layers=size.layers, heads=size.heads, width=size.width, context=context),
         optim=Muon(lr=size.lr, adam_lr=size.adam_lr),
         schedule=Linear(warmup=min(50, steps // 10)),
-        train=Train(steps=steps, batch=size.batch, checkpoint_every=max(50, steps // 8)),
-        evaluate=Evaluate(every=max(25, steps // 12)),
+        train=Train(steps=steps, batch=size.batch, checkpoint_every=max(50, -(-steps // 8))),
+        evaluate=Evaluate(every=max(25, -(-steps // 12))),
     )
     recipe = override(recipe, {"model.preset": "modern"})
     if epochs > 4:
