@@ -1,7 +1,7 @@
 """Model shapes by size, for text that has no recipe yet: `lmlab train my.txt --size 10M`.
 
-A size names its parameters in blocks and head at a small vocabulary, rounded. Width x depth follow the ratio of 32 to 64 widths a
-layer that GPT-2 and its kin keep; rates fall with width as in facts of Muon and AdamW runs at these sizes.
+A size names its parameters in blocks and head at a small vocabulary, rounded. The rates were tried at 1M only; those of the
+other sizes fall with width as is usual, and are not measured.
 """
 
 from __future__ import annotations
