@@ -53,11 +53,13 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
     ]
     finals, bests = {"step": state.step, **figures(final)}, {"step": best_step, **figures(best)}
     total = state.train_seconds + state.evaluate_seconds + state.save_seconds
+    # A branch has its parent's tokens in its count, but not its seconds.
+    trained_here = (state.cursor - state.first_cursor) * session.recipe.model.context
     measured = {
         "train_seconds": state.train_seconds,
         "evaluate_seconds": state.evaluate_seconds + final.seconds,
         "total_seconds": total + final.seconds,
-        "tokens_per_second": state.tokens / max(state.train_seconds, 1e-9),
+        "tokens_per_second": trained_here / max(state.train_seconds, 1e-9),
         "peak_memory_bytes": float(peak_memory_bytes(session.policy.torch_device)),
     }
     summary = {

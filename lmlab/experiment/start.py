@@ -18,6 +18,7 @@ from lmlab.data.progress import Progress
 from lmlab.experiment.finish import Outcome, finish
 from lmlab.experiment.session import Session, open_session, planned_steps
 from lmlab.files import require_free_bytes
+from lmlab.generation.prompts import encode_prompts
 from lmlab.hardware import detect
 from lmlab.planning.forecast import Forecast, make_forecast
 from lmlab.recipe import Recipe, check, recipe_hash
@@ -67,6 +68,8 @@ def train(
     require_free_name(root, run)
     dataset = _dataset(recipe, parent, progress)
     _require_windows(recipe, dataset)
+    # Refused now, rather than at the first evaluation of a run that is already there.
+    encode_prompts(dataset.tokenizer, recipe.evaluate.prompts)
     policy = choose_policy(recipe)
     apply_policy(policy)
     steps = planned_steps(recipe, windows_in(len(dataset.tokens("train")), recipe.model.context))

@@ -136,3 +136,8 @@ def test_rate_and_size_where_they_mean_nothing(lmlab):
     assert_refused(lmlab("train", "first", "--size", "10M"), 2, "--size")
     assert_refused(lmlab("train", "first", "--or-resume"), 2, "--run NAME")
     assert_refused(lmlab("train", "x.txt", "--size", "7M"), 1, "x.txt")
+
+
+def test_a_prompt_of_the_recipe_that_the_text_cannot_spell_is_refused_before_the_run_is_made(lmlab, small, tmp_path):
+    assert_refused(lmlab(*small, "--run", "mine", "--evaluate.prompts", "10 €"), 1, "€")
+    assert not (tmp_path / "runs" / "mine").exists()

@@ -23,6 +23,8 @@ def test_a_branch_with_the_same_settings_ends_as_its_parent_did(small_recipe, tm
     lineage = again.run.origin()["parent"]
     assert (lineage["id"], lineage["step"]) == (whole.run.id, 8)
     assert again.summary["data_used"]["cursor"] == [8 * 4, 12 * 4]
+    speed, seconds = again.summary["score"]["tokens_per_second"]["measured"], again.summary["seconds"]["train"]
+    assert speed * seconds == pytest.approx(4 * 4 * 16), "the parent's tokens are no part of the branch's speed"
 
 
 @pytest.mark.parametrize("which", ["parent@init", "parent@best", "parent@latest", "parent@4", "parent"])
