@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lmlab import LabError
+from lmlab.model.ngrams import ABSENT
 
 
 @dataclass
@@ -39,14 +40,27 @@ class LayerCache:
 
 
 class KVCache:
-    """Keys and values of every layer for a batch of rows; `held[row]` tokens of each row have been read."""
+    """Keys and values of every layer for a batch of rows; `held[row]` tokens of each row have been read.
+
+    `recent` are the last tokens of each row, as many as n-grams that end at the next one need, ABSENT where there were
+    fewer.
+    """
 
     def __init__(
-        self, layers: int, batch: int, length: int, heads: int, width: int, device: torch.device, dtype: torch.dtype
+        self,
+        layers: int,
+        batch: int,
+        length: int,
+        heads: int,
+        width: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        recent: int = 0,
     ) -> None:
         # Zeros, because what was never written is multiplied by a weight of zero, and NaN x 0 is NaN.
         self.keys = torch.zeros(layers, batch, length, heads, width, device=device, dtype=dtype)
         self.values = torch.zeros_like(self.keys)
+        self.recent = torch.full((batch, recent), ABSENT, device=device)
         self.held = [0] * batch
 
     @property
@@ -72,12 +86,18 @@ class KVCache:
             LayerCache(keys, values, positions, visible) for keys, values in zip(self.keys, self.values, strict=True)
         ]
 
-    def advance(self, lengths: Sequence[int]) -> None:
-        """Count the new tokens of each row as held."""
+    def advance(self, tokens: Int[Tensor, "batch new"], lengths: Sequence[int]) -> None:
+        """Count the first `lengths[row]` of a row's new tokens as held."""
         self.held = [held + new for held, new in zip(self.held, lengths, strict=True)]
+        kept = self.recent.shape[1]
+        if kept:
+            # The end of a row's old and new tokens lies `lengths[row]` beyond that of the old ones.
+            device = self.recent.device
+            places = torch.tensor(lengths, device=device).unsqueeze(1) + torch.arange(kept, device=device)
+            self.recent = torch.cat((self.recent, tokens.to(self.recent.dtype)), dim=1).gather(1, places)
 
     def select(self, rows: Sequence[int]) -> None:
         """Go on with these rows, in this order; a row that is named twice is copied."""
         chosen = torch.tensor(rows, device=self.keys.device, dtype=torch.long)
-        self.keys, self.values = self.keys[:, chosen], self.values[:, chosen]
+        self.keys, self.values, self.recent = self.keys[:, chosen], self.values[:, chosen], self.recent[chosen]
         self.held = [self.held[row] for row in rows]

@@ -36,6 +36,7 @@ def parameters(model: GPT, vocabulary: int) -> dict[str, int]:
     later = layers - 1
     parts = {
         "embedding": vocabulary * width,
+        "ngrams": len(model.ngrams) * model.ngram_rows * width,
         "positions": model.context * width if model.positions == "learned" else 0,
         "attention": layers * (attention_matrices + attention_biases),
         "mlp": layers * (mlp_matrices + mlp_biases),

@@ -1,6 +1,6 @@
 """A decoder-only transformer with pre-normalisation: tokens in, logits of the next token out.
 
-    x = token embedding (+ position embedding)
+    x = token embedding (+ n-gram embeddings) (+ position embedding)
     for each block:  x = x + attention(norm(x));  x = x + mlp(norm(x))
     logits = head(norm(x))
 
@@ -22,6 +22,7 @@ from lmlab.model.dropout import Dropout
 from lmlab.model.layers import Embedding
 from lmlab.model.loss import loss_sum
 from lmlab.model.mlp import MLP
+from lmlab.model.ngrams import ngram_rows, reach
 from lmlab.model.norms import build_norm
 from lmlab.model.rotary import Rotation, rotation
 from lmlab.model.shapes import head_width, key_value_heads
@@ -77,6 +78,7 @@ class GPTModel(nn.Module):
         self.vocabulary = vocabulary
         self.context = config.context
         self.embedding = Embedding(vocabulary, config.width)
+        self.ngram_tables = nn.ModuleList(Embedding(config.ngram_rows, config.width) for _ in config.ngrams)
         self.positions = Embedding(config.context, config.width) if config.positions == "learned" else None
         self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
@@ -107,7 +109,8 @@ class GPTModel(nn.Module):
         if length > self.context:
             raise LabError(f"a cache of {length} tokens is longer than the model's context of {self.context}")
         heads, width = key_value_heads(self.config), head_width(self.config)
-        return KVCache(self.config.layers, batch, length, heads, width, self.device, self.embedding.weight.dtype)
+        shape = (self.config.layers, batch, length, heads, width)
+        return KVCache(*shape, self.device, self.embedding.weight.dtype, reach(self.config.ngrams))
 
     @torch.no_grad()
     def advance(
@@ -120,16 +123,24 @@ class GPTModel(nn.Module):
         batch, new = tokens.shape
         lengths = [new] * batch if lengths is None else lengths
         positions = cache.positions(new)
-        x = self.stream(tokens, positions, cache.layers(positions))
-        cache.advance(lengths)
+        x = self.stream(tokens, positions, cache.layers(positions), cache.recent)
+        cache.advance(tokens, lengths)
         last = torch.tensor(lengths, device=tokens.device) - 1
         return self.logits(x[torch.arange(batch, device=tokens.device), last].unsqueeze(1)).squeeze(1)
 
     def stream(
-        self, tokens: Int[Tensor, "batch time"], positions: Int[Tensor, "*rows time"], memories: list[LayerCache] | None
+        self,
+        tokens: Int[Tensor, "batch time"],
+        positions: Int[Tensor, "*rows time"],
+        memories: list[LayerCache] | None,
+        earlier: Int[Tensor, "batch reach"] | None = None,
     ) -> Stream:
-        """The stream after the last block, for tokens that stand at `positions`."""
+        """The stream after the last block, for tokens that stand at `positions`, after `earlier` ones if any."""
         x = self.embedding(tokens)
+        if self.ngram_tables:
+            rows = ngram_rows(tokens, self.config.ngrams, self.config.ngram_rows, self.vocabulary, earlier)
+            for table, chosen in zip(self.ngram_tables, rows, strict=True):
+                x = x + table(chosen)
         turn = None
         if self.positions is not None:
             # A slice's gradient is written in one go, a look-up's row by row.

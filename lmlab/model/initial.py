@@ -27,7 +27,8 @@ def initialise(model: GPTModel, seed: int) -> None:
     normal: N(0, .02) for all. torch: PyTorch's defaults, that is N(0, 1) for tables and U(-b, b) with
     b = 1 / sqrt(inputs) for a linear layer's matrix and bias. Elsewhere biases are 0. Norms are 1 x + 0.
     zero_init: the projections into the stream, and an untied head, start at zero, so that the model starts as the
-    uniform distribution. Mixed values start half and half, mixed streams as if there were no skip.
+    uniform distribution. Mixed values start half and half, mixed streams as if there were no skip, and n-gram tables at
+    zero, as if there were none.
     """
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -41,6 +42,8 @@ def initial_values(config: GPT, name: str, shape: tuple[int, ...], seed: int) ->
         return torch.full(shape, 0.5)
     if kind == "stream_shares":
         return torch.tensor([1.0, 0.0])
+    if layer.startswith("ngram_tables"):
+        return torch.zeros(shape)
     if layer.endswith("norm"):
         return torch.ones(shape) if kind == "weight" else torch.zeros(shape)
     into_stream = layer.endswith(("projection", "down"))

@@ -1,10 +1,10 @@
 """How many bytes a GPT's forward pass keeps for the backward pass, in eager mode. Arithmetic only: no torch.
 
-Counted a token, by what each operation saves: a matrix multiplication its input, a norm its input and a number or two,
-gelu its input, relu its output, dropout its mask, fused attention queries, keys, values, output and one float32 a head.
-The stream and the norms' inputs are float32 always; `element_bytes` is the size of what is multiplied: 4, or 2 under
-autocast, where the matrices are kept a second time at that size. Gradients, optimizer state and the weights themselves
-aren't counted, nor what is freed again before the backward pass.
+Counted a token, by what each operation saves: a look-up in an n-gram table its row's number, a matrix multiplication its
+input, a norm its input and a number or two, gelu its input, relu its output, dropout its mask, fused attention queries,
+keys, values, output and one float32 a head. The stream and the norms' inputs are float32 always; `element_bytes` is the
+size of what is multiplied: 4, or 2 under autocast, where the matrices are kept a second time at that size. Gradients,
+optimizer state and the weights themselves aren't counted, nor what is freed again before the backward pass.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from lmlab.model.shapes import head_width, hidden_width, key_value_heads, qkv_wi
 from lmlab.recipe.model import GPT
 
 FLOAT32 = 4
+INT64 = 8
 
 
 def activation_bytes(model: GPT, vocabulary: int, micro_batch: int, element_bytes: int, device: str = "cpu") -> int:
@@ -30,11 +31,12 @@ def activation_bytes(model: GPT, vocabulary: int, micro_batch: int, element_byte
 
 
 def _embedding_bytes(model: GPT, device: str) -> int:
-    """The embedding's dropout, and the embedding itself where later blocks mix it in."""
+    """Rows to look up in n-gram tables, the embedding's dropout, and the embedding itself where later blocks mix it in."""
     # LayerNorm and the fused RMSNorm of a GPU keep the embedding anyway, as the first block's input.
     kept_by_norm = model.norm == "layernorm" or device == "cuda"
     skipped = model.width * FLOAT32 if model.embedding_skip and model.layers > 1 and not kept_by_norm else 0
-    return _dropout_bytes(model, model.width, FLOAT32, device) + skipped
+    looked_up = INT64 * len(model.ngrams)
+    return looked_up + _dropout_bytes(model, model.width, FLOAT32, device) + skipped
 
 
 def _attention_bytes(model: GPT, layer: int, element: int, device: str) -> int:

@@ -5,7 +5,8 @@ each onto its parameter's device and gives the same bits that were saved, so tha
 into a new object, and N - k steps. To skip a step, don't call `step`: nothing here counts by itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,8 +17,23 @@ from lmlab import LabError
 from lmlab.optim.adamw import build_adamw
 from lmlab.optim.groups import matrix_rows, parameter_groups
 from lmlab.optim.muon import Muon
+from lmlab.optim.tables import TableAdam
 from lmlab.recipe.optim import Muon as MuonSettings
 from lmlab.recipe.optim import Optim
+
+
+@dataclass(frozen=True)
+class Member:
+    """One parameter of a `TrainingOptimizer`: its rule and settings, its name and its state, the live objects."""
+
+    optimizer: torch.optim.Optimizer
+    settings: Mapping[str, Any]
+    """Those of its group in PyTorch's form, and `peak`, the learning rate of which schedules give a share."""
+    name: str
+    parameter: nn.Parameter
+    state: Mapping[str, Tensor]
+    rows: tuple[int, ...]
+    """Under Muon how many rows each matrix in it has, else none."""
 
 
 class TrainingOptimizer:
@@ -52,8 +68,18 @@ class TrainingOptimizer:
             group["lr"] = group["peak"] * share
 
     def rates(self) -> dict[str, float]:
-        """The learning rates now: `lr`, and `adam_lr` where Muon leaves parameters to AdamW."""
+        """The learning rates now: `lr`, `adam_lr` where Muon leaves parameters to AdamW, `table_lr` of n-gram tables."""
         return {name: float(optimizer.param_groups[0]["lr"]) for name, optimizer in self._optimizers.items()}
+
+    def members(self) -> Iterator[Member]:
+        """Every parameter once, with all that decides its update."""
+        for optimizer in self._optimizers.values():
+            for group in optimizer.param_groups:
+                rows = group.get("rows") or [()] * len(group["params"])
+                for parameter, divided in zip(group["params"], rows, strict=True):
+                    yield Member(
+                        optimizer, group, self._names[parameter], parameter, optimizer.state[parameter], divided
+                    )
 
     def state_tensors(self) -> dict[str, Float[Tensor, "..."]]:
         """The whole state by name, the live tensors themselves: write or copy them before the next step."""
@@ -117,4 +143,7 @@ def build_optimizer(model: nn.Module, optim: Optim, device_type: str) -> Trainin
         optimizers["lr"] = Muon(matrices, optim.momentum, optim.iterations)
     if plain:
         optimizers["adam_lr" if optimizers else "lr"] = build_adamw(plain, optim.betas, optim.eps)
+    tables = [{"params": list(group.parameters.values()), "lr": group.lr} for group in groups if group.rule == "tables"]
+    if tables:
+        optimizers["table_lr"] = TableAdam(tables, optim.betas, optim.eps)
     return TrainingOptimizer(optimizers, names)

@@ -7,6 +7,7 @@ weights under the first of their names.
 - Muon: tensors of two axes whose name lies under `blocks.`, which are the projections of attention and MLP. Embeddings
   and head are tables with a row a token, where orthogonality means nothing; they, norms, biases and scalars are left
   to AdamW (kellerjordan.github.io/posts/muon);
+- n-gram tables, whose names lie under `ngram_tables.`, are updated row by row (`tables.py`) and never decay;
 - a fused `qkv` projection is three matrices to Muon (queries, keys, values), because each has a purpose and a scale of
   its own; swiglu's fused gate and value stay one.
 """
@@ -23,13 +24,14 @@ from lmlab import LabError
 from lmlab.recipe.optim import Muon, Optim
 
 BLOCKS = "blocks."
+TABLES = "ngram_tables."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
     """Parameters that are updated alike."""
 
-    rule: Literal["adamw", "muon"]
+    rule: Literal["adamw", "muon", "tables"]
     lr: float
     """Peak learning rate."""
     weight_decay: float
@@ -48,11 +50,14 @@ def parameter_groups(model: nn.Module, optim: Optim) -> list[Group]:
             raise LabError(f"muon found no matrix under {BLOCKS!r} in {type(model).__name__}: use optim.kind adamw")
         groups.append(Group(rule="muon", lr=optim.lr, weight_decay=optim.weight_decay, parameters=matrices))
         lr = optim.adam_lr
-    rest = {name: parameter for name, parameter in named.items() if name not in matrices}
+    tables = {name: entry for name, entry in named.items() if name.startswith(TABLES)}
+    rest = {name: parameter for name, parameter in named.items() if name not in matrices and name not in tables}
     decaying = {name: entry for name, entry in rest.items() if optim.decay == "all" or entry.ndim >= 2}
     still = {name: entry for name, entry in rest.items() if name not in decaying}
     groups.append(Group(rule="adamw", lr=lr, weight_decay=optim.weight_decay, parameters=decaying))
     groups.append(Group(rule="adamw", lr=lr, weight_decay=0.0, parameters=still))
+    table_lr = lr if optim.table_lr is None else optim.table_lr
+    groups.append(Group(rule="tables", lr=table_lr, weight_decay=0.0, parameters=tables))
     groups = [group for group in groups if group.parameters]
     assert_covered(groups, model.parameters())
     return groups

@@ -42,10 +42,13 @@ class Forecast:
     """What a run is expected to need. Times in seconds, sizes in bytes."""
 
     parameters: int
+    table_parameters: int
+    """Those of them that are in n-gram tables."""
     steps: int
     tokens: int
     epochs: float
     tokens_a_parameter: float
+    """Tables apart: a token reads few of their rows."""
     step_seconds: float
     step_seconds_spread: float
     """Half the distance between the quartiles of the timed steps."""
@@ -66,8 +69,9 @@ class Forecast:
         """The forecast in one line."""
         spread = self.total_seconds * self.step_seconds_spread / self.step_seconds
         around = f" (+-{duration(spread)})" if self.timed_steps >= FEWEST_FOR_A_SPREAD else ""
+        tables = f" ({count(self.table_parameters)} of them in n-gram tables)" if self.table_parameters else ""
         return (
-            f"forecast: {count(self.parameters)} parameters, {self.steps:,} steps of {self.step_seconds * 1e3:,.0f} ms, "
+            f"forecast: {count(self.parameters)} parameters{tables}, {self.steps:,} steps of {self.step_seconds * 1e3:,.0f} ms, "
             f"{count(self.tokens)} tokens ({self.epochs:.2f} epochs, {self.tokens_a_parameter:.2g} a parameter): about "
             f"{duration(self.total_seconds)}{around} at {self.tokens_per_second:,.0f} tokens/s (timed steps: "
             f"{self.timed_steps}), {self.disk_bytes / 1e6:,.0f} MB on disk, {self.peak_memory_bytes / 1e6:,.0f} MB of memory"
@@ -91,13 +95,14 @@ def make_forecast(
     step_tokens = recipe.train.batch * recipe.model.context
     train_seconds = left * middle
     evaluate_seconds = evaluations.tokens_in_all(left, recipe.evaluate.every) * middle / step_tokens * FORWARD_SHARE
-    parameters = count_parameters(recipe.model, vocabulary)["total"]
+    parameters = count_parameters(recipe.model, vocabulary)
     return Forecast(
-        parameters=parameters,
+        parameters=parameters["total"],
+        table_parameters=parameters["ngrams"],
         steps=left,
         tokens=left * step_tokens,
         epochs=left * step_tokens / len(tokens),
-        tokens_a_parameter=left * step_tokens / parameters,
+        tokens_a_parameter=left * step_tokens / (parameters["total"] - parameters["ngrams"]),
         step_seconds=middle,
         step_seconds_spread=float(quartiles[1] - quartiles[0]) / 2,
         timed_steps=len(times),

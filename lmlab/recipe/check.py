@@ -10,6 +10,8 @@ from lmlab.recipe.schedule import Constant
 
 BYTE_LEVEL_SYMBOLS = 257
 """256 bytes and the end of text: the least that a byte-level BPE can have."""
+MOST_NGRAMS = 4
+"""N-gram tables of a model; each costs a look-up a token, and the long ones see hardly an n-gram twice."""
 
 
 def check(recipe: Recipe) -> Recipe:
@@ -47,6 +49,11 @@ def _model_problems(recipe: Recipe) -> Iterator[str]:
     if model.kv_heads is not None and model.heads % model.kv_heads:
         near = nearest_divisor(model.heads, model.kv_heads)
         yield f"model.kv_heads {model.kv_heads} must divide model.heads {model.heads}: the nearest that does is {near}"
+    repeated = [length for length in model.ngrams if model.ngrams.count(length) > 1]
+    if repeated:
+        yield f"model.ngrams names {repeated[0]} more than once: expected each length once, it has one table"
+    if len(model.ngrams) > MOST_NGRAMS:
+        yield f"model.ngrams has {len(model.ngrams)} lengths: expected at most {MOST_NGRAMS}"
 
 
 def _data_problems(recipe: Recipe) -> Iterator[str]:

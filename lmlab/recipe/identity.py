@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from lmlab.recipe.experiment import SECTIONS, Recipe
-from lmlab.recipe.setting import is_policy
+from lmlab.recipe.setting import is_left_out, is_policy
 
 FORMAT = 1
 PATHS = {"data.corpus"}
@@ -16,15 +17,11 @@ PATHS = {"data.corpus"}
 
 
 def science(recipe: Recipe) -> dict[str, Any]:
-    """The fields that decide the result, as a flat dict of dotted names: no policy, no paths, no claims, no names."""
-    flat: dict[str, Any] = {}
-    for section in SECTIONS:
-        part = getattr(recipe, section)
-        for entry in dataclasses.fields(part):
-            name = f"{section}.{entry.name}"
-            if not is_policy(entry) and name not in PATHS:
-                flat[name] = getattr(part, entry.name)
-    return flat
+    """The fields that decide the result, as a flat dict of dotted names: no policy, no paths, no claims, no names.
+
+    A field that came later than the first recipes is left out at its default, so that it changes the hash of none of them.
+    """
+    return {name: value for name, entry, value in _deciding(recipe) if not is_left_out(entry, value)}
 
 
 def recipe_hash(recipe: Recipe) -> str:
@@ -35,7 +32,17 @@ def recipe_hash(recipe: Recipe) -> str:
 
 def differences(one: Recipe, other: Recipe) -> dict[str, tuple[Any, Any]]:
     """dotted name -> (value in `one`, value in `other`) for the science that differs; a missing field is None."""
-    left, right = science(one), science(other)
+    left, right = ({name: value for name, _, value in _deciding(recipe)} for recipe in (one, other))
     return {
         name: (left.get(name), right.get(name)) for name in sorted({*left, *right}) if left.get(name) != right.get(name)
     }
+
+
+def _deciding(recipe: Recipe) -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
+    """Dotted name, field and value of all that decides the result."""
+    for section in SECTIONS:
+        part = getattr(recipe, section)
+        for entry in dataclasses.fields(part):
+            name = f"{section}.{entry.name}"
+            if not is_policy(entry) and name not in PATHS:
+                yield name, entry, getattr(part, entry.name)

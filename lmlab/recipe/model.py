@@ -59,6 +59,10 @@ class GPT:
     """Each layer's values are mixed with the first layer's, by a learned share."""
     embedding_skip: bool = setting(False)
     """Each block's input is mixed with the token embedding, by learned shares."""
+    ngrams: tuple[int, ...] = setting((), at_least=2, at_most=8, came_later=True)
+    """Lengths of n-grams (2,3), each with a hashed embedding table that is added to the token embedding; none: no tables."""
+    ngram_rows: int = setting(16_384, at_least=1, at_most=2**31 - 1, came_later=True)
+    """Rows of each n-gram table; n-grams that share a row share its vector."""
 
 
 Model = GPT
@@ -95,4 +99,7 @@ PRESETS: dict[str, dict[str, object]] = {
         "embedding_skip": True,
     },
 }
-"""What `model.preset` sets before the other model fields are read. Shape, dropout and grouping are left alone."""
+"""What `model.preset` sets before the other model fields are read.
+
+Shape, dropout, grouping and n-gram tables, which are mostly size, are left alone.
+"""

@@ -21,13 +21,15 @@ class AdamW:
     weight_decay: float = setting(0.1, at_least=0.0)
     """Decoupled weight decay: each step shrinks a weight by lr x weight_decay."""
     decay: DecayName = setting("matrices")
-    """What decays: tensors with two or more axes (embeddings too), or all."""
+    """What decays: tensors with two or more axes (embeddings too), or all; n-gram tables never."""
     betas: tuple[float, float] = setting((0.9, 0.99), at_least=0.0, below=1.0)
     """Decay of the running means of gradient and squared gradient."""
     eps: float = setting(1e-8, above=0.0)
     """Added to the root of the mean squared gradient."""
     clip: float = setting(1.0, at_least=0.0)
     """Largest norm of the whole gradient; 0: no clipping."""
+    table_lr: float | None = setting(None, above=0.0, came_later=True)
+    """Peak learning rate of the n-gram tables (none: that of the embeddings)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +49,15 @@ class Muon:
     weight_decay: float = setting(0.0, at_least=0.0)
     """Decoupled weight decay of the matrices, and of what `decay` adds."""
     decay: DecayName = setting("matrices")
-    """What decays: tensors with two or more axes (embeddings too), or all."""
+    """What decays: tensors with two or more axes (embeddings too), or all; n-gram tables never."""
     betas: tuple[float, float] = setting((0.9, 0.95), at_least=0.0, below=1.0)
     """AdamW's betas."""
     eps: float = setting(1e-10, above=0.0)
     """AdamW's epsilon."""
     clip: float = setting(0.0, at_least=0.0)
     """Largest norm of the whole gradient; 0: no clipping."""
+    table_lr: float | None = setting(None, above=0.0, came_later=True)
+    """Peak learning rate of the n-gram tables (none: that of the embeddings)."""
 
 
 Optim = AdamW | Muon

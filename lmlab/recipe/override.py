@@ -138,7 +138,8 @@ def _converted(name: str, entry: dataclasses.Field[Any], owner: type, value: Any
         raise LabError(f"{name} can't be {value!r}: expected {expected(annotation)}") from None
     problem = limit_problem(entry, converted)
     if problem:
-        raise LabError(f"{name} can't be {value}: expected {problem}")
+        each = "each " if isinstance(converted, tuple) else ""
+        raise LabError(f"{name} can't be {value}: expected {each}{problem}")
     return converted
 
 
@@ -147,6 +148,8 @@ def parse(value: Any, annotation: Any) -> Any:
 
     >>> parse("1e4", int), parse("none", int | None), parse("0.9, 0.95", tuple[float, float])
     (10000, None, (0.9, 0.95))
+    >>> parse("2,3", tuple[int, ...]), parse("none", tuple[int, ...])
+    ((2, 3), ())
     """
     origin, choices = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (types.UnionType, typing.Union):
@@ -167,14 +170,24 @@ def _member(value: Any, choices: tuple[Any, ...]) -> Any:
 
 
 def _tuple(value: Any, choices: tuple[Any, ...]) -> tuple[Any, ...]:
-    parts = [part.strip() for part in value.strip("()[] ").split(",")] if isinstance(value, str) else list(value)
-    if isinstance(value, str) and choices[0] is str:
-        parts = [value] if value else []
+    parts = _listed(value, choices) if isinstance(value, str) else value
+    if not isinstance(parts, (list, tuple)):
+        raise ValueError(value)
     if choices[-1] is Ellipsis:
         return tuple(parse(part, choices[0]) for part in parts)
     if len(parts) != len(choices):
         raise ValueError(value)
     return tuple(parse(part, choice) for part, choice in zip(parts, choices, strict=True))
+
+
+def _listed(text: str, choices: tuple[Any, ...]) -> list[str]:
+    """The parts of a list that stands in one text; a list of texts has that one, since a comma may be part of it."""
+    if choices[0] is str:
+        return [text] if text else []
+    inner = text.strip("()[] ")
+    if choices[-1] is Ellipsis and inner in ("", "none"):
+        return []
+    return [part.strip() for part in inner.split(",")]
 
 
 def _scalar(value: Any, annotation: type) -> Any:
@@ -221,6 +234,6 @@ def expected(annotation: Any) -> str:
         return "one of " + ", ".join(str(choice) for choice in choices)
     if origin is tuple:
         if choices[-1] is Ellipsis:
-            return f"a list, each {expected(choices[0])}"
+            return f"a list with a comma between, each {expected(choices[0])}"
         return f"{len(choices)} values with a comma between, each {expected(choices[0])}"
     return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[annotation]

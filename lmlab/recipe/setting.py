@@ -14,19 +14,27 @@ def setting(
     above: float | None = None,
     below: float | None = None,
     policy: bool = False,
+    came_later: bool = False,
 ) -> Any:
     """A dataclass field with inclusive (`at_least`, `at_most`) or exclusive (`above`, `below`) limits.
 
     `policy` marks what changes how a run is carried out and not what it computes (device, micro-batch, how often a
-    checkpoint is kept): those fields stay outside the recipe's hash, and a resume may change them.
+    checkpoint is kept): those fields stay outside the recipe's hash, and a resume may change them. `came_later` marks a
+    field that is younger than hashes of recipes without it: at its default, which does what was done before and so may
+    never change, it stays outside too.
     """
     limits = {"at_least": at_least, "at_most": at_most, "above": above, "below": below}
-    return field(default=default, metadata={"limits": limits, "policy": policy})
+    return field(default=default, metadata={"limits": limits, "policy": policy, "came_later": came_later})
 
 
 def is_policy(entry: Field[Any]) -> bool:
     """Whether a field stays outside the recipe's hash."""
     return bool(entry.metadata.get("policy", False))
+
+
+def is_left_out(entry: Field[Any], value: Any) -> bool:
+    """Whether a field with this value stays outside the recipe's hash because older recipes have no such field."""
+    return bool(entry.metadata.get("came_later", False)) and value == entry.default
 
 
 def limit_problem(entry: Field[Any], value: Any) -> str | None:

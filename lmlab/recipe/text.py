@@ -17,6 +17,8 @@ from lmlab.recipe.override import KINDS, TOP_LEVEL, nearest, override
 
 FORMAT = 1
 LARGEST_BYTES = 1_000_000
+FREE_TEXT = ("corpus", "column", "separator", "device", "prompts")
+"""Settings whose text may look like a number."""
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
@@ -106,16 +108,16 @@ def _of_named_kinds(value: dict[str, Any]) -> Recipe:
 
 def _typed(name: str, value: Any) -> Any:
     """A TOML value for `override`, which would also parse text: numbers that stand in quotes are refused here."""
+    if isinstance(value, list):
+        return tuple(_typed(name, part) for part in value)
     if isinstance(value, str) and value != "none":
         stripped = value.strip()
         try:
             float(stripped)
         except ValueError:
             return value
-        if name.partition(".")[2] not in ("corpus", "column", "separator", "device") and name not in TOP_LEVEL:
+        if name.partition(".")[2] not in FREE_TEXT and name not in TOP_LEVEL:
             raise LabError(f"{name} can't be the text {value!r}: expected it without quotes")
-    if isinstance(value, list):
-        return tuple(value)
     return value
 
 

@@ -34,8 +34,10 @@ OPTIONS: dict[str, dict] = {
     "value_residual_grouped": {"value_residual": True, "kv_heads": 2, "positions": "rotary"},
     "embedding_skip": {"embedding_skip": True},
     "embedding_skip_rmsnorm": {"embedding_skip": True, "norm": "rmsnorm"},
+    "ngrams": {"ngrams": (2, 3), "ngram_rows": 150},
     "modern": {**PRESETS["modern"]},
     "modern_grouped_dropout": {**PRESETS["modern"], "kv_heads": 2, "dropout": 0.2},
+    "modern_ngrams_dropout": {**PRESETS["modern"], "ngrams": (4, 2), "ngram_rows": 7, "dropout": 0.2},
     "one_layer": {**PRESETS["modern"], "layers": 1},
 }
 

@@ -43,8 +43,9 @@ def test_rows_of_different_lengths_equal_each_row_alone(option: str, dtype: torc
     assert cache.held == [6, 11, 8]
 
 
-def test_selected_rows_go_on_as_before_in_the_order_asked_for() -> None:
-    model = random_model(settings("modern"), dtype=torch.float64, scale=0.3).eval()
+@pytest.mark.parametrize("option", ["modern", "modern_ngrams_dropout"])
+def test_selected_rows_go_on_as_before_in_the_order_asked_for(option: str) -> None:
+    model = random_model(settings(option), dtype=torch.float64, scale=0.3).eval()
     tokens, following = random_tokens(3, 5), random_tokens(3, 1, seed=1)
     with torch.inference_mode():
         cache = model.start_cache(3, 12)

@@ -35,7 +35,7 @@ torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("option", ["modern", "modern_grouped_dropout"])
+@pytest.mark.parametrize("option", ["modern", "modern_grouped_dropout", "ngrams"])
 def test_compiled_model_is_one_graph_with_the_same_loss_and_gradients(option: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     program = PROGRAM.format(option=option)

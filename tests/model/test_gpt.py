@@ -41,7 +41,7 @@ def test_state_dict_holds_each_parameter_once_under_its_name(option: str) -> Non
     assert len(set(storages)) == len(storages)
 
 
-@pytest.mark.parametrize("option", ["gpt2", "modern", "swiglu"])
+@pytest.mark.parametrize("option", ["gpt2", "modern", "swiglu", "ngrams"])
 def test_gradients_agree_with_finite_differences(option: str) -> None:
     model = random_model(settings(option, width=8, heads=2, context=4, layers=2), dtype=torch.float64)
     tokens, targets = random_tokens(2, 4), random_tokens(2, 4, seed=1)
@@ -132,6 +132,8 @@ def test_a_window_longer_than_the_context_is_refused() -> None:
         ({"heads": 3}, "must divide"),
         ({"kv_heads": 3}, "must divide"),
         ({"positions": "rotary", "width": 12, "heads": 4}, "even head width"),
+        ({"ngrams": (2, 2)}, "names 2 more than once"),
+        ({"ngrams": (2, 3, 4, 5, 6)}, "has 5 lengths: expected at most 4"),
     ],
 )
 def test_impossible_shapes_are_refused(problem: dict, expected: str) -> None:

@@ -1,5 +1,6 @@
 """Initial values: a pure function of recipe and seed, with the spread that the recipe names."""
 
+import dataclasses
 import math
 
 import pytest
@@ -95,6 +96,15 @@ def test_mixing_starts_half_and_half_for_values_and_off_for_streams() -> None:
     values = initial(settings("modern"))
     assert values["blocks.1.attention.first_share"].tolist() == [0.5]
     assert values["blocks.1.stream_shares"].tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("option", ["ngrams", "modern_ngrams_dropout"])
+def test_ngram_tables_start_at_zero_so_that_the_model_starts_as_the_one_without(option: str) -> None:
+    config = settings(option, init="torch", zero_init=False)
+    values, plain = initial(config), initial(dataclasses.replace(config, ngrams=()))
+    assert values.keys() - plain.keys() == {"ngram_tables.0.weight", "ngram_tables.1.weight"}
+    assert all(torch.equal(values[name], plain[name]) for name in plain)
+    assert not any(values[name].any() for name in values.keys() - plain.keys())
 
 
 def test_values_are_drawn_in_float32_whatever_the_models_type() -> None:

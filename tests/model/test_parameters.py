@@ -40,18 +40,20 @@ def test_nanogpt_without_biases_has_its_published_sizes() -> None:
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_part_of_the_formula_is_what_the_model_has(option: str) -> None:
     config = settings(option)
-    counted = dict.fromkeys(("embedding", "positions", "attention", "mlp", "norms", "mixing", "head"), 0)
+    counted = dict.fromkeys(("embedding", "ngrams", "positions", "attention", "mlp", "norms", "mixing", "head"), 0)
     matrix = 0
     for name, parameter in build_model(config, VOCABULARY).named_parameters():
         words = name.split(".")
         if words[-1] in ("first_share", "stream_shares"):
             part = "mixing"
+        elif words[0] == "ngram_tables":
+            part = "ngrams"
         elif words[-2].endswith("norm"):
             part = "norms"
         else:
             part = words[0] if words[0] != "blocks" else words[2]
         counted[part] += parameter.numel()
-        if parameter.ndim == 2 and part not in ("embedding", "positions", "head"):
+        if parameter.ndim == 2 and part not in ("embedding", "ngrams", "positions", "head"):
             matrix += parameter.numel()
     expected = parameters(config, VOCABULARY)
     assert {part: expected[part] for part in counted} == counted

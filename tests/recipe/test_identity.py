@@ -2,7 +2,7 @@
 
 import pytest
 
-from lmlab.recipe import Recipe, differences, load_recipe, override, recipe_hash
+from lmlab.recipe import Recipe, differences, load_recipe, override, recipe_hash, science
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,9 @@ def test_policy_paths_names_and_prompts_do_not_change_the_hash(change):
         {"schedule.warmup": "3"},
         {"data.order": "random"},
         {"evaluate.every": "10"},
+        {"model.ngrams": "2,3"},
+        {"model.ngram_rows": "100"},
+        {"optim.table_lr": "0.1"},
     ],
 )
 def test_whatever_decides_the_result_changes_the_hash(change):
@@ -50,6 +53,16 @@ def test_the_hash_of_a_shipped_recipe_never_changes_unnoticed():
         recipe_hash(load_recipe("shakespeare-cpu"))
         == "1102488b07aa2670d3386d61fd17ce0bcd9e3cce72658b8461914566a4b1b9ef"
     )
+
+
+def test_fields_that_came_later_are_left_out_of_the_hash_at_their_defaults():
+    recipe = Recipe()
+    later = {"model.ngrams", "model.ngram_rows", "optim.table_lr"}
+    assert not later & set(science(recipe))
+    changed = override(recipe, {"model.ngrams": "3"})
+    assert later & set(science(changed)) == {"model.ngrams"}
+    assert recipe_hash(override(changed, {"model.ngrams": "none"})) == recipe_hash(recipe)
+    assert differences(recipe, changed) == {"model.ngrams": ((), (3,))}
 
 
 def test_claims_are_no_part_of_the_hash():

@@ -26,11 +26,15 @@ def test_text_becomes_the_type_of_its_field():
             "train.micro_batch": "none",
             "data.tokenizer": "characters",
             "evaluate.prompts": "one, two",
+            "model.ngrams": "2, 3",
+            "optim.table_lr": "0.1",
         },
     )
     assert changed.train.steps == 10_000 and isinstance(changed.train.steps, int)
     assert changed.optim.lr == 3e-4
     assert changed.model.tied is False
+    assert changed.model.ngrams == (2, 3)
+    assert changed.optim.table_lr == 0.1
     assert changed.optim.betas == (0.9, 0.95)
     assert changed.train.micro_batch is None
     assert changed.data.tokenizer == "characters"
@@ -39,6 +43,23 @@ def test_text_becomes_the_type_of_its_field():
 
 def test_repeated_prompts_are_kept_apart():
     assert override(Recipe(), {"evaluate.prompts": ("a", "b")}).evaluate.prompts == ("a", "b")
+
+
+@pytest.mark.parametrize("text", ["", "none", "[]", "()", ()])
+def test_a_list_can_be_emptied(text):
+    assert override(Recipe(model=GPT(ngrams=(2, 3))), {"model.ngrams": text}).model.ngrams == ()
+
+
+@pytest.mark.parametrize("text", ["3", "[3]", (3,), [3]])
+def test_a_list_of_one_needs_no_comma(text):
+    assert override(Recipe(), {"model.ngrams": text}).model.ngrams == (3,)
+
+
+def test_presets_leave_ngram_tables_alone():
+    recipe = Recipe(model=GPT(ngrams=(2, 3), ngram_rows=99))
+    for preset in ("gpt2", "modern"):
+        model = override(recipe, {"model.preset": preset}).model
+        assert (model.ngrams, model.ngram_rows) == ((2, 3), 99)
 
 
 def test_a_new_optimizer_brings_its_own_defaults():
@@ -83,6 +104,16 @@ def test_a_preset_is_applied_before_the_fields_beside_it():
         ({"model.width": "130"}, ["model.heads 4", "model.width 130", "5"]),
         ({"model.kv_heads": "3"}, ["model.kv_heads 3", "must divide"]),
         ({"model.positions": "rotary", "model.width": "20"}, ["even head width"]),
+        ({"model.ngrams": "2,x"}, ["model.ngrams", "'2,x'", "a list", "a whole number"]),
+        ({"model.ngrams": "2,,3"}, ["a whole number"]),
+        ({"model.ngrams": 2}, ["model.ngrams", "a list"]),
+        ({"model.ngrams": "2,9"}, ["model.ngrams can't be 2,9", "each at most 8"]),
+        ({"model.ngrams": "1"}, ["each at least 2"]),
+        ({"model.ngrams": "3,2,3"}, ["model.ngrams names 3 more than once"]),
+        ({"model.ngrams": "2,3,4,5,6"}, ["5 lengths", "at most 4"]),
+        ({"model.ngram_rows": "0"}, ["at least 1"]),
+        ({"optim.table_lr": "0"}, ["above 0.0"]),
+        ({"optim.betas": 0.9}, ["2 values"]),
         ({"train.micro_batch": "5"}, ["must divide train.batch 16", "4"]),
         ({"schedule.warmup": "2000"}, ["longer than the schedule's 1000 steps"]),
         ({"data.vocabulary": "100"}, ["257 (bytes, end of text) or more"]),

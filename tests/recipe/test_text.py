@@ -33,7 +33,12 @@ def recipes(draw):
         name=draw(st.text(max_size=10)),
         about=draw(st.text(max_size=20)),
         data=Data(corpus=draw(st.text(max_size=8)), separator=draw(st.sampled_from(["", "<|endoftext|>", "none"]))),
-        model=GPT(layers=draw(st.integers(1, 99)), dropout=draw(POSITIVE), kv_heads=draw(st.sampled_from([None, 2]))),
+        model=GPT(
+            layers=draw(st.integers(1, 99)),
+            dropout=draw(POSITIVE),
+            kv_heads=draw(st.sampled_from([None, 2])),
+            ngrams=draw(st.lists(st.integers(2, 8), max_size=4, unique=True).map(tuple)),
+        ),
         optim=draw(st.builds(AdamW, lr=POSITIVE, betas=st.tuples(POSITIVE, POSITIVE)) | st.builds(Muon, lr=POSITIVE)),
         schedule=draw(st.builds(Constant, warmup=st.integers(0, 9)) | st.builds(Cosine, floor=POSITIVE)),
         claims=tuple(
@@ -65,6 +70,10 @@ def test_every_shipped_recipe_reads_and_writes_back_to_itself(name):
         ("[model]\nlayers = '3'", "without quotes"),
         ("[model]\nlayers = 3.5", "a whole number"),
         ("[model]\nlayers = true", "a whole number"),
+        ("[model]\nngrams = 2", "a list"),
+        ("[model]\nngrams = [2.5]", "a whole number"),
+        ("[model]\nngrams = ['2']", "without quotes"),
+        ("[model]\nngrams = [2, 2]", "more than once"),
         ("[model]\nlayer = 3", "did you mean model.layers?"),
         ("format = 9", "format 9"),
         ("[model", "not valid TOML"),
@@ -98,6 +107,10 @@ def test_an_unknown_recipe_is_answered_with_the_nearest():
 def test_a_recipe_file_without_a_name_is_named_after_its_file(tmp_path):
     (tmp_path / "mine.toml").write_text("[train]\nsteps = 3")
     assert read_recipe(tmp_path / "mine.toml").name == "mine"
+
+
+def test_a_prompt_may_look_like_a_number():
+    assert from_toml("[evaluate]\nprompts = ['42', 'x']").evaluate.prompts == ("42", "x")
 
 
 def test_every_setting_has_a_description_for_the_help():
