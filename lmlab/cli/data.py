@@ -145,7 +145,8 @@ def _describe(dataset: Dataset, flags: Flags, recipe: Recipe) -> int:
 
 
 def _list(flags: Flags) -> int:
-    from lmlab.data import CATALOGUE, cache_folder, list_datasets
+    from lmlab.data import CATALOGUE, list_datasets
+    from lmlab.files import cache_folder
 
     found = list_datasets()
     if flags.json:

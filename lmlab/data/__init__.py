@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from lmlab import lazily
 
 if TYPE_CHECKING:
-    from lmlab.data.cache import cache_folder
     from lmlab.data.catalogue import CATALOGUE
     from lmlab.data.corpus import Corpus, open_corpus
     from lmlab.data.dataset import Dataset, find_dataset, list_datasets, open_dataset
@@ -22,7 +21,6 @@ __all__ = [
     "CATALOGUE",
     "Corpus",
     "Dataset",
-    "cache_folder",
     "find_dataset",
     "list_datasets",
     "open_corpus",
@@ -37,7 +35,6 @@ __getattr__ = lazily(
         "CATALOGUE": "catalogue",
         "Corpus": "corpus",
         "Dataset": "dataset",
-        "cache_folder": "cache",
         "find_dataset": "dataset",
         "list_datasets": "dataset",
         "open_corpus": "corpus",

@@ -1,49 +1,24 @@
-"""Where downloads, prepared data sets and what was learnt about files are kept between runs.
+"""What was learnt about files is kept between runs, in the cache folder.
 
-`LMLAB_CACHE` names the folder; without it, it's the system's place for things that can be made again. The SHA-256 of a
-large file is remembered with the file's size, time and inode, so that asking twice doesn't read gigabytes twice.
+The SHA-256 of a large file is remembered with the file's size, time and inode, so that asking twice doesn't read
+gigabytes twice.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from lmlab import LabError
 from lmlab.data.progress import Progress, Silent
-from lmlab.files import read_json, write_json
+from lmlab.files import make_folder, read_json, write_json
 
 HASH_BLOCK = 1 << 20
 
 RACY_NANOSECONDS = 2_000_000_000
 """A file changed less than 2 s ago may change again within its time stamp's tick, so its hash isn't remembered yet."""
-
-
-def cache_folder() -> Path:
-    """$LMLAB_CACHE, or `lmlab` in the user's cache folder of this system (not created here)."""
-    chosen = os.environ.get("LMLAB_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "lmlab"
-    if os.name == "nt":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "lmlab" / "Cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lmlab"
-
-
-def make_folder(folder: Path) -> Path:
-    """`folder`, created where it wasn't; LabError where it can't be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LabError(
-            f"{folder} can't be created ({error.strerror}): set LMLAB_CACHE to a folder that can be written"
-        ) from None
-    return folder
 
 
 def file_hashes(paths: Iterable[Path], key: str, root: Path, progress: Progress | None = None) -> dict[Path, str]:

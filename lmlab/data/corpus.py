@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmlab.data.cache import cache_folder
 from lmlab.data.progress import Progress, Silent
 from lmlab.data.scan import source_pieces
 from lmlab.data.sources import Source, resolve
+from lmlab.files import cache_folder
 from lmlab.recipe import Data
 
 

@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from lmlab import LabError, __version__
-from lmlab.data.cache import make_folder
-from lmlab.data.lock import FileLock
 from lmlab.data.progress import Progress, Silent
-from lmlab.files import flush_folder, require_free_bytes, sha256_of_file
+from lmlab.files import FileLock, flush_folder, make_folder, require_free_bytes, sha256_of_file
 
 BLOCK = 1 << 18
 TIMEOUT_SECONDS = 30
@@ -43,7 +41,7 @@ def download(
         return target
     make_folder(target.parent)
     lock = target.with_name(f".{target.name}.lock")
-    with FileLock(lock, progress, f"another process is downloading {target.name}: waiting for it"):
+    with FileLock(lock, progress.say, f"another process is downloading {target.name}: waiting for it"):
         if not target.exists():
             _download(addresses, target, sha256, size, progress, f"; {advice}" if advice else "")
     return target

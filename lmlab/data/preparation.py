@@ -26,17 +26,24 @@ from typing import Any
 
 from lmlab import LabError, __version__
 from lmlab.data import manifest as shape
-from lmlab.data.cache import cache_folder, make_folder
 from lmlab.data.dataset import Dataset, datasets_folder, open_dataset
 from lmlab.data.encode import encode
 from lmlab.data.finish import finish, tidy
-from lmlab.data.lock import FileLock
 from lmlab.data.progress import Progress, Silent
 from lmlab.data.scan import Scan, scan, source_pieces
 from lmlab.data.sources import Source, resolve
 from lmlab.data.split import SplitPlan, plan_split
 from lmlab.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
-from lmlab.files import flush_folder, read_json, remove_tree, try_lock, write_json
+from lmlab.files import (
+    FileLock,
+    cache_folder,
+    flush_folder,
+    make_folder,
+    read_json,
+    remove_tree,
+    try_lock,
+    write_json,
+)
 from lmlab.recipe import Data
 
 STALE_SECONDS = 7 * 24 * 3600
@@ -58,7 +65,7 @@ def prepare(
         found = _indexed(plan, root)
         if found is None:
             waiting = f"another process is preparing {source.name}: waiting for it"
-            with FileLock(_lock_path(plan, root), progress, waiting):
+            with FileLock(_lock_path(plan, root), progress.say, waiting):
                 found = _indexed(plan, root) or _build(data, source, plan, root, progress, tokenizer)
         return found if data.tokens is None else _view(found, data.tokens)
 

@@ -19,13 +19,11 @@ from typing import Any
 import numpy as np
 
 from lmlab import LabError
-from lmlab.data.cache import cache_folder, make_folder
 from lmlab.data.documents import Findings, Piece, pieces
-from lmlab.data.lock import FileLock
 from lmlab.data.progress import Progress, Silent
 from lmlab.data.readers import size_on_disk
 from lmlab.data.sources import Source, resolve
-from lmlab.files import flush_folder, read_json, write_json
+from lmlab.files import FileLock, cache_folder, flush_folder, make_folder, read_json, write_json
 from lmlab.recipe import Data
 
 FORMAT = 1
@@ -69,7 +67,7 @@ def scan(source: Source, column: str, root: Path, progress: Progress) -> Scan:
     folder = root / "scans" / hashlib.sha256(key.encode()).hexdigest()[:32]
     if not (folder / "scan.json").exists():
         waiting = f"another process is reading {source.name}: waiting for it"
-        with FileLock(root / "locks" / f"{folder.name}.lock", progress, waiting):
+        with FileLock(root / "locks" / f"{folder.name}.lock", progress.say, waiting):
             if not (folder / "scan.json").exists():
                 _make(source, column, folder, progress)
     found = _open(folder)

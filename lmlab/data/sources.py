@@ -20,14 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmlab import LabError
-from lmlab.data.cache import cache_folder, file_hashes, make_folder
+from lmlab.data.cache import file_hashes
 from lmlab.data.catalogue import CATALOGUE, CatalogueEntry
 from lmlab.data.documents import rule_of
 from lmlab.data.download import download
 from lmlab.data.progress import Progress, Silent
 from lmlab.data.readers import SourceFile, describe_name
 from lmlab.data.stdlib import stdlib_files
-from lmlab.files import flush_folder
+from lmlab.files import cache_folder, flush_folder, make_folder
 from lmlab.recipe import Data
 
 PARTS = {

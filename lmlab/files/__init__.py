@@ -1,5 +1,6 @@
 """Files that survive a crash: written beside, flushed to the disk, then renamed over what was there."""
 
+from lmlab.files.cache import cache_folder, make_folder
 from lmlab.files.durable import (
     json_bytes,
     read_json,
@@ -11,16 +12,19 @@ from lmlab.files.durable import (
     write_json,
     write_text,
 )
-from lmlab.files.lock import try_lock
+from lmlab.files.lock import FileLock, try_lock
 from lmlab.files.names import is_plain_name
 from lmlab.files.storage import DISK, Storage, flush_folder, reason, remove_tree, writing_failed
 
 __all__ = [
     "DISK",
+    "FileLock",
     "Storage",
+    "cache_folder",
     "flush_folder",
     "is_plain_name",
     "json_bytes",
+    "make_folder",
     "read_json",
     "reason",
     "remove_temporaries",

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import IO, Any
 
+from lmlab.files.cache import make_folder
+
+POLL_SECONDS = 0.1
 LOCKED_BYTE = 1 << 30
 """Windows locks bytes, and forbids others to read them: this one lies beyond what is ever written."""
 
@@ -23,6 +29,36 @@ def try_lock(file: IO[Any], shared: bool = False) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+class FileLock:
+    """`with FileLock(path, say, "message while waiting"): ...`: one builder at a time.
+
+    A second process says the message and waits until the first is done, and then finds what that one made. LabError
+    where the lock's folder can't be created, OSError where the system refuses.
+    """
+
+    def __init__(self, path: Path, say: Callable[[str], object], waiting: str) -> None:
+        self.path = path
+        self.say = say
+        self.waiting = waiting
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> FileLock:
+        make_folder(self.path.parent)
+        self._file = open(self.path, "ab")
+        told = False
+        while not try_lock(self._file):
+            if not told:
+                self.say(self.waiting)
+                told = True
+            time.sleep(POLL_SECONDS)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 def _try_lock_windows(file: IO[Any]) -> bool:

@@ -226,7 +226,7 @@ class TestLeftovers:
             (work / "tokens-train.bin").write_bytes(b"x")
             os.utime(work, (time.time() - age * 24 * 3600,) * 2)
         (root / "locks").mkdir()
-        with module.FileLock(root / "locks" / "busy.lock", Listener(), ""):
+        with module.FileLock(root / "locks" / "busy.lock", Listener().say, ""):
             prepare(data_of(stories), root)
         left = {path.name for path in (root / "datasets").iterdir() if path.name.startswith(".")}
         assert left == {".building-young", ".building-busy"}

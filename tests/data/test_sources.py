@@ -13,10 +13,11 @@ import pytest
 from lmlab import LabError
 from lmlab.data import CATALOGUE, open_corpus
 from lmlab.data import sources as module
-from lmlab.data.cache import cache_folder, file_hashes
+from lmlab.data.cache import file_hashes
 from lmlab.data.catalogue import CatalogueEntry, CatalogueFile
 from lmlab.data.sources import part_of, resolve
 from lmlab.data.stdlib import belongs, stdlib_files, stdlib_folder
+from lmlab.files import cache_folder
 from lmlab.recipe import Data
 from tests.data.support import Listener
 

@@ -14,6 +14,7 @@ from typing import Any
 from lmlab import LabError
 from lmlab.data.tokenizers.base import FORMAT, damaged
 from lmlab.data.tokenizers.byte_level import ByteLevel, Merge, read_merges
+from lmlab.files import cache_folder
 
 FILE = "vocab.bpe"
 SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
@@ -66,7 +67,6 @@ def merges_of(text: str) -> list[Merge]:
 
 def _file() -> Path:
     """Where the file is, after downloading it into the cache where it was nowhere."""
-    from lmlab.data.cache import cache_folder
     from lmlab.data.download import download
 
     chosen = os.environ.get("LMLAB_GPT2")

@@ -1,0 +1,22 @@
+"""The CPU engine: C++ that is compiled once on the machine that runs it, cached, and loaded with ctypes.
+
+    loaded = load()     # a Library, or Missing with the reason in one line
+
+Where there is no compiler, everything that the engine computes is computed by PyTorch. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lmlab import lazily
+
+if TYPE_CHECKING:
+    from lmlab.native.build import find_or_build
+    from lmlab.native.library import Library, Missing, load
+
+__all__ = ["Library", "Missing", "find_or_build", "load"]
+
+__getattr__ = lazily(
+    __name__, {"Library": "library", "Missing": "library", "find_or_build": "build", "load": "library"}
+)
