@@ -15,13 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import nn
 
 from lmlab.evaluation.result import Evaluation
 from lmlab.evaluation.sample import choose_units
 from lmlab.evaluation.text import ScoredText, split_tokens
 from lmlab.evaluation.windows import positions_of, unit_ranges, units_of, windows_in, windows_over
 from lmlab.model import token_losses
+from lmlab.native.engine import Engine
 from lmlab.stats import ratio_standard_error
 
 LOGIT_BYTES = 64 << 20
@@ -46,12 +48,14 @@ def evaluate_split(
     batch: int | None = None,
     autocast: torch.dtype | None = None,
     stop: Callable[[], bool] | None = None,
+    engine: Engine | None = None,
 ) -> Evaluation:
     """Score `model` (tokens [batch time] to logits [batch time vocabulary]) on a split of `text`, with dropout off.
 
     units: indices of the units to score (None: the whole split). batch: windows a forward pass (None: as many as suit
-    the device). stop: asked before each batch; where it says True, EvaluationStopped is raised. The model is left in
-    the mode, training or not, that each of its modules had. LabError where the split is unknown or too short.
+    the device). stop: asked before each batch; where it says True, EvaluationStopped is raised. engine: the native engine
+    of this model, which then computes the scores in PyTorch's place. The model is left in the mode, training or not,
+    that each of its modules had. LabError where the split is unknown or too short.
     """
     began = time.perf_counter()
     tokens = split_tokens(text, split)
@@ -68,9 +72,10 @@ def evaluate_split(
                 raise EvaluationStopped
             # the last window is cut off by the end of the split, and filled up with its last token, which isn't counted
             positions = positions_of(group, context)
-            taken = torch.from_numpy(tokens[np.minimum(positions, len(tokens) - 1)].astype(np.int64)).to(device)
-            nats, hits = _scores(model, taken[:, :-1], taken[:, 1:])
-            tally.add(positions[:, 1:], taken[:, 1:].cpu().numpy(), nats.cpu().double().numpy(), hits.cpu().numpy())
+            taken = tokens[np.minimum(positions, len(tokens) - 1)].astype(np.int64)
+            inputs, targets = taken[:, :-1], taken[:, 1:]
+            nats, hits = engine.scores(inputs, targets) if engine is not None else _scores(model, inputs, targets, device)
+            tally.add(positions[:, 1:], targets, nats.astype(np.float64), hits)
     return tally.evaluation(time.perf_counter() - began)
 
 
@@ -86,6 +91,7 @@ def evaluate_sample(
     batch: int | None = None,
     autocast: torch.dtype | None = None,
     stop: Callable[[], bool] | None = None,
+    engine: Engine | None = None,
 ) -> Evaluation:
     """`evaluate_split` on a fixed sample of whole units with about `tokens` tokens, the same at each call.
 
@@ -103,6 +109,7 @@ def evaluate_sample(
         batch=batch,
         autocast=autocast,
         stop=stop,
+        engine=engine,
     )
 
 
@@ -195,11 +202,15 @@ class _Tally:
 
 
 def _scores(
-    model: nn.Module, inputs: Int[Tensor, "batch time"], targets: Int[Tensor, "batch time"]
-) -> tuple[Float[Tensor, "batch time"], Bool[Tensor, "batch time"]]:
+    model: nn.Module,
+    inputs: Int[NDArray[np.int64], "batch time"],
+    targets: Int[NDArray[np.int64], "batch time"],
+    device: torch.device,
+) -> tuple[Float[NDArray[np.floating], "batch time"], Bool[NDArray[np.bool_], "batch time"]]:
     """Nats of each target, at least in float32, and whether it had the largest logit."""
-    logits = model(inputs)
-    return token_losses(logits, targets), logits.argmax(dim=-1) == targets
+    wanted = torch.from_numpy(targets).to(device)
+    logits = model(torch.from_numpy(inputs).to(device))
+    return token_losses(logits, wanted).cpu().numpy(), (logits.argmax(dim=-1) == wanted).cpu().numpy()
 
 
 def _batches(windows: np.ndarray, most: int) -> Iterator[np.ndarray]:

@@ -52,7 +52,7 @@ def resume(
         for warning in warnings:
             say(warning)
         dataset = _dataset(run, recipe, progress)
-        policy, exact = _policy(run, recipe, bool(changes))
+        policy, exact = _policy(run, recipe, changes or {}, say)
         apply_policy(policy)
         steps = planned_steps(recipe, windows_in(len(dataset.tokens("train")), recipe.model.context))
         plan = plan_evaluations(recipe, steps, len(dataset.tokens("valid")) - 1, len(dataset.tokens("train")) - 1)
@@ -109,17 +109,23 @@ def _dataset(run: Run, recipe: Recipe, progress: Progress | None) -> Dataset:
     return dataset
 
 
-def _policy(run: Run, recipe: Recipe, asked: bool) -> tuple[Policy, bool]:
+def _policy(run: Run, recipe: Recipe, changes: Mapping[str, Any], say: Callable[[str], None]) -> tuple[Policy, bool]:
     """The run's own policy, or a new one where a change was asked for or the old can't be had here; and if it's the same."""
     kept = read_policy(run.read("policy.json"))
-    if not asked:
-        try:
-            chosen = choose_policy(
-                dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, device=kept.device))
-            )
-        except LabError:
-            return choose_policy(recipe), False
+    wish = recipe.train if changes else dataclasses.replace(recipe.train, device=kept.device)
+    if "train.engine" not in changes:
+        # The choice was made when the run began: a compiler that was installed since then must not change its sums.
+        wish = dataclasses.replace(wish, engine=kept.engine)
+    try:
+        chosen = choose_policy(dataclasses.replace(recipe, train=wish), say)
+    except LabError:
+        chosen = choose_policy(recipe, say)
+        if chosen.engine != kept.engine:
+            say(f"{run.name} goes on with PyTorch's kernels: {chosen.reasons['engine']}")
+        return chosen, False
+    if chosen.engine_identity != kept.engine_identity and chosen.engine == kept.engine:
+        say(f"the native engine is another build than the one that {run.name} began with ({chosen.reasons['engine']})")
+    elif not changes and chosen.torch_device.type == kept.torch_device.type:
         # What is possible is unchanged, or the wish would have failed: the stored choice stands.
-        return (kept, True) if chosen.torch_device.type == kept.torch_device.type else (chosen, False)
-    chosen = choose_policy(recipe)
+        return kept, True
     return chosen, chosen.exactness() == kept.exactness()

@@ -12,6 +12,7 @@ from lmlab.data.progress import Progress
 from lmlab.evaluation import evaluate_split
 from lmlab.experiment.finish import figures
 from lmlab.experiment.loaded import Loaded, load
+from lmlab.model.native import native_engine
 
 
 def evaluate(
@@ -28,7 +29,14 @@ def evaluate(
     dataset = loaded.dataset() if on is None else _other_text(loaded, on, progress)
     if split not in dataset.splits:
         raise LabError(f"data {dataset.id} has no split '{split}': expected one of {', '.join(dataset.splits)}")
-    scores = evaluate_split(loaded.model, dataset, split, loaded.recipe.model.context, device=loaded.device)
+    scores = evaluate_split(
+        loaded.model,
+        dataset,
+        split,
+        loaded.recipe.model.context,
+        device=loaded.device,
+        engine=native_engine(loaded.model),
+    )
     return {
         "run": loaded.run.name,
         "step": loaded.step,

@@ -73,6 +73,7 @@ class Session:
             self.recipe.model.context,
             device=self.policy.torch_device,
             autocast=self.policy.autocast_dtype,
+            engine=self.step.engine,
         )
 
     def _record(self, file: str, kind: str, step: int, tokens: int, values: dict[str, Any]) -> None:
@@ -104,6 +105,7 @@ class Session:
             tokens,
             device=self.policy.torch_device,
             autocast=self.policy.autocast_dtype,
+            engine=self.step.engine,
         )
 
     def _sample(self, state: State) -> None:

@@ -20,6 +20,7 @@ from lmlab.experiment.session import Session, open_session, planned_steps
 from lmlab.files import require_free_bytes
 from lmlab.generation.prompts import encode_prompts
 from lmlab.hardware import detect
+from lmlab.native import Library, load
 from lmlab.planning.forecast import Forecast, make_forecast
 from lmlab.recipe import Recipe, check, recipe_hash
 from lmlab.recipe.schedule import Constant
@@ -70,7 +71,7 @@ def train(
     _require_windows(recipe, dataset)
     # Refused now, rather than at the first evaluation of a run that is already there.
     encode_prompts(dataset.tokenizer, recipe.evaluate.prompts)
-    policy = choose_policy(recipe)
+    policy = choose_policy(recipe, say)
     apply_policy(policy)
     steps = planned_steps(recipe, windows_in(len(dataset.tokens("train")), recipe.model.context))
     first = _first_step(recipe, dataset, parent, steps)
@@ -84,7 +85,7 @@ def train(
     say(plan.sentence(recipe.evaluate.share))
     root.mkdir(parents=True, exist_ok=True)
     require_free_bytes(root, forecast.disk_bytes, "keeping this run's checkpoints")
-    made = create_run(root, run, recipe, _origin(recipe, dataset, parent))
+    made = create_run(root, run, recipe, _origin(recipe, policy, dataset, parent))
     with RunLock(made.folder):
         session = _begin(made, recipe, policy, dataset, steps, plan, display or make_display(), forecast, parent, first)
         return finish(session, session.train(), say)
@@ -143,12 +144,14 @@ def dataset_line(dataset: Dataset) -> str:
 
 def policy_line(policy: Policy) -> str:
     """What was chosen for this machine, with the reasons."""
-    threads = f"{policy.threads} threads, " if policy.device == "cpu" else ""
-    compiled = "compiled" if policy.compile else "eager"
-    return (
-        f"on {policy.device}: {threads}{policy.precision} ({policy.reasons['precision']}), "
-        f"{compiled} ({policy.reasons['compile']}), micro-batch {policy.micro_batch} ({policy.reasons['micro_batch']})"
-    )
+    parts = []
+    if policy.device == "cpu":
+        parts += [f"{policy.threads} threads", f"{policy.engine} engine ({policy.reasons['engine']})"]
+    parts.append(f"{policy.precision} ({policy.reasons['precision']})")
+    if policy.engine == "torch":
+        parts.append(f"{'compiled' if policy.compile else 'eager'} ({policy.reasons['compile']})")
+    parts.append(f"micro-batch {policy.micro_batch} ({policy.reasons['micro_batch']})")
+    return f"on {policy.device}: {', '.join(parts)}"
 
 
 def same_stream(recipe: Recipe, data_id: str, parent: Parent) -> bool:
@@ -205,10 +208,11 @@ def _require_windows(recipe: Recipe, dataset: Dataset) -> None:
             )
 
 
-def _origin(recipe: Recipe, dataset: Dataset, parent: Parent | None) -> dict[str, Any]:
+def _origin(recipe: Recipe, policy: Policy, dataset: Dataset, parent: Parent | None) -> dict[str, Any]:
     import numpy
     import torch
 
+    loaded = load() if policy.engine == "native" else None
     lineage = None
     if parent is not None:
         lineage = {
@@ -223,6 +227,7 @@ def _origin(recipe: Recipe, dataset: Dataset, parent: Parent | None) -> dict[str
         "python": sys.version.split()[0],
         "torch": torch.__version__,
         "numpy": numpy.__version__,
+        "compiler": loaded.build.compiler if isinstance(loaded, Library) else None,
         "hardware": detect().facts(),
         "command": sys.argv,
         "recipe_hash": recipe_hash(recipe),

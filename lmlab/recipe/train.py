@@ -9,6 +9,7 @@ from lmlab.recipe.setting import setting
 
 PrecisionName = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 CompileName = Literal["auto", "on", "off"]
+EngineName = Literal["auto", "native", "torch"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,8 @@ class Train:
     """Arithmetic of the matrix multiplications; auto: the best that the device does well."""
     compile: CompileName = setting("auto", policy=True)
     """torch.compile: on, off, or auto: where it helps and can run."""
+    engine: EngineName = setting("auto", policy=True)
+    """What computes the step on a CPU. native: lmlab's own compiled kernels; torch: PyTorch's; auto: the faster one here."""
     checkpoint_every: int = setting(250, at_least=1, policy=True)
     """Steps between checkpoints."""
     keep: int = setting(2, at_least=1, policy=True)

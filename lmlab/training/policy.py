@@ -7,25 +7,32 @@ kernels and precisions, so a run that changes any of these is no longer bit for 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from lmlab import LabError
 from lmlab.hardware import choose_compile, choose_device, choose_precision, detect, use_threads
+from lmlab.model.native import unsupported
+from lmlab.native import Library, load
 from lmlab.recipe import Recipe
 from lmlab.recipe.check import nearest_divisor
+
+Engine = Literal["native", "torch"]
 
 FORMAT = 1
 DTYPES = {"none": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TOKENS_IN_A_GPU_PASS = 16_384
 """Micro-batches on a GPU hold about this many tokens unless told otherwise: enough to fill one, little enough to fit."""
+BEFORE_ENGINES = {"engine": "torch", "engine_identity": ""}
+"""What a policy.json that was written before there was a choice of engine stands for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """Device, threads, arithmetic, compilation and micro-batch of a run on this machine."""
+    """Device, threads, arithmetic, compilation, engine and micro-batch of a run on this machine."""
 
     device: str
     threads: int
@@ -34,6 +41,10 @@ class Policy:
     scaler: bool
     tf32: bool
     compile: bool
+    engine: Engine
+    """What computes the step: lmlab's own kernels or PyTorch's."""
+    engine_identity: str
+    """Which build of the native engine: another compiler or version may round its sums otherwise. Empty for torch."""
     micro_batch: int
     reasons: dict[str, str]
 
@@ -56,12 +67,16 @@ class Policy:
         return {"format": FORMAT, **dataclasses.asdict(self)}
 
 
-def choose_policy(recipe: Recipe) -> Policy:
-    """The policy for `recipe` on this machine; LabError where its wishes can't be met here."""
+def choose_policy(recipe: Recipe, say: Callable[[str], object] | None = None) -> Policy:
+    """The policy for `recipe` on this machine; LabError where its wishes can't be met here.
+
+    `say` (default: to standard error) gets a line where the native engine has to be built first.
+    """
     train = recipe.train
     device = choose_device(train.device)
     precision = choose_precision(train.precision, device)
     compiled, compile_reason = choose_compile(train.compile, device, detect())
+    engine, identity, engine_reason = choose_engine(recipe, device, precision.name, compiled, say)
     threads = use_threads(train.threads)
     micro_batch, batch_reason = _micro_batch(recipe, device)
     dtype = next(name for name, value in DTYPES.items() if value == precision.autocast)
@@ -73,15 +88,45 @@ def choose_policy(recipe: Recipe) -> Policy:
         scaler=precision.scaler,
         tf32=precision.tf32,
         compile=compiled,
+        engine=engine,
+        engine_identity=identity,
         micro_batch=micro_batch,
-        reasons={"precision": precision.reason, "compile": compile_reason, "micro_batch": batch_reason},
+        reasons={
+            "precision": precision.reason,
+            "compile": compile_reason,
+            "engine": engine_reason,
+            "micro_batch": batch_reason,
+        },
     )
+
+
+def choose_engine(
+    recipe: Recipe, device: torch.device, precision: str, compiled: bool, say: Callable[[str], object] | None = None
+) -> tuple[Engine, str, str]:
+    """(native or torch, which build of it, why), for `recipe.train.engine` with the rest of the policy decided.
+
+    LabError where native is asked for and can't be had.
+    """
+    wish = recipe.train.engine
+    if wish == "torch":
+        return "torch", "", "asked for"
+    lacking = _no_native_engine(recipe, device, precision, compiled)
+    if lacking is None:
+        loaded = load(say)
+        if isinstance(loaded, Library):
+            why = "asked for" if wish == "native" else "the faster one on a CPU"
+            return "native", loaded.identity, f"{why}; built by {loaded.build.compiler}"
+        lacking = loaded.reason
+    if wish == "native":
+        raise LabError(f"the native engine can't be used: {lacking}; or use --train.engine torch")
+    return "torch", "", f"the native engine can't be used: {lacking}"
 
 
 def read_policy(value: dict[str, Any]) -> Policy:
     """The policy in a run's policy.json; LabError where it's none."""
     if value.get("format") != FORMAT:
         raise LabError(f"policy.json has format {value.get('format')!r}: expected {FORMAT}")
+    value = {**BEFORE_ENGINES, **value}
     names = {entry.name for entry in dataclasses.fields(Policy)}
     if names - set(value):
         raise LabError(f"policy.json lacks {', '.join(sorted(names - set(value)))}")
@@ -94,6 +139,17 @@ def apply_policy(policy: Policy) -> None:
     torch.set_float32_matmul_precision("high" if policy.tf32 else "highest")
     # Compiled CPU code is bit-equal from process to process only with deterministic algorithms.
     torch.use_deterministic_algorithms(policy.compile and policy.torch_device.type == "cpu")
+
+
+def _no_native_engine(recipe: Recipe, device: torch.device, precision: str, compiled: bool) -> str | None:
+    """Why the native engine can't compute this, wherever it's installed; None where it can."""
+    if device.type != "cpu":
+        return f"it is for the CPU, not for {device.type}"
+    if precision != "fp32":
+        return f"it computes in fp32, not in {precision}"
+    if compiled:
+        return "train.compile on compiles PyTorch's step"
+    return unsupported(recipe.model)
 
 
 def _micro_batch(recipe: Recipe, device: torch.device) -> tuple[int, str]:

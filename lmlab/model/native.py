@@ -1,0 +1,85 @@
+"""A GPT in the native CPU engine: whether it can be there, and the engine of a model.
+
+The engine computes what `gpt.py` defines, with the same tensors; which of the two is used is the caller's choice.
+"""
+
+from __future__ import annotations
+
+import weakref
+
+import torch
+
+from lmlab.model.gpt import GPTModel
+from lmlab.model.rotary import rotation
+from lmlab.model.shapes import head_width, hidden_width, key_value_heads, up_width
+from lmlab.native import Library, load
+from lmlab.native.engine import MOST_LAYERS, MOST_NGRAMS, Engine, Shape
+from lmlab.recipe.model import GPT
+
+
+def unsupported(model: GPT) -> str | None:
+    """Why the engine can't compute such a model, or None where it can."""
+    if model.layers > MOST_LAYERS:
+        return f"it holds at most {MOST_LAYERS} layers"
+    if len(model.ngrams) > MOST_NGRAMS:
+        return f"it holds at most {MOST_NGRAMS} n-gram tables"
+    return None
+
+
+def native_engine(model: GPTModel, threads: int = 0) -> Engine | None:
+    """The engine of `model`, made on first use (with torch's number of threads where `threads` is 0).
+
+    None where there is no library on this machine, or where the model isn't what it computes: float32 on the CPU.
+    """
+    threads = threads or torch.get_num_threads()
+    tensors = dict(model.named_parameters())
+    if unsupported(model.config) or any(
+        tensor.dtype != torch.float32 or tensor.device.type != "cpu" for tensor in tensors.values()
+    ):
+        return None
+    # The engine reads the tensors' memory: where that has moved, or other threads are asked for, it's another engine.
+    key = (threads, *(tensor.data_ptr() for tensor in tensors.values()))
+    known = _engines.get(model)
+    if known is not None and known[0] == key:
+        return known[1]
+    library = load()
+    if not isinstance(library, Library):
+        return None
+    engine = Engine(library.functions, engine_shape(model.config, model.vocabulary), tensors, _rotation(model), threads)
+    _engines[model] = (key, engine)
+    return engine
+
+
+def engine_shape(model: GPT, vocabulary: int) -> Shape:
+    """What the engine must know of such a model."""
+    return Shape(
+        layers=model.layers,
+        heads=model.heads,
+        key_heads=key_value_heads(model),
+        head_width=head_width(model),
+        width=model.width,
+        hidden=hidden_width(model),
+        up=up_width(model),
+        vocabulary=vocabulary,
+        context=model.context,
+        rotary=model.positions == "rotary",
+        rms=model.norm == "rmsnorm",
+        activation=model.activation,
+        qk_norm=model.qk_norm,
+        tied=model.tied,
+        ngram_lengths=tuple(model.ngrams),
+        ngram_rows=model.ngram_rows,
+        softcap=model.softcap,
+        dropout=model.dropout,
+    )
+
+
+def _rotation(model: GPTModel) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Cosines and sines of all positions, rounded as the model rounds them."""
+    if model.config.positions != "rotary":
+        return None
+    turn = rotation(torch.arange(model.context), head_width(model.config), torch.float32)
+    return turn.cosines.squeeze(-2), turn.sines.squeeze(-2)
+
+
+_engines: weakref.WeakKeyDictionary[GPTModel, tuple[tuple[int, ...], Engine]] = weakref.WeakKeyDictionary()

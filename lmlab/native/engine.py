@@ -1,0 +1,252 @@
+"""A GPT that lmlab's own compiled kernels compute on the CPU: gradients of a batch, and scores of a text.
+
+The engine reads a model's tensors where PyTorch keeps them, so both see every update, and writes gradients into tensors
+of its own. It knows nothing of modules: it is given a shape and tensors by name. Sources are in `source/`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lmlab import LabError
+
+MOST_LAYERS, MOST_NGRAMS = 128, 4
+ACTIVATIONS = ("relu", "gelu", "gelu_tanh", "relu2", "swiglu")
+SECTIONS = ("packing", "embedding", "norms", "rotary", "matrices", "attention", "head", "adding up")
+
+LAYER_PARAMETERS = (
+    "attention_norm.weight",
+    "attention_norm.bias",
+    "attention.qkv.weight",
+    "attention.qkv.bias",
+    "attention.projection.weight",
+    "attention.projection.bias",
+    "mlp_norm.weight",
+    "mlp_norm.bias",
+    "mlp.up.weight",
+    "mlp.up.bias",
+    "mlp.down.weight",
+    "mlp.down.bias",
+    "attention.first_share",
+    "stream_shares",
+)
+PARAMETERS = (
+    "embedding.weight",
+    "positions.weight",
+    *(f"ngram_tables.{index}.weight" for index in range(MOST_NGRAMS)),
+    "norm.weight",
+    "norm.bias",
+    "head.weight",
+    "head.bias",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What the engine must know of a model besides its tensors."""
+
+    layers: int
+    heads: int
+    key_heads: int
+    head_width: int
+    width: int
+    hidden: int
+    up: int
+    vocabulary: int
+    context: int
+    rotary: bool
+    rms: bool
+    activation: str
+    qk_norm: bool
+    tied: bool
+    ngram_lengths: tuple[int, ...]
+    ngram_rows: int
+    softcap: float
+    dropout: float
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = [
+        *(
+            (name, ctypes.c_int32)
+            for name in (
+                "layers heads key_heads head_width width hidden up vocabulary context "
+                "rotary rms activation qk_norm tied ngrams"
+            ).split()
+        ),
+        ("ngram_lengths", ctypes.c_int32 * MOST_NGRAMS),
+        ("ngram_rows", ctypes.c_int32 * MOST_NGRAMS),
+        ("softcap", ctypes.c_float),
+        ("dropout", ctypes.c_float),
+    ]
+
+
+Pointers = ctypes.c_void_p * (len(PARAMETERS) + MOST_LAYERS * len(LAYER_PARAMETERS))
+
+
+class Engine:
+    """One model in the engine, and the threads that compute it. The tensors must keep their memory as long as it lives."""
+
+    def __init__(
+        self,
+        library: ctypes.CDLL,
+        shape: Shape,
+        tensors: Mapping[str, Tensor],
+        rotation: tuple[Float[Tensor, "context pairs"], Float[Tensor, "context pairs"]] | None,
+        threads: int,
+    ) -> None:
+        """`tensors` are the model's parameters by name, `rotation` cosines and sines of the rotary positions.
+
+        LabError for a tensor that isn't contiguous float32 on the CPU, or whose name the engine doesn't know.
+        """
+        self.library = library
+        self.shape = shape
+        self.threads = threads
+        self.tensors = {name: tensor.detach() for name, tensor in tensors.items()}
+        self._declare()
+        angles = [table.to(torch.float32).contiguous() for table in rotation] if rotation is not None else []
+        self.handle = library.lmlab_open(
+            ctypes.byref(_structure(shape)),
+            _pointers(self.tensors, shape.layers),
+            *([table.data_ptr() for table in angles] or (None, None)),
+            threads,
+        )
+        self._gradients: dict[str, Tensor] | None = None
+        self._gradient_pointers: ctypes.Array[ctypes.c_void_p] | None = None
+        self._gathered = False
+
+    def __del__(self) -> None:
+        if getattr(self, "handle", None):
+            self.library.lmlab_close(self.handle)
+            self.handle = None
+
+    @property
+    def gradients(self) -> dict[str, Float[Tensor, "..."]]:
+        """The gradient of each parameter by name, overwritten by `learn`. Made, as zeros, on first use."""
+        if self._gradients is None:
+            self._gradients = {name: torch.zeros_like(tensor) for name, tensor in self.tensors.items()}
+            self._gradient_pointers = _pointers(self._gradients, self.shape.layers)
+        return self._gradients
+
+    def learn(
+        self,
+        tokens: Int[NDArray[np.int64], "batch time"],
+        targets: Int[NDArray[np.int64], "batch time"],
+        scale: float,
+        seed: int = 0,
+        accumulate: bool = False,
+    ) -> float:
+        """Set `gradients` to those of scale x the sum of nats over the targets that aren't negative; returns the sum.
+
+        `seed` decides the dropout masks. `accumulate` adds to the gradients of the last call, whose weights must be
+        the same.
+        """
+        tokens, targets = self._checked(tokens), self._checked(targets, "targets")
+        self.gradients  # noqa: B018 - made on first use
+        batch, time = tokens.shape
+        return float(
+            self.library.lmlab_gradients(
+                self.handle,
+                self._gradient_pointers,
+                tokens.ctypes.data,
+                targets.ctypes.data,
+                batch,
+                time,
+                scale,
+                seed % 2**64,
+                int(accumulate),
+            )
+        )
+
+    def scores(
+        self, tokens: Int[NDArray[np.int64], "batch time"], targets: Int[NDArray[np.int64], "batch time"]
+    ) -> tuple[Float[NDArray[np.float32], "batch time"], Bool[NDArray[np.bool_], "batch time"]]:
+        """Nats of each target (0 where it is negative), and whether it had the largest logit; without dropout."""
+        tokens, targets = self._checked(tokens), self._checked(targets, "targets")
+        nats = np.empty(tokens.shape, dtype=np.float32)
+        hits = np.empty(tokens.shape, dtype=np.bool_)
+        self.library.lmlab_scores(
+            self.handle,
+            tokens.ctypes.data,
+            targets.ctypes.data,
+            *tokens.shape,
+            nats.ctypes.data,
+            hits.ctypes.data,
+        )
+        return nats, hits
+
+    def sections(self) -> dict[str, float]:
+        """Seconds that `learn` and `scores` spent in each section since this was last asked, the mean over threads."""
+        seconds = (ctypes.c_double * len(SECTIONS))()
+        self.library.lmlab_sections(self.handle, seconds)
+        return dict(zip(SECTIONS, seconds, strict=True))
+
+    def _checked(self, numbers: NDArray[np.int64], what: str = "tokens") -> NDArray[np.int64]:
+        """Contiguous int64, none beyond the vocabulary: the engine looks up whatever it is given."""
+        numbers = np.ascontiguousarray(numbers, dtype=np.int64)
+        if numbers.shape[1] > self.shape.context:
+            raise LabError(
+                f"{numbers.shape[1]} tokens are more than the model's context of {self.shape.context}: give it at most as many"
+            )
+        lowest = 0 if what == "tokens" else -(2**31)
+        if numbers.size and (int(numbers.max()) >= self.shape.vocabulary or int(numbers.min()) < lowest):
+            raise LabError(
+                f"{what} hold {int(numbers.min())} to {int(numbers.max())}: expected 0 to {self.shape.vocabulary - 1}"
+            )
+        return numbers
+
+    def _declare(self) -> None:
+        """The C functions' types: without them ctypes would cut pointers to 32 bits."""
+        pointer, whole = ctypes.c_void_p, ctypes.c_int
+        signatures = {
+            "lmlab_open": ([pointer, pointer, pointer, pointer, whole], pointer),
+            "lmlab_close": ([pointer], None),
+            "lmlab_gradients": (
+                [pointer, pointer, pointer, pointer, whole, whole, ctypes.c_float, ctypes.c_uint64, whole],
+                ctypes.c_double,
+            ),
+            "lmlab_scores": ([pointer, pointer, pointer, whole, whole, pointer, pointer], None),
+            "lmlab_sections": ([pointer, pointer], None),
+        }
+        for name, (arguments, result) in signatures.items():
+            function = getattr(self.library, name)
+            function.argtypes, function.restype = arguments, result
+
+
+def _structure(shape: Shape) -> _Shape:
+    tables = len(shape.ngram_lengths)
+    return _Shape(
+        **{
+            name: int(getattr(shape, name))
+            for name in "layers heads key_heads head_width width hidden up vocabulary context rotary rms qk_norm tied".split()
+        },
+        activation=ACTIVATIONS.index(shape.activation),
+        ngrams=tables,
+        ngram_lengths=shape.ngram_lengths,
+        ngram_rows=(shape.ngram_rows,) * tables,
+        softcap=shape.softcap,
+        dropout=shape.dropout,
+    )
+
+
+def _pointers(tensors: Mapping[str, Tensor], layers: int) -> ctypes.Array[ctypes.c_void_p]:
+    names = [*PARAMETERS, *(f"blocks.{layer}.{name}" for layer in range(layers) for name in LAYER_PARAMETERS)]
+    if unknown := sorted(set(tensors) - set(names)):
+        raise LabError(f"the CPU engine doesn't know the parameter {unknown[0]}: use train.engine torch")
+    for name, tensor in tensors.items():
+        if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or not tensor.is_contiguous():
+            raise LabError(
+                f"{name} is {tensor.dtype} on {tensor.device}: the CPU engine expects contiguous float32 on the CPU"
+            )
+    pointers = Pointers()
+    for place, name in enumerate(names):
+        pointers[place] = tensors[name].data_ptr() if name in tensors else None
+    return pointers

@@ -1,0 +1,65 @@
+// What a forward pass keeps for the way back, for a chunk of whole sequences, and room for the backward pass.
+//
+// One thread works on one chunk at a time, so that what it has just written is still in its cache.
+#pragma once
+#include "attention.h"
+#include "engine.h"
+
+struct LayerActivations {
+    Buffer mixed;               // the block's input, after embedding_skip
+    Buffer attention_input;     // the norm's result
+    Buffer qkv;                 // queries and keys normalised and turned, values as they were projected
+    Buffer inverses;            // of each query's and key's root mean square
+    Buffer values;              // after value_residual
+    Buffer attended, logsums;   // heads side by side; logarithm of each query's sum of exponentials
+    Buffer middle;              // the stream after attention
+    Buffer mlp_input;
+    Buffer hidden, slopes;      // activation, and its derivative (swiglu: of gate and value)
+    Buffer output;              // the stream after the block
+    Buffer means, deviations, mlp_means, mlp_deviations;
+};
+
+struct Activations {
+    std::vector<LayerActivations> layers;
+    Buffer embedded, final_input, means, deviations, logits;
+    // The backward pass: gradients of the stream and of what lies between.
+    Buffer stream, branch, wide, qkv, attended, embedded_gradient, first_values, packed;
+    HeadWork head;
+    int rows = 0, head_rows = 0;
+
+    void need(const Shape& shape, int sequences, int time, bool backward) {
+        int all_rows = sequences * time;
+        head.need(time, shape.head_width);
+        if (all_rows <= rows && !(backward && !stream.size())) return;
+        rows = std::max(rows, all_rows);
+        size_t count = rows, width = padded(shape.width), qkv_width = padded(shape.qkv()), queries = padded(shape.queries());
+        size_t hidden = padded(shape.hidden), up = padded(shape.up);
+        layers.resize(shape.layers);
+        for (LayerActivations& layer : layers) {
+            layer.mixed.need(count * width);
+            layer.attention_input.need(count * width);
+            layer.qkv.need(count * qkv_width);
+            layer.inverses.need(count * (shape.heads + shape.key_heads));
+            layer.values.need(count * padded(shape.keys()));
+            layer.attended.need(count * queries);
+            layer.logsums.need(count * shape.heads);
+            layer.middle.need(count * width);
+            layer.mlp_input.need(count * width);
+            layer.hidden.need(count * hidden);
+            layer.slopes.need(count * up);
+            layer.output.need(count * width);
+            for (Buffer* buffer : {&layer.means, &layer.deviations, &layer.mlp_means, &layer.mlp_deviations}) buffer->need(count);
+        }
+        for (Buffer* buffer : {&embedded, &final_input}) buffer->need(count * width);
+        means.need(count), deviations.need(count);
+        // The logits of many tokens of a large vocabulary would fill the cache, and then the memory.
+        head_rows = std::max(2 * TILE_ROWS, int(std::min<size_t>(count, (1 << 21) / padded(shape.vocabulary))));
+        logits.need(size_t(head_rows) * padded(shape.vocabulary));
+        if (!backward) return;
+        for (Buffer* buffer : {&stream, &branch, &embedded_gradient}) buffer->need(count * width);
+        wide.need(count * up), qkv.need(count * qkv_width), attended.need(count * queries);
+        first_values.need(count * padded(shape.keys()));
+        size_t widest = std::max({shape.width, shape.hidden, shape.queries()});
+        packed.need(count * (widest + TILE_COLUMNS));
+    }
+};

@@ -1,0 +1,427 @@
+// How a token passes through the layers, and the loop that draws the next one.
+#include "decode.h"
+
+#include "functions.h"
+#include "guess.h"
+#include "lookup.h"
+#include "norms.h"
+#include "rows.h"
+
+namespace {
+
+constexpr size_t WEIGHTS_OF_A_THREAD = 150000;  // with fewer a thread would wait longer than it computes
+
+int shared(int all, int thread, int threads) { return int((int64_t)all * thread / threads); }
+
+// Where `thread`'s share of `count` numbers begins: a whole vector, so that nobody writes into another's.
+int shared_vectors(int count, int thread, int threads) {
+    return std::min(count, shared((count + LANES - 1) / LANES, thread, threads) * LANES);
+}
+
+int team_of(const Shape& shape, int threads) {
+    size_t width = shape.width;
+    size_t weights = shape.layers * width * (shape.qkv() + shape.queries() + shape.up + shape.hidden) + width * shape.vocabulary;
+    return (int)std::max<size_t>(1, std::min<size_t>(threads, weights / WEIGHTS_OF_A_THREAD));
+}
+
+void normalise(float* head, int width) {
+    Vector squares{};
+    int d = 0;
+    for (; d + LANES <= width; d += LANES) squares += load(head + d) * load(head + d);
+    float total = sum(squares);
+    for (; d < width; d++) total += head[d] * head[d];
+    float inverse = 1.0f / std::sqrt(total / width + EPSILON);
+    for (d = 0; d < width; d++) head[d] *= inverse;
+}
+
+void turn(float* head, int width, const float* cosines, const float* sines) {
+    for (int pair = 0; pair < width / 2; pair++) {
+        float x = head[2 * pair], y = head[2 * pair + 1];
+        head[2 * pair] = x * cosines[pair] - y * sines[pair];
+        head[2 * pair + 1] = x * sines[pair] + y * cosines[pair];
+    }
+}
+
+}  // namespace
+
+Decoder::Decoder(Engine& engine, int rows, int length, int most_guesses)
+    : engine(engine), shape(engine.shape), rows(rows), length(length), most_guesses(most_guesses),
+      width(padded(shape.width)), head_width(padded(shape.head_width)), length_padded(padded(length)),
+      vocabulary(padded(shape.vocabulary)), texts(rows), shares(team_of(shape, engine.pool.threads())),
+      norms(shape.layers * 4 + 2), keys((size_t)shape.layers * rows * shape.key_heads * shape.head_width * length_padded),
+      values((size_t)shape.layers * rows * shape.key_heads * length * head_width), ended(rows) {
+    for (Text& text : texts) {
+        text.window.resize(length + 1 + most_guesses);
+        text.seen.resize(shape.vocabulary);
+    }
+    for (int index = 0; index < shape.layers; index++) {
+        const Layer& layer = engine.parameters.layers[index];
+        const float* given[] = {layer.attention_norm, layer.attention_norm_bias, layer.mlp_norm, layer.mlp_norm_bias};
+        for (int which = 0; which < 4; which++) norms[4 * index + which].set(given[which], shape.width);
+    }
+    norms[4 * shape.layers].set(engine.parameters.norm, shape.width);
+    norms[4 * shape.layers + 1].set(engine.parameters.norm_bias, shape.width);
+    for (Padded& norm : norms) norm.copy();
+    for (int thread = 0; thread < team(); thread++) rooms.emplace_back(shape.vocabulary);
+    for (Buffer& buffer : partial) buffer.need((size_t)team() * MOST_ITEMS * width);
+    logits.need((size_t)rows * (1 + most_guesses) * vocabulary);
+    meeting.of(team());
+    together([this](int thread) { pack(thread); });
+}
+
+template <class Work>
+void Decoder::together(const Work& work) {
+    if (team() == 1) return work(0);
+    engine.pool.run([&](int thread) {
+        if (thread < team()) work(thread);
+    });
+}
+
+// A thread packs its own weights, so that they lie in its memory.
+void Decoder::pack(int thread) {
+    Share& share = shares[thread];
+    const int group = shape.heads / shape.key_heads, head = shape.head_width;
+    share.first_key_head = shared(shape.key_heads, thread, team());
+    share.key_heads = shared(shape.key_heads, thread + 1, team()) - share.first_key_head;
+    share.heads = share.key_heads * group;
+    share.first_hidden = shared_vectors(shape.hidden, thread, team());
+    share.hidden = shared_vectors(shape.hidden, thread + 1, team()) - share.first_hidden;
+    share.first_token = shared_vectors(shape.vocabulary, thread, team());
+    share.tokens = shared_vectors(shape.vocabulary, thread + 1, team()) - share.first_token;
+
+    const int queries = share.heads * head, keys = share.key_heads * head, qkv = queries + 2 * keys;
+    const bool gated = shape.activation == SWIGLU;
+    size_t matrices = panels_size(qkv, shape.width) + panels_size(shape.width, queries) + panels_size(shape.width, share.hidden) +
+                      (1 + gated) * panels_size(share.hidden, shape.width);
+    size_t biases = padded(qkv) + 2 * width + (1 + gated) * padded(share.hidden);
+    share.packed.need(shape.layers * (matrices + biases) + panels_size(share.tokens, shape.width) + padded(share.tokens));
+    float* end = share.packed;
+    auto matrix = [&](const float* from, int stride, int depth, int columns) {
+        float* at = end;
+        pack_columns(at, from, stride, depth, columns);
+        end += panels_size(columns, depth);
+        return at;
+    };
+    auto bias = [&](const float* from, int first, int count) {
+        float* at = end;
+        if (from) std::memcpy(at, from + first, sizeof(float) * count);
+        end += padded(count);
+        return at;
+    };
+    std::vector<float> own;
+    for (int index = 0; index < shape.layers; index++) {
+        const Layer& from = engine.parameters.layers[index];
+        LayerShare to{};
+        const int first_query = share.first_key_head * group * head, first_key = shape.queries() + share.first_key_head * head;
+        const int firsts[] = {first_query, first_key, first_key + shape.keys()}, counts[] = {queries, keys, keys};
+        // Three parts of the matrix, side by side.
+        own.clear();
+        for (int part = 0; part < 3; part++) {
+            const float* rows = from.qkv + (size_t)firsts[part] * shape.width;
+            own.insert(own.end(), rows, rows + (size_t)counts[part] * shape.width);
+        }
+        to.qkv = matrix(own.data(), shape.width, shape.width, qkv);
+        own.assign(qkv, 0.0f);
+        for (int part = 0, at = 0; part < 3; at += counts[part++])
+            if (from.qkv_bias) std::memcpy(own.data() + at, from.qkv_bias + firsts[part], sizeof(float) * counts[part]);
+        to.qkv_bias = bias(own.data(), 0, qkv);
+        to.projection = matrix(from.projection + first_query, shape.queries(), queries, shape.width);
+        // Of the summands one brings the bias.
+        to.projection_bias = bias(thread == 0 ? from.projection_bias : nullptr, 0, shape.width);
+        if (gated) {
+            to.gate = matrix(from.up + (size_t)share.first_hidden * shape.width, shape.width, shape.width, share.hidden);
+            to.gate_bias = bias(from.up_bias, share.first_hidden, share.hidden);
+        }
+        const int first_up = share.first_hidden + (gated ? shape.hidden : 0);
+        to.up = matrix(from.up + (size_t)first_up * shape.width, shape.width, shape.width, share.hidden);
+        to.up_bias = bias(from.up_bias, first_up, share.hidden);
+        to.down = matrix(from.down + share.first_hidden, shape.hidden, share.hidden, shape.width);
+        to.down_bias = bias(thread == 0 ? from.down_bias : nullptr, 0, shape.width);
+        share.layers.push_back(to);
+    }
+    const float* head_rows = engine.parameters.head ? engine.parameters.head : engine.parameters.embedding;
+    share.head = matrix(head_rows + (size_t)share.first_token * shape.width, shape.width, shape.width, share.tokens);
+    share.head_bias = bias(engine.parameters.head_bias, share.first_token, share.tokens);
+
+    for (Buffer* buffer : {&share.x, &share.embedded, &share.normal}) buffer->need((size_t)MOST_ITEMS * width);
+    share.qkv.need((size_t)MOST_ITEMS * padded(qkv));
+    share.first_values.need((size_t)MOST_ITEMS * keys);
+    // An item's heads lie side by side; the last is written in whole vectors.
+    share.mixed.need((size_t)MOST_ITEMS * queries + LANES);
+    for (Buffer* buffer : {&share.gate, &share.hidden_rows}) buffer->need((size_t)MOST_ITEMS * padded(share.hidden));
+    share.scores.need(length_padded);
+    share.norm_room.need(2 * MOST_ITEMS);
+    share.items.reserve(std::max(MOST_ITEMS, rows * (1 + most_guesses)));
+}
+
+void Decoder::embed(Share& share, const Item* items, int count) {
+    const Parameters& given = engine.parameters;
+    for (int item = 0; item < count; item++) {
+        const int64_t* window = texts[items[item].row].window.data();
+        const int place = items[item].place;
+        float* x = share.x + (size_t)item * width;
+        std::memcpy(x, given.embedding + window[place] * shape.width, sizeof(float) * shape.width);
+        auto add = [&](const float* from) {
+            for (int j = 0; j < shape.width; j++) x[j] += from[j];
+        };
+        for (int index = 0; index < shape.ngrams; index++)
+            add(given.ngrams[index] + ngram_row(shape, index, window, place) * shape.width);
+        if (given.positions) add(given.positions + (size_t)place * shape.width);
+    }
+    if (engine.parameters.layers[shape.layers - 1].stream_shares)
+        std::memcpy(share.embedded, share.x, sizeof(float) * count * width);
+}
+
+// From the normalised stream to what this thread's heads bring to `mixed`.
+void Decoder::attend(Share& share, int layer, const Item* items, int count) {
+    const int wide = shape.head_width, group = shape.heads / shape.key_heads;
+    const int queries = share.heads * wide, own_keys = share.key_heads * wide, stride = padded(queries + 2 * own_keys);
+    const float scale = 1.0f / std::sqrt((float)wide);
+    const float* first_share = engine.parameters.layers[layer].first_share;
+    rows_product(share.normal, width, count, share.layers[layer].qkv, shape.width, queries + 2 * own_keys, share.layers[layer].qkv_bias, share.qkv, stride);
+    for (int item = 0; item < count; item++) {
+        const auto [row, place] = items[item];
+        float *heads = share.qkv + (size_t)item * stride, *item_keys = heads + queries, *item_values = item_keys + own_keys;
+        for (int head = 0; head < share.heads + share.key_heads; head++) {
+            if (shape.qk_norm) normalise(heads + head * wide, wide);
+            if (shape.rotary) turn(heads + head * wide, wide, &engine.cosines[(size_t)place * (wide / 2)], &engine.sines[(size_t)place * (wide / 2)]);
+        }
+        for (int j = 0; j < queries; j++) heads[j] *= scale;
+        if (first_share) {
+            const float* first = share.first_values + (size_t)item * own_keys;
+            for (int j = 0; j < own_keys; j++) item_values[j] += first_share[0] * (first[j] - item_values[j]);
+        } else if (layer == 0) {
+            std::memcpy(share.first_values + (size_t)item * own_keys, item_values, sizeof(float) * own_keys);
+        }
+        for (int head = 0; head < share.key_heads; head++) {
+            float* key = keys + keys_of(layer, row, share.first_key_head + head) + place;
+            for (int d = 0; d < wide; d++) key[(size_t)d * length_padded] = item_keys[head * wide + d];
+            std::memcpy(values + values_of(layer, row, share.first_key_head + head) + (size_t)place * head_width, item_values + head * wide, sizeof(float) * wide);
+        }
+        for (int head = 0; head < share.heads; head++) {
+            const int key_head = share.first_key_head + head / group;
+            attend_to_past(heads + head * wide, keys + keys_of(layer, row, key_head), length_padded, values + values_of(layer, row, key_head),
+                           head_width, place + 1, wide, share.scores, share.mixed + (size_t)item * queries + head * wide);
+        }
+    }
+}
+
+// The threads' summands of a layer's result, added to the stream, each thread for itself.
+void Decoder::add_up(Share& share, const Buffer& summands, int count) {
+    meeting.wait();
+    const size_t size = (size_t)count * width;
+    for (int thread = 0; thread < team(); thread++) {
+        const float* from = summands + (size_t)thread * MOST_ITEMS * width;
+        for (size_t j = 0; j < size; j += LANES) store(share.x + j, load(share.x + j) + load(from + j));
+    }
+}
+
+// Reads `count` items; their keys and values are kept. Where `logits_to` isn't null, each item's logits go there.
+void Decoder::pass(int thread, const Item* items, int count, float* logits_to) {
+    Share& share = shares[thread];
+    float *means = share.norm_room, *inverses = share.norm_room + MOST_ITEMS;
+    auto norm = [&](int which) {
+        norm_forward({norms[which].numbers, norms[which + 1].numbers, shape.rms != 0}, share.x, share.normal, means, inverses, count, shape.width, width);
+    };
+    const int hidden = padded(share.hidden);
+    embed(share, items, count);
+    for (int layer = 0; layer < shape.layers; layer++) {
+        const LayerShare& weights = share.layers[layer];
+        if (const float* shares = engine.parameters.layers[layer].stream_shares)
+            for (size_t j = 0; j < (size_t)count * width; j += LANES)
+                store(share.x + j, all(shares[0]) * load(share.x + j) + all(shares[1]) * load(share.embedded + j));
+        norm(4 * layer);
+        attend(share, layer, items, count);
+        const int queries = share.heads * shape.head_width;
+        const size_t own = (size_t)thread * MOST_ITEMS * width;
+        rows_product(share.mixed, queries, count, weights.projection, queries, shape.width, weights.projection_bias, partial[0] + own, width);
+        add_up(share, partial[0], count);
+        norm(4 * layer + 2);
+        rows_product(share.normal, width, count, weights.up, shape.width, share.hidden, weights.up_bias, share.hidden_rows, hidden);
+        if (weights.gate) rows_product(share.normal, width, count, weights.gate, shape.width, share.hidden, weights.gate_bias, share.gate, hidden);
+        with_activation(shape.activation, [&](auto kind) {
+            for (size_t j = 0; j < (size_t)count * hidden; j += LANES) {
+                Vector up = load(share.hidden_rows + j);
+                store(share.hidden_rows + j, kind == SWIGLU ? bend<SWIGLU>(load(share.gate + j)).value * up : bend<kind>(up).value);
+            }
+        });
+        rows_product(share.hidden_rows, hidden, count, weights.down, share.hidden, shape.width, weights.down_bias, partial[1] + own, width);
+        add_up(share, partial[1], count);
+    }
+    if (!logits_to) return;
+    norm(4 * shape.layers);
+    logits_to += share.first_token;
+    rows_product(share.normal, width, count, share.head, shape.width, share.tokens, share.head_bias, logits_to, vocabulary);
+    if (!shape.softcap) return;
+    for (int item = 0; item < count; item++)
+        for (int j = 0; j < share.tokens; j += LANES) {
+            float* at = logits_to + (size_t)item * vocabulary + j;
+            store(at, all(shape.softcap) * hyperbolic_tangent(load(at) / all(shape.softcap)));
+        }
+}
+
+// Reads all of these rows' windows but their last tokens.
+void Decoder::read_ahead(int thread, const int32_t* rows, int count) {
+    std::vector<Item>& items = shares[thread].items;
+    for (;;) {
+        items.clear();
+        for (int index = 0; index < count; index++) {
+            const Text& text = texts[rows[index]];
+            for (int place = text.held; place < text.filled - 1 && items.size() < MOST_ITEMS; place++) items.push_back({rows[index], place});
+        }
+        if (items.empty()) return;
+        pass(thread, items.data(), (int)items.size(), nullptr);
+        meeting.wait();
+        if (thread == 0)
+            for (const Item& item : items) texts[item.row].held = item.place + 1;
+        meeting.wait();
+    }
+}
+
+// Logits of the items, each in its row of `logits`; all threads may read them afterwards.
+void Decoder::score(int thread, const std::vector<Item>& items) {
+    for (size_t first = 0; first < items.size(); first += MOST_ITEMS)
+        pass(thread, &items[first], (int)std::min<size_t>(MOST_ITEMS, items.size() - first), logits + first * vocabulary);
+    meeting.wait();
+}
+
+// Draws what follows a row's last token, and as long as that is what was guessed, what follows each guess.
+void Decoder::take(const Request& request, int index, float* row_logits, DrawRoom& room) {
+    Text& text = texts[request.rows[index]];
+    const Settings& settings = *request.settings;
+    const int guessed = text.guessed;
+    text.guessed = 0;
+    for (int place = 0; place <= guessed; place++, row_logits += vocabulary) {
+        const size_t at = (size_t)index * request.tokens + request.written[index];
+        const int token = draw(row_logits, text.seen.data(), settings, request.uniforms[at], room);
+        if (token == DIVERGED) {
+            diverged = true;
+            ended[index] = true;
+            return;
+        }
+        request.tokens_out[at] = token;
+        request.written[index]++;
+        text.held = text.filled;
+        const bool as_guessed = place < guessed && text.window[text.filled] == token;
+        text.window[text.filled++] = token;
+        text.whole.push_back(token);
+        text.seen[token] = true;
+        if (token == settings.end_of_text) ended[index] = true;
+        if (text.filled > shape.context) {
+            // The newer half of the context is read again, from position 0.
+            const int kept = shape.context / 2;
+            std::copy(text.window.begin() + (text.filled - kept), text.window.begin() + text.filled, text.window.begin());
+            text.filled = kept;
+            text.held = 0;
+        }
+        if (ended[index] || !as_guessed) break;
+    }
+    if (ended[index] || request.written[index] == request.tokens) ended[index] = true;
+    else guess_next(text, settings.draft, request.tokens - request.written[index] - 1);
+}
+
+void Decoder::guess_next(Text& text, int most, int wanted) {
+    most = std::min({most, most_guesses, wanted, length - text.filled});
+    text.guessed = most > 0 ? guess(text.whole, most, text.window.data() + text.filled) : 0;
+}
+
+void Decoder::write(int thread, const Request& request) {
+    std::vector<Item>& items = shares[thread].items;
+    for (;;) {
+        read_ahead(thread, request.rows, request.count);
+        items.clear();
+        for (int index = 0; index < request.count; index++) {
+            if (ended[index]) continue;
+            const Text& text = texts[request.rows[index]];
+            for (int place = text.filled - 1; place < text.filled + text.guessed; place++) items.push_back({request.rows[index], place});
+        }
+        if (items.empty()) return;
+        score(thread, items);
+        size_t first = 0;
+        for (int index = 0, living = 0; index < request.count; index++) {
+            if (first == items.size() || items[first].row != request.rows[index]) continue;
+            const size_t own = first;
+            while (first < items.size() && items[first].row == request.rows[index]) first++;
+            if (living++ % team() == thread) take(request, index, logits + own * vocabulary, rooms[thread]);
+        }
+        meeting.wait();
+    }
+}
+
+void Decoder::start(int row, const int64_t* window, int count, const int32_t* whole, int whole_count, int room) {
+    Text& text = texts[row];
+    std::copy(window, window + count, text.window.begin());
+    text.filled = count;
+    text.held = text.guessed = 0;
+    text.whole.reserve(whole_count + room);
+    text.whole.assign(whole, whole + whole_count);
+    std::fill(text.seen.begin(), text.seen.end(), 0);
+    for (int32_t token : text.whole) text.seen[token] = true;
+}
+
+void Decoder::copy(int from, int to) {
+    const size_t key_size = (size_t)shape.key_heads * shape.head_width * length_padded, value_size = (size_t)shape.key_heads * length * head_width;
+    for (int layer = 0; layer < shape.layers; layer++) {
+        std::memcpy(keys + keys_of(layer, to, 0), keys + keys_of(layer, from, 0), sizeof(float) * key_size);
+        std::memcpy(values + values_of(layer, to, 0), values + values_of(layer, from, 0), sizeof(float) * value_size);
+    }
+    texts[to].held = texts[from].held;
+}
+
+void Decoder::read(const int32_t* rows, int count) {
+    together([&](int thread) { read_ahead(thread, rows, count); });
+}
+
+void Decoder::last_logits(const int32_t* rows, int count, float* to) {
+    together([&](int thread) {
+        std::vector<Item>& items = shares[thread].items;
+        read_ahead(thread, rows, count);
+        items.clear();
+        for (int index = 0; index < count; index++) items.push_back({rows[index], texts[rows[index]].filled - 1});
+        score(thread, items);
+    });
+    for (int index = 0; index < count; index++)
+        std::memcpy(to + (size_t)index * shape.vocabulary, logits + (size_t)index * vocabulary, sizeof(float) * shape.vocabulary);
+}
+
+bool Decoder::write(const Request& request) {
+    diverged = false;
+    for (int index = 0; index < request.count; index++) {
+        ended[index] = false;
+        request.written[index] = 0;
+        guess_next(texts[request.rows[index]], request.settings->draft, request.tokens - 1);
+    }
+    together([&](int thread) { write(thread, request); });
+    return !diverged;
+}
+
+// A decoder of at most `rows` texts with windows of at most `length` tokens, that guesses at most `guesses` ahead.
+EXPORT Decoder* lmlab_decoder_open(Engine* engine, int rows, int length, int guesses) { return new Decoder(*engine, rows, length, guesses); }
+
+EXPORT void lmlab_decoder_close(Decoder* decoder) { delete decoder; }
+
+// Begins a row anew: the window to go on from, all tokens of the text so far, and how many may come.
+EXPORT void lmlab_decoder_start(Decoder* decoder, int row, const int64_t* window, int count, const int32_t* whole, int whole_count, int room) {
+    decoder->start(row, window, count, whole, whole_count, room);
+}
+
+// Gives a row what another one has read; its window must begin with the same tokens.
+EXPORT void lmlab_decoder_copy(Decoder* decoder, int from, int to) { decoder->copy(from, to); }
+
+// Reads the rows' windows but their last tokens.
+EXPORT void lmlab_decoder_read(Decoder* decoder, const int32_t* rows, int count) { decoder->read(rows, count); }
+
+// Logits after each row's window, [count][vocabulary].
+EXPORT void lmlab_decoder_logits(Decoder* decoder, const int32_t* rows, int count, float* to) { decoder->last_logits(rows, count, to); }
+
+// Writes `tokens` tokens after each row, fewer where one ends; 0 where the logits are no numbers.
+EXPORT int lmlab_decoder_write(Decoder* decoder, const int32_t* rows, int count, const Settings* settings, const double* uniforms,
+                               int tokens, int32_t* tokens_out, int32_t* written) {
+    return decoder->write({rows, count, settings, uniforms, tokens, tokens_out, written});
+}
+
+// The token that is drawn from a row of logits, which are changed; -1 where they are no numbers.
+EXPORT int lmlab_draw(float* logits, const uint8_t* seen, const Settings* settings, double uniform) {
+    DrawRoom room(settings->vocabulary);
+    return draw(logits, seen, *settings, uniform, room);
+}

@@ -1,0 +1,159 @@
+// Opening an engine, a training step's gradients, and the scores of an evaluation.
+#include "engine.h"
+
+#include "network.h"
+
+// Rows of a chunk: as many as keep a chunk's activations near the core that works on it.
+constexpr int CHUNK_ROWS = 512;
+
+struct Training {
+    Weights weights;
+    std::vector<Worker> workers;
+    std::vector<float> embedded_gradient;
+    std::vector<std::vector<int32_t>> touched;  // by thread
+    std::vector<int32_t> stamps[MOST_NGRAMS];   // by row: the call that touched it last
+    int32_t call = 0;
+    Clock clock;
+
+    explicit Training(Engine& engine) : weights(engine) {
+        workers.reserve(engine.pool.threads());
+        for (int thread = 0; thread < engine.pool.threads(); thread++) workers.emplace_back(engine, weights);
+        for (int index = 0; index < engine.shape.ngrams; index++) stamps[index].assign(engine.shape.ngram_rows[index], 0);
+    }
+
+    // work(worker, first sequence, sequences) for each chunk; the sequences are divided among the threads.
+    template <class Work>
+    void each_chunk(Engine& engine, int sequences, int time, const Work& work) {
+        int threads = engine.pool.threads(), chunk = std::max(1, CHUNK_ROWS / time);
+        engine.pool.run([&](int thread) {
+            int first = int64_t(sequences) * thread / threads, last = int64_t(sequences) * (thread + 1) / threads;
+            for (; first < last; first += chunk) work(workers[thread], first, std::min(chunk, last - first));
+        });
+    }
+
+    // Adds the embedded vectors' gradients to the rows of the tables; each thread has its own rows, so that sums have one order.
+    void scatter(Engine& engine, float* const* tables, const int64_t* tokens, int sequences, int time, bool accumulate) {
+        const Shape& shape = engine.shape;
+        int threads = engine.pool.threads();
+        for (int index = 0; index < shape.ngrams; index++) {
+            if (!accumulate) {
+                for (int32_t row : engine.touched[index]) std::memset(tables[index] + size_t(row) * shape.width, 0, sizeof(float) * shape.width);
+                engine.touched[index].clear();
+                call++;
+            }
+            std::vector<int32_t> rows(size_t(sequences) * time);
+            engine.pool.run([&](int thread) {
+                size_t first = rows.size() * thread / threads, last = rows.size() * (thread + 1) / threads;
+                for (size_t place = first; place < last; place++) rows[place] = ngram_row(shape, index, tokens + place / time * time, place % time);
+            });
+            touched.resize(threads);
+            engine.pool.run([&](int thread) {
+                touched[thread].clear();
+                for (size_t place = 0; place < rows.size(); place++) {
+                    int32_t row = rows[place];
+                    if (row % threads != thread) continue;
+                    if (stamps[index][row] != call) {
+                        stamps[index][row] = call;
+                        touched[thread].push_back(row);
+                    }
+                    float* to = tables[index] + size_t(row) * shape.width;
+                    const float* from = embedded_gradient.data() + place * shape.width;
+                    for (int j = 0; j < shape.width; j++) to[j] += from[j];
+                }
+            });
+            for (auto& part : touched) engine.touched[index].insert(engine.touched[index].end(), part.begin(), part.end());
+            std::sort(engine.touched[index].begin(), engine.touched[index].end());
+        }
+    }
+};
+
+static Training& training_of(Engine& engine) {
+    if (!engine.training) engine.training = std::make_shared<Training>(engine);
+    return *engine.training;
+}
+
+EXPORT Engine* lmlab_open(const Shape* shape, const Parameters* parameters, const float* cosines, const float* sines, int threads) {
+    Engine* engine = new Engine(*shape, *parameters, threads);
+    if (shape->rotary) {
+        size_t count = size_t(shape->context) * (shape->head_width / 2);
+        engine->cosines.assign(cosines, cosines + count);
+        engine->sines.assign(sines, sines + count);
+    }
+    return engine;
+}
+
+EXPORT void lmlab_close(Engine* engine) { delete engine; }
+
+// The gradient of scale x (sum of nats over the targets that aren't negative); returns that sum. `accumulate`: added to
+// what is there (the weights must be those of the call before).
+EXPORT double lmlab_gradients(Engine* engine, const Parameters* gradients, const int64_t* tokens, const int64_t* targets,
+                              int sequences, int time, float scale, uint64_t seed, int accumulate) {
+    Training& training = training_of(*engine);
+    training.clock.start();
+    if (!accumulate) training.weights.pack(engine->pool, true);
+    training.clock.took(PACKING);
+    if (engine->shape.ngrams) training.embedded_gradient.resize(size_t(sequences) * time * engine->shape.width);
+    engine->pool.run([&](int thread) {
+        training.workers[thread].share.clear();
+        training.workers[thread].loss = 0.0;
+    });
+    Batch batch{tokens, targets, time, seed, scale};
+    training.each_chunk(*engine, sequences, time, [&](Worker& worker, int first, int count) { worker.learn(batch, first, count, training.embedded_gradient.data()); });
+    training.clock.start();
+    std::vector<GradientShare*> shares;
+    for (Worker& worker : training.workers) shares.push_back(&worker.share);
+    add_up(*engine, shares, *gradients, accumulate);
+    if (engine->shape.ngrams) training.scatter(*engine, gradients->ngrams, tokens, sequences, time, accumulate);
+    training.clock.took(ADDING_UP);
+    double loss = 0.0;
+    for (Worker& worker : training.workers) loss += worker.loss;
+    return loss;
+}
+
+// Nats of each target (0 where it is negative), and whether it had the largest logit; without dropout.
+EXPORT void lmlab_scores(Engine* engine, const int64_t* tokens, const int64_t* targets, int sequences, int time, float* nats, uint8_t* hits) {
+    Training& training = training_of(*engine);
+    training.weights.pack(engine->pool, false);
+    Batch batch{tokens, targets, time, 0, 0.0f};
+    training.each_chunk(*engine, sequences, time, [&](Worker& worker, int first, int count) { worker.score(batch, first, count, nats, hits); });
+}
+
+// Seconds of each section since the last call, the mean over the threads.
+EXPORT void lmlab_sections(Engine* engine, double* seconds) {
+    Training& training = training_of(*engine);
+    for (int section = 0; section < SECTIONS; section++) {
+        seconds[section] = training.clock.seconds[section];
+        training.clock.seconds[section] = 0.0;
+        for (Worker& worker : training.workers) {
+            seconds[section] += worker.clock.seconds[section] / training.workers.size();
+            worker.clock.seconds[section] = 0.0;
+        }
+    }
+}
+
+EXPORT int lmlab_format() { return 1; }
+
+// Computes a little by the vector code and by plain code: 0 where they agree. What crashes here is never used.
+EXPORT int lmlab_selfcheck() {
+    const int rows = TILE_ROWS + 5, columns = TILE_COLUMNS + 3, depth = 7;
+    Buffer left(rows * depth), right(depth * columns), panels(panels_size(columns, depth)), result(rows * columns);
+    for (int i = 0; i < rows * depth; i++) left[i] = float(i % 11) - 5;
+    for (int i = 0; i < depth * columns; i++) right[i] = float(i % 7) - 3;
+    pack_rows(panels, right, columns, depth, columns);
+    product(Left<false>{left, depth}, panels, rows, columns, depth, Put{result, columns});
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < columns; j++) {
+            float expected = 0.0f;
+            for (int k = 0; k < depth; k++) expected += left[i * depth + k] * right[k * columns + j];
+            if (result[i * columns + j] != expected) return 1;
+        }
+    for (float x = -8.0f; x < 8.0f; x += 0.37f) {
+        if (std::abs(exponential(all(x))[0] - std::exp(x)) > 1e-6f * std::exp(x)) return 2;
+        if (std::abs(hyperbolic_tangent(all(x))[0] - std::tanh(x)) > 1e-6f) return 3;
+        if (std::abs(error_function(all(x))[0] - std::erf(x)) > 1e-6f) return 4;
+    }
+    Pool pool(2);
+    int parts[2] = {};
+    pool.run([&](int thread) { parts[thread] = thread + 1; });
+    return parts[0] == 1 && parts[1] == 2 ? 0 : 5;
+}

@@ -1,0 +1,141 @@
+// Matrix products by one thread: tiles of the result that stay in registers, with whatever happens to each number of
+// the result (a bias, an activation, a sum) done before it is stored.
+//
+//     result[i][j] = sum over k of left(i, k) right(k, j)
+//
+// The right factor is packed into panels first: TILE_COLUMNS columns side by side, row after row, so that it is read
+// in the order of memory; a weight matrix is packed once a step. The left one is read where it lies.
+#pragma once
+#include <algorithm>
+#include <vector>
+
+#include "vector.h"
+
+// As many accumulators as the registers hold, less what the factors need.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int TILE_ROWS = 12;
+#else
+constexpr int TILE_ROWS = 6;
+#endif
+constexpr int TILE_VECTORS = 2;
+constexpr int TILE_COLUMNS = TILE_VECTORS * LANES;
+
+// Floats that the panels of `columns` columns and `depth` rows take. The last panel may be one vector wide.
+inline size_t panels_size(int columns, int depth) {
+    return size_t((columns + LANES - 1) / LANES * LANES) * depth;
+}
+
+// Packs right(k, j) = from[k * stride + j].
+inline void pack_rows(float* to, const float* from, int stride, int depth, int columns) {
+    for (int column = 0; column < columns; column += TILE_COLUMNS) {
+        int wide = std::min(TILE_COLUMNS, columns - column);
+        int padded = wide > LANES ? TILE_COLUMNS : LANES;
+        for (int k = 0; k < depth; k++, to += padded) {
+            const float* row = from + size_t(k) * stride + column;
+            if (wide == TILE_COLUMNS) {
+                for (int vector = 0; vector < TILE_VECTORS; vector++) store(to + vector * LANES, load(row + vector * LANES));
+            } else {
+                for (int j = 0; j < padded; j++) to[j] = j < wide ? row[j] : 0.0f;
+            }
+        }
+    }
+}
+
+// Packs right(k, j) = from[j * stride + k]: the transpose of what lies in memory.
+inline void pack_columns(float* to, const float* from, int stride, int depth, int columns) {
+    constexpr int BLOCK = 16;  // a block's lines stay in the cache while its columns become rows
+    for (int column = 0; column < columns; column += TILE_COLUMNS) {
+        int wide = std::min(TILE_COLUMNS, columns - column);
+        int padded = wide > LANES ? TILE_COLUMNS : LANES;
+        for (int first = 0; first < depth; first += BLOCK) {
+            int last = std::min(first + BLOCK, depth);
+            for (int j = 0; j < padded; j++)
+                for (int k = first; k < last; k++)
+                    to[size_t(k) * padded + j] = j < wide ? from[size_t(column + j) * stride + k] : 0.0f;
+        }
+        to += size_t(depth) * padded;
+    }
+}
+
+// How the left factor lies: left(i, k) = at[i * stride + k], or with TURNED at[k * stride + i].
+template <bool TURNED>
+struct Left {
+    const float* at;
+    int stride;
+    INLINE Left from(int row) const { return {at + (TURNED ? row : size_t(row) * stride), stride}; }
+    INLINE float operator()(int row, int k) const { return TURNED ? at[size_t(k) * stride + row] : at[size_t(row) * stride + k]; }
+};
+
+// One tile. epilogue(row, column, value, lanes) gets each vector of the result; only its first `lanes` count.
+template <int ROWS, int VECTORS, bool TURNED, class Epilogue>
+__attribute__((noinline)) void tile(Left<TURNED> left, const float* panel, int depth, int row, int column, int columns, const Epilogue& epilogue) {
+    Vector sums[ROWS][VECTORS];
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++) sums[i][v] = Vector{};
+    for (int k = 0; k < depth; k++, panel += VECTORS * LANES) {
+        Vector right[VECTORS];
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++) right[v] = load(panel + v * LANES);
+#pragma GCC unroll 16
+        for (int i = 0; i < ROWS; i++) {
+            Vector factor = all(left(i, k));
+#pragma GCC unroll 4
+            for (int v = 0; v < VECTORS; v++) sums[i][v] += factor * right[v];
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++)
+            epilogue(row + i, column + v * LANES, sums[i][v], std::min(LANES, columns - column - v * LANES));
+}
+
+template <int VECTORS, bool TURNED, class Epilogue>
+INLINE void panel_product(Left<TURNED> left, const float* panel, int rows, int column, int columns, int depth, const Epilogue& epilogue) {
+    int row = 0;
+    for (; rows - row >= TILE_ROWS; row += TILE_ROWS)
+        tile<TILE_ROWS, VECTORS>(left.from(row), panel, depth, row, column, columns, epilogue);
+    if constexpr (TILE_ROWS > 8)
+        for (; rows - row >= 8; row += 8) tile<8, VECTORS>(left.from(row), panel, depth, row, column, columns, epilogue);
+    for (; rows - row >= 4; row += 4) tile<4, VECTORS>(left.from(row), panel, depth, row, column, columns, epilogue);
+    for (; rows - row >= 1; row += 1) tile<1, VECTORS>(left.from(row), panel, depth, row, column, columns, epilogue);
+}
+
+// result(i, j) for i < rows, j < columns, handed to the epilogue. `packed` is the depth that the panels were packed
+// with: more than `depth` where only their first rows count.
+template <bool TURNED, class Epilogue>
+void product_of_packed(Left<TURNED> left, const float* panels, int packed, int rows, int columns, int depth, const Epilogue& epilogue) {
+    for (int column = 0; column < columns; column += TILE_COLUMNS) {
+        if (columns - column > LANES) {
+            panel_product<TILE_VECTORS>(left, panels, rows, column, columns, depth, epilogue);
+            panels += size_t(TILE_COLUMNS) * packed;
+        } else {
+            panel_product<1>(left, panels, rows, column, columns, depth, epilogue);
+        }
+    }
+}
+
+template <bool TURNED, class Epilogue>
+void product(Left<TURNED> left, const float* panels, int rows, int columns, int depth, const Epilogue& epilogue) {
+    product_of_packed(left, panels, depth, rows, columns, depth, epilogue);
+}
+
+// The commonest epilogues: to[i][j] = value, and to[i][j] += value.
+struct Put {
+    float* to;
+    int stride;
+    INLINE void operator()(int row, int column, Vector value, int lanes) const {
+        float* at = to + size_t(row) * stride + column;
+        lanes == LANES ? store(at, value) : store_some(at, value, lanes);
+    }
+};
+struct Add {
+    float* to;
+    int stride;
+    INLINE void operator()(int row, int column, Vector value, int lanes) const {
+        float* at = to + size_t(row) * stride + column;
+        lanes == LANES ? store(at, load(at) + value) : store_some(at, load_some(at, lanes) + value, lanes);
+    }
+};

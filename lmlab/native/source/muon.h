@@ -1,0 +1,248 @@
+// Muon for one matrix by one thread: momentum, a Newton-Schulz iteration that makes its singular values equal, the update.
+//
+// What lmlab/optim/muon.py computes, with half the arithmetic where a result is symmetric: only tiles at and below the
+// diagonal are computed, and the rest is mirrored. All matrices lie in the panels that `tile` reads, as factors and as
+// results, so that nothing is packed between two products: each is left' right, and the left factor of all but two is
+// its own transpose.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <utility>
+
+#include "buffer.h"
+#include "gemm.h"
+
+// The fields and their order are those of `MuonEntry` in lmlab/native/update.py.
+struct MuonEntry {
+    float* numbers;         // [rows][columns]
+    const float* gradient;  // the same
+    float* momentum;        // the same
+    int32_t rows, columns, iterations;
+    double lr, decay, share;  // share: how much of the momentum stays
+
+    int shorter() const { return std::min(rows, columns); }
+    int longer() const { return std::max(rows, columns); }
+    // Iterations that are taken on products with the short side alone, which saves arithmetic where the long side is
+    // twice as long. There rounding grows about twelvefold an iteration, the square of the polynomial's slope at zero,
+    // so that after three A is computed from X again.
+    int most_at_once() const { return longer() >= 2 * shorter() ? 3 : 1; }
+    // Multiplications and additions of one update, for sharing the work out.
+    double cost() const {
+        double square = double(shorter()) * shorter(), parts = (iterations + most_at_once() - 1) / most_at_once();
+        return parts * 3 * square * longer() + (4 * iterations - 3 * parts) * square * shorter();
+    }
+};
+
+// A matrix in panels of TILE_COLUMNS columns, the last one of one vector where that is enough; whole vectors, zeros at
+// the end.
+struct Panels {
+    float* at;
+    int rows, columns;
+
+    INLINE int panel_width(int column) const { return std::min(TILE_COLUMNS, columns - column / TILE_COLUMNS * TILE_COLUMNS); }
+    INLINE float* panel(int column) const { return at + size_t(column / TILE_COLUMNS * TILE_COLUMNS) * rows; }
+    INLINE float* place(int row, int column) const {
+        return panel(column) + size_t(row) * panel_width(column) + column % TILE_COLUMNS;
+    }
+};
+
+// Lanes of two vectors as one: `index` counts from the first vector's lanes on to the second's.
+template <int... LANE>
+INLINE Vector interleave_low(Vector one, Vector other, std::integer_sequence<int, LANE...>) {
+#if defined(__clang__)
+    return __builtin_shufflevector(one, other, (LANE / 2 + LANE % 2 * LANES)...);
+#else
+    return __builtin_shuffle(one, other, Integers{(LANE / 2 + LANE % 2 * LANES)...});
+#endif
+}
+template <int... LANE>
+INLINE Vector interleave_high(Vector one, Vector other, std::integer_sequence<int, LANE...>) {
+#if defined(__clang__)
+    return __builtin_shufflevector(one, other, (LANES / 2 + LANE / 2 + LANE % 2 * LANES)...);
+#else
+    return __builtin_shuffle(one, other, Integers{(LANES / 2 + LANE / 2 + LANE % 2 * LANES)...});
+#endif
+}
+
+// to[j][i] = factor from[i][j] for a block of LANES by LANES. Interleaving rows i and i + LANES / 2 shifts the bits of
+// (row, lane) round by one; after as many rounds as a lane's number has bits, row and lane have changed places.
+INLINE void transpose_block(float* to, int to_stride, const float* from, int from_stride, float factor) {
+    constexpr auto LANE = std::make_integer_sequence<int, LANES>{};
+    Vector rows[LANES], next[LANES];
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++) rows[i] = load(from + size_t(i) * from_stride) * factor;
+#pragma GCC unroll 4
+    for (int round = 1; round < LANES; round *= 2) {
+#pragma GCC unroll 8
+        for (int i = 0; i < LANES / 2; i++) {
+            next[2 * i] = interleave_low(rows[i], rows[i + LANES / 2], LANE);
+            next[2 * i + 1] = interleave_high(rows[i], rows[i + LANES / 2], LANE);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++) rows[i] = next[i];
+    }
+#pragma GCC unroll 16
+    for (int j = 0; j < LANES; j++) store(to + size_t(j) * to_stride, rows[j]);
+}
+
+// to = factor from'
+inline void transpose(Panels to, Panels from, float factor = 1.0f) {
+    for (int row = 0; row < from.rows; row += LANES)
+        for (int column = 0; column < from.columns; column += LANES)
+            transpose_block(to.place(column, row), to.panel_width(row), from.place(row, column), from.panel_width(column), factor);
+}
+
+// Sets what lies above the diagonal to what lies below it.
+inline void mirror(Panels square) {
+    for (int row = 0; row < square.rows; row += LANES) {
+        for (int column = 0; column < row; column += LANES)
+            transpose_block(square.place(column, row), square.panel_width(row), square.place(row, column), square.panel_width(column), 1.0f);
+        float* block = square.place(row, row);
+        for (int i = 0, stride = square.panel_width(row); i < LANES; i++)
+            for (int j = 0; j < i; j++) block[j * stride + i] = block[i * stride + j];
+    }
+}
+
+// left' right; with LOWER only what stands in panels at and below the diagonal. epilogue_at(row, column) gives what
+// happens to the block that begins there.
+template <bool LOWER, class EpilogueAt>
+void multiply(Panels left, Panels right, const EpilogueAt& epilogue_at) {
+    for (int column = 0; column < right.columns; column += TILE_COLUMNS)
+        for (int row = LOWER ? column : 0; row < left.columns; row += TILE_COLUMNS) {
+            int high = left.panel_width(row), wide = right.panel_width(column);
+            product(Left<true>{left.panel(row), high}, right.panel(column), high, wide, right.rows, epilogue_at(row, column));
+        }
+}
+
+// to = left' right
+inline void multiply(Panels to, Panels left, Panels right) {
+    multiply<false>(left, right, [&](int row, int column) { return Put{to.place(row, column), to.panel_width(column)}; });
+}
+
+// to = left' right, which is known to be symmetric.
+inline void multiply_symmetric(Panels to, Panels left, Panels right) {
+    multiply<true>(left, right, [&](int row, int column) { return Put{to.place(row, column), to.panel_width(column)}; });
+    mirror(to);
+}
+
+// The coefficients of an iteration, chosen there for the steepest rise from zero, not for convergence.
+constexpr float LINEAR = 3.4445f, CUBIC = -4.7750f, QUINTIC = 2.0315f;
+
+// to = b S + c S^2, of which a product gives S^2.
+struct PutPolynomial {
+    Put to;
+    const float* square;  // where the block lies in S, as in `to`
+    INLINE void operator()(int row, int column, Vector value, int lanes) const {
+        to(row, column, value * QUINTIC + load(square + size_t(row) * to.stride + column) * CUBIC, lanes);
+    }
+};
+
+// to = a + b S + c S^2 for a symmetric S.
+inline void polynomial(Panels to, Panels square) {
+    multiply<true>(square, square, [&](int row, int column) {
+        return PutPolynomial{{to.place(row, column), to.panel_width(column)}, square.place(row, column)};
+    });
+    for (int i = 0; i < to.rows; i++) *to.place(i, i) += LINEAR;
+    mirror(to);
+}
+
+// Memory for one matrix at a time, made once.
+class MuonWorkspace {
+public:
+    void reserve(const MuonEntry& entry) {
+        size_t side = padded(entry.shorter());
+        whole_ = std::max(whole_, side * padded(entry.longer()));
+        square_ = std::max(square_, side * side);
+        memory_.need(3 * whole_ + 4 * square_);
+    }
+
+    // `rate` is this step's learning rate; the gradient is multiplied with `clip` as it is read.
+    void update(const MuonEntry& entry, double rate, float clip) {
+        bool tall = entry.rows > entry.columns;
+        int side = padded(entry.shorter()), length = padded(entry.longer());
+        float* free = memory_;
+        auto take = [&](size_t count) { return std::exchange(free, free + count); };
+        // X with its short side first, and its transpose.
+        Panels x{take(whole_), side, length}, next{take(whole_), side, length}, turned{take(whole_), length, side};
+        Panels square{take(square_), side, side}, factor{take(square_), side, side};
+        Panels product{take(square_), side, side}, spare{take(square_), side, side};
+
+        Panels &taken = tall ? turned : x, &other = tall ? x : turned;
+        float scale = 1.0f / (look_ahead(taken, entry, clip) + 1e-7f);
+        transpose(other, taken, scale);
+        for (size_t i = 0; i < size_t(side) * length; i += LANES) store(taken.at + i, load(taken.at + i) * scale);
+
+        for (int left = entry.iterations, first = true; left > 0; first = false) {
+            if (!first) {
+                std::swap(x, next);
+                transpose(turned, x);
+            }
+            // `now` iterations whose polynomials P meet X once, as their product. With A = XX' an iteration is
+            // P = a + b A + c A^2, X <- P X, and so A <- P A P. All are polynomials of one matrix: the products of two
+            // of them are symmetric.
+            int parts = (left + entry.most_at_once() - 1) / entry.most_at_once(), now = (left + parts - 1) / parts;
+            multiply_symmetric(square, turned, turned);
+            polynomial(product, square);
+            Panels latest = product;
+            for (int iteration = 1; iteration < now; iteration++) {
+                multiply_symmetric(spare, latest, square);
+                multiply_symmetric(square, spare, latest);
+                polynomial(factor, square);
+                latest = factor;
+                multiply_symmetric(spare, factor, product);
+                std::swap(spare, product);
+            }
+            multiply(next, product, x);
+            left -= now;
+        }
+        if (tall) transpose(turned, next);
+        apply(entry, tall ? turned : next, rate);
+    }
+
+private:
+    // M <- mu M + (1 - mu) G; to = mu M + (1 - mu) G. Returns the norm of that.
+    static float look_ahead(Panels to, const MuonEntry& entry, float clip) {
+        float moved = float(1.0 - entry.share), share = float(entry.share);
+        Vector squares{};
+        for (int row = 0; row < entry.rows; row++) {
+            const float* gradient = entry.gradient + size_t(row) * entry.columns;
+            float* momentum = entry.momentum + size_t(row) * entry.columns;
+            Vector row_squares{};
+            for (int column = 0; column < entry.columns; column += LANES) {
+                int lanes = std::min(LANES, entry.columns - column);
+                bool full = lanes == LANES;
+                Vector fresh = (full ? load(gradient + column) : load_some(gradient + column, lanes)) * clip;
+                Vector mean = full ? load(momentum + column) : load_some(momentum + column, lanes);
+                mean += moved * (fresh - mean);
+                full ? store(momentum + column, mean) : store_some(momentum + column, mean, lanes);
+                Vector ahead = fresh + share * (mean - fresh);
+                store(to.place(row, column), ahead);
+                row_squares += ahead * ahead;
+            }
+            squares += row_squares;
+        }
+        for (int row = entry.rows; row < to.rows; row++)
+            for (int column = 0; column < to.columns; column += LANES) store(to.place(row, column), Vector{});
+        return std::sqrt(sum(squares));
+    }
+
+    // W <- (1 - rate x decay) W - rate max(1, rows / columns)^.5 U
+    static void apply(const MuonEntry& entry, Panels update, double rate) {
+        float kept = float(1.0 - rate * entry.decay);
+        float step = float(rate * std::sqrt(std::max(1.0, double(entry.rows) / entry.columns)));
+        for (int row = 0; row < entry.rows; row++) {
+            float* numbers = entry.numbers + size_t(row) * entry.columns;
+            for (int column = 0; column < entry.columns; column += LANES) {
+                int lanes = std::min(LANES, entry.columns - column);
+                Vector change = step * load(update.place(row, column));
+                if (lanes == LANES)
+                    store(numbers + column, load(numbers + column) * kept - change);
+                else
+                    store_some(numbers + column, load_some(numbers + column, lanes) * kept - change, lanes);
+            }
+        }
+    }
+
+    size_t whole_ = 0, square_ = 0;
+    Buffer memory_;
+};

@@ -1,0 +1,167 @@
+// The update of a training step: the norm of the whole gradient, clipping, then Adam and Muon in one go.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "adamw.h"
+#include "engine.h"
+#include "muon.h"
+
+namespace {
+
+constexpr int64_t PIECE = 16384;  // numbers that one thread takes at once
+constexpr double ADAM_COST = 40;  // of updating a number: the multiplications and additions that a product does meanwhile
+
+// A stretch of numbers, or of a table the whole rows that `rows` names.
+struct Piece {
+    int entry;  // of Adam's
+    const float* gradient;
+    int64_t first, count;
+    const int32_t* rows;  // null: numbers from `first` on
+};
+
+class Update {
+public:
+    Update(Engine* engine, const AdamEntry* adam, int adams, const MuonEntry* muon, int muons)
+        : engine_(engine), adam_(adam, adam + adams), muon_(muon, muon + muons) {
+        for (int entry = 0; entry < adams; entry++)
+            if (!adam_[entry].table_width) cut(entry, adam_[entry].gradient, adam_[entry].count);
+        plain_ = pieces_.size();
+        for (const MuonEntry& entry : muon_) cut(-1, entry.gradient, int64_t(entry.rows) * entry.columns);
+        fixed_ = pieces_.size();
+        share_out();
+    }
+
+    // The norm before clipping. Where it isn't finite, or without `proceed`, nothing is changed.
+    double take(double limit, double share, bool proceed) {
+        find_rows();
+        double norm = std::sqrt(all_squares());
+        if (!proceed || !std::isfinite(norm)) return norm;
+        float clip = limit > 0 ? float(std::min(1.0, limit / (norm + 1e-6))) : 1.0f;
+        factors_.clear();
+        for (const AdamEntry& entry : adam_) {
+            *entry.step += 1;
+            factors_.emplace_back(entry, entry.lr * share, *entry.step);
+        }
+        engine_->pool.run([&](int thread) {
+            for (int matrix : matrices_[thread]) workspaces_[thread].update(muon_[matrix], muon_[matrix].lr * share, clip);
+            for (int piece : stretches_[thread]) update(pieces_[piece], clip);
+            size_t tables = pieces_.size() - fixed_, threads = engine_->pool.threads();
+            for (size_t piece = tables * thread / threads; piece < tables * (thread + 1) / threads; piece++)
+                update(pieces_[fixed_ + piece], clip);
+        });
+        return norm;
+    }
+
+private:
+    void cut(int entry, const float* gradient, int64_t count) {
+        for (int64_t first = 0; first < count; first += PIECE)
+            pieces_.push_back({entry, gradient, first, std::min(PIECE, count - first), nullptr});
+    }
+
+    // The dearest work first, each to the thread that has least: the same for every step.
+    void share_out() {
+        struct Work {
+            double cost;
+            int matrix, piece;
+        };
+        std::vector<Work> works;
+        for (int matrix = 0; matrix < int(muon_.size()); matrix++) works.push_back({muon_[matrix].cost(), matrix, -1});
+        for (int piece = 0; piece < int(plain_); piece++) works.push_back({ADAM_COST * pieces_[piece].count, -1, piece});
+        std::stable_sort(works.begin(), works.end(), [](const Work& one, const Work& other) { return one.cost > other.cost; });
+        int threads = engine_->pool.threads();
+        std::vector<double> loads(threads);
+        matrices_.resize(threads);
+        stretches_.resize(threads);
+        workspaces_.resize(threads);
+        for (const Work& work : works) {
+            int thread = int(std::min_element(loads.begin(), loads.end()) - loads.begin());
+            loads[thread] += work.cost;
+            if (work.matrix < 0) {
+                stretches_[thread].push_back(work.piece);
+            } else {
+                matrices_[thread].push_back(work.matrix);
+                workspaces_[thread].reserve(muon_[work.matrix]);
+            }
+        }
+    }
+
+    // The pieces of the tables' rows that have a gradient in this step.
+    void find_rows() {
+        pieces_.resize(fixed_);
+        for (int entry = 0; entry < int(adam_.size()); entry++) {
+            if (!adam_[entry].table_width) continue;
+            const std::vector<int32_t>& rows = touched(adam_[entry]);
+            int64_t most = std::max<int64_t>(1, PIECE / adam_[entry].table_width);
+            for (int64_t first = 0; first < int64_t(rows.size()); first += most)
+                pieces_.push_back({entry, adam_[entry].gradient, 0, std::min(most, int64_t(rows.size()) - first), rows.data() + first});
+        }
+    }
+
+    const std::vector<int32_t>& touched(const AdamEntry& table) const {
+        int index = 0;
+        while (engine_->parameters.ngrams[index] != table.numbers) index++;
+        return engine_->touched[index];
+    }
+
+    // Pieces don't depend on the number of threads, and their sums are added in their order: neither does the result.
+    double all_squares() {
+        sums_.resize(pieces_.size());
+        engine_->pool.run([&](int thread) {
+            size_t count = pieces_.size(), threads = engine_->pool.threads();
+            for (size_t index = count * thread / threads; index < count * (thread + 1) / threads; index++) {
+                const Piece& piece = pieces_[index];
+                sums_[index] = 0;
+                if (!piece.rows) sums_[index] = squares(piece.gradient + piece.first, piece.count);
+                for (int64_t row = 0; piece.rows && row < piece.count; row++) {
+                    int64_t width = adam_[piece.entry].table_width;
+                    sums_[index] += squares(piece.gradient + piece.rows[row] * width, width);
+                }
+            }
+        });
+        double total = 0;
+        for (double sum : sums_) total += sum;
+        return total;
+    }
+
+    void update(const Piece& piece, float clip) {
+        const AdamEntry& entry = adam_[piece.entry];
+        const AdamFactors& factors = factors_[piece.entry];
+        if (!piece.rows) return adam(entry, factors, clip, piece.first, piece.count);
+        for (int64_t row = 0; row < piece.count; row++) {
+            int64_t first = int64_t(piece.rows[row]) * entry.table_width;
+            const float* gradient = entry.gradient + first;
+            // A row that was looked up may still have learnt nothing.
+            if (std::any_of(gradient, gradient + entry.table_width, [](float number) { return number != 0; }))
+                adam(entry, factors, clip, first, entry.table_width);
+        }
+    }
+
+    Engine* engine_;
+    std::vector<AdamEntry> adam_;
+    std::vector<MuonEntry> muon_;
+    std::vector<Piece> pieces_;  // Adam's, then Muon's (for the norm alone), then this step's of the tables
+    size_t plain_, fixed_;       // where the first two end
+    std::vector<double> sums_;
+    std::vector<AdamFactors> factors_;
+    // By thread.
+    std::vector<std::vector<int>> matrices_, stretches_;
+    std::vector<MuonWorkspace> workspaces_;
+};
+
+}  // namespace
+
+// Null where a table isn't one of the engine's model.
+EXPORT Update* lmlab_open_update(Engine* engine, const AdamEntry* adam, int32_t adams, const MuonEntry* muon, int32_t muons) {
+    const auto& tables = engine->parameters.ngrams;
+    for (int entry = 0; entry < adams; entry++)
+        if (adam[entry].table_width && std::find(tables, tables + MOST_NGRAMS, adam[entry].numbers) == tables + MOST_NGRAMS)
+            return nullptr;
+    return new Update(engine, adam, adams, muon, muons);
+}
+
+EXPORT double lmlab_take_update(Update* update, double limit, double share, int32_t proceed) {
+    return update->take(limit, share, proceed);
+}
+
+EXPORT void lmlab_close_update(Update* update) { delete update; }

@@ -1,0 +1,73 @@
+"""The CPU engine's update of a training step: the norm of the whole gradient, clipping, Adam and Muon in one call.
+
+It works on numbers where they lie and is told pointers and sizes; which parameter has which rule is decided above.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+
+class AdamEntry(ctypes.Structure):
+    """One parameter under AdamW, or one n-gram table under the lazy Adam; the fields are those of adamw.h.
+
+    Pointers to contiguous float32: `numbers`, their `gradient`, how many updates were made (`step`, one number), the
+    running means of the gradient (`mean`) and of its square (`square`). `table_width` is the length of a table's rows,
+    of which only those are updated that the engine's last gradient has numbers in; 0: every number is. `lr` is the peak.
+    """
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("numbers", "gradient", "step", "mean", "square")),
+        ("count", ctypes.c_int64),
+        ("table_width", ctypes.c_int32),
+        *((name, ctypes.c_double) for name in ("lr", "decay", "beta1", "beta2", "eps")),
+    ]
+
+
+class MuonEntry(ctypes.Structure):
+    """One matrix under Muon; the fields are those of muon.h.
+
+    Pointers to contiguous float32, row after row: `numbers`, their `gradient` and `momentum`, of which `share` stays in
+    a step. `iterations` is Newton-Schulz's, `lr` the peak.
+    """
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("numbers", "gradient", "momentum")),
+        *((name, ctypes.c_int32) for name in ("rows", "columns", "iterations")),
+        *((name, ctypes.c_double) for name in ("lr", "decay", "share")),
+    ]
+
+
+class Update:
+    """The update of one model's parameters by the engine's threads, its working memory made once.
+
+    Whatever the entries point to must keep its memory, and the engine must live, as long as this is used.
+    """
+
+    def __init__(self, library: ctypes.CDLL, engine: int, adam: Sequence[AdamEntry], muon: Sequence[MuonEntry]) -> None:
+        """`engine` is an open engine's handle. AssertionError where a table isn't one of the engine's model."""
+        self._library = library
+        pointer, whole, number = ctypes.c_void_p, ctypes.c_int32, ctypes.c_double
+        library.lmlab_open_update.argtypes = [pointer, pointer, whole, pointer, whole]
+        library.lmlab_open_update.restype = pointer
+        library.lmlab_take_update.argtypes = [pointer, number, number, whole]
+        library.lmlab_take_update.restype = number
+        library.lmlab_close_update.argtypes = [pointer]
+        library.lmlab_close_update.restype = None
+        adams, muons = (AdamEntry * len(adam))(*adam), (MuonEntry * len(muon))(*muon)
+        self._handle = library.lmlab_open_update(engine, adams, len(adam), muons, len(muon))
+        assert self._handle, "a table that is updated row by row is none of the engine's n-gram tables"
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None):
+            self._library.lmlab_close_update(self._handle)
+            self._handle = None
+
+    def take(self, clip: float, share: float, proceed: bool) -> float:
+        """Update everything at `share` of its peak rate; returns the gradient's norm, which is clipped at `clip` (0: not).
+
+        Nothing changes where that norm isn't finite, or without `proceed`. Equal calls give equal bits for any number of
+        threads.
+        """
+        return float(self._library.lmlab_take_update(self._handle, clip, share, proceed))

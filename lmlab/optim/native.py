@@ -1,0 +1,102 @@
+"""A training optimizer's update, computed by the CPU engine: the same rules on the same state, in one call.
+
+    gradients of the engine -> norm -> clipping -> AdamW, lazy Adam of the n-gram tables, Muon
+
+`TrainingOptimizer` goes on owning the state and its names, so that a checkpoint doesn't tell which of the two wrote it,
+and either continues what the other began (to the rounding of float32). Sources are in `lmlab/native/source`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from lmlab.native.engine import Engine
+from lmlab.native.update import AdamEntry, MuonEntry, Update
+from lmlab.optim.build import Member, TrainingOptimizer
+from lmlab.optim.muon import Muon
+from lmlab.optim.tables import TableAdam
+
+
+class NativeUpdate:
+    """The update of `optimizer`'s parameters from the engine's gradients. Tensors must keep their memory meanwhile."""
+
+    def __init__(self, optimizer: TrainingOptimizer, engine: Engine) -> None:
+        """`engine` holds the model whose parameters `optimizer` updates."""
+        self._optimizer = optimizer
+        self._engine = engine
+        adam: list[AdamEntry] = []
+        muon: list[MuonEntry] = []
+        self._tensors: list[Tensor] = []
+        for member in optimizer.members():
+            gradient = engine.gradients[member.name]
+            tensors = [member.parameter, gradient, *member.state.values()]
+            for tensor in tensors:
+                assert tensor.dtype == torch.float32 and tensor.is_contiguous() and tensor.device.type == "cpu", (
+                    member.name
+                )
+            assert member.parameter.data_ptr() == engine.tensors[member.name].data_ptr(), member.name
+            self._tensors += tensors
+            if isinstance(member.optimizer, Muon):
+                muon += _matrices(member, gradient)
+            else:
+                adam.append(_adam(member, gradient))
+        self._addresses = self._addresses_now()
+        self._update = Update(engine.library, engine.handle, adam, muon)
+
+    def take(self, clip: float, share: float, proceed: bool = True) -> float:
+        """Set every learning rate to `share` of its peak and update; returns the norm of the whole gradient.
+
+        `clip` is the largest norm that an update uses (0: any). Where the norm isn't finite, or without `proceed`,
+        everything stays as it was, the rate too.
+        """
+        assert self._addresses == self._addresses_now(), "a tensor that the engine updates was replaced by another"
+        norm = self._update.take(clip, share, proceed)
+        if proceed and math.isfinite(norm):
+            self._optimizer.set_rate(share)
+        return norm
+
+    def _addresses_now(self) -> list[int]:
+        return [tensor.data_ptr() for tensor in self._tensors]
+
+
+def _adam(member: Member, gradient: Tensor) -> AdamEntry:
+    state, settings = member.state, member.settings
+    return AdamEntry(
+        numbers=member.parameter.data_ptr(),
+        gradient=gradient.data_ptr(),
+        step=state["step"].data_ptr(),
+        mean=state["exp_avg"].data_ptr(),
+        square=state["exp_avg_sq"].data_ptr(),
+        count=gradient.numel(),
+        table_width=gradient.shape[1] if isinstance(member.optimizer, TableAdam) else 0,
+        lr=settings["peak"],
+        decay=settings.get("weight_decay", 0.0),
+        beta1=settings["betas"][0],
+        beta2=settings["betas"][1],
+        eps=settings["eps"],
+    )
+
+
+def _matrices(member: Member, gradient: Tensor) -> list[MuonEntry]:
+    """The matrices that a parameter of Muon's is made of, one below the other."""
+    settings = member.settings
+    return [
+        MuonEntry(
+            numbers=numbers.data_ptr(),
+            gradient=part.data_ptr(),
+            momentum=momentum.data_ptr(),
+            rows=part.shape[0],
+            columns=part.shape[1],
+            iterations=settings["iterations"],
+            lr=settings["peak"],
+            decay=settings["weight_decay"],
+            share=settings["momentum"],
+        )
+        for numbers, part, momentum in zip(
+            *(whole.detach().split(member.rows) for whole in (member.parameter, gradient, member.state["momentum"])),
+            strict=True,
+        )
+    ]

@@ -1,0 +1,141 @@
+"""What computes a step, from a batch to updated weights: PyTorch, or the native CPU engine.
+
+Both take the same micro-batches through the same arithmetic, and neither lets a loss or gradient that isn't finite reach
+the weights: the update is left out by a branch (a NaN times zero is a NaN, so nothing is multiplied away).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lmlab import LabError
+from lmlab.model import GPTModel
+from lmlab.model.native import native_engine
+from lmlab.native.engine import Engine
+from lmlab.optim import TrainingOptimizer, clip_gradients
+from lmlab.optim.native import NativeUpdate
+from lmlab.recipe import Recipe
+from lmlab.training.policy import Policy
+from lmlab.training.scaler import LossScaler
+from lmlab.training.seeds import dropout_seed
+
+
+class Computation(Protocol):
+    """Gradients of a batch, their norm, clipping and the update."""
+
+    scaler: LossScaler | None
+    engine: Engine | None
+
+    def take(
+        self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int, share: float
+    ) -> tuple[float, float]:
+        """The sum of nats over the batch's `counted` targets, and the gradient's norm before clipping.
+
+        Gradients are those of the mean over `counted`. The weights were updated at `share` of the peak learning rate if
+        both numbers are finite; if not, nothing was touched.
+        """
+
+
+def computation(recipe: Recipe, policy: Policy, model: GPTModel, optimizer: TrainingOptimizer) -> Computation:
+    """What the policy's engine names; LabError where the native engine can't be had any more."""
+    if policy.engine == "torch":
+        return TorchComputation(recipe, policy, model, optimizer)
+    return NativeComputation(recipe, policy, model, optimizer)
+
+
+class TorchComputation:
+    """By PyTorch: any device, precision and compilation that the policy names."""
+
+    def __init__(self, recipe: Recipe, policy: Policy, model: GPTModel, optimizer: TrainingOptimizer) -> None:
+        self.scaler = LossScaler() if policy.scaler else None
+        self.engine = None
+        self._recipe = recipe
+        self._policy = policy
+        self._optimizer = optimizer
+        self._device = policy.torch_device
+        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._loss_function: Callable[[Tensor, Tensor], Tensor] = model.loss_sum
+        if policy.compile:
+            self._loss_function = torch.compile(model.loss_sum, dynamic=False)
+
+    def take(
+        self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int, share: float
+    ) -> tuple[float, float]:
+        """See `Computation`."""
+        self._optimizer.zero_grad()
+        loss_sum = self._backward(inputs, targets, counted, step)
+        if self.scaler is not None:
+            self.scaler.unscale([parameter.grad for parameter in self._parameters if parameter.grad is not None])
+        norm = clip_gradients(self._parameters, self._recipe.optim.clip)
+        # One transfer for both numbers: on a GPU each would wait for the device.
+        loss, gradient_norm = torch.stack([loss_sum, norm.to(loss_sum.dtype)]).tolist()
+        finite = math.isfinite(loss) and math.isfinite(gradient_norm)
+        if finite:
+            self._optimizer.set_rate(share)
+            self._optimizer.step()
+        if self.scaler is not None:
+            self.scaler.update(finite)
+        return loss, gradient_norm
+
+    def _backward(self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int) -> Tensor:
+        """Gradients of the mean loss over the whole batch; returns the sum of nats, on the device."""
+        total = torch.zeros((), device=self._device, dtype=torch.float32)
+        for first, rows in micro_batches(len(inputs), self._policy.micro_batch):
+            if self._recipe.model.dropout:
+                torch.manual_seed(dropout_seed(self._recipe.train.seed, step, first))
+            with self._arithmetic():
+                loss_sum = self._loss_function(self._on_device(inputs[rows]), self._on_device(targets[rows]))
+            scaled = loss_sum / max(1, counted)
+            (scaled * self.scaler.scale if self.scaler is not None else scaled).backward()
+            total += loss_sum.detach()
+        return total
+
+    def _arithmetic(self) -> contextlib.AbstractContextManager[object]:
+        dtype = self._policy.autocast_dtype
+        return torch.autocast(self._device.type, dtype=dtype) if dtype is not None else contextlib.nullcontext()
+
+    def _on_device(self, rows: np.ndarray) -> Tensor:
+        tensor = torch.from_numpy(rows)
+        if self._device.type == "cuda":
+            # Pinned memory lets the copy run beside the computation.
+            return tensor.pin_memory().to(self._device, non_blocking=True)
+        return tensor.to(self._device)
+
+
+class NativeComputation:
+    """By the native engine: float32 on the CPU, forward, backward and update without PyTorch in between."""
+
+    def __init__(self, recipe: Recipe, policy: Policy, model: GPTModel, optimizer: TrainingOptimizer) -> None:
+        engine = native_engine(model, policy.threads)
+        if engine is None:
+            raise LabError("the native engine can't compute this model here: use --train.engine torch")
+        self.scaler = None
+        self._recipe = recipe
+        self._policy = policy
+        self._optimizer = optimizer
+        self.engine = engine
+        self._update = NativeUpdate(optimizer, engine)
+
+    def take(
+        self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int, share: float
+    ) -> tuple[float, float]:
+        """See `Computation`."""
+        loss = 0.0
+        for first, rows in micro_batches(len(inputs), self._policy.micro_batch):
+            seed = dropout_seed(self._recipe.train.seed, step, first) if self._recipe.model.dropout else 0
+            loss += self.engine.learn(inputs[rows], targets[rows], 1 / max(1, counted), seed, accumulate=first > 0)
+        finite = math.isfinite(loss)
+        return loss, self._update.take(self._recipe.optim.clip, share, proceed=finite)
+
+
+def micro_batches(sequences: int, size: int) -> Iterator[tuple[int, slice]]:
+    """The first sequence and the rows of each micro-batch."""
+    for first in range(0, sequences, size):
+        yield first, slice(first, first + size)

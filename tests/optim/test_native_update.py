@@ -1,0 +1,283 @@
+"""The CPU engine's update against PyTorch's optimizers, in float32 and in float64."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+
+import pytest
+import torch
+
+from lmlab.model import build_model
+from lmlab.model.gpt import GPTModel
+from lmlab.model.initial import initialise
+from lmlab.model.ngrams import ngram_rows
+from lmlab.model.rotary import rotation
+from lmlab.model.shapes import head_width, hidden_width, key_value_heads, up_width
+from lmlab.native import Library, load
+from lmlab.native.engine import Engine, Shape
+from lmlab.native.update import MuonEntry, Update
+from lmlab.optim import build_optimizer, clip_gradients
+from lmlab.optim.muon import orthogonalise
+from lmlab.optim.native import NativeUpdate
+from lmlab.recipe import GPT, PRESETS, AdamW, Muon
+from lmlab.recipe.optim import Optim
+
+VOCABULARY, CONTEXT = 11, 8
+MODELS = {
+    "gpt2": GPT(layers=2, heads=2, width=32, context=CONTEXT, **PRESETS["gpt2"]),
+    "modern": GPT(layers=2, heads=4, kv_heads=2, width=32, context=CONTEXT, **PRESETS["modern"]),
+    "odd": GPT(layers=1, heads=2, width=60, hidden=70, context=CONTEXT, **PRESETS["gpt2"]),
+    "swiglu": GPT(
+        layers=3, heads=2, kv_heads=1, width=36, context=CONTEXT, **{**PRESETS["modern"], "activation": "swiglu"}
+    ),
+    "ngrams": GPT(layers=1, heads=2, width=20, context=CONTEXT, ngrams=(2, 3), ngram_rows=300, **PRESETS["modern"]),
+}
+OPTIMS = {
+    "adamw": AdamW(lr=1e-2, weight_decay=0.2, table_lr=0.03),
+    "adamw all": AdamW(lr=1e-2, weight_decay=0.2, decay="all", eps=1e-3),
+    "muon": Muon(weight_decay=0.1),
+    "muon long": Muon(iterations=7, momentum=0.4),
+}
+SIDES = (1, 2, 5, 16, 17, 31, 32, 33, 48, 60, 65, 100)
+
+
+@pytest.fixture(scope="module")
+def library() -> ctypes.CDLL:
+    loaded = load()
+    if not isinstance(loaded, Library):
+        pytest.skip(f"the CPU engine: {loaded.reason}")
+    return loaded.functions
+
+
+def engine_of(library: ctypes.CDLL, model: GPTModel, threads: int) -> Engine:
+    config = model.config
+    shape = Shape(
+        layers=config.layers,
+        heads=config.heads,
+        key_heads=key_value_heads(config),
+        head_width=head_width(config),
+        width=config.width,
+        hidden=hidden_width(config),
+        up=up_width(config),
+        vocabulary=model.vocabulary,
+        context=config.context,
+        rotary=config.positions == "rotary",
+        rms=config.norm == "rmsnorm",
+        activation=config.activation,
+        qk_norm=config.qk_norm,
+        tied=config.tied,
+        ngram_lengths=config.ngrams,
+        ngram_rows=config.ngram_rows,
+        softcap=config.softcap,
+        dropout=config.dropout,
+    )
+    turn = rotation(torch.arange(config.context), head_width(config), torch.float32) if shape.rotary else None
+    tables = (turn.cosines.squeeze(1), turn.sines.squeeze(1)) if turn is not None else None
+    return Engine(library, shape, dict(model.named_parameters()), tables, threads)
+
+
+class Native:
+    """A model whose updates the engine makes."""
+
+    def __init__(self, library: ctypes.CDLL, config: GPT, optim: Optim, threads: int = 2) -> None:
+        self.model = start(config)
+        self.optimizer = build_optimizer(self.model, optim, "cpu")
+        self.engine = engine_of(library, self.model, threads)
+        self.update = NativeUpdate(self.optimizer, self.engine)
+
+    def take(self, step: int, clip: float, share: float, proceed: bool = True) -> float:
+        if self.model.config.ngrams:
+            tokens = tokens_of(step).numpy()
+            self.engine.learn(tokens, tokens, 1.0)  # tells it which rows of the tables were looked up
+        for name, gradient in gradients_of(self.model, step).items():
+            self.engine.gradients[name].copy_(gradient)
+        return self.update.take(clip, share, proceed)
+
+    def everything(self) -> dict[str, torch.Tensor]:
+        tensors = {**dict(self.model.named_parameters()), **self.optimizer.state_tensors()}
+        return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+
+def start(config: GPT) -> GPTModel:
+    model = build_model(config, VOCABULARY)
+    initialise(model, 3)
+    return model
+
+
+def tokens_of(step: int) -> torch.Tensor:
+    return torch.randint(VOCABULARY, (3, CONTEXT), generator=torch.Generator().manual_seed(step))
+
+
+def gradients_of(model: GPTModel, step: int) -> dict[str, torch.Tensor]:
+    """Numbers of many sizes; in an n-gram table only where it was looked up, and not in the first of those rows."""
+    generator = torch.Generator().manual_seed(1000 + step)
+    gradients = {}
+    for name, parameter in model.named_parameters():
+        size = 10.0 ** torch.randint(-6, 1, (), generator=generator)
+        gradients[name] = torch.randn(parameter.shape, generator=generator) * size
+    config = model.config
+    rows = ngram_rows(tokens_of(step), config.ngrams, config.ngram_rows, VOCABULARY)
+    for index, chosen in enumerate(rows):
+        learning = torch.zeros(config.ngram_rows, 1)
+        learning[chosen.flatten()] = 1.0
+        learning[chosen.min()] = 0.0
+        gradients[f"ngram_tables.{index}.weight"] *= learning
+    return gradients
+
+
+def torch_steps(config: GPT, optim: Optim, clips: list[float], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Parameters and state after a step for each of `clips`, by PyTorch."""
+    model = start(config).to(dtype)
+    optimizer = build_optimizer(model, optim, "cpu")
+    for step, clip in enumerate(clips):
+        for name, gradient in gradients_of(model, step).items():
+            model.get_parameter(name).grad = gradient.to(dtype)
+        clip_gradients(model.parameters(), clip)
+        optimizer.set_rate(share_of(step))
+        optimizer.step()
+    return {**dict(model.named_parameters()), **optimizer.state_tensors()}
+
+
+def share_of(step: int) -> float:
+    return 1.0 - 0.2 * step
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("optim", OPTIMS)
+@pytest.mark.parametrize("config", MODELS)
+def test_steps_equal_pytorchs(library, config, optim, dtype):
+    native = Native(library, MODELS[config], OPTIMS[optim])
+    before = native.everything()
+    clips = [0.0, 1.0, 1e6, 1e-3]
+    for step, clip in enumerate(clips):
+        native.take(step, clip, share_of(step))
+    after = native.everything()
+    expected = torch_steps(MODELS[config], OPTIMS[optim], clips, dtype)
+    assert after.keys() == expected.keys()
+    for name, found in after.items():
+        wanted = expected[name].detach().double()
+        moved = (wanted - before[name].double()).norm()
+        # Orthogonalising amplifies small singular values, and their rounding with them.
+        share = 1e-4 if "muon" in optim and name.startswith("blocks.") else 1e-5
+        error = (found.double() - wanted).norm()
+        assert error <= share * moved + 2e-7 * wanted.norm(), name
+
+
+def orthogonalised(library: ctypes.CDLL, matrix: torch.Tensor, iterations: int) -> torch.Tensor:
+    """What the engine subtracts from zeros at rate 1, without momentum: the update, scaled by the matrix's shape."""
+    engine = engine_of(library, start(MODELS["odd"]), 1)
+    numbers, momentum = torch.zeros_like(matrix), torch.zeros_like(matrix)
+    entry = MuonEntry(
+        numbers=numbers.data_ptr(),
+        gradient=matrix.data_ptr(),
+        momentum=momentum.data_ptr(),
+        rows=matrix.shape[0],
+        columns=matrix.shape[1],
+        iterations=iterations,
+        lr=1.0,
+        decay=0.5,
+        share=0.0,
+    )
+    norm = Update(library, engine.handle, [], [entry]).take(0.0, 1.0, True)
+    assert norm == pytest.approx(matrix.double().norm().item(), rel=1e-6)
+    assert torch.equal(momentum, matrix)
+    return -numbers / max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
+
+
+@pytest.mark.parametrize("rows", SIDES)
+def test_matrices_of_every_shape_are_orthogonalised(library, rows):
+    for columns in SIDES:
+        matrix = torch.randn(rows, columns, generator=torch.Generator().manual_seed(columns))
+        exact = orthogonalise(matrix.double().unsqueeze(0)).squeeze(0)
+        assert (orthogonalised(library, matrix, 5).double() - exact).norm() <= 1e-5 * exact.norm(), columns
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 3, 4, 5, 6, 7])
+@pytest.mark.parametrize("shape", [(40, 40), (40, 60), (60, 40), (40, 80), (160, 40)])
+def test_small_singular_values_are_amplified_without_much_noise(library, shape, iterations):
+    left, _, right = torch.linalg.svd(
+        torch.randn(shape, generator=torch.Generator().manual_seed(0)), full_matrices=False
+    )
+    matrix = left @ torch.diag(torch.logspace(0, -6, 40)) @ right
+    exact = orthogonalise(matrix.double().unsqueeze(0), iterations).squeeze(0)
+    assert (orthogonalised(library, matrix, iterations).double() - exact).norm() <= 2e-4 * exact.norm()
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (40, 160)])
+def test_a_zero_matrix_stays_zero_and_many_iterations_stay_bounded(library, shape):
+    assert torch.equal(orthogonalised(library, torch.zeros(shape), 5), torch.zeros(shape))
+    lowly = torch.randn(shape[0], 3) @ torch.randn(3, shape[1])
+    assert torch.linalg.matrix_norm(orthogonalised(library, lowly, 25), 2) < 1.3
+
+
+@pytest.mark.parametrize("config", ["gpt2", "ngrams"])
+def test_the_norm_is_that_of_all_gradients_and_measuring_it_changes_nothing(library, config):
+    native = Native(library, MODELS[config], OPTIMS["muon"])
+    before, rates = native.everything(), native.optimizer.rates()
+    norm = native.take(1, 0.5, 0.3, proceed=False)
+    gradients = torch.cat([gradient.flatten().double() for gradient in gradients_of(native.model, 1).values()])
+    assert norm == pytest.approx(gradients.norm().item(), rel=1e-6)
+    assert_same(native.everything(), before)
+    assert native.optimizer.rates() == rates
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e30])
+def test_a_gradient_that_is_not_finite_changes_nothing(library, bad):
+    native = Native(library, MODELS["gpt2"], OPTIMS["muon"])
+    native.take(0, 1.0, 0.5)
+    before, rates = native.everything(), native.optimizer.rates()
+    native.engine.gradients["blocks.1.mlp.up.bias"][-1] = bad
+    assert not math.isfinite(native.update.take(1.0, 1.0))
+    assert_same(native.everything(), before)
+    assert native.optimizer.rates() == rates
+
+
+@pytest.mark.parametrize("config", ["gpt2", "ngrams"])
+def test_any_number_of_threads_gives_equal_bits(library, config):
+    results = []
+    for threads in (1, 2, 3, 3):
+        native = Native(library, MODELS[config], OPTIMS["muon"], threads)
+        norms = [native.take(step, 1.0, share_of(step)) for step in range(3)]
+        results.append((norms, native.everything()))
+    for norms, everything in results[1:]:
+        assert norms == results[0][0]
+        assert_same(everything, results[0][1])
+
+
+@pytest.mark.parametrize("optim", ["adamw", "muon"])
+def test_a_state_that_is_saved_and_loaded_goes_on_with_equal_bits(library, optim):
+    untouched = Native(library, MODELS["ngrams"], OPTIMS[optim])
+    first = Native(library, MODELS["ngrams"], OPTIMS[optim])
+    for step in range(4):
+        untouched.take(step, 1.0, share_of(step))
+    for step in range(2):
+        first.take(step, 1.0, share_of(step))
+    second = Native(library, MODELS["ngrams"], OPTIMS[optim])
+    second.model.load_state_dict(first.model.state_dict())
+    second.optimizer.load_state_tensors(
+        {name: saved.clone() for name, saved in first.optimizer.state_tensors().items()}
+    )
+    for step in range(2, 4):
+        second.take(step, 1.0, share_of(step))
+    assert_same(second.everything(), untouched.everything())
+
+
+def test_the_rates_are_those_of_the_step(library):
+    native = Native(library, MODELS["ngrams"], Muon(lr=0.02, adam_lr=0.004, table_lr=0.1))
+    native.take(0, 0.0, 0.25)
+    assert native.optimizer.rates() == pytest.approx({"lr": 0.005, "adam_lr": 0.001, "table_lr": 0.025})
+
+
+def test_a_tensor_that_was_replaced_is_noticed(library):
+    native = Native(library, MODELS["gpt2"], OPTIMS["adamw"])
+    weight = native.model.embedding.weight
+    weight.data = weight.data.clone()
+    with pytest.raises(AssertionError, match="replaced"):
+        native.take(0, 1.0, 1.0)
+
+
+def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name in found:
+        assert torch.equal(found[name], expected[name]), name

@@ -1,0 +1,123 @@
+"""How a recipe is carried out on a machine: which engine computes it, and what policy.json keeps of that."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from lmlab import LabError
+from lmlab.native import Library, Missing
+from lmlab.native.build import Build
+from lmlab.recipe import Recipe, override, recipe_hash
+from lmlab.recipe.text import from_toml, to_toml
+from lmlab.training import policy as module
+from lmlab.training.policy import choose_engine, choose_policy, read_policy
+
+CPU = torch.device("cpu")
+NO_COMPILER = Missing("there is no C++ compiler: install one")
+
+
+@pytest.fixture
+def recipe():
+    return override(Recipe(), {"train.device": "cpu", "train.threads": "1"})
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    """A library that is there, of build abab...; nothing is loaded."""
+    there = Library(None, Build(tmp_path / "engine.so", "ab" * 32, "a compiler 1.0"))
+    monkeypatch.setattr(module, "load", lambda say: there)
+    monkeypatch.setattr(module, "unsupported", lambda settings: None)
+    return there
+
+
+@pytest.fixture
+def no_library(monkeypatch):
+    monkeypatch.setattr(module, "load", lambda say: NO_COMPILER)
+    monkeypatch.setattr(module, "unsupported", lambda settings: None)
+
+
+def never(say):
+    raise AssertionError("the library was asked for")
+
+
+@pytest.mark.parametrize("wish", ["auto", "native"])
+def test_the_native_engine_is_taken_where_it_can_be(recipe, library, wish):
+    policy = choose_policy(override(recipe, {"train.engine": wish}))
+    assert (policy.engine, policy.engine_identity) == ("native", "abababababababab")
+    assert "a compiler 1.0" in policy.reasons["engine"]
+    assert policy.threads == 1
+
+
+def test_auto_goes_on_with_torch_and_keeps_the_reason(recipe, no_library):
+    policy = choose_policy(recipe)
+    assert (policy.engine, policy.engine_identity) == ("torch", "")
+    assert NO_COMPILER.reason in policy.reasons["engine"]
+
+
+def test_native_that_is_asked_for_and_not_there_is_refused_in_one_line(recipe, no_library):
+    with pytest.raises(LabError, match="no C.. compiler: install one; or use --train.engine torch") as caught:
+        choose_policy(override(recipe, {"train.engine": "native"}))
+    assert "\n" not in str(caught.value)
+
+
+def test_torch_that_is_asked_for_builds_nothing(recipe, monkeypatch):
+    monkeypatch.setattr(module, "load", never)
+    policy = choose_policy(override(recipe, {"train.engine": "torch"}))
+    assert (policy.engine, policy.reasons["engine"]) == ("torch", "asked for")
+
+
+@pytest.mark.parametrize(
+    "device, precision, compiled, model, reason",
+    [
+        (torch.device("cuda", 0), "fp32", False, None, "for the CPU, not for cuda"),
+        (torch.device("mps"), "fp32", False, None, "for the CPU, not for mps"),
+        (CPU, "bf16", False, None, "in fp32, not in bf16"),
+        (CPU, "fp16", False, None, "in fp32, not in fp16"),
+        (CPU, "fp32", True, None, "train.compile"),
+        (CPU, "fp32", False, "such models are not in it", "such models are not in it"),
+    ],
+)
+def test_what_it_cannot_compute_builds_nothing_either(monkeypatch, device, precision, compiled, model, reason):
+    monkeypatch.setattr(module, "load", never)
+    monkeypatch.setattr(module, "unsupported", lambda settings: model)
+    engine, identity, why = choose_engine(Recipe(), device, precision, compiled)
+    assert (engine, identity) == ("torch", "") and reason in why
+    with pytest.raises(LabError, match=reason):
+        choose_engine(override(Recipe(), {"train.engine": "native"}), device, precision, compiled)
+
+
+def test_building_is_told_to_whoever_asked(recipe, monkeypatch):
+    said = []
+    monkeypatch.setattr(module, "unsupported", lambda settings: None)
+    monkeypatch.setattr(module, "load", lambda say: say("building") or NO_COMPILER)
+    choose_policy(recipe, said.append)
+    assert said == ["building"]
+
+
+def test_a_policy_comes_back_from_its_file(recipe, library):
+    policy = choose_policy(recipe)
+    assert read_policy(json.loads(json.dumps(policy.to_json()))) == policy
+
+
+def test_a_policy_from_before_the_engines_is_torch_s(recipe, library):
+    written = choose_policy(recipe).to_json()
+    del written["engine"], written["engine_identity"]
+    policy = read_policy(written)
+    assert (policy.engine, policy.engine_identity) == ("torch", "")
+
+
+def test_another_engine_or_build_is_another_run_to_the_bit_and_another_reason_is_not(recipe, library):
+    policy = choose_policy(recipe)
+    for change in ({"engine": "torch"}, {"engine_identity": "0" * 16}):
+        assert dataclasses.replace(policy, **change).exactness() != policy.exactness()
+    assert dataclasses.replace(policy, reasons={}).exactness() == policy.exactness()
+
+
+def test_the_engine_is_a_setting_outside_the_hash(recipe):
+    changed = override(recipe, {"train.engine": "native"})
+    assert recipe_hash(changed) == recipe_hash(recipe)
+    assert from_toml(to_toml(changed)).train.engine == "native"
+    with pytest.raises(LabError, match="train.engine"):
+        override(recipe, {"train.engine": "fast"})
