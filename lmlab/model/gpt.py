@@ -8,6 +8,7 @@ Every field of `lmlab.recipe.GPT` is an option of it; initial values are in `ini
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -77,6 +78,8 @@ class GPTModel(nn.Module):
         self.config = config
         self.vocabulary = vocabulary
         self.context = config.context
+        self.engine: Literal["auto", "torch"] = "auto"
+        """Whether the native engine may compute for this model where it can; torch: it may not."""
         self.embedding = Embedding(vocabulary, config.width)
         self.ngram_tables = nn.ModuleList(Embedding(config.ngram_rows, config.width) for _ in config.ngrams)
         self.positions = Embedding(config.context, config.width) if config.positions == "learned" else None

@@ -29,8 +29,11 @@ def unsupported(model: GPT) -> str | None:
 def native_engine(model: GPTModel, threads: int = 0) -> Engine | None:
     """The engine of `model`, made on first use (with torch's number of threads where `threads` is 0).
 
-    None where there is no library on this machine, or where the model isn't what it computes: float32 on the CPU.
+    None where there is no library on this machine, where the model isn't what it computes (float32 on the CPU), or where
+    `model.engine` forbids it.
     """
+    if model.engine == "torch":
+        return None
     threads = threads or torch.get_num_threads()
     tensors = dict(model.named_parameters())
     if unsupported(model.config) or any(

@@ -14,9 +14,18 @@ from lmlab import lazily
 if TYPE_CHECKING:
     from lmlab.native.build import find_or_build
     from lmlab.native.library import Library, Missing, load
+    from lmlab.native.peak import multiply_add_flops, product_flops
 
-__all__ = ["Library", "Missing", "find_or_build", "load"]
+__all__ = ["Library", "Missing", "find_or_build", "load", "multiply_add_flops", "product_flops"]
 
 __getattr__ = lazily(
-    __name__, {"Library": "library", "Missing": "library", "find_or_build": "build", "load": "library"}
+    __name__,
+    {
+        "Library": "library",
+        "Missing": "library",
+        "find_or_build": "build",
+        "load": "library",
+        "multiply_add_flops": "peak",
+        "product_flops": "peak",
+    },
 )

@@ -11,12 +11,14 @@ import lmlab
 PACKAGE = Path(lmlab.__file__).parent
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 MOST_REFERENCES = 5
+SOURCE_SUFFIXES = {".py", ".cpp", ".h"}
 
 
 def source_sha256(package: Path = PACKAGE) -> str:
-    """SHA-256 over the names and bytes of the package's Python files: also tells an edited checkout from its commit."""
+    """SHA-256 over the names and bytes of the package's source files: also tells an edited checkout from its commit."""
     digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py"), key=lambda path: path.relative_to(package).as_posix()):
+    files = [path for path in package.rglob("*") if path.suffix in SOURCE_SUFFIXES]
+    for path in sorted(files, key=lambda path: path.relative_to(package).as_posix()):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(package).as_posix()}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()

@@ -56,6 +56,8 @@ class TorchComputation:
     def __init__(self, recipe: Recipe, policy: Policy, model: GPTModel, optimizer: TrainingOptimizer) -> None:
         self.scaler = LossScaler() if policy.scaler else None
         self.engine = None
+        # Samples and scores of the run are PyTorch's too.
+        model.engine = "torch"
         self._recipe = recipe
         self._policy = policy
         self._optimizer = optimizer

@@ -138,7 +138,10 @@ def apply_policy(policy: Policy) -> None:
     use_threads(policy.threads)
     torch.set_float32_matmul_precision("high" if policy.tf32 else "highest")
     # Compiled CPU code is bit-equal from process to process only with deterministic algorithms.
-    torch.use_deterministic_algorithms(policy.compile and policy.torch_device.type == "cpu")
+    deterministic = policy.compile and policy.torch_device.type == "cpu"
+    # Asking for what is set already would still load PyTorch's compiler, which takes a second or two.
+    if torch.are_deterministic_algorithms_enabled() != deterministic:
+        torch.use_deterministic_algorithms(deterministic)
 
 
 def _no_native_engine(recipe: Recipe, device: torch.device, precision: str, compiled: bool) -> str | None:

@@ -1,5 +1,6 @@
 // Adam with decoupled weight decay (arXiv 1711.05101) on a range of numbers, and the norm of a gradient.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 

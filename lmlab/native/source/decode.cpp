@@ -256,7 +256,9 @@ void Decoder::pass(int thread, const Item* items, int count, float* logits_to) {
     for (int item = 0; item < count; item++)
         for (int j = 0; j < share.tokens; j += LANES) {
             float* at = logits_to + (size_t)item * vocabulary + j;
-            store(at, all(shape.softcap) * hyperbolic_tangent(load(at) / all(shape.softcap)));
+            Vector logit = load(at), capped = all(shape.softcap) * hyperbolic_tangent(logit / all(shape.softcap));
+            // What is no number must stay none, so that it's noticed.
+            store(at, select(logit == logit, capped, logit));
         }
 }
 

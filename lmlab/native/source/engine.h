@@ -6,7 +6,11 @@
 #include "model.h"
 #include "pool.h"
 
+#if defined(_WIN32)
+#define EXPORT extern "C" __declspec(dllexport)
+#else
 #define EXPORT extern "C" __attribute__((visibility("default")))
+#endif
 
 struct Training;  // network.h
 

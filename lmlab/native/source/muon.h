@@ -2,8 +2,8 @@
 //
 // What lmlab/optim/muon.py computes, with half the arithmetic where a result is symmetric: only tiles at and below the
 // diagonal are computed, and the rest is mirrored. All matrices lie in the panels that `tile` reads, as factors and as
-// results, so that nothing is packed between two products: each is left' right, and the left factor of all but two is
-// its own transpose.
+// results, so that nothing is packed between two products: each is left' right, and every left factor but X' is its
+// own transpose.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -22,14 +22,14 @@ struct MuonEntry {
 
     int shorter() const { return std::min(rows, columns); }
     int longer() const { return std::max(rows, columns); }
-    // Iterations that are taken on products with the short side alone, which saves arithmetic where the long side is
-    // twice as long. There rounding grows about twelvefold an iteration, the square of the polynomial's slope at zero,
-    // so that after three A is computed from X again.
-    int most_at_once() const { return longer() >= 2 * shorter() ? 3 : 1; }
+    // In how many parts the iterations are taken. Those of one part work on products with the short side alone, which
+    // saves arithmetic where the long side is twice as long. There rounding grows about twelvefold an iteration (the
+    // square of the polynomial's slope at zero), so that a part has at most three: the next one starts from X again.
+    int parts(int iterations) const { return longer() >= 2 * shorter() ? (iterations + 2) / 3 : iterations; }
     // Multiplications and additions of one update, for sharing the work out.
     double cost() const {
-        double square = double(shorter()) * shorter(), parts = (iterations + most_at_once() - 1) / most_at_once();
-        return parts * 3 * square * longer() + (4 * iterations - 3 * parts) * square * shorter();
+        double square = double(shorter()) * shorter();
+        return parts(iterations) * 3 * square * longer() + (4 * iterations - 3 * parts(iterations)) * square * shorter();
     }
 };
 
@@ -46,21 +46,13 @@ struct Panels {
     }
 };
 
-// Lanes of two vectors as one: `index` counts from the first vector's lanes on to the second's.
-template <int... LANE>
-INLINE Vector interleave_low(Vector one, Vector other, std::integer_sequence<int, LANE...>) {
+// The lanes FIRST, FIRST + 1, ... of both vectors, turn about.
+template <int FIRST, int... LANE>
+INLINE Vector interleave(Vector one, Vector other, std::integer_sequence<int, LANE...>) {
 #if defined(__clang__)
-    return __builtin_shufflevector(one, other, (LANE / 2 + LANE % 2 * LANES)...);
+    return __builtin_shufflevector(one, other, (FIRST + LANE / 2 + LANE % 2 * LANES)...);
 #else
-    return __builtin_shuffle(one, other, Integers{(LANE / 2 + LANE % 2 * LANES)...});
-#endif
-}
-template <int... LANE>
-INLINE Vector interleave_high(Vector one, Vector other, std::integer_sequence<int, LANE...>) {
-#if defined(__clang__)
-    return __builtin_shufflevector(one, other, (LANES / 2 + LANE / 2 + LANE % 2 * LANES)...);
-#else
-    return __builtin_shuffle(one, other, Integers{(LANES / 2 + LANE / 2 + LANE % 2 * LANES)...});
+    return __builtin_shuffle(one, other, Integers{(FIRST + LANE / 2 + LANE % 2 * LANES)...});
 #endif
 }
 
@@ -75,8 +67,8 @@ INLINE void transpose_block(float* to, int to_stride, const float* from, int fro
     for (int round = 1; round < LANES; round *= 2) {
 #pragma GCC unroll 8
         for (int i = 0; i < LANES / 2; i++) {
-            next[2 * i] = interleave_low(rows[i], rows[i + LANES / 2], LANE);
-            next[2 * i + 1] = interleave_high(rows[i], rows[i + LANES / 2], LANE);
+            next[2 * i] = interleave<0>(rows[i], rows[i + LANES / 2], LANE);
+            next[2 * i + 1] = interleave<LANES / 2>(rows[i], rows[i + LANES / 2], LANE);
         }
 #pragma GCC unroll 16
         for (int i = 0; i < LANES; i++) rows[i] = next[i];
@@ -172,15 +164,16 @@ public:
         transpose(other, taken, scale);
         for (size_t i = 0; i < size_t(side) * length; i += LANES) store(taken.at + i, load(taken.at + i) * scale);
 
-        for (int left = entry.iterations, first = true; left > 0; first = false) {
-            if (!first) {
+        for (int done = 0, now; done < entry.iterations; done += now) {
+            if (done) {
                 std::swap(x, next);
                 transpose(turned, x);
             }
             // `now` iterations whose polynomials P meet X once, as their product. With A = XX' an iteration is
             // P = a + b A + c A^2, X <- P X, and so A <- P A P. All are polynomials of one matrix: the products of two
             // of them are symmetric.
-            int parts = (left + entry.most_at_once() - 1) / entry.most_at_once(), now = (left + parts - 1) / parts;
+            int parts = entry.parts(entry.iterations - done);
+            now = (entry.iterations - done + parts - 1) / parts;
             multiply_symmetric(square, turned, turned);
             polynomial(product, square);
             Panels latest = product;
@@ -193,7 +186,6 @@ public:
                 std::swap(spare, product);
             }
             multiply(next, product, x);
-            left -= now;
         }
         if (tall) transpose(turned, next);
         apply(entry, tall ? turned : next, rate);

@@ -1,0 +1,155 @@
+"""Texts that the CPU engine reads and writes: many tokens a call, drawn in C++.
+
+A decoder has rows, one a text. `start` gives a row its text, `write` draws what follows. What is drawn is what
+`lmlab.generation` draws from the same logits with the same uniform numbers, by the same settings.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from lmlab import LabError
+from lmlab.native.engine import Engine
+
+
+class Settings(ctypes.Structure):
+    """How a token is drawn: fields of `lmlab.generation.Sampling`, the tokens that may be drawn, and which one ends."""
+
+    _fields_ = [
+        ("temperature", ctypes.c_double),
+        ("top_p", ctypes.c_double),
+        ("min_p", ctypes.c_double),
+        ("repetition_penalty", ctypes.c_double),
+        ("top_k", ctypes.c_int32),
+        ("vocabulary", ctypes.c_int32),
+        ("end_of_text", ctypes.c_int32),  # -1: none
+        ("draft", ctypes.c_int32),
+    ]
+
+
+class Decoder:
+    """`rows` texts with windows of at most `length` tokens, and the model's weights as they were when it was made."""
+
+    def __init__(self, engine: Engine, rows: int, length: int, draft: int = 0) -> None:
+        """`draft`: how many tokens may be guessed ahead, so that there is room for their logits."""
+        shape = engine.shape
+        if not 1 <= length <= shape.context:
+            raise LabError(f"a decoder of {length} tokens: expected 1 to the model's context of {shape.context}")
+        self._engine = engine
+        self._library = engine.library
+        self._vocabulary: int = shape.vocabulary
+        self._context: int = shape.context
+        self._rows, self._length = rows, length
+        declare(self._library)
+        self._handle = self._library.lmlab_decoder_open(engine.handle, rows, length, draft)
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None):
+            self._library.lmlab_decoder_close(self._handle)
+            self._handle = None
+
+    @property
+    def weights(self) -> int:
+        """How many weights each token is multiplied with."""
+        shape = self._engine.shape
+        heads = 2 * shape.heads + 2 * shape.key_heads
+        layer = shape.width * (heads * shape.head_width + shape.up + shape.hidden)
+        return int(shape.layers * layer + shape.vocabulary * shape.width)
+
+    def start(self, row: int, window: Sequence[int], text: Sequence[int], tokens: int) -> None:
+        """Begin a row anew: what the next token is predicted from, all tokens so far, and how many will be written."""
+        if not 1 <= len(window) <= self._length or (
+            self._length < self._context and len(window) + tokens > self._length + 1
+        ):
+            raise LabError(f"{len(window)} + {tokens} tokens: the decoder has room for {self._length}")
+        window_ids, text_ids = self._ids(window, np.int64), self._ids(text, np.int32)
+        self._library.lmlab_decoder_start(
+            self._handle, row, window_ids.ctypes.data, len(window), text_ids.ctypes.data, len(text), tokens
+        )
+
+    def copy(self, source: int, target: int) -> None:
+        """Give row `target` what row `source` has read; its window must begin with those tokens."""
+        self._library.lmlab_decoder_copy(self._handle, source, target)
+
+    def read(self, rows: Sequence[int]) -> None:
+        """Read the windows of these rows, except for their last tokens."""
+        chosen = np.array(rows, dtype=np.int32)
+        self._library.lmlab_decoder_read(self._handle, chosen.ctypes.data, len(rows))
+
+    def logits(self, rows: Sequence[int]) -> Float[NDArray[np.float32], "rows vocabulary"]:
+        """Logits of the token after each row's window."""
+        chosen = np.array(rows, dtype=np.int32)
+        found = np.empty((len(rows), self._vocabulary), dtype=np.float32)
+        self._library.lmlab_decoder_logits(self._handle, chosen.ctypes.data, len(rows), found.ctypes.data)
+        return found
+
+    def write(
+        self, rows: Sequence[int], settings: Settings, uniforms: Float[NDArray[np.float64], "rows tokens"]
+    ) -> list[list[int]] | None:
+        """The next tokens of each of these (different) rows: one for each uniform number, fewer at its end of text.
+
+        A window that is full goes on from the newer half of the context. None where the logits are no finite numbers.
+        """
+        if not 1 <= settings.vocabulary <= self._vocabulary:
+            raise LabError(f"{settings.vocabulary} tokens to draw from: expected 1 to {self._vocabulary}")
+        chosen = np.array(rows, dtype=np.int32)
+        drawn = np.empty(uniforms.shape, dtype=np.int32)
+        written = np.zeros(len(rows), dtype=np.int32)
+        fine = self._library.lmlab_decoder_write(
+            self._handle,
+            chosen.ctypes.data,
+            len(rows),
+            ctypes.byref(settings),
+            uniforms.ctypes.data,
+            uniforms.shape[1],
+            drawn.ctypes.data,
+            written.ctypes.data,
+        )
+        if not fine:
+            return None
+        return [row[:count].tolist() for row, count in zip(drawn, written, strict=True)]
+
+    def _ids(self, tokens: Sequence[int], kind: type[np.signedinteger[Any]]) -> NDArray[Any]:
+        ids = np.array(tokens, dtype=kind)
+        if ids.size and not 0 <= ids.min() <= ids.max() < self._vocabulary:
+            raise LabError(f"tokens {ids.min()} to {ids.max()}: expected 0 to {self._vocabulary - 1}")
+        return ids
+
+
+def draw(
+    library: ctypes.CDLL,
+    logits: Float[NDArray[np.float32], " vocabulary"],
+    seen: set[int],
+    settings: Settings,
+    uniform: float,
+) -> int:
+    """The token that a decoder draws from these logits; -1 where they are no numbers. `seen`: tokens that stood before."""
+    declare(library)
+    marks = np.zeros(len(logits), dtype=np.uint8)
+    marks[list(seen)] = 1
+    changed = logits.copy()
+    return int(library.lmlab_draw(changed.ctypes.data, marks.ctypes.data, ctypes.byref(settings), uniform))
+
+
+def declare(library: ctypes.CDLL) -> None:
+    """The C functions' types: without them ctypes would cut pointers to 32 bits."""
+    pointer, whole = ctypes.c_void_p, ctypes.c_int
+    signatures: dict[str, tuple[list[Any], Any]] = {
+        "lmlab_decoder_open": ([pointer, whole, whole, whole], pointer),
+        "lmlab_decoder_close": ([pointer], None),
+        "lmlab_decoder_start": ([pointer, whole, pointer, whole, pointer, whole, whole], None),
+        "lmlab_decoder_copy": ([pointer, whole, whole], None),
+        "lmlab_decoder_read": ([pointer, pointer, whole], None),
+        "lmlab_decoder_logits": ([pointer, pointer, whole, pointer], None),
+        "lmlab_decoder_write": ([pointer, pointer, whole, pointer, pointer, whole, pointer, pointer], whole),
+        "lmlab_draw": ([pointer, pointer, pointer, ctypes.c_double], whole),
+    }
+    for name, (arguments, result) in signatures.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = arguments, result

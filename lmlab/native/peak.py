@@ -1,0 +1,29 @@
+"""How fast this machine can multiply with the native engine's code: what its speed is held against."""
+
+from __future__ import annotations
+
+import ctypes
+
+from lmlab.native.library import Library, load
+
+
+def multiply_add_flops(threads: int) -> float | None:
+    """FLOP/s of multiply-adds in registers, by so many threads, measured now (some 20 ms): no program can be faster.
+
+    None where there is no library.
+    """
+    return _measured("lmlab_multiply_add_flops", threads)
+
+
+def product_flops(threads: int) -> float | None:
+    """FLOP/s of the engine's float32 matrix products in the cache, by so many threads, measured now; None without library."""
+    return _measured("lmlab_product_flops", threads)
+
+
+def _measured(name: str, threads: int) -> float | None:
+    library = load()
+    if not isinstance(library, Library):
+        return None
+    function = getattr(library.functions, name)
+    function.argtypes, function.restype = [ctypes.c_int], ctypes.c_double
+    return float(function(threads))

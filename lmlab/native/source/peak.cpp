@@ -1,0 +1,58 @@
+// How fast this machine can multiply: in registers, and in matrix products that fit the cache.
+#include <chrono>
+#include <vector>
+
+#include "buffer.h"
+#include "engine.h"
+#include "gemm.h"
+
+static double seconds_since(std::chrono::steady_clock::time_point start) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// Chains of multiply-adds, enough of them side by side that none waits for another.
+__attribute__((noinline)) static float chains(int64_t rounds) {
+    constexpr int CHAINS = TILE_ROWS * TILE_VECTORS;
+    Vector sums[CHAINS];
+    for (Vector& each : sums) each = all(1.0f);
+    Vector factor = all(0.999f), term = all(0.001f);
+    for (int64_t round = 0; round < rounds; round++) {
+#pragma GCC unroll 32
+        for (int chain = 0; chain < CHAINS; chain++) sums[chain] = sums[chain] * factor + term;
+    }
+    Vector total{};
+    for (Vector each : sums) total += each;
+    return sum(total);
+}
+
+// The best of some repetitions, in FLOP/s of all threads together.
+template <class Work>
+static double best_flops(int threads, double flops, const Work& work) {
+    Pool pool(threads);
+    double best = 0.0;
+    for (int repetition = 0; repetition < 20; repetition++) {
+        auto start = std::chrono::steady_clock::now();
+        pool.run(work);
+        best = std::max(best, flops * threads / seconds_since(start));
+    }
+    return best;
+}
+
+EXPORT double lmlab_multiply_add_flops(int threads) {
+    constexpr int64_t ROUNDS = 1 << 18;
+    std::vector<float> kept(threads);
+    return best_flops(threads, 2.0 * ROUNDS * TILE_ROWS * TILE_VECTORS * LANES, [&](int thread) { kept[thread] = chains(ROUNDS); });
+}
+
+EXPORT double lmlab_product_flops(int threads) {
+    constexpr int ROWS = 40 * TILE_ROWS, SIDE = 256, REPETITIONS = 8;
+    struct Work {
+        Buffer left{size_t(ROWS) * SIDE}, panels{panels_size(SIDE, SIDE)}, result{size_t(ROWS) * SIDE};
+    };
+    std::vector<Work> works(threads);
+    return best_flops(threads, 2.0 * ROWS * SIDE * SIDE * REPETITIONS, [&](int thread) {
+        Work& work = works[thread];
+        for (int repetition = 0; repetition < REPETITIONS; repetition++)
+            product(Left<false>{work.left, SIDE}, work.panels, ROWS, SIDE, SIDE, Put{work.result, SIDE});
+    });
+}
