@@ -21,6 +21,7 @@ from lmlab.files import require_free_bytes
 from lmlab.generation.prompts import encode_prompts
 from lmlab.hardware import detect
 from lmlab.native import Library, load
+from lmlab.planning.fastest import fastest_policy
 from lmlab.planning.forecast import Forecast, make_forecast
 from lmlab.recipe import Recipe, check, recipe_hash
 from lmlab.recipe.schedule import Constant
@@ -72,6 +73,7 @@ def train(
     # Refused now, rather than at the first evaluation of a run that is already there.
     encode_prompts(dataset.tokenizer, recipe.evaluate.prompts)
     policy = choose_policy(recipe, say)
+    policy = fastest_policy(recipe, policy, dataset.tokens("train"), dataset.vocabulary_size)
     apply_policy(policy)
     steps = planned_steps(recipe, windows_in(len(dataset.tokens("train")), recipe.model.context))
     first = _first_step(recipe, dataset, parent, steps)

@@ -4,8 +4,6 @@ The engine reads a model's tensors where PyTorch keeps them, so both see every u
 of its own. It knows nothing of modules: it is given a shape and tensors by name. Sources are in `source/`.
 """
 
-from __future__ import annotations
-
 import ctypes
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmlab import LabError
-from lmlab.optim.adamw import build_adamw
+from lmlab.optim.adamw import AdamW
 from lmlab.optim.groups import matrix_rows, parameter_groups
 from lmlab.optim.muon import Muon
+from lmlab.optim.rule import Rule
 from lmlab.optim.tables import TableAdam
 from lmlab.recipe.optim import Muon as MuonSettings
 from lmlab.recipe.optim import Optim
@@ -26,7 +26,7 @@ from lmlab.recipe.optim import Optim
 class Member:
     """One parameter of a `TrainingOptimizer`: its rule and settings, its name and its state, the live objects."""
 
-    optimizer: torch.optim.Optimizer
+    optimizer: Rule
     settings: Mapping[str, Any]
     """Those of its group in PyTorch's form, and `peak`, the learning rate of which schedules give a share."""
     name: str
@@ -37,9 +37,9 @@ class Member:
 
 
 class TrainingOptimizer:
-    """PyTorch optimizers behind one face. Made by `build_optimizer`, after the model was moved to its device."""
+    """Several rules behind one face. Made by `build_optimizer`, after the model was moved to its device."""
 
-    def __init__(self, optimizers: Mapping[str, torch.optim.Optimizer], names: Mapping[nn.Parameter, str]) -> None:
+    def __init__(self, optimizers: Mapping[str, Rule], names: Mapping[nn.Parameter, str]) -> None:
         """`optimizers` by the name under which their rate is logged; `names` of all their parameters."""
         self._optimizers = dict(optimizers)
         self._names = dict(names)
@@ -127,7 +127,7 @@ def build_optimizer(model: nn.Module, optim: Optim, device_type: str) -> Trainin
         for group in groups
         if group.rule == "adamw"
     ]
-    optimizers: dict[str, torch.optim.Optimizer] = {}
+    optimizers: dict[str, Rule] = {}
     if isinstance(optim, MuonSettings):
         fused = matrix_rows(model)
         matrices = [
@@ -142,7 +142,7 @@ def build_optimizer(model: nn.Module, optim: Optim, device_type: str) -> Trainin
         ]
         optimizers["lr"] = Muon(matrices, optim.momentum, optim.iterations)
     if plain:
-        optimizers["adam_lr" if optimizers else "lr"] = build_adamw(plain, optim.betas, optim.eps)
+        optimizers["adam_lr" if optimizers else "lr"] = AdamW(plain, optim.betas, optim.eps)
     tables = [{"params": list(group.parameters.values()), "lr": group.lr} for group in groups if group.rule == "tables"]
     if tables:
         optimizers["table_lr"] = TableAdam(tables, optim.betas, optim.eps)

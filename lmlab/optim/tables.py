@@ -12,21 +12,23 @@ A row is met in few of the steps. Adam's moments would decay in all the others, 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lmlab.optim.rule import Rule
 
-class TableAdam(torch.optim.Optimizer):
+
+class TableAdam(Rule):
     """Adam without weight decay over tables of two axes, a row each for itself.
 
     The state is that of AdamW, and exists from the start: `step` (on the host), `exp_avg`, `exp_avg_sq`.
     """
 
-    def __init__(self, groups: Sequence[dict[str, Any]], betas: tuple[float, float], eps: float) -> None:
-        super().__init__(list(groups), {"betas": betas, "eps": eps})
+    def __init__(self, groups: Sequence[Mapping[str, Any]], betas: tuple[float, float], eps: float) -> None:
+        super().__init__(groups, {"betas": betas, "eps": eps})
         for group in self.param_groups:
             for table in group["params"]:
                 self.state[table] = {
@@ -36,7 +38,7 @@ class TableAdam(torch.optim.Optimizer):
                 }
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self) -> None:
         """One update of every table that has a gradient."""
         for group in self.param_groups:
             for table in group["params"]:

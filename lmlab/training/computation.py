@@ -55,7 +55,7 @@ class TorchComputation:
 
     def __init__(self, recipe: Recipe, policy: Policy, model: GPTModel, optimizer: TrainingOptimizer) -> None:
         self.scaler = LossScaler() if policy.scaler else None
-        self.engine = None
+        self.engine: Engine | None = None
         # Samples and scores of the run are PyTorch's too.
         model.engine = "torch"
         self._recipe = recipe
@@ -118,11 +118,11 @@ class NativeComputation:
         engine = native_engine(model, policy.threads)
         if engine is None:
             raise LabError("the native engine can't compute this model here: use --train.engine torch")
-        self.scaler = None
+        self.scaler: LossScaler | None = None
+        self.engine: Engine | None = engine
         self._recipe = recipe
         self._policy = policy
-        self._optimizer = optimizer
-        self.engine = engine
+        self._engine = engine
         self._update = NativeUpdate(optimizer, engine)
 
     def take(
@@ -132,7 +132,7 @@ class NativeComputation:
         loss = 0.0
         for first, rows in micro_batches(len(inputs), self._policy.micro_batch):
             seed = dropout_seed(self._recipe.train.seed, step, first) if self._recipe.model.dropout else 0
-            loss += self.engine.learn(inputs[rows], targets[rows], 1 / max(1, counted), seed, accumulate=first > 0)
+            loss += self._engine.learn(inputs[rows], targets[rows], 1 / max(1, counted), seed, accumulate=first > 0)
         finite = math.isfinite(loss)
         return loss, self._update.take(self._recipe.optim.clip, share, proceed=finite)
 

@@ -29,7 +29,9 @@ def batch(sequences: int, time: int, seed: int = 1) -> tuple[np.ndarray, np.ndar
     return tokens, targets
 
 
-def in_float64(model: GPTModel, tokens: np.ndarray, targets: np.ndarray, scale: float) -> tuple[float, dict[str, torch.Tensor]]:
+def in_float64(
+    model: GPTModel, tokens: np.ndarray, targets: np.ndarray, scale: float
+) -> tuple[float, dict[str, torch.Tensor]]:
     """The loss's sum and its scaled gradient by PyTorch in float64."""
     exact = copy.deepcopy(model).double()
     loss = exact.loss_sum(torch.from_numpy(tokens), torch.from_numpy(targets))
@@ -88,7 +90,9 @@ def test_micro_batches_add_up(library: Library, name: str) -> None:
     assert engine is not None
     # What an earlier step left behind must not count.
     engine.learn(*batch(4, 12, seed=9), 3.0)
-    parts = [engine.learn(tokens[rows], targets[rows], 0.5, accumulate=rows.start > 0) for rows in (slice(0, 2), slice(2, 6))]
+    parts = [
+        engine.learn(tokens[rows], targets[rows], 0.5, accumulate=rows.start > 0) for rows in (slice(0, 2), slice(2, 6))
+    ]
     assert sum(parts) == pytest.approx(loss, rel=1e-5)
     assert_equal_gradients(engine.gradients, gradients)
 

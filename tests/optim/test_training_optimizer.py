@@ -117,19 +117,20 @@ def test_state_is_named_after_the_parameters_and_complete_before_the_first_step(
 def test_foreach_and_fused_share_one_form_of_state(monkeypatch):
     fused = build_optimizer(Model(), AdamW(), "cpu")
     original = torch.optim.AdamW
+    kernels = []
 
     def without_fused(*arguments, fused, **settings):
+        kernels.append("fused" if fused else "foreach")
         if fused:
             raise RuntimeError("no fused kernel on this device")
         return original(*arguments, fused=fused, **settings)
 
-    monkeypatch.setattr(torch.optim, "AdamW", without_fused)
     model, other = Model(), Model()
-    slow = build_optimizer(model, AdamW(), "cpu")
-    assert slow.param_groups[0]["foreach"] and not slow.param_groups[0]["fused"]
-    monkeypatch.undo()
-    quick = build_optimizer(other, AdamW(), "cpu")
+    slow, quick = build_optimizer(model, AdamW(), "cpu"), build_optimizer(other, AdamW(), "cpu")
+    monkeypatch.setattr(torch.optim, "AdamW", without_fused)
     take_steps(model, slow, 0, 3)
+    assert kernels == ["fused", "foreach"]
+    monkeypatch.undo()
     take_steps(other, quick, 0, 3)
     for name, tensor in slow.state_tensors().items():
         assert tensor.dtype == quick.state_tensors()[name].dtype

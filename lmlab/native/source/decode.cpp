@@ -46,10 +46,10 @@ void turn(float* head, int width, const float* cosines, const float* sines) {
 
 Decoder::Decoder(Engine& engine, int rows, int length, int most_guesses)
     : engine(engine), shape(engine.shape), rows(rows), length(length), most_guesses(most_guesses),
-      width(padded(shape.width)), head_width(padded(shape.head_width)), length_padded(padded(length)),
+      width(padded(shape.width)), head_width(padded(shape.head_width)), row_length(padded(length)),
       vocabulary(padded(shape.vocabulary)), texts(rows), shares(team_of(shape, engine.pool.threads())),
-      norms(shape.layers * 4 + 2), keys((size_t)shape.layers * rows * shape.key_heads * shape.head_width * length_padded),
-      values((size_t)shape.layers * rows * shape.key_heads * length * head_width), ended(rows) {
+      norms(shape.layers * 4 + 2), keys((size_t)shape.layers * rows * shape.key_heads * shape.head_width * row_length),
+      values((size_t)shape.layers * rows * shape.key_heads * row_length * head_width), ended(rows) {
     for (Text& text : texts) {
         text.window.resize(length + 1 + most_guesses);
         text.seen.resize(shape.vocabulary);
@@ -62,9 +62,9 @@ Decoder::Decoder(Engine& engine, int rows, int length, int most_guesses)
     norms[4 * shape.layers].set(engine.parameters.norm, shape.width);
     norms[4 * shape.layers + 1].set(engine.parameters.norm_bias, shape.width);
     for (Padded& norm : norms) norm.copy();
-    for (int thread = 0; thread < team(); thread++) rooms.emplace_back(shape.vocabulary);
     for (Buffer& buffer : partial) buffer.need((size_t)team() * MOST_ITEMS * width);
     logits.need((size_t)rows * (1 + most_guesses) * vocabulary);
+    for (int thread = 0; thread < team(); thread++) divide(thread);
     meeting.of(team());
     together([this](int thread) { pack(thread); });
 }
@@ -77,24 +77,41 @@ void Decoder::together(const Work& work) {
     });
 }
 
-// A thread packs its own weights, so that they lie in its memory.
-void Decoder::pack(int thread) {
+// What a thread does of each layer, and room for it.
+void Decoder::divide(int thread) {
     Share& share = shares[thread];
-    const int group = shape.heads / shape.key_heads, head = shape.head_width;
     share.first_key_head = shared(shape.key_heads, thread, team());
     share.key_heads = shared(shape.key_heads, thread + 1, team()) - share.first_key_head;
-    share.heads = share.key_heads * group;
+    share.heads = share.key_heads * (shape.heads / shape.key_heads);
     share.first_hidden = shared_vectors(shape.hidden, thread, team());
     share.hidden = shared_vectors(shape.hidden, thread + 1, team()) - share.first_hidden;
     share.first_token = shared_vectors(shape.vocabulary, thread, team());
     share.tokens = shared_vectors(shape.vocabulary, thread + 1, team()) - share.first_token;
 
+    const int queries = share.heads * shape.head_width, own_keys = share.key_heads * shape.head_width, qkv = queries + 2 * own_keys;
+    const int ups = shape.activation == SWIGLU ? 2 : 1;
+    const size_t matrices = panels_size(qkv, shape.width) + panels_size(shape.width, queries) + panels_size(shape.width, share.hidden) +
+                            ups * panels_size(share.hidden, shape.width);
+    const size_t biases = padded(qkv) + 2 * width + ups * padded(share.hidden);
+    share.packed.need(shape.layers * (matrices + biases) + panels_size(share.tokens, shape.width) + padded(share.tokens));
+    for (Buffer* buffer : {&share.x, &share.embedded, &share.normal}) buffer->need((size_t)MOST_ITEMS * width);
+    share.qkv.need((size_t)MOST_ITEMS * padded(qkv));
+    share.first_values.need((size_t)MOST_ITEMS * own_keys);
+    // An item's heads lie side by side; the last is written in whole vectors.
+    share.mixed.need((size_t)MOST_ITEMS * queries + LANES);
+    for (Buffer* buffer : {&share.gate, &share.hidden_rows}) buffer->need((size_t)MOST_ITEMS * padded(share.hidden));
+    share.scores.need(row_length);
+    share.norm_room.need(2 * MOST_ITEMS);
+    share.items.reserve(std::max(MOST_ITEMS, rows * (1 + most_guesses)));
+    share.room = std::make_unique<DrawRoom>(shape.vocabulary);
+}
+
+// Packs a thread's share of the weights, in the order in which they are read.
+void Decoder::pack(int thread) {
+    Share& share = shares[thread];
+    const int group = shape.heads / shape.key_heads, head = shape.head_width;
     const int queries = share.heads * head, keys = share.key_heads * head, qkv = queries + 2 * keys;
     const bool gated = shape.activation == SWIGLU;
-    size_t matrices = panels_size(qkv, shape.width) + panels_size(shape.width, queries) + panels_size(shape.width, share.hidden) +
-                      (1 + gated) * panels_size(share.hidden, shape.width);
-    size_t biases = padded(qkv) + 2 * width + (1 + gated) * padded(share.hidden);
-    share.packed.need(shape.layers * (matrices + biases) + panels_size(share.tokens, shape.width) + padded(share.tokens));
     float* end = share.packed;
     auto matrix = [&](const float* from, int stride, int depth, int columns) {
         float* at = end;
@@ -142,16 +159,6 @@ void Decoder::pack(int thread) {
     const float* head_rows = engine.parameters.head ? engine.parameters.head : engine.parameters.embedding;
     share.head = matrix(head_rows + (size_t)share.first_token * shape.width, shape.width, shape.width, share.tokens);
     share.head_bias = bias(engine.parameters.head_bias, share.first_token, share.tokens);
-
-    for (Buffer* buffer : {&share.x, &share.embedded, &share.normal}) buffer->need((size_t)MOST_ITEMS * width);
-    share.qkv.need((size_t)MOST_ITEMS * padded(qkv));
-    share.first_values.need((size_t)MOST_ITEMS * keys);
-    // An item's heads lie side by side; the last is written in whole vectors.
-    share.mixed.need((size_t)MOST_ITEMS * queries + LANES);
-    for (Buffer* buffer : {&share.gate, &share.hidden_rows}) buffer->need((size_t)MOST_ITEMS * padded(share.hidden));
-    share.scores.need(length_padded);
-    share.norm_room.need(2 * MOST_ITEMS);
-    share.items.reserve(std::max(MOST_ITEMS, rows * (1 + most_guesses)));
 }
 
 void Decoder::embed(Share& share, const Item* items, int count) {
@@ -178,7 +185,8 @@ void Decoder::attend(Share& share, int layer, const Item* items, int count) {
     const int queries = share.heads * wide, own_keys = share.key_heads * wide, stride = padded(queries + 2 * own_keys);
     const float scale = 1.0f / std::sqrt((float)wide);
     const float* first_share = engine.parameters.layers[layer].first_share;
-    rows_product(share.normal, width, count, share.layers[layer].qkv, shape.width, queries + 2 * own_keys, share.layers[layer].qkv_bias, share.qkv, stride);
+    const LayerShare& weights = share.layers[layer];
+    rows_product(share.normal, width, count, weights.qkv, shape.width, queries + 2 * own_keys, weights.qkv_bias, share.qkv, stride);
     for (int item = 0; item < count; item++) {
         const auto [row, place] = items[item];
         float *heads = share.qkv + (size_t)item * stride, *item_keys = heads + queries, *item_values = item_keys + own_keys;
@@ -194,13 +202,15 @@ void Decoder::attend(Share& share, int layer, const Item* items, int count) {
             std::memcpy(share.first_values + (size_t)item * own_keys, item_values, sizeof(float) * own_keys);
         }
         for (int head = 0; head < share.key_heads; head++) {
-            float* key = keys + keys_of(layer, row, share.first_key_head + head) + place;
-            for (int d = 0; d < wide; d++) key[(size_t)d * length_padded] = item_keys[head * wide + d];
-            std::memcpy(values + values_of(layer, row, share.first_key_head + head) + (size_t)place * head_width, item_values + head * wide, sizeof(float) * wide);
+            const int key_head = share.first_key_head + head;
+            float* key = keys + keys_of(layer, row, key_head) + (size_t)(place / LANES) * wide * LANES + place % LANES;
+            for (int d = 0; d < wide; d++) key[d * LANES] = item_keys[head * wide + d];
+            float* value = values + values_of(layer, row, key_head) + (size_t)place * head_width;
+            std::memcpy(value, item_values + head * wide, sizeof(float) * wide);
         }
         for (int head = 0; head < share.heads; head++) {
             const int key_head = share.first_key_head + head / group;
-            attend_to_past(heads + head * wide, keys + keys_of(layer, row, key_head), length_padded, values + values_of(layer, row, key_head),
+            attend_to_past(heads + head * wide, keys + keys_of(layer, row, key_head), values + values_of(layer, row, key_head),
                            head_width, place + 1, wide, share.scores, share.mixed + (size_t)item * queries + head * wide);
         }
     }
@@ -221,7 +231,8 @@ void Decoder::pass(int thread, const Item* items, int count, float* logits_to) {
     Share& share = shares[thread];
     float *means = share.norm_room, *inverses = share.norm_room + MOST_ITEMS;
     auto norm = [&](int which) {
-        norm_forward({norms[which].numbers, norms[which + 1].numbers, shape.rms != 0}, share.x, share.normal, means, inverses, count, shape.width, width);
+        const Norm norm{norms[which].numbers, norms[which + 1].numbers, shape.rms != 0};
+        norm_forward(norm, share.x, share.normal, means, inverses, count, shape.width, width);
     };
     const int hidden = padded(share.hidden);
     embed(share, items, count);
@@ -344,25 +355,26 @@ void Decoder::write(int thread, const Request& request) {
             if (first == items.size() || items[first].row != request.rows[index]) continue;
             const size_t own = first;
             while (first < items.size() && items[first].row == request.rows[index]) first++;
-            if (living++ % team() == thread) take(request, index, logits + own * vocabulary, rooms[thread]);
+            if (living++ % team() == thread) take(request, index, logits + own * vocabulary, *shares[thread].room);
         }
         meeting.wait();
     }
 }
 
-void Decoder::start(int row, const int64_t* window, int count, const int32_t* whole, int whole_count, int room) {
+void Decoder::start(int row, const int64_t* window, int count, const int32_t* whole, int whole_count, int to_come) {
     Text& text = texts[row];
     std::copy(window, window + count, text.window.begin());
     text.filled = count;
     text.held = text.guessed = 0;
-    text.whole.reserve(whole_count + room);
+    text.whole.reserve(whole_count + to_come);
     text.whole.assign(whole, whole + whole_count);
     std::fill(text.seen.begin(), text.seen.end(), 0);
     for (int32_t token : text.whole) text.seen[token] = true;
 }
 
 void Decoder::copy(int from, int to) {
-    const size_t key_size = (size_t)shape.key_heads * shape.head_width * length_padded, value_size = (size_t)shape.key_heads * length * head_width;
+    const size_t key_size = (size_t)shape.key_heads * shape.head_width * row_length,
+                  value_size = (size_t)shape.key_heads * row_length * head_width;
     for (int layer = 0; layer < shape.layers; layer++) {
         std::memcpy(keys + keys_of(layer, to, 0), keys + keys_of(layer, from, 0), sizeof(float) * key_size);
         std::memcpy(values + values_of(layer, to, 0), values + values_of(layer, from, 0), sizeof(float) * value_size);
@@ -403,8 +415,8 @@ EXPORT Decoder* lmlab_decoder_open(Engine* engine, int rows, int length, int gue
 EXPORT void lmlab_decoder_close(Decoder* decoder) { delete decoder; }
 
 // Begins a row anew: the window to go on from, all tokens of the text so far, and how many may come.
-EXPORT void lmlab_decoder_start(Decoder* decoder, int row, const int64_t* window, int count, const int32_t* whole, int whole_count, int room) {
-    decoder->start(row, window, count, whole, whole_count, room);
+EXPORT void lmlab_decoder_start(Decoder* decoder, int row, const int64_t* window, int count, const int32_t* whole, int whole_count, int to_come) {
+    decoder->start(row, window, count, whole, whole_count, to_come);
 }
 
 // Gives a row what another one has read; its window must begin with the same tokens.

@@ -5,6 +5,7 @@
 // layer's result, so that threads wait for each other twice a layer, and each always reads the same weights.
 #pragma once
 #include <atomic>
+#include <memory>
 #include <vector>
 
 #include "buffer.h"
@@ -67,6 +68,7 @@ struct Share {
     // A row for each item that passes through.
     Buffer x, embedded, normal, qkv, first_values, mixed, gate, hidden_rows;
     Buffer scores, norm_room;
+    std::unique_ptr<DrawRoom> room;
     std::vector<Item> items;
 };
 
@@ -85,13 +87,13 @@ struct Decoder {
     Engine& engine;
     const Shape& shape;
     const int rows, length, most_guesses;
-    const int width, head_width, length_padded, vocabulary;  // in whole vectors
+    const int width, head_width, row_length, vocabulary;  // in whole vectors
     std::vector<Text> texts;
     std::vector<Share> shares;
-    std::vector<DrawRoom> rooms;
     std::vector<Padded> norms;  // of each layer weight and bias, before attention and before the MLP; then the last ones
-    Buffer keys;    // [layer][row][key head][head_width][length]: a score is a sum over head_width of whole vectors
-    Buffer values;  // [layer][row][key head][length][head_width]
+    // What was read, [layer][row][key head] and then keys [length / LANES][head_width][LANES], so that vectors of scores
+    // are sums of whole vectors, and values [length][head_width].
+    Buffer keys, values;
     Buffer partial[2];  // [thread][item][width]: what is added to the stream
     Buffer logits;      // [item][vocabulary]
     Meeting meeting;
@@ -99,7 +101,7 @@ struct Decoder {
     std::atomic<bool> diverged{false};
 
     Decoder(Engine& engine, int rows, int length, int most_guesses);
-    void start(int row, const int64_t* window, int count, const int32_t* whole, int whole_count, int room);
+    void start(int row, const int64_t* window, int count, const int32_t* whole, int whole_count, int to_come);
     void copy(int from, int to);
     void read(const int32_t* rows, int count);
     void last_logits(const int32_t* rows, int count, float* to);
@@ -108,13 +110,14 @@ struct Decoder {
 private:
     int team() const { return (int)shares.size(); }
     size_t keys_of(int layer, int row, int head) const {
-        return (((size_t)layer * rows + row) * shape.key_heads + head) * shape.head_width * length_padded;
+        return (((size_t)layer * rows + row) * shape.key_heads + head) * shape.head_width * row_length;
     }
     size_t values_of(int layer, int row, int head) const {
-        return (((size_t)layer * rows + row) * shape.key_heads + head) * length * head_width;
+        return (((size_t)layer * rows + row) * shape.key_heads + head) * row_length * head_width;
     }
     template <class Work>
     void together(const Work& work);
+    void divide(int thread);
     // Each of these is called by every thread of the team.
     void pack(int thread);
     void embed(Share& share, const Item* items, int count);

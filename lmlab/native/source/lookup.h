@@ -2,10 +2,12 @@
 #pragma once
 #include "vector.h"
 
-// scores[j] = sum over d of query[d] keys[d][j] for BLOCK vectors of j. SPLIT sums side by side, so that the processor
-// needn't wait for each.
+constexpr float NOWHERE = -1e30f;  // the score of what is no position
+
+// scores[j] = sum over d of query[d] keys[d][j] for BLOCK vectors of j, each of which has its keys in one place. SPLIT
+// sums side by side, so that the processor needn't wait for each.
 template <int BLOCK, int SPLIT>
-INLINE void score_block(const float* query, const float* keys, int stride, int width, float* scores) {
+INLINE void score_block(const float* query, const float* keys, int width, float* scores) {
     Vector sums[SPLIT][BLOCK] = {};
     int d = 0;
     for (; d + SPLIT <= width; d += SPLIT) {
@@ -13,11 +15,11 @@ INLINE void score_block(const float* query, const float* keys, int stride, int w
         for (int part = 0; part < SPLIT; part++) {
             Vector factor = all(query[d + part]);
 #pragma GCC unroll 4
-            for (int b = 0; b < BLOCK; b++) sums[part][b] += factor * load(keys + size_t(d + part) * stride + b * LANES);
+            for (int b = 0; b < BLOCK; b++) sums[part][b] += factor * load(keys + (size_t(b) * width + d + part) * LANES);
         }
     }
     for (; d < width; d++)
-        for (int b = 0; b < BLOCK; b++) sums[0][b] += all(query[d]) * load(keys + size_t(d) * stride + b * LANES);
+        for (int b = 0; b < BLOCK; b++) sums[0][b] += all(query[d]) * load(keys + (size_t(b) * width + d) * LANES);
 #pragma GCC unroll 4
     for (int b = 0; b < BLOCK; b++) {
         Vector sum = sums[0][b];
@@ -27,44 +29,52 @@ INLINE void score_block(const float* query, const float* keys, int stride, int w
     }
 }
 
-// to = sum over j < seen of weights[j] values[j], for VECTORS vectors of each.
+// to = scale x sum over j of weights[j] values[j], for VECTORS vectors of each; `count` is a multiple of MIXED.
+constexpr int MIXED = 4;
+
 template <int VECTORS>
-INLINE void mix_values(const float* weights, int seen, const float* values, int stride, float scale, float* to) {
-    constexpr int SPLIT = 4;
-    Vector sums[SPLIT][VECTORS] = {};
-    int j = 0;
-    for (; j + SPLIT <= seen; j += SPLIT)
+INLINE void mix_values(const float* weights, int count, const float* values, int stride, float scale, float* to) {
+    Vector sums[MIXED][VECTORS] = {};
+    for (int j = 0; j < count; j += MIXED)
 #pragma GCC unroll 4
-        for (int part = 0; part < SPLIT; part++) {
+        for (int part = 0; part < MIXED; part++) {
             Vector weight = all(weights[j + part]);
 #pragma GCC unroll 2
             for (int v = 0; v < VECTORS; v++) sums[part][v] += weight * load(values + size_t(j + part) * stride + v * LANES);
         }
-    for (; j < seen; j++)
-        for (int v = 0; v < VECTORS; v++) sums[0][v] += all(weights[j]) * load(values + size_t(j) * stride + v * LANES);
 #pragma GCC unroll 2
     for (int v = 0; v < VECTORS; v++)
         store(to + v * LANES, ((sums[0][v] + sums[1][v]) + (sums[2][v] + sums[3][v])) * all(scale));
 }
 
-// to = softmax(query keys) values over the first `seen` positions. `query` is scaled already; keys are [width][stride],
-// values [positions][padded width]; `scores` and `stride` have room for whole vectors.
-inline void attend_to_past(const float* query, const float* keys, int stride, const float* values, int padded_width, int seen, int width, float* scores, float* to) {
+// to = softmax(query keys) values over the first `seen` positions. `query` is scaled already; keys are
+// [positions / LANES][width][LANES], values [positions][padded width], both with finite numbers up to the next whole vector of positions.
+inline void attend_to_past(const float* query, const float* keys, const float* values, int padded_width, int seen, int width,
+                           float* scores, float* to) {
     int j = 0;
-    for (; j + 3 * LANES < seen; j += 4 * LANES) score_block<4, 2>(query, keys + j, stride, width, scores + j);
-    for (; j < seen; j += LANES) score_block<1, 4>(query, keys + j, stride, width, scores + j);
+    for (; j + 3 * LANES < seen; j += 4 * LANES) score_block<4, 2>(query, keys + size_t(j) * width, width, scores + j);
+    for (; j < seen; j += LANES) score_block<1, 4>(query, keys + size_t(j) * width, width, scores + j);
+    // Of the last vectors only some lanes are positions.
     const int whole = j;
-    for (j = seen; j < whole; j++) scores[j] = -1e30f;
-    Vector top = load(scores);
-    for (j = LANES; j < whole; j += LANES) top = maximum(top, load(scores + j));
+    Integers place;
+    for (int lane = 0; lane < LANES; lane++) place[lane] = lane;
+    Vector top = all(NOWHERE);
+    for (j = 0; j < whole; j += LANES) {
+        Vector score = select(place + j < seen, load(scores + j), all(NOWHERE));
+        store(scores + j, score);
+        top = maximum(top, score);
+    }
     const Vector highest = all(largest(top));
     Vector total{};
     for (j = 0; j < whole; j += LANES) {
-        Vector weight = exponential(load(scores + j) - highest);
+        // e^-87 is not zero.
+        Vector weight = select(place + j < seen, exponential(load(scores + j) - highest), Vector{});
         store(scores + j, weight);
         total += weight;
     }
     const float scale = 1.0f / sum(total);
-    for (j = 0; j + LANES < padded_width; j += 2 * LANES) mix_values<2>(scores, seen, values + j, padded_width, scale, to + j);
-    if (j < padded_width) mix_values<1>(scores, seen, values + j, padded_width, scale, to + j);
+    const int mixed = (seen + MIXED - 1) / MIXED * MIXED;
+    j = 0;
+    for (; j + LANES < padded_width; j += 2 * LANES) mix_values<2>(scores, mixed, values + j, padded_width, scale, to + j);
+    if (j < padded_width) mix_values<1>(scores, mixed, values + j, padded_width, scale, to + j);
 }

@@ -10,7 +10,8 @@
 #include "gemm.h"
 
 template <int ROWS, int PANELS, int VECTORS>
-__attribute__((noinline)) void rows_tile(const float* left, size_t stride, const float* panel, int depth, const float* bias, float* result, size_t result_stride) {
+__attribute__((noinline)) void rows_tile(const float* left, size_t stride, const float* panel, int depth, const float* bias,
+                                         float* result, size_t result_stride) {
     Vector sums[ROWS][PANELS][VECTORS];
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; i++)
@@ -20,6 +21,9 @@ __attribute__((noinline)) void rows_tile(const float* left, size_t stride, const
             for (int v = 0; v < VECTORS; v++) sums[i][p][v] = Vector{};
     const size_t panel_size = size_t(VECTORS) * LANES * depth;
     for (int k = 0; k < depth; k++, panel += VECTORS * LANES) {
+        // With many rows a panel is used long enough to bring the next one nearer.
+        if constexpr (ROWS >= 4)
+            for (int line = 0; line < VECTORS * LANES; line += 16) __builtin_prefetch(panel + panel_size + line);
         Vector right[PANELS][VECTORS];
 #pragma GCC unroll 4
         for (int p = 0; p < PANELS; p++)
@@ -67,7 +71,8 @@ RowsTile rows_tile_of(int rows) {
 }
 
 // Rows of `result` and `bias` have room for whole vectors. `panels`: of `columns` columns.
-inline void rows_product(const float* left, size_t stride, int rows, const float* panels, int depth, int columns, const float* bias, float* result, size_t result_stride) {
+inline void rows_product(const float* left, size_t stride, int rows, const float* panels, int depth, int columns, const float* bias,
+                         float* result, size_t result_stride) {
     // Tiles of nearly equal height: 16 rows are 8 and 8, not 12 and 4.
     const int tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
     const int beside = rows == 1 ? 4 : rows <= TILE_ROWS / 4 ? 2 : 1;
@@ -79,10 +84,9 @@ inline void rows_product(const float* left, size_t stride, int rows, const float
         int row = 0;
         for (int tile = 0; tile < tiles; tile++) {
             int high = (rows - row + tiles - tile - 1) / (tiles - tile);
-            RowsTile run;
+            RowsTile run = vectors == TILE_VECTORS ? rows_tile_of<1, TILE_VECTORS>(high) : rows_tile_of<1, 1>(high);
             if (panels_now == 4) run = rows_tile<1, 4, TILE_VECTORS>;
-            else if (panels_now == 2) run = high == 1 ? rows_tile<1, 2, TILE_VECTORS> : high == 2 ? rows_tile<2, 2, TILE_VECTORS> : rows_tile<3, 2, TILE_VECTORS>;
-            else run = vectors == TILE_VECTORS ? rows_tile_of<1, TILE_VECTORS>(high) : rows_tile_of<1, 1>(high);
+            if (panels_now == 2) run = high == 1 ? rows_tile<1, 2, TILE_VECTORS> : high == 2 ? rows_tile<2, 2, TILE_VECTORS> : rows_tile<3, 2, TILE_VECTORS>;
             run(left + row * stride, stride, panels, depth, bias + column, result + row * result_stride + column, result_stride);
             row += high;
         }
