@@ -9,26 +9,49 @@ import torch
 from lmlab import LabError
 from lmlab.checkpoint import find
 from lmlab.experiment import resume, train
+from lmlab.native import Library, load
+from lmlab.native.engine import Engine
 from lmlab.recipe import override
 from lmlab.runs import open_run
+from lmlab.training.computation import NativeComputation, TorchComputation
 from lmlab.training.display import Quiet
-from lmlab.training.step import TrainingStep
 
 POISONED = (4, 5, 8)
+
+
+@pytest.fixture(params=["torch", "native"])
+def small_recipe(request, small_recipe):
+    """The guard is promised whatever computes."""
+    if request.param == "native" and not isinstance(load(lambda line: None), Library):
+        pytest.skip("the native engine can't be built here")
+    return override(small_recipe, {"train.engine": request.param})
 
 
 @pytest.fixture
 def poison(monkeypatch):
     """Gradients of some steps become NaN, as a bad batch would make them."""
-    real = TrainingStep._backward
+    backward, learn, take = TorchComputation._backward, Engine.learn, NativeComputation.take
+    steps = []
 
-    def backward(self, inputs, targets, counted, step):
-        loss = real(self, inputs, targets, counted, step)
-        if step in POISONED and len(inputs) == self.recipe.train.batch:
-            self.parameters[0].grad[0, 0] = float("nan")
+    def poisoned_backward(self, inputs, targets, counted, step):
+        loss = backward(self, inputs, targets, counted, step)
+        if step in POISONED and len(inputs) == self._recipe.train.batch:
+            self._parameters[0].grad[0, 0] = float("nan")
         return loss
 
-    monkeypatch.setattr(TrainingStep, "_backward", backward)
+    def poisoned_take(self, inputs, targets, counted, step, share):
+        steps.append(step)
+        return take(self, inputs, targets, counted, step, share)
+
+    def poisoned_learn(self, *arguments, **settings):
+        loss = learn(self, *arguments, **settings)
+        if steps[-1] in POISONED:
+            next(iter(self.gradients.values()))[0, 0] = float("nan")
+        return loss
+
+    monkeypatch.setattr(TorchComputation, "_backward", poisoned_backward)
+    monkeypatch.setattr(NativeComputation, "take", poisoned_take)
+    monkeypatch.setattr(Engine, "learn", poisoned_learn)
 
 
 def latest(run):
@@ -83,7 +106,7 @@ def test_a_training_that_only_diverges_stops_with_what_to_try(small_recipe, tmp_
 
 
 def test_fp16_lowers_its_scale_without_counting_that_as_a_failure(small_recipe, tmp_path, poison):
-    recipe = override(small_recipe, {"train.precision": "fp16", "train.tolerate": "1"})
+    recipe = override(small_recipe, {"train.precision": "fp16", "train.tolerate": "1", "train.engine": "torch"})
     outcome = train(recipe, runs=tmp_path)
     assert outcome.ending.kind == "finished"
     assert latest(outcome.run).state["scale"] == 65_536 / 2 ** len(POISONED)
