@@ -11,40 +11,33 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.commands import run_command
+from benchmarks.nanogpt_command import CONFIG, FLAGS
+from lmlab import LabError
 from lmlab.hardware import detect
-
-NANOGPT_FLAGS = """
-config/train_shakespeare_char.py --device=cpu --compile=False --eval_iters=20 --log_interval=1 --block_size=64
---batch_size=12 --n_layer=4 --n_head=4 --n_embd=128 --max_iters=2000 --lr_decay_iters=2000 --dropout=0.0
-""".split()
-"""As its README gives them for a CPU."""
 
 
 def run_nanogpt(checkout: Path, out: Path) -> dict[str, float]:
     """One training of nanoGPT; wall seconds and its last estimate of the validation loss."""
-    command = [sys.executable, "train.py", *NANOGPT_FLAGS, f"--out_dir={out}"]
-    seconds, output = timed(command, checkout)
-    losses = re.findall(r"step (\d+): train loss [\d.]+, val loss ([\d.]+)", output)
-    return {"seconds": seconds, "valid_loss_estimate": float(losses[-1][1]), "steps": float(losses[-1][0])}
+    finished = run_command([sys.executable, "train.py", CONFIG, *FLAGS, f"--out_dir={out}"], checkout)
+    losses = re.findall(r"step (\d+): train loss [\d.]+, val loss ([\d.]+)", finished.output)
+    return {"seconds": finished.seconds, "valid_loss_estimate": float(losses[-1][1]), "steps": float(losses[-1][0])}
 
 
 def run_lmlab(text: Path, runs: Path, name: str) -> dict[str, float]:
     """One training of the recipe; wall seconds and the loss on the whole validation split."""
     words = ["train", "shakespeare-cpu", "--data.corpus", str(text), "--run", name, "--runs", str(runs), "--json"]
-    seconds, output = timed([sys.executable, "-m", "lmlab", *words], Path.cwd())
-    summary = json.loads(output)
+    finished = run_command([sys.executable, "-m", "lmlab", *words], Path.cwd())
+    summary = json.loads(finished.output)
     return {
-        "seconds": seconds,
+        "seconds": finished.seconds,
         "valid_loss": summary["final"]["loss"],
         "best_valid_loss": summary["best"]["loss"],
         "tokens_per_second": summary["score"]["tokens_per_second"]["measured"],
@@ -54,21 +47,9 @@ def run_lmlab(text: Path, runs: Path, name: str) -> dict[str, float]:
     }
 
 
-def timed(command: list[str], folder: Path) -> tuple[float, str]:
-    """Wall seconds of a command and what it printed."""
-    started = time.perf_counter()
-    done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
-    )
-    seconds = time.perf_counter() - started
-    if done.returncode:
-        sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
-    return seconds, done.stdout
-
-
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
         "--nanogpt", type=Path, required=True, help="a checkout of karpathy/nanoGPT with its data prepared"
     )
@@ -79,8 +60,11 @@ def main() -> None:
     rounds: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(options.rounds):
-            theirs = run_nanogpt(options.nanogpt.resolve(), Path(folder) / f"nanogpt-{number}")
-            ours = run_lmlab(options.text.resolve(), Path(folder) / "runs", f"lmlab-{number}")
+            try:
+                theirs = run_nanogpt(options.nanogpt.resolve(), Path(folder) / f"nanogpt-{number}")
+                ours = run_lmlab(options.text.resolve(), Path(folder) / "runs", f"lmlab-{number}")
+            except LabError as error:
+                sys.exit(str(error))
             rounds.append({"nanogpt": theirs, "lmlab": ours, "wall_ratio": ours["seconds"] / theirs["seconds"]})
             print(json.dumps(rounds[-1]), flush=True)
     result = {

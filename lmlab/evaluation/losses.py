@@ -74,7 +74,9 @@ def evaluate_split(
             positions = positions_of(group, context)
             taken = tokens[np.minimum(positions, len(tokens) - 1)].astype(np.int64)
             inputs, targets = taken[:, :-1], taken[:, 1:]
-            nats, hits = engine.scores(inputs, targets) if engine is not None else _scores(model, inputs, targets, device)
+            nats, hits = (
+                engine.scores(inputs, targets) if engine is not None else _scores(model, inputs, targets, device)
+            )
             tally.add(positions[:, 1:], targets, nats.astype(np.float64), hits)
     return tally.evaluation(time.perf_counter() - began)
 

@@ -1,0 +1,220 @@
+"""Results as Markdown: a table a part, with where and when it was measured below it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks import loss, mfu, step_profile
+from benchmarks.paired import spread
+from benchmarks.results import Comparison, Measurement, Results
+from benchmarks.targets import Verdict, verdicts
+
+NOTHING = "-"
+
+
+def tables(results: Results) -> list[str]:
+    """The Markdown of one part's results: its table, what was left out, and the caption."""
+    make = {"mfu": mfu_table, "loss": loss_table, "profile": profile_table}.get(results.part, rate_table)
+    parts = [make(results)]
+    if results.skipped:
+        parts.append("\n".join(f"- {one.case}, {one.side}: {one.reason}" for one in results.skipped))
+    return [*parts, caption(results)]
+
+
+def rate_table(results: Results) -> str:
+    """A row a case and side: parameters, the median with its spread, and the ratio to each peer."""
+    peers = list(dict.fromkeys(entry.against for entry in results.comparisons))
+    unit = results.measurements[0].unit if results.measurements else ""
+    rows = []
+    for entry in results.measurements:
+        ratios = [results.comparison(entry.case, entry.side, peer, entry.quantity) for peer in peers]
+        rows.append(
+            [entry.case, entry.side, parameters(entry.details), with_spread(entry), *(ratio(one) for one in ratios)]
+        )
+    return markdown(["case", "side", "parameters", unit, *(f"times {peer}" for peer in peers)], rows)
+
+
+def mfu_table(results: Results) -> str:
+    """A row a case and side: the share of the peak by both counts, and the peak itself."""
+    rows = []
+    for case in results.cases():
+        for side in _sides(results, case):
+            plain, causal = (results.measurement(case, side, quantity) for quantity in mfu.COUNTS)
+            peak = results.measurement(case, side, "peak")
+            beside = plain or peak
+            rows.append(
+                [
+                    case,
+                    side,
+                    parameters(beside.details if beside else {}),
+                    percent(plain),
+                    percent(causal),
+                    NOTHING if peak is None else f"{peak.median / 1e9:,.0f} ({_percent(spread(peak.samples))})",
+                ]
+            )
+    head = ["case", "side", "parameters", "of the peak", "of the peak, causal count", "peak, GFLOP/s (spread)"]
+    return markdown(head, rows)
+
+
+def loss_table(results: Results) -> str:
+    """A row a goal and side: length, times, the loss reached, and how many times sooner than nanoGPT."""
+    rows = []
+    for case in results.cases():
+        for side in _sides(results, case):
+            wall, all_wall, cpu = (results.measurement(case, side, quantity) for quantity in loss.TIMES)
+            reached = results.measurement(case, side, loss.LOSS)
+            if wall is None or reached is None:
+                continue
+            sooner = [
+                results.comparison(case, side, loss.PEER, quantity) for quantity in (loss.TIMES[0], loss.TIMES[2])
+            ]
+            rows.append(
+                [
+                    case,
+                    side,
+                    parameters(wall.details),
+                    f"{wall.details['steps']:,}",
+                    with_range(wall),
+                    with_range(all_wall),
+                    with_range(cpu),
+                    with_range(reached, 4),
+                    *(ratio(one) for one in sooner),
+                ]
+            )
+    head = ["goal", "side", "parameters", "steps", "seconds", "with evaluation", "CPU seconds", "loss"]
+    return markdown([*head, "times sooner", "CPU times less"], rows)
+
+
+def profile_table(results: Results) -> str:
+    """A row a shape and engine, milliseconds and share of each section."""
+    shapes: dict[tuple[str, str], dict[str, float]] = {}
+    counts: dict[str, str] = {}
+    for entry in results.measurements:
+        case, _, section = entry.case.rpartition(", ")
+        shapes.setdefault((case, entry.side), {})[section] = entry.median
+        counts[case] = parameters(entry.details)
+    sections = list(dict.fromkeys(section for found in shapes.values() for section in found))
+    rows = []
+    for (case, side), found in shapes.items():
+        whole = found[step_profile.STEP]
+        rows.append([case, side, counts[case], *(_part(found.get(section), whole) for section in sections)])
+    return markdown(["case", "side", "parameters", *(f"{section}, ms" for section in sections)], rows)
+
+
+def targets_table(results: Sequence[Results]) -> str:
+    """A row a target: what was promised beside what was measured."""
+    rows = []
+    for verdict in verdicts(results):
+        target = verdict.target
+        sign = "at least" if target.at_least else "at most"
+        aim = f" (aim {target.aim:g}{target.unit})" if target.aim is not None else ""
+        rows.append(
+            [
+                target.what,
+                target.case,
+                f"{sign} {target.bound:g}{target.unit}{aim}",
+                _measured(verdict),
+                verdict.side or NOTHING,
+                {None: verdict.reason, True: "met", False: "**not met**"}[verdict.met],
+            ]
+        )
+    return markdown(["what", "case", "target", "measured", "side", ""], rows)
+
+
+def caption(results: Results) -> str:
+    """When, where and with what."""
+    context, settings = results.context, results.settings
+    machine, versions, source = context["machine"], context["versions"], context["source"]
+    commit = (source["commit"] or "no commit")[:10] + (" with changes" if source["dirty"] else "")
+    load = machine.get("load_average_before")
+    parts = [
+        f"{str(context['date'])[:10]}, lmlab {versions['lmlab']} ({commit})",
+        f"{machine['cpu']}, {machine['physical_cores']} cores ({', '.join(machine['instructions']) or 'instructions unknown'})",
+        f"torch {versions['torch']}, Python {versions['python']}, compiler {versions['compiler'] or 'none'}",
+        _how(results.part, settings),
+    ]
+    if load:
+        parts.append(f"load before {load[0]:.2f}")
+    smoke = "**A smoke run: its figures mean nothing.** " if results.quick else ""
+    return smoke + "; ".join(parts) + "."
+
+
+def parameters(details: Mapping[str, Any]) -> str:
+    """A model's numbers, lookup tables apart."""
+    counts = details.get("parameters")
+    if counts is None:
+        return NOTHING
+    tables_too = f" + {counts['lookup_tables']:,} in tables" if counts["lookup_tables"] else ""
+    return f"{counts['without_tables']:,}{tables_too}"
+
+
+def with_spread(entry: Measurement | None) -> str:
+    """The median, and the distance between the quartiles as a share of it."""
+    return NOTHING if entry is None else f"{number(entry.median)} ({_percent(spread(entry.samples))})"
+
+
+def with_range(entry: Measurement | None, digits: int | None = None) -> str:
+    """The median, the least and the most."""
+    if entry is None:
+        return NOTHING
+    middle, low, high = (number(value, digits) for value in (entry.median, min(entry.samples), max(entry.samples)))
+    return middle if low == high else f"{middle} ({low} to {high})"
+
+
+def ratio(entry: Comparison | None) -> str:
+    """The median ratio, the least and the most."""
+    if entry is None:
+        return NOTHING
+    return f"{entry.median:.2f} ({min(entry.samples):.2f} to {max(entry.samples):.2f})"
+
+
+def percent(entry: Measurement | None) -> str:
+    """A share with its range."""
+    if entry is None:
+        return NOTHING
+    return f"{_percent(entry.median)} ({_percent(min(entry.samples))} to {_percent(max(entry.samples))})"
+
+
+def number(value: float, digits: int | None = None) -> str:
+    """Three significant digits, or so many after the point."""
+    if digits is not None:
+        return f"{value:.{digits}f}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _sides(results: Results, case: str) -> list[str]:
+    return list(dict.fromkeys(entry.side for entry in results.measurements if entry.case == case))
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}"
+
+
+def _part(seconds: float | None, whole: float) -> str:
+    return NOTHING if seconds is None else f"{number(seconds)} ({seconds / whole:.0%})"
+
+
+def _how(part: str, settings: Mapping[str, Any]) -> str:
+    threads = f"{settings['threads']} threads"
+    if part == "loss":
+        return f"{threads}, seeds {', '.join(map(str, settings['seeds']))}"
+    if part == "startup":
+        return f"{threads}, {settings['rounds']} rounds"
+    return f"{threads}, {settings['rounds']} rounds of about {settings['turn_seconds']:g} s a side"
+
+
+def _measured(verdict: Verdict) -> str:
+    if verdict.measured is None:
+        return NOTHING
+    digits = 4 if verdict.target.unit == " nats" else 2
+    middle = f"{verdict.measured:.{digits}f}{verdict.target.unit}"
+    if verdict.low is None or verdict.high is None or verdict.low == verdict.high:
+        return middle
+    return f"{middle} ({verdict.low:.{digits}f} to {verdict.high:.{digits}f})"

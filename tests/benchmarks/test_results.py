@@ -1,0 +1,142 @@
+"""Results come back from their file as they went in, and become tables between a document's markers and nowhere else."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.machine import context
+from benchmarks.render import fill, render
+from benchmarks.results import Measurement, Results, Skipped, compare_all, read_results, write_results
+from benchmarks.targets import TARGETS, verdicts
+from benchmarks.worker import ROOT
+from lmlab import LabError
+
+CASE = "0.8M T64 B12"
+
+
+def found(ours=(17.0, 18.0, 16.0), peer=(10.0, 10.0, 8.0), quick=False):
+    measurements = tuple(
+        Measurement(
+            case=CASE,
+            side=side,
+            quantity="training",
+            unit="tokens/s",
+            samples=samples,
+            details={"parameters": {"total": 810_000, "lookup_tables": 9_000, "without_tables": 801_000}},
+        )
+        for side, samples in (("lmlab native", ours), ("nanoGPT eager", peer))
+    )
+    return Results(
+        part="speed",
+        quick=quick,
+        context=json.loads(json.dumps(context(None))),
+        settings={"threads": 2, "rounds": 3, "turn_seconds": 2.0},
+        measurements=measurements,
+        comparisons=compare_all(measurements),
+        skipped=(Skipped(case=CASE, side="transformers", reason="it isn't installed"),),
+    )
+
+
+def test_a_file_gives_back_what_was_written(tmp_path):
+    results = found()
+    write_results(tmp_path / "new" / "speed.json", results)
+    assert read_results(tmp_path / "new" / "speed.json") == results
+
+
+def test_a_file_has_every_sample_and_its_statistics(tmp_path):
+    write_results(tmp_path / "speed.json", found())
+    value = json.loads((tmp_path / "speed.json").read_text())
+    ours, comparison = value["measurements"][0], value["comparisons"][0]
+    assert (ours["samples"], ours["median"], ours["quartiles"]) == ([17.0, 18.0, 16.0], 17.0, [16.5, 17.5])
+    assert (comparison["samples"], comparison["median"], comparison["range"]) == ([1.7, 1.8, 2.0], 1.8, [1.7, 2.0])
+    assert {"cpu", "physical_cores", "instructions", "load_average_before"} <= set(value["machine"])
+    assert {"python", "torch", "numpy", "lmlab", "compiler"} <= set(value["versions"])
+    assert {"commit", "dirty"} <= set(value["source"])
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"format": 1, "measurements": []}', "nothing"])
+def test_another_file_is_refused_in_one_line(tmp_path, text):
+    (tmp_path / "other.json").write_text(text)
+    with pytest.raises(LabError) as error:
+        read_results(tmp_path / "other.json")
+    assert "\n" not in str(error.value)
+
+
+DOCUMENT = """# Title
+
+prose before <!-- begin: speed -->
+<!-- begin: speed -->
+an old table
+<!-- end: speed -->
+
+prose after
+<!-- begin: targets -->
+<!-- end: targets -->
+<!-- begin: loss -->
+another part's table
+<!-- end: loss -->
+"""
+
+
+def test_only_what_stands_between_markers_of_a_part_with_results_is_replaced():
+    document = DOCUMENT.replace("prose before <!-- begin: speed -->", "prose before")
+    filled = fill(document, render([found()]))
+    assert "an old table" not in filled and "| lmlab native | 801,000 + 9,000 in tables |" in filled
+    for kept in ("# Title\n\nprose before\n", "\nprose after\n", "another part's table"):
+        assert kept in filled
+    assert fill(filled, render([found()])) == filled
+
+
+def test_a_table_without_a_place_is_refused():
+    with pytest.raises(LabError, match="begin: speed"):
+        fill("<!-- begin: targets -->\n<!-- end: targets -->\n", render([found()]))
+
+
+def test_the_document_has_a_place_for_every_part():
+    parts = {target.part for target in TARGETS} | {"data", "profile", "targets"}
+    fill((ROOT / "docs" / "performance.md").read_text(encoding="utf-8"), dict.fromkeys(parts, "table"))
+
+
+def test_a_target_stands_beside_the_latest_figure_and_what_was_not_measured_says_so():
+    old, new = found(ours=(10.0, 10.0, 8.0)), found()
+    old = dataclasses.replace(old, context={**old.context, "date": "2020-01-01T00:00:00+00:00"})
+    first, second, *_ = verdicts([new, old])
+    assert (first.target.bound, first.side, first.measured, first.met) == (1.65, "lmlab native", 1.8, True)
+    assert (second.measured, second.met) == (None, None)
+    assert verdicts([old])[0].met is False
+
+
+def test_a_second_corpus_is_held_against_the_first():
+    def timed(case, ours, like):
+        both = [
+            Measurement(case=case, side=side, quantity="seconds", unit="s", samples=(seconds,))
+            for side, seconds in (("lmlab with tables", ours), ("nanoGPT", 80.0))
+        ]
+        settings = {"threads": 2, "seeds": [1], "like": like}
+        return dataclasses.replace(
+            found(), part="loss", settings=settings, measurements=tuple(both), comparisons=compare_all(both)
+        )
+
+    first = timed("shakespeare to 1.88", 10.0, {})
+    second = timed("stories to 1.2", 16.0, {"stories to 1.2": "shakespeare to 1.88"})
+    last = verdicts([first, second])[-1]
+    assert (last.target.case, last.measured, last.met) == ("stories to 1.2", pytest.approx(5 / 8), False)
+
+
+def test_a_smoke_run_is_never_rendered(tmp_path):
+    write_results(tmp_path / "speed.json", found(quick=True))
+    (tmp_path / "document.md").write_text("<!-- begin: speed -->\n<!-- end: speed -->\n")
+    command = [sys.executable, "-m", "benchmarks.render", str(tmp_path / "speed.json"), "--into"]
+    asked = subprocess.run([*command, str(tmp_path / "document.md")], cwd=ROOT, capture_output=True, text=True)
+    assert asked.returncode == 1 and "smoke run" in asked.stderr
+
+
+def test_a_target_that_was_missed_says_how():
+    reason = "seed 1: not reached: 1.9000 after 30.0 s"
+    missed = Skipped(case="shakespeare to 1.88", side="lmlab with tables", reason=reason)
+    results = dataclasses.replace(found(), part="loss", measurements=(), comparisons=(), skipped=(missed,))
+    verdict = next(one for one in verdicts([results]) if one.target.case == missed.case)
+    assert (verdict.met, verdict.reason) == (None, reason)
