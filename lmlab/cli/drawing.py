@@ -29,6 +29,8 @@ class Drawing:
     """Another seed gives other texts."""
     stop: tuple[str, ...] = ()
     """Stop before this text; may be repeated."""
+    draft: int = 0
+    """Guess up to this many tokens ahead from what stood earlier, for speed; the text stays the same (0: off)."""
 
 
 def sampling_of(flags: Drawing) -> Sampling:
@@ -44,4 +46,5 @@ def sampling_of(flags: Drawing) -> Sampling:
         seed=flags.seed,
         tokens=flags.tokens,
         stop=flags.stop,
+        draft=flags.draft,
     )

@@ -1,10 +1,12 @@
 """Text after prompts: the decoding loop.
 
-    prompts -> tokens -> windows -> [read -> filter -> draw -> text] for each token -> completions
+    prompts -> tokens -> windows -> [read -> filter -> draw] -> text -> completions
 
 What a prompt's text is depends on the model, the settings and the prompt only, not on the other prompts: its random
-numbers are its own (`draw.py`), and a token that no longer fits the context moves that text's window alone. Logits of a
-batch can differ from those of a single row in their last bits, which can tip a draw that was that close.
+numbers are its own (`draw.py`), and a token that no longer fits the context moves that text's window alone. What is in
+brackets is done by the CPU engine for many tokens at a time where there is one (`native.py`), and by PyTorch for a token
+at a time elsewhere (`group.py`). In PyTorch, logits of a batch can differ from those of a single row in their last bits,
+which can tip a draw that was that close; so can the step from one to the other. In the engine they are the same.
 """
 
 from __future__ import annotations
@@ -14,15 +16,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
 
 from lmlab import LabError
 from lmlab.data.tokenizers import Tokenizer
-from lmlab.generation.draw import draw, likeliest, uniform
-from lmlab.generation.filters import filtered, penalise_repeats
-from lmlab.generation.group import Group
+from lmlab.generation.group import Texts
+from lmlab.generation.native import NativeTexts, native_texts
 from lmlab.generation.prompts import encode_prompts, first_token
 from lmlab.generation.settings import Sampling
+from lmlab.generation.spelling import Spelling
 from lmlab.generation.writer import Completion, Writer
 from lmlab.model import LanguageModel
 
@@ -48,8 +49,9 @@ def generate(
     context is full, the text goes on from its most recent half (`model.context // 2` tokens, the newest among them).
 
     `on_text(number of the prompt, text)` gets each text in pieces as soon as they are certain: whole characters,
-    nothing of a stop string; joined they are the completion's text. `stop_requested` is asked before each token and
-    ends all texts where they are. LabError where a prompt holds symbols that the tokenizer refuses.
+    nothing of a stop string; joined they are the completion's text. `stop_requested` is asked before each token, with
+    the CPU engine before each few of them, and ends all texts where they are. LabError where a prompt holds symbols
+    that the tokenizer refuses.
     """
     began = time.perf_counter()
     writers = _writers(model, tokenizer, prompts, sampling)
@@ -62,66 +64,36 @@ def generate(
             done[writer.number] = writer.completion(time.perf_counter() - began)
 
     mode = model.training
-    model.train(False)
+    if mode:
+        model.train(False)
     try:
         with torch.inference_mode():
             for first in range(0, len(writers), ROWS_AT_ONCE):
-                groups = [Group(model, writers[first : first + ROWS_AT_ONCE])]
-                while groups and not (stop_requested is not None and stop_requested()):
-                    groups = [rest for group in groups for rest in _step(model, group, tokenizer, sampling, tell)]
+                texts = _texts(model, writers[first : first + ROWS_AT_ONCE], tokenizer.vocabulary_size, sampling)
+                while not (stop_requested is not None and stop_requested()) and (written := texts.write()):
+                    for writer, tokens in written:
+                        tell(writer, writer.take(tokens))
     finally:
-        model.train(mode)
+        if mode:
+            model.train()
     for writer in writers:
         if writer.reason is None:
             tell(writer, writer.end("stopped"))
     return [done[number] for number in range(len(writers))]
 
 
-def _step(
-    model: LanguageModel,
-    group: Group,
-    tokenizer: Tokenizer,
-    sampling: Sampling,
-    tell: Callable[[Writer, str], None],
-) -> list[Group]:
-    """One token more for each text of the group; what remains of it, and a new group of those whose window moved."""
-    # A model may have more rows in its head than the tokenizer has tokens.
-    tokens = _draw(group.logits()[:, : tokenizer.vocabulary_size].float(), group.writers, sampling)
-    staying, moved = [], []
-    for row, (writer, token) in enumerate(zip(group.writers, tokens, strict=True)):
-        piece, window_moved = writer.take(token, tokenizer)
-        tell(writer, piece)
-        if writer.reason is None and window_moved:
-            moved.append(writer)
-        elif writer.reason is None:
-            staying.append(row)
-    rest = []
-    if staying:
-        group.keep(staying)
-        rest.append(group)
-    return [*rest, Group(model, moved)] if moved else rest
-
-
-def _draw(logits: Tensor, writers: Sequence[Writer], sampling: Sampling) -> list[int]:
-    """The next token of each row."""
-    seen = torch.zeros(logits.shape, dtype=torch.bool)
-    if sampling.repetition_penalty != 1.0:
-        for row, writer in enumerate(writers):
-            seen[row, list(writer.seen)] = True
-    seen = seen.to(logits.device)
-    if sampling.temperature == 0.0:
-        return likeliest(penalise_repeats(logits, seen, sampling.repetition_penalty)).tolist()
-    uniforms = [uniform(writer.key, writer.drawn) for writer in writers]
-    return draw(filtered(logits, seen, sampling), uniforms).tolist()
+def _texts(model: LanguageModel, writers: Sequence[Writer], vocabulary: int, sampling: Sampling) -> NativeTexts | Texts:
+    """The texts of these writers, in the CPU engine where it has the model."""
+    return native_texts(model, writers, vocabulary, sampling) or Texts(model, writers, vocabulary, sampling)
 
 
 def _writers(model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[str], sampling: Sampling) -> list[Writer]:
     if isinstance(prompts, str):
         raise LabError("prompts is one text: expected a sequence of prompts, such as [prompt]")
-    start = first_token(tokenizer)
+    start, spelling = first_token(tokenizer), Spelling(tokenizer)
     counts: Counter[tuple[int, ...]] = Counter()
     writers = []
     for number, (prompt, ids) in enumerate(zip(prompts, encode_prompts(tokenizer, prompts), strict=True)):
-        writers.append(Writer(number, prompt, ids, start, counts[tuple(ids)], model.context, sampling))
+        writers.append(Writer(number, prompt, ids, start, counts[tuple(ids)], model.context, sampling, spelling))
         counts[tuple(ids)] += 1
     return writers

@@ -7,8 +7,10 @@ out the same alone or among others, and samples of different prompts don't share
 import hashlib
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lmlab import LabError
@@ -21,8 +23,23 @@ def stream_key(seed: int, prompt: Sequence[int], sample: int) -> str:
 
 def uniform(key: str, position: int) -> float:
     """The stream's number at a position: uniform in [0, 1), a multiple of 2**-53."""
-    digest = hashlib.sha256(f"{key} {position}".encode()).digest()
-    return (int.from_bytes(digest[:8], "little") >> 11) * 2.0**-53
+    return float(uniforms(key, position, 1)[0])
+
+
+def uniforms(key: str, first: int, count: int) -> Float[NDArray[np.float64], "count"]:
+    """The stream's numbers at `count` positions from `first` on.
+
+    Each is the upper 53 bits of the SHA-256 of "KEY POSITION", its first eight bytes read with the lowest first.
+    """
+    begun = hashlib.sha256(f"{key} ".encode())
+    digests = []
+    for position in range(first, first + count):
+        # What all share is hashed once: this is done for every token.
+        whole = begun.copy()
+        whole.update(b"%d" % position)
+        digests.append(whole.digest())
+    numbers = np.frombuffer(b"".join(digests), dtype="<u8")[::4] >> np.uint64(11)
+    return numbers.astype(np.float64) * 2.0**-53
 
 
 def draw(logits: Float[Tensor, "rows vocabulary"], uniforms: Sequence[float]) -> Int[Tensor, "rows"]:
@@ -48,10 +65,14 @@ def likeliest(logits: Float[Tensor, "rows vocabulary"]) -> Int[Tensor, "rows"]:
     return places.masked_fill(logits < logits.amax(dim=-1, keepdim=True), width).amin(dim=-1)
 
 
+def diverged() -> LabError:
+    """The error for logits that are no finite numbers."""
+    return LabError(
+        "the model's logits are no finite numbers, its weights must have diverged: take an earlier checkpoint"
+    )
+
+
 def _numbers(logits: Float[Tensor, "rows vocabulary"]) -> Float[Tensor, "rows vocabulary"]:
-    highest = logits.amax(dim=-1)
-    if not bool(torch.isfinite(highest).all()):
-        raise LabError(
-            "the model's logits are no finite numbers, its weights must have diverged: take an earlier checkpoint"
-        )
+    if not bool(torch.isfinite(logits.amax(dim=-1)).all()):
+        raise diverged()
     return logits

@@ -1,4 +1,4 @@
-"""Texts that a model reads side by side, with one key-value cache, a token of each at a time."""
+"""Texts that a model in PyTorch reads side by side, with one key-value cache."""
 
 from __future__ import annotations
 
@@ -8,31 +8,112 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lmlab.generation.draw import draw, likeliest, uniform
+from lmlab.generation.filters import filtered, penalise_repeats
+from lmlab.generation.lookup import Lookup
+from lmlab.generation.settings import Sampling
 from lmlab.generation.writer import Writer
-from lmlab.model import LanguageModel
+from lmlab.model import GPTModel, LanguageModel
+
+
+class Texts:
+    """All texts that are written side by side: groups of them, because a window that moves is read anew."""
+
+    def __init__(self, model: LanguageModel, writers: Sequence[Writer], vocabulary: int, sampling: Sampling) -> None:
+        """Tokens below `vocabulary` are drawn: a model may have more rows in its head than the tokenizer has tokens."""
+        self._groups = [Group(model, writers, vocabulary, sampling)]
+
+    def write(self) -> list[tuple[Writer, list[int]]]:
+        """The next tokens of each text that hasn't ended; the writers take them before this is called again."""
+        self._groups = [rest for group in self._groups for rest in group.divided()]
+        return [pair for group in self._groups for pair in zip(group.writers, group.write(), strict=True)]
 
 
 class Group:
     """Writers and the cache of what the model has read of their windows."""
 
-    def __init__(self, model: LanguageModel, writers: Sequence[Writer]) -> None:
+    def __init__(self, model: LanguageModel, writers: Sequence[Writer], vocabulary: int, sampling: Sampling) -> None:
         """Nothing is read yet."""
         self.writers = list(writers)
         self._model = model
+        self._vocabulary = vocabulary
+        self._sampling = sampling
+        self._moves = [writer.moves for writer in self.writers]
+        self._lookups = [Lookup() for _ in self.writers]
         self._cache: Any = None
 
-    def logits(self) -> Tensor:
-        """Read what is new in each window; logits of the token after it, `rows vocabulary`."""
-        if self._cache is None:
-            return self._read_windows()
-        last = torch.tensor([writer.window[-1:] for writer in self.writers], device=self._model.device)
-        return self._model.advance(last, self._cache)
+    def divided(self) -> list[Group]:
+        """This group without the texts that have ended, and a new one of those whose window has moved."""
+        living = [row for row, writer in enumerate(self.writers) if writer.reason is None]
+        moved = [self.writers[row] for row in living if self.writers[row].moves > self._moves[row]]
+        staying = [row for row in living if self.writers[row].moves == self._moves[row]]
+        if 0 < len(staying) < len(self.writers):
+            self.writers = [self.writers[row] for row in staying]
+            self._moves = [self._moves[row] for row in staying]
+            self._lookups = [self._lookups[row] for row in staying]
+            self._cache.select(staying)
+        new = Group(self._model, moved, self._vocabulary, self._sampling)
+        return [group for group, some in ((self, staying), (new, moved)) if some]
 
-    def keep(self, rows: Sequence[int]) -> None:
-        """Go on with these of the writers."""
-        if len(rows) < len(self.writers):
-            self.writers = [self.writers[row] for row in rows]
-            self._cache.select(rows)
+    def write(self) -> list[list[int]]:
+        """Read what is new in each window and draw what follows: a token of each text, more where guesses are right."""
+        if self._cache is None:
+            return [[token] for token in self._draw(self._read_windows(), [[] for _ in self.writers])]
+        guesses = self._guesses()
+        last = [[writer.window[-1], *guess] for writer, guess in zip(self.writers, guesses, strict=True)]
+        lengths = [len(tokens) for tokens in last]
+        padded = [tokens + [0] * (max(lengths) - len(tokens)) for tokens in last]
+        tokens = torch.tensor(padded, device=self._model.device)
+        if max(lengths) == 1:
+            return [[token] for token in self._draw(self._model.advance(tokens, self._cache), guesses)]
+        return self._check(tokens, guesses)
+
+    def _guesses(self) -> list[list[int]]:
+        """For each text what may follow, by what followed earlier; the cache has room for it."""
+        if not self._sampling.draft or not isinstance(self._model, GPTModel):
+            return [[] for _ in self.writers]
+        room = self._cache.length - max(self._cache.held) - 1
+        return [
+            lookup.guess(writer.text, min(self._sampling.draft, room, writer.left - 1))
+            for writer, lookup in zip(self.writers, self._lookups, strict=True)
+        ]
+
+    def _check(self, tokens: Tensor, guesses: list[list[int]]) -> list[list[int]]:
+        """Read last tokens and guesses at once, draw after each of them, and keep what plain decoding would have drawn."""
+        assert isinstance(self._model, GPTModel)
+        positions = self._cache.positions(tokens.shape[1])
+        stream = self._model.stream(tokens, positions, self._cache.layers(positions), self._cache.recent)
+        kept = [stream[row, : len(guess) + 1] for row, guess in enumerate(guesses)]
+        drawn = self._draw(self._model.logits(torch.cat(kept).unsqueeze(0)).squeeze(0), guesses)
+        found = []
+        for writer, guess in zip(self.writers, guesses, strict=True):
+            own, drawn = drawn[: len(guess) + 1], drawn[len(guess) + 1 :]
+            right = 0
+            while right < len(guess) and own[right] == guess[right] != writer.end_of_text:
+                right += 1
+            found.append(own[: right + 1])
+        # What was read after a wrong guess is forgotten: the next token overwrites it.
+        self._cache.advance(tokens, [len(some) for some in found])
+        return found
+
+    def _draw(self, logits: Tensor, guesses: Sequence[Sequence[int]]) -> list[int]:
+        """The token after each text, and after each of its guesses; a row of logits for each, in this order."""
+        logits = logits[:, : self._vocabulary].float()
+        sampling = self._sampling
+        places = [
+            (writer, guess, ahead)
+            for writer, guess in zip(self.writers, guesses, strict=True)
+            for ahead in range(len(guess) + 1)
+        ]
+        seen = torch.zeros(logits.shape, dtype=torch.bool)
+        if sampling.repetition_penalty != 1.0:
+            for row, (writer, guess, ahead) in enumerate(places):
+                seen[row, [*writer.seen, *guess[:ahead]]] = True
+        seen = seen.to(logits.device)
+        if sampling.temperature == 0.0:
+            return likeliest(penalise_repeats(logits, seen, sampling.repetition_penalty)).tolist()
+        uniforms = [uniform(writer.key, writer.drawn + ahead) for writer, _, ahead in places]
+        return draw(filtered(logits, seen, sampling), uniforms).tolist()
 
     def _read_windows(self) -> Tensor:
         # Samples of one prompt read it once.

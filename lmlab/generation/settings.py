@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from lmlab import LabError
 
+MOST_DRAFTED = 64
+"""Tokens guessed at a time at most: room for the logits of each is taken."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
@@ -28,6 +31,11 @@ class Sampling:
     """Write at most this many tokens."""
     stop: tuple[str, ...] = ()
     """Stop before the first of these texts."""
+    draft: int = 0
+    """Guess up to this many tokens from what followed earlier in the text, and check them at once (0: off).
+
+    The text stays the same: a guess counts only where it's the token that is drawn.
+    """
 
     def __post_init__(self) -> None:
         """Refuse what can't be."""
@@ -37,6 +45,7 @@ class Sampling:
         self._check("min_p", 0 <= self.min_p <= 1, "0 to 1")
         self._check("repetition_penalty", 0 < self.repetition_penalty < math.inf, "a number above 0 (1: off)")
         self._check("tokens", self.tokens >= 1, "at least 1")
+        self._check("draft", 0 <= self.draft <= MOST_DRAFTED, f"0 (off) to {MOST_DRAFTED}")
         texts = isinstance(self.stop, tuple) and all(isinstance(text, str) and text for text in self.stop)
         self._check("stop", texts, "a tuple of texts that aren't empty")
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lmlab.data.tokenizers import Tokenizer
 from lmlab.generation.draw import stream_key
 from lmlab.generation.settings import Sampling
+from lmlab.generation.spelling import Spelling
 from lmlab.generation.stream import TextStream
 
 Reason = Literal["length", "stop", "end_of_text", "stopped"]
@@ -37,46 +37,79 @@ class Writer:
     """
 
     def __init__(
-        self, number: int, prompt: str, ids: Sequence[int], start: int, sample: int, context: int, sampling: Sampling
+        self,
+        number: int,
+        prompt: str,
+        ids: Sequence[int],
+        start: int,
+        sample: int,
+        context: int,
+        sampling: Sampling,
+        spelling: Spelling,
     ) -> None:
         """`ids` are the prompt's tokens; if there are none, `start` is read. `sample` counts equal prompts."""
         self.number = number
         self.prompt = prompt
+        self.text = list(ids)
         self.seen = set(ids)
+        self.window = list(ids[-context:]) or [start]
+        self.moves = 0
         self.key = stream_key(sampling.seed, ids, sample)
         self.reason: Reason | None = None
         self.drawn = 0
         self._context = context
         self._limit = sampling.tokens
-        self._window = list(ids[-context:]) or [start]
+        self._spelling = spelling
         self._stream = TextStream(sampling.stop)
 
     @property
-    def window(self) -> list[int]:
-        """The tokens that the next one is predicted from."""
-        return self._window
+    def end_of_text(self) -> int | None:
+        """The token that ends the text."""
+        return self._spelling.end_of_text
+
+    @property
+    def left(self) -> int:
+        """How many tokens may still be drawn."""
+        return self._limit - self.drawn
 
     @property
     def most_read(self) -> int:
         """The longest that the window can become."""
-        return min(self._context, len(self._window) + self._limit - self.drawn)
+        return min(self._context, len(self.window) + self.left)
 
-    def take(self, token: int, tokenizer: Tokenizer) -> tuple[str, bool]:
-        """Add a drawn token; the text that is now certain, and whether the window moved."""
-        self.drawn += 1
-        self.seen.add(token)
-        self._window.append(token)
-        moved = len(self._window) > self._context
-        if moved:
-            self._window = self._window[-(self._context // 2) :]
-        if token == tokenizer.end_of_text:
-            return self.end("end_of_text"), moved
-        piece = self._stream.write(tokenizer.decode_bytes([token]))
+    def take(self, tokens: Sequence[int]) -> str:
+        """Add drawn tokens up to the one that ends the text; the text that is now certain.
+
+        An end of text may only be the last of them. What follows a stop string is left out.
+        """
+        if not self._stream.stop:
+            return self._add(tokens)
+        # One by one, to know which token completes a stop string.
+        pieces = []
+        for token in tokens:
+            pieces.append(self._add([token]))
+            if self.reason is not None:
+                break
+        return "".join(pieces)
+
+    def _add(self, tokens: Sequence[int]) -> str:
+        self.drawn += len(tokens)
+        self.text.extend(tokens)
+        self.seen.update(tokens)
+        self.window.extend(tokens)
+        while len(self.window) > self._context:
+            # The token that no longer fits is the last of the recent half.
+            del self.window[: self._context + 1 - self._context // 2]
+            self.moves += 1
+        ended = tokens[-1] == self.end_of_text
+        piece = self._stream.write(self._spelling.bytes_of(tokens[:-1] if ended else tokens))
         if self._stream.stopped:
             self.reason = "stop"
-        elif self.drawn == self._limit:
+        elif ended:
+            piece += self.end("end_of_text")
+        elif self.left == 0:
             piece += self.end("length")
-        return piece, moved
+        return piece
 
     def end(self, reason: Reason) -> str:
         """End the text here; what was held back of it."""

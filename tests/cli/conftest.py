@@ -3,6 +3,7 @@
 import pytest
 
 from lmlab.cli import main
+from lmlab.native import load
 
 SMALL_WORDS = """
 --data.tokenizer characters --data.vocabulary none --data.split tail --model.preset gpt2 --model.layers 1
@@ -10,6 +11,12 @@ SMALL_WORDS = """
 --train.steps 6 --train.batch 2 --train.checkpoint_every 3 --train.log_every 2 --train.threads 1 --train.device cpu
 --evaluate.every 3
 """.split()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _engine_is_built():
+    """Before the first test, so that the line which says so stands in no command's output."""
+    load(lambda line: None)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ def formats(text):
 def test_the_format_numbers_are_those_of_the_code(text):
     from lmlab.data.manifest import FORMAT as data_set
     from lmlab.data.tokenizers.base import FORMAT as tokenizer
+    from lmlab.native.build import RECORD_FORMAT as build
     from lmlab.recipe.text import FORMAT as recipe
     from lmlab.training.state import FORMAT as state
 
@@ -41,6 +42,7 @@ def test_the_format_numbers_are_those_of_the_code(text):
         "pointer": str(pointers.FORMAT),
         "tokenizer": str(tokenizer),
         "manifest of a data set": str(data_set),
+        "build": str(build),
     }
 
 

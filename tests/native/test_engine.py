@@ -200,3 +200,15 @@ def test_what_the_engine_can_not_compute(library: Library) -> None:
         engine.learn(tokens + VOCABULARY, targets, 1.0)
     with pytest.raises(LabError, match="context of 12"):
         engine.learn(np.zeros((1, 13), dtype=np.int64), np.zeros((1, 13), dtype=np.int64), 1.0)
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIONS if name not in ("ngrams",)])
+def test_what_is_no_number_stays_none(library: Library, name: str) -> None:
+    """A diverged model must not look well: a NaN among the weights reaches the loss."""
+    model = random_model(settings(name))
+    with torch.no_grad():
+        model.blocks[0].mlp.up.weight[0, 0] = float("nan")
+    engine = native_engine(model, 2)
+    assert engine is not None
+    assert np.isnan(engine.learn(*batch(2, 12), 1.0))
+    assert np.isnan(engine.scores(*batch(2, 12))[0]).any()

@@ -116,7 +116,12 @@ private:
         return (((size_t)layer * rows + row) * shape.key_heads + head) * row_length * head_width;
     }
     template <class Work>
-    void together(const Work& work);
+    void together(const Work& work) {
+        if (team() == 1) return work(0);
+        engine.pool.run([&](int thread) {
+            if (thread < team()) work(thread);
+        });
+    }
     void divide(int thread);
     // Each of these is called by every thread of the team.
     void pack(int thread);

@@ -31,7 +31,7 @@ INLINE Vector error_function(Vector x) {
                                  0.005221074912697077f, -0.00084847112884745f, 0.00011270544928265736f, -9.680136827228125e-06f};
     static const float FAR[] = {0.0020736430305987597f, 0.25707924365997314f, 0.4081660807132721f, -0.09065589308738708f,
                                 0.6705459952354431f, -0.2540864050388336f, 0.006652349606156349f};
-    Vector size = minimum(magnitude(x), all(4.0f));
+    Vector size = minimum(all(4.0f), magnitude(x));
     Vector far = all(1.0f) - exponential(-size * size) * polynomial(FAR, all(1.0f) / (all(1.0f) + all(0.5f) * size));
     far = select(x < all(0.0f), -far, far);
     return select(size < all(1.0f), x * polynomial(NEAR, x * x), far);
@@ -46,9 +46,9 @@ struct Bent {
 // The activation of x and its derivative there; swiglu's is its gate's silu.
 template <int KIND>
 INLINE Bent bend(Vector x) {
-    if constexpr (KIND == RELU) return {maximum(x, Vector{}), select(x > Vector{}, all(1.0f), Vector{})};
+    if constexpr (KIND == RELU) return {maximum(Vector{}, x), select(x > Vector{}, all(1.0f), Vector{})};
     if constexpr (KIND == RELU2) {
-        Vector positive = maximum(x, Vector{});
+        Vector positive = maximum(Vector{}, x);
         return {positive * positive, positive + positive};
     }
     if constexpr (KIND == GELU) {

@@ -45,6 +45,7 @@ INLINE Vector select(Integers mask, Vector where_true, Vector where_false) {
     Integers bits = (mask & reinterpret_cast<Integers>(where_true)) | (~mask & reinterpret_cast<Integers>(where_false));
     return reinterpret_cast<Vector>(bits);
 }
+// Where `other` is no number the result is none either: what has diverged must not look well.
 INLINE Vector maximum(Vector one, Vector other) { return select(one > other, one, other); }
 INLINE Vector minimum(Vector one, Vector other) { return select(one < other, one, other); }
 
@@ -66,7 +67,7 @@ INLINE float largest(Vector value) {
 // e^x: x = n ln 2 + r, |r| <= ln 2 / 2, and e^r by its Taylor series to the 7th power (its rest is below 6e-9).
 // Below -87 it gives about 1e-38, above 88 about 1.6e38.
 INLINE Vector exponential(Vector x) {
-    x = minimum(maximum(x, all(-87.0f)), all(88.0f));
+    x = minimum(all(88.0f), maximum(all(-87.0f), x));
     // Adding 1.5 x 2^23 rounds to the nearest integer, which then stands in the low bits.
     const Vector magic = all(12582912.0f);
     Vector shifted = x * all(1.44269504088896341f) + magic;

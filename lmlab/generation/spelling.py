@@ -1,0 +1,36 @@
+"""What tokens stand for, looked up once each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from lmlab.data.tokenizers import Tokenizer
+
+SMALL = 1024
+"""Vocabularies of up to so many tokens are spelled at once: a call for each takes longer than a short text."""
+
+
+class Spelling:
+    """The bytes of a tokenizer's tokens. `end_of_text` is the token that ends a text and stands for nothing."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.end_of_text = tokenizer.end_of_text
+        self._tokenizer = tokenizer
+        self._known: dict[int, bytes] = {}
+        lengths = tokenizer.token_bytes() if tokenizer.vocabulary_size <= SMALL else None
+        if lengths is not None:
+            whole = tokenizer.decode_bytes(np.arange(tokenizer.vocabulary_size))
+            ends = lengths.cumsum().tolist()
+            starts = [0, *ends]
+            self._known = {token: whole[starts[token] : end] for token, end in enumerate(ends)}
+
+    def bytes_of(self, tokens: Iterable[int]) -> bytes:
+        """The tokens' bytes, joined."""
+        known = self._known
+        return b"".join([known[token] if token in known else self._learn(token) for token in tokens])
+
+    def _learn(self, token: int) -> bytes:
+        self._known[token] = self._tokenizer.decode_bytes([token])
+        return self._known[token]
