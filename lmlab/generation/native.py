@@ -16,7 +16,7 @@ from lmlab.generation.settings import Sampling
 from lmlab.generation.writer import Writer
 from lmlab.model import GPTModel, LanguageModel
 from lmlab.model.native import native_engine
-from lmlab.native.decoder import Decoder, Settings
+from lmlab.native.decoder import Decoder, Settings, decoder_of
 
 FIRST_CHUNK, LARGEST_CHUNK = 4, 64
 WEIGHTS_A_CHUNK = 1 << 28
@@ -50,6 +50,7 @@ class NativeTexts:
         """The next tokens of each text that hasn't ended; the writers take them before this is called again."""
         rows = [row for row, writer in enumerate(self._writers) if writer.reason is None]
         if not rows:
+            self._decoder.give_back()
             return []
         writers = [self._writers[row] for row in rows]
         count = min(self._chunk, *(writer.left for writer in writers))
@@ -91,4 +92,4 @@ def decoder_for(model: LanguageModel, rows: int, length: int, draft: int = 0) ->
     where `lmlab.native.load()` has the reason.
     """
     engine = native_engine(model) if isinstance(model, GPTModel) else None
-    return None if engine is None else Decoder(engine, rows, length, draft)
+    return None if engine is None else decoder_of(engine, rows, length, draft)

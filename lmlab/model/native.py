@@ -6,6 +6,8 @@ The engine computes what `gpt.py` defines, with the same tensors; which of the t
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -35,21 +37,22 @@ def native_engine(model: GPTModel, threads: int = 0) -> Engine | None:
     if model.engine == "torch":
         return None
     threads = threads or torch.get_num_threads()
+    known = _engines.get(model)
+    # The engine reads the tensors' memory: where that has moved, or other threads are asked for, it's another engine.
+    if known is not None and known.places == _places(known.modules) and known.engine.threads == threads:
+        return known.engine
     tensors = dict(model.named_parameters())
     if unsupported(model.config) or any(
         tensor.dtype != torch.float32 or tensor.device.type != "cpu" for tensor in tensors.values()
     ):
         return None
-    # The engine reads the tensors' memory: where that has moved, or other threads are asked for, it's another engine.
-    key = (threads, *(tensor.data_ptr() for tensor in tensors.values()))
-    known = _engines.get(model)
-    if known is not None and known[0] == key:
-        return known[1]
     library = load()
     if not isinstance(library, Library):
         return None
     engine = Engine(library.functions, engine_shape(model.config, model.vocabulary), tensors, _rotation(model), threads)
-    _engines[model] = (key, engine)
+    # Of the modules only their tensors are kept: a reference to the model would keep it alive.
+    modules = [module._parameters for module in model.modules()]
+    _engines[model] = _Known(modules=modules, places=_places(modules), engine=engine)
     return engine
 
 
@@ -85,4 +88,18 @@ def _rotation(model: GPTModel) -> tuple[torch.Tensor, torch.Tensor] | None:
     return turn.cosines.squeeze(-2), turn.sines.squeeze(-2)
 
 
-_engines: weakref.WeakKeyDictionary[GPTModel, tuple[tuple[int, ...], Engine]] = weakref.WeakKeyDictionary()
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    """An engine, and where the tensors lay when it was made."""
+
+    modules: Sequence[Mapping[str, torch.Tensor | None]]
+    places: tuple[int, ...]
+    engine: Engine
+
+
+def _places(modules: Sequence[Mapping[str, torch.Tensor | None]]) -> tuple[int, ...]:
+    """Where the tensors of these modules lie."""
+    return tuple(tensor.data_ptr() for module in modules for tensor in module.values() if tensor is not None)
+
+
+_engines: weakref.WeakKeyDictionary[GPTModel, _Known] = weakref.WeakKeyDictionary()

@@ -34,7 +34,7 @@ class Settings(ctypes.Structure):
 
 
 class Decoder:
-    """`rows` texts with windows of at most `length` tokens, and the model's weights as they were when it was made."""
+    """`rows` texts with windows of at most `length` tokens, and the model's weights as they were when last taken."""
 
     def __init__(self, engine: Engine, rows: int, length: int, draft: int = 0) -> None:
         """`draft`: how many tokens may be guessed ahead, so that there is room for their logits."""
@@ -45,7 +45,7 @@ class Decoder:
         self._library = engine.library
         self._vocabulary: int = shape.vocabulary
         self._context: int = shape.context
-        self._rows, self._length = rows, length
+        self.rows, self.length, self.draft = rows, length, draft
         declare(self._library)
         self._handle = self._library.lmlab_decoder_open(engine.handle, rows, length, draft)
 
@@ -62,12 +62,20 @@ class Decoder:
         layer = shape.width * (heads * shape.head_width + shape.up + shape.hidden)
         return int(shape.layers * layer + shape.vocabulary * shape.width)
 
+    def refresh(self) -> None:
+        """Take the weights as they are now; every row must be started anew."""
+        self._library.lmlab_decoder_refresh(self._handle)
+
+    def give_back(self) -> None:
+        """Let `decoder_of` give this decoder to whoever asks next; it must not be used any more."""
+        self._engine.spare_decoder = self
+
     def start(self, row: int, window: Sequence[int], text: Sequence[int], tokens: int) -> None:
         """Begin a row anew: what the next token is predicted from, all tokens so far, and how many will be written."""
-        if not 1 <= len(window) <= self._length or (
-            self._length < self._context and len(window) + tokens > self._length + 1
+        if not 1 <= len(window) <= self.length or (
+            self.length < self._context and len(window) + tokens > self.length + 1
         ):
-            raise LabError(f"{len(window)} + {tokens} tokens: the decoder has room for {self._length}")
+            raise LabError(f"{len(window)} + {tokens} tokens: the decoder has room for {self.length}")
         window_ids, text_ids = self._ids(window, np.int64), self._ids(text, np.int32)
         self._library.lmlab_decoder_start(
             self._handle, row, window_ids.ctypes.data, len(window), text_ids.ctypes.data, len(text), tokens
@@ -122,6 +130,18 @@ class Decoder:
         return ids
 
 
+def decoder_of(engine: Engine, rows: int, length: int, draft: int = 0) -> Decoder:
+    """A decoder with the engine's weights as they are now: the one that was given back last, where it is alike.
+
+    Its memory is worth keeping: for a small model, having it anew takes as long as writing a hundred tokens.
+    """
+    spare, engine.spare_decoder = engine.spare_decoder, None
+    if isinstance(spare, Decoder) and (spare.rows, spare.length, spare.draft) == (rows, length, draft):
+        spare.refresh()
+        return spare
+    return Decoder(engine, rows, length, draft)
+
+
 def draw(
     library: ctypes.CDLL,
     logits: Float[NDArray[np.float32], " vocabulary"],
@@ -143,6 +163,7 @@ def declare(library: ctypes.CDLL) -> None:
     signatures: dict[str, tuple[list[Any], Any]] = {
         "lmlab_decoder_open": ([pointer, whole, whole, whole], pointer),
         "lmlab_decoder_close": ([pointer], None),
+        "lmlab_decoder_refresh": ([pointer], None),
         "lmlab_decoder_start": ([pointer, whole, pointer, whole, pointer, whole, whole], None),
         "lmlab_decoder_copy": ([pointer, whole, whole], None),
         "lmlab_decoder_read": ([pointer, pointer, whole], None),

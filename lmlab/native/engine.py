@@ -119,7 +119,8 @@ class Engine:
         )
         self._gradients: dict[str, Tensor] | None = None
         self._gradient_pointers: ctypes.Array[ctypes.c_void_p] | None = None
-        self._gathered = False
+        self.spare_decoder: object | None = None
+        """A decoder of this engine that nobody uses: see `lmlab.native.decoder`."""
 
     def __del__(self) -> None:
         if getattr(self, "handle", None):

@@ -60,11 +60,16 @@ Decoder::Decoder(Engine& engine, int rows, int length, int most_guesses)
     }
     norms[4 * shape.layers].set(engine.parameters.norm, shape.width);
     norms[4 * shape.layers + 1].set(engine.parameters.norm_bias, shape.width);
-    for (Padded& norm : norms) norm.copy();
     for (Buffer& buffer : partial) buffer.need((size_t)team() * MOST_ITEMS * width);
     logits.need((size_t)rows * (1 + most_guesses) * vocabulary);
     for (int thread = 0; thread < team(); thread++) divide(thread);
     meeting.of(team());
+    refresh();
+}
+
+// Takes the weights as they are now.
+void Decoder::refresh() {
+    for (Padded& norm : norms) norm.copy();
     together([this](int thread) { pack(thread); });
 }
 
@@ -116,7 +121,8 @@ void Decoder::pack(int thread) {
         end += padded(count);
         return at;
     };
-    std::vector<float> own;
+    std::vector<float>& own = share.qkv_rows;
+    share.layers.clear();
     for (int index = 0; index < shape.layers; index++) {
         const Layer& from = engine.parameters.layers[index];
         LayerShare to{};

@@ -64,6 +64,7 @@ struct Share {
     int first_token, tokens;  // of the vocabulary
     Buffer packed;
     std::vector<LayerShare> layers;
+    std::vector<float> qkv_rows;  // while packing
     float *head, *head_bias;
     // A row for each item that passes through.
     Buffer x, embedded, normal, qkv, first_values, mixed, gate, hidden_rows;
@@ -106,6 +107,7 @@ struct Decoder {
     void read(const int32_t* rows, int count);
     void last_logits(const int32_t* rows, int count, float* to);
     bool write(const Request& request);
+    void refresh();
 
 private:
     int team() const { return (int)shares.size(); }

@@ -141,6 +141,9 @@ bool Decoder::write(const Request& request) {
 // A decoder of at most `rows` texts with windows of at most `length` tokens, that guesses at most `guesses` ahead.
 EXPORT Decoder* lmlab_decoder_open(Engine* engine, int rows, int length, int guesses) { return new Decoder(*engine, rows, length, guesses); }
 
+// Takes the weights as they are now; what rows have read of theirs must be read again.
+EXPORT void lmlab_decoder_refresh(Decoder* decoder) { decoder->refresh(); }
+
 EXPORT void lmlab_decoder_close(Decoder* decoder) { delete decoder; }
 
 // Begins a row anew: the window to go on from, all tokens of the text so far, and how many may come.
