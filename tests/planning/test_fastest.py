@@ -1,0 +1,92 @@
+"""The fastest engine is measured once, and only where the recipe leaves it open."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from lmlab.planning import fastest
+from lmlab.planning.fastest import fastest_policy
+from lmlab.recipe import Recipe, override
+from lmlab.training.policy import choose_policy
+
+TOKENS = np.arange(1000) % 7
+
+
+@pytest.fixture
+def measured(monkeypatch, tmp_path):
+    """What each measurement finds, by (engine, threads), and which were made."""
+    monkeypatch.setenv("LMLAB_CACHE", str(tmp_path))
+    monkeypatch.setattr(fastest, "physical_cores", lambda: 4)
+    seconds = {("native", 4): 0.02, ("native", 2): 0.03, ("torch", 4): 0.05}
+    made = []
+
+    def step_seconds(recipe, policy, tokens, vocabulary):
+        made.append((policy.engine, policy.threads))
+        return seconds[policy.engine, policy.threads]
+
+    monkeypatch.setattr(fastest, "_step_seconds", step_seconds)
+    return seconds, made
+
+
+def chosen(recipe, engine="native", threads=4):
+    """The policy that is found for `recipe` where such a one was chosen without measuring."""
+    policy = choose_policy(override(recipe, {"train.engine": "torch", "train.threads": "1"}))
+    identity = "0123" if engine == "native" else ""
+    policy = dataclasses.replace(policy, engine=engine, threads=threads, engine_identity=identity)
+    return fastest_policy(recipe, policy, TOKENS, 7)
+
+
+def small(**settings):
+    return override(Recipe(), {"model.width": "16", "model.context": "8", "train.device": "cpu", **settings})
+
+
+def test_the_fastest_is_taken_and_measured_once(measured):
+    seconds, made = measured
+    first = chosen(small())
+    assert (first.engine, first.threads) == ("native", 4)
+    assert sorted(made) == sorted(seconds)
+    assert "native on 4 threads 20 ms" in first.reasons["engine"]
+    seconds["native", 4] = 1.0
+    assert chosen(small()) == first and len(made) == 3
+    # Another model is another question.
+    assert chosen(small(**{"model.layers": "2"})).threads == 2 and len(made) == 6
+
+
+def test_torch_is_taken_where_it_is_faster(measured):
+    measured[0]["torch", 4] = 0.001
+    policy = chosen(small())
+    assert (policy.engine, policy.engine_identity, policy.threads) == ("torch", "", 4)
+
+
+@pytest.mark.parametrize(
+    "wish, candidates",
+    [
+        ({"train.engine": "native"}, {("native", 4), ("native", 2)}),
+        ({"train.threads": "4"}, {("native", 4), ("torch", 4)}),
+        ({"train.threads": "4", "train.engine": "native"}, set()),
+    ],
+)
+def test_what_the_recipe_decides_is_left_alone(measured, wish, candidates):
+    chosen(small(**wish))
+    assert set(measured[1]) == candidates
+
+
+def test_long_steps_are_not_measured(measured):
+    chosen(small(**{"model.width": "4096", "model.layers": "24", "model.context": "1024"}))
+    assert measured[1] == []
+
+
+def test_a_damaged_file_is_measured_again(measured, tmp_path):
+    chosen(small())
+    (path,) = (tmp_path / "fastest").iterdir()
+    path.write_text("{}", encoding="utf-8")
+    chosen(small())
+    assert len(measured[1]) == 6
+
+
+def test_steps_are_really_taken(monkeypatch, tmp_path):
+    monkeypatch.setenv("LMLAB_CACHE", str(tmp_path))
+    recipe = small(**{"model.layers": "1", "train.batch": "2"})
+    policy = choose_policy(override(recipe, {"train.engine": "torch", "train.threads": "1"}))
+    assert 0 < fastest._step_seconds(recipe, policy, TOKENS, 7) < 60
