@@ -24,6 +24,8 @@ MOST_EPOCHS = 20
 """More passes than this teach a model of the default size little but the text by heart (arXiv 2305.16264: R* = 15.4)."""
 TOKENS_ON_A_CPU = 4_000_000
 """A few minutes at the default size on two cores."""
+READ_ABOUT_ONCE = 1.5
+"""Passes up to which tables of long n-grams teach more than they learn by heart (docs/notes/shakespeare-fast.md)."""
 TOKENS_A_PARAMETER = 20
 """Compute-optimal for a single epoch (arXiv 2203.15556)."""
 FEWEST_STEPS, SMALLEST_CONTEXT = 200, 16
@@ -76,10 +78,20 @@ def choose_recipe(text: TextFacts, device_type: str, size_name: str | None = Non
         evaluate=Evaluate(every=max(25, -(-steps // 12))),
     )
     recipe = override(recipe, {"model.preset": "modern"})
+    model = dataclasses.replace(recipe.model, ngrams=_ngrams(data, epochs, reasons))
     if epochs > 4:
-        recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, dropout=0.1))
+        model = dataclasses.replace(model, dropout=0.1)
         reasons.append("dropout 0.1: the text is read several times")
-    return Choice(recipe=recipe, reasons=tuple(reasons))
+    return Choice(recipe=dataclasses.replace(recipe, model=model), reasons=tuple(reasons))
+
+
+def _ngrams(data: Data, epochs: float, reasons: list[str]) -> tuple[int, ...]:
+    """Lengths of the n-grams that have tables."""
+    if data.tokenizer != "bpe" and epochs <= READ_ABOUT_ONCE:
+        reasons.append("n-gram tables of 2 to 5 characters: the text is read about once")
+        return (2, 3, 4, 5)
+    reasons.append("n-gram tables of 2 and 3 tokens: they cost little and teach much")
+    return (2, 3)
 
 
 def _tokenizer(text: TextFacts, reasons: list[str]) -> tuple[Data, float]:

@@ -50,6 +50,13 @@ def test_a_small_text_is_not_read_more_often_than_it_can_teach():
     assert recipe.model.dropout > 0
 
 
+def test_long_ngrams_are_for_characters_that_are_read_about_once():
+    once = choose_recipe(facts(), "cpu", steps=400).recipe
+    assert once.model.ngrams == (2, 3, 4, 5)
+    assert choose_recipe(facts(), "cpu", steps=4_000).recipe.model.ngrams == (2, 3)
+    assert choose_recipe(facts(50_000_000), "cpu").recipe.model.ngrams == (2, 3)
+
+
 def test_a_text_that_is_too_short_is_refused_with_how_long_it_should_be():
     with pytest.raises(LabError, match=r"my.txt is too short: 200 bytes, expected at least 320"):
         choose_recipe(facts(200, 20), "cpu")
