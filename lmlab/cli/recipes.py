@@ -36,10 +36,12 @@ def described(recipe: Any) -> dict[str, Any]:
     from lmlab.model.cost import parameters
 
     vocabulary = recipe.published_vocabulary or recipe.data.vocabulary
+    counts = parameters(recipe.model, vocabulary) if vocabulary else None
     return {
         "name": recipe.name,
         "about": recipe.about,
-        "parameters": parameters(recipe.model, vocabulary)["total"] if vocabulary else None,
+        "parameters": counts["total"] - counts["ngrams"] if counts else None,
+        "table_parameters": counts["ngrams"] if counts else None,
         "vocabulary": vocabulary,
         "steps": recipe.train.steps if recipe.train.epochs is None else None,
         "epochs": recipe.train.epochs,
@@ -52,12 +54,16 @@ def _print_table(entries: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from lmlab.training.display import count
+
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("recipe", "parameters", "length", "published", "what"):
         table.add_column(title, justify="right" if title in ("parameters", "length") else "left", overflow="fold")
     for entry in entries:
         length = f"{entry['steps']:,} steps" if entry["steps"] else f"{entry['epochs']:g} epochs"
-        table.add_row(entry["name"], f"{entry['parameters']:,}", length, claim_words(entry["claims"]), entry["about"])
+        # Tables are looked up, not multiplied with: a model is as large as the rest.
+        tables = f" + {count(entry['table_parameters'])} in tables" if entry["table_parameters"] else ""
+        table.add_row(entry["name"], f"{entry['parameters']:,}{tables}", length, claim_words(entry["claims"]), entry["about"])
     Console().print(table)
     print("run one: lmlab train NAME   its settings: lmlab train NAME --help   all claims: lmlab recipes --json")
 
