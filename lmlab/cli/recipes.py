@@ -63,7 +63,9 @@ def _print_table(entries: list[dict[str, Any]]) -> None:
         length = f"{entry['steps']:,} steps" if entry["steps"] else f"{entry['epochs']:g} epochs"
         # Tables are looked up, not multiplied with: a model is as large as the rest.
         tables = f" + {count(entry['table_parameters'])} in tables" if entry["table_parameters"] else ""
-        table.add_row(entry["name"], f"{entry['parameters']:,}{tables}", length, claim_words(entry["claims"]), entry["about"])
+        table.add_row(
+            entry["name"], f"{entry['parameters']:,}{tables}", length, claim_words(entry["claims"]), entry["about"]
+        )
     Console().print(table)
     print("run one: lmlab train NAME   its settings: lmlab train NAME --help   all claims: lmlab recipes --json")
 

@@ -63,13 +63,15 @@ def generate(
         if writer.reason is not None:
             done[writer.number] = writer.completion(time.perf_counter() - began)
 
+    watched = on_text is not None or stop_requested is not None or bool(sampling.stop)
     mode = model.training
     if mode:
         model.train(False)
     try:
         with torch.inference_mode():
             for first in range(0, len(writers), ROWS_AT_ONCE):
-                texts = _texts(model, writers[first : first + ROWS_AT_ONCE], tokenizer.vocabulary_size, sampling)
+                some = writers[first : first + ROWS_AT_ONCE]
+                texts = _texts(model, some, tokenizer.vocabulary_size, sampling, watched)
                 while not (stop_requested is not None and stop_requested()) and (written := texts.write()):
                     for writer, tokens in written:
                         tell(writer, writer.take(tokens))
@@ -82,9 +84,12 @@ def generate(
     return [done[number] for number in range(len(writers))]
 
 
-def _texts(model: LanguageModel, writers: Sequence[Writer], vocabulary: int, sampling: Sampling) -> NativeTexts | Texts:
+def _texts(
+    model: LanguageModel, writers: Sequence[Writer], vocabulary: int, sampling: Sampling, watched: bool
+) -> NativeTexts | Texts:
     """The texts of these writers, in the CPU engine where it has the model."""
-    return native_texts(model, writers, vocabulary, sampling) or Texts(model, writers, vocabulary, sampling)
+    texts = native_texts(model, writers, vocabulary, sampling, watched)
+    return texts or Texts(model, writers, vocabulary, sampling)
 
 
 def _writers(model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[str], sampling: Sampling) -> list[Writer]:

@@ -18,7 +18,7 @@ from lmlab.model import GPTModel, LanguageModel
 from lmlab.model.native import native_engine
 from lmlab.native.decoder import Decoder, Settings, decoder_of
 
-FIRST_CHUNK, LARGEST_CHUNK = 4, 64
+FIRST_CHUNK, LARGEST_CHUNK, UNWATCHED_CHUNK = 4, 64, 256
 WEIGHTS_A_CHUNK = 1 << 28
 """Weights that pass through the processor in a chunk, 1 GB of them: some hundredths of a second."""
 ROWS_FOR_A_READING = 4
@@ -28,14 +28,15 @@ ROWS_FOR_A_READING = 4
 class NativeTexts:
     """Writers and the decoder that holds what was read of their windows; a text keeps its row."""
 
-    def __init__(self, decoder: Decoder, writers: Sequence[Writer], settings: Settings) -> None:
-        """Samples of one prompt read it once."""
+    def __init__(self, decoder: Decoder, writers: Sequence[Writer], settings: Settings, watched: bool) -> None:
+        """Samples of one prompt read it once. `watched`: somebody waits for the pieces, or may stop the writing."""
         self._decoder = decoder
         self._writers = list(writers)
         self._settings = settings
         readings = max(1, len(self._writers) // ROWS_FOR_A_READING)
-        self._most = min(LARGEST_CHUNK, max(1, WEIGHTS_A_CHUNK // (decoder.weights * readings)))
-        self._chunk = min(FIRST_CHUNK, self._most)
+        largest = LARGEST_CHUNK if watched else UNWATCHED_CHUNK
+        self._most = min(largest, max(1, WEIGHTS_A_CHUNK // (decoder.weights * readings)))
+        self._chunk = min(FIRST_CHUNK, self._most) if watched else self._most
         rows: dict[tuple[int, ...], list[int]] = {}
         for row, writer in enumerate(self._writers):
             decoder.start(row, writer.window, writer.text, writer.left)
@@ -66,7 +67,7 @@ class NativeTexts:
 
 
 def native_texts(
-    model: LanguageModel, writers: Sequence[Writer], vocabulary: int, sampling: Sampling
+    model: LanguageModel, writers: Sequence[Writer], vocabulary: int, sampling: Sampling, watched: bool
 ) -> NativeTexts | None:
     """The texts of these writers in the CPU engine, drawing tokens below `vocabulary`; None where it hasn't the model."""
     decoder = decoder_for(model, len(writers), max(writer.most_read for writer in writers), sampling.draft)
@@ -82,7 +83,7 @@ def native_texts(
         end_of_text=-1 if writers[0].end_of_text is None else writers[0].end_of_text,
         draft=sampling.draft,
     )
-    return NativeTexts(decoder, writers, settings)
+    return NativeTexts(decoder, writers, settings, watched)
 
 
 def decoder_for(model: LanguageModel, rows: int, length: int, draft: int = 0) -> Decoder | None:

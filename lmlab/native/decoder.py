@@ -48,6 +48,7 @@ class Decoder:
         self.rows, self.length, self.draft = rows, length, draft
         declare(self._library)
         self._handle = self._library.lmlab_decoder_open(engine.handle, rows, length, draft)
+        self._version = engine.version
 
     def __del__(self) -> None:
         if getattr(self, "_handle", None):
@@ -63,8 +64,10 @@ class Decoder:
         return int(shape.layers * layer + shape.vocabulary * shape.width)
 
     def refresh(self) -> None:
-        """Take the weights as they are now; every row must be started anew."""
-        self._library.lmlab_decoder_refresh(self._handle)
+        """Take the weights as they are now, where they have changed; every row must be started anew."""
+        if self._version != self._engine.version:
+            self._library.lmlab_decoder_refresh(self._handle)
+            self._version = self._engine.version
 
     def give_back(self) -> None:
         """Let `decoder_of` give this decoder to whoever asks next; it must not be used any more."""

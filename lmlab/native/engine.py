@@ -121,6 +121,8 @@ class Engine:
         self._gradient_pointers: ctypes.Array[ctypes.c_void_p] | None = None
         self.spare_decoder: object | None = None
         """A decoder of this engine that nobody uses: see `lmlab.native.decoder`."""
+        self.updates = 0
+        """How often the engine's own update has changed the tensors, of which PyTorch knows nothing."""
 
     def __del__(self) -> None:
         if getattr(self, "handle", None):
@@ -181,6 +183,11 @@ class Engine:
             hits.ctypes.data,
         )
         return nats, hits
+
+    @property
+    def version(self) -> int:
+        """A number that grows with every change of the tensors, by PyTorch in place or by the engine's own update."""
+        return self.updates + sum(tensor._version for tensor in self.tensors.values())
 
     def sections(self) -> dict[str, float]:
         """Seconds that `learn` and `scores` spent in each section since this was last asked, the mean over threads."""

@@ -56,6 +56,7 @@ class NativeUpdate:
         norm = self._update.take(clip, share, proceed)
         if proceed and math.isfinite(norm):
             self._optimizer.set_rate(share)
+            self._engine.updates += 1
         return norm
 
     def _addresses_now(self) -> list[int]:
