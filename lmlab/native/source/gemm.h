@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "transpose.h"
 #include "vector.h"
 
 // As many accumulators as the registers hold, less what the factors need.
@@ -43,16 +44,20 @@ inline void pack_rows(float* to, const float* from, int stride, int depth, int c
 
 // Packs right(k, j) = from[j * stride + k]: the transpose of what lies in memory.
 inline void pack_columns(float* to, const float* from, int stride, int depth, int columns) {
-    constexpr int BLOCK = 16;  // a block's lines stay in the cache while its columns become rows
     for (int column = 0; column < columns; column += TILE_COLUMNS) {
         int wide = std::min(TILE_COLUMNS, columns - column);
         int padded = wide > LANES ? TILE_COLUMNS : LANES;
-        for (int first = 0; first < depth; first += BLOCK) {
-            int last = std::min(first + BLOCK, depth);
-            for (int j = 0; j < padded; j++)
-                for (int k = first; k < last; k++)
-                    to[size_t(k) * padded + j] = j < wide ? from[size_t(column + j) * stride + k] : 0.0f;
-        }
+        for (int first = 0; first < depth; first += LANES)
+            for (int block = 0; block < padded; block += LANES) {
+                const float* corner = from + size_t(column + block) * stride + first;
+                float* target = to + size_t(first) * padded + block;
+                if (wide - block >= LANES && depth - first >= LANES) {
+                    transpose_block(target, padded, corner, stride, 1.0f);
+                    continue;
+                }
+                for (int k = 0; k < std::min(LANES, depth - first); k++)
+                    for (int j = 0; j < LANES; j++) target[size_t(k) * padded + j] = block + j < wide ? corner[size_t(j) * stride + k] : 0.0f;
+            }
         to += size_t(depth) * padded;
     }
 }
