@@ -6,13 +6,14 @@ loads PyTorch's compiler, which takes longer than all the rest of a start.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 
-class Rule:
+class Rule(ABC):
     """How some parameters are updated from their gradients."""
 
     def __init__(self, groups: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> None:
@@ -20,6 +21,6 @@ class Rule:
         self.param_groups: list[dict[str, Any]] = [{**settings, **group} for group in groups]
         self.state: dict[Tensor, dict[str, Tensor]] = {}
 
+    @abstractmethod
     def step(self) -> None:
         """One update of every parameter that has a gradient."""
-        raise NotImplementedError

@@ -97,7 +97,8 @@ def test_a_table_without_a_place_is_refused():
 
 def test_the_document_has_a_place_for_every_part():
     parts = {target.part for target in TARGETS} | {"data", "profile", "targets"}
-    fill((ROOT / "docs" / "performance.md").read_text(encoding="utf-8"), dict.fromkeys(parts, "table"))
+    filled = fill((ROOT / "docs" / "performance.md").read_text(encoding="utf-8"), dict.fromkeys(parts, "a table"))
+    assert filled.count("\na table\n") == len(parts)
 
 
 def test_a_target_stands_beside_the_latest_figure_and_what_was_not_measured_says_so():
