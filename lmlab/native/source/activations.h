@@ -48,7 +48,8 @@ struct Activations {
             layer.hidden.need(count * hidden);
             layer.slopes.need(count * up);
             layer.output.need(count * width);
-            for (Buffer* buffer : {&layer.means, &layer.deviations, &layer.mlp_means, &layer.mlp_deviations}) buffer->need(count);
+            for (Buffer* buffer : {&layer.means, &layer.deviations, &layer.mlp_means,
+                    &layer.mlp_deviations}) buffer->need(count);
         }
         for (Buffer* buffer : {&embedded, &final_input}) buffer->need(count * width);
         means.need(count), deviations.need(count);

@@ -84,9 +84,11 @@ void Decoder::divide(int thread) {
     share.first_token = shared_vectors(shape.vocabulary, thread, team());
     share.tokens = shared_vectors(shape.vocabulary, thread + 1, team()) - share.first_token;
 
-    const int queries = share.heads * shape.head_width, own_keys = share.key_heads * shape.head_width, qkv = queries + 2 * own_keys;
+    const int queries = share.heads * shape.head_width, own_keys = share.key_heads * shape.head_width,
+            qkv = queries + 2 * own_keys;
     const int ups = shape.activation == SWIGLU ? 2 : 1;
-    const size_t matrices = panels_size(qkv, shape.width) + panels_size(shape.width, queries) + panels_size(shape.width, share.hidden) +
+    const size_t matrices = panels_size(qkv, shape.width) + panels_size(shape.width, queries) + panels_size(shape.width,
+            share.hidden) +
                             ups * panels_size(share.hidden, shape.width);
     const size_t biases = padded(qkv) + 2 * width + ups * padded(share.hidden);
     share.packed.need(shape.layers * (matrices + biases) + panels_size(share.tokens, shape.width) + padded(share.tokens));
@@ -137,7 +139,8 @@ void Decoder::pack(int thread) {
         to.qkv = matrix(own.data(), shape.width, shape.width, qkv);
         own.assign(qkv, 0.0f);
         for (int part = 0, at = 0; part < 3; at += counts[part++])
-            if (from.qkv_bias && counts[part]) std::memcpy(own.data() + at, from.qkv_bias + firsts[part], sizeof(float) * counts[part]);
+            if (from.qkv_bias && counts[part]) std::memcpy(own.data() + at, from.qkv_bias + firsts[part],
+                    sizeof(float) * counts[part]);
         to.qkv_bias = bias(own.data(), 0, qkv);
         to.projection = matrix(from.projection + first_query, shape.queries(), queries, shape.width);
         // Of the summands one brings the bias.
@@ -183,13 +186,15 @@ void Decoder::attend(Share& share, int layer, const Item* items, int count) {
     const float scale = 1.0f / std::sqrt((float)wide);
     const float* first_share = engine.parameters.layers[layer].first_share;
     const LayerShare& weights = share.layers[layer];
-    rows_product(share.normal, width, count, weights.qkv, shape.width, queries + 2 * own_keys, weights.qkv_bias, share.qkv, stride);
+    rows_product(share.normal, width, count, weights.qkv, shape.width, queries + 2 * own_keys, weights.qkv_bias, share.qkv,
+            stride);
     for (int item = 0; item < count; item++) {
         const auto [row, place] = items[item];
         float *heads = share.qkv + (size_t)item * stride, *item_keys = heads + queries, *item_values = item_keys + own_keys;
         for (int head = 0; head < share.heads + share.key_heads; head++) {
             if (shape.qk_norm) normalise(heads + head * wide, wide);
-            if (shape.rotary) turn(heads + head * wide, wide, &engine.cosines[(size_t)place * (wide / 2)], &engine.sines[(size_t)place * (wide / 2)]);
+            if (shape.rotary) turn(heads + head * wide, wide, &engine.cosines[(size_t)place * (wide / 2)],
+                    &engine.sines[(size_t)place * (wide / 2)]);
         }
         for (int j = 0; j < queries; j++) heads[j] *= scale;
         if (first_share) {
@@ -242,18 +247,22 @@ void Decoder::pass(int thread, const Item* items, int count, float* logits_to) {
         attend(share, layer, items, count);
         const int queries = share.heads * shape.head_width;
         const size_t own = (size_t)thread * MOST_ITEMS * width;
-        rows_product(share.mixed, queries, count, weights.projection, queries, shape.width, weights.projection_bias, partial[0] + own, width);
+        rows_product(share.mixed, queries, count, weights.projection, queries, shape.width, weights.projection_bias,
+                partial[0] + own, width);
         add_up(share, partial[0], count);
         norm(4 * layer + 2);
-        rows_product(share.normal, width, count, weights.up, shape.width, share.hidden, weights.up_bias, share.hidden_rows, hidden);
-        if (weights.gate) rows_product(share.normal, width, count, weights.gate, shape.width, share.hidden, weights.gate_bias, share.gate, hidden);
+        rows_product(share.normal, width, count, weights.up, shape.width, share.hidden, weights.up_bias, share.hidden_rows,
+                hidden);
+        if (weights.gate) rows_product(share.normal, width, count, weights.gate, shape.width, share.hidden, weights.gate_bias,
+                share.gate, hidden);
         with_activation(shape.activation, [&](auto kind) {
             for (size_t j = 0; j < (size_t)count * hidden; j += LANES) {
                 Vector up = load(share.hidden_rows + j);
                 store(share.hidden_rows + j, kind == SWIGLU ? bend<SWIGLU>(load(share.gate + j)).value * up : bend<kind>(up).value);
             }
         });
-        rows_product(share.hidden_rows, hidden, count, weights.down, share.hidden, shape.width, weights.down_bias, partial[1] + own, width);
+        rows_product(share.hidden_rows, hidden, count, weights.down, share.hidden, shape.width, weights.down_bias,
+                partial[1] + own, width);
         add_up(share, partial[1], count);
     }
     if (!logits_to) return;

@@ -12,7 +12,7 @@
 #define EXPORT extern "C" __attribute__((visibility("default")))
 #endif
 
-struct Training;  // network.h
+struct Training;  // engine.cpp
 
 struct Engine {
     Shape shape;

@@ -28,7 +28,8 @@ INLINE Vector hyperbolic_tangent(Vector x) {
 INLINE Vector error_function(Vector x) {
     // erf(x) / x in powers of x^2 up to 1; beyond, 1 - e^(-x^2) times a polynomial in 1 / (1 + x/2); 1 beyond 4.
     static const float NEAR[] = {1.128379225730896f, -0.37612637877464294f, 0.11283782869577408f, -0.02686544507741928f,
-                                 0.005221074912697077f, -0.00084847112884745f, 0.00011270544928265736f, -9.680136827228125e-06f};
+                                 0.005221074912697077f, -0.00084847112884745f, 0.00011270544928265736f,
+                                         -9.680136827228125e-06f};
     static const float FAR[] = {0.0020736430305987597f, 0.25707924365997314f, 0.4081660807132721f, -0.09065589308738708f,
                                 0.6705459952354431f, -0.2540864050388336f, 0.006652349606156349f};
     Vector size = minimum(all(4.0f), magnitude(x));

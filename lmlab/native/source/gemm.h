@@ -68,12 +68,14 @@ struct Left {
     const float* at;
     int stride;
     INLINE Left from(int row) const { return {at + (TURNED ? row : size_t(row) * stride), stride}; }
-    INLINE float operator()(int row, int k) const { return TURNED ? at[size_t(k) * stride + row] : at[size_t(row) * stride + k]; }
+    INLINE float operator()(int row,
+            int k) const { return TURNED ? at[size_t(k) * stride + row] : at[size_t(row) * stride + k]; }
 };
 
 // One tile. epilogue(row, column, value, lanes) gets each vector of the result; only its first `lanes` count.
 template <int ROWS, int VECTORS, bool TURNED, class Epilogue>
-__attribute__((noinline)) void tile(Left<TURNED> left, const float* panel, int depth, int row, int column, int columns, const Epilogue& epilogue) {
+__attribute__((noinline)) void tile(Left<TURNED> left, const float* panel, int depth, int row, int column, int columns,
+        const Epilogue& epilogue) {
     Vector sums[ROWS][VECTORS];
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; i++)
@@ -98,7 +100,8 @@ __attribute__((noinline)) void tile(Left<TURNED> left, const float* panel, int d
 }
 
 template <int VECTORS, bool TURNED, class Epilogue>
-INLINE void panel_product(Left<TURNED> left, const float* panel, int rows, int column, int columns, int depth, const Epilogue& epilogue) {
+INLINE void panel_product(Left<TURNED> left, const float* panel, int rows, int column, int columns, int depth,
+        const Epilogue& epilogue) {
     int row = 0;
     for (; rows - row >= TILE_ROWS; row += TILE_ROWS)
         tile<TILE_ROWS, VECTORS>(left.from(row), panel, depth, row, column, columns, epilogue);
@@ -111,7 +114,8 @@ INLINE void panel_product(Left<TURNED> left, const float* panel, int rows, int c
 // result(i, j) for i < rows, j < columns, handed to the epilogue. `packed` is the depth that the panels were packed
 // with: more than `depth` where only their first rows count.
 template <bool TURNED, class Epilogue>
-void product_of_packed(Left<TURNED> left, const float* panels, int packed, int rows, int columns, int depth, const Epilogue& epilogue) {
+void product_of_packed(Left<TURNED> left, const float* panels, int packed, int rows, int columns, int depth,
+        const Epilogue& epilogue) {
     for (int column = 0; column < columns; column += TILE_COLUMNS) {
         if (columns - column > LANES) {
             panel_product<TILE_VECTORS>(left, panels, rows, column, columns, depth, epilogue);

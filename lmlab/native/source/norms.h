@@ -11,7 +11,8 @@ struct Norm {
 };
 
 // to = norm(x); means and inverses of each row's deviation (or root mean square) are kept for the way back.
-inline void norm_forward(const Norm& norm, const float* x, float* to, float* means, float* inverses, int rows, int width, int stride) {
+inline void norm_forward(const Norm& norm, const float* x, float* to, float* means, float* inverses, int rows, int width,
+        int stride) {
     for (int row = 0; row < rows; row++, x += stride, to += stride) {
         Vector total{}, squares{};
         float mean = 0.0f;

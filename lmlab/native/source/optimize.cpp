@@ -94,7 +94,8 @@ private:
             const std::vector<int32_t>& rows = touched(adam_[entry]);
             int64_t most = std::max<int64_t>(1, PIECE / adam_[entry].table_width);
             for (int64_t first = 0; first < int64_t(rows.size()); first += most)
-                pieces_.push_back({entry, adam_[entry].gradient, 0, std::min(most, int64_t(rows.size()) - first), rows.data() + first});
+                pieces_.push_back({entry, adam_[entry].gradient, 0, std::min(most, int64_t(rows.size()) - first),
+                        rows.data() + first});
         }
     }
 

@@ -41,7 +41,8 @@ static double best_flops(int threads, double flops, const Work& work) {
 EXPORT double lmlab_multiply_add_flops(int threads) {
     constexpr int64_t ROUNDS = 1 << 18;
     std::vector<float> kept(threads);
-    return best_flops(threads, 2.0 * ROUNDS * TILE_ROWS * TILE_VECTORS * LANES, [&](int thread) { kept[thread] = chains(ROUNDS); });
+    return best_flops(threads, 2.0 * ROUNDS * TILE_ROWS * TILE_VECTORS * LANES,
+            [&](int thread) { kept[thread] = chains(ROUNDS); });
 }
 
 EXPORT double lmlab_product_flops(int threads) {

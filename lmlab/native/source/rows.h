@@ -71,7 +71,8 @@ RowsTile rows_tile_of(int rows) {
 }
 
 // Rows of `result` and `bias` have room for whole vectors. `panels`: of `columns` columns.
-inline void rows_product(const float* left, size_t stride, int rows, const float* panels, int depth, int columns, const float* bias,
+inline void rows_product(const float* left, size_t stride, int rows, const float* panels, int depth, int columns,
+        const float* bias,
                          float* result, size_t result_stride) {
     constexpr int BESIDE_FOR_TWO = TILE_ROWS >= 8 ? 4 : 2;
     // Tiles of nearly equal height: 16 rows are 8 and 8, not 12 and 4.
@@ -87,7 +88,8 @@ inline void rows_product(const float* left, size_t stride, int rows, const float
             RowsTile run = full ? rows_tile_of<TILE_VECTORS>(high) : rows_tile_of<1>(high);
             if (beside == 4) run = rows == 1 ? rows_tile<1, 4, TILE_VECTORS> : rows_tile<2, BESIDE_FOR_TWO, TILE_VECTORS>;
             if (beside == 2) run = rows == 1 ? rows_tile<1, 2, TILE_VECTORS> : rows_tile<2, 2, TILE_VECTORS>;
-            run(left + row * stride, stride, panels, depth, bias + column, result + row * result_stride + column, result_stride);
+            run(left + row * stride, stride, panels, depth, bias + column, result + row * result_stride + column,
+                    result_stride);
             row += high;
         }
         const int passed = beside * (full ? TILE_VECTORS : 1) * LANES;

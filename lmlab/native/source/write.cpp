@@ -75,7 +75,8 @@ void Decoder::write(int thread, const Request& request) {
         for (int index = 0; index < request.count; index++) {
             if (ended[index]) continue;
             const Text& text = texts[request.rows[index]];
-            for (int place = text.filled - 1; place < text.filled + text.guessed; place++) items.push_back({request.rows[index], place});
+            for (int place = text.filled - 1; place < text.filled + text.guessed; place++) items.push_back({request.rows[index],
+                    place});
         }
         if (items.empty()) return;
         score(thread, items);
@@ -124,7 +125,8 @@ void Decoder::last_logits(const int32_t* rows, int count, float* to) {
         score(thread, items);
     });
     for (int index = 0; index < count; index++)
-        std::memcpy(to + (size_t)index * shape.vocabulary, logits + (size_t)index * vocabulary, sizeof(float) * shape.vocabulary);
+        std::memcpy(to + (size_t)index * shape.vocabulary, logits + (size_t)index * vocabulary,
+                sizeof(float) * shape.vocabulary);
 }
 
 bool Decoder::write(const Request& request) {
@@ -139,7 +141,8 @@ bool Decoder::write(const Request& request) {
 }
 
 // A decoder of at most `rows` texts with windows of at most `length` tokens, that guesses at most `guesses` ahead.
-EXPORT Decoder* lmlab_decoder_open(Engine* engine, int rows, int length, int guesses) { return new Decoder(*engine, rows, length, guesses); }
+EXPORT Decoder* lmlab_decoder_open(Engine* engine, int rows, int length,
+                              int guesses) { return new Decoder(*engine, rows, length, guesses); }
 
 // Takes the weights as they are now; what rows have read of theirs must be read again.
 EXPORT void lmlab_decoder_refresh(Decoder* decoder) { decoder->refresh(); }
@@ -147,7 +150,8 @@ EXPORT void lmlab_decoder_refresh(Decoder* decoder) { decoder->refresh(); }
 EXPORT void lmlab_decoder_close(Decoder* decoder) { delete decoder; }
 
 // Begins a row anew: the window to go on from, all tokens of the text so far, and how many may come.
-EXPORT void lmlab_decoder_start(Decoder* decoder, int row, const int64_t* window, int count, const int32_t* whole, int whole_count, int to_come) {
+EXPORT void lmlab_decoder_start(Decoder* decoder, int row, const int64_t* window, int count, const int32_t* whole,
+                              int whole_count, int to_come) {
     decoder->start(row, window, count, whole, whole_count, to_come);
 }
 
@@ -158,10 +162,12 @@ EXPORT void lmlab_decoder_copy(Decoder* decoder, int from, int to) { decoder->co
 EXPORT void lmlab_decoder_read(Decoder* decoder, const int32_t* rows, int count) { decoder->read(rows, count); }
 
 // Logits after each row's window, [count][vocabulary].
-EXPORT void lmlab_decoder_logits(Decoder* decoder, const int32_t* rows, int count, float* to) { decoder->last_logits(rows, count, to); }
+EXPORT void lmlab_decoder_logits(Decoder* decoder, const int32_t* rows, int count,
+                              float* to) { decoder->last_logits(rows, count, to); }
 
 // Writes `tokens` tokens after each row, fewer where one ends; 0 where the logits are no numbers.
-EXPORT int lmlab_decoder_write(Decoder* decoder, const int32_t* rows, int count, const Settings* settings, const double* uniforms,
+EXPORT int lmlab_decoder_write(Decoder* decoder, const int32_t* rows, int count, const Settings* settings,
+                              const double* uniforms,
                                int tokens, int32_t* tokens_out, int32_t* written) {
     return decoder->write({rows, count, settings, uniforms, tokens, tokens_out, written});
 }
