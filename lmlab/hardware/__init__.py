@@ -11,7 +11,7 @@ from lmlab import lazily
 
 if TYPE_CHECKING:
     from lmlab.hardware.compile import choose_compile
-    from lmlab.hardware.cpu import logical_cores, physical_cores
+    from lmlab.hardware.cpu import load_average, logical_cores, physical_cores
     from lmlab.hardware.device import choose_device, synchronise
     from lmlab.hardware.machine import Accelerator, Machine, detect
     from lmlab.hardware.memory import free_memory_bytes, peak_memory_bytes, total_memory_bytes
@@ -28,6 +28,7 @@ __all__ = [
     "choose_precision",
     "detect",
     "free_memory_bytes",
+    "load_average",
     "logical_cores",
     "measured_peak_flops",
     "peak_memory_bytes",
@@ -48,6 +49,7 @@ __getattr__ = lazily(
         "choose_precision": "precision",
         "detect": "machine",
         "free_memory_bytes": "memory",
+        "load_average": "cpu",
         "logical_cores": "cpu",
         "measured_peak_flops": "peak",
         "peak_memory_bytes": "memory",

@@ -41,6 +41,11 @@ def logical_cores() -> int:
     return max(1, min(count, math.ceil(limit))) if limit else count
 
 
+def load_average() -> float:
+    """How many threads wanted to compute in the last minute, on average; 0 where the system doesn't say (Windows)."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
 def physical_cores() -> int:
     """Cores that this process may use, where two hardware threads of one core count once; at most `logical_cores`.
 

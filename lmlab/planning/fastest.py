@@ -18,7 +18,7 @@ import torch
 
 from lmlab import LabError
 from lmlab.files import cache_folder, make_folder, read_json, write_json
-from lmlab.hardware import physical_cores
+from lmlab.hardware import load_average, physical_cores
 from lmlab.model import build_model, flops_per_token, initialise
 from lmlab.native.processor import processor_identity
 from lmlab.optim import build_optimizer
@@ -29,6 +29,8 @@ from lmlab.training.step import TrainingStep
 
 FORMAT = 1
 TIMED_STEPS = 3
+WORTH_CHANGING = 0.9
+"""Another choice than the native engine on all cores must take less than this share of its time: what is measured is noisy."""
 LONGEST_STEP_FLOPS = 2e11
 """Beyond about a second a step, measuring would cost more than a start should: then the native engine is taken, which was
 the faster one at every size that was measured."""
@@ -46,10 +48,15 @@ def fastest_policy(recipe: Recipe, policy: Policy, tokens: np.ndarray, vocabular
     path = cache_folder() / "fastest" / f"{_key(recipe, policy, vocabulary)}.json"
     seconds = _known(path, candidates)
     if seconds is None:
+        busy = load_average() > physical_cores() / 2
         seconds = {_name(candidate): _step_seconds(recipe, candidate, tokens, vocabulary) for candidate in candidates}
-        make_folder(path.parent)
-        write_json(path, {"format": FORMAT, "seconds_a_step": seconds})
+        # Beside other work fewer threads look better than they are: that holds for this run only.
+        if not busy:
+            make_folder(path.parent)
+            write_json(path, {"format": FORMAT, "seconds_a_step": seconds})
     chosen = min(candidates, key=lambda candidate: seconds[_name(candidate)])
+    if seconds[_name(chosen)] > WORTH_CHANGING * seconds[_name(policy)]:
+        chosen = policy
     found = ", ".join(
         f"{name} {1e3 * value:.3g} ms" for name, value in sorted(seconds.items(), key=lambda item: item[1])
     )

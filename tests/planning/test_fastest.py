@@ -18,6 +18,7 @@ def measured(monkeypatch, tmp_path):
     """What each measurement finds, by (engine, threads), and which were made."""
     monkeypatch.setenv("LMLAB_CACHE", str(tmp_path))
     monkeypatch.setattr(fastest, "physical_cores", lambda: 4)
+    monkeypatch.setattr(fastest, "load_average", lambda: 0.1)
     seconds = {("native", 4): 0.02, ("native", 2): 0.03, ("torch", 4): 0.05}
     made = []
 
@@ -57,6 +58,19 @@ def test_torch_is_taken_where_it_is_faster(measured):
     measured[0]["torch", 4] = 0.001
     policy = chosen(small())
     assert (policy.engine, policy.engine_identity, policy.threads) == ("torch", "", 4)
+
+
+def test_what_is_hardly_faster_is_not_taken(measured):
+    measured[0]["native", 2] = 0.019
+    assert chosen(small()).threads == 4
+    measured[0]["native", 2] = 0.01
+    assert chosen(small(**{"model.layers": "2"})).threads == 2
+
+
+def test_what_is_measured_beside_other_work_is_not_kept(measured, monkeypatch, tmp_path):
+    monkeypatch.setattr(fastest, "load_average", lambda: 3.0)
+    chosen(small())
+    assert not (tmp_path / "fastest").exists()
 
 
 @pytest.mark.parametrize(
