@@ -2,6 +2,7 @@
 
 import pytest
 
+from lmlab.native import Library, load
 from lmlab.recipe import Recipe, override
 
 SMALL = {
@@ -29,3 +30,17 @@ SMALL = {
 def small_recipe(tiny_text_file):
     """12 steps of a 2-layer model on a few thousand characters."""
     return override(Recipe(), {**SMALL, "data.corpus": str(tiny_text_file)})
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_measured(monkeypatch):
+    """Which engine is faster can change from run to run on a busy machine; here it's the one that the policy names first."""
+    monkeypatch.setattr("lmlab.experiment.start.fastest_policy", lambda recipe, policy, tokens, vocabulary: policy)
+
+
+@pytest.fixture(params=["torch", "native"])
+def engine(request):
+    """Each engine in turn, where it can be had."""
+    if request.param == "native" and not isinstance(load(lambda line: None), Library):
+        pytest.skip("the native engine can't be built here")
+    return request.param

@@ -5,9 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
+from lmlab.experiment import train
 from lmlab.planning import fastest
 from lmlab.planning.fastest import fastest_policy
 from lmlab.recipe import Recipe, override
+from lmlab.training.display import Quiet
 from lmlab.training.policy import choose_policy
 
 TOKENS = np.arange(1000) % 7
@@ -104,3 +106,13 @@ def test_steps_are_really_taken(monkeypatch, tmp_path):
     recipe = small(**{"model.layers": "1", "train.batch": "2"})
     policy = choose_policy(override(recipe, {"train.engine": "torch", "train.threads": "1"}))
     assert 0 < fastest._step_seconds(recipe, policy, TOKENS, 7) < 60
+
+
+def test_a_run_takes_what_was_found(measured, tiny_text_file, tmp_path):
+    measured[0]["torch", 4] = 0.001
+    settings = {"data.corpus": str(tiny_text_file), "data.tokenizer": "characters", "data.vocabulary": "none"}
+    recipe = small(**settings, **{"data.split": "tail", "train.steps": "1", "train.batch": "2", "train.threads": "4"})
+    outcome = train(recipe, runs=tmp_path, display=Quiet(), say=lambda line: None)
+    kept = outcome.run.read("policy.json")
+    assert kept["engine"] == ("torch" if measured[1] else kept["engine"])
+    assert kept["threads"] == 4
