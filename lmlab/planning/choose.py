@@ -24,8 +24,9 @@ MOST_EPOCHS = 20
 """More passes than this teach a model of the default size little but the text by heart (arXiv 2305.16264: R* = 15.4)."""
 TOKENS_ON_A_CPU = 4_000_000
 """A few minutes at the default size on two cores."""
-READ_ABOUT_ONCE = 1.5
-"""Passes up to which tables of long n-grams teach more than they learn by heart (docs/notes/shakespeare-fast.md)."""
+READ_ABOUT_ONCE, READ_SEVERAL_TIMES = 1.5, 6.0
+"""Passes up to which tables of long n-grams, and any tables, teach more than they learn by heart: measured on characters at
+1, 4.5 and 18 passes (docs/notes/shakespeare-fast.md)."""
 TOKENS_A_PARAMETER = 20
 """Compute-optimal for a single epoch (arXiv 2203.15556)."""
 FEWEST_STEPS, SMALLEST_CONTEXT = 200, 16
@@ -78,20 +79,24 @@ def choose_recipe(text: TextFacts, device_type: str, size_name: str | None = Non
         evaluate=Evaluate(every=max(25, -(-steps // 12))),
     )
     recipe = override(recipe, {"model.preset": "modern"})
-    model = dataclasses.replace(recipe.model, ngrams=_ngrams(data, epochs, reasons))
-    if epochs > 4:
-        model = dataclasses.replace(model, dropout=0.1)
-        reasons.append("dropout 0.1: the text is read several times")
+    ngrams, dropout = _against_rote(data, epochs, reasons)
+    model = dataclasses.replace(recipe.model, ngrams=ngrams, dropout=dropout)
     return Choice(recipe=dataclasses.replace(recipe, model=model), reasons=tuple(reasons))
 
 
-def _ngrams(data: Data, epochs: float, reasons: list[str]) -> tuple[int, ...]:
-    """Lengths of the n-grams that have tables."""
-    if data.tokenizer != "bpe" and epochs <= READ_ABOUT_ONCE:
+def _against_rote(data: Data, epochs: float, reasons: list[str]) -> tuple[tuple[int, ...], float]:
+    """Lengths of the n-grams that have tables, and dropout: the more often a text is read, the less may be remembered."""
+    if epochs <= READ_ABOUT_ONCE:
+        if data.tokenizer == "bpe":
+            reasons.append("n-gram tables of 2 and 3 tokens: they cost little and teach much")
+            return (2, 3), 0.0
         reasons.append("n-gram tables of 2 to 5 characters: the text is read about once")
-        return (2, 3, 4, 5)
-    reasons.append("n-gram tables of 2 and 3 tokens: they cost little and teach much")
-    return (2, 3)
+        return (2, 3, 4, 5), 0.0
+    if epochs <= READ_SEVERAL_TIMES:
+        reasons.append("n-gram tables of 2 and 3 tokens, and dropout 0.1: the text is read several times")
+        return (2, 3), 0.1
+    reasons.append("dropout 0.1 and no n-gram tables: the text is read many times, and tables would learn it by heart")
+    return (), 0.1
 
 
 def _tokenizer(text: TextFacts, reasons: list[str]) -> tuple[Data, float]:

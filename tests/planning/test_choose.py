@@ -53,7 +53,10 @@ def test_a_small_text_is_not_read_more_often_than_it_can_teach():
 def test_long_ngrams_are_for_characters_that_are_read_about_once():
     once = choose_recipe(facts(), "cpu", steps=400).recipe
     assert once.model.ngrams == (2, 3, 4, 5)
-    assert choose_recipe(facts(), "cpu", steps=4_000).recipe.model.ngrams == (2, 3)
+    assert once.model.dropout == 0
+    several = choose_recipe(facts(), "cpu", steps=2_000).recipe
+    assert several.model.ngrams == (2, 3) and several.model.dropout > 0
+    assert choose_recipe(facts(), "cpu", steps=8_000).recipe.model.ngrams == ()
     assert choose_recipe(facts(50_000_000), "cpu").recipe.model.ngrams == (2, 3)
 
 
