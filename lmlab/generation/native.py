@@ -1,8 +1,8 @@
 """Texts that the CPU engine reads and writes side by side, many tokens at a time.
 
 Python is asked for random numbers and told tokens once a chunk. Chunks begin small, so that the first words come at
-once, and stay small enough that a stop string, or the person who waits, wastes little. Their sizes follow from the model
-alone, and no token depends on them.
+once, and stay small enough that a stop string, or the person who waits, wastes little; where nobody watches they begin
+large. No token depends on their sizes.
 """
 
 from __future__ import annotations

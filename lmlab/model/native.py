@@ -72,7 +72,6 @@ def engine_shape(model: GPT, vocabulary: int) -> Shape:
         rms=model.norm == "rmsnorm",
         activation=model.activation,
         qk_norm=model.qk_norm,
-        tied=model.tied,
         ngram_lengths=tuple(model.ngrams),
         ngram_rows=model.ngram_rows,
         softcap=model.softcap,

@@ -64,7 +64,6 @@ class Shape:
     rms: bool
     activation: str
     qk_norm: bool
-    tied: bool
     ngram_lengths: tuple[int, ...]
     ngram_rows: int
     softcap: float
@@ -77,7 +76,7 @@ class _Shape(ctypes.Structure):
             (name, ctypes.c_int32)
             for name in (
                 "layers heads key_heads head_width width hidden up vocabulary context "
-                "rotary rms activation qk_norm tied ngrams"
+                "rotary rms activation qk_norm ngrams"
             ).split()
         ),
         ("ngram_lengths", ctypes.c_int32 * MOST_NGRAMS),
@@ -232,7 +231,7 @@ def _structure(shape: Shape) -> _Shape:
     return _Shape(
         **{
             name: int(getattr(shape, name))
-            for name in "layers heads key_heads head_width width hidden up vocabulary context rotary rms qk_norm tied".split()
+            for name in "layers heads key_heads head_width width hidden up vocabulary context rotary rms qk_norm".split()
         },
         activation=ACTIVATIONS.index(shape.activation),
         ngrams=tables,

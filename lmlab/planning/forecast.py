@@ -15,15 +15,12 @@ from typing import Any
 import numpy as np
 
 from lmlab.hardware import peak_memory_bytes
-from lmlab.model import build_model, initialise
 from lmlab.model import parameters as count_parameters
-from lmlab.optim import build_optimizer
+from lmlab.planning.probe import probe
 from lmlab.recipe import Recipe
 from lmlab.training.display import count, duration
 from lmlab.training.evaluating import EvaluationPlan
 from lmlab.training.policy import Policy
-from lmlab.training.state import State
-from lmlab.training.step import TrainingStep
 
 FORMAT = 1
 WARM_UP_STEPS = 2
@@ -88,7 +85,16 @@ def make_forecast(
     evaluations: EvaluationPlan,
 ) -> Forecast:
     """The forecast for a run over the training split `tokens` from `first_step` to `steps`, by measuring real steps."""
-    times, checkpoint_bytes, peak_memory = _probe(recipe, policy, tokens, vocabulary, steps)
+    began = time.perf_counter()
+
+    def enough(taken: list[float]) -> bool:
+        """As many as are wanted, or fewer where they took long; two at least."""
+        late = time.perf_counter() - began >= PROBE_SECONDS
+        return len(taken) >= WARM_UP_STEPS + TIMED_STEPS or (late and len(taken) >= 2)
+
+    taken, checkpoint_bytes = probe(recipe, policy, tokens, vocabulary, steps, enough)
+    times = taken[min(WARM_UP_STEPS, len(taken) - 1) :]
+    peak_memory = peak_memory_bytes(policy.torch_device)
     middle = statistics.median(times)
     quartiles = np.quantile(times, [0.25, 0.75])
     left = max(1, steps - first_step)
@@ -114,29 +120,6 @@ def make_forecast(
         disk_bytes=checkpoint_bytes * (recipe.train.keep + SAVES_ON_DISK),
         peak_memory_bytes=peak_memory,
     )
-
-
-def _probe(
-    recipe: Recipe, policy: Policy, tokens: np.ndarray, vocabulary: int, steps: int
-) -> tuple[list[float], int, int]:
-    """Seconds of some real steps, the bytes of weights and optimizer, and this process's peak memory after them."""
-    model = build_model(recipe.model, vocabulary)
-    initialise(model, recipe.train.seed)
-    model.to(policy.torch_device)
-    optimizer = build_optimizer(model, recipe.optim, policy.torch_device.type)
-    step = TrainingStep(recipe, policy, model, optimizer, tokens, steps)
-    state = State()
-    times: list[float] = []
-    began = time.perf_counter()
-    while len(times) < WARM_UP_STEPS + TIMED_STEPS and (len(times) < 2 or time.perf_counter() - began < PROBE_SECONDS):
-        started = time.perf_counter()
-        step.take(state)
-        times.append(time.perf_counter() - started)
-        state.step += 1
-        state.cursor += recipe.train.batch
-    tensors = [*model.state_dict().values(), *optimizer.state_tensors().values()]
-    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    return times[min(WARM_UP_STEPS, len(times) - 1) :], size, peak_memory_bytes(policy.torch_device)
 
 
 def score(forecast: dict[str, Any], measured: dict[str, float]) -> dict[str, dict[str, float]]:

@@ -97,6 +97,20 @@ def test_micro_batches_add_up(library: Library, name: str) -> None:
     assert_equal_gradients(engine.gradients, gradients)
 
 
+@pytest.mark.parametrize("name", ["gpt2", "modern", "ngrams"])
+def test_room_grows_with_the_largest_call_of_each_kind(library: Library, name: str) -> None:
+    """A little training, then scores of much, then more training than before: nothing may lie outside its memory."""
+    model = random_model(settings(name))
+    engine = native_engine(model, 1)
+    assert engine is not None
+    engine.learn(*batch(1, 12), 1.0)
+    engine.scores(*batch(40, 12))
+    tokens, targets = batch(30, 12)
+    loss, gradients = in_float64(model, tokens, targets, 1.0)
+    assert engine.learn(tokens, targets, 1.0) == pytest.approx(loss, rel=1e-5)
+    assert_equal_gradients(engine.gradients, gradients)
+
+
 @pytest.mark.parametrize("name", ["gpt2", "modern_ngrams_dropout"])
 def test_equal_calls_give_equal_bits(library: Library, name: str) -> None:
     model = random_model(settings(name))

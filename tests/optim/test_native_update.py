@@ -11,11 +11,10 @@ import torch
 from lmlab.model import build_model
 from lmlab.model.gpt import GPTModel
 from lmlab.model.initial import initialise
+from lmlab.model.native import native_engine
 from lmlab.model.ngrams import ngram_rows
-from lmlab.model.rotary import rotation
-from lmlab.model.shapes import head_width, hidden_width, key_value_heads, up_width
 from lmlab.native import Library, load
-from lmlab.native.engine import Engine, Shape
+from lmlab.native.engine import Engine
 from lmlab.native.update import MuonEntry, Update
 from lmlab.optim import build_optimizer, clip_gradients
 from lmlab.optim.muon import orthogonalise
@@ -50,31 +49,10 @@ def library() -> ctypes.CDLL:
     return loaded.functions
 
 
-def engine_of(library: ctypes.CDLL, model: GPTModel, threads: int) -> Engine:
-    config = model.config
-    shape = Shape(
-        layers=config.layers,
-        heads=config.heads,
-        key_heads=key_value_heads(config),
-        head_width=head_width(config),
-        width=config.width,
-        hidden=hidden_width(config),
-        up=up_width(config),
-        vocabulary=model.vocabulary,
-        context=config.context,
-        rotary=config.positions == "rotary",
-        rms=config.norm == "rmsnorm",
-        activation=config.activation,
-        qk_norm=config.qk_norm,
-        tied=config.tied,
-        ngram_lengths=config.ngrams,
-        ngram_rows=config.ngram_rows,
-        softcap=config.softcap,
-        dropout=config.dropout,
-    )
-    turn = rotation(torch.arange(config.context), head_width(config), torch.float32) if shape.rotary else None
-    tables = (turn.cosines.squeeze(1), turn.sines.squeeze(1)) if turn is not None else None
-    return Engine(library, shape, dict(model.named_parameters()), tables, threads)
+def engine_of(model: GPTModel, threads: int) -> Engine:
+    engine = native_engine(model, threads)
+    assert engine is not None
+    return engine
 
 
 class Native:
@@ -83,7 +61,7 @@ class Native:
     def __init__(self, library: ctypes.CDLL, config: GPT, optim: Optim, threads: int = 2) -> None:
         self.model = start(config)
         self.optimizer = build_optimizer(self.model, optim, "cpu")
-        self.engine = engine_of(library, self.model, threads)
+        self.engine = engine_of(self.model, threads)
         self.update = NativeUpdate(self.optimizer, self.engine)
 
     def take(self, step: int, clip: float, share: float, proceed: bool = True) -> float:
@@ -166,7 +144,7 @@ def test_steps_equal_pytorchs(library, config, optim, dtype):
 
 def orthogonalised(library: ctypes.CDLL, matrix: torch.Tensor, iterations: int) -> torch.Tensor:
     """What the engine subtracts from zeros at rate 1, without momentum: the update, scaled by the matrix's shape."""
-    engine = engine_of(library, start(MODELS["odd"]), 1)
+    engine = engine_of(start(MODELS["odd"]), 1)
     numbers, momentum = torch.zeros_like(matrix), torch.zeros_like(matrix)
     entry = MuonEntry(
         numbers=numbers.data_ptr(),

@@ -25,12 +25,13 @@ struct Activations {
     // The backward pass: gradients of the stream and of what lies between.
     Buffer stream, branch, wide, qkv, attended, embedded_gradient, first_values, packed;
     HeadWork head;
-    int rows = 0, head_rows = 0;
+    int rows = 0, backward_rows = 0, head_rows = 0;
 
     void need(const Shape& shape, int sequences, int time, bool backward) {
         int all_rows = sequences * time;
         head.need(time, shape.head_width);
-        if (all_rows <= rows && !(backward && !stream.size())) return;
+        // Scores may need more rows than training: each kind of room has its own size.
+        if (all_rows <= rows && (!backward || all_rows <= backward_rows)) return;
         rows = std::max(rows, all_rows);
         size_t count = rows, width = padded(shape.width), qkv_width = padded(shape.qkv()), queries = padded(shape.queries());
         size_t hidden = padded(shape.hidden), up = padded(shape.up);
@@ -57,6 +58,7 @@ struct Activations {
         head_rows = std::max(2 * TILE_ROWS, int(std::min<size_t>(count, (1 << 21) / padded(shape.vocabulary))));
         logits.need(size_t(head_rows) * padded(shape.vocabulary));
         if (!backward) return;
+        backward_rows = rows;
         for (Buffer* buffer : {&stream, &branch, &embedded_gradient}) buffer->need(count * width);
         wide.need(count * up), qkv.need(count * qkv_width), attended.need(count * queries);
         first_values.need(count * padded(shape.keys()));

@@ -37,16 +37,16 @@ struct Training {
         int threads = engine.pool.threads();
         for (int index = 0; index < shape.ngrams; index++) {
             if (!accumulate) {
-                for (int32_t row : engine.touched[index]) std::memset(tables[index] + size_t(row) * shape.width, 0,
-                        sizeof(float) * shape.width);
+                for (int32_t row : engine.touched[index])
+                    std::memset(tables[index] + size_t(row) * shape.width, 0, sizeof(float) * shape.width);
                 engine.touched[index].clear();
                 call++;
             }
             std::vector<int32_t> rows(size_t(sequences) * time);
             engine.pool.run([&](int thread) {
                 size_t first = rows.size() * thread / threads, last = rows.size() * (thread + 1) / threads;
-                for (size_t place = first; place < last; place++) rows[place] = ngram_row(shape, index,
-                        tokens + place / time * time, place % time);
+                for (size_t place = first; place < last; place++)
+                    rows[place] = ngram_row(shape, index, tokens + place / time * time, place % time);
             });
             touched.resize(threads);
             engine.pool.run([&](int thread) {
@@ -101,9 +101,9 @@ EXPORT double lmlab_gradients(Engine* engine, const Parameters* gradients, const
         training.workers[thread].loss = 0.0;
     });
     Batch batch{tokens, targets, time, seed, scale};
-    training.each_chunk(*engine, sequences, time,
-            [&](Worker& worker, int first, int count) { worker.learn(batch, first, count,
-                    training.embedded_gradient.data()); });
+    training.each_chunk(*engine, sequences, time, [&](Worker& worker, int first, int count) {
+        worker.learn(batch, first, count, training.embedded_gradient.data());
+    });
     training.clock.start();
     std::vector<GradientShare*> shares;
     for (Worker& worker : training.workers) shares.push_back(&worker.share);
@@ -121,8 +121,9 @@ EXPORT void lmlab_scores(Engine* engine, const int64_t* tokens, const int64_t* t
     Training& training = training_of(*engine);
     training.weights.pack(engine->pool, false);
     Batch batch{tokens, targets, time, 0, 0.0f};
-    training.each_chunk(*engine, sequences, time,
-            [&](Worker& worker, int first, int count) { worker.score(batch, first, count, nats, hits); });
+    training.each_chunk(*engine, sequences, time, [&](Worker& worker, int first, int count) {
+        worker.score(batch, first, count, nats, hits);
+    });
 }
 
 // Seconds of each section since the last call, the mean over the threads.

@@ -58,12 +58,16 @@ protected:
         kept_.need(shape_, sequences, time_, backward);
     }
 
-    Dropout dropout(Place place, int layer) const { return dropout_ > 0 ? Dropout(dropout_, seed_,
-            layer * 4 + place) : Dropout(); }
+    Dropout dropout(Place place, int layer) const {
+        return dropout_ > 0 ? Dropout(dropout_, seed_, layer * 4 + place) : Dropout();
+    }
     Norm norm(const Padded& weight, const Padded& bias) const { return {weight.numbers, bias.numbers, shape_.rms != 0}; }
     const float* input(int layer) { return layer ? kept_.layers[layer - 1].output : kept_.embedded; }
     // The block's input after embedding_skip: the input itself where there is none.
-    float* mixed(int layer) { return engine_.parameters.layers[layer].stream_shares ? (float*)kept_.layers[layer].mixed : const_cast<float*>(input(layer)); }
+    float* mixed(int layer) {
+        const bool skips = engine_.parameters.layers[layer].stream_shares;
+        return skips ? (float*)kept_.layers[layer].mixed : const_cast<float*>(input(layer));
+    }
     float* row_of(float* matrix, int stride, int row) const { return matrix + size_t(row) * stride; }
 
     void forward() {
@@ -90,8 +94,8 @@ protected:
             for (int source = 1; source < count; source++)
                 for (int j = 0; j < shape_.width; j++) to[j] += sources[source][j];
             if (drop.limit)
-                for (int j = 0; j < width_; j += LANES) store(to + j,
-                        load(to + j) * drop.factors(uint32_t(first_row_ + row) * width_ + j));
+                for (int j = 0; j < width_; j += LANES)
+                    store(to + j, load(to + j) * drop.factors(uint32_t(first_row_ + row) * width_ + j));
         }
         clock.took(EMBEDDING);
     }
@@ -112,8 +116,9 @@ protected:
         clock.took(NORMS);
         linear(weights.qkv, weights.qkv_bias, kept.attention_input, width_, Put{kept.qkv, qkv_});
         clock.took(MATRICES);
-        for (int row = 0; row < rows_; row++) turn_forward(row_of(kept.qkv, qkv_, row),
-                kept.inverses + size_t(row) * (shape_.heads + shape_.key_heads), row % time_);
+        for (int row = 0; row < rows_; row++)
+            turn_forward(row_of(kept.qkv, qkv_, row), kept.inverses + size_t(row) * (shape_.heads + shape_.key_heads),
+                         row % time_);
         const float* values = row_of(kept.qkv, 0, 0) + shape_.queries() + shape_.keys();
         Rows used{const_cast<float*>(values), qkv_};
         if (given.first_share) {

@@ -10,7 +10,7 @@ enum Activation : int32_t { RELU = 0, GELU = 1, GELU_TANH = 2, RELU2 = 3, SWIGLU
 // The fields and their order are those of `Shape` in engine.py.
 struct Shape {
     int32_t layers, heads, key_heads, head_width, width, hidden, up, vocabulary, context;
-    int32_t rotary, rms, activation, qk_norm, tied, ngrams;
+    int32_t rotary, rms, activation, qk_norm, ngrams;
     int32_t ngram_lengths[MOST_NGRAMS];
     int32_t ngram_rows[MOST_NGRAMS];
     float softcap, dropout;
