@@ -8,7 +8,7 @@ from benchmarks.shapes import large, small
 from benchmarks.turns import take_turns
 
 QUANTITY = "loading"
-ORDERS = ("shuffle", "random")
+ORDERS = ("shuffle", "shifted", "random")
 ALONE = "order alone"
 """Where the windows start, without reading them: comparable with nobody's batches."""
 

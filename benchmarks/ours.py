@@ -69,6 +69,7 @@ def generation(
     model = build_model(recipe.model, dataset.vocabulary_size)
     initialise(model, recipe.train.seed)
     model.engine = engine
+    model.eval()  # as a loaded model is, nanoGPT's too
     tokens = recipe.model.context - 1
     seeds = itertools.count(1)
 

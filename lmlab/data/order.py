@@ -7,6 +7,10 @@ where those sequences start. Nothing is stored, so that any batch can be had at 
               epoch k // W, and each epoch is another permutation of the windows: a Feistel network on a grid of
               rows x columns >= W cells (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002). The grid
               has less than one row too many, so the walk out of the surplus cells is short.
+    shifted   as shuffle, but each epoch cuts its windows at another offset below the context, so that a text read many
+              times is never cut into the same windows twice. The offsets of consecutive epochs are steps of the golden
+              ratio around a circle, which no other step spreads more evenly (Knuth, Art of Computer Programming 3,
+              6.4, theorem S). To have room for the offset, W = (tokens - context) // context, or one where that is none.
     random    sequence k starts anywhere, from a hash of (seed, k) (windows with replacement, as nanoGPT draws them).
 
 The mixing of bits is that of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
@@ -32,13 +36,20 @@ GOLDEN = 0x9E3779B97F4A7C15
 FIRST_FACTOR = np.uint64(0xBF58476D1CE4E5B9)
 SECOND_FACTOR = np.uint64(0x94D049BB133111EB)
 ROUND_KEYS = np.array([[(2 * index + 1) * GOLDEN % 2**64] for index in range(ROUNDS)], dtype=np.uint64)
-ORDER_NUMBERS = {"shuffle": 1, "random": 2}
+ORDER_NUMBERS = {"shuffle": 1, "random": 2, "shifted": 3}
 """Keeps the streams of the orders apart at the same seed."""
 
 
 def windows_in(tokens: int, context: int) -> int:
     """How many windows of `context` inputs, each with a target after its last, stand side by side in so many tokens."""
     return max(0, (tokens - 1) // context)
+
+
+def epoch_length(order: str, tokens: int, context: int) -> int:
+    """How many sequences make an epoch of so many tokens: the windows that the order cuts."""
+    if order == "shifted":
+        return max(windows_in(tokens - context + 1, context), min(1, windows_in(tokens, context)))
+    return windows_in(tokens, context)
 
 
 def window_starts(order: str, seed: int, tokens: int, context: int, first: int, count: int) -> NDArray[np.int64]:
@@ -60,10 +71,14 @@ def window_starts(order: str, seed: int, tokens: int, context: int, first: int, 
         # The remainder favours small starts by less than tokens / 2**64: one part in ten million at 10**12 tokens.
         draws = _mixed(_mixed(numbers * np.uint64(GOLDEN) + key))
         return (draws % np.uint64(tokens - context)).astype(np.int64)
-    size = windows_in(tokens, context)
+    size = epoch_length(order, tokens, context)
     epochs, places = np.divmod(numbers, np.uint64(size))
-    windows = _permuted(places, _mixed(epochs * np.uint64(GOLDEN) + key), size)
-    return windows.astype(np.int64) * context
+    turns = epochs * np.uint64(GOLDEN) + key
+    starts = _permuted(places, _mixed(turns), size).astype(np.int64) * context
+    if order == "shifted":
+        room = min(context, tokens - size * context)
+        starts += ((turns >> np.uint64(32)) * np.uint64(room) >> np.uint64(32)).astype(np.int64)
+    return starts
 
 
 def batch_at(

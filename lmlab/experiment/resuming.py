@@ -10,7 +10,7 @@ from typing import Any
 from lmlab import LabError
 from lmlab.checkpoint import find
 from lmlab.data import Dataset, find_dataset, prepare
-from lmlab.data.order import windows_in
+from lmlab.data.order import epoch_length
 from lmlab.data.progress import Progress
 from lmlab.experiment.finish import Outcome, finish
 from lmlab.experiment.session import open_session, planned_steps
@@ -54,7 +54,9 @@ def resume(
         dataset = _dataset(run, recipe, progress)
         policy, exact = _policy(run, recipe, changes or {}, say)
         apply_policy(policy)
-        steps = planned_steps(recipe, windows_in(len(dataset.tokens("train")), recipe.model.context))
+        steps = planned_steps(
+            recipe, epoch_length(recipe.data.order, len(dataset.tokens("train")), recipe.model.context)
+        )
         plan = plan_evaluations(recipe, steps, len(dataset.tokens("valid")) - 1, len(dataset.tokens("train")) - 1)
         state, lengths = read_state(checkpoint.state)
         segment = run.begin_segment(kind="resume", step=checkpoint.step, exact=exact)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from lmlab import LabError, __version__
 from lmlab.checkpoint import Checkpoint, find
 from lmlab.data import Dataset, find_dataset, prepare
-from lmlab.data.order import windows_in
+from lmlab.data.order import epoch_length
 from lmlab.data.progress import Progress
 from lmlab.experiment.finish import Outcome, finish
 from lmlab.experiment.session import Session, open_session, planned_steps
@@ -75,7 +75,7 @@ def train(
     policy = choose_policy(recipe, say)
     policy = fastest_policy(recipe, policy, dataset.tokens("train"), dataset.vocabulary_size)
     apply_policy(policy)
-    steps = planned_steps(recipe, windows_in(len(dataset.tokens("train")), recipe.model.context))
+    steps = planned_steps(recipe, epoch_length(recipe.data.order, len(dataset.tokens("train")), recipe.model.context))
     first = _first_step(recipe, dataset, parent, steps)
     plan = plan_evaluations(recipe, steps, len(dataset.tokens("valid")) - 1, len(dataset.tokens("train")) - 1)
     say(dataset_line(dataset))

@@ -9,7 +9,7 @@ from lmlab.recipe.setting import setting
 
 TokenizerName = Literal["characters", "bytes", "words", "gpt2", "bpe"]
 SplitName = Literal["auto", "published", "hash", "tail"]
-OrderName = Literal["shuffle", "random"]
+OrderName = Literal["shuffle", "shifted", "random"]
 UnknownName = Literal["refuse", "replace"]
 
 
@@ -40,4 +40,4 @@ class Data:
     tokens: int | None = setting(None, at_least=2)
     """Train on the first so many tokens of the training split (none: all of them)."""
     order: OrderName = setting("shuffle")
-    """shuffle: every window exactly once an epoch; random: windows drawn with replacement, as nanoGPT does."""
+    """shuffle: every window once an epoch; shifted: so too, each epoch cutting them elsewhere; random: with replacement."""

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmlab import LabError
-from lmlab.data.order import batch_at, window_starts, windows_in
+from lmlab.data.order import batch_at, epoch_length, window_starts, windows_in
 
-ORDERS = ("shuffle", "random")
+ORDERS = ("shuffle", "shifted", "random")
 SIZES = st.one_of(st.integers(1, 4), st.integers(1, 3000))
 SEEDS = st.integers(0, 2**63 - 1)
 
@@ -39,6 +39,31 @@ def test_every_window_comes_exactly_once_an_epoch(windows, seed, epoch):
 @pytest.mark.parametrize("windows", [1, 2, 3, 4, 5, 6, 8, 9, 10, 99, 100, 101, 65535, 65536, 65537])
 def test_the_permutation_holds_at_the_edges_of_its_grid(windows):
     assert np.array_equal(np.sort(order_of_epoch(11, windows, 3)), np.arange(windows))
+
+
+@given(st.integers(1, 40), st.integers(1, 4000), SEEDS, st.integers(0, 10**6))
+def test_a_shifted_epoch_is_a_shuffled_one_elsewhere(context, extra, seed, epoch):
+    tokens = context + extra
+    size = epoch_length("shifted", tokens, context)
+    starts = np.sort(window_starts("shifted", seed, tokens, context, epoch * size, size))
+    assert (np.diff(starts) == context).all()
+    # As many windows as fit beside any offset, and no offset beyond a window's length.
+    assert size == max(1, (tokens - context) // context)
+    assert starts[0] < context and starts[-1] + context < tokens
+
+
+@pytest.mark.parametrize("context", [5, 64, 1000])
+def test_consecutive_epochs_are_shifted_evenly(context):
+    epochs, tokens = 400, 4 * context + 7
+    size = epoch_length("shifted", tokens, context)
+    starts = window_starts("shifted", 3, tokens, context, 0, epochs * size).reshape(epochs, size)
+    offsets = starts.min(axis=1)
+    for first in range(0, epochs - 20, 20):
+        for count in (2, 5, 20):
+            some = np.sort(offsets[first : first + count])
+            gaps = np.diff(np.append(some, some[0] + context))
+            # Steps of the golden ratio leave no gap above (1 + 2 / sqrt 5) times the even one.
+            assert gaps.max() <= 1.9 * context / count + 1
 
 
 @given(st.integers(1, 50), st.integers(2, 5000), SEEDS, st.sampled_from(ORDERS))
@@ -122,6 +147,8 @@ def test_a_million_million_windows_need_no_memory():
 GOLDEN_ORDERS = {
     ("shuffle", 1, 101, 10, 0, 20): [0, 30, 80, 60, 40, 90, 10, 70, 50, 20, 80, 60, 20, 90, 10, 30, 0, 70, 50, 40],
     ("shuffle", 2**63 - 1, 10**12, 1024, 10**10, 4): [515430801408, 917862934528, 267065931776, 229205369856],
+    ("shifted", 1, 101, 10, 0, 20): [86, 66, 46, 6, 36, 16, 76, 26, 56, 83, 23, 3, 13, 53, 43, 33, 73, 63, 29, 9],
+    ("shifted", 2**63 - 1, 10**12, 1024, 10**10, 4): [253702020570, 356584837594, 650269706714, 803082269146],
     ("random", 1, 101, 10, 0, 8): [61, 9, 34, 57, 5, 58, 34, 3],
     ("random", 2**63 - 1, 10**12, 1024, 10**10, 4): [851623588679, 415934864355, 450199265218, 674714987562],
 }
@@ -169,6 +196,11 @@ def test_a_batch_reads_a_memory_map_and_can_be_written_to(tmp_path, kind):
     assert (targets == inputs + 1).all()
     inputs[0, 0] = -1
     targets[0, 0] = -100
+
+
+def test_an_epoch_is_as_long_as_its_order_has_windows():
+    assert [epoch_length("shuffle", tokens, 10) for tokens in (10, 11, 21, 30, 31)] == [0, 1, 2, 2, 3]
+    assert [epoch_length("shifted", tokens, 10) for tokens in (10, 11, 21, 30, 31)] == [0, 1, 1, 2, 2]
 
 
 def test_windows_are_counted_with_the_target_after_the_last():
