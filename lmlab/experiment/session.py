@@ -9,16 +9,13 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from lmlab.checkpoint import Checkpoint
 from lmlab.data import Dataset
 from lmlab.evaluation import Evaluation, evaluate_sample, evaluate_split
 from lmlab.generation import Sampling, generate
-from lmlab.hardware import measured_peak_flops
 from lmlab.model import GPTModel, build_model, flops_per_token, initialise
-from lmlab.native import product_flops
 from lmlab.optim import TrainingOptimizer, build_optimizer
+from lmlab.planning.peak import peak_flops
 from lmlab.recipe import Recipe
 from lmlab.runs import Journal, Run
 from lmlab.training.display import Display
@@ -54,9 +51,7 @@ class Session:
         """Run the loop to its end."""
         hooks = Hooks(record=self._record, evaluate=self._evaluate, sample=self._sample, save=self._save)
         flops = flops_per_token(self.recipe.model, self.dataset.vocabulary_size).training
-        peak = measured_peak_flops(self.policy.torch_device, self.policy.autocast_dtype or torch.float32)
-        if self.step.engine is not None:
-            peak = max(peak, product_flops(self.policy.threads) or 0.0)
+        peak = peak_flops(self.policy)
         with StopRequests(self.run.read_control) as stop:
             loop = Loop(self.recipe, self.step, self.state, hooks, self.display, stop, flops, peak)
             loop.saved_step = self.saved_step

@@ -24,9 +24,10 @@ MOST_EPOCHS = 20
 """More passes than this teach a model of the default size little but the text by heart (arXiv 2305.16264: R* = 15.4)."""
 TOKENS_ON_A_CPU = 4_000_000
 """A few minutes at the default size on two cores."""
-READ_ABOUT_ONCE, READ_SEVERAL_TIMES = 1.5, 6.0
-"""Passes up to which tables of long n-grams, and any tables, teach more than they learn by heart: measured on characters at
-1, 4.5 and 18 passes (docs/notes/shakespeare-fast.md)."""
+READ_ABOUT_ONCE, READ_A_FEW_TIMES, READ_SEVERAL_TIMES = 1.5, 2.5, 6.0
+"""Passes from which weight decay pays, up to which n-gram tables teach more than they learn by heart, and from which dropout
+pays: measured on characters at 1, 2, 4.5 and 11 passes (docs/notes/texts-read-often.md)."""
+DECAY_OF_THE_REREAD = 0.2
 TOKENS_A_PARAMETER = 20
 """Compute-optimal for a single epoch (arXiv 2203.15556)."""
 FEWEST_STEPS, SMALLEST_CONTEXT = 200, 16
@@ -79,24 +80,27 @@ def choose_recipe(text: TextFacts, device_type: str, size_name: str | None = Non
         evaluate=Evaluate(every=max(25, -(-steps // 12))),
     )
     recipe = override(recipe, {"model.preset": "modern"})
-    ngrams, dropout = _against_rote(data, epochs, reasons)
+    ngrams, decay, dropout = _against_rote(data, epochs, reasons)
     model = dataclasses.replace(recipe.model, ngrams=ngrams, dropout=dropout)
-    return Choice(recipe=dataclasses.replace(recipe, model=model), reasons=tuple(reasons))
+    optim = dataclasses.replace(recipe.optim, weight_decay=decay)
+    return Choice(recipe=dataclasses.replace(recipe, model=model, optim=optim), reasons=tuple(reasons))
 
 
-def _against_rote(data: Data, epochs: float, reasons: list[str]) -> tuple[tuple[int, ...], float]:
-    """Lengths of the n-grams that have tables, and dropout: the more often a text is read, the less may be remembered."""
-    if epochs <= READ_ABOUT_ONCE:
-        if data.tokenizer == "bpe":
-            reasons.append("n-gram tables of 2 and 3 tokens: they cost little and teach much")
-            return (2, 3), 0.0
-        reasons.append("n-gram tables of 2 to 5 characters: the text is read about once")
-        return (2, 3, 4, 5), 0.0
-    if epochs <= READ_SEVERAL_TIMES:
-        reasons.append("n-gram tables of 2 and 3 tokens, and dropout 0.1: the text is read several times")
-        return (2, 3), 0.1
-    reasons.append("dropout 0.1 and no n-gram tables: the text is read many times, and tables would learn it by heart")
-    return (), 0.1
+def _against_rote(data: Data, epochs: float, reasons: list[str]) -> tuple[tuple[int, ...], float, float]:
+    """Lengths of the n-grams that have tables, weight decay and dropout: what is read more often must be forgotten more."""
+    decay = DECAY_OF_THE_REREAD if epochs > READ_ABOUT_ONCE else 0.0
+    if epochs <= READ_A_FEW_TIMES:
+        ngrams = (2, 3) if data.tokenizer == "bpe" else (2, 3, 4, 5)
+        reasons.append(
+            f"n-gram tables of {ngrams[0]} to {ngrams[-1]} tokens: they cost little and teach much while the text is new"
+        )
+        return ngrams, decay, 0.0
+    dropout = 0.1 if epochs > READ_SEVERAL_TIMES else 0.0
+    also = f" and dropout {dropout:g}" if dropout else ""
+    reasons.append(
+        f"weight decay {decay:g}{also}, no n-gram tables: the text is read {epochs:.0f} times, and tables would learn it by heart"
+    )
+    return (), decay, dropout
 
 
 def _tokenizer(text: TextFacts, reasons: list[str]) -> tuple[Data, float]:
@@ -104,13 +108,15 @@ def _tokenizer(text: TextFacts, reasons: list[str]) -> tuple[Data, float]:
         reasons.append(
             f"tokenizer characters: {text.bytes / 1e6:.2g} MB of text with {text.distinct_characters} distinct ones"
         )
-        return Data(corpus=text.corpus, tokenizer="characters", vocabulary=None), float(text.bytes)
+        return Data(corpus=text.corpus, tokenizer="characters", vocabulary=None, order="shifted"), float(text.bytes)
     vocabulary = next(tokens for limit, tokens in VOCABULARIES if limit is None or text.bytes <= limit)
     why = f"{text.bytes / 1e6:,.2g} MB of text"
     if text.bytes <= CHARACTERS_UP_TO_BYTES:
         why = f"{text.distinct_characters} distinct characters"
     reasons.append(f"tokenizer bpe with {vocabulary:,} tokens: {why}")
-    return Data(corpus=text.corpus, tokenizer="bpe", vocabulary=vocabulary), text.bytes / BYTES_A_TOKEN[vocabulary]
+    return Data(
+        corpus=text.corpus, tokenizer="bpe", vocabulary=vocabulary, order="shifted"
+    ), text.bytes / BYTES_A_TOKEN[vocabulary]
 
 
 def _size(tokens: float, device_type: str, name: str | None, reasons: list[str]) -> Size:

@@ -1,30 +1,23 @@
 """Which engine and how many threads are the fastest for a recipe on this CPU: measured once, kept, used by every run.
 
-The candidates take a few real steps each. What was found is kept in the cache under everything that it depends on
-(processor, PyTorch, build of the native engine, model, optimizer, batch), so that only the first run of a kind on a
-machine measures. A run keeps its own choice in policy.json, whatever is measured later.
+The candidates take a few real steps each. What was found is kept (`measured.py`), so that only the first run of a kind on
+a machine measures. A run keeps its own choice in policy.json, whatever is measured later.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 
-from lmlab import LabError
-from lmlab.files import cache_folder, make_folder, read_json, write_json
-from lmlab.hardware import load_average, physical_cores
+from lmlab.hardware import physical_cores
 from lmlab.model import flops_per_token
-from lmlab.native.processor import processor_identity
+from lmlab.planning.measured import measured
 from lmlab.planning.probe import probe
 from lmlab.recipe import Recipe
 from lmlab.training.policy import Policy, apply_policy
 
-FORMAT = 1
 TIMED_STEPS = 3
 WORTH_CHANGING = 0.9
 """Another choice than the native engine on all cores must take less than this share of its time: what is measured is noisy."""
@@ -42,15 +35,12 @@ def fastest_policy(recipe: Recipe, policy: Policy, tokens: np.ndarray, vocabular
     flops = flops_per_token(recipe.model, vocabulary).training * recipe.train.batch * recipe.model.context
     if len(candidates) < 2 or flops > LONGEST_STEP_FLOPS:
         return policy
-    path = cache_folder() / "fastest" / f"{_key(recipe, policy, vocabulary)}.json"
-    seconds = _known(path, candidates)
-    if seconds is None:
-        busy = load_average() > physical_cores() / 2
-        seconds = {_name(candidate): _step_seconds(recipe, candidate, tokens, vocabulary) for candidate in candidates}
-        # Beside other work fewer threads look better than they are: that holds for this run only.
-        if not busy:
-            make_folder(path.parent)
-            write_json(path, {"format": FORMAT, "seconds_a_step": seconds})
+    seconds = measured(
+        "fastest",
+        _facts(recipe, policy, vocabulary),
+        [_name(candidate) for candidate in candidates],
+        lambda: {_name(candidate): _step_seconds(recipe, candidate, tokens, vocabulary) for candidate in candidates},
+    )
     chosen = min(candidates, key=lambda candidate: seconds[_name(candidate)])
     if seconds[_name(chosen)] > WORTH_CHANGING * seconds[_name(policy)]:
         chosen = policy
@@ -86,12 +76,9 @@ def _name(policy: Policy) -> str:
     return f"{policy.engine} on {policy.threads} thread{'s' if policy.threads > 1 else ''}"
 
 
-def _key(recipe: Recipe, policy: Policy, vocabulary: int) -> str:
-    """A hash of all that decides which candidate is the fastest."""
-    facts = {
-        "processor": processor_identity(),
-        "cores": physical_cores(),
-        "torch": torch.__version__,
+def _facts(recipe: Recipe, policy: Policy, vocabulary: int) -> dict[str, Any]:
+    """All that decides which candidate is the fastest on a machine."""
+    return {
         "engine": policy.engine_identity,
         "model": dataclasses.asdict(recipe.model),
         "optim": recipe.optim.kind,
@@ -99,17 +86,6 @@ def _key(recipe: Recipe, policy: Policy, vocabulary: int) -> str:
         "micro_batch": policy.micro_batch,
         "vocabulary": vocabulary,
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _known(path: Path, candidates: list[Policy]) -> dict[str, float] | None:
-    """What was measured before for these candidates; None where it wasn't, or the file is none of ours."""
-    try:
-        value = read_json(path)
-        seconds = {_name(candidate): float(value["seconds_a_step"][_name(candidate)]) for candidate in candidates}
-    except (LabError, KeyError, TypeError, ValueError):
-        return None
-    return seconds if value.get("format") == FORMAT else None
 
 
 def _step_seconds(recipe: Recipe, policy: Policy, tokens: np.ndarray, vocabulary: int) -> float:

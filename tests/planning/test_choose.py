@@ -50,14 +50,15 @@ def test_a_small_text_is_not_read_more_often_than_it_can_teach():
     assert recipe.model.dropout > 0
 
 
-def test_long_ngrams_are_for_characters_that_are_read_about_once():
-    once = choose_recipe(facts(), "cpu", steps=400).recipe
-    assert once.model.ngrams == (2, 3, 4, 5)
-    assert once.model.dropout == 0
-    several = choose_recipe(facts(), "cpu", steps=2_000).recipe
-    assert several.model.ngrams == (2, 3) and several.model.dropout > 0
-    assert choose_recipe(facts(), "cpu", steps=8_000).recipe.model.ngrams == ()
-    assert choose_recipe(facts(50_000_000), "cpu").recipe.model.ngrams == (2, 3)
+def test_what_is_read_more_often_is_remembered_less():
+    once, twice, often, very_often = (
+        choose_recipe(facts(), "cpu", steps=steps).recipe for steps in (400, 900, 2_000, 8_000)
+    )
+    assert once.model.ngrams == twice.model.ngrams == (2, 3, 4, 5)
+    assert often.model.ngrams == very_often.model.ngrams == ()
+    assert [recipe.optim.weight_decay > 0 for recipe in (once, twice, often, very_often)] == [False, True, True, True]
+    assert [recipe.model.dropout > 0 for recipe in (once, twice, often, very_often)] == [False, False, False, True]
+    assert choose_recipe(facts(50_000_000), "cpu").recipe.model.ngrams == (2, 3), "a BPE's n-grams are longer"
 
 
 def test_a_text_that_is_too_short_is_refused_with_how_long_it_should_be():

@@ -7,6 +7,7 @@ import pytest
 
 from lmlab.experiment import train
 from lmlab.planning import fastest
+from lmlab.planning import measured as kept
 from lmlab.planning.fastest import fastest_policy
 from lmlab.recipe import Recipe, override
 from lmlab.training.display import Quiet
@@ -20,7 +21,7 @@ def measured(monkeypatch, tmp_path):
     """What each measurement finds, by (engine, threads), and which were made."""
     monkeypatch.setenv("LMLAB_CACHE", str(tmp_path))
     monkeypatch.setattr(fastest, "physical_cores", lambda: 4)
-    monkeypatch.setattr(fastest, "load_average", lambda: 0.1)
+    monkeypatch.setattr(kept, "load_average", lambda: 0.1)
     seconds = {("native", 4): 0.02, ("native", 2): 0.03, ("torch", 4): 0.05}
     made = []
 
@@ -69,10 +70,20 @@ def test_what_is_hardly_faster_is_not_taken(measured):
     assert chosen(small(**{"model.layers": "2"})).threads == 2
 
 
-def test_what_is_measured_beside_other_work_is_not_kept(measured, monkeypatch, tmp_path):
-    monkeypatch.setattr(fastest, "load_average", lambda: 3.0)
+def test_what_is_measured_beside_other_work_serves_until_the_machine_is_quiet(measured, monkeypatch):
+    seconds, made = measured
+    monkeypatch.setattr(kept, "load_average", lambda: 3.0)
+    monkeypatch.setattr(kept, "physical_cores", lambda: 4)
+    seconds["native", 2] = 0.001
+    assert chosen(small()).threads == chosen(small()).threads == 2
+    assert len(made) == 3
+    seconds["native", 2] = 0.03
+    monkeypatch.setattr(kept, "load_average", lambda: 0.1)
+    assert chosen(small()).threads == chosen(small()).threads == 4
+    assert len(made) == 6
+    monkeypatch.setattr(kept, "load_average", lambda: 3.0)
     chosen(small())
-    assert not (tmp_path / "fastest").exists()
+    assert len(made) == 6, "what was measured in quiet isn't spoilt again"
 
 
 @pytest.mark.parametrize(
@@ -95,7 +106,7 @@ def test_long_steps_are_not_measured(measured):
 
 def test_a_damaged_file_is_measured_again(measured, tmp_path):
     chosen(small())
-    (path,) = (tmp_path / "fastest").iterdir()
+    (path,) = (tmp_path / "measured").glob("fastest-*")
     path.write_text("{}", encoding="utf-8")
     chosen(small())
     assert len(measured[1]) == 6

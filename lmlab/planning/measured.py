@@ -1,0 +1,58 @@
+"""What was measured of this machine, kept in the cache under everything that it depends on.
+
+A figure that was measured beside other work serves as long as the machine is busy; the first run that finds it quiet
+measures again. So nothing is measured at every start, and nothing stays that a busy hour has spoilt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lmlab import LabError
+from lmlab.files import cache_folder, make_folder, read_json, write_json
+from lmlab.hardware import load_average, physical_cores
+from lmlab.native.processor import processor_identity
+
+FORMAT = 1
+BUSY = 0.5
+"""Above this load a core, what is measured is as much others' doing as this machine's."""
+
+
+def measured(
+    what: str, facts: Mapping[str, Any], names: Sequence[str], measure: Callable[[], Mapping[str, float]]
+) -> dict[str, float]:
+    """The figures of these names: as kept, or what `measure` finds now, which is kept.
+
+    `facts` are what they depend on beside the processor and PyTorch. LabError where the cache can't be written.
+    """
+    busy = load_average() > BUSY * physical_cores()
+    path = _place(what, facts)
+    known = _known(path, names, busy)
+    if known is None:
+        known = dict(measure())
+        make_folder(path.parent)
+        write_json(path, {"format": FORMAT, "busy": busy, "figures": known})
+    return known
+
+
+def _place(what: str, facts: Mapping[str, Any]) -> Path:
+    machine = {"processor": processor_identity(), "cores": physical_cores(), "torch": torch.__version__}
+    text = json.dumps({**machine, **facts}, sort_keys=True)
+    return cache_folder() / "measured" / f"{what}-{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+
+
+def _known(path: Path, names: Sequence[str], busy: bool) -> dict[str, float] | None:
+    """What the file has; None where it hasn't all of it, was spoilt and could be better now, or is none of ours."""
+    try:
+        value = read_json(path)
+        figures = {name: float(value["figures"][name]) for name in names}
+        spoilt = value["busy"] and not busy
+    except (LabError, KeyError, TypeError, ValueError):
+        return None
+    return None if spoilt or value.get("format") != FORMAT else figures

@@ -1,0 +1,30 @@
+"""The peak that a run's model FLOPs utilisation (MFU) is held against: the fastest matrix products here."""
+
+from __future__ import annotations
+
+import torch
+
+from lmlab.hardware import measured_peak_flops
+from lmlab.native.peak import product_flops
+from lmlab.planning.measured import measured
+from lmlab.training.policy import Policy
+
+
+def peak_flops(policy: Policy) -> float:
+    """FLOP/s of PyTorch's products, or of the native engine's where it computes the run and they are faster.
+
+    On a CPU it's measured once; a GPU is quicker to ask than a file is to trust.
+    """
+    if policy.device != "cpu":
+        return _measure(policy)
+    facts = {
+        "threads": policy.threads,
+        "dtype": str(policy.autocast_dtype or torch.float32),
+        "engine": policy.engine_identity,
+    }
+    return measured("peak", facts, ["flops"], lambda: {"flops": _measure(policy)})["flops"]
+
+
+def _measure(policy: Policy) -> float:
+    peak = measured_peak_flops(policy.torch_device, policy.autocast_dtype or torch.float32)
+    return max(peak, product_flops(policy.threads) or 0.0) if policy.engine == "native" else peak
