@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -51,7 +52,7 @@ def versions(compiler: str | None) -> dict[str, str | None]:
         "torch": _installed("torch"),
         "numpy": _installed("numpy"),
         "transformers": _installed("transformers"),
-        "compiler": None if compiler is None else _first_line([compiler, "--version"]),
+        "compiler": _compiler(compiler),
     }
 
 
@@ -78,6 +79,13 @@ def _installed(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def _compiler(found: str | None) -> str | None:
+    """What a compiler says of itself, and the flags that $CXX adds."""
+    words = shlex.split(os.environ.get("CXX", "")) or ([] if found is None else [found])
+    line = _first_line([words[0], "--version"]) if words else None
+    return None if line is None else " ".join([line, *words[1:]])
 
 
 def _first_line(command: list[str]) -> str | None:
