@@ -27,7 +27,7 @@ def context(nanogpt: Path | None) -> dict[str, Any]:
     facts = detect(accelerators=False).facts()
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": ["python", "-m", "benchmarks.cpu", *sys.argv[1:]],
+        "command": ["python", "-m", "benchmarks.cpu", *map(_without_folder, sys.argv[1:])],
         "machine": {**facts, "load_average_before": load_average()},
         "versions": versions(facts["compiler"]),
         "source": {
@@ -79,6 +79,11 @@ def _installed(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def _without_folder(word: str) -> str:
+    """An absolute path's last part: where somebody keeps their files is nobody's business."""
+    return Path(word).name if Path(word).is_absolute() else word
 
 
 def _compiler(found: str | None) -> str | None:

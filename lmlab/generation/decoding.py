@@ -23,7 +23,7 @@ from lmlab.generation.group import Texts
 from lmlab.generation.native import NativeTexts, native_texts
 from lmlab.generation.prompts import encode_prompts, first_token
 from lmlab.generation.settings import Sampling
-from lmlab.generation.spelling import Spelling
+from lmlab.generation.spelling import spelling_of
 from lmlab.generation.writer import Completion, Writer
 from lmlab.model import LanguageModel
 
@@ -95,10 +95,11 @@ def _texts(
 def _writers(model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[str], sampling: Sampling) -> list[Writer]:
     if isinstance(prompts, str):
         raise LabError("prompts is one text: expected a sequence of prompts, such as [prompt]")
-    start, spelling = first_token(tokenizer), Spelling(tokenizer)
+    texts, spelling = encode_prompts(tokenizer, prompts), spelling_of(tokenizer)
+    start = 0 if all(texts) else first_token(tokenizer)
     counts: Counter[tuple[int, ...]] = Counter()
     writers = []
-    for number, (prompt, ids) in enumerate(zip(prompts, encode_prompts(tokenizer, prompts), strict=True)):
+    for number, (prompt, ids) in enumerate(zip(prompts, texts, strict=True)):
         writers.append(Writer(number, prompt, ids, start, counts[tuple(ids)], model.context, sampling, spelling))
         counts[tuple(ids)] += 1
     return writers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable
 
 import numpy as np
@@ -17,7 +18,8 @@ class Spelling:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.end_of_text = tokenizer.end_of_text
-        self._tokenizer = tokenizer
+        # Not a plain reference: `spelling_of` keeps this for as long as the tokenizer lives.
+        self._tokenizer = weakref.proxy(tokenizer)
         self._known: dict[int, bytes] = {}
         lengths = tokenizer.token_bytes() if tokenizer.vocabulary_size <= SMALL else None
         if lengths is not None:
@@ -34,3 +36,14 @@ class Spelling:
     def _learn(self, token: int) -> bytes:
         self._known[token] = self._tokenizer.decode_bytes([token])
         return self._known[token]
+
+
+def spelling_of(tokenizer: Tokenizer) -> Spelling:
+    """The one of that tokenizer, made at its first use."""
+    known = _spellings.get(tokenizer)
+    if known is None:
+        known = _spellings[tokenizer] = Spelling(tokenizer)
+    return known
+
+
+_spellings: weakref.WeakKeyDictionary[Tokenizer, Spelling] = weakref.WeakKeyDictionary()

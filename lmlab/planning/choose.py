@@ -25,9 +25,12 @@ MOST_EPOCHS = 20
 TOKENS_ON_A_CPU = 4_000_000
 """A few minutes at the default size on two cores."""
 READ_ABOUT_ONCE, READ_A_FEW_TIMES, READ_SEVERAL_TIMES = 1.5, 2.5, 6.0
-"""Passes from which weight decay pays, up to which n-gram tables teach more than they learn by heart, and from which dropout
-pays: measured on characters at 1, 2, 4.5 and 11 passes (docs/notes/texts-read-often.md)."""
-DECAY_OF_THE_REREAD = 0.2
+"""Passes from which weight decay pays, up to which n-gram tables teach more than they learn by heart, and from which more decay
+pays: measured on characters at 1, 2, 3, 4.5 and 11 passes (docs/notes/texts-read-often.md)."""
+DECAY, MORE_DECAY = 0.2, 0.3
+LARGE_FOR_A_TEXT = 4.0
+"""Parameters a token of the text from which dropout is kept too: at 2 it cost 0.04 nats, at 11 nanoGPT
+uses it (its config/train_shakespeare_char.py)."""
 TOKENS_A_PARAMETER = 20
 """Compute-optimal for a single epoch (arXiv 2203.15556)."""
 FEWEST_STEPS, SMALLEST_CONTEXT = 200, 16
@@ -80,25 +83,30 @@ def choose_recipe(text: TextFacts, device_type: str, size_name: str | None = Non
         evaluate=Evaluate(every=max(25, -(-steps // 12))),
     )
     recipe = override(recipe, {"model.preset": "modern"})
-    ngrams, decay, dropout = _against_rote(data, epochs, reasons)
+    ngrams, decay, dropout = _against_rote(data, epochs, size.parameters / tokens, reasons)
     model = dataclasses.replace(recipe.model, ngrams=ngrams, dropout=dropout)
     optim = dataclasses.replace(recipe.optim, weight_decay=decay)
     return Choice(recipe=dataclasses.replace(recipe, model=model, optim=optim), reasons=tuple(reasons))
 
 
-def _against_rote(data: Data, epochs: float, reasons: list[str]) -> tuple[tuple[int, ...], float, float]:
-    """Lengths of the n-grams that have tables, weight decay and dropout: what is read more often must be forgotten more."""
-    decay = DECAY_OF_THE_REREAD if epochs > READ_ABOUT_ONCE else 0.0
+def _against_rote(
+    data: Data, epochs: float, largeness: float, reasons: list[str]
+) -> tuple[tuple[int, ...], float, float]:
+    """Lengths of the n-grams that have tables, weight decay and dropout: what is read more often must be forgotten more.
+
+    `largeness` is the model's parameters a token of the text.
+    """
     if epochs <= READ_A_FEW_TIMES:
         ngrams = (2, 3) if data.tokenizer == "bpe" else (2, 3, 4, 5)
         reasons.append(
             f"n-gram tables of {ngrams[0]} to {ngrams[-1]} tokens: they cost little and teach much while the text is new"
         )
-        return ngrams, decay, 0.0
-    dropout = 0.1 if epochs > READ_SEVERAL_TIMES else 0.0
-    also = f" and dropout {dropout:g}" if dropout else ""
+        return ngrams, DECAY if epochs > READ_ABOUT_ONCE else 0.0, 0.0
+    decay = MORE_DECAY if epochs > READ_SEVERAL_TIMES else DECAY
+    dropout = 0.1 if epochs > READ_SEVERAL_TIMES and largeness > LARGE_FOR_A_TEXT else 0.0
+    also = f", dropout {dropout:g}: the model is large for the text" if dropout else ""
     reasons.append(
-        f"weight decay {decay:g}{also}, no n-gram tables: the text is read {epochs:.0f} times, and tables would learn it by heart"
+        f"weight decay {decay:g}, no n-gram tables: the text is read {epochs:.0f} times, and tables would learn it by heart{also}"
     )
     return (), decay, dropout
 
