@@ -81,7 +81,7 @@ def loss_table(results: Results) -> str:
                 ]
             )
     head = ["goal", "side", "parameters", "steps", "seconds", "with evaluation", "CPU seconds", "loss"]
-    return markdown([*head, "times sooner", "with evaluation", "CPU times less"], rows)
+    return markdown([*head, "times sooner", "so with evaluation", "CPU times less"], rows)
 
 
 def profile_table(results: Results) -> str:
