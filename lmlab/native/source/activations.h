@@ -5,6 +5,9 @@
 #include "attention.h"
 #include "engine.h"
 
+// Outputs of a matrix whose gradients are computed side by side.
+constexpr int OUTPUT_BLOCK = 8 * TILE_ROWS;
+
 struct LayerActivations {
     Buffer mixed;               // the block's input, after embedding_skip
     Buffer attention_input;     // the norm's result
@@ -14,7 +17,7 @@ struct LayerActivations {
     Buffer attended, logsums;   // heads side by side; logarithm of each query's sum of exponentials
     Buffer middle;              // the stream after attention
     Buffer mlp_input;
-    Buffer hidden, slopes;      // activation, and its derivative (swiglu: of gate and value)
+    Buffer hidden, slopes;      // activation, and its derivative (swiglu: of gate and value), on the way back its gradient
     Buffer output;              // the stream after the block
     Buffer means, deviations, mlp_means, mlp_deviations;
 };
@@ -23,7 +26,7 @@ struct Activations {
     std::vector<LayerActivations> layers;
     Buffer embedded, final_input, means, deviations, logits;
     // The backward pass: gradients of the stream and of what lies between.
-    Buffer stream, branch, wide, qkv, attended, embedded_gradient, first_values, packed;
+    Buffer stream, branch, qkv, attended, embedded_gradient, first_values, packed, tiles;
     HeadWork head;
     int rows = 0, backward_rows = 0, head_rows = 0;
 
@@ -60,9 +63,10 @@ struct Activations {
         if (!backward) return;
         backward_rows = rows;
         for (Buffer* buffer : {&stream, &branch, &embedded_gradient}) buffer->need(count * width);
-        wide.need(count * up), qkv.need(count * qkv_width), attended.need(count * queries);
+        qkv.need(count * qkv_width), attended.need(count * queries);
         first_values.need(count * padded(shape.keys()));
         size_t widest = std::max({shape.width, shape.hidden, shape.queries()});
         packed.need(count * (widest + TILE_COLUMNS));
+        tiles.need(tiles_size(OUTPUT_BLOCK, count));
     }
 };

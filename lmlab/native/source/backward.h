@@ -65,7 +65,12 @@ private:
     void weight_gradient(float* to, float* bias, const float* gradient, int gradient_stride, int outputs, const float* x,
             int stride, int inputs, int rows) {
         pack_rows(kept_.packed, x, stride, rows, inputs);
-        product(Left<true>{gradient, gradient_stride}, kept_.packed, outputs, inputs, rows, Add{to, inputs});
+        // As many outputs at a time as are still in the cache when each panel comes to them.
+        for (int output = 0; output < outputs; output += OUTPUT_BLOCK) {
+            const int count = std::min(OUTPUT_BLOCK, outputs - output);
+            pack_tiles(kept_.tiles, gradient + output, gradient_stride, count, rows);
+            product_of_tiles(kept_.tiles, kept_.packed, count, inputs, rows, Add{to + size_t(output) * inputs, inputs});
+        }
         if (!bias) return;
         for (int row = 0; row < rows; row++)
             for (int j = 0; j < outputs; j++) bias[j] += gradient[size_t(row) * gradient_stride + j];
@@ -85,19 +90,20 @@ private:
         const Layer& given = engine_.parameters.layers[index];
         const Layer& to = share.at.layers[index];
         float* gradient = through_dropout(dropout(AFTER_MLP, index));
-        float *wide = kept_.wide, *slopes = kept.slopes;
+        // What comes back through the activation takes the place of its slopes.
+        float* wide = kept.slopes;
         int hidden = shape_.hidden, up = up_;
         if (shape_.activation == SWIGLU) {
             product(Left<false>{gradient, width_}, weights.down.backward, rows_, hidden, shape_.width,
                     [=](int row, int column, Vector value, int lanes) INLINE_LAMBDA {
                 for (size_t place : {size_t(row) * up + column, size_t(row) * up + hidden + column})
-                    store_some(wide + place, value * load_some(slopes + place, lanes), lanes);
+                    store_some(wide + place, value * load_some(wide + place, lanes), lanes);
             });
         } else {
             product(Left<false>{gradient, width_}, weights.down.backward, rows_, hidden, shape_.width,
                     [=](int row, int column, Vector value, int) INLINE_LAMBDA {
                 size_t place = size_t(row) * up + column;
-                store(wide + place, value * load(slopes + place));
+                store(wide + place, value * load(wide + place));
             });
         }
         weight_gradient(to.down, to.down_bias, gradient, width_, shape_.width, kept.hidden, hidden_, hidden, rows_);

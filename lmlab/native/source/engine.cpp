@@ -3,8 +3,13 @@
 
 #include "backward.h"
 
-// Rows of a chunk: as many as keep a chunk's activations near the core that works on it.
-constexpr int CHUNK_ROWS = 512;
+// Rows of a chunk. What a chunk writes should still be near the core on the way back, which asks for few rows; but each
+// chunk goes over all weights and their gradients once, which asks for more of them the larger the model is. Measured at widths
+// of 64 to 384: 64 to 128 rows are best at 0.8M numbers in the matrices, 256 to 512 at 3M and more (docs/notes/rows-of-a-chunk.md).
+static int chunk_rows(const Shape& shape) {
+    const int64_t layer = int64_t(shape.width) * (shape.qkv() + shape.queries() + shape.up + shape.hidden);
+    return int(std::clamp<int64_t>(layer * shape.layers / 6144, 64, 512));
+}
 
 struct Training {
     Weights weights;
@@ -24,7 +29,7 @@ struct Training {
     // work(worker, first sequence, sequences) for each chunk; the sequences are divided among the threads.
     template <class Work>
     void each_chunk(Engine& engine, int sequences, int time, const Work& work) {
-        int threads = engine.pool.threads(), chunk = std::max(1, CHUNK_ROWS / time);
+        int threads = engine.pool.threads(), chunk = std::max(1, chunk_rows(engine.shape) / time);
         engine.pool.run([&](int thread) {
             int first = int64_t(sequences) * thread / threads, last = int64_t(sequences) * (thread + 1) / threads;
             for (; first < last; first += chunk) work(workers[thread], first, std::min(chunk, last - first));

@@ -25,7 +25,8 @@ INLINE Vector hyperbolic_tangent(Vector x) {
     return select(size < all(0.625f), x * polynomial(NEAR, x * x), far);
 }
 
-INLINE Vector error_function(Vector x) {
+// `decayed`: e^(-x^2).
+INLINE Vector error_function(Vector x, Vector decayed) {
     // erf(x) / x in powers of x^2 up to 1; beyond, 1 - e^(-x^2) times a polynomial in 1 / (1 + x/2); 1 beyond 4.
     static const float NEAR[] = {1.128379225730896f, -0.37612637877464294f, 0.11283782869577408f, -0.02686544507741928f,
                                  0.005221074912697077f, -0.00084847112884745f, 0.00011270544928265736f,
@@ -33,10 +34,11 @@ INLINE Vector error_function(Vector x) {
     static const float FAR[] = {0.0020736430305987597f, 0.25707924365997314f, 0.4081660807132721f, -0.09065589308738708f,
                                 0.6705459952354431f, -0.2540864050388336f, 0.006652349606156349f};
     Vector size = minimum(all(4.0f), magnitude(x));
-    Vector far = all(1.0f) - exponential(-size * size) * polynomial(FAR, all(1.0f) / (all(1.0f) + all(0.5f) * size));
+    Vector far = all(1.0f) - decayed * polynomial(FAR, all(1.0f) / (all(1.0f) + all(0.5f) * size));
     far = select(x < all(0.0f), -far, far);
     return select(size < all(1.0f), x * polynomial(NEAR, x * x), far);
 }
+INLINE Vector error_function(Vector x) { return error_function(x, exponential(-x * x)); }
 
 INLINE Vector sigmoid(Vector x) { return all(1.0f) / (all(1.0f) + exponential(-x)); }
 
@@ -54,8 +56,9 @@ INLINE Bent bend(Vector x) {
     }
     if constexpr (KIND == GELU) {
         // x F(x), with F the normal distribution and f its density: slope F + x f.
-        Vector share = all(0.5f) + all(0.5f) * error_function(x * all(0.70710678118654752f));
-        return {x * share, share + x * all(0.39894228040143268f) * exponential(all(-0.5f) * x * x)};
+        Vector decayed = exponential(all(-0.5f) * x * x);
+        Vector share = all(0.5f) + all(0.5f) * error_function(x * all(0.70710678118654752f), decayed);
+        return {x * share, share + x * all(0.39894228040143268f) * decayed};
     }
     if constexpr (KIND == GELU_TANH) {
         const float scale = 0.79788456080286536f, cubic = 0.044715f;

@@ -99,16 +99,17 @@ __attribute__((noinline)) void tile(Left<TURNED> left, const float* panel, int d
             epilogue(row + i, column + v * LANES, sums[i][v], std::min(LANES, columns - column - v * LANES));
 }
 
+// A panel's columns of the rows from `top` on, as many as `rows`; left(0, k) is the first of them.
 template <int VECTORS, bool TURNED, class Epilogue>
-INLINE void panel_product(Left<TURNED> left, const float* panel, int rows, int column, int columns, int depth,
+INLINE void tiles_of(Left<TURNED> left, const float* panel, int rows, int top, int column, int columns, int depth,
         const Epilogue& epilogue) {
     int row = 0;
     for (; rows - row >= TILE_ROWS; row += TILE_ROWS)
-        tile<TILE_ROWS, VECTORS>(left.from(row), panel, depth, row, column, columns, epilogue);
+        tile<TILE_ROWS, VECTORS>(left.from(row), panel, depth, top + row, column, columns, epilogue);
     if constexpr (TILE_ROWS > 8)
-        for (; rows - row >= 8; row += 8) tile<8, VECTORS>(left.from(row), panel, depth, row, column, columns, epilogue);
-    for (; rows - row >= 4; row += 4) tile<4, VECTORS>(left.from(row), panel, depth, row, column, columns, epilogue);
-    for (; rows - row >= 1; row += 1) tile<1, VECTORS>(left.from(row), panel, depth, row, column, columns, epilogue);
+        for (; rows - row >= 8; row += 8) tile<8, VECTORS>(left.from(row), panel, depth, top + row, column, columns, epilogue);
+    for (; rows - row >= 4; row += 4) tile<4, VECTORS>(left.from(row), panel, depth, top + row, column, columns, epilogue);
+    for (; rows - row >= 1; row += 1) tile<1, VECTORS>(left.from(row), panel, depth, top + row, column, columns, epilogue);
 }
 
 // result(i, j) for i < rows, j < columns, handed to the epilogue. `packed` is the depth that the panels were packed
@@ -118,10 +119,10 @@ void product_of_packed(Left<TURNED> left, const float* panels, int packed, int r
         const Epilogue& epilogue) {
     for (int column = 0; column < columns; column += TILE_COLUMNS) {
         if (columns - column > LANES) {
-            panel_product<TILE_VECTORS>(left, panels, rows, column, columns, depth, epilogue);
+            tiles_of<TILE_VECTORS>(left, panels, rows, 0, column, columns, depth, epilogue);
             panels += size_t(TILE_COLUMNS) * packed;
         } else {
-            panel_product<1>(left, panels, rows, column, columns, depth, epilogue);
+            tiles_of<1>(left, panels, rows, 0, column, columns, depth, epilogue);
         }
     }
 }
@@ -129,6 +130,37 @@ void product_of_packed(Left<TURNED> left, const float* panels, int packed, int r
 template <bool TURNED, class Epilogue>
 void product(Left<TURNED> left, const float* panels, int rows, int columns, int depth, const Epilogue& epilogue) {
     product_of_packed(left, panels, depth, rows, columns, depth, epilogue);
+}
+
+// Floats that the tiles of pack_tiles take.
+inline size_t tiles_size(int rows, int depth) { return size_t((rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS) * depth; }
+
+// Packs left(i, k) = from[k * stride + i] as it is read: TILE_ROWS rows side by side, k after k. Read where they lie, the
+// numbers of a tile are a whole row of the matrix apart, and a wide matrix' rows all fall on the same few lines of the cache.
+inline void pack_tiles(float* to, const float* from, int stride, int rows, int depth) {
+    int row = 0;
+    for (; rows - row >= TILE_ROWS; row += TILE_ROWS)
+        for (int k = 0; k < depth; k++, to += TILE_ROWS) std::memcpy(to, from + size_t(k) * stride + row, sizeof(float) * TILE_ROWS);
+    if (row < rows)
+        for (int k = 0; k < depth; k++, to += TILE_ROWS)
+            for (int i = 0; i < rows - row; i++) to[i] = from[size_t(k) * stride + row + i];
+}
+
+// The product of a left factor in tiles.
+template <class Epilogue>
+void product_of_tiles(const float* tiles, const float* panels, int rows, int columns, int depth, const Epilogue& epilogue) {
+    for (int column = 0; column < columns; column += TILE_COLUMNS) {
+        const bool full = columns - column > LANES;
+        for (int row = 0; row < rows; row += TILE_ROWS) {
+            Left<true> left{tiles + size_t(row) * depth, TILE_ROWS};
+            const int high = std::min(TILE_ROWS, rows - row);
+            if (full)
+                tiles_of<TILE_VECTORS>(left, panels, high, row, column, columns, depth, epilogue);
+            else
+                tiles_of<1>(left, panels, high, row, column, columns, depth, epilogue);
+        }
+        panels += size_t(full ? TILE_COLUMNS : LANES) * depth;
+    }
 }
 
 // The commonest epilogues: to[i][j] = value, and to[i][j] += value.
