@@ -64,7 +64,7 @@ def main() -> int:
     except LabError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1
-    print("\n\n".join(tables(results)))
+    print("\n\n".join(tables([results])))
     return 0
 
 

@@ -18,6 +18,8 @@ from lmlab.hardware import detect
 from lmlab.runs.code import git_commit, source_sha256
 
 ROOT = Path(__file__).parents[1]
+INSTRUCTION_LIMITS = ("MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
+"""Variables by which PyTorch and its libraries use less than the processor has."""
 BUSY = 0.5
 """A load average above this at the start means that something else was computing."""
 
@@ -28,7 +30,7 @@ def context(nanogpt: Path | None) -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": ["python", "-m", "benchmarks.cpu", *map(_without_folder, sys.argv[1:])],
-        "machine": {**facts, "load_average_before": load_average()},
+        "machine": {**facts, "limits": instruction_limits(), "load_average_before": load_average()},
         "versions": versions(facts["compiler"]),
         "source": {
             "commit": git_commit(ROOT),
@@ -37,6 +39,11 @@ def context(nanogpt: Path | None) -> dict[str, Any]:
             "nanogpt": None if nanogpt is None else nanogpt_version(nanogpt),
         },
     }
+
+
+def instruction_limits() -> dict[str, str]:
+    """Those of INSTRUCTION_LIMITS that are set."""
+    return {name: os.environ[name] for name in INSTRUCTION_LIMITS if os.environ.get(name)}
 
 
 def load_average() -> list[float] | None:

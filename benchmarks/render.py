@@ -24,10 +24,10 @@ PLACE = re.compile(r"(<!-- begin: (?P<name>[a-z]+) -->\n)(?P<old>.*?)(?P<last><!
 
 def render(results: Sequence[Results]) -> dict[str, str]:
     """Part -> its Markdown, several results of a part in the order of their dates; and `targets`."""
-    texts: dict[str, list[str]] = {}
+    parts: dict[str, list[Results]] = {}
     for one in sorted(results, key=lambda one: str(one.context["date"])):
-        texts.setdefault(one.part, []).extend(tables(one))
-    return {TARGETS: targets_table(results), **{part: "\n\n".join(parts) for part, parts in texts.items()}}
+        parts.setdefault(one.part, []).append(one)
+    return {TARGETS: targets_table(results), **{part: "\n\n".join(tables(same)) for part, same in parts.items()}}
 
 
 def fill(document: str, texts: Mapping[str, str]) -> str:

@@ -95,6 +95,13 @@ class Results:
     comparisons: tuple[Comparison, ...] = ()
     skipped: tuple[Skipped, ...] = ()
 
+    @property
+    def processor(self) -> str:
+        """What computed: its name, and how PyTorch's use of it was limited."""
+        machine = self.context["machine"]
+        limits = sorted({str(value).upper() for value in machine.get("limits", {}).values()})
+        return f"{machine['cpu']}{' held to ' + ', '.join(limits) if limits else ''}"
+
     def measurement(self, case: str, side: str, quantity: str) -> Measurement | None:
         """That measurement, where it was made."""
         wanted = (case, side, quantity)

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmarks import loss, mfu, step_profile
 from benchmarks.paired import spread
 from benchmarks.results import Comparison, Measurement, Results
-from benchmarks.targets import Verdict, verdicts
+from benchmarks.targets import LOSSES, MINUTES, Verdict, verdicts
 
 NOTHING = "-"
 
 
-def tables(results: Results) -> list[str]:
-    """The Markdown of one part's results: its table, what was left out, and the caption."""
-    make = {"mfu": mfu_table, "loss": loss_table, "profile": profile_table}.get(results.part, rate_table)
-    parts = [make(results)]
-    if results.skipped:
-        parts.append("\n".join(f"- {one.case}, {one.side}: {one.reason}" for one in results.skipped))
+def tables(results: Sequence[Results]) -> list[str]:
+    """The Markdown of results of one part: their tables, what was left out, and captions.
+
+    Goals of part `loss` are measured a few at a time; those of a processor share a table.
+    """
+    if results[0].part == "loss":
+        groups: dict[str, list[Results]] = {}
+        for one in results:
+            groups.setdefault(one.processor, []).append(one)
+        return [text for group in groups.values() for text in _table(group)]
+    return [text for one in results for text in _table([one])]
+
+
+def _table(results: Sequence[Results]) -> list[str]:
+    make = {"mfu": mfu_table, "profile": profile_table}.get(results[0].part, rate_table)
+    parts = [loss_table(results) if results[0].part == "loss" else make(results[0])]
+    skipped = [one for each in results for one in each.skipped]
+    if skipped:
+        parts.append("\n".join(f"- {one.case}, {one.side}: {one.reason}" for one in skipped))
     return [*parts, caption(results)]
 
 
@@ -57,22 +70,24 @@ def mfu_table(results: Results) -> str:
     return markdown(head, rows)
 
 
-def loss_table(results: Results) -> str:
+def loss_table(results: Sequence[Results]) -> str:
     """A row a goal and side: length, times, the loss reached, and how many times sooner than nanoGPT."""
     rows = []
-    for case in results.cases():
-        for side in _sides(results, case):
-            wall, all_wall, cpu = (results.measurement(case, side, quantity) for quantity in loss.TIMES)
-            reached = results.measurement(case, side, loss.LOSS)
+    goals = sorted(((case, one) for one in results for case in one.cases()), key=lambda goal: _place(goal[0]))
+    for case, one in goals:
+        for side in _sides(one, case):
+            wall, all_wall, cpu = (one.measurement(case, side, quantity) for quantity in loss.TIMES)
+            reached = one.measurement(case, side, loss.LOSS)
             if wall is None or reached is None:
                 continue
-            sooner = [results.comparison(case, side, loss.PEER, quantity) for quantity in loss.TIMES]
+            sooner = [one.comparison(case, side, loss.PEER, quantity) for quantity in loss.TIMES]
             rows.append(
                 [
                     case,
                     side,
                     parameters(wall.details),
                     f"{wall.details['steps']:,}",
+                    str(len(wall.samples)),
                     with_range(wall),
                     with_range(all_wall),
                     with_range(cpu),
@@ -80,7 +95,7 @@ def loss_table(results: Results) -> str:
                     *(ratio(one) for one in sooner),
                 ]
             )
-    head = ["goal", "side", "parameters", "steps", "seconds", "with evaluation", "CPU seconds", "loss"]
+    head = ["goal", "side", "parameters", "steps", "seeds", "seconds", "with evaluation", "CPU seconds", "loss"]
     return markdown([*head, "times sooner", "so with evaluation", "CPU times less"], rows)
 
 
@@ -101,7 +116,7 @@ def profile_table(results: Results) -> str:
 
 
 def targets_table(results: Sequence[Results]) -> str:
-    """A row a target: what was promised beside what was measured."""
+    """A row a target and processor: what was promised beside what was measured."""
     rows = []
     for verdict in verdicts(results):
         target = verdict.target
@@ -114,27 +129,29 @@ def targets_table(results: Sequence[Results]) -> str:
                 f"{sign} {target.bound:g}{target.unit}{aim}",
                 _measured(verdict),
                 verdict.side or NOTHING,
+                verdict.processor or NOTHING,
                 {None: verdict.reason, True: "met", False: "**not met**"}[verdict.met],
             ]
         )
-    return markdown(["what", "case", "target", "measured", "side", ""], rows)
+    return markdown(["what", "case", "target", "measured", "side", "on", ""], rows)
 
 
-def caption(results: Results) -> str:
-    """When, where and with what."""
-    context, settings = results.context, results.settings
-    machine, versions, source = context["machine"], context["versions"], context["source"]
-    commit = (source["commit"] or "no commit")[:10] + (" with changes" if source["dirty"] else "")
-    load = machine.get("load_average_before")
+def caption(results: Sequence[Results]) -> str:
+    """When, where and with what; several of one processor together."""
+    context = results[0].context
+    machine, versions = context["machine"], context["versions"]
+    instructions = ", ".join(machine["instructions"]) or "instructions unknown"
     parts = [
-        f"{str(context['date'])[:10]}, lmlab {versions['lmlab']} ({commit})",
-        f"{machine['cpu']}, {machine['physical_cores']} cores ({', '.join(machine['instructions']) or 'instructions unknown'})",
+        f"{_each(str(one.context['date'])[:10] for one in results)}, "
+        f"lmlab {versions['lmlab']} ({_each(_commit(one.context['source']) for one in results)})",
+        f"{results[0].processor}, {machine['physical_cores']} cores ({instructions})",
         f"torch {versions['torch']}, Python {versions['python']}, compiler {versions['compiler'] or 'none'}",
-        _how(results.part, settings),
+        _each(_how(one.part, one.settings) for one in results),
     ]
-    if load:
-        parts.append(f"load before {load[0]:.2f}")
-    smoke = "**A smoke run: its figures mean nothing.** " if results.quick else ""
+    loads = [one.context["machine"].get("load_average_before") for one in results]
+    if all(loads):
+        parts.append(f"load before {_each(f'{load[0]:.2f}' for load in loads)}")
+    smoke = "**A smoke run: its figures mean nothing.** " if any(one.quick for one in results) else ""
     return smoke + "; ".join(parts) + "."
 
 
@@ -187,6 +204,21 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def _place(case: str) -> int:
+    """The goals that targets name come first, in their order."""
+    goals = [*LOSSES, *MINUTES]
+    return goals.index(case) if case in goals else len(goals)
+
+
+def _commit(source: Mapping[str, Any]) -> str:
+    return (source["commit"] or "no commit")[:10] + (" with changes" if source["dirty"] else "")
+
+
+def _each(texts: Iterable[str]) -> str:
+    """Every text once."""
+    return ", ".join(dict.fromkeys(texts))
+
+
 def _sides(results: Results, case: str) -> list[str]:
     return list(dict.fromkeys(entry.side for entry in results.measurements if entry.case == case))
 
@@ -202,7 +234,7 @@ def _part(seconds: float | None, whole: float) -> str:
 def _how(part: str, settings: Mapping[str, Any]) -> str:
     threads = f"{settings['threads']} threads"
     if part == "loss":
-        return f"{threads}, seeds {', '.join(map(str, settings['seeds']))}"
+        return threads
     if part == "startup":
         return f"{threads}, {settings['rounds']} rounds"
     return f"{threads}, {settings['rounds']} rounds of about {settings['turn_seconds']:g} s a side"

@@ -41,6 +41,8 @@ class Verdict:
     target: Target
     side: str | None
     """Whose figure it is; None where nothing was measured."""
+    processor: str | None = None
+    """Where it was measured."""
     measured: float | None = None
     low: float | None = None
     high: float | None = None
@@ -154,23 +156,40 @@ TARGETS: tuple[Target, ...] = (
 
 
 def verdicts(results: Sequence[Results]) -> list[Verdict]:
-    """Each target with the figure of the latest results that have it, and other corpora against the first."""
+    """Each target on each processor that measured it, by the latest results that have it; then other corpora against the first.
+
+    A target that no results have stands there once, with the reason.
+    """
     latest = sorted(results, key=lambda one: str(one.context["date"]), reverse=True)
-    return [_verdict(target, latest) for target in TARGETS] + _other_corpora(latest)
+    groups: dict[str, list[Results]] = {}
+    for one in latest:
+        groups.setdefault(one.processor, []).append(one)
+    found = []
+    for target in TARGETS:
+        measured = [verdict for group in groups.values() if (verdict := _verdict(target, group)) is not None]
+        found += measured or [Verdict(target=target, side=None, reason=_reason(target, latest))]
+    return found + [verdict for group in groups.values() for verdict in _other_corpora(group)]
 
 
-def _verdict(target: Target, latest: Sequence[Results]) -> Verdict:
+def _verdict(target: Target, latest: Sequence[Results]) -> Verdict | None:
+    """By the results of one processor; None where they lack it."""
     for one in latest:
         for side in target.sides:
             found = _find(one, target, side) if one.part == target.part else None
             if found is not None:
                 low, high = min(found.samples), max(found.samples)
-                return Verdict(target=target, side=side, measured=found.median, low=low, high=high)
+                return Verdict(
+                    target=target, side=side, processor=one.processor, measured=found.median, low=low, high=high
+                )
+    return None
+
+
+def _reason(target: Target, latest: Sequence[Results]) -> str:
     skipped = [
         entry for one in latest for entry in one.skipped if one.part == target.part and entry.case == target.case
     ]
     reasons = [entry.reason for entry in skipped if entry.side in (*target.sides, target.against)]
-    return Verdict(target=target, side=None, reason=reasons[0] if reasons else "not measured")
+    return reasons[0] if reasons else "not measured"
 
 
 def _find(results: Results, target: Target, side: str) -> Measurement | Comparison | None:
@@ -180,7 +199,7 @@ def _find(results: Results, target: Target, side: str) -> Measurement | Comparis
 
 
 def _other_corpora(latest: Sequence[Results]) -> list[Verdict]:
-    """For each goal on another corpus, its ratio over the ratio of the goal on the first that it stands for."""
+    """For each goal on another corpus, its ratio over that of the goal on the first that it stands for, on one processor."""
     found = []
     compared = [entry for one in latest for entry in one.comparisons if entry.quantity == loss.TIMES[0]]
     for one in latest:
@@ -199,5 +218,5 @@ def _other_corpora(latest: Sequence[Results]) -> list[Verdict]:
                     unit="",
                 )
                 share = entry.median / statistics.median(first.samples)
-                found.append(Verdict(target=target, side=entry.side, measured=share))
+                found.append(Verdict(target=target, side=entry.side, processor=one.processor, measured=share))
     return found

@@ -110,6 +110,33 @@ def test_a_target_stands_beside_the_latest_figure_and_what_was_not_measured_says
     assert verdicts([old])[0].met is False
 
 
+def on(cpu, results, **limits):
+    machine = {**results.context["machine"], "cpu": cpu, "limits": limits}
+    return dataclasses.replace(results, context={**results.context, "machine": machine})
+
+
+def test_each_processor_has_its_own_verdict():
+    slow = on("Slow", found(ours=(10.0, 10.0, 8.0)), ATEN_CPU_CAPABILITY="avx2", MKL_ENABLE_INSTRUCTIONS="AVX2")
+    both = verdicts([on("Quick", found()), slow])[:2]
+    assert {(one.processor, one.met) for one in both} == {("Quick", True), ("Slow held to AVX2", False)}
+    assert both[0].target == both[1].target
+
+
+def test_goals_of_one_processor_share_a_table():
+    def goal(case):
+        timed = (
+            Measurement(
+                case=case, side="lmlab with tables", quantity=quantity, unit="s", samples=(2.0,), details={"steps": 3}
+            )
+            for quantity in ("seconds", "loss")
+        )
+        return dataclasses.replace(found(), part="loss", measurements=tuple(timed), comparisons=())
+
+    here = [on("One", goal("shakespeare to 1.55")), on("One", goal("shakespeare to 1.88"))]
+    text = render([*here, on("Two", goal("shakespeare to 1.7"))])["loss"]
+    assert text.count("| goal |") == 2 and text.index("to 1.88") < text.index("to 1.55") < text.index("to 1.7")
+
+
 def test_a_second_corpus_is_held_against_the_first():
     def timed(case, ours, like):
         both = [
