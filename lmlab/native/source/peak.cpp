@@ -10,11 +10,15 @@ static double seconds_since(std::chrono::steady_clock::time_point start) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-// Chains of multiply-adds, enough of them side by side that none waits for another.
+// What chains come to goes here, or the compiler would leave them out.
+static volatile float kept;
+
+// Chains of multiply-adds, enough of them side by side that none waits for another. They start differently, or the compiler
+// would make one of all.
 __attribute__((noinline)) static float chains(int64_t rounds) {
     constexpr int CHAINS = TILE_ROWS * TILE_VECTORS;
     Vector sums[CHAINS];
-    for (Vector& each : sums) each = all(1.0f);
+    for (int chain = 0; chain < CHAINS; chain++) sums[chain] = all(1.0f + chain);
     Vector factor = all(0.999f), term = all(0.001f);
     for (int64_t round = 0; round < rounds; round++) {
 #pragma GCC unroll 32
@@ -40,9 +44,7 @@ static double best_flops(int threads, double flops, const Work& work) {
 
 EXPORT double lmlab_multiply_add_flops(int threads) {
     constexpr int64_t ROUNDS = 1 << 18;
-    std::vector<float> kept(threads);
-    return best_flops(threads, 2.0 * ROUNDS * TILE_ROWS * TILE_VECTORS * LANES,
-            [&](int thread) { kept[thread] = chains(ROUNDS); });
+    return best_flops(threads, 2.0 * ROUNDS * TILE_ROWS * TILE_VECTORS * LANES, [](int) { kept = chains(ROUNDS); });
 }
 
 EXPORT double lmlab_product_flops(int threads) {
