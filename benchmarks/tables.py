@@ -243,7 +243,7 @@ def _how(part: str, settings: Mapping[str, Any]) -> str:
 def _measured(verdict: Verdict) -> str:
     if verdict.measured is None:
         return NOTHING
-    digits = 4 if verdict.target.unit == " nats" else 2
+    digits = {" nats": 4, "": 3}.get(verdict.target.unit, 2)
     middle = f"{verdict.measured:.{digits}f}{verdict.target.unit}"
     if verdict.low is None or verdict.high is None or verdict.low == verdict.high:
         return middle

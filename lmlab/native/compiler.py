@@ -19,7 +19,7 @@ from lmlab.files import read_json, write_json
 MEMORY = "compilers.json"
 """File of the cache that remembers each compiler's version line for as long as its binary is unchanged."""
 USUAL = ("clang++", "g++") if sys.platform == "win32" else ("g++", "clang++", "c++")
-GAIN = "install one for about 2x the speed on a CPU"
+GAIN = "install one for up to 2x the speed on a CPU"
 NO_COMPILER = f"there is no C++ compiler (g++ or clang++): {GAIN}"
 NONE_ON_WINDOWS = f"there is no C++ compiler that can build it (clang++ or MinGW's g++; MSVC's cl can't): {GAIN}"
 MICROSOFT = ("cl", "clang-cl")
