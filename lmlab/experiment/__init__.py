@@ -1,11 +1,12 @@
 """One ordinary run from recipe to summary: start, resume, branch, finish, and its model loaded again."""
 
+from lmlab.experiment.beginning import Parent, parent_of
 from lmlab.experiment.finish import Outcome
 from lmlab.experiment.loaded import Loaded, load
 from lmlab.experiment.own_text import recipe_for
 from lmlab.experiment.resuming import resume, resume_same
 from lmlab.experiment.scoring import evaluate
-from lmlab.experiment.start import Parent, parent_of, train, with_rate
+from lmlab.experiment.start import train, with_rate
 
 __all__ = [
     "Loaded",

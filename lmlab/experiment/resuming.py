@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
-from lmlab.checkpoint import find
+from lmlab.checkpoint import find, pointed
+from lmlab.checkpoint import steps as steps_of
 from lmlab.data import Dataset, find_dataset, prepare
 from lmlab.data.order import epoch_length
 from lmlab.data.progress import Progress
+from lmlab.experiment.beginning import begin, first_step, parent_again
 from lmlab.experiment.finish import Outcome, finish
 from lmlab.experiment.session import open_session, planned_steps
+from lmlab.planning.fastest import fastest_policy
+from lmlab.planning.forecast import make_forecast
 from lmlab.recipe import Recipe, check, differences, override, recipe_hash
 from lmlab.runs import Journal, Run, RunLock, open_run
 from lmlab.training.display import Display, make_display
@@ -48,10 +52,12 @@ def resume(
             further = f"lmlab train --from {run.name}@latest --train.steps N"
             say(f"{run.name} is finished: {summary['reason']}; to train it further: {further}")
             return Outcome(run=run, ending=Ending(kind="finished", reason=summary["reason"]), summary=summary)
+        dataset = _dataset(run, recipe, progress)
+        if not steps_of(run.checkpoints) and pointed(run.checkpoints, "latest") is None:
+            return _begin_again(run, recipe, dataset, display or make_display(), say)
         checkpoint, warnings = find(run.checkpoints, "latest")
         for warning in warnings:
             say(warning)
-        dataset = _dataset(run, recipe, progress)
         policy, exact = _policy(run, recipe, changes or {}, say)
         apply_policy(policy)
         steps = planned_steps(
@@ -82,6 +88,21 @@ def resume_same(name: str, recipe: Recipe, *, runs: str | Path = "runs", **optio
         field, (theirs, ours) = next(iter(different.items()))
         raise LabError(f"{run.name} is another experiment: its {field} is {theirs}, not {ours}; choose another --run")
     return resume(run, **options)
+
+
+def _begin_again(run: Run, recipe: Recipe, dataset: Dataset, display: Display, say: Callable[[str], None]) -> Outcome:
+    """What was killed before its first checkpoint has nothing to lose: from its first step, in its own folder."""
+    parent = parent_again(run)
+    policy = choose_policy(recipe, say)
+    policy = fastest_policy(recipe, policy, dataset.tokens("train"), dataset.vocabulary_size)
+    apply_policy(policy)
+    steps = planned_steps(recipe, epoch_length(recipe.data.order, len(dataset.tokens("train")), recipe.model.context))
+    first = first_step(recipe, dataset, parent, steps)
+    plan = plan_evaluations(recipe, steps, len(dataset.tokens("valid")) - 1, len(dataset.tokens("train")) - 1)
+    forecast = make_forecast(recipe, policy, dataset.tokens("train"), dataset.vocabulary_size, steps, first, plan)
+    say(f"{run.name} was stopped before its first checkpoint: it begins again, from step {first:,} of {steps:,}")
+    session = begin(run, recipe, policy, dataset, steps, plan, display, forecast, parent, first, "resume")
+    return finish(session, session.train(), say)
 
 
 def _policy_only(run: Run, changes: Mapping[str, Any]) -> Recipe:

@@ -6,47 +6,30 @@ import contextlib
 import dataclasses
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from lmlab import LabError, __version__
-from lmlab.checkpoint import Checkpoint, find
 from lmlab.data import Dataset, find_dataset, prepare
 from lmlab.data.order import epoch_length
 from lmlab.data.progress import Progress
+from lmlab.experiment.beginning import Parent, begin, first_step
 from lmlab.experiment.finish import Outcome, finish
-from lmlab.experiment.session import Session, open_session, planned_steps
+from lmlab.experiment.session import planned_steps
 from lmlab.files import require_free_bytes
 from lmlab.generation.prompts import encode_prompts
 from lmlab.hardware import detect
 from lmlab.native import Library, load
 from lmlab.planning.fastest import fastest_policy
-from lmlab.planning.forecast import Forecast, make_forecast
+from lmlab.planning.forecast import make_forecast
 from lmlab.recipe import Recipe, check, recipe_hash
 from lmlab.recipe.schedule import Constant
-from lmlab.runs import Journal, Run, RunLock, create_run, open_run, require_free_name
+from lmlab.runs import RunLock, create_run, require_free_name
 from lmlab.training.display import Display, make_display
-from lmlab.training.evaluating import EvaluationPlan, plan_evaluations
+from lmlab.training.evaluating import plan_evaluations
 from lmlab.training.policy import Policy, apply_policy, choose_policy
-from lmlab.training.saving import restore_training
-from lmlab.training.state import read_state
 
 RateName = Literal["stretch", "hold", "rewarm"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parent:
-    """The checkpoint that a branched run starts from."""
-
-    run: Run
-    recipe: Recipe
-    checkpoint: Checkpoint
-
-    @property
-    def step(self) -> int:
-        """The parent's step at the branch."""
-        return self.checkpoint.step
 
 
 def train(
@@ -76,7 +59,7 @@ def train(
     policy = fastest_policy(recipe, policy, dataset.tokens("train"), dataset.vocabulary_size)
     apply_policy(policy)
     steps = planned_steps(recipe, epoch_length(recipe.data.order, len(dataset.tokens("train")), recipe.model.context))
-    first = _first_step(recipe, dataset, parent, steps)
+    first = first_step(recipe, dataset, parent, steps)
     plan = plan_evaluations(recipe, steps, len(dataset.tokens("valid")) - 1, len(dataset.tokens("train")) - 1)
     say(dataset_line(dataset))
     say(policy_line(policy))
@@ -89,15 +72,8 @@ def train(
     require_free_bytes(root, forecast.disk_bytes, "keeping this run's checkpoints")
     made = create_run(root, run, recipe, _origin(recipe, policy, dataset, parent))
     with RunLock(made.folder):
-        session = _begin(made, recipe, policy, dataset, steps, plan, display or make_display(), forecast, parent, first)
+        session = begin(made, recipe, policy, dataset, steps, plan, display or make_display(), forecast, parent, first)
         return finish(session, session.train(), say)
-
-
-def parent_of(reference: str, runs: str | Path = "runs") -> Parent:
-    """The checkpoint named by RUN@STEP (default: its latest), to start a new run from."""
-    run, which = open_run(reference, Path(runs))
-    checkpoint, _ = find(run.checkpoints, which or "latest")
-    return Parent(run=run, recipe=run.recipe(), checkpoint=checkpoint)
 
 
 def with_rate(recipe: Recipe, parent: Parent, rate: RateName) -> Recipe:
@@ -156,48 +132,12 @@ def policy_line(policy: Policy) -> str:
     return f"on {policy.device}: {', '.join(parts)}"
 
 
-def same_stream(recipe: Recipe, data_id: str, parent: Parent) -> bool:
-    """Whether a branch reads on in its parent's batches: same data, order, seed, context and batch."""
-    theirs = parent.recipe
-    return parent.run.origin()["data_id"] == data_id and all(
-        one == other
-        for one, other in (
-            (recipe.data.order, theirs.data.order),
-            (recipe.train.seed, theirs.train.seed),
-            (recipe.model.context, theirs.model.context),
-            (recipe.train.batch, theirs.train.batch),
-        )
-    )
-
-
 def _dataset(recipe: Recipe, parent: Parent | None, progress: Progress | None) -> Dataset:
     """The recipe's data set; a branch that changes nothing of it takes its parent's, whose text may be gone by now."""
     if parent is not None and recipe.data == parent.recipe.data:
         with contextlib.suppress(LabError):
             return find_dataset(parent.run.origin()["data_id"])
     return prepare(recipe.data, progress=progress)
-
-
-def _first_step(recipe: Recipe, dataset: Dataset, parent: Parent | None, steps: int) -> int:
-    if parent is None:
-        return 0
-    theirs = parent.run.origin().get("vocabulary_size")
-    if theirs != dataset.vocabulary_size:
-        raise LabError(
-            f"{parent.run.name} has a vocabulary of {theirs:,} tokens, but this data has {dataset.vocabulary_size:,}: expected "
-            "data prepared with the parent's tokenizer"
-        )
-    if recipe.model != dataclasses.replace(parent.recipe.model, dropout=recipe.model.dropout):
-        raise LabError(
-            f"a branch of {parent.run.name} needs its model: leave the model settings as they are (dropout may change)"
-        )
-    if not same_stream(recipe, dataset.id, parent):
-        return 0
-    if parent.step >= steps:
-        raise LabError(
-            f"{parent.run.name}@{parent.step} is already at step {parent.step:,}: expected --train.steps above that"
-        )
-    return parent.step
 
 
 def _require_windows(recipe: Recipe, dataset: Dataset) -> None:
@@ -237,40 +177,3 @@ def _origin(recipe: Recipe, policy: Policy, dataset: Dataset, parent: Parent | N
         "vocabulary_size": dataset.vocabulary_size,
         "parent": lineage,
     }
-
-
-def _begin(
-    made: Run,
-    recipe: Recipe,
-    policy: Policy,
-    dataset: Dataset,
-    steps: int,
-    plan: EvaluationPlan,
-    display: Display,
-    forecast: Forecast,
-    parent: Parent | None,
-    first: int,
-) -> Session:
-    made.write("policy.json", policy.to_json())
-    made.write("forecast.json", forecast.to_json())
-    made.write("tokenizer.json", dataset.tokenizer.to_json())
-    made.start_units(dataset.units("valid"), len(dataset.tokens("valid")))
-    segment = made.begin_segment(kind="start", step=first, exact=True)
-    journal = Journal(made.folder, run_id=made.id, segment=segment)
-    session = open_session(made, recipe, policy, dataset, steps, plan, journal, display, None)
-    if parent is not None:
-        _inherit(session, parent, first)
-    return session
-
-
-def _inherit(session: Session, parent: Parent, first: int) -> None:
-    """Take the parent's weights, its optimizer where the kinds agree, and its place in the stream where that is the same."""
-    recipe = session.recipe
-    if recipe.optim.kind == parent.recipe.optim.kind:
-        restore_training(parent.checkpoint, session.model, session.optimizer, session.step.scaler)
-    else:
-        session.model.load_state_dict(parent.checkpoint.tensors("weights"))
-    state, _ = read_state(parent.checkpoint.state)
-    if first:
-        session.state.step, session.state.tokens = state.step, state.tokens
-        session.state.cursor = session.state.first_cursor = state.cursor

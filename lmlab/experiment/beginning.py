@@ -1,0 +1,136 @@
+"""Where a run begins: at step 0, or at a checkpoint of its parent; and once more, where it was killed before it had saved."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lmlab import LabError
+from lmlab.checkpoint import Checkpoint, find
+from lmlab.data import Dataset
+from lmlab.experiment.session import Session, open_session
+from lmlab.planning.forecast import Forecast
+from lmlab.recipe import Recipe
+from lmlab.runs import Journal, Run, open_run
+from lmlab.training.display import Display
+from lmlab.training.evaluating import EvaluationPlan
+from lmlab.training.policy import Policy
+from lmlab.training.saving import restore_training
+from lmlab.training.state import read_state
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parent:
+    """The checkpoint that a branched run starts from."""
+
+    run: Run
+    recipe: Recipe
+    checkpoint: Checkpoint
+
+    @property
+    def step(self) -> int:
+        """The parent's step at the branch."""
+        return self.checkpoint.step
+
+
+def parent_of(reference: str, runs: str | Path = "runs") -> Parent:
+    """The checkpoint named by RUN@STEP (default: its latest), to start a new run from."""
+    run, which = open_run(reference, Path(runs))
+    checkpoint, _ = find(run.checkpoints, which or "latest")
+    return Parent(run=run, recipe=run.recipe(), checkpoint=checkpoint)
+
+
+def parent_again(run: Run) -> Parent | None:
+    """The parent that `run` was branched from, None where it has none; LabError where it is gone or another by now."""
+    lineage = run.origin().get("parent")
+    if lineage is None:
+        return None
+    with contextlib.suppress(LabError):
+        parent = parent_of(f"{lineage['name']}@{lineage['step']}", run.folder.parent)
+        weights = parent.checkpoint.manifest["files"]["weights.safetensors"]["sha256"]
+        if parent.run.id == lineage["id"] and weights == lineage["weights_sha256"]:
+            return parent
+    raise LabError(
+        f"{run.name} was stopped before its first checkpoint, and {lineage['name']}@{lineage['step']}, which it begins from, is "
+        "not there any more: start it again with lmlab train --from"
+    )
+
+
+def same_stream(recipe: Recipe, data_id: str, parent: Parent) -> bool:
+    """Whether a branch reads on in its parent's batches: same data, order, seed, context and batch."""
+    theirs = parent.recipe
+    return parent.run.origin()["data_id"] == data_id and all(
+        one == other
+        for one, other in (
+            (recipe.data.order, theirs.data.order),
+            (recipe.train.seed, theirs.train.seed),
+            (recipe.model.context, theirs.model.context),
+            (recipe.train.batch, theirs.train.batch),
+        )
+    )
+
+
+def first_step(recipe: Recipe, dataset: Dataset, parent: Parent | None, steps: int) -> int:
+    """The step that a run begins at: above 0 for a branch that reads on in its parent's batches."""
+    if parent is None:
+        return 0
+    theirs = parent.run.origin().get("vocabulary_size")
+    if theirs != dataset.vocabulary_size:
+        raise LabError(
+            f"{parent.run.name} has a vocabulary of {theirs:,} tokens, but this data has {dataset.vocabulary_size:,}: expected "
+            "data prepared with the parent's tokenizer"
+        )
+    if recipe.model != dataclasses.replace(parent.recipe.model, dropout=recipe.model.dropout):
+        raise LabError(
+            f"a branch of {parent.run.name} needs its model: leave the model settings as they are (dropout may change)"
+        )
+    if not same_stream(recipe, dataset.id, parent):
+        return 0
+    if parent.step >= steps:
+        raise LabError(
+            f"{parent.run.name}@{parent.step} is already at step {parent.step:,}: expected --train.steps above that"
+        )
+    return parent.step
+
+
+def begin(
+    made: Run,
+    recipe: Recipe,
+    policy: Policy,
+    dataset: Dataset,
+    steps: int,
+    plan: EvaluationPlan,
+    display: Display,
+    forecast: Forecast,
+    parent: Parent | None,
+    first: int,
+    kind: Literal["start", "resume"] = "start",
+) -> Session:
+    """A new run's files, and its session at its first step. Done again, it leaves what doing it once leaves."""
+    made.write("policy.json", policy.to_json())
+    made.write("forecast.json", forecast.to_json())
+    made.write("tokenizer.json", dataset.tokenizer.to_json())
+    made.start_units(dataset.units("valid"), len(dataset.tokens("valid")))
+    segment = made.begin_segment(kind=kind, step=first, exact=True)
+    journal = Journal(made.folder, run_id=made.id, segment=segment)
+    journal.rewind({})
+    session = open_session(made, recipe, policy, dataset, steps, plan, journal, display, None)
+    if parent is not None:
+        _inherit(session, parent, first)
+    return session
+
+
+def _inherit(session: Session, parent: Parent, first: int) -> None:
+    """Take the parent's weights, its optimizer where the kinds agree, and its place in the stream where that is the same."""
+    recipe = session.recipe
+    if recipe.optim.kind == parent.recipe.optim.kind:
+        restore_training(parent.checkpoint, session.model, session.optimizer, session.step.scaler)
+    else:
+        session.model.load_state_dict(parent.checkpoint.tensors("weights"))
+    state, _ = read_state(parent.checkpoint.state)
+    if first:
+        session.state.step, session.state.tokens = state.step, state.tokens
+        session.state.cursor = session.state.first_cursor = state.cursor
