@@ -76,7 +76,7 @@ def measure(flags: argparse.Namespace, options: Options) -> Results:
         print(f"benchmarks: the machine is busy (load {load[0]:.2f}): figures will be noisy", file=sys.stderr)
     if flags.part == "loss":
         seeds = (1,) if options.quick else tuple(flags.seeds)
-        found = loss.measure(options, flags.goals, seeds, flags.only)
+        found = loss.measure(options, flags.goals, seeds, flags.only, flags.steps)
     else:
         found = PARTS[flags.part](options)
     around["machine"]["load_average_after"] = load_average()
@@ -111,6 +111,9 @@ def parser() -> argparse.ArgumentParser:
         chosen[name].add_argument("--compiled", action="store_true", help="with torch.compile too: minutes")
     chosen["loss"].add_argument("--goals", default="shakespeare", help="which table of loss_targets.toml")
     chosen["loss"].add_argument("--only", default="", help="only the goals with this in their name, such as 1.88")
+    chosen["loss"].add_argument(
+        "--steps", type=int, help="of lmlab, for goals in minutes: what this machine has time for"
+    )
     chosen["loss"].add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     chosen["tune"].add_argument("--learning-rate", type=float, required=True)
     chosen["tune"].add_argument("--max-iters", type=int, required=True)

@@ -47,12 +47,17 @@ class Side:
                 self.values.setdefault(quantity, {})[seed] = value
 
 
-def measure(options: Options, goals: str, seeds: tuple[int, ...], only: str = "") -> Found:
-    """Every goal on a corpus of loss_targets.toml, `only` those whose name contains a text."""
+def measure(options: Options, goals: str, seeds: tuple[int, ...], only: str = "", steps: int | None = None) -> Found:
+    """Every goal on a corpus of loss_targets.toml, `only` those whose name contains a text.
+
+    `steps` is the length of lmlab's trainings where a goal gives minutes, on a machine of another speed.
+    """
     found = Found(settings={"goals": goals, "seeds": list(seeds), "corpus": options.corpus.name})
     wanted = [goal for goal in read_goals(goals) if only in goal.case]
     if not wanted:
         raise LabError(f"no goal on {goals} has '{only}' in its name")
+    if steps is not None:
+        wanted = [with_steps(goal, steps) for goal in wanted]
     if options.quick:
         wanted = [shortened(goal) for goal in wanted[:1] + wanted[-1:]]
     found.settings["like"] = {goal.case: f"shakespeare to {goal.like:g}" for goal in wanted if goal.like is not None}
@@ -62,6 +67,15 @@ def measure(options: Options, goals: str, seeds: tuple[int, ...], only: str = ""
         for goal in wanted:
             _measure_goal(found, options, goal, seeds, dataset, copy)
     return found
+
+
+def with_steps(goal: Goal, steps: int) -> Goal:
+    """A goal in minutes with trainings of that length; LabError for a goal whose loss decides the length."""
+    if goal.minutes is None:
+        raise LabError(f"--steps is for goals in minutes: '{goal.case}' has its lengths in loss_targets.toml")
+    return dataclasses.replace(
+        goal, variants=tuple(dataclasses.replace(variant, steps=steps) for variant in goal.variants)
+    )
 
 
 def shortened(goal: Goal) -> Goal:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from benchmarks.goals import read_goals
 from benchmarks.lmlab_command import as_flag
-from benchmarks.loss import Side, as_comparisons, as_measurements, missed
+from benchmarks.loss import Side, as_comparisons, as_measurements, missed, with_steps
 from benchmarks.nanogpt_command import Training
 from benchmarks.nanogpt_score import whole_split_loss
 from benchmarks.step_profile import SECTIONS, of_a_step, section_of
@@ -33,6 +33,13 @@ def test_a_goal_has_a_loss_or_a_time_and_not_both(tmp_path):
         read_goals("text", tmp_path / "goals.toml")
     with pytest.raises(LabError, match="expected one of text"):
         read_goals("other", tmp_path / "goals.toml")
+
+
+def test_only_a_goal_in_minutes_takes_another_length():
+    loss, minutes = read_goals("shakespeare")[0], read_goals("shakespeare")[-1]
+    assert [variant.steps for variant in with_steps(minutes, 77).variants] == [77]
+    with pytest.raises(LabError, match="goals in minutes"):
+        with_steps(loss, 77)
 
 
 def test_nanogpt_s_schedule_spans_its_training_and_its_last_flag_wins(tmp_path):
