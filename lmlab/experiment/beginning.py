@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,13 +12,15 @@ from typing import Literal
 from lmlab import LabError
 from lmlab.checkpoint import Checkpoint, find
 from lmlab.data import Dataset
-from lmlab.experiment.session import Session, open_session
-from lmlab.planning.forecast import Forecast
+from lmlab.data.order import epoch_length
+from lmlab.experiment.session import Session, open_session, planned_steps
+from lmlab.planning.fastest import fastest_policy
+from lmlab.planning.forecast import Forecast, make_forecast
 from lmlab.recipe import Recipe
 from lmlab.runs import Journal, Run, open_run
 from lmlab.training.display import Display
-from lmlab.training.evaluating import EvaluationPlan
-from lmlab.training.policy import Policy
+from lmlab.training.evaluating import EvaluationPlan, plan_evaluations
+from lmlab.training.policy import Policy, apply_policy, choose_policy
 from lmlab.training.saving import restore_training
 from lmlab.training.state import read_state
 
@@ -96,30 +99,70 @@ def first_step(recipe: Recipe, dataset: Dataset, parent: Parent | None, steps: i
     return parent.step
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """What is settled before a run's first step: everything but its folder."""
+
+    recipe: Recipe
+    policy: Policy
+    dataset: Dataset
+    parent: Parent | None
+    steps: int
+    first: int
+    """The step that it begins at."""
+    plan: EvaluationPlan
+
+    def forecast(self) -> Forecast:
+        """What the run will need, from a few real steps."""
+        tokens, vocabulary = self.dataset.tokens("train"), self.dataset.vocabulary_size
+        return make_forecast(self.recipe, self.policy, tokens, vocabulary, self.steps, self.first, self.plan)
+
+
+def outline_of(recipe: Recipe, dataset: Dataset, parent: Parent | None, say: Callable[[str], object]) -> Outline:
+    """How `recipe` will be run on this machine, whose policy is in force from now on; LabError where it can't be."""
+    policy = choose_policy(recipe, say)
+    policy = fastest_policy(recipe, policy, dataset.tokens("train"), dataset.vocabulary_size)
+    apply_policy(policy)
+    steps = steps_of(recipe, dataset)
+    return Outline(
+        recipe=recipe,
+        policy=policy,
+        dataset=dataset,
+        parent=parent,
+        steps=steps,
+        first=first_step(recipe, dataset, parent, steps),
+        plan=evaluation_plan(recipe, dataset, steps),
+    )
+
+
+def steps_of(recipe: Recipe, dataset: Dataset) -> int:
+    """The optimizer steps of a run of `recipe` over `dataset`."""
+    tokens = len(dataset.tokens("train"))
+    return planned_steps(recipe, epoch_length(recipe.data.order, tokens, recipe.model.context))
+
+
+def evaluation_plan(recipe: Recipe, dataset: Dataset, steps: int) -> EvaluationPlan:
+    """How much each evaluation of that run scores."""
+    return plan_evaluations(recipe, steps, len(dataset.tokens("valid")) - 1, len(dataset.tokens("train")) - 1)
+
+
 def begin(
-    made: Run,
-    recipe: Recipe,
-    policy: Policy,
-    dataset: Dataset,
-    steps: int,
-    plan: EvaluationPlan,
-    display: Display,
-    forecast: Forecast,
-    parent: Parent | None,
-    first: int,
-    kind: Literal["start", "resume"] = "start",
+    made: Run, outline: Outline, forecast: Forecast, display: Display, kind: Literal["start", "resume"] = "start"
 ) -> Session:
     """A new run's files, and its session at its first step. Done again, it leaves what doing it once leaves."""
-    made.write("policy.json", policy.to_json())
+    dataset, parent = outline.dataset, outline.parent
+    made.write("policy.json", outline.policy.to_json())
     made.write("forecast.json", forecast.to_json())
     made.write("tokenizer.json", dataset.tokenizer.to_json())
     made.start_units(dataset.units("valid"), len(dataset.tokens("valid")))
-    segment = made.begin_segment(kind=kind, step=first, exact=True)
+    segment = made.begin_segment(kind=kind, step=outline.first, exact=True)
     journal = Journal(made.folder, run_id=made.id, segment=segment)
     journal.rewind({})
-    session = open_session(made, recipe, policy, dataset, steps, plan, journal, display, None)
+    session = open_session(
+        made, outline.recipe, outline.policy, dataset, outline.steps, outline.plan, journal, display, None
+    )
     if parent is not None:
-        _inherit(session, parent, first)
+        _inherit(session, parent, outline.first)
     return session
 
 

@@ -9,19 +9,15 @@ from typing import Any
 
 from lmlab import LabError
 from lmlab.checkpoint import find, pointed
-from lmlab.checkpoint import steps as steps_of
+from lmlab.checkpoint import steps as checkpoints_of
 from lmlab.data import Dataset, find_dataset, prepare
-from lmlab.data.order import epoch_length
 from lmlab.data.progress import Progress
-from lmlab.experiment.beginning import begin, first_step, parent_again
+from lmlab.experiment.beginning import begin, evaluation_plan, outline_of, parent_again, steps_of
 from lmlab.experiment.finish import Outcome, finish
-from lmlab.experiment.session import open_session, planned_steps
-from lmlab.planning.fastest import fastest_policy
-from lmlab.planning.forecast import make_forecast
+from lmlab.experiment.session import open_session
 from lmlab.recipe import Recipe, check, differences, override, recipe_hash
 from lmlab.runs import Journal, Run, RunLock, open_run
 from lmlab.training.display import Display, make_display
-from lmlab.training.evaluating import plan_evaluations
 from lmlab.training.loop import Ending
 from lmlab.training.policy import Policy, apply_policy, choose_policy, read_policy
 from lmlab.training.state import read_state
@@ -52,18 +48,16 @@ def resume(
             further = f"lmlab train --from {run.name}@latest --train.steps N"
             say(f"{run.name} is finished: {summary['reason']}; to train it further: {further}")
             return Outcome(run=run, ending=Ending(kind="finished", reason=summary["reason"]), summary=summary)
-        dataset = _dataset(run, recipe, progress)
-        if not steps_of(run.checkpoints) and pointed(run.checkpoints, "latest") is None:
-            return _begin_again(run, recipe, dataset, display or make_display(), say)
+        if not checkpoints_of(run.checkpoints) and pointed(run.checkpoints, "latest") is None:
+            return _begin_again(run, recipe, _dataset(run, recipe, progress), display or make_display(), say)
         checkpoint, warnings = find(run.checkpoints, "latest")
         for warning in warnings:
             say(warning)
+        dataset = _dataset(run, recipe, progress)
         policy, exact = _policy(run, recipe, changes or {}, say)
         apply_policy(policy)
-        steps = planned_steps(
-            recipe, epoch_length(recipe.data.order, len(dataset.tokens("train")), recipe.model.context)
-        )
-        plan = plan_evaluations(recipe, steps, len(dataset.tokens("valid")) - 1, len(dataset.tokens("train")) - 1)
+        steps = steps_of(recipe, dataset)
+        plan = evaluation_plan(recipe, dataset, steps)
         state, lengths = read_state(checkpoint.state)
         segment = run.begin_segment(kind="resume", step=checkpoint.step, exact=exact)
         journal = Journal(run.folder, run_id=run.id, segment=segment)
@@ -92,16 +86,10 @@ def resume_same(name: str, recipe: Recipe, *, runs: str | Path = "runs", **optio
 
 def _begin_again(run: Run, recipe: Recipe, dataset: Dataset, display: Display, say: Callable[[str], None]) -> Outcome:
     """What was killed before its first checkpoint has nothing to lose: from its first step, in its own folder."""
-    parent = parent_again(run)
-    policy = choose_policy(recipe, say)
-    policy = fastest_policy(recipe, policy, dataset.tokens("train"), dataset.vocabulary_size)
-    apply_policy(policy)
-    steps = planned_steps(recipe, epoch_length(recipe.data.order, len(dataset.tokens("train")), recipe.model.context))
-    first = first_step(recipe, dataset, parent, steps)
-    plan = plan_evaluations(recipe, steps, len(dataset.tokens("valid")) - 1, len(dataset.tokens("train")) - 1)
-    forecast = make_forecast(recipe, policy, dataset.tokens("train"), dataset.vocabulary_size, steps, first, plan)
-    say(f"{run.name} was stopped before its first checkpoint: it begins again, from step {first:,} of {steps:,}")
-    session = begin(run, recipe, policy, dataset, steps, plan, display, forecast, parent, first, "resume")
+    outline = outline_of(recipe, dataset, parent_again(run), say)
+    where = f"from step {outline.first:,} of {outline.steps:,}"
+    say(f"{run.name} was stopped before its first checkpoint: it begins again, {where}")
+    session = begin(run, outline, outline.forecast(), display, "resume")
     return finish(session, session.train(), say)
 
 

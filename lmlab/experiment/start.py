@@ -11,23 +11,18 @@ from typing import Any, Literal
 
 from lmlab import LabError, __version__
 from lmlab.data import Dataset, find_dataset, prepare
-from lmlab.data.order import epoch_length
 from lmlab.data.progress import Progress
-from lmlab.experiment.beginning import Parent, begin, first_step
+from lmlab.experiment.beginning import Parent, begin, outline_of
 from lmlab.experiment.finish import Outcome, finish
-from lmlab.experiment.session import planned_steps
 from lmlab.files import require_free_bytes
 from lmlab.generation.prompts import encode_prompts
 from lmlab.hardware import detect
 from lmlab.native import Library, load
-from lmlab.planning.fastest import fastest_policy
-from lmlab.planning.forecast import make_forecast
 from lmlab.recipe import Recipe, check, recipe_hash
 from lmlab.recipe.schedule import Constant
 from lmlab.runs import RunLock, create_run, require_free_name
 from lmlab.training.display import Display, make_display
-from lmlab.training.evaluating import plan_evaluations
-from lmlab.training.policy import Policy, apply_policy, choose_policy
+from lmlab.training.policy import Policy
 
 RateName = Literal["stretch", "hold", "rewarm"]
 
@@ -55,24 +50,19 @@ def train(
     _require_windows(recipe, dataset)
     # Refused now, rather than at the first evaluation of a run that is already there.
     encode_prompts(dataset.tokenizer, recipe.evaluate.prompts)
-    policy = choose_policy(recipe, say)
-    policy = fastest_policy(recipe, policy, dataset.tokens("train"), dataset.vocabulary_size)
-    apply_policy(policy)
-    steps = planned_steps(recipe, epoch_length(recipe.data.order, len(dataset.tokens("train")), recipe.model.context))
-    first = first_step(recipe, dataset, parent, steps)
-    plan = plan_evaluations(recipe, steps, len(dataset.tokens("valid")) - 1, len(dataset.tokens("train")) - 1)
+    outline = outline_of(recipe, dataset, parent, say)
     say(dataset_line(dataset))
-    say(policy_line(policy))
+    say(policy_line(outline.policy))
     if parent is not None:
-        say(rate_line(recipe, parent, first, steps))
-    forecast = make_forecast(recipe, policy, dataset.tokens("train"), dataset.vocabulary_size, steps, first, plan)
+        say(rate_line(recipe, parent, outline.first, outline.steps))
+    forecast = outline.forecast()
     say(forecast.line())
-    say(plan.sentence(recipe.evaluate.share))
+    say(outline.plan.sentence(recipe.evaluate.share))
     root.mkdir(parents=True, exist_ok=True)
     require_free_bytes(root, forecast.disk_bytes, "keeping this run's checkpoints")
-    made = create_run(root, run, recipe, _origin(recipe, policy, dataset, parent))
+    made = create_run(root, run, recipe, _origin(recipe, outline.policy, dataset, parent))
     with RunLock(made.folder):
-        session = begin(made, recipe, policy, dataset, steps, plan, display or make_display(), forecast, parent, first)
+        session = begin(made, outline, forecast, display or make_display())
         return finish(session, session.train(), say)
 
 
