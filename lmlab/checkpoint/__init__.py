@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from lmlab.checkpoint.layout import steps
     from lmlab.checkpoint.opened import Checkpoint, open_checkpoint
     from lmlab.checkpoint.pointers import point, pointed
-    from lmlab.checkpoint.pruning import prune
+    from lmlab.checkpoint.pruning import Retention, prune
     from lmlab.checkpoint.saving import save, save_and_point
     from lmlab.checkpoint.tensors import read_tensors, write_tensors
 
 __all__ = [
     "Checkpoint",
+    "Retention",
     "find",
     "open_checkpoint",
     "point",
@@ -36,6 +37,7 @@ __getattr__ = lazily(
     __name__,
     {
         "Checkpoint": "opened",
+        "Retention": "pruning",
         "find": "finding",
         "open_checkpoint": "opened",
         "point": "pointers",

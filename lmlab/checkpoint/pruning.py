@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 from lmlab import LabError
@@ -18,29 +19,86 @@ from lmlab.checkpoint.layout import (
 )
 from lmlab.checkpoint.opened import open_checkpoint
 from lmlab.checkpoint.pointers import BEST, LATEST, read_pointer
+from lmlab.checkpoint.slimming import clear_unlisted, slim
 from lmlab.files import DISK, Storage, remove_temporaries, remove_tree
 
 
-def prune(checkpoints: Path, keep: int, protect: Collection[int] = (), storage: Storage = DISK) -> list[int]:
-    """Remove all but the `keep` newest checkpoints and return the removed steps, ascending.
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """Which checkpoints of a run stay.
 
-    The first (step 0; a branch begins later), what latest.json and best.json point to and the steps in `protect` always
-    stay; so does everything while a pointer can't be read. Checkpoints after the latest are of a line of training that
-    a rewind left, and go. One that the system won't let go of (an open file on Windows) stays until the next time.
+    The first (step 0; a branch begins later) and what latest.json and best.json point to always do.
+    """
+
+    keep: int
+    """The newest ones, at least one."""
+    keep_every: int = 0
+    """Besides, the checkpoints of steps that this divides; 0: none."""
+    weights_only: bool = False
+    """Whether all but the newest ones drop what is not weights."""
+    protect: tuple[int, ...] = ()
+    """Steps that stay whole whatever the rest says."""
+
+
+def prune(checkpoints: Path, retention: Retention, storage: Storage = DISK) -> list[int]:
+    """Remove the checkpoints that `retention` doesn't keep and return their steps, ascending; shrink what it says.
+
+    Everything stays while a pointer can't be read. Checkpoints after the latest are of a line of training that a rewind
+    left, and go. One that the system won't let go of (an open file on Windows) stays until the next time.
     """
     try:
-        pointers = {name: pointer for name in (LATEST, BEST) if (pointer := read_pointer(checkpoints, name))}
+        pointers = pointed_steps(checkpoints)
     except LabError:
         return []
     present = steps(checkpoints)
-    latest = pointers[LATEST]["step"] if LATEST in pointers else max(present, default=0)
+    latest = pointers.get(LATEST, max(present, default=0))
     line = [step for step in present if step <= latest]
-    kept = {*present[:1], *protect, *(pointer["step"] for pointer in pointers.values()), *line[-max(1, keep) :]}
+    whole = {*retention.protect, latest, *line[-max(1, retention.keep) :]}
+    every = retention.keep_every
+    kept = {*whole, *present[:1], *pointers.values(), *(step for step in line if every and step % every == 0)}
     removed = [step for step in present if step not in kept and _remove(checkpoints, step, storage)]
+    if retention.weights_only:
+        for step in sorted(kept & set(present) - whole):
+            slim(checkpoints, step, storage)
     if removed:
         with contextlib.suppress(OSError):
             storage.flush_folder(checkpoints)
     return removed
+
+
+def make_room(checkpoints: Path, needed: int, budget: int, protect: Collection[int], storage: Storage = DISK) -> None:
+    """Shrink and remove old checkpoints until `needed` bytes more stay within `budget`; LabError where they can't.
+
+    First they drop what is not weights, the oldest first; then they go. The newest one, the best one and the steps in
+    `protect` stay whole: while a new checkpoint isn't proven there is always one that is.
+    """
+    pointers = pointed_steps(checkpoints)
+    present = steps(checkpoints)
+    safe = {*protect, *pointers.values(), *present[-1:]}
+    for sacrifice in (slim, _remove):
+        for step in present:
+            if step not in safe and occupied(checkpoints) + needed > budget:
+                sacrifice(checkpoints, step, storage)
+    if (left := occupied(checkpoints)) + needed > budget:
+        raise LabError(
+            f"train.disk {budget / 1e6:,.1f} MB is too little: the checkpoints that must stay occupy {left / 1e6:,.1f} MB and the "
+            f"next one takes {needed / 1e6:,.1f} MB; resume with a larger --train.disk"
+        )
+
+
+def occupied(checkpoints: Path) -> int:
+    """The bytes of all files in the checkpoints' folder."""
+    total = 0
+    for path in checkpoints.rglob("*"):
+        with contextlib.suppress(OSError):  # it may be on its way out
+            total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
+def pointed_steps(checkpoints: Path) -> dict[str, int]:
+    """The steps of the pointers that there are; LabError where one is damaged."""
+    pointers = {name: read_pointer(checkpoints, name) for name in (LATEST, BEST)}
+    return {name: pointer["step"] for name, pointer in pointers.items() if pointer is not None}
 
 
 def tidy(checkpoints: Path, storage: Storage = DISK) -> None:
@@ -56,6 +114,9 @@ def tidy(checkpoints: Path, storage: Storage = DISK) -> None:
                 _settle(checkpoints, int(replaced[1]), storage)
             elif UNFINISHED.fullmatch(entry.name):
                 remove_tree(entry, storage)
+    for step in steps(checkpoints):
+        with contextlib.suppress(OSError):
+            clear_unlisted(folder_of(checkpoints, step), step, storage)
     remove_temporaries(checkpoints, storage)
 
 

@@ -12,6 +12,7 @@ The caller is the only one that writes here: it holds the run's lock.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from lmlab.checkpoint.layout import (
 from lmlab.checkpoint.manifest import make_manifest
 from lmlab.checkpoint.opened import Checkpoint, open_checkpoint
 from lmlab.checkpoint.pointers import BEST, LATEST, point, pointed
-from lmlab.checkpoint.pruning import prune, tidy
+from lmlab.checkpoint.pruning import Retention, make_room, prune, tidy
 from lmlab.checkpoint.tensors import NamedTensors, file_bytes, write_tensors
 from lmlab.files import DISK, Storage, is_plain_name, json_bytes, reason, remove_tree, require_free_bytes
 
@@ -44,7 +45,8 @@ def save_and_point(
     parts: Mapping[str, NamedTensors],
     state: Mapping[str, Any],
     *,
-    keep: int,
+    retention: Retention,
+    budget: int | None = None,
     best: bool = False,
     loss: float | None = None,
     extra: Mapping[str, Any] | None = None,
@@ -52,8 +54,12 @@ def save_and_point(
 ) -> Checkpoint:
     """Save, prove, point and prune, in this order; `best` marks it the best so far, of validation loss `loss` (nats).
 
+    `budget` is how many bytes all checkpoints may occupy together: older ones shrink and go before it is exceeded.
     Raises LabError in one line as `save` does; whatever fails, what was saved before can still be found.
     """
+    if budget is not None and checkpoints.is_dir():
+        tidy(checkpoints, storage)
+        make_room(checkpoints, _bytes_of(parts, json_bytes(state)), budget, retention.protect, storage)
     checkpoint = save(checkpoints, step, parts, state, extra, storage)
     point(checkpoints, LATEST, step, storage)
     known = pointed(checkpoints, BEST)
@@ -62,7 +68,7 @@ def save_and_point(
     elif known is not None and known["step"] == step:
         # The same step saved again: the pointer's hash must be that of what is there now.
         point(checkpoints, BEST, step, storage, loss=known.get("loss"))
-    prune(checkpoints, keep, (step,), storage)
+    prune(checkpoints, dataclasses.replace(retention, protect=(*retention.protect, step)), storage)
     return checkpoint
 
 
@@ -84,8 +90,7 @@ def save(
     try:
         checkpoints.mkdir(parents=True, exist_ok=True)
         tidy(checkpoints, storage)
-        needed = sum(file_bytes(tensors) for tensors in parts.values()) + len(state_bytes)
-        require_free_bytes(checkpoints, needed + MARGIN_BYTES, f"the checkpoint of step {step}")
+        require_free_bytes(checkpoints, _bytes_of(parts, state_bytes) + MARGIN_BYTES, f"the checkpoint of step {step}")
         replaces = folder_of(checkpoints, step).exists()
         try:
             _write(unfinished_folder(checkpoints, step), step, parts, state_bytes, extra or {}, storage)
@@ -103,6 +108,10 @@ def save(
         with contextlib.suppress(OSError):  # what stays is removed before the next save
             remove_tree(replaced_folder(checkpoints, step), storage)
     return checkpoint
+
+
+def _bytes_of(parts: Mapping[str, NamedTensors], state: bytes) -> int:
+    return sum(file_bytes(tensors) for tensors in parts.values()) + len(state)
 
 
 def _write(

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import os
 import sys
 
 from lmlab import LabError, __version__
 from lmlab.cli.errors import UsageError
+from lmlab.training.display import silence
+from lmlab.training.signals import Interruptible
 
 VERBS = {
     "recipes": "what can be run, with the published numbers each one checks",
     "data": "prepare, show or check a data set",
     "train": "train a recipe, or a model of your own text: forecast, training, evaluation, samples",
     "resume": "continue a run exactly where its last checkpoint left it",
+    "prove": "replay steps of a run from a checkpoint and hold them against what was recorded",
+    "events": "what happened in a run: starts, stops, checkpoints, spikes and their black boxes",
     "evaluate": "loss, perplexity, accuracy and bits per byte over a whole split",
     "sample": "let a trained model write",
     "chat": "write with a trained model in turns",
@@ -29,7 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _dispatch(words)
+        # Where nothing is under way that must be saved first, every one of them ends the command.
+        with Interruptible():
+            return _dispatch(words)
     except LabError as error:
         print(f"lmlab: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
@@ -38,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 3
     except BrokenPipeError:
         # The reader of our output went away (`| head`): that is its right, and no failure of ours.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
         return 0
 
 

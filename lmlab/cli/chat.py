@@ -74,7 +74,7 @@ def _answer(loaded: Loaded, conversation: Conversation, line: str, sampling: Sam
             stop_requested=lambda: requests.reason is not None,
         )[0]
     print(flush=True)
-    if requests.reason == "SIGTERM":
+    if requests.reason not in (None, "SIGINT"):
         raise KeyboardInterrupt
     return said.answered(answer.text)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lmlab.files.durable import without_nan
+from lmlab.training.display import silence
 
 if TYPE_CHECKING:
     from lmlab.experiment import Outcome
@@ -17,10 +18,21 @@ CLOSING_PROMPT_TOKENS = 120
 
 
 def speaker(json_output: bool, quiet: bool) -> Callable[[str], None]:
-    """A function for lines that people read: standard output, or standard error beside --json; a quiet one says nothing."""
+    """A function for lines that people read: standard output, or standard error beside --json; a quiet one says nothing.
+
+    Where the reader has gone, the work goes on without one.
+    """
     if quiet and not json_output:
         return lambda line: None
-    return lambda line: print(line, file=sys.stderr if json_output else sys.stdout, flush=True)
+
+    def say(line: str) -> None:
+        stream = sys.stderr if json_output else sys.stdout
+        try:
+            print(line, file=stream, flush=True)
+        except OSError:
+            silence(stream)
+
+    return say
 
 
 def print_outcome(outcome: Outcome, json_output: bool, quiet: bool) -> int:

@@ -4,6 +4,7 @@ from lmlab.experiment.beginning import Parent, parent_of
 from lmlab.experiment.finish import Outcome
 from lmlab.experiment.loaded import Loaded, load
 from lmlab.experiment.own_text import recipe_for
+from lmlab.experiment.proving import Proof, prove
 from lmlab.experiment.resuming import resume, resume_same
 from lmlab.experiment.scoring import evaluate
 from lmlab.experiment.start import train, with_rate
@@ -12,9 +13,11 @@ __all__ = [
     "Loaded",
     "Outcome",
     "Parent",
+    "Proof",
     "evaluate",
     "load",
     "parent_of",
+    "prove",
     "recipe_for",
     "resume",
     "resume_same",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,12 @@ from lmlab import LabError
 from lmlab.checkpoint import Checkpoint, find
 from lmlab.data import Dataset
 from lmlab.data.order import epoch_length
+from lmlab.experiment.circumstances import circumstances
 from lmlab.experiment.session import Session, open_session, planned_steps
 from lmlab.planning.fastest import fastest_policy
 from lmlab.planning.forecast import Forecast, make_forecast
 from lmlab.recipe import Recipe
+from lmlab.recipe.quantities import seconds_in
 from lmlab.runs import Journal, Run, open_run
 from lmlab.training.display import Display
 from lmlab.training.evaluating import EvaluationPlan, plan_evaluations
@@ -135,6 +138,11 @@ def outline_of(recipe: Recipe, dataset: Dataset, parent: Parent | None, say: Cal
     )
 
 
+def deadline_of(recipe: Recipe) -> float | None:
+    """When a training that begins now is to stop by `train.until`, in `time.monotonic()`; None for no limit."""
+    return None if recipe.train.until is None else time.monotonic() + seconds_in(recipe.train.until)
+
+
 def steps_of(recipe: Recipe, dataset: Dataset) -> int:
     """The optimizer steps of a run of `recipe` over `dataset`."""
     tokens = len(dataset.tokens("train"))
@@ -155,7 +163,7 @@ def begin(
     made.write("forecast.json", forecast.to_json())
     made.write("tokenizer.json", dataset.tokenizer.to_json())
     made.start_units(dataset.units("valid"), len(dataset.tokens("valid")))
-    segment = made.begin_segment(kind=kind, step=outline.first, exact=True)
+    segment = made.begin_segment(kind, outline.first, True, **circumstances(outline.policy))
     journal = Journal(made.folder, run_id=made.id, segment=segment)
     journal.rewind({})
     session = open_session(
@@ -169,7 +177,7 @@ def begin(
 def _inherit(session: Session, parent: Parent, first: int) -> None:
     """Take the parent's weights, its optimizer where the kinds agree, and its place in the stream where that is the same."""
     recipe = session.recipe
-    if recipe.optim.kind == parent.recipe.optim.kind:
+    if recipe.optim.kind == parent.recipe.optim.kind and "optimizer" in parent.checkpoint.parts:
         restore_training(parent.checkpoint, session.model, session.optimizer, session.step.scaler)
     else:
         session.model.load_state_dict(parent.checkpoint.tensors("weights"))

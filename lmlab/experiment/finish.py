@@ -42,9 +42,11 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
     """Score the last and the best model on the whole validation split and write summary.json; a stopped run gets neither."""
     run, state = session.run, session.state
     if ending.kind == "stopped":
-        session.journal.append("events", "stopped", step=state.step, tokens=state.tokens, reason=ending.reason)
+        facts = {"reason": ending.reason, "seconds": ending.seconds}
+        session.journal.append("events", "stopped", step=state.step, tokens=state.tokens, **facts)
         session.journal.flush()
-        say(f"stopped by {ending.reason} at step {state.step:,}, saved; continue with: lmlab resume {run.folder}")
+        took = "" if ending.seconds is None else f" {ending.seconds:.1f} s later"
+        say(f"stopped by {ending.reason} at step {state.step:,}, saved{took}; continue with: lmlab resume {run.folder}")
         return Outcome(run=run, ending=ending, summary={})
     final = session.whole_split()
     best, best_step = _best(session, final)
@@ -79,6 +81,13 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
             "save": state.save_seconds,
             "total": total,
         },
+        "saving": {
+            "checkpoints": state.saves,
+            "seconds": state.save_seconds,
+            "share": state.save_seconds / max(total, 1e-9),
+            "seconds_beside_training": session.saver.background_seconds,
+        },
+        "rewinds": state.guard.rewinds,
         "score": score(run.read("forecast.json"), measured),
         "data_used": data_used(session),
         "claims": compared_claims(session.recipe, evaluations, finals, bests),
@@ -129,7 +138,7 @@ def closing_lines(session: Session, summary: dict[str, Any]) -> list[str]:
     rate = summary["score"].get("tokens_per_second", {}).get("measured", 0.0)
     lines = [
         f"done: {summary['reason']}, {duration(seconds['total'])} (training {duration(seconds['train'])} at {rate:,.0f} tokens/s, "
-        f"evaluation {duration(seconds['evaluate'])}, saving {seconds['save']:.1f} s)"
+        f"evaluation {duration(seconds['evaluate'])}, saving {seconds['save']:.1f} s: {summary['saving']['share']:.1%})"
     ]
     total = summary["score"].get("total_seconds")
     if total:

@@ -12,7 +12,8 @@ from lmlab.checkpoint import find, pointed
 from lmlab.checkpoint import steps as checkpoints_of
 from lmlab.data import Dataset, find_dataset, prepare
 from lmlab.data.progress import Progress
-from lmlab.experiment.beginning import begin, evaluation_plan, outline_of, parent_again, steps_of
+from lmlab.experiment.beginning import begin, deadline_of, evaluation_plan, outline_of, parent_again, steps_of
+from lmlab.experiment.circumstances import circumstances
 from lmlab.experiment.finish import Outcome, finish
 from lmlab.experiment.session import open_session
 from lmlab.recipe import Recipe, check, differences, override, recipe_hash
@@ -42,6 +43,7 @@ def resume(
             f"a resume goes on from the latest checkpoint: to start from {run.name}@{which}, use lmlab train --from"
         )
     recipe = _policy_only(run, changes or {})
+    deadline = deadline_of(recipe)
     with RunLock(run.folder):
         summary = run.summary()
         if summary and summary.get("finished"):
@@ -49,7 +51,7 @@ def resume(
             say(f"{run.name} is finished: {summary['reason']}; to train it further: {further}")
             return Outcome(run=run, ending=Ending(kind="finished", reason=summary["reason"]), summary=summary)
         if not checkpoints_of(run.checkpoints) and pointed(run.checkpoints, "latest") is None:
-            return _begin_again(run, recipe, _dataset(run, recipe, progress), display or make_display(), say)
+            return _begin_again(run, recipe, _dataset(run, recipe, progress), display or make_display(), say, deadline)
         checkpoint, warnings = find(run.checkpoints, "latest")
         for warning in warnings:
             say(warning)
@@ -59,7 +61,7 @@ def resume(
         steps = steps_of(recipe, dataset)
         plan = evaluation_plan(recipe, dataset, steps)
         state, lengths = read_state(checkpoint.state)
-        segment = run.begin_segment(kind="resume", step=checkpoint.step, exact=exact)
+        segment = run.begin_segment("resume", checkpoint.step, exact, **circumstances(policy))
         journal = Journal(run.folder, run_id=run.id, segment=segment)
         for warning in journal.rewind(lengths):
             say(warning)
@@ -71,7 +73,7 @@ def resume(
         )
         how = "bit for bit" if exact else "with another policy, not bit for bit"
         say(f"{run.name} continues from step {checkpoint.step:,} of {steps:,}, {how}")
-        return finish(session, session.train(), say)
+        return finish(session, session.train(deadline), say)
 
 
 def resume_same(name: str, recipe: Recipe, *, runs: str | Path = "runs", **options: Any) -> Outcome:
@@ -84,13 +86,20 @@ def resume_same(name: str, recipe: Recipe, *, runs: str | Path = "runs", **optio
     return resume(run, **options)
 
 
-def _begin_again(run: Run, recipe: Recipe, dataset: Dataset, display: Display, say: Callable[[str], None]) -> Outcome:
+def _begin_again(
+    run: Run,
+    recipe: Recipe,
+    dataset: Dataset,
+    display: Display,
+    say: Callable[[str], None],
+    deadline: float | None,
+) -> Outcome:
     """What was killed before its first checkpoint has nothing to lose: from its first step, in its own folder."""
     outline = outline_of(recipe, dataset, parent_again(run), say)
     where = f"from step {outline.first:,} of {outline.steps:,}"
     say(f"{run.name} was stopped before its first checkpoint: it begins again, {where}")
     session = begin(run, outline, outline.forecast(), display, "resume")
-    return finish(session, session.train(), say)
+    return finish(session, session.train(deadline), say)
 
 
 def _policy_only(run: Run, changes: Mapping[str, Any]) -> Recipe:

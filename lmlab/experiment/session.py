@@ -6,24 +6,31 @@ A new run, a resume and a branch differ only in where the session's state comes 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from lmlab.checkpoint import Checkpoint
+from lmlab import LabError
+from lmlab.checkpoint import Checkpoint, find, point
+from lmlab.checkpoint import steps as checkpoint_steps
 from lmlab.data import Dataset
-from lmlab.evaluation import Evaluation, evaluate_sample, evaluate_split
+from lmlab.evaluation import Evaluation, EvaluationStopped, evaluate_sample, evaluate_split
+from lmlab.experiment.black_box import black_box
 from lmlab.generation import Sampling, generate
 from lmlab.model import GPTModel, build_model, flops_per_token, initialise
 from lmlab.optim import TrainingOptimizer, build_optimizer
 from lmlab.planning.peak import peak_flops
 from lmlab.recipe import Recipe
 from lmlab.runs import Journal, Run
+from lmlab.runs.black_boxes import write_black_box
 from lmlab.training.display import Display
 from lmlab.training.evaluating import EvaluationPlan
-from lmlab.training.loop import Ending, Hooks, Loop, Scores
+from lmlab.training.guard import Verdict
+from lmlab.training.loop import Ending, Hooks, Loop, Scores, StopQuestion
 from lmlab.training.policy import Policy, apply_policy
-from lmlab.training.saving import restore_training, save_training
-from lmlab.training.signals import StopRequests
+from lmlab.training.saving import Saver, restore_training
+from lmlab.training.signals import Interrupted, StopRequests
+from lmlab.training.spikes import rewind_target
 from lmlab.training.state import State
 from lmlab.training.step import TrainingStep
 
@@ -44,23 +51,38 @@ class Session:
     optimizer: TrainingOptimizer
     step: TrainingStep
     state: State
+    saver: Saver
     saved_step: int = -1
     """The step whose checkpoint this session was opened from."""
 
-    def train(self) -> Ending:
-        """Run the loop to its end."""
-        hooks = Hooks(record=self._record, evaluate=self._evaluate, sample=self._sample, save=self._save)
-        flops = flops_per_token(self.recipe.model, self.dataset.vocabulary_size).training
-        peak = peak_flops(self.policy)
-        with StopRequests(self.run.read_control) as stop:
-            loop = Loop(self.recipe, self.step, self.state, hooks, self.display, stop, flops, peak)
-            loop.saved_step = self.saved_step
+    def train(self, deadline: float | None = None) -> Ending:
+        """Run the loop to its end, or until `deadline` in `time.monotonic()`."""
+        with StopRequests(self.run.read_control, deadline) as stop:
+            loop = self._loop(stop, self._save, peak_flops(self.policy))
             self.display.open(f"{self.run.name}: {self.recipe.name}")
             try:
                 return loop.run()
             finally:
                 self.display.close()
                 self.journal.flush()
+
+    def replay(self, stop: StopQuestion) -> Ending:
+        """Run the loop until `stop` says so, without saving."""
+        return self._loop(stop, lambda state, best: None, None).run()
+
+    def _loop(self, stop: StopQuestion, save: Callable[[State, bool], None], peak: float | None) -> Loop:
+        hooks = Hooks(
+            record=self._record,
+            evaluate=lambda state: self._evaluate(state, stop),
+            save=save,
+            settle=self.saver.settle,
+            black_box=self._black_box,
+            rewind=self._rewind,
+        )
+        flops = flops_per_token(self.recipe.model, self.dataset.vocabulary_size).training
+        loop = Loop(self.recipe, self.step, self.state, hooks, self.display, stop, flops, peak)
+        loop.saved_step = self.saved_step
+        return loop
 
     def whole_split(self, split: str = "valid") -> Evaluation:
         """The model's scores over a whole split, as they are quoted."""
@@ -77,9 +99,14 @@ class Session:
     def _record(self, file: str, kind: str, step: int, tokens: int, values: dict[str, Any]) -> None:
         self.journal.append(file, kind, step=step, tokens=tokens, **values)
 
-    def _evaluate(self, state: State) -> Scores:
-        valid = self._sampled("valid", self.plan.valid_tokens)
-        train = self._sampled("train", self.plan.train_tokens)
+    def _evaluate(self, state: State, stop: StopQuestion) -> Scores:
+        """Scores and samples; nothing is written before all of it is there, so that an interruption leaves no half of it."""
+        try:
+            valid = self._sampled("valid", self.plan.valid_tokens, stop)
+            train = self._sampled("train", self.plan.train_tokens, stop)
+        except EvaluationStopped:
+            raise Interrupted from None
+        samples = self._samples(stop)
         self.run.append_units(state.evaluations, valid.bits_per_unit)
         metrics = {
             "valid_loss": valid.loss,
@@ -92,9 +119,11 @@ class Session:
             "whole": valid.whole,
             "seconds": valid.seconds + train.seconds,
         }
-        return Scores(valid_loss=valid.loss, metrics=metrics, line=evaluation_line(state, valid, train))
+        return Scores(
+            valid_loss=valid.loss, metrics=metrics, samples=samples, line=evaluation_line(state, valid, train)
+        )
 
-    def _sampled(self, split: str, tokens: int) -> Evaluation:
+    def _sampled(self, split: str, tokens: int, stop: StopQuestion) -> Evaluation:
         return evaluate_sample(
             self.model,
             self.dataset,
@@ -103,31 +132,50 @@ class Session:
             tokens,
             device=self.policy.torch_device,
             autocast=self.policy.autocast_dtype,
+            stop=stop.stopping,
             engine=self.step.engine,
         )
 
-    def _sample(self, state: State) -> None:
+    def _samples(self, stop: StopQuestion) -> tuple[dict[str, Any], ...]:
         prompts = self.recipe.evaluate.prompts
         if not prompts:
-            return
+            return ()
         sampling = Sampling(tokens=self.recipe.evaluate.sample_tokens, seed=self.recipe.train.seed)
-        for completion in generate(self.model, self.dataset.tokenizer, prompts, sampling):
-            values = {"prompt": completion.prompt, "text": completion.text}
-            self.journal.append("samples", "sample", step=state.step, tokens=state.tokens, **values)
+        written = generate(self.model, self.dataset.tokenizer, prompts, sampling, stop_requested=stop.stopping)
+        if any(completion.reason == "stopped" for completion in written):
+            raise Interrupted
+        return tuple({"prompt": completion.prompt, "text": completion.text} for completion in written)
+
+    def _black_box(self, state: State, verdict: Verdict) -> str:
+        value = black_box(self.step, self.policy, self.dataset, state, verdict)
+        return write_black_box(self.run.folder, state.step + 1, value)
+
+    def _rewind(self, state: State) -> State:
+        """Back to the checkpoint that a spike at `state` calls for, or the newest one before it that is intact."""
+        target = rewind_target(self.recipe, state.step)
+        present = [step for step in checkpoint_steps(self.run.checkpoints) if step <= target] or checkpoint_steps(
+            self.run.checkpoints
+        )[:1]
+        for step in reversed(present):
+            try:
+                checkpoint, _ = find(self.run.checkpoints, str(step))
+                break
+            except LabError as error:
+                self.display.note(f"{error}; passed over")
+        else:
+            raise LabError(f"{self.run.name} has no intact checkpoint at or before step {target} to go back to")
+        # Before the lines go: a process that dies from here on goes back to the same checkpoint when it's resumed.
+        point(self.run.checkpoints, "latest", checkpoint.step)
+        restored, lengths = restore_training(checkpoint, self.model, self.optimizer, self.step.scaler)
+        self.journal.rewind(lengths)
+        self.run.truncate_units(restored.evaluations)
+        return restored
 
     def _save(self, state: State, best: bool) -> None:
         # The line is written first, so that a resume from this checkpoint finds it in its place.
         self._record("events", "checkpoint", state.step, state.tokens, {"best": best})
         self.journal.flush()
-        save_training(
-            self.run.checkpoints,
-            self.model,
-            self.optimizer,
-            state,
-            self.journal.lengths(),
-            keep=self.recipe.train.keep,
-            best=best,
-        )
+        self.saver.save(state, self.journal.lengths(), best)
 
 
 def open_session(
@@ -165,6 +213,7 @@ def open_session(
         optimizer=optimizer,
         step=step,
         state=state,
+        saver=Saver(run.checkpoints, recipe, model, optimizer),
         saved_step=-1 if checkpoint is None else checkpoint.step,
     )
 

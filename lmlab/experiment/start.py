@@ -9,15 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from lmlab import LabError, __version__
+from lmlab import LabError
 from lmlab.data import Dataset, find_dataset, prepare
 from lmlab.data.progress import Progress
-from lmlab.experiment.beginning import Parent, begin, outline_of
+from lmlab.experiment.beginning import Parent, begin, deadline_of, outline_of
+from lmlab.experiment.circumstances import versions
 from lmlab.experiment.finish import Outcome, finish
 from lmlab.files import require_free_bytes
 from lmlab.generation.prompts import encode_prompts
 from lmlab.hardware import detect
-from lmlab.native import Library, load
+from lmlab.planning.forecast import require_budget
 from lmlab.recipe import Recipe, check, recipe_hash
 from lmlab.recipe.schedule import Constant
 from lmlab.runs import RunLock, create_run, require_free_name
@@ -43,6 +44,7 @@ def train(
     terminal and lines elsewhere, a notebook too (`lmlab.training.display.Quiet()` shows nothing). Raises LabError for
     anything that the user can mend.
     """
+    deadline = deadline_of(recipe)
     root = Path(runs)
     check(recipe)
     require_free_name(root, run)
@@ -60,10 +62,11 @@ def train(
     say(outline.plan.sentence(recipe.evaluate.share))
     root.mkdir(parents=True, exist_ok=True)
     require_free_bytes(root, forecast.disk_bytes, "keeping this run's checkpoints")
+    require_budget(recipe, forecast)
     made = create_run(root, run, recipe, _origin(recipe, outline.policy, dataset, parent))
     with RunLock(made.folder):
         session = begin(made, outline, forecast, display or make_display())
-        return finish(session, session.train(), say)
+        return finish(session, session.train(deadline), say)
 
 
 def with_rate(recipe: Recipe, parent: Parent, rate: RateName) -> Recipe:
@@ -141,10 +144,6 @@ def _require_windows(recipe: Recipe, dataset: Dataset) -> None:
 
 
 def _origin(recipe: Recipe, policy: Policy, dataset: Dataset, parent: Parent | None) -> dict[str, Any]:
-    import numpy
-    import torch
-
-    loaded = load() if policy.engine == "native" else None
     lineage = None
     if parent is not None:
         lineage = {
@@ -155,11 +154,7 @@ def _origin(recipe: Recipe, policy: Policy, dataset: Dataset, parent: Parent | N
         }
         lineage["weights_sha256"] = parent.checkpoint.manifest["files"]["weights.safetensors"]["sha256"]
     return {
-        "lmlab": __version__,
-        "python": sys.version.split()[0],
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "compiler": loaded.build.compiler if isinstance(loaded, Library) else None,
+        **versions(policy),
         "hardware": detect().facts(),
         "command": sys.argv,
         "recipe_hash": recipe_hash(recipe),

@@ -1,4 +1,6 @@
-"""The CPU engine's update of a training step: the norm of the whole gradient, clipping, Adam and Muon in one call.
+"""The CPU engine's update of a training step: the norm of the whole gradient, then clipping, Adam and Muon in one call.
+
+Whoever asks for the norm decides by it whether the update is made at all, and how far it is clipped.
 
 It works on numbers where they lie and is told pointers and sizes; which parameter has which rule is decided above.
 """
@@ -51,8 +53,10 @@ class Update:
         pointer, whole, number = ctypes.c_void_p, ctypes.c_int32, ctypes.c_double
         library.lmlab_open_update.argtypes = [pointer, pointer, whole, pointer, whole]
         library.lmlab_open_update.restype = pointer
-        library.lmlab_take_update.argtypes = [pointer, number, number, whole]
-        library.lmlab_take_update.restype = number
+        library.lmlab_gradient_norm.argtypes = [pointer]
+        library.lmlab_gradient_norm.restype = number
+        library.lmlab_take_update.argtypes = [pointer, number, number]
+        library.lmlab_take_update.restype = None
         library.lmlab_close_update.argtypes = [pointer]
         library.lmlab_close_update.restype = None
         adams, muons = (AdamEntry * len(adam))(*adam), (MuonEntry * len(muon))(*muon)
@@ -64,10 +68,10 @@ class Update:
             self._library.lmlab_close_update(self._handle)
             self._handle = None
 
-    def take(self, clip: float, share: float, proceed: bool) -> float:
-        """Update everything at `share` of its peak rate; returns the gradient's norm, which is clipped at `clip` (0: not).
+    def norm(self) -> float:
+        """The norm of the whole gradient as it is now. Equal calls give equal bits for any number of threads."""
+        return float(self._library.lmlab_gradient_norm(self._handle))
 
-        Nothing changes where that norm isn't finite, or without `proceed`. Equal calls give equal bits for any number of
-        threads.
-        """
-        return float(self._library.lmlab_take_update(self._handle, clip, share, proceed))
+    def take(self, clip: float, share: float) -> None:
+        """Update everything at `share` of its peak rate, by the gradient whose norm was taken last, clipped at `clip` (0: not)."""
+        self._library.lmlab_take_update(self._handle, clip, share)

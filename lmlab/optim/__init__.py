@@ -11,10 +11,10 @@ from lmlab import lazily
 
 if TYPE_CHECKING:
     from lmlab.optim.build import TrainingOptimizer, build_optimizer
-    from lmlab.optim.clip import clip_gradients
+    from lmlab.optim.clip import clip_gradients, gradient_norm
     from lmlab.optim.schedule import rate_share
 
-__all__ = ["TrainingOptimizer", "build_optimizer", "clip_gradients", "rate_share"]
+__all__ = ["TrainingOptimizer", "build_optimizer", "clip_gradients", "gradient_norm", "rate_share"]
 
 __getattr__ = lazily(
     __name__,
@@ -22,6 +22,7 @@ __getattr__ = lazily(
         "TrainingOptimizer": "build",
         "build_optimizer": "build",
         "clip_gradients": "clip",
+        "gradient_norm": "clip",
         "rate_share": "schedule",
     },
 )

@@ -7,14 +7,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 
-def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Float[Tensor, ""]:
-    """Scale all gradients so that their joint norm is at most `limit` (0: leave them); returns the norm before.
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> Float[Tensor, ""]:
+    """The joint norm of all gradients; it stays on its device, so that nothing waits for it."""
+    return torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
 
-    The norm stays on its device, so that nothing waits for it. Where it isn't finite the gradients are worthless
-    afterwards, and the caller must skip the step: scaling can't mend them, since NaN times zero is NaN.
+
+def clip_gradients(parameters: Iterable[nn.Parameter], limit: float, norm: Float[Tensor, ""]) -> None:
+    """Scale all gradients so that their joint norm, which is `norm` now, is at most `limit` (0: leave them).
+
+    Where it isn't finite the caller must skip the step instead: scaling can't mend the gradients, since NaN times zero
+    is NaN.
     """
-    owners = [parameter for parameter in parameters if parameter.grad is not None]
-    norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in owners if parameter.grad is not None])
     if limit > 0:
+        owners = [parameter for parameter in parameters if parameter.grad is not None]
         torch.nn.utils.clip_grads_with_norm_(owners, limit, norm)
-    return norm

@@ -1,4 +1,4 @@
-"""A training optimizer's update, computed by the CPU engine: the same rules on the same state, in one call.
+"""A training optimizer's update, computed by the CPU engine: the same rules on the same state.
 
     gradients of the engine -> norm -> clipping -> AdamW, lazy Adam of the n-gram tables, Muon
 
@@ -7,8 +7,6 @@ and either continues what the other began (to the rounding of float32). Sources 
 """
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor
@@ -46,18 +44,19 @@ class NativeUpdate:
         self._addresses = self._addresses_now()
         self._update = Update(engine.library, engine.handle, adam, muon)
 
-    def take(self, clip: float, share: float, proceed: bool = True) -> float:
-        """Set every learning rate to `share` of its peak and update; returns the norm of the whole gradient.
+    def norm(self) -> float:
+        """The norm of the whole gradient, before clipping."""
+        return self._update.norm()
 
-        `clip` is the largest norm that an update uses (0: any). Where the norm isn't finite, or without `proceed`,
-        everything stays as it was, the rate too.
+    def take(self, clip: float, share: float) -> None:
+        """Set every learning rate to `share` of its peak and update by the gradient whose norm was just taken.
+
+        `clip` is the largest norm that an update uses (0: any). The gradient must be finite.
         """
         assert self._addresses == self._addresses_now(), "a tensor that the engine updates was replaced by another"
-        norm = self._update.take(clip, share, proceed)
-        if proceed and math.isfinite(norm):
-            self._optimizer.set_rate(share)
-            self._engine.updates += 1
-        return norm
+        self._update.take(clip, share)
+        self._optimizer.set_rate(share)
+        self._engine.updates += 1
 
     def _addresses_now(self) -> list[int]:
         return [tensor.data_ptr() for tensor in self._tensors]

@@ -7,6 +7,7 @@ is written to forecast.json and scored against what happened in summary.json.
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 import time
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from lmlab import LabError
 from lmlab.hardware import peak_memory_bytes
 from lmlab.model import parameters as count_parameters
 from lmlab.planning.probe import probe
 from lmlab.recipe import Recipe
+from lmlab.recipe.quantities import bytes_in
 from lmlab.training.display import count, duration
 from lmlab.training.evaluating import EvaluationPlan
 from lmlab.training.policy import Policy
@@ -32,6 +35,9 @@ FORWARD_SHARE = 1 / 3
 """A forward pass is a third of a training step's arithmetic."""
 SAVES_ON_DISK = 2
 """The first and the best checkpoint stay besides the latest ones."""
+LEAST_CHECKPOINTS = 3
+MARGIN_BYTES = 1 << 20
+"""For manifests and states, which grow with a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,9 +123,31 @@ def make_forecast(
         evaluate_seconds=evaluate_seconds,
         total_seconds=train_seconds + evaluate_seconds,
         checkpoint_bytes=checkpoint_bytes,
-        disk_bytes=checkpoint_bytes * (recipe.train.keep + SAVES_ON_DISK),
+        disk_bytes=disk_bytes(recipe, steps, first_step, checkpoint_bytes, 4 * parameters["total"]),
         peak_memory_bytes=peak_memory,
     )
+
+
+def disk_bytes(recipe: Recipe, steps: int, first_step: int, checkpoint_bytes: int, weight_bytes: int) -> int:
+    """What a run's checkpoints occupy at their most, one that is being written included."""
+    train = recipe.train
+    whole = train.keep + 1
+    older = SAVES_ON_DISK
+    if train.keep_every:
+        span = math.lcm(train.keep_every, train.checkpoint_every)
+        older += max(0, steps // span - first_step // span - train.keep)
+    total = checkpoint_bytes * whole + older * (weight_bytes if train.keep_optimizer == "latest" else checkpoint_bytes)
+    return total if train.disk is None else min(total, bytes_in(train.disk))
+
+
+def require_budget(recipe: Recipe, forecast: Forecast) -> None:
+    """LabError where `train.disk` is too little for the newest checkpoint, the best one, and one that is being written."""
+    least = LEAST_CHECKPOINTS * forecast.checkpoint_bytes + MARGIN_BYTES
+    if recipe.train.disk is not None and bytes_in(recipe.train.disk) < least:
+        raise LabError(
+            f"train.disk {recipe.train.disk} is too little for checkpoints of {forecast.checkpoint_bytes / 1e6:,.1f} MB: the "
+            f"newest, the best and the one that is being written take {least / 1e6:,.1f} MB"
+        )
 
 
 def score(forecast: dict[str, Any], measured: dict[str, float]) -> dict[str, dict[str, float]]:

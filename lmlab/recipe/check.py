@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from lmlab import LabError
 from lmlab.recipe.experiment import Recipe
+from lmlab.recipe.quantities import bytes_in, seconds_in
 from lmlab.recipe.schedule import Constant
 
 BYTE_LEVEL_SYMBOLS = 257
@@ -29,6 +30,12 @@ def problems(recipe: Recipe) -> Iterator[str]:
     if train.micro_batch is not None and train.batch % train.micro_batch:
         near = nearest_divisor(train.batch, train.micro_batch)
         yield f"train.micro_batch {train.micro_batch} must divide train.batch {train.batch}: the nearest that does is {near}"
+    for name, value, read in (("train.until", train.until, seconds_in), ("train.disk", train.disk, bytes_in)):
+        if value is not None:
+            try:
+                read(value)
+            except LabError as error:
+                yield f"{name}: {error}"
     spanned = None if isinstance(schedule, Constant) else schedule.steps
     if train.epochs is None or spanned is not None:
         span = spanned or train.steps

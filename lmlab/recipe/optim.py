@@ -28,6 +28,8 @@ class AdamW:
     """Added to the root of the mean squared gradient."""
     clip: float = setting(1.0, at_least=0.0)
     """Largest norm of the whole gradient; 0: no clipping."""
+    adaptive_clip: float = setting(0.0, at_least=0.0, came_later=True)
+    """Clip a gradient norm beyond so many standard deviations above its recent mean (ZClip, 2.5 there); 0: don't."""
     table_lr: float | None = setting(None, above=0.0, came_later=True)
     """Peak learning rate of the n-gram tables (none: that of the embeddings)."""
 
@@ -56,6 +58,8 @@ class Muon:
     """AdamW's epsilon."""
     clip: float = setting(0.0, at_least=0.0)
     """Largest norm of the whole gradient; 0: no clipping."""
+    adaptive_clip: float = setting(0.0, at_least=0.0, came_later=True)
+    """Clip a gradient norm beyond so many standard deviations above its recent mean (ZClip, 2.5 there); 0: don't."""
     table_lr: float | None = setting(None, above=0.0, came_later=True)
     """Peak learning rate of the n-gram tables (none: that of the embeddings)."""
 

@@ -10,6 +10,9 @@ from lmlab.recipe.setting import setting
 PrecisionName = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 CompileName = Literal["auto", "on", "off"]
 EngineName = Literal["auto", "native", "torch"]
+OnSpikeName = Literal["note", "skip", "rewind"]
+KeepOptimizerName = Literal["all", "latest"]
+BackgroundName = Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,12 @@ class Train:
     """Stop after so many evaluations without a better validation loss; 0: never."""
     tolerate: int = setting(5, at_least=1)
     """Stop after so many steps in a row whose loss or gradient was not finite."""
+    spike: float = setting(8.0, at_least=0.0, came_later=True)
+    """A loss or gradient norm so many standard deviations above its recent mean is a spike; 0: no look-out for them."""
+    on_spike: OnSpikeName = setting("note", came_later=True)
+    """note: write a black box and go on; skip: leave the update out; rewind: back to a checkpoint and past these batches."""
+    rewinds: int = setting(5, at_least=1, policy=True)
+    """Stop at the next spike after so many rewinds."""
     micro_batch: int | None = setting(None, at_least=1, policy=True)
     """Sequences a forward pass; must divide the batch (none: the whole batch on a CPU, what fits on a GPU)."""
     device: str = setting("auto", policy=True)
@@ -44,6 +53,16 @@ class Train:
     """Steps between checkpoints."""
     keep: int = setting(2, at_least=1, policy=True)
     """How many of the latest checkpoints stay (the first and the best always do)."""
+    keep_every: int = setting(0, at_least=0, policy=True)
+    """Checkpoints of every so many steps stay besides; 0: none."""
+    keep_optimizer: KeepOptimizerName = setting("all", policy=True)
+    """all: every kept checkpoint can be trained on exactly; latest: the older ones keep their weights only."""
+    disk: str | None = setting(None, policy=True)
+    """Checkpoints may occupy so much, such as 20GB: older ones shrink and go before that (none: as much as there is)."""
+    background: BackgroundName = setting("auto", policy=True)
+    """Write checkpoints while training goes on: on, off, or auto: where they are large."""
+    until: str | None = setting(None, policy=True)
+    """Save and stop after so long, such as 2h or 1h30m, counted from the command's start (none: no limit)."""
     log_every: int = setting(10, at_least=1, policy=True)
     """Steps between lines of metrics.jsonl."""
 

@@ -19,12 +19,15 @@ from lmlab import LabError
 from lmlab.model import GPTModel
 from lmlab.model.native import native_engine
 from lmlab.native.engine import Engine
-from lmlab.optim import TrainingOptimizer, clip_gradients
+from lmlab.optim import TrainingOptimizer, clip_gradients, gradient_norm
 from lmlab.optim.native import NativeUpdate
 from lmlab.recipe import Recipe
 from lmlab.training.policy import Policy
 from lmlab.training.scaler import LossScaler
 from lmlab.training.seeds import dropout_seed
+
+Judge = Callable[[float, float], float | None]
+"""(sum of nats, gradient norm) -> the largest norm that the update may use (0: any); None leaves the update out."""
 
 
 class Computation(Protocol):
@@ -34,12 +37,12 @@ class Computation(Protocol):
     engine: Engine | None
 
     def take(
-        self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int, share: float
-    ) -> tuple[float, float]:
-        """The sum of nats over the batch's `counted` targets, and the gradient's norm before clipping.
+        self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int, share: float, judge: Judge
+    ) -> tuple[float, float, bool]:
+        """The sum of nats over the batch's `counted` targets, the gradient's norm before clipping, and if there was an update.
 
-        Gradients are those of the mean over `counted`. The weights were updated at `share` of the peak learning rate if
-        both numbers are finite; if not, nothing was touched.
+        Gradients are those of the mean over `counted`. `judge` hears both numbers before the weights are touched. They are
+        updated at `share` of the peak learning rate unless it says no or one of the numbers isn't finite.
         """
 
 
@@ -68,23 +71,25 @@ class TorchComputation:
             self._loss_function = torch.compile(model.loss_sum, dynamic=False)
 
     def take(
-        self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int, share: float
-    ) -> tuple[float, float]:
+        self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int, share: float, judge: Judge
+    ) -> tuple[float, float, bool]:
         """See `Computation`."""
         self._optimizer.zero_grad()
         loss_sum = self._backward(inputs, targets, counted, step)
         if self.scaler is not None:
             self.scaler.unscale([parameter.grad for parameter in self._parameters if parameter.grad is not None])
-        norm = clip_gradients(self._parameters, self._recipe.optim.clip)
+        norm_there = gradient_norm(self._parameters)
         # One transfer for both numbers: on a GPU each would wait for the device.
-        loss, gradient_norm = torch.stack([loss_sum, norm.to(loss_sum.dtype)]).tolist()
-        finite = math.isfinite(loss) and math.isfinite(gradient_norm)
-        if finite:
+        loss, norm = torch.stack([loss_sum, norm_there.to(loss_sum.dtype)]).tolist()
+        finite = math.isfinite(loss) and math.isfinite(norm)
+        limit = judge(loss, norm)
+        if finite and limit is not None:
+            clip_gradients(self._parameters, limit, norm_there)
             self._optimizer.set_rate(share)
             self._optimizer.step()
         if self.scaler is not None:
             self.scaler.update(finite)
-        return loss, gradient_norm
+        return loss, norm, finite and limit is not None
 
     def _backward(self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int) -> Tensor:
         """Gradients of the mean loss over the whole batch; returns the sum of nats, on the device."""
@@ -126,15 +131,19 @@ class NativeComputation:
         self._update = NativeUpdate(optimizer, engine)
 
     def take(
-        self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int, share: float
-    ) -> tuple[float, float]:
+        self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int, share: float, judge: Judge
+    ) -> tuple[float, float, bool]:
         """See `Computation`."""
         loss = 0.0
         for first, rows in micro_batches(len(inputs), self._policy.micro_batch):
             seed = dropout_seed(self._recipe.train.seed, step, first) if self._recipe.model.dropout else 0
             loss += self._engine.learn(inputs[rows], targets[rows], 1 / max(1, counted), seed, accumulate=first > 0)
-        finite = math.isfinite(loss)
-        return loss, self._update.take(self._recipe.optim.clip, share, proceed=finite)
+        norm = self._update.norm()
+        limit = judge(loss, norm)
+        if limit is None or not (math.isfinite(loss) and math.isfinite(norm)):
+            return loss, norm, False
+        self._update.take(limit, share)
+        return loss, norm, True
 
 
 def micro_batches(sequences: int, size: int) -> Iterator[tuple[int, slice]]:

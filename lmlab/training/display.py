@@ -5,9 +5,13 @@ The display is told values and computes none: a forecast's text comes in as text
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+import select
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -66,6 +70,65 @@ class Quiet:
 
     def close(self) -> None:
         """Nothing."""
+
+
+class Unfailing:
+    """A display that training survives: once the terminal or pipe is gone, nothing is shown any more.
+
+    Lines that a full pipe would make the training wait for are left out, and counted once there is room again; whatever a
+    person should know stands in the run's folder too.
+    """
+
+    def __init__(self, shown: Display, stream: Any) -> None:
+        """`stream` is where `shown` writes."""
+        self.shown: Display = shown
+        self._stream = stream
+        self._left_out = 0
+
+    def open(self, title: str) -> None:
+        """See `Display`."""
+        self._tell(lambda: self.shown.open(title))
+
+    def progress(self, now: Progress, logged: bool) -> None:
+        """See `Display`."""
+        self._tell(lambda: self.shown.progress(now, logged), counts=False)
+
+    def note(self, text: str) -> None:
+        """See `Display`."""
+        self._tell(lambda: self.shown.note(text))
+
+    def close(self) -> None:
+        """See `Display`."""
+        self._tell(self.shown.close, counts=False)
+
+    def _tell(self, what: Callable[[], None], counts: bool = True) -> None:
+        if would_wait(self._stream):
+            self._left_out += counts
+            return
+        try:
+            if self._left_out:
+                self.shown.note(f"({self._left_out:,} lines were left out here, while nobody read this)")
+                self._left_out = 0
+            what()
+        except (OSError, ValueError):  # the reader is gone, or the stream was closed
+            self.shown = Quiet()
+            silence(self._stream)
+
+
+def silence(stream: Any) -> None:
+    """Let a stream whose reader has gone end nowhere: what is in its buffer would fail again when it's closed."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def would_wait(stream: Any) -> bool:
+    """Whether a line written to `stream` would wait for its reader; False where the system can't tell."""
+    try:
+        return not select.select([], [stream.fileno()], [], 0)[1]
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 class PlainLines:
@@ -162,8 +225,8 @@ def make_display(quiet: bool = False, json: bool = False) -> Display:
     if quiet:
         return Quiet()
     if json:
-        return PlainLines(sys.stderr)
-    return LivePanel() if sys.stdout.isatty() else PlainLines()
+        return Unfailing(PlainLines(sys.stderr), sys.stderr)
+    return Unfailing(LivePanel() if sys.stdout.isatty() else PlainLines(), sys.stdout)
 
 
 def panel_cells(now: Progress) -> list[tuple[str, str]]:

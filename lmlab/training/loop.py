@@ -3,22 +3,23 @@
 At a boundary the state says how many steps were taken. Everything that happens there depends on that number and the state
 alone, so a run that is continued from a boundary does what the untouched run did.
 
-    boundary -> (evaluate) -> (save) -> (stop?) -> step -> (log) -> boundary
+    boundary -> (evaluate) -> (save) -> (stop?) -> step, judged -> (note a spike, skip it, rewind) -> (log) -> boundary
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
-from lmlab import LabError
 from lmlab.recipe import Recipe
 from lmlab.training.display import Display, Progress
-from lmlab.training.signals import StopRequests
+from lmlab.training.guard import Verdict
+from lmlab.training.signals import Interrupted
+from lmlab.training.spikes import SpikeGuard
 from lmlab.training.state import State
-from lmlab.training.step import StepResult, TrainingStep
+from lmlab.training.step import StepResult, TrainingStep, chained
 
 EndingName = Literal["finished", "patience", "stopped"]
 
@@ -31,8 +32,10 @@ class Scores:
     """Nats a token."""
     metrics: dict[str, Any]
     """The fields of the evaluation's line in metrics.jsonl."""
+    samples: tuple[dict[str, Any], ...]
+    """The values of the lines in samples.jsonl."""
     line: str
-    """The same in words."""
+    """The metrics in words."""
 
 
 class Record(Protocol):
@@ -48,9 +51,29 @@ class Hooks:
 
     record: Record
     evaluate: Callable[[State], Scores]
-    sample: Callable[[State], None]
+    """Raises Interrupted where the training is to stop meanwhile."""
     save: Callable[[State, bool], None]
-    """Saves a checkpoint; the flag says whether it's the best so far."""
+    """Saves a checkpoint, perhaps beside the training; the flag says whether it's the best so far."""
+    settle: Callable[[bool], None]
+    """Raises what a save met that ran beside the training; with True, once it's done."""
+    black_box: Callable[[State, Verdict], str]
+    """Writes down what a step met, before its update; the file's name in the run's folder."""
+    rewind: Callable[[State], State]
+    """Puts model, optimizer and journals back to a checkpoint from before that state; the state that it holds."""
+
+
+class StopQuestion(Protocol):
+    """Whether to stop, and why."""
+
+    reason: str | None
+    since: float | None
+    """When it was asked, in `time.monotonic()`."""
+
+    def stopping(self) -> bool:
+        """Asked at every boundary."""
+
+    def take_save(self) -> bool:
+        """Whether a checkpoint was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +82,8 @@ class Ending:
 
     kind: EndingName
     reason: str
+    seconds: float | None = None
+    """From the request to stop until everything was saved."""
 
 
 class Loop:
@@ -71,7 +96,7 @@ class Loop:
         state: State,
         hooks: Hooks,
         display: Display,
-        stop: StopRequests,
+        stop: StopQuestion,
         flops_per_token: float,
         peak_flops: float | None,
     ) -> None:
@@ -85,6 +110,7 @@ class Loop:
         self.flops_per_token = flops_per_token
         self.peak_flops = peak_flops
         self.saved_step = -1
+        self._guard = SpikeGuard(recipe, step, hooks, display, self._save_now)
         self._meter = _Meter()
         self._steps_taken_here = 0
         self._evaluations_here = 0
@@ -95,19 +121,23 @@ class Loop:
         while True:
             ending = self._boundary()
             if ending is not None:
-                self._save(best=False)
-                return ending
+                self._save_now()
+                since = self.stop.since if ending.kind == "stopped" else None
+                return ending if since is None else replace(ending, seconds=time.monotonic() - since)
             self._take_step()
 
     def _boundary(self) -> Ending | None:
         state, train = self.state, self.recipe.train
-        asked = self.stop.poll()
-        if self.stop.reason is not None:
-            return Ending(kind="stopped", reason=self.stop.reason)
+        self.hooks.settle(False)
+        if self.stop.stopping():
+            return self._stopped()
         last = state.step >= self.step.steps
         if state.evaluated_step != state.step and (last or state.step % self.recipe.evaluate.every == 0):
-            self._evaluate()
-        if state.step % train.checkpoint_every == 0 or "save" in asked:
+            try:
+                self._evaluate()
+            except Interrupted:
+                return self._stopped()
+        if state.step % train.checkpoint_every == 0 or self.stop.take_save():
             self._save(best=False)
         if last:
             return Ending(kind="finished", reason=f"{self.step.steps:,} steps")
@@ -115,49 +145,29 @@ class Loop:
             return Ending(kind="patience", reason=f"no better validation loss in {train.patience} evaluations")
         return None
 
+    def _stopped(self) -> Ending:
+        return Ending(kind="stopped", reason=self.stop.reason or "a request")
+
     def _take_step(self) -> None:
-        state, train = self.state, self.recipe.train
+        state = self.state
         started = time.perf_counter()
-        scaler = self.step.scaler
-        exhausted = scaler is None or scaler.exhausted
-        result = self.step.take(state)
-        first = state.cursor
+        judgement = self._guard.judgement(state)
+        result = self.step.take(state, judgement.judge)
         state.step += 1
-        state.cursor += train.batch
+        state.cursor += self.recipe.train.batch
         state.tokens += result.targets
-        if scaler is not None:
-            state.scale, state.clean_steps = scaler.scale, scaler.clean_steps
-        if result.finite:
+        state.batches = chained(state.batches, result.batch)
+        if self.step.scaler is not None:
+            state.scale, state.clean_steps = self.step.scaler.scale, self.step.scaler.clean_steps
+        if result.updated:
             state.loss_sum += result.loss_sum
             state.loss_tokens += result.targets
-            state.skipped_in_a_row = 0
-        else:
-            self._skipped(result, first, counts=exhausted)
         seconds = time.perf_counter() - started
         state.train_seconds += seconds
         self._steps_taken_here += 1
         self._meter.add(result.targets, seconds)
-        self._report(result)
-
-    def _skipped(self, result: StepResult, first: int, counts: bool) -> None:
-        """Record an update that was left out; `counts` is false while a too large loss scale can be the cause."""
-        state, train = self.state, self.recipe.train
-        state.skipped.append([first, first + train.batch])
-        values = {"loss": result.loss, "gradient_norm": result.gradient_norm, "cursor": first, "sequences": train.batch}
-        kind = "skipped_update" if counts else "scale_lowered"
-        self.hooks.record("events", kind, state.step, state.tokens, {**values, "scale": state.scale})
-        if not counts:
-            return
-        state.skipped_in_a_row += 1
-        self.display.note(
-            f"step {state.step:,}: loss or gradient not finite, update left out ({state.skipped_in_a_row} in a row)"
-        )
-        if state.skipped_in_a_row >= train.tolerate:
-            self._save(best=False)
-            raise LabError(
-                f"training stopped at step {state.step:,}: loss or gradient was not finite {train.tolerate} steps in a row; the "
-                "weights are those of the last finite step: try a lower optim.lr, optim.clip 1.0 or train.precision fp32"
-            )
+        if self._guard.settle(state, judgement, result):
+            self._report(result)
 
     def _report(self, result: StepResult) -> None:
         state = self.state
@@ -173,6 +183,7 @@ class Loop:
                 "gradient_norm": result.gradient_norm,
                 "tokens_per_second": speed,
                 "mfu": self._mfu(speed),
+                "batches": state.batches,
             }
             self.hooks.record("metrics", "train", state.step, state.tokens, values)
             state.loss_sum, state.loss_tokens = 0.0, 0
@@ -219,7 +230,8 @@ class Loop:
         state.evaluations += 1
         state.evaluated_step = state.step
         self.hooks.record("metrics", "evaluation", state.step, state.tokens, {**scores.metrics, "best": best})
-        self.hooks.sample(state)
+        for sample in scores.samples:
+            self.hooks.record("samples", "sample", state.step, state.tokens, sample)
         state.evaluate_seconds += time.perf_counter() - started
         self._evaluations_here += 1
         self.display.note(scores.line + ("  best so far" if best and state.step else ""))
@@ -234,6 +246,16 @@ class Loop:
         started = time.perf_counter()
         self.hooks.save(self.state, best)
         self.saved_step = self.state.step
+        self.state.saves += 1
+        self.state.save_seconds += time.perf_counter() - started
+
+    def _save_now(self, again: bool = False) -> None:
+        """A checkpoint of this state that is on the disk when this returns, written `again` where the step has one."""
+        if again:
+            self.saved_step = -1
+        self._save(best=False)
+        started = time.perf_counter()
+        self.hooks.settle(True)
         self.state.save_seconds += time.perf_counter() - started
 
 

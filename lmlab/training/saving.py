@@ -1,37 +1,115 @@
-"""From model, optimizer and state to a checkpoint and back."""
+"""From model, optimizer and state to a checkpoint and back; at once, or beside the training from a snapshot in memory.
+
+Beside the training: the tensors are copied, and a thread writes the copies while the next steps are taken. latest.json moves when
+the bytes are on the disk, as always; a save that is still under way is waited for before the next begins; and what went wrong
+surfaces at the next step.
+"""
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from lmlab.checkpoint import Checkpoint, save_and_point
+from lmlab import LabError
+from lmlab.checkpoint import Checkpoint, Retention, save_and_point
 from lmlab.optim import TrainingOptimizer
+from lmlab.recipe import Recipe
+from lmlab.recipe.quantities import bytes_in
 from lmlab.training.scaler import LossScaler
+from lmlab.training.spikes import rewind_targets
 from lmlab.training.state import State, read_state
 
+SMALLEST_IN_BACKGROUND = 32 << 20
+"""Bytes of tensors from which a save beside the training gains more than the copy and the shared processor cost."""
 
-def save_training(
-    checkpoints: Path,
-    model: nn.Module,
-    optimizer: TrainingOptimizer,
-    state: State,
-    journal: dict[str, int],
-    keep: int,
-    best: bool,
-) -> Checkpoint:
-    """Save everything that the next step depends on; `journal` holds the lengths of the run's .jsonl files."""
-    parts = {"weights": dict(model.state_dict()), "optimizer": optimizer.state_tensors()}
-    return save_and_point(
-        checkpoints, state.step, parts, state.to_json(journal), keep=keep, best=best, loss=state.best_loss
-    )
+Parts = Mapping[str, Mapping[str, Tensor]]
+
+
+class Saver:
+    """Saves the checkpoints of one training."""
+
+    def __init__(self, checkpoints: Path, recipe: Recipe, model: nn.Module, optimizer: TrainingOptimizer) -> None:
+        self._checkpoints = checkpoints
+        self._recipe = recipe
+        self._model = model
+        self._optimizer = optimizer
+        self._thread: threading.Thread | None = None
+        self._failure: BaseException | None = None
+        self.background_seconds = 0.0
+        """Time that saves took beside the training."""
+
+    def save(self, state: State, journal: dict[str, int], best: bool) -> None:
+        """Save everything that the next step depends on; `journal` holds the lengths of the run's .jsonl files.
+
+        On the disk when this returns, or, beside the training, when `settle(True)` does.
+        """
+        self.settle(True)
+        parts: Parts = {"weights": dict(self._model.state_dict()), "optimizer": self._optimizer.state_tensors()}
+        if not self._in_background(parts):
+            self._write(state.step, parts, state.to_json(journal), best, state.best_loss)
+            return
+        copies = {part: {name: copied(tensor) for name, tensor in tensors.items()} for part, tensors in parts.items()}
+        facts = (state.step, copies, state.to_json(journal), best, state.best_loss)
+        # A second signal stops at once: a save that dies with the process leaves the checkpoint before it.
+        self._thread = threading.Thread(target=self._write_beside, args=facts, name="checkpoint", daemon=True)
+        self._thread.start()
+
+    def settle(self, wait: bool) -> None:
+        """Raise what a save beside the training met, if one is over; with `wait`, when it is over."""
+        thread = self._thread
+        if thread is None or (thread.is_alive() and not wait):
+            return
+        thread.join()
+        self._thread = None
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def _in_background(self, parts: Parts) -> bool:
+        wish = self._recipe.train.background
+        if wish != "auto":
+            return wish == "on"
+        return sum(tensor.nbytes for tensors in parts.values() for tensor in tensors.values()) >= SMALLEST_IN_BACKGROUND
+
+    def _write_beside(self, *facts: Any) -> None:
+        started = time.perf_counter()
+        try:
+            self._write(*facts)
+        except BaseException as error:  # noqa: BLE001 - handed to the training, which raises it
+            self._failure = error
+        self.background_seconds += time.perf_counter() - started
+
+    def _write(self, step: int, parts: Parts, state: dict[str, Any], best: bool, loss: float | None) -> None:
+        train = self._recipe.train
+        retention = Retention(
+            keep=train.keep,
+            keep_every=train.keep_every,
+            weights_only=train.keep_optimizer == "latest",
+            protect=rewind_targets(self._recipe, step),
+        )
+        budget = None if train.disk is None else bytes_in(train.disk)
+        save_and_point(self._checkpoints, step, parts, state, retention=retention, budget=budget, best=best, loss=loss)
+
+
+def copied(tensor: Tensor) -> Tensor:
+    """A copy in the CPU's memory that no later step changes."""
+    return tensor.detach().to("cpu", copy=True)
 
 
 def restore_training(
     checkpoint: Checkpoint, model: nn.Module, optimizer: TrainingOptimizer, scaler: LossScaler | None
 ) -> tuple[State, dict[str, int]]:
     """Put a checkpoint's tensors in place, on whatever device they belong; returns the state and the journal lengths."""
+    if "optimizer" not in checkpoint.parts:
+        raise LabError(
+            f"{checkpoint.folder} keeps its weights only, so training can't go on from it exactly: begin a new run from it "
+            f"with lmlab train --from RUN@{checkpoint.step}"
+        )
     state, journal = read_state(checkpoint.state)
     model.load_state_dict(checkpoint.tensors("weights"))
     optimizer.load_state_tensors(checkpoint.tensors("optimizer"))

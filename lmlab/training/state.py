@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lmlab import LabError
+from lmlab.training.guard import GuardState, Running
 
 FORMAT = 1
+CAME_LATER = ("batches", "guard", "saves")
+"""Fields that checkpoints of earlier versions lack; their defaults are what was true then."""
 
 
 @dataclass
@@ -31,6 +34,10 @@ class State:
     """[first, last) cursor ranges whose update was skipped."""
     skipped_in_a_row: int = 0
     """Updates skipped since the last one that was made."""
+    batches: str = ""
+    """SHA-256 over all batches so far: each step's hash is chained to it (`lmlab.training.step.chained`)."""
+    guard: GuardState = field(default_factory=GuardState)
+    """What tells a spike from what is usual."""
     scale: float | None = None
     """float16's loss scale; None without one."""
     clean_steps: int = 0
@@ -50,11 +57,18 @@ class State:
     evaluate_seconds: float = 0.0
     """Time in evaluations and samples."""
     save_seconds: float = 0.0
-    """Time in checkpoints."""
+    """Time that training waited for checkpoints."""
+    saves: int = 0
+    """Checkpoints saved before this one."""
 
     def to_json(self, journal: dict[str, int]) -> dict[str, Any]:
         """For state.json; `journal` holds the length in bytes of each of the run's .jsonl files at this point."""
         return {"format": FORMAT, **dataclasses.asdict(self), "journal": journal}
+
+    def become(self, other: State) -> None:
+        """Take over everything from `other`, for all who hold this one."""
+        for entry in dataclasses.fields(self):
+            setattr(self, entry.name, getattr(other, entry.name))
 
 
 def read_state(value: dict[str, Any]) -> tuple[State, dict[str, int]]:
@@ -62,6 +76,18 @@ def read_state(value: dict[str, Any]) -> tuple[State, dict[str, int]]:
     if value.get("format") != FORMAT:
         raise LabError(f"state.json has format {value.get('format')!r}: expected {FORMAT}")
     names = {entry.name for entry in dataclasses.fields(State)}
-    if (names | {"journal"}) - set(value):
-        raise LabError(f"state.json lacks {', '.join(sorted((names | {'journal'}) - set(value)))}")
-    return State(**{name: value[name] for name in names}), dict(value["journal"])
+    lacking = (names | {"journal"}) - {*value, *CAME_LATER}
+    if lacking:
+        raise LabError(f"state.json lacks {', '.join(sorted(lacking))}")
+    known = {name: value[name] for name in names if name in value}
+    if "guard" in known:
+        known["guard"] = _guard_state(known["guard"])
+    return State(**known), dict(value["journal"])
+
+
+def _guard_state(value: Any) -> GuardState:
+    try:
+        running = {name: Running(**value[name]) for name in ("loss", "norm")}
+        return GuardState(**{**value, **running})
+    except (TypeError, KeyError):
+        raise LabError(f"state.json has a damaged guard: {str(value)[:80]}") from None

@@ -5,17 +5,18 @@
 CPU, CUDA and MPS, PyTorch and the native engine differ only in the `Policy`; `computation.py` has what it chooses between.
 """
 
+import hashlib
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from lmlab.data.order import batch_at
+from lmlab.data.order import batch_at, window_starts
 from lmlab.model import GPTModel
 from lmlab.native.engine import Engine
 from lmlab.optim import TrainingOptimizer, rate_share
 from lmlab.recipe import Recipe
-from lmlab.training.computation import computation
+from lmlab.training.computation import Judge, computation
 from lmlab.training.policy import Policy
 from lmlab.training.scaler import LossScaler
 from lmlab.training.state import State
@@ -38,6 +39,10 @@ class StepResult:
     """The share of the peak learning rate that the update used."""
     finite: bool
     """Whether loss and gradient were finite; if not, the weights were not touched."""
+    updated: bool
+    """Whether the weights were updated."""
+    batch: str
+    """SHA-256 of the batch's inputs and targets as little-endian int64, one after the other."""
 
     @property
     def loss(self) -> float:
@@ -76,22 +81,57 @@ class TrainingStep:
         """The native engine of the model, where the policy names it."""
         return self._computation.engine
 
-    def take(self, state: State) -> StepResult:
-        """Take one step at `state`'s cursor; the state itself is the caller's to move on."""
-        inputs, targets = self._batch(state)
+    def take(self, state: State, judge: Judge | None = None) -> StepResult:
+        """Take one step at `state`'s cursor; the state itself is the caller's to move on.
+
+        `judge` hears the mean loss and the gradient's norm before the weights are touched, and says how far the gradient is
+        clipped, or None for no update. Without one, every finite gradient counts, clipped at `optim.clip`.
+        """
+        inputs, targets = self.batch(state.cursor)
         counted = int(np.count_nonzero(targets != IGNORED_TARGET))
         rate = self.rate(state.step)
-        loss, norm = self._computation.take(inputs, targets, counted, state.step, rate)
-        finite = math.isfinite(loss) and math.isfinite(norm)
-        return StepResult(loss_sum=loss, targets=counted, gradient_norm=norm, rate=rate, finite=finite)
+
+        def limit(loss_sum: float, norm: float) -> float | None:
+            return self.recipe.optim.clip if judge is None else judge(loss_sum / max(1, counted), norm)
+
+        loss, norm, updated = self._computation.take(inputs, targets, counted, state.step, rate, limit)
+        return StepResult(
+            loss_sum=loss,
+            targets=counted,
+            gradient_norm=norm,
+            rate=rate,
+            finite=math.isfinite(loss) and math.isfinite(norm),
+            updated=updated,
+            batch=batch_hash(inputs, targets),
+        )
 
     def rate(self, step: int) -> float:
         """The share of the peak learning rate at a step; the schedule counts from its own start."""
         start = self.recipe.schedule.start
         return rate_share(self.recipe.schedule, max(1, self.steps - start), max(0, step - start))
 
-    def _batch(self, state: State) -> tuple[np.ndarray, np.ndarray]:
+    def batch(self, cursor: int) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and targets of the step at a cursor, each int64 [batch, context]."""
         recipe = self.recipe
         return batch_at(
-            self.tokens, recipe.data.order, recipe.train.seed, recipe.model.context, state.cursor, recipe.train.batch
+            self.tokens, recipe.data.order, recipe.train.seed, recipe.model.context, cursor, recipe.train.batch
         )
+
+    def starts(self, cursor: int) -> np.ndarray:
+        """Where in the training split the sequences of that batch begin, int64 [batch]."""
+        recipe = self.recipe
+        context, batch = recipe.model.context, recipe.train.batch
+        return window_starts(recipe.data.order, recipe.train.seed, len(self.tokens), context, cursor, batch)
+
+
+def batch_hash(inputs: np.ndarray, targets: np.ndarray) -> str:
+    """What tells one batch from another: see `StepResult.batch`."""
+    digest = hashlib.sha256()
+    for numbers in (inputs, targets):
+        digest.update(np.ascontiguousarray(numbers, dtype="<i8").data)
+    return digest.hexdigest()
+
+
+def chained(chain: str, batch: str) -> str:
+    """The hash of all batches so far: of the chain before and the new batch's hash; an empty chain is the beginning."""
+    return hashlib.sha256((chain + batch).encode()).hexdigest()

@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 
-from lmlab.checkpoint import save_and_point
+from lmlab.checkpoint import Retention, save_and_point
 from lmlab.files import Storage
 
 
@@ -155,7 +155,14 @@ def save_tiny():
         loss = 1.0 / (1 + step) if best else None
         options.setdefault("storage", FaultyStorage())
         return save_and_point(
-            folder, step, parts_of(value), {"value": value}, keep=keep, best=best, loss=loss, **options
+            folder,
+            step,
+            parts_of(value),
+            {"value": value},
+            retention=Retention(keep=keep),
+            best=best,
+            loss=loss,
+            **options,
         )
 
     return save_one

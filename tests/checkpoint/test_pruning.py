@@ -2,7 +2,7 @@
 
 import pytest
 
-from lmlab.checkpoint import find, point, prune, steps
+from lmlab.checkpoint import Retention, find, point, prune, steps
 from lmlab.checkpoint.pruning import tidy
 
 
@@ -24,7 +24,7 @@ def folder_with(tmp_path, save_tiny, present, best=None):
 )
 def test_the_newest_the_first_the_best_and_the_protected_stay(tmp_path, save_tiny, keep, protect, left):
     folder = folder_with(tmp_path, save_tiny, range(0, 600, 100), best=200)
-    removed = prune(folder, keep, protect)
+    removed = prune(folder, Retention(keep=keep, protect=tuple(protect)))
     assert steps(folder) == left
     assert removed == [step for step in range(0, 600, 100) if step not in left]
     assert find(folder, "latest")[0].step == 500 and find(folder, "best")[0].step == 200
@@ -46,9 +46,9 @@ def test_after_a_rewind_the_line_that_was_left_goes_and_the_one_just_saved_stays
 def test_nothing_goes_while_a_pointer_cannot_be_read(tmp_path, save_tiny):
     folder = folder_with(tmp_path, save_tiny, (0, 100, 200, 300), best=100)
     (folder / "best.json").write_text("{")
-    assert prune(folder, 1) == [] and steps(folder) == [0, 100, 200, 300]
+    assert prune(folder, Retention(keep=1)) == [] and steps(folder) == [0, 100, 200, 300]
     point(folder, "best", 100)
-    assert prune(folder, 1) == [200]
+    assert prune(folder, Retention(keep=1)) == [200]
 
 
 def test_tidying_touches_nothing_that_is_not_ours(tmp_path, save_tiny):

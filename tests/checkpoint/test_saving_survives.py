@@ -203,12 +203,13 @@ SAVER = """
 import sys
 from pathlib import Path
 import torch
-from lmlab.checkpoint import save_and_point
+from lmlab.checkpoint import Retention, save_and_point
 step = int(sys.argv[2])
 while True:
     step += 1
     parts = {"weights": {"x": torch.full((50_000,), float(step))}, "optimizer": {"step": torch.tensor(step)}}
-    save_and_point(Path(sys.argv[1]), step, parts, {"value": step}, keep=2, best=step % 3 == 0, loss=0.5)
+    retention = Retention(keep=2)
+    save_and_point(Path(sys.argv[1]), step, parts, {"value": step}, retention=retention, best=step % 3 == 0, loss=0.5)
     print(step, flush=True)
 """
 

@@ -36,9 +36,9 @@ def poison(monkeypatch):
             self._parameters[0].grad[0, 0] = float("nan")
         return loss
 
-    def poisoned_take(self, inputs, targets, counted, step, share):
+    def poisoned_take(self, inputs, targets, counted, step, share, judge):
         steps.append(step)
-        return take(self, inputs, targets, counted, step, share)
+        return take(self, inputs, targets, counted, step, share, judge)
 
     def poisoned_learn(self, *arguments, **settings):
         loss = learn(self, *arguments, **settings)

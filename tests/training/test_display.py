@@ -1,6 +1,7 @@
 """What people read: numbers in words, and displays that fit where they are shown."""
 
 import io
+import os
 import re
 
 import pytest
@@ -9,6 +10,8 @@ from lmlab.training.display import (
     LivePanel,
     PlainLines,
     Progress,
+    Quiet,
+    Unfailing,
     count,
     duration,
     make_display,
@@ -94,7 +97,24 @@ def test_the_live_panel_shows_progress_and_keeps_its_notes():
 
 def test_output_that_is_no_terminal_gets_plain_lines(monkeypatch):
     monkeypatch.setattr("sys.stdout", io.StringIO())
-    assert isinstance(make_display(quiet=False, json=False), PlainLines)
+    assert isinstance(make_display(quiet=False, json=False).shown, PlainLines)
+
+
+def test_training_goes_on_where_the_reader_of_its_lines_is_gone_or_does_not_read():
+    reader, writer = os.pipe()
+    with open(writer, "w") as stream:
+        display = Unfailing(PlainLines(stream), stream)
+        for number in range(3000):  # many times what a pipe holds
+            display.note(f"line {number} " + "." * 80)
+        received = os.read(reader, 1 << 20).decode().splitlines()
+        assert received[0].startswith("line 0 ") and len(received) < 3000
+        display.note("after that")
+        told = os.read(reader, 1 << 20).decode().splitlines()
+        assert told == [f"({3000 - len(received):,} lines were left out here, while nobody read this)", "after that"]
+        os.close(reader)
+        display.note("to nobody")
+        display.close()
+    assert isinstance(display.shown, Quiet)
 
 
 def test_the_trend_is_a_row_of_bars_of_bounded_length():

@@ -1,4 +1,4 @@
-// The update of a training step: the norm of the whole gradient, clipping, then Adam and Muon in one go.
+// The update of a training step: the norm of the whole gradient; then clipping, Adam and Muon in one go.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -32,12 +32,15 @@ public:
         share_out();
     }
 
-    // The norm before clipping. Where it isn't finite, or without `proceed`, nothing is changed.
-    double take(double limit, double share, bool proceed) {
+    // The norm of the gradient as it is now.
+    double measure() {
         find_rows();
-        double norm = std::sqrt(all_squares());
-        if (!proceed || !std::isfinite(norm)) return norm;
-        float clip = limit > 0 ? float(std::min(1.0, limit / (norm + 1e-6))) : 1.0f;
+        return norm_ = std::sqrt(all_squares());
+    }
+
+    // The update by the gradient that was measured last.
+    void take(double limit, double share) {
+        float clip = limit > 0 ? float(std::min(1.0, limit / (norm_ + 1e-6))) : 1.0f;
         factors_.clear();
         for (const AdamEntry& entry : adam_) {
             *entry.step += 1;
@@ -50,7 +53,6 @@ public:
             for (size_t piece = tables * thread / threads; piece < tables * (thread + 1) / threads; piece++)
                 update(pieces_[fixed_ + piece], clip);
         });
-        return norm;
     }
 
 private:
@@ -148,6 +150,7 @@ private:
     // By thread.
     std::vector<std::vector<int>> matrices_, stretches_;
     std::vector<MuonWorkspace> workspaces_;
+    double norm_ = 0;
 };
 
 }  // namespace
@@ -161,8 +164,8 @@ EXPORT Update* lmlab_open_update(Engine* engine, const AdamEntry* adam, int32_t 
     return new Update(engine, adam, adams, muon, muons);
 }
 
-EXPORT double lmlab_take_update(Update* update, double limit, double share, int32_t proceed) {
-    return update->take(limit, share, proceed);
-}
+EXPORT double lmlab_gradient_norm(Update* update) { return update->measure(); }
+
+EXPORT void lmlab_take_update(Update* update, double limit, double share) { update->take(limit, share); }
 
 EXPORT void lmlab_close_update(Update* update) { delete update; }

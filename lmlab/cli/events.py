@@ -1,0 +1,47 @@
+"""`lmlab events`: what happened in a run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import tyro
+
+from lmlab.cli.arguments import parse, runs_folder
+from lmlab.files.durable import without_nan
+
+
+@dataclass(frozen=True)
+class Events:
+    """What happened in a run: starts and resumes, checkpoints, spikes, skipped updates, rewinds, stops.
+
+    With --box STEP, the black box of a spike: what came before it, which layers it shook, and the texts of its batch.
+    """
+
+    target: tyro.conf.Positional[str]
+    """The run: its folder, or its name."""
+    box: int = -1
+    """Show the black box of this step."""
+    all: bool = False
+    """Checkpoints too."""
+    runs: str = ""
+    """Where runs are; default: LMLAB_RUNS, or ./runs."""
+    json: bool = False
+    """JSON on standard output."""
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, read, print."""
+    flags = parse(Events, arguments, "lmlab events")
+    from lmlab.report.events import black_box_lines, event_lines, events_of
+    from lmlab.runs import open_run
+    from lmlab.runs.black_boxes import read_black_box
+
+    opened, _ = open_run(flags.target, runs_folder(flags.runs))
+    if flags.box >= 0:
+        box = read_black_box(opened.folder, flags.box)
+        print(json.dumps(without_nan(box), indent=2) if flags.json else "\n".join(black_box_lines(box)))
+        return 0
+    events = events_of(opened, checkpoints=flags.all or flags.json)
+    print(json.dumps(without_nan(events), indent=2) if flags.json else "\n".join(event_lines(opened, events)))
+    return 0

@@ -1,0 +1,50 @@
+"""`lmlab prove`: replay steps of a run and hold them against what was recorded."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import tyro
+
+from lmlab.cli.arguments import parse, runs_folder
+from lmlab.cli.closing import speaker
+from lmlab.files.durable import without_nan
+
+
+@dataclass(frozen=True)
+class Prove:
+    """Take steps of a run again from one of its checkpoints, and compare every batch, line and tensor with what was recorded.
+
+    Nothing in the run's folder changes. Exit status 1 where anything differs, with the first step and tensor that do and the
+    likely reasons.
+    """
+
+    target: tyro.conf.Positional[str]
+    """The run, or RUN@STEP for the checkpoint to begin from; default: the last one that can be replayed."""
+    steps: int = 0
+    """How many steps; default: to the next checkpoint that is kept, or 100."""
+    runs: str = ""
+    """Where runs are; default: LMLAB_RUNS, or ./runs."""
+    json: bool = False
+    """The result as JSON on standard output, all else on standard error."""
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, replay, print; 1 where something differs."""
+    flags = parse(Prove, arguments, "lmlab prove")
+    from lmlab import experiment
+    from lmlab.training.display import make_display
+
+    proof = experiment.prove(
+        flags.target,
+        runs=runs_folder(flags.runs),
+        steps=flags.steps or None,
+        display=make_display(json=flags.json),
+        say=speaker(json_output=flags.json, quiet=False),
+    )
+    if flags.json:
+        print(json.dumps(without_nan(proof.to_json()), indent=2))
+    else:
+        print("\n".join(proof.lines_to_read()))
+    return 0 if proof.equal else 1

@@ -1,0 +1,77 @@
+"""What stands in a black box: the batch that a spike came from, as text, and what it did to the model."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from lmlab.data import Dataset
+from lmlab.training.guard import Verdict
+from lmlab.training.observing import Observation, observe
+from lmlab.training.policy import Policy
+from lmlab.training.state import State
+from lmlab.training.step import TrainingStep, batch_hash
+
+MOST_TEXTS = 64
+"""Sequences whose text is written down: those with the highest losses."""
+LONGEST_TEXT = 4_000
+"""Characters of each."""
+
+
+def black_box(step: TrainingStep, policy: Policy, dataset: Dataset, state: State, verdict: Verdict) -> dict[str, Any]:
+    """The value for black-boxes/: of the step that `state` is about to take, with the weights from before its update."""
+    batch = step.recipe.train.batch
+    inputs, targets = step.batch(state.cursor)
+    now = observe(step.model, policy, inputs, targets)
+    earlier = state.cursor - batch
+    before = observe(step.model, policy, *step.batch(earlier)) if earlier >= state.first_cursor else None
+    return {
+        "kind": verdict.kind,
+        "what": verdict.sentence(),
+        **verdict.values(),
+        "cursor": state.cursor,
+        "sequences": batch,
+        "batch": batch_hash(inputs, targets),
+        "learning_rate_share": step.rate(state.step),
+        "loss_scale": state.scale,
+        "recent": [{"step": recent, "loss": loss, "gradient_norm": norm} for recent, loss, norm in state.guard.recent],
+        "layers": layers(now, before),
+        "texts": texts(dataset, step.starts(state.cursor), step.recipe.model.context, now.sequence_losses),
+    }
+
+
+def layers(now: Observation, before: Observation | None) -> list[dict[str, Any]]:
+    """A row a layer: norms on this batch, and on the one before it, with the same weights."""
+    names = list(dict.fromkeys([*now.activation_rms, *now.gradient_norms]))
+    return [
+        {
+            "layer": name,
+            "gradient_norm": now.gradient_norms.get(name),
+            "gradient_norm_before": before.gradient_norms.get(name) if before else None,
+            "activation_rms": now.activation_rms.get(name),
+            "activation_rms_before": before.activation_rms.get(name) if before else None,
+        }
+        for name in names
+    ]
+
+
+def texts(dataset: Dataset, starts: np.ndarray, context: int, losses: tuple[float, ...]) -> list[dict[str, Any]]:
+    """The batch's sequences as text, the worst first, with the documents of the training split that they are from."""
+    borders = dataset.document_starts("train")
+    worst = sorted(range(len(losses)), key=lambda row: -losses[row] if math.isfinite(losses[row]) else -math.inf)
+    found = []
+    for row in worst[:MOST_TEXTS]:
+        first = int(starts[row])
+        documents = np.searchsorted(borders, [first, first + context], side="right") - 1
+        found.append(
+            {
+                "row": row,
+                "loss": losses[row],
+                "first_token": first,
+                "documents": [int(documents[0]), int(documents[1])],
+                "text": dataset.text("train", first, context)[:LONGEST_TEXT],
+            }
+        )
+    return found

@@ -1,0 +1,42 @@
+"""Times and sizes as people write them: 2h, 1h30m, 90s; 20GB, 500 MB."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+from lmlab import LabError
+
+SECONDS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "min": 60.0, "s": 1.0}
+BYTES = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12}
+PART = r"(\d+(?:\.\d+)?)\s*([a-zA-Z]+)"
+LONGEST = 40
+"""A longer text is no quantity."""
+
+
+def seconds_in(text: str) -> float:
+    """The seconds of a time; LabError where it's none.
+
+    >>> seconds_in("2h"), seconds_in("1h30m"), seconds_in("0.5 min")
+    (7200.0, 5400.0, 30.0)
+    """
+    return _sum(text, SECONDS, "a time such as 2h, 1h30m or 90s")
+
+
+def bytes_in(text: str) -> int:
+    """The bytes of a size, in powers of ten; LabError where it's none.
+
+    >>> bytes_in("20GB"), bytes_in("1.5 mb")
+    (20000000000, 1500000)
+    """
+    return int(_sum(text, BYTES, "a size such as 20GB"))
+
+
+def _sum(text: str, units: Mapping[str, float], expected: str) -> float:
+    parts = re.findall(PART, text) if len(text) <= LONGEST else []
+    sizes = [float(number) * units.get(unit.lower(), math.nan) for number, unit in parts]
+    total = sum(sizes)
+    if not sizes or re.sub(PART, "", text).strip() or not total > 0:
+        raise LabError(f"{text[:LONGEST]!r} can't be read: expected {expected}")
+    return total

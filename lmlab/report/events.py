@@ -1,0 +1,110 @@
+"""What happened in a run, and its black boxes, as lines to read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lmlab.runs import Run
+
+TEXTS_SHOWN = 5
+TEXT_CHARACTERS = 400
+SPIKES = ("spike", "skipped_update", "rewind")
+
+
+def events_of(run: Run, checkpoints: bool = True) -> list[dict[str, Any]]:
+    """The lines of events.jsonl and segments.jsonl in the order of their time."""
+    events = [line for line in run.read_lines("events") if checkpoints or line["kind"] != "checkpoint"]
+    segments = [{**line, "segment_line": True} for line in run.read_lines("segments")]
+    return sorted([*segments, *events], key=lambda line: str(line.get("time", "")))
+
+
+def event_lines(run: Run, events: list[dict[str, Any]]) -> list[str]:
+    """A table for people, with what to do next where there is something."""
+    if not events:
+        return [f"{run.name}: nothing has happened yet"]
+    rows = [(str(line["time"])[:19].replace("T", " "), f"{line['step']:,}", _what(line)) for line in events]
+    width = max(len("step"), *(len(step) for _, step, _ in rows))
+    lines = [f"{'time (UTC)':<19}  {'step':>{width}}  what"]
+    lines += [f"{time:<19}  {step:>{width}}  {what}" for time, step, what in rows]
+    boxes = [line["black_box"] for line in events if line.get("black_box")]
+    if boxes:
+        first = int(boxes[0].rpartition("step-")[2].removesuffix(".json"))
+        lines.append(f"black boxes: {len(boxes)}; see one with: lmlab events {run.folder} --box {first}")
+    return lines
+
+
+def black_box_lines(box: dict[str, Any]) -> list[str]:
+    """A black box for people."""
+    lines = [
+        f"step {box['step']:,}: {box['what']}",
+        f"batch {box['batch'][:16]}: sequences {box['cursor']:,} to {box['cursor'] + box['sequences'] - 1:,} of the stream",
+        "",
+        "before it:   step        loss  gradient norm",
+        *(
+            f"       {recent['step']:>10,}  {_number(recent['loss']):>10}  {_number(recent['gradient_norm']):>13}"
+            for recent in box["recent"]
+        ),
+        "",
+        "by layer, with the weights from before the update, on the batch before and on this one:",
+        f"  {'':<20}  {'gradient norm':>25}  {'activation rms':>25}",
+    ]
+    for row in box["layers"]:
+        pairs = (
+            f"{_number(row[f'{name}_before']):>11} > {_number(row[name]):>11}"
+            for name in ("gradient_norm", "activation_rms")
+        )
+        lines.append(f"  {row['layer']:<20}  {'  '.join(pairs)}")
+    lines += [
+        "",
+        f"the texts of the batch, the worst first ({min(TEXTS_SHOWN, len(box['texts']))} of {box['sequences']}):",
+    ]
+    for text in box["texts"][:TEXTS_SHOWN]:
+        first, last = text["documents"]
+        documents = f"document {first:,}" if first == last else f"documents {first:,} to {last:,}"
+        shown = text["text"][:TEXT_CHARACTERS]
+        lines += [f"  loss {_number(text['loss'])}, {documents}, from token {text['first_token']:,}:"]
+        lines += [f"    | {_printable(part)}" for part in shown.split("\n")]
+    return lines
+
+
+def _what(line: dict[str, Any]) -> str:
+    kind = line["kind"]
+    if line.get("segment_line"):
+        exact = "" if line.get("exact", True) else ", with another policy: not bit for bit"
+        return f"{'started' if kind == 'start' else 'went on'}{exact} (process {line.get('pid')} on {line.get('host')})"
+    if kind == "checkpoint":
+        return "checkpoint" + (", the best so far" if line.get("best") else "")
+    if kind == "stopped":
+        took = line.get("seconds")
+        return f"stopped by {line.get('reason')}" + ("" if took is None else f", saved after {took:.1f} s")
+    if kind == "scale_lowered":
+        return f"loss scale lowered to {_number(line.get('scale'))}"
+    if kind in SPIKES:
+        return _spike(line)
+    return str(kind)
+
+
+def _spike(line: dict[str, Any]) -> str:
+    values = []
+    for name, key in (("loss", "loss"), ("gradient norm", "gradient_norm")):
+        z = line.get(f"{key}_z")
+        values.append(f"{name} {_number(line.get(key))}" + ("" if z is None else f" ({z:+.1f} sd)"))
+    done = {"noted": "update made", "skipped": "update left out"}.get(line.get("action", "skipped"), "update left out")
+    if line["kind"] == "rewind":
+        first, last = line["skipped"]
+        done = f"came back here from step {line['from_step']:,}, past {last - first:,} sequences"
+    name = {"skipped_update": "not finite", "spike": "spike", "rewind": "rewind"}[line["kind"]]
+    return f"{name}: {', '.join(values)}; {done}"
+
+
+def _number(value: Any) -> str:
+    """A number in four digits; what isn't one was not finite.
+
+    >>> _number(1.23456), _number(None), _number(65536.0)
+    ('1.235', 'not finite', '6.554e+04')
+    """
+    return "not finite" if value is None else f"{value:.4g}"
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

@@ -1,0 +1,102 @@
+"""A look into the model at one batch: the loss of each sequence, and the norms of gradients and activations by layer.
+
+PyTorch computes it, on the weights as they are, without dropout, and touches neither the weights nor their gradients. It costs a
+step or two, so it is for the rare step that needs explaining.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lmlab.model import GPTModel
+from lmlab.model.loss import token_losses
+from lmlab.training.policy import Policy
+
+OTHERS = "embeddings and head"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What one batch does to the model."""
+
+    sequence_losses: tuple[float, ...]
+    """Mean nats a token of each sequence."""
+    gradient_norms: dict[str, float]
+    """Of the mean loss over the batch, by layer."""
+    activation_rms: dict[str, float]
+    """Root mean square of what each layer adds up to, by layer."""
+
+
+def observe(model: GPTModel, policy: Policy, inputs: np.ndarray, targets: np.ndarray) -> Observation:
+    """Look at a batch, int64 [batch, time] both, in micro-batches of the policy."""
+    device, dtype = policy.torch_device, policy.autocast_dtype
+    parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    sums = {name: torch.zeros_like(parameter, dtype=torch.float32) for name, parameter in parameters.items()}
+    squares: dict[str, list[float]] = {}
+    losses: list[float] = []
+    arithmetic = torch.autocast(device.type, dtype=dtype) if dtype is not None else contextlib.nullcontext()
+    with _watched(model, squares), torch.enable_grad():
+        for first in range(0, len(inputs), policy.micro_batch):
+            rows = slice(first, first + policy.micro_batch)
+            with arithmetic:
+                wanted = torch.from_numpy(targets[rows]).to(device)
+                nats = token_losses(model(torch.from_numpy(inputs[rows]).to(device)), wanted)
+            losses += nats.detach().mean(dim=1).tolist()
+            gradients = torch.autograd.grad(nats.sum() / targets.size, list(parameters.values()), allow_unused=True)
+            for name, gradient in zip(parameters, gradients, strict=True):
+                if gradient is not None:
+                    sums[name] += gradient.to(torch.float32)
+    return Observation(
+        sequence_losses=tuple(losses),
+        gradient_norms=_by_layer(sums),
+        activation_rms={name: float(np.sqrt(np.mean(values))) for name, values in squares.items()},
+    )
+
+
+def layer_of(name: str) -> str:
+    """The layer that a parameter belongs to, as people count: block 1 is the first.
+
+    >>> layer_of("blocks.0.mlp.up.weight"), layer_of("embedding.weight")
+    ('block 1', 'embeddings and head')
+    """
+    parts = name.split(".")
+    return f"block {int(parts[1]) + 1}" if parts[0] == "blocks" else OTHERS
+
+
+def _by_layer(gradients: dict[str, Float[Tensor, "..."]]) -> dict[str, float]:
+    squares: dict[str, float] = {}
+    for name, gradient in gradients.items():
+        layer = layer_of(name)
+        squares[layer] = squares.get(layer, 0.0) + float(gradient.double().square().sum())
+    return {layer: total**0.5 for layer, total in squares.items()}
+
+
+@contextlib.contextmanager
+def _watched(model: GPTModel, squares: dict[str, list[float]]) -> Iterator[None]:
+    """The model in evaluation mode, noting each layer's mean square output a forward pass."""
+
+    def note(layer: str) -> object:
+        def hook(module: nn.Module, taken: object, given: object) -> None:
+            output = given[0] if isinstance(given, tuple) else given
+            assert isinstance(output, Tensor)
+            squares.setdefault(layer, []).append(float(output.detach().double().square().mean()))
+
+        return hook
+
+    watched = {"embedding": model.embedding, "final norm": model.norm}
+    watched |= {f"block {number}": block for number, block in enumerate(model.blocks, 1)}
+    handles = [module.register_forward_hook(note(layer)) for layer, module in watched.items()]  # type: ignore[arg-type]
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, training in modes:
+            module.training = training

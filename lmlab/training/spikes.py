@@ -1,0 +1,164 @@
+"""What happens to a step whose loss or gradient is a spike, or isn't finite.
+
+    note      a line in events.jsonl and a black box; the update is made
+    skip      besides, the update is left out
+    rewind    besides, training goes back to a checkpoint and on from there with the batches after the spike
+
+An update whose loss or gradient isn't finite is never made, whatever the policy. While float16's loss scale can be the cause,
+it is lowered and nothing else happens. Everything here follows from the state and the batch, so that a run which is killed and
+continued meets the same spikes and does the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lmlab import LabError
+from lmlab.recipe import Recipe
+from lmlab.training.display import Display
+from lmlab.training.guard import Verdict, judge, remember
+from lmlab.training.state import State
+from lmlab.training.step import StepResult, TrainingStep
+
+if TYPE_CHECKING:
+    from lmlab.training.loop import Hooks
+
+MOST_BOXES = 50
+"""Black boxes of one run: what follows is noted in events.jsonl only."""
+
+LEAST_WAY_BACK = 10
+"""Steps that a checkpoint must lie before a spike to be gone back to: a later one may hold what led to it."""
+
+
+def rewind_target(recipe: Recipe, step: int) -> int:
+    """The step whose checkpoint training goes back to from a spike in the update after `step`.
+
+    It is one that is saved at `train.checkpoint_every`, so that it is the same whether a run was stopped in between or not.
+    """
+    every = recipe.train.checkpoint_every
+    return max(0, (step - LEAST_WAY_BACK) // every * every)
+
+
+def rewind_targets(recipe: Recipe, step: int) -> tuple[int, ...]:
+    """The checkpoints that a run at `step` may have to go back to later, and so must not lose."""
+    if recipe.train.on_spike != "rewind":
+        return ()
+    return rewind_target(recipe, step), rewind_target(recipe, step + LEAST_WAY_BACK)
+
+
+@dataclass(kw_only=True)
+class Judgement:
+    """What was said of one step: `judge` is asked before its update, and the rest known after it."""
+
+    judge: Callable[[float, float], float | None]
+    verdict: Verdict | None = None
+    box: str | None = None
+    """The black box's file."""
+    scale_at_fault: bool = False
+    """Whether a too large loss scale can be the cause."""
+
+
+class SpikeGuard:
+    """The guard of one training."""
+
+    def __init__(
+        self, recipe: Recipe, step: TrainingStep, hooks: Hooks, display: Display, save_now: Callable[[bool], None]
+    ) -> None:
+        """`save_now` saves a checkpoint at once, with True also where the step has one already."""
+        self._recipe = recipe
+        self._step = step
+        self._hooks = hooks
+        self._display = display
+        self._save_now = save_now
+
+    def judgement(self, state: State) -> Judgement:
+        """For the step that `state` is about to take."""
+
+        def asked(loss: float, norm: float) -> float | None:
+            verdict = made.verdict = judge(state.guard, self._recipe, loss, norm)
+            scaler = self._step.scaler
+            made.scale_at_fault = verdict.kind == "not finite" and scaler is not None and not scaler.exhausted
+            if verdict.kind != "fine" and not made.scale_at_fault and state.guard.boxes < MOST_BOXES:
+                made.box = self._hooks.black_box(state, verdict)
+                state.guard.boxes += 1
+            return verdict.limit if self._updates(state, verdict) else None
+
+        made = Judgement(judge=asked)
+        return made
+
+    def settle(self, state: State, judgement: Judgement, result: StepResult) -> bool:
+        """After the step: remember it, record it, and do what the policy says; False where the step was taken back."""
+        train, verdict = self._recipe.train, judgement.verdict
+        assert verdict is not None
+        first = state.cursor - train.batch
+        if judgement.scale_at_fault:
+            self._record(state, "scale_lowered", first, result, {"scale": state.scale, **verdict.values()})
+            state.skipped.append([first, state.cursor])
+            return True
+        remember(state.guard, state.step, verdict)
+        if verdict.kind == "fine":
+            state.skipped_in_a_row = 0
+            return True
+        if train.on_spike == "rewind":
+            self._rewind(state, verdict, result, judgement.box)
+            return False
+        values = {**verdict.values(), "black_box": judgement.box, "scale": state.scale}
+        if result.updated:
+            state.skipped_in_a_row = 0
+            self._record(state, "spike", first, result, {**values, "action": "noted"})
+            self._display.note(f"step {state.step:,}: a spike, {verdict.sentence()}")
+            return True
+        state.skipped.append([first, state.cursor])
+        state.skipped_in_a_row += 1
+        kind = "spike" if verdict.kind == "spike" else "skipped_update"
+        self._record(state, kind, first, result, {**values, "action": "skipped"})
+        row = f" ({state.skipped_in_a_row} in a row)"
+        self._display.note(f"step {state.step:,}: {verdict.sentence()}; update left out{row}")
+        if verdict.kind == "not finite" and state.skipped_in_a_row >= train.tolerate:
+            self._save_now(False)
+            raise LabError(
+                f"training stopped at step {state.step:,}: loss or gradient was not finite {train.tolerate} steps in a row; the "
+                "weights are those of the last finite step: try a lower optim.lr, optim.clip 1.0 or train.precision fp32"
+            )
+        return True
+
+    def _updates(self, state: State, verdict: Verdict) -> bool:
+        """Whether a step with this verdict changes the weights."""
+        if verdict.kind != "spike" or self._recipe.train.on_spike == "note":
+            return verdict.kind != "not finite"
+        # Many spikes in a row are a new level rather than bad batches, which leaving out would not end.
+        return self._recipe.train.on_spike == "skip" and state.skipped_in_a_row >= self._recipe.train.tolerate
+
+    def _rewind(self, state: State, verdict: Verdict, result: StepResult, box: str | None) -> None:
+        """Back to a checkpoint, and on from there with the batches after this one."""
+        train, at, beyond, guard = self._recipe.train, state.step, state.cursor, state.guard
+        if guard.rewinds >= train.rewinds:
+            self._hooks.settle(True)
+            raise LabError(
+                f"training stopped at step {at:,}: {verdict.sentence()}, after {train.rewinds} rewinds; its black box is "
+                f"{box or 'left out'}: try a lower optim.lr, optim.clip 1.0, or more train.rewinds"
+            )
+        self._hooks.settle(True)
+        back = self._hooks.rewind(state)
+        skipped = [back.cursor, beyond]
+        # What was learnt of the run, rather than of this line of it, stays: time, files, and the best model, which is on the disk.
+        back.train_seconds, back.evaluate_seconds = state.train_seconds, state.evaluate_seconds
+        back.save_seconds, back.saves = state.save_seconds, state.saves
+        back.best_loss, back.best_step = state.best_loss, state.best_step
+        back.guard.rewinds, back.guard.boxes = guard.rewinds + 1, guard.boxes
+        back.cursor = beyond
+        back.skipped = [*back.skipped, skipped]
+        state.become(back)
+        values = {**verdict.values(), "black_box": box, "from_step": at, "skipped": skipped}
+        self._record(state, "rewind", beyond - train.batch, result, {**values, "rewinds": back.guard.rewinds})
+        self._display.note(
+            f"step {at:,}: {verdict.sentence()}; back to step {state.step:,}, past {skipped[1] - skipped[0]:,} sequences "
+            f"(rewind {back.guard.rewinds} of {train.rewinds})"
+        )
+        self._save_now(True)
+
+    def _record(self, state: State, kind: str, first: int, result: StepResult, values: dict[str, Any]) -> None:
+        where = {"cursor": first, "sequences": self._recipe.train.batch, "batch": result.batch}
+        self._hooks.record("events", kind, state.step, state.tokens, {**where, **values})
