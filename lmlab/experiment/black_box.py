@@ -43,16 +43,16 @@ def black_box(step: TrainingStep, policy: Policy, dataset: Dataset, state: State
 
 
 def layers(now: Observation, before: Observation | None) -> list[dict[str, Any]]:
-    """A row a layer: norms on this batch, and on the one before it, with the same weights."""
-    names = list(dict.fromkeys([*now.activation_rms, *now.gradient_norms]))
+    """A row a layer: what it has of norms on this batch, and on the one before it with the same weights."""
+    quantities = {
+        "gradient_norm": now.gradient_norms,
+        "gradient_norm_before": before.gradient_norms if before else {},
+        "activation_rms": now.activation_rms,
+        "activation_rms_before": before.activation_rms if before else {},
+    }
+    names = dict.fromkeys([*now.activation_rms, *now.gradient_norms])
     return [
-        {
-            "layer": name,
-            "gradient_norm": now.gradient_norms.get(name),
-            "gradient_norm_before": before.gradient_norms.get(name) if before else None,
-            "activation_rms": now.activation_rms.get(name),
-            "activation_rms_before": before.activation_rms.get(name) if before else None,
-        }
+        {"layer": name, **{what: values[name] for what, values in quantities.items() if name in values}}
         for name in names
     ]
 

@@ -50,7 +50,7 @@ def black_box_lines(box: dict[str, Any]) -> list[str]:
     ]
     for row in box["layers"]:
         pairs = (
-            f"{_number(row[f'{name}_before']):>11} > {_number(row[name]):>11}"
+            f"{_number(row.get(f'{name}_before', '')):>11} {'>' if name in row else ' '} {_number(row.get(name, '')):>11}"
             for name in ("gradient_norm", "activation_rms")
         )
         lines.append(f"  {row['layer']:<20}  {'  '.join(pairs)}")
@@ -98,12 +98,12 @@ def _spike(line: dict[str, Any]) -> str:
 
 
 def _number(value: Any) -> str:
-    """A number in four digits; what isn't one was not finite.
+    """A number in four digits; JSON's null was not finite, and where there is none nothing is shown.
 
-    >>> _number(1.23456), _number(None), _number(65536.0)
-    ('1.235', 'not finite', '6.554e+04')
+    >>> _number(1.23456), _number(None), _number(65536.0), _number("")
+    ('1.235', 'not finite', '6.554e+04', '')
     """
-    return "not finite" if value is None else f"{value:.4g}"
+    return "not finite" if value is None else value if value == "" else f"{value:.4g}"
 
 
 def _printable(text: str) -> str:

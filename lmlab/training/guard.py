@@ -22,6 +22,8 @@ FIRST_JUDGED = 32
 """Values that the statistics need before they say anything of the next."""
 SMALLEST_DEVIATION = 0.01
 """As a share of the mean: where nearly equal values follow one another, the next is no spike for being a little larger."""
+SMALLEST_NORM_DEVIATION = 0.25
+"""The same for gradient norms, whose upper tail is long: passages that are only rare double them, and clipping takes care of those."""
 FURTHEST = 3.0
 """Standard deviations above the mean at which a value enters the statistics that lies further out."""
 RECENT = 16
@@ -38,19 +40,18 @@ class Running:
     variance: float = 0.0
     count: int = 0
 
-    @property
-    def deviation(self) -> float:
-        """The standard deviation, at least a small share of the mean."""
-        return max(math.sqrt(self.variance), SMALLEST_DEVIATION * abs(self.mean), 1e-12)
+    def deviation(self, smallest: float = SMALLEST_DEVIATION) -> float:
+        """The standard deviation, at least that share of the mean."""
+        return max(math.sqrt(self.variance), smallest * abs(self.mean), 1e-12)
 
-    def z(self, value: float) -> float | None:
+    def z(self, value: float, smallest: float = SMALLEST_DEVIATION) -> float | None:
         """How many standard deviations `value` lies above the mean; None while there are too few values to say."""
-        return None if self.count < FIRST_JUDGED else (value - self.mean) / self.deviation
+        return None if self.count < FIRST_JUDGED else (value - self.mean) / self.deviation(smallest)
 
     def add(self, value: float) -> None:
         """Take a value in, as no further above the mean than `FURTHEST` standard deviations."""
         if self.count >= FIRST_JUDGED:
-            value = min(value, self.mean + FURTHEST * self.deviation)
+            value = min(value, self.mean + FURTHEST * self.deviation())
         weight = max(1 / (self.count + 1), 1 - MEMORY)
         difference = value - self.mean
         self.mean += weight * difference
@@ -106,15 +107,16 @@ def judge(state: GuardState, recipe: Recipe, loss: float, norm: float) -> Verdic
     """The verdict on a step with this mean loss (nats a token) and gradient norm; nothing is remembered yet."""
     threshold, clip = recipe.train.spike, recipe.optim.clip
     finite = math.isfinite(loss) and math.isfinite(norm)
-    loss_z, norm_z = (state.loss.z(loss), state.norm.z(norm)) if finite else (None, None)
+    loss_z = state.loss.z(loss) if finite else None
+    norm_z = state.norm.z(norm, SMALLEST_NORM_DEVIATION) if finite else None
     kind: Kind = "fine"
     if not finite:
         kind = "not finite"
     elif threshold and max(loss_z or 0.0, norm_z or 0.0) > threshold:
         kind = "spike"
-    adaptive = recipe.optim.adaptive_clip
-    if adaptive and norm_z is not None and norm_z > adaptive:
-        lower = state.norm.mean + adaptive**2 / norm_z * state.norm.deviation
+    adaptive, far = recipe.optim.adaptive_clip, state.norm.z(norm) if finite else None
+    if adaptive and far is not None and far > adaptive:
+        lower = state.norm.mean + adaptive**2 / far * state.norm.deviation()
         clip = min(clip, lower) if clip else lower
     return Verdict(kind=kind, loss=loss, norm=norm, loss_z=loss_z, norm_z=norm_z, limit=clip)
 

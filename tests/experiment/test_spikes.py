@@ -101,7 +101,7 @@ def test_a_spike_is_noted_with_the_text_that_caused_it(small_recipe, tmp_path, p
     assert [recent["step"] for recent in box["recent"]] == list(range(POISONED - 15, POISONED + 1))
     blocks = [row for row in box["layers"] if row["layer"].startswith("block")]
     assert len(blocks) == 2 and all(row["gradient_norm"] > row["gradient_norm_before"] for row in blocks)
-    norms = [row["gradient_norm"] for row in box["layers"] if row["gradient_norm"] is not None]
+    norms = [row["gradient_norm"] for row in box["layers"] if "gradient_norm" in row]
     assert math.hypot(*norms) == pytest.approx(line["gradient_norm"], rel=1e-3)
     assert main(["events", "noted", "--runs", str(tmp_path)]) == 0
     assert "spike: loss" in capsys.readouterr().out

@@ -94,7 +94,7 @@ def test_a_spike_does_not_hide_the_next_one():
 def test_adaptive_clipping_is_that_of_the_paper():
     recipe = override(USUAL, {"optim.adaptive_clip": "2.5", "optim.clip": "0"})
     state = fed(recipe, usual_losses())
-    mean, deviation = state.norm.mean, state.norm.deviation
+    mean, deviation = state.norm.mean, state.norm.deviation()
     norm = mean + 10 * deviation
     assert judge(state, recipe, 3.0, norm).limit == pytest.approx(mean + 2.5**2 / 10 * deviation)
     assert judge(state, recipe, 3.0, mean + 2 * deviation).limit == 0.0
