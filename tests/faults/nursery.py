@@ -2,21 +2,28 @@
 
     python -m tests.faults.nursery      reads a request a line on standard input, answers each with a line
 
-A request is {"words": [...], "folder": ..., "plan": {...} or null}: `lmlab`'s command line, the folder for what the child
-writes beside its run (what it printed, the trace of its disk operations, the hashes of its batches), and where it is to be
-killed. The answer is {"status": N}: the exit status, or minus the signal. Forking takes milliseconds where starting Python and
-importing torch takes seconds; nothing is computed before the fork, so that no thread is lost in it.
+A request is {"words": [...], "folder": ..., "plan": {...} or null, "environment": {...}, "jumping_clock": false}: `lmlab`'s command
+line, the folder for what the child writes beside its run (what it printed, the trace of its disk operations, the hashes of its
+batches), and what is to come upon it. The answer is {"status": N}: the exit status, or minus the signal. Forking takes
+milliseconds where starting Python and importing torch takes seconds; nothing is computed before the fork, so that no thread is
+lost in it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import datetime
+import errno
 import functools
 import hashlib
 import importlib
+import itertools
 import json
 import os
 import signal
 import sys
+import time
+import types
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +34,23 @@ OPERATIONS = (
 """Of `lmlab.files.Storage`: all that durable writing is made of."""
 
 
-class Victim:
-    """Counts what happens in this process, writes it down, and kills the process where the plan says so.
+REFUSED = {"full": errno.ENOSPC, "read-only": errno.EROFS, "fails once": errno.EIO}
+"""What the disk says at the point; full and read-only from then on."""
+STILL_DONE = {"full": ("truncate", "flush", "flush_folder", "rename", "remove", "remove_folder")}
+"""What a full disk still does."""
 
-    A plan is {"point": "disk" or a name below, "index": N, "when": "before" | "during" | "after"}: the N-th time, from 0.
+
+class Victim:
+    """Counts what happens in this process, writes it down, and lets come what the plan says.
+
+    A plan is {"point": "disk" or a name below, "index": N, "when": ...}: the N-th time, from 0. `when` is before, during or
+    after, where the process is killed; full, read-only or "fails once", where the disk refuses; or a signal's name.
     """
 
     def __init__(self, folder: Path, plan: dict[str, Any] | None) -> None:
         self.plan = plan or {}
         self.counts: dict[str, int] = {}
+        self.refuses = False
         self._trace = os.open(folder / "trace.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self._batches = os.open(folder / "batches.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
@@ -47,8 +62,7 @@ class Victim:
 
         for name in OPERATIONS:
             setattr(Storage, name, self.watched("disk", getattr(Storage, name), name))
-        TrainingStep.take = self.watched("step", TrainingStep.take)
-        TrainingStep._batch = self.hashed(TrainingStep._batch)
+        TrainingStep.take = self.hashed(self.watched("step", TrainingStep.take))
         session.evaluate_sample = self.watched("evaluation", session.evaluate_sample)
         session.evaluate_split = self.watched("whole split", session.evaluate_split)
         session.generate = self.watched("sampling", session.generate)
@@ -59,29 +73,43 @@ class Victim:
             index = self.counts.get(point, 0)
             self.counts[point] = index + 1
             os.write(self._trace, f"{point} {index} {name}\n".encode())
-            dies = self.plan.get("point") == point and self.plan.get("index") == index
-            if dies and self.plan["when"] == "before":
+            comes = self.plan.get("point") == point and self.plan.get("index") == index
+            when = self.plan["when"] if comes else ""
+            if when == "before":
                 die()
-            if dies and self.plan["when"] == "during" and name == "write":
+            if when.startswith("SIG"):
+                os.kill(os.getpid(), getattr(signal, when))
+            if when == "during" and name == "write":
                 storage, file, content = arguments
                 function(storage, file, memoryview(content)[: len(content) // 2])
                 die()
+            if point == "disk":
+                self.refuse(name, when)
             result = function(*arguments, **options)
-            if dies:
+            if when in ("during", "after"):
                 die()
             return result
 
         return wrapper
 
-    def hashed(self, batch: Any) -> Any:
+    def refuse(self, name: str, when: str) -> None:
+        """Raise what the disk says to that operation, where the plan's point has come."""
+        if when == "fails once":
+            raise OSError(REFUSED[when], os.strerror(REFUSED[when]))
+        self.refuses = self.refuses or when in REFUSED
+        planned = self.plan.get("when", "")
+        if self.refuses and name not in STILL_DONE.get(planned, ()):
+            raise OSError(REFUSED[planned], os.strerror(REFUSED[planned]))
+
+    def hashed(self, take: Any) -> Any:
         """Notes each batch's hash beside its step; a line is one write, so that a death tears none."""
 
-        @functools.wraps(batch)
-        def wrapper(step: Any, state: Any) -> Any:
-            inputs, targets = batch(step, state)
+        @functools.wraps(take)
+        def wrapper(step: Any, state: Any, *arguments: Any) -> Any:
+            inputs, targets = step.batch(state.cursor)
             digest = hashlib.sha256(inputs.tobytes() + targets.tobytes()).hexdigest()
             os.write(self._batches, f"{state.step} {digest}\n".encode())
-            return inputs, targets
+            return take(step, state, *arguments)
 
         return wrapper
 
@@ -98,9 +126,39 @@ def child(request: dict[str, Any]) -> int:
     for stream in (1, 2):
         os.dup2(printed, stream)
     Victim(folder, request["plan"]).prepare()
+    os.environ.update(request["environment"])
+    if request["jumping_clock"]:
+        let_the_clock_jump()
     from lmlab.cli import main
 
-    return main(request["words"])
+    known = set(sys.modules)
+    try:
+        return main(request["words"])
+    finally:
+        (folder / "modules.txt").write_text("\n".join(sorted(set(sys.modules) - known)))
+
+
+def let_the_clock_jump() -> None:
+    """Every look at the calendar finds it an hour earlier or a day later; `time.time` too."""
+    import lmlab.runs.lines as lines
+
+    looks = itertools.count()
+
+    class Jumping(datetime.datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return super().now(tz) + datetime.timedelta(hours=(-1, 24, 0)[next(looks) % 3])
+
+    lines.datetime = types.SimpleNamespace(datetime=Jumping, UTC=datetime.UTC)  # type: ignore[assignment]
+    clock = time.time
+    time.time = lambda: clock() + (-3600.0, 86_400.0)[next(looks) % 2]
+
+
+def import_what_was_needed(listed: Path) -> None:
+    """What a child had to import is imported here, so that the next finds it."""
+    for name in listed.read_text().split() if listed.exists() else ():
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
 
 
 def serve() -> None:
@@ -109,11 +167,12 @@ def serve() -> None:
         importlib.import_module(f"lmlab.{module}")
     answers = os.dup(1)
     for line in sys.stdin:
+        request = json.loads(line)
         process = os.fork()
         if process == 0:
             status = 1
             try:
-                status = child(json.loads(line))
+                status = child(request)
             except BaseException:
                 import traceback
 
@@ -123,6 +182,7 @@ def serve() -> None:
                 sys.stderr.flush()
                 os._exit(status)
         _, waited = os.waitpid(process, 0)
+        import_what_was_needed(Path(request["folder"]) / "modules.txt")
         os.write(answers, (json.dumps({"status": os.waitstatus_to_exitcode(waited)}) + "\n").encode())
 
 

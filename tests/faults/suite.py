@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,13 +17,19 @@ from lmlab.checkpoint import find
 from lmlab.runs import open_run
 
 MOST_TRIES = 4
+LASTING_EVENTS = ("spike", "skipped_update", "rewind")
 VOLATILE = {"id", "segment", "time", "tokens_per_second", "mfu", "seconds"}
 """Fields of a line that no two runs share."""
 
 
+tally: collections.Counter[str] = collections.Counter()
+"""What this process of the tests has let come: kills, refusals, signals; and comparisons that came out equal."""
+STOPPED = 3
+
+
 @dataclass(frozen=True)
-class Kill:
-    """Where a process is to die: the `index`-th time that it comes to `point`, before, during or after it."""
+class Fault:
+    """What is to come the `index`-th time that a process comes to `point`; `when` as the nursery has it."""
 
     point: str
     index: int
@@ -36,6 +44,7 @@ class Nursery:
     """`with Nursery(environment) as nursery: nursery.run(words, folder, kill)` -> exit status, or minus the signal."""
 
     def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.nursery"],
             stdin=subprocess.PIPE,
@@ -54,23 +63,52 @@ class Nursery:
         self._process.wait(timeout=60)
         self._process.stdout.close()
 
-    def run(self, words: list[str], folder: Path, kill: Kill | None = None) -> int:
+    def run(
+        self,
+        words: list[str],
+        folder: Path,
+        fault: Fault | None = None,
+        environment: dict[str, str] | None = None,
+        jumping_clock: bool = False,
+    ) -> int:
         """One training, resume or evaluation, in a process that may die."""
         assert self._process.stdin and self._process.stdout
         folder.mkdir(parents=True, exist_ok=True)
-        request = {"words": words, "folder": str(folder), "plan": kill.plan() if kill else None}
+        request = {
+            "words": words,
+            "folder": str(folder),
+            "plan": fault.plan() if fault else None,
+            "environment": environment or {},
+            "jumping_clock": jumping_clock,
+        }
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         return int(json.loads(self._process.stdout.readline())["status"])
 
 
-def points(folder: Path) -> list[Kill]:
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """A recipe and all that its trials need."""
+
+    nursery: Nursery
+    words: list[str]
+    """`lmlab train`, as far as all trials share it."""
+    folder: Path
+    untouched: dict[str, Any]
+    """What a run came to that was let alone."""
+
+    def points(self) -> list[Fault]:
+        """Where it can be killed."""
+        return points(self.folder / "untouched")
+
+
+def points(folder: Path) -> list[Fault]:
     """Every point that an untouched run passed, from its trace; a write has a middle too."""
     found = []
     for line in (folder / "trace.txt").read_text().splitlines():
         point, index, name = line.rsplit(" ", 2)
         for when in ("before", "during", "after") if name == "write" else ("before", "after"):
-            found.append(Kill(point, int(index), when))
+            found.append(Fault(point, int(index), when))
     return found
 
 
@@ -91,6 +129,7 @@ def end_of(runs: Path, name: str, folder: Path) -> dict[str, Any]:
         "samples": [_lasting(line) for line in run.read_lines("samples")],
         "units": run.units().tobytes(),
         "loss": summary["final"]["loss"],
+        "events": [_lasting(line) for line in run.read_lines("events") if line["kind"] in LASTING_EVENTS],
         "finished": summary["finished"],
     }
 
@@ -99,15 +138,48 @@ def _lasting(line: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in line.items() if name not in VOLATILE}
 
 
-def killed_and_continued(nursery: Nursery, words: list[str], name: str, folder: Path, kills: list[Kill]) -> None:
-    """Start the run, and each time that it is dead go on with the same command, until it ends by itself."""
-    command = [*words, "--run", name, "--or-resume"]
-    deaths = [nursery.run(command, folder, kill) for kill in kills]
-    # The first comes to every point of the untouched run; a later one may have less left to do.
-    assert deaths[0] == -signal.SIGKILL, f"{kills[0]} was never reached"
+def continued_to_its_end(
+    ground: Ground, name: str, faults: list[Fault], environment: dict[str, str] | None = None
+) -> None:
+    """Start a run, and each time that it ended too early go on with the same command, until it ends by itself."""
+    folder = ground.folder / name
+    command = [*ground.words, "--run", name, "--or-resume"]
+    statuses = [ground.nursery.run(command, folder, fault, environment) for fault in faults]
+    for fault, status in zip(faults, statuses, strict=True):
+        _count(fault, status, folder, first=fault is faults[0])
     for _ in range(MOST_TRIES):
-        status = nursery.run(command, folder)
-        if status == 0:
+        if ground.nursery.run(command, folder, None, environment) == 0:
             return
-    printed = (folder / "printed.txt").read_text(errors="replace").splitlines()[-5:]
-    raise AssertionError(f"after {kills} it didn't come to its end: {printed}")
+    raise AssertionError(f"after {faults} it didn't come to its end: {last_lines(folder)}")
+
+
+def _count(fault: Fault, status: int, folder: Path, first: bool) -> None:
+    """Check how the process ended, and count it. Only the first fault is sure to come: later ones may have less left to do."""
+    if fault.when in ("before", "during", "after"):
+        assert status == -signal.SIGKILL or not first, f"{fault} was never reached: {status}, {last_lines(folder)}"
+        tally["kills"] += status == -signal.SIGKILL
+    elif fault.when.startswith("SIG"):
+        # What comes in the last moments may find nothing left to stop.
+        assert status in (STOPPED, 0), f"{fault} ended with {status}: {last_lines(folder)}"
+        tally["signals"] += status == STOPPED
+    else:
+        assert status in (0, 1), f"{fault} ended with {status}: {last_lines(folder)}"
+        if status == 1:
+            assert last_lines(folder)[-1].startswith("lmlab: "), last_lines(folder)
+        tally["refusals"] += status == 1
+    assert "Traceback" not in (folder / "printed.txt").read_text(errors="replace"), last_lines(folder)
+
+
+def assert_same_end(ground: Ground, name: str, faults: list[Fault], environment: dict[str, str] | None = None) -> None:
+    """A run that these faults come upon ends as the untouched one did, to the last bit."""
+    continued_to_its_end(ground, name, faults, environment)
+    end = end_of(ground.folder / "runs", name, ground.folder / name)
+    for what, expected in ground.untouched.items():
+        assert end[what] == expected, f"{what} after {faults}"
+    tally["equal ends"] += 1
+    shutil.rmtree(ground.folder / "runs" / name)
+
+
+def last_lines(folder: Path) -> list[str]:
+    """What a child printed last."""
+    return (folder / "printed.txt").read_text(errors="replace").splitlines()[-5:]

@@ -5,77 +5,75 @@ import random
 
 import pytest
 
-from lmlab.recipe import Recipe, override, to_toml
-from tests.faults.suite import Kill, Nursery, end_of, killed_and_continued, points
+from tests.faults.conftest import SEED
+from tests.faults.suite import Fault, assert_same_end
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
-SEED = int(os.environ.get("LMLAB_FAULTS_SEED", "1"))
 QUICK = 10
 PAIRS = 60
 """Kills of a training whose resume is killed as well, in the long suite."""
-SETTINGS = {
-    **{"name": "small", "data.tokenizer": "characters", "data.vocabulary": "none", "data.split": "tail"},
-    **{"model.layers": "2", "model.heads": "2", "model.width": "16", "model.context": "16", "model.dropout": "0.1"},
-    **{
-        "train.steps": "12",
-        "train.batch": "4",
-        "train.checkpoint_every": "4",
-        "train.log_every": "3",
-        "train.keep": "2",
-    },
-    **{"train.threads": "1", "train.device": "cpu", "train.engine": "torch"},
-    **{"evaluate.every": "5", "evaluate.prompts": "The", "evaluate.sample_tokens": "5", "schedule.warmup": "2"},
-}
+SAMPLED = 120
+"""Points of the other recipes and of the data's preparation, in the long suite."""
 
 
-@pytest.fixture(scope="module")
-def ground(tmp_path_factory, tiny_text):
-    """A nursery, the command, and what an untouched run passed and came to."""
-    folder = tmp_path_factory.mktemp("faults")
-    (folder / "tiny.txt").write_text(tiny_text, encoding="utf-8")
-    recipe = override(Recipe(), {**SETTINGS, "data.corpus": str(folder / "tiny.txt")})
-    (folder / "small.toml").write_text(to_toml(recipe), encoding="utf-8")
-    words = ["train", str(folder / "small.toml"), "--runs", str(folder / "runs"), "--quiet"]
-    with Nursery({"LMLAB_CACHE": str(folder / "cache")}) as nursery:
-        # The first prepares the data and measures the machine; what a run itself does is traced by the second.
-        for name in ("first", "untouched"):
-            assert nursery.run([*words, "--run", name], folder / name) == 0
-        yield nursery, words, folder, end_of(folder / "runs", "untouched", folder / "untouched")
-
-
-def assert_same_end(ground, number: str, kills: list[Kill]) -> None:
-    nursery, words, folder, untouched = ground
-    killed_and_continued(nursery, words, number, folder / number, kills)
-    end = end_of(folder / "runs", number, folder / number)
-    for what, expected in untouched.items():
-        assert end[what] == expected, f"{what} after {kills}"
-
-
-def test_a_sample_of_all_points(ground):
+def test_a_sample_of_all_points(plain):
     """Each run of the tests takes others with LMLAB_FAULTS_SEED; the last ones kill the resume too."""
-    chance = random.Random(SEED)
-    passed = points(ground[2] / "untouched")
+    chance, passed = random.Random(SEED), plain.points()
     assert len(passed) > 200
-    for number, kill in enumerate(chance.sample(passed, QUICK)):
-        assert_same_end(ground, f"quick-{number}", [kill])
+    for number, fault in enumerate(chance.sample(passed, QUICK)):
+        assert_same_end(plain, f"quick-{number}", [fault])
     for number in range(2):
-        assert_same_end(ground, f"twice-{number}", [chance.choice(passed), chance.choice(passed)])
+        assert_same_end(plain, f"twice-{number}", [chance.choice(passed), chance.choice(passed)])
 
 
-def test_what_is_killed_before_its_first_checkpoint_begins_again(ground):
-    assert_same_end(ground, "early", [Kill("evaluation", 0)])
+@pytest.mark.parametrize("name", ["beside", "eventful"])
+def test_a_sample_with_saves_beside_the_training_and_with_rewinds(request, name):
+    ground = request.getfixturevalue(name)
+    for number, fault in enumerate(random.Random(SEED).sample(ground.points(), QUICK // 2)):
+        assert_same_end(ground, f"quick-{number}", [fault])
+
+
+def test_what_is_killed_before_its_first_checkpoint_begins_again(plain):
+    assert_same_end(plain, "early", [Fault("evaluation", 0)])
+
+
+def test_what_is_killed_while_its_data_is_prepared_prepares_it(plain, tmp_path):
+    for number, index in enumerate((3, 11)):
+        cold = {"LMLAB_CACHE": str(tmp_path / f"cold-{number}")}
+        assert_same_end(plain, f"cold-{number}", [Fault("disk", index, "after")], cold)
 
 
 @pytest.mark.faults
-def test_every_point(ground):
-    for number, kill in enumerate(points(ground[2] / "untouched")):
-        assert_same_end(ground, f"every-{number}", [kill])
+def test_every_point(plain):
+    for number, fault in enumerate(plain.points()):
+        assert_same_end(plain, f"every-{number}", [fault])
 
 
 @pytest.mark.faults
-def test_kills_of_what_goes_on_from_a_kill(ground):
+@pytest.mark.parametrize("name", ["beside", "eventful"])
+def test_many_points_of_saves_beside_the_training_and_of_rewinds(request, name):
+    ground = request.getfixturevalue(name)
+    passed = ground.points()
+    for number, fault in enumerate(random.Random(SEED + 1).sample(passed, min(SAMPLED, len(passed)))):
+        assert_same_end(ground, f"many-{number}", [fault])
+
+
+@pytest.mark.faults
+def test_kills_of_what_goes_on_from_a_kill(plain, eventful):
     chance = random.Random(SEED)
-    passed = points(ground[2] / "untouched")
-    for number in range(PAIRS):
-        assert_same_end(ground, f"pair-{number}", [chance.choice(passed), chance.choice(passed)])
+    for ground in (plain, eventful):
+        passed = ground.points()
+        for number in range(PAIRS):
+            assert_same_end(ground, f"pair-{number}", [chance.choice(passed), chance.choice(passed)])
+
+
+@pytest.mark.faults
+def test_every_disk_operation_of_preparing_the_data(plain, tmp_path):
+    folder = tmp_path / "traced"
+    command = [*plain.words, "--run", "traced", "--or-resume"]
+    assert plain.nursery.run(command, folder, None, {"LMLAB_CACHE": str(tmp_path / "traced-cache")}) == 0
+    operations = [line.split()[0] for line in (folder / "trace.txt").read_text().splitlines()]
+    for index in range(operations[: operations.index("step")].count("disk")):
+        cold = {"LMLAB_CACHE": str(tmp_path / f"cold-{index}")}
+        assert_same_end(plain, f"cold-{index}", [Fault("disk", index, "before")], cold)

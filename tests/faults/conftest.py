@@ -1,0 +1,86 @@
+"""The trainings that faults come upon, and the count of what came."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from lmlab.recipe import Recipe, override, to_toml
+from tests.faults.suite import Ground, Nursery, end_of, tally
+
+SEED = int(os.environ.get("LMLAB_FAULTS_SEED", "1"))
+PLAIN = {
+    **{"name": "small", "data.tokenizer": "characters", "data.vocabulary": "none", "data.split": "tail"},
+    **{"model.layers": "2", "model.heads": "2", "model.width": "16", "model.context": "16", "model.dropout": "0.1"},
+    **{"train.steps": "12", "train.batch": "4", "train.checkpoint_every": "4", "train.log_every": "3"},
+    **{"train.keep": "2", "train.threads": "1", "train.device": "cpu", "train.engine": "torch"},
+    **{"train.background": "off", "evaluate.every": "5", "evaluate.prompts": "The", "evaluate.sample_tokens": "5"},
+    **{"schedule.warmup": "2"},
+}
+"""12 steps with all that a run does."""
+BESIDE = {**PLAIN, "train.background": "on", "train.checkpoint_every": "3"}
+"""Checkpoints are written while training goes on."""
+EVENTFUL = {
+    **PLAIN,
+    **{"model.dropout": "0.0", "train.steps": "60", "train.checkpoint_every": "10", "evaluate.every": "20"},
+    **{"train.on_spike": "rewind", "train.spike": "4", "train.rewinds": "20", "train.keep_every": "20"},
+    **{"train.keep_optimizer": "latest", "train.disk": "2MB"},
+}
+"""A text with garbage in it, met again and again: spikes, rewinds, and checkpoints that shrink."""
+GARBAGE = "|~|~^|~`" * 10
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What came, after the tests; as JSON too where LMLAB_FAULTS_OUT names a file."""
+    if not tally:
+        return
+    told = ", ".join(f"{count:,} {what}" for what, count in sorted(tally.items()))
+    terminalreporter.write_line(f"faults (seed {SEED}): {told}")
+    if os.environ.get("LMLAB_FAULTS_OUT"):
+        found = {"seed": SEED, "failed": len(terminalreporter.stats.get("failed", [])), **tally}
+        Path(os.environ["LMLAB_FAULTS_OUT"]).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def make_ground(folder, nursery, text, settings):
+    """Write text and recipe, and let the untouched run pass, whose disk operations are traced."""
+    folder.mkdir()
+    (folder / "text.txt").write_text(text, encoding="utf-8")
+    recipe = override(Recipe(), {**settings, "data.corpus": str(folder / "text.txt")})
+    (folder / "small.toml").write_text(to_toml(recipe), encoding="utf-8")
+    words = ["train", str(folder / "small.toml"), "--runs", str(folder / "runs"), "--quiet"]
+    # The first prepares the data; what a run itself does is traced by the second.
+    for name in ("first", "untouched"):
+        assert nursery.run([*words, "--run", name], folder / name) == 0
+    untouched = end_of(folder / "runs", "untouched", folder / "untouched")
+    return Ground(nursery=nursery, words=words, folder=folder, untouched=untouched)
+
+
+@pytest.fixture(scope="session")
+def nursery(tmp_path_factory):
+    """Where the trainings are born."""
+    # Without the native engine, which would be built first: these trainings are PyTorch's.
+    with Nursery({"LMLAB_CACHE": str(tmp_path_factory.mktemp("cache")), "LMLAB_NATIVE": "off"}) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def plain(nursery, tmp_path_factory, tiny_text):
+    """12 steps with all that a run does."""
+    return make_ground(tmp_path_factory.mktemp("faults") / "plain", nursery, tiny_text, PLAIN)
+
+
+@pytest.fixture(scope="session")
+def beside(nursery, tmp_path_factory, tiny_text):
+    """Checkpoints are written while training goes on."""
+    return make_ground(tmp_path_factory.mktemp("faults") / "beside", nursery, tiny_text, BESIDE)
+
+
+@pytest.fixture(scope="session")
+def eventful(nursery, tmp_path_factory, tiny_text):
+    """Spikes, rewinds, and checkpoints that shrink."""
+    middle = len(tiny_text) // 2
+    text = tiny_text[:middle] + GARBAGE + tiny_text[middle:]
+    ground = make_ground(tmp_path_factory.mktemp("faults") / "eventful", nursery, text, EVENTFUL)
+    assert any(line["kind"] == "rewind" for line in ground.untouched["events"])
+    return ground

@@ -1,0 +1,37 @@
+"""A disk that is full, read-only or failing at any of its operations: one line, nothing lost, and the same end once it's mended."""
+
+import os
+import random
+
+import pytest
+
+from tests.faults.conftest import SEED
+from tests.faults.suite import Fault, assert_same_end
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+QUICK = 3
+KINDS = ("full", "read-only", "fails once")
+
+
+def operations(ground):
+    """The disk operations of the untouched run."""
+    return sorted({fault.index for fault in ground.points() if fault.point == "disk"})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sample_of_all_operations(plain, kind):
+    for index in random.Random(SEED).sample(operations(plain), QUICK):
+        assert_same_end(plain, f"{kind}-{index}".replace(" ", "-"), [Fault("disk", index, kind)])
+
+
+def test_a_save_beside_the_training_that_is_refused_surfaces_and_loses_nothing(beside):
+    for index in random.Random(SEED).sample(operations(beside), QUICK):
+        assert_same_end(beside, f"full-{index}", [Fault("disk", index, "full")])
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_operation(plain, kind):
+    for index in operations(plain):
+        assert_same_end(plain, f"every-{kind}-{index}".replace(" ", "-"), [Fault("disk", index, kind)])

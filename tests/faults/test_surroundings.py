@@ -1,0 +1,152 @@
+"""What surrounds a training: a second process, a clock that jumps, a pipe that nobody reads, a terminal that is closed."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from lmlab.runs import open_run
+from tests.faults.suite import Fault, end_of, last_lines
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+PATIENCE_SECONDS = 60
+LONG = ("--train.steps", "1000000", "--train.log_every", "1", "--evaluate.every", "1000000")
+
+
+def start(ground, name, *more, **options):
+    """A training in a process of its own, in its own session; it goes on until it's stopped."""
+    words = [word for word in ground.words if word != "--quiet"]
+    environment = {**os.environ, **ground.nursery.environment, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "lmlab", *words, "--run", name, *LONG, *more]
+    return subprocess.Popen(command, env=environment, start_new_session=True, **options)
+
+
+def until(condition, process):
+    """Wait for it; AssertionError where it takes too long, or the process ended."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def steps_of(ground, name):
+    path = ground.folder / "runs" / name / "metrics.jsonl"
+    return path.read_bytes().count(b'"train"') if path.exists() else 0
+
+
+def test_a_second_process_is_refused_while_the_first_lives_and_only_then(plain):
+    process = start(plain, "shared", stdout=subprocess.DEVNULL)
+    try:
+        until(lambda: steps_of(plain, "shared") > 2, process)
+        folder = plain.folder / "second"
+        words = ["resume", "shared", "--runs", str(plain.folder / "runs")]
+        assert plain.nursery.run(words, folder) == 1
+        assert f"in use by process {process.pid}" in last_lines(folder)[-1]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        # The lock died with its owner: the next is let in.
+        assert plain.nursery.run(words, folder, Fault("step", 3, "SIGTERM")) == 3
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_training_whose_output_nobody_reads_goes_on(plain):
+    process = start(plain, "unread", stdout=subprocess.PIPE)
+    try:
+        run = plain.folder / "runs" / "unread"
+        until(lambda: steps_of(plain, "unread") > 2, process)
+        before = steps_of(plain, "unread")
+        for _ in range(3):  # each makes lines that fill the pipe
+            (run / "control" / "save").touch()
+        until(lambda: steps_of(plain, "unread") > before + 500, process)
+        process.stdout.close()  # and then the reader is gone
+        before = steps_of(plain, "unread")
+        until(lambda: steps_of(plain, "unread") > before + 300, process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_SECONDS) == 3
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_closed_terminal_saves_and_stops(plain):
+    keeper, terminal = os.openpty()
+    process = start(plain, "terminal", stdin=terminal, stdout=terminal, stderr=terminal, preexec_fn=_take_terminal)
+    os.close(terminal)
+    try:
+        os.set_blocking(keeper, False)
+        until(lambda: _drained(keeper) and steps_of(plain, "terminal") > 2, process)
+        os.close(keeper)  # the window is closed: SIGHUP, and nothing can be printed any more
+        assert process.wait(PATIENCE_SECONDS) == 3
+    finally:
+        process.kill()
+        process.wait()
+    run, _ = open_run("terminal", plain.folder / "runs")
+    (stopped,) = [line for line in run.read_lines("events") if line["kind"] == "stopped"]
+    assert stopped["reason"] == "SIGHUP"
+
+
+def _take_terminal():
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def _drained(keeper):
+    """Read what the terminal shows, so that it never waits."""
+    with contextlib.suppress(BlockingIOError):
+        os.read(keeper, 1 << 16)
+    return True
+
+
+def test_one_that_ignores_hangups_goes_on(plain):
+    process = start(plain, "nohup", stdout=subprocess.DEVNULL, preexec_fn=_ignore_hangups)
+    try:
+        until(lambda: steps_of(plain, "nohup") > 2, process)
+        process.send_signal(signal.SIGHUP)
+        before = steps_of(plain, "nohup")
+        until(lambda: steps_of(plain, "nohup") > before + 50, process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_SECONDS) == 3
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _ignore_hangups():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def test_a_second_signal_stops_at_once_and_loses_no_checkpoint(plain):
+    process = start(plain, "twice", stdout=subprocess.DEVNULL)
+    try:
+        until(lambda: steps_of(plain, "twice") > 20, process)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_SECONDS) == 3
+    finally:
+        process.kill()
+        process.wait()
+    folder = plain.folder / "after-twice"
+    words = ["resume", "twice", "--runs", str(plain.folder / "runs"), "--quiet"]
+    assert plain.nursery.run(words, folder, Fault("step", 3, "SIGTERM")) == 3
+
+
+def test_a_clock_that_jumps_changes_nothing_but_the_times(plain):
+    folder = plain.folder / "clock"
+    command = [*plain.words, "--run", "clock", "--or-resume"]
+    plain.nursery.run(command, folder, Fault("step", 15, "before"), jumping_clock=True)
+    assert plain.nursery.run(command, folder, jumping_clock=True) == 0
+    end = end_of(plain.folder / "runs", "clock", folder)
+    for what, expected in plain.untouched.items():
+        assert end[what] == expected, what
+    run, _ = open_run("clock", plain.folder / "runs")
+    times = [line["time"] for line in run.read_lines("metrics")]
+    assert times != sorted(times)
