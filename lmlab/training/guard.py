@@ -23,7 +23,7 @@ FIRST_JUDGED = 32
 SMALLEST_DEVIATION = 0.01
 """As a share of the mean: where nearly equal values follow one another, the next is no spike for being a little larger."""
 SMALLEST_NORM_DEVIATION = 0.25
-"""The same for gradient norms, whose upper tail is long: passages that are only rare double them, and clipping takes care of those."""
+"""The same for gradient norms, whose upper tail is long: a passage that is only rare can double them, and clipping sees to it."""
 FURTHEST = 3.0
 """Standard deviations above the mean at which a value enters the statistics that lies further out."""
 RECENT = 16
