@@ -5,14 +5,13 @@ the bytes are on the disk, as always; a save that is still under way is waited f
 surfaces at the next step.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from lmlab import LabError
@@ -96,7 +95,7 @@ class Saver:
         save_and_point(self._checkpoints, step, parts, state, retention=retention, budget=budget, best=best, loss=loss)
 
 
-def copied(tensor: Tensor) -> Tensor:
+def copied(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
     """A copy in the CPU's memory that no later step changes."""
     return tensor.detach().to("cpu", copy=True)
 

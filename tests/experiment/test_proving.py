@@ -1,0 +1,92 @@
+"""A replay equals what was recorded, or names the first step and tensor that don't, and why."""
+
+import json
+
+import pytest
+import torch
+
+from lmlab import LabError
+from lmlab.checkpoint import Retention, find, save_and_point
+from lmlab.cli import main
+from lmlab.experiment import prove, train
+from lmlab.recipe import override
+from lmlab.training.display import Quiet
+
+
+@pytest.fixture
+def run(engine, small_recipe, tmp_path):
+    """12 steps with checkpoints of steps 0, 4, 5, 8, 10 and 12, samples, dropout and evaluations."""
+    settings = {
+        "train.engine": engine,
+        "model.dropout": "0.1",
+        "evaluate.prompts": "The",
+        "evaluate.sample_tokens": "4",
+    }
+    return train(override(small_recipe, settings), run="proven", runs=tmp_path, display=Quiet()).run
+
+
+def everything(run):
+    return {path: path.read_bytes() for path in sorted(run.folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize("first", [0, 4, 5, 8, 10])
+def test_a_replay_from_any_checkpoint_to_the_next_is_equal_and_changes_nothing(run, first):
+    before = everything(run)
+    proof = prove(f"{run.folder}@{first}", say=lambda line: None)
+    assert proof.equal and proof.first == first and proof.tensors > 20 and proof.largest_difference == 0
+    assert everything(run) == before
+
+
+def test_without_a_step_the_last_stretch_is_replayed(run, tmp_path, capsys):
+    assert main(["prove", "proven", "--runs", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["equal"] and (found["first"], found["last"]) == (10, 12) and found["lines"] == 1
+    assert main(["prove", "proven@0", "--steps", "11", "--runs", str(tmp_path)]) == 0
+    assert "came out bit for bit as recorded: 7 lines" in capsys.readouterr().out
+
+
+def test_weights_that_were_changed_are_named(run, tmp_path, capsys):
+    checkpoint, _ = find(run.checkpoints, "8")
+    parts = {part: checkpoint.tensors(part) for part in ("weights", "optimizer")}
+    parts["weights"]["blocks.1.mlp.up.weight"][0, 0] += 1e-3
+    save_and_point(run.checkpoints, 8, parts, checkpoint.state, retention=Retention(keep=99))
+    proof = prove(f"{run.folder}@5", say=lambda line: None)
+    assert not proof.equal and proof.difference.what == "weights blocks.1.mlp.up.weight" and proof.difference.step == 8
+    assert proof.largest_difference == pytest.approx(1e-3, rel=1e-3)
+    assert "suspect memory" in proof.reasons[0]
+    assert main(["prove", "proven@5", "--runs", str(tmp_path)]) == 1
+    assert "not proven: steps 5 to 8" in capsys.readouterr().out
+
+
+def test_a_line_that_was_changed_is_named_with_its_step(run):
+    path = run.folder / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        if line["kind"] == "train" and line["step"] == 6:
+            line["batches"] = "0" * 64
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    proof = prove(f"{run.folder}@5", say=lambda line: None)
+    assert (proof.difference.step, proof.difference.what) == (6, "the batches")
+
+
+def test_another_version_or_thread_count_is_given_as_the_likely_reason(run, monkeypatch):
+    path = run.folder / "segments.jsonl"
+    (line,) = path.read_text().splitlines()
+    value = json.loads(line)
+    value["torch"] = "1.0"
+    value["policy"]["threads"] = 7
+    path.write_text(json.dumps(value) + "\n")
+    checkpoint, _ = find(run.checkpoints, "8")
+    parts = {part: checkpoint.tensors(part) for part in ("weights", "optimizer")}
+    parts["weights"]["norm.weight" if "norm.weight" in parts["weights"] else "embedding.weight"][0] += 1.0
+    save_and_point(run.checkpoints, 8, parts, checkpoint.state, retention=Retention(keep=99))
+    reasons = prove(f"{run.folder}@5", say=lambda line: None).reasons
+    assert reasons[0].startswith("threads was 7, is 1") and reasons[1].startswith("torch was 1.0")
+
+
+def test_a_run_with_nothing_to_replay_says_so(small_recipe, tmp_path):
+    recipe = override(small_recipe, {"train.keep": "1", "train.keep_optimizer": "latest", "evaluate.every": "12"})
+    run = train(recipe, runs=tmp_path, display=Quiet()).run
+    assert torch.equal(find(run.checkpoints, "init")[0].tensors("weights")["embedding.weight"][:0], torch.empty(0, 32))
+    with pytest.raises(LabError, match="nothing can be replayed"):
+        prove(str(run.folder))
