@@ -15,7 +15,7 @@ from lmlab.cli.errors import UsageError
 
 VERBS = {
     "recipes": "what can be run, with the published numbers each one checks",
-    "data": "prepare, show or check a data set",
+    "data": "prepare, extend, show or check a data set",
     "train": "train a recipe, or a model of your own text: forecast, training, evaluation, samples",
     "resume": "continue a run exactly where its last checkpoint left it",
     "evaluate": "loss, perplexity, accuracy and bits per byte over a whole split",

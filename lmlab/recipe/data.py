@@ -41,3 +41,5 @@ class Data:
     """Train on the first so many tokens of the training split (none: all of them)."""
     order: OrderName = setting("shuffle")
     """shuffle: every window once an epoch; shifted: so too, each epoch cutting them elsewhere; random: with replacement."""
+    fresh: bool = setting(False, came_later=True)
+    """With --from: train on tokens that no run before has used, each window once, whatever the order."""
