@@ -60,8 +60,10 @@ def parent_again(run: Run) -> Parent | None:
 
 
 def same_stream(recipe: Recipe, data_id: str, parent: Parent) -> bool:
-    """Whether a branch reads on in its parent's batches: same data, order, seed, context and batch."""
+    """Whether a branch reads on in its parent's batches: same data, order, seed, context and batch, and nothing fresh."""
     theirs = parent.recipe
+    if recipe.data.fresh or theirs.data.fresh:
+        return False
     return parent.run.origin()["data_id"] == data_id and all(
         one == other
         for one, other in (
@@ -82,6 +84,11 @@ def first_step(recipe: Recipe, dataset: Dataset, parent: Parent | None, steps: i
         raise LabError(
             f"{parent.run.name} has a vocabulary of {theirs:,} tokens, but this data has {dataset.vocabulary_size:,}: expected "
             "data prepared with the parent's tokenizer"
+        )
+    if parent.run.read("tokenizer.json") != dataset.tokenizer.to_json():
+        raise LabError(
+            f"{parent.run.name} has another tokenizer than data set {dataset.id}, so its ids would mean other text: expected data "
+            f"prepared with the parent's tokenizer (lmlab data extend {parent.run.origin()['data_id']} PATH adds text)"
         )
     if recipe.model != dataclasses.replace(parent.recipe.model, dropout=recipe.model.dropout):
         raise LabError(

@@ -11,10 +11,11 @@ from lmlab import LabError
 from lmlab.checkpoint import find, pointed
 from lmlab.checkpoint import steps as steps_of
 from lmlab.data import Dataset, find_dataset, prepare
-from lmlab.data.order import epoch_length
+from lmlab.data.fresh import sequences_an_epoch
 from lmlab.data.progress import Progress
 from lmlab.experiment.beginning import begin, first_step, parent_again
 from lmlab.experiment.finish import Outcome, finish
+from lmlab.experiment.fresh import tokens_of_run
 from lmlab.experiment.session import open_session, planned_steps
 from lmlab.planning.fastest import fastest_policy
 from lmlab.planning.forecast import make_forecast
@@ -60,9 +61,8 @@ def resume(
             say(warning)
         policy, exact = _policy(run, recipe, changes or {}, say)
         apply_policy(policy)
-        steps = planned_steps(
-            recipe, epoch_length(recipe.data.order, len(dataset.tokens("train")), recipe.model.context)
-        )
+        training = tokens_of_run(run, recipe, dataset)
+        steps = planned_steps(recipe, sequences_an_epoch(training, recipe.data.order, recipe.model.context))
         plan = plan_evaluations(recipe, steps, len(dataset.tokens("valid")) - 1, len(dataset.tokens("train")) - 1)
         state, lengths = read_state(checkpoint.state)
         segment = run.begin_segment(kind="resume", step=checkpoint.step, exact=exact)
@@ -96,7 +96,8 @@ def _begin_again(run: Run, recipe: Recipe, dataset: Dataset, display: Display, s
     policy = choose_policy(recipe, say)
     policy = fastest_policy(recipe, policy, dataset.tokens("train"), dataset.vocabulary_size)
     apply_policy(policy)
-    steps = planned_steps(recipe, epoch_length(recipe.data.order, len(dataset.tokens("train")), recipe.model.context))
+    training = tokens_of_run(run, recipe, dataset)
+    steps = planned_steps(recipe, sequences_an_epoch(training, recipe.data.order, recipe.model.context))
     first = first_step(recipe, dataset, parent, steps)
     plan = plan_evaluations(recipe, steps, len(dataset.tokens("valid")) - 1, len(dataset.tokens("train")) - 1)
     forecast = make_forecast(recipe, policy, dataset.tokens("train"), dataset.vocabulary_size, steps, first, plan)

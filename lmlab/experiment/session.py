@@ -12,6 +12,7 @@ from typing import Any
 from lmlab.checkpoint import Checkpoint
 from lmlab.data import Dataset
 from lmlab.evaluation import Evaluation, evaluate_sample, evaluate_split
+from lmlab.experiment.fresh import tokens_of_run
 from lmlab.generation import Sampling, generate
 from lmlab.model import GPTModel, build_model, flops_per_token, initialise
 from lmlab.optim import TrainingOptimizer, build_optimizer
@@ -148,7 +149,7 @@ def open_session(
         initialise(model, recipe.train.seed)
     model.to(policy.torch_device)
     optimizer = build_optimizer(model, recipe.optim, policy.torch_device.type)
-    step = TrainingStep(recipe, policy, model, optimizer, dataset.tokens("train"), steps)
+    step = TrainingStep(recipe, policy, model, optimizer, tokens_of_run(run, recipe, dataset), steps)
     state = State(scale=step.scaler.scale if step.scaler is not None else None)
     if checkpoint is not None:
         state, _ = restore_training(checkpoint, model, optimizer, step.scaler)

@@ -11,10 +11,12 @@ from typing import Any, Literal
 
 from lmlab import LabError, __version__
 from lmlab.data import Dataset, find_dataset, prepare
-from lmlab.data.order import epoch_length
+from lmlab.data.fresh import FreshTokens, sequences_an_epoch
 from lmlab.data.progress import Progress
 from lmlab.experiment.beginning import Parent, begin, first_step
 from lmlab.experiment.finish import Outcome, finish
+from lmlab.experiment.fresh import fresh_lines, require_one_pass, require_parent, training_tokens
+from lmlab.experiment.lineage import ancestry_to_json, lineage_if_known, lineage_through
 from lmlab.experiment.session import planned_steps
 from lmlab.files import require_free_bytes
 from lmlab.generation.prompts import encode_prompts
@@ -22,7 +24,7 @@ from lmlab.hardware import detect
 from lmlab.native import Library, load
 from lmlab.planning.fastest import fastest_policy
 from lmlab.planning.forecast import make_forecast
-from lmlab.recipe import Recipe, check, recipe_hash
+from lmlab.recipe import Data, Recipe, check, recipe_hash
 from lmlab.recipe.schedule import Constant
 from lmlab.runs import RunLock, create_run, require_free_name
 from lmlab.training.display import Display, make_display
@@ -50,21 +52,29 @@ def train(
     """
     root = Path(runs)
     check(recipe)
+    require_parent(recipe, parent is not None)
     require_free_name(root, run)
     dataset = _dataset(recipe, parent, progress)
     _require_windows(recipe, dataset)
+    lineage = () if parent is None or not recipe.data.fresh else lineage_through(parent.run, parent.checkpoint)
+    training = training_tokens(recipe, dataset, lineage)
     # Refused now, rather than at the first evaluation of a run that is already there.
     encode_prompts(dataset.tokenizer, recipe.evaluate.prompts)
     policy = choose_policy(recipe, say)
     policy = fastest_policy(recipe, policy, dataset.tokens("train"), dataset.vocabulary_size)
     apply_policy(policy)
-    steps = planned_steps(recipe, epoch_length(recipe.data.order, len(dataset.tokens("train")), recipe.model.context))
+    steps = planned_steps(recipe, sequences_an_epoch(training, recipe.data.order, recipe.model.context))
     first = first_step(recipe, dataset, parent, steps)
+    if isinstance(training, FreshTokens):
+        require_one_pass(training, recipe, steps)
     plan = plan_evaluations(recipe, steps, len(dataset.tokens("valid")) - 1, len(dataset.tokens("train")) - 1)
     say(dataset_line(dataset))
     say(policy_line(policy))
     if parent is not None:
         say(rate_line(recipe, parent, first, steps))
+    if isinstance(training, FreshTokens):
+        for line in fresh_lines(training, recipe, dataset, steps, lineage):
+            say(line)
     forecast = make_forecast(recipe, policy, dataset.tokens("train"), dataset.vocabulary_size, steps, first, plan)
     say(forecast.line())
     say(plan.sentence(recipe.evaluate.share))
@@ -107,6 +117,8 @@ def rate_line(recipe: Recipe, parent: Parent, first: int, steps: int) -> str:
         what = f"warms up again, {schedule.warmup:,} steps, then runs{span}"
     elif not isinstance(schedule, Constant) and schedule.steps and schedule.steps <= first:
         what = f"holds at its floor (its{span.replace(' over', '')} are over)"
+    elif first < parent.step:
+        what = f"begins anew{span}, as the steps do"
     elif schedule == parent.recipe.schedule and recipe.train.steps == parent.recipe.train.steps:
         what = "goes on as the parent's would have"
     else:
@@ -134,10 +146,15 @@ def policy_line(policy: Policy) -> str:
 
 def _dataset(recipe: Recipe, parent: Parent | None, progress: Progress | None) -> Dataset:
     """The recipe's data set; a branch that changes nothing of it takes its parent's, whose text may be gone by now."""
-    if parent is not None and recipe.data == parent.recipe.data:
+    if parent is not None and _same_data(recipe.data, parent.recipe.data):
         with contextlib.suppress(LabError):
             return find_dataset(parent.run.origin()["data_id"])
     return prepare(recipe.data, progress=progress)
+
+
+def _same_data(one: Data, other: Data) -> bool:
+    """Whether two settings give one data set: order and freshness only say what is read of it."""
+    return dataclasses.replace(one, order=other.order, fresh=other.fresh) == other
 
 
 def _require_windows(recipe: Recipe, dataset: Dataset) -> None:
@@ -174,6 +191,8 @@ def _origin(recipe: Recipe, policy: Policy, dataset: Dataset, parent: Parent | N
         "command": sys.argv,
         "recipe_hash": recipe_hash(recipe),
         "data_id": dataset.id,
+        "data": ancestry_to_json(dataset.ancestry),
         "vocabulary_size": dataset.vocabulary_size,
         "parent": lineage,
+        "lineage": [] if parent is None else lineage_if_known(parent.run, parent.checkpoint),
     }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmlab.data.order import batch_at
+from lmlab.data.fresh import IGNORED_TARGET, TrainingTokens, training_batch
 from lmlab.model import GPTModel
 from lmlab.native.engine import Engine
 from lmlab.optim import TrainingOptimizer, rate_share
@@ -19,9 +19,6 @@ from lmlab.training.computation import computation
 from lmlab.training.policy import Policy
 from lmlab.training.scaler import LossScaler
 from lmlab.training.state import State
-
-IGNORED_TARGET = -100
-"""Targets that count in no loss, torch's own convention."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +51,10 @@ class TrainingStep:
         policy: Policy,
         model: GPTModel,
         optimizer: TrainingOptimizer,
-        tokens: np.ndarray,
+        tokens: TrainingTokens,
         steps: int,
     ) -> None:
-        """`tokens` is the training split; `steps` the length of the training, which the schedule may need."""
+        """`tokens` is the training split, or what is fresh of it; `steps` the training's length, which the schedule may need."""
         self.recipe = recipe
         self.policy = policy
         self.model = model
@@ -92,6 +89,6 @@ class TrainingStep:
 
     def _batch(self, state: State) -> tuple[np.ndarray, np.ndarray]:
         recipe = self.recipe
-        return batch_at(
+        return training_batch(
             self.tokens, recipe.data.order, recipe.train.seed, recipe.model.context, state.cursor, recipe.train.batch
         )
