@@ -51,6 +51,8 @@ class Extend:
     """What is extended: the id or folder of a data set, or the recipe, corpus or path that it was prepared from."""
     paths: tyro.conf.Positional[tuple[str, ...]] = ()
     """Files, folders or catalogue corpora with more text; documents that are there already are passed over."""
+    skip_unknown: bool = False
+    """Leave documents out that have symbols the tokenizer doesn't know, rather than refuse the text."""
     context: int | None = None
     """Count what cropping at so many tokens would lose."""
     json: bool = False
@@ -118,7 +120,8 @@ def _extend(flags: Extend, settings: dict[str, Any]) -> int:
     old, recipe = (open_dataset(flags.name), Recipe()) if is_reference(flags.name) else _find(flags.name, settings)
     progress = progress_for(quiet=flags.json)
     try:
-        found = extend(old, flags.paths, settings.get("data.column"), settings.get("data.separator"), progress=progress)
+        how = (settings.get("data.column"), settings.get("data.separator"), flags.skip_unknown)
+        found = extend(old, flags.paths, *how, progress=progress)
     finally:
         if not flags.json:
             progress.close()  # type: ignore[union-attr]
@@ -128,7 +131,7 @@ def _extend(flags: Extend, settings: dict[str, Any]) -> int:
             words = f"lmlab train --from RUN --data.corpus {found.dataset.id} --data.fresh"
             print(f"to train a run further on what is new: {words}")
         print()
-    more = {"added": found.added, "there_already": found.there_already}
+    more = {"added": found.added, "there_already": found.there_already, "unknown": found.unknown}
     return _describe(found.dataset, flags.context or recipe.model.context, flags.json, more=more)
 
 

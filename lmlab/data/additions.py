@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,6 +41,8 @@ class Additions:
     column: str
     new: np.ndarray
     """bool for each document of all the texts: whether it's added."""
+    unknown: int
+    """New documents that are left out, because the tokenizer doesn't know some symbol in them."""
     plan: SplitPlan
     """Where each added document goes."""
 
@@ -71,21 +74,42 @@ class Additions:
 
 
 def look_for_additions(
-    old: Dataset, corpora: Sequence[str], column: str | None, separator: str | None, root: Path, progress: Progress
+    old: Dataset,
+    corpora: Sequence[str],
+    column: str | None,
+    separator: str | None,
+    skip_unknown: bool,
+    root: Path,
+    progress: Progress,
 ) -> Additions:
     """What `corpora` add to `old`; a `column` or `separator` that isn't given is the one that `old` was prepared with.
 
-    LabError for a text that can't be had or read, that comes with a split of its own, or has symbols that the tokenizer of
-    `old` doesn't know and refuses.
+    LabError for a text that can't be had or read, that comes with a split of its own, or (without `skip_unknown`, which
+    passes over such documents) has symbols that the tokenizer of `old` doesn't know and refuses.
     """
     column = column or old.facts["corpus"].get("column") or "text"
     sources = tuple(_source(old, corpus, column, separator, root, progress) for corpus in corpora)
     scans = tuple(scan(source, column, root, progress) for source in sources)
     keys = np.concatenate([one.rows["key"] for one in scans])
     new = ~shared_documents(_keys_of(old), keys) & _first_of_its_kind(keys)
-    found = Additions(sources=sources, scans=scans, column=column, new=new, plan=_plan(old.facts["split"], keys[new]))
-    _require_known_symbols(found, old, progress)
-    return found
+    found = Additions(
+        sources=sources,
+        scans=scans,
+        column=column,
+        new=new,
+        unknown=0,
+        plan=_plan(old.facts["split"], keys[new]),
+    )
+    refused = _refused(found, old.tokenizer, progress)
+    count = int(refused.documents.sum())
+    if count and not skip_unknown:
+        named = ", ".join(map(repr, refused.symbols[:NAMED])) + (" and more" if len(refused.symbols) > NAMED else "")
+        raise LabError(
+            f"{count:,} of {len(refused.documents):,} new documents have symbols that the {old.tokenizer.name} of data set "
+            f"{old.id} don't know ({named}): leave these documents out with --skip-unknown, or prepare all of the text anew"
+        )
+    new[new] = ~refused.documents
+    return dataclasses.replace(found, new=new, unknown=count, plan=_plan(old.facts["split"], keys[new]))
 
 
 def _source(old: Dataset, corpus: str, column: str, separator: str | None, root: Path, progress: Progress) -> Source:
@@ -143,20 +167,26 @@ def _hashes(texts: Iterator[bytes] | list[bytes]) -> np.ndarray:
     return np.array([hashlib.sha256(text).digest() for text in texts], dtype="V32")
 
 
-def _require_known_symbols(found: Additions, old: Dataset, progress: Progress) -> None:
-    """Characters and words can meet what they have never seen; where they don't replace it, nothing is begun."""
-    tokenizer: Tokenizer = old.tokenizer
-    if getattr(tokenizer, "replace", True):
-        return
-    unknown: dict[str, None] = {}
+class _Refused(NamedTuple):
+    documents: np.ndarray
+    """bool for each new document: whether the tokenizer refuses it."""
+    symbols: list[str]
+    """Why: what it doesn't know, NAMED + 1 at most."""
+
+
+def _refused(found: Additions, tokenizer: Tokenizer, progress: Progress) -> _Refused:
+    """Characters and words can meet what they have never seen, and refuse it unless they replace it."""
+    refused = np.zeros(int(found.new.sum()), dtype=bool)
+    symbols: dict[str, None] = {}
+    alphabet = "".join(one.alphabet for one in found.scans)
+    known = tokenizer.name == "characters" and not tokenizer.unknown_symbols(alphabet)
+    if known or getattr(tokenizer, "replace", True):
+        return _Refused(refused, [])
+    document = 0
     for piece in found.pieces("looking for unknown symbols in", progress):
-        unknown.update(dict.fromkeys(tokenizer.unknown_symbols(piece.text)))
-        if len(unknown) > NAMED:
-            break
-    if unknown:
-        named = ", ".join(map(repr, list(unknown)[:NAMED]))
-        more = " and more" if len(unknown) > NAMED else ""
-        raise LabError(
-            f"the new text has {named}{more}, which the {tokenizer.name} of data set {old.id} don't know: leave them out, or "
-            "prepare all of the text anew with lmlab data prepare"
-        )
+        unknown = tokenizer.unknown_symbols(piece.text)
+        if unknown:
+            refused[document] = True
+            symbols.update(dict.fromkeys(unknown[: NAMED + 1 - len(symbols)]))
+        document += piece.last
+    return _Refused(refused, list(symbols))

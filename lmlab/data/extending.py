@@ -65,12 +65,16 @@ class Extension:
     """Documents that were added, by split."""
     there_already: int
     """Documents of the new texts that the data set held before, or that stand in them twice."""
+    unknown: int
+    """Documents that were left out for symbols that the tokenizer doesn't know."""
 
     def line(self) -> str:
         """The same in words."""
+        passed = f"{self.there_already:,} were there already"
+        if self.unknown:
+            passed += f", {self.unknown:,} left out for unknown symbols"
         if not self.added:
-            return f"nothing is new: all {self.there_already:,} documents are in data set {self.dataset.id} already"
-        passed = f"{self.there_already:,} were there already" if self.there_already else "none was there already"
+            return f"nothing is new for data set {self.dataset.id}: {passed}"
         parts = ", ".join(f"{count:,} {split}" for split, count in self.added.items())
         return f"{sum(self.added.values()):,} documents added ({parts}), {passed}"
 
@@ -80,29 +84,31 @@ def extend(
     corpora: Sequence[str],
     column: str | None = None,
     separator: str | None = None,
+    skip_unknown: bool = False,
     folder: Path | None = None,
     progress: Progress | None = None,
 ) -> Extension:
     """`old` with the documents of `corpora` (files, folders, catalogue names, or -) that it doesn't hold yet.
 
-    `column` and `separator` are those of the recipe; where they aren't given, those that `old` was prepared with. `folder`
+    `column` and `separator` are those of the recipe; where they aren't given, those that `old` was prepared with.
+    `skip_unknown` passes over documents with symbols that the tokenizer doesn't know, which are refused otherwise. `folder`
     takes the place of the cache folder. LabError for a view, and for texts that can't be had, read or encoded.
     """
     if old.whole is not old:
         raise LabError(f"data set {old.id} is the beginning of {old.whole.id}: extend that one")
     root, progress = make_folder(folder or cache_folder()), progress or Silent()
     with system_errors_in_one_line():
-        found = look_for_additions(old, corpora, column, separator, root, progress)
+        found = look_for_additions(old, corpora, column, separator, skip_unknown, root, progress)
         added = {name: int((found.plan.of == index).sum()) for index, name in enumerate(SPLITS)}
         added = {name: count for name, count in added.items() if count}
-        there_already = found.documents - sum(added.values())
+        there_already = found.documents - found.unknown - sum(added.values())
         if not added:
-            return Extension(dataset=old, added={}, there_already=there_already)
+            return Extension(dataset=old, added={}, there_already=there_already, unknown=found.unknown)
         plan = digest([shape.FORMAT, "extends", old.id, found.sha256()])[:32]
         waiting = f"another process is extending {old.name}: waiting for it"
         with FileLock(lock_path(plan, root), progress.say, waiting):
             made = made_already(_identity(plan), root) or _build(old, found, plan, root, progress)
-        return Extension(dataset=made, added=added, there_already=there_already)
+        return Extension(dataset=made, added=added, there_already=there_already, unknown=found.unknown)
 
 
 def _identity(plan: str) -> str:

@@ -18,7 +18,8 @@ class Data:
     """Corpus, tokenizer, split and batch order."""
 
     corpus: str = setting("stdlib")
-    """A catalogue name (lmlab data show), a text, JSONL or parquet file, a folder of text files, or - for standard input."""
+    """A catalogue name (lmlab data show), a text, JSONL or parquet file, a folder of text files, - for standard input, or the id
+    or folder of a prepared data set."""
     column: str = setting("text")
     """Which column of a JSONL or parquet corpus holds the text."""
     separator: str = setting("")

@@ -173,6 +173,10 @@ def test_symbols_that_the_tokenizer_refuses_are_named_before_anything_is_made(tm
     assert [path for path in sorted(root.rglob("*")) if "datasets" in path.parts] == [
         path for path in before if "datasets" in path.parts
     ]
+    more.write_text("Story 0: жar.\n<|endoftext|>\nStory 0: on.")
+    found = extend(old, [str(more)], skip_unknown=True, folder=root)
+    assert (found.added, found.unknown, found.there_already) == ({"train": 1}, 1, 0)
+    assert "1 left out for unknown symbols" in found.line()
 
 
 def test_the_new_text_is_read_as_the_old_was(tmp_path, root):

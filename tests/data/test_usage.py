@@ -175,6 +175,14 @@ def test_three_generations_of_fresh_runs_never_share_a_token_and_the_counts_add_
     assert size(left) == tokens - sum(map(len, held))
 
 
+@given(st.integers(0, 2**63 - 1), st.integers(2, 9), st.integers(0, 120), st.integers(0, 120))
+def test_a_fresh_stream_that_goes_round_again_still_holds_its_own_windows_only(seed, context, first, count):
+    parent = use(300, context, 0, 10, seed=seed)
+    windows = fresh_windows(unused([parent], parent.data), context)
+    child = use(300, context, first, count, seed=seed, fresh=True)
+    assert members(used_by_each([parent, child])[1]) == slowly_used(child, windows)
+
+
 def test_half_an_epoch_leaves_nearly_all_of_the_other_half_to_a_fresh_run():
     tokens, context = 100_001, 100
     parent = use(tokens, context, 0, 500)
