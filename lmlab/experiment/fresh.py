@@ -63,9 +63,12 @@ def require_one_pass(fresh: FreshTokens, recipe: Recipe, steps: int) -> None:
             f"--train.batch {count}, or more text (lmlab data extend)"
         )
     if steps * batch > count:
+        most = "--train.epochs 1"
+        if recipe.train.epochs is None:
+            most = f"--train.steps {count // batch} (or {most})"
         raise LabError(
-            f"{steps:,} steps of {batch:,} windows need {steps * batch:,}, but only {count:,} are fresh: expected at most "
-            f"--train.steps {count // batch} (or --train.epochs 1), or more text (lmlab data extend)"
+            f"{steps:,} steps of {batch:,} windows need {steps * batch:,}, but only {count:,} are fresh: expected at most {most}, "
+            "or more text (lmlab data extend)"
         )
 
 

@@ -89,11 +89,18 @@ def train(
 def with_rate(recipe: Recipe, parent: Parent, rate: RateName) -> Recipe:
     """`recipe` with its schedule stretched over the new length, held where the parent's went, or begun again at the branch."""
     schedule = recipe.schedule
+    # A fresh run counts its steps from 0, and with them its schedule begins anew.
+    start = 0 if recipe.data.fresh else parent.step
+    if recipe.data.fresh and rate == "hold":
+        raise LabError(
+            "--rate hold goes on where the parent's schedule went, but with data.fresh steps begin at 0: expected stretch or "
+            "rewarm, or --schedule.kind constant with an --optim.lr"
+        )
     if isinstance(schedule, Constant):
         return (
             recipe
             if rate != "rewarm"
-            else dataclasses.replace(recipe, schedule=dataclasses.replace(schedule, start=parent.step))
+            else dataclasses.replace(recipe, schedule=dataclasses.replace(schedule, start=start))
         )
     if rate == "stretch":
         changed: Any = dataclasses.replace(schedule, steps=None)
@@ -102,7 +109,7 @@ def with_rate(recipe: Recipe, parent: Parent, rate: RateName) -> Recipe:
         span = None if isinstance(own, Constant) else own.steps
         changed = dataclasses.replace(schedule, steps=span or parent.recipe.train.steps)
     else:
-        changed = dataclasses.replace(schedule, steps=None, start=parent.step)
+        changed = dataclasses.replace(schedule, steps=None, start=start)
     return dataclasses.replace(recipe, schedule=changed)
 
 
@@ -118,7 +125,7 @@ def rate_line(recipe: Recipe, parent: Parent, first: int, steps: int) -> str:
     elif not isinstance(schedule, Constant) and schedule.steps and schedule.steps <= first:
         what = f"holds at its floor (its{span.replace(' over', '')} are over)"
     elif first < parent.step:
-        what = f"begins anew{span}, as the steps do"
+        what = f"begins anew{span}"
     elif schedule == parent.recipe.schedule and recipe.train.steps == parent.recipe.train.steps:
         what = "goes on as the parent's would have"
     else:

@@ -12,7 +12,7 @@ from lmlab import LabError
 from lmlab.checkpoint import find
 from lmlab.data import extend, find_dataset
 from lmlab.data.fresh import IGNORED_TARGET
-from lmlab.experiment import parent_of, resume, train
+from lmlab.experiment import parent_of, resume, train, with_rate
 from lmlab.experiment.lineage import lineage_through
 from lmlab.recipe import Recipe, override, recipe_hash, science
 from lmlab.training.display import Quiet
@@ -202,7 +202,7 @@ def test_older_runs_ask_their_parents_and_say_which_one_is_missing(numbered, tmp
     ("changes", "match"),
     [
         ({"train.steps": "100"}, r"expected at most --train.steps \d+ "),
-        ({"train.epochs": "1.5"}, r"expected at most --train.steps \d+ "),
+        ({"train.epochs": "1.5"}, "expected at most --train.epochs 1,"),
         ({"train.batch": "500", "train.steps": "1", "schedule.warmup": "0"}, r"expected at most --train.batch \d+,"),
     ],
 )
@@ -216,6 +216,20 @@ def test_more_than_one_pass_over_fresh_tokens_is_refused_with_the_most_that_fits
         most = str(caught.value).partition("--train.steps ")[2].split()[0]
         whole = branch(numbered, tmp_path, "parent", {**FRESH, "train.epochs": "1"}, run="child")
         assert whole.summary["steps"] == int(most)
+
+
+def test_the_schedule_of_a_fresh_run_begins_anew_with_its_steps(numbered, tmp_path):
+    train(numbered, run="parent", runs=tmp_path)
+    parent = parent_of("parent", tmp_path)
+    recipe = override(numbered, {**FRESH, "train.steps": "6"})
+    for rate in ("stretch", "rewarm"):
+        said = []
+        outcome = train(with_rate(recipe, parent, rate), runs=tmp_path, parent=parent, say=said.append)
+        assert any("the learning rate begins anew over 6 steps" in line for line in said), said
+        assert outcome.run.read_lines("metrics")[1]["learning_rate"] == pytest.approx(recipe.optim.lr, rel=0.5)
+    with pytest.raises(LabError, match="expected stretch or rewarm") as caught:
+        with_rate(recipe, parent, "hold")
+    assert "\n" not in str(caught.value)
 
 
 def test_fresh_tokens_need_a_run_to_go_on_from_and_its_own_data(numbered, tmp_path):
