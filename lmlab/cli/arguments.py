@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from lmlab.cli.errors import UsageError
 from lmlab.recipe import Recipe, dotted_names, own_name
 from lmlab.recipe.experiment import SECTIONS
+from lmlab.recipe.override import TRUTH, is_switch
 
 Flags = TypeVar("Flags")
 KEPT_WHEN_REPEATED = ("evaluate.prompts",)
@@ -53,7 +54,7 @@ def parse(flags: type[Flags], arguments: list[str], prog: str, recipe: Recipe | 
 def split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
     """The words that are no recipe setting, and the settings as {dotted name: text}: the last where one is repeated.
 
-    Prompts are all kept, as a tuple.
+    Prompts are all kept, as a tuple. A setting that is true or false needs no value: --data.fresh is true.
     """
     rest: list[str] = []
     found: dict[str, list[str]] = {}
@@ -64,7 +65,10 @@ def split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
         if not word.startswith("--") or "." not in name:
             rest.append(word)
             continue
-        if not equals:
+        switch = not equals and is_switch(name.replace("-", "_"))
+        if switch and (index + 1 >= len(arguments) or arguments[index + 1].lower() not in TRUTH):
+            value = "true"
+        elif not equals:
             if index + 1 >= len(arguments) or arguments[index + 1].startswith("--"):
                 raise UsageError(f"--{name} needs a value: write --{name} VALUE")
             value = arguments[next(words)]

@@ -1,4 +1,4 @@
-"""`lmlab data prepare|show|check NAME`: build a data set, describe it, verify it."""
+"""`lmlab data prepare|extend|show|check NAME`: build a data set, add text to it, describe it, verify it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ACTIONS = {
     "prepare": "build the data set of a recipe, a catalogue corpus or a path, and describe it",
+    "extend": "add text: lmlab data extend NAME PATH...; the tokens, splits and vocabulary that are there stay as they are",
     "show": "describe a prepared data set; without NAME: the catalogue and what is prepared",
     "check": "read a prepared data set whole and verify its hashes; without NAME: all of them",
 }
@@ -39,6 +40,25 @@ class Flags:
     """Print JSON and nothing else."""
 
 
+@dataclass(frozen=True)
+class Extend:
+    """Add text to a prepared data set. What is there stays in its place: a new data set begins with the same tokens, in the same
+    splits, and goes on with the documents that are new. --data.column and --data.separator say how the new text is read, where
+    that differs from the old.
+    """
+
+    name: tyro.conf.Positional[str] = ""
+    """What is extended: the id or folder of a data set, or the recipe, corpus or path that it was prepared from."""
+    paths: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Files, folders or catalogue corpora with more text; documents that are there already are passed over."""
+    skip_unknown: bool = False
+    """Leave documents out that have symbols the tokenizer doesn't know, rather than refuse the text."""
+    context: int | None = None
+    """Count what cropping at so many tokens would lose."""
+    json: bool = False
+    """Print JSON and nothing else."""
+
+
 def run(arguments: list[str]) -> int:
     """The verb; returns its exit status."""
     action = arguments[0] if arguments else ""
@@ -51,15 +71,21 @@ def run(arguments: list[str]) -> int:
         raise UsageError(f"there is no 'lmlab data {action}': {hint}")
     words, settings = split_overrides(arguments[1:])
     prog = f"lmlab data {action}"
-    flags = parse(Flags, words, prog)
     only_settings(settings, ("data",), prog)
-    if flags.context is not None and flags.context < 1:
-        raise UsageError(f"--context can't be {flags.context}: expected at least 1")
+    if action == "extend":
+        return _extend(parse(Extend, words, prog), settings)
+    flags = parse(Flags, words, prog)
+    _require_context(flags.context)
     if action == "prepare":
         return _prepare(flags, settings)
     if not flags.name and settings:
         raise UsageError(f"{prog} needs a NAME for settings of its data")
     return _show(flags, settings) if action == "show" else _check(flags, settings)
+
+
+def _require_context(context: int | None) -> None:
+    if context is not None and context < 1:
+        raise UsageError(f"--context can't be {context}: expected at least 1")
 
 
 def _prepare(flags: Flags, settings: dict[str, Any]) -> int:
@@ -75,14 +101,45 @@ def _prepare(flags: Flags, settings: dict[str, Any]) -> int:
     finally:
         if not flags.json:
             progress.close()  # type: ignore[union-attr]
-    return _describe(dataset, flags, recipe)
+    return _describe(dataset, flags.context or recipe.model.context, flags.json, flags.plot)
+
+
+def _extend(flags: Extend, settings: dict[str, Any]) -> int:
+    from lmlab.cli.progress import progress_for
+    from lmlab.data import extend, open_dataset
+    from lmlab.data.dataset import is_reference
+
+    _require_context(flags.context)
+    if not flags.name or not flags.paths:
+        raise UsageError("lmlab data extend needs a NAME and a PATH: what is extended, and the text that is added")
+    own = {key: value for key, value in settings.items() if key not in ("data.column", "data.separator")}
+    if own and is_reference(flags.name):
+        raise UsageError(
+            f"lmlab data extend keeps the settings of data set {flags.name}: leave out --{next(iter(own))}"
+        )
+    old, recipe = (open_dataset(flags.name), Recipe()) if is_reference(flags.name) else _find(flags.name, settings)
+    progress = progress_for(quiet=flags.json)
+    try:
+        how = (settings.get("data.column"), settings.get("data.separator"), flags.skip_unknown)
+        found = extend(old, flags.paths, *how, progress=progress)
+    finally:
+        if not flags.json:
+            progress.close()  # type: ignore[union-attr]
+    if not flags.json:
+        print(found.line())
+        if found.added:
+            words = f"lmlab train --from RUN --data.corpus {found.dataset.id} --data.fresh"
+            print(f"to train a run further on what is new: {words}")
+        print()
+    more = {"added": found.added, "there_already": found.there_already, "unknown": found.unknown}
+    return _describe(found.dataset, flags.context or recipe.model.context, flags.json, more=more)
 
 
 def _show(flags: Flags, settings: dict[str, Any]) -> int:
     if not flags.name:
         return _list(flags)
     dataset, recipe = _find(flags.name, settings)
-    return _describe(dataset, flags, recipe)
+    return _describe(dataset, flags.context or recipe.model.context, flags.json, flags.plot)
 
 
 def _check(flags: Flags, settings: dict[str, Any]) -> int:
@@ -123,17 +180,21 @@ def _find(name: str, settings: dict[str, Any]) -> tuple[Dataset, Recipe]:
     return dataset, recipe
 
 
-def _describe(dataset: Dataset, flags: Flags, recipe: Recipe) -> int:
+def _describe(
+    dataset: Dataset, context: int, json_output: bool, plot: str = "", more: dict[str, Any] | None = None
+) -> int:
+    """Print all that is worth knowing of a data set, and `more` beside it in JSON."""
     from lmlab.data.describe import describe, lines
 
-    description = describe(dataset, flags.context or recipe.model.context)
+    description = describe(dataset, context)
     picture = None
-    if flags.plot:
+    if plot:
         from lmlab.data.plot import plot_lengths
 
-        picture = plot_lengths(description, Path(flags.plot))
-    if flags.json:
-        print(json.dumps({**description.to_json(), "plot": None if picture is None else str(picture)}, indent=2))
+        picture = plot_lengths(description, Path(plot))
+    if json_output:
+        named = {"plot": None if picture is None else str(picture)}
+        print(json.dumps({**description.to_json(), **named, **(more or {})}, indent=2))
         return 0
     for line in lines(description):
         print(line)
@@ -186,7 +247,7 @@ def _help() -> str:
     lines = [f"  {action:<8} {about}" for action, about in ACTIONS.items()]
     return "\n".join(
         [
-            "usage: lmlab data prepare|show|check NAME [--json] [--plot FILE.png] [--context N] [--data.SETTING VALUE]",
+            "usage: lmlab data prepare|extend|show|check NAME [--json] [--plot FILE.png] [--context N] [--data.SETTING VALUE]",
             "",
             *lines,
         ]

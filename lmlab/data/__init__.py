@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from lmlab.data.catalogue import CATALOGUE
     from lmlab.data.corpus import Corpus, open_corpus
     from lmlab.data.dataset import Dataset, find_dataset, list_datasets, open_dataset
+    from lmlab.data.extending import Extension, extend
     from lmlab.data.preparation import prepare, prepared
 
 __all__ = [
     "CATALOGUE",
     "Corpus",
     "Dataset",
+    "Extension",
+    "extend",
     "find_dataset",
     "list_datasets",
     "open_corpus",
@@ -35,6 +38,8 @@ __getattr__ = lazily(
         "CATALOGUE": "catalogue",
         "Corpus": "corpus",
         "Dataset": "dataset",
+        "Extension": "extending",
+        "extend": "extending",
         "find_dataset": "dataset",
         "list_datasets": "dataset",
         "open_corpus": "corpus",

@@ -45,6 +45,18 @@ class Dataset:
         return self._facts
 
     @property
+    def whole(self) -> Dataset:
+        """The data set that this is a view of, or itself."""
+        return self._base or self
+
+    @property
+    def ancestry(self) -> tuple[tuple[str, int], ...]:
+        """(id, training tokens) of this data set, of the one that it is a view of, and of each that those begin with."""
+        own = [(one.id, len(one.tokens("train"))) for one in dict.fromkeys((self, self.whole))]
+        extended = self._facts.get("extends", [])
+        return (*own, *((entry["id"], entry["splits"]["train"]["tokens"]) for entry in extended))
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """train, valid and perhaps test."""
         return tuple(self._facts["splits"])
@@ -136,6 +148,17 @@ class Dataset:
                 or (np.diff(units["start"]) < 0).any()
             ):
                 raise LabError(f"{self.folder}: the documents of {split} are out of order: prepare the data again")
+        self._verify_what_is_extended()
+
+    def _verify_what_is_extended(self) -> None:
+        """Whether the tokens still begin with those of each data set that this one extends."""
+        width = shape.TOKEN_TYPES[self.manifest["token_type"]]
+        for entry in self.manifest.get("extends", []):
+            for split, part in entry["splits"].items():
+                path = self.folder / tokens_file(split)
+                if sha256_of_file(path, part["tokens"] * width) != part["sha256"]:
+                    tokens = f"{part['tokens']:,} tokens of data set {entry['id']}"
+                    raise LabError(f"{path} does not begin with the {tokens}: extend again")
 
     def _file(self, split: str, named: Any) -> Path:
         if split not in self.splits:
@@ -182,6 +205,14 @@ def find_dataset(identity: str, root: Path | None = None) -> Dataset:
         for folder in sorted(place.glob(f"*-{identity}")):
             return open_dataset(folder)
     raise LabError(f"there is no data set {identity} in {place}: prepare it with lmlab data prepare NAME")
+
+
+def is_reference(text: str) -> bool:
+    """Whether `text` names a prepared data set, by its id or its folder, rather than a corpus."""
+    folder = Path(text)
+    if not folder.exists():
+        return shape.ID.fullmatch(text) is not None
+    return shape.FOLDER.fullmatch(folder.resolve().name) is not None and (folder / shape.NAME).is_file()
 
 
 def list_datasets(root: Path | None = None) -> list[Dataset]:

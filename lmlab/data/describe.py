@@ -80,6 +80,8 @@ class Description:
     split: dict[str, Any]
     tokenizer: dict[str, Any]
     duplicates: dict[str, Any]
+    extends: tuple[dict[str, Any], ...]
+    """The data sets that its tokens begin with, the newest first: `id` and `splits`."""
     splits: tuple[SplitDescription, ...]
     sample: str
     """How the training split begins."""
@@ -101,6 +103,7 @@ def describe(dataset: Dataset, context: int) -> Description:
         split=facts["split"],
         tokenizer=facts["tokenizer"],
         duplicates=facts["duplicates"],
+        extends=tuple(facts.get("extends", [])),
         splits=tuple(_describe_split(dataset, name, context) for name in dataset.splits),
         sample=dataset.text("train", 0, SAMPLE_TOKENS),
     )
@@ -177,9 +180,10 @@ def lines(description: Description) -> list[str]:
     found = [
         f"{description.name}  {description.id}",
         f"  corpus      {corpus['name']}: {corpus['documents']:,} documents, {corpus['characters']:,} characters, "
-        f"{corpus['bytes']:,} bytes, {corpus['alphabet']:,} distinct characters",
+        f"{corpus['bytes']:,} bytes{_alphabet(corpus)}",
         f"  documents   {_rule(corpus['documents_rule'])}{_left_out(corpus)}",
-        f"  split       {_split_rule(description.split)}",
+        *_extends_lines(description),
+        f"  split       {_split_rule(description.split)}{_added_rule(description)}",
         f"  tokenizer   {tokenizer['name']}, vocabulary {tokenizer['vocabulary']:,}"
         + ("" if tokenizer["lossless"] else " (loses text: no bits per byte)"),
         f"  duplicates  {duplicates_line(description.duplicates)}",
@@ -192,6 +196,24 @@ def lines(description: Description) -> list[str]:
         "  the training split begins:",
         *(f"    {line}" for line in description.sample.splitlines()[:8]),
     ]
+
+
+def _extends_lines(description: Description) -> list[str]:
+    """A line for each data set that this one begins with."""
+    found = []
+    for entry in description.extends:
+        sizes = ", ".join(f"{part['tokens']:,} {split}" for split, part in entry["splits"].items())
+        found.append(f"  extends     {entry['id']}: its tokens ({sizes}) come first, unchanged")
+    return found
+
+
+def _added_rule(description: Description) -> str:
+    """Where documents go that were added later."""
+    return "; what was added later trains" if description.extends and description.split["rule"] != "hash" else ""
+
+
+def _alphabet(corpus: dict[str, Any]) -> str:
+    return "" if corpus["alphabet"] is None else f", {corpus['alphabet']:,} distinct characters"
 
 
 def duplicates_line(duplicates: dict[str, Any]) -> str:

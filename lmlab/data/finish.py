@@ -52,7 +52,7 @@ def finish(
         "token_type": token_type(tokenizer.vocabulary_size).name,
         "splits": entries,
         "duplicates": duplicates.to_json(),
-        "files": {name: _file_entry(work / name) for name in shape.files_of(splits)},
+        "files": {name: file_entry(work / name) for name in shape.files_of(splits)},
     }
     write_json(work / shape.NAME, manifest)
 
@@ -77,19 +77,19 @@ def _tables(
 ) -> dict[str, Any]:
     """Write a split's documents, bytes and units; returns its entry in the manifest."""
     index = SPLITS.index(name)
-    tokens = _mapped(work / tokens_file(name), token_type(tokenizer.vocabulary_size))
+    tokens = mapped(work / tokens_file(name), token_type(tokenizer.vocabulary_size))
     starts = np.append(np.fromfile(work / starts_file(name), dtype="<i8"), np.int64(journal.tokens[index])).astype(
         "<i8"
     )
     documents = len(starts) - 1
-    _save(work / shape.documents_file(name), starts)
+    save_array(work / shape.documents_file(name), starts)
     sizes = np.concatenate([rows["bytes"] for rows in _rows_of(scanned, split, index, halves)]).astype("<i8")
-    _save(work / shape.bytes_file(name), sizes)
+    save_array(work / shape.bytes_file(name), sizes)
     blocks = wants_blocks(documents, tokenizer)
     if blocks:
-        units = _write_units(work / shape.units_file(name), block_units(tokens, starts, tokenizer))
+        units = write_units(work / shape.units_file(name), block_units(tokens, starts, tokenizer))
     else:
-        units = _write_units(work / shape.units_file(name), _units_of(scanned, split, index, halves, starts))
+        units = write_units(work / shape.units_file(name), _units_of(scanned, split, index, halves, starts))
     return {
         "tokens": journal.tokens[index],
         "documents": documents,
@@ -149,7 +149,7 @@ def _duplicates(
     lines: tuple[int | None, int | None] = (None, None)
     if entries["valid"]["unit"] == "block":
         kind = token_type(tokenizer.vocabulary_size)
-        both = [text_of(_mapped(work / tokens_file(name), kind), tokenizer) for name in ("train", "valid")]
+        both = [text_of(mapped(work / tokens_file(name), kind), tokenizer) for name in ("train", "valid")]
         lines = shared_lines(both[0], both[1])
     return Duplicates(
         documents=int(shared.sum()),
@@ -161,7 +161,7 @@ def _duplicates(
     )
 
 
-def _write_units(path: Path, parts: Iterable[np.ndarray]) -> int:
+def write_units(path: Path, parts: Iterable[np.ndarray]) -> int:
     """Units as they come to a plain file, then with numpy's header in front, which says how many there are."""
     plain = path.with_suffix(".tmp")
     count = 0
@@ -170,22 +170,25 @@ def _write_units(path: Path, parts: Iterable[np.ndarray]) -> int:
             file.write(rows.tobytes())
             count += len(rows)
     units: np.ndarray = np.memmap(plain, dtype=UNIT, mode="r")
-    _save(path, units)
+    save_array(path, units)
     del units  # Windows can't delete a file that is mapped
     plain.unlink()
     return count
 
 
-def _save(path: Path, array: np.ndarray) -> None:
+def save_array(path: Path, array: np.ndarray) -> None:
+    """A numpy file, flushed to the disk."""
     with open(path, "wb") as file:
         np.save(file, array, allow_pickle=False)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _mapped(path: Path, kind: np.dtype) -> np.ndarray:
+def mapped(path: Path, kind: np.dtype) -> np.ndarray:
+    """The numbers in a plain file, memory-mapped."""
     return np.memmap(path, dtype=kind, mode="r")
 
 
-def _file_entry(path: Path) -> dict[str, Any]:
+def file_entry(path: Path) -> dict[str, Any]:
+    """What the manifest says of a file."""
     return {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}

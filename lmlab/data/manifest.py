@@ -20,6 +20,7 @@ NAME = "manifest.json"
 TOKENIZER = "tokenizer.json"
 LARGEST_BYTES = 64_000_000
 ID = re.compile(r"[0-9a-f]{16}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 FOLDER = re.compile(r"[a-z0-9][a-z0-9-]{0,59}-[0-9a-f]{16}")
 TOKEN_TYPES = {"uint16": 2, "uint32": 4}
 
@@ -29,7 +30,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "documents": int,
         "characters": int,
         "bytes": int,
-        "alphabet": int,
+        "alphabet": int | None,
         "documents_rule": str,
         "empty_documents": int,
         "forced_cuts": int,
@@ -103,7 +104,7 @@ def _problem(value: Any, folder: Path) -> str:
             return f"expected in {section}: {', '.join(kinds)}"
     if not 0 < value["tokenizer"]["vocabulary"] <= 1 << 8 * TOKEN_TYPES[value["token_type"]]:
         return "its vocabulary is larger than its token type holds"
-    return _file_problem(value, files, folder) or _split_problem(value, files)
+    return _file_problem(value, files, folder) or _split_problem(value, files) or _extends_problem(value)
 
 
 def _file_problem(value: dict[str, Any], files: dict[str, Any], folder: Path) -> str:
@@ -111,7 +112,7 @@ def _file_problem(value: dict[str, Any], files: dict[str, Any], folder: Path) ->
         if (
             not isinstance(entry, dict)
             or not _count(entry.get("bytes"), 0)
-            or not _matches(re.compile(r"[0-9a-f]{64}"), entry.get("sha256"))
+            or not _matches(SHA256, entry.get("sha256"))
         ):
             return f"expected bytes and sha256 of {name}"
         if not (folder / name).is_file():
@@ -133,6 +134,25 @@ def _split_problem(value: dict[str, Any], files: dict[str, Any]) -> str:
             return f"expected bytes and unit of {split}"
         if entry["tokens"] * width != files[tokens_file(split)]["bytes"]:
             return f"{tokens_file(split)} does not hold {entry['tokens']:,} tokens"
+    return ""
+
+
+def _extends_problem(value: dict[str, Any]) -> str:
+    """Each data set that this one begins with, the newest first, must fit into the one before it."""
+    larger = value["splits"]
+    extended = value.get("extends", [])
+    if not isinstance(extended, list):
+        return "expected a list of the data sets that it extends"
+    for entry in extended:
+        splits = entry.get("splits") if isinstance(entry, dict) and _matches(ID, entry.get("id")) else None
+        if not isinstance(splits, dict) or not {"train", "valid"} <= set(splits) <= set(larger):
+            return "expected the id and the splits of each data set that it extends"
+        for split, part in splits.items():
+            if not isinstance(part, dict) or not _matches(SHA256, part.get("sha256")):
+                return f"expected the sha256 of {split} in each data set that it extends"
+            if not all(_count(part.get(key), 1) and part[key] <= larger[split][key] for key in ("tokens", "documents")):
+                return f"a data set that it extends does not fit into its {split}"
+        larger = splits
     return ""
 
 

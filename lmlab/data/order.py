@@ -38,6 +38,8 @@ SECOND_FACTOR = np.uint64(0x94D049BB133111EB)
 ROUND_KEYS = np.array([[(2 * index + 1) * GOLDEN % 2**64] for index in range(ROUNDS)], dtype=np.uint64)
 ORDER_NUMBERS = {"shuffle": 1, "random": 2, "shifted": 3}
 """Keeps the streams of the orders apart at the same seed."""
+FRESH_NUMBER = 4
+"""Of the windows in unused tokens (`lmlab.data.fresh`), which are no order of their own in a recipe."""
 
 
 def windows_in(tokens: int, context: int) -> int:
@@ -66,7 +68,7 @@ def window_starts(order: str, seed: int, tokens: int, context: int, first: int, 
             f"{context + 1:,}: use more text or a shorter context"
         )
     numbers = np.arange(first, first + count, dtype=np.uint64)
-    key = _key(order, seed)
+    key = _key(ORDER_NUMBERS[order], seed)
     if order == "random":
         # The remainder favours small starts by less than tokens / 2**64: one part in ten million at 10**12 tokens.
         draws = _mixed(_mixed(numbers * np.uint64(GOLDEN) + key))
@@ -75,10 +77,24 @@ def window_starts(order: str, seed: int, tokens: int, context: int, first: int, 
     epochs, places = np.divmod(numbers, np.uint64(size))
     turns = epochs * np.uint64(GOLDEN) + key
     starts = _permuted(places, _mixed(turns), size).astype(np.int64) * context
-    if order == "shifted":
-        room = min(context, tokens - size * context)
-        starts += ((turns >> np.uint64(32)) * np.uint64(room) >> np.uint64(32)).astype(np.int64)
-    return starts
+    return starts + _offsets(turns, min(context, tokens - size * context)) if order == "shifted" else starts
+
+
+def shifts(seed: int, tokens: int, context: int, first: int, count: int) -> NDArray[np.int64]:
+    """Where the windows of each of the epochs `first` to `first + count - 1` of the order `shifted` begin, int64 [count]."""
+    epochs = np.arange(first, first + count, dtype=np.uint64)
+    turns = epochs * np.uint64(GOLDEN) + _key(ORDER_NUMBERS["shifted"], seed)
+    return _offsets(turns, min(context, tokens - epoch_length("shifted", tokens, context) * context))
+
+
+def shuffled(seed: int, size: int, first: int, count: int) -> NDArray[np.int64]:
+    """Which of `size` windows, however they are cut, each of those sequences is: every one once an epoch, int64 [count].
+
+    Another order than `shuffle` of the same seed.
+    """
+    epochs, places = np.divmod(np.arange(first, first + count, dtype=np.uint64), np.uint64(size))
+    turns = epochs * np.uint64(GOLDEN) + _key(FRESH_NUMBER, seed)
+    return _permuted(places, _mixed(turns), size).astype(np.int64)
 
 
 def batch_at(
@@ -94,9 +110,14 @@ def batch_at(
 
 
 @functools.lru_cache(maxsize=16)
-def _key(order: str, seed: int) -> Words:
-    """Where the stream of that order and seed begins, uint64 [1]."""
-    return _mixed(_mixed(np.array([seed % 2**64], dtype=np.uint64)) + np.uint64(ORDER_NUMBERS[order]))
+def _key(number: int, seed: int) -> Words:
+    """Where the stream of the order with that number and of that seed begins, uint64 [1]."""
+    return _mixed(_mixed(np.array([seed % 2**64], dtype=np.uint64)) + np.uint64(number))
+
+
+def _offsets(turns: Words, room: int) -> NDArray[np.int64]:
+    """How far the windows of an epoch are moved: the upper half of its turn, as a share of the room."""
+    return ((turns >> np.uint64(32)) * np.uint64(room) >> np.uint64(32)).astype(np.int64)
 
 
 def _permuted(places: Words, keys: Words, size: int) -> Words:

@@ -10,15 +10,7 @@ shard. The name ends with the data's id: a hash of the text, the tokenizer and t
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import errno
-import hashlib
-import json
-import os
-import re
-import shutil
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,27 +18,25 @@ from typing import Any
 
 from lmlab import LabError, __version__
 from lmlab.data import manifest as shape
-from lmlab.data.dataset import Dataset, datasets_folder, open_dataset
+from lmlab.data.building import (
+    digest,
+    lock_path,
+    made_already,
+    publish,
+    remove_stale,
+    system_errors_in_one_line,
+    work_folder,
+)
+from lmlab.data.dataset import Dataset, datasets_folder, is_reference, open_dataset
 from lmlab.data.encode import encode
-from lmlab.data.finish import finish, tidy
+from lmlab.data.finish import finish
 from lmlab.data.progress import Progress, Silent
 from lmlab.data.scan import Scan, scan, source_pieces
 from lmlab.data.sources import Source, resolve
 from lmlab.data.split import SplitPlan, plan_split
 from lmlab.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
-from lmlab.files import (
-    FileLock,
-    cache_folder,
-    flush_folder,
-    make_folder,
-    read_json,
-    remove_tree,
-    try_lock,
-    write_json,
-)
+from lmlab.files import FileLock, cache_folder, make_folder, read_json, remove_tree, write_json
 from lmlab.recipe import Data
-
-STALE_SECONDS = 7 * 24 * 3600
 
 
 def prepare(
@@ -54,38 +44,42 @@ def prepare(
 ) -> Dataset:
     """The data set that `data` describes, made where it isn't there yet.
 
-    `folder` takes the place of the cache folder. `tokenizer` takes the place of one built by `data`'s settings: a
-    model's own, to read another text with. LabError for a corpus that can't be had, read, split or encoded.
+    `data.corpus` may be the id or the folder of a data set that is there, whose tokens stand as they are. `folder` takes
+    the place of the cache folder. `tokenizer` takes the place of one built by `data`'s settings: a model's own, to read
+    another text with. LabError for a corpus that can't be had, read, split or encoded.
     """
     root = make_folder(folder or cache_folder())
     progress = progress or Silent()
-    with _system_errors_in_one_line():
+    with system_errors_in_one_line():
+        if is_reference(data.corpus):
+            return _as_asked(open_dataset(data.corpus, root), data, tokenizer)
         source = resolve(data, root, progress)
         plan = _plan_key(source, data, tokenizer)
         found = _indexed(plan, root)
         if found is None:
             waiting = f"another process is preparing {source.name}: waiting for it"
-            with FileLock(_lock_path(plan, root), progress.say, waiting):
+            with FileLock(lock_path(plan, root), progress.say, waiting):
                 found = _indexed(plan, root) or _build(data, source, plan, root, progress, tokenizer)
-        return found if data.tokens is None else _view(found, data.tokens)
+        return found if data.tokens is None else view(found, data.tokens)
 
 
 def prepared(data: Data, folder: Path | None = None) -> Dataset | None:
     """The data set that `data` describes where it's there already, else None; downloads nothing."""
     root = folder or cache_folder()
+    if is_reference(data.corpus):
+        return _as_asked(open_dataset(data.corpus, root), data, None)
     found = _indexed(_plan_key(resolve(data, root, fetch=False), data, None), root)
-    return found if found is None or data.tokens is None else _view(found, data.tokens)
+    return found if found is None or data.tokens is None else view(found, data.tokens)
 
 
-@contextlib.contextmanager
-def _system_errors_in_one_line() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise LabError("the disk is full: free some space and start again, it goes on from where it was") from None
-        where = f"{error.filename}: " if error.filename else ""
-        raise LabError(f"{where}{error.strerror or error}") from None
+def _as_asked(found: Dataset, data: Data, tokenizer: Tokenizer | None) -> Dataset:
+    """A data set that `data` names itself, cut to `data.tokens`; LabError where its tokens are not those that are asked for."""
+    name = found.facts["tokenizer"]["name"]
+    if tokenizer is not None and found.facts["tokenizer"]["sha256"] != digest(tokenizer.to_json()):
+        raise LabError(f"data set {found.id} was made with another tokenizer than the model's: give its text instead")
+    if tokenizer is None and name != data.tokenizer:
+        raise LabError(f"data set {found.id} was prepared with another tokenizer: expected --data.tokenizer {name}")
+    return found if data.tokens is None else view(found, data.tokens)
 
 
 def _plan_key(source: Source, data: Data, tokenizer: Tokenizer | None) -> str:
@@ -96,28 +90,17 @@ def _plan_key(source: Source, data: Data, tokenizer: Tokenizer | None) -> str:
         "separator",
         "tokens",
         "order",
+        "fresh",
     ):  # the files, the rule, and what a data set doesn't depend on
         del asked[name]
     given = None if tokenizer is None else tokenizer.to_json()
-    return _digest(
+    return digest(
         [shape.FORMAT, source.fingerprint(), source.rule, source.published, source.published_share, asked, given]
     )[:32]
 
 
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
 def _index_path(plan: str, root: Path) -> Path:
     return root / "prepared" / f"{plan}.json"
-
-
-def _lock_path(plan: str, root: Path) -> Path:
-    return root / "locks" / f"{plan}.lock"
-
-
-def _work_folder(plan: str, root: Path) -> Path:
-    return datasets_folder(root) / f".building-{plan}"
 
 
 def _indexed(plan: str, root: Path) -> Dataset | None:
@@ -133,36 +116,23 @@ def _build(data: Data, source: Source, plan: str, root: Path, progress: Progress
     """Make the data set, or go on making it; the caller holds the plan's lock."""
     scanned = scan(source, data.column, root, progress)
     split = plan_split(data, source, scanned)
-    work = make_folder(_work_folder(plan, root))
+    work = make_folder(work_folder(plan, root))
     tokenizer = _tokenizer(data, source, scanned, split, work, progress, given)
     identity = _data_id(scanned, split, tokenizer)
-    final = datasets_folder(root) / f"{source.name}-{identity}"
-    made = _made_already(identity, root)
+    made = made_already(identity, root)
     if made is None:
         if not (work / shape.NAME).exists():
             stream = source_pieces(source, data.column, f"encoding {source.name}", progress)
             encode(stream, split, tokenizer, scanned.documents > 1, scanned.characters, work)
             facts = {**_facts(data, source, scanned, split, tokenizer), "id": identity}
             finish(work, facts, source, data.column, scanned, split, tokenizer, progress)
-        tidy(work)
-        shutil.rmtree(final, ignore_errors=True)  # only ever a damaged one: an intact one was found above
-        os.replace(work, final)
-        flush_folder(final.parent)
-        made = open_dataset(final)
+        made = publish(work, f"{source.name}-{identity}", root)
     else:
         remove_tree(work)
     make_folder(_index_path(plan, root).parent)
     write_json(_index_path(plan, root), {"folder": made.folder.name})
-    _remove_stale(root)
+    remove_stale(root)
     return made
-
-
-def _made_already(identity: str, root: Path) -> Dataset | None:
-    """The data set of that id, perhaps made from the same text under another name."""
-    for folder in sorted(datasets_folder(root).glob(f"*-{identity}")):
-        with contextlib.suppress(LabError):
-            return open_dataset(folder)
-    return None
 
 
 def _tokenizer(
@@ -197,7 +167,7 @@ def _training_texts(data: Data, source: Source, scanned: Scan, split: SplitPlan,
 
 
 def _data_id(scanned: Scan, split: SplitPlan, tokenizer: Tokenizer) -> str:
-    return _digest([shape.FORMAT, scanned.text_sha256, split.identity(), tokenizer.to_json()])[:16]
+    return digest([shape.FORMAT, scanned.text_sha256, split.identity(), tokenizer.to_json()])[:16]
 
 
 def _facts(data: Data, source: Source, scanned: Scan, split: SplitPlan, tokenizer: Tokenizer) -> dict[str, Any]:
@@ -227,7 +197,7 @@ def _facts(data: Data, source: Source, scanned: Scan, split: SplitPlan, tokenize
             "left_out_files": list(source.left_out)[:1000],
             "files": len(paths),
             "sources": listed[:1000],
-            "sources_sha256": _digest(source.fingerprint()),
+            "sources_sha256": digest(source.fingerprint()),
         },
         "split": {
             "asked": data.split,
@@ -240,12 +210,12 @@ def _facts(data: Data, source: Source, scanned: Scan, split: SplitPlan, tokenize
             "vocabulary": tokenizer.vocabulary_size,
             "lossless": tokenizer.lossless,
             "end_of_text": tokenizer.end_of_text if scanned.documents > 1 else None,
-            "sha256": _digest(tokenizer.to_json()),
+            "sha256": digest(tokenizer.to_json()),
         },
     }
 
 
-def _view(base: Dataset, tokens: int) -> Dataset:
+def view(base: Dataset, tokens: int) -> Dataset:
     """`base` with only the first `tokens` tokens of its training split: a folder with a manifest that points to it."""
     have = len(base.tokens("train"))
     if tokens > have:
@@ -254,7 +224,8 @@ def _view(base: Dataset, tokens: int) -> Dataset:
         )
     if tokens == have:
         return base
-    identity = _digest([base.id, tokens])[:16]
+    base = base.whole
+    identity = digest([base.id, tokens])[:16]
     folder = base.folder.with_name(f"{base.folder.name.removesuffix(base.id)}{identity}")
     if not (folder / shape.NAME).exists():
         make_folder(folder)
@@ -263,14 +234,3 @@ def _view(base: Dataset, tokens: int) -> Dataset:
             {"format": shape.FORMAT, "id": identity, "view_of": base.folder.name, "train_tokens": tokens},
         )
     return open_dataset(folder)
-
-
-def _remove_stale(root: Path) -> None:
-    """Work folders that nobody has touched for a week: the corpus changed since, so they are never finished."""
-    for work in datasets_folder(root).glob(".building-*"):
-        lock = _lock_path(re.sub(r"^\.building-", "", work.name), root)
-        with contextlib.suppress(OSError):
-            if time.time() - work.stat().st_mtime > STALE_SECONDS:
-                with open(lock, "ab") as file:
-                    if try_lock(file):
-                        remove_tree(work)

@@ -13,7 +13,7 @@ from typing import Literal
 from lmlab import LabError
 from lmlab.checkpoint import Checkpoint, find
 from lmlab.data import Dataset
-from lmlab.data.order import epoch_length
+from lmlab.data.fresh import TrainingTokens, sequences_an_epoch
 from lmlab.experiment.circumstances import circumstances
 from lmlab.experiment.session import Session, open_session, planned_steps
 from lmlab.planning.fastest import fastest_policy
@@ -66,8 +66,10 @@ def parent_again(run: Run) -> Parent | None:
 
 
 def same_stream(recipe: Recipe, data_id: str, parent: Parent) -> bool:
-    """Whether a branch reads on in its parent's batches: same data, order, seed, context and batch."""
+    """Whether a branch reads on in its parent's batches: same data, order, seed, context and batch, and nothing fresh."""
     theirs = parent.recipe
+    if recipe.data.fresh or theirs.data.fresh:
+        return False
     return parent.run.origin()["data_id"] == data_id and all(
         one == other
         for one, other in (
@@ -89,6 +91,11 @@ def first_step(recipe: Recipe, dataset: Dataset, parent: Parent | None, steps: i
             f"{parent.run.name} has a vocabulary of {theirs:,} tokens, but this data has {dataset.vocabulary_size:,}: expected "
             "data prepared with the parent's tokenizer"
         )
+    if parent.run.read("tokenizer.json") != dataset.tokenizer.to_json():
+        raise LabError(
+            f"{parent.run.name} has another tokenizer than data set {dataset.id}, so its ids would mean other text: expected data "
+            f"prepared with the parent's tokenizer (lmlab data extend {parent.run.origin()['data_id']} PATH adds text)"
+        )
     if recipe.model != dataclasses.replace(parent.recipe.model, dropout=recipe.model.dropout):
         raise LabError(
             f"a branch of {parent.run.name} needs its model: leave the model settings as they are (dropout may change)"
@@ -109,6 +116,8 @@ class Outline:
     recipe: Recipe
     policy: Policy
     dataset: Dataset
+    training: TrainingTokens
+    """What it trains on."""
     parent: Parent | None
     steps: int
     first: int
@@ -121,16 +130,19 @@ class Outline:
         return make_forecast(self.recipe, self.policy, tokens, vocabulary, self.steps, self.first, self.plan)
 
 
-def outline_of(recipe: Recipe, dataset: Dataset, parent: Parent | None, say: Callable[[str], object]) -> Outline:
+def outline_of(
+    recipe: Recipe, dataset: Dataset, training: TrainingTokens, parent: Parent | None, say: Callable[[str], object]
+) -> Outline:
     """How `recipe` will be run on this machine, whose policy is in force from now on; LabError where it can't be."""
     policy = choose_policy(recipe, say)
     policy = fastest_policy(recipe, policy, dataset.tokens("train"), dataset.vocabulary_size)
     apply_policy(policy)
-    steps = steps_of(recipe, dataset)
+    steps = steps_of(recipe, training)
     return Outline(
         recipe=recipe,
         policy=policy,
         dataset=dataset,
+        training=training,
         parent=parent,
         steps=steps,
         first=first_step(recipe, dataset, parent, steps),
@@ -143,10 +155,9 @@ def deadline_of(recipe: Recipe) -> float | None:
     return None if recipe.train.until is None else time.monotonic() + seconds_in(recipe.train.until)
 
 
-def steps_of(recipe: Recipe, dataset: Dataset) -> int:
-    """The optimizer steps of a run of `recipe` over `dataset`."""
-    tokens = len(dataset.tokens("train"))
-    return planned_steps(recipe, epoch_length(recipe.data.order, tokens, recipe.model.context))
+def steps_of(recipe: Recipe, training: TrainingTokens) -> int:
+    """The optimizer steps of a run of `recipe` over these tokens."""
+    return planned_steps(recipe, sequences_an_epoch(training, recipe.data.order, recipe.model.context))
 
 
 def evaluation_plan(recipe: Recipe, dataset: Dataset, steps: int) -> EvaluationPlan:
@@ -167,7 +178,16 @@ def begin(
     journal = Journal(made.folder, run_id=made.id, segment=segment)
     journal.rewind({})
     session = open_session(
-        made, outline.recipe, outline.policy, dataset, outline.steps, outline.plan, journal, display, None
+        made,
+        outline.recipe,
+        outline.policy,
+        dataset,
+        outline.training,
+        outline.steps,
+        outline.plan,
+        journal,
+        display,
+        None,
     )
     if parent is not None:
         _inherit(session, parent, outline.first)

@@ -10,6 +10,7 @@ from typing import Any
 from lmlab.checkpoint import find
 from lmlab.evaluation import Evaluation
 from lmlab.experiment.claims import claim_line, compared_claims
+from lmlab.experiment.fresh import fresh_left
 from lmlab.experiment.session import Session
 from lmlab.hardware import peak_memory_bytes
 from lmlab.planning.forecast import score
@@ -129,6 +130,9 @@ def data_used(session: Session) -> dict[str, Any]:
         "order": recipe.data.order,
         "context": recipe.model.context,
         "cursor": [session.state.first_cursor, session.state.cursor],
+        "skipped": session.state.skipped,
+        "fresh": recipe.data.fresh,
+        "fresh_left": fresh_left(session.run, session.state, session.dataset) if recipe.data.fresh else None,
     }
 
 
@@ -149,6 +153,8 @@ def closing_lines(session: Session, summary: dict[str, Any]) -> list[str]:
     if best["step"] != final["step"]:
         lines.append(figures_line(f"whole validation split, best step {best['step']:,}", best))
     lines.append(summary["verdict"]["reason"])
+    if summary["data_used"]["fresh"]:
+        lines.append(f"fresh tokens left after this run: {summary['data_used']['fresh_left']:,}")
     return lines + [claim_line(claim) for claim in summary["claims"]]
 
 

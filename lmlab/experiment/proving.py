@@ -22,6 +22,7 @@ from lmlab.checkpoint import steps as checkpoint_steps
 from lmlab.data import find_dataset
 from lmlab.experiment.beginning import evaluation_plan, steps_of
 from lmlab.experiment.circumstances import REASONS, circumstances, differing
+from lmlab.experiment.fresh import tokens_of_run
 from lmlab.experiment.session import Session, open_session
 from lmlab.recipe import Recipe
 from lmlab.runs import Journal, Run, open_run
@@ -133,11 +134,21 @@ def prove(
     say(f"replaying {run.name} from step {begin.step:,} to {last:,}")
     with tempfile.TemporaryDirectory() as place:
         shadow = Run(Path(place))
-        planned = steps_of(recipe, dataset)
+        training = tokens_of_run(run, recipe, dataset)
+        planned = steps_of(recipe, training)
         plan = evaluation_plan(recipe, dataset, planned)
         journal = Journal(shadow.folder, run_id=run.id, segment=0)
         session = open_session(
-            shadow, recipe, chosen, dataset, planned, plan, journal, display or make_display(quiet=True), begin
+            shadow,
+            recipe,
+            chosen,
+            dataset,
+            training,
+            planned,
+            plan,
+            journal,
+            display or make_display(quiet=True),
+            begin,
         )
         shadow.start_units(dataset.units("valid"), len(dataset.tokens("valid")))
         session.replay(StopAt(session, last))

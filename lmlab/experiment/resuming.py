@@ -15,6 +15,7 @@ from lmlab.data.progress import Progress
 from lmlab.experiment.beginning import begin, deadline_of, evaluation_plan, outline_of, parent_again, steps_of
 from lmlab.experiment.circumstances import circumstances
 from lmlab.experiment.finish import Outcome, finish
+from lmlab.experiment.fresh import tokens_of_run
 from lmlab.experiment.session import open_session
 from lmlab.recipe import Recipe, check, differences, override, recipe_hash
 from lmlab.runs import Journal, Run, RunLock, open_run
@@ -58,7 +59,8 @@ def resume(
         dataset = _dataset(run, recipe, progress)
         policy, exact = _policy(run, recipe, changes or {}, say)
         apply_policy(policy)
-        steps = steps_of(recipe, dataset)
+        training = tokens_of_run(run, recipe, dataset)
+        steps = steps_of(recipe, training)
         plan = evaluation_plan(recipe, dataset, steps)
         state, lengths = read_state(checkpoint.state)
         segment = run.begin_segment("resume", checkpoint.step, exact, **circumstances(policy))
@@ -69,7 +71,7 @@ def resume(
         if not exact:
             run.write("policy.json", policy.to_json())
         session = open_session(
-            run, recipe, policy, dataset, steps, plan, journal, display or make_display(), checkpoint
+            run, recipe, policy, dataset, training, steps, plan, journal, display or make_display(), checkpoint
         )
         how = "bit for bit" if exact else "with another policy, not bit for bit"
         say(f"{run.name} continues from step {checkpoint.step:,} of {steps:,}, {how}")
@@ -95,7 +97,7 @@ def _begin_again(
     deadline: float | None,
 ) -> Outcome:
     """What was killed before its first checkpoint has nothing to lose: from its first step, in its own folder."""
-    outline = outline_of(recipe, dataset, parent_again(run), say)
+    outline = outline_of(recipe, dataset, tokens_of_run(run, recipe, dataset), parent_again(run), say)
     where = f"from step {outline.first:,} of {outline.steps:,}"
     say(f"{run.name} was stopped before its first checkpoint: it begins again, {where}")
     session = begin(run, outline, outline.forecast(), display, "resume")

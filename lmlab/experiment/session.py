@@ -14,6 +14,7 @@ from lmlab import LabError
 from lmlab.checkpoint import Checkpoint, find, point
 from lmlab.checkpoint import steps as checkpoint_steps
 from lmlab.data import Dataset
+from lmlab.data.fresh import TrainingTokens
 from lmlab.evaluation import Evaluation, EvaluationStopped, evaluate_sample, evaluate_split
 from lmlab.experiment.black_box import black_box
 from lmlab.generation import Sampling, generate
@@ -183,6 +184,7 @@ def open_session(
     recipe: Recipe,
     policy: Policy,
     dataset: Dataset,
+    training: TrainingTokens,
     steps: int,
     plan: EvaluationPlan,
     journal: Journal,
@@ -196,7 +198,7 @@ def open_session(
         initialise(model, recipe.train.seed)
     model.to(policy.torch_device)
     optimizer = build_optimizer(model, recipe.optim, policy.torch_device.type)
-    step = TrainingStep(recipe, policy, model, optimizer, dataset.tokens("train"), steps)
+    step = TrainingStep(recipe, policy, model, optimizer, training, steps)
     state = State(scale=step.scaler.scale if step.scaler is not None else None)
     if checkpoint is not None:
         state, _ = restore_training(checkpoint, model, optimizer, step.scaler)

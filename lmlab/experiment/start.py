@@ -11,15 +11,18 @@ from typing import Any, Literal
 
 from lmlab import LabError
 from lmlab.data import Dataset, find_dataset, prepare
+from lmlab.data.fresh import FreshTokens
 from lmlab.data.progress import Progress
 from lmlab.experiment.beginning import Parent, begin, deadline_of, outline_of
 from lmlab.experiment.circumstances import versions
 from lmlab.experiment.finish import Outcome, finish
+from lmlab.experiment.fresh import fresh_lines, require_one_pass, require_parent, training_tokens
+from lmlab.experiment.lineage import ancestry_to_json, lineage_if_known, lineage_through
 from lmlab.files import require_free_bytes
 from lmlab.generation.prompts import encode_prompts
 from lmlab.hardware import detect
 from lmlab.planning.forecast import require_budget
-from lmlab.recipe import Recipe, check, recipe_hash
+from lmlab.recipe import Data, Recipe, check, recipe_hash
 from lmlab.recipe.schedule import Constant
 from lmlab.runs import RunLock, create_run, require_free_name
 from lmlab.training.display import Display, make_display
@@ -47,16 +50,24 @@ def train(
     deadline = deadline_of(recipe)
     root = Path(runs)
     check(recipe)
+    require_parent(recipe, parent is not None)
     require_free_name(root, run)
     dataset = _dataset(recipe, parent, progress)
     _require_windows(recipe, dataset)
+    lineage = () if parent is None or not recipe.data.fresh else lineage_through(parent.run, parent.checkpoint)
+    training = training_tokens(recipe, dataset, lineage)
     # Refused now, rather than at the first evaluation of a run that is already there.
     encode_prompts(dataset.tokenizer, recipe.evaluate.prompts)
-    outline = outline_of(recipe, dataset, parent, say)
+    outline = outline_of(recipe, dataset, training, parent, say)
+    if isinstance(training, FreshTokens):
+        require_one_pass(training, recipe, outline.steps)
     say(dataset_line(dataset))
     say(policy_line(outline.policy))
     if parent is not None:
         say(rate_line(recipe, parent, outline.first, outline.steps))
+    if isinstance(training, FreshTokens):
+        for line in fresh_lines(training, recipe, dataset, outline.steps, lineage):
+            say(line)
     forecast = outline.forecast()
     say(forecast.line())
     say(outline.plan.sentence(recipe.evaluate.share))
@@ -72,11 +83,18 @@ def train(
 def with_rate(recipe: Recipe, parent: Parent, rate: RateName) -> Recipe:
     """`recipe` with its schedule stretched over the new length, held where the parent's went, or begun again at the branch."""
     schedule = recipe.schedule
+    # A fresh run counts its steps from 0, and with them its schedule begins anew.
+    start = 0 if recipe.data.fresh else parent.step
+    if recipe.data.fresh and rate == "hold":
+        raise LabError(
+            "--rate hold goes on where the parent's schedule went, but with data.fresh steps begin at 0: expected stretch or "
+            "rewarm, or --schedule.kind constant with an --optim.lr"
+        )
     if isinstance(schedule, Constant):
         return (
             recipe
             if rate != "rewarm"
-            else dataclasses.replace(recipe, schedule=dataclasses.replace(schedule, start=parent.step))
+            else dataclasses.replace(recipe, schedule=dataclasses.replace(schedule, start=start))
         )
     if rate == "stretch":
         changed: Any = dataclasses.replace(schedule, steps=None)
@@ -85,7 +103,7 @@ def with_rate(recipe: Recipe, parent: Parent, rate: RateName) -> Recipe:
         span = None if isinstance(own, Constant) else own.steps
         changed = dataclasses.replace(schedule, steps=span or parent.recipe.train.steps)
     else:
-        changed = dataclasses.replace(schedule, steps=None, start=parent.step)
+        changed = dataclasses.replace(schedule, steps=None, start=start)
     return dataclasses.replace(recipe, schedule=changed)
 
 
@@ -100,6 +118,8 @@ def rate_line(recipe: Recipe, parent: Parent, first: int, steps: int) -> str:
         what = f"warms up again, {schedule.warmup:,} steps, then runs{span}"
     elif not isinstance(schedule, Constant) and schedule.steps and schedule.steps <= first:
         what = f"holds at its floor (its{span.replace(' over', '')} are over)"
+    elif first < parent.step:
+        what = f"begins anew{span}"
     elif schedule == parent.recipe.schedule and recipe.train.steps == parent.recipe.train.steps:
         what = "goes on as the parent's would have"
     else:
@@ -127,10 +147,15 @@ def policy_line(policy: Policy) -> str:
 
 def _dataset(recipe: Recipe, parent: Parent | None, progress: Progress | None) -> Dataset:
     """The recipe's data set; a branch that changes nothing of it takes its parent's, whose text may be gone by now."""
-    if parent is not None and recipe.data == parent.recipe.data:
+    if parent is not None and _same_data(recipe.data, parent.recipe.data):
         with contextlib.suppress(LabError):
             return find_dataset(parent.run.origin()["data_id"])
     return prepare(recipe.data, progress=progress)
+
+
+def _same_data(one: Data, other: Data) -> bool:
+    """Whether two settings give one data set: order and freshness only say what is read of it."""
+    return dataclasses.replace(one, order=other.order, fresh=other.fresh) == other
 
 
 def _require_windows(recipe: Recipe, dataset: Dataset) -> None:
@@ -159,6 +184,8 @@ def _origin(recipe: Recipe, policy: Policy, dataset: Dataset, parent: Parent | N
         "command": sys.argv,
         "recipe_hash": recipe_hash(recipe),
         "data_id": dataset.id,
+        "data": ancestry_to_json(dataset.ancestry),
         "vocabulary_size": dataset.vocabulary_size,
         "parent": lineage,
+        "lineage": [] if parent is None else lineage_if_known(parent.run, parent.checkpoint),
     }

@@ -14,6 +14,7 @@ import numbers
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -101,12 +102,14 @@ def read_json(path: Path, largest_bytes: int | None = None) -> Any:
         raise LabError(f"{path} can't be read: {reason(error)}") from None
 
 
-def sha256_of_file(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
+def sha256_of_file(path: Path, first_bytes: int | None = None) -> str:
+    """The SHA-256 of a file's bytes, or of the first so many, in hexadecimal."""
     digest = hashlib.sha256()
+    left = sys.maxsize if first_bytes is None else first_bytes
     with open(path, "rb") as file:
-        while block := file.read(HASH_BLOCK):
+        while block := file.read(min(HASH_BLOCK, left)):
             digest.update(block)
+            left -= len(block)
     return digest.hexdigest()
 
 

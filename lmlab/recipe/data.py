@@ -18,7 +18,8 @@ class Data:
     """Corpus, tokenizer, split and batch order."""
 
     corpus: str = setting("stdlib")
-    """A catalogue name (lmlab data show), a text, JSONL or parquet file, a folder of text files, or - for standard input."""
+    """A catalogue name (lmlab data show), a text, JSONL or parquet file, a folder of text files, - for standard input, or the id
+    or folder of a prepared data set."""
     column: str = setting("text")
     """Which column of a JSONL or parquet corpus holds the text."""
     separator: str = setting("")
@@ -41,3 +42,5 @@ class Data:
     """Train on the first so many tokens of the training split (none: all of them)."""
     order: OrderName = setting("shuffle")
     """shuffle: every window once an epoch; shifted: so too, each epoch cutting them elsewhere; random: with replacement."""
+    fresh: bool = setting(False, came_later=True)
+    """With --from: train on tokens that no run before has used, each window once, whatever the order."""

@@ -36,6 +36,18 @@ KINDS_THAT_SHARE_VALUES = ("model", "schedule")
 
 TOP_LEVEL = ("name", "about", "published_vocabulary")
 
+TRUTH = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+}
+"""Words for a setting that is true or false."""
+
 
 def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """`recipe` with each dotted name in `changes` set; LabError for an unknown name or an impossible value."""
@@ -66,6 +78,13 @@ def dotted_names(recipe: Recipe) -> list[str]:
         f"{section}.{entry.name}" for section in SECTIONS for entry in dataclasses.fields(getattr(recipe, section))
     ]
     return [*names, "model.preset", *TOP_LEVEL]
+
+
+def is_switch(name: str) -> bool:
+    """Whether a dotted name is a setting that is true or false, so that the bare flag can mean true."""
+    section, _, key = name.partition(".")
+    choices = KINDS.get(section, {}).values() or [type(getattr(Recipe(), section, None))]
+    return any(typing.get_type_hints(choice).get(key) is bool for choice in choices)
 
 
 def nearest(word: str, among: list[str]) -> str:
@@ -192,18 +211,8 @@ def _listed(text: str, choices: tuple[Any, ...]) -> list[str]:
 
 def _scalar(value: Any, annotation: type) -> Any:
     if annotation is bool:
-        words = {
-            "true": True,
-            "yes": True,
-            "on": True,
-            "1": True,
-            "false": False,
-            "no": False,
-            "off": False,
-            "0": False,
-        }
-        if isinstance(value, str) and value.lower() in words:
-            return words[value.lower()]
+        if isinstance(value, str) and value.lower() in TRUTH:
+            return TRUTH[value.lower()]
         if isinstance(value, bool):
             return value
         raise ValueError(value)

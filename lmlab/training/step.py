@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmlab.data.order import batch_at, window_starts
+from lmlab.data.fresh import IGNORED_TARGET, TrainingTokens, training_batch, training_starts
 from lmlab.model import GPTModel
 from lmlab.native.engine import Engine
 from lmlab.optim import TrainingOptimizer, rate_share
@@ -20,9 +20,6 @@ from lmlab.training.computation import Judge, computation
 from lmlab.training.policy import Policy
 from lmlab.training.scaler import LossScaler
 from lmlab.training.state import State
-
-IGNORED_TARGET = -100
-"""Targets that count in no loss, torch's own convention."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +56,10 @@ class TrainingStep:
         policy: Policy,
         model: GPTModel,
         optimizer: TrainingOptimizer,
-        tokens: np.ndarray,
+        tokens: TrainingTokens,
         steps: int,
     ) -> None:
-        """`tokens` is the training split; `steps` the length of the training, which the schedule may need."""
+        """`tokens` is the training split, or what is fresh of it; `steps` the training's length, which the schedule may need."""
         self.recipe = recipe
         self.policy = policy
         self.model = model
@@ -113,7 +110,7 @@ class TrainingStep:
     def batch(self, cursor: int) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and targets of the step at a cursor, each int64 [batch, context]."""
         recipe = self.recipe
-        return batch_at(
+        return training_batch(
             self.tokens, recipe.data.order, recipe.train.seed, recipe.model.context, cursor, recipe.train.batch
         )
 
@@ -121,7 +118,7 @@ class TrainingStep:
         """Where in the training split the sequences of that batch begin, int64 [batch]."""
         recipe = self.recipe
         context, batch = recipe.model.context, recipe.train.batch
-        return window_starts(recipe.data.order, recipe.train.seed, len(self.tokens), context, cursor, batch)
+        return training_starts(self.tokens, recipe.data.order, recipe.train.seed, context, cursor, batch)
 
 
 def batch_hash(inputs: np.ndarray, targets: np.ndarray) -> str:

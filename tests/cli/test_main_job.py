@@ -89,3 +89,36 @@ def test_every_verb_explains_itself(lmlab, capsys, verb):
         lmlab(verb, "--help")
     assert ended.value.code == 0
     assert f"lmlab {verb}" in capsys.readouterr().out
+
+
+def test_continuing_on_fresh_tokens_is_one_flag(lmlab, small, tmp_path):
+    lmlab(*small, "--run", "mine")
+    status, output, errors = lmlab("train", "--from", "mine", "--data.fresh", "--run", "next")
+    assert status == 0, errors
+    assert (
+        "fresh tokens:" in output
+        and "were not used by mine@6" in output
+        and "fresh tokens left after this run" in output
+    )
+    status, output, errors = lmlab("train", "--data.fresh", "--from", "next", "--train.steps", "9e9", "--json")
+    assert status == 1 and errors.splitlines()[-1].startswith("lmlab: 9,000,000,000 steps of 2 windows")
+    status, output, errors = lmlab(*small, "--data.fresh", "--run", "alone")
+    assert status == 1 and errors.count("\n") == 1 and "--from RUN" in errors
+
+
+def test_text_that_was_added_is_trained_on_with_the_same_tokenizer(lmlab, small, tmp_path, tiny_text):
+    lmlab(*small, "--run", "mine")
+    (tmp_path / "more.txt").write_text(tiny_text[::-1])
+    identity = json.loads((tmp_path / "runs" / "mine" / "origin.json").read_text())["data_id"]
+    status, output, errors = lmlab("data", "extend", identity, str(tmp_path / "more.txt"), "--json")
+    assert status == 0, errors
+    extended = json.loads(output)
+    assert (extended["added"], extended["extends"][0]["id"]) == ({"train": 1}, identity)
+    words = ["--data.corpus", extended["id"], "--data.fresh", "--train.epochs", "1", "--json"]
+    seldom = ["--evaluate.every", "500", "--train.checkpoint_every", "500"]
+    status, output, errors = lmlab("train", "--from", "mine", *words, *seldom)
+    assert status == 0, errors
+    used = json.loads(output)["data_used"]
+    assert (used["data_id"], used["fresh"]) == (extended["id"], True)
+    status, output, errors = lmlab("data", "show", extended["id"])
+    assert f"extends     {identity}" in output and "what was added later trains" in output

@@ -99,6 +99,9 @@ def test_a_recipe_s_name_stands_for_its_data(capsys, tmp_path, stories):
         (("prepare", "x.txt", "--data.tokenizer", "nonsense"), 1, "data.tokenizer can't be 'nonsense'"),
         (("prepare", "nothing-here"), 1, "there is no corpus 'nothing-here' here"),
         (("show", "0" * 16), 1, "there is no data set 0000000000000000"),
+        (("extend", "x.txt"), 2, "needs a NAME and a PATH"),
+        (("extend", "0" * 16, "x.txt"), 1, "there is no data set 0000000000000000"),
+        (("extend", "0" * 16, "x.txt", "--data.tokenizer", "bytes"), 2, "leave out --data.tokenizer"),
     ],
 )
 def test_wrong_words_are_one_line_on_standard_error(capsys, words, status, message):
@@ -110,4 +113,21 @@ def test_wrong_words_are_one_line_on_standard_error(capsys, words, status, messa
 def test_help_names_the_actions(capsys):
     status, out, _ = lmlab(capsys, "--help")
     assert status == 0
-    assert all(word in out for word in ("prepare", "show", "check"))
+    assert all(word in out for word in ("prepare", "extend", "show", "check"))
+
+
+def test_extend_says_what_is_new_and_how_to_train_on_it(capsys, stories, tmp_path):
+    _, out, _ = lmlab(capsys, "prepare", stories, *BYTES, "--json")
+    old = json.loads(out)
+    texts = write_stories(tmp_path / "more.txt", 20, first=500)
+    again = (tmp_path / "stories.txt").read_text().split("\n<|endoftext|>\n")[5:15]
+    (tmp_path / "more.txt").write_text("\n<|endoftext|>\n".join([*texts, *again]))
+    status, out, err = lmlab(capsys, "extend", stories, str(tmp_path / "more.txt"), *BYTES)
+    assert (status, err) == (0, "")
+    assert "20 documents added" in out and "10 were there already" in out
+    assert f"extends     {old['id']}" in out
+    extended = out.splitlines()[-1].rpartition("-")[2]
+    assert f"lmlab train --from RUN --data.corpus {extended} --data.fresh" in out
+    status, out, _ = lmlab(capsys, "extend", extended, stories)
+    assert status == 0 and "nothing is new" in out and "--data.fresh" not in out
+    assert lmlab(capsys, "check", extended)[0] == 0

@@ -62,10 +62,10 @@ def test_lengths_leave_the_end_of_text_out(dataset, tmp_path):
 
 
 def test_a_document_that_a_view_cuts_has_no_end_of_text_to_leave_out(dataset):
-    from lmlab.data.preparation import _view
+    from lmlab.data.preparation import view
 
     cut = int(dataset.document_starts("train")[1]) + 10
-    assert document_lengths(_view(dataset, cut), "train").tolist()[-1] == 10
+    assert document_lengths(view(dataset, cut), "train").tolist()[-1] == 10
 
 
 def test_description_is_plain_json_with_the_counts_on_top(dataset):

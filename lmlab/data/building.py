@@ -1,0 +1,82 @@
+"""A data set is made in a hidden work folder that is renamed at the very end: what preparing and extending share.
+
+A work folder's name ends with its plan, a hash of all that is asked for; whoever holds the plan's lock works in it, and
+takes over what a killed process has left there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lmlab import LabError
+from lmlab.data.dataset import Dataset, datasets_folder, open_dataset
+from lmlab.data.finish import tidy
+from lmlab.files import flush_folder, remove_tree, try_lock
+
+STALE_SECONDS = 7 * 24 * 3600
+
+
+@contextlib.contextmanager
+def system_errors_in_one_line() -> Iterator[None]:
+    """What the system refuses inside becomes a LabError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise LabError("the disk is full: free some space and start again, it goes on from where it was") from None
+        where = f"{error.filename}: " if error.filename else ""
+        raise LabError(f"{where}{error.strerror or error}") from None
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value, in hexadecimal."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def lock_path(plan: str, root: Path) -> Path:
+    """The lock of whoever carries out a plan."""
+    return root / "locks" / f"{plan}.lock"
+
+
+def work_folder(plan: str, root: Path) -> Path:
+    """Where a plan is carried out."""
+    return datasets_folder(root) / f".building-{plan}"
+
+
+def made_already(identity: str, root: Path) -> Dataset | None:
+    """The data set of that id, perhaps made from the same text under another name."""
+    for folder in sorted(datasets_folder(root).glob(f"*-{identity}")):
+        with contextlib.suppress(LabError):
+            return open_dataset(folder)
+    return None
+
+
+def publish(work: Path, name: str, root: Path) -> Dataset:
+    """The complete data set in `work`, from now on in the folder `name`."""
+    final = datasets_folder(root) / name
+    tidy(work)
+    shutil.rmtree(final, ignore_errors=True)  # only ever a damaged one: an intact one is found before
+    os.replace(work, final)
+    flush_folder(final.parent)
+    return open_dataset(final)
+
+
+def remove_stale(root: Path) -> None:
+    """Work folders that nobody has touched for a week: the corpus changed since, so they are never finished."""
+    for work in datasets_folder(root).glob(".building-*"):
+        lock = lock_path(re.sub(r"^\.building-", "", work.name), root)
+        with contextlib.suppress(OSError):
+            if time.time() - work.stat().st_mtime > STALE_SECONDS:
+                with open(lock, "ab") as file:
+                    if try_lock(file):
+                        remove_tree(work)

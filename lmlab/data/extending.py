@@ -1,0 +1,254 @@
+"""A data set with more text: its tokens begin with those of the data set that it extends, byte for byte, and go on.
+
+    look for what is new -> tokens of that, by the old tokenizer -> old and new behind each other -> manifest -> rename
+    additions               encode                                  here
+
+The token files are whole copies with more at their end, rather than links to the old ones: a data set stays one folder that
+can be moved and verified alone, and a split one array that can be mapped. A token keeps its place, a document its split and
+a unit its text, so that what runs on the old data set note of the tokens they used holds for the new one. The id hashes the
+old id and the new documents; the manifest names the data set that was extended, and all that that one extended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lmlab import LabError, __version__
+from lmlab.data import manifest as shape
+from lmlab.data.additions import Additions, look_for_additions
+from lmlab.data.building import (
+    digest,
+    lock_path,
+    made_already,
+    publish,
+    remove_stale,
+    system_errors_in_one_line,
+    work_folder,
+)
+from lmlab.data.dataset import Dataset
+from lmlab.data.duplicates import shared_lines, text_of
+from lmlab.data.encode import Journal, encode, starts_file, token_type, tokens_file
+from lmlab.data.finish import file_entry, mapped, save_array, write_units
+from lmlab.data.progress import Progress, Silent
+from lmlab.data.split import SPLITS
+from lmlab.data.units import block_units, document_units
+from lmlab.files import (
+    FileLock,
+    cache_folder,
+    flush_folder,
+    make_folder,
+    remove_tree,
+    require_free_bytes,
+    write_bytes,
+    write_json,
+)
+
+NEW = "new"
+"""The folder inside the work folder that holds the new documents' tokens alone."""
+BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extension:
+    """What an extension came to."""
+
+    dataset: Dataset
+    """The extended data set, or the old one where nothing was new."""
+    added: dict[str, int]
+    """Documents that were added, by split."""
+    there_already: int
+    """Documents of the new texts that the data set held before, or that stand in them twice."""
+    unknown: int
+    """Documents that were left out for symbols that the tokenizer doesn't know."""
+
+    def line(self) -> str:
+        """The same in words."""
+        passed = f"{self.there_already:,} were there already"
+        if self.unknown:
+            passed += f", {self.unknown:,} left out for unknown symbols"
+        if not self.added:
+            return f"nothing is new for data set {self.dataset.id}: {passed}"
+        parts = ", ".join(f"{count:,} {split}" for split, count in self.added.items())
+        return f"{sum(self.added.values()):,} documents added ({parts}), {passed}"
+
+
+def extend(
+    old: Dataset,
+    corpora: Sequence[str],
+    column: str | None = None,
+    separator: str | None = None,
+    skip_unknown: bool = False,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+) -> Extension:
+    """`old` with the documents of `corpora` (files, folders, catalogue names, or -) that it doesn't hold yet.
+
+    `column` and `separator` are those of the recipe; where they aren't given, those that `old` was prepared with.
+    `skip_unknown` passes over documents with symbols that the tokenizer doesn't know, which are refused otherwise. `folder`
+    takes the place of the cache folder. LabError for a view, and for texts that can't be had, read or encoded.
+    """
+    if old.whole is not old:
+        raise LabError(f"data set {old.id} is the beginning of {old.whole.id}: extend that one")
+    root, progress = make_folder(folder or cache_folder()), progress or Silent()
+    with system_errors_in_one_line():
+        found = look_for_additions(old, corpora, column, separator, skip_unknown, root, progress)
+        added = {name: int((found.plan.of == index).sum()) for index, name in enumerate(SPLITS)}
+        added = {name: count for name, count in added.items() if count}
+        there_already = found.documents - found.unknown - sum(added.values())
+        if not added:
+            return Extension(dataset=old, added={}, there_already=there_already, unknown=found.unknown)
+        plan = digest([shape.FORMAT, "extends", old.id, found.sha256()])[:32]
+        waiting = f"another process is extending {old.name}: waiting for it"
+        with FileLock(lock_path(plan, root), progress.say, waiting):
+            made = made_already(_identity(plan), root) or _build(old, found, plan, root, progress)
+        return Extension(dataset=made, added=added, there_already=there_already, unknown=found.unknown)
+
+
+def _identity(plan: str) -> str:
+    """The data set's id: unlike the name of the work folder, which must not be taken for a data set that is there."""
+    return plan[:16]
+
+
+def _build(old: Dataset, found: Additions, plan: str, root: Path, progress: Progress) -> Dataset:
+    """Make the data set, or go on making it; the caller holds the plan's lock."""
+    work = make_folder(work_folder(plan, root))
+    if not (work / shape.NAME).exists():
+        new = make_folder(work / NEW)
+        characters = int(found.rows["characters"].sum())
+        journal = encode(found.pieces("encoding", progress), found.plan, old.tokenizer, True, characters, new)
+        progress.begin("joining old and new", None)
+        sizes = sum(entry["bytes"] for entry in old.manifest["files"].values())
+        require_free_bytes(work, sizes, "copying the data set that is extended")
+        write_bytes(work / shape.TOKENIZER, (old.folder / shape.TOKENIZER).read_bytes())
+        entries = {name: _join(work, old, name, found, journal) for name in old.splits}
+        flush_folder(work)
+        manifest = {
+            **_facts(old, found, _identity(plan)),
+            "splits": entries,
+            "duplicates": _duplicates(work, old, entries),
+            "files": {name: file_entry(work / name) for name in shape.files_of(list(entries))},
+        }
+        write_json(work / shape.NAME, manifest)
+    if (work / NEW).exists():
+        remove_tree(work / NEW)
+    made = publish(work, f"{old.name}-{_identity(plan)}", root)
+    remove_stale(root)
+    return made
+
+
+def _join(work: Path, old: Dataset, name: str, found: Additions, journal: Journal) -> dict[str, Any]:
+    """Write a split's four files, old before new; returns its entry in the manifest."""
+    index, kind, before = SPLITS.index(name), token_type(old.vocabulary_size), len(old.tokens(name))
+    new_tokens, count = work / NEW / tokens_file(name), before + journal.tokens[index]
+    _copy(
+        work / tokens_file(name), old.folder / tokens_file(name), old.manifest["files"][tokens_file(name)], new_tokens
+    )
+    begins = np.fromfile(work / NEW / starts_file(name), dtype="<i8")
+    starts = np.concatenate([old.document_starts(name)[:-1], begins + before, [count]]).astype("<i8")
+    save_array(work / shape.documents_file(name), starts)
+    rows = found.rows[found.plan.of == index]
+    sizes = np.append(old.document_bytes(name), rows["bytes"]).astype("<i8")
+    save_array(work / shape.bytes_file(name), sizes)
+    unit = old.facts["splits"][name]["unit"]
+    return {
+        "tokens": count,
+        "documents": len(sizes),
+        "bytes": int(sizes.sum()),
+        "units": write_units(work / shape.units_file(name), _units(old, name, rows, begins, new_tokens, kind)),
+        "unit": unit,
+    }
+
+
+def _copy(path: Path, old: Path, entry: dict[str, Any], new: Path) -> None:
+    """`old` and then `new` as one file; LabError where the old one is no longer what its manifest says."""
+    digest_of_old = hashlib.sha256()
+    with open(path, "wb") as file:
+        for part in (old, new):
+            with open(part, "rb") as source:
+                while block := source.read(BLOCK):
+                    file.write(block)
+                    if part is old:
+                        digest_of_old.update(block)
+    if digest_of_old.hexdigest() != entry["sha256"]:
+        raise LabError(f"{old} is damaged, its SHA-256 changed: delete {old.parent} and prepare again")
+
+
+def _units(
+    old: Dataset, name: str, rows: np.ndarray, begins: np.ndarray, new_tokens: Path, kind: np.dtype
+) -> Iterator[np.ndarray]:
+    """The old units and then those of the new documents, of the same sort: so old scores find their units again."""
+    yield np.asarray(old.units(name))
+    if not len(begins):
+        return
+    before = len(old.tokens(name))
+    if old.facts["splits"][name]["unit"] == "document":
+        yield document_units(rows["key"], rows["bytes"], begins + before)
+        return
+    tokens = mapped(new_tokens, kind)
+    for units in block_units(tokens, np.append(begins, len(tokens)), old.tokenizer):
+        units["start"] += before
+        yield units
+
+
+def _duplicates(work: Path, old: Dataset, entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """No new document is in the data set twice, so only counts change; lines are compared again where they were."""
+    facts = old.facts["duplicates"]
+    lines: tuple[int | None, int | None] = (None, None)
+    if entries["valid"]["unit"] == "block":
+        kind = token_type(old.vocabulary_size)
+        both = [text_of(mapped(work / tokens_file(name), kind), old.tokenizer) for name in ("train", "valid")]
+        lines = shared_lines(both[0], both[1])
+    tokens, of_tokens = facts.get("tokens", 0), entries["valid"]["tokens"]
+    counts = {"of_documents": entries["valid"]["documents"], "tokens": tokens, "of_tokens": of_tokens}
+    return {**facts, **counts, "lines": lines[0], "of_lines": lines[1], "share_of_tokens": tokens / of_tokens}
+
+
+def _facts(old: Dataset, found: Additions, identity: str) -> dict[str, Any]:
+    """What the manifest says besides the counts and files."""
+    facts, corpus, rows = old.facts, old.facts["corpus"], found.rows
+    listed = [
+        {"name": path.name, "sha256": source.hashes[path]} for source in found.sources for path in sorted(source.hashes)
+    ]
+    splits = {
+        name: {
+            "tokens": entry["tokens"],
+            "documents": entry["documents"],
+            "sha256": old.manifest["files"][tokens_file(name)]["sha256"],
+        }
+        for name, entry in facts["splits"].items()
+    }
+    # The tokenizer of characters knows exactly those of its corpus, and no others were let in.
+    closed = old.tokenizer.name == "characters" and old.lossless
+    return {
+        "format": shape.FORMAT,
+        "id": identity,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "lmlab": __version__,
+        "extends": [{"id": old.id, "splits": splits}, *facts.get("extends", [])],
+        "corpus": {
+            **corpus,
+            "text_sha256": digest([corpus.get("text_sha256"), found.sha256()]),
+            "documents": corpus["documents"] + len(rows),
+            "characters": corpus["characters"] + int(rows["characters"].sum()),
+            "bytes": corpus["bytes"] + int(rows["bytes"].sum()),
+            "alphabet": corpus["alphabet"] if closed else None,
+            "empty_documents": corpus["empty_documents"] + sum(one.empty_documents for one in found.scans),
+            "forced_cuts": corpus["forced_cuts"] + sum(one.forced_cuts for one in found.scans),
+            "skipped_files": [*corpus["skipped_files"], *(name for one in found.scans for name in one.skipped_files)][
+                :1000
+            ],
+            "files": corpus.get("files", 0) + len(listed),
+            "sources": [*corpus.get("sources", []), *listed][:1000],
+            "sources_sha256": digest([corpus.get("sources_sha256"), *(one.fingerprint() for one in found.sources)]),
+        },
+        "split": facts["split"],
+        "tokenizer": {**facts["tokenizer"], "end_of_text": old.tokenizer.end_of_text},
+        "token_type": facts["token_type"],
+    }

@@ -1,0 +1,136 @@
+"""Which runs a run comes from, and which tokens each of them had used when its branch left it.
+
+A run keeps this in its own origin.json (`lineage`, oldest first), so that nothing depends on its ancestors' folders. Of a run
+from before that was kept, the parents are asked themselves, where they still are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lmlab import LabError
+from lmlab.checkpoint import Checkpoint, find
+from lmlab.data import find_dataset
+from lmlab.data.usage import Ancestry, Use, read_ancestry, read_use
+from lmlab.runs import Run, open_run
+from lmlab.training.state import State, read_state
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ancestor:
+    """A run up to a step."""
+
+    run: str
+    """Its id."""
+    name: str
+    step: int
+    use: Use
+
+    @property
+    def title(self) -> str:
+        """NAME@STEP, as it's typed."""
+        return f"{self.name}@{self.step}"
+
+    def to_json(self) -> dict[str, Any]:
+        """For origin.json."""
+        return {"run": self.run, "name": self.name, "step": self.step, **self.use.to_json()}
+
+
+def lineage_through(run: Run, checkpoint: Checkpoint) -> tuple[Ancestor, ...]:
+    """What a branch from that checkpoint comes from, oldest first; LabError where it can't be told any more."""
+    state, _ = read_state(checkpoint.state)
+    return (*lineage_before(run), ancestor_at(run, state))
+
+
+def lineage_before(run: Run) -> tuple[Ancestor, ...]:
+    """What `run` itself comes from, oldest first; nothing for a run that began from no other."""
+    origin = run.origin()
+    if origin.get("lineage") is not None:
+        return tuple(map(_read_ancestor, origin["lineage"]))
+    parent = origin.get("parent")
+    if parent is None:
+        return ()
+    older = _parent_of(run, parent)
+    return (*lineage_before(older), _ancestor_once_at(older, parent["step"]))
+
+
+def lineage_if_known(run: Run, checkpoint: Checkpoint) -> list[dict[str, Any]] | None:
+    """`lineage_through` for origin.json, or None where it can't be told."""
+    try:
+        return lineage_to_json(lineage_through(run, checkpoint))
+    except LabError:
+        return None
+
+
+def lineage_to_json(lineage: Sequence[Ancestor]) -> list[dict[str, Any]]:
+    """For origin.json."""
+    return [ancestor.to_json() for ancestor in lineage]
+
+
+def ancestor_at(run: Run, state: State) -> Ancestor:
+    """`run` in that state."""
+    use = _use(run, (state.first_cursor, state.cursor), state.skipped)
+    return Ancestor(run=run.id, name=run.name, step=state.step, use=use)
+
+
+def _parent_of(run: Run, parent: dict[str, Any]) -> Run:
+    """The run that `run` was branched from, beside it; LabError where it is gone, or another by now."""
+    with contextlib.suppress(LabError):
+        older, _ = open_run(parent["name"], run.folder.parent)
+        if older.id == parent["id"]:
+            return older
+    raise LabError(
+        f"{run.name} does not say which tokens were used before it, and its parent {parent['name']} is not beside it any more: "
+        f"put {parent['name']} back into {run.folder.parent}"
+    )
+
+
+def _ancestor_once_at(run: Run, step: int) -> Ancestor:
+    """`run` as it was at a step whose checkpoint may be gone: it then read a batch a step, without a gap."""
+    with contextlib.suppress(LabError):
+        checkpoint, _ = find(run.checkpoints, str(step))
+        return ancestor_at(run, read_state(checkpoint.state)[0])
+    cursor = step * run.recipe().train.batch
+    checkpoint, _ = find(run.checkpoints, "latest")
+    skipped = [pair for pair in read_state(checkpoint.state)[0].skipped if pair[1] <= cursor]
+    return Ancestor(run=run.id, name=run.name, step=step, use=_use(run, (0, cursor), skipped))
+
+
+def _use(run: Run, cursor: tuple[int, int], skipped: Sequence[Sequence[int]]) -> Use:
+    recipe = run.recipe()
+    return Use(
+        data=_ancestry(run),
+        seed=recipe.train.seed,
+        order=recipe.data.order,
+        context=recipe.model.context,
+        cursor=cursor,
+        skipped=tuple((first, end) for first, end in skipped),
+        fresh=recipe.data.fresh,
+    )
+
+
+def _ancestry(run: Run) -> Ancestry:
+    """The run's data set and those that it begins with: as the run says, or, where it is older than that, as the cache says."""
+    origin = run.origin()
+    if "data" not in origin:
+        return find_dataset(origin["data_id"]).ancestry
+    try:
+        return read_ancestry(origin["data"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise LabError(f"{run.folder / 'origin.json'} is damaged ({error!r}): expected its data sets") from None
+
+
+def ancestry_to_json(data: Ancestry) -> list[dict[str, Any]]:
+    """For origin.json."""
+    return [{"id": identity, "train_tokens": tokens} for identity, tokens in data]
+
+
+def _read_ancestor(value: Any) -> Ancestor:
+    use = read_use(value)
+    try:
+        return Ancestor(run=str(value["run"]), name=str(value["name"]), step=int(value["step"]), use=use)
+    except (KeyError, TypeError, ValueError) as error:
+        raise LabError(f"a run's lineage is damaged ({error!r}): expected run, name and step") from None

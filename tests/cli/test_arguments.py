@@ -1,0 +1,29 @@
+"""Words of a command line: which belong to the verb, and which to the recipe."""
+
+import pytest
+
+from lmlab.cli.arguments import split_overrides
+from lmlab.cli.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("words", "rest", "settings"),
+    [
+        (["--data.fresh"], [], {"data.fresh": "true"}),
+        (["--data.fresh", "--run", "a"], ["--run", "a"], {"data.fresh": "true"}),
+        (["--data.fresh", "stories.txt"], ["stories.txt"], {"data.fresh": "true"}),
+        (["--data.fresh", "no", "stories.txt"], ["stories.txt"], {"data.fresh": "no"}),
+        (["--data.fresh=false", "x"], ["x"], {"data.fresh": "false"}),
+        (["--data.lowercase", "--data.order", "random"], [], {"data.lowercase": "true", "data.order": "random"}),
+        (["x", "--train.steps", "5", "--train.steps", "6"], ["x"], {"train.steps": "6"}),
+        (["--evaluate.prompts", "a", "--evaluate.prompts", "b"], [], {"evaluate.prompts": ("a", "b")}),
+    ],
+)
+def test_a_setting_takes_the_next_word_unless_it_is_a_switch(words, rest, settings):
+    assert split_overrides(words) == (rest, settings)
+
+
+@pytest.mark.parametrize("words", [["--train.steps"], ["--data.order", "--data.fresh"], ["--nonsense.at_all"]])
+def test_any_other_setting_needs_a_value(words):
+    with pytest.raises(UsageError, match="needs a value"):
+        split_overrides(words)
