@@ -18,7 +18,7 @@ from lmlab.runs import Journal, Run, open_run
 from lmlab.training.display import Display
 from lmlab.training.evaluating import EvaluationPlan
 from lmlab.training.policy import Policy
-from lmlab.training.saving import restore_training
+from lmlab.training.saving import restore_training, restore_weights
 from lmlab.training.state import read_state
 
 
@@ -35,6 +35,11 @@ class Parent:
         """The parent's step at the branch."""
         return self.checkpoint.step
 
+    @property
+    def weights_sha256(self) -> str:
+        """The SHA-256 of the weights that the branch begins with."""
+        return self.checkpoint.sha256_of("weights")
+
 
 def parent_of(reference: str, runs: str | Path = "runs") -> Parent:
     """The checkpoint named by RUN@STEP (default: its latest), to start a new run from."""
@@ -48,13 +53,13 @@ def parent_again(run: Run) -> Parent | None:
     lineage = run.origin().get("parent")
     if lineage is None:
         return None
+    reference = f"{lineage.get('name')}@{lineage.get('step')}"
     with contextlib.suppress(LabError):
-        parent = parent_of(f"{lineage['name']}@{lineage['step']}", run.folder.parent)
-        weights = parent.checkpoint.manifest["files"]["weights.safetensors"]["sha256"]
-        if parent.run.id == lineage["id"] and weights == lineage["weights_sha256"]:
+        parent = parent_of(reference, run.folder.parent)
+        if parent.run.id == lineage.get("id") and parent.weights_sha256 == lineage.get("weights_sha256"):
             return parent
     raise LabError(
-        f"{run.name} was stopped before its first checkpoint, and {lineage['name']}@{lineage['step']}, which it begins from, is "
+        f"{run.name} was stopped before its first checkpoint, and {reference}, which it begins from, is "
         "not there any more: start it again with lmlab train --from"
     )
 
@@ -62,7 +67,7 @@ def parent_again(run: Run) -> Parent | None:
 def same_stream(recipe: Recipe, data_id: str, parent: Parent) -> bool:
     """Whether a branch reads on in its parent's batches: same data, order, seed, context and batch."""
     theirs = parent.recipe
-    return parent.run.origin()["data_id"] == data_id and all(
+    return parent.run.fact("data_id") == data_id and all(
         one == other
         for one, other in (
             (recipe.data.order, theirs.data.order),
@@ -77,7 +82,7 @@ def first_step(recipe: Recipe, dataset: Dataset, parent: Parent | None, steps: i
     """The step that a run begins at: above 0 for a branch that reads on in its parent's batches."""
     if parent is None:
         return 0
-    theirs = parent.run.origin().get("vocabulary_size")
+    theirs = parent.run.fact("vocabulary_size")
     if theirs != dataset.vocabulary_size:
         raise LabError(
             f"{parent.run.name} has a vocabulary of {theirs:,} tokens, but this data has {dataset.vocabulary_size:,}: expected "
@@ -129,7 +134,7 @@ def _inherit(session: Session, parent: Parent, first: int) -> None:
     if recipe.optim.kind == parent.recipe.optim.kind:
         restore_training(parent.checkpoint, session.model, session.optimizer, session.step.scaler)
     else:
-        session.model.load_state_dict(parent.checkpoint.tensors("weights"))
+        restore_weights(parent.checkpoint, session.model)
     state, _ = read_state(parent.checkpoint.state)
     if first:
         session.state.step, session.state.tokens = state.step, state.tokens

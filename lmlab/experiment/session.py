@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from lmlab import LabError
 from lmlab.checkpoint import Checkpoint
 from lmlab.data import Dataset
 from lmlab.evaluation import Evaluation, evaluate_sample, evaluate_split
@@ -17,12 +18,13 @@ from lmlab.model import GPTModel, build_model, flops_per_token, initialise
 from lmlab.optim import TrainingOptimizer, build_optimizer
 from lmlab.planning.peak import peak_flops
 from lmlab.recipe import Recipe
+from lmlab.recipe.train import MOST_STEPS
 from lmlab.runs import Journal, Run
 from lmlab.training.display import Display
 from lmlab.training.evaluating import EvaluationPlan
 from lmlab.training.loop import Ending, Hooks, Loop, Scores
 from lmlab.training.policy import Policy, apply_policy
-from lmlab.training.saving import restore_training, save_training
+from lmlab.training.saving import require_weights, restore_training, save_training
 from lmlab.training.signals import StopRequests
 from lmlab.training.state import State
 from lmlab.training.step import TrainingStep
@@ -143,6 +145,8 @@ def open_session(
 ) -> Session:
     """Build model and optimizer: fresh from the seed, or out of a checkpoint."""
     apply_policy(policy)
+    if checkpoint is not None:
+        require_weights(checkpoint, recipe.model, dataset.vocabulary_size)
     model = build_model(recipe.model, dataset.vocabulary_size)
     if checkpoint is None:
         initialise(model, recipe.train.seed)
@@ -180,4 +184,9 @@ def planned_steps(recipe: Recipe, windows: int) -> int:
     """The optimizer steps of a run: train.steps, or what train.epochs comes to over `windows` windows an epoch."""
     if recipe.train.epochs is None:
         return recipe.train.steps
-    return max(1, math.floor(recipe.train.epochs * windows / recipe.train.batch))
+    steps = max(1, math.floor(recipe.train.epochs * windows / recipe.train.batch))
+    if steps > MOST_STEPS:
+        raise LabError(
+            f"train.epochs {recipe.train.epochs:g} comes to {steps:,} steps: expected at most {MOST_STEPS:,}"
+        )
+    return steps

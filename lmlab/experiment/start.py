@@ -22,6 +22,7 @@ from lmlab.hardware import detect
 from lmlab.native import Library, load
 from lmlab.planning.fastest import fastest_policy
 from lmlab.planning.forecast import make_forecast
+from lmlab.planning.room import require_memory
 from lmlab.recipe import Recipe, check, recipe_hash
 from lmlab.recipe.schedule import Constant
 from lmlab.runs import RunLock, create_run, require_free_name
@@ -56,6 +57,7 @@ def train(
     # Refused now, rather than at the first evaluation of a run that is already there.
     encode_prompts(dataset.tokenizer, recipe.evaluate.prompts)
     policy = choose_policy(recipe, say)
+    require_memory(recipe, policy, dataset.vocabulary_size)
     policy = fastest_policy(recipe, policy, dataset.tokens("train"), dataset.vocabulary_size)
     apply_policy(policy)
     steps = planned_steps(recipe, epoch_length(recipe.data.order, len(dataset.tokens("train")), recipe.model.context))
@@ -136,7 +138,7 @@ def _dataset(recipe: Recipe, parent: Parent | None, progress: Progress | None) -
     """The recipe's data set; a branch that changes nothing of it takes its parent's, whose text may be gone by now."""
     if parent is not None and recipe.data == parent.recipe.data:
         with contextlib.suppress(LabError):
-            return find_dataset(parent.run.origin()["data_id"])
+            return find_dataset(parent.run.fact("data_id"))
     return prepare(recipe.data, progress=progress)
 
 
@@ -163,7 +165,7 @@ def _origin(recipe: Recipe, policy: Policy, dataset: Dataset, parent: Parent | N
             "step": parent.step,
             "recipe_hash": recipe_hash(parent.recipe),
         }
-        lineage["weights_sha256"] = parent.checkpoint.manifest["files"]["weights.safetensors"]["sha256"]
+        lineage["weights_sha256"] = parent.weights_sha256
     return {
         "lmlab": __version__,
         "python": sys.version.split()[0],

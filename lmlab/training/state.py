@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from lmlab import LabError
 
 FORMAT = 1
+MOST_EVALUATIONS = 999_999
+"""As many columns as units-valid.npy may have."""
 
 
 @dataclass
@@ -60,8 +63,44 @@ class State:
 def read_state(value: dict[str, Any]) -> tuple[State, dict[str, int]]:
     """The state and the journal lengths in a checkpoint's state.json; LabError where it's none."""
     if value.get("format") != FORMAT:
-        raise LabError(f"state.json has format {value.get('format')!r}: expected {FORMAT}")
+        raise LabError(f"state.json has format {str(value.get('format'))[:20]}: expected {FORMAT}")
     names = {entry.name for entry in dataclasses.fields(State)}
     if (names | {"journal"}) - set(value):
         raise LabError(f"state.json lacks {', '.join(sorted((names | {'journal'}) - set(value)))}")
-    return State(**{name: value[name] for name in names}), dict(value["journal"])
+    journal = value["journal"]
+    wrong = [name for name, fits in FITS.items() if not fits(value[name])]
+    if not isinstance(journal, dict) or not all(_count(length) for length in journal.values()):
+        wrong.append("journal")
+    if wrong:
+        raise LabError(f"state.json is damaged: {wrong[0]} can't be {str(value[wrong[0]])[:40]!r}")
+    if value["evaluations"] > min(value["step"] + 1, MOST_EVALUATIONS):
+        raise LabError(f"state.json is damaged: {value['evaluations']:,} evaluations in {value['step']:,} steps")
+    return State(**{name: value[name] for name in names}), dict(journal)
+
+
+def _count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _ranges(value: Any) -> bool:
+    """[first, last) ranges of cursors."""
+    return isinstance(value, list) and all(
+        isinstance(entry, list) and len(entry) == 2 and all(_count(end) for end in entry) for entry in value
+    )
+
+
+FITS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("step", "cursor", "first_cursor", "tokens", "loss_tokens", "skipped_in_a_row"), _count),
+    **dict.fromkeys(("clean_steps", "worse_in_a_row", "evaluations"), _count),
+    **dict.fromkeys(("loss_sum", "train_seconds", "evaluate_seconds", "save_seconds"), _number),
+    "best_loss": lambda value: value is None or _number(value),
+    "scale": lambda value: value is None or (_number(value) and value > 0),
+    "best_step": lambda value: value is None or _count(value),
+    "evaluated_step": lambda value: value == -1 or _count(value),
+    "skipped": _ranges,
+}
+"""Field of a state -> whether a value can be its."""
