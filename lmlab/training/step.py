@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lmlab.data.ids import require_ids
 from lmlab.data.order import batch_at
 from lmlab.model import GPTModel
 from lmlab.native.engine import Engine
@@ -92,6 +93,9 @@ class TrainingStep:
 
     def _batch(self, state: State) -> tuple[np.ndarray, np.ndarray]:
         recipe = self.recipe
-        return batch_at(
+        inputs, targets = batch_at(
             self.tokens, recipe.data.order, recipe.train.seed, recipe.model.context, state.cursor, recipe.train.batch
         )
+        require_ids(inputs, self.model.vocabulary)
+        require_ids(targets[:, -1], self.model.vocabulary)
+        return inputs, targets
