@@ -36,12 +36,10 @@ class LabError(Exception):
     """Characters of the line; what is beyond is left out."""
 
     def __str__(self) -> str:
-        text = super().__str__()
-        if len(text) > self.LONGEST:
-            text = f"{text[: self.LONGEST]}..."
-        if text.isprintable():
-            return text
-        return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+        text = super().__str__()[: self.LONGEST + 1]
+        if not text.isprintable():
+            text = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+        return text if len(text) <= self.LONGEST else f"{text[: self.LONGEST]}..."
 
 
 def lazily(package: str, homes: dict[str, str]) -> Callable[[str], Any]:
