@@ -28,7 +28,18 @@ class LabError(Exception):
 
     Every error that lmlab raises on purpose is one; the command line prints it and exits with status 1. It stands here
     because every floor raises it, and this module imports nothing.
+
+    What it quotes may come out of a file: line breaks, a terminal's escapes and the like are shown, not sent.
     """
+
+    LONGEST = 4000
+    """Characters of the line; what is beyond is left out."""
+
+    def __str__(self) -> str:
+        text = super().__str__()[: self.LONGEST + 1]
+        if not text.isprintable():
+            text = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+        return text if len(text) <= self.LONGEST else f"{text[: self.LONGEST]}..."
 
 
 def lazily(package: str, homes: dict[str, str]) -> Callable[[str], Any]:

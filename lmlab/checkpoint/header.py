@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
-from lmlab.files import reason
+from lmlab.files import parse_json, reason
 
 ITEM_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1,
@@ -87,8 +87,8 @@ def read_header(path: Path) -> list[Entry]:
 
 def _checked(path: Path, text: bytes, data_bytes: int) -> list[Entry]:
     try:
-        value = json.loads(text.decode("utf-8"), object_pairs_hook=_without_duplicates)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(text)
+    except ValueError as error:
         raise _damaged(path, f"its header is no JSON ({error})") from None
     if not isinstance(value, dict):
         raise _damaged(path, "its header is no JSON object")
@@ -124,13 +124,6 @@ def _entry(path: Path, name: str, facts: Any) -> Entry:
 
 def _are_sizes(value: Any) -> bool:
     return isinstance(value, list) and all(type(size) is int and 0 <= size < 1 << 62 for size in value)
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("a name stands twice")
-    return value
 
 
 def _damaged(path: Path, problem: str) -> LabError:

@@ -40,14 +40,18 @@ def replaced_folder(checkpoints: Path, step: int) -> Path:
 
 
 def steps(checkpoints: Path) -> list[int]:
-    """The steps that have a checkpoint, ascending; nothing is said of their being intact."""
+    """The steps that have a checkpoint, ascending; nothing is said of their being intact. A link is none."""
     if not checkpoints.is_dir():
         return []
-    found = (COMPLETE.fullmatch(entry.name) or REPLACED.fullmatch(entry.name) for entry in checkpoints.iterdir())
+    found = (
+        COMPLETE.fullmatch(entry.name) or REPLACED.fullmatch(entry.name)
+        for entry in checkpoints.iterdir()
+        if not entry.is_symlink()
+    )
     return sorted({int(match[1]) for match in found if match})
 
 
 def folders_of(checkpoints: Path, step: int) -> list[Path]:
     """Where the checkpoint of a step may be: its folder, and the replaced one that a crash may have left."""
     candidates = (folder_of(checkpoints, step), replaced_folder(checkpoints, step))
-    return [folder for folder in candidates if folder.is_dir()]
+    return [folder for folder in candidates if folder.is_dir() and not folder.is_symlink()]

@@ -53,6 +53,8 @@ def verify_files(folder: Path, manifest: Mapping[str, Any]) -> None:
     for name, facts in manifest["files"].items():
         path = folder / name
         try:
+            if path.is_symlink():
+                raise LabError(f"{path} is a link: expected the file itself")
             if not path.is_file():
                 raise LabError(f"{path} is missing")
             size = path.stat().st_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,9 +43,24 @@ class Checkpoint:
         """The tensors of a part, on the CPU; LabError where there is no such part or its file is damaged."""
         from lmlab.checkpoint.tensors import read_tensors
 
+        self._require(part)
+        return read_tensors(self.folder / f"{part}{SUFFIX}")
+
+    def sha256_of(self, part: str) -> str:
+        """The SHA-256 of a part's file; LabError where there is no such part."""
+        self._require(part)
+        return self.manifest["files"][f"{part}{SUFFIX}"]["sha256"]
+
+    def elements(self, part: str) -> int:
+        """How many numbers a part holds, from its header alone."""
+        from lmlab.checkpoint.header import read_header
+
+        self._require(part)
+        return sum(math.prod(entry.shape) for entry in read_header(self.folder / f"{part}{SUFFIX}"))
+
+    def _require(self, part: str) -> None:
         if part not in self.parts:
             raise LabError(f"{self.folder} has no part {part!r}: expected one of {', '.join(self.parts)}")
-        return read_tensors(self.folder / f"{part}{SUFFIX}")
 
     def verify(self) -> None:
         """Read all of it and compare with the manifest; LabError names the file that is missing or damaged."""

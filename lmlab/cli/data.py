@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,7 +171,7 @@ def _find(name: str, settings: dict[str, Any]) -> tuple[Dataset, Recipe]:
     from lmlab.data import open_dataset, prepared
     from lmlab.data.manifest import ID, NAME
 
-    if not settings and (ID.fullmatch(name) or (Path(name) / NAME).exists()):
+    if not settings and (ID.fullmatch(name) or os.path.exists(Path(name) / NAME)):
         return open_dataset(name), Recipe()
     recipe = _recipe(name, settings)
     dataset = prepared(recipe.data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -101,4 +102,4 @@ def _recipe(flags: Train, overrides: dict[str, Any], root: Path, say: Any) -> tu
 
 def _looks_like_text(target: str) -> bool:
     """A path, or a file that is there, or standard input: anything else is meant as a recipe's name."""
-    return target == "-" or Path(target).exists() or "." in Path(target).name or "/" in target
+    return target == "-" or os.path.exists(target) or "." in Path(target).name or "/" in target

@@ -51,7 +51,11 @@ def _remembered(memory_file: Path) -> dict[str, list]:
         return {}
     if not isinstance(value, dict):
         return {}
-    return {name: entry for name, entry in value.items() if isinstance(entry, list) and len(entry) == 4}
+    return {
+        name: entry
+        for name, entry in value.items()
+        if isinstance(entry, list) and len(entry) == 4 and isinstance(entry[3], str)
+    }
 
 
 def _hash(path: Path, progress: Progress) -> str:

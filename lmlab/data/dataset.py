@@ -5,6 +5,7 @@ A data set may be a *view*: a folder with only a manifest, which is another data
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from lmlab.data.encode import tokens_file
 from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.data.units import UNIT
 from lmlab.files import cache_folder, read_json, sha256_of_file
+from lmlab.files.arrays import kind_text, map_rows, read_rows_header
 
-TOKENS_A_TIME = 1 << 22
+TOKENS_A_TIME = ROWS_A_TIME = 1 << 22
 
 
 class Dataset:
@@ -74,7 +76,13 @@ class Dataset:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """What made the tokens."""
-        return load_tokenizer(read_json(self._home / shape.TOKENIZER))
+        found = load_tokenizer(read_json(self._home / shape.TOKENIZER))
+        if found.vocabulary_size != self.vocabulary_size:
+            raise LabError(
+                f"{self._home / shape.TOKENIZER} has {found.vocabulary_size:,} tokens, the manifest says {self.vocabulary_size:,}: "
+                "prepare the data again"
+            )
+        return found
 
     def token_bytes(self) -> np.ndarray | None:
         """int32 [vocabulary]: the bytes of text that each id stands for; None for tokenizers that lose text."""
@@ -82,17 +90,13 @@ class Dataset:
 
     def tokens(self, split: str) -> np.ndarray:
         """uint16 or uint32 [tokens], memory-mapped."""
-        if split not in self._opened:
-            kind = np.dtype(self._facts["token_type"]).newbyteorder("<")
-            found = np.memmap(self._file(split, tokens_file), dtype=kind, mode="r")
-            self._opened[split] = found[: self._limit] if split == "train" else found
-        return self._opened[split]
+        whole = self._whole(split)
+        return whole[: self._limit] if split == "train" else whole
 
     def document_starts(self, split: str) -> np.ndarray:
         """int64 [documents + 1]: the first token of each document, and last the number of tokens."""
-        starts = self._table(
-            split, shape.documents_file, np.dtype("<i8"), self._facts["splits"][split]["documents"] + 1
-        )
+        documents, tokens = self._facts["splits"][split]["documents"], len(self._whole(split))
+        starts = self._starts(split, shape.documents_file, np.dtype("<i8"), documents + 1, tokens)
         if split == "train" and self._limit is not None:
             starts = np.append(starts[: np.searchsorted(starts, self._limit)], self._limit)
         return starts
@@ -107,7 +111,7 @@ class Dataset:
 
         A unit that a view's end cuts keeps its key, and its bytes are those of its tokens that are left.
         """
-        units = self._table(split, shape.units_file, UNIT, self._facts["splits"][split]["units"])
+        units = self._starts(split, shape.units_file, UNIT, self._facts["splits"][split]["units"], None)
         if split != "train" or self._limit is None:
             return units
         units = np.array(units[: np.searchsorted(units["start"], self._limit)])
@@ -133,7 +137,9 @@ class Dataset:
                     f"{self.folder / name} is damaged, its SHA-256 changed: delete {self.folder} and prepare again"
                 )
         for split in self.splits:
-            tokens, starts, units = self.tokens(split), self.document_starts(split), self.units(split)
+            tokens = self.tokens(split)
+            self.document_starts(split)
+            self.units(split)
             largest = max(
                 int(tokens[begin : begin + TOKENS_A_TIME].max()) for begin in range(0, len(tokens), TOKENS_A_TIME)
             )
@@ -141,13 +147,6 @@ class Dataset:
                 raise LabError(
                     f"{self.folder}: {split} has token {largest}, expected at most {self.vocabulary_size - 1}"
                 )
-            if (
-                starts[0] != 0
-                or starts[-1] != len(tokens)
-                or (np.diff(starts) < 0).any()
-                or (np.diff(units["start"]) < 0).any()
-            ):
-                raise LabError(f"{self.folder}: the documents of {split} are out of order: prepare the data again")
         self._verify_what_is_extended()
 
     def _verify_what_is_extended(self) -> None:
@@ -160,6 +159,13 @@ class Dataset:
                     tokens = f"{part['tokens']:,} tokens of data set {entry['id']}"
                     raise LabError(f"{path} does not begin with the {tokens}: extend again")
 
+    def _whole(self, split: str) -> np.ndarray:
+        """All tokens of a split, also where this is a view that ends before."""
+        if split not in self._opened:
+            kind = np.dtype(self._facts["token_type"]).newbyteorder("<")
+            self._opened[split] = np.memmap(self._file(split, tokens_file), dtype=kind, mode="r")
+        return self._opened[split]
+
     def _file(self, split: str, named: Any) -> Path:
         if split not in self.splits:
             raise LabError(f"{self.name} has no split '{split}': expected one of {', '.join(self.splits)}")
@@ -168,26 +174,35 @@ class Dataset:
     def _table(self, split: str, named: Any, kind: np.dtype, length: int) -> np.ndarray:
         path = self._file(split, named)
         if path.name not in self._opened:
-            try:
-                found = np.load(path, mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError, EOFError) as error:
-                raise LabError(f"{path} is damaged ({str(error).splitlines()[0]}): prepare the data again") from None
-            if found.dtype != kind or found.shape != (length,):
+            header = read_rows_header(path)
+            if not header.holds(kind) or header.rows != length:
                 raise LabError(
-                    f"{path} holds {found.dtype} {found.shape}, expected {kind} ({length},): prepare the data again"
+                    f"{path} holds {header.rows:,} rows of {header.kind[:80]}, expected {length:,} of {kind_text(kind)}: "
+                    "prepare the data again"
                 )
-            self._opened[path.name] = found
+            self._opened[path.name] = map_rows(path, header, kind)
         return self._opened[path.name]
+
+    def _starts(self, split: str, named: Any, kind: np.dtype, length: int, last: int | None) -> np.ndarray:
+        """A table whose rows are, or have, first tokens: looked through once, since places in the text are taken from it."""
+        path = self._file(split, named)
+        seen = path.name in self._opened
+        table = self._table(split, named, kind, length)
+        starts = table if kind.names is None else table["start"]
+        if not seen and not _ascend(starts, len(self._whole(split)), last):
+            del self._opened[path.name]
+            raise LabError(f"{path} is damaged, its first tokens are out of order: prepare the data again")
+        return table
 
 
 def open_dataset(reference: str | Path, root: Path | None = None) -> Dataset:
     """The data set in a folder, or of an id in the cache; LabError where it's missing or can't be trusted."""
     folder = Path(reference)
-    if not (folder / shape.NAME).exists():
+    if not os.path.exists(folder / shape.NAME):
         if shape.ID.fullmatch(str(reference)):
             return find_dataset(str(reference), root)
         raise LabError(
-            f"{reference} is no prepared data set: expected a folder with {shape.NAME}, or an id (16 hex digits)"
+            f"{str(reference)[:200]} is no prepared data set: expected a folder with {shape.NAME}, or an id (16 hex digits)"
         )
     manifest = shape.read_manifest(folder)
     if "view_of" not in manifest:
@@ -229,3 +244,13 @@ def list_datasets(root: Path | None = None) -> list[Dataset]:
 def datasets_folder(root: Path | None = None) -> Path:
     """Where prepared data sets are."""
     return (root or cache_folder()) / "datasets"
+
+
+def _ascend(starts: np.ndarray, tokens: int, last: int | None) -> bool:
+    """Whether first tokens begin at 0, never fall, and end within so many tokens (`last`: exactly there)."""
+    if len(starts) == 0 or int(starts[0]) != 0 or int(starts[-1]) > tokens:
+        return False
+    if last is not None and int(starts[-1]) != last:
+        return False
+    parts = (starts[begin : begin + ROWS_A_TIME + 1] for begin in range(0, len(starts), ROWS_A_TIME))
+    return all((np.diff(part) >= 0).all() for part in parts)

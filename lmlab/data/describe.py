@@ -271,6 +271,7 @@ def _bar(share: float) -> str:
 
 
 def _rule(rule: str) -> str:
+    rule = rule if rule.isprintable() else repr(rule)[1:-1]
     name, _, marker = rule.partition(":")
     return {
         "marker": f"a line {marker} ends one; without it a file is one",

@@ -30,6 +30,8 @@ PIECE_CHARACTERS = 1 << 18
 UNCUT_CHARACTERS = 1 << 26
 """Text without a place to cut is cut anyway after so many characters (64 Mi), and that is counted."""
 
+STRIPPED_CHARACTERS = 4096
+
 LINE_BREAKS = "\r\n"
 HEADING = re.compile(r" = [^=\n]([^\n]*[^=\n])? = ?\r?\n?")
 
@@ -224,13 +226,16 @@ def _cut(text: str, findings: Findings) -> list[str]:
 
 def safe_cut(text: str, begin: int, end: int) -> int | None:
     """The last place between `begin` and `end` where a cut changes no token: before white space before ink."""
-    while True:
+    while end > begin + 2:
         cut = max(text.rfind(" ", begin + 1, end - 1), text.rfind("\n", begin + 1, end - 1))
         if cut < 0:
             return None
         if not text[cut + 1].isspace():
             return cut
-        end = cut + 1
+        # All of the white space before it goes at once, or long runs of it would take a step a character.
+        start = max(begin, cut - STRIPPED_CHARACTERS)
+        end = start + len(text[start:cut].rstrip())
+    return None
 
 
 def _decodes(file: SourceFile) -> bool:

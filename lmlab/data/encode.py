@@ -94,7 +94,19 @@ def read_journal(work: Path) -> Journal:
     """How far an earlier attempt came; nowhere where it left no journal."""
     if not (work / JOURNAL).exists():
         return Journal()
-    return Journal(**read_json(work / JOURNAL))
+    value = read_json(work / JOURNAL)
+    if not isinstance(value, dict) or not _describes_files(value):
+        raise LabError(f"{work / JOURNAL} is damaged: delete {work} and prepare again")
+    return Journal(**value)
+
+
+def _describes_files(value: dict[str, Any]) -> bool:
+    counts = [value.get("pieces"), value.get("characters")]
+    for name in ("tokens", "documents"):
+        listed = value.get(name)
+        counts += listed if isinstance(listed, list) and len(listed) == len(SPLITS) else [None]
+    fits = all(type(count) is int and 0 <= count < 1 << 60 for count in counts)
+    return fits and value.keys() == vars(Journal()).keys() and isinstance(value["done"], bool)
 
 
 class _Batch(NamedTuple):

@@ -22,6 +22,9 @@ LARGEST_BYTES = 64_000_000
 ID = re.compile(r"[0-9a-f]{16}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 FOLDER = re.compile(r"[a-z0-9][a-z0-9-]{0,59}-[0-9a-f]{16}")
+PLAIN = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
+UNWRITTEN_TOKENS = 50_257
+"""What a tokenizer may have besides what its file lists: GPT-2's are all elsewhere."""
 TOKEN_TYPES = {"uint16": 2, "uint32": 4}
 
 SECTIONS: dict[str, dict[str, Any]] = {
@@ -89,7 +92,7 @@ def _problem(value: Any, folder: Path) -> str:
     if "view_of" in value:
         fits = _matches(FOLDER, value["view_of"]) and _count(value.get("train_tokens"), 2)
         return "" if fits else "expected the name of a data set's folder and a number of tokens"
-    if value.get("token_type") not in TOKEN_TYPES:
+    if not isinstance(value.get("token_type"), str) or value["token_type"] not in TOKEN_TYPES:
         return f"its token type is not one of {', '.join(TOKEN_TYPES)}"
     splits = value.get("splits")
     if not isinstance(splits, dict) or not {"train", "valid"} <= set(splits) <= set(SPLITS):
@@ -102,9 +105,12 @@ def _problem(value: Any, folder: Path) -> str:
         entries = value.get(section)
         if not isinstance(entries, dict) or not all(_is(entries.get(key), kind) for key, kind in kinds.items()):
             return f"expected in {section}: {', '.join(kinds)}"
+    if not _matches(PLAIN, value["corpus"]["name"]) or not _matches(PLAIN, value["tokenizer"]["name"]):
+        return "its corpus or its tokenizer has no plain name"
     if not 0 < value["tokenizer"]["vocabulary"] <= 1 << 8 * TOKEN_TYPES[value["token_type"]]:
         return "its vocabulary is larger than its token type holds"
-    return _file_problem(value, files, folder) or _split_problem(value, files) or _extends_problem(value)
+    problems = (_file_problem(value, files, folder), _vocabulary_problem(value, files), _split_problem(value, files))
+    return next(filter(None, problems), "") or _extends_problem(value)
 
 
 def _file_problem(value: dict[str, Any], files: dict[str, Any], folder: Path) -> str:
@@ -115,12 +121,20 @@ def _file_problem(value: dict[str, Any], files: dict[str, Any], folder: Path) ->
             or not _matches(SHA256, entry.get("sha256"))
         ):
             return f"expected bytes and sha256 of {name}"
+        if (folder / name).is_symlink():
+            return f"{name} is a link, expected the file itself"
         if not (folder / name).is_file():
             return f"{name} is missing"
         size = (folder / name).stat().st_size
         if size != entry["bytes"]:
             return f"{name} has {size:,} bytes, expected {entry['bytes']:,}"
     return ""
+
+
+def _vocabulary_problem(value: dict[str, Any], files: dict[str, Any]) -> str:
+    """A vocabulary is allocated for: it must be one that the tokenizer's file can hold, at a byte a token."""
+    size, most = value["tokenizer"]["vocabulary"], files[TOKENIZER]["bytes"] + UNWRITTEN_TOKENS
+    return f"a vocabulary of {size:,} is more than its {TOKENIZER} holds" if size > most else ""
 
 
 def _split_problem(value: dict[str, Any], files: dict[str, Any]) -> str:
@@ -157,9 +171,11 @@ def _extends_problem(value: dict[str, Any]) -> str:
 
 
 def _is(value: Any, kind: Any) -> bool:
-    """isinstance, where a truth value is no number and a whole number may stand for any other."""
+    """isinstance, where a truth value is no number, a whole number may stand for any other, and none is below 0."""
     if isinstance(value, bool):
         return kind is bool
+    if isinstance(value, (int, float)) and not 0 <= value < 1 << 62:
+        return False
     return isinstance(value, (int, float) if kind is float else kind)
 
 
@@ -168,4 +184,4 @@ def _matches(pattern: re.Pattern[str], value: Any) -> bool:
 
 
 def _count(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    return type(value) is int and least <= value < 1 << 62

@@ -13,22 +13,30 @@ import gzip
 import io
 import json
 import lzma
-import shutil
+import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from lmlab import LabError
 from lmlab.data.progress import Progress
+from lmlab.files import require_free_bytes
 
 CHUNK_BYTES = 1 << 18
 PARQUET_ROWS = 256
-ZSTANDARD_BYTES = 1 << 12
+PACKED_BYTES = 1 << 12
 """Unpacked at a time: 4 KiB of nothing but repetition may become 100 MB."""
+XZ_MEMORY_BYTES = 1 << 28
+"""What an .xz file may ask for: `xz -9` makes files that need 65 MiB, and a header can claim 4 GiB."""
+LONGEST_RECORD = 1 << 26
+"""Bytes of a line of JSONL: it has to be held whole."""
+SPOOL_BYTES = 1 << 26
+"""Unpacked to the disk between two looks at how much room is left there."""
+ROOM_LEFT_BYTES = 1 << 28
 
 PACKINGS = ("gz", "xz", "zst", "bz2")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -88,12 +96,17 @@ def jsonl_documents(file: SourceFile, column: str, progress: Progress) -> Iterat
         number = 0
         while True:
             try:
-                line = stream.readline()
+                line = stream.readline(LONGEST_RECORD + 1)
             except DAMAGE as error:
                 raise _damaged(file, error) from None
             if not line:
                 return
             number += 1
+            if len(line) > LONGEST_RECORD:
+                raise LabError(
+                    f"{file.name}: line {number:,} has more than {LONGEST_RECORD >> 20} MiB: expected a document a line; "
+                    "cut it into several"
+                )
             if line.strip():
                 yield _record_text(file, line, number, offset, column)
             offset += len(line)
@@ -115,7 +128,7 @@ def parquet_documents(file: SourceFile, column: str, progress: Progress) -> Iter
                 for value in batch.column(0).to_pylist():
                     yield _clean(file, value, f"row {row}", column)
                     row += 1
-    except (pyarrow.ArrowInvalid, pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise LabError(
             f"{file.name} is not readable as parquet ({_first_line(error)}): expected an intact parquet file"
         ) from None
@@ -131,7 +144,7 @@ def opened(file: SourceFile, progress: Progress) -> Iterator[IO[bytes]]:
                 raw: Any = stack.enter_context(archive.open(file.member))
             else:
                 raw = stack.enter_context(io.FileIO(file.path))
-        except (OSError, KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        except ZIP_DAMAGE as error:
             raise LabError(f"{file.name} can't be read ({_first_line(error)})") from None
         watched = io.BufferedReader(_Watched(raw, progress), CHUNK_BYTES)
         yield stack.enter_context(
@@ -143,8 +156,11 @@ def size_on_disk(file: SourceFile) -> int:
     """How far `progress` advances when the whole file is read."""
     if not file.member:
         return file.path.stat().st_size
-    with zipfile.ZipFile(file.path) as archive:
-        return archive.getinfo(file.member).file_size
+    try:
+        with zipfile.ZipFile(file.path) as archive:
+            return archive.getinfo(file.member).file_size
+    except ZIP_DAMAGE as error:
+        raise LabError(f"{file.name} can't be read ({_first_line(error)})") from None
 
 
 class _Watched(io.RawIOBase):
@@ -168,22 +184,27 @@ def _unpacked(stream: Any, packing: str) -> Any:
     if packing == "gz":
         return gzip.GzipFile(fileobj=stream)
     if packing == "xz":
-        return lzma.LZMAFile(stream)
+        return _Frames(stream, lambda: lzma.LZMADecompressor(memlimit=XZ_MEMORY_BYTES), b"\0")
     if packing == "bz2":
         return bz2.BZ2File(stream)
-    return _Zstandard(stream)
+    try:
+        import zstandard
+    except ImportError:
+        raise LabError('reading .zst needs the package zstandard: pip install "lmlab[zstd]"') from None
+    return _Frames(stream, lambda: zstandard.ZstdDecompressor().decompressobj(), b"")
 
 
-class _Zstandard(io.RawIOBase):
-    """Frame after frame of zstandard data. The library's own reader takes a file that is cut short for a whole one."""
+class _Frames(io.RawIOBase):
+    """Frame after frame of zstandard, or stream after stream of xz: what it holds at once has a limit.
 
-    def __init__(self, stream: Any) -> None:
-        try:
-            import zstandard
-        except ImportError:
-            raise LabError('reading .zst needs the package zstandard: pip install "lmlab[zstd]"') from None
+    The libraries' own readers take a .zst that is cut short for a whole one, and give an .xz all the memory that it asks for.
+    """
+
+    def __init__(self, stream: Any, unpacker: Callable[[], Any], padding: bytes) -> None:
+        """`unpacker` makes what unpacks one frame; `padding` may stand between frames."""
         self._stream = stream
-        self._unpacker = zstandard.ZstdDecompressor()
+        self._unpacker = unpacker
+        self._padding = padding
         self._frame: Any = None
         self._packed = b""
         self._ready = memoryview(b"")
@@ -193,14 +214,18 @@ class _Zstandard(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         while not self._ready:
-            self._packed = self._packed or self._stream.read(ZSTANDARD_BYTES)
+            self._packed = self._packed or self._stream.read(PACKED_BYTES)
             if not self._packed:
                 if self._frame is not None:
                     raise EOFError("the data ends within a frame")
                 return 0
-            self._frame = self._frame or self._unpacker.decompressobj()
+            if self._frame is None:
+                self._packed = self._packed.lstrip(self._padding) if self._padding else self._packed
+                if not self._packed:
+                    continue
+                self._frame = self._unpacker()
             self._ready = memoryview(self._frame.decompress(self._packed))
-            self._packed = self._frame.unused_data
+            self._packed = self._frame.unused_data if self._frame.eof else b""
             if self._frame.eof:
                 self._frame = None
         block, self._ready = self._ready[: len(buffer)], self._ready[len(buffer) :]
@@ -209,7 +234,7 @@ class _Zstandard(io.RawIOBase):
 
 
 def _damage_types() -> tuple[type[Exception], ...]:
-    kinds: list[type[Exception]] = [OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile]
+    kinds: list[type[Exception]] = [OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, struct.error]
     with contextlib.suppress(ImportError):
         import zstandard
 
@@ -219,6 +244,8 @@ def _damage_types() -> tuple[type[Exception], ...]:
 
 DAMAGE = _damage_types()
 """What the unpackers raise on bytes that they did not make."""
+ZIP_DAMAGE = (OSError, EOFError, KeyError, ValueError, RuntimeError, struct.error, zipfile.BadZipFile)
+"""What zipfile raises on an archive that isn't one, or is of a kind that it can't read (NotImplementedError is a RuntimeError)."""
 
 
 def _read(stream: IO[bytes], file: SourceFile, most: int) -> bytes:
@@ -249,8 +276,12 @@ def _record_text(file: SourceFile, line: bytes, number: int, offset: int, column
         raise _not_utf8(file, offset + error.start, error, f" (line {number:,})") from None
     try:
         record = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        detail = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+    except (ValueError, RecursionError) as error:
+        detail = (
+            error.msg
+            if isinstance(error, json.JSONDecodeError)
+            else "nested too deeply, or a number of thousands of digits"
+        )
         raise LabError(
             f"{file.name}: line {number:,} (byte {offset:,}) is not JSON ({detail}): expected one object a line"
         ) from None
@@ -308,7 +339,11 @@ def _seekable(file: SourceFile, progress: Progress) -> Iterator[Any]:
     with tempfile.TemporaryFile() as spool:
         with opened(file, progress) as stream:
             try:
-                shutil.copyfileobj(stream, spool, CHUNK_BYTES)
+                while block := stream.read(SPOOL_BYTES):
+                    require_free_bytes(
+                        Path(tempfile.gettempdir()), len(block) + ROOM_LEFT_BYTES, f"unpacking {file.name}"
+                    )
+                    spool.write(block)
             except DAMAGE as error:
                 raise _damaged(file, error) from None
         spool.seek(0)

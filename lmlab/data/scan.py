@@ -164,7 +164,14 @@ def _open(folder: Path) -> Scan:
     facts = read_json(folder / "scan.json")
     path = folder / "documents.bin"
     try:
-        count = int(facts["documents"])
+        for name in ("documents", "characters", "bytes", "empty_documents", "forced_cuts"):
+            if type(facts[name]) is not int or facts[name] < 0:
+                raise ValueError(f"{name} is no count")
+        if not all(
+            isinstance(text, str) for text in (facts["text_sha256"], facts["alphabet"], *facts["skipped_files"])
+        ):
+            raise ValueError("it has no texts")
+        count = facts["documents"]
         if path.stat().st_size != count * DOCUMENT.itemsize:
             raise ValueError("documents.bin has another size")
         rows = np.memmap(path, dtype=DOCUMENT, mode="r", shape=(count,)) if count else np.empty(0, DOCUMENT)

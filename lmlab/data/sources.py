@@ -25,7 +25,7 @@ from lmlab.data.catalogue import CATALOGUE, CatalogueEntry
 from lmlab.data.documents import rule_of
 from lmlab.data.download import download
 from lmlab.data.progress import Progress, Silent
-from lmlab.data.readers import SourceFile, describe_name
+from lmlab.data.readers import ZIP_DAMAGE, SourceFile, describe_name
 from lmlab.data.stdlib import stdlib_files
 from lmlab.files import cache_folder, flush_folder, make_folder
 from lmlab.recipe import Data
@@ -89,7 +89,7 @@ def resolve(data: Data, root: Path | None = None, progress: Progress | None = No
         found = _of_path(_spooled(root), "-", "stdin")
     else:
         path = Path(data.corpus).expanduser()
-        if not path.exists():
+        if not os.path.exists(path):  # False too for a name that can be no file's
             raise LabError(_no_such_corpus(data.corpus))
         found = _of_path(path, data.corpus, _slug(path))
     found = _choose_parts(found, data)
@@ -191,7 +191,7 @@ def _members(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
-    except (OSError, zipfile.BadZipFile) as error:
+    except ZIP_DAMAGE as error:
         raise LabError(f"{path} can't be read as a zip archive ({error})") from None
     names = sorted(name for name in names if not any(part.startswith((".", "__MACOSX")) for part in name.split("/")))
     if not names:
@@ -263,4 +263,4 @@ def _slug(path: Path) -> str:
 def _no_such_corpus(name: str) -> str:
     close = difflib.get_close_matches(name, CATALOGUE, n=1)
     hint = f"did you mean {close[0]}?" if close else f"expected a file, a folder, - or one of {', '.join(CATALOGUE)}"
-    return f"there is no corpus '{name}' here: {hint}"
+    return f"there is no corpus '{name[:200]}' here: {hint}"

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import nn
 
+from lmlab.data.ids import require_ids
 from lmlab.evaluation.result import Evaluation
 from lmlab.evaluation.sample import choose_units
 from lmlab.evaluation.text import ScoredText, split_tokens
@@ -73,6 +74,7 @@ def evaluate_split(
             # the last window is cut off by the end of the split, and filled up with its last token, which isn't counted
             positions = positions_of(group, context)
             taken = tokens[np.minimum(positions, len(tokens) - 1)].astype(np.int64)
+            require_ids(taken, text.vocabulary_size)
             inputs, targets = taken[:, :-1], taken[:, 1:]
             nats, hits = (
                 engine.scores(inputs, targets) if engine is not None else _scores(model, inputs, targets, device)
@@ -130,6 +132,7 @@ def most_frequent_token(text: ScoredText, split: str = "train") -> int:
     counts = np.zeros(text.vocabulary_size, dtype=np.int64)
     for first in np.linspace(0, max(0, len(tokens) - piece), PIECES if len(tokens) > COUNTED_TOKENS else 1):
         taken = tokens[int(first) : int(first) + piece] if len(tokens) > COUNTED_TOKENS else tokens
+        require_ids(taken, len(counts))
         counts += np.bincount(taken, minlength=len(counts))
     return int(counts.argmax())
 

@@ -18,13 +18,14 @@ from lmlab.experiment.circumstances import circumstances
 from lmlab.experiment.session import Session, open_session, planned_steps
 from lmlab.planning.fastest import fastest_policy
 from lmlab.planning.forecast import Forecast, make_forecast
+from lmlab.planning.room import require_memory
 from lmlab.recipe import Recipe
 from lmlab.recipe.quantities import seconds_in
 from lmlab.runs import Journal, Run, open_run
 from lmlab.training.display import Display
 from lmlab.training.evaluating import EvaluationPlan, plan_evaluations
 from lmlab.training.policy import Policy, apply_policy, choose_policy
-from lmlab.training.saving import restore_training
+from lmlab.training.saving import restore_training, restore_weights
 from lmlab.training.state import read_state
 
 
@@ -41,6 +42,11 @@ class Parent:
         """The parent's step at the branch."""
         return self.checkpoint.step
 
+    @property
+    def weights_sha256(self) -> str:
+        """The SHA-256 of the weights that the branch begins with."""
+        return self.checkpoint.sha256_of("weights")
+
 
 def parent_of(reference: str, runs: str | Path = "runs") -> Parent:
     """The checkpoint named by RUN@STEP (default: its latest), to start a new run from."""
@@ -54,13 +60,13 @@ def parent_again(run: Run) -> Parent | None:
     lineage = run.origin().get("parent")
     if lineage is None:
         return None
+    reference = f"{lineage.get('name')}@{lineage.get('step')}"
     with contextlib.suppress(LabError):
-        parent = parent_of(f"{lineage['name']}@{lineage['step']}", run.folder.parent)
-        weights = parent.checkpoint.manifest["files"]["weights.safetensors"]["sha256"]
-        if parent.run.id == lineage["id"] and weights == lineage["weights_sha256"]:
+        parent = parent_of(reference, run.folder.parent)
+        if parent.run.id == lineage.get("id") and parent.weights_sha256 == lineage.get("weights_sha256"):
             return parent
     raise LabError(
-        f"{run.name} was stopped before its first checkpoint, and {lineage['name']}@{lineage['step']}, which it begins from, is "
+        f"{run.name} was stopped before its first checkpoint, and {reference}, which it begins from, is "
         "not there any more: start it again with lmlab train --from"
     )
 
@@ -70,7 +76,7 @@ def same_stream(recipe: Recipe, data_id: str, parent: Parent) -> bool:
     theirs = parent.recipe
     if recipe.data.fresh or theirs.data.fresh:
         return False
-    return parent.run.origin()["data_id"] == data_id and all(
+    return parent.run.fact("data_id") == data_id and all(
         one == other
         for one, other in (
             (recipe.data.order, theirs.data.order),
@@ -85,7 +91,7 @@ def first_step(recipe: Recipe, dataset: Dataset, parent: Parent | None, steps: i
     """The step that a run begins at: above 0 for a branch that reads on in its parent's batches."""
     if parent is None:
         return 0
-    theirs = parent.run.origin().get("vocabulary_size")
+    theirs = parent.run.fact("vocabulary_size")
     if theirs != dataset.vocabulary_size:
         raise LabError(
             f"{parent.run.name} has a vocabulary of {theirs:,} tokens, but this data has {dataset.vocabulary_size:,}: expected "
@@ -135,6 +141,7 @@ def outline_of(
 ) -> Outline:
     """How `recipe` will be run on this machine, whose policy is in force from now on; LabError where it can't be."""
     policy = choose_policy(recipe, say)
+    require_memory(recipe, policy, dataset.vocabulary_size)
     policy = fastest_policy(recipe, policy, dataset.tokens("train"), dataset.vocabulary_size)
     apply_policy(policy)
     steps = steps_of(recipe, training)
@@ -200,7 +207,7 @@ def _inherit(session: Session, parent: Parent, first: int) -> None:
     if recipe.optim.kind == parent.recipe.optim.kind and "optimizer" in parent.checkpoint.parts:
         restore_training(parent.checkpoint, session.model, session.optimizer, session.step.scaler)
     else:
-        session.model.load_state_dict(parent.checkpoint.tensors("weights"))
+        restore_weights(parent.checkpoint, session.model)
     state, _ = read_state(parent.checkpoint.state)
     if first:
         session.state.step, session.state.tokens = state.step, state.tokens

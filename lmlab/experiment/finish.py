@@ -18,6 +18,7 @@ from lmlab.runs import Run
 from lmlab.stats import overfitting_verdict, still_falling
 from lmlab.training.display import duration
 from lmlab.training.loop import Ending
+from lmlab.training.saving import restore_weights
 
 FORMAT = 1
 VERDICTS = {
@@ -51,9 +52,7 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
         return Outcome(run=run, ending=ending, summary={})
     final = session.whole_split()
     best, best_step = _best(session, final)
-    evaluations = [
-        line for line in run.read_lines("metrics") if line["kind"] == "evaluation" and line["valid_loss"] is not None
-    ]
+    evaluations = [line for line in run.read_lines("metrics") if _is_evaluation(line)]
     finals, bests = {"step": state.step, **figures(final)}, {"step": best_step, **figures(best)}
     total = state.train_seconds + state.evaluate_seconds + state.save_seconds
     # A branch has its parent's tokens in its count, but not its seconds.
@@ -166,7 +165,7 @@ def _best(session: Session, final: Evaluation) -> tuple[Evaluation, int]:
     if checkpoint.step == state.step:
         return final, state.step
     kept = {name: tensor.clone() for name, tensor in session.model.state_dict().items()}
-    session.model.load_state_dict(checkpoint.tensors("weights"))
+    restore_weights(checkpoint, session.model)
     scores = session.whole_split()
     session.model.load_state_dict(kept)
     return scores, checkpoint.step
@@ -181,3 +180,10 @@ def verdict_of(evaluations: list[dict[str, Any]]) -> dict[str, Any]:
         "; the loss was still falling at the end" if falling else ""
     )
     return {"kind": verdict.kind, "gap": verdict.gap, "still_falling": falling, "reason": reason}
+
+
+def _is_evaluation(line: dict[str, Any]) -> bool:
+    """Whether a line of metrics.jsonl has the losses of an evaluation, as numbers."""
+    train = line.get("train_loss", False)
+    fits = isinstance(line.get("valid_loss"), float) and (train is None or isinstance(train, float))
+    return line.get("kind") == "evaluation" and "step" in line and fits

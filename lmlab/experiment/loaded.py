@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from lmlab import LabError
 from lmlab.checkpoint import find
 from lmlab.data import Dataset, find_dataset
 from lmlab.data.tokenizers import Tokenizer, load_tokenizer
@@ -20,6 +19,7 @@ from lmlab.hardware import choose_device
 from lmlab.model import GPTModel, build_model
 from lmlab.recipe import Recipe
 from lmlab.runs import Run, open_run
+from lmlab.training.saving import require_weights, restore_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Loaded:
 
     def dataset(self) -> Dataset:
         """The data set that the run was trained on; LabError where it is no longer on this machine."""
-        return find_dataset(self.run.origin()["data_id"])
+        return find_dataset(self.run.fact("data_id"))
 
 
 def load(reference: str | Path | Run | Outcome, runs: str | Path = "runs", device: str = "auto") -> Loaded:
@@ -55,13 +55,9 @@ def load(reference: str | Path | Run | Outcome, runs: str | Path = "runs", devic
     recipe = run.recipe()
     checkpoint, warnings = find(run.checkpoints, which or "best")
     tokenizer = load_tokenizer(read_json(run.folder / "tokenizer.json"))
+    require_weights(checkpoint, recipe.model, tokenizer.vocabulary_size)
     model = build_model(recipe.model, tokenizer.vocabulary_size)
-    try:
-        model.load_state_dict(checkpoint.tensors("weights"))
-    except RuntimeError as error:
-        raise LabError(
-            f"{checkpoint.folder} doesn't hold the weights that {run.folder / 'recipe.toml'} describes: {first_line(error)}"
-        ) from None
+    restore_weights(checkpoint, model)
     target = choose_device(device)
     model.to(target).eval()
     return Loaded(
@@ -73,9 +69,3 @@ def load(reference: str | Path | Run | Outcome, runs: str | Path = "runs", devic
         device=target,
         warnings=tuple(warnings),
     )
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[min(1, len(lines) - 1)] if lines else type(error).__name__

@@ -17,6 +17,7 @@ from lmlab.experiment.circumstances import circumstances
 from lmlab.experiment.finish import Outcome, finish
 from lmlab.experiment.fresh import tokens_of_run
 from lmlab.experiment.session import open_session
+from lmlab.planning.room import require_memory
 from lmlab.recipe import Recipe, check, differences, override, recipe_hash
 from lmlab.runs import Journal, Run, RunLock, open_run
 from lmlab.training.display import Display, make_display
@@ -48,9 +49,10 @@ def resume(
     with RunLock(run.folder):
         summary = run.summary()
         if summary and summary.get("finished"):
+            reason = str(summary.get("reason"))
             further = f"lmlab train --from {run.name}@latest --train.steps N"
-            say(f"{run.name} is finished: {summary['reason']}; to train it further: {further}")
-            return Outcome(run=run, ending=Ending(kind="finished", reason=summary["reason"]), summary=summary)
+            say(f"{run.name} is finished: {reason}; to train it further: {further}")
+            return Outcome(run=run, ending=Ending(kind="finished", reason=reason), summary=summary)
         if not checkpoints_of(run.checkpoints) and pointed(run.checkpoints, "latest") is None:
             return _begin_again(run, recipe, _dataset(run, recipe, progress), display or make_display(), say, deadline)
         checkpoint, warnings = find(run.checkpoints, "latest")
@@ -58,6 +60,7 @@ def resume(
             say(warning)
         dataset = _dataset(run, recipe, progress)
         policy, exact = _policy(run, recipe, changes or {}, say)
+        require_memory(recipe, policy, dataset.vocabulary_size)
         apply_policy(policy)
         training = tokens_of_run(run, recipe, dataset)
         steps = steps_of(recipe, training)
@@ -67,7 +70,7 @@ def resume(
         journal = Journal(run.folder, run_id=run.id, segment=segment)
         for warning in journal.rewind(lengths):
             say(warning)
-        run.truncate_units(state.evaluations)
+        _keep_units(run, state.evaluations)
         if not exact:
             run.write("policy.json", policy.to_json())
         session = open_session(
@@ -113,13 +116,13 @@ def _policy_only(run: Run, changes: Mapping[str, Any]) -> Recipe:
         raise LabError(
             f"a resume changes only policy, not {name}: start a new run with lmlab train --from {run.name}@latest --{name} ..."
         )
-    if recipe_hash(recipe) != run.origin()["recipe_hash"]:
+    if recipe_hash(recipe) != run.fact("recipe_hash"):
         raise LabError(f"{run.folder / 'recipe.toml'} was changed after the run began: put it back, or start a new run")
     return changed
 
 
 def _dataset(run: Run, recipe: Recipe, progress: Progress | None) -> Dataset:
-    wanted = run.origin()["data_id"]
+    wanted = run.fact("data_id")
     try:
         return find_dataset(wanted)
     except LabError:
@@ -131,9 +134,23 @@ def _dataset(run: Run, recipe: Recipe, progress: Progress | None) -> Dataset:
     return dataset
 
 
+def _keep_units(run: Run, evaluations: int) -> None:
+    """Cut units-valid.npy to the evaluations that the checkpoint counts; LabError where it has fewer."""
+    found = run.units()["bits"].shape[1]
+    if found < evaluations:
+        raise LabError(
+            f"{run.name} has the units of {found:,} evaluations, its checkpoint counts {evaluations:,}: one is damaged"
+        )
+    run.truncate_units(evaluations)
+
+
 def _policy(run: Run, recipe: Recipe, changes: Mapping[str, Any], say: Callable[[str], None]) -> tuple[Policy, bool]:
     """The run's own policy, or a new one where a change was asked for or the old can't be had here; and if it's the same."""
     kept = read_policy(run.read("policy.json"))
+    if recipe.train.batch % kept.micro_batch:
+        raise LabError(
+            f"{run.folder / 'policy.json'} is damaged: micro_batch {kept.micro_batch} doesn't divide the batch"
+        )
     wish = recipe.train if changes else dataclasses.replace(recipe.train, device=kept.device)
     if "train.engine" not in changes:
         # The choice was made when the run began: a compiler that was installed since then must not change its sums.

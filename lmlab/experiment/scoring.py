@@ -27,6 +27,11 @@ def evaluate(
     """Loss, perplexity, accuracy, bits per byte and what they were counted over; LabError where the text doesn't fit the model."""
     loaded = load(reference, runs, device)
     dataset = loaded.dataset() if on is None else _other_text(loaded, on, progress)
+    if dataset.vocabulary_size != loaded.tokenizer.vocabulary_size:
+        raise LabError(
+            f"data {dataset.id} has a vocabulary of {dataset.vocabulary_size:,} tokens, the model of {loaded.run.name} one of "
+            f"{loaded.tokenizer.vocabulary_size:,}: give the text itself with --on"
+        )
     if split not in dataset.splits:
         raise LabError(f"data {dataset.id} has no split '{split}': expected one of {', '.join(dataset.splits)}")
     scores = evaluate_split(

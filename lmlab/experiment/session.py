@@ -22,6 +22,7 @@ from lmlab.model import GPTModel, build_model, flops_per_token, initialise
 from lmlab.optim import TrainingOptimizer, build_optimizer
 from lmlab.planning.peak import peak_flops
 from lmlab.recipe import Recipe
+from lmlab.recipe.train import MOST_STEPS
 from lmlab.runs import Journal, Run
 from lmlab.runs.black_boxes import write_black_box
 from lmlab.training.display import Display
@@ -29,7 +30,7 @@ from lmlab.training.evaluating import EvaluationPlan
 from lmlab.training.guard import Verdict
 from lmlab.training.loop import Ending, Hooks, Loop, Scores, StopQuestion
 from lmlab.training.policy import Policy, apply_policy
-from lmlab.training.saving import Saver, restore_training
+from lmlab.training.saving import Saver, require_weights, restore_training
 from lmlab.training.signals import Interrupted, StopRequests
 from lmlab.training.spikes import rewind_target
 from lmlab.training.state import State
@@ -193,6 +194,8 @@ def open_session(
 ) -> Session:
     """Build model and optimizer: fresh from the seed, or out of a checkpoint."""
     apply_policy(policy)
+    if checkpoint is not None:
+        require_weights(checkpoint, recipe.model, dataset.vocabulary_size)
     model = build_model(recipe.model, dataset.vocabulary_size)
     if checkpoint is None:
         initialise(model, recipe.train.seed)
@@ -231,4 +234,9 @@ def planned_steps(recipe: Recipe, windows: int) -> int:
     """The optimizer steps of a run: train.steps, or what train.epochs comes to over `windows` windows an epoch."""
     if recipe.train.epochs is None:
         return recipe.train.steps
-    return max(1, math.floor(recipe.train.epochs * windows / recipe.train.batch))
+    steps = max(1, math.floor(recipe.train.epochs * windows / recipe.train.batch))
+    if steps > MOST_STEPS:
+        raise LabError(
+            f"train.epochs {recipe.train.epochs:g} comes to {steps:,} steps: expected at most {MOST_STEPS:,}"
+        )
+    return steps

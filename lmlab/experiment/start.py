@@ -149,7 +149,7 @@ def _dataset(recipe: Recipe, parent: Parent | None, progress: Progress | None) -
     """The recipe's data set; a branch that changes nothing of it takes its parent's, whose text may be gone by now."""
     if parent is not None and _same_data(recipe.data, parent.recipe.data):
         with contextlib.suppress(LabError):
-            return find_dataset(parent.run.origin()["data_id"])
+            return find_dataset(parent.run.fact("data_id"))
     return prepare(recipe.data, progress=progress)
 
 
@@ -177,7 +177,7 @@ def _origin(recipe: Recipe, policy: Policy, dataset: Dataset, parent: Parent | N
             "step": parent.step,
             "recipe_hash": recipe_hash(parent.recipe),
         }
-        lineage["weights_sha256"] = parent.checkpoint.manifest["files"]["weights.safetensors"]["sha256"]
+        lineage["weights_sha256"] = parent.weights_sha256
     return {
         **versions(policy),
         "hardware": detect().facts(),

@@ -15,6 +15,7 @@ from lmlab.files.durable import (
 from lmlab.files.lock import FileLock, try_lock
 from lmlab.files.names import is_plain_name
 from lmlab.files.storage import DISK, Storage, flush_folder, reason, remove_tree, writing_failed
+from lmlab.files.strict_json import parse_json
 
 __all__ = [
     "DISK",
@@ -25,6 +26,7 @@ __all__ = [
     "is_plain_name",
     "json_bytes",
     "make_folder",
+    "parse_json",
     "read_json",
     "reason",
     "remove_temporaries",

@@ -20,8 +20,11 @@ from typing import Any
 
 from lmlab import LabError
 from lmlab.files.storage import DISK, Storage, reason, writing_failed
+from lmlab.files.strict_json import parse_json
 
 HASH_BLOCK = 1 << 20
+LARGEST_JSON = 256 << 20
+"""Of any JSON file that says nothing else; a tokenizer of millions of words has half of it."""
 TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
 """What `write_bytes` writes to before the rename."""
 
@@ -86,17 +89,20 @@ def without_nan(value: Any) -> Any:
     return value
 
 
-def read_json(path: Path, largest_bytes: int | None = None) -> Any:
-    """The JSON value in `path`; LabError where it is missing, larger than it may be, not UTF-8 or not JSON."""
+def read_json(path: Path, largest_bytes: int = LARGEST_JSON) -> Any:
+    """The JSON value in `path`; LabError where it is missing, larger than it may be, not UTF-8 or not JSON.
+
+    `parse_json` says what else is refused.
+    """
     try:
         if path.exists() and not path.is_file():
             raise LabError(f"{path} is no file: expected JSON")
-        if largest_bytes is not None and path.stat().st_size > largest_bytes:
+        if path.stat().st_size > largest_bytes:
             raise LabError(f"{path} is larger than {largest_bytes:,} bytes: expected a small JSON file")
-        return json.loads(path.read_bytes().decode("utf-8"))
+        return parse_json(path.read_bytes())
     except FileNotFoundError:
         raise LabError(f"{path} is missing") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise LabError(f"{path} is damaged: expected JSON ({error})") from None
     except OSError as error:
         raise LabError(f"{path} can't be read: {reason(error)}") from None

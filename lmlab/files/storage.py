@@ -88,7 +88,10 @@ def flush_folder(folder: Path) -> None:
 
 
 def remove_tree(folder: Path, storage: Storage = DISK) -> None:
-    """Remove a folder and all that's in it; links are removed, and what they point to stays."""
+    """Remove a folder and all that's in it; links, `folder` itself among them, are removed, and what they point to stays."""
+    if folder.is_symlink():
+        storage.remove(folder)
+        return
     for entry in sorted(folder.iterdir()):
         if stat.S_ISDIR(entry.lstat().st_mode):
             remove_tree(entry, storage)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 
 from lmlab import LabError
+
+NUMBER = re.compile(r"[0-9]{1,2}")
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -18,7 +22,7 @@ def choose_device(name: str = "auto") -> torch.device:
                 return candidate
         return torch.device("cpu")
     kind, _, number = name.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (number and not number.isdigit()) or name.endswith(":"):
+    if kind not in ("cpu", "cuda", "mps") or (number and not NUMBER.fullmatch(number)) or name.endswith(":"):
         raise LabError(f"the device {name!r} is unknown: expected auto, cpu, cuda, cuda:1 (any number) or mps")
     if kind == "cuda":
         device = torch.device("cuda", int(number or 0))

@@ -100,7 +100,11 @@ def _memory(path: Path) -> dict[str, Any]:
     except LabError:
         return {}
     entries = value.items() if isinstance(value, dict) else ()
-    return {key: entry for key, entry in entries if isinstance(entry, list) and len(entry) == 3}
+    return {
+        key: entry
+        for key, entry in entries
+        if isinstance(entry, list) and len(entry) == 3 and isinstance(entry[2], str)
+    }
 
 
 def _version_line(command: tuple[str, ...]) -> str | None:

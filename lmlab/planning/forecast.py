@@ -150,10 +150,12 @@ def require_budget(recipe: Recipe, forecast: Forecast) -> None:
         )
 
 
-def score(forecast: dict[str, Any], measured: dict[str, float]) -> dict[str, dict[str, float]]:
+def score(forecast: Any, measured: dict[str, float]) -> dict[str, dict[str, float]]:
     """For summary.json: forecast, measured and their ratio for each figure that both have."""
+    kept = forecast if isinstance(forecast, dict) else {}
+    figures = {name: kept.get(name) for name in measured}
     return {
-        name: {"forecast": forecast[name], "measured": value, "ratio": value / forecast[name]}
-        for name, value in measured.items()
-        if forecast.get(name)
+        name: {"forecast": figure, "measured": measured[name], "ratio": measured[name] / figure}
+        for name, figure in figures.items()
+        if isinstance(figure, (int, float)) and figure > 0
     }

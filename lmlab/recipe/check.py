@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from lmlab import LabError
@@ -73,7 +74,8 @@ def _data_problems(recipe: Recipe) -> Iterator[str]:
 
 def nearest_divisor(number: int, wish: int) -> int:
     """The divisor of `number` that is nearest to `wish`, the smaller of two as near."""
+    small = [divisor for divisor in range(1, math.isqrt(number) + 1) if number % divisor == 0]
     return min(
-        (divisor for divisor in range(1, number + 1) if number % divisor == 0),
+        (divisor for one in small for divisor in (one, number // one)),
         key=lambda divisor: (abs(divisor - wish), divisor),
     )

@@ -26,7 +26,7 @@ class Data:
     """A line that ends a document in a text file, such as <|endoftext|>; empty: a file is one document."""
     tokenizer: TokenizerName = setting("bpe")
     """How text becomes tokens; bpe is byte-level and trained on the training split."""
-    vocabulary: int | None = setting(1024, at_least=2)
+    vocabulary: int | None = setting(1024, at_least=2, at_most=1 << 22)
     """How many tokens bpe learns, or words keeps (none: no cut); the other tokenizers' vocabularies follow from the text."""
     minimum_count: int = setting(1, at_least=1)
     """Words rarer than this in the training split are unknown (words only)."""

@@ -12,6 +12,10 @@ NormName = Literal["layernorm", "rmsnorm"]
 ActivationName = Literal["relu", "gelu", "gelu_tanh", "relu2", "swiglu"]
 InitName = Literal["gpt2", "normal", "torch"]
 
+MOST_WIDTH = 1 << 24
+"""Of a width, a number of heads or a context: what any memory holds is far below, so that arithmetic stays quick."""
+MOST_LAYERS = 1 << 16
+
 
 @dataclass(frozen=True, kw_only=True)
 class GPT:
@@ -19,17 +23,17 @@ class GPT:
 
     kind: Literal["gpt"] = "gpt"
     """The model family."""
-    layers: int = setting(4, at_least=1)
+    layers: int = setting(4, at_least=1, at_most=MOST_LAYERS)
     """Transformer blocks."""
-    heads: int = setting(4, at_least=1)
+    heads: int = setting(4, at_least=1, at_most=MOST_WIDTH)
     """Query heads a layer; must divide the width."""
-    kv_heads: int | None = setting(None, at_least=1)
+    kv_heads: int | None = setting(None, at_least=1, at_most=MOST_WIDTH)
     """Key and value heads, each shared by a group of query heads (none: as many as heads)."""
-    width: int = setting(128, at_least=1)
+    width: int = setting(128, at_least=1, at_most=MOST_WIDTH)
     """Embedding width."""
-    hidden: int | None = setting(None, at_least=1)
+    hidden: int | None = setting(None, at_least=1, at_most=MOST_WIDTH)
     """Width inside the MLP (none: 4 times the width; for swiglu 8/3 times, rounded up to a multiple of 8)."""
-    context: int = setting(128, at_least=2)
+    context: int = setting(128, at_least=2, at_most=MOST_WIDTH)
     """Context length in tokens."""
     positions: PositionName = setting("learned")
     """learned: one vector a position; rotary: queries and keys turned by their position (RoPE)."""

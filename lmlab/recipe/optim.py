@@ -44,7 +44,7 @@ class Muon:
     """Peak learning rate of the matrices."""
     momentum: float = setting(0.95, at_least=0.0, below=1.0)
     """Momentum of the matrices' gradients (Nesterov's form)."""
-    iterations: int = setting(5, at_least=1)
+    iterations: int = setting(5, at_least=1, at_most=100)
     """Newton-Schulz iterations a step."""
     adam_lr: float = setting(3e-3, above=0.0)
     """Peak learning rate of embeddings, head, norms and biases."""

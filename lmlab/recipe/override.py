@@ -35,6 +35,7 @@ KINDS_THAT_SHARE_VALUES = ("model", "schedule")
 """A new kind takes over the fields of the same name here; optimizers don't, because a rate means another thing in each."""
 
 TOP_LEVEL = ("name", "about", "published_vocabulary")
+LONGEST_SHOWN = 100
 
 TRUTH = {
     "true": True,
@@ -87,6 +88,12 @@ def is_switch(name: str) -> bool:
     return any(typing.get_type_hints(choice).get(key) is bool for choice in choices)
 
 
+def shown(value: Any) -> str:
+    """A value as a message has it: cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
 def nearest(word: str, among: list[str]) -> str:
     """ "did you mean X?", or a list of what there is."""
     leaf = word.rpartition(".")[2]
@@ -127,8 +134,8 @@ def _some_field(recipe: Recipe, section: str) -> str:
 
 
 def _of_kind(recipe: Recipe, section: str, kinds: dict[str, type], kind: Any) -> Any:
-    if kind not in kinds:
-        raise LabError(f"{section}.kind can't be {kind!r}: expected one of {', '.join(kinds)}")
+    if not isinstance(kind, str) or kind not in kinds:
+        raise LabError(f"{section}.kind can't be {shown(kind)}: expected one of {', '.join(kinds)}")
     now = getattr(recipe, section)
     if now.kind == kind:
         return now
@@ -140,8 +147,8 @@ def _of_kind(recipe: Recipe, section: str, kinds: dict[str, type], kind: Any) ->
 
 
 def _preset(name: Any) -> dict[str, Any]:
-    if name not in PRESETS:
-        raise LabError(f"model.preset can't be {name!r}: expected one of {', '.join(PRESETS)}")
+    if not isinstance(name, str) or name not in PRESETS:
+        raise LabError(f"model.preset can't be {shown(name)}: expected one of {', '.join(PRESETS)}")
     return dict(PRESETS[name])
 
 
@@ -154,11 +161,11 @@ def _converted(name: str, entry: dataclasses.Field[Any], owner: type, value: Any
     try:
         converted = parse(value, annotation)
     except ValueError:
-        raise LabError(f"{name} can't be {value!r}: expected {expected(annotation)}") from None
+        raise LabError(f"{name} can't be {shown(value)}: expected {expected(annotation)}") from None
     problem = limit_problem(entry, converted)
     if problem:
         each = "each " if isinstance(converted, tuple) else ""
-        raise LabError(f"{name} can't be {value}: expected {each}{problem}")
+        raise LabError(f"{name} can't be {str(value)[:LONGEST_SHOWN]}: expected {each}{problem}")
     return converted
 
 
@@ -222,7 +229,10 @@ def _scalar(value: Any, annotation: type) -> Any:
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError(value)
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError("more than a float holds") from None
     if annotation is float:
         return number
     if not number.is_integer():  # also false for infinities and NaN

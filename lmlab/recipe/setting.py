@@ -53,4 +53,6 @@ def limit_problem(entry: Field[Any], value: Any) -> str | None:
             return f"above {limits['above']}"
         if limits.get("below") is not None and number >= limits["below"]:
             return f"below {limits['below']}"
+        if isinstance(number, int) and abs(number) >= 1 << 63:
+            return "a number that 64 bits hold"
     return None

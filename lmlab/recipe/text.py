@@ -6,6 +6,7 @@ TOML has no null: a field that is None is written as the word "none".
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,19 @@ from typing import Any
 from lmlab import LabError
 from lmlab.recipe.check import check
 from lmlab.recipe.experiment import SECTIONS, Claim, Recipe
-from lmlab.recipe.override import KINDS, TOP_LEVEL, nearest, override
+from lmlab.recipe.override import KINDS, TOP_LEVEL, nearest, override, shown
 
 FORMAT = 1
 LARGEST_BYTES = 1_000_000
+DEEPEST = 4
+"""Levels: the file, its list of claims, a claim, a value in it."""
+MOST_PARTS = 8
+LONG_KEY = re.compile(
+    r"""^[ \t]*(?:\[\[?[ \t]*)?(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){8}""", re.MULTILINE
+)
+"""A line that begins with a dotted name of more than MOST_PARTS parts, which takes tomllib the square of their number."""
+CLAIM_TYPES: dict[str, Any] = {"metric": str, "value": (int, float), "source": str, "step": int, "note": str}
+MOST_CLAIMED = 1e15
 FREE_TEXT = ("corpus", "column", "separator", "device", "prompts")
 """Settings whose text may look like a number."""
 
@@ -55,16 +65,24 @@ def from_dict(value: dict[str, Any], origin: str) -> Recipe:
 
 def from_toml(text: str, origin: str = "recipe") -> Recipe:
     """The recipe in TOML text; LabError where it is no TOML or no recipe."""
+    if LONG_KEY.search(text):
+        raise LabError(f"{origin} is no recipe: it has a name of more than {MOST_PARTS} parts")
     try:
         value = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
         raise LabError(f"{origin} is not valid TOML: {error}") from None
+    if not _is_plain(value, DEEPEST):
+        raise LabError(
+            f"{origin} is no recipe: expected values that 64 bits hold, in lists and tables {DEEPEST} deep at most"
+        )
     return from_dict(value, origin)
 
 
 def read_recipe(path: Path) -> Recipe:
     """The recipe in a TOML file; its name, where the file gives none, is the file's."""
     try:
+        if path.exists() and not path.is_file():
+            raise LabError(f"{path} is no file: expected a recipe in TOML")
         if path.stat().st_size > LARGEST_BYTES:
             raise LabError(f"{path} is larger than {LARGEST_BYTES:,} bytes: expected a recipe")
         text = path.read_bytes().decode("utf-8")
@@ -80,7 +98,7 @@ def read_recipe(path: Path) -> Recipe:
 
 def _from_dict(value: dict[str, Any]) -> Recipe:
     if value.get("format", FORMAT) != FORMAT:
-        raise LabError(f"format {value['format']} is not one that this version reads: expected {FORMAT}")
+        raise LabError(f"format {shown(value['format'])} is not one that this version reads: expected {FORMAT}")
     changes: dict[str, Any] = {}
     for key, entry in value.items():
         if key in SECTIONS:
@@ -92,7 +110,7 @@ def _from_dict(value: dict[str, Any]) -> Recipe:
         elif key not in ("format", "claims"):
             raise LabError(f"unknown entry '{key}': {nearest(key, [*SECTIONS, *TOP_LEVEL, 'claims'])}")
     recipe = override(_of_named_kinds(value), changes)
-    return dataclasses.replace(recipe, claims=tuple(_claim(entry) for entry in value.get("claims", [])))
+    return dataclasses.replace(recipe, claims=_claims(value.get("claims", [])))
 
 
 def _of_named_kinds(value: dict[str, Any]) -> Recipe:
@@ -100,7 +118,7 @@ def _of_named_kinds(value: dict[str, Any]) -> Recipe:
     recipe = Recipe()
     for section, kinds in KINDS.items():
         named = value.get(section)
-        choice = kinds.get(named.get("kind", "")) if isinstance(named, dict) else None
+        choice = kinds.get(str(named.get("kind", ""))) if isinstance(named, dict) else None
         if choice is not None:
             recipe = dataclasses.replace(recipe, **{section: choice()})
     return recipe
@@ -117,8 +135,24 @@ def _typed(name: str, value: Any) -> Any:
         except ValueError:
             return value
         if name.partition(".")[2] not in FREE_TEXT and name not in TOP_LEVEL:
-            raise LabError(f"{name} can't be the text {value!r}: expected it without quotes")
+            raise LabError(f"{name} can't be the text {shown(value)}: expected it without quotes")
     return value
+
+
+def _is_plain(value: Any, levels: int) -> bool:
+    """Whether a TOML value is text, numbers (whole ones of at most 64 bits) and truth values, at most so many levels deep."""
+    if isinstance(value, int):
+        return -(1 << 63) <= value < 1 << 63
+    if isinstance(value, (list, dict)):
+        entries = value.values() if isinstance(value, dict) else value
+        return levels > 0 and all(_is_plain(entry, levels - 1) for entry in entries)
+    return isinstance(value, (str, float))
+
+
+def _claims(value: Any) -> tuple[Claim, ...]:
+    if not isinstance(value, list):
+        raise LabError("claims must be tables: write [[claims]] above each")
+    return tuple(_claim(entry) for entry in value)
 
 
 def _claim(value: Any) -> Claim:
@@ -126,8 +160,12 @@ def _claim(value: Any) -> Claim:
     needed = {"metric", "value", "source"}
     if not isinstance(value, dict) or not needed <= set(value) <= names:
         raise LabError(
-            f"a claim has {', '.join(sorted(needed))} and perhaps {', '.join(sorted(names - needed))}, got {value!r}"
+            f"a claim has {', '.join(sorted(needed))} and perhaps {', '.join(sorted(names - needed))}, got {shown(value)}"
         )
+    for name, entry in value.items():
+        fits = isinstance(entry, CLAIM_TYPES[name]) and not isinstance(entry, bool)
+        if not fits or (name == "step" and entry < 0) or (name == "value" and not abs(entry) < MOST_CLAIMED):
+            raise LabError(f"a claim's {name} can't be {shown(entry)}")
     return Claim(**{**value, "value": float(value["value"])})
 
 

@@ -14,16 +14,21 @@ OnSpikeName = Literal["note", "skip", "rewind"]
 KeepOptimizerName = Literal["all", "latest"]
 BackgroundName = Literal["auto", "on", "off"]
 
+MOST_STEPS = 10**12 - 1
+"""As many as a checkpoint's name holds."""
+MOST_SEQUENCES = 1 << 24
+MOST_THREADS = 1024
+
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
     """Length, batch, seed, and the policy of this machine."""
 
-    steps: int = setting(1000, at_least=1)
+    steps: int = setting(1000, at_least=1, at_most=MOST_STEPS)
     """Optimizer steps."""
-    epochs: float | None = setting(None, above=0.0)
+    epochs: float | None = setting(None, above=0.0, at_most=1e9)
     """Passes over the training split; where given, it decides the steps."""
-    batch: int = setting(16, at_least=1)
+    batch: int = setting(16, at_least=1, at_most=MOST_SEQUENCES)
     """Sequences a step, over all micro-batches."""
     seed: int = setting(1, at_least=0, at_most=2**63 - 1)
     """Decides initialisation, batch order and dropout."""
@@ -41,7 +46,7 @@ class Train:
     """Sequences a forward pass; must divide the batch (none: the whole batch on a CPU, what fits on a GPU)."""
     device: str = setting("auto", policy=True)
     """cpu, cuda, cuda:1, mps, or auto: the fastest one here."""
-    threads: int = setting(0, at_least=0, policy=True)
+    threads: int = setting(0, at_least=0, at_most=MOST_THREADS, policy=True)
     """CPU threads; 0: one a physical core."""
     precision: PrecisionName = setting("auto", policy=True)
     """Arithmetic of the matrix multiplications; auto: the best that the device does well."""
@@ -79,5 +84,5 @@ class Evaluate:
     """Score about so many validation tokens at each evaluation during training (none: as many as the share allows)."""
     prompts: tuple[str, ...] = setting((), policy=True)
     """Sampled at each evaluation into samples.jsonl."""
-    sample_tokens: int = setting(100, at_least=1, policy=True)
+    sample_tokens: int = setting(100, at_least=1, at_most=1 << 20, policy=True)
     """Tokens drawn for each prompt."""

@@ -7,18 +7,19 @@ rewinds them to that: what is beyond goes to discarded.jsonl, so that steps that
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
-from lmlab.files import DISK, Storage, reason, writing_failed
+from lmlab.files import DISK, Storage, parse_json, reason, writing_failed
 from lmlab.runs.lines import FORMAT, line_bytes, now, whole_lines
 
 FILES = ("metrics", "samples", "events")
 DISCARDED = "discarded.jsonl"
+LARGEST_BYTES = 1 << 30
+"""Three million lines."""
 RESERVED = {"format", "id", "segment", "step", "tokens", "kind", "time", "file"}
 
 
@@ -108,7 +109,7 @@ def _cut(path: Path, file: str, length: int | None, storage: Storage) -> None:
     First it is on the disk there, and only then it goes here.
     """
     try:
-        content = path.read_bytes() if path.exists() else b""
+        content = _content(path)
         kept = whole_lines(content, length)
         if kept == len(content):
             return
@@ -120,9 +121,20 @@ def _cut(path: Path, file: str, length: int | None, storage: Storage) -> None:
         raise LabError(f"{path} can't be rewound: {reason(error)}") from None
 
 
+def _content(path: Path) -> bytes:
+    """All that is in a file of lines; LabError where it's no file, or larger than any training makes one."""
+    if not path.exists():
+        return b""
+    if not path.is_file():
+        raise LabError(f"{path} is no file: expected JSON lines")
+    if path.stat().st_size > LARGEST_BYTES:
+        raise LabError(f"{path} is larger than {LARGEST_BYTES:,} bytes: expected JSON lines; take it out of the run")
+    return path.read_bytes()
+
+
 def _discard(discarded: Path, file: str, beyond: bytes, storage: Storage) -> None:
     lines = [_discarded_line(file, text) for text in beyond.split(b"\n") if text]
-    content = discarded.read_bytes() if discarded.exists() else b""
+    content = _content(discarded)
     content = content[: whole_lines(content)]
     # A crash after an earlier try, or in the middle of it, has left some of the lines there already.
     last = [text + b"\n" for text in content.split(b"\n")[:-1]][-len(lines) :]
@@ -137,8 +149,8 @@ def _discard(discarded: Path, file: str, beyond: bytes, storage: Storage) -> Non
 def _discarded_line(file: str, text: bytes) -> bytes:
     """The line itself, with the file that it was in; a torn one as text."""
     try:
-        value = json.loads(text.decode("utf-8"))
-    except (ValueError, RecursionError):
+        value = parse_json(text)
+    except ValueError:
         value = None
     if not isinstance(value, dict):
         value = {"format": FORMAT, "torn": text.decode("utf-8", errors="replace")}

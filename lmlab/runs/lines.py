@@ -6,14 +6,19 @@ What makes a line is its newline: text after the last one was torn off by a cras
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
-from lmlab.files import DISK, Storage, reason, without_nan
+from lmlab.files import DISK, Storage, parse_json, reason, without_nan
 
 FORMAT = 1
+LONGEST_LINE = 64 << 20
+"""Bytes; what a model wrote stands in one."""
+KINDS = {"segment": int, "step": int, "tokens": int, "kind": str}
+"""What every line has, where it isn't one of discarded.jsonl that was torn."""
 
 
 def line_bytes(value: dict[str, Any]) -> bytes:
@@ -25,15 +30,26 @@ def line_bytes(value: dict[str, Any]) -> bytes:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The objects in a file of JSON lines, without a torn last one; [] where there is no file.
 
-    LabError names the line that is damaged, or of a format that this version doesn't read.
+    LabError names the line that is damaged, or of a format that this version doesn't read. A file is read line by line,
+    and a line of more than LONGEST_LINE bytes is none of ours.
     """
     try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return []
+        if not path.exists():
+            return []
+        if not path.is_file():
+            raise LabError(f"{path} is no file: expected JSON lines")
+        found: list[dict[str, Any]] = []
+        with open(path, "rb") as file:
+            for number in itertools.count(1):
+                text = file.readline(LONGEST_LINE)
+                if not text.endswith(b"\n"):
+                    if len(text) == LONGEST_LINE:
+                        raise LabError(f"{path} is damaged: line {number} has more than {LONGEST_LINE:,} bytes")
+                    return found
+                found.append(_parsed(path, number, text))
     except OSError as error:
         raise LabError(f"{path} can't be read: {reason(error)}") from None
-    return [_parsed(path, number, text) for number, text in enumerate(content.split(b"\n")[:-1], 1)]
+    return found
 
 
 def whole_lines(content: bytes, length: int | None = None) -> int:
@@ -60,8 +76,8 @@ def now() -> str:
 
 def _parsed(path: Path, number: int, text: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(text.decode("utf-8"))
-    except (ValueError, RecursionError):
+        value = parse_json(text)
+    except ValueError:
         value = None
     if not isinstance(value, dict):
         raise LabError(
@@ -70,4 +86,12 @@ def _parsed(path: Path, number: int, text: bytes) -> dict[str, Any]:
     if value.get("format") != FORMAT:
         found = str(value.get("format"))[:20]
         raise LabError(f"{path} line {number} has format {found}: this version reads {FORMAT}")
+    for name, kind in KINDS.items():
+        if name in value and not _is(value[name], kind):
+            raise LabError(f"{path} is damaged in line {number}: {name} is {str(value[name])[:20]!r}")
     return value
+
+
+def _is(value: Any, kind: type) -> bool:
+    """Whether a line's own entry is text, or a count that 64 bits hold."""
+    return isinstance(value, str) if kind is str else type(value) is int and 0 <= value < 1 << 63

@@ -15,8 +15,9 @@ from pathlib import Path
 from types import TracebackType
 
 from lmlab import LabError
-from lmlab.files import reason, try_lock
+from lmlab.files import parse_json, reason, try_lock
 from lmlab.runs.lines import FORMAT, now
+from lmlab.runs.links import refuse_links
 
 NAME = "lock"
 PATIENCE_SECONDS = 0.5
@@ -36,6 +37,7 @@ class RunLock:
 
     def acquire(self) -> None:
         """Take the lock, or raise LabError."""
+        refuse_links(self.folder)
         path = self.folder / NAME
         try:
             file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644), "r+")
@@ -72,6 +74,8 @@ class RunLock:
 
 def is_locked(folder: Path) -> bool:
     """Whether a process is at work on the run now."""
+    if not (folder / NAME).is_file():
+        return False
     try:
         with open(folder / NAME, "rb") as file:
             return not try_lock(file, shared=True)
@@ -98,7 +102,7 @@ def _sign(file: FileIO) -> None:
 def _holder(file: FileIO) -> str:
     try:
         file.seek(0)
-        note = json.loads(file.read(LONGEST_NOTE))
+        note = parse_json(file.read(LONGEST_NOTE))
         return f"process {int(note['pid'])} on {str(note['host'])[:100]} since {str(note['time'])[:40]}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

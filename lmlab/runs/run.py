@@ -10,6 +10,7 @@ docs/formats.md says what is in each.
 from __future__ import annotations
 
 import os
+import re
 import socket
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,12 +26,22 @@ from lmlab.runs import units
 from lmlab.runs.control import clear_control, read_control
 from lmlab.runs.lines import FORMAT, append_line, now, read_lines
 from lmlab.runs.lock import is_locked
+from lmlab.runs.names import is_run_name
 
 ORIGIN = "origin.json"
 RECIPE = "recipe.toml"
 SEGMENTS = "segments.jsonl"
-LARGEST_BYTES = 256 << 20
-"""Of a JSON file in a run; tokenizers are the largest."""
+LARGEST_BYTES = 16 << 20
+"""Of a JSON file in a run, the tokenizer apart."""
+
+ORIGIN_FACTS = {
+    "id": re.compile(r"\S{1,100}"),
+    "recipe_hash": re.compile(r"[0-9a-f]{64}"),
+    "data_id": re.compile(r"[0-9a-f]{16}"),
+}
+"""What of origin.json is used later, and how it looks."""
+MOST_TOKENS = 1 << 32
+"""Of a vocabulary."""
 
 StatusName = Literal["new", "running", "stopped", "finished"]
 
@@ -64,11 +75,20 @@ class Run:
             raise LabError(f"{path} is damaged: expected the run's id and where it's from")
         if value.get("format") != FORMAT:
             raise LabError(f"{path} has format {str(value.get('format'))[:20]}: this version reads {FORMAT}")
+        wrong = _origin_problem(value)
+        if wrong:
+            raise LabError(f"{path} is damaged: expected {wrong}")
         return value
 
     def origin(self) -> dict[str, Any]:
         """Where the run is from: id, code, data, hardware, versions, command line, parent."""
         return self._origin
+
+    def fact(self, name: str) -> Any:
+        """What origin.json says under `name`; LabError where it says nothing."""
+        if name not in self._origin:
+            raise LabError(f"{self.folder / ORIGIN} says no {name}: take it from a copy of the run")
+        return self._origin[name]
 
     def recipe(self) -> Recipe:
         """The whole experiment."""
@@ -84,7 +104,12 @@ class Run:
 
     def summary(self) -> dict[str, Any] | None:
         """What the training came to; None before its end."""
-        return self.read("summary.json") if (self.folder / "summary.json").exists() else None
+        if not (self.folder / "summary.json").exists():
+            return None
+        value = self.read("summary.json")
+        if not isinstance(value, dict):
+            raise LabError(f"{self.folder / 'summary.json'} is damaged: expected a JSON object")
+        return value
 
     def read_lines(self, file: str) -> list[dict[str, Any]]:
         """The lines of metrics, samples, events, segments or discarded, in the order in which they were written."""
@@ -100,7 +125,7 @@ class Run:
         `exact` says whether it continues bit for bit. These lines stay when a resume rewinds. What control/ asked of an
         earlier process is forgotten, and what its death left half written is removed. The caller holds the run's lock.
         """
-        last = max((int(line.get("segment", -1)) for line in self.read_lines("segments")), default=-1)
+        last = max((line.get("segment", -1) for line in self.read_lines("segments")), default=-1)
         who = {"exact": exact, "pid": os.getpid(), "host": socket.gethostname()}
         line = {"format": FORMAT, "id": self.id, "segment": last + 1, "step": step, "kind": kind, "time": now()}
         try:
@@ -140,3 +165,25 @@ class Run:
         if not is_plain_name(name) or not name.endswith(ending):
             raise ValueError(f"{name!r} is no {ending} file of a run")
         return self.folder / name
+
+
+def _origin_problem(value: dict[str, Any]) -> str:
+    """What an origin.json should have had; empty where nothing is wrong. What it doesn't say is asked for when it's used."""
+    for name, pattern in ORIGIN_FACTS.items():
+        if name in value and not (isinstance(value[name], str) and pattern.fullmatch(value[name])):
+            return f"another {name} than {str(value[name])[:20]!r}"
+    size = value.get("vocabulary_size", 1)
+    if type(size) is not int or not 0 < size <= MOST_TOKENS:
+        return f"a vocabulary_size of at most {MOST_TOKENS:,}"
+    parent = value.get("parent")
+    if parent is None:
+        return ""
+    if not isinstance(parent, dict):
+        return "of a parent what it is"
+    for name in ("id", "name", "recipe_hash", "weights_sha256"):
+        if not isinstance(parent.get(name, ""), str):
+            return f"of the parent another {name}"
+    step = parent.get("step", 0)
+    if not is_run_name(parent.get("name", "run")) or type(step) is not int or not 0 <= step < 1 << 63:
+        return "of the parent a name and a step"
+    return ""

@@ -11,17 +11,19 @@ The split's very first token counts among its unit's tokens, but nothing predict
 from __future__ import annotations
 
 import io
-import math
+import re
 from pathlib import Path
 
 import numpy as np
 
 from lmlab import LabError
-from lmlab.files import DISK, Storage, reason, write_bytes
+from lmlab.files import DISK, Storage, write_bytes
+from lmlab.files.arrays import kind_text, map_rows, read_rows_header
 
 NAME = "units-valid.npy"
 FIELDS = (("key", "V32"), ("bytes", "<i8"), ("tokens", "<i8"))
-MOST_EVALUATIONS = 1_000_000
+EVALUATIONS = re.compile(r"\('bits', '<f8', \(([0-9]{1,6}),\)\)", re.ASCII)
+"""How a header says the number of evaluations: below a million."""
 
 
 def unit_type(evaluations: int) -> np.dtype:
@@ -59,36 +61,14 @@ def truncate_units(path: Path, evaluations: int, storage: Storage = DISK) -> Non
 
 def read_units(path: Path) -> np.ndarray:
     """The array; LabError where it's missing, damaged, or not one of units. Never unpickles anything."""
-    try:
-        with open(path, "rb") as file:
-            version = np.lib.format.read_magic(file)
-            if version not in ((1, 0), (2, 0)):
-                raise ValueError(f"version {version}")
-            read_header = (
-                np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            )
-            shape, _, kind = read_header(file)
-            if kind.hasobject:
-                raise ValueError("it holds Python objects")
-            # Compared before anything is allocated for what the header claims.
-            if path.stat().st_size - file.tell() != math.prod(shape) * kind.itemsize:
-                raise ValueError("its size is not that of its rows")
-            if not _holds_units(shape, kind):
-                raise LabError(f"{path} holds no units: expected rows of key, bytes, tokens and bits")
-        return np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise LabError(f"{path} is missing") from None
-    except (ValueError, TypeError, EOFError, SyntaxError) as error:
-        raise LabError(f"{path} is damaged: expected an array of units ({str(error).splitlines()[0]})") from None
-    except OSError as error:
-        raise LabError(f"{path} can't be read: {reason(error)}") from None
-
-
-def _holds_units(shape: tuple[int, ...], kind: np.dtype) -> bool:
-    if len(shape) != 1 or kind.names != (*(name for name, _ in FIELDS), "bits"):
-        return False
-    evaluations = kind["bits"].shape
-    return len(evaluations) == 1 and evaluations[0] <= MOST_EVALUATIONS and kind == unit_type(evaluations[0])
+    header = read_rows_header(path)
+    evaluations = EVALUATIONS.search(header.kind)
+    kind = unit_type(int(evaluations[1]) if evaluations else 0)
+    if header.kind != kind_text(kind):
+        raise LabError(f"{path} holds no units: expected rows of key, bytes, tokens and bits")
+    if not header.holds(kind):
+        raise LabError(f"{path} is damaged: its size is not that of {header.rows:,} units")
+    return np.array(map_rows(path, header, kind))
 
 
 def _with_evaluations(units: np.ndarray, evaluations: int, kept: int) -> np.ndarray:

@@ -7,6 +7,7 @@ kernels and precisions, so a run that changes any of these is no longer bit for 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,11 +20,13 @@ from lmlab.model.native import unsupported
 from lmlab.native import Library, load
 from lmlab.recipe import Recipe
 from lmlab.recipe.check import nearest_divisor
+from lmlab.recipe.train import MOST_THREADS
 
 Engine = Literal["native", "torch"]
 
 FORMAT = 1
 DTYPES = {"none": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DEVICE = re.compile(r"cpu|mps(:0)?|cuda(:[0-9]{1,3})?")
 TOKENS_IN_A_GPU_PASS = 16_384
 """Micro-batches on a GPU hold about this many tokens unless told otherwise: enough to fill one, little enough to fit."""
 BEFORE_ENGINES = {"engine": "torch", "engine_identity": ""}
@@ -122,14 +125,18 @@ def choose_engine(
     return "torch", "", f"the native engine can't be used: {lacking}"
 
 
-def read_policy(value: dict[str, Any]) -> Policy:
+def read_policy(value: Any) -> Policy:
     """The policy in a run's policy.json; LabError where it's none."""
-    if value.get("format") != FORMAT:
-        raise LabError(f"policy.json has format {value.get('format')!r}: expected {FORMAT}")
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        found = value.get("format") if isinstance(value, dict) else None
+        raise LabError(f"policy.json has format {str(found)[:20]}: expected {FORMAT}")
     value = {**BEFORE_ENGINES, **value}
-    names = {entry.name for entry in dataclasses.fields(Policy)}
-    if names - set(value):
-        raise LabError(f"policy.json lacks {', '.join(sorted(names - set(value)))}")
+    names = [entry.name for entry in dataclasses.fields(Policy)]
+    if set(names) - set(value):
+        raise LabError(f"policy.json lacks {', '.join(sorted(set(names) - set(value)))}")
+    for name in names:
+        if not FITS[name](value[name]):
+            raise LabError(f"policy.json is damaged: {name} can't be {str(value[name])[:40]!r}")
     return Policy(**{name: value[name] for name in names})
 
 
@@ -166,3 +173,27 @@ def _micro_batch(recipe: Recipe, device: torch.device) -> tuple[int, str]:
         return batch, "the whole batch"
     divisor = nearest_divisor(batch, fits)
     return divisor, f"about {TOKENS_IN_A_GPU_PASS:,} tokens a pass"
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+FITS: dict[str, Callable[[Any], bool]] = {
+    "device": lambda value: _is_text(value) and DEVICE.fullmatch(value) is not None,
+    "threads": lambda value: type(value) is int and 0 < value <= MOST_THREADS,
+    "precision": _is_text,
+    "autocast": lambda value: _is_text(value) and value in DTYPES,
+    "scaler": _is_bool,
+    "tf32": _is_bool,
+    "compile": _is_bool,
+    "engine": lambda value: value in ("native", "torch"),
+    "engine_identity": _is_text,
+    "micro_batch": lambda value: type(value) is int and value > 0,
+    "reasons": lambda value: isinstance(value, dict) and all(_is_text(reason) for reason in value.values()),
+}
+"""Field of a policy -> whether a value from a file can be its."""

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from lmlab import LabError
 from lmlab.checkpoint import Checkpoint, Retention, save_and_point
+from lmlab.model import parameters
 from lmlab.optim import TrainingOptimizer
-from lmlab.recipe import Recipe
+from lmlab.recipe import Model, Recipe
 from lmlab.recipe.quantities import bytes_in
 from lmlab.training.scaler import LossScaler
 from lmlab.training.spikes import rewind_targets
@@ -100,6 +101,36 @@ def copied(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
     return tensor.detach().to("cpu", copy=True)
 
 
+def require_weights(checkpoint: Checkpoint, model: Model, vocabulary: int) -> None:
+    """LabError unless the checkpoint holds as many numbers as such a model has: asked before one is built.
+
+    So a recipe that claims a model of any size takes no more memory than the file that is there.
+    """
+    found, expected = checkpoint.elements("weights"), parameters(model, vocabulary)["total"]
+    if found != expected:
+        raise LabError(
+            f"{checkpoint.folder} doesn't hold the weights of the recipe's model: it has {found:,} numbers, expected {expected:,}"
+        )
+
+
+def restore_weights(checkpoint: Checkpoint, model: nn.Module) -> None:
+    """Put a checkpoint's weights into `model`, on whatever device it is.
+
+    LabError where a tensor is missing, unknown, or of another shape or dtype; nothing has been changed then.
+    """
+    found, live = checkpoint.tensors("weights"), model.state_dict()
+    for name in sorted(live.keys() ^ found.keys()):
+        what = "lack" if name in live else "have an unknown"
+        raise LabError(f"the weights in {checkpoint.folder} {what} {name}: expected those of the recipe's model")
+    for name, tensor in live.items():
+        if tensor.shape != found[name].shape or tensor.dtype != found[name].dtype:
+            raise LabError(
+                f"the weights in {checkpoint.folder} have {name} as {found[name].dtype} {tuple(found[name].shape)}: "
+                f"expected {tensor.dtype} {tuple(tensor.shape)}"
+            )
+    model.load_state_dict(found)
+
+
 def restore_training(
     checkpoint: Checkpoint, model: nn.Module, optimizer: TrainingOptimizer, scaler: LossScaler | None
 ) -> tuple[State, dict[str, int]]:
@@ -110,7 +141,9 @@ def restore_training(
             f"with lmlab train --from RUN@{checkpoint.step}"
         )
     state, journal = read_state(checkpoint.state)
-    model.load_state_dict(checkpoint.tensors("weights"))
+    if state.step != checkpoint.step:
+        raise LabError(f"{checkpoint.folder} is damaged: its state.json is of step {state.step:,}")
+    restore_weights(checkpoint, model)
     optimizer.load_state_tensors(checkpoint.tensors("optimizer"))
     if scaler is not None and state.scale is not None:
         scaler.scale, scaler.clean_steps = state.scale, state.clean_steps

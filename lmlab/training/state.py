@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +11,11 @@ from lmlab import LabError
 from lmlab.training.guard import GuardState, Running
 
 FORMAT = 1
-CAME_LATER = ("batches", "guard", "saves")
-"""Fields that checkpoints of earlier versions lack; their defaults are what was true then."""
+CAME_LATER = {"batches": "", "guard": dataclasses.asdict(GuardState()), "saves": 0}
+"""Fields that checkpoints of earlier versions lack, and what was true then."""
+SHA256_DIGITS = 64
+MOST_EVALUATIONS = 999_999
+"""As many columns as units-valid.npy may have."""
 
 
 @dataclass
@@ -74,20 +78,75 @@ class State:
 def read_state(value: dict[str, Any]) -> tuple[State, dict[str, int]]:
     """The state and the journal lengths in a checkpoint's state.json; LabError where it's none."""
     if value.get("format") != FORMAT:
-        raise LabError(f"state.json has format {value.get('format')!r}: expected {FORMAT}")
+        raise LabError(f"state.json has format {str(value.get('format'))[:20]}: expected {FORMAT}")
     names = {entry.name for entry in dataclasses.fields(State)}
-    lacking = (names | {"journal"}) - {*value, *CAME_LATER}
+    value = {**CAME_LATER, **value}
+    lacking = (names | {"journal"}) - set(value)
     if lacking:
         raise LabError(f"state.json lacks {', '.join(sorted(lacking))}")
-    known = {name: value[name] for name in names if name in value}
-    if "guard" in known:
-        known["guard"] = _guard_state(known["guard"])
-    return State(**known), dict(value["journal"])
+    journal = value["journal"]
+    wrong = [name for name, fits in FITS.items() if not fits(value[name])]
+    if not isinstance(journal, dict) or not all(_count(length) for length in journal.values()):
+        wrong.append("journal")
+    if wrong:
+        raise LabError(f"state.json is damaged: {wrong[0]} can't be {str(value[wrong[0]])[:40]!r}")
+    if value["evaluations"] > min(value["step"] + 1, MOST_EVALUATIONS):
+        raise LabError(f"state.json is damaged: {value['evaluations']:,} evaluations in {value['step']:,} steps")
+    known = {name: value[name] for name in names}
+    return State(**{**known, "guard": _guard_state(known["guard"])}), dict(journal)
 
 
-def _guard_state(value: Any) -> GuardState:
-    try:
-        running = {name: Running(**value[name]) for name in ("loss", "norm")}
-        return GuardState(**{**value, **running})
-    except (TypeError, KeyError):
-        raise LabError(f"state.json has a damaged guard: {str(value)[:80]}") from None
+def _guard_state(value: dict[str, Any]) -> GuardState:
+    return GuardState(**{**value, **{name: Running(**value[name]) for name in ("loss", "norm")}})
+
+
+def _count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _ranges(value: Any) -> bool:
+    """[first, last) ranges of cursors."""
+    return isinstance(value, list) and all(
+        isinstance(entry, list) and len(entry) == 2 and all(_count(end) for end in entry) for entry in value
+    )
+
+
+def _guard(value: Any) -> bool:
+    """What `GuardState` is as JSON."""
+    if not isinstance(value, dict) or set(value) != {entry.name for entry in dataclasses.fields(GuardState)}:
+        return False
+    counts = all(_count(value[name]) for name in ("rewinds", "boxes"))
+    return counts and all(_running(value[name]) for name in ("loss", "norm")) and _recent(value["recent"])
+
+
+def _running(value: Any) -> bool:
+    if not isinstance(value, dict) or set(value) != {entry.name for entry in dataclasses.fields(Running)}:
+        return False
+    return _number(value["mean"]) and _number(value["variance"]) and value["variance"] >= 0 and _count(value["count"])
+
+
+def _recent(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(entry, list) and len(entry) == 3 and all(part is None or _number(part) for part in entry)
+        for entry in value
+    )
+
+
+FITS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("step", "cursor", "first_cursor", "tokens", "loss_tokens", "skipped_in_a_row"), _count),
+    **dict.fromkeys(("clean_steps", "worse_in_a_row", "evaluations"), _count),
+    **dict.fromkeys(("loss_sum", "train_seconds", "evaluate_seconds", "save_seconds"), _number),
+    "best_loss": lambda value: value is None or _number(value),
+    "scale": lambda value: value is None or (_number(value) and value > 0),
+    "best_step": lambda value: value is None or _count(value),
+    "evaluated_step": lambda value: value == -1 or _count(value),
+    "skipped": _ranges,
+    "saves": _count,
+    "batches": lambda value: isinstance(value, str) and len(value) in (0, SHA256_DIGITS),
+    "guard": _guard,
+}
+"""Field of a state -> whether a value can be its."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmlab.data.fresh import IGNORED_TARGET, TrainingTokens, training_batch, training_starts
+from lmlab.data.ids import require_ids
 from lmlab.model import GPTModel
 from lmlab.native.engine import Engine
 from lmlab.optim import TrainingOptimizer, rate_share
@@ -110,9 +111,13 @@ class TrainingStep:
     def batch(self, cursor: int) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and targets of the step at a cursor, each int64 [batch, context]."""
         recipe = self.recipe
-        return training_batch(
+        inputs, targets = training_batch(
             self.tokens, recipe.data.order, recipe.train.seed, recipe.model.context, cursor, recipe.train.batch
         )
+        require_ids(inputs, self.model.vocabulary)
+        # The other targets are inputs too; one that counts in no loss is negative.
+        require_ids(np.maximum(targets[:, -1], 0), self.model.vocabulary)
+        return inputs, targets
 
     def starts(self, cursor: int) -> np.ndarray:
         """Where in the training split the sequences of that batch begin, int64 [batch]."""

@@ -134,7 +134,7 @@ def test_one_changed_byte_is_found_by_verify(copy, name):
 def test_table_of_another_type_is_refused_when_read(copy, made):
     starts = np.load(made.folder / "documents-train.npy")
     np.save(copy / "documents-train.npy", starts.astype(np.float64))
-    with pytest.raises(LabError, match="holds float64"):
+    with pytest.raises(LabError, match="of '<f8', expected"):
         open_dataset(copy).document_starts("train")
 
 
@@ -143,7 +143,7 @@ def test_pickled_table_is_never_loaded(copy):
     size = path.stat().st_size
     np.save(path, np.array([{"evil": 1}], dtype=object), allow_pickle=True)
     path.write_bytes(path.read_bytes().ljust(size, b"\0")[:size])
-    with pytest.raises(LabError, match="is damaged"):
+    with pytest.raises(LabError, match="of '.O', expected"):
         open_dataset(copy).units("train")
 
 

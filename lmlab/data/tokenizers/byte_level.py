@@ -140,9 +140,9 @@ def _tokens(merges: Sequence[Merge]) -> list[bytes]:
     tokens = dict.fromkeys(bytes([byte]) for byte in ALPHABET)
     for left, right in merges:
         if left not in tokens or right not in tokens:
-            raise LabError(f"the merge of {left!r} and {right!r} joins a token that no earlier merge makes")
+            raise LabError(f"the merge of {left[:40]!r} and {right[:40]!r} joins a token that no earlier merge makes")
         if left + right in tokens:
-            raise LabError(f"the merge of {left!r} and {right!r} makes a token that is there already")
+            raise LabError(f"the merge of {left[:40]!r} and {right[:40]!r} makes a token that is there already")
         tokens[left + right] = None
     return list(tokens)
 

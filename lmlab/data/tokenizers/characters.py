@@ -45,6 +45,8 @@ class Characters:
         alphabet = value.get("alphabet")
         if not isinstance(alphabet, str) or not alphabet or len(set(alphabet)) < len(alphabet):
             raise damaged(cls.name, "alphabet must be a text of different characters")
+        if any("\ud800" <= symbol <= "\udfff" for symbol in alphabet):
+            raise damaged(cls.name, "alphabet holds half of a surrogate pair")
         if not isinstance(value.get("documents_end"), bool) or not isinstance(value.get("replace"), bool):
             raise damaged(cls.name, "documents_end and replace must be true or false")
         return cls(alphabet, documents_end=value["documents_end"], replace=value["replace"])

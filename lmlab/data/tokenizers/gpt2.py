@@ -48,6 +48,12 @@ def load_gpt2() -> GPT2:
     """The tokenizer from OpenAI's file; LabError that says where to put it, where it's neither here nor to be had."""
     path = _file()
     try:
+        size = path.stat().st_size
+        if size != FILE_BYTES:
+            raise LabError(
+                f"{path} isn't GPT-2's {FILE}: it has {size:,} bytes, expected {FILE_BYTES:,}; "
+                f"put the file from {ADDRESSES[0]} there"
+            )
         content = path.read_bytes()
     except OSError as error:
         raise LabError(f"{path} can't be read ({error.strerror}): expected GPT-2's {FILE}") from None

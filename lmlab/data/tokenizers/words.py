@@ -20,6 +20,7 @@ from lmlab.data.tokenizers.base import FORMAT, Ids, checked_ids, damaged, utf8
 PAD, UNKNOWN, BEGIN_OF_TEXT, END_OF_TEXT = range(4)
 SPECIALS = 4
 UNKNOWN_TEXT = "<unk>"
+HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 
 
 class Words:
@@ -45,6 +46,8 @@ class Words:
             raise damaged(cls.name, "words must be a list of words without white space")
         if len(set(words)) < len(words):
             raise damaged(cls.name, "a word stands twice")
+        if HALF_A_PAIR.search("".join(words)):
+            raise damaged(cls.name, "a word holds half of a surrogate pair")
         if not isinstance(value.get("lowercase"), bool) or not isinstance(value.get("replace"), bool):
             raise damaged(cls.name, "lowercase and replace must be true or false")
         return cls(words, lowercase=value["lowercase"], replace=value["replace"])

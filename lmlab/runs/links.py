@@ -1,0 +1,25 @@
+"""A run's files are its own: a link among them could have a resume empty, cut or delete what lies elsewhere.
+
+A run may come from another machine, and an archive can hold links. A link to a run's whole folder is fine.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lmlab import LabError
+from lmlab.runs.control import FOLDER as CONTROL
+from lmlab.runs.journal import DISCARDED, FILES
+
+WRITTEN = ("lock", "checkpoints", CONTROL, "segments.jsonl", DISCARDED, *(f"{file}.jsonl" for file in FILES))
+"""What is changed in place. The other files are replaced, and a link with them."""
+
+
+def refuse_links(folder: Path) -> None:
+    """LabError where one of these is a link."""
+    for name in WRITTEN:
+        if (folder / name).is_symlink():
+            raise LabError(
+                f"{folder / name} is a link: expected the run's own; put what it points to in its place, or link the "
+                "whole run"
+            )

@@ -1,0 +1,143 @@
+"""A corpus that is small on the disk and expands without end: read as it streams, with little memory, or refused.
+
+Nothing limits how much text a file may unpack to, since a large text of few words packs as well as a bomb does; what a
+preparation writes is held against the room on the disk, and the tests hold its memory against a limit.
+"""
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import struct
+import zipfile
+
+import pytest
+import zstandard
+
+from lmlab.data.documents import Findings, pieces, safe_cut
+from lmlab.data.progress import Silent
+from lmlab.data.readers import LONGEST_RECORD, SourceFile, describe_name
+from lmlab.data.sources import _of_path as source_of
+from tests.trust.support import assert_answers_one_line, assert_refused, confined
+
+MEGABYTE = 1 << 20
+UNPACKED = 300 * MEGABYTE
+WORDS = b"the rain in the old town " * 1000
+
+
+def packed(packing, block, size):
+    """`size` bytes of `block` again and again, packed as a stream, without ever being held whole."""
+    times = size // len(block)
+    if packing == "gz":
+        content = io.BytesIO()
+        with gzip.GzipFile(fileobj=content, mode="wb", compresslevel=1) as file:
+            for _ in range(times):
+                file.write(block)
+        return content.getvalue()
+    packer = {
+        "xz": lambda: lzma.LZMACompressor(preset=0),
+        "bz2": bz2.BZ2Compressor,
+        "zst": zstandard.ZstdCompressor().compressobj,
+    }[packing]()
+    return b"".join(packer.compress(block) for _ in range(times)) + packer.flush()
+
+
+def file_of(path):
+    kind, packing = describe_name(path.name)
+    return SourceFile(name=path.name, path=path, kind=kind, packing=packing)
+
+
+def read(path):
+    files = source_of(path, "x", "x").files
+    return sum(len(piece.text) for piece in pieces(files, "marker:<|endoftext|>", "text", Silent(), Findings()))
+
+
+@pytest.mark.parametrize("packing", ["gz", "xz", "zst"])
+def test_text_that_unpacks_to_much_streams_with_little_memory(tmp_path, packing):
+    path = tmp_path / f"bomb.txt.{packing}"
+    path.write_bytes(packed(packing, WORDS, 150 * MEGABYTE))
+    assert path.stat().st_size < 2 * MEGABYTE
+    import tracemalloc
+
+    tracemalloc.start()
+    assert read(path) == 150 * MEGABYTE // len(WORDS) * len(WORDS)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100 * MEGABYTE  # 4 KiB of an .xz or .zst may be tens of megabytes of text
+
+
+def test_bombs_without_a_line_end_are_refused_or_read_by_a_process_with_little_memory(tmp_path):
+    record = b'{"text": "' + b"a" * 9990
+    (tmp_path / "line.jsonl.gz").write_bytes(packed("gz", b"a" * MEGABYTE, UNPACKED))
+    (tmp_path / "record.jsonl.zst").write_bytes(packed("zst", record, UNPACKED))
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("deep/escape.jsonl", b"a" * (LONGEST_RECORD + 2))
+        archive.writestr("../../../escape.jsonl", b"a")
+    (tmp_path / "table.parquet.gz").write_bytes(packed("gz", b"PAR1" * 1000, 100 * MEGABYTE))
+    names = ["line.jsonl.gz", "record.jsonl.zst", "archive.zip", "table.parquet.gz"]
+    answers = confined([["data", "prepare", tmp_path / name, "--data.tokenizer", "bytes"] for name in names], tmp_path)
+    for answer, words in zip(answers, [["line 1 has"], ["line 1 has"], ["line 1 has"], ["parquet"]], strict=True):
+        assert_answers_one_line(answer, *words)
+    assert not list(tmp_path.parent.glob("escape*")) and not list(tmp_path.glob("escape*"))
+
+
+def test_an_xz_that_asks_for_gigabytes_is_refused(tmp_path):
+    large = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 20, "preset": 0}]
+    content = bytearray(lzma.compress(b"some text " * 10, filters=large))
+    # The dictionary's size is one byte in the block's header, which has a CRC32 of its own.
+    size = (content[12] + 1) * 4
+    place = content.index(bytes([0x21, 0x01]), 12, 12 + size) + 2
+    content[place] = 40  # 4 GiB
+    import zlib
+
+    content[12 + size - 4 : 12 + size] = struct.pack("<I", zlib.crc32(content[12 : 12 + size - 4]))
+    path = tmp_path / "large.txt.xz"
+    path.write_bytes(content)
+    assert_refused(lambda: read(path), "large.txt.xz", "damaged", most_bytes=1 << 25)
+
+
+def test_streams_of_xz_one_after_another_with_padding_between_are_all_read(tmp_path):
+    path = tmp_path / "two.txt.xz"
+    path.write_bytes(lzma.compress(b"one ") + b"\0" * 8 + lzma.compress(b"two"))
+    assert read(path) == 7
+    path.write_bytes(lzma.compress(b"one ") + b"rubbish at the end")
+    assert_refused(lambda: read(path), "two.txt.xz", "damaged", most_bytes=1 << 25)
+
+
+def test_a_zstandard_frame_that_asks_for_gigabytes_is_refused(tmp_path):
+    path = tmp_path / "large.txt.zst"
+    path.write_bytes(b"\x28\xb5\x2f\xfd" + b"\x00" + b"\xf8" + b"\x01\x00\x00")  # a window of 2 TB
+    assert_refused(lambda: read(path), "large.txt.zst", "damaged")
+
+
+def test_white_space_without_end_is_cut_in_time_that_grows_with_it(tmp_path):
+    import time
+
+    began = time.perf_counter()
+    assert safe_cut("a" + " " * 8_000_000, 0, 8_000_001) is None
+    assert safe_cut("one two" + "\t " * 4_000_000, 0, 8_000_007) == 3
+    assert time.perf_counter() - began < 2
+
+
+@pytest.mark.parametrize("content", [b"PK\x05\x06" + b"\xff" * 18, b"PK\x03\x04" + bytes(100), b"", b"rubbish" * 10])
+def test_an_archive_that_is_none_is_refused(tmp_path, content):
+    path = tmp_path / "bad.zip"
+    path.write_bytes(content)
+    assert_refused(lambda: read(path), "bad.zip")
+
+
+def test_a_parquet_file_with_an_absurd_footer_is_refused(tmp_path):
+    path = tmp_path / "bad.parquet"
+    for length in (0, 7, 1 << 20, (1 << 32) - 1):
+        path.write_bytes(b"PAR1" + b"\x15\x04" * 40 + struct.pack("<I", length) + b"PAR1")
+        assert_refused(lambda: read(path), "bad.parquet")
+
+
+@pytest.mark.parametrize(
+    "line", [b"[" * 100_000, b'{"text": ' + b"9" * 10_000 + b"}", b'{"text": "\\ud800"}', b'{"text": {"a": 1}}', b"3", b"\xff"]
+)  # fmt: skip
+def test_a_hostile_line_of_jsonl_is_refused(tmp_path, line):
+    path = tmp_path / "bad.jsonl"
+    path.write_bytes(json.dumps({"text": "fine"}).encode() + b"\n" + line + b"\n")
+    assert_refused(lambda: read(path), "bad.jsonl", "line 2")

@@ -1,0 +1,238 @@
+"""A data set or tokenizer from elsewhere that lies: refused in one line, and nothing is allocated for what it claims."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from lmlab import LabError
+from lmlab.data import list_datasets, open_dataset
+from lmlab.data.describe import describe
+from lmlab.data.ids import require_ids
+from lmlab.data.tokenizers import load_tokenizer
+from lmlab.evaluation.losses import most_frequent_token
+from lmlab.files import read_json
+from lmlab.files.arrays import read_rows_header
+from tests.trust.support import assert_one_line, assert_refused
+
+BILLIONS = 4_000_000_000_000
+
+
+def changed(folder, change):
+    path = folder / "manifest.json"
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
+
+
+BILLION_WORDS = {
+    "token_type": "uint32",
+    "tokenizer": {"name": "bpe", "vocabulary": 4_000_000_000, "lossless": True, "end_of_text": 0},
+}
+MANIFESTS = {
+    "a file above": lambda value: value["files"].update({"../secret": {"sha256": "0" * 64, "bytes": 1}}),
+    "an absolute path": lambda value: value["files"].update({"/etc/passwd": {"sha256": "0" * 64, "bytes": 1}}),
+    "a view above": lambda value: value.update(view_of="../../secret-0123456789abcdef", train_tokens=9),
+    "a view of an absolute path": lambda value: value.update(view_of="/etc", train_tokens=9),
+    "a view with NUL": lambda value: value.update(view_of="x\0-0123456789abcdef", train_tokens=9),
+    "a view with a long name": lambda value: value.update(view_of="x" * 5000 + "-0123456789abcdef", train_tokens=9),
+    "a view of itself": lambda value: value.update(view_of="missing-0123456789abcdef", train_tokens=9),
+    "billions of tokens": lambda value: value["splits"]["train"].update(tokens=BILLIONS),
+    "a count of 30 digits": lambda value: value["corpus"].update(documents=10**30),
+    "a negative count": lambda value: value["corpus"].update(documents=-1),
+    "a split that isn't one": lambda value: value["splits"].update({"../x": {}}),
+    "a token type that is a list": lambda value: value.update(token_type=["uint16"]),
+    "billions in the vocabulary": lambda value: value.update(BILLION_WORDS),
+    "a name with a terminal's escapes": lambda value: value["corpus"].update(name="\x1b[2J\x1b]0;x\x07"),
+    "a name with half a surrogate": lambda value: value["corpus"].update(name="\ud800"),
+    "an id with a path": lambda value: value.update(id="../../../../etc"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MANIFESTS)
+def test_a_hostile_manifest_is_refused(data_copy, kind):
+    changed(data_copy, MANIFESTS[kind])
+    assert_refused(lambda: open_dataset(data_copy), "manifest.json")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"[" * 100_000, b'{"a":' * 100_000, b'{"format": ' + b"9" * 10_000 + b"}", b'{"format": NaN}', b'{"format": 1e999}',
+     b'{"format": 1, "format": 1}', b'{"format": "\xed\xa0\x80"}', b"\xff\xfe", b"", b'{"a": ' + b"[" * 500 + b"]" * 500 + b"}"],
+)  # fmt: skip
+def test_a_manifest_that_is_no_plain_json_is_refused(data_copy, text):
+    (data_copy / "manifest.json").write_bytes(text)
+    assert_refused(lambda: open_dataset(data_copy), "manifest.json")
+
+
+def test_a_sparse_file_of_a_terabyte_is_refused_unread(data_copy, tmp_path):
+    for name in ("manifest.json", "tokenizer.json"):
+        with open(data_copy / name, "r+b") as file:
+            file.truncate(1 << 40)
+        assert_refused(lambda name=name: read_json(data_copy / name), name, "larger than")
+
+
+@pytest.mark.parametrize("name", ["tokens-train.bin", "documents-valid.npy", "tokenizer.json"])
+def test_a_link_in_a_data_set_is_refused(data_copy, tmp_path, name):
+    outside = tmp_path / "outside"
+    os.replace(data_copy / name, outside)
+    try:
+        (data_copy / name).symlink_to(outside)
+    except OSError:
+        pytest.skip("this system lets nobody make links")
+    assert_refused(lambda: open_dataset(data_copy), name, "is a link")
+
+
+def claims(folder, split, **facts):
+    changed(folder, lambda value: value["splits"][split].update(facts))
+
+
+def set_size(folder, name):
+    size = (folder / name).stat().st_size
+    changed(folder, lambda value: value["files"][name].update(bytes=size))
+
+
+def test_billions_of_documents_and_units_that_the_manifest_claims_are_refused(data_copy):
+    claims(data_copy, "train", documents=BILLIONS, units=BILLIONS)
+    dataset = open_dataset(data_copy)
+    for table in (dataset.document_starts, dataset.document_bytes, dataset.units):
+        assert_refused(lambda table=table: table("train"), "rows of")
+
+
+@pytest.mark.parametrize(
+    "shape", ["(4000000000000,)", "(-1,)", "(2, 3)", "()", "(9999999999999999999999,)", "(1.5,)", "(True,)"]
+)
+def test_a_table_that_claims_another_shape_is_refused(data_copy, shape):
+    path = data_copy / "documents-train.npy"
+    content = path.read_bytes()
+    begin = content.index(b"(", content.index(b"'shape'"))
+    end = content.index(b")", begin) + 1
+    padding = b" " * (128 - begin - len(shape) - 4)
+    path.write_bytes(content[:begin] + shape.encode() + b", }" + padding + b"\n" + content[128:])
+    set_size(data_copy, path.name)
+    rows = int(shape[1:-2]) if shape == "(4000000000000,)" else 1
+    claims(data_copy, "train", documents=max(1, rows - 1))
+    assert end and content[128:] == path.read_bytes()[128:]
+    assert_refused(lambda: open_dataset(data_copy).document_starts("train"), path.name)
+
+
+@pytest.mark.parametrize(
+    "kind", ["'|O'", "'<f8'", "'>i8'", "[('a', '<i8')]", "__import__('os').system('x')", "-" * 3000 + "1"]
+)
+def test_a_table_of_another_type_is_refused_and_nothing_of_its_header_is_evaluated(tmp_path, kind):
+    header = f"{{'descr': {kind}, 'fortran_order': False, 'shape': (2,), }}\n".encode()
+    path = tmp_path / "rows.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(16))
+    found = read_rows_header(path)
+    assert found.kind == kind and not found.holds(np.dtype("<i8"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x93NUMPY", b"\x93NUMPY\x03\x00\x10\x00", b"\x93NUMPY\x02\x00" + b"\xff" * 4, b"PK\x03\x04" + bytes(60),
+     b"\x80\x04\x95", b"\x93NUMPY\x01\x00\xff\xff" + b"(" * 65_535],
+)  # fmt: skip
+def test_a_table_that_is_no_numpy_array_is_refused(tmp_path, content):
+    path = tmp_path / "rows.npy"
+    path.write_bytes(content)
+    assert_refused(lambda: read_rows_header(path), "rows.npy")
+
+
+def test_first_tokens_that_fall_lie_outside_or_are_negative_are_refused(data_copy):
+    path = data_copy / "documents-train.npy"
+    whole = np.load(path)
+    for place, value in ((0, 1), (3, 1 << 40), (5, -9), (len(whole) - 1, 7)):
+        starts = whole.copy()
+        starts[place] = value
+        np.save(path, starts)
+        assert_refused(lambda: describe(open_dataset(data_copy), 16), path.name, "out of order")
+
+
+def test_a_token_beyond_the_vocabulary_is_refused_by_whatever_looks_it_up(data_copy):
+    path = data_copy / "tokens-train.bin"
+    tokens = np.fromfile(path, dtype="<u2")
+    tokens[5] = 65_535
+    tokens.tofile(path)
+    dataset = open_dataset(data_copy)
+    assert_refused(lambda: most_frequent_token(dataset), "token 65535")
+    assert_refused(lambda: dataset.text("train", 0, 10), "65535")
+    assert_refused(lambda: require_ids(np.array([-1]), 300), "token -1")
+    require_ids(np.array([], dtype=np.int64), 300)
+
+
+def test_a_training_on_tokens_beyond_the_vocabulary_is_refused(made, data_copy):
+    from lmlab.model import build_model
+    from lmlab.optim import build_optimizer
+    from lmlab.training.policy import choose_policy
+    from lmlab.training.state import State
+    from lmlab.training.step import TrainingStep
+
+    model = build_model(made.recipe.model, 30)
+    torch.nn.init.zeros_(model.embedding.weight)
+    optimizer = build_optimizer(model, made.recipe.optim, "cpu")
+    tokens = np.full(1000, 4_000_000_000, dtype="<u4")
+    step = TrainingStep(made.recipe, choose_policy(made.recipe), model, optimizer, tokens, 6)
+    assert_refused(lambda: step.take(State()), "token 4000000000", "at most 29")
+
+
+def test_a_tokenizer_of_another_size_than_the_manifest_says_is_refused(data_copy):
+    value = json.loads((data_copy / "tokenizer.json").read_text())
+    value["merges"] = value["merges"][:-1]
+    (data_copy / "tokenizer.json").write_text(json.dumps(value))
+    set_size(data_copy, "tokenizer.json")
+    assert_refused(lambda: open_dataset(data_copy).tokenizer, "tokenizer.json", "the manifest says 300")
+
+
+def test_a_hostile_data_set_is_left_out_of_the_list(tmp_path, data_copy, monkeypatch):
+    folder = tmp_path / "root" / "datasets"
+    folder.mkdir(parents=True)
+    changed(data_copy, lambda value: value.update(splits={"train": BILLIONS}))
+    data_copy.rename(folder / data_copy.name)
+    assert list_datasets(tmp_path / "root") == []
+
+
+def letters(alphabet):
+    return {"format": 1, "name": "characters", "alphabet": alphabet, "documents_end": True, "replace": False}
+
+
+TOKENIZERS = {
+    "no object": [1],
+    "a name that is a list": {"format": 1, "name": ["bpe"]},
+    "another format": {"format": [[[1]]], "name": "bpe"},
+    "a merge of what isn't there": {"format": 1, "name": "bpe", "merges": ["ab c"]},
+    "merges in a circle": {"format": 1, "name": "bpe", "merges": ["abc d", "ab c", "a b"]},
+    "a merge twice": {"format": 1, "name": "bpe", "merges": ["a b", "a b"]},
+    "two merges to one token": {"format": 1, "name": "bpe", "merges": ["a b", "b c", "a bc", "ab c"]},
+    "a merge of three": {"format": 1, "name": "bpe", "merges": ["a b c"]},
+    "a merge outside the alphabet": {"format": 1, "name": "bpe", "merges": ["\u4e2d a"]},
+    "a merge of a million signs": {"format": 1, "name": "bpe", "merges": ["a" * 1_000_000 + " b"]},
+    "merges that are numbers": {"format": 1, "name": "bpe", "merges": [[1, 2]]},
+    "an alphabet with half a surrogate": letters("a\ud800"),
+    "an alphabet with a sign twice": letters("aa"),
+    "no alphabet": letters(""),
+    "a word with half a surrogate": {"format": 1, "name": "words", "words": ["a", "\udfff"], "lowercase": True, "replace": True},
+    "a word twice": {"format": 1, "name": "words", "words": ["a", "a"], "lowercase": True, "replace": True},
+    "a word with a space": {"format": 1, "name": "words", "words": ["a b"], "lowercase": True, "replace": True},
+    "another file of GPT-2's": {"format": 1, "name": "gpt2", "sha256": "0" * 64},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_a_hostile_tokenizer_is_refused(kind):
+    assert_refused(lambda: load_tokenizer(TOKENIZERS[kind]), "tokenizer")
+
+
+def test_a_gpt2_file_of_another_size_is_refused_unread(tmp_path, monkeypatch):
+    monkeypatch.setenv("LMLAB_GPT2", str(tmp_path))
+    with open(tmp_path / "vocab.bpe", "wb") as file:
+        file.truncate(1 << 40)
+    from lmlab.data.tokenizers.gpt2 import load_gpt2
+
+    assert_refused(load_gpt2, "vocab.bpe", "bytes")
+
+
+def test_an_error_that_quotes_a_file_stays_one_short_line():
+    error = LabError("name \n\x1b[31m\u202e\ud800" + "x" * 100_000)
+    assert_one_line(str(error), "\\n\\x1b[31m\\u202e\\ud800")

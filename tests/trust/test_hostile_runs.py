@@ -1,0 +1,302 @@
+"""A run or checkpoint from elsewhere that lies: refused in one line; nothing outside its folder is touched."""
+
+import json
+import os
+import struct
+
+import numpy as np
+import pytest
+import torch
+
+from lmlab.checkpoint import find, open_checkpoint, save, steps, write_tensors
+from lmlab.checkpoint.pruning import prune, tidy
+from lmlab.experiment import load, resume
+from lmlab.experiment.beginning import parent_again
+from lmlab.files import remove_tree
+from lmlab.runs import Run, RunLock
+from lmlab.training.display import Quiet
+from lmlab.training.policy import read_policy
+from lmlab.training.state import read_state
+from tests.trust.support import assert_refused
+
+
+@pytest.fixture
+def stopped(run_copy):
+    """The run as a kill after step 3 would have left it."""
+    (run_copy / "summary.json").unlink()
+    remove_tree(run_copy / "checkpoints" / "step-00000006")
+    (run_copy / "checkpoints" / "latest.json").unlink()
+    return run_copy
+
+
+def go_on(folder):
+    return resume(Run(folder), display=Quiet(), say=lambda line: None)
+
+
+def edit(path, **facts):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **facts}))
+
+
+def link(path, target):
+    try:
+        path.symlink_to(target)
+    except OSError:
+        pytest.skip("this system lets nobody make links")
+
+
+def resave(folder, step, weights=None, state=None):
+    """The checkpoint of `step` written anew, with hashes that fit, by somebody who lies in it."""
+    checkpoint = open_checkpoint(folder / "checkpoints" / f"step-{step:08d}", step)
+    parts = {part: checkpoint.tensors(part) for part in checkpoint.parts}
+    if weights is not None:
+        parts["weights"] = weights(parts["weights"])
+    save(folder / "checkpoints", step, parts, {**checkpoint.state, **(state or {})})
+
+
+def test_the_run_that_is_damaged_below_goes_on_where_it_is_whole(stopped):
+    assert go_on(stopped).summary["steps"] == 6
+
+
+@pytest.mark.parametrize(
+    "name", ["lock", "metrics.jsonl", "samples.jsonl", "events.jsonl", "segments.jsonl", "discarded.jsonl"]
+)
+def test_a_link_in_place_of_a_file_that_is_written_leaves_its_target_alone(stopped, tmp_path, name):
+    victim = tmp_path / "victim"
+    victim.write_text("precious, and not a line")
+    (stopped / name).unlink(missing_ok=True)
+    link(stopped / name, victim)
+    assert_refused(lambda: go_on(stopped), name, "is a link", most_bytes=1 << 30)
+    assert victim.read_text() == "precious, and not a line"
+
+
+def test_a_link_in_place_of_a_checkpoint_is_none_and_pruning_leaves_its_target_alone(run_copy, tmp_path):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "letter.txt").write_text("dear")
+    checkpoints = run_copy / "checkpoints"
+    for name in ("step-00000001", ".step-00000002.tmp-1", ".step-00000004.old"):
+        link(checkpoints / name, precious)
+    assert steps(checkpoints) == [0, 3, 6]
+    tidy(checkpoints)
+    prune(checkpoints, 1)
+    remove_tree(checkpoints / "step-00000001")
+    assert (precious / "letter.txt").read_text() == "dear"
+    assert not os.path.lexists(checkpoints / "step-00000001")
+
+
+def test_a_link_in_a_checkpoint_is_refused(run_copy, tmp_path):
+    folder = run_copy / "checkpoints" / "step-00000006"
+    os.replace(folder / "weights.safetensors", tmp_path / "elsewhere")
+    link(folder / "weights.safetensors", tmp_path / "elsewhere")
+    assert_refused(lambda: open_checkpoint(folder, 6), "weights.safetensors", "is a link")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
+@pytest.mark.parametrize(
+    "name", ["recipe.toml", "policy.json", "metrics.jsonl", "units-valid.npy", "summary.json", "tokenizer.json"]
+)
+def test_a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(run_copy, name):
+    (run_copy / name).unlink()
+    os.mkfifo(run_copy / name)
+    run = Run(run_copy)
+    readers = {
+        "recipe.toml": run.recipe,
+        "metrics.jsonl": lambda: run.read_lines("metrics"),
+        "units-valid.npy": run.units,
+        "summary.json": run.summary,
+        "tokenizer.json": lambda: load(run),
+    }
+    assert_refused(readers.get(name, lambda: run.read(name)), name, most_bytes=1 << 30)
+
+
+def test_a_pipe_in_place_of_the_lock_is_not_waited_for(run_copy):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("this system has no pipes in folders")
+    (run_copy / "lock").unlink()
+    os.mkfifo(run_copy / "lock")
+    assert Run(run_copy).status() == "finished"
+
+
+ORIGINS = {
+    "no recipe's hash": {"recipe_hash": "../x"},
+    "a data set above": {"data_id": "../../../../etc"},
+    "an id that is a list": {"id": [1]},
+    "a vocabulary of billions": {"vocabulary_size": 10**15},
+    "a negative vocabulary": {"vocabulary_size": -1},
+    "a parent above": {"parent": {"id": "x", "name": "../../secret", "step": 3}},
+    "a parent that is a list": {"parent": [1]},
+    "a parent's step as text": {"parent": {"id": "x", "name": "x", "step": "3"}},
+}
+
+
+@pytest.mark.parametrize("kind", ORIGINS)
+def test_a_hostile_origin_is_refused(run_copy, kind):
+    edit(run_copy / "origin.json", **ORIGINS[kind])
+    assert_refused(lambda: Run(run_copy).id, "origin.json")
+
+
+def test_an_origin_that_lacks_what_is_needed_is_refused(stopped):
+    value = json.loads((stopped / "origin.json").read_text())
+    del value["data_id"]
+    (stopped / "origin.json").write_text(json.dumps(value))
+    assert_refused(lambda: go_on(stopped), "says no data_id", most_bytes=1 << 30)
+    assert parent_again(Run(stopped)) is None
+
+
+POLICIES = {
+    "a million threads": {"threads": 1_000_000},
+    "no threads": {"threads": 0},
+    "a device that isn't one": {"device": "cpu; rm"},
+    "an engine that isn't one": {"engine": ["native"]},
+    "arithmetic that isn't any": {"autocast": "float4"},
+    "a micro-batch of none": {"micro_batch": 0},
+    "reasons as a list": {"reasons": [1]},
+    "compile as text": {"compile": "yes"},
+}
+
+
+@pytest.mark.parametrize("kind", POLICIES)
+def test_a_hostile_policy_is_refused(run_copy, kind):
+    edit(run_copy / "policy.json", **POLICIES[kind])
+    assert_refused(lambda: read_policy(Run(run_copy).read("policy.json")), "policy.json")
+    assert_refused(lambda: read_policy([1]), "policy.json")
+
+
+def test_a_micro_batch_that_does_not_divide_the_batch_is_refused(stopped):
+    edit(stopped / "policy.json", micro_batch=10**20)
+    assert_refused(lambda: go_on(stopped), "policy.json", "micro_batch", most_bytes=1 << 30)
+
+
+STATES = {
+    "billions of evaluations": {"evaluations": 4_000_000_000},
+    "more evaluations than steps": {"evaluations": 9},
+    "a negative step": {"step": -1},
+    "a step as text": {"step": "3"},
+    "a cursor beyond 64 bits": {"cursor": 1 << 64},
+    "a journal with a negative length": {"journal": {"metrics": -1}},
+    "a journal as a list": {"journal": []},
+    "skipped that are no ranges": {"skipped": [[1, 2, 3]]},
+    "a scale of nothing": {"scale": 0},
+}
+
+
+@pytest.mark.parametrize("kind", STATES)
+def test_a_hostile_state_is_refused(made, kind):
+    value = open_checkpoint(made.run.checkpoints / "step-00000003", 3).state
+    assert read_state(value)[0].step == 3
+    assert_refused(lambda: read_state({**value, **STATES[kind]}), "state.json")
+
+
+def test_a_state_of_another_step_and_a_journal_that_names_another_file_are_refused(stopped):
+    resave(stopped, 3, state={"step": 2, "evaluations": 1})
+    assert_refused(lambda: go_on(stopped), "step 2", most_bytes=1 << 30)
+    resave(stopped, 3, state={"step": 3, "evaluations": 2, "journal": {"../../victim": 0}})
+    assert_refused(lambda: go_on(stopped), "journal", most_bytes=1 << 30)
+
+
+def test_more_evaluations_than_there_are_units_of_are_refused(stopped):
+    resave(stopped, 3, state={"evaluations": 4})
+    assert_refused(lambda: go_on(stopped), "units of", most_bytes=1 << 30)
+
+
+WEIGHTS = {
+    "one tensor less": lambda tensors: {name: tensor for name, tensor in tensors.items() if name != "norm.weight"},
+    "another name": lambda tensors: {f"../{name}": tensor for name, tensor in tensors.items()},
+    "another shape": lambda tensors: {name: tensor.reshape(1, -1) for name, tensor in tensors.items()},
+    "another dtype": lambda tensors: {name: tensor.to(torch.int8) for name, tensor in tensors.items()},
+    "one number": lambda tensors: {"x": torch.zeros(1)},
+}
+
+
+@pytest.mark.parametrize("kind", WEIGHTS)
+def test_weights_of_another_model_are_refused_by_loading_and_by_going_on(stopped, kind):
+    resave(stopped, 3, weights=WEIGHTS[kind])
+    assert_refused(lambda: load(Run(stopped), device="cpu"), "weights", most_bytes=1 << 30)
+    assert_refused(lambda: go_on(stopped), "weights", most_bytes=1 << 30)
+
+
+@pytest.mark.parametrize("part", ["weights", "optimizer"])
+def test_a_checkpoint_without_a_part_is_refused(stopped, part):
+    checkpoint = find(stopped / "checkpoints", "latest")[0]
+    kept = {name: checkpoint.tensors(name) for name in checkpoint.parts if name != part}
+    save(stopped / "checkpoints", 3, kept, checkpoint.state)
+    assert_refused(lambda: go_on(stopped), part, most_bytes=1 << 30)
+
+
+def test_a_recipe_that_claims_a_larger_model_than_the_weights_is_refused_before_it_is_built(run_copy):
+    path = run_copy / "recipe.toml"
+    path.write_text(
+        path.read_text().replace("width = 16\n", "width = 16777216\n").replace("layers = 1\n", "layers = 65536\n")
+    )
+    assert_refused(lambda: load(Run(run_copy)), "weights", "expected", most_bytes=20_000_000)
+
+
+def test_a_dtype_that_the_library_refuses_is_one_line(tmp_path):
+    path = tmp_path / "x.safetensors"
+    write_tensors(path, {"x": torch.zeros(2)})
+    content = path.read_bytes().replace(b'{"format":"pt"}', b'{"format":[1,2]}')
+    length = len(content) - 8 - 8
+    path.write_bytes(struct.pack("<Q", length) + content[8:])
+    from lmlab.checkpoint import read_tensors
+
+    assert_refused(lambda: read_tensors(path), "x.safetensors")
+
+
+UNITS = {
+    "a billion rows": lambda whole: whole.replace(b"'shape': (", b"'shape': (99999999", 1),
+    "a million evaluations": lambda whole: whole.replace(b"'<f8', (2,)", b"'<f8', (999999,)"),
+    "ten million evaluations": lambda whole: whole.replace(b"'<f8', (2,)", b"'<f8', (9999999,)"),
+    "Python objects": lambda whole: whole.replace(b"'|V32'", b"'|O'"),
+    "a nested header": lambda whole: b"\x93NUMPY\x01\x00\x00\x10" + b"-" * 4096,
+}
+
+
+@pytest.mark.parametrize("kind", UNITS)
+def test_hostile_units_are_refused(run_copy, kind):
+    path = run_copy / "units-valid.npy"
+    evaluations = np.load(path)["bits"].shape[1]
+    whole = path.read_bytes().replace(f"'<f8', ({evaluations},)".encode(), b"'<f8', (2,)")
+    path.write_bytes(UNITS[kind](whole))
+    assert_refused(Run(run_copy).units, "units-valid.npy")
+
+
+LINES = {
+    "deep nesting": b'{"format": 1, "x": ' + b"[" * 600 + b"]" * 600 + b"}\n",
+    "nesting without end": b"[" * 100_000 + b"\n",
+    "a step of 40 digits": b'{"format": 1, "kind": "train", "tokens": 1, "step": ' + b"9" * 40 + b"}\n",
+    "a step of 10,000 digits": b'{"format": 1, "kind": "train", "tokens": 1, "step": ' + b"9" * 10_000 + b"}\n",
+    "a negative step": b'{"format": 1, "kind": "train", "tokens": 1, "step": -1}\n',
+    "a segment that is a list": b'{"format": 1, "kind": "train", "tokens": 1, "step": 1, "segment": []}\n',
+    "NaN": b'{"format": 1, "kind": "train", "tokens": 1, "step": 1, "loss": NaN}\n',
+    "a number without end": b'{"format": 1, "kind": "train", "tokens": 1, "step": 1, "loss": 1e999}\n',
+}
+
+
+@pytest.mark.parametrize("kind", LINES)
+def test_hostile_lines_are_refused(run_copy, kind):
+    (run_copy / "metrics.jsonl").write_bytes(LINES[kind])
+    assert_refused(lambda: Run(run_copy).read_lines("metrics"), "metrics.jsonl", "line 1")
+
+
+def test_lines_that_claim_a_terabyte_are_refused_without_reading_it(run_copy):
+    with open(run_copy / "metrics.jsonl", "r+b") as file:
+        file.truncate(1 << 40)
+    assert_refused(lambda: Run(run_copy).read_lines("metrics"), "metrics.jsonl", "bytes", most_bytes=200_000_000)
+    from lmlab.runs import Journal
+
+    assert_refused(lambda: Journal(run_copy, "x", 1).rewind({}), "metrics.jsonl", "larger than")
+
+
+def test_a_rewind_over_a_deeply_nested_line_keeps_it_as_text(run_copy):
+    from lmlab.runs import Journal
+
+    (run_copy / "metrics.jsonl").write_bytes(LINES["deep nesting"])
+    assert Journal(run_copy, "x", 1).rewind({}) == []
+    assert any("[[[" in line.get("torn", "") for line in Run(run_copy).read_lines("discarded"))
+
+
+def test_who_holds_a_lock_is_told_in_one_line_whatever_the_note_says(run_copy):
+    with RunLock(run_copy):
+        for note in (b"[" * 4096, b'{"pid": 1e999}', b'{"pid": 1, "host": "a\\n\\u001b[2J", "time": []}', b"9" * 4096):
+            (run_copy / "lock").write_bytes(note)
+            assert_refused(RunLock(run_copy).acquire, "is in use by")
