@@ -25,7 +25,6 @@ EXACT, NEAR, CONTAINED = (3, 77), (5, 40, 200), (9,)
 @pytest.fixture(autouse=True)
 def small_tables(tmp_path, monkeypatch):
     monkeypatch.setenv("LMLAB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(spans_module, "SIEVE_BITS", 12)
     monkeypatch.setattr(lines_module, "CELLS", 1 << 12)
 
 

@@ -29,7 +29,10 @@ def slow_set(text):
 
 
 def slow_similarity(one, other):
-    one, other = slow_set(one), slow_set(other)
+    return jaccard(slow_set(one), slow_set(other))
+
+
+def jaccard(one, other):
     return len(one & other) / len(one | other) if one | other else 0.0
 
 
@@ -151,10 +154,11 @@ def test_equal_keys_lead_to_the_first(passages):
 
 def test_what_is_near_is_what_comparing_all_pairs_finds(corpus, found):
     texts = corpus[1]
+    sets = [slow_set(text) for text in texts]
     near_pairs = {
         (one, other)
         for one, other in itertools.combinations(range(len(texts)), 2)
-        if slow_similarity(texts[one], texts[other]) >= THRESHOLD
+        if jaccard(sets[one], sets[other]) >= THRESHOLD
     }
     expected = {other for one, other in near_pairs if one < 240 <= other and texts[one] != texts[other]}
     exact = {number for number in range(240, 330) if found.equal_to[number] < 240}

@@ -10,17 +10,11 @@ import pytest
 from lmlab.data import prepare
 from lmlab.data.hygiene import check as check_module
 from lmlab.data.hygiene import checked
-from lmlab.data.hygiene import spans as spans_module
 from lmlab.evaluation import Evaluation
 from lmlab.experiment import evaluate, train
 from lmlab.experiment.duplicated import duplicates_line, without_duplicates
-from lmlab.recipe import Data
+from lmlab.recipe import Data, override
 from tests.data.support import write_stories
-
-
-@pytest.fixture(autouse=True)
-def small_sieve(monkeypatch):
-    monkeypatch.setattr(spans_module, "SIEVE_BITS", 12)
 
 
 @pytest.fixture
@@ -108,8 +102,9 @@ def test_where_nothing_is_known_it_says_why(dataset, scores, monkeypatch):
     assert without_duplicates(scores, dataset, dataset.id)["duplicates"]["units"] == 10
 
 
-def test_evaluate_reports_both_losses(small_recipe, tmp_path):
-    train(small_recipe, run="mine", runs=tmp_path)
+def test_evaluate_reports_both_losses(small_recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr("lmlab.experiment.scoring.native_engine", lambda model: None)  # nothing is built for this
+    train(override(small_recipe, {"train.engine": "torch"}), run="mine", runs=tmp_path)
     value = evaluate("mine", runs=tmp_path)
     found = value["duplicates"]
     assert found["unit"] == "block" and found["of_units"] == value["units"]

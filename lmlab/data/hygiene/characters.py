@@ -41,9 +41,10 @@ SETS: dict[str, tuple[int, ...]] = {
 }  # fmt: skip
 ORDINARY = (0x09, 0x0A)
 
-MOJIBAKE = re.compile(rb"\xc3\xa2\xe2\x82\xac|\xc3[\x82\x83]\xc2[\x80-\xbf]")
-"""What UTF-8 of punctuation, and of letters with accents, looks like after it: \u00e2\u20ac, or \u00c3 or \u00c2 with a sign."""
-NEEDLES = (b"\xc3\xa2\xe2\x82\xac", b"\xc3\x82\xc2", b"\xc3\x83\xc2")
+MOJIBAKE = re.compile(rb"\xc3\xa2(?:\xe2\x82\xac|\xc2\x80)|\xc3[\x82\x83]\xc2[\x80-\xbf]")
+"""What becomes of punctuation (\u00e2\u20ac, \u00e2 and a control character) and of letters with accents (\u00c3 or \u00c2 and a
+sign)."""
+NEEDLES = (b"\xc3\xa2\xe2\x82\xac", b"\xc3\xa2\xc2\x80", b"\xc3\x82\xc2", b"\xc3\x83\xc2")
 
 
 @cache

@@ -49,9 +49,10 @@ def find_near(passages: Passages, progress: Progress, folder: Path) -> Near:
     with tempfile.TemporaryDirectory(prefix=".check-", dir=folder) as kept:
         keys = np.memmap(Path(kept, "bands.bin"), dtype=np.uint64, mode="w+", shape=(BANDS, passages.count))
         compared = np.flatnonzero(_write_keys(passages, keys, progress) & (equal_to == np.arange(passages.count)))
-        progress.begin("comparing candidates", None)
+        progress.begin("comparing candidates", passages.bytes)
         for band in range(BANDS):
             searching.compare(compared[candidates(np.asarray(keys[band][compared]))])
+            progress.advance(passages.bytes // BANDS)
         del keys  # Windows can't delete a file that is mapped
     roots = searching.roots()
     return Near(

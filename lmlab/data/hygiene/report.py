@@ -80,23 +80,25 @@ def _across(value: dict[str, Any], split: str) -> Section:
     units, spans = entry["units"], entry["spans"]
     what = _plural(units["unit"])
     kinds = ", ".join(f"{kind} {units[kind]['units']:,}" for kind in ("exact", "near", "contained"))
-    items = [
-        Item(
-            says=f"{_of(units['any']['units'], units['count'], what)} are duplicates of training text "
-            f"({kinds}): {_percent(units['any'])} of the tokens"
-        ),
-        Item(
-            says=f"repeated spans cover {spans['tokens']:,} tokens, {_percent(spans)}; the longest run has "
-            f"{spans['longest_run']:,} tokens",
-            examples=tuple(
-                (
-                    f"{_where(one)}, {one['tokens']:,} tokens; in training: {_where(one['in_training'], short=True)}",
-                    one["excerpt"],
-                )
-                for one in entry["span_examples"]
-            ),
-        ),
-    ]
+    duplicates, repeated = f"none of {units['count']:,} {what} is a duplicate of training text", "no repeated spans"
+    if units["any"]["units"]:
+        duplicates = (
+            f"{_of(units['any']['units'], units['count'], what)} are duplicates of training text ({kinds}): "
+            f"{_percent(units['any'])} of the tokens"
+        )
+    if spans["tokens"]:
+        repeated = (
+            f"repeated spans cover {spans['tokens']:,} tokens, {_percent(spans)}; the longest run has "
+            f"{spans['longest_run']:,} tokens"
+        )
+    examples = tuple(
+        (
+            f"{_where(one)}, {one['tokens']:,} tokens; in training: {_where(one['in_training'], short=True)}",
+            one["excerpt"],
+        )
+        for one in entry["span_examples"]
+    )
+    items = [Item(says=duplicates), Item(says=repeated, examples=examples)]
     if entry["examples"]:
         items.append(
             Item(
@@ -109,19 +111,20 @@ def _across(value: dict[str, Any], split: str) -> Section:
 
 def _within(value: dict[str, Any], split: str) -> Section:
     entry, what = value["within"][split], _plural(value["compared"])
-    items = [
-        Item(
-            says=f"{_of(entry['exact']['passages'], entry['passages'], what)} are copies of an earlier one "
+    says = f"none of {entry['passages']:,} {what} is equal or near to another"
+    if entry["clusters"]:
+        says = (
+            f"{_of(entry['exact']['passages'], entry['passages'], what)} are copies of an earlier one "
             f"({_percent(entry['exact'])} of the tokens), {entry['near']['passages']:,} more are near one "
             f"({_percent(entry['near'])})"
         )
-    ]
+    items = [Item(says=says)]
     if entry["clusters"]:
         items.append(Item(says=f"{entry['clusters']:,} clusters, the largest of {entry['largest_cluster']:,} {what}"))
     for cluster in entry["examples"]:
         items.append(
             Item(
-                says=f"{cluster['size']:,} {what}, {cluster['exact_copies']:,} of them exact copies",
+                says=f"{cluster['size']:,} {what} ({cluster['exact_copies']:,} exact copies)",
                 examples=tuple((_where_and_partner(one), one["excerpt"]) for one in cluster["members"]),
             )
         )
@@ -154,10 +157,14 @@ def _boilerplate(entry: dict[str, Any] | None) -> Iterator[Item]:
             says=f"{entry['lines']:,} line{'s' * (entry['lines'] != 1)} of boilerplate, each in {entry['at_least']:,} {where} "
             f"or more: {_percent({'share_of_tokens': entry['share_of_bytes']})} of the bytes",
             examples=tuple(
-                (f"{one['count']:,} times in {one['documents']:,} documents, first {_where(one)}", one["excerpt"])
-                for one in entry["examples"]
+                (f"{_times(one, entry['counted'])}, first {_where(one)}", one["excerpt"]) for one in entry["examples"]
             ),
         )
+
+
+def _times(line: dict[str, Any], counted: str) -> str:
+    """How often a line stands, and in how many documents where these are counted."""
+    return f"{line['count']:,} times" + (f" in {line['documents']:,} documents" if counted == "documents" else "")
 
 
 def _where(place: dict[str, Any], short: bool = False) -> str:

@@ -32,7 +32,8 @@ def look_at_text(dataset: Dataset, split: str, progress: Progress) -> dict[str, 
         found = secrets(stretch.text)
         shown = masked(stretch.text, found)
         for kind, positions in odd_characters(stretch.text).items():
-            notes = [name_of(stretch.text, int(place)) for place in positions[:EXAMPLES]]
+            named = positions[:EXAMPLES] if kind != "mojibake" else ()
+            notes = [name_of(stretch.text, int(place)) for place in named]
             findings.add(kind, stretch, positions, shown, notes)
         for kind in SECRETS if found else ():
             chosen = [secret for secret in found if secret.kind == kind]
