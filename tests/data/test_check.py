@@ -232,6 +232,16 @@ def test_the_report_says_what_was_found_and_shows_no_secret(tmp_path):
     assert "## duplicates within the training split" in markdown(value)
 
 
+def test_a_span_that_begins_inside_a_secret_shows_nothing_of_it(tmp_path):
+    train, valid = planted()
+    secret = "ghp_9aF3kQ0zLw71VbXc52RtYp84HsJd06MnGu4e"
+    train[7], valid[7] = f"{secret} {train[7]}", f"{secret[:8]}X{secret[9:]} {train[7]}"
+    value = checked(prepare(Data(corpus=write(tmp_path / "corpus", train, valid), tokenizer="bytes")))
+    longest = value["in_training"]["valid"]["span_examples"][0]
+    assert (longest["document"], longest["offset"]) == (7, 9) and longest["excerpt"].startswith("*" * 31)
+    assert secret[12:30] not in json.dumps(value)
+
+
 def test_a_damaged_check_is_one_line(dataset):
     value = checked(dataset)
     del value["text"]["train"]["findings"]

@@ -232,6 +232,12 @@ def test_boilerplate_is_what_stands_in_many_documents(tmp_path, portions):
     assert found["bytes"] == first["count"] * (len(notice) + 1) + 20 * 36
 
 
+def test_boilerplate_of_a_key_s_lines_is_masked(tmp_path):
+    texts = [f"Text number {number}.\n{PLANTED['private_key']}\n" for number in range(60)]
+    found = boilerplate(dataset_of(tmp_path, texts))
+    assert found["lines"] >= 3 and DRAWN not in str(found)
+
+
 def test_in_one_document_occurrences_count(tmp_path):
     text = "".join(f"line {number} is its own\n{'-' * 30}\n" for number in range(40))
     found = boilerplate(dataset_of(tmp_path, [text]))

@@ -90,8 +90,8 @@ class Boilerplate:
         cells, counts = np.unique(hashes & np.uint64(CELLS - 1), return_counts=True)
         self.cells[cells.astype(np.int64)] += counts.astype(np.uint32)
 
-    def count(self, stretch: Stretch) -> None:
-        """Second pass."""
+    def count(self, stretch: Stretch, shown: bytes) -> None:
+        """Second pass; `shown` is the stretch's text with secrets masked, for the report."""
         begins, ends, hashes = _lines(stretch)
         often = self.cells[(hashes & np.uint64(CELLS - 1)).astype(np.int64)] >= fewest_repeats(self.documents)
         begins, ends, hashes = begins[often], ends[often], hashes[often]
@@ -101,7 +101,7 @@ class Boilerplate:
         ):
             line = self.seen.get(key)
             if line is None:
-                line = self.seen[key] = Repeated(stretch.text[begin:end], document, offset)
+                line = self.seen[key] = Repeated(shown[begin:end], document, offset)
             line.count += 1
             line.documents += document != line.last_document
             line.last_document = document

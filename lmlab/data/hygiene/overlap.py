@@ -110,11 +110,12 @@ def _cluster(split: str, passages: Passages, near: Near, places: dict[str, Place
 def _member(passages: Passages, near: Near, places: dict[str, Places], number: int) -> dict[str, Any]:
     """Where a passage stands, how it begins, and what it is near to."""
     split, token = passages.first_token(number)
+    before, text = places[split].around(token, min(passages.length(number), EXCERPT_TOKENS))
     first = int(near.equal_to[number])
     partner = first if first != number else int(near.partner[number])
     return {
         **places[split].of_token(token),
-        "excerpt": excerpt_of(places[split].text(token, token + min(passages.length(number), EXCERPT_TOKENS))),
+        "excerpt": excerpt_of(text, before),
         "similarity": 1.0 if first != number else None if partner < 0 else float(near.similarity[number]),
         "similar_to": None if partner < 0 else _place(passages, places, partner),
     }
@@ -187,12 +188,12 @@ def _span_examples(spans: Spans, places: Places, training: Places) -> list[dict[
     for first, end, place in zip(
         *(column[longest].tolist() for column in (spans.first, spans.end, spans.place)), strict=True
     ):
-        text = places.text(first, min(end, first + EXCERPT_TOKENS))
+        before, text = places.around(first, EXCERPT_TOKENS)
         found.append(
             {
                 **places.of_token(first),
                 "tokens": end - first,
-                "excerpt": excerpt_of(text),
+                "excerpt": excerpt_of(text, before),
                 "in_training": training.of_token(place),
             }
         )

@@ -44,7 +44,7 @@ def lines(value: dict[str, Any]) -> list[str]:
 
 def markdown(value: dict[str, Any]) -> str:
     """The check as a Markdown document."""
-    found = [f"# Check of {value['name']} `{value['id']}`", "", *_about(value)]
+    found = [f"# Check of {value['name']} `{value['id']}`", "", *(f"- {line}" for line in _about(value))]
     for section in sections(value):
         found += ["", f"## {section.title}", ""]
         for item in section.items:

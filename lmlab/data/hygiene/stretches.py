@@ -121,10 +121,24 @@ class Places:
 
     def of_token(self, token: int) -> dict[str, Any]:
         """The place of a token's first byte; an end of text, which has none, stands for the document after it."""
+        document, token = self._document(token)
+        return self.of_byte(document, self._size(int(self._starts[document]), token))
+
+    def around(self, token: int, most: int) -> tuple[bytes, bytes]:
+        """(text before, text from it on) of a token: at most so many tokens each, and of its document alone."""
+        document, token = self._document(token)
+        first, end = (int(edge) for edge in self._starts[document : document + 2])
+        return self.text(max(first, token - most), token), self.text(token, min(end, token + most))
+
+    def text(self, first: int, end: int) -> bytes:
+        """The text of some tokens."""
+        return self._dataset.tokenizer.decode_bytes(self._dataset.tokens(self._split)[first:end].astype(np.int64))
+
+    def _document(self, token: int) -> tuple[int, int]:
+        """The document of a token, and the token: for an end of text the next one."""
         if token + 1 < int(self._starts[-1]) and int(self._dataset.tokens(self._split)[token]) == self._end:
             token += 1
-        document = int(np.searchsorted(self._starts, token, side="right")) - 1
-        return self.of_byte(document, self._size(int(self._starts[document]), token))
+        return int(np.searchsorted(self._starts, token, side="right")) - 1, token
 
     def _size(self, first: int, end: int) -> int:
         """Bytes of the text of some tokens."""
@@ -141,10 +155,6 @@ class Places:
             self._sums = np.cumsum([0, *parts])
         part = token // TOKENS_A_TIME
         return int(self._sums[part] + sizes[tokens[part * TOKENS_A_TIME : token]].sum())
-
-    def text(self, first: int, end: int) -> bytes:
-        """The text of some tokens."""
-        return self._dataset.tokenizer.decode_bytes(self._dataset.tokens(self._split)[first:end].astype(np.int64))
 
 
 def source_of(dataset: Dataset, split: str) -> str | None:

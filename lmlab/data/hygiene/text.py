@@ -20,6 +20,7 @@ LINES = {"long_line": f"lines of {LONG_LINE_BYTES:,} bytes or more"}
 KINDS = {**CHARACTERS, **LINES, **SECRETS}
 """Each kind of finding, in the order of the report, and what it is."""
 BOILERPLATE_LINES = 10
+EXCERPT_BYTES = 2 * AFTER_BYTES
 
 
 def look_at_text(dataset: Dataset, split: str, progress: Progress) -> dict[str, Any]:
@@ -55,7 +56,7 @@ def _boilerplate(
     if boilerplate.hopeful:
         progress.begin(f"counting lines of {split}", size)
         for stretch in stretches(dataset, split):
-            boilerplate.count(stretch)
+            boilerplate.count(stretch, masked(stretch.text, secrets(stretch.text)))
             progress.advance(len(stretch.text))
     found = boilerplate.found()
     places = Places(dataset, split)
@@ -71,13 +72,14 @@ def _boilerplate(
                 "count": line.count,
                 "documents": line.documents,
                 **places.of_byte(line.document, line.offset),
-                "excerpt": excerpt_of(line.line),
+                "excerpt": visible(line.line[:EXCERPT_BYTES]),
             }
             for line in found[:BOILERPLATE_LINES]
         ],
     }
 
 
-def excerpt_of(text: bytes, length: int = 2 * AFTER_BYTES) -> str:
-    """How a text begins, in one line and with its secrets masked."""
-    return visible(masked(text, secrets(text))[:length])
+def excerpt_of(text: bytes, before: bytes = b"") -> str:
+    """How a text begins, in one line and with its secrets masked, also one that began in what stands `before`."""
+    whole = before + text
+    return visible(masked(whole, secrets(whole))[len(before) :][:EXCERPT_BYTES])
