@@ -1,4 +1,4 @@
-"""`lmlab data prepare|extend|show|check NAME`: build a data set, add text to it, describe it, verify it."""
+"""`lmlab data prepare|extend|show|check NAME`: build a data set, add text to it, describe it, look for what is wrong with it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from lmlab.recipe import Recipe, is_recipe, load_recipe, override
 
 if TYPE_CHECKING:
     from lmlab.data import Dataset
+    from lmlab.data.progress import Progress
 
 ACTIONS = {
     "prepare": "build the data set of a recipe, a catalogue corpus or a path, and describe it",
     "extend": "add text: lmlab data extend NAME PATH...; the tokens, splits and vocabulary that are there stay as they are",
     "show": "describe a prepared data set; without NAME: the catalogue and what is prepared",
-    "check": "read a prepared data set whole and verify its hashes; without NAME: all of them",
+    "check": "verify a data set and report duplicates, odd characters, boilerplate, likely secrets; without NAME: verify all",
 }
 
 
@@ -37,6 +38,8 @@ class Flags:
     """Count what cropping at so many tokens would lose (the recipe's context)."""
     plot: str = ""
     """Draw the document lengths into this PNG."""
+    out: str = ""
+    """Write the report of a check into this Markdown file."""
     json: bool = False
     """Print JSON and nothing else."""
 
@@ -77,6 +80,8 @@ def run(arguments: list[str]) -> int:
         return _extend(parse(Extend, words, prog), settings)
     flags = parse(Flags, words, prog)
     _require_context(flags.context)
+    if flags.out and action != "check":
+        raise UsageError(f"{prog} has no --out: it is for lmlab data check")
     if action == "prepare":
         return _prepare(flags, settings)
     if not flags.name and settings:
@@ -144,19 +149,49 @@ def _show(flags: Flags, settings: dict[str, Any]) -> int:
 
 
 def _check(flags: Flags, settings: dict[str, Any]) -> int:
+    if not flags.name:
+        return _verify_all(flags)
+    from lmlab.cli.progress import progress_for
+    from lmlab.data.hygiene import checked
+    from lmlab.data.hygiene.report import lines, markdown
+    from lmlab.files import write_text
+
+    progress = progress_for(quiet=flags.json)
+    try:
+        dataset = _find_or_prepare(flags.name, settings, progress)
+        dataset.verify()
+        value = checked(dataset, progress)
+    finally:
+        if not flags.json:
+            progress.close()  # type: ignore[union-attr]
+    if flags.out:
+        write_text(Path(flags.out), markdown(value))
+    if flags.json:
+        print(json.dumps({**value, "folder": str(dataset.folder), "report": flags.out or None}, indent=2))
+        return 0
+    for line in lines(value):
+        print(line)
+    print("\nevery file of it has its SHA-256")
+    print(flags.out or dataset.folder)
+    return 0
+
+
+def _verify_all(flags: Flags) -> int:
     from lmlab.data import list_datasets
 
-    chosen = [_find(flags.name, settings)[0]] if flags.name else list_datasets()
+    if flags.out:
+        raise UsageError("lmlab data check needs a NAME for --out")
+    chosen = list_datasets()
     for dataset in chosen:
         dataset.verify()
     if flags.json:
         print(
             json.dumps({"checked": [{"id": dataset.id, "folder": str(dataset.folder)} for dataset in chosen]}, indent=2)
         )
-    else:
-        for dataset in chosen:
-            print(f"{dataset.name} {dataset.id}: every file has its SHA-256")
-            print(dataset.folder)
+        return 0
+    for dataset in chosen:
+        print(f"{dataset.name} {dataset.id}: every file has its SHA-256")
+        print(dataset.folder)
     return 0
 
 
@@ -169,9 +204,8 @@ def _recipe(name: str, settings: dict[str, Any]) -> Recipe:
 def _find(name: str, settings: dict[str, Any]) -> tuple[Dataset, Recipe]:
     """A prepared data set: by its id, its own folder, or what it was prepared from."""
     from lmlab.data import open_dataset, prepared
-    from lmlab.data.manifest import ID, NAME
 
-    if not settings and (ID.fullmatch(name) or os.path.exists(Path(name) / NAME)):
+    if not settings and _is_dataset(name):
         return open_dataset(name), Recipe()
     recipe = _recipe(name, settings)
     dataset = prepared(recipe.data)
@@ -179,6 +213,21 @@ def _find(name: str, settings: dict[str, Any]) -> tuple[Dataset, Recipe]:
         words = "".join(f" --{key} {value}" for key, value in settings.items())
         raise LabError(f"{name} is not prepared with these settings: lmlab data prepare {name}{words}")
     return dataset, recipe
+
+
+def _find_or_prepare(name: str, settings: dict[str, Any], progress: Progress) -> Dataset:
+    """A data set by its id or folder, or that of a recipe or corpus, which is prepared where it isn't yet."""
+    from lmlab.data import open_dataset, prepare
+
+    if not settings and _is_dataset(name):
+        return open_dataset(name)
+    return prepare(_recipe(name, settings).data, progress=progress)
+
+
+def _is_dataset(name: str) -> bool:
+    from lmlab.data.manifest import ID, NAME
+
+    return ID.fullmatch(name) is not None or os.path.exists(Path(name) / NAME)
 
 
 def _describe(
@@ -248,7 +297,8 @@ def _help() -> str:
     lines = [f"  {action:<8} {about}" for action, about in ACTIONS.items()]
     return "\n".join(
         [
-            "usage: lmlab data prepare|extend|show|check NAME [--json] [--plot FILE.png] [--context N] [--data.SETTING VALUE]",
+            "usage: lmlab data prepare|extend|show|check NAME [--json] [--data.SETTING VALUE] "
+            "[--plot FILE.png] [--context N] [--out FILE.md]",
             "",
             *lines,
         ]

@@ -35,20 +35,28 @@ def run(arguments: list[str]) -> int:
     """Parse, evaluate, print."""
     flags = parse(Evaluate, arguments, "lmlab evaluate")
     from lmlab import experiment
+    from lmlab.experiment.duplicated import duplicates_line
     from lmlab.experiment.finish import figures_line
 
-    values = experiment.evaluate(
-        flags.target,
-        on=flags.on or None,
-        split=flags.split,
-        runs=runs_folder(flags.runs),
-        device=flags.device,
-        progress=progress_for(flags.json),
-    )
+    progress = progress_for(flags.json)
+    try:
+        values = experiment.evaluate(
+            flags.target,
+            on=flags.on or None,
+            split=flags.split,
+            runs=runs_folder(flags.runs),
+            device=flags.device,
+            progress=progress,
+        )
+    finally:
+        if not flags.json:
+            progress.close()  # type: ignore[union-attr]
     for warning in values["warnings"]:
         print(warning, file=sys.stderr)
     if flags.json:
         print(json.dumps(without_nan(values), indent=2))
     else:
         print(figures_line(f"{values['run']}@{values['step']} on {values['split']} of {values['data_id']}", values))
+        if duplicates_line(values):
+            print(duplicates_line(values))
     return 0

@@ -6,6 +6,7 @@ A data set may be a *view*: a folder with only a manifest, which is another data
 from __future__ import annotations
 
 import os
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -225,7 +226,7 @@ def find_dataset(identity: str, root: Path | None = None) -> Dataset:
 def is_reference(text: str) -> bool:
     """Whether `text` names a prepared data set, by its id or its folder, rather than a corpus."""
     folder = Path(text)
-    if not folder.exists():
+    if not os.path.exists(folder):
         return shape.ID.fullmatch(text) is not None
     return shape.FOLDER.fullmatch(folder.resolve().name) is not None and (folder / shape.NAME).is_file()
 

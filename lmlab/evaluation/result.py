@@ -47,9 +47,17 @@ class Evaluation:
         except OverflowError:
             return math.inf
 
-    def interval(self, level: float = 0.95) -> Interval:
-        """The bootstrap interval of the loss over units (nats a token)."""
-        return ratio_interval(self.bits_per_unit * math.log(2.0), self.tokens_per_unit, level=level)
+    def interval(self, level: float = 0.95, units: NDArray[np.bool_] | None = None) -> Interval:
+        """The bootstrap interval of the loss over units (nats a token), or over some of them."""
+        chosen = slice(None) if units is None else units
+        nats = self.bits_per_unit[chosen] * math.log(2.0)
+        return ratio_interval(nats, self.tokens_per_unit[chosen], level=level)
+
+    def loss_over(self, units: NDArray[np.bool_]) -> tuple[float, int]:
+        """(nats a token, tokens) over some of the units, which were all scored; NaN where they have no tokens."""
+        tokens = int(self.tokens_per_unit[units].sum())
+        nats = float(self.bits_per_unit[units].sum()) * math.log(2.0)
+        return (nats / tokens if tokens else math.nan), tokens
 
     def figures(self) -> dict[str, Any]:
         """Everything but the units, under the names that records and `--json` use."""

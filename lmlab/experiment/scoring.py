@@ -10,6 +10,7 @@ from lmlab import LabError
 from lmlab.data import Dataset, prepare
 from lmlab.data.progress import Progress
 from lmlab.evaluation import evaluate_split
+from lmlab.experiment.duplicated import without_duplicates
 from lmlab.experiment.finish import figures
 from lmlab.experiment.loaded import Loaded, load
 from lmlab.model.native import native_engine
@@ -24,7 +25,8 @@ def evaluate(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Loss, perplexity, accuracy, bits per byte and what they were counted over; LabError where the text doesn't fit the model."""
+    """Loss, perplexity, accuracy, bits per byte and what they were counted over, and the loss without the units that are
+    duplicates of training text; LabError where the text doesn't fit the model."""
     loaded = load(reference, runs, device)
     dataset = loaded.dataset() if on is None else _other_text(loaded, on, progress)
     if dataset.vocabulary_size != loaded.tokenizer.vocabulary_size:
@@ -49,6 +51,7 @@ def evaluate(
         "split": split,
         **figures(scores),
         "units": len(scores.bits_per_unit),
+        **without_duplicates(scores, dataset, loaded.run.origin()["data_id"], progress),
         "warnings": list(loaded.warnings),
     }
 

@@ -25,6 +25,7 @@ def formats(text):
 
 
 def test_the_format_numbers_are_those_of_the_code(text):
+    from lmlab.data.hygiene.check import FORMAT as check
     from lmlab.data.manifest import FORMAT as data_set
     from lmlab.data.tokenizers.base import FORMAT as tokenizer
     from lmlab.native.build import RECORD_FORMAT as build
@@ -42,6 +43,7 @@ def test_the_format_numbers_are_those_of_the_code(text):
         "pointer": str(pointers.FORMAT),
         "tokenizer": str(tokenizer),
         "manifest of a data set": str(data_set),
+        "check of a data set": str(check),
         "build": str(build),
     }
 

@@ -1,0 +1,205 @@
+"""A check in words: lines for a terminal, or a Markdown file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from lmlab import LabError
+from lmlab.data.hygiene.text import KINDS
+
+SPLITS = {"train": "training", "valid": "validation", "test": "test"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One thing that the report says."""
+
+    says: str
+    examples: tuple[tuple[str, str], ...] = ()
+    """(where, the excerpt)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """Things under one heading."""
+
+    title: str
+    items: tuple[Item, ...]
+
+
+def lines(value: dict[str, Any]) -> list[str]:
+    """The check as lines of text for a terminal."""
+    found = [f"{value['name']}  {value['id']}", *(f"  {line}" for line in _about(value))]
+    for section in sections(value):
+        found += ["", f"  {section.title}"]
+        for item in section.items:
+            found.append(f"    {item.says}")
+            for where, excerpt in item.examples:
+                found.append(f"      {where}")
+                found.append(f"        {excerpt}")
+    return found
+
+
+def markdown(value: dict[str, Any]) -> str:
+    """The check as a Markdown document."""
+    found = [f"# Check of {value['name']} `{value['id']}`", "", *(f"- {line}" for line in _about(value))]
+    for section in sections(value):
+        found += ["", f"## {section.title}", ""]
+        for item in section.items:
+            found.append(f"- {item.says}")
+            found += [f"  - {where}: {_code(excerpt)}" for where, excerpt in item.examples]
+    return "\n".join(found) + "\n"
+
+
+def sections(value: dict[str, Any]) -> list[Section]:
+    """All that a check says; LabError where it isn't one."""
+    try:
+        duplicates = [_within(value, split) for split in value["within"]]
+        across = [_across(value, split) for split in value["in_training"]]
+        return [*across, *duplicates, *(_text(value, split) for split in value["text"])]
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise LabError(
+            f"the kept check of {value.get('name')} is damaged ({error!r}): delete its check.json and check again"
+        ) from None
+
+
+def _about(value: dict[str, Any]) -> list[str]:
+    what = "documents" if value["compared"] == "document" else "blocks of 1,024 bytes"
+    return [
+        f"checked {value['created'][:10]} by lmlab {value['lmlab']} in {value['seconds']:.1f} s",
+        f"{what} are compared: near means that {value['near_similarity']:.0%} of their {value['shingle_words']}-word "
+        "sequences are the same (Jaccard similarity)",
+        f"a repeated span is {value['span_tokens']} tokens or more that training has too, token for token",
+    ]
+
+
+def _across(value: dict[str, Any], split: str) -> Section:
+    entry, name = value["in_training"][split], SPLITS[split]
+    units, spans = entry["units"], entry["spans"]
+    what = _plural(units["unit"])
+    kinds = ", ".join(f"{kind} {units[kind]['units']:,}" for kind in ("exact", "near", "contained"))
+    duplicates, repeated = f"none of {units['count']:,} {what} is a duplicate of training text", "no repeated spans"
+    if units["any"]["units"]:
+        duplicates = (
+            f"{_of(units['any']['units'], units['count'], what)} are duplicates of training text ({kinds}): "
+            f"{_percent(units['any'])} of the tokens"
+        )
+    if spans["tokens"]:
+        repeated = (
+            f"repeated spans cover {spans['tokens']:,} tokens, {_percent(spans)}; the longest run has "
+            f"{spans['longest_run']:,} tokens"
+        )
+    examples = tuple(
+        (
+            f"{_where(one)}, {one['tokens']:,} tokens; in training: {_where(one['in_training'], short=True)}",
+            one["excerpt"],
+        )
+        for one in entry["span_examples"]
+    )
+    items = [Item(says=duplicates), Item(says=repeated, examples=examples)]
+    if entry["examples"]:
+        items.append(
+            Item(
+                says=f"exact and near {_plural(value['compared'])}, the largest first",
+                examples=tuple((_where_and_partner(one), one["excerpt"]) for one in entry["examples"]),
+            )
+        )
+    return Section(title=f"{name} text that stands in training", items=tuple(items))
+
+
+def _within(value: dict[str, Any], split: str) -> Section:
+    entry, what = value["within"][split], _plural(value["compared"])
+    says = f"none of {entry['passages']:,} {what} is equal or near to another"
+    if entry["clusters"]:
+        says = (
+            f"{_of(entry['exact']['passages'], entry['passages'], what)} are copies of an earlier one "
+            f"({_percent(entry['exact'])} of the tokens), {entry['near']['passages']:,} more are near one "
+            f"({_percent(entry['near'])})"
+        )
+    items = [Item(says=says)]
+    if entry["clusters"]:
+        items.append(Item(says=f"{entry['clusters']:,} clusters, the largest of {entry['largest_cluster']:,} {what}"))
+    for cluster in entry["examples"]:
+        items.append(
+            Item(
+                says=f"{cluster['size']:,} {what} ({cluster['exact_copies']:,} exact copies)",
+                examples=tuple((_where_and_partner(one), one["excerpt"]) for one in cluster["members"]),
+            )
+        )
+    return Section(title=f"duplicates within the {SPLITS[split]} split", items=tuple(items))
+
+
+def _text(value: dict[str, Any], split: str) -> Section:
+    entry = value["text"][split]
+    items = [
+        Item(
+            says=f"{KINDS[one['kind']]}: {one['count']:,}, in {one['documents']:,} document{'s' * (one['documents'] != 1)}",
+            examples=tuple((_where(example) + _note(example), example["excerpt"]) for example in one["examples"]),
+        )
+        for one in entry["findings"]
+    ]
+    items += _boilerplate(entry["boilerplate"])
+    sources = {example["source"] for one in entry["findings"] for example in one["examples"]} - {None}
+    source = f" ({sources.pop()})" if sources else ""
+    return Section(
+        title=f"the {SPLITS[split]} split's text{source}", items=tuple(items) or (Item(says="nothing was found in it"),)
+    )
+
+
+def _boilerplate(entry: dict[str, Any] | None) -> Iterator[Item]:
+    if entry is None:
+        yield Item(says="the tokenizer loses line breaks: long and repeated lines are not looked for")
+    elif entry["lines"]:
+        where = "documents" if entry["counted"] == "documents" else "places"
+        yield Item(
+            says=f"{entry['lines']:,} line{'s' * (entry['lines'] != 1)} of boilerplate, each in {entry['at_least']:,} {where} "
+            f"or more: {_percent({'share_of_tokens': entry['share_of_bytes']})} of the bytes",
+            examples=tuple(
+                (f"{_times(one, entry['counted'])}, first {_where(one)}", one["excerpt"]) for one in entry["examples"]
+            ),
+        )
+
+
+def _times(line: dict[str, Any], counted: str) -> str:
+    """How often a line stands, and in how many documents where these are counted."""
+    return f"{line['count']:,} times" + (f" in {line['documents']:,} documents" if counted == "documents" else "")
+
+
+def _where(place: dict[str, Any], short: bool = False) -> str:
+    """A place in words."""
+    text = f"document {place['document']:,}, byte {place['offset']:,}"
+    if place["split_offset"] is not None and place["document"] > 0 and not short:
+        text += f" (of the split: {place['split_offset']:,})"
+    return text
+
+
+def _where_and_partner(member: dict[str, Any]) -> str:
+    other = member["similar_to"]
+    if other is None:
+        return _where(member)
+    split = "" if other["split"] == member["split"] else f"{SPLITS[other['split']]} "
+    return f"{_where(member)}; similarity {member['similarity']:.2f} to {split}{_where(other, short=True)}"
+
+
+def _note(example: dict[str, Any]) -> str:
+    return f": {example['note']}" if example["note"] else ""
+
+
+def _of(count: int, total: int, what: str) -> str:
+    return f"{count:,} of {total:,} {what}"
+
+
+def _plural(unit: str) -> str:
+    return {"document": "documents", "block": "blocks"}[unit]
+
+
+def _percent(entry: dict[str, Any]) -> str:
+    return f"{100 * entry['share_of_tokens']:.2f} %"
+
+
+def _code(text: str) -> str:
+    """A code span that holds the text whatever it is."""
+    fence = "`" * (text.count("`") + 1)
+    return f"{fence} {text} {fence}"
