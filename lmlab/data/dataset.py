@@ -6,7 +6,6 @@ A data set may be a *view*: a folder with only a manifest, which is another data
 from __future__ import annotations
 
 import os
-import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
