@@ -190,7 +190,8 @@ def _visible(folder: Path) -> list[Path]:
 def _members(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+            # An entry without a name is none; zipfile's is_dir fails on it before Python 3.12.
+            names = [name for name in archive.namelist() if name and not name.endswith("/")]
     except ZIP_DAMAGE as error:
         raise LabError(f"{path} can't be read as a zip archive ({error})") from None
     names = sorted(name for name in names if not any(part.startswith((".", "__MACOSX")) for part in name.split("/")))

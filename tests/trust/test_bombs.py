@@ -141,3 +141,11 @@ def test_a_hostile_line_of_jsonl_is_refused(tmp_path, line):
     path = tmp_path / "bad.jsonl"
     path.write_bytes(json.dumps({"text": "fine"}).encode() + b"\n" + line + b"\n")
     assert_refused(lambda: read(path), "bad.jsonl", "line 2")
+
+
+def test_an_entry_of_an_archive_without_a_name_is_none(tmp_path):
+    path = tmp_path / "nameless.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x", b"text")
+    path.write_bytes(path.read_bytes().replace(b"x", b"\0"))  # zipfile cuts a name at NUL
+    assert_refused(lambda: read(path), "nameless.zip", "no files")
