@@ -4,6 +4,7 @@
     python tools/set_up.py               make .venv, if it isn't there yet or no longer fits
     python tools/set_up.py demo          the same, then train the first model and draw its curves
     python tools/set_up.py test [...]    the same, then the tests (what follows goes to pytest)
+    python tools/set_up.py test-faults   the same, then hundreds of kills, and refusing disks, of trainings: a quarter of an hour
     python tools/set_up.py lint | types | coverage | clean
 
 `make demo` and the like call this script; on Windows, where there is no make, call it yourself.
@@ -85,6 +86,12 @@ def test(rest: list[str]) -> int:
     return status
 
 
+def test_faults(rest: list[str]) -> int:
+    """The long fault suite; its counts go to docs/faults.json. LMLAB_FAULTS_SEED chooses other points."""
+    os.environ.setdefault("LMLAB_FAULTS_OUT", str(ROOT / "docs" / "faults.json"))
+    return show_and_run([PYTHON, "-m", "pytest", "tests/faults", "-m", "faults or not faults", *rest])
+
+
 def coverage(rest: list[str]) -> int:
     """The tests with a table of the lines that they did not run, and the same as pages in htmlcov/."""
     return show_and_run([PYTHON, "-m", "pytest", "--cov", "--cov-report=term-missing", "--cov-report=html", *rest])
@@ -114,7 +121,15 @@ def clean() -> int:
     return 0
 
 
-COMMANDS = {"demo": demo, "test": test, "coverage": coverage, "lint": lint, "types": types, "clean": clean}
+COMMANDS = {
+    "demo": demo,
+    "test": test,
+    "test-faults": test_faults,
+    "coverage": coverage,
+    "lint": lint,
+    "types": types,
+    "clean": clean,
+}
 
 
 def show_and_run(command: list) -> int:

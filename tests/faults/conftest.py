@@ -1,12 +1,15 @@
 """The trainings that faults come upon, and the count of what came."""
 
+import datetime
 import json
 import os
 from pathlib import Path
 
 import pytest
 
+from lmlab.hardware import detect
 from lmlab.recipe import Recipe, override, to_toml
+from lmlab.runs.code import git_commit
 from tests.faults.suite import Ground, Nursery, end_of, tally
 
 SEED = int(os.environ.get("LMLAB_FAULTS_SEED", "1"))
@@ -38,8 +41,17 @@ def pytest_terminal_summary(terminalreporter):
     told = ", ".join(f"{count:,} {what}" for what, count in sorted(tally.items()))
     terminalreporter.write_line(f"faults (seed {SEED}): {told}")
     if os.environ.get("LMLAB_FAULTS_OUT"):
-        found = {"seed": SEED, "failed": len(terminalreporter.stats.get("failed", [])), **tally}
+        tests = {name: len(terminalreporter.stats.get(name, [])) for name in ("passed", "failed")}
+        found = {"seed": SEED, "tests": tests, **tally, **surroundings()}
         Path(os.environ["LMLAB_FAULTS_OUT"]).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def surroundings():
+    """On what they came."""
+    machine = detect(accelerators=False)
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    facts = {"date": date, "cpu": machine.cpu, "system": machine.system, "python": machine.python}
+    return {**facts, "torch": machine.torch, "commit": git_commit()}
 
 
 def make_ground(folder, nursery, text, settings):

@@ -30,6 +30,7 @@ def test_the_format_numbers_are_those_of_the_code(text):
     from lmlab.data.tokenizers.base import FORMAT as tokenizer
     from lmlab.native.build import RECORD_FORMAT as build
     from lmlab.recipe.text import FORMAT as recipe
+    from lmlab.runs.black_boxes import FORMAT as black_box
     from lmlab.training.state import FORMAT as state
 
     assert formats(text) == {
@@ -37,6 +38,7 @@ def test_the_format_numbers_are_those_of_the_code(text):
         "identity": str(lines.FORMAT),
         "policy, forecast, summary": "1",
         "event": str(lines.FORMAT),
+        "black box": str(black_box),
         "lock": str(lines.FORMAT),
         "state": str(state),
         "manifest of a checkpoint": str(manifest.FORMAT),

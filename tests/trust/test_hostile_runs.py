@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lmlab.checkpoint import find, open_checkpoint, save, steps, write_tensors
+from lmlab.checkpoint import Retention, find, open_checkpoint, save, steps, write_tensors
 from lmlab.checkpoint.pruning import prune, tidy
 from lmlab.experiment import load, resume
 from lmlab.experiment.beginning import parent_again
@@ -78,7 +78,7 @@ def test_a_link_in_place_of_a_checkpoint_is_none_and_pruning_leaves_its_target_a
         link(checkpoints / name, precious)
     assert steps(checkpoints) == [0, 3, 6]
     tidy(checkpoints)
-    prune(checkpoints, 1)
+    prune(checkpoints, Retention(keep=1))
     remove_tree(checkpoints / "step-00000001")
     assert (precious / "letter.txt").read_text() == "dear"
     assert not os.path.lexists(checkpoints / "step-00000001")
@@ -215,12 +215,12 @@ def test_weights_of_another_model_are_refused_by_loading_and_by_going_on(stopped
     assert_refused(lambda: go_on(stopped), "weights", most_bytes=1 << 30)
 
 
-@pytest.mark.parametrize("part", ["weights", "optimizer"])
-def test_a_checkpoint_without_a_part_is_refused(stopped, part):
+@pytest.mark.parametrize(("part", "said"), [("weights", "weights"), ("optimizer", "keeps its weights only")])
+def test_a_checkpoint_without_a_part_is_refused(stopped, part, said):
     checkpoint = find(stopped / "checkpoints", "latest")[0]
     kept = {name: checkpoint.tensors(name) for name in checkpoint.parts if name != part}
     save(stopped / "checkpoints", 3, kept, checkpoint.state)
-    assert_refused(lambda: go_on(stopped), part, most_bytes=1 << 30)
+    assert_refused(lambda: go_on(stopped), said, most_bytes=1 << 30)
 
 
 def test_a_recipe_that_claims_a_larger_model_than_the_weights_is_refused_before_it_is_built(run_copy):
