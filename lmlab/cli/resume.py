@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import tyro
 
@@ -33,13 +34,25 @@ def run(arguments: list[str]) -> int:
     """Parse, resume, print; 3 where a signal stopped the run after saving."""
     words, overrides = split_overrides(arguments)
     flags = parse(Resume, words, "lmlab resume")
+    changes = only_settings(overrides, ("train", "evaluate"), "lmlab resume")
+    from lmlab.training import ranks
+
+    if ranks.rank() > 0:
+        from lmlab.training.following import follow
+
+        return follow()
+    with ranks.leading():
+        return _lead(flags, changes)
+
+
+def _lead(flags: Resume, changes: dict[str, Any]) -> int:
     from lmlab import experiment
     from lmlab.training.display import make_display
 
     outcome = experiment.resume(
         flags.target,
         runs=runs_folder(flags.runs),
-        changes=only_settings(overrides, ("train", "evaluate"), "lmlab resume"),
+        changes=changes,
         display=make_display(flags.quiet, flags.json),
         progress=progress_for(flags.quiet or flags.json),
         say=speaker(flags.json, flags.quiet),

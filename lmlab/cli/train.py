@@ -50,6 +50,17 @@ def run(arguments: list[str]) -> int:
     flags = parse(Train, words, "lmlab train", load_recipe(named) if named in recipe_names() else Recipe())
     if flags.or_resume and not flags.run:
         raise UsageError("--or-resume needs --run NAME: which run to go on with, or to start")
+    from lmlab.training import ranks
+
+    if ranks.rank() > 0:
+        from lmlab.training.following import follow
+
+        return follow()
+    with ranks.leading():
+        return _lead(flags, overrides)
+
+
+def _lead(flags: Train, overrides: dict[str, Any]) -> int:
     from lmlab import experiment
     from lmlab.training.display import make_display
 

@@ -208,6 +208,7 @@ def _inherit(session: Session, parent: Parent, first: int) -> None:
         restore_training(parent.checkpoint, session.model, session.optimizer, session.step.scaler)
     else:
         restore_weights(parent.checkpoint, session.model)
+    session.step.weights_changed()
     state, _ = read_state(parent.checkpoint.state)
     if first:
         session.state.step, session.state.tokens = state.step, state.tokens

@@ -164,7 +164,7 @@ def _policy(run: Run, recipe: Recipe, changes: Mapping[str, Any], say: Callable[
         return chosen, False
     if chosen.engine_identity != kept.engine_identity and chosen.engine == kept.engine:
         say(f"the native engine is another build than the one that {run.name} began with ({chosen.reasons['engine']})")
-    elif not changes and chosen.torch_device.type == kept.torch_device.type:
+    elif not changes and chosen.torch_device.type == kept.torch_device.type and chosen.ranks == kept.ranks:
         # What is possible is unchanged, or the wish would have failed: the stored choice stands.
         return kept, True
     return chosen, chosen.exactness() == kept.exactness()

@@ -169,6 +169,7 @@ class Session:
         # Before the lines go: a process that dies from here on goes back to the same checkpoint when it's resumed.
         point(self.run.checkpoints, "latest", checkpoint.step)
         restored, lengths = restore_training(checkpoint, self.model, self.optimizer, self.step.scaler)
+        self.step.weights_changed()
         self.journal.rewind(lengths)
         self.run.truncate_units(restored.evaluations)
         return restored
@@ -205,6 +206,7 @@ def open_session(
     state = State(scale=step.scaler.scale if step.scaler is not None else None)
     if checkpoint is not None:
         state, _ = restore_training(checkpoint, model, optimizer, step.scaler)
+        step.weights_changed()
     return Session(
         run=run,
         recipe=recipe,

@@ -55,7 +55,7 @@ def fastest_policy(recipe: Recipe, policy: Policy, tokens: np.ndarray, vocabular
 
 def _candidates(recipe: Recipe, policy: Policy) -> list[Policy]:
     """What the recipe leaves open: engines where it says auto, fewer threads where it says none."""
-    if policy.device != "cpu" or policy.compile:
+    if policy.device != "cpu" or policy.compile or policy.ranks > 1:
         return [policy]
     engines = [policy.engine]
     if recipe.train.engine == "auto" and policy.engine == "native":

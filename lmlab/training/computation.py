@@ -4,15 +4,14 @@ Both take the same micro-batches through the same arithmetic, and neither lets a
 the weights: the update is left out by a branch (a NaN times zero is a NaN, so nothing is multiplied away).
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from lmlab import LabError
@@ -21,7 +20,8 @@ from lmlab.model.native import native_engine
 from lmlab.native.engine import Engine
 from lmlab.optim import TrainingOptimizer, clip_gradients, gradient_norm
 from lmlab.optim.native import NativeUpdate
-from lmlab.recipe import Recipe
+from lmlab.recipe import Recipe, to_toml
+from lmlab.training import ranks
 from lmlab.training.policy import Policy
 from lmlab.training.scaler import LossScaler
 from lmlab.training.seeds import dropout_seed
@@ -30,11 +30,15 @@ Judge = Callable[[float, float], float | None]
 """(sum of nats, gradient norm) -> the largest norm that the update may use (0: any); None leaves the update out."""
 
 
+@runtime_checkable
 class Computation(Protocol):
     """Gradients of a batch, their norm, clipping and the update."""
 
     scaler: LossScaler | None
     engine: Engine | None
+
+    def weights_changed(self) -> None:
+        """The model's numbers, or the optimizer's, were replaced."""
 
     def take(
         self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int, share: float, judge: Judge
@@ -63,7 +67,9 @@ class TorchComputation:
         model.engine = "torch"
         self._recipe = recipe
         self._policy = policy
+        self._model = model
         self._optimizer = optimizer
+        self._told = False
         self._device = policy.torch_device
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._loss_function: Callable[[Tensor, Tensor], Tensor] = model.loss_sum
@@ -74,29 +80,83 @@ class TorchComputation:
         self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int, share: float, judge: Judge
     ) -> tuple[float, float, bool]:
         """See `Computation`."""
-        self._optimizer.zero_grad()
-        loss_sum = self._backward(inputs, targets, counted, step)
-        if self.scaler is not None:
-            self.scaler.unscale([parameter.grad for parameter in self._parameters if parameter.grad is not None])
-        norm_there = gradient_norm(self._parameters)
+        together = self._policy.ranks > 1
+        if together:
+            self._tell(inputs, targets, counted, step)
+        loss_sum, norm_there = self._gradients(inputs, targets, counted, step)
         # One transfer for both numbers: on a GPU each would wait for the device.
         loss, norm = torch.stack([loss_sum, norm_there.to(loss_sum.dtype)]).tolist()
         finite = math.isfinite(loss) and math.isfinite(norm)
-        limit = judge(loss, norm)
-        if finite and limit is not None:
-            clip_gradients(self._parameters, limit, norm_there)
-            self._optimizer.set_rate(share)
-            self._optimizer.step()
+        limit: float | None = None
+        try:
+            asked = judge(loss, norm)
+            limit = asked if finite else None
+        finally:
+            # The others wait for it, also where judging went wrong.
+            if together:
+                ranks.decided(limit, share, norm)
+        self._update(limit, share, norm_there)
         if self.scaler is not None:
             self.scaler.update(finite)
-        return loss, norm, finite and limit is not None
+        return loss, norm, limit is not None
 
-    def _backward(self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int) -> Tensor:
-        """Gradients of the mean loss over the whole batch; returns the sum of nats, on the device."""
+    def weights_changed(self) -> None:
+        """The model's numbers, or the optimizer's, were replaced: the other ranks are told before the next step."""
+        self._told = False
+
+    def take_along(self, rows: int, time: int, counted: int, step: int) -> None:
+        """Rank 0's step, on a rank that follows it."""
+        scale, inputs, targets = ranks.receive_batch(rows, time)
+        if self.scaler is not None:
+            self.scaler.scale = scale
+        _, norm = self._gradients(inputs, targets, counted, step)
+        limit, share, _ = ranks.decided(None, 0.0, 0.0)
+        self._update(limit, share, norm)
+
+    def _tell(self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int) -> None:
+        if not self._told:
+            set_up = {
+                "recipe": to_toml(self._recipe),
+                "policy": {**self._policy.to_json()},
+                "vocabulary": self._model.vocabulary,
+            }
+            ranks.send_set_up(set_up, training_tensors(self._model, self._optimizer))
+            self._told = True
+        ranks.send_batch(inputs, targets, counted, step, 1.0 if self.scaler is None else self.scaler.scale)
+
+    def _gradients(
+        self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """The sum of nats over the batch and the gradient's norm; of all ranks, where there are several."""
+        self._optimizer.zero_grad()
+        if self._policy.ranks > 1:
+            own = ranks.own_rows(len(inputs))
+            loss_sum = self._backward(inputs[own], targets[own], counted, step, own.start)
+            ranks.add_up([*(entry.grad for entry in self._parameters if entry.grad is not None), loss_sum])
+        else:
+            loss_sum = self._backward(inputs, targets, counted, step, 0)
+        if self.scaler is not None:
+            self.scaler.unscale([parameter.grad for parameter in self._parameters if parameter.grad is not None])
+        return loss_sum, gradient_norm(self._parameters)
+
+    def _update(self, limit: float | None, share: float, norm: Float[Tensor, ""]) -> None:
+        if limit is None:
+            return
+        clip_gradients(self._parameters, limit, norm)
+        self._optimizer.set_rate(share)
+        self._optimizer.step()
+
+    def _backward(
+        self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int, place: int
+    ) -> Float[Tensor, ""]:
+        """Gradients of these rows' part of the mean loss over the whole batch, in which they begin at `place`.
+
+        Returns the sum of their nats, on the device.
+        """
         total = torch.zeros((), device=self._device, dtype=torch.float32)
         for first, rows in micro_batches(len(inputs), self._policy.micro_batch):
             if self._recipe.model.dropout:
-                torch.manual_seed(dropout_seed(self._recipe.train.seed, step, first))
+                torch.manual_seed(dropout_seed(self._recipe.train.seed, step, place + first))
             with self._arithmetic():
                 loss_sum = self._loss_function(self._on_device(inputs[rows]), self._on_device(targets[rows]))
             scaled = loss_sum / max(1, counted)
@@ -116,6 +176,12 @@ class TorchComputation:
         return tensor.to(self._device)
 
 
+def training_tensors(model: GPTModel, optimizer: TrainingOptimizer) -> list[Tensor]:
+    """All numbers that a step changes, in an order that every rank has."""
+    state = optimizer.state_tensors()
+    return [*model.state_dict().values(), *(state[name] for name in sorted(state))]
+
+
 class NativeComputation:
     """By the native engine: float32 on the CPU, forward, backward and update without PyTorch in between."""
 
@@ -129,6 +195,9 @@ class NativeComputation:
         self._policy = policy
         self._engine = engine
         self._update = NativeUpdate(optimizer, engine)
+
+    def weights_changed(self) -> None:
+        """The engine reads them where they are."""
 
     def take(
         self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int, share: float, judge: Judge

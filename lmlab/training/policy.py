@@ -15,12 +15,13 @@ from typing import Any, Literal
 import torch
 
 from lmlab import LabError
-from lmlab.hardware import choose_compile, choose_device, choose_precision, detect, use_threads
+from lmlab.hardware import choose_compile, choose_device, choose_precision, detect, physical_cores, use_threads
 from lmlab.model.native import unsupported
 from lmlab.native import Library, load
 from lmlab.recipe import Recipe
 from lmlab.recipe.check import nearest_divisor
 from lmlab.recipe.train import MOST_THREADS
+from lmlab.training.ranks import local_device, local_ranks, ranks, require_shares
 
 Engine = Literal["native", "torch"]
 
@@ -29,8 +30,8 @@ DTYPES = {"none": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DEVICE = re.compile(r"cpu|mps(:0)?|cuda(:[0-9]{1,3})?")
 TOKENS_IN_A_GPU_PASS = 16_384
 """Micro-batches on a GPU hold about this many tokens unless told otherwise: enough to fill one, little enough to fit."""
-BEFORE_ENGINES = {"engine": "torch", "engine_identity": ""}
-"""What a policy.json that was written before there was a choice of engine stands for."""
+BEFORE_ENGINES = {"engine": "torch", "engine_identity": "", "ranks": 1}
+"""What a policy.json that was written before there was a choice stands for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,8 @@ class Policy:
     engine_identity: str
     """Which build of the native engine: another compiler or version may round its sums otherwise. Empty for torch."""
     micro_batch: int
+    ranks: int
+    """Processes that train together, each on its share of a batch."""
     reasons: dict[str, str]
 
     @property
@@ -58,8 +61,8 @@ class Policy:
 
     @property
     def torch_device(self) -> torch.device:
-        """The device as torch knows it."""
-        return torch.device(self.device)
+        """The device as torch knows it; each rank has a GPU of its own."""
+        return torch.device(self.device if self.ranks == 1 else local_device(self.device))
 
     def exactness(self) -> dict[str, Any]:
         """The fields that decide the bits: two equal ones give bit-equal runs on one machine."""
@@ -80,7 +83,9 @@ def choose_policy(recipe: Recipe, say: Callable[[str], object] | None = None) ->
     precision = choose_precision(train.precision, device)
     compiled, compile_reason = choose_compile(train.compile, device, detect())
     engine, identity, engine_reason = choose_engine(recipe, device, precision.name, compiled, say)
-    threads = use_threads(train.threads)
+    # Ranks on one machine share its cores.
+    threads = use_threads(train.threads or max(1, physical_cores() // local_ranks()))
+    require_shares(train.batch)
     micro_batch, batch_reason = _micro_batch(recipe, device)
     dtype = next(name for name, value in DTYPES.items() if value == precision.autocast)
     return Policy(
@@ -94,6 +99,7 @@ def choose_policy(recipe: Recipe, say: Callable[[str], object] | None = None) ->
         engine=engine,
         engine_identity=identity,
         micro_batch=micro_batch,
+        ranks=ranks(),
         reasons={
             "precision": precision.reason,
             "compile": compile_reason,
@@ -159,6 +165,8 @@ def _no_native_engine(recipe: Recipe, device: torch.device, precision: str, comp
         return f"it computes in fp32, not in {precision}"
     if compiled:
         return "train.compile on compiles PyTorch's step"
+    if ranks() > 1:
+        return "several processes train together by PyTorch"
     return unsupported(recipe.model)
 
 
@@ -194,6 +202,7 @@ FITS: dict[str, Callable[[Any], bool]] = {
     "engine": lambda value: value in ("native", "torch"),
     "engine_identity": _is_text,
     "micro_batch": lambda value: type(value) is int and value > 0,
+    "ranks": lambda value: type(value) is int and value > 0,
     "reasons": lambda value: isinstance(value, dict) and all(_is_text(reason) for reason in value.values()),
 }
 """Field of a policy -> whether a value from a file can be its."""

@@ -79,6 +79,10 @@ class TrainingStep:
         """The native engine of the model, where the policy names it."""
         return self._computation.engine
 
+    def weights_changed(self) -> None:
+        """To be called when model or optimizer were given other numbers, from a checkpoint for example."""
+        self._computation.weights_changed()
+
     def take(self, state: State, judge: Judge | None = None) -> StepResult:
         """Take one step at `state`'s cursor; the state itself is the caller's to move on.
 

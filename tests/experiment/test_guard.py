@@ -30,8 +30,8 @@ def poison(monkeypatch):
     backward, learn, take = TorchComputation._backward, Engine.learn, NativeComputation.take
     steps = []
 
-    def poisoned_backward(self, inputs, targets, counted, step):
-        loss = backward(self, inputs, targets, counted, step)
+    def poisoned_backward(self, inputs, targets, counted, step, place):
+        loss = backward(self, inputs, targets, counted, step, place)
         if step in POISONED and len(inputs) == self._recipe.train.batch:
             self._parameters[0].grad[0, 0] = float("nan")
         return loss

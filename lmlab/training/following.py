@@ -1,0 +1,43 @@
+"""What a rank other than 0 does: it computes its rows of each batch until rank 0 says that it's over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lmlab import LabError
+from lmlab.model import build_model
+from lmlab.optim import build_optimizer
+from lmlab.recipe import from_toml
+from lmlab.training import ranks
+from lmlab.training.computation import TorchComputation, training_tensors
+from lmlab.training.policy import apply_policy, read_policy
+
+
+def follow() -> int:
+    """Follow rank 0 to its end; the exit status, 1 with a line where it has gone."""
+    ranks.ignore_signals()
+    try:
+        ranks.gather()
+        computation: TorchComputation | None = None
+        while True:
+            word, numbers = ranks.receive()
+            if word == ranks.END:
+                return 0
+            if word == ranks.SET_UP:
+                computation = _set_up(ranks.receive_text(numbers[0]))
+            else:
+                assert computation is not None
+                computation.take_along(*numbers[:4])
+    except RuntimeError as error:
+        # Its connection broke: rank 0 was killed, or its machine has gone.
+        raise LabError(f"rank 0 has gone ({str(error).splitlines()[0][:200]}): resume the run") from None
+
+
+def _set_up(value: dict[str, Any]) -> TorchComputation:
+    recipe, policy = from_toml(value["recipe"]), read_policy(value["policy"])
+    apply_policy(policy)
+    model = build_model(recipe.model, value["vocabulary"]).to(policy.torch_device)
+    optimizer = build_optimizer(model, recipe.optim, policy.torch_device.type)
+    made = TorchComputation(recipe, policy, model, optimizer)
+    ranks.send_numbers(training_tensors(model, optimizer))
+    return made
