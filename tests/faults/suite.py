@@ -103,12 +103,15 @@ class Ground:
 
 
 def points(folder: Path) -> list[Fault]:
-    """Every point that an untouched run passed, from its trace; a write has a middle too."""
+    """Every point that an untouched run passed, from its trace.
+
+    A write has a middle too. After an operation of the disk is before the next one, or before whatever else comes.
+    """
     found = []
     for line in (folder / "trace.txt").read_text().splitlines():
         point, index, name = line.rsplit(" ", 2)
-        for when in ("before", "during", "after") if name == "write" else ("before", "after"):
-            found.append(Fault(point, int(index), when))
+        whens = ("before", "during") if name == "write" else ("before",) if point == "disk" else ("before", "after")
+        found += [Fault(point, int(index), when) for when in whens]
     return found
 
 
