@@ -1,6 +1,7 @@
 """The state of a training goes through JSON without losing a bit."""
 
 import json
+import math
 import struct
 
 import pytest
@@ -8,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmlab import LabError
+from lmlab.recipe import Recipe
+from lmlab.training.guard import judge, remember
 from lmlab.training.seeds import derived_seed, dropout_seed
 from lmlab.training.state import State, read_state
 
@@ -31,6 +34,23 @@ def test_a_state_that_lacks_a_field_or_has_another_format_is_refused():
         read_state({key: entry for key, entry in value.items() if key != "cursor"})
     with pytest.raises(LabError, match="format 2"):
         read_state({**value, "format": 2})
+
+
+def test_a_state_from_before_there_was_a_guard_has_a_fresh_one():
+    value = State(step=7).to_json({})
+    older = {name: entry for name, entry in value.items() if name not in ("guard", "batches", "saves")}
+    assert read_state(older)[0] == State(step=7)
+
+
+def test_a_guard_goes_through_json_and_a_damaged_one_is_refused():
+    state = State(step=40)
+    for step in range(40):
+        remember(state.guard, step, judge(state.guard, Recipe(), 3.0 + step % 3, math.nan if step == 5 else 0.1))
+    assert read_state(json.loads(json.dumps(state.to_json({}))))[0] == state
+    for damage in ({"loss": 1}, {"rewinds": -1}, {"recent": [[1]]}, {"more": 1}):
+        value = state.to_json({})
+        with pytest.raises(LabError, match="guard can't be"):
+            read_state({**value, "guard": {**value["guard"], **damage}})
 
 
 def test_dropout_seeds_differ_between_steps_micro_batches_and_runs():
