@@ -88,7 +88,9 @@ def measure(recipe_name: str, corpus: str, steps: int | None) -> dict[str, Any]:
     recipe = override(load_recipe(recipe_name), settings)
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder, watching(clock):
-        summary = train(recipe, runs=folder, display=Quiet(), say=lambda line: None).summary
+        outcome = train(recipe, runs=folder, display=Quiet(), say=lambda line: None)
+        spikes_noted = sum(line["kind"] == "spike" for line in outcome.run.read_lines("events"))
+    summary = outcome.summary
     total = summary["seconds"]["total"]
     shares = {what: seconds / total for what, seconds in clock.seconds.items()}
     return {
@@ -97,6 +99,7 @@ def measure(recipe_name: str, corpus: str, steps: int | None) -> dict[str, Any]:
         "seconds": clock.seconds,
         "shares": shares,
         "together": sum(shares.values()),
+        "spikes": spikes_noted,
         "checkpoints": summary["saving"]["checkpoints"],
         "tokens_per_second": summary["score"]["tokens_per_second"]["measured"],
     }
