@@ -1,12 +1,18 @@
 """What holds for every test: shapes are checked, nothing of the user's is touched, random examples few and fixed."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 # Before torch is imported by anything: the tests share the machine with each other and with its owner.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ["MPLBACKEND"] = "Agg"
+
+# A shell lets what it starts in the background ignore Ctrl-C, and nohup the end of the terminal; tests send both.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 import hypothesis
 import pytest

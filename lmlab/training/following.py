@@ -22,6 +22,7 @@ def follow() -> int:
         while True:
             word, numbers = ranks.receive()
             if word == ranks.END:
+                ranks.part()
                 return 0
             if word == ranks.SET_UP:
                 computation = _set_up(ranks.receive_text(numbers[0]))

@@ -55,6 +55,11 @@ def gather() -> None:
         distributed.init_process_group(backend, timeout=PATIENCE)
 
 
+def part() -> None:
+    """Close the connections; a process that ended with open ones could die of the threads that serve them."""
+    distributed.destroy_process_group()
+
+
 @contextlib.contextmanager
 def leading() -> Iterator[None]:
     """While rank 0 works: the others are met, and told at the end that it's over.
@@ -69,9 +74,10 @@ def leading() -> Iterator[None]:
         yield
     except LabError:
         _say(END)
+        part()
         raise
     _say(END)
-    distributed.destroy_process_group()
+    part()
 
 
 def own_rows(rows: int) -> slice:

@@ -14,7 +14,8 @@ from tests.faults.suite import Fault, end_of, last_lines
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
+"""A save waits for a disk that others fill."""
 LONG = ("--train.steps", "1000000", "--train.log_every", "1", "--evaluate.every", "1000000")
 
 
