@@ -9,14 +9,14 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ["MPLBACKEND"] = "Agg"
 
+import hypothesis
+import pytest
+from jaxtyping import install_import_hook
+
 # A shell lets what it starts in the background ignore Ctrl-C, and nohup the end of the terminal; tests send both.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-import hypothesis
-import pytest
-from jaxtyping import install_import_hook
 
 PACKAGE = Path(__file__).parent.parent / "lmlab"
 
