@@ -42,11 +42,16 @@ def shared_documents(train: Iterable[np.ndarray], valid: np.ndarray) -> np.ndarr
 
     The first eight bytes sift the training keys, so that only the few that pass are held and compared whole.
     """
-    sieve = np.unique(_first_words(valid))
+    sieve = np.unique(key_words(valid)[:, 0])
     found: set[bytes] = set()
     for keys in train:
-        found.update(key.tobytes() for key in keys[np.isin(_first_words(keys), sieve)])
+        found.update(key.tobytes() for key in keys[np.isin(key_words(keys)[:, 0], sieve)])
     return np.array([key.tobytes() in found for key in valid], dtype=bool)
+
+
+def key_words(keys: np.ndarray) -> np.ndarray:
+    """Keys (V32) as uint64 [keys, 4]."""
+    return np.frombuffer(np.ascontiguousarray(keys).tobytes(), dtype="<u8").reshape(-1, 4)
 
 
 def shared_lines(train: Iterator[bytes], valid: Iterator[bytes]) -> tuple[int, int]:
@@ -80,7 +85,3 @@ def _long_lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
         yield from (line for line in lines if len(line) >= LINE_BYTES)
     if len(held) >= LINE_BYTES:
         yield held
-
-
-def _first_words(keys: np.ndarray) -> np.ndarray:
-    return np.frombuffer(np.ascontiguousarray(keys).tobytes(), dtype="<u8")[::4]

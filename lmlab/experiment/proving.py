@@ -94,17 +94,19 @@ class Proof:
 
 
 class StopAt:
-    """Asks a loop to stop at a step."""
+    """Asks a loop to stop at a step, before that step's evaluation, and after so many rewinds."""
 
-    def __init__(self, session: Session, step: int) -> None:
+    def __init__(self, session: Session, step: int, rewinds: int) -> None:
         self.reason: str | None = None
         self.since: float | None = None
         self._session = session
         self._step = step
+        self._rewinds = rewinds
 
     def stopping(self) -> bool:
-        """Whether it is there; within an evaluation of that step, not yet."""
-        if self._session.state.step >= self._step:
+        """Whether the loop is there."""
+        state = self._session.state
+        if state.step >= self._step and state.guard.rewinds >= self._rewinds:
             self.reason = "the end of the proof"
         return self.reason is not None
 
@@ -151,7 +153,7 @@ def prove(
             begin,
         )
         shadow.start_units(dataset.units("valid"), len(dataset.tokens("valid")))
-        session.replay(StopAt(session, last))
+        session.replay(StopAt(session, last, _rewinds(run, last)))
         replayed = [line for file in ("metrics", "samples") for line in shadow.read_lines(file)]
     recorded = [line for file in ("metrics", "samples") for line in run.read_lines(file)]
     lines, difference = compare_lines(recorded, replayed, begin.step, last)
@@ -227,6 +229,12 @@ def _span(run: Run, which: str | None, steps: int | None, reached: int) -> tuple
         return begin, min(begin.step + steps, reached)
     later = [step for step in kept if step > begin.step]
     return begin, later[0] if later else min(begin.step + DEFAULT_STEPS, reached)
+
+
+def _rewinds(run: Run, last: int) -> int:
+    """How often the run had gone back before it passed `last` for good."""
+    lines = [line for line in run.read_lines("events") if line["kind"] == "rewind" and line["step"] < last]
+    return max((line["rewinds"] for line in lines), default=0)
 
 
 def _policy_here(recipe: Recipe, kept: Policy, say: Callable[[str], None]) -> Policy:

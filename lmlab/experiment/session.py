@@ -69,8 +69,9 @@ class Session:
                 self.journal.flush()
 
     def replay(self, stop: StopQuestion) -> Ending:
-        """Run the loop until `stop` says so, without saving."""
-        return self._loop(stop, lambda state, best: None, None).run()
+        """Run the loop until `stop` says so, saving only what a rewind may need."""
+        rewinds = self.recipe.train.on_spike == "rewind"
+        return self._loop(stop, self._save if rewinds else lambda state, best: None, None).run()
 
     def _loop(self, stop: StopQuestion, save: Callable[[State, bool], None], peak: float | None) -> Loop:
         hooks = Hooks(

@@ -94,7 +94,7 @@ class TorchComputation:
         finally:
             # The others wait for it, also where judging went wrong.
             if together:
-                ranks.decided(limit, share, norm)
+                ranks.send_decision(limit, share)
         self._update(limit, share, norm_there)
         if self.scaler is not None:
             self.scaler.update(finite)
@@ -110,14 +110,14 @@ class TorchComputation:
         if self.scaler is not None:
             self.scaler.scale = scale
         _, norm = self._gradients(inputs, targets, counted, step)
-        limit, share, _ = ranks.decided(None, 0.0, 0.0)
+        limit, share = ranks.receive_decision()
         self._update(limit, share, norm)
 
     def _tell(self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int) -> None:
         if not self._told:
             set_up = {
                 "recipe": to_toml(self._recipe),
-                "policy": {**self._policy.to_json()},
+                "policy": self._policy.to_json(),
                 "vocabulary": self._model.vocabulary,
             }
             ranks.send_set_up(set_up, training_tensors(self._model, self._optimizer))

@@ -153,11 +153,16 @@ def add_up(tensors: list[Tensor]) -> None:
         first += tensor.numel()
 
 
-def decided(limit: float | None, share: float, norm: float) -> tuple[float | None, float, float]:
-    """Rank 0's decision on an update, on every rank: the clipping limit or None for none, the rate's share, the norm."""
-    words = torch.tensor([float(limit is not None), limit or 0.0, share, norm], dtype=torch.float64)
+def send_decision(limit: float | None, share: float) -> None:
+    """Rank 0 tells what becomes of the update: its clipping limit, or None for no update, and its share of the rate."""
+    distributed.broadcast(_decision(limit, share), 0)
+
+
+def receive_decision() -> tuple[float | None, float]:
+    """The clipping limit, or None for no update, and the share of the rate."""
+    words = _decision(None, 0.0)
     distributed.broadcast(words, 0)
-    return (float(words[1]) if words[0] else None), float(words[2]), float(words[3])
+    return (float(words[1]) if words[0] else None), float(words[2])
 
 
 def ignore_signals() -> None:
@@ -165,6 +170,10 @@ def ignore_signals() -> None:
     for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _decision(limit: float | None, share: float) -> Tensor:
+    return torch.tensor([float(limit is not None), limit or 0.0, share], dtype=torch.float64)
 
 
 def _say(word: int, *numbers: int) -> None:

@@ -11,7 +11,7 @@ import torch
 from lmlab import LabError
 from lmlab.checkpoint import find
 from lmlab.cli import main
-from lmlab.experiment import resume, train
+from lmlab.experiment import prove, resume, train
 from lmlab.native.engine import Engine
 from lmlab.recipe import override
 from lmlab.runs import open_run
@@ -141,6 +141,15 @@ def test_a_rewind_goes_back_to_a_checkpoint_and_past_the_batches(small_recipe, t
     assert state["step"] == STEPS and state["cursor"] == (STEPS + POISONED + 1 - BACK) * 4
     discarded = [entry["step"] for entry in outcome.run.read_lines("discarded") if entry["kind"] == "train"]
     assert discarded == list(range(BACK + 5, POISONED + 1, 5))
+
+
+@pytest.mark.parametrize("steps", [25, 55])
+def test_a_proof_goes_the_way_of_the_run_round_a_spike(small_recipe, tmp_path, poison, steps):
+    poison(POISONED)
+    recipe = override(small_recipe, {"train.on_spike": "rewind", "train.keep": "9"})
+    run = train(recipe, run="proven", runs=tmp_path, display=Quiet()).run
+    proof = prove(f"{run.folder}@{EVERY}", steps=steps, say=lambda line: None)
+    assert proof.equal and (proof.first, proof.last) == (EVERY, EVERY + steps) and proof.lines >= steps // 5
 
 
 def stopping_at(*steps):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lmlab.data.duplicates import key_words
 from lmlab.data.hygiene.minhash import BANDS, band_keys, candidates, signatures, similarity
 from lmlab.data.hygiene.passages import Passages
 from lmlab.data.hygiene.shingles import shingles
@@ -66,7 +67,7 @@ def find_near(passages: Passages, progress: Progress, folder: Path) -> Near:
 
 def first_equal(keys: np.ndarray) -> np.ndarray:
     """int64 [passages]: for each key (V32) the first passage that has it."""
-    words = np.frombuffer(np.ascontiguousarray(keys).tobytes(), dtype="<u8").reshape(-1, 4)
+    words = key_words(keys)
     _, firsts, places = np.unique(words[:, 0], return_index=True, return_inverse=True)
     found = firsts[places.reshape(-1)]
     # The first eight bytes sift; what only agrees in these is taken for different.
