@@ -211,7 +211,10 @@ def _find(name: str, settings: dict[str, Any]) -> tuple[Dataset, Recipe]:
     dataset = prepared(recipe.data)
     if dataset is None:
         words = "".join(f" --{key} {value}" for key, value in settings.items())
-        raise LabError(f"{name} is not prepared with these settings: lmlab data prepare {name}{words}")
+        raise LabError(
+            f"{name} is not prepared with these settings: lmlab data prepare {name}{words}; what a run used is found by the id "
+            "that its training printed"
+        )
     return dataset, recipe
 
 

@@ -109,8 +109,13 @@ def _problem(value: Any, folder: Path) -> str:
         return "its corpus or its tokenizer has no plain name"
     if not 0 < value["tokenizer"]["vocabulary"] <= 1 << 8 * TOKEN_TYPES[value["token_type"]]:
         return "its vocabulary is larger than its token type holds"
-    problems = (_file_problem(value, files, folder), _vocabulary_problem(value, files), _split_problem(value, files))
-    return next(filter(None, problems), "") or _extends_problem(value)
+    # In this order: each may rely on what the ones before it found in place.
+    return (
+        _file_problem(value, files, folder)
+        or _vocabulary_problem(value, files)
+        or _split_problem(value, files)
+        or _extends_problem(value)
+    )
 
 
 def _file_problem(value: dict[str, Any], files: dict[str, Any], folder: Path) -> str:

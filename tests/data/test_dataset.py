@@ -77,6 +77,8 @@ def test_arrays_are_read_only_maps(made):
         (("files", "tokens-train.bin", "sha256"), "x"),
         (("files", "../../etc/passwd"), {"bytes": 1, "sha256": "0" * 64}),
         (("files",), {}),
+        (("files", "tokens-train.bin"), None),
+        (("files", "tokenizer.json"), {}),
         (("tokenizer", "vocabulary"), 10**12),
         (("tokenizer", "vocabulary"), 0),
         (("tokenizer", "lossless"), "yes"),

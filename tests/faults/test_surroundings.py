@@ -19,12 +19,18 @@ PATIENCE_SECONDS = 180
 LONG = ("--train.steps", "1000000", "--train.log_every", "1", "--evaluate.every", "1000000")
 
 
-def start(ground, name, *more, **options):
-    """A training in a process of its own, in its own session; it goes on until it's stopped."""
+@contextlib.contextmanager
+def training(ground, name, *more, **options):
+    """A training in a process of its own, in its own session; it goes on until it's stopped, or this ends."""
     words = [word for word in ground.words if word != "--quiet"]
     environment = {**os.environ, **ground.nursery.environment, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "lmlab", *words, "--run", name, *LONG, *more]
-    return subprocess.Popen(command, env=environment, start_new_session=True, **options)
+    process = subprocess.Popen(command, env=environment, start_new_session=True, **options)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def until(condition, process):
@@ -41,8 +47,7 @@ def steps_of(ground, name):
 
 
 def test_a_second_process_is_refused_while_the_first_lives_and_only_then(plain):
-    process = start(plain, "shared", stdout=subprocess.DEVNULL)
-    try:
+    with training(plain, "shared", stdout=subprocess.DEVNULL) as process:
         until(lambda: steps_of(plain, "shared") > 2, process)
         folder = plain.folder / "second"
         words = ["resume", "shared", "--runs", str(plain.folder / "runs")]
@@ -52,14 +57,10 @@ def test_a_second_process_is_refused_while_the_first_lives_and_only_then(plain):
         process.wait()
         # The lock died with its owner: the next is let in.
         assert plain.nursery.run(words, folder, Fault("step", 3, "SIGTERM")) == 3
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_a_training_whose_output_nobody_reads_goes_on(plain):
-    process = start(plain, "unread", stdout=subprocess.PIPE)
-    try:
+    with training(plain, "unread", stdout=subprocess.PIPE) as process:
         run = plain.folder / "runs" / "unread"
         until(lambda: steps_of(plain, "unread") > 2, process)
         before = steps_of(plain, "unread")
@@ -71,23 +72,17 @@ def test_a_training_whose_output_nobody_reads_goes_on(plain):
         until(lambda: steps_of(plain, "unread") > before + 300, process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_SECONDS) == 3
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_a_closed_terminal_saves_and_stops(plain):
     keeper, terminal = os.openpty()
-    process = start(plain, "terminal", stdin=terminal, stdout=terminal, stderr=terminal, preexec_fn=_take_terminal)
-    os.close(terminal)
-    try:
+    ends = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
+    with training(plain, "terminal", **ends, preexec_fn=_take_terminal) as process:
+        os.close(terminal)
         os.set_blocking(keeper, False)
         until(lambda: _drained(keeper) and steps_of(plain, "terminal") > 2, process)
         os.close(keeper)  # the window is closed: SIGHUP, and nothing can be printed any more
         assert process.wait(PATIENCE_SECONDS) == 3
-    finally:
-        process.kill()
-        process.wait()
     run, _ = open_run("terminal", plain.folder / "runs")
     (stopped,) = [line for line in run.read_lines("events") if line["kind"] == "stopped"]
     assert stopped["reason"] == "SIGHUP"
@@ -108,17 +103,13 @@ def _drained(keeper):
 
 
 def test_one_that_ignores_hangups_goes_on(plain):
-    process = start(plain, "nohup", stdout=subprocess.DEVNULL, preexec_fn=_ignore_hangups)
-    try:
+    with training(plain, "nohup", stdout=subprocess.DEVNULL, preexec_fn=_ignore_hangups) as process:
         until(lambda: steps_of(plain, "nohup") > 2, process)
         process.send_signal(signal.SIGHUP)
         before = steps_of(plain, "nohup")
         until(lambda: steps_of(plain, "nohup") > before + 50, process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_SECONDS) == 3
-    finally:
-        process.kill()
-        process.wait()
 
 
 def _ignore_hangups():
@@ -126,15 +117,11 @@ def _ignore_hangups():
 
 
 def test_a_second_signal_stops_at_once_and_loses_no_checkpoint(plain):
-    process = start(plain, "twice", stdout=subprocess.DEVNULL)
-    try:
+    with training(plain, "twice", stdout=subprocess.DEVNULL) as process:
         until(lambda: steps_of(plain, "twice") > 20, process)
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_SECONDS) == 3
-    finally:
-        process.kill()
-        process.wait()
     folder = plain.folder / "after-twice"
     words = ["resume", "twice", "--runs", str(plain.folder / "runs"), "--quiet"]
     assert plain.nursery.run(words, folder, Fault("step", 3, "SIGTERM")) == 3
