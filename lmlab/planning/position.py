@@ -7,7 +7,7 @@ from typing import Any
 
 from lmlab.model import flops_per_token, parameters
 from lmlab.recipe import Recipe
-from lmlab.scaling.law import OPTIMAL_TOKENS_A_PARAMETER, effective_tokens
+from lmlab.scaling.law import COMPUTE_OPTIMAL, effective_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ def position_of(recipe: Recipe, vocabulary: int, steps: int, unique_tokens: int)
         epochs=tokens / unique_tokens,
         effective_tokens=effective_tokens(tokens, unique_tokens),
         tokens_a_parameter=tokens / dense,
-        share_of_optimal=tokens / dense / OPTIMAL_TOKENS_A_PARAMETER,
+        share_of_optimal=tokens / dense / COMPUTE_OPTIMAL,
         six_nd_flops=6.0 * dense * tokens,
         exact_flops=flops_per_token(recipe.model, vocabulary).training * tokens,
     )
