@@ -1,9 +1,9 @@
 """Learning rate and batch of a model that a recipe wasn't tuned for: rules, not measurements.
 
-Rate: a recipe's own rate was tried at its own width and batch. AdamW's falls as 1 / width (muP's rule for matrices: arXiv 2203.03466,
-table 3) and grows with the root of the batch (arXiv 2205.10287, Adam's square-root rule); Muon's stays, because its update has the
-same size at any width, and the rate of the AdamW beside it falls as 1 / width. The batch grows with the tokens ^ 0.571 (Step Law,
-below) from the recipe's own.
+Rate: a recipe's own rate was tried at its own width and batch. AdamW's falls as 1 / width (muP's rule for matrices: arXiv
+2203.03466, table 3) and grows with the root of the batch (arXiv 2205.10287, Adam's square-root rule); Muon's stays, because its
+update has the same size at any width, and the rate of the AdamW beside it falls as 1 / width. The batch grows with the tokens
+^ 0.571 (Step Law, below) from the recipe's own.
 
 Both are then kept near what published laws say. They were fitted above 50M parameters and disagree by three times at 1M, so
 they are a band, widened by BEYOND, or by as much as the recipe's own rate is outside of it:
