@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import tyro
 
@@ -32,6 +34,8 @@ class PlanFlags:
     """What time or electricity costs: 1.2/h, 1.2USD/h, 0.30/kWh or 0.30/kWh@65W."""
     score: bool = False
     """Instead: how good the forecasts of all finished runs were."""
+    out: str = ""
+    """A folder for the IsoFLOP picture (SVG and PNG), with this model marked among other sizes."""
     runs: str = ""
     """Where runs are; default: LMLAB_RUNS, or ./runs."""
     json: bool = False
@@ -65,7 +69,16 @@ def run(arguments: list[str]) -> int:
         progress=progress_for(quiet=flags.json),
         say=say,
     )
-    return _print(found, flags.json)
+    _print(found, flags.json)
+    if flags.out:
+        from lmlab.report.isoflop import draw_isoflop, write_isoflop
+
+        figure = draw_isoflop(
+            found.law, found.law_rests_on, found.recipe.name, found.matrix_parameters, found.position.tokens
+        )
+        for path in write_isoflop(figure, Path(flags.out)):
+            print(path, file=sys.stderr if flags.json else sys.stdout)
+    return 0
 
 
 def _print(found, json_output: bool) -> int:  # type: ignore[no-untyped-def]
