@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -95,22 +94,8 @@ def _recipe(flags: Train, overrides: dict[str, Any], root: Path, say: Any) -> tu
         raise UsageError("--rate needs --from RUN@STEP: it says what a branch's learning rate does")
     if not flags.target:
         raise UsageError("lmlab train needs a recipe or a text file: lmlab recipes lists what there is")
-    if is_recipe(flags.target) or not _looks_like_text(flags.target):
-        if flags.size:
-            raise UsageError(
-                "--size is for a text file: a recipe has its shape (change it with --model.width and its like)"
-            )
-        return check(override(load_recipe(flags.target), overrides)), None
-    wished = override(
-        Recipe(), {name: overrides[name] for name in ("train.device", "train.steps") if name in overrides}
-    ).train
-    steps = wished.steps if "train.steps" in overrides else None
-    choice = experiment.recipe_for(flags.target, wished.device, flags.size or None, steps)
-    for reason in choice.reasons:
-        say(reason)
-    return check(override(choice.recipe, overrides)), None
-
-
-def _looks_like_text(target: str) -> bool:
-    """A path, or a file that is there, or standard input: anything else is meant as a recipe's name."""
-    return target == "-" or os.path.exists(target) or "." in Path(target).name or "/" in target
+    if flags.size and not experiment.names_text(flags.target):
+        raise UsageError(
+            "--size is for a text file: a recipe has its shape (change it with --model.width and its like)"
+        )
+    return experiment.recipe_asked(flags.target, overrides, flags.size or None, say), None

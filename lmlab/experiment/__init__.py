@@ -1,5 +1,6 @@
 """One ordinary run from recipe to summary: start, resume, branch, finish, and its model loaded again."""
 
+from lmlab.experiment.asked import names_text, recipe_asked
 from lmlab.experiment.beginning import Parent, parent_of
 from lmlab.experiment.finish import Outcome
 from lmlab.experiment.loaded import Loaded, load
@@ -16,8 +17,10 @@ __all__ = [
     "Proof",
     "evaluate",
     "load",
+    "names_text",
     "parent_of",
     "prove",
+    "recipe_asked",
     "recipe_for",
     "resume",
     "resume_same",

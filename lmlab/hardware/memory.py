@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import torch
 
 MEMINFO = Path("/proc/meminfo")
+STATUS = Path("/proc/self/status")
+VMSTAT = Path("/proc/vmstat")
 
 
 def total_memory_bytes() -> int:
@@ -72,12 +74,33 @@ def peak_memory_bytes(device: torch.device | None = None) -> int:
         return torch.mps.driver_allocated_memory()
     if sys.platform == "win32":
         peak = _windows_peak()
+    elif sys.platform == "linux" and (mapped := _peak_of_status()):
+        # getrusage counts what the process that started this one held at that moment, too.
+        peak = mapped
     else:
         import resource
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         peak *= 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kibibytes
     return peak
+
+
+def out_of_memory_kills() -> int:
+    """How many processes this system has ended so far because memory ran out; 0 where it doesn't say (it counts on Linux)."""
+    try:
+        lines = VMSTAT.read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
+def _peak_of_status(path: Path = STATUS) -> int:
+    """The most bytes of main memory since this program began, as Linux keeps it; 0 where it doesn't."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
 
 
 def _meminfo(key: str, path: Path = MEMINFO) -> int:

@@ -1,0 +1,243 @@
+"""Real steps in a process of their own, so that one that takes too much memory ends that process and not the plan.
+
+    parent: a line of JSON on the child's standard input    (what to try)
+    child:  a line of JSON on its standard output           (what it found)
+
+Nothing is pickled and nothing forked, so it's the same on every system. The child ends by itself when its parent is gone, when
+main memory runs short (before the system starts to swap or to kill), and its parent ends it when it takes too long.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TextIO
+
+import lmlab
+from lmlab import LabError
+from lmlab.hardware import free_memory_bytes, total_memory_bytes
+from lmlab.hardware.memory import out_of_memory_kills
+from lmlab.recipe import Recipe, to_toml
+from lmlab.recipe.text import from_toml
+from lmlab.training.policy import Policy, read_policy
+
+OUT_OF_MEMORY = "out of memory"
+COMMAND = (sys.executable, "-P", "-m", "lmlab.planning.child")
+"""-P: a file in the user's folder that is called torch.py is none of ours."""
+MARGIN_SHARE = 0.04
+"""Of main memory: a child that finds less than this left gives up."""
+POLL_SECONDS = 0.02
+LONGEST_REASON = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What was found of one micro-batch and batch. Times in seconds, sizes in bytes; zeros where nothing was found."""
+
+    micro_batch: int
+    batch: int
+    step_seconds: tuple[float, ...] = ()
+    """Of each timed step; those for warming up aren't among them."""
+    first_step_seconds: float = 0.0
+    start_seconds: float = 0.0
+    """From the start of the process to the first step."""
+    forward_tokens_per_second: float = 0.0
+    """Of an evaluation. This and what follows, up to the checkpoint's bytes, is found by a whole trial only."""
+    sample_seconds: float = 0.0
+    """Of the recipe's prompts, once."""
+    save_seconds: float = 0.0
+    """Until a checkpoint is on the disk and was read back."""
+    save_wait_seconds: float = 0.0
+    """The part of it that training waits for; less where checkpoints are written beside it."""
+    load_seconds: float = 0.0
+    checkpoint_bytes: int = 0
+    peak_memory_bytes: int = 0
+    idle_memory_bytes: int = 0
+    """Before the model was built: Python, PyTorch and what they load."""
+    failed: str | None = None
+    """Why there is no more than this: "out of memory", or other words; None where all went well."""
+
+    def to_json(self) -> dict[str, Any]:
+        """For --json and files."""
+        return {**dataclasses.asdict(self), "step_seconds": list(self.step_seconds)}
+
+
+def measure(
+    recipe: Recipe,
+    policy: Policy,
+    data_folder: str | Path,
+    *,
+    micro_batch: int | None = None,
+    batch: int | None = None,
+    steps: int = 8,
+    seconds: float = 4.0,
+    whole: bool = True,
+    deadline_seconds: float = 120,
+) -> Measurement:
+    """Real steps of `recipe` on the data set in `data_folder` as `policy` says, in a child process.
+
+    `micro_batch` (sequences a pass) and `batch` (sequences a step) replace the policy's and the recipe's; a batch alone is one
+    pass. With `whole` the child does all that a run does, so that its peak of memory is that of the run. What goes wrong in the
+    child, or takes longer than `deadline_seconds`, is in the result's `failed`. LabError where no process can be started.
+    """
+    sequences = batch or recipe.train.batch
+    passes = min(micro_batch or batch or policy.micro_batch, sequences)
+    train = dataclasses.replace(recipe.train, batch=sequences, micro_batch=None)
+    request = {
+        "recipe": to_toml(dataclasses.replace(recipe, train=train)),
+        "policy": dataclasses.replace(policy, micro_batch=passes).to_json(),
+        "data": str(Path(data_folder).resolve()),
+        "steps": steps,
+        "seconds": seconds,
+        "whole": whole,
+        "least_free_bytes": MARGIN_SHARE * total_memory_bytes() if policy.device == "cpu" else 0,
+        "started": time.time(),
+    }
+    found = _ask(request, deadline_seconds)
+    return Measurement(micro_batch=passes, batch=sequences, **found)
+
+
+def _ask(request: dict[str, Any], deadline_seconds: float) -> dict[str, Any]:
+    """The child's figures, or only why it `failed`."""
+    kills = out_of_memory_kills()
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as out, tempfile.TemporaryFile("w+", encoding="utf-8") as err:
+        try:
+            process = subprocess.Popen(
+                COMMAND, stdin=subprocess.PIPE, stdout=out, stderr=err, text=True, encoding="utf-8", env=_environment()
+            )
+        except OSError as error:
+            raise LabError(f"no process can be started to try this recipe: {error.strerror}") from None
+        try:
+            _tell(process, request)
+            # Its standard input stays open: that it closes is how the child hears that its parent is gone.
+            status = process.wait(deadline_seconds)
+        except subprocess.TimeoutExpired:
+            return {"failed": f"took longer than {deadline_seconds:g} s"}
+        finally:
+            process.kill()
+            process.wait()
+            with contextlib.suppress(OSError):  # it may have gone before it had read all
+                _stdin(process).close()
+        out.seek(0)
+        err.seek(0)
+        return _answer(status, out.read(), err.read(), out_of_memory_kills() > kills)
+
+
+def _tell(process: subprocess.Popen[str], request: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):  # it has ended already; its status says why
+        _stdin(process).write(json.dumps(request) + "\n")
+        _stdin(process).flush()
+
+
+def _stdin(process: subprocess.Popen[str]) -> IO[str]:
+    assert process.stdin is not None
+    return process.stdin
+
+
+def _answer(status: int, out: str, err: str, killed_for_memory: bool) -> dict[str, Any]:
+    """What the child's status and output mean."""
+    lines = out.strip().splitlines()
+    if status == 0 and lines:
+        try:
+            found = json.loads(lines[-1])
+            return {**found, "step_seconds": tuple(found.get("step_seconds", ()))}
+        except (ValueError, AttributeError, TypeError):
+            return {"failed": f"the child's answer is none: {lines[-1][:LONGEST_REASON]}"}
+    if status == -9 and killed_for_memory:
+        return {"failed": OUT_OF_MEMORY}
+    if status < 0:
+        return {"failed": f"killed (signal {-status})"}
+    said = err.strip().splitlines()
+    return {"failed": said[-1][:LONGEST_REASON] if said else f"the child ended with status {status}"}
+
+
+def _environment() -> dict[str, str]:
+    """This process's, in which the child finds the lmlab that runs here."""
+    here = str(Path(lmlab.__file__).resolve().parent.parent)
+    paths = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception of Python or PyTorch says that memory ran out."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    # The allocator of PyTorch's CPU tensors raises a plain RuntimeError.
+    return isinstance(error, RuntimeError) and ("not enough memory" in text or "out of memory" in text)
+
+
+def _main(stdin: TextIO, answer: Callable[[dict[str, Any]], None]) -> None:
+    request = json.loads(stdin.readline())
+    threading.Thread(target=_end_with_parent, args=(stdin,), daemon=True).start()
+    began: list[float] = []
+    try:
+        recipe, policy = from_toml(request["recipe"]), read_policy(request["policy"])
+        threading.Thread(target=_give_up_in_time, args=(request["least_free_bytes"], answer), daemon=True).start()
+        from lmlab.data.dataset import open_dataset
+        from lmlab.planning.trial import Extent, Trial
+
+        trial = Trial(recipe, policy, open_dataset(request["data"]))
+        extent = Extent(steps=request["steps"], seconds=request["seconds"], whole=request["whole"])
+        found = trial.go(extent, lambda: began.append(time.time()))
+    except LabError as error:
+        answer({"failed": str(error)[:LONGEST_REASON]})
+        return
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        answer({"failed": OUT_OF_MEMORY})
+        return
+    answer({**found, "start_seconds": began[0] - request["started"]})
+
+
+def _end_with_parent(stdin: TextIO) -> None:
+    stdin.read()
+    os._exit(1)
+
+
+def _give_up_in_time(least: float, answer: Callable[[dict[str, Any]], None]) -> None:
+    """End this process while there is still memory for the others: at less than `least` free bytes, where the system tells."""
+    while least:
+        if 0 < free_memory_bytes() < least:
+            answer({"failed": OUT_OF_MEMORY})
+            os._exit(0)
+        time.sleep(POLL_SECONDS)
+
+
+def _answering() -> Callable[[dict[str, Any]], None]:
+    """Writes the answer to standard output, to which nothing else in this process has access any more."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def answer(found: dict[str, Any]) -> None:
+        out.write(json.dumps(found) + "\n")
+        out.flush()
+
+    return answer
+
+
+if __name__ == "__main__":
+    try:
+        _main(sys.stdin, _answering())
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BaseException as error:
+        # One line, the last one: the parent quotes it.
+        print(
+            f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+    # Threads of a save or of PyTorch have nothing to say any more.
+    os._exit(0)

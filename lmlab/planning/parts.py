@@ -1,0 +1,65 @@
+"""Where a training's memory goes, by part, for each micro-batch.
+
+Weights, gradients, optimizer and logits are counted; what the forward pass keeps is the model's own formula where PyTorch
+computes, and what was measured where the native engine does, which works through a batch in chunks and keeps little of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lmlab.model import activation_bytes, parameters
+from lmlab.recipe import Recipe
+from lmlab.training.policy import Policy
+
+FLOAT_BYTES = 4
+HALF_BYTES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryParts:
+    """Bytes at one micro-batch. Together they are `peak`."""
+
+    micro_batch: int
+    program: int
+    """Python, PyTorch and lmlab, before there is a model."""
+    weights: int
+    gradients: int
+    """One set for each thread that the native engine uses, else one."""
+    optimizer: int
+    activations: int
+    """What the forward pass keeps for the backward pass, without the logits."""
+    logits: int
+    workspace: int
+    """The rest of what was measured: buffers, what the allocator holds, what evaluation and saving take."""
+    peak: int
+
+    def to_json(self) -> dict[str, Any]:
+        """For --json."""
+        return asdict(self)
+
+
+def memory_parts(
+    recipe: Recipe, policy: Policy, vocabulary: int, micro_batch: int, optimizer: int, program: int, peak: int
+) -> MemoryParts:
+    """The parts of a measured or expected `peak` at this micro-batch.
+
+    `optimizer` are the bytes of the optimizer's state, `program` those that the process holds before there is a model.
+    """
+    count = parameters(recipe.model, vocabulary)["total"]
+    native = policy.engine == "native"
+    element = HALF_BYTES if policy.autocast_dtype is not None else FLOAT_BYTES
+    tokens = micro_batch * recipe.model.context
+    # float32 log-probabilities, which the loss keeps; the native engine holds those of a chunk only.
+    logits = 0 if native else tokens * vocabulary * FLOAT_BYTES
+    kept = 0 if native else activation_bytes(recipe.model, vocabulary, micro_batch, element, policy.torch_device.type)
+    known = {
+        "program": program,
+        "weights": count * FLOAT_BYTES,
+        "gradients": count * FLOAT_BYTES * (policy.threads if native else 1),
+        "optimizer": optimizer,
+        "activations": max(0, kept - logits),
+        "logits": logits,
+    }
+    return MemoryParts(micro_batch=micro_batch, **known, workspace=max(0, peak - sum(known.values())), peak=peak)

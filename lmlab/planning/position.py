@@ -1,0 +1,60 @@
+"""Where a training stands among others: its size, its tokens, how often it reads its text, and its arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lmlab.model import flops_per_token, parameters
+from lmlab.recipe import Recipe
+from lmlab.scaling.law import COMPUTE_OPTIMAL, effective_tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """What follows from a recipe, a vocabulary and the length of the text, without measuring anything."""
+
+    parameters: dict[str, int]
+    """By part, and their total."""
+    tokens: int
+    """Processed in all steps."""
+    unique_tokens: int
+    """Of the training split."""
+    epochs: float
+    effective_tokens: float
+    """So many new tokens would teach as much as these, of which some are read again (arXiv 2305.16264)."""
+    tokens_a_parameter: float
+    """Tokens processed, over the parameters without n-gram tables: a token reads few of their rows."""
+    share_of_optimal: float
+    """Of the 20 tokens a parameter at which compute is spent best in a single epoch (arXiv 2203.15556)."""
+    six_nd_flops: float
+    """6 x parameters x tokens, the usual headline; tables apart."""
+    exact_flops: float
+    """All matrix products of the training, attention's included."""
+
+    @property
+    def repetition_cost(self) -> float:
+        """The share of the tokens that is lost to reading text again."""
+        return 1 - self.effective_tokens / self.tokens
+
+    def to_json(self) -> dict[str, Any]:
+        """For --json and files."""
+        return {**asdict(self), "repetition_cost": self.repetition_cost}
+
+
+def position_of(recipe: Recipe, vocabulary: int, steps: int, unique_tokens: int) -> Position:
+    """The position of `recipe` with `steps` steps over a training split of `unique_tokens`."""
+    parts = parameters(recipe.model, vocabulary)
+    tokens = steps * recipe.train.batch * recipe.model.context
+    dense = parts["total"] - parts["ngrams"]
+    return Position(
+        parameters={name: number for name, number in parts.items() if name != "matrix"},
+        tokens=tokens,
+        unique_tokens=unique_tokens,
+        epochs=tokens / unique_tokens,
+        effective_tokens=effective_tokens(tokens, unique_tokens),
+        tokens_a_parameter=tokens / dense,
+        share_of_optimal=tokens / dense / COMPUTE_OPTIMAL,
+        six_nd_flops=6.0 * dense * tokens,
+        exact_flops=flops_per_token(recipe.model, vocabulary).training * tokens,
+    )

@@ -1,0 +1,206 @@
+"""A training in small: real steps of the real model and, where asked for, everything else of a run that takes memory.
+
+What `child.py` runs in a process of its own, whose peak of memory is then the run's: the steps, an evaluation, samples, a
+checkpoint saved, read back and restored, and the pages of the data set that the run will have read by its end.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lmlab.checkpoint import Checkpoint, find
+from lmlab.data import Dataset
+from lmlab.data.fresh import sequences_an_epoch
+from lmlab.data.order import window_starts
+from lmlab.evaluation import Evaluation, evaluate_split
+from lmlab.evaluation.losses import windows_at_once
+from lmlab.evaluation.sample import choose_units
+from lmlab.files import cache_folder, make_folder
+from lmlab.generation import Sampling, generate
+from lmlab.hardware import peak_memory_bytes, synchronise
+from lmlab.model import GPTModel, build_model, initialise
+from lmlab.optim import TrainingOptimizer, build_optimizer
+from lmlab.planning.peak import peak_flops
+from lmlab.recipe import Recipe
+from lmlab.training.evaluating import plan_evaluations
+from lmlab.training.policy import Policy, apply_policy
+from lmlab.training.saving import Saver, restore_weights
+from lmlab.training.state import State
+from lmlab.training.step import TrainingStep
+
+WARM_UP_STEPS = 2
+"""The first step compiles and touches memory for the first time; the second one still finds cold caches."""
+SCORED_SECONDS = 0.5
+MOST_SEQUENCES_TOUCHED = 1 << 19
+PAGE_BYTES = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extent:
+    """How long a trial goes on."""
+
+    steps: int
+    """Timed steps that are wanted."""
+    seconds: float
+    """No more of them once they took so long together; at least one is timed."""
+    whole: bool
+    """Whether all of a run is tried, or only its steps."""
+
+
+class Trial:
+    """Model, optimizer and data of a run that is only tried. Nothing of it stays."""
+
+    def __init__(self, recipe: Recipe, policy: Policy, dataset: Dataset) -> None:
+        """`dataset` is the recipe's. The policy is in force from here on."""
+        apply_policy(policy)
+        self.recipe = recipe
+        self.policy = policy
+        self.dataset = dataset
+        self.device = policy.torch_device
+        train = dataset.tokens("train")
+        self.run_steps = _run_steps(recipe, train)
+        self.idle_memory_bytes = peak_memory_bytes(self.device)
+        self.model: GPTModel = build_model(recipe.model, dataset.vocabulary_size)
+        initialise(self.model, recipe.train.seed)
+        self.model.to(self.device)
+        self.optimizer: TrainingOptimizer = build_optimizer(self.model, recipe.optim, self.device.type)
+        self.step = TrainingStep(recipe, policy, self.model, self.optimizer, train, self.run_steps)
+        scaler = self.step.scaler
+        self.state = State(scale=scaler.scale if scaler is not None else None)
+
+    def go(self, extent: Extent, first_step_began: Callable[[], None]) -> dict[str, Any]:
+        """The figures of `Measurement` that are measured in here."""
+        first_step_began()
+        first, times = self._timed_steps(extent)
+        found: dict[str, Any] = {"step_seconds": times, "first_step_seconds": first}
+        found["checkpoint_bytes"] = sum(tensor.numel() * tensor.element_size() for tensor in self._tensors())
+        if extent.whole:
+            touch_as_a_run(self.recipe, self.dataset, self.run_steps)
+            found |= self._evaluated() | self._saved()
+            # The peak of a GPU is measured by products on that GPU, which a run does before its first step.
+            peak_flops(self.policy)
+        return found | {
+            "peak_memory_bytes": peak_memory_bytes(self.device),
+            "idle_memory_bytes": self.idle_memory_bytes,
+        }
+
+    def _timed_steps(self, extent: Extent) -> tuple[float, list[float]]:
+        first = self._take_step()
+        times: list[float] = []
+        began = time.perf_counter()
+        while len(times) < extent.steps + WARM_UP_STEPS - 1:
+            times.append(self._take_step())
+            if time.perf_counter() - began >= extent.seconds:
+                break
+        return first, times[min(WARM_UP_STEPS - 1, len(times) - 1) :]
+
+    def _take_step(self) -> float:
+        synchronise(self.device)
+        started = time.perf_counter()
+        self.step.take(self.state)
+        synchronise(self.device)
+        self.state.step += 1
+        self.state.cursor += self.recipe.train.batch
+        return time.perf_counter() - started
+
+    def _tensors(self) -> list[torch.Tensor]:
+        return [*self.model.state_dict().values(), *self.optimizer.state_tensors().values()]
+
+    def _evaluated(self) -> dict[str, Any]:
+        """Scores of as much as half a second allows, and of no more than an evaluation of the run would score; samples."""
+        context, valid = self.recipe.model.context, self.dataset.tokens("valid")
+        plan = plan_evaluations(self.recipe, self.run_steps, len(valid) - 1, len(self.dataset.tokens("train")) - 1)
+        least = context * windows_at_once(context, self.dataset.vocabulary_size, self.device.type)
+        first = self._scored("train", min(least, plan.train_tokens))
+        one = self._scored("valid", least)
+        more = int(one.tokens * max(2.0, SCORED_SECONDS / max(one.seconds, 1e-9)))
+        several = self._scored("valid", min(more, len(valid) - 1))
+        several.interval()
+        started = time.perf_counter()
+        if self.recipe.evaluate.prompts:
+            sampling = Sampling(tokens=self.recipe.evaluate.sample_tokens, seed=self.recipe.train.seed)
+            generate(self.model, self.dataset.tokenizer, self.recipe.evaluate.prompts, sampling)
+        del first
+        return {
+            "forward_tokens_per_second": _marginal_rate(one, several),
+            "sample_seconds": time.perf_counter() - started if self.recipe.evaluate.prompts else 0.0,
+        }
+
+    def _scored(self, split: str, tokens: int) -> Evaluation:
+        every, length = self.dataset.units(split), len(self.dataset.tokens(split))
+        return evaluate_split(
+            self.model,
+            self.dataset,
+            split,
+            self.recipe.model.context,
+            device=self.device,
+            units=choose_units(every, length, tokens),
+            autocast=self.policy.autocast_dtype,
+            engine=self.step.engine,
+        )
+
+    def _saved(self) -> dict[str, Any]:
+        """A save as in a run, a step beside it where the run would take one, and the best model put back at the end."""
+        with tempfile.TemporaryDirectory(prefix="trial-", dir=make_folder(cache_folder())) as folder:
+            saver = Saver(Path(folder), self.recipe, self.model, self.optimizer)
+            started = time.perf_counter()
+            saver.save(self.state, {}, True)
+            waited = time.perf_counter() - started
+            saver.settle(True)
+            seconds = time.perf_counter() - started
+            # Once more, now with a step of the training beside it: copies and activations are there at one time.
+            self.state.step += 1
+            saver.save(self.state, {}, True)
+            self._take_step()
+            saver.settle(True)
+            started = time.perf_counter()
+            checkpoint, _ = find(Path(folder), "best")
+            self._put_back(checkpoint)
+            loaded = time.perf_counter() - started
+        return {"save_seconds": seconds, "save_wait_seconds": waited, "load_seconds": loaded}
+
+    def _put_back(self, checkpoint: Checkpoint) -> None:
+        """What a run does at its end to score its best model, and then to go back to its last one."""
+        kept = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        restore_weights(checkpoint, self.model)
+        self.model.load_state_dict(kept)
+        self.step.weights_changed()
+
+
+def touch_as_a_run(recipe: Recipe, dataset: Dataset, steps: int) -> int:
+    """Read what a run of `steps` steps reads of the mapped files, since their pages count as this process's memory.
+
+    At most 524,288 sequences of the training split, and the whole validation split; returns how many sequences there were.
+    """
+    train, valid, context = dataset.tokens("train"), dataset.tokens("valid"), recipe.model.context
+    count = min(steps * recipe.train.batch, MOST_SEQUENCES_TOUCHED)
+    starts = window_starts(recipe.data.order, recipe.train.seed, len(train), context, 0, count)
+    stride = max(1, PAGE_BYTES // train.itemsize)
+    for place in range(0, context + stride, stride):
+        int(train[np.minimum(starts + place, len(train) - 1)].sum(dtype=np.int64))
+    int(valid[::stride].sum(dtype=np.int64))
+    return count
+
+
+def _marginal_rate(one: Evaluation, several: Evaluation) -> float:
+    """Tokens a second of the longer evaluation, without what both of them spend once."""
+    tokens, seconds = several.tokens - one.tokens, several.seconds - one.seconds
+    if tokens <= 0 or seconds <= 0.2 * several.seconds:
+        return several.tokens / max(several.seconds, 1e-9)
+    return tokens / seconds
+
+
+def _run_steps(recipe: Recipe, train: np.ndarray) -> int:
+    if recipe.train.epochs is None:
+        return recipe.train.steps
+    windows = sequences_an_epoch(train, recipe.data.order, recipe.model.context)
+    return max(1, math.floor(recipe.train.epochs * windows / recipe.train.batch))

@@ -1,0 +1,203 @@
+"""What a model of so many parameters reaches with so many tokens: the loss law of Hoffmann et al.
+
+    L = E + A / N^alpha + B / D^beta       (arXiv 2203.15556, equation 2)
+
+In come parameters N and tokens D; out comes the loss in nats a token. Tokens that are read again teach less than fresh ones: D is
+then what arXiv 2305.16264 (equation 5) makes of it, whose own term for too many parameters is left out. Everything here is a
+formula; `lmlab.scaling.fit` finds the five numbers from runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lmlab import LabError
+from lmlab.scaling.estimate import Estimate
+
+REPETITIONS_WORTH = 15.39
+"""R* of arXiv 2305.16264: what all repetitions together can be worth, in passes over the text."""
+FEW_PASSES = 4.0
+"""Passes over a text up to which a repeated token is nearly as good as a fresh one (arXiv 2305.16264)."""
+COMPUTE_OPTIMAL = 20.0
+"""Tokens a parameter of a model that is compute-optimal (arXiv 2203.15556)."""
+FLOPS_A_TOKEN = 6.0
+"""Floating-point operations of training, a parameter and token: C = 6 N D."""
+GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allocation:
+    """One way to spend an amount of compute."""
+
+    parameters: float
+    tokens: float
+    loss: float
+    """Nats a token."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossLaw:
+    """The five numbers of the law, for one text and tokenizer."""
+
+    entropy: float
+    """E: what no model and no text gets below, in nats a token."""
+    a: float
+    b: float
+    alpha: float
+    beta: float
+
+    def loss(self, parameters: float, tokens: float, unique_tokens: float | None = None) -> float:
+        """Nats a token after training on `tokens`, of which `unique_tokens` are different ones (all, where None)."""
+        return (
+            self.entropy
+            + self.a / parameters**self.alpha
+            + self.b / effective_tokens(tokens, unique_tokens) ** self.beta
+        )
+
+    def cost_of_repetition(self, parameters: float, tokens: float, unique_tokens: float) -> float:
+        """By how many nats a token the loss lies above that of as many fresh tokens."""
+        return self.loss(parameters, tokens, unique_tokens) - self.loss(parameters, tokens)
+
+    def optimal(self, flops: float) -> Allocation:
+        """The least loss for `flops` = 6 N D, every token fresh: arXiv 2203.15556, equation 4."""
+        product = flops / FLOPS_A_TOKEN
+        both = self.alpha + self.beta
+        scale = (self.alpha * self.a / (self.beta * self.b)) ** (1.0 / both)
+        return self._allocation(flops, scale * product ** (self.beta / both), None)
+
+    def optimal_with_repetition(self, flops: float, unique_tokens: float) -> Allocation:
+        """The least loss for `flops` where there are only so many different tokens.
+
+        The loss is convex in log N along 6 N D = `flops`, because log D' is concave in log D; so a golden-section search finds it.
+        """
+        most = math.log(flops / FLOPS_A_TOKEN)
+        size = _least(lambda log: self._allocation(flops, math.exp(log), unique_tokens).loss, 0.0, most)
+        return self._allocation(flops, math.exp(size), unique_tokens)
+
+    def isoflop(self, flops: float, sizes: Sequence[float], unique_tokens: float | None = None) -> list[Allocation]:
+        """What each of `sizes` (parameters) reaches when all of `flops` = 6 N D goes into it."""
+        return [self._allocation(flops, size, unique_tokens) for size in sizes]
+
+    def _allocation(self, flops: float, parameters: float, unique_tokens: float | None) -> Allocation:
+        tokens = flops / FLOPS_A_TOKEN / parameters
+        return Allocation(parameters=parameters, tokens=tokens, loss=self.loss(parameters, tokens, unique_tokens))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedLaw:
+    """Somebody's law with the runs that it was fitted to."""
+
+    law: LossLaw
+    source: str
+    parameters: tuple[float, float]
+    """The smallest and the largest model that it was fitted to."""
+    tokens: tuple[float, float]
+    """The shortest and the longest training."""
+
+    def expected(
+        self, parameters: float, tokens: float, vocabulary: int, unique_tokens: float | None = None
+    ) -> Estimate:
+        """The loss on another text with another tokenizer, at most what guessing evenly among `vocabulary` tokens costs.
+
+        Among the sizes that were fitted it's taken to be within PUBLISHED_SPREAD, and outside them within as much more for each
+        factor of e; an alarm says so. For models of a million parameters that is no forecast any more, and says that too.
+        """
+        guessing = math.log(vocabulary)
+        value = self.law.loss(parameters, tokens, unique_tokens)
+        figures, ranges = (
+            {"parameters": parameters, "tokens": tokens},
+            {"parameters": self.parameters, "tokens": self.tokens},
+        )
+        leaves = leaving(figures, ranges)
+        beyond = max(figures[name] / ranges[name][1] for name in figures)
+        below = max(ranges[name][0] / figures[name] for name in figures)
+        spread = PUBLISHED_SPREAD * (1.0 + math.log(max(1.0, beyond, below)))
+        low, high = value * max(0.0, 1.0 - spread), value * (1.0 + spread)
+        alarm = "fitted to another text and tokenizer than yours"
+        if leaves:
+            alarm = f"{'; '.join(leaves)}; {alarm}: a ladder of small runs would tell more"
+        return Estimate(
+            value=min(value, guessing),
+            low=min(low, guessing),
+            high=min(high, guessing),
+            evidence="published",
+            rests_on=self.source,
+            alarm=alarm,
+        )
+
+
+PUBLISHED_SPREAD = 0.25
+"""Half-width of what a published law is good for on another text, as a share. One 163M model trained on 3.3B tokens of web text by
+a dozen recipes came to between 3.54 and 3.94, where BESIROGLU says 3.18."""
+
+BESIROGLU = PublishedLaw(
+    law=LossLaw(entropy=1.8172, a=482.01, b=2085.43, alpha=0.3478, beta=0.3658),
+    source="the law of arXiv 2203.15556 as arXiv 2404.10102 fitted it again",
+    parameters=(70e6, 16e9),
+    tokens=(5e9, 5e11),
+)
+"""Standard errors: entropy .026, a 124.6, b 1293, alpha .015, beta .021."""
+HOFFMANN = PublishedLaw(
+    law=LossLaw(entropy=1.69, a=406.4, b=410.7, alpha=0.34, beta=0.28),
+    source="arXiv 2203.15556 as printed: rounded and biased (arXiv 2404.10102)",
+    parameters=(70e6, 16e9),
+    tokens=(5e9, 5e11),
+)
+
+
+def effective_tokens(tokens: float, unique_tokens: float | None) -> float:
+    """How many fresh tokens do as much good as `tokens` of which only `unique_tokens` are different (None: all)."""
+    if unique_tokens is None or tokens <= unique_tokens:
+        return tokens
+    repetitions = tokens / unique_tokens - 1.0
+    return unique_tokens * (1.0 - REPETITIONS_WORTH * math.expm1(-repetitions / REPETITIONS_WORTH))
+
+
+def tokens_a_parameter(parameters: float, tokens: float) -> float:
+    """Tokens *processed* for each parameter, repetitions included."""
+    return tokens / parameters
+
+
+def share_of_compute_optimal(parameters: float, tokens: float) -> float:
+    """Those tokens against the 20 a parameter of a compute-optimal model."""
+    return tokens / (COMPUTE_OPTIMAL * parameters)
+
+
+def leaving(figures: dict[str, float], ranges: dict[str, tuple[float, float]]) -> list[str]:
+    """Of each figure outside its range, how far it is outside, in words; [] where all are inside."""
+    words = []
+    for name, figure in figures.items():
+        least, most = ranges[name]
+        if not figure > 0.0:
+            raise LabError(f"{name} is {figure}: expected a number above 0")
+        if figure > most * CLOSE:
+            words.append(f"{_times(figure / most)} the largest {name} that were fitted")
+        elif figure * CLOSE < least:
+            words.append(f"1/{_times(least / figure).removesuffix(' times')} of the smallest {name} that were fitted")
+    return words
+
+
+CLOSE = 1.05
+"""A figure that is beyond a range by less than this factor counts as inside it."""
+
+
+def _times(factor: float) -> str:
+    return f"{factor:,.1f} times" if factor < 100.0 else f"{factor:,.0f} times"
+
+
+def _least(function: Callable[[float], float], low: float, high: float) -> float:
+    """Where a convex function is least, by golden sections."""
+    left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+    at_left, at_right = function(left), function(right)
+    while high - low > 1e-9 * max(1.0, abs(high)):
+        if at_left < at_right:
+            high, right, at_right = right, left, at_left
+            left = high - GOLDEN * (high - low)
+            at_left = function(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + GOLDEN * (high - low)
+            at_right = function(right)
+    return (low + high) / 2.0

@@ -1,0 +1,120 @@
+"""The loss law against brute force over a grid, published allocations and figures of published runs."""
+
+import math
+
+import numpy as np
+import pytest
+
+from lmlab import LabError
+from lmlab.scaling.law import (
+    BESIROGLU,
+    HOFFMANN,
+    LossLaw,
+    effective_tokens,
+    leaving,
+    share_of_compute_optimal,
+    tokens_a_parameter,
+)
+
+LAWS = [BESIROGLU.law, HOFFMANN.law, LossLaw(entropy=1.0, a=30.0, b=400.0, alpha=0.5, beta=0.45)]
+
+
+def grid_optimum(law, flops, unique_tokens=None):
+    """The best of many sizes along 6 N D = flops, by the law written out again with numpy."""
+    parameters = np.geomspace(1e3, 1e13, 400_001)
+    tokens = flops / 6 / parameters
+    if unique_tokens is not None:
+        repeated = np.maximum(tokens / unique_tokens - 1, 0)
+        tokens = np.where(
+            tokens > unique_tokens, unique_tokens + unique_tokens * 15.39 * (1 - np.exp(-repeated / 15.39)), tokens
+        )
+    losses = law.entropy + law.a * parameters**-law.alpha + law.b * tokens**-law.beta
+    best = int(np.argmin(losses))
+    return parameters[best], losses[best]
+
+
+@pytest.mark.parametrize("flops", [1e16, 1e19, 5.76e23])
+@pytest.mark.parametrize("law", LAWS)
+def test_the_closed_form_finds_what_a_grid_finds(law, flops):
+    best = law.optimal(flops)
+    parameters, loss = grid_optimum(law, flops)
+    assert best.parameters == pytest.approx(parameters, rel=2e-3)
+    assert best.loss == pytest.approx(loss, rel=1e-8)
+    assert 6 * best.parameters * best.tokens == pytest.approx(flops, rel=1e-12)
+
+
+@pytest.mark.parametrize("unique_tokens", [1e6, 1e8, 1e12])
+@pytest.mark.parametrize("law", LAWS)
+def test_the_optimum_with_repetition_is_the_grids_and_the_fresh_one_where_text_abounds(law, unique_tokens):
+    best = law.optimal_with_repetition(1e19, unique_tokens)
+    parameters, loss = grid_optimum(law, 1e19, unique_tokens)
+    assert best.parameters == pytest.approx(parameters, rel=2e-3)
+    assert best.loss == pytest.approx(loss, rel=1e-8)
+    if unique_tokens == 1e12:
+        assert best.parameters == pytest.approx(law.optimal(1e19).parameters, rel=1e-3)
+
+
+def test_chinchillas_budget_is_best_spent_near_twenty_tokens_a_parameter():
+    # arXiv 2404.10102: the law as it was fitted again agrees with the 70B model on 1.4T tokens, the printed one doesn't.
+    best = BESIROGLU.law.optimal(5.76e23)
+    assert 15 < best.tokens / best.parameters < 30
+    assert HOFFMANN.law.optimal(5.76e23).tokens / HOFFMANN.law.optimal(5.76e23).parameters > 60
+
+
+def test_repeated_tokens_are_worth_what_the_paper_says():
+    assert effective_tokens(5e8, 1e9) == 5e8
+    assert effective_tokens(1e9, None) == 1e9
+    # arXiv 2305.16264: four passes are worth nearly four, and endless ones 1 + R*.
+    assert effective_tokens(4e9, 1e9) == pytest.approx(1e9 * (1 + 15.39 * (1 - math.exp(-3 / 15.39))))
+    assert 3.7e9 < effective_tokens(4e9, 1e9) < 4e9
+    assert effective_tokens(1e15, 1e9) == pytest.approx(16.39e9)
+    law = BESIROGLU.law
+    assert law.cost_of_repetition(1e8, 4e9, 1e9) == pytest.approx(law.loss(1e8, 4e9, 1e9) - law.loss(1e8, 4e9))
+    assert law.cost_of_repetition(1e8, 1e9, 1e9) == 0.0
+
+
+def test_isoflop_losses_fall_to_the_optimum_and_rise_after_it():
+    law, sizes = BESIROGLU.law, np.geomspace(1e7, 1e10, 31)
+    losses = [point.loss for point in law.isoflop(1e19, sizes)]
+    best = int(np.argmin(losses))
+    assert all(np.diff(losses[: best + 1]) < 0) and all(np.diff(losses[best:]) > 0)
+    assert sizes[best] == pytest.approx(law.optimal(1e19).parameters, rel=0.3)
+    assert law.isoflop(1e19, [1e8], 1e8)[0].loss > law.isoflop(1e19, [1e8])[0].loss
+
+
+def test_shares_of_compute_optimal_are_those_of_published_runs_and_count_processed_tokens():
+    # A 0.82M model on 201,570 characters and a 10.82M one on 88,406,739, each trained on the first nine tenths. The published
+    # 1.2 % and 36.8 % count the characters there are; by what was read, both runs are alike.
+    small, large = 815_388, 10_823_534
+    assert share_of_compute_optimal(small, 201_570) == pytest.approx(0.012, abs=5e-4)
+    assert share_of_compute_optimal(large, 0.9 * 88_406_739) == pytest.approx(0.368, abs=5e-4)
+    read_small, read_large = 3000 * 16 * 128, 5000 * 64 * 256
+    assert share_of_compute_optimal(small, read_small) == pytest.approx(0.377, abs=2e-3)
+    assert share_of_compute_optimal(large, read_large) == pytest.approx(0.377, abs=2e-3)
+    assert tokens_a_parameter(small, read_small) == pytest.approx(7.5, abs=0.05)
+
+
+def test_a_published_law_far_below_its_range_says_only_that_guessing_is_a_bound():
+    tiny = BESIROGLU.expected(1e6, 1.5e6, vocabulary=65)
+    assert (tiny.low, tiny.high) == (0.0, math.log(65))
+    assert tiny.low <= tiny.value <= tiny.high
+    assert "1/70.0 of the smallest parameters that were fitted" in tiny.alarm
+    assert "1/3,333 of the smallest tokens that were fitted" in tiny.alarm
+    near = BESIROGLU.expected(163_009_536, 3_260_190_720, vocabulary=50_257)
+    # What that model came to, by the plainest and the best of the published recipes.
+    assert near.holds(3.9401) and near.holds(3.5382) and near.high - near.low < 2.5
+    inside = BESIROGLU.expected(1e9, 2e10, vocabulary=50_257)
+    assert inside.evidence == "published" and "were fitted" not in inside.alarm
+    assert inside.high == pytest.approx(1.25 * BESIROGLU.law.loss(1e9, 2e10))
+
+
+def test_figures_outside_a_range_are_told_by_how_much():
+    ranges = {"parameters": (1e6, 1e7), "tokens": (1e6, 2e7)}
+    assert leaving({"parameters": 1e6, "tokens": 2e7}, ranges) == []
+    assert leaving({"parameters": 1e7 * 1.04, "tokens": 2e7}, ranges) == []
+    assert leaving({"parameters": 5e5, "tokens": 1.6e8}, ranges) == [
+        "1/2.0 of the smallest parameters that were fitted",
+        "8.0 times the largest tokens that were fitted",
+    ]
+    with pytest.raises(LabError, match="expected a number above 0"):
+        leaving({"parameters": 0.0, "tokens": 1e6}, ranges)
