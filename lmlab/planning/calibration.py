@@ -54,7 +54,12 @@ def calibration_of(name: str, ratios: Iterable[float]) -> Calibration:
 
 
 def calibrated(
-    name: str, value: float, calibrations: Mapping[str, Calibration], rests_on: str, own_spread: float = 0.0, **more: Any
+    name: str,
+    value: float,
+    calibrations: Mapping[str, Calibration],
+    rests_on: str,
+    own_spread: float = 0.0,
+    **more: Any,
 ) -> Estimate:
     """An estimate of `value` that was measured here, corrected by what such estimates were off before."""
     known = calibrations.get(name) or calibration_of(name, ())

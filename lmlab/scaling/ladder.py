@@ -70,7 +70,9 @@ def extrapolate(points: Sequence[Point], parameters: float, tokens: float) -> Es
     covariance = np.linalg.inv(slopes.T @ slopes)
     direction = _jacobian(lambda at: _log_loss(at, here), numbers)[0]
     spread = math.sqrt(float(direction @ covariance @ direction) + NOISE**2)
-    furthest = tokens / max(point.tokens for point in points if point.parameters >= 0.9 * max(p.parameters for p in points))
+    furthest = tokens / max(
+        point.tokens for point in points if point.parameters >= 0.9 * max(p.parameters for p in points)
+    )
     return Estimate(
         value=least * math.exp(value),
         low=least * math.exp(value - NORMAL_QUANTILE * spread),
