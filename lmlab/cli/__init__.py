@@ -17,6 +17,7 @@ from lmlab.training.signals import Interruptible
 VERBS = {
     "recipes": "what can be run, with the published numbers each one checks",
     "data": "prepare, extend, show or check a data set",
+    "plan": "before a run: will it fit, how long, what loss; or the best model for a budget",
     "train": "train a recipe, or a model of your own text: forecast, training, evaluation, samples",
     "resume": "continue a run exactly where its last checkpoint left it",
     "prove": "replay steps of a run from a checkpoint and hold them against what was recorded",

@@ -16,12 +16,17 @@ from lmlab.data import Dataset
 from lmlab.data.fresh import TrainingTokens, sequences_an_epoch
 from lmlab.experiment.circumstances import circumstances
 from lmlab.experiment.session import Session, open_session, planned_steps
+from lmlab.planning.calibration import Calibration
+from lmlab.planning.evidence import expected_loss
 from lmlab.planning.fastest import fastest_policy
 from lmlab.planning.forecast import Forecast, make_forecast
+from lmlab.planning.history import Finished, finished_runs, machine_of, scores_on
 from lmlab.planning.room import require_memory
+from lmlab.planning.score import calibrations_from
 from lmlab.recipe import Recipe
 from lmlab.recipe.quantities import seconds_in
 from lmlab.runs import Journal, Run, open_run
+from lmlab.scaling.estimate import Estimate
 from lmlab.training.display import Display
 from lmlab.training.evaluating import EvaluationPlan, plan_evaluations
 from lmlab.training.policy import Policy, apply_policy, choose_policy
@@ -116,6 +121,14 @@ def first_step(recipe: Recipe, dataset: Dataset, parent: Parent | None, steps: i
 
 
 @dataclass(frozen=True, kw_only=True)
+class Expectation:
+    """What is known of a run before anything of it is tried."""
+
+    calibrations: dict[str, Calibration]
+    loss: Estimate | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outline:
     """What is settled before a run's first step: everything but its folder."""
 
@@ -130,10 +143,28 @@ class Outline:
     """The step that it begins at."""
     plan: EvaluationPlan
 
-    def forecast(self) -> Forecast:
-        """What the run will need, from a few real steps."""
-        tokens, vocabulary = self.dataset.tokens("train"), self.dataset.vocabulary_size
-        return make_forecast(self.recipe, self.policy, tokens, vocabulary, self.steps, self.first, self.plan)
+    def forecast(self, runs: Path) -> Forecast:
+        """What the run will need and reach, from a trial in this process and the finished runs in `runs`."""
+        expectation = self.expectation(finished_runs(runs))
+        return make_forecast(
+            self.recipe,
+            self.policy,
+            self.dataset,
+            self.steps,
+            self.first,
+            self.plan,
+            expectation.calibrations,
+            expectation.loss,
+        )
+
+    def expectation(self, runs: list[Finished]) -> Expectation:
+        """What earlier runs say of this one."""
+        calibrations = calibrations_from(scores_on(runs, machine_of(self.policy)))
+        # Nobody has measured what a model that was trained before comes to.
+        known = None
+        if self.parent is None:
+            known = expected_loss(self.recipe, self.dataset, self.steps, runs, calibrations)
+        return Expectation(calibrations=calibrations, loss=known)
 
 
 def outline_of(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lmlab.checkpoint import find
@@ -13,7 +14,7 @@ from lmlab.experiment.claims import claim_line, compared_claims
 from lmlab.experiment.fresh import fresh_left
 from lmlab.experiment.session import Session
 from lmlab.hardware import peak_memory_bytes
-from lmlab.planning.forecast import score
+from lmlab.planning.score import score, score_line
 from lmlab.runs import Run
 from lmlab.stats import overfitting_verdict, still_falling
 from lmlab.training.display import duration
@@ -63,6 +64,8 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
         "total_seconds": total + final.seconds,
         "tokens_per_second": trained_here / max(state.train_seconds, 1e-9),
         "peak_memory_bytes": float(peak_memory_bytes(session.policy.torch_device)),
+        "final_loss": final.loss,
+        "kept_bytes": float(_bytes_in(run.checkpoints)),
     }
     summary = {
         "format": FORMAT,
@@ -143,11 +146,8 @@ def closing_lines(session: Session, summary: dict[str, Any]) -> list[str]:
         f"done: {summary['reason']}, {duration(seconds['total'])} (training {duration(seconds['train'])} at {rate:,.0f} tokens/s, "
         f"evaluation {duration(seconds['evaluate'])}, saving {seconds['save']:.1f} s: {summary['saving']['share']:.1%})"
     ]
-    total = summary["score"].get("total_seconds")
-    if total:
-        lines.append(
-            f"forecast {duration(total['forecast'])}, measured {duration(total['measured'])} (x{total['ratio']:.2f})"
-        )
+    if summary["score"]:
+        lines.append(score_line(summary["score"]))
     lines.append(figures_line(f"whole validation split, last step {final['step']:,}", final))
     if best["step"] != final["step"]:
         lines.append(figures_line(f"whole validation split, best step {best['step']:,}", best))
@@ -180,6 +180,10 @@ def verdict_of(evaluations: list[dict[str, Any]]) -> dict[str, Any]:
         "; the loss was still falling at the end" if falling else ""
     )
     return {"kind": verdict.kind, "gap": verdict.gap, "still_falling": falling, "reason": reason}
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(entry.stat().st_size for entry in folder.rglob("*") if entry.is_file())
 
 
 def _is_evaluation(line: dict[str, Any]) -> bool:

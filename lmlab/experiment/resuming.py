@@ -103,7 +103,7 @@ def _begin_again(
     outline = outline_of(recipe, dataset, tokens_of_run(run, recipe, dataset), parent_again(run), say)
     where = f"from step {outline.first:,} of {outline.steps:,}"
     say(f"{run.name} was stopped before its first checkpoint: it begins again, {where}")
-    session = begin(run, outline, outline.forecast(), display, "resume")
+    session = begin(run, outline, outline.forecast(run.folder.parent), display, "resume")
     return finish(session, session.train(deadline), say)
 
 

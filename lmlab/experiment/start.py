@@ -68,7 +68,7 @@ def train(
     if isinstance(training, FreshTokens):
         for line in fresh_lines(training, recipe, dataset, outline.steps, lineage):
             say(line)
-    forecast = outline.forecast()
+    forecast = outline.forecast(root)
     say(forecast.line())
     say(outline.plan.sentence(recipe.evaluate.share))
     root.mkdir(parents=True, exist_ok=True)

@@ -1,38 +1,36 @@
-"""Before step 1: how long the run will take and what it will occupy, from a few real steps measured here.
+"""Before step 1: how long the run will take, what it will occupy and what it will reach.
 
-The steps are taken on a model built for the purpose and thrown away, so that the run itself begins untouched. The forecast
-is written to forecast.json and scored against what happened in summary.json.
+Steps, an evaluation and a save are tried on a model that is built for the purpose and thrown away, so that the run itself begins
+untouched. The forecast is written to forecast.json and scored against what happened in summary.json.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import gc
 import math
-import statistics
-import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from lmlab import LabError
-from lmlab.hardware import peak_memory_bytes
+from lmlab.data import Dataset
 from lmlab.model import parameters as count_parameters
-from lmlab.planning.probe import probe
+from lmlab.planning.calibration import Calibration, calibrated
+from lmlab.planning.child import Measurement
+from lmlab.planning.duration import duration_of, saves_in
+from lmlab.planning.trial import Extent, Trial
 from lmlab.recipe import Recipe
 from lmlab.recipe.quantities import bytes_in
+from lmlab.scaling.estimate import Estimate
 from lmlab.training.display import count, duration
 from lmlab.training.evaluating import EvaluationPlan
 from lmlab.training.policy import Policy
 
 FORMAT = 1
-WARM_UP_STEPS = 2
 TIMED_STEPS = 8
-FEWEST_FOR_A_SPREAD = 4
 PROBE_SECONDS = 4.0
 """No more timed steps once they took this long together."""
-FORWARD_SHARE = 1 / 3
-"""A forward pass is a third of a training step's arithmetic."""
 SAVES_ON_DISK = 2
 """The first and the best checkpoint stay besides the latest ones."""
 LEAST_CHECKPOINTS = 3
@@ -59,72 +57,110 @@ class Forecast:
     tokens_per_second: float
     train_seconds: float
     evaluate_seconds: float
+    save_seconds: float
     total_seconds: float
     checkpoint_bytes: int
     disk_bytes: int
+    """The most that the checkpoints occupy at any time."""
     peak_memory_bytes: int
+    raw: Mapping[str, float]
+    """The figures before earlier runs corrected them, which is what later ones learn from."""
+    figures: Mapping[str, Estimate]
+    """Those that have an interval, by the names that summary.json scores them under."""
 
     def to_json(self) -> dict[str, Any]:
         """For forecast.json."""
-        return {"format": FORMAT, **dataclasses.asdict(self), "evidence": "measured"}
+        plain = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self) if entry.name != "figures"}
+        figures = {name: estimate.to_json() for name, estimate in self.figures.items()}
+        return {"format": FORMAT, **plain, "figures": figures, "evidence": "measured"}
 
     def line(self) -> str:
         """The forecast in one line."""
-        spread = self.total_seconds * self.step_seconds_spread / self.step_seconds
-        around = f" (+-{duration(spread)})" if self.timed_steps >= FEWEST_FOR_A_SPREAD else ""
+        total = self.figures["total_seconds"]
         tables = f" ({count(self.table_parameters)} of them in n-gram tables)" if self.table_parameters else ""
+        loss = self.figures.get("final_loss")
+        reaches = (
+            "" if loss is None else f", loss {loss.value:.3f} ({loss.low:.3f} to {loss.high:.3f}; {loss.rests_on})"
+        )
         return (
             f"forecast: {count(self.parameters)} parameters{tables}, {self.steps:,} steps of {self.step_seconds * 1e3:,.0f} ms, "
             f"{count(self.tokens)} tokens ({self.epochs:.2f} epochs, {self.tokens_a_parameter:.2g} a parameter): about "
-            f"{duration(self.total_seconds)}{around} at {self.tokens_per_second:,.0f} tokens/s (timed steps: "
-            f"{self.timed_steps}), {self.disk_bytes / 1e6:,.0f} MB on disk, {self.peak_memory_bytes / 1e6:,.0f} MB of memory"
+            f"{duration(total.value)} ({duration(total.low)} to {duration(total.high)}) at {self.tokens_per_second:,.0f} tokens/s "
+            f"(timed steps: {self.timed_steps}), {self.disk_bytes / 1e6:,.0f} MB on disk, "
+            f"{self.peak_memory_bytes / 1e6:,.0f} MB of memory{reaches}"
         )
 
 
 def make_forecast(
     recipe: Recipe,
     policy: Policy,
-    tokens: np.ndarray,
-    vocabulary: int,
+    dataset: Dataset,
     steps: int,
     first_step: int,
     evaluations: EvaluationPlan,
+    calibrations: Mapping[str, Calibration],
+    loss: Estimate | None,
 ) -> Forecast:
-    """The forecast for a run over the training split `tokens` from `first_step` to `steps`, by measuring real steps."""
-    began = time.perf_counter()
+    """The forecast for a run over `dataset` from `first_step` to `steps`, by a trial in this process.
 
-    def enough(taken: list[float]) -> bool:
-        """As many as are wanted, or fewer where they took long; two at least."""
-        late = time.perf_counter() - began >= PROBE_SECONDS
-        return len(taken) >= WARM_UP_STEPS + TIMED_STEPS or (late and len(taken) >= 2)
+    `calibrations` are what earlier runs here were off by, `loss` the final loss that is expected, where anything is known of it.
+    """
+    found = Trial(recipe, policy, dataset).go(Extent(steps=TIMED_STEPS, seconds=PROBE_SECONDS, whole=True), _nothing)
+    # Its model and buffers are in cycles; the run needs their room.
+    gc.collect()
+    trial = Measurement(micro_batch=policy.micro_batch, batch=recipe.train.batch, **found)
+    return forecast_from(trial, recipe, dataset, steps, first_step, evaluations, calibrations, loss)
 
-    taken, checkpoint_bytes = probe(recipe, policy, tokens, vocabulary, steps, enough)
-    times = taken[min(WARM_UP_STEPS, len(taken) - 1) :]
-    peak_memory = peak_memory_bytes(policy.torch_device)
-    middle = statistics.median(times)
-    quartiles = np.quantile(times, [0.25, 0.75])
+
+def forecast_from(
+    trial: Measurement,
+    recipe: Recipe,
+    dataset: Dataset,
+    steps: int,
+    first_step: int,
+    evaluations: EvaluationPlan,
+    calibrations: Mapping[str, Calibration],
+    loss: Estimate | None,
+) -> Forecast:
+    """The same from a trial that was made before."""
     left = max(1, steps - first_step)
-    step_tokens = recipe.train.batch * recipe.model.context
-    train_seconds = left * middle
-    evaluate_seconds = evaluations.tokens_in_all(left, recipe.evaluate.every) * middle / step_tokens * FORWARD_SHARE
-    parameters = count_parameters(recipe.model, vocabulary)
+    time = duration_of(recipe, trial, left, evaluations, calibrations)
+    memory = calibrated(
+        "peak_memory_bytes", trial.peak_memory_bytes, calibrations, "a trial with an evaluation and a checkpoint"
+    )
+    parameters = count_parameters(recipe.model, dataset.vocabulary_size)
+    tokens = left * recipe.train.batch * recipe.model.context
+    occupied = disk_bytes(recipe, steps, first_step, trial.checkpoint_bytes, 4 * parameters["total"])
+    figures = {
+        "total_seconds": time.total_seconds,
+        "tokens_per_second": time.tokens_per_second,
+        "peak_memory_bytes": memory,
+        "kept_bytes": kept_bytes(recipe, steps, first_step, occupied, trial.checkpoint_bytes),
+    }
     return Forecast(
         parameters=parameters["total"],
         table_parameters=parameters["ngrams"],
         steps=left,
-        tokens=left * step_tokens,
-        epochs=left * step_tokens / len(tokens),
-        tokens_a_parameter=left * step_tokens / (parameters["total"] - parameters["ngrams"]),
-        step_seconds=middle,
-        step_seconds_spread=float(quartiles[1] - quartiles[0]) / 2,
-        timed_steps=len(times),
-        tokens_per_second=step_tokens / middle,
-        train_seconds=train_seconds,
-        evaluate_seconds=evaluate_seconds,
-        total_seconds=train_seconds + evaluate_seconds,
-        checkpoint_bytes=checkpoint_bytes,
-        disk_bytes=disk_bytes(recipe, steps, first_step, checkpoint_bytes, 4 * parameters["total"]),
-        peak_memory_bytes=peak_memory,
+        tokens=tokens,
+        epochs=tokens / len(dataset.tokens("train")),
+        tokens_a_parameter=tokens / (parameters["total"] - parameters["ngrams"]),
+        step_seconds=time.step_seconds,
+        step_seconds_spread=time.step_spread,
+        timed_steps=time.timed_steps,
+        tokens_per_second=time.tokens_per_second.value,
+        train_seconds=time.train_seconds,
+        evaluate_seconds=time.evaluate_seconds,
+        save_seconds=time.save_seconds,
+        total_seconds=time.total_seconds.value,
+        checkpoint_bytes=trial.checkpoint_bytes,
+        disk_bytes=occupied,
+        peak_memory_bytes=round(memory.value),
+        raw={
+            "total_seconds": time.raw_total,
+            "tokens_per_second": recipe.train.batch * recipe.model.context / time.step_seconds,
+            "peak_memory_bytes": trial.peak_memory_bytes,
+        },
+        figures=figures if loss is None else {**figures, "final_loss": loss},
     )
 
 
@@ -140,6 +176,19 @@ def disk_bytes(recipe: Recipe, steps: int, first_step: int, checkpoint_bytes: in
     return total if train.disk is None else min(total, bytes_in(train.disk))
 
 
+def kept_bytes(recipe: Recipe, steps: int, first_step: int, at_most: int, checkpoint_bytes: int) -> Estimate:
+    """What is there at the end: nothing is being written any more, and the best checkpoint may be one of the latest."""
+    made = saves_in(max(1, steps - first_step), recipe.train.checkpoint_every) * checkpoint_bytes
+    most, least = min(made, at_most - checkpoint_bytes), min(made, at_most - 2 * checkpoint_bytes)
+    return Estimate(
+        value=least,
+        low=0.98 * least,
+        high=1.02 * most,
+        evidence="formula",
+        rests_on=f"train.keep {recipe.train.keep}, the first checkpoint and the best",
+    )
+
+
 def require_budget(recipe: Recipe, forecast: Forecast) -> None:
     """LabError where `train.disk` is too little for the newest checkpoint, the best one, and one that is being written."""
     least = LEAST_CHECKPOINTS * forecast.checkpoint_bytes + MARGIN_BYTES
@@ -150,12 +199,5 @@ def require_budget(recipe: Recipe, forecast: Forecast) -> None:
         )
 
 
-def score(forecast: Any, measured: dict[str, float]) -> dict[str, dict[str, float]]:
-    """For summary.json: forecast, measured and their ratio for each figure that both have."""
-    kept = forecast if isinstance(forecast, dict) else {}
-    figures = {name: kept.get(name) for name in measured}
-    return {
-        name: {"forecast": figure, "measured": measured[name], "ratio": measured[name] / figure}
-        for name, figure in figures.items()
-        if isinstance(figure, (int, float)) and figure > 0
-    }
+def _nothing() -> None:
+    """Nobody asks when the trial's first step began."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from lmlab import LabError
+from lmlab import LabError, __version__
 from lmlab.files import cache_folder, make_folder, read_json, write_json
 from lmlab.hardware import load_average, physical_cores
 from lmlab.native.processor import processor_identity
@@ -29,7 +29,7 @@ def measured(
 ) -> dict[str, float]:
     """The figures of these names: as kept, or what `measure` finds now, which is kept.
 
-    `facts` are what they depend on beside the processor and PyTorch. LabError where the cache can't be written.
+    `facts` are what they depend on beside the processor, PyTorch and lmlab's version. LabError where the cache can't be written.
     """
     busy = load_average() > BUSY * physical_cores()
     path = _place(what, facts)
@@ -42,7 +42,8 @@ def measured(
 
 
 def _place(what: str, facts: Mapping[str, Any]) -> Path:
-    machine = {"processor": processor_identity(), "cores": physical_cores(), "torch": torch.__version__}
+    machine: dict[str, Any] = {"processor": processor_identity(), "cores": physical_cores(), "torch": torch.__version__}
+    machine["lmlab"] = __version__
     text = json.dumps({**machine, **facts}, sort_keys=True)
     return cache_folder() / "measured" / f"{what}-{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 

@@ -1,4 +1,4 @@
-"""Times and sizes as people write them: 2h, 1h30m, 90s; 20GB, 500 MB."""
+"""Times, sizes and amounts of compute as people write them: 2h, 1h30m, 90s; 20GB, 500 MB; 3e17flops."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from lmlab import LabError
 SECONDS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "min": 60.0, "s": 1.0}
 BYTES = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12}
 PART = r"(\d+(?:\.\d+)?)\s*([a-zA-Z]+)"
+MULTIPLES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15, "e": 1e18, "z": 1e21}
+COMPUTE = re.compile(r"(?P<number>\d+(?:\.\d+)?(?:e\+?\d{1,2})?)\s*(?P<multiple>[kmgtpez])?flops?", re.IGNORECASE)
 LONGEST = 40
 """A longer text is no quantity."""
 
@@ -31,6 +33,19 @@ def bytes_in(text: str) -> int:
     (20000000000, 1500000)
     """
     return int(_sum(text, BYTES, "a size such as 20GB"))
+
+
+def flops_in(text: str) -> float:
+    """The floating-point operations of an amount of compute; LabError where it's none.
+
+    >>> flops_in("3e17flops"), flops_in("2.5 PFLOP")
+    (3e+17, 2500000000000000.0)
+    """
+    found = COMPUTE.fullmatch(text.strip()) if len(text) <= LONGEST else None
+    total = float(found["number"]) * MULTIPLES[(found["multiple"] or "").lower()] if found else 0.0
+    if not 0.0 < total < math.inf:
+        raise LabError(f"{text[:LONGEST]!r} can't be read: expected an amount of compute such as 3e17flops or 5PFLOP")
+    return total
 
 
 def _sum(text: str, units: Mapping[str, float], expected: str) -> float:

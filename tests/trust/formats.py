@@ -40,9 +40,9 @@ from lmlab.experiment.finish import _is_evaluation as is_evaluation
 from lmlab.experiment.finish import verdict_of
 from lmlab.files import Storage, read_json
 from lmlab.native.build import _remembered as remembered_build
-from lmlab.planning.forecast import score
 from lmlab.planning.measured import _known as known_figures
 from lmlab.planning.room import needed_bytes
+from lmlab.planning.score import score
 from lmlab.recipe import recipe_hash, to_toml
 from lmlab.report import read_curves
 from lmlab.runs import Journal, Run

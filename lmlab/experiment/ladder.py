@@ -1,0 +1,60 @@
+"""`lmlab plan --ladder`: short trainings of increasing size, from which the loss of the whole one is extrapolated.
+
+Each is an ordinary run in the cache folder, so that one that was stopped goes on where it was; its losses stay, its folder goes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from lmlab import LabError
+from lmlab.data import Dataset
+from lmlab.experiment.resuming import resume_same
+from lmlab.experiment.start import train
+from lmlab.files import cache_folder, make_folder, remove_tree
+from lmlab.planning.rungs import extrapolated, remember, remembered, rungs_of
+from lmlab.recipe import Recipe, recipe_hash
+from lmlab.scaling.estimate import Estimate
+from lmlab.scaling.ladder import Point
+from lmlab.training.display import Display, duration
+
+
+def climb(
+    recipe: Recipe, dataset: Dataset, steps: int, display: Display, say: Callable[[str], object] = print
+) -> Estimate:
+    """The loss that a training of `steps` steps is expected to reach, by its ladder; what was trained before isn't trained again.
+
+    LabError where a rung was stopped (it goes on at the next call), or came to no finite loss.
+    """
+    rungs = rungs_of(recipe, dataset.vocabulary_size, steps)
+    done = remembered(recipe, dataset.id, steps)
+    if len(done) < len(rungs):
+        share = sum(rung.share for rung in rungs)
+        say(f"a ladder of {len(rungs)} short trainings, {share:.1%} of the run's arithmetic together:")
+    for number in range(len(done), len(rungs)):
+        rung = rungs[number]
+        folder = make_folder(cache_folder() / "ladders" / f"{_name(rung.recipe)}-{dataset.id}")
+        if (folder / "rung").exists():
+            outcome = resume_same("rung", rung.recipe, runs=folder, display=display, say=_nothing)
+        else:
+            outcome = train(rung.recipe, run="rung", runs=folder, display=display, say=_nothing)
+        if outcome.ending.kind == "stopped":
+            raise LabError(f"stopped in rung {number + 1} of {len(rungs)}: the same command goes on from there")
+        loss, seconds = outcome.summary["final"]["loss"], outcome.summary["seconds"]["total"]
+        say(
+            f"  {number + 1} of {len(rungs)}: width {rung.recipe.model.width}, {rung.recipe.train.steps:,} steps, "
+            f"{duration(seconds)}: loss {loss:.4f}"
+        )
+        done.append(Point(parameters=rung.parameters, tokens=rung.tokens, loss=loss))
+        remember(recipe, dataset.id, steps, done)
+        remove_tree(folder)
+    return extrapolated(done, recipe, dataset.vocabulary_size, steps)
+
+
+def _name(recipe: Recipe) -> str:
+    return hashlib.sha256(recipe_hash(recipe).encode()).hexdigest()[:16]
+
+
+def _nothing(line: str) -> None:
+    """A rung's own lines say nothing that the ladder doesn't."""

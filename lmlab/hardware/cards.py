@@ -1,0 +1,281 @@
+"""Accelerators that aren't here: what their datasheets say, and what share of it training usually reaches.
+
+In come a card, a precision and a model's width; out comes the FLOP/s that a training is likely to achieve, as a range. Two
+things bound a step (the roofline model, Williams et al. 2009): the card multiplies, at MULTIPLYING of its peak, and it moves
+what every token leaves in memory, which takes FLOPs / intensity bytes. A model twice as wide has four times the FLOPs for twice
+the bytes, so intensity grows with the width. The constants were chosen so that 17 published rates of single cards, of models
+between 2M and 163M parameters, lie within SPREAD (tests/hardware/test_cards.py). Several cards together do worse.
+
+Peaks are dense (no 2:4 sparsity) and, on GeForce cards, of float16 products that are summed in float32, which is half of what is
+advertised. All are of one card, in its fastest form where there are several.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from lmlab import LabError
+
+MULTIPLYING = 0.8
+"""Of its peak that a card reaches with large products alone."""
+INTENSITY = 45.0
+"""FLOP for each byte that is moved, of a model INTENSITY_WIDTH wide with two-byte numbers, run operation by operation."""
+INTENSITY_WIDTH = 768
+COMPILED = 2.0
+"""A compiled step keeps about half of what it would move in registers."""
+SPREAD = 1.7
+"""Published rates lie within this factor of the formula."""
+BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}
+AUTOMATIC = ("bf16", "fp16", "fp32")
+"""What `auto` takes, the first that a card has: as on a card that is here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """One accelerator by its datasheet. FLOP/s; None where it can't do that precision, or it isn't published."""
+
+    name: str
+    sheet: str
+    """Which document says so."""
+    fp32: float
+    tf32: float | None = None
+    fp16: float | None = None
+    bf16: float | None = None
+    memory: float
+    """Bytes."""
+    bandwidth: float
+    """Bytes a second."""
+    watts: float | None
+    """Board power; None where it isn't published."""
+
+    def peak(self, precision: str) -> float:
+        """Dense FLOP/s in this precision; LabError where the card hasn't it."""
+        peaks = {"fp32": self.fp32, "tf32": self.tf32, "fp16": self.fp16, "bf16": self.bf16}
+        flops = peaks.get(precision)
+        if flops is None:
+            there = ", ".join(name for name, value in peaks.items() if value is not None)
+            raise LabError(f"{self.name} has no {precision}: expected one of {there}")
+        return flops
+
+    def best_precision(self) -> str:
+        """What `train.precision auto` takes on it."""
+        return next(name for name in AUTOMATIC if {"bf16": self.bf16, "fp16": self.fp16, "fp32": self.fp32}[name])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Achieved:
+    """FLOP/s that a training is likely to reach on a card."""
+
+    low: float
+    value: float
+    high: float
+    utilisation: float
+    """`value` as a share of the datasheet's peak (MFU)."""
+
+
+def achieved_flops(card: Card, width: int, precision: str = "auto", compiled: bool = False) -> Achieved:
+    """What training a transformer of this width achieves; LabError where the card hasn't that precision.
+
+    1 / achieved = 1 / (MULTIPLYING x peak) + 1 / (intensity x bandwidth), with SPREAD either way, and never above the peak.
+    """
+    chosen = card.best_precision() if precision == "auto" else precision
+    peak = card.peak(chosen)
+    intensity = INTENSITY * width / INTENSITY_WIDTH * 2 / BYTES[chosen] * (COMPILED if compiled else 1.0)
+    value = 1.0 / (1.0 / (MULTIPLYING * peak) + 1.0 / (intensity * card.bandwidth))
+    return Achieved(low=value / SPREAD, value=value, high=min(value * SPREAD, peak), utilisation=value / peak)
+
+
+def card_named(name: str) -> Card:
+    """The card of that name, in any case and with any of the usual separators; LabError with the nearest one.
+
+    >>> card_named("RTX 3090").memory
+    24000000000.0
+    """
+    asked = _plain(name)
+    for card in CARDS:
+        if _plain(card.name) == asked:
+            return card
+    names = {_plain(card.name): card.name for card in CARDS}
+    close = difflib.get_close_matches(asked, names, n=1)
+    hint = f"did you mean {names[close[0]]}?" if close else f"expected one of {', '.join(names.values())}"
+    raise LabError(f"there is no card {name[:40]!r} here: {hint}")
+
+
+def _plain(name: str) -> str:
+    plain = "".join(letter for letter in name.lower() if letter.isalnum())
+    return plain.removeprefix("nvidia").removeprefix("apple").removeprefix("geforce")
+
+
+AMPERE = "NVIDIA Ampere GA102 GPU Architecture whitepaper"
+ADA = "NVIDIA Ada GPU Architecture whitepaper"
+
+CARDS = (
+    Card(
+        name="rtx3060",
+        sheet="GeForce RTX 3060 specifications, by the rates of the GA102 whitepaper",
+        fp32=12.7e12,
+        tf32=12.7e12,
+        fp16=25.5e12,
+        bf16=25.5e12,
+        memory=12e9,
+        bandwidth=360e9,
+        watts=170,
+    ),
+    Card(
+        name="rtx3090",
+        sheet=AMPERE,
+        fp32=35.6e12,
+        tf32=35.6e12,
+        fp16=71e12,
+        bf16=71e12,
+        memory=24e9,
+        bandwidth=936e9,
+        watts=350,
+    ),
+    Card(
+        name="rtx4060ti",
+        sheet="GeForce RTX 4060 Ti 16GB specifications, by the rates of the Ada whitepaper",
+        fp32=22.1e12,
+        tf32=22.1e12,
+        fp16=44.1e12,
+        bf16=44.1e12,
+        memory=16e9,
+        bandwidth=288e9,
+        watts=165,
+    ),
+    Card(
+        name="rtx4070",
+        sheet="GeForce RTX 4070 specifications, by the rates of the Ada whitepaper",
+        fp32=29.1e12,
+        tf32=29.1e12,
+        fp16=58.3e12,
+        bf16=58.3e12,
+        memory=12e9,
+        bandwidth=504e9,
+        watts=200,
+    ),
+    Card(
+        name="rtx4090",
+        sheet=ADA,
+        fp32=82.6e12,
+        tf32=82.6e12,
+        fp16=165.2e12,
+        bf16=165.2e12,
+        memory=24e9,
+        bandwidth=1008e9,
+        watts=450,
+    ),
+    Card(
+        name="rtx5090",
+        sheet="NVIDIA RTX Blackwell GPU Architecture whitepaper",
+        fp32=104.8e12,
+        tf32=104.8e12,
+        fp16=209.5e12,
+        bf16=209.5e12,
+        memory=32e9,
+        bandwidth=1792e9,
+        watts=575,
+    ),
+    Card(
+        name="t4",
+        sheet="NVIDIA T4 datasheet",
+        fp32=8.1e12,
+        fp16=65e12,
+        memory=16e9,
+        bandwidth=320e9,
+        watts=70,
+    ),
+    Card(
+        name="l4",
+        sheet="NVIDIA L4 datasheet (half of the figures with sparsity)",
+        fp32=30.3e12,
+        tf32=60e12,
+        fp16=121e12,
+        bf16=121e12,
+        memory=24e9,
+        bandwidth=300e9,
+        watts=72,
+    ),
+    Card(
+        name="a10g",
+        sheet="NVIDIA A10G datasheet",
+        fp32=35e12,
+        tf32=35e12,
+        fp16=70e12,
+        bf16=70e12,
+        memory=24e9,
+        bandwidth=600e9,
+        watts=300,
+    ),
+    Card(
+        name="v100",
+        sheet="NVIDIA V100 datasheet (SXM2, 16 GB)",
+        fp32=15.7e12,
+        fp16=125e12,
+        memory=16e9,
+        bandwidth=900e9,
+        watts=300,
+    ),
+    Card(
+        name="a100-40",
+        sheet="NVIDIA A100 datasheet (SXM4, 40 GB)",
+        fp32=19.5e12,
+        tf32=156e12,
+        fp16=312e12,
+        bf16=312e12,
+        memory=40e9,
+        bandwidth=1555e9,
+        watts=400,
+    ),
+    Card(
+        name="a100-80",
+        sheet="NVIDIA A100 datasheet (SXM4, 80 GB)",
+        fp32=19.5e12,
+        tf32=156e12,
+        fp16=312e12,
+        bf16=312e12,
+        memory=80e9,
+        bandwidth=2039e9,
+        watts=400,
+    ),
+    Card(
+        name="h100",
+        sheet="NVIDIA H100 datasheet (SXM5; half of the figures with sparsity)",
+        fp32=67e12,
+        tf32=494.5e12,
+        fp16=989.5e12,
+        bf16=989.5e12,
+        memory=80e9,
+        bandwidth=3350e9,
+        watts=700,
+    ),
+    Card(
+        name="h200",
+        sheet="NVIDIA H200 datasheet (SXM5; half of the figures with sparsity)",
+        fp32=67e12,
+        tf32=494.5e12,
+        fp16=989.5e12,
+        bf16=989.5e12,
+        memory=141e9,
+        bandwidth=4800e9,
+        watts=700,
+    ),
+    Card(
+        name="b200",
+        sheet="NVIDIA Blackwell Architecture technical brief (HGX B200, an eighth of the board)",
+        fp32=80e12,
+        tf32=1100e12,
+        fp16=2250e12,
+        bf16=2250e12,
+        memory=180e9,
+        bandwidth=8000e9,
+        watts=1000,
+    ),
+    # Apple published no FLOP/s for the Pro and Max chips after the first, nor any for M3 and M4. Memory is the most that is
+    # sold, and the processor shares it.
+    Card(name="m1", sheet="Apple, 10 November 2020", fp32=2.6e12, memory=16e9, bandwidth=68.3e9, watts=None),
+    Card(name="m1-pro", sheet="Apple, 18 October 2021", fp32=5.2e12, memory=32e9, bandwidth=200e9, watts=None),
+    Card(name="m1-max", sheet="Apple, 18 October 2021", fp32=10.4e12, memory=64e9, bandwidth=400e9, watts=None),
+    Card(name="m2", sheet="Apple, 6 June 2022", fp32=3.6e12, memory=24e9, bandwidth=100e9, watts=None),
+)

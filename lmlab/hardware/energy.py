@@ -1,0 +1,120 @@
+"""Energy that the machine itself has measured: Linux's RAPL counters, and the power that nvidia-smi reports.
+
+    with EnergyMeter() as meter:
+        work()
+    meter.joules   # None where nothing here can be read
+
+RAPL counts microjoules of the processor's packages since some moment and begins anew at `max_energy_range_uj`; most systems let
+only root read it. The meter holds what the package's own counters include (cores, sometimes memory), not the power supply, the
+screen or the disks.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+POWERCAP = Path("/sys/class/powercap")
+PACKAGE = re.compile(r"intel-rapl:\d+")
+"""Top-level zones: a zone below one (intel-rapl:0:0) is counted in it. AMD's processors have the same names."""
+MICRO = 1e-6
+QUERY = ("--query-gpu=power.draw", "--format=csv,noheader,nounits")
+ANSWERS_WITHIN = 5.0
+SECONDS_BETWEEN = 1.0
+"""Between two looks at a GPU's power, and at counters that may begin anew."""
+
+
+class EnergyMeter:
+    """Joules between entering and leaving."""
+
+    joules: float | None = None
+    """All that could be read, after leaving; None where nothing could."""
+    seconds: float = 0.0
+
+    def __init__(self, powercap: Path = POWERCAP, gpu_watts: Callable[[], float | None] | None = None) -> None:
+        self._packages = [folder for folder in _packages(powercap) if _number(folder / "energy_uj") is not None]
+        self._gpu_watts = nvidia_watts if gpu_watts is None else gpu_watts
+        self._last: dict[Path, float] = {}
+        self._cpu = self._gpu = 0.0
+        self._measures_gpu = False
+        self._over = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> EnergyMeter:
+        self._began = self._seen = time.perf_counter()
+        self._last = {folder: _number(folder / "energy_uj") or 0.0 for folder in self._packages}
+        self._watts = self._gpu_watts()
+        self._measures_gpu = self._watts is not None
+        if self._packages or self._measures_gpu:
+            self._watcher.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.seconds = time.perf_counter() - self._began
+        if self._packages or self._measures_gpu:
+            self._over.set()
+            self._watcher.join()
+            self._look()
+            self.joules = self._cpu + self._gpu
+
+    def watts(self) -> float | None:
+        """Mean power; None where nothing could be read."""
+        return None if self.joules is None or self.seconds <= 0 else self.joules / self.seconds
+
+    def _watch(self) -> None:
+        while not self._over.wait(SECONDS_BETWEEN):
+            self._look()
+
+    def _look(self) -> None:
+        for folder in self._packages:
+            now = _number(folder / "energy_uj")
+            if now is not None:
+                self._cpu += MICRO * _counted(self._last[folder], now, _number(folder / "max_energy_range_uj"))
+                self._last[folder] = now
+        if self._measures_gpu:
+            watts, now_seconds = self._gpu_watts(), time.perf_counter()
+            # The trapezoid between two looks; a look that failed leaves the power as it was.
+            watts = self._watts if watts is None else watts
+            self._gpu += (now_seconds - self._seen) * ((self._watts or 0.0) + (watts or 0.0)) / 2
+            self._watts, self._seen = watts, now_seconds
+
+
+def nvidia_watts() -> float | None:
+    """Watts of all NVIDIA GPUs together by nvidia-smi; None where there is none, or it doesn't say."""
+    path = shutil.which("nvidia-smi")
+    if path is None:
+        return None
+    try:
+        answer = subprocess.run([path, *QUERY], capture_output=True, text=True, timeout=ANSWERS_WITHIN)
+        return sum(float(line) for line in answer.stdout.split()) if answer.returncode == 0 else None
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None  # "[N/A]" is no number
+
+
+def _packages(powercap: Path) -> list[Path]:
+    try:
+        return sorted(folder for folder in powercap.iterdir() if PACKAGE.fullmatch(folder.name))
+    except OSError:
+        return []
+
+
+def _counted(before: float, now: float, most: float | None) -> float:
+    """Microjoules between two readings of a counter that begins anew after `most`."""
+    if now >= before:
+        return now - before
+    return most - before + now if most is not None and most >= before else now
+
+
+def _number(path: Path) -> float | None:
+    try:
+        return float(path.read_text())
+    except (OSError, ValueError):
+        return None

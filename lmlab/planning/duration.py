@@ -1,0 +1,88 @@
+"""How long a run takes, part by part, from what a trial of it measured."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from lmlab.planning.calibration import Calibration, calibrated
+from lmlab.planning.child import Measurement
+from lmlab.recipe import Recipe
+from lmlab.scaling.estimate import Estimate
+from lmlab.training.evaluating import EvaluationPlan, evaluations_in
+
+FORWARD_SHARE = 1 / 3
+"""A forward pass is a third of a training step's arithmetic: used where none was timed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Duration:
+    """Seconds of a run that begins now, and its speed."""
+
+    start_seconds: float
+    """Until the first step, where the data is prepared."""
+    step_seconds: float
+    """The median of the timed steps."""
+    step_spread: float
+    """Half the distance between their quartiles."""
+    timed_steps: int
+    train_seconds: float
+    evaluate_seconds: float
+    """Samples and the final scores over the whole split included."""
+    save_seconds: float
+    """That training waits for."""
+    tokens_per_second: Estimate
+    total_seconds: Estimate
+    """Training, evaluation and saving."""
+    raw_total: float
+    """That before it was corrected by earlier runs; the parts are corrected like it."""
+
+    def to_json(self) -> dict[str, Any]:
+        """For --json and files."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {name: value.to_json() if isinstance(value, Estimate) else value for name, value in values.items()}
+
+
+def duration_of(
+    recipe: Recipe,
+    trial: Measurement,
+    steps: int,
+    evaluations: EvaluationPlan,
+    calibrations: Mapping[str, Calibration],
+) -> Duration:
+    """The time of `steps` steps with their evaluations, samples and checkpoints, from a trial on this machine."""
+    middle = statistics.median(trial.step_seconds)
+    quartiles = np.quantile(trial.step_seconds, [0.25, 0.75])
+    spread = float(quartiles[1] - quartiles[0]) / 2
+    step_tokens = recipe.train.batch * recipe.model.context
+    rate = trial.forward_tokens_per_second or step_tokens / middle / FORWARD_SHARE
+    times = evaluations_in(steps, recipe.evaluate.every)
+    train = steps * middle
+    evaluate = evaluations.tokens_in_all(steps, recipe.evaluate.every) / rate + times * trial.sample_seconds
+    save = saves_in(steps, recipe.train.checkpoint_every) * (trial.save_wait_seconds or trial.save_seconds)
+    rests_on = f"{len(trial.step_seconds)} timed steps"
+    # The median of n steps is known about so well; what comes later on a shared machine is in the calibration.
+    own = spread / middle / max(1, len(trial.step_seconds)) ** 0.5
+    total = calibrated("total_seconds", train + evaluate + save, calibrations, rests_on, own)
+    factor = total.value / (train + evaluate + save)
+    return Duration(
+        start_seconds=trial.start_seconds,
+        step_seconds=middle,
+        step_spread=spread,
+        timed_steps=len(trial.step_seconds),
+        train_seconds=train * factor,
+        evaluate_seconds=evaluate * factor,
+        save_seconds=save * factor,
+        raw_total=train + evaluate + save,
+        tokens_per_second=calibrated("tokens_per_second", step_tokens / middle, calibrations, rests_on, own),
+        total_seconds=total,
+    )
+
+
+def saves_in(steps: int, every: int) -> int:
+    """At step 0, at each multiple of `every`, and at the end."""
+    return 1 + -(-steps // every)

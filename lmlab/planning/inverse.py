@@ -1,0 +1,364 @@
+"""Inverse planning: the model, tokens, batch and learning rate that end with the lowest expected loss within a budget.
+
+In come a recipe whose style is kept, what is known of the corpus, a budget, and three functions: a loss law, the speed of a
+recipe, and what it occupies. Out come the best recipe and alternatives that take less or more time, each with its expected loss.
+
+For every shape in the recipe's style (`shapes.py`) the budget says how many tokens it can read, and the law what it then
+reaches. The law knows what repetition costs, but not that a model which is far too large for its text learns it by heart; so no
+text is read more than MOST_EPOCHS times, no model has more than MOST_PARAMETERS_A_TOKEN for each different token, and `rote.py`
+says what else such a recipe needs. Batch and rates follow from the recipe's own by the rules of `rates.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lmlab import LabError
+from lmlab.model import flops_per_token
+from lmlab.planning.budget import Budget
+from lmlab.planning.choose import MOST_EPOCHS
+from lmlab.planning.combine import quotient
+from lmlab.planning.rates import FEWEST_STEPS, Tuned
+from lmlab.planning.rote import against_rote
+from lmlab.planning.shapes import counted_parameters, shapes_like
+from lmlab.planning.speed import Speed
+from lmlab.recipe import Constant, Recipe, check, override
+from lmlab.scaling.estimate import Estimate, exact
+from lmlab.training.display import duration
+from lmlab.training.evaluating import plan_evaluations
+
+Law = Callable[[float, float, float], Estimate]
+"""(parameters, tokens, different tokens) -> nats a token."""
+Rank = Callable[[float, float, float], float]
+"""The same without interval, quicker, and not cut off where it exceeds what guessing costs: what is best is decided by it."""
+
+MOST_PARAMETERS_A_TOKEN = 11.0
+"""nanoGPT's 10.7M parameters for 1.0M characters, with dropout: the largest model for its text whose loss is known to be good."""
+START_SECONDS = 5.0
+"""Imports, the forecast's steps, and closing."""
+FORWARD_SHARE = 1 / 3
+"""A forward pass is a third of a training step's arithmetic."""
+FEW_PASSES = 4.0
+"""Passes up to which a repeated token is nearly as good as a fresh one (arXiv 2305.16264): they aren't saved."""
+NOT_WORTH_IT = 0.002
+"""Nats: less than this isn't worth reading a text more often for."""
+AS_GOOD = 0.01
+"""Nats: models that come so near to the best are named, since the choice between them is free."""
+TIMES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
+"""Rows of the table: shares of the budget's time and compute."""
+HALVINGS = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """What is known of a prepared data set."""
+
+    train_tokens: int
+    valid_tokens: int
+    vocabulary: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alternative:
+    """One recipe with what it is expected to take and to reach."""
+
+    recipe: Recipe
+    parameters: int
+    """Without n-gram tables."""
+    tokens: int
+    passes: float
+    """Over the training split."""
+    flops: float
+    loss: Estimate
+    seconds: Estimate
+    disk: float
+    """Bytes of its checkpoints."""
+    memory: float
+    """Bytes at its micro-batch."""
+    within: bool
+    """The budget."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InversePlan:
+    """The best of all, and what less or more time would bring."""
+
+    budget: Budget
+    best: Alternative
+    table: tuple[Alternative, ...]
+    """By rising time and falling loss: none is both slower and worse than another. The best is one of them."""
+    reached: bool
+    """Whether the best is expected to reach the budget's loss; true where it names none."""
+    as_good: tuple[int, int]
+    """Parameters of the smallest and the largest model that come within AS_GOOD of the best in its time."""
+    limit: str
+    """What keeps the best from being better: time, compute, text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What the search asks of the machine; where a size isn't asked for, it is no limit."""
+
+    speed: Speed
+    memory: Callable[[Recipe], float] = lambda recipe: 0.0
+    """Bytes that training with a recipe takes at its micro-batch."""
+    memory_limit: float = math.inf
+    disk: Callable[[Recipe], float] = lambda recipe: 0.0
+    """Bytes that a run's checkpoints occupy."""
+
+
+def inverse_plan(
+    recipe: Recipe,
+    corpus: Corpus,
+    budget: Budget,
+    law: Law,
+    resources: Resources,
+    rank: Rank | None = None,
+) -> InversePlan:
+    """The best recipe in `recipe`'s style for `budget`, with a table of alternatives; LabError where nothing fits."""
+    search = _Search(recipe, corpus, budget, law, resources, rank)
+    return search.cheapest(budget.loss) if budget.loss is not None else search.lowest()
+
+
+@dataclass(frozen=True)
+class _Sized:
+    """A shape with all that the search asks of it often."""
+
+    recipe: Recipe
+    parameters: int
+    flops_a_token: float
+    speed: Estimate
+
+
+class _Search:
+    def __init__(
+        self, recipe: Recipe, corpus: Corpus, budget: Budget, law: Law, resources: Resources, rank: Rank | None
+    ) -> None:
+        self.base, self.corpus, self.budget, self.law, self.resources = recipe, corpus, budget, law, resources
+        self.rank = rank or (lambda parameters, tokens, unique: law(parameters, tokens, unique).value)
+        self.unique = float(corpus.train_tokens)
+        own = counted_parameters(recipe, corpus.vocabulary)
+        self.tuned = Tuned(recipe=recipe, parameters=own, tokens=self._own_tokens())
+        largest = max(own, MOST_PARAMETERS_A_TOKEN * self.unique)
+        self.shapes = [sized for sized in map(self._sized, shapes_like(recipe)) if sized.parameters <= largest]
+
+    def lowest(self) -> InversePlan:
+        """The lowest loss within the budget."""
+        found = self._best(self.budget)
+        if found is None:
+            raise LabError(self._nothing_fits())
+        best = self._alternative(*found)
+        return self._plan(best, reached=True)
+
+    def cheapest(self, loss: float) -> InversePlan:
+        """The least time to a loss; where the budget doesn't allow it, or nothing reaches it, the lowest loss instead."""
+        ways = [(sized, tokens) for sized in self.shapes if (tokens := self._tokens_to(sized, loss)) is not None]
+        ways = [(sized, tokens) for sized, tokens in ways if self._fits(sized, tokens)]
+        if not ways:
+            found = self._best(self.budget)
+            if found is None:
+                raise LabError(self._nothing_fits())
+            return self._plan(self._alternative(*found), reached=False)
+        return self._plan(self._alternative(*min(ways, key=lambda way: self._seconds(*way))), reached=True)
+
+    def _plan(self, best: Alternative, reached: bool) -> InversePlan:
+        here = self._around(best, 1.0)
+        near = [
+            sized.parameters
+            for sized in self.shapes
+            if (tokens := self._affordable(sized, here)) is not None
+            and self._loss(sized, tokens) <= self.rank(best.parameters, best.tokens, self.unique) + AS_GOOD
+        ]
+        near.append(best.parameters)
+        return InversePlan(
+            budget=self.budget,
+            best=best,
+            table=self._table(best),
+            reached=reached,
+            as_good=(min(near), max(near)),
+            limit=self._limit(best),
+        )
+
+    def _table(self, best: Alternative) -> tuple[Alternative, ...]:
+        rows = [best]
+        for share in TIMES:
+            found = self._best(self._around(best, share)) if share != 1.0 else None
+            if found is not None:
+                rows.append(self._alternative(*found))
+        kept: list[Alternative] = []
+        for row in sorted(rows, key=lambda row: (row.seconds.value, row is not best)):
+            better = not kept or self._ranked(row) < self._ranked(kept[-1]) - NOT_WORTH_IT
+            if row is best:
+                # What is as good as the best and hardly quicker is not another choice.
+                kept = [one for one in kept if self._ranked(one) > self._ranked(best)]
+            if better or row is best:
+                kept.append(row)
+        return tuple(kept)
+
+    def _around(self, best: Alternative, share: float) -> Budget:
+        """The budget of a row: a share of the best's own time. Disk stays."""
+        return Budget(seconds=share * best.seconds.value, disk=self.budget.disk)
+
+    def _best(self, budget: Budget) -> tuple[_Sized, float] | None:
+        ways = [(sized, tokens) for sized in self.shapes if (tokens := self._affordable(sized, budget)) is not None]
+        if not ways:
+            return None
+        sized, tokens = min(ways, key=lambda way: self._loss(*way))
+        return sized, self._enough(sized, tokens)
+
+    def _affordable(self, sized: _Sized, budget: Budget) -> float | None:
+        """The most tokens that a shape may read; None where it can't be used."""
+        share = self.base.evaluate.share
+        seconds = budget.seconds - START_SECONDS - self.corpus.valid_tokens * FORWARD_SHARE / sized.speed.value
+        tokens = min(
+            seconds * sized.speed.value / (1.0 + share),
+            budget.flops / sized.flops_a_token,
+            MOST_EPOCHS * self.unique,
+        )
+        if tokens < FEWEST_STEPS * sized.recipe.model.context:
+            return None
+        return tokens if self._occupies(sized, tokens, budget) else None
+
+    def _occupies(self, sized: _Sized, tokens: float, budget: Budget) -> bool:
+        """Whether memory and disk hold it."""
+        if math.isinf(self.resources.memory_limit) and math.isinf(budget.disk):
+            return True
+        recipe = self._recipe(sized, tokens)
+        return (
+            self.resources.memory(recipe) <= self.resources.memory_limit and self.resources.disk(recipe) <= budget.disk
+        )
+
+    def _fits(self, sized: _Sized, tokens: float) -> bool:
+        affordable = self._affordable(sized, self.budget)
+        return affordable is not None and tokens <= affordable
+
+    def _enough(self, sized: _Sized, tokens: float) -> float:
+        """`tokens`, or fewer where the last passes over the text teach next to nothing."""
+        least = FEW_PASSES * self.unique
+        if tokens <= least:
+            return tokens
+        wanted = self._loss(sized, tokens) + NOT_WORTH_IT
+        return self._least(sized, wanted, least, tokens)
+
+    def _tokens_to(self, sized: _Sized, loss: float) -> float | None:
+        """The fewest tokens to a loss; None where a shape doesn't get there."""
+        least, most = FEWEST_STEPS * float(sized.recipe.model.context), MOST_EPOCHS * self.unique
+        if most < least or self._loss(sized, most) > loss:
+            return None
+        return self._least(sized, loss, least, most)
+
+    def _least(self, sized: _Sized, loss: float, least: float, most: float) -> float:
+        """Between `least` and `most` tokens, the fewest to `loss`, which `most` reach: more tokens are never worse."""
+        if self._loss(sized, least) <= loss:
+            return least
+        low, high = math.log(least), math.log(most)
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            low, high = (low, middle) if self._loss(sized, math.exp(middle)) <= loss else (middle, high)
+        return math.exp(high)
+
+    def _loss(self, sized: _Sized, tokens: float) -> float:
+        return self.rank(sized.parameters, tokens, self.unique)
+
+    def _ranked(self, row: Alternative) -> float:
+        return self.rank(row.parameters, row.tokens, self.unique)
+
+    def _seconds(self, sized: _Sized, tokens: float) -> float:
+        return self._time(self._recipe(sized, tokens), sized.speed).value
+
+    def _time(self, recipe: Recipe, speed: Estimate) -> Estimate:
+        """Of a whole run: training, its evaluations, the whole split at the end, and starting."""
+        steps = recipe.train.steps
+        plan = plan_evaluations(recipe, steps, self.corpus.valid_tokens, self.corpus.train_tokens)
+        scored = plan.tokens_in_all(steps, recipe.evaluate.every) * FORWARD_SHARE
+        trained = steps * recipe.train.batch * recipe.model.context
+        seconds = quotient(exact(trained + scored), speed)
+        return dataclasses.replace(
+            seconds,
+            value=seconds.value + START_SECONDS,
+            low=seconds.low + START_SECONDS,
+            high=seconds.high + START_SECONDS,
+        )
+
+    def _alternative(self, sized: _Sized, tokens: float) -> Alternative:
+        recipe = check(self._recipe(sized, tokens))
+        read = recipe.train.steps * recipe.train.batch * recipe.model.context
+        flops = sized.flops_a_token * read
+        seconds, disk = self._time(recipe, sized.speed), self.resources.disk(recipe)
+        slack = 1.0 + 1e-6
+        return Alternative(
+            recipe=recipe,
+            parameters=sized.parameters,
+            tokens=read,
+            passes=read / self.unique,
+            flops=flops,
+            loss=self.law(sized.parameters, read, self.unique),
+            seconds=seconds,
+            disk=disk,
+            memory=self.resources.memory(recipe),
+            within=seconds.value <= self.budget.seconds * slack
+            and flops <= self.budget.flops * slack
+            and disk <= self.budget.disk,
+        )
+
+    def _recipe(self, sized: _Sized, tokens: float) -> Recipe:
+        """The shape with steps, batch, rates and what else follows from the length."""
+        base, shape = self.base, sized.recipe
+        batch = self.tuned.batch(sized.parameters, tokens)
+        steps = max(1, int(tokens / (batch * shape.model.context)))
+        longer = steps / max(1, self._own_steps())
+        changes: dict[str, object] = {
+            "train.steps": steps,
+            "train.epochs": None,
+            "train.batch": batch,
+            "train.checkpoint_every": max(1, round(base.train.checkpoint_every * longer)),
+            "evaluate.every": max(1, round(base.evaluate.every * longer)),
+            "schedule.warmup": min(steps, round(base.schedule.warmup * longer)),
+            "schedule.start": 0,
+        }
+        if base.train.micro_batch is not None and batch % base.train.micro_batch:
+            changes["train.micro_batch"] = math.gcd(base.train.micro_batch, batch)
+        if not isinstance(base.schedule, Constant):
+            changes["schedule.steps"] = None
+        changes |= self.tuned.rates(shape.model.width, batch, sized.parameters, tokens)
+        changes |= against_rote(base, tokens / self.unique, sized.parameters / self.unique)
+        made = override(shape, changes)
+        # Numbers that others published for the base are not this one's.
+        return dataclasses.replace(made, claims=(), published_vocabulary=None)
+
+    def _sized(self, recipe: Recipe) -> _Sized:
+        vocabulary = self.corpus.vocabulary
+        return _Sized(
+            recipe,
+            counted_parameters(recipe, vocabulary),
+            flops_per_token(recipe.model, vocabulary).training,
+            self.resources.speed(recipe),
+        )
+
+    def _own_steps(self) -> float:
+        train = self.base.train
+        step_tokens = train.batch * self.base.model.context
+        return train.steps if train.epochs is None else train.epochs * self.unique / step_tokens
+
+    def _own_tokens(self) -> float:
+        return max(1.0, self._own_steps()) * self.base.train.batch * self.base.model.context
+
+    def _limit(self, best: Alternative) -> str:
+        affordable = [tokens for sized in self.shapes if (tokens := self._affordable(sized, self.budget)) is not None]
+        if self.budget.loss is not None and self._ranked(best) <= self.budget.loss + NOT_WORTH_IT:
+            return "loss"
+        if affordable and best.seconds.value < 0.9 * self.budget.seconds and best.flops < 0.9 * self.budget.flops:
+            return "text"
+        return "time" if best.seconds.value >= 0.9 * self.budget.seconds else "compute"
+
+    def _nothing_fits(self) -> str:
+        smallest = self.shapes[0]
+        tokens = FEWEST_STEPS * smallest.recipe.model.context
+        seconds, disk = self._seconds(smallest, float(tokens)), self.resources.disk(smallest.recipe)
+        return (
+            f"nothing fits into {self.budget.words()}: {FEWEST_STEPS} steps of the smallest model ({smallest.parameters:,} "
+            f"parameters) take {duration(seconds)}, {tokens * smallest.flops_a_token:.2g} FLOPs and {disk / 1e6:,.1f} MB of disk"
+        )

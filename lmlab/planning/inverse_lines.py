@@ -1,0 +1,134 @@
+"""An inverse plan for people, a line each, and for --json."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from lmlab.planning.choose import MOST_EPOCHS
+from lmlab.planning.inverse import AS_GOOD, Alternative, InversePlan
+from lmlab.planning.price import Price
+from lmlab.recipe import Muon, Recipe, to_toml
+from lmlab.recipe.text import to_dict
+from lmlab.scaling.estimate import Estimate
+from lmlab.training.display import count, duration
+
+HEADINGS = ("", "parameters", "layers x width", "tokens", "passes", "batch", "rate", "time", "FLOPs", "loss (80 %)")
+LIMITS = {
+    "time": "time is what limits it",
+    "compute": "compute is what limits it",
+    "loss": "less time would not reach the loss",
+    "text": "the text is what limits it: more passes or a larger model would gain next to nothing, more text would",
+}
+
+
+def lines_of(plan: InversePlan, price: Price | None = None, watts: Estimate | None = None) -> list[str]:
+    """The best recipe, what else there is, and what to mind."""
+    best = plan.best
+    unknown = best.loss.low <= 0.0
+    lines = [f"{plan.budget.words()}: {sentence(best)}"]
+    if not plan.reached:
+        lowest = "" if unknown else f": {best.loss.value:.3f} is the lowest that is expected"
+        lines.append(f"loss {plan.budget.loss:g} is out of reach {_within(plan)}{lowest}")
+    elif plan.budget.loss is not None and not unknown:
+        lines.append(f"it's as likely to end above that loss as below: below {best.loss.high:.3f} in nine of ten cases")
+    lines += [*_table(plan, price, watts), LIMITS[plan.limit]]
+    small, large = plan.as_good
+    if small < large:
+        lines.append(
+            f"models of {count(small)} to {count(large)} parameters come within {AS_GOOD:g} nats of it in that time"
+        )
+    if best.passes > MOST_EPOCHS - 0.5:
+        lines.append(f"no text is read more than {MOST_EPOCHS} times")
+    known = "not known here; the order is that of " if unknown else ""
+    lines.append(f"loss: {known}{best.loss.rests_on} ({best.loss.evidence})")
+    lines.append(f"time: {best.seconds.rests_on} ({best.seconds.evidence})")
+    alarms = dict.fromkeys(alarm for alarm in (best.loss.alarm, best.seconds.alarm) if alarm)
+    return lines + [f"! {alarm}" for alarm in alarms]
+
+
+def sentence(row: Alternative) -> str:
+    """A recipe in one line."""
+    model, train = row.recipe.model, row.recipe.train
+    dropout = f", dropout {model.dropout:g}" if model.dropout else ""
+    return (
+        f"{count(row.parameters)} parameters ({model.layers} layers, {model.heads} heads, {model.width} wide{dropout}), "
+        f"{train.steps:,} steps of {train.batch} x {model.context} tokens ({count(row.tokens)}, {row.passes:.3g} passes), "
+        f"learning rate {_rate(row.recipe)}"
+    )
+
+
+def to_json(plan: InversePlan, price: Price | None = None, watts: Estimate | None = None) -> dict[str, Any]:
+    """The plan as plain values; `recipe` of each row is what its TOML file would have."""
+    budget = {
+        name: value for name, value in dataclasses.asdict(plan.budget).items() if value not in (None, float("inf"))
+    }
+    return {
+        "budget": budget,
+        "reached": plan.reached,
+        "limit": plan.limit,
+        "as_good_parameters": list(plan.as_good),
+        "best": _row_json(plan.best, price, watts),
+        "alternatives": [_row_json(row, price, watts) for row in plan.table],
+    }
+
+
+def toml_of(row: Alternative, name: str) -> str:
+    """The recipe of a row as a TOML file's text, under a name of its own."""
+    about = (
+        f"planned: {count(row.parameters)} parameters, {count(row.tokens)} tokens, loss {row.loss.value:.3f} expected"
+    )
+    return to_toml(dataclasses.replace(row.recipe, name=name, about=about))
+
+
+def _row_json(row: Alternative, price: Price | None, watts: Estimate | None) -> dict[str, Any]:
+    cost = {} if price is None else {"cost": price.cost(row.seconds, watts).to_json(), "currency": price.currency}
+    return {
+        "parameters": row.parameters,
+        "tokens": row.tokens,
+        "passes": row.passes,
+        "flops": row.flops,
+        "loss": row.loss.to_json(),
+        "seconds": row.seconds.to_json(),
+        "disk_bytes": row.disk,
+        "memory_bytes": row.memory,
+        "within_budget": row.within,
+        "recipe": to_dict(row.recipe),
+        **cost,
+    }
+
+
+def _table(plan: InversePlan, price: Price | None, watts: Estimate | None) -> list[str]:
+    headings = [*HEADINGS, *([f"cost {price.currency}".strip()] if price else [])]
+    rows = [headings] + [_cells(row, row is plan.best, price, watts) for row in plan.table]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(headings))]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _cells(row: Alternative, best: bool, price: Price | None, watts: Estimate | None) -> list[str]:
+    model, loss = row.recipe.model, row.loss
+    mark = "*" if best else "" if row.within else "over"
+    cells = [
+        mark,
+        count(row.parameters),
+        f"{model.layers} x {model.width}",
+        count(row.tokens),
+        f"{row.passes:.2f}" if row.passes < 10 else f"{row.passes:.1f}",
+        str(row.recipe.train.batch),
+        _rate(row.recipe),
+        duration(row.seconds.value),
+        f"{row.flops:.1e}",
+        # A law that was fitted far from here may bound the loss by nothing but guessing.
+        f"{loss.value:.3f} ({loss.low:.3f} to {loss.high:.3f})" if loss.low > 0.0 else "unknown",
+    ]
+    return cells if price is None else [*cells, price.text(price.cost(row.seconds, watts))]
+
+
+def _rate(recipe: Recipe) -> str:
+    optim = recipe.optim
+    return f"{optim.lr:g}/{optim.adam_lr:g}" if isinstance(optim, Muon) else f"{optim.lr:g}"
+
+
+def _within(plan: InversePlan) -> str:
+    limits = dataclasses.replace(plan.budget, loss=None).words()
+    return f"within {limits}" if limits else "by this law and text"

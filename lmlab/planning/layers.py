@@ -1,0 +1,107 @@
+"""A model whose step takes long, measured at one layer and at two: each further layer costs what the second one did.
+
+    value(L) = value(1) + (L - 1) (value(2) - value(1))
+
+This holds for time, memory and bytes of a model of equal layers, and the head, embedding and loss are in value(1). Where later
+layers have what the first one lacks (value residuals, embedding skips), two and three layers are measured.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+from lmlab.model import flops_per_token
+from lmlab.planning.child import Measurement, measure
+from lmlab.planning.peak import peak_flops
+from lmlab.recipe import Recipe
+from lmlab.scaling.estimate import Evidence
+from lmlab.training.policy import Policy
+
+LONG_STEP_SECONDS = 1.0
+USUAL_UTILISATION = 0.4
+"""Share of the peak of matrix products that a training step reaches: 0.2 to 0.6 on the machines that were measured."""
+WHOLE_MODEL_LAYERS = 3
+"""Up to so many layers the model itself is no more work than two smaller ones."""
+
+
+def expected_step_seconds(recipe: Recipe, vocabulary: int, sequences: int, flops_per_second: float) -> float:
+    """About how long a step of so many sequences takes where products reach `flops_per_second`: arithmetic only."""
+    tokens = sequences * recipe.model.context
+    return tokens * flops_per_token(recipe.model, vocabulary).training / (USUAL_UTILISATION * flops_per_second)
+
+
+def measured_or_extended(
+    recipe: Recipe,
+    policy: Policy,
+    data_folder: str | Path,
+    vocabulary: int,
+    *,
+    micro_batch: int | None = None,
+    batch: int | None = None,
+    steps: int = 8,
+    seconds: float = 4.0,
+    whole: bool = True,
+    deadline_seconds: float = 120,
+    peak: float | None = None,
+    run: Callable[..., Measurement] = measure,
+) -> tuple[Measurement, Evidence]:
+    """`child.measure` of the model itself, or, where a step would take above a second, of few layers, extended to all.
+
+    `peak` are the FLOP/s of products here (default: measured).
+    """
+    options = {"micro_batch": micro_batch, "batch": batch, "steps": steps, "seconds": seconds, "whole": whole}
+    options["deadline_seconds"] = deadline_seconds
+    sequences = batch or recipe.train.batch
+    layers = recipe.model.layers
+    long = expected_step_seconds(recipe, vocabulary, sequences, peak or peak_flops(policy)) > LONG_STEP_SECONDS
+    if not long or layers <= WHOLE_MODEL_LAYERS:
+        return run(recipe, policy, data_folder, **options), "measured"
+    fewest = 2 if recipe.model.value_residual or recipe.model.embedding_skip else 1
+    found = []
+    for count in (fewest, fewest + 1):
+        model = dataclasses.replace(recipe.model, layers=count)
+        found.append(run(dataclasses.replace(recipe, model=model), policy, data_folder, **options))
+        if found[-1].failed:
+            return found[-1], "extrapolated"
+    return extended(found[0], found[1], fewest, layers), "extrapolated"
+
+
+def extended(fewer: Measurement, more: Measurement, fewer_layers: int, layers: int) -> Measurement:
+    """The figures of a model with `layers` layers, from those with `fewer_layers` and one more."""
+    further = layers - fewer_layers
+
+    def at(name: str) -> float:
+        first, second = getattr(fewer, name), getattr(more, name)
+        # A layer that seems to save something was measured beside other work.
+        return first + further * max(0.0, second - first)
+
+    # The same share of fast and slow steps as in the smaller models: quartile by quartile.
+    pairs = zip(*(_resampled(one.step_seconds) for one in (fewer, more)), strict=True)
+    steps = tuple(first + further * max(0.0, second - first) for first, second in pairs)
+    rates = [one.forward_tokens_per_second for one in (fewer, more)]
+    forward = 0.0
+    if all(rates):
+        forward = 1 / (1 / rates[0] + further * max(0.0, 1 / rates[1] - 1 / rates[0]))
+    return dataclasses.replace(
+        more,
+        step_seconds=steps,
+        forward_tokens_per_second=forward,
+        first_step_seconds=at("first_step_seconds"),
+        sample_seconds=at("sample_seconds"),
+        save_seconds=at("save_seconds"),
+        save_wait_seconds=at("save_wait_seconds"),
+        load_seconds=at("load_seconds"),
+        checkpoint_bytes=int(at("checkpoint_bytes")),
+        peak_memory_bytes=int(at("peak_memory_bytes")),
+    )
+
+
+def _resampled(values: tuple[float, ...]) -> tuple[float, float, float]:
+    """The quartiles; all three the same of one value."""
+    if len(values) < 2:
+        return (values[0],) * 3
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, middle, high

@@ -1,0 +1,222 @@
+"""Step time and memory as straight lines in the micro-batch, with intervals.
+
+A pass over m sequences takes a + b m: b for their arithmetic, a for all that doesn't grow with them (launching kernels, the
+update of the weights). What it holds is a line too: weights, gradients and optimizer, and m times the activations.
+
+The fit is weighted by 1 / y^2, since what is measured is off by a share of itself, and robust: iteratively reweighted least
+squares with Huber's weights (Huber, Robust Statistics, section 7.8), so that a step beside other work counts for less. The
+interval is that of a new measurement in weighted least squares.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmlab.planning.child import Measurement
+from lmlab.planning.layers import measured_or_extended
+from lmlab.planning.measured import measured
+from lmlab.planning.probed import facts_of
+from lmlab.recipe import Recipe
+from lmlab.scaling.estimate import Estimate, Evidence
+from lmlab.training.policy import Policy
+
+HUBER = 1.345
+"""In standard deviations: 95 % as efficient as least squares where all errors are normal."""
+MAD_OF_NORMAL = 0.6745
+ROUNDS = 30
+LEAST_SPREAD = 0.005
+"""Of the value: nothing that is measured here is surer than half a percent."""
+STUDENT_80 = (3.078, 1.886, 1.638, 1.533, 1.476, 1.440, 1.415, 1.397, 1.383, 1.372)
+"""The 90th percentile of Student's t with 1, 2, ... degrees of freedom: 80 % lie within."""
+NORMAL_80 = 1.2816
+UNKNOWN_SPREAD = 0.1
+"""Of a line through one or two points, which leave no residuals."""
+SIZES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """y = intercept + slope x, fitted to `points`."""
+
+    intercept: float
+    slope: float
+    points: tuple[tuple[float, float], ...]
+    spread: float
+    """Standard deviation of a point about the line, as a share of the line's value."""
+
+    def at(self, x: float) -> float:
+        """The line's value."""
+        return self.intercept + self.slope * x
+
+    def estimate(self, x: float, what: str = "") -> Estimate:
+        """The value at x with the interval in which four of five measurements are expected.
+
+        measured where x is a point's, fitted between points, extrapolated beyond them. `what` was measured (for the reader).
+        """
+        value = self.at(x)
+        points = len(self.points)
+        freedom = points - 2
+        student = STUDENT_80[freedom - 1] if 0 < freedom <= len(STUDENT_80) else NORMAL_80
+        half = student * self.spread * abs(value) * math.sqrt(1 + self._leverage(x))
+        places = [point for point, _ in self.points]
+        evidence: Evidence = "extrapolated"
+        if x in places:
+            evidence = "measured"
+        elif min(places) < x < max(places):
+            evidence = "fitted"
+        sizes = ", ".join(f"{place:g}" for place in places)
+        return Estimate(
+            value=value,
+            low=max(0.0, value - half),
+            high=value + half,
+            evidence=evidence,
+            rests_on=f"{what or 'measurements'} at {sizes}",
+        )
+
+    def largest_below(self, limit: float) -> float:
+        """The largest x whose value is at most `limit`; infinite where the line doesn't rise, negative where none is."""
+        if self.slope <= 0:
+            return math.inf if self.intercept <= limit else -1.0
+        return (limit - self.intercept) / self.slope
+
+    def _leverage(self, x: float) -> float:
+        """How much the line's own uncertainty adds to that of a point, in units of the spread's square."""
+        places = np.array([place for place, _ in self.points])
+        if len(places) < 2 or places.min() == places.max():
+            return abs(x / places[0] - 1) ** 2 if len(places) and places[0] else 0.0
+        values = np.maximum(np.array([value for _, value in self.points]), 1e-300)
+        weights = 1 / values**2
+        design = np.stack([np.ones_like(places), places], axis=1)
+        inverse = np.linalg.inv(design.T @ (weights[:, None] * design))
+        row = np.array([1.0, x])
+        return float(row @ inverse @ row) / max(self.at(x) ** 2, 1e-300)
+
+
+def fit_line(points: Sequence[tuple[float, float]]) -> Line:
+    """The line through (x, y) pairs, y above 0. One point gives a line through the origin; ValueError without any."""
+    if not points:
+        raise ValueError("a line needs a point")
+    xs, ys = (np.array(column, dtype=np.float64) for column in zip(*points, strict=True))
+    kept = tuple((float(x), float(y)) for x, y in points)
+    if len(set(xs)) == 1:
+        middle = statistics.median(ys)
+        return Line(intercept=0.0, slope=middle / xs[0], points=kept, spread=UNKNOWN_SPREAD)
+    weights = np.ones_like(xs)
+    intercept, slope = _least_squares(xs, ys, weights)
+    for _ in range(ROUNDS):
+        residuals = (ys - intercept - slope * xs) / ys
+        scale = statistics.median(np.abs(residuals)) / MAD_OF_NORMAL
+        if scale <= 1e-12:
+            break
+        weights = np.minimum(1.0, HUBER * scale / np.maximum(np.abs(residuals), 1e-300))
+        intercept, slope = _least_squares(xs, ys, weights)
+    residuals = (ys - intercept - slope * xs) / ys
+    freedom = len(xs) - 2
+    spread = math.sqrt(float(np.sum(weights * residuals**2)) / freedom) if freedom > 0 else UNKNOWN_SPREAD
+    return Line(intercept=intercept, slope=slope, points=kept, spread=max(spread, LEAST_SPREAD))
+
+
+def _least_squares(
+    xs: NDArray[np.float64], ys: NDArray[np.float64], weights: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Intercept and slope with the least weighted sum of squared relative residuals; neither is negative.
+
+    A time or a size below nothing has no meaning: such an intercept, or slope, is 0 and the other one is fitted alone.
+    """
+    total = weights / ys**2
+    design = np.stack([np.ones_like(xs), xs], axis=1)
+    intercept, slope = np.linalg.solve(design.T @ (total[:, None] * design), design.T @ (total * ys))
+    if intercept < 0:
+        intercept, slope = 0.0, float(np.sum(total * xs * ys) / np.sum(total * xs * xs))
+    elif slope < 0:
+        intercept, slope = float(np.sum(total * ys) / np.sum(total)), 0.0
+    return float(intercept), float(slope)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lines:
+    """What a step of one pass costs by its micro-batch, in seconds and bytes."""
+
+    seconds: Line
+    memory: Line
+    evidence: Evidence
+    """measured, or extrapolated from models of fewer layers."""
+
+    def step_seconds(self, micro_batch: int) -> Estimate:
+        """Of a step with one pass over so many sequences."""
+        return self._marked(self.seconds.estimate(micro_batch, "steps"))
+
+    def peak_memory_bytes(self, micro_batch: int) -> Estimate:
+        """Of a run with passes over so many sequences."""
+        return self._marked(self.memory.estimate(micro_batch, "peaks of memory"))
+
+    def _marked(self, estimate: Estimate) -> Estimate:
+        if self.evidence != "extrapolated":
+            return estimate
+        return Estimate(
+            value=estimate.value,
+            low=estimate.low,
+            high=estimate.high,
+            evidence="extrapolated",
+            rests_on=f"{estimate.rests_on}, of a model with fewer layers",
+        )
+
+
+def sizes_for(micro_batch: int) -> tuple[int, ...]:
+    """The micro-batches that are measured for a line around this one: a quarter, half, all of it, and 1."""
+    wanted = {1, -(-micro_batch // 4), -(-micro_batch // 2), micro_batch}
+    size = max(wanted)
+    while len(wanted) < SIZES:
+        size *= 2
+        wanted.add(size)
+    return tuple(sorted(wanted))
+
+
+def measure_lines(
+    recipe: Recipe,
+    policy: Policy,
+    data_folder: str | Path,
+    vocabulary: int,
+    sizes: Sequence[int] | None = None,
+    *,
+    free_bytes: float = math.inf,
+    probe: Callable[..., tuple[Measurement, Evidence]] = measured_or_extended,
+) -> Lines | None:
+    """The lines of `recipe` on this machine, as kept or measured now in child processes; None where nothing could be measured.
+
+    Smaller sizes come first; a size for which the line of the smaller ones predicts more than `free_bytes` isn't tried.
+    """
+    chosen = tuple(sorted(sizes or sizes_for(policy.micro_batch)))
+    names = [f"{what} {size}" for size in chosen for what in ("seconds", "bytes")] + ["extrapolated"]
+
+    def find() -> dict[str, float]:
+        found = dict.fromkeys(names, 0.0)
+        memory: list[tuple[float, float]] = []
+        for size in chosen:
+            if len(memory) > 1 and fit_line(memory).at(size) > free_bytes:
+                break
+            measurement, evidence = probe(recipe, policy, data_folder, vocabulary, micro_batch=size, batch=size)
+            if measurement.failed or not measurement.step_seconds:
+                break
+            memory.append((size, measurement.peak_memory_bytes))
+            found[f"seconds {size}"] = statistics.median(measurement.step_seconds)
+            found[f"bytes {size}"] = measurement.peak_memory_bytes
+            found["extrapolated"] = float(evidence == "extrapolated")
+        return found
+
+    kept = measured("lines", facts_of(recipe, policy, vocabulary, data_folder) | {"sizes": list(chosen)}, names, find)
+    points = [(size, kept[f"seconds {size}"], kept[f"bytes {size}"]) for size in chosen if kept[f"seconds {size}"] > 0]
+    if not points:
+        return None
+    return Lines(
+        seconds=fit_line([(size, seconds) for size, seconds, _ in points]),
+        memory=fit_line([(size, taken) for size, _, taken in points]),
+        evidence="extrapolated" if kept["extrapolated"] else "measured",
+    )

@@ -1,0 +1,261 @@
+"""A plan: everything that a person wants to know of a training before it begins, each figure with what it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lmlab.planning.child import Measurement
+from lmlab.planning.duration import Duration
+from lmlab.planning.forecast import Forecast
+from lmlab.planning.parts import MemoryParts
+from lmlab.planning.position import Position
+from lmlab.planning.validation import Validation
+from lmlab.recipe import Recipe
+from lmlab.scaling.estimate import Estimate, Evidence
+from lmlab.training.display import count, duration
+from lmlab.training.policy import Policy
+
+SMALLEST_PART = 0.005
+"""Of all parameters: a smaller part isn't worth a word."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is expected of a training on this machine."""
+
+    recipe: Recipe
+    policy: Policy
+    data_id: str
+    steps: int
+    position: Position
+    forecast: Forecast
+    duration: Duration
+    trial: Measurement
+    evidence: Evidence
+    """measured, or extrapolated where a step was too long to try the whole model."""
+    peak_flops: float
+    """FLOP/s of the fastest products that were measured here."""
+    memory: tuple[MemoryParts, ...]
+    """At each micro-batch that was tried, the recipe's own among them."""
+    largest: int | None
+    """The largest micro-batch that fits; None where that can't be said."""
+    memory_bytes: int
+    """What this machine, or its GPU, has; 0 where nobody says."""
+    free_disk_bytes: int
+    validation: Validation
+    cost: Mapping[str, Estimate]
+    """Energy in joules and what it costs, where they can be had."""
+
+    @property
+    def achieved_flops(self) -> float:
+        """FLOP/s of the model's products during training."""
+        return self.position.exact_flops / self.steps / self.duration.step_seconds
+
+    def to_json(self) -> dict[str, Any]:
+        """For --json."""
+        loss = self.forecast.figures.get("final_loss")
+        return {
+            "recipe": self.recipe.name,
+            "data_id": self.data_id,
+            "steps": self.steps,
+            "loss": None if loss is None else loss.value,
+            "seconds": self.duration.total_seconds.value,
+            "tokens": self.position.tokens,
+            "position": self.position.to_json(),
+            "duration": self.duration.to_json(),
+            "forecast": self.forecast.to_json(),
+            "flops": {
+                "six_nd": self.position.six_nd_flops,
+                "exact": self.position.exact_flops,
+                "time_times_rate": self.achieved_flops * self.duration.train_seconds,
+                "achieved_per_second": self.achieved_flops,
+                "peak_per_second": self.peak_flops,
+                "utilisation": self.achieved_flops / self.peak_flops,
+            },
+            "memory": [entry.to_json() for entry in self.memory],
+            "largest_micro_batch": self.largest,
+            "trial": self.trial.to_json(),
+            "memory_bytes": self.memory_bytes,
+            "free_disk_bytes": self.free_disk_bytes,
+            "validation": self.validation.to_json(),
+            "cost": {name: estimate.to_json() for name, estimate in self.cost.items()},
+            "policy": self.policy.to_json(),
+            "alarms": self.alarms(),
+        }
+
+    def alarms(self) -> list[str]:
+        """What speaks against beginning like this."""
+        found = []
+        if self.memory_bytes and self.forecast.figures["peak_memory_bytes"].high > self.memory_bytes:
+            found.append("it may not fit into memory: try a smaller train.micro_batch, model.width or model.context")
+        if self.forecast.disk_bytes > self.free_disk_bytes:
+            found.append(
+                f"its checkpoints need {_bytes(self.forecast.disk_bytes)}, {_bytes(self.free_disk_bytes)} are free: "
+                "set train.disk, or a smaller train.keep"
+            )
+        if self.position.repetition_cost > 0.1:
+            found.append(
+                f"the text is read {self.position.epochs:.1f} times: {self.position.repetition_cost:.0%} of the tokens teach "
+                "nothing new; more text or fewer steps would serve better"
+            )
+        loss = self.forecast.figures.get("final_loss")
+        if loss is not None and loss.alarm:
+            found.append(f"the loss is an extrapolation: {loss.alarm}")
+        return found
+
+    def lines(self) -> list[str]:
+        """The plan to read."""
+        return [
+            f"plan for {self.recipe.name}: {self.steps:,} steps of {self.recipe.train.batch} x {self.recipe.model.context} tokens "
+            f"on {self.policy.device} ({self.policy.engine}, {self.policy.precision})",
+            *self._position_lines(),
+            *self._flops_lines(),
+            *self._memory_lines(),
+            *self._time_lines(),
+            *self._disk_lines(),
+            *self._loss_lines(),
+            *(f"! {alarm}" for alarm in self.alarms()),
+        ]
+
+    def _position_lines(self) -> list[str]:
+        here = self.position
+        total = here.parameters["total"]
+        parts = ", ".join(
+            f"{name} {count(number)}"
+            for name, number in here.parameters.items()
+            if name != "total" and number >= SMALLEST_PART * total
+        )
+        repeated = ""
+        if here.epochs > 1:
+            fresh = f"as much as {count(here.effective_tokens)} fresh ones (-{here.repetition_cost:.1%})"
+            repeated = f"; read again, they teach {fresh}"
+        return _section(
+            "size",
+            [
+                (f"{count(total)} parameters", "formula", parts),
+                (
+                    f"{count(here.tokens)} tokens",
+                    "formula",
+                    f"{here.epochs:.2f} epochs of {count(here.unique_tokens)}{repeated}",
+                ),
+                (
+                    f"{here.tokens_a_parameter:.3g} tokens a parameter",
+                    "formula",
+                    f"{here.share_of_optimal:.1%} of the 20 at which compute is spent best",
+                ),
+            ],
+        )
+
+    def _flops_lines(self) -> list[str]:
+        here = self.position
+        spent = self.achieved_flops * self.duration.train_seconds
+        return _section(
+            "arithmetic",
+            [
+                (f"{here.six_nd_flops:.3g} FLOPs", "formula", "6 x parameters x tokens"),
+                (f"{here.exact_flops:.3g} FLOPs", "formula", "every matrix product, attention's included"),
+                (
+                    f"{spent:.3g} FLOPs",
+                    "measured",
+                    f"time x {self.achieved_flops / 1e9:,.1f} GFLOP/s, {self.achieved_flops / self.peak_flops:.0%} of the "
+                    f"{self.peak_flops / 1e9:,.0f} that products reach here",
+                ),
+            ],
+        )
+
+    def _memory_lines(self) -> list[str]:
+        own = next(entry for entry in self.memory if entry.micro_batch == self.policy.micro_batch)
+        peak = self.forecast.figures["peak_memory_bytes"]
+        rows = [(f"{_bytes(peak.value)} peak", peak.evidence, _interval(peak, _bytes) + _of(self.memory_bytes))]
+        names = ("program", "weights", "gradients", "optimizer", "activations", "logits", "workspace")
+        parts = ", ".join(f"{name} {_bytes(getattr(own, name))}" for name in names if getattr(own, name))
+        rows.append((f"at micro-batch {own.micro_batch}", "formula", parts))
+        rows += [
+            (f"at micro-batch {entry.micro_batch}", "fitted", _bytes(entry.peak) + self._fits(entry))
+            for entry in self.memory
+            if entry is not own
+        ]
+        if self.largest is not None:
+            rows.append((f"micro-batch {self.largest:,}", "extrapolated", "is the largest that fits into what is free"))
+        return _section("memory", rows)
+
+    def _fits(self, entry: MemoryParts) -> str:
+        return "" if not self.memory_bytes or entry.peak <= self.memory_bytes else ": does not fit"
+
+    def _time_lines(self) -> list[str]:
+        time = self.duration
+        parts = (
+            f"start {duration(time.start_seconds)}, training {duration(time.train_seconds)}, evaluation "
+            f"{duration(time.evaluate_seconds)}, saving {time.save_seconds:.1f} s"
+        )
+        rate, total = time.tokens_per_second, time.total_seconds
+        rows = [
+            (f"{duration(total.value)}", total.evidence, f"{_interval(total, duration)}; {parts}"),
+            (
+                f"{rate.value:,.0f} tokens/s",
+                rate.evidence,
+                f"{_interval(rate, lambda value: f'{value:,.0f}')}; {rate.rests_on}",
+            ),
+        ]
+        for name, estimate in self.cost.items():
+            rows.append(
+                (f"{estimate.value:,.3g} {name}", estimate.evidence, _interval(estimate, lambda value: f"{value:,.3g}"))
+            )
+        checked = self.validation
+        scored = f"{count(checked.scored_tokens)} of {count(checked.split_tokens)} are scored"
+        if checked.standard_error is not None and checked.final_standard_error is not None:
+            scored += (
+                f", which gives the loss to +-{checked.standard_error:.3f}, the whole split to "
+                f"+-{checked.final_standard_error:.3f}"
+            )
+        room = f"fit into {checked.share:.0%} of the time at each of {checked.evaluations} evaluations; {scored}"
+        rows.append((f"{count(checked.affordable_tokens)} validation tokens", "measured", room))
+        return _section("time", rows)
+
+    def _disk_lines(self) -> list[str]:
+        rests = f"checkpoints of {_bytes(self.forecast.checkpoint_bytes)}; {_bytes(self.free_disk_bytes)} are free"
+        return _section("disk", [(f"{_bytes(self.forecast.disk_bytes)} at most", "formula", rests)])
+
+    def _loss_lines(self) -> list[str]:
+        loss = self.forecast.figures.get("final_loss")
+        if loss is None:
+            return []
+        shown = _interval(loss, lambda value: f"{value:.3f}")
+        return _section("loss", [(f"{loss.value:.3f} nats a token", loss.evidence, f"{shown}; {loss.rests_on}")])
+
+
+def _section(title: str, rows: Sequence[tuple[str, str, str]]) -> list[str]:
+    lines = []
+    for index, (figure, evidence, more) in enumerate(rows):
+        name = title if index == 0 else ""
+        lines.append(f"  {name:<11} {figure:<28} {evidence:<13} {more}")
+    return lines
+
+
+def _interval(estimate: Estimate, shown: Any) -> str:
+    return f"{shown(estimate.low)} to {shown(estimate.high)}"
+
+
+def _of(there: int) -> str:
+    return f" of {_bytes(there)}" if there else ""
+
+
+def _bytes(number: float) -> str:
+    """Bytes in three digits with a unit.
+
+    >>> _bytes(303e6), _bytes(1.5e9), _bytes(48_300)
+    ('303 MB', '1.50 GB', '48.3 kB')
+    """
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= size:
+            value = number / size
+            return (
+                f"{value:.0f} {unit}"
+                if value >= 100
+                else f"{value:.3g} {unit}"
+                if value >= 10
+                else f"{value:.2f} {unit}"
+            )
+    return f"{number:.0f} B"

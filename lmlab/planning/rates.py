@@ -1,0 +1,84 @@
+"""Learning rate and batch of a model that a recipe wasn't tuned for: rules, not measurements.
+
+Rate: a recipe's own rate was tried at its own width and batch. AdamW's falls as 1 / width (muP's rule for matrices: arXiv
+2203.03466, table 3) and grows with the root of the batch (arXiv 2205.10287, Adam's square-root rule); Muon's stays, because its
+update has the same size at any width, and the rate of the AdamW beside it falls as 1 / width. The batch grows with the tokens
+^ 0.571 (Step Law, below) from the recipe's own.
+
+Both are then kept near what published laws say. They were fitted above 50M parameters and disagree by three times at 1M, so
+they are a band, widened by BEYOND, or by as much as the recipe's own rate is outside of it:
+
+    Step Law        rate 1.797 N^-.713 D^.307        batch .581 D^.571 tokens               arXiv 2503.04715
+    Porian et al.   rate .0047 (N / 108M)^(-1/3)     batch 2048 x 160 (N / 108M)^(2/3)      arXiv 2406.19146
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from lmlab.recipe import Muon, Recipe
+
+BATCH_POWER = 0.571
+BEYOND = 3.0
+"""A rate may leave the laws' band by this factor: below 100M parameters they are extrapolations, and AdamW's optimum is wide."""
+FEWEST_STEPS = 200
+"""Fewer updates than this hardly warm up; the batch is made smaller instead."""
+
+
+def published_rates(parameters: float, tokens: float) -> tuple[float, float]:
+    """(lowest, highest) learning rate of AdamW by the laws, each at the batch that it goes with."""
+    step_law = 1.797 * parameters**-0.713 * tokens**0.307
+    porian = 0.0047 * (parameters / 108e6) ** (-1 / 3)
+    return min(step_law, porian), max(step_law, porian)
+
+
+def published_batches(parameters: float, tokens: float) -> tuple[float, float]:
+    """(smallest, largest) batch by the laws, in tokens."""
+    step_law = 0.581 * tokens**0.571
+    porian = 2048 * 160 * (parameters / 108e6) ** (2 / 3)
+    return min(step_law, porian), max(step_law, porian)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """A recipe whose rate and batch were chosen for its own size and length."""
+
+    recipe: Recipe
+    parameters: float
+    tokens: float
+    """That it trains on."""
+
+    def batch(self, parameters: float, tokens: float) -> int:
+        """Sequences a step for a model of `parameters` that trains on `tokens`.
+
+        The recipe's own, halved or doubled: so a micro-batch that divided it divides the larger ones, and round numbers stay.
+        """
+        own, context = self.recipe.train.batch, self.recipe.model.context
+        largest = max(own, published_batches(parameters, tokens)[1] / context)
+        wish = min(own * (tokens / self.tokens) ** BATCH_POWER, largest, tokens / context / FEWEST_STEPS)
+        return max(1, round(own * 2.0 ** round(math.log2(max(wish, 1e-9) / own))))
+
+    def rates(self, width: int, batch: int, parameters: float, tokens: float) -> dict[str, float]:
+        """The settings of the optimizer that another width and batch change, by dotted name, to two digits."""
+        optim, context = self.recipe.optim, self.recipe.model.context
+        factor = self.recipe.model.width / width * math.sqrt(batch / self.recipe.train.batch)
+        if factor == 1.0:
+            return {}
+        if isinstance(optim, Muon):
+            return {"optim.adam_lr": _rounded(optim.adam_lr * factor)}
+        low, high = _band(self.parameters, self.tokens, self.recipe.train.batch * context)
+        beyond = max(BEYOND, low / optim.lr, optim.lr / high)
+        low, high = _band(parameters, tokens, batch * context)
+        return {"optim.lr": _rounded(min(max(optim.lr * factor, low / beyond), high * beyond))}
+
+
+def _band(parameters: float, tokens: float, batch_tokens: float) -> tuple[float, float]:
+    """The laws' rates; they go with the laws' batches, and a smaller one wants less."""
+    low, high = published_rates(parameters, tokens)
+    smallest, largest = published_batches(parameters, tokens)
+    return low * min(1.0, math.sqrt(batch_tokens / smallest)), high * min(1.0, math.sqrt(batch_tokens / largest))
+
+
+def _rounded(rate: float) -> float:
+    return float(f"{rate:.2g}")

@@ -1,0 +1,30 @@
+"""What a recipe needs where its text is read many times, so that it isn't learned by heart.
+
+The rules are those that a text's own recipe is chosen by (`lmlab.planning.choose`), where they were measured.
+"""
+
+from __future__ import annotations
+
+from lmlab.planning.choose import DECAY, LARGE_FOR_A_TEXT, MORE_DECAY, READ_A_FEW_TIMES, READ_SEVERAL_TIMES
+from lmlab.recipe import Muon, Recipe
+
+DROPOUT = 0.1
+
+
+def against_rote(recipe: Recipe, passes: float, parameters_a_token: float) -> dict[str, object]:
+    """The settings that `recipe` wants when it reads its text so often, by dotted name; {} where it has them.
+
+    `parameters_a_token` is the model's size for each different token. Without n-gram tables from READ_A_FEW_TIMES on; Muon with
+    more weight decay (AdamW's is multiplied by a smaller rate, and stays); dropout for a model that is large for its text.
+    """
+    changes: dict[str, object] = {}
+    if passes <= READ_A_FEW_TIMES:
+        return changes
+    often = passes > READ_SEVERAL_TIMES
+    if recipe.model.ngrams:
+        changes["model.ngrams"] = ()
+    if isinstance(recipe.optim, Muon) and recipe.optim.weight_decay < (MORE_DECAY if often else DECAY):
+        changes["optim.weight_decay"] = MORE_DECAY if often else DECAY
+    if often and parameters_a_token > LARGE_FOR_A_TEXT and recipe.model.dropout < DROPOUT:
+        changes["model.dropout"] = DROPOUT
+    return changes

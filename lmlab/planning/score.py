@@ -1,0 +1,125 @@
+"""After the run: the forecast against what happened; over many runs: how good forecasts are here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from lmlab.planning.calibration import Calibration, calibration_of
+from lmlab.training.display import duration
+
+CALIBRATED = ("total_seconds", "tokens_per_second", "peak_memory_bytes", "final_loss")
+SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
+    "total_seconds": ("time", duration),
+    "peak_memory_bytes": ("memory", lambda value: f"{value / 1e6:,.0f} MB"),
+    "final_loss": ("loss", lambda value: f"{value:.3f}"),
+}
+FEWEST = 2
+"""Of a figure, before its errors have quantiles worth printing."""
+
+
+def score(forecast: Any, measured: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """For summary.json: of each figure that both have, forecast, measured, their ratio, and where there was an interval its
+    limits and whether it held; `raw_ratio` is against the forecast before it was corrected by earlier runs."""
+    kept = forecast if isinstance(forecast, dict) else {}
+    figures = _object(kept.get("figures"))
+    raw = _object(kept.get("raw"))
+    found: dict[str, dict[str, Any]] = {}
+    for name, what in measured.items():
+        estimate = _object(figures.get(name))
+        value = _number(estimate.get("value", kept.get(name)))
+        if value is None or value <= 0 or not math.isfinite(what):
+            continue
+        found[name] = {"forecast": value, "measured": what, "ratio": what / value}
+        low, high = _number(estimate.get("low")), _number(estimate.get("high"))
+        if low is not None and high is not None:
+            found[name] |= {"low": low, "high": high, "inside": low <= what <= high}
+        before = _number(raw.get(name))
+        if before is not None and before > 0:
+            found[name]["raw_ratio"] = what / before
+    return found
+
+
+def score_line(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """A run's score in one line, with those figures that lay outside their intervals marked."""
+    parts = []
+    for name, (what, shown) in SHOWN.items():
+        if name in found:
+            entry = found[name]
+            outside = "" if entry.get("inside", True) else ", outside the interval"
+            parts.append(
+                f"{what} {shown(entry['forecast'])}, measured {shown(entry['measured'])} (x{entry['ratio']:.2f}{outside})"
+            )
+    return f"forecast: {'; '.join(parts)}"
+
+
+def calibrations_from(scores: Iterable[Mapping[str, Any]]) -> dict[str, Calibration]:
+    """What the scores of earlier runs on this machine say of the next forecasts, by figure."""
+    listed = list(scores)
+    return {
+        name: calibration_of(name, [entry[name]["raw_ratio"] for entry in listed if "raw_ratio" in entry.get(name, {})])
+        for name in CALIBRATED
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """How good the forecasts of one figure were."""
+
+    figure: str
+    runs: int
+    median_error: float
+    """Of |measured / forecast - 1|."""
+    error_80: float
+    """Which four of five runs stayed below."""
+    worst: float
+    bias: float
+    """The median of measured / forecast - 1: above 0 where forecasts were too small."""
+    intervals: int
+    """Runs whose forecast had an interval."""
+    coverage: float | None
+    """The share of those that held."""
+
+    def to_json(self) -> dict[str, Any]:
+        """For --json."""
+        return asdict(self)
+
+
+def qualities(scores: Iterable[Mapping[str, Any]]) -> list[Quality]:
+    """Of each figure that was forecast in at least two runs, in the order of their names' first appearance."""
+    listed = list(scores)
+    names = dict.fromkeys(name for entry in listed for name in entry)
+    found = []
+    for name in names:
+        entries = [entry[name] for entry in listed if name in entry]
+        ratios = np.array([entry["ratio"] for entry in entries])
+        held = [entry["inside"] for entry in entries if "inside" in entry]
+        if len(entries) < FEWEST:
+            continue
+        errors = np.abs(ratios - 1)
+        found.append(
+            Quality(
+                figure=name,
+                runs=len(entries),
+                median_error=float(np.median(errors)),
+                error_80=float(np.quantile(errors, 0.8)),
+                worst=float(errors.max()),
+                bias=float(np.median(ratios) - 1),
+                intervals=len(held),
+                coverage=sum(held) / len(held) if held else None,
+            )
+        )
+    return found
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: Any) -> float | None:
+    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if fits else None

@@ -1,0 +1,63 @@
+"""Smaller and larger models in a recipe's style: what inverse planning chooses among.
+
+Width goes by steps of about a fifth. Depth follows width as it does in `lmlab.recipe.sizes`, from 3 layers at 96 to 12 at 768,
+but through the recipe's own shape: layers = own layers x (width / own width) ^ 0.67. Heads are 32, 64 or 128 wide, as near to
+the recipe's own as divides the width. Whatever else the recipe says of the model stays: context, norms, ties, tables, the share
+of key heads.
+"""
+
+from __future__ import annotations
+
+import math
+
+from lmlab.model import parameters
+from lmlab.recipe import GPT, Recipe, override
+from lmlab.recipe.sizes import SIZES
+
+HEAD_WIDTHS = (32, 64, 128)
+WIDTHS = (32, 64, 96, *(quarter * 2**octave for octave in range(5, 10) for quarter in (4, 5, 6, 7)), 4096)
+"""Multiples of 32; from 128 on four to a doubling, so that each has about 1.6 times the parameters of the one before."""
+SMALLEST_SIZE, LARGEST_SIZE = SIZES["300k"], SIZES["124M"]
+DEPTH_POWER = math.log(LARGEST_SIZE.layers / SMALLEST_SIZE.layers) / math.log(LARGEST_SIZE.width / SMALLEST_SIZE.width)
+"""0.67: a model twice as wide is about 1.6 times as deep."""
+
+
+def shapes_like(recipe: Recipe) -> list[Recipe]:
+    """`recipe` with each model shape in its style, its own among them, from narrow to wide."""
+    own = recipe.model
+    found = {width: _shaped(recipe, width) for width in WIDTHS if width != own.width}
+    found[own.width] = recipe
+    return [found[width] for width in sorted(found)]
+
+
+def counted_parameters(recipe: Recipe, vocabulary: int) -> int:
+    """What a loss law takes as a model's size: all but n-gram tables, of which a token reads a few rows."""
+    counted = parameters(recipe.model, vocabulary)
+    return counted["total"] - counted["ngrams"]
+
+
+def _shaped(recipe: Recipe, width: int) -> Recipe:
+    own = recipe.model
+    layers = max(1, round(own.layers * (width / own.width) ** DEPTH_POWER))
+    heads = width // _head_width(own, width)
+    changes: dict[str, object] = {"model.width": width, "model.layers": layers, "model.heads": heads}
+    if own.kv_heads is not None:
+        changes["model.kv_heads"] = _key_heads(heads, own.kv_heads / own.heads)
+    if own.hidden is not None:
+        changes["model.hidden"] = 8 * max(1, round(own.hidden * width / own.width / 8))
+    return override(recipe, changes)
+
+
+def _head_width(own: GPT, width: int) -> int:
+    """The one of HEAD_WIDTHS that divides the width and is nearest to the recipe's own, in factors."""
+    wish = own.width / own.heads
+    return min(
+        (head for head in HEAD_WIDTHS if width % head == 0),
+        key=lambda head: (abs(math.log(head / wish)), head),
+    )
+
+
+def _key_heads(heads: int, share: float) -> int:
+    return min(
+        (count for count in range(1, heads + 1) if heads % count == 0), key=lambda count: abs(count - share * heads)
+    )

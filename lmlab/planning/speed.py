@@ -1,0 +1,171 @@
+"""Tokens a second of models that weren't measured: from a few that were, or from a card's datasheet.
+
+A machine's speed is FLOP/s that it achieves. They depend on the size far less than the tokens a second do, and grow with it until
+the processor is full; so they are measured at a few sizes and drawn on in between, on logarithmic axes. Beyond the largest they
+are taken as constant, and the interval widens.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from lmlab.hardware.cards import Card, achieved_flops
+from lmlab.model import flops_per_token
+from lmlab.planning.measured import measured
+from lmlab.planning.probe import probe
+from lmlab.planning.shapes import shapes_like
+from lmlab.recipe import Recipe
+from lmlab.scaling.estimate import Estimate
+from lmlab.training.policy import Policy, apply_policy
+
+Speed = Callable[[Recipe], Estimate]
+"""Tokens a second of training with a recipe."""
+
+SIZES = (0.1, 1.0, 8.0, 64.0)
+"""Operations a token of the models that are measured, as multiples of the recipe's own."""
+LONGEST_STEP_FLOPS = 5e10
+"""Of a measured step: at most about half a second on a slow CPU. A larger model is measured with fewer sequences."""
+LARGEST_SEQUENCE_FLOPS = 2e11
+"""A model of which one sequence costs more isn't measured."""
+GPU_TIMES = 100.0
+"""A GPU affords so many times those operations."""
+WARM_UP_STEPS, TIMED_STEPS = 2, 6
+PROBE_SECONDS = 1.5
+SPREAD = 1.1
+"""Half-width as a factor, at a measured size or between two: other batches, other shapes, other work on the machine."""
+SPREAD_BEYOND = 0.1
+"""For each factor of e beyond the measured sizes the interval widens by so much (in logarithms)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedPoint:
+    """One size that was measured."""
+
+    flops_a_token: float
+    """Of training."""
+    achieved: float
+    """FLOP/s."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredSpeed:
+    """FLOP/s by size, as measured on this machine."""
+
+    points: tuple[SpeedPoint, ...]
+    vocabulary: int
+
+    def __call__(self, recipe: Recipe) -> Estimate:
+        """Tokens a second of training with `recipe`."""
+        flops = flops_per_token(recipe.model, self.vocabulary).training
+        points = sorted(self.points, key=lambda point: point.flops_a_token)
+        sizes = [math.log(point.flops_a_token) for point in points]
+        at = math.log(flops)
+        achieved = math.exp(np.interp(at, sizes, [math.log(point.achieved) for point in points]))
+        beyond = max(0.0, at - sizes[-1], sizes[0] - at)
+        factor = SPREAD * math.exp(SPREAD_BEYOND * beyond)
+        nearest = min(abs(at - size) for size in sizes)
+        return Estimate(
+            value=achieved / flops,
+            low=achieved / flops / factor,
+            high=achieved / flops * factor,
+            evidence="extrapolated" if beyond > 0.01 else "measured" if nearest < 0.01 else "fitted",
+            rests_on=f"real steps of {len(points)} sizes on this machine",
+            alarm=f"{math.exp(beyond):.1f} times beyond the sizes that were measured" if beyond > math.log(1.5) else "",
+        )
+
+
+def measure_speed(recipe: Recipe, policy: Policy, tokens: np.ndarray, vocabulary: int) -> MeasuredSpeed:
+    """The speed of models in `recipe`'s style on this machine, from real steps at a few sizes, about 5 s; kept in the cache.
+
+    `tokens` is the training split. LabError where the cache can't be written.
+    """
+    points = []
+    for probed in probed_recipes(recipe, vocabulary, 1.0 if policy.device == "cpu" else GPU_TIMES):
+        flops = flops_per_token(probed.model, vocabulary).training
+        # A micro-batch of the policy's may not divide a batch that was made smaller.
+        micro_batch = math.gcd(policy.micro_batch, probed.train.batch)
+        here = dataclasses.replace(policy, micro_batch=micro_batch)
+        facts = {
+            "engine": f"{here.engine} {here.engine_identity}",
+            "device": [here.device, here.precision, here.compile, here.threads],
+            "model": dataclasses.asdict(probed.model),
+            "optim": probed.optim.kind,
+            "batch": [probed.train.batch, micro_batch],
+            "vocabulary": vocabulary,
+        }
+
+        def seconds(one: Recipe = probed, chosen: Policy = here) -> dict[str, float]:
+            return {"step_seconds": _step_seconds(one, chosen, tokens, vocabulary)}
+
+        step = measured("speed", facts, ["step_seconds"], seconds)["step_seconds"]
+        step_tokens = probed.train.batch * probed.model.context
+        points.append(SpeedPoint(flops_a_token=flops, achieved=flops * step_tokens / step))
+    return MeasuredSpeed(points=tuple(points), vocabulary=vocabulary)
+
+
+def probed_recipes(recipe: Recipe, vocabulary: int, faster: float = 1.0) -> list[Recipe]:
+    """The sizes that are measured: the recipe's own, and smaller and larger ones in its style that a probe can afford.
+
+    `faster` is how many times the operations of a slow CPU's probe are affordable.
+    """
+    own = flops_per_token(recipe.model, vocabulary).training
+    shapes = shapes_like(recipe)
+    chosen = [
+        min(shapes, key=lambda shape: abs(math.log(flops_per_token(shape.model, vocabulary).training / (own * size))))
+        for size in SIZES
+    ]
+    found: list[Recipe] = []
+    for shape, _ in itertools.groupby(chosen):
+        sequence = flops_per_token(shape.model, vocabulary).training * shape.model.context
+        if sequence > faster * LARGEST_SEQUENCE_FLOPS and found:
+            break
+        batch = shape.train.batch
+        while batch > 1 and batch * sequence > faster * LONGEST_STEP_FLOPS:
+            batch = (batch + 1) // 2
+        found.append(dataclasses.replace(shape, train=dataclasses.replace(shape.train, batch=batch, micro_batch=None)))
+    return found
+
+
+def card_speed(card: Card, vocabulary: int) -> Speed:
+    """Tokens a second on a card that isn't here: its datasheet and the utilisation that published trainings reached.
+
+    The recipe's precision and `train.compile` count (auto: compiled, as on a card that is here). Raises LabError, when called,
+    where the card hasn't that precision.
+    """
+
+    def speed(recipe: Recipe) -> Estimate:
+        compiled = (
+            recipe.train.compile != "off" and card.fp16 is not None
+        )  # Apple's have none, and are not compiled for
+        achieved = achieved_flops(card, recipe.model.width, recipe.train.precision, compiled)
+        flops = flops_per_token(recipe.model, vocabulary).training
+        return Estimate(
+            value=achieved.value / flops,
+            low=achieved.low / flops,
+            high=achieved.high / flops,
+            evidence="published",
+            rests_on=f"{card.sheet}, at {achieved.utilisation:.0%} of its peak",
+        )
+
+    return speed
+
+
+def _step_seconds(recipe: Recipe, policy: Policy, tokens: np.ndarray, vocabulary: int) -> float:
+    """The median time of a few steps after the first ones."""
+    apply_policy(policy)
+    began = time.perf_counter()
+
+    def enough(taken: list[float]) -> bool:
+        late = time.perf_counter() - began > PROBE_SECONDS
+        return len(taken) >= WARM_UP_STEPS + TIMED_STEPS or (late and len(taken) > 1)
+
+    taken, _ = probe(recipe, policy, tokens, vocabulary, recipe.train.steps, enough)
+    return statistics.median(taken[min(WARM_UP_STEPS, len(taken) - 1) :])
