@@ -25,6 +25,7 @@ VERBS = {
     "evaluate": "loss, perplexity, accuracy and bits per byte over a whole split",
     "sample": "let a trained model write",
     "chat": "write with a trained model in turns",
+    "tune": "find the learning rate that a recipe should have, by short trainings",
     "report": "draw the curves of one or several runs",
 }
 

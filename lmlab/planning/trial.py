@@ -70,7 +70,7 @@ class Trial:
         self.run_steps = _run_steps(recipe, train)
         self.idle_memory_bytes = peak_memory_bytes(self.device)
         self.model: GPTModel = build_model(recipe.model, dataset.vocabulary_size)
-        initialise(self.model, recipe.train.seed)
+        initialise(self.model, recipe.train.seed, recipe.optim.transfer_from)
         self.model.to(self.device)
         self.optimizer: TrainingOptimizer = build_optimizer(self.model, recipe.optim, self.device.type)
         self.step = TrainingStep(recipe, policy, self.model, self.optimizer, train, self.run_steps)
