@@ -1,6 +1,7 @@
 """One ordinary run from recipe to summary: start, resume, branch, finish, and its model loaded again."""
 
 from lmlab.experiment.beginning import Parent, parent_of
+from lmlab.experiment.benching import bench
 from lmlab.experiment.finish import Outcome
 from lmlab.experiment.loaded import Loaded, load
 from lmlab.experiment.own_text import recipe_for
@@ -14,6 +15,7 @@ __all__ = [
     "Outcome",
     "Parent",
     "Proof",
+    "bench",
     "evaluate",
     "load",
     "parent_of",

@@ -113,7 +113,7 @@ def _ask(request: dict[str, Any], deadline_seconds: float) -> dict[str, Any]:
     with tempfile.TemporaryFile("w+", encoding="utf-8") as out, tempfile.TemporaryFile("w+", encoding="utf-8") as err:
         try:
             process = subprocess.Popen(
-                COMMAND, stdin=subprocess.PIPE, stdout=out, stderr=err, text=True, encoding="utf-8", env=_environment()
+                COMMAND, stdin=subprocess.PIPE, stdout=out, stderr=err, text=True, encoding="utf-8", env=environment()
             )
         except OSError as error:
             raise LabError(f"no process can be started to try this recipe: {error.strerror}") from None
@@ -161,8 +161,8 @@ def _answer(status: int, out: str, err: str, killed_for_memory: bool) -> dict[st
     return {"failed": said[-1][:LONGEST_REASON] if said else f"the child ended with status {status}"}
 
 
-def _environment() -> dict[str, str]:
-    """This process's, in which the child finds the lmlab that runs here."""
+def environment() -> dict[str, str]:
+    """This process's environment, in which a child finds the lmlab that runs here."""
     here = str(Path(lmlab.__file__).resolve().parent.parent)
     paths = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

@@ -149,7 +149,7 @@ print(child.pid, flush=True)
 time.sleep(60)
 """
     started = subprocess.Popen(
-        [sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True, env=child._environment()
+        [sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True, env=child.environment()
     )
     pid = int(started.stdout.readline())
     time.sleep(0.3)
