@@ -61,6 +61,15 @@ SETTINGS: tuple[Setting, ...] = (
 )
 
 
+GOES_ALONG = {
+    "train.precision": ("train.engine",),
+    "train.compile": ("train.engine",),
+    "train.engine": ("train.threads",),
+}
+"""Setting -> what else may differ where two of its values are compared: the native engine knows one precision only, and each
+engine has its own best number of threads."""
+
+
 def gain(faster: Compared, slower: Compared) -> float:
     """Throughput of one over that of the other: the median over rounds."""
     pairs = zip(slower.round_seconds_a_sequence(), faster.round_seconds_a_sequence(), strict=False)
@@ -88,7 +97,7 @@ def _setting_advice(
     name: str, value_of: Callable[[Policy], str], base: Combination, rows: Sequence[Compared], at_base: Compared
 ) -> Advice:
     own = value_of(base.policy)
-    others = _fastest_by_value(value_of, rows, at_base)
+    others = _fastest_by_value(value_of, [row for row in rows if _differs_only_by(name, row, at_base)], at_base)
     others.pop(own, None)
     if not others:
         return Advice(setting=name, value=own, gain=None, over="")
@@ -108,6 +117,13 @@ def _fastest_by_value(
         if value not in found or gain(row, at_base) > gain(found[value], at_base):
             found[value] = row
     return found
+
+
+def _differs_only_by(name: str, row: Compared, at_base: Compared) -> bool:
+    """Whether two rows agree in all settings but this one and what goes along with it."""
+    one, two = row.combination.policy, at_base.combination.policy
+    free = (name, *GOES_ALONG.get(name, ()))
+    return all(key in free or value(one) == value(two) for key, value in SETTINGS)
 
 
 def _besides(name: str, other: Compared, at_base: Compared) -> str:

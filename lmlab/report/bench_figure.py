@@ -115,7 +115,8 @@ def _mark_failures(axes: Axes, groups: dict[str, list[Row]]) -> None:
 
 def _write_titles(figure: Figure, rate: Axes, bench: Bench) -> None:
     rounds = max((len(row.rounds) for row in bench.rows), default=0)
-    facts = f"{bench.device}  ·  {bench.recipe.model.context:,} tokens a sequence  ·  medians and quartiles of {rounds} rounds"
+    spread = f"medians and quartiles of {rounds} round{'' if rounds == 1 else 's'}"
+    facts = f"{bench.device}  ·  {bench.recipe.model.context:,} tokens a sequence  ·  {spread}"
     figure.text(
         LEFT,
         0.955,

@@ -31,9 +31,9 @@ def table_rows(bench: Bench) -> list[tuple[str, ...]]:
 def bench_lines(bench: Bench) -> list[str]:
     """Everything: what was measured where, the table, what was left out, the other figures, and the recommendation."""
     rounds = max((len(row.rounds) for row in bench.rows), default=0)
-    timed = "median" if rounds else "nothing was"
     lines = [
-        f"{bench.recipe.name} (data {bench.data_id}) on {bench.device}: {timed} of the steps of {rounds} rounds, "
+        f"{bench.recipe.name} (data {bench.data_id}) on {bench.device}: medians of the steps of {rounds} "
+        f"round{'' if rounds == 1 else 's'}, "
         f"{bench.recipe.model.context:,} tokens a sequence, {amount(bench.recipe_tokens)} tokens in this recipe",
         "",
         *_aligned([HEADINGS, *table_rows(bench)]),
@@ -42,7 +42,8 @@ def bench_lines(bench: Bench) -> list[str]:
         lines.append("MFU: share of the fastest matrix products here in the same precision and with the same threads")
     if bench.left_out:
         lines += ["", "left out:", *(f"  {reason}" for reason in bench.left_out)]
-    lines += ["", *_other_figures(bench)]
+    others = list(_other_figures(bench))
+    lines += ["", *others] if others else []
     if bench.advice:
         lines += [
             "",

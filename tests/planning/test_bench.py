@@ -168,6 +168,20 @@ def test_a_setting_is_changed_only_for_a_gain_that_is_worth_it(prepared):
     assert "no other choice was measured" in advice["train.compile"].line
 
 
+def test_settings_are_compared_where_nothing_else_differs(prepared):
+    policy = dataclasses.replace(choose_policy(prepared[0]), threads=4, engine="native", engine_identity="x")
+    base = Combination(batch=4, policy=policy)
+    torch = {"engine": "torch", "engine_identity": ""}
+    rows = rows_of(policy, [({}, (1.0,)), ({**torch, "precision": "bf16"}, (3.0,))])
+    advice = {one.setting: one for one in advise(base, rows, 4)}
+    # PyTorch in another precision says nothing about PyTorch.
+    assert advice["train.engine"].gain is None
+    assert (advice["train.precision"].gain, advice["train.precision"].note) == (3.0, "there with engine torch")
+    rows += rows_of(policy, [({**torch, "threads": 2}, (0.5,))])
+    engine = {one.setting: one for one in advise(base, rows, 4)}["train.engine"]
+    assert (engine.value, engine.gain, engine.note) == ("torch", 2.0, "there with threads 2")
+
+
 def test_only_batches_that_divide_the_recipes_are_recommended(prepared):
     policy = choose_policy(prepared[0])
     base = Combination(batch=4, policy=policy)
