@@ -2,6 +2,7 @@
 
 from lmlab.experiment.asked import names_text, recipe_asked
 from lmlab.experiment.beginning import Parent, parent_of
+from lmlab.experiment.benching import bench
 from lmlab.experiment.finish import Outcome
 from lmlab.experiment.loaded import Loaded, load
 from lmlab.experiment.own_text import recipe_for
@@ -17,6 +18,7 @@ __all__ = [
     "Outcome",
     "Parent",
     "Proof",
+    "bench",
     "evaluate",
     "forecast_quality",
     "load",
