@@ -1,7 +1,7 @@
 """Inverse planning: the model, tokens, batch and learning rate that end with the lowest expected loss within a budget.
 
-In come a recipe whose style is kept, what is known of the corpus, a budget, and three functions: a loss law, the speed of a
-recipe, and what it occupies. Out come the best recipe and alternatives that take less or more time, each with its expected loss.
+In come a recipe whose style is kept, what is known of the corpus, a budget, a loss law, and functions for the speed of a recipe
+and for what it occupies. Out come the best recipe and alternatives that take less or more time, each with its expected loss.
 
 For every shape in the recipe's style (`shapes.py`) the budget says how many tokens it can read, and the law what it then
 reaches. The law knows what repetition costs, but not that a model which is far too large for its text learns it by heart; so no
@@ -17,10 +17,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lmlab import LabError
+from lmlab.data import Dataset
 from lmlab.model import flops_per_token
 from lmlab.planning.budget import Budget
 from lmlab.planning.choose import MOST_EPOCHS
 from lmlab.planning.combine import quotient
+from lmlab.planning.known_law import KnownLaw
 from lmlab.planning.rates import FEWEST_STEPS, Tuned
 from lmlab.planning.rote import against_rote
 from lmlab.planning.shapes import counted_parameters, shapes_like
@@ -29,11 +31,6 @@ from lmlab.recipe import Constant, Recipe, check, override
 from lmlab.scaling.estimate import Estimate, exact
 from lmlab.training.display import duration
 from lmlab.training.evaluating import plan_evaluations
-
-Law = Callable[[float, float, float], Estimate]
-"""(parameters, tokens, different tokens) -> nats a token."""
-Rank = Callable[[float, float, float], float]
-"""The same without interval, quicker, and not cut off where it exceeds what guessing costs: what is best is decided by it."""
 
 MOST_PARAMETERS_A_TOKEN = 11.0
 """nanoGPT's 10.7M parameters for 1.0M characters, with dropout: the largest model for its text whose loss is known to be good."""
@@ -59,6 +56,15 @@ class Corpus:
     train_tokens: int
     valid_tokens: int
     vocabulary: int
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Corpus:
+        """What a plan needs of a prepared data set."""
+        return cls(
+            train_tokens=len(dataset.tokens("train")),
+            valid_tokens=len(dataset.tokens("valid")),
+            vocabulary=dataset.vocabulary_size,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,12 +120,11 @@ def inverse_plan(
     recipe: Recipe,
     corpus: Corpus,
     budget: Budget,
-    law: Law,
+    law: KnownLaw,
     resources: Resources,
-    rank: Rank | None = None,
 ) -> InversePlan:
     """The best recipe in `recipe`'s style for `budget`, with a table of alternatives; LabError where nothing fits."""
-    search = _Search(recipe, corpus, budget, law, resources, rank)
+    search = _Search(recipe, corpus, budget, law, resources)
     return search.cheapest(budget.loss) if budget.loss is not None else search.lowest()
 
 
@@ -129,16 +134,15 @@ class _Sized:
 
     recipe: Recipe
     parameters: int
+    size: float
+    """Parameters as the law counts them."""
     flops_a_token: float
     speed: Estimate
 
 
 class _Search:
-    def __init__(
-        self, recipe: Recipe, corpus: Corpus, budget: Budget, law: Law, resources: Resources, rank: Rank | None
-    ) -> None:
+    def __init__(self, recipe: Recipe, corpus: Corpus, budget: Budget, law: KnownLaw, resources: Resources) -> None:
         self.base, self.corpus, self.budget, self.law, self.resources = recipe, corpus, budget, law, resources
-        self.rank = rank or (lambda parameters, tokens, unique: law(parameters, tokens, unique).value)
         self.unique = float(corpus.train_tokens)
         own = counted_parameters(recipe, corpus.vocabulary)
         self.tuned = Tuned(recipe=recipe, parameters=own, tokens=self._own_tokens())
@@ -170,7 +174,7 @@ class _Search:
             sized.parameters
             for sized in self.shapes
             if (tokens := self._affordable(sized, here)) is not None
-            and self._loss(sized, tokens) <= self.rank(best.parameters, best.tokens, self.unique) + AS_GOOD
+            and self._loss(sized, tokens) <= self._ranked(best) + AS_GOOD
         ]
         near.append(best.parameters)
         return InversePlan(
@@ -261,10 +265,10 @@ class _Search:
         return math.exp(high)
 
     def _loss(self, sized: _Sized, tokens: float) -> float:
-        return self.rank(sized.parameters, tokens, self.unique)
+        return self.law.rank(sized.size, tokens, self.unique)
 
     def _ranked(self, row: Alternative) -> float:
-        return self.rank(row.parameters, row.tokens, self.unique)
+        return self.law.rank(self.law.size(row.recipe), row.tokens, self.unique)
 
     def _seconds(self, sized: _Sized, tokens: float) -> float:
         return self._time(self._recipe(sized, tokens), sized.speed).value
@@ -295,7 +299,7 @@ class _Search:
             tokens=read,
             passes=read / self.unique,
             flops=flops,
-            loss=self.law(sized.parameters, read, self.unique),
+            loss=self.law.expected(sized.size, read, self.unique),
             seconds=seconds,
             disk=disk,
             memory=self.resources.memory(recipe),
@@ -334,6 +338,7 @@ class _Search:
         return _Sized(
             recipe,
             counted_parameters(recipe, vocabulary),
+            self.law.size(recipe),
             flops_per_token(recipe.model, vocabulary).training,
             self.resources.speed(recipe),
         )

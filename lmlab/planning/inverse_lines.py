@@ -99,7 +99,7 @@ def _row_json(row: Alternative, price: Price | None, watts: Estimate | None) -> 
 
 
 def _table(plan: InversePlan, price: Price | None, watts: Estimate | None) -> list[str]:
-    headings = [*HEADINGS, *([f"cost {price.currency}".strip()] if price else [])]
+    headings = [*HEADINGS, *(["cost"] if price else [])]
     rows = [headings] + [_cells(row, row is plan.best, price, watts) for row in plan.table]
     widths = [max(len(row[column]) for row in rows) for column in range(len(headings))]
     return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
