@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from lmlab import LabError
@@ -24,9 +23,9 @@ from lmlab.planning.choose import MOST_EPOCHS
 from lmlab.planning.combine import quotient
 from lmlab.planning.known_law import KnownLaw
 from lmlab.planning.rates import FEWEST_STEPS, Tuned
+from lmlab.planning.resources import Resources
 from lmlab.planning.rote import against_rote
 from lmlab.planning.shapes import counted_parameters, shapes_like
-from lmlab.planning.speed import Speed
 from lmlab.recipe import Constant, Recipe, check, override
 from lmlab.scaling.estimate import Estimate, exact
 from lmlab.training.display import duration
@@ -102,18 +101,6 @@ class InversePlan:
     """Parameters of the smallest and the largest model that come within AS_GOOD of the best in its time."""
     limit: str
     """What keeps the best from being better: time, compute, text."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resources:
-    """What the search asks of the machine; where a size isn't asked for, it is no limit."""
-
-    speed: Speed
-    memory: Callable[[Recipe], float] = lambda recipe: 0.0
-    """Bytes that training with a recipe takes at its micro-batch."""
-    memory_limit: float = math.inf
-    disk: Callable[[Recipe], float] = lambda recipe: 0.0
-    """Bytes that a run's checkpoints occupy."""
 
 
 def inverse_plan(

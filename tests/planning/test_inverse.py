@@ -12,10 +12,11 @@ from lmlab import LabError
 from lmlab.hardware.cards import card_named
 from lmlab.model import flops_per_token
 from lmlab.planning.budget import Budget, budget_of
-from lmlab.planning.inverse import MOST_PARAMETERS_A_TOKEN, NOT_WORTH_IT, START_SECONDS, Corpus, Resources, inverse_plan
+from lmlab.planning.inverse import MOST_PARAMETERS_A_TOKEN, NOT_WORTH_IT, START_SECONDS, Corpus, inverse_plan
 from lmlab.planning.inverse_lines import lines_of, to_json, toml_of
 from lmlab.planning.known_law import KnownLaw, own_law, published_law
 from lmlab.planning.price import price_in
+from lmlab.planning.resources import Resources
 from lmlab.planning.shapes import counted_parameters, shapes_like
 from lmlab.planning.speed import card_speed
 from lmlab.recipe import from_toml, load_recipe, override
