@@ -146,6 +146,14 @@ class _Search:
 
     def cheapest(self, loss: float) -> InversePlan:
         """The least time to a loss; where the budget doesn't allow it, or nothing reaches it, the lowest loss instead."""
+        if (
+            not self.law.fitted
+            and self.law.expected(self.law.size(self.base), self.tuned.tokens, self.unique).low <= 0.0
+        ):
+            raise LabError(
+                f"how long loss {loss:g} takes isn't known: {self.law.source} says nothing of models like this one; train a few "
+                "sizes of this recipe first, which a law is then fitted to, or give a --budget"
+            )
         ways = [(sized, tokens) for sized in self.shapes if (tokens := self._tokens_to(sized, loss)) is not None]
         ways = [(sized, tokens) for sized, tokens in ways if self._fits(sized, tokens)]
         if not ways:

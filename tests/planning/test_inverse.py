@@ -186,6 +186,8 @@ def test_where_a_published_law_knows_no_loss_it_still_orders():
     assert 300_000 < found.best.parameters < 11e6
     lines = lines_of(found)
     assert any(line.endswith("unknown") for line in lines)
+    with pytest.raises(LabError, match="how long loss 1.5 takes isn't known"):
+        inverse_plan(base, SHAKESPEARE, budget_of([], loss=1.5), published_law(65), HERE)
     assert any("not known here; the order is that of the law of arXiv 2203.15556" in line for line in lines)
 
 
