@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from lmlab import LabError
 from lmlab.data import Dataset
@@ -22,11 +23,11 @@ from lmlab.planning.budget import Budget
 from lmlab.planning.choose import MOST_EPOCHS
 from lmlab.planning.combine import quotient
 from lmlab.planning.known_law import KnownLaw
+from lmlab.planning.lengthened import lengthened, own_tokens
 from lmlab.planning.rates import FEWEST_STEPS, Tuned
 from lmlab.planning.resources import Resources
-from lmlab.planning.rote import against_rote
 from lmlab.planning.shapes import counted_parameters, shapes_like
-from lmlab.recipe import Constant, Recipe, check, override
+from lmlab.recipe import Recipe, check
 from lmlab.scaling.estimate import Estimate, exact
 from lmlab.training.display import duration
 from lmlab.training.evaluating import plan_evaluations
@@ -45,7 +46,10 @@ AS_GOOD = 0.01
 """Nats: models that come so near to the best are named, since the choice between them is free."""
 TIMES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
 """Rows of the table: shares of the budget's time and compute."""
+NEARLY = 0.9
+"""A budget of which so much is used is what limits a plan."""
 HALVINGS = 60
+Limit = Literal["time", "compute", "room", "text", "loss"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +103,8 @@ class InversePlan:
     """Whether the best is expected to reach the budget's loss; true where it names none."""
     as_good: tuple[int, int]
     """Parameters of the smallest and the largest model that come within AS_GOOD of the best in its time."""
-    limit: str
-    """What keeps the best from being better: time, compute, text."""
+    limit: Limit
+    """What keeps the best from being better; room is memory or disk, and loss means that nothing does: it's what was asked for."""
 
 
 def inverse_plan(
@@ -132,7 +136,7 @@ class _Search:
         self.base, self.corpus, self.budget, self.law, self.resources = recipe, corpus, budget, law, resources
         self.unique = float(corpus.train_tokens)
         own = counted_parameters(recipe, corpus.vocabulary)
-        self.tuned = Tuned(recipe=recipe, parameters=own, tokens=self._own_tokens())
+        self.tuned = Tuned(recipe=recipe, parameters=own, tokens=own_tokens(recipe, self.unique))
         largest = max(own, MOST_PARAMETERS_A_TOKEN * self.unique)
         self.shapes = [sized for sized in map(self._sized, shapes_like(recipe)) if sized.parameters <= largest]
 
@@ -210,6 +214,11 @@ class _Search:
 
     def _affordable(self, sized: _Sized, budget: Budget) -> float | None:
         """The most tokens that a shape may read; None where it can't be used."""
+        tokens = self._readable(sized, budget)
+        return tokens if tokens is not None and self._occupies(sized, tokens, budget) else None
+
+    def _readable(self, sized: _Sized, budget: Budget) -> float | None:
+        """The same without asking for memory and disk."""
         share = self.base.evaluate.share
         seconds = budget.seconds - START_SECONDS - self.corpus.valid_tokens * FORWARD_SHARE / sized.speed.value
         tokens = min(
@@ -217,9 +226,7 @@ class _Search:
             budget.flops / sized.flops_a_token,
             MOST_EPOCHS * self.unique,
         )
-        if tokens < FEWEST_STEPS * sized.recipe.model.context:
-            return None
-        return tokens if self._occupies(sized, tokens, budget) else None
+        return None if tokens < FEWEST_STEPS * sized.recipe.model.context else tokens
 
     def _occupies(self, sized: _Sized, tokens: float, budget: Budget) -> bool:
         """Whether memory and disk hold it."""
@@ -304,29 +311,7 @@ class _Search:
         )
 
     def _recipe(self, sized: _Sized, tokens: float) -> Recipe:
-        """The shape with steps, batch, rates and what else follows from the length."""
-        base, shape = self.base, sized.recipe
-        batch = self.tuned.batch(sized.parameters, tokens)
-        steps = max(1, int(tokens / (batch * shape.model.context)))
-        longer = steps / max(1, self._own_steps())
-        changes: dict[str, object] = {
-            "train.steps": steps,
-            "train.epochs": None,
-            "train.batch": batch,
-            "train.checkpoint_every": max(1, round(base.train.checkpoint_every * longer)),
-            "evaluate.every": max(1, round(base.evaluate.every * longer)),
-            "schedule.warmup": min(steps, round(base.schedule.warmup * longer)),
-            "schedule.start": 0,
-        }
-        if base.train.micro_batch is not None and batch % base.train.micro_batch:
-            changes["train.micro_batch"] = math.gcd(base.train.micro_batch, batch)
-        if not isinstance(base.schedule, Constant):
-            changes["schedule.steps"] = None
-        changes |= self.tuned.rates(shape.model.width, batch, sized.parameters, tokens)
-        changes |= against_rote(base, tokens / self.unique, sized.parameters / self.unique)
-        made = override(shape, changes)
-        # Numbers that others published for the base are not this one's.
-        return dataclasses.replace(made, claims=(), published_vocabulary=None)
+        return lengthened(self.tuned, sized.recipe, sized.parameters, tokens, self.unique)
 
     def _sized(self, recipe: Recipe) -> _Sized:
         vocabulary = self.corpus.vocabulary
@@ -338,21 +323,18 @@ class _Search:
             self.resources.speed(recipe),
         )
 
-    def _own_steps(self) -> float:
-        train = self.base.train
-        step_tokens = train.batch * self.base.model.context
-        return train.steps if train.epochs is None else train.epochs * self.unique / step_tokens
-
-    def _own_tokens(self) -> float:
-        return max(1.0, self._own_steps()) * self.base.train.batch * self.base.model.context
-
-    def _limit(self, best: Alternative) -> str:
-        affordable = [tokens for sized in self.shapes if (tokens := self._affordable(sized, self.budget)) is not None]
-        if self.budget.loss is not None and self._ranked(best) <= self.budget.loss + NOT_WORTH_IT:
+    def _limit(self, best: Alternative) -> Limit:
+        budget = self.budget
+        if budget.loss is not None and self._ranked(best) <= budget.loss + NOT_WORTH_IT:
             return "loss"
-        if affordable and best.seconds.value < 0.9 * self.budget.seconds and best.flops < 0.9 * self.budget.flops:
-            return "text"
-        return "time" if best.seconds.value >= 0.9 * self.budget.seconds else "compute"
+        for sized in self.shapes:
+            tokens = self._readable(sized, budget)
+            better = tokens is not None and self._loss(sized, tokens) < self._ranked(best) - NOT_WORTH_IT
+            if tokens is not None and better and not self._occupies(sized, tokens, budget):
+                return "room"
+        if best.seconds.value >= NEARLY * budget.seconds:
+            return "time"
+        return "compute" if best.flops >= NEARLY * budget.flops else "text"
 
     def _nothing_fits(self) -> str:
         smallest = self.shapes[0]

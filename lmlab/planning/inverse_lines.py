@@ -17,6 +17,7 @@ HEADINGS = ("", "parameters", "layers x width", "tokens", "passes", "batch", "ra
 LIMITS = {
     "time": "time is what limits it",
     "compute": "compute is what limits it",
+    "room": "memory or disk is what limits it: a larger model would be better",
     "loss": "less time would not reach the loss",
     "text": "the text is what limits it: more passes or a larger model would gain next to nothing, more text would",
 }

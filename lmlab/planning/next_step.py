@@ -37,8 +37,6 @@ TERMS_SPREAD = 1.5
 """Of a gain that a law carries over from tokens to parameters, or the other way."""
 FINDING = 0.9
 """New text has to be found first: what it brings counts by so much less, so that steps on the old one stand before it at a tie."""
-LEAST_GAIN = 0.002
-"""Nats: what is gained below this is nothing."""
 SHARE_TO_GAIN = 0.5
 """Without a curve: of what a published law promises, scaled to the run's loss, since it promises small models too much."""
 
@@ -188,7 +186,7 @@ class _Ranking:
         """Twice the steps, in a branch that stretches the schedule."""
         facts = self.facts
         gain = self._gain(facts.recipe, TIMES * facts.tokens, facts.unique_tokens, 1.0)
-        note = _repetition(TIMES * facts.passes)
+        note = repetition(TIMES * facts.passes)
         if facts.turned:
             gain, note = (
                 _nothing(),
@@ -294,80 +292,16 @@ def branch_path(facts: RunFacts) -> RatePath:
     schedule, steps = facts.recipe.schedule, facts.steps
     longer = max(steps + 1, round(TIMES * steps))
     start = schedule.start
+    stretched = schedule if isinstance(schedule, Constant) else dataclasses.replace(schedule, steps=None)
 
     def share(step: int) -> float:
-        if step < steps or isinstance(schedule, Constant):
-            return rate_share(schedule, max(1, steps - start), max(0, step - start))
-        stretched = _stretched(facts.recipe)
-        return rate_share(stretched.schedule, max(1, longer - start), max(0, step - start))
+        one, length = (schedule, steps) if step < steps else (stretched, longer)
+        return rate_share(one, max(1, length - start), max(0, step - start))
 
     return rate_path(share, longer)
 
 
-def lines_of(found: NextSteps) -> list[str]:
-    """The run, the options as a table, and how much of the text is left."""
-    facts = found.facts
-    kept = f", its best at step {facts.steps:,}" if facts.turned else ""
-    lines = [
-        f"{facts.name}: loss {facts.loss:.4f}{kept} after {count(facts.tokens)} tokens with {count(facts.parameters)} parameters"
-    ]
-    headings = ["nats an hour", "gain (80 %)", "loss", "hours", "what", ""]
-    rows = [headings] + [_cells(option) for option in found.options]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(headings))]
-    pads = [str.rjust] * 4 + [str.ljust] * 2
-    lines += [
-        "  ".join(pad(cell, width) for pad, cell, width in zip(pads, row, widths, strict=True)).rstrip() for row in rows
-    ]
-    lines.append(text_line(facts))
-    if found.options[0].gain.value > LEAST_GAIN:
-        lines.append(f"first: {found.options[0].command}")
-    else:
-        lines.append("nothing here is expected to gain anything: other text, or another recipe, would")
-    return [*lines, f"gains: {found.source}"]
-
-
-def to_json(found: NextSteps) -> dict[str, Any]:
-    """For --json."""
-    facts = found.facts
-    return {
-        "run": facts.name,
-        "loss": facts.loss,
-        "parameters": facts.parameters,
-        "tokens": facts.tokens,
-        "unique_tokens": facts.unique_tokens,
-        "passes": facts.passes,
-        "turned": facts.turned,
-        "source": found.source,
-        "options": [
-            {
-                "what": option.what,
-                "gain": option.gain.to_json(),
-                "gain_an_hour": option.gain_an_hour,
-                "loss": option.loss.to_json(),
-                "seconds": option.seconds.to_json(),
-                "command": option.command,
-                "note": option.note,
-            }
-            for option in found.options
-        ],
-    }
-
-
-def text_line(facts: RunFacts) -> str:
-    """How much of the text was read, and from when on it's read again."""
-    unique, step_tokens = facts.unique_tokens, facts.tokens / facts.steps
-    if facts.passes < 1.0:
-        return f"text: {facts.passes:.0%} of {count(unique)} tokens read; it is used up at step {math.ceil(unique / step_tokens):,}"
-    return f"text: {count(unique)} tokens, read {facts.passes:.3g} times; {_repetition(facts.passes)}"
-
-
-def _stretched(recipe: Recipe) -> Recipe:
-    if isinstance(recipe.schedule, Constant):
-        return recipe
-    return dataclasses.replace(recipe, schedule=dataclasses.replace(recipe.schedule, steps=None))
-
-
-def _repetition(passes: float) -> str:
+def repetition(passes: float) -> str:
     """What the last token read is worth: the derivative of the effective tokens (arXiv 2305.16264), e^(-R / R*)."""
     if passes <= 1.0:
         return "every token is new"
@@ -376,16 +310,3 @@ def _repetition(passes: float) -> str:
 
 def _nothing() -> Estimate:
     return Estimate(value=0.0, low=0.0, high=0.0, evidence="measured", rests_on="the run's verdict")
-
-
-def _cells(option: Option) -> list[str]:
-    gain, seconds = option.gain, option.seconds
-    worth = gain.value > LEAST_GAIN
-    return [
-        f"{option.gain_an_hour:.3g}" if worth else "0",
-        f"{gain.value:.3f} ({gain.low:.3f} to {gain.high:.3f})" if worth else "0",
-        f"{option.loss.value:.3f}",
-        f"{seconds.value / 3600:.3g}",
-        option.what,
-        option.note,
-    ]

@@ -126,7 +126,9 @@ def test_limits_hold_together():
     small = plan("1h", disk="20MB", resources=dataclasses.replace(HERE, disk=lambda recipe: 60.0 * parameters(recipe)))
     assert small.best.disk <= 20e6 and small.best.parameters <= 20e6 / 60
     narrow = dataclasses.replace(HERE, memory=lambda recipe: 16.0 * parameters(recipe), memory_limit=8e6)
-    assert plan("1h", resources=narrow).best.parameters <= 500_000
+    found = plan("1h", resources=narrow)
+    assert found.best.parameters <= 500_000 and found.limit == "room"
+    assert plan("1h").limit == "time" and plan("1e13flops").limit == "compute"
 
 
 def parameters(recipe) -> int:

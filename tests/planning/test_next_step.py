@@ -12,7 +12,8 @@ from lmlab import LabError
 from lmlab.experiment import train
 from lmlab.model import flops_per_token
 from lmlab.planning.known_law import KnownLaw, published_law
-from lmlab.planning.next_step import RunFacts, branch_path, facts_of, lines_of, next_steps, text_line, to_json
+from lmlab.planning.next_step import RunFacts, branch_path, facts_of, next_steps
+from lmlab.planning.next_step_lines import lines_of, text_line, to_json
 from lmlab.planning.shapes import counted_parameters
 from lmlab.recipe import Recipe, load_recipe, override
 from lmlab.runs import Run, create_run
