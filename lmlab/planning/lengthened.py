@@ -21,8 +21,8 @@ def own_tokens(recipe: Recipe, unique_tokens: float) -> float:
 def lengthened(tuned: Tuned, shape: Recipe, parameters: int, tokens: float, unique_tokens: float) -> Recipe:
     """The recipe of `tuned` with the model of `shape`, which has `parameters`, for training on `tokens`.
 
-    Steps are rounded down. Warm-up, evaluations and checkpoints keep their share of the steps, and a schedule spans them all. Claims are left out: numbers
-    that others published for a recipe are not another one's.
+    Steps are rounded down. Warm-up, evaluations and checkpoints keep their share of the steps, and a schedule spans them all.
+    Claims are left out: numbers that others published for a recipe are not another one's.
     """
     base, context = tuned.recipe, shape.model.context
     batch = tuned.batch(parameters, tokens)
