@@ -2,10 +2,13 @@
 
 from lmlab.experiment.asked import names_text, recipe_asked
 from lmlab.experiment.beginning import Parent, parent_of
+from lmlab.experiment.benching import bench
 from lmlab.experiment.finish import Outcome
 from lmlab.experiment.loaded import Loaded, load
 from lmlab.experiment.own_text import recipe_for
+from lmlab.experiment.planned import plan
 from lmlab.experiment.proving import Proof, prove
+from lmlab.experiment.quality import forecast_quality
 from lmlab.experiment.resuming import resume, resume_same
 from lmlab.experiment.scoring import evaluate
 from lmlab.experiment.start import train, with_rate
@@ -15,10 +18,13 @@ __all__ = [
     "Outcome",
     "Parent",
     "Proof",
+    "bench",
     "evaluate",
+    "forecast_quality",
     "load",
     "names_text",
     "parent_of",
+    "plan",
     "prove",
     "recipe_asked",
     "recipe_for",

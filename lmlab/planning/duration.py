@@ -38,11 +38,8 @@ class Duration:
     tokens_per_second: Estimate
     total_seconds: Estimate
     """Training, evaluation and saving."""
-
-    @property
-    def raw_total(self) -> float:
-        """The total before it was corrected by earlier runs."""
-        return self.train_seconds + self.evaluate_seconds + self.save_seconds
+    raw_total: float
+    """That before it was corrected by earlier runs; the parts are corrected like it."""
 
     def to_json(self) -> dict[str, Any]:
         """For --json and files."""
@@ -70,16 +67,19 @@ def duration_of(
     rests_on = f"{len(trial.step_seconds)} timed steps"
     # The median of n steps is known about so well; what comes later on a shared machine is in the calibration.
     own = spread / middle / max(1, len(trial.step_seconds)) ** 0.5
+    total = calibrated("total_seconds", train + evaluate + save, calibrations, rests_on, own)
+    factor = total.value / (train + evaluate + save)
     return Duration(
         start_seconds=trial.start_seconds,
         step_seconds=middle,
         step_spread=spread,
         timed_steps=len(trial.step_seconds),
-        train_seconds=train,
-        evaluate_seconds=evaluate,
-        save_seconds=save,
+        train_seconds=train * factor,
+        evaluate_seconds=evaluate * factor,
+        save_seconds=save * factor,
+        raw_total=train + evaluate + save,
         tokens_per_second=calibrated("tokens_per_second", step_tokens / middle, calibrations, rests_on, own),
-        total_seconds=calibrated("total_seconds", train + evaluate + save, calibrations, rests_on, own),
+        total_seconds=total,
     )
 
 

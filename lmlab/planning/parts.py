@@ -41,11 +41,11 @@ class MemoryParts:
 
 
 def memory_parts(
-    recipe: Recipe, policy: Policy, vocabulary: int, micro_batch: int, optimizer: int, program: int, peak: int
+    recipe: Recipe, policy: Policy, vocabulary: int, micro_batch: int, checkpoint: int, program: int, peak: int
 ) -> MemoryParts:
     """The parts of a measured or expected `peak` at this micro-batch.
 
-    `optimizer` are the bytes of the optimizer's state, `program` those that the process holds before there is a model.
+    `checkpoint` are the bytes of weights and optimizer, `program` those that the process holds before there is a model.
     """
     count = parameters(recipe.model, vocabulary)["total"]
     native = policy.engine == "native"
@@ -58,7 +58,7 @@ def memory_parts(
         "program": program,
         "weights": count * FLOAT_BYTES,
         "gradients": count * FLOAT_BYTES * (policy.threads if native else 1),
-        "optimizer": optimizer,
+        "optimizer": max(0, checkpoint - count * FLOAT_BYTES),
         "activations": max(0, kept - logits),
         "logits": logits,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from lmlab.planning.parts import MemoryParts
 from lmlab.planning.position import Position
 from lmlab.planning.validation import Validation
 from lmlab.recipe import Recipe
-from lmlab.scaling.estimate import Estimate
+from lmlab.scaling.estimate import Estimate, Evidence
 from lmlab.training.display import count, duration
 from lmlab.training.policy import Policy
 
@@ -33,16 +33,28 @@ class Plan:
     forecast: Forecast
     duration: Duration
     trial: Measurement
+    evidence: Evidence
+    """measured, or extrapolated where a step was too long to try the whole model."""
     peak_flops: float
     """FLOP/s of the fastest products that were measured here."""
     memory: tuple[MemoryParts, ...]
     """At each micro-batch that was tried, the recipe's own among them."""
+    largest: int | None
+    """The largest micro-batch that fits; None where that can't be said."""
     memory_bytes: int
     """What this machine, or its GPU, has; 0 where nobody says."""
     free_disk_bytes: int
     validation: Validation
+    law: Callable[[float, float], float]
+    """(parameters that every token is multiplied by, tokens) -> loss."""
+    law_rests_on: str
     cost: Mapping[str, Estimate]
     """Energy in joules and what it costs, where they can be had."""
+
+    @property
+    def matrix_parameters(self) -> int:
+        """Those that every token is multiplied by: what laws of one's own runs count."""
+        return self.position.matrix_parameters
 
     @property
     def achieved_flops(self) -> float:
@@ -71,6 +83,8 @@ class Plan:
                 "utilisation": self.achieved_flops / self.peak_flops,
             },
             "memory": [entry.to_json() for entry in self.memory],
+            "largest_micro_batch": self.largest,
+            "trial": self.trial.to_json(),
             "memory_bytes": self.memory_bytes,
             "free_disk_bytes": self.free_disk_bytes,
             "validation": self.validation.to_json(),
@@ -91,8 +105,8 @@ class Plan:
             )
         if self.position.repetition_cost > 0.1:
             found.append(
-                f"the text is read {self.position.epochs:.1f} times: {self.position.repetition_cost:.0%} of the tokens teach nothing "
-                "new; more text or fewer steps would serve better"
+                f"the text is read {self.position.epochs:.1f} times: {self.position.repetition_cost:.0%} of the tokens teach "
+                "nothing new; more text or fewer steps would serve better"
             )
         loss = self.forecast.figures.get("final_loss")
         if loss is not None and loss.alarm:
@@ -102,8 +116,8 @@ class Plan:
     def lines(self) -> list[str]:
         """The plan to read."""
         return [
-            f"plan for {self.recipe.name}: {self.steps:,} steps of {self.recipe.train.batch} x {self.recipe.model.context} tokens on "
-            f"{self.policy.device} ({self.policy.engine}, {self.policy.precision})",
+            f"plan for {self.recipe.name}: {self.steps:,} steps of {self.recipe.train.batch} x {self.recipe.model.context} tokens "
+            f"on {self.policy.device} ({self.policy.engine}, {self.policy.precision})",
             *self._position_lines(),
             *self._flops_lines(),
             *self._memory_lines(),
@@ -123,7 +137,8 @@ class Plan:
         )
         repeated = ""
         if here.epochs > 1:
-            repeated = f"; read again, they teach as much as {count(here.effective_tokens)} fresh ones (-{here.repetition_cost:.1%})"
+            fresh = f"as much as {count(here.effective_tokens)} fresh ones (-{here.repetition_cost:.1%})"
+            repeated = f"; read again, they teach {fresh}"
         return _section(
             "size",
             [
@@ -170,6 +185,8 @@ class Plan:
             for entry in self.memory
             if entry is not own
         ]
+        if self.largest is not None:
+            rows.append((f"micro-batch {self.largest:,}", "extrapolated", "is the largest that fits into what is free"))
         return _section("memory", rows)
 
     def _fits(self, entry: MemoryParts) -> str:
@@ -191,20 +208,18 @@ class Plan:
             ),
         ]
         for name, estimate in self.cost.items():
-            rows.append((f"{estimate.value:,.4g} {name}", estimate.evidence, estimate.rests_on))
-        checked = self.validation
-        error = "" if checked.standard_error is None else f", its loss is good to +-{checked.standard_error:.3f}"
-        whole = (
-            "" if checked.final_standard_error is None else f", the whole split +-{checked.final_standard_error:.3f}"
-        )
-        rows.append(
-            (
-                f"{count(checked.affordable_tokens)} validation tokens",
-                "measured",
-                f"fit into {checked.share:.0%} of the time at each of {checked.evaluations} evaluations; {count(checked.scored_tokens)} of "
-                f"{count(checked.split_tokens)} are scored{error}{whole}",
+            rows.append(
+                (f"{estimate.value:,.3g} {name}", estimate.evidence, _interval(estimate, lambda value: f"{value:,.3g}"))
             )
-        )
+        checked = self.validation
+        scored = f"{count(checked.scored_tokens)} of {count(checked.split_tokens)} are scored"
+        if checked.standard_error is not None and checked.final_standard_error is not None:
+            scored += (
+                f", which gives the loss to +-{checked.standard_error:.3f}, the whole split to "
+                f"+-{checked.final_standard_error:.3f}"
+            )
+        room = f"fit into {checked.share:.0%} of the time at each of {checked.evaluations} evaluations; {scored}"
+        rows.append((f"{count(checked.affordable_tokens)} validation tokens", "measured", room))
         return _section("time", rows)
 
     def _disk_lines(self) -> list[str]:
@@ -219,7 +234,7 @@ class Plan:
         return _section("loss", [(f"{loss.value:.3f} nats a token", loss.evidence, f"{shown}; {loss.rests_on}")])
 
 
-def _section(title: str, rows: list[tuple[str, str, str]]) -> list[str]:
+def _section(title: str, rows: Sequence[tuple[str, str, str]]) -> list[str]:
     lines = []
     for index, (figure, evidence, more) in enumerate(rows):
         name = title if index == 0 else ""

@@ -25,7 +25,7 @@ def needed_bytes(recipe: Recipe, vocabulary: int) -> int:
 
 def require_memory(recipe: Recipe, policy: Policy, vocabulary: int) -> None:
     """LabError where `recipe` needs more memory than the machine, or the GPU that the policy names, has."""
-    needed, there = needed_bytes(recipe, vocabulary), _memory_bytes(policy)
+    needed, there = needed_bytes(recipe, vocabulary), memory_bytes(policy)
     if there and needed > there:
         count = parameters(recipe.model, vocabulary)["total"]
         raise LabError(
@@ -35,7 +35,7 @@ def require_memory(recipe: Recipe, policy: Policy, vocabulary: int) -> None:
         )
 
 
-def _memory_bytes(policy: Policy) -> int:
+def memory_bytes(policy: Policy) -> int:
     """All memory of the policy's device; 0 where nobody says."""
     if policy.torch_device.type == "cuda":
         return int(torch.cuda.get_device_properties(policy.torch_device).total_memory)

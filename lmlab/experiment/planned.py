@@ -1,0 +1,172 @@
+"""`lmlab plan`: what a training needs and reaches on this machine, tried in child processes before anything of it exists."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lmlab import LabError
+from lmlab.data import prepare
+from lmlab.data.progress import Progress
+from lmlab.experiment.beginning import Outline, outline_of
+from lmlab.experiment.ladder import climb
+from lmlab.hardware.energy import EnergyMeter
+from lmlab.planning.child import Measurement
+from lmlab.planning.duration import duration_of
+from lmlab.planning.forecast import forecast_from
+from lmlab.planning.history import finished_runs
+from lmlab.planning.largest import largest_that_fits
+from lmlab.planning.layers import measured_or_extended
+from lmlab.planning.lines import Lines, measure_lines
+from lmlab.planning.parts import MemoryParts, memory_parts
+from lmlab.planning.peak import peak_flops
+from lmlab.planning.plan import Plan
+from lmlab.planning.position import position_of
+from lmlab.planning.price import Price
+from lmlab.planning.room import memory_bytes
+from lmlab.planning.validation import validation_of
+from lmlab.recipe import Recipe, check
+from lmlab.scaling.estimate import Estimate
+from lmlab.scaling.estimate import Evidence as Kind
+from lmlab.training.display import Display, make_display
+from lmlab.training.evaluating import evaluations_in
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tried:
+    """What the child processes found."""
+
+    trial: Measurement
+    evidence: Kind
+    lines: Lines | None
+    watts: Estimate | None
+
+
+def plan(
+    recipe: Recipe,
+    *,
+    runs: str | Path = "runs",
+    ladder: bool = False,
+    price: Price | None = None,
+    display: Display | None = None,
+    progress: Progress | None = None,
+    say: Callable[[str], object] = print,
+) -> Plan:
+    """The plan for a run of `recipe`; its data is prepared, and with `ladder` short trainings are made for the loss.
+
+    Raises LabError for anything that the user can mend, a training that doesn't run here included.
+    """
+    check(recipe)
+    root = Path(runs)
+    dataset = prepare(recipe.data, progress=progress)
+    outline = outline_of(recipe, dataset, dataset.tokens("train"), None, say)
+    if ladder:
+        climb(recipe, dataset, outline.steps, display or make_display(quiet=True), say)
+    say("trying steps, an evaluation and a checkpoint in a process of their own ...")
+    tried = _try(outline)
+    history = finished_runs(root)
+    expectation = outline.expectation(history)
+    arguments = (recipe, dataset, outline.steps, 0, outline.plan, expectation.calibrations, expectation.loss)
+    forecast = forecast_from(tried.trial, *arguments)
+    time = duration_of(recipe, tried.trial, outline.steps, outline.plan, expectation.calibrations)
+    evidence = expectation.evidence
+    assert evidence is not None  # there is no parent
+    loss = expectation.loss
+    return Plan(
+        recipe=recipe,
+        policy=outline.policy,
+        data_id=dataset.id,
+        steps=outline.steps,
+        position=position_of(recipe, dataset.vocabulary_size, outline.steps, len(dataset.tokens("train"))),
+        forecast=forecast,
+        duration=time,
+        trial=tried.trial,
+        evidence=tried.evidence,
+        peak_flops=peak_flops(outline.policy),
+        memory=_memory(outline, tried),
+        largest=_largest(outline, tried),
+        memory_bytes=memory_bytes(outline.policy),
+        free_disk_bytes=shutil.disk_usage(_existing(root)).free,
+        validation=validation_of(
+            recipe.evaluate.share,
+            evaluations_in(outline.steps, recipe.evaluate.every),
+            time.train_seconds,
+            tried.trial.forward_tokens_per_second,
+            outline.plan.split_tokens,
+            outline.plan.valid_tokens,
+            None if loss is None else loss.value,
+        ),
+        law=evidence.law,
+        law_rests_on=evidence.law_rests_on,
+        cost=_cost(price, time.total_seconds, tried.watts),
+    )
+
+
+def _try(outline: Outline) -> _Tried:
+    recipe, dataset = outline.recipe, outline.dataset
+    with EnergyMeter() as meter:
+        trial, evidence = measured_or_extended(
+            recipe,
+            outline.policy,
+            dataset.folder,
+            dataset.vocabulary_size,
+            micro_batch=outline.policy.micro_batch,
+            batch=recipe.train.batch,
+        )
+    if trial.failed:
+        raise LabError(
+            f"this training can't be run here: {trial.failed}; try a smaller train.micro_batch, model.width or model.context"
+        )
+    watts = None
+    if meter.joules is not None and meter.seconds:
+        drawn = meter.joules / meter.seconds
+        watts = Estimate(
+            value=drawn, low=0.8 * drawn, high=1.2 * drawn, evidence="measured", rests_on="the machine's own counters"
+        )
+    lines = measure_lines(recipe, outline.policy, dataset.folder, dataset.vocabulary_size)
+    return _Tried(trial=trial, evidence=evidence, lines=lines, watts=watts)
+
+
+def _memory(outline: Outline, tried: _Tried) -> tuple[MemoryParts, ...]:
+    """At the run's own micro-batch, and at those that the lines were fitted to."""
+    recipe, policy, trial = outline.recipe, outline.policy, tried.trial
+    peaks = {} if tried.lines is None else {int(size): int(peak) for size, peak in tried.lines.memory.points}
+    peaks[policy.micro_batch] = trial.peak_memory_bytes
+    vocabulary = outline.dataset.vocabulary_size
+    return tuple(
+        memory_parts(recipe, policy, vocabulary, size, trial.checkpoint_bytes, trial.idle_memory_bytes, peak)
+        for size, peak in sorted(peaks.items())
+    )
+
+
+def _largest(outline: Outline, tried: _Tried) -> int | None:
+    if tried.lines is None:
+        return None
+    dataset = outline.dataset
+    found = largest_that_fits(outline.recipe, outline.policy, dataset.folder, dataset.vocabulary_size, tried.lines)
+    return found.micro_batch
+
+
+def _cost(price: Price | None, seconds: Estimate, watts: Estimate | None) -> Mapping[str, Estimate]:
+    found = {}
+    if watts is not None:
+        found["kJ"] = Estimate(
+            value=seconds.value * watts.value / 1e3,
+            low=seconds.low * watts.low / 1e3,
+            high=seconds.high * watts.high / 1e3,
+            evidence="measured",
+            rests_on=f"{watts.value:.0f} W: {watts.rests_on}",
+        )
+    if price is not None:
+        found[price.currency or "money"] = price.cost(seconds, watts)
+    return found
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    place = folder.resolve()
+    while not place.exists():
+        place = place.parent
+    return place

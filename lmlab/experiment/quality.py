@@ -1,0 +1,48 @@
+"""`lmlab plan --score`: how good the forecasts of all finished runs were."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmlab import LabError
+from lmlab.planning.history import finished_runs
+from lmlab.planning.score import Quality, qualities
+from lmlab.scaling.estimate import LEVEL
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForecastQuality:
+    """Errors and coverage of each figure."""
+
+    runs: int
+    figures: tuple[Quality, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """For --json."""
+        return {"runs": self.runs, "level": LEVEL, "figures": [entry.to_json() for entry in self.figures]}
+
+    def lines(self) -> list[str]:
+        """A table to read."""
+        head = f"{'figure':<20} {'runs':>5} {'median error':>13} {'80 % below':>11} {'worst':>8} {'bias':>8}  intervals that held"
+        rows = [
+            f"{entry.figure:<20} {entry.runs:>5} {entry.median_error:>13.1%} {entry.error_80:>11.1%} {entry.worst:>8.1%} "
+            f"{entry.bias:>+8.1%}  {_held(entry)}"
+            for entry in self.figures
+        ]
+        return [f"forecasts of {self.runs} finished runs against what came:", head, *rows]
+
+
+def forecast_quality(runs: Path) -> ForecastQuality:
+    """Of all finished runs in the folder; LabError where there are fewer than two."""
+    scores = [run.score for run in finished_runs(runs) if run.score]
+    if len(scores) < 2:
+        raise LabError(f"{runs} has {len(scores)} finished runs with a forecast: expected two or more to score")
+    return ForecastQuality(runs=len(scores), figures=tuple(qualities(scores)))
+
+
+def _held(entry: Quality) -> str:
+    if entry.coverage is None:
+        return "none had one"
+    return f"{entry.coverage:.0%} of {entry.intervals} (aimed at {LEVEL:.0%})"
