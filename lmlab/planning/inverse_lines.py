@@ -44,6 +44,7 @@ def lines_of(plan: InversePlan, price: Price | None = None, watts: Estimate | No
     known = "not known here; the order is that of " if unknown else ""
     lines.append(f"loss: {known}{best.loss.rests_on} ({best.loss.evidence})")
     lines.append(f"time: {best.seconds.rests_on} ({best.seconds.evidence})")
+    lines.append("batch and learning rate follow published rules from the recipe's own: lmlab tune measures them")
     alarms = dict.fromkeys(alarm for alarm in (best.loss.alarm, best.seconds.alarm) if alarm)
     return lines + [f"! {alarm}" for alarm in alarms]
 

@@ -50,6 +50,8 @@ class RunFacts:
     recipe: Recipe
     vocabulary: int
     parameters: int
+    length: int
+    """Steps of the whole run."""
     steps: int
     """Up to its best loss, where it learned its text by heart after that; else all."""
     tokens: int
@@ -126,6 +128,7 @@ def facts_of(run: Run) -> RunFacts:
         recipe=recipe,
         vocabulary=vocabulary,
         parameters=counted_parameters(recipe, vocabulary),
+        length=int(summary["steps"]),
         steps=steps,
         tokens=tokens,
         unique_tokens=unique,
@@ -295,7 +298,7 @@ def branch_path(facts: RunFacts) -> RatePath:
     stretched = schedule if isinstance(schedule, Constant) else dataclasses.replace(schedule, steps=None)
 
     def share(step: int) -> float:
-        one, length = (schedule, steps) if step < steps else (stretched, longer)
+        one, length = (schedule, facts.length) if step < steps else (stretched, longer)
         return rate_share(one, max(1, length - start), max(0, step - start))
 
     return rate_path(share, longer)

@@ -44,6 +44,7 @@ def facts(**changes) -> RunFacts:
         recipe=RECIPE,
         vocabulary=65,
         parameters=counted_parameters(RECIPE, 65),
+        length=2_000,
         steps=2_000,
         tokens=1_536_000,
         unique_tokens=1_003_854,
@@ -131,7 +132,7 @@ def test_a_model_too_large_for_its_text_is_not_made_larger():
 
 def test_it_says_when_the_text_is_used_up():
     # 1,003,854 tokens at 768 a step
-    unread = text_line(facts(steps=400, tokens=307_200))
+    unread = text_line(facts(length=400, steps=400, tokens=307_200))
     assert unread == "text: 31% of 1M tokens read; it is used up at step 1,308"
     # e^(-(passes - 1) / 15.39)
     assert "in pass 10 a token teaches 56%" in text_line(facts(tokens=10_038_540))
