@@ -52,7 +52,6 @@ class Plan:
     """Energy in joules and what it costs, where they can be had."""
 
     @property
-    @property
     def achieved_flops(self) -> float:
         """FLOP/s of the model's products during training."""
         return self.position.exact_flops / self.steps / self.duration.step_seconds
