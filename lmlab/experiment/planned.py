@@ -26,6 +26,7 @@ from lmlab.planning.plan import Plan
 from lmlab.planning.position import position_of
 from lmlab.planning.price import Price
 from lmlab.planning.room import memory_bytes
+from lmlab.planning.tried import keep_trial
 from lmlab.planning.validation import validation_of
 from lmlab.recipe import Recipe, check
 from lmlab.scaling.estimate import Estimate
@@ -115,7 +116,9 @@ def _try(outline: Outline) -> _Tried:
             micro_batch=outline.policy.micro_batch,
             batch=recipe.train.batch,
         )
-    if trial.failed:
+    if trial.failed is None:
+        keep_trial(trial, recipe, outline.policy, dataset)
+    else:
         raise LabError(
             f"this training can't be run here: {trial.failed}; try a smaller train.micro_batch, model.width or model.context"
         )

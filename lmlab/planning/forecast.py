@@ -22,7 +22,10 @@ from lmlab.model import parameters as count_parameters
 from lmlab.planning.calibration import Calibration, calibrated
 from lmlab.planning.child import Measurement
 from lmlab.planning.duration import duration_of, saves_in
+from lmlab.planning.layers import expected_step_seconds
+from lmlab.planning.peak import peak_flops
 from lmlab.planning.trial import Extent, Trial
+from lmlab.planning.tried import kept_trial
 from lmlab.recipe import Recipe
 from lmlab.recipe.quantities import bytes_in
 from lmlab.scaling.estimate import Estimate
@@ -34,6 +37,8 @@ FORMAT = 1
 TIMED_STEPS = 8
 PROBE_SECONDS = 4.0
 """No more timed steps once they took this long together."""
+LONG_STEP_SECONDS = 0.5
+"""A step that is expected to take longer isn't tried eight times before a run."""
 SAVES_ON_DISK = 2
 """The first and the best checkpoint stay besides the latest ones."""
 LEAST_CHECKPOINTS = 3
@@ -108,12 +113,7 @@ def make_forecast(
 
     `calibrations` are what earlier runs here were off by, `loss` the final loss that is expected, where anything is known of it.
     """
-    with tempfile.TemporaryDirectory(prefix="trial-", dir=make_folder(cache_folder() / "trials")) as folder:
-        extent = Extent(steps=TIMED_STEPS, seconds=PROBE_SECONDS, whole=True, folder=Path(folder))
-        found = Trial(recipe, policy, dataset).go(extent, _nothing)
-    # Its model and buffers are in cycles; the run needs their room.
-    gc.collect()
-    trial = Measurement(micro_batch=policy.micro_batch, batch=recipe.train.batch, **found)
+    trial = _trial(recipe, policy, dataset)
     return forecast_from(trial, recipe, dataset, steps, first_step, evaluations, calibrations, loss)
 
 
@@ -202,6 +202,21 @@ def require_budget(recipe: Recipe, forecast: Forecast) -> None:
             f"train.disk {recipe.train.disk} is too little for checkpoints of {forecast.checkpoint_bytes / 1e6:,.1f} MB: the "
             f"newest, the best and the one that is being written take {least / 1e6:,.1f} MB"
         )
+
+
+def _trial(recipe: Recipe, policy: Policy, dataset: Dataset) -> Measurement:
+    """A whole trial where a step is short; else one that was made before, or two steps, so that a start stays quick."""
+    expected = expected_step_seconds(recipe, dataset.vocabulary_size, recipe.train.batch, peak_flops(policy))
+    quick = expected < LONG_STEP_SECONDS
+    kept = None if quick else kept_trial(recipe, policy, dataset)
+    if kept is not None:
+        return kept
+    with tempfile.TemporaryDirectory(prefix="trial-", dir=make_folder(cache_folder() / "trials")) as folder:
+        extent = Extent(steps=TIMED_STEPS if quick else 1, seconds=PROBE_SECONDS, whole=quick, folder=Path(folder))
+        found = Trial(recipe, policy, dataset).go(extent, _nothing)
+    # Its model and buffers are in cycles; the run needs their room.
+    gc.collect()
+    return Measurement(micro_batch=policy.micro_batch, batch=recipe.train.batch, **found)
 
 
 def _nothing() -> None:

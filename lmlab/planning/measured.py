@@ -32,7 +32,7 @@ def measured(
     `facts` are what they depend on beside the processor, PyTorch and lmlab's version. LabError where the cache can't be written.
     """
     busy = load_average() > BUSY * physical_cores()
-    path = _place(what, facts)
+    path = place_of(what, facts)
     known = _known(path, names, busy)
     if known is None:
         known = dict(measure())
@@ -41,7 +41,8 @@ def measured(
     return known
 
 
-def _place(what: str, facts: Mapping[str, Any]) -> Path:
+def place_of(what: str, facts: Mapping[str, Any]) -> Path:
+    """The file in the cache for what depends on `facts`, the processor, PyTorch and lmlab's version."""
     machine: dict[str, Any] = {"processor": processor_identity(), "cores": physical_cores(), "torch": torch.__version__}
     machine["lmlab"] = __version__
     text = json.dumps({**machine, **facts}, sort_keys=True)

@@ -1,0 +1,59 @@
+"""Trials that were made before, kept for the runs and plans to come, so that a long step isn't tried at every start."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from lmlab import LabError
+from lmlab.data import Dataset
+from lmlab.files import make_folder, read_json, write_json
+from lmlab.hardware import load_average, physical_cores
+from lmlab.planning.child import Measurement
+from lmlab.planning.measured import BUSY, place_of
+from lmlab.planning.probed import facts_of
+from lmlab.recipe import Recipe
+from lmlab.training.policy import Policy
+
+FORMAT = 1
+
+
+def kept_trial(recipe: Recipe, policy: Policy, dataset: Dataset) -> Measurement | None:
+    """The whole trial of this training that was made on this machine; None where there is none, or a busy hour spoilt it."""
+    try:
+        value = read_json(place_of("trial", _facts(recipe, policy, dataset)))
+        found = {name: float(value["figures"][name]) for name in _numbers()}
+        times = tuple(float(one) for one in value["figures"]["step_seconds"])
+        spoilt = bool(value["busy"]) and not _busy()
+    except (LabError, KeyError, TypeError, ValueError):
+        return None
+    if spoilt or value.get("format") != FORMAT or not times:
+        return None
+    whole = {name: int(found[name]) if name.endswith("bytes") else found[name] for name in found}
+    return Measurement(
+        micro_batch=policy.micro_batch,
+        batch=recipe.train.batch,
+        step_seconds=times,
+        **whole,  # type: ignore[arg-type]
+    )
+
+
+def keep_trial(trial: Measurement, recipe: Recipe, policy: Policy, dataset: Dataset) -> None:
+    """Keep a trial of this training; LabError where the cache can't be written."""
+    path = place_of("trial", _facts(recipe, policy, dataset))
+    make_folder(path.parent)
+    write_json(path, {"format": FORMAT, "busy": _busy(), "figures": trial.to_json()})
+
+
+def _busy() -> bool:
+    return load_average() > BUSY * physical_cores()
+
+
+def _facts(recipe: Recipe, policy: Policy, dataset: Dataset) -> dict[str, Any]:
+    sizes = {"batch": recipe.train.batch, "micro_batch": policy.micro_batch, "steps": recipe.train.steps}
+    return facts_of(recipe, policy, dataset.vocabulary_size, dataset.folder) | sizes
+
+
+def _numbers() -> list[str]:
+    given = ("micro_batch", "batch", "step_seconds", "failed")
+    return [entry.name for entry in dataclasses.fields(Measurement) if entry.name not in given]
