@@ -19,12 +19,14 @@ VERBS = {
     "data": "prepare, extend, show or check a data set",
     "plan": "before a run: will it fit, how long, what loss; or the best model for a budget",
     "train": "train a recipe, or a model of your own text: forecast, training, evaluation, samples",
+    "bench": "tokens/s, MFU and memory of a recipe here, by batch size, precision, engine and threads",
     "resume": "continue a run exactly where its last checkpoint left it",
     "prove": "replay steps of a run from a checkpoint and hold them against what was recorded",
     "events": "what happened in a run: starts, stops, checkpoints, spikes and their black boxes",
     "evaluate": "loss, perplexity, accuracy and bits per byte over a whole split",
     "sample": "let a trained model write",
     "chat": "write with a trained model in turns",
+    "tune": "find the learning rate that a recipe should have, by short trainings",
     "report": "draw the curves of one or several runs",
 }
 

@@ -17,7 +17,7 @@ from lmlab.data.fresh import TrainingTokens, sequences_an_epoch
 from lmlab.experiment.circumstances import circumstances
 from lmlab.experiment.session import Session, open_session, planned_steps
 from lmlab.planning.calibration import Calibration
-from lmlab.planning.evidence import expected_loss
+from lmlab.planning.evidence import Evidence, evidence_for
 from lmlab.planning.fastest import fastest_policy
 from lmlab.planning.forecast import Forecast, make_forecast
 from lmlab.planning.history import Finished, finished_runs, machine_of, scores_on
@@ -125,7 +125,13 @@ class Expectation:
     """What is known of a run before anything of it is tried."""
 
     calibrations: dict[str, Calibration]
-    loss: Estimate | None
+    evidence: Evidence | None
+    """Of its loss; None for a branch."""
+
+    @property
+    def loss(self) -> Estimate | None:
+        """The loss of the last step, in nats a token."""
+        return None if self.evidence is None else self.evidence.loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,8 +169,8 @@ class Outline:
         # Nobody has measured what a model that was trained before comes to.
         known = None
         if self.parent is None:
-            known = expected_loss(self.recipe, self.dataset, self.steps, runs, calibrations)
-        return Expectation(calibrations=calibrations, loss=known)
+            known = evidence_for(self.recipe, self.dataset, self.steps, runs, calibrations)
+        return Expectation(calibrations=calibrations, evidence=known)
 
 
 def outline_of(

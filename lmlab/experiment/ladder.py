@@ -13,17 +13,16 @@ from lmlab.data import Dataset
 from lmlab.experiment.resuming import resume_same
 from lmlab.experiment.start import train
 from lmlab.files import cache_folder, make_folder, remove_tree
-from lmlab.planning.rungs import extrapolated, remember, remembered, rungs_of
+from lmlab.planning.rungs import law_of_ladder, remember, remembered, rungs_of
 from lmlab.recipe import Recipe, recipe_hash
-from lmlab.scaling.estimate import Estimate
-from lmlab.scaling.ladder import Point
+from lmlab.scaling.ladder import LadderLaw, Point
 from lmlab.training.display import Display, duration
 
 
 def climb(
     recipe: Recipe, dataset: Dataset, steps: int, display: Display, say: Callable[[str], object] = print
-) -> Estimate:
-    """The loss that a training of `steps` steps is expected to reach, by its ladder; what was trained before isn't trained again.
+) -> LadderLaw:
+    """The law that the ladder of a training of `steps` steps came to; what was trained before isn't trained again.
 
     LabError where a rung was stopped (it goes on at the next call), or came to no finite loss.
     """
@@ -49,7 +48,7 @@ def climb(
         done.append(Point(parameters=rung.parameters, tokens=rung.tokens, loss=loss))
         remember(recipe, dataset.id, steps, done)
         remove_tree(folder)
-    return extrapolated(done, recipe, dataset.vocabulary_size, steps)
+    return law_of_ladder(done, recipe, dataset.vocabulary_size, steps)
 
 
 def _name(recipe: Recipe) -> str:

@@ -28,7 +28,8 @@ from lmlab.planning.price import Price
 from lmlab.planning.room import memory_bytes
 from lmlab.planning.validation import validation_of
 from lmlab.recipe import Recipe, check
-from lmlab.scaling.estimate import Estimate, Evidence
+from lmlab.scaling.estimate import Estimate
+from lmlab.scaling.estimate import Evidence as Kind
 from lmlab.training.display import Display, make_display
 from lmlab.training.evaluating import evaluations_in
 
@@ -38,7 +39,7 @@ class _Tried:
     """What the child processes found."""
 
     trial: Measurement
-    evidence: Evidence
+    evidence: Kind
     lines: Lines | None
     watts: Estimate | None
 
@@ -70,6 +71,8 @@ def plan(
     arguments = (recipe, dataset, outline.steps, 0, outline.plan, expectation.calibrations, expectation.loss)
     forecast = forecast_from(tried.trial, *arguments)
     time = duration_of(recipe, tried.trial, outline.steps, outline.plan, expectation.calibrations)
+    evidence = expectation.evidence
+    assert evidence is not None  # there is no parent
     loss = expectation.loss
     return Plan(
         recipe=recipe,
@@ -95,6 +98,8 @@ def plan(
             outline.plan.valid_tokens,
             None if loss is None else loss.value,
         ),
+        law=evidence.law,
+        law_rests_on=evidence.law_rests_on,
         cost=_cost(price, time.total_seconds, tried.watts),
     )
 

@@ -205,7 +205,7 @@ def open_session(
         require_weights(checkpoint, recipe.model, dataset.vocabulary_size)
     model = build_model(recipe.model, dataset.vocabulary_size)
     if checkpoint is None:
-        initialise(model, recipe.train.seed)
+        initialise(model, recipe.train.seed, recipe.optim.transfer_from)
     model.to(policy.torch_device)
     optimizer = build_optimizer(model, recipe.optim, policy.torch_device.type)
     step = TrainingStep(recipe, policy, model, optimizer, training, steps)

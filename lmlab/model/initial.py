@@ -1,4 +1,4 @@
-"""The numbers that a model starts from: a pure function of the recipe's model, the vocabulary and the seed.
+"""The numbers that a model starts from: a pure function of the recipe's model, the vocabulary, the seed and how rates transfer.
 
 Each tensor is drawn on the CPU in float32 by a generator of its own, seeded by (seed, the tensor's name): the same on
 every device, whatever drew from torch's generators before, and the same for the tensors that two models share where
@@ -15,29 +15,32 @@ from torch import Tensor
 from lmlab.model.gpt import GPTModel
 from lmlab.model.shapes import hidden_width
 from lmlab.recipe.model import GPT
+from lmlab.scaling.transfer import Transfer, transfer
 
 DEVIATION = 0.02
 """GPT-2's standard deviation of every matrix and table."""
 
 
-def initialise(model: GPTModel, seed: int) -> None:
-    """Set every parameter of `model`, in place.
+def initialise(model: GPTModel, seed: int, transfer_from: tuple[int, ...] = ()) -> None:
+    """Set every parameter of `model`, in place; `transfer_from` is the recipe's `optim.transfer_from`.
 
     gpt2: N(0, .02); the projections into the stream N(0, .02 / sqrt(2 layers)), because 2 x layers of them add up.
     normal: N(0, .02) for all. torch: PyTorch's defaults, that is N(0, 1) for tables and U(-b, b) with
     b = 1 / sqrt(inputs) for a linear layer's matrix and bias. Elsewhere biases are 0. Norms are 1 x + 0.
     zero_init: the projections into the stream, and an untied head, start at zero, so that the model starts as the
     uniform distribution. Mixed values start half and half, mixed streams as if there were no skip, and n-gram tables at
-    zero, as if there were none.
+    zero, as if there were none. Where rates transfer from a smaller model, spreads do too (`lmlab.scaling.transfer`).
     """
+    sizes = transfer(model.config.width, model.config.layers, transfer_from)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(initial_values(model.config, name, tuple(parameter.shape), seed))
+            parameter.copy_(initial_values(model.config, name, tuple(parameter.shape), seed, sizes))
 
 
-def initial_values(config: GPT, name: str, shape: tuple[int, ...], seed: int) -> Float[Tensor, "..."]:
+def initial_values(config: GPT, name: str, shape: tuple[int, ...], seed: int, sizes: Transfer) -> Float[Tensor, "..."]:
     """The values at the start of the parameter called `name`, on the CPU in float32."""
     layer, _, kind = name.rpartition(".")
+    scale = sizes.factors(name).initial
     if kind == "first_share":
         return torch.full(shape, 0.5)
     if kind == "stream_shares":
@@ -45,7 +48,7 @@ def initial_values(config: GPT, name: str, shape: tuple[int, ...], seed: int) ->
     if layer.startswith("ngram_tables"):
         return torch.zeros(shape)
     if layer.endswith("norm"):
-        return torch.ones(shape) if kind == "weight" else torch.zeros(shape)
+        return torch.full(shape, scale) if kind == "weight" else torch.zeros(shape)
     into_stream = layer.endswith(("projection", "down"))
     if config.zero_init and (into_stream or layer == "head"):
         return torch.zeros(shape)
@@ -53,12 +56,13 @@ def initial_values(config: GPT, name: str, shape: tuple[int, ...], seed: int) ->
     if config.init == "torch":
         if layer in ("embedding", "positions"):
             return torch.empty(shape).normal_(generator=generator)
-        bound = 1 / math.sqrt(hidden_width(config) if layer.endswith("down") else config.width)
+        inputs = hidden_width(config) if layer.endswith("down") else config.width
+        bound = scale / math.sqrt(inputs / sizes.width)
         return torch.empty(shape).uniform_(-bound, bound, generator=generator)
     if kind == "bias":
         return torch.zeros(shape)
-    shrink = math.sqrt(2 * config.layers) if config.init == "gpt2" and into_stream else 1.0
-    return torch.empty(shape).normal_(std=DEVIATION / shrink, generator=generator)
+    shrink = math.sqrt(2 * config.layers / sizes.depth) if config.init == "gpt2" and into_stream else 1.0
+    return torch.empty(shape).normal_(std=scale * DEVIATION / shrink, generator=generator)
 
 
 def tensor_seed(seed: int, name: str) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lmlab import LabError
 from lmlab.optim.adamw import AdamW
-from lmlab.optim.groups import matrix_rows, parameter_groups
+from lmlab.optim.groups import Group, matrix_rows, parameter_groups
 from lmlab.optim.muon import Muon
 from lmlab.optim.rule import Rule
 from lmlab.optim.tables import TableAdam
@@ -46,6 +46,7 @@ class TrainingOptimizer:
         for optimizer in self._optimizers.values():
             for group in optimizer.param_groups:
                 group["peak"] = group["lr"]
+                group.setdefault("factor", 1.0)
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -68,8 +69,12 @@ class TrainingOptimizer:
             group["lr"] = group["peak"] * share
 
     def rates(self) -> dict[str, float]:
-        """The learning rates now: `lr`, `adam_lr` where Muon leaves parameters to AdamW, `table_lr` of n-gram tables."""
-        return {name: float(optimizer.param_groups[0]["lr"]) for name, optimizer in self._optimizers.items()}
+        """The learning rates now: `lr`, `adam_lr` where Muon leaves parameters to AdamW, `table_lr` of n-gram tables.
+
+        Those of the recipe, before a transfer from another size.
+        """
+        first = {name: optimizer.param_groups[0] for name, optimizer in self._optimizers.items()}
+        return {name: float(group["lr"] / group["factor"]) for name, group in first.items()}
 
     def members(self) -> Iterator[Member]:
         """Every parameter once, with all that decides its update."""
@@ -123,7 +128,7 @@ def build_optimizer(model: nn.Module, optim: Optim, device_type: str) -> Trainin
                 f"{name} is on {parameter.device}: move the model to {device_type} before its optimizer is built"
             )
     plain = [
-        {"params": list(group.parameters.values()), "lr": group.lr, "weight_decay": group.weight_decay}
+        {**_settings(group), "weight_decay": group.weight_decay, "eps": group.eps}
         for group in groups
         if group.rule == "adamw"
     ]
@@ -132,9 +137,8 @@ def build_optimizer(model: nn.Module, optim: Optim, device_type: str) -> Trainin
         fused = matrix_rows(model)
         matrices = [
             {
-                "params": list(group.parameters.values()),
+                **_settings(group),
                 "rows": [fused.get(name, (len(parameter),)) for name, parameter in group.parameters.items()],
-                "lr": group.lr,
                 "weight_decay": group.weight_decay,
             }
             for group in groups
@@ -143,7 +147,12 @@ def build_optimizer(model: nn.Module, optim: Optim, device_type: str) -> Trainin
         optimizers["lr"] = Muon(matrices, optim.momentum, optim.iterations)
     if plain:
         optimizers["adam_lr" if optimizers else "lr"] = AdamW(plain, optim.betas, optim.eps)
-    tables = [{"params": list(group.parameters.values()), "lr": group.lr} for group in groups if group.rule == "tables"]
+    tables = [{**_settings(group), "eps": group.eps} for group in groups if group.rule == "tables"]
     if tables:
         optimizers["table_lr"] = TableAdam(tables, optim.betas, optim.eps)
     return TrainingOptimizer(optimizers, names)
+
+
+def _settings(group: Group) -> dict[str, Any]:
+    """What every rule is told of a group, in PyTorch's form."""
+    return {"params": list(group.parameters.values()), "lr": group.lr, "factor": group.factor}

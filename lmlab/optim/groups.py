@@ -8,6 +8,7 @@ weights under the first of their names.
   and head are tables with a row a token, where orthogonality means nothing; they, norms, biases and scalars are left
   to AdamW (kellerjordan.github.io/posts/muon);
 - n-gram tables, whose names lie under `ngram_tables.`, are updated row by row (`tables.py`) and never decay;
+- where rates transfer from a smaller model, each group has the rate, decay and epsilon of its size (`lmlab.scaling.transfer`);
 - a fused `qkv` projection is three matrices to Muon (queries, keys, values), because each has a purpose and a scale of
   its own; swiglu's fused gate and value stay one.
 """
@@ -16,12 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import nn
 
 from lmlab import LabError
+from lmlab.recipe.model import GPT
 from lmlab.recipe.optim import Muon, Optim
+from lmlab.scaling.transfer import Factors, RuleName, Transfer, transfer
 
 BLOCKS = "blocks."
 TABLES = "ngram_tables."
@@ -31,10 +33,13 @@ TABLES = "ngram_tables."
 class Group:
     """Parameters that are updated alike."""
 
-    rule: Literal["adamw", "muon", "tables"]
+    rule: RuleName
     lr: float
     """Peak learning rate."""
+    factor: float = 1.0
+    """What that is of the recipe's rate."""
     weight_decay: float
+    eps: float
     parameters: dict[str, nn.Parameter]
 
 
@@ -42,25 +47,53 @@ def parameter_groups(model: nn.Module, optim: Optim) -> list[Group]:
     """The groups of `model` under `optim`, none of them empty. LabError where Muon finds no matrix to update."""
     named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     matrices: dict[str, nn.Parameter] = {}
-    groups = []
+    parts: list[tuple[RuleName, float, float, dict[str, nn.Parameter]]] = []
     lr = optim.lr
     if isinstance(optim, Muon):
         matrices = {name: entry for name, entry in named.items() if name.startswith(BLOCKS) and entry.ndim == 2}
         if not matrices:
             raise LabError(f"muon found no matrix under {BLOCKS!r} in {type(model).__name__}: use optim.kind adamw")
-        groups.append(Group(rule="muon", lr=optim.lr, weight_decay=optim.weight_decay, parameters=matrices))
+        parts.append(("muon", optim.lr, optim.weight_decay, matrices))
         lr = optim.adam_lr
     tables = {name: entry for name, entry in named.items() if name.startswith(TABLES)}
     rest = {name: parameter for name, parameter in named.items() if name not in matrices and name not in tables}
     decaying = {name: entry for name, entry in rest.items() if optim.decay == "all" or entry.ndim >= 2}
     still = {name: entry for name, entry in rest.items() if name not in decaying}
-    groups.append(Group(rule="adamw", lr=lr, weight_decay=optim.weight_decay, parameters=decaying))
-    groups.append(Group(rule="adamw", lr=lr, weight_decay=0.0, parameters=still))
-    table_lr = lr if optim.table_lr is None else optim.table_lr
-    groups.append(Group(rule="tables", lr=table_lr, weight_decay=0.0, parameters=tables))
-    groups = [group for group in groups if group.parameters]
+    parts.append(("adamw", lr, optim.weight_decay, decaying))
+    parts.append(("adamw", lr, 0.0, still))
+    parts.append(("tables", lr if optim.table_lr is None else optim.table_lr, 0.0, tables))
+    sizes = _sizes(model, optim)
+    groups = [group for part in parts for group in _sized(*part, optim.eps, sizes)]
     assert_covered(groups, model.parameters())
     return groups
+
+
+def _sizes(model: nn.Module, optim: Optim) -> Transfer:
+    """How the model's size compares with the one at which the rates were tuned."""
+    if not optim.transfer_from:
+        return Transfer()
+    assert isinstance(model.config, GPT)
+    return transfer(model.config.width, model.config.layers, optim.transfer_from)
+
+
+def _sized(
+    rule: RuleName, lr: float, weight_decay: float, parameters: dict[str, nn.Parameter], eps: float, sizes: Transfer
+) -> list[Group]:
+    """The parameters by the factors of their size, in the order in which those are met first."""
+    parted: dict[Factors, dict[str, nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        parted.setdefault(sizes.factors(name, rule), {})[name] = parameter
+    return [
+        Group(
+            rule=rule,
+            lr=lr * factors.rate,
+            factor=factors.rate,
+            weight_decay=weight_decay * factors.decay,
+            eps=eps * factors.epsilon,
+            parameters=members,
+        )
+        for factors, members in parted.items()
+    ]
 
 
 def assert_covered(groups: Iterable[Group], parameters: Iterable[nn.Parameter]) -> None:

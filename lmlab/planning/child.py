@@ -25,6 +25,7 @@ from typing import IO, Any, TextIO
 
 import lmlab
 from lmlab import LabError
+from lmlab.files import cache_folder, make_folder, remove_tree
 from lmlab.hardware import free_memory_bytes, total_memory_bytes
 from lmlab.hardware.memory import out_of_memory_kills
 from lmlab.recipe import Recipe, to_toml
@@ -38,6 +39,7 @@ MARGIN_SHARE = 0.04
 """Of main memory: a child that finds less than this left gives up."""
 POLL_SECONDS = 0.02
 LONGEST_REASON = 200
+STALE_SECONDS = 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +105,20 @@ def measure(
         "least_free_bytes": MARGIN_SHARE * total_memory_bytes() if policy.device == "cpu" else 0,
         "started": time.time(),
     }
-    found = _ask(request, deadline_seconds)
+    with _trial_folder() as folder:
+        found = _ask(request | {"folder": folder}, deadline_seconds)
     return Measurement(micro_batch=passes, batch=sequences, **found)
+
+
+def _trial_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder on the disk of the caches for the child's checkpoint. It goes also where the child is killed; one that a killed
+    parent left goes a day later."""
+    place = make_folder(cache_folder() / "trials")
+    for left in place.iterdir():
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > STALE_SECONDS:
+                remove_tree(left)
+    return tempfile.TemporaryDirectory(dir=place, ignore_cleanup_errors=True)
 
 
 def _ask(request: dict[str, Any], deadline_seconds: float) -> dict[str, Any]:
@@ -113,7 +127,7 @@ def _ask(request: dict[str, Any], deadline_seconds: float) -> dict[str, Any]:
     with tempfile.TemporaryFile("w+", encoding="utf-8") as out, tempfile.TemporaryFile("w+", encoding="utf-8") as err:
         try:
             process = subprocess.Popen(
-                COMMAND, stdin=subprocess.PIPE, stdout=out, stderr=err, text=True, encoding="utf-8", env=_environment()
+                COMMAND, stdin=subprocess.PIPE, stdout=out, stderr=err, text=True, encoding="utf-8", env=environment()
             )
         except OSError as error:
             raise LabError(f"no process can be started to try this recipe: {error.strerror}") from None
@@ -161,8 +175,8 @@ def _answer(status: int, out: str, err: str, killed_for_memory: bool) -> dict[st
     return {"failed": said[-1][:LONGEST_REASON] if said else f"the child ended with status {status}"}
 
 
-def _environment() -> dict[str, str]:
-    """This process's, in which the child finds the lmlab that runs here."""
+def environment() -> dict[str, str]:
+    """This process's environment, in which a child finds the lmlab that runs here."""
     here = str(Path(lmlab.__file__).resolve().parent.parent)
     paths = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
@@ -188,7 +202,9 @@ def _main(stdin: TextIO, answer: Callable[[dict[str, Any]], None]) -> None:
         from lmlab.planning.trial import Extent, Trial
 
         trial = Trial(recipe, policy, open_dataset(request["data"]))
-        extent = Extent(steps=request["steps"], seconds=request["seconds"], whole=request["whole"])
+        extent = Extent(
+            steps=request["steps"], seconds=request["seconds"], whole=request["whole"], folder=Path(request["folder"])
+        )
         found = trial.go(extent, lambda: began.append(time.time()))
     except LabError as error:
         answer({"failed": str(error)[:LONGEST_REASON]})

@@ -11,13 +11,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from lmlab.data import Dataset
 from lmlab.model import parameters
 from lmlab.planning.calibration import Calibration
 from lmlab.planning.history import Finished, same_training, style_of
-from lmlab.planning.rungs import DESIGN, extrapolated, remembered
+from lmlab.planning.rungs import DESIGN, law_of_ladder, remembered
 from lmlab.recipe import Recipe
 from lmlab.scaling.estimate import Estimate
 from lmlab.scaling.fit import FEWEST_POINTS, FittedLaw, fit_law
@@ -32,27 +33,43 @@ FURTHEST = 10.0
 """A law of one's own runs isn't asked about trainings with more than so many times the tokens or parameters of the largest."""
 
 
-def expected_loss(
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What is known of the loss of a training."""
+
+    loss: Estimate
+    """Of its last step over the whole validation split, in nats a token."""
+    law: Callable[[float, float], float]
+    """(parameters that every token is multiplied by, tokens) -> loss, for trainings like it."""
+    law_rests_on: str
+
+
+def evidence_for(
     recipe: Recipe,
     dataset: Dataset,
     steps: int,
     runs: Sequence[Finished],
     calibrations: Mapping[str, Calibration],
-) -> Estimate:
-    """The loss of the last of `steps` steps over the whole validation split, in nats a token."""
-    alike = same_training(list(runs), recipe, dataset.id)
-    if alike:
-        return _as_before([run.loss for run in alike])
+) -> Evidence:
+    """The best that there is for a training of `steps` steps."""
     vocabulary, unique_tokens = dataset.vocabulary_size, len(dataset.tokens("train"))
-    points = remembered(recipe, dataset.id, steps)
-    if len(points) == len(DESIGN):
-        return _corrected(extrapolated(points, recipe, vocabulary, steps), calibrations)
     size = parameters(recipe.model, vocabulary)
     tokens = steps * recipe.train.batch * recipe.model.context
+    points = remembered(recipe, dataset.id, steps)
     law = law_of(runs, recipe, dataset.id)
-    if law is not None and _near(law, size["matrix"], tokens):
-        return _corrected(law.expected(size["matrix"], tokens, unique_tokens), calibrations)
-    return BESIROGLU.expected(size["total"] - size["ngrams"], tokens, vocabulary, unique_tokens)
+    if len(points) == len(DESIGN):
+        ladder = law_of_ladder(points, recipe, vocabulary, steps)
+        found = Evidence(
+            loss=_corrected(ladder.expected(), calibrations), law=ladder.loss, law_rests_on=ladder.expected().rests_on
+        )
+    elif law is not None and _near(law, size["matrix"], tokens):
+        expected = law.expected(size["matrix"], tokens, unique_tokens)
+        found = Evidence(loss=_corrected(expected, calibrations), law=law.law.loss, law_rests_on=expected.rests_on)
+    else:
+        expected = BESIROGLU.expected(size["total"] - size["ngrams"], tokens, vocabulary, unique_tokens)
+        found = Evidence(loss=expected, law=BESIROGLU.law.loss, law_rests_on=expected.rests_on)
+    alike = same_training(list(runs), recipe, dataset.id)
+    return dataclasses.replace(found, loss=_as_before([run.loss for run in alike])) if alike else found
 
 
 def law_of(runs: Sequence[Finished], recipe: Recipe, data_id: str) -> FittedLaw | None:

@@ -1,7 +1,7 @@
 """Inverse planning: the model, tokens, batch and learning rate that end with the lowest expected loss within a budget.
 
-In come a recipe whose style is kept, what is known of the corpus, a budget, and three functions: a loss law, the speed of a
-recipe, and what it occupies. Out come the best recipe and alternatives that take less or more time, each with its expected loss.
+In come a recipe whose style is kept, what is known of the corpus, a budget, a loss law, and functions for the speed of a recipe
+and for what it occupies. Out come the best recipe and alternatives that take less or more time, each with its expected loss.
 
 For every shape in the recipe's style (`shapes.py`) the budget says how many tokens it can read, and the law what it then
 reaches. The law knows what repetition costs, but not that a model which is far too large for its text learns it by heart; so no
@@ -13,27 +13,24 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from lmlab import LabError
+from lmlab.data import Dataset
 from lmlab.model import flops_per_token
 from lmlab.planning.budget import Budget
 from lmlab.planning.choose import MOST_EPOCHS
 from lmlab.planning.combine import quotient
+from lmlab.planning.known_law import KnownLaw
+from lmlab.planning.lengthened import lengthened, own_tokens
 from lmlab.planning.rates import FEWEST_STEPS, Tuned
-from lmlab.planning.rote import against_rote
+from lmlab.planning.resources import Resources
 from lmlab.planning.shapes import counted_parameters, shapes_like
-from lmlab.planning.speed import Speed
-from lmlab.recipe import Constant, Recipe, check, override
+from lmlab.recipe import Recipe, check
 from lmlab.scaling.estimate import Estimate, exact
 from lmlab.training.display import duration
 from lmlab.training.evaluating import plan_evaluations
-
-Law = Callable[[float, float, float], Estimate]
-"""(parameters, tokens, different tokens) -> nats a token."""
-Rank = Callable[[float, float, float], float]
-"""The same without interval, quicker, and not cut off where it exceeds what guessing costs: what is best is decided by it."""
 
 MOST_PARAMETERS_A_TOKEN = 11.0
 """nanoGPT's 10.7M parameters for 1.0M characters, with dropout: the largest model for its text whose loss is known to be good."""
@@ -49,7 +46,10 @@ AS_GOOD = 0.01
 """Nats: models that come so near to the best are named, since the choice between them is free."""
 TIMES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
 """Rows of the table: shares of the budget's time and compute."""
+NEARLY = 0.9
+"""A budget of which so much is used is what limits a plan."""
 HALVINGS = 60
+Limit = Literal["time", "compute", "room", "text", "loss"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +59,15 @@ class Corpus:
     train_tokens: int
     valid_tokens: int
     vocabulary: int
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Corpus:
+        """What a plan needs of a prepared data set."""
+        return cls(
+            train_tokens=len(dataset.tokens("train")),
+            valid_tokens=len(dataset.tokens("valid")),
+            vocabulary=dataset.vocabulary_size,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,32 +103,19 @@ class InversePlan:
     """Whether the best is expected to reach the budget's loss; true where it names none."""
     as_good: tuple[int, int]
     """Parameters of the smallest and the largest model that come within AS_GOOD of the best in its time."""
-    limit: str
-    """What keeps the best from being better: time, compute, text."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resources:
-    """What the search asks of the machine; where a size isn't asked for, it is no limit."""
-
-    speed: Speed
-    memory: Callable[[Recipe], float] = lambda recipe: 0.0
-    """Bytes that training with a recipe takes at its micro-batch."""
-    memory_limit: float = math.inf
-    disk: Callable[[Recipe], float] = lambda recipe: 0.0
-    """Bytes that a run's checkpoints occupy."""
+    limit: Limit
+    """What keeps the best from being better; room is memory or disk, and loss means that nothing does: it's what was asked for."""
 
 
 def inverse_plan(
     recipe: Recipe,
     corpus: Corpus,
     budget: Budget,
-    law: Law,
+    law: KnownLaw,
     resources: Resources,
-    rank: Rank | None = None,
 ) -> InversePlan:
     """The best recipe in `recipe`'s style for `budget`, with a table of alternatives; LabError where nothing fits."""
-    search = _Search(recipe, corpus, budget, law, resources, rank)
+    search = _Search(recipe, corpus, budget, law, resources)
     return search.cheapest(budget.loss) if budget.loss is not None else search.lowest()
 
 
@@ -129,19 +125,18 @@ class _Sized:
 
     recipe: Recipe
     parameters: int
+    size: float
+    """Parameters as the law counts them."""
     flops_a_token: float
     speed: Estimate
 
 
 class _Search:
-    def __init__(
-        self, recipe: Recipe, corpus: Corpus, budget: Budget, law: Law, resources: Resources, rank: Rank | None
-    ) -> None:
+    def __init__(self, recipe: Recipe, corpus: Corpus, budget: Budget, law: KnownLaw, resources: Resources) -> None:
         self.base, self.corpus, self.budget, self.law, self.resources = recipe, corpus, budget, law, resources
-        self.rank = rank or (lambda parameters, tokens, unique: law(parameters, tokens, unique).value)
         self.unique = float(corpus.train_tokens)
         own = counted_parameters(recipe, corpus.vocabulary)
-        self.tuned = Tuned(recipe=recipe, parameters=own, tokens=self._own_tokens())
+        self.tuned = Tuned(recipe=recipe, parameters=own, tokens=own_tokens(recipe, self.unique))
         largest = max(own, MOST_PARAMETERS_A_TOKEN * self.unique)
         self.shapes = [sized for sized in map(self._sized, shapes_like(recipe)) if sized.parameters <= largest]
 
@@ -155,6 +150,14 @@ class _Search:
 
     def cheapest(self, loss: float) -> InversePlan:
         """The least time to a loss; where the budget doesn't allow it, or nothing reaches it, the lowest loss instead."""
+        if (
+            not self.law.fitted
+            and self.law.expected(self.law.size(self.base), self.tuned.tokens, self.unique).low <= 0.0
+        ):
+            raise LabError(
+                f"how long loss {loss:g} takes isn't known: {self.law.source} says nothing of models like this one; train a few "
+                "sizes of this recipe first, which a law is then fitted to, or give a --budget"
+            )
         ways = [(sized, tokens) for sized in self.shapes if (tokens := self._tokens_to(sized, loss)) is not None]
         ways = [(sized, tokens) for sized, tokens in ways if self._fits(sized, tokens)]
         if not ways:
@@ -170,7 +173,7 @@ class _Search:
             sized.parameters
             for sized in self.shapes
             if (tokens := self._affordable(sized, here)) is not None
-            and self._loss(sized, tokens) <= self.rank(best.parameters, best.tokens, self.unique) + AS_GOOD
+            and self._loss(sized, tokens) <= self._ranked(best) + AS_GOOD
         ]
         near.append(best.parameters)
         return InversePlan(
@@ -211,6 +214,11 @@ class _Search:
 
     def _affordable(self, sized: _Sized, budget: Budget) -> float | None:
         """The most tokens that a shape may read; None where it can't be used."""
+        tokens = self._readable(sized, budget)
+        return tokens if tokens is not None and self._occupies(sized, tokens, budget) else None
+
+    def _readable(self, sized: _Sized, budget: Budget) -> float | None:
+        """The same without asking for memory and disk."""
         share = self.base.evaluate.share
         seconds = budget.seconds - START_SECONDS - self.corpus.valid_tokens * FORWARD_SHARE / sized.speed.value
         tokens = min(
@@ -218,9 +226,7 @@ class _Search:
             budget.flops / sized.flops_a_token,
             MOST_EPOCHS * self.unique,
         )
-        if tokens < FEWEST_STEPS * sized.recipe.model.context:
-            return None
-        return tokens if self._occupies(sized, tokens, budget) else None
+        return None if tokens < FEWEST_STEPS * sized.recipe.model.context else tokens
 
     def _occupies(self, sized: _Sized, tokens: float, budget: Budget) -> bool:
         """Whether memory and disk hold it."""
@@ -261,10 +267,10 @@ class _Search:
         return math.exp(high)
 
     def _loss(self, sized: _Sized, tokens: float) -> float:
-        return self.rank(sized.parameters, tokens, self.unique)
+        return self.law.rank(sized.size, tokens, self.unique)
 
     def _ranked(self, row: Alternative) -> float:
-        return self.rank(row.parameters, row.tokens, self.unique)
+        return self.law.rank(self.law.size(row.recipe), row.tokens, self.unique)
 
     def _seconds(self, sized: _Sized, tokens: float) -> float:
         return self._time(self._recipe(sized, tokens), sized.speed).value
@@ -295,7 +301,7 @@ class _Search:
             tokens=read,
             passes=read / self.unique,
             flops=flops,
-            loss=self.law(sized.parameters, read, self.unique),
+            loss=self.law.expected(sized.size, read, self.unique),
             seconds=seconds,
             disk=disk,
             memory=self.resources.memory(recipe),
@@ -305,54 +311,30 @@ class _Search:
         )
 
     def _recipe(self, sized: _Sized, tokens: float) -> Recipe:
-        """The shape with steps, batch, rates and what else follows from the length."""
-        base, shape = self.base, sized.recipe
-        batch = self.tuned.batch(sized.parameters, tokens)
-        steps = max(1, int(tokens / (batch * shape.model.context)))
-        longer = steps / max(1, self._own_steps())
-        changes: dict[str, object] = {
-            "train.steps": steps,
-            "train.epochs": None,
-            "train.batch": batch,
-            "train.checkpoint_every": max(1, round(base.train.checkpoint_every * longer)),
-            "evaluate.every": max(1, round(base.evaluate.every * longer)),
-            "schedule.warmup": min(steps, round(base.schedule.warmup * longer)),
-            "schedule.start": 0,
-        }
-        if base.train.micro_batch is not None and batch % base.train.micro_batch:
-            changes["train.micro_batch"] = math.gcd(base.train.micro_batch, batch)
-        if not isinstance(base.schedule, Constant):
-            changes["schedule.steps"] = None
-        changes |= self.tuned.rates(shape.model.width, batch, sized.parameters, tokens)
-        changes |= against_rote(base, tokens / self.unique, sized.parameters / self.unique)
-        made = override(shape, changes)
-        # Numbers that others published for the base are not this one's.
-        return dataclasses.replace(made, claims=(), published_vocabulary=None)
+        return lengthened(self.tuned, sized.recipe, sized.parameters, tokens, self.unique)
 
     def _sized(self, recipe: Recipe) -> _Sized:
         vocabulary = self.corpus.vocabulary
         return _Sized(
             recipe,
             counted_parameters(recipe, vocabulary),
+            self.law.size(recipe),
             flops_per_token(recipe.model, vocabulary).training,
             self.resources.speed(recipe),
         )
 
-    def _own_steps(self) -> float:
-        train = self.base.train
-        step_tokens = train.batch * self.base.model.context
-        return train.steps if train.epochs is None else train.epochs * self.unique / step_tokens
-
-    def _own_tokens(self) -> float:
-        return max(1.0, self._own_steps()) * self.base.train.batch * self.base.model.context
-
-    def _limit(self, best: Alternative) -> str:
-        affordable = [tokens for sized in self.shapes if (tokens := self._affordable(sized, self.budget)) is not None]
-        if self.budget.loss is not None and self._ranked(best) <= self.budget.loss + NOT_WORTH_IT:
+    def _limit(self, best: Alternative) -> Limit:
+        budget = self.budget
+        if budget.loss is not None and self._ranked(best) <= budget.loss + NOT_WORTH_IT:
             return "loss"
-        if affordable and best.seconds.value < 0.9 * self.budget.seconds and best.flops < 0.9 * self.budget.flops:
-            return "text"
-        return "time" if best.seconds.value >= 0.9 * self.budget.seconds else "compute"
+        for sized in self.shapes:
+            tokens = self._readable(sized, budget)
+            better = tokens is not None and self._loss(sized, tokens) < self._ranked(best) - NOT_WORTH_IT
+            if tokens is not None and better and not self._occupies(sized, tokens, budget):
+                return "room"
+        if best.seconds.value >= NEARLY * budget.seconds:
+            return "time"
+        return "compute" if best.flops >= NEARLY * budget.flops else "text"
 
     def _nothing_fits(self) -> str:
         smallest = self.shapes[0]

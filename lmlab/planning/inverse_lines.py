@@ -17,6 +17,7 @@ HEADINGS = ("", "parameters", "layers x width", "tokens", "passes", "batch", "ra
 LIMITS = {
     "time": "time is what limits it",
     "compute": "compute is what limits it",
+    "room": "memory or disk is what limits it: a larger model would be better",
     "loss": "less time would not reach the loss",
     "text": "the text is what limits it: more passes or a larger model would gain next to nothing, more text would",
 }
@@ -43,6 +44,7 @@ def lines_of(plan: InversePlan, price: Price | None = None, watts: Estimate | No
     known = "not known here; the order is that of " if unknown else ""
     lines.append(f"loss: {known}{best.loss.rests_on} ({best.loss.evidence})")
     lines.append(f"time: {best.seconds.rests_on} ({best.seconds.evidence})")
+    lines.append("batch and learning rate follow published rules from the recipe's own: lmlab tune measures them")
     alarms = dict.fromkeys(alarm for alarm in (best.loss.alarm, best.seconds.alarm) if alarm)
     return lines + [f"! {alarm}" for alarm in alarms]
 
@@ -99,7 +101,7 @@ def _row_json(row: Alternative, price: Price | None, watts: Estimate | None) -> 
 
 
 def _table(plan: InversePlan, price: Price | None, watts: Estimate | None) -> list[str]:
-    headings = [*HEADINGS, *([f"cost {price.currency}".strip()] if price else [])]
+    headings = [*HEADINGS, *(["cost"] if price else [])]
     rows = [headings] + [_cells(row, row is plan.best, price, watts) for row in plan.table]
     widths = [max(len(row[column]) for row in rows) for column in range(len(headings))]
     return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,9 +45,13 @@ class Plan:
     """What this machine, or its GPU, has; 0 where nobody says."""
     free_disk_bytes: int
     validation: Validation
+    law: Callable[[float, float], float]
+    """(parameters that every token is multiplied by, tokens) -> loss."""
+    law_rests_on: str
     cost: Mapping[str, Estimate]
     """Energy in joules and what it costs, where they can be had."""
 
+    @property
     @property
     def achieved_flops(self) -> float:
         """FLOP/s of the model's products during training."""

@@ -17,6 +17,8 @@ class Position:
 
     parameters: dict[str, int]
     """By part, and their total."""
+    matrix_parameters: int
+    """What every token is multiplied by: the matrices of the blocks, and the head's."""
     tokens: int
     """Processed in all steps."""
     unique_tokens: int
@@ -50,6 +52,7 @@ def position_of(recipe: Recipe, vocabulary: int, steps: int, unique_tokens: int)
     dense = parts["total"] - parts["ngrams"]
     return Position(
         parameters={name: number for name, number in parts.items() if name != "matrix"},
+        matrix_parameters=parts["matrix"],
         tokens=tokens,
         unique_tokens=unique_tokens,
         epochs=passes(tokens, unique_tokens),

@@ -28,7 +28,7 @@ def probe(
     `tokens` is the training split, `steps` the length of the training that is planned.
     """
     model = build_model(recipe.model, vocabulary)
-    initialise(model, recipe.train.seed)
+    initialise(model, recipe.train.seed, recipe.optim.transfer_from)
     model.to(policy.torch_device)
     optimizer = build_optimizer(model, recipe.optim, policy.torch_device.type)
     step = TrainingStep(recipe, policy, model, optimizer, tokens, steps)

@@ -17,8 +17,7 @@ from lmlab.files import cache_folder, make_folder, read_json, write_json
 from lmlab.model import flops_per_token, parameters
 from lmlab.recipe import Recipe, override, recipe_hash
 from lmlab.recipe.model import GPT
-from lmlab.scaling.estimate import Estimate
-from lmlab.scaling.ladder import Point, extrapolate
+from lmlab.scaling.ladder import LadderLaw, Point, ladder_law
 
 FORMAT = 1
 FIELDS = ("parameters", "tokens", "loss")
@@ -105,10 +104,10 @@ def narrower(model: GPT, share: float) -> GPT:
     )
 
 
-def extrapolated(points: Sequence[Point], recipe: Recipe, vocabulary: int, steps: int) -> Estimate:
-    """The loss of the whole training, from what its ladder came to."""
+def law_of_ladder(points: Sequence[Point], recipe: Recipe, vocabulary: int, steps: int) -> LadderLaw:
+    """The law for the whole training, from what its ladder came to."""
     tokens = steps * recipe.train.batch * recipe.model.context
-    return extrapolate(points, parameters(recipe.model, vocabulary)["matrix"], tokens)
+    return ladder_law(points, parameters(recipe.model, vocabulary)["matrix"], tokens)
 
 
 def remembered(recipe: Recipe, data_id: str, steps: int) -> list[Point]:

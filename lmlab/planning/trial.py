@@ -7,7 +7,6 @@ checkpoint saved, read back and restored, and the pages of the data set that the
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +23,6 @@ from lmlab.data.order import window_starts
 from lmlab.evaluation import Evaluation, evaluate_split
 from lmlab.evaluation.losses import windows_at_once
 from lmlab.evaluation.sample import choose_units
-from lmlab.files import cache_folder, make_folder
 from lmlab.generation import Sampling, generate
 from lmlab.hardware import peak_memory_bytes, synchronise
 from lmlab.model import GPTModel, build_model, initialise
@@ -54,6 +52,8 @@ class Extent:
     """No more of them once they took so long together; at least one is timed."""
     whole: bool
     """Whether all of a run is tried, or only its steps."""
+    folder: Path
+    """Where a checkpoint may be saved; the caller removes it."""
 
 
 class Trial:
@@ -70,7 +70,7 @@ class Trial:
         self.run_steps = _run_steps(recipe, train)
         self.idle_memory_bytes = peak_memory_bytes(self.device)
         self.model: GPTModel = build_model(recipe.model, dataset.vocabulary_size)
-        initialise(self.model, recipe.train.seed)
+        initialise(self.model, recipe.train.seed, recipe.optim.transfer_from)
         self.model.to(self.device)
         self.optimizer: TrainingOptimizer = build_optimizer(self.model, recipe.optim, self.device.type)
         self.step = TrainingStep(recipe, policy, self.model, self.optimizer, train, self.run_steps)
@@ -85,7 +85,7 @@ class Trial:
         found["checkpoint_bytes"] = sum(tensor.numel() * tensor.element_size() for tensor in self._tensors())
         if extent.whole:
             touch_as_a_run(self.recipe, self.dataset, self.run_steps)
-            found |= self._evaluated() | self._saved()
+            found |= self._evaluated() | self._saved(extent.folder)
             # The peak of a GPU is measured by products on that GPU, which a run does before its first step.
             peak_flops(self.policy)
         return found | {
@@ -148,25 +148,23 @@ class Trial:
             engine=self.step.engine,
         )
 
-    def _saved(self) -> dict[str, Any]:
+    def _saved(self, folder: Path) -> dict[str, Any]:
         """A save as in a run, a step beside it where the run would take one, and the best model put back at the end."""
-        with tempfile.TemporaryDirectory(prefix="trial-", dir=make_folder(cache_folder())) as folder:
-            saver = Saver(Path(folder), self.recipe, self.model, self.optimizer)
-            started = time.perf_counter()
-            saver.save(self.state, {}, True)
-            waited = time.perf_counter() - started
-            saver.settle(True)
-            seconds = time.perf_counter() - started
-            # Once more, now with a step of the training beside it: copies and activations are there at one time.
-            self.state.step += 1
-            saver.save(self.state, {}, True)
-            self._take_step()
-            saver.settle(True)
-            started = time.perf_counter()
-            checkpoint, _ = find(Path(folder), "best")
-            self._put_back(checkpoint)
-            loaded = time.perf_counter() - started
-        return {"save_seconds": seconds, "save_wait_seconds": waited, "load_seconds": loaded}
+        saver = Saver(folder, self.recipe, self.model, self.optimizer)
+        started = time.perf_counter()
+        saver.save(self.state, {}, True)
+        waited = time.perf_counter() - started
+        saver.settle(True)
+        seconds = time.perf_counter() - started
+        # Once more, now with a step of the training beside it: copies and activations are there at one time.
+        self.state.step += 1
+        saver.save(self.state, {}, True)
+        self._take_step()
+        saver.settle(True)
+        started = time.perf_counter()
+        checkpoint, _ = find(folder, "best")
+        self._put_back(checkpoint)
+        return {"save_seconds": seconds, "save_wait_seconds": waited, "load_seconds": time.perf_counter() - started}
 
     def _put_back(self, checkpoint: Checkpoint) -> None:
         """What a run does at its end to score its best model, and then to go back to its last one."""

@@ -12,6 +12,7 @@ from lmlab.recipe.schedule import Constant
 
 BYTE_LEVEL_SYMBOLS = 257
 """256 bytes and the end of text: the least that a byte-level BPE can have."""
+SIZES_OF_A_TRANSFER = 2
 MOST_NGRAMS = 4
 """N-gram tables of a model; each costs a look-up a token, and the long ones see hardly an n-gram twice."""
 
@@ -27,6 +28,11 @@ def problems(recipe: Recipe) -> Iterator[str]:
     """A line for each combination that can't be."""
     yield from _model_problems(recipe)
     yield from _data_problems(recipe)
+    if len(recipe.optim.transfer_from) > SIZES_OF_A_TRANSFER:
+        yield (
+            f"optim.transfer_from has {len(recipe.optim.transfer_from)} numbers: expected the width at which the rates were tuned, "
+            "or the width and the layers"
+        )
     train, schedule = recipe.train, recipe.schedule
     if train.micro_batch is not None and train.batch % train.micro_batch:
         near = nearest_divisor(train.batch, train.micro_batch)

@@ -32,6 +32,8 @@ class AdamW:
     """Clip a gradient norm beyond so many standard deviations above its recent mean (ZClip, 2.5 there); 0: don't."""
     table_lr: float | None = setting(None, above=0.0, came_later=True)
     """Peak learning rate of the n-gram tables (none: that of the embeddings)."""
+    transfer_from: tuple[int, ...] = setting((), at_least=1, came_later=True)
+    """Width, or width and layers (128,4), at which the rates were tuned: they are scaled from there (muP); none: as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,8 @@ class Muon:
     """Clip a gradient norm beyond so many standard deviations above its recent mean (ZClip, 2.5 there); 0: don't."""
     table_lr: float | None = setting(None, above=0.0, came_later=True)
     """Peak learning rate of the n-gram tables (none: that of the embeddings)."""
+    transfer_from: tuple[int, ...] = setting((), at_least=1, came_later=True)
+    """Width, or width and layers (128,4), at which the rates were tuned: they are scaled from there (muP); none: as they are."""
 
 
 Optim = AdamW | Muon

@@ -11,7 +11,7 @@ wide as the prior leaves it, which is where the interval comes from.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from lmlab import LabError
 from lmlab.scaling.estimate import Estimate
+
+Array = NDArray[np.float64]
 
 NOISE = 0.01
 """Of log-loss: what another seed and another rounding of steps and warm-up change in a short training."""
@@ -44,10 +46,48 @@ PRIOR_MEANS = np.array([math.log(0.45), math.log(0.15), math.log(0.3), 0.35, 0.3
 PRIOR_SPREADS = np.array([0.40, 1.0, 1.5, 0.10, 0.08, 0.10])
 
 
-def extrapolate(points: Sequence[Point], parameters: float, tokens: float) -> Estimate:
-    """The loss of a training with so many parameters and tokens, of the kind of `points`.
+@dataclass(frozen=True, kw_only=True)
+class LadderLaw:
+    """The law of a ladder, around the training that it was climbed for."""
 
-    The most likely six numbers by Levenberg's damped least squares; the interval from the curvature there. LabError with fewer
+    points: tuple[Point, ...]
+    parameters: float
+    """N*: of the training that is asked about."""
+    tokens: float
+    """D*."""
+    numbers: tuple[float, ...]
+    """log(E/L), log(A/L), log(B/L), alpha, beta, gamma, with L the least loss of the ladder."""
+    spread: float
+    """Standard deviation of the log-loss at N* and D*."""
+
+    def loss(self, parameters: float, tokens: float) -> float:
+        """Nats a token after training so many parameters on so many tokens."""
+        place = np.array([[parameters / self.parameters, tokens / self.tokens]])
+        return self._least * math.exp(float(_log_loss(np.array(self.numbers), place)[0]))
+
+    def expected(self) -> Estimate:
+        """The loss of the training that was asked about."""
+        value = self.loss(self.parameters, self.tokens)
+        largest = max(point.parameters for point in self.points)
+        furthest = max(point.tokens for point in self.points if point.parameters == largest)
+        return Estimate(
+            value=value,
+            low=value * math.exp(-NORMAL_QUANTILE * self.spread),
+            high=value * math.exp(NORMAL_QUANTILE * self.spread),
+            evidence="extrapolated",
+            rests_on=f"a ladder of {len(self.points)} short trainings",
+            alarm=f"{self.tokens / furthest:.0f} times the tokens of the ladder's largest model",
+        )
+
+    @property
+    def _least(self) -> float:
+        return min(point.loss for point in self.points)
+
+
+def ladder_law(points: Sequence[Point], parameters: float, tokens: float) -> LadderLaw:
+    """The law of `points`, for a training of their kind with so many parameters and tokens.
+
+    The most likely six numbers by Levenberg's damped least squares; the spread from the curvature there. LabError with fewer
     than three points, or a loss that isn't a positive number.
     """
     if len(points) < FEWEST_POINTS:
@@ -56,41 +96,33 @@ def extrapolate(points: Sequence[Point], parameters: float, tokens: float) -> Es
     if not (np.isfinite(losses).all() and (losses > 0).all()):
         raise LabError("a training of the ladder has no finite loss: expected a lower optim.lr")
     places = np.array([[point.parameters / parameters, point.tokens / tokens] for point in points])
-    least = float(losses.min())
-    observed = np.log(losses / least)
+    observed = np.log(losses / losses.min())
 
-    def residuals(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    def residuals(numbers: Array) -> Array:
         misfit = (_log_loss(numbers, places) - observed) / NOISE
         return np.concatenate([misfit, (numbers - PRIOR_MEANS) / PRIOR_SPREADS])
 
     numbers = _least_squares(residuals, PRIOR_MEANS)
-    here = np.ones((1, 2))
-    value = float(_log_loss(numbers, here)[0])
     slopes = _jacobian(residuals, numbers)
-    covariance = np.linalg.inv(slopes.T @ slopes)
-    direction = _jacobian(lambda at: _log_loss(at, here), numbers)[0]
-    spread = math.sqrt(float(direction @ covariance @ direction) + NOISE**2)
-    furthest = tokens / max(
-        point.tokens for point in points if point.parameters >= 0.9 * max(p.parameters for p in points)
-    )
-    return Estimate(
-        value=least * math.exp(value),
-        low=least * math.exp(value - NORMAL_QUANTILE * spread),
-        high=least * math.exp(value + NORMAL_QUANTILE * spread),
-        evidence="extrapolated",
-        rests_on=f"a ladder of {len(points)} short trainings",
-        alarm=f"{furthest:.0f} times the longest training of the ladder's largest model",
+    direction = _jacobian(lambda at: _log_loss(at, np.ones((1, 2))), numbers)[0]
+    variance = float(direction @ np.linalg.inv(slopes.T @ slopes) @ direction)
+    return LadderLaw(
+        points=tuple(points),
+        parameters=parameters,
+        tokens=tokens,
+        numbers=tuple(numbers.tolist()),
+        spread=math.sqrt(variance + NOISE**2),
     )
 
 
-def _log_loss(numbers: NDArray[np.float64], places: NDArray[np.float64]) -> NDArray[np.float64]:
+def _log_loss(numbers: Array, places: Array) -> Array:
     entropy, capacity, data = np.exp(numbers[:3])
     alpha, beta, gamma = numbers[3:]
     size, length = places.T
     return np.log(entropy + capacity * size**-alpha + data * size**-gamma * length**-beta)
 
 
-def _least_squares(residuals, start: NDArray[np.float64]) -> NDArray[np.float64]:  # type: ignore[no-untyped-def]
+def _least_squares(residuals: Callable[[Array], Array], start: Array) -> Array:
     numbers, damping = start, 1.0
     error = residuals(numbers)
     for _ in range(ROUNDS):
@@ -107,7 +139,7 @@ def _least_squares(residuals, start: NDArray[np.float64]) -> NDArray[np.float64]
     return numbers
 
 
-def _jacobian(function, at: NDArray[np.float64]) -> NDArray[np.float64]:  # type: ignore[no-untyped-def]
+def _jacobian(function: Callable[[Array], Array], at: Array) -> Array:
     """By central differences."""
     columns = []
     for index in range(len(at)):

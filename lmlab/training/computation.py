@@ -7,6 +7,7 @@ the weights: the update is left out by a branch (a NaN times zero is a NaN, so n
 import contextlib
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -15,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lmlab import LabError
+from lmlab.data.fresh import IGNORED_TARGET
 from lmlab.model import GPTModel
 from lmlab.model.native import native_engine
 from lmlab.native.engine import Engine
@@ -30,6 +32,29 @@ Judge = Callable[[float, float], float | None]
 """(sum of nats, gradient norm) -> the largest norm that the update may use (0: any); None leaves the update out."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class FirstPart:
+    """The gradient over the first of several micro-batches, or over the rows of the first of several ranks."""
+
+    norm: float
+    """Of the mean gradient over its targets, before clipping."""
+    sequences: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What a step came to."""
+
+    loss_sum: float
+    """Nats over the batch's targets."""
+    norm: float
+    """Of the gradient before clipping."""
+    updated: bool
+    """Whether there was an update."""
+    first: FirstPart | None
+    """None where the whole batch was computed in one go."""
+
+
 @runtime_checkable
 class Computation(Protocol):
     """Gradients of a batch, their norm, clipping and the update."""
@@ -42,11 +67,11 @@ class Computation(Protocol):
 
     def take(
         self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int, share: float, judge: Judge
-    ) -> tuple[float, float, bool]:
-        """The sum of nats over the batch's `counted` targets, the gradient's norm before clipping, and if there was an update.
+    ) -> Taken:
+        """One step on a batch with `counted` targets, of whose mean the gradients are.
 
-        Gradients are those of the mean over `counted`. `judge` hears both numbers before the weights are touched. They are
-        updated at `share` of the peak learning rate unless it says no or one of the numbers isn't finite.
+        `judge` hears the sum of nats and the gradient's norm before the weights are touched. They are updated at `share` of the
+        peak learning rate unless it says no or one of the numbers isn't finite.
         """
 
 
@@ -70,6 +95,8 @@ class TorchComputation:
         self._model = model
         self._optimizer = optimizer
         self._told = False
+        self._first: tuple[Float[Tensor, ""], slice] | None = None
+        """Norm of the gradient as it was after the first part of the batch, times the loss scale, and that part's rows."""
         self._device = policy.torch_device
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._loss_function: Callable[[Tensor, Tensor], Tensor] = model.loss_sum
@@ -78,14 +105,18 @@ class TorchComputation:
 
     def take(
         self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int, share: float, judge: Judge
-    ) -> tuple[float, float, bool]:
+    ) -> Taken:
         """See `Computation`."""
         together = self._policy.ranks > 1
         if together:
             self._tell(inputs, targets, counted, step)
         loss_sum, norm_there = self._gradients(inputs, targets, counted, step)
-        # One transfer for both numbers: on a GPU each would wait for the device.
-        loss, norm = torch.stack([loss_sum, norm_there.to(loss_sum.dtype)]).tolist()
+        first_there, first_rows = self._first if self._first is not None else (norm_there, slice(0))
+        # One transfer for all numbers: on a GPU each would wait for the device.
+        numbers = [loss_sum, norm_there.to(loss_sum.dtype), first_there.to(loss_sum.dtype)]
+        loss, norm, first_norm = torch.stack(numbers).tolist()
+        scale = 1.0 if self.scaler is None else self.scaler.scale
+        first = first_part(first_norm / scale, targets, counted, first_rows) if self._first is not None else None
         finite = math.isfinite(loss) and math.isfinite(norm)
         limit: float | None = None
         try:
@@ -98,7 +129,7 @@ class TorchComputation:
         self._update(limit, share, norm_there)
         if self.scaler is not None:
             self.scaler.update(finite)
-        return loss, norm, limit is not None
+        return Taken(loss_sum=loss, norm=norm, updated=limit is not None, first=first)
 
     def weights_changed(self) -> None:
         """The model's numbers, or the optimizer's, were replaced: the other ranks are told before the next step."""
@@ -132,6 +163,8 @@ class TorchComputation:
         if self._policy.ranks > 1:
             own = ranks.own_rows(len(inputs))
             loss_sum = self._backward(inputs[own], targets[own], counted, step, own.start)
+            if self._first is None:
+                self._first = gradient_norm(self._parameters), own
             ranks.add_up([*(entry.grad for entry in self._parameters if entry.grad is not None), loss_sum])
         else:
             loss_sum = self._backward(inputs, targets, counted, step, 0)
@@ -154,6 +187,7 @@ class TorchComputation:
         Returns the sum of their nats, on the device.
         """
         total = torch.zeros((), device=self._device, dtype=torch.float32)
+        self._first = None
         for first, rows in micro_batches(len(inputs), self._policy.micro_batch):
             if self._recipe.model.dropout:
                 torch.manual_seed(dropout_seed(self._recipe.train.seed, step, place + first))
@@ -162,6 +196,8 @@ class TorchComputation:
             scaled = loss_sum / max(1, counted)
             (scaled * self.scaler.scale if self.scaler is not None else scaled).backward()
             total += loss_sum.detach()
+            if first == 0 and rows.stop < len(inputs):
+                self._first = gradient_norm(self._parameters), rows
         return total
 
     def _arithmetic(self) -> contextlib.AbstractContextManager[object]:
@@ -201,18 +237,26 @@ class NativeComputation:
 
     def take(
         self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int, share: float, judge: Judge
-    ) -> tuple[float, float, bool]:
+    ) -> Taken:
         """See `Computation`."""
-        loss = 0.0
+        loss, part = 0.0, None
         for first, rows in micro_batches(len(inputs), self._policy.micro_batch):
             seed = dropout_seed(self._recipe.train.seed, step, first) if self._recipe.model.dropout else 0
             loss += self._engine.learn(inputs[rows], targets[rows], 1 / max(1, counted), seed, accumulate=first > 0)
+            if first == 0 and rows.stop < len(inputs):
+                part = first_part(self._update.norm(), targets, counted, rows)
         norm = self._update.norm()
         limit = judge(loss, norm)
         if limit is None or not (math.isfinite(loss) and math.isfinite(norm)):
-            return loss, norm, False
+            return Taken(loss_sum=loss, norm=norm, updated=False, first=part)
         self._update.take(limit, share)
-        return loss, norm, True
+        return Taken(loss_sum=loss, norm=norm, updated=True, first=part)
+
+
+def first_part(norm: float, targets: np.ndarray, counted: int, rows: slice) -> FirstPart | None:
+    """The first part of a batch, whose rows have added a gradient of this norm to that of the mean over `counted` targets."""
+    own = int(np.count_nonzero(targets[rows] != IGNORED_TARGET))
+    return FirstPart(norm=norm * counted / own, sequences=rows.stop - (rows.start or 0)) if own else None
 
 
 def micro_batches(sequences: int, size: int) -> Iterator[tuple[int, slice]]:

@@ -40,6 +40,8 @@ class Progress:
     remaining_seconds: float | None
     end: str = ""
     """The loss that the run is heading for, in words; empty while its curve tells too little."""
+    useful_batch: float | None = None
+    """Sequences up to which a larger batch pays (the gradient's noise scale), where it is known."""
 
 
 class Display(Protocol):
@@ -235,6 +237,7 @@ def make_display(quiet: bool = False, json: bool = False) -> Display:
 def panel_cells(now: Progress) -> list[tuple[str, str]]:
     """The panel's (label, value) pairs, row by row."""
     left = "…" if now.remaining_seconds is None else duration(now.remaining_seconds)
+    known = [] if now.useful_batch is None else [("useful batch", f"{count(now.useful_batch)} sequences")]
     return [
         ("step", f"{now.step:,}/{now.steps:,}"),
         ("tokens", count(now.tokens)),
@@ -245,6 +248,7 @@ def panel_cells(now: Progress) -> list[tuple[str, str]]:
         ("elapsed", duration(now.elapsed_seconds)),
         ("left", left),
         ("MFU", "…" if now.mfu is None else f"{now.mfu:.0%} of the peak measured here"),
+        *known,
     ]
 
 
@@ -252,11 +256,12 @@ def progress_line(now: Progress) -> str:
     """One dense line."""
     mfu = "" if now.mfu is None else f"  MFU {now.mfu:.0%}"
     left = "" if now.remaining_seconds is None else f"  left {duration(now.remaining_seconds)}"
+    useful = "" if now.useful_batch is None else f"  useful batch {count(now.useful_batch)}"
     end = f"  at the end {now.end}" if now.end else ""
     elapsed = f"  elapsed {duration(now.elapsed_seconds)}"
     return (
         f"step {now.step:,}/{now.steps:,}  tokens {count(now.tokens)}  loss {now.loss:.4f}  lr {now.learning_rate:.2e}  "
-        f"norm {now.gradient_norm:.3f}  {now.tokens_per_second:,.0f} tokens/s{mfu}{elapsed}{left}{end}"
+        f"norm {now.gradient_norm:.3f}  {now.tokens_per_second:,.0f} tokens/s{mfu}{useful}{elapsed}{left}{end}"
     )
 
 

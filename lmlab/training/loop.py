@@ -165,6 +165,9 @@ class Loop:
         if result.updated:
             state.loss_sum += result.loss_sum
             state.loss_tokens += result.targets
+            if result.first is not None:
+                batch = self.recipe.train.batch
+                state.noise.add(result.first.norm, result.first.sequences, result.gradient_norm, batch)
         seconds = time.perf_counter() - started
         state.train_seconds += seconds
         self._steps_taken_here += 1
@@ -188,6 +191,8 @@ class Loop:
                 "mfu": self._mfu(speed),
                 "batches": state.batches,
             }
+            if state.noise.steps:
+                values["noise_scale"] = state.noise.scale()
             self.hooks.record("metrics", "train", state.step, state.tokens, values)
             state.loss_sum, state.loss_tokens = 0.0, 0
         self.display.progress(self._progress(loss, rate, result), logged)
@@ -206,6 +211,7 @@ class Loop:
             elapsed_seconds=state.train_seconds + state.evaluate_seconds + state.save_seconds,
             remaining_seconds=self._remaining(),
             end=self.outlook.words(),
+            useful_batch=state.noise.scale(),
         )
 
     def _mfu(self, tokens_per_second: float) -> float | None:

@@ -8,10 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lmlab import LabError
+from lmlab.scaling.noise import GradientNoise
 from lmlab.training.guard import GuardState, Running
 
 FORMAT = 1
-CAME_LATER = {"batches": "", "guard": dataclasses.asdict(GuardState()), "saves": 0}
+CAME_LATER = {
+    "batches": "",
+    "guard": dataclasses.asdict(GuardState()),
+    "noise": dataclasses.asdict(GradientNoise()),
+    "saves": 0,
+}
 """Fields that checkpoints of earlier versions lack, and what was true then."""
 SHA256_DIGITS = 64
 MOST_EVALUATIONS = 999_999
@@ -42,6 +48,8 @@ class State:
     """SHA-256 over all batches so far: each step's hash is chained to it (`lmlab.training.step.chained`)."""
     guard: GuardState = field(default_factory=GuardState)
     """What tells a spike from what is usual."""
+    noise: GradientNoise = field(default_factory=GradientNoise)
+    """What batches of several micro-batches told of the gradient's noise."""
     scale: float | None = None
     """float16's loss scale; None without one."""
     clean_steps: int = 0
@@ -93,7 +101,8 @@ def read_state(value: dict[str, Any]) -> tuple[State, dict[str, int]]:
     if value["evaluations"] > min(value["step"] + 1, MOST_EVALUATIONS):
         raise LabError(f"state.json is damaged: {value['evaluations']:,} evaluations in {value['step']:,} steps")
     known = {name: value[name] for name in names}
-    return State(**{**known, "guard": _guard_state(known["guard"])}), dict(journal)
+    parts = {"guard": _guard_state(known["guard"]), "noise": GradientNoise(**known["noise"])}
+    return State(**{**known, **parts}), dict(journal)
 
 
 def _guard_state(value: dict[str, Any]) -> GuardState:
@@ -129,6 +138,13 @@ def _running(value: Any) -> bool:
     return _number(value["mean"]) and _number(value["variance"]) and value["variance"] >= 0 and _count(value["count"])
 
 
+def _noise(value: Any) -> bool:
+    """What `GradientNoise` is as JSON."""
+    if not isinstance(value, dict) or set(value) != {entry.name for entry in dataclasses.fields(GradientNoise)}:
+        return False
+    return _number(value["square"]) and _number(value["trace"]) and _count(value["steps"])
+
+
 def _recent(value: Any) -> bool:
     return isinstance(value, list) and all(
         isinstance(entry, list) and len(entry) == 3 and all(part is None or _number(part) for part in entry)
@@ -148,5 +164,6 @@ FITS: dict[str, Callable[[Any], bool]] = {
     "saves": _count,
     "batches": lambda value: isinstance(value, str) and len(value) in (0, SHA256_DIGITS),
     "guard": _guard,
+    "noise": _noise,
 }
 """Field of a state -> whether a value can be its."""

@@ -17,7 +17,7 @@ from lmlab.model import GPTModel
 from lmlab.native.engine import Engine
 from lmlab.optim import TrainingOptimizer, rate_share
 from lmlab.recipe import Recipe
-from lmlab.training.computation import Judge, computation
+from lmlab.training.computation import FirstPart, Judge, computation
 from lmlab.training.policy import Policy
 from lmlab.training.scaler import LossScaler
 from lmlab.training.state import State
@@ -39,6 +39,8 @@ class StepResult:
     """Whether loss and gradient were finite; if not, the weights were not touched."""
     updated: bool
     """Whether the weights were updated."""
+    first: FirstPart | None
+    """The gradient over the batch's first micro-batch; None where there is only one."""
     batch: str
     """SHA-256 of the batch's inputs and targets as little-endian int64, one after the other."""
 
@@ -96,14 +98,15 @@ class TrainingStep:
         def limit(loss_sum: float, norm: float) -> float | None:
             return self.recipe.optim.clip if judge is None else judge(loss_sum / max(1, counted), norm)
 
-        loss, norm, updated = self._computation.take(inputs, targets, counted, state.step, rate, limit)
+        taken = self._computation.take(inputs, targets, counted, state.step, rate, limit)
         return StepResult(
-            loss_sum=loss,
+            loss_sum=taken.loss_sum,
             targets=counted,
-            gradient_norm=norm,
+            gradient_norm=taken.norm,
             rate=rate,
-            finite=math.isfinite(loss) and math.isfinite(norm),
-            updated=updated,
+            finite=math.isfinite(taken.loss_sum) and math.isfinite(taken.norm),
+            updated=taken.updated,
+            first=taken.first,
             batch=batch_hash(inputs, targets),
         )
 

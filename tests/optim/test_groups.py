@@ -85,7 +85,7 @@ def test_a_missing_or_doubled_parameter_is_found():
     weight, bias = model.weight, model.bias
 
     def group(**parameters: nn.Parameter) -> Group:
-        return Group(rule="adamw", lr=1.0, weight_decay=0.0, parameters=parameters)
+        return Group(rule="adamw", lr=1.0, weight_decay=0.0, eps=1e-8, parameters=parameters)
 
     assert_covered([group(weight=weight), group(bias=bias)], model.parameters())
     with pytest.raises(AssertionError):

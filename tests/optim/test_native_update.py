@@ -35,7 +35,9 @@ MODELS = {
 OPTIMS = {
     "adamw": AdamW(lr=1e-2, weight_decay=0.2, table_lr=0.03),
     "adamw all": AdamW(lr=1e-2, weight_decay=0.2, decay="all", eps=1e-3),
+    "adamw transferred": AdamW(lr=1e-2, weight_decay=0.2, eps=1e-3, transfer_from=(8, 1)),
     "muon": Muon(weight_decay=0.1),
+    "muon transferred": Muon(weight_decay=0.1, transfer_from=(12, 6)),
     "muon long": Muon(iterations=7, momentum=0.4),
 }
 SIDES = (1, 2, 5, 16, 17, 31, 32, 33, 48, 60, 65, 100)

@@ -138,6 +138,7 @@ def test_a_child_ends_when_its_parent_is_gone(tried):
         "seconds": 1e9,
         "whole": False,
         "least_free_bytes": 0,
+        "folder": str(folder),
         "started": 0.0,
     }
     parent = f"""
@@ -149,7 +150,7 @@ print(child.pid, flush=True)
 time.sleep(60)
 """
     started = subprocess.Popen(
-        [sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True, env=child._environment()
+        [sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True, env=child.environment()
     )
     pid = int(started.stdout.readline())
     time.sleep(0.3)
@@ -175,6 +176,17 @@ def _alive(pid: int) -> bool:
         return False
     except FileNotFoundError:
         return sys.platform == "darwin"
+
+
+def test_nothing_of_a_trial_stays(tried, monkeypatch, tmp_path):
+    monkeypatch.setenv("LMLAB_CACHE", str(tmp_path))
+    stale = tmp_path / "trials" / "left"
+    stale.mkdir(parents=True)
+    os.utime(stale, (1, 1))
+    program = "import json, pathlib, sys; place = pathlib.Path(json.loads(sys.stdin.readline())['folder'])"
+    behaving(monkeypatch, f"{program}; (place / 'checkpoint').write_text('half'); sys.exit('died')")
+    assert measure(*tried).failed == "died"
+    assert list((tmp_path / "trials").iterdir()) == []
 
 
 def test_a_measurement_is_frozen():

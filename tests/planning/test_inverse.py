@@ -12,13 +12,16 @@ from lmlab import LabError
 from lmlab.hardware.cards import card_named
 from lmlab.model import flops_per_token
 from lmlab.planning.budget import Budget, budget_of
-from lmlab.planning.inverse import MOST_PARAMETERS_A_TOKEN, NOT_WORTH_IT, START_SECONDS, Corpus, Resources, inverse_plan
+from lmlab.planning.inverse import MOST_PARAMETERS_A_TOKEN, NOT_WORTH_IT, START_SECONDS, Corpus, inverse_plan
 from lmlab.planning.inverse_lines import lines_of, to_json, toml_of
+from lmlab.planning.known_law import KnownLaw, own_law, published_law
 from lmlab.planning.price import price_in
+from lmlab.planning.resources import Resources
 from lmlab.planning.shapes import counted_parameters, shapes_like
 from lmlab.planning.speed import card_speed
 from lmlab.recipe import from_toml, load_recipe, override
 from lmlab.scaling.estimate import Estimate
+from lmlab.scaling.fit import LossPoint, fit_law
 from lmlab.scaling.law import LossLaw
 
 # Fitted to 18 runs of shakespeare-cpu's style: characters, 10k to 800k parameters, 50k to 1.5M tokens.
@@ -33,6 +36,11 @@ def law(parameters: float, tokens: float, unique: float) -> Estimate:
     return Estimate(value=value, low=0.97 * value, high=1.03 * value, evidence="fitted", rests_on="18 runs")
 
 
+KNOWN = KnownLaw(
+    expected=law, rank=LAW.loss, size=lambda recipe: counted_parameters(recipe, 65), fitted=True, source="18 runs"
+)
+
+
 def speed(recipe):
     value = FLOPS_A_SECOND / flops_per_token(recipe.model, 65).training
     return Estimate(value=value, low=0.9 * value, high=1.1 * value, evidence="measured", rests_on="real steps")
@@ -43,7 +51,7 @@ HERE = Resources(speed=speed)
 
 def plan(*texts, loss=None, disk=None, corpus=SHAKESPEARE, resources=HERE, recipe="shakespeare-cpu", **settings):
     base = override(load_recipe(recipe), settings)
-    return inverse_plan(base, corpus, budget_of(texts, loss=loss, disk=disk), law, resources, LAW.loss)
+    return inverse_plan(base, corpus, budget_of(texts, loss=loss, disk=disk), KNOWN, resources)
 
 
 def test_no_shape_with_any_number_of_tokens_does_better_in_that_time():
@@ -118,7 +126,9 @@ def test_limits_hold_together():
     small = plan("1h", disk="20MB", resources=dataclasses.replace(HERE, disk=lambda recipe: 60.0 * parameters(recipe)))
     assert small.best.disk <= 20e6 and small.best.parameters <= 20e6 / 60
     narrow = dataclasses.replace(HERE, memory=lambda recipe: 16.0 * parameters(recipe), memory_limit=8e6)
-    assert plan("1h", resources=narrow).best.parameters <= 500_000
+    found = plan("1h", resources=narrow)
+    assert found.best.parameters <= 500_000 and found.limit == "room"
+    assert plan("1h").limit == "time" and plan("1e13flops").limit == "compute"
 
 
 def parameters(recipe) -> int:
@@ -169,6 +179,33 @@ def test_a_card_that_is_not_here_takes_less_time_for_the_same_loss():
     assert away.seconds.value < here.seconds.value
     assert away.seconds.evidence == "published"
     assert away.seconds.high / away.seconds.low > 1.5 or away.seconds.value < 2 * START_SECONDS
+
+
+def test_where_a_published_law_knows_no_loss_it_still_orders():
+    base, budget = load_recipe("shakespeare-cpu"), budget_of(["1h"])
+    found = inverse_plan(base, SHAKESPEARE, budget, published_law(65), HERE)
+    assert found.best.loss.low == 0 and found.best.loss.value == pytest.approx(math.log(65))
+    assert 300_000 < found.best.parameters < 11e6
+    lines = lines_of(found)
+    assert any(line.endswith("unknown") for line in lines)
+    with pytest.raises(LabError, match="how long loss 1.5 takes isn't known"):
+        inverse_plan(base, SHAKESPEARE, budget_of([], loss=1.5), published_law(65), HERE)
+    assert any("not known here; the order is that of the law of arXiv 2203.15556" in line for line in lines)
+
+
+def test_a_law_of_ones_own_counts_what_every_token_is_multiplied_by():
+    points = [
+        LossPoint(parameters=size, tokens=tokens, loss=LAW.loss(size, tokens))
+        for size in (5e4, 2e5, 8e5)
+        for tokens in (1e5, 4e5, 1.6e6)
+    ]
+    known = own_law(fit_law(points, replicas=20), 65)
+    # 4 layers of 12 x 128^2 and a head of 65 x 128
+    assert known.size(load_recipe("shakespeare-cpu")) == 4 * 12 * 128**2 + 65 * 128
+    assert known.rank(2e5, 4e5, 1e6) == pytest.approx(LAW.loss(2e5, 4e5), rel=0.02)
+    found = inverse_plan(load_recipe("shakespeare-cpu"), SHAKESPEARE, budget_of(["5min"]), known, HERE)
+    assert found.best.loss.low < found.best.loss.value < found.best.loss.high
+    assert "a law fitted to 9 runs" in found.best.loss.rests_on
 
 
 @pytest.mark.parametrize(("texts", "disk"), [(("5s",), None), (("1000flops",), None), (("1h",), "1kB")])

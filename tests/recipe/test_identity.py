@@ -39,6 +39,7 @@ def test_policy_paths_names_and_prompts_do_not_change_the_hash(change):
         {"model.ngrams": "2,3"},
         {"model.ngram_rows": "100"},
         {"optim.table_lr": "0.1"},
+        {"optim.transfer_from": "64"},
         {"data.fresh": "true"},
     ],
 )
@@ -58,7 +59,7 @@ def test_the_hash_of_a_shipped_recipe_never_changes_unnoticed():
 
 def test_fields_that_came_later_are_left_out_of_the_hash_at_their_defaults():
     recipe = Recipe()
-    later = {"model.ngrams", "model.ngram_rows", "optim.table_lr", "data.fresh"}
+    later = {"model.ngrams", "model.ngram_rows", "optim.table_lr", "optim.transfer_from", "data.fresh"}
     assert not later & set(science(recipe))
     changed = override(recipe, {"model.ngrams": "3"})
     assert later & set(science(changed)) == {"model.ngrams"}

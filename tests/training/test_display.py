@@ -15,6 +15,7 @@ from lmlab.training.display import (
     count,
     duration,
     make_display,
+    panel_cells,
     progress_line,
     sparkline,
 )
@@ -46,6 +47,12 @@ def test_durations_read_as_people_say_them(seconds, words):
 @pytest.mark.parametrize(("number", "words"), [(812, "812"), (7_680, "7.68k"), (1_536_000, "1.54M"), (3.26e9, "3.26B")])
 def test_counts_have_three_digits_and_a_unit(number, words):
     assert count(number) == words
+
+
+def test_the_useful_batch_is_shown_where_it_is_known():
+    assert "useful batch" not in progress_line(progress())
+    assert "useful batch 48" in progress_line(progress(useful_batch=48.2))
+    assert ("useful batch", "48 sequences") in panel_cells(progress(useful_batch=48.2))
 
 
 def test_the_line_holds_every_figure():

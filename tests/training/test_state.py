@@ -38,7 +38,7 @@ def test_a_state_that_lacks_a_field_or_has_another_format_is_refused():
 
 def test_a_state_from_before_there_was_a_guard_has_a_fresh_one():
     value = State(step=7).to_json({})
-    older = {name: entry for name, entry in value.items() if name not in ("guard", "batches", "saves")}
+    older = {name: entry for name, entry in value.items() if name not in ("guard", "noise", "batches", "saves")}
     assert read_state(older)[0] == State(step=7)
 
 
@@ -51,6 +51,16 @@ def test_a_guard_goes_through_json_and_a_damaged_one_is_refused():
         value = state.to_json({})
         with pytest.raises(LabError, match="guard can't be"):
             read_state({**value, "guard": {**value["guard"], **damage}})
+
+
+def test_measured_noise_goes_through_json_and_a_damaged_one_is_refused():
+    state = State(step=3)
+    state.noise.add(2.0, 1, 1.1, 8)
+    assert read_state(json.loads(json.dumps(state.to_json({}))))[0] == state
+    for damage in ({"steps": -1}, {"square": None}, {"more": 1}):
+        value = state.to_json({})
+        with pytest.raises(LabError, match="noise can't be"):
+            read_state({**value, "noise": {**value["noise"], **damage}})
 
 
 def test_dropout_seeds_differ_between_steps_micro_batches_and_runs():

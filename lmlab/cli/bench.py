@@ -1,0 +1,95 @@
+"""`lmlab bench`: how fast a recipe is on this machine, and what to train it with."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from lmlab.cli.arguments import parse, split_overrides
+from lmlab.cli.closing import STOPPED
+from lmlab.cli.errors import UsageError
+from lmlab.cli.progress import progress_for
+from lmlab.files.durable import without_nan
+from lmlab.recipe import Recipe, check, is_recipe, load_recipe, override, recipe_names
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure tokens/s, MFU, peak memory and milliseconds a step by batch size, precision, compilation, engine and threads.
+
+    Real steps in child processes, all in turn and then again. Ctrl-C prints what there is by then. Every field of the recipe is a
+    flag too, under its dotted name: --model.width 256.
+    """
+
+    target: tyro.conf.Positional[str] = ""
+    """A recipe (lmlab recipes), or a recipe's .toml file."""
+    batch: str = ""
+    """Batch sizes to measure, such as 1,2,4; default: 1, 2, 4, ... as far as memory and patience reach."""
+    quick: bool = False
+    """About a minute on a CPU for a small recipe (the default): one setting is changed at a time."""
+    thorough: bool = False
+    """All combinations, more rounds, larger batches, compilation on a CPU too: many minutes."""
+    rounds: int = 0
+    """How often everything is measured in turn; default: 2, or 5 where thorough."""
+    out: str = ""
+    """Write FILE.json, FILE.svg and FILE.png; default: bench-RECIPE in this folder."""
+    quiet: bool = False
+    """Say nothing while measuring."""
+    json: bool = False
+    """The figures as JSON on standard output."""
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, measure, print, draw; 3 where it was interrupted."""
+    words, overrides = split_overrides(arguments)
+    named = next((word for word in words if word in recipe_names()), "")
+    flags = parse(Bench, words, "lmlab bench", load_recipe(named) if named else Recipe())
+    if not flags.target:
+        raise UsageError("lmlab bench needs a recipe: lmlab recipes lists what there is")
+    if not is_recipe(flags.target) and Path(flags.target).exists():
+        raise UsageError(
+            f"{flags.target} is no recipe: expected one of lmlab recipes or a .toml file, such as the recipe.toml of a run"
+        )
+    if flags.quick and flags.thorough:
+        raise UsageError("--quick and --thorough exclude each other: give one of them")
+    recipe = check(override(load_recipe(flags.target), overrides))
+    from lmlab import experiment
+    from lmlab.files import write_json
+    from lmlab.report.bench_figure import write_bench
+    from lmlab.report.bench_table import bench_lines
+
+    def say(line: str) -> None:
+        if not flags.quiet:
+            print(f"measuring {line}", file=sys.stderr, flush=True)
+
+    found = experiment.bench(
+        recipe,
+        batches=_batches(flags.batch),
+        thorough=flags.thorough,
+        rounds=flags.rounds or None,
+        progress=progress_for(flags.quiet or flags.json),
+        say=say,
+    )
+    written = []
+    if any(row.rounds for row in found.rows):
+        stem = Path(flags.out.removesuffix(".json") or f"bench-{recipe.name}")
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        written = [stem.with_name(f"{stem.name}.json"), *write_bench(found, stem)]
+        write_json(written[0], without_nan(found.to_json()))
+    if flags.json:
+        print(json.dumps(without_nan({**found.to_json(), "files": [str(path) for path in written]}), indent=2))
+    else:
+        print("\n".join([*bench_lines(found), "", *map(str, written)]))
+    return STOPPED if found.interrupted else 0
+
+
+def _batches(text: str) -> tuple[int, ...]:
+    """ "1,2,4" as numbers; UsageError where it's something else."""
+    try:
+        return tuple(int(word) for word in text.split(",")) if text else ()
+    except ValueError:
+        raise UsageError(f"--batch {text[:40]}: expected batch sizes with commas between, such as 1,2,4") from None

@@ -1,0 +1,86 @@
+"""`lmlab tune`: measure the learning rate that a recipe should have."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from lmlab.cli.arguments import parse, runs_folder, split_overrides
+from lmlab.cli.closing import STOPPED, speaker
+from lmlab.cli.errors import UsageError
+from lmlab.cli.progress import progress_for
+from lmlab.recipe import Recipe, load_recipe, recipe_names
+
+
+@dataclass(frozen=True)
+class Tune:
+    """Find a recipe's learning rate by short real trainings: successive halving, the optimum with an interval, a plot, a recipe.
+
+    Every field of the recipe is a flag too, under its dotted name. The same command again goes on where it was stopped.
+    """
+
+    target: tyro.conf.Positional[str] = ""
+    """A recipe (lmlab recipes), a recipe's .toml file, or a text."""
+    steps: int = 0
+    """Steps of the longest trainings; default: an eighth of the recipe's, at least 200."""
+    trials: int = 7
+    """Learning rates to begin with, a factor of 2 from each other."""
+    seeds: int = 2
+    """Seeds from which the best rates are trained: their differences tell what is chance."""
+    size: Literal["own", "small"] = "own"
+    """small: measure on a narrower model and transfer the rate by width (optim.transfer_from)."""
+    storage: str = ""
+    """Where Optuna keeps the search, such as sqlite:///study.db; default: a file in the search's folder."""
+    out: str = ""
+    """Where to write the tuned recipe; default: tuned.toml in the search's folder."""
+    runs: str = ""
+    """Where the search's folder is made; default: LMLAB_RUNS, or ./runs."""
+    quiet: bool = False
+    """No display, only the result."""
+    json: bool = False
+    """The result as JSON on standard output, all else on standard error."""
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, search, print; 3 where a signal stopped the search."""
+    words, overrides = split_overrides(arguments)
+    named = next((word for word in words if word in recipe_names()), "")
+    flags = parse(Tune, words, "lmlab tune", load_recipe(named) if named else Recipe())
+    if not flags.target:
+        raise UsageError("lmlab tune needs a recipe or a text file: lmlab recipes lists what there is")
+    from lmlab.experiment import recipe_asked
+    from lmlab.report.rates import write_rates
+    from lmlab.study import tune
+    from lmlab.study.tuning import Wishes, write_tuned
+    from lmlab.training.display import make_display
+
+    say = speaker(json_output=flags.json, quiet=flags.quiet)
+    recipe = recipe_asked(flags.target, overrides, say=say)
+    folder = runs_folder(flags.runs) / f"tune-{recipe.name}{'-small' if flags.size == 'small' else ''}"
+    result = tune(
+        recipe,
+        folder,
+        Wishes(steps=flags.steps, trials=flags.trials, seeds=flags.seeds, size=flags.size, storage=flags.storage),
+        display=make_display(flags.quiet, flags.json),
+        progress=progress_for(quiet=flags.quiet or flags.json),
+        say=say,
+    )
+    files = write_rates(result, folder)
+    out = Path(flags.out) if flags.out else folder / "tuned.toml"
+    written = write_tuned(result, out)
+    tell = speaker(json_output=flags.json, quiet=False)
+    for line in result.lines():
+        tell(line)
+    if not result.finished:
+        tell("stopped; the same command again goes on from here")
+    if flags.json:
+        value = {**result.to_json(), "files": [str(path) for path in files], "recipe": str(out) if written else None}
+        print(json.dumps(value, indent=2))
+        return 0 if result.finished else STOPPED
+    for path in [*files, *([out] if written else [])]:
+        print(path)
+    return 0 if result.finished else STOPPED

@@ -1,0 +1,42 @@
+"""A recipe's data prepared, and its speed on this machine measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from lmlab import LabError
+from lmlab.data import prepare
+from lmlab.data.progress import Progress
+from lmlab.experiment.beginning import steps_of
+from lmlab.generation.prompts import encode_prompts
+from lmlab.planning.bench import MOST_BATCH, Bench, Bencher, effort_of
+from lmlab.recipe import Recipe, check
+
+MOST_ROUNDS = 100
+
+
+def bench(
+    recipe: Recipe,
+    *,
+    batches: Sequence[int] = (),
+    thorough: bool = False,
+    rounds: int | None = None,
+    progress: Progress | None = None,
+    say: Callable[[str], object] = lambda line: None,
+) -> Bench:
+    """How fast `recipe` is here by batch (default: 1, 2, 4, ... as far as memory and patience reach), precision and the rest.
+
+    `say` hears what is under way. KeyboardInterrupt ends it with what was found so far, marked `interrupted`. LabError where the
+    recipe can't be run here at all.
+    """
+    check(recipe)
+    if any(not 1 <= batch <= MOST_BATCH for batch in batches):
+        raise LabError(f"--batch {','.join(map(str, batches))}: expected batch sizes from 1 to {MOST_BATCH:,}")
+    if rounds is not None and not 1 <= rounds <= MOST_ROUNDS:
+        raise LabError(f"--rounds {rounds}: expected 1 to {MOST_ROUNDS}")
+    dataset = prepare(recipe.data, progress=progress)
+    if len(dataset.tokens("train")) <= recipe.model.context or len(dataset.tokens("valid")) < 2:
+        raise LabError(f"{recipe.name} has no window of {recipe.model.context:,} tokens: use a smaller model.context")
+    encode_prompts(dataset.tokenizer, recipe.evaluate.prompts)
+    steps = steps_of(recipe, dataset.tokens("train"))
+    return Bencher(recipe, dataset, steps, effort_of(thorough, rounds), sorted(set(batches)), say).go()

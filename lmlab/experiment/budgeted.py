@@ -1,0 +1,76 @@
+"""`lmlab plan --budget` and `lmlab plan --from`: from a recipe or a run's name to a plan, with what is known on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from lmlab.data import prepare
+from lmlab.data.progress import Progress
+from lmlab.experiment.beginning import steps_of
+from lmlab.hardware.cards import Card
+from lmlab.planning.budget import Budget
+from lmlab.planning.evidence import law_of
+from lmlab.planning.history import finished_runs
+from lmlab.planning.inverse import Corpus, InversePlan, inverse_plan
+from lmlab.planning.known_law import KnownLaw, own_law, published_law
+from lmlab.planning.next_step import NextSteps, facts_of, next_steps
+from lmlab.planning.on_card import CardPlan, plan_for_card
+from lmlab.planning.position import position_of
+from lmlab.planning.price import Price
+from lmlab.planning.resources import resources_here, resources_on
+from lmlab.planning.room import memory_bytes
+from lmlab.recipe import Recipe, check
+from lmlab.runs import open_run
+from lmlab.training.policy import choose_policy
+
+
+def plan_within(
+    recipe: Recipe,
+    budget: Budget,
+    *,
+    runs: str | Path = "runs",
+    card: Card | None = None,
+    progress: Progress | None = None,
+    say: Callable[[str], object] = print,
+) -> InversePlan:
+    """The best model in `recipe`'s style for `budget`, on this machine or on a card that isn't here.
+
+    Its data is prepared; the loss law is fitted to the finished runs in `runs` where they are enough. Raises LabError where
+    nothing fits, and for anything else that the user can mend.
+    """
+    check(recipe)
+    dataset = prepare(recipe.data, progress=progress)
+    vocabulary = dataset.vocabulary_size
+    if card is not None:
+        resources = resources_on(card, vocabulary)
+    else:
+        policy = choose_policy(recipe, say)
+        tokens = dataset.tokens("train")
+        resources = resources_here(recipe, policy, tokens, vocabulary, memory_bytes(policy))
+    law = _law(recipe, dataset.id, vocabulary, Path(runs))
+    return inverse_plan(recipe, Corpus.of(dataset), budget, law, resources)
+
+
+def plan_on_card(
+    recipe: Recipe, card: Card, *, price: Price | None = None, progress: Progress | None = None
+) -> CardPlan:
+    """What `recipe` would take on a card that isn't here; its data is prepared for the size of its vocabulary."""
+    check(recipe)
+    dataset = prepare(recipe.data, progress=progress)
+    tokens, vocabulary = dataset.tokens("train"), dataset.vocabulary_size
+    steps = steps_of(recipe, tokens)
+    position = position_of(recipe, vocabulary, steps, len(tokens))
+    return plan_for_card(recipe, steps, position, card, resources_on(card, vocabulary), price)
+
+
+def plan_after(reference: str, *, runs: str | Path = "runs") -> NextSteps:
+    """What to do after the finished run that `reference` names, by expected gain an hour; LabError where there is none."""
+    run, _ = open_run(reference, Path(runs))
+    facts = facts_of(run)
+    return next_steps(facts, _law(facts.recipe, run.fact("data_id"), facts.vocabulary, run.folder.parent))
+
+
+def _law(recipe: Recipe, data_id: str, vocabulary: int, root: Path) -> KnownLaw:
+    fitted = law_of(finished_runs(root), recipe, data_id)
+    return published_law(vocabulary) if fitted is None else own_law(fitted, vocabulary)

@@ -1,0 +1,46 @@
+"""A recipe for another shape and length: steps, batch, rates, schedule, evaluations and checkpoints as they follow from those."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from lmlab.planning.rates import Tuned
+from lmlab.planning.rote import against_rote
+from lmlab.recipe import Constant, Recipe, override
+
+
+def own_tokens(recipe: Recipe, unique_tokens: float) -> float:
+    """How many tokens a recipe trains on, where the training split has `unique_tokens`."""
+    train, step_tokens = recipe.train, recipe.train.batch * recipe.model.context
+    return (
+        max(1.0, train.steps) * step_tokens if train.epochs is None else max(step_tokens, train.epochs * unique_tokens)
+    )
+
+
+def lengthened(tuned: Tuned, shape: Recipe, parameters: int, tokens: float, unique_tokens: float) -> Recipe:
+    """The recipe of `tuned` with the model of `shape`, which has `parameters`, for training on `tokens`.
+
+    Steps are rounded down. Warm-up, evaluations and checkpoints keep their share of the steps, and a schedule spans them all.
+    Claims are left out: numbers that others published for a recipe are not another one's.
+    """
+    base, context = tuned.recipe, shape.model.context
+    batch = tuned.batch(parameters, tokens)
+    steps = max(1, int(tokens / (batch * context)))
+    longer = steps / (tuned.tokens / (base.train.batch * context))
+    changes: dict[str, object] = {
+        "train.steps": steps,
+        "train.epochs": None,
+        "train.batch": batch,
+        "train.checkpoint_every": max(1, round(base.train.checkpoint_every * longer)),
+        "evaluate.every": max(1, round(base.evaluate.every * longer)),
+        "schedule.warmup": min(steps, round(base.schedule.warmup * longer)),
+        "schedule.start": 0,
+    }
+    if base.train.micro_batch is not None and batch % base.train.micro_batch:
+        changes["train.micro_batch"] = math.gcd(base.train.micro_batch, batch)
+    if not isinstance(base.schedule, Constant):
+        changes["schedule.steps"] = None
+    changes |= tuned.rates(shape.model.width, batch, parameters, tokens)
+    changes |= against_rote(base, tokens / unique_tokens, parameters / unique_tokens)
+    return dataclasses.replace(override(shape, changes), claims=(), published_vocabulary=None)

@@ -1,0 +1,315 @@
+"""What to do after a run: more steps, more text, or more parameters, by the expected gain an hour.
+
+In come a finished run and a loss law; out come the options, each with the loss that it should reach and the time that it should
+take at the speed of that run. A law that was fitted to runs of this text is taken as it is. One that wasn't (a published one)
+only says how much parameters and fresh and repeated tokens are worth against each other; how much that is here comes from the
+run's own curve, drawn on under the learning rate that a branch would have (`lmlab.scaling.curve`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from lmlab import LabError
+from lmlab.model import flops_per_token
+from lmlab.optim import rate_share
+from lmlab.planning.inverse import MOST_PARAMETERS_A_TOKEN
+from lmlab.planning.known_law import KnownLaw
+from lmlab.planning.rates import Tuned
+from lmlab.planning.shapes import counted_parameters, shapes_like
+from lmlab.recipe import Constant, Recipe
+from lmlab.runs import Run
+from lmlab.scaling.curve import RatePath, expected_end, rate_path
+from lmlab.scaling.estimate import Estimate, Evidence
+from lmlab.scaling.law import REPETITIONS_WORTH
+from lmlab.training.display import count
+
+TIMES = 2.0
+"""Each option has twice as much of something: what an hour brings falls as one goes on."""
+SPEED_SPREAD = 1.1
+"""Of a time at the run's own speed, as a factor either way."""
+SIZE_SPREAD = 1.3
+"""Of the time of a model that wasn't measured."""
+TERMS_SPREAD = 1.5
+"""Of a gain that a law carries over from tokens to parameters, or the other way."""
+FINDING = 0.9
+"""New text has to be found first: what it brings counts by so much less, so that steps on the old one stand before it at a tie."""
+SHARE_TO_GAIN = 0.5
+"""Without a curve: of what a published law promises, scaled to the run's loss, since it promises small models too much."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """What of a finished run the ranking rests on."""
+
+    name: str
+    folder: str
+    recipe: Recipe
+    vocabulary: int
+    parameters: int
+    length: int
+    """Steps of the whole run."""
+    steps: int
+    """Up to its best loss, where it learned its text by heart after that; else all."""
+    tokens: int
+    """By then."""
+    unique_tokens: int
+    """Of the training split."""
+    loss: float
+    """Nats a token over the whole validation split, by then."""
+    seconds_a_token: float
+    """Of training, with its share of evaluations and checkpoints."""
+    curve: tuple[tuple[int, float], ...]
+    """(step, validation loss) of its evaluations up to `steps`."""
+    turned: bool
+    """Whether the validation loss had risen for good by the end."""
+
+    @property
+    def passes(self) -> float:
+        """Over the training split."""
+        return self.tokens / self.unique_tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One thing to do next."""
+
+    what: str
+    gain: Estimate
+    """Nats a token below the run's loss."""
+    loss: Estimate
+    seconds: Estimate
+    """More than what the run has cost already."""
+    command: str
+    note: str = ""
+
+    @property
+    def gain_an_hour(self) -> float:
+        """Nats."""
+        return self.gain.value / (self.seconds.value / 3600.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextSteps:
+    """The options, the best first."""
+
+    facts: RunFacts
+    options: tuple[Option, ...]
+    source: str
+    """What the gains rest on."""
+
+
+def facts_of(run: Run) -> RunFacts:
+    """A finished run's facts; LabError where it hasn't finished, or doesn't say what is needed."""
+    summary = run.summary()
+    if not summary or summary.get("finished") is not True:
+        raise LabError(f"{run.name} hasn't finished, so there is no loss to go on from: lmlab resume {run.name}")
+    recipe, vocabulary = run.recipe(), run.fact("vocabulary_size")
+    try:
+        turned = summary["verdict"]["kind"] == "overfitting" and summary["best"]["step"] < summary["final"]["step"]
+        end = summary["best" if turned else "final"]
+        steps, seconds = int(end["step"]), summary["seconds"]
+        rate = summary["score"]["tokens_per_second"]["measured"]
+        tokens = round(summary["tokens"] - (summary["steps"] - steps) * recipe.train.batch * recipe.model.context)
+        loss, overhead = float(end["loss"]), seconds["total"] / seconds["train"]
+        unique = int(run.fact("data")[0]["train_tokens"])
+    except (KeyError, TypeError, IndexError, ZeroDivisionError):
+        raise LabError(
+            f"{run.name} doesn't say how it went: expected a summary.json of this version of lmlab"
+        ) from None
+    lines = [line for line in run.read_lines("metrics") if line.get("kind") == "evaluation"]
+    curve = [(line["step"], line["valid_loss"]) for line in lines if isinstance(line.get("valid_loss"), float)]
+    return RunFacts(
+        name=run.name,
+        folder=str(run.folder),
+        recipe=recipe,
+        vocabulary=vocabulary,
+        parameters=counted_parameters(recipe, vocabulary),
+        length=int(summary["steps"]),
+        steps=steps,
+        tokens=tokens,
+        unique_tokens=unique,
+        loss=loss,
+        seconds_a_token=overhead / rate,
+        curve=tuple(point for point in curve if point[0] <= steps),
+        turned=turned,
+    )
+
+
+def next_steps(facts: RunFacts, law: KnownLaw) -> NextSteps:
+    """The options for a run, ranked by expected gain an hour."""
+    scale = _Scale.of(facts, law)
+    ranking = _Ranking(facts, law, scale)
+    options = [option for option in (ranking.steps(), ranking.text(), ranking.size(), ranking.both()) if option]
+    options.sort(key=lambda option: -option.gain_an_hour * (FINDING if option.what == "more text" else 1.0))
+    return NextSteps(
+        facts=facts, options=tuple(options), source=f"{law.source}; {scale.words}" if scale.words else law.source
+    )
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """What a law's gains are multiplied by, with the interval, as factors."""
+
+    value: float
+    low: float
+    high: float
+    evidence: Evidence
+    words: str = ""
+
+    @classmethod
+    def of(cls, facts: RunFacts, law: KnownLaw) -> _Scale:
+        """1 for a law of one's own; else so that the law's gain of more fresh tokens is the curve's."""
+        if law.fitted:
+            return cls(1.0, 1.0 / TERMS_SPREAD, TERMS_SPREAD, "extrapolated")
+        longer = TIMES * facts.tokens
+        # The curve so far was made of tokens as often read as these: so the law's gain beside it is one without a limit of text.
+        size = law.size(facts.recipe)
+        promised = law.rank(size, facts.tokens, longer) - law.rank(size, longer, longer)
+        steps, losses = zip(*facts.curve, strict=True) if facts.curve else ((), ())
+        end = expected_end(steps, losses, branch_path(facts))
+        if end is None or promised <= 0.0:
+            share = SHARE_TO_GAIN * min(1.0, facts.loss / law.rank(size, facts.tokens, facts.unique_tokens))
+            return cls(share, 0.0, 2.0 * share, "published", "the run's own curve says nothing of its way on")
+        gains = [max(0.0, losses[-1] - loss) / promised for loss in (end.value, end.high, end.low)]
+        return cls(gains[0], gains[1], gains[2], "extrapolated", "scaled to the run's own curve")
+
+
+class _Ranking:
+    def __init__(self, facts: RunFacts, law: KnownLaw, scale: _Scale) -> None:
+        self.facts, self.law, self.scale = facts, law, scale
+        self.now = law.rank(law.size(facts.recipe), facts.tokens, facts.unique_tokens)
+        self.longer = round(TIMES * facts.steps)
+        self.new_tokens = round((TIMES - 1.0) * facts.tokens)
+
+    def steps(self) -> Option:
+        """Twice the steps, in a branch that stretches the schedule."""
+        facts = self.facts
+        gain = self._gain(facts.recipe, TIMES * facts.tokens, facts.unique_tokens, 1.0)
+        note = repetition(TIMES * facts.passes)
+        if facts.turned:
+            gain, note = (
+                _nothing(),
+                f"the validation loss has risen since step {facts.steps:,}: the text is being learned by heart",
+            )
+        command = f"lmlab train --from {facts.folder} --train.steps {self.longer}"
+        return self._option("more steps", gain, self._seconds(self.new_tokens, 1.0, SPEED_SPREAD), command, note)
+
+    def text(self) -> Option | None:
+        """Twice the tokens, the new ones never read before; None where the text that is there has as many unread."""
+        facts = self.facts
+        missing = round(TIMES * facts.tokens - facts.unique_tokens)
+        if missing <= 0:
+            return None
+        new = min(missing, self.new_tokens)
+        gain = self._gain(facts.recipe, TIMES * facts.tokens, float(facts.unique_tokens + new), 1.0)
+        at = f"{facts.folder}@best" if facts.turned else facts.folder
+        command = (
+            f"lmlab data extend {facts.recipe.data.corpus} MORE; lmlab train --from {at} --data.corpus ID --data.fresh "
+            f"--train.steps {self.longer - facts.steps}"
+        )
+        note = f"needs {count(new)} tokens of new text"
+        return self._option("more text", gain, self._seconds(self.new_tokens, 1.0, SPEED_SPREAD), command, note)
+
+    def size(self) -> Option:
+        """Twice the parameters, from the start, on as many tokens."""
+        return self._larger("more parameters", 1.0)
+
+    def both(self) -> Option:
+        """Twice the parameters and twice the steps."""
+        return self._larger("more parameters and steps", TIMES)
+
+    def _larger(self, what: str, longer: float) -> Option:
+        facts = self.facts
+        wish = TIMES * facts.parameters
+        shape = min(shapes_like(facts.recipe), key=lambda one: abs(math.log(self._size(one) / wish)))
+        tokens, size = longer * facts.tokens, self._size(shape)
+        gain = self._gain(shape, tokens, facts.unique_tokens, TERMS_SPREAD)
+        costs = flops_per_token(shape.model, facts.vocabulary).training
+        ratio = costs / flops_per_token(facts.recipe.model, facts.vocabulary).training
+        note = f"{count(size)} parameters, from the start"
+        if facts.turned:
+            gain, note = _nothing(), "a larger model learns the text by heart sooner: more text, or dropout"
+        elif size > MOST_PARAMETERS_A_TOKEN * facts.unique_tokens:
+            gain, note = _nothing(), f"{note}: too large for a text of {count(facts.unique_tokens)} tokens"
+        seconds = self._seconds(tokens, ratio, SIZE_SPREAD)
+        return self._option(what, gain, seconds, self._command(shape, longer), note)
+
+    def _command(self, shape: Recipe, longer: float) -> str:
+        """The recipe of the run with another shape, and the rates that it wants."""
+        facts, model = self.facts, shape.model
+        tuned = Tuned(recipe=facts.recipe, parameters=facts.parameters, tokens=facts.tokens)
+        rates = tuned.rates(model.width, facts.recipe.train.batch, self._size(shape), longer * facts.tokens)
+        settings: dict[str, Any] = {
+            "model.layers": model.layers,
+            "model.heads": model.heads,
+            "model.width": model.width,
+        }
+        if model.kv_heads is not None:
+            settings["model.kv_heads"] = model.kv_heads
+        if model.hidden is not None:
+            settings["model.hidden"] = model.hidden
+        settings |= rates
+        if longer != 1.0:
+            settings["train.steps"] = round(longer * facts.steps)
+        words = " ".join(f"--{name} {value}" for name, value in settings.items())
+        return f"lmlab train {facts.folder}/recipe.toml {words}"
+
+    def _size(self, recipe: Recipe) -> int:
+        return counted_parameters(recipe, self.facts.vocabulary)
+
+    def _gain(self, recipe: Recipe, tokens: float, unique: float, spread: float) -> Estimate:
+        gain = self.now - self.law.rank(self.law.size(recipe), tokens, unique)
+        scale = self.scale
+        return Estimate(
+            value=scale.value * gain,
+            low=scale.low * gain / spread,
+            high=scale.high * gain * spread,
+            evidence=scale.evidence,
+            rests_on=scale.words,
+        )
+
+    def _seconds(self, tokens: float, ratio: float, spread: float) -> Estimate:
+        value = tokens * self.facts.seconds_a_token * ratio
+        evidence: Evidence = "measured" if ratio == 1.0 else "extrapolated"
+        return Estimate(
+            value=value, low=value / spread, high=value * spread, evidence=evidence, rests_on="the run's own speed"
+        )
+
+    def _option(self, what: str, gain: Estimate, seconds: Estimate, command: str, note: str) -> Option:
+        loss = Estimate(
+            value=self.facts.loss - gain.value,
+            low=self.facts.loss - gain.high,
+            high=self.facts.loss - gain.low,
+            evidence=gain.evidence,
+            rests_on=gain.rests_on,
+        )
+        return Option(what=what, gain=gain, loss=loss, seconds=seconds, command=command, note=note)
+
+
+def branch_path(facts: RunFacts) -> RatePath:
+    """The learning rate of the run, and after it of a branch to TIMES its steps that stretches the schedule."""
+    schedule, steps = facts.recipe.schedule, facts.steps
+    longer = max(steps + 1, round(TIMES * steps))
+    start = schedule.start
+    stretched = schedule if isinstance(schedule, Constant) else dataclasses.replace(schedule, steps=None)
+
+    def share(step: int) -> float:
+        one, length = (schedule, facts.length) if step < steps else (stretched, longer)
+        return rate_share(one, max(1, length - start), max(0, step - start))
+
+    return rate_path(share, longer)
+
+
+def repetition(passes: float) -> str:
+    """What the last token read is worth: the derivative of the effective tokens (arXiv 2305.16264), e^(-R / R*)."""
+    if passes <= 1.0:
+        return "every token is new"
+    return f"in pass {passes:.3g} a token teaches {math.exp(-(passes - 1.0) / REPETITIONS_WORTH):.0%} of what a fresh one does"
+
+
+def _nothing() -> Estimate:
+    return Estimate(value=0.0, low=0.0, high=0.0, evidence="measured", rests_on="the run's verdict")

@@ -1,0 +1,104 @@
+"""What inverse planning asks of a machine: how fast it trains a recipe, and what that occupies of memory and disk.
+
+Speed is measured here or taken from a card's datasheet; bytes are formulas, since hundreds of recipes are asked about. The plan
+of a single recipe (`lmlab plan RECIPE`) measures them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from lmlab.hardware.cards import BYTES, Card
+from lmlab.model import activation_bytes, parameters
+from lmlab.planning.forecast import disk_bytes
+from lmlab.planning.speed import Speed, card_speed, measure_speed
+from lmlab.recipe import Muon, Recipe
+from lmlab.training.policy import TOKENS_IN_A_GPU_PASS, Policy
+
+FLOAT_BYTES = 4
+USABLE = 0.9
+"""Of a memory: the rest goes to the system, the display and what allocators lose."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """Functions of a recipe. Where a size isn't asked for, it is no limit."""
+
+    speed: Speed
+    memory: Callable[[Recipe], float] = lambda recipe: 0.0
+    """Bytes that training takes at its micro-batch."""
+    memory_limit: float = float("inf")
+    disk: Callable[[Recipe], float] = lambda recipe: 0.0
+    """Bytes that a run's checkpoints occupy at their most."""
+
+
+def resources_here(
+    recipe: Recipe, policy: Policy, tokens: np.ndarray, vocabulary: int, memory_bytes: float
+) -> Resources:
+    """This machine, by real steps in `recipe`'s style, which are kept in the cache.
+
+    `tokens` is the training split, `memory_bytes` what the machine or its GPU has (0: nobody says).
+    """
+    native = policy.engine == "native"
+    element = FLOAT_BYTES if policy.autocast_dtype is None else 2
+    device = policy.torch_device.type
+
+    def memory(one: Recipe) -> float:
+        fixed = checkpoint_bytes(one, vocabulary) + _gradients(one, vocabulary, policy.threads if native else 1)
+        # The native engine goes through a batch in chunks and keeps little of it.
+        return fixed + (0 if native else activation_bytes(one.model, vocabulary, _pass(one, device), element, device))
+
+    return Resources(
+        speed=measure_speed(recipe, policy, tokens, vocabulary),
+        memory=memory,
+        memory_limit=USABLE * memory_bytes if memory_bytes else float("inf"),
+        disk=lambda one: _disk(one, vocabulary),
+    )
+
+
+def resources_on(card: Card, vocabulary: int) -> Resources:
+    """A card that isn't here, by its datasheet."""
+
+    def memory(one: Recipe) -> float:
+        precision = card.best_precision() if one.train.precision == "auto" else one.train.precision
+        kept = activation_bytes(one.model, vocabulary, _pass(one, "cuda"), BYTES[precision], "cuda")
+        return checkpoint_bytes(one, vocabulary) + _gradients(one, vocabulary, 1) + kept
+
+    return Resources(
+        speed=card_speed(card, vocabulary),
+        memory=memory,
+        memory_limit=USABLE * card.memory,
+        disk=lambda one: _disk(one, vocabulary),
+    )
+
+
+def checkpoint_bytes(recipe: Recipe, vocabulary: int) -> int:
+    """Weights and the optimizer's running means, float32.
+
+    AdamW has two for each weight, Muon one for each of the blocks' matrices.
+    """
+    counted = parameters(recipe.model, vocabulary)
+    numbers = 3 * counted["total"]
+    if isinstance(recipe.optim, Muon):
+        numbers -= counted["matrix"] - vocabulary * recipe.model.width  # without the head's
+    return numbers * FLOAT_BYTES
+
+
+def _gradients(recipe: Recipe, vocabulary: int, copies: int) -> int:
+    return parameters(recipe.model, vocabulary)["total"] * FLOAT_BYTES * copies
+
+
+def _pass(recipe: Recipe, device: str) -> int:
+    """Sequences in a forward pass, as a policy chooses them."""
+    train = recipe.train
+    if train.micro_batch is not None or device == "cpu":
+        return train.micro_batch or train.batch
+    return min(train.batch, max(1, TOKENS_IN_A_GPU_PASS // recipe.model.context))
+
+
+def _disk(recipe: Recipe, vocabulary: int) -> int:
+    weights = parameters(recipe.model, vocabulary)["total"] * FLOAT_BYTES
+    return disk_bytes(recipe, recipe.train.steps, 0, checkpoint_bytes(recipe, vocabulary), weights)

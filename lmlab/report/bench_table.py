@@ -1,0 +1,118 @@
+"""What a bench found, in lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from lmlab.planning.bench import MOST_BATCH, Bench
+from lmlab.report.labels import amount
+from lmlab.training.display import duration
+
+HEADINGS = (
+    "batch",
+    "precision",
+    "step by",
+    "threads",
+    "tokens/s",
+    "quartiles",
+    "ms a step",
+    "MFU",
+    "memory",
+    "this recipe",
+)
+
+
+def table_rows(bench: Bench) -> list[tuple[str, ...]]:
+    """The cells under `HEADINGS`, a tuple a combination, in the order in which they were measured."""
+    return [_cells(bench.figures(row)) for row in bench.rows]
+
+
+def bench_lines(bench: Bench) -> list[str]:
+    """Everything: what was measured where, the table, what was left out, the other figures, and the recommendation."""
+    rounds = max((len(row.rounds) for row in bench.rows), default=0)
+    lines = [
+        f"{bench.recipe.name} (data {bench.data_id}) on {bench.device}: medians of the steps of {rounds} "
+        f"round{'' if rounds == 1 else 's'}, "
+        f"{bench.recipe.model.context:,} tokens a sequence, {amount(bench.recipe_tokens)} tokens in this recipe",
+        "",
+        *_aligned([HEADINGS, *table_rows(bench)]),
+    ]
+    if rounds:
+        lines.append("MFU: share of the fastest matrix products here in the same precision and with the same threads")
+    if bench.left_out:
+        lines += ["", "left out:", *(f"  {reason}" for reason in bench.left_out)]
+    others = list(_other_figures(bench))
+    lines += ["", *others] if others else []
+    if bench.advice:
+        lines += [
+            "",
+            "recommended here, with what was gained over the next choice:",
+            *(f"  {one.line}" for one in bench.advice),
+        ]
+    if bench.interrupted:
+        lines += ["", "interrupted: this is what there was by then"]
+    return lines
+
+
+def _cells(figures: dict[str, Any]) -> tuple[str, ...]:
+    how = (
+        "native engine" if figures["engine"] == "native" else "torch compiled" if figures["compile"] else "torch eager"
+    )
+    known = (f"{figures['batch']:,}", figures["precision"], how, str(figures["threads"]))
+    if figures["failed"] or "tokens_per_second" not in figures:
+        failed = "OOM" if figures["failed"] == "out of memory" else figures["failed"] or "not measured"
+        return (*known, failed, "", "", "", "", "")
+    low, high = figures["tokens_per_second_quartiles"]
+    return (
+        *known,
+        f"{figures['tokens_per_second']:,.0f}",
+        f"{low:,.0f} to {high:,.0f}",
+        f"{figures['step_milliseconds']:,.1f}",
+        "" if figures["mfu"] is None else f"{figures['mfu']:.1%}",
+        _size(figures["peak_memory_bytes"]),
+        duration(figures["recipe_seconds"]),
+    )
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    """Columns as wide as their longest cell; numbers to the right, words to the left."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    words = {HEADINGS.index(name) for name in ("precision", "step by")}
+    for row in rows:
+        cells = [
+            cell.ljust(width) if column in words else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()
+
+
+def _other_figures(bench: Bench) -> Iterator[str]:
+    whole = bench.whole
+    if whole is not None:
+        yield (
+            f"a run with batch {whole.batch:,} holds {_size(whole.peak_memory_bytes)} at its most, validation scores "
+            f"{whole.forward_tokens_per_second:,.0f} tokens/s"
+        )
+        waited = (
+            ""
+            if whole.save_wait_seconds > 0.9 * whole.save_seconds
+            else f" (training waits {whole.save_wait_seconds:.2f} s)"
+        )
+        yield (
+            f"a checkpoint is {_size(whole.checkpoint_bytes)}: {whole.save_seconds:.2f} s to save and read back{waited}, "
+            f"{whole.load_seconds:.2f} s to load its weights"
+        )
+    if bench.largest is not None:
+        most = "or more " if bench.largest >= MOST_BATCH else ""
+        yield f"memory holds a batch of {bench.largest:,} {most}({bench.base.how}; {bench.largest_evidence})"
+    if bench.tokenizer:
+        rates = ", ".join(
+            f"{one.how} {one.tokens_per_second:,.0f} tokens/s ({one.bytes_per_second / 1e6:,.1f} MB/s)"
+            for one in bench.tokenizer
+        )
+        yield f"tokenizer: {rates}"
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:,.2f} GB" if count >= 1e9 else f"{count / 1e6:,.0f} MB"

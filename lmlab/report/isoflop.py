@@ -1,0 +1,105 @@
+"""The IsoFLOP picture of a plan: what each size would reach with the same arithmetic, and where the model stands."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+from numpy.typing import NDArray
+
+from lmlab.files import make_folder, write_bytes
+from lmlab.report.figure import rendered
+from lmlab.report.labels import amount
+from lmlab.report.style import INK, QUIET, RUN_COLOURS, SETTINGS, SMALL_SIZE, VALID
+
+INCHES = (9.0, 6.0)
+BUDGETS = (0.25, 1.0, 4.0, 16.0)
+"""Of the plan's arithmetic."""
+SPAN = 30.0
+"""From the model's size down and up by this factor."""
+POINTS = 121
+FLOPS_A_TOKEN = 6.0
+
+Law = Callable[[float, float], float]
+Array = NDArray[np.float64]
+
+
+def draw_isoflop(law: Law, rests_on: str, name: str, parameters: float, tokens: float) -> Figure:
+    """Loss by size for a quarter, all, four and sixteen times 6 N D of a model with so many parameters and tokens."""
+    sizes = parameters * np.geomspace(1 / SPAN, SPAN, POINTS)
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=INCHES, dpi=100)
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        figure.subplots_adjust(left=0.09, right=0.86, top=0.83, bottom=0.11)
+        curves = []
+        for colour, share in zip(RUN_COLOURS, BUDGETS, strict=False):
+            flops = share * FLOPS_A_TOKEN * parameters * tokens
+            losses = np.array([law(size, flops / FLOPS_A_TOKEN / size) for size in sizes])
+            axes.plot(sizes, losses, color=colour, linewidth=2.2)
+            best = int(losses.argmin())
+            axes.plot(sizes[best], losses[best], "o", color=colour, markersize=7, markerfacecolor="white", zorder=3)
+            curves.append((sizes, losses, f"{flops:.1e} FLOPs", colour))
+        here = law(parameters, tokens)
+        axes.plot(parameters, here, "D", color=VALID, markersize=9, zorder=4)
+        axes.annotate(
+            f"{name}: {here:.2f}",
+            (parameters, here),
+            (10, -16),
+            textcoords="offset points",
+            color=INK,
+            fontsize=SMALL_SIZE,
+        )
+        _finish(axes, curves, here)
+        figure.text(0.09, 0.93, "What other sizes would reach with as much arithmetic", fontsize=14, color=INK)
+        figure.text(
+            0.09, 0.88, f"circles: the best size of each budget; {rests_on}"[:120], fontsize=SMALL_SIZE, color=QUIET
+        )
+        return figure
+
+
+def write_isoflop(figure: Figure, folder: Path) -> list[Path]:
+    """isoflop.svg and isoflop.png in `folder`, which is made if need be."""
+    written = []
+    for kind in ("svg", "png"):
+        content = io.BytesIO()
+        rendered(figure, content, kind)
+        path = make_folder(folder) / f"isoflop.{kind}"
+        write_bytes(path, content.getvalue())
+        written.append(path)
+    return written
+
+
+def _finish(axes: Axes, curves: list[tuple[Array, Array, str, str]], here: float) -> None:
+    """Scales and limits, and each curve's name where it leaves the picture."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: amount(value)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("parameters that every token is multiplied by")
+    axes.set_ylabel("expected loss, nats a token")
+    low = min(float(losses.min()) for _, losses, _, _ in curves)
+    # Sizes that are far off would squeeze the valleys, which are what there is to see.
+    top = here + 1.5 * max(here - low, 0.02 * here)
+    axes.set_ylim(low - 0.06 * (top - low), top)
+    for sizes, losses, text, colour in curves:
+        inside = np.flatnonzero(losses < top)
+        if len(inside):
+            last = inside[-1]
+            leaves = last < len(losses) - 1
+            axes.annotate(
+                text,
+                (sizes[last], losses[last]),
+                (0, 10) if leaves else (5, 0),
+                textcoords="offset points",
+                color=colour,
+                ha="center" if leaves else "left",
+                va="center",
+                fontsize=SMALL_SIZE,
+            )

@@ -1,0 +1,176 @@
+"""What a search for the learning rate found, as values, lines and JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lmlab.recipe import Recipe
+from lmlab.scaling.estimate import LEVEL, Estimate
+from lmlab.scaling.noise import GradientNoise, useful_batch_line
+from lmlab.study.halving import ShortRun, at
+from lmlab.study.optimum import Optimum, find_optimum, mean_losses
+from lmlab.study.short_training import Outcome
+
+FORMAT = 1
+LEAST_GAIN = 0.001
+"""Nats a token below which no better rate is worth a word."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Law:
+    """A published law's learning rate for this model and so many tokens."""
+
+    name: str
+    rate: float
+    alarm: str = ""
+    """Why it may not hold here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """A search's result, also of one that was stopped."""
+
+    recipe: Recipe
+    measured_on: Recipe
+    """The recipe itself, or a narrower one."""
+    rungs: tuple[int, ...]
+    """Steps of each."""
+    run_steps: int
+    """Steps of the recipe's own training."""
+    outcomes: Mapping[ShortRun, Outcome]
+    laws: Sequence[Law] = ()
+    finished: bool
+    batch_context: tuple[int, int]
+    """Sequences of a batch, and tokens of a sequence."""
+
+    @property
+    def losses(self) -> dict[ShortRun, float]:
+        """Nats a token of every short training."""
+        return {run: outcome.loss for run, outcome in self.outcomes.items()}
+
+    @property
+    def steps(self) -> int:
+        """Steps of the last rung."""
+        return self.rungs[-1]
+
+    def rate_of(self, place: float) -> float:
+        """The learning rate 2^place times the recipe's."""
+        return self.recipe.optim.lr * 2.0**place
+
+    def optimum(self) -> Optimum | None:
+        """Of the last rung, as binary logarithms; None where it has none yet."""
+        return find_optimum(self.losses, self.steps)
+
+    def best_rate(self) -> Estimate | None:
+        """The optimum as a learning rate."""
+        found = self.optimum()
+        if found is None:
+            return None
+        place = found.place
+        value, low, high = (self.rate_of(entry) for entry in (place.value, place.low, place.high))
+        return replace(place, value=value, low=low, high=high, alarm=place.alarm or self._alarm())
+
+    def noise(self) -> GradientNoise:
+        """Measured at the best rate of the last rung."""
+        losses = at(self.losses, self.steps)
+        best = min(losses, key=lambda rate: losses[rate], default=None)
+        return GradientNoise() if best is None else self.outcomes[ShortRun(self.steps, 0, best)].noise
+
+    def rung_optima(self) -> dict[int, float]:
+        """Steps -> the best learning rate of that rung, where it has one."""
+        found = {steps: find_optimum(self.losses, steps) for steps in self.rungs}
+        return {steps: self.rate_of(entry.place.value) for steps, entry in found.items() if entry is not None}
+
+    def lines(self) -> list[str]:
+        """The result in words."""
+        return [*self._table(), *self._verdict(), *self._batch()]
+
+    def _table(self) -> list[str]:
+        rates = sorted({run.rate for run in self.outcomes})
+        titles = ["learning rate", *(f"{steps:,} steps" for steps in self.rungs)]
+        seeds = max((run.seed for run in self.outcomes), default=0) + 1
+        if seeds > 1:
+            titles.append(f"mean of {seeds} seeds")
+        rows = [titles]
+        for rate in rates:
+            cells = [f"{self.rate_of(rate):.3g}{' (recipe)' if rate == 0 else ''}"]
+            cells += [_shown(at(self.losses, steps).get(rate)) for steps in self.rungs]
+            own = {run: loss for run, loss in self.losses.items() if run.steps == self.steps and run.rate == rate}
+            if seeds > 1:
+                cells.append(_shown(mean_losses(own)[rate]) if len(own) == seeds else "")
+            rows.append(cells)
+        widths = [max(len(row[column]) for row in rows) for column in range(len(titles))]
+        return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+
+    def _verdict(self) -> list[str]:
+        found, best = self.optimum(), self.best_rate()
+        if found is None or best is None:
+            if not self.finished:
+                return ["no optimum yet: the search was stopped before it had one"]
+            return ["no optimum: the losses have no minimum between the rates that were tried"]
+        lines = [
+            f"best learning rate {best.value:.2g} ({LEVEL:.0%} interval {best.low:.2g} to {best.high:.2g}; {best.rests_on})",
+            f"half of it costs {_cost(found.half)}, twice it {_cost(found.double)}",
+        ]
+        gain = found.curvature * found.place.value**2
+        if best.low <= self.recipe.optim.lr <= best.high or gain < LEAST_GAIN:
+            lines.append(
+                f"the recipe's own {self.recipe.optim.lr:.3g} can't be told from the best one by these trainings"
+                if best.low <= self.recipe.optim.lr <= best.high
+                else f"the recipe's own {self.recipe.optim.lr:.3g} is as good"
+            )
+        optima = self.rung_optima()
+        if len(optima) > 1:
+            lines.append(
+                "best by length: " + ", ".join(f"{rate:.2g} at {steps:,} steps" for steps, rate in optima.items())
+            )
+        return [*lines, *([f"alarm: {best.alarm}"] if best.alarm else [])]
+
+    def _batch(self) -> list[str]:
+        line = useful_batch_line(self.noise(), *self.batch_context)
+        return [line] if line else []
+
+    def _alarm(self) -> str:
+        if self.run_steps <= self.steps:
+            return ""
+        return (
+            f"measured over {self.steps:,} of {self.run_steps:,} steps: the best rate of the whole training may be another one "
+            "(--steps N for longer trainings)"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """For --json and tune.json."""
+        best, found = self.best_rate(), self.optimum()
+        return {
+            "format": FORMAT,
+            "finished": self.finished,
+            "learning_rate": None if best is None else best.to_json(),
+            "loss": None if found is None else found.loss,
+            "half_costs": None if found is None else found.half.to_json(),
+            "double_costs": None if found is None else found.double.to_json(),
+            "best_by_steps": {str(steps): rate for steps, rate in self.rung_optima().items()},
+            "useful_batch": self.noise().scale(),
+            "laws": [{"name": law.name, "learning_rate": law.rate, "alarm": law.alarm} for law in self.laws],
+            "width": self.measured_on.model.width,
+            "trainings": [
+                {
+                    "learning_rate": self.rate_of(run.rate),
+                    "steps": run.steps,
+                    "seed": self.recipe.train.seed + run.seed,
+                    "loss": outcome.loss if math.isfinite(outcome.loss) else None,
+                    "seconds": outcome.seconds,
+                }
+                for run, outcome in sorted(self.outcomes.items())
+            ],
+        }
+
+
+def _shown(loss: float | None) -> str:
+    return "" if loss is None else f"{loss:.4f}" if math.isfinite(loss) else "diverged"
+
+
+def _cost(cost: Estimate) -> str:
+    return f"{cost.value:.4f} nats a token ({cost.low:.4f} to {cost.high:.4f})"

@@ -1,0 +1,247 @@
+"""`lmlab tune`: the learning rate of a recipe, from short real trainings on its own data and machine.
+
+recipe (or a narrower one) -> short trainings by successive halving -> losses -> optimum with an interval -> tuned recipe
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lmlab import LabError, __version__
+from lmlab.data import Dataset, prepare
+from lmlab.data.progress import Progress as DataProgress
+from lmlab.experiment.beginning import Outline, outline_of
+from lmlab.files import FileLock, make_folder, write_json, write_text
+from lmlab.recipe import Recipe, check, recipe_hash, to_toml
+from lmlab.study.halving import Search, ShortRun
+from lmlab.study.record import Record
+from lmlab.study.result import Law, Tuning
+from lmlab.study.short_training import train_briefly
+from lmlab.study.variants import narrowed, shortened, tuned, with_rate
+from lmlab.training import ranks
+from lmlab.training.display import Display, Progress, Quiet, count, duration
+from lmlab.training.signals import Interrupted, StopRequests
+from lmlab.training.step import StepResult
+
+SizeName = Literal["own", "small"]
+Laws = Callable[[int, int], Sequence[Law]]
+"""(parameters, tokens) -> what published laws say."""
+SHARE_OF_THE_STEPS = 8
+"""A search's longest trainings are an eighth of the recipe's steps, unless it says otherwise; and not below these."""
+FEWEST_STEPS = 200
+HASH_DIGITS = 12
+LOGGED_STEPS = 10
+SMOOTHING = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """How far the search is to go; steps 0 for an eighth of the recipe's."""
+
+    steps: int = 0
+    trials: int = 7
+    seeds: int = 2
+    size: SizeName = "own"
+    storage: str = ""
+    """Optuna's URL; empty for a file in the search's folder."""
+
+
+def tune(
+    recipe: Recipe,
+    folder: Path,
+    wishes: Wishes,
+    *,
+    laws: Laws | None = None,
+    display: Display | None = None,
+    progress: DataProgress | None = None,
+    say: Callable[[str], object] = print,
+) -> Tuning:
+    """Search the learning rate of `recipe`, in `folder`; the result, also of a search that was stopped.
+
+    The same call again goes on with what was measured. `say` gets the lines that a person should read, `display` what happens
+    in between. tune.json and tuned.toml are written to the folder. Raises LabError for anything that the user can mend.
+    """
+    check(recipe)
+    _require(wishes)
+    measured_on = narrowed(recipe) if wishes.size == "small" else recipe
+    dataset = prepare(recipe.data, progress=progress)
+    outline = outline_of(measured_on, dataset, dataset.tokens("train"), None, say)
+    steps = wishes.steps or max(FEWEST_STEPS, outline.steps // SHARE_OF_THE_STEPS)
+    search = Search(steps=min(steps, outline.steps), trials=wishes.trials, seeds=wishes.seeds)
+    known = tuple(laws(*_sizes(recipe, dataset, outline.steps))) if laws is not None else ()
+    for line in _opening(recipe, measured_on, search, outline, known):
+        say(line)
+    make_folder(folder)
+    with FileLock(folder / "lock", say, "another lmlab tune is at work in this folder: waiting until it is done"):
+        storage = wishes.storage or f"sqlite:///{(folder / 'study.db').resolve().as_posix()}"
+        record = Record(storage, _name(measured_on, search, outline), recipe.optim.lr)
+        finished = _Searcher(measured_on, outline, search, record, display or Quiet()).run(say)
+        result = Tuning(
+            recipe=recipe,
+            measured_on=measured_on,
+            rungs=search.rungs(),
+            run_steps=outline.steps,
+            outcomes=record.measured(),
+            laws=known,
+            finished=finished,
+            batch_context=(recipe.train.batch, recipe.model.context),
+        )
+        write_json(folder / "tune.json", result.to_json())
+    return result
+
+
+def write_tuned(result: Tuning, path: Path) -> bool:
+    """The recipe with the rate that was found, as a file; False, and no file, where none was found."""
+    found = result.optimum()
+    if found is None:
+        return False
+    try:
+        write_text(path, to_toml(tuned(result.recipe, 2.0**found.place.value, result.measured_on)))
+    except OSError as error:
+        raise LabError(f"{path} can't be written: {error.strerror}") from None
+    return True
+
+
+class _Searcher:
+    """Makes one short training after the other and tells how it goes."""
+
+    def __init__(self, recipe: Recipe, outline: Outline, search: Search, record: Record, display: Display) -> None:
+        self._recipe = recipe
+        self._outline = outline
+        self._search = search
+        self._record = record
+        self._display = display
+        self._planned = search.planned_steps()
+        self._done = 0
+        self._here = 0
+        self._began = time.monotonic()
+
+    def run(self, say: Callable[[str], object]) -> bool:
+        """Until the search is done, or until a signal; False for that."""
+        measured = {run: outcome.loss for run, outcome in self._record.measured().items()}
+        self._done = sum(run.steps for run in measured)
+        if measured:
+            say(f"going on after {len(measured)} trainings that were measured before")
+        with StopRequests(set) as stop:
+            self._display.open(f"tune {self._recipe.name}")
+            try:
+                while (run := self._search.next_run(measured)) is not None:
+                    measured[run] = self._train(run, stop.stopping)
+            except Interrupted:
+                return False
+            finally:
+                self._display.close()
+        self._record.close(self._search.steps)
+        return True
+
+    def _train(self, run: ShortRun, stopping: Callable[[], bool]) -> float:
+        rated = with_rate(self._recipe, 2.0**run.rate)
+        short = shortened(rated, run.steps, self._outline.steps, run.seed)
+        last = run.steps == self._search.steps
+        progress = _Following(self._tell, short, run.steps)
+        outcome = train_briefly(short, self._outline, stopping, progress.step, measure_noise=last)
+        self._record.add(run, outcome)
+        self._done += run.steps
+        self._here += run.steps
+        self._planned = max(self._planned, self._done)
+        seed = f"  seed {short.train.seed}" if run.seed else ""
+        loss = f"loss {outcome.loss:.4f}" if outcome.loss < float("inf") else "diverged"
+        self._display.note(f"{run.steps:,} steps at {short.optim.lr:.3g}{seed}: {loss}  ({duration(outcome.seconds)})")
+        return outcome.loss
+
+    def _tell(self, short: Recipe, step: int, loss: float, result: StepResult, seconds: float) -> None:
+        elapsed = time.monotonic() - self._began
+        taken = self._here + step
+        self._display.progress(
+            Progress(
+                step=self._done + step,
+                steps=max(self._planned, self._done + step + 1),
+                tokens=(self._done + step) * short.train.batch * short.model.context,
+                loss=loss,
+                learning_rate=short.optim.lr * result.rate,
+                gradient_norm=result.gradient_norm,
+                tokens_per_second=step * short.train.batch * short.model.context / max(seconds, 1e-9),
+                mfu=None,
+                elapsed_seconds=elapsed,
+                remaining_seconds=(self._planned - self._done - step) * elapsed / taken if taken else None,
+            ),
+            logged=step % LOGGED_STEPS == 0,
+        )
+
+
+class _Following:
+    """The steps of one short training, with a smoothed loss."""
+
+    def __init__(
+        self, tell: Callable[[Recipe, int, float, StepResult, float], None], short: Recipe, steps: int
+    ) -> None:
+        self._tell = tell
+        self._short = short
+        self._steps = steps
+        self._taken = 0
+        self._loss = 0.0
+        self._began = time.monotonic()
+
+    def step(self, result: StepResult) -> None:
+        """A step was taken."""
+        self._taken += 1
+        self._loss = result.loss if self._taken == 1 else SMOOTHING * self._loss + (1 - SMOOTHING) * result.loss
+        self._tell(self._short, self._taken, self._loss, result, time.monotonic() - self._began)
+
+
+def _require(wishes: Wishes) -> None:
+    if ranks.ranks() > 1:
+        raise LabError("lmlab tune works in one process: start it without torchrun")
+    for name, value, least in (("steps", wishes.steps, 0), ("trials", wishes.trials, 3), ("seeds", wishes.seeds, 1)):
+        if value < least:
+            raise LabError(f"--{name} can't be {value}: expected at least {max(1, least)}")
+
+
+def _name(recipe: Recipe, search: Search, outline: Outline) -> str:
+    """A search's name in its storage: another one wherever its losses would be others."""
+    policy = outline.policy
+    facts = [recipe_hash(recipe), outline.dataset.id, search.rungs(), policy.engine, policy.precision, __version__]
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    return f"{recipe.name}-{digest[:HASH_DIGITS]}"
+
+
+def _sizes(recipe: Recipe, dataset: Dataset, steps: int) -> tuple[int, int]:
+    """Parameters and training tokens of the whole training."""
+    from lmlab.model import parameters
+
+    counted = parameters(recipe.model, dataset.vocabulary_size)
+    return counted["total"] - counted["ngrams"], steps * recipe.train.batch * recipe.model.context
+
+
+def _opening(recipe: Recipe, measured_on: Recipe, search: Search, outline: Outline, laws: Sequence[Law]) -> list[str]:
+    lines = []
+    if laws:
+        rates = [law.rate for law in laws]
+        lines.append(
+            f"published laws: {min(rates):.2g} to {max(rates):.2g} ("
+            + ", ".join(f"{law.name} {law.rate:.2g}" for law in laws)
+            + ")"
+        )
+        lines += [f"alarm: {law.name}: {law.alarm}" for law in laws if law.alarm]
+    if measured_on is not recipe:
+        lines.append(
+            f"measured on a model of width {measured_on.model.width} with {measured_on.model.heads} heads, from which the rate is "
+            f"transferred to width {recipe.model.width} (optim.transfer_from)"
+        )
+    planned = search.planned_steps()
+    tokens = planned * recipe.train.batch * recipe.model.context
+    lines.append(
+        f"{search.trials} learning rates around {recipe.optim.lr:.3g}, for {_listed(search.rungs())} steps of a training's "
+        f"{outline.steps:,}: about {planned:,} steps ({count(tokens)} tokens) in all"
+    )
+    return lines
+
+
+def _listed(rungs: Sequence[int]) -> str:
+    return ", ".join(f"{steps:,}" for steps in rungs)

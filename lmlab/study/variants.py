@@ -1,0 +1,77 @@
+"""Recipes that are made from another: with other rates, shorter, narrower, and with the rate that was found."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from lmlab import LabError
+from lmlab.recipe import Recipe, check
+from lmlab.recipe.schedule import Constant
+
+NARROWER = 4
+"""A small model is so many times narrower, where its heads can be divided by that."""
+RATES = ("lr", "adam_lr", "table_lr")
+
+
+def with_rate(recipe: Recipe, factor: float) -> Recipe:
+    """Every learning rate times `factor`: Muon's and that of what it leaves to AdamW keep their proportion."""
+    optim: Any = recipe.optim
+    rates = {name: getattr(optim, name) for name in RATES if getattr(optim, name, None) is not None}
+    scaled = {name: rate * factor for name, rate in rates.items()}
+    return dataclasses.replace(recipe, optim=dataclasses.replace(optim, **scaled))
+
+
+def shortened(recipe: Recipe, steps: int, of: int, seed: int) -> Recipe:
+    """`recipe`, which takes `of` steps, in `steps` of them, its schedule compressed with it; `seed` is added to its own."""
+    share, schedule = steps / of, recipe.schedule
+    changed: Any = schedule
+    warmup = min(round(schedule.warmup * share), steps)
+    spanned = None if isinstance(schedule, Constant) or schedule.steps is None else schedule.steps
+    changes: dict[str, int] = {"warmup": warmup, "start": 0}
+    if spanned is not None:
+        changes["steps"] = max(1, warmup, round(spanned * share))
+    return dataclasses.replace(
+        recipe,
+        schedule=dataclasses.replace(changed, **changes),
+        train=dataclasses.replace(recipe.train, steps=steps, epochs=None, seed=recipe.train.seed + seed),
+    )
+
+
+def narrowed(recipe: Recipe) -> Recipe:
+    """A narrower model of the same depth with fewer heads of the same width; LabError where there is no narrower one."""
+    model = recipe.model
+    groups = model.heads if model.kv_heads is None else model.kv_heads
+    shares = [share for share in range(NARROWER, 1, -1) if model.heads % share == 0 and groups % share == 0]
+    if not shares:
+        raise LabError(
+            f"--size small needs heads that can be divided by 2 to {NARROWER}, but model.heads is {model.heads}"
+            + ("" if model.kv_heads is None else f" and model.kv_heads {model.kv_heads}")
+            + ": tune the model itself (--size own)"
+        )
+    share = shares[0]
+    small = dataclasses.replace(
+        model,
+        width=model.width // share,
+        heads=model.heads // share,
+        kv_heads=None if model.kv_heads is None else groups // share,
+        hidden=None if model.hidden is None else max(1, model.hidden // share),
+    )
+    return check(dataclasses.replace(recipe, model=small))
+
+
+def tuned(recipe: Recipe, factor: float, measured_on: Recipe) -> Recipe:
+    """`recipe` with the rate that was found on `measured_on`: itself, or a narrower one, from whose width it then transfers."""
+    found = with_rate(recipe, factor)
+    rates = {name: float(f"{getattr(found.optim, name):.2g}") for name in RATES if getattr(found.optim, name, None)}
+    optim: Any = found.optim
+    transfer = optim.transfer_from
+    if measured_on.model.width != recipe.model.width and not transfer:
+        transfer = (measured_on.model.width,)
+    return dataclasses.replace(
+        found,
+        name=f"{recipe.name}-tuned",
+        about=f"{recipe.about or recipe.name}, learning rate tuned",
+        optim=dataclasses.replace(optim, **rates, transfer_from=transfer),
+        claims=(),
+    )

@@ -1,0 +1,219 @@
+"""What to do after a run: ranked by gain an hour."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+from lmlab import LabError
+from lmlab.experiment import train
+from lmlab.model import flops_per_token
+from lmlab.planning.known_law import KnownLaw, published_law
+from lmlab.planning.next_step import RunFacts, branch_path, facts_of, next_steps
+from lmlab.planning.next_step_lines import lines_of, text_line, to_json
+from lmlab.planning.shapes import counted_parameters
+from lmlab.recipe import Recipe, load_recipe, override
+from lmlab.runs import Run, create_run
+from lmlab.scaling.law import BESIROGLU, LossLaw
+from lmlab.training.display import Quiet
+
+# Fitted to 18 runs of this recipe's style.
+LAW = LossLaw(entropy=0.894, a=11.96, b=10.93, alpha=0.3221, beta=0.1744)
+OWN = KnownLaw(
+    expected=published_law(65).expected,
+    rank=LAW.loss,
+    size=lambda recipe: counted_parameters(recipe, 65),
+    fitted=True,
+    source="18 runs",
+)
+RECIPE = load_recipe("shakespeare-cpu")
+# Validation losses of a run of this recipe, 2,000 steps.
+CURVE = tuple(
+    (step, LAW.loss(804_224, step * 768) + 0.15 * (1 - math.cos(math.pi * min(1.0, 1 - step / 2000))) / 2)
+    for step in range(100, 2001, 100)
+)
+
+
+def facts(**changes) -> RunFacts:
+    own = RunFacts(
+        name="shakespeare-cpu-1",
+        folder="runs/shakespeare-cpu-1",
+        recipe=RECIPE,
+        vocabulary=65,
+        parameters=counted_parameters(RECIPE, 65),
+        length=2_000,
+        steps=2_000,
+        tokens=1_536_000,
+        unique_tokens=1_003_854,
+        loss=1.889,
+        seconds_a_token=1 / 25_000,
+        curve=CURVE,
+        turned=False,
+    )
+    return dataclasses.replace(own, **changes)
+
+
+def options(found):
+    return {option.what: option for option in found.options}
+
+
+def test_gains_are_the_fitted_laws_own():
+    found = options(next_steps(facts(), OWN))
+    own = facts()
+    now = LAW.loss(own.parameters, own.tokens, own.unique_tokens)
+    more = LAW.loss(own.parameters, 2 * own.tokens, own.unique_tokens)
+    assert found["more steps"].gain.value == pytest.approx(now - more)
+    assert found["more steps"].loss.value == pytest.approx(1.889 - (now - more))
+    fresh = LAW.loss(own.parameters, 2 * own.tokens, own.unique_tokens + own.tokens)
+    assert found["more text"].gain.value == pytest.approx(now - fresh)
+
+
+def test_times_are_at_the_runs_own_speed():
+    found = options(next_steps(facts(), OWN))
+    assert found["more steps"].seconds.value == pytest.approx(1_536_000 / 25_000)
+    assert found["more steps"].gain_an_hour == pytest.approx(
+        found["more steps"].gain.value / (1_536_000 / 25_000) * 3600
+    )
+    larger = found["more parameters"]
+    width = int(larger.command.partition("--model.width ")[2].split()[0])
+    layers = int(larger.command.partition("--model.layers ")[2].split()[0])
+    shape = dataclasses.replace(RECIPE.model, width=width, layers=layers)
+    ratio = flops_per_token(shape, 65).training / flops_per_token(RECIPE.model, 65).training
+    assert larger.seconds.value == pytest.approx(ratio * 1_536_000 / 25_000)
+    assert found["more parameters and steps"].seconds.value == pytest.approx(2 * larger.seconds.value)
+
+
+def test_a_published_law_is_scaled_to_the_runs_own_curve():
+    # Its constants promise several nats to a model of this size; the curve knows better.
+    promised = BESIROGLU.law.loss(804_224, 1_536_000) - BESIROGLU.law.loss(804_224, 3_072_000)
+    found = options(next_steps(facts(), published_law(65)))
+    gain = found["more steps"].gain
+    assert promised > 2
+    assert gain.low < LAW.loss(804_224, 1_536_000) - LAW.loss(804_224, 3_072_000) < gain.high
+    assert 0.02 < gain.value < 0.2
+    assert gain.evidence == "extrapolated"
+
+
+def test_without_a_curve_the_gain_may_be_nothing_and_is_called_published():
+    found = options(next_steps(facts(curve=()), published_law(65)))
+    assert found["more steps"].gain.low == 0 and found["more steps"].gain.evidence == "published"
+
+
+def test_text_that_is_read_often_makes_new_text_the_first_choice():
+    often = facts(unique_tokens=50_000)
+    assert next_steps(often, OWN).options[0].what == "more text"
+    rarely = next_steps(facts(unique_tokens=10**9), OWN)
+    assert "more text" not in options(rarely)
+
+
+def test_the_order_is_by_gain_an_hour():
+    found = next_steps(facts(), OWN)
+    gains = [option.gain_an_hour for option in found.options if option.what != "more text"]
+    assert gains == sorted(gains, reverse=True)
+
+
+def test_a_run_that_learned_its_text_by_heart_is_told_to_get_text():
+    turned = facts(turned=True, unique_tokens=50_000)
+    found = next_steps(turned, OWN)
+    assert found.options[0].what == "more text"
+    assert "@best" in found.options[0].command
+    assert options(found)["more steps"].gain.value == options(found)["more parameters"].gain.value == 0
+    assert any("learned by heart" in line for line in lines_of(found))
+
+
+def test_a_model_too_large_for_its_text_is_not_made_larger():
+    found = options(next_steps(facts(unique_tokens=80_000), OWN))
+    assert found["more parameters"].gain.value == 0
+    assert "too large for a text of 80k tokens" in found["more parameters"].note
+
+
+def test_it_says_when_the_text_is_used_up():
+    # 1,003,854 tokens at 768 a step
+    unread = text_line(facts(length=400, steps=400, tokens=307_200))
+    assert unread == "text: 31% of 1M tokens read; it is used up at step 1,308"
+    # e^(-(passes - 1) / 15.39)
+    assert "in pass 10 a token teaches 56%" in text_line(facts(tokens=10_038_540))
+
+
+def test_the_branch_goes_back_up_with_its_stretched_schedule():
+    path = branch_path(facts())
+    shares = dict(zip(path.steps.tolist(), path.shares.tolist(), strict=True))
+    assert path.length == 4_000
+    assert path.shares[-1] == pytest.approx(0.1, abs=0.01)
+    before = max(step for step in shares if step < 1_999)
+    after = min(step for step in shares if step >= 2_000)
+    assert shares[before] == pytest.approx(0.1, abs=0.01) and shares[after] == pytest.approx(0.56, abs=0.02)
+
+
+def test_json_and_lines_say_the_same():
+    found = next_steps(facts(), OWN)
+    value = json.loads(json.dumps(to_json(found)))
+    assert [option["what"] for option in value["options"]] == [option.what for option in found.options]
+    lines = lines_of(found)
+    assert lines[0] == "shakespeare-cpu-1: loss 1.8890 after 1.54M tokens with 804k parameters"
+    assert f"first: {found.options[0].command}" in lines
+
+
+def test_facts_come_from_a_runs_files(tmp_path):
+    made = create_run(
+        tmp_path, "one", RECIPE, {"vocabulary_size": 65, "data": [{"id": "0" * 16, "train_tokens": 1_003_854}]}
+    )
+    with pytest.raises(LabError, match="one hasn't finished, so there is no loss to go on from: lmlab resume one"):
+        facts_of(Run(made.folder))
+    summary = {
+        "finished": True,
+        "steps": 2_000,
+        "tokens": 1_536_000,
+        "final": {"step": 2_000, "loss": 2.0},
+        "best": {"step": 1_500, "loss": 1.9},
+        "verdict": {"kind": "overfitting"},
+        "seconds": {"train": 60.0, "total": 66.0},
+        "score": {"tokens_per_second": {"measured": 25_600.0}},
+    }
+    made.write("summary.json", summary)
+    lines = [
+        {"format": 1, "kind": "evaluation", "step": step, "valid_loss": loss}
+        for step, loss in ((1_000, 2.0), (1_500, 1.9), (2_000, 2.0))
+    ]
+    (made.folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = facts_of(Run(made.folder))
+    # It had learned its text by heart after step 1,500.
+    assert found.turned and (found.steps, found.loss, found.tokens) == (1_500, 1.9, 1_536_000 - 500 * 12 * 64)
+    assert found.curve == ((1_000, 2.0), (1_500, 1.9))
+    assert found.seconds_a_token == pytest.approx(66 / 60 / 25_600)
+    assert found.unique_tokens == 1_003_854
+
+    made.write("summary.json", {**summary, "verdict": {"kind": "none"}})
+    found = facts_of(Run(made.folder))
+    assert not found.turned and (found.steps, found.loss, found.tokens) == (2_000, 2.0, 1_536_000)
+
+    made.write("summary.json", {"finished": True})
+    with pytest.raises(LabError, match="one doesn't say how it went"):
+        facts_of(Run(made.folder))
+
+
+@pytest.mark.slow
+def test_a_real_run_gives_its_facts(tmp_path, tiny_text_file):
+    settings = {
+        "data.corpus": str(tiny_text_file),
+        "data.tokenizer": "characters",
+        "model.layers": "1",
+        "model.heads": "1",
+        "model.width": "16",
+        "model.context": "16",
+        "train.steps": "24",
+        "train.batch": "4",
+        "train.device": "cpu",
+        "train.engine": "torch",
+        "evaluate.every": "4",
+    }
+    outcome = train(override(Recipe(), settings), runs=tmp_path, display=Quiet(), say=lambda line: None)
+    found = facts_of(outcome.run)
+    assert found.tokens == 24 * 4 * 16 and found.steps == 24
+    assert found.loss == outcome.summary["final"]["loss"]
+    assert len(found.curve) >= 6
+    assert 0 < found.seconds_a_token < 1
+    assert next_steps(found, published_law(65)).options

@@ -1,0 +1,66 @@
+"""A ladder costs a tenth of its training at most, and its rungs are trainings of the same kind."""
+
+import pytest
+
+from lmlab.model import flops_per_token
+from lmlab.planning.rungs import DESIGN, MOST_SHARE, law_of_ladder, narrower, remember, remembered, rungs_of
+from lmlab.recipe import check, load_recipe, override
+from lmlab.recipe.identity import differences
+from lmlab.scaling.ladder import Point
+
+
+@pytest.mark.parametrize(
+    ("name", "vocabulary", "steps"),
+    [
+        ("shakespeare-cpu", 65, 2000),
+        ("stories-10.8m", 110, 5000),
+        ("first", 1024, 1600),
+        ("shakespeare-124m", 50257, 5000),
+    ],
+)
+def test_a_ladder_takes_a_tenth_of_the_arithmetic_at_most_and_differs_in_size_and_length_alone(name, vocabulary, steps):
+    recipe = override(load_recipe(name), {"train.steps": str(steps)})
+    rungs = rungs_of(recipe, vocabulary, steps)
+    assert len(rungs) == len(DESIGN) and [rung.share for rung in rungs] == sorted(rung.share for rung in rungs)
+    whole = flops_per_token(recipe.model, vocabulary).training * steps * recipe.train.batch * recipe.model.context
+    spent = sum(flops_per_token(rung.recipe.model, vocabulary).training * rung.tokens for rung in rungs)
+    assert spent / whole == pytest.approx(sum(rung.share for rung in rungs)) and spent / whole <= MOST_SHARE
+    for rung in rungs:
+        check(rung.recipe)
+        allowed = {"train.steps", "evaluate.every", "schedule.warmup", "model.width", "model.heads", "optim.lr"}
+        assert set(differences(recipe, rung.recipe)) <= allowed | {"model.kv_heads", "model.hidden"}
+
+
+@pytest.mark.parametrize(("heads", "kv_heads", "width"), [(4, None, 128), (6, 2, 384), (1, None, 48), (12, 12, 768)])
+def test_a_narrower_model_keeps_its_head_width_about_and_its_groups(heads, kv_heads, width):
+    settings = {"model.heads": str(heads), "model.width": str(width), "model.kv_heads": str(kv_heads or "none")}
+    recipe = override(load_recipe("shakespeare-cpu"), settings)
+    small = narrower(recipe.model, 0.25)
+    check(
+        override(
+            recipe,
+            {
+                "model.heads": str(small.heads),
+                "model.width": str(small.width),
+                "model.kv_heads": str(small.kv_heads or "none"),
+            },
+        )
+    )
+    assert 0.15 <= small.width / width <= 0.5
+    if kv_heads:
+        assert small.heads // small.kv_heads == heads // kv_heads
+
+
+def test_what_a_ladder_came_to_is_remembered_for_its_training_and_no_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("LMLAB_CACHE", str(tmp_path))
+    recipe = load_recipe("shakespeare-cpu")
+    points = [Point(parameters=1e5 * n, tokens=1e5 * n, loss=3.0 - 0.2 * n) for n in range(1, 5)]
+    assert remembered(recipe, "0" * 16, 2000) == []
+    remember(recipe, "0" * 16, 2000, points)
+    assert remembered(override(recipe, {"train.seed": "7"}), "0" * 16, 2000) == points
+    assert remembered(override(recipe, {"model.layers": "5"}), "0" * 16, 2000) == []
+    assert remembered(recipe, "1" * 16, 2000) == [] and remembered(recipe, "0" * 16, 1000) == []
+    assert law_of_ladder(points, recipe, 65, 2000).expected().value < 2.4
+    (path,) = (tmp_path / "ladders").iterdir()
+    path.write_text("{}")
+    assert remembered(recipe, "0" * 16, 2000) == []

@@ -1,0 +1,113 @@
+"""A bench as lines, as a picture and as a verb."""
+
+import dataclasses
+import json
+import xml.etree.ElementTree
+
+import pytest
+
+from lmlab import LabError, experiment
+from lmlab.cli import main
+from lmlab.planning.bench import Bench, Row
+from lmlab.planning.child import Measurement
+from lmlab.planning.combinations import Combination
+from lmlab.planning.tokenizing import Throughput
+from lmlab.recipe import Recipe, override
+from lmlab.report.bench_figure import draw_bench, write_bench
+from lmlab.report.bench_table import HEADINGS, bench_lines, table_rows
+from lmlab.training.policy import choose_policy
+
+
+@pytest.fixture
+def bench():
+    """Two batches that ran, one that was out of memory, and another precision."""
+    recipe = override(Recipe(), {"train.device": "cpu", "train.engine": "torch", "name": "first"})
+    policy = choose_policy(recipe)
+    base = Combination(batch=4, policy=policy)
+    half = Combination(batch=4, policy=dataclasses.replace(policy, precision="bf16"))
+    found = Bench(
+        recipe=recipe,
+        data_id="0123456789abcdef",
+        device="a processor",
+        recipe_tokens=10**6,
+        flops_per_token=1e6,
+        base=base,
+    )
+    found.rows = [
+        Row(combination=base, rounds=[(0.1, 0.11), (0.12, 0.13)], peak_memory_bytes=3 * 10**8, peak_flops=1e11),
+        Row(combination=base.of_batch(8), rounds=[(0.2,)], peak_memory_bytes=2 * 10**9, peak_flops=1e11),
+        Row(combination=base.of_batch(16), failed="out of memory"),
+        Row(combination=half, rounds=[(0.05,)], peak_memory_bytes=10**8),
+    ]
+    found.left_out = ["tf32: it needs an NVIDIA GPU"]
+    found.whole = Measurement(
+        micro_batch=4,
+        batch=4,
+        forward_tokens_per_second=5e4,
+        save_seconds=0.5,
+        save_wait_seconds=0.1,
+        checkpoint_bytes=10**7,
+    )
+    found.tokenizer = [Throughput(how="batched", processes=1, tokens_per_second=1e6, bytes_per_second=4e6)]
+    return found
+
+
+def test_the_table_has_every_row_and_out_of_memory_as_such(bench):
+    rows = table_rows(bench)
+    assert all(len(row) == len(HEADINGS) for row in rows)
+    context = bench.recipe.model.context
+    assert rows[0][4] == f"{4 * context / 0.115:,.0f}"
+    assert rows[2][4:] == ("OOM", "", "", "", "", "")
+    lines = bench_lines(bench)
+    assert any("OOM" in line for line in lines) and "  tf32: it needs an NVIDIA GPU" in lines
+    assert any("(training waits 0.10 s)" in line for line in lines)
+
+
+def test_the_picture_has_a_curve_for_each_way_and_marks_what_failed(bench, tmp_path):
+    figure = draw_bench(bench)
+    labels = {line.get_label() for line in figure.axes[0].get_lines()}
+    assert labels == {bench.base.how, bench.base.how.replace("fp32", "bf16")}
+    assert any("OOM" in text.get_text() for text in figure.axes[0].texts)
+    written = write_bench(bench, tmp_path / "bench")
+    assert [path.name for path in written] == ["bench.svg", "bench.png"]
+    assert "tokens a second" in "".join(xml.etree.ElementTree.parse(written[0]).getroot().itertext())
+    assert written[1].read_bytes().startswith(b"\x89PNG")
+
+
+def test_nothing_measured_is_nothing_to_draw(bench):
+    bench.rows = bench.rows[2:3]
+    with pytest.raises(LabError, match="nothing was measured"):
+        draw_bench(bench)
+
+
+def test_the_verb_prints_writes_and_says_that_it_was_interrupted(bench, tmp_path, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(experiment, "bench", lambda recipe, **options: asked.append(options) or bench)
+    assert main(["bench", "first", "--batch", "4,8", "--out", str(tmp_path / "b.json"), "--json", "--quiet"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert asked[0]["batches"] == (4, 8) and asked[0]["rounds"] is None
+    assert [row["batch"] for row in value["rows"]] == [4, 8, 16, 4]
+    assert [path.rpartition(".")[2] for path in value["files"]] == ["json", "svg", "png"]
+    assert json.loads((tmp_path / "b.json").read_text())["rows"] == value["rows"]
+    bench.interrupted = True
+    assert main(["bench", "first", "--out", str(tmp_path / "b")]) == 3
+    assert "interrupted: this is what there was by then" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "needs a recipe"),
+        (["shakespear-cpu"], "shakespeare-cpu"),
+        (["first", "--batch", "1,x"], "expected batch sizes with commas between"),
+        (["first", "--batch", "0"], "expected batch sizes from 1"),
+        (["first", "--rounds", "-1"], "expected 1 to 100"),
+        (["first", "--quick", "--thorough"], "exclude each other"),
+        (["first", "--precision", "bf16"], "--train.precision"),
+        (["first", "--model.wdth", "3"], "model.width"),
+    ],
+)
+def test_bad_input_is_answered_in_one_line(words, said, capsys):
+    assert main(["bench", *words]) in (1, 2)
+    answer = capsys.readouterr().err
+    assert said in answer and len(answer.strip().splitlines()) == 1

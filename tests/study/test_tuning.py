@@ -1,0 +1,106 @@
+"""A whole search on a tiny text: what it measures, how it is stopped and goes on, and what it writes."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from lmlab import LabError
+from lmlab.cli import main
+from lmlab.native import load
+from lmlab.recipe import Recipe, override, read_recipe
+from lmlab.scaling.noise import FEWEST_STEPS
+from lmlab.study import Tuning, tune
+from lmlab.study.tuning import Law, Wishes, write_tuned
+from lmlab.training.display import Quiet
+
+pytest.importorskip("optuna")
+
+SMALL = {
+    "name": "small", "data.tokenizer": "characters", "data.vocabulary": "none", "data.split": "tail",
+    "model.layers": "1", "model.heads": "2", "model.width": "16", "model.context": "16",
+    "train.steps": "80", "train.batch": "4", "train.threads": "1", "train.device": "cpu", "optim.lr": "0.01",
+}  # fmt: skip
+WISHES = Wishes(steps=FEWEST_STEPS, trials=3, seeds=2)
+
+
+class StopAt(Quiet):
+    """Sends this process a signal after so many trainings."""
+
+    def __init__(self, training: int) -> None:
+        self.left = training
+
+    def note(self, text: str) -> None:
+        self.left -= 1
+        if not self.left:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_measured(monkeypatch):
+    """Which engine is faster can change from run to run on a busy machine; here it's the one that the policy names first."""
+    load(lambda line: None)
+    monkeypatch.setattr("lmlab.experiment.beginning.fastest_policy", lambda recipe, policy, tokens, vocabulary: policy)
+
+
+@pytest.fixture
+def recipe(tiny_text_file):
+    return override(Recipe(), {**SMALL, "data.corpus": str(tiny_text_file)})
+
+
+def searched(recipe: Recipe, folder: Path, wishes: Wishes = WISHES, **more) -> Tuning:
+    return tune(recipe, folder, wishes, say=lambda line: None, **more)
+
+
+def test_a_search_that_was_stopped_goes_on_to_the_losses_of_an_untouched_one(recipe, tmp_path):
+    whole = searched(recipe, tmp_path / "whole")
+    assert whole.finished and {run.steps for run in whole.losses} == {5, 10, 20}
+    stopped = searched(recipe, tmp_path / "stopped", display=StopAt(4))
+    assert not stopped.finished and len(stopped.losses) == 4
+    again = searched(recipe, tmp_path / "stopped")
+    assert again.finished and again.losses == whole.losses
+    # And what is finished is not measured again.
+    kept = searched(recipe, tmp_path / "stopped")
+    assert kept.outcomes == again.outcomes
+    assert whole.noise().steps == 20
+
+
+def test_the_command_prints_the_optimum_and_writes_plot_and_recipe(recipe, tiny_text_file, tmp_path, capsys):
+    settings = [word for name, value in SMALL.items() if "." in name for word in (f"--{name}", value)]
+    words = ["tune", str(tiny_text_file), *settings, "--steps", "20", "--trials", "3", "--runs", str(tmp_path)]
+    words += ["--optim.kind", "adamw", "--optim.lr", "0.01"]
+    out = tmp_path / "mine.toml"
+    assert main([*words, "--json", "--out", str(out)]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert value["finished"] and {entry["steps"] for entry in value["trainings"]} == {5, 10, 20}
+    assert all(Path(path).stat().st_size > 1000 for path in value["files"])
+    assert main([*words, "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "(recipe)" in printed and "going on after" in printed
+    if value["learning_rate"] is not None:
+        assert f"best learning rate {value['learning_rate']['value']:.2g}" in printed
+        assert read_recipe(out).optim.lr == pytest.approx(value["learning_rate"]["value"], rel=0.05)
+        assert printed.rstrip().endswith(str(out))
+
+
+def test_a_rate_that_was_measured_on_a_narrower_model_is_transferred(recipe, tmp_path):
+    said: list[str] = []
+    wishes = Wishes(steps=12, trials=3, seeds=1, size="small")
+    laws = lambda parameters, tokens: [Law(name="theirs", rate=0.004, alarm="below its range")]  # noqa: E731
+    result = tune(recipe, tmp_path, wishes, laws=laws, say=said.append)
+    assert result.measured_on.model.width == 8 and result.recipe.model.width == 16
+    assert any("transferred to width 16" in line for line in said)
+    assert any(line.startswith("published laws: 0.004") for line in said)
+    assert "alarm: theirs: below its range" in said
+    if write_tuned(result, tmp_path / "tuned.toml"):
+        assert read_recipe(tmp_path / "tuned.toml").optim.transfer_from == (8,)
+
+
+@pytest.mark.parametrize(
+    "wishes, words", [({"trials": 2}, "--trials"), ({"seeds": 0}, "--seeds"), ({"steps": -1}, "--steps")]
+)
+def test_impossible_wishes_are_refused(recipe, tmp_path, wishes, words):
+    with pytest.raises(LabError, match=words):
+        searched(recipe, tmp_path, Wishes(**wishes))

@@ -1,0 +1,59 @@
+"""What a step of several micro-batches tells of the gradient's noise, by both engines."""
+
+import numpy as np
+import pytest
+import torch
+
+from lmlab.model import build_model, initialise
+from lmlab.native import Library, load
+from lmlab.optim import build_optimizer
+from lmlab.recipe import Recipe, override
+from lmlab.training.policy import choose_policy
+from lmlab.training.state import State
+from lmlab.training.step import StepResult, TrainingStep
+
+SMALL = {
+    "model.layers": "1",
+    "model.width": "16",
+    "model.heads": "2",
+    "model.context": "8",
+    "train.batch": "6",
+    "train.device": "cpu",
+    "train.precision": "fp32",
+    "train.compile": "off",
+}
+TOKENS = np.random.default_rng(0).integers(0, 13, 500).astype(np.uint16)
+
+
+def step_of(engine: str, micro_batch: int) -> TrainingStep:
+    if engine == "native" and not isinstance(load(lambda line: None), Library):
+        pytest.skip("the native engine can't be built here")
+    recipe = override(Recipe(), {**SMALL, "train.engine": engine, "train.micro_batch": str(micro_batch)})
+    policy = choose_policy(recipe, lambda line: None)
+    model = build_model(recipe.model, 13)
+    initialise(model, 1)
+    return TrainingStep(recipe, policy, model, build_optimizer(model, recipe.optim, "cpu"), TOKENS, 10)
+
+
+def taken(step: TrainingStep) -> StepResult:
+    return step.take(State())
+
+
+@pytest.mark.parametrize("engine", ["torch", "native"])
+def test_the_first_part_has_the_norm_of_its_own_mean_gradient(engine):
+    step = step_of(engine, 2)
+    inputs, targets = (torch.from_numpy(rows[:2]) for rows in step.batch(0))
+    alone = build_model(step.recipe.model, 13)
+    alone.load_state_dict(step.model.state_dict())
+    (alone.loss_sum(inputs, targets) / targets.numel()).backward()
+    expected = torch.cat([parameter.grad.flatten() for parameter in alone.parameters()]).norm().item()
+    result = taken(step)
+    assert result.first is not None and result.first.sequences == 2
+    assert result.first.norm == pytest.approx(expected, rel=1e-5)
+    # And the step is what it is without having been looked at.
+    assert result.gradient_norm == pytest.approx(taken(step_of(engine, 6)).gradient_norm, rel=1e-5)
+
+
+@pytest.mark.parametrize("engine", ["torch", "native"])
+def test_a_batch_that_is_computed_in_one_go_has_no_first_part(engine):
+    assert taken(step_of(engine, 6)).first is None
