@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lmlab.scaling.arithmetic import evaluation_share
-
-DEVIATION_SHARE = 1.0
-"""The standard deviation of a token's loss over its mean: 1.0 in characters, .9 to 1.1 in words' pieces. Tokens of one document
-belong together, so that the error of a split's loss is larger than these alone would make it."""
-TOGETHER = 1.6
-"""How much larger, for documents of some hundred tokens."""
+from lmlab.scaling.arithmetic import evaluation_share, sampling_error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +50,6 @@ def validation_of(
         affordable_tokens=affordable,
         split_tokens=split_tokens,
         scored_tokens=scored_tokens,
-        standard_error=None if loss is None else standard_error(loss, scored_tokens),
-        final_standard_error=None if loss is None else standard_error(loss, split_tokens),
+        standard_error=None if loss is None else sampling_error(loss, scored_tokens),
+        final_standard_error=None if loss is None else sampling_error(loss, split_tokens),
     )
-
-
-def standard_error(loss: float, tokens: int) -> float:
-    """About how far a loss on `tokens` lies from that on endless text, in nats a token."""
-    return TOGETHER * DEVIATION_SHARE * loss / math.sqrt(max(1, tokens))

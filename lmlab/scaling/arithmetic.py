@@ -5,10 +5,17 @@ Tokens are those that are processed, repetitions included, where nothing else is
 
 from __future__ import annotations
 
+import math
+
 COMPUTE_OPTIMAL = 20.0
 """Tokens a parameter of a model that is compute-optimal (arXiv 2203.15556)."""
 FLOPS_A_TOKEN = 6.0
 """Floating-point operations of training, a parameter and token: C = 6 N D."""
+DEVIATION_SHARE = 1.0
+"""The standard deviation of a token's loss over its mean: 1.0 in characters, .9 to 1.1 in words' pieces. Tokens of one document
+belong together, so that the error of a split's loss is larger than these alone would make it."""
+TOGETHER = 1.6
+"""How much larger, for documents of some hundred tokens."""
 
 
 def tokens_in(steps: int, batch: int, context: int) -> int:
@@ -44,3 +51,8 @@ def seconds_for(tokens: float, tokens_per_second: float) -> float:
 def evaluation_share(evaluations: int, tokens: float, tokens_per_second: float, train_seconds: float) -> float:
     """What so many evaluations of `tokens` each take, as a share of the training's own time."""
     return evaluations * seconds_for(tokens, tokens_per_second) / train_seconds
+
+
+def sampling_error(loss: float, tokens: int) -> float:
+    """About how far a loss on `tokens` lies from that on endless text (one standard deviation), in nats a token."""
+    return TOGETHER * DEVIATION_SHARE * loss / math.sqrt(max(1, tokens))

@@ -242,7 +242,7 @@ class Loop:
         self.hooks.record("metrics", "evaluation", state.step, state.tokens, {**scores.metrics, "best": best})
         for sample in scores.samples:
             self.hooks.record("samples", "sample", state.step, state.tokens, sample)
-        missed = self.outlook.add(state.step, scores.valid_loss)
+        missed = self.outlook.add(state.step, scores.metrics)
         if missed is not None:
             self.hooks.record("events", MISSED, state.step, state.tokens, missed)
         state.evaluate_seconds += time.perf_counter() - started

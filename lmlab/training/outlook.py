@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from lmlab.scaling.arithmetic import sampling_error
 from lmlab.scaling.curve import expected_end, rate_path
 from lmlab.scaling.estimate import Estimate
 
@@ -16,6 +18,8 @@ SHOWN_FROM = 1 / 3
 """Of a run; before that its curve tells little."""
 MISSED = "forecast_missed"
 """The kind of the event."""
+NORMAL_QUANTILE = 1.2816
+"""80 % of a normal distribution lie between minus and plus this many standard deviations."""
 DECIMALS = 4
 """Of the losses in it."""
 
@@ -31,6 +35,8 @@ class Outlook:
         self._forecast = forecast
         self._steps: list[int] = []
         self._losses: list[float] = []
+        self._sample: int | None = None
+        """Tokens of the sample that evaluations score; None where they score the whole split, as the final figure does."""
         self._said = False
 
     def read(self, metrics: Iterable[Mapping[str, Any]], events: Iterable[Mapping[str, Any]]) -> None:
@@ -42,14 +48,17 @@ class Outlook:
         ]
         self._steps = [line["step"] for line in evaluations]
         self._losses = [line["valid_loss"] for line in evaluations]
+        self._sample = _sample_of(evaluations[-1]) if evaluations else None
         self._said = any(line.get("kind") == MISSED for line in events)
         self.expected = self._drawn_on()
 
-    def add(self, step: int, loss: float) -> dict[str, Any] | None:
-        """Take up an evaluation; the values of the event, once, where the run is going to miss its forecast."""
+    def add(self, step: int, evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Take up what an evaluation's line holds; the event's values, once, where the run is going to miss its forecast."""
+        loss = evaluation["valid_loss"]
         if math.isfinite(loss):
             self._steps.append(step)
             self._losses.append(loss)
+            self._sample = _sample_of(evaluation)
         self.expected = self._drawn_on()
         if self._said or self.expected is None or self._forecast is None or self.expected.low <= self._forecast.high:
             return None
@@ -69,7 +78,24 @@ class Outlook:
     def _drawn_on(self) -> Estimate | None:
         if not self._steps or self._steps[-1] < SHOWN_FROM * self._path.length:
             return None
-        return expected_end(self._steps, self._losses, self._path)
+        end = expected_end(self._steps, self._losses, self._path)
+        return end if end is None or self._sample is None else _of_all(end, self._sample)
+
+
+def _sample_of(evaluation: Mapping[str, Any]) -> int | None:
+    tokens = evaluation.get("valid_tokens")
+    return tokens if evaluation.get("whole") is False and type(tokens) is int else None
+
+
+def _of_all(end: Estimate, sample: int) -> Estimate:
+    """What the loss of a sample says about the whole split's, which is what gets quoted and was forecast."""
+    error = NORMAL_QUANTILE * sampling_error(end.value, sample)
+    return replace(
+        end,
+        low=max(0.0, end.value - math.hypot(end.value - end.low, error)),
+        high=end.value + math.hypot(end.high - end.value, error),
+        rests_on=f"{end.rests_on}, on a sample of {sample:,} tokens",
+    )
 
 
 def about(expected: Estimate) -> str:
@@ -79,7 +105,7 @@ def about(expected: Estimate) -> str:
     'about 1.52 (1.49 to 1.56)'
     """
     width = max(expected.high - expected.low, 1e-4)
-    digits = min(4, max(1, math.ceil(-math.log10(width))))
+    digits = min(4, max(1, math.ceil(-math.log10(width / 2))))
     value, low, high = (f"{number:.{digits}f}" for number in (expected.value, expected.low, expected.high))
     return f"about {value} ({low} to {high})"
 

@@ -3,10 +3,12 @@
 import pytest
 
 from lmlab.experiment import prove, resume, train
+from lmlab.experiment.session import expected_loss, read_outlook
 from lmlab.recipe import override
 from lmlab.report.events import event_lines, events_of
 from lmlab.scaling.estimate import Estimate
 from lmlab.training.display import Quiet
+from lmlab.training.outlook import Outlook, forecast_loss
 
 
 class Noted(Quiet):
@@ -64,14 +66,15 @@ def test_a_killed_run_neither_repeats_nor_loses_the_event(hopeful, tmp_path):
     assert prove("whole@0", runs=tmp_path, steps=10, display=Quiet(), say=lambda line: None).equal
 
 
-def test_a_run_without_a_forecast_of_its_loss_is_never_said_to_miss_it(small_recipe, tmp_path):
+def test_a_run_without_a_forecast_or_with_damaged_lines_has_an_outlook_all_the_same(small_recipe, tmp_path):
     recipe = override(small_recipe, {"evaluate.every": "2", "train.steps": "16", "train.engine": "torch"})
     run = train(recipe, run="plain", runs=tmp_path, display=Quiet()).run
-    assert missed(run) == []
-    (run.folder / "metrics.jsonl").write_text("{ damaged\n" * 3)
-    from lmlab.experiment.session import expected_loss, read_outlook
-    from lmlab.training.outlook import Outlook
-
-    outlook = Outlook(lambda step: 1.0, 16)
+    assert expected_loss(run) == forecast_loss(run.read("forecast.json"))
+    (run.folder / "forecast.json").unlink()
+    outlook = Outlook(lambda step: 1.0, 20, expected_loss(run))
     read_outlook(outlook, run)
-    assert outlook.expected is None and expected_loss(run) is None
+    assert expected_loss(run) is None and outlook.expected is not None
+    (run.folder / "metrics.jsonl").write_text("{ damaged\n" * 3)
+    damaged = Outlook(lambda step: 1.0, 20)
+    read_outlook(damaged, run)
+    assert damaged.expected is None

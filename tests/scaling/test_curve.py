@@ -110,7 +110,7 @@ def test_real_curves_end_where_they_were_drawn_to():
             found.append(abs(expected.value / losses[-1] - 1))
             held.append(expected.holds(losses[-1]))
     assert np.median(errors[0.3]) < 0.05 and max(errors[0.3]) < 0.1
-    assert np.median(errors[0.5]) < 0.03 and max(errors[0.5]) < 0.06
+    assert np.median(errors[0.5]) < 0.03 and max(errors[0.5]) < 0.08
     assert np.median(errors[0.7]) < 0.02 and max(errors[0.7]) < 0.035
     assert 0.65 <= np.mean(held) <= 0.98
 

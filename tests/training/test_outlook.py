@@ -27,14 +27,14 @@ def line(step, **changes):
 
 def told(outlook, steps):
     """step -> the event's values."""
-    found = {step: outlook.add(step, LOSSES[step]) for step in steps}
+    found = {step: outlook.add(step, line(step)) for step in steps}
     return {step: values for step, values in found.items() if values}
 
 
 def test_nothing_is_shown_before_a_third_of_the_run_and_something_after_it():
     outlook = new_outlook()
     for step in LOSSES:
-        outlook.add(step, LOSSES[step])
+        outlook.add(step, line(step))
         assert (outlook.words() != "") is (333 <= step < STEPS), step
         if outlook.expected is not None:
             assert outlook.expected.holds(LOSSES[STEPS])
@@ -66,6 +66,22 @@ def test_an_outlook_read_from_the_lines_goes_on_as_the_one_that_wrote_them(stopp
     assert told(whole, [step for step in LOSSES if step > stopped]) == rest
 
 
+def test_a_sample_says_less_about_the_whole_split():
+    whole, sampled = new_outlook(), new_outlook()
+    for step in range(0, 501, 50):
+        whole.add(step, line(step, whole=True, valid_tokens=1000))
+        sampled.add(step, line(step, whole=False, valid_tokens=1000))
+    assert sampled.expected.value == whole.expected.value
+    error = 1.2816 * 1.6 * whole.expected.value / math.sqrt(1000)
+    assert sampled.expected.high - sampled.expected.value == pytest.approx(
+        math.hypot(whole.expected.high - whole.expected.value, error)
+    )
+    assert sampled.expected.low < whole.expected.low and "sample of 1,000 tokens" in sampled.expected.rests_on
+    again = new_outlook()
+    again.read([line(step, whole=False, valid_tokens=1000) for step in range(0, 501, 50)], [])
+    assert again.expected == sampled.expected
+
+
 def test_lines_that_hold_no_loss_are_passed_over():
     lines = [line(step) for step in LOSSES if step <= 500]
     damaged = [
@@ -78,7 +94,7 @@ def test_lines_that_hold_no_loss_are_passed_over():
     clean.read(lines, [])
     other.read([*damaged, {"kind": "evaluation"}, *lines], [])
     assert clean.expected == other.expected is not None
-    assert clean.add(500, math.nan) is None and clean.expected == other.expected
+    assert clean.add(500, {"valid_loss": math.nan}) is None and clean.expected == other.expected
 
 
 def test_a_forecast_comes_out_of_forecast_json_and_anything_else_is_none():
@@ -93,8 +109,8 @@ def test_words_have_the_digits_that_the_interval_allows():
     assert doctest.testmod(module, extraglobs={"Estimate": Estimate}).failed == 0
     wide = Estimate(value=2.314, low=1.9, high=2.7, evidence="extrapolated")
     assert module.about(wide) == "about 2.3 (1.9 to 2.7)"
-    close = Estimate(value=2.3141, low=2.3132, high=2.3151, evidence="extrapolated")
-    assert module.about(close) == "about 2.314 (2.313 to 2.315)"
+    close = Estimate(value=2.3141, low=2.3112, high=2.3171, evidence="extrapolated")
+    assert module.about(close) == "about 2.314 (2.311 to 2.317)"
     values = {"forecast": 1.5, "forecast_high": 1.6, "expected": 1.72, "low": 1.65, "high": 1.8}
     assert "a loss of 1.65 to 1.8, where 1.5 was expected, and 1.6 at most" in missed_words(values)
     assert "where ? was expected" in missed_words({"low": None})
