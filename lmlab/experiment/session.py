@@ -5,6 +5,7 @@ A new run, a resume and a branch differ only in where the session's state comes 
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,10 +26,12 @@ from lmlab.recipe import Recipe
 from lmlab.recipe.train import MOST_STEPS
 from lmlab.runs import Journal, Run
 from lmlab.runs.black_boxes import write_black_box
+from lmlab.scaling.estimate import Estimate
 from lmlab.training.display import Display
 from lmlab.training.evaluating import EvaluationPlan
 from lmlab.training.guard import Verdict
 from lmlab.training.loop import Ending, Hooks, Loop, Scores, StopQuestion
+from lmlab.training.outlook import Outlook, forecast_loss
 from lmlab.training.policy import Policy, apply_policy
 from lmlab.training.saving import Saver, require_weights, restore_training
 from lmlab.training.signals import Interrupted, StopRequests
@@ -54,6 +57,7 @@ class Session:
     step: TrainingStep
     state: State
     saver: Saver
+    outlook: Outlook
     saved_step: int = -1
     """The step whose checkpoint this session was opened from."""
 
@@ -83,7 +87,7 @@ class Session:
             rewind=self._rewind,
         )
         flops = flops_per_token(self.recipe.model, self.dataset.vocabulary_size).training
-        loop = Loop(self.recipe, self.step, self.state, hooks, self.display, stop, flops, peak)
+        loop = Loop(self.recipe, self.step, self.state, hooks, self.display, stop, self.outlook, flops, peak)
         loop.saved_step = self.saved_step
         return loop
 
@@ -173,6 +177,7 @@ class Session:
         self.step.weights_changed()
         self.journal.rewind(lengths)
         self.run.truncate_units(restored.evaluations)
+        read_outlook(self.outlook, self.run)
         return restored
 
     def _save(self, state: State, best: bool) -> None:
@@ -208,6 +213,8 @@ def open_session(
     if checkpoint is not None:
         state, _ = restore_training(checkpoint, model, optimizer, step.scaler)
         step.weights_changed()
+    outlook = Outlook(step.rate, steps, expected_loss(run))
+    read_outlook(outlook, run)
     return Session(
         run=run,
         recipe=recipe,
@@ -222,8 +229,22 @@ def open_session(
         step=step,
         state=state,
         saver=Saver(run.checkpoints, recipe, model, optimizer),
+        outlook=outlook,
         saved_step=-1 if checkpoint is None else checkpoint.step,
     )
+
+
+def expected_loss(run: Run) -> Estimate | None:
+    """The final loss that was forecast for a run; None where nothing was, or it can't be read."""
+    with contextlib.suppress(LabError):
+        return forecast_loss(run.read("forecast.json"))
+    return None
+
+
+def read_outlook(outlook: Outlook, run: Run) -> None:
+    """Take up what the run's lines tell. Where they are damaged the training goes on all the same, from what comes."""
+    with contextlib.suppress(LabError):
+        outlook.read(run.read_lines("metrics"), run.read_lines("events"))
 
 
 def evaluation_line(state: State, valid: Evaluation, train: Evaluation) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 
 from lmlab.model import flops_per_token, parameters
 from lmlab.recipe import Recipe
-from lmlab.scaling.law import COMPUTE_OPTIMAL, effective_tokens
+from lmlab.scaling.arithmetic import passes, share_of_compute_optimal, six_n_d, tokens_a_parameter, tokens_in
+from lmlab.scaling.law import effective_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +46,16 @@ class Position:
 def position_of(recipe: Recipe, vocabulary: int, steps: int, unique_tokens: int) -> Position:
     """The position of `recipe` with `steps` steps over a training split of `unique_tokens`."""
     parts = parameters(recipe.model, vocabulary)
-    tokens = steps * recipe.train.batch * recipe.model.context
+    tokens = tokens_in(steps, recipe.train.batch, recipe.model.context)
     dense = parts["total"] - parts["ngrams"]
     return Position(
         parameters={name: number for name, number in parts.items() if name != "matrix"},
         tokens=tokens,
         unique_tokens=unique_tokens,
-        epochs=tokens / unique_tokens,
+        epochs=passes(tokens, unique_tokens),
         effective_tokens=effective_tokens(tokens, unique_tokens),
-        tokens_a_parameter=tokens / dense,
-        share_of_optimal=tokens / dense / COMPUTE_OPTIMAL,
-        six_nd_flops=6.0 * dense * tokens,
+        tokens_a_parameter=tokens_a_parameter(dense, tokens),
+        share_of_optimal=share_of_compute_optimal(dense, tokens),
+        six_nd_flops=six_n_d(dense, tokens),
         exact_flops=flops_per_token(recipe.model, vocabulary).training * tokens,
     )

@@ -3,13 +3,10 @@
 Rate: a recipe's own rate was tried at its own width and batch. AdamW's falls as 1 / width (muP's rule for matrices: arXiv
 2203.03466, table 3) and grows with the root of the batch (arXiv 2205.10287, Adam's square-root rule); Muon's stays, because its
 update has the same size at any width, and the rate of the AdamW beside it falls as 1 / width. The batch grows with the tokens
-^ 0.571 (Step Law, below) from the recipe's own.
+^ 0.571 (Step Law) from the recipe's own.
 
-Both are then kept near what published laws say. They were fitted above 50M parameters and disagree by three times at 1M, so
-they are a band, widened by BEYOND, or by as much as the recipe's own rate is outside of it:
-
-    Step Law        rate 1.797 N^-.713 D^.307        batch .581 D^.571 tokens               arXiv 2503.04715
-    Porian et al.   rate .0047 (N / 108M)^(-1/3)     batch 2048 x 160 (N / 108M)^(2/3)      arXiv 2406.19146
+Both are then kept near what published laws say (`lmlab.scaling.rates`). They were fitted above 5M parameters and disagree by three
+times at 1M, so they are a band, widened by BEYOND, or by as much as the recipe's own rate is outside of it.
 """
 
 from __future__ import annotations
@@ -18,26 +15,13 @@ import math
 from dataclasses import dataclass
 
 from lmlab.recipe import Muon, Recipe
+from lmlab.scaling.rates import published_batches, published_rates
 
 BATCH_POWER = 0.571
 BEYOND = 3.0
 """A rate may leave the laws' band by this factor: below 100M parameters they are extrapolations, and AdamW's optimum is wide."""
 FEWEST_STEPS = 200
 """Fewer updates than this hardly warm up; the batch is made smaller instead."""
-
-
-def published_rates(parameters: float, tokens: float) -> tuple[float, float]:
-    """(lowest, highest) learning rate of AdamW by the laws, each at the batch that it goes with."""
-    step_law = 1.797 * parameters**-0.713 * tokens**0.307
-    porian = 0.0047 * (parameters / 108e6) ** (-1 / 3)
-    return min(step_law, porian), max(step_law, porian)
-
-
-def published_batches(parameters: float, tokens: float) -> tuple[float, float]:
-    """(smallest, largest) batch by the laws, in tokens."""
-    step_law = 0.581 * tokens**0.571
-    porian = 2048 * 160 * (parameters / 108e6) ** (2 / 3)
-    return min(step_law, porian), max(step_law, porian)
 
 
 @dataclass(frozen=True, kw_only=True)

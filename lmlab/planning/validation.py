@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lmlab.scaling.arithmetic import evaluation_share
+
 DEVIATION_SHARE = 1.0
 """The standard deviation of a token's loss over its mean: 1.0 in characters, .9 to 1.1 in words' pieces. Tokens of one document
 belong together, so that the error of a split's loss is larger than these alone would make it."""
@@ -20,6 +22,8 @@ class Validation:
     share: float
     """Of the training's time that evaluations may take."""
     evaluations: int
+    taken_share: float
+    """What evaluations take as the recipe has them."""
     affordable_tokens: int
     """So many may be scored at each evaluation."""
     split_tokens: int
@@ -49,6 +53,7 @@ def validation_of(
     return Validation(
         share=share,
         evaluations=evaluations,
+        taken_share=evaluation_share(evaluations, scored_tokens, forward_tokens_per_second, train_seconds),
         affordable_tokens=affordable,
         split_tokens=split_tokens,
         scored_tokens=scored_tokens,

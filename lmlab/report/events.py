@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lmlab.runs import Run
+from lmlab.training.outlook import MISSED, missed_words
 
 TEXTS_SHOWN = 5
 TEXT_CHARACTERS = 400
@@ -79,6 +80,8 @@ def _what(line: dict[str, Any]) -> str:
         return f"stopped by {line.get('reason')}" + ("" if took is None else f", saved after {took:.1f} s")
     if kind == "scale_lowered":
         return f"loss scale lowered to {_number(line.get('scale'))}"
+    if kind == MISSED:
+        return missed_words(line)
     if kind in SPIKES:
         return _spike(line)
     return str(kind)

@@ -14,16 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lmlab import LabError
+from lmlab.scaling.arithmetic import FLOPS_A_TOKEN
 from lmlab.scaling.estimate import Estimate
 
 REPETITIONS_WORTH = 15.39
 """R* of arXiv 2305.16264: what all repetitions together can be worth, in passes over the text."""
 FEW_PASSES = 4.0
 """Passes over a text up to which a repeated token is nearly as good as a fresh one (arXiv 2305.16264)."""
-COMPUTE_OPTIMAL = 20.0
-"""Tokens a parameter of a model that is compute-optimal (arXiv 2203.15556)."""
-FLOPS_A_TOKEN = 6.0
-"""Floating-point operations of training, a parameter and token: C = 6 N D."""
 GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 
@@ -153,16 +150,6 @@ def effective_tokens(tokens: float, unique_tokens: float | None) -> float:
         return tokens
     repetitions = tokens / unique_tokens - 1.0
     return unique_tokens * (1.0 - REPETITIONS_WORTH * math.expm1(-repetitions / REPETITIONS_WORTH))
-
-
-def tokens_a_parameter(parameters: float, tokens: float) -> float:
-    """Tokens *processed* for each parameter, repetitions included."""
-    return tokens / parameters
-
-
-def share_of_compute_optimal(parameters: float, tokens: float) -> float:
-    """Those tokens against the 20 a parameter of a compute-optimal model."""
-    return tokens / (COMPUTE_OPTIMAL * parameters)
 
 
 def leaving(figures: dict[str, float], ranges: dict[str, tuple[float, float]]) -> list[str]:

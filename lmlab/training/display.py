@@ -40,6 +40,8 @@ class Progress:
     remaining_seconds: float | None
     useful_batch: float | None = None
     """Sequences up to which a larger batch pays (the gradient's noise scale), where it is known."""
+    end: str = ""
+    """The loss that the run is heading for, in words; empty while its curve tells too little."""
 
 
 class Display(Protocol):
@@ -219,7 +221,8 @@ class LivePanel:
             )
         bar = ProgressBar(total=now.steps, completed=now.step, width=None)
         trend = Text.assemble(("loss trend ", "dim"), (sparkline(self.losses), "cyan"))
-        return Panel(Group(grid, trend, bar), title=self._title, title_align="left", border_style="dim")
+        end = [Text.assemble(("at the end ", "dim"), (now.end, "bold"))] if now.end else []
+        return Panel(Group(grid, trend, *end, bar), title=self._title, title_align="left", border_style="dim")
 
 
 def make_display(quiet: bool = False, json: bool = False) -> Display:
@@ -253,11 +256,12 @@ def progress_line(now: Progress) -> str:
     """One dense line."""
     mfu = "" if now.mfu is None else f"  MFU {now.mfu:.0%}"
     left = "" if now.remaining_seconds is None else f"  left {duration(now.remaining_seconds)}"
+    end = f"  at the end {now.end}" if now.end else ""
     useful = "" if now.useful_batch is None else f"  useful batch {count(now.useful_batch)}"
+    elapsed = f"  elapsed {duration(now.elapsed_seconds)}"
     return (
         f"step {now.step:,}/{now.steps:,}  tokens {count(now.tokens)}  loss {now.loss:.4f}  lr {now.learning_rate:.2e}  "
-        f"norm {now.gradient_norm:.3f}  {now.tokens_per_second:,.0f} tokens/s{mfu}{useful}  "
-        f"elapsed {duration(now.elapsed_seconds)}{left}"
+        f"norm {now.gradient_norm:.3f}  {now.tokens_per_second:,.0f} tokens/s{mfu}{useful}{elapsed}{left}{end}"
     )
 
 

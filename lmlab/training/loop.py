@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 from lmlab.recipe import Recipe
 from lmlab.training.display import Display, Progress
 from lmlab.training.guard import Verdict
+from lmlab.training.outlook import MISSED, Outlook, missed_words
 from lmlab.training.signals import Interrupted
 from lmlab.training.spikes import SpikeGuard
 from lmlab.training.state import State
@@ -97,6 +98,7 @@ class Loop:
         hooks: Hooks,
         display: Display,
         stop: StopQuestion,
+        outlook: Outlook,
         flops_per_token: float,
         peak_flops: float | None,
     ) -> None:
@@ -107,6 +109,7 @@ class Loop:
         self.hooks = hooks
         self.display = display
         self.stop = stop
+        self.outlook = outlook
         self.flops_per_token = flops_per_token
         self.peak_flops = peak_flops
         self.saved_step = -1
@@ -208,6 +211,7 @@ class Loop:
             elapsed_seconds=state.train_seconds + state.evaluate_seconds + state.save_seconds,
             remaining_seconds=self._remaining(),
             useful_batch=state.noise.scale(),
+            end=self.outlook.words(),
         )
 
     def _mfu(self, tokens_per_second: float) -> float | None:
@@ -238,9 +242,17 @@ class Loop:
         self.hooks.record("metrics", "evaluation", state.step, state.tokens, {**scores.metrics, "best": best})
         for sample in scores.samples:
             self.hooks.record("samples", "sample", state.step, state.tokens, sample)
+        missed = self.outlook.add(state.step, scores.valid_loss)
+        if missed is not None:
+            self.hooks.record("events", MISSED, state.step, state.tokens, missed)
         state.evaluate_seconds += time.perf_counter() - started
         self._evaluations_here += 1
-        self.display.note(scores.line + ("  best so far" if best and state.step else ""))
+        end = self.outlook.words()
+        self.display.note(
+            scores.line + (f"  at the end {end}" if end else "") + ("  best so far" if best and state.step else "")
+        )
+        if missed is not None:
+            self.display.note(missed_words(missed))
         # A checkpoint that this step may already have does not know of this evaluation.
         self.saved_step = -1
         if best:

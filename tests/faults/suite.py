@@ -17,7 +17,7 @@ from lmlab.checkpoint import find
 from lmlab.runs import open_run
 
 MOST_TRIES = 4
-LASTING_EVENTS = ("spike", "skipped_update", "rewind")
+LASTING_EVENTS = ("spike", "skipped_update", "rewind", "forecast_missed")
 VOLATILE = {"id", "segment", "time", "tokens_per_second", "mfu", "seconds"}
 """Fields of a line that no two runs share."""
 

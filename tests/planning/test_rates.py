@@ -5,28 +5,17 @@ from __future__ import annotations
 import pytest
 
 from lmlab.model import parameters
-from lmlab.planning.rates import Tuned, published_batches, published_rates
+from lmlab.planning.rates import Tuned
 from lmlab.planning.shapes import counted_parameters, shapes_like
 from lmlab.recipe import check, load_recipe, override
 from lmlab.recipe.sizes import SIZES
+from lmlab.scaling.rates import published_rates
 
 
 def tuned(name="shakespeare-cpu", **settings):
     recipe = override(load_recipe(name), settings)
     tokens = recipe.train.steps * recipe.train.batch * recipe.model.context
     return Tuned(recipe=recipe, parameters=counted_parameters(recipe, 65), tokens=tokens)
-
-
-def test_published_rates_at_a_million_parameters_span_what_the_laws_say():
-    # By hand, N = 1M and D = 20M: 1.797 x 1e6^-.713 x 2e7^.307 = .0165, .0047 x (1/108)^(-1/3) = .0224
-    assert published_rates(1e6, 2e7) == pytest.approx((0.0165, 0.0224), rel=0.01)
-    # D = 1M, a token a parameter: .0066
-    assert published_rates(1e6, 1e6)[0] == pytest.approx(0.0066, rel=0.01)
-
-
-def test_published_batches():
-    # .581 x 1e9^.571 = 80 thousand tokens; Porian's at 108M is 2048 x 160
-    assert published_batches(108e6, 1e9) == pytest.approx((79_900, 327_680), rel=0.01)
 
 
 def test_the_recipes_own_size_and_length_keep_its_own_settings():

@@ -12,8 +12,6 @@ from lmlab.scaling.law import (
     LossLaw,
     effective_tokens,
     leaving,
-    share_of_compute_optimal,
-    tokens_a_parameter,
 )
 
 LAWS = [BESIROGLU.law, HOFFMANN.law, LossLaw(entropy=1.0, a=30.0, b=400.0, alpha=0.5, beta=0.45)]
@@ -80,18 +78,6 @@ def test_isoflop_losses_fall_to_the_optimum_and_rise_after_it():
     assert all(np.diff(losses[: best + 1]) < 0) and all(np.diff(losses[best:]) > 0)
     assert sizes[best] == pytest.approx(law.optimal(1e19).parameters, rel=0.3)
     assert law.isoflop(1e19, [1e8], 1e8)[0].loss > law.isoflop(1e19, [1e8])[0].loss
-
-
-def test_shares_of_compute_optimal_are_those_of_published_runs_and_count_processed_tokens():
-    # A 0.82M model on 201,570 characters and a 10.82M one on 88,406,739, each trained on the first nine tenths. The published
-    # 1.2 % and 36.8 % count the characters there are; by what was read, both runs are alike.
-    small, large = 815_388, 10_823_534
-    assert share_of_compute_optimal(small, 201_570) == pytest.approx(0.012, abs=5e-4)
-    assert share_of_compute_optimal(large, 0.9 * 88_406_739) == pytest.approx(0.368, abs=5e-4)
-    read_small, read_large = 3000 * 16 * 128, 5000 * 64 * 256
-    assert share_of_compute_optimal(small, read_small) == pytest.approx(0.377, abs=2e-3)
-    assert share_of_compute_optimal(large, read_large) == pytest.approx(0.377, abs=2e-3)
-    assert tokens_a_parameter(small, read_small) == pytest.approx(7.5, abs=0.05)
 
 
 def test_a_published_law_far_below_its_range_says_only_that_guessing_is_a_bound():

@@ -13,7 +13,7 @@ from lmlab.native import load
 from lmlab.recipe import Recipe, override, read_recipe
 from lmlab.scaling.noise import FEWEST_STEPS
 from lmlab.study import Tuning, tune
-from lmlab.study.tuning import Law, Wishes, write_tuned
+from lmlab.study.tuning import Wishes, published
 from lmlab.training.display import Quiet
 
 pytest.importorskip("optuna")
@@ -88,14 +88,26 @@ def test_the_command_prints_the_optimum_and_writes_plot_and_recipe(recipe, tiny_
 def test_a_rate_that_was_measured_on_a_narrower_model_is_transferred(recipe, tmp_path):
     said: list[str] = []
     wishes = Wishes(steps=12, trials=3, seeds=1, size="small")
-    laws = lambda parameters, tokens: [Law(name="theirs", rate=0.004, alarm="below its range")]  # noqa: E731
-    result = tune(recipe, tmp_path, wishes, laws=laws, say=said.append)
+    result = tune(recipe, tmp_path, wishes, say=said.append)
     assert result.measured_on.model.width == 8 and result.recipe.model.width == 16
     assert any("transferred to width 16" in line for line in said)
-    assert any(line.startswith("published laws: 0.004") for line in said)
-    assert "alarm: theirs: below its range" in said
-    if write_tuned(result, tmp_path / "tuned.toml"):
-        assert read_recipe(tmp_path / "tuned.toml").optim.transfer_from == (8,)
+    if result.tuned_recipe is not None:
+        assert read_recipe(result.tuned_recipe).optim.transfer_from == (8,)
+
+
+def test_published_laws_are_shown_with_their_alarms_and_only_for_the_optimizer_that_they_are_of(recipe):
+    step_law, porian = published(recipe, 108_000_000, 2_000_000_000)
+    assert porian.rate == pytest.approx(0.0047) and not porian.alarm
+    assert step_law.rate == pytest.approx(1.797 * 108e6**-0.713 * 2e9**0.307) and "Step Law" in step_law.alarm
+    assert published(override(recipe, {"optim.kind": "muon"}), 10**8, 10**9) == ()
+
+
+def test_what_cannot_be_written_is_said_before_anything_is_measured(recipe, tmp_path):
+    with pytest.raises(LabError, match="there is no folder"):
+        searched(recipe, tmp_path, Wishes(out=tmp_path / "nowhere" / "tuned.toml"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LabError, match="can't be made"):
+        searched(recipe, tmp_path / "file" / "folder")
 
 
 @pytest.mark.parametrize(

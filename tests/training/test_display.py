@@ -56,7 +56,7 @@ def test_the_useful_batch_is_shown_where_it_is_known():
 
 
 def test_the_line_holds_every_figure():
-    line = progress_line(progress())
+    line = progress_line(progress(end="about 1.52 (1.49 to 1.56)"))
     for part in (
         "250/2,000",
         "192k",
@@ -67,8 +67,10 @@ def test_the_line_holds_every_figure():
         "MFU 47%",
         "12 s",
         "left 1 min 33 s",
+        "at the end about 1.52 (1.49 to 1.56)",
     ):
         assert part in line
+    assert "at the end" not in progress_line(progress())
 
 
 def test_plain_lines_come_at_most_so_often_but_always_for_the_last_step():
@@ -88,6 +90,7 @@ def test_the_live_panel_shows_progress_and_keeps_its_notes():
     panel = LivePanel(Console(file=stream, force_terminal=True, width=110))
     panel.open("my-run")
     panel.progress(progress(), logged=True)
+    panel.progress(progress(step=2000, end="about 1.52 (1.49 to 1.56)"), logged=True)
     panel.note("step 250  valid [2.5]")
     panel.close()
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
@@ -98,6 +101,7 @@ def test_the_live_panel_shows_progress_and_keeps_its_notes():
         "47% of the peak measured here",
         "left 1 min 33 s",
         "valid [2.5]",
+        "at the end about 1.52 (1.49 to 1.56)",
     ):
         assert part in shown
 
