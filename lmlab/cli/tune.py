@@ -32,7 +32,7 @@ class Tune:
     seeds: int = 2
     """Seeds from which the best rates are trained: their differences tell what is chance."""
     size: Literal["own", "small"] = "own"
-    """small: measure on a narrower model and transfer the rate by width (optim.transfer_from)."""
+    """small: measure on a narrower model that is scaled so that its best rate is the recipe's (optim.transfer_from)."""
     storage: str = ""
     """Where Optuna keeps the search, such as sqlite:///study.db; default: a file in the search's folder."""
     out: str = ""

@@ -132,7 +132,7 @@ class Tuning:
 
     def _batch(self) -> list[str]:
         line = useful_batch_line(self.noise(), self.recipe.train.batch, self.recipe.model.context)
-        return [line] if line else []
+        return [f"{line}; in trainings this short, and it grows while the loss falls"] if line else []
 
     def _alarm(self) -> str:
         if self.run_steps <= self.steps:

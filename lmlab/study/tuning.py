@@ -17,6 +17,7 @@ from lmlab import LabError, __version__
 from lmlab.data import Dataset, prepare
 from lmlab.data.progress import Progress as DataProgress
 from lmlab.experiment.beginning import Outline, outline_of
+from lmlab.experiment.fresh import require_parent
 from lmlab.files import FileLock, write_json, write_text
 from lmlab.recipe import Recipe, check, recipe_hash, to_toml
 from lmlab.scaling.rates import LAWS
@@ -69,6 +70,7 @@ def tune(
     the user can mend.
     """
     check(recipe)
+    require_parent(recipe, False)
     _require(wishes)
     out = wishes.out or folder / "tuned.toml"
     _make(folder)
@@ -99,7 +101,7 @@ def tune(
     found = result.optimum()
     if found is None:
         return result
-    write_text(out, to_toml(tuned(recipe, 2.0**found.place.value, measured_on)))
+    write_text(out, to_toml(tuned(recipe, 2.0**found.place.value)))
     return replace(result, tuned_recipe=out)
 
 
@@ -243,8 +245,8 @@ def _opening(recipe: Recipe, measured_on: Recipe, search: Search, outline: Outli
         lines.append(f"published laws are of AdamW's learning rate: none of them holds for {recipe.optim.kind}")
     if measured_on is not recipe:
         lines.append(
-            f"measured on a model of width {measured_on.model.width} with {measured_on.model.heads} heads, from which the rate is "
-            f"transferred to width {recipe.model.width} (optim.transfer_from)"
+            f"measured on a model of width {measured_on.model.width} ({measured_on.model.heads} heads), scaled so that its best "
+            f"rate is that of width {recipe.model.width} (optim.transfer_from {measured_on.optim.transfer_from[0]})"
         )
     planned = search.planned_steps()
     tokens = planned * recipe.train.batch * recipe.model.context

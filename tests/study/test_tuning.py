@@ -85,14 +85,23 @@ def test_the_command_prints_the_optimum_and_writes_plot_and_recipe(recipe, tiny_
         assert printed.rstrip().endswith(str(out))
 
 
-def test_a_rate_that_was_measured_on_a_narrower_model_is_transferred(recipe, tmp_path):
+def test_a_command_that_is_interrupted_shows_what_it_has_and_exits_with_3(
+    recipe, tiny_text_file, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("lmlab.training.display.make_display", lambda quiet, json: StopAt(2))
+    words = [word for name, value in SMALL.items() if "." in name for word in (f"--{name}", value)]
+    assert main(["tune", str(tiny_text_file), *words, "--steps", "20", "--runs", str(tmp_path)]) == 3
+    printed = capsys.readouterr().out
+    assert "no optimum yet" in printed and "the same command again goes on from here" in printed
+
+
+def test_a_rate_can_be_measured_on_a_narrower_model(recipe, tmp_path):
     said: list[str] = []
-    wishes = Wishes(steps=12, trials=3, seeds=1, size="small")
-    result = tune(recipe, tmp_path, wishes, say=said.append)
+    result = tune(recipe, tmp_path, Wishes(steps=12, trials=3, seeds=1, size="small"), say=said.append)
     assert result.measured_on.model.width == 8 and result.recipe.model.width == 16
-    assert any("transferred to width 16" in line for line in said)
+    assert any("scaled so that its best rate is that of width 16" in line for line in said)
     if result.tuned_recipe is not None:
-        assert read_recipe(result.tuned_recipe).optim.transfer_from == (8,)
+        assert read_recipe(result.tuned_recipe).model == recipe.model
 
 
 def test_published_laws_are_shown_with_their_alarms_and_only_for_the_optimizer_that_they_are_of(recipe):
