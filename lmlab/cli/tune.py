@@ -32,7 +32,7 @@ class Tune:
     seeds: int = 2
     """Seeds from which the best rates are trained: their differences tell what is chance."""
     size: Literal["own", "small"] = "own"
-    """small: measure on a narrower model and transfer the rate by width (optim.transfer_from)."""
+    """small: measure on a narrower model that is scaled so that its best rate is the recipe's (optim.transfer_from)."""
     storage: str = ""
     """Where Optuna keeps the search, such as sqlite:///study.db; default: a file in the search's folder."""
     out: str = ""
@@ -55,32 +55,37 @@ def run(arguments: list[str]) -> int:
     from lmlab.experiment import recipe_asked
     from lmlab.report.rates import write_rates
     from lmlab.study import tune
-    from lmlab.study.tuning import Wishes, write_tuned
+    from lmlab.study.tuning import Wishes
     from lmlab.training.display import make_display
 
     say = speaker(json_output=flags.json, quiet=flags.quiet)
     recipe = recipe_asked(flags.target, overrides, say=say)
     folder = runs_folder(flags.runs) / f"tune-{recipe.name}{'-small' if flags.size == 'small' else ''}"
+    wishes = Wishes(
+        steps=flags.steps,
+        trials=flags.trials,
+        seeds=flags.seeds,
+        size=flags.size,
+        storage=flags.storage,
+        out=Path(flags.out) if flags.out else None,
+    )
     result = tune(
         recipe,
         folder,
-        Wishes(steps=flags.steps, trials=flags.trials, seeds=flags.seeds, size=flags.size, storage=flags.storage),
+        wishes,
         display=make_display(flags.quiet, flags.json),
         progress=progress_for(quiet=flags.quiet or flags.json),
         say=say,
     )
     files = write_rates(result, folder)
-    out = Path(flags.out) if flags.out else folder / "tuned.toml"
-    written = write_tuned(result, out)
     tell = speaker(json_output=flags.json, quiet=False)
     for line in result.lines():
         tell(line)
     if not result.finished:
         tell("stopped; the same command again goes on from here")
     if flags.json:
-        value = {**result.to_json(), "files": [str(path) for path in files], "recipe": str(out) if written else None}
-        print(json.dumps(value, indent=2))
+        print(json.dumps({**result.to_json(), "files": [str(path) for path in files]}, indent=2))
         return 0 if result.finished else STOPPED
-    for path in [*files, *([out] if written else [])]:
+    for path in [*files, *([result.tuned_recipe] if result.tuned_recipe else [])]:
         print(path)
     return 0 if result.finished else STOPPED

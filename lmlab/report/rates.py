@@ -51,7 +51,8 @@ def draw_rates(result: Tuning) -> Figure:
         figure.subplots_adjust(left=0.085, right=0.97, top=0.84, bottom=0.12)
         rates = sorted({run.rate for run in result.losses})
         axes.set_xscale("log", base=2)
-        axes.set_xlim(result.rate_of(rates[0] - 0.5), result.rate_of(rates[-1] + 0.5))
+        ends = [result.rate_of(rates[0]), result.rate_of(rates[-1]), *_law_rates(result)]
+        axes.set_xlim(min(ends) / 2**0.5, max(ends) * 2**0.5)
         top, bottom = _limits(result)
         axes.set_ylim(bottom, top)
         found = result.optimum()
@@ -168,20 +169,15 @@ def _draw_optimum(axes: Axes, result: Tuning, found: Optimum) -> None:
 
 
 def _draw_laws(axes: Axes, result: Tuning) -> None:
-    """The band of published laws as a bar above the horizontal axis."""
-    if not result.laws:
-        return
-    rates = [law.rate for law in result.laws]
-    axes.axvspan(
-        min(rates),
-        max(rates),
-        ymin=0.0,
-        ymax=0.022,
-        color=RUN_COLOURS[5],
-        alpha=0.55,
-        linewidth=0,
-        label="published laws",
-    )
+    """The band of published laws as a bar above the horizontal axis, where they are of the model that was trained."""
+    rates = _law_rates(result)
+    if rates:
+        band = {"color": RUN_COLOURS[5], "alpha": 0.55, "linewidth": 0, "label": "published laws"}
+        axes.axvspan(min(rates), max(rates), ymin=0.0, ymax=0.022, **band)
+
+
+def _law_rates(result: Tuning) -> list[float]:
+    return [law.rate for law in result.laws] if result.measured_on is result.recipe else []
 
 
 def _legend(axes: Axes) -> None:

@@ -26,6 +26,12 @@ ATTRIBUTE = "short_runs"
 DIVERGED = "diverged"
 
 
+def require_optuna() -> None:
+    """LabError where Optuna isn't installed."""
+    with _plain_errors("optuna"):
+        import optuna  # noqa: F401
+
+
 class Record:
     """One search in its storage."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from lmlab.recipe import Recipe
@@ -43,8 +44,8 @@ class Tuning:
     outcomes: Mapping[ShortRun, Outcome]
     laws: Sequence[Law] = ()
     finished: bool
-    batch_context: tuple[int, int]
-    """Sequences of a batch, and tokens of a sequence."""
+    tuned_recipe: Path | None = None
+    """Where the recipe with the rate that was found lies."""
 
     @property
     def losses(self) -> dict[ShortRun, float]:
@@ -130,8 +131,8 @@ class Tuning:
         return [*lines, *([f"alarm: {best.alarm}"] if best.alarm else [])]
 
     def _batch(self) -> list[str]:
-        line = useful_batch_line(self.noise(), *self.batch_context)
-        return [line] if line else []
+        line = useful_batch_line(self.noise(), self.recipe.train.batch, self.recipe.model.context)
+        return [f"{line}; in trainings this short, and it grows while the loss falls"] if line else []
 
     def _alarm(self) -> str:
         if self.run_steps <= self.steps:
@@ -155,6 +156,7 @@ class Tuning:
             "useful_batch": self.noise().scale(),
             "laws": [{"name": law.name, "learning_rate": law.rate, "alarm": law.alarm} for law in self.laws],
             "width": self.measured_on.model.width,
+            "recipe": None if self.tuned_recipe is None else str(self.tuned_recipe),
             "trainings": [
                 {
                     "learning_rate": self.rate_of(run.rate),

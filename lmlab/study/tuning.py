@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,10 +17,12 @@ from lmlab import LabError, __version__
 from lmlab.data import Dataset, prepare
 from lmlab.data.progress import Progress as DataProgress
 from lmlab.experiment.beginning import Outline, outline_of
-from lmlab.files import FileLock, make_folder, write_json, write_text
+from lmlab.experiment.fresh import require_parent
+from lmlab.files import FileLock, write_json, write_text
 from lmlab.recipe import Recipe, check, recipe_hash, to_toml
+from lmlab.scaling.rates import LAWS
 from lmlab.study.halving import Search, ShortRun
-from lmlab.study.record import Record
+from lmlab.study.record import Record, require_optuna
 from lmlab.study.result import Law, Tuning
 from lmlab.study.short_training import train_briefly
 from lmlab.study.variants import narrowed, shortened, tuned, with_rate
@@ -30,8 +32,6 @@ from lmlab.training.signals import Interrupted, StopRequests
 from lmlab.training.step import StepResult
 
 SizeName = Literal["own", "small"]
-Laws = Callable[[int, int], Sequence[Law]]
-"""(parameters, tokens) -> what published laws say."""
 SHARE_OF_THE_STEPS = 8
 """A search's longest trainings are an eighth of the recipe's steps, unless it says otherwise; and not below these."""
 FEWEST_STEPS = 200
@@ -50,6 +50,8 @@ class Wishes:
     size: SizeName = "own"
     storage: str = ""
     """Optuna's URL; empty for a file in the search's folder."""
+    out: Path | None = None
+    """Where the tuned recipe goes; None for the search's folder."""
 
 
 def tune(
@@ -57,7 +59,6 @@ def tune(
     folder: Path,
     wishes: Wishes,
     *,
-    laws: Laws | None = None,
     display: Display | None = None,
     progress: DataProgress | None = None,
     say: Callable[[str], object] = print,
@@ -65,19 +66,24 @@ def tune(
     """Search the learning rate of `recipe`, in `folder`; the result, also of a search that was stopped.
 
     The same call again goes on with what was measured. `say` gets the lines that a person should read, `display` what happens
-    in between. tune.json and tuned.toml are written to the folder. Raises LabError for anything that the user can mend.
+    in between. tune.json is written to the folder, and the tuned recipe where one was found. Raises LabError for anything that
+    the user can mend.
     """
     check(recipe)
+    require_parent(recipe, False)
     _require(wishes)
+    out = wishes.out or folder / "tuned.toml"
+    _make(folder)
+    if not out.parent.is_dir():
+        raise LabError(f"--out {out}: there is no folder {out.parent}")
     measured_on = narrowed(recipe) if wishes.size == "small" else recipe
     dataset = prepare(recipe.data, progress=progress)
     outline = outline_of(measured_on, dataset, dataset.tokens("train"), None, say)
     steps = wishes.steps or max(FEWEST_STEPS, outline.steps // SHARE_OF_THE_STEPS)
     search = Search(steps=min(steps, outline.steps), trials=wishes.trials, seeds=wishes.seeds)
-    known = tuple(laws(*_sizes(recipe, dataset, outline.steps))) if laws is not None else ()
+    known = published(recipe, *_sizes(recipe, dataset, outline.steps))
     for line in _opening(recipe, measured_on, search, outline, known):
         say(line)
-    make_folder(folder)
     with FileLock(folder / "lock", say, "another lmlab tune is at work in this folder: waiting until it is done"):
         storage = wishes.storage or f"sqlite:///{(folder / 'study.db').resolve().as_posix()}"
         record = Record(storage, _name(measured_on, search, outline), recipe.optim.lr)
@@ -90,22 +96,20 @@ def tune(
             outcomes=record.measured(),
             laws=known,
             finished=finished,
-            batch_context=(recipe.train.batch, recipe.model.context),
         )
         write_json(folder / "tune.json", result.to_json())
-    return result
-
-
-def write_tuned(result: Tuning, path: Path) -> bool:
-    """The recipe with the rate that was found, as a file; False, and no file, where none was found."""
     found = result.optimum()
     if found is None:
-        return False
-    try:
-        write_text(path, to_toml(tuned(result.recipe, 2.0**found.place.value, result.measured_on)))
-    except OSError as error:
-        raise LabError(f"{path} can't be written: {error.strerror}") from None
-    return True
+        return result
+    write_text(out, to_toml(tuned(recipe, 2.0**found.place.value)))
+    return replace(result, tuned_recipe=out)
+
+
+def published(recipe: Recipe, parameters: int, tokens: int) -> tuple[Law, ...]:
+    """What published laws say of AdamW's rate for a model of this size trained on so many tokens; nothing of Muon's."""
+    if recipe.optim.kind != "adamw":
+        return ()
+    return tuple(Law(name=law.name, rate=law.rate(parameters, tokens), alarm=law.alarm(parameters)) for law in LAWS)
 
 
 class _Searcher:
@@ -195,7 +199,15 @@ class _Following:
         self._tell(self._short, self._taken, self._loss, result, time.monotonic() - self._began)
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabError(f"the folder {folder} can't be made: {error.strerror}") from None
+
+
 def _require(wishes: Wishes) -> None:
+    require_optuna()
     if ranks.ranks() > 1:
         raise LabError("lmlab tune works in one process: start it without torchrun")
     for name, value, least in (("steps", wishes.steps, 0), ("trials", wishes.trials, 3), ("seeds", wishes.seeds, 1)):
@@ -224,15 +236,17 @@ def _opening(recipe: Recipe, measured_on: Recipe, search: Search, outline: Outli
     if laws:
         rates = [law.rate for law in laws]
         lines.append(
-            f"published laws: {min(rates):.2g} to {max(rates):.2g} ("
+            f"published laws for the whole training: {min(rates):.2g} to {max(rates):.2g} ("
             + ", ".join(f"{law.name} {law.rate:.2g}" for law in laws)
             + ")"
         )
-        lines += [f"alarm: {law.name}: {law.alarm}" for law in laws if law.alarm]
+        lines += [f"alarm: {law.alarm}" for law in laws if law.alarm]
+    elif recipe.optim.kind != "adamw":
+        lines.append(f"published laws are of AdamW's learning rate: none of them holds for {recipe.optim.kind}")
     if measured_on is not recipe:
         lines.append(
-            f"measured on a model of width {measured_on.model.width} with {measured_on.model.heads} heads, from which the rate is "
-            f"transferred to width {recipe.model.width} (optim.transfer_from)"
+            f"measured on a model of width {measured_on.model.width} ({measured_on.model.heads} heads), scaled so that its best "
+            f"rate is that of width {recipe.model.width} (optim.transfer_from {measured_on.optim.transfer_from[0]})"
         )
     planned = search.planned_steps()
     tokens = planned * recipe.train.batch * recipe.model.context

@@ -39,8 +39,15 @@ def shortened(recipe: Recipe, steps: int, of: int, seed: int) -> Recipe:
 
 
 def narrowed(recipe: Recipe) -> Recipe:
-    """A narrower model of the same depth with fewer heads of the same width; LabError where there is no narrower one."""
-    model = recipe.model
+    """A narrower model of the same depth with fewer heads of the same width; LabError where there is no narrower one.
+
+    The rule of transfer is applied downwards: the small model starts and learns as this one does, but for its width. So a rate
+    that is best for it is one for `recipe` as it stands, whose initial values keep the spread that they have.
+    """
+    model, optim = (
+        recipe.model,
+        dataclasses.replace(recipe.optim, transfer_from=recipe.optim.transfer_from or (recipe.model.width,)),
+    )
     groups = model.heads if model.kv_heads is None else model.kv_heads
     shares = [share for share in range(NARROWER, 1, -1) if model.heads % share == 0 and groups % share == 0]
     if not shares:
@@ -57,21 +64,18 @@ def narrowed(recipe: Recipe) -> Recipe:
         kv_heads=None if model.kv_heads is None else groups // share,
         hidden=None if model.hidden is None else max(1, model.hidden // share),
     )
-    return check(dataclasses.replace(recipe, model=small))
+    return check(dataclasses.replace(recipe, model=small, optim=optim))
 
 
-def tuned(recipe: Recipe, factor: float, measured_on: Recipe) -> Recipe:
-    """`recipe` with the rate that was found on `measured_on`: itself, or a narrower one, from whose width it then transfers."""
+def tuned(recipe: Recipe, factor: float) -> Recipe:
+    """`recipe` with the rate that was found, which is `factor` times its own."""
     found = with_rate(recipe, factor)
     rates = {name: float(f"{getattr(found.optim, name):.2g}") for name in RATES if getattr(found.optim, name, None)}
     optim: Any = found.optim
-    transfer = optim.transfer_from
-    if measured_on.model.width != recipe.model.width and not transfer:
-        transfer = (measured_on.model.width,)
     return dataclasses.replace(
         found,
         name=f"{recipe.name}-tuned",
         about=f"{recipe.about or recipe.name}, learning rate tuned",
-        optim=dataclasses.replace(optim, **rates, transfer_from=transfer),
+        optim=dataclasses.replace(optim, **rates),
         claims=(),
     )

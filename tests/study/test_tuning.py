@@ -13,7 +13,7 @@ from lmlab.native import load
 from lmlab.recipe import Recipe, override, read_recipe
 from lmlab.scaling.noise import FEWEST_STEPS
 from lmlab.study import Tuning, tune
-from lmlab.study.tuning import Law, Wishes, write_tuned
+from lmlab.study.tuning import Wishes, published
 from lmlab.training.display import Quiet
 
 pytest.importorskip("optuna")
@@ -85,17 +85,38 @@ def test_the_command_prints_the_optimum_and_writes_plot_and_recipe(recipe, tiny_
         assert printed.rstrip().endswith(str(out))
 
 
-def test_a_rate_that_was_measured_on_a_narrower_model_is_transferred(recipe, tmp_path):
+def test_a_command_that_is_interrupted_shows_what_it_has_and_exits_with_3(
+    recipe, tiny_text_file, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("lmlab.training.display.make_display", lambda quiet, json: StopAt(2))
+    words = [word for name, value in SMALL.items() if "." in name for word in (f"--{name}", value)]
+    assert main(["tune", str(tiny_text_file), *words, "--steps", "20", "--runs", str(tmp_path)]) == 3
+    printed = capsys.readouterr().out
+    assert "no optimum yet" in printed and "the same command again goes on from here" in printed
+
+
+def test_a_rate_can_be_measured_on_a_narrower_model(recipe, tmp_path):
     said: list[str] = []
-    wishes = Wishes(steps=12, trials=3, seeds=1, size="small")
-    laws = lambda parameters, tokens: [Law(name="theirs", rate=0.004, alarm="below its range")]  # noqa: E731
-    result = tune(recipe, tmp_path, wishes, laws=laws, say=said.append)
+    result = tune(recipe, tmp_path, Wishes(steps=12, trials=3, seeds=1, size="small"), say=said.append)
     assert result.measured_on.model.width == 8 and result.recipe.model.width == 16
-    assert any("transferred to width 16" in line for line in said)
-    assert any(line.startswith("published laws: 0.004") for line in said)
-    assert "alarm: theirs: below its range" in said
-    if write_tuned(result, tmp_path / "tuned.toml"):
-        assert read_recipe(tmp_path / "tuned.toml").optim.transfer_from == (8,)
+    assert any("scaled so that its best rate is that of width 16" in line for line in said)
+    if result.tuned_recipe is not None:
+        assert read_recipe(result.tuned_recipe).model == recipe.model
+
+
+def test_published_laws_are_shown_with_their_alarms_and_only_for_the_optimizer_that_they_are_of(recipe):
+    step_law, porian = published(recipe, 108_000_000, 2_000_000_000)
+    assert porian.rate == pytest.approx(0.0047) and not porian.alarm
+    assert step_law.rate == pytest.approx(1.797 * 108e6**-0.713 * 2e9**0.307) and "Step Law" in step_law.alarm
+    assert published(override(recipe, {"optim.kind": "muon"}), 10**8, 10**9) == ()
+
+
+def test_what_cannot_be_written_is_said_before_anything_is_measured(recipe, tmp_path):
+    with pytest.raises(LabError, match="there is no folder"):
+        searched(recipe, tmp_path, Wishes(out=tmp_path / "nowhere" / "tuned.toml"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LabError, match="can't be made"):
+        searched(recipe, tmp_path / "file" / "folder")
 
 
 @pytest.mark.parametrize(

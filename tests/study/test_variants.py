@@ -36,10 +36,11 @@ def test_a_narrower_model_has_fewer_heads_of_the_same_width():
         narrowed(Recipe(model=GPT(width=40, heads=5)))
 
 
-def test_the_tuned_recipe_has_the_rate_and_where_it_transfers_from():
+def test_a_narrower_model_is_scaled_from_the_recipes_width_and_the_tuned_recipe_has_only_another_rate():
     recipe = load_recipe("shakespeare-cpu")
-    found = tuned(recipe, 1.2345, recipe)
-    assert found.optim.lr == 0.0012 and found.optim.transfer_from == () and found.claims == ()
-    assert tuned(recipe, 2.0, narrowed(recipe)).optim.transfer_from == (32,)
-    already = override(recipe, {"optim.transfer_from": "64"})
-    assert tuned(already, 2.0, narrowed(already)).optim.transfer_from == (64,)
+    assert narrowed(recipe).optim.transfer_from == (128,)
+    assert narrowed(override(recipe, {"optim.transfer_from": "64"})).optim.transfer_from == (64,)
+    found = tuned(recipe, 1.2345)
+    assert found.optim == override(recipe, {"optim.lr": "0.0012"}).optim and found.claims == ()
+    muon = tuned(Recipe(optim=Muon(lr=0.02, adam_lr=0.004)), 2.0)
+    assert muon.optim == Muon(lr=0.04, adam_lr=0.008)
