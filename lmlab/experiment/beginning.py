@@ -179,7 +179,7 @@ def outline_of(
     """How `recipe` will be run on this machine, whose policy is in force from now on; LabError where it can't be."""
     policy = choose_policy(recipe, say)
     require_memory(recipe, policy, dataset.vocabulary_size)
-    policy = fastest_policy(recipe, policy, dataset.tokens("train"), dataset.vocabulary_size)
+    policy = fastest_policy(recipe, policy, dataset.tokens("train"), dataset.vocabulary_size, dataset.folder)
     apply_policy(policy)
     steps = steps_of(recipe, training)
     return Outline(

@@ -15,7 +15,7 @@ from lmlab.planning.combinations import Combination
 from lmlab.training.policy import Policy
 
 WORTH_CHANGING = 1.05
-"""Less than five percent is not told from noise in a few rounds."""
+"""A gain of less than five percent, or one that wasn't there in each round, is not told from noise."""
 
 
 class Compared(Protocol):
@@ -72,14 +72,24 @@ engine has its own best number of threads."""
 
 def gain(faster: Compared, slower: Compared) -> float:
     """Throughput of one over that of the other: the median over rounds."""
+    return statistics.median(_ratios(faster, slower))
+
+
+def is_worth_changing(faster: Compared, slower: Compared) -> bool:
+    """Whether one is faster by 5 % or more in every round."""
+    return min(_ratios(faster, slower)) >= WORTH_CHANGING
+
+
+def _ratios(faster: Compared, slower: Compared) -> list[float]:
+    """Throughput of one over that of the other, in each round that both have."""
     pairs = zip(slower.round_seconds_a_sequence(), faster.round_seconds_a_sequence(), strict=False)
-    return statistics.median(one / other for one, other in pairs)
+    return [one / other for one, other in pairs]
 
 
 def advise(base: Combination, rows: Sequence[Compared], batch: int) -> list[Advice]:
     """The best batch, precision, compilation, engine and threads of what was measured; `batch` is the recipe's.
 
-    A setting other than `base`'s is only recommended for a gain of 5 % or more.
+    A setting other than `base`'s is only recommended for a gain of 5 % or more in every round.
     """
     at_base = next((row for row in rows if row.combination == base), None)
     if at_base is None:
@@ -102,7 +112,7 @@ def _setting_advice(
     if not others:
         return Advice(setting=name, value=own, gain=None, over="")
     value, best = max(others.items(), key=lambda item: gain(item[1], at_base))
-    if gain(best, at_base) >= WORTH_CHANGING:
+    if is_worth_changing(best, at_base):
         return Advice(setting=name, value=value, gain=gain(best, at_base), over=own, note=_besides(name, best, at_base))
     return Advice(setting=name, value=own, gain=gain(at_base, best), over=value, note=_besides(name, best, at_base))
 
@@ -141,12 +151,12 @@ def _batch_advice(base: Combination, rows: Sequence[Compared], at_base: Compared
     possible = [row for row in alike if batch % row.combination.batch == 0]
     fastest = max(alike, key=lambda row: gain(row, at_base))
     note = ""
-    if gain(fastest, at_base) >= WORTH_CHANGING and fastest.combination.batch > batch:
+    if is_worth_changing(fastest, at_base) and fastest.combination.batch > batch:
         many = fastest.combination.batch
         note = f"--train.batch {many} would be x{gain(fastest, at_base):.2f}, but it's another training"
     best = max(possible, key=lambda row: gain(row, at_base), default=at_base)
     name, own = "train.micro_batch", base.batch
-    if gain(best, at_base) >= WORTH_CHANGING:
+    if is_worth_changing(best, at_base):
         value = str(best.combination.batch)
         return Advice(setting=name, value=value, gain=gain(best, at_base), over=str(own), note=note)
     others = [row for row in possible if row is not at_base]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lmlab.data import Dataset
-from lmlab.hardware import detect
+from lmlab.hardware import detect, load_average, physical_cores
 from lmlab.model import flops_per_token
 from lmlab.planning.advice import Advice, advise
 from lmlab.planning.child import OUT_OF_MEMORY, Measurement, measure
@@ -80,7 +80,7 @@ class Row:
     peak_memory_bytes: int = 0
     failed: str | None = None
     peak_flops: float | None = None
-    """FLOP/s of matrix products in this precision, with these threads."""
+    """FLOP/s of the fastest matrix products here in this precision, or in fp32 where those are faster."""
 
     @property
     def steps(self) -> list[float]:
@@ -125,6 +125,8 @@ class Bench:
     largest_evidence: Evidence = "extrapolated"
     tokenizer: list[Throughput] = field(default_factory=list)
     advice: list[Advice] = field(default_factory=list)
+    load: float = 0.0
+    """Work of this and other programs when it began, a core: from about 1 on it takes time from what is measured."""
     interrupted: bool = False
 
     def figures(self, row: Row) -> dict[str, Any]:
@@ -180,6 +182,7 @@ class Bench:
             "largest_batch": self.largest,
             "largest_batch_evidence": None if self.largest is None else self.largest_evidence,
             "tokenizer": [one.to_json() for one in self.tokenizer],
+            "load": self.load,
             "interrupted": self.interrupted,
         }
 
@@ -215,6 +218,7 @@ class Bencher:
             recipe_tokens=steps * recipe.train.batch * recipe.model.context,
             flops_per_token=flops_per_token(recipe.model, dataset.vocabulary_size).training,
             base=Combination(batch=self._base_batch(policy), policy=policy),
+            load=load_average() / physical_cores(),
         )
 
     def go(self) -> Bench:
@@ -351,7 +355,7 @@ class Bencher:
         )
 
     def _peaks(self) -> None:
-        """The peak of matrix products for each arithmetic that was measured; the policy in force stays the base's."""
+        """The yardstick of each row's MFU; the policy in force stays the base's."""
         known: dict[tuple[Any, ...], float] = {}
         for row in self.found.rows:
             policy = row.combination.policy
@@ -359,8 +363,11 @@ class Bencher:
             if key not in known and row.rounds:
                 apply_policy(policy)
                 known[key] = peak_flops(policy)
-            row.peak_flops = known.get(key)
         apply_policy(self.found.base.policy)
+        for row in self.found.rows:
+            # Products in a precision that the processor only imitates are no yardstick.
+            comparable = [flops for key, flops in known.items() if key[0] in (row.combination.precision, "fp32")]
+            row.peak_flops = max(comparable, default=None)
 
 
 def _device_name(policy: Policy) -> str:

@@ -64,6 +64,9 @@ class Measurement:
     load_seconds: float = 0.0
     checkpoint_bytes: int = 0
     peak_memory_bytes: int = 0
+    """Of a whole run whose last model is its best one; of the steps alone where no more was tried."""
+    peak_with_earlier_best_bytes: int = 0
+    """Of a run that goes back to an earlier model to score it: with two more copies of the weights for a moment."""
     idle_memory_bytes: int = 0
     """Before the model was built: Python, PyTorch and what they load."""
     failed: str | None = None

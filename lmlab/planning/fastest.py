@@ -7,18 +7,27 @@ a machine measures. A run keeps its own choice in policy.json, whatever is measu
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lmlab.hardware import physical_cores
 from lmlab.model import flops_per_token
+from lmlab.model.memory import activation_bytes
+from lmlab.planning.child import measure
 from lmlab.planning.measured import measured
 from lmlab.planning.probe import probe
 from lmlab.recipe import Recipe
 from lmlab.training.policy import Policy, apply_policy
 
 TIMED_STEPS = 3
+MOST_BYTES_HERE = 64 << 20
+"""Of activations in PyTorch: beyond that a try is noticed in the memory of the run."""
+FLOAT32_BYTES = 4
+LONGEST_TRY_SECONDS = 30.0
+NEVER = 1e9
+"""Seconds a step of a candidate that failed."""
 WORTH_CHANGING = 0.9
 """Another choice than the native engine on all cores must take less than this share of its time: what is measured is noisy."""
 LONGEST_STEP_FLOPS = 2e11
@@ -26,20 +35,31 @@ LONGEST_STEP_FLOPS = 2e11
 the faster one at every size that was measured."""
 
 
-def fastest_policy(recipe: Recipe, policy: Policy, tokens: np.ndarray, vocabulary: int) -> Policy:
+def fastest_policy(
+    recipe: Recipe, policy: Policy, tokens: np.ndarray, vocabulary: int, data_folder: Path | None = None
+) -> Policy:
     """`policy` with the engine and threads that took the least time a step here, where the recipe leaves them open.
 
-    `tokens` is the training split. LabError where the cache can't be written.
+    `tokens` is the training split of the data set in `data_folder`; with it, a model that keeps much for its backward pass is tried
+    in child processes, so that PyTorch's appetite doesn't become the memory of a run that the other engine computes. LabError
+    where the cache can't be written.
     """
     candidates = _candidates(recipe, policy)
     flops = flops_per_token(recipe.model, vocabulary).training * recipe.train.batch * recipe.model.context
     if len(candidates) < 2 or flops > LONGEST_STEP_FLOPS:
         return policy
+    large = activation_bytes(recipe.model, vocabulary, policy.micro_batch, FLOAT32_BYTES) > MOST_BYTES_HERE
+
+    def step_seconds(candidate: Policy) -> float:
+        if data_folder is not None and large:
+            return _step_seconds_apart(recipe, candidate, data_folder)
+        return _step_seconds(recipe, candidate, tokens, vocabulary)
+
     seconds = measured(
         "fastest",
         _facts(recipe, policy, vocabulary),
         [_name(candidate) for candidate in candidates],
-        lambda: {_name(candidate): _step_seconds(recipe, candidate, tokens, vocabulary) for candidate in candidates},
+        lambda: {_name(candidate): step_seconds(candidate) for candidate in candidates},
     )
     chosen = min(candidates, key=lambda candidate: seconds[_name(candidate)])
     if seconds[_name(chosen)] > WORTH_CHANGING * seconds[_name(policy)]:
@@ -93,3 +113,17 @@ def _step_seconds(recipe: Recipe, policy: Policy, tokens: np.ndarray, vocabulary
     apply_policy(policy)
     times, _ = probe(recipe, policy, tokens, vocabulary, recipe.train.steps, lambda taken: len(taken) > TIMED_STEPS)
     return min(times[1:])
+
+
+def _step_seconds_apart(recipe: Recipe, policy: Policy, data_folder: Path) -> float:
+    """The same in a child process; endless where it failed."""
+    found = measure(
+        recipe,
+        policy,
+        data_folder,
+        micro_batch=policy.micro_batch,
+        steps=TIMED_STEPS,
+        seconds=LONGEST_TRY_SECONDS,
+        whole=False,
+    )
+    return min(found.step_seconds, default=NEVER)

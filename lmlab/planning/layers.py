@@ -96,6 +96,7 @@ def extended(fewer: Measurement, more: Measurement, fewer_layers: int, layers: i
         load_seconds=at("load_seconds"),
         checkpoint_bytes=int(at("checkpoint_bytes")),
         peak_memory_bytes=int(at("peak_memory_bytes")),
+        peak_with_earlier_best_bytes=int(at("peak_with_earlier_best_bytes")),
     )
 
 

@@ -83,15 +83,13 @@ class Trial:
         first, times = self._timed_steps(extent)
         found: dict[str, Any] = {"step_seconds": times, "first_step_seconds": first}
         found["checkpoint_bytes"] = sum(tensor.numel() * tensor.element_size() for tensor in self._tensors())
-        if extent.whole:
-            touch_as_a_run(self.recipe, self.dataset, self.run_steps)
-            found |= self._evaluated() | self._saved(extent.folder)
-            # The peak of a GPU is measured by products on that GPU, which a run does before its first step.
-            peak_flops(self.policy)
-        return found | {
-            "peak_memory_bytes": peak_memory_bytes(self.device),
-            "idle_memory_bytes": self.idle_memory_bytes,
-        }
+        found["idle_memory_bytes"] = self.idle_memory_bytes
+        if not extent.whole:
+            return found | {"peak_memory_bytes": peak_memory_bytes(self.device)}
+        # A run measures it before its first step: matrices of up to 256 MB each, on a fast GPU.
+        peak_flops(self.policy)
+        touch_as_a_run(self.recipe, self.dataset, self.run_steps)
+        return found | self._evaluated() | self._saved(extent.folder)
 
     def _timed_steps(self, extent: Extent) -> tuple[float, list[float]]:
         first = self._take_step()
@@ -161,10 +159,18 @@ class Trial:
         saver.save(self.state, {}, True)
         self._take_step()
         saver.settle(True)
+        peak = peak_memory_bytes(self.device)
         started = time.perf_counter()
         checkpoint, _ = find(folder, "best")
         self._put_back(checkpoint)
-        return {"save_seconds": seconds, "save_wait_seconds": waited, "load_seconds": time.perf_counter() - started}
+        loaded = time.perf_counter() - started
+        return {
+            "save_seconds": seconds,
+            "save_wait_seconds": waited,
+            "load_seconds": loaded,
+            "peak_memory_bytes": peak,
+            "peak_with_earlier_best_bytes": peak_memory_bytes(self.device),
+        }
 
     def _put_back(self, checkpoint: Checkpoint) -> None:
         """What a run does at its end to score its best model, and then to go back to its last one."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lmlab.planning.bench import MOST_BATCH, Bench
+from lmlab.planning.measured import BUSY
 from lmlab.report.labels import amount
 from lmlab.training.display import duration
 
@@ -39,7 +40,13 @@ def bench_lines(bench: Bench) -> list[str]:
         *_aligned([HEADINGS, *table_rows(bench)]),
     ]
     if rounds:
-        lines.append("MFU: share of the fastest matrix products here in the same precision and with the same threads")
+        lines.append(
+            "MFU: share of the fastest matrix products here in the same precision, or in fp32 where those are faster"
+        )
+    if bench.load > BUSY:
+        lines.append(
+            f"the machine was busy (load {bench.load:.1f} a core), so it can be faster than this: bench again when it's quiet"
+        )
     if bench.left_out:
         lines += ["", "left out:", *(f"  {reason}" for reason in bench.left_out)]
     others = list(_other_figures(bench))

@@ -168,6 +168,24 @@ def test_a_setting_is_changed_only_for_a_gain_that_is_worth_it(prepared):
     assert "no other choice was measured" in advice["train.compile"].line
 
 
+def test_a_gain_that_was_not_there_in_each_round_changes_nothing(prepared):
+    policy = dataclasses.replace(choose_policy(prepared[0]), threads=4)
+    base = Combination(batch=4, policy=policy)
+    rows = rows_of(policy, [({}, (1.0, 1.0, 1.0)), ({"threads": 2}, (0.5, 0.5, 1.0))])
+    advice = {one.setting: one for one in advise(base, rows, 4)}["train.threads"]
+    assert (advice.value, advice.over, advice.gain) == ("4", "2", 0.5)
+
+
+def test_a_row_is_held_against_the_fastest_products_of_its_precision_or_of_fp32(prepared, monkeypatch):
+    peaks = {"fp32": 1e9, "bf16": 5e9, "fp16": 1e7}
+    monkeypatch.setattr(bench_module, "peak_flops", lambda policy: peaks[policy.precision] * policy.threads)
+    found = benched(prepared, measured([]), batches=(4,), effort=THOROUGH)
+    used = {(row.combination.precision, row.peak_flops) for row in found.rows}
+    most = max(row.combination.policy.threads for row in found.rows)
+    assert used <= {("fp32", 1e9 * most), ("bf16", 5e9 * most), ("fp16", 1e9 * most)}
+    assert ("fp32", 1e9 * most) in used
+
+
 def test_settings_are_compared_where_nothing_else_differs(prepared):
     policy = dataclasses.replace(choose_policy(prepared[0]), threads=4, engine="native", engine_identity="x")
     base = Combination(batch=4, policy=policy)

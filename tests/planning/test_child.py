@@ -59,7 +59,7 @@ def test_a_whole_trial_measures_steps_scores_saves_and_memory(tried):
     weights = 4 * parameters(recipe.model, 40)["total"]
     assert 2.5 * weights < found.checkpoint_bytes < 3.5 * weights
     # A process with PyTorch, and the peak can't be below what there was before.
-    assert 50e6 < found.idle_memory_bytes <= found.peak_memory_bytes
+    assert 50e6 < found.idle_memory_bytes <= found.peak_memory_bytes <= found.peak_with_earlier_best_bytes
     assert json.loads(json.dumps(found.to_json()))["step_seconds"] == list(found.step_seconds)
 
 

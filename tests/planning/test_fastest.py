@@ -8,6 +8,7 @@ import pytest
 from lmlab.experiment import train
 from lmlab.planning import fastest
 from lmlab.planning import measured as kept
+from lmlab.planning.child import Measurement
 from lmlab.planning.fastest import fastest_policy
 from lmlab.recipe import Recipe, override
 from lmlab.training.display import Quiet
@@ -97,6 +98,28 @@ def test_what_is_measured_beside_other_work_serves_until_the_machine_is_quiet(me
 def test_what_the_recipe_decides_is_left_alone(measured, wish, candidates):
     chosen(small(**wish))
     assert set(measured[1]) == candidates
+
+
+def test_what_takes_much_memory_is_tried_in_a_child(measured, monkeypatch, tmp_path):
+    asked = []
+
+    def run(recipe, policy, folder, **options):
+        asked.append((policy.engine, policy.threads))
+        steps = () if policy.engine == "torch" else (9.0, policy.threads / 100)
+        failed = None if steps else "out of memory"
+        return Measurement(micro_batch=1, batch=1, step_seconds=steps, failed=failed)
+
+    monkeypatch.setattr(fastest, "measure", run)
+    large = small(**{"train.batch": "512", "model.context": "128"})
+    policy = choose_policy(override(large, {"train.engine": "torch", "train.threads": "1"}))
+    policy = dataclasses.replace(policy, engine="native", threads=4, engine_identity="0123")
+    found = fastest_policy(large, policy, TOKENS, 7, tmp_path)
+    assert asked == [("native", 4), ("native", 2), ("torch", 4)] and measured[1] == []
+    # The half of the threads was twice as fast, and PyTorch ran out of memory.
+    assert (found.engine, found.threads) == ("native", 2)
+    # A small model's steps are taken here.
+    assert fastest_policy(small(), dataclasses.replace(policy, micro_batch=16), TOKENS, 7, tmp_path).threads == 4
+    assert len(asked) == 3 and len(measured[1]) == 3
 
 
 def test_long_steps_are_not_measured(measured):
