@@ -219,14 +219,24 @@ class _Search:
 
     def _readable(self, sized: _Sized, budget: Budget) -> float | None:
         """The same without asking for memory and disk."""
+        tokens = self._in_time(sized, budget, sized.speed)
+        # The batch goes with the tokens, and a card's speed with the batch.
+        tokens = self._in_time(sized, budget, self._speed(sized, max(1.0, tokens)))
+        return None if tokens < FEWEST_STEPS * sized.recipe.model.context else tokens
+
+    def _in_time(self, sized: _Sized, budget: Budget, speed: Estimate) -> float:
         share = self.base.evaluate.share
-        seconds = budget.seconds - START_SECONDS - self.corpus.valid_tokens * FORWARD_SHARE / sized.speed.value
-        tokens = min(
-            seconds * sized.speed.value / (1.0 + share),
+        seconds = budget.seconds - START_SECONDS - self.corpus.valid_tokens * FORWARD_SHARE / speed.value
+        return min(
+            seconds * speed.value / (1.0 + share),
             budget.flops / sized.flops_a_token,
             MOST_EPOCHS * self.unique,
         )
-        return None if tokens < FEWEST_STEPS * sized.recipe.model.context else tokens
+
+    def _speed(self, sized: _Sized, tokens: float) -> Estimate:
+        """At the batch that goes with so many tokens."""
+        train = dataclasses.replace(sized.recipe.train, batch=self.tuned.batch(sized.parameters, tokens))
+        return self.resources.speed(dataclasses.replace(sized.recipe, train=train))
 
     def _occupies(self, sized: _Sized, tokens: float, budget: Budget) -> bool:
         """Whether memory and disk hold it."""
@@ -273,15 +283,15 @@ class _Search:
         return self.law.rank(self.law.size(row.recipe), row.tokens, self.unique)
 
     def _seconds(self, sized: _Sized, tokens: float) -> float:
-        return self._time(self._recipe(sized, tokens), sized.speed).value
+        return self._time(self._recipe(sized, tokens)).value
 
-    def _time(self, recipe: Recipe, speed: Estimate) -> Estimate:
+    def _time(self, recipe: Recipe) -> Estimate:
         """Of a whole run: training, its evaluations, the whole split at the end, and starting."""
         steps = recipe.train.steps
         plan = plan_evaluations(recipe, steps, self.corpus.valid_tokens, self.corpus.train_tokens)
         scored = plan.tokens_in_all(steps, recipe.evaluate.every) * FORWARD_SHARE
         trained = steps * recipe.train.batch * recipe.model.context
-        seconds = quotient(exact(trained + scored), speed)
+        seconds = quotient(exact(trained + scored), self.resources.speed(recipe))
         return dataclasses.replace(
             seconds,
             value=seconds.value + START_SECONDS,
@@ -293,7 +303,7 @@ class _Search:
         recipe = check(self._recipe(sized, tokens))
         read = recipe.train.steps * recipe.train.batch * recipe.model.context
         flops = sized.flops_a_token * read
-        seconds, disk = self._time(recipe, sized.speed), self.resources.disk(recipe)
+        seconds, disk = self._time(recipe), self.resources.disk(recipe)
         slack = 1.0 + 1e-6
         return Alternative(
             recipe=recipe,
