@@ -1,11 +1,13 @@
-"""`lmlab plan`: what a training needs and reaches here, before it begins."""
+"""`lmlab plan`: what a training needs and reaches here, or the best training for what there is."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
 import tyro
 
@@ -21,7 +23,8 @@ from lmlab.recipe import Recipe, is_recipe, load_recipe, recipe_names
 class PlanFlags:
     """Will it fit, how long, what loss: tried on this machine in about half a minute, each figure with what it rests on.
 
-    Every field of the recipe is a flag too, under its dotted name: --train.steps 500 --model.layers 6.
+    With a budget: the model, tokens, batch and rate that end with the lowest expected loss. With --from: what to do after a
+    run. Every field of the recipe is a flag too, under its dotted name: --train.steps 500 --model.layers 6.
     """
 
     target: tyro.conf.Positional[str] = ""
@@ -30,12 +33,22 @@ class PlanFlags:
     """For a text: 300k, 1M, 3M, 10M, 30M or 124M parameters; default: what suits this machine."""
     ladder: bool = False
     """Train four small models first, a tenth of the run's arithmetic together, and extrapolate its loss from theirs."""
+    budget: tuple[str, ...] = ()
+    """What a training may take: 8h, or 3e17flops, or both. The best model for it is looked for."""
+    loss: float | None = None
+    """The loss to be reached, in nats a token: the model that does so in the least time is looked for."""
+    disk: str = ""
+    """With a budget: what checkpoints may occupy, such as 20GB."""
+    parent: Annotated[str, tyro.conf.arg(name="from")] = ""
+    """A finished run: more steps, more data and more parameters, by expected gain an hour."""
+    card: str = ""
+    """A card that isn't here, such as rtx3090, by its datasheet and what published trainings made of it."""
     price: str = ""
     """What time or electricity costs: 1.2/h, 1.2USD/h, 0.30/kWh or 0.30/kWh@65W."""
+    out: str = ""
+    """A folder for the IsoFLOP picture (SVG and PNG); with a budget, the file for the recipe (.toml)."""
     score: bool = False
     """Instead: how good the forecasts of all finished runs were."""
-    out: str = ""
-    """A folder for the IsoFLOP picture (SVG and PNG), with this model marked among other sizes."""
     runs: str = ""
     """Where runs are; default: LMLAB_RUNS, or ./runs."""
     json: bool = False
@@ -49,41 +62,73 @@ def run(arguments: list[str]) -> int:
     flags = parse(PlanFlags, words, "lmlab plan", load_recipe(named) if named in recipe_names() else Recipe())
     from lmlab import experiment
 
-    say = speaker(json_output=flags.json, quiet=False)
     root = runs_folder(flags.runs)
     if flags.score:
-        return _print(experiment.forecast_quality(root), flags.json)
+        found = experiment.forecast_quality(root)
+        return _print(found.lines(), found.to_json(), flags)
+    if flags.parent:
+        from lmlab.planning.next_step_lines import lines_of, to_json
+
+        after = experiment.plan_after(flags.parent, runs=root)
+        return _print(lines_of(after), to_json(after), flags)
     if not flags.target:
         raise UsageError("lmlab plan needs a recipe or a text file: lmlab recipes lists what there is")
     if flags.size and not experiment.names_text(flags.target):
         raise UsageError(
             "--size is for a text file: a recipe has its shape (change it with --model.width and its like)"
         )
+    say = speaker(json_output=flags.json, quiet=False)
+    recipe = experiment.recipe_asked(flags.target, overrides, flags.size or None, say)
+    if flags.budget or flags.loss is not None or flags.disk:
+        return _within_budget(recipe, flags, root, say)
+    return _of_recipe(recipe, flags, root, say)
+
+
+def _of_recipe(recipe: Recipe, flags: PlanFlags, root: Path, say: Any) -> int:
+    from lmlab import experiment
     from lmlab.planning.price import price_in
 
-    found = experiment.plan(
-        experiment.recipe_asked(flags.target, overrides, flags.size or None, say),
-        runs=root,
-        ladder=flags.ladder,
-        price=price_in(flags.price) if flags.price else None,
-        progress=progress_for(quiet=flags.json),
-        say=say,
-    )
-    _print(found, flags.json)
+    price, progress = price_in(flags.price) if flags.price else None, progress_for(quiet=flags.json)
+    if flags.card:
+        from lmlab.hardware.cards import card_named
+
+        there = experiment.plan_on_card(recipe, card_named(flags.card), price=price, progress=progress)
+        return _print(there.lines(), there.to_json(), flags)
+    here = experiment.plan(recipe, runs=root, ladder=flags.ladder, price=price, progress=progress, say=say)
+    _print(here.lines(), here.to_json(), flags)
     if flags.out:
         from lmlab.report.isoflop import draw_isoflop, write_isoflop
 
         figure = draw_isoflop(
-            found.law, found.law_rests_on, found.recipe.name, found.matrix_parameters, found.position.tokens
+            here.law, here.law_rests_on, recipe.name, here.position.matrix_parameters, here.position.tokens
         )
         for path in write_isoflop(figure, Path(flags.out)):
             print(path, file=sys.stderr if flags.json else sys.stdout)
     return 0
 
 
-def _print(found, json_output: bool) -> int:  # type: ignore[no-untyped-def]
-    if json_output:
-        print(json.dumps(without_nan(found.to_json()), indent=2))
-    else:
-        print("\n".join(found.lines()))
+def _within_budget(recipe: Recipe, flags: PlanFlags, root: Path, say: Any) -> int:
+    from lmlab import experiment
+    from lmlab.files import write_text
+    from lmlab.hardware.cards import card_named
+    from lmlab.planning.budget import budget_of
+    from lmlab.planning.inverse_lines import lines_of, to_json, toml_of
+    from lmlab.planning.price import board_power, price_in
+
+    card = card_named(flags.card) if flags.card else None
+    budget = budget_of(flags.budget, flags.loss, flags.disk or None)
+    found = experiment.plan_within(
+        recipe, budget, runs=root, card=card, progress=progress_for(quiet=flags.json), say=say
+    )
+    price = price_in(flags.price) if flags.price else None
+    watts = board_power(card) if card else None
+    _print(lines_of(found, price, watts), to_json(found, price, watts), flags)
+    path = Path(flags.out or f"{recipe.name}-planned.toml")
+    write_text(path, toml_of(found.best, path.stem))
+    print(path, file=sys.stderr if flags.json else sys.stdout)
+    return 0
+
+
+def _print(lines: Sequence[str], value: Mapping[str, Any], flags: PlanFlags) -> int:
+    print(json.dumps(without_nan(dict(value)), indent=2) if flags.json else "\n".join(lines))
     return 0

@@ -3,6 +3,7 @@
 from lmlab.experiment.asked import names_text, recipe_asked
 from lmlab.experiment.beginning import Parent, parent_of
 from lmlab.experiment.benching import bench
+from lmlab.experiment.budgeted import plan_after, plan_on_card, plan_within
 from lmlab.experiment.finish import Outcome
 from lmlab.experiment.loaded import Loaded, load
 from lmlab.experiment.own_text import recipe_for
@@ -25,6 +26,9 @@ __all__ = [
     "names_text",
     "parent_of",
     "plan",
+    "plan_after",
+    "plan_on_card",
+    "plan_within",
     "prove",
     "recipe_asked",
     "recipe_for",

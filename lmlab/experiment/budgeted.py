@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lmlab.data import prepare
 from lmlab.data.progress import Progress
+from lmlab.experiment.beginning import steps_of
 from lmlab.hardware.cards import Card
 from lmlab.planning.budget import Budget
 from lmlab.planning.evidence import law_of
@@ -14,6 +15,9 @@ from lmlab.planning.history import finished_runs
 from lmlab.planning.inverse import Corpus, InversePlan, inverse_plan
 from lmlab.planning.known_law import KnownLaw, own_law, published_law
 from lmlab.planning.next_step import NextSteps, facts_of, next_steps
+from lmlab.planning.on_card import CardPlan, plan_for_card
+from lmlab.planning.position import position_of
+from lmlab.planning.price import Price
 from lmlab.planning.resources import resources_here, resources_on
 from lmlab.planning.room import memory_bytes
 from lmlab.recipe import Recipe, check
@@ -46,6 +50,18 @@ def plan_within(
         resources = resources_here(recipe, policy, tokens, vocabulary, memory_bytes(policy))
     law = _law(recipe, dataset.id, vocabulary, Path(runs))
     return inverse_plan(recipe, Corpus.of(dataset), budget, law, resources)
+
+
+def plan_on_card(
+    recipe: Recipe, card: Card, *, price: Price | None = None, progress: Progress | None = None
+) -> CardPlan:
+    """What `recipe` would take on a card that isn't here; its data is prepared for the size of its vocabulary."""
+    check(recipe)
+    dataset = prepare(recipe.data, progress=progress)
+    tokens, vocabulary = dataset.tokens("train"), dataset.vocabulary_size
+    steps = steps_of(recipe, tokens)
+    position = position_of(recipe, vocabulary, steps, len(tokens))
+    return plan_for_card(recipe, steps, position, card, resources_on(card, vocabulary), price)
 
 
 def plan_after(reference: str, *, runs: str | Path = "runs") -> NextSteps:

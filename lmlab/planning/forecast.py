@@ -9,12 +9,15 @@ from __future__ import annotations
 import dataclasses
 import gc
 import math
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
 from lmlab.data import Dataset
+from lmlab.files import cache_folder, make_folder
 from lmlab.model import parameters as count_parameters
 from lmlab.planning.calibration import Calibration, calibrated
 from lmlab.planning.child import Measurement
@@ -105,7 +108,9 @@ def make_forecast(
 
     `calibrations` are what earlier runs here were off by, `loss` the final loss that is expected, where anything is known of it.
     """
-    found = Trial(recipe, policy, dataset).go(Extent(steps=TIMED_STEPS, seconds=PROBE_SECONDS, whole=True), _nothing)
+    with tempfile.TemporaryDirectory(prefix="trial-", dir=make_folder(cache_folder() / "trials")) as folder:
+        extent = Extent(steps=TIMED_STEPS, seconds=PROBE_SECONDS, whole=True, folder=Path(folder))
+        found = Trial(recipe, policy, dataset).go(extent, _nothing)
     # Its model and buffers are in cycles; the run needs their room.
     gc.collect()
     trial = Measurement(micro_batch=policy.micro_batch, batch=recipe.train.batch, **found)

@@ -52,11 +52,6 @@ class Plan:
     """Energy in joules and what it costs, where they can be had."""
 
     @property
-    def matrix_parameters(self) -> int:
-        """Those that every token is multiplied by: what laws of one's own runs count."""
-        return self.position.matrix_parameters
-
-    @property
     def achieved_flops(self) -> float:
         """FLOP/s of the model's products during training."""
         return self.position.exact_flops / self.steps / self.duration.step_seconds

@@ -1,0 +1,97 @@
+"""A plan for a card that isn't here: its datasheet, and what published trainings made of such cards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from lmlab.hardware.cards import Card
+from lmlab.planning.position import Position
+from lmlab.planning.price import Price, board_power
+from lmlab.planning.resources import Resources
+from lmlab.recipe import Recipe
+from lmlab.scaling.estimate import Estimate
+from lmlab.training.display import count, duration
+
+EVALUATIONS = 1.05
+"""What evaluations add to a training's time at the usual share."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardPlan:
+    """What a recipe is expected to take on it; every figure is published, none measured."""
+
+    recipe: Recipe
+    card: Card
+    steps: int
+    position: Position
+    tokens_per_second: Estimate
+    seconds: Estimate
+    memory: float
+    """Bytes at the micro-batch that a GPU would be given."""
+    memory_limit: float
+    disk: float
+    cost: Estimate | None
+    currency: str
+
+    def to_json(self) -> dict[str, Any]:
+        """For --json."""
+        return {
+            "recipe": self.recipe.name,
+            "card": self.card.name,
+            "steps": self.steps,
+            "seconds": self.seconds.value,
+            "tokens": self.position.tokens,
+            "position": self.position.to_json(),
+            "duration": self.seconds.to_json(),
+            "tokens_per_second": self.tokens_per_second.to_json(),
+            "memory_bytes": self.memory,
+            "memory_limit_bytes": self.memory_limit,
+            "disk_bytes": self.disk,
+            "cost": None if self.cost is None else self.cost.to_json(),
+        }
+
+    def lines(self) -> list[str]:
+        """The plan to read."""
+        here, rate, time = self.position, self.tokens_per_second, self.seconds
+        fits = "fits" if self.memory <= self.memory_limit else "does not fit: try a smaller train.micro_batch"
+        lines = [
+            f"{self.recipe.name} on a {self.card.name} that isn't here (published figures, nothing was measured):",
+            f"  {count(here.parameters['total'])} parameters, {count(here.tokens)} tokens ({here.epochs:.2f} epochs, "
+            f"{here.tokens_a_parameter:.3g} a parameter), {here.exact_flops:.3g} FLOPs",
+            f"  {duration(time.value)} ({duration(time.low)} to {duration(time.high)}) at {rate.value:,.0f} tokens/s "
+            f"({rate.low:,.0f} to {rate.high:,.0f}): {rate.rests_on}",
+            f"  {self.memory / 1e9:.2f} GB of {self.card.memory / 1e9:.0f} GB of memory: {fits}; {self.disk / 1e9:.2f} GB of disk",
+        ]
+        if self.cost is not None:
+            money = f" {self.currency}" if self.currency else ""
+            lines.append(f"  {self.cost.value:.2f}{money} ({self.cost.low:.2f} to {self.cost.high:.2f})")
+        return lines
+
+
+def plan_for_card(
+    recipe: Recipe, steps: int, position: Position, card: Card, resources: Resources, price: Price | None
+) -> CardPlan:
+    """The plan of `steps` steps, with `resources` those of the card."""
+    rate = resources.speed(recipe)
+    tokens = position.tokens * EVALUATIONS
+    seconds = Estimate(
+        value=tokens / rate.value,
+        low=tokens / rate.high,
+        high=tokens / rate.low,
+        evidence="published",
+        rests_on=rate.rests_on,
+    )
+    return CardPlan(
+        recipe=recipe,
+        card=card,
+        steps=steps,
+        position=position,
+        tokens_per_second=rate,
+        seconds=seconds,
+        memory=resources.memory(recipe),
+        memory_limit=resources.memory_limit,
+        disk=resources.disk(recipe),
+        cost=None if price is None else price.cost(seconds, board_power(card)),
+        currency="" if price is None else price.currency,
+    )
