@@ -26,6 +26,10 @@ COMPILED = 2.0
 """A compiled step keeps about half of what it would move in registers."""
 SPREAD = 1.7
 """Published rates lie within this factor of the formula."""
+LAUNCH_SECONDS = 5e-6
+"""For the processor to start one kernel; a card that waits for it does nothing else."""
+KERNELS_A_LAYER, KERNELS_COMPILED = 100, 40
+"""About how many a layer takes forward and backward; its share of the optimizer is counted in."""
 BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}
 AUTOMATIC = ("bf16", "fp16", "fp32")
 """What `auto` takes, the first that a card has: as on a card that is here."""
@@ -84,6 +88,11 @@ def achieved_flops(card: Card, width: int, precision: str = "auto", compiled: bo
     intensity = INTENSITY * width / INTENSITY_WIDTH * 2 / BYTES[chosen] * (COMPILED if compiled else 1.0)
     value = 1.0 / (1.0 / (MULTIPLYING * peak) + 1.0 / (intensity * card.bandwidth))
     return Achieved(low=value / SPREAD, value=value, high=min(value * SPREAD, peak), utilisation=value / peak)
+
+
+def least_step_seconds(layers: int, compiled: bool = False) -> float:
+    """What a step takes however little it computes: launching its kernels. Head and embeddings count as two layers."""
+    return (layers + 2) * (KERNELS_COMPILED if compiled else KERNELS_A_LAYER) * LAUNCH_SECONDS
 
 
 def card_named(name: str) -> Card:

@@ -23,14 +23,14 @@ from lmlab.planning.budget import Budget
 from lmlab.planning.choose import MOST_EPOCHS
 from lmlab.planning.combine import quotient
 from lmlab.planning.known_law import KnownLaw
-from lmlab.planning.lengthened import lengthened, own_tokens
+from lmlab.planning.lengthened import evaluations_of, lengthened, own_tokens
 from lmlab.planning.rates import FEWEST_STEPS, Tuned
 from lmlab.planning.resources import Resources
 from lmlab.planning.shapes import counted_parameters, shapes_like
 from lmlab.recipe import Recipe, check
 from lmlab.scaling.estimate import Estimate, exact
 from lmlab.training.display import duration
-from lmlab.training.evaluating import plan_evaluations
+from lmlab.training.evaluating import LARGEST_TRAIN_SAMPLE, plan_evaluations
 
 MOST_PARAMETERS_A_TOKEN = 11.0
 """nanoGPT's 10.7M parameters for 1.0M characters, with dropout: the largest model for its text whose loss is known to be good."""
@@ -48,7 +48,7 @@ TIMES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
 """Rows of the table: shares of the budget's time and compute."""
 NEARLY = 0.9
 """A budget of which so much is used is what limits a plan."""
-HALVINGS = 60
+HALVINGS, TRIES = 60, 10
 Limit = Literal["time", "compute", "room", "text", "loss"]
 
 
@@ -145,8 +145,7 @@ class _Search:
         found = self._best(self.budget)
         if found is None:
             raise LabError(self._nothing_fits())
-        best = self._alternative(*found)
-        return self._plan(best, reached=True)
+        return self._plan(self._kept_within(*found), reached=True)
 
     def cheapest(self, loss: float) -> InversePlan:
         """The least time to a loss; where the budget doesn't allow it, or nothing reaches it, the lowest loss instead."""
@@ -164,7 +163,7 @@ class _Search:
             found = self._best(self.budget)
             if found is None:
                 raise LabError(self._nothing_fits())
-            return self._plan(self._alternative(*found), reached=False)
+            return self._plan(self._kept_within(*found), reached=False)
         return self._plan(self._alternative(*min(ways, key=lambda way: self._seconds(*way))), reached=True)
 
     def _plan(self, best: Alternative, reached: bool) -> InversePlan:
@@ -209,8 +208,20 @@ class _Search:
         ways = [(sized, tokens) for sized in self.shapes if (tokens := self._affordable(sized, budget)) is not None]
         if not ways:
             return None
-        sized, tokens = min(ways, key=lambda way: self._loss(*way))
+        lowest = min(self._loss(*way) for way in ways)
+        # Of what is as good, the smallest: shapes stand in the order of their size.
+        sized, tokens = next(way for way in ways if self._loss(*way) <= lowest + NOT_WORTH_IT)
         return sized, self._enough(sized, tokens)
+
+    def _kept_within(self, sized: _Sized, tokens: float) -> Alternative:
+        """A row of the budget, with fewer tokens where the least that an evaluation scores takes it beyond."""
+        row = self._alternative(sized, tokens)
+        for _ in range(TRIES):
+            if row.within:
+                break
+            tokens *= min(0.98, self.budget.seconds / row.seconds.value)
+            row = self._alternative(sized, tokens)
+        return row
 
     def _affordable(self, sized: _Sized, budget: Budget) -> float | None:
         """The most tokens that a shape may read; None where it can't be used."""
@@ -219,14 +230,25 @@ class _Search:
 
     def _readable(self, sized: _Sized, budget: Budget) -> float | None:
         """The same without asking for memory and disk."""
-        share = self.base.evaluate.share
-        seconds = budget.seconds - START_SECONDS - self.corpus.valid_tokens * FORWARD_SHARE / sized.speed.value
-        tokens = min(
-            seconds * sized.speed.value / (1.0 + share),
-            budget.flops / sized.flops_a_token,
-            MOST_EPOCHS * self.unique,
-        )
+        tokens = self._in_time(sized, budget, sized.speed)
+        # The batch goes with the tokens, and a card's speed with the batch.
+        tokens = self._in_time(sized, budget, self._speed(sized, max(1.0, tokens)))
         return None if tokens < FEWEST_STEPS * sized.recipe.model.context else tokens
+
+    def _in_time(self, sized: _Sized, budget: Budget, speed: Estimate) -> float:
+        """The most tokens that the budget allows, with the evaluations between and the whole split at the end."""
+        valid = self.corpus.valid_tokens
+        seconds = budget.seconds - START_SECONDS - valid * FORWARD_SHARE / speed.value
+        both = seconds * speed.value
+        # Evaluations take their share at most, and no more than scoring the whole split each time.
+        most = evaluations_of(self.tuned) * (valid + LARGEST_TRAIN_SAMPLE) * FORWARD_SHARE
+        trained = max(both / (1.0 + self.base.evaluate.share), both - most) if math.isfinite(both) else both
+        return min(trained, budget.flops / sized.flops_a_token, MOST_EPOCHS * self.unique)
+
+    def _speed(self, sized: _Sized, tokens: float) -> Estimate:
+        """At the batch that goes with so many tokens."""
+        train = dataclasses.replace(sized.recipe.train, batch=self.tuned.batch(sized.parameters, tokens))
+        return self.resources.speed(dataclasses.replace(sized.recipe, train=train))
 
     def _occupies(self, sized: _Sized, tokens: float, budget: Budget) -> bool:
         """Whether memory and disk hold it."""
@@ -273,15 +295,15 @@ class _Search:
         return self.law.rank(self.law.size(row.recipe), row.tokens, self.unique)
 
     def _seconds(self, sized: _Sized, tokens: float) -> float:
-        return self._time(self._recipe(sized, tokens), sized.speed).value
+        return self._time(self._recipe(sized, tokens)).value
 
-    def _time(self, recipe: Recipe, speed: Estimate) -> Estimate:
+    def _time(self, recipe: Recipe) -> Estimate:
         """Of a whole run: training, its evaluations, the whole split at the end, and starting."""
         steps = recipe.train.steps
         plan = plan_evaluations(recipe, steps, self.corpus.valid_tokens, self.corpus.train_tokens)
         scored = plan.tokens_in_all(steps, recipe.evaluate.every) * FORWARD_SHARE
         trained = steps * recipe.train.batch * recipe.model.context
-        seconds = quotient(exact(trained + scored), speed)
+        seconds = quotient(exact(trained + scored), self.resources.speed(recipe))
         return dataclasses.replace(
             seconds,
             value=seconds.value + START_SECONDS,
@@ -293,7 +315,7 @@ class _Search:
         recipe = check(self._recipe(sized, tokens))
         read = recipe.train.steps * recipe.train.batch * recipe.model.context
         flops = sized.flops_a_token * read
-        seconds, disk = self._time(recipe, sized.speed), self.resources.disk(recipe)
+        seconds, disk = self._time(recipe), self.resources.disk(recipe)
         slack = 1.0 + 1e-6
         return Alternative(
             recipe=recipe,
@@ -332,9 +354,9 @@ class _Search:
             better = tokens is not None and self._loss(sized, tokens) < self._ranked(best) - NOT_WORTH_IT
             if tokens is not None and better and not self._occupies(sized, tokens, budget):
                 return "room"
-        if best.seconds.value >= NEARLY * budget.seconds:
-            return "time"
-        return "compute" if best.flops >= NEARLY * budget.flops else "text"
+        if best.flops >= NEARLY * budget.flops:
+            return "compute"
+        return "time" if best.seconds.value >= NEARLY * budget.seconds or best.passes <= FEW_PASSES else "text"
 
     def _nothing_fits(self) -> str:
         smallest = self.shapes[0]

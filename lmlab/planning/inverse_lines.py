@@ -8,6 +8,7 @@ from typing import Any
 from lmlab.planning.choose import MOST_EPOCHS
 from lmlab.planning.inverse import AS_GOOD, Alternative, InversePlan
 from lmlab.planning.price import Price
+from lmlab.planning.rote import may_be_learned_by_heart
 from lmlab.recipe import Muon, Recipe, to_toml
 from lmlab.recipe.text import to_dict
 from lmlab.scaling.estimate import Estimate
@@ -21,6 +22,11 @@ LIMITS = {
     "loss": "less time would not reach the loss",
     "text": "the text is what limits it: more passes or a larger model would gain next to nothing, more text would",
 }
+
+BY_HEART = (
+    "a model so large for its text may learn it by heart, which no law knows: the recipe has dropout, and ends where the "
+    "validation loss has turned"
+)
 
 
 def lines_of(plan: InversePlan, price: Price | None = None, watts: Estimate | None = None) -> list[str]:
@@ -46,6 +52,8 @@ def lines_of(plan: InversePlan, price: Price | None = None, watts: Estimate | No
     lines.append(f"time: {best.seconds.rests_on} ({best.seconds.evidence})")
     lines.append("batch and learning rate follow published rules from the recipe's own: lmlab tune measures them")
     alarms = dict.fromkeys(alarm for alarm in (best.loss.alarm, best.seconds.alarm) if alarm)
+    if may_be_learned_by_heart(best.passes, best.parameters * best.passes / best.tokens):
+        alarms[BY_HEART] = None
     return lines + [f"! {alarm}" for alarm in alarms]
 
 

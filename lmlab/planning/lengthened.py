@@ -9,6 +9,9 @@ from lmlab.planning.rates import Tuned
 from lmlab.planning.rote import against_rote
 from lmlab.recipe import Constant, Recipe, override
 
+MOST_EVALUATIONS = 100
+"""In a run, and as many checkpoints: a recipe for a little text may want one every few steps."""
+
 
 def own_tokens(recipe: Recipe, unique_tokens: float) -> float:
     """How many tokens a recipe trains on, where the training split has `unique_tokens`."""
@@ -16,6 +19,13 @@ def own_tokens(recipe: Recipe, unique_tokens: float) -> float:
     return (
         max(1.0, train.steps) * step_tokens if train.epochs is None else max(step_tokens, train.epochs * unique_tokens)
     )
+
+
+def evaluations_of(tuned: Tuned) -> float:
+    """How many evaluations a recipe makes while it trains, whatever its length."""
+    recipe = tuned.recipe
+    steps = tuned.tokens / (recipe.train.batch * recipe.model.context)
+    return min(MOST_EVALUATIONS, steps / recipe.evaluate.every) + 1
 
 
 def lengthened(tuned: Tuned, shape: Recipe, parameters: int, tokens: float, unique_tokens: float) -> Recipe:
@@ -28,12 +38,13 @@ def lengthened(tuned: Tuned, shape: Recipe, parameters: int, tokens: float, uniq
     batch = tuned.batch(parameters, tokens)
     steps = max(1, int(tokens / (batch * context)))
     longer = steps / (tuned.tokens / (base.train.batch * context))
+    least = -(-steps // MOST_EVALUATIONS)
     changes: dict[str, object] = {
         "train.steps": steps,
         "train.epochs": None,
         "train.batch": batch,
-        "train.checkpoint_every": max(1, round(base.train.checkpoint_every * longer)),
-        "evaluate.every": max(1, round(base.evaluate.every * longer)),
+        "train.checkpoint_every": max(least, round(base.train.checkpoint_every * longer)),
+        "evaluate.every": max(least, round(base.evaluate.every * longer)),
         "schedule.warmup": min(steps, round(base.schedule.warmup * longer)),
         "schedule.start": 0,
     }

@@ -39,8 +39,10 @@ class Tuned:
         The recipe's own, halved or doubled: so a micro-batch that divided it divides the larger ones, and round numbers stay.
         """
         own, context = self.recipe.train.batch, self.recipe.model.context
-        largest = max(own, published_batches(parameters, tokens)[1] / context)
-        wish = min(own * (tokens / self.tokens) ** BATCH_POWER, largest, tokens / context / FEWEST_STEPS)
+        smallest, largest = (batch / context for batch in published_batches(parameters, tokens))
+        wish = own * (tokens / self.tokens) ** BATCH_POWER
+        # Within the laws' batches, or as far outside as the recipe's own is.
+        wish = min(max(wish, min(own, smallest)), max(own, largest), tokens / context / FEWEST_STEPS)
         return max(1, round(own * 2.0 ** round(math.log2(max(wish, 1e-9) / own))))
 
     def rates(self, width: int, batch: int, parameters: float, tokens: float) -> dict[str, float]:

@@ -9,13 +9,21 @@ from lmlab.planning.choose import DECAY, LARGE_FOR_A_TEXT, MORE_DECAY, READ_A_FE
 from lmlab.recipe import Muon, Recipe
 
 DROPOUT = 0.1
+PATIENCE = 5
+"""Evaluations without a better validation loss after which such a run ends."""
+
+
+def may_be_learned_by_heart(passes: float, parameters_a_token: float) -> bool:
+    """Whether a model is so large for its text, and reads it so often, that its validation loss may turn."""
+    return passes > READ_SEVERAL_TIMES and parameters_a_token > LARGE_FOR_A_TEXT
 
 
 def against_rote(recipe: Recipe, passes: float, parameters_a_token: float) -> dict[str, object]:
     """The settings that `recipe` wants when it reads its text so often, by dotted name; {} where it has them.
 
     `parameters_a_token` is the model's size for each different token. Without n-gram tables from READ_A_FEW_TIMES on; Muon with
-    more weight decay (AdamW's is multiplied by a smaller rate, and stays); dropout for a model that is large for its text.
+    more weight decay (AdamW's is multiplied by a smaller rate, and stays); for a model that is large for its text dropout, and
+    an end where its validation loss has turned.
     """
     changes: dict[str, object] = {}
     if passes <= READ_A_FEW_TIMES:
@@ -25,6 +33,7 @@ def against_rote(recipe: Recipe, passes: float, parameters_a_token: float) -> di
         changes["model.ngrams"] = ()
     if isinstance(recipe.optim, Muon) and recipe.optim.weight_decay < (MORE_DECAY if often else DECAY):
         changes["optim.weight_decay"] = MORE_DECAY if often else DECAY
-    if often and parameters_a_token > LARGE_FOR_A_TEXT and recipe.model.dropout < DROPOUT:
-        changes["model.dropout"] = DROPOUT
+    if may_be_learned_by_heart(passes, parameters_a_token):
+        changes["model.dropout"] = max(DROPOUT, recipe.model.dropout)
+        changes["train.patience"] = recipe.train.patience or PATIENCE
     return changes

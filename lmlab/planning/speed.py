@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmlab.hardware.cards import Card, achieved_flops
+from lmlab.hardware.cards import SPREAD as CARD_SPREAD
+from lmlab.hardware.cards import Card, achieved_flops, least_step_seconds
 from lmlab.model import flops_per_token
 from lmlab.planning.measured import measured
 from lmlab.planning.probe import probe
@@ -135,7 +136,7 @@ def probed_recipes(recipe: Recipe, vocabulary: int, faster: float = 1.0) -> list
 
 
 def card_speed(card: Card, vocabulary: int) -> Speed:
-    """Tokens a second on a card that isn't here: its datasheet and the utilisation that published trainings reached.
+    """Tokens a second on a card that isn't here: its datasheet, the utilisation that published trainings reached, and launches.
 
     The recipe's precision and `train.compile` count (auto: compiled, as on a card that is here). Raises LabError, when called,
     where the card hasn't that precision.
@@ -147,12 +148,18 @@ def card_speed(card: Card, vocabulary: int) -> Speed:
         )  # Apple's have none, and are not compiled for
         achieved = achieved_flops(card, recipe.model.width, recipe.train.precision, compiled)
         flops = flops_per_token(recipe.model, vocabulary).training
+        tokens = recipe.train.batch * recipe.model.context
+        launching = least_step_seconds(recipe.model.layers, compiled)
+
+        def rate(flops_a_second: float, slower: float = 1.0) -> float:
+            return tokens / (tokens * flops / flops_a_second + launching * slower)
+
         return Estimate(
-            value=achieved.value / flops,
-            low=achieved.low / flops,
-            high=achieved.high / flops,
+            value=rate(achieved.value),
+            low=rate(achieved.low, CARD_SPREAD),
+            high=rate(achieved.high, 1.0 / CARD_SPREAD),
             evidence="published",
-            rests_on=f"{card.sheet}, at {achieved.utilisation:.0%} of its peak",
+            rests_on=f"{card.sheet}, at {rate(achieved.value) * flops / achieved.value * achieved.utilisation:.0%} of its peak",
         )
 
     return speed

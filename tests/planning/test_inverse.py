@@ -16,7 +16,7 @@ from lmlab.planning.inverse import MOST_PARAMETERS_A_TOKEN, NOT_WORTH_IT, START_
 from lmlab.planning.inverse_lines import lines_of, to_json, toml_of
 from lmlab.planning.known_law import KnownLaw, own_law, published_law
 from lmlab.planning.price import price_in
-from lmlab.planning.resources import Resources
+from lmlab.planning.resources import Resources, resources_on
 from lmlab.planning.shapes import counted_parameters, shapes_like
 from lmlab.planning.speed import card_speed
 from lmlab.recipe import from_toml, load_recipe, override
@@ -98,8 +98,9 @@ def test_a_text_that_is_read_often_is_not_learned_by_heart():
     assert often.passes > 6
     model = often.recipe.model
     assert not model.ngrams
-    assert model.dropout > 0
+    assert model.dropout > 0 and often.recipe.train.patience > 0
     assert often.recipe.optim.weight_decay == 0.3
+    assert any("may learn it by heart" in line for line in lines_of(plan("4h", recipe="shakespeare-fast")))
     once = plan("1min", recipe="shakespeare-fast", corpus=PLENTY).best
     assert once.recipe.model.ngrams == load_recipe("shakespeare-fast").model.ngrams
 
@@ -142,6 +143,16 @@ def test_the_table_is_a_front_no_row_is_both_slower_and_worse():
     assert found.best in found.table
     assert [row.within for row in found.table] == [row.seconds.value <= 3600 for row in found.table]
     assert not found.table[-1].within and found.table[0].seconds.value < 600
+
+
+def test_the_best_keeps_to_its_budget_though_evaluations_have_a_least_size():
+    base = override(load_recipe("the-verdict"), {"train.epochs": "10"})
+    corpus = Corpus(train_tokens=10**10, valid_tokens=10**7, vocabulary=50_257)
+    there = resources_on(card_named("h100"), 50_257)
+    found = inverse_plan(base, corpus, budget_of(["8h"]), published_law(50_257), there)
+    assert found.best.within and found.best.seconds.value > 0.8 * 8 * 3600
+    assert found.limit == "time"
+    assert found.best.recipe.train.steps / found.best.recipe.evaluate.every <= 100
 
 
 def test_models_that_are_as_good_are_named():

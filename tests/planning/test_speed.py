@@ -93,3 +93,11 @@ def test_a_card_gives_published_rates_and_refuses_what_it_lacks():
     assert card_speed(card_named("rtx3090"), 50_257)(small).value > rate.value  # compiled
     with pytest.raises(LabError, match="t4 has no bf16"):
         card_speed(card_named("t4"), 65)(override(RECIPE, {"train.precision": "bf16"}))
+
+
+def test_a_card_waits_for_its_launches_where_a_step_is_small():
+    rate = card_speed(card_named("h100"), 65)
+    few, many = rate(override(RECIPE, {"train.batch": "1"})), rate(override(RECIPE, {"train.batch": "4096"}))
+    assert few.value < 0.01 * many.value
+    # 4 layers, head and embeddings, 40 compiled kernels each at 5 us: 1.2 ms a step at least
+    assert 64 / few.value >= 0.0012
