@@ -21,16 +21,18 @@ from lmlab.training.policy import Policy
 MOST_RUNS = 300
 """The newest of a folder: more would make a start slow and say little about this machine today."""
 FREE = (
-    "train.steps",
-    "train.epochs",
-    "train.batch",
-    "train.seed",
-    "optim.lr",
-    "optim.adam_lr",
-    "optim.table_lr",
-    "schedule.warmup",
+    *("train.steps", "train.epochs", "train.batch", "train.seed", "train.patience", "train.tolerate", "schedule.steps"),
+    *(
+        "schedule.warmup",
+        "optim.lr",
+        "optim.adam_lr",
+        "optim.table_lr",
+        "evaluate.every",
+        "evaluate.share",
+        "evaluate.tokens",
+    ),
 )
-"""What runs of one law may differ in: length, batch, seed and the rates that go with the size."""
+"""What runs of one law may differ in: length, batch, seed, the rates that go with the size, and how they are watched."""
 SIZES = ("model.layers", "model.heads", "model.width")
 
 

@@ -38,10 +38,10 @@ class Progress:
     """Share of the matrix-multiplication peak measured on this machine."""
     elapsed_seconds: float
     remaining_seconds: float | None
-    useful_batch: float | None = None
-    """Sequences up to which a larger batch pays (the gradient's noise scale), where it is known."""
     end: str = ""
     """The loss that the run is heading for, in words; empty while its curve tells too little."""
+    useful_batch: float | None = None
+    """Sequences up to which a larger batch pays (the gradient's noise scale), where it is known."""
 
 
 class Display(Protocol):
@@ -256,8 +256,8 @@ def progress_line(now: Progress) -> str:
     """One dense line."""
     mfu = "" if now.mfu is None else f"  MFU {now.mfu:.0%}"
     left = "" if now.remaining_seconds is None else f"  left {duration(now.remaining_seconds)}"
-    end = f"  at the end {now.end}" if now.end else ""
     useful = "" if now.useful_batch is None else f"  useful batch {count(now.useful_batch)}"
+    end = f"  at the end {now.end}" if now.end else ""
     elapsed = f"  elapsed {duration(now.elapsed_seconds)}"
     return (
         f"step {now.step:,}/{now.steps:,}  tokens {count(now.tokens)}  loss {now.loss:.4f}  lr {now.learning_rate:.2e}  "

@@ -210,8 +210,8 @@ class Loop:
             mfu=self._mfu(self._meter.recent),
             elapsed_seconds=state.train_seconds + state.evaluate_seconds + state.save_seconds,
             remaining_seconds=self._remaining(),
-            useful_batch=state.noise.scale(),
             end=self.outlook.words(),
+            useful_batch=state.noise.scale(),
         )
 
     def _mfu(self, tokens_per_second: float) -> float | None:
@@ -242,7 +242,7 @@ class Loop:
         self.hooks.record("metrics", "evaluation", state.step, state.tokens, {**scores.metrics, "best": best})
         for sample in scores.samples:
             self.hooks.record("samples", "sample", state.step, state.tokens, sample)
-        missed = self.outlook.add(state.step, scores.valid_loss)
+        missed = self.outlook.add(state.step, scores.metrics)
         if missed is not None:
             self.hooks.record("events", MISSED, state.step, state.tokens, missed)
         state.evaluate_seconds += time.perf_counter() - started
