@@ -62,7 +62,8 @@ def useful_batch_line(noise: GradientNoise, batch: int, context: int) -> str:
     scale = noise.scale()
     if scale is None:
         return ""
-    known = f"useful batch: up to about {rounded(scale):,} sequences ({rounded(scale * context):,} tokens; gradient noise scale)"
+    sequences = "a sequence" if rounded(scale) == 1 else f"{rounded(scale):,} sequences"
+    known = f"useful batch: up to about {sequences} ({rounded(scale * context):,} tokens; gradient noise scale)"
     if scale < batch / 2:
         return f"{known}: train.batch {batch} is larger, and a smaller one would learn nearly as much a step"
     if scale > 2 * batch:

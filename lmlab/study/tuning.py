@@ -173,7 +173,7 @@ class _Searcher:
                 tokens_per_second=step * short.train.batch * short.model.context / max(seconds, 1e-9),
                 mfu=None,
                 elapsed_seconds=elapsed,
-                remaining_seconds=(self._planned - self._done - step) * elapsed / taken if taken else None,
+                remaining_seconds=max(0, self._planned - self._done - step) * elapsed / taken,
             ),
             logged=step % LOGGED_STEPS == 0,
         )
