@@ -16,6 +16,7 @@ from lmlab.experiment.session import Session
 from lmlab.hardware import peak_memory_bytes
 from lmlab.planning.score import score, score_line
 from lmlab.runs import Run
+from lmlab.scaling.noise import useful_batch_line
 from lmlab.stats import overfitting_verdict, still_falling
 from lmlab.training.display import duration
 from lmlab.training.loop import Ending
@@ -91,6 +92,7 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
             "seconds_beside_training": session.saver.background_seconds,
         },
         "rewinds": state.guard.rewinds,
+        "noise_scale": state.noise.scale(),
         "score": score(run.read("forecast.json"), measured),
         "data_used": data_used(session),
         "claims": compared_claims(session.recipe, evaluations, finals, bests),
@@ -152,6 +154,10 @@ def closing_lines(session: Session, summary: dict[str, Any]) -> list[str]:
     if best["step"] != final["step"]:
         lines.append(figures_line(f"whole validation split, best step {best['step']:,}", best))
     lines.append(summary["verdict"]["reason"])
+    train = session.recipe.train
+    useful = useful_batch_line(session.state.noise, train.batch, session.recipe.model.context)
+    if useful:
+        lines.append(useful)
     if summary["data_used"]["fresh"]:
         lines.append(f"fresh tokens left after this run: {summary['data_used']['fresh_left']:,}")
     return lines + [claim_line(claim) for claim in summary["claims"]]
