@@ -207,7 +207,7 @@ class Plan:
                 (f"{estimate.value:,.3g} {name}", estimate.evidence, _interval(estimate, lambda value: f"{value:,.3g}"))
             )
         checked = self.validation
-        scored = f"{count(checked.scored_tokens)} of {count(checked.split_tokens)} are scored"
+        scored = f"{count(checked.scored_tokens)} of {count(checked.split_tokens)} are scored ({checked.taken_share:.1%})"
         if checked.standard_error is not None and checked.final_standard_error is not None:
             scored += (
                 f", which gives the loss to +-{checked.standard_error:.3f}, the whole split to "

@@ -4,8 +4,9 @@ import pytest
 
 from lmlab.planning.parts import memory_parts
 from lmlab.planning.position import position_of
-from lmlab.planning.validation import standard_error, validation_of
+from lmlab.planning.validation import validation_of
 from lmlab.recipe import load_recipe
+from lmlab.scaling.arithmetic import sampling_error
 from lmlab.training.policy import choose_policy
 
 
@@ -37,5 +38,5 @@ def test_validation_that_fits_into_a_share_of_the_time():
     # 88 evaluations of 19,660,800 tokens in 5 minutes each beside 44 hours of training: 17 %, not 5.
     found = validation_of(0.05, 88, 44 * 3600, 19_660_800 / 300, 19_660_800, 19_660_800, 3.94)
     assert found.affordable_tokens == pytest.approx(19_660_800 * 0.05 / (88 * 300 / (44 * 3600)), rel=1e-6)
-    assert found.affordable_tokens < found.split_tokens / 3
-    assert standard_error(2.0, 40_000) == pytest.approx(standard_error(2.0, 10_000) / 2)
+    assert found.affordable_tokens < found.split_tokens / 3 and found.taken_share == pytest.approx(0.1667, abs=1e-3)
+    assert sampling_error(2.0, 40_000) == pytest.approx(sampling_error(2.0, 10_000) / 2)
