@@ -1,0 +1,129 @@
+"""A plan before a run, its ladder, and what the run then writes and scores."""
+
+import json
+import signal
+
+import pytest
+
+from lmlab import LabError
+from lmlab.data import prepare
+from lmlab.experiment import plan, train
+from lmlab.experiment.ladder import climb
+from lmlab.experiment.quality import forecast_quality
+from lmlab.planning.child import Measurement
+from lmlab.planning.rungs import DESIGN, remembered, rungs_of
+from lmlab.recipe import override
+from lmlab.training.display import Quiet
+
+TRIAL = Measurement(
+    micro_batch=4,
+    batch=4,
+    step_seconds=(0.010, 0.011, 0.012),
+    start_seconds=2.0,
+    forward_tokens_per_second=20_000.0,
+    save_seconds=0.02,
+    save_wait_seconds=0.02,
+    checkpoint_bytes=400_000,
+    peak_memory_bytes=300_000_000,
+    idle_memory_bytes=250_000_000,
+)
+
+
+@pytest.fixture
+def tried(monkeypatch):
+    """What would be tried in child processes is known."""
+    monkeypatch.setattr("lmlab.experiment.planned.measured_or_extended", lambda *_, **__: (TRIAL, "measured"))
+    monkeypatch.setattr("lmlab.experiment.planned.measure_lines", lambda *_: None)
+
+
+@pytest.fixture
+def long_recipe(small_recipe):
+    return override(small_recipe, {"train.steps": "240", "train.checkpoint_every": "240", "evaluate.every": "240"})
+
+
+def test_a_plan_adds_up(tried, small_recipe, tmp_path):
+    recipe = override(small_recipe, {"train.steps": "800", "train.checkpoint_every": "200", "evaluate.every": "200"})
+    found = plan(recipe, runs=tmp_path / "none-yet", say=lambda line: None)
+    value = json.loads(json.dumps(found.to_json()))
+    assert value["tokens"] == 800 * 4 * 16 and value["position"]["parameters"]["total"] == found.forecast.parameters
+    duration = value["duration"]
+    assert duration["train_seconds"] == pytest.approx(800 * 0.011)
+    assert duration["save_seconds"] == pytest.approx(5 * 0.02)
+    total = sum(duration[f"{part}_seconds"] for part in ("train", "evaluate", "save"))
+    assert value["seconds"] == pytest.approx(total) and duration["total_seconds"]["low"] < total
+    (parts,) = value["memory"]
+    assert (
+        sum(size for name, size in parts.items() if name not in ("micro_batch", "peak")) == parts["peak"] == 300_000_000
+    )
+    text = "\n".join(found.lines())
+    for word in ("measured", "formula", "published", "800 steps of 4 x 16 tokens", "! the text is read", "300 MB peak"):
+        assert word in text
+    assert not (tmp_path / "none-yet").exists()
+
+
+def test_a_training_that_does_not_run_here_says_why(tried, small_recipe, monkeypatch):
+    failed = Measurement(micro_batch=4, batch=4, failed="out of memory")
+    monkeypatch.setattr("lmlab.experiment.planned.measured_or_extended", lambda *_, **__: (failed, "measured"))
+    with pytest.raises(LabError, match="can't be run here: out of memory; try a smaller train.micro_batch"):
+        plan(small_recipe, say=lambda line: None)
+
+
+def test_a_ladder_is_climbed_once_and_then_serves_plans_and_runs(tried, long_recipe, tmp_path, monkeypatch):
+    said = []
+    found = plan(long_recipe, runs=tmp_path, ladder=True, say=said.append)
+    loss = found.forecast.figures["final_loss"]
+    assert loss.evidence == "extrapolated" and "ladder of 4" in loss.rests_on and "of the ladder" in loss.alarm
+    assert sum(" of 4: width " in line for line in said) == len(DESIGN)
+
+    def never(*arguments, **options):
+        raise AssertionError("a rung was trained again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("lmlab.experiment.ladder.train", never)
+        again = plan(long_recipe, runs=tmp_path, ladder=True, say=said.append)
+    assert again.forecast.figures["final_loss"] == loss
+    first = train(long_recipe, run="first", runs=tmp_path, display=Quiet(), say=said.append)
+    assert first.run.read("forecast.json")["figures"]["final_loss"]["value"] == loss.value
+    score = first.summary["score"]
+    assert score["final_loss"]["measured"] == first.summary["final"]["loss"] and "inside" in score["total_seconds"]
+    # What was measured is better evidence than what was extrapolated.
+    other = train(
+        override(long_recipe, {"train.seed": "2"}), run="other", runs=tmp_path, display=Quiet(), say=said.append
+    )
+    assert other.run.read("forecast.json")["figures"]["final_loss"]["evidence"] == "measured"
+    quality = forecast_quality(tmp_path)
+    assert quality.runs == 2 and {entry.figure for entry in quality.figures} >= {
+        "final_loss",
+        "total_seconds",
+        "kept_bytes",
+    }
+    assert "aimed at 80%" in "\n".join(quality.lines())
+
+
+def test_a_ladder_that_was_stopped_goes_on(tried, long_recipe, tmp_path):
+    class Stopping(Quiet):
+        sent = False
+
+        def progress(self, now, logged):
+            if now.steps > 20 and not self.sent:
+                self.sent = True
+                signal.raise_signal(signal.SIGTERM)
+
+    # Another length than in the test before, whose ladder is remembered.
+    longer = override(long_recipe, {"train.steps": "280"})
+    dataset = prepare(longer.data)
+    with pytest.raises(LabError, match="stopped in rung .* of 4: the same command goes on"):
+        climb(longer, dataset, 280, Stopping(), lambda line: None)
+    there = len(remembered(longer, dataset.id, 280))
+    assert there < len(DESIGN)
+    said = []
+    law = climb(longer, dataset, 280, Quiet(), said.append)
+    assert sum(" of 4: width " in line for line in said) == len(DESIGN) - there
+    assert [point.tokens for point in law.points] == [
+        rung.tokens for rung in rungs_of(longer, dataset.vocabulary_size, 280)
+    ]
+
+
+def test_scores_need_runs(tmp_path):
+    with pytest.raises(LabError, match="0 finished runs with a forecast: expected two or more"):
+        forecast_quality(tmp_path)
