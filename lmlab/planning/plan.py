@@ -14,6 +14,7 @@ from lmlab.planning.position import Position
 from lmlab.planning.validation import Validation
 from lmlab.recipe import Recipe
 from lmlab.scaling.estimate import Estimate, Evidence
+from lmlab.scaling.rates import batch_band, rate_band
 from lmlab.training.display import count, duration
 from lmlab.training.policy import Policy
 
@@ -119,6 +120,7 @@ class Plan:
             *self._time_lines(),
             *self._disk_lines(),
             *self._loss_lines(),
+            *self._settings_lines(),
             *(f"! {alarm}" for alarm in self.alarms()),
         ]
 
@@ -133,7 +135,10 @@ class Plan:
         repeated = ""
         if here.epochs > 1:
             fresh = f"as much as {count(here.effective_tokens)} fresh ones (-{here.repetition_cost:.1%})"
-            repeated = f"; read again, they teach {fresh}"
+            nats = self.law(here.matrix_parameters, here.effective_tokens) - self.law(
+                here.matrix_parameters, here.tokens
+            )
+            repeated = f"; read again, they teach {fresh}: {nats:+.3f} nats by {self.law_rests_on.split(' (')[0]}"
         return _section(
             "size",
             [
@@ -207,7 +212,9 @@ class Plan:
                 (f"{estimate.value:,.3g} {name}", estimate.evidence, _interval(estimate, lambda value: f"{value:,.3g}"))
             )
         checked = self.validation
-        scored = f"{count(checked.scored_tokens)} of {count(checked.split_tokens)} are scored ({checked.taken_share:.1%})"
+        scored = (
+            f"{count(checked.scored_tokens)} of {count(checked.split_tokens)} are scored ({checked.taken_share:.1%})"
+        )
         if checked.standard_error is not None and checked.final_standard_error is not None:
             scored += (
                 f", which gives the loss to +-{checked.standard_error:.3f}, the whole split to "
@@ -220,6 +227,26 @@ class Plan:
     def _disk_lines(self) -> list[str]:
         rests = f"checkpoints of {_bytes(self.forecast.checkpoint_bytes)}; {_bytes(self.free_disk_bytes)} are free"
         return _section("disk", [(f"{_bytes(self.forecast.disk_bytes)} at most", "formula", rests)])
+
+    def _settings_lines(self) -> list[str]:
+        """The recipe's rate and batch beside the published laws, which are AdamW's and count all parameters but tables."""
+        if self.recipe.optim.kind != "adamw":
+            return []
+        dense = self.position.parameters["total"] - self.position.parameters["ngrams"]
+        rate, batch = rate_band(dense, self.position.tokens), batch_band(dense, self.position.tokens)
+        own = self.recipe.train.batch * self.recipe.model.context
+        beyond = "; " + rate.alarm if rate.alarm else ""
+        return _section(
+            "settings",
+            [
+                (
+                    f"learning rate {self.recipe.optim.lr:g}",
+                    rate.evidence,
+                    f"laws say {rate.low:.2g} to {rate.high:.2g}{beyond}",
+                ),
+                (f"{count(own)} tokens a step", batch.evidence, f"laws say {count(batch.low)} to {count(batch.high)}"),
+            ],
+        )
 
     def _loss_lines(self) -> list[str]:
         loss = self.forecast.figures.get("final_loss")

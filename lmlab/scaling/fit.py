@@ -40,7 +40,6 @@ NOISE_WORTH = 4.0
 """As how many runs that guess counts."""
 POOR = 2.0
 """Times the usual noise; runs that lie further off their law don't follow one."""
-NAMES = ("entropy", "a", "b", "alpha", "beta")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,22 +104,6 @@ class FittedLaw:
             rests_on=f"a law fitted to {len(self.points):,} runs",
             alarm=alarm,
         )
-
-    def coefficients(self) -> dict[str, Estimate]:
-        """The five numbers with their intervals."""
-        found = {}
-        for name in NAMES:
-            value = getattr(self.law, name)
-            drawn = [getattr(law, name) for law in self.replicas]
-            low, high = np.quantile(drawn, [(1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0])
-            found[name] = Estimate(
-                value=value,
-                low=min(value, float(low)),
-                high=max(value, float(high)),
-                evidence="fitted",
-                rests_on=f"{len(self.points):,} runs",
-            )
-        return found
 
     def _sizes_and_lengths(self) -> list[tuple[float, float]]:
         return [(point.parameters, point.tokens) for point in self.points]

@@ -10,7 +10,6 @@ formula; `lmlab.scaling.fit` finds the five numbers from runs.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lmlab import LabError
@@ -21,7 +20,6 @@ REPETITIONS_WORTH = 15.39
 """R* of arXiv 2305.16264: what all repetitions together can be worth, in passes over the text."""
 FEW_PASSES = 4.0
 """Passes over a text up to which a repeated token is nearly as good as a fresh one (arXiv 2305.16264)."""
-GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,33 +51,14 @@ class LossLaw:
             + self.b / effective_tokens(tokens, unique_tokens) ** self.beta
         )
 
-    def cost_of_repetition(self, parameters: float, tokens: float, unique_tokens: float) -> float:
-        """By how many nats a token the loss lies above that of as many fresh tokens."""
-        return self.loss(parameters, tokens, unique_tokens) - self.loss(parameters, tokens)
-
     def optimal(self, flops: float) -> Allocation:
         """The least loss for `flops` = 6 N D, every token fresh: arXiv 2203.15556, equation 4."""
         product = flops / FLOPS_A_TOKEN
         both = self.alpha + self.beta
         scale = (self.alpha * self.a / (self.beta * self.b)) ** (1.0 / both)
-        return self._allocation(flops, scale * product ** (self.beta / both), None)
-
-    def optimal_with_repetition(self, flops: float, unique_tokens: float) -> Allocation:
-        """The least loss for `flops` where there are only so many different tokens.
-
-        The loss is convex in log N along 6 N D = `flops`, because log D' is concave in log D; so a golden-section search finds it.
-        """
-        most = math.log(flops / FLOPS_A_TOKEN)
-        size = _least(lambda log: self._allocation(flops, math.exp(log), unique_tokens).loss, 0.0, most)
-        return self._allocation(flops, math.exp(size), unique_tokens)
-
-    def isoflop(self, flops: float, sizes: Sequence[float], unique_tokens: float | None = None) -> list[Allocation]:
-        """What each of `sizes` (parameters) reaches when all of `flops` = 6 N D goes into it."""
-        return [self._allocation(flops, size, unique_tokens) for size in sizes]
-
-    def _allocation(self, flops: float, parameters: float, unique_tokens: float | None) -> Allocation:
-        tokens = flops / FLOPS_A_TOKEN / parameters
-        return Allocation(parameters=parameters, tokens=tokens, loss=self.loss(parameters, tokens, unique_tokens))
+        size = scale * product ** (self.beta / both)
+        tokens = product / size
+        return Allocation(parameters=size, tokens=tokens, loss=self.loss(size, tokens))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,19 +151,3 @@ CLOSE = 1.05
 
 def _times(factor: float) -> str:
     return f"{factor:,.1f} times" if factor < 100.0 else f"{factor:,.0f} times"
-
-
-def _least(function: Callable[[float], float], low: float, high: float) -> float:
-    """Where a convex function is least, by golden sections."""
-    left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
-    at_left, at_right = function(left), function(right)
-    while high - low > 1e-9 * max(1.0, abs(high)):
-        if at_left < at_right:
-            high, right, at_right = right, left, at_left
-            left = high - GOLDEN * (high - low)
-            at_left = function(left)
-        else:
-            low, left, at_left = left, right, at_right
-            right = low + GOLDEN * (high - low)
-            at_right = function(right)
-    return (low + high) / 2.0

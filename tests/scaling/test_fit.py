@@ -46,9 +46,6 @@ def test_priors_give_way_to_many_points_and_outliers_hardly_count():
     points[5] = LossPoint(parameters=points[5].parameters, tokens=points[5].tokens, loss=points[5].loss * 1.5)
     fitted = fit_law(points, replicas=50)
     assert fitted.law.alpha == pytest.approx(0.15, abs=0.03) and fitted.law.beta == pytest.approx(0.2, abs=0.03)
-    found = fitted.coefficients()
-    assert list(found) == ["entropy", "a", "b", "alpha", "beta"]
-    assert all(entry.low <= entry.value <= entry.high for entry in found.values())
 
 
 def test_the_minimum_is_one_by_a_search_that_knows_no_derivatives():

@@ -41,17 +41,6 @@ def test_the_closed_form_finds_what_a_grid_finds(law, flops):
     assert 6 * best.parameters * best.tokens == pytest.approx(flops, rel=1e-12)
 
 
-@pytest.mark.parametrize("unique_tokens", [1e6, 1e8, 1e12])
-@pytest.mark.parametrize("law", LAWS)
-def test_the_optimum_with_repetition_is_the_grids_and_the_fresh_one_where_text_abounds(law, unique_tokens):
-    best = law.optimal_with_repetition(1e19, unique_tokens)
-    parameters, loss = grid_optimum(law, 1e19, unique_tokens)
-    assert best.parameters == pytest.approx(parameters, rel=2e-3)
-    assert best.loss == pytest.approx(loss, rel=1e-8)
-    if unique_tokens == 1e12:
-        assert best.parameters == pytest.approx(law.optimal(1e19).parameters, rel=1e-3)
-
-
 def test_chinchillas_budget_is_best_spent_near_twenty_tokens_a_parameter():
     # arXiv 2404.10102: the law as it was fitted again agrees with the 70B model on 1.4T tokens, the printed one doesn't.
     best = BESIROGLU.law.optimal(5.76e23)
@@ -67,17 +56,7 @@ def test_repeated_tokens_are_worth_what_the_paper_says():
     assert 3.7e9 < effective_tokens(4e9, 1e9) < 4e9
     assert effective_tokens(1e15, 1e9) == pytest.approx(16.39e9)
     law = BESIROGLU.law
-    assert law.cost_of_repetition(1e8, 4e9, 1e9) == pytest.approx(law.loss(1e8, 4e9, 1e9) - law.loss(1e8, 4e9))
-    assert law.cost_of_repetition(1e8, 1e9, 1e9) == 0.0
-
-
-def test_isoflop_losses_fall_to_the_optimum_and_rise_after_it():
-    law, sizes = BESIROGLU.law, np.geomspace(1e7, 1e10, 31)
-    losses = [point.loss for point in law.isoflop(1e19, sizes)]
-    best = int(np.argmin(losses))
-    assert all(np.diff(losses[: best + 1]) < 0) and all(np.diff(losses[best:]) > 0)
-    assert sizes[best] == pytest.approx(law.optimal(1e19).parameters, rel=0.3)
-    assert law.isoflop(1e19, [1e8], 1e8)[0].loss > law.isoflop(1e19, [1e8])[0].loss
+    assert law.loss(1e8, 4e9) < law.loss(1e8, 4e9, 1e9) < law.loss(1e8, 1e9) == law.loss(1e8, 1e9, 1e9)
 
 
 def test_a_published_law_far_below_its_range_says_only_that_guessing_is_a_bound():
