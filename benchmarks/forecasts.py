@@ -73,7 +73,7 @@ CASES = (
     _case(
         "stories-10.8M",
         "stories-10.8m",
-        "--data.corpus {tinystories} --train.steps 400 --train.batch 4 --evaluate.every 100",
+        "--data.corpus {tinystories} --data.tokens none --train.steps 400 --train.batch 4 --evaluate.every 100",
     ),
     _case(
         "wikitext-3M-adamw",
