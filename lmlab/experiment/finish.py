@@ -170,11 +170,10 @@ def _best(session: Session, final: Evaluation) -> tuple[Evaluation, int]:
     checkpoint, _ = find(session.run.checkpoints, "best")
     if checkpoint.step == state.step:
         return final, state.step
-    kept = {name: tensor.clone() for name, tensor in session.model.state_dict().items()}
+    # The last model is on the disk: nothing is put back, so that no second copy of it takes memory.
     restore_weights(checkpoint, session.model)
-    scores = session.whole_split()
-    session.model.load_state_dict(kept)
-    return scores, checkpoint.step
+    session.step.weights_changed()
+    return session.whole_split(), checkpoint.step
 
 
 def verdict_of(evaluations: list[dict[str, Any]]) -> dict[str, Any]:
