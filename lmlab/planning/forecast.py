@@ -39,6 +39,8 @@ PROBE_SECONDS = 4.0
 """No more timed steps once they took this long together."""
 LONG_STEP_SECONDS = 0.5
 """A step that is expected to take longer isn't tried eight times before a run."""
+LONGEST_WHOLE_SECONDS = 2.0
+"""Beyond that only two steps are tried."""
 SAVES_ON_DISK = 2
 """The first and the best checkpoint stay besides the latest ones."""
 LEAST_CHECKPOINTS = 3
@@ -205,14 +207,16 @@ def require_budget(recipe: Recipe, forecast: Forecast) -> None:
 
 
 def _trial(recipe: Recipe, policy: Policy, dataset: Dataset) -> Measurement:
-    """A whole trial where a step is short; else one that was made before, or two steps, so that a start stays quick."""
+    """A whole trial where a step is short; else one that was made before, or one with fewer steps, so that a start stays quick."""
     expected = expected_step_seconds(recipe, dataset.vocabulary_size, recipe.train.batch, peak_flops(policy))
     quick = expected < LONG_STEP_SECONDS
     kept = None if quick else kept_trial(recipe, policy, dataset)
     if kept is not None:
         return kept
     with tempfile.TemporaryDirectory(prefix="trial-", dir=make_folder(cache_folder() / "trials")) as folder:
-        extent = Extent(steps=TIMED_STEPS if quick else 1, seconds=PROBE_SECONDS, whole=quick, folder=Path(folder))
+        # Without an evaluation and a checkpoint the peak of memory would be up to a third too low.
+        whole = expected < LONGEST_WHOLE_SECONDS
+        extent = Extent(steps=TIMED_STEPS if quick else 1, seconds=PROBE_SECONDS, whole=whole, folder=Path(folder))
         found = Trial(recipe, policy, dataset).go(extent, _nothing)
     # Its model and buffers are in cycles; the run needs their room.
     gc.collect()
