@@ -212,8 +212,8 @@ def _find(name: str, settings: dict[str, Any]) -> tuple[Dataset, Recipe]:
     if dataset is None:
         words = "".join(f" --{key} {value}" for key, value in settings.items())
         raise LabError(
-            f"{name} is not prepared with these settings: lmlab data prepare {name}{words}; what a run used is found by the id "
-            "that its training printed"
+            f"{name} is not prepared with these settings (what a run used is found by the id that its training printed): lmlab "
+            f"data prepare {name}{words}"
         )
     return dataset, recipe
 
