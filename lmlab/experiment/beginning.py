@@ -19,7 +19,7 @@ from lmlab.experiment.session import Session, open_session, planned_steps
 from lmlab.planning.calibration import Calibration
 from lmlab.planning.evidence import Evidence, evidence_for
 from lmlab.planning.fastest import fastest_policy
-from lmlab.planning.forecast import Forecast, make_forecast
+from lmlab.planning.forecast import Forecast, forecast_from, try_here
 from lmlab.planning.history import Finished, finished_runs, machine_of, scores_on
 from lmlab.planning.room import require_memory
 from lmlab.planning.score import calibrations_from
@@ -152,9 +152,9 @@ class Outline:
     def forecast(self, runs: Path) -> Forecast:
         """What the run will need and reach, from a trial in this process and the finished runs in `runs`."""
         expectation = self.expectation(finished_runs(runs))
-        return make_forecast(
+        return forecast_from(
+            try_here(self.recipe, self.policy, self.dataset),
             self.recipe,
-            self.policy,
             self.dataset,
             self.steps,
             self.first,

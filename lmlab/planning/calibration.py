@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lmlab.scaling.estimate import Estimate
+from lmlab.scaling.estimate import Estimate, student_quantile
 
 PRIOR_SPREADS = {"total_seconds": 0.06, "peak_memory_bytes": 0.025, "final_loss": 0.02, "tokens_per_second": 0.06}
 """Standard deviations of log(measured / forecast) before anything is known."""
@@ -19,8 +19,6 @@ OTHER_SPREAD = 0.08
 PRIOR_BIAS_RUNS = 4.0
 """The bias of 0 counts like so many runs."""
 PRIOR_SPREAD_RUNS = 6.0
-QUANTILE = {6: 1.440, 8: 1.397, 10: 1.372, 15: 1.341, 20: 1.325, 30: 1.310, 60: 1.296}
-"""Degrees of freedom -> the 90 % quantile of Student's t: 80 % lie between minus and plus this."""
 LARGEST_RATIO = 3.0
 """A run that was further off was disturbed, and teaches nothing about the next."""
 
@@ -38,8 +36,7 @@ class Calibration:
     def around(self, value: float, own_spread: float = 0.0) -> tuple[float, float, float]:
         """(value, low, high) of a forecast, of which `own_spread` (of its logarithm) comes from this run's own measurements."""
         middle = value * self.factor
-        known = max(degrees for degrees in QUANTILE if degrees <= max(min(QUANTILE), self.runs + PRIOR_SPREAD_RUNS))
-        width = QUANTILE[known] * math.hypot(self.spread, own_spread)
+        width = student_quantile(self.runs + PRIOR_SPREAD_RUNS) * math.hypot(self.spread, own_spread)
         return middle, middle * math.exp(-width), middle * math.exp(width)
 
 

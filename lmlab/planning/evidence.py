@@ -20,7 +20,7 @@ from lmlab.planning.calibration import Calibration
 from lmlab.planning.history import Finished, same_training, style_of
 from lmlab.planning.rungs import DESIGN, law_of_ladder, remembered
 from lmlab.recipe import Recipe
-from lmlab.scaling.estimate import Estimate
+from lmlab.scaling.estimate import NORMAL_QUANTILE, Estimate
 from lmlab.scaling.fit import FEWEST_POINTS, FittedLaw, fit_law
 from lmlab.scaling.law import BESIROGLU
 
@@ -105,5 +105,7 @@ def _corrected(estimate: Estimate, calibrations: Mapping[str, Calibration]) -> E
     if known is None or not known.runs:
         return estimate
     own = math.log(estimate.high / estimate.low) / 2
-    width = math.sqrt((own**2 * OWN_WORTH + (1.2816 * known.spread) ** 2 * known.runs) / (OWN_WORTH + known.runs))
+    # The middle stays, so a bias is one more error.
+    found = NORMAL_QUANTILE * math.hypot(known.spread, math.log(known.factor))
+    width = math.sqrt((own**2 * OWN_WORTH + found**2 * known.runs) / (OWN_WORTH + known.runs))
     return dataclasses.replace(estimate, low=estimate.value * math.exp(-width), high=estimate.value * math.exp(width))

@@ -101,24 +101,6 @@ class Forecast:
         )
 
 
-def make_forecast(
-    recipe: Recipe,
-    policy: Policy,
-    dataset: Dataset,
-    steps: int,
-    first_step: int,
-    evaluations: EvaluationPlan,
-    calibrations: Mapping[str, Calibration],
-    loss: Estimate | None,
-) -> Forecast:
-    """The forecast for a run over `dataset` from `first_step` to `steps`, by a trial in this process.
-
-    `calibrations` are what earlier runs here were off by, `loss` the final loss that is expected, where anything is known of it.
-    """
-    trial = _trial(recipe, policy, dataset)
-    return forecast_from(trial, recipe, dataset, steps, first_step, evaluations, calibrations, loss)
-
-
 def forecast_from(
     trial: Measurement,
     recipe: Recipe,
@@ -129,7 +111,10 @@ def forecast_from(
     calibrations: Mapping[str, Calibration],
     loss: Estimate | None,
 ) -> Forecast:
-    """The same from a trial that was made before."""
+    """The forecast for a run over `dataset` from `first_step` to `steps`, from a trial of it.
+
+    `calibrations` are what earlier runs here were off by, `loss` the final loss that is expected, where anything is known of it.
+    """
     left = max(1, steps - first_step)
     time = duration_of(recipe, trial, left, evaluations, calibrations)
     memory = calibrated(
@@ -166,6 +151,7 @@ def forecast_from(
             "total_seconds": time.raw_total,
             "tokens_per_second": recipe.train.batch * recipe.model.context / time.step_seconds,
             "peak_memory_bytes": trial.peak_memory_bytes,
+            **_loss_to_learn_from(loss),
         },
         figures=figures if loss is None else {**figures, "final_loss": loss},
     )
@@ -196,6 +182,11 @@ def kept_bytes(recipe: Recipe, steps: int, first_step: int, at_most: int, checkp
     )
 
 
+def _loss_to_learn_from(loss: Estimate | None) -> dict[str, float]:
+    """One that was fitted or extrapolated: what the same recipe came to before, or another's law, says nothing of such errors."""
+    return {"final_loss": loss.value} if loss is not None and loss.evidence in ("fitted", "extrapolated") else {}
+
+
 def require_budget(recipe: Recipe, forecast: Forecast) -> None:
     """LabError where `train.disk` is too little for the newest checkpoint, the best one, and one that is being written."""
     least = LEAST_CHECKPOINTS * forecast.checkpoint_bytes + MARGIN_BYTES
@@ -206,8 +197,8 @@ def require_budget(recipe: Recipe, forecast: Forecast) -> None:
         )
 
 
-def _trial(recipe: Recipe, policy: Policy, dataset: Dataset) -> Measurement:
-    """A whole trial where a step is short; else one that was made before, or one with fewer steps, so that a start stays quick."""
+def try_here(recipe: Recipe, policy: Policy, dataset: Dataset) -> Measurement:
+    """In this process: a whole trial where a step is short; else a kept one, or fewer steps, so that a start stays quick."""
     expected = expected_step_seconds(recipe, dataset.vocabulary_size, recipe.train.batch, peak_flops(policy))
     quick = expected < LONG_STEP_SECONDS
     kept = None if quick else kept_trial(recipe, policy, dataset)

@@ -24,7 +24,7 @@ from lmlab.planning.layers import measured_or_extended
 from lmlab.planning.measured import measured
 from lmlab.planning.probed import facts_of
 from lmlab.recipe import Recipe
-from lmlab.scaling.estimate import Estimate, Evidence
+from lmlab.scaling.estimate import NORMAL_QUANTILE, Estimate, Evidence, student_quantile
 from lmlab.training.policy import Policy
 
 HUBER = 1.345
@@ -33,9 +33,6 @@ MAD_OF_NORMAL = 0.6745
 ROUNDS = 30
 LEAST_SPREAD = 0.005
 """Of the value: nothing that is measured here is surer than half a percent."""
-STUDENT_80 = (3.078, 1.886, 1.638, 1.533, 1.476, 1.440, 1.415, 1.397, 1.383, 1.372)
-"""The 90th percentile of Student's t with 1, 2, ... degrees of freedom: 80 % lie within."""
-NORMAL_80 = 1.2816
 UNKNOWN_SPREAD = 0.1
 """Of a line through one or two points, which leave no residuals."""
 SIZES = 4
@@ -63,7 +60,7 @@ class Line:
         value = self.at(x)
         points = len(self.points)
         freedom = points - 2
-        student = STUDENT_80[freedom - 1] if 0 < freedom <= len(STUDENT_80) else NORMAL_80
+        student = student_quantile(freedom) if freedom > 0 else NORMAL_QUANTILE
         half = student * self.spread * abs(value) * math.sqrt(1 + self._leverage(x))
         places = [point for point, _ in self.points]
         evidence: Evidence = "extrapolated"

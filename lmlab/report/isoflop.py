@@ -18,6 +18,7 @@ from lmlab.files import make_folder, write_bytes
 from lmlab.report.figure import rendered
 from lmlab.report.labels import amount
 from lmlab.report.style import INK, QUIET, RUN_COLOURS, SETTINGS, SMALL_SIZE, VALID
+from lmlab.scaling.arithmetic import FLOPS_A_TOKEN
 
 INCHES = (9.0, 6.0)
 BUDGETS = (0.25, 1.0, 4.0, 16.0)
@@ -25,7 +26,6 @@ BUDGETS = (0.25, 1.0, 4.0, 16.0)
 SPAN = 30.0
 """From the model's size down and up by this factor."""
 POINTS = 121
-FLOPS_A_TOKEN = 6.0
 
 Law = Callable[[float, float], float]
 Array = NDArray[np.float64]

@@ -18,14 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmlab import LabError
-from lmlab.scaling.estimate import Estimate
+from lmlab.scaling.estimate import NORMAL_QUANTILE, Estimate
 
 Array = NDArray[np.float64]
 
 NOISE = 0.01
 """Of log-loss: what another seed and another rounding of steps and warm-up change in a short training."""
-NORMAL_QUANTILE = 1.2816
-"""80 % of a normal distribution lie between minus and plus this."""
 ROUNDS = 60
 FEWEST_POINTS = 3
 

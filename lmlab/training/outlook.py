@@ -12,14 +12,12 @@ from typing import Any
 
 from lmlab.scaling.arithmetic import sampling_error
 from lmlab.scaling.curve import expected_end, rate_path
-from lmlab.scaling.estimate import Estimate
+from lmlab.scaling.estimate import NORMAL_QUANTILE, Estimate
 
 SHOWN_FROM = 1 / 3
 """Of a run; before that its curve tells little."""
 MISSED = "forecast_missed"
 """The kind of the event."""
-NORMAL_QUANTILE = 1.2816
-"""80 % of a normal distribution lie between minus and plus this many standard deviations."""
 DECIMALS = 4
 """Of the losses in it."""
 

@@ -85,6 +85,8 @@ def test_a_ladder_is_climbed_once_and_then_serves_plans_and_runs(tried, long_rec
     first = train(long_recipe, run="first", runs=tmp_path, display=Quiet(), say=said.append)
     assert first.run.read("forecast.json")["figures"]["final_loss"]["value"] == loss.value
     score = first.summary["score"]
+    # What was extrapolated teaches the next extrapolation; what was measured before doesn't.
+    assert score["final_loss"]["raw_ratio"] == pytest.approx(score["final_loss"]["measured"] / loss.value)
     assert score["final_loss"]["measured"] == first.summary["final"]["loss"] and "inside" in score["total_seconds"]
     # What was measured is better evidence than what was extrapolated.
     other = train(

@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 
-from lmlab.data import prepare
 from lmlab.hardware import detect
 from lmlab.planning import bench as bench_module
 from lmlab.planning import combinations
@@ -13,27 +12,13 @@ from lmlab.planning.bench import QUICK, THOROUGH, Bencher, Row
 from lmlab.planning.child import OUT_OF_MEMORY, Measurement
 from lmlab.planning.combinations import Combination, doublings, variants
 from lmlab.planning.tokenizing import Throughput, sample_texts, tokenizer_throughput
-from lmlab.recipe import Recipe, override
 from lmlab.training.policy import choose_policy
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory, tiny_text):
+def prepared(tiny_case):
     """A tiny recipe with a batch of 4, and its data set."""
-    path = tmp_path_factory.mktemp("text") / "tiny.txt"
-    path.write_text(tiny_text, encoding="utf-8")
-    settings = {
-        "data.corpus": str(path),
-        "data.tokenizer": "characters",
-        "model.layers": "1",
-        "model.width": "16",
-        "model.context": "16",
-        "train.batch": "4",
-        "train.device": "cpu",
-        "train.engine": "torch",
-    }
-    recipe = override(Recipe(), settings)
-    return recipe, prepare(recipe.data)
+    return tiny_case
 
 
 @pytest.fixture(autouse=True)

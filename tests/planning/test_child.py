@@ -10,32 +10,18 @@ import time
 
 import pytest
 
-from lmlab.data import prepare
 from lmlab.planning import child
 from lmlab.planning.child import OUT_OF_MEMORY, Measurement, is_out_of_memory, measure
-from lmlab.recipe import Recipe, override
+from lmlab.recipe import override
 from lmlab.training.policy import choose_policy
 
 
 @pytest.fixture(scope="module")
-def tried(tmp_path_factory, tiny_text):
+def tried(tiny_case):
     """A tiny recipe, its policy (PyTorch, one thread) and its data set's folder."""
-    path = tmp_path_factory.mktemp("text") / "tiny.txt"
-    path.write_text(tiny_text, encoding="utf-8")
-    settings = {
-        "data.corpus": str(path),
-        "data.tokenizer": "characters",
-        "model.layers": "1",
-        "model.width": "16",
-        "model.context": "16",
-        "train.batch": "4",
-        "train.device": "cpu",
-        "train.engine": "torch",
-        "train.threads": "1",
-        "evaluate.sample_tokens": "4",
-    }
-    recipe = override(Recipe(), settings)
-    return recipe, choose_policy(recipe), prepare(recipe.data).folder
+    recipe, dataset = tiny_case
+    recipe = override(recipe, {"train.threads": "1", "evaluate.sample_tokens": "4"})
+    return recipe, choose_policy(recipe), dataset.folder
 
 
 def behaving(monkeypatch, program):

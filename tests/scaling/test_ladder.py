@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lmlab import LabError
-from lmlab.scaling.ladder import NORMAL_QUANTILE, PRIOR_MEANS, PRIOR_SPREADS, Point, ladder_law
+from lmlab.scaling.estimate import NORMAL_QUANTILE
+from lmlab.scaling.ladder import PRIOR_MEANS, PRIOR_SPREADS, Point, ladder_law
 
 TARGET = (800_000, 4_000_000)
 DESIGN = ((1 / 16, 1 / 4), (1.0, 1 / 64), (1 / 4, 1 / 16), (1.0, 1 / 24))
