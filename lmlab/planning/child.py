@@ -69,6 +69,8 @@ class Measurement:
     """Of a run that goes back to an earlier model to score it: with two more copies of the weights for a moment."""
     idle_memory_bytes: int = 0
     """Before the model was built: Python, PyTorch and what they load."""
+    kept: bool = False
+    """Whether it was found at an earlier start and kept."""
     failed: str | None = None
     """Why there is no more than this: "out of memory", or other words; None where all went well."""
 

@@ -64,7 +64,7 @@ def duration_of(
     train = steps * middle
     evaluate = evaluations.tokens_in_all(steps, recipe.evaluate.every) / rate + times * trial.sample_seconds
     save = saves_in(steps, recipe.train.checkpoint_every) * (trial.save_wait_seconds or trial.save_seconds)
-    rests_on = f"{len(trial.step_seconds)} timed steps"
+    rests_on = f"{len(trial.step_seconds)} timed steps" + (" of an earlier start" if trial.kept else "")
     # The median of n steps is known about so well; what comes later on a shared machine is in the calibration.
     own = spread / middle / max(1, len(trial.step_seconds)) ** 0.5
     total = calibrated("total_seconds", train + evaluate + save, calibrations, rests_on, own)
