@@ -86,7 +86,7 @@ class Forecast:
         """For forecast.json."""
         plain = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self) if entry.name != "figures"}
         figures = {name: estimate.to_json() for name, estimate in self.figures.items()}
-        return {"format": FORMAT, **plain, "figures": figures, "evidence": "measured"}
+        return {"format": FORMAT, **plain, "figures": figures, "evidence": self.figures["total_seconds"].evidence}
 
     def line(self) -> str:
         """The forecast in one line."""
@@ -123,7 +123,11 @@ def forecast_from(
     left = max(1, steps - first_step)
     time = duration_of(recipe, trial, left, evaluations, calibrations)
     memory = calibrated(
-        "peak_memory_bytes", trial.peak_memory_bytes, calibrations, "a trial with an evaluation and a checkpoint"
+        "peak_memory_bytes",
+        trial.peak_memory_bytes,
+        calibrations,
+        "a trial with an evaluation and a checkpoint",
+        evidence=trial.evidence,
     )
     parameters = count_parameters(recipe.model, dataset.vocabulary_size)
     tokens = left * recipe.train.batch * recipe.model.context

@@ -83,7 +83,7 @@ class Trial:
         """The figures of `Measurement` that are measured in here."""
         first_step_began()
         first, times = self._timed_steps(extent)
-        found: dict[str, Any] = {"step_seconds": times, "first_step_seconds": first}
+        found: dict[str, Any] = {"step_seconds": tuple(times), "first_step_seconds": first}
         found["checkpoint_bytes"] = sum(tensor.numel() * tensor.element_size() for tensor in self._tensors())
         found["idle_memory_bytes"] = self.idle_memory_bytes
         if not extent.whole:

@@ -40,6 +40,7 @@ def kept_trial(recipe: Recipe, policy: Policy, dataset: Dataset) -> Measurement 
         micro_batch=policy.micro_batch,
         batch=recipe.train.batch,
         step_seconds=times,
+        extended=bool(value["figures"].get("extended")),
         kept=True,
         **whole,  # type: ignore[arg-type]
     )
@@ -64,5 +65,5 @@ def _facts(recipe: Recipe, policy: Policy, dataset: Dataset) -> dict[str, Any]:
 
 
 def _numbers() -> list[str]:
-    given = ("micro_batch", "batch", "step_seconds", "kept", "failed")
+    given = ("micro_batch", "batch", "step_seconds", "extended", "kept", "failed")
     return [entry.name for entry in dataclasses.fields(Measurement) if entry.name not in given]

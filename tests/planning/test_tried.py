@@ -47,6 +47,7 @@ def test_what_a_busy_hour_gave_is_tried_again_when_it_is_quiet(case, monkeypatch
 
 def test_a_start_uses_the_trial_of_an_earlier_one(case, monkeypatch):
     recipe, policy, dataset = case
+    recipe = override(recipe, {"evaluate.prompts": ("t",), "model.layers": "1", "model.width": "32"})
     first = try_here(recipe, policy, dataset)
     assert not first.kept and first.step_seconds and first.peak_memory_bytes
     monkeypatch.setattr(forecast, "Trial", None)
