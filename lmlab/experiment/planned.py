@@ -128,7 +128,8 @@ def _try(outline: Outline) -> _Tried:
         watts = Estimate(
             value=drawn, low=0.8 * drawn, high=1.2 * drawn, evidence="measured", rests_on="the machine's own counters"
         )
-    lines = measure_lines(recipe, outline.policy, dataset.folder, dataset.vocabulary_size)
+    known = (trial, evidence)
+    lines = measure_lines(recipe, outline.policy, dataset.folder, dataset.vocabulary_size, known=known)
     return _Tried(trial=trial, evidence=evidence, lines=lines, watts=watts)
 
 

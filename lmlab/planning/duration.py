@@ -64,10 +64,12 @@ def duration_of(
     train = steps * middle
     evaluate = evaluations.tokens_in_all(steps, recipe.evaluate.every) / rate + times * trial.sample_seconds
     save = saves_in(steps, recipe.train.checkpoint_every) * (trial.save_wait_seconds or trial.save_seconds)
-    rests_on = f"{len(trial.step_seconds)} timed steps"
+    rests_on = f"{len(trial.step_seconds)} timed steps" + (" of an earlier start" if trial.kept else "")
+    if trial.extended:
+        rests_on = "timed steps of models with fewer layers"
     # The median of n steps is known about so well; what comes later on a shared machine is in the calibration.
     own = spread / middle / max(1, len(trial.step_seconds)) ** 0.5
-    total = calibrated("total_seconds", train + evaluate + save, calibrations, rests_on, own)
+    total = calibrated("total_seconds", train + evaluate + save, calibrations, rests_on, own, evidence=trial.evidence)
     factor = total.value / (train + evaluate + save)
     return Duration(
         start_seconds=trial.start_seconds,
@@ -78,7 +80,9 @@ def duration_of(
         evaluate_seconds=evaluate * factor,
         save_seconds=save * factor,
         raw_total=train + evaluate + save,
-        tokens_per_second=calibrated("tokens_per_second", step_tokens / middle, calibrations, rests_on, own),
+        tokens_per_second=calibrated(
+            "tokens_per_second", step_tokens / middle, calibrations, rests_on, own, evidence=trial.evidence
+        ),
         total_seconds=total,
     )
 

@@ -33,7 +33,7 @@ TRIAL = Measurement(
 def tried(monkeypatch):
     """What would be tried in child processes is known."""
     monkeypatch.setattr("lmlab.experiment.planned.measured_or_extended", lambda *_, **__: (TRIAL, "measured"))
-    monkeypatch.setattr("lmlab.experiment.planned.measure_lines", lambda *_: None)
+    monkeypatch.setattr("lmlab.experiment.planned.measure_lines", lambda *_, **__: None)
 
 
 @pytest.fixture
