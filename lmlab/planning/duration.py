@@ -13,10 +13,7 @@ from lmlab.planning.calibration import Calibration, calibrated
 from lmlab.planning.child import Measurement
 from lmlab.recipe import Recipe
 from lmlab.scaling.estimate import Estimate
-from lmlab.training.evaluating import EvaluationPlan, evaluations_in
-
-FORWARD_SHARE = 1 / 3
-"""A forward pass is a third of a training step's arithmetic: used where none was timed."""
+from lmlab.training.evaluating import TRAINING_STEP_IN_FORWARDS, EvaluationPlan, evaluations_in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +56,8 @@ def duration_of(
     quartiles = np.quantile(trial.step_seconds, [0.25, 0.75])
     spread = float(quartiles[1] - quartiles[0]) / 2
     step_tokens = recipe.train.batch * recipe.model.context
-    rate = trial.forward_tokens_per_second or step_tokens / middle / FORWARD_SHARE
+    # By arithmetic where no forward pass was timed.
+    rate = trial.forward_tokens_per_second or step_tokens / middle * TRAINING_STEP_IN_FORWARDS
     times = evaluations_in(steps, recipe.evaluate.every)
     train = steps * middle
     evaluate = evaluations.tokens_in_all(steps, recipe.evaluate.every) / rate + times * trial.sample_seconds

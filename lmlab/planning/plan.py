@@ -50,7 +50,7 @@ class Plan:
     """(parameters that every token is multiplied by, tokens) -> loss."""
     law_rests_on: str
     cost: Mapping[str, Estimate]
-    """Energy in joules and what it costs, where they can be had."""
+    """Energy in kJ and what it costs in the price's currency, where they can be had."""
 
     @property
     def achieved_flops(self) -> float:
