@@ -1,6 +1,6 @@
 """How good forecasts are: varied trainings, each forecast before its first step and scored after its last.
 
-    python -m benchmarks.forecasts ladders --data DIR --runs RUNS      # the short trainings that losses are extrapolated from
+    python -m benchmarks.forecasts ladders --data DIR --runs RUNS      # the small trainings that losses are extrapolated from
     python -m benchmarks.forecasts run --data DIR --runs RUNS          # the trainings themselves; nothing else may compute
     python -m benchmarks.forecasts table --runs RUNS --out docs        # docs/forecasts.json and docs/forecasts.md
 
@@ -212,7 +212,7 @@ def page(value: dict[str, Any]) -> str:
             "",
             f"{len(cases)} trainings on {machine['physical_cores']} cores of an {machine['cpu']}, {value['context']['date'][:10]}.",
             "Each forecast was written to forecast.json before step 1: time and memory from a trial of a few seconds, the loss",
-            "from a ladder of four short trainings (`lmlab plan --ladder`, a tenth of the run's arithmetic at most). In brackets",
+            "from a ladder of four small trainings (`lmlab plan --ladder`, a tenth of the run's arithmetic at most). In brackets",
             "the interval that is to hold in four of five; * marks where it did not. Made by `python -m benchmarks.forecasts` from",
             "[forecasts.json](forecasts.json).",
             "",

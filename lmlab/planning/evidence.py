@@ -23,7 +23,7 @@ from lmlab.recipe import Recipe
 from lmlab.scaling.estimate import NORMAL_QUANTILE, Estimate
 from lmlab.scaling.fit import FEWEST_POINTS, FittedLaw, fit_law
 from lmlab.scaling.ladder import ladder_law
-from lmlab.scaling.law import BESIROGLU
+from lmlab.scaling.law import BESIROGLU, effective_tokens
 
 SEED_SPREAD = 0.005
 """Standard deviation of log-loss among seeds: .0155 of 3.69 in twelve trainings of one recipe, less within one order of data."""
@@ -41,7 +41,7 @@ class Evidence:
     loss: Estimate
     """Of its last step over the whole validation split, in nats a token."""
     law: Callable[[float, float], float]
-    """(parameters that every token is multiplied by, tokens) -> loss, for trainings like it."""
+    """(parameters that every token is multiplied by, fresh tokens) -> loss, for trainings like it."""
     law_rests_on: str
 
 
@@ -60,17 +60,24 @@ def evidence_for(
     law = law_of(runs, recipe, dataset.id)
     if len(points) == len(DESIGN):
         ladder = ladder_law(points)
+        # Its trainings read the text as often as this one does, so that their length counts in what that is worth.
+        worth = effective_tokens(tokens, unique_tokens)
         found = Evidence(
             loss=_corrected(ladder.expected(), calibrations),
-            law=lambda matrix, read: ladder.loss(matrix / size["matrix"], read / tokens),
+            law=lambda matrix, fresh: ladder.loss(matrix / size["matrix"], fresh / worth),
             law_rests_on=ladder.expected().rests_on,
         )
     elif law is not None and _near(law, size["matrix"], tokens):
         expected = law.expected(size["matrix"], tokens, unique_tokens)
         found = Evidence(loss=_corrected(expected, calibrations), law=law.law.loss, law_rests_on=expected.rests_on)
     else:
-        expected = BESIROGLU.expected(size["total"] - size["ngrams"], tokens, vocabulary, unique_tokens)
-        found = Evidence(loss=expected, law=BESIROGLU.law.loss, law_rests_on=expected.rests_on)
+        counted = size["total"] - size["ngrams"]
+        expected = BESIROGLU.expected(counted, tokens, vocabulary, unique_tokens)
+        found = Evidence(
+            loss=expected,
+            law=lambda matrix, fresh: BESIROGLU.law.loss(matrix * counted / size["matrix"], fresh),
+            law_rests_on=expected.rests_on,
+        )
     alike = same_training(list(runs), recipe, dataset.id)
     return dataclasses.replace(found, loss=_as_before([run.loss for run in alike])) if alike else found
 

@@ -218,8 +218,14 @@ def try_here(recipe: Recipe, policy: Policy, dataset: Dataset) -> Measurement:
         # Without an evaluation and a checkpoint the peak of memory would be up to a third too low.
         whole = expected < LONGEST_WHOLE_SECONDS
         steps = TIMED_STEPS if quick else 1
+        # What a trial holds here is in the run's own peak, so that it holds no more than most runs do.
         extent = Extent(
-            steps=steps, seconds=PROBE_SECONDS, scored_seconds=SCORED_SECONDS, whole=whole, folder=Path(folder)
+            steps=steps,
+            seconds=PROBE_SECONDS,
+            scored_seconds=SCORED_SECONDS,
+            whole=whole,
+            put_back=False,
+            folder=Path(folder),
         )
         found = Trial(recipe, policy, dataset).go(extent, _nothing)
     # Its model and buffers are in cycles; the run needs their room.

@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lmlab import LabError
 from lmlab.files import cache_folder, make_folder, read_json, write_json
@@ -31,8 +32,10 @@ WIDEST, NARROWEST, WIDTHS_APART = 0.25, 1 / 32, 1 / 128
 FEWEST_STEPS = 10
 HEAD_WIDTH_LEAST = 8
 HEAD_WIDTH_STEP = 4
+MOST_SYMBOLS = 256
+"""Of a vocabulary of characters or bytes: AdamW's rate then grows as 1/width for all tensors, up to MOST_RATE. With more,
+embeddings and head do much of the learning, and keep their rate (muP, arXiv 2203.03466)."""
 MOST_RATE = 0.02
-"""AdamW's rate grows as the width shrinks, up to this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +74,7 @@ def rungs_of(recipe: Recipe, vocabulary: int, steps: int) -> list[Rung]:
 def _rung(recipe: Recipe, vocabulary: int, steps: int, width: float, length: float) -> Rung:
     count = max(FEWEST_STEPS, round(steps * length))
     model = narrower(recipe.model, width)
-    settings = {
+    settings: dict[str, Any] = {
         "train.steps": str(count),
         "evaluate.every": str(count),
         "evaluate.prompts": (),
@@ -90,9 +93,12 @@ def _rung(recipe: Recipe, vocabulary: int, steps: int, width: float, length: flo
         settings["schedule.warmup"] = str(max(1, min(warmup, round(2 * warmup * count / steps))))
     changed = dataclasses.replace(recipe, model=model, claims=())
     if recipe.optim.kind == "adamw" and not recipe.optim.transfer_from:
-        # As 1/width (arXiv 2203.03466): narrow models at the wide one's rate learn so slowly that they tell nothing of it.
-        rate = recipe.optim.lr * recipe.model.width / model.width
-        settings["optim.lr"] = repr(min(rate, max(recipe.optim.lr, MOST_RATE)))
+        # At the wide one's rate a narrow model learns so slowly that it tells nothing of it.
+        if vocabulary > MOST_SYMBOLS:
+            settings["optim.transfer_from"] = (recipe.model.width,)
+        else:
+            rate = recipe.optim.lr * recipe.model.width / model.width
+            settings["optim.lr"] = repr(min(rate, max(recipe.optim.lr, MOST_RATE)))
     small = override(changed, settings)
     whole = flops_per_token(recipe.model, vocabulary).training * steps
     return Rung(

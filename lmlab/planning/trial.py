@@ -54,6 +54,8 @@ class Extent:
     """About how long evaluations may take."""
     whole: bool
     """Whether all of a run is tried, or only its steps."""
+    put_back: bool = True
+    """Whether the best model is loaded again at the end, as runs do whose last one is worse: for a moment with two more copies."""
     folder: Path
     """Where a checkpoint may be saved; the caller removes it."""
 
@@ -91,7 +93,7 @@ class Trial:
         # A run measures it before its first step: matrices of up to 256 MB each, on a fast GPU.
         peak_flops(self.policy)
         touch_as_a_run(self.recipe, self.dataset, self.run_steps)
-        return found | self._evaluated(extent.scored_seconds) | self._saved(extent.folder)
+        return found | self._evaluated(extent.scored_seconds) | self._saved(extent)
 
     def _timed_steps(self, extent: Extent) -> tuple[float, list[float]]:
         first = self._take_step()
@@ -148,9 +150,9 @@ class Trial:
             engine=self.step.engine,
         )
 
-    def _saved(self, folder: Path) -> dict[str, Any]:
+    def _saved(self, extent: Extent) -> dict[str, Any]:
         """A save as in a run, a step beside it where the run would take one, and the best model put back at the end."""
-        saver = Saver(folder, self.recipe, self.model, self.optimizer)
+        saver = Saver(extent.folder, self.recipe, self.model, self.optimizer)
         started = time.perf_counter()
         saver.save(self.state, {}, True)
         waited = time.perf_counter() - started
@@ -161,18 +163,18 @@ class Trial:
         saver.save(self.state, {}, True)
         self._take_step()
         saver.settle(True)
-        peak = peak_memory_bytes(self.device)
-        started = time.perf_counter()
-        checkpoint, _ = find(folder, "best")
-        self._put_back(checkpoint)
-        loaded = time.perf_counter() - started
-        return {
+        found = {
             "save_seconds": seconds,
             "save_wait_seconds": waited,
-            "load_seconds": loaded,
-            "peak_memory_bytes": peak,
-            "peak_with_earlier_best_bytes": peak_memory_bytes(self.device),
+            "peak_memory_bytes": peak_memory_bytes(self.device),
         }
+        if not extent.put_back:
+            return found
+        started = time.perf_counter()
+        checkpoint, _ = find(extent.folder, "best")
+        self._put_back(checkpoint)
+        loaded = time.perf_counter() - started
+        return {**found, "load_seconds": loaded, "peak_with_earlier_best_bytes": peak_memory_bytes(self.device)}
 
     def _put_back(self, checkpoint: Checkpoint) -> None:
         """What a run does at its end to score its best model."""

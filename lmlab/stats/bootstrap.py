@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lmlab import LabError
 
-DRAWS_AT_ONCE = 1 << 20  # indices held in memory: 8 MB of them, and as much again for each gathered column
+DRAWS_AT_ONCE = 1 << 17  # indices held in memory: 1 MB of them, and as much again for each gathered column
 
 
 @dataclass(frozen=True, kw_only=True)

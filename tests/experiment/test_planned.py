@@ -74,6 +74,8 @@ def test_a_ladder_is_climbed_once_and_then_serves_plans_and_runs(tried, long_rec
     loss = found.forecast.figures["final_loss"]
     assert loss.evidence == "extrapolated" and "ladder of 4" in loss.rests_on and "the ladder's largest" in loss.alarm
     assert sum(" of 4: width " in line for line in said) == len(DESIGN)
+    here = found.position
+    assert found.law(here.matrix_parameters, here.effective_tokens) == pytest.approx(loss.value)
 
     def never(*arguments, **options):
         raise AssertionError("a rung was trained again")

@@ -42,7 +42,9 @@ def test_a_ladder_takes_a_tenth_of_the_arithmetic_at_most_and_differs_in_size_an
             "model.heads",
             "optim.lr",
         }
-        assert set(differences(recipe, rung.recipe)) <= allowed | {"model.kv_heads", "model.hidden"}
+        assert set(differences(recipe, rung.recipe)) <= allowed | {
+            *("model.width", "model.heads", "model.kv_heads", "model.hidden", "optim.lr", "optim.transfer_from")
+        }
 
 
 def test_the_ladder_is_two_widths_as_long_as_the_training_and_the_narrower_for_less():
@@ -67,6 +69,9 @@ def test_adamw_learns_faster_the_narrower_the_model_but_for_rates_that_are_scale
         assert rung.recipe.optim.lr == pytest.approx(1e-3 * recipe.model.width / rung.recipe.model.width)
     fast = override(recipe, {"optim.lr": "1e-2"})
     assert {rung.recipe.optim.lr for rung in rungs_of(fast, 65, 2000)} == {MOST_RATE}
+    assert {rung.recipe.optim.transfer_from for rung in rungs_of(recipe, 65, 2000)} == {()}
+    words = rungs_of(recipe, 1024, 2000)
+    assert {(rung.recipe.optim.lr, rung.recipe.optim.transfer_from) for rung in words} == {(1e-3, (128,))}
     scaled = override(recipe, {"optim.transfer_from": (64,)})
     assert {rung.recipe.optim.lr for rung in rungs_of(scaled, 65, 2000)} == {1e-3}
 
