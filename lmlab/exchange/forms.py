@@ -6,7 +6,6 @@ batch under the number of its iteration has made one update when it prints it, a
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from collections.abc import Sequence
@@ -188,7 +187,7 @@ def _point(pattern: Pattern, groups: dict[str, str | None]) -> tuple[Point, int 
         seconds=number("milliseconds", 1e-3) if seconds is None else seconds,
         step_seconds=number("step_milliseconds", 1e-3),
     )
-    return point, int(groups["of"]) if groups.get("of") else None
+    return point, int(of) if (of := groups.get("of")) else None
 
 
 def _log(form: LineForm, found: Sequence[tuple[Point, int | None]], lines: Sequence[str]) -> Log:
@@ -196,15 +195,17 @@ def _log(form: LineForm, found: Sequence[tuple[Point, int | None]], lines: Seque
     if any(point.step_seconds is not None for point in points):
         points = summed_steps(points)
     timed = any(point.seconds is not None and math.isfinite(point.seconds) for point in points)
-    log = Log(
+    facts = _facts(form, lines)
+    return Log(
         form=form.name,
         points=points,
         whole=form.whole,
         clock=form.clock if timed else "",
         planned_steps=found[-1][1],
+        step_tokens=facts.get("step_tokens"),
+        parameters=facts.get("parameters"),
         notes=tuple(notes),
     )
-    return dataclasses.replace(log, **_facts(form, lines))
 
 
 def _facts(form: LineForm, lines: Sequence[str]) -> dict[str, int]:

@@ -69,7 +69,8 @@ def settled(points: Sequence[Point]) -> tuple[tuple[Point, ...], list[str]]:
     for point in points:
         if kept and point.step < kept[-1].step:
             segment += 1
-            while kept and kept[-1].step > point.step:
+            # An update that is made again also makes what was measured after it void.
+            while kept and kept[-1].step >= point.step + (point.kind == "evaluation"):
                 kept.pop()
                 dropped += 1
         if point.seconds is not None and math.isfinite(point.seconds):

@@ -26,7 +26,7 @@ def test_what_is_freed_was_said_before_and_latest_and_best_stay_whole(five, remo
     assert (plan.slimmed, plan.removed) == (((0,), (100, 300)) if removing else ((0, 100, 300), ()))
     freed = free(five, plan)
     assert freed == before - occupied(five)
-    assert freed == pytest.approx(plan.bytes, abs=400)  # a manifest without its optimizer is shorter
+    assert freed == pytest.approx(plan.bytes, abs=600)  # a manifest without its optimizer is shorter
     assert steps(five) == ([0, 200, 400] if removing else [0, 100, 200, 300, 400])
     assert whole(five) == [200, 400]
     assert [value_of(find(five, name)[0]) for name in ("latest", "best")] == [400, 200]

@@ -13,7 +13,11 @@ from lmlab.experiment.record import read_outcome, read_record
 from lmlab.runs import Run, list_runs
 from tests.shared import shared_data
 
-LOG = "s:0 tel:10.9\n" + "".join(f"s:{step} trl:{9 - step / 100} lr:0.001 norm:1.5\n" for step in range(100)) + "s:100 tel:8.1\n"
+LOG = (
+    "s:0 tel:10.9\n"
+    + "".join(f"s:{step} trl:{9 - step / 100} lr:0.001 norm:1.5\n" for step in range(100))
+    + "s:100 tel:8.1\n"
+)
 
 
 @pytest.fixture

@@ -88,13 +88,15 @@ def test_of_a_link_only_the_link_goes(make_run, tmp_path):
 
 def test_a_new_name_keeps_id_and_files(make_run, tmp_path):
     run = make_run("one")
+    known = run.id
     renamed = rename_run(run, "two")
-    assert renamed.name == "two" and renamed.id == run.id
+    assert renamed.name == "two" and renamed.id == known
     assert [one.name for one in list_runs(tmp_path)] == ["two"]
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("taken", "already"), ("a/b", "can't be named"), ("", "can't be named"), (".x", "can't be named")]
+    ("name", "said"),
+    [("taken", "already"), ("a/b", "can't be named"), ("", "can't be named"), (".x", "can't be named")],
 )
 def test_a_name_that_cannot_be_is_refused(make_run, tmp_path, name, said):
     make_run("taken")

@@ -26,7 +26,9 @@ def test_what_can_be_no_tag_is_refused_and_nothing_changes(make_run, tag):
     assert read_tags(folder) == ("kept",)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"format": 1}', '{"format": 1, "tags": [1]}', '{"format": 2, "tags": []}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"format": 1}', '{"format": 1, "tags": [1]}', '{"format": 2, "tags": []}']
+)
 def test_damaged_tags_are_told(make_run, text):
     folder = make_run("one").folder
     (folder / "tags.json").write_text(text)
