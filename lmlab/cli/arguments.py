@@ -79,7 +79,8 @@ def split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
 def with_default(arguments: list[str], flag: str, value: str) -> list[str]:
     """The words with `value` behind `flag` where no number stands there: a flag that may be given bare."""
     found = []
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for place, word in enumerate(arguments, 1):
+        following = arguments[place] if place < len(arguments) else ""
         found.append(word)
         if word == flag and not re.fullmatch(r"\d+(\.\d*)?|\.\d+", following):
             found.append(value)
