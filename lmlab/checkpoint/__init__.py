@@ -11,6 +11,7 @@ from lmlab import lazily
 
 if TYPE_CHECKING:
     from lmlab.checkpoint.finding import find
+    from lmlab.checkpoint.freeing import Freeing, free, to_free
     from lmlab.checkpoint.layout import steps
     from lmlab.checkpoint.opened import Checkpoint, open_checkpoint
     from lmlab.checkpoint.pointers import point, pointed
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Checkpoint",
+    "Freeing",
     "Retention",
     "find",
+    "free",
     "open_checkpoint",
     "point",
     "pointed",
@@ -30,6 +33,7 @@ __all__ = [
     "save",
     "save_and_point",
     "steps",
+    "to_free",
     "write_tensors",
 ]
 
@@ -37,8 +41,10 @@ __getattr__ = lazily(
     __name__,
     {
         "Checkpoint": "opened",
+        "Freeing": "freeing",
         "Retention": "pruning",
         "find": "finding",
+        "free": "freeing",
         "open_checkpoint": "opened",
         "point": "pointers",
         "pointed": "pointers",
@@ -47,6 +53,7 @@ __getattr__ = lazily(
         "save": "saving",
         "save_and_point": "saving",
         "steps": "layout",
+        "to_free": "freeing",
         "write_tensors": "tensors",
     },
 )

@@ -28,6 +28,8 @@ VERBS = {
     "chat": "write with a trained model in turns",
     "tune": "find the learning rate that a recipe should have, by short trainings",
     "report": "draw the curves of one or several runs",
+    "runs": "the table of runs; rename, remove, prune or tag them",
+    "import": "make a run of a log that another project wrote",
 }
 
 

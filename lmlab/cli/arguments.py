@@ -76,6 +76,17 @@ def split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
     return rest, {name: tuple(values) if name in KEPT_WHEN_REPEATED else values[-1] for name, values in found.items()}
 
 
+def with_default(arguments: list[str], flag: str, value: str) -> list[str]:
+    """The words with `value` behind `flag` where no number stands there: a flag that may be given bare."""
+    found = []
+    for place, word in enumerate(arguments, 1):
+        following = arguments[place] if place < len(arguments) else ""
+        found.append(word)
+        if word == flag and not re.fullmatch(r"\d+(\.\d*)?|\.\d+", following):
+            found.append(value)
+    return found
+
+
 def only_settings(overrides: dict[str, Any], sections: tuple[str, ...], prog: str) -> dict[str, Any]:
     """`overrides`, or UsageError where a name lies outside the sections that a verb takes."""
     for name in overrides:

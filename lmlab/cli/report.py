@@ -74,6 +74,7 @@ def _read(reference: str, runs: Path) -> tuple[Path, CurveData]:
         found.read_lines("metrics"),
         events=found.read_lines("events"),
         summary=found.summary(),
-        claims=found.recipe().claims,
+        claims=() if found.imported else found.recipe().claims,
+        source=found.imported["file"] if found.imported else "",
     )
     return found.folder, curves

@@ -1,4 +1,9 @@
-"""One ordinary run from recipe to summary: start, resume, branch, finish, and its model loaded again."""
+"""One ordinary run from recipe to summary: start, resume, branch, finish, and its model loaded again.
+
+Names are looked up on first use: a table of runs needs no torch.
+"""
+
+from __future__ import annotations
 
 from typing import TYPE_CHECKING
 

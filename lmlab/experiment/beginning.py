@@ -56,8 +56,9 @@ class Parent:
 def parent_of(reference: str, runs: str | Path = "runs") -> Parent:
     """The checkpoint named by RUN@STEP (default: its latest), to start a new run from."""
     run, which = open_run(reference, Path(runs))
+    recipe = run.recipe()
     checkpoint, _ = find(run.checkpoints, which or "latest")
-    return Parent(run=run, recipe=run.recipe(), checkpoint=checkpoint)
+    return Parent(run=run, recipe=recipe, checkpoint=checkpoint)
 
 
 def parent_again(run: Run) -> Parent | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 from lmlab import LabError
 from lmlab.model import flops_per_token, parameters
 from lmlab.recipe import Recipe, recipe_hash
-from lmlab.runs import Run, list_runs
+from lmlab.runs import Run, lines_from_end, list_runs
 from lmlab.runs.run import StatusName
 
 
@@ -23,25 +23,30 @@ class Evaluation:
     """One evaluation of a run while it trained."""
 
     step: int
-    tokens: int
-    train_seconds: float
-    """Spent on training steps by then: without evaluations, saving and pauses."""
+    tokens: int | None
+    """None where an imported log doesn't tell."""
+    train_seconds: float | None
+    """Spent on training steps by then: without evaluations, saving and pauses. Of an imported run by its log's clock, None
+    where that has none."""
     valid_loss: float
     """Nats a token."""
     train_loss: float | None
     """On a fixed sample of the training split, dropout off."""
     bits_per_byte: float | None
-    whole: bool
-    """Whether it was of the whole validation split."""
+    whole: bool | None
+    """Whether it was of the whole validation split; None where an imported log doesn't tell."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A run as read at one moment."""
+    """A run as read at one moment.
+
+    Of a run that was imported from a log much is None, since nobody knows it: two such values are not equal.
+    """
 
     run: Run
     status: StatusName
-    recipe: Recipe
+    recipe: Recipe | None
     origin: Mapping[str, Any]
     policy: Mapping[str, Any]
     summary: Mapping[str, Any] | None
@@ -49,7 +54,7 @@ class Record:
     evaluations: tuple[Evaluation, ...]
     step: int
     """The last that metrics tell of."""
-    tokens: int
+    tokens: int | None
     """Trained on by then."""
     tokens_per_second: float | None
     """Over all training steps of this run, evaluations left out; None before the first line of training."""
@@ -65,41 +70,61 @@ class Record:
         return self.run.id
 
     @property
-    def data_id(self) -> str:
+    def imported(self) -> Mapping[str, Any] | None:
+        """What is known of a run that was made from someone else's log; else None."""
+        return self.origin.get("imported")
+
+    @property
+    def corpus(self) -> str | None:
+        """What it was trained on, in the recipe's words."""
+        return self.recipe.data.corpus if self.recipe is not None else (self.imported or {}).get("corpus")
+
+    @property
+    def data_id(self) -> str | None:
         """Of the data set it read."""
-        return str(self.origin["data_id"])
+        return None if self.imported is not None else str(self.origin["data_id"])
 
     @property
-    def vocabulary(self) -> int:
+    def vocabulary(self) -> int | None:
         """Size of the vocabulary."""
-        return int(self.origin["vocabulary_size"])
+        return None if self.imported is not None else int(self.origin["vocabulary_size"])
 
     @property
-    def seed(self) -> int:
+    def seed(self) -> int | None:
         """train.seed."""
-        return self.recipe.train.seed
+        return None if self.recipe is None else self.recipe.train.seed
 
     @cached_property
     def family(self) -> str:
-        """Equal for runs that differ in nothing but the seed: 16 hexadecimal digits of recipe, data and length."""
+        """Equal for runs that differ in nothing but the seed: 16 hexadecimal digits of recipe, data and length.
+
+        Of an imported run its own.
+        """
+        if self.recipe is None:
+            return hashlib.sha256(self.id.encode()).hexdigest()[:16]
         same = dataclasses.replace(self.recipe, train=dataclasses.replace(self.recipe.train, seed=0))
         parent = self.origin.get("parent")
         text = json.dumps([recipe_hash(same), self.data_id, parent and [parent.get("id"), parent.get("step")]])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @cached_property
-    def parameters(self) -> Mapping[str, int]:
-        """By part, with `total` and `matrix`."""
+    def parameters(self) -> Mapping[str, int] | None:
+        """By part, with `total` and `matrix`; of an imported run `total` alone, or None."""
+        if self.recipe is None or self.vocabulary is None:
+            total = (self.imported or {}).get("parameters")
+            return None if total is None else {"total": total}
         return parameters(self.recipe.model, self.vocabulary)
 
     @property
-    def training_flops(self) -> float:
+    def training_flops(self) -> float | None:
         """Of all its tokens so far, by the exact count."""
+        if self.recipe is None or self.vocabulary is None or self.tokens is None:
+            return None
         return flops_per_token(self.recipe.model, self.vocabulary).training * self.tokens
 
     @property
     def device(self) -> str:
-        """What it trained on, in words."""
+        """What it trained on, in words; ? where nobody knows."""
         kind = str(self.policy.get("device", "?"))
         hardware = self.origin.get("hardware") or {}
         if kind.startswith("cuda"):
@@ -142,37 +167,96 @@ class Record:
 
 def read_record(run: Run) -> Record:
     """What can be read of `run`; LabError where a file of it is damaged."""
+    return _read(run, _curve)
+
+
+def read_outcome(run: Run) -> Record:
+    """`read_record` for tables of many runs: where the files tell what came of a run, its curve is not read.
+
+    Then `evaluations` has the last at most.
+    """
+    return _read(run, _outcome)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Course:
+    evaluations: tuple[Evaluation, ...] = ()
+    step: int = 0
+    tokens: int | None = 0
+    tokens_per_second: float | None = None
+
+
+def _read(run: Run, course_of: Callable[[Run, Recipe | None, Mapping[str, Any] | None], _Course]) -> Record:
     try:
-        recipe = run.recipe()
-        evaluations, seconds, trained, last = [], 0.0, 0, (0, 0)
-        reached: int | None = None  # tokens at the last line of training, or where the run began
-        for line in run.read_lines("metrics"):
-            last = (int(line["step"]), int(line["tokens"]))
-            if line["kind"] == "train":
-                if reached is None:
-                    reached = max(0, last[1] - recipe.train.log_every * recipe.train.batch * recipe.model.context)
-                rate = line.get("tokens_per_second")
-                if rate:
-                    seconds += (last[1] - reached) / float(rate)
-                    trained += last[1] - reached
-                reached = last[1]
-            elif line["kind"] == "evaluation" and line.get("valid_loss") is not None:
-                reached = last[1] if reached is None else reached
-                evaluations.append(_evaluation(line, seconds))
+        recipe = run.recipe() if run.imported is None else None
+        summary = run.summary()
+        course = course_of(run, recipe, summary)
         return Record(
             run=run,
             status=run.status(),
             recipe=recipe,
             origin=run.origin(),
             policy=run.read("policy.json") if (run.folder / "policy.json").exists() else {},
-            summary=run.summary(),
-            evaluations=tuple(evaluations),
-            step=last[0],
-            tokens=last[1],
-            tokens_per_second=trained / seconds if seconds > 0 else None,
+            summary=summary,
+            evaluations=course.evaluations,
+            step=course.step,
+            tokens=course.tokens,
+            tokens_per_second=course.tokens_per_second,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise LabError(f"{run.name} has a damaged line or file ({type(error).__name__}: {error})") from None
+
+
+def _curve(run: Run, recipe: Recipe | None, summary: Mapping[str, Any] | None) -> _Course:
+    """From all lines of metrics."""
+    evaluations, seconds, trained, step, tokens = [], 0.0, 0, 0, 0
+    reached: int | None = None  # tokens at the last line of training, or where the run began
+    if recipe is None:
+        return _imported_course(run.read_lines("metrics"))
+    for line in run.read_lines("metrics"):
+        step, tokens = int(line["step"]), int(line["tokens"])
+        if line["kind"] == "train":
+            if reached is None:
+                reached = max(0, tokens - recipe.train.log_every * recipe.train.batch * recipe.model.context)
+            rate = line.get("tokens_per_second")
+            if rate:
+                seconds += (tokens - reached) / float(rate)
+                trained += tokens - reached
+            reached = tokens
+        elif line["kind"] == "evaluation" and line.get("valid_loss") is not None:
+            reached = tokens if reached is None else reached
+            evaluations.append(_evaluation(line, seconds))
+    rate = trained / seconds if seconds > 0 else None
+    return _Course(evaluations=tuple(evaluations), step=step, tokens=tokens, tokens_per_second=rate)
+
+
+def _outcome(run: Run, recipe: Recipe | None, summary: Mapping[str, Any] | None) -> _Course:
+    """From the summary, or for an imported run from its last lines; else from all lines."""
+    if recipe is None:
+        last = []
+        for line in lines_from_end(run.folder / "metrics.jsonl"):
+            last.append(line)
+            if line["kind"] == "evaluation" and line.get("valid_loss") is not None:
+                break
+        return _imported_course(last[::-1])
+    if summary is None:
+        return _curve(run, recipe, summary)
+    measured = (summary.get("score") or {}).get("tokens_per_second", {}).get("measured")
+    return _Course(step=int(summary["steps"]), tokens=int(summary["tokens"]), tokens_per_second=measured)
+
+
+def _imported_course(lines: Sequence[Mapping[str, Any]]) -> _Course:
+    """An imported log says its own seconds, or none."""
+    evaluations = tuple(
+        _evaluation(line, line.get("train_seconds"))
+        for line in lines
+        if line["kind"] == "evaluation" and line.get("valid_loss") is not None
+    )
+    if not lines:
+        return _Course(tokens=None)
+    tokens, seconds = lines[-1].get("tokens"), lines[-1].get("train_seconds")
+    rate = tokens / seconds if tokens and seconds else None
+    return _Course(evaluations=evaluations, step=int(lines[-1]["step"]), tokens=tokens, tokens_per_second=rate)
 
 
 def read_records(root: Path) -> tuple[list[Record], list[str]]:
@@ -186,14 +270,14 @@ def read_records(root: Path) -> tuple[list[Record], list[str]]:
     return records, problems
 
 
-def _evaluation(line: Mapping[str, Any], seconds: float) -> Evaluation:
-    train, bits = line.get("train_loss"), line.get("valid_bits_per_byte")
+def _evaluation(line: Mapping[str, Any], seconds: float | None) -> Evaluation:
+    train, bits, tokens, whole = (line.get(name) for name in ("train_loss", "valid_bits_per_byte", "tokens", "whole"))
     return Evaluation(
         step=int(line["step"]),
-        tokens=int(line["tokens"]),
+        tokens=None if tokens is None else int(tokens),
         train_seconds=seconds,
         valid_loss=float(line["valid_loss"]),
         train_loss=None if train is None else float(train),
         bits_per_byte=None if bits is None else float(bits),
-        whole=bool(line.get("whole", False)),
+        whole=None if whole is None else bool(whole),
     )

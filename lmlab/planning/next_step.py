@@ -121,10 +121,10 @@ class NextSteps:
 
 def facts_of(run: Run) -> RunFacts:
     """A finished run's facts; LabError where it hasn't finished, or doesn't say what is needed."""
-    summary = run.summary()
+    recipe, summary = run.recipe(), run.summary()
     if not summary or summary.get("finished") is not True:
         raise LabError(f"{run.name} hasn't finished, so there is no loss to go on from: lmlab resume {run.name}")
-    recipe, vocabulary = run.recipe(), run.fact("vocabulary_size")
+    vocabulary = run.fact("vocabulary_size")
     try:
         turned = summary["verdict"]["kind"] == "overfitting" and summary["best"]["step"] < summary["final"]["step"]
         end = summary["best" if turned else "final"]

@@ -53,8 +53,8 @@ class Best:
 
     loss: float
     step: int
-    whole: bool
-    """Whether it's of the whole validation split."""
+    whole: bool | None
+    """Whether it's of the whole validation split; None where an imported log doesn't tell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +68,8 @@ class CurveData:
     """The loss of a sample of the training text at each evaluation, without dropout: what validation compares with."""
     valid: Series = field(default_factory=Series)
     """The validation loss at each evaluation."""
-    sampled: bool = False
-    """Whether those evaluations scored only a sample of the validation split."""
+    sampled: bool | None = False
+    """Whether those evaluations scored only a sample of the validation split; None where an imported log doesn't tell."""
     final: Series = field(default_factory=Series)
     """Then: the loss of the best and of the last model on the whole split, once the run is over."""
     rate: Series = field(default_factory=Series)
@@ -80,6 +80,10 @@ class CurveData:
     """Where a loss or a gradient was not finite; the values are the steps."""
     claims: tuple[Claim, ...] = ()
     """The published numbers that the run is held against."""
+    counts_tokens: bool = True
+    """Whether its lines say how many tokens it had been trained on; else those are 0 everywhere."""
+    source: str = ""
+    """Of a run that was imported: from which log."""
 
     def turn(self) -> Turn | None:
         """The best evaluation and whether validation rose after it; None where nothing was evaluated."""
@@ -92,7 +96,11 @@ class CurveData:
         if len(whole):
             loss, step = min(zip(whole.values, whole.steps, strict=True))
             return Best(loss=loss, step=step, whole=True)
-        return Best(loss=turn.loss, step=turn.step, whole=not self.sampled) if turn else None
+        return (
+            Best(loss=turn.loss, step=turn.step, whole=None if self.sampled is None else not self.sampled)
+            if turn
+            else None
+        )
 
     def is_empty(self) -> bool:
         """Whether there is no loss to draw."""
@@ -118,17 +126,19 @@ def read_curves(
     events: Iterable[Line] = (),
     summary: Mapping[str, Any] | None = None,
     claims: Sequence[Claim] = (),
+    source: str = "",
 ) -> CurveData:
     """The curves in the lines of metrics.jsonl, parsed: training lines and evaluations; other kinds are passed over.
 
-    The lines of events.jsonl know of updates that were left out, summary.json of the final scores on the whole split. A
-    null stands for a number that was not finite. Where two lines have one step, the later one counts. LabError where a
-    line says no step.
+    The lines of events.jsonl know of updates that were left out, summary.json of the final scores on the whole split. `source` says
+    which log an imported run is from; its lines may lack tokens, and whether an evaluation was of the whole split. A null is
+    a number that was not finite. Where two lines have one step, the later one counts. LabError where a line says no step.
     """
     lines = _in_order(name, metrics)
     train = [line for line in lines if line["kind"] == "train"]
     evaluations = [line for line in lines if line["kind"] == "evaluation"]
-    sampled = any(not line.get("whole", True) for line in evaluations)
+    told = [line["whole"] for line in evaluations if "whole" in line]
+    sampled = None if source and not told else not all(told)
     not_finite = [line for line in train if math.isnan(_number(line.get("loss")))]
     left_out = [line for line in _in_order(name, events) if line["kind"] == "skipped_update"]
     data = CurveData(
@@ -142,6 +152,8 @@ def read_curves(
         resumes=_series(_first_lines_of_segments(lines), "segment"),
         broken=_series(_in_order(name, [*not_finite, *left_out]), "step"),
         claims=tuple(claims),
+        counts_tokens=all("tokens" in line for line in lines),
+        source=source,
     )
     return replace(data, final=_whole_split(data, summary)) if sampled and summary else data
 
@@ -168,7 +180,7 @@ def _series(lines: Sequence[Line], key: str) -> Series:
     last = {line["step"]: line for line in lines if key in line}
     return Series(
         steps=tuple(last),
-        tokens=tuple(line["tokens"] for line in last.values()),
+        tokens=tuple(line.get("tokens", 0) for line in last.values()),
         values=tuple(_number(line[key]) for line in last.values()),
     )
 
@@ -194,10 +206,8 @@ def _in_order(name: str, lines: Iterable[Line]) -> list[Line]:
     """The lines by step; those of one step stay as they were."""
     found = list(lines)
     for line in found:
-        if not isinstance(line.get("step"), int) or not isinstance(line.get("tokens"), int) or "kind" not in line:
-            raise LabError(
-                f"run {name} has a line of metrics or events without step, tokens and kind: {str(line)[:80]}"
-            )
+        if not isinstance(line.get("step"), int) or not isinstance(line.get("tokens", 0), int) or "kind" not in line:
+            raise LabError(f"run {name} has a line of metrics or events without step and kind: {str(line)[:80]}")
     return sorted(found, key=lambda line: line["step"])
 
 

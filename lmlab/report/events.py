@@ -21,6 +21,8 @@ def events_of(run: Run, checkpoints: bool = True) -> list[dict[str, Any]]:
 
 def event_lines(run: Run, events: list[dict[str, Any]]) -> list[str]:
     """A table for people, with what to do next where there is something."""
+    if run.imported is not None:
+        return [f"{run.name}: imported from {run.imported['file']}, which tells of losses only"]
     if not events:
         return [f"{run.name}: nothing has happened yet"]
     rows = [(str(line["time"])[:19].replace("T", " "), f"{line['step']:,}", _what(line)) for line in events]

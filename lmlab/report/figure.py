@@ -100,11 +100,13 @@ def _write_titles(figure: Figure, curves: Sequence[CurveData], footer: str) -> N
 def _facts(data: CurveData) -> str:
     """One run in one line: its length and its best."""
     longest = max((data.train, data.valid), key=lambda series: series.steps[-1] if len(series) else -1)
-    facts = [f"{longest.steps[-1]:,} steps", f"{amount(longest.tokens[-1])} tokens"]
+    facts = [f"{longest.steps[-1]:,} steps"]
+    facts += [f"{amount(longest.tokens[-1])} tokens"] if data.counts_tokens else []
     best = data.best()
     if best:
-        of = "" if best.whole else " (a sample)"
+        of = " (a sample)" if best.whole is False else ""
         facts.append(f"best validation loss{of} {best.loss:.4f} nats a token at step {best.step:,}")
+    facts += [f"imported from {short(data.source, 40)}"] if data.source else []
     return "  ·  ".join(facts)
 
 

@@ -26,6 +26,8 @@ def write_report(
     for data in curves:
         if data.is_empty():
             raise LabError(f"run {data.name} has no losses yet: wait for its first line of metrics, or leave it out")
+        if against == "tokens" and not data.counts_tokens:
+            raise LabError(f"run {data.name} doesn't say how many tokens it was trained on: draw it against steps")
     from lmlab.report.figure import draw_curves, write_figure
 
     kinds = ("svg", "png") if pictures == "both" else (pictures,)

@@ -105,7 +105,7 @@ def _draw_of_several(axes: Axes, index: int, data: CurveData, against: Against) 
     if best is None:
         words = f"{short(data.name)}, training {followed[0].finite().values[-1]:.4f}"
         return end_label(followed[0], against, words, colour), followed
-    words = f"{best.loss:.4f}  {short(data.name)}{'' if best.whole else ' (a sample)'}"
+    words = f"{best.loss:.4f}  {short(data.name)}{' (a sample)' if best.whole is False else ''}"
     return end_label(data.valid, against, words, colour), followed
 
 

@@ -1,12 +1,14 @@
 """Runs: folders of plain files that say what was trained, how it went and where it left off."""
 
 from lmlab.runs.control import REQUESTS, clear_control, read_control
-from lmlab.runs.create import create_run, require_free_name
+from lmlab.runs.create import create_imported, create_run, require_free_name
 from lmlab.runs.journal import Journal
-from lmlab.runs.lines import read_lines
+from lmlab.runs.lines import lines_from_end, read_lines
 from lmlab.runs.lock import RunLock, is_locked
 from lmlab.runs.opening import list_runs, open_run
+from lmlab.runs.removal import remove_leftovers, remove_run, rename_run
 from lmlab.runs.run import Run
+from lmlab.runs.tags import change_tags, read_tags
 from lmlab.runs.units import read_units
 
 __all__ = [
@@ -14,13 +16,20 @@ __all__ = [
     "Journal",
     "Run",
     "RunLock",
+    "change_tags",
     "clear_control",
+    "create_imported",
     "create_run",
     "is_locked",
+    "lines_from_end",
     "list_runs",
     "open_run",
     "read_control",
     "read_lines",
+    "read_tags",
     "read_units",
+    "remove_leftovers",
+    "remove_run",
+    "rename_run",
     "require_free_name",
 ]

@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from lmlab import LabError, __version__
-from lmlab.files import flush_folder, reason, remove_tree, write_json, write_text
+from lmlab.files import flush_folder, reason, remove_tree, write_bytes, write_json, write_text
 from lmlab.recipe import Recipe, recipe_hash, to_toml
 from lmlab.runs.code import git_commit, source_sha256
 from lmlab.runs.control import FOLDER as CONTROL
-from lmlab.runs.lines import FORMAT, now
+from lmlab.runs.lines import FORMAT, line_bytes, now
 from lmlab.runs.names import check_name, numbered_names, stem_of
 from lmlab.runs.run import ORIGIN, RECIPE, Run
 
@@ -31,14 +31,41 @@ def create_run(root: Path, name: str | None, recipe: Recipe, origin: dict[str, A
     `origin` says where it's from: hardware, versions, command, data_id, parent. Added to it are format, the immutable
     id, the time, the recipe's name and hash, and the code: lmlab's version, its source's SHA-256, and the git commit.
     """
+    first = {"recipe": recipe.name, "recipe_hash": recipe_hash(recipe)}
+
+    def fill(draft: Path, identity: str) -> None:
+        for folder in ("checkpoints", CONTROL):
+            (draft / folder).mkdir()
+        write_text(draft / RECIPE, to_toml(recipe))
+        write_json(draft / ORIGIN, _origin(identity, {**first, **origin}))
+
+    return _create(root, name, stem_of(recipe.name), fill)
+
+
+def create_imported(root: Path, name: str, imported: dict[str, Any], metrics: Iterable[dict[str, Any]]) -> Run:
+    """Make a run called `name` out of what someone else's log says; LabError where the name is taken.
+
+    `imported` says which log, and what is known of the training; each of `metrics` is a line of metrics.jsonl without what
+    every line has. Such a run has no recipe, no data set and no checkpoints.
+    """
+
+    def fill(draft: Path, identity: str) -> None:
+        lines = ({"format": FORMAT, "id": identity, **line} for line in metrics)
+        write_bytes(draft / "metrics.jsonl", b"".join(map(line_bytes, lines)))
+        write_json(draft / ORIGIN, _origin(identity, {"imported": imported}))
+
+    return _create(root, name, name, fill)
+
+
+def _create(root: Path, name: str | None, stem: str, fill: Callable[[Path, str], None]) -> Run:
     require_free_name(root, name)
     identity = uuid.uuid4().hex
     draft = root / f".new-{identity}"
     try:
         draft.mkdir(parents=True)
         try:
-            _fill(draft, identity, recipe, origin)
-            folder = _named(draft, root, name, stem_of(recipe.name))
+            fill(draft, identity)
+            folder = _named(draft, root, name, stem)
         except BaseException:
             with contextlib.suppress(OSError):
                 remove_tree(draft)
@@ -49,19 +76,9 @@ def create_run(root: Path, name: str | None, recipe: Recipe, origin: dict[str, A
     return Run(folder)
 
 
-def _fill(draft: Path, identity: str, recipe: Recipe, origin: dict[str, Any]) -> None:
-    for folder in ("checkpoints", CONTROL):
-        (draft / folder).mkdir()
-    write_text(draft / RECIPE, to_toml(recipe))
-    first = {
-        "format": FORMAT,
-        "id": identity,
-        "created": now(),
-        "recipe": recipe.name,
-        "recipe_hash": recipe_hash(recipe),
-    }
+def _origin(identity: str, facts: dict[str, Any]) -> dict[str, Any]:
     code = {"version": __version__, "commit": git_commit(), "source_sha256": source_sha256()}
-    write_json(draft / ORIGIN, {**first, "code": code, **origin})
+    return {"format": FORMAT, "id": identity, "created": now(), "code": code, **facts}
 
 
 def _named(draft: Path, root: Path, name: str | None, stem: str) -> Path:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import datetime
 import itertools
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from lmlab.files import DISK, Storage, parse_json, reason, without_nan
 FORMAT = 1
 LONGEST_LINE = 64 << 20
 """Bytes; what a model wrote stands in one."""
+BLOCK = 1 << 16
 KINDS = {"segment": int, "step": int, "tokens": int, "kind": str}
 """What every line has, where it isn't one of discarded.jsonl that was torn."""
 
@@ -52,6 +55,29 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return found
 
 
+def lines_from_end(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects in a file of JSON lines, the last first, read as far as they are asked for; as `read_lines` otherwise."""
+    try:
+        if not path.is_file():
+            return
+        with open(path, "rb") as file:
+            place, rest, torn, block = file.seek(0, os.SEEK_END), b"", True, BLOCK
+            while place > 0:
+                size = min(block, place)
+                place -= size
+                file.seek(place)
+                first, *whole = (file.read(size) + rest).split(b"\n")
+                for text in reversed(whole[: -1 if torn else None]):
+                    yield _parsed(path, None, text)
+                torn, rest, block = torn and not whole, first, BLOCK if whole else 2 * block
+                if len(rest) > LONGEST_LINE:
+                    raise LabError(f"{path} is damaged: a line has more than {LONGEST_LINE:,} bytes")
+            if rest and not torn:
+                yield _parsed(path, 1, rest)
+    except OSError as error:
+        raise LabError(f"{path} can't be read: {reason(error)}") from None
+
+
 def whole_lines(content: bytes, length: int | None = None) -> int:
     """How many bytes of `content`, up to `length`, are whole lines."""
     return content.rfind(b"\n", 0, length) + 1
@@ -74,21 +100,20 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _parsed(path: Path, number: int, text: bytes) -> dict[str, Any]:
+def _parsed(path: Path, number: int | None, text: bytes) -> dict[str, Any]:
+    place = "a line" if number is None else f"line {number}"
     try:
         value = parse_json(text)
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise LabError(
-            f"{path} is damaged in line {number}: expected a JSON object; take the line out to read the rest"
-        )
+        raise LabError(f"{path} is damaged in {place}: expected a JSON object; take the line out to read the rest")
     if value.get("format") != FORMAT:
         found = str(value.get("format"))[:20]
-        raise LabError(f"{path} line {number} has format {found}: this version reads {FORMAT}")
+        raise LabError(f"{path} has {place} of format {found}: this version reads {FORMAT}")
     for name, kind in KINDS.items():
         if name in value and not _is(value[name], kind):
-            raise LabError(f"{path} is damaged in line {number}: {name} is {str(value[name])[:20]!r}")
+            raise LabError(f"{path} is damaged in {place}: {name} is {str(value[name])[:20]!r}")
     return value
 
 

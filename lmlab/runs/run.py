@@ -1,7 +1,7 @@
 """One run's folder: what each file is called, and the ways to read and write it.
 
-    recipe.toml origin.json policy.json forecast.json summary.json tokenizer.json   plain values
-    metrics.jsonl samples.jsonl events.jsonl segments.jsonl discarded.jsonl         a line for each thing that happened
+    recipe.toml origin.json policy.json forecast.json summary.json tokenizer.json tags.json   plain values
+    metrics.jsonl samples.jsonl events.jsonl segments.jsonl discarded.jsonl                   a line for each thing that happened
     units-valid.npy   checkpoints/   control/   lock
 
 docs/formats.md says what is in each.
@@ -43,7 +43,7 @@ ORIGIN_FACTS = {
 MOST_TOKENS = 1 << 32
 """Of a vocabulary."""
 
-StatusName = Literal["new", "running", "stopped", "finished"]
+StatusName = Literal["new", "running", "stopped", "finished", "imported"]
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,18 @@ class Run:
             raise LabError(f"{self.folder / ORIGIN} says no {name}: take it from a copy of the run")
         return self._origin[name]
 
+    @property
+    def imported(self) -> dict[str, Any] | None:
+        """Of a run that was made from someone else's log: from which file and form, and what is known of it; else None."""
+        return self._origin.get("imported")
+
     def recipe(self) -> Recipe:
-        """The whole experiment."""
+        """The whole experiment; LabError where the run was imported, which has none."""
+        if self.imported is not None:
+            raise LabError(
+                f"{self.name} was imported from a log ({self.imported['file'][:80]}): it has no recipe, data or weights; "
+                "lmlab runs, report and compare read it"
+            )
         return read_recipe(self.folder / RECIPE)
 
     def read(self, name: str) -> Any:
@@ -154,7 +164,9 @@ class Run:
         return units.read_units(self.folder / units.NAME)
 
     def status(self) -> StatusName:
-        """running: a process holds its lock; finished: it reached its end; stopped: it began; else new."""
+        """imported: from a log; running: a process holds its lock; finished: it reached its end; stopped: it began; else new."""
+        if self.imported is not None:
+            return "imported"
         if is_locked(self.folder):
             return "running"
         if (self.summary() or {}).get("finished") is True:
@@ -175,6 +187,9 @@ def _origin_problem(value: dict[str, Any]) -> str:
     size = value.get("vocabulary_size", 1)
     if type(size) is not int or not 0 < size <= MOST_TOKENS:
         return f"a vocabulary_size of at most {MOST_TOKENS:,}"
+    imported = value.get("imported")
+    if imported is not None:
+        return _imported_problem(imported)
     parent = value.get("parent")
     if parent is None:
         return ""
@@ -186,4 +201,17 @@ def _origin_problem(value: dict[str, Any]) -> str:
     step = parent.get("step", 0)
     if not is_run_name(parent.get("name", "run")) or type(step) is not int or not 0 <= step < 1 << 63:
         return "of the parent a name and a step"
+    return ""
+
+
+def _imported_problem(imported: Any) -> str:
+    if not isinstance(imported, dict):
+        return "of an imported run what it's from"
+    for name in ("file", "sha256", "form"):
+        if not isinstance(imported.get(name), str):
+            return f"of an imported run its {name}"
+    for name in ("parameters", "step_tokens", "planned_steps"):
+        count = imported.get(name)
+        if count is not None and (type(count) is not int or not 0 < count < 1 << 63):
+            return f"of an imported run another {name}"
     return ""

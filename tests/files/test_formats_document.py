@@ -38,6 +38,7 @@ def test_the_format_numbers_are_those_of_the_code(text):
         "identity": str(lines.FORMAT),
         "policy, forecast, summary": "1",
         "event": str(lines.FORMAT),
+        "tags": str(lines.FORMAT),
         "black box": str(black_box),
         "lock": str(lines.FORMAT),
         "state": str(state),

@@ -1,0 +1,72 @@
+"""`lmlab import log FILE`: someone else's log as a run without weights."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from lmlab.cli.arguments import parse, runs_folder
+from lmlab.cli.errors import UsageError
+from lmlab.files.durable import without_nan
+
+ACTIONS = ("log",)
+
+
+@dataclass(frozen=True)
+class ImportLog:
+    """Make a run of a log that another project wrote: without recipe and weights, for lmlab runs, report and compare.
+
+    Forms: nanogpt, llmc, modded-nanogpt, bracketed, llms-from-scratch, csv. What the log doesn't say stays unknown.
+    """
+
+    file: tyro.conf.Positional[str]
+    """The log, plain or .gz, .xz, .zst, .bz2."""
+    run: str = ""
+    """The run's name; default: the file's. A table of several runs makes NAME-1, NAME-2, ..., as it calls them."""
+    form: str = "auto"
+    """How the log is written; default: the form that most of its lines have."""
+    step_tokens: int | None = None
+    """Tokens of one step (batch x context), where you know it."""
+    parameters: int | None = None
+    """How many the model has, where you know it."""
+    corpus: str | None = None
+    """What it was trained on, where you know it."""
+    runs: str = ""
+    """Where runs are; default: LMLAB_RUNS, or ./runs."""
+    json: bool = False
+    """What was made, as JSON on standard output."""
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, import, print."""
+    action = arguments[0] if arguments else ""
+    if action not in (*ACTIONS, "-h", "--help"):
+        close = difflib.get_close_matches(action, ACTIONS, n=1)
+        hint = "did you mean log?" if close else "expected lmlab import log FILE"
+        raise UsageError(f"there is no 'lmlab import {action}': {hint}")
+    flags = parse(ImportLog, arguments[1:] if action == "log" else ["--help"], "lmlab import log")
+    from lmlab.exchange import import_log
+
+    for name, value in (("--step-tokens", flags.step_tokens), ("--parameters", flags.parameters)):
+        if value is not None and not 0 < value < 1 << 63:
+            raise UsageError(f"{name} can't be {value}: expected at least 1")
+    made = import_log(
+        Path(flags.file),
+        runs_folder(flags.runs),
+        flags.run or None,
+        flags.form,
+        step_tokens=flags.step_tokens,
+        parameters=flags.parameters,
+        corpus=flags.corpus,
+    )
+    if flags.json:
+        print(json.dumps(without_nan([one.to_json() for one in made]), indent=2))
+        return 0
+    for one in made:
+        print("\n".join(one.lines()))
+    print(f"draw {'it' if len(made) == 1 else 'them'}: lmlab report {' '.join(one.run.name for one in made[:8])}")
+    return 0

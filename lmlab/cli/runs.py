@@ -1,0 +1,281 @@
+"""`lmlab runs`: the table of runs; renaming, removing, pruning and tagging them."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+from lmlab import LabError
+from lmlab.cli.arguments import parse, runs_folder, with_default
+from lmlab.cli.errors import UsageError
+from lmlab.files.durable import without_nan
+
+if TYPE_CHECKING:
+    from lmlab.runs import Run
+
+ACTIONS = ("rename", "rm", "prune", "tag")
+WATCH_SECONDS = "2"
+
+
+@dataclass(frozen=True)
+class Table:
+    """The table of runs, the newest last; below it, runs that differ in nothing but the seed as mean and standard deviation.
+
+    lmlab runs rename OLD NEW, rm RUN..., prune RUN... and tag RUN TAG... change them.
+    """
+
+    sort: str = ""
+    """Sort by this: name, status, corpus, parameters, tokens, loss, bits, time, speed, device, seed, created, tag, or a setting."""
+    descending: bool = False
+    """The largest first."""
+    filter: tuple[str, ...] = ()
+    """Only runs that meet this, such as status=finished, 'loss<1.6', corpus~shake, tag=x, model.layers=6; may be repeated."""
+    group: bool = False
+    """Show runs that differ in nothing but the seed as one line."""
+    watch: float = 0.0
+    """Draw the table again every so many seconds (without a number: 2), until Ctrl-C."""
+    runs: str = ""
+    """Where runs are; default: LMLAB_RUNS, or ./runs."""
+    json: bool = False
+    """The table as JSON on standard output."""
+
+
+@dataclass(frozen=True)
+class Rename:
+    """Call a run by another name. Its id and all that is in it stay; a run that trains is refused."""
+
+    run: tyro.conf.Positional[str]
+    """The run, by name or folder."""
+    name: tyro.conf.Positional[str]
+    """Its new name."""
+    runs: str = ""
+    """Where runs are; default: LMLAB_RUNS, or ./runs."""
+
+
+@dataclass(frozen=True)
+class Remove:
+    """Remove runs with all that is in them, after a question. A run that trains is refused."""
+
+    run: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Runs by name or folder."""
+    yes: bool = False
+    """Don't ask."""
+    runs: str = ""
+    """Where runs are; default: LMLAB_RUNS, or ./runs."""
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Free disk space: all checkpoints but the latest and the best keep only their weights. Says how much that is, and asks.
+
+    What is left can still be continued, evaluated, sampled and branched from; lmlab prove then has fewer steps to begin at.
+    """
+
+    run: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Runs by name or folder."""
+    checkpoints: bool = False
+    """Remove all checkpoints but the first, the best and the latest altogether."""
+    yes: bool = False
+    """Don't ask."""
+    runs: str = ""
+    """Where runs are; default: LMLAB_RUNS, or ./runs."""
+
+
+@dataclass(frozen=True)
+class Tag:
+    """Give a run tags, to find it by: lmlab runs --filter tag=TAG. Without TAG: print those that it has."""
+
+    run: tyro.conf.Positional[str]
+    """The run, by name or folder."""
+    tag: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Words of letters, digits, and . _ : / + -."""
+    remove: tuple[str, ...] = ()
+    """Take this tag away; may be repeated."""
+    runs: str = ""
+    """Where runs are; default: LMLAB_RUNS, or ./runs."""
+
+
+def run(arguments: list[str]) -> int:
+    """The verb; returns its exit status."""
+    action = arguments[0] if arguments else ""
+    if action in ("", "-") or action.startswith("-"):
+        return _table(parse(Table, with_default(arguments, "--watch", WATCH_SECONDS), "lmlab runs"))
+    words, prog = arguments[1:], f"lmlab runs {action}"
+    if action == "rename":
+        return _rename(parse(Rename, words, prog))
+    if action == "rm":
+        return _remove(parse(Remove, words, prog))
+    if action == "prune":
+        return _prune(parse(Prune, words, prog))
+    if action == "tag":
+        return _tag(parse(Tag, words, prog))
+    close = difflib.get_close_matches(action, ACTIONS, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"expected {', '.join(ACTIONS)}, or only flags for the table"
+    raise UsageError(f"there is no 'lmlab runs {action}': {hint}")
+
+
+def _table(flags: Table) -> int:
+    from lmlab.experiment.choosing import check_field, chosen, in_order_of, parse_condition
+    from lmlab.experiment.listing import read_rows, seeds_of
+    from lmlab.report.runs_table import fitting, table_lines, watch
+
+    root = runs_folder(flags.runs)
+    if flags.descending and not flags.sort:
+        raise UsageError("--descending needs --sort FIELD")
+    if flags.watch < 0 or (flags.watch and flags.json):
+        raise UsageError("--watch takes seconds, and excludes --json")
+    try:
+        conditions = [parse_condition(text) for text in flags.filter]
+        if flags.sort:
+            check_field(flags.sort)
+    except LabError as error:
+        raise UsageError(str(error)) from None
+
+    def read() -> tuple[list[Any], list[Any], list[str]]:
+        rows, problems = read_rows(root)
+        rows = chosen(rows, conditions)
+        return (in_order_of(rows, flags.sort, flags.descending) if flags.sort else rows), seeds_of(rows), problems
+
+    if flags.watch:
+        if not sys.stdout.isatty():
+            raise UsageError("--watch needs a terminal: without it the table is printed once")
+
+        def lines(width: int, height: int) -> list[str]:
+            rows, groups, problems = read()
+            table = table_lines(rows, groups, grouped=flags.group, width=width)
+            return fitting([*table, *problems], height, newest_last=not flags.sort)
+
+        try:
+            watch(lines, flags.watch)
+        except KeyboardInterrupt:
+            print("stopped watching", file=sys.stderr)
+        return 0
+    rows, groups, problems = read()
+    if flags.json:
+        value = {"runs": [row.to_json() for row in rows], "seeds": [group.to_json() for group in groups]}
+        print(json.dumps(without_nan({**value, "problems": problems}), indent=2))
+        return 0
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if not rows and not problems:
+        print(f"no runs in {root}" + (" meet this" if conditions else ""))
+        return 0
+    print("\n".join(table_lines(rows, groups, grouped=flags.group, width=width)))
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 0
+
+
+def _rename(flags: Rename) -> int:
+    from lmlab.runs import rename_run
+
+    found = _whole(flags.run, flags.runs, "rename")
+    old = found.name
+    print(f"{old} is now {rename_run(found, flags.name).name}")
+    return 0
+
+
+def _remove(flags: Remove) -> int:
+    from lmlab.checkpoint.pruning import occupied
+    from lmlab.runs import is_locked, remove_leftovers, remove_run
+
+    found = _all(flags.run, flags.runs, "rm")
+    for one in found:
+        if is_locked(one.folder):
+            raise LabError(f"{one.name} is running: stop it first (Ctrl-C, or touch {one.folder / 'control' / 'stop'})")
+    sizes = [0 if one.folder.is_symlink() else occupied(one.folder) for one in found]
+    for one, size in zip(found, sizes, strict=True):
+        link = "a link: what it points to stays" if one.folder.is_symlink() else _size(size)
+        print(f"{one.folder.name}: {link}")
+    _sure(f"remove {_runs(found)}, {_size(sum(sizes))}?", flags.yes)
+    for root in sorted({one.folder.parent for one in found}):
+        remove_leftovers(root)
+    for one in found:
+        remove_run(one)
+        print(f"{one.folder.name} is removed")
+    return 0
+
+
+def _prune(flags: Prune) -> int:
+    from lmlab.checkpoint import free, to_free
+    from lmlab.runs import RunLock
+
+    found = _all(flags.run, flags.runs, "prune")
+    plans = [(one, to_free(one.checkpoints, flags.checkpoints)) for one in found]
+    for one, plan in plans:
+        print(
+            f"{one.name}: {_size(plan.bytes)} ({_checkpoints(plan.slimmed)} keep only weights, "
+            f"{_checkpoints(plan.removed)} go; the latest and the best stay whole)"
+        )
+    plans = [(one, plan) for one, plan in plans if plan.slimmed or plan.removed]
+    if not plans:
+        print("nothing to prune")
+        return 0
+    _sure(f"free {_size(sum(plan.bytes for _, plan in plans))}?", flags.yes)
+    freed = 0
+    for one, _ in plans:
+        with RunLock(one.folder):
+            # What is there may be another by now: the run can have gone on while the question stood.
+            freed += free(one.checkpoints, to_free(one.checkpoints, flags.checkpoints))
+    print(f"freed {_size(freed)}")
+    return 0
+
+
+def _tag(flags: Tag) -> int:
+    from lmlab.runs import change_tags, read_tags
+
+    found = _whole(flags.run, flags.runs, "tag")
+    if flags.tag or flags.remove:
+        tags = change_tags(found.folder, flags.tag, flags.remove)
+    else:
+        tags = read_tags(found.folder)
+    print(f"{found.name}: {', '.join(tags) or 'no tags'}")
+    return 0
+
+
+def _whole(reference: str, runs: str, action: str) -> Run:
+    from lmlab.runs import open_run
+
+    found, part = open_run(reference, runs_folder(runs))
+    if part is not None:
+        raise UsageError(f"lmlab runs {action} takes a whole run: give {found.name} without @{part}")
+    return found
+
+
+def _all(references: tuple[str, ...], runs: str, action: str) -> list[Run]:
+    if not references:
+        raise UsageError(f"lmlab runs {action} needs a run: name one or several")
+    found = {one.folder: one for one in (_whole(reference, runs, action) for reference in references)}
+    return list(found.values())
+
+
+def _sure(question: str, yes: bool, ask: Callable[[str], str] = input) -> None:
+    """Go on only where a person says so."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} Nobody can answer here: say it with --yes")
+    try:
+        answer = ask(f"{question} [y/N] ").strip().lower()
+    except EOFError:
+        answer = ""
+    if answer not in ("y", "yes"):
+        raise LabError("nothing was changed")
+
+
+def _runs(found: list[Run]) -> str:
+    return "1 run" if len(found) == 1 else f"{len(found)} runs"
+
+
+def _checkpoints(steps: tuple[int, ...]) -> str:
+    return "1 checkpoint" if len(steps) == 1 else f"{len(steps)} checkpoints"
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:,.2f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"

@@ -1,0 +1,149 @@
+"""From a log's file to runs without weights."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmlab import LabError
+from lmlab.data.progress import Silent
+from lmlab.data.readers import DAMAGE, SourceFile, describe_name, opened
+from lmlab.exchange.forms import AUTO, read_log
+from lmlab.exchange.log import Log, Point
+from lmlab.files import reason, sha256_of_file
+from lmlab.runs import Run, create_imported, require_free_name
+from lmlab.runs.names import check_name, stem_of
+
+LARGEST_BYTES = 1 << 28
+"""Of an unpacked log: some three million lines."""
+MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+"""How a text begins that is not plain UTF-8: what PowerShell redirects is UTF-16."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """A run that was made, and the log that it is from."""
+
+    run: Run
+    log: Log
+
+    def lines(self) -> list[str]:
+        """For people."""
+        points, losses = self.log.points, [point for point in self.log.points if point.kind == "evaluation"]
+        said = f"{self.run.name}: {self.log.form}, {len(points):,} points up to step {points[-1].step:,}"
+        last = f", last validation loss {losses[-1].loss}" if losses else ", no validation loss"
+        return [said + last, *(f"  {note}" for note in self.log.notes)]
+
+    def to_json(self) -> dict[str, Any]:
+        """For --json."""
+        points = self.log.points
+        losses = [point.loss for point in points if point.kind == "evaluation"]
+        return {
+            "run": self.run.name,
+            "folder": str(self.run.folder),
+            "form": self.log.form,
+            "points": len(points),
+            "step": points[-1].step,
+            "loss": losses[-1] if losses else None,
+            "notes": list(self.log.notes),
+        }
+
+
+def import_log(path: Path, root: Path, name: str | None = None, form: str = AUTO, **given: Any) -> list[Imported]:
+    """Make a run in `root` of each training that the log at `path` tells of.
+
+    They are called `name` (default: as the file), and -LABEL behind it where there are several. `given` is what a person knows
+    and the log doesn't say: parameters, step_tokens, corpus; None is unknown. LabError where the file can't be read, has no
+    training in it, or a name is taken: then no run is made.
+    """
+    text, digest = _text(path), sha256_of_file(path)
+    try:
+        logs = read_log(text, form)
+    except LabError as error:
+        raise LabError(f"{path.name}: {error}") from None
+    stem = check_name(name) if name else stem_of(_stem(path))
+    names = [stem if len(logs) == 1 else stem_of(f"{stem}-{log.label}") for log in logs]
+    if len(set(names)) < len(names):
+        raise LabError(f"{path.name} has runs whose names can't be told apart: {', '.join(names)[:200]}")
+    for one in names:
+        require_free_name(root, one)
+    made = []
+    for one, log in zip(names, logs, strict=True):
+        facts = _facts(path, digest, log, given)
+        run = create_imported(root, one, facts, _lines(log, facts["step_tokens"]))
+        made.append(Imported(run=run, log=log))
+    return made
+
+
+def _text(path: Path) -> str:
+    kind, packing = describe_name(path.name)
+    if not path.is_file():
+        raise LabError(f"there is no file {path}: expected a log")
+    try:
+        with opened(SourceFile(name=path.name, path=path, kind=kind, packing=packing), Silent()) as stream:
+            content = stream.read(LARGEST_BYTES + 1)
+    except DAMAGE as error:
+        raise LabError(f"{path.name} can't be read: {reason(error) if isinstance(error, OSError) else error}") from None
+    if len(content) > LARGEST_BYTES:
+        raise LabError(
+            f"{path.name} has more than {LARGEST_BYTES:,} bytes: expected a log; cut out the lines of training"
+        )
+    encoding = next((name for mark, name in MARKS if content.startswith(mark)), "utf-8")
+    return content.decode(encoding, errors="replace")
+
+
+def _stem(path: Path) -> str:
+    """The file's name without what says its kind: main.log.xz is main."""
+    name = path.name
+    packing = describe_name(name)[1]
+    name = name.removesuffix(f".{packing}") if packing else name
+    return name.rpartition(".")[0] or name
+
+
+def _facts(path: Path, digest: str, log: Log, given: dict[str, Any]) -> dict[str, Any]:
+    """What origin.json says of where the run is from; null is unknown."""
+    known = {name: value for name, value in given.items() if value is not None}
+    return {
+        "file": path.name,
+        "sha256": digest,
+        "bytes": path.stat().st_size,
+        "form": log.form,
+        "label": log.label or None,
+        "planned_steps": log.planned_steps,
+        "clock": log.clock or None,
+        "corpus": known.get("corpus"),
+        "parameters": known.get("parameters", log.parameters),
+        "step_tokens": known.get("step_tokens", log.step_tokens),
+        "given": sorted(known),
+    }
+
+
+def _lines(log: Log, step_tokens: int | None) -> Iterator[dict[str, Any]]:
+    """The points as lines of metrics.jsonl; what isn't known has no key."""
+    for point in log.points:
+        tokens = point.tokens if point.tokens is not None or step_tokens is None else point.step * step_tokens
+        yield {
+            "segment": point.segment,
+            "step": point.step,
+            **({} if tokens is None else {"tokens": tokens}),
+            "kind": point.kind,
+            **_values(log, point, step_tokens),
+        }
+
+
+def _values(log: Log, point: Point, step_tokens: int | None) -> dict[str, Any]:
+    if point.kind == "evaluation":
+        values = {"valid_loss": point.loss, "train_loss": point.train_loss, "whole": log.whole}
+    else:
+        rate = step_tokens / point.step_seconds if step_tokens and point.step_seconds else None
+        values = {
+            "loss": point.loss,
+            "learning_rate": point.learning_rate,
+            "gradient_norm": point.gradient_norm,
+            "tokens_per_second": rate,
+        }
+    values["train_seconds"] = point.seconds
+    return {name: value for name, value in values.items() if value is not None}

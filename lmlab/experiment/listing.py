@@ -1,0 +1,180 @@
+"""The runs of a folder as rows of plain values, and their seeds together: what a table of runs is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmlab import LabError
+from lmlab.experiment.record import Record, read_outcome
+from lmlab.recipe import Recipe
+from lmlab.runs import Run, list_runs, read_tags
+from lmlab.runs.run import StatusName
+
+AVERAGED = ("loss", "bits_per_byte", "seconds", "tokens_per_second")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One run in a table; None is unknown, or not known yet."""
+
+    name: str
+    id: str
+    status: StatusName
+    created: str
+    """UTC, ISO 8601."""
+    recipe_name: str | None
+    corpus: str | None
+    parameters: int | None
+    seed: int | None
+    step: int
+    steps: int | None
+    """Planned."""
+    tokens: int | None
+    loss: float | None
+    """Of validation, nats a token: over the whole split where the run has finished, else of its last evaluation."""
+    bits_per_byte: float | None
+    seconds: float | None
+    """All of it where the run has finished, else of its training steps so far; of an imported run by its log's clock."""
+    tokens_per_second: float | None
+    device: str | None
+    tags: tuple[str, ...]
+    family: str
+    """Equal for runs that differ in nothing but the seed."""
+    recipe: Recipe | None
+    """To filter and sort by its settings."""
+
+    def to_json(self) -> dict[str, Any]:
+        """For --json: without the recipe, which the run's folder has."""
+        return {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self) if entry.name != "recipe"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeds:
+    """Finished runs that differ in nothing but the seed. Runs of one seed count once, by their mean."""
+
+    family: str
+    names: tuple[str, ...]
+    seeds: int
+    """How many different ones."""
+    means: Mapping[str, float | None]
+    """Of each name in AVERAGED, over the seeds."""
+    deviations: Mapping[str, float | None]
+    """Standard deviations, with n - 1; None for one seed."""
+    first: Row
+    """For what they have in common."""
+
+    def to_json(self) -> dict[str, Any]:
+        """For --json."""
+        figures = {name: {"mean": self.means[name], "standard_deviation": self.deviations[name]} for name in AVERAGED}
+        return {"family": self.family, "runs": list(self.names), "seeds": self.seeds, **figures}
+
+
+def read_rows(root: Path) -> tuple[list[Row], list[str]]:
+    """All runs of `root`, the newest last, and a line for each that can't be read."""
+    rows, problems = [], []
+    for run in list_runs(root):
+        try:
+            rows.append(row_of(run))
+        except LabError as error:
+            problems.append(f"{run.name}: {error}")
+    return sorted(rows, key=lambda row: row.created), problems
+
+
+def row_of(run: Run) -> Row:
+    """A run's row; LabError where a file of it is damaged."""
+    record = read_outcome(run)
+    try:
+        return Row(
+            name=record.name,
+            id=record.id,
+            status=record.status,
+            created=str(record.origin["created"]),
+            recipe_name=record.recipe.name if record.recipe is not None else None,
+            corpus=record.corpus,
+            parameters=(record.parameters or {}).get("total"),
+            seed=record.seed,
+            step=record.step,
+            steps=_planned_steps(record),
+            tokens=record.tokens,
+            loss=record.loss,
+            bits_per_byte=record.bits_per_byte,
+            seconds=record.total_seconds if record.total_seconds is not None else _seconds_so_far(record),
+            tokens_per_second=record.tokens_per_second,
+            device=None if record.device == "?" else record.device,
+            tags=read_tags(run.folder),
+            family=record.family,
+            recipe=record.recipe,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise LabError(f"{run.name} has a damaged file ({type(error).__name__}: {error})") from None
+
+
+def seeds_of(rows: Sequence[Row]) -> list[Seeds]:
+    """The families of which two runs or more have finished, in the order of their first rows."""
+    families: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.status == "finished" and row.loss is not None:
+            families.setdefault(row.family, []).append(row)
+    return [_seeds(family, members) for family, members in families.items() if len(members) > 1]
+
+
+def _seeds(family: str, members: Sequence[Row]) -> Seeds:
+    by_seed: dict[int | None, list[Row]] = {}
+    for row in members:
+        by_seed.setdefault(row.seed, []).append(row)
+    means: dict[str, float | None] = {}
+    deviations: dict[str, float | None] = {}
+    for name in AVERAGED:
+        known = [[value for row in same if (value := getattr(row, name)) is not None] for same in by_seed.values()]
+        values = [statistics.fmean(same) for same in known if same]
+        whole = len(values) == len(by_seed)
+        means[name] = statistics.fmean(values) if whole else None
+        deviations[name] = statistics.stdev(values) if whole and len(values) > 1 else None
+    return Seeds(
+        family=family,
+        names=tuple(row.name for row in members),
+        seeds=len(by_seed),
+        means=means,
+        deviations=deviations,
+        first=members[0],
+    )
+
+
+def folded(rows: Sequence[Row], groups: Sequence[Seeds]) -> list[Row | Seeds]:
+    """The rows with each family's members replaced by the family, where its first one stands."""
+    by_name = {name: group for group in groups for name in group.names}
+    found: list[Row | Seeds] = []
+    for row in rows:
+        group = by_name.get(row.name)
+        if group is None:
+            found.append(row)
+        elif group not in found:
+            found.append(group)
+    return found
+
+
+def _planned_steps(record: Record) -> int | None:
+    if record.imported is not None:
+        steps = record.imported.get("planned_steps")
+        return None if steps is None else int(steps)
+    if record.summary is not None:
+        return record.step
+    forecast = record.run.folder / "forecast.json"
+    return int(record.run.read("forecast.json")["steps"]) if forecast.exists() else None
+
+
+def _seconds_so_far(record: Record) -> float | None:
+    """What its tokens took, where the last evaluation is older than the last line."""
+    if record.imported is not None or not record.tokens or not record.tokens_per_second:
+        return record.train_seconds
+    parent = record.origin.get("parent")
+    if parent is not None:  # whose tokens are in the count
+        return record.train_seconds
+    seconds = record.tokens / record.tokens_per_second
+    return seconds if math.isfinite(seconds) else None

@@ -1,0 +1,74 @@
+"""Renaming and removing runs: in one step each, and never under a process that is at work on them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from lmlab import LabError
+from lmlab.files import DISK, Storage, reason, remove_tree
+from lmlab.runs.lock import RunLock
+from lmlab.runs.names import check_name
+from lmlab.runs.run import Run
+
+REMOVED = re.compile(r"\.removed-[0-9a-f]{32}")
+"""What a run is called from its removal until its files are gone. Hidden folders are no runs."""
+
+
+def rename_run(run: Run, name: str, storage: Storage = DISK) -> Run:
+    """Call a run `name`, in the folder where it is; LabError where the name is taken or a process is at work on the run."""
+    new = run.folder.with_name(check_name(name))
+    if os.path.lexists(new):
+        raise LabError(f"there is a {name} already in {run.folder.parent}: choose another name")
+    with _held(run):
+        try:
+            storage.rename(run.folder, new)
+            storage.flush_folder(new.parent)
+        except OSError as error:
+            raise LabError(f"{run.folder} can't be renamed: {reason(error)}") from None
+    return Run(new)
+
+
+def remove_run(run: Run, storage: Storage = DISK) -> None:
+    """Remove a run; LabError where a process is at work on it. Of a link to a run only the link goes.
+
+    It's renamed away first, so that whatever interrupts this leaves the whole run or none; `remove_leftovers` then removes
+    what is left of its files.
+    """
+    away = run.folder.with_name(f".removed-{uuid.uuid4().hex}")
+    with _held(run):
+        try:
+            storage.rename(run.folder, away)
+            storage.flush_folder(away.parent)
+        except OSError as error:
+            raise LabError(f"{run.folder} can't be removed: {reason(error)}") from None
+    try:
+        remove_tree(away, storage)
+    except OSError as error:
+        raise LabError(
+            f"the run {run.folder.name} is gone, but not all files of {away}: {reason(error)}; the next rm tries again"
+        ) from None
+
+
+def remove_leftovers(root: Path, storage: Storage = DISK) -> int:
+    """Remove what interrupted removals left in `root`; how many of them. What the system won't let go of stays."""
+    found = [entry for entry in root.iterdir() if REMOVED.fullmatch(entry.name)] if root.is_dir() else []
+    done = 0
+    for entry in found:
+        with contextlib.suppress(OSError):
+            remove_tree(entry, storage)
+            done += 1
+    return done
+
+
+@contextlib.contextmanager
+def _held(run: Run) -> Iterator[None]:
+    """The run's lock, where the system lets a folder with an open file be renamed; else only the knowledge that it is free."""
+    with RunLock(run.folder) as lock:
+        if os.name == "nt":
+            lock.release()
+        yield

@@ -1,0 +1,48 @@
+"""tags.json: words that a person gave a run, to find it by."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from lmlab import LabError
+from lmlab.files import read_json, write_json
+from lmlab.runs.lines import FORMAT
+
+NAME = "tags.json"
+LARGEST_BYTES = 1 << 16
+MOST = 100
+TAG = re.compile(r"\w[\w.:/+-]{0,49}")
+
+
+def check_tag(tag: str) -> str:
+    """`tag`, or LabError."""
+    if not TAG.fullmatch(tag):
+        raise LabError(
+            f"{tag[:60]!r} can't be a tag: expected up to 50 letters, digits, and . _ : / + - after the first"
+        )
+    return tag
+
+
+def read_tags(folder: Path) -> tuple[str, ...]:
+    """The tags of the run in `folder`, sorted; () where it has none, LabError where the file is damaged."""
+    path = folder / NAME
+    if not path.exists():
+        return ()
+    value = read_json(path, LARGEST_BYTES)
+    tags = value.get("tags") if isinstance(value, dict) else None
+    if not isinstance(tags, list) or not all(isinstance(tag, str) and TAG.fullmatch(tag) for tag in tags):
+        raise LabError(f"{path} is damaged: expected a list of tags")
+    if value.get("format") != FORMAT:
+        raise LabError(f"{path} has format {str(value.get('format'))[:20]}: this version reads {FORMAT}")
+    return tuple(sorted(set(tags)))
+
+
+def change_tags(folder: Path, add: Iterable[str] = (), remove: Iterable[str] = ()) -> tuple[str, ...]:
+    """Give the run in `folder` tags and take others away; what it then has. A run that trains can be tagged too."""
+    tags = {*read_tags(folder), *map(check_tag, add)} - set(remove)
+    if len(tags) > MOST:
+        raise LabError(f"a run has at most {MOST} tags: take some away with --remove")
+    write_json(folder / NAME, {"format": FORMAT, "tags": sorted(tags)})
+    return tuple(sorted(tags))

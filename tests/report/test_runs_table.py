@@ -1,0 +1,73 @@
+"""The table for people."""
+
+import pytest
+
+from lmlab.experiment.listing import Row, seeds_of
+from lmlab.report.runs_table import HEADINGS, fitting, table_lines
+
+
+def row(name="one", **changes):
+    facts = {
+        "id": name,
+        "status": "finished",
+        "created": "2026-01-01",
+        "recipe_name": "hand",
+        "corpus": "somewhere/else/tiny.txt",
+        "parameters": 1_049_737,
+        "seed": 0,
+        "step": 40,
+        "steps": 40,
+        "tokens": 3_280_000,
+        "loss": 1.5,
+        "bits_per_byte": 2.1,
+        "seconds": 85.0,
+        "tokens_per_second": 41_543.2,
+        "device": "2 cores of a processor with a very long name indeed @ 2.00GHz",
+        "tags": (),
+        "family": "f",
+        "recipe": None,
+    }
+    return Row(name=name, **{**facts, **changes})
+
+
+def test_a_row_has_its_figures_in_short_and_what_is_unknown_is_a_question_mark():
+    heading, line = table_lines([row()], [])
+    assert heading.split() == [name for name in HEADINGS if name != "tags"]
+    assert line.split()[:8] == ["one", "finished", "tiny.txt", "1.05M", "3.28M", "1.5000", "2.1000", "1"]
+    unknown = {name: None for name in ("corpus", "parameters", "tokens", "loss", "bits_per_byte", "seconds", "device")}
+    _, line = table_lines([row(**unknown, tokens_per_second=None, status="imported")], [])
+    assert line.split() == ["one", "imported", *"????????"]
+
+
+@pytest.mark.parametrize(("status", "said"), [("running", "running 25%"), ("stopped", "stopped 25%"), ("new", "new")])
+def test_how_far_an_unfinished_run_is(status, said):
+    assert said in table_lines([row(status=status, step=10)], [])[1]
+
+
+def test_seeds_stand_below_or_in_place_of_their_runs():
+    rows = [row("a", seed=0, loss=1.0), row("b", seed=1, loss=2.0), row("c", family="other")]
+    lines = table_lines(rows, seeds_of(rows))
+    assert [line.split()[0] for line in lines[1:4]] == ["a", "b", "c"]
+    assert lines[5].startswith("seeds of one recipe") and "hand: 2 seeds" in lines[6] and "1.5000 ± 0.7071" in lines[6]
+    grouped = table_lines(rows, seeds_of(rows), grouped=True)
+    assert len(grouped) == 3 and grouped[1] == lines[6]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 160, 250])
+def test_a_table_fits_its_terminal_and_keeps_run_and_loss(width):
+    lines = table_lines([row("a-run", tags=("night", "x"))], [], width=width)
+    assert all(len(line) <= max(width, 80) for line in lines)
+    assert "a-run" in lines[1] and "1.5000" in lines[1]
+    assert ("night" in lines[1]) == (width >= 120)
+
+
+def test_on_a_low_screen_the_newest_rows_stay_or_the_first_of_a_sorted_table():
+    lines = ["heading", *(f"row {number}" for number in range(50))]
+    assert fitting(lines, 10, newest_last=True)[1:-1] == [f"row {number}" for number in range(43, 50)]
+    assert fitting(lines, 10, newest_last=False)[1:-1] == [f"row {number}" for number in range(7)]
+    assert fitting(lines, 10, newest_last=True)[-1] == "and 43 lines before these"
+    assert fitting(lines, 99, newest_last=True) == lines
+
+
+def test_no_runs_are_said_to_be_none():
+    assert table_lines([], []) == ["no runs"]
