@@ -1,5 +1,6 @@
 """What holds for every test: shapes are checked, nothing of the user's is touched, random examples few and fixed."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -7,6 +8,8 @@ from pathlib import Path
 
 # Before torch is imported by anything: the tests share the machine with each other and with its owner.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Threads that spin while they wait for one that others have pushed off its core take four times as long on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ["MPLBACKEND"] = "Agg"
 
 import hypothesis
@@ -36,13 +39,27 @@ hypothesis.settings.load_profile("lmlab")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _own_folders(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[None]:
     """Prepared data goes to a folder of this session, and the settings of the user's shell don't count."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LMLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        cache = tmp_path_factory.mktemp("cache")
+        _keep_engine(cache, request.config)
+        patch.setenv("LMLAB_CACHE", str(cache))
         for name in ("LMLAB_RUNS", "LMLAB_GPT2"):
             patch.delenv(name, raising=False)
         yield
+
+
+def _keep_engine(cache: Path, config: pytest.Config) -> None:
+    """The compiled engine stays in pytest's own folder for the next session: it takes 20 s, and its key is all that decides it."""
+    if not hasattr(config, "cache"):  # -p no:cacheprovider
+        return
+    kept = config.cache.mkdir("native")
+    for record in kept.glob("*/build.json"):
+        if '"failed"' in record.read_text(encoding="utf-8"):  # perhaps for want of memory that day
+            record.unlink()
+    with contextlib.suppress(OSError):  # Windows lets not everyone link
+        (cache / "native").symlink_to(kept, target_is_directory=True)
 
 
 @pytest.fixture(scope="session")

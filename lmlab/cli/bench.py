@@ -57,10 +57,15 @@ def run(arguments: list[str]) -> int:
     if flags.quick and flags.thorough:
         raise UsageError("--quick and --thorough exclude each other: give one of them")
     recipe = check(override(load_recipe(flags.target), overrides))
+    stem = Path(flags.out.removesuffix(".json") or f"bench-{recipe.name}")
+    if flags.out and (not stem.name or stem.is_dir()):
+        raise UsageError(f"--out {flags.out} is a folder: expected a file's name, such as {stem / 'bench.json'}")
     from lmlab import experiment
-    from lmlab.files import write_json
+    from lmlab.files import make_folder, write_json
     from lmlab.report.bench_figure import write_bench
     from lmlab.report.bench_table import bench_lines
+
+    make_folder(stem.parent, "choose another --out")  # now, and not after minutes of measuring
 
     def say(line: str) -> None:
         if not flags.quiet:
@@ -76,8 +81,6 @@ def run(arguments: list[str]) -> int:
     )
     written = []
     if any(row.rounds for row in found.rows):
-        stem = Path(flags.out.removesuffix(".json") or f"bench-{recipe.name}")
-        stem.parent.mkdir(parents=True, exist_ok=True)
         written = [stem.with_name(f"{stem.name}.json"), *write_bench(found, stem)]
         write_json(written[0], without_nan(found.to_json()))
     if flags.json:

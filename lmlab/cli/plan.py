@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,11 +55,23 @@ class PlanFlags:
     """The plan as JSON on standard output, all else on standard error."""
 
 
+OF_A_RECIPE = ("target", "size", "ladder", "budget", "loss", "disk", "card", "price", "out")
+PASSED_OVER = {
+    "score": (*OF_A_RECIPE, "parent"),
+    "parent": OF_A_RECIPE,
+    **dict.fromkeys(("budget", "loss", "disk"), ("ladder",)),
+    "card": ("ladder", "out"),
+}
+"""Kind of plan, by the flag that asks for it -> flags that are none of its business."""
+NAMES = {"parent": "--from", "target": "a recipe's name"}
+
+
 def run(arguments: list[str]) -> int:
     """Parse, plan, print."""
     words, overrides = split_overrides(arguments)
     named = next((word for word in words if not word.startswith("-") and is_recipe(word)), "")
     flags = parse(PlanFlags, words, "lmlab plan", load_recipe(named) if named in recipe_names() else Recipe())
+    _refuse_mixed(flags, overrides)
     from lmlab import experiment
 
     root = runs_folder(flags.runs)
@@ -84,6 +96,17 @@ def run(arguments: list[str]) -> int:
     return _of_recipe(recipe, flags, root, say)
 
 
+def _refuse_mixed(flags: PlanFlags, overrides: Mapping[str, Any]) -> None:
+    """UsageError for flags that the asked kind of plan would pass over in silence."""
+    given = [entry.name for entry in fields(flags) if getattr(flags, entry.name) != getattr(PlanFlags, entry.name)]
+    kind = next((name for name in PASSED_OVER if name in given), "")
+    left = [name for name in given if name in PASSED_OVER.get(kind, ())]
+    left += overrides if kind in ("score", "parent") else ()
+    if left:
+        flag = NAMES.get(left[0], f"--{left[0]}")
+        raise UsageError(f"{flag} says nothing beside {NAMES.get(kind, f'--{kind}')}: leave one of them out")
+
+
 def _of_recipe(recipe: Recipe, flags: PlanFlags, root: Path, say: Any) -> int:
     from lmlab import experiment
     from lmlab.planning.price import price_in
@@ -99,8 +122,9 @@ def _of_recipe(recipe: Recipe, flags: PlanFlags, root: Path, say: Any) -> int:
     if flags.out:
         from lmlab.report.isoflop import draw_isoflop, write_isoflop
 
+        place = here.position
         figure = draw_isoflop(
-            here.law, here.law_rests_on, recipe.name, here.position.matrix_parameters, here.position.tokens
+            here.law, here.law_rests_on, recipe.name, place.matrix_parameters, place.tokens, place.unique_tokens
         )
         for path in write_isoflop(figure, Path(flags.out)):
             print(path, file=sys.stderr if flags.json else sys.stdout)
@@ -116,12 +140,14 @@ def _within_budget(recipe: Recipe, flags: PlanFlags, root: Path, say: Any) -> in
     from lmlab.planning.price import board_power, price_in
 
     card = card_named(flags.card) if flags.card else None
+    watts = board_power(card) if card else None
+    price = price_in(flags.price) if flags.price else None
+    if price is not None:
+        price.require_power(watts is not None)
     budget = budget_of(flags.budget, flags.loss, flags.disk or None)
     found = experiment.plan_within(
         recipe, budget, runs=root, card=card, progress=progress_for(quiet=flags.json), say=say
     )
-    price = price_in(flags.price) if flags.price else None
-    watts = board_power(card) if card else None
     _print(lines_of(found, price, watts), to_json(found, price, watts), flags)
     path = Path(flags.out or f"{recipe.name}-planned.toml")
     write_text(path, toml_of(found.best, path.stem))

@@ -9,6 +9,7 @@ import tyro
 
 from lmlab.cli.arguments import only_settings, parse, runs_folder, split_overrides
 from lmlab.cli.closing import print_outcome, speaker
+from lmlab.cli.importing import import_uncollected
 from lmlab.cli.progress import progress_for
 
 
@@ -35,6 +36,7 @@ def run(arguments: list[str]) -> int:
     words, overrides = split_overrides(arguments)
     flags = parse(Resume, words, "lmlab resume")
     changes = only_settings(overrides, ("train", "evaluate"), "lmlab resume")
+    import_uncollected("lmlab.experiment.resuming")
     from lmlab.training import ranks
 
     if ranks.rank() > 0:

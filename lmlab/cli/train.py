@@ -11,6 +11,7 @@ import tyro
 from lmlab.cli.arguments import parse, runs_folder, split_overrides
 from lmlab.cli.closing import print_outcome, speaker
 from lmlab.cli.errors import UsageError
+from lmlab.cli.importing import import_uncollected
 from lmlab.cli.progress import progress_for
 from lmlab.recipe import Recipe, check, is_recipe, load_recipe, override, recipe_names
 
@@ -49,6 +50,7 @@ def run(arguments: list[str]) -> int:
     flags = parse(Train, words, "lmlab train", load_recipe(named) if named in recipe_names() else Recipe())
     if flags.or_resume and not flags.run:
         raise UsageError("--or-resume needs --run NAME: which run to go on with, or to start")
+    import_uncollected("lmlab.experiment.start")
     from lmlab.training import ranks
 
     if ranks.rank() > 0:

@@ -1,18 +1,23 @@
 """One ordinary run from recipe to summary: start, resume, branch, finish, and its model loaded again."""
 
-from lmlab.experiment.asked import names_text, recipe_asked
-from lmlab.experiment.beginning import Parent, parent_of
-from lmlab.experiment.benching import bench
-from lmlab.experiment.budgeted import plan_after, plan_on_card, plan_within
-from lmlab.experiment.finish import Outcome
-from lmlab.experiment.loaded import Loaded, load
-from lmlab.experiment.own_text import recipe_for
-from lmlab.experiment.planned import plan
-from lmlab.experiment.proving import Proof, prove
-from lmlab.experiment.quality import forecast_quality
-from lmlab.experiment.resuming import resume, resume_same
-from lmlab.experiment.scoring import evaluate
-from lmlab.experiment.start import train, with_rate
+from typing import TYPE_CHECKING
+
+from lmlab import lazily
+
+if TYPE_CHECKING:
+    from lmlab.experiment.asked import names_text, recipe_asked
+    from lmlab.experiment.beginning import Parent, parent_of
+    from lmlab.experiment.benching import bench
+    from lmlab.experiment.budgeted import plan_after, plan_on_card, plan_within
+    from lmlab.experiment.finish import Outcome
+    from lmlab.experiment.loaded import Loaded, load
+    from lmlab.experiment.own_text import recipe_for
+    from lmlab.experiment.planned import plan
+    from lmlab.experiment.proving import Proof, prove
+    from lmlab.experiment.quality import forecast_quality
+    from lmlab.experiment.resuming import resume, resume_same
+    from lmlab.experiment.scoring import evaluate
+    from lmlab.experiment.start import train, with_rate
 
 __all__ = [
     "Loaded",
@@ -37,3 +42,30 @@ __all__ = [
     "train",
     "with_rate",
 ]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "Loaded": "loaded",
+        "Outcome": "finish",
+        "Parent": "beginning",
+        "Proof": "proving",
+        "bench": "benching",
+        "evaluate": "scoring",
+        "forecast_quality": "quality",
+        "load": "loaded",
+        "names_text": "asked",
+        "parent_of": "beginning",
+        "plan": "planned",
+        "plan_after": "budgeted",
+        "plan_on_card": "budgeted",
+        "plan_within": "budgeted",
+        "prove": "proving",
+        "recipe_asked": "asked",
+        "recipe_for": "own_text",
+        "resume": "resuming",
+        "resume_same": "resuming",
+        "train": "start",
+        "with_rate": "start",
+    },
+)

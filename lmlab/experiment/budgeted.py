@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from lmlab import LabError
 from lmlab.data import prepare
 from lmlab.data.progress import Progress
 from lmlab.experiment.beginning import steps_of
@@ -16,7 +17,6 @@ from lmlab.planning.inverse import Corpus, InversePlan, inverse_plan
 from lmlab.planning.known_law import KnownLaw, own_law, published_law
 from lmlab.planning.next_step import NextSteps, facts_of, next_steps
 from lmlab.planning.on_card import CardPlan, plan_for_card
-from lmlab.planning.position import position_of
 from lmlab.planning.price import Price
 from lmlab.planning.resources import resources_here, resources_on
 from lmlab.planning.room import memory_bytes
@@ -58,15 +58,17 @@ def plan_on_card(
     """What `recipe` would take on a card that isn't here; its data is prepared for the size of its vocabulary."""
     check(recipe)
     dataset = prepare(recipe.data, progress=progress)
-    tokens, vocabulary = dataset.tokens("train"), dataset.vocabulary_size
-    steps = steps_of(recipe, tokens)
-    position = position_of(recipe, vocabulary, steps, len(tokens))
-    return plan_for_card(recipe, steps, position, card, resources_on(card, vocabulary), price)
+    steps, resources = steps_of(recipe, dataset.tokens("train")), resources_on(card, dataset.vocabulary_size)
+    return plan_for_card(recipe, steps, Corpus.of(dataset), card, resources, price)
 
 
 def plan_after(reference: str, *, runs: str | Path = "runs") -> NextSteps:
     """What to do after the finished run that `reference` names, by expected gain an hour; LabError where there is none."""
-    run, _ = open_run(reference, Path(runs))
+    run, which = open_run(reference, Path(runs))
+    if which is not None:
+        raise LabError(
+            f"what comes next is told of a run's end, but {reference} names a checkpoint: leave @{which} out"
+        )
     facts = facts_of(run)
     return next_steps(facts, _law(facts.recipe, run.fact("data_id"), facts.vocabulary, run.folder.parent))
 

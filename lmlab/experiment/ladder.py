@@ -1,4 +1,4 @@
-"""`lmlab plan --ladder`: short trainings of increasing size, from which the loss of the whole one is extrapolated.
+"""`lmlab plan --ladder`: small trainings of increasing size, from which the loss of the whole one is extrapolated.
 
 Each is an ordinary run in the cache folder, so that one that was stopped goes on where it was; its losses stay, its folder goes.
 """
@@ -13,9 +13,9 @@ from lmlab.data import Dataset
 from lmlab.experiment.resuming import resume_same
 from lmlab.experiment.start import train
 from lmlab.files import cache_folder, make_folder, remove_tree
-from lmlab.planning.rungs import law_of_ladder, remember, remembered, rungs_of
+from lmlab.planning.rungs import remember, remembered, rungs_of
 from lmlab.recipe import Recipe, recipe_hash
-from lmlab.scaling.ladder import LadderLaw, Point
+from lmlab.scaling.ladder import LadderLaw, Point, ladder_law
 from lmlab.training.display import Display, duration
 
 
@@ -30,7 +30,7 @@ def climb(
     done = remembered(recipe, dataset.id, steps)
     if len(done) < len(rungs):
         share = sum(rung.share for rung in rungs)
-        say(f"a ladder of {len(rungs)} short trainings, {share:.1%} of the run's arithmetic together:")
+        say(f"a ladder of {len(rungs)} small trainings, {share:.1%} of the run's arithmetic together:")
     for number in range(len(done), len(rungs)):
         rung = rungs[number]
         folder = make_folder(cache_folder() / "ladders" / f"{_name(rung.recipe)}-{dataset.id}")
@@ -45,10 +45,10 @@ def climb(
             f"  {number + 1} of {len(rungs)}: width {rung.recipe.model.width}, {rung.recipe.train.steps:,} steps, "
             f"{duration(seconds)}: loss {loss:.4f}"
         )
-        done.append(Point(parameters=rung.parameters, tokens=rung.tokens, loss=loss))
+        done.append(Point(size=rung.size, length=rung.length, loss=loss))
         remember(recipe, dataset.id, steps, done)
         remove_tree(folder)
-    return law_of_ladder(done, recipe, dataset.vocabulary_size, steps)
+    return ladder_law(done)
 
 
 def _name(recipe: Recipe) -> str:

@@ -14,6 +14,7 @@ from lmlab.experiment.beginning import Outline, outline_of
 from lmlab.experiment.ladder import climb
 from lmlab.hardware.energy import EnergyMeter
 from lmlab.planning.child import Measurement
+from lmlab.planning.combine import product
 from lmlab.planning.duration import duration_of
 from lmlab.planning.forecast import forecast_from
 from lmlab.planning.history import finished_runs
@@ -60,6 +61,8 @@ def plan(
     Raises LabError for anything that the user can mend, a training that doesn't run here included.
     """
     check(recipe)
+    if price is not None:
+        price.require_power(_power_can_be_read())
     root = Path(runs)
     dataset = prepare(recipe.data, progress=progress)
     outline = outline_of(recipe, dataset, dataset.tokens("train"), None, say)
@@ -105,6 +108,12 @@ def plan(
     )
 
 
+def _power_can_be_read() -> bool:
+    with EnergyMeter() as meter:
+        pass
+    return meter.watts() is not None
+
+
 def _try(outline: Outline) -> _Tried:
     recipe, dataset = outline.recipe, outline.dataset
     with EnergyMeter() as meter:
@@ -122,13 +131,13 @@ def _try(outline: Outline) -> _Tried:
         raise LabError(
             f"this training can't be run here: {trial.failed}; try a smaller train.micro_batch, model.width or model.context"
         )
-    watts = None
-    if meter.joules is not None and meter.seconds:
-        drawn = meter.joules / meter.seconds
+    watts, drawn = None, meter.watts()
+    if drawn is not None:
         watts = Estimate(
             value=drawn, low=0.8 * drawn, high=1.2 * drawn, evidence="measured", rests_on="the machine's own counters"
         )
-    lines = measure_lines(recipe, outline.policy, dataset.folder, dataset.vocabulary_size)
+    known = (trial, evidence)
+    lines = measure_lines(recipe, outline.policy, dataset.folder, dataset.vocabulary_size, known=known)
     return _Tried(trial=trial, evidence=evidence, lines=lines, watts=watts)
 
 
@@ -155,13 +164,7 @@ def _largest(outline: Outline, tried: _Tried) -> int | None:
 def _cost(price: Price | None, seconds: Estimate, watts: Estimate | None) -> Mapping[str, Estimate]:
     found = {}
     if watts is not None:
-        found["kJ"] = Estimate(
-            value=seconds.value * watts.value / 1e3,
-            low=seconds.low * watts.low / 1e3,
-            high=seconds.high * watts.high / 1e3,
-            evidence="measured",
-            rests_on=f"{watts.value:.0f} W: {watts.rests_on}",
-        )
+        found["kJ"] = product(seconds, watts).scaled(1 / 1e3)
     if price is not None:
         found[price.currency or "money"] = price.cost(seconds, watts)
     return found

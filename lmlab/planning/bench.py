@@ -255,10 +255,15 @@ class Bencher:
         self._measure_whole(base)
 
     def _grow(self, combination: Combination) -> None:
-        """Doublings, until memory, time or gain end."""
+        """Doublings, until memory, time or gain end; and the base's own batch, which the others are held against."""
         rows: list[Row] = []
-        limit = memory_limit_bytes(combination.policy)
-        for batch in doublings(MOST_BATCH, self.found.base.batch):
+        own, limit = self.found.base.batch, memory_limit_bytes(combination.policy)
+        for batch in doublings(MOST_BATCH, own):
+            if batch != own and (why := self._slow(rows)):
+                if batch < own:
+                    continue
+                self.found.left_out.append(f"{combination.how}, batches from {batch:,}: {why}")
+                break
             if why := self._enough(rows, batch, limit):
                 self.found.left_out.append(f"{combination.how}, batches from {batch:,}: {why}")
                 break
@@ -268,6 +273,13 @@ class Bencher:
         failed = rows[-1].combination.batch if rows and rows[-1].failed == OUT_OF_MEMORY else 0
         if failed > 1 and combination.policy.device != "cpu":
             self._find_largest(combination, rows[-2].combination.batch if len(rows) > 1 else 0, failed)
+
+    def _slow(self, rows: list[Row]) -> str | None:
+        """Why a larger batch would take too long; None where it wouldn't."""
+        if not rows or rows[-1].step_seconds <= self.effort.longest_step_seconds:
+            return None
+        last = rows[-1]
+        return f"a step of {last.combination.batch:,} takes {last.step_seconds:.1f} s already (--batch measures any)"
 
     def _enough(self, rows: list[Row], batch: int, limit: int) -> str | None:
         """Why a larger batch isn't measured after these; None where it is."""
@@ -279,10 +291,6 @@ class Bencher:
         memory = [(float(row.combination.batch), float(row.peak_memory_bytes)) for row in rows]
         if last.combination.policy.device == "cpu" and len(memory) > 1 and fit_line(memory).at(batch) > limit > 0:
             return f"about {fit_line(memory).at(batch) / 1e9:,.1f} GB would be needed, {limit / 1e9:,.1f} GB are free"
-        if last.step_seconds > self.effort.longest_step_seconds:
-            return (
-                f"a step of {last.combination.batch:,} takes {last.step_seconds:.1f} s already (--batch measures any)"
-            )
         grown = [row.combination.batch / row.step_seconds for row in rows]
         enough = batch > 2 * self.found.base.batch and len(grown) > 2
         if enough and not self.effort.thorough and grown[-1] < GROWS_BY * max(grown[:-1]):

@@ -30,6 +30,7 @@ from lmlab.hardware import free_memory_bytes, total_memory_bytes
 from lmlab.hardware.memory import out_of_memory_kills
 from lmlab.recipe import Recipe, to_toml
 from lmlab.recipe.text import from_toml
+from lmlab.scaling.estimate import Evidence
 from lmlab.training.policy import Policy, read_policy
 
 OUT_OF_MEMORY = "out of memory"
@@ -69,8 +70,17 @@ class Measurement:
     """Of a run that goes back to an earlier model to score it: with two more copies of the weights for a moment."""
     idle_memory_bytes: int = 0
     """Before the model was built: Python, PyTorch and what they load."""
+    extended: bool = False
+    """Whether models of fewer layers were measured and the figures extended to all."""
+    kept: bool = False
+    """Whether it was found at an earlier start and kept."""
     failed: str | None = None
     """Why there is no more than this: "out of memory", or other words; None where all went well."""
+
+    @property
+    def evidence(self) -> Evidence:
+        """What the figures are."""
+        return "extrapolated" if self.extended else "measured"
 
     def to_json(self) -> dict[str, Any]:
         """For --json and files."""

@@ -13,10 +13,7 @@ from lmlab.planning.calibration import Calibration, calibrated
 from lmlab.planning.child import Measurement
 from lmlab.recipe import Recipe
 from lmlab.scaling.estimate import Estimate
-from lmlab.training.evaluating import EvaluationPlan, evaluations_in
-
-FORWARD_SHARE = 1 / 3
-"""A forward pass is a third of a training step's arithmetic: used where none was timed."""
+from lmlab.training.evaluating import TRAINING_STEP_IN_FORWARDS, EvaluationPlan, evaluations_in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,15 +56,18 @@ def duration_of(
     quartiles = np.quantile(trial.step_seconds, [0.25, 0.75])
     spread = float(quartiles[1] - quartiles[0]) / 2
     step_tokens = recipe.train.batch * recipe.model.context
-    rate = trial.forward_tokens_per_second or step_tokens / middle / FORWARD_SHARE
+    # By arithmetic where no forward pass was timed.
+    rate = trial.forward_tokens_per_second or step_tokens / middle * TRAINING_STEP_IN_FORWARDS
     times = evaluations_in(steps, recipe.evaluate.every)
     train = steps * middle
     evaluate = evaluations.tokens_in_all(steps, recipe.evaluate.every) / rate + times * trial.sample_seconds
     save = saves_in(steps, recipe.train.checkpoint_every) * (trial.save_wait_seconds or trial.save_seconds)
-    rests_on = f"{len(trial.step_seconds)} timed steps"
+    rests_on = f"{len(trial.step_seconds)} timed steps" + (" of an earlier start" if trial.kept else "")
+    if trial.extended:
+        rests_on = "timed steps of models with fewer layers"
     # The median of n steps is known about so well; what comes later on a shared machine is in the calibration.
     own = spread / middle / max(1, len(trial.step_seconds)) ** 0.5
-    total = calibrated("total_seconds", train + evaluate + save, calibrations, rests_on, own)
+    total = calibrated("total_seconds", train + evaluate + save, calibrations, rests_on, own, evidence=trial.evidence)
     factor = total.value / (train + evaluate + save)
     return Duration(
         start_seconds=trial.start_seconds,
@@ -78,7 +78,9 @@ def duration_of(
         evaluate_seconds=evaluate * factor,
         save_seconds=save * factor,
         raw_total=train + evaluate + save,
-        tokens_per_second=calibrated("tokens_per_second", step_tokens / middle, calibrations, rests_on, own),
+        tokens_per_second=calibrated(
+            "tokens_per_second", step_tokens / middle, calibrations, rests_on, own, evidence=trial.evidence
+        ),
         total_seconds=total,
     )
 

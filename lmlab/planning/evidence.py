@@ -1,7 +1,7 @@
 """What the final loss is expected to be, and what that rests on: the best that there is, in this order.
 
 the same recipe on the same data, run before    measured
-a ladder of short trainings for this recipe     extrapolated
+a ladder of small trainings for this recipe     extrapolated
 a law fitted to one's own finished runs         fitted, or extrapolated where they don't surround it
 somebody's published law                        published, with an alarm
 """
@@ -18,10 +18,11 @@ from lmlab.data import Dataset
 from lmlab.model import parameters
 from lmlab.planning.calibration import Calibration
 from lmlab.planning.history import Finished, same_training, style_of
-from lmlab.planning.rungs import DESIGN, law_of_ladder, remembered
+from lmlab.planning.rungs import DESIGN, remembered
 from lmlab.recipe import Recipe
 from lmlab.scaling.estimate import NORMAL_QUANTILE, Estimate
 from lmlab.scaling.fit import FEWEST_POINTS, FittedLaw, fit_law
+from lmlab.scaling.ladder import ladder_law
 from lmlab.scaling.law import BESIROGLU
 
 SEED_SPREAD = 0.005
@@ -58,9 +59,11 @@ def evidence_for(
     points = remembered(recipe, dataset.id, steps)
     law = law_of(runs, recipe, dataset.id)
     if len(points) == len(DESIGN):
-        ladder = law_of_ladder(points, recipe, vocabulary, steps)
+        ladder = ladder_law(points)
         found = Evidence(
-            loss=_corrected(ladder.expected(), calibrations), law=ladder.loss, law_rests_on=ladder.expected().rests_on
+            loss=_corrected(ladder.expected(), calibrations),
+            law=lambda matrix, read: ladder.loss(matrix / size["matrix"], read / tokens),
+            law_rests_on=ladder.expected().rests_on,
         )
     elif law is not None and _near(law, size["matrix"], tokens):
         expected = law.expected(size["matrix"], tokens, unique_tokens)

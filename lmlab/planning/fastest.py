@@ -1,12 +1,15 @@
 """Which engine and how many threads are the fastest for a recipe on this CPU: measured once, kept, used by every run.
 
 The candidates take a few real steps each. What was found is kept (`measured.py`), so that only the first run of a kind on
-a machine measures. A run keeps its own choice in policy.json, whatever is measured later.
+a machine measures; and where PyTorch was far behind with one model, it isn't tried with the next, which would cost a start
+seconds. A run keeps its own choice in policy.json, whatever is measured later.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,8 @@ NEVER = 1e9
 """Seconds a step of a candidate that failed."""
 WORTH_CHANGING = 0.9
 """Another choice than the native engine on all cores must take less than this share of its time: what is measured is noisy."""
+FAR_BEHIND = 1.5
+"""Where PyTorch takes more than so many times as long as the native engine with one model, it was never ahead with another."""
 LONGEST_STEP_FLOPS = 2e11
 """Beyond about a second a step, measuring would cost more than a start should: then the native engine is taken, which was
 the faster one at every size that was measured."""
@@ -40,9 +45,9 @@ def fastest_policy(
 ) -> Policy:
     """`policy` with the engine and threads that took the least time a step here, where the recipe leaves them open.
 
-    `tokens` is the training split of the data set in `data_folder`; with it, a model that keeps much for its backward pass is tried
-    in child processes, so that PyTorch's appetite doesn't become the memory of a run that the other engine computes. LabError
-    where the cache can't be written.
+    `tokens` is the training split of the data set in `data_folder`; with it, PyTorch is tried in a child process, so that its
+    appetite (150 MB of code and threads at the least) doesn't become the memory of a run that the other engine computes; and so
+    is every candidate for a model that keeps much for its backward pass. LabError where the cache can't be written.
     """
     candidates = _candidates(recipe, policy)
     flops = flops_per_token(recipe.model, vocabulary).training * recipe.train.batch * recipe.model.context
@@ -50,16 +55,25 @@ def fastest_policy(
         return policy
     large = activation_bytes(recipe.model, vocabulary, policy.micro_batch, FLOAT32_BYTES) > MOST_BYTES_HERE
 
-    def step_seconds(candidate: Policy) -> float:
-        if data_folder is not None and large:
+    @functools.cache
+    def step_seconds(place: int) -> float:
+        candidate = candidates[place]
+        if data_folder is not None and (large or candidate.engine != policy.engine):
             return _step_seconds_apart(recipe, candidate, data_folder)
         return _step_seconds(recipe, candidate, tokens, vocabulary)
 
+    lag, left_out = 0.0, ""
+    if candidates[-1].engine != policy.engine:
+        lag = _lag(policy, lambda: (step_seconds(len(candidates) - 1), step_seconds(0)))
+    if lag > FAR_BEHIND:
+        candidates, left_out = candidates[:-1], f"PyTorch took {lag:.2g} times as long when it was tried"
+    if len(candidates) < 2:
+        return dataclasses.replace(policy, reasons={**policy.reasons, "engine": left_out})
     seconds = measured(
         "fastest",
         _facts(recipe, policy, vocabulary),
         [_name(candidate) for candidate in candidates],
-        lambda: {_name(candidate): step_seconds(candidate) for candidate in candidates},
+        lambda: {_name(candidate): step_seconds(place) for place, candidate in enumerate(candidates)},
     )
     chosen = min(candidates, key=lambda candidate: seconds[_name(candidate)])
     if seconds[_name(chosen)] > WORTH_CHANGING * seconds[_name(policy)]:
@@ -70,7 +84,20 @@ def fastest_policy(
     what = (
         "the fastest here" if seconds[_name(chosen)] == min(seconds.values()) else "hardly slower than the fastest here"
     )
-    return dataclasses.replace(chosen, reasons={**policy.reasons, "engine": f"{what}: {found} a step"})
+    found = f"{what}: {found} a step{left_out and f'; {left_out}'}"
+    return dataclasses.replace(chosen, reasons={**policy.reasons, "engine": found})
+
+
+def _lag(policy: Policy, seconds: Callable[[], tuple[float, float]]) -> float:
+    """How many times the seconds of a step of this engine PyTorch took here, with the model that it was tried with; 0 where it
+    failed. `seconds` measures both, PyTorch's first.
+    """
+
+    def lag() -> dict[str, float]:
+        theirs, ours = seconds()
+        return {"torch": theirs / ours if theirs < NEVER else 0.0}
+
+    return measured("lag", {"engine": policy.engine_identity, "threads": policy.threads}, ["torch"], lag)["torch"]
 
 
 def _candidates(recipe: Recipe, policy: Policy) -> list[Policy]:

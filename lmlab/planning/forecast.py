@@ -25,7 +25,7 @@ from lmlab.planning.duration import duration_of, saves_in
 from lmlab.planning.layers import expected_step_seconds
 from lmlab.planning.peak import peak_flops
 from lmlab.planning.trial import Extent, Trial
-from lmlab.planning.tried import kept_trial
+from lmlab.planning.tried import keep_trial, kept_trial
 from lmlab.recipe import Recipe
 from lmlab.recipe.quantities import bytes_in
 from lmlab.scaling.estimate import Estimate
@@ -35,8 +35,10 @@ from lmlab.training.policy import Policy
 
 FORMAT = 1
 TIMED_STEPS = 8
-PROBE_SECONDS = 4.0
+PROBE_SECONDS = 2.0
 """No more timed steps once they took this long together."""
+SCORED_SECONDS = 0.2
+"""Of a trial's evaluation."""
 LONG_STEP_SECONDS = 0.5
 """A step that is expected to take longer isn't tried eight times before a run."""
 LONGEST_WHOLE_SECONDS = 2.0
@@ -64,6 +66,8 @@ class Forecast:
     step_seconds_spread: float
     """Half the distance between the quartiles of the timed steps."""
     timed_steps: int
+    kept: bool
+    """Whether they, and all that was tried, are those of an earlier start."""
     tokens_per_second: float
     train_seconds: float
     evaluate_seconds: float
@@ -82,7 +86,7 @@ class Forecast:
         """For forecast.json."""
         plain = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self) if entry.name != "figures"}
         figures = {name: estimate.to_json() for name, estimate in self.figures.items()}
-        return {"format": FORMAT, **plain, "figures": figures, "evidence": "measured"}
+        return {"format": FORMAT, **plain, "figures": figures, "evidence": self.figures["total_seconds"].evidence}
 
     def line(self) -> str:
         """The forecast in one line."""
@@ -92,11 +96,12 @@ class Forecast:
         reaches = (
             "" if loss is None else f", loss {loss.value:.3f} ({loss.low:.3f} to {loss.high:.3f}; {loss.rests_on})"
         )
+        earlier = ", at an earlier start" if self.kept else ""
         return (
             f"forecast: {count(self.parameters)} parameters{tables}, {self.steps:,} steps of {self.step_seconds * 1e3:,.0f} ms, "
             f"{count(self.tokens)} tokens ({self.epochs:.2f} epochs, {self.tokens_a_parameter:.2g} a parameter): about "
             f"{duration(total.value)} ({duration(total.low)} to {duration(total.high)}) at {self.tokens_per_second:,.0f} tokens/s "
-            f"(timed steps: {self.timed_steps}), {self.disk_bytes / 1e6:,.0f} MB on disk, "
+            f"(timed steps: {self.timed_steps}{earlier}), {self.disk_bytes / 1e6:,.0f} MB on disk, "
             f"{self.peak_memory_bytes / 1e6:,.0f} MB of memory{reaches}"
         )
 
@@ -118,7 +123,11 @@ def forecast_from(
     left = max(1, steps - first_step)
     time = duration_of(recipe, trial, left, evaluations, calibrations)
     memory = calibrated(
-        "peak_memory_bytes", trial.peak_memory_bytes, calibrations, "a trial with an evaluation and a checkpoint"
+        "peak_memory_bytes",
+        trial.peak_memory_bytes,
+        calibrations,
+        "a trial with an evaluation and a checkpoint",
+        evidence=trial.evidence,
     )
     parameters = count_parameters(recipe.model, dataset.vocabulary_size)
     tokens = left * recipe.train.batch * recipe.model.context
@@ -139,6 +148,7 @@ def forecast_from(
         step_seconds=time.step_seconds,
         step_seconds_spread=time.step_spread,
         timed_steps=time.timed_steps,
+        kept=trial.kept,
         tokens_per_second=time.tokens_per_second.value,
         train_seconds=time.train_seconds,
         evaluate_seconds=time.evaluate_seconds,
@@ -198,20 +208,25 @@ def require_budget(recipe: Recipe, forecast: Forecast) -> None:
 
 
 def try_here(recipe: Recipe, policy: Policy, dataset: Dataset) -> Measurement:
-    """In this process: a whole trial where a step is short; else a kept one, or fewer steps, so that a start stays quick."""
-    expected = expected_step_seconds(recipe, dataset.vocabulary_size, recipe.train.batch, peak_flops(policy))
-    quick = expected < LONG_STEP_SECONDS
-    kept = None if quick else kept_trial(recipe, policy, dataset)
+    """The trial that was kept of this training; else one in this process, a small one where a step is long, that is kept."""
+    kept = kept_trial(recipe, policy, dataset)
     if kept is not None:
         return kept
+    expected = expected_step_seconds(recipe, dataset.vocabulary_size, recipe.train.batch, peak_flops(policy))
+    quick = expected < LONG_STEP_SECONDS
     with tempfile.TemporaryDirectory(prefix="trial-", dir=make_folder(cache_folder() / "trials")) as folder:
         # Without an evaluation and a checkpoint the peak of memory would be up to a third too low.
         whole = expected < LONGEST_WHOLE_SECONDS
-        extent = Extent(steps=TIMED_STEPS if quick else 1, seconds=PROBE_SECONDS, whole=whole, folder=Path(folder))
+        steps = TIMED_STEPS if quick else 1
+        extent = Extent(
+            steps=steps, seconds=PROBE_SECONDS, scored_seconds=SCORED_SECONDS, whole=whole, folder=Path(folder)
+        )
         found = Trial(recipe, policy, dataset).go(extent, _nothing)
     # Its model and buffers are in cycles; the run needs their room.
     gc.collect()
-    return Measurement(micro_batch=policy.micro_batch, batch=recipe.train.batch, **found)
+    trial = Measurement(micro_batch=policy.micro_batch, batch=recipe.train.batch, **found)
+    keep_trial(trial, recipe, policy, dataset)
+    return trial
 
 
 def _nothing() -> None:

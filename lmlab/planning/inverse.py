@@ -21,25 +21,20 @@ from lmlab.data import Dataset
 from lmlab.model import flops_per_token
 from lmlab.planning.budget import Budget
 from lmlab.planning.choose import MOST_EPOCHS
-from lmlab.planning.combine import quotient
 from lmlab.planning.known_law import KnownLaw
 from lmlab.planning.lengthened import evaluations_of, lengthened, own_tokens
 from lmlab.planning.rates import FEWEST_STEPS, Tuned
 from lmlab.planning.resources import Resources
 from lmlab.planning.shapes import counted_parameters, shapes_like
+from lmlab.planning.whole_run import FORWARD_SHARE, START_SECONDS, run_seconds
 from lmlab.recipe import Recipe, check
-from lmlab.scaling.estimate import Estimate, exact
+from lmlab.scaling.estimate import Estimate
+from lmlab.scaling.law import FEW_PASSES
 from lmlab.training.display import duration
-from lmlab.training.evaluating import LARGEST_TRAIN_SAMPLE, plan_evaluations
+from lmlab.training.evaluating import LARGEST_TRAIN_SAMPLE
 
 MOST_PARAMETERS_A_TOKEN = 11.0
 """nanoGPT's 10.7M parameters for 1.0M characters, with dropout: the largest model for its text whose loss is known to be good."""
-START_SECONDS = 5.0
-"""Imports, the forecast's steps, and closing."""
-FORWARD_SHARE = 1 / 3
-"""A forward pass is a third of a training step's arithmetic."""
-FEW_PASSES = 4.0
-"""Passes up to which a repeated token is nearly as good as a fresh one (arXiv 2305.16264): they aren't saved."""
 NOT_WORTH_IT = 0.002
 """Nats: less than this isn't worth reading a text more often for."""
 AS_GOOD = 0.01
@@ -265,7 +260,7 @@ class _Search:
 
     def _enough(self, sized: _Sized, tokens: float) -> float:
         """`tokens`, or fewer where the last passes over the text teach next to nothing."""
-        least = FEW_PASSES * self.unique
+        least = FEW_PASSES * self.unique  # which are never saved
         if tokens <= least:
             return tokens
         wanted = self._loss(sized, tokens) + NOT_WORTH_IT
@@ -298,18 +293,8 @@ class _Search:
         return self._time(self._recipe(sized, tokens)).value
 
     def _time(self, recipe: Recipe) -> Estimate:
-        """Of a whole run: training, its evaluations, the whole split at the end, and starting."""
-        steps = recipe.train.steps
-        plan = plan_evaluations(recipe, steps, self.corpus.valid_tokens, self.corpus.train_tokens)
-        scored = plan.tokens_in_all(steps, recipe.evaluate.every) * FORWARD_SHARE
-        trained = steps * recipe.train.batch * recipe.model.context
-        seconds = quotient(exact(trained + scored), self.resources.speed(recipe))
-        return dataclasses.replace(
-            seconds,
-            value=seconds.value + START_SECONDS,
-            low=seconds.low + START_SECONDS,
-            high=seconds.high + START_SECONDS,
-        )
+        corpus, speed = self.corpus, self.resources.speed(recipe)
+        return run_seconds(recipe, recipe.train.steps, speed, corpus.train_tokens, corpus.valid_tokens)
 
     def _alternative(self, sized: _Sized, tokens: float) -> Alternative:
         recipe = check(self._recipe(sized, tokens))
@@ -361,7 +346,18 @@ class _Search:
     def _nothing_fits(self) -> str:
         smallest = self.shapes[0]
         tokens = FEWEST_STEPS * smallest.recipe.model.context
+        if tokens > MOST_EPOCHS * self.unique:
+            return (
+                f"the text is too short: {self.corpus.train_tokens:,} tokens, read {MOST_EPOCHS} times, are fewer than "
+                f"{FEWEST_STEPS} steps of {smallest.recipe.model.context:,}: use more text, or a smaller model.context"
+            )
         seconds, disk = self._seconds(smallest, float(tokens)), self.resources.disk(smallest.recipe)
+        memory = self.resources.memory(self._recipe(smallest, float(tokens)))
+        if memory > self.resources.memory_limit:
+            return (
+                f"nothing fits into memory: the smallest model ({smallest.parameters:,} parameters) takes {memory / 1e6:,.0f} MB "
+                f"of {self.resources.memory_limit / 1e6:,.0f} MB: use a smaller model.context, or a smaller data.vocabulary"
+            )
         return (
             f"nothing fits into {self.budget.words()}: {FEWEST_STEPS} steps of the smallest model ({smallest.parameters:,} "
             f"parameters) take {duration(seconds)}, {tokens * smallest.flops_a_token:.2g} FLOPs and {disk / 1e6:,.1f} MB of disk"

@@ -87,6 +87,7 @@ def extended(fewer: Measurement, more: Measurement, fewer_layers: int, layers: i
         forward = 1 / (1 / rates[0] + further * max(0.0, 1 / rates[1] - 1 / rates[0]))
     return dataclasses.replace(
         more,
+        extended=True,
         step_seconds=steps,
         forward_tokens_per_second=forward,
         first_step_seconds=at("first_step_seconds"),

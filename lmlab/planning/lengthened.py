@@ -32,7 +32,8 @@ def lengthened(tuned: Tuned, shape: Recipe, parameters: int, tokens: float, uniq
     """The recipe of `tuned` with the model of `shape`, which has `parameters`, for training on `tokens`.
 
     Steps are rounded down. Warm-up, evaluations and checkpoints keep their share of the steps, and a schedule spans them all.
-    Claims are left out: numbers that others published for a recipe are not another one's.
+    Claims are left out: numbers that others published for a recipe are not another one's. So are `train.until`, since the length
+    is what the budget allows, and `data.fresh`, since another model begins anew.
     """
     base, context = tuned.recipe, shape.model.context
     batch = tuned.batch(parameters, tokens)
@@ -42,6 +43,8 @@ def lengthened(tuned: Tuned, shape: Recipe, parameters: int, tokens: float, uniq
     changes: dict[str, object] = {
         "train.steps": steps,
         "train.epochs": None,
+        "train.until": None,
+        "data.fresh": False,
         "train.batch": batch,
         "train.checkpoint_every": max(least, round(base.train.checkpoint_every * longer)),
         "evaluate.every": max(least, round(base.evaluate.every * longer)),

@@ -24,7 +24,8 @@ from lmlab.planning.layers import measured_or_extended
 from lmlab.planning.measured import measured
 from lmlab.planning.probed import facts_of
 from lmlab.recipe import Recipe
-from lmlab.scaling.estimate import NORMAL_QUANTILE, Estimate, Evidence, student_quantile
+from lmlab.scaling.estimate import NORMAL_QUANTILE, WITHIN, Estimate, Evidence
+from lmlab.stats import student_quantile
 from lmlab.training.policy import Policy
 
 HUBER = 1.345
@@ -36,6 +37,8 @@ LEAST_SPREAD = 0.005
 UNKNOWN_SPREAD = 0.1
 """Of a line through one or two points, which leave no residuals."""
 SIZES = 4
+SIZES_OF_LONG_STEPS = 3
+"""Where a step takes above a second and two models of fewer layers stand for each size: a plan is to take half a minute."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +63,7 @@ class Line:
         value = self.at(x)
         points = len(self.points)
         freedom = points - 2
-        student = student_quantile(freedom) if freedom > 0 else NORMAL_QUANTILE
+        student = student_quantile(WITHIN, freedom) if freedom > 0 else NORMAL_QUANTILE
         half = student * self.spread * abs(value) * math.sqrt(1 + self._leverage(x))
         places = [point for point, _ in self.points]
         evidence: Evidence = "extrapolated"
@@ -166,11 +169,13 @@ class Lines:
         )
 
 
-def sizes_for(micro_batch: int) -> tuple[int, ...]:
-    """The micro-batches that are measured for a line around this one: a quarter, half, all of it, and 1."""
-    wanted = {1, -(-micro_batch // 4), -(-micro_batch // 2), micro_batch}
+def sizes_for(micro_batch: int, count: int = SIZES) -> tuple[int, ...]:
+    """The `count` micro-batches (3 or 4) that a line around this one is measured at: 1, a quarter, half (of four), all of it."""
+    wanted = {1, -(-micro_batch // 4), micro_batch}
+    if count > SIZES_OF_LONG_STEPS:
+        wanted.add(-(-micro_batch // 2))
     size = max(wanted)
-    while len(wanted) < SIZES:
+    while len(wanted) < count:
         size *= 2
         wanted.add(size)
     return tuple(sorted(wanted))
@@ -183,14 +188,17 @@ def measure_lines(
     vocabulary: int,
     sizes: Sequence[int] | None = None,
     *,
+    known: tuple[Measurement, Evidence] | None = None,
     free_bytes: float = math.inf,
     probe: Callable[..., tuple[Measurement, Evidence]] = measured_or_extended,
 ) -> Lines | None:
     """The lines of `recipe` on this machine, as kept or measured now in child processes; None where nothing could be measured.
 
-    Smaller sizes come first; a size for which the line of the smaller ones predicts more than `free_bytes` isn't tried.
+    Smaller sizes come first; a size for which the line of the smaller ones predicts more than `free_bytes` isn't tried. What was
+    found of one size already is `known`; where that was extrapolated, steps are long and fewer sizes are measured.
     """
-    chosen = tuple(sorted(sizes or sizes_for(policy.micro_batch)))
+    long = known is not None and known[1] == "extrapolated"
+    chosen = tuple(sorted(sizes or sizes_for(policy.micro_batch, SIZES_OF_LONG_STEPS if long else SIZES)))
     names = [f"{what} {size}" for size in chosen for what in ("seconds", "bytes")] + ["extrapolated"]
 
     def find() -> dict[str, float]:
@@ -199,7 +207,10 @@ def measure_lines(
         for size in chosen:
             if len(memory) > 1 and fit_line(memory).at(size) > free_bytes:
                 break
-            measurement, evidence = probe(recipe, policy, data_folder, vocabulary, micro_batch=size, batch=size)
+            if known is not None and known[0].micro_batch == known[0].batch == size:
+                measurement, evidence = known
+            else:
+                measurement, evidence = probe(recipe, policy, data_folder, vocabulary, micro_batch=size, batch=size)
             if measurement.failed or not measurement.step_seconds:
                 break
             memory.append((size, measurement.peak_memory_bytes))

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +26,7 @@ from lmlab.recipe import Constant, Recipe
 from lmlab.runs import Run
 from lmlab.scaling.curve import RatePath, expected_end, rate_path
 from lmlab.scaling.estimate import Estimate, Evidence
-from lmlab.scaling.law import REPETITIONS_WORTH
+from lmlab.scaling.law import REPETITIONS_WORTH, effective_tokens
 from lmlab.training.display import count
 
 TIMES = 2.0
@@ -55,7 +57,7 @@ class RunFacts:
     steps: int
     """Up to its best loss, where it learned its text by heart after that; else all."""
     tokens: int
-    """By then."""
+    """By then, with those that the runs it was branched from had read."""
     unique_tokens: int
     """Of the training split."""
     loss: float
@@ -71,6 +73,21 @@ class RunFacts:
     def passes(self) -> float:
         """Over the training split."""
         return self.tokens / self.unique_tokens
+
+    @property
+    def step_tokens(self) -> int:
+        """That a step trains on."""
+        return self.recipe.train.batch * self.recipe.model.context
+
+    @property
+    def new_tokens(self) -> int:
+        """That each option of more steps adds."""
+        return round((TIMES - 1.0) * self.tokens)
+
+    @property
+    def new_steps(self) -> int:
+        """The steps that read these."""
+        return max(1, round(self.new_tokens / self.step_tokens))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,13 +130,18 @@ def facts_of(run: Run) -> RunFacts:
         end = summary["best" if turned else "final"]
         steps, seconds = int(end["step"]), summary["seconds"]
         rate = summary["score"]["tokens_per_second"]["measured"]
-        tokens = round(summary["tokens"] - (summary["steps"] - steps) * recipe.train.batch * recipe.model.context)
+        left_out = (summary["steps"] - steps) * recipe.train.batch * recipe.model.context
+        tokens = round(summary["tokens"] + _uncounted_tokens(run, summary) - left_out)
         loss, overhead = float(end["loss"]), seconds["total"] / seconds["train"]
         unique = int(run.fact("data")[0]["train_tokens"])
     except (KeyError, TypeError, IndexError, ZeroDivisionError):
         raise LabError(
             f"{run.name} doesn't say how it went: expected a summary.json of this version of lmlab"
         ) from None
+    if tokens <= 0:
+        raise LabError(
+            f"{run.name} was best before its first step, so there is nothing to go on from: use a smaller optim.lr"
+        )
     lines = [line for line in run.read_lines("metrics") if line.get("kind") == "evaluation"]
     curve = [(line["step"], line["valid_loss"]) for line in lines if isinstance(line.get("valid_loss"), float)]
     return RunFacts(
@@ -137,6 +159,17 @@ def facts_of(run: Run) -> RunFacts:
         curve=tuple(point for point in curve if point[0] <= steps),
         turned=turned,
     )
+
+
+def _uncounted_tokens(run: Run, summary: Mapping[str, Any]) -> int:
+    """What its ancestors read and `tokens` of its summary doesn't count: a run on fresh tokens begins at 0."""
+    lineage = run.origin().get("lineage")
+    if not lineage:
+        return 0
+    own = {"cursor": summary["data_used"]["cursor"], "context": run.recipe().model.context}
+    read = sum((one["cursor"][1] - one["cursor"][0]) * one["context"] for one in (*lineage, own))
+    # Fresh windows can be shorter than the context, so that both counts may differ by a little.
+    return max(0, int(read - summary["tokens"]))
 
 
 def next_steps(facts: RunFacts, law: KnownLaw) -> NextSteps:
@@ -182,8 +215,6 @@ class _Ranking:
     def __init__(self, facts: RunFacts, law: KnownLaw, scale: _Scale) -> None:
         self.facts, self.law, self.scale = facts, law, scale
         self.now = law.rank(law.size(facts.recipe), facts.tokens, facts.unique_tokens)
-        self.longer = round(TIMES * facts.steps)
-        self.new_tokens = round((TIMES - 1.0) * facts.tokens)
 
     def steps(self) -> Option:
         """Twice the steps, in a branch that stretches the schedule."""
@@ -195,8 +226,11 @@ class _Ranking:
                 _nothing(),
                 f"the validation loss has risen since step {facts.steps:,}: the text is being learned by heart",
             )
-        command = f"lmlab train --from {facts.folder} --train.steps {self.longer}"
-        return self._option("more steps", gain, self._seconds(self.new_tokens, 1.0, SPEED_SPREAD), command, note)
+        # A branch of a run on fresh tokens would look for more of them; one that leaves them counts its steps from 0.
+        fresh = facts.recipe.data.fresh
+        steps = facts.new_steps if fresh else facts.steps + facts.new_steps
+        command = self._branch(facts.folder, {"data.fresh": "no"} if fresh else {}, steps)
+        return self._option("more steps", gain, self._seconds(facts.new_tokens, 1.0, SPEED_SPREAD), command, note)
 
     def text(self) -> Option | None:
         """Twice the tokens, the new ones never read before; None where the text that is there has as many unread."""
@@ -204,28 +238,33 @@ class _Ranking:
         missing = round(TIMES * facts.tokens - facts.unique_tokens)
         if missing <= 0:
             return None
-        new = min(missing, self.new_tokens)
-        gain = self._gain(facts.recipe, TIMES * facts.tokens, float(facts.unique_tokens + new), 1.0)
+        new = min(missing, facts.new_tokens)
+        # What was read stays read as often as it was; all that is added is fresh.
+        worth = effective_tokens(facts.tokens, facts.unique_tokens) + facts.new_tokens
+        gain = self._gain(facts.recipe, worth, worth, 1.0)
         at = f"{facts.folder}@best" if facts.turned else facts.folder
         command = (
-            f"lmlab data extend {facts.recipe.data.corpus} MORE; lmlab train --from {at} --data.corpus ID --data.fresh "
-            f"--train.steps {self.longer - facts.steps}"
+            f"lmlab data extend {shlex.quote(facts.recipe.data.corpus)} MORE; "
+            f"{self._branch(at, {'data.corpus': 'ID', 'data.fresh': 'yes'}, facts.new_steps)}"
         )
         note = f"needs {count(new)} tokens of new text"
-        return self._option("more text", gain, self._seconds(self.new_tokens, 1.0, SPEED_SPREAD), command, note)
+        return self._option("more text", gain, self._seconds(facts.new_tokens, 1.0, SPEED_SPREAD), command, note)
 
-    def size(self) -> Option:
-        """Twice the parameters, from the start, on as many tokens."""
+    def size(self) -> Option | None:
+        """About twice the parameters, from the start, on as many tokens; None where there is no larger shape."""
         return self._larger("more parameters", 1.0)
 
-    def both(self) -> Option:
-        """Twice the parameters and twice the steps."""
+    def both(self) -> Option | None:
+        """About twice the parameters, and twice the steps."""
         return self._larger("more parameters and steps", TIMES)
 
-    def _larger(self, what: str, longer: float) -> Option:
+    def _larger(self, what: str, longer: float) -> Option | None:
         facts = self.facts
         wish = TIMES * facts.parameters
-        shape = min(shapes_like(facts.recipe), key=lambda one: abs(math.log(self._size(one) / wish)))
+        larger = [shape for shape in shapes_like(facts.recipe) if self._size(shape) > facts.parameters]
+        if not larger:
+            return None
+        shape = min(larger, key=lambda one: abs(math.log(self._size(one) / wish)))
         tokens, size = longer * facts.tokens, self._size(shape)
         gain = self._gain(shape, tokens, facts.unique_tokens, TERMS_SPREAD)
         costs = flops_per_token(shape.model, facts.vocabulary).training
@@ -238,8 +277,17 @@ class _Ranking:
         seconds = self._seconds(tokens, ratio, SIZE_SPREAD)
         return self._option(what, gain, seconds, self._command(shape, longer), note)
 
+    def _branch(self, reference: str, settings: dict[str, Any], steps: int) -> str:
+        """The command of a branch that ends at `steps`."""
+        return f"lmlab train --from {shlex.quote(reference)} {_flags(settings | self._length(steps))}"
+
+    def _length(self, steps: int) -> dict[str, Any]:
+        """The settings of so many steps: where a recipe names epochs, those would decide."""
+        epochs = {} if self.facts.recipe.train.epochs is None else {"train.epochs": "none"}
+        return {**epochs, "train.steps": steps}
+
     def _command(self, shape: Recipe, longer: float) -> str:
-        """The recipe of the run with another shape, and the rates that it wants."""
+        """The recipe of the run with another shape, and the rates that it wants, from the start."""
         facts, model = self.facts, shape.model
         tuned = Tuned(recipe=facts.recipe, parameters=facts.parameters, tokens=facts.tokens)
         rates = tuned.rates(model.width, facts.recipe.train.batch, self._size(shape), longer * facts.tokens)
@@ -253,10 +301,16 @@ class _Ranking:
         if model.hidden is not None:
             settings["model.hidden"] = model.hidden
         settings |= rates
-        if longer != 1.0:
-            settings["train.steps"] = round(longer * facts.steps)
-        words = " ".join(f"--{name} {value}" for name, value in settings.items())
-        return f"lmlab train {facts.folder}/recipe.toml {words}"
+        own, steps = facts.recipe, max(1, round(longer * facts.tokens / facts.step_tokens))
+        if own.train.epochs is not None or steps != own.train.steps:
+            settings |= self._length(steps)
+            if not isinstance(own.schedule, Constant) and own.schedule.steps is not None:
+                settings["schedule.steps"] = "none"
+        if own.schedule.start:
+            settings["schedule.start"] = 0
+        if own.data.fresh:
+            settings["data.fresh"] = "no"
+        return f"lmlab train {shlex.quote(f'{facts.folder}/recipe.toml')} {_flags(settings)}"
 
     def _size(self, recipe: Recipe) -> int:
         return counted_parameters(recipe, self.facts.vocabulary)
@@ -293,11 +347,13 @@ class _Ranking:
 def branch_path(facts: RunFacts) -> RatePath:
     """The learning rate of the run, and after it of a branch to TIMES its steps that stretches the schedule."""
     schedule, steps = facts.recipe.schedule, facts.steps
-    longer = max(steps + 1, round(TIMES * steps))
+    longer = steps + facts.new_steps
     start = schedule.start
     stretched = schedule if isinstance(schedule, Constant) else dataclasses.replace(schedule, steps=None)
 
     def share(step: int) -> float:
+        if step >= steps and facts.recipe.data.fresh:  # its branch begins anew
+            return rate_share(stretched, facts.new_steps, step - steps)
         one, length = (schedule, facts.length) if step < steps else (stretched, longer)
         return rate_share(one, max(1, length - start), max(0, step - start))
 
@@ -309,6 +365,10 @@ def repetition(passes: float) -> str:
     if passes <= 1.0:
         return "every token is new"
     return f"in pass {passes:.3g} a token teaches {math.exp(-(passes - 1.0) / REPETITIONS_WORTH):.0%} of what a fresh one does"
+
+
+def _flags(settings: dict[str, Any]) -> str:
+    return " ".join(f"--{name} {value}" for name, value in settings.items())
 
 
 def _nothing() -> Estimate:

@@ -63,9 +63,10 @@ def to_json(found: NextSteps) -> dict[str, Any]:
 
 def text_line(facts: RunFacts) -> str:
     """How much of the text was read, and from when on it's read again."""
-    unique, step_tokens = facts.unique_tokens, facts.tokens / facts.steps
+    unique = facts.unique_tokens
     if facts.passes < 1.0:
-        return f"text: {facts.passes:.0%} of {count(unique)} tokens read; it is used up at step {math.ceil(unique / step_tokens):,}"
+        end = facts.steps + math.ceil((unique - facts.tokens) / facts.step_tokens)
+        return f"text: {facts.passes:.0%} of {count(unique)} tokens read; it is used up at step {end:,}"
     return f"text: {count(unique)} tokens, read {facts.passes:.3g} times; {repetition(facts.passes)}"
 
 

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmlab.hardware.cards import Card
-from lmlab.planning.position import Position
+from lmlab.planning.inverse import Corpus
+from lmlab.planning.position import Position, position_of
 from lmlab.planning.price import Price, board_power
 from lmlab.planning.resources import Resources
+from lmlab.planning.whole_run import run_seconds
 from lmlab.recipe import Recipe
 from lmlab.scaling.estimate import Estimate
 from lmlab.training.display import count, duration
-
-EVALUATIONS = 1.05
-"""What evaluations add to a training's time at the usual share."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +30,8 @@ class CardPlan:
     """Bytes at the micro-batch that a GPU would be given."""
     memory_limit: float
     disk: float
+    price: Price | None
     cost: Estimate | None
-    currency: str
 
     def to_json(self) -> dict[str, Any]:
         """For --json."""
@@ -49,6 +48,7 @@ class CardPlan:
             "memory_limit_bytes": self.memory_limit,
             "disk_bytes": self.disk,
             "cost": None if self.cost is None else self.cost.to_json(),
+            "currency": None if self.price is None else self.price.currency,
         }
 
     def lines(self) -> list[str]:
@@ -63,35 +63,27 @@ class CardPlan:
             f"({rate.low:,.0f} to {rate.high:,.0f}): {rate.rests_on}",
             f"  {self.memory / 1e9:.2f} GB of {self.card.memory / 1e9:.0f} GB of memory: {fits}; {self.disk / 1e9:.2f} GB of disk",
         ]
-        if self.cost is not None:
-            money = f" {self.currency}" if self.currency else ""
-            lines.append(f"  {self.cost.value:.2f}{money} ({self.cost.low:.2f} to {self.cost.high:.2f})")
+        if self.price is not None and self.cost is not None:
+            lines.append(f"  {self.price.text(self.cost)}")
         return lines
 
 
 def plan_for_card(
-    recipe: Recipe, steps: int, position: Position, card: Card, resources: Resources, price: Price | None
+    recipe: Recipe, steps: int, corpus: Corpus, card: Card, resources: Resources, price: Price | None
 ) -> CardPlan:
     """The plan of `steps` steps, with `resources` those of the card."""
     rate = resources.speed(recipe)
-    tokens = position.tokens * EVALUATIONS
-    seconds = Estimate(
-        value=tokens / rate.value,
-        low=tokens / rate.high,
-        high=tokens / rate.low,
-        evidence="published",
-        rests_on=rate.rests_on,
-    )
+    seconds = run_seconds(recipe, steps, rate, corpus.train_tokens, corpus.valid_tokens)
     return CardPlan(
         recipe=recipe,
         card=card,
         steps=steps,
-        position=position,
+        position=position_of(recipe, corpus.vocabulary, steps, corpus.train_tokens),
         tokens_per_second=rate,
         seconds=seconds,
         memory=resources.memory(recipe),
         memory_limit=resources.memory_limit,
         disk=resources.disk(recipe),
+        price=price,
         cost=None if price is None else price.cost(seconds, board_power(card)),
-        currency="" if price is None else price.currency,
     )

@@ -50,7 +50,7 @@ class Plan:
     """(parameters that every token is multiplied by, tokens) -> loss."""
     law_rests_on: str
     cost: Mapping[str, Estimate]
-    """Energy in joules and what it costs, where they can be had."""
+    """Energy in kJ and what it costs in the price's currency, where they can be had."""
 
     @property
     def achieved_flops(self) -> float:
@@ -166,7 +166,7 @@ class Plan:
                 (f"{here.exact_flops:.3g} FLOPs", "formula", "every matrix product, attention's included"),
                 (
                     f"{spent:.3g} FLOPs",
-                    "measured",
+                    self.evidence,
                     f"time x {self.achieved_flops / 1e9:,.1f} GFLOP/s, {self.achieved_flops / self.peak_flops:.0%} of the "
                     f"{self.peak_flops / 1e9:,.0f} that products reach here",
                 ),
@@ -181,7 +181,7 @@ class Plan:
         parts = ", ".join(f"{name} {_bytes(getattr(own, name))}" for name in names if getattr(own, name))
         rows.append((f"at micro-batch {own.micro_batch}", "formula", parts))
         rows += [
-            (f"at micro-batch {entry.micro_batch}", "fitted", _bytes(entry.peak) + self._fits(entry))
+            (f"at micro-batch {entry.micro_batch}", self.evidence, _bytes(entry.peak) + self._fits(entry))
             for entry in self.memory
             if entry is not own
         ]
@@ -221,7 +221,7 @@ class Plan:
                 f"+-{checked.final_standard_error:.3f}"
             )
         room = f"fit into {checked.share:.0%} of the time at each of {checked.evaluations} evaluations; {scored}"
-        rows.append((f"{count(checked.affordable_tokens)} validation tokens", "measured", room))
+        rows.append((f"{count(checked.affordable_tokens)} validation tokens", self.evidence, room))
         return _section("time", rows)
 
     def _disk_lines(self) -> list[str]:

@@ -45,13 +45,18 @@ class Price:
         """Money for a training of so many seconds, at a power of `watts`; LabError where electricity has no power."""
         if self.unit == "h":
             return seconds.scaled(self.amount / SECONDS_AN_HOUR)
-        power = exact(self.watts, "the power that you named") if self.watts is not None else watts
-        if power is None:
+        self.require_power(watts is not None)
+        power = watts if self.watts is None else exact(self.watts, "the power that you named")
+        assert power is not None
+        return product(seconds, power).scaled(self.amount / JOULES_A_KWH)
+
+    def require_power(self, known: bool) -> None:
+        """LabError for electricity where the user named no power and none is `known`; worth asking before anything is measured."""
+        if self.unit == "kWh" and self.watts is None and not known:
             raise LabError(
-                f"a price of {self.amount:g}/kWh needs a power, and this machine doesn't tell its own: expected one after it, "
+                f"a price of {self.amount:g}/kWh needs a power, and none is known here: expected one after it, "
                 f"such as {self.amount:g}/kWh@65W"
             )
-        return product(seconds, power).scaled(self.amount / JOULES_A_KWH)
 
     def text(self, cost: Estimate) -> str:
         """A cost as a person reads it: with two decimals, or two digits where it's less than one."""

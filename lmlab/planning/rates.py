@@ -2,8 +2,9 @@
 
 Rate: a recipe's own rate was tried at its own width and batch. AdamW's falls as 1 / width (muP's rule for matrices: arXiv
 2203.03466, table 3) and grows with the root of the batch (arXiv 2205.10287, Adam's square-root rule); Muon's stays, because its
-update has the same size at any width, and the rate of the AdamW beside it falls as 1 / width. The batch grows with the tokens
-^ 0.571 (Step Law) from the recipe's own.
+update has the same size at any width, and the rate of the AdamW beside it falls as 1 / width. A recipe with `optim.transfer_from`
+has its rates at the width that it names, and its optimizer does the rest: they only grow with the root of the batch. The batch
+grows with the tokens ^ 0.571 (Step Law) from the recipe's own.
 
 Both are then kept near what published laws say (`lmlab.scaling.rates`). They were fitted above 5M parameters and disagree by three
 times at 1M, so they are a band, widened by BEYOND, or by as much as the recipe's own rate is outside of it.
@@ -48,11 +49,14 @@ class Tuned:
     def rates(self, width: int, batch: int, parameters: float, tokens: float) -> dict[str, float]:
         """The settings of the optimizer that another width and batch change, by dotted name, to two digits."""
         optim, context = self.recipe.optim, self.recipe.model.context
-        factor = self.recipe.model.width / width * math.sqrt(batch / self.recipe.train.batch)
+        narrower = 1.0 if optim.transfer_from else self.recipe.model.width / width
+        factor = narrower * math.sqrt(batch / self.recipe.train.batch)
         if factor == 1.0:
             return {}
         if isinstance(optim, Muon):
             return {"optim.adam_lr": _rounded(optim.adam_lr * factor)}
+        if optim.transfer_from:  # the laws' rates are of models that have no such rule
+            return {"optim.lr": _rounded(optim.lr * factor)}
         low, high = _band(self.parameters, self.tokens, self.recipe.train.batch * context)
         beyond = max(BEYOND, low / optim.lr, optim.lr / high)
         low, high = _band(parameters, tokens, batch * context)

@@ -51,10 +51,11 @@ def resources_here(
         # The native engine goes through a batch in chunks and keeps little of it.
         return fixed + (0 if native else activation_bytes(one.model, vocabulary, _pass(one, device), element, device))
 
+    limit = USABLE * memory_bytes if memory_bytes else float("inf")
     return Resources(
-        speed=measure_speed(recipe, policy, tokens, vocabulary),
+        speed=measure_speed(recipe, policy, tokens, vocabulary, lambda one: memory(one) <= limit),
         memory=memory,
-        memory_limit=USABLE * memory_bytes if memory_bytes else float("inf"),
+        memory_limit=limit,
         disk=lambda one: _disk(one, vocabulary),
     )
 

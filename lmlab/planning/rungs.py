@@ -1,6 +1,7 @@
-"""The short trainings that a loss is extrapolated from: narrower ones for longer, and the model itself for a few steps.
+"""The small trainings that a loss is extrapolated from: two narrower models for as many steps, and the narrowest for fewer.
 
-Together they take at most MOST_SHARE of the arithmetic of the training that they stand for.
+The widest that together take at most MOST_SHARE of the arithmetic of the training that they stand for. What width gains follows
+one law in all trainings that were looked at; what length gains is another in each, so that the ladder is as long as the training.
 """
 
 from __future__ import annotations
@@ -17,26 +18,32 @@ from lmlab.files import cache_folder, make_folder, read_json, write_json
 from lmlab.model import flops_per_token, parameters
 from lmlab.recipe import Recipe, override, recipe_hash
 from lmlab.recipe.model import GPT
-from lmlab.scaling.ladder import LadderLaw, Point, ladder_law
+from lmlab.scaling.ladder import Point
 
-FORMAT = 1
-FIELDS = ("parameters", "tokens", "loss")
+FORMAT = 2
+FIELDS = ("size", "length", "loss")
 
 MOST_SHARE = 0.1
-DESIGN = ((0.25, 1 / 4), (1.0, 1 / 64), (0.5, 1 / 16), (1.0, 1 / 24))
-"""(share of the width, share of the steps), in the order of their arithmetic where the head is small."""
+DESIGN = ((2 / 3, 1 / 16), (2 / 3, 1 / 8), (2 / 3, 1.0), (1.0, 1.0))
+"""(share of the widest rung's width, share of the steps)."""
+WIDEST, NARROWEST, WIDTHS_APART = 0.25, 1 / 32, 1 / 128
+"""Of the model's width: that of the widest rung, and how finely it is chosen."""
 FEWEST_STEPS = 10
 HEAD_WIDTH_LEAST = 8
+HEAD_WIDTH_STEP = 4
+MOST_RATE = 0.02
+"""AdamW's rate grows as the width shrinks, up to this."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
-    """One short training."""
+    """One small training."""
 
     recipe: Recipe
-    parameters: int
-    """Those that every token is multiplied by."""
-    tokens: int
+    size: float
+    """Parameters of the blocks, as a share of the whole model's."""
+    length: float
+    """Share of the steps."""
     share: float
     """Of the whole training's arithmetic."""
 
@@ -44,15 +51,20 @@ class Rung:
 def rungs_of(recipe: Recipe, vocabulary: int, steps: int) -> list[Rung]:
     """The ladder for a training of `recipe` with `steps` steps, the cheapest first.
 
-    Where the head makes narrow models dear, all are shortened alike until they keep to MOST_SHARE.
+    Where even narrow models are too dear, because most of the arithmetic is the head's, all are shortened alike.
     """
-    scale = 1.0
-    for _ in range(8):
-        found = [_rung(recipe, vocabulary, steps, width, length * scale) for width, length in DESIGN]
+    widest = WIDEST
+    while True:
+        found = [_rung(recipe, vocabulary, steps, widest * width, length) for width, length in DESIGN]
         share = sum(rung.share for rung in found)
-        if share <= MOST_SHARE:
+        if share <= MOST_SHARE or widest <= NARROWEST:
             break
+        widest -= WIDTHS_APART
+    scale = 1.0
+    while share > MOST_SHARE and scale > 0.01:
         scale *= 0.97 * MOST_SHARE / share
+        found = [_rung(recipe, vocabulary, steps, widest * width, length * scale) for width, length in DESIGN]
+        share = sum(rung.share for rung in found)
     return sorted(found, key=lambda rung: rung.share)
 
 
@@ -69,23 +81,31 @@ def _rung(recipe: Recipe, vocabulary: int, steps: int, width: float, length: flo
         "train.disk": "none",
         "train.epochs": "none",
     }
+    spans = getattr(recipe.schedule, "steps", None)
+    if spans:
+        settings["schedule.steps"] = str(max(1, round(spans * count / steps)))
     warmup = getattr(recipe.schedule, "warmup", None)
-    if warmup:
+    if warmup and count < steps:
         # Twice its share: a short training with the same share would hardly warm up at all.
         settings["schedule.warmup"] = str(max(1, min(warmup, round(2 * warmup * count / steps))))
     changed = dataclasses.replace(recipe, model=model, claims=())
-    if recipe.optim.kind == "adamw":
-        # Between the constant rate of standard parametrisation and 1/width: what narrow models were found to like best.
-        settings["optim.lr"] = repr(recipe.optim.lr * (model.width / recipe.model.width) ** -0.5)
+    if recipe.optim.kind == "adamw" and not recipe.optim.transfer_from:
+        # As 1/width (arXiv 2203.03466): narrow models at the wide one's rate learn so slowly that they tell nothing of it.
+        rate = recipe.optim.lr * recipe.model.width / model.width
+        settings["optim.lr"] = repr(min(rate, max(recipe.optim.lr, MOST_RATE)))
     small = override(changed, settings)
-    tokens = count * recipe.train.batch * recipe.model.context
     whole = flops_per_token(recipe.model, vocabulary).training * steps
     return Rung(
         recipe=small,
-        parameters=parameters(model, vocabulary)["matrix"],
-        tokens=tokens,
+        size=_blocks(model, vocabulary) / _blocks(recipe.model, vocabulary),
+        length=count / steps,
         share=flops_per_token(model, vocabulary).training * count / whole,
     )
+
+
+def _blocks(model: GPT, vocabulary: int) -> int:
+    parts = parameters(model, vocabulary)
+    return parts["attention"] + parts["mlp"]
 
 
 def narrower(model: GPT, share: float) -> GPT:
@@ -94,7 +114,7 @@ def narrower(model: GPT, share: float) -> GPT:
         return model
     group = model.heads // (model.kv_heads or model.heads)
     heads = max(1, round(model.heads * share / group)) * group
-    head = max(HEAD_WIDTH_LEAST, round(model.width * share / heads / 2) * 2)
+    head = max(HEAD_WIDTH_LEAST, round(model.width * share / heads / HEAD_WIDTH_STEP) * HEAD_WIDTH_STEP)
     return dataclasses.replace(
         model,
         heads=heads,
@@ -102,12 +122,6 @@ def narrower(model: GPT, share: float) -> GPT:
         kv_heads=None if model.kv_heads is None else heads // group,
         hidden=None if model.hidden is None else max(1, round(model.hidden * heads * head / model.width)),
     )
-
-
-def law_of_ladder(points: Sequence[Point], recipe: Recipe, vocabulary: int, steps: int) -> LadderLaw:
-    """The law for the whole training, from what its ladder came to."""
-    tokens = steps * recipe.train.batch * recipe.model.context
-    return ladder_law(points, parameters(recipe.model, vocabulary)["matrix"], tokens)
 
 
 def remembered(recipe: Recipe, data_id: str, steps: int) -> list[Point]:

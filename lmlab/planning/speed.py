@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lmlab import LabError
 from lmlab.hardware.cards import SPREAD as CARD_SPREAD
 from lmlab.hardware.cards import Card, achieved_flops, least_step_seconds
 from lmlab.model import flops_per_token
@@ -83,13 +84,21 @@ class MeasuredSpeed:
         )
 
 
-def measure_speed(recipe: Recipe, policy: Policy, tokens: np.ndarray, vocabulary: int) -> MeasuredSpeed:
+def measure_speed(
+    recipe: Recipe,
+    policy: Policy,
+    tokens: np.ndarray,
+    vocabulary: int,
+    fits: Callable[[Recipe], bool] = lambda recipe: True,
+) -> MeasuredSpeed:
     """The speed of models in `recipe`'s style on this machine, from real steps at a few sizes, about 5 s; kept in the cache.
 
-    `tokens` is the training split. LabError where the cache can't be written.
+    `tokens` is the training split. The steps are taken in this process, so what doesn't fit into memory isn't tried. LabError
+    where nothing does, or the cache can't be written.
     """
     points = []
-    for probed in probed_recipes(recipe, vocabulary, 1.0 if policy.device == "cpu" else GPU_TIMES):
+    sizes = probed_recipes(recipe, vocabulary, 1.0 if policy.device == "cpu" else GPU_TIMES)
+    for probed in filter(fits, sizes):
         flops = flops_per_token(probed.model, vocabulary).training
         # A micro-batch of the policy's may not divide a batch that was made smaller.
         micro_batch = math.gcd(policy.micro_batch, probed.train.batch)
@@ -109,6 +118,11 @@ def measure_speed(recipe: Recipe, policy: Policy, tokens: np.ndarray, vocabulary
         step = measured("speed", facts, ["step_seconds"], seconds)["step_seconds"]
         step_tokens = probed.train.batch * probed.model.context
         points.append(SpeedPoint(flops_a_token=flops, achieved=flops * step_tokens / step))
+    if not points:
+        raise LabError(
+            f"not even a model {sizes[0].model.width} wide fits into memory: use a smaller model.context, or a smaller "
+            "data.vocabulary"
+        )
     return MeasuredSpeed(points=tuple(points), vocabulary=vocabulary)
 
 

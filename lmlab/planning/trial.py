@@ -50,6 +50,8 @@ class Extent:
     """Timed steps that are wanted."""
     seconds: float
     """No more of them once they took so long together; at least one is timed."""
+    scored_seconds: float = SCORED_SECONDS
+    """About how long evaluations may take."""
     whole: bool
     """Whether all of a run is tried, or only its steps."""
     folder: Path
@@ -81,7 +83,7 @@ class Trial:
         """The figures of `Measurement` that are measured in here."""
         first_step_began()
         first, times = self._timed_steps(extent)
-        found: dict[str, Any] = {"step_seconds": times, "first_step_seconds": first}
+        found: dict[str, Any] = {"step_seconds": tuple(times), "first_step_seconds": first}
         found["checkpoint_bytes"] = sum(tensor.numel() * tensor.element_size() for tensor in self._tensors())
         found["idle_memory_bytes"] = self.idle_memory_bytes
         if not extent.whole:
@@ -89,7 +91,7 @@ class Trial:
         # A run measures it before its first step: matrices of up to 256 MB each, on a fast GPU.
         peak_flops(self.policy)
         touch_as_a_run(self.recipe, self.dataset, self.run_steps)
-        return found | self._evaluated() | self._saved(extent.folder)
+        return found | self._evaluated(extent.scored_seconds) | self._saved(extent.folder)
 
     def _timed_steps(self, extent: Extent) -> tuple[float, list[float]]:
         first = self._take_step()
@@ -113,14 +115,14 @@ class Trial:
     def _tensors(self) -> list[torch.Tensor]:
         return [*self.model.state_dict().values(), *self.optimizer.state_tensors().values()]
 
-    def _evaluated(self) -> dict[str, Any]:
-        """Scores of as much as half a second allows, and of no more than an evaluation of the run would score; samples."""
+    def _evaluated(self, seconds: float) -> dict[str, Any]:
+        """Scores of as much as `seconds` allow, and of no more than an evaluation of the run would score; samples."""
         context, valid = self.recipe.model.context, self.dataset.tokens("valid")
         plan = plan_evaluations(self.recipe, self.run_steps, len(valid) - 1, len(self.dataset.tokens("train")) - 1)
         least = context * windows_at_once(context, self.dataset.vocabulary_size, self.device.type)
         first = self._scored("train", min(least, plan.train_tokens))
         one = self._scored("valid", least)
-        more = int(one.tokens * max(2.0, SCORED_SECONDS / max(one.seconds, 1e-9)))
+        more = int(one.tokens * max(2.0, seconds / max(one.seconds, 1e-9)))
         several = self._scored("valid", min(more, len(valid) - 1))
         several.interval()
         started = time.perf_counter()

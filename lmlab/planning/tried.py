@@ -1,4 +1,8 @@
-"""Trials that were made before, kept for the runs and plans to come, so that a long step isn't tried at every start."""
+"""Trials that were made before, kept for the runs to come, so that nothing is tried at every start.
+
+A plan keeps what its child process found, a start what it found in its own process: there the peak of memory is the training's only
+where the process has held little else before.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,8 @@ from lmlab.recipe import Recipe
 from lmlab.training.policy import Policy
 
 FORMAT = 1
+MOST_IDLE_BYTES = 1 << 30
+"""Of main memory before a trial: a process that has held more has held other things than what a training begins with."""
 
 
 def kept_trial(recipe: Recipe, policy: Policy, dataset: Dataset) -> Measurement | None:
@@ -34,12 +40,16 @@ def kept_trial(recipe: Recipe, policy: Policy, dataset: Dataset) -> Measurement 
         micro_batch=policy.micro_batch,
         batch=recipe.train.batch,
         step_seconds=times,
+        extended=bool(value["figures"].get("extended")),
+        kept=True,
         **whole,  # type: ignore[arg-type]
     )
 
 
 def keep_trial(trial: Measurement, recipe: Recipe, policy: Policy, dataset: Dataset) -> None:
-    """Keep a trial of this training; LabError where the cache can't be written."""
+    """Keep a trial of this training, unless its process tells little of others; LabError where the cache can't be written."""
+    if trial.idle_memory_bytes > MOST_IDLE_BYTES or trial.peak_memory_bytes <= trial.idle_memory_bytes:
+        return
     path = place_of("trial", _facts(recipe, policy, dataset))
     make_folder(path.parent)
     write_json(path, {"format": FORMAT, "busy": _busy(), "figures": trial.to_json()})
@@ -55,5 +65,5 @@ def _facts(recipe: Recipe, policy: Policy, dataset: Dataset) -> dict[str, Any]:
 
 
 def _numbers() -> list[str]:
-    given = ("micro_batch", "batch", "step_seconds", "failed")
+    given = ("micro_batch", "batch", "step_seconds", "extended", "kept", "failed")
     return [entry.name for entry in dataclasses.fields(Measurement) if entry.name not in given]

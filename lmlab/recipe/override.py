@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from lmlab import LabError
 from lmlab.recipe.experiment import SECTIONS, Recipe
@@ -52,8 +53,10 @@ TRUTH = {
 
 def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """`recipe` with each dotted name in `changes` set; LabError for an unknown name or an impossible value."""
+    known = _known_names(recipe, changes)
     for name in changes:
-        _require_known(recipe, name, changes)
+        if name not in known:
+            _refuse_unknown(recipe, name, changes, known)
     for section, kinds in KINDS.items():
         if f"{section}.kind" in changes:
             recipe = dataclasses.replace(
@@ -85,7 +88,7 @@ def is_switch(name: str) -> bool:
     """Whether a dotted name is a setting that is true or false, so that the bare flag can mean true."""
     section, _, key = name.partition(".")
     choices = KINDS.get(section, {}).values() or [type(getattr(Recipe(), section, None))]
-    return any(typing.get_type_hints(choice).get(key) is bool for choice in choices)
+    return any(_annotations(choice).get(key) is bool for choice in choices)
 
 
 def shown(value: Any) -> str:
@@ -105,15 +108,18 @@ def nearest(word: str, among: list[str]) -> str:
     return f"did you mean {close[0]}?" if close else f"expected one of {', '.join(among)}"
 
 
-def _require_known(recipe: Recipe, name: str, changes: Mapping[str, Any]) -> None:
+def _known_names(recipe: Recipe, changes: Mapping[str, Any]) -> list[str]:
+    """Every name that may be among `changes`, whose kinds count."""
     known = dotted_names(recipe)
     for section, kinds in KINDS.items():
         chosen = kinds.get(str(changes.get(f"{section}.kind", "")))
         if chosen is not None:
             known = [entry for entry in known if not entry.startswith(f"{section}.") or entry == "model.preset"]
             known += [f"{section}.{entry.name}" for entry in dataclasses.fields(chosen)]
-    if name in known:
-        return
+    return known
+
+
+def _refuse_unknown(recipe: Recipe, name: str, changes: Mapping[str, Any], known: list[str]) -> NoReturn:
     ours = own_name(name)
     if ours:
         raise LabError(f"'{name}' is called {ours} here: write --{ours.split(' ')[0]}")
@@ -156,8 +162,14 @@ def _field(target: Any, key: str) -> dataclasses.Field[Any]:
     return next(entry for entry in dataclasses.fields(target) if entry.name == key)
 
 
+@functools.cache
+def _annotations(owner: type) -> dict[str, Any]:
+    """The types of a section's settings. Kept: a start reads the recipe of every finished run, and this is most of that."""
+    return typing.get_type_hints(owner)
+
+
 def _converted(name: str, entry: dataclasses.Field[Any], owner: type, value: Any) -> Any:
-    annotation = typing.get_type_hints(owner)[entry.name]
+    annotation = _annotations(owner)[entry.name]
     try:
         converted = parse(value, annotation)
     except ValueError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from lmlab import LabError
-from lmlab.files import write_bytes
 from lmlab.planning.bench import Bench, Row
-from lmlab.report.figure import PIXELS_AN_INCH, rendered
+from lmlab.report.figure import PIXELS_AN_INCH, write_figure
 from lmlab.report.labels import amount, short
 from lmlab.report.style import INK, QUIET, RUN_COLOURS, RUN_MARKERS, SETTINGS, SMALL_SIZE
 
@@ -55,15 +53,7 @@ def draw_bench(bench: Bench) -> Figure:
 
 def write_bench(bench: Bench, stem: Path) -> list[Path]:
     """STEM.svg and STEM.png; LabError where they can't be written."""
-    figure = draw_bench(bench)
-    written = []
-    for kind in ("svg", "png"):
-        content = io.BytesIO()
-        rendered(figure, content, kind)
-        path = stem.with_name(f"{stem.name}.{kind}")
-        write_bytes(path, content.getvalue())
-        written.append(path)
-    return written
+    return write_figure(draw_bench(bench), stem.parent, stem.name)
 
 
 def _groups(bench: Bench) -> dict[str, list[Row]]:

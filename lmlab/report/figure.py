@@ -5,8 +5,9 @@ Curves are labelled where they end, so that no legend has to be looked up.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
-from typing import IO
+from pathlib import Path
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -14,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
+from lmlab.files import make_folder, write_bytes
 from lmlab.report.curves import Against, CurveData, Series
 from lmlab.report.labels import amount, short, small
 from lmlab.report.lines import EndLabel, draw_series, end_label, reserve_margin, write_end_labels
@@ -59,11 +61,22 @@ def draw_curves(curves: Sequence[CurveData], against: Against = "steps") -> Figu
         return figure
 
 
-def rendered(figure: Figure, file: IO[bytes], kind: str) -> None:
-    """Write the figure as png or svg; the same figure gives the same bytes."""
-    with matplotlib.rc_context(SETTINGS):
-        metadata = {"Date": None} if kind == "svg" else {"Software": "lmlab"}
-        figure.savefig(file, format=kind, dpi=PIXELS_AN_INCH, metadata=metadata)
+def write_figure(figure: Figure, folder: Path, name: str, kinds: Sequence[str] = ("svg", "png")) -> list[Path]:
+    """NAME.svg and NAME.png in `folder`, made if need be; the same figure gives the same bytes. LabError where it can't be written.
+
+    Each is drawn in memory and written in one step, so that no half-made picture is ever seen.
+    """
+    make_folder(folder, "choose another folder for the picture")
+    written = []
+    for kind in kinds:
+        content = io.BytesIO()
+        with matplotlib.rc_context(SETTINGS):
+            metadata = {"Date": None} if kind == "svg" else {"Software": "lmlab"}
+            figure.savefig(content, format=kind, dpi=PIXELS_AN_INCH, metadata=metadata)
+        path = folder / f"{name}.{kind}"
+        write_bytes(path, content.getvalue())
+        written.append(path)
+    return written
 
 
 def _end(curves: Sequence[CurveData], against: Against) -> float:

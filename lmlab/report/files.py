@@ -1,14 +1,12 @@
-"""Curves as files: drawn in memory, written in one step, so that no half-made picture is ever seen."""
+"""Curves as files."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from lmlab import LabError
-from lmlab.files import write_bytes
 from lmlab.report.curves import Against, CurveData
 
 Format = Literal["png", "svg", "both"]
@@ -28,21 +26,10 @@ def write_report(
     for data in curves:
         if data.is_empty():
             raise LabError(f"run {data.name} has no losses yet: wait for its first line of metrics, or leave it out")
-    from lmlab.report.figure import draw_curves, rendered
+    from lmlab.report.figure import draw_curves, write_figure
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LabError(f"the folder {folder} can't be made: {error.strerror}") from None
-    figure = draw_curves(curves, against)
-    written = []
-    for kind in ("svg", "png") if pictures == "both" else (pictures,):
-        content = io.BytesIO()
-        rendered(figure, content, kind)
-        path = folder / f"{stem([data.name for data in curves])}.{kind}"
-        write_bytes(path, content.getvalue())
-        written.append(path)
-    return written
+    kinds = ("svg", "png") if pictures == "both" else (pictures,)
+    return write_figure(draw_curves(curves, against), folder, stem([data.name for data in curves]), kinds)
 
 
 def stem(names: Sequence[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,11 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
-from lmlab.files import make_folder, write_bytes
-from lmlab.report.figure import rendered
+from lmlab.report.figure import write_figure
 from lmlab.report.labels import amount
 from lmlab.report.style import INK, QUIET, RUN_COLOURS, SETTINGS, SMALL_SIZE, VALID
 from lmlab.scaling.arithmetic import FLOPS_A_TOKEN
+from lmlab.scaling.law import effective_tokens
 
 INCHES = (9.0, 6.0)
 BUDGETS = (0.25, 1.0, 4.0, 16.0)
@@ -31,8 +30,16 @@ Law = Callable[[float, float], float]
 Array = NDArray[np.float64]
 
 
-def draw_isoflop(law: Law, rests_on: str, name: str, parameters: float, tokens: float) -> Figure:
-    """Loss by size for a quarter, all, four and sixteen times 6 N D of a model with so many parameters and tokens."""
+def draw_isoflop(law: Law, rests_on: str, name: str, parameters: float, tokens: float, unique_tokens: float) -> Figure:
+    """Loss by size for a quarter, all, four and sixteen times 6 N D of a model with so many parameters and tokens.
+
+    `law` takes parameters and fresh tokens. The text has `unique_tokens`: what is read again counts for less, in the curves as in
+    the plan.
+    """
+
+    def loss(size: float, read: float) -> float:
+        return law(size, effective_tokens(read, unique_tokens))
+
     sizes = parameters * np.geomspace(1 / SPAN, SPAN, POINTS)
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=INCHES, dpi=100)
@@ -42,12 +49,12 @@ def draw_isoflop(law: Law, rests_on: str, name: str, parameters: float, tokens: 
         curves = []
         for colour, share in zip(RUN_COLOURS, BUDGETS, strict=False):
             flops = share * FLOPS_A_TOKEN * parameters * tokens
-            losses = np.array([law(size, flops / FLOPS_A_TOKEN / size) for size in sizes])
+            losses = np.array([loss(size, flops / FLOPS_A_TOKEN / size) for size in sizes])
             axes.plot(sizes, losses, color=colour, linewidth=2.2)
             best = int(losses.argmin())
             axes.plot(sizes[best], losses[best], "o", color=colour, markersize=7, markerfacecolor="white", zorder=3)
             curves.append((sizes, losses, f"{flops:.1e} FLOPs", colour))
-        here = law(parameters, tokens)
+        here = loss(parameters, tokens)
         axes.plot(parameters, here, "D", color=VALID, markersize=9, zorder=4)
         axes.annotate(
             f"{name}: {here:.2f}",
@@ -58,7 +65,9 @@ def draw_isoflop(law: Law, rests_on: str, name: str, parameters: float, tokens: 
             fontsize=SMALL_SIZE,
         )
         _finish(axes, curves, here)
-        figure.text(0.09, 0.93, "What other sizes would reach with as much arithmetic", fontsize=14, color=INK)
+        figure.text(
+            0.09, 0.93, "What other sizes would reach on this text with as much arithmetic", fontsize=14, color=INK
+        )
         figure.text(
             0.09, 0.88, f"circles: the best size of each budget; {rests_on}"[:120], fontsize=SMALL_SIZE, color=QUIET
         )
@@ -67,14 +76,7 @@ def draw_isoflop(law: Law, rests_on: str, name: str, parameters: float, tokens: 
 
 def write_isoflop(figure: Figure, folder: Path) -> list[Path]:
     """isoflop.svg and isoflop.png in `folder`, which is made if need be."""
-    written = []
-    for kind in ("svg", "png"):
-        content = io.BytesIO()
-        rendered(figure, content, kind)
-        path = make_folder(folder) / f"isoflop.{kind}"
-        write_bytes(path, content.getvalue())
-        written.append(path)
-    return written
+    return write_figure(figure, folder, "isoflop")
 
 
 def _finish(axes: Axes, curves: list[tuple[Array, Array, str, str]], here: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from pathlib import Path
 
@@ -13,8 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
-from lmlab.files import write_bytes
-from lmlab.report.figure import LEFT, PIXELS_AN_INCH, rendered
+from lmlab.report.figure import LEFT, PIXELS_AN_INCH, write_figure
 from lmlab.report.labels import short, small
 from lmlab.report.style import INK, QUIET, RUN_COLOURS, RUN_MARKERS, SETTINGS, SMALL_SIZE
 from lmlab.scaling.estimate import LEVEL
@@ -32,14 +30,7 @@ def write_rates(result: Tuning, folder: Path) -> list[Path]:
     """rates.svg and rates.png in `folder`; none where nothing was measured."""
     if not any(math.isfinite(loss) for loss in result.losses.values()):
         return []
-    figure = draw_rates(result)
-    written = []
-    for kind in ("svg", "png"):
-        content = io.BytesIO()
-        rendered(figure, content, kind)
-        write_bytes(folder / f"rates.{kind}", content.getvalue())
-        written.append(folder / f"rates.{kind}")
-    return written
+    return write_figure(draw_rates(result), folder, "rates")
 
 
 def draw_rates(result: Tuning) -> Figure:

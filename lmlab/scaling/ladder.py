@@ -1,11 +1,12 @@
 """From a few small trainings to a large one of the same kind: a loss law with priors, for fewer points than it has numbers.
 
-    L(N, D) = E + A (N/N*)^-alpha + B (N/N*)^-gamma (D/D*)^-beta
+    L(n, d) = (E + A n^-alpha) (1 + B (d^-beta - 1))
 
-N and D are parameters and tokens, N* and D* those of the training that is asked about. This is the law of arXiv 2203.15556 but for
-gamma: small models with few tokens were found to lie further apart than a sum of two terms allows, because larger ones
-learn more from each token. Four trainings can't tell six numbers, so that each has a prior; what the trainings leave open stays as
-wide as the prior leaves it, which is where the interval comes from.
+n and d are size and length as shares of the training that is asked about: parameters of its blocks, and steps. The first factor is
+what size does in arXiv 2203.15556, with all that a training of this length leaves unlearnt in E. The second is 1 for trainings
+as long as the one that is asked about, so that the shorter ones, whose curves have other shapes, say nothing of its loss where
+there are longer ones. A few trainings can't tell five numbers, so that each has a prior; what the trainings leave open stays
+as wide as the prior leaves it, which is where the interval comes from.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ from lmlab.scaling.estimate import NORMAL_QUANTILE, Estimate
 
 Array = NDArray[np.float64]
 
-NOISE = 0.01
-"""Of log-loss: what another seed and another rounding of steps and warm-up change in a short training."""
+NOISE = 0.005
+"""Of log-loss, in a training as long as the longest: what another seed changes."""
+SHORTER_NOISE = 0.03
+"""In a shorter one: what this law doesn't know of its curve."""
+SAME_LENGTH = 0.9
 ROUNDS = 60
 FEWEST_POINTS = 3
 
@@ -32,16 +36,19 @@ FEWEST_POINTS = 3
 class Point:
     """A finished training."""
 
-    parameters: float
-    """Those that every token is multiplied by."""
-    tokens: float
+    size: float
+    """Parameters of its blocks, as a share of those of the training that is asked about; without the head's, which grow with
+    the width alone and took no part in what width was found to gain."""
+    length: float
+    """Its steps, as a share likewise."""
     loss: float
     """On the whole validation split, nats a token."""
 
 
-# log(E/L), log(A/L), log(B/L) with L the least loss seen, alpha, beta, gamma: middle and standard deviation.
-PRIOR_MEANS = np.array([math.log(0.45), math.log(0.15), math.log(0.3), 0.35, 0.30, 0.10])
-PRIOR_SPREADS = np.array([0.40, 1.0, 1.5, 0.10, 0.08, 0.10])
+PRIOR_MEANS = np.array([math.log(0.55), math.log(0.15), 0.36, -0.8, 0.3])
+PRIOR_SPREADS = np.array([0.7, 1.5, 0.06, 0.8, 0.1])
+"""Of log(E/L), log(A/L), alpha, log(B/(1-B)) and beta, with L the least loss of the ladder. The first two are wide: the
+trainings tell them. Alpha is .35 in arXiv 2404.10102; on twelve trainings it was .36 (docs/notes/ladders-of-few-steps.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,32 +56,31 @@ class LadderLaw:
     """The law of a ladder, around the training that it was climbed for."""
 
     points: tuple[Point, ...]
-    parameters: float
-    """N*: of the training that is asked about."""
-    tokens: float
-    """D*."""
     numbers: tuple[float, ...]
-    """log(E/L), log(A/L), log(B/L), alpha, beta, gamma, with L the least loss of the ladder."""
+    """log(E/L), log(A/L), alpha, log(B/(1-B)) and beta, with L the least loss of the ladder."""
     spread: float
-    """Standard deviation of the log-loss at N* and D*."""
+    """Standard deviation of the log-loss of the training that is asked about."""
 
-    def loss(self, parameters: float, tokens: float) -> float:
-        """Nats a token after training so many parameters on so many tokens."""
-        place = np.array([[parameters / self.parameters, tokens / self.tokens]])
+    def loss(self, size: float, length: float) -> float:
+        """Nats a token after a training of such a size and length, as shares of the one that is asked about."""
+        place = np.array([[size, length]])
         return self._least * math.exp(float(_log_loss(np.array(self.numbers), place)[0]))
 
     def expected(self) -> Estimate:
         """The loss of the training that was asked about."""
-        value = self.loss(self.parameters, self.tokens)
-        largest = max(point.parameters for point in self.points)
-        furthest = max(point.tokens for point in self.points if point.parameters == largest)
+        value = self.loss(1.0, 1.0)
+        largest = max(point.size for point in self.points)
+        longest = max(point.length for point in self.points)
+        beyond = f"the blocks have {1 / largest:.0f} times the parameters of the ladder's largest model"
+        if longest < SAME_LENGTH:
+            beyond += f", and the training {1 / longest:.1f} times the steps of its longest"
         return Estimate(
             value=value,
             low=value * math.exp(-NORMAL_QUANTILE * self.spread),
             high=value * math.exp(NORMAL_QUANTILE * self.spread),
             evidence="extrapolated",
-            rests_on=f"a ladder of {len(self.points)} short trainings",
-            alarm=f"{self.tokens / furthest:.0f} times the tokens of the ladder's largest model",
+            rests_on=f"a ladder of {len(self.points)} small trainings",
+            alarm=beyond,
         )
 
     @property
@@ -82,10 +88,10 @@ class LadderLaw:
         return min(point.loss for point in self.points)
 
 
-def ladder_law(points: Sequence[Point], parameters: float, tokens: float) -> LadderLaw:
-    """The law of `points`, for a training of their kind with so many parameters and tokens.
+def ladder_law(points: Sequence[Point]) -> LadderLaw:
+    """The law of `points`.
 
-    The most likely six numbers by Levenberg's damped least squares; the spread from the curvature there. LabError with fewer
+    The most likely five numbers by Levenberg's damped least squares; the spread from the curvature there. LabError with fewer
     than three points, or a loss that isn't a positive number.
     """
     if len(points) < FEWEST_POINTS:
@@ -93,11 +99,12 @@ def ladder_law(points: Sequence[Point], parameters: float, tokens: float) -> Lad
     losses = np.array([point.loss for point in points])
     if not (np.isfinite(losses).all() and (losses > 0).all()):
         raise LabError("a training of the ladder has no finite loss: expected a lower optim.lr")
-    places = np.array([[point.parameters / parameters, point.tokens / tokens] for point in points])
+    places = np.array([[point.size, point.length] for point in points])
     observed = np.log(losses / losses.min())
+    noise = np.where(places[:, 1] > SAME_LENGTH * places[:, 1].max(), NOISE, SHORTER_NOISE)
 
     def residuals(numbers: Array) -> Array:
-        misfit = (_log_loss(numbers, places) - observed) / NOISE
+        misfit = (_log_loss(numbers, places) - observed) / noise
         return np.concatenate([misfit, (numbers - PRIOR_MEANS) / PRIOR_SPREADS])
 
     numbers = _least_squares(residuals, PRIOR_MEANS)
@@ -106,18 +113,17 @@ def ladder_law(points: Sequence[Point], parameters: float, tokens: float) -> Lad
     variance = float(direction @ np.linalg.inv(slopes.T @ slopes) @ direction)
     return LadderLaw(
         points=tuple(points),
-        parameters=parameters,
-        tokens=tokens,
         numbers=tuple(numbers.tolist()),
         spread=math.sqrt(variance + NOISE**2),
     )
 
 
 def _log_loss(numbers: Array, places: Array) -> Array:
-    entropy, capacity, data = np.exp(numbers[:3])
-    alpha, beta, gamma = numbers[3:]
+    entropy, capacity = np.exp(numbers[:2])
+    alpha, beta = numbers[2], numbers[4]
     size, length = places.T
-    return np.log(entropy + capacity * size**-alpha + data * size**-gamma * length**-beta)
+    share = 1 / (1 + np.exp(-numbers[3]))
+    return np.log(entropy + capacity * size**-alpha) + np.log1p(share * np.expm1(-beta * np.log(length)))
 
 
 def _least_squares(residuals: Callable[[Array], Array], start: Array) -> Array:

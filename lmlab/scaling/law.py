@@ -13,23 +13,12 @@ import math
 from dataclasses import dataclass
 
 from lmlab import LabError
-from lmlab.scaling.arithmetic import FLOPS_A_TOKEN
 from lmlab.scaling.estimate import Estimate
 
 REPETITIONS_WORTH = 15.39
 """R* of arXiv 2305.16264: what all repetitions together can be worth, in passes over the text."""
 FEW_PASSES = 4.0
 """Passes over a text up to which a repeated token is nearly as good as a fresh one (arXiv 2305.16264)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Allocation:
-    """One way to spend an amount of compute."""
-
-    parameters: float
-    tokens: float
-    loss: float
-    """Nats a token."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,15 +39,6 @@ class LossLaw:
             + self.a / parameters**self.alpha
             + self.b / effective_tokens(tokens, unique_tokens) ** self.beta
         )
-
-    def optimal(self, flops: float) -> Allocation:
-        """The least loss for `flops` = 6 N D, every token fresh: arXiv 2203.15556, equation 4."""
-        product = flops / FLOPS_A_TOKEN
-        both = self.alpha + self.beta
-        scale = (self.alpha * self.a / (self.beta * self.b)) ** (1.0 / both)
-        size = scale * product ** (self.beta / both)
-        tokens = product / size
-        return Allocation(parameters=size, tokens=tokens, loss=self.loss(size, tokens))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,13 +94,8 @@ BESIROGLU = PublishedLaw(
     parameters=(70e6, 16e9),
     tokens=(5e9, 5e11),
 )
-"""Standard errors: entropy .026, a 124.6, b 1293, alpha .015, beta .021."""
-HOFFMANN = PublishedLaw(
-    law=LossLaw(entropy=1.69, a=406.4, b=410.7, alpha=0.34, beta=0.28),
-    source="arXiv 2203.15556 as printed: rounded and biased (arXiv 2404.10102)",
-    parameters=(70e6, 16e9),
-    tokens=(5e9, 5e11),
-)
+"""Standard errors: entropy .026, a 124.6, b 1293, alpha .015, beta .021. The constants that arXiv 2203.15556 itself prints are
+rounded, and so far off that they don't lead to its own model."""
 
 
 def effective_tokens(tokens: float, unique_tokens: float | None) -> float:

@@ -22,6 +22,7 @@ REPEATED = 3
 """Rates that are trained from several seeds."""
 FURTHEST = 8
 """No rate is more than 2^8 times the recipe's, or less than its 2^-8th."""
+MOST_TRIALS = 2 * FURTHEST + 1
 
 
 @dataclass(frozen=True, order=True)

@@ -18,10 +18,10 @@ from lmlab.data import Dataset, prepare
 from lmlab.data.progress import Progress as DataProgress
 from lmlab.experiment.beginning import Outline, outline_of
 from lmlab.experiment.fresh import require_parent
-from lmlab.files import FileLock, write_json, write_text
+from lmlab.files import FileLock, make_folder, write_json, write_text
 from lmlab.recipe import Recipe, check, recipe_hash, to_toml
 from lmlab.scaling.rates import LAWS
-from lmlab.study.halving import Search, ShortRun
+from lmlab.study.halving import MOST_TRIALS, Search, ShortRun
 from lmlab.study.record import Record, require_optuna
 from lmlab.study.result import Law, Tuning
 from lmlab.study.short_training import train_briefly
@@ -73,7 +73,7 @@ def tune(
     require_parent(recipe, False)
     _require(wishes)
     out = wishes.out or folder / "tuned.toml"
-    _make(folder)
+    make_folder(folder, "choose another folder with --runs")
     if not out.parent.is_dir():
         raise LabError(f"--out {out}: there is no folder {out.parent}")
     measured_on = narrowed(recipe) if wishes.size == "small" else recipe
@@ -97,12 +97,12 @@ def tune(
             laws=known,
             finished=finished,
         )
+        found = result.optimum()
+        if found is not None:
+            write_text(out, to_toml(tuned(recipe, 2.0**found.place.value)))
+            result = replace(result, tuned_recipe=out)
         write_json(folder / "tune.json", result.to_json())
-    found = result.optimum()
-    if found is None:
-        return result
-    write_text(out, to_toml(tuned(recipe, 2.0**found.place.value)))
-    return replace(result, tuned_recipe=out)
+    return result
 
 
 def published(recipe: Recipe, parameters: int, tokens: int) -> tuple[Law, ...]:
@@ -199,13 +199,6 @@ class _Following:
         self._tell(self._short, self._taken, self._loss, result, time.monotonic() - self._began)
 
 
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LabError(f"the folder {folder} can't be made: {error.strerror}") from None
-
-
 def _require(wishes: Wishes) -> None:
     require_optuna()
     if ranks.ranks() > 1:
@@ -213,6 +206,10 @@ def _require(wishes: Wishes) -> None:
     for name, value, least in (("steps", wishes.steps, 0), ("trials", wishes.trials, 3), ("seeds", wishes.seeds, 1)):
         if value < least:
             raise LabError(f"--{name} can't be {value}: expected at least {max(1, least)}")
+    if wishes.trials > MOST_TRIALS:
+        raise LabError(
+            f"--trials can't be {wishes.trials}: expected at most {MOST_TRIALS}, a factor of 2 from each other"
+        )
 
 
 def _name(recipe: Recipe, search: Search, outline: Outline) -> str:

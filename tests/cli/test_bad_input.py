@@ -141,3 +141,13 @@ def test_rate_and_size_where_they_mean_nothing(lmlab):
 def test_a_prompt_of_the_recipe_that_the_text_cannot_spell_is_refused_before_the_run_is_made(lmlab, small, tmp_path):
     assert_refused(lmlab(*small, "--run", "mine", "--evaluate.prompts", "10 €"), 1, "€")
     assert not (tmp_path / "runs" / "mine").exists()
+
+
+def test_a_bench_that_could_not_be_written_is_refused_before_it_begins(lmlab, tmp_path, monkeypatch):
+    def never(*arguments, **options):
+        raise AssertionError("measured")
+
+    monkeypatch.setattr("lmlab.experiment.bench", never)
+    assert_refused(lmlab("bench", "shakespeare-cpu", "--out", tmp_path), 2, "is a folder", "bench.json")
+    (tmp_path / "file").write_text("")
+    assert_refused(lmlab("bench", "shakespeare-cpu", "--out", tmp_path / "file" / "bench"), 1, "choose another --out")

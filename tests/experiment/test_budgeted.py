@@ -88,6 +88,8 @@ def test_runs_of_ones_own_are_what_the_law_is_fitted_to(recipe, tmp_path):
     assert found.facts.name == "one-3" and found.options
     with pytest.raises(LabError, match="one-9"):
         plan_after("one-9", runs=tmp_path)
+    with pytest.raises(LabError, match="one-3@100 names a checkpoint: leave @100 out"):
+        plan_after("one-3@100", runs=tmp_path)
 
 
 def test_a_law_of_one_text_is_not_used_for_another(recipe, tmp_path):

@@ -33,7 +33,7 @@ TRIAL = Measurement(
 def tried(monkeypatch):
     """What would be tried in child processes is known."""
     monkeypatch.setattr("lmlab.experiment.planned.measured_or_extended", lambda *_, **__: (TRIAL, "measured"))
-    monkeypatch.setattr("lmlab.experiment.planned.measure_lines", lambda *_: None)
+    monkeypatch.setattr("lmlab.experiment.planned.measure_lines", lambda *_, **__: None)
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_a_ladder_is_climbed_once_and_then_serves_plans_and_runs(tried, long_rec
     said = []
     found = plan(long_recipe, runs=tmp_path, ladder=True, say=said.append)
     loss = found.forecast.figures["final_loss"]
-    assert loss.evidence == "extrapolated" and "ladder of 4" in loss.rests_on and "of the ladder" in loss.alarm
+    assert loss.evidence == "extrapolated" and "ladder of 4" in loss.rests_on and "the ladder's largest" in loss.alarm
     assert sum(" of 4: width " in line for line in said) == len(DESIGN)
 
     def never(*arguments, **options):
@@ -121,8 +121,8 @@ def test_a_ladder_that_was_stopped_goes_on(tried, long_recipe, tmp_path):
     said = []
     law = climb(longer, dataset, 280, Quiet(), said.append)
     assert sum(" of 4: width " in line for line in said) == len(DESIGN) - there
-    assert [point.tokens for point in law.points] == [
-        rung.tokens for rung in rungs_of(longer, dataset.vocabulary_size, 280)
+    assert [(point.size, point.length) for point in law.points] == [
+        (rung.size, rung.length) for rung in rungs_of(longer, dataset.vocabulary_size, 280)
     ]
 
 

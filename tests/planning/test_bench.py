@@ -92,6 +92,15 @@ def test_doublings_end_where_a_step_takes_too_long(prepared):
     assert any("takes 1.8 s already" in reason for reason in found.left_out)
 
 
+def test_the_recipes_own_batch_is_measured_however_slow_it_is(prepared):
+    asked = []
+    found = benched(prepared, measured(asked, seconds=lambda batch, policy: 2.0 * batch))
+    # One sequence takes 2 s already: 2 is passed over, 4 is what `lmlab train` would do and what the advice rests on.
+    assert sorted({row.combination.batch for row in found.rows}) == [1, 4]
+    assert any("batches from 8: a step of 4 takes 8.0 s already" in reason for reason in found.left_out)
+    assert "train.micro_batch" in {one.setting for one in found.advice}
+
+
 def test_on_a_cpu_nothing_is_tried_that_would_not_fit(prepared):
     asked = []
     found = benched(prepared, measured(asked, memory=lambda batch: 1e8 + 0.9e9 * batch))

@@ -12,13 +12,14 @@ from lmlab import LabError
 from lmlab.hardware.cards import card_named
 from lmlab.model import flops_per_token
 from lmlab.planning.budget import Budget, budget_of
-from lmlab.planning.inverse import MOST_PARAMETERS_A_TOKEN, NOT_WORTH_IT, START_SECONDS, Corpus, inverse_plan
+from lmlab.planning.inverse import MOST_PARAMETERS_A_TOKEN, NOT_WORTH_IT, Corpus, inverse_plan
 from lmlab.planning.inverse_lines import lines_of, to_json, toml_of
 from lmlab.planning.known_law import KnownLaw, own_law, published_law
 from lmlab.planning.price import price_in
 from lmlab.planning.resources import Resources, resources_on
 from lmlab.planning.shapes import counted_parameters, shapes_like
 from lmlab.planning.speed import card_speed
+from lmlab.planning.whole_run import START_SECONDS
 from lmlab.recipe import from_toml, load_recipe, override
 from lmlab.scaling.estimate import Estimate
 from lmlab.scaling.fit import LossPoint, fit_law
@@ -71,9 +72,12 @@ def test_no_shape_with_any_number_of_tokens_does_better_in_that_time():
 def test_with_text_enough_the_size_is_the_closed_forms():
     # At context 2 and 65 tokens, a model's operations are 6 N D but for its attention.
     found = plan("3e15flops", corpus=PLENTY, **{"model.context": "16"}).best
-    optimum = LAW.optimal(3e15)
-    assert 1 / 1.5 < found.parameters / optimum.parameters < 1.5
-    assert found.loss.value == pytest.approx(optimum.loss, abs=0.01)
+    # arXiv 2203.15556, equation 4
+    both = LAW.alpha + LAW.beta
+    scale = (LAW.alpha * LAW.a / (LAW.beta * LAW.b)) ** (1 / both)
+    optimum = scale * (3e15 / 6) ** (LAW.beta / both)
+    assert 1 / 1.5 < found.parameters / optimum < 1.5
+    assert found.loss.value == pytest.approx(LAW.loss(optimum, 3e15 / 6 / optimum), abs=0.01)
     assert 0.95 * 3e15 < found.flops <= 3e15
 
 
@@ -119,6 +123,16 @@ def test_a_loss_out_of_reach_says_so_and_gives_the_lowest():
     assert not found.reached
     assert found.best.loss.value == pytest.approx(plan("5min").best.loss.value)
     assert any("loss 0.95 is out of reach within 5 min 00 s" in line for line in lines_of(found))
+
+
+def test_what_does_not_fit_is_named():
+    with pytest.raises(
+        LabError, match="the text is too short: 500 tokens, read 20 times, are fewer than 200 steps of 64"
+    ):
+        plan("8h", corpus=Corpus(train_tokens=500, valid_tokens=50, vocabulary=65))
+    full = dataclasses.replace(HERE, memory=lambda recipe: 100e6, memory_limit=50e6)
+    with pytest.raises(LabError, match="nothing fits into memory: the smallest model .* takes 100 MB of 50 MB"):
+        plan("8h", resources=full)
 
 
 def test_limits_hold_together():

@@ -109,7 +109,8 @@ def test_sizes_lie_around_the_micro_batch_and_are_at_least_four():
     assert sizes_for(64) == (1, 16, 32, 64)
     assert sizes_for(12) == (1, 3, 6, 12)
     assert sizes_for(1) == (1, 2, 4, 8)
-    assert all(len(sizes_for(size)) >= 4 for size in range(1, 40))
+    assert sizes_for(64, 3) == (1, 16, 64) and sizes_for(2, 3) == (1, 2, 4)
+    assert all(len(sizes_for(size)) >= 4 and len(sizes_for(size, 3)) == 3 for size in range(1, 40))
 
 
 def test_lines_are_measured_once(tried):
@@ -122,6 +123,26 @@ def test_lines_are_measured_once(tried):
     # Another data set, and another version of lmlab, are other questions.
     measure_lines(*tried, "data-2", 7, sizes=(1, 4, 8), probe=probe)
     assert len(asked) == 6
+
+
+def test_what_is_known_of_a_size_is_not_measured_again(tried):
+    probe, asked = made_up()
+    known = Measurement(micro_batch=8, batch=8, step_seconds=(0.026, 0.3, 0.026), peak_memory_bytes=380_000_000)
+    lines = measure_lines(*tried, "data", 7, sizes=(1, 4, 8), known=(known, "measured"), probe=probe)
+    assert asked == [1, 4] and (8.0, 0.026) in lines.seconds.points and (8.0, 3.8e8) in lines.memory.points
+    # A step of two passes isn't a pass of that many sequences.
+    two = dataclasses.replace(known, batch=16)
+    measure_lines(*tried, "other", 7, sizes=(1, 4, 8), known=(two, "measured"), probe=probe)
+    assert asked[2:] == [1, 4, 8]
+
+
+def test_fewer_sizes_are_measured_where_steps_are_long(tried):
+    recipe, policy = tried
+    policy = dataclasses.replace(policy, micro_batch=64)
+    probe, asked = made_up(evidence="extrapolated")
+    known = Measurement(micro_batch=64, batch=64, step_seconds=(2.0,), peak_memory_bytes=10**9)
+    lines = measure_lines(recipe, policy, "data", 7, known=(known, "extrapolated"), probe=probe)
+    assert asked == [1, 16] and len(lines.seconds.points) == 3 and lines.evidence == "extrapolated"
 
 
 def test_another_version_measures_again(tried, monkeypatch):

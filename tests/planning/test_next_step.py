@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shlex
 
 import pytest
 
 from lmlab import LabError
-from lmlab.experiment import train
+from lmlab.experiment import parent_of, train
 from lmlab.model import flops_per_token
 from lmlab.planning.known_law import KnownLaw, published_law
 from lmlab.planning.next_step import RunFacts, branch_path, facts_of, next_steps
@@ -67,8 +68,10 @@ def test_gains_are_the_fitted_laws_own():
     more = LAW.loss(own.parameters, 2 * own.tokens, own.unique_tokens)
     assert found["more steps"].gain.value == pytest.approx(now - more)
     assert found["more steps"].loss.value == pytest.approx(1.889 - (now - more))
-    fresh = LAW.loss(own.parameters, 2 * own.tokens, own.unique_tokens + own.tokens)
-    assert found["more text"].gain.value == pytest.approx(now - fresh)
+    # The branch on new text reads each new token once; the old ones stay read 1.53 times (arXiv 2305.16264, equation 5).
+    repeated = own.tokens / own.unique_tokens - 1
+    worth = own.unique_tokens * (1 + 15.39 * (1 - math.exp(-repeated / 15.39))) + own.tokens
+    assert found["more text"].gain.value == pytest.approx(now - LAW.loss(own.parameters, worth))
 
 
 def test_times_are_at_the_runs_own_speed():
@@ -122,6 +125,47 @@ def test_a_run_that_learned_its_text_by_heart_is_told_to_get_text():
     assert "@best" in found.options[0].command
     assert options(found)["more steps"].gain.value == options(found)["more parameters"].gain.value == 0
     assert any("learned by heart" in line for line in lines_of(found))
+
+
+def test_more_parameters_are_never_the_model_that_is_there():
+    narrow = override(RECIPE, {"model.width": "32", "model.heads": "1", "model.layers": "1", "model.context": "32"})
+    own = facts(recipe=narrow, parameters=counted_parameters(narrow, 65), curve=())
+    assert int(flags(options(next_steps(own, OWN))["more parameters"].command)["model.width"]) > 32
+    widest = override(RECIPE, {"model.width": "8192", "model.heads": "64"})
+    own = facts(recipe=widest, parameters=counted_parameters(widest, 65), curve=())
+    assert set(options(next_steps(own, OWN))) == {"more steps", "more text"}
+
+
+def flags(command):
+    words = shlex.split(command)
+    return {
+        name.removeprefix("--"): value for name, value in zip(words, words[1:], strict=False) if name.startswith("--")
+    }
+
+
+def test_commands_of_a_run_that_names_epochs_say_steps_instead():
+    recipe = override(RECIPE, {"train.epochs": "1.53", "schedule.steps": "2000"})
+    found = options(next_steps(facts(recipe=recipe, folder="my runs/one"), OWN))
+    assert flags(found["more steps"].command) == {"from": "my runs/one", "train.epochs": "none", "train.steps": "4000"}
+    whole = found["more parameters and steps"].command
+    assert whole.startswith("lmlab train 'my runs/one/recipe.toml' ")
+    again = override(recipe, flags(whole))
+    assert (again.train.epochs, again.train.steps, again.schedule.steps) == (None, 4_000, None)
+
+
+def test_a_run_on_fresh_tokens_counts_its_parents_tokens_and_its_own_steps():
+    recipe = override(RECIPE, {"data.fresh": "yes", "train.steps": "500", "schedule.start": "20"})
+    own = facts(recipe=recipe, steps=500, length=500, unique_tokens=4_000_000, curve=())
+    found = options(next_steps(own, OWN))
+    # Twice 1,536,000 tokens are 2,000 steps more, over all of the text.
+    assert flags(found["more steps"].command) == {"from": own.folder, "data.fresh": "no", "train.steps": "2000"}
+    path = branch_path(own)
+    assert path.length == 2_500 and path.shares[-1] == pytest.approx(0.1, abs=0.01)
+    # The branch warms up again.
+    assert path.shares[list(path.steps).index(min(step for step in path.steps if step >= 500))] < 0.1
+    again = override(recipe, flags(found["more parameters"].command))
+    assert (again.data.fresh, again.train.steps, again.schedule.start) == (False, 2_000, 0)
+    assert text_line(own) == f"text: 38% of 4M tokens read; it is used up at step {500 + 3_209:,}"
 
 
 def test_a_model_too_large_for_its_text_is_not_made_larger():
@@ -190,6 +234,10 @@ def test_facts_come_from_a_runs_files(tmp_path):
     found = facts_of(Run(made.folder))
     assert not found.turned and (found.steps, found.loss, found.tokens) == (2_000, 2.0, 1_536_000)
 
+    made.write("summary.json", {**summary, "best": {"step": 0, "loss": 1.9}})
+    with pytest.raises(LabError, match="one was best before its first step"):
+        facts_of(Run(made.folder))
+
     made.write("summary.json", {"finished": True})
     with pytest.raises(LabError, match="one doesn't say how it went"):
         facts_of(Run(made.folder))
@@ -217,3 +265,15 @@ def test_a_real_run_gives_its_facts(tmp_path, tiny_text_file):
     assert len(found.curve) >= 6
     assert 0 < found.seconds_a_token < 1
     assert next_steps(found, published_law(65)).options
+
+    # Fresh tokens are counted from 0, those of the run before them too.
+    def tokens_of_branch(name, parent, steps, **settings):
+        recipe = override(outcome.run.recipe(), {"train.steps": steps, **settings})
+        parent = parent_of(parent, tmp_path)
+        made = train(recipe, run=name, parent=parent, runs=tmp_path, display=Quiet(), say=lambda line: None)
+        return facts_of(made.run).tokens
+
+    assert tokens_of_branch("longer", outcome.run.name, 30) == 30 * 4 * 16
+    fresh = tokens_of_branch("fresh", outcome.run.name, 8, **{"data.fresh": True})
+    assert fresh == pytest.approx((24 + 8) * 4 * 16, rel=0.01)
+    assert tokens_of_branch("again", "fresh", 10) == pytest.approx(fresh + 10 * 4 * 16, rel=0.01)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lmlab.model import parameters
+from lmlab.model import build_model, parameters
+from lmlab.optim.groups import parameter_groups
 from lmlab.planning.rates import Tuned
 from lmlab.planning.shapes import counted_parameters, shapes_like
 from lmlab.recipe import check, load_recipe, override
@@ -30,6 +31,25 @@ def test_adamw_falls_with_width_and_grows_with_the_root_of_the_batch():
     base = tuned(**{"optim.lr": "0.01"})
     assert base.rates(256, 12, 3e6, 2e6) == {"optim.lr": 0.005}
     assert base.rates(128, 48, base.parameters, 2e6) == {"optim.lr": 0.02}
+
+
+def test_a_rate_that_the_optimizer_transfers_is_not_scaled_to_the_width_twice():
+    def rates_of_the_blocks(base):
+        """What AdamW really gives the blocks' matrices of a model four times as wide."""
+        sized = override(base.recipe, {"model.width": "512", **base.rates(512, 12, 12e6, 2e6)})
+        groups = parameter_groups(build_model(sized.model, 65), sized.optim)
+        return [group.lr for group in groups if any(name.endswith("up.weight") for name in group.parameters)]
+
+    quarter = pytest.approx([tuned().recipe.optim.lr / 4])
+    assert rates_of_the_blocks(tuned()) == quarter
+    assert rates_of_the_blocks(tuned(**{"optim.transfer_from": "128"})) == quarter
+
+
+def test_a_transferred_rate_still_grows_with_the_root_of_the_batch():
+    base = tuned(**{"optim.transfer_from": "128"})
+    assert base.rates(512, 48, 12e6, 2e6) == {"optim.lr": 0.002}
+    muon = tuned("shakespeare-fast", **{"optim.transfer_from": "128"})
+    assert muon.rates(512, muon.recipe.train.batch, 12e6, 1e6) == {}
 
 
 def test_a_rate_far_outside_the_laws_is_drawn_to_their_band():

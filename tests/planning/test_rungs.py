@@ -3,7 +3,7 @@
 import pytest
 
 from lmlab.model import flops_per_token
-from lmlab.planning.rungs import DESIGN, MOST_SHARE, law_of_ladder, narrower, remember, remembered, rungs_of
+from lmlab.planning.rungs import DESIGN, MOST_RATE, MOST_SHARE, narrower, remember, remembered, rungs_of
 from lmlab.recipe import check, load_recipe, override
 from lmlab.recipe.identity import differences
 from lmlab.scaling.ladder import Point
@@ -23,12 +23,58 @@ def test_a_ladder_takes_a_tenth_of_the_arithmetic_at_most_and_differs_in_size_an
     rungs = rungs_of(recipe, vocabulary, steps)
     assert len(rungs) == len(DESIGN) and [rung.share for rung in rungs] == sorted(rung.share for rung in rungs)
     whole = flops_per_token(recipe.model, vocabulary).training * steps * recipe.train.batch * recipe.model.context
-    spent = sum(flops_per_token(rung.recipe.model, vocabulary).training * rung.tokens for rung in rungs)
+    spent = sum(
+        flops_per_token(rung.recipe.model, vocabulary).training
+        * rung.recipe.train.steps
+        * rung.recipe.train.batch
+        * rung.recipe.model.context
+        for rung in rungs
+    )
     assert spent / whole == pytest.approx(sum(rung.share for rung in rungs)) and spent / whole <= MOST_SHARE
     for rung in rungs:
         check(rung.recipe)
-        allowed = {"train.steps", "evaluate.every", "schedule.warmup", "model.width", "model.heads", "optim.lr"}
+        allowed = {
+            "train.steps",
+            "evaluate.every",
+            "schedule.warmup",
+            "schedule.steps",
+            "model.width",
+            "model.heads",
+            "optim.lr",
+        }
         assert set(differences(recipe, rung.recipe)) <= allowed | {"model.kv_heads", "model.hidden"}
+
+
+def test_the_ladder_is_two_widths_as_long_as_the_training_and_the_narrower_for_less():
+    recipe = override(load_recipe("shakespeare-cpu"), {"train.steps": "2000"})
+    rungs = rungs_of(recipe, 65, 2000)
+    widths = sorted({rung.recipe.model.width for rung in rungs})
+    assert len(widths) == 2 and widths[1] < recipe.model.width / 2
+    assert {(rung.recipe.model.width, rung.recipe.train.steps) for rung in rungs} == {
+        *((widths[0], steps) for steps in (125, 250, 2000)),
+        (widths[1], 2000),
+    }
+    for rung in rungs:
+        # No head and no biases here, so that a block's parameters go with the square of its width.
+        assert rung.size == pytest.approx((rung.recipe.model.width / recipe.model.width) ** 2)
+        assert rung.length == rung.recipe.train.steps / 2000
+        assert rung.recipe.schedule.steps in (None, recipe.schedule.steps, round(recipe.schedule.steps * rung.length))
+
+
+def test_adamw_learns_faster_the_narrower_the_model_but_for_rates_that_are_scaled_already():
+    recipe = override(load_recipe("shakespeare-cpu"), {"train.steps": "2000", "optim.lr": "1e-3"})
+    for rung in rungs_of(recipe, 65, 2000):
+        assert rung.recipe.optim.lr == pytest.approx(1e-3 * recipe.model.width / rung.recipe.model.width)
+    fast = override(recipe, {"optim.lr": "1e-2"})
+    assert {rung.recipe.optim.lr for rung in rungs_of(fast, 65, 2000)} == {MOST_RATE}
+    scaled = override(recipe, {"optim.transfer_from": (64,)})
+    assert {rung.recipe.optim.lr for rung in rungs_of(scaled, 65, 2000)} == {1e-3}
+
+
+def test_a_head_that_takes_most_of_the_arithmetic_makes_the_rungs_narrower():
+    recipe = override(load_recipe("shakespeare-cpu"), {"train.steps": "2000"})
+    widest = [max(rung.recipe.model.width for rung in rungs_of(recipe, size, 2000)) for size in (65, 1024, 8192)]
+    assert widest[0] > widest[1] > widest[2]
 
 
 @pytest.mark.parametrize(("heads", "kv_heads", "width"), [(4, None, 128), (6, 2, 384), (1, None, 48), (12, 12, 768)])
@@ -54,13 +100,12 @@ def test_a_narrower_model_keeps_its_head_width_about_and_its_groups(heads, kv_he
 def test_what_a_ladder_came_to_is_remembered_for_its_training_and_no_other(tmp_path, monkeypatch):
     monkeypatch.setenv("LMLAB_CACHE", str(tmp_path))
     recipe = load_recipe("shakespeare-cpu")
-    points = [Point(parameters=1e5 * n, tokens=1e5 * n, loss=3.0 - 0.2 * n) for n in range(1, 5)]
+    points = [Point(size=0.1 * n, length=0.25 * n, loss=3.0 - 0.2 * n) for n in range(1, 5)]
     assert remembered(recipe, "0" * 16, 2000) == []
     remember(recipe, "0" * 16, 2000, points)
     assert remembered(override(recipe, {"train.seed": "7"}), "0" * 16, 2000) == points
     assert remembered(override(recipe, {"model.layers": "5"}), "0" * 16, 2000) == []
     assert remembered(recipe, "1" * 16, 2000) == [] and remembered(recipe, "0" * 16, 1000) == []
-    assert law_of_ladder(points, recipe, 65, 2000).expected().value < 2.4
     (path,) = (tmp_path / "ladders").iterdir()
     path.write_text("{}")
     assert remembered(recipe, "0" * 16, 2000) == []

@@ -84,6 +84,22 @@ def test_real_steps_are_taken_once_and_remembered(tmp_path, monkeypatch):
     assert measure_speed(RECIPE, choose_policy(RECIPE), tokens, 65) == first
 
 
+def test_what_does_not_fit_into_memory_is_not_tried(tmp_path, monkeypatch):
+    monkeypatch.setenv("LMLAB_CACHE", str(tmp_path))
+    tried = []
+
+    def note(recipe, *others):
+        tried.append(recipe.model.width)
+        return [0.01] * 8, 0
+
+    monkeypatch.setattr(module, "probe", note)
+    tokens, policy = np.arange(5_000) % 65, choose_policy(RECIPE)
+    found = measure_speed(RECIPE, policy, tokens, 65, lambda one: one.model.width <= 128)
+    assert max(tried) == 128 and len(found.points) == len(tried)
+    with pytest.raises(LabError, match="wide fits into memory"):
+        measure_speed(RECIPE, policy, tokens, 65, lambda one: False)
+
+
 def test_a_card_gives_published_rates_and_refuses_what_it_lacks():
     small = override(RECIPE, {"model.width": "768", "model.layers": "12", "model.heads": "12", "model.context": "1024"})
     eager = override(small, {"train.compile": "off", "train.precision": "fp16", "model.tied": "false"})

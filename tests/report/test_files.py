@@ -62,5 +62,5 @@ def test_more_runs_than_there_are_colours_are_refused(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(LabError, match="can't be made"):
+    with pytest.raises(LabError, match="can't be created"):
         write_report([curves()], tmp_path / "file")

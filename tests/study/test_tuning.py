@@ -83,6 +83,8 @@ def test_the_command_prints_the_optimum_and_writes_plot_and_recipe(recipe, tiny_
         assert f"best learning rate {value['learning_rate']['value']:.2g}" in printed
         assert read_recipe(out).optim.lr == pytest.approx(value["learning_rate"]["value"], rel=0.05)
         assert printed.rstrip().endswith(str(out))
+        kept = json.loads((tmp_path / "tune-tiny" / "tune.json").read_text())
+        assert kept["recipe"] == value["recipe"] == str(out)
 
 
 def test_a_command_that_is_interrupted_shows_what_it_has_and_exits_with_3(
@@ -115,12 +117,13 @@ def test_what_cannot_be_written_is_said_before_anything_is_measured(recipe, tmp_
     with pytest.raises(LabError, match="there is no folder"):
         searched(recipe, tmp_path, Wishes(out=tmp_path / "nowhere" / "tuned.toml"))
     (tmp_path / "file").write_text("")
-    with pytest.raises(LabError, match="can't be made"):
+    with pytest.raises(LabError, match="can't be created .*--runs"):
         searched(recipe, tmp_path / "file" / "folder")
 
 
 @pytest.mark.parametrize(
-    "wishes, words", [({"trials": 2}, "--trials"), ({"seeds": 0}, "--seeds"), ({"steps": -1}, "--steps")]
+    "wishes, words",
+    [({"trials": 2}, "--trials"), ({"trials": 18}, "most 17"), ({"seeds": 0}, "--seeds"), ({"steps": -1}, "--steps")],
 )
 def test_impossible_wishes_are_refused(recipe, tmp_path, wishes, words):
     with pytest.raises(LabError, match=words):

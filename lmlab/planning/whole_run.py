@@ -1,0 +1,29 @@
+"""How long a whole run takes at a speed: training, the evaluations between, the whole split at the end, and starting."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from lmlab.planning.combine import quotient
+from lmlab.recipe import Recipe
+from lmlab.scaling.estimate import Estimate, exact
+from lmlab.training.evaluating import TRAINING_STEP_IN_FORWARDS, plan_evaluations
+
+START_SECONDS = 5.0
+"""Imports, the forecast's steps, and closing."""
+FORWARD_SHARE = 1 / TRAINING_STEP_IN_FORWARDS
+"""Of a training step's arithmetic, a forward pass."""
+
+
+def run_seconds(recipe: Recipe, steps: int, speed: Estimate, train_tokens: int, valid_tokens: int) -> Estimate:
+    """Of `steps` steps at a `speed` in tokens a second of training, given the tokens of both splits."""
+    plan = plan_evaluations(recipe, steps, valid_tokens, train_tokens)
+    scored = plan.tokens_in_all(steps, recipe.evaluate.every) * FORWARD_SHARE
+    trained = steps * recipe.train.batch * recipe.model.context
+    seconds = quotient(exact(trained + scored), speed)
+    return dataclasses.replace(
+        seconds,
+        value=seconds.value + START_SECONDS,
+        low=seconds.low + START_SECONDS,
+        high=seconds.high + START_SECONDS,
+    )
