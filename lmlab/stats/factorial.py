@@ -44,9 +44,7 @@ class Contrast:
     def plus(self, other: Contrast, times: float = 1.0) -> Contrast:
         """The sum of this one and `times` the other."""
         cells = {*self.weights, *other.weights}
-        summed = {
-            cell: self.weights.get(cell, 0.0) + times * other.weights.get(cell, 0.0) for cell in sorted(cells)
-        }
+        summed = {cell: self.weights.get(cell, 0.0) + times * other.weights.get(cell, 0.0) for cell in sorted(cells)}
         return Contrast({cell: weight for cell, weight in summed.items() if weight})
 
 
@@ -68,7 +66,11 @@ def main_effect(levels: Sequence[int], factor: int, level: int) -> Contrast:
     share = 1.0 / math.prod(count for place, count in enumerate(levels) if place != factor)
     others = _settings(levels, (factor,))
     return Contrast(
-        {cell[:factor] + (at,) + cell[factor + 1 :]: sign * share for at, sign in ((level, 1), (0, -1)) for cell in others}
+        {
+            cell[:factor] + (at,) + cell[factor + 1 :]: sign * share
+            for at, sign in ((level, 1), (0, -1))
+            for cell in others
+        }
     )
 
 

@@ -112,7 +112,7 @@ def seed_noise(losses_by_family: Mapping[str, Sequence[float]]) -> SeedNoise:
 
 
 def verdict(
-    difference: float, standard_error: float, noise: SeedNoise, seeds_a: int, seeds_b: int, level: float = 0.95
+    difference: float, standard_error: float, noise: SeedNoise, seeds_a: float, seeds_b: float, level: float = 0.95
 ) -> PairVerdict:
     """Whether a is better than b, given the difference of their mean losses (a minus b) and its standard error over units.
 
@@ -160,9 +160,9 @@ def _half(text: float, deviation: float, freedom: float, shares: float, level: f
 
 
 def _reason(
-    difference: float, half: float, text: float, noise: SeedNoise, seeds: tuple[int, int], level: float
+    difference: float, half: float, text: float, noise: SeedNoise, seeds: tuple[float, float], level: float
 ) -> str:
-    of = "one run each" if seeds == (1, 1) else f"{seeds[0]} and {seeds[1]} runs"
+    of = "one run each" if seeds == (1, 1) else f"{seeds[0]:g} and {seeds[1]:g} runs"
     beyond = "beyond" if abs(difference) > half else "within"
     return (
         f"a difference of {difference:+.4f} is {beyond} the {half:.4f} that chance explains at {level:.0%} "

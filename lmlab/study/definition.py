@@ -1,32 +1,34 @@
 """What somebody asks a study for: a TOML file, the name of one that comes with lmlab, or a recipe with --vary.
 
-    format = 1
-    name = "interventions"
-    recipe = "shakespeare-cpu"          # a recipe's name or file, or a text
-    design = "cumulative"               # or one-factor, factorial
-    seeds = 3
-    [settings]                          # of all its runs
-    train.steps = 400
-    [[factors]]
-    name = "dropout"
-    field = "model.dropout"
-    values = [0.1]
-    [[factors]]
-    name = "size"
-    levels = [{ label = "small", model.width = 64, model.heads = 2 }]
+format = 1
+name = "interventions"
+recipe = "shakespeare-cpu"          # a recipe's name or file, or a text
+design = "cumulative"               # or one-factor, factorial
+seeds = 3
+[settings]                          # of all its runs
+train.steps = 400
+[[factors]]
+name = "dropout"
+field = "model.dropout"
+values = [0.1]
+[[factors]]
+name = "size"
+levels = [{ label = "small", model.width = 64, model.heads = 2 }]
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
+from lmlab.recipe import is_recipe
 from lmlab.runs.names import is_run_name
 from lmlab.study.design import DesignName, Factor, Level
 
@@ -89,6 +91,41 @@ def definition_from(value: Mapping[str, Any], origin: str) -> Definition:
         raise LabError(f"{origin}: {error}") from None
 
 
+def asked(
+    target: str,
+    vary: Sequence[str],
+    settings: Mapping[str, Any],
+    *,
+    design: str = "",
+    seeds: int = 0,
+    name: str = "",
+) -> Definition:
+    """The study that somebody asks for: a study's name or file, or a recipe or text with fields to vary.
+
+    `settings` are dotted names for all runs; what else is empty or 0 is as the study says. LabError where it can't be had.
+    """
+    if is_study(target):
+        found = load_study(target)
+        found = replace(found, factors=(*found.factors, *varied(vary)))
+    elif vary:
+        factors = varied(vary)
+        stem = re.sub(r"[^\w.+-]+", "-", Path(target).stem).strip("-._+") or "text"
+        own = "-".join([stem, *(factor.name for factor in factors)])[:LONGEST_NAME].rstrip("-._+")
+        found = Definition(name=study_name(name or own), recipe=target, factors=factors)
+    elif not is_recipe(target) and not Path(target).exists():
+        return load_study(target)  # which says what there is
+    else:
+        raise LabError(f"{target} is no study: say what to vary, such as --vary optim.lr=1e-3,3e-3")
+    changes: dict[str, Any] = {"settings": {**found.settings, **settings}}
+    if design:
+        changes["design"] = design
+    if seeds:
+        changes["seeds"] = whole({"seeds": seeds}, "seeds", seeds, MOST_SEEDS)
+    if name:
+        changes["name"] = study_name(name)
+    return replace(found, **changes)
+
+
 def varied(words: Sequence[str]) -> tuple[Factor, ...]:
     """Factors from words such as `optim.lr=1e-3,3e-3`; a field that takes a list has `;` between its values."""
     factors = []
@@ -126,7 +163,9 @@ def _definition(value: Mapping[str, Any], stem: str) -> Definition:
 def study_name(name: str) -> str:
     """`name`, or LabError where it can't be in the names of runs."""
     if not is_run_name(name) or len(name) > LONGEST_NAME:
-        raise LabError(f"a study can't be named {name[:60]!r}: expected up to {LONGEST_NAME} letters, digits, and . _ + -")
+        raise LabError(
+            f"a study can't be named {name[:60]!r}: expected up to {LONGEST_NAME} letters, digits, and . _ + -"
+        )
     return name
 
 
@@ -171,9 +210,13 @@ def _of_values(name: str, field_name: str, values: Sequence[Any]) -> Factor:
 
 
 def _level(factor: str, value: Any) -> Level:
-    settings = flattened({key: part for key, part in value.items() if key != "label"}) if isinstance(value, dict) else {}
+    settings = (
+        flattened({key: part for key, part in value.items() if key != "label"}) if isinstance(value, dict) else {}
+    )
     if not settings:
-        raise LabError(f"a level of {factor[:40]} can't be read: expected a table with a label and the settings it changes")
+        raise LabError(
+            f"a level of {factor[:40]} can't be read: expected a table with a label and the settings it changes"
+        )
     return Level(label=_word(value, "label", "on"), settings=settings)
 
 

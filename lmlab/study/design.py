@@ -53,7 +53,9 @@ def require_factors(factors: Sequence[Factor], design: DesignName) -> None:
     fields = [{name for level in factor.levels for name in level.settings} for factor in factors]
     for (one, theirs), (other, ours) in itertools.combinations(zip(names, fields, strict=True), 2):
         if theirs & ours:
-            raise LabError(f"the factors {one} and {other} both set {min(theirs & ours)}: a field belongs to one factor")
+            raise LabError(
+                f"the factors {one} and {other} both set {min(theirs & ours)}: a field belongs to one factor"
+            )
     if design == "cumulative":
         several = next((factor for factor in factors if len(factor.levels) > 1), None)
         if several is not None:

@@ -1,7 +1,7 @@
-"""Who makes which run of a study: an operating-system lock a run, in the study's folder, and what is noted of runs that ended early.
+"""Who makes which run of a study: an operating-system lock for each, and what is noted of runs that ended early.
 
-A worker holds a run's lock from before the run exists until it's done with it. The lock dies with the worker, so nothing is ever held
-by the dead, and workers of several machines share a study where their folder has locks.
+A worker holds a run's lock from before the run exists until it's done with it. The lock dies with the worker, so nothing is held by
+the dead, and workers of several machines share a study where their folder has locks.
 
     study-NAME/held/RUN.lock          held: somebody is at work on it
     study-NAME/held/RUN.failed.json   it can't be trained: why
@@ -31,7 +31,9 @@ def holding(folder: Path, name: str) -> Iterator[bool]:
         with open(folder / FOLDER / f"{name}.lock", "ab") as file:
             yield try_lock(file)
     except OSError as error:
-        raise LabError(f"{folder / FOLDER} can't be used: {reason(error)}; put the runs on a disk that has locks") from None
+        raise LabError(
+            f"{folder / FOLDER} can't be used: {reason(error)}; put the runs on a disk that has locks"
+        ) from None
 
 
 def note(folder: Path, name: str, ending: Ending, values: dict[str, Any]) -> None:

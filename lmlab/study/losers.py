@@ -95,14 +95,23 @@ class StopsLosers:
     def _look(self, best: float) -> None:
         run = Run(self._runs / self._planned.name)
         lines: list[Mapping[str, object]] = [
-            line for line in run.read_lines("metrics") if line["kind"] == "evaluation" and line.get("valid_loss") is not None
+            line
+            for line in run.read_lines("metrics")
+            if line["kind"] == "evaluation" and line.get("valid_loss") is not None
         ]
         steps, losses = [int(str(line["step"])) for line in lines], [float(str(line["valid_loss"])) for line in lines]
         end = heading_for(self._planned.recipe, steps, losses)
         if end is None or end.low <= best:
             return
         words = f"heading for {end.value:.4f} ({end.low:.4f} to {end.high:.4f}), the best so far has {best:.4f}"
-        values = {"reason": words, "step": steps[-1], "expected": end.value, "low": end.low, "high": end.high, "best": best}
+        values = {
+            "reason": words,
+            "step": steps[-1],
+            "expected": end.value,
+            "low": end.low,
+            "high": end.high,
+            "best": best,
+        }
         note(self._study, self._planned.name, "lost", values)
         (run.folder / CONTROL / "stop").touch()
         self._asked = True

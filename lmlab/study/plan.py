@@ -88,7 +88,11 @@ class StudyPlan:
         """Cell -> its part of a run's name: its label, or its levels' numbers where that is too long or another's."""
         found: dict[Cell, str] = {}
         for cell in self.cells:
-            slug = BASELINE if not any(cell) else re.sub(r"[^\w.+]+", "-", self.label(cell).replace(" + ", "+")).strip("-+.")
+            slug = (
+                BASELINE
+                if not any(cell)
+                else re.sub(r"[^\w.+]+", "-", self.label(cell).replace(" + ", "+")).strip("-+.")
+            )
             if len(slug) > LONGEST_SLUG or not slug or slug in found.values():
                 slug = "levels-" + ".".join(map(str, cell))
                 slug = slug if len(slug) <= LONGEST_SLUG else f"cell-{self.cells.index(cell)}"
@@ -105,7 +109,10 @@ class StudyPlan:
             "design": self.design,
             "seeds": self.seeds,
             "factors": [
-                {"name": factor.name, "levels": [{"label": level.label, "settings": dict(level.settings)} for level in factor.levels]}
+                {
+                    "name": factor.name,
+                    "levels": [{"label": level.label, "settings": dict(level.settings)} for level in factor.levels],
+                }
                 for factor in self.factors
             ],
             "recipe": to_toml(self.base),
@@ -142,7 +149,8 @@ def plan_from(value: Any, origin: str) -> StudyPlan:
             Factor(
                 name=str(factor["name"]),
                 levels=tuple(
-                    Level(label=str(level["label"]), settings=_settings(level["settings"])) for level in factor["levels"]
+                    Level(label=str(level["label"]), settings=_settings(level["settings"]))
+                    for level in factor["levels"]
                 ),
             )
             for factor in value["factors"]
@@ -177,5 +185,7 @@ def _without_own(factor: Factor, base: Recipe) -> Factor:
     """The levels that change something: one that doesn't is the baseline."""
     levels = tuple(level for level in factor.levels if override(base, level.settings) != base)
     if not levels:
-        raise LabError(f"the factor {factor.name} has only the recipe's own setting: expected a level that differs from it")
+        raise LabError(
+            f"the factor {factor.name} has only the recipe's own setting: expected a level that differs from it"
+        )
     return dataclasses.replace(factor, levels=levels)

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from lmlab import LabError, experiment
 from lmlab.data.progress import Silent
@@ -91,7 +91,7 @@ def _train(plan: StudyPlan, planned: PlannedRun, work: Work, display: Display, s
     if work.stop_losers:
         best = best_mean(last_losses(work.runs, plan.runs))
         shown = StopsLosers(display, planned, work.runs, work.study, best)
-    options = {"runs": work.runs, "display": shown, "progress": Silent(), "say": _nobody}
+    options: dict[str, Any] = {"runs": work.runs, "display": shown, "progress": Silent(), "say": _nobody}
     try:
         if (work.runs / planned.name).exists():
             outcome = experiment.resume_same(planned.name, recipe, **options)
@@ -122,7 +122,9 @@ def request_of(work: Work) -> str:
     """A worker's line of JSON."""
     value = dataclasses.asdict(work)
     seconds = [[list(cell), float(one)] for cell, one in work.seconds.items()]
-    return json.dumps({**value, "runs": str(work.runs.resolve()), "study": str(work.study.resolve()), "seconds": seconds})
+    return json.dumps(
+        {**value, "runs": str(work.runs.resolve()), "study": str(work.study.resolve()), "seconds": seconds}
+    )
 
 
 def _main(stdin: TextIO) -> int:
