@@ -78,6 +78,9 @@ class StudyPlan:
 
     def label(self, cell: Cell) -> str:
         """A cell in words."""
+        on = sum(cell)
+        if self.design == "cumulative" and on > 1:
+            return f"all {on} stacked" if on == len(self.factors) else f"first {on} stacked"
         return label_of(cell, self.factors)
 
     def folder(self, runs: Path) -> Path:
