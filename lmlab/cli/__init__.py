@@ -28,6 +28,7 @@ VERBS = {
     "chat": "write with a trained model in turns",
     "tune": "find the learning rate that a recipe should have, by short trainings",
     "study": "vary settings over seeds, alone, stacked or in every combination, and say what each does",
+    "explain": "why two runs ended at different losses, by training what lies between their recipes",
     "verify": "compute every number of a study again, from its runs",
     "report": "draw the curves of one or several runs",
 }

@@ -3,6 +3,8 @@
     one-factor   the baseline, and each level of each factor alone
     factorial    every combination of levels
     cumulative   the baseline, each level alone, and the levels added one after the other in the order of the factors
+    subsets      for what each factor's share of a whole is: every combination of factors with one level, or those on the way from
+                 none to all in some random orders and their reverses
 
 The baseline is the recipe as it stands, with each factor at level 0. A level that sets what the recipe has already is level 0.
 """
@@ -17,9 +19,10 @@ from typing import Any, Literal
 from lmlab import LabError
 from lmlab.recipe import Recipe, check, override
 from lmlab.stats.factorial import Cell
+from lmlab.stats.shapley import cells_in, every_cell, sampled_orders
 
-DesignName = Literal["one-factor", "factorial", "cumulative"]
-DESIGNS: tuple[DesignName, ...] = ("one-factor", "factorial", "cumulative")
+DesignName = Literal["one-factor", "factorial", "cumulative", "subsets"]
+DESIGNS: tuple[DesignName, ...] = ("one-factor", "factorial", "cumulative", "subsets")
 MOST_CELLS = 1000
 BASELINE = "baseline"
 
@@ -56,17 +59,17 @@ def require_factors(factors: Sequence[Factor], design: DesignName) -> None:
             raise LabError(
                 f"the factors {one} and {other} both set {min(theirs & ours)}: a field belongs to one factor"
             )
-    if design == "cumulative":
+    if design in ("cumulative", "subsets"):
         several = next((factor for factor in factors if len(factor.levels) > 1), None)
         if several is not None:
             raise LabError(
-                f"a cumulative design adds one level of each factor, but {several.name} has {len(several.levels)}: expected one, "
+                f"a {design} design adds one level of each factor, but {several.name} has {len(several.levels)}: expected one, "
                 "or another design"
             )
 
 
-def cells_of(factors: Sequence[Factor], design: DesignName) -> list[Cell]:
-    """The cells in the order in which they are trained, the baseline first.
+def cells_of(factors: Sequence[Factor], design: DesignName, pairs: int = 0) -> list[Cell]:
+    """The cells in the order in which they are trained, the baseline first; `pairs` of orders where subsets are sampled.
 
     >>> two = [Factor(name=name, levels=(Level(label="on", settings={}),)) for name in "ab"]
     >>> cells_of(two, "one-factor"), cells_of(two, "cumulative")
@@ -83,6 +86,9 @@ def cells_of(factors: Sequence[Factor], design: DesignName) -> list[Cell]:
     elif design == "cumulative":
         stacked = [(1,) * count + zero[count:] for count in range(2, len(factors) + 1)]
         cells = [zero, *alone, *stacked]
+    elif design == "subsets":
+        sampled = [cell for order in sampled_orders(len(factors), pairs) for cell in cells_in(order)]
+        cells = list(dict.fromkeys([zero, (1,) * len(factors), *sampled])) if pairs else every_cell(len(factors))
     else:
         cells = list(itertools.product(*(range(len(factor.levels) + 1) for factor in factors)))
     if len(cells) > MOST_CELLS:

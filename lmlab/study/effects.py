@@ -12,12 +12,13 @@ import numpy as np
 
 from lmlab.stats import PairVerdict, SeedNoise, paired_difference, seed_noise
 from lmlab.stats.factorial import Cell, Contrast, covers, difference, interaction, main_effect
+from lmlab.stats.shapley import exact_values, sampled_orders, sampling_error, values_in
 from lmlab.stats.verdict import verdict
 from lmlab.study.cells import Cells
 from lmlab.study.design import Factor, stack_cell
 from lmlab.study.plan import StudyPlan
 
-EffectKind = Literal["level", "main", "stack", "step", "beyond sum", "interaction"]
+EffectKind = Literal["level", "main", "stack", "step", "beyond sum", "interaction", "share"]
 LEVEL = 0.95
 MOST_INTERACTIONS = 60
 SAYS: dict[str, tuple[str, str, str]] = {
@@ -60,9 +61,16 @@ def wanted(plan: StudyPlan) -> Iterator[tuple[EffectKind, str, Contrast]]:
     one-factor and cumulative   each level alone against the baseline
     cumulative                  what each level adds to the stack, the whole stack, and it against the sum of all alone
     factorial                   main effects, and the interactions of every two levels
+    subsets                     the share of each factor in the difference of all to none (Shapley values), and that difference
     """
     zero = (0,) * len(plan.factors)
     levels = [len(factor.levels) + 1 for factor in plan.factors]
+    if plan.design == "subsets":
+        count = len(plan.factors)
+        shares = values_in(sampled_orders(count, plan.pairs)) if plan.pairs else exact_values(count)
+        yield from (("share", factor.name, share) for factor, share in zip(plan.factors, shares, strict=True))
+        yield "stack", "all of them", difference((1,) * count, zero)
+        return
     for place, level in _levels(plan):
         name = _level_name(plan.factors[place], level)
         if plan.design == "factorial":
@@ -85,7 +93,8 @@ def effects_of(plan: StudyPlan, cells: Cells) -> tuple[SeedNoise, list[Effect]]:
     found = []
     for kind, name, contrast in wanted(plan):
         if covers(contrast, cells.means()):
-            found.append(Effect(kind=kind, name=name, contrast=contrast, verdict=_judged(contrast, cells, noise)))
+            also = _order_error(plan, name, cells) if kind == "share" and plan.pairs else 0.0
+            found.append(Effect(kind=kind, name=name, contrast=contrast, verdict=_judged(contrast, cells, noise, also)))
     return noise, found
 
 
@@ -104,10 +113,18 @@ def text_error(contrast: Contrast, cells: Cells) -> float:
     return paired_difference(sides[0], sides[1], next(iter(scored.values())).sizes).standard_error
 
 
-def _judged(contrast: Contrast, cells: Cells, noise: SeedNoise) -> PairVerdict:
+def _judged(contrast: Contrast, cells: Cells, noise: SeedNoise, also: float) -> PairVerdict:
+    """`also` is a standard error that comes on top of text and seeds; NaN adds nothing."""
+    errors = [error for error in (text_error(contrast, cells), also) if not math.isnan(error)]
     return verdict(
-        contrast.value(cells.means()), text_error(contrast, cells), noise, *contrast.runs(cells.counts()), LEVEL
+        contrast.value(cells.means()), math.hypot(*errors), noise, *contrast.runs(cells.counts()), level=LEVEL
     )
+
+
+def _order_error(plan: StudyPlan, name: str, cells: Cells) -> float:
+    """For that only some orders of all were taken."""
+    place = [factor.name for factor in plan.factors].index(name)
+    return sampling_error(sampled_orders(len(plan.factors), plan.pairs), place, cells.means())
 
 
 def _stacked(plan: StudyPlan, zero: Cell) -> Iterator[tuple[EffectKind, str, Contrast]]:

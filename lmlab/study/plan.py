@@ -56,11 +56,13 @@ class StudyPlan:
     """Without levels that the base has already."""
     design: DesignName
     seeds: int
+    pairs: int = 0
+    """Of random orders in which the factors of a design of subsets are added; 0: all subsets."""
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
         """The baseline first."""
-        return tuple(cells_of(self.factors, self.design))
+        return tuple(cells_of(self.factors, self.design, self.pairs))
 
     @cached_property
     def runs(self) -> tuple[PlannedRun, ...]:
@@ -111,6 +113,7 @@ class StudyPlan:
             "asked": self.asked,
             "design": self.design,
             "seeds": self.seeds,
+            "pairs": self.pairs,
             "factors": [
                 {
                     "name": factor.name,
@@ -167,6 +170,7 @@ def plan_from(value: Any, origin: str) -> StudyPlan:
             factors=factors,
             design=value["design"],
             seeds=int(value["seeds"]),
+            pairs=int(value["pairs"]),
         )
         _ = plan.runs
     except (KeyError, TypeError, ValueError, AttributeError):

@@ -52,10 +52,23 @@ def study(
     """
     if ranks.ranks() > 1:
         raise LabError("lmlab study starts its own processes: start it without torchrun, with --workers N")
-    until = None if wishes.budget_seconds is None else time.time() + wishes.budget_seconds
     plan = settle(definition, runs, say)
-    folder = plan.folder(runs)
     say(opening(plan))
+    return carry_out(plan, runs, wishes, display=display, progress=progress, say=say)
+
+
+def carry_out(
+    plan: StudyPlan,
+    runs: Path,
+    wishes: StudyWishes,
+    *,
+    display: Display | None = None,
+    progress: Progress | None = None,
+    say: Callable[[str], object],
+) -> StudyResult:
+    """Train what is missing of a plan that is in its folder, and write what came of it."""
+    until = None if wishes.budget_seconds is None else time.time() + wishes.budget_seconds
+    folder = plan.folder(runs)
     work = Work(runs=runs, study=folder, stop_losers=wishes.stop_losers, until=until)
     left = [one for one in plan.runs if not is_done(one, work)]
     finished = True

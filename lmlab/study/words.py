@@ -19,6 +19,7 @@ TITLES = {
     "step": "added to the stack, in this order",
     "beyond sum": "together against alone",
     "interaction": "interaction",
+    "share": "share of the difference (Shapley value)",
 }
 
 
