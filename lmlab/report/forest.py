@@ -98,4 +98,6 @@ def _titles(figure: Figure, result: StudyResult, height: float) -> None:
     counts = result.cells.counts()
     facts = f"{plan.design} on {short(plan.base.name, 40)}  ·  {len(counts)} cells, {sum(counts.values())} runs  ·  seed SD "
     facts += f"{noise.standard_deviation:.4f} ({noise.source})"
+    if len(result.effects) > MOST_ROWS:
+        facts += f"  ·  the first {MOST_ROWS} of {len(result.effects)} effects"
     figure.text(left, 1 - 0.62 / height, facts, fontsize=11, va="center", color=QUIET)

@@ -26,7 +26,9 @@ Order = tuple[int, ...]
 
 def every_cell(changes: int) -> list[Cell]:
     """All sets of changes as cells of 0 and 1, the empty one and the whole one first."""
-    cells = sorted(itertools.product((0, 1), repeat=changes), key=lambda cell: (sum(cell) not in (0, changes), sum(cell), cell))
+    cells = sorted(
+        itertools.product((0, 1), repeat=changes), key=lambda cell: (sum(cell) not in (0, changes), sum(cell), cell)
+    )
     return [cell for cell in cells if changes or not cell]
 
 

@@ -47,5 +47,5 @@ def choose_bridges(
                 return Bridges(pairs=pairs, share=share, seconds=total)
             least = min(least, total)
     raise LabError(
-        f"the bridging runs between these two take {least:,.0f} s at a {round(1 / SHARES[-1])}th of their steps: expected a longer --budget"
+        f"the bridging runs take {least:,.0f} s at a {round(1 / SHARES[-1])}th of their steps: expected a longer --budget"
     )

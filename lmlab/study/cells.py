@@ -105,7 +105,7 @@ def cells_from(planned: Sequence[PlannedRun], find: Callable[[str], Run | None],
         records[one.name] = record
         results.append(
             RunResult(
-                name=run.name,
+                name=one.name,
                 id=record.id,
                 cell=one.cell,
                 seed=one.seed,

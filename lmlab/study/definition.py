@@ -200,7 +200,7 @@ def _factor(value: Any) -> Factor:
     if set(value) <= {"name", "field", "values"} and isinstance(values, list) and values:
         return _of_values(name, _word(value, "field"), [tuple(one) if isinstance(one, list) else one for one in values])
     if set(value) <= {"name", "levels"} and isinstance(levels, list) and levels:
-        return Factor(name=name, levels=tuple(_level(name, entry) for entry in levels))
+        return _distinct(Factor(name=name, levels=tuple(_level(name, entry) for entry in levels)))
     raise LabError(f"the factor {name[:40]} can't be read: expected name, field and values, or name and levels")
 
 

@@ -1,7 +1,7 @@
 """What two recipes differ in, as factors: settings that say one thing together change together. Pure values.
 
-A schedule that spans the whole run goes with its steps, so that a longer run has a longer schedule. The seed is no factor, since its
-effect is chance, and how a run is watched changes nothing of it.
+A schedule that spans the whole run goes with its steps, so that a longer run has a longer schedule. The seed is no factor, since
+its effect is chance, and how a run is watched changes nothing of it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from lmlab.recipe import Recipe
 from lmlab.recipe.experiment import SECTIONS
 from lmlab.recipe.schedule import Constant
+from lmlab.recipe.train import PrecisionName
 from lmlab.study.design import Factor, Level
 from lmlab.study.variants import shortened
 
@@ -31,7 +32,14 @@ REST = {"data": "data", "model": "architecture", "optim": "optimizer", "schedule
 """Section -> the factor that its other settings make."""
 NO_FACTOR = (
     *("train.seed", "data.corpus", "data.fresh", "train.micro_batch", "train.threads", "train.compile", "train.engine"),
-    *("train.rewinds", "train.checkpoint_every", "train.keep", "train.keep_every", "train.keep_optimizer", "train.disk"),
+    *(
+        "train.rewinds",
+        "train.checkpoint_every",
+        "train.keep",
+        "train.keep_every",
+        "train.keep_optimizer",
+        "train.disk",
+    ),
     *("train.background", "train.until", "train.log_every"),
 )
 """Chance, names, the order of sums, and what is saved and written."""
@@ -53,13 +61,15 @@ def factors_between(one: Recipe, other: Recipe) -> tuple[Factor, ...]:
                 fields.setdefault(_group(name), {})[name] = value
     order = [*GROUPS, *REST.values()]
     return tuple(
-        Factor(name=name, levels=(Level(label="on", settings={key: _plain(value) for key, value in fields[name].items()}),))
+        Factor(
+            name=name, levels=(Level(label="on", settings={key: _plain(value) for key, value in fields[name].items()}),)
+        )
         for name in order
         if name in fields
     )
 
 
-def comparable(recipe: Recipe, steps: int, precision: str, share: float = 1.0) -> Recipe:
+def comparable(recipe: Recipe, steps: int, precision: PrecisionName, share: float = 1.0) -> Recipe:
     """`recipe` as a bridge's end: `share` of its steps, said as steps, in the precision that its run had, watched little.
 
     `steps` are those of its run.

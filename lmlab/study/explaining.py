@@ -71,7 +71,9 @@ class Explanation:
             f"{self.one.name} {self.one.loss:.4f}, {self.other.name} {self.other.loss:.4f}: a difference of {self.difference:+.4f}"
         ]
         if self.share < 1:
-            found.append(f"proxies: the bridging runs have {self.share:.3g} of the steps, and shares of shorter trainings")
+            found.append(
+                f"proxies: the bridging runs have {self.share:.3g} of the steps, and shares of shorter trainings"
+            )
         if self.residual is not None:
             what = [*(["the trainings' shortness"] if self.share < 1 else []), *self.unmeasured, "chance"]
             found.append(f"residual {self.residual:+.4f}, which the bridging runs don't explain: {', '.join(what)}")
@@ -118,7 +120,9 @@ def explain(
     ends = tuple(_end(record, 1.0) for record in (one, other))
     factors = factors_between(*ends)
     if not factors:
-        raise LabError(f"{one.name} and {other.name} differ in nothing but the seed and where they ran: lmlab compare says how sure that is")
+        raise LabError(
+            f"{one.name} and {other.name} differ in nothing but the seed and where they ran: lmlab compare says how sure that is"
+        )
     if plan is None:
         bridges = _chosen(ends[0], ends[1], one.vocabulary, runs, seeds, budget_seconds, workers, progress, say)
         shorter = tuple(_end(record, bridges.share) for record in (one, other))
@@ -141,7 +145,10 @@ def explain(
     share = plan.base.train.steps / ends[0].train.steps
     say(f"{one.name} and {other.name} differ in {', '.join(factor.name for factor in plan.factors)}")
     how = "all subsets" if not plan.pairs else f"{2 * plan.pairs} orders of them"
-    say(f"bridging runs: {how}, {len(plan.cells)} recipes of {plan.seeds} seeds" + (f", {share:.3g} of the steps" if share < 1 else ""))
+    say(
+        f"bridging runs: {how}, {len(plan.cells)} recipes of {plan.seeds} seeds"
+        + (f", {share:.3g} of the steps" if share < 1 else "")
+    )
     result = carry_out(plan, runs, StudyWishes(workers=workers), display=display, progress=progress, say=say)
     found = Explanation(one=one, other=other, result=result, share=share, unmeasured=_unmeasured(one, other))
     write_json(folder / "explain.json", found.to_json())
@@ -154,7 +161,9 @@ def _finished(name: str, runs: Path) -> Record:
     if which is not None or record.final is None:
         raise LabError(f"{name} has no final loss: expected a finished run without @")
     if record.origin.get("parent") is not None:
-        raise LabError(f"{name} goes on from another run, which a recipe alone doesn't say: expected a run from its own beginning")
+        raise LabError(
+            f"{name} goes on from another run, which a recipe alone doesn't say: expected a run from its own beginning"
+        )
     return record
 
 
@@ -173,7 +182,7 @@ def _end(record: Record, share: float) -> Recipe:
     """A run's recipe as an end of the bridge: as many steps as it had planned, in the precision that it had."""
     recipe = record.recipe
     steps = recipe.train.steps if recipe.train.epochs is None else int(record.run.read("forecast.json")["steps"])
-    return check(comparable(recipe, steps, str(record.policy.get("precision", "auto")), share))
+    return check(comparable(recipe, steps, record.policy.get("precision", "auto"), share))
 
 
 def _chosen(
@@ -200,9 +209,13 @@ def _chosen(
     times = hours(ends, runs, 1, 0, progress=progress, say=say).seconds
     # Small trainings reach fewer operations a second: both ends together are between.
     pace = sum(times.values()) / sum(operations(cell) for cell in (zero, whole))
-    chosen = choose_bridges(factors, seeds, None if budget is None else budget * workers, lambda cell: pace * operations(cell))
+    chosen = choose_bridges(
+        factors, seeds, None if budget is None else budget * workers, lambda cell: pace * operations(cell)
+    )
     if chosen.share < SHARES[0]:
-        say(f"the whole trainings would take longer than the budget: proxies of {chosen.share:.3g} of their steps, {duration(chosen.seconds)}")
+        say(
+            f"whole trainings take longer than the budget: proxies of {chosen.share:.3g} of their steps, {duration(chosen.seconds)}"
+        )
     return chosen
 
 

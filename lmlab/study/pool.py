@@ -73,8 +73,9 @@ def _started(work: Work) -> subprocess.Popen[str]:
 
 
 def _pass_on(lines: IO[str], say: Callable[[str], object]) -> None:
-    for line in lines:
-        say(line.rstrip("\n"))
+    with lines:
+        for line in lines:
+            say(line.rstrip("\n"))
 
 
 def _pipe(pipe: IO[str] | None) -> IO[str]:

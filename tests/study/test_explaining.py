@@ -7,7 +7,6 @@ import pytest
 
 from lmlab import LabError, experiment
 from lmlab.cli import main
-from lmlab.native import load
 from lmlab.recipe import Recipe, override
 from lmlab.study.bridges import choose_bridges
 from lmlab.study.design import cells_of, recipe_of
@@ -20,7 +19,6 @@ from tests.study.test_studying import SMALL
 @pytest.fixture(autouse=True)
 def _nothing_is_measured(monkeypatch):
     """Which engine is faster can change from run to run on a busy machine; here it's the one that the policy names first."""
-    load(lambda line: None)
     monkeypatch.setattr("lmlab.experiment.beginning.fastest_policy", lambda recipe, policy, *rest: policy)
 
 
@@ -37,7 +35,8 @@ def two_runs(tiny_text_file, tmp_path):
 def test_differences_are_grouped_and_all_of_them_together_are_the_other_recipe():
     one = override(Recipe(), {"schedule.steps": "100", "train.steps": "100"})
     words = {
-        "model.width": "64", "model.heads": "2", "model.context": "32", "train.batch": "8", "train.steps": "300", "optim.kind": "muon",
+        "model.width": "64", "model.heads": "2", "model.context": "32", "train.batch": "8", "train.steps": "300",
+        "optim.kind": "muon",
         "schedule.kind": "wsd", "schedule.steps": "none", "model.dropout": "0.1", "train.seed": "7", "train.threads": "1",
         "evaluate.every": "9", "data.tokens": "5000", "model.tied": "no",
     }  # fmt: skip
