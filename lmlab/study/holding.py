@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,12 +29,15 @@ def holding(folder: Path, name: str) -> Iterator[bool]:
     """Hold the run `name` of the study in `folder`; False where another worker has it."""
     try:
         make_folder(folder / FOLDER)
-        with open(folder / FOLDER / f"{name}.lock", "ab") as file:
-            yield try_lock(file)
+        file = FileIO(folder / FOLDER / f"{name}.lock", "a")
     except OSError as error:
-        raise LabError(
-            f"{folder / FOLDER} can't be used: {reason(error)}; put the runs on a disk that has locks"
-        ) from None
+        raise _unusable(folder, error) from None
+    with file:
+        try:
+            held = try_lock(file)
+        except OSError as error:
+            raise _unusable(folder, error) from None
+        yield held
 
 
 def note(folder: Path, name: str, ending: Ending, values: dict[str, Any]) -> None:
@@ -60,3 +64,7 @@ def forget(folder: Path, ending: Ending) -> None:
 
 def _path(folder: Path, name: str, ending: Ending) -> Path:
     return folder / FOLDER / f"{name}.{ending}.json"
+
+
+def _unusable(folder: Path, error: OSError) -> LabError:
+    return LabError(f"{folder / FOLDER} can't be used: {reason(error)}; put the runs on a disk that has locks")

@@ -10,6 +10,7 @@ A worker that finds its standard input closed has lost its parent: it saves and 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -136,7 +137,13 @@ def _main(stdin: TextIO) -> int:
     if plan is None:
         raise LabError(f"{work.study} has no plan")
     with Interruptible():
-        return 0 if work_through(plan, work, Quiet(), lambda line: print(line, flush=True)) else 3
+        return 0 if work_through(plan, work, Quiet(), _tell) else 3
+
+
+def _tell(line: str) -> None:
+    """A line for the parent, which may be gone: then it has nobody to reach."""
+    with contextlib.suppress(OSError):
+        print(line, flush=True)
 
 
 def _end_with_parent(stdin: TextIO) -> None:
