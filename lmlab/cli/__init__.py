@@ -27,6 +27,7 @@ VERBS = {
     "sample": "let a trained model write",
     "chat": "write with a trained model in turns",
     "tune": "find the learning rate that a recipe should have, by short trainings",
+    "compare": "what differs between runs, and whether one is better or it's noise",
     "report": "draw the curves of one or several runs",
 }
 
