@@ -75,6 +75,8 @@ def _draw(axes: Axes, comparison: Comparison, axis: Axis) -> None:
     axes.set_xscale("log")
     noise = _noise(comparison)
     for index, (curve, band) in enumerate(zip(comparison.curves, comparison.bands, strict=True)):
+        if axis not in curve.spent:  # an imported log may not say
+            continue
         places, colour = np.asarray(curve.spent[axis]), RUN_COLOURS[index]
         begun = places > 0
         if band is not None:
@@ -91,7 +93,9 @@ def _draw(axes: Axes, comparison: Comparison, axis: Axis) -> None:
                 places[-1], final, yerr=noise or None, color=colour, marker=RUN_MARKERS[index], markersize=7,
                 markeredgecolor="white", capsize=4, elinewidth=1.6, zorder=6,
             )  # fmt: skip
-    axes.set_xlim(left=FIRST_DRAWN * min(curve.spent[axis][-1] for curve in comparison.curves) or None)
+    ends = [curve.end(axis) for curve in comparison.curves if curve.end(axis) > 0]
+    if ends:
+        axes.set_xlim(left=FIRST_DRAWN * min(ends))
     axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0), numticks=9))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _place(value, axis)))
@@ -117,8 +121,8 @@ def _limits(comparison: Comparison) -> tuple[float, float]:
     """The vertical axis: everything after the steep start, and the bars at the ends."""
     noise, values = _noise(comparison), []
     for index, (curve, band) in enumerate(zip(comparison.curves, comparison.bands, strict=True)):
-        tokens = np.asarray(curve.spent["tokens"])
-        settled = tokens >= min(SETTLED_SHARE * tokens[-1], tokens[-1])
+        steps = np.asarray(curve.spent["steps"])
+        settled = steps >= SETTLED_SHARE * steps[-1]
         for losses in (curve.losses, *((band.low, band.high) if band else ())):
             values += np.asarray(losses)[settled].tolist()
         final = comparison.finals[index]

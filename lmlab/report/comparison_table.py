@@ -124,7 +124,9 @@ def _targets(comparison: Comparison) -> Table:
 def _reached(reached: Reached | None) -> str:
     if reached is None:
         return "never"
-    spent = f"{amount(reached.spent['tokens'])} tokens, {duration(reached.spent['seconds'])}"
+    known = reached.spent
+    spent = f"{amount(known['tokens'])} tokens" if "tokens" in known else f"{amount(known['steps'])} steps"
+    spent += f", {duration(known['seconds'])}" if "seconds" in known else ""
     return f"at most {spent}" if reached.at_most else spent
 
 

@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 
 from lmlab.experiment.record import Record
-from lmlab.model import flops_per_token
 from lmlab.optim import rate_share
 
 Axis = Literal["steps", "tokens", "FLOPs", "seconds", "joules"]
@@ -30,7 +29,7 @@ class Curve:
     name: str
     losses: tuple[float, ...]
     spent: dict[Axis, tuple[float, ...]]
-    """Without joules where they weren't recorded."""
+    """By steps always; without what isn't known of a run: joules, and of an imported log more."""
 
     def end(self, axis: Axis) -> float:
         """What was spent by the last evaluation."""
@@ -103,16 +102,20 @@ class Target:
 def curve_of(record: Record, name: str, losses: Sequence[float]) -> Curve:
     """The curve of a run with these losses, one an evaluation, above 0."""
     entries = record.evaluations
-    flops = flops_per_token(record.recipe.model, record.vocabulary).training
-    spent: dict[Axis, tuple[float, ...]] = {
-        "steps": tuple(float(entry.step) for entry in entries),
-        "tokens": tuple(float(entry.tokens) for entry in entries),
-        "FLOPs": tuple(flops * entry.tokens for entry in entries),
-        "seconds": tuple(entry.train_seconds for entry in entries),
+    whole = record.training_flops
+    flops = whole / record.tokens if whole and record.tokens else None  # a token
+    columns: dict[Axis, list[float | None]] = {
+        "steps": [float(entry.step) for entry in entries],
+        "tokens": [entry.tokens for entry in entries],
+        "FLOPs": [None if flops is None or entry.tokens is None else flops * entry.tokens for entry in entries],
+        "seconds": [entry.train_seconds for entry in entries],
+        "joules": [entry.joules for entry in entries],
     }
-    joules = [entry.joules for entry in entries if entry.joules is not None]
-    if entries and len(joules) == len(entries):
-        spent["joules"] = tuple(joules)
+    spent: dict[Axis, tuple[float, ...]] = {}
+    for axis, values in columns.items():
+        known = tuple(float(value) for value in values if value is not None)
+        if len(known) == len(entries):
+            spent[axis] = known
     return Curve(name=name, losses=tuple(losses), spent=spent)
 
 
@@ -135,30 +138,31 @@ def targets(curves: Sequence[Curve], asked: Sequence[float]) -> tuple[Target, ..
 
 def unfair_places(records: Sequence[Record], curves: Sequence[Curve], budgets: Sequence[Equal]) -> tuple[str, ...]:
     """A line for each run whose learning rate is still up where it's compared with one whose rate has come down."""
+    found: dict[int, list[tuple[Axis, float, float, str]]] = {}
+    for budget in budgets:
+        shares = {
+            index: _share_at(record, curve, budget.axis, budget.spent)
+            for index, (record, curve) in enumerate(zip(records, curves, strict=True))
+            if record.recipe is not None and record.recipe.schedule.kind != "constant"  # whose rate never comes down
+        }
+        low = min(shares, key=lambda index: shares[index], default=0)
+        for index, share in shares.items():
+            if share - shares[low] > PHASES_APART:
+                found.setdefault(index, []).append((budget.axis, share, shares[low], curves[low].name))
     lines = []
-    for index, (record, curve) in enumerate(zip(records, curves, strict=True)):
-        axes, worst = [], (0.0, 0.0, 0)
-        for budget in budgets:
-            shares = [
-                _share_at(one, line, budget.axis, budget.spent) for one, line in zip(records, curves, strict=True)
-            ]
-            low = min(range(len(shares)), key=lambda place: shares[place])
-            if shares[index] - shares[low] > PHASES_APART and record.recipe.schedule.kind != "constant":
-                axes.append(budget.axis)
-                worst = max(worst, (shares[index], shares[low], low))
-        if axes:
-            lines.append(
-                f"unfair at equal {', '.join(axes)}: there {curve.name}'s learning rate is still at {worst[0]:.0%} of its peak, "
-                f"{curves[worst[2]].name}'s at {worst[1]:.0%}; a loss falls most while the rate comes down, so a schedule of "
-                f"{curve.name} that ended there would stand lower"
-            )
+    for index, places in sorted(found.items()):
+        axes, name = ", ".join(axis for axis, *_ in places), curves[index].name
+        _, share, least, other = max(places, key=lambda place: place[1] - place[2])
+        lines.append(
+            f"unfair at equal {axes}: there {name}'s learning rate is still at {share:.0%} of its peak, {other}'s at {least:.0%}; "
+            f"a loss falls most while the rate comes down, so {name} would stand lower with a schedule that ends there"
+        )
     return tuple(lines)
 
 
 def _share_at(record: Record, curve: Curve, axis: Axis, spent: float) -> float:
-    """The share of the peak learning rate where the run had spent so much."""
-    at, steps = curve.spent.get(axis, ()), curve.spent["steps"]
-    step = round(float(np.interp(spent, at, steps))) if len(at) else record.step
+    """The share of the peak learning rate where the run had spent so much on an axis that it has."""
+    step = round(float(np.interp(spent, curve.spent[axis], curve.spent["steps"])))
     schedule = record.recipe.schedule
     # A length in epochs isn't in the recipe: the run's last step stands for it.
     steps_of_run = record.recipe.train.steps if record.recipe.train.epochs is None else record.step

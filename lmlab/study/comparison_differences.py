@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lmlab.experiment.record import Record
-from lmlab.recipe import differences, science
+from lmlab.recipe import Recipe, differences, science
 
 Group = Literal["recipe", "data", "policy", "code", "machine", "versions"]
 GROUPS: tuple[Group, ...] = ("recipe", "data", "policy", "code", "machine", "versions")
@@ -56,18 +56,15 @@ def what_differs(records: Sequence[Record]) -> Differences:
 
 def _recipes(records: Sequence[Record]) -> list[dict[str, Any]]:
     """The settings that decide the result. Those that came later than a recipe are in it where they make a difference."""
-    first = records[0].recipe
-    tables = [dict(science(record.recipe)) for record in records]
-    for index, record in enumerate(records[1:], start=1):
-        for name, (one, other) in differences(first, record.recipe).items():
-            tables[0].setdefault(name, one)
-            tables[index].setdefault(name, other)
-    names = {name for table in tables for name in table}
-    for record, table in zip(records, tables, strict=True):
-        for name in names - set(table):
-            section, _, field = name.partition(".")
-            table[name] = getattr(getattr(record.recipe, section), field, None)
-    return [dict(sorted(table.items())) for table in tables]
+    recipes = [record.recipe for record in records]
+    known = [recipe for recipe in recipes if recipe is not None]  # an imported log has none
+    names = {name for recipe in known for name in (*science(recipe), *differences(known[0], recipe))}
+
+    def value(recipe: Recipe | None, name: str) -> Any:
+        section, _, field = name.partition(".")
+        return getattr(getattr(recipe, section, None), field, None)
+
+    return [{name: value(recipe, name) for name in sorted(names)} for recipe in recipes]
 
 
 def _facts(records: Sequence[Record]) -> Iterable[tuple[Group, list[dict[str, Any]]]]:

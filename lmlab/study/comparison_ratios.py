@@ -44,28 +44,26 @@ class Row:
 
 def ratio_table(records: Sequence[Record], same_tokens: bool, same_text: bool) -> tuple[Row, ...]:
     """`same_tokens`: losses in nats a token can be compared; `same_text`: bits per byte can."""
-    dense = [record.parameters["total"] - record.parameters["ngrams"] for record in records]
+    parts = [record.parameters or {} for record in records]
+    dense = [known["total"] - known.get("ngrams", 0) if known else None for known in parts]
     unique = [training_tokens(record) for record in records]
     tokens = [record.tokens for record in records]
 
     def row(name: str, unit: Unit, values: Sequence[float | None], comparable: bool = True) -> Row:
         return Row(name=name, unit=unit, values=tuple(values), comparable=comparable)
 
-    tables = [record.parameters["ngrams"] for record in records]
+    tables = [known.get("ngrams") for known in parts]
+    shapes = list(zip(dense, tokens, strict=True))
     rows = [
         row("parameters", "count", dense),
         *([row("parameters in n-gram tables", "count", tables)] if any(tables) else []),
         row("tokens of training text", "count", unique),
         row("tokens processed", "count", tokens),
         row(
-            "passes over the text", "ratio", [passes(n, u) if u else None for n, u in zip(tokens, unique, strict=True)]
+            "passes over the text", "ratio", [passes(n, u) if n and u else None for n, u in zip(tokens, unique, strict=True)]
         ),
-        row("tokens a parameter", "ratio", [tokens_a_parameter(p, n) for p, n in zip(dense, tokens, strict=True)]),
-        row(
-            "of 20 tokens a parameter",
-            "share",
-            [share_of_compute_optimal(p, n) for p, n in zip(dense, tokens, strict=True)],
-        ),
+        row("tokens a parameter", "ratio", [tokens_a_parameter(p, n) if p and n else None for p, n in shapes]),
+        row("of 20 tokens a parameter", "share", [share_of_compute_optimal(p, n) if p and n else None for p, n in shapes]),
         row("training FLOPs", "flops", [record.training_flops for record in records]),
         row("training time", "seconds", [record.train_seconds for record in records]),
         row("time in all", "seconds", [record.total_seconds for record in records]),

@@ -33,7 +33,7 @@ class Scores:
     tokenizer: Any
     """Its description; equal for equal tokens."""
     text: str
-    """A name of the text for runs without units: the data set's id."""
+    """A name of the text: the data set's id, or what an imported log says of it; equal for the same text and tokens."""
 
     def on(self, scale: Scale) -> float:
         """The loss on that scale; NaN where there is none."""
@@ -52,7 +52,7 @@ def scores_of(record: Record) -> Scores | None:
         bits_per_byte=record.bits_per_byte,
         units=units_of(record),
         tokenizer=_tokenizer(record),
-        text=str(record.origin.get("data_id", record.id)),
+        text=_text(record),
     )
 
 
@@ -93,7 +93,7 @@ def curve_losses(records: Sequence[Record], scores: Sequence[Scores], scale: Sca
     whole = all(entry.whole for record in records for entry in record.evaluations)
     kept = [_bits(record, score) for record, score in zip(records, scores, strict=True)]
     bits = [found for found in kept if found is not None]
-    if whole or len(bits) < len(records):
+    if whole or len(bits) < len(records) or len({len(found) for found in bits}) > 1:
         return plain, "the whole validation split" if whole else "each run's own sample of the validation split"
     together = ~np.any([np.isnan(found).any(axis=1) for found in bits], axis=0)
     if not together.any():
@@ -118,6 +118,11 @@ def _bits(record: Record, scores: Scores) -> np.ndarray | None:
         return None
     found: np.ndarray = scores.units["bits"][:, numbers]
     return found
+
+
+def _text(record: Record) -> str:
+    corpus = (record.origin.get("imported") or {}).get("corpus")
+    return str(record.origin.get("data_id") or (corpus and f"imported {corpus}") or record.id)
 
 
 def _tokenizer(record: Record) -> Any:
