@@ -1,12 +1,12 @@
-"""What the verdicts of `lmlab compare` are worth, on real trainings: how often seeds of one recipe are called different, and how often
-a gain of twice the smallest difference that a pair of runs can show is called one.
+"""What the verdicts of `lmlab compare` are worth, on real trainings: how often seeds of one recipe are called different, and how
+often a gain of twice the smallest difference that a pair of runs can show is called one.
 
     python -m benchmarks.verdicts run --corpus input.txt --runs RUNS     # some ten minutes on one core
     python -m benchmarks.verdicts table --runs RUNS --out docs           # docs/verdicts.json and docs/verdicts.md
 
 The recipe is a small one on tiny Shakespeare. First so many seeds of it are trained: their deviation is the noise. Then a longer
-training of the same recipe is sought whose gain is twice the smallest visible difference (a short pilot tells how the loss falls with
-the length), and trained from as many other seeds. Each command goes on where it was stopped.
+training of the same recipe is sought whose gain is twice the smallest visible difference (a short pilot tells how the loss falls
+with the length), and trained from as many other seeds. Each command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ def noise_of(records: Sequence[Record]) -> SeedNoise:
 def verdicts(pairs: Sequence[tuple[Record, Record]], known: Sequence[Record], seeds: int) -> Counter[str]:
     """How often each verdict falls on single runs, with the noise told from `seeds` of the `known` runs.
 
-    As in `lmlab compare` a pair's own runs are among them where they are seeds of that recipe. The others come from another place of
-    the list for each pair.
+    As in `lmlab compare` a pair's own runs are among them where they are seeds of that recipe. The others come from another place
+    of the list for each pair.
     """
     told: Counter[str] = Counter()
     for index, (one, other) in enumerate(pairs):
@@ -154,8 +154,7 @@ def measured(runs: Path) -> dict[str, Any]:
     }
 
 
-def _counted(base: Sequence[Record], *sets: Sequence[tuple[Record, Record]]
-) -> Iterator[dict[str, Any]]:
+def _counted(base: Sequence[Record], *sets: Sequence[tuple[Record, Record]]) -> Iterator[dict[str, Any]]:
     equal, gained, every_equal, every_gain = sets
     for seeds in (KNOWN, len(base)):
         for pairs, kind, wanted, apart in (
@@ -193,24 +192,25 @@ def page(value: dict[str, Any]) -> str:
         which = "no run in two of them" if entry["disjoint"] else "all there are"
         share = entry["right"] / entry["pairs"]
         rows.append(
-            f"| {entry['of']} | {entry['pairs']:,}, {which} | {entry['noise_from']} seeds | {entry['right']:,} ({share:.0%}) | "
-            f"{entry['wanted']} |"
+            f"| {entry['of']} | {entry['pairs']:,}, {which} | {entry['noise_from']} seeds "
+            f"| {entry['right']:,} ({share:.0%}) | {entry['wanted']} |"
         )
     return "\n".join(
         [
             "# What verdicts are worth",
             "",
-            f"`lmlab compare` on real trainings: {value['seeds']} seeds of one recipe (tiny Shakespeare, {value['parameters']:,} "
-            f"parameters, {value['steps']} steps,",
-            f"{value['seconds_a_run']:.0f} s a run) and {value['better_seeds']} other seeds of the same with {value['better_steps']} "
-            f"steps, one thread of an {machine['cpu']}, {value['context']['date'][:10]}.",
-            "Two runs are judged alone (`--alone`): means over several seeds would make it easier. The noise is told from so many seeds",
-            "of the first recipe, the pair's own among them.",
+            f"`lmlab compare` on real trainings: {value['seeds']} seeds of one recipe (tiny Shakespeare, "
+            f"{value['parameters']:,} parameters, {value['steps']} steps,",
+            f"{value['seconds_a_run']:.0f} s a run) and {value['better_seeds']} other seeds of the same with "
+            f"{value['better_steps']} steps, one thread of an {machine['cpu']}, {value['context']['date'][:10]}.",
+            "Two runs are judged alone (`--alone`): means over seeds would make it easier. The noise is told from so many seeds of",
+            "the first recipe, the pair's own among them.",
             "",
             f"- Final loss {value['loss']:.4f} nats a token over the whole validation split; seeds lie {value['seed_sd']:.4f} apart "
             "(standard deviation).",
-            f"- So the smallest difference that two single runs can show is 1.96 x sqrt 2 x SD = {value['smallest_visible']:.4f}. The "
-            f"paired standard error over the text's units adds {value['text_standard_error']:.4f} (median).",
+            "- So the smallest difference that two single runs can show is 1.96 x sqrt 2 x SD = "
+            f"{value['smallest_visible']:.4f}. The paired standard error over the text's units is",
+            f"  {value['text_standard_error']:.4f} (median).",
             f"- The better recipe's mean is {value['better_loss']:.4f}: a gain of {value['gain']:.4f}, which is "
             f"{value['gain_of_smallest']:.2f} times that; its own seeds' SD is {value['better_seed_sd']:.4f}.",
             "",
@@ -218,8 +218,8 @@ def page(value: dict[str, Any]) -> str:
             "",
             *rows,
             "",
-            "Pairs that share runs are not independent: their shares are steadier, but not as sure as their number suggests. Made by",
-            "`python -m benchmarks.verdicts` from [verdicts.json](verdicts.json).",
+            "Pairs that share runs are not independent: their shares are steadier, but not as sure as their number suggests. Made",
+            "by `python -m benchmarks.verdicts` from [verdicts.json](verdicts.json).",
             "",
         ]
     )

@@ -248,7 +248,7 @@ def _warnings(names: Sequence[str], records: Sequence[Record], curves: Sequence[
             lines.append(f"{name} has no loss yet")
         elif record.summary is None:
             lines.append(
-                f"{name} is {record.status} at step {record.step:,}: its figures are those of its last evaluation"
+                f"{name} is not finished ({record.status}, step {record.step:,}): its figures are those of its last evaluation"
             )
         parent = record.origin.get("parent")
         if isinstance(parent, Mapping):

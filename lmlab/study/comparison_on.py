@@ -22,7 +22,7 @@ def sides_on(
 ) -> list[Side]:
     """Each named run scored on the validation split of `on` (a catalogue name or a path), read with its own tokenizer.
 
-    Grouped by recipe. `which` is the checkpoint of each run: latest, best or a step. LabError where they don't split the text alike.
+    Grouped by recipe. `which` is the checkpoint of each run: latest, best or a step. LabError where they split the text otherwise.
     """
     scored = {label: _scores(record, which[label], on, device, progress) for label, record in named.items()}
     first = next(iter(scored.values()))

@@ -60,10 +60,16 @@ def ratio_table(records: Sequence[Record], same_tokens: bool, same_text: bool) -
         row("tokens of training text", "count", unique),
         row("tokens processed", "count", tokens),
         row(
-            "passes over the text", "ratio", [passes(n, u) if n and u else None for n, u in zip(tokens, unique, strict=True)]
+            "passes over the text",
+            "ratio",
+            [passes(n, u) if n and u else None for n, u in zip(tokens, unique, strict=True)],
         ),
         row("tokens a parameter", "ratio", [tokens_a_parameter(p, n) if p and n else None for p, n in shapes]),
-        row("of 20 tokens a parameter", "share", [share_of_compute_optimal(p, n) if p and n else None for p, n in shapes]),
+        row(
+            "of 20 tokens a parameter",
+            "share",
+            [share_of_compute_optimal(p, n) if p and n else None for p, n in shapes],
+        ),
         row("training FLOPs", "flops", [record.training_flops for record in records]),
         row("training time", "seconds", [record.train_seconds for record in records]),
         row("time in all", "seconds", [record.total_seconds for record in records]),

@@ -23,7 +23,11 @@ def test_tables_and_verdict_are_printed_and_the_verdict_is_last(runs, capsys):
     out = capsys.readouterr().out
     for words in ("model.dropout", "of 20 tokens a parameter", "-11.1%", "never", "no overfitting", "768k tokens"):
         assert words in out, out
-    assert out.index("side by side") < out.index("better: ") < out.index("base-1 is worse than better: 1.8000 against 1.6000")
+    assert (
+        out.index("side by side")
+        < out.index("better: ")
+        < out.index("base-1 is worse than better: 1.8000 against 1.6000")
+    )
     assert "measured from 3 seeds of a recipe" in out
 
 

@@ -49,7 +49,9 @@ def finished_run(
         "compiler": None,
     }
     run = create_run(root, name, recipe, origin)
-    run.write("policy.json", {"format": 1, "device": "cpu", "threads": 1, "engine": "torch", "reasons": {"engine": name}})
+    run.write(
+        "policy.json", {"format": 1, "device": "cpu", "threads": 1, "engine": "torch", "reasons": {"engine": name}}
+    )
     run.write("tokenizer.json", {"format": 1, "name": tokenizer})
     split = np.zeros(UNITS, dtype=[("key", "V32"), ("bytes", "<i8"), ("start", "<i8")])
     keys = [f"{text}{number}".encode().ljust(32, b".") for number in range(UNITS)]
@@ -68,7 +70,7 @@ def finished_run(
         if step:
             journal.append("metrics", "train", step=step, tokens=tokens, loss=value, tokens_per_second=50_000.0)
         bits = (value + hard + own) * UNIT_TOKENS / np.log(2.0)
-        bits[len(bits) if not sampled else sampled :] = np.nan
+        bits[sampled if sampled else len(bits) :] = np.nan
         run.append_units(number, bits)
         scores = {"valid_loss": value, "train_loss": value - 0.01, "whole": not sampled}
         scores["valid_bits_per_byte"] = value / np.log(2.0) / token_bytes
