@@ -27,6 +27,7 @@ VERBS = {
     "sample": "let a trained model write",
     "chat": "write with a trained model in turns",
     "tune": "find the learning rate that a recipe should have, by short trainings",
+    "compare": "what differs between runs, and whether one is better or it's noise",
     "study": "vary settings over seeds, alone, stacked or in every combination, and say what each does",
     "explain": "why two runs ended at different losses, by training what lies between their recipes",
     "verify": "compute every number of a study again, from its runs",

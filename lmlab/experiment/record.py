@@ -33,6 +33,10 @@ class Evaluation:
     bits_per_byte: float | None
     whole: bool
     """Whether it was of the whole validation split."""
+    number: int
+    """Which evaluation of the run it was, from 0: its column in units-valid.npy."""
+    joules: float | None = None
+    """Spent by then, evaluations included; None where the machine doesn't say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +71,12 @@ class Record:
     @property
     def data_id(self) -> str:
         """Of the data set it read."""
-        return str(self.origin["data_id"])
+        return str(self.run.fact("data_id"))
 
     @property
     def vocabulary(self) -> int:
         """Size of the vocabulary."""
-        return int(self.origin["vocabulary_size"])
+        return int(self.run.fact("vocabulary_size"))
 
     @property
     def seed(self) -> int:
@@ -145,6 +149,8 @@ def read_record(run: Run) -> Record:
     try:
         recipe = run.recipe()
         evaluations, seconds, trained, last = [], 0.0, 0, (0, 0)
+        energy: dict[int, float] = {}  # of each segment, up to its last evaluation
+        number = 0
         reached: int | None = None  # tokens at the last line of training, or where the run began
         for line in run.read_lines("metrics"):
             last = (int(line["step"]), int(line["tokens"]))
@@ -156,9 +162,13 @@ def read_record(run: Run) -> Record:
                     seconds += (last[1] - reached) / float(rate)
                     trained += last[1] - reached
                 reached = last[1]
-            elif line["kind"] == "evaluation" and line.get("valid_loss") is not None:
-                reached = last[1] if reached is None else reached
-                evaluations.append(_evaluation(line, seconds))
+            elif line["kind"] == "evaluation":
+                if line.get("joules") is not None:
+                    energy[int(line["segment"])] = float(line["joules"])
+                if line.get("valid_loss") is not None:
+                    reached = last[1] if reached is None else reached
+                    evaluations.append(_evaluation(line, seconds, number, sum(energy.values()) if energy else None))
+                number += 1
         return Record(
             run=run,
             status=run.status(),
@@ -186,7 +196,7 @@ def read_records(root: Path) -> tuple[list[Record], list[str]]:
     return records, problems
 
 
-def _evaluation(line: Mapping[str, Any], seconds: float) -> Evaluation:
+def _evaluation(line: Mapping[str, Any], seconds: float, number: int, joules: float | None) -> Evaluation:
     train, bits = line.get("train_loss"), line.get("valid_bits_per_byte")
     return Evaluation(
         step=int(line["step"]),
@@ -196,4 +206,6 @@ def _evaluation(line: Mapping[str, Any], seconds: float) -> Evaluation:
         train_loss=None if train is None else float(train),
         bits_per_byte=None if bits is None else float(bits),
         whole=bool(line.get("whole", False)),
+        number=number,
+        joules=joules,
     )

@@ -6,9 +6,9 @@ run doesn't show it: it's measured from runs that differ in nothing but their se
 
     half of the interval = sqrt((z standard error)^2 + (t noise)^2 (1/seeds_a + 1/seeds_b))
 
-Each part has the quantile of what it rests on: z is the normal distribution's, and t Student's, since a deviation that comes from few
-runs is itself uncertain. (Satterthwaite's single number of degrees of freedom for the sum is too bold where two seeds happen to agree:
-it then takes the sum for well known.)
+Each part has the quantile of what it rests on: z is the normal distribution's, and t Student's, since a deviation that comes from
+few runs is itself uncertain. (Satterthwaite's single number of degrees of freedom for the sum is too bold where two seeds happen to
+agree: it then takes the sum for well known.)
 """
 
 from __future__ import annotations
