@@ -27,7 +27,7 @@ from lmlab.runs import Run, open_run, read_lines
 KILLS = 20
 SETTINGS_OF_RUN = {"train.steps": 600, "train.checkpoint_every": 50, "evaluate.every": 50, "train.log_every": 5}
 POLL_SECONDS = 0.005
-VOLATILE = {"id", "segment", "time", "tokens_per_second", "mfu", "seconds"}
+VOLATILE = {"id", "segment", "time", "tokens_per_second", "mfu", "seconds", "joules"}
 
 
 def command(corpus: Path, runs: Path, name: str) -> list[str]:

@@ -53,6 +53,7 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
         say(f"stopped by {ending.reason} at step {state.step:,}, saved{took}; continue with: lmlab resume {run.folder}")
         return Outcome(run=run, ending=ending, summary={})
     final = session.whole_split()
+    run.append_units(state.evaluations, final.bits_per_unit)
     best, best_step = _best(session, final)
     evaluations = [line for line in run.read_lines("metrics") if _is_evaluation(line)]
     finals, bests = {"step": state.step, **figures(final)}, {"step": best_step, **figures(best)}

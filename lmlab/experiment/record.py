@@ -35,6 +35,10 @@ class Evaluation:
     bits_per_byte: float | None
     whole: bool | None
     """Whether it was of the whole validation split; None where an imported log doesn't tell."""
+    number: int
+    """Which evaluation of the run it was, from 0: its column in units-valid.npy."""
+    joules: float | None = None
+    """Spent by then, evaluations included; None where the machine doesn't say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +86,12 @@ class Record:
     @property
     def data_id(self) -> str | None:
         """Of the data set it read."""
-        return None if self.imported is not None else str(self.origin["data_id"])
+        return None if self.imported is not None else str(self.run.fact("data_id"))
 
     @property
     def vocabulary(self) -> int | None:
         """Size of the vocabulary."""
-        return None if self.imported is not None else int(self.origin["vocabulary_size"])
+        return None if self.imported is not None else int(self.run.fact("vocabulary_size"))
 
     @property
     def seed(self) -> int | None:
@@ -209,7 +213,8 @@ def _read(run: Run, course_of: Callable[[Run, Recipe | None, Mapping[str, Any] |
 
 def _curve(run: Run, recipe: Recipe | None, summary: Mapping[str, Any] | None) -> _Course:
     """From all lines of metrics."""
-    evaluations, seconds, trained, step, tokens = [], 0.0, 0, 0, 0
+    evaluations, seconds, trained, step, tokens, number = [], 0.0, 0, 0, 0, 0
+    energy: dict[int, float] = {}  # of each segment, up to its last evaluation
     reached: int | None = None  # tokens at the last line of training, or where the run began
     if recipe is None:
         return _imported_course(run.read_lines("metrics"))
@@ -223,9 +228,13 @@ def _curve(run: Run, recipe: Recipe | None, summary: Mapping[str, Any] | None) -
                 seconds += (tokens - reached) / float(rate)
                 trained += tokens - reached
             reached = tokens
-        elif line["kind"] == "evaluation" and line.get("valid_loss") is not None:
-            reached = tokens if reached is None else reached
-            evaluations.append(_evaluation(line, seconds))
+        elif line["kind"] == "evaluation":
+            if line.get("joules") is not None:
+                energy[int(line["segment"])] = float(line["joules"])
+            if line.get("valid_loss") is not None:
+                reached = tokens if reached is None else reached
+                evaluations.append(_evaluation(line, seconds, number, sum(energy.values()) if energy else None))
+            number += 1
     rate = trained / seconds if seconds > 0 else None
     return _Course(evaluations=tuple(evaluations), step=step, tokens=tokens, tokens_per_second=rate)
 
@@ -247,11 +256,8 @@ def _outcome(run: Run, recipe: Recipe | None, summary: Mapping[str, Any] | None)
 
 def _imported_course(lines: Sequence[Mapping[str, Any]]) -> _Course:
     """An imported log says its own seconds, or none."""
-    evaluations = tuple(
-        _evaluation(line, line.get("train_seconds"))
-        for line in lines
-        if line["kind"] == "evaluation" and line.get("valid_loss") is not None
-    )
+    scored = [line for line in lines if line["kind"] == "evaluation" and line.get("valid_loss") is not None]
+    evaluations = tuple(_evaluation(line, line.get("train_seconds"), place) for place, line in enumerate(scored))
     if not lines:
         return _Course(tokens=None)
     tokens, seconds = lines[-1].get("tokens"), lines[-1].get("train_seconds")
@@ -270,7 +276,7 @@ def read_records(root: Path) -> tuple[list[Record], list[str]]:
     return records, problems
 
 
-def _evaluation(line: Mapping[str, Any], seconds: float | None) -> Evaluation:
+def _evaluation(line: Mapping[str, Any], seconds: float | None, number: int, joules: float | None = None) -> Evaluation:
     train, bits, tokens, whole = (line.get(name) for name in ("train_loss", "valid_bits_per_byte", "tokens", "whole"))
     return Evaluation(
         step=int(line["step"]),
@@ -280,4 +286,6 @@ def _evaluation(line: Mapping[str, Any], seconds: float | None) -> Evaluation:
         train_loss=None if train is None else float(train),
         bits_per_byte=None if bits is None else float(bits),
         whole=None if whole is None else bool(whole),
+        number=number,
+        joules=joules,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lmlab import LabError
@@ -19,6 +19,7 @@ from lmlab.data.fresh import TrainingTokens
 from lmlab.evaluation import Evaluation, EvaluationStopped, evaluate_sample, evaluate_split
 from lmlab.experiment.black_box import black_box
 from lmlab.generation import Sampling, generate
+from lmlab.hardware.energy import EnergyMeter
 from lmlab.model import GPTModel, build_model, flops_per_token, initialise
 from lmlab.optim import TrainingOptimizer, build_optimizer
 from lmlab.planning.peak import peak_flops
@@ -58,12 +59,14 @@ class Session:
     state: State
     saver: Saver
     outlook: Outlook
+    energy: EnergyMeter = field(default_factory=EnergyMeter)
+    """What this process has spent on training."""
     saved_step: int = -1
     """The step whose checkpoint this session was opened from."""
 
     def train(self, deadline: float | None = None) -> Ending:
         """Run the loop to its end, or until `deadline` in `time.monotonic()`."""
-        with StopRequests(self.run.read_control, deadline) as stop:
+        with StopRequests(self.run.read_control, deadline) as stop, self.energy:
             loop = self._loop(stop, self._save, peak_flops(self.policy))
             self.display.open(f"{self.run.name}: {self.recipe.name}")
             try:
@@ -126,6 +129,9 @@ class Session:
             "whole": valid.whole,
             "seconds": valid.seconds + train.seconds,
         }
+        joules = self.energy.so_far()
+        if joules is not None:
+            metrics["joules"] = joules
         return Scores(
             valid_loss=valid.loss, metrics=metrics, samples=samples, line=evaluation_line(state, valid, train)
         )

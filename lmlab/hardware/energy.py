@@ -44,6 +44,7 @@ class EnergyMeter:
         self._cpu = self._gpu = 0.0
         self._measures_gpu = False
         self._over = threading.Event()
+        self._looking = threading.Lock()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> EnergyMeter:
@@ -65,6 +66,13 @@ class EnergyMeter:
             self._look()
             self.joules = self._cpu + self._gpu
 
+    def so_far(self) -> float | None:
+        """Joules since entering, while the work goes on; None where nothing can be read, or before entering."""
+        if not self._last and not self._measures_gpu:
+            return None
+        self._look()
+        return self._cpu + self._gpu
+
     def watts(self) -> float | None:
         """Mean power; None where nothing could be read."""
         return None if self.joules is None or self.seconds <= 0 else self.joules / self.seconds
@@ -74,17 +82,18 @@ class EnergyMeter:
             self._look()
 
     def _look(self) -> None:
-        for folder in self._packages:
-            now = _number(folder / "energy_uj")
-            if now is not None:
-                self._cpu += MICRO * _counted(self._last[folder], now, _number(folder / "max_energy_range_uj"))
-                self._last[folder] = now
-        if self._measures_gpu:
-            watts, now_seconds = self._gpu_watts(), time.perf_counter()
-            # The trapezoid between two looks; a look that failed leaves the power as it was.
-            watts = self._watts if watts is None else watts
-            self._gpu += (now_seconds - self._seen) * ((self._watts or 0.0) + (watts or 0.0)) / 2
-            self._watts, self._seen = watts, now_seconds
+        with self._looking:
+            for folder in self._packages:
+                now = _number(folder / "energy_uj")
+                if now is not None:
+                    self._cpu += MICRO * _counted(self._last[folder], now, _number(folder / "max_energy_range_uj"))
+                    self._last[folder] = now
+            if self._measures_gpu:
+                watts, now_seconds = self._gpu_watts(), time.perf_counter()
+                # The trapezoid between two looks; a look that failed leaves the power as it was.
+                watts = self._watts if watts is None else watts
+                self._gpu += (now_seconds - self._seen) * ((self._watts or 0.0) + (watts or 0.0)) / 2
+                self._watts, self._seen = watts, now_seconds
 
 
 def nvidia_watts() -> float | None:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lmlab.scaling.estimate import Estimate, student_quantile
+from lmlab.scaling.estimate import WITHIN, Estimate
+from lmlab.stats import student_quantile
 
 PRIOR_SPREADS = {"total_seconds": 0.06, "peak_memory_bytes": 0.025, "final_loss": 0.02, "tokens_per_second": 0.06}
 """Standard deviations of log(measured / forecast) before anything is known."""
@@ -36,7 +37,7 @@ class Calibration:
     def around(self, value: float, own_spread: float = 0.0) -> tuple[float, float, float]:
         """(value, low, high) of a forecast, of which `own_spread` (of its logarithm) comes from this run's own measurements."""
         middle = value * self.factor
-        width = student_quantile(self.runs + PRIOR_SPREAD_RUNS) * math.hypot(self.spread, own_spread)
+        width = student_quantile(WITHIN, self.runs + PRIOR_SPREAD_RUNS) * math.hypot(self.spread, own_spread)
         return middle, middle * math.exp(-width), middle * math.exp(width)
 
 

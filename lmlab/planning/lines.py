@@ -24,7 +24,8 @@ from lmlab.planning.layers import measured_or_extended
 from lmlab.planning.measured import measured
 from lmlab.planning.probed import facts_of
 from lmlab.recipe import Recipe
-from lmlab.scaling.estimate import NORMAL_QUANTILE, Estimate, Evidence, student_quantile
+from lmlab.scaling.estimate import NORMAL_QUANTILE, WITHIN, Estimate, Evidence
+from lmlab.stats import student_quantile
 from lmlab.training.policy import Policy
 
 HUBER = 1.345
@@ -62,7 +63,7 @@ class Line:
         value = self.at(x)
         points = len(self.points)
         freedom = points - 2
-        student = student_quantile(freedom) if freedom > 0 else NORMAL_QUANTILE
+        student = student_quantile(WITHIN, freedom) if freedom > 0 else NORMAL_QUANTILE
         half = student * self.spread * abs(value) * math.sqrt(1 + self._leverage(x))
         places = [point for point, _ in self.points]
         evidence: Evidence = "extrapolated"

@@ -11,17 +11,8 @@ LEVEL = 0.8
 """Of all intervals of forecasts: four of five are to hold what comes."""
 NORMAL_QUANTILE = 1.2816
 """So much of a normal distribution lies between minus and plus this many standard deviations."""
-STUDENT_QUANTILES = (3.078, 1.886, 1.638, 1.533, 1.476, 1.440, 1.415, 1.397, 1.383, 1.372)
-"""The 90th percentile of Student's t with 1, 2, ... degrees of freedom: 80 % lie within."""
-
-
-def student_quantile(freedom: float) -> float:
-    """The 90th percentile of Student's t; with more than ten degrees of freedom by its expansion's first term, to .001."""
-    if freedom < 1:
-        return STUDENT_QUANTILES[0]
-    if freedom <= len(STUDENT_QUANTILES):
-        return STUDENT_QUANTILES[int(freedom) - 1]
-    return NORMAL_QUANTILE + (NORMAL_QUANTILE**3 + NORMAL_QUANTILE) / (4 * freedom)
+WITHIN = (1 + LEVEL) / 2
+"""The quantile at which such an interval ends."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,12 @@
-"""Uncertainty and verdicts from plain numbers: intervals of ratios, and what a loss curve is doing. numpy only."""
+"""Uncertainty and verdicts from plain numbers: intervals of ratios and differences, what noise explains, and what a loss curve is
+doing. numpy only.
+
+`lmlab.stats.verdict.verdict` is taken from its module, which has its name.
+"""
 
 from lmlab.stats.bootstrap import Interval, ratio_interval, ratio_standard_error
+from lmlab.stats.paired import PairedDifference, paired_difference
+from lmlab.stats.student import normal_quantile, student_quantile
 from lmlab.stats.trend import (
     Turn,
     Verdict,
@@ -10,16 +16,24 @@ from lmlab.stats.trend import (
     still_falling,
     turning_point,
 )
+from lmlab.stats.verdict import PairVerdict, SeedNoise, seed_noise
 
 __all__ = [
     "Interval",
+    "PairVerdict",
+    "PairedDifference",
+    "SeedNoise",
     "Turn",
     "Verdict",
     "nats_per_doubling",
     "noise_level",
+    "normal_quantile",
     "overfitting_verdict",
+    "paired_difference",
     "ratio_interval",
     "ratio_standard_error",
+    "seed_noise",
     "still_falling",
+    "student_quantile",
     "turning_point",
 ]

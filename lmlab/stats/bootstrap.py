@@ -54,11 +54,26 @@ def ratio_interval(
     if not 0.0 < level < 1.0:
         raise LabError(f"an interval's level is {level}: expected a share between 0 and 1, such as 0.95")
     above, below = _measured(numerators, denominators)
-    count = len(above)
     total = float(below.sum())
     estimate = float(above.sum()) / total if total else math.nan
-    if count < 2 or not total:
-        return Interval(estimate=estimate, low=math.nan, high=math.nan, level=level, units=count)
+    ratios = ratio_draws(above, below, resamples, seed)
+    if not len(ratios):
+        return Interval(estimate=estimate, low=math.nan, high=math.nan, level=level, units=len(above))
+    low, high = np.nanquantile(ratios, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    return Interval(estimate=estimate, low=float(low), high=float(high), level=level, units=len(above))
+
+
+def ratio_draws(
+    numerators: ArrayLike, denominators: ArrayLike, resamples: int = 1000, seed: int = 0
+) -> NDArray[np.float64]:
+    """sum(numerators) / sum(denominators) of each of `resamples` drawings of units; empty where there is nothing to draw from.
+
+    Units whose numerator is NaN were not measured and are left out.
+    """
+    above, below = _measured(numerators, denominators)
+    count = len(above)
+    if count < 2 or below.sum() == 0:
+        return np.empty(0)
     generator = np.random.default_rng(seed)
     ratios = np.empty(resamples)
     rows = max(1, DRAWS_AT_ONCE // count)
@@ -66,8 +81,7 @@ def ratio_interval(
         drawn = generator.integers(0, count, size=(min(rows, resamples - first), count))
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios[first : first + len(drawn)] = above[drawn].sum(axis=1) / below[drawn].sum(axis=1)
-    low, high = np.nanquantile(ratios, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
-    return Interval(estimate=estimate, low=float(low), high=float(high), level=level, units=count)
+    return ratios
 
 
 def _measured(numerators: ArrayLike, denominators: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

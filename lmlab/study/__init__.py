@@ -1,4 +1,4 @@
-"""Settings found by measuring: the learning rate of a recipe, from short real trainings. Names are looked up on first use."""
+"""What is found by many runs: the learning rate of a recipe, and runs held against each other. Names are looked up on first use."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 from lmlab import lazily
 
 if TYPE_CHECKING:
+    from lmlab.study.comparison import Asked, Comparison, compare
     from lmlab.study.result import Tuning
     from lmlab.study.tuning import tune
 
-__all__ = ["Tuning", "tune"]
+__all__ = ["Asked", "Comparison", "Tuning", "compare", "tune"]
 
-__getattr__ = lazily(__name__, {"Tuning": "result", "tune": "tuning"})
+__getattr__ = lazily(
+    __name__,
+    {"Asked": "comparison", "Comparison": "comparison", "Tuning": "result", "compare": "comparison", "tune": "tuning"},
+)

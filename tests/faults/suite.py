@@ -18,7 +18,7 @@ from lmlab.runs import open_run
 
 MOST_TRIES = 4
 LASTING_EVENTS = ("spike", "skipped_update", "rewind", "forecast_missed")
-VOLATILE = {"id", "segment", "time", "tokens_per_second", "mfu", "seconds"}
+VOLATILE = {"id", "segment", "time", "tokens_per_second", "mfu", "seconds", "joules"}
 """Fields of a line that no two runs share."""
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lmlab.scaling.estimate import Estimate, exact, student_quantile
+from lmlab.scaling.estimate import Estimate, exact
 
 
 def test_a_scaled_estimate_scales_its_limits_and_keeps_what_it_rests_on():
@@ -21,10 +21,3 @@ def test_a_computed_figure_has_no_width_and_says_so_in_json():
     assert exact(3.0, "6ND").to_json() == {
         **{"value": 3.0, "low": 3.0, "high": 3.0, "evidence": "formula", "rests_on": "6ND", "alarm": "", "level": 0.8}
     }
-
-
-@pytest.mark.parametrize(
-    ("freedom", "table"), [(1, 3.078), (5, 1.476), (15, 1.341), (20, 1.325), (30, 1.310), (60, 1.296)]
-)
-def test_students_quantiles_are_those_of_the_tables(freedom, table):
-    assert student_quantile(freedom) == pytest.approx(table, abs=5e-3)

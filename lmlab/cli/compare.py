@@ -1,0 +1,89 @@
+"""`lmlab compare`: hold runs against each other, and say what is a difference and what is noise."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from lmlab.cli.arguments import parse, runs_folder
+from lmlab.cli.errors import UsageError
+from lmlab.cli.progress import progress_for
+from lmlab.files.durable import without_nan
+
+
+@dataclass(frozen=True)
+class Compare:
+    """What differs between runs, what each cost, losses at equal budgets, and on each pair: better, worse or indistinguishable.
+
+    All finished runs in the same folder that differ from a named one in nothing but the seed count as its seeds.
+    """
+
+    run: tyro.conf.Positional[tuple[str, ...]]
+    """Runs by name or folder: 2 to 8."""
+    reach: Annotated[str, tyro.conf.arg(metavar="LOSSES")] = ""
+    """Say what these losses took, such as 1.7,1.6 (the worst run's own last loss always is)."""
+    alone: bool = False
+    """Judge the named runs only; other seeds of their recipes tell how large the noise is, and nothing else."""
+    on: str = ""
+    """Score all of them on the validation documents of this text (a catalogue name or a path) and judge that."""
+    plot: str = ""
+    """Draw the curves against tokens, FLOPs and seconds into this file (.png or .svg)."""
+    runs: str = ""
+    """Where runs are; default: LMLAB_RUNS, or ./runs."""
+    device: str = "auto"
+    """For --on: cpu, cuda, mps or auto."""
+    json: bool = False
+    """Everything as JSON on standard output."""
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, compare, draw, print."""
+    flags = parse(Compare, arguments, "lmlab compare")
+    if len(flags.run) < 2:
+        raise UsageError("lmlab compare needs two runs or more: lmlab compare RUN RUN...")
+    from lmlab.study import Asked, compare
+
+    losses = _losses(flags.reach)
+    if flags.plot:
+        from lmlab.report.comparison_figure import picture_kind, write_comparison
+
+        picture_kind(Path(flags.plot))
+    progress = progress_for(flags.json)
+    try:
+        found = compare(
+            flags.run,
+            runs_folder(flags.runs),
+            Asked(reach=losses, alone=flags.alone, on=flags.on, device=flags.device),
+            progress=progress,
+            say=lambda line: print(line, file=sys.stderr),
+        )
+    finally:
+        if not flags.json:
+            progress.close()  # type: ignore[union-attr]
+    if flags.plot:
+        write_comparison(found, Path(flags.plot))
+    if flags.json:
+        print(json.dumps(without_nan({**found.to_json(), "plot": flags.plot or None}), indent=2))
+        return 0
+    from lmlab.report.comparison_table import print_comparison
+
+    print_comparison(found)
+    if flags.plot:
+        print(flags.plot)
+    return 0
+
+
+def _losses(text: str) -> tuple[float, ...]:
+    """The losses in 1.7,1.6; UsageError for anything else."""
+    try:
+        losses = tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        losses = (0.0,)
+    if not all(0.0 < loss < 1e6 for loss in losses):
+        raise UsageError(f"--reach takes losses above 0, such as 1.7,1.6, got {text[:60]!r}")
+    return losses

@@ -1,0 +1,97 @@
+"""`lmlab study`: vary settings over seeds, and say what each does."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+import tyro
+
+from lmlab.cli.arguments import parse, runs_folder, split_overrides
+from lmlab.cli.closing import STOPPED, speaker
+from lmlab.cli.errors import UsageError
+from lmlab.cli.progress import progress_for
+from lmlab.recipe import Recipe, load_recipe, recipe_names
+
+
+@dataclass(frozen=True)
+class Study:
+    """Train a recipe over seeds with settings varied: one at a time, stacked or in every combination; what does each do?
+
+    Its runs are ordinary runs. Every field of the recipe is a flag too, under its dotted name, for all of them. The same command
+    again goes on where it was stopped, and on another machine with the same runs folder it helps.
+    """
+
+    target: tyro.conf.Positional[str] = ""
+    """A study (lmlab study --list), a study's .toml file, or with --vary a recipe or a text."""
+    vary: tuple[str, ...] = ()
+    """FIELD=VALUE,VALUE: a factor and its levels, such as optim.lr=1e-3,3e-3; may be given several times."""
+    design: Literal["", "one-factor", "factorial", "cumulative"] = ""
+    """Each level alone (default), every combination, or one added after the other."""
+    seeds: int = 0
+    """Runs of each cell; default: the study's, or 3."""
+    workers: int = 0
+    """Runs at a time, each a process; default: the study's, or 1."""
+    budget: str = ""
+    """Begin no run that isn't expected to be done within this time, such as 30m."""
+    stop_losers: bool = False
+    """Stop a run early whose own curve says that it ends above the best cell so far."""
+    name: str = ""
+    """The study's name, which its runs begin with; default: the file's, or the recipe's and what is varied."""
+    list: bool = False
+    """The studies that come with lmlab."""
+    runs: str = ""
+    """Where the runs and the study's folder are made; default: LMLAB_RUNS, or ./runs."""
+    quiet: bool = False
+    """No display, only the result."""
+    json: bool = False
+    """The result as JSON on standard output, all else on standard error."""
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, train, print; 3 where a signal stopped the study."""
+    words, overrides = split_overrides(arguments)
+    named = next((word for word in words if word in recipe_names()), "")
+    flags = parse(Study, words, "lmlab study", load_recipe(named) if named else Recipe())
+    from lmlab.study.definition import asked, load_study, study_names
+
+    if flags.list:
+        for name in study_names():
+            print(f"{name}: {load_study(name).about}")
+        return 0
+    if not flags.target:
+        raise UsageError(
+            "lmlab study needs a study or a recipe: lmlab study --list, or lmlab study RECIPE --vary FIELD=A,B"
+        )
+    from lmlab.recipe.quantities import seconds_in
+    from lmlab.report.forest import write_forest
+    from lmlab.study.studying import StudyWishes, study
+    from lmlab.study.words import lines
+    from lmlab.training.display import make_display
+
+    say = speaker(json_output=flags.json, quiet=flags.quiet)
+    definition = asked(flags.target, flags.vary, overrides, design=flags.design, seeds=flags.seeds, name=flags.name)
+    wishes = StudyWishes(
+        workers=flags.workers or definition.workers,
+        budget_seconds=seconds_in(flags.budget) if flags.budget else None,
+        stop_losers=flags.stop_losers,
+    )
+    result = study(
+        definition,
+        runs_folder(flags.runs),
+        wishes,
+        display=make_display(flags.quiet, flags.json),
+        progress=progress_for(quiet=flags.quiet or flags.json),
+        say=say,
+    )
+    files = [*result.files, *write_forest(result, result.plan.folder(runs_folder(flags.runs)))]
+    tell = speaker(json_output=flags.json, quiet=False)
+    for line in lines(result.plan, result.cells, result.noise, result.effects):
+        tell(line)
+    if flags.json:
+        print(json.dumps({**result.to_json(), "files": [str(path) for path in files]}, indent=2))
+    else:
+        for path in files:
+            print(path)
+    return STOPPED if result.stopped else 0

@@ -1,0 +1,103 @@
+"""The forest plot of a study: each effect as a point with its interval, beside the line of no effect."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from lmlab.report.figure import PIXELS_AN_INCH, write_figure
+from lmlab.report.labels import short
+from lmlab.report.style import INK, QUIET, RUN_COLOURS, SETTINGS, SMALL_SIZE
+from lmlab.study.effects import LEVEL, Effect
+from lmlab.study.ledger import StudyResult
+from lmlab.study.words import TITLES
+
+WIDTH = 11.0
+ROW_INCHES, FRAME_INCHES = 0.36, 1.9
+MOST_ROWS = 40
+COLOURS = {"better": RUN_COLOURS[2], "worse": RUN_COLOURS[1], "indistinguishable": QUIET}
+LONGEST_LABEL = 46
+
+
+def write_forest(result: StudyResult, folder: Path) -> list[Path]:
+    """effects.svg and effects.png in `folder`; none where there is no effect yet."""
+    if not result.effects:
+        return []
+    return write_figure(draw_forest(result), folder, "effects")
+
+
+def draw_forest(result: StudyResult) -> Figure:
+    """The figure, 1100 pixels wide: a row an effect, in the order of the study's table."""
+    rows = _rows(result.effects[:MOST_ROWS])
+    height = FRAME_INCHES + ROW_INCHES * len(rows)
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(WIDTH, height), dpi=PIXELS_AN_INCH)
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        figure.subplots_adjust(left=0.36, right=0.80, top=1 - 1.05 / height, bottom=0.72 / height)
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.grid(visible=False, axis="y")
+        axes.axvline(0.0, color=INK, linewidth=1.0, zorder=1)
+        for place, row in enumerate(rows):
+            if isinstance(row, str):
+                _text(axes, -0.02, place, row, ha="right", color=QUIET, fontsize=SMALL_SIZE, style="italic")
+            else:
+                _draw(axes, place, row)
+        axes.set_yticks([])
+        axes.margins(x=0.06)
+        axes.set_xlabel(f"difference in {result.cells.measure} with its {LEVEL:.0%} interval  (left of 0: better)")
+        _titles(figure, result, height)
+        return figure
+
+
+def _rows(effects: Sequence[Effect]) -> list[Effect | str]:
+    """The effects, with a heading above each kind where there are several."""
+    kinds = list(dict.fromkeys(effect.kind for effect in effects))
+    rows: list[Effect | str] = []
+    for kind in kinds:
+        if len(kinds) > 1:
+            rows.append(TITLES[kind])
+        rows += [effect for effect in effects if effect.kind == kind]
+    return rows
+
+
+def _draw(axes: Axes, place: int, effect: Effect) -> None:
+    found = effect.verdict
+    colour = COLOURS[found.kind]
+    axes.plot([found.low, found.high], [place, place], color=colour, linewidth=2.2, zorder=2)
+    sure = found.kind != "indistinguishable"
+    axes.plot(
+        [found.difference],
+        [place],
+        marker="s",
+        markersize=7,
+        color=colour,
+        markerfacecolor=colour if sure else "white",
+        zorder=3,
+    )
+    _text(axes, -0.02, place, short(effect.name, LONGEST_LABEL), ha="right", color=INK)
+    _text(axes, 1.02, place, f"{found.difference:+.4f}", ha="left", color=INK)
+    _text(axes, 1.17, place, short(effect.words, 24), ha="left", color=colour, fontsize=SMALL_SIZE)
+
+
+def _text(axes: Axes, x: float, place: int, words: str, **how: object) -> None:
+    axes.text(x, place, words, transform=axes.get_yaxis_transform(), va="center", clip_on=False, **how)  # type: ignore[arg-type]
+
+
+def _titles(figure: Figure, result: StudyResult, height: float) -> None:
+    plan, noise = result.plan, result.noise
+    left = 0.02
+    figure.text(
+        left, 1 - 0.30 / height, f"Study {short(plan.name, 50)}", fontsize=17, fontweight="bold", va="center", color=INK
+    )
+    counts = result.cells.counts()
+    facts = f"{plan.design} on {short(plan.base.name, 40)}  ·  {len(counts)} cells, {sum(counts.values())} runs  ·  seed SD "
+    facts += f"{noise.standard_deviation:.4f} ({noise.source})"
+    if len(result.effects) > MOST_ROWS:
+        facts += f"  ·  the first {MOST_ROWS} of {len(result.effects)} effects"
+    figure.text(left, 1 - 0.62 / height, facts, fontsize=11, va="center", color=QUIET)

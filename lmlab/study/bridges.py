@@ -1,0 +1,51 @@
+"""Which bridging runs to make between two recipes, so that they fit a budget.
+
+With few factors all subsets are trained; with more, those on the way in some orders and their reverses. Where even that takes too
+long, every run gets the same share of its steps: a proxy, which says how the differences come about in shorter trainings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lmlab import LabError
+from lmlab.stats.factorial import Cell
+from lmlab.study.design import Factor, cells_of
+
+MOST_EXACT = 4
+"""Factors of which all 2^n subsets are trained."""
+PAIRS = (3, 2, 1)
+SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bridges:
+    """What is made."""
+
+    pairs: int
+    """Of orders; 0: all subsets."""
+    share: float
+    """Of every run's steps."""
+    seconds: float
+    """All of it, roughly."""
+
+
+def choose_bridges(
+    factors: tuple[Factor, ...], seeds: int, budget: float | None, seconds: Callable[[Cell], float]
+) -> Bridges:
+    """The fullest choice that fits `budget` seconds; `seconds` gives a cell's time at all of its steps.
+
+    Longer trainings are preferred to more orders, and without a budget nothing is shortened. LabError where nothing fits.
+    """
+    orders = (0,) if len(factors) <= MOST_EXACT else PAIRS
+    least = float("inf")
+    for share in SHARES:
+        for pairs in orders:
+            total = seeds * share * sum(seconds(cell) for cell in cells_of(factors, "subsets", pairs))
+            if budget is None or total <= budget:
+                return Bridges(pairs=pairs, share=share, seconds=total)
+            least = min(least, total)
+    raise LabError(
+        f"the bridging runs take {least:,.0f} s at a {round(1 / SHARES[-1])}th of their steps: expected a longer --budget"
+    )

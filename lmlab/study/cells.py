@@ -1,0 +1,184 @@
+"""What a study's runs came to, cell by cell: read from the runs' own folders, whoever made them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmlab import LabError
+from lmlab.experiment.record import Record, read_record
+from lmlab.recipe import Recipe
+from lmlab.runs import Run
+from lmlab.stats.factorial import Cell
+from lmlab.study.holding import noted
+from lmlab.study.plan import PlannedRun, StudyPlan
+
+Measure = Literal["nats a token", "bits per byte"]
+Status = Literal["finished", "lost", "failed", "unfinished", "missing"]
+NATS_A_BIT = math.log(2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """One run of a study."""
+
+    name: str
+    id: str
+    """Empty where there is no run yet."""
+    cell: Cell
+    seed: int
+    status: Status
+    loss: float | None = None
+    """Of the last model over the whole validation split; None before the run's end."""
+    seconds: float | None = None
+    """Of all of it."""
+    note: str = ""
+    """Why it has no loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Units:
+    """The last evaluation of a cell's runs, unit by unit."""
+
+    keys: NDArray[np.void]
+    scores: NDArray[np.float64]
+    """[units]: the mean over its runs, in nats or bits; NaN where one of them didn't score the unit."""
+    sizes: NDArray[np.float64]
+    """[units]: tokens or bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cells:
+    """All that was measured."""
+
+    measure: Measure
+    runs: tuple[RunResult, ...]
+    units: Mapping[Cell, Units] = field(default_factory=dict)
+    """Of the cells that have a finished run; empty where they were scored on different texts."""
+
+    def losses(self) -> dict[Cell, list[float]]:
+        """The losses of each cell that has a finished run."""
+        found: dict[Cell, list[float]] = {}
+        for run in self.runs:
+            if run.loss is not None:
+                found.setdefault(run.cell, []).append(run.loss)
+        return found
+
+    def means(self) -> dict[Cell, float]:
+        """Their means."""
+        return {cell: math.fsum(losses) / len(losses) for cell, losses in self.losses().items()}
+
+    def counts(self) -> dict[Cell, int]:
+        """How many runs of each cell are finished."""
+        return {cell: len(losses) for cell, losses in self.losses().items()}
+
+
+def read_cells(plan: StudyPlan, runs: Path) -> Cells:
+    """What is there of the study's runs in the folder `runs`."""
+    return cells_from(plan.runs, lambda name: _run_of(runs / name), plan.folder(runs))
+
+
+def cells_from(planned: Sequence[PlannedRun], find: Callable[[str], Run | None], study: Path | None) -> Cells:
+    """The same of runs that `find` finds by name; `study` is the folder with the notes on those that ended early."""
+    records: dict[str, Record] = {}
+    results = []
+    for one in planned:
+        run = find(one.name)
+        if run is None:
+            results.append(_without(one, "missing", study))
+            continue
+        record = read_record(run)
+        if _without_threads(record.recipe) != _without_threads(one.recipe):
+            raise LabError(
+                f"{run.name} is no run of this study: its recipe is another one; rename it, or name the study otherwise"
+            )
+        if record.summary is None:
+            results.append(dataclasses.replace(_without(one, "unfinished", study), id=record.id))
+            continue
+        records[one.name] = record
+        results.append(
+            RunResult(
+                name=one.name,
+                id=record.id,
+                cell=one.cell,
+                seed=one.seed,
+                status="finished",
+                seconds=record.total_seconds,
+            )
+        )
+    measure = _measure(list(records.values()))
+    finished = [_with_loss(result, records, measure) for result in results]
+    return Cells(measure=measure, runs=tuple(finished), units=_units(planned, records, measure))
+
+
+def _run_of(folder: Path) -> Run | None:
+    return Run(folder) if (folder / "origin.json").exists() else None
+
+
+def _without(one: PlannedRun, status: Status, study: Path | None) -> RunResult:
+    """A run that has no loss, and why."""
+    note, found = "", status
+    for ending in ("failed", "lost"):
+        said = None if study is None else noted(study, one.name, ending)
+        if said is not None:
+            note, found = said["reason"], ending
+            break
+    return RunResult(name=one.name, id="", cell=one.cell, seed=one.seed, status=found, note=note)
+
+
+def _without_threads(recipe: Recipe) -> Recipe:
+    """What must be equal: how many threads a worker had is no part of a study, and names may change with the run's."""
+    return dataclasses.replace(recipe, name="", about="", train=dataclasses.replace(recipe.train, threads=0))
+
+
+def _measure(records: Sequence[Record]) -> Measure:
+    """Nats a token, unless the runs have different tokens."""
+    kinds = {
+        (data.tokenizer, data.vocabulary, data.minimum_count, data.lowercase, record.vocabulary)
+        for record in records
+        for data in (record.recipe.data,)
+    }
+    return "nats a token" if len(kinds) <= 1 else "bits per byte"
+
+
+def _with_loss(result: RunResult, records: Mapping[str, Record], measure: Measure) -> RunResult:
+    record = records.get(result.name)
+    if record is None:
+        return result
+    loss = record.loss if measure == "nats a token" else record.bits_per_byte
+    if loss is None or not math.isfinite(loss):
+        return dataclasses.replace(result, status="failed", note="its loss is no number")
+    return dataclasses.replace(result, loss=loss)
+
+
+def _units(planned: Sequence[PlannedRun], records: Mapping[str, Record], measure: Measure) -> dict[Cell, Units]:
+    """Of each cell; none at all where runs were scored on different units, or have lost theirs."""
+    by_cell: dict[Cell, list[np.ndarray]] = {}
+    keys: np.ndarray | None = None
+    for one in planned:
+        if one.name not in records:
+            continue
+        try:
+            units = records[one.name].run.units()
+        except LabError:
+            return {}
+        if keys is None:
+            keys = units["key"]
+        if not units["bits"].shape[1] or not np.array_equal(keys, units["key"]):
+            return {}
+        by_cell.setdefault(one.cell, []).append(units)
+    found = {}
+    for cell, several in by_cell.items():
+        scores = np.mean([units["bits"][:, -1] for units in several], axis=0)
+        sizes = several[0]["tokens" if measure == "nats a token" else "bytes"].astype(np.float64)
+        found[cell] = Units(
+            keys=several[0]["key"], scores=scores * (NATS_A_BIT if measure == "nats a token" else 1.0), sizes=sizes
+        )
+    return found

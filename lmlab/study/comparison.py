@@ -1,0 +1,282 @@
+"""Two runs or more held against each other: what differs, what each cost, who is better, and whether that is more than noise."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from lmlab import LabError
+from lmlab.data.progress import Progress
+from lmlab.experiment.finish import verdict_of
+from lmlab.experiment.record import Record, read_record, read_records
+from lmlab.runs import open_run
+from lmlab.study.comparison_curves import Curve, Equal, Target, curve_of, equal_budgets, targets, unfair_places
+from lmlab.study.comparison_differences import Differences, what_differs
+from lmlab.study.comparison_pairs import Pair, judge, sides_of
+from lmlab.study.comparison_ratios import Row, ratio_table
+from lmlab.study.comparison_text import Scale, common_scale, curve_losses, scores_of
+
+FEWEST, MOST = 2, 8
+SAMPLE_TOKENS = 100
+FIGURES: dict[Scale, str] = {"nats a token": "loss", "bits per byte": "bits_per_byte"}
+"""What a summary calls them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a comparison is to be of, besides its runs."""
+
+    reach: tuple[float, ...] = ()
+    """Losses of which it's to say what they took."""
+    alone: bool = False
+    """Judge the named runs only, without other seeds of their recipes."""
+    on: str = ""
+    """A text that all of them are to be scored on (a catalogue name or a path)."""
+    device: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trend:
+    """What a run's curve was doing at its end."""
+
+    kind: str
+    still_falling: bool
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """The lowest and highest loss of a recipe's seeds at each of a run's evaluations."""
+
+    seeds: int
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """All that was found."""
+
+    names: tuple[str, ...]
+    """Of the runs, each once."""
+    records: tuple[Record, ...]
+    scale: Scale | None
+    """Of losses that can be compared; None where the runs were scored on different texts."""
+    differences: Differences
+    ratios: tuple[Row, ...]
+    curves: tuple[Curve, ...]
+    """Empty where there is no scale."""
+    bands: tuple[Band | None, ...]
+    """Of each curve; None where its recipe has one seed, and for the later ones of several seeds that were named."""
+    scored: str
+    """What the curves' losses are of."""
+    equal: tuple[Equal, ...]
+    targets: tuple[Target, ...]
+    trends: tuple[Trend, ...]
+    warnings: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+    samples: tuple[str, ...]
+    """What each model wrote last; empty where losses say enough."""
+    on: str = ""
+    """The text that the verdicts are of; empty for the runs' own."""
+
+    @property
+    def finals(self) -> tuple[float | None, ...]:
+        """Each run's final loss over the whole split on the common scale; None before its end, or without a scale."""
+        known = [
+            record.final and record.final.get(FIGURES[self.scale]) if self.scale else None for record in self.records
+        ]
+        return tuple(float(value) if isinstance(value, float) else None for value in known)
+
+    def to_json(self) -> dict[str, Any]:
+        """For --json."""
+        return {
+            "runs": [
+                {"name": name, "id": record.id, "status": record.status, "seed": record.seed, "family": record.family}
+                for name, record in zip(self.names, self.records, strict=True)
+            ],
+            "scale": self.scale,
+            **self.differences.to_json(),
+            "ratios": [row.to_json() for row in self.ratios],
+            "curves_of": self.scored,
+            "equal": [entry.to_json() for entry in self.equal],
+            "reach": [entry.to_json() for entry in self.targets],
+            "trends": [
+                {"kind": entry.kind, "still_falling": entry.still_falling, "reason": entry.reason}
+                for entry in self.trends
+            ],
+            "warnings": list(self.warnings),
+            "on": self.on or None,
+            "pairs": [pair.to_json() for pair in self.pairs],
+            "samples": list(self.samples),
+        }
+
+
+def compare(
+    references: Sequence[str],
+    runs: Path,
+    asked: Asked,
+    *,
+    progress: Progress | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Comparison:
+    """Hold the named runs against each other; LabError where one isn't there, or the wish makes no sense. `say` is told of runs in
+    the folders around that can't be read, and so count as no seeds."""
+    named, which = _named(references, runs, asked)
+    there = runs_around(named.values(), say)
+    names, records = tuple(named), tuple(named.values())
+    own = [scores_of(record) for record in records]
+    scores = [found for found in own if found is not None]
+    scale = common_scale(scores) if len(scores) == len(records) else None
+    curves, bands, scored = _curves(named, scale, there)
+    equal = equal_budgets(curves) if curves else ()
+    if asked.on:
+        from lmlab.study.comparison_on import sides_on
+
+        sides = sides_on(named, which, asked.on, asked.device, progress)
+    else:
+        sides = sides_of(named, there, asked.alone)
+    pairs = tuple(judge(one, other, there, relative=bool(asked.on)) for one, other in combinations(sides, 2))
+    return Comparison(
+        names=names,
+        records=records,
+        scale=scale,
+        differences=what_differs(records),
+        ratios=ratio_table(records, same_tokens=scale == "nats a token", same_text=scale is not None),
+        curves=curves,
+        bands=bands,
+        scored=scored,
+        equal=equal,
+        targets=targets(curves, asked.reach) if curves else (),
+        trends=tuple(_trend(record) for record in records),
+        warnings=(*_warnings(names, records, curves), *(unfair_places(records, curves, equal) if curves else ())),
+        pairs=pairs,
+        samples=() if scale is not None else tuple(_sample(record, asked.device) for record in records),
+        on=asked.on,
+    )
+
+
+def runs_around(records: Iterable[Record], say: Callable[[str], None] = lambda line: None) -> list[Record]:
+    """All runs in the folders that the named ones stand in."""
+    found: dict[str, Record] = {}
+    for folder in dict.fromkeys(record.run.folder.resolve().parent for record in records):
+        read, problems = read_records(folder)
+        for record in read:
+            try:
+                record.family  # noqa: B018
+                found[record.id] = record
+            except LabError as error:
+                problems.append(f"{record.name}: {error}")
+        for problem in problems:
+            say(f"left out as a seed: {problem}")
+    return list(found.values())
+
+
+def _named(references: Sequence[str], runs: Path, asked: Asked) -> tuple[dict[str, Record], dict[str, str]]:
+    """The runs by a name that none of the others has, and the checkpoint that was asked for of each."""
+    if not FEWEST <= len(references) <= MOST:
+        raise LabError(f"a comparison is of {FEWEST} to {MOST} runs, got {len(references)}")
+    opened = [open_run(reference, runs) for reference in references]
+    for (_, part), reference in zip(opened, references, strict=True):
+        if part is not None and not asked.on:
+            raise LabError(
+                f"whole runs are compared: give {reference.rpartition('@')[0]} without @{part}, or --on DATA"
+            )
+    records = [read_record(run) for run, _ in opened]
+    if len({record.id for record in records}) < len(records):
+        raise LabError("a run is named twice: expected different ones")
+    short = [record.name for record in records]
+    names = [
+        name if short.count(name) == 1 else f"{record.run.folder.resolve().parent.name}/{name}"
+        for name, record in zip(short, records, strict=True)
+    ]
+    if len(set(names)) < len(names):
+        names = [str(record.run.folder) for record in records]
+    which = {name: part or "latest" for name, (_, part) in zip(names, opened, strict=True)}
+    return dict(zip(names, records, strict=True)), which
+
+
+def _curves(
+    named: Mapping[str, Record], scale: Scale | None, there: Sequence[Record]
+) -> tuple[tuple[Curve, ...], tuple[Band | None, ...], str]:
+    """The runs' curves, the bands of their seeds, and what the losses are of; nothing where there is no common scale."""
+    records = list(named.values())
+    if scale is None or not all(record.evaluations for record in records):
+        return (), (), ""
+    seeds = {record.family: _seeds_of(record, there) for record in records}
+    every = [*records, *(one for found in seeds.values() for one in found)]
+    losses, scored = curve_losses(every, [found for found in map(scores_of, every) if found is not None], scale)
+    of_run = {record.id: values for record, values in zip(every, losses, strict=True)}
+    curves = tuple(curve_of(record, name, of_run[record.id]) for name, record in named.items())
+    bands = []
+    for record in records:
+        found = seeds.pop(record.family, [])
+        values = [of_run[one.id] for one in found]
+        many = len(found) > 1 and len(values[0]) == len(of_run[record.id])
+        band = Band(seeds=len(found), low=tuple(map(min, *values)), high=tuple(map(max, *values))) if many else None
+        bands.append(band)
+    return curves, tuple(bands), scored
+
+
+def _seeds_of(record: Record, there: Sequence[Record]) -> list[Record]:
+    """The finished runs that differ from this one in nothing but the seed, itself among them, evaluated at the same steps."""
+    steps = [entry.step for entry in record.evaluations]
+    return [
+        one
+        for one in there
+        if one.family == record.family and one.final is not None and [entry.step for entry in one.evaluations] == steps
+    ]
+
+
+def _trend(record: Record) -> Trend:
+    lines = [
+        {"step": entry.step, "valid_loss": entry.valid_loss, "train_loss": entry.train_loss}
+        for entry in record.evaluations
+    ]
+    found = verdict_of(lines)
+    return Trend(kind=found["kind"], still_falling=found["still_falling"], reason=found["reason"])
+
+
+def _warnings(names: Sequence[str], records: Sequence[Record], curves: Sequence[Curve]) -> list[str]:
+    lines = []
+    for name, record in zip(names, records, strict=True):
+        if record.loss is None:
+            lines.append(f"{name} has no loss yet")
+        elif record.summary is None:
+            lines.append(
+                f"{name} is not finished ({record.status}, step {record.step:,}): its figures are those of its last evaluation"
+            )
+        parent = record.origin.get("parent")
+        if isinstance(parent, Mapping):
+            lines.append(
+                f"{name} continues {parent.get('name')}@{parent.get('step')}: its tokens and FLOPs count from the beginning, its "
+                "seconds and joules from there"
+            )
+    if curves and any("joules" not in curve.spent for curve in curves):
+        without = [curve.name for curve in curves if "joules" not in curve.spent]
+        lines.append(
+            f"not compared at equal joules: {', '.join(without)} recorded none (the machine doesn't say what it draws)"
+        )
+    devices = {record.device for record in records}
+    if len(devices) > 1:
+        lines.append(f"seconds are those of different devices: {'; '.join(sorted(devices))}")
+    return lines
+
+
+def _sample(record: Record, device: str) -> str:
+    """What the run wrote last, else what its best model writes now; a word on why there is nothing."""
+    with contextlib.suppress(LabError, OSError, KeyError):
+        lines = record.run.read_lines("samples")
+        if lines:
+            last = [line for line in lines if line["step"] == lines[-1]["step"]][0]
+            return f"{last['prompt']}{last['text']}"
+    from lmlab.experiment.loaded import load
+
+    try:
+        return load(record.run, device=device).generate("", tokens=SAMPLE_TOKENS, temperature=0.7)
+    except LabError as error:
+        return f"(no sample: {error})"

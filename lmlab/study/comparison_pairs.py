@@ -1,0 +1,179 @@
+"""The verdict on each pair: who stands on either side, what noise the seeds tell of, and what the difference then means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lmlab.experiment.record import Record
+from lmlab.stats import PairedDifference, PairVerdict, SeedNoise, paired_difference, seed_noise
+from lmlab.stats.verdict import verdict
+from lmlab.study.comparison_text import Scale, Scores, common_scale, scores_of, sizes
+
+ENOUGH_FREEDOM = 7.0
+"""Degrees of freedom, such as of eight seeds: with these, the two recipes' own seeds tell their noise without other recipes'."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Side:
+    """What is compared: one run, or all seeds of its recipe."""
+
+    name: str
+    family: str
+    scores: tuple[Scores, ...]
+    unfinished: bool = False
+
+    def loss(self, scale: Scale) -> float:
+        """The mean over the seeds."""
+        return sum(entry.on(scale) for entry in self.scores) / len(self.scores)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two sides and the verdict on them, or why there is none."""
+
+    first: str
+    second: str
+    seeds: tuple[int, int]
+    scale: Scale | None = None
+    losses: tuple[float, float] | None = None
+    paired: PairedDifference | None = None
+    """Over units of the text."""
+    noise: SeedNoise | None = None
+    verdict: PairVerdict | None = None
+    bits_per_byte: PairedDifference | None = None
+    """The same on the other scale, where that is known."""
+    withheld: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """For --json."""
+        value: dict[str, Any] = {"first": self.first, "second": self.second, "seeds": list(self.seeds)}
+        if self.verdict is None or self.noise is None or self.paired is None:
+            return {**value, "verdict": None, "withheld": self.withheld}
+        noise = {
+            "standard_deviation": self.noise.standard_deviation,
+            "seeds": self.noise.seeds,
+            "families": self.noise.families,
+            "source": self.noise.source,
+            "smallest_visible": self.noise.smallest_visible(),
+        }
+        return {
+            **value,
+            "scale": self.scale,
+            "losses": list(self.losses or ()),
+            **self.verdict.to_json(),
+            "standard_error": self.paired.standard_error,
+            "units": self.paired.units,
+            "noise": noise,
+            "bits_per_byte": None if self.bits_per_byte is None else _difference(self.bits_per_byte),
+        }
+
+
+def sides_of(named: Mapping[str, Record], there: Sequence[Record], alone: bool) -> list[Side]:
+    """The sides of a comparison: each named run with all finished seeds of its recipe among those `there`, once a recipe.
+
+    Or just the named runs, where that is asked for or they are all seeds of one recipe. Runs without a loss are on no side.
+    """
+    scored = {label: record for label, record in named.items() if record.loss is not None}
+    families = {record.family for record in named.values()}
+    sides, met = [], set()
+    for label, record in scored.items():
+        single = alone or len(families) == 1 or record.summary is None
+        if not single and record.family in met:
+            continue
+        met.add(record.family)
+        own = {record.id: record}
+        if not single:
+            own |= {
+                entry.id: entry
+                for entry in [*scored.values(), *there]
+                if entry.family == record.family and entry.final is not None
+            }
+        scores = tuple(found for found in map(scores_of, own.values()) if found is not None)
+        sides.append(Side(name=label, family=record.family, scores=scores, unfinished=record.summary is None))
+    return sides
+
+
+def judge(first: Side, second: Side, there: Sequence[Record], relative: bool = False) -> Pair:
+    """The verdict on two sides. `there` are the runs that noise can be told from; with `relative` they were scored on another text
+    than the sides, and their noise counts as a share of the loss."""
+    seeds = (len(first.scores), len(second.scores))
+    scale = common_scale([*first.scores, *second.scores])
+    if scale is None:
+        reason = "they were scored on different texts; --on DATA scores both on the same one"
+        return Pair(first=first.name, second=second.name, seeds=seeds, withheld=reason)
+    unfinished = [side.name for side in (first, second) if side.unfinished]
+    if unfinished:
+        are = "is" if len(unfinished) == 1 else "are"
+        reason = f"{' and '.join(unfinished)} {are} not finished: see the losses at equal tokens"
+        return Pair(first=first.name, second=second.name, seeds=seeds, withheld=reason)
+    losses = first.loss(scale), second.loss(scale)
+    if not all(map(math.isfinite, losses)):
+        return Pair(first=first.name, second=second.name, seeds=seeds, withheld="a loss is not finite")
+    noise = _noise(first, second, there, scale, relative)
+    paired = _paired(first, second, scale)
+    bytes_too = scale == "nats a token" and all(
+        entry.bits_per_byte for side in (first, second) for entry in side.scores
+    )
+    return Pair(
+        first=first.name,
+        second=second.name,
+        seeds=seeds,
+        scale=scale,
+        losses=losses,
+        paired=paired,
+        noise=noise,
+        verdict=verdict(losses[0] - losses[1], paired.standard_error, noise, *seeds),
+        bits_per_byte=_paired(first, second, "bits per byte") if bytes_too else None,
+    )
+
+
+def _paired(first: Side, second: Side, scale: Scale) -> PairedDifference:
+    """Of the mean bits of each side's seeds, unit by unit; nothing where a run kept no units."""
+    units = [entry.units for side in (first, second) for entry in side.scores]
+    known = [entry for entry in units if entry is not None]
+    if len(known) < len(units) or len({len(entry) for entry in known}) > 1:
+        return paired_difference([], [], [])
+    return paired_difference(_mean_bits(first), _mean_bits(second), sizes(known[0], scale))
+
+
+def _mean_bits(side: Side) -> np.ndarray:
+    """Of each unit, over the side's runs; all of them have units."""
+    return np.mean([entry.units["bits"][:, -1] for entry in side.scores if entry.units is not None], axis=0)
+
+
+def _noise(first: Side, second: Side, there: Sequence[Record], scale: Scale, relative: bool) -> SeedNoise:
+    """From the two recipes' own seeds where these are many, else from all recipes on the same data that have two or more."""
+    texts = {entry.text for side in (first, second) for entry in side.scores}
+    losses: dict[str, dict[str, float]] = {}
+    for record in there:
+        if record.final is not None and (relative or record.origin.get("data_id") in texts):
+            loss = record.final["loss"] if scale == "nats a token" else record.final["bits_per_byte"]
+            if isinstance(loss, float):
+                losses.setdefault(record.family, {})[record.id] = loss
+    if not relative:
+        for side in (first, second):
+            losses.setdefault(side.family, {}).update({entry.run: entry.on(scale) for entry in side.scores})
+    by_family = {family: list(values.values()) for family, values in losses.items()}
+    size = (first.loss(scale) + second.loss(scale)) / 2
+    if relative:
+        by_family = {family: [loss * len(found) / sum(found) for loss in found] for family, found in by_family.items()}
+        by_family = by_family or {"": [1.0]}
+    own = seed_noise({side.family: by_family.get(side.family, []) for side in (first, second)})
+    pooled = seed_noise(by_family)
+    enough = own.source == "measured" and own.freedom >= ENOUGH_FREEDOM
+    noise = own if enough or pooled.source == "default" else pooled
+    return noise.scaled(size) if relative else noise
+
+
+def _difference(paired: PairedDifference) -> dict[str, Any]:
+    return {
+        "difference": paired.difference,
+        "standard_error": paired.standard_error,
+        "low": paired.low,
+        "high": paired.high,
+    }

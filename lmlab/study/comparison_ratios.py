@@ -1,0 +1,95 @@
+"""Runs side by side: size, tokens, arithmetic, time and loss, each with its ratio to the first run's.
+
+Tokens are those processed: counting the text instead makes a short training of a long text look nearer to the compute-optimal
+20 tokens a parameter than it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lmlab.experiment.record import Record
+from lmlab.scaling.arithmetic import passes, share_of_compute_optimal, tokens_a_parameter
+from lmlab.study.comparison_differences import training_tokens
+
+Unit = Literal["count", "flops", "seconds", "rate", "share", "ratio", "loss", "gap"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One quantity of all runs."""
+
+    name: str
+    unit: Unit
+    values: tuple[float | None, ...]
+    comparable: bool = True
+    """False for losses on different texts, which must not be divided."""
+
+    def ratio(self, index: int) -> float | None:
+        """How many times the first run's the value is; None where one of both is missing, or means nothing as a ratio."""
+        first, value = self.values[0], self.values[index]
+        if first is None or value is None or first <= 0 or self.unit == "gap" or not self.comparable:
+            return None
+        return value / first
+
+    def to_json(self) -> dict[str, Any]:
+        """For --json."""
+        ratios = [self.ratio(index) for index in range(len(self.values))]
+        return {"name": self.name, "unit": self.unit, "values": list(self.values), "ratios": ratios} | (
+            {} if self.comparable else {"comparable": False}
+        )
+
+
+def ratio_table(records: Sequence[Record], same_tokens: bool, same_text: bool) -> tuple[Row, ...]:
+    """`same_tokens`: losses in nats a token can be compared; `same_text`: bits per byte can."""
+    parts = [record.parameters or {} for record in records]
+    dense = [known["total"] - known.get("ngrams", 0) if known else None for known in parts]
+    unique = [training_tokens(record) for record in records]
+    tokens = [record.tokens for record in records]
+
+    def row(name: str, unit: Unit, values: Sequence[float | None], comparable: bool = True) -> Row:
+        return Row(name=name, unit=unit, values=tuple(values), comparable=comparable)
+
+    tables = [known.get("ngrams") for known in parts]
+    shapes = list(zip(dense, tokens, strict=True))
+    rows = [
+        row("parameters", "count", dense),
+        *([row("parameters in n-gram tables", "count", tables)] if any(tables) else []),
+        row("tokens of training text", "count", unique),
+        row("tokens processed", "count", tokens),
+        row(
+            "passes over the text",
+            "ratio",
+            [passes(n, u) if n and u else None for n, u in zip(tokens, unique, strict=True)],
+        ),
+        row("tokens a parameter", "ratio", [tokens_a_parameter(p, n) if p and n else None for p, n in shapes]),
+        row(
+            "of 20 tokens a parameter",
+            "share",
+            [share_of_compute_optimal(p, n) if p and n else None for p, n in shapes],
+        ),
+        row("training FLOPs", "flops", [record.training_flops for record in records]),
+        row("training time", "seconds", [record.train_seconds for record in records]),
+        row("time in all", "seconds", [record.total_seconds for record in records]),
+        row("tokens a second", "rate", [record.tokens_per_second for record in records]),
+        row("validation loss, nats a token", "loss", [record.loss for record in records], same_tokens),
+        row("best on the way", "loss", [_best(record) for record in records], same_tokens),
+        row("bits per byte", "loss", [record.bits_per_byte for record in records], same_text),
+        row("validation minus training loss", "gap", [_gap(record) for record in records]),
+    ]
+    return tuple(entry for entry in rows if any(value is not None for value in entry.values))
+
+
+def _best(record: Record) -> float | None:
+    """Of the best model over the whole split where it was scored, else of the best evaluation."""
+    best = (record.summary or {}).get("best")
+    if isinstance(best, dict) and isinstance(best.get("loss"), float):
+        return float(best["loss"])
+    return min((entry.valid_loss for entry in record.evaluations), default=None)
+
+
+def _gap(record: Record) -> float | None:
+    last = record.evaluations[-1] if record.evaluations else None
+    return None if last is None or last.train_loss is None else last.valid_loss - last.train_loss

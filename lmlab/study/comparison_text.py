@@ -1,0 +1,132 @@
+"""Runs with their scores on a text, and whether two of them were scored on the same one.
+
+The units of a validation split are named by the SHA-256 of their text, so that runs on other machines, with other data sets or
+tokenizers, can be known to have been scored on the same documents.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from lmlab import LabError
+from lmlab.experiment.record import Evaluation, Record
+
+Scale = Literal["nats a token", "bits per byte"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scores:
+    """What is known of one run's last model on one text."""
+
+    run: str
+    """Its id."""
+    loss: float
+    """Nats a token."""
+    bits_per_byte: float | None
+    units: np.ndarray | None
+    """key V32, bytes i8, tokens i8 and bits f8[evaluations], of which the last are these scores; None where they aren't kept."""
+    tokenizer: Any
+    """Its description; equal for equal tokens."""
+    text: str
+    """A name of the text: the data set's id, or what an imported log says of it; equal for the same text and tokens."""
+
+    def on(self, scale: Scale) -> float:
+        """The loss on that scale; NaN where there is none."""
+        if scale == "nats a token":
+            return self.loss
+        return math.nan if self.bits_per_byte is None else self.bits_per_byte
+
+
+def scores_of(record: Record) -> Scores | None:
+    """The final scores of a run, or of its last evaluation; None before its first."""
+    if record.loss is None:
+        return None
+    return Scores(
+        run=record.id,
+        loss=record.loss,
+        bits_per_byte=record.bits_per_byte,
+        units=units_of(record),
+        tokenizer=_tokenizer(record),
+        text=_text(record),
+    )
+
+
+def units_of(record: Record) -> np.ndarray | None:
+    """units-valid.npy; None where there is none that can be read."""
+    try:
+        units = record.run.units()
+    except (LabError, OSError):
+        return None
+    return units if units["bits"].shape[1] else None
+
+
+def common_scale(scores: Sequence[Scores]) -> Scale | None:
+    """On what all of them can be compared: nats a token on the same tokens, bits per byte on the same text; else None."""
+    first = scores[0]
+    if all(entry.text == first.text for entry in scores):
+        return "nats a token"
+    units = [entry.units for entry in scores]
+    if any(entry is None or not np.array_equal(entry["key"], units[0]["key"]) for entry in units):  # type: ignore[index]
+        return None
+    if all(entry.tokenizer is not None and entry.tokenizer == first.tokenizer for entry in scores):
+        return "nats a token"
+    return "bits per byte" if all(entry.bits_per_byte is not None for entry in scores) else None
+
+
+def sizes(units: np.ndarray, scale: Scale) -> np.ndarray:
+    """What each unit's bits are divided by: its tokens, as nats, or its bytes."""
+    return units["tokens"] / math.log(2.0) if scale == "nats a token" else units["bytes"].astype(np.float64)
+
+
+def curve_losses(records: Sequence[Record], scores: Sequence[Scores], scale: Scale) -> tuple[list[list[float]], str]:
+    """The loss at each evaluation of each run, and what it is of, in words.
+
+    Over the units that every one of these evaluations scored, so that like is compared with like; where these aren't known, each
+    run's own figures.
+    """
+    plain = [[_plain(entry, scale) for entry in record.evaluations] for record in records]
+    whole = all(entry.whole for record in records for entry in record.evaluations)
+    kept = [_bits(record, score) for record, score in zip(records, scores, strict=True)]
+    bits = [found for found in kept if found is not None]
+    if whole or len(bits) < len(records) or len({len(found) for found in bits}) > 1:
+        return plain, "the whole validation split" if whole else "each run's own sample of the validation split"
+    together = ~np.any([np.isnan(found).any(axis=1) for found in bits], axis=0)
+    if not together.any():
+        return plain, "each run's own sample of the validation split, which have no unit in common"
+    losses = []
+    for score, found in zip(scores, bits, strict=True):
+        assert score.units is not None
+        losses.append((found[together].sum(axis=0) / sizes(score.units, scale)[together].sum()).tolist())
+    return losses, f"the {int(together.sum()):,} of {len(together):,} units that all of them scored each time"
+
+
+def _plain(evaluation: Evaluation, scale: Scale) -> float:
+    if scale == "nats a token":
+        return evaluation.valid_loss
+    return math.nan if evaluation.bits_per_byte is None else evaluation.bits_per_byte
+
+
+def _bits(record: Record, scores: Scores) -> np.ndarray | None:
+    """[units, evaluations] of the evaluations that the record has; None where a column is missing."""
+    numbers = [entry.number for entry in record.evaluations]
+    if scores.units is None or not numbers or numbers[-1] >= scores.units["bits"].shape[1]:
+        return None
+    found: np.ndarray = scores.units["bits"][:, numbers]
+    return found
+
+
+def _text(record: Record) -> str:
+    corpus = (record.origin.get("imported") or {}).get("corpus")
+    return str(record.origin.get("data_id") or (corpus and f"imported {corpus}") or record.id)
+
+
+def _tokenizer(record: Record) -> Any:
+    try:
+        return record.run.read("tokenizer.json")
+    except LabError:
+        return None

@@ -1,0 +1,93 @@
+"""What two recipes differ in, as factors: settings that say one thing together change together. Pure values.
+
+A schedule that spans the whole run goes with its steps, so that a longer run has a longer schedule. The seed is no factor, since
+its effect is chance, and how a run is watched changes nothing of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from lmlab.recipe import Recipe
+from lmlab.recipe.experiment import SECTIONS
+from lmlab.recipe.schedule import Constant
+from lmlab.recipe.train import PrecisionName
+from lmlab.study.design import Factor, Level
+from lmlab.study.variants import shortened
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "data amount": ("data.tokens",),
+    "model size": ("model.layers", "model.heads", "model.kv_heads", "model.width", "model.hidden"),
+    "context": ("model.context",),
+    "dropout": ("model.dropout",),
+    "batch": ("train.batch",),
+    "steps": ("train.steps", "train.epochs", "train.patience"),
+    "precision": ("train.precision",),
+    "device": ("train.device",),
+}
+"""Factor -> its settings."""
+REST = {"data": "data", "model": "architecture", "optim": "optimizer", "schedule": "schedule", "train": "training"}
+"""Section -> the factor that its other settings make."""
+NO_FACTOR = (
+    *("train.seed", "data.corpus", "data.fresh", "train.micro_batch", "train.threads", "train.compile", "train.engine"),
+    *(
+        "train.rewinds",
+        "train.checkpoint_every",
+        "train.keep",
+        "train.keep_every",
+        "train.keep_optimizer",
+        "train.disk",
+    ),
+    *("train.background", "train.until", "train.log_every"),
+)
+"""Chance, names, the order of sums, and what is saved and written."""
+
+
+def factors_between(one: Recipe, other: Recipe) -> tuple[Factor, ...]:
+    """Each group of settings in which the recipes differ, its level 1 being what `other` has."""
+    fields: dict[str, dict[str, Any]] = {}
+    for section in SECTIONS[:-1]:
+        ours, theirs = getattr(one, section), getattr(other, section)
+        # Another kind begins from its own defaults, so that all of its settings must be said.
+        another = getattr(ours, "kind", None) != getattr(theirs, "kind", None)
+        for entry in dataclasses.fields(theirs):
+            name = f"{section}.{entry.name}"
+            if name in NO_FACTOR:
+                continue
+            value = getattr(theirs, entry.name)
+            if another or getattr(ours, entry.name) != value:
+                fields.setdefault(_group(name), {})[name] = value
+    order = [*GROUPS, *REST.values()]
+    return tuple(
+        Factor(
+            name=name, levels=(Level(label="on", settings={key: _plain(value) for key, value in fields[name].items()}),)
+        )
+        for name in order
+        if name in fields
+    )
+
+
+def comparable(recipe: Recipe, steps: int, precision: PrecisionName, share: float = 1.0) -> Recipe:
+    """`recipe` as a bridge's end: `share` of its steps, said as steps, in the precision that its run had, watched little.
+
+    `steps` are those of its run.
+    """
+    train = dataclasses.replace(recipe.train, steps=steps, epochs=None, precision=precision, device="auto", until=None)
+    schedule: Any = recipe.schedule
+    if not isinstance(schedule, Constant) and schedule.steps == steps:
+        schedule = dataclasses.replace(schedule, steps=None)
+    least = max(1, round(steps * share))
+    evaluate = dataclasses.replace(recipe.evaluate, every=max(1, least // 4), prompts=())
+    ended = dataclasses.replace(recipe, train=train, schedule=schedule, evaluate=evaluate)
+    return ended if share >= 1 else shortened(ended, least, steps, 0)
+
+
+def _group(name: str) -> str:
+    return next((group for group, fields in GROUPS.items() if name in fields), REST[name.partition(".")[0]])
+
+
+def _plain(value: Any) -> Any:
+    """As `override` and JSON have it: none is a word."""
+    return "none" if value is None else value

@@ -1,0 +1,157 @@
+"""What the factors of a study do: contrasts of its cells, each with an interval and a verdict."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from lmlab.stats import PairVerdict, SeedNoise, paired_difference, seed_noise
+from lmlab.stats.factorial import Cell, Contrast, covers, difference, interaction, main_effect
+from lmlab.stats.shapley import exact_values, sampled_orders, sampling_error, values_in
+from lmlab.stats.verdict import verdict
+from lmlab.study.cells import Cells
+from lmlab.study.design import Factor, stack_cell
+from lmlab.study.plan import StudyPlan
+
+EffectKind = Literal["level", "main", "stack", "step", "beyond sum", "interaction", "share"]
+LEVEL = 0.95
+MOST_INTERACTIONS = 60
+SAYS: dict[str, tuple[str, str, str]] = {
+    "interaction": ("better than their sum", "worse than their sum", "no interaction seen"),
+    "beyond sum": ("better than their sum", "worse than their sum", "their sum, as far as is seen"),
+}
+"""What better, worse and indistinguishable mean where a contrast compares a whole with its parts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """One contrast."""
+
+    kind: EffectKind
+    name: str
+    """What is changed."""
+    contrast: Contrast
+    verdict: PairVerdict
+
+    @property
+    def words(self) -> str:
+        """The verdict in words."""
+        kinds = ("better", "worse", "indistinguishable")
+        return SAYS[self.kind][kinds.index(self.verdict.kind)] if self.kind in SAYS else self.verdict.kind
+
+    def to_json(self, plan: StudyPlan) -> dict[str, Any]:
+        """For study.json; `cells` says what the difference is a sum of."""
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "says": self.words,
+            **self.verdict.to_json(),
+            "cells": {plan.label(cell): weight for cell, weight in self.contrast.weights.items()},
+        }
+
+
+def wanted(plan: StudyPlan) -> Iterator[tuple[EffectKind, str, Contrast]]:
+    """Every contrast that the design has: kind, name, weights.
+
+    one-factor and cumulative   each level alone against the baseline
+    cumulative                  what each level adds to the stack, the whole stack, and it against the sum of all alone
+    factorial                   main effects, and the interactions of every two levels
+    subsets                     the share of each factor in the difference of all to none (Shapley values), and that difference
+    """
+    zero = (0,) * len(plan.factors)
+    levels = [len(factor.levels) + 1 for factor in plan.factors]
+    if plan.design == "subsets":
+        count = len(plan.factors)
+        shares = values_in(sampled_orders(count, plan.pairs)) if plan.pairs else exact_values(count)
+        yield from (("share", factor.name, share) for factor, share in zip(plan.factors, shares, strict=True))
+        yield "stack", "all of them", difference((1,) * count, zero)
+        return
+    for place, level in _levels(plan):
+        name = _level_name(plan.factors[place], level)
+        if plan.design == "factorial":
+            kind: EffectKind = "level" if len(levels) == 1 else "main"
+            yield kind, name, main_effect(levels, place, level)
+        else:
+            yield "level", name, difference(_alone(zero, place, level), zero)
+    if plan.design == "cumulative":
+        yield from _stacked(plan, zero)
+    if plan.design == "factorial":
+        pairs = [pair for pair in itertools.combinations(_levels(plan), 2) if pair[0][0] != pair[1][0]]
+        for one, other in pairs[:MOST_INTERACTIONS]:
+            names = [_level_name(plan.factors[place], level) for place, level in (one, other)]
+            yield "interaction", " x ".join(names), interaction(levels, one, other)
+
+
+def effects_of(plan: StudyPlan, cells: Cells) -> tuple[SeedNoise, list[Effect]]:
+    """The noise between seeds, and every contrast whose cells all have a finished run."""
+    noise = seed_noise({plan.label(cell): losses for cell, losses in cells.losses().items()})
+    found = []
+    for kind, name, contrast in wanted(plan):
+        if covers(contrast, cells.means()):
+            also = _order_error(plan, name, cells) if kind == "share" and plan.pairs else 0.0
+            found.append(Effect(kind=kind, name=name, contrast=contrast, verdict=_judged(contrast, cells, noise, also)))
+    return noise, found
+
+
+def text_error(contrast: Contrast, cells: Cells) -> float:
+    """The contrast's standard error over units of the validation text; NaN where the cells share none."""
+    if not covers(contrast, cells.units):
+        return math.nan
+    scored = {cell: cells.units[cell] for cell in contrast.weights}
+    sides = [
+        np.sum(
+            [abs(weight) * scored[cell].scores for cell, weight in contrast.weights.items() if sign * weight > 0],
+            axis=0,
+        )
+        for sign in (1, -1)
+    ]
+    return paired_difference(sides[0], sides[1], next(iter(scored.values())).sizes).standard_error
+
+
+def _judged(contrast: Contrast, cells: Cells, noise: SeedNoise, also: float) -> PairVerdict:
+    """`also` is a standard error that comes on top of text and seeds; NaN adds nothing."""
+    errors = [error for error in (text_error(contrast, cells), also) if not math.isnan(error)]
+    return verdict(
+        contrast.value(cells.means()), math.hypot(*errors), noise, *contrast.runs(cells.counts()), level=LEVEL
+    )
+
+
+def _order_error(plan: StudyPlan, name: str, cells: Cells) -> float:
+    """For that only some orders of all were taken."""
+    place = [factor.name for factor in plan.factors].index(name)
+    return sampling_error(sampled_orders(len(plan.factors), plan.pairs), place, cells.means())
+
+
+def _stacked(plan: StudyPlan, zero: Cell) -> Iterator[tuple[EffectKind, str, Contrast]]:
+    count = len(plan.factors)
+    for place in range(2, count + 1):
+        before, now = stack_cell(plan.factors, place - 1), stack_cell(plan.factors, place)
+        yield (
+            "step",
+            f"+ {_level_name(plan.factors[place - 1], 1)}",
+            difference(now, before),
+        )
+    if count > 1:
+        whole = difference(stack_cell(plan.factors, count), zero)
+        yield "stack", f"all {count} stacked", whole
+        for place in range(count):
+            whole = whole.plus(difference(_alone(zero, place, 1), zero), -1.0)
+        yield "beyond sum", f"all {count} stacked, beyond the sum of each alone", whole
+
+
+def _levels(plan: StudyPlan) -> list[tuple[int, int]]:
+    return [(place, level + 1) for place, factor in enumerate(plan.factors) for level in range(len(factor.levels))]
+
+
+def _level_name(factor: Factor, level: int) -> str:
+    label = factor.levels[level - 1].label
+    return factor.name if label == "on" else f"{factor.name} {label}"
+
+
+def _alone(zero: Cell, place: int, level: int) -> Cell:
+    return zero[:place] + (level,) + zero[place + 1 :]

@@ -1,0 +1,70 @@
+"""Who makes which run of a study: an operating-system lock for each, and what is noted of runs that ended early.
+
+A worker holds a run's lock from before the run exists until it's done with it. The lock dies with the worker, so nothing is held by
+the dead, and workers of several machines share a study where their folder has locks.
+
+    study-NAME/held/RUN.lock          held: somebody is at work on it
+    study-NAME/held/RUN.failed.json   it can't be trained: why
+    study-NAME/held/RUN.lost.json     it was stopped because it can't win: where it was heading
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from io import FileIO
+from pathlib import Path
+from typing import Any, Literal
+
+from lmlab import LabError
+from lmlab.files import make_folder, read_json, reason, try_lock, write_json
+
+FOLDER = "held"
+FORMAT = 1
+Ending = Literal["failed", "lost"]
+
+
+@contextlib.contextmanager
+def holding(folder: Path, name: str) -> Iterator[bool]:
+    """Hold the run `name` of the study in `folder`; False where another worker has it."""
+    try:
+        make_folder(folder / FOLDER)
+        file = FileIO(folder / FOLDER / f"{name}.lock", "a")
+    except OSError as error:
+        raise _unusable(folder, error) from None
+    with file:
+        try:
+            held = try_lock(file)
+        except OSError as error:
+            raise _unusable(folder, error) from None
+        yield held
+
+
+def note(folder: Path, name: str, ending: Ending, values: dict[str, Any]) -> None:
+    """Note that a run ended early."""
+    write_json(_path(folder, name, ending), {"format": FORMAT, **values})
+
+
+def noted(folder: Path, name: str, ending: Ending) -> dict[str, Any] | None:
+    """What is noted of that ending; None where nothing is."""
+    path = _path(folder, name, ending)
+    if not path.exists():
+        return None
+    value = read_json(path)
+    if not isinstance(value, dict) or not isinstance(value.get("reason"), str):
+        raise LabError(f"{path} is damaged: delete it, and the run is tried again")
+    return value
+
+
+def forget(folder: Path, ending: Ending) -> None:
+    """Let every run with that ending be tried again."""
+    for path in (folder / FOLDER).glob(f"*.{ending}.json"):
+        path.unlink(missing_ok=True)
+
+
+def _path(folder: Path, name: str, ending: Ending) -> Path:
+    return folder / FOLDER / f"{name}.{ending}.json"
+
+
+def _unusable(folder: Path, error: OSError) -> LabError:
+    return LabError(f"{folder / FOLDER} can't be used: {reason(error)}; put the runs on a disk that has locks")

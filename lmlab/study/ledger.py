@@ -1,0 +1,119 @@
+"""A study's result as values, JSON and words, and the way back: every number from the runs that it comes from.
+
+study.json holds the plan, each run's id and loss, and every figure that study.md prints. `recomputed` makes the figures again from
+the runs with these ids, so that `lmlab verify` can hold one against the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lmlab.files import write_json, write_text
+from lmlab.runs import Run
+from lmlab.stats import SeedNoise
+from lmlab.stats.factorial import Cell
+from lmlab.study.cells import Cells, RunResult, cells_from, read_cells
+from lmlab.study.effects import LEVEL, Effect, effects_of
+from lmlab.study.plan import StudyPlan
+from lmlab.study.words import markdown
+
+FORMAT = 1
+KIND = "study"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyResult:
+    """What a study found, also one that isn't finished."""
+
+    plan: StudyPlan
+    cells: Cells
+    noise: SeedNoise
+    effects: tuple[Effect, ...]
+    stopped: bool = False
+    """Whether a signal ended it."""
+    files: tuple[Path, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing left to train."""
+        return all(run.status not in ("missing", "unfinished") for run in self.cells.runs)
+
+    def to_json(self) -> dict[str, Any]:
+        """For study.json and --json."""
+        return {
+            "format": FORMAT,
+            "kind": KIND,
+            "recompute": f"lmlab verify study-{self.plan.name}/study.json --runs FOLDER",
+            "plan": self.plan.to_json(),
+            "complete": self.complete,
+            "runs": [_run_json(run, self.plan) for run in self.cells.runs],
+            **figures(self.plan, self.cells, self.noise, self.effects),
+        }
+
+
+def result_of(plan: StudyPlan, runs: Path) -> StudyResult:
+    """What the runs in the folder `runs` say."""
+    cells = read_cells(plan, runs)
+    noise, effects = effects_of(plan, cells)
+    return StudyResult(plan=plan, cells=cells, noise=noise, effects=tuple(effects))
+
+
+def write_result(result: StudyResult, folder: Path) -> list[Path]:
+    """study.json and study.md."""
+    write_json(folder / "study.json", result.to_json())
+    write_text(folder / "study.md", markdown(result.plan, result.cells, result.noise, result.effects))
+    return [folder / "study.md", folder / "study.json"]
+
+
+def figures(plan: StudyPlan, cells: Cells, noise: SeedNoise, effects: tuple[Effect, ...]) -> dict[str, Any]:
+    """What is computed from the runs."""
+    return {
+        "measure": cells.measure,
+        "level": LEVEL,
+        "noise": {
+            "standard_deviation": noise.standard_deviation,
+            "seeds": noise.seeds,
+            "families": noise.families,
+            "source": noise.source,
+        },
+        "cells": [_cell_json(cell, losses, plan) for cell, losses in cells.losses().items()],
+        "effects": [effect.to_json(plan) for effect in effects],
+    }
+
+
+def recomputed(plan: StudyPlan, found: Mapping[str, Run], study: Path | None) -> dict[str, Any]:
+    """The runs' losses by name, and the figures, from runs by the names that the plan gives them."""
+    cells = cells_from(plan.runs, found.get, study)
+    noise, effects = effects_of(plan, cells)
+    return {
+        "runs": {one.name: run.loss for one, run in zip(plan.runs, cells.runs, strict=True)},
+        **figures(plan, cells, noise, tuple(effects)),
+    }
+
+
+def _run_json(run: RunResult, plan: StudyPlan) -> dict[str, Any]:
+    return {
+        "name": run.name,
+        "id": run.id,
+        "cell": plan.label(run.cell),
+        "seed": run.seed,
+        "status": run.status,
+        "loss": run.loss,
+        "seconds": run.seconds,
+        "note": run.note,
+    }
+
+
+def _cell_json(cell: Cell, losses: list[float], plan: StudyPlan) -> dict[str, Any]:
+    return {
+        "cell": plan.label(cell),
+        "seeds": len(losses),
+        "mean": math.fsum(losses) / len(losses),
+        "standard_deviation": float(np.std(losses, ddof=1)) if len(losses) > 1 else None,
+    }

@@ -1,0 +1,117 @@
+"""Stopping early what cannot win: a rule on a run's own curve.
+
+After each evaluation beyond a third of the run, its curve is drawn on to its end (`scaling.curve`). Where the lower limit of that
+interval lies above the mean that the best finished cell came to, the run is asked to stop. One in ten curves ends below its lower
+limit, so a winner is lost as rarely as that at each look at most. The baseline is never stopped: everything is compared with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from lmlab import LabError
+from lmlab.experiment.record import read_record
+from lmlab.optim.schedule import rate_share
+from lmlab.recipe import Recipe
+from lmlab.runs import Run
+from lmlab.runs.control import FOLDER as CONTROL
+from lmlab.scaling.curve import expected_end, rate_path
+from lmlab.scaling.estimate import Estimate
+from lmlab.stats.factorial import Cell
+from lmlab.study.holding import note
+from lmlab.study.plan import PlannedRun
+from lmlab.training.display import Display, Progress
+
+LOOKED_FROM = 1 / 3
+"""Of a run."""
+
+
+def heading_for(recipe: Recipe, steps: list[int], losses: list[float]) -> Estimate | None:
+    """The loss at the end of a run of `recipe` with these evaluations; None while too little can be said."""
+    if recipe.train.epochs is not None or not steps or steps[-1] < LOOKED_FROM * recipe.train.steps:
+        return None
+    length, start = recipe.train.steps, recipe.schedule.start
+
+    def share(step: int) -> float:
+        return rate_share(recipe.schedule, max(1, length - start), max(0, step - start))
+
+    return expected_end(steps, losses, rate_path(share, length))
+
+
+def best_mean(finished: Iterable[tuple[Cell, float]]) -> float | None:
+    """The lowest mean loss of a cell; None where no run is finished."""
+    losses: dict[Cell, list[float]] = {}
+    for cell, loss in finished:
+        losses.setdefault(cell, []).append(loss)
+    return min((sum(values) / len(values) for values in losses.values()), default=None)
+
+
+def last_losses(runs: Path, planned: Iterable[PlannedRun]) -> list[tuple[Cell, float]]:
+    """(cell, loss of the last evaluation while it trained) of each finished run: what a curve of evaluations heads for."""
+    found = []
+    for one in planned:
+        if not (runs / one.name / "summary.json").exists():
+            continue
+        try:
+            evaluations = read_record(Run(runs / one.name)).evaluations
+        except LabError:
+            continue
+        if evaluations:
+            found.append((one.cell, evaluations[-1].valid_loss))
+    return found
+
+
+class StopsLosers:
+    """A display that looks at the run after each evaluation, and asks it to stop where it can't win."""
+
+    def __init__(self, shown: Display, planned: PlannedRun, runs: Path, study: Path, best: float | None) -> None:
+        """`best` is the lowest mean loss of a cell so far; `study` the study's folder."""
+        self._shown = shown
+        self._planned = planned
+        self._runs = runs
+        self._study = study
+        self._best = best
+        self._asked = False
+
+    def open(self, title: str) -> None:
+        """See `Display`."""
+        self._shown.open(title)
+
+    def progress(self, now: Progress, logged: bool) -> None:
+        """See `Display`."""
+        self._shown.progress(now, logged)
+
+    def close(self) -> None:
+        """See `Display`."""
+        self._shown.close()
+
+    def note(self, text: str) -> None:
+        """See `Display`; an evaluation is told here."""
+        self._shown.note(text)
+        if self._best is not None and any(self._planned.cell) and not self._asked:
+            self._look(self._best)
+
+    def _look(self, best: float) -> None:
+        run = Run(self._runs / self._planned.name)
+        lines: list[Mapping[str, object]] = [
+            line
+            for line in run.read_lines("metrics")
+            if line["kind"] == "evaluation" and line.get("valid_loss") is not None
+        ]
+        steps, losses = [int(str(line["step"])) for line in lines], [float(str(line["valid_loss"])) for line in lines]
+        end = heading_for(self._planned.recipe, steps, losses)
+        if end is None or end.low <= best:
+            return
+        words = f"heading for {end.value:.4f} ({end.low:.4f} to {end.high:.4f}), the best so far has {best:.4f}"
+        values = {
+            "reason": words,
+            "step": steps[-1],
+            "expected": end.value,
+            "low": end.low,
+            "high": end.high,
+            "best": best,
+        }
+        note(self._study, self._planned.name, "lost", values)
+        (run.folder / CONTROL / "stop").touch()
+        self._asked = True

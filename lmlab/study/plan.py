@@ -1,0 +1,198 @@
+"""A study's runs: one for each cell and seed, with its name and recipe, as values; plan.json in the study's folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lmlab import LabError
+from lmlab.files import read_json
+from lmlab.recipe import Recipe, from_toml, override, to_toml
+from lmlab.recipe.override import shown
+from lmlab.stats.factorial import Cell
+from lmlab.study.definition import Definition, study_name
+from lmlab.study.design import (
+    BASELINE,
+    DesignName,
+    Factor,
+    Level,
+    cells_of,
+    label_of,
+    recipe_of,
+    require_factors,
+)
+
+FORMAT = 1
+PLAN = "plan.json"
+LONGEST_SLUG = 48
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """One run of a study."""
+
+    name: str
+    cell: Cell
+    seed: int
+    recipe: Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyPlan:
+    """All of a study that is settled before its first run."""
+
+    name: str
+    about: str
+    asked: str
+    """The recipe or text that was named, and the settings of all runs, as JSON: by this a study knows its own base again."""
+    base: Recipe
+    factors: tuple[Factor, ...]
+    """Without levels that the base has already."""
+    design: DesignName
+    seeds: int
+    pairs: int = 0
+    """Of random orders in which the factors of a design of subsets are added; 0: all subsets."""
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """The baseline first."""
+        return tuple(cells_of(self.factors, self.design, self.pairs))
+
+    @cached_property
+    def runs(self) -> tuple[PlannedRun, ...]:
+        """In the order in which they are trained: all cells from one seed, then all from the next."""
+        names = self._slugs()
+        recipes = {cell: recipe_of(cell, self.factors, self.base) for cell in self.cells}
+        found = []
+        for seed in range(self.base.train.seed, self.base.train.seed + self.seeds):
+            for cell in self.cells:
+                name = f"{self.name}-{names[cell]}-s{seed}"
+                train = dataclasses.replace(recipes[cell].train, seed=seed)
+                recipe = dataclasses.replace(recipes[cell], name=name, about="", claims=(), train=train)
+                found.append(PlannedRun(name=name, cell=cell, seed=seed, recipe=recipe))
+        return tuple(found)
+
+    def label(self, cell: Cell) -> str:
+        """A cell in words."""
+        on = sum(cell)
+        if self.design == "cumulative" and on > 1:
+            return f"all {on} stacked" if on == len(self.factors) else f"first {on} stacked"
+        return label_of(cell, self.factors)
+
+    def folder(self, runs: Path) -> Path:
+        """Where the study's own files are."""
+        return runs / f"study-{self.name}"
+
+    def _slugs(self) -> dict[Cell, str]:
+        """Cell -> its part of a run's name: its label, or its levels' numbers where that is too long or another's."""
+        found: dict[Cell, str] = {}
+        for cell in self.cells:
+            slug = (
+                BASELINE
+                if not any(cell)
+                else re.sub(r"[^\w.+]+", "-", self.label(cell).replace(" + ", "+")).strip("-+.")
+            )
+            if len(slug) > LONGEST_SLUG or not slug or slug in found.values():
+                slug = "levels-" + ".".join(map(str, cell))
+                slug = slug if len(slug) <= LONGEST_SLUG else f"cell-{self.cells.index(cell)}"
+            found[cell] = slug
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """For plan.json and study.json."""
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "about": self.about,
+            "asked": self.asked,
+            "design": self.design,
+            "seeds": self.seeds,
+            "pairs": self.pairs,
+            "factors": [
+                {
+                    "name": factor.name,
+                    "levels": [{"label": level.label, "settings": dict(level.settings)} for level in factor.levels],
+                }
+                for factor in self.factors
+            ],
+            "recipe": to_toml(self.base),
+        }
+
+
+def plan_study(definition: Definition, base: Recipe) -> StudyPlan:
+    """The plan of a study whose base recipe is `base`, the settings of all runs included; LabError where it can't be made."""
+    require_factors(definition.factors, definition.design)
+    plan = StudyPlan(
+        name=definition.name,
+        about=definition.about,
+        asked=asked_of(definition),
+        base=base,
+        factors=tuple(_without_own(factor, base) for factor in definition.factors),
+        design=definition.design,
+        seeds=definition.seeds,
+    )
+    _ = plan.runs  # an impossible cell is refused now
+    return plan
+
+
+def asked_of(definition: Definition) -> str:
+    """What decides the base recipe of a study, as text."""
+    return json.dumps([definition.recipe, sorted(definition.settings.items())], default=str)
+
+
+def plan_from(value: Any, origin: str) -> StudyPlan:
+    """The plan in a plan.json or study.json; LabError that begins with `origin`."""
+    try:
+        if value["format"] != FORMAT:
+            raise LabError(f"{origin} has format {shown(value['format'])}: this version reads {FORMAT}")
+        factors = tuple(
+            Factor(
+                name=str(factor["name"]),
+                levels=tuple(
+                    Level(label=str(level["label"]), settings=_settings(level["settings"]))
+                    for level in factor["levels"]
+                ),
+            )
+            for factor in value["factors"]
+        )
+        require_factors(factors, value["design"])
+        plan = StudyPlan(
+            name=study_name(str(value["name"])),
+            about=str(value["about"]),
+            asked=str(value["asked"]),
+            base=from_toml(value["recipe"], origin),
+            factors=factors,
+            design=value["design"],
+            seeds=int(value["seeds"]),
+            pairs=int(value["pairs"]),
+        )
+        _ = plan.runs
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise LabError(f"{origin} is damaged: expected the plan of a study") from None
+    return plan
+
+
+def read_plan(folder: Path) -> StudyPlan | None:
+    """The plan in a study's folder; None where there is none."""
+    path = folder / PLAN
+    return plan_from(read_json(path), str(path)) if path.exists() else None
+
+
+def _settings(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {str(name): tuple(part) if isinstance(part, list) else part for name, part in value.items()}
+
+
+def _without_own(factor: Factor, base: Recipe) -> Factor:
+    """The levels that change something: one that doesn't is the baseline."""
+    levels = tuple(level for level in factor.levels if override(base, level.settings) != base)
+    if not levels:
+        raise LabError(
+            f"the factor {factor.name} has only the recipe's own setting: expected a level that differs from it"
+        )
+    return dataclasses.replace(factor, levels=levels)

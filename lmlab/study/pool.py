@@ -1,0 +1,83 @@
+"""Several workers on one study: processes that end with this one, and hear of its signals once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import IO
+
+from lmlab import LabError
+from lmlab.planning.child import environment
+from lmlab.study.worker import Work, request_of
+from lmlab.training.signals import StopRequests
+
+COMMAND = (sys.executable, "-P", "-m", "lmlab.study.worker")
+POLL_SECONDS = 0.1
+STOPPED = 3
+
+
+def work_together(work: Work, workers: int, say: Callable[[str], object]) -> bool:
+    """Let so many workers train what is left; False where a signal stopped them. LabError where one of them broke."""
+    processes = [_started(work) for _ in range(workers)]
+    readers = [threading.Thread(target=_pass_on, args=(_pipe(one.stdout), say), daemon=True) for one in processes]
+    for reader in readers:
+        reader.start()
+    try:
+        # They are in sessions of their own, so that Ctrl-C comes to them from here alone: a second one would end them unsaved.
+        with StopRequests(set) as stop:
+            told = False
+            while any(one.poll() is None for one in processes):
+                if stop.stopping() and not told:
+                    told = True
+                    for one in processes:
+                        with contextlib.suppress(OSError):
+                            one.send_signal(signal.SIGTERM)
+                time.sleep(POLL_SECONDS)
+    finally:
+        for one in processes:
+            with contextlib.suppress(OSError):
+                _pipe(one.stdin).close()  # it saves and ends, where it hasn't yet
+    for reader in readers:
+        reader.join()
+    broken = [one.returncode for one in processes if one.returncode not in (0, STOPPED)]
+    if broken:
+        raise LabError(
+            f"{len(broken)} of {workers} workers ended with status {broken[0]}: the same command goes on with what they left"
+        )
+    return all(one.returncode == 0 for one in processes)
+
+
+def _started(work: Work) -> subprocess.Popen[str]:
+    try:
+        process = subprocess.Popen(
+            COMMAND,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            env=environment(),
+            start_new_session=os.name != "nt",
+        )
+    except OSError as error:
+        raise LabError(f"no process can be started for a worker: {error.strerror}") from None
+    with contextlib.suppress(OSError):  # it has ended already; its status says so
+        _pipe(process.stdin).write(request_of(work) + "\n")
+        _pipe(process.stdin).flush()
+    return process
+
+
+def _pass_on(lines: IO[str], say: Callable[[str], object]) -> None:
+    with lines:
+        for line in lines:
+            say(line.rstrip("\n"))
+
+
+def _pipe(pipe: IO[str] | None) -> IO[str]:
+    assert pipe is not None
+    return pipe

@@ -1,0 +1,128 @@
+"""`lmlab study`: many runs as ordinary runs, shared by workers, and what their factors do.
+
+definition -> plan.json -> total time -> runs by workers -> cells -> effects -> study.json, study.md
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lmlab import LabError
+from lmlab.data.progress import Progress
+from lmlab.experiment import recipe_asked
+from lmlab.files import FileLock, write_json
+from lmlab.hardware import physical_cores
+from lmlab.study.definition import Definition
+from lmlab.study.holding import forget
+from lmlab.study.hours import hours
+from lmlab.study.ledger import StudyResult, result_of, write_result
+from lmlab.study.plan import PLAN, StudyPlan, asked_of, plan_study, read_plan
+from lmlab.study.pool import work_together
+from lmlab.study.worker import Work, is_done, work_through
+from lmlab.training import ranks
+from lmlab.training.display import Display, Quiet, duration
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyWishes:
+    """How a study is carried out."""
+
+    workers: int = 1
+    budget_seconds: float | None = None
+    """No run is begun that isn't expected to be done by then."""
+    stop_losers: bool = False
+
+
+def study(
+    definition: Definition,
+    runs: Path,
+    wishes: StudyWishes,
+    *,
+    display: Display | None = None,
+    progress: Progress | None = None,
+    say: Callable[[str], object] = print,
+) -> StudyResult:
+    """Train what is missing of the study, and say what came of it, also where it was stopped.
+
+    The same command again goes on: finished runs stay as they are, and broken ones are resumed. `say` gets the lines that a person
+    should read. Raises LabError for anything that the user can mend.
+    """
+    if ranks.ranks() > 1:
+        raise LabError("lmlab study starts its own processes: start it without torchrun, with --workers N")
+    plan = settle(definition, runs, say)
+    say(opening(plan))
+    return carry_out(plan, runs, wishes, display=display, progress=progress, say=say)
+
+
+def carry_out(
+    plan: StudyPlan,
+    runs: Path,
+    wishes: StudyWishes,
+    *,
+    display: Display | None = None,
+    progress: Progress | None = None,
+    say: Callable[[str], object],
+) -> StudyResult:
+    """Train what is missing of a plan that is in its folder, and write what came of it."""
+    until = None if wishes.budget_seconds is None else time.time() + wishes.budget_seconds
+    folder = plan.folder(runs)
+    work = Work(runs=runs, study=folder, stop_losers=wishes.stop_losers, until=until)
+    left = [one for one in plan.runs if not is_done(one, work)]
+    finished = True
+    if left:
+        threads = max(1, physical_cores() // wishes.workers) if wishes.workers > 1 else 0
+        expected = hours(left, runs, wishes.workers, threads, progress=progress, say=say)
+        say(expected.line())
+        if wishes.budget_seconds is not None and expected.total / expected.workers > wishes.budget_seconds:
+            say(
+                f"more than the budget of {duration(wishes.budget_seconds)}: a second seed comes after every cell has its first"
+            )
+        work = replace(work, threads=threads, seconds=expected.seconds)
+        finished = _carried_out(plan, work, min(wishes.workers, len(left)), display or Quiet(), say)
+    return _with_files(result_of(plan, runs), folder, finished)
+
+
+def settle(definition: Definition, runs: Path, say: Callable[[str], object]) -> StudyPlan:
+    """The study's plan, written to its folder: the one that is there, with the seeds and levels that are asked for now."""
+    folder = runs / f"study-{definition.name}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabError(f"the folder {folder} can't be made: {error.strerror}") from None
+    with FileLock(folder / "lock", say, "another lmlab study begins in this folder: waiting until its plan is made"):
+        there = read_plan(folder)
+        if there is not None and there.asked == asked_of(definition):
+            base = there.base
+        elif there is not None:
+            raise LabError(
+                f"{folder} holds another study: of {there.asked[:100]}, not {asked_of(definition)[:100]}; choose another --name"
+            )
+        else:
+            base = recipe_asked(definition.recipe, definition.settings, say=say)
+        plan = plan_study(definition, base)
+        if there is None or there.to_json() != plan.to_json():
+            write_json(folder / PLAN, plan.to_json())
+        forget(folder, "failed")
+    return plan
+
+
+def opening(plan: StudyPlan) -> str:
+    """What is going to be done, in a line."""
+    return (
+        f"study {plan.name}: {plan.design}, {len(plan.factors)} factors, {len(plan.cells)} cells of {plan.seeds} seeds, "
+        f"{len(plan.runs)} runs of {plan.base.name}"
+    )
+
+
+def _carried_out(plan: StudyPlan, work: Work, workers: int, display: Display, say: Callable[[str], object]) -> bool:
+    if workers > 1:
+        return work_together(work, workers, say)
+    return work_through(plan, work, display, say)
+
+
+def _with_files(result: StudyResult, folder: Path, finished: bool) -> StudyResult:
+    result = replace(result, stopped=not finished)
+    return replace(result, files=tuple(write_result(result, folder)))

@@ -1,0 +1,127 @@
+"""A study's result for people: lines for a terminal, and study.md."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from lmlab.stats import SeedNoise
+from lmlab.study.cells import Cells
+from lmlab.study.effects import LEVEL, Effect, wanted
+from lmlab.study.plan import StudyPlan
+
+TITLES = {
+    "level": "alone, against the baseline",
+    "main": "mean over the settings of the other factors",
+    "stack": "stacked, against the baseline",
+    "step": "added to the stack, in this order",
+    "beyond sum": "together against alone",
+    "interaction": "interaction",
+    "share": "share of the difference (Shapley value)",
+}
+
+
+def lines(plan: StudyPlan, cells: Cells, noise: SeedNoise, effects: Sequence[Effect]) -> list[str]:
+    """The cells, the effects with intervals and verdicts, and what they rest on."""
+    table = [
+        ["cell", "seeds", cells.measure, "SD"],
+        *([cell, count, mean, sd] for cell, count, mean, sd in _cells(plan, cells)),
+    ]
+    found = _aligned(table, left=1) if len(table) > 1 else ["no run is finished yet"]
+    if effects:
+        rows = [["effect", "what", "difference", f"{LEVEL:.0%} interval", "verdict"], *map(_effect, effects)]
+        found += ["", *_aligned(rows, left=2, last=True)]
+    return [*found, "", *notes(plan, cells, noise, effects)]
+
+
+def markdown(plan: StudyPlan, cells: Cells, noise: SeedNoise, effects: Sequence[Effect]) -> str:
+    """study.md."""
+    text = [f"# {plan.name}", "", *([plan.about, ""] if plan.about else [])]
+    text += [
+        f"{plan.design} design on `{plan.base.name}`, {len(plan.cells)} cells, {plan.seeds} seeds. Losses are of the last model on "
+        f"the whole validation split, in {cells.measure}; less is better.",
+        "",
+    ]
+    if effects:
+        text += [
+            "![effects](effects.png)",
+            "",
+            *_table(["effect", "what", "difference", f"{LEVEL:.0%} interval", "verdict"]),
+        ]
+        text += [_row(_effect(effect)) for effect in effects] + [""]
+    text += [*_table(["cell", "seeds", "mean", "SD"]), *(_row(row) for row in _cells(plan, cells)), ""]
+    text += [f"- {note}" for note in notes(plan, cells, noise, effects)]
+    text += ["", "## Runs", "", *_table(["run", "id", "cell", "seed", "loss"])]
+    for run in cells.runs:
+        loss = f"{run.loss:.4f}" if run.loss is not None else f"{run.status}{': ' + run.note if run.note else ''}"
+        text.append(_row([run.name, run.id[:12], plan.label(run.cell), str(run.seed), loss]))
+    text += [
+        "",
+        "Every number here is in `study.json`, and `lmlab verify study.json --runs FOLDER` computes it again from these runs.",
+    ]
+    return "\n".join(text) + "\n"
+
+
+def notes(plan: StudyPlan, cells: Cells, noise: SeedNoise, effects: Sequence[Effect]) -> list[str]:
+    """What the figures rest on, and what is missing."""
+    found = [f"{noise.words()}; intervals add the standard error over units of the validation text"]
+    if not cells.units and effects:
+        found.append("the runs share no units of text, so that intervals are of the seeds alone")
+    if len(effects) > 1:
+        chance = (1 - LEVEL) * len(effects)
+        found.append(
+            f"of {len(effects)} effects at {LEVEL:.0%}, {chance:.1f} would look like a difference if there were none"
+        )
+    every = len(list(wanted(plan)))
+    if len(effects) < every:
+        found.append(f"{every - len(effects)} of {every} effects wait for runs")
+    for status, words in (("lost", "stopped early because it couldn't win"), ("failed", "failed")):
+        for run in cells.runs:
+            if run.status == status:
+                found.append(f"{run.name} {words}: {run.note}")
+    left = sum(run.status in ("missing", "unfinished") for run in cells.runs)
+    if left:
+        found.append(f"{left} of {len(cells.runs)} runs are left to train: the same command goes on")
+    return found
+
+
+def _cells(plan: StudyPlan, cells: Cells) -> list[list[str]]:
+    rows = []
+    for cell, losses in cells.losses().items():
+        sd = f"{float(np.std(losses, ddof=1)):.4f}" if len(losses) > 1 else ""
+        rows.append([plan.label(cell), str(len(losses)), f"{math.fsum(losses) / len(losses):.4f}", sd])
+    return rows
+
+
+def _effect(effect: Effect) -> list[str]:
+    found = effect.verdict
+    interval = f"{found.low:+.4f} to {found.high:+.4f}"
+    needed = (
+        ""
+        if found.kind != "indistinguishable" or found.seeds_needed is None
+        else f" ({found.seeds_needed} seeds would tell)"
+    )
+    return [effect.name, TITLES[effect.kind], f"{found.difference:+.4f}", interval, effect.words + needed]
+
+
+def _aligned(rows: Sequence[Sequence[str]], left: int, last: bool = False) -> list[str]:
+    """Columns of one width: the first so many to the left, and the last one too where it says so."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    ends = len(widths) - 1
+    return [
+        "  ".join(
+            cell.ljust(width) if column < left or (last and column == ends) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _table(titles: Sequence[str]) -> list[str]:
+    return [_row(titles), "|" + "---|" * len(titles)]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

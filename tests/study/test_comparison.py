@@ -1,0 +1,199 @@
+"""Runs held against each other: what differs, what is read off curves, and when a difference counts."""
+
+import math
+
+import pytest
+
+from lmlab import LabError
+from lmlab.experiment.record import read_record
+from lmlab.study.comparison import Asked, compare
+from lmlab.study.comparison_curves import curve_of
+from lmlab.study.comparison_differences import what_differs
+from tests.study.finished import BATCH_TOKENS, finished_run
+
+
+def test_what_differs_is_named_with_its_values_and_the_rest_is_counted(tmp_path):
+    one = read_record(finished_run(tmp_path, "one", 1.8))
+    changed = {"model.dropout": "0.2", "train.threads": "2"}
+    two = read_record(finished_run(tmp_path, "two", 1.8, settings=changed, data_id="f" * 16))
+    three = read_record(finished_run(tmp_path, "three", 1.8, settings={"optim.kind": "muon", "optim.lr": "0.02"}))
+    found = what_differs([one, two])
+    assert {(entry.group, entry.name): entry.values for entry in found.found} == {
+        ("recipe", "model.dropout"): (0.0, 0.2),
+        ("data", "data set"): (one.data_id, "f" * 16),
+    }
+    assert found.same["recipe"] > 40 and found.same["versions"] == 5
+    names = {entry.name: entry.values for entry in what_differs([one, two, three]).found}
+    assert names["optim.kind"] == ("adamw", "adamw", "muon") and names["model.dropout"] == (0.0, 0.2, 0.0)
+    assert names["optim.adam_lr"][:2] == (None, None)
+    assert not what_differs([one, read_record(one.run)]).found
+
+
+def test_losses_between_two_evaluations_lie_on_the_curve_and_none_beyond_its_ends(tmp_path):
+    record = read_record(finished_run(tmp_path, "one", 1.8))
+    curve = curve_of(record, "one", [entry.valid_loss for entry in record.evaluations])
+    for step in (250, 300, 617, 1000):  # the runs of these tests fall as a power, which log-log lines are
+        assert curve.loss_at("steps", step) == pytest.approx(1.8 * (1000 / step) ** 0.1, rel=1e-12)
+        assert curve.loss_at("tokens", step * BATCH_TOKENS) == pytest.approx(curve.loss_at("steps", step))
+        assert curve.loss_at("FLOPs", record.training_flops * step / 1000) == pytest.approx(
+            curve.loss_at("steps", step)
+        )
+    assert curve.loss_at("steps", 249) is None and curve.loss_at("steps", 1001) is None
+    assert curve.loss_at("joules", 10) is None
+    reached = curve.reached(1.8 * (1000 / 617) ** 0.1)
+    assert reached.spent["steps"] == pytest.approx(617) and not reached.at_most
+    assert reached.spent["seconds"] == pytest.approx(617 * BATCH_TOKENS / 50_000)
+    assert curve.reached(1.0) is None
+    assert curve.reached(2.3).at_most and curve.reached(2.3).spent["steps"] == 250
+
+
+def test_equal_budgets_end_where_the_shortest_run_does(tmp_path):
+    finished_run(tmp_path, "short", 1.9, settings={"schedule.kind": "constant"}, joules=100.0)
+    settings = {"model.layers": "8", "schedule.kind": "constant"}
+    finished_run(tmp_path, "long", 1.7, steps=2000, settings=settings, joules=400.0)
+    found = compare(["short", "long"], tmp_path, Asked(reach=(1.75,)))
+    budgets = {entry.axis: entry for entry in found.equal}
+    assert budgets["steps"].spent == 1000 and budgets["joules"].spent == 100.0
+    assert budgets["tokens"].losses == pytest.approx((1.9, 1.7 * 2**0.1))
+    assert budgets["FLOPs"].losses[1] > budgets["tokens"].losses[1]  # an eight-layer step costs nearly twice as much
+    assert budgets["joules"].losses[1] == pytest.approx(1.7 * 4**0.1)
+    assert [target.loss for target in found.targets] == [1.9, 1.75]
+    assert found.targets[1].reached[0] is None and found.targets[1].reached[1].spent["steps"] < 2000
+    assert not [line for line in found.warnings if "joules" in line or "unfair" in line]
+
+
+def test_a_rate_that_is_still_up_makes_a_place_in_the_middle_unfair(tmp_path):
+    finished_run(tmp_path, "short", 1.9)
+    finished_run(tmp_path, "long", 1.7, steps=2000)
+    lines = [line for line in compare(["short", "long"], tmp_path, Asked()).warnings if "unfair" in line]
+    assert len(lines) == 1 and "long's learning rate is still at" in lines[0] and "tokens" in lines[0]
+
+
+def test_curves_of_samples_are_compared_on_the_units_that_both_scored(tmp_path):
+    finished_run(tmp_path, "one", 1.8, sampled=20)
+    finished_run(tmp_path, "two", 1.7, settings={"model.dropout": "0.1"}, sampled=30)
+    found = compare(["one", "two"], tmp_path, Asked())
+    assert "20 of 60 units" in found.scored
+    apart = found.curves[0].losses[-1] - found.curves[1].losses[-1]
+    assert apart == pytest.approx(0.1, abs=0.03)
+
+
+def _folder(root, losses, changed):
+    for seed, loss in enumerate(losses, start=1):
+        finished_run(root, f"base-{seed}", loss, seed=seed)
+    for seed, loss in enumerate(changed, start=1):
+        finished_run(root, f"dropout-{seed}", loss, seed=seed, settings={"model.dropout": "0.1"})
+
+
+def test_all_seeds_in_the_folder_stand_on_their_side_and_tell_the_noise(tmp_path):
+    base, changed = [1.80, 1.81, 1.79, 1.80], [1.75, 1.76, 1.74]
+    _folder(tmp_path, base, changed)
+    pair = compare(["base-2", "dropout-1"], tmp_path, Asked()).pairs[0]
+    assert pair.seeds == (4, 3) and pair.losses == pytest.approx((1.80, 1.75))
+    assert pair.noise.source == "measured" and (pair.noise.seeds, pair.noise.families) == (7, 2)
+    assert pair.noise.standard_deviation == pytest.approx(math.sqrt((2 * 0.01**2 + 2 * 0.01**2) / 5))
+    assert pair.verdict.kind == "worse" and pair.verdict.low > 0
+    single = compare(["base-2", "dropout-1"], tmp_path, Asked(alone=True)).pairs[0]
+    assert single.seeds == (1, 1) and single.losses == pytest.approx((1.81, 1.75))
+    assert single.noise == pair.noise and single.verdict.high > pair.verdict.high
+
+
+def test_seeds_of_one_recipe_are_compared_one_by_one(tmp_path):
+    _folder(tmp_path, [1.80, 1.81, 1.79], [])
+    found = compare(["base-1", "base-2", "base-3"], tmp_path, Asked())
+    assert [(pair.first, pair.second) for pair in found.pairs] == [
+        ("base-1", "base-2"), ("base-1", "base-3"), ("base-2", "base-3"),
+    ]  # fmt: skip
+    assert {pair.verdict.kind for pair in found.pairs} == {"indistinguishable"}
+    assert found.bands[0].seeds == 3 and found.bands[1] is None
+    assert found.differences.found[0].name == "train.seed"
+
+
+def test_several_named_seeds_of_two_recipes_make_one_pair(tmp_path):
+    _folder(tmp_path, [1.80, 1.81], [1.75, 1.76])
+    found = compare(["base-1", "dropout-1", "base-2", "dropout-2"], tmp_path, Asked())
+    assert [(pair.first, pair.second, pair.seeds) for pair in found.pairs] == [("base-1", "dropout-1", (2, 2))]
+
+
+def test_without_seeds_the_noise_is_a_default_that_says_so(tmp_path):
+    finished_run(tmp_path, "one", 1.800, apart=0.002)
+    finished_run(tmp_path, "two", 1.795, settings={"model.dropout": "0.1"}, apart=0.002)
+    pair = compare(["one", "two"], tmp_path, Asked()).pairs[0]
+    assert pair.noise.source == "default" and "by default" in pair.verdict.reason
+    assert pair.verdict.kind == "indistinguishable" and pair.verdict.seeds_needed > 2
+    assert pair.bits_per_byte.difference == pytest.approx(0.005 / math.log(2), abs=1e-3)
+
+
+def test_the_paired_error_is_that_of_what_the_two_runs_do_not_share(tmp_path):
+    finished_run(tmp_path, "one", 1.8)
+    finished_run(tmp_path, "two", 1.8, settings={"model.dropout": "0.2"})
+    pair = compare(["one", "two"], tmp_path, Asked()).pairs[0]
+    assert pair.paired.units == 60
+    assert pair.paired.standard_error == pytest.approx(
+        0.02 * math.sqrt(2 / 60), rel=0.35
+    )  # and not .3 sqrt(2/60) = .055
+
+
+def test_other_texts_give_no_verdict_but_a_table_and_a_sample_each(tmp_path):
+    finished_run(tmp_path, "one", 1.8)
+    finished_run(tmp_path, "two", 1.2, text="b", data_id="f" * 16)
+    found = compare(["one", "two"], tmp_path, Asked())
+    assert found.scale is None and not found.curves and len(found.samples) == 2
+    pair = found.pairs[0]
+    assert pair.verdict is None and "--on DATA" in pair.withheld
+    rows = {row.name: row for row in found.ratios}
+    assert rows["validation loss, nats a token"].ratio(1) is None and rows["parameters"].ratio(1) == 1.0
+    assert pair.to_json()["verdict"] is None
+
+
+def test_other_data_with_the_same_validation_text_can_be_compared(tmp_path):
+    finished_run(tmp_path, "one", 1.8)
+    finished_run(tmp_path, "less", 1.9, data_id="f" * 16)
+    finished_run(tmp_path, "words", 5.4, data_id="e" * 16, tokenizer="bpe", token_bytes=3)
+    assert compare(["one", "less"], tmp_path, Asked()).pairs[0].scale == "nats a token"
+    pair = compare(["one", "words"], tmp_path, Asked()).pairs[0]
+    assert pair.scale == "bits per byte"
+    assert pair.verdict.difference == pytest.approx(0.0, abs=1e-9)  # 5.4 nats for three bytes
+
+
+def test_a_run_that_is_not_finished_gets_no_verdict(tmp_path):
+    finished_run(tmp_path, "one", 1.8)
+    finished_run(tmp_path, "two", 1.7, settings={"model.dropout": "0.1"}, finished=False)
+    found = compare(["one", "two"], tmp_path, Asked())
+    assert found.pairs[0].verdict is None and "two is not finished" in found.pairs[0].withheld
+    assert any("two is not finished" in line for line in found.warnings) and found.equal
+
+
+def test_a_branch_and_a_broken_neighbour_are_told_of(tmp_path):
+    finished_run(tmp_path, "one", 1.8)
+    parent = {"id": "a" * 32, "name": "old", "step": 7, "recipe_hash": "", "weights_sha256": ""}
+    finished_run(tmp_path, "two", 1.7, parent=parent)
+    (finished_run(tmp_path, "broken", 1.7).folder / "recipe.toml").write_text("[", encoding="utf-8")
+    said = []
+    found = compare(["one", "two"], tmp_path, Asked(), say=said.append)
+    assert any("two continues old@7" in line for line in found.warnings)
+    assert len(said) == 1 and "broken" in said[0]
+    assert found.pairs[0].seeds == (1, 1)
+
+
+def test_runs_of_one_name_in_two_folders_keep_apart(tmp_path):
+    finished_run(tmp_path / "here", "one", 1.8)
+    finished_run(tmp_path / "there", "one", 1.7, settings={"model.dropout": "0.1"})
+    found = compare([str(tmp_path / "here" / "one"), str(tmp_path / "there" / "one")], tmp_path, Asked())
+    assert found.names == ("here/one", "there/one")
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["one"], "2 to 8 runs"),
+        (["one", "one"], "twice"),
+        (["one", "two@best"], "without @best"),
+        (["one", "tow"], "two"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_in_one_line(tmp_path, names, words):
+    finished_run(tmp_path, "one", 1.8)
+    finished_run(tmp_path, "two", 1.7)
+    with pytest.raises(LabError, match=words):
+        compare(names, tmp_path, Asked())

@@ -1,0 +1,223 @@
+"""Whole studies of tiny runs: shared, stopped, killed, gone on with, and verified."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from lmlab.cli import main
+from lmlab.planning.child import environment
+from lmlab.recipe import Recipe, override, to_toml
+from lmlab.runs import Run
+from lmlab.scaling.estimate import Estimate
+from lmlab.stats import seed_noise
+from lmlab.stats.verdict import verdict
+from lmlab.study import losers
+from lmlab.study.definition import asked
+from lmlab.study.holding import holding, noted
+from lmlab.study.pool import COMMAND
+from lmlab.study.studying import StudyWishes, settle, study
+from lmlab.study.verification import verify
+from lmlab.study.worker import Work, is_done, request_of, work_through
+from lmlab.training.display import Quiet
+
+SMALL = {
+    "name": "small", "data.tokenizer": "characters", "data.vocabulary": "none", "data.split": "tail",
+    "model.layers": "1", "model.heads": "2", "model.width": "16", "model.context": "16",
+    "train.steps": "12", "train.batch": "4", "train.threads": "1", "train.device": "cpu", "train.engine": "torch",
+    "train.checkpoint_every": "4", "evaluate.every": "4", "optim.lr": "0.01",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_measured(monkeypatch):
+    """Which engine is faster can change from run to run on a busy machine; here it's the one that the policy names first."""
+    monkeypatch.setattr("lmlab.experiment.beginning.fastest_policy", lambda recipe, policy, *rest: policy)
+
+
+@pytest.fixture
+def recipe_file(tiny_text_file, tmp_path):
+    path = tmp_path / "small.toml"
+    path.write_text(to_toml(override(Recipe(), {**SMALL, "data.corpus": str(tiny_text_file)})))
+    return str(path)
+
+
+@pytest.fixture
+def definition(recipe_file):
+    return asked(recipe_file, ["optim.lr=0.001", "model.dropout=0.5"], {}, seeds=2, name="try")
+
+
+@pytest.fixture
+def pair(recipe_file):
+    """The same with two cells."""
+    return asked(recipe_file, ["optim.lr=0.001"], {}, seeds=2, name="try")
+
+
+def studied(definition, runs, **wishes):
+    lines: list[str] = []
+    result = study(definition, runs, StudyWishes(**wishes), say=lines.append)
+    return result, lines
+
+
+def test_a_study_is_ordinary_runs_with_effects_that_its_own_losses_give(definition, tmp_path):
+    result, lines = studied(definition, tmp_path / "runs")
+    assert any("6 runs to train, about" in line and "measured" in line for line in lines)
+    names = [f"try-{cell}-s{seed}" for seed in (1, 2) for cell in ("baseline", "lr-0.001", "dropout-0.5")]
+    assert [run.name for run in result.cells.runs] == names and result.complete
+    losses = {name: Run(tmp_path / "runs" / name).summary()["final"]["loss"] for name in names}
+    slow = (losses["try-lr-0.001-s1"] + losses["try-lr-0.001-s2"]) / 2
+    base = (losses["try-baseline-s1"] + losses["try-baseline-s2"]) / 2
+    effect = result.effects[0]
+    assert effect.name == "lr 0.001" and effect.verdict.difference == pytest.approx(slow - base)
+    noise = seed_noise(
+        {cell: [losses[f"try-{cell}-s{seed}"] for seed in (1, 2)] for cell in ("baseline", "lr-0.001", "dropout-0.5")}
+    )
+    without_text = verdict(slow - base, 0.0, noise, 2, 2)
+    assert effect.verdict.low <= without_text.low < without_text.high <= effect.verdict.high
+    # Once more trains nothing and finds the same.
+    again, lines = studied(definition, tmp_path / "runs")
+    assert not any("to train" in line for line in lines)
+    assert again.to_json() == result.to_json()
+
+
+def test_a_run_that_another_worker_holds_is_left_to_it(pair, tmp_path):
+    runs = tmp_path / "runs"
+    plan = settle(pair, runs, print)
+    work = Work(runs=runs, study=plan.folder(runs))
+    theirs = plan.runs[1].name
+    with holding(work.study, theirs) as held:
+        assert held
+        assert work_through(plan, work, Quiet(), print)
+        assert [one.name for one in plan.runs if not is_done(one, work)] == [theirs]
+    assert not (runs / theirs).exists()
+    assert work_through(plan, work, Quiet(), print)
+    assert all(is_done(one, work) for one in plan.runs)
+
+
+class Interrupts(Quiet):
+    """Ctrl-C after so many evaluations."""
+
+    def __init__(self, left):
+        self.left = left
+
+    def note(self, text):
+        self.left -= 1
+        if not self.left:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_saves_and_the_same_command_ends_as_an_untouched_study(pair, tmp_path):
+    whole, _ = studied(pair, tmp_path / "whole")
+    stopped = study(pair, tmp_path / "runs", StudyWishes(), display=Interrupts(6), say=lambda line: None)
+    assert stopped.stopped and not stopped.complete
+    result, _ = studied(pair, tmp_path / "runs")
+    assert result.complete and result.cells.means() == whole.cells.means()
+
+
+def test_a_worker_that_is_killed_leaves_its_run_to_the_next(recipe_file, tmp_path):
+    runs = tmp_path / "runs"
+    longer = asked(recipe_file, ["optim.lr=0.001"], {"train.steps": "4000"}, seeds=1, name="try")
+    plan = settle(longer, runs, print)
+    work = Work(runs=runs, study=plan.folder(runs))
+    process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment())
+    process.stdin.write(request_of(work) + "\n")
+    process.stdin.flush()
+    saved = runs / plan.runs[0].name / "checkpoints" / "latest.json"
+    deadline = time.monotonic() + 60
+    while not saved.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert not is_done(plan.runs[0], work)
+    with holding(work.study, plan.runs[0].name) as held:
+        assert held
+    process.stdin.close()
+
+
+def test_two_workers_train_each_run_once(recipe_file, tmp_path):
+    definition = asked(recipe_file, ["optim.lr=0.001"], {}, seeds=1, name="try")
+    result, lines = studied(definition, tmp_path / "runs", workers=2)
+    assert result.complete and sum("loss" in line for line in lines) == 2
+    assert all(len(Run(tmp_path / "runs" / run.name).read_lines("segments")) == 1 for run in result.cells.runs)
+
+
+def test_a_run_that_can_t_be_trained_is_named_and_the_others_go_on(recipe_file, tmp_path):
+    definition = asked(recipe_file, ["data.corpus=nowhere.txt", "optim.lr=0.001"], {}, seeds=1, name="try")
+    plan = settle(definition, tmp_path, print)
+    work = Work(runs=tmp_path, study=plan.folder(tmp_path))
+    assert work_through(plan, work, Quiet(), print)
+    assert "nowhere.txt" in noted(work.study, "try-corpus-nowhere.txt-s1", "failed")["reason"]
+    assert (tmp_path / "try-lr-0.001-s1" / "summary.json").exists()
+
+
+def test_what_can_t_win_is_stopped_if_asked_and_trained_on_if_not(pair, tmp_path, monkeypatch):
+    hopeless = Estimate(value=9.0, low=8.0, high=10.0, evidence="extrapolated")
+    monkeypatch.setattr(losers, "heading_for", lambda recipe, steps, losses: hopeless if steps[-1] == 4 else None)
+    monkeypatch.setattr("lmlab.training.signals.POLL_SECONDS", 0.0)
+    result, _ = studied(pair, tmp_path, stop_losers=True)
+    status = {run.name: run.status for run in result.cells.runs}
+    assert status["try-baseline-s1"] == status["try-baseline-s2"] == "finished"
+    assert status["try-lr-0.001-s1"] == "lost" and "heading for 9.0000" in result.cells.runs[1].note
+    assert studied(pair, tmp_path, stop_losers=True)[0].complete
+    result, _ = studied(pair, tmp_path)
+    assert all(run.status == "finished" for run in result.cells.runs)
+
+
+def test_a_budget_begins_no_run_that_would_be_late(pair, tmp_path):
+    result, lines = studied(pair, tmp_path, budget_seconds=1e-3)
+    assert all(run.status == "missing" for run in result.cells.runs)
+    assert any("more than the budget" in line for line in lines)
+
+
+def test_verify_holds_every_number_against_the_runs_whatever_they_are_called(definition, tmp_path, capsys):
+    runs = tmp_path / "runs"
+    studied(definition, runs)
+    path = runs / "study-try" / "study.json"
+    (runs / "try-baseline-s1").rename(runs / "renamed")
+    found = verify(path, runs)
+    assert found.holds and len(found.claims) > 40
+    assert main(["verify", str(path)]) == 0
+    value = json.loads(path.read_text())
+    value["effects"][0]["difference"] += 1e-4
+    value["runs"][2]["loss"] -= 1e-4
+    path.write_text(json.dumps(value))
+    capsys.readouterr()
+    assert main(["verify", str(path)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines[:-1]] == ["runs.try-dropout-0.5-s1.loss", "effects[0].difference"]
+    (runs / "renamed").rename(tmp_path / "elsewhere")
+    assert main(["verify", str(path)]) == 1
+    assert "run try-baseline-s1 (" in capsys.readouterr().out
+
+
+def test_the_command_prints_effects_and_writes_plot_and_tables(recipe_file, tmp_path, capsys):
+    words = ["study", recipe_file, "--vary", "optim.lr=0.001", "--seeds", "2", "--name", "try", "--runs", str(tmp_path)]
+    assert main([*words, "--quiet"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("lr 0.001") and "alone, against the baseline" in line for line in printed)
+    assert all(Path(path).stat().st_size > 500 for path in printed[-4:])
+    assert main([*words, "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert value["complete"] and value["effects"][0]["cells"] == {"lr 0.001": 1.0, "baseline": -1.0}
+    assert (
+        main(
+            [
+                "study",
+                recipe_file,
+                "--vary",
+                "optim.lr=0.002",
+                "--name",
+                "try",
+                "--optim.clip",
+                "2",
+                "--runs",
+                str(tmp_path),
+            ]
+        )
+        == 1
+    )
+    assert "holds another study" in capsys.readouterr().err
