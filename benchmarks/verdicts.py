@@ -177,7 +177,8 @@ def _counted(base: Sequence[Record], *sets: Sequence[tuple[Record, Record]]) -> 
 
 def table(runs: Path, out: Path) -> int:
     """The JSON, and the page made from it."""
-    value = {"context": context(None), **measured(runs)}
+    command = ["python", "-m", "benchmarks.verdicts", "table"]
+    value = {"context": {**context(None), "command": command}, **measured(runs)}
     write_json(out / "verdicts.json", value)
     write_text(out / "verdicts.md", page(value))
     print(out / "verdicts.md")
