@@ -35,8 +35,8 @@ from lmlab.training.display import make_display
 SEEDS = 40
 """Of the recipe: 20 pairs of which no two share a run."""
 BETTER_SEEDS = 20
-PILOT_SEEDS = 4
-PILOT_LENGTH = 1.5
+PILOT_SEEDS = 8
+PILOT_LENGTH = 1.2
 KNOWN = 8
 """Seeds from which a verdict's noise is told: the fewest of which the promise is made."""
 GAIN = 2.0
@@ -177,7 +177,8 @@ def _counted(base: Sequence[Record], *sets: Sequence[tuple[Record, Record]]) -> 
 
 def table(runs: Path, out: Path) -> int:
     """The JSON, and the page made from it."""
-    value = {"context": context(None), **measured(runs)}
+    command = ["python", "-m", "benchmarks.verdicts", "table"]
+    value = {"context": {**context(None), "command": command}, **measured(runs)}
     write_json(out / "verdicts.json", value)
     write_text(out / "verdicts.md", page(value))
     print(out / "verdicts.md")
@@ -193,7 +194,7 @@ def page(value: dict[str, Any]) -> str:
         share = entry["right"] / entry["pairs"]
         rows.append(
             f"| {entry['of']} | {entry['pairs']:,}, {which} | {entry['noise_from']} seeds "
-            f"| {entry['right']:,} ({share:.0%}) | {entry['wanted']} |"
+            f"| {entry['right']:,} ({share:.1%}) | {entry['wanted']} |"
         )
     return "\n".join(
         [
@@ -203,14 +204,13 @@ def page(value: dict[str, Any]) -> str:
             f"{value['parameters']:,} parameters, {value['steps']} steps,",
             f"{value['seconds_a_run']:.0f} s a run) and {value['better_seeds']} other seeds of the same with "
             f"{value['better_steps']} steps, one thread of an {machine['cpu']}, {value['context']['date'][:10]}.",
-            "Two runs are judged alone (`--alone`): means over seeds would make it easier. The noise is told from so many seeds of",
-            "the first recipe, the pair's own among them.",
+            "Two runs are judged alone (`--alone`): means over seeds would make it easier. The noise is told from so many seeds",
+            "of the first recipe, the pair's own among them.",
             "",
-            f"- Final loss {value['loss']:.4f} nats a token over the whole validation split; seeds lie {value['seed_sd']:.4f} apart "
-            "(standard deviation).",
-            "- So the smallest difference that two single runs can show is 1.96 x sqrt 2 x SD = "
-            f"{value['smallest_visible']:.4f}. The paired standard error over the text's units is",
-            f"  {value['text_standard_error']:.4f} (median).",
+            f"- Final loss {value['loss']:.4f} nats a token over the whole validation split; standard deviation over seeds "
+            f"{value['seed_sd']:.4f}.",
+            f"- So the smallest difference that two single runs can show is {value['smallest_visible']:.4f}: 1.96 x sqrt 2 x SD.",
+            f"- The paired standard error over the text's units is {value['text_standard_error']:.4f} (median).",
             f"- The better recipe's mean is {value['better_loss']:.4f}: a gain of {value['gain']:.4f}, which is "
             f"{value['gain_of_smallest']:.2f} times that; its own seeds' SD is {value['better_seed_sd']:.4f}.",
             "",

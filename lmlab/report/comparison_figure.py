@@ -36,6 +36,8 @@ SETTLED_SHARE = 0.1
 """Of what a run spends; before, its loss falls from that of knowing nothing, and may leave the panel at the top."""
 FIRST_DRAWN = 0.05
 """Of what the shortest run spent: where the horizontal axes begin."""
+ROOM = 1.15
+"""Of the longest: where they end, so that its last mark is whole."""
 MOST_DOTS = 40
 NORMAL_95 = 1.96
 
@@ -95,7 +97,7 @@ def _draw(axes: Axes, comparison: Comparison, axis: Axis) -> None:
             )  # fmt: skip
     ends = [curve.end(axis) for curve in comparison.curves if curve.end(axis) > 0]
     if ends:
-        axes.set_xlim(left=FIRST_DRAWN * min(ends))
+        axes.set_xlim(FIRST_DRAWN * min(ends), ROOM * max(ends))
     axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0), numticks=9))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _place(value, axis)))
