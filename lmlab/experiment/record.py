@@ -79,6 +79,13 @@ class Record:
         return self.origin.get("imported")
 
     @property
+    def known_recipe(self) -> Recipe:
+        """The recipe; LabError for an imported log, which has none."""
+        if self.recipe is None:
+            raise LabError(f"{self.name} is someone else's log, without a recipe: expected a run that lmlab trained")
+        return self.recipe
+
+    @property
     def corpus(self) -> str | None:
         """What it was trained on, in the recipe's words."""
         return self.recipe.data.corpus if self.recipe is not None else (self.imported or {}).get("corpus")
@@ -92,6 +99,15 @@ class Record:
     def vocabulary(self) -> int | None:
         """Size of the vocabulary."""
         return None if self.imported is not None else int(self.run.fact("vocabulary_size"))
+
+    @property
+    def known_vocabulary(self) -> int:
+        """Size of the vocabulary; LabError for an imported log, which doesn't say."""
+        if self.vocabulary is None:
+            raise LabError(
+                f"{self.name} is someone else's log, without a vocabulary: expected a run that lmlab trained"
+            )
+        return self.vocabulary
 
     @property
     def seed(self) -> int | None:

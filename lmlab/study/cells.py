@@ -95,7 +95,7 @@ def cells_from(planned: Sequence[PlannedRun], find: Callable[[str], Run | None],
             results.append(_without(one, "missing", study))
             continue
         record = read_record(run)
-        if _without_threads(record.recipe) != _without_threads(one.recipe):
+        if _without_threads(record.known_recipe) != _without_threads(one.recipe):
             raise LabError(
                 f"{run.name} is no run of this study: its recipe is another one; rename it, or name the study otherwise"
             )
@@ -143,7 +143,7 @@ def _measure(records: Sequence[Record]) -> Measure:
     kinds = {
         (data.tokenizer, data.vocabulary, data.minimum_count, data.lowercase, record.vocabulary)
         for record in records
-        for data in (record.recipe.data,)
+        for data in (record.known_recipe.data,)
     }
     return "nats a token" if len(kinds) <= 1 else "bits per byte"
 

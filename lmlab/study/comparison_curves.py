@@ -163,8 +163,9 @@ def unfair_places(records: Sequence[Record], curves: Sequence[Curve], budgets: S
 def _share_at(record: Record, curve: Curve, axis: Axis, spent: float) -> float:
     """The share of the peak learning rate where the run had spent so much on an axis that it has."""
     step = round(float(np.interp(spent, curve.spent[axis], curve.spent["steps"])))
-    schedule = record.recipe.schedule
+    recipe = record.known_recipe
+    schedule = recipe.schedule
     # A length in epochs isn't in the recipe: the run's last step stands for it.
-    steps_of_run = record.recipe.train.steps if record.recipe.train.epochs is None else record.step
+    steps_of_run = recipe.train.steps if recipe.train.epochs is None else record.step
     length = max(1, steps_of_run - schedule.start)
     return rate_share(schedule, length, min(max(0, step - schedule.start), length - 1))

@@ -124,7 +124,7 @@ def explain(
             f"{one.name} and {other.name} differ in nothing but the seed and where they ran: lmlab compare says how sure that is"
         )
     if plan is None:
-        bridges = _chosen(ends[0], ends[1], one.vocabulary, runs, seeds, budget_seconds, workers, progress, say)
+        bridges = _chosen(ends[0], ends[1], one.known_vocabulary, runs, seeds, budget_seconds, workers, progress, say)
         shorter = tuple(_end(record, bridges.share) for record in (one, other))
         plan = StudyPlan(
             name=name,
@@ -180,7 +180,7 @@ def _require_same_text(one: Record, other: Record) -> None:
 
 def _end(record: Record, share: float) -> Recipe:
     """A run's recipe as an end of the bridge: as many steps as it had planned, in the precision that it had."""
-    recipe = record.recipe
+    recipe = record.known_recipe
     steps = recipe.train.steps if recipe.train.epochs is None else int(record.run.read("forecast.json")["steps"])
     return check(comparable(recipe, steps, record.policy.get("precision", "auto"), share))
 
@@ -229,6 +229,6 @@ def _unmeasured(one: Record, other: Record) -> tuple[str, ...]:
     sources = [record.origin.get("code", {}).get("source_sha256") for record in (one, other)]
     if sources[0] != sources[1]:
         found.append("another version of lmlab")
-    if one.data_id != other.data_id and one.recipe.data.tokens == other.recipe.data.tokens:
+    if one.data_id != other.data_id and one.known_recipe.data.tokens == other.known_recipe.data.tokens:
         found.append("other training text")
     return tuple(found)
