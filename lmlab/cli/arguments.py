@@ -147,6 +147,11 @@ def _one_line(text: str) -> str:
     line = " ".join(re.sub(r"[╭╮╰╯│─]|-{3,}", " ", text).split())
     for cut in ("For full helptext", "usage:"):
         line = line.partition(cut)[0]
+    number = re.search(
+        r"Error parsing (--\S+): no type matching \S*(?:FLOAT|INT)\S* could be instantiated from \['(.*?)'\]", line
+    )
+    if number:
+        return f"{number.group(1)} is {number.group(2)!r}: expected a number"
     missing = re.search(r"Missing from .*?: (.*)", line)
     if missing:
         return f"{missing.group(1).replace('(required)', '').strip()} is missing"

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from lmlab import LabError
 from lmlab.cli.arguments import parse, runs_folder, split_overrides
 from lmlab.cli.closing import speaker
 from lmlab.cli.errors import UsageError
@@ -133,7 +134,7 @@ def _of_recipe(recipe: Recipe, flags: PlanFlags, root: Path, say: Any) -> int:
 
 def _within_budget(recipe: Recipe, flags: PlanFlags, root: Path, say: Any) -> int:
     from lmlab import experiment
-    from lmlab.files import write_text
+    from lmlab.files import make_folder, write_text
     from lmlab.hardware.cards import card_named
     from lmlab.planning.budget import budget_of
     from lmlab.planning.inverse_lines import lines_of, to_json, toml_of
@@ -145,11 +146,14 @@ def _within_budget(recipe: Recipe, flags: PlanFlags, root: Path, say: Any) -> in
     if price is not None:
         price.require_power(watts is not None)
     budget = budget_of(flags.budget, flags.loss, flags.disk or None)
+    path = Path(flags.out or f"{recipe.name}-planned.toml")
+    if path.is_dir():
+        raise LabError(f"--out {path} is a folder: with a budget, expected the file for the recipe, such as night.toml")
+    make_folder(path.parent, "write --out FILE.toml, in a folder that can be written")
     found = experiment.plan_within(
         recipe, budget, runs=root, card=card, progress=progress_for(quiet=flags.json), say=say
     )
     _print(lines_of(found, price, watts), to_json(found, price, watts), flags)
-    path = Path(flags.out or f"{recipe.name}-planned.toml")
     write_text(path, toml_of(found.best, path.stem))
     print(path, file=sys.stderr if flags.json else sys.stdout)
     return 0

@@ -79,3 +79,15 @@ def test_mistakes_are_told_before_anything_is_measured(lmlab, text, monkeypatch,
     monkeypatch.setattr("lmlab.experiment.planned._power_can_be_read", lambda: False)
     status, _, errors = lmlab("plan", text, *words)
     assert status == 1 and said in errors.strip().splitlines()[-1]
+
+
+def test_a_flag_that_wants_a_number_says_so(lmlab, text):
+    status, _, errors = lmlab("plan", text, "--loss", "abc")
+    assert status == 2 and "--loss is 'abc': expected a number" in errors and "NoneType" not in errors
+
+
+def test_where_the_recipe_goes_is_looked_at_first(lmlab, text, tmp_path):
+    status, _, errors = lmlab("plan", text, "--budget", "5m", "--out", tmp_path)
+    assert status == 1 and "is a folder" in errors
+    status, _, errors = lmlab("plan", text, "--budget", "5m", "--out", text / "night.toml")
+    assert status == 1 and "can't be created" in errors and "--out" in errors
