@@ -1,12 +1,12 @@
 """From a few small trainings to a large one of the same kind: a loss law with priors, for fewer points than it has numbers.
 
-    L(n, d) = (E + A n^-alpha) (1 + B (d^-beta - 1))
+    L(n, d) = E (1 + B (d^-beta - 1)) + A n^-alpha
 
-n and d are size and length as shares of the training that is asked about: parameters of its blocks, and steps. The first factor is
-what size does in arXiv 2203.15556, with all that a training of this length leaves unlearnt in E. The second is 1 for trainings
-as long as the one that is asked about, so that the shorter ones, whose curves have other shapes, say nothing of its loss where
-there are longer ones. A few trainings can't tell five numbers, so that each has a prior; what the trainings leave open stays
-as wide as the prior leaves it, which is where the interval comes from.
+n and d are size and length as shares of the training that is asked about: parameters of its blocks, and steps. This is the law of
+arXiv 2203.15556, with all that a training of this length leaves unlearnt, whatever its size, in E: where d is 1 the factor
+behind it is, too, so that shorter trainings, whose curves have other shapes, say nothing of the loss where there are longer
+ones. A few trainings can't tell five numbers, so that each has a prior; what the trainings leave open stays as wide as the
+prior leaves it, which is where the interval comes from.
 """
 
 from __future__ import annotations
@@ -49,6 +49,12 @@ PRIOR_MEANS = np.array([math.log(0.55), math.log(0.15), 0.36, -0.8, 0.3])
 PRIOR_SPREADS = np.array([0.7, 1.5, 0.06, 0.8, 0.1])
 """Of log(E/L), log(A/L), alpha, log(B/(1-B)) and beta, with L the least loss of the ladder. The first two are wide: the
 trainings tell them. Alpha is .35 in arXiv 2404.10102; on twelve trainings it was .36 (docs/notes/ladders-of-few-steps.md)."""
+
+
+OF_SIZE = np.array([True, True, True, False, False])
+"""Which of the numbers size tells; length tells the others."""
+SETTLED, NO_WORD = 1e-4, 1e4
+"""A spread so small that a number stays, and a noise so large that a training says nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,20 +107,32 @@ def ladder_law(points: Sequence[Point]) -> LadderLaw:
         raise LabError("a training of the ladder has no finite loss: expected a lower optim.lr")
     places = np.array([[point.size, point.length] for point in points])
     observed = np.log(losses / losses.min())
-    noise = np.where(places[:, 1] > SAME_LENGTH * places[:, 1].max(), NOISE, SHORTER_NOISE)
+    long = places[:, 1] > SAME_LENGTH * places[:, 1].max()
 
-    def residuals(numbers: Array) -> Array:
-        misfit = (_log_loss(numbers, places) - observed) / noise
-        return np.concatenate([misfit, (numbers - PRIOR_MEANS) / PRIOR_SPREADS])
+    def fitted(means: Array, spreads: Array, shorter: float) -> tuple[Array, Array]:
+        """The numbers, and how sure they are: their covariance."""
+        noise = np.where(long, NOISE, shorter)
 
-    numbers = _least_squares(residuals, PRIOR_MEANS)
-    slopes = _jacobian(residuals, numbers)
-    direction = _jacobian(lambda at: _log_loss(at, np.ones((1, 2))), numbers)[0]
-    variance = float(direction @ np.linalg.inv(slopes.T @ slopes) @ direction)
+        def residuals(numbers: Array) -> Array:
+            return np.concatenate([(_log_loss(numbers, places) - observed) / noise, (numbers - means) / spreads])
+
+        numbers = _least_squares(residuals, means)
+        slopes = _jacobian(residuals, numbers)
+        return numbers, np.asarray(np.linalg.inv(slopes.T @ slopes), np.float64)
+
+    if places[:, 1].max() > SAME_LENGTH:
+        # What size does, from the long ones alone; then, with that settled, what length does.
+        numbers, covariance = fitted(PRIOR_MEANS, PRIOR_SPREADS, NO_WORD)
+        settled = np.where(OF_SIZE, SETTLED, PRIOR_SPREADS)
+        means = np.where(OF_SIZE, numbers, PRIOR_MEANS)
+        final, _ = fitted(means, settled, SHORTER_NOISE)
+    else:
+        final, covariance = fitted(PRIOR_MEANS, PRIOR_SPREADS, SHORTER_NOISE)
+    direction = _jacobian(lambda at: _log_loss(at, np.ones((1, 2))), final)[0]
     return LadderLaw(
         points=tuple(points),
-        numbers=tuple(numbers.tolist()),
-        spread=math.sqrt(variance + NOISE**2),
+        numbers=tuple(final.tolist()),
+        spread=math.sqrt(float(direction @ covariance @ direction) + NOISE**2),
     )
 
 
@@ -123,7 +141,7 @@ def _log_loss(numbers: Array, places: Array) -> Array:
     alpha, beta = numbers[2], numbers[4]
     size, length = places.T
     share = 1 / (1 + np.exp(-numbers[3]))
-    return np.log(entropy + capacity * size**-alpha) + np.log1p(share * np.expm1(-beta * np.log(length)))
+    return np.log(entropy * (1 + share * np.expm1(-beta * np.log(length))) + capacity * size**-alpha)
 
 
 def _least_squares(residuals: Callable[[Array], Array], start: Array) -> Array:
