@@ -65,7 +65,7 @@ def evidence_for(
         found = Evidence(
             loss=_corrected(ladder.expected(), calibrations),
             law=lambda matrix, fresh: ladder.loss(matrix / size["matrix"], fresh / worth),
-            law_rests_on=ladder.expected().rests_on,
+            law_rests_on=f"{ladder.expected().rests_on}, which say little of ones far from this",
         )
     elif law is not None and _near(law, size["matrix"], tokens):
         expected = law.expected(size["matrix"], tokens, unique_tokens)

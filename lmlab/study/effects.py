@@ -23,7 +23,7 @@ LEVEL = 0.95
 MOST_INTERACTIONS = 60
 SAYS: dict[str, tuple[str, str, str]] = {
     "interaction": ("better than their sum", "worse than their sum", "no interaction seen"),
-    "beyond sum": ("better than their sum", "worse than their sum", "their sum, as far as is seen"),
+    "beyond sum": ("better than their sum", "worse than their sum", "no difference seen"),
 }
 """What better, worse and indistinguishable mean where a contrast compares a whole with its parts."""
 

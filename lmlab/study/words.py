@@ -98,10 +98,12 @@ def _cells(plan: StudyPlan, cells: Cells) -> list[list[str]]:
 def _effect(effect: Effect) -> list[str]:
     found = effect.verdict
     interval = f"{found.low:+.4f} to {found.high:+.4f}"
+    # The count is of two recipes held against each other, not of a whole against its parts.
+    pairwise = effect.kind in ("level", "stack", "step")
     needed = (
-        ""
-        if found.kind != "indistinguishable" or found.seeds_needed is None
-        else f" ({found.seeds_needed} seeds would tell)"
+        f" ({found.seeds_needed} seeds would tell)"
+        if pairwise and found.kind == "indistinguishable" and found.seeds_needed is not None
+        else ""
     )
     return [effect.name, TITLES[effect.kind], f"{found.difference:+.4f}", interval, effect.words + needed]
 
