@@ -26,6 +26,7 @@ def stopped(run_copy):
     (run_copy / "summary.json").unlink()
     remove_tree(run_copy / "checkpoints" / "step-00000006")
     (run_copy / "checkpoints" / "latest.json").unlink()
+    Run(run_copy).truncate_units(3)
     return run_copy
 
 
