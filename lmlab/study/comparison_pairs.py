@@ -86,16 +86,24 @@ def sides_of(named: Mapping[str, Record], there: Sequence[Record], alone: bool) 
         if not single and record.family in met:
             continue
         met.add(record.family)
-        own = {record.id: record}
+        own = [record]
         if not single:
-            own |= {
-                entry.id: entry
+            own += [
+                entry
                 for entry in [*scored.values(), *there]
                 if entry.family == record.family and entry.final is not None
-            }
-        scores = tuple(found for found in map(scores_of, own.values()) if found is not None)
+            ]
+        scores = tuple(found for found in map(scores_of, one_a_seed(own)) if found is not None)
         sides.append(Side(name=label, family=record.family, scores=scores, unfinished=record.summary is None))
     return sides
+
+
+def one_a_seed(records: Sequence[Record]) -> list[Record]:
+    """The first of each recipe and seed: a seed that was trained twice, in another precision say, is no second sample."""
+    kept: dict[tuple[str, str], Record] = {}
+    for record in records:
+        kept.setdefault((record.family, record.id if record.seed is None else str(record.seed)), record)
+    return list(kept.values())
 
 
 def judge(first: Side, second: Side, there: Sequence[Record], relative: bool = False) -> Pair:
@@ -150,7 +158,7 @@ def _noise(first: Side, second: Side, there: Sequence[Record], scale: Scale, rel
     """From the two recipes' own seeds where these are many, else from all recipes on the same data that have two or more."""
     texts = {entry.text for side in (first, second) for entry in side.scores}
     losses: dict[str, dict[str, float]] = {}
-    for record in there:
+    for record in one_a_seed(there):
         if record.final is not None and (relative or record.origin.get("data_id") in texts):
             loss = record.final["loss"] if scale == "nats a token" else record.final["bits_per_byte"]
             if isinstance(loss, float):
