@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks.machine import context
 from benchmarks.worker import ROOT
-from lmlab.experiment import train
+from lmlab.experiment import resume_same, train
 from lmlab.experiment.record import Record, read_record
 from lmlab.files import write_json, write_text
 from lmlab.recipe import Recipe, load_recipe, override
@@ -91,9 +91,17 @@ def trained(recipe: Recipe, runs: Path) -> Record:
     """Its run, which is made where it isn't there yet."""
     name = f"{recipe.name}-seed-{recipe.train.seed}"
     if not (runs / name / "summary.json").exists():
-        train(recipe, run=name, runs=runs, display=make_display(quiet=True), say=lambda line: None)
+        quiet = make_display(quiet=True)
+        if (runs / name).exists():
+            resume_same(name, recipe, runs=runs, display=quiet, say=_nothing)
+        else:
+            train(recipe, run=name, runs=runs, display=quiet, say=_nothing)
         print(f"{name}: {read_record(Run(runs / name)).loss:.4f}", flush=True)
     return read_record(Run(runs / name))
+
+
+def _nothing(line: str) -> None:
+    """A run's own lines say nothing that the table doesn't."""
 
 
 def length_for(gain: float, losses: Sequence[float], longer: Sequence[float]) -> int:
