@@ -4,6 +4,8 @@
     python -m benchmarks.forecasts run --data DIR --runs RUNS          # the trainings themselves; nothing else may compute
     python -m benchmarks.forecasts table --runs RUNS --out docs        # docs/forecasts.json and docs/forecasts.md
 
+A training that was repeated keeps its first result in the table's last lines: --repeated DIR has the runs that came before.
+
 DIR holds shakespeare.txt, wikitext-2.txt and tinystories.txt: tiny Shakespeare, the training text of WikiText-2, and some
 megabytes of TinyStories. Each command goes on where it was stopped; what a command did is in RUNS.
 """
@@ -90,10 +92,11 @@ def main() -> int:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--repeated", type=Path)
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
     flags = parser.parse_args()
     if flags.what == "table":
-        return table(flags.runs, flags.out)
+        return table(flags.runs, flags.out, flags.repeated)
     if flags.data is None:
         parser.error("--data DIR: where the three texts are")
     for case in CASES:
@@ -133,7 +136,7 @@ def _run(words: list[str]) -> subprocess.CompletedProcess[str]:
     return said
 
 
-def table(runs: Path, out: Path) -> int:
+def table(runs: Path, out: Path, repeated: Path | None = None) -> int:
     """The JSON of all cases that are there, and the page made from it."""
     cases = []
     for case in CASES:
@@ -151,6 +154,8 @@ def table(runs: Path, out: Path) -> int:
                 "micro_batch": policy["micro_batch"],
                 "steps": forecast["steps"],
                 "score": summary["score"],
+                "first_score": _first_score(case, repeated),
+                "source_sha256": run.origin()["code"]["source_sha256"],
                 "rests_on": forecast["figures"].get("final_loss", {}).get("rests_on", ""),
             }
         )
@@ -159,6 +164,33 @@ def table(runs: Path, out: Path) -> int:
     write_text(out / "forecasts.md", page(value))
     print(out / "forecasts.md")
     return 0
+
+
+def _first_score(case: Case, repeated: Path | None) -> dict[str, Any] | None:
+    """Of the run that came before, where the training was repeated."""
+    path = None if repeated is None else repeated / case.name / "summary.json"
+    return read_json(path)["score"] if path is not None and path.exists() else None
+
+
+def _first_results(cases: list[dict[str, Any]]) -> str:
+    """The summary with each repeated training's first result in its place; empty where none was."""
+    again = [case["name"] for case in cases if case["first_score"]]
+    if not again:
+        return ""
+    scores = [case["first_score"] or case["score"] for case in cases]
+    parts, held, total = [], 0, 0
+    for name, title, limit, _ in FIGURES:
+        entries = [score[name] for score in scores if name in score]
+        parts.append(
+            f"{title} {sum(abs(entry['ratio'] - 1) <= limit for entry in entries)} of {len(entries)} within {limit:.0%}"
+        )
+        inside = [entry["inside"] for entry in entries if "inside" in entry]
+        held, total = held + sum(inside), total + len(inside)
+    return (
+        f"{len(again)} trainings were repeated after the code had been changed because of what some of them showed "
+        f"({', '.join(again)}). "
+        f"Before that: {', '.join(parts)}; {held} of {total} intervals held ({held / max(1, total):.0%})."
+    )
 
 
 def page(value: dict[str, Any]) -> str:
@@ -219,6 +251,8 @@ def page(value: dict[str, Any]) -> str:
             *summary,
             "",
             pooled,
+            "",
+            *filter(None, [_first_results(cases)]),
             "",
             *rows,
             "",

@@ -24,13 +24,17 @@ def rename_run(run: Run, name: str, storage: Storage = DISK) -> Run:
     new = run.folder.with_name(check_name(name))
     if os.path.lexists(new):
         raise LabError(f"there is a {name} already in {run.folder.parent}: choose another name")
+    _move(run, new, "renamed", storage)
+    return Run(new)
+
+
+def _move(run: Run, to: Path, what: str, storage: Storage) -> None:
     with _held(run):
         try:
-            storage.rename(run.folder, new)
-            storage.flush_folder(new.parent)
+            storage.rename(run.folder, to)
+            storage.flush_folder(to.parent)
         except OSError as error:
-            raise LabError(f"{run.folder} can't be renamed: {reason(error)}") from None
-    return Run(new)
+            raise LabError(f"{run.folder} can't be {what}: {reason(error)}") from None
 
 
 def remove_run(run: Run, storage: Storage = DISK) -> None:
@@ -40,12 +44,7 @@ def remove_run(run: Run, storage: Storage = DISK) -> None:
     what is left of its files.
     """
     away = run.folder.with_name(f".removed-{uuid.uuid4().hex}")
-    with _held(run):
-        try:
-            storage.rename(run.folder, away)
-            storage.flush_folder(away.parent)
-        except OSError as error:
-            raise LabError(f"{run.folder} can't be removed: {reason(error)}") from None
+    _move(run, away, "removed", storage)
     try:
         remove_tree(away, storage)
     except OSError as error:

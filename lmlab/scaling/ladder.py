@@ -48,7 +48,7 @@ class Point:
 PRIOR_MEANS = np.array([math.log(0.55), math.log(0.15), 0.36, -0.8, 0.3])
 PRIOR_SPREADS = np.array([0.7, 1.5, 0.06, 0.8, 0.1])
 """Of log(E/L), log(A/L), alpha, log(B/(1-B)) and beta, with L the least loss of the ladder. The first two are wide: the
-trainings tell them. Alpha is .35 in arXiv 2404.10102; on twelve trainings it was .36 (docs/notes/ladders-of-few-steps.md)."""
+trainings tell them. Alpha is .35 in arXiv 2404.10102; on twelve trainings it was .36 (docs/notes/ladders-of-narrow-models.md)."""
 
 
 OF_SIZE = np.array([True, True, True, False, False])
