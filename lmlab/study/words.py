@@ -48,15 +48,15 @@ def markdown(plan: StudyPlan, cells: Cells, noise: SeedNoise, effects: Sequence[
         text += [
             "![effects](effects.png)",
             "",
-            *_table(["effect", "what", "difference", f"{LEVEL:.0%} interval", "verdict"]),
+            *table_head(["effect", "what", "difference", f"{LEVEL:.0%} interval", "verdict"]),
         ]
-        text += [_row(_effect(effect)) for effect in effects] + [""]
-    text += [*_table(["cell", "seeds", "mean", "SD"]), *(_row(row) for row in _cells(plan, cells)), ""]
+        text += [table_row(_effect(effect)) for effect in effects] + [""]
+    text += [*table_head(["cell", "seeds", "mean", "SD"]), *(table_row(row) for row in _cells(plan, cells)), ""]
     text += [f"- {note}" for note in notes(plan, cells, noise, effects)]
-    text += ["", "## Runs", "", *_table(["run", "id", "cell", "seed", "loss"])]
+    text += ["", "## Runs", "", *table_head(["run", "id", "cell", "seed", "loss"])]
     for run in cells.runs:
         loss = f"{run.loss:.4f}" if run.loss is not None else f"{run.status}{': ' + run.note if run.note else ''}"
-        text.append(_row([run.name, run.id[:12], plan.label(run.cell), str(run.seed), loss]))
+        text.append(table_row([run.name, run.id[:12], plan.label(run.cell), str(run.seed), loss]))
     text += [
         "",
         "Every number here is in `study.json`, and `lmlab verify study.json --runs FOLDER` computes it again from these runs.",
@@ -121,9 +121,11 @@ def _aligned(rows: Sequence[Sequence[str]], left: int, last: bool = False) -> li
     ]
 
 
-def _table(titles: Sequence[str]) -> list[str]:
-    return [_row(titles), "|" + "---|" * len(titles)]
+def table_head(titles: Sequence[str]) -> list[str]:
+    """The head of a Markdown table."""
+    return [table_row(titles), "|" + "---|" * len(titles)]
 
 
-def _row(cells: Sequence[str]) -> str:
+def table_row(cells: Sequence[str]) -> str:
+    """A row of it."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
