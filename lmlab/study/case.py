@@ -10,6 +10,10 @@ first = 1.89
 second = 1.70
 [first_settings]
 train.precision = "fp32"
+[proxy]                             # where whole trainings take too long, a scale model of both is trained in their place
+about = "widths a quarter"
+first = { model.width = 32 }
+second = { model.width = 96 }
 [[predictions]]                     # of the first recipe with settings, or of it continued under all of the second's
 says = "at 5,000 iterations validation is at 1.6"
 settings = { train.steps = 5000, schedule.steps = 5000 }
@@ -33,7 +37,7 @@ FORMAT = 1
 SHIPPED = "cases"
 ENTRIES = (
     *("format", "name", "about", "first", "second", "source", "reported", "first_settings", "second_settings"),
-    *("continued", "predictions"),
+    *("proxy", "continued", "predictions"),
 )
 METRICS = {"valid_loss": "validation", "train_loss": "training"}
 TOLERANCE = 0.05
@@ -67,6 +71,10 @@ class Case:
     reported: tuple[float | None, float | None] = (None, None)
     first_settings: Mapping[str, Any] = field(default_factory=dict)
     second_settings: Mapping[str, Any] = field(default_factory=dict)
+    proxy: str = ""
+    """What the bridging runs are of, in words, where they aren't of the recipes themselves."""
+    proxies: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
+    """Settings on top of each recipe's, for the bridging runs."""
     continued: bool = False
     """Whether the first is trained whole and continued, too."""
     predictions: tuple[Prediction, ...] = ()
@@ -98,8 +106,9 @@ def _case(value: Mapping[str, Any], stem: str) -> Case:
     _require_known(value, ENTRIES)
     if value.get("format", FORMAT) != FORMAT:
         raise LabError(f"format {str(value['format'])[:20]} is not one that this version reads: expected {FORMAT}")
-    reported = _table(value, "reported")
+    reported, proxy = _table(value, "reported"), _table(value, "proxy")
     _require_known(reported, ("first", "second"))
+    _require_known(proxy, ("about", "first", "second"))
     predictions = value.get("predictions", [])
     if not isinstance(predictions, list):
         raise LabError("predictions are tables: write [[predictions]] above each")
@@ -112,6 +121,8 @@ def _case(value: Mapping[str, Any], stem: str) -> Case:
         reported=(_loss(reported, "first"), _loss(reported, "second")),
         first_settings=flattened(_table(value, "first_settings")),
         second_settings=flattened(_table(value, "second_settings")),
+        proxy=_word(proxy, "about", None) if proxy else "",
+        proxies=(flattened(_table(proxy, "first")), flattened(_table(proxy, "second"))),
         continued=value.get("continued", False) is True,
         predictions=tuple(map(_prediction, predictions)),
     )

@@ -16,7 +16,7 @@ from lmlab.data.progress import Progress
 from lmlab.experiment import recipe_asked
 from lmlab.experiment.record import Record, read_record
 from lmlab.hardware.device import choose_device
-from lmlab.recipe import Recipe, check, is_recipe, recipe_hash
+from lmlab.recipe import Recipe, check, is_recipe, override, recipe_hash
 from lmlab.recipe.train import PrecisionName
 from lmlab.runs import open_run
 from lmlab.study.differing import comparable
@@ -37,6 +37,8 @@ class End:
     """Of its last model, nats a token; None for a recipe of which no loss was reported."""
     record: Record | None = None
     """None for a recipe."""
+    proxy: Recipe | None = None
+    """What is trained in its place between the two: a scale model of it."""
 
     @property
     def device(self) -> str:
@@ -44,9 +46,15 @@ class End:
         named = self.recipe.train.device if self.record is None else str(self.record.policy.get("device", "auto"))
         return named.partition(":")[0]
 
-    def comparable(self, share: float, device: str) -> Recipe:
-        """Its recipe as an end of the bridge, with that share of its steps."""
-        return check(comparable(self.recipe, self.steps, self.precision, share, device))
+    def whole(self, device: str) -> Recipe:
+        """Its recipe as it's trained whole."""
+        return check(comparable(self.recipe, self.steps, self.precision, 1.0, device))
+
+    def bridge(self, share: float, device: str) -> Recipe:
+        """Its recipe, or its scale model, as an end of the bridge: with that share of its steps."""
+        recipe = self.proxy or self.recipe
+        steps = self.steps if self.proxy is None else recipe.train.steps
+        return check(comparable(recipe, steps, self.precision, share, device))
 
     def to_json(self) -> dict[str, Any]:
         """For explain.json."""
@@ -71,14 +79,14 @@ def ends_of_runs(first: str, second: str, runs: Path) -> Ends:
 def ends_of_recipes(
     targets: tuple[str, str],
     settings: tuple[Mapping[str, Any], Mapping[str, Any]],
-    reported: tuple[float | None, float | None],
+    reported: tuple[float | None, float | None] = (None, None),
+    proxies: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {}),
     *,
     progress: Progress | None = None,
     say: Callable[[str], object],
 ) -> Ends:
-    """Two recipes with their settings, whose data is prepared; `reported` are losses that somebody had with them.
-
-    LabError where they can't be bridged.
+    """Two recipes with their settings, whose data is prepared; `reported` are losses that somebody had with them, `proxies` what
+    makes scale models of them. LabError where they can't be bridged.
     """
     recipes = [recipe_asked(target, own, say=say) for target, own in zip(targets, settings, strict=True)]
     for recipe in recipes:
@@ -95,8 +103,9 @@ def ends_of_recipes(
             precision=recipe.train.precision,
             vocabulary=dataset.vocabulary_size,
             loss=loss,
+            proxy=check(override(recipe, proxy)) if proxy else None,
         )
-        for recipe, dataset, loss in zip(recipes, datasets, reported, strict=True)
+        for recipe, dataset, loss, proxy in zip(recipes, datasets, reported, proxies, strict=True)
     )
     return one, other
 

@@ -73,7 +73,7 @@ def explain_case(case: Case, runs: Path, wishes: ExplainWishes, **how: Any) -> E
     """The same of two recipes, of which losses may have been reported; the predictions of the case are tested."""
     progress, say = how.get("progress"), how.get("say", print)
     settings = (case.first_settings, case.second_settings)
-    ends = ends_of_recipes((case.first, case.second), settings, case.reported, progress=progress, say=say)
+    ends = ends_of_recipes((case.first, case.second), settings, case.reported, case.proxies, progress=progress, say=say)
     return _explain(
         ends, case.name, runs, dataclasses.replace(wishes, continued=wishes.continued or case.continued), case, **how
     )
@@ -93,9 +93,11 @@ def _explain(
     folder = runs / f"study-{name}"
     devices = common_devices(ends)
     plan = _settled(ends, devices, name, folder, runs, wishes, progress, say)
-    share = plan.base.train.steps / ends[0].steps
+    share = plan.base.train.steps / ends[0].bridge(1.0, devices[0]).train.steps
     say(f"{ends[0].name} and {ends[1].name} differ in {', '.join(factor.name for factor in plan.factors)}")
     how = "all subsets" if not plan.pairs else f"{2 * plan.pairs} orders of them"
+    if case is not None and case.proxy:
+        say(f"a scale model of them: {case.proxy}")
     say(
         f"bridging runs: {how}, {len(plan.cells)} recipes of {plan.seeds} seeds"
         + (f", {share:.3g} of the steps" if share < 1 else "")
@@ -118,10 +120,10 @@ def _with_whole_trainings(
 ) -> Explanation:
     """What is found by trainings of full length: the first continued, and what was foretold."""
     one, other = found.ends
-    factors = factors_between(*(end.comparable(1.0, device) for end, device in zip(found.ends, devices, strict=True)))
+    factors = factors_between(*(end.whole(device) for end, device in zip(found.ends, devices, strict=True)))
     going_on: Continuations | None = None
     if wishes.continued:
-        first = one.record or trainer.train(_whole(one.comparable(1.0, devices[0]), f"{name}-first"))
+        first = one.record or trainer.train(_named(one.whole(devices[0]), f"{name}-first"))
         # As many more steps as the second had more; as many again, where it had none.
         more = other.steps - one.steps if other.steps > one.steps else one.steps
         going_on = continuations(first, name, factors, more, trainer)
@@ -131,7 +133,7 @@ def _with_whole_trainings(
     return dataclasses.replace(found, going_on=going_on, predictions=predictions)
 
 
-def _whole(recipe: Recipe, name: str) -> Recipe:
+def _named(recipe: Recipe, name: str) -> Recipe:
     return dataclasses.replace(recipe, name=name, about="", claims=())
 
 
@@ -151,7 +153,7 @@ def _settled(
     plan = read_plan(folder)
     if plan is not None and plan.asked != asked:
         raise LabError(f"{folder} is of two others: rename it, or one of these")
-    whole = one.comparable(1.0, devices[0]), other.comparable(1.0, devices[1])
+    whole = one.bridge(1.0, devices[0]), other.bridge(1.0, devices[1])
     if not factors_between(*whole):
         raise LabError(
             f"{one.name} and {other.name} differ in nothing but the seed and where they ran: lmlab compare says how sure that is"
@@ -159,8 +161,8 @@ def _settled(
     if plan is None:
         bridges = _chosen(*whole, one.vocabulary, runs, wishes, progress, say)
         shorter = (
-            one.comparable(bridges.share, devices[0]),
-            other.comparable(bridges.share, devices[1]),
+            one.bridge(bridges.share, devices[0]),
+            other.bridge(bridges.share, devices[1]),
         )
         plan = StudyPlan(
             name=name,

@@ -72,11 +72,14 @@ class Explanation:
                 f"{one.name} {one.loss:.4f}, {other.name} {other.loss:.4f}: a difference of {self.difference:+.4f}"
                 + (f" ({self.case.source})" if self.case is not None and self.case.source else "")
             )
+        if self.case is not None and self.case.proxy:
+            found.append(f"proxies: the bridging runs are of a scale model: {self.case.proxy}")
         if self.share < 1:
             found.append(
                 f"proxies: the bridging runs have {self.share:.3g} of the steps, and shares of shorter trainings"
             )
-        what = [*(["the trainings' shortness"] if self.share < 1 else []), *self.unmeasured, "chance"]
+        scale = ["the model's scale"] if self.case is not None and self.case.proxy else []
+        what = [*scale, *(["the trainings' shortness"] if self.share < 1 else []), *self.unmeasured, "chance"]
         if self.residual is not None:
             found.append(f"residual {self.residual:+.4f}, which the bridging runs don't explain: {', '.join(what)}")
         elif self.unmeasured:
@@ -93,6 +96,7 @@ class Explanation:
             "difference": self.difference,
             "bridged": self.bridged,
             "residual": self.residual,
+            "proxy": self.case.proxy if self.case is not None and self.case.proxy else None,
             "share_of_steps": self.share,
             "unmeasured": list(self.unmeasured),
             "continued": None if self.going_on is None else self.going_on.to_json(),

@@ -12,7 +12,7 @@ from lmlab.experiment.beginning import parent_of
 from lmlab.experiment.record import read_record
 from lmlab.recipe import Recipe, load_recipe, override, to_toml
 from lmlab.report.waterfall import bars_of
-from lmlab.runs import open_run
+from lmlab.runs import list_runs, open_run
 from lmlab.study.bridges import choose_bridges
 from lmlab.study.case import case_names, load_case
 from lmlab.study.continuing import continued_recipe
@@ -185,6 +185,10 @@ name = "told"
 first = {json.dumps(str(one))}
 second = {json.dumps(str(other))}
 continued = true
+[proxy]
+about = "half as wide"
+first = {{ model.width = 8 }}
+second = {{ model.width = 8 }}
 [reported]
 first = 3.0
 second = 2.5
@@ -206,6 +210,12 @@ value = 3.0
     value = json.loads(capsys.readouterr().out)
     assert value["difference"] == pytest.approx(-0.5)
     assert value["residual"] == pytest.approx(-0.5 - value["bridged"])
+    # The bridging runs are of the scale model, all else of the recipes themselves.
+    widths = {run.name: run.recipe().model.width for run in list_runs(tmp_path / "runs")}
+    assert {name: width for name, width in widths.items() if width == 8} == dict.fromkeys(
+        (run["name"] for run in value["study"]["runs"]), 8
+    )
+    assert value["proxy"] == "half as wide" and len(set(widths.values())) == 2
     first, second, third = value["predictions"]
     # Equal settings are one training; its losses are those of the run.
     assert first["run"] == second["run"] == "told-foretold-1" and third["run"] == "told-on-dropout"
@@ -244,7 +254,7 @@ def test_devices_are_a_factor_only_where_both_are_here(monkeypatch):
     monkeypatch.setattr("lmlab.study.ends.choose_device", choose)
     devices = common_devices(ends)
     assert devices == ("cpu", "cuda") and unmeasured(ends, devices) == ()
-    recipes = [end.comparable(1.0, device) for end, device in zip(ends, devices, strict=True)]
+    recipes = [end.whole(device) for end, device in zip(ends, devices, strict=True)]
     assert [factor.name for factor in factors_between(*recipes)] == ["device"]
     here.discard("cuda")
     assert common_devices(ends) == ("auto", "auto")
