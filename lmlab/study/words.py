@@ -74,14 +74,14 @@ def notes(plan: StudyPlan, cells: Cells, noise: SeedNoise, effects: Sequence[Eff
         found.append(
             f"of {len(effects)} effects at {LEVEL:.0%}, {chance:.1f} would look like a difference if there were none"
         )
-    every = len(list(wanted(plan)))
+    every, left = len(list(wanted(plan))), sum(run.status in ("missing", "unfinished") for run in cells.runs)
     if len(effects) < every:
-        found.append(f"{every - len(effects)} of {every} effects wait for runs")
+        why = "wait for runs" if left else "can't be told without the runs that ended early"
+        found.append(f"{every - len(effects)} of {every} effects {why}")
     for status, words in (("lost", "stopped early because it couldn't win"), ("failed", "failed")):
         for run in cells.runs:
             if run.status == status:
                 found.append(f"{run.name} {words}: {run.note}")
-    left = sum(run.status in ("missing", "unfinished") for run in cells.runs)
     if left:
         found.append(f"{left} of {len(cells.runs)} runs are left to train: the same command goes on")
     return found
