@@ -55,7 +55,7 @@ class Prediction:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Of the first recipe."""
     continued: bool = False
-    """Of the first, continued under all that a checkpoint can take of the second's settings."""
+    """Of the first, continued under all of the second's settings that are tried."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """What more steps alone do, and what they do under other settings: the first of two ends, continued from its last checkpoint.
 
-Only settings that a checkpoint can take are tried: a model's shape and its context stay as they are. Every continued run warms up
-again and takes the same schedule over the same number of steps, so that the settings are all that differs between them.
+A model's shape and its context stay as they are, since a checkpoint can't take others, and so do precision and device, which are policy.
+Every continued run warms up again and takes the same schedule over the same number of steps, so that the settings are all that differs.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from lmlab.study.design import Factor
 from lmlab.study.trainer import Trainer
 
 OWN = "its own settings"
-TAKEN = ("dropout", "batch", "precision", "device", "optimizer", "schedule", "training")
-"""Factors whose settings a checkpoint can go on under."""
+TAKEN = ("dropout", "batch", "optimizer", "schedule", "training")
+"""Factors that are tried: a checkpoint can't take another shape or context, and precision and device are this machine's policy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class Continuations:
     among: tuple[str, ...]
     """Ids of the finished runs that seeds' noise was told from."""
     left_out: tuple[str, ...]
-    """Factors that a checkpoint can't take."""
+    """Factors that aren't tried."""
 
     def lines(self) -> list[str]:
         """In words."""
@@ -66,7 +66,7 @@ class Continuations:
         for run, (what, pair) in zip(self.runs, self.effects, strict=True):
             found.append(f"  under {run.label}: {run.loss:.4f}; {what} {_said(pair)}")
         if self.left_out:
-            found.append(f"  a checkpoint can't take another {', '.join(self.left_out)}")
+            found.append(f"  not tried: another {', '.join(self.left_out)}")
         return found
 
     def to_json(self) -> dict[str, Any]:

@@ -145,5 +145,5 @@ def _continued(going_on: Continuations) -> list[str]:
             cells += [f"{found.difference:+.4f}", f"{found.low:+.4f} to {found.high:+.4f}", found.kind]
         text.append(table_row(cells))
     if going_on.left_out:
-        text += ["", f"A checkpoint can't take another {', '.join(going_on.left_out)}."]
+        text += ["", f"Not tried: another {', '.join(going_on.left_out)}."]
     return text
