@@ -1,7 +1,7 @@
 """What more steps alone do, and what they do under other settings: the first of two ends, continued from its last checkpoint.
 
-A model's shape and its context stay as they are, since a checkpoint can't take others, and so do precision and device, which are policy.
-Every continued run warms up again and takes the same schedule over the same number of steps, so that the settings are all that differs.
+A model's shape and its context stay as they are, since a checkpoint can't take others, and so do precision and device, which are
+policy. Every continued run warms up again and takes the same schedule over as many steps, so that the settings are all that differs.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Continuations:
 
 
 def continuations(parent: Record, name: str, factors: tuple[Factor, ...], more: int, trainer: Trainer) -> Continuations:
-    """Continue `parent` for `more` steps under its own settings, under each factor's that a checkpoint can take, and all of these.
+    """Continue `parent` for `more` steps under its own settings, under each factor's that is tried, and under all of these.
 
     The runs are ordinary ones, called NAME-on-...; those that are there stay. Raises Interrupted where a signal stopped one.
     """
