@@ -243,15 +243,15 @@ def page(value: dict[str, Any]) -> str:
             "",
             f"{len(cases)} trainings on {machine['physical_cores']} cores of an {machine['cpu']}, {value['context']['date'][:10]}.",
             "Each forecast was written to forecast.json before step 1: time and memory from a trial of a few seconds, the loss",
-            "from a ladder of four small trainings (`lmlab plan --ladder`, a tenth of the run's arithmetic at most), all corrected by what",
-            "the runs above it in the table had shown. In brackets the interval that is to hold in four of five; * marks where it did",
-            "not. Made by `python -m benchmarks.forecasts` from [forecasts.json](forecasts.json).",
+            "from a ladder of four small trainings (`lmlab plan --ladder`, a tenth of the run's arithmetic at most), all",
+            "corrected by what the runs above it in the table had shown. In brackets the interval that is to hold in four of",
+            "five; * marks where it did not. Made by `python -m benchmarks.forecasts` from [forecasts.json](forecasts.json).",
             "",
             *summary,
             "",
             pooled,
             "",
-            f"All of them were made with one version of the code, one after the other. It had been shaped by earlier passes over "
+            "All of them were made with one version of the code, one after the other. Earlier passes had shaped it, over "
             f"{len(cases) - len(unseen)} of them. The other {len(unseen)} (unseen) were named when nothing was changed any more: "
             f"{_in_words(unseen)}.",
             "",
