@@ -1,7 +1,7 @@
 """What more steps alone do, and what they do under other settings: the first of two ends, continued from its last checkpoint.
 
 A model's shape and its context stay as they are, since a checkpoint can't take others, and so do precision and device, which are
-policy. Every continued run warms up again and takes the same schedule over as many steps, so that the settings are all that differs.
+policy. Every continued run warms up again and takes the same schedule over as many steps: the settings are all that differs.
 """
 
 from __future__ import annotations
