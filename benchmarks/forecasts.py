@@ -252,7 +252,8 @@ def page(value: dict[str, Any]) -> str:
             pooled,
             "",
             "All of them were made with one version of the code, one after the other. Earlier passes over "
-            f"{len(cases) - len(unseen)} of them had shaped it. The other {len(unseen)} (unseen) were named when nothing was changed any more: "
+            f"{len(cases) - len(unseen)} of them had shaped it. The other {len(unseen)} (unseen) were named when nothing was "
+            "changed any more: "
             f"{_in_words(unseen)}.",
             "",
             *rows,
