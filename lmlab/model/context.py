@@ -5,7 +5,7 @@
 
 with candidate, forget and input from h, the last two through a sigmoid, and a vector of zeros before the first token. There are
 no positions. The architecture is that of github.com/rato-tokyo/new-llm (commit b3e3be1); the loop over time is in
-`recurrence.py`, initial values are in `initial.py`, costs in `context_cost.py`.
+`recurrence.py`, its gradients in `recurrence_gradient.py`, initial values are in `initial.py`, costs in `context_cost.py`.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,8 @@ from lmlab import LabError
 from lmlab.model.layers import Embedding, Linear
 from lmlab.model.loss import loss_sum
 from lmlab.model.norms import EPSILON
-from lmlab.model.recurrence import Passed, Weights, recur, run
+from lmlab.model.recurrence import Passed, Weights, run
+from lmlab.model.recurrence_gradient import recur
 from lmlab.recipe.model import Context
 
 
@@ -98,7 +99,7 @@ class ContextModel(nn.Module):
         rows, counted = torch.arange(batch, device=tokens.device), torch.tensor(lengths, device=tokens.device)
         cache.vector = passed.vectors[counted, rows]
         cache.held = [held + read for held, read in zip(cache.held, lengths, strict=True)]
-        return self.head(passed.hidden[-1][counted - 1, rows])
+        return self.head(passed.top[counted - 1, rows])
 
     @torch.no_grad()
     def layer_outputs(self, tokens: Int[Tensor, "batch time"]) -> dict[str, Float[Tensor, "time batch _"]]:
@@ -106,7 +107,7 @@ class ContextModel(nn.Module):
         time = tokens.shape[1]
         vector = self._zeros(len(tokens), self.embedding.weight.dtype)
         passed = self._pass(tokens, vector, updates=time - 1, keep=True)
-        blocks = {f"block {number}": output for number, output in enumerate(passed.hidden, 1)}
+        blocks = {f"block {number}": output for number, output in enumerate([*passed.lower, passed.top], 1)}
         return {"embedding": self.embedding(tokens.t()), **blocks, "context vector": passed.vectors[1:]}
 
     def _read(self, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, "time batch hidden"]:
@@ -120,7 +121,7 @@ class ContextModel(nn.Module):
             z = self._embedded(tokens)
             return recur(z, self._weights(z.dtype), self._share)
         vector = self._zeros(len(tokens), self.embedding.weight.dtype)
-        return self._pass(tokens, vector, updates=time - 1, keep=False).hidden[-1]
+        return self._pass(tokens, vector, updates=time - 1, keep=False).top
 
     def _pass(
         self, tokens: Int[Tensor, "batch time"], vector: Float[Tensor, "batch vector"], updates: int, keep: bool

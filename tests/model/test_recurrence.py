@@ -6,6 +6,7 @@ from torch import Tensor
 
 from lmlab.model import ContextModel
 from lmlab.model.dropout import dropout_factors
+from lmlab.model.recurrence_gradient import ROWS_AT_ONCE
 from tests.model.context_loop import SHAPES, VOCABULARY, random_context, settings, slow_logits
 from tests.model.grid import random_tokens
 
@@ -114,6 +115,21 @@ def test_float32_comes_near_float64() -> None:
         found.append(gradients(one, one.loss_sum(tokens, targets)))
     for name, gradient in found[1].items():
         assert float((found[0][name].double() - gradient).norm() / gradient.norm()) < 1e-4, name
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 3, 9, 20, 35])
+def test_gradients_of_weights_are_the_same_from_few_steps_at_once_and_from_many(
+    rows_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = random_context(settings("three_layers", dropout=0.3))
+    tokens, targets = random_tokens(3, 12), random_tokens(3, 12, seed=1)
+    found = []
+    for rows in (1000, rows_at_once):
+        monkeypatch.setitem(ROWS_AT_ONCE, "cpu", rows)
+        torch.manual_seed(2)
+        found.append(gradients(model, model.loss_sum(tokens, targets)))
+    for name in found[0]:
+        torch.testing.assert_close(found[0][name], found[1][name])
 
 
 def test_equal_calls_give_equal_bits() -> None:
