@@ -74,7 +74,9 @@ def evidence_for(
         counted = size["total"] - size["ngrams"]
         expected = BESIROGLU.expected(counted, tokens, vocabulary, unique_tokens)
         if not isinstance(recipe.model, GPT):
-            alarm = f"{expected.alarm}, and to transformers, which a model of kind {recipe.model.kind} isn't"
+            alarm = (
+                f"fitted to transformers, of another text and tokenizer: a model of kind {recipe.model.kind} is none"
+            )
             expected = dataclasses.replace(expected, alarm=alarm)
         found = Evidence(
             loss=expected,

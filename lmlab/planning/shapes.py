@@ -25,14 +25,19 @@ DEPTH_POWER = math.log(LARGEST_SIZE.layers / SMALLEST_SIZE.layers) / math.log(LA
 
 def shapes_like(recipe: Recipe) -> list[Recipe]:
     """`recipe` with each model shape in its style, its own among them, from narrow to wide. LabError where it's no GPT."""
-    own = recipe.model
-    if not isinstance(own, GPT):
-        raise LabError(
-            f"smaller and larger shapes are known of model.kind gpt, not of {own.kind}: plan this recipe without a budget"
-        )
+    own = gpt_of(recipe)
     found = {width: _shaped(recipe, own, width) for width in WIDTHS if width != own.width}
     found[own.width] = recipe
     return [found[width] for width in sorted(found)]
+
+
+def gpt_of(recipe: Recipe) -> GPT:
+    """The recipe's model, of which there are smaller and larger ones; LabError where it's no GPT."""
+    if not isinstance(recipe.model, GPT):
+        raise LabError(
+            f"smaller and larger shapes are known of model.kind gpt, not of {recipe.model.kind}: plan this recipe without a budget"
+        )
+    return recipe.model
 
 
 def counted_parameters(recipe: Recipe, vocabulary: int) -> int:
