@@ -16,8 +16,9 @@ import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lmlab import LabError
 from lmlab.cli.errors import UsageError
-from lmlab.recipe import Recipe, dotted_names, own_name
+from lmlab.recipe import Recipe, dotted_names, is_recipe, load_recipe, override, own_name
 from lmlab.recipe.experiment import SECTIONS
 from lmlab.recipe.override import TRUTH, is_switch
 
@@ -74,6 +75,18 @@ def split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
             value = arguments[next(words)]
         found.setdefault(name.replace("-", "_"), []).append(value)
     return rest, {name: tuple(values) if name in KEPT_WHEN_REPEATED else values[-1] for name, values in found.items()}
+
+
+def recipe_shown(words: list[str], overrides: dict[str, Any]) -> Recipe:
+    """The recipe whose settings --help lists: the one that a word names, else the default one; of the kinds that are asked for."""
+    recipe = Recipe()
+    with contextlib.suppress(LabError):
+        for word in words:
+            if not word.startswith("-") and is_recipe(word):
+                recipe = load_recipe(word)
+                break
+        recipe = override(recipe, {name: value for name, value in overrides.items() if name.endswith(".kind")})
+    return recipe
 
 
 def with_default(arguments: list[str], flag: str, value: str) -> list[str]:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import tyro
 
-from lmlab.cli.arguments import parse, split_overrides
+from lmlab.cli.arguments import parse, recipe_shown, split_overrides
 from lmlab.cli.closing import STOPPED
 from lmlab.cli.errors import UsageError
 from lmlab.cli.progress import progress_for
 from lmlab.files.durable import without_nan
-from lmlab.recipe import Recipe, check, is_recipe, load_recipe, override, recipe_names
+from lmlab.recipe import check, is_recipe, load_recipe, override
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,7 @@ class Bench:
 def run(arguments: list[str]) -> int:
     """Parse, measure, print, draw; 3 where it was interrupted."""
     words, overrides = split_overrides(arguments)
-    named = next((word for word in words if word in recipe_names()), "")
-    flags = parse(Bench, words, "lmlab bench", load_recipe(named) if named else Recipe())
+    flags = parse(Bench, words, "lmlab bench", recipe_shown(words, overrides))
     if not flags.target:
         raise UsageError("lmlab bench needs a recipe: lmlab recipes lists what there is")
     if not is_recipe(flags.target) and Path(flags.target).exists():

@@ -12,12 +12,12 @@ from typing import Annotated, Any
 import tyro
 
 from lmlab import LabError
-from lmlab.cli.arguments import parse, runs_folder, split_overrides
+from lmlab.cli.arguments import parse, recipe_shown, runs_folder, split_overrides
 from lmlab.cli.closing import speaker
 from lmlab.cli.errors import UsageError
 from lmlab.cli.progress import progress_for
 from lmlab.files.durable import without_nan
-from lmlab.recipe import Recipe, is_recipe, load_recipe, recipe_names
+from lmlab.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,7 @@ NAMES = {"parent": "--from", "target": "a recipe's name"}
 def run(arguments: list[str]) -> int:
     """Parse, plan, print."""
     words, overrides = split_overrides(arguments)
-    named = next((word for word in words if not word.startswith("-") and is_recipe(word)), "")
-    flags = parse(PlanFlags, words, "lmlab plan", load_recipe(named) if named in recipe_names() else Recipe())
+    flags = parse(PlanFlags, words, "lmlab plan", recipe_shown(words, overrides))
     _refuse_mixed(flags, overrides)
     from lmlab import experiment
 

@@ -8,11 +8,10 @@ from typing import Literal
 
 import tyro
 
-from lmlab.cli.arguments import parse, runs_folder, split_overrides
+from lmlab.cli.arguments import parse, recipe_shown, runs_folder, split_overrides
 from lmlab.cli.closing import STOPPED, speaker
 from lmlab.cli.errors import UsageError
 from lmlab.cli.progress import progress_for
-from lmlab.recipe import Recipe, load_recipe, recipe_names
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,7 @@ class Study:
 def run(arguments: list[str]) -> int:
     """Parse, train, print; 3 where a signal stopped the study."""
     words, overrides = split_overrides(arguments)
-    named = next((word for word in words if word in recipe_names()), "")
-    flags = parse(Study, words, "lmlab study", load_recipe(named) if named else Recipe())
+    flags = parse(Study, words, "lmlab study", recipe_shown(words, overrides))
     from lmlab.study.definition import asked, load_study, study_names
 
     if flags.list:

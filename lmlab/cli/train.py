@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from lmlab.cli.arguments import parse, runs_folder, split_overrides
+from lmlab.cli.arguments import parse, recipe_shown, runs_folder, split_overrides
 from lmlab.cli.closing import print_outcome, speaker
 from lmlab.cli.errors import UsageError
 from lmlab.cli.importing import import_uncollected
 from lmlab.cli.progress import progress_for
-from lmlab.recipe import Recipe, check, is_recipe, load_recipe, override, recipe_names
+from lmlab.recipe import Recipe, check, load_recipe, override
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,7 @@ class Train:
 def run(arguments: list[str]) -> int:
     """Parse, train, print; 3 where a signal stopped the run after saving."""
     words, overrides = split_overrides(arguments)
-    named = next((word for word in words if not word.startswith("-") and is_recipe(word)), "")
-    flags = parse(Train, words, "lmlab train", load_recipe(named) if named in recipe_names() else Recipe())
+    flags = parse(Train, words, "lmlab train", recipe_shown(words, overrides))
     if flags.or_resume and not flags.run:
         raise UsageError("--or-resume needs --run NAME: which run to go on with, or to start")
     import_uncollected("lmlab.experiment.start")

@@ -9,11 +9,10 @@ from typing import Literal
 
 import tyro
 
-from lmlab.cli.arguments import parse, runs_folder, split_overrides
+from lmlab.cli.arguments import parse, recipe_shown, runs_folder, split_overrides
 from lmlab.cli.closing import STOPPED, speaker
 from lmlab.cli.errors import UsageError
 from lmlab.cli.progress import progress_for
-from lmlab.recipe import Recipe, load_recipe, recipe_names
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,7 @@ class Tune:
 def run(arguments: list[str]) -> int:
     """Parse, search, print; 3 where a signal stopped the search."""
     words, overrides = split_overrides(arguments)
-    named = next((word for word in words if word in recipe_names()), "")
-    flags = parse(Tune, words, "lmlab tune", load_recipe(named) if named else Recipe())
+    flags = parse(Tune, words, "lmlab tune", recipe_shown(words, overrides))
     if not flags.target:
         raise UsageError("lmlab tune needs a recipe or a text file: lmlab recipes lists what there is")
     from lmlab.experiment import recipe_asked

@@ -20,6 +20,7 @@ from lmlab.planning.on_card import CardPlan, plan_for_card
 from lmlab.planning.price import Price
 from lmlab.planning.resources import resources_here, resources_on
 from lmlab.planning.room import memory_bytes
+from lmlab.planning.shapes import gpt_of
 from lmlab.recipe import Recipe, check
 from lmlab.runs import open_run
 from lmlab.training.policy import choose_policy
@@ -40,6 +41,7 @@ def plan_within(
     nothing fits, and for anything else that the user can mend.
     """
     check(recipe)
+    gpt_of(recipe)
     dataset = prepare(recipe.data, progress=progress)
     vocabulary = dataset.vocabulary_size
     if card is not None:

@@ -16,7 +16,7 @@ from lmlab.experiment.finish import Outcome
 from lmlab.files import read_json
 from lmlab.generation import Completion, Sampling, generate
 from lmlab.hardware import choose_device
-from lmlab.model import GPTModel, build_model
+from lmlab.model import TrainableModel, build_model
 from lmlab.recipe import Recipe
 from lmlab.runs import Run, open_run
 from lmlab.training.saving import require_weights, restore_weights
@@ -29,7 +29,7 @@ class Loaded:
     run: Run
     recipe: Recipe
     step: int
-    model: GPTModel
+    model: TrainableModel
     tokenizer: Tokenizer
     device: torch.device
     warnings: tuple[str, ...] = ()

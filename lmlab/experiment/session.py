@@ -20,7 +20,7 @@ from lmlab.evaluation import Evaluation, EvaluationStopped, evaluate_sample, eva
 from lmlab.experiment.black_box import black_box
 from lmlab.generation import Sampling, generate
 from lmlab.hardware.energy import EnergyMeter
-from lmlab.model import GPTModel, build_model, flops_per_token, initialise
+from lmlab.model import TrainableModel, build_model, flops_per_token, initialise
 from lmlab.optim import TrainingOptimizer, build_optimizer
 from lmlab.planning.peak import peak_flops
 from lmlab.recipe import Recipe
@@ -53,7 +53,7 @@ class Session:
     plan: EvaluationPlan
     journal: Journal
     display: Display
-    model: GPTModel
+    model: TrainableModel
     optimizer: TrainingOptimizer
     step: TrainingStep
     state: State

@@ -25,7 +25,7 @@ from lmlab.generation.prompts import encode_prompts, first_token
 from lmlab.generation.settings import Sampling
 from lmlab.generation.spelling import spelling_of
 from lmlab.generation.writer import Completion, Writer
-from lmlab.model import LanguageModel
+from lmlab.model import ContextModel, LanguageModel
 
 ROWS_AT_ONCE = 32
 """Texts written side by side: enough to fill a processor, few enough for their caches (75 MB each for GPT-2 124M)."""
@@ -51,8 +51,10 @@ def generate(
     `on_text(number of the prompt, text)` gets each text in pieces as soon as they are certain: whole characters,
     nothing of a stop string; joined they are the completion's text. `stop_requested` is asked before each token, with
     the CPU engine before each few of them, and ends all texts where they are. LabError where a prompt holds symbols
-    that the tokenizer refuses.
+    that the tokenizer refuses, or a draft is asked of a recurrent model, whose state can't forget a wrong guess.
     """
+    if sampling.draft and isinstance(model, ContextModel):
+        raise LabError("a draft is for models of kind gpt, not context: leave --draft out")
     began = time.perf_counter()
     writers = _writers(model, tokenizer, prompts, sampling)
     done: dict[int, Completion] = {}

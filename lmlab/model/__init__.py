@@ -1,4 +1,4 @@
-"""Models: a GPT decoder, its initial values, its key-value cache, and what it costs.
+"""Models: a GPT decoder and a context-propagation model, their initial values, decoding states, and what they cost.
 
 Names are looked up on first use: `shapes`, `cost` and `memory` are arithmetic and must not load torch.
 """
@@ -10,20 +10,24 @@ from typing import TYPE_CHECKING
 from lmlab import lazily
 
 if TYPE_CHECKING:
+    from lmlab.model.build import TrainableModel, build_model
     from lmlab.model.cache import KVCache
+    from lmlab.model.context import ContextModel
     from lmlab.model.cost import Flops, flops_per_token, palm_flops_per_token, parameters
-    from lmlab.model.gpt import GPTModel, build_model
+    from lmlab.model.gpt import GPTModel
     from lmlab.model.initial import initialise
     from lmlab.model.loss import loss_sum, token_losses
     from lmlab.model.memory import activation_bytes
     from lmlab.model.protocol import DecodingState, LanguageModel
 
 __all__ = [
+    "ContextModel",
     "DecodingState",
     "Flops",
     "GPTModel",
     "KVCache",
     "LanguageModel",
+    "TrainableModel",
     "activation_bytes",
     "build_model",
     "flops_per_token",
@@ -37,13 +41,15 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
+        "ContextModel": "context",
         "DecodingState": "protocol",
         "Flops": "cost",
         "GPTModel": "gpt",
         "KVCache": "cache",
         "LanguageModel": "protocol",
+        "TrainableModel": "build",
         "activation_bytes": "memory",
-        "build_model": "gpt",
+        "build_model": "build",
         "flops_per_token": "cost",
         "initialise": "initial",
         "loss_sum": "loss",

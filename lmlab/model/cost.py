@@ -1,11 +1,15 @@
-"""What a GPT costs: its parameters, and the floating-point operations of a token. Arithmetic only: no torch."""
+"""What a model costs: its parameters, and the floating-point operations of a token. Arithmetic only: no torch.
+
+Formulas of the GPT are here, those of the context-propagation model in `context_cost.py`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lmlab.model.context_cost import block_multiplications, context_parameters
 from lmlab.model.shapes import head_width, hidden_width, qkv_width, up_width
-from lmlab.recipe.model import GPT
+from lmlab.recipe.model import Context, Model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,12 +25,14 @@ class Flops:
         return self.forward + self.backward
 
 
-def parameters(model: GPT, vocabulary: int) -> dict[str, int]:
+def parameters(model: Model, vocabulary: int) -> dict[str, int]:
     """Trained numbers by part, and their `total`.
 
     `mixing` are the scalars of value_residual and embedding_skip. `matrix` is what every token is multiplied by: the
     matrices of the blocks, and the head's even where it is the embedding's (tied), but no table that is looked up in.
     """
+    if isinstance(model, Context):
+        return context_parameters(model, vocabulary)
     width, layers = model.width, model.layers
     norm = width * (2 if model.bias and model.norm == "layernorm" else 1)
     attention_matrices = width * qkv_width(model) + width * width
@@ -48,13 +54,23 @@ def parameters(model: GPT, vocabulary: int) -> dict[str, int]:
     return parts | {"total": sum(parts.values()), "matrix": matrix}
 
 
-def flops_per_token(model: GPT, vocabulary: int, context: int | None = None, causal: bool = False) -> Flops:
+def block_matrices(model: Model, vocabulary: int) -> int:
+    """Numbers in the matrices of the blocks: what every token is multiplied by before the head."""
+    head_inputs = model.hidden if isinstance(model, Context) else model.width
+    return parameters(model, vocabulary)["matrix"] - vocabulary * head_inputs
+
+
+def flops_per_token(model: Model, vocabulary: int, context: int | None = None, causal: bool = False) -> Flops:
     """Operations that a token costs in a window of `context` tokens (none: the model's).
 
     Every position is counted against all T, as a plain attention kernel computes it; with `causal`, against itself and
     the positions before it, (T + 1) / 2 on average, which is all that a fused kernel needs to compute. Each
-    multiplication of the forward pass has two in the backward pass, one for each factor's gradient.
+    multiplication of the forward pass has two in the backward pass, one for each factor's gradient. What a recurrent model
+    multiplies with doesn't depend on the window; its first layer counts in full, also where the embedding's part is looked up.
     """
+    if isinstance(model, Context):
+        own = 2 * (block_multiplications(model) + model.hidden * vocabulary)
+        return Flops(forward=own, backward=2 * own)
     window = model.context if context is None else context
     seen = (window + 1) / 2 if causal else window
     attended = model.heads * head_width(model)
@@ -71,10 +87,14 @@ def flops_per_token(model: GPT, vocabulary: int, context: int | None = None, cau
     return Flops(forward=forward, backward=2 * forward)
 
 
-def palm_flops_per_token(model: GPT, vocabulary: int, effective_context: float | None = None) -> float:
+def palm_flops_per_token(model: Model, vocabulary: int, effective_context: float | None = None) -> float:
     """Training operations a token by PaLM's formula (arXiv 2204.02311, appendix B), in which utilisation is stated.
 
-    6 x matrix parameters + 12 x layers x heads x head width x effective context (none: the model's context).
+    6 x matrix parameters + 12 x layers x heads x head width x effective context (none: the model's context); a recurrent model
+    has no attention.
     """
+    products = 6 * parameters(model, vocabulary)["matrix"]
+    if isinstance(model, Context):
+        return products
     seen = model.context if effective_context is None else effective_context
-    return 6 * parameters(model, vocabulary)["matrix"] + 12 * model.layers * model.heads * head_width(model) * seen
+    return products + 12 * model.layers * model.heads * head_width(model) * seen

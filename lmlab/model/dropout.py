@@ -7,6 +7,7 @@ what is kept is scaled by exactly that p, so that the mean stays what it was.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -39,8 +40,26 @@ def dropout(x: Float[Tensor, "*axes"], share: float) -> Float[Tensor, "*axes"]:
         return x
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return F.dropout(x, share)
-    dropped = min(round(share * STEPS), STEPS - 1)
-    numbers = math.prod(x.shape)
+    return x * dropout_factors(x.shape, share, x)
+
+
+def dropout_factors(shape: Sequence[int], share: float, like: Float[Tensor, "..."]) -> Float[Tensor, "*axes"]:
+    """What `dropout` multiplies numbers of this shape with, of the type and on the device of `like`: 0 or `kept_scale`."""
+    if like.device.type != "cpu":
+        return F.dropout(torch.ones(shape, dtype=like.dtype, device=like.device), share)
+    dropped = _dropped(share)
+    numbers = math.prod(shape)
     draws = torch.empty(-(-numbers // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:numbers]
-    kept = (draws >= dropped - STEPS // 2).view(x.shape)
-    return x * kept.to(x.dtype).mul_(STEPS / (STEPS - dropped))
+    kept = (draws >= dropped - STEPS // 2).view(shape)
+    return kept.to(like.dtype).mul_(STEPS / (STEPS - dropped))
+
+
+def kept_scale(share: float, like: Float[Tensor, "..."]) -> float:
+    """The factor of a number that isn't dropped, as the type of `like` holds it."""
+    scale = STEPS / (STEPS - _dropped(share)) if like.device.type == "cpu" else 1 / (1 - share)
+    return float(torch.tensor(scale, dtype=like.dtype))
+
+
+def _dropped(share: float) -> int:
+    """Of STEPS values of a draw, those that drop a number."""
+    return min(round(share * STEPS), STEPS - 1)

@@ -27,23 +27,10 @@ from lmlab.model.ngrams import ngram_rows, reach
 from lmlab.model.norms import build_norm
 from lmlab.model.rotary import Rotation, rotation
 from lmlab.model.shapes import head_width, key_value_heads
-from lmlab.recipe.check import check
-from lmlab.recipe.experiment import Recipe
-from lmlab.recipe.model import GPT, Model
+from lmlab.recipe.model import GPT
 
 Stream = Float[Tensor, "batch time width"]
 Values = Float[Tensor, "batch time kv_heads head_width"]
-
-
-def build_model(model: Model, vocabulary: int) -> "GPTModel":
-    """The model that `model` describes, for tokens below `vocabulary`, on torch's default device.
-
-    Its numbers are undefined until `initialise` or a checkpoint sets them. LabError where the settings can't be.
-    """
-    check(Recipe(model=model))
-    if vocabulary < 1:
-        raise LabError(f"a model needs a vocabulary of at least 1 token, got {vocabulary}")
-    return GPTModel(model, vocabulary)
 
 
 class Block(nn.Module):

@@ -12,16 +12,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lmlab.model.build import TrainableModel
 from lmlab.model.gpt import GPTModel
 from lmlab.model.shapes import hidden_width
-from lmlab.recipe.model import GPT
+from lmlab.recipe.model import GPT, Context, Model
 from lmlab.scaling.transfer import Transfer, transfer
 
 DEVIATION = 0.02
 """GPT-2's standard deviation of every matrix and table."""
 
 
-def initialise(model: GPTModel, seed: int, transfer_from: tuple[int, ...] = ()) -> None:
+def initialise(model: TrainableModel, seed: int, transfer_from: tuple[int, ...] = ()) -> None:
     """Set every parameter of `model`, in place; `transfer_from` is the recipe's `optim.transfer_from`.
 
     gpt2: N(0, .02); the projections into the stream N(0, .02 / sqrt(2 layers)), because 2 x layers of them add up.
@@ -31,14 +32,40 @@ def initialise(model: GPTModel, seed: int, transfer_from: tuple[int, ...] = ()) 
     uniform distribution. Mixed values start half and half, mixed streams as if there were no skip, and n-gram tables at
     zero, as if there were none. Where rates transfer from a smaller model, spreads do too (`lmlab.scaling.transfer`).
     """
-    sizes = transfer(model.config.width, model.config.layers, transfer_from)
+    sizes = Transfer()
+    if isinstance(model, GPTModel):
+        sizes = transfer(model.config.width, model.config.layers, transfer_from)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(initial_values(model.config, name, tuple(parameter.shape), seed, sizes))
 
 
-def initial_values(config: GPT, name: str, shape: tuple[int, ...], seed: int, sizes: Transfer) -> Float[Tensor, "..."]:
+def initial_values(
+    config: Model, name: str, shape: tuple[int, ...], seed: int, sizes: Transfer
+) -> Float[Tensor, "..."]:
     """The values at the start of the parameter called `name`, on the CPU in float32."""
+    if isinstance(config, Context):
+        return _values_of_context(config, name, shape, seed)
+    return _values_of_gpt(config, name, shape, seed, sizes)
+
+
+def _values_of_context(config: Context, name: str, shape: tuple[int, ...], seed: int) -> Float[Tensor, "..."]:
+    layer, _, kind = name.rpartition(".")
+    if layer == "norm":
+        return torch.ones(shape) if kind == "weight" else torch.zeros(shape)
+    generator = torch.Generator().manual_seed(tensor_seed(seed, name))
+    if config.init == "torch":
+        if layer == "embedding":
+            return torch.empty(shape).normal_(generator=generator)
+        inputs = config.width + config.vector if layer == "blocks.0" else config.hidden
+        bound = 1 / math.sqrt(inputs)
+        return torch.empty(shape).uniform_(-bound, bound, generator=generator)
+    if kind == "bias":
+        return torch.zeros(shape)
+    return torch.empty(shape).normal_(std=DEVIATION, generator=generator)
+
+
+def _values_of_gpt(config: GPT, name: str, shape: tuple[int, ...], seed: int, sizes: Transfer) -> Float[Tensor, "..."]:
     layer, _, kind = name.rpartition(".")
     scale = sizes.factors(name).initial
     if kind == "first_share":

@@ -1,24 +1,25 @@
-"""How many bytes a GPT's forward pass keeps for the backward pass, in eager mode. Arithmetic only: no torch.
+"""How many bytes a model's forward pass keeps for the backward pass, in eager mode. Arithmetic only: no torch.
 
 Counted a token, by what each operation saves: a look-up in an n-gram table its row's number, a matrix multiplication its
 input, a norm its input and a number or two, gelu its input, relu its output, dropout its mask, fused attention queries,
 keys, values, output and one float32 a head. The stream and the norms' inputs are float32 always; `element_bytes` is the
 size of what is multiplied: 4, or 2 under autocast, where the matrices are kept a second time at that size. Gradients,
-optimizer state and the weights themselves aren't counted, nor what is freed again before the backward pass.
+optimizer state and the weights themselves aren't counted, nor what is freed again before the backward pass. This is the GPT's
+count; the context-propagation model's is in `context_cost.py`.
 """
 
 from __future__ import annotations
 
+from lmlab.model.context_cost import FLOAT32, INT64, context_bytes
 from lmlab.model.cost import parameters
 from lmlab.model.shapes import head_width, hidden_width, key_value_heads, qkv_width, up_width
-from lmlab.recipe.model import GPT
-
-FLOAT32 = 4
-INT64 = 8
+from lmlab.recipe.model import GPT, Context, Model
 
 
-def activation_bytes(model: GPT, vocabulary: int, micro_batch: int, element_bytes: int, device: str = "cpu") -> int:
+def activation_bytes(model: Model, vocabulary: int, micro_batch: int, element_bytes: int, device: str = "cpu") -> int:
     """Bytes kept for the backward pass of `micro_batch` sequences of the model's context; `device` is cpu or cuda."""
+    if isinstance(model, Context):
+        return context_bytes(model, vocabulary, micro_batch, element_bytes)
     layers = sum(
         _attention_bytes(model, layer, element_bytes, device) + _mlp_bytes(model, element_bytes, device)
         for layer in range(model.layers)

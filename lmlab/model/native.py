@@ -16,11 +16,13 @@ from lmlab.model.rotary import rotation
 from lmlab.model.shapes import head_width, hidden_width, key_value_heads, up_width
 from lmlab.native import Library, load
 from lmlab.native.engine import MOST_LAYERS, MOST_NGRAMS, Engine, Shape
-from lmlab.recipe.model import GPT
+from lmlab.recipe.model import GPT, Model
 
 
-def unsupported(model: GPT) -> str | None:
+def unsupported(model: Model) -> str | None:
     """Why the engine can't compute such a model, or None where it can."""
+    if not isinstance(model, GPT):
+        return f"it computes model.kind gpt, not {model.kind}"
     if model.layers > MOST_LAYERS:
         return f"it holds at most {MOST_LAYERS} layers"
     if len(model.ngrams) > MOST_NGRAMS:
@@ -28,13 +30,13 @@ def unsupported(model: GPT) -> str | None:
     return None
 
 
-def native_engine(model: GPTModel, threads: int = 0) -> Engine | None:
+def native_engine(model: torch.nn.Module, threads: int = 0) -> Engine | None:
     """The engine of `model`, made on first use (with torch's number of threads where `threads` is 0).
 
-    None where there is no library on this machine, where the model isn't what it computes (float32 on the CPU), or where
-    `model.engine` forbids it.
+    None where there is no library on this machine, where the model isn't what it computes (a GPT in float32 on the CPU), or
+    where `model.engine` forbids it.
     """
-    if model.engine == "torch":
+    if not isinstance(model, GPTModel) or model.engine == "torch":
         return None
     threads = threads or torch.get_num_threads()
     known = _engines.get(model)

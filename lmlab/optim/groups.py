@@ -4,13 +4,14 @@ In come a model and a recipe's optim section; out come groups that cover every t
 weights under the first of their names.
 
 - decay: tensors with two or more axes, embeddings too, as nanoGPT does (`matrices`), or every tensor (`all`);
-- Muon: tensors of two axes whose name lies under `blocks.`, which are the projections of attention and MLP. Embeddings
-  and head are tables with a row a token, where orthogonality means nothing; they, norms, biases and scalars are left
-  to AdamW (kellerjordan.github.io/posts/muon);
+- Muon: tensors of two axes whose name lies under `blocks.`, which are the projections of attention and MLP or the layers of a
+  context-propagation model, and those under `gates.`, which say how its vector changes. Embeddings and head are tables with a
+  row a token, where orthogonality means nothing; they, norms, biases and scalars are left to AdamW
+  (kellerjordan.github.io/posts/muon);
 - n-gram tables, whose names lie under `ngram_tables.`, are updated row by row (`tables.py`) and never decay;
 - where rates transfer from a smaller model, each group has the rate, decay and epsilon of its size (`lmlab.scaling.transfer`);
 - a fused `qkv` projection is three matrices to Muon (queries, keys, values), because each has a purpose and a scale of
-  its own; swiglu's fused gate and value stay one.
+  its own, and so are fused gates; swiglu's fused gate and value stay one.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from lmlab.recipe.optim import Muon, Optim
 from lmlab.scaling.transfer import Factors, RuleName, Transfer, transfer
 
 BLOCKS = "blocks."
+MATRICES = (BLOCKS, "gates.")
 TABLES = "ngram_tables."
 
 
@@ -50,7 +52,7 @@ def parameter_groups(model: nn.Module, optim: Optim) -> list[Group]:
     parts: list[tuple[RuleName, float, float, dict[str, nn.Parameter]]] = []
     lr = optim.lr
     if isinstance(optim, Muon):
-        matrices = {name: entry for name, entry in named.items() if name.startswith(BLOCKS) and entry.ndim == 2}
+        matrices = {name: entry for name, entry in named.items() if name.startswith(MATRICES) and entry.ndim == 2}
         if not matrices:
             raise LabError(f"muon found no matrix under {BLOCKS!r} in {type(model).__name__}: use optim.kind adamw")
         parts.append(("muon", optim.lr, optim.weight_decay, matrices))
@@ -108,7 +110,9 @@ def assert_covered(groups: Iterable[Group], parameters: Iterable[nn.Parameter]) 
 def matrix_rows(model: nn.Module) -> dict[str, tuple[int, ...]]:
     """Rows of the separate matrices inside each fused projection of `model`, by parameter name.
 
-    An attention module says so itself, with `qkv_rows` beside its `qkv`.
+    An attention module says so itself, with `qkv_rows` beside its `qkv`, and gates with their `matrix_rows`.
     """
-    fused = {name: module.qkv_rows for name, module in model.named_modules() if hasattr(module, "qkv_rows")}
-    return {f"{name}.qkv.weight": tuple(rows) for name, rows in fused.items()}
+    modules = dict(model.named_modules())
+    fused = {f"{name}.qkv": module.qkv_rows for name, module in modules.items() if hasattr(module, "qkv_rows")}
+    fused |= {name: module.matrix_rows for name, module in modules.items() if hasattr(module, "matrix_rows")}
+    return {f"{name}.weight": tuple(rows) for name, rows in fused.items()}

@@ -25,7 +25,7 @@ from lmlab.planning.peak import peak_flops
 from lmlab.planning.tokenizing import Throughput, sample_texts, tokenizer_throughput
 from lmlab.recipe import Recipe
 from lmlab.scaling.estimate import Evidence
-from lmlab.training.policy import Policy, apply_policy, choose_policy
+from lmlab.training.policy import Policy, apply_policy, choose_policy, uncompilable
 
 FORMAT = 1
 MOST_BATCH = 1 << 14
@@ -243,7 +243,9 @@ class Bencher:
     def _first_round(self) -> None:
         """Every combination once, as far up as memory and patience reach."""
         base = self.found.base
-        policies, self.found.left_out = variants(base.policy, detect(), self.effort.thorough)
+        policies, self.found.left_out = variants(
+            base.policy, detect(), self.effort.thorough, uncompilable(self.found.recipe.model)
+        )
         for number, policy in enumerate(policies):
             combination = Combination(batch=base.batch, policy=policy)
             sweep = number == 0 or self.effort.thorough

@@ -82,11 +82,13 @@ def choose_recipe(text: TextFacts, device_type: str, size_name: str | None = Non
         train=Train(steps=steps, batch=size.batch, checkpoint_every=max(50, -(-steps // 8))),
         evaluate=Evaluate(every=max(25, -(-steps // 12))),
     )
-    recipe = override(recipe, {"model.preset": "modern"})
     ngrams, decay, dropout = _against_rote(data, epochs, size.parameters / tokens, reasons)
-    model = dataclasses.replace(recipe.model, ngrams=ngrams, dropout=dropout)
     optim = dataclasses.replace(recipe.optim, weight_decay=decay)
-    return Choice(recipe=dataclasses.replace(recipe, model=model, optim=optim), reasons=tuple(reasons))
+    recipe = override(
+        dataclasses.replace(recipe, optim=optim),
+        {"model.preset": "modern", "model.ngrams": ngrams, "model.dropout": dropout},
+    )
+    return Choice(recipe=recipe, reasons=tuple(reasons))
 
 
 def _against_rote(

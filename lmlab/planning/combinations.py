@@ -41,14 +41,17 @@ class Combination:
         return dataclasses.replace(self, batch=batch)
 
 
-def variants(policy: Policy, machine: Machine, thorough: bool) -> tuple[list[Policy], list[str]]:
+def variants(
+    policy: Policy, machine: Machine, thorough: bool, uncompilable: str | None = None
+) -> tuple[list[Policy], list[str]]:
     """`policy` first, then what else there is here, one thing changed at a time; and what is left out, with the reason.
 
-    Where `thorough`, also what takes half a minute to compile or is expected to be slower, and all of them combined.
+    `uncompilable` says why the model can't be compiled, where it can't. Where `thorough`, also what takes half a minute to
+    compile or is expected to be slower, and all of them combined.
     """
     left_out: list[str] = []
     precisions = _precisions(policy, thorough, left_out)
-    compilations = _compilations(policy, machine, thorough, left_out)
+    compilations = _compilations(policy, machine, thorough, uncompilable, left_out)
     engines = _engines(policy, left_out)
     if thorough:
         found = [
@@ -102,8 +105,12 @@ def _precisions(policy: Policy, thorough: bool, left_out: list[str]) -> list[str
     return found
 
 
-def _compilations(policy: Policy, machine: Machine, thorough: bool, left_out: list[str]) -> list[bool]:
+def _compilations(
+    policy: Policy, machine: Machine, thorough: bool, uncompilable: str | None, left_out: list[str]
+) -> list[bool]:
     possible, why = choose_compile("on", policy.torch_device, machine)
+    if uncompilable:
+        possible, why = False, uncompilable
     if not possible:
         left_out.append(f"compiled: {why}")
         return [False]

@@ -19,7 +19,7 @@ from lmlab.model import parameters
 from lmlab.planning.calibration import Calibration
 from lmlab.planning.history import Finished, same_training, style_of
 from lmlab.planning.rungs import DESIGN, remembered
-from lmlab.recipe import Recipe
+from lmlab.recipe import GPT, Recipe
 from lmlab.scaling.estimate import NORMAL_QUANTILE, Estimate
 from lmlab.scaling.fit import FEWEST_POINTS, FittedLaw, fit_law
 from lmlab.scaling.ladder import ladder_law
@@ -73,6 +73,11 @@ def evidence_for(
     else:
         counted = size["total"] - size["ngrams"]
         expected = BESIROGLU.expected(counted, tokens, vocabulary, unique_tokens)
+        if not isinstance(recipe.model, GPT):
+            alarm = (
+                f"fitted to transformers, of another text and tokenizer: a model of kind {recipe.model.kind} is none"
+            )
+            expected = dataclasses.replace(expected, alarm=alarm)
         found = Evidence(
             loss=expected,
             law=lambda matrix, fresh: BESIROGLU.law.loss(matrix * counted / size["matrix"], fresh),

@@ -9,7 +9,7 @@ from lmlab.planning.choose import MOST_EPOCHS
 from lmlab.planning.inverse import AS_GOOD, Alternative, InversePlan
 from lmlab.planning.price import Price
 from lmlab.planning.rote import may_be_learned_by_heart
-from lmlab.recipe import Muon, Recipe, to_toml
+from lmlab.recipe import GPT, Muon, Recipe, to_toml
 from lmlab.recipe.text import to_dict
 from lmlab.scaling.estimate import Estimate
 from lmlab.training.display import count, duration
@@ -60,6 +60,7 @@ def lines_of(plan: InversePlan, price: Price | None = None, watts: Estimate | No
 def sentence(row: Alternative) -> str:
     """A recipe in one line."""
     model, train = row.recipe.model, row.recipe.train
+    assert isinstance(model, GPT)
     dropout = f", dropout {model.dropout:g}" if model.dropout else ""
     return (
         f"{count(row.parameters)} parameters ({model.layers} layers, {model.heads} heads, {model.width} wide{dropout}), "

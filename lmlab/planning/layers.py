@@ -16,7 +16,7 @@ from pathlib import Path
 from lmlab.model import flops_per_token
 from lmlab.planning.child import Measurement, measure
 from lmlab.planning.peak import peak_flops
-from lmlab.recipe import Recipe
+from lmlab.recipe import GPT, Recipe
 from lmlab.scaling.estimate import Evidence
 from lmlab.training.policy import Policy
 
@@ -55,15 +55,16 @@ def measured_or_extended(
     options = {"micro_batch": micro_batch, "batch": batch, "steps": steps, "seconds": seconds, "whole": whole}
     options["deadline_seconds"] = deadline_seconds
     sequences = batch or recipe.train.batch
-    layers = recipe.model.layers
+    model = recipe.model
+    layers = model.layers
     long = expected_step_seconds(recipe, vocabulary, sequences, peak or peak_flops(policy)) > LONG_STEP_SECONDS
     if not long or layers <= WHOLE_MODEL_LAYERS:
         return run(recipe, policy, data_folder, **options), "measured"
-    fewest = 2 if recipe.model.value_residual or recipe.model.embedding_skip else 1
+    fewest = 2 if isinstance(model, GPT) and (model.value_residual or model.embedding_skip) else 1
     found = []
     for count in (fewest, fewest + 1):
-        model = dataclasses.replace(recipe.model, layers=count)
-        found.append(run(dataclasses.replace(recipe, model=model), policy, data_folder, **options))
+        smaller = dataclasses.replace(recipe, model=dataclasses.replace(model, layers=count))
+        found.append(run(smaller, policy, data_folder, **options))
         if found[-1].failed:
             return found[-1], "extrapolated"
     return extended(found[0], found[1], fewest, layers), "extrapolated"

@@ -22,7 +22,7 @@ from lmlab.planning.inverse import MOST_PARAMETERS_A_TOKEN
 from lmlab.planning.known_law import KnownLaw
 from lmlab.planning.rates import Tuned
 from lmlab.planning.shapes import counted_parameters, shapes_like
-from lmlab.recipe import Constant, Recipe
+from lmlab.recipe import GPT, Constant, Recipe
 from lmlab.runs import Run
 from lmlab.scaling.curve import RatePath, expected_end, rate_path
 from lmlab.scaling.estimate import Estimate, Evidence
@@ -260,6 +260,8 @@ class _Ranking:
 
     def _larger(self, what: str, longer: float) -> Option | None:
         facts = self.facts
+        if not isinstance(facts.recipe.model, GPT):
+            return None
         wish = TIMES * facts.parameters
         larger = [shape for shape in shapes_like(facts.recipe) if self._size(shape) > facts.parameters]
         if not larger:
@@ -289,6 +291,7 @@ class _Ranking:
     def _command(self, shape: Recipe, longer: float) -> str:
         """The recipe of the run with another shape, and the rates that it wants, from the start."""
         facts, model = self.facts, shape.model
+        assert isinstance(model, GPT)
         tuned = Tuned(recipe=facts.recipe, parameters=facts.parameters, tokens=facts.tokens)
         rates = tuned.rates(model.width, facts.recipe.train.batch, self._size(shape), longer * facts.tokens)
         settings: dict[str, Any] = {

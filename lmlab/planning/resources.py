@@ -13,10 +13,11 @@ import numpy as np
 
 from lmlab.hardware.cards import BYTES, Card
 from lmlab.model import activation_bytes, parameters
+from lmlab.model.cost import block_matrices
 from lmlab.planning.forecast import disk_bytes
 from lmlab.planning.speed import Speed, card_speed, measure_speed
 from lmlab.recipe import Muon, Recipe
-from lmlab.training.policy import TOKENS_IN_A_GPU_PASS, Policy
+from lmlab.training.policy import Policy, tokens_in_a_gpu_pass
 
 FLOAT_BYTES = 4
 USABLE = 0.9
@@ -81,10 +82,9 @@ def checkpoint_bytes(recipe: Recipe, vocabulary: int) -> int:
 
     AdamW has two for each weight, Muon one for each of the blocks' matrices.
     """
-    counted = parameters(recipe.model, vocabulary)
-    numbers = 3 * counted["total"]
+    numbers = 3 * parameters(recipe.model, vocabulary)["total"]
     if isinstance(recipe.optim, Muon):
-        numbers -= counted["matrix"] - vocabulary * recipe.model.width  # without the head's
+        numbers -= block_matrices(recipe.model, vocabulary)
     return numbers * FLOAT_BYTES
 
 
@@ -97,7 +97,7 @@ def _pass(recipe: Recipe, device: str) -> int:
     train = recipe.train
     if train.micro_batch is not None or device == "cpu":
         return train.micro_batch or train.batch
-    return min(train.batch, max(1, TOKENS_IN_A_GPU_PASS // recipe.model.context))
+    return min(train.batch, max(1, tokens_in_a_gpu_pass(recipe.model) // recipe.model.context))
 
 
 def _disk(recipe: Recipe, vocabulary: int) -> int:

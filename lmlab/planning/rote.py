@@ -6,7 +6,7 @@ The rules are those that a text's own recipe is chosen by (`lmlab.planning.choos
 from __future__ import annotations
 
 from lmlab.planning.choose import DECAY, LARGE_FOR_A_TEXT, MORE_DECAY, READ_A_FEW_TIMES, READ_SEVERAL_TIMES
-from lmlab.recipe import Muon, Recipe
+from lmlab.recipe import GPT, Muon, Recipe
 
 DROPOUT = 0.1
 PATIENCE = 5
@@ -29,7 +29,7 @@ def against_rote(recipe: Recipe, passes: float, parameters_a_token: float) -> di
     if passes <= READ_A_FEW_TIMES:
         return changes
     often = passes > READ_SEVERAL_TIMES
-    if recipe.model.ngrams:
+    if isinstance(recipe.model, GPT) and recipe.model.ngrams:
         changes["model.ngrams"] = ()
     if isinstance(recipe.optim, Muon) and recipe.optim.weight_decay < (MORE_DECAY if often else DECAY):
         changes["optim.weight_decay"] = MORE_DECAY if often else DECAY

@@ -52,13 +52,16 @@ class Rung:
 
 
 def rungs_of(recipe: Recipe, vocabulary: int, steps: int) -> list[Rung]:
-    """The ladder for a training of `recipe` with `steps` steps, the cheapest first.
+    """The ladder for a training of `recipe` with `steps` steps, the cheapest first. LabError where its model is no GPT.
 
     Where even narrow models are too dear, because most of the arithmetic is the head's, all are shortened alike.
     """
+    own = recipe.model
+    if not isinstance(own, GPT):
+        raise LabError(f"a ladder of narrower models is for model.kind gpt, not for {own.kind}: plan without --ladder")
     widest = WIDEST
     while True:
-        found = [_rung(recipe, vocabulary, steps, widest * width, length) for width, length in DESIGN]
+        found = [_rung(recipe, own, vocabulary, steps, widest * width, length) for width, length in DESIGN]
         share = sum(rung.share for rung in found)
         if share <= MOST_SHARE or widest <= NARROWEST:
             break
@@ -66,14 +69,14 @@ def rungs_of(recipe: Recipe, vocabulary: int, steps: int) -> list[Rung]:
     scale = 1.0
     while share > MOST_SHARE and scale > 0.01:
         scale *= 0.97 * MOST_SHARE / share
-        found = [_rung(recipe, vocabulary, steps, widest * width, length * scale) for width, length in DESIGN]
+        found = [_rung(recipe, own, vocabulary, steps, widest * width, length * scale) for width, length in DESIGN]
         share = sum(rung.share for rung in found)
     return sorted(found, key=lambda rung: rung.share)
 
 
-def _rung(recipe: Recipe, vocabulary: int, steps: int, width: float, length: float) -> Rung:
+def _rung(recipe: Recipe, own: GPT, vocabulary: int, steps: int, width: float, length: float) -> Rung:
     count = max(FEWEST_STEPS, round(steps * length))
-    model = narrower(recipe.model, width)
+    model = narrower(own, width)
     settings: dict[str, Any] = {
         "train.steps": str(count),
         "evaluate.every": str(count),
@@ -103,7 +106,7 @@ def _rung(recipe: Recipe, vocabulary: int, steps: int, width: float, length: flo
     whole = flops_per_token(recipe.model, vocabulary).training * steps
     return Rung(
         recipe=small,
-        size=_blocks(model, vocabulary) / _blocks(recipe.model, vocabulary),
+        size=_blocks(model, vocabulary) / _blocks(own, vocabulary),
         length=count / steps,
         share=flops_per_token(model, vocabulary).training * count / whole,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 
+from lmlab import LabError
 from lmlab.model import parameters
 from lmlab.recipe import GPT, Recipe, override
 from lmlab.recipe.sizes import SIZES
@@ -23,11 +24,20 @@ DEPTH_POWER = math.log(LARGEST_SIZE.layers / SMALLEST_SIZE.layers) / math.log(LA
 
 
 def shapes_like(recipe: Recipe) -> list[Recipe]:
-    """`recipe` with each model shape in its style, its own among them, from narrow to wide."""
-    own = recipe.model
-    found = {width: _shaped(recipe, width) for width in WIDTHS if width != own.width}
+    """`recipe` with each model shape in its style, its own among them, from narrow to wide. LabError where it's no GPT."""
+    own = gpt_of(recipe)
+    found = {width: _shaped(recipe, own, width) for width in WIDTHS if width != own.width}
     found[own.width] = recipe
     return [found[width] for width in sorted(found)]
+
+
+def gpt_of(recipe: Recipe) -> GPT:
+    """The recipe's model, of which there are smaller and larger ones; LabError where it's no GPT."""
+    if not isinstance(recipe.model, GPT):
+        raise LabError(
+            f"smaller and larger shapes are known of model.kind gpt, not of {recipe.model.kind}: plan this recipe without a budget"
+        )
+    return recipe.model
 
 
 def counted_parameters(recipe: Recipe, vocabulary: int) -> int:
@@ -36,8 +46,7 @@ def counted_parameters(recipe: Recipe, vocabulary: int) -> int:
     return counted["total"] - counted["ngrams"]
 
 
-def _shaped(recipe: Recipe, width: int) -> Recipe:
-    own = recipe.model
+def _shaped(recipe: Recipe, own: GPT, width: int) -> Recipe:
     layers = max(1, round(own.layers * (width / own.width) ** DEPTH_POWER))
     heads = width // _head_width(own, width)
     changes: dict[str, object] = {"model.width": width, "model.layers": layers, "model.heads": heads}

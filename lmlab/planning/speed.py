@@ -24,7 +24,7 @@ from lmlab.model import flops_per_token
 from lmlab.planning.measured import measured
 from lmlab.planning.probe import probe
 from lmlab.planning.shapes import shapes_like
-from lmlab.recipe import Recipe
+from lmlab.recipe import GPT, Recipe
 from lmlab.scaling.estimate import Estimate
 from lmlab.training.policy import Policy, apply_policy
 
@@ -153,10 +153,15 @@ def card_speed(card: Card, vocabulary: int) -> Speed:
     """Tokens a second on a card that isn't here: its datasheet, the utilisation that published trainings reached, and launches.
 
     The recipe's precision and `train.compile` count (auto: compiled, as on a card that is here). Raises LabError, when called,
-    where the card hasn't that precision.
+    where the card hasn't that precision, or the model is no GPT.
     """
 
     def speed(recipe: Recipe) -> Estimate:
+        if not isinstance(recipe.model, GPT):
+            raise LabError(
+                f"how fast a card is that isn't here is known for model.kind gpt, not for {recipe.model.kind}, whose loop over "
+                "time no datasheet tells of: plan without --card"
+            )
         compiled = (
             recipe.train.compile != "off" and card.fp16 is not None
         )  # Apple's have none, and are not compiled for

@@ -25,7 +25,7 @@ from lmlab.evaluation.losses import windows_at_once
 from lmlab.evaluation.sample import choose_units
 from lmlab.generation import Sampling, generate
 from lmlab.hardware import peak_memory_bytes, synchronise
-from lmlab.model import GPTModel, build_model, initialise
+from lmlab.model import TrainableModel, build_model, initialise
 from lmlab.optim import TrainingOptimizer, build_optimizer
 from lmlab.planning.peak import peak_flops
 from lmlab.recipe import Recipe
@@ -73,7 +73,7 @@ class Trial:
         train = dataset.tokens("train")
         self.run_steps = _run_steps(recipe, train)
         self.idle_memory_bytes = peak_memory_bytes(self.device)
-        self.model: GPTModel = build_model(recipe.model, dataset.vocabulary_size)
+        self.model: TrainableModel = build_model(recipe.model, dataset.vocabulary_size)
         initialise(self.model, recipe.train.seed, recipe.optim.transfer_from)
         self.model.to(self.device)
         self.optimizer: TrainingOptimizer = build_optimizer(self.model, recipe.optim, self.device.type)

@@ -6,7 +6,7 @@ from lmlab.recipe.data import Data
 from lmlab.recipe.experiment import SECTIONS, Claim, Recipe
 from lmlab.recipe.foreign import own_name
 from lmlab.recipe.identity import differences, recipe_hash, science
-from lmlab.recipe.model import GPT, PRESETS, Model
+from lmlab.recipe.model import GPT, PRESETS, Context, Model
 from lmlab.recipe.optim import AdamW, Muon, Optim
 from lmlab.recipe.override import dotted_names, nearest, override
 from lmlab.recipe.schedule import WSD, Constant, Cosine, Linear, Schedule
@@ -21,6 +21,7 @@ __all__ = [
     "AdamW",
     "Claim",
     "Constant",
+    "Context",
     "Cosine",
     "Data",
     "Evaluate",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from lmlab import LabError
 from lmlab.recipe.experiment import Recipe
+from lmlab.recipe.model import GPT
 from lmlab.recipe.quantities import bytes_in, seconds_in
 from lmlab.recipe.schedule import Constant
 
@@ -26,7 +27,13 @@ def check(recipe: Recipe) -> Recipe:
 
 def problems(recipe: Recipe) -> Iterator[str]:
     """A line for each combination that can't be."""
-    yield from _model_problems(recipe)
+    if isinstance(recipe.model, GPT):
+        yield from _gpt_problems(recipe.model)
+    elif recipe.optim.transfer_from:
+        yield (
+            f"optim.transfer_from is for model.kind gpt, but model.kind is {recipe.model.kind}: leave it out, there is no rule "
+            "for how this family's rates transfer"
+        )
     yield from _data_problems(recipe)
     if len(recipe.optim.transfer_from) > SIZES_OF_A_TRANSFER:
         yield (
@@ -50,8 +57,7 @@ def problems(recipe: Recipe) -> Iterator[str]:
             yield f"schedule.warmup {schedule.warmup} is longer than the schedule's {span} steps: expected at most {span}"
 
 
-def _model_problems(recipe: Recipe) -> Iterator[str]:
-    model = recipe.model
+def _gpt_problems(model: GPT) -> Iterator[str]:
     if model.width % model.heads:
         near = nearest_divisor(model.width, model.heads)
         yield f"model.heads {model.heads} must divide model.width {model.width}: the nearest that does is {near}"

@@ -1,4 +1,4 @@
-"""What is trained: a GPT decoder, each of its options a field."""
+"""What is trained: a GPT decoder or a context-propagation model, each of its options a field."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ PositionName = Literal["learned", "rotary"]
 NormName = Literal["layernorm", "rmsnorm"]
 ActivationName = Literal["relu", "gelu", "gelu_tanh", "relu2", "swiglu"]
 InitName = Literal["gpt2", "normal", "torch"]
+ContextInitName = Literal["normal", "torch"]
 
 MOST_WIDTH = 1 << 24
 """Of a width, a number of heads or a context: what any memory holds is far below, so that arithmetic stays quick."""
@@ -69,7 +70,29 @@ class GPT:
     """Rows of each n-gram table; n-grams that share a row share its vector."""
 
 
-Model = GPT
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """A recurrent model: feed-forward layers read a token and a context vector, and say how the vector changes."""
+
+    kind: Literal["context"] = "context"
+    """The model family."""
+    layers: int = setting(6, at_least=1, at_most=MOST_LAYERS)
+    """Feed-forward layers that each token passes through."""
+    width: int = setting(256, at_least=1, at_most=MOST_WIDTH)
+    """Embedding width."""
+    hidden: int = setting(512, at_least=1, at_most=MOST_WIDTH)
+    """Width of the feed-forward layers."""
+    vector: int = setting(256, at_least=1, at_most=MOST_WIDTH)
+    """Width of the context vector, which is all that the model keeps of the tokens before."""
+    context: int = setting(63, at_least=2, at_most=MOST_WIDTH)
+    """Tokens of a sequence: the context vector starts at zero before the first of them."""
+    init: ContextInitName = setting("normal")
+    """normal: N(0, .02) for all; torch: PyTorch's defaults."""
+    dropout: float = setting(0.1, at_least=0.0, below=1.0)
+    """Dropout after each feed-forward layer."""
+
+
+Model = GPT | Context
 
 PRESETS: dict[str, dict[str, object]] = {
     "gpt2": {
@@ -103,7 +126,7 @@ PRESETS: dict[str, dict[str, object]] = {
         "embedding_skip": True,
     },
 }
-"""What `model.preset` sets before the other model fields are read.
+"""What `model.preset` sets in a GPT before the other model fields are read.
 
 Shape, dropout, grouping and n-gram tables, which are mostly size, are left alone.
 """

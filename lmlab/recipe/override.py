@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from lmlab import LabError
 from lmlab.recipe.experiment import SECTIONS, Recipe
 from lmlab.recipe.foreign import own_name
-from lmlab.recipe.model import PRESETS, Model
+from lmlab.recipe.model import GPT, PRESETS, Model
 from lmlab.recipe.optim import Optim
 from lmlab.recipe.schedule import Schedule
 from lmlab.recipe.setting import limit_problem
@@ -35,6 +35,7 @@ KINDS: dict[str, dict[str, type]] = {
 KINDS_THAT_SHARE_VALUES = ("model", "schedule")
 """A new kind takes over the fields of the same name here; optimizers don't, because a rate means another thing in each."""
 
+PRESET = "model.preset"
 TOP_LEVEL = ("name", "about", "published_vocabulary")
 LONGEST_SHOWN = 100
 
@@ -62,12 +63,10 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
             recipe = dataclasses.replace(
                 recipe, **{section: _of_kind(recipe, section, kinds, changes[f"{section}.kind"])}
             )
-    if "model.preset" in changes:
-        recipe = dataclasses.replace(
-            recipe, model=dataclasses.replace(recipe.model, **_preset(changes["model.preset"]))
-        )
+    if PRESET in changes:
+        recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, **_preset(changes[PRESET])))
     for name, value in changes.items():
-        if name == "model.preset" or name.endswith(".kind"):
+        if name == PRESET or name.endswith(".kind"):
             continue
         section, _, key = name.rpartition(".")
         target: Any = getattr(recipe, section) if section else recipe
@@ -78,10 +77,8 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
 
 def dotted_names(recipe: Recipe) -> list[str]:
     """Every name that `override` knows for a recipe of these kinds."""
-    names = [
-        f"{section}.{entry.name}" for section in SECTIONS for entry in dataclasses.fields(getattr(recipe, section))
-    ]
-    return [*names, "model.preset", *TOP_LEVEL]
+    names = [name for section in SECTIONS for name in _names_of(section, type(getattr(recipe, section)))]
+    return [*names, *TOP_LEVEL]
 
 
 def is_switch(name: str) -> bool:
@@ -114,9 +111,15 @@ def _known_names(recipe: Recipe, changes: Mapping[str, Any]) -> list[str]:
     for section, kinds in KINDS.items():
         chosen = kinds.get(str(changes.get(f"{section}.kind", "")))
         if chosen is not None:
-            known = [entry for entry in known if not entry.startswith(f"{section}.") or entry == "model.preset"]
-            known += [f"{section}.{entry.name}" for entry in dataclasses.fields(chosen)]
+            known = [entry for entry in known if not entry.startswith(f"{section}.")]
+            known += _names_of(section, chosen)
     return known
+
+
+def _names_of(section: str, choice: type) -> list[str]:
+    """The dotted names of a section that this dataclass describes."""
+    names = [f"{section}.{entry.name}" for entry in dataclasses.fields(choice)]
+    return [*names, PRESET] if choice is GPT else names
 
 
 def _refuse_unknown(recipe: Recipe, name: str, changes: Mapping[str, Any], known: list[str]) -> NoReturn:
@@ -125,7 +128,7 @@ def _refuse_unknown(recipe: Recipe, name: str, changes: Mapping[str, Any], known
         raise LabError(f"'{name}' is called {ours} here: write --{ours.split(' ')[0]}")
     for section, kinds in KINDS.items():
         for kind, choice in kinds.items():
-            if any(name == f"{section}.{entry.name}" for entry in dataclasses.fields(choice)):
+            if name in _names_of(section, choice):
                 now = changes.get(f"{section}.kind", getattr(recipe, section).kind)
                 raise LabError(f"{name} belongs to {section}.kind = {kind}, but {section}.kind is {now}")
     if name in SECTIONS:
@@ -149,7 +152,19 @@ def _of_kind(recipe: Recipe, section: str, kinds: dict[str, type], kind: Any) ->
     if section in KINDS_THAT_SHARE_VALUES:
         names = {entry.name for entry in dataclasses.fields(kinds[kind])} - {"kind"}
         shared = {entry.name: getattr(now, entry.name) for entry in dataclasses.fields(now) if entry.name in names}
-    return kinds[kind](**shared)
+    chosen = kinds[kind]()
+    return dataclasses.replace(
+        chosen, **{name: value for name, value in shared.items() if _may_be(chosen, name, value)}
+    )
+
+
+def _may_be(target: Any, key: str, value: Any) -> bool:
+    """Whether a section's setting takes a value that one of the same name has in another kind."""
+    try:
+        _converted(key, _field(target, key), type(target), value)
+    except LabError:
+        return False
+    return True
 
 
 def _preset(name: Any) -> dict[str, Any]:

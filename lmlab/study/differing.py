@@ -19,7 +19,7 @@ from lmlab.study.variants import shortened
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "data amount": ("data.tokens",),
-    "model size": ("model.layers", "model.heads", "model.kv_heads", "model.width", "model.hidden"),
+    "model size": ("model.layers", "model.heads", "model.kv_heads", "model.width", "model.hidden", "model.vector"),
     "context": ("model.context",),
     "dropout": ("model.dropout",),
     "batch": ("train.batch",),

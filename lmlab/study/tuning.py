@@ -19,7 +19,7 @@ from lmlab.data.progress import Progress as DataProgress
 from lmlab.experiment.beginning import Outline, outline_of
 from lmlab.experiment.fresh import require_parent
 from lmlab.files import FileLock, make_folder, write_json, write_text
-from lmlab.recipe import Recipe, check, recipe_hash, to_toml
+from lmlab.recipe import GPT, Recipe, check, recipe_hash, to_toml
 from lmlab.scaling.rates import LAWS
 from lmlab.study.halving import MOST_TRIALS, Search, ShortRun
 from lmlab.study.record import Record, require_optuna
@@ -241,8 +241,10 @@ def _opening(recipe: Recipe, measured_on: Recipe, search: Search, outline: Outli
     elif recipe.optim.kind != "adamw":
         lines.append(f"published laws are of AdamW's learning rate: none of them holds for {recipe.optim.kind}")
     if measured_on is not recipe:
+        small = measured_on.model
+        assert isinstance(small, GPT)
         lines.append(
-            f"measured on a model of width {measured_on.model.width} ({measured_on.model.heads} heads), scaled so that its best "
+            f"measured on a model of width {small.width} ({small.heads} heads), scaled so that its best "
             f"rate is that of width {recipe.model.width} (optim.transfer_from {measured_on.optim.transfer_from[0]})"
         )
     planned = search.planned_steps()

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from lmlab import LabError
-from lmlab.recipe import Recipe, check
+from lmlab.recipe import GPT, Recipe, check
 from lmlab.recipe.schedule import Constant
 
 NARROWER = 4
@@ -44,10 +44,13 @@ def narrowed(recipe: Recipe) -> Recipe:
     The rule of transfer is applied downwards: the small model starts and learns as this one does, but for its width. So a rate
     that is best for it is one for `recipe` as it stands, whose initial values keep the spread that they have.
     """
-    model, optim = (
-        recipe.model,
-        dataclasses.replace(recipe.optim, transfer_from=recipe.optim.transfer_from or (recipe.model.width,)),
-    )
+    model = recipe.model
+    if not isinstance(model, GPT):
+        raise LabError(
+            f"--size small is for model.kind gpt, not for {model.kind}, of which no rule says how rates transfer: tune the model "
+            "itself (--size own)"
+        )
+    optim = dataclasses.replace(recipe.optim, transfer_from=recipe.optim.transfer_from or (model.width,))
     groups = model.heads if model.kv_heads is None else model.kv_heads
     shares = [share for share in range(NARROWER, 1, -1) if model.heads % share == 0 and groups % share == 0]
     if not shares:

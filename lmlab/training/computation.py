@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lmlab import LabError
 from lmlab.data.fresh import IGNORED_TARGET
-from lmlab.model import GPTModel
+from lmlab.model import GPTModel, TrainableModel
 from lmlab.model.native import native_engine
 from lmlab.native.engine import Engine
 from lmlab.optim import TrainingOptimizer, clip_gradients, gradient_norm
@@ -75,7 +75,7 @@ class Computation(Protocol):
         """
 
 
-def computation(recipe: Recipe, policy: Policy, model: GPTModel, optimizer: TrainingOptimizer) -> Computation:
+def computation(recipe: Recipe, policy: Policy, model: TrainableModel, optimizer: TrainingOptimizer) -> Computation:
     """What the policy's engine names; LabError where the native engine can't be had any more."""
     if policy.engine == "torch":
         return TorchComputation(recipe, policy, model, optimizer)
@@ -85,11 +85,12 @@ def computation(recipe: Recipe, policy: Policy, model: GPTModel, optimizer: Trai
 class TorchComputation:
     """By PyTorch: any device, precision and compilation that the policy names."""
 
-    def __init__(self, recipe: Recipe, policy: Policy, model: GPTModel, optimizer: TrainingOptimizer) -> None:
+    def __init__(self, recipe: Recipe, policy: Policy, model: TrainableModel, optimizer: TrainingOptimizer) -> None:
         self.scaler = LossScaler() if policy.scaler else None
         self.engine: Engine | None = None
-        # Samples and scores of the run are PyTorch's too.
-        model.engine = "torch"
+        if isinstance(model, GPTModel):
+            # Samples and scores of the run are PyTorch's too.
+            model.engine = "torch"
         self._recipe = recipe
         self._policy = policy
         self._model = model
@@ -212,7 +213,7 @@ class TorchComputation:
         return tensor.to(self._device)
 
 
-def training_tensors(model: GPTModel, optimizer: TrainingOptimizer) -> list[Tensor]:
+def training_tensors(model: TrainableModel, optimizer: TrainingOptimizer) -> list[Tensor]:
     """All numbers that a step changes, in an order that every rank has."""
     state = optimizer.state_tensors()
     return [*model.state_dict().values(), *(state[name] for name in sorted(state))]
@@ -221,7 +222,7 @@ def training_tensors(model: GPTModel, optimizer: TrainingOptimizer) -> list[Tens
 class NativeComputation:
     """By the native engine: float32 on the CPU, forward, backward and update without PyTorch in between."""
 
-    def __init__(self, recipe: Recipe, policy: Policy, model: GPTModel, optimizer: TrainingOptimizer) -> None:
+    def __init__(self, recipe: Recipe, policy: Policy, model: TrainableModel, optimizer: TrainingOptimizer) -> None:
         engine = native_engine(model, policy.threads)
         if engine is None:
             raise LabError("the native engine can't compute this model here: use --train.engine torch")

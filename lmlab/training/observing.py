@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lmlab.model import GPTModel
+from lmlab.model import ContextModel, GPTModel, TrainableModel
 from lmlab.model.loss import token_losses
 from lmlab.training.policy import Policy
 
@@ -32,7 +32,7 @@ class Observation:
     """Root mean square of what each layer adds up to, by layer."""
 
 
-def observe(model: GPTModel, policy: Policy, inputs: np.ndarray, targets: np.ndarray) -> Observation:
+def observe(model: TrainableModel, policy: Policy, inputs: np.ndarray, targets: np.ndarray) -> Observation:
     """Look at a batch, int64 [batch, time] both, in micro-batches of the policy."""
     device, dtype = policy.torch_device, policy.autocast_dtype
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -40,12 +40,16 @@ def observe(model: GPTModel, policy: Policy, inputs: np.ndarray, targets: np.nda
     squares: dict[str, list[float]] = {}
     losses: list[float] = []
     arithmetic = torch.autocast(device.type, dtype=dtype) if dtype is not None else contextlib.nullcontext()
-    with _watched(model, squares), torch.enable_grad():
+    watched = _hooked(model, squares) if isinstance(model, GPTModel) else contextlib.nullcontext()
+    with _evaluating(model), watched, torch.enable_grad():
         for first in range(0, len(inputs), policy.micro_batch):
             rows = slice(first, first + policy.micro_batch)
             with arithmetic:
-                wanted = torch.from_numpy(targets[rows]).to(device)
-                nats = token_losses(model(torch.from_numpy(inputs[rows]).to(device)), wanted)
+                tokens = torch.from_numpy(inputs[rows]).to(device)
+                nats = token_losses(model(tokens), torch.from_numpy(targets[rows]).to(device))
+                if isinstance(model, ContextModel):
+                    for layer, output in model.layer_outputs(tokens).items():
+                        _note(squares, layer, output)
             losses += nats.detach().mean(dim=1).tolist()
             gradients = torch.autograd.grad(nats.sum() / targets.size, list(parameters.values()), allow_unused=True)
             for name, gradient in zip(parameters, gradients, strict=True):
@@ -65,7 +69,9 @@ def layer_of(name: str) -> str:
     ('block 1', 'embeddings and head')
     """
     parts = name.split(".")
-    return f"block {int(parts[1]) + 1}" if parts[0] == "blocks" else OTHERS
+    if parts[0] == "blocks":
+        return f"block {int(parts[1]) + 1}"
+    return "gates" if parts[0] == "gates" else OTHERS
 
 
 def _by_layer(gradients: dict[str, Float[Tensor, "..."]]) -> dict[str, float]:
@@ -77,26 +83,38 @@ def _by_layer(gradients: dict[str, Float[Tensor, "..."]]) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def _watched(model: GPTModel, squares: dict[str, list[float]]) -> Iterator[None]:
-    """The model in evaluation mode, noting each layer's mean square output a forward pass."""
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode; after that each of its modules as it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextlib.contextmanager
+def _hooked(model: GPTModel, squares: dict[str, list[float]]) -> Iterator[None]:
+    """Each layer's mean square output is noted a forward pass."""
 
     def note(layer: str) -> object:
         def hook(module: nn.Module, taken: object, given: object) -> None:
             output = given[0] if isinstance(given, tuple) else given
             assert isinstance(output, Tensor)
-            squares.setdefault(layer, []).append(float(output.detach().double().square().mean()))
+            _note(squares, layer, output)
 
         return hook
 
     watched = {"embedding": model.embedding, "final norm": model.norm}
     watched |= {f"block {number}": block for number, block in enumerate(model.blocks, 1)}
     handles = [module.register_forward_hook(note(layer)) for layer, module in watched.items()]  # type: ignore[arg-type]
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
-        for module, training in modes:
-            module.training = training
+
+
+def _note(squares: dict[str, list[float]], layer: str, output: Tensor) -> None:
+    squares.setdefault(layer, []).append(float(output.detach().double().square().mean()))

@@ -20,6 +20,7 @@ from lmlab.model.native import unsupported
 from lmlab.native import Library, load
 from lmlab.recipe import Recipe
 from lmlab.recipe.check import nearest_divisor
+from lmlab.recipe.model import Context, Model
 from lmlab.recipe.train import MOST_THREADS
 from lmlab.training.ranks import local_device, local_ranks, ranks, require_shares
 
@@ -30,6 +31,8 @@ DTYPES = {"none": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DEVICE = re.compile(r"cpu|mps(:0)?|cuda(:[0-9]{1,3})?")
 TOKENS_IN_A_GPU_PASS = 16_384
 """Micro-batches on a GPU hold about this many tokens unless told otherwise: enough to fill one, little enough to fit."""
+TOKENS_IN_A_RECURRENT_PASS = 1 << 17
+"""A recurrent model takes a step in time for all sequences at once, so that it wants many of them."""
 BEFORE_ENGINES = {"engine": "torch", "engine_identity": "", "ranks": 1}
 """What a policy.json that was written before there was a choice stands for."""
 
@@ -81,7 +84,7 @@ def choose_policy(recipe: Recipe, say: Callable[[str], object] | None = None) ->
     train = recipe.train
     device = choose_device(train.device)
     precision = choose_precision(train.precision, device)
-    compiled, compile_reason = choose_compile(train.compile, device, detect())
+    compiled, compile_reason = _choose_compile(recipe, device)
     engine, identity, engine_reason = choose_engine(recipe, device, precision.name, compiled, say)
     # Ranks on one machine share its cores.
     threads = use_threads(train.threads or max(1, physical_cores() // local_ranks()))
@@ -157,6 +160,29 @@ def apply_policy(policy: Policy) -> None:
         torch.use_deterministic_algorithms(deterministic)
 
 
+def _choose_compile(recipe: Recipe, device: torch.device) -> tuple[bool, str]:
+    """(compile?, why): see `choose_compile`; LabError where it's asked for and the model can't be compiled."""
+    wish = recipe.train.compile
+    lacking = uncompilable(recipe.model)
+    if lacking is None or wish == "off":
+        return choose_compile(wish, device, detect())
+    if wish == "on":
+        raise LabError(f"train.compile can't be on: {lacking}: use auto or off")
+    return False, lacking
+
+
+def uncompilable(model: Model) -> str | None:
+    """Why torch.compile is no way to compute such a model, or None where it is one."""
+    if isinstance(model, Context):
+        return "a model of kind context has its loop over time written out, which compiling would only unroll"
+    return None
+
+
+def tokens_in_a_gpu_pass(model: Model) -> int:
+    """About how many tokens a micro-batch on a GPU holds unless told otherwise."""
+    return TOKENS_IN_A_RECURRENT_PASS if isinstance(model, Context) else TOKENS_IN_A_GPU_PASS
+
+
 def _no_native_engine(recipe: Recipe, device: torch.device, precision: str, compiled: bool) -> str | None:
     """Why the native engine can't compute this, wherever it's installed; None where it can."""
     if device.type != "cpu":
@@ -176,11 +202,12 @@ def _micro_batch(recipe: Recipe, device: torch.device) -> tuple[int, str]:
         return wish, "asked for"
     if device.type == "cpu":
         return batch, "the whole batch"
-    fits = max(1, TOKENS_IN_A_GPU_PASS // recipe.model.context)
+    tokens = tokens_in_a_gpu_pass(recipe.model)
+    fits = max(1, tokens // recipe.model.context)
     if fits >= batch:
         return batch, "the whole batch"
     divisor = nearest_divisor(batch, fits)
-    return divisor, f"about {TOKENS_IN_A_GPU_PASS:,} tokens a pass"
+    return divisor, f"about {tokens:,} tokens a pass"
 
 
 def _is_bool(value: Any) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 
 from lmlab.data.fresh import IGNORED_TARGET, TrainingTokens, training_batch, training_starts
 from lmlab.data.ids import require_ids
-from lmlab.model import GPTModel
+from lmlab.model import TrainableModel
 from lmlab.native.engine import Engine
 from lmlab.optim import TrainingOptimizer, rate_share
 from lmlab.recipe import Recipe
@@ -57,7 +57,7 @@ class TrainingStep:
         self,
         recipe: Recipe,
         policy: Policy,
-        model: GPTModel,
+        model: TrainableModel,
         optimizer: TrainingOptimizer,
         tokens: TrainingTokens,
         steps: int,

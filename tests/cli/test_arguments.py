@@ -2,8 +2,9 @@
 
 import pytest
 
-from lmlab.cli.arguments import split_overrides
+from lmlab.cli.arguments import recipe_shown, split_overrides
 from lmlab.cli.errors import UsageError
+from lmlab.recipe import Context, Recipe, load_recipe
 
 
 @pytest.mark.parametrize(
@@ -27,3 +28,12 @@ def test_a_setting_takes_the_next_word_unless_it_is_a_switch(words, rest, settin
 def test_any_other_setting_needs_a_value(words):
     with pytest.raises(UsageError, match="needs a value"):
         split_overrides(words)
+
+
+def test_help_shows_the_settings_of_the_recipe_and_the_kinds_that_are_asked_for(tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text('[model]\nkind = "context"\nvector = 9\n')
+    assert recipe_shown(["first"], {}) == load_recipe("first")
+    assert recipe_shown(["--quiet", str(own)], {}).model == Context(vector=9)
+    assert recipe_shown([], {"model.kind": "context", "model.layers": "3"}).model.kind == "context"
+    assert recipe_shown([str(tmp_path / "none.toml")], {"model.kind": "rnn"}) == Recipe()

@@ -9,8 +9,9 @@ ROOT = Path(__file__).parent.parent.parent
 PROGRAM = """
 import sys
 from lmlab.model import activation_bytes, flops_per_token, parameters
-from lmlab.recipe.model import GPT
-assert parameters(GPT(), 65)["total"] and flops_per_token(GPT(), 65).training and activation_bytes(GPT(), 65, 1, 4)
+from lmlab.recipe.model import GPT, Context
+for model in (GPT(), Context()):
+    assert parameters(model, 65)["total"] and flops_per_token(model, 65).training and activation_bytes(model, 65, 1, 4)
 assert "torch" not in sys.modules
 """
 

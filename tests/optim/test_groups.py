@@ -9,7 +9,7 @@ from torch import nn
 from lmlab import LabError
 from lmlab.model import build_model
 from lmlab.optim.groups import Group, assert_covered, matrix_rows, parameter_groups
-from lmlab.recipe import GPT, PRESETS, AdamW, Muon
+from lmlab.recipe import GPT, PRESETS, AdamW, Context, Muon
 
 
 class Block(nn.Module):
@@ -111,3 +111,13 @@ def test_the_real_model_is_grouped_by_its_structure(kv_heads):
     rows = matrix_rows(model)["blocks.0.attention.qkv.weight"]
     assert rows == ((8, 8, 8) if kv_heads is None else (8, 4, 4))
     assert sum(rows) == len(muon.parameters["blocks.0.attention.qkv.weight"])
+
+
+def test_muon_takes_the_layers_of_a_context_model_and_its_gates_as_three_matrices():
+    model = build_model(Context(layers=2, width=4, hidden=8, vector=6), 11)
+    groups = parameter_groups(model, Muon())
+    muon = next(group for group in groups if group.rule == "muon")
+    assert sorted(muon.parameters) == ["blocks.0.weight", "blocks.1.weight", "gates.weight"]
+    assert matrix_rows(model) == {"gates.weight": (6, 6, 6)}
+    still = {name for group in groups if not group.weight_decay for name in group.parameters}
+    assert {"norm.weight", "norm.bias", "gates.bias", "blocks.0.bias", "head.bias"} <= still

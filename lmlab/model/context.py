@@ -1,0 +1,166 @@
+"""A context-propagation model: tokens in, logits of the next token out, by a vector that each token changes.
+
+    x = [token embedding; context vector];  h = the last of L times (linear, relu, dropout)
+    logits = head(h);  context vector <- clamp(LayerNorm(forget * context vector + input * candidate), -10, 10)
+
+with candidate, forget and input from h, the last two through a sigmoid, and a vector of zeros before the first token. There are
+no positions. The architecture is that of github.com/rato-tokyo/new-llm (commit b3e3be1); the loop over time is in
+`recurrence.py`, its gradients in `recurrence_gradient.py`, initial values are in `initial.py`, costs in `context_cost.py`.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lmlab import LabError
+from lmlab.model.layers import Embedding, Linear
+from lmlab.model.loss import loss_sum
+from lmlab.model.norms import EPSILON
+from lmlab.model.recurrence import Passed, Weights, run
+from lmlab.model.recurrence_gradient import recur
+from lmlab.recipe.model import Context
+
+
+class Gates(Linear):
+    """Candidate, forget and input in one matrix, one below the other."""
+
+    def __init__(self, hidden: int, vector: int) -> None:
+        super().__init__(hidden, 3 * vector)
+        self.matrix_rows = (vector, vector, vector)
+
+
+class ContextState:
+    """The context vector of each row of a batch: all that decoding keeps, however many tokens were read."""
+
+    def __init__(self, vector: Float[Tensor, "batch vector"], length: int) -> None:
+        """`vector` is what the rows begin with; `length` how many tokens each may read."""
+        self.vector = vector
+        self.length = length
+        self.held = [0] * len(vector)
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Go on with these rows, in this order; a row that is named twice is copied."""
+        self.vector = self.vector[torch.tensor(rows, device=self.vector.device, dtype=torch.long)]
+        self.held = [self.held[row] for row in rows]
+
+
+class ContextModel(nn.Module):
+    """The context-propagation model that `config` describes."""
+
+    def __init__(self, config: Context, vocabulary: int) -> None:
+        super().__init__()
+        self.config = config
+        self.vocabulary = vocabulary
+        self.context = config.context
+        self.embedding = Embedding(vocabulary, config.width)
+        inputs = [config.width + config.vector] + [config.hidden] * (config.layers - 1)
+        self.blocks = nn.ModuleList(Linear(width, config.hidden) for width in inputs)
+        self.gates = Gates(config.hidden, config.vector)
+        self.norm = nn.LayerNorm(config.vector, eps=EPSILON)
+        self.head = Linear(config.hidden, vocabulary)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.embedding.weight.device
+
+    def forward(self, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time vocabulary"]:
+        """Logits of the token after each position."""
+        return self.head(self._read(tokens)).transpose(0, 1)
+
+    def loss_sum(self, tokens: Int[Tensor, "batch time"], targets: Int[Tensor, "batch time"]) -> Float[Tensor, ""]:
+        """The sum of nats over the targets that aren't -100."""
+        return loss_sum(self.head(self._read(tokens)), targets.t())
+
+    def start_cache(self, batch: int, length: int) -> ContextState:
+        """Vectors of zeros for `batch` rows of at most `length` tokens, which may not exceed the context."""
+        if length > self.context:
+            raise LabError(f"a cache of {length} tokens is longer than the model's context of {self.context}")
+        return ContextState(self._zeros(batch, self.embedding.weight.dtype), length)
+
+    @torch.no_grad()
+    def advance(
+        self, tokens: Int[Tensor, "batch new"], cache: ContextState, lengths: Sequence[int] | None = None
+    ) -> Float[Tensor, "batch vocabulary"]:
+        """Read new tokens after those that `cache` has read; logits of the token after each row's last.
+
+        `lengths[row]` is how many of a row's tokens count, at least 1 (default: all); what follows is padding.
+        """
+        batch, new = tokens.shape
+        if max(cache.held) + new > cache.length:
+            raise LabError(
+                f"the cache has room for {cache.length} tokens a row, but {max(cache.held)} + {new} were to be held"
+            )
+        lengths = [new] * batch if lengths is None else lengths
+        passed = self._pass(tokens, cache.vector, updates=new, keep=False)
+        rows, counted = torch.arange(batch, device=tokens.device), torch.tensor(lengths, device=tokens.device)
+        cache.vector = passed.vectors[counted, rows]
+        cache.held = [held + read for held, read in zip(cache.held, lengths, strict=True)]
+        return self.head(passed.top[counted - 1, rows])
+
+    @torch.no_grad()
+    def layer_outputs(self, tokens: Int[Tensor, "batch time"]) -> dict[str, Float[Tensor, "time batch _"]]:
+        """What each layer gives, and the context vectors between the tokens, by the names that people read; for a look inside."""
+        time = tokens.shape[1]
+        vector = self._zeros(len(tokens), self.embedding.weight.dtype)
+        passed = self._pass(tokens, vector, updates=time - 1, keep=True)
+        blocks = {f"block {number}": output for number, output in enumerate([*passed.lower, passed.top], 1)}
+        return {"embedding": self.embedding(tokens.t()), **blocks, "context vector": passed.vectors[1:]}
+
+    def _read(self, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, "time batch hidden"]:
+        """The last layer's output after each token."""
+        time = tokens.shape[1]
+        if time > self.context:
+            raise LabError(
+                f"{time} tokens are more than the model's context of {self.context}: give it at most as many"
+            )
+        if torch.is_grad_enabled():
+            z = self._embedded(tokens)
+            return recur(z, self._weights(z.dtype), self._share)
+        vector = self._zeros(len(tokens), self.embedding.weight.dtype)
+        return self._pass(tokens, vector, updates=time - 1, keep=False).top
+
+    def _pass(
+        self, tokens: Int[Tensor, "batch time"], vector: Float[Tensor, "batch vector"], updates: int, keep: bool
+    ) -> Passed:
+        z = self._embedded(tokens)
+        return run(z, vector, self._weights(z.dtype), self._share, updates, keep)
+
+    @property
+    def _share(self) -> float:
+        return self.config.dropout if self.training else 0.0
+
+    def _embedded(self, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, "time batch hidden"]:
+        """The embedding's part of the first layer, for all tokens at once.
+
+        Where there are more tokens than symbols it's computed once a symbol, and looked up.
+        """
+        first, in_time = self._layers[0], tokens.t()
+        into = first.weight[:, : self.config.width]
+        if self.vocabulary <= tokens.numel():
+            return F.embedding(in_time, F.linear(self.embedding.weight, into, first.bias))
+        return F.linear(self.embedding(in_time), into, first.bias)
+
+    def _weights(self, dtype: torch.dtype) -> Weights:
+        """What the recurrence needs, its matrices of that type (autocast's, where there is one)."""
+        first, *later = self._layers
+        return Weights(
+            reading=first.weight[:, self.config.width :].to(dtype),
+            gates=self.gates.weight.to(dtype),
+            gate_bias=self.gates.bias.to(dtype),
+            scale=self.norm.weight,
+            shift=self.norm.bias,
+            layers=tuple(layer.weight.to(dtype) for layer in later),
+            biases=tuple(layer.bias.to(dtype) for layer in later),
+        )
+
+    @property
+    def _layers(self) -> list[Linear]:
+        return [block for block in self.blocks if isinstance(block, Linear)]
+
+    def _zeros(self, batch: int, dtype: torch.dtype) -> Float[Tensor, "batch vector"]:
+        exact = torch.promote_types(dtype, torch.float32)
+        return torch.zeros(batch, self.config.vector, dtype=exact, device=self.device)

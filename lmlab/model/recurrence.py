@@ -1,0 +1,114 @@
+"""The recurrence of a context-propagation model, forward in time.
+
+With z_t the embedding's part of the first layer (bias included), c_0 = 0, and layers l = 2..L:
+
+    h_1 = drop(relu(z_t + V c_t));  h_l = drop(relu(W_l h_(l-1) + b_l))
+    [d, f, i] = G h_L + g, of which f and i go through a sigmoid
+    c_(t+1) = clamp(LayerNorm(u_t), -10, 10)  with  u_t = f * c_t + i * d
+
+Only what depends on c is computed in the loop over t; the embedding before it and the head behind it are products over all
+tokens. The three gates are one product. The way back is in `recurrence_gradient.py`.
+
+Dropout scales what it keeps, so h > 0 says both that relu passed a number and that it was kept: no mask is stored.
+Tensors are time-major. Vector, gates and norm are at least float32; the layers are of z's type.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lmlab.model.dropout import dropout_factors
+from lmlab.model.norms import EPSILON
+
+LARGEST = 10.0
+"""The context vector's numbers are held between this and its negative."""
+
+Sequence = Float[Tensor, "time batch hidden"]
+Vectors = Float[Tensor, "updates batch vector"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """What the recurrence multiplies with: matrices of z's type, the norm's two vectors at least float32."""
+
+    reading: Float[Tensor, "hidden vector"]
+    """V: how the first layer reads the context vector."""
+    gates: Float[Tensor, "gates hidden"]
+    """G: rows of candidate, forget and input."""
+    gate_bias: Float[Tensor, " gates"]
+    scale: Float[Tensor, " vector"]
+    shift: Float[Tensor, " vector"]
+    layers: tuple[Float[Tensor, "hidden hidden"], ...]
+    """W_2..W_L."""
+    biases: tuple[Float[Tensor, " hidden"], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passed:
+    """A pass over a sequence: outputs, and what the way back needs of it."""
+
+    top: Sequence
+    """The last layer's output."""
+    lower: Float[Tensor, "layers _ batch hidden"]
+    """That of the layers before it; where nothing is kept, of the last step."""
+    vectors: Float[Tensor, "_ batch vector"]
+    """c_0 and the vector after each update."""
+    gates: Float[Tensor, "updates batch gates"]
+    mixed: Vectors
+    """u."""
+    means: Float[Tensor, "updates batch 1"]
+    deviations: Float[Tensor, "updates batch 1"]
+    """1 / sqrt(variance + epsilon)."""
+
+
+@torch.no_grad()
+def run(
+    z: Sequence, vector: Float[Tensor, "batch vector"], weights: Weights, share: float, updates: int, keep: bool
+) -> Passed:
+    """Read a sequence from `vector` on, which all `updates` = steps change, or all but the last.
+
+    `keep`: also what the way back needs.
+    """
+    steps, batch, width = z.shape
+    count, later = vector.shape[1], len(weights.layers)
+    stored = updates if keep else min(1, updates)
+    top, lower = torch.empty_like(z), z.new_empty(later, steps if keep else 1, batch, width)
+    vectors = vector.new_empty(updates + 1, batch, count)
+    vectors[0] = vector
+    gates, mixed = vector.new_empty(stored, batch, 3 * count), vector.new_empty(stored, batch, count)
+    means, deviations = (vector.new_empty(stored, batch, 1) for _ in range(2))
+    reading, opening = weights.reading.t(), weights.gates.t()
+    layers = [(matrix.t(), bias) for matrix, bias in zip(weights.layers, weights.biases, strict=True)]
+    with torch.autocast(z.device.type, enabled=False):
+        for step in range(steps):
+            now = vectors[step]
+            factors = dropout_factors((later + 1, batch, width), share, z).unbind() if share else None
+            outputs = [*lower[:, step if keep else 0].unbind(), top[step]]
+            torch.addmm(z[step], now.to(z.dtype), reading, out=outputs[0])
+            _finish(outputs[0], factors, 0)
+            for layer, (matrix, bias) in enumerate(layers, 1):
+                torch.addmm(bias, outputs[layer - 1], matrix, out=outputs[layer])
+                _finish(outputs[layer], factors, layer)
+            if step == updates:
+                break
+            place = step if keep else 0
+            gates[place] = torch.addmm(weights.gate_bias, outputs[-1], opening)
+            gates[place, :, count:].sigmoid_()
+            candidate, forget, admit = gates[place].chunk(3, dim=1)
+            torch.mul(forget, now, out=mixed[place]).addcmul_(admit, candidate)
+            normed, means[place], deviations[place] = torch.native_layer_norm(
+                mixed[place], (count,), weights.scale, weights.shift, EPSILON
+            )
+            torch.clamp(normed, -LARGEST, LARGEST, out=vectors[step + 1])
+    return Passed(top=top, lower=lower, vectors=vectors, gates=gates, mixed=mixed, means=means, deviations=deviations)
+
+
+def _finish(output: Float[Tensor, "batch hidden"], factors: tuple[Tensor, ...] | None, layer: int) -> None:
+    """relu and dropout, in place."""
+    output.clamp_min_(0)
+    if factors is not None:
+        output.mul_(factors[layer])

@@ -1,0 +1,213 @@
+"""The gradients of a recurrence, written out: what autograd would make of `recurrence.py`, in a fraction of the time.
+
+    gradient of the last layer's output -> [some steps back in time -> their part of each weight's gradient], again and again
+
+Autograd would keep some forty nodes a token, and add a whole matrix to every weight's gradient at each step. Here the loop back in
+time makes the gradients of what each layer's relu was given, and a weight's gradient is a product over as many steps and sequences
+as fill the processor. What it is made from has room for those steps only, so that it stays in a CPU's cache, and a large batch
+takes little more memory back than forth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lmlab.model.dropout import kept_scale
+from lmlab.model.recurrence import LARGEST, Passed, Sequence, Weights, run
+
+ROWS_AT_ONCE = {"cpu": 512}
+"""About so many rows, steps x sequences, are in one product for a weight's gradient."""
+ROWS_AT_ONCE_ON_A_GPU = 1 << 16
+SHARED = 5
+"""Tensors of `Weights` before those of the layers."""
+
+
+def recur(z: Sequence, weights: Weights, share: float) -> Sequence:
+    """The last layer's output at each step from a vector of zeros, numbers dropped with probability `share`.
+
+    The way that training goes: differentiable once in z and the weights.
+    """
+    return Recurrence.apply(z, share, *_flat(weights))
+
+
+class Recurrence(torch.autograd.Function):
+    """`recur`: z, share, V, G, g, the norm's scale and shift, W_2..W_L, b_2..b_L -> the last layer's output."""
+
+    @staticmethod
+    def forward(context: Any, z: Tensor, share: float, *tensors: Tensor) -> Tensor:
+        """All steps. Nobody reads the vector after the last one, so there are as many updates less one."""
+        layers = (len(tensors) - SHARED) // 2
+        weights = _weights(tensors, layers)
+        exact = torch.promote_types(z.dtype, torch.float32)
+        vector = torch.zeros(z.shape[1], weights.reading.shape[1], dtype=exact, device=z.device)
+        passed = run(z, vector, weights, share, len(z) - 1, keep=True)
+        context.share, context.layers = share, layers
+        kept = (passed.vectors, passed.gates, passed.mixed, passed.means, passed.deviations, passed.lower, passed.top)
+        context.save_for_backward(*tensors[: SHARED + layers], *kept)
+        return passed.top
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """All gradients."""
+        saved, count = context.saved_tensors, SHARED + context.layers
+        weights = _weights(saved[:count], context.layers)
+        vectors, gates, mixed, means, deviations, lower, top = saved[count:]
+        passed = Passed(
+            top=top, lower=lower, vectors=vectors, gates=gates, mixed=mixed, means=means, deviations=deviations
+        )
+        with torch.autocast(gradient.device.type, enabled=False):
+            z, found = WayBack(gradient, weights, passed, kept_scale(context.share, gradient)).go()
+        return (z, None, *_flat(found))
+
+
+class WayBack:
+    """The gradients of a pass, from that of the last layer's output."""
+
+    def __init__(self, gradient: Sequence, weights: Weights, passed: Passed, kept: float) -> None:
+        """`kept` is what dropout multiplied with."""
+        self.gradient, self.weights, self.passed, self.kept = gradient, weights, passed, kept
+        steps, batch, _ = gradient.shape
+        rows = ROWS_AT_ONCE.get(gradient.device.type, ROWS_AT_ONCE_ON_A_GPU)
+        size = self.size = min(steps, max(1, rows // batch))
+        count = passed.vectors.shape[2]
+        self.first = torch.empty_like(passed.top)
+        """Gradient of what the first layer's relu was given, which is that of z."""
+        self.later = gradient.new_empty(len(passed.lower), size, *gradient.shape[1:])
+        """The other layers'. These have room for `size` steps:"""
+        self.opened = gradient.new_empty(size, batch, 3, count)
+        """Of the candidate, and of what the gates' sigmoids were given."""
+        self.normed = passed.mixed.new_empty(size, batch, count)
+        """Of the norm's output."""
+        self.following = passed.mixed.new_zeros(batch, count)
+        """Of the vector that the next step reads; the one after the last step is read by nobody."""
+        self.sums = _zeros(weights, passed.mixed.dtype)
+        """Of the weights, so far; at least float32."""
+
+    def go(self) -> tuple[Sequence, Weights]:
+        """The gradients of z and of the weights."""
+        steps = len(self.gradient)
+        for start in range((steps - 1) // self.size * self.size, -1, -self.size):
+            stop = min(start + self.size, steps)
+            self._steps(start, stop)
+            self._products(start, stop)
+        return self.first, self.sums
+
+    def _steps(self, start: int, stop: int) -> None:
+        """Back in time from the step before `stop` to `start`."""
+        passed, weights, kept = self.passed, self.weights, self.kept
+        updates, count = len(passed.mixed), passed.vectors.shape[2]
+        some = slice(start, min(stop, updates))
+        candidate, forget, admit = passed.gates[some].chunk(3, dim=2)
+        # How u changes with each gate's sum, before any gradient is known: for all of these steps at once.
+        before, after = passed.vectors[some], passed.vectors[start + 1 : some.stop + 1]
+        slopes = torch.stack((admit, before * forget * (1 - forget), candidate * admit * (1 - admit)), dim=2)
+        unclamped = after.abs() < LARGEST
+        for step in range(stop - 1, start - 1, -1):
+            place = step - start
+            if step == updates:
+                slope = self.gradient[step] * kept
+            else:
+                torch.mul(self.following, unclamped[place], out=self.normed[place])
+                mixed = torch.ops.aten.native_layer_norm_backward(
+                    self.normed[place],
+                    passed.mixed[step],
+                    [count],
+                    passed.means[step],
+                    passed.deviations[step],
+                    weights.scale,
+                    weights.shift,
+                    [True, False, False],
+                )[0]
+                torch.mul(mixed.unsqueeze(1), slopes[place], out=self.opened[place])
+                opened = self.opened[place].flatten(1)
+                slope = torch.addmm(self.gradient[step], opened, weights.gates, beta=kept, alpha=kept)
+            own = [self.first[step], *self.later[:, place].unbind()]
+            outputs = [*passed.lower[:, step].unbind(), passed.top[step]]
+            for layer in range(len(own) - 1, -1, -1):
+                torch.ops.aten.threshold_backward.grad_input(slope, outputs[layer], 0, grad_input=own[layer])
+                if layer:
+                    slope.addmm_(own[layer], weights.layers[layer - 1], beta=0, alpha=kept)
+            if step:
+                self.following = (own[0] @ weights.reading).to(passed.vectors.dtype)
+                if step < updates:
+                    self.following.addcmul_(mixed, forget[place])
+
+    def _products(self, start: int, stop: int) -> None:
+        """What these steps add to the weights' gradients."""
+        passed, sums, count = self.passed, self.sums, self.passed.vectors.shape[2]
+        some = slice(start, min(stop, len(passed.mixed)))
+        updates = some.stop - start
+        _add_product(sums.reading, self.first[start:stop], passed.vectors[start:stop].to(self.first.dtype))
+        for layer, own in enumerate(self.later[:, : stop - start].unbind()):
+            _add_product(sums.layers[layer], own, passed.lower[layer, start:stop])
+            sums.biases[layer].add_(own.sum((0, 1), dtype=sums.scale.dtype))
+        opened = self.opened[:updates].flatten(2)
+        _add_product(sums.gates, opened, passed.top[some])
+        sums.gate_bias.add_(opened.sum((0, 1), dtype=sums.scale.dtype))
+        _, scale, shift = torch.ops.aten.native_layer_norm_backward(
+            self.normed[:updates],
+            passed.mixed[some],
+            [count],
+            passed.means[some],
+            passed.deviations[some],
+            self.weights.scale,
+            self.weights.shift,
+            [False, True, True],
+        )
+        sums.scale.add_(scale)
+        sums.shift.add_(shift)
+
+
+def _add_product(
+    total: Float[Tensor, "rows columns"],
+    gradients: Float[Tensor, "steps batch rows"],
+    inputs: Float[Tensor, "steps batch columns"],
+) -> None:
+    """Add a matrix's gradient over some steps and all sequences."""
+    left, right = gradients.flatten(0, 1).t(), inputs.flatten(0, 1)
+    if total.dtype == left.dtype:
+        total.addmm_(left, right)
+    else:
+        total.add_(left @ right)
+
+
+def _zeros(weights: Weights, dtype: torch.dtype) -> Weights:
+    """The gradients of weights before anything is known of them."""
+
+    def zeros(*shape: int) -> Tensor:
+        return torch.zeros(shape, dtype=dtype, device=weights.scale.device)
+
+    return Weights(
+        reading=zeros(*weights.reading.shape),
+        gates=zeros(*weights.gates.shape),
+        gate_bias=zeros(len(weights.gates)),
+        scale=zeros(*weights.scale.shape),
+        shift=zeros(*weights.shift.shape),
+        layers=tuple(zeros(*matrix.shape) for matrix in weights.layers),
+        biases=tuple(zeros(len(matrix)) for matrix in weights.layers),
+    )
+
+
+def _flat(weights: Weights) -> tuple[Tensor, ...]:
+    shared = (weights.reading, weights.gates, weights.gate_bias, weights.scale, weights.shift)
+    return (*shared, *weights.layers, *weights.biases)
+
+
+def _weights(tensors: Iterable[Tensor], layers: int) -> Weights:
+    reading, gates, gate_bias, scale, shift, *rest = tensors
+    return Weights(
+        reading=reading,
+        gates=gates,
+        gate_bias=gate_bias,
+        scale=scale,
+        shift=shift,
+        layers=tuple(rest[:layers]),
+        biases=tuple(rest[layers:]),
+    )

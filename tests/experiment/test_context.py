@@ -1,0 +1,105 @@
+"""A context-propagation model through everything that a run does: training, stop, resume, loading, scoring, writing, plans."""
+
+import os
+import signal
+
+import pytest
+import torch
+
+import lmlab
+from lmlab import LabError
+from lmlab.checkpoint import find
+from lmlab.evaluation import evaluate_split
+from lmlab.experiment import resume, train
+from lmlab.recipe import override
+from lmlab.training.display import Quiet
+
+SHAPE = {"model.kind": "context", "model.width": "16", "model.hidden": "24", "model.vector": "8"}
+VARIANTS = {
+    "adamw": {"model.dropout": "0.1", "train.micro_batch": "2"},
+    "muon": {"optim.kind": "muon", "model.dropout": "0.2"},
+    "bf16": {"train.precision": "bf16", "model.init": "torch"},
+    "fp16": {"train.precision": "fp16", "optim.lr": "0.01"},
+}
+
+
+class StopAtFive(Quiet):
+    def progress(self, now, logged):
+        if now.step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.fixture
+def recipe(small_recipe):
+    return override(small_recipe, SHAPE)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_stopped_and_resumed_run_is_bit_for_bit_an_untouched_one(recipe, tmp_path, variant):
+    recipe = override(recipe, VARIANTS[variant])
+    whole = train(recipe, run="whole", runs=tmp_path)
+    stopped = train(recipe, run="stopped", runs=tmp_path, display=StopAtFive())
+    assert stopped.ending.kind == "stopped"
+    resumed = resume("stopped", runs=tmp_path)
+    assert resumed.summary["final"]["loss"] == whole.summary["final"]["loss"]
+    left, right = find(whole.run.checkpoints, "latest")[0], find(resumed.run.checkpoints, "latest")[0]
+    for part in ("weights", "optimizer"):
+        tensors, others = left.tensors(part), right.tensors(part)
+        assert tensors.keys() == others.keys()
+        assert all(torch.equal(tensors[name], others[name]) for name in tensors)
+
+
+def test_micro_batches_give_the_gradients_of_the_whole_batch(recipe, tmp_path):
+    recipe = override(recipe, {"model.dropout": "0"})
+    whole = train(recipe, run="whole", runs=tmp_path)
+    split = train(override(recipe, {"train.micro_batch": "1"}), run="split", runs=tmp_path)
+    assert whole.summary["final"]["loss"] == pytest.approx(split.summary["final"]["loss"], abs=1e-4)
+
+
+def test_it_learns_and_a_loaded_model_scores_and_writes_as_its_run_did(recipe, tmp_path):
+    run = train(override(recipe, {"optim.lr": "0.01"}), run="whole", runs=tmp_path)
+    curve = [line["valid_loss"] for line in run.run.read_lines("metrics") if line["kind"] == "evaluation"]
+    assert curve[-1] < curve[0] - 0.1
+    loaded = lmlab.load("whole@latest", runs=tmp_path)
+    again = evaluate_split(loaded.model, loaded.dataset(), "valid", 16, device=loaded.device)
+    assert again.loss == pytest.approx(run.summary["final"]["loss"], rel=1e-6)
+    # Past the context of 16, where the window begins anew; float64, so that no draw is close.
+    loaded.model.double()
+    text = loaded.generate("The old", tokens=40, temperature=0.0)
+    window, written = loaded.tokenizer.encode("The old").tolist(), []
+    for _ in range(40):
+        window = window if len(window) <= 16 else window[-8:]
+        with torch.inference_mode():
+            written.append(int(loaded.model(torch.tensor([window]))[0, -1].argmax()))
+        window.append(written[-1])
+    assert text == "The old" + loaded.tokenizer.decode(written)
+    with pytest.raises(LabError, match="a draft is for models of kind gpt, not context"):
+        loaded.generate("The old", tokens=4, draft=2)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"train.engine": "native"}, "it computes model.kind gpt, not context"),
+        ({"train.compile": "on"}, "train.compile can't be on"),
+        ({"optim.transfer_from": "8"}, "optim.transfer_from is for model.kind gpt"),
+    ],
+)
+def test_what_is_for_gpts_only_is_refused(recipe, tmp_path, changes, words):
+    with pytest.raises(LabError, match=words):
+        train(override(recipe, changes), run="refused", runs=tmp_path)
+
+
+def test_a_look_at_a_batch_names_every_layer_and_the_vector(recipe, tmp_path):
+    from lmlab.training.observing import observe
+    from lmlab.training.policy import choose_policy
+
+    train(recipe, run="whole", runs=tmp_path)
+    model = lmlab.load("whole@latest", runs=tmp_path).model
+    inputs = torch.arange(8 * 16).view(8, 16).numpy() % model.vocabulary
+    seen = observe(model, choose_policy(override(recipe, {"train.batch": "8"})), inputs, inputs)
+    layers = {"block 1", "block 2"}
+    assert set(seen.gradient_norms) == layers | {"gates", "embeddings and head"}
+    assert set(seen.activation_rms) == layers | {"embedding", "context vector"}
+    # LayerNorm's vectors have a root mean square of 1 before it has learned a scale.
+    assert seen.activation_rms["context vector"] == pytest.approx(1.0, abs=0.1)

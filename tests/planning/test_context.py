@@ -1,0 +1,42 @@
+"""What planning says of a context-propagation model, and what it refuses in one line."""
+
+import pytest
+
+from lmlab import LabError
+from lmlab.hardware.cards import card_named
+from lmlab.model import parameters
+from lmlab.planning.resources import checkpoint_bytes
+from lmlab.planning.rungs import rungs_of
+from lmlab.planning.shapes import counted_parameters, shapes_like
+from lmlab.planning.speed import card_speed
+from lmlab.recipe import AdamW, Context, Muon, Recipe
+from lmlab.study.variants import narrowed
+
+MODEL = Context(layers=6, width=256, hidden=512, vector=256)
+RECIPE = Recipe(model=MODEL)
+
+
+def test_a_checkpoint_holds_two_means_a_weight_and_muon_s_one_for_layers_and_gates():
+    count = parameters(MODEL, 1000)["total"]
+    matrices = (256 + 256) * 512 + 5 * 512 * 512 + 3 * 256 * 512
+    assert checkpoint_bytes(Recipe(model=MODEL, optim=AdamW()), 1000) == 3 * count * 4
+    assert checkpoint_bytes(Recipe(model=MODEL, optim=Muon()), 1000) == (3 * count - matrices) * 4
+
+
+def test_all_of_it_counts_as_its_size():
+    assert counted_parameters(RECIPE, 1000) == 2_739_432
+
+
+@pytest.mark.parametrize(
+    "planned",
+    [
+        lambda: shapes_like(RECIPE),
+        lambda: rungs_of(RECIPE, 1000, 100),
+        lambda: card_speed(card_named("rtx3090"), 1000)(RECIPE),
+        lambda: narrowed(RECIPE),
+    ],
+)
+def test_what_rests_on_shapes_of_gpts_is_refused_in_one_line(planned):
+    with pytest.raises(LabError, match="model.kind gpt, not (of|for) context") as caught:
+        planned()
+    assert "\n" not in str(caught.value)
