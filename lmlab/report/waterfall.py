@@ -17,7 +17,7 @@ from lmlab.study.explanation import Explanation
 
 WIDTH, ROW_INCHES, FRAME_INCHES = 11.0, 0.44, 1.9
 BETTER, WORSE, UNSURE = RUN_COLOURS[2], RUN_COLOURS[1], QUIET
-BAR = 0.62
+BAR, MARGIN = 0.62, 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +28,8 @@ class Bar:
     start: float
     end: float
     colour: str
-    limits: tuple[float, float] = (0.0, 0.0)
-    """The interval of where it ends; of a share alone."""
-    level: bool = False
-    """Whether it's a loss and no share."""
+    limits: tuple[float, ...] = ()
+    """The interval of where it ends; of a loss, which is no share, none."""
 
 
 def write_waterfall(found: Explanation, folder: Path) -> list[Path]:
@@ -49,7 +47,7 @@ def bars_of(found: Explanation) -> list[Bar]:
     if zero not in means or whole not in means or len(shares) < len(plan.factors):
         return []
     here = means[zero]
-    bars = [Bar(label=f"{found.ends[0].name}, as bridged", start=here, end=here, colour=INK, level=True)]
+    bars = [Bar(label=f"{found.ends[0].name}, as bridged", start=here, end=here, colour=INK)]
     for effect in shares:
         seen = effect.verdict
         colour = {"better": BETTER, "worse": WORSE}.get(seen.kind, UNSURE)
@@ -63,7 +61,7 @@ def bars_of(found: Explanation) -> list[Bar]:
             )
         )
         here += seen.difference
-    bars.append(Bar(label=f"{found.ends[1].name}, as bridged", start=here, end=here, colour=INK, level=True))
+    bars.append(Bar(label=f"{found.ends[1].name}, as bridged", start=here, end=here, colour=INK))
     return bars
 
 
@@ -80,24 +78,26 @@ def draw_waterfall(found: Explanation, bars: list[Bar]) -> Figure:
         for place, bar in enumerate(bars):
             _draw(axes, place, bar, place + 1 < len(bars))
         axes.set_yticks([])
-        axes.margins(x=0.06)
+        places = [place for bar in bars for place in (bar.start, bar.end, *bar.limits)]
+        room = MARGIN * (max(places) - min(places))
+        axes.set_xlim(min(places) - room, max(places) + room)
         axes.set_xlabel(f"validation loss, {found.result.cells.measure}; thin lines: the 95% interval of a share")
         _titles(figure, found, height)
         return figure
 
 
 def _draw(axes: Axes, place: int, bar: Bar, further: bool) -> None:
-    if bar.level:
+    if not bar.limits:
         axes.plot([bar.end], [place], marker="D", markersize=8, color=bar.colour, zorder=3)
     else:
         axes.barh(
             place, bar.end - bar.start, left=bar.start, height=BAR, color=bar.colour, zorder=2,
             alpha=0.45 if bar.colour == UNSURE else 0.85,
         )  # fmt: skip
-        axes.plot([bar.limits[0], bar.limits[1]], [place, place], color=INK, linewidth=1.2, zorder=3)
+        axes.plot(list(bar.limits), [place, place], color=INK, linewidth=1.2, zorder=3)
     if further:
         axes.plot([bar.end, bar.end], [place, place + 1], color=QUIET, linewidth=0.8, zorder=1)
-    said = f"{bar.end:.4f}" if bar.level else f"{bar.end - bar.start:+.4f}"
+    said = f"{bar.end:.4f}" if not bar.limits else f"{bar.end - bar.start:+.4f}"
     where = axes.get_yaxis_transform()
     axes.text(-0.02, place, short(bar.label, 34), transform=where, ha="right", va="center", clip_on=False, color=INK)
     axes.text(1.02, place, said, transform=where, ha="left", va="center", clip_on=False, color=bar.colour)
