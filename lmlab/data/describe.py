@@ -286,6 +286,9 @@ def _left_out(corpus: dict[str, Any]) -> str:
     parts = []
     if corpus["empty_documents"]:
         parts.append(f"{corpus['empty_documents']:,} without text left out")
+    if corpus.get("minimum_words"):
+        few = corpus.get("short_documents") or 0
+        parts.append(f"{few:,} with fewer than {corpus['minimum_words']:,} words left out")
     if corpus["skipped_files"]:
         parts.append(f"{len(corpus['skipped_files']):,} files that are not UTF-8 left out")
     if corpus["left_out_files"]:

@@ -240,6 +240,7 @@ def _facts(old: Dataset, found: Additions, identity: str) -> dict[str, Any]:
             "bytes": corpus["bytes"] + int(rows["bytes"].sum()),
             "alphabet": corpus["alphabet"] if closed else None,
             "empty_documents": corpus["empty_documents"] + sum(one.empty_documents for one in found.scans),
+            "short_documents": (corpus.get("short_documents") or 0) + sum(one.short_documents for one in found.scans),
             "forced_cuts": corpus["forced_cuts"] + sum(one.forced_cuts for one in found.scans),
             "skipped_files": [*corpus["skipped_files"], *(name for one in found.scans for name in one.skipped_files)][
                 :1000

@@ -36,6 +36,8 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "alphabet": int | None,
         "documents_rule": str,
         "empty_documents": int,
+        "minimum_words": int | None,
+        "short_documents": int | None,
         "forced_cuts": int,
         "skipped_files": list,
         "left_out_files": list,

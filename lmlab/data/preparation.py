@@ -37,6 +37,7 @@ from lmlab.data.split import SplitPlan, plan_split
 from lmlab.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
 from lmlab.files import FileLock, cache_folder, make_folder, read_json, remove_tree, write_json
 from lmlab.recipe import Data
+from lmlab.recipe.setting import is_left_out
 
 
 def prepare(
@@ -84,15 +85,17 @@ def _as_asked(found: Dataset, data: Data, tokenizer: Tokenizer | None) -> Datase
 
 def _plan_key(source: Source, data: Data, tokenizer: Tokenizer | None) -> str:
     """A hash of all that is asked for, known before anything is read but the files' hashes."""
-    asked = {entry.name: getattr(data, entry.name) for entry in dataclasses.fields(data)}
+    fields = ((entry, getattr(data, entry.name)) for entry in dataclasses.fields(data))
+    asked = {entry.name: value for entry, value in fields if not is_left_out(entry, value)}
     for name in (
         "corpus",
         "separator",
         "tokens",
         "order",
+        "stride",
         "fresh",
     ):  # the files, the rule, and what a data set doesn't depend on
-        del asked[name]
+        asked.pop(name, None)
     given = None if tokenizer is None else tokenizer.to_json()
     return digest(
         [shape.FORMAT, source.fingerprint(), source.rule, source.published, source.published_share, asked, given]
@@ -192,6 +195,8 @@ def _facts(data: Data, source: Source, scanned: Scan, split: SplitPlan, tokenize
             "documents_rule": source.rule if any(file.kind == "text" for file in source.files) else "records",
             "column": data.column if any(file.kind != "text" for file in source.files) else None,
             "empty_documents": scanned.empty_documents,
+            "minimum_words": source.minimum_words,
+            "short_documents": scanned.short_documents,
             "forced_cuts": scanned.forced_cuts,
             "skipped_files": list(scanned.skipped_files)[:1000],
             "left_out_files": list(source.left_out)[:1000],

@@ -23,7 +23,9 @@ class Data:
     column: str = setting("text")
     """Which column of a JSONL or parquet corpus holds the text."""
     separator: str = setting("")
-    """A line that ends a document in a text file, such as <|endoftext|>; empty: a file is one document."""
+    """A line that ends a document in a text file, such as <|endoftext|>; \\n: every line is a document; empty: a file is one."""
+    minimum_words: int = setting(0, at_least=0, at_most=1000, came_later=True)
+    """Documents with fewer words, which stand between white space, are left out."""
     tokenizer: TokenizerName = setting("bpe")
     """How text becomes tokens; bpe is byte-level and trained on the training split."""
     vocabulary: int | None = setting(1024, at_least=2, at_most=1 << 22)
