@@ -43,7 +43,13 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "left_out_files": list,
     },
     "split": {"rule": str, "valid_share": float, "cut_characters": int | None},
-    "tokenizer": {"name": str, "vocabulary": int, "lossless": bool, "end_of_text": int | None},
+    "tokenizer": {
+        "name": str,
+        "vocabulary": int,
+        "lossless": bool,
+        "begin_of_text": int | None,
+        "end_of_text": int | None,
+    },
     "duplicates": {
         "documents": int,
         "of_documents": int,

@@ -162,9 +162,12 @@ def facts_of(run: Run) -> RunFacts:
 
 
 def _uncounted_tokens(run: Run, summary: Mapping[str, Any]) -> int:
-    """What its ancestors read and `tokens` of its summary doesn't count: a run on fresh tokens begins at 0."""
+    """What its ancestors read and `tokens` of its summary doesn't count: a run on fresh tokens begins at 0.
+
+    Of windows of documents, whose padding counts nowhere, that isn't known.
+    """
     lineage = run.origin().get("lineage")
-    if not lineage:
+    if not lineage or run.recipe().data.windows == "documents":
         return 0
     own = {"cursor": summary["data_used"]["cursor"], "context": run.recipe().model.context}
     read = sum((one["cursor"][1] - one["cursor"][0]) * one["context"] for one in (*lineage, own))

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmlab.model import GPTModel
-from lmlab.model.loss import token_losses
+from lmlab.model.loss import IGNORED, token_losses
 from lmlab.training.policy import Policy
 
 OTHERS = "embeddings and head"
@@ -39,6 +39,7 @@ def observe(model: GPTModel, policy: Policy, inputs: np.ndarray, targets: np.nda
     sums = {name: torch.zeros_like(parameter, dtype=torch.float32) for name, parameter in parameters.items()}
     squares: dict[str, list[float]] = {}
     losses: list[float] = []
+    counted = max(1, int(np.count_nonzero(targets != IGNORED)))
     arithmetic = torch.autocast(device.type, dtype=dtype) if dtype is not None else contextlib.nullcontext()
     with _watched(model, squares), torch.enable_grad():
         for first in range(0, len(inputs), policy.micro_batch):
@@ -46,8 +47,8 @@ def observe(model: GPTModel, policy: Policy, inputs: np.ndarray, targets: np.nda
             with arithmetic:
                 wanted = torch.from_numpy(targets[rows]).to(device)
                 nats = token_losses(model(torch.from_numpy(inputs[rows]).to(device)), wanted)
-            losses += nats.detach().mean(dim=1).tolist()
-            gradients = torch.autograd.grad(nats.sum() / targets.size, list(parameters.values()), allow_unused=True)
+            losses += (nats.detach().sum(dim=1) / (wanted != IGNORED).sum(dim=1).clamp(min=1)).tolist()
+            gradients = torch.autograd.grad(nats.sum() / counted, list(parameters.values()), allow_unused=True)
             for name, gradient in zip(parameters, gradients, strict=True):
                 if gradient is not None:
                     sums[name] += gradient.to(torch.float32)
