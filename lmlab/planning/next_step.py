@@ -130,10 +130,13 @@ def facts_of(run: Run) -> RunFacts:
         end = summary["best" if turned else "final"]
         steps, seconds = int(end["step"]), summary["seconds"]
         rate = summary["score"]["tokens_per_second"]["measured"]
-        left_out = (summary["steps"] - steps) * recipe.train.batch * recipe.model.context
+        if recipe.data.windows == "documents":
+            step_tokens, unique = _of_windows(run)
+        else:
+            step_tokens, unique = recipe.train.batch * recipe.model.context, int(run.fact("data")[0]["train_tokens"])
+        left_out = (summary["steps"] - steps) * step_tokens
         tokens = round(summary["tokens"] + _uncounted_tokens(run, summary) - left_out)
         loss, overhead = float(end["loss"]), seconds["total"] / seconds["train"]
-        unique = int(run.fact("data")[0]["train_tokens"])
     except (KeyError, TypeError, IndexError, ZeroDivisionError):
         raise LabError(
             f"{run.name} doesn't say how it went: expected a summary.json of this version of lmlab"
@@ -159,6 +162,12 @@ def facts_of(run: Run) -> RunFacts:
         curve=tuple(point for point in curve if point[0] <= steps),
         turned=turned,
     )
+
+
+def _of_windows(run: Run) -> tuple[float, int]:
+    """Targets of a step and of an epoch of windows of documents, whose padding isn't counted: as the run's forecast had them."""
+    forecast = run.read("forecast.json")
+    return forecast["tokens"] / forecast["steps"], round(forecast["tokens"] / forecast["epochs"])
 
 
 def _uncounted_tokens(run: Run, summary: Mapping[str, Any]) -> int:

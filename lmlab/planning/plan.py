@@ -147,9 +147,9 @@ class Plan:
             read = self.reading
             of_documents = [
                 (
-                    f"{count(read.sequences)} windows an epoch",
+                    f"{count(read.sequences)} sequences an epoch",
                     "formula",
-                    f"of documents, {read.padding_share:.1%} of their places padding, which counts as no token",
+                    f"windows of documents; {read.padding_share:.1%} of their places are padding, which counts as no token",
                 )
             ]
         return _section(

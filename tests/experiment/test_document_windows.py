@@ -9,6 +9,7 @@ from lmlab.data.reading import reading
 from lmlab.data.windows import IGNORED_TARGET, split_windows
 from lmlab.experiment import evaluate, parent_of, plan, prove, resume, train
 from lmlab.experiment.black_box import texts
+from lmlab.planning.next_step import facts_of
 from lmlab.recipe import check, override
 from lmlab.runs.units import read_units
 from lmlab.training.step import TrainingStep
@@ -149,7 +150,15 @@ def test_a_plan_counts_epochs_of_windows_and_no_padding(tried, recipe, tmp_path)
     assert found.duration.tokens_per_second.value == pytest.approx(read.tokens(24) / 0.011)
     assert found.position.exact_flops / found.position.six_nd_flops > 0
     text = "\n".join(found.lines())
-    assert "windows an epoch" in text and f"{read.padding_share:.1%} of their places padding" in text
+    assert "sequences an epoch" in text and f"{read.padding_share:.1%} of their places are padding" in text
+
+
+def test_what_comes_next_counts_passes_over_windows(recipe, tmp_path):
+    done = train(recipe, run="one", runs=tmp_path)
+    found = facts_of(done.run)
+    windows = split_windows(recipe, find_dataset(done.run.origin()["data_id"]), "train")
+    assert found.unique_tokens == windows.targets
+    assert found.tokens == pytest.approx(2 * windows.targets * found.steps / done.summary["steps"], rel=0.01)
 
 
 @pytest.mark.parametrize(
