@@ -134,8 +134,11 @@ def _extend(flags: Extend, settings: dict[str, Any]) -> int:
     if not flags.json:
         print(found.line())
         if found.added:
-            words = f"lmlab train --from RUN --data.corpus {found.dataset.id} --data.fresh"
-            print(f"to train a run further on what is new: {words}")
+            words = f"lmlab train --from RUN --data.corpus {found.dataset.id}"
+            if found.dataset.begin_of_text is None:
+                print(f"to train a run further on what is new: {words} --data.fresh")
+            else:
+                print(f"to train a run further on old and new documents: {words}")
         print()
     more = {"added": found.added, "there_already": found.there_already, "unknown": found.unknown}
     return _describe(found.dataset, flags.context or recipe.model.context, recipe.data.stride, flags.json, more=more)

@@ -255,9 +255,11 @@ class _Ranking:
         worth = effective_tokens(facts.tokens, facts.unique_tokens) + facts.new_tokens
         gain = self._gain(facts.recipe, worth, worth, 1.0)
         at = f"{facts.folder}@best" if facts.turned else facts.folder
+        # Of windows of documents none are known to be fresh, so that such a branch reads old and new ones alike.
+        fresh = {} if facts.recipe.data.windows == "documents" else {"data.fresh": "yes"}
         command = (
             f"lmlab data extend {shlex.quote(facts.recipe.data.corpus)} MORE; "
-            f"{self._branch(at, {'data.corpus': 'ID', 'data.fresh': 'yes'}, facts.new_steps)}"
+            f"{self._branch(at, {'data.corpus': 'ID', **fresh}, facts.new_steps)}"
         )
         note = f"needs {count(new)} tokens of new text"
         return self._option("more text", gain, self._seconds(facts.new_tokens, 1.0, SPEED_SPREAD), command, note)

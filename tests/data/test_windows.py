@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lmlab import LabError
-from lmlab.data import prepare
+from lmlab.data import extend, prepare
 from lmlab.data.describe import describe, lines
 from lmlab.data.fresh import sequences_an_epoch, training_batch, training_spans, training_split
 from lmlab.data.ranges import size
@@ -264,3 +264,17 @@ def test_wikitext_2_is_read_from_its_folder_with_the_published_counts(tmp_path):
         assert split_windows(recipe, dataset, split).count == windows
     assert reading(recipe, dataset).sequences == 25 * 2048, "25 updates an epoch: 24 of 2,048 and one of 1,874"
     assert dataset.facts["corpus"]["short_documents"] == sum(lines - kept for lines, kept, _ in WIKITEXT.values())
+
+
+def test_an_extended_data_set_begins_its_new_documents_too_and_leaves_short_ones_out(tmp_path):
+    (tmp_path / "a.txt").write_text("".join(f"{line}\n" for line in TEXTS if line))
+    (tmp_path / "more.txt").write_text("a b c d e f g\nfar too short\nc c c c c\n")
+    data = words_recipe(tmp_path / "a.txt", **{"data.split": "tail", "data.valid_share": "0.4"}).data
+    old = prepare(data, tmp_path / "cache")
+    found = extend(old, [str(tmp_path / "more.txt")], separator="\\n", folder=tmp_path / "cache")
+    assert found.added == {"train": 2}
+    dataset = found.dataset
+    starts, tokens = dataset.document_starts("train"), dataset.tokens("train")
+    assert len(starts) == len(old.document_starts("train")) + 2
+    assert (tokens[starts[:-1]] == 2).all() and (tokens[starts[1:] - 1] == 3).all()
+    assert dataset.begin_of_text == 2 and dataset.facts["corpus"]["short_documents"] == 3

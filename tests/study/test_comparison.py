@@ -9,6 +9,7 @@ from lmlab.experiment.record import read_record
 from lmlab.study.comparison import Asked, compare
 from lmlab.study.comparison_curves import curve_of
 from lmlab.study.comparison_differences import what_differs
+from lmlab.study.comparison_text import Scores, common_scale
 from tests.study.finished import BATCH_TOKENS, finished_run
 
 
@@ -197,3 +198,10 @@ def test_what_cannot_be_compared_is_refused_in_one_line(tmp_path, names, words):
     finished_run(tmp_path, "two", 1.7)
     with pytest.raises(LabError, match=words):
         compare(names, tmp_path, Asked())
+
+
+@pytest.mark.parametrize("windows, scale", [(None, None), ((63, 63), None), ((63, 32), "nats a token")])
+def test_other_windows_of_documents_are_other_tokens(windows, scale):
+    plain = {"loss": 1.0, "bits_per_byte": None, "units": None, "tokenizer": None, "text": "a" * 16}
+    one = Scores(run="1", windows=(63, 32), **plain)
+    assert common_scale([one, Scores(run="2", windows=windows, **plain)]) == scale
