@@ -107,7 +107,7 @@ def _prepare(flags: Flags, settings: dict[str, Any]) -> int:
     finally:
         if not flags.json:
             progress.close()  # type: ignore[union-attr]
-    return _describe(dataset, flags.context or recipe.model.context, flags.json, flags.plot)
+    return _describe(dataset, flags.context or recipe.model.context, recipe.data.stride, flags.json, flags.plot)
 
 
 def _extend(flags: Extend, settings: dict[str, Any]) -> int:
@@ -134,18 +134,21 @@ def _extend(flags: Extend, settings: dict[str, Any]) -> int:
     if not flags.json:
         print(found.line())
         if found.added:
-            words = f"lmlab train --from RUN --data.corpus {found.dataset.id} --data.fresh"
-            print(f"to train a run further on what is new: {words}")
+            words = f"lmlab train --from RUN --data.corpus {found.dataset.id}"
+            if found.dataset.begin_of_text is None:
+                print(f"to train a run further on what is new: {words} --data.fresh")
+            else:
+                print(f"to train a run further on old and new documents: {words}")
         print()
     more = {"added": found.added, "there_already": found.there_already, "unknown": found.unknown}
-    return _describe(found.dataset, flags.context or recipe.model.context, flags.json, more=more)
+    return _describe(found.dataset, flags.context or recipe.model.context, recipe.data.stride, flags.json, more=more)
 
 
 def _show(flags: Flags, settings: dict[str, Any]) -> int:
     if not flags.name:
         return _list(flags)
     dataset, recipe = _find(flags.name, settings)
-    return _describe(dataset, flags.context or recipe.model.context, flags.json, flags.plot)
+    return _describe(dataset, flags.context or recipe.model.context, recipe.data.stride, flags.json, flags.plot)
 
 
 def _check(flags: Flags, settings: dict[str, Any]) -> int:
@@ -234,12 +237,17 @@ def _is_dataset(name: str) -> bool:
 
 
 def _describe(
-    dataset: Dataset, context: int, json_output: bool, plot: str = "", more: dict[str, Any] | None = None
+    dataset: Dataset,
+    context: int,
+    stride: int | None,
+    json_output: bool,
+    plot: str = "",
+    more: dict[str, Any] | None = None,
 ) -> int:
     """Print all that is worth knowing of a data set, and `more` beside it in JSON."""
     from lmlab.data.describe import describe, lines
 
-    description = describe(dataset, context)
+    description = describe(dataset, context, stride)
     picture = None
     if plot:
         from lmlab.data.plot import plot_lengths

@@ -115,7 +115,9 @@ def look_for_additions(
 def _source(old: Dataset, corpus: str, column: str, separator: str | None, root: Path, progress: Progress) -> Source:
     if is_reference(corpus):
         raise LabError(f"{corpus} is a prepared data set: expected the text that it was made of")
-    source = resolve(Data(corpus=corpus, column=column, separator=separator or ""), root, progress)
+    minimum_words = old.facts["corpus"].get("minimum_words") or 0
+    how = Data(corpus=corpus, column=column, separator=separator or "", minimum_words=minimum_words)
+    source = resolve(how, root, progress)
     if source.published == "parts":
         raise LabError(
             f"{corpus} comes with a split of its own, which would not be kept: give the file or folder of its training part"

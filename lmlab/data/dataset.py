@@ -69,6 +69,11 @@ class Dataset:
         return self._facts["tokenizer"]["vocabulary"]
 
     @property
+    def begin_of_text(self) -> int | None:
+        """The token that each document begins with, so that it can be cut by itself; None where documents are one stream."""
+        return self._facts["tokenizer"].get("begin_of_text")
+
+    @property
     def lossless(self) -> bool:
         """Whether the text can be had back from its tokens, so that bits per byte mean something."""
         return self._facts["tokenizer"]["lossless"]

@@ -1,6 +1,6 @@
 """What a prepared data set is like: sizes, document lengths, what cropping would lose, duplicates.
 
-Out: plain values and lines of text. Lengths are in tokens of text: the end-of-text token that follows a document isn't
+Out: plain values and lines of text. Lengths are in tokens of text: the tokens that begin and end a document aren't
 counted.
 """
 
@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from lmlab.data.dataset import Dataset
+from lmlab.data.ranges import size
+from lmlab.data.windows import document_windows
 
 BINS_A_DECADE = 6
 PERCENTILES = (10, 50, 90, 99)
@@ -54,6 +56,21 @@ class Cropping:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cutting:
+    """What cutting each document into windows by itself gives (`lmlab.data.windows`)."""
+
+    context: int
+    stride: int
+    windows: int
+    targets: int
+    """Of all windows together; a token counts in each window in which it is one."""
+    padding_share: float
+    """Of all places for targets, those without one."""
+    left_out_tokens: int
+    """Behind the last window of their document, and so in none."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SplitDescription:
     """One split of a data set."""
 
@@ -67,6 +84,8 @@ class SplitDescription:
     """Of text; None for tokenizers that lose text."""
     lengths: Lengths
     cropping: Cropping
+    cutting: Cutting | None
+    """None where documents are one stream."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +111,11 @@ class Description:
         return {**asdict(self), **sizes, "tokens": sum(sizes.values()), "vocabulary": self.tokenizer["vocabulary"]}
 
 
-def describe(dataset: Dataset, context: int) -> Description:
-    """All that is worth knowing of a data set, with the losses of cropping at `context` tokens."""
+def describe(dataset: Dataset, context: int, stride: int | None = None) -> Description:
+    """All that is worth knowing of a data set, with the losses of cropping at `context` tokens.
+
+    `stride` is that of windows of documents, where it was prepared for them (None: the context).
+    """
     facts = dataset.facts
     return Description(
         id=dataset.id,
@@ -104,32 +126,46 @@ def describe(dataset: Dataset, context: int) -> Description:
         tokenizer=facts["tokenizer"],
         duplicates=facts["duplicates"],
         extends=tuple(facts.get("extends", [])),
-        splits=tuple(_describe_split(dataset, name, context) for name in dataset.splits),
+        splits=tuple(_describe_split(dataset, name, context, stride) for name in dataset.splits),
         sample=dataset.text("train", 0, SAMPLE_TOKENS),
     )
 
 
-def _describe_split(dataset: Dataset, name: str, context: int) -> SplitDescription:
+def _describe_split(dataset: Dataset, name: str, context: int, stride: int | None) -> SplitDescription:
     tokens = len(dataset.tokens(name))
     lengths = document_lengths(dataset, name)
-    size = int(dataset.units(name)["bytes"].sum())
+    text_bytes = int(dataset.units(name)["bytes"].sum())
     return SplitDescription(
         name=name,
         tokens=tokens,
         documents=len(lengths),
-        bytes=size,
+        bytes=text_bytes,
         units=len(dataset.units(name)),
         unit=dataset.facts["splits"][name]["unit"],
-        bytes_per_token=size / int(lengths.sum()) if dataset.lossless and lengths.sum() else None,
+        bytes_per_token=text_bytes / int(lengths.sum()) if dataset.lossless and lengths.sum() else None,
         lengths=summarise(lengths),
         cropping=cropping(lengths, context, tokens),
+        cutting=None if dataset.begin_of_text is None else cutting(dataset.document_starts(name), context, stride),
+    )
+
+
+def cutting(starts: np.ndarray, context: int, stride: int | None) -> Cutting:
+    """What windows of `context` inputs, `stride` apart, make of documents that begin there; `starts` as in a data set."""
+    windows = document_windows(starts, context, stride)
+    return Cutting(
+        context=context,
+        stride=windows.stride,
+        windows=windows.count,
+        targets=windows.targets,
+        padding_share=1 - windows.targets / max(1, windows.count * context),
+        left_out_tokens=int(starts[-1]) - size(windows.held()),
     )
 
 
 def document_lengths(dataset: Dataset, split: str) -> np.ndarray:
-    """int64 [documents]: the tokens of each document's text, without the end of text."""
+    """int64 [documents]: the tokens of each document's text, without those that begin and end it."""
     starts = dataset.document_starts(split)
-    lengths = np.diff(starts)
+    lengths = np.diff(starts) - (dataset.begin_of_text is not None)
     end = dataset.facts["tokenizer"]["end_of_text"]
     if end is None:
         return lengths
@@ -247,7 +283,15 @@ def _split_lines(split: SplitDescription) -> list[str]:
         f"{100 * crop.longer_share:.2f} % of the documents are longer, "
         f"{100 * crop.padding_share:.1f} % of the positions are padding"
     )
-    found.append(f"    packed, as lmlab trains: all but the last {crop.packing_lost_tokens:,} tokens")
+    if split.cutting is None:
+        found.append(f"    packed, as lmlab trains: all but the last {crop.packing_lost_tokens:,} tokens")
+        return found
+    cut = split.cutting
+    found.append(
+        f"    cut by themselves, as lmlab trains: {cut.windows:,} windows of {cut.context + 1:,} tokens, {cut.stride:,} apart; "
+        f"{cut.targets:,} targets, {100 * cut.padding_share:.1f} % of the places are padding, {cut.left_out_tokens:,} tokens "
+        "are in no window"
+    )
     return found
 
 
@@ -286,6 +330,9 @@ def _left_out(corpus: dict[str, Any]) -> str:
     parts = []
     if corpus["empty_documents"]:
         parts.append(f"{corpus['empty_documents']:,} without text left out")
+    if corpus.get("minimum_words"):
+        few = corpus.get("short_documents") or 0
+        parts.append(f"{few:,} with fewer than {corpus['minimum_words']:,} words left out")
     if corpus["skipped_files"]:
         parts.append(f"{len(corpus['skipped_files']):,} files that are not UTF-8 left out")
     if corpus["left_out_files"]:

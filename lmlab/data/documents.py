@@ -7,7 +7,8 @@ How a text file becomes documents is its rule:
 - `articles`: WikiText's layout, where ` = Title = ` between two blank lines begins a document.
 - `file`: a file is one document.
 
-A record of JSONL or parquet is a document. Documents of nothing but white space are dropped and counted.
+A record of JSONL or parquet is a document. Documents of nothing but white space are dropped and counted, and so are those
+with fewer words than are asked for.
 
 A long document comes in several pieces. The cut is made before a space or line break that stands before anything else
 than white space: at every such place GPT-2's pre-tokenisation ends one pre-token and begins the next, and so do words,
@@ -49,6 +50,8 @@ class Findings:
     """What a pass over the corpus came across besides documents."""
 
     empty_documents: int = 0
+    short_documents: int = 0
+    """Those that were left out because they have too few words."""
     forced_cuts: int = 0
     skipped_files: list[str] = field(default_factory=list)
 
@@ -73,8 +76,9 @@ def pieces(
     progress: Progress,
     findings: Findings,
     skip_undecodable: bool = False,
+    minimum_words: int = 0,
 ) -> Iterator[Piece]:
-    """Every document of the files in order, in pieces.
+    """Every document of the files with at least so many words, in order and in pieces.
 
     With `skip_undecodable` a file that isn't UTF-8 is passed over and named in `findings`; else it's a LabError.
     """
@@ -83,7 +87,8 @@ def pieces(
             findings.skipped_files.append(file.name)
             continue
         trims = file.kind == "text" and rule.startswith("marker:")
-        for text, last in _assembled(_marked_off(file, rule, column, progress), findings, trims):
+        whole = _assembled(_marked_off(file, rule, column, progress), findings, trims)
+        for text, last in _long_enough(whole, minimum_words, findings):
             yield Piece(text, last, file.part)
 
 
@@ -195,6 +200,26 @@ def _assembled(stretches: Iterable[Stretch], findings: Findings, trims: bool) ->
             )  # where nothing could be cut, the next try is worth it much later
     if length:
         yield from _finished("".join(parts), begun, findings)
+
+
+def _long_enough(
+    stream: Iterator[tuple[str, bool]], minimum_words: int, findings: Findings
+) -> Iterator[tuple[str, bool]]:
+    """The same without documents of fewer words; a document's pieces are held back until they have shown so many."""
+    held: list[tuple[str, bool]] = []
+    words = 0
+    for text, last in stream:
+        held.append((text, last))
+        if words < minimum_words:
+            # A cut is no place inside a word, so that the pieces' words add up.
+            words += min(minimum_words, len(text.split(maxsplit=minimum_words)))
+        if words >= minimum_words:
+            yield from held
+            held.clear()
+        if last:
+            findings.short_documents += bool(held)
+            held.clear()
+            words = 0
 
 
 def _finished(text: str, begun: bool, findings: Findings) -> Iterator[tuple[str, bool]]:

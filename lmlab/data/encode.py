@@ -36,7 +36,14 @@ class Item(NamedTuple):
     first: bool
     """The document (or what of it is in this split) begins here."""
     last: bool
-    """The document ends here, so an end-of-text token follows."""
+    """The document ends here, so an end-of-text token may follow."""
+
+
+class Marks(NamedTuple):
+    """The tokens that stand before and after each document; None for none."""
+
+    begin: int | None
+    end: int | None
 
 
 @dataclass
@@ -66,20 +73,19 @@ def starts_file(split: str) -> str:
 
 
 def encode(
-    stream: Iterator[Piece], plan: SplitPlan, tokenizer: Tokenizer, ends_documents: bool, characters: int, work: Path
+    stream: Iterator[Piece], plan: SplitPlan, tokenizer: Tokenizer, marks: Marks, characters: int, work: Path
 ) -> Journal:
     """Write the token files of all splits into `work`, from where the journal there stands; returns the last journal.
 
-    `ends_documents`: put the tokenizer's end-of-text token after each document. `characters`: of the whole corpus.
+    `marks` stand before and after each document. `characters`: of the whole corpus.
     """
     journal = read_journal(work)
     if journal.done:
         return journal
-    end = tokenizer.end_of_text if ends_documents else None
     with _Files(work, token_type(tokenizer.vocabulary_size), journal) as files:
         for batch in _batches(_skip(stream, plan, journal.pieces)):
             arrays = tokenizer.encode_batch([item.text for item in batch.items])
-            files.append(batch.items, arrays, end)
+            files.append(batch.items, arrays, marks)
             journal.pieces += batch.pieces
             journal.characters += batch.characters
             if journal.characters // SHARD_CHARACTERS > (journal.characters - batch.characters) // SHARD_CHARACTERS:
@@ -146,19 +152,17 @@ class _Files:
     def bytes_written(self) -> int:
         return sum(self._journal.tokens) * self._kind.itemsize
 
-    def append(self, items: list[Item], arrays: list[np.ndarray], end: int | None) -> None:
+    def append(self, items: list[Item], arrays: list[np.ndarray], marks: Marks) -> None:
         """Add a batch, in the order of its items."""
-        marker = None if end is None else np.array([end], dtype=self._kind)
+        begin, end = (np.array([] if mark is None else [mark], dtype=self._kind) for mark in marks)
         written: list[list[np.ndarray]] = [[] for _ in SPLITS]
         starts: list[list[int]] = [[] for _ in SPLITS]
         for item, ids in zip(items, arrays, strict=True):
             if item.first:
                 starts[item.split].append(self._journal.tokens[item.split])
-            written[item.split].append(ids.astype(self._kind))
-            self._journal.tokens[item.split] += len(ids)
-            if item.last and marker is not None:
-                written[item.split].append(marker)
-                self._journal.tokens[item.split] += 1
+            parts = [*([begin] if item.first else []), ids.astype(self._kind), *([end] if item.last else [])]
+            written[item.split] += parts
+            self._journal.tokens[item.split] += sum(map(len, parts))
         for index in range(len(SPLITS)):
             for array in written[index]:
                 self._tokens[index].write(array.data)

@@ -34,7 +34,7 @@ from lmlab.data.building import (
 )
 from lmlab.data.dataset import Dataset
 from lmlab.data.duplicates import shared_lines, text_of
-from lmlab.data.encode import Journal, encode, starts_file, token_type, tokens_file
+from lmlab.data.encode import Journal, Marks, encode, starts_file, token_type, tokens_file
 from lmlab.data.finish import file_entry, mapped, save_array, write_units
 from lmlab.data.progress import Progress, Silent
 from lmlab.data.split import SPLITS
@@ -122,7 +122,8 @@ def _build(old: Dataset, found: Additions, plan: str, root: Path, progress: Prog
     if not (work / shape.NAME).exists():
         new = make_folder(work / NEW)
         characters = int(found.rows["characters"].sum())
-        journal = encode(found.pieces("encoding", progress), found.plan, old.tokenizer, True, characters, new)
+        marks = Marks(begin=old.begin_of_text, end=old.tokenizer.end_of_text)
+        journal = encode(found.pieces("encoding", progress), found.plan, old.tokenizer, marks, characters, new)
         progress.begin("joining old and new", None)
         sizes = sum(entry["bytes"] for entry in old.manifest["files"].values())
         require_free_bytes(work, sizes, "copying the data set that is extended")
@@ -240,6 +241,7 @@ def _facts(old: Dataset, found: Additions, identity: str) -> dict[str, Any]:
             "bytes": corpus["bytes"] + int(rows["bytes"].sum()),
             "alphabet": corpus["alphabet"] if closed else None,
             "empty_documents": corpus["empty_documents"] + sum(one.empty_documents for one in found.scans),
+            "short_documents": (corpus.get("short_documents") or 0) + sum(one.short_documents for one in found.scans),
             "forced_cuts": corpus["forced_cuts"] + sum(one.forced_cuts for one in found.scans),
             "skipped_files": [*corpus["skipped_files"], *(name for one in found.scans for name in one.skipped_files)][
                 :1000

@@ -38,8 +38,9 @@ SECOND_FACTOR = np.uint64(0x94D049BB133111EB)
 ROUND_KEYS = np.array([[(2 * index + 1) * GOLDEN % 2**64] for index in range(ROUNDS)], dtype=np.uint64)
 ORDER_NUMBERS = {"shuffle": 1, "random": 2, "shifted": 3}
 """Keeps the streams of the orders apart at the same seed."""
-FRESH_NUMBER = 4
-"""Of the windows in unused tokens (`lmlab.data.fresh`), which are no order of their own in a recipe."""
+FRESH_NUMBER, DOCUMENTS_NUMBER = 4, 5
+"""Of the windows in unused tokens (`lmlab.data.fresh`) and in documents (`lmlab.data.windows`), which are no orders of their
+own in a recipe."""
 
 
 def windows_in(tokens: int, context: int) -> int:
@@ -87,14 +88,20 @@ def shifts(seed: int, tokens: int, context: int, first: int, count: int) -> NDAr
     return _offsets(turns, min(context, tokens - epoch_length("shifted", tokens, context) * context))
 
 
-def shuffled(seed: int, size: int, first: int, count: int) -> NDArray[np.int64]:
+def shuffled(
+    seed: int, size: int, first: int, count: int, *, number: int = FRESH_NUMBER, epoch: int | None = None
+) -> NDArray[np.int64]:
     """Which of `size` windows, however they are cut, each of those sequences is: every one once an epoch, int64 [count].
 
-    Another order than `shuffle` of the same seed.
+    An epoch may have more sequences than there are windows: the last of them are none, -1. Another order than `shuffle` of
+    the same seed, and another for each `number`.
     """
-    epochs, places = np.divmod(np.arange(first, first + count, dtype=np.uint64), np.uint64(size))
-    turns = epochs * np.uint64(GOLDEN) + _key(FRESH_NUMBER, seed)
-    return _permuted(places, _mixed(turns), size).astype(np.int64)
+    epochs, places = np.divmod(np.arange(first, first + count, dtype=np.uint64), np.uint64(epoch or size))
+    turns = epochs * np.uint64(GOLDEN) + _key(number, seed)
+    there = places < size
+    windows = np.full(count, -1, dtype=np.int64)
+    windows[there] = _permuted(places[there], _mixed(turns[there]), size).astype(np.int64)
+    return windows
 
 
 def batch_at(

@@ -28,7 +28,7 @@ from lmlab.data.building import (
     work_folder,
 )
 from lmlab.data.dataset import Dataset, datasets_folder, is_reference, open_dataset
-from lmlab.data.encode import encode
+from lmlab.data.encode import Marks, encode
 from lmlab.data.finish import finish
 from lmlab.data.progress import Progress, Silent
 from lmlab.data.scan import Scan, scan, source_pieces
@@ -37,6 +37,7 @@ from lmlab.data.split import SplitPlan, plan_split
 from lmlab.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
 from lmlab.files import FileLock, cache_folder, make_folder, read_json, remove_tree, write_json
 from lmlab.recipe import Data
+from lmlab.recipe.setting import is_left_out
 
 
 def prepare(
@@ -79,20 +80,27 @@ def _as_asked(found: Dataset, data: Data, tokenizer: Tokenizer | None) -> Datase
         raise LabError(f"data set {found.id} was made with another tokenizer than the model's: give its text instead")
     if tokenizer is None and name != data.tokenizer:
         raise LabError(f"data set {found.id} was prepared with another tokenizer: expected --data.tokenizer {name}")
+    if data.windows == "documents" and found.begin_of_text is None:
+        raise LabError(
+            f"data set {found.id} was prepared as one stream, without a token that begins each document: expected --data.windows "
+            "stream, or its text in place of the data set"
+        )
     return found if data.tokens is None else view(found, data.tokens)
 
 
 def _plan_key(source: Source, data: Data, tokenizer: Tokenizer | None) -> str:
     """A hash of all that is asked for, known before anything is read but the files' hashes."""
-    asked = {entry.name: getattr(data, entry.name) for entry in dataclasses.fields(data)}
+    fields = ((entry, getattr(data, entry.name)) for entry in dataclasses.fields(data))
+    asked = {entry.name: value for entry, value in fields if not is_left_out(entry, value)}
     for name in (
         "corpus",
         "separator",
         "tokens",
         "order",
+        "stride",
         "fresh",
     ):  # the files, the rule, and what a data set doesn't depend on
-        del asked[name]
+        asked.pop(name, None)
     given = None if tokenizer is None else tokenizer.to_json()
     return digest(
         [shape.FORMAT, source.fingerprint(), source.rule, source.published, source.published_share, asked, given]
@@ -118,13 +126,14 @@ def _build(data: Data, source: Source, plan: str, root: Path, progress: Progress
     split = plan_split(data, source, scanned)
     work = make_folder(work_folder(plan, root))
     tokenizer = _tokenizer(data, source, scanned, split, work, progress, given)
-    identity = _data_id(scanned, split, tokenizer)
+    marks = _marks(data, scanned, tokenizer)
+    identity = _data_id(scanned, split, tokenizer, marks)
     made = made_already(identity, root)
     if made is None:
         if not (work / shape.NAME).exists():
             stream = source_pieces(source, data.column, f"encoding {source.name}", progress)
-            encode(stream, split, tokenizer, scanned.documents > 1, scanned.characters, work)
-            facts = {**_facts(data, source, scanned, split, tokenizer), "id": identity}
+            encode(stream, split, tokenizer, marks, scanned.characters, work)
+            facts = {**_facts(data, source, scanned, split, tokenizer, marks), "id": identity}
             finish(work, facts, source, data.column, scanned, split, tokenizer, progress)
         made = publish(work, f"{source.name}-{identity}", root)
     else:
@@ -145,9 +154,27 @@ def _tokenizer(
     tokenizer = given
     if tokenizer is None:
         texts = _training_texts(data, source, scanned, split, progress)
-        tokenizer = build_tokenizer(data, texts, documents_end=scanned.documents > 1)
+        tokenizer = build_tokenizer(data, texts, documents_end=_are_marked(data, scanned))
     write_json(path, tokenizer.to_json())
     return tokenizer
+
+
+def _are_marked(data: Data, scanned: Scan) -> bool:
+    """Whether a token tells where documents end: where there are several, or each is cut by itself."""
+    return scanned.documents > 1 or data.windows == "documents"
+
+
+def _marks(data: Data, scanned: Scan, tokenizer: Tokenizer) -> Marks:
+    """What stands around each document; LabError where it must, and the tokenizer has nothing for it."""
+    if data.windows == "documents" and tokenizer.begin_of_text is None:
+        raise LabError(
+            f"this tokenizer of {tokenizer.name} has no token that begins and ends documents, since it is from a corpus of one: "
+            "expected --data.windows stream"
+        )
+    return Marks(
+        begin=tokenizer.begin_of_text if data.windows == "documents" else None,
+        end=tokenizer.end_of_text if _are_marked(data, scanned) else None,
+    )
 
 
 def _training_texts(data: Data, source: Source, scanned: Scan, split: SplitPlan, progress: Progress) -> Iterator[str]:
@@ -166,11 +193,14 @@ def _training_texts(data: Data, source: Source, scanned: Scan, split: SplitPlan,
             document, at = document + 1, 0
 
 
-def _data_id(scanned: Scan, split: SplitPlan, tokenizer: Tokenizer) -> str:
-    return digest([shape.FORMAT, scanned.text_sha256, split.identity(), tokenizer.to_json()])[:16]
+def _data_id(scanned: Scan, split: SplitPlan, tokenizer: Tokenizer, marks: Marks) -> str:
+    begun = [] if marks.begin is None else ["each document begins with a token"]
+    return digest([shape.FORMAT, scanned.text_sha256, split.identity(), tokenizer.to_json(), *begun])[:16]
 
 
-def _facts(data: Data, source: Source, scanned: Scan, split: SplitPlan, tokenizer: Tokenizer) -> dict[str, Any]:
+def _facts(
+    data: Data, source: Source, scanned: Scan, split: SplitPlan, tokenizer: Tokenizer, marks: Marks
+) -> dict[str, Any]:
     """What the manifest says besides the counts and files, which `finish` adds."""
     paths = {file.path: file for file in source.files}
     listed = [
@@ -192,6 +222,8 @@ def _facts(data: Data, source: Source, scanned: Scan, split: SplitPlan, tokenize
             "documents_rule": source.rule if any(file.kind == "text" for file in source.files) else "records",
             "column": data.column if any(file.kind != "text" for file in source.files) else None,
             "empty_documents": scanned.empty_documents,
+            "minimum_words": source.minimum_words,
+            "short_documents": scanned.short_documents,
             "forced_cuts": scanned.forced_cuts,
             "skipped_files": list(scanned.skipped_files)[:1000],
             "left_out_files": list(source.left_out)[:1000],
@@ -209,7 +241,8 @@ def _facts(data: Data, source: Source, scanned: Scan, split: SplitPlan, tokenize
             "name": tokenizer.name,
             "vocabulary": tokenizer.vocabulary_size,
             "lossless": tokenizer.lossless,
-            "end_of_text": tokenizer.end_of_text if scanned.documents > 1 else None,
+            "begin_of_text": marks.begin,
+            "end_of_text": marks.end,
             "sha256": digest(tokenizer.to_json()),
         },
     }

@@ -50,6 +50,7 @@ class Scan:
     alphabet: str
     """Every character that occurs, sorted by code point."""
     empty_documents: int
+    short_documents: int
     forced_cuts: int
     skipped_files: tuple[str, ...]
 
@@ -63,7 +64,8 @@ def look_at(data: Data, root: Path | None = None, progress: Progress | None = No
 
 def scan(source: Source, column: str, root: Path, progress: Progress) -> Scan:
     """The corpus's scan, from the cache where it was made before; LabError for a corpus without text."""
-    key = json.dumps([FORMAT, source.fingerprint(), source.rule, column])
+    limit = [source.minimum_words] if source.minimum_words else []
+    key = json.dumps([FORMAT, source.fingerprint(), source.rule, column, *limit])
     folder = root / "scans" / hashlib.sha256(key.encode()).hexdigest()[:32]
     if not (folder / "scan.json").exists():
         waiting = f"another process is reading {source.name}: waiting for it"
@@ -81,7 +83,15 @@ def source_pieces(
 ) -> Iterator[Piece]:
     """One pass over the corpus, shown as `task`."""
     progress.begin(task, sum(map(size_on_disk, source.files)))
-    return pieces(source.files, source.rule, column, progress, findings or Findings(), source.skip_undecodable)
+    return pieces(
+        source.files,
+        source.rule,
+        column,
+        progress,
+        findings or Findings(),
+        source.skip_undecodable,
+        source.minimum_words,
+    )
 
 
 def _make(source: Source, column: str, folder: Path, progress: Progress) -> None:
@@ -120,6 +130,7 @@ def _write_rows(source: Source, column: str, path: Path, progress: Progress) -> 
         "text_sha256": over_all.hexdigest(),
         "alphabet": alphabet.text(),
         "empty_documents": findings.empty_documents,
+        "short_documents": findings.short_documents,
         "forced_cuts": findings.forced_cuts,
         "skipped_files": findings.skipped_files,
     }
@@ -164,7 +175,8 @@ def _open(folder: Path) -> Scan:
     facts = read_json(folder / "scan.json")
     path = folder / "documents.bin"
     try:
-        for name in ("documents", "characters", "bytes", "empty_documents", "forced_cuts"):
+        facts = {"short_documents": 0, **facts}  # a scan from before they were counted has none
+        for name in ("documents", "characters", "bytes", "empty_documents", "short_documents", "forced_cuts"):
             if type(facts[name]) is not int or facts[name] < 0:
                 raise ValueError(f"{name} is no count")
         if not all(
@@ -183,6 +195,7 @@ def _open(folder: Path) -> Scan:
             bytes=facts["bytes"],
             alphabet=facts["alphabet"],
             empty_documents=facts["empty_documents"],
+            short_documents=facts["short_documents"],
             forced_cuts=facts["forced_cuts"],
             skipped_files=tuple(facts["skipped_files"]),
         )

@@ -67,6 +67,8 @@ class Source:
     skip_undecodable: bool = False
     left_out: tuple[str, ...] = ()
     """Files of the folder that belong to no part of its published split."""
+    minimum_words: int = 0
+    """Documents with fewer are left out."""
 
     @property
     def title(self) -> str:
@@ -97,7 +99,7 @@ def resolve(data: Data, root: Path | None = None, progress: Progress | None = No
     hashes = file_hashes([file.path for file in found.files], key, root, progress)
     found = dataclasses.replace(found, hashes=hashes)
     found = _recognised(found) if entry is None else found
-    return dataclasses.replace(found, rule=rule_of(data.separator, found.rule))
+    return dataclasses.replace(found, rule=rule_of(data.separator, found.rule), minimum_words=data.minimum_words)
 
 
 def _stdlib(entry: CatalogueEntry) -> Source:

@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmlab import LabError
-from lmlab.data.fresh import FreshWindows, fresh_windows
+from lmlab.data.fresh import fresh_windows
 from lmlab.data.order import epoch_length, shifts, window_starts
 from lmlab.data.ranges import Ranges, no_tokens, outside, ranges, union, within
+from lmlab.data.windows import Windows
 
 Ancestry = tuple[tuple[str, int], ...]
 """(id, training tokens) of a data set and then of each that it begins with or is a view of; `Dataset.ancestry`."""
@@ -45,6 +46,9 @@ class Use:
     """Ranges of sequences whose update was left out."""
     fresh: bool = False
     """Its stream went through what the uses before it had left (`data.fresh`)."""
+    windows: str = "stream"
+    """What was cut into windows: the split as one stream, or its documents, which alone tell what such a window held."""
+    stride: int | None = None
 
     @property
     def tokens(self) -> int:
@@ -74,6 +78,8 @@ def read_use(value: Any) -> Use:
             cursor=_pair(value["cursor"]),
             skipped=tuple(map(_pair, value["skipped"])),
             fresh=bool(value["fresh"]),
+            windows=str(value.get("windows", "stream")),
+            stride=None if value.get("stride") is None else int(value["stride"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise LabError(f"what a run notes of the tokens that it used is damaged: {error!r}") from None
@@ -116,10 +122,18 @@ def used_by_each(uses: Sequence[Use]) -> list[Ranges]:
     return found
 
 
-def used_by(use: Use, windows: FreshWindows | None = None) -> Ranges:
-    """The tokens that one use held; `windows` are those of its stream where it is a fresh one."""
-    read = _reader(use) if windows is None else _fresh_reader(use, windows)
-    length = epoch_length(use.order, use.tokens, use.context) if windows is None else windows.count
+def used_by(use: Use, windows: Windows | None = None) -> Ranges:
+    """The tokens that one use held; `windows` are those of its stream where it didn't go through the whole split as one.
+
+    LabError for windows of documents that aren't given.
+    """
+    if windows is None and use.windows != "stream":
+        raise LabError(
+            f"a run read data set {use.data[0][0]} in windows of documents, and which tokens those held isn't known without them: "
+            "leave data.fresh out"
+        )
+    read = _reader(use) if windows is None else _windows_reader(use, windows)
+    length = epoch_length(use.order, use.tokens, use.context) if windows is None else windows.epoch
     found = no_tokens()
     for first, end in use.sequences():
         if length < 1:
@@ -150,7 +164,7 @@ def _reader(use: Use) -> Reader:
     return read
 
 
-def _fresh_reader(use: Use, windows: FreshWindows) -> Reader:
+def _windows_reader(use: Use, windows: Windows) -> Reader:
     return lambda first, count: windows.at(use.seed, first, count)
 
 

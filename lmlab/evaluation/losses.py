@@ -4,6 +4,9 @@
 
 A sample of units is scored by exactly those windows of the whole split that hold a token of theirs, and only their own
 tokens count; so a unit's bits are those that the whole evaluation gives it, up to the rounding of another batch.
+
+Where documents are cut by themselves (`lmlab.data.windows`), each target of each of their windows is predicted: a token in two
+windows counts twice, and one behind a document's last window not at all, so that there are no bits per byte.
 """
 
 import contextlib
@@ -19,6 +22,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lmlab.data.ids import require_ids
+from lmlab.data.windows import PADDING, Windows
 from lmlab.evaluation.result import Evaluation
 from lmlab.evaluation.sample import choose_units
 from lmlab.evaluation.text import ScoredText, split_tokens
@@ -50,20 +54,23 @@ def evaluate_split(
     autocast: torch.dtype | None = None,
     stop: Callable[[], bool] | None = None,
     engine: Engine | None = None,
+    documents: Windows | None = None,
 ) -> Evaluation:
     """Score `model` (tokens [batch time] to logits [batch time vocabulary]) on a split of `text`, with dropout off.
 
     units: indices of the units to score (None: the whole split). batch: windows a forward pass (None: as many as suit
     the device). stop: asked before each batch; where it says True, EvaluationStopped is raised. engine: the native engine
-    of this model, which then computes the scores in PyTorch's place. The model is left in the mode, training or not,
-    that each of its modules had. LabError where the split is unknown or too short.
+    of this model, which then computes the scores in PyTorch's place. documents: the windows of the split's documents, where
+    these are cut by themselves. The model is left in the mode, training or not, that each of its modules had. LabError where
+    the split is unknown or too short.
     """
     began = time.perf_counter()
     tokens = split_tokens(text, split)
-    tally = _Tally(text, split, tokens, units)
-    windows = np.arange(windows_in(len(tokens), context))
+    tally = _Tally(text, split, tokens, units, per_byte=documents is None)
+    windows = np.arange(windows_in(len(tokens), context) if documents is None else documents.count)
     if units is not None:
-        windows = windows_over(*tally.ranges_of(units), context)
+        ranges = tally.ranges_of(units)
+        windows = windows_over(*ranges, context) if documents is None else documents.over(*ranges)
     if not len(windows):
         raise ValueError("none of the units to score has a token to predict")
     rows = batch or windows_at_once(context, text.vocabulary_size, device.type)
@@ -71,16 +78,29 @@ def evaluate_split(
         for group in _batches(windows, rows):
             if stop is not None and stop():
                 raise EvaluationStopped
-            # the last window is cut off by the end of the split, and filled up with its last token, which isn't counted
-            positions = positions_of(group, context)
-            taken = tokens[np.minimum(positions, len(tokens) - 1)].astype(np.int64)
+            positions, taken, counted = _read(tokens, group, context, documents)
             require_ids(taken, text.vocabulary_size)
             inputs, targets = taken[:, :-1], taken[:, 1:]
             nats, hits = (
                 engine.scores(inputs, targets) if engine is not None else _scores(model, inputs, targets, device)
             )
-            tally.add(positions[:, 1:], targets, nats.astype(np.float64), hits)
+            tally.add(positions[:, 1:], counted[:, 1:], targets, nats.astype(np.float64), hits)
     return tally.evaluation(time.perf_counter() - began)
+
+
+def _read(
+    tokens: np.ndarray, windows: np.ndarray, context: int, documents: Windows | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places in the split of the windows' tokens, the tokens, and which of them belong to the window: [windows, context + 1]."""
+    if documents is None:
+        positions = positions_of(windows, context)
+        # the last window is cut off by the end of the split, and filled up with its last token, which isn't counted
+        return positions, tokens[np.minimum(positions, len(tokens) - 1)].astype(np.int64), positions < len(tokens)
+    starts, ends = documents.spans(windows)
+    positions = starts[:, None] + np.arange(context + 1)
+    inside = positions < ends[:, None]
+    taken = tokens[np.minimum(positions, len(tokens) - 1)].astype(np.int64)
+    return positions, np.where(inside, taken, PADDING), inside
 
 
 def evaluate_sample(
@@ -96,12 +116,16 @@ def evaluate_sample(
     autocast: torch.dtype | None = None,
     stop: Callable[[], bool] | None = None,
     engine: Engine | None = None,
+    documents: Windows | None = None,
 ) -> Evaluation:
-    """`evaluate_split` on a fixed sample of whole units with about `tokens` tokens, the same at each call.
+    """`evaluate_split` on a fixed sample of whole units with about `tokens` predicted tokens, the same at each call.
 
     For the training split too, so that its loss with dropout off stands beside the validation's.
     """
-    units = choose_units(text.units(split), len(split_tokens(text, split)), tokens, seed)
+    length = len(split_tokens(text, split))
+    # Units are chosen by their length in the split, of which windows that overlap predict more, and short of tails less.
+    wanted = tokens if documents is None else -(-tokens * length // max(1, documents.targets))
+    units = choose_units(text.units(split), length, wanted, seed)
     every = len(units) == len(text.units(split))
     return evaluate_split(
         model,
@@ -114,6 +138,7 @@ def evaluate_sample(
         autocast=autocast,
         stop=stop,
         engine=engine,
+        documents=documents,
     )
 
 
@@ -151,7 +176,9 @@ class _Sums:
 class _Tally:
     """Adds up nats, hits and bytes, over the split and by unit, on the host and in float64."""
 
-    def __init__(self, text: ScoredText, split: str, tokens: np.ndarray, units: np.ndarray | None) -> None:
+    def __init__(
+        self, text: ScoredText, split: str, tokens: np.ndarray, units: np.ndarray | None, per_byte: bool
+    ) -> None:
         self.split = split
         self.length = len(tokens)
         self.starts = np.ascontiguousarray(text.units(split)["start"], dtype=np.int64)
@@ -160,7 +187,7 @@ class _Tally:
         if units is not None:
             self.chosen[units] = True
         self.majority = most_frequent_token(text)
-        self.token_bytes = text.token_bytes() if text.lossless else None
+        self.token_bytes = text.token_bytes() if text.lossless and per_byte else None
         self.sums = _Sums()
         self.unit_nats = np.zeros(len(self.starts))
         self.unit_tokens = np.zeros(len(self.starts), dtype=np.int64)
@@ -169,10 +196,13 @@ class _Tally:
         firsts, ends = unit_ranges(self.starts, self.length)
         return firsts[units], ends[units]
 
-    def add(self, positions: np.ndarray, targets: np.ndarray, nats: np.ndarray, hits: np.ndarray) -> None:
-        """All four of one shape: where the targets stand, what they are, their nats, and whether they were guessed."""
+    def add(
+        self, positions: np.ndarray, inside: np.ndarray, targets: np.ndarray, nats: np.ndarray, hits: np.ndarray
+    ) -> None:
+        """All five of one shape: where the targets stand, whether they are of the window and no filling, what they are, their
+        nats, and whether they were guessed."""
         units = units_of(positions, self.starts)
-        counted = (positions < self.length) & self.chosen[units]
+        counted = inside & self.chosen[units]
         units, targets, nats = units[counted], targets[counted], nats[counted]
         self.sums.nats += float(nats.sum())
         self.sums.tokens += len(targets)

@@ -18,7 +18,8 @@ class Evaluation:
 
     split: str
     tokens: int
-    """How many tokens were predicted: all but the split's first, or those of a sample's units."""
+    """How many tokens were predicted: all but the split's first, or those of a sample's units; of windows of documents each
+    target of each window, so that one in two windows counts twice."""
     loss: float
     """Nats a token."""
     standard_error: float
@@ -28,7 +29,8 @@ class Evaluation:
     majority_accuracy: float
     """The accuracy, on these tokens, of always guessing the training split's most frequent token."""
     bytes: int | None
-    """Bytes of text that the predicted tokens stand for (end-of-text: none); None where the tokenizer loses text."""
+    """Bytes of text that the predicted tokens stand for (end-of-text: none); None where the tokenizer loses text, and for windows
+    of documents, of which some tokens count twice and some not at all."""
     bits_per_byte: float | None
     """Bits of all predicted tokens, end-of-text included, a byte; None where `bytes` is."""
     bits_per_unit: NDArray[np.float64]

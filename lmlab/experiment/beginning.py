@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from lmlab import LabError
 from lmlab.checkpoint import Checkpoint, find
 from lmlab.data import Dataset
-from lmlab.data.fresh import TrainingTokens, sequences_an_epoch
+from lmlab.data.fresh import TrainingTokens, sequences_an_epoch, training_split
+from lmlab.data.reading import scored_targets
+from lmlab.data.windows import split_windows
 from lmlab.experiment.circumstances import circumstances
 from lmlab.experiment.session import Session, open_session, planned_steps
 from lmlab.planning.calibration import Calibration
@@ -78,7 +82,7 @@ def parent_again(run: Run) -> Parent | None:
 
 
 def same_stream(recipe: Recipe, data_id: str, parent: Parent) -> bool:
-    """Whether a branch reads on in its parent's batches: same data, order, seed, context and batch, and nothing fresh."""
+    """Whether a branch reads on in its parent's batches: same data, order, windows, seed, context and batch, and nothing fresh."""
     theirs = parent.recipe
     if recipe.data.fresh or theirs.data.fresh:
         return False
@@ -86,6 +90,8 @@ def same_stream(recipe: Recipe, data_id: str, parent: Parent) -> bool:
         one == other
         for one, other in (
             (recipe.data.order, theirs.data.order),
+            (recipe.data.windows, theirs.data.windows),
+            (recipe.data.stride, theirs.data.stride),
             (recipe.train.seed, theirs.train.seed),
             (recipe.model.context, theirs.model.context),
             (recipe.train.batch, theirs.train.batch),
@@ -180,7 +186,8 @@ def outline_of(
     """How `recipe` will be run on this machine, whose policy is in force from now on; LabError where it can't be."""
     policy = choose_policy(recipe, say)
     require_memory(recipe, policy, dataset.vocabulary_size)
-    policy = fastest_policy(recipe, policy, dataset.tokens("train"), dataset.vocabulary_size, dataset.folder)
+    whole = training_split(recipe, dataset)
+    policy = fastest_policy(recipe, policy, whole, dataset.vocabulary_size, dataset.folder)
     apply_policy(policy)
     steps = steps_of(recipe, training)
     return Outline(
@@ -207,7 +214,17 @@ def steps_of(recipe: Recipe, training: TrainingTokens) -> int:
 
 def evaluation_plan(recipe: Recipe, dataset: Dataset, steps: int) -> EvaluationPlan:
     """How much each evaluation of that run scores."""
-    return plan_evaluations(recipe, steps, len(dataset.tokens("valid")) - 1, len(dataset.tokens("train")) - 1)
+    return plan_evaluations(
+        recipe, steps, scored_targets(recipe, dataset, "valid"), scored_targets(recipe, dataset, "train")
+    )
+
+
+def start_units(run: Run, recipe: Recipe, dataset: Dataset) -> None:
+    """Begin the run's units with those of the validation split."""
+    units, tokens = dataset.units("valid"), len(dataset.tokens("valid"))
+    windows = split_windows(recipe, dataset, "valid")
+    scored = None if windows is None else windows.targets_in(units["start"], np.append(units["start"][1:], tokens))
+    run.start_units(units, tokens, scored)
 
 
 def begin(
@@ -218,7 +235,7 @@ def begin(
     made.write("policy.json", outline.policy.to_json())
     made.write("forecast.json", forecast.to_json())
     made.write("tokenizer.json", dataset.tokenizer.to_json())
-    made.start_units(dataset.units("valid"), len(dataset.tokens("valid")))
+    start_units(made, outline.recipe, dataset)
     segment = made.begin_segment(kind, outline.first, True, **circumstances(outline.policy))
     journal = Journal(made.folder, run_id=made.id, segment=segment)
     journal.rewind({})

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from lmlab import LabError
 from lmlab.data import prepare
+from lmlab.data.fresh import sequences_an_epoch, training_split
 from lmlab.data.progress import Progress
 from lmlab.experiment.beginning import steps_of
 from lmlab.generation.prompts import encode_prompts
@@ -35,8 +36,9 @@ def bench(
     if rounds is not None and not 1 <= rounds <= MOST_ROUNDS:
         raise LabError(f"--rounds {rounds}: expected 1 to {MOST_ROUNDS}")
     dataset = prepare(recipe.data, progress=progress)
-    if len(dataset.tokens("train")) <= recipe.model.context or len(dataset.tokens("valid")) < 2:
+    training = training_split(recipe, dataset)
+    if not sequences_an_epoch(training, recipe.data.order, recipe.model.context) or len(dataset.tokens("valid")) < 2:
         raise LabError(f"{recipe.name} has no window of {recipe.model.context:,} tokens: use a smaller model.context")
     encode_prompts(dataset.tokenizer, recipe.evaluate.prompts)
-    steps = steps_of(recipe, dataset.tokens("train"))
+    steps = steps_of(recipe, training)
     return Bencher(recipe, dataset, steps, effort_of(thorough, rounds), sorted(set(batches)), say).go()

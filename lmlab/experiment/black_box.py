@@ -38,7 +38,7 @@ def black_box(step: TrainingStep, policy: Policy, dataset: Dataset, state: State
         "loss_scale": state.scale,
         "recent": [{"step": recent, "loss": loss, "gradient_norm": norm} for recent, loss, norm in state.guard.recent],
         "layers": layers(now, before),
-        "texts": texts(dataset, step.starts(state.cursor), step.recipe.model.context, now.sequence_losses),
+        "texts": texts(dataset, *step.spans(state.cursor), now.sequence_losses),
     }
 
 
@@ -57,21 +57,27 @@ def layers(now: Observation, before: Observation | None) -> list[dict[str, Any]]
     ]
 
 
-def texts(dataset: Dataset, starts: np.ndarray, context: int, losses: tuple[float, ...]) -> list[dict[str, Any]]:
-    """The batch's sequences as text, the worst first, with the documents of the training split that they are from."""
+def texts(dataset: Dataset, starts: np.ndarray, ends: np.ndarray, losses: tuple[float, ...]) -> list[dict[str, Any]]:
+    """The batch's sequences as text, the worst first, with the documents of the training split that they are from.
+
+    A sequence without tokens, such as the last ones of a short batch, has no text.
+    """
     borders = dataset.document_starts("train")
-    worst = sorted(range(len(losses)), key=lambda row: -losses[row] if math.isfinite(losses[row]) else -math.inf)
+    worst = sorted(
+        np.flatnonzero(ends > starts).tolist(),
+        key=lambda row: -losses[row] if math.isfinite(losses[row]) else -math.inf,
+    )
     found = []
     for row in worst[:MOST_TEXTS]:
-        first = int(starts[row])
-        documents = np.searchsorted(borders, [first, first + context], side="right") - 1
+        first, last = int(starts[row]), int(ends[row]) - 1
+        documents = np.searchsorted(borders, [first, last], side="right") - 1
         found.append(
             {
                 "row": row,
                 "loss": losses[row],
                 "first_token": first,
                 "documents": [int(documents[0]), int(documents[1])],
-                "text": dataset.text("train", first, context)[:LONGEST_TEXT],
+                "text": dataset.text("train", first, last - first)[:LONGEST_TEXT],
             }
         )
     return found

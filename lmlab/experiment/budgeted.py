@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lmlab import LabError
 from lmlab.data import prepare
+from lmlab.data.fresh import training_split
 from lmlab.data.progress import Progress
 from lmlab.experiment.beginning import steps_of
 from lmlab.hardware.cards import Card
@@ -48,10 +49,10 @@ def plan_within(
         resources = resources_on(card, vocabulary)
     else:
         policy = choose_policy(recipe, say)
-        tokens = dataset.tokens("train")
-        resources = resources_here(recipe, policy, tokens, vocabulary, memory_bytes(policy))
+        training = training_split(recipe, dataset)
+        resources = resources_here(recipe, policy, training, vocabulary, memory_bytes(policy))
     law = _law(recipe, dataset.id, vocabulary, Path(runs))
-    return inverse_plan(recipe, Corpus.of(dataset), budget, law, resources)
+    return inverse_plan(recipe, Corpus.of(recipe, dataset), budget, law, resources)
 
 
 def plan_on_card(
@@ -60,8 +61,8 @@ def plan_on_card(
     """What `recipe` would take on a card that isn't here; its data is prepared for the size of its vocabulary."""
     check(recipe)
     dataset = prepare(recipe.data, progress=progress)
-    steps, resources = steps_of(recipe, dataset.tokens("train")), resources_on(card, dataset.vocabulary_size)
-    return plan_for_card(recipe, steps, Corpus.of(dataset), card, resources, price)
+    steps, resources = steps_of(recipe, training_split(recipe, dataset)), resources_on(card, dataset.vocabulary_size)
+    return plan_for_card(recipe, steps, Corpus.of(recipe, dataset), card, resources, price)
 
 
 def plan_after(reference: str, *, runs: str | Path = "runs") -> NextSteps:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lmlab.checkpoint import find
+from lmlab.data.reading import reading
 from lmlab.evaluation import Evaluation
 from lmlab.experiment.claims import claim_line, compared_claims
 from lmlab.experiment.fresh import fresh_left
@@ -59,7 +60,7 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
     finals, bests = {"step": state.step, **figures(final)}, {"step": best_step, **figures(best)}
     total = state.train_seconds + state.evaluate_seconds + state.save_seconds
     # A branch has its parent's tokens in its count, but not its seconds.
-    trained_here = (state.cursor - state.first_cursor) * session.recipe.model.context
+    trained_here = reading(session.recipe, session.dataset).tokens(state.cursor - state.first_cursor)
     measured = {
         "train_seconds": state.train_seconds,
         "evaluate_seconds": state.evaluate_seconds + final.seconds,
@@ -137,6 +138,8 @@ def data_used(session: Session) -> dict[str, Any]:
         "cursor": [session.state.first_cursor, session.state.cursor],
         "skipped": session.state.skipped,
         "fresh": recipe.data.fresh,
+        "windows": recipe.data.windows,
+        "stride": recipe.data.stride,
         "fresh_left": fresh_left(session.run, session.state, session.dataset) if recipe.data.fresh else None,
     }
 

@@ -1,4 +1,4 @@
-"""What a run trains on: its whole training split, or with `data.fresh` the tokens that no run before it has used."""
+"""What a run trains on: its whole training split, or with `data.fresh` the tokens of it that no run before it has used."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lmlab import LabError
 from lmlab.data import Dataset
-from lmlab.data.fresh import FreshTokens, TrainingTokens, fresh_windows
+from lmlab.data.fresh import FreshTokens, TrainingTokens, fresh_windows, training_split
 from lmlab.data.ranges import size
 from lmlab.data.usage import Use, shared_tokens, unused, used_by
 from lmlab.experiment.lineage import Ancestor, ancestor_at, lineage_before
@@ -19,9 +19,9 @@ MOST_NAMED = 3
 
 def training_tokens(recipe: Recipe, dataset: Dataset, lineage: Sequence[Ancestor]) -> TrainingTokens:
     """The training split, or what of it `lineage` has left; LabError where that can't be told, or is nothing."""
-    tokens = dataset.tokens("train")
     if not recipe.data.fresh:
-        return tokens
+        return training_split(recipe, dataset)
+    tokens = dataset.tokens("train")
     require_parent(recipe, bool(lineage))
     parent = lineage[-1]
     if parent.use.sequences() and not shared_tokens(parent.use.data, dataset.ancestry):

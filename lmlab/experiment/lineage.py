@@ -109,6 +109,8 @@ def _use(run: Run, cursor: tuple[int, int], skipped: Sequence[Sequence[int]]) ->
         cursor=cursor,
         skipped=tuple((first, end) for first, end in skipped),
         fresh=recipe.data.fresh,
+        windows=recipe.data.windows,
+        stride=recipe.data.stride,
     )
 
 

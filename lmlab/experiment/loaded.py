@@ -15,6 +15,7 @@ from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.experiment.finish import Outcome
 from lmlab.files import read_json
 from lmlab.generation import Completion, Sampling, generate
+from lmlab.generation.prompts import begin_of
 from lmlab.hardware import choose_device
 from lmlab.model import TrainableModel, build_model
 from lmlab.recipe import Recipe
@@ -41,7 +42,8 @@ class Loaded:
 
     def complete(self, prompts: Sequence[str], sampling: Sampling, **hooks: Any) -> list[Completion]:
         """A completion a prompt."""
-        return generate(self.model, self.tokenizer, prompts, sampling, **hooks)
+        begin = begin_of(self.recipe.data, self.tokenizer)
+        return generate(self.model, self.tokenizer, prompts, sampling, begin=begin, **hooks)
 
     def dataset(self) -> Dataset:
         """The data set that the run was trained on; LabError where it is no longer on this machine."""

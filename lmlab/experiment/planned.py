@@ -9,13 +9,15 @@ from pathlib import Path
 
 from lmlab import LabError
 from lmlab.data import prepare
+from lmlab.data.fresh import training_split
 from lmlab.data.progress import Progress
+from lmlab.data.reading import Reading, reading
 from lmlab.experiment.beginning import Outline, outline_of
 from lmlab.experiment.ladder import climb
 from lmlab.hardware.energy import EnergyMeter
 from lmlab.planning.child import Measurement
 from lmlab.planning.combine import product
-from lmlab.planning.duration import duration_of
+from lmlab.planning.duration import Duration, duration_of
 from lmlab.planning.forecast import forecast_from
 from lmlab.planning.history import finished_runs
 from lmlab.planning.largest import largest_that_fits
@@ -24,11 +26,11 @@ from lmlab.planning.lines import Lines, measure_lines
 from lmlab.planning.parts import MemoryParts, memory_parts
 from lmlab.planning.peak import peak_flops
 from lmlab.planning.plan import Plan
-from lmlab.planning.position import position_of
+from lmlab.planning.position import Position, position_of
 from lmlab.planning.price import Price
 from lmlab.planning.room import memory_bytes
 from lmlab.planning.tried import keep_trial
-from lmlab.planning.validation import validation_of
+from lmlab.planning.validation import Validation, validation_of
 from lmlab.recipe import Recipe, check
 from lmlab.scaling.estimate import Estimate
 from lmlab.scaling.estimate import Evidence as Kind
@@ -65,7 +67,8 @@ def plan(
         price.require_power(_power_can_be_read())
     root = Path(runs)
     dataset = prepare(recipe.data, progress=progress)
-    outline = outline_of(recipe, dataset, dataset.tokens("train"), None, say)
+    outline = outline_of(recipe, dataset, training_split(recipe, dataset), None, say)
+    read = reading(recipe, dataset)
     if ladder:
         climb(recipe, dataset, outline.steps, display or make_display(quiet=True), say)
     say("trying steps, an evaluation and a checkpoint in a process of their own ...")
@@ -74,7 +77,8 @@ def plan(
     expectation = outline.expectation(history)
     arguments = (recipe, dataset, outline.steps, 0, outline.plan, expectation.calibrations, expectation.loss)
     forecast = forecast_from(tried.trial, *arguments)
-    time = duration_of(recipe, tried.trial, outline.steps, outline.plan, expectation.calibrations)
+    step_tokens = read.tokens(recipe.train.batch)
+    time = duration_of(recipe, tried.trial, outline.steps, outline.plan, expectation.calibrations, step_tokens)
     evidence = expectation.evidence
     assert evidence is not None  # there is no parent
     loss = expectation.loss
@@ -83,7 +87,8 @@ def plan(
         policy=outline.policy,
         data_id=dataset.id,
         steps=outline.steps,
-        position=position_of(recipe, dataset.vocabulary_size, outline.steps, len(dataset.tokens("train"))),
+        position=_position(outline, read),
+        reading=read,
         forecast=forecast,
         duration=time,
         trial=tried.trial,
@@ -93,18 +98,27 @@ def plan(
         largest=_largest(outline, tried),
         memory_bytes=memory_bytes(outline.policy),
         free_disk_bytes=shutil.disk_usage(_existing(root)).free,
-        validation=validation_of(
-            recipe.evaluate.share,
-            evaluations_in(outline.steps, recipe.evaluate.every),
-            time.train_seconds,
-            tried.trial.forward_tokens_per_second,
-            outline.plan.split_tokens,
-            outline.plan.valid_tokens,
-            None if loss is None else loss.value,
-        ),
+        validation=_validation(outline, tried, time, loss),
         law=evidence.law,
         law_rests_on=evidence.law_rests_on,
         cost=_cost(price, time.total_seconds, tried.watts),
+    )
+
+
+def _position(outline: Outline, read: Reading) -> Position:
+    tokens = read.tokens(outline.steps * outline.recipe.train.batch)
+    return position_of(outline.recipe, outline.dataset.vocabulary_size, outline.steps, read.unique_tokens, tokens)
+
+
+def _validation(outline: Outline, tried: _Tried, time: Duration, loss: Estimate | None) -> Validation:
+    return validation_of(
+        outline.recipe.evaluate.share,
+        evaluations_in(outline.steps, outline.recipe.evaluate.every),
+        time.train_seconds,
+        tried.trial.forward_tokens_per_second,
+        outline.plan.split_tokens,
+        outline.plan.valid_tokens,
+        None if loss is None else loss.value,
     )
 
 

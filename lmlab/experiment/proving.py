@@ -20,7 +20,7 @@ from lmlab import LabError
 from lmlab.checkpoint import Checkpoint, find
 from lmlab.checkpoint import steps as checkpoint_steps
 from lmlab.data import find_dataset
-from lmlab.experiment.beginning import evaluation_plan, steps_of
+from lmlab.experiment.beginning import evaluation_plan, start_units, steps_of
 from lmlab.experiment.circumstances import REASONS, circumstances, differing
 from lmlab.experiment.fresh import tokens_of_run
 from lmlab.experiment.session import Session, open_session
@@ -152,7 +152,7 @@ def prove(
             display or make_display(quiet=True),
             begin,
         )
-        shadow.start_units(dataset.units("valid"), len(dataset.tokens("valid")))
+        start_units(shadow, recipe, dataset)
         session.replay(StopAt(session, last, _rewinds(run, last)))
         replayed = [line for file in ("metrics", "samples") for line in shadow.read_lines(file)]
     recorded = [line for file in ("metrics", "samples") for line in run.read_lines(file)]

@@ -9,6 +9,7 @@ from typing import Any
 from lmlab import LabError
 from lmlab.data import Dataset, prepare
 from lmlab.data.progress import Progress
+from lmlab.data.windows import split_windows
 from lmlab.evaluation import Evaluation, evaluate_split
 from lmlab.experiment.duplicated import without_duplicates
 from lmlab.experiment.finish import figures
@@ -67,6 +68,7 @@ def score(
         loaded.recipe.model.context,
         device=loaded.device,
         engine=native_engine(loaded.model),
+        documents=split_windows(loaded.recipe, dataset, split),
     )
     return loaded, dataset, scores
 

@@ -16,9 +16,11 @@ from lmlab.checkpoint import Checkpoint, find, point
 from lmlab.checkpoint import steps as checkpoint_steps
 from lmlab.data import Dataset
 from lmlab.data.fresh import TrainingTokens
+from lmlab.data.windows import split_windows
 from lmlab.evaluation import Evaluation, EvaluationStopped, evaluate_sample, evaluate_split
 from lmlab.experiment.black_box import black_box
 from lmlab.generation import Sampling, generate
+from lmlab.generation.prompts import begin_of
 from lmlab.hardware.energy import EnergyMeter
 from lmlab.model import TrainableModel, build_model, flops_per_token, initialise
 from lmlab.optim import TrainingOptimizer, build_optimizer
@@ -104,6 +106,7 @@ class Session:
             device=self.policy.torch_device,
             autocast=self.policy.autocast_dtype,
             engine=self.step.engine,
+            documents=split_windows(self.recipe, self.dataset, split),
         )
 
     def _record(self, file: str, kind: str, step: int, tokens: int, values: dict[str, Any]) -> None:
@@ -147,6 +150,7 @@ class Session:
             autocast=self.policy.autocast_dtype,
             stop=stop.stopping,
             engine=self.step.engine,
+            documents=split_windows(self.recipe, self.dataset, split),
         )
 
     def _samples(self, stop: StopQuestion) -> tuple[dict[str, Any], ...]:
@@ -154,7 +158,9 @@ class Session:
         if not prompts:
             return ()
         sampling = Sampling(tokens=self.recipe.evaluate.sample_tokens, seed=self.recipe.train.seed)
-        written = generate(self.model, self.dataset.tokenizer, prompts, sampling, stop_requested=stop.stopping)
+        tokenizer = self.dataset.tokenizer
+        begin = begin_of(self.recipe.data, tokenizer)
+        written = generate(self.model, tokenizer, prompts, sampling, begin=begin, stop_requested=stop.stopping)
         if any(completion.reason == "stopped" for completion in written):
             raise Interrupted
         return tuple({"prompt": completion.prompt, "text": completion.text} for completion in written)

@@ -155,11 +155,13 @@ def _dataset(recipe: Recipe, parent: Parent | None, progress: Progress | None) -
 
 
 def _same_data(one: Data, other: Data) -> bool:
-    """Whether two settings give one data set: order and freshness only say what is read of it."""
-    return dataclasses.replace(one, order=other.order, fresh=other.fresh) == other
+    """Whether two settings give one data set: order, stride and freshness only say what is read of it."""
+    return dataclasses.replace(one, order=other.order, stride=other.stride, fresh=other.fresh) == other
 
 
 def _require_windows(recipe: Recipe, dataset: Dataset) -> None:
+    if recipe.data.windows == "documents":
+        return  # each document has a window, however short it is
     for split in ("train", "valid"):
         tokens, context = len(dataset.tokens(split)), recipe.model.context
         if tokens < context + 1:

@@ -39,6 +39,7 @@ def generate(
     prompts: Sequence[str],
     sampling: Sampling = Sampling(),  # noqa: B008 - a frozen value
     *,
+    begin: int | None = None,
     on_text: OnText | None = None,
     stop_requested: Callable[[], bool] | None = None,
 ) -> list[Completion]:
@@ -47,6 +48,7 @@ def generate(
     An empty prompt starts from the end of text where there is one, else from a newline where the vocabulary has it,
     else from token 0. Of a prompt longer than the context, the model reads the last `model.context` tokens. When the
     context is full, the text goes on from its most recent half (`model.context // 2` tokens, the newest among them).
+    `begin` is a token that stands before every prompt, for models that have seen every document begin with it.
 
     `on_text(number of the prompt, text)` gets each text in pieces as soon as they are certain: whole characters,
     nothing of a stop string; joined they are the completion's text. `stop_requested` is asked before each token, with
@@ -56,7 +58,7 @@ def generate(
     if sampling.draft and isinstance(model, ContextModel):
         raise LabError("a draft is for models of kind gpt, not context: leave --draft out")
     began = time.perf_counter()
-    writers = _writers(model, tokenizer, prompts, sampling)
+    writers = _writers(model, tokenizer, prompts, sampling, begin)
     done: dict[int, Completion] = {}
 
     def tell(writer: Writer, piece: str) -> None:
@@ -94,10 +96,14 @@ def _texts(
     return texts or Texts(model, writers, vocabulary, sampling)
 
 
-def _writers(model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[str], sampling: Sampling) -> list[Writer]:
+def _writers(
+    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[str], sampling: Sampling, begin: int | None
+) -> list[Writer]:
     if isinstance(prompts, str):
         raise LabError("prompts is one text: expected a sequence of prompts, such as [prompt]")
     texts, spelling = encode_prompts(tokenizer, prompts), spelling_of(tokenizer)
+    if begin is not None:
+        texts = [[begin, *ids] for ids in texts]
     start = 0 if all(texts) else first_token(tokenizer)
     counts: Counter[tuple[int, ...]] = Counter()
     writers = []

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from lmlab import LabError
 from lmlab.data.tokenizers import Tokenizer
 from lmlab.data.tokenizers.base import symbol_name
+from lmlab.recipe import Data
 
 
 def encode_prompts(tokenizer: Tokenizer, prompts: Sequence[str]) -> list[list[int]]:
@@ -19,6 +20,11 @@ def encode_prompts(tokenizer: Tokenizer, prompts: Sequence[str]) -> list[list[in
             raise
         names = ", ".join(symbol_name(symbol) if len(symbol) == 1 else repr(symbol) for symbol in unknown)
         raise LabError(f"the tokenizer has never seen {names}: leave that out of the prompt") from None
+
+
+def begin_of(data: Data, tokenizer: Tokenizer) -> int | None:
+    """The token that stands before each prompt of a model that was trained so; None where documents were one stream to it."""
+    return tokenizer.begin_of_text if data.windows == "documents" else None
 
 
 def first_token(tokenizer: Tokenizer) -> int:

@@ -50,12 +50,12 @@ def duration_of(
     steps: int,
     evaluations: EvaluationPlan,
     calibrations: Mapping[str, Calibration],
+    step_tokens: int,
 ) -> Duration:
-    """The time of `steps` steps with their evaluations, samples and checkpoints, from a trial on this machine."""
+    """The time of `steps` steps of so many tokens with their evaluations, samples and checkpoints, from a trial on this machine."""
     middle = statistics.median(trial.step_seconds)
     quartiles = np.quantile(trial.step_seconds, [0.25, 0.75])
     spread = float(quartiles[1] - quartiles[0]) / 2
-    step_tokens = recipe.train.batch * recipe.model.context
     # By arithmetic where no forward pass was timed.
     rate = trial.forward_tokens_per_second or step_tokens / middle * TRAINING_STEP_IN_FORWARDS
     times = evaluations_in(steps, recipe.evaluate.every)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lmlab.data import Dataset
+from lmlab.data.reading import reading
 from lmlab.model import parameters
 from lmlab.planning.calibration import Calibration
 from lmlab.planning.history import Finished, same_training, style_of
@@ -53,9 +54,9 @@ def evidence_for(
     calibrations: Mapping[str, Calibration],
 ) -> Evidence:
     """The best that there is for a training of `steps` steps."""
-    vocabulary, unique_tokens = dataset.vocabulary_size, len(dataset.tokens("train"))
+    vocabulary, read = dataset.vocabulary_size, reading(recipe, dataset)
     size = parameters(recipe.model, vocabulary)
-    tokens = steps * recipe.train.batch * recipe.model.context
+    tokens, unique_tokens = read.tokens(steps * recipe.train.batch), read.unique_tokens
     points = remembered(recipe, dataset.id, steps)
     law = law_of(runs, recipe, dataset.id)
     if len(points) == len(DESIGN):

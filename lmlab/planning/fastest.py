@@ -13,8 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from lmlab.data.fresh import TrainingTokens
 from lmlab.hardware import physical_cores
 from lmlab.model import flops_per_token
 from lmlab.model.memory import activation_bytes
@@ -41,7 +40,7 @@ the faster one at every size that was measured."""
 
 
 def fastest_policy(
-    recipe: Recipe, policy: Policy, tokens: np.ndarray, vocabulary: int, data_folder: Path | None = None
+    recipe: Recipe, policy: Policy, tokens: TrainingTokens, vocabulary: int, data_folder: Path | None = None
 ) -> Policy:
     """`policy` with the engine and threads that took the least time a step here, where the recipe leaves them open.
 
@@ -135,7 +134,7 @@ def _facts(recipe: Recipe, policy: Policy, vocabulary: int) -> dict[str, Any]:
     }
 
 
-def _step_seconds(recipe: Recipe, policy: Policy, tokens: np.ndarray, vocabulary: int) -> float:
+def _step_seconds(recipe: Recipe, policy: Policy, tokens: TrainingTokens, vocabulary: int) -> float:
     """The least time of a few steps, the first left out: what other programs take away doesn't count."""
     apply_policy(policy)
     times, _ = probe(recipe, policy, tokens, vocabulary, recipe.train.steps, lambda taken: len(taken) > TIMED_STEPS)

@@ -17,6 +17,7 @@ from typing import Any
 
 from lmlab import LabError
 from lmlab.data import Dataset
+from lmlab.data.reading import reading
 from lmlab.files import cache_folder, make_folder
 from lmlab.model import parameters as count_parameters
 from lmlab.planning.calibration import Calibration, calibrated
@@ -121,7 +122,8 @@ def forecast_from(
     `calibrations` are what earlier runs here were off by, `loss` the final loss that is expected, where anything is known of it.
     """
     left = max(1, steps - first_step)
-    time = duration_of(recipe, trial, left, evaluations, calibrations)
+    read = reading(recipe, dataset)
+    time = duration_of(recipe, trial, left, evaluations, calibrations, read.tokens(recipe.train.batch))
     memory = calibrated(
         "peak_memory_bytes",
         trial.peak_memory_bytes,
@@ -130,7 +132,7 @@ def forecast_from(
         evidence=trial.evidence,
     )
     parameters = count_parameters(recipe.model, dataset.vocabulary_size)
-    tokens = left * recipe.train.batch * recipe.model.context
+    tokens = read.tokens(left * recipe.train.batch)
     occupied = disk_bytes(recipe, steps, first_step, trial.checkpoint_bytes, 4 * parameters["total"])
     figures = {
         "total_seconds": time.total_seconds,
@@ -143,7 +145,7 @@ def forecast_from(
         table_parameters=parameters["ngrams"],
         steps=left,
         tokens=tokens,
-        epochs=tokens / len(dataset.tokens("train")),
+        epochs=tokens / read.unique_tokens,
         tokens_a_parameter=tokens / (parameters["total"] - parameters["ngrams"]),
         step_seconds=time.step_seconds,
         step_seconds_spread=time.step_spread,
@@ -159,7 +161,7 @@ def forecast_from(
         peak_memory_bytes=round(memory.value),
         raw={
             "total_seconds": time.raw_total,
-            "tokens_per_second": recipe.train.batch * recipe.model.context / time.step_seconds,
+            "tokens_per_second": read.tokens(recipe.train.batch) / time.step_seconds,
             "peak_memory_bytes": trial.peak_memory_bytes,
             **_loss_to_learn_from(loss),
         },

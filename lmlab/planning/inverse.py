@@ -18,6 +18,7 @@ from typing import Literal
 
 from lmlab import LabError
 from lmlab.data import Dataset
+from lmlab.data.reading import reading, scored_targets
 from lmlab.model import flops_per_token
 from lmlab.planning.budget import Budget
 from lmlab.planning.choose import MOST_EPOCHS
@@ -56,11 +57,13 @@ class Corpus:
     vocabulary: int
 
     @classmethod
-    def of(cls, dataset: Dataset) -> Corpus:
-        """What a plan needs of a prepared data set."""
+    def of(cls, recipe: Recipe, dataset: Dataset) -> Corpus:
+        """What a plan needs of a prepared data set; of windows of documents an epoch's places, padding included."""
+        read = reading(recipe, dataset)
+        of_documents = recipe.data.windows == "documents"
         return cls(
-            train_tokens=len(dataset.tokens("train")),
-            valid_tokens=len(dataset.tokens("valid")),
+            train_tokens=read.sequences * read.context if of_documents else read.unique_tokens,
+            valid_tokens=scored_targets(recipe, dataset, "valid") + (not of_documents),
             vocabulary=dataset.vocabulary_size,
         )
 

@@ -130,10 +130,13 @@ def facts_of(run: Run) -> RunFacts:
         end = summary["best" if turned else "final"]
         steps, seconds = int(end["step"]), summary["seconds"]
         rate = summary["score"]["tokens_per_second"]["measured"]
-        left_out = (summary["steps"] - steps) * recipe.train.batch * recipe.model.context
+        if recipe.data.windows == "documents":
+            step_tokens, unique = _of_windows(run)
+        else:
+            step_tokens, unique = recipe.train.batch * recipe.model.context, int(run.fact("data")[0]["train_tokens"])
+        left_out = (summary["steps"] - steps) * step_tokens
         tokens = round(summary["tokens"] + _uncounted_tokens(run, summary) - left_out)
         loss, overhead = float(end["loss"]), seconds["total"] / seconds["train"]
-        unique = int(run.fact("data")[0]["train_tokens"])
     except (KeyError, TypeError, IndexError, ZeroDivisionError):
         raise LabError(
             f"{run.name} doesn't say how it went: expected a summary.json of this version of lmlab"
@@ -161,10 +164,19 @@ def facts_of(run: Run) -> RunFacts:
     )
 
 
+def _of_windows(run: Run) -> tuple[float, int]:
+    """Targets of a step and of an epoch of windows of documents, whose padding isn't counted: as the run's forecast had them."""
+    forecast = run.read("forecast.json")
+    return forecast["tokens"] / forecast["steps"], round(forecast["tokens"] / forecast["epochs"])
+
+
 def _uncounted_tokens(run: Run, summary: Mapping[str, Any]) -> int:
-    """What its ancestors read and `tokens` of its summary doesn't count: a run on fresh tokens begins at 0."""
+    """What its ancestors read and `tokens` of its summary doesn't count: a run on fresh tokens begins at 0.
+
+    Of windows of documents, whose padding counts nowhere, that isn't known.
+    """
     lineage = run.origin().get("lineage")
-    if not lineage:
+    if not lineage or run.recipe().data.windows == "documents":
         return 0
     own = {"cursor": summary["data_used"]["cursor"], "context": run.recipe().model.context}
     read = sum((one["cursor"][1] - one["cursor"][0]) * one["context"] for one in (*lineage, own))
@@ -243,9 +255,11 @@ class _Ranking:
         worth = effective_tokens(facts.tokens, facts.unique_tokens) + facts.new_tokens
         gain = self._gain(facts.recipe, worth, worth, 1.0)
         at = f"{facts.folder}@best" if facts.turned else facts.folder
+        # Of windows of documents none are known to be fresh, so that such a branch reads old and new ones alike.
+        fresh = {} if facts.recipe.data.windows == "documents" else {"data.fresh": "yes"}
         command = (
             f"lmlab data extend {shlex.quote(facts.recipe.data.corpus)} MORE; "
-            f"{self._branch(at, {'data.corpus': 'ID', 'data.fresh': 'yes'}, facts.new_steps)}"
+            f"{self._branch(at, {'data.corpus': 'ID', **fresh}, facts.new_steps)}"
         )
         note = f"needs {count(new)} tokens of new text"
         return self._option("more text", gain, self._seconds(facts.new_tokens, 1.0, SPEED_SPREAD), command, note)

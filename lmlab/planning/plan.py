@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lmlab.data.reading import Reading
 from lmlab.planning.child import Measurement
 from lmlab.planning.duration import Duration
 from lmlab.planning.forecast import Forecast
@@ -30,6 +31,8 @@ class Plan:
     policy: Policy
     data_id: str
     steps: int
+    reading: Reading
+    """What an epoch is."""
     position: Position
     forecast: Forecast
     duration: Duration
@@ -139,6 +142,16 @@ class Plan:
                 here.matrix_parameters, here.tokens
             )
             repeated = f"; read again, they teach {fresh}: {nats:+.3f} nats by {self.law_rests_on.split(' (')[0]}"
+        of_documents = []
+        if self.recipe.data.windows == "documents":
+            read = self.reading
+            of_documents = [
+                (
+                    f"{count(read.sequences)} sequences an epoch",
+                    "formula",
+                    f"windows of documents; {read.padding_share:.1%} of their places are padding, which counts as no token",
+                )
+            ]
         return _section(
             "size",
             [
@@ -148,6 +161,7 @@ class Plan:
                     "formula",
                     f"{here.epochs:.2f} epochs of {count(here.unique_tokens)}{repeated}",
                 ),
+                *of_documents,
                 (
                     f"{here.tokens_a_parameter:.3g} tokens a parameter",
                     "formula",

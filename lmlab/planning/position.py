@@ -20,7 +20,7 @@ class Position:
     matrix_parameters: int
     """What every token is multiplied by: the matrices of the blocks, and the head's."""
     tokens: int
-    """Processed in all steps."""
+    """Processed in all steps; padding is none."""
     unique_tokens: int
     """Of the training split."""
     epochs: float
@@ -33,7 +33,7 @@ class Position:
     six_nd_flops: float
     """6 x parameters x tokens, the usual headline; tables apart."""
     exact_flops: float
-    """All matrix products of the training, attention's included."""
+    """All matrix products of the training, attention's and padding's included."""
 
     @property
     def repetition_cost(self) -> float:
@@ -45,10 +45,14 @@ class Position:
         return {**asdict(self), "repetition_cost": self.repetition_cost}
 
 
-def position_of(recipe: Recipe, vocabulary: int, steps: int, unique_tokens: int) -> Position:
-    """The position of `recipe` with `steps` steps over a training split of `unique_tokens`."""
+def position_of(recipe: Recipe, vocabulary: int, steps: int, unique_tokens: int, tokens: int | None = None) -> Position:
+    """The position of `recipe` with `steps` steps over a training split of `unique_tokens`.
+
+    `tokens` are those that count of all that is computed (None: all of them).
+    """
     parts = parameters(recipe.model, vocabulary)
-    tokens = tokens_in(steps, recipe.train.batch, recipe.model.context)
+    computed = tokens_in(steps, recipe.train.batch, recipe.model.context)
+    tokens = computed if tokens is None else tokens
     dense = parts["total"] - parts["ngrams"]
     return Position(
         parameters={name: number for name, number in parts.items() if name != "matrix"},
@@ -60,5 +64,5 @@ def position_of(recipe: Recipe, vocabulary: int, steps: int, unique_tokens: int)
         tokens_a_parameter=tokens_a_parameter(dense, tokens),
         share_of_optimal=share_of_compute_optimal(dense, tokens),
         six_nd_flops=six_n_d(dense, tokens),
-        exact_flops=flops_per_token(recipe.model, vocabulary).training * tokens,
+        exact_flops=flops_per_token(recipe.model, vocabulary).training * computed,
     )

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import numpy as np
-
+from lmlab.data.fresh import TrainingTokens
 from lmlab.model import build_model, initialise
 from lmlab.optim import build_optimizer
 from lmlab.recipe import Recipe
@@ -18,7 +17,7 @@ from lmlab.training.step import TrainingStep
 def probe(
     recipe: Recipe,
     policy: Policy,
-    tokens: np.ndarray,
+    tokens: TrainingTokens,
     vocabulary: int,
     steps: int,
     enough: Callable[[list[float]], bool],

@@ -14,7 +14,9 @@ def facts_of(recipe: Recipe, policy: Policy, vocabulary: int, data_folder: str |
     """Everything of recipe and policy that decides how long a step takes and what it holds, but its batch."""
     exactness = policy.exactness()
     del exactness["micro_batch"]
+    cut = {} if recipe.data.windows == "stream" else {"windows": [recipe.data.windows, recipe.data.stride]}
     return {
+        **cut,
         "policy": exactness,
         "model": dataclasses.asdict(recipe.model),
         "optim": recipe.optim.kind,

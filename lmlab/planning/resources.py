@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
+from lmlab.data.fresh import TrainingTokens
 from lmlab.hardware.cards import BYTES, Card
 from lmlab.model import activation_bytes, parameters
 from lmlab.model.cost import block_matrices
@@ -37,7 +36,7 @@ class Resources:
 
 
 def resources_here(
-    recipe: Recipe, policy: Policy, tokens: np.ndarray, vocabulary: int, memory_bytes: float
+    recipe: Recipe, policy: Policy, tokens: TrainingTokens, vocabulary: int, memory_bytes: float
 ) -> Resources:
     """This machine, by real steps in `recipe`'s style, which are kept in the cache.
 

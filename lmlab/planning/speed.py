@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmlab import LabError
+from lmlab.data.fresh import TrainingTokens
 from lmlab.hardware.cards import SPREAD as CARD_SPREAD
 from lmlab.hardware.cards import Card, achieved_flops, least_step_seconds
 from lmlab.model import flops_per_token
@@ -87,7 +88,7 @@ class MeasuredSpeed:
 def measure_speed(
     recipe: Recipe,
     policy: Policy,
-    tokens: np.ndarray,
+    tokens: TrainingTokens,
     vocabulary: int,
     fits: Callable[[Recipe], bool] = lambda recipe: True,
 ) -> MeasuredSpeed:
@@ -184,7 +185,7 @@ def card_speed(card: Card, vocabulary: int) -> Speed:
     return speed
 
 
-def _step_seconds(recipe: Recipe, policy: Policy, tokens: np.ndarray, vocabulary: int) -> float:
+def _step_seconds(recipe: Recipe, policy: Policy, tokens: TrainingTokens, vocabulary: int) -> float:
     """The median time of a few steps after the first ones."""
     apply_policy(policy)
     began = time.perf_counter()

@@ -18,12 +18,14 @@ import torch
 
 from lmlab.checkpoint import Checkpoint, find
 from lmlab.data import Dataset
-from lmlab.data.fresh import sequences_an_epoch
-from lmlab.data.order import window_starts
+from lmlab.data.fresh import TrainingTokens, sequences_an_epoch, training_spans, training_split
+from lmlab.data.reading import scored_targets
+from lmlab.data.windows import split_windows
 from lmlab.evaluation import Evaluation, evaluate_split
 from lmlab.evaluation.losses import windows_at_once
 from lmlab.evaluation.sample import choose_units
 from lmlab.generation import Sampling, generate
+from lmlab.generation.prompts import begin_of
 from lmlab.hardware import peak_memory_bytes, synchronise
 from lmlab.model import TrainableModel, build_model, initialise
 from lmlab.optim import TrainingOptimizer, build_optimizer
@@ -70,7 +72,7 @@ class Trial:
         self.policy = policy
         self.dataset = dataset
         self.device = policy.torch_device
-        train = dataset.tokens("train")
+        train = training_split(recipe, dataset)
         self.run_steps = _run_steps(recipe, train)
         self.idle_memory_bytes = peak_memory_bytes(self.device)
         self.model: TrainableModel = build_model(recipe.model, dataset.vocabulary_size)
@@ -119,18 +121,20 @@ class Trial:
 
     def _evaluated(self, seconds: float) -> dict[str, Any]:
         """Scores of as much as `seconds` allow, and of no more than an evaluation of the run would score; samples."""
-        context, valid = self.recipe.model.context, self.dataset.tokens("valid")
-        plan = plan_evaluations(self.recipe, self.run_steps, len(valid) - 1, len(self.dataset.tokens("train")) - 1)
+        context = self.recipe.model.context
+        valid, train = (scored_targets(self.recipe, self.dataset, split) for split in ("valid", "train"))
+        plan = plan_evaluations(self.recipe, self.run_steps, valid, train)
         least = context * windows_at_once(context, self.dataset.vocabulary_size, self.device.type)
         first = self._scored("train", min(least, plan.train_tokens))
         one = self._scored("valid", least)
         more = int(one.tokens * max(2.0, seconds / max(one.seconds, 1e-9)))
-        several = self._scored("valid", min(more, len(valid) - 1))
+        several = self._scored("valid", min(more, valid))
         several.interval()
         started = time.perf_counter()
         if self.recipe.evaluate.prompts:
             sampling = Sampling(tokens=self.recipe.evaluate.sample_tokens, seed=self.recipe.train.seed)
-            generate(self.model, self.dataset.tokenizer, self.recipe.evaluate.prompts, sampling)
+            begin = begin_of(self.recipe.data, self.dataset.tokenizer)
+            generate(self.model, self.dataset.tokenizer, self.recipe.evaluate.prompts, sampling, begin=begin)
         del first
         return {
             "forward_tokens_per_second": _marginal_rate(one, several),
@@ -148,6 +152,7 @@ class Trial:
             units=choose_units(every, length, tokens),
             autocast=self.policy.autocast_dtype,
             engine=self.step.engine,
+            documents=split_windows(self.recipe, self.dataset, split),
         )
 
     def _saved(self, extent: Extent) -> dict[str, Any]:
@@ -189,7 +194,8 @@ def touch_as_a_run(recipe: Recipe, dataset: Dataset, steps: int) -> int:
     """
     train, valid, context = dataset.tokens("train"), dataset.tokens("valid"), recipe.model.context
     count = min(steps * recipe.train.batch, MOST_SEQUENCES_TOUCHED)
-    starts = window_starts(recipe.data.order, recipe.train.seed, len(train), context, 0, count)
+    whole = training_split(recipe, dataset)
+    starts, _ = training_spans(whole, recipe.data.order, recipe.train.seed, context, 0, count)
     stride = max(1, PAGE_BYTES // train.itemsize)
     for place in range(0, context + stride, stride):
         int(train[np.minimum(starts + place, len(train) - 1)].sum(dtype=np.int64))
@@ -205,7 +211,7 @@ def _marginal_rate(one: Evaluation, several: Evaluation) -> float:
     return tokens / seconds
 
 
-def _run_steps(recipe: Recipe, train: np.ndarray) -> int:
+def _run_steps(recipe: Recipe, train: TrainingTokens) -> int:
     if recipe.train.epochs is None:
         return recipe.train.steps
     windows = sequences_an_epoch(train, recipe.data.order, recipe.model.context)

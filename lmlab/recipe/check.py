@@ -80,8 +80,26 @@ def _data_problems(recipe: Recipe) -> Iterator[str]:
     data = recipe.data
     if data.tokenizer == "bpe" and (data.vocabulary is None or data.vocabulary < BYTE_LEVEL_SYMBOLS):
         yield f"data.vocabulary {data.vocabulary} is too small for bpe: expected {BYTE_LEVEL_SYMBOLS} (bytes, end of text) or more"
+    yield from _window_problems(recipe)
     if data.tokens is not None and data.tokens <= recipe.model.context:
         yield f"data.tokens {data.tokens} is shorter than one window: expected more than model.context {recipe.model.context}"
+
+
+def _window_problems(recipe: Recipe) -> Iterator[str]:
+    data, context = recipe.data, recipe.model.context
+    if data.windows == "stream":
+        if data.stride is not None:
+            yield (
+                f"data.stride {data.stride} is for windows of documents, but data.windows is stream: expected data.windows "
+                "documents, or no stride"
+            )
+        return
+    if data.order != "shuffle":
+        yield f"data.order {data.order} cuts the text as one stream: expected shuffle with data.windows documents"
+    if data.fresh:
+        yield "data.fresh can't be had with windows of documents, which overlap: leave data.fresh out, or use data.windows stream"
+    if data.stride is not None and data.stride > context:
+        yield f"data.stride {data.stride} would pass over tokens between windows: expected at most model.context {context}"
 
 
 def nearest_divisor(number: int, wish: int) -> int:

@@ -10,6 +10,7 @@ from lmlab.recipe.setting import setting
 TokenizerName = Literal["characters", "bytes", "words", "gpt2", "bpe"]
 SplitName = Literal["auto", "published", "hash", "tail"]
 OrderName = Literal["shuffle", "shifted", "random"]
+WindowsName = Literal["stream", "documents"]
 UnknownName = Literal["refuse", "replace"]
 
 
@@ -23,7 +24,9 @@ class Data:
     column: str = setting("text")
     """Which column of a JSONL or parquet corpus holds the text."""
     separator: str = setting("")
-    """A line that ends a document in a text file, such as <|endoftext|>; empty: a file is one document."""
+    """A line that ends a document in a text file, such as <|endoftext|>; \\n: every line is a document; empty: a file is one."""
+    minimum_words: int = setting(0, at_least=0, at_most=1000, came_later=True)
+    """Documents with fewer words, which stand between white space, are left out."""
     tokenizer: TokenizerName = setting("bpe")
     """How text becomes tokens; bpe is byte-level and trained on the training split."""
     vocabulary: int | None = setting(1024, at_least=2, at_most=1 << 22)
@@ -42,5 +45,9 @@ class Data:
     """Train on the first so many tokens of the training split (none: all of them)."""
     order: OrderName = setting("shuffle")
     """shuffle: every window once an epoch; shifted: so too, each epoch cutting them elsewhere; random: with replacement."""
+    windows: WindowsName = setting("stream", came_later=True)
+    """stream: documents stand one behind the other and are cut as one text; documents: each is cut by itself, or padded."""
+    stride: int | None = setting(None, at_least=1, came_later=True)
+    """Tokens from one window of a document to the next (documents only; none: model.context, so that no target comes twice)."""
     fresh: bool = setting(False, came_later=True)
     """With --from: train on tokens that no run before has used, each window once, whatever the order."""

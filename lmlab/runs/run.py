@@ -146,9 +146,12 @@ class Run:
         remove_temporaries(self.folder)
         return last + 1
 
-    def start_units(self, split: np.ndarray, split_tokens: int) -> None:
-        """Begin units-valid.npy. `split` has key, bytes and start (its first token) of each unit of a split so long."""
-        counts = np.diff(split["start"], append=split_tokens)
+    def start_units(self, split: np.ndarray, split_tokens: int, scored: np.ndarray | None = None) -> None:
+        """Begin units-valid.npy. `split` has key, bytes and start (its first token) of each unit of a split so long.
+
+        `scored`: how many of each unit's tokens are scored, where that isn't each of them once.
+        """
+        counts = np.diff(split["start"], append=split_tokens) if scored is None else scored
         units.start_units(self.folder / units.NAME, split["key"], split["bytes"], counts)
 
     def append_units(self, evaluation: int, bits: np.ndarray) -> None:

@@ -12,7 +12,7 @@ from lmlab.experiment.record import Record
 from lmlab.experiment.scoring import score
 from lmlab.runs.units import unit_type
 from lmlab.study.comparison_pairs import Side
-from lmlab.study.comparison_text import Scores
+from lmlab.study.comparison_text import Scores, windows_of
 
 SPLIT = "valid"
 
@@ -56,4 +56,5 @@ def _scores(record: Record, which: str, on: str, device: str, progress: Progress
         units=units,
         tokenizer=loaded.tokenizer.to_json(),
         text=dataset.id,
+        windows=windows_of(record),
     )

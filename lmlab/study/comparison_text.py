@@ -34,6 +34,8 @@ class Scores:
     """Its description; equal for equal tokens."""
     text: str
     """A name of the text: the data set's id, or what an imported log says of it; equal for the same text and tokens."""
+    windows: tuple[int, int] | None = None
+    """Context and stride of windows of documents; None where every token was scored once."""
 
     def on(self, scale: Scale) -> float:
         """The loss on that scale; NaN where there is none."""
@@ -53,7 +55,16 @@ def scores_of(record: Record) -> Scores | None:
         units=units_of(record),
         tokenizer=_tokenizer(record),
         text=_text(record),
+        windows=windows_of(record),
     )
+
+
+def windows_of(record: Record) -> tuple[int, int] | None:
+    """Context and stride of the windows of documents that were scored; None where a run read them as one stream."""
+    recipe = record.recipe
+    if recipe is None or recipe.data.windows == "stream":
+        return None
+    return recipe.model.context, recipe.data.stride or recipe.model.context
 
 
 def units_of(record: Record) -> np.ndarray | None:
@@ -66,8 +77,13 @@ def units_of(record: Record) -> np.ndarray | None:
 
 
 def common_scale(scores: Sequence[Scores]) -> Scale | None:
-    """On what all of them can be compared: nats a token on the same tokens, bits per byte on the same text; else None."""
+    """On what all of them can be compared: nats a token on the same tokens, bits per byte on the same text; else None.
+
+    Windows of documents are other tokens than those of one stream, and than other windows: some count twice, some not at all.
+    """
     first = scores[0]
+    if any(entry.windows != first.windows for entry in scores):
+        return None
     if all(entry.text == first.text for entry in scores):
         return "nats a token"
     units = [entry.units for entry in scores]

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmlab.data import prepare
+from lmlab.data.fresh import training_split
 from lmlab.data.progress import Progress
+from lmlab.data.reading import reading
 from lmlab.experiment.beginning import Outline, outline_of
 from lmlab.model import flops_per_token
 from lmlab.planning.child import Measurement
@@ -76,7 +78,7 @@ def hours(
             continue
         recipe = with_threads(one.recipe, threads)
         dataset = prepare(recipe.data, progress=progress)
-        outline = outline_of(recipe, dataset, dataset.tokens("train"), None, say)
+        outline = outline_of(recipe, dataset, training_split(recipe, dataset), None, say)
         key, work = recipe_hash(_one_step(recipe)) + str(_policy(recipe)), _operations(outline)
         if key not in tried and len(tried) < MOST_TRIALS:
             tried[key] = (work, outline, try_here(recipe, outline.policy, dataset))
@@ -108,8 +110,10 @@ def _seconds(
     outline: Outline, trial: Measurement, factor: float, history: list[Finished]
 ) -> tuple[float, float, float]:
     """(expected, low, high) of a run whose step has `factor` times the trial's arithmetic."""
-    calibrations = outline.expectation(history).calibrations
-    total = duration_of(outline.recipe, trial, outline.steps, outline.plan, calibrations).total_seconds.scaled(factor)
+    recipe, calibrations = outline.recipe, outline.expectation(history).calibrations
+    step_tokens = reading(recipe, outline.dataset).tokens(recipe.train.batch)
+    time = duration_of(recipe, trial, outline.steps, outline.plan, calibrations, step_tokens)
+    total = time.total_seconds.scaled(factor)
     return total.value, total.low, total.high
 
 

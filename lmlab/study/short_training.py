@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lmlab.data.reading import scored_targets
+from lmlab.data.windows import split_windows
 from lmlab.evaluation import EvaluationStopped, evaluate_sample
 from lmlab.experiment.beginning import Outline
 from lmlab.model import build_model, initialise
@@ -67,7 +69,7 @@ def train_briefly(
         if not result.finite and (step.scaler is None or step.scaler.exhausted):
             return Outcome(loss=math.inf, error=0.0, seconds=time.perf_counter() - began, noise=state.noise)
         if result.updated and result.first is not None:
-            state.noise.add(result.first.norm, result.first.sequences, result.gradient_norm, batch)
+            state.noise.add(result.first.norm, result.first.sequences, result.gradient_norm, result.sequences)
         state.step += 1
         state.cursor += batch
         progress(result)
@@ -77,11 +79,12 @@ def train_briefly(
             dataset,
             "valid",
             recipe.model.context,
-            evaluation_tokens(recipe, len(dataset.tokens("valid")) - 1),
+            evaluation_tokens(recipe, scored_targets(recipe, dataset, "valid")),
             device=policy.torch_device,
             autocast=policy.autocast_dtype,
             stop=stopping,
             engine=step.engine,
+            documents=split_windows(recipe, dataset, "valid"),
         )
     except EvaluationStopped:
         raise Interrupted from None

@@ -15,6 +15,7 @@ from typing import Literal
 
 from lmlab import LabError, __version__
 from lmlab.data import Dataset, prepare
+from lmlab.data.fresh import training_split
 from lmlab.data.progress import Progress as DataProgress
 from lmlab.experiment.beginning import Outline, outline_of
 from lmlab.experiment.fresh import require_parent
@@ -78,7 +79,7 @@ def tune(
         raise LabError(f"--out {out}: there is no folder {out.parent}")
     measured_on = narrowed(recipe) if wishes.size == "small" else recipe
     dataset = prepare(recipe.data, progress=progress)
-    outline = outline_of(measured_on, dataset, dataset.tokens("train"), None, say)
+    outline = outline_of(measured_on, dataset, training_split(measured_on, dataset), None, say)
     steps = wishes.steps or max(FEWEST_STEPS, outline.steps // SHARE_OF_THE_STEPS)
     search = Search(steps=min(steps, outline.steps), trials=wishes.trials, seeds=wishes.seeds)
     known = published(recipe, *_sizes(recipe, dataset, outline.steps))

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lmlab import LabError
-from lmlab.data.fresh import IGNORED_TARGET
+from lmlab.data.windows import IGNORED_TARGET
 from lmlab.model import GPTModel, TrainableModel
 from lmlab.model.native import native_engine
 from lmlab.native.engine import Engine
@@ -52,7 +52,7 @@ class Taken:
     updated: bool
     """Whether there was an update."""
     first: FirstPart | None
-    """None where the whole batch was computed in one go."""
+    """None where the whole batch was computed in one go, or one part had all of it."""
 
 
 @runtime_checkable
@@ -255,9 +255,17 @@ class NativeComputation:
 
 
 def first_part(norm: float, targets: np.ndarray, counted: int, rows: slice) -> FirstPart | None:
-    """The first part of a batch, whose rows have added a gradient of this norm to that of the mean over `counted` targets."""
+    """The first part of a batch, whose rows have added a gradient of this norm to that of the mean over `counted` targets.
+
+    None where it has none of the targets, or all of them, as in a short batch.
+    """
     own = int(np.count_nonzero(targets[rows] != IGNORED_TARGET))
-    return FirstPart(norm=norm * counted / own, sequences=rows.stop - (rows.start or 0)) if own else None
+    return FirstPart(norm=norm * counted / own, sequences=sequences_in(targets[rows])) if 0 < own < counted else None
+
+
+def sequences_in(targets: np.ndarray) -> int:
+    """How many sequences have a target that counts; the last ones of a short batch have none."""
+    return int(np.count_nonzero((targets != IGNORED_TARGET).any(axis=1)))
 
 
 def micro_batches(sequences: int, size: int) -> Iterator[tuple[int, slice]]:

@@ -166,8 +166,7 @@ class Loop:
             state.loss_sum += result.loss_sum
             state.loss_tokens += result.targets
             if result.first is not None:
-                batch = self.recipe.train.batch
-                state.noise.add(result.first.norm, result.first.sequences, result.gradient_norm, batch)
+                state.noise.add(result.first.norm, result.first.sequences, result.gradient_norm, result.sequences)
         seconds = time.perf_counter() - started
         state.train_seconds += seconds
         self._steps_taken_here += 1

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmlab.model import ContextModel, GPTModel, TrainableModel
-from lmlab.model.loss import token_losses
+from lmlab.model.loss import IGNORED, token_losses
 from lmlab.training.policy import Policy
 
 OTHERS = "embeddings and head"
@@ -39,6 +39,7 @@ def observe(model: TrainableModel, policy: Policy, inputs: np.ndarray, targets: 
     sums = {name: torch.zeros_like(parameter, dtype=torch.float32) for name, parameter in parameters.items()}
     squares: dict[str, list[float]] = {}
     losses: list[float] = []
+    counted = max(1, int(np.count_nonzero(targets != IGNORED)))
     arithmetic = torch.autocast(device.type, dtype=dtype) if dtype is not None else contextlib.nullcontext()
     watched = _hooked(model, squares) if isinstance(model, GPTModel) else contextlib.nullcontext()
     with _evaluating(model), watched, torch.enable_grad():
@@ -46,12 +47,13 @@ def observe(model: TrainableModel, policy: Policy, inputs: np.ndarray, targets: 
             rows = slice(first, first + policy.micro_batch)
             with arithmetic:
                 tokens = torch.from_numpy(inputs[rows]).to(device)
-                nats = token_losses(model(tokens), torch.from_numpy(targets[rows]).to(device))
+                wanted = torch.from_numpy(targets[rows]).to(device)
+                nats = token_losses(model(tokens), wanted)
                 if isinstance(model, ContextModel):
                     for layer, output in model.layer_outputs(tokens).items():
                         _note(squares, layer, output)
-            losses += nats.detach().mean(dim=1).tolist()
-            gradients = torch.autograd.grad(nats.sum() / targets.size, list(parameters.values()), allow_unused=True)
+            losses += (nats.detach().sum(dim=1) / (wanted != IGNORED).sum(dim=1).clamp(min=1)).tolist()
+            gradients = torch.autograd.grad(nats.sum() / counted, list(parameters.values()), allow_unused=True)
             for name, gradient in zip(parameters, gradients, strict=True):
                 if gradient is not None:
                     sums[name] += gradient.to(torch.float32)

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmlab.data.fresh import IGNORED_TARGET, TrainingTokens, training_batch, training_starts
+from lmlab.data.fresh import TrainingTokens, training_batch, training_spans
 from lmlab.data.ids import require_ids
+from lmlab.data.windows import IGNORED_TARGET
 from lmlab.model import TrainableModel
 from lmlab.native.engine import Engine
 from lmlab.optim import TrainingOptimizer, rate_share
 from lmlab.recipe import Recipe
-from lmlab.training.computation import FirstPart, Judge, computation
+from lmlab.training.computation import FirstPart, Judge, computation, sequences_in
 from lmlab.training.policy import Policy
 from lmlab.training.scaler import LossScaler
 from lmlab.training.state import State
@@ -31,6 +32,8 @@ class StepResult:
     """Nats over the step's targets."""
     targets: int
     """How many targets there were."""
+    sequences: int
+    """How many sequences had one: fewer than the batch in the last one of an epoch of documents."""
     gradient_norm: float
     """Norm of the whole gradient before clipping."""
     rate: float
@@ -62,7 +65,7 @@ class TrainingStep:
         tokens: TrainingTokens,
         steps: int,
     ) -> None:
-        """`tokens` is the training split, or what is fresh of it; `steps` the training's length, which the schedule may need."""
+        """`tokens` is the training split or windows in it; `steps` the training's length, which the schedule may need."""
         self.recipe = recipe
         self.policy = policy
         self.model = model
@@ -102,6 +105,7 @@ class TrainingStep:
         return StepResult(
             loss_sum=taken.loss_sum,
             targets=counted,
+            sequences=sequences_in(targets),
             gradient_norm=taken.norm,
             rate=rate,
             finite=math.isfinite(taken.loss_sum) and math.isfinite(taken.norm),
@@ -126,11 +130,11 @@ class TrainingStep:
         require_ids(np.maximum(targets[:, -1], 0), self.model.vocabulary)
         return inputs, targets
 
-    def starts(self, cursor: int) -> np.ndarray:
-        """Where in the training split the sequences of that batch begin, int64 [batch]."""
+    def spans(self, cursor: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where in the training split the sequences of that batch begin, and the token after the last of each, int64 [batch]."""
         recipe = self.recipe
         context, batch = recipe.model.context, recipe.train.batch
-        return training_starts(self.tokens, recipe.data.order, recipe.train.seed, context, cursor, batch)
+        return training_spans(self.tokens, recipe.data.order, recipe.train.seed, context, cursor, batch)
 
 
 def batch_hash(inputs: np.ndarray, targets: np.ndarray) -> str:

@@ -284,3 +284,25 @@ TOKENIZERS = [
     build_tokenizer(Data(tokenizer="words", vocabulary=9, unknown="replace"), SAMPLE, documents_end=True),
     build_tokenizer(Data(tokenizer="bytes"), SAMPLE, documents_end=True),
 ]
+
+
+@given(
+    st.lists(st.sampled_from(["", "one", "two words", "a b  c", " d\te f g ", "ä ö"]), max_size=12), st.integers(0, 5)
+)
+def test_documents_with_too_few_words_are_left_out_and_counted(tmp_path_factory, texts, minimum):
+    path = tmp_path_factory.getbasetemp() / "lines.txt"
+    path.write_bytes("\n".join(texts).encode())
+    found, findings = documents_and_findings(path, separator="\\n", minimum_words=minimum)
+    written = [text for text in texts if text.strip()]
+    assert found == [text for text in written if len(text.split()) >= minimum]
+    assert findings.short_documents == len(written) - len(found)
+
+
+@pytest.mark.parametrize("minimum, kept", [(4, True), (5, False)])
+def test_words_are_counted_over_the_pieces_of_a_document(tmp_path, monkeypatch, minimum, kept):
+    monkeypatch.setattr(module, "PIECE_CHARACTERS", 8)
+    text = f"{'a' * 20} {'b' * 20} {'c' * 20} {'d' * 20}"
+    path = tmp_path / "long.txt"
+    path.write_text(text)
+    found, findings = documents_and_findings(path, default="file", minimum_words=minimum)
+    assert (found, findings.short_documents) == ([text] if kept else [], int(not kept))

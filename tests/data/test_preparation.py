@@ -12,6 +12,7 @@ import pytest
 from lmlab import LabError
 from lmlab.data import find_dataset, list_datasets, open_dataset, prepare, prepared
 from lmlab.data import preparation as module
+from lmlab.data.sources import resolve
 from lmlab.data.tokenizers import build_tokenizer
 from lmlab.recipe import Data
 from tests.data.support import Listener, documents_in, write_stories
@@ -344,3 +345,21 @@ def test_this_python_s_library_is_a_corpus_without_any_download(root, monkeypatc
     assert dataset.name == "stdlib"
     total = sum(path.stat().st_size for _, path in chosen)
     assert sum(dataset.facts["splits"][split]["bytes"] for split in dataset.splits) == total
+
+
+IDS = {
+    "bytes": ("3d1b21f91a0d96b5", "7a7d202a86a802d0710c36670ae105e8"),
+    "characters": ("dcae1809da90a305", "3dafd11dcc49cc47025492d9a70dcb83"),
+    "words": ("b41258e5d53359f5", "984985cde58eecc87951628a3aaa08a9"),
+    "bpe": ("6f3d7d696164bbeb", "407a967f4660059953a8a839192f1841"),
+}
+"""Data id, and hash of what is asked for, as of before documents could be cut by themselves."""
+
+
+@pytest.mark.parametrize("tokenizer", IDS)
+def test_ids_never_change_while_nothing_new_is_asked_for(tmp_path, root, tokenizer):
+    # Runs find their data by its id, and a start what was prepared by the hash.
+    path = tmp_path / "a.txt"
+    path.write_text("\n<|endoftext|>\n".join(f"story {n} of the sea and {n * n}" for n in range(300)))
+    data = data_of(path, tokenizer=tokenizer)
+    assert (prepare(data, root).id, module._plan_key(resolve(data, root), data, None)) == IDS[tokenizer]

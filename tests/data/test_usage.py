@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from lmlab import LabError
 from lmlab.data import usage as module
-from lmlab.data.fresh import IGNORED_TARGET, FreshTokens, fresh_windows, sequences_an_epoch, training_batch
+from lmlab.data.fresh import FreshTokens, fresh_windows, sequences_an_epoch, training_batch
 from lmlab.data.order import epoch_length, shifts, shuffled, window_starts
 from lmlab.data.ranges import outside, ranges, size, union, within
 from lmlab.data.usage import Use, read_use, shared_tokens, unused, used_by, used_by_each
+from lmlab.data.windows import IGNORED_TARGET
 
 ORDERS = ("shuffle", "shifted", "random")
 SETS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=12)

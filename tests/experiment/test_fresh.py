@@ -11,7 +11,7 @@ import torch
 from lmlab import LabError
 from lmlab.checkpoint import find
 from lmlab.data import extend, find_dataset
-from lmlab.data.fresh import IGNORED_TARGET
+from lmlab.data.windows import IGNORED_TARGET
 from lmlab.experiment import parent_of, resume, train, with_rate
 from lmlab.experiment.lineage import lineage_through
 from lmlab.recipe import Recipe, override, recipe_hash, science

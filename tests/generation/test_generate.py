@@ -45,6 +45,16 @@ def test_greedy_text_is_that_of_a_full_recomputation_also_past_the_context(build
         assert completion.seconds > 0
 
 
+def test_a_token_that_begins_every_text_is_read_before_each_prompt_and_not_shown(build, characters):
+    model = build(characters)
+    found = generate(
+        model, characters, PROMPTS, Sampling(temperature=0.0, tokens=9), begin=characters.encode("f").tolist()[0]
+    )
+    for prompt, completion in zip(PROMPTS, found, strict=True):
+        assert completion.text == characters.decode(slowly(model, characters, f"f{prompt}", 9))
+        assert completion.prompt == prompt
+
+
 def test_drawn_text_is_that_of_a_full_recomputation(build, byte_tokens):
     model = build(byte_tokens)
     prompts = ["né", "a longer prompt than that, longer than the context", "", "né"]

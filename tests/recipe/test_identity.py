@@ -41,6 +41,9 @@ def test_policy_paths_names_and_prompts_do_not_change_the_hash(change):
         {"optim.table_lr": "0.1"},
         {"optim.transfer_from": "64"},
         {"data.fresh": "true"},
+        {"data.minimum_words": "5"},
+        {"data.windows": "documents"},
+        {"data.stride": "32"},
     ],
 )
 def test_whatever_decides_the_result_changes_the_hash(change):
@@ -60,6 +63,7 @@ def test_the_hash_of_a_shipped_recipe_never_changes_unnoticed():
 def test_fields_that_came_later_are_left_out_of_the_hash_at_their_defaults():
     recipe = Recipe()
     later = {"model.ngrams", "model.ngram_rows", "optim.table_lr", "optim.transfer_from", "data.fresh"}
+    later |= {"data.minimum_words", "data.windows", "data.stride"}
     assert not later & set(science(recipe))
     changed = override(recipe, {"model.ngrams": "3"})
     assert later & set(science(changed)) == {"model.ngrams"}

@@ -12,6 +12,7 @@ from lmlab.recipe import Recipe, override
 from lmlab.study.comparison import Asked, compare
 from lmlab.study.comparison_curves import curve_of
 from lmlab.study.comparison_differences import what_differs
+from lmlab.study.comparison_text import Scores, common_scale
 from lmlab.training.display import Quiet
 from tests.study.finished import BATCH_TOKENS, finished_run
 from tests.study.test_studying import SMALL
@@ -252,3 +253,10 @@ def test_what_a_comparison_printed_can_be_verified(tmp_path, capsys):
     (tmp_path / "b2").rename(tmp_path.parent / "away")
     assert main(["verify", str(file), "--runs", str(tmp_path)]) == 1
     assert "is not in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("windows, scale", [(None, None), ((63, 63), None), ((63, 32), "nats a token")])
+def test_other_windows_of_documents_are_other_tokens(windows, scale):
+    plain = {"loss": 1.0, "bits_per_byte": None, "units": None, "tokenizer": None, "text": "a" * 16}
+    one = Scores(run="1", windows=(63, 32), **plain)
+    assert common_scale([one, Scores(run="2", windows=windows, **plain)]) == scale

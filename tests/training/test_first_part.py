@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from lmlab.data.windows import IGNORED_TARGET
 from lmlab.model import build_model, initialise
 from lmlab.native import Library, load
 from lmlab.optim import build_optimizer
 from lmlab.recipe import Recipe, override
+from lmlab.training.computation import first_part, sequences_in
 from lmlab.training.policy import choose_policy
 from lmlab.training.state import State
 from lmlab.training.step import StepResult, TrainingStep
@@ -52,6 +54,16 @@ def test_the_first_part_has_the_norm_of_its_own_mean_gradient(engine):
     assert result.first.norm == pytest.approx(expected, rel=1e-5)
     # And the step is what it is without having been looked at.
     assert result.gradient_norm == pytest.approx(taken(step_of(engine, 6)).gradient_norm, rel=1e-5)
+
+
+def test_a_part_is_so_many_sequences_as_have_targets_and_none_where_it_has_them_all():
+    targets = np.full((6, 3), IGNORED_TARGET)
+    targets[:3, :2] = 5
+    assert sequences_in(targets) == 3
+    first = first_part(2.0, targets, 6, slice(0, 2))
+    assert first is not None and (first.sequences, first.norm) == (2, 2.0 * 6 / 4)
+    assert first_part(2.0, targets, 6, slice(0, 3)) is None, "nothing tells it from the whole"
+    assert first_part(2.0, targets, 6, slice(3, 6)) is None
 
 
 @pytest.mark.parametrize("engine", ["torch", "native"])

@@ -34,6 +34,10 @@ class Tokenizer(Protocol):
     def end_of_text(self) -> int | None:
         """The id that ends each document; it stands for no text. None where the corpus is one document."""
 
+    @property
+    def begin_of_text(self) -> int | None:
+        """The id that begins each document where documents are cut by themselves; without one of its own, the end of text."""
+
     def encode(self, text: str) -> Ids:
         """The text's ids, int32 [tokens]; LabError that names the symbol and its place, for one that is refused."""
 

@@ -58,7 +58,7 @@ class ByteLevel:
         """
         self.merges = list(merges)
         tokens = _tokens(self.merges)
-        self.end_of_text = 0 if end_of_text_first else len(tokens)
+        self.end_of_text = self.begin_of_text = 0 if end_of_text_first else len(tokens)
         self.vocabulary_size = len(tokens) + 1
         self.tokens = [b"", *tokens] if end_of_text_first else [*tokens, b""]
         """Bytes of each id; the end of text stands for none."""

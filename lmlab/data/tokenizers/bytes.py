@@ -21,7 +21,7 @@ class Bytes:
 
     def __init__(self, *, documents_end: bool) -> None:
         """`documents_end`: whether there is an end of text (id 256)."""
-        self.end_of_text = BYTES if documents_end else None
+        self.end_of_text = self.begin_of_text = BYTES if documents_end else None
         self.vocabulary_size = BYTES + documents_end
 
     @classmethod

@@ -31,7 +31,7 @@ class Characters:
         self.alphabet = alphabet
         self.replace = replace
         self.lossless = not replace
-        self.end_of_text = len(alphabet) if documents_end else None
+        self.end_of_text = self.begin_of_text = len(alphabet) if documents_end else None
         self.unknown = len(alphabet) + documents_end if replace else None
         self.vocabulary_size = len(alphabet) + documents_end + replace
         self._points = _points(alphabet)

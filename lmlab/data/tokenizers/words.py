@@ -29,6 +29,7 @@ class Words:
     name = "words"
     lossless = False
     end_of_text = END_OF_TEXT
+    begin_of_text = BEGIN_OF_TEXT
 
     def __init__(self, words: Sequence[str], *, lowercase: bool, replace: bool) -> None:
         """`words`: the vocabulary behind the four specials, all different."""

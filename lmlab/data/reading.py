@@ -1,0 +1,54 @@
+"""How much there is to read in a data set as a recipe reads it: for plans, forecasts and speeds.
+
+Tokens that a training has read are targets that count: of a split as one stream all of a window's, of windows of documents
+those that aren't padding, where a token counts once in each window in which it is a target.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lmlab.data.dataset import Dataset
+from lmlab.data.order import epoch_length
+from lmlab.data.windows import split_windows
+from lmlab.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """One pass over a training split."""
+
+    sequences: int
+    """Of an epoch; those that make its last batch whole are among them."""
+    targets: int
+    """Of all these sequences."""
+    context: int
+    unique_tokens: int
+    """What an epoch is counted in: the tokens of the split as one stream, or the targets of the windows of its documents."""
+
+    @property
+    def padding_share(self) -> float:
+        """Of the positions that are computed, those without a target."""
+        return 1 - self.targets / max(1, self.sequences * self.context)
+
+    def tokens(self, sequences: int) -> int:
+        """About how many targets so many sequences have, and of one stream exactly."""
+        if not self.sequences:
+            return sequences * self.context
+        return round(sequences * self.targets / self.sequences)
+
+
+def reading(recipe: Recipe, dataset: Dataset) -> Reading:
+    """A pass over the training split of `dataset` by `recipe`."""
+    context, tokens = recipe.model.context, len(dataset.tokens("train"))
+    windows = split_windows(recipe, dataset, "train")
+    if windows is None:
+        sequences = epoch_length(recipe.data.order, tokens, context)
+        return Reading(sequences=sequences, targets=sequences * context, context=context, unique_tokens=tokens)
+    return Reading(sequences=windows.epoch, targets=windows.targets, context=context, unique_tokens=windows.targets)
+
+
+def scored_targets(recipe: Recipe, dataset: Dataset, split: str) -> int:
+    """How many tokens an evaluation of a whole split predicts."""
+    windows = split_windows(recipe, dataset, split)
+    return len(dataset.tokens(split)) - 1 if windows is None else windows.targets

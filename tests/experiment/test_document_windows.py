@@ -1,0 +1,179 @@
+"""Runs over windows of documents: what they read, how they stop and go on, what they say of it."""
+
+import numpy as np
+import pytest
+
+from lmlab import LabError
+from lmlab.data import find_dataset
+from lmlab.data.reading import reading
+from lmlab.data.windows import IGNORED_TARGET, split_windows
+from lmlab.experiment import evaluate, parent_of, plan, prove, resume, train
+from lmlab.experiment.black_box import texts
+from lmlab.planning.next_step import facts_of
+from lmlab.recipe import check, override
+from lmlab.runs.units import read_units
+from lmlab.training.step import TrainingStep
+from tests.experiment.test_exactness import StopAfter, assert_equal_runs
+from tests.experiment.test_planned import tried as tried  # the fixture
+
+DOCUMENTS = {
+    "data.tokenizer": "words",
+    "data.vocabulary": "24",
+    "data.lowercase": "true",
+    "data.unknown": "replace",
+    "data.separator": "\\n",
+    "data.minimum_words": "4",
+    "data.split": "hash",
+    "data.valid_share": "0.3",
+    "data.windows": "documents",
+    "data.stride": "2",
+    "model.context": "5",
+    "train.batch": "24",
+    "train.epochs": "2",
+    "evaluate.share": "1",
+}
+
+
+@pytest.fixture
+def recipe(small_recipe):
+    return override(small_recipe, DOCUMENTS)
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """The cursor and targets of every batch that a step was given."""
+    found = []
+    real = TrainingStep.batch
+
+    def batch(step, cursor):
+        inputs, targets = real(step, cursor)
+        found.append((cursor, targets.copy()))
+        return inputs, targets
+
+    monkeypatch.setattr(TrainingStep, "batch", batch)
+    return found
+
+
+def test_an_epoch_is_every_window_once_with_a_short_last_batch(recipe, tmp_path, read):
+    done = train(recipe, run="one", runs=tmp_path)
+    dataset = find_dataset(done.run.origin()["data_id"])
+    windows = split_windows(recipe, dataset, "train")
+    batches = -(-windows.count // 24)
+    assert windows.count % 24, "or there would be no short batch"
+    assert done.summary["steps"] == 2 * batches
+    taken = [targets for cursor, targets in read if cursor >= 0][-2 * batches :]
+    for epoch in (taken[:batches], taken[batches:]):
+        rows = [(targets != IGNORED_TARGET).any(axis=1).sum() for targets in epoch]
+        assert rows == [24] * (batches - 1) + [windows.count - 24 * (batches - 1)]
+        assert sum(int((targets != IGNORED_TARGET).sum()) for targets in epoch) == windows.targets
+    assert done.summary["tokens"] == 2 * windows.targets, "padding is no token"
+    forecast = done.run.read("forecast.json")
+    assert forecast["epochs"] == pytest.approx(2) and forecast["tokens"] == 2 * windows.targets
+    assert done.summary["data_used"] | {"windows": "documents", "stride": 2} == done.summary["data_used"]
+
+
+def test_scores_are_of_every_window_and_the_units_say_how_many_targets_they_have(recipe, tmp_path):
+    done = train(recipe, run="one", runs=tmp_path)
+    dataset = find_dataset(done.run.origin()["data_id"])
+    valid = split_windows(recipe, dataset, "valid")
+    assert done.summary["final"]["tokens"] == valid.targets and done.summary["final"]["bits_per_byte"] is None
+    units = read_units(done.run.folder / "units-valid.npy")
+    assert units["tokens"].sum() == valid.targets and (units["tokens"] > 0).all()
+    bits = units["bits"][:, -1]
+    assert done.summary["final"]["loss"] == pytest.approx(bits.sum() * np.log(2) / valid.targets)
+    again = evaluate("one", runs=tmp_path)
+    assert again["tokens"] == valid.targets and again["loss"] == pytest.approx(done.summary["best"]["loss"], rel=1e-5)
+    assert 0 < again["majority_accuracy"] < 1
+    training = evaluate("one", runs=tmp_path, split="train")
+    assert training["tokens"] == split_windows(recipe, dataset, "train").targets
+
+
+@pytest.mark.parametrize("stop", [2, 9])
+def test_a_stopped_and_resumed_run_equals_an_untouched_one(recipe, tmp_path, stop, engine):
+    changes = {"train.engine": engine, "train.micro_batch": "4", "model.dropout": "0.1", "evaluate.prompts": "the old"}
+    recipe = override(recipe, changes)
+    whole = train(recipe, run="whole", runs=tmp_path)
+    stopped = train(recipe, run="stopped", runs=tmp_path, display=StopAfter(stop))
+    assert stopped.ending.kind == "stopped"
+    assert resume("stopped", runs=tmp_path).ending.kind == "finished"
+    assert_equal_runs(whole.run, stopped.run)
+    assert prove("stopped", runs=tmp_path).equal
+
+
+def test_a_branch_reads_on_in_its_parents_windows_and_begins_anew_in_others(recipe, tmp_path, read):
+    train(recipe, run="parent", runs=tmp_path)
+    read.clear()
+    longer = override(recipe, {"train.epochs": "3"})
+    on = train(longer, run="on", runs=tmp_path, parent=parent_of("parent@8", tmp_path))
+    assert on.run.origin()["lineage"][0] | {"windows": "documents", "stride": 2} == on.run.origin()["lineage"][0]
+    assert on.summary["data_used"]["cursor"][0] == 8 * 24
+    anew = train(
+        override(longer, {"data.stride": "3"}), run="anew", runs=tmp_path, parent=parent_of("parent@8", tmp_path)
+    )
+    assert anew.summary["data_used"]["cursor"][0] == 0 and anew.run.origin()["data_id"] == on.run.origin()["data_id"]
+
+
+def test_nothing_fresh_is_told_of_a_run_that_read_documents(recipe, tmp_path):
+    done = train(recipe, run="parent", runs=tmp_path)
+    with pytest.raises(LabError, match="data.fresh can't be had with windows of documents"):
+        check(override(recipe, {"data.fresh": "true"}))
+    changes = {"data.corpus": done.run.origin()["data_id"], "data.windows": "stream", "data.stride": "none"}
+    fresh = override(
+        recipe, {**changes, "data.fresh": "true", "train.epochs": "none", "train.steps": "1", "schedule.warmup": "0"}
+    )
+    with pytest.raises(LabError, match="in windows of documents") as caught:
+        train(fresh, run="child", runs=tmp_path, parent=parent_of("parent", tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_black_box_shows_each_sequence_of_a_short_batch_with_its_own_document(recipe, tmp_path):
+    done = train(recipe, run="one", runs=tmp_path)
+    dataset = find_dataset(done.run.origin()["data_id"])
+    windows = split_windows(recipe, dataset, "train")
+    last = windows.epoch - 24
+    starts, ends = windows.at(recipe.train.seed, last, 24)
+    losses = tuple(float(number) for number in range(24))
+    found = texts(dataset, starts, ends, losses)
+    there = windows.count - last
+    assert [one["row"] for one in found] == list(range(there))[::-1]
+    for one in found:
+        row = one["row"]
+        assert one["documents"][0] == one["documents"][1]
+        assert one["text"] == dataset.text("train", int(starts[row]), int(ends[row] - starts[row]) - 1)
+
+
+def test_a_plan_counts_epochs_of_windows_and_no_padding(tried, recipe, tmp_path):
+    found = plan(recipe, runs=tmp_path, say=lambda line: None)
+    read = reading(recipe, find_dataset(found.data_id))
+    assert found.steps == 2 * read.sequences // 24
+    assert found.position.epochs == pytest.approx(2) and found.position.tokens == 2 * read.targets
+    assert found.duration.tokens_per_second.value == pytest.approx(read.tokens(24) / 0.011)
+    assert found.position.exact_flops / found.position.six_nd_flops > 0
+    text = "\n".join(found.lines())
+    assert "sequences an epoch" in text and f"{read.padding_share:.1%} of their places are padding" in text
+
+
+def test_what_comes_next_counts_passes_over_windows(recipe, tmp_path):
+    done = train(recipe, run="one", runs=tmp_path)
+    found = facts_of(done.run)
+    windows = split_windows(recipe, find_dataset(done.run.origin()["data_id"]), "train")
+    assert found.unique_tokens == windows.targets
+    assert found.tokens == pytest.approx(2 * windows.targets * found.steps / done.summary["steps"], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"data.order": "random"}, "data.order random cuts the text as one stream"),
+        ({"data.order": "shifted"}, "data.order shifted cuts the text as one stream"),
+        (
+            {"data.stride": "6"},
+            "data.stride 6 would pass over tokens between windows: expected at most model.context 5",
+        ),
+        ({"data.windows": "stream"}, "data.stride 2 is for windows of documents"),
+    ],
+)
+def test_impossible_windows_are_refused_in_one_line(recipe, changes, message):
+    with pytest.raises(LabError, match=message) as caught:
+        check(override(recipe, changes))
+    assert "\n" not in str(caught.value)
