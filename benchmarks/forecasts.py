@@ -4,8 +4,6 @@
     python -m benchmarks.forecasts run --data DIR --runs RUNS          # the trainings themselves; nothing else may compute
     python -m benchmarks.forecasts table --runs RUNS --out docs        # docs/forecasts.json and docs/forecasts.md
 
-A training that was repeated keeps its first result in the table's last lines: --repeated DIR has the runs that came before.
-
 DIR holds shakespeare.txt, wikitext-2.txt and tinystories.txt: tiny Shakespeare, the training text of WikiText-2, and some
 megabytes of TinyStories. Each command goes on where it was stopped; what a command did is in RUNS.
 """
@@ -83,6 +81,22 @@ CASES = (
         "--size 3M --train.steps 500 --train.batch 12 --optim.kind adamw --optim.lr 6e-4",
     ),
 )
+UNSEEN = (
+    _case("shakespeare-300k-muon", "shakespeare.txt", "--size 300k --train.steps 3000 --train.batch 8"),
+    _case(
+        "shakespeare-1M-adamw",
+        "shakespeare.txt",
+        "--size 1M --train.steps 600 --train.batch 64 --optim.kind adamw --optim.lr 2e-3",
+    ),
+    _case("wikitext-0.8M", "shakespeare-cpu", "--data.corpus {wikitext-2} --train.steps 3000 --train.batch 24"),
+    _case("stories-1M-characters", "tinystories.txt", f"--size 1M {CHARACTERS} --train.steps 1200 --train.batch 24"),
+    _case(
+        "stories-3M-adamw",
+        "tinystories.txt",
+        "--size 3M --train.steps 600 --train.batch 8 --optim.kind adamw --optim.lr 1e-3",
+    ),
+)
+"""Trainings that nothing of the forecasts was chosen by: they were named when all of it had been settled."""
 
 
 def main() -> int:
@@ -92,22 +106,21 @@ def main() -> int:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--only", nargs="*", default=[])
-    parser.add_argument("--repeated", type=Path)
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
     flags = parser.parse_args()
     if flags.what == "table":
-        return table(flags.runs, flags.out, flags.repeated)
+        return table(flags.runs, flags.out)
     if flags.data is None:
         parser.error("--data DIR: where the three texts are")
-    for case in CASES:
+    for case in CASES + UNSEEN:
         if not flags.only or case.name in flags.only:
             carry_out(flags.what, _placed(case, flags.data), flags.data, flags.runs)
     return 0
 
 
 def _placed(case: Case, data: Path) -> Case:
-    words = tuple(word.replace("{tinystories}", str(data / "tinystories.txt")) for word in case.words)
-    return Case(case.name, case.target, words)
+    texts = {f"{{{name}}}": str(data / f"{name}.txt") for name in ("wikitext-2", "tinystories")}
+    return Case(case.name, case.target, tuple(texts.get(word, word) for word in case.words))
 
 
 def carry_out(what: str, case: Case, data: Path, runs: Path) -> None:
@@ -136,10 +149,10 @@ def _run(words: list[str]) -> subprocess.CompletedProcess[str]:
     return said
 
 
-def table(runs: Path, out: Path, repeated: Path | None = None) -> int:
+def table(runs: Path, out: Path) -> int:
     """The JSON of all cases that are there, and the page made from it."""
     cases = []
-    for case in CASES:
+    for case in CASES + UNSEEN:
         if not (runs / case.name / "summary.json").exists():
             continue
         run, _ = open_run(case.name, runs)
@@ -154,7 +167,7 @@ def table(runs: Path, out: Path, repeated: Path | None = None) -> int:
                 "micro_batch": policy["micro_batch"],
                 "steps": forecast["steps"],
                 "score": summary["score"],
-                "first_score": _first_score(case, repeated),
+                "unseen": case in UNSEEN,
                 "source_sha256": run.origin()["code"]["source_sha256"],
                 "rests_on": forecast["figures"].get("final_loss", {}).get("rests_on", ""),
             }
@@ -166,31 +179,16 @@ def table(runs: Path, out: Path, repeated: Path | None = None) -> int:
     return 0
 
 
-def _first_score(case: Case, repeated: Path | None) -> dict[str, Any] | None:
-    """Of the run that came before, where the training was repeated."""
-    path = None if repeated is None else repeated / case.name / "summary.json"
-    return read_json(path)["score"] if path is not None and path.exists() else None
-
-
-def _first_results(cases: list[dict[str, Any]]) -> str:
-    """The summary with each repeated training's first result in its place; empty where none was."""
-    again = [case["name"] for case in cases if case["first_score"]]
-    if not again:
-        return ""
-    scores = [case["first_score"] or case["score"] for case in cases]
+def _in_words(cases: list[dict[str, Any]]) -> str:
+    """How many of these trainings were forecast within what is asked for, and how many intervals held."""
     parts, held, total = [], 0, 0
     for name, title, limit, _ in FIGURES:
-        entries = [score[name] for score in scores if name in score]
-        parts.append(
-            f"{title} {sum(abs(entry['ratio'] - 1) <= limit for entry in entries)} of {len(entries)} within {limit:.0%}"
-        )
+        entries = [case["score"][name] for case in cases if name in case["score"]]
+        within = sum(abs(entry["ratio"] - 1) <= limit for entry in entries)
+        parts.append(f"{title} {within} of {len(entries)} within {limit:.0%}")
         inside = [entry["inside"] for entry in entries if "inside" in entry]
         held, total = held + sum(inside), total + len(inside)
-    return (
-        f"{len(again)} trainings were repeated after the code had been changed because of what some of them showed "
-        f"({', '.join(again)}). "
-        f"Before that: {', '.join(parts)}; {held} of {total} intervals held ({held / max(1, total):.0%})."
-    )
+    return f"{', '.join(parts)}; {held} of {total} intervals held ({held / max(1, total):.0%})"
 
 
 def page(value: dict[str, Any]) -> str:
@@ -204,7 +202,7 @@ def page(value: dict[str, Any]) -> str:
     rows.append("|---" * (4 + 3 * len(FIGURES)) + "|")
     for case in cases:
         cells = [
-            case["name"],
+            f"{case['name']} (unseen)" if case["unseen"] else case["name"],
             f"{case['parameters'] / 1e6:.2f}M",
             f"{case['tokens'] / 1e6:.2f}M",
             str(case["micro_batch"]),
@@ -218,6 +216,7 @@ def page(value: dict[str, Any]) -> str:
             mark = "" if entry.get("inside", True) else " *"
             cells += [shown(entry["forecast"]) + interval, shown(entry["measured"]), f"{entry['ratio'] - 1:+.1%}{mark}"]
         rows.append("| " + " | ".join(cells) + " |")
+    unseen = [case for case in cases if case["unseen"]]
     scores = [case["score"] for case in cases]
     known = {entry.figure: entry for entry in qualities(scores)}
     summary = [
@@ -244,15 +243,18 @@ def page(value: dict[str, Any]) -> str:
             "",
             f"{len(cases)} trainings on {machine['physical_cores']} cores of an {machine['cpu']}, {value['context']['date'][:10]}.",
             "Each forecast was written to forecast.json before step 1: time and memory from a trial of a few seconds, the loss",
-            "from a ladder of four small trainings (`lmlab plan --ladder`, a tenth of the run's arithmetic at most). In brackets",
-            "the interval that is to hold in four of five; * marks where it did not. Made by `python -m benchmarks.forecasts` from",
-            "[forecasts.json](forecasts.json).",
+            "from a ladder of four small trainings (`lmlab plan --ladder`, a tenth of the run's arithmetic at most), all",
+            "corrected by what the runs above it in the table had shown. In brackets the interval that is to hold in four of",
+            "five; * marks where it did not. Made by `python -m benchmarks.forecasts` from [forecasts.json](forecasts.json).",
             "",
             *summary,
             "",
             pooled,
             "",
-            *filter(None, [_first_results(cases)]),
+            "All of them were made with one version of the code, one after the other. Earlier passes over "
+            f"{len(cases) - len(unseen)} of them had shaped it. The other {len(unseen)} (unseen) were named when nothing was "
+            "changed any more: "
+            f"{_in_words(unseen)}.",
             "",
             *rows,
             "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Annotated
 
 import tyro
 
@@ -17,21 +18,25 @@ from lmlab.cli.progress import progress_for
 class Explain:
     """Train what lies between the recipes of two finished runs, and share out the difference of their losses (Shapley values).
 
-    The same command again goes on where it was stopped.
+    Two recipes, or a worked example (--list), are trained from nothing. The same command again goes on where it was stopped.
     """
 
     first: tyro.conf.Positional[str] = ""
-    """A finished run."""
+    """A finished run, a recipe, or alone: a worked example by name or file."""
     second: tyro.conf.Positional[str] = ""
-    """Another one, scored on the same text."""
+    """Another run scored on the same text, or another recipe."""
     budget: str = ""
     """How long the bridging runs may take, such as 20m: where all steps don't fit, each has fewer; default: all steps."""
+    continued: Annotated[bool, tyro.conf.arg(name="continue")] = False
+    """Continue the first from its end, too, under its own settings and the second's: what more steps do, and what they don't."""
     seeds: int = 1
     """Runs of each bridging recipe: more than one measures what is chance."""
     workers: int = 1
     """Runs at a time, each a process."""
     runs: str = ""
     """Where the runs are, and the bridging ones are made; default: LMLAB_RUNS, or ./runs."""
+    list: bool = False
+    """What worked examples there are."""
     quiet: bool = False
     """No display, only the result."""
     json: bool = False
@@ -39,14 +44,20 @@ class Explain:
 
 
 def run(arguments: list[str]) -> int:
-    """Parse, train, print; 3 where a signal stopped the bridging runs."""
+    """Parse, train, print; 3 where a signal stopped the trainings."""
     flags = parse(Explain, arguments, "lmlab explain")
-    if not flags.first or not flags.second:
-        raise UsageError("lmlab explain needs two runs: lmlab explain RUN_A RUN_B")
+    from lmlab.study.case import case_names, load_case
+
+    if flags.list:
+        for name in case_names():
+            print(f"{name}  {load_case(name).about}")
+        return 0
+    if not flags.first:
+        raise UsageError("lmlab explain needs two runs: lmlab explain RUN_A RUN_B, or a worked example (--list)")
     from lmlab.recipe.quantities import seconds_in
     from lmlab.report.forest import write_forest
-    from lmlab.study.explaining import explain
-    from lmlab.study.words import lines
+    from lmlab.report.waterfall import write_waterfall
+    from lmlab.study.explaining import ExplainWishes, explain
     from lmlab.training.display import make_display
 
     root = runs_folder(flags.runs)
@@ -54,21 +65,24 @@ def run(arguments: list[str]) -> int:
         flags.first,
         flags.second,
         root,
-        seeds=flags.seeds,
-        budget_seconds=seconds_in(flags.budget) if flags.budget else None,
-        workers=flags.workers,
+        ExplainWishes(
+            seeds=flags.seeds,
+            budget_seconds=seconds_in(flags.budget) if flags.budget else None,
+            workers=flags.workers,
+            continued=flags.continued,
+        ),
         display=make_display(flags.quiet, flags.json),
         progress=progress_for(quiet=flags.quiet or flags.json),
         say=speaker(json_output=flags.json, quiet=flags.quiet),
     )
-    result = found.result
-    files = [*result.files, *write_forest(result, result.plan.folder(root))]
+    folder = found.result.plan.folder(root)
+    files = [*found.files, *write_forest(found.result, folder), *write_waterfall(found, folder)]
     tell = speaker(json_output=flags.json, quiet=False)
-    for line in [*lines(result.plan, result.cells, result.noise, result.effects), *found.lines()]:
+    for line in found.lines():
         tell(line)
     if flags.json:
         print(json.dumps({**found.to_json(), "files": [str(path) for path in files]}, indent=2))
     else:
         for path in files:
             print(path)
-    return STOPPED if result.stopped else 0
+    return STOPPED if found.stopped else 0

@@ -12,6 +12,7 @@ import tyro
 from lmlab.cli.arguments import parse, runs_folder
 from lmlab.cli.errors import UsageError
 from lmlab.report import CurveData, read_curves, write_report
+from lmlab.runs import Run, open_run
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,11 @@ def run(arguments: list[str]) -> int:
     flags = parse(Report, arguments, "lmlab report")
     if not flags.run:
         raise UsageError("lmlab report needs a run: name one or several (lmlab report RUN...)")
-    folders, curves = zip(*(_read(reference, runs_folder(flags.runs)) for reference in flags.run), strict=True)
-    folder = Path(flags.output) if flags.output else folders[0] / "report"
+    runs, curves = zip(*(_read(reference, runs_folder(flags.runs)) for reference in flags.run), strict=True)
+    folder = Path(flags.output) if flags.output else runs[0].folder / "report"
     files = write_report(curves, folder, flags.against, flags.format)
     if flags.json:
-        found = [described(data) for data in curves]
+        found = [{**described(data), "id": run.id} for run, data in zip(runs, curves, strict=True)]
         print(
             json.dumps({"files": [str(path) for path in files], **(found[0] if len(found) == 1 else {"runs": found})})
         )
@@ -63,9 +64,7 @@ def described(data: CurveData) -> dict[str, Any]:
     }
 
 
-def _read(reference: str, runs: Path) -> tuple[Path, CurveData]:
-    from lmlab.runs import open_run
-
+def _read(reference: str, runs: Path) -> tuple[Run, CurveData]:
     found, part = open_run(reference, runs)
     if part is not None:
         raise UsageError(f"lmlab report draws the whole run: give {found.name} without @{part}")
@@ -77,4 +76,4 @@ def _read(reference: str, runs: Path) -> tuple[Path, CurveData]:
         claims=() if found.imported else found.recipe().claims,
         source=found.imported["file"] if found.imported else "",
     )
-    return found.folder, curves
+    return found, curves

@@ -1,4 +1,4 @@
-"""`lmlab verify`: compute the numbers of a study again, from its runs."""
+"""`lmlab verify`: compute the numbers of a study, an explanation or a comparison again, from its runs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from lmlab.cli.errors import UsageError
 
 @dataclass(frozen=True)
 class Verify:
-    """Hold every number of a study.json against the runs that it comes from; 1 where one doesn't hold or a run is missing."""
+    """Hold every number of a file against the runs that it comes from; 1 where one doesn't hold or a run is missing."""
 
     file: tyro.conf.Positional[str] = ""
-    """The study.json."""
+    """The study.json of lmlab study, the explain.json of lmlab explain, or what lmlab compare --json printed."""
     runs: str = ""
-    """Where the runs are, under whatever names; default: the folder that the study's is in."""
+    """Where the runs are, under whatever names; default: the folder that the study's is in, else LMLAB_RUNS or ./runs."""
     all: bool = False
     """Print those that hold too."""
     json: bool = False
@@ -34,7 +34,8 @@ def run(arguments: list[str]) -> int:
     from lmlab.study.verification import runs_beside, verify
 
     path = Path(flags.file)
-    found = verify(path, runs_beside(path) if not flags.runs else runs_folder(flags.runs))
+    beside = None if flags.runs else runs_beside(path)
+    found = verify(path, beside or runs_folder(flags.runs))
     if flags.json:
         print(json.dumps(found.to_json(), indent=2))
     else:

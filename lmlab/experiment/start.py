@@ -13,7 +13,7 @@ from lmlab import LabError
 from lmlab.data import Dataset, find_dataset, prepare
 from lmlab.data.fresh import FreshTokens
 from lmlab.data.progress import Progress
-from lmlab.experiment.beginning import Parent, begin, deadline_of, outline_of
+from lmlab.experiment.beginning import Parent, begin, deadline_of, outline_of, same_stream
 from lmlab.experiment.circumstances import versions
 from lmlab.experiment.finish import Outcome, finish
 from lmlab.experiment.fresh import fresh_lines, require_one_pass, require_parent, training_tokens
@@ -83,8 +83,9 @@ def train(
 def with_rate(recipe: Recipe, parent: Parent, rate: RateName) -> Recipe:
     """`recipe` with its schedule stretched over the new length, held where the parent's went, or begun again at the branch."""
     schedule = recipe.schedule
-    # A fresh run counts its steps from 0, and with them its schedule begins anew.
-    start = 0 if recipe.data.fresh else parent.step
+    # A branch that doesn't read on in its parent's batches counts its steps from 0, and with them its schedule begins anew.
+    reads_on = recipe.data == parent.recipe.data and same_stream(recipe, parent.run.fact("data_id"), parent)
+    start = parent.step if reads_on else 0
     if recipe.data.fresh and rate == "hold":
         raise LabError(
             "--rate hold goes on where the parent's schedule went, but with data.fresh steps begin at 0: expected stretch or "

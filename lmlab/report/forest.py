@@ -39,7 +39,7 @@ def draw_forest(result: StudyResult) -> Figure:
         figure = Figure(figsize=(WIDTH, height), dpi=PIXELS_AN_INCH)
         FigureCanvasAgg(figure)
         axes = figure.subplots()
-        figure.subplots_adjust(left=0.36, right=0.80, top=1 - 1.05 / height, bottom=0.72 / height)
+        figure.subplots_adjust(left=0.36, right=0.78, top=1 - 1.05 / height, bottom=0.72 / height)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
         axes.axvline(0.0, color=INK, linewidth=1.0, zorder=1)
@@ -82,7 +82,7 @@ def _draw(axes: Axes, place: int, effect: Effect) -> None:
     )
     _text(axes, -0.02, place, short(effect.name, LONGEST_LABEL), ha="right", color=INK)
     _text(axes, 1.02, place, f"{found.difference:+.4f}", ha="left", color=INK)
-    _text(axes, 1.17, place, short(effect.words, 24), ha="left", color=colour, fontsize=SMALL_SIZE)
+    _text(axes, 1.185, place, short(effect.words, 24), ha="left", color=colour, fontsize=SMALL_SIZE)
 
 
 def _text(axes: Axes, x: float, place: int, words: str, **how: object) -> None:

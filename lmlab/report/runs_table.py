@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import PurePath
@@ -29,6 +30,7 @@ GIVEN_UP = ("tags", "device", "corpus", "tokens/s")
 """Columns that a narrow terminal loses, the first first."""
 LEAST_DEVICE, LONGEST_NAME, LONGEST_CORPUS = 12, 40, 24
 GAP = "  "
+NUMBER = re.compile(r"[-_.]s?\d+$")
 
 
 def table_lines(
@@ -97,7 +99,7 @@ def _group_cells(group: Seeds) -> dict[str, str]:
     first = group.first
     runs = "" if len(group.names) == group.seeds else f" in {len(group.names)} runs"
     return {
-        "run": f"{short(first.recipe_name or first.name, LONGEST_NAME)}: {_seeds(group.seeds)}{runs}",
+        "run": f"{short(_group_name(group), LONGEST_NAME)}: {_seeds(group.seeds)}{runs}",
         "status": first.status,
         "corpus": _corpus(first.corpus),
         "parameters": _known(first.parameters, count),
@@ -109,6 +111,12 @@ def _group_cells(group: Seeds) -> dict[str, str]:
         "device": first.device or "?",
         "tags": "",
     }
+
+
+def _group_name(group: Seeds) -> str:
+    """What the runs' names have in common before their numbers (study-cell-s1, study-cell-s2), else the recipe's name."""
+    stems = {NUMBER.sub("", name) for name in group.names}
+    return stems.pop() if len(stems) == 1 else group.first.recipe_name or group.first.name
 
 
 def _seeds(seeds: int) -> str:

@@ -20,6 +20,8 @@ from lmlab.study.comparison_pairs import Pair, judge, sides_of
 from lmlab.study.comparison_ratios import Row, ratio_table
 from lmlab.study.comparison_text import Scale, common_scale, curve_losses, scores_of
 
+FORMAT = 1
+KIND = "comparison"
 FEWEST, MOST = 2, 8
 SAMPLE_TOKENS = 100
 FIGURES: dict[Scale, str] = {"nats a token": "loss", "bits per byte": "bits_per_byte"}
@@ -37,6 +39,8 @@ class Asked:
     on: str = ""
     """A text that all of them are to be scored on (a catalogue name or a path)."""
     device: str = "auto"
+    among: tuple[str, ...] | None = None
+    """Ids of the runs that seeds and their noise may be told from; None for all around."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +85,14 @@ class Comparison:
     pairs: tuple[Pair, ...]
     samples: tuple[str, ...]
     """What each model wrote last; empty where losses say enough."""
-    on: str = ""
-    """The text that the verdicts are of; empty for the runs' own."""
+    asked: Asked
+    among: tuple[str, ...]
+    """Ids of the finished runs that seeds and their noise could be told from."""
+
+    @property
+    def on(self) -> str:
+        """The text that the verdicts are of; empty for the runs' own."""
+        return self.asked.on
 
     @property
     def finals(self) -> tuple[float | None, ...]:
@@ -95,6 +105,16 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """For --json."""
         return {
+            "format": FORMAT,
+            "kind": KIND,
+            "recompute": "lmlab verify FILE --runs FOLDER, of a file with this in it",
+            "asked": {
+                "reach": list(self.asked.reach),
+                "alone": self.asked.alone,
+                "on": self.asked.on or None,
+                "device": self.asked.device,
+                "among": list(self.among),
+            },
             "runs": [
                 {"name": name, "id": record.id, "status": record.status, "seed": record.seed, "family": record.family}
                 for name, record in zip(self.names, self.records, strict=True)
@@ -128,6 +148,8 @@ def compare(
     the folders around that can't be read, and so count as no seeds."""
     named, which = _named(references, runs, asked)
     there = runs_around(named.values(), say)
+    if asked.among is not None:
+        there = [record for record in there if record.id in asked.among]
     names, records = tuple(named), tuple(named.values())
     own = [scores_of(record) for record in records]
     scores = [found for found in own if found is not None]
@@ -156,7 +178,8 @@ def compare(
         warnings=(*_warnings(names, records, curves), *(unfair_places(records, curves, equal) if curves else ())),
         pairs=pairs,
         samples=() if scale is not None else tuple(_sample(record, asked.device) for record in records),
-        on=asked.on,
+        asked=asked,
+        among=tuple(sorted(record.id for record in there if record.final is not None)),
     )
 
 

@@ -67,7 +67,7 @@ def is_study(target: str) -> bool:
     if target in study_names():
         return True
     path = Path(target)
-    return path.suffix == ".toml" and path.is_file() and "factors" in _parsed(_text_of(path), target)
+    return path.suffix == ".toml" and path.is_file() and "factors" in parsed(text_of(path), target)
 
 
 def load_study(target: str) -> Definition:
@@ -75,12 +75,12 @@ def load_study(target: str) -> Definition:
     if target in study_names():
         text = (resources.files("lmlab") / SHIPPED / f"{target}.toml").read_text(encoding="utf-8")
     elif target.endswith(".toml"):
-        text = _text_of(Path(target))
+        text = text_of(Path(target))
     else:
         close = difflib.get_close_matches(target, study_names(), n=1)
         hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(study_names())}, or a .toml file"
         raise LabError(f"there is no study '{target[:60]}': {hint}")
-    return definition_from(_parsed(text, target), target)
+    return definition_from(parsed(text, target), target)
 
 
 def definition_from(value: Mapping[str, Any], origin: str) -> Definition:
@@ -247,7 +247,8 @@ def _table(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return table
 
 
-def _text_of(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """What a study's file holds; LabError where it can't be read."""
     try:
         if path.stat().st_size > LARGEST_BYTES:
             raise LabError(f"{path} is larger than {LARGEST_BYTES:,} bytes: expected a study")
@@ -260,7 +261,8 @@ def _text_of(path: Path) -> str:
         raise LabError(f"{path} can't be read: {error.strerror}") from None
 
 
-def _parsed(text: str, origin: str) -> dict[str, Any]:
+def parsed(text: str, origin: str) -> dict[str, Any]:
+    """TOML's values, or LabError that begins with `origin`."""
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:

@@ -69,12 +69,14 @@ def factors_between(one: Recipe, other: Recipe) -> tuple[Factor, ...]:
     )
 
 
-def comparable(recipe: Recipe, steps: int, precision: PrecisionName, share: float = 1.0) -> Recipe:
+def comparable(
+    recipe: Recipe, steps: int, precision: PrecisionName, share: float = 1.0, device: str = "auto"
+) -> Recipe:
     """`recipe` as a bridge's end: `share` of its steps, said as steps, in the precision that its run had, watched little.
 
     `steps` are those of its run.
     """
-    train = dataclasses.replace(recipe.train, steps=steps, epochs=None, precision=precision, device="auto", until=None)
+    train = dataclasses.replace(recipe.train, steps=steps, epochs=None, precision=precision, device=device, until=None)
     schedule: Any = recipe.schedule
     if not isinstance(schedule, Constant) and schedule.steps == steps:
         schedule = dataclasses.replace(schedule, steps=None)

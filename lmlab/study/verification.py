@@ -1,6 +1,6 @@
-"""`lmlab verify`: every number of a study.json, computed again from its runs.
+"""`lmlab verify`: every number of a study, an explanation or a comparison, computed again from its runs.
 
-file -> plan and ids of its runs -> the runs with these ids, whatever they are called by now -> the figures once more -> which hold
+file -> ids of its runs -> the runs with these ids, whatever they are called by now -> the figures once more -> which hold
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 
 from lmlab import LabError
 from lmlab.files import read_json
-from lmlab.runs import Run, list_runs
-from lmlab.study.ledger import FORMAT, KIND, recomputed
-from lmlab.study.plan import plan_from
+from lmlab.files.durable import without_nan
+from lmlab.study.plan import PLAN
+from lmlab.study.recomputing import RECOMPUTE, Shelf
 
+FORMAT = 1
 TOLERANCE = 1e-9
 """Relative: figures are computed in float64, and another machine may add in another order."""
-COMPUTED = ("measure", "level", "noise", "cells", "effects")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,36 +83,30 @@ class Verification:
         }
 
 
-def runs_beside(path: Path) -> Path:
-    """The folder of runs that a study's file lies in, two floors up."""
-    return path.resolve().parent.parent
+def runs_beside(path: Path) -> Path | None:
+    """The folder of runs that a study's file lies in, two floors up; None for a file that lies elsewhere."""
+    folder = path.resolve().parent
+    return folder.parent if (folder / PLAN).exists() else None
 
 
 def verify(path: Path, runs: Path) -> Verification:
-    """Hold the figures of the study.json at `path` against the runs in the folder `runs`; LabError where it's no such file."""
+    """Hold the figures of the file at `path` against the runs in the folder `runs`; LabError where it has no such figures."""
     value = read_json(path)
-    if not isinstance(value, dict) or value.get("kind") != KIND:
-        raise LabError(f"{path} is no result of a study: expected the study.json that lmlab study writes")
+    kind = value.get("kind") if isinstance(value, dict) else None
+    again = RECOMPUTE.get(str(kind))
+    if again is None:
+        raise LabError(
+            f"{path} has no figures that can be computed again: expected the study.json of lmlab study, the explain.json of lmlab "
+            "explain, or what lmlab compare --json printed"
+        )
     if value.get("format") != FORMAT:
         raise LabError(f"{path} has format {str(value.get('format'))[:20]}: this version reads {FORMAT}")
-    plan = plan_from(value.get("plan"), str(path))
     try:
-        told = {str(run["name"]): (str(run["id"]), run["loss"]) for run in value["runs"]}
-    except (KeyError, TypeError):
-        raise LabError(f"{path} is damaged: expected the name, id and loss of every run") from None
-    there = {run.id: run for run in _readable(runs)}
-    wanted = {name: number for name, (number, loss) in told.items() if loss is not None}
-    missing = [f"run {name} ({number[:12]}) is not in {runs}" for name, number in wanted.items() if number not in there]
-    found = {name: there[number] for name, number in wanted.items() if number in there}
-    again = recomputed(plan, found, None)
-    claims = [
-        Claim(place=f"runs.{name}.loss", said=loss, found=again["runs"].get(name))
-        for name, (_, loss) in told.items()
-        if name in found
-    ]
-    for name in COMPUTED:
-        claims += _compared(name, value.get(name), again[name])
-    return Verification(claims=tuple(claims), missing=tuple(missing))
+        found = again(value, str(path), Shelf(runs))
+    except (KeyError, TypeError, AttributeError, IndexError):
+        raise LabError(f"{path} is damaged: expected the runs that its figures come from") from None
+    claims = [claim for place, said, now in found.figures for claim in _compared(place, said, without_nan(now))]
+    return Verification(claims=tuple(claims), missing=tuple(found.missing))
 
 
 def _compared(place: str, said: Any, found: Any) -> Iterator[Claim]:
@@ -133,15 +127,6 @@ def _compared(place: str, said: Any, found: Any) -> Iterator[Claim]:
 def _name_of(value: Any) -> Any:
     """A table that only one side has, in a word."""
     return value.get("name", value.get("cell", "a table")) if isinstance(value, Mapping) else value
-
-
-def _readable(runs: Path) -> Iterator[Run]:
-    for run in list_runs(runs):
-        try:
-            _ = run.id
-        except LabError:
-            continue
-        yield run
 
 
 def _is_number(value: Any) -> bool:

@@ -48,15 +48,15 @@ def markdown(plan: StudyPlan, cells: Cells, noise: SeedNoise, effects: Sequence[
         text += [
             "![effects](effects.png)",
             "",
-            *_table(["effect", "what", "difference", f"{LEVEL:.0%} interval", "verdict"]),
+            *table_head(["effect", "what", "difference", f"{LEVEL:.0%} interval", "verdict"]),
         ]
-        text += [_row(_effect(effect)) for effect in effects] + [""]
-    text += [*_table(["cell", "seeds", "mean", "SD"]), *(_row(row) for row in _cells(plan, cells)), ""]
+        text += [table_row(_effect(effect)) for effect in effects] + [""]
+    text += [*table_head(["cell", "seeds", "mean", "SD"]), *(table_row(row) for row in _cells(plan, cells)), ""]
     text += [f"- {note}" for note in notes(plan, cells, noise, effects)]
-    text += ["", "## Runs", "", *_table(["run", "id", "cell", "seed", "loss"])]
+    text += ["", "## Runs", "", *table_head(["run", "id", "cell", "seed", "loss"])]
     for run in cells.runs:
         loss = f"{run.loss:.4f}" if run.loss is not None else f"{run.status}{': ' + run.note if run.note else ''}"
-        text.append(_row([run.name, run.id[:12], plan.label(run.cell), str(run.seed), loss]))
+        text.append(table_row([run.name, run.id[:12], plan.label(run.cell), str(run.seed), loss]))
     text += [
         "",
         "Every number here is in `study.json`, and `lmlab verify study.json --runs FOLDER` computes it again from these runs.",
@@ -74,14 +74,14 @@ def notes(plan: StudyPlan, cells: Cells, noise: SeedNoise, effects: Sequence[Eff
         found.append(
             f"of {len(effects)} effects at {LEVEL:.0%}, {chance:.1f} would look like a difference if there were none"
         )
-    every = len(list(wanted(plan)))
+    every, left = len(list(wanted(plan))), sum(run.status in ("missing", "unfinished") for run in cells.runs)
     if len(effects) < every:
-        found.append(f"{every - len(effects)} of {every} effects wait for runs")
+        why = "wait for runs" if left else "can't be told without the runs that ended early"
+        found.append(f"{every - len(effects)} of {every} effects {why}")
     for status, words in (("lost", "stopped early because it couldn't win"), ("failed", "failed")):
         for run in cells.runs:
             if run.status == status:
                 found.append(f"{run.name} {words}: {run.note}")
-    left = sum(run.status in ("missing", "unfinished") for run in cells.runs)
     if left:
         found.append(f"{left} of {len(cells.runs)} runs are left to train: the same command goes on")
     return found
@@ -121,9 +121,11 @@ def _aligned(rows: Sequence[Sequence[str]], left: int, last: bool = False) -> li
     ]
 
 
-def _table(titles: Sequence[str]) -> list[str]:
-    return [_row(titles), "|" + "---|" * len(titles)]
+def table_head(titles: Sequence[str]) -> list[str]:
+    """The head of a Markdown table."""
+    return [table_row(titles), "|" + "---|" * len(titles)]
 
 
-def _row(cells: Sequence[str]) -> str:
+def table_row(cells: Sequence[str]) -> str:
+    """A row of it."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,16 +1,21 @@
 """Runs held against each other: what differs, what is read off curves, and when a difference counts."""
 
+import json
 import math
 
 import pytest
 
-from lmlab import LabError
+from lmlab import LabError, experiment
+from lmlab.cli import main
 from lmlab.experiment.record import read_record
+from lmlab.recipe import Recipe, override
 from lmlab.study.comparison import Asked, compare
 from lmlab.study.comparison_curves import curve_of
 from lmlab.study.comparison_differences import what_differs
 from lmlab.study.comparison_text import Scores, common_scale
+from lmlab.training.display import Quiet
 from tests.study.finished import BATCH_TOKENS, finished_run
+from tests.study.test_studying import SMALL
 
 
 def test_what_differs_is_named_with_its_values_and_the_rest_is_counted(tmp_path):
@@ -205,3 +210,53 @@ def test_other_windows_of_documents_are_other_tokens(windows, scale):
     plain = {"loss": 1.0, "bits_per_byte": None, "units": None, "tokenizer": None, "text": "a" * 16}
     one = Scores(run="1", windows=(63, 32), **plain)
     assert common_scale([one, Scores(run="2", windows=windows, **plain)]) == scale
+
+
+@pytest.fixture
+def other_tokenizers(tiny_text_file, tmp_path, monkeypatch):
+    """Runs of characters and of bytes, trained on one text."""
+    monkeypatch.setattr("lmlab.experiment.beginning.fastest_policy", lambda recipe, policy, *rest: policy)
+    for name, tokenizer in (("characters", "characters"), ("bytes", "bytes")):
+        recipe = override(
+            Recipe(), {**SMALL, "data.corpus": str(tiny_text_file), "data.tokenizer": tokenizer, "train.steps": "6"}
+        )
+        experiment.train(recipe, run=name, runs=tmp_path, display=Quiet(), say=lambda line: None)
+    return tmp_path
+
+
+def test_on_a_text_runs_of_different_tokenizers_are_judged_by_its_bytes(other_tokenizers, tiny_text_file, tmp_path):
+    text = tmp_path / "other.txt"
+    text.write_text(tiny_text_file.read_text()[::-1])
+    own = compare(["characters", "bytes"], other_tokenizers, Asked())
+    assert own.scale == "bits per byte" and own.pairs[0].verdict is not None
+    (pair,) = compare(["characters", "bytes"], other_tokenizers, Asked(on=str(text))).pairs
+    assert pair.scale == "bits per byte" and pair.noise.source == "default"
+    scores = [
+        experiment.evaluate(name, runs=other_tokenizers, on=str(text), split="valid")["bits_per_byte"]
+        for name in ("characters@latest", "bytes@latest")
+    ]
+    assert pair.losses == pytest.approx(scores, rel=1e-9)
+    assert pair.losses != pytest.approx([record.bits_per_byte for record in own.records], rel=1e-3)
+    assert pair.verdict.difference == pytest.approx(scores[0] - scores[1])
+
+
+def test_what_a_comparison_printed_can_be_verified(tmp_path, capsys):
+    for seed in (1, 2, 3):
+        finished_run(tmp_path, f"a{seed}", 1.8 + seed / 100, seed=seed)
+        finished_run(tmp_path, f"b{seed}", 1.7 + seed / 100, seed=seed, settings={"model.dropout": "0.2"})
+    assert main(["compare", "a1", "b1", "--reach", "1.9", "--runs", str(tmp_path), "--json"]) == 0
+    file = tmp_path / "said.json"
+    file.write_text(capsys.readouterr().out)
+    # Runs that came later, and other names, change nothing of what was said.
+    finished_run(tmp_path, "a4", 2.9, seed=4)
+    (tmp_path / "a1").rename(tmp_path / "renamed")
+    assert main(["verify", str(file), "--runs", str(tmp_path)]) == 0
+    assert "figures hold" in capsys.readouterr().out
+    value = json.loads(file.read_text())
+    value["pairs"][0]["difference"] *= 1.01
+    file.write_text(json.dumps(value))
+    assert main(["verify", str(file), "--runs", str(tmp_path)]) == 1
+    assert capsys.readouterr().out.startswith("pairs[0].difference: ")
+    (tmp_path / "b2").rename(tmp_path.parent / "away")
+    assert main(["verify", str(file), "--runs", str(tmp_path)]) == 1
+    assert "is not in" in capsys.readouterr().out

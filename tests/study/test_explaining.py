@@ -1,16 +1,24 @@
 """What lies between two runs, trained for real in small, and shared out."""
 
 import dataclasses
+import itertools
 import json
 
 import pytest
 
 from lmlab import LabError, experiment
 from lmlab.cli import main
-from lmlab.recipe import Recipe, override
+from lmlab.experiment.beginning import parent_of
+from lmlab.experiment.record import read_record
+from lmlab.recipe import Recipe, load_recipe, override, to_toml
+from lmlab.report.waterfall import bars_of
+from lmlab.runs import list_runs, open_run
 from lmlab.study.bridges import choose_bridges
+from lmlab.study.case import case_names, load_case
+from lmlab.study.continuing import continued_recipe
 from lmlab.study.design import cells_of, recipe_of
 from lmlab.study.differing import comparable, factors_between
+from lmlab.study.ends import End, common_devices, unmeasured
 from lmlab.study.explaining import explain
 from lmlab.training.display import Quiet
 from tests.study.test_studying import SMALL
@@ -23,13 +31,30 @@ def _nothing_is_measured(monkeypatch):
 
 
 @pytest.fixture
-def two_runs(tiny_text_file, tmp_path):
-    """Runs a and b, which differ in width, steps and dropout, and in the seed."""
+def two_recipes(tiny_text_file):
+    """They differ in width, steps and dropout, and in the seed."""
     recipe = override(Recipe(), {**SMALL, "data.corpus": str(tiny_text_file)})
-    other = override(recipe, {"model.width": "32", "train.steps": "24", "model.dropout": "0.1", "train.seed": "5"})
-    for name, one in (("a", recipe), ("b", other)):
+    return recipe, override(
+        recipe, {"model.width": "32", "train.steps": "24", "model.dropout": "0.1", "train.seed": "5"}
+    )
+
+
+@pytest.fixture
+def two_runs(two_recipes, tmp_path):
+    """Runs a and b of them."""
+    for name, one in zip("ab", two_recipes, strict=True):
         experiment.train(one, run=name, runs=tmp_path, display=Quiet(), say=lambda line: None)
     return tmp_path
+
+
+@pytest.fixture
+def recipe_files(two_recipes, tmp_path):
+    """Files of recipes that differ in dropout alone."""
+    paths = tmp_path / "one.toml", tmp_path / "other.toml"
+    recipe, _ = two_recipes
+    for path, one in zip(paths, (recipe, override(recipe, {"model.dropout": "0.1"})), strict=True):
+        path.write_text(to_toml(one))
+    return paths
 
 
 def test_differences_are_grouped_and_all_of_them_together_are_the_other_recipe():
@@ -83,7 +108,7 @@ def test_shares_and_residual_add_up_to_the_difference_of_the_two_runs(two_runs):
     assert sum(shares.values()) + found.residual == pytest.approx(found.difference)
     # The end at a's recipe and seed is run a once more.
     own = {run.cell: run.loss for run in found.result.cells.runs}
-    assert own[(0, 0, 0)] == found.one.loss
+    assert own[(0, 0, 0)] == found.ends[0].loss
     assert any("the seed (1 against 5)" in line for line in found.lines())
     # Once more trains nothing.
     again: list[str] = []
@@ -91,12 +116,160 @@ def test_shares_and_residual_add_up_to_the_difference_of_the_two_runs(two_runs):
     assert not any("to train" in line for line in again)
 
 
+def test_the_bars_go_from_one_end_to_the_other(two_runs):
+    found = explain("a", "b", two_runs, say=lambda line: None)
+    bars = bars_of(found)
+    losses = {run.cell: run.loss for run in found.result.cells.runs}
+    assert bars[0].end == losses[(0, 0, 0)] and bars[-1].end == pytest.approx(losses[(1, 1, 1)])
+    assert all(one.end == other.start for one, other in itertools.pairwise(bars))
+
+
 def test_the_command_explains_and_its_numbers_can_be_verified(two_runs, capsys):
     words = ["explain", "a", "b", "--runs", str(two_runs), "--json"]
     assert main(words) == 0
     value = json.loads(capsys.readouterr().out)
     assert value["difference"] == pytest.approx(value["bridged"] + value["residual"])
-    assert main(["verify", str(two_runs / "study-a-to-b" / "study.json")]) == 0
+    folder = two_runs / "study-a-to-b"
+    assert {"explain.md", "shares.png", "shares.svg"} <= {path.name for path in folder.iterdir()}
+    assert main(["verify", str(folder / "study.json")]) == 0
+    assert main(["verify", str(folder / "explain.json")]) == 0
+    (two_runs / "b").rename(two_runs / "renamed")
+    assert main(["verify", str(folder / "explain.json")]) == 0
+    value["residual"] += 0.01
+    (folder / "explain.json").write_text(json.dumps(value))
+    capsys.readouterr()
+    assert main(["verify", str(folder / "explain.json")]) == 1
+    assert capsys.readouterr().out.startswith("residual: ")
+
+
+def test_continuing_tells_what_steps_do_and_what_a_setting_does_beside_them(two_runs, capsys):
+    words = ["explain", "a", "b", "--continue", "--runs", str(two_runs), "--json"]
+    assert main(words) == 0
+    value = json.loads(capsys.readouterr().out)["continued"]
+    # Run b has 24 steps, a 12. Another width is nothing that a checkpoint can take.
+    assert value["steps"] == 12 and value["left_out"] == ["model size"]
+    assert [run["label"] for run in value["runs"]] == ["its own settings", "dropout"]
+    own, dropped = (read_record(open_run(run["name"], two_runs)[0]) for run in value["runs"])
+    a = read_record(open_run("a", two_runs)[0])
+    assert (own.step, dropped.step) == (24, 24)
+    assert own.known_recipe.model.dropout == 0.0 and dropped.known_recipe.model.dropout == 0.1
+    assert own.origin["parent"]["id"] == a.id and own.origin["parent"]["step"] == 12
+    differences = [entry["difference"] for entry in value["effects"]]
+    assert differences == pytest.approx([own.loss - a.loss, dropped.loss - own.loss])
+    assert main(["verify", str(two_runs / "study-a-to-b" / "explain.json")]) == 0
+
+
+def test_a_continued_run_with_another_batch_warms_up_at_its_own_first_step(two_runs):
+    point = parent_of("a@latest", two_runs)
+    batch = factors_between(point.recipe, override(point.recipe, {"train.batch": "2"}))
+    own, wider = (continued_recipe(point, changed, 10, "x") for changed in ((), batch))
+    assert (own.train.steps, own.schedule.start) == (22, 12)
+    assert (wider.train.steps, wider.schedule.start) == (10, 0)
+
+
+def test_two_recipes_are_explained_without_a_run(recipe_files, tmp_path, capsys):
+    words = ["explain", *map(str, recipe_files), "--runs", str(tmp_path / "runs"), "--json"]
+    assert main(words) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert value["difference"] is None and value["residual"] is None and value["bridged"] is not None
+    assert any(line.startswith("hardware") for line in value["unmeasured"])
+    with pytest.raises(LabError, match="two finished runs, or two recipes"):
+        explain(str(recipe_files[0]), "a", tmp_path / "runs")
+
+
+def test_what_was_foretold_is_held_against_trainings(recipe_files, tmp_path, capsys):
+    one, other = recipe_files
+    case = tmp_path / "case.toml"
+    case.write_text(f"""
+name = "told"
+first = {json.dumps(str(one))}
+second = {json.dumps(str(other))}
+continued = true
+[proxy]
+about = "half as wide"
+first = {{ model.width = 8 }}
+second = {{ model.width = 8 }}
+[reported]
+first = 3.0
+second = 2.5
+[[predictions]]
+says = "twice the steps halve the loss"
+settings = {{ train.steps = 24 }}
+value = 0.1
+[[predictions]]
+says = "and the training loss"
+settings = {{ train.steps = 24 }}
+metric = "train_loss"
+value = 0.2
+[[predictions]]
+says = "going on does nothing"
+continued = true
+value = 3.0
+""")
+    assert main(["explain", str(case), "--runs", str(tmp_path / "runs"), "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert value["difference"] == pytest.approx(-0.5)
+    assert value["residual"] == pytest.approx(-0.5 - value["bridged"])
+    # The bridging runs are of the scale model, all else of the recipes themselves.
+    widths = {run.name: run.recipe().model.width for run in list_runs(tmp_path / "runs")}
+    assert {name: width for name, width in widths.items() if width == 8} == dict.fromkeys(
+        (run["name"] for run in value["study"]["runs"]), 8
+    )
+    assert value["proxy"] == "half as wide" and len(set(widths.values())) == 2
+    first, second, third = value["predictions"]
+    # Equal settings are one training; its losses are those of the run.
+    assert first["run"] == second["run"] == "told-foretold-1" and third["run"] == "told-on-dropout"
+    record = read_record(open_run("told-foretold-1", tmp_path / "runs")[0])
+    assert first["measured"] == record.loss and second["measured"] == record.evaluations[-1].train_loss
+    assert not first["holds"] and not second["holds"]
+    path = tmp_path / "runs" / "study-told" / "explain.json"
+    assert "| twice the steps halve the loss | 0.1 |" in path.with_suffix(".md").read_text()
+    assert main(["verify", str(path)]) == 0
+    text = case.read_text()
+    for old, new, words in (
+        ("continued = true\n", "", "set continued = true"),
+        ('says = "twice the steps halve the loss"', "", "says can't be"),
+        ("[reported]", "[told]", "unknown entry 'told'"),
+        ("value = 0.1", 'value = "low"', "value can't be low"),
+    ):
+        case.write_text(text.replace(old, new, 1))
+        with pytest.raises(LabError, match=words):
+            load_case(str(case))
+
+
+def test_devices_are_a_factor_only_where_both_are_here(monkeypatch):
+    ends = tuple(
+        End(
+            name="x", identity="", recipe=override(Recipe(), {"train.device": device}), steps=10, precision="fp32",
+            vocabulary=65, loss=None,
+        )
+        for device in ("cpu", "cuda")
+    )  # fmt: skip
+    here = {"cpu", "cuda"}
+
+    def choose(name):
+        if name not in here:
+            raise LabError("not here")
+
+    monkeypatch.setattr("lmlab.study.ends.choose_device", choose)
+    devices = common_devices(ends)
+    assert devices == ("cpu", "cuda") and unmeasured(ends, devices) == ()
+    recipes = [end.whole(device) for end, device in zip(ends, devices, strict=True)]
+    assert [factor.name for factor in factors_between(*recipes)] == ["device"]
+    here.discard("cuda")
+    assert common_devices(ends) == ("auto", "auto")
+    assert unmeasured(ends, ("auto", "auto")) == ("hardware (cpu against cuda), unmeasured here",)
+
+
+def test_every_shipped_case_can_be_read_and_its_recipes_with_their_settings_too():
+    assert case_names()
+    for name in case_names():
+        case = load_case(name)
+        assert case.name == name and case.about
+        for target, settings in ((case.first, case.first_settings), (case.second, case.second_settings)):
+            override(load_recipe(target), settings)
+        for prediction in case.predictions:
+            override(load_recipe(case.first), prediction.settings)
 
 
 def test_runs_that_differ_in_nothing_or_on_other_text_are_refused(two_runs, tmp_path):
@@ -108,3 +281,5 @@ def test_runs_that_differ_in_nothing_or_on_other_text_are_refused(two_runs, tmp_
     experiment.train(recipe, run="c", runs=two_runs, display=Quiet(), say=lambda line: None)
     with pytest.raises(LabError, match="lmlab compare --on"):
         explain("a", "c", two_runs, say=lambda line: None)
+    with pytest.raises(LabError, match="expected two runs, or one of"):
+        explain("a", "", two_runs, say=lambda line: None)

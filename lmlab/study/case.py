@@ -1,0 +1,177 @@
+"""A worked example of `lmlab explain`: two recipes of which somebody reported losses, and what was foretold of them.
+
+format = 1
+name = "laptop-and-gpu"
+first = "shakespeare-cpu"
+second = "shakespeare-gpu"
+source = "where the losses were reported"
+[reported]                          # losses of the last models; may be left out
+first = 1.89
+second = 1.70
+[first_settings]
+train.precision = "fp32"
+[proxy]                             # where whole trainings take too long, a scale model of both is trained in their place
+about = "widths a quarter"
+first = { model.width = 32 }
+second = { model.width = 96 }
+[[predictions]]                     # of the first recipe with settings, or of it continued under all of the second's
+says = "at 5,000 iterations validation is at 1.6"
+settings = { train.steps = 5000, schedule.steps = 5000 }
+metric = "valid_loss"
+value = 1.6
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from lmlab import LabError
+from lmlab.study.definition import flattened, parsed, study_name, text_of
+
+FORMAT = 1
+SHIPPED = "cases"
+ENTRIES = (
+    *("format", "name", "about", "first", "second", "source", "reported", "first_settings", "second_settings"),
+    *("proxy", "continued", "predictions"),
+)
+METRICS = {"valid_loss": "validation", "train_loss": "training"}
+TOLERANCE = 0.05
+"""Nats: a loss that was foretold to two digits holds within as much, several times what another seed makes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """A loss that somebody foretold."""
+
+    says: str
+    metric: str
+    """valid_loss: of the last model over the whole split; train_loss: of the last evaluation, on a sample."""
+    value: float
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Of the first recipe."""
+    continued: bool = False
+    """Of the first, continued under all of the second's settings that are tried."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What a case's file says."""
+
+    name: str
+    about: str = ""
+    first: str
+    """A recipe."""
+    second: str
+    source: str = ""
+    reported: tuple[float | None, float | None] = (None, None)
+    first_settings: Mapping[str, Any] = field(default_factory=dict)
+    second_settings: Mapping[str, Any] = field(default_factory=dict)
+    proxy: str = ""
+    """What the bridging runs are of, in words, where they aren't of the recipes themselves."""
+    proxies: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
+    """Settings on top of each recipe's, for the bridging runs."""
+    continued: bool = False
+    """Whether the first is trained whole and continued, too."""
+    predictions: tuple[Prediction, ...] = ()
+
+
+def case_names() -> list[str]:
+    """The names of those that come with lmlab."""
+    folder = resources.files("lmlab") / SHIPPED
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_case(target: str) -> Case:
+    """The case of that name or in that file; LabError with the nearest name where there is neither."""
+    if target in case_names():
+        text = (resources.files("lmlab") / SHIPPED / f"{target}.toml").read_text(encoding="utf-8")
+    elif target.endswith(".toml"):
+        text = text_of(Path(target))
+    else:
+        close = difflib.get_close_matches(target, case_names(), n=1)
+        hint = f"did you mean {close[0]}?" if close else f"expected two runs, or one of {', '.join(case_names())}"
+        raise LabError(f"there is no worked example '{target[:60]}': {hint}")
+    try:
+        return _case(parsed(text, target), Path(target).stem)
+    except LabError as error:
+        raise LabError(f"{target}: {str(error).removeprefix(f'{target} ')}") from None
+
+
+def _case(value: Mapping[str, Any], stem: str) -> Case:
+    _require_known(value, ENTRIES)
+    if value.get("format", FORMAT) != FORMAT:
+        raise LabError(f"format {str(value['format'])[:20]} is not one that this version reads: expected {FORMAT}")
+    reported, proxy = _table(value, "reported"), _table(value, "proxy")
+    _require_known(reported, ("first", "second"))
+    _require_known(proxy, ("about", "first", "second"))
+    predictions = value.get("predictions", [])
+    if not isinstance(predictions, list):
+        raise LabError("predictions are tables: write [[predictions]] above each")
+    found = Case(
+        name=study_name(_word(value, "name", stem)),
+        about=_word(value, "about", ""),
+        first=_word(value, "first", None),
+        second=_word(value, "second", None),
+        source=_word(value, "source", ""),
+        reported=(_loss(reported, "first"), _loss(reported, "second")),
+        first_settings=flattened(_table(value, "first_settings")),
+        second_settings=flattened(_table(value, "second_settings")),
+        proxy=_word(proxy, "about", None) if proxy else "",
+        proxies=(flattened(_table(proxy, "first")), flattened(_table(proxy, "second"))),
+        continued=value.get("continued", False) is True,
+        predictions=tuple(map(_prediction, predictions)),
+    )
+    if any(prediction.continued for prediction in found.predictions) and not found.continued:
+        raise LabError("a prediction is of the continued run: set continued = true")
+    return found
+
+
+def _prediction(value: Any) -> Prediction:
+    if not isinstance(value, dict):
+        raise LabError("predictions are tables: write [[predictions]] above each")
+    _require_known(value, ("says", "metric", "value", "settings", "continued"))
+    metric, loss = _word(value, "metric", "valid_loss"), _loss(value, "value")
+    if metric not in METRICS or loss is None:
+        raise LabError(f"a prediction is of a {' or '.join(METRICS)}, and has a value")
+    settings = flattened(_table(value, "settings"))
+    continued = value.get("continued", False) is True
+    if continued and settings:
+        raise LabError("a prediction has settings, or is of the continued run: expected one of the two")
+    return Prediction(
+        says=_word(value, "says", None), metric=metric, value=loss, settings=settings, continued=continued
+    )
+
+
+def _require_known(value: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    for name in value:
+        if name not in names:
+            close = difflib.get_close_matches(name, names, n=1)
+            raise LabError(f"unknown entry '{name}': expected {close[0] if close else 'one of ' + ', '.join(names)}")
+
+
+def _word(value: Mapping[str, Any], name: str, default: str | None) -> str:
+    word = value.get(name, default)
+    if not isinstance(word, str) or (not word and default != ""):
+        raise LabError(f"{name} can't be {str(word)[:40]!r}: expected text")
+    return word
+
+
+def _table(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    table = value.get(name, {})
+    if not isinstance(table, dict):
+        raise LabError(f"{name} must be a table")
+    return table
+
+
+def _loss(value: Mapping[str, Any], name: str) -> float | None:
+    number = value.get(name)
+    if number is None:
+        return None
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number < 1e6:
+        raise LabError(f"{name} can't be {str(number)[:40]}: expected a loss")
+    return float(number)

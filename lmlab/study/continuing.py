@@ -1,0 +1,150 @@
+"""What more steps alone do, and what they do under other settings: the first of two ends, continued from its last checkpoint.
+
+A model's shape and its context stay as they are, since a checkpoint can't take others, and so do precision and device, which are
+policy. Every continued run warms up again and takes the same schedule over as many steps: the settings are all that differs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from lmlab import experiment
+from lmlab.experiment.beginning import Parent, parent_of
+from lmlab.experiment.record import Record
+from lmlab.recipe import Recipe, check, override
+from lmlab.study.comparison import runs_around
+from lmlab.study.comparison_pairs import Pair, judge, sides_of
+from lmlab.study.design import Factor
+from lmlab.study.trainer import Trainer
+
+OWN = "its own settings"
+TAKEN = ("dropout", "batch", "optimizer", "schedule", "training")
+"""Factors that are tried: a checkpoint can't take another shape or context, and precision and device are this machine's policy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Continued:
+    """One continued run."""
+
+    label: str
+    """Under what."""
+    record: Record
+
+    @property
+    def loss(self) -> float:
+        """Of its last model over the whole validation split, nats a token."""
+        assert self.record.loss is not None
+        return self.record.loss
+
+    @property
+    def train_loss(self) -> float | None:
+        """Of its last evaluation, on a sample of the training split."""
+        return self.record.evaluations[-1].train_loss if self.record.evaluations else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Continuations:
+    """All of them."""
+
+    parent: Record
+    steps: int
+    """More than the parent had."""
+    runs: tuple[Continued, ...]
+    """Own settings first, then each factor alone, then all together."""
+    effects: tuple[tuple[str, Pair], ...]
+    """Steps: own settings against the parent; and each of the others against own settings."""
+    among: tuple[str, ...]
+    """Ids of the finished runs that seeds' noise was told from."""
+    left_out: tuple[str, ...]
+    """Factors that aren't tried."""
+
+    def lines(self) -> list[str]:
+        """In words."""
+        found = [f"{self.parent.name} ({self.parent.loss:.4f}) continued for {self.steps:,} more steps:"]
+        for run, (what, pair) in zip(self.runs, self.effects, strict=True):
+            found.append(f"  under {run.label}: {run.loss:.4f}; {what} {_said(pair)}")
+        if self.left_out:
+            found.append(f"  not tried: another {', '.join(self.left_out)}")
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """For explain.json."""
+        return {
+            "parent": {"name": self.parent.name, "id": self.parent.id, "loss": self.parent.loss},
+            "steps": self.steps,
+            "runs": [
+                {
+                    "label": run.label,
+                    "name": run.record.name,
+                    "id": run.record.id,
+                    "loss": run.loss,
+                    "train_loss": run.train_loss,
+                }
+                for run in self.runs
+            ],
+            "among": list(self.among),
+            "effects": [{"of": what, **pair.to_json()} for what, pair in self.effects],
+            "left_out": list(self.left_out),
+        }
+
+
+def continuations(parent: Record, name: str, factors: tuple[Factor, ...], more: int, trainer: Trainer) -> Continuations:
+    """Continue `parent` for `more` steps under its own settings, under each factor's that is tried, and under all of these.
+
+    The runs are ordinary ones, called NAME-on-...; those that are there stay. Raises Interrupted where a signal stopped one.
+    """
+    taken = [factor for factor in factors if factor.name in TAKEN]
+    arms: list[tuple[str, tuple[Factor, ...]]] = [(OWN, ()), *((factor.name, (factor,)) for factor in taken)]
+    if len(taken) > 1:
+        arms.append((" + ".join(factor.name for factor in taken), tuple(taken)))
+    point = parent_of(f"{parent.name}@latest", trainer.runs)
+    made = []
+    for label, changed in arms:
+        slug = "own" if not changed else "all" if len(changed) > 1 else label.replace(" ", "-")
+        recipe = continued_recipe(point, changed, more, f"{name}-on-{slug}")
+        made.append(Continued(label=label, record=trainer.train(recipe, point)))
+    there = [record for record in runs_around([parent]) if record.final is not None]
+    return Continuations(
+        parent=parent,
+        steps=more,
+        runs=tuple(made),
+        effects=effects_among(parent, made, there),
+        among=tuple(sorted(record.id for record in there)),
+        left_out=tuple(factor.name for factor in factors if factor.name not in TAKEN and factor.name != "steps"),
+    )
+
+
+def continued_recipe(point: Parent, changed: tuple[Factor, ...], more: int, name: str) -> Recipe:
+    """The parent's recipe under the settings of some factors, for `more` steps beyond the checkpoint, warmed up again."""
+    settings: dict[str, Any] = {}
+    for factor in changed:
+        settings.update(factor.levels[0].settings)
+    own = point.recipe
+    recipe = override(dataclasses.replace(own, name=name, about="", claims=()), settings)
+    evaluate = dataclasses.replace(recipe.evaluate, every=max(1, more // 4), prompts=())
+    recipe = dataclasses.replace(recipe, evaluate=evaluate)
+    # A batch of another size reads another stream, in which steps count from 0.
+    first = point.step if recipe.train.batch == own.train.batch else 0
+    longer = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, steps=first + more, epochs=None))
+    return check(experiment.with_rate(longer, point, "rewarm"))
+
+
+def effects_among(parent: Record, made: list[Continued], there: list[Record]) -> tuple[tuple[str, Pair], ...]:
+    """What the steps did, and what each other setting did beside them."""
+    own = made[0]
+    pairs = [(f"{own.record.step - parent.step:,} steps", _pair(own.record, parent, there))]
+    return (*pairs, *((run.label, _pair(run.record, own.record, there)) for run in made[1:]))
+
+
+def _pair(one: Record, other: Record, there: list[Record]) -> Pair:
+    first, second = sides_of({one.name: one, other.name: other}, there, alone=True)
+    return judge(first, second, there)
+
+
+def _said(pair: Pair) -> str:
+    if pair.verdict is None:
+        return pair.withheld
+    found = pair.verdict
+    return f"{found.difference:+.4f} ({found.low:+.4f} to {found.high:+.4f}), {found.kind}"

@@ -1,0 +1,195 @@
+"""The two ends that `lmlab explain` bridges: two finished runs, or two recipes that nobody has to have trained."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lmlab import LabError
+from lmlab.data import Dataset, prepare
+from lmlab.data.progress import Progress
+from lmlab.experiment import recipe_asked
+from lmlab.experiment.record import Record, read_record
+from lmlab.hardware.device import choose_device
+from lmlab.recipe import Recipe, check, is_recipe, override, recipe_hash
+from lmlab.recipe.train import PrecisionName
+from lmlab.runs import open_run
+from lmlab.study.differing import comparable
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """One of the two."""
+
+    name: str
+    identity: str
+    """The run's id, or the recipe's hash."""
+    recipe: Recipe
+    steps: int
+    precision: PrecisionName
+    vocabulary: int
+    loss: float | None
+    """Of its last model, nats a token; None for a recipe of which no loss was reported."""
+    record: Record | None = None
+    """None for a recipe."""
+    proxy: Recipe | None = None
+    """What is trained in its place between the two: a scale model of it."""
+
+    @property
+    def device(self) -> str:
+        """What it ran on, or would: cpu, cuda, mps or auto."""
+        named = self.recipe.train.device if self.record is None else str(self.record.policy.get("device", "auto"))
+        return named.partition(":")[0]
+
+    def whole(self, device: str) -> Recipe:
+        """Its recipe as it's trained whole."""
+        return check(comparable(self.recipe, self.steps, self.precision, 1.0, device))
+
+    def bridge(self, share: float, device: str) -> Recipe:
+        """Its recipe, or its scale model, as an end of the bridge: with that share of its steps."""
+        recipe = self.proxy or self.recipe
+        steps = self.steps if self.proxy is None else recipe.train.steps
+        return check(comparable(recipe, steps, self.precision, share, device))
+
+    def to_json(self) -> dict[str, Any]:
+        """For explain.json."""
+        return {"name": self.name, "id": self.identity, "loss": self.loss}
+
+
+Ends = tuple[End, End]
+
+
+def ends_of_runs(first: str, second: str, runs: Path) -> Ends:
+    """Two finished runs; LabError where they can't be bridged."""
+    one, other = (_finished(name, runs) for name in (first, second))
+    units = [record.run.units() for record in (one, other)]
+    if not all(np.array_equal(units[0][field], units[1][field]) for field in ("key", "tokens")):
+        raise LabError(
+            f"{one.name} and {other.name} have different validation texts or tokens, so that their losses have no difference to "
+            "explain: lmlab compare --on scores both on one text"
+        )
+    return _end_of_run(one), _end_of_run(other)
+
+
+def ends_of_recipes(
+    targets: tuple[str, str],
+    settings: tuple[Mapping[str, Any], Mapping[str, Any]],
+    reported: tuple[float | None, float | None] = (None, None),
+    proxies: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {}),
+    *,
+    progress: Progress | None = None,
+    say: Callable[[str], object],
+) -> Ends:
+    """Two recipes with their settings, whose data is prepared; `reported` are losses that somebody had with them, `proxies` what
+    makes scale models of them. LabError where they can't be bridged.
+    """
+    recipes = [recipe_asked(target, own, say=say) for target, own in zip(targets, settings, strict=True)]
+    for recipe in recipes:
+        if recipe.train.epochs is not None:
+            raise LabError(f"{recipe.name} says its length in epochs: set train.epochs=none and train.steps")
+    datasets = [prepare(recipe.data, progress=progress) for recipe in recipes]
+    _require_same_split(recipes, datasets)
+    one, other = (
+        End(
+            name=recipe.name,
+            identity=recipe_hash(recipe),
+            recipe=recipe,
+            steps=recipe.train.steps,
+            precision=recipe.train.precision,
+            vocabulary=dataset.vocabulary_size,
+            loss=loss,
+            proxy=check(override(recipe, proxy)) if proxy else None,
+        )
+        for recipe, dataset, loss, proxy in zip(recipes, datasets, reported, proxies, strict=True)
+    )
+    return one, other
+
+
+def are_recipes(first: str, second: str, runs: Path) -> bool:
+    """Whether both name recipes, and neither a run; LabError where only one does."""
+    kinds = [is_recipe(name) and not _is_run(name, runs) for name in (first, second)]
+    if kinds[0] != kinds[1]:
+        recipe, run = (first, second) if kinds[0] else (second, first)
+        raise LabError(f"{recipe} is a recipe and {run} is none: expected two finished runs, or two recipes")
+    return kinds[0]
+
+
+def common_devices(ends: Ends) -> tuple[str, str]:
+    """What the bridging runs compute on: the devices of the two ends where these differ and both are here, else auto."""
+    one, other = (end.device for end in ends)
+    if one == other or "auto" in (one, other):
+        return "auto", "auto"
+    with contextlib.suppress(LabError):
+        for device in (one, other):
+            choose_device(device)
+        return one, other
+    return "auto", "auto"
+
+
+def unmeasured(ends: Ends, devices: tuple[str, str]) -> tuple[str, ...]:
+    """What differs between the two ends and is in no factor."""
+    one, other = ends
+    if one.record is None or other.record is None:
+        which = f" ({one.device} against {other.device})" if one.device != other.device else ""
+        return () if devices[0] != devices[1] else (f"hardware{which}, unmeasured here",)
+    found = []
+    if one.record.device != other.record.device and devices[0] == devices[1]:
+        found.append(f"hardware ({one.record.device} against {other.record.device}), unmeasured here")
+    if one.record.seed != other.record.seed:
+        found.append(f"the seed ({one.record.seed} against {other.record.seed})")
+    sources = [record.origin.get("code", {}).get("source_sha256") for record in (one.record, other.record)]
+    if sources[0] != sources[1]:
+        found.append("another version of lmlab")
+    if one.record.data_id != other.record.data_id and one.recipe.data.tokens == other.recipe.data.tokens:
+        found.append("other training text")
+    return tuple(found)
+
+
+def _end_of_run(record: Record) -> End:
+    recipe = record.known_recipe
+    steps = recipe.train.steps if recipe.train.epochs is None else int(record.run.read("forecast.json")["steps"])
+    return End(
+        name=record.name,
+        identity=record.id,
+        recipe=recipe,
+        steps=steps,
+        precision=record.policy.get("precision", "auto"),
+        vocabulary=record.known_vocabulary,
+        loss=record.loss,
+        record=record,
+    )
+
+
+def _finished(name: str, runs: Path) -> Record:
+    run, which = open_run(name, runs)
+    record = read_record(run)
+    if which is not None or record.final is None:
+        raise LabError(f"{name} has no final loss: expected a finished run without @")
+    if record.origin.get("parent") is not None:
+        raise LabError(
+            f"{name} goes on from another run, which a recipe alone doesn't say: expected a run from its own beginning"
+        )
+    return record
+
+
+def _require_same_split(recipes: list[Recipe], datasets: list[Dataset]) -> None:
+    units = [dataset.units("valid") for dataset in datasets]
+    same = all(np.array_equal(units[0][field], units[1][field]) for field in ("key", "start"))
+    if not same or datasets[0].vocabulary_size != datasets[1].vocabulary_size:
+        raise LabError(
+            f"{recipes[0].name} and {recipes[1].name} have different validation texts or tokens, so that their losses have no "
+            "difference to explain"
+        )
+
+
+def _is_run(name: str, runs: Path) -> bool:
+    try:
+        open_run(name, runs)
+    except LabError:
+        return False
+    return True

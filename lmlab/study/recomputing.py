@@ -1,0 +1,173 @@
+"""The figures of a file once more, from the runs whose ids stand in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lmlab import LabError
+from lmlab.experiment.record import Record, read_record
+from lmlab.runs import Run, list_runs
+from lmlab.study.comparison import KIND as COMPARISON
+from lmlab.study.comparison import Asked, compare
+from lmlab.study.continuing import Continued, effects_among
+from lmlab.study.explanation import KIND as EXPLANATION
+from lmlab.study.ledger import KIND as STUDY
+from lmlab.study.ledger import recomputed
+from lmlab.study.plan import plan_from
+from lmlab.study.predictions import loss_in
+
+OF_STUDY = ("measure", "level", "noise", "cells", "effects")
+OF_COMPARISON = ("scale", "differs", "same", "ratios", "curves_of", "equal", "reach", "trends", "pairs")
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """The runs in a folder, by their ids."""
+
+    folder: Path
+
+    @cached_property
+    def runs(self) -> Mapping[str, Run]:
+        """Those that can be read."""
+        found = {}
+        for run in list_runs(self.folder):
+            try:
+                found[run.id] = run
+            except LabError:
+                continue
+        return found
+
+    def missing(self, name: str, number: str) -> str:
+        """What to say of one that isn't there."""
+        return f"run {name} ({number[:12]}) is not in {self.folder}"
+
+
+@dataclass
+class Again:
+    """What a file says, and what its runs say now."""
+
+    figures: list[tuple[str, Any, Any]] = field(default_factory=list)
+    """Place in the file, said there, found now."""
+    missing: list[str] = field(default_factory=list)
+    """A line for each run that isn't there."""
+
+
+def of_study(value: Mapping[str, Any], origin: str, shelf: Shelf, before: str = "") -> Again:
+    """A study.json."""
+    plan = plan_from(value.get("plan"), origin)
+    told = {str(run["name"]): (str(run["id"]), run["loss"]) for run in value["runs"]}
+    again = Again()
+    found = {}
+    for name, (number, loss) in told.items():
+        if loss is not None and number not in shelf.runs:
+            again.missing.append(shelf.missing(name, number))
+        elif loss is not None:
+            found[name] = shelf.runs[number]
+    now = recomputed(plan, found, None)
+    again.figures += [
+        (f"{before}runs.{name}.loss", loss, now["runs"].get(name)) for name, (_, loss) in told.items() if name in found
+    ]
+    again.figures += [(before + name, value.get(name), now[name]) for name in OF_STUDY]
+    return again
+
+
+def of_explanation(value: Mapping[str, Any], origin: str, shelf: Shelf) -> Again:
+    """An explain.json; losses that were reported by others are taken as they stand."""
+    again = of_study(value["study"], origin, shelf, "study.")
+    losses: list[float] = []
+    for place, end in enumerate(value["runs"]):
+        run = shelf.runs.get(str(end["id"]))
+        loss = end["loss"] if run is None else read_record(run).loss
+        losses += [] if loss is None else [loss]
+        again.figures.append((f"runs[{place}].loss", end["loss"], loss))
+    effects = next(now for place, _, now in again.figures if place == "study.effects")
+    bridged = next((effect["difference"] for effect in effects if effect["kind"] == "stack"), None)
+    difference = losses[1] - losses[0] if len(losses) == 2 else None
+    again.figures += [
+        ("difference", value["difference"], difference),
+        ("bridged", value["bridged"], bridged),
+        ("residual", value["residual"], None if difference is None or bridged is None else difference - bridged),
+    ]
+    if value["continued"] is not None:
+        _continued(value["continued"], shelf, again)
+    for place, entry in enumerate(value["predictions"]):
+        record = _record(entry["run"], entry["id"], shelf, again)
+        if record is not None:
+            again.figures.append(
+                (f"predictions[{place}].measured", entry["measured"], loss_in(record, entry["metric"]))
+            )
+    return again
+
+
+def of_comparison(value: Mapping[str, Any], origin: str, shelf: Shelf) -> Again:
+    """What lmlab compare --json printed."""
+    again = Again()
+    records = [_record(run["name"], run["id"], shelf, again) for run in value["runs"]]
+    known = [record for record in records if record is not None]
+    if len(known) < len(records):
+        return again
+    asked = value["asked"]
+    among = tuple(map(str, asked["among"]))
+    for number in among:
+        if number not in shelf.runs:
+            again.missing.append(shelf.missing("of the same recipe or data", number))
+    if again.missing:
+        return again
+    now = compare(
+        [str(record.run.folder) for record in known],
+        shelf.folder,
+        Asked(
+            reach=tuple(asked["reach"]), alone=asked["alone"], on=asked["on"] or "", device=asked["device"], among=among
+        ),
+    )
+    names = dict(zip(now.names, (run["name"] for run in value["runs"]), strict=True))
+    found = now.to_json()
+    again.figures += [(name, value.get(name), _renamed(found[name], names)) for name in OF_COMPARISON]
+    return again
+
+
+RECOMPUTE: Mapping[str, Callable[[Mapping[str, Any], str, Shelf], Again]] = {
+    STUDY: of_study,
+    EXPLANATION: of_explanation,
+    COMPARISON: of_comparison,
+}
+"""By what a file says that it is."""
+
+
+def _continued(value: Mapping[str, Any], shelf: Shelf, again: Again) -> None:
+    parent = _record(value["parent"]["name"], value["parent"]["id"], shelf, again)
+    runs = [(run, _record(run["name"], run["id"], shelf, again)) for run in value["runs"]]
+    if parent is None or any(record is None for _, record in runs):
+        return
+    made = [Continued(label=run["label"], record=record) for run, record in runs if record is not None]
+    again.figures.append(("continued.parent.loss", value["parent"]["loss"], parent.loss))
+    for place, (run, one) in enumerate(zip(value["runs"], made, strict=True)):
+        again.figures.append((f"continued.runs[{place}].loss", run["loss"], one.loss))
+        again.figures.append((f"continued.runs[{place}].train_loss", run["train_loss"], one.train_loss))
+    among = [record for number in value["among"] if (record := _record("", number, shelf, again)) is not None]
+    now = [{"of": what, **pair.to_json()} for what, pair in effects_among(parent, made, among)]
+    names = {record.name: run["name"] for run, record in runs if record is not None}
+    names[parent.name] = value["parent"]["name"]
+    again.figures.append(("continued.effects", value["effects"], _renamed(now, names)))
+
+
+def _record(name: str, number: str, shelf: Shelf, again: Again) -> Record | None:
+    """The run with that id; a line among the missing where it isn't there."""
+    run = shelf.runs.get(str(number))
+    if run is None:
+        again.missing.append(shelf.missing(str(name), str(number)))
+        return None
+    return read_record(run)
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """`value` with the names that runs have now replaced by those that they had when the file was written."""
+    if isinstance(value, dict):
+        return {key: _renamed(part, names) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_renamed(part, names) for part in value]
+    return names.get(value, value) if isinstance(value, str) else value
