@@ -205,6 +205,13 @@ def test_what_cannot_be_compared_is_refused_in_one_line(tmp_path, names, words):
         compare(names, tmp_path, Asked())
 
 
+@pytest.mark.parametrize("windows, scale", [(None, None), ((63, 63), None), ((63, 32), "nats a token")])
+def test_other_windows_of_documents_are_other_tokens(windows, scale):
+    plain = {"loss": 1.0, "bits_per_byte": None, "units": None, "tokenizer": None, "text": "a" * 16}
+    one = Scores(run="1", windows=(63, 32), **plain)
+    assert common_scale([one, Scores(run="2", windows=windows, **plain)]) == scale
+
+
 @pytest.fixture
 def other_tokenizers(tiny_text_file, tmp_path, monkeypatch):
     """Runs of characters and of bytes, trained on one text."""
@@ -253,10 +260,3 @@ def test_what_a_comparison_printed_can_be_verified(tmp_path, capsys):
     (tmp_path / "b2").rename(tmp_path.parent / "away")
     assert main(["verify", str(file), "--runs", str(tmp_path)]) == 1
     assert "is not in" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("windows, scale", [(None, None), ((63, 63), None), ((63, 32), "nats a token")])
-def test_other_windows_of_documents_are_other_tokens(windows, scale):
-    plain = {"loss": 1.0, "bits_per_byte": None, "units": None, "tokenizer": None, "text": "a" * 16}
-    one = Scores(run="1", windows=(63, 32), **plain)
-    assert common_scale([one, Scores(run="2", windows=windows, **plain)]) == scale
