@@ -50,7 +50,8 @@ def factors_between(one: Recipe, other: Recipe) -> tuple[Factor, ...]:
     fields: dict[str, dict[str, Any]] = {}
     for section in SECTIONS[:-1]:
         ours, theirs = getattr(one, section), getattr(other, section)
-        # Another kind begins from its own defaults, so that all of its settings must be said.
+        # Another kind begins from its own defaults, so that all of its settings must be said, and together: one kind's
+        # mean nothing to the other.
         another = getattr(ours, "kind", None) != getattr(theirs, "kind", None)
         for entry in dataclasses.fields(theirs):
             name = f"{section}.{entry.name}"
@@ -58,7 +59,7 @@ def factors_between(one: Recipe, other: Recipe) -> tuple[Factor, ...]:
                 continue
             value = getattr(theirs, entry.name)
             if another or getattr(ours, entry.name) != value:
-                fields.setdefault(_group(name), {})[name] = value
+                fields.setdefault(REST[section] if another else _group(name), {})[name] = value
     order = [*GROUPS, *REST.values()]
     return tuple(
         Factor(

@@ -12,7 +12,8 @@ from lmlab.planning.bench import QUICK, THOROUGH, Bencher, Row
 from lmlab.planning.child import OUT_OF_MEMORY, Measurement
 from lmlab.planning.combinations import Combination, doublings, variants
 from lmlab.planning.tokenizing import Throughput, sample_texts, tokenizer_throughput
-from lmlab.training.policy import choose_policy
+from lmlab.recipe import GPT, Context
+from lmlab.training.policy import choose_policy, uncompilable
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +219,15 @@ def test_what_is_left_out_has_its_reason(prepared):
     assert "tf32: tf32 needs an NVIDIA GPU" in reasons
     assert "compiled: torch.compile can't run here: there is no C++ compiler" in reasons
     assert "native engine: asked for" in reasons
+
+
+def test_a_model_that_cannot_be_compiled_is_not_compiled_where_others_are(prepared):
+    policy = choose_policy(prepared[0])
+    machine = dataclasses.replace(detect(accelerators=False), compiler="/usr/bin/g++", python_headers=True)
+    found, left_out = variants(policy, machine, True, uncompilable(Context()))
+    assert not any(one.compile for one in found)
+    assert any(line.startswith("compiled: a model of kind context") for line in left_out)
+    assert uncompilable(GPT()) is None
 
 
 def test_thorough_combines_everything(prepared):

@@ -77,6 +77,15 @@ def test_differences_are_grouped_and_all_of_them_together_are_the_other_recipe()
     assert recipe_of((0,) * len(factors), factors, ends[0]) == ends[0]
 
 
+def test_two_families_of_models_differ_in_one_factor():
+    # One family's settings alone mean nothing in the other.
+    ends = Recipe(), override(Recipe(), {"model.kind": "context", "model.layers": "9", "model.context": "32"})
+    for one, other in (ends, ends[::-1]):
+        factors = factors_between(one, other)
+        assert [factor.name for factor in factors] == ["architecture"]
+        assert recipe_of((1,), factors, one) == other
+
+
 def test_a_schedule_over_the_whole_run_goes_with_its_steps():
     one = override(Recipe(), {"schedule.steps": "100", "train.steps": "100"})
     longer = override(one, {"schedule.steps": "400", "train.steps": "400"})

@@ -121,3 +121,13 @@ def test_the_engine_is_a_setting_outside_the_hash(recipe):
     assert from_toml(to_toml(changed)).train.engine == "native"
     with pytest.raises(LabError, match="train.engine"):
         override(recipe, {"train.engine": "fast"})
+
+
+def test_a_recurrent_model_is_given_many_sequences_at_once_on_a_gpu_and_is_never_compiled():
+    gpt, context = Recipe(), override(Recipe(), {"model.kind": "context", "model.context": "63", "train.batch": "2048"})
+    cuda = torch.device("cuda")
+    assert module._micro_batch(context, cuda) == (2048, "the whole batch")
+    assert module._micro_batch(override(gpt, {"train.batch": "2048"}), cuda)[0] == 128
+    assert module._choose_compile(context, cuda)[0] is False
+    with pytest.raises(LabError, match="train.compile can't be on: .* use auto or off"):
+        module._choose_compile(override(context, {"train.compile": "on"}), cuda)
