@@ -69,12 +69,11 @@ def _lead(flags: Train, overrides: dict[str, Any]) -> int:
     recipe, parent = _recipe(flags, overrides, root, say)
     progress = progress_for(quiet=flags.quiet or flags.json)
     display = make_display(flags.quiet, flags.json)
-    if flags.or_resume and (root / flags.run).exists():
-        outcome = experiment.resume_same(flags.run, recipe, runs=root, display=display, progress=progress, say=say)
+    options: dict[str, Any] = {"runs": root, "parent": parent, "display": display, "progress": progress, "say": say}
+    if flags.or_resume:
+        outcome = experiment.train_or_resume(recipe, run=flags.run, **options)
     else:
-        outcome = experiment.train(
-            recipe, run=flags.run or None, runs=root, parent=parent, display=display, progress=progress, say=say
-        )
+        outcome = experiment.train(recipe, run=flags.run or None, **options)
     return print_outcome(outcome, json_output=flags.json, quiet=flags.quiet)
 
 

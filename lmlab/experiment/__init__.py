@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from lmlab.experiment.planned import plan
     from lmlab.experiment.proving import Proof, prove
     from lmlab.experiment.quality import forecast_quality
-    from lmlab.experiment.resuming import resume, resume_same
+    from lmlab.experiment.resuming import resume
     from lmlab.experiment.scoring import evaluate
-    from lmlab.experiment.start import train, with_rate
+    from lmlab.experiment.start import train, train_or_resume, with_rate
 
 __all__ = [
     "Loaded",
@@ -43,8 +43,8 @@ __all__ = [
     "recipe_asked",
     "recipe_for",
     "resume",
-    "resume_same",
     "train",
+    "train_or_resume",
     "with_rate",
 ]
 
@@ -69,8 +69,8 @@ __getattr__ = lazily(
         "recipe_asked": "asked",
         "recipe_for": "own_text",
         "resume": "resuming",
-        "resume_same": "resuming",
         "train": "start",
+        "train_or_resume": "start",
         "with_rate": "start",
     },
 )

@@ -10,8 +10,7 @@ from collections.abc import Callable
 
 from lmlab import LabError
 from lmlab.data import Dataset
-from lmlab.experiment.resuming import resume_same
-from lmlab.experiment.start import train
+from lmlab.experiment.start import train_or_resume
 from lmlab.files import cache_folder, make_folder, remove_tree
 from lmlab.planning.rungs import remember, remembered, rungs_of
 from lmlab.recipe import Recipe, recipe_hash
@@ -34,10 +33,7 @@ def climb(
     for number in range(len(done), len(rungs)):
         rung = rungs[number]
         folder = make_folder(cache_folder() / "ladders" / f"{_name(rung.recipe)}-{dataset.id}")
-        if (folder / "rung").exists():
-            outcome = resume_same("rung", rung.recipe, runs=folder, display=display, say=_nothing)
-        else:
-            outcome = train(rung.recipe, run="rung", runs=folder, display=display, say=_nothing)
+        outcome = train_or_resume(rung.recipe, run="rung", runs=folder, display=display, say=_nothing)
         if outcome.ending.kind == "stopped":
             raise LabError(f"stopped in rung {number + 1} of {len(rungs)}: the same command goes on from there")
         loss, seconds = outcome.summary["final"]["loss"], outcome.summary["seconds"]["total"]

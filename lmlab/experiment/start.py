@@ -18,6 +18,7 @@ from lmlab.experiment.circumstances import versions
 from lmlab.experiment.finish import Outcome, finish
 from lmlab.experiment.fresh import fresh_lines, require_one_pass, require_parent, training_tokens
 from lmlab.experiment.lineage import ancestry_to_json, lineage_if_known, lineage_through
+from lmlab.experiment.resuming import resume_same
 from lmlab.files import require_free_bytes
 from lmlab.generation.prompts import encode_prompts
 from lmlab.hardware import detect
@@ -78,6 +79,15 @@ def train(
     with RunLock(made.folder):
         session = begin(made, outline, forecast, display or make_display())
         return finish(session, session.train(deadline), say)
+
+
+def train_or_resume(
+    recipe: Recipe, *, run: str, runs: str | Path = "runs", parent: Parent | None = None, **options: Any
+) -> Outcome:
+    """`train`, or where there is a run of that name, `resume_same`: also what a killed command says again to go on."""
+    if (Path(runs) / run).exists():
+        return resume_same(run, recipe, runs=runs, **options)
+    return train(recipe, run=run, runs=runs, parent=parent, **options)
 
 
 def with_rate(recipe: Recipe, parent: Parent, rate: RateName) -> Recipe:

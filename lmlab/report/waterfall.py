@@ -108,7 +108,7 @@ def _titles(figure: Figure, found: Explanation, height: float) -> None:
     title = f"{short(one.name, 30)} to {short(other.name, 30)}: what each difference brings"
     figure.text(0.02, 1 - 0.30 / height, title, fontsize=17, fontweight="bold", va="center", color=INK)
     parts = ["Shapley values"]
-    if found.case is not None and found.case.proxy:
+    if found.proxy:
         parts.append("of a scale model")
     if found.share < 1:
         parts.append(f"trainings of {found.share:.3g} of the steps")

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
-from lmlab.study.definition import flattened, parsed, study_name, text_of
+from lmlab.study.definition import flattened, parsed, require_known, study_name, table, text_of, word
 
 FORMAT = 1
 SHIPPED = "cases"
@@ -103,26 +103,26 @@ def load_case(target: str) -> Case:
 
 
 def _case(value: Mapping[str, Any], stem: str) -> Case:
-    _require_known(value, ENTRIES)
+    require_known(value, ENTRIES)
     if value.get("format", FORMAT) != FORMAT:
         raise LabError(f"format {str(value['format'])[:20]} is not one that this version reads: expected {FORMAT}")
-    reported, proxy = _table(value, "reported"), _table(value, "proxy")
-    _require_known(reported, ("first", "second"))
-    _require_known(proxy, ("about", "first", "second"))
+    reported, proxy = table(value, "reported"), table(value, "proxy")
+    require_known(reported, ("first", "second"))
+    require_known(proxy, ("about", "first", "second"))
     predictions = value.get("predictions", [])
     if not isinstance(predictions, list):
         raise LabError("predictions are tables: write [[predictions]] above each")
     found = Case(
-        name=study_name(_word(value, "name", stem)),
-        about=_word(value, "about", ""),
-        first=_word(value, "first", None),
-        second=_word(value, "second", None),
-        source=_word(value, "source", ""),
+        name=study_name(word(value, "name", stem)),
+        about=word(value, "about", ""),
+        first=word(value, "first"),
+        second=word(value, "second"),
+        source=word(value, "source", ""),
         reported=(_loss(reported, "first"), _loss(reported, "second")),
-        first_settings=flattened(_table(value, "first_settings")),
-        second_settings=flattened(_table(value, "second_settings")),
-        proxy=_word(proxy, "about", None) if proxy else "",
-        proxies=(flattened(_table(proxy, "first")), flattened(_table(proxy, "second"))),
+        first_settings=flattened(table(value, "first_settings")),
+        second_settings=flattened(table(value, "second_settings")),
+        proxy=word(proxy, "about") if proxy else "",
+        proxies=(flattened(table(proxy, "first")), flattened(table(proxy, "second"))),
         continued=value.get("continued", False) is True,
         predictions=tuple(map(_prediction, predictions)),
     )
@@ -134,38 +134,15 @@ def _case(value: Mapping[str, Any], stem: str) -> Case:
 def _prediction(value: Any) -> Prediction:
     if not isinstance(value, dict):
         raise LabError("predictions are tables: write [[predictions]] above each")
-    _require_known(value, ("says", "metric", "value", "settings", "continued"))
-    metric, loss = _word(value, "metric", "valid_loss"), _loss(value, "value")
+    require_known(value, ("says", "metric", "value", "settings", "continued"))
+    metric, loss = word(value, "metric", "valid_loss"), _loss(value, "value")
     if metric not in METRICS or loss is None:
         raise LabError(f"a prediction is of a {' or '.join(METRICS)}, and has a value")
-    settings = flattened(_table(value, "settings"))
+    settings = flattened(table(value, "settings"))
     continued = value.get("continued", False) is True
     if continued and settings:
         raise LabError("a prediction has settings, or is of the continued run: expected one of the two")
-    return Prediction(
-        says=_word(value, "says", None), metric=metric, value=loss, settings=settings, continued=continued
-    )
-
-
-def _require_known(value: Mapping[str, Any], names: tuple[str, ...]) -> None:
-    for name in value:
-        if name not in names:
-            close = difflib.get_close_matches(name, names, n=1)
-            raise LabError(f"unknown entry '{name}': expected {close[0] if close else 'one of ' + ', '.join(names)}")
-
-
-def _word(value: Mapping[str, Any], name: str, default: str | None) -> str:
-    word = value.get(name, default)
-    if not isinstance(word, str) or (not word and default != ""):
-        raise LabError(f"{name} can't be {str(word)[:40]!r}: expected text")
-    return word
-
-
-def _table(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    table = value.get(name, {})
-    if not isinstance(table, dict):
-        raise LabError(f"{name} must be a table")
-    return table
+    return Prediction(says=word(value, "says"), metric=metric, value=loss, settings=settings, continued=continued)
 
 
 def _loss(value: Mapping[str, Any], name: str) -> float | None:

@@ -139,22 +139,19 @@ def varied(words: Sequence[str]) -> tuple[Factor, ...]:
 
 
 def _definition(value: Mapping[str, Any], stem: str) -> Definition:
-    for name in value:
-        if name not in ENTRIES:
-            close = difflib.get_close_matches(name, ENTRIES, n=1)
-            raise LabError(f"unknown entry '{name}': expected {close[0] if close else 'one of ' + ', '.join(ENTRIES)}")
+    require_known(value, ENTRIES)
     if value.get("format", FORMAT) != FORMAT:
         raise LabError(f"format {str(value['format'])[:20]} is not one that this version reads: expected {FORMAT}")
     factors = value.get("factors")
     if not isinstance(factors, list) or not factors:
         raise LabError("a study varies something: write [[factors]] with a name, and field and values, or levels")
     return Definition(
-        name=study_name(_word(value, "name", stem)),
-        about=_word(value, "about", ""),
-        recipe=_word(value, "recipe"),
-        settings=flattened(_table(value, "settings")),
+        name=study_name(word(value, "name", stem)),
+        about=word(value, "about", ""),
+        recipe=word(value, "recipe"),
+        settings=flattened(table(value, "settings")),
         factors=tuple(_factor(entry) for entry in factors),
-        design=_word(value, "design", "one-factor"),  # type: ignore[arg-type]  # require_factors says what there is
+        design=word(value, "design", "one-factor"),  # type: ignore[arg-type]  # require_factors says what there is
         seeds=whole(value, "seeds", 3, MOST_SEEDS),
         workers=whole(value, "workers", 1, MOST_SEEDS),
     )
@@ -195,10 +192,10 @@ def whole(value: Mapping[str, Any], name: str, default: int, most: int) -> int:
 def _factor(value: Any) -> Factor:
     if not isinstance(value, dict):
         raise LabError("a factor is a table: write [[factors]] above each")
-    name = _word(value, "name", str(value.get("field", "")).rpartition(".")[2] or None)
+    name = word(value, "name", str(value.get("field", "")).rpartition(".")[2] or None)
     values, levels = value.get("values"), value.get("levels")
     if set(value) <= {"name", "field", "values"} and isinstance(values, list) and values:
-        return _of_values(name, _word(value, "field"), [tuple(one) if isinstance(one, list) else one for one in values])
+        return _of_values(name, word(value, "field"), [tuple(one) if isinstance(one, list) else one for one in values])
     if set(value) <= {"name", "levels"} and isinstance(levels, list) and levels:
         return _distinct(Factor(name=name, levels=tuple(_level(name, entry) for entry in levels)))
     raise LabError(f"the factor {name[:40]} can't be read: expected name, field and values, or name and levels")
@@ -217,7 +214,7 @@ def _level(factor: str, value: Any) -> Level:
         raise LabError(
             f"a level of {factor[:40]} can't be read: expected a table with a label and the settings it changes"
         )
-    return Level(label=_word(value, "label", "on"), settings=settings)
+    return Level(label=word(value, "label", "on"), settings=settings)
 
 
 def _distinct(factor: Factor) -> Factor:
@@ -233,30 +230,40 @@ def _shown(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _word(value: Mapping[str, Any], name: str, default: str | None = None) -> str:
-    word = value.get(name, default)
-    if not isinstance(word, str) or (not word and default != ""):
-        raise LabError(f"{name} can't be {str(word)[:40]!r}: expected text")
-    return word
+def require_known(value: Mapping[str, Any], names: Sequence[str]) -> None:
+    """LabError with the nearest name for an entry that is none of these."""
+    for name in value:
+        if name not in names:
+            close = difflib.get_close_matches(name, names, n=1)
+            raise LabError(f"unknown entry '{name}': expected {close[0] if close else 'one of ' + ', '.join(names)}")
 
 
-def _table(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    table = value.get(name, {})
-    if not isinstance(table, dict):
+def word(value: Mapping[str, Any], name: str, default: str | None = None) -> str:
+    """The text under that name, which may be empty only where the default is; LabError for anything else."""
+    found = value.get(name, default)
+    if not isinstance(found, str) or (not found and default != ""):
+        raise LabError(f"{name} can't be {str(found)[:40]!r}: expected text")
+    return found
+
+
+def table(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The table under that name, an empty one where there is none."""
+    found = value.get(name, {})
+    if not isinstance(found, dict):
         raise LabError(f"[{name}] must be a table")
-    return table
+    return found
 
 
 def text_of(path: Path) -> str:
-    """What a study's file holds; LabError where it can't be read."""
+    """What a TOML file holds; LabError where it can't be read."""
     try:
         if path.stat().st_size > LARGEST_BYTES:
-            raise LabError(f"{path} is larger than {LARGEST_BYTES:,} bytes: expected a study")
+            raise LabError(f"{path} is larger than {LARGEST_BYTES:,} bytes: expected a few lines of TOML")
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
-        raise LabError(f"there is no study file {path}") from None
+        raise LabError(f"there is no file {path}") from None
     except UnicodeDecodeError as error:
-        raise LabError(f"{path} is not UTF-8 at byte {error.start}: expected a study in TOML") from None
+        raise LabError(f"{path} is not UTF-8 at byte {error.start}: expected TOML") from None
     except OSError as error:
         raise LabError(f"{path} can't be read: {error.strerror}") from None
 

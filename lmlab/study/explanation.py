@@ -53,6 +53,11 @@ class Explanation:
         """What the bridging runs leave over of the difference."""
         return None if self.bridged is None or self.difference is None else self.difference - self.bridged
 
+    @property
+    def proxy(self) -> str:
+        """How the bridging runs are a scale model, in words; empty where they are of the ends themselves."""
+        return "" if self.case is None else self.case.proxy
+
     def lines(self) -> list[str]:
         """All of it for a terminal."""
         result = self.result
@@ -72,13 +77,13 @@ class Explanation:
                 f"{one.name} {one.loss:.4f}, {other.name} {other.loss:.4f}: a difference of {self.difference:+.4f}"
                 + (f" ({self.case.source})" if self.case is not None and self.case.source else "")
             )
-        if self.case is not None and self.case.proxy:
-            found.append(f"proxies: the bridging runs are of a scale model: {self.case.proxy}")
+        if self.proxy:
+            found.append(f"proxies: the bridging runs are of a scale model: {self.proxy}")
         if self.share < 1:
             found.append(
                 f"proxies: the bridging runs have {self.share:.3g} of the steps, and shares of shorter trainings"
             )
-        scale = ["the model's scale"] if self.case is not None and self.case.proxy else []
+        scale = ["the model's scale"] if self.proxy else []
         what = [*scale, *(["the trainings' shortness"] if self.share < 1 else []), *self.unmeasured, "chance"]
         if self.residual is not None:
             found.append(f"residual {self.residual:+.4f}, which the bridging runs don't explain: {', '.join(what)}")
@@ -96,7 +101,7 @@ class Explanation:
             "difference": self.difference,
             "bridged": self.bridged,
             "residual": self.residual,
-            "proxy": self.case.proxy if self.case is not None and self.case.proxy else None,
+            "proxy": self.proxy or None,
             "share_of_steps": self.share,
             "unmeasured": list(self.unmeasured),
             "continued": None if self.going_on is None else self.going_on.to_json(),

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lmlab import experiment
 from lmlab.data.progress import Progress
 from lmlab.experiment.beginning import Parent
 from lmlab.experiment.record import Record, read_record
 from lmlab.recipe import Recipe
-from lmlab.runs import Run
 from lmlab.training.display import Display
 from lmlab.training.signals import Interrupted
 
@@ -28,21 +26,19 @@ class Trainer:
 
     def train(self, recipe: Recipe, parent: Parent | None = None) -> Record:
         """The finished run called by the recipe's name; Interrupted where a signal stopped it, saved."""
-        run = Run(self.runs / recipe.name)
-        there = (run.folder / "origin.json").exists()
-        if there and (run.summary() or {}).get("finished") is True and run.recipe() == recipe:
-            return read_record(run)
-        options: dict[str, Any] = {
-            "runs": self.runs, "display": self.display, "progress": self.progress, "say": _nobody,
-        }  # fmt: skip
-        if there:
-            outcome = experiment.resume_same(recipe.name, recipe, **options)
-        else:
-            outcome = experiment.train(recipe, run=recipe.name, parent=parent, **options)
+        outcome = experiment.train_or_resume(
+            recipe,
+            run=recipe.name,
+            runs=self.runs,
+            parent=parent,
+            display=self.display,
+            progress=self.progress,
+            say=_nobody,
+        )
         if not outcome.summary:
             self.say(f"{recipe.name} stopped by {outcome.ending.reason}, saved")
             raise Interrupted
-        record = read_record(run)
+        record = read_record(outcome.run)
         self.say(f"{recipe.name}: loss {record.loss:.4f}")
         return record
 

@@ -94,10 +94,7 @@ def _train(plan: StudyPlan, planned: PlannedRun, work: Work, display: Display, s
         shown = StopsLosers(display, planned, work.runs, work.study, best)
     options: dict[str, Any] = {"runs": work.runs, "display": shown, "progress": Silent(), "say": _nobody}
     try:
-        if (work.runs / planned.name).exists():
-            outcome = experiment.resume_same(planned.name, recipe, **options)
-        else:
-            outcome = experiment.train(recipe, run=planned.name, **options)
+        outcome = experiment.train_or_resume(recipe, run=planned.name, **options)
     except LabError as error:
         note(work.study, planned.name, "failed", {"reason": str(error)})
         say(f"{planned.name} failed: {error}")
