@@ -13,13 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lmlab.model.build import TrainableModel
-from lmlab.model.gpt import GPTModel
 from lmlab.model.shapes import hidden_width
-from lmlab.recipe.model import GPT, Context, Model
+from lmlab.recipe.model import GPT, Context
 from lmlab.scaling.transfer import Transfer, transfer
-
-DEVIATION = 0.02
-"""GPT-2's standard deviation of every matrix and table."""
+from lmlab.scaling.transfer_context import DEVIATION, ContextTransfer, context_transfer
 
 
 def initialise(model: TrainableModel, seed: int, transfer_from: tuple[int, ...] = ()) -> None:
@@ -30,39 +27,39 @@ def initialise(model: TrainableModel, seed: int, transfer_from: tuple[int, ...] 
     b = 1 / sqrt(inputs) for a linear layer's matrix and bias. Elsewhere biases are 0. Norms are 1 x + 0.
     zero_init: the projections into the stream, and an untied head, start at zero, so that the model starts as the
     uniform distribution. Mixed values start half and half, mixed streams as if there were no skip, and n-gram tables at
-    zero, as if there were none. Where rates transfer from a smaller model, spreads do too (`lmlab.scaling.transfer`).
+    zero, as if there were none. Where rates transfer from a smaller model, spreads do too (`lmlab.scaling.transfer`,
+    `transfer_context`).
     """
-    sizes = Transfer()
-    if isinstance(model, GPTModel):
-        sizes = transfer(model.config.width, model.config.layers, transfer_from)
+    config = model.config
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(initial_values(model.config, name, tuple(parameter.shape), seed, sizes))
+            shape = tuple(parameter.shape)
+            if isinstance(config, Context):
+                sizes = context_transfer(config, transfer_from)
+                parameter.copy_(_values_of_context(config, name, shape, seed, sizes))
+            else:
+                width_and_depth = transfer(config.width, config.layers, transfer_from)
+                parameter.copy_(_values_of_gpt(config, name, shape, seed, width_and_depth))
 
 
-def initial_values(
-    config: Model, name: str, shape: tuple[int, ...], seed: int, sizes: Transfer
+def _values_of_context(
+    config: Context, name: str, shape: tuple[int, ...], seed: int, sizes: ContextTransfer
 ) -> Float[Tensor, "..."]:
-    """The values at the start of the parameter called `name`, on the CPU in float32."""
-    if isinstance(config, Context):
-        return _values_of_context(config, name, shape, seed)
-    return _values_of_gpt(config, name, shape, seed, sizes)
-
-
-def _values_of_context(config: Context, name: str, shape: tuple[int, ...], seed: int) -> Float[Tensor, "..."]:
     layer, _, kind = name.rpartition(".")
     if layer == "norm":
         return torch.ones(shape) if kind == "weight" else torch.zeros(shape)
+    scale = sizes.factors(name).initial
     generator = torch.Generator().manual_seed(tensor_seed(seed, name))
     if config.init == "torch":
         if layer == "embedding":
             return torch.empty(shape).normal_(generator=generator)
-        inputs = config.width + config.vector if layer == "blocks.0" else config.hidden
-        bound = 1 / math.sqrt(inputs)
+        first = layer == "blocks.0"
+        inputs = (config.width + config.vector) / sizes.inputs if first else config.hidden / sizes.width
+        bound = scale / math.sqrt(inputs)
         return torch.empty(shape).uniform_(-bound, bound, generator=generator)
     if kind == "bias":
         return torch.zeros(shape)
-    return torch.empty(shape).normal_(std=DEVIATION, generator=generator)
+    return torch.empty(shape).normal_(std=scale * DEVIATION, generator=generator)
 
 
 def _values_of_gpt(config: GPT, name: str, shape: tuple[int, ...], seed: int, sizes: Transfer) -> Float[Tensor, "..."]:

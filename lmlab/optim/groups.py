@@ -22,9 +22,10 @@ from dataclasses import dataclass
 from torch import nn
 
 from lmlab import LabError
-from lmlab.recipe.model import GPT
+from lmlab.recipe.model import GPT, Context
 from lmlab.recipe.optim import Muon, Optim
 from lmlab.scaling.transfer import Factors, RuleName, Transfer, transfer
+from lmlab.scaling.transfer_context import ContextTransfer, context_transfer
 
 BLOCKS = "blocks."
 MATRICES = (BLOCKS, "gates.")
@@ -70,16 +71,24 @@ def parameter_groups(model: nn.Module, optim: Optim) -> list[Group]:
     return groups
 
 
-def _sizes(model: nn.Module, optim: Optim) -> Transfer:
+def _sizes(model: nn.Module, optim: Optim) -> Transfer | ContextTransfer:
     """How the model's size compares with the one at which the rates were tuned."""
     if not optim.transfer_from:
         return Transfer()
-    assert isinstance(model.config, GPT)
-    return transfer(model.config.width, model.config.layers, optim.transfer_from)
+    config = model.config
+    if isinstance(config, Context):
+        return context_transfer(config, optim.transfer_from)
+    assert isinstance(config, GPT)
+    return transfer(config.width, config.layers, optim.transfer_from)
 
 
 def _sized(
-    rule: RuleName, lr: float, weight_decay: float, parameters: dict[str, nn.Parameter], eps: float, sizes: Transfer
+    rule: RuleName,
+    lr: float,
+    weight_decay: float,
+    parameters: dict[str, nn.Parameter],
+    eps: float,
+    sizes: Transfer | ContextTransfer,
 ) -> list[Group]:
     """The parameters by the factors of their size, in the order in which those are met first."""
     parted: dict[Factors, dict[str, nn.Parameter]] = {}

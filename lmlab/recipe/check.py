@@ -13,7 +13,7 @@ from lmlab.recipe.schedule import Constant
 
 BYTE_LEVEL_SYMBOLS = 257
 """256 bytes and the end of text: the least that a byte-level BPE can have."""
-SIZES_OF_A_TRANSFER = 2
+SIZES_OF_A_TRANSFER = {"gpt": ("width", "layers"), "context": ("hidden width", "layers", "vector")}
 MOST_NGRAMS = 4
 """N-gram tables of a model; each costs a look-up a token, and the long ones see hardly an n-gram twice."""
 
@@ -29,16 +29,12 @@ def problems(recipe: Recipe) -> Iterator[str]:
     """A line for each combination that can't be."""
     if isinstance(recipe.model, GPT):
         yield from _gpt_problems(recipe.model)
-    elif recipe.optim.transfer_from:
-        yield (
-            f"optim.transfer_from is for model.kind gpt, but model.kind is {recipe.model.kind}: leave it out, there is no rule "
-            "for how this family's rates transfer"
-        )
     yield from _data_problems(recipe)
-    if len(recipe.optim.transfer_from) > SIZES_OF_A_TRANSFER:
+    sizes = SIZES_OF_A_TRANSFER[recipe.model.kind]
+    if len(recipe.optim.transfer_from) > len(sizes):
         yield (
-            f"optim.transfer_from has {len(recipe.optim.transfer_from)} numbers: expected the width at which the rates were tuned, "
-            "or the width and the layers"
+            f"optim.transfer_from has {len(recipe.optim.transfer_from)} numbers: expected at most the {', '.join(sizes[:-1])} and "
+            f"{sizes[-1]} at which the rates were tuned"
         )
     train, schedule = recipe.train, recipe.schedule
     if train.micro_batch is not None and train.batch % train.micro_batch:

@@ -33,7 +33,8 @@ class AdamW:
     table_lr: float | None = setting(None, above=0.0, came_later=True)
     """Peak learning rate of the n-gram tables (none: that of the embeddings)."""
     transfer_from: tuple[int, ...] = setting((), at_least=1, came_later=True)
-    """Width, or width and layers (128,4), at which the rates were tuned: they are scaled from there (muP); none: as they are."""
+    """Width, or width and layers (128,4), at which the rates were tuned, of kind context hidden, layers and vector (512,6,256):
+    they are scaled from there (muP); none: as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,8 @@ class Muon:
     table_lr: float | None = setting(None, above=0.0, came_later=True)
     """Peak learning rate of the n-gram tables (none: that of the embeddings)."""
     transfer_from: tuple[int, ...] = setting((), at_least=1, came_later=True)
-    """Width, or width and layers (128,4), at which the rates were tuned: they are scaled from there (muP); none: as they are."""
+    """Width, or width and layers (128,4), at which the rates were tuned, of kind context hidden, layers and vector (512,6,256):
+    they are scaled from there (muP); none: as they are."""
 
 
 Optim = AdamW | Muon

@@ -21,6 +21,7 @@ from lmlab.experiment.beginning import Outline, outline_of
 from lmlab.experiment.fresh import require_parent
 from lmlab.files import FileLock, make_folder, write_json, write_text
 from lmlab.recipe import GPT, Recipe, check, recipe_hash, to_toml
+from lmlab.recipe.model import Model
 from lmlab.scaling.rates import LAWS
 from lmlab.study.halving import MOST_TRIALS, Search, ShortRun
 from lmlab.study.record import Record, require_optuna
@@ -242,11 +243,10 @@ def _opening(recipe: Recipe, measured_on: Recipe, search: Search, outline: Outli
     elif recipe.optim.kind != "adamw":
         lines.append(f"published laws are of AdamW's learning rate: none of them holds for {recipe.optim.kind}")
     if measured_on is not recipe:
-        small = measured_on.model
-        assert isinstance(small, GPT)
+        base = ",".join(map(str, measured_on.optim.transfer_from))
         lines.append(
-            f"measured on a model of width {small.width} ({small.heads} heads), scaled so that its best "
-            f"rate is that of width {recipe.model.width} (optim.transfer_from {measured_on.optim.transfer_from[0]})"
+            f"measured on a model of {_size(measured_on.model)}, scaled so that its best rate is that of {_size(recipe.model)} "
+            f"(optim.transfer_from {base})"
         )
     planned = search.planned_steps()
     tokens = planned * recipe.train.batch * recipe.model.context
@@ -255,6 +255,13 @@ def _opening(recipe: Recipe, measured_on: Recipe, search: Search, outline: Outli
         f"{outline.steps:,}: about {planned:,} steps ({count(tokens)} tokens) in all"
     )
     return lines
+
+
+def _size(model: Model) -> str:
+    """What makes a model narrow or wide, in words."""
+    if isinstance(model, GPT):
+        return f"width {model.width} ({model.heads} heads)"
+    return f"hidden width {model.hidden} (vector {model.vector})"
 
 
 def _listed(rungs: Sequence[int]) -> str:

@@ -7,10 +7,11 @@ from typing import Any
 
 from lmlab import LabError
 from lmlab.recipe import GPT, Recipe, check
+from lmlab.recipe.model import Context
 from lmlab.recipe.schedule import Constant
 
 NARROWER = 4
-"""A small model is so many times narrower, where its heads can be divided by that."""
+"""A small model is so many times narrower; a GPT less where its heads can't be divided by that."""
 RATES = ("lr", "adam_lr", "table_lr")
 
 
@@ -39,18 +40,18 @@ def shortened(recipe: Recipe, steps: int, of: int, seed: int) -> Recipe:
 
 
 def narrowed(recipe: Recipe) -> Recipe:
-    """A narrower model of the same depth with fewer heads of the same width; LabError where there is no narrower one.
+    """A narrower model of the same depth; LabError where there is no narrower one. A GPT's has fewer heads of the same width.
 
     The rule of transfer is applied downwards: the small model starts and learns as this one does, but for its width. So a rate
     that is best for it is one for `recipe` as it stands, whose initial values keep the spread that they have.
     """
     model = recipe.model
-    if not isinstance(model, GPT):
-        raise LabError(
-            f"--size small is for model.kind gpt, not for {model.kind}, of which no rule says how rates transfer: tune the model "
-            "itself (--size own)"
-        )
-    optim = dataclasses.replace(recipe.optim, transfer_from=recipe.optim.transfer_from or (model.width,))
+    small, size = _narrow_gpt(model) if isinstance(model, GPT) else _narrow_context(model)
+    optim = dataclasses.replace(recipe.optim, transfer_from=recipe.optim.transfer_from or size)
+    return check(dataclasses.replace(recipe, model=small, optim=optim))
+
+
+def _narrow_gpt(model: GPT) -> tuple[GPT, tuple[int, ...]]:
     groups = model.heads if model.kv_heads is None else model.kv_heads
     shares = [share for share in range(NARROWER, 1, -1) if model.heads % share == 0 and groups % share == 0]
     if not shares:
@@ -67,7 +68,18 @@ def narrowed(recipe: Recipe) -> Recipe:
         kv_heads=None if model.kv_heads is None else groups // share,
         hidden=None if model.hidden is None else max(1, model.hidden // share),
     )
-    return check(dataclasses.replace(recipe, model=small, optim=optim))
+    return small, (model.width,)
+
+
+def _narrow_context(model: Context) -> tuple[Context, tuple[int, ...]]:
+    """The embedding stays, of whose width the rule knows nothing."""
+    if min(model.hidden, model.vector) < NARROWER:
+        raise LabError(
+            f"--size small needs {NARROWER} numbers or more, but model.hidden is {model.hidden} and model.vector {model.vector}: "
+            "tune the model itself (--size own)"
+        )
+    small = dataclasses.replace(model, hidden=model.hidden // NARROWER, vector=model.vector // NARROWER)
+    return small, (model.hidden, model.layers, model.vector)
 
 
 def tuned(recipe: Recipe, factor: float) -> Recipe:

@@ -82,7 +82,6 @@ def test_it_learns_and_a_loaded_model_scores_and_writes_as_its_run_did(recipe, t
     [
         ({"train.engine": "native"}, "it computes model.kind gpt, not context"),
         ({"train.compile": "on"}, "train.compile can't be on"),
-        ({"optim.transfer_from": "8"}, "optim.transfer_from is for model.kind gpt"),
     ],
 )
 def test_what_is_for_gpts_only_is_refused(recipe, tmp_path, changes, words):

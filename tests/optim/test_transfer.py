@@ -184,7 +184,7 @@ def test_the_setting_names_a_width_or_a_width_and_layers():
     assert transfer(256, 6, (64,)) == Transfer(width=4)
     assert transfer(256, 6, (64, 2)) == Transfer(width=4, depth=3)
     assert override(Recipe(), {"optim.transfer_from": "64,2"}).optim.transfer_from == (64, 2)
-    with pytest.raises(LabError, match="has 3 numbers: expected the width"):
+    with pytest.raises(LabError, match="has 3 numbers: expected at most the width and layers"):
         check(override(Recipe(), {"optim.transfer_from": "64,2,4"}))
     with pytest.raises(LabError, match="each at least 1"):
         override(Recipe(), {"optim.transfer_from": "0"})

@@ -80,7 +80,6 @@ def test_every_size_decides_the_hash(setting):
         ({"model.context": "1"}, "at least 2"),
         ({"model.init": "gpt2"}, "normal, torch"),
         ({"model.vectors": "4"}, "did you mean model.vector?"),
-        ({"optim.transfer_from": "64"}, "optim.transfer_from is for model.kind gpt, but model.kind is context"),
         ({"model.kind": "rnn"}, "expected one of gpt, context"),
     ],
 )

@@ -1,10 +1,13 @@
 """Recipes that a search makes from another: shorter, narrower, with other rates."""
 
+import dataclasses
+
 import pytest
 
 from lmlab import LabError
 from lmlab.optim import rate_share
 from lmlab.recipe import GPT, WSD, Muon, Recipe, load_recipe, override
+from lmlab.recipe.model import Context
 from lmlab.study.variants import narrowed, shortened, tuned, with_rate
 
 
@@ -44,3 +47,12 @@ def test_a_narrower_model_is_scaled_from_the_recipes_width_and_the_tuned_recipe_
     assert found.optim == override(recipe, {"optim.lr": "0.0012"}).optim and found.claims == ()
     muon = tuned(Recipe(optim=Muon(lr=0.02, adam_lr=0.004)), 2.0)
     assert muon.optim == Muon(lr=0.04, adam_lr=0.008)
+
+
+def test_a_narrow_context_model_keeps_layers_and_embedding_and_names_the_size_whose_rate_it_has():
+    model = Context(layers=3, width=24, hidden=64, vector=32)
+    small = narrowed(Recipe(model=model))
+    assert small.model == Context(layers=3, width=24, hidden=16, vector=8)
+    assert small.optim.transfer_from == (64, 3, 32)
+    with pytest.raises(LabError, match="model.hidden is 64 and model.vector 3: tune the model itself"):
+        narrowed(Recipe(model=dataclasses.replace(model, vector=3)))
