@@ -81,7 +81,7 @@ def test_a_ladder_is_climbed_once_and_then_serves_plans_and_runs(tried, long_rec
         raise AssertionError("a rung was trained again")
 
     with monkeypatch.context() as patched:
-        patched.setattr("lmlab.experiment.ladder.train", never)
+        patched.setattr("lmlab.experiment.ladder.train_or_resume", never)
         again = plan(long_recipe, runs=tmp_path, ladder=True, say=said.append)
     assert again.forecast.figures["final_loss"] == loss
     first = train(long_recipe, run="first", runs=tmp_path, display=Quiet(), say=said.append)
