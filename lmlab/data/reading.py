@@ -31,6 +31,11 @@ class Reading:
         """Of the positions that are computed, those without a target."""
         return 1 - self.targets / max(1, self.sequences * self.context)
 
+    @property
+    def sequence_tokens(self) -> float:
+        """Targets of an average sequence: the context, or less where there is padding."""
+        return self.targets / self.sequences if self.sequences else float(self.context)
+
     def tokens(self, sequences: int) -> int:
         """About how many targets so many sequences have, and of one stream exactly."""
         if not self.sequences:

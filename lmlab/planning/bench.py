@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lmlab.data import Dataset
+from lmlab.data.reading import reading
 from lmlab.hardware import detect, load_average, physical_cores
 from lmlab.model import flops_per_token
 from lmlab.planning.advice import Advice, advise
@@ -113,6 +114,8 @@ class Bench:
     device: str
     recipe_tokens: int
     """That the recipe trains on."""
+    sequence_tokens: float
+    """Of an average sequence: its context, or of windows of documents what isn't padding."""
     flops_per_token: float
     base: Combination
     """What `lmlab train` would do without knowing any of this."""
@@ -132,7 +135,7 @@ class Bench:
     def figures(self, row: Row) -> dict[str, Any]:
         """A row for tables and --json; rates are in tokens a second, `recipe_seconds` is the training alone."""
         combination, policy = row.combination, row.combination.policy
-        tokens = combination.batch * self.recipe.model.context
+        tokens = combination.batch * self.sequence_tokens
         known: dict[str, Any] = {
             "batch": combination.batch,
             "precision": policy.precision,
@@ -165,6 +168,7 @@ class Bench:
             "data_id": self.data_id,
             "device": self.device,
             "context": self.recipe.model.context,
+            "sequence_tokens": self.sequence_tokens,
             "recipe_tokens": self.recipe_tokens,
             "rows": [self.figures(row) for row in self.rows],
             "left_out": self.left_out,
@@ -204,10 +208,9 @@ class Bencher:
         run: Callable[..., Measurement] = measure,
     ) -> None:
         """`steps` is the training's length; `batches` (default: doublings) are those to measure; `say` hears what is under way."""
-        policy = choose_policy(recipe)
+        policy, read = choose_policy(recipe), reading(recipe, dataset)
         apply_policy(policy)
-        self.dataset = dataset
-        self.effort = effort
+        self.dataset, self.effort = dataset, effort
         self.batches = tuple(batches)
         self._say = say
         self._run = run
@@ -215,7 +218,8 @@ class Bencher:
             recipe=recipe,
             data_id=dataset.id,
             device=_device_name(policy),
-            recipe_tokens=steps * recipe.train.batch * recipe.model.context,
+            recipe_tokens=read.tokens(steps * recipe.train.batch),
+            sequence_tokens=read.sequence_tokens,
             flops_per_token=flops_per_token(recipe.model, dataset.vocabulary_size).training,
             base=Combination(batch=self._base_batch(policy), policy=policy),
             load=load_average() / physical_cores(),

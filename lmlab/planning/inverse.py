@@ -55,17 +55,23 @@ class Corpus:
     train_tokens: int
     valid_tokens: int
     vocabulary: int
+    counted: float = 1.0
+    """Of the places of its sequences, those with a target: the others are padding, which counts as no token."""
 
     @classmethod
     def of(cls, recipe: Recipe, dataset: Dataset) -> Corpus:
-        """What a plan needs of a prepared data set; of windows of documents an epoch's places, padding included."""
+        """What a plan needs of a prepared data set; of windows of documents the targets of an epoch."""
         read = reading(recipe, dataset)
-        of_documents = recipe.data.windows == "documents"
         return cls(
-            train_tokens=read.sequences * read.context if of_documents else read.unique_tokens,
-            valid_tokens=scored_targets(recipe, dataset, "valid") + (not of_documents),
+            train_tokens=read.unique_tokens,
+            valid_tokens=scored_targets(recipe, dataset, "valid") + (recipe.data.windows == "stream"),
             vocabulary=dataset.vocabulary_size,
+            counted=read.sequence_tokens / read.context,
         )
+
+    def tokens(self, recipe: Recipe, steps: int) -> int:
+        """About how many `recipe` trains on in so many steps; of one stream exactly."""
+        return round(steps * recipe.train.batch * recipe.model.context * self.counted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +140,8 @@ class _Search:
         self.base, self.corpus, self.budget, self.law, self.resources = recipe, corpus, budget, law, resources
         self.unique = float(corpus.train_tokens)
         own = counted_parameters(recipe, corpus.vocabulary)
-        self.tuned = Tuned(recipe=recipe, parameters=own, tokens=own_tokens(recipe, self.unique))
+        tokens = own_tokens(recipe, self.unique, corpus.counted)
+        self.tuned = Tuned(recipe=recipe, parameters=own, tokens=tokens, counted=corpus.counted)
         largest = max(own, MOST_PARAMETERS_A_TOKEN * self.unique)
         self.shapes = [sized for sized in map(self._sized, shapes_like(recipe)) if sized.parameters <= largest]
 
@@ -231,7 +238,7 @@ class _Search:
         tokens = self._in_time(sized, budget, sized.speed)
         # The batch goes with the tokens, and a card's speed with the batch.
         tokens = self._in_time(sized, budget, self._speed(sized, max(1.0, tokens)))
-        return None if tokens < FEWEST_STEPS * sized.recipe.model.context else tokens
+        return None if tokens < FEWEST_STEPS * self.tuned.sequence_tokens else tokens
 
     def _in_time(self, sized: _Sized, budget: Budget, speed: Estimate) -> float:
         """The most tokens that the budget allows, with the evaluations between and the whole split at the end."""
@@ -246,7 +253,11 @@ class _Search:
     def _speed(self, sized: _Sized, tokens: float) -> Estimate:
         """At the batch that goes with so many tokens."""
         train = dataclasses.replace(sized.recipe.train, batch=self.tuned.batch(sized.parameters, tokens))
-        return self.resources.speed(dataclasses.replace(sized.recipe, train=train))
+        return self._rate(dataclasses.replace(sized.recipe, train=train))
+
+    def _rate(self, recipe: Recipe) -> Estimate:
+        """Tokens a second, which the resources count with the padding."""
+        return self.resources.speed(recipe).scaled(self.corpus.counted)
 
     def _occupies(self, sized: _Sized, tokens: float, budget: Budget) -> bool:
         """Whether memory and disk hold it."""
@@ -271,7 +282,7 @@ class _Search:
 
     def _tokens_to(self, sized: _Sized, loss: float) -> float | None:
         """The fewest tokens to a loss; None where a shape doesn't get there."""
-        least, most = FEWEST_STEPS * float(sized.recipe.model.context), MOST_EPOCHS * self.unique
+        least, most = FEWEST_STEPS * self.tuned.sequence_tokens, MOST_EPOCHS * self.unique
         if most < least or self._loss(sized, most) > loss:
             return None
         return self._least(sized, loss, least, most)
@@ -296,12 +307,13 @@ class _Search:
         return self._time(self._recipe(sized, tokens)).value
 
     def _time(self, recipe: Recipe) -> Estimate:
-        corpus, speed = self.corpus, self.resources.speed(recipe)
-        return run_seconds(recipe, recipe.train.steps, speed, corpus.train_tokens, corpus.valid_tokens)
+        corpus, steps = self.corpus, recipe.train.steps
+        tokens = corpus.tokens(recipe, steps)
+        return run_seconds(recipe, steps, tokens, self._rate(recipe), corpus.train_tokens, corpus.valid_tokens)
 
     def _alternative(self, sized: _Sized, tokens: float) -> Alternative:
         recipe = check(self._recipe(sized, tokens))
-        read = recipe.train.steps * recipe.train.batch * recipe.model.context
+        read = self.corpus.tokens(recipe, recipe.train.steps)
         flops = sized.flops_a_token * read
         seconds, disk = self._time(recipe), self.resources.disk(recipe)
         slack = 1.0 + 1e-6
@@ -329,8 +341,9 @@ class _Search:
             recipe,
             counted_parameters(recipe, vocabulary),
             self.law.size(recipe),
-            flops_per_token(recipe.model, vocabulary).training,
-            self.resources.speed(recipe),
+            # What padding costs is spread over the tokens that count.
+            flops_per_token(recipe.model, vocabulary).training / self.corpus.counted,
+            self._rate(recipe),
         )
 
     def _limit(self, best: Alternative) -> Limit:
@@ -348,14 +361,14 @@ class _Search:
 
     def _nothing_fits(self) -> str:
         smallest = self.shapes[0]
-        tokens = FEWEST_STEPS * smallest.recipe.model.context
+        tokens = FEWEST_STEPS * self.tuned.sequence_tokens
         if tokens > MOST_EPOCHS * self.unique:
             return (
                 f"the text is too short: {self.corpus.train_tokens:,} tokens, read {MOST_EPOCHS} times, are fewer than "
                 f"{FEWEST_STEPS} steps of {smallest.recipe.model.context:,}: use more text, or a smaller model.context"
             )
-        seconds, disk = self._seconds(smallest, float(tokens)), self.resources.disk(smallest.recipe)
-        memory = self.resources.memory(self._recipe(smallest, float(tokens)))
+        seconds, disk = self._seconds(smallest, tokens), self.resources.disk(smallest.recipe)
+        memory = self.resources.memory(self._recipe(smallest, tokens))
         if memory > self.resources.memory_limit:
             return (
                 f"nothing fits into memory: the smallest model ({smallest.parameters:,} parameters) takes {memory / 1e6:,.0f} MB "

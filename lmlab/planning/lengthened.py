@@ -13,9 +13,9 @@ MOST_EVALUATIONS = 100
 """In a run, and as many checkpoints: a recipe for a little text may want one every few steps."""
 
 
-def own_tokens(recipe: Recipe, unique_tokens: float) -> float:
-    """How many tokens a recipe trains on, where the training split has `unique_tokens`."""
-    train, step_tokens = recipe.train, recipe.train.batch * recipe.model.context
+def own_tokens(recipe: Recipe, unique_tokens: float, counted: float = 1.0) -> float:
+    """How many tokens a recipe trains on, where the training split has `unique_tokens`, and `counted` of all places a target."""
+    train, step_tokens = recipe.train, counted * recipe.train.batch * recipe.model.context
     return (
         max(1.0, train.steps) * step_tokens if train.epochs is None else max(step_tokens, train.epochs * unique_tokens)
     )
@@ -24,7 +24,7 @@ def own_tokens(recipe: Recipe, unique_tokens: float) -> float:
 def evaluations_of(tuned: Tuned) -> float:
     """How many evaluations a recipe makes while it trains, whatever its length."""
     recipe = tuned.recipe
-    steps = tuned.tokens / (recipe.train.batch * recipe.model.context)
+    steps = tuned.tokens / (recipe.train.batch * tuned.sequence_tokens)
     return min(MOST_EVALUATIONS, steps / recipe.evaluate.every) + 1
 
 
@@ -35,10 +35,10 @@ def lengthened(tuned: Tuned, shape: Recipe, parameters: int, tokens: float, uniq
     Claims are left out: numbers that others published for a recipe are not another one's. So are `train.until`, since the length
     is what the budget allows, and `data.fresh`, since another model begins anew.
     """
-    base, context = tuned.recipe, shape.model.context
+    base, sequence = tuned.recipe, tuned.sequence_tokens
     batch = tuned.batch(parameters, tokens)
-    steps = max(1, int(tokens / (batch * context)))
-    longer = steps / (tuned.tokens / (base.train.batch * context))
+    steps = max(1, int(tokens / (batch * sequence)))
+    longer = steps / (tuned.tokens / (base.train.batch * sequence))
     least = -(-steps // MOST_EVALUATIONS)
     changes: dict[str, object] = {
         "train.steps": steps,

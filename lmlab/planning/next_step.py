@@ -60,6 +60,8 @@ class RunFacts:
     """By then, with those that the runs it was branched from had read."""
     unique_tokens: int
     """Of the training split."""
+    step_tokens: float
+    """That a step trains on; of windows of documents the mean."""
     loss: float
     """Nats a token over the whole validation split, by then."""
     seconds_a_token: float
@@ -73,11 +75,6 @@ class RunFacts:
     def passes(self) -> float:
         """Over the training split."""
         return self.tokens / self.unique_tokens
-
-    @property
-    def step_tokens(self) -> int:
-        """That a step trains on."""
-        return self.recipe.train.batch * self.recipe.model.context
 
     @property
     def new_tokens(self) -> int:
@@ -157,6 +154,7 @@ def facts_of(run: Run) -> RunFacts:
         steps=steps,
         tokens=tokens,
         unique_tokens=unique,
+        step_tokens=step_tokens,
         loss=loss,
         seconds_a_token=overhead / rate,
         curve=tuple(point for point in curve if point[0] <= steps),
@@ -306,7 +304,8 @@ class _Ranking:
         """The recipe of the run with another shape, and the rates that it wants, from the start."""
         facts, model = self.facts, shape.model
         assert isinstance(model, GPT)
-        tuned = Tuned(recipe=facts.recipe, parameters=facts.parameters, tokens=facts.tokens)
+        counted = facts.step_tokens / (facts.recipe.train.batch * facts.recipe.model.context)
+        tuned = Tuned(recipe=facts.recipe, parameters=facts.parameters, tokens=facts.tokens, counted=counted)
         rates = tuned.rates(model.width, facts.recipe.train.batch, self._size(shape), longer * facts.tokens)
         settings: dict[str, Any] = {
             "model.layers": model.layers,

@@ -72,13 +72,13 @@ def plan_for_card(
     recipe: Recipe, steps: int, corpus: Corpus, card: Card, resources: Resources, price: Price | None
 ) -> CardPlan:
     """The plan of `steps` steps, with `resources` those of the card."""
-    rate = resources.speed(recipe)
-    seconds = run_seconds(recipe, steps, rate, corpus.train_tokens, corpus.valid_tokens)
+    rate, tokens = resources.speed(recipe).scaled(corpus.counted), corpus.tokens(recipe, steps)
+    seconds = run_seconds(recipe, steps, tokens, rate, corpus.train_tokens, corpus.valid_tokens)
     return CardPlan(
         recipe=recipe,
         card=card,
         steps=steps,
-        position=position_of(recipe, corpus.vocabulary, steps, corpus.train_tokens),
+        position=position_of(recipe, corpus.vocabulary, steps, corpus.train_tokens, tokens),
         tokens_per_second=rate,
         seconds=seconds,
         memory=resources.memory(recipe),

@@ -248,7 +248,7 @@ class Plan:
             return []
         dense = self.position.parameters["total"] - self.position.parameters["ngrams"]
         rate, batch = rate_band(dense, self.position.tokens), batch_band(dense, self.position.tokens)
-        own = self.recipe.train.batch * self.recipe.model.context
+        own = self.reading.tokens(self.recipe.train.batch)
         beyond = "; " + rate.alarm if rate.alarm else ""
         return _section(
             "settings",

@@ -33,22 +33,29 @@ class Tuned:
     parameters: float
     tokens: float
     """That it trains on."""
+    counted: float = 1.0
+    """Of the places of its sequences, those with a target that counts: the others are padding."""
+
+    @property
+    def sequence_tokens(self) -> float:
+        """Targets that count, of an average sequence."""
+        return self.counted * self.recipe.model.context
 
     def batch(self, parameters: float, tokens: float) -> int:
         """Sequences a step for a model of `parameters` that trains on `tokens`.
 
         The recipe's own, halved or doubled: so a micro-batch that divided it divides the larger ones, and round numbers stay.
         """
-        own, context = self.recipe.train.batch, self.recipe.model.context
-        smallest, largest = (batch / context for batch in published_batches(parameters, tokens))
+        own, sequence = self.recipe.train.batch, self.sequence_tokens
+        smallest, largest = (batch / sequence for batch in published_batches(parameters, tokens))
         wish = own * (tokens / self.tokens) ** BATCH_POWER
         # Within the laws' batches, or as far outside as the recipe's own is.
-        wish = min(max(wish, min(own, smallest)), max(own, largest), tokens / context / FEWEST_STEPS)
+        wish = min(max(wish, min(own, smallest)), max(own, largest), tokens / sequence / FEWEST_STEPS)
         return max(1, round(own * 2.0 ** round(math.log2(max(wish, 1e-9) / own))))
 
     def rates(self, width: int, batch: int, parameters: float, tokens: float) -> dict[str, float]:
         """The settings of the optimizer that another width and batch change, by dotted name, to two digits."""
-        optim, context = self.recipe.optim, self.recipe.model.context
+        optim, sequence = self.recipe.optim, self.sequence_tokens
         narrower = 1.0 if optim.transfer_from else self.recipe.model.width / width
         factor = narrower * math.sqrt(batch / self.recipe.train.batch)
         if factor == 1.0:
@@ -57,9 +64,9 @@ class Tuned:
             return {"optim.adam_lr": _rounded(optim.adam_lr * factor)}
         if optim.transfer_from:  # the laws' rates are of models that have no such rule
             return {"optim.lr": _rounded(optim.lr * factor)}
-        low, high = _band(self.parameters, self.tokens, self.recipe.train.batch * context)
+        low, high = _band(self.parameters, self.tokens, self.recipe.train.batch * sequence)
         beyond = max(BEYOND, low / optim.lr, optim.lr / high)
-        low, high = _band(parameters, tokens, batch * context)
+        low, high = _band(parameters, tokens, batch * sequence)
         return {"optim.lr": _rounded(min(max(optim.lr * factor, low / beyond), high * beyond))}
 
 

@@ -30,7 +30,7 @@ from lmlab.scaling.estimate import Estimate
 from lmlab.training.policy import Policy, apply_policy
 
 Speed = Callable[[Recipe], Estimate]
-"""Tokens a second of training with a recipe."""
+"""Tokens a second of training with a recipe, the padding of windows among them."""
 
 SIZES = (0.1, 1.0, 8.0, 64.0)
 """Operations a token of the models that are measured, as multiples of the recipe's own."""

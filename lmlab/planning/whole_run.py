@@ -15,12 +15,16 @@ FORWARD_SHARE = 1 / TRAINING_STEP_IN_FORWARDS
 """Of a training step's arithmetic, a forward pass."""
 
 
-def run_seconds(recipe: Recipe, steps: int, speed: Estimate, train_tokens: int, valid_tokens: int) -> Estimate:
-    """Of `steps` steps at a `speed` in tokens a second of training, given the tokens of both splits."""
+def run_seconds(
+    recipe: Recipe, steps: int, tokens: int, speed: Estimate, train_tokens: int, valid_tokens: int
+) -> Estimate:
+    """Of `steps` steps over `tokens` at a `speed` in tokens a second of training, given the tokens of both splits.
+
+    Tokens are targets that count, and the speed is in those.
+    """
     plan = plan_evaluations(recipe, steps, valid_tokens, train_tokens)
     scored = plan.tokens_in_all(steps, recipe.evaluate.every) * FORWARD_SHARE
-    trained = steps * recipe.train.batch * recipe.model.context
-    seconds = quotient(exact(trained + scored), speed)
+    seconds = quotient(exact(tokens + scored), speed)
     return dataclasses.replace(
         seconds,
         value=seconds.value + START_SECONDS,

@@ -35,7 +35,7 @@ def bench_lines(bench: Bench) -> list[str]:
     lines = [
         f"{bench.recipe.name} (data {bench.data_id}) on {bench.device}: medians of the steps of {rounds} "
         f"round{'' if rounds == 1 else 's'}, "
-        f"{bench.recipe.model.context:,} tokens a sequence, {amount(bench.recipe_tokens)} tokens in this recipe",
+        f"{_sequence(bench)} a sequence, {amount(bench.recipe_tokens)} tokens in this recipe",
         "",
         *_aligned([HEADINGS, *table_rows(bench)]),
     ]
@@ -60,6 +60,13 @@ def bench_lines(bench: Bench) -> list[str]:
     if bench.interrupted:
         lines += ["", "interrupted: this is what there was by then"]
     return lines
+
+
+def _sequence(bench: Bench) -> str:
+    """Its tokens, and of windows of documents how many of them are padding."""
+    context = bench.recipe.model.context
+    padding = 1 - bench.sequence_tokens / context
+    return f"{context:,} tokens" + (f" ({padding:.1%} of them padding, which no figure counts)" if padding else "")
 
 
 def _cells(figures: dict[str, Any]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from lmlab import LabError, __version__
 from lmlab.data import Dataset, prepare
 from lmlab.data.fresh import training_split
 from lmlab.data.progress import Progress as DataProgress
+from lmlab.data.reading import reading
 from lmlab.experiment.beginning import Outline, outline_of
 from lmlab.experiment.fresh import require_parent
 from lmlab.files import FileLock, make_folder, write_json, write_text
@@ -124,6 +125,7 @@ class _Searcher:
         self._record = record
         self._display = display
         self._planned = search.planned_steps()
+        self._step_tokens = reading(recipe, outline.dataset).tokens(recipe.train.batch)
         self._done = 0
         self._here = 0
         self._began = time.monotonic()
@@ -168,11 +170,11 @@ class _Searcher:
             Progress(
                 step=self._done + step,
                 steps=max(self._planned, self._done + step + 1),
-                tokens=(self._done + step) * short.train.batch * short.model.context,
+                tokens=(self._done + step) * self._step_tokens,
                 loss=loss,
                 learning_rate=short.optim.lr * result.rate,
                 gradient_norm=result.gradient_norm,
-                tokens_per_second=step * short.train.batch * short.model.context / max(seconds, 1e-9),
+                tokens_per_second=step * self._step_tokens / max(seconds, 1e-9),
                 mfu=None,
                 elapsed_seconds=elapsed,
                 remaining_seconds=max(0, self._planned - self._done - step) * elapsed / taken,
@@ -227,7 +229,7 @@ def _sizes(recipe: Recipe, dataset: Dataset, steps: int) -> tuple[int, int]:
     from lmlab.model import parameters
 
     counted = parameters(recipe.model, dataset.vocabulary_size)
-    return counted["total"] - counted["ngrams"], steps * recipe.train.batch * recipe.model.context
+    return counted["total"] - counted["ngrams"], reading(recipe, dataset).tokens(steps * recipe.train.batch)
 
 
 def _opening(recipe: Recipe, measured_on: Recipe, search: Search, outline: Outline, laws: Sequence[Law]) -> list[str]:
@@ -249,7 +251,7 @@ def _opening(recipe: Recipe, measured_on: Recipe, search: Search, outline: Outli
             f"(optim.transfer_from {base})"
         )
     planned = search.planned_steps()
-    tokens = planned * recipe.train.batch * recipe.model.context
+    tokens = reading(recipe, outline.dataset).tokens(planned * recipe.train.batch)
     lines.append(
         f"{search.trials} learning rates around {recipe.optim.lr:.3g}, for {_listed(search.rungs())} steps of a training's "
         f"{outline.steps:,}: about {planned:,} steps ({count(tokens)} tokens) in all"

@@ -1,16 +1,25 @@
 """Runs over windows of documents: what they read, how they stop and go on, what they say of it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from lmlab import LabError
-from lmlab.data import find_dataset
+from lmlab.data import find_dataset, prepare
+from lmlab.data.fresh import training_batch, training_split
 from lmlab.data.reading import reading
 from lmlab.data.windows import IGNORED_TARGET, split_windows
 from lmlab.experiment import evaluate, parent_of, plan, prove, resume, train
 from lmlab.experiment.black_box import texts
+from lmlab.experiment.budgeted import plan_on_card, plan_within
+from lmlab.hardware.cards import card_named
+from lmlab.planning.bench import QUICK, Bencher, Row
+from lmlab.planning.budget import budget_of
+from lmlab.planning.combinations import Combination
 from lmlab.planning.next_step import facts_of
-from lmlab.recipe import check, override
+from lmlab.planning.resources import resources_on
+from lmlab.recipe import Context, check, override
 from lmlab.runs.units import read_units
 from lmlab.training.step import TrainingStep
 from tests.experiment.test_exactness import StopAfter, assert_equal_runs
@@ -177,3 +186,47 @@ def test_impossible_windows_are_refused_in_one_line(recipe, changes, message):
     with pytest.raises(LabError, match=message) as caught:
         check(override(recipe, changes))
     assert "\n" not in str(caught.value)
+
+
+def counted(recipe, steps):
+    """The targets of a recipe's batches, one after the other, as a run of so many steps adds them up."""
+    dataset = prepare(recipe.data)
+    split, batch, context = training_split(recipe, dataset), recipe.train.batch, recipe.model.context
+    batches = (
+        training_batch(split, recipe.data.order, recipe.train.seed, context, step * batch, batch)
+        for step in range(steps)
+    )
+    return sum(int((targets != IGNORED_TARGET).sum()) for _, targets in batches)
+
+
+@pytest.mark.parametrize("model", [None, Context(layers=2, width=8, hidden=12, vector=8, context=5)])
+def test_plan_and_bench_count_the_tokens_that_a_run_records(tried, recipe, tmp_path, model):
+    recipe = recipe if model is None else dataclasses.replace(recipe, model=model)
+    done = train(recipe, run="one", runs=tmp_path)
+    steps, tokens = done.summary["steps"], done.summary["tokens"]
+    assert tokens == counted(recipe, steps) < steps * 24 * 5
+    found = plan(recipe, runs=tmp_path, say=lambda line: None)
+    assert (found.steps, found.position.tokens) == (steps, tokens)
+    dataset = find_dataset(found.data_id)
+    bench = Bencher(recipe, dataset, steps, QUICK).found
+    assert bench.recipe_tokens == tokens
+    figures = bench.figures(Row(combination=Combination(batch=24, policy=found.policy), rounds=[(0.5, 0.5)]))
+    assert figures["tokens_per_second"] == pytest.approx(tokens / steps / 0.5)
+    assert figures["recipe_seconds"] == pytest.approx(0.5 * steps)
+    facts = facts_of(done.run)
+    assert facts.step_tokens == pytest.approx(tokens / steps)
+    assert facts.new_steps * facts.step_tokens == pytest.approx(facts.tokens, abs=facts.step_tokens)
+
+
+def test_a_card_and_a_budget_count_the_tokens_that_a_run_records(recipe, tmp_path):
+    card = card_named("t4")
+    there = plan_on_card(recipe, card)
+    assert there.position.tokens == counted(recipe, there.steps) and there.position.epochs == pytest.approx(2)
+    places = there.steps * 24 * 5
+    speed = resources_on(card, prepare(recipe.data).vocabulary_size).speed(recipe).value
+    assert there.tokens_per_second.value == pytest.approx(speed * there.position.tokens / places)
+    found = plan_within(recipe, budget_of(["1h"]), runs=tmp_path, card=card, say=lambda line: None)
+    for row in found.table:
+        # An epoch of another batch is made whole with another number of empty sequences.
+        assert row.tokens == pytest.approx(counted(row.recipe, row.recipe.train.steps), rel=0.03)
+        assert row.passes == pytest.approx(row.tokens / reading(recipe, prepare(recipe.data)).targets)

@@ -50,6 +50,7 @@ def facts(**changes) -> RunFacts:
         tokens=1_536_000,
         unique_tokens=1_003_854,
         loss=1.889,
+        step_tokens=768,
         seconds_a_token=1 / 25_000,
         curve=CURVE,
         turned=False,

@@ -30,6 +30,7 @@ def bench():
         data_id="0123456789abcdef",
         device="a processor",
         recipe_tokens=10**6,
+        sequence_tokens=recipe.model.context,
         flops_per_token=1e6,
         base=base,
     )
@@ -111,3 +112,9 @@ def test_bad_input_is_answered_in_one_line(words, said, capsys):
     assert main(["bench", *words]) in (1, 2)
     answer = capsys.readouterr().err
     assert said in answer and len(answer.strip().splitlines()) == 1
+
+
+def test_the_head_says_how_much_of_a_sequence_is_padding(bench):
+    assert "128 tokens a sequence" in bench_lines(bench)[0]
+    bench.sequence_tokens = 96.0
+    assert "128 tokens (25.0% of them padding, which no figure counts) a sequence" in bench_lines(bench)[0]
