@@ -1,7 +1,10 @@
 """A context-propagation model through everything that a run does: training, stop, resume, loading, scoring, writing, plans."""
 
+import json
 import os
+import shutil
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -75,6 +78,29 @@ def test_it_learns_and_a_loaded_model_scores_and_writes_as_its_run_did(recipe, t
     assert text == "The old" + loaded.tokenizer.decode(written)
     with pytest.raises(LabError, match="a draft is for models of kind gpt, not context"):
         loaded.generate("The old", tokens=4, draft=2)
+
+
+def test_the_documented_loop_gives_the_logits_from_a_copy_of_three_files(recipe, tmp_path):
+    done = train(override(recipe, {"model.layers": "3", "optim.lr": "0.03"}), run="one", runs=tmp_path)
+    loaded, copy = lmlab.load("one@latest", runs=tmp_path), tmp_path / "copy"
+    for name in ("recipe.toml", "tokenizer.json", "checkpoints/step-00000012/weights.safetensors"):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(done.run.folder / name, copy / name)
+    shutil.rmtree(done.run.folder)
+    text = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    section = text.split("### A context-propagation model from its files")[1].split("\n### ")[0]
+    names: dict = {}
+    exec(section.split("```python")[1].split("```")[0], names)
+    alphabet = json.loads((copy / "tokenizer.json").read_text(encoding="utf-8"))["alphabet"]
+    tokens = [alphabet.index(character) for character in "The old man ran."]
+    assert tokens == loaded.tokenizer.encode("The old man ran.").tolist() and len(tokens) == 16
+    settings, tensors = names["read"](copy, 12)
+    found = names["logits"](settings, tensors, tokens)
+    assert found.std(dim=0).max() > 0.01, "or the vector would say nothing"
+    with torch.inference_mode():
+        torch.testing.assert_close(found, loaded.model(torch.tensor([tokens]))[0], atol=1e-5, rtol=1e-4)
+    shapes = {name: list(tensor.shape) for name, tensor in loaded.model.named_parameters()}
+    assert {name: list(tensor.shape) for name, tensor in tensors.items()} == shapes
 
 
 @pytest.mark.parametrize(
