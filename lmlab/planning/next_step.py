@@ -188,9 +188,10 @@ def next_steps(facts: RunFacts, law: KnownLaw) -> NextSteps:
     ranking = _Ranking(facts, law, scale)
     options = [option for option in (ranking.steps(), ranking.text(), ranking.size(), ranking.both()) if option]
     options.sort(key=lambda option: -option.gain_an_hour * (FINDING if option.what == "more text" else 1.0))
-    return NextSteps(
-        facts=facts, options=tuple(options), source=f"{law.source}; {scale.words}" if scale.words else law.source
-    )
+    model = facts.recipe.model
+    of_gpts = not law.fitted and not isinstance(model, GPT)
+    known = f"{law.source} to transformers, which a model of kind {model.kind} is not" if of_gpts else law.source
+    return NextSteps(facts=facts, options=tuple(options), source=f"{known}; {scale.words}" if scale.words else known)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ import pytest
 from lmlab import LabError
 from lmlab.hardware.cards import card_named
 from lmlab.model import parameters
+from lmlab.planning.known_law import published_law
+from lmlab.planning.next_step import RunFacts, next_steps
 from lmlab.planning.resources import checkpoint_bytes
 from lmlab.planning.rungs import rungs_of
 from lmlab.planning.shapes import counted_parameters, shapes_like
@@ -40,3 +42,25 @@ def test_what_rests_on_shapes_of_gpts_is_refused_in_one_line(planned):
     with pytest.raises(LabError, match="model.kind gpt, not (of|for) context") as caught:
         planned()
     assert "\n" not in str(caught.value)
+
+
+def test_what_comes_next_rests_on_a_law_that_is_said_to_be_of_transformers():
+    facts = RunFacts(
+        name="one",
+        folder="runs/one",
+        recipe=RECIPE,
+        vocabulary=1000,
+        parameters=counted_parameters(RECIPE, 1000),
+        length=2_000,
+        steps=2_000,
+        tokens=1_000_000,
+        unique_tokens=500_000,
+        step_tokens=500.0,
+        loss=4.0,
+        seconds_a_token=1e-4,
+        curve=(),
+        turned=False,
+    )
+    found = next_steps(facts, published_law(1000))
+    assert {option.what for option in found.options} == {"more steps", "more text"}
+    assert "fitted it again to transformers, which a model of kind context is not; " in found.source
