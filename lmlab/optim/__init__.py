@@ -1,6 +1,6 @@
 """How gradients become updates: learning-rate schedules, AdamW, Muon and clipping.
 
-Names are looked up on first use: `rate_share` is arithmetic and needs no torch.
+Names are looked up on first use: `rate_share` and `clip_limit` are arithmetic and need no torch.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from lmlab import lazily
 if TYPE_CHECKING:
     from lmlab.optim.build import TrainingOptimizer, build_optimizer
     from lmlab.optim.clip import clip_gradients, gradient_norm
+    from lmlab.optim.limit import clip_limit
     from lmlab.optim.schedule import rate_share
 
-__all__ = ["TrainingOptimizer", "build_optimizer", "clip_gradients", "gradient_norm", "rate_share"]
+__all__ = ["TrainingOptimizer", "build_optimizer", "clip_gradients", "clip_limit", "gradient_norm", "rate_share"]
 
 __getattr__ = lazily(
     __name__,
@@ -22,6 +23,7 @@ __getattr__ = lazily(
         "TrainingOptimizer": "build",
         "build_optimizer": "build",
         "clip_gradients": "clip",
+        "clip_limit": "limit",
         "gradient_norm": "clip",
         "rate_share": "schedule",
     },

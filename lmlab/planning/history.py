@@ -21,8 +21,10 @@ from lmlab.training.policy import Policy
 MOST_RUNS = 300
 """The newest of a folder: more would make a start slow and say little about this machine today."""
 FREE = (
-    *("train.steps", "train.epochs", "train.batch", "train.seed", "train.patience", "train.tolerate", "schedule.steps"),
+    *("train.steps", "train.epochs", "train.batch", "train.seed", "train.patience", "train.minimum_gain"),
     *(
+        "train.tolerate",
+        "schedule.steps",
         "schedule.warmup",
         "optim.lr",
         "optim.adam_lr",

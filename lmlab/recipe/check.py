@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 
 from lmlab import LabError
 from lmlab.recipe.experiment import Recipe
 from lmlab.recipe.model import GPT
+from lmlab.recipe.optim import Optim
 from lmlab.recipe.quantities import bytes_in, seconds_in
 from lmlab.recipe.schedule import Constant
 
@@ -30,6 +32,7 @@ def problems(recipe: Recipe) -> Iterator[str]:
     if isinstance(recipe.model, GPT):
         yield from _gpt_problems(recipe.model)
     yield from _data_problems(recipe)
+    yield from _clip_problems(recipe.optim)
     sizes = SIZES_OF_A_TRANSFER[recipe.model.kind]
     if len(recipe.optim.transfer_from) > len(sizes):
         yield (
@@ -70,6 +73,17 @@ def _gpt_problems(model: GPT) -> Iterator[str]:
         yield f"model.ngrams names {repeated[0]} more than once: expected each length once, it has one table"
     if len(model.ngrams) > MOST_NGRAMS:
         yield f"model.ngrams has {len(model.ngrams)} lengths: expected at most {MOST_NGRAMS}"
+
+
+def _clip_problems(optim: Optim) -> Iterator[str]:
+    if len(optim.clip_steps) != len(optim.clip_then):
+        yield (
+            f"optim.clip_steps has {len(optim.clip_steps)} numbers and optim.clip_then {len(optim.clip_then)}: expected a limit in "
+            "clip_then for each step in clip_steps"
+        )
+    for before, after in pairwise(optim.clip_steps):
+        if after <= before:
+            yield f"optim.clip_steps has {after} after {before}: expected each step above the one before"
 
 
 def _data_problems(recipe: Recipe) -> Iterator[str]:

@@ -36,13 +36,15 @@ NAMES = {
     "max_new_tokens": "tokens",
     "num_samples": "samples",
     "start": "prompt",
-    # Hugging Face's TrainingArguments and GPT2Config
+    # Hugging Face's TrainingArguments, EarlyStoppingCallback and GPT2Config
     "max_steps": "train.steps",
     "num_train_epochs": "train.epochs",
     "per_device_train_batch_size": "train.micro_batch",
     "warmup_steps": "schedule.warmup",
     "lr_scheduler_type": "schedule.kind",
     "max_grad_norm": "optim.clip",
+    "early_stopping_patience": "train.patience",
+    "early_stopping_threshold": "train.minimum_gain",
     "adam_beta1": "optim.betas",
     "adam_beta2": "optim.betas",
     "adam_epsilon": "optim.eps",

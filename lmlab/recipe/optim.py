@@ -28,6 +28,10 @@ class AdamW:
     """Added to the root of the mean squared gradient."""
     clip: float = setting(1.0, at_least=0.0)
     """Largest norm of the whole gradient; 0: no clipping."""
+    clip_steps: tuple[int, ...] = setting((), at_least=1, came_later=True)
+    """Steps (250,750) from which on clip_then holds in place of clip, the first step of a run being 0; none: clip throughout."""
+    clip_then: tuple[float, ...] = setting((), at_least=0.0, came_later=True)
+    """Largest norm of the whole gradient from each of clip_steps on (1.0,2.0); 0: no clipping."""
     adaptive_clip: float = setting(0.0, at_least=0.0, came_later=True)
     """Clip a gradient norm beyond so many standard deviations above its recent mean (ZClip, 2.5 there); 0: don't."""
     table_lr: float | None = setting(None, above=0.0, came_later=True)
@@ -61,6 +65,10 @@ class Muon:
     """AdamW's epsilon."""
     clip: float = setting(0.0, at_least=0.0)
     """Largest norm of the whole gradient; 0: no clipping."""
+    clip_steps: tuple[int, ...] = setting((), at_least=1, came_later=True)
+    """Steps (250,750) from which on clip_then holds in place of clip, the first step of a run being 0; none: clip throughout."""
+    clip_then: tuple[float, ...] = setting((), at_least=0.0, came_later=True)
+    """Largest norm of the whole gradient from each of clip_steps on (1.0,2.0); 0: no clipping."""
     adaptive_clip: float = setting(0.0, at_least=0.0, came_later=True)
     """Clip a gradient norm beyond so many standard deviations above its recent mean (ZClip, 2.5 there); 0: don't."""
     table_lr: float | None = setting(None, above=0.0, came_later=True)

@@ -34,6 +34,8 @@ class Train:
     """Decides initialisation, batch order and dropout."""
     patience: int = setting(0, at_least=0)
     """Stop after so many evaluations without a better validation loss; 0: never."""
+    minimum_gain: float = setting(0.0, at_least=0.0, came_later=True)
+    """Nats a token by which an evaluation must be better to count for patience; the best model is the best whatever it gained."""
     tolerate: int = setting(5, at_least=1)
     """Stop after so many steps in a row whose loss or gradient was not finite."""
     spike: float = setting(8.0, at_least=0.0, came_later=True)

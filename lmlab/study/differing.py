@@ -23,7 +23,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "context": ("model.context",),
     "dropout": ("model.dropout",),
     "batch": ("train.batch",),
-    "steps": ("train.steps", "train.epochs", "train.patience"),
+    "steps": ("train.steps", "train.epochs", "train.patience", "train.minimum_gain"),
     "precision": ("train.precision",),
     "device": ("train.device",),
 }

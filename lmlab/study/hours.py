@@ -125,8 +125,10 @@ def _operations(outline: Outline) -> float:
 
 def _one_step(recipe: Recipe) -> Recipe:
     """What a step's time depends on: without length, seed, rates and schedule."""
-    train = dataclasses.replace(recipe.train, steps=1, epochs=None, seed=0, patience=0)
-    optim = dataclasses.replace(recipe.optim, lr=1.0, weight_decay=0.0, clip=1.0, transfer_from=())
+    train = dataclasses.replace(recipe.train, steps=1, epochs=None, seed=0, patience=0, minimum_gain=0.0)
+    optim = dataclasses.replace(
+        recipe.optim, lr=1.0, weight_decay=0.0, clip=1.0, clip_steps=(), clip_then=(), transfer_from=()
+    )
     data = dataclasses.replace(recipe.data, tokens=None)
     return dataclasses.replace(recipe, train=train, optim=optim, data=data, schedule=Constant())
 

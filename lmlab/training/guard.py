@@ -14,6 +14,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from lmlab.optim import clip_limit
 from lmlab.recipe import Recipe
 
 MEMORY = 0.97
@@ -103,9 +104,9 @@ class Verdict:
         return ", ".join(found) or f"loss {self.loss:.4g}, gradient norm {self.norm:.4g}"
 
 
-def judge(state: GuardState, recipe: Recipe, loss: float, norm: float) -> Verdict:
-    """The verdict on a step with this mean loss (nats a token) and gradient norm; nothing is remembered yet."""
-    threshold, clip = recipe.train.spike, recipe.optim.clip
+def judge(state: GuardState, recipe: Recipe, step: int, loss: float, norm: float) -> Verdict:
+    """The verdict on a step (the first is 0) with this mean loss (nats a token) and gradient norm; nothing is remembered yet."""
+    threshold, clip = recipe.train.spike, clip_limit(recipe.optim, step)
     finite = math.isfinite(loss) and math.isfinite(norm)
     loss_z = state.loss.z(loss) if finite else None
     norm_z = state.norm.z(norm, SMALLEST_NORM_DEVIATION) if finite else None

@@ -145,7 +145,8 @@ class Loop:
         if last:
             return Ending(kind="finished", reason=f"{self.step.steps:,} steps")
         if train.patience and state.worse_in_a_row >= train.patience:
-            return Ending(kind="patience", reason=f"no better validation loss in {train.patience} evaluations")
+            better = f"better by more than {train.minimum_gain:g}" if train.minimum_gain else "better"
+            return Ending(kind="patience", reason=f"no validation loss {better} in {train.patience} evaluations")
         return None
 
     def _stopped(self) -> Ending:
@@ -233,7 +234,9 @@ class Loop:
         scores = self.hooks.evaluate(state)
         best = state.best_loss is None or scores.valid_loss < state.best_loss
         if best:
-            state.best_loss, state.best_step, state.worse_in_a_row = scores.valid_loss, state.step, 0
+            state.best_loss, state.best_step = scores.valid_loss, state.step
+        if state.patience_loss is None or scores.valid_loss < state.patience_loss - self.recipe.train.minimum_gain:
+            state.patience_loss, state.worse_in_a_row = scores.valid_loss, 0
         else:
             state.worse_in_a_row += 1
         state.evaluations += 1

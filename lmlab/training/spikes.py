@@ -77,7 +77,7 @@ class SpikeGuard:
         """For the step that `state` is about to take."""
 
         def asked(loss: float, norm: float) -> float | None:
-            verdict = made.verdict = judge(state.guard, self._recipe, loss, norm)
+            verdict = made.verdict = judge(state.guard, self._recipe, state.step, loss, norm)
             scaler = self._step.scaler
             made.scale_at_fault = verdict.kind == "not finite" and scaler is not None and not scaler.exhausted
             if verdict.kind != "fine" and not made.scale_at_fault and state.guard.boxes < MOST_BOXES:
@@ -146,7 +146,7 @@ class SpikeGuard:
         # What was learnt of the run, rather than of this line of it, stays: time, files, and the best model, which is on the disk.
         back.train_seconds, back.evaluate_seconds = state.train_seconds, state.evaluate_seconds
         back.save_seconds, back.saves = state.save_seconds, state.saves
-        back.best_loss, back.best_step = state.best_loss, state.best_step
+        back.best_loss, back.best_step, back.patience_loss = state.best_loss, state.best_step, state.patience_loss
         back.guard.rewinds, back.guard.boxes = guard.rewinds + 1, guard.boxes
         back.cursor = beyond
         back.skipped = [*back.skipped, skipped]

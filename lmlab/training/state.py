@@ -58,8 +58,10 @@ class State:
     """The lowest validation loss so far, in nats a token."""
     best_step: int | None = None
     """The step of it."""
+    patience_loss: float | None = None
+    """The last validation loss that patience took for better: each lies more than train.minimum_gain below the one before."""
     worse_in_a_row: int = 0
-    """Evaluations since the best one."""
+    """Evaluations since that one."""
     evaluated_step: int = -1
     """The step of the last evaluation, so that a resume at it makes no second one."""
     evaluations: int = 0
@@ -88,7 +90,8 @@ def read_state(value: dict[str, Any]) -> tuple[State, dict[str, int]]:
     if value.get("format") != FORMAT:
         raise LabError(f"state.json has format {str(value.get('format'))[:20]}: expected {FORMAT}")
     names = {entry.name for entry in dataclasses.fields(State)}
-    value = {**CAME_LATER, **value}
+    # Before there was a minimum gain, the best evaluation was the last that patience took for better.
+    value = {**CAME_LATER, "patience_loss": value.get("best_loss"), **value}
     lacking = (names | {"journal"}) - set(value)
     if lacking:
         raise LabError(f"state.json lacks {', '.join(sorted(lacking))}")
@@ -156,7 +159,7 @@ FITS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("step", "cursor", "first_cursor", "tokens", "loss_tokens", "skipped_in_a_row"), _count),
     **dict.fromkeys(("clean_steps", "worse_in_a_row", "evaluations"), _count),
     **dict.fromkeys(("loss_sum", "train_seconds", "evaluate_seconds", "save_seconds"), _number),
-    "best_loss": lambda value: value is None or _number(value),
+    **dict.fromkeys(("best_loss", "patience_loss"), lambda value: value is None or _number(value)),
     "scale": lambda value: value is None or (_number(value) and value > 0),
     "best_step": lambda value: value is None or _count(value),
     "evaluated_step": lambda value: value == -1 or _count(value),

@@ -16,7 +16,7 @@ from lmlab.data.ids import require_ids
 from lmlab.data.windows import IGNORED_TARGET
 from lmlab.model import TrainableModel
 from lmlab.native.engine import Engine
-from lmlab.optim import TrainingOptimizer, rate_share
+from lmlab.optim import TrainingOptimizer, clip_limit, rate_share
 from lmlab.recipe import Recipe
 from lmlab.training.computation import FirstPart, Judge, computation, sequences_in
 from lmlab.training.policy import Policy
@@ -92,14 +92,16 @@ class TrainingStep:
         """Take one step at `state`'s cursor; the state itself is the caller's to move on.
 
         `judge` hears the mean loss and the gradient's norm before the weights are touched, and says how far the gradient is
-        clipped, or None for no update. Without one, every finite gradient counts, clipped at `optim.clip`.
+        clipped, or None for no update. Without one, every finite gradient counts, clipped at the recipe's limit for the step.
         """
         inputs, targets = self.batch(state.cursor)
         counted = int(np.count_nonzero(targets != IGNORED_TARGET))
         rate = self.rate(state.step)
 
         def limit(loss_sum: float, norm: float) -> float | None:
-            return self.recipe.optim.clip if judge is None else judge(loss_sum / max(1, counted), norm)
+            if judge is None:
+                return clip_limit(self.recipe.optim, state.step)
+            return judge(loss_sum / max(1, counted), norm)
 
         taken = self._computation.take(inputs, targets, counted, state.step, rate, limit)
         return StepResult(

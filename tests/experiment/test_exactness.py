@@ -63,6 +63,14 @@ VARIANTS = {
         "evaluate.every": "2",
         "evaluate.prompts": "The ",
     },
+    "clipping that widens, and a minimum gain": {
+        "optim.clip": "0.05",
+        "optim.clip_steps": "3,7",
+        "optim.clip_then": "0.2,0",
+        "train.patience": "3",
+        "train.minimum_gain": "0.05",
+        "evaluate.every": "1",
+    },
     "n-gram tables": {"optim.kind": "muon", "model.preset": "modern", "model.ngrams": "2,3", "model.ngram_rows": "500"},
     "everything decays": {"optim.decay": "all", "schedule.kind": "wsd", "evaluate.tokens": "100"},
 }

@@ -45,7 +45,7 @@ def test_a_state_from_before_there_was_a_guard_has_a_fresh_one():
 def test_a_guard_goes_through_json_and_a_damaged_one_is_refused():
     state = State(step=40)
     for step in range(40):
-        remember(state.guard, step, judge(state.guard, Recipe(), 3.0 + step % 3, math.nan if step == 5 else 0.1))
+        remember(state.guard, step, judge(state.guard, Recipe(), step, 3.0 + step % 3, math.nan if step == 5 else 0.1))
     assert read_state(json.loads(json.dumps(state.to_json({}))))[0] == state
     for damage in ({"loss": 1}, {"rewinds": -1}, {"recent": [[1]]}, {"more": 1}):
         value = state.to_json({})
@@ -72,3 +72,11 @@ def test_dropout_seeds_differ_between_steps_micro_batches_and_runs():
 def test_seeds_are_what_they_were():
     # A change here would make every stored run another run.
     assert derived_seed("dropout", 1, 2, 3) == dropout_seed(1, 2, 3) == 1798619023911856913
+
+
+def test_a_state_from_before_there_was_a_minimum_gain_measures_from_its_best_loss():
+    value = State(step=7, evaluations=3, best_loss=2.5, best_step=4, worse_in_a_row=1).to_json({})
+    del value["patience_loss"]
+    assert read_state(value)[0].patience_loss == 2.5
+    with pytest.raises(LabError, match="patience_loss can't be"):
+        read_state({**value, "patience_loss": "low"})
