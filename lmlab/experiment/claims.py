@@ -7,13 +7,21 @@ from typing import Any
 
 from lmlab.recipe import Claim, Recipe, load_recipe, recipe_hash, recipe_names
 
-LOSSES = ("valid_loss", "train_loss")
+VALIDATION = {"valid_loss": "loss", "valid_perplexity": "perplexity", "valid_accuracy": "accuracy"}
+"""Metric that an evaluation of the validation split gives -> its name among the figures of a whole split."""
+WORDS = {
+    "valid_loss": ("validation loss", ".4f"),
+    "valid_perplexity": ("validation perplexity", ".2f"),
+    "valid_accuracy": ("validation accuracy", ".1%"),
+    "train_loss": ("training loss", ".4f"),
+}
+"""Metric -> what it is called, and how its numbers are written."""
 
 
 def compared_claims(
     recipe: Recipe, evaluations: list[dict[str, Any]], final: dict[str, Any], best: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """Each claim of the recipe about a loss with what was measured, in the recipe's order; none for a recipe that was changed.
+    """Each claim of the recipe about an evaluation with what was measured, in the recipe's order; none for a changed recipe.
 
     A claim without a step is about the best model, one at the last step about the last, both over the whole split; the others are
     held against the evaluation at their step, where there was one.
@@ -22,7 +30,7 @@ def compared_claims(
         return []
     found = []
     for claim in recipe.claims:
-        measured = _measured(claim, evaluations, final, best) if claim.metric in LOSSES else None
+        measured = _measured(claim, evaluations, final, best) if claim.metric in WORDS else None
         if measured is not None:
             found.append({**dataclasses.asdict(claim), "published": claim.value, "measured": measured})
     return found
@@ -30,10 +38,10 @@ def compared_claims(
 
 def claim_line(entry: dict[str, Any]) -> str:
     """A compared claim in words."""
-    what = {"valid_loss": "validation", "train_loss": "training"}[entry["metric"]]
+    what, form = WORDS[entry["metric"]]
     where = "best" if entry["step"] is None else f"step {entry['step']:,}"
     note = f"; {entry['note']}" if entry["note"] else ""
-    return f"{what} loss, {where}: published {entry['published']:.4f}, measured {entry['measured']:.4f} ({entry['source']}{note})"
+    return f"{what}, {where}: published {entry['published']:{form}}, measured {entry['measured']:{form}} ({entry['source']}{note})"
 
 
 def as_shipped(recipe: Recipe) -> bool:
@@ -44,14 +52,19 @@ def as_shipped(recipe: Recipe) -> bool:
 def _measured(
     claim: Claim, evaluations: list[dict[str, Any]], final: dict[str, Any], best: dict[str, Any]
 ) -> float | None:
-    if claim.metric == "valid_loss" and claim.step is None:
-        return float(best["loss"])
+    figure = VALIDATION.get(claim.metric)
+    if figure is not None and claim.step is None:
+        return float(best[figure])
     # Published runs count their last step from 0 or from 1.
     last = claim.step is not None and final["step"] - 1 <= claim.step <= final["step"]
-    if claim.metric == "valid_loss" and last:
-        return float(final["loss"])
+    if figure is not None and last:
+        return float(final[figure])
     at = final["step"] if last else claim.step
     return next(
-        (float(line[claim.metric]) for line in evaluations if line["step"] == at and line[claim.metric] is not None),
+        (
+            float(line[claim.metric])
+            for line in evaluations
+            if line["step"] == at and line.get(claim.metric) is not None
+        ),
         None,
     )

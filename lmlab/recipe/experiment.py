@@ -16,9 +16,9 @@ class Claim:
     """A published number that a recipe is held against."""
 
     metric: str
-    """What was published: valid_loss, train_loss, parameters."""
+    """What was published: valid_loss, valid_perplexity, valid_accuracy, train_loss, parameters, turning_step."""
     value: float
-    """The number: losses in nats a token."""
+    """The number: losses in nats a token, an accuracy as a share."""
     source: str
     """Where it was published."""
     step: int | None = None

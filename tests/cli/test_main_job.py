@@ -79,6 +79,7 @@ def test_recipes_are_listed_with_claims_and_exact_parameter_counts(lmlab):
     assert entries["stories-0.8m"]["parameters"] == 815_388
     assert entries["stories-10.8m"]["parameters"] == 10_823_534
     assert entries["shakespeare-cpu"]["claims"][0]["value"] == 1.88
+    assert entries["wikitext2-context-baseline"]["parameters"] == 2_739_432
     status, output, _ = lmlab("recipes")
     assert status == 0 and "815,388" in output and "shakespeare-gpu" in output
 
