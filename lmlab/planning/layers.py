@@ -4,6 +4,8 @@
 
 This holds for time, memory and bytes of a model of equal layers, and the head, embedding and loss are in value(1). Where later
 layers have what the first one lacks (value residuals, embedding skips), two and three layers are measured.
+
+Where even a step of few layers takes very long, few sequences are measured instead (`sequences.py`).
 """
 
 from __future__ import annotations
@@ -12,15 +14,19 @@ import dataclasses
 import statistics
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from lmlab.model import flops_per_token
 from lmlab.planning.child import Measurement, measure
 from lmlab.planning.peak import peak_flops
+from lmlab.planning.sequences import few_sequences, with_all_sequences
 from lmlab.recipe import GPT, Recipe
 from lmlab.scaling.estimate import Evidence
 from lmlab.training.policy import Policy
 
 LONG_STEP_SECONDS = 1.0
+LONGEST_TRIED_SECONDS = 10.0
+"""Of a step of few layers: where it takes longer, few sequences are tried in place of few layers, so that a plan takes no hour."""
 USUAL_UTILISATION = 0.4
 """Share of the peak of matrix products that a training step reaches: 0.2 to 0.6 on the machines that were measured."""
 WHOLE_MODEL_LAYERS = 3
@@ -48,7 +54,7 @@ def measured_or_extended(
     peak: float | None = None,
     run: Callable[..., Measurement] = measure,
 ) -> tuple[Measurement, Evidence]:
-    """`child.measure` of the model itself, or, where a step would take above a second, of few layers, extended to all.
+    """`child.measure` of the model itself, or, where a step would take above a second, of few layers or sequences, extended to all.
 
     `peak` are the FLOP/s of products here (default: measured).
     """
@@ -57,10 +63,15 @@ def measured_or_extended(
     sequences = batch or recipe.train.batch
     model = recipe.model
     layers = model.layers
-    long = expected_step_seconds(recipe, vocabulary, sequences, peak or peak_flops(policy)) > LONG_STEP_SECONDS
+    reached = peak or peak_flops(policy)
+    expected = expected_step_seconds(recipe, vocabulary, sequences, reached)
+    long = expected > LONG_STEP_SECONDS
+    fewest = 2 if isinstance(model, GPT) and (model.value_residual or model.embedding_skip) else 1
+    least = dataclasses.replace(recipe, model=dataclasses.replace(model, layers=min(layers, fewest + 1)))
+    if sequences > 1 and expected_step_seconds(least, vocabulary, sequences, reached) > LONGEST_TRIED_SECONDS:
+        return _of_few_sequences(recipe, policy, data_folder, few_sequences(sequences, expected), options, run)
     if not long or layers <= WHOLE_MODEL_LAYERS:
         return run(recipe, policy, data_folder, **options), "measured"
-    fewest = 2 if isinstance(model, GPT) and (model.value_residual or model.embedding_skip) else 1
     found = []
     for count in (fewest, fewest + 1):
         smaller = dataclasses.replace(recipe, model=dataclasses.replace(model, layers=count))
@@ -68,6 +79,27 @@ def measured_or_extended(
         if found[-1].failed:
             return found[-1], "extrapolated"
     return extended(found[0], found[1], fewest, layers), "extrapolated"
+
+
+def _of_few_sequences(
+    recipe: Recipe,
+    policy: Policy,
+    data_folder: str | Path,
+    few: int,
+    options: dict[str, Any],
+    run: Callable[..., Measurement],
+) -> tuple[Measurement, Evidence]:
+    """The model itself at `few` sequences and at twice as many, extended to all."""
+    batch = options["batch"] or recipe.train.batch
+    micro_batch = min(options["micro_batch"] or options["batch"] or policy.micro_batch, batch)
+    found = []
+    for count in (few, 2 * few):
+        found.append(
+            run(recipe, policy, data_folder, **{**options, "batch": count, "micro_batch": min(count, micro_batch)})
+        )
+        if found[-1].failed:
+            return found[-1], "extrapolated"
+    return with_all_sequences(found[0], found[1], batch, micro_batch), "extrapolated"
 
 
 def extended(fewer: Measurement, more: Measurement, fewer_layers: int, layers: int) -> Measurement:

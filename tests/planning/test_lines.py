@@ -242,7 +242,7 @@ def test_a_long_step_is_measured_at_one_and_two_layers_and_extended(tried):
             peak_memory_bytes=5000 + 100 * layers,
         )
 
-    found, evidence = measured_or_extended(recipe, policy, "data", 7, batch=2, peak=1e6, run=run)
+    found, evidence = measured_or_extended(recipe, policy, "data", 7, batch=2, peak=1e9, run=run)
     assert (seen, evidence) == ([1, 2], "extrapolated")
     assert np.median(found.step_seconds) == pytest.approx(0.5 + 1.2 + 0.01)
     assert 1 / found.forward_tokens_per_second == pytest.approx(1e-3 + 12e-4)
@@ -251,7 +251,7 @@ def test_a_long_step_is_measured_at_one_and_two_layers_and_extended(tried):
     assert seen == [1, 2, 12]
     # Value residuals begin with the second layer.
     mixed = override(recipe, {"model.value_residual": "yes"})
-    assert measured_or_extended(mixed, policy, "data", 7, batch=2, peak=1e6, run=run)[0].peak_memory_bytes == 6200
+    assert measured_or_extended(mixed, policy, "data", 7, batch=2, peak=1e9, run=run)[0].peak_memory_bytes == 6200
     assert seen[3:] == [2, 3]
 
 
@@ -267,6 +267,6 @@ def test_few_layers_that_fail_are_a_failure_of_all(tried):
     recipe = override(recipe, {"model.layers": "12"})
     failing = Measurement(micro_batch=1, batch=1, failed=OUT_OF_MEMORY)
     found, _ = layers_module.measured_or_extended(
-        recipe, policy, "data", 7, peak=1e3, run=lambda *given, **options: failing
+        recipe, policy, "data", 7, batch=2, peak=1e9, run=lambda *given, **options: failing
     )
     assert found.failed == OUT_OF_MEMORY
