@@ -14,12 +14,11 @@ import dataclasses
 import statistics
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from lmlab.model import flops_per_token
 from lmlab.planning.child import Measurement, measure
 from lmlab.planning.peak import peak_flops
-from lmlab.planning.sequences import few_sequences, with_all_sequences
+from lmlab.planning.sequences import TIMES, few_sequences, with_all_sequences
 from lmlab.recipe import GPT, Recipe
 from lmlab.scaling.estimate import Evidence
 from lmlab.training.policy import Policy
@@ -68,8 +67,18 @@ def measured_or_extended(
     long = expected > LONG_STEP_SECONDS
     fewest = 2 if isinstance(model, GPT) and (model.value_residual or model.embedding_skip) else 1
     least = dataclasses.replace(recipe, model=dataclasses.replace(model, layers=min(layers, fewest + 1)))
-    if sequences > 1 and expected_step_seconds(least, vocabulary, sequences, reached) > LONGEST_TRIED_SECONDS:
-        return _of_few_sequences(recipe, policy, data_folder, few_sequences(sequences, expected), options, run)
+    if sequences >= TIMES and expected_step_seconds(least, vocabulary, sequences, reached) > LONGEST_TRIED_SECONDS:
+        passes = min(micro_batch or batch or policy.micro_batch, sequences)
+        few = few_sequences(sequences, expected)
+        found = []
+        for count in (few, TIMES * few):
+            found.append(
+                run(recipe, policy, data_folder, **options | {"batch": count, "micro_batch": min(count, passes)})
+            )
+            if found[-1].failed:
+                return found[-1], "extrapolated"
+        least_seconds = USUAL_UTILISATION * expected / sequences
+        return with_all_sequences(found[0], found[1], sequences, passes, least_seconds), "extrapolated"
     if not long or layers <= WHOLE_MODEL_LAYERS:
         return run(recipe, policy, data_folder, **options), "measured"
     found = []
@@ -79,27 +88,6 @@ def measured_or_extended(
         if found[-1].failed:
             return found[-1], "extrapolated"
     return extended(found[0], found[1], fewest, layers), "extrapolated"
-
-
-def _of_few_sequences(
-    recipe: Recipe,
-    policy: Policy,
-    data_folder: str | Path,
-    few: int,
-    options: dict[str, Any],
-    run: Callable[..., Measurement],
-) -> tuple[Measurement, Evidence]:
-    """The model itself at `few` sequences and at twice as many, extended to all."""
-    batch = options["batch"] or recipe.train.batch
-    micro_batch = min(options["micro_batch"] or options["batch"] or policy.micro_batch, batch)
-    found = []
-    for count in (few, 2 * few):
-        found.append(
-            run(recipe, policy, data_folder, **{**options, "batch": count, "micro_batch": min(count, micro_batch)})
-        )
-        if found[-1].failed:
-            return found[-1], "extrapolated"
-    return with_all_sequences(found[0], found[1], batch, micro_batch), "extrapolated"
 
 
 def extended(fewer: Measurement, more: Measurement, fewer_layers: int, layers: int) -> Measurement:

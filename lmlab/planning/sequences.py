@@ -1,9 +1,10 @@
-"""A step over many sequences that takes long even with few layers, measured at few sequences and at twice as many.
+"""A step over many sequences that takes long even with few layers, measured at few sequences and at four times as many.
 
-    value(n) = value(f) + (n - f) (value(2 f) - value(f)) / f
+    value(n) = value(4 f) + (n - 4 f) (value(4 f) - value(f)) / (3 f)
 
 This holds for the time of a step in the sequences of its batch, and for memory in those of a pass. What doesn't grow with them
-(the update of the weights, a checkpoint, the program) is in value(f).
+(the update of the weights, a checkpoint, the program) is in value(f). No further sequence takes less time than its arithmetic
+does at the rate of the fastest products: so small a batch tells more of what surrounds them, and beside other work of that.
 """
 
 from __future__ import annotations
@@ -13,36 +14,41 @@ import statistics
 
 from lmlab.planning.child import Measurement
 
-QUICK_STEP_SECONDS = 1.0
+TRIED_STEP_SECONDS = 5.0
 """About how long the larger of the two steps is to take."""
+TIMES = 4
+"""How many times as many sequences it has."""
 
 
 def few_sequences(sequences: int, step_seconds: float) -> int:
-    """How many sequences to measure first, where a step over all of them takes about so long: at most half of them."""
-    return max(1, min(sequences // 2, int(sequences * QUICK_STEP_SECONDS / step_seconds) // 2))
+    """How many sequences to measure first, where a step over all of them takes about so long: at most a quarter of them."""
+    return max(1, min(sequences, int(sequences * TRIED_STEP_SECONDS / step_seconds)) // TIMES)
 
 
-def with_all_sequences(fewer: Measurement, more: Measurement, batch: int, micro_batch: int) -> Measurement:
-    """The figures at a batch in passes of `micro_batch`, from those of two smaller batches."""
-    steps, passes = more.batch - fewer.batch, more.micro_batch - fewer.micro_batch
+def with_all_sequences(
+    fewer: Measurement, more: Measurement, batch: int, micro_batch: int, least_seconds: float
+) -> Measurement:
+    """The figures at a batch in passes of `micro_batch`, from those of two smaller batches.
 
-    def grown(first: float, second: float, by: float) -> float:
-        # What seems to save something was measured beside other work.
-        return second + max(0.0, second - first) * by
-
+    `least_seconds` is what a sequence takes at the rate of the fastest products.
+    """
     times = [statistics.median(one.step_seconds) for one in (fewer, more)]
-    share = grown(times[0], times[1], (batch - more.batch) / steps) / times[1]
+    each = max(least_seconds, (times[1] - times[0]) / (more.batch - fewer.batch))
+    longer = 1 + each * (batch - more.batch) / times[1]
+    passes = more.micro_batch - fewer.micro_batch
     deeper = (micro_batch - more.micro_batch) / passes if passes else 0.0
-    peaks = {
-        name: int(grown(getattr(fewer, name), getattr(more, name), deeper))
-        for name in ("peak_memory_bytes", "peak_with_earlier_best_bytes")
-    }
+
+    def peak(name: str) -> int:
+        first, second = getattr(fewer, name), getattr(more, name)
+        return int(second + max(0, second - first) * deeper)
+
     return dataclasses.replace(
         more,
         batch=batch,
         micro_batch=micro_batch,
         extended=True,
-        step_seconds=tuple(share * seconds for seconds in more.step_seconds),
-        first_step_seconds=share * more.first_step_seconds,
-        **peaks,
+        step_seconds=tuple(longer * seconds for seconds in more.step_seconds),
+        first_step_seconds=longer * more.first_step_seconds,
+        peak_memory_bytes=peak("peak_memory_bytes"),
+        peak_with_earlier_best_bytes=peak("peak_with_earlier_best_bytes"),
     )
