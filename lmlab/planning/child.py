@@ -71,7 +71,7 @@ class Measurement:
     idle_memory_bytes: int = 0
     """Before the model was built: Python, PyTorch and what they load."""
     extended: bool = False
-    """Whether models of fewer layers were measured and the figures extended to all."""
+    """Whether fewer layers or sequences were measured and the figures extended to all."""
     kept: bool = False
     """Whether it was found at an earlier start and kept."""
     failed: str | None = None

@@ -64,7 +64,7 @@ def duration_of(
     save = saves_in(steps, recipe.train.checkpoint_every) * (trial.save_wait_seconds or trial.save_seconds)
     rests_on = f"{len(trial.step_seconds)} timed steps" + (" of an earlier start" if trial.kept else "")
     if trial.extended:
-        rests_on = "timed steps of models with fewer layers"
+        rests_on = "timed steps of fewer layers or sequences"
     # The median of n steps is known about so well; what comes later on a shared machine is in the calibration.
     own = spread / middle / max(1, len(trial.step_seconds)) ** 0.5
     total = calibrated("total_seconds", train + evaluate + save, calibrations, rests_on, own, evidence=trial.evidence)

@@ -15,7 +15,7 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 
-from lmlab.model import flops_per_token
+from lmlab.model import activation_bytes, flops_per_token
 from lmlab.planning.child import Measurement, measure
 from lmlab.planning.peak import peak_flops
 from lmlab.planning.sequences import TIMES, few_sequences, with_all_sequences
@@ -78,7 +78,9 @@ def measured_or_extended(
             if found[-1].failed:
                 return found[-1], "extrapolated"
         least_seconds = USUAL_UTILISATION * expected / sequences
-        return with_all_sequences(found[0], found[1], sequences, passes, least_seconds), "extrapolated"
+        # The native engine works through a batch in chunks and keeps little of it.
+        kept = 0 if policy.engine == "native" else activation_bytes(model, vocabulary, 1, _element_bytes(policy))
+        return with_all_sequences(found[0], found[1], sequences, passes, least_seconds, kept), "extrapolated"
     if not long or layers <= WHOLE_MODEL_LAYERS:
         return run(recipe, policy, data_folder, **options), "measured"
     found = []
@@ -88,6 +90,10 @@ def measured_or_extended(
         if found[-1].failed:
             return found[-1], "extrapolated"
     return extended(found[0], found[1], fewest, layers), "extrapolated"
+
+
+def _element_bytes(policy: Policy) -> int:
+    return 4 if policy.autocast_dtype is None else 2
 
 
 def extended(fewer: Measurement, more: Measurement, fewer_layers: int, layers: int) -> Measurement:

@@ -147,7 +147,7 @@ class Lines:
     seconds: Line
     memory: Line
     evidence: Evidence
-    """measured, or extrapolated from models of fewer layers."""
+    """measured, or extrapolated from fewer layers or sequences."""
 
     def step_seconds(self, micro_batch: int) -> Estimate:
         """Of a step with one pass over so many sequences."""
@@ -165,7 +165,7 @@ class Lines:
             low=estimate.low,
             high=estimate.high,
             evidence="extrapolated",
-            rests_on=f"{estimate.rests_on}, of a model with fewer layers",
+            rests_on=f"{estimate.rests_on}, of fewer layers or sequences",
         )
 
 

@@ -4,7 +4,7 @@
 
 This holds for the time of a step in the sequences of its batch, and for memory in those of a pass. What doesn't grow with them
 (the update of the weights, a checkpoint, the program) is in value(f). No further sequence takes less time than its arithmetic
-does at the rate of the fastest products: so small a batch tells more of what surrounds them, and beside other work of that.
+does at the rate of the fastest products, or less memory than is kept of it: small batches tell more of what surrounds them.
 """
 
 from __future__ import annotations
@@ -26,21 +26,22 @@ def few_sequences(sequences: int, step_seconds: float) -> int:
 
 
 def with_all_sequences(
-    fewer: Measurement, more: Measurement, batch: int, micro_batch: int, least_seconds: float
+    fewer: Measurement, more: Measurement, batch: int, micro_batch: int, least_seconds: float, least_bytes: float
 ) -> Measurement:
     """The figures at a batch in passes of `micro_batch`, from those of two smaller batches.
 
-    `least_seconds` is what a sequence takes at the rate of the fastest products.
+    `least_seconds` is what a sequence takes at the rate of the fastest products, `least_bytes` what is kept of it for the backward
+    pass: evaluations and checkpoints can hide that in the peaks of small passes.
     """
     times = [statistics.median(one.step_seconds) for one in (fewer, more)]
     each = max(least_seconds, (times[1] - times[0]) / (more.batch - fewer.batch))
     longer = 1 + each * (batch - more.batch) / times[1]
     passes = more.micro_batch - fewer.micro_batch
-    deeper = (micro_batch - more.micro_batch) / passes if passes else 0.0
 
     def peak(name: str) -> int:
         first, second = getattr(fewer, name), getattr(more, name)
-        return int(second + max(0, second - first) * deeper)
+        kept = max(least_bytes, (second - first) / passes) if passes else least_bytes
+        return int(second + kept * (micro_batch - more.micro_batch))
 
     return dataclasses.replace(
         more,

@@ -67,7 +67,7 @@ VARIANTS = {
         "optim.clip": "0.05",
         "optim.clip_steps": "3,7",
         "optim.clip_then": "0.2,0",
-        "train.patience": "3",
+        "train.patience": "4",
         "train.minimum_gain": "0.05",
         "evaluate.every": "1",
     },

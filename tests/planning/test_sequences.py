@@ -83,11 +83,11 @@ def test_four_times_as_many_as_are_tried_first_are_no_more_than_there_are(sequen
     assert 1 <= few_sequences(sequences, step_seconds) <= sequences // 4
 
 
-def test_no_sequence_takes_less_than_its_arithmetic_and_none_saves_memory():
+def test_no_sequence_takes_less_than_its_arithmetic_or_keeps_less_than_its_activations():
     fewer = Measurement(micro_batch=1, batch=1, step_seconds=(1.0,), peak_memory_bytes=10)
     more = Measurement(micro_batch=4, batch=4, step_seconds=(0.9,), peak_memory_bytes=9)
-    found = with_all_sequences(fewer, more, 64, 64, 0.5)
-    assert (found.step_seconds, found.peak_memory_bytes) == ((pytest.approx(0.9 + 60 * 0.5),), 9)
+    found = with_all_sequences(fewer, more, 64, 64, 0.5, 7.0)
+    assert (found.step_seconds, found.peak_memory_bytes) == ((pytest.approx(0.9 + 60 * 0.5),), 9 + 60 * 7)
 
 
 def test_a_shorter_step_is_measured_as_before():
