@@ -170,7 +170,7 @@ def test_lines_end_where_a_child_ran_out_of_memory(tried):
 def test_what_rests_on_fewer_layers_is_marked(tried):
     probe, _ = made_up(evidence="extrapolated")
     estimate = measure_lines(*tried, "data", 7, sizes=(1, 2, 4), probe=probe).step_seconds(2)
-    assert estimate.evidence == "extrapolated" and estimate.rests_on.endswith("of a model with fewer layers")
+    assert estimate.evidence == "extrapolated" and estimate.rests_on.endswith("of fewer layers or sequences")
 
 
 @given(st.integers(0, 300), st.integers(1, 200), st.integers(1, 400))
