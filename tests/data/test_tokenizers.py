@@ -229,6 +229,14 @@ def test_words_are_the_most_frequent_with_ties_by_first_appearance():
     assert tokenizer.unknown_symbols("xyz the Bird xyz") == ["xyz", "bird"]
 
 
+def test_a_text_s_own_unk_is_the_unknown_word_so_that_an_edition_with_cut_words_reads_as_the_raw_one():
+    raw, cut = "the cat saw the cat and ibises and auks", "the cat saw the cat and <unk> and <unk>"
+    raw_words, cut_words = (built("words", texts=[text], vocabulary=8, unknown="replace") for text in (raw, cut))
+    assert raw_words.words == cut_words.words == ["the", "cat", "and", "saw"]
+    assert raw_words.encode(raw).tolist() == cut_words.encode(cut).tolist()
+    assert "<unk>" in built("words", texts=[cut], vocabulary=None).words
+
+
 def test_rare_words_are_left_out_and_no_cut_keeps_the_rest():
     texts = ["a a a b b c"]
     assert built("words", texts=texts, vocabulary=None).words == ["a", "b", "c"]
@@ -249,9 +257,10 @@ def test_words_of_wikitext_are_counted_as_an_independent_count_does():
         lines = [line for line in file if len(line.split()) >= 5]
     tokenizer = built("words", texts=lines, lowercase=True, vocabulary=1000, unknown="replace")
     counts = Counter(word for line in lines for word in line.lower().split())
+    counts["<unk>"], cut = 0, counts["<unk>"]
     assert [counts[word] for word in tokenizer.words] == sorted(counts.values(), reverse=True)[:996]
     unknown = sum(int((ids == 1).sum()) for ids in tokenizer.encode_batch(lines))
-    assert unknown == sum(counts.values()) - sum(counts[word] for word in tokenizer.words)
+    assert unknown == cut + sum(counts.values()) - sum(counts[word] for word in tokenizer.words)
 
 
 STORED = {name: ALL[name].to_json() for name in ALL}

@@ -1,6 +1,7 @@
 """Words as tokens: what stands between white space; the most frequent of the training split, one token for others.
 
-Ids: PAD 0, UNK 1, BOS 2, EOS 3, then the words by falling count, ties by first appearance. Spacing is lost, and so are
+Ids: PAD 0, UNK 1, BOS 2, EOS 3, then the words by falling count, ties by first appearance. A text's own <unk> is UNK where unknown
+words are replaced, so that an edition whose rare words were cut reads as the raw one. Spacing is lost, and so are
 the words that were cut, so that figures per byte of text don't exist for it.
 """
 
@@ -118,6 +119,8 @@ def learn_words(
     for text in texts:
         utf8(text)
         counts.update(split_words(text, lowercase))
+    if replace:
+        del counts[UNKNOWN_TEXT]
     # most_common keeps the order of first appearance among equals.
     most = None if vocabulary is None else max(0, vocabulary - SPECIALS)
     words = [word for word, count in counts.most_common(most) if count >= minimum_count]
