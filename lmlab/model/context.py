@@ -9,6 +9,7 @@ no positions. The architecture is that of github.com/rato-tokyo/new-llm (commit 
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -21,6 +22,7 @@ from lmlab.model.loss import loss_sum
 from lmlab.model.norms import EPSILON
 from lmlab.model.recurrence import Passed, Weights, run
 from lmlab.model.recurrence_gradient import recur
+from lmlab.model.recurrence_native import kernel_for
 from lmlab.recipe.model import Context
 
 
@@ -55,6 +57,8 @@ class ContextModel(nn.Module):
         self.config = config
         self.vocabulary = vocabulary
         self.context = config.context
+        self.engine: Literal["auto", "torch"] = "auto"
+        """Whether the native engine may compute the recurrence where it can; torch: it may not."""
         self.embedding = Embedding(vocabulary, config.width)
         inputs = [config.width + config.vector] + [config.hidden] * (config.layers - 1)
         self.blocks = nn.ModuleList(Linear(width, config.hidden) for width in inputs)
@@ -117,11 +121,13 @@ class ContextModel(nn.Module):
             raise LabError(
                 f"{time} tokens are more than the model's context of {self.context}: give it at most as many"
             )
+        z = self._embedded(tokens)
+        weights = self._weights(z.dtype)
+        kernel = None if self.engine == "torch" else kernel_for(self.config, z)
         if torch.is_grad_enabled():
-            z = self._embedded(tokens)
-            return recur(z, self._weights(z.dtype), self._share)
+            return recur(z, weights, self._share, kernel)
         vector = self._zeros(len(tokens), self.embedding.weight.dtype)
-        return self._pass(tokens, vector, updates=time - 1, keep=False).top
+        return run(z, vector, weights, self._share, updates=time - 1, keep=False, kernel=kernel).top
 
     def _pass(
         self, tokens: Int[Tensor, "batch time"], vector: Float[Tensor, "batch vector"], updates: int, keep: bool

@@ -11,6 +11,8 @@ tokens. The three gates are one product. The way back is in `recurrence_gradient
 
 Dropout scales what it keeps, so h > 0 says both that relu passed a number and that it was kept: no mask is stored.
 Tensors are time-major. Vector, gates and norm are at least float32; the layers are of z's type.
+
+The loop is PyTorch's here, or the native engine's kernel (`lmlab/native/source/recurrence_forward.h`) where one is given.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from torch import Tensor
 
 from lmlab.model.dropout import dropout_factors
 from lmlab.model.norms import EPSILON
+from lmlab.native.recurrence import RecurrenceKernel
 
 LARGEST = 10.0
 """The context vector's numbers are held between this and its negative."""
@@ -67,11 +70,18 @@ class Passed:
 
 @torch.no_grad()
 def run(
-    z: Sequence, vector: Float[Tensor, "batch vector"], weights: Weights, share: float, updates: int, keep: bool
+    z: Sequence,
+    vector: Float[Tensor, "batch vector"],
+    weights: Weights,
+    share: float,
+    updates: int,
+    keep: bool,
+    kernel: RecurrenceKernel | None = None,
 ) -> Passed:
     """Read a sequence from `vector` on, which all `updates` = steps change, or all but the last.
 
-    `keep`: also what the way back needs.
+    `keep`: also what the way back needs. `kernel` computes it in PyTorch's place where everything is float32 on the CPU. Which
+    numbers are dropped is drawn from torch's global generator.
     """
     steps, batch, width = z.shape
     count, later = vector.shape[1], len(weights.layers)
@@ -81,6 +91,22 @@ def run(
     vectors[0] = vector
     gates, mixed = vector.new_empty(stored, batch, 3 * count), vector.new_empty(stored, batch, count)
     means, deviations = (vector.new_empty(stored, batch, 1) for _ in range(2))
+    passed = Passed(
+        top=top, lower=lower, vectors=vectors, gates=gates, mixed=mixed, means=means, deviations=deviations
+    )
+    if kernel is None:
+        _loop(z, weights, share, keep, passed)
+    else:
+        seed = int(torch.empty((), dtype=torch.int64).random_()) if share else 0
+        kernel.forward(z.contiguous(), vars(weights), vars(passed), share, seed, keep)
+    return passed
+
+
+def _loop(z: Sequence, weights: Weights, share: float, keep: bool, passed: Passed) -> None:
+    """Fill `passed`, whose vectors hold the first one already."""
+    top, lower, vectors, gates, mixed = passed.top, passed.lower, passed.vectors, passed.gates, passed.mixed
+    steps, batch, width = z.shape
+    updates, count, later = len(vectors) - 1, vectors.shape[2], len(weights.layers)
     reading, opening = weights.reading.t(), weights.gates.t()
     layers = [(matrix.t(), bias) for matrix, bias in zip(weights.layers, weights.biases, strict=True)]
     with torch.autocast(z.device.type, enabled=False):
@@ -100,11 +126,10 @@ def run(
             gates[place, :, count:].sigmoid_()
             candidate, forget, admit = gates[place].chunk(3, dim=1)
             torch.mul(forget, now, out=mixed[place]).addcmul_(admit, candidate)
-            normed, means[place], deviations[place] = torch.native_layer_norm(
+            normed, passed.means[place], passed.deviations[place] = torch.native_layer_norm(
                 mixed[place], (count,), weights.scale, weights.shift, EPSILON
             )
             torch.clamp(normed, -LARGEST, LARGEST, out=vectors[step + 1])
-    return Passed(top=top, lower=lower, vectors=vectors, gates=gates, mixed=mixed, means=means, deviations=deviations)
 
 
 def _finish(output: Float[Tensor, "batch hidden"], factors: tuple[Tensor, ...] | None, layer: int) -> None:

@@ -5,12 +5,13 @@
 Autograd would keep some forty nodes a token, and add a whole matrix to every weight's gradient at each step. Here the loop back in
 time makes the gradients of what each layer's relu was given, and a weight's gradient is a product over as many steps and sequences
 as fill the processor. What it is made from has room for those steps only, so that it stays in a CPU's cache, and a large batch
-takes little more memory back than forth.
+takes little more memory back than forth. The native engine's kernel does the same, for each thread's rows by themselves
+(`lmlab/native/source/recurrence_backward.h`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from torch.autograd.function import once_differentiable
 
 from lmlab.model.dropout import kept_scale
 from lmlab.model.recurrence import LARGEST, Passed, Sequence, Weights, run
+from lmlab.native.recurrence import RecurrenceKernel
 
 ROWS_AT_ONCE = {"cpu": 512}
 """About so many rows, steps x sequences, are in one product for a weight's gradient."""
@@ -28,26 +30,26 @@ SHARED = 5
 """Tensors of `Weights` before those of the layers."""
 
 
-def recur(z: Sequence, weights: Weights, share: float) -> Sequence:
+def recur(z: Sequence, weights: Weights, share: float, kernel: RecurrenceKernel | None = None) -> Sequence:
     """The last layer's output at each step from a vector of zeros, numbers dropped with probability `share`.
 
-    The way that training goes: differentiable once in z and the weights.
+    The way that training goes: differentiable once in z and the weights. `kernel` computes both ways in PyTorch's place.
     """
-    return Recurrence.apply(z, share, *_flat(weights))
+    return Recurrence.apply(z, share, kernel, *_flat(weights))
 
 
 class Recurrence(torch.autograd.Function):
-    """`recur`: z, share, V, G, g, the norm's scale and shift, W_2..W_L, b_2..b_L -> the last layer's output."""
+    """`recur`: z, share, kernel, V, G, g, the norm's scale and shift, W_2..W_L, b_2..b_L -> the last layer's output."""
 
     @staticmethod
-    def forward(context: Any, z: Tensor, share: float, *tensors: Tensor) -> Tensor:
+    def forward(context: Any, z: Tensor, share: float, kernel: RecurrenceKernel | None, *tensors: Tensor) -> Tensor:
         """All steps. Nobody reads the vector after the last one, so there are as many updates less one."""
         layers = (len(tensors) - SHARED) // 2
         weights = _weights(tensors, layers)
         exact = torch.promote_types(z.dtype, torch.float32)
         vector = torch.zeros(z.shape[1], weights.reading.shape[1], dtype=exact, device=z.device)
-        passed = run(z, vector, weights, share, len(z) - 1, keep=True)
-        context.share, context.layers = share, layers
+        passed = run(z, vector, weights, share, len(z) - 1, keep=True, kernel=kernel)
+        context.share, context.layers, context.kernel = share, layers, kernel
         kept = (passed.vectors, passed.gates, passed.mixed, passed.means, passed.deviations, passed.lower, passed.top)
         context.save_for_backward(*tensors[: SHARED + layers], *kept)
         return passed.top
@@ -62,9 +64,13 @@ class Recurrence(torch.autograd.Function):
         passed = Passed(
             top=top, lower=lower, vectors=vectors, gates=gates, mixed=mixed, means=means, deviations=deviations
         )
+        if context.kernel is not None:
+            z, found = torch.empty_like(top), _like(weights, top.dtype, torch.empty)
+            context.kernel.backward(gradient.contiguous(), vars(weights), vars(passed), context.share, z, vars(found))
+            return (z, None, None, *_flat(found))
         with torch.autocast(gradient.device.type, enabled=False):
             z, found = WayBack(gradient, weights, passed, kept_scale(context.share, gradient)).go()
-        return (z, None, *_flat(found))
+        return (z, None, None, *_flat(found))
 
 
 class WayBack:
@@ -87,7 +93,7 @@ class WayBack:
         """Of the norm's output."""
         self.following = passed.mixed.new_zeros(batch, count)
         """Of the vector that the next step reads; the one after the last step is read by nobody."""
-        self.sums = _zeros(weights, passed.mixed.dtype)
+        self.sums = _like(weights, passed.mixed.dtype, torch.zeros)
         """Of the weights, so far; at least float32."""
 
     def go(self) -> tuple[Sequence, Weights]:
@@ -178,20 +184,20 @@ def _add_product(
         total.add_(left @ right)
 
 
-def _zeros(weights: Weights, dtype: torch.dtype) -> Weights:
-    """The gradients of weights before anything is known of them."""
+def _like(weights: Weights, dtype: torch.dtype, make: Callable[..., Tensor]) -> Weights:
+    """Room for the gradients of weights."""
 
-    def zeros(*shape: int) -> Tensor:
-        return torch.zeros(shape, dtype=dtype, device=weights.scale.device)
+    def room(*shape: int) -> Tensor:
+        return make(shape, dtype=dtype, device=weights.scale.device)
 
     return Weights(
-        reading=zeros(*weights.reading.shape),
-        gates=zeros(*weights.gates.shape),
-        gate_bias=zeros(len(weights.gates)),
-        scale=zeros(*weights.scale.shape),
-        shift=zeros(*weights.shift.shape),
-        layers=tuple(zeros(*matrix.shape) for matrix in weights.layers),
-        biases=tuple(zeros(len(matrix)) for matrix in weights.layers),
+        reading=room(*weights.reading.shape),
+        gates=room(*weights.gates.shape),
+        gate_bias=room(len(weights.gates)),
+        scale=room(*weights.scale.shape),
+        shift=room(*weights.shift.shape),
+        layers=tuple(room(*matrix.shape) for matrix in weights.layers),
+        biases=tuple(room(len(matrix)) for matrix in weights.layers),
     )
 
 

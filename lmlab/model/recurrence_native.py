@@ -1,0 +1,30 @@
+"""A context-propagation model's recurrence in the native CPU engine: whether it can be there, and the kernel for it.
+
+The kernel computes what `recurrence.py` and `recurrence_gradient.py` define; embedding, head and loss stay PyTorch's.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lmlab.native.recurrence import MULTIPLE_OF, RecurrenceKernel, recurrence_kernel
+from lmlab.recipe.model import Context
+
+
+def unsupported_recurrence(model: Context) -> str | None:
+    """Why the kernel can't compute such a model's recurrence, or None where it can."""
+    for name, width in (("hidden", model.hidden), ("vector", model.vector)):
+        if width % MULTIPLE_OF:
+            return f"it computes recurrences whose widths are multiples of {MULTIPLE_OF}, and model.{name} is {width}"
+    return None
+
+
+def kernel_for(model: Context, z: Float[Tensor, "time batch hidden"]) -> RecurrenceKernel | None:
+    """The kernel that can compute this model's recurrence over z, with torch's number of threads.
+
+    None where there is no library on this machine, or where the recurrence isn't what it computes: float32 on the CPU, of widths
+    that fit.
+    """
+    if z.dtype != torch.float32 or z.device.type != "cpu" or unsupported_recurrence(model):
+        return None
+    return recurrence_kernel(torch.get_num_threads())

@@ -1,0 +1,167 @@
+"""The recurrence of a context-propagation model by compiled kernels on the CPU: forward in time, and its gradients.
+
+It is given tensors by name, contiguous float32, and fills others; what they mean is said in `source/recurrence.h`. Embedding,
+head and loss are not its business.
+"""
+
+import ctypes
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from lmlab.native.library import Library, load
+
+MULTIPLE_OF = 16
+"""What hidden and vector width must be multiples of: the floats of the widest registers."""
+MATRICES = ("reading", "gates", "gate_bias", "scale", "shift")
+LISTS = ("layers", "biases")
+PASSED = ("top", "lower", "vectors", "gates", "mixed", "means", "deviations")
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int32) for name in "layers hidden vector steps batch updates keep".split()),
+        ("dropout", ctypes.c_float),
+        ("seed", ctypes.c_uint64),
+    ]
+
+
+class _Weights(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in MATRICES),
+        ("reading_stride", ctypes.c_int64),
+        *((name, ctypes.POINTER(ctypes.c_void_p)) for name in LISTS),
+    ]
+
+
+class _Passed(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_void_p) for name in PASSED]
+
+
+class RecurrenceKernel:
+    """Threads that compute the recurrence of any model, and their working memory. One call at a time; others wait."""
+
+    def __init__(self, library: ctypes.CDLL, threads: int) -> None:
+        self.threads = threads
+        self._library = library
+        self._lock = threading.Lock()
+        pointer = ctypes.c_void_p
+        library.lmlab_recurrence_open.argtypes = [ctypes.c_int]
+        library.lmlab_recurrence_open.restype = pointer
+        library.lmlab_recurrence_close.argtypes = [pointer]
+        library.lmlab_recurrence_close.restype = None
+        library.lmlab_recurrence_forward.argtypes = [pointer] * 5
+        library.lmlab_recurrence_forward.restype = None
+        library.lmlab_recurrence_backward.argtypes = [pointer] * 7
+        library.lmlab_recurrence_backward.restype = None
+        self._handle = library.lmlab_recurrence_open(threads)
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None):
+            self._library.lmlab_recurrence_close(self._handle)
+            self._handle = None
+
+    def forward(
+        self,
+        z: Float[Tensor, "time batch hidden"],
+        weights: Mapping[str, Any],
+        passed: Mapping[str, Tensor],
+        share: float,
+        seed: int,
+        keep: bool,
+    ) -> None:
+        """Fill `passed`, whose vectors hold the first one already: there are as many updates as it has room for.
+
+        Numbers are dropped with probability `share`, which of them is decided by `seed`. `keep`: `passed` has room for every step
+        of what the way back needs. `weights` and `passed` by the names of `lmlab.model.recurrence`.
+        """
+        with self._lock:
+            self._library.lmlab_recurrence_forward(
+                self._handle,
+                ctypes.byref(_shape(z, passed, share, seed, keep)),
+                ctypes.byref(_weights(weights)),
+                _address(z),
+                ctypes.byref(_passed(passed)),
+            )
+
+    def backward(
+        self,
+        gradient: Float[Tensor, "time batch hidden"],
+        weights: Mapping[str, Any],
+        passed: Mapping[str, Tensor],
+        share: float,
+        z_gradient: Float[Tensor, "time batch hidden"],
+        totals: Mapping[str, Any],
+    ) -> None:
+        """Fill `z_gradient` and `totals`, the gradients of z and of the weights, from that of the last layer's output.
+
+        `passed` was kept by a `forward` with the same weights and share. Equal calls give equal bits for one number of threads.
+        """
+        with self._lock:
+            self._library.lmlab_recurrence_backward(
+                self._handle,
+                ctypes.byref(_shape(gradient, passed, share, 0, True)),
+                ctypes.byref(_weights(weights)),
+                ctypes.byref(_passed(passed)),
+                _address(gradient),
+                _address(z_gradient),
+                ctypes.byref(_weights(totals)),
+            )
+
+
+def recurrence_kernel(threads: int) -> RecurrenceKernel | None:
+    """The kernel with so many threads, kept until another number is asked for; None where there is no library."""
+    global _kernel
+    library = load()
+    if not isinstance(library, Library):
+        return None
+    known = _kernel
+    if known is None or known.threads != threads:
+        known = _kernel = RecurrenceKernel(library.functions, threads)
+    return known
+
+
+_kernel: RecurrenceKernel | None = None
+
+
+def _shape(
+    z: Float[Tensor, "time batch hidden"], passed: Mapping[str, Tensor], share: float, seed: int, keep: bool
+) -> _Shape:
+    steps, batch, hidden = z.shape
+    return _Shape(
+        layers=len(passed["lower"]) + 1,
+        hidden=hidden,
+        vector=passed["vectors"].shape[2],
+        steps=steps,
+        batch=batch,
+        updates=len(passed["vectors"]) - 1,
+        keep=keep,
+        dropout=share,
+        seed=seed % 2**64,
+    )
+
+
+def _weights(tensors: Mapping[str, Any]) -> _Weights:
+    reading = tensors["reading"]
+    return _Weights(
+        reading=reading.data_ptr(),
+        reading_stride=reading.stride(0),
+        **{name: _address(tensors[name]) for name in MATRICES if name != "reading"},
+        **{name: _addresses(tensors[name]) for name in LISTS},
+    )
+
+
+def _passed(tensors: Mapping[str, Tensor]) -> _Passed:
+    return _Passed(**{name: _address(tensors[name]) for name in PASSED})
+
+
+def _addresses(tensors: Sequence[Tensor]) -> Any:
+    return (ctypes.c_void_p * len(tensors))(*(_address(tensor) for tensor in tensors))
+
+
+def _address(tensor: Tensor) -> int:
+    assert tensor.is_contiguous(), "the kernel reads rows that lie one after the other"
+    return tensor.data_ptr()

@@ -1,0 +1,191 @@
+// The recurrence back in time, for some rows of the batch by one thread: gradients of z and a share of those of the weights.
+//
+// The steps of a block make the gradients of what each relu was given; a weight's gradient is then a product over the rows of
+// all steps of the block.
+#pragma once
+#include "recurrence.h"
+#include "sums.h"
+
+// Outputs of a matrix whose gradients are computed side by side.
+constexpr int RECURRENCE_OUTPUTS = 16 * SUMS_ROWS;
+
+class RecurrenceBackward {
+public:
+    // `rows` x `steps`: the most that a block has. `totals`: what the gradients of the weights are added to.
+    RecurrenceBackward(const RecurrenceShape& shape, const RecurrenceWeights& weights, const PackedRecurrence& packed,
+                       const RecurrencePassed& passed, const float* gradient, float* z_gradient,
+                       const RecurrenceWeights& totals)
+        : shape_(shape), weights_(weights), packed_(packed), at_{shape, passed}, gradient_(gradient),
+          z_gradient_(z_gradient), totals_(totals), kept_(recurrence_dropout(shape, 0, 0).scale) {}
+
+    // Room for blocks of so many rows and steps; kept between calls.
+    struct Room {
+        Buffer own, opened, normed, carried, mixed, panels, turned, zeros;
+
+        void need(const RecurrenceShape& shape, int rows, int steps) {
+            const size_t count = size_t(rows) * steps, widest = std::max(shape.hidden, shape.gates());
+            own.need(count * shape.hidden * shape.layers);
+            opened.need(count * shape.gates());
+            for (Buffer* buffer : {&normed, &carried, &mixed}) buffer->need(size_t(rows) * shape.vector);
+            panels.need(count * std::max(shape.hidden, shape.vector));
+            turned.need(size_t(RECURRENCE_OUTPUTS) * (count + LANES));
+            zeros.need(widest);
+        }
+    };
+
+    // All steps of `rows` rows from the row `first` on, in blocks of `block` steps.
+    void run(Room& room, int first, int rows, int block) {
+        room.need(shape_, rows, block);
+        room_ = &room, first_ = first, rows_ = rows, block_ = block;
+        std::memset(room.carried, 0, sizeof(float) * rows * shape_.vector);
+        for (int start = (shape_.steps - 1) / block * block; start >= 0; start -= block) {
+            const int stop = std::min(start + block, shape_.steps);
+            for (int step = stop - 1; step >= start; step--) {
+                gate_stage(step, step - start);
+                for (int layer = shape_.layers - 1; layer > 0; layer--) layer_stage(step, layer, step - start);
+                reading_stage(step, step - start);
+            }
+            weight_gradients(start, stop);
+        }
+    }
+
+private:
+    // The gradients of what the relus of a layer were given, at a place in the block.
+    float* own(int layer, int place) const {
+        return room_->own + ((size_t(layer) * block_ + place) * rows_) * shape_.hidden;
+    }
+    float* opened(int place) const { return room_->opened + size_t(place) * rows_ * shape_.gates(); }
+
+    // From the gradient of a layer's output to that of what its relu was given. A number above zero was passed and kept; what is
+    // no number stays none.
+    void through_relu(float* gradient, const float* output) const {
+        const Vector kept = all(kept_);
+        for (size_t j = 0; j < size_t(rows_) * shape_.hidden; j += LANES)
+            store(gradient + j, select(load(output + j) <= Vector{}, Vector{}, load(gradient + j) * kept));
+    }
+
+    // From the gradients of the last layer's output and of the vector after the step to that of the last relu.
+    void gate_stage(int step, int place) const {
+        const int width = shape_.vector, hidden = shape_.hidden;
+        const float* given = gradient_ + (size_t(step) * shape_.batch + first_) * hidden;
+        float *to = own(shape_.layers - 1, place), *carried = room_->carried;
+        if (step == shape_.updates) {
+            std::memcpy(to, given, sizeof(float) * rows_ * hidden);
+        } else {
+            float *normed = room_->normed, *mixed = room_->mixed;
+            const float *after = at_.vector(step + 1, first_), *before = at_.vector(step, first_);
+            const size_t count = size_t(rows_) * width;
+            for (size_t j = 0; j < count; j += LANES) {
+                Vector vector = load(after + j);
+                store(normed + j, select(magnitude(vector) < all(LARGEST), load(carried + j), Vector{}));
+                store(mixed + j, Vector{});
+            }
+            const Norm norm{weights_.scale, weights_.shift, false};
+            norm_backward(norm, normed, at_.mixed(step, first_), at_.mean(step, first_), at_.deviation(step, first_), mixed,
+                          totals_.scale, totals_.shift, rows_, width, width);
+            for (int row = 0; row < rows_; row++) {
+                const float *candidate = at_.gates(step, first_ + row), *forget = candidate + width, *admit = forget + width;
+                float* open = opened(place) + size_t(row) * shape_.gates();
+                const size_t start = size_t(row) * width;
+                for (int j = 0; j < width; j += LANES) {
+                    Vector slope = load(mixed + start + j), kept = load(forget + j), taken = load(admit + j);
+                    store(open + j, slope * taken);
+                    store(open + width + j, slope * load(before + start + j) * kept * (all(1.0f) - kept));
+                    store(open + 2 * width + j, slope * load(candidate + j) * taken * (all(1.0f) - taken));
+                    store(carried + start + j, slope * kept);
+                }
+            }
+            sums(opened(place), shape_.gates(), rows_, packed_.gates, shape_.gates(), hidden, given, hidden, to, hidden);
+        }
+        through_relu(to, at_.output(shape_.layers - 1, step, first_));
+    }
+
+    // From the gradient of a layer's relu to that of the layer before it.
+    void layer_stage(int step, int layer, int place) const {
+        const int hidden = shape_.hidden;
+        float* to = own(layer - 1, place);
+        sums(own(layer, place), hidden, rows_, packed_.layers[layer - 1], hidden, hidden, room_->zeros, 0, to, hidden);
+        through_relu(to, at_.output(layer - 1, step, first_));
+    }
+
+    // From the gradient of the first relu to those of z and of the vector before the step.
+    void reading_stage(int step, int place) const {
+        const int width = shape_.vector, hidden = shape_.hidden;
+        const float* from = own(0, place);
+        std::memcpy(z_gradient_ + (size_t(step) * shape_.batch + first_) * hidden, from, sizeof(float) * rows_ * hidden);
+        // The first vector is nobody's result.
+        if (step)
+            sums(from, hidden, rows_, packed_.reading, hidden, width, room_->carried, width, room_->carried, width);
+    }
+
+    // What the steps from `start` to before `stop` add to the weights' gradients.
+    void weight_gradients(int start, int stop) const {
+        const int hidden = shape_.hidden, steps = stop - start, updates = std::min(stop, shape_.updates) - start;
+        weight_gradient(totals_.reading, nullptr, own(0, 0), hidden, at_.vector(start, first_), shape_.vector, steps);
+        for (int layer = 1; layer < shape_.layers; layer++)
+            weight_gradient(totals_.layers[layer - 1], totals_.biases[layer - 1], own(layer, 0), hidden,
+                            at_.output(layer - 1, start, first_), hidden, steps);
+        if (updates > 0)
+            weight_gradient(totals_.gates, totals_.gate_bias, opened(0), shape_.gates(),
+                            at_.output(shape_.layers - 1, start, first_), hidden, updates);
+    }
+
+    // to[n][k] += sum over rows and steps of gradient[row][n] x[row][k], and the bias's gradient where there is one. A step's rows
+    // of x are `batch` rows after those of the step before.
+    void weight_gradient(float* to, float* bias, const float* gradient, int outputs, const float* x, int inputs,
+                         int steps) const {
+        const int count = rows_ * steps, stride = padded(count);
+        pack_steps(x, inputs, steps);
+        // As many outputs at a time as are still in the cache when each panel comes to them.
+        for (int output = 0; output < outputs; output += RECURRENCE_OUTPUTS) {
+            const int some = std::min(RECURRENCE_OUTPUTS, outputs - output);
+            turn(gradient + output, outputs, some, count, stride);
+            float* at = to + size_t(output) * inputs;
+            sums(room_->turned, stride, some, room_->panels, count, inputs, at, inputs, at, inputs);
+        }
+        if (!bias) return;
+        for (int j = 0; j < outputs; j += LANES) {
+            Vector total{};
+            for (int row = 0; row < count; row++) total += load(gradient + size_t(row) * outputs + j);
+            store(bias + j, load(bias + j) + total);
+        }
+    }
+
+    // Panels of x, as pack_rows makes them of one matrix.
+    void pack_steps(const float* x, int inputs, int steps) const {
+        const size_t apart = size_t(shape_.batch) * inputs;
+        float* to = room_->panels;
+        for (int column = 0; column < inputs; column += TILE_COLUMNS) {
+            const int wide = std::min(TILE_COLUMNS, inputs - column);
+            for (int step = 0; step < steps; step++)
+                for (int row = 0; row < rows_; row++, to += wide) {
+                    const float* from = x + step * apart + size_t(row) * inputs + column;
+                    for (int j = 0; j < wide; j += LANES) store(to + j, load(from + j));
+                }
+        }
+    }
+
+    // turned[n][row] = from[row][n].
+    void turn(const float* from, int from_stride, int outputs, int count, int stride) const {
+        float* to = room_->turned;
+        for (int output = 0; output < outputs; output += LANES) {
+            int row = 0;
+            for (; row + LANES <= count; row += LANES)
+                transpose_block(to + size_t(output) * stride + row, stride, from + size_t(row) * from_stride + output,
+                                from_stride, 1.0f);
+            for (; row < count; row++)
+                for (int j = output; j < output + LANES; j++) to[size_t(j) * stride + row] = from[size_t(row) * from_stride + j];
+        }
+    }
+
+    const RecurrenceShape& shape_;
+    const RecurrenceWeights& weights_;
+    const PackedRecurrence& packed_;
+    const RecurrencePlaces at_;
+    const float* gradient_;
+    float* z_gradient_;
+    const RecurrenceWeights& totals_;
+    const float kept_;
+    Room* room_ = nullptr;
+    int first_ = 0, rows_ = 0, block_ = 0;
+};
