@@ -123,7 +123,7 @@ class ContextModel(nn.Module):
             )
         z = self._embedded(tokens)
         weights = self._weights(z.dtype)
-        kernel = None if self.engine == "torch" else kernel_for(self.config, z)
+        kernel = None if self.engine == "torch" else kernel_for(self, self.config, z)
         if torch.is_grad_enabled():
             return recur(z, weights, self._share, kernel)
         vector = self._zeros(len(tokens), self.embedding.weight.dtype)

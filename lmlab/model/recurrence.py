@@ -25,7 +25,7 @@ from torch import Tensor
 
 from lmlab.model.dropout import dropout_factors
 from lmlab.model.norms import EPSILON
-from lmlab.native.recurrence import RecurrenceKernel
+from lmlab.native.recurrence import RecurrenceKernel, Room
 
 LARGEST = 10.0
 """The context vector's numbers are held between this and its negative."""
@@ -66,6 +66,8 @@ class Passed:
     means: Float[Tensor, "updates batch 1"]
     deviations: Float[Tensor, "updates batch 1"]
     """1 / sqrt(variance + epsilon)."""
+    room: Room | None = None
+    """The kernel's memory in which all but `top` lies, where one has computed it."""
 
 
 @torch.no_grad()
@@ -84,16 +86,20 @@ def run(
     numbers are dropped is drawn from torch's global generator.
     """
     steps, batch, width = z.shape
-    count, later = vector.shape[1], len(weights.layers)
-    stored = updates if keep else min(1, updates)
-    top, lower = torch.empty_like(z), z.new_empty(later, steps if keep else 1, batch, width)
-    vectors = vector.new_empty(updates + 1, batch, count)
-    vectors[0] = vector
-    gates, mixed = vector.new_empty(stored, batch, 3 * count), vector.new_empty(stored, batch, count)
-    means, deviations = (vector.new_empty(stored, batch, 1) for _ in range(2))
-    passed = Passed(
-        top=top, lower=lower, vectors=vectors, gates=gates, mixed=mixed, means=means, deviations=deviations
-    )
+    count, stored = vector.shape[1], updates if keep else min(1, updates)
+    shapes = {
+        "lower": (len(weights.layers), steps if keep else 1, batch, width),
+        "vectors": (updates + 1, batch, count),
+        "gates": (stored, batch, 3 * count),
+        "mixed": (stored, batch, count),
+        "means": (stored, batch, 1),
+        "deviations": (stored, batch, 1),
+    }
+    room = None if kernel is None else kernel.room(shapes)
+    like = {"lower": z}
+    tensors = room.tensors if room else {name: like.get(name, vector).new_empty(shapes[name]) for name in shapes}
+    passed = Passed(top=torch.empty_like(z), **tensors, room=room)
+    passed.vectors[0] = vector
     if kernel is None:
         _loop(z, weights, share, keep, passed)
     else:

@@ -50,8 +50,12 @@ class Recurrence(torch.autograd.Function):
         vector = torch.zeros(z.shape[1], weights.reading.shape[1], dtype=exact, device=z.device)
         passed = run(z, vector, weights, share, len(z) - 1, keep=True, kernel=kernel)
         context.share, context.layers, context.kernel = share, layers, kernel
-        kept = (passed.vectors, passed.gates, passed.mixed, passed.means, passed.deviations, passed.lower, passed.top)
-        context.save_for_backward(*tensors[: SHARED + layers], *kept)
+        kept = {name: value for name, value in vars(passed).items() if name != "top"}
+        if kernel is not None:
+            # The kernel's memory is nobody else's, so that autograd has nothing to watch over.
+            context.kept, kept = kept, {}
+        context.names = [name for name, value in kept.items() if value is not None]
+        context.save_for_backward(*tensors[: SHARED + layers], passed.top, *(kept[name] for name in context.names))
         return passed.top
 
     @staticmethod
@@ -60,10 +64,9 @@ class Recurrence(torch.autograd.Function):
         """All gradients."""
         saved, count = context.saved_tensors, SHARED + context.layers
         weights = _weights(saved[:count], context.layers)
-        vectors, gates, mixed, means, deviations, lower, top = saved[count:]
-        passed = Passed(
-            top=top, lower=lower, vectors=vectors, gates=gates, mixed=mixed, means=means, deviations=deviations
-        )
+        top, *rest = saved[count:]
+        kept = dict(zip(context.names, rest, strict=True)) if context.kernel is None else context.kept
+        passed = Passed(top=top, **kept)
         if context.kernel is not None:
             z, found = torch.empty_like(top), _like(weights, top.dtype, torch.empty)
             context.kernel.backward(gradient.contiguous(), vars(weights), vars(passed), context.share, z, vars(found))

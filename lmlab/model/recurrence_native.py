@@ -3,11 +3,14 @@
 The kernel computes what `recurrence.py` and `recurrence_gradient.py` define; embedding, head and loss stay PyTorch's.
 """
 
+import weakref
+
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from lmlab.native.recurrence import MULTIPLE_OF, RecurrenceKernel, recurrence_kernel
+from lmlab.native import Library, load
+from lmlab.native.recurrence import MULTIPLE_OF, RecurrenceKernel
 from lmlab.recipe.model import Context
 
 
@@ -19,12 +22,22 @@ def unsupported_recurrence(model: Context) -> str | None:
     return None
 
 
-def kernel_for(model: Context, z: Float[Tensor, "time batch hidden"]) -> RecurrenceKernel | None:
-    """The kernel that can compute this model's recurrence over z, with torch's number of threads.
+def kernel_for(model: nn.Module, config: Context, z: Float[Tensor, "time batch hidden"]) -> RecurrenceKernel | None:
+    """The kernel of this model, which computes its recurrence over z with torch's number of threads; made on first use.
 
     None where there is no library on this machine, or where the recurrence isn't what it computes: float32 on the CPU, of widths
     that fit.
     """
-    if z.dtype != torch.float32 or z.device.type != "cpu" or unsupported_recurrence(model):
+    if z.dtype != torch.float32 or z.device.type != "cpu" or unsupported_recurrence(config):
         return None
-    return recurrence_kernel(torch.get_num_threads())
+    threads, known = torch.get_num_threads(), _kernels.get(model)
+    if known is not None and known.threads == threads:
+        return known
+    library = load()
+    if not isinstance(library, Library):
+        return None
+    _kernels[model] = RecurrenceKernel(library.functions, threads)
+    return _kernels[model]
+
+
+_kernels: weakref.WeakKeyDictionary[nn.Module, RecurrenceKernel] = weakref.WeakKeyDictionary()

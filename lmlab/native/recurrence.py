@@ -5,14 +5,14 @@ head and loss are not its business.
 """
 
 import ctypes
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
-
-from lmlab.native.library import Library, load
 
 MULTIPLE_OF = 16
 """What hidden and vector width must be multiples of: the floats of the widest registers."""
@@ -41,11 +41,33 @@ class _Passed(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in PASSED]
 
 
+class Room:
+    """Memory of a kernel for as long as somebody holds this: what a pass keeps, until its gradients are there.
+
+    The kernel has it again afterwards. Fresh memory for each pass would take a quarter of its time, since the system clears it page
+    by page.
+    """
+
+    def __init__(self, spare: list[Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """`spare` is the kernel's memory of the last pass, if that is over, and gets this when it is. Numbers are undefined."""
+        sizes = [math.prod(shape) for shape in shapes.values()]
+        fits = bool(spare) and len(spare[0]) == sum(sizes)
+        self._spare = spare
+        self._memory = spare.pop() if fits else torch.empty(sum(sizes))
+        parts = zip(shapes.items(), self._memory.split(sizes), strict=True)
+        self.tensors: dict[str, Tensor] = {name: part.view(shape) for (name, shape), part in parts}
+        """By the names that were asked for."""
+
+    def __del__(self) -> None:
+        self._spare[:] = [self._memory]
+
+
 class RecurrenceKernel:
-    """Threads that compute the recurrence of any model, and their working memory. One call at a time; others wait."""
+    """Threads that compute one model's recurrence, and their working memory. One call at a time; others wait."""
 
     def __init__(self, library: ctypes.CDLL, threads: int) -> None:
         self.threads = threads
+        self._spare: list[Tensor] = []
         self._library = library
         self._lock = threading.Lock()
         pointer = ctypes.c_void_p
@@ -63,6 +85,10 @@ class RecurrenceKernel:
         if getattr(self, "_handle", None):
             self._library.lmlab_recurrence_close(self._handle)
             self._handle = None
+
+    def room(self, shapes: Mapping[str, tuple[int, ...]]) -> Room:
+        """Memory for float32 tensors of these shapes; those after one whose numbers are no multiple of 16 are slower to reach."""
+        return Room(self._spare, shapes)
 
     def forward(
         self,
@@ -110,21 +136,6 @@ class RecurrenceKernel:
                 _address(z_gradient),
                 ctypes.byref(_weights(totals)),
             )
-
-
-def recurrence_kernel(threads: int) -> RecurrenceKernel | None:
-    """The kernel with so many threads, kept until another number is asked for; None where there is no library."""
-    global _kernel
-    library = load()
-    if not isinstance(library, Library):
-        return None
-    known = _kernel
-    if known is None or known.threads != threads:
-        known = _kernel = RecurrenceKernel(library.functions, threads)
-    return known
-
-
-_kernel: RecurrenceKernel | None = None
 
 
 def _shape(

@@ -10,10 +10,15 @@
 #include "gemm.h"
 
 constexpr int SUMS_ROWS = TILE_ROWS / 2;
+constexpr int LINE = 16;  // floats that come from memory together
+
+// Lines of the next panels that a tile brings nearer for each k: half of them, or the only one.
+constexpr int lines_ahead(int floats) { return std::max(1, floats / LINE / 2); }
 
 template <int ROWS, int PANELS, int VECTORS>
-__attribute__((noinline)) void sums_tile(const float* left, size_t stride, const float* panel, int depth, const float* addend,
-                                         size_t addend_stride, float* result, size_t result_stride) {
+__attribute__((noinline)) void sums_tile(const float* left, size_t stride, const float* panel, const float* next, int depth,
+                                         const float* addend, size_t addend_stride, float* result, size_t result_stride) {
+    constexpr int AHEAD = lines_ahead(PANELS * VECTORS * LANES);
     Vector sums[ROWS][PANELS][VECTORS];
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; i++)
@@ -26,7 +31,9 @@ __attribute__((noinline)) void sums_tile(const float* left, size_t stride, const
                 __builtin_prefetch(addend + i * addend_stride + (p * VECTORS + v) * LANES);
             }
     const size_t panel_size = size_t(VECTORS) * LANES * depth;
-    for (int k = 0; k < depth; k++, panel += VECTORS * LANES) {
+    for (int k = 0; k < depth; k++, panel += VECTORS * LANES, next += AHEAD * LINE) {
+#pragma GCC unroll 2
+        for (int line = 0; line < AHEAD; line++) __builtin_prefetch(next + line * LINE, 0, 2);
         Vector right[PANELS][VECTORS];
 #pragma GCC unroll 2
         for (int p = 0; p < PANELS; p++)
@@ -52,7 +59,7 @@ __attribute__((noinline)) void sums_tile(const float* left, size_t stride, const
             }
 }
 
-using SumsTile = void (*)(const float*, size_t, const float*, int, const float*, size_t, float*, size_t);
+using SumsTile = void (*)(const float*, size_t, const float*, const float*, int, const float*, size_t, float*, size_t);
 
 template <int PANELS, int VECTORS>
 SumsTile sums_tile_of(int rows) {
@@ -75,12 +82,15 @@ inline void sums(const float* left, size_t stride, int rows, const float* panels
     for (int column = 0; column < columns;) {
         const int left_over = columns - column;
         const int wide = std::min(left_over, left_over >= 2 * TILE_COLUMNS ? 2 * TILE_COLUMNS : TILE_COLUMNS);
+        // The first tiles of these panels see to the next ones; what they have brought costs the others nothing.
+        const float* next = panels + size_t(wide) * depth;
+        const int ahead = lines_ahead(wide) * LINE;
         for (int row = 0, tile = 0; tile < tiles; tile++) {
             const int high = (rows - row + tiles - tile - 1) / (tiles - tile);
             SumsTile run = wide == 2 * TILE_COLUMNS ? sums_tile_of<2, TILE_VECTORS>(high)
                            : wide == TILE_COLUMNS   ? sums_tile_of<1, TILE_VECTORS>(high)
                                                     : sums_tile_of<1, 1>(high);
-            run(left + row * stride, stride, panels, depth, addend + row * addend_stride + column, addend_stride,
+            run(left + row * stride, stride, panels, next + (tile * ahead < wide ? size_t(tile) * ahead * depth : 0), depth, addend + row * addend_stride + column, addend_stride,
                 result + row * result_stride + column, result_stride);
             row += high;
         }
