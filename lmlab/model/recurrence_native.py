@@ -22,13 +22,13 @@ def unsupported_recurrence(model: Context) -> str | None:
     return None
 
 
-def kernel_for(model: nn.Module, config: Context, z: Float[Tensor, "time batch hidden"]) -> RecurrenceKernel | None:
-    """The kernel of this model, which computes its recurrence over z with torch's number of threads; made on first use.
+def kernel_for(model: nn.Module, config: Context, like: Float[Tensor, "..."]) -> RecurrenceKernel | None:
+    """The kernel of this model, which computes with torch's number of threads in numbers like these; made on first use.
 
     None where there is no library on this machine, or where the recurrence isn't what it computes: float32 on the CPU, of widths
     that fit.
     """
-    if z.dtype != torch.float32 or z.device.type != "cpu" or unsupported_recurrence(config):
+    if like.dtype != torch.float32 or like.device.type != "cpu" or unsupported_recurrence(config):
         return None
     threads, known = torch.get_num_threads(), _kernels.get(model)
     if known is not None and known.threads == threads:
