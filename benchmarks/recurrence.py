@@ -5,7 +5,7 @@ would write.
 
 All have the same weights, tokens and dropout share and run in one process, in turns, so that what slows the machine slows all.
 "lmlab" is what a training uses here: the native engine's kernel where there is one, with PyTorch's loop beside it, else that loop.
-The matrix multiplications of the step alone are PyTorch's, in the shapes and the order that the recurrence forces on them: no way of
+The matrix multiplications of the step alone are PyTorch's, in the shapes and order that the recurrence forces on them: no way of
 computing it with these products is faster. `share_of_peak`: lmlab's FLOP/s in those of multiply-adds in registers alone.
 """
 
@@ -183,8 +183,8 @@ def line(result: dict[str, Any]) -> str:
     peak = f"; {result['share_of_peak']:.0%} of the peak" if result["share_of_peak"] else ""
     return (
         f"{result['size']}, batch {result['batch']}: lmlab ({result['engine']}) {1e3 * middle['lmlab']:.0f} ms{torch_too}, "
-        f"plain loop {1e3 * middle['plain loop']:.0f} ms ({ratio['median']:.2f} times, {ratio['least']:.2f} to {ratio['most']:.2f}), "
-        f"products alone {1e3 * middle['products alone']:.0f} ms ({result['share_of_products']:.0%} of lmlab's){peak}"
+        f"plain loop {1e3 * middle['plain loop']:.0f} ms "
+        f"({ratio['median']:.2f} times, {ratio['least']:.2f} to {ratio['most']:.2f}), products alone {1e3 * middle['products alone']:.0f} ms ({result['share_of_products']:.0%} of lmlab's){peak}"
     )
 
 

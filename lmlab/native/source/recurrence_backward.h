@@ -140,28 +140,38 @@ private:
         for (int output = 0; output < outputs; output += RECURRENCE_OUTPUTS) {
             const int some = std::min(RECURRENCE_OUTPUTS, outputs - output);
             turn(gradient + output, outputs, some, count, stride);
+            if (bias) add_rows(bias + output, some, count, stride);
             float* at = to + size_t(output) * inputs;
             sums(room_->turned, stride, some, room_->panels, count, inputs, at, inputs, at, inputs);
         }
-        if (!bias) return;
-        for (int j = 0; j < outputs; j += LANES) {
+    }
+
+    // to[n] += the sum of turned[n].
+    void add_rows(float* to, int outputs, int count, int stride) const {
+        for (int output = 0; output < outputs; output++) {
+            const float* from = room_->turned + size_t(output) * stride;
             Vector total{};
-            for (int row = 0; row < count; row++) total += load(gradient + size_t(row) * outputs + j);
-            store(bias + j, load(bias + j) + total);
+            int row = 0;
+            for (; row + LANES <= count; row += LANES) total += load(from + row);
+            float rest = 0.0f;
+            for (; row < count; row++) rest += from[row];
+            to[output] += sum(total) + rest;
         }
     }
 
     // Panels of x, as pack_rows makes them of one matrix.
     void pack_steps(const float* x, int inputs, int steps) const {
         const size_t apart = size_t(shape_.batch) * inputs;
-        float* to = room_->panels;
-        for (int column = 0; column < inputs; column += TILE_COLUMNS) {
-            const int wide = std::min(TILE_COLUMNS, inputs - column);
-            for (int step = 0; step < steps; step++)
-                for (int row = 0; row < rows_; row++, to += wide) {
-                    const float* from = x + step * apart + size_t(row) * inputs + column;
-                    for (int j = 0; j < wide; j += LANES) store(to + j, load(from + j));
-                }
+        const int count = rows_ * steps;
+        float* panels = room_->panels;
+        // Row by row, as they come from memory.
+        for (int place = 0; place < count; place++) {
+            const float* from = x + place / rows_ * apart + size_t(place % rows_) * inputs;
+            for (int column = 0; column < inputs; column += TILE_COLUMNS) {
+                const int wide = std::min(TILE_COLUMNS, inputs - column);
+                float* to = panels + size_t(column) * count + size_t(place) * wide;
+                for (int j = 0; j < wide; j += LANES) store(to + j, load(from + column + j));
+            }
         }
     }
 
