@@ -184,7 +184,8 @@ def line(result: dict[str, Any]) -> str:
     return (
         f"{result['size']}, batch {result['batch']}: lmlab ({result['engine']}) {1e3 * middle['lmlab']:.0f} ms{torch_too}, "
         f"plain loop {1e3 * middle['plain loop']:.0f} ms "
-        f"({ratio['median']:.2f} times, {ratio['least']:.2f} to {ratio['most']:.2f}), products alone {1e3 * middle['products alone']:.0f} ms ({result['share_of_products']:.0%} of lmlab's){peak}"
+        f"({ratio['median']:.2f} times, {ratio['least']:.2f} to {ratio['most']:.2f}), "
+        f"products alone {1e3 * middle['products alone']:.0f} ms ({result['share_of_products']:.0%} of lmlab's){peak}"
     )
 
 
