@@ -3,13 +3,17 @@
 With z_t the embedding's part of the first layer (bias included), c_0 = 0, and layers l = 2..L:
 
     h_1 = drop(relu(z_t + V c_t));  h_l = drop(relu(W_l h_(l-1) + b_l))
-    [d, f, i] = G h_L + g, of which f and i go through a sigmoid
+    [d, f, i] = G o_t + g, of which f and i go through a sigmoid, with o_t = h_L
     c_(t+1) = clamp(LayerNorm(u_t), -10, 10)  with  u_t = f * c_t + i * d
+
+With residuals each layer adds a_l to a stream, and reads it divided by its root mean square (RMSNorm without weights):
+
+    a_1 = drop(relu(z_t + V c_t));  a_l = drop(relu(W_l n(a_1 + .. + a_(l-1)) + b_l));  o_t = n(a_1 + .. + a_L)
 
 Only what depends on c is computed in the loop over t; the embedding before it and the head behind it are products over all
 tokens. The three gates are one product. The way back is in `recurrence_gradient.py`.
 
-Dropout scales what it keeps, so h > 0 says both that relu passed a number and that it was kept: no mask is stored.
+Dropout scales what it keeps, so h > 0 (or a > 0) says both that relu passed a number and that it was kept: no mask is stored.
 Tensors are time-major. Vector, gates and norm are at least float32; the layers are of z's type.
 
 The loop is PyTorch's here, or the native engine's kernel (`lmlab/native/source/recurrence_forward.h`) where one is given.
@@ -24,7 +28,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lmlab.model.dropout import dropout_factors
-from lmlab.model.norms import EPSILON
+from lmlab.model.norms import EPSILON, rms_norm
 from lmlab.native.recurrence import RecurrenceKernel, Room
 
 LARGEST = 10.0
@@ -32,6 +36,16 @@ LARGEST = 10.0
 
 Sequence = Float[Tensor, "time batch hidden"]
 Vectors = Float[Tensor, "updates batch vector"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What a step does besides its products."""
+
+    dropout: float
+    """The probability with which numbers are dropped."""
+    residual: bool
+    """Whether each layer adds to a stream."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +69,9 @@ class Passed:
     """A pass over a sequence: outputs, and what the way back needs of it."""
 
     top: Sequence
-    """The last layer's output."""
+    """o: what gates and head read."""
     lower: Float[Tensor, "layers _ batch hidden"]
-    """That of the layers before it; where nothing is kept, of the last step."""
+    """h of the layers before the last one, or a of all; where nothing is kept, of the last step."""
     vectors: Float[Tensor, "_ batch vector"]
     """c_0 and the vector after each update."""
     gates: Float[Tensor, "updates batch gates"]
@@ -75,7 +89,7 @@ def run(
     z: Sequence,
     vector: Float[Tensor, "batch vector"],
     weights: Weights,
-    share: float,
+    cell: Cell,
     updates: int,
     keep: bool,
     kernel: RecurrenceKernel | None = None,
@@ -88,7 +102,7 @@ def run(
     steps, batch, width = z.shape
     count, stored = vector.shape[1], updates if keep else min(1, updates)
     shapes = {
-        "lower": (len(weights.layers), steps if keep else 1, batch, width),
+        "lower": (len(weights.layers) + cell.residual, steps if keep else 1, batch, width),
         "vectors": (updates + 1, batch, count),
         "gates": (stored, batch, 3 * count),
         "mixed": (stored, batch, count),
@@ -101,14 +115,14 @@ def run(
     passed = Passed(top=torch.empty_like(z), **tensors, room=room)
     passed.vectors[0] = vector
     if kernel is None:
-        _loop(z, weights, share, keep, passed)
+        _loop(z, weights, cell, keep, passed)
     else:
-        seed = int(torch.empty((), dtype=torch.int64).random_()) if share else 0
-        kernel.forward(z.contiguous(), vars(weights), vars(passed), share, seed, keep)
+        seed = int(torch.empty((), dtype=torch.int64).random_()) if cell.dropout else 0
+        kernel.forward(z.contiguous(), vars(weights), vars(passed), cell.dropout, seed, keep)
     return passed
 
 
-def _loop(z: Sequence, weights: Weights, share: float, keep: bool, passed: Passed) -> None:
+def _loop(z: Sequence, weights: Weights, cell: Cell, keep: bool, passed: Passed) -> None:
     """Fill `passed`, whose vectors hold the first one already."""
     top, lower, vectors, gates, mixed = passed.top, passed.lower, passed.vectors, passed.gates, passed.mixed
     steps, batch, width = z.shape
@@ -118,13 +132,19 @@ def _loop(z: Sequence, weights: Weights, share: float, keep: bool, passed: Passe
     with torch.autocast(z.device.type, enabled=False):
         for step in range(steps):
             now = vectors[step]
-            factors = dropout_factors((later + 1, batch, width), share, z).unbind() if share else None
+            factors = dropout_factors((later + 1, batch, width), cell.dropout, z).unbind() if cell.dropout else None
             outputs = [*lower[:, step if keep else 0].unbind(), top[step]]
             torch.addmm(z[step], now.to(z.dtype), reading, out=outputs[0])
             _finish(outputs[0], factors, 0)
+            stream = outputs[0].to(vectors.dtype, copy=True) if cell.residual else None
             for layer, (matrix, bias) in enumerate(layers, 1):
-                torch.addmm(bias, outputs[layer - 1], matrix, out=outputs[layer])
+                read = outputs[layer - 1] if stream is None else rms_norm(stream).to(z.dtype)
+                torch.addmm(bias, read, matrix, out=outputs[layer])
                 _finish(outputs[layer], factors, layer)
+                if stream is not None:
+                    stream += outputs[layer]
+            if stream is not None:
+                top[step] = rms_norm(stream)
             if step == updates:
                 break
             place = step if keep else 0
