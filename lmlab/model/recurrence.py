@@ -118,7 +118,7 @@ def run(
         _loop(z, weights, cell, keep, passed)
     else:
         seed = int(torch.empty((), dtype=torch.int64).random_()) if cell.dropout else 0
-        kernel.forward(z.contiguous(), vars(weights), vars(passed), cell.dropout, seed, keep)
+        kernel.forward(z.contiguous(), vars(weights), vars(passed), cell.residual, cell.dropout, seed, keep)
     return passed
 
 

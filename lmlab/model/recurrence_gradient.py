@@ -70,7 +70,10 @@ class Recurrence(torch.autograd.Function):
         passed = Passed(top=top, **kept)
         if context.kernel is not None:
             z, found = torch.empty_like(top), _like(weights, top.dtype, torch.empty)
-            context.kernel.backward(gradient.contiguous(), vars(weights), vars(passed), context.cell.dropout, z, vars(found))
+            cell = context.cell
+            context.kernel.backward(
+                gradient.contiguous(), vars(weights), vars(passed), cell.residual, cell.dropout, z, vars(found)
+            )
             return (z, None, None, *_flat(found))
         with torch.autocast(gradient.device.type, enabled=False):
             z, found = WayBack(gradient, weights, passed, context.cell).go()

@@ -16,8 +16,6 @@ from lmlab.recipe.model import Context
 
 def unsupported_recurrence(model: Context) -> str | None:
     """Why the kernel can't compute such a model's recurrence, or None where it can."""
-    if model.residual:
-        return "it computes no residuals"
     for name, width in (("hidden", model.hidden), ("vector", model.vector)):
         if width % MULTIPLE_OF:
             return f"it computes recurrences whose widths are multiples of {MULTIPLE_OF}, and model.{name} is {width}"

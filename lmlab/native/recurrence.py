@@ -23,7 +23,7 @@ PASSED = ("top", "lower", "vectors", "gates", "mixed", "means", "deviations")
 
 class _Shape(ctypes.Structure):
     _fields_ = [
-        *((name, ctypes.c_int32) for name in "layers hidden vector steps batch updates keep".split()),
+        *((name, ctypes.c_int32) for name in "layers hidden vector steps batch updates residual keep".split()),
         ("dropout", ctypes.c_float),
         ("seed", ctypes.c_uint64),
     ]
@@ -95,6 +95,7 @@ class RecurrenceKernel:
         z: Float[Tensor, "time batch hidden"],
         weights: Mapping[str, Any],
         passed: Mapping[str, Tensor],
+        residual: bool,
         share: float,
         seed: int,
         keep: bool,
@@ -107,7 +108,7 @@ class RecurrenceKernel:
         with self._lock:
             self._library.lmlab_recurrence_forward(
                 self._handle,
-                ctypes.byref(_shape(z, passed, share, seed, keep)),
+                ctypes.byref(_shape(z, weights, passed, residual, share, seed, keep)),
                 ctypes.byref(_weights(weights)),
                 _address(z),
                 ctypes.byref(_passed(passed)),
@@ -118,6 +119,7 @@ class RecurrenceKernel:
         gradient: Float[Tensor, "time batch hidden"],
         weights: Mapping[str, Any],
         passed: Mapping[str, Tensor],
+        residual: bool,
         share: float,
         z_gradient: Float[Tensor, "time batch hidden"],
         totals: Mapping[str, Any],
@@ -129,7 +131,7 @@ class RecurrenceKernel:
         with self._lock:
             self._library.lmlab_recurrence_backward(
                 self._handle,
-                ctypes.byref(_shape(gradient, passed, share, 0, True)),
+                ctypes.byref(_shape(gradient, weights, passed, residual, share, 0, True)),
                 ctypes.byref(_weights(weights)),
                 ctypes.byref(_passed(passed)),
                 _address(gradient),
@@ -139,16 +141,23 @@ class RecurrenceKernel:
 
 
 def _shape(
-    z: Float[Tensor, "time batch hidden"], passed: Mapping[str, Tensor], share: float, seed: int, keep: bool
+    z: Float[Tensor, "time batch hidden"],
+    weights: Mapping[str, Any],
+    passed: Mapping[str, Tensor],
+    residual: bool,
+    share: float,
+    seed: int,
+    keep: bool,
 ) -> _Shape:
     steps, batch, hidden = z.shape
     return _Shape(
-        layers=len(passed["lower"]) + 1,
+        layers=len(weights["layers"]) + 1,
         hidden=hidden,
         vector=passed["vectors"].shape[2],
         steps=steps,
         batch=batch,
         updates=len(passed["vectors"]) - 1,
+        residual=residual,
         keep=keep,
         dropout=share,
         seed=seed % 2**64,

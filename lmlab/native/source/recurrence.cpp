@@ -36,10 +36,11 @@ struct RecurrenceShare {
 struct Recurrence {
     Pool pool;
     PackedRecurrence packed;
+    std::vector<RecurrenceForward::Room> forward_rooms;
     std::vector<RecurrenceBackward::Room> rooms;
     std::vector<RecurrenceShare> shares;
 
-    explicit Recurrence(int threads) : pool(threads), rooms(threads), shares(threads) {}
+    explicit Recurrence(int threads) : pool(threads), forward_rooms(threads), rooms(threads), shares(threads) {}
 
     // work(thread, first row, rows) for each chunk: a thread's rows in as few chunks of nearly equal size as may be.
     template <class Work>
@@ -90,7 +91,9 @@ EXPORT void lmlab_recurrence_forward(Recurrence* recurrence, const RecurrenceSha
                                      const float* z, const RecurrencePassed* passed) {
     recurrence->packed.pack(recurrence->pool, *shape, *weights, true);
     const RecurrenceForward forward(*shape, *weights, recurrence->packed, *passed, z);
-    recurrence->each_chunk(shape->batch, [&](int, int first, int rows) { forward.run(first, rows); });
+    recurrence->each_chunk(shape->batch, [&](int thread, int first, int rows) {
+        forward.run(recurrence->forward_rooms[thread], first, rows);
+    });
 }
 
 // From the gradient of the last layer's output to those of z and of the weights. `shape` and `weights` are those of the pass.

@@ -1,8 +1,12 @@
 // The recurrence of a context-propagation model as the kernel sees it: its shape, its numbers, and what a pass keeps.
 //
 //     h_1 = drop(relu(z_t + V c_t));  h_l = drop(relu(W_l h_(l-1) + b_l))
-//     [d, f, i] = G h_L + g, of which f and i go through a sigmoid
+//     [d, f, i] = G o_t + g, of which f and i go through a sigmoid, with o_t = h_L
 //     c_(t+1) = clamp(LayerNorm(u_t), -10, 10)  with  u_t = f * c_t + i * d
+//
+// With residuals layers add to a stream, which is read divided by its root mean square:
+//
+//     a_1 = drop(relu(z_t + V c_t));  a_l = drop(relu(W_l n(a_1 + .. + a_(l-1)) + b_l));  o_t = n(a_1 + .. + a_L)
 //
 // Widths are multiples of 16, so that no row needs padding. Filled by lmlab/native/recurrence.py, whose fields are these.
 #pragma once
@@ -20,11 +24,14 @@ constexpr float LARGEST = 10.0f;
 struct RecurrenceShape {
     int32_t layers, hidden, vector, steps, batch;
     int32_t updates;  // of the vector: `steps`, or one less
+    int32_t residual; // whether each layer adds to a stream
     int32_t keep;     // whether every step is kept for the way back, or only the last one of what nobody asks for
     float dropout;
     uint64_t seed;  // of the dropout
 
     int gates() const { return 3 * vector; }
+    // Layers whose outputs lie below the top: without residuals the last one's is the top.
+    int lower() const { return layers - 1 + residual; }
 };
 
 // Row-major, a matrix is [outputs][inputs]; also the gradients of these.
@@ -36,8 +43,8 @@ struct RecurrenceWeights {
 
 // What a pass fills, time-major: see `Passed` in lmlab/model/recurrence.py.
 struct RecurrencePassed {
-    float *top;      // [steps][batch][hidden]
-    float *lower;    // [layers - 1][steps, or 1][batch][hidden]
+    float *top;      // [steps][batch][hidden]: o
+    float *lower;    // [lower()][steps, or 1][batch][hidden]: h of the layers before the last, or a of all
     float *vectors;  // [updates + 1][batch][vector]
     float *gates;    // [updates, or 1][batch][3 x vector]
     float *mixed;    // [updates, or 1][batch][vector]
@@ -50,9 +57,10 @@ struct RecurrencePlaces {
     const RecurrencePassed& passed;
 
     size_t place(int step, int row) const { return size_t(shape.keep ? step : 0) * shape.batch + row; }
+    float* top(int step, int row) const { return passed.top + (size_t(step) * shape.batch + row) * shape.hidden; }
     // Of layer 0 (the first) to layers - 1 (the last).
     float* output(int layer, int step, int row) const {
-        if (layer == shape.layers - 1) return passed.top + (size_t(step) * shape.batch + row) * shape.hidden;
+        if (layer == shape.lower()) return top(step, row);
         const size_t kept = size_t(shape.keep ? shape.steps : 1) * shape.batch;
         return passed.lower + (layer * kept + place(step, row)) * shape.hidden;
     }

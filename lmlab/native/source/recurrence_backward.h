@@ -4,6 +4,7 @@
 // all steps of the block.
 #pragma once
 #include "recurrence.h"
+#include "stream.h"
 #include "sums.h"
 
 // Outputs of a matrix whose gradients are computed side by side.
@@ -21,6 +22,7 @@ public:
     // Room for blocks of so many rows and steps; kept between calls.
     struct Room {
         Buffer own, opened, normed, carried, mixed, panels, turned, zeros;
+        Buffer stream, inverses, read, given;  // of residuals
 
         void need(const RecurrenceShape& shape, int rows, int steps) {
             const size_t count = size_t(rows) * steps, widest = std::max(shape.hidden, shape.gates());
@@ -30,6 +32,10 @@ public:
             panels.need(count * std::max(shape.hidden, shape.vector));
             turned.need(size_t(RECURRENCE_OUTPUTS) * (count + LANES));
             zeros.need(widest);
+            if (!shape.residual) return;
+            for (Buffer* buffer : {&stream, &given}) buffer->need(size_t(rows) * shape.hidden);
+            inverses.need(size_t(rows) * shape.layers);
+            read.need(count * shape.hidden * shape.layers);
         }
     };
 
@@ -41,9 +47,15 @@ public:
         for (int start = (shape_.steps - 1) / block * block; start >= 0; start -= block) {
             const int stop = std::min(start + block, shape_.steps);
             for (int step = stop - 1; step >= start; step--) {
-                gate_stage(step, step - start);
-                for (int layer = shape_.layers - 1; layer > 0; layer--) layer_stage(step, layer, step - start);
-                reading_stage(step, step - start);
+                const int place = step - start, last = shape_.layers - 1;
+                gate_stage(step, place, shape_.residual ? (float*)room.given : own(last, place));
+                if (shape_.residual) {
+                    stream_stage(step, place);
+                } else {
+                    through_relu(own(last, place), at_.top(step, first_));
+                    for (int layer = last; layer > 0; layer--) layer_stage(step, layer, place);
+                }
+                reading_stage(step, place);
             }
             weight_gradients(start, stop);
         }
@@ -53,6 +65,10 @@ private:
     // The gradients of what the relus of a layer were given, at a place in the block.
     float* own(int layer, int place) const {
         return room_->own + ((size_t(layer) * block_ + place) * rows_) * shape_.hidden;
+    }
+    // With residuals what gates and head read of the stream after a layer, and what the next layer reads.
+    float* read(int layer, int place) const {
+        return room_->read + ((size_t(layer) * block_ + place) * rows_) * shape_.hidden;
     }
     float* opened(int place) const { return room_->opened + size_t(place) * rows_ * shape_.gates(); }
 
@@ -64,11 +80,11 @@ private:
             store(gradient + j, select(load(output + j) <= Vector{}, Vector{}, load(gradient + j) * kept));
     }
 
-    // From the gradients of the last layer's output and of the vector after the step to that of the last relu.
-    void gate_stage(int step, int place) const {
+    // From the gradients of what the head read and of the vector after the step to that of what head and gates read.
+    void gate_stage(int step, int place, float* to) const {
         const int width = shape_.vector, hidden = shape_.hidden;
         const float* given = gradient_ + (size_t(step) * shape_.batch + first_) * hidden;
-        float *to = own(shape_.layers - 1, place), *carried = room_->carried;
+        float* carried = room_->carried;
         if (step == shape_.updates) {
             std::memcpy(to, given, sizeof(float) * rows_ * hidden);
         } else {
@@ -97,7 +113,24 @@ private:
             }
             sums(opened(place), shape_.gates(), rows_, packed_.gates, shape_.gates(), hidden, given, hidden, to, hidden);
         }
-        through_relu(to, at_.output(shape_.layers - 1, step, first_));
+    }
+
+    // From the gradient of the normed stream to those of what each relu was given; the streams are added up again.
+    void stream_stage(int step, int place) const {
+        const int hidden = shape_.hidden, last = shape_.layers - 1;
+        float *given = room_->given, *stream = room_->stream;
+        for (int layer = 0; layer <= last; layer++)
+            add_to_stream(stream, at_.output(layer, step, first_), read(layer, place), room_->inverses + layer * rows_, rows_, hidden,
+                          layer == 0);
+        // From here on the gradient of the stream.
+        std::memset(stream, 0, sizeof(float) * rows_ * hidden);
+        for (int layer = last; layer >= 0; layer--) {
+            stream_backward(given, read(layer, place), room_->inverses + layer * rows_, stream, rows_, hidden);
+            std::memcpy(own(layer, place), stream, sizeof(float) * rows_ * hidden);
+            through_relu(own(layer, place), at_.output(layer, step, first_));
+            if (layer)
+                sums(own(layer, place), hidden, rows_, packed_.layers[layer - 1], hidden, hidden, room_->zeros, 0, given, hidden);
+        }
     }
 
     // From the gradient of a layer's relu to that of the layer before it.
@@ -121,21 +154,24 @@ private:
     // What the steps from `start` to before `stop` add to the weights' gradients.
     void weight_gradients(int start, int stop) const {
         const int hidden = shape_.hidden, steps = stop - start, updates = std::min(stop, shape_.updates) - start;
-        weight_gradient(totals_.reading, nullptr, own(0, 0), hidden, at_.vector(start, first_), shape_.vector, steps);
-        for (int layer = 1; layer < shape_.layers; layer++)
-            weight_gradient(totals_.layers[layer - 1], totals_.biases[layer - 1], own(layer, 0), hidden,
-                            at_.output(layer - 1, start, first_), hidden, steps);
+        const int batch = shape_.batch;
+        weight_gradient(totals_.reading, nullptr, own(0, 0), hidden, at_.vector(start, first_), batch, shape_.vector, steps);
+        for (int layer = 1; layer < shape_.layers; layer++) {
+            const float* x = shape_.residual ? read(layer - 1, 0) : at_.output(layer - 1, start, first_);
+            weight_gradient(totals_.layers[layer - 1], totals_.biases[layer - 1], own(layer, 0), hidden, x,
+                            shape_.residual ? rows_ : batch, hidden, steps);
+        }
         if (updates > 0)
-            weight_gradient(totals_.gates, totals_.gate_bias, opened(0), shape_.gates(),
-                            at_.output(shape_.layers - 1, start, first_), hidden, updates);
+            weight_gradient(totals_.gates, totals_.gate_bias, opened(0), shape_.gates(), at_.top(start, first_), batch, hidden,
+                            updates);
     }
 
     // to[n][k] += sum over rows and steps of gradient[row][n] x[row][k], and the bias's gradient where there is one. A step's rows
-    // of x are `batch` rows after those of the step before.
-    void weight_gradient(float* to, float* bias, const float* gradient, int outputs, const float* x, int inputs,
+    // of x are `apart` rows after those of the step before.
+    void weight_gradient(float* to, float* bias, const float* gradient, int outputs, const float* x, int apart, int inputs,
                          int steps) const {
         const int count = rows_ * steps, stride = padded(count);
-        pack_steps(x, inputs, steps);
+        pack_steps(x, size_t(apart) * inputs, inputs, steps);
         // As many outputs at a time as are still in the cache when each panel comes to them.
         for (int output = 0; output < outputs; output += RECURRENCE_OUTPUTS) {
             const int some = std::min(RECURRENCE_OUTPUTS, outputs - output);
@@ -160,8 +196,7 @@ private:
     }
 
     // Panels of x, as pack_rows makes them of one matrix.
-    void pack_steps(const float* x, int inputs, int steps) const {
-        const size_t apart = size_t(shape_.batch) * inputs;
+    void pack_steps(const float* x, size_t apart, int inputs, int steps) const {
         const int count = rows_ * steps;
         float* panels = room_->panels;
         // Row by row, as they come from memory.

@@ -1,6 +1,7 @@
 // The recurrence forward in time, for some rows of the batch by one thread.
 #pragma once
 #include "recurrence.h"
+#include "stream.h"
 #include "sums.h"
 
 class RecurrenceForward {
@@ -9,23 +10,41 @@ public:
                       const RecurrencePassed& passed, const float* z)
         : shape_(shape), weights_(weights), packed_(packed), at_{shape, passed}, z_(z) {}
 
+    // What residuals need of a step; kept between calls.
+    struct Room {
+        Buffer stream, normed, inverses;
+
+        void need(const RecurrenceShape& shape, int rows) {
+            if (!shape.residual) return;
+            for (Buffer* buffer : {&stream, &normed}) buffer->need(size_t(rows) * shape.hidden);
+            inverses.need(rows);
+        }
+    };
+
     // All steps of `rows` rows from the row `first` on; the vector before the first step is there already.
-    void run(int first, int rows) const {
+    void run(Room& room, int first, int rows) const {
+        room.need(shape_, rows);
         for (int step = 0; step < shape_.steps; step++) {
-            for (int layer = 0; layer < shape_.layers; layer++) layer_stage(step, layer, first, rows);
+            for (int layer = 0; layer < shape_.layers; layer++) {
+                layer_stage(room, step, layer, first, rows);
+                if (!shape_.residual) continue;
+                const bool last = layer == shape_.layers - 1;
+                add_to_stream(room.stream, at_.output(layer, step, first), last ? at_.top(step, first) : room.normed,
+                              room.inverses, rows, shape_.hidden, layer == 0);
+            }
             if (step < shape_.updates) gate_stage(step, first, rows);
         }
     }
 
 private:
-    void layer_stage(int step, int layer, int first, int rows) const {
+    void layer_stage(Room& room, int step, int layer, int first, int rows) const {
         const int hidden = shape_.hidden;
         float* to = at_.output(layer, step, first);
         if (layer == 0)
             sums(at_.vector(step, first), shape_.vector, rows, packed_.reading, shape_.vector, hidden,
                  z_ + (size_t(step) * shape_.batch + first) * hidden, hidden, to, hidden);
         else
-            sums(at_.output(layer - 1, step, first), hidden, rows, packed_.layers[layer - 1], hidden, hidden,
+            sums(shape_.residual ? (const float*)room.normed : at_.output(layer - 1, step, first), hidden, rows, packed_.layers[layer - 1], hidden, hidden,
                  weights_.biases[layer - 1], 0, to, hidden);
         const Dropout drop = recurrence_dropout(shape_, step, layer);
         const size_t count = size_t(rows) * hidden;
@@ -43,7 +62,7 @@ private:
         const int width = shape_.vector;
         float *gates = at_.gates(step, first), *mixed = at_.mixed(step, first), *next = at_.vector(step + 1, first);
         const float* now = at_.vector(step, first);
-        sums(at_.output(shape_.layers - 1, step, first), shape_.hidden, rows, packed_.gates, shape_.hidden, shape_.gates(),
+        sums(at_.top(step, first), shape_.hidden, rows, packed_.gates, shape_.hidden, shape_.gates(),
              weights_.gate_bias, 0, gates, shape_.gates());
         for (int row = 0; row < rows; row++) {
             float *candidate = gates + size_t(row) * shape_.gates(), *forget = candidate + width, *admit = forget + width;
