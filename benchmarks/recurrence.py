@@ -1,10 +1,12 @@
-"""A training step of the context-propagation model, forward and backward: lmlab's against the loop that anybody would write.
+"""A training step of the context-propagation model, forward and backward: lmlab's by either engine against the loop that anybody
+would write.
 
     python -m benchmarks.recurrence --batches 32 2048 --rounds 5 --out benchmarks/results/recurrence.json
 
-Both have the same weights, tokens and dropout share and run in one process, in turns, so that what slows the machine slows both.
-Beside them stand the matrix multiplications of the step alone, in the shapes and the order that the recurrence forces on them:
-no way of computing it with these products is faster.
+All have the same weights, tokens and dropout share and run in one process, in turns, so that what slows the machine slows all.
+"lmlab" is what a training uses here: the native engine's kernel where there is one, with PyTorch's loop beside it, else that loop.
+The matrix multiplications of the step alone are PyTorch's, in the shapes and order that the recurrence forces on them: no way of
+computing it with these products is faster. `share_of_peak`: lmlab's FLOP/s in those of multiply-adds in registers alone.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +27,8 @@ from benchmarks.machine import context as machine_context
 from lmlab.files import write_json
 from lmlab.hardware import use_threads
 from lmlab.model import ContextModel, flops_per_token, initialise
+from lmlab.model.recurrence_native import kernel_for
+from lmlab.native import multiply_add_flops
 from lmlab.recipe import Context
 
 VOCABULARY = 1000
@@ -124,8 +128,10 @@ def measure(name: str, config: Context, batch: int, rounds: int, device: torch.d
     if abs(losses[0] - losses[1]) > NEAR:
         raise AssertionError(f"the two sides compute different losses: {losses}")
 
-    def step(side: ContextModel | PlainLoop) -> Callable[[], None]:
+    def step(side: ContextModel | PlainLoop, engine: Literal["auto", "torch"] = "auto") -> Callable[[], None]:
         def run() -> None:
+            if isinstance(side, ContextModel):
+                side.engine = engine
             for parameter in side.parameters():
                 parameter.grad = None
             (side.loss_sum(tokens, targets) / tokens.numel()).backward()
@@ -133,6 +139,10 @@ def measure(name: str, config: Context, batch: int, rounds: int, device: torch.d
         return run
 
     sides = {"lmlab": step(ours), "plain loop": step(plain), "products alone": products(config, batch, device)}
+    native = kernel_for(ours, config, ours.embedding.weight) is not None
+    if native:
+        sides["lmlab by PyTorch"] = step(ours, "torch")
+    peak = multiply_add_flops(torch.get_num_threads()) if device.type == "cpu" else None
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     for turn in range(rounds + 1):
         for side, run in sides.items():
@@ -145,12 +155,14 @@ def measure(name: str, config: Context, batch: int, rounds: int, device: torch.d
     return {
         "size": name,
         "batch": batch,
+        "engine": "native" if native else "torch",
         "seconds": seconds,
         "median_seconds": middle,
         "times_as_fast": {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)},
         "share_of_products": middle["products alone"] / middle["lmlab"],
         "tokens_per_second": tokens.numel() / middle["lmlab"],
         "flops_per_second": flops / middle["lmlab"],
+        "share_of_peak": flops / middle["lmlab"] / peak if peak else None,
     }
 
 
@@ -167,10 +179,13 @@ def _timed(run: Callable[[], None], device: torch.device) -> float:
 def line(result: dict[str, Any]) -> str:
     """One measurement to read."""
     middle, ratio = result["median_seconds"], result["times_as_fast"]
+    torch_too = f", by PyTorch {1e3 * middle['lmlab by PyTorch']:.0f} ms" if "lmlab by PyTorch" in middle else ""
+    peak = f"; {result['share_of_peak']:.0%} of the peak" if result["share_of_peak"] else ""
     return (
-        f"{result['size']}, batch {result['batch']}: lmlab {1e3 * middle['lmlab']:.0f} ms, plain loop "
-        f"{1e3 * middle['plain loop']:.0f} ms ({ratio['median']:.2f} times, {ratio['least']:.2f} to {ratio['most']:.2f}), "
-        f"products alone {1e3 * middle['products alone']:.0f} ms ({result['share_of_products']:.0%} of lmlab's)"
+        f"{result['size']}, batch {result['batch']}: lmlab ({result['engine']}) {1e3 * middle['lmlab']:.0f} ms{torch_too}, "
+        f"plain loop {1e3 * middle['plain loop']:.0f} ms "
+        f"({ratio['median']:.2f} times, {ratio['least']:.2f} to {ratio['most']:.2f}), "
+        f"products alone {1e3 * middle['products alone']:.0f} ms ({result['share_of_products']:.0%} of lmlab's){peak}"
     )
 
 

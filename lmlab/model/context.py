@@ -4,11 +4,12 @@
     logits = head(h);  context vector <- clamp(LayerNorm(forget * context vector + input * candidate), -10, 10)
 
 with candidate, forget and input from h, the last two through a sigmoid, and a vector of zeros before the first token. There are
-no positions. The architecture is that of github.com/rato-tokyo/new-llm (commit b3e3be1); the loop over time is in
+no positions. With `residual` each layer adds to a stream and reads it normed, as gates and head do. The architecture without is that of github.com/rato-tokyo/new-llm (commit b3e3be1); the loop over time is in
 `recurrence.py`, its gradients in `recurrence_gradient.py`, initial values are in `initial.py`, costs in `context_cost.py`.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -19,8 +20,9 @@ from lmlab import LabError
 from lmlab.model.layers import Embedding, Linear
 from lmlab.model.loss import loss_sum
 from lmlab.model.norms import EPSILON
-from lmlab.model.recurrence import Passed, Weights, run
+from lmlab.model.recurrence import Cell, Passed, Weights, run
 from lmlab.model.recurrence_gradient import recur
+from lmlab.model.recurrence_native import kernel_for
 from lmlab.recipe.model import Context
 
 
@@ -55,6 +57,8 @@ class ContextModel(nn.Module):
         self.config = config
         self.vocabulary = vocabulary
         self.context = config.context
+        self.engine: Literal["auto", "torch"] = "auto"
+        """Whether the native engine may compute the recurrence where it can; torch: it may not."""
         self.embedding = Embedding(vocabulary, config.width)
         inputs = [config.width + config.vector] + [config.hidden] * (config.layers - 1)
         self.blocks = nn.ModuleList(Linear(width, config.hidden) for width in inputs)
@@ -107,7 +111,10 @@ class ContextModel(nn.Module):
         time = tokens.shape[1]
         vector = self._zeros(len(tokens), self.embedding.weight.dtype)
         passed = self._pass(tokens, vector, updates=time - 1, keep=True)
-        blocks = {f"block {number}": output for number, output in enumerate([*passed.lower, passed.top], 1)}
+        outputs = [*passed.lower, *([] if self.config.residual else [passed.top])]
+        blocks = {f"block {number}": output for number, output in enumerate(outputs, 1)}
+        if self.config.residual:
+            blocks["normed stream"] = passed.top
         return {"embedding": self.embedding(tokens.t()), **blocks, "context vector": passed.vectors[1:]}
 
     def _read(self, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, "time batch hidden"]:
@@ -117,21 +124,23 @@ class ContextModel(nn.Module):
             raise LabError(
                 f"{time} tokens are more than the model's context of {self.context}: give it at most as many"
             )
+        z = self._embedded(tokens)
+        weights = self._weights(z.dtype)
+        kernel = None if self.engine == "torch" else kernel_for(self, self.config, z)
         if torch.is_grad_enabled():
-            z = self._embedded(tokens)
-            return recur(z, self._weights(z.dtype), self._share)
+            return recur(z, weights, self._cell, kernel)
         vector = self._zeros(len(tokens), self.embedding.weight.dtype)
-        return self._pass(tokens, vector, updates=time - 1, keep=False).top
+        return run(z, vector, weights, self._cell, updates=time - 1, keep=False, kernel=kernel).top
 
     def _pass(
         self, tokens: Int[Tensor, "batch time"], vector: Float[Tensor, "batch vector"], updates: int, keep: bool
     ) -> Passed:
         z = self._embedded(tokens)
-        return run(z, vector, self._weights(z.dtype), self._share, updates, keep)
+        return run(z, vector, self._weights(z.dtype), self._cell, updates, keep)
 
     @property
-    def _share(self) -> float:
-        return self.config.dropout if self.training else 0.0
+    def _cell(self) -> Cell:
+        return Cell(dropout=self.config.dropout if self.training else 0.0, residual=self.config.residual)
 
     def _embedded(self, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, "time batch hidden"]:
         """The embedding's part of the first layer, for all tokens at once.

@@ -1,6 +1,7 @@
-"""A GPT in the native CPU engine: whether it can be there, and the engine of a model.
+"""Models in the native CPU engine: what it can compute of which, and the engine of a GPT.
 
-The engine computes what `gpt.py` defines, with the same tensors; which of the two is used is the caller's choice.
+Of a GPT it computes everything that `gpt.py` defines, with the same tensors; of a context-propagation model the recurrence
+(`recurrence_native.py`), and PyTorch the rest. Which of the two is used is the caller's choice.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from lmlab.model.gpt import GPTModel
+from lmlab.model.recurrence_native import unsupported_recurrence
 from lmlab.model.rotary import rotation
 from lmlab.model.shapes import head_width, hidden_width, key_value_heads, up_width
 from lmlab.native import Library, load
@@ -20,14 +22,19 @@ from lmlab.recipe.model import GPT, Model
 
 
 def unsupported(model: Model) -> str | None:
-    """Why the engine can't compute such a model, or None where it can."""
+    """Why the engine can't compute such a model, or its recurrence; None where it can."""
     if not isinstance(model, GPT):
-        return f"it computes model.kind gpt, not {model.kind}"
+        return unsupported_recurrence(model)
     if model.layers > MOST_LAYERS:
         return f"it holds at most {MOST_LAYERS} layers"
     if len(model.ngrams) > MOST_NGRAMS:
         return f"it holds at most {MOST_NGRAMS} n-gram tables"
     return None
+
+
+def computes_whole_step(model: Model) -> bool:
+    """Whether the engine computes all of such a model's step, in chunks of which it keeps little, or the recurrence alone."""
+    return isinstance(model, GPT)
 
 
 def native_engine(model: torch.nn.Module, threads: int = 0) -> Engine | None:

@@ -3,14 +3,20 @@
 With z_t the embedding's part of the first layer (bias included), c_0 = 0, and layers l = 2..L:
 
     h_1 = drop(relu(z_t + V c_t));  h_l = drop(relu(W_l h_(l-1) + b_l))
-    [d, f, i] = G h_L + g, of which f and i go through a sigmoid
+    [d, f, i] = G o_t + g, of which f and i go through a sigmoid, with o_t = h_L
     c_(t+1) = clamp(LayerNorm(u_t), -10, 10)  with  u_t = f * c_t + i * d
+
+With residuals each layer adds a_l to a stream, and reads it divided by its root mean square (RMSNorm without weights):
+
+    a_1 = drop(relu(z_t + V c_t));  a_l = drop(relu(W_l n(a_1 + .. + a_(l-1)) + b_l));  o_t = n(a_1 + .. + a_L)
 
 Only what depends on c is computed in the loop over t; the embedding before it and the head behind it are products over all
 tokens. The three gates are one product. The way back is in `recurrence_gradient.py`.
 
-Dropout scales what it keeps, so h > 0 says both that relu passed a number and that it was kept: no mask is stored.
+Dropout scales what it keeps, so h > 0 (or a > 0) says both that relu passed a number and that it was kept: no mask is stored.
 Tensors are time-major. Vector, gates and norm are at least float32; the layers are of z's type.
+
+The loop is PyTorch's here, or the native engine's kernel (`lmlab/native/source/recurrence_forward.h`) where one is given.
 """
 
 from __future__ import annotations
@@ -22,13 +28,24 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lmlab.model.dropout import dropout_factors
-from lmlab.model.norms import EPSILON
+from lmlab.model.norms import EPSILON, rms_norm
+from lmlab.native.recurrence import RecurrenceKernel, Room
 
 LARGEST = 10.0
 """The context vector's numbers are held between this and its negative."""
 
 Sequence = Float[Tensor, "time batch hidden"]
 Vectors = Float[Tensor, "updates batch vector"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What a step does besides its products."""
+
+    dropout: float
+    """The probability with which numbers are dropped."""
+    residual: bool
+    """Whether each layer adds to a stream."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +69,9 @@ class Passed:
     """A pass over a sequence: outputs, and what the way back needs of it."""
 
     top: Sequence
-    """The last layer's output."""
+    """o: what gates and head read."""
     lower: Float[Tensor, "layers _ batch hidden"]
-    """That of the layers before it; where nothing is kept, of the last step."""
+    """h of the layers before the last one, or a of all; where nothing is kept, of the last step."""
     vectors: Float[Tensor, "_ batch vector"]
     """c_0 and the vector after each update."""
     gates: Float[Tensor, "updates batch gates"]
@@ -63,36 +80,71 @@ class Passed:
     means: Float[Tensor, "updates batch 1"]
     deviations: Float[Tensor, "updates batch 1"]
     """1 / sqrt(variance + epsilon)."""
+    room: Room | None = None
+    """The kernel's memory in which all but `top` lies, where one has computed it."""
 
 
 @torch.no_grad()
 def run(
-    z: Sequence, vector: Float[Tensor, "batch vector"], weights: Weights, share: float, updates: int, keep: bool
+    z: Sequence,
+    vector: Float[Tensor, "batch vector"],
+    weights: Weights,
+    cell: Cell,
+    updates: int,
+    keep: bool,
+    kernel: RecurrenceKernel | None = None,
 ) -> Passed:
     """Read a sequence from `vector` on, which all `updates` = steps change, or all but the last.
 
-    `keep`: also what the way back needs.
+    `keep`: also what the way back needs. `kernel` computes it in PyTorch's place where everything is float32 on the CPU. Which
+    numbers are dropped is drawn from torch's global generator.
     """
     steps, batch, width = z.shape
-    count, later = vector.shape[1], len(weights.layers)
-    stored = updates if keep else min(1, updates)
-    top, lower = torch.empty_like(z), z.new_empty(later, steps if keep else 1, batch, width)
-    vectors = vector.new_empty(updates + 1, batch, count)
-    vectors[0] = vector
-    gates, mixed = vector.new_empty(stored, batch, 3 * count), vector.new_empty(stored, batch, count)
-    means, deviations = (vector.new_empty(stored, batch, 1) for _ in range(2))
+    count, stored = vector.shape[1], updates if keep else min(1, updates)
+    shapes = {
+        "lower": (len(weights.layers) + cell.residual, steps if keep else 1, batch, width),
+        "vectors": (updates + 1, batch, count),
+        "gates": (stored, batch, 3 * count),
+        "mixed": (stored, batch, count),
+        "means": (stored, batch, 1),
+        "deviations": (stored, batch, 1),
+    }
+    room = None if kernel is None else kernel.room(shapes)
+    like = {"lower": z}
+    tensors = room.tensors if room else {name: like.get(name, vector).new_empty(shapes[name]) for name in shapes}
+    passed = Passed(top=torch.empty_like(z), **tensors, room=room)
+    passed.vectors[0] = vector
+    if kernel is None:
+        _loop(z, weights, cell, keep, passed)
+    else:
+        seed = int(torch.empty((), dtype=torch.int64).random_()) if cell.dropout else 0
+        kernel.forward(z.contiguous(), vars(weights), vars(passed), cell.residual, cell.dropout, seed, keep)
+    return passed
+
+
+def _loop(z: Sequence, weights: Weights, cell: Cell, keep: bool, passed: Passed) -> None:
+    """Fill `passed`, whose vectors hold the first one already."""
+    top, lower, vectors, gates, mixed = passed.top, passed.lower, passed.vectors, passed.gates, passed.mixed
+    steps, batch, width = z.shape
+    updates, count, later = len(vectors) - 1, vectors.shape[2], len(weights.layers)
     reading, opening = weights.reading.t(), weights.gates.t()
     layers = [(matrix.t(), bias) for matrix, bias in zip(weights.layers, weights.biases, strict=True)]
     with torch.autocast(z.device.type, enabled=False):
         for step in range(steps):
             now = vectors[step]
-            factors = dropout_factors((later + 1, batch, width), share, z).unbind() if share else None
+            factors = dropout_factors((later + 1, batch, width), cell.dropout, z).unbind() if cell.dropout else None
             outputs = [*lower[:, step if keep else 0].unbind(), top[step]]
             torch.addmm(z[step], now.to(z.dtype), reading, out=outputs[0])
             _finish(outputs[0], factors, 0)
+            stream = outputs[0].to(vectors.dtype, copy=True) if cell.residual else None
             for layer, (matrix, bias) in enumerate(layers, 1):
-                torch.addmm(bias, outputs[layer - 1], matrix, out=outputs[layer])
+                read = outputs[layer - 1] if stream is None else rms_norm(stream).to(z.dtype)
+                torch.addmm(bias, read, matrix, out=outputs[layer])
                 _finish(outputs[layer], factors, layer)
+                if stream is not None:
+                    stream += outputs[layer]
+            if stream is not None:
+                top[step] = rms_norm(stream)
             if step == updates:
                 break
             place = step if keep else 0
@@ -100,11 +152,10 @@ def run(
             gates[place, :, count:].sigmoid_()
             candidate, forget, admit = gates[place].chunk(3, dim=1)
             torch.mul(forget, now, out=mixed[place]).addcmul_(admit, candidate)
-            normed, means[place], deviations[place] = torch.native_layer_norm(
+            normed, passed.means[place], passed.deviations[place] = torch.native_layer_norm(
                 mixed[place], (count,), weights.scale, weights.shift, EPSILON
             )
             torch.clamp(normed, -LARGEST, LARGEST, out=vectors[step + 1])
-    return Passed(top=top, lower=lower, vectors=vectors, gates=gates, mixed=mixed, means=means, deviations=deviations)
 
 
 def _finish(output: Float[Tensor, "batch hidden"], factors: tuple[Tensor, ...] | None, layer: int) -> None:

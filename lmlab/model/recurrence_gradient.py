@@ -5,12 +5,13 @@
 Autograd would keep some forty nodes a token, and add a whole matrix to every weight's gradient at each step. Here the loop back in
 time makes the gradients of what each layer's relu was given, and a weight's gradient is a product over as many steps and sequences
 as fill the processor. What it is made from has room for those steps only, so that it stays in a CPU's cache, and a large batch
-takes little more memory back than forth.
+takes little more memory back than forth. The native engine's kernel does the same, for each thread's rows by themselves
+(`lmlab/native/source/recurrence_backward.h`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -19,7 +20,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lmlab.model.dropout import kept_scale
-from lmlab.model.recurrence import LARGEST, Passed, Sequence, Weights, run
+from lmlab.model.norms import EPSILON
+from lmlab.model.recurrence import LARGEST, Cell, Passed, Sequence, Weights, run
+from lmlab.native.recurrence import RecurrenceKernel
 
 ROWS_AT_ONCE = {"cpu": 512}
 """About so many rows, steps x sequences, are in one product for a weight's gradient."""
@@ -28,28 +31,32 @@ SHARED = 5
 """Tensors of `Weights` before those of the layers."""
 
 
-def recur(z: Sequence, weights: Weights, share: float) -> Sequence:
-    """The last layer's output at each step from a vector of zeros, numbers dropped with probability `share`.
+def recur(z: Sequence, weights: Weights, cell: Cell, kernel: RecurrenceKernel | None = None) -> Sequence:
+    """What gates and head read at each step, from a vector of zeros.
 
-    The way that training goes: differentiable once in z and the weights.
+    The way that training goes: differentiable once in z and the weights. `kernel` computes both ways in PyTorch's place.
     """
-    return Recurrence.apply(z, share, *_flat(weights))
+    return Recurrence.apply(z, cell, kernel, *_flat(weights))
 
 
 class Recurrence(torch.autograd.Function):
-    """`recur`: z, share, V, G, g, the norm's scale and shift, W_2..W_L, b_2..b_L -> the last layer's output."""
+    """`recur`: z, cell, kernel, V, G, g, the norm's scale and shift, W_2..W_L, b_2..b_L -> what gates and head read."""
 
     @staticmethod
-    def forward(context: Any, z: Tensor, share: float, *tensors: Tensor) -> Tensor:
+    def forward(context: Any, z: Tensor, cell: Cell, kernel: RecurrenceKernel | None, *tensors: Tensor) -> Tensor:
         """All steps. Nobody reads the vector after the last one, so there are as many updates less one."""
         layers = (len(tensors) - SHARED) // 2
         weights = _weights(tensors, layers)
         exact = torch.promote_types(z.dtype, torch.float32)
         vector = torch.zeros(z.shape[1], weights.reading.shape[1], dtype=exact, device=z.device)
-        passed = run(z, vector, weights, share, len(z) - 1, keep=True)
-        context.share, context.layers = share, layers
-        kept = (passed.vectors, passed.gates, passed.mixed, passed.means, passed.deviations, passed.lower, passed.top)
-        context.save_for_backward(*tensors[: SHARED + layers], *kept)
+        passed = run(z, vector, weights, cell, len(z) - 1, keep=True, kernel=kernel)
+        context.cell, context.layers, context.kernel = cell, layers, kernel
+        kept = {name: value for name, value in vars(passed).items() if name != "top"}
+        if kernel is not None:
+            # The kernel's memory is nobody else's, so that autograd has nothing to watch over.
+            context.kept, kept = kept, {}
+        context.names = [name for name, value in kept.items() if value is not None]
+        context.save_for_backward(*tensors[: SHARED + layers], passed.top, *(kept[name] for name in context.names))
         return passed.top
 
     @staticmethod
@@ -58,36 +65,45 @@ class Recurrence(torch.autograd.Function):
         """All gradients."""
         saved, count = context.saved_tensors, SHARED + context.layers
         weights = _weights(saved[:count], context.layers)
-        vectors, gates, mixed, means, deviations, lower, top = saved[count:]
-        passed = Passed(
-            top=top, lower=lower, vectors=vectors, gates=gates, mixed=mixed, means=means, deviations=deviations
-        )
+        top, *rest = saved[count:]
+        kept = dict(zip(context.names, rest, strict=True)) if context.kernel is None else context.kept
+        passed = Passed(top=top, **kept)
+        if context.kernel is not None:
+            z, found = torch.empty_like(top), _like(weights, top.dtype, torch.empty)
+            cell = context.cell
+            context.kernel.backward(
+                gradient.contiguous(), vars(weights), vars(passed), cell.residual, cell.dropout, z, vars(found)
+            )
+            return (z, None, None, *_flat(found))
         with torch.autocast(gradient.device.type, enabled=False):
-            z, found = WayBack(gradient, weights, passed, kept_scale(context.share, gradient)).go()
-        return (z, None, *_flat(found))
+            z, found = WayBack(gradient, weights, passed, context.cell).go()
+        return (z, None, None, *_flat(found))
 
 
 class WayBack:
-    """The gradients of a pass, from that of the last layer's output."""
+    """The gradients of a pass, from that of what gates and head read."""
 
-    def __init__(self, gradient: Sequence, weights: Weights, passed: Passed, kept: float) -> None:
-        """`kept` is what dropout multiplied with."""
-        self.gradient, self.weights, self.passed, self.kept = gradient, weights, passed, kept
+    def __init__(self, gradient: Sequence, weights: Weights, passed: Passed, cell: Cell) -> None:
+        self.gradient, self.weights, self.passed, self.cell = gradient, weights, passed, cell
+        self.kept = kept_scale(cell.dropout, gradient)
+        """What dropout multiplied with."""
         steps, batch, _ = gradient.shape
         rows = ROWS_AT_ONCE.get(gradient.device.type, ROWS_AT_ONCE_ON_A_GPU)
         size = self.size = min(steps, max(1, rows // batch))
         count = passed.vectors.shape[2]
         self.first = torch.empty_like(passed.top)
         """Gradient of what the first layer's relu was given, which is that of z."""
-        self.later = gradient.new_empty(len(passed.lower), size, *gradient.shape[1:])
+        self.later = gradient.new_empty(len(weights.layers), size, *gradient.shape[1:])
         """The other layers'. These have room for `size` steps:"""
+        self.read = torch.empty_like(self.later) if cell.residual else None
+        """With residuals what those layers read."""
         self.opened = gradient.new_empty(size, batch, 3, count)
         """Of the candidate, and of what the gates' sigmoids were given."""
         self.normed = passed.mixed.new_empty(size, batch, count)
         """Of the norm's output."""
         self.following = passed.mixed.new_zeros(batch, count)
         """Of the vector that the next step reads; the one after the last step is read by nobody."""
-        self.sums = _zeros(weights, passed.mixed.dtype)
+        self.sums = _like(weights, passed.mixed.dtype, torch.zeros)
         """Of the weights, so far; at least float32."""
 
     def go(self) -> tuple[Sequence, Weights]:
@@ -101,7 +117,7 @@ class WayBack:
 
     def _steps(self, start: int, stop: int) -> None:
         """Back in time from the step before `stop` to `start`."""
-        passed, weights, kept = self.passed, self.weights, self.kept
+        passed, weights = self.passed, self.weights
         updates, count = len(passed.mixed), passed.vectors.shape[2]
         some = slice(start, min(stop, updates))
         candidate, forget, admit = passed.gates[some].chunk(3, dim=2)
@@ -112,7 +128,7 @@ class WayBack:
         for step in range(stop - 1, start - 1, -1):
             place = step - start
             if step == updates:
-                slope = self.gradient[step] * kept
+                slope = self.gradient[step].clone()
             else:
                 torch.mul(self.following, unclamped[place], out=self.normed[place])
                 mixed = torch.ops.aten.native_layer_norm_backward(
@@ -127,17 +143,51 @@ class WayBack:
                 )[0]
                 torch.mul(mixed.unsqueeze(1), slopes[place], out=self.opened[place])
                 opened = self.opened[place].flatten(1)
-                slope = torch.addmm(self.gradient[step], opened, weights.gates, beta=kept, alpha=kept)
+                slope = torch.addmm(self.gradient[step], opened, weights.gates)
             own = [self.first[step], *self.later[:, place].unbind()]
-            outputs = [*passed.lower[:, step].unbind(), passed.top[step]]
-            for layer in range(len(own) - 1, -1, -1):
-                torch.ops.aten.threshold_backward.grad_input(slope, outputs[layer], 0, grad_input=own[layer])
-                if layer:
-                    slope.addmm_(own[layer], weights.layers[layer - 1], beta=0, alpha=kept)
+            if self.read is None:
+                self._through_layers(step, slope, own)
+            else:
+                self._through_stream(step, slope, own, self.read[:, place])
             if step:
                 self.following = (own[0] @ weights.reading).to(passed.vectors.dtype)
                 if step < updates:
                     self.following.addcmul_(mixed, forget[place])
+
+    def _through_layers(
+        self, step: int, slope: Float[Tensor, "batch hidden"], own: list[Float[Tensor, "batch hidden"]]
+    ) -> None:
+        """Fill `own`, the gradients of what each relu was given at that step, from the gradient of the last layer's output."""
+        outputs = [*self.passed.lower[:, step].unbind(), self.passed.top[step]]
+        slope.mul_(self.kept)
+        for layer in range(len(own) - 1, -1, -1):
+            torch.ops.aten.threshold_backward.grad_input(slope, outputs[layer], 0, grad_input=own[layer])
+            if layer:
+                slope.addmm_(own[layer], self.weights.layers[layer - 1], beta=0, alpha=self.kept)
+
+    def _through_stream(
+        self,
+        step: int,
+        slope: Float[Tensor, "batch hidden"],
+        own: list[Float[Tensor, "batch hidden"]],
+        read: Float[Tensor, "layers batch hidden"],
+    ) -> None:
+        """The same with residuals, from the gradient of the normed stream; and fill `read`, what the later layers were given."""
+        outputs = self.passed.lower[:, step]
+        streams = outputs.to(self.passed.vectors.dtype).cumsum(0)
+        inverses = streams.square().mean(-1, keepdim=True).add_(EPSILON).rsqrt_()
+        normed = streams.mul_(inverses)
+        read.copy_(normed[:-1])
+        total = torch.zeros_like(normed[0])
+        given = slope.to(total.dtype)
+        for layer in range(len(own) - 1, -1, -1):
+            # y = x r with r = 1 / sqrt(mean(x^2) + epsilon): see `RootMeanSquare` in norms.py.
+            share = (given * normed[layer]).mean(-1, keepdim=True)
+            total += torch.addcmul(given, normed[layer], share, value=-1).mul_(inverses[layer])
+            scaled = (total * self.kept).to(slope.dtype)
+            torch.ops.aten.threshold_backward.grad_input(scaled, outputs[layer], 0, grad_input=own[layer])
+            if layer:
+                given = (own[layer] @ self.weights.layers[layer - 1]).to(total.dtype)
 
     def _products(self, start: int, stop: int) -> None:
         """What these steps add to the weights' gradients."""
@@ -146,7 +196,8 @@ class WayBack:
         updates = some.stop - start
         _add_product(sums.reading, self.first[start:stop], passed.vectors[start:stop].to(self.first.dtype))
         for layer, own in enumerate(self.later[:, : stop - start].unbind()):
-            _add_product(sums.layers[layer], own, passed.lower[layer, start:stop])
+            read = passed.lower[layer, start:stop] if self.read is None else self.read[layer, : stop - start]
+            _add_product(sums.layers[layer], own, read)
             sums.biases[layer].add_(own.sum((0, 1), dtype=sums.scale.dtype))
         opened = self.opened[:updates].flatten(2)
         _add_product(sums.gates, opened, passed.top[some])
@@ -178,20 +229,20 @@ def _add_product(
         total.add_(left @ right)
 
 
-def _zeros(weights: Weights, dtype: torch.dtype) -> Weights:
-    """The gradients of weights before anything is known of them."""
+def _like(weights: Weights, dtype: torch.dtype, make: Callable[..., Tensor]) -> Weights:
+    """Room for the gradients of weights."""
 
-    def zeros(*shape: int) -> Tensor:
-        return torch.zeros(shape, dtype=dtype, device=weights.scale.device)
+    def room(*shape: int) -> Tensor:
+        return make(shape, dtype=dtype, device=weights.scale.device)
 
     return Weights(
-        reading=zeros(*weights.reading.shape),
-        gates=zeros(*weights.gates.shape),
-        gate_bias=zeros(len(weights.gates)),
-        scale=zeros(*weights.scale.shape),
-        shift=zeros(*weights.shift.shape),
-        layers=tuple(zeros(*matrix.shape) for matrix in weights.layers),
-        biases=tuple(zeros(len(matrix)) for matrix in weights.layers),
+        reading=room(*weights.reading.shape),
+        gates=room(*weights.gates.shape),
+        gate_bias=room(len(weights.gates)),
+        scale=room(*weights.scale.shape),
+        shift=room(*weights.shift.shape),
+        layers=tuple(room(*matrix.shape) for matrix in weights.layers),
+        biases=tuple(room(len(matrix)) for matrix in weights.layers),
     )
 
 

@@ -63,7 +63,7 @@ def fastest_policy(
 
     lag, left_out = 0.0, ""
     if candidates[-1].engine != policy.engine:
-        lag = _lag(policy, lambda: (step_seconds(len(candidates) - 1), step_seconds(0)))
+        lag = _lag(recipe, policy, lambda: (step_seconds(len(candidates) - 1), step_seconds(0)))
     if lag > FAR_BEHIND:
         candidates, left_out = candidates[:-1], f"PyTorch took {lag:.2g} times as long when it was tried"
     if len(candidates) < 2:
@@ -87,16 +87,17 @@ def fastest_policy(
     return dataclasses.replace(chosen, reasons={**policy.reasons, "engine": found})
 
 
-def _lag(policy: Policy, seconds: Callable[[], tuple[float, float]]) -> float:
-    """How many times the seconds of a step of this engine PyTorch took here, with the model that it was tried with; 0 where it
-    failed. `seconds` measures both, PyTorch's first.
+def _lag(recipe: Recipe, policy: Policy, seconds: Callable[[], tuple[float, float]]) -> float:
+    """How many times the seconds of a step of this engine PyTorch took here, with the model of this kind that it was tried with; 0
+    where it failed. `seconds` measures both, PyTorch's first.
     """
 
     def lag() -> dict[str, float]:
         theirs, ours = seconds()
         return {"torch": theirs / ours if theirs < NEVER else 0.0}
 
-    return measured("lag", {"engine": policy.engine_identity, "threads": policy.threads}, ["torch"], lag)["torch"]
+    facts = {"engine": policy.engine_identity, "threads": policy.threads, "kind": recipe.model.kind}
+    return measured("lag", facts, ["torch"], lag)["torch"]
 
 
 def _candidates(recipe: Recipe, policy: Policy) -> list[Policy]:

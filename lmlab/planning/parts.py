@@ -1,7 +1,8 @@
 """Where a training's memory goes, by part, for each micro-batch.
 
 Weights, gradients, optimizer and logits are counted; what the forward pass keeps is the model's own formula where PyTorch
-computes, and what was measured where the native engine does, which works through a batch in chunks and keeps little of it.
+computes, and what was measured where the native engine computes whole steps, working through a batch in chunks of which it
+keeps little.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lmlab.model import activation_bytes, parameters
+from lmlab.model.native import computes_whole_step
 from lmlab.recipe import Recipe
 from lmlab.training.policy import Policy
 
@@ -26,7 +28,7 @@ class MemoryParts:
     """Python, PyTorch and lmlab, before there is a model."""
     weights: int
     gradients: int
-    """One set for each thread that the native engine uses, else one."""
+    """As many sets as `gradient_sets` says."""
     optimizer: int
     activations: int
     """What the forward pass keeps for the backward pass, without the logits."""
@@ -40,6 +42,18 @@ class MemoryParts:
         return asdict(self)
 
 
+def computed_in_chunks(recipe: Recipe, policy: Policy) -> bool:
+    """Whether nothing of a batch is kept as a whole: the native engine computes the step, and not a recurrence alone."""
+    return policy.engine == "native" and computes_whole_step(recipe.model)
+
+
+def gradient_sets(recipe: Recipe, policy: Policy) -> int:
+    """How many times the gradients are held: by each thread of the native engine, and by PyTorch where it has a part."""
+    if policy.engine != "native":
+        return 1
+    return policy.threads if computes_whole_step(recipe.model) else policy.threads + 1
+
+
 def memory_parts(
     recipe: Recipe, policy: Policy, vocabulary: int, micro_batch: int, checkpoint: int, program: int, peak: int
 ) -> MemoryParts:
@@ -48,16 +62,18 @@ def memory_parts(
     `checkpoint` are the bytes of weights and optimizer, `program` those that the process holds before there is a model.
     """
     count = parameters(recipe.model, vocabulary)["total"]
-    native = policy.engine == "native"
+    in_chunks = computed_in_chunks(recipe, policy)
     element = HALF_BYTES if policy.autocast_dtype is not None else FLOAT_BYTES
     tokens = micro_batch * recipe.model.context
     # float32 log-probabilities, which the loss keeps; the native engine holds those of a chunk only.
-    logits = 0 if native else tokens * vocabulary * FLOAT_BYTES
-    kept = 0 if native else activation_bytes(recipe.model, vocabulary, micro_batch, element, policy.torch_device.type)
+    logits = 0 if in_chunks else tokens * vocabulary * FLOAT_BYTES
+    kept = (
+        0 if in_chunks else activation_bytes(recipe.model, vocabulary, micro_batch, element, policy.torch_device.type)
+    )
     known = {
         "program": program,
         "weights": count * FLOAT_BYTES,
-        "gradients": count * FLOAT_BYTES * (policy.threads if native else 1),
+        "gradients": count * FLOAT_BYTES * gradient_sets(recipe, policy),
         "optimizer": max(0, checkpoint - count * FLOAT_BYTES),
         "activations": max(0, kept - logits),
         "logits": logits,

@@ -14,6 +14,7 @@ from lmlab.hardware.cards import BYTES, Card
 from lmlab.model import activation_bytes, parameters
 from lmlab.model.cost import block_matrices
 from lmlab.planning.forecast import disk_bytes
+from lmlab.planning.parts import computed_in_chunks, gradient_sets
 from lmlab.planning.speed import Speed, card_speed, measure_speed
 from lmlab.recipe import Muon, Recipe
 from lmlab.training.policy import Policy, tokens_in_a_gpu_pass
@@ -42,14 +43,16 @@ def resources_here(
 
     `tokens` is the training split, `memory_bytes` what the machine or its GPU has (0: nobody says).
     """
-    native = policy.engine == "native"
     element = FLOAT_BYTES if policy.autocast_dtype is None else 2
     device = policy.torch_device.type
 
     def memory(one: Recipe) -> float:
-        fixed = checkpoint_bytes(one, vocabulary) + _gradients(one, vocabulary, policy.threads if native else 1)
-        # The native engine goes through a batch in chunks and keeps little of it.
-        return fixed + (0 if native else activation_bytes(one.model, vocabulary, _pass(one, device), element, device))
+        fixed = checkpoint_bytes(one, vocabulary) + _gradients(one, vocabulary, gradient_sets(one, policy))
+        # In chunks little of a batch is kept.
+        in_chunks = computed_in_chunks(one, policy)
+        return fixed + (
+            0 if in_chunks else activation_bytes(one.model, vocabulary, _pass(one, device), element, device)
+        )
 
     limit = USABLE * memory_bytes if memory_bytes else float("inf")
     return Resources(

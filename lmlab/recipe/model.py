@@ -90,6 +90,8 @@ class Context:
     """normal: N(0, .02) for all; torch: PyTorch's defaults."""
     dropout: float = setting(0.1, at_least=0.0, below=1.0)
     """Dropout after each feed-forward layer."""
+    residual: bool = setting(False, came_later=True)
+    """Each layer adds to a stream; layers, gates and head read it divided by its root mean square."""
 
 
 Model = GPT | Context

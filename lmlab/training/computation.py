@@ -17,8 +17,9 @@ from torch import Tensor
 
 from lmlab import LabError
 from lmlab.data.windows import IGNORED_TARGET
-from lmlab.model import GPTModel, TrainableModel
-from lmlab.model.native import native_engine
+from lmlab.model import ContextModel, TrainableModel
+from lmlab.model.native import computes_whole_step, native_engine
+from lmlab.model.recurrence_native import kernel_for
 from lmlab.native.engine import Engine
 from lmlab.optim import TrainingOptimizer, clip_gradients, gradient_norm
 from lmlab.optim.native import NativeUpdate
@@ -30,6 +31,8 @@ from lmlab.training.seeds import dropout_seed
 
 Judge = Callable[[float, float], float | None]
 """(sum of nats, gradient norm) -> the largest norm that the update may use (0: any); None leaves the update out."""
+
+LOST = "the native engine can't compute this model here: use --train.engine torch"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,20 +80,22 @@ class Computation(Protocol):
 
 def computation(recipe: Recipe, policy: Policy, model: TrainableModel, optimizer: TrainingOptimizer) -> Computation:
     """What the policy's engine names; LabError where the native engine can't be had any more."""
-    if policy.engine == "torch":
+    if policy.engine == "torch" or not computes_whole_step(recipe.model):
         return TorchComputation(recipe, policy, model, optimizer)
     return NativeComputation(recipe, policy, model, optimizer)
 
 
 class TorchComputation:
-    """By PyTorch: any device, precision and compilation that the policy names."""
+    """By PyTorch: any device, precision and compilation that the policy names. A recurrence may be the native engine's."""
 
     def __init__(self, recipe: Recipe, policy: Policy, model: TrainableModel, optimizer: TrainingOptimizer) -> None:
         self.scaler = LossScaler() if policy.scaler else None
         self.engine: Engine | None = None
-        if isinstance(model, GPTModel):
+        if policy.engine == "torch":
             # Samples and scores of the run are PyTorch's too.
             model.engine = "torch"
+        elif isinstance(model, ContextModel) and not kernel_for(model, model.config, model.embedding.weight):
+            raise LabError(LOST)
         self._recipe = recipe
         self._policy = policy
         self._model = model
@@ -225,7 +230,7 @@ class NativeComputation:
     def __init__(self, recipe: Recipe, policy: Policy, model: TrainableModel, optimizer: TrainingOptimizer) -> None:
         engine = native_engine(model, policy.threads)
         if engine is None:
-            raise LabError("the native engine can't compute this model here: use --train.engine torch")
+            raise LabError(LOST)
         self.scaler: LossScaler | None = None
         self.engine: Engine | None = engine
         self._recipe = recipe

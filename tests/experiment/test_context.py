@@ -14,16 +14,26 @@ from lmlab import LabError
 from lmlab.checkpoint import find
 from lmlab.evaluation import evaluate_split
 from lmlab.experiment import resume, train
+from lmlab.native import Library, load
 from lmlab.recipe import override
 from lmlab.training.display import Quiet
+from lmlab.training.policy import choose_policy
 
 SHAPE = {"model.kind": "context", "model.width": "16", "model.hidden": "24", "model.vector": "8"}
+NATIVE = {"model.hidden": "32", "model.vector": "16", "train.engine": "native"}
 VARIANTS = {
     "adamw": {"model.dropout": "0.1", "train.micro_batch": "2"},
     "muon": {"optim.kind": "muon", "model.dropout": "0.2"},
     "bf16": {"train.precision": "bf16", "model.init": "torch"},
     "fp16": {"train.precision": "fp16", "optim.lr": "0.01"},
+    "native": {**NATIVE, "model.dropout": "0.1", "train.micro_batch": "2"},
 }
+
+
+def require_engine():
+    loaded = load(lambda line: None)
+    if not isinstance(loaded, Library):
+        pytest.skip(loaded.reason)
 
 
 class StopAtFive(Quiet):
@@ -39,8 +49,11 @@ def recipe(small_recipe):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_stopped_and_resumed_run_is_bit_for_bit_an_untouched_one(recipe, tmp_path, variant):
+    if variant == "native":
+        require_engine()
     recipe = override(recipe, VARIANTS[variant])
     whole = train(recipe, run="whole", runs=tmp_path)
+    assert whole.run.read("policy.json")["engine"] == ("native" if variant == "native" else "torch")
     stopped = train(recipe, run="stopped", runs=tmp_path, display=StopAtFive())
     assert stopped.ending.kind == "stopped"
     resumed = resume("stopped", runs=tmp_path)
@@ -106,18 +119,49 @@ def test_the_documented_loop_gives_the_logits_from_a_copy_of_three_files(recipe,
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"train.engine": "native"}, "it computes model.kind gpt, not context"),
+        (
+            {"train.engine": "native"},
+            "native engine can't be used: it computes .* multiples of 16, and model.hidden is 24; or use --train.engine torch",
+        ),
+        ({**NATIVE, "model.vector": "8"}, "model.vector is 8"),
         ({"train.compile": "on"}, "train.compile can't be on"),
     ],
 )
-def test_what_is_for_gpts_only_is_refused(recipe, tmp_path, changes, words):
-    with pytest.raises(LabError, match=words):
+def test_what_it_can_not_have_is_refused_in_one_line(recipe, tmp_path, changes, words):
+    with pytest.raises(LabError, match=words) as caught:
         train(override(recipe, changes), run="refused", runs=tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_both_engines_learn_the_same_and_each_keeps_to_its_own(recipe, tmp_path):
+    require_engine()
+    recipe = override(recipe, {**NATIVE, "model.dropout": "0"})
+    runs = {}
+    for engine in ("native", "torch"):
+        runs[engine] = train(override(recipe, {"train.engine": engine}), run=engine, runs=tmp_path)
+        policy = runs[engine].run.read("policy.json")
+        assert (policy["engine"], bool(policy["engine_identity"])) == (engine, engine == "native")
+        assert lmlab.load(f"{engine}@latest", runs=tmp_path).model.engine == "auto"
+    ours, theirs = (runs[engine].summary["final"]["loss"] for engine in runs)
+    assert ours != theirs and ours == pytest.approx(theirs, rel=1e-4)
+
+
+def test_auto_takes_the_kernel_where_it_fits_and_says_why_where_it_does_not(recipe):
+    require_engine()
+    assert choose_policy(override(recipe, {**NATIVE, "train.engine": "auto"})).engine == "native"
+    policy = choose_policy(recipe)
+    assert policy.engine == "torch" and "model.hidden is 24" in policy.reasons["engine"]
+
+
+def test_without_the_library_pytorch_computes(recipe, tmp_path, monkeypatch):
+    monkeypatch.setenv("LMLAB_NATIVE", "off")
+    whole = train(override(recipe, {**NATIVE, "train.engine": "auto"}), run="whole", runs=tmp_path)
+    policy = whole.run.read("policy.json")
+    assert policy["engine"] == "torch" and "LMLAB_NATIVE is off" in policy["reasons"]["engine"]
 
 
 def test_a_look_at_a_batch_names_every_layer_and_the_vector(recipe, tmp_path):
     from lmlab.training.observing import observe
-    from lmlab.training.policy import choose_policy
 
     train(recipe, run="whole", runs=tmp_path)
     model = lmlab.load("whole@latest", runs=tmp_path).model

@@ -13,6 +13,8 @@ SHAPES: dict[str, dict] = {
     "three_layers": {"layers": 3, "width": 6, "hidden": 10, "vector": 4, "context": 12},
     "one_layer": {"layers": 1, "width": 5, "hidden": 8, "vector": 3, "context": 12},
     "wide_vector": {"layers": 2, "width": 3, "hidden": 7, "vector": 9, "context": 12},
+    "residual": {"layers": 3, "width": 6, "hidden": 10, "vector": 4, "context": 12, "residual": True},
+    "one_layer_normed": {"layers": 1, "width": 5, "hidden": 8, "vector": 3, "context": 12, "residual": True},
 }
 
 
@@ -45,10 +47,14 @@ def slow_logits(
     logits, vectors = [], []
     for step in range(tokens.shape[1]):
         x = torch.cat((weight["embedding.weight"][tokens[:, step]], vector), dim=1)
+        stream = torch.zeros(len(tokens), config.hidden, dtype=x.dtype)
         for layer in range(config.layers):
             x = torch.relu(x @ weight[f"blocks.{layer}.weight"].T + weight[f"blocks.{layer}.bias"])
             if masks is not None:
                 x = x * masks[step][layer]
+            if config.residual:
+                stream = stream + x
+                x = stream / torch.sqrt(stream.square().mean(dim=1, keepdim=True) + 1e-5)
         logits.append(x @ weight["head.weight"].T + weight["head.bias"])
         candidate, forget, admit = (x @ matrix.T + bias for matrix, bias in zip(*gates, strict=True))
         mixed = torch.sigmoid(forget) * vector + torch.sigmoid(admit) * candidate

@@ -63,14 +63,14 @@ def test_torch_is_tried_again_where_it_was_not_far_behind_or_failed(measured):
     seconds, made = measured
     for lag, torch_again in ((1.4, True), (1.6, False)):
         seconds["torch", 4] = 0.02 * lag
-        kept.place_of("lag", {"engine": "0123", "threads": 4}).unlink(missing_ok=True)
+        kept.place_of("lag", {"engine": "0123", "threads": 4, "kind": "gpt"}).unlink(missing_ok=True)
         chosen(small(**{"optim.kind": "muon", "train.batch": str(round(lag * 10))}))
         del made[:]
         reason = chosen(small(**{"model.layers": "2", "train.batch": str(round(lag * 10))})).reasons["engine"]
         assert (("torch", 4) in made) == torch_again
         assert ("PyTorch took 1.6 times as long when it was tried" in reason) != torch_again
     seconds["torch", 4] = fastest.NEVER
-    kept.place_of("lag", {"engine": "0123", "threads": 4}).unlink()
+    kept.place_of("lag", {"engine": "0123", "threads": 4, "kind": "gpt"}).unlink()
     chosen(small())
     seconds["torch", 4] = 0.001
     assert chosen(small(**{"model.layers": "2"})).engine == "torch"

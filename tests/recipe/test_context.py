@@ -24,7 +24,7 @@ CONTEXT = Recipe(model=Context())
 
 def test_its_names_are_its_own_settings_and_no_preset():
     names = {name for name in dotted_names(CONTEXT) if name.startswith("model.")}
-    settings = ("kind", "layers", "width", "hidden", "vector", "context", "init", "dropout")
+    settings = ("kind", "layers", "width", "hidden", "vector", "context", "init", "dropout", "residual")
     assert names == {f"model.{setting}" for setting in settings}
     assert "model.preset" in dotted_names(Recipe())
 

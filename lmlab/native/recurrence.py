@@ -1,0 +1,187 @@
+"""The recurrence of a context-propagation model by compiled kernels on the CPU: forward in time, and its gradients.
+
+It is given tensors by name, contiguous float32, and fills others; what they mean is said in `source/recurrence.h`. Embedding,
+head and loss are not its business.
+"""
+
+import ctypes
+import math
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+MULTIPLE_OF = 16
+"""What hidden and vector width must be multiples of: the floats of the widest registers."""
+MATRICES = ("reading", "gates", "gate_bias", "scale", "shift")
+LISTS = ("layers", "biases")
+PASSED = ("top", "lower", "vectors", "gates", "mixed", "means", "deviations")
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int32) for name in "layers hidden vector steps batch updates residual keep".split()),
+        ("dropout", ctypes.c_float),
+        ("seed", ctypes.c_uint64),
+    ]
+
+
+class _Weights(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in MATRICES),
+        ("reading_stride", ctypes.c_int64),
+        *((name, ctypes.POINTER(ctypes.c_void_p)) for name in LISTS),
+    ]
+
+
+class _Passed(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_void_p) for name in PASSED]
+
+
+class Room:
+    """Memory of a kernel for as long as somebody holds this: what a pass keeps, until its gradients are there.
+
+    The kernel has it again afterwards. Fresh memory for each pass would take a quarter of its time, since the system clears it page
+    by page.
+    """
+
+    def __init__(self, spare: list[Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """`spare` is the kernel's memory of the last pass, if that is over, and gets this when it is. Numbers are undefined."""
+        sizes = [math.prod(shape) for shape in shapes.values()]
+        fits = bool(spare) and len(spare[0]) == sum(sizes)
+        self._spare = spare
+        self._memory = spare.pop() if fits else torch.empty(sum(sizes))
+        parts = zip(shapes.items(), self._memory.split(sizes), strict=True)
+        self.tensors: dict[str, Tensor] = {name: part.view(shape) for (name, shape), part in parts}
+        """By the names that were asked for."""
+
+    def __del__(self) -> None:
+        self._spare[:] = [self._memory]
+
+
+class RecurrenceKernel:
+    """Threads that compute one model's recurrence, and their working memory. One call at a time; others wait."""
+
+    def __init__(self, library: ctypes.CDLL, threads: int) -> None:
+        self.threads = threads
+        self._spare: list[Tensor] = []
+        self._library = library
+        self._lock = threading.Lock()
+        pointer = ctypes.c_void_p
+        library.lmlab_recurrence_open.argtypes = [ctypes.c_int]
+        library.lmlab_recurrence_open.restype = pointer
+        library.lmlab_recurrence_close.argtypes = [pointer]
+        library.lmlab_recurrence_close.restype = None
+        library.lmlab_recurrence_forward.argtypes = [pointer] * 5
+        library.lmlab_recurrence_forward.restype = None
+        library.lmlab_recurrence_backward.argtypes = [pointer] * 7
+        library.lmlab_recurrence_backward.restype = None
+        self._handle = library.lmlab_recurrence_open(threads)
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None):
+            self._library.lmlab_recurrence_close(self._handle)
+            self._handle = None
+
+    def room(self, shapes: Mapping[str, tuple[int, ...]]) -> Room:
+        """Memory for float32 tensors of these shapes; those after one whose numbers are no multiple of 16 are slower to reach."""
+        return Room(self._spare, shapes)
+
+    def forward(
+        self,
+        z: Float[Tensor, "time batch hidden"],
+        weights: Mapping[str, Any],
+        passed: Mapping[str, Tensor],
+        residual: bool,
+        share: float,
+        seed: int,
+        keep: bool,
+    ) -> None:
+        """Fill `passed`, whose vectors hold the first one already: there are as many updates as it has room for.
+
+        Numbers are dropped with probability `share`, which of them is decided by `seed`. `keep`: `passed` has room for every step
+        of what the way back needs. `weights` and `passed` by the names of `lmlab.model.recurrence`.
+        """
+        with self._lock:
+            self._library.lmlab_recurrence_forward(
+                self._handle,
+                ctypes.byref(_shape(z, weights, passed, residual, share, seed, keep)),
+                ctypes.byref(_weights(weights)),
+                _address(z),
+                ctypes.byref(_passed(passed)),
+            )
+
+    def backward(
+        self,
+        gradient: Float[Tensor, "time batch hidden"],
+        weights: Mapping[str, Any],
+        passed: Mapping[str, Tensor],
+        residual: bool,
+        share: float,
+        z_gradient: Float[Tensor, "time batch hidden"],
+        totals: Mapping[str, Any],
+    ) -> None:
+        """Fill `z_gradient` and `totals`, the gradients of z and of the weights, from that of the last layer's output.
+
+        `passed` was kept by a `forward` with the same weights and share. Equal calls give equal bits for one number of threads.
+        """
+        with self._lock:
+            self._library.lmlab_recurrence_backward(
+                self._handle,
+                ctypes.byref(_shape(gradient, weights, passed, residual, share, 0, True)),
+                ctypes.byref(_weights(weights)),
+                ctypes.byref(_passed(passed)),
+                _address(gradient),
+                _address(z_gradient),
+                ctypes.byref(_weights(totals)),
+            )
+
+
+def _shape(
+    z: Float[Tensor, "time batch hidden"],
+    weights: Mapping[str, Any],
+    passed: Mapping[str, Tensor],
+    residual: bool,
+    share: float,
+    seed: int,
+    keep: bool,
+) -> _Shape:
+    steps, batch, hidden = z.shape
+    return _Shape(
+        layers=len(weights["layers"]) + 1,
+        hidden=hidden,
+        vector=passed["vectors"].shape[2],
+        steps=steps,
+        batch=batch,
+        updates=len(passed["vectors"]) - 1,
+        residual=residual,
+        keep=keep,
+        dropout=share,
+        seed=seed % 2**64,
+    )
+
+
+def _weights(tensors: Mapping[str, Any]) -> _Weights:
+    reading = tensors["reading"]
+    return _Weights(
+        reading=reading.data_ptr(),
+        reading_stride=reading.stride(0),
+        **{name: _address(tensors[name]) for name in MATRICES if name != "reading"},
+        **{name: _addresses(tensors[name]) for name in LISTS},
+    )
+
+
+def _passed(tensors: Mapping[str, Tensor]) -> _Passed:
+    return _Passed(**{name: _address(tensors[name]) for name in PASSED})
+
+
+def _addresses(tensors: Sequence[Tensor]) -> Any:
+    return (ctypes.c_void_p * len(tensors))(*(_address(tensor) for tensor in tensors))
+
+
+def _address(tensor: Tensor) -> int:
+    assert tensor.is_contiguous(), "the kernel reads rows that lie one after the other"
+    return tensor.data_ptr()

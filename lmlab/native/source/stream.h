@@ -1,0 +1,29 @@
+// The stream of a residual network without weights in its norms: what is added to it, read of it, and the way back.
+#pragma once
+#include "norms.h"
+
+// stream += added (or = added, where it begins); normed = stream / its root mean square, whose inverse is kept.
+inline void add_to_stream(float* stream, const float* added, float* normed, float* inverses, int rows, int width, bool begins) {
+    for (int row = 0; row < rows; row++, stream += width, added += width, normed += width) {
+        Vector squares{};
+        for (int j = 0; j < width; j += LANES) {
+            Vector value = begins ? load(added + j) : load(stream + j) + load(added + j);
+            store(stream + j, value);
+            squares += value * value;
+        }
+        const float inverse = 1.0f / std::sqrt(sum(squares) / width + EPSILON);
+        inverses[row] = inverse;
+        for (int j = 0; j < width; j += LANES) store(normed + j, load(stream + j) * all(inverse));
+    }
+}
+
+// sum_into += the gradient of the stream, from that of `normed`.
+inline void stream_backward(const float* gradient, const float* normed, const float* inverses, float* sum_into, int rows, int width) {
+    for (int row = 0; row < rows; row++, gradient += width, normed += width, sum_into += width) {
+        Vector along{};
+        for (int j = 0; j < width; j += LANES) along += load(gradient + j) * load(normed + j);
+        const Vector slope = all(sum(along) / width), inverse = all(inverses[row]);
+        for (int j = 0; j < width; j += LANES)
+            store(sum_into + j, load(sum_into + j) + inverse * (load(gradient + j) - load(normed + j) * slope));
+    }
+}
