@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks.machine import context
 from benchmarks.worker import ROOT
-from lmlab.experiment import resume_same, train
+from lmlab.experiment import train_or_resume
 from lmlab.experiment.record import Record, read_record
 from lmlab.files import write_json, write_text
 from lmlab.recipe import Recipe, load_recipe, override
@@ -92,10 +92,7 @@ def trained(recipe: Recipe, runs: Path) -> Record:
     name = f"{recipe.name}-seed-{recipe.train.seed}"
     if not (runs / name / "summary.json").exists():
         quiet = make_display(quiet=True)
-        if (runs / name).exists():
-            resume_same(name, recipe, runs=runs, display=quiet, say=_nothing)
-        else:
-            train(recipe, run=name, runs=runs, display=quiet, say=_nothing)
+        train_or_resume(recipe, run=name, runs=runs, display=quiet, say=_nothing)
         print(f"{name}: {read_record(Run(runs / name)).loss:.4f}", flush=True)
     return read_record(Run(runs / name))
 

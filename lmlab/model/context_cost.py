@@ -38,9 +38,9 @@ def block_multiplications(model: Context) -> int:
 def context_bytes(model: Context, vocabulary: int, micro_batch: int, element_bytes: int) -> int:
     """Bytes kept for the backward pass: see `lmlab.model.memory.activation_bytes`; on a GPU the same.
 
-    Of a token: every layer's output, with residuals the normed stream, the vector that it was read with, the log-probabilities and the target; and of all
-    tokens but the last, after which the vector is read by nobody, the gates, what they add up to, and its norm's mean and
-    deviation. Dropout keeps no mask, because what it dropped is a zero of the layer's output.
+    Of a token: every layer's output, with residuals the normed stream, the vector that it was read with, the log-probabilities
+    and the target; and of all tokens but the last, after which the vector is read by nobody, the gates, what they add up to, and
+    its norm's mean and deviation. Dropout keeps no mask, because what it dropped is a zero of the layer's output.
     """
     time, vector = model.context, model.vector * FLOAT32
     token = (model.layers + model.residual) * model.hidden * element_bytes + vector + vocabulary * FLOAT32 + INT64

@@ -20,6 +20,8 @@ SHAPES: dict[str, dict] = {
     "one_layer": {"layers": 1, "width": 5, "hidden": 16, "vector": 16},
     "twelve_layers": {"layers": 12, "width": 8, "hidden": 32, "vector": 48},
     "wide_vector": {"layers": 2, "width": 3, "hidden": 64, "vector": 160},
+    "residual": {"layers": 4, "width": 6, "hidden": 48, "vector": 32, "residual": True},
+    "one_layer_normed": {"layers": 1, "width": 5, "hidden": 32, "vector": 16, "residual": True},
 }
 ROWS_AND_TIMES = [(5, 12), (1, 7), (2, 1), (33, 2), (150, 9)]
 
@@ -52,7 +54,7 @@ def passed_by(model: ContextModel, z: Tensor, seed: int) -> Passed:
     vector = torch.zeros(z.shape[1], model.config.vector)
     kernel = kernel_for(model, model.config, z)
     assert kernel is not None
-    return run(z, vector, model._weights(z.dtype), model._share, len(z) - 1, keep=True, kernel=kernel)
+    return run(z, vector, model._weights(z.dtype), model._cell, len(z) - 1, keep=True, kernel=kernel)
 
 
 def gradients(model: ContextModel, loss: Tensor) -> dict[str, Tensor]:
@@ -68,7 +70,7 @@ def assert_near(found: dict[str, Tensor], exact: dict[str, Tensor]) -> None:
     """To the rounding of float32: of the parameter's gradient, or, where that cancels out, of the whole one's."""
     whole = torch.stack([gradient.norm() for gradient in exact.values()]).norm()
     for name, gradient in exact.items():
-        assert (found[name].double() - gradient).norm() <= 2e-5 * gradient.norm() + 2e-6 * whole, name
+        assert (found[name].double() - gradient).norm() <= 5e-5 * gradient.norm() + 5e-6 * whole, name
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3])
@@ -110,7 +112,7 @@ def test_every_number_of_a_pass_is_near_that_of_pytorch_s_loop(library: Library,
     z, vector = model._embedded(tokens), torch.randn(33, model.config.vector)
     for updates, keep in ((11, True), (12, True), (12, False), (11, False)):
         ours, theirs = (
-            run(z, vector, model._weights(z.dtype), 0.0, updates, keep, kernel)
+            run(z, vector, model._weights(z.dtype), model._cell, updates, keep, kernel)
             for kernel in (kernel_for(model, model.config, z), None)
         )
         for name in ("top", "lower", "vectors", "gates", "mixed", "means", "deviations"):
