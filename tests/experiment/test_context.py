@@ -93,8 +93,10 @@ def test_it_learns_and_a_loaded_model_scores_and_writes_as_its_run_did(recipe, t
         loaded.generate("The old", tokens=4, draft=2)
 
 
-def test_the_documented_loop_gives_the_logits_from_a_copy_of_three_files(recipe, tmp_path):
-    done = train(override(recipe, {"model.layers": "3", "optim.lr": "0.03"}), run="one", runs=tmp_path)
+@pytest.mark.parametrize("residual", ["false", "true"])
+def test_the_documented_loop_gives_the_logits_from_a_copy_of_three_files(recipe, tmp_path, residual):
+    shape = {"model.layers": "3", "model.residual": residual}
+    done = train(override(recipe, {**shape, "optim.lr": "0.03"}), run="one", runs=tmp_path)
     loaded, copy = lmlab.load("one@latest", runs=tmp_path), tmp_path / "copy"
     for name in ("recipe.toml", "tokenizer.json", "checkpoints/step-00000012/weights.safetensors"):
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
