@@ -6,13 +6,14 @@ from lmlab.data import prepare
 from lmlab.data.reading import reading, scored_targets
 from lmlab.data.windows import split_windows
 from lmlab.experiment.session import planned_steps
-from lmlab.model.cost import parameters
+from lmlab.model.cost import flops_per_token, parameters
 from lmlab.optim import clip_limit, rate_share
 from lmlab.recipe import differences, load_recipe, override, recipe_names
 from lmlab.training.evaluating import plan_evaluations
 from tests.shared import shared_data
 
-NAMES = [name for name in recipe_names() if name.startswith("wikitext2-context-")]
+OWN = ("wikitext2-context-best", "wikitext2-gpt")
+NAMES = [name for name in recipe_names() if name.startswith("wikitext2-") and name not in OWN]
 SEQUENCES = 25 * 2048
 """Of an epoch: 51,026 and as many empty ones as fill the last batch."""
 
@@ -53,6 +54,16 @@ def test_an_epoch_is_25_steps_with_one_evaluation_of_the_whole_split(name):
     steps = planned_steps(recipe, SEQUENCES)
     assert steps == 25 * recipe.train.epochs and recipe.evaluate.every == 25
     assert plan_evaluations(recipe, steps, 5_272 * 63, 51_026 * 63).whole
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_those_of_our_own_read_the_same_sequences_and_the_gpt_costs_as_much_as_the_best(name):
+    recipe, published = load_recipe(name), load_recipe("wikitext2-context-baseline")
+    assert recipe.data == published.data and recipe.model.context == published.model.context
+    best = load_recipe("wikitext2-context-best")
+    assert (recipe.train.batch, recipe.train.epochs) == (best.train.batch, best.train.epochs)
+    costs = [flops_per_token(one.model, 1000).training for one in (recipe, best, published)]
+    assert costs[0] == pytest.approx(costs[1], rel=0.06) and costs[1] < costs[2]
 
 
 def test_what_the_code_did_differs_from_the_document_in_clipping_and_patience_only():
