@@ -4,8 +4,8 @@
     logits = head(h);  context vector <- clamp(LayerNorm(forget * context vector + input * candidate), -10, 10)
 
 with candidate, forget and input from h, the last two through a sigmoid, and a vector of zeros before the first token. There are
-no positions. With `residual` each layer adds to a stream and reads it normed, as gates and head do; the architecture without is that
-of github.com/rato-tokyo/new-llm (commit b3e3be1). The loop over time is in `recurrence.py`, its gradients in
+no positions. With `residual` each layer adds to a stream and reads it normed, as gates and head do; the architecture without is
+that of github.com/rato-tokyo/new-llm (commit b3e3be1). The loop over time is in `recurrence.py`, its gradients in
 `recurrence_gradient.py`, initial values are in `initial.py`, costs in `context_cost.py`.
 """
 
