@@ -58,7 +58,9 @@ def _print_table(entries: list[dict[str, Any]]) -> None:
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("recipe", "parameters", "length", "published", "what"):
-        table.add_column(title, justify="right" if title in ("parameters", "length") else "left", overflow="fold")
+        justify = "right" if title in ("parameters", "length") else "left"
+        # A name is there to be copied.
+        table.add_column(title, justify=justify, overflow="fold", no_wrap=title == "recipe")  # type: ignore[arg-type]
     for entry in entries:
         length = f"{entry['steps']:,} steps" if entry["steps"] else f"{entry['epochs']:g} epochs"
         # Tables are looked up, not multiplied with: a model is as large as the rest.
