@@ -124,7 +124,7 @@ class RecurrenceKernel:
         z_gradient: Float[Tensor, "time batch hidden"],
         totals: Mapping[str, Any],
     ) -> None:
-        """Fill `z_gradient` and `totals`, the gradients of z and of the weights, from that of the last layer's output.
+        """Fill `z_gradient` and `totals`, the gradients of z and of the weights, from that of what gates and head read.
 
         `passed` was kept by a `forward` with the same weights and share. Equal calls give equal bits for one number of threads.
         """

@@ -17,7 +17,7 @@ layers have no stream around them, which CompleteP's rule is for: a layer of rel
 a = spread^2 width / 2, forth and back. So N(0, .02) makes of 512 numbers about a third at each layer, and of what a sixth layer
 passes a twelfth passes almost nothing: the larger model starts deaf. With g = (a^(1/d) / a)^(1/2) as much comes through all layers
 as in the model whose rate was tuned. And d times as many layers that each move by as much would move the output d times as far:
-hence 1/d.
+hence 1/d. With residuals there is a stream, and CompleteP's rule (arXiv 2505.01618, table 1, with alpha = 1): g = 1/d.
 """
 
 from __future__ import annotations
@@ -35,10 +35,6 @@ DEVIATION = 0.02
 
 class ContextSizes(Protocol):
     """What the rule reads of a recipe's model."""
-
-    @property
-    def kind(self) -> Literal["context"]:
-        """The model family."""
 
     @property
     def layers(self) -> int:
@@ -60,6 +56,10 @@ class ContextSizes(Protocol):
     def init(self) -> Literal["normal", "torch"]:
         """How it starts."""
 
+    @property
+    def residual(self) -> bool:
+        """Whether layers add to a stream."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ContextTransfer:
@@ -73,6 +73,8 @@ class ContextTransfer:
     """i, of the first layer."""
     passed: float = 1.0
     """a, at the tuned size: what a layer makes of a signal's variance."""
+    residual: bool = False
+    """Whether layers add to a stream, so that a signal needn't come through them."""
 
     def factors(self, name: str, rule: RuleName = "adamw") -> Factors:
         """The factors of the parameter called `name`, which is updated by `rule`."""
@@ -85,7 +87,8 @@ class ContextTransfer:
         elif name.startswith(BLOCKS):
             rate = 1 / self.depth
             if matrix:
-                initial = self.width**-0.5 * math.sqrt(self.passed ** (1 / self.depth - 1))
+                through = 1 / self.depth if self.residual else math.sqrt(self.passed ** (1 / self.depth - 1))
+                initial = self.width**-0.5 * through
                 rate /= self.width
         elif name == "gates.weight":
             initial, rate = self.width**-0.5, 1 / self.width
@@ -108,4 +111,5 @@ def context_transfer(model: ContextSizes, transfer_from: tuple[int, ...]) -> Con
         depth=max(1, model.layers - 1) / max(1, layers - 1),
         inputs=(model.width + model.vector) / (model.width + vector),
         passed=variance * hidden / 2,
+        residual=model.residual,
     )

@@ -21,17 +21,9 @@ VOCABULARY, CONTEXT, STEPS = 48, 8, 3
 ADAMW, MUON = AdamW(lr=2e-3, clip=0.0), Muon(lr=0.02, adam_lr=2e-3)
 
 
-def model_of(hidden: int, layers: int, vector: int, optim: Optim, init: str = "normal") -> ContextModel:
-    config = Context(
-        layers=layers,
-        width=32,
-        hidden=hidden,
-        vector=vector,
-        context=CONTEXT,
-        dropout=0.0,
-        init=init,  # type: ignore[arg-type]
-    )
-    model = build_model(config, VOCABULARY)
+def model_of(hidden: int, layers: int, vector: int, optim: Optim, init: str = "normal", **more: bool) -> ContextModel:
+    shape = {"layers": layers, "width": 32, "hidden": hidden, "vector": vector, "context": CONTEXT, "dropout": 0.0}
+    model = build_model(Context(**shape, init=init, **more), VOCABULARY)  # type: ignore[arg-type]
     assert isinstance(model, ContextModel)
     initialise(model, 1, optim.transfer_from)
     return model
@@ -52,7 +44,8 @@ def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
 def looked_at(model: ContextModel) -> dict[str, torch.Tensor]:
     """How the last layer's output and the logits differ between tokens: what of the input passes through the layers."""
     inputs, _ = batch(99)
-    top = model.layer_outputs(inputs)[f"block {model.config.layers}"].flatten(0, 1)
+    outputs = model.layer_outputs(inputs)
+    top = outputs.get("normed stream", outputs[f"block {model.config.layers}"]).flatten(0, 1)
     return {"top": top - top.mean(0), "logits": model(inputs)}
 
 
@@ -99,6 +92,16 @@ def test_the_first_steps_move_a_deep_model_as_far_as_a_shallow_one_with_the_rule
     scaled = from_size(ADAMW, 256, 4)
     deep = moved(model_of(256, 12, 64, scaled, "torch"), scaled)
     assert all(0.3 < deep[name] / small[name] < 3 for name in small), (deep, small)
+
+
+def test_with_residuals_depth_has_the_rule_for_streams():
+    optim = AdamW(lr=5e-3, clip=0.0)
+    small = moved(model_of(64, 3, 32, optim, "torch", residual=True), optim)
+    scaled = from_size(optim, 64, 3)
+    deep = moved(model_of(64, 17, 32, scaled, "torch", residual=True), scaled)
+    assert all(0.5 < deep[name] / small[name] < 2 for name in small), (deep, small)
+    factors = context_transfer(Context(layers=17, hidden=64, residual=True), (64, 3)).factors("blocks.9.weight")
+    assert (factors.initial, factors.rate) == (1 / 8, 1 / 8)
 
 
 def test_each_parameter_has_the_rate_of_the_table():

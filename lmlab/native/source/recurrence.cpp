@@ -96,7 +96,7 @@ EXPORT void lmlab_recurrence_forward(Recurrence* recurrence, const RecurrenceSha
     });
 }
 
-// From the gradient of the last layer's output to those of z and of the weights. `shape` and `weights` are those of the pass.
+// From the gradient of what gates and head read to those of z and of the weights. `shape` and `weights` are those of the pass.
 EXPORT void lmlab_recurrence_backward(Recurrence* recurrence, const RecurrenceShape* shape, const RecurrenceWeights* weights,
                                       const RecurrencePassed* passed, const float* gradient, float* z_gradient,
                                       const RecurrenceWeights* totals) {
