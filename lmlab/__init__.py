@@ -33,13 +33,17 @@ class LabError(Exception):
     """
 
     LONGEST = 4000
-    """Characters of the line; what is beyond is left out."""
+    """Characters of the line; of a longer one the middle is left out, so that what a long name is followed by still shows."""
 
     def __str__(self) -> str:
-        text = super().__str__()[: self.LONGEST + 1]
+        text = self._shortened(super().__str__())
         if not text.isprintable():
             text = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
-        return text if len(text) <= self.LONGEST else f"{text[: self.LONGEST]}..."
+        return self._shortened(text)
+
+    def _shortened(self, text: str) -> str:
+        half = self.LONGEST // 2
+        return text if len(text) <= self.LONGEST + 3 else f"{text[:half]}...{text[-half:]}"
 
 
 def lazily(package: str, homes: dict[str, str]) -> Callable[[str], Any]:

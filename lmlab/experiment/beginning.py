@@ -156,11 +156,11 @@ class Outline:
     """The step that it begins at."""
     plan: EvaluationPlan
 
-    def forecast(self, runs: Path) -> Forecast:
+    def forecast(self, runs: Path, say: Callable[[str], object]) -> Forecast:
         """What the run will need and reach, from a trial in this process and the finished runs in `runs`."""
         expectation = self.expectation(finished_runs(runs))
         return forecast_from(
-            try_here(self.recipe, self.policy, self.dataset),
+            try_here(self.recipe, self.policy, self.dataset, say),
             self.recipe,
             self.dataset,
             self.steps,
@@ -187,7 +187,7 @@ def outline_of(
     policy = choose_policy(recipe, say)
     require_memory(recipe, policy, dataset.vocabulary_size)
     whole = training_split(recipe, dataset)
-    policy = fastest_policy(recipe, policy, whole, dataset.vocabulary_size, dataset.folder)
+    policy = fastest_policy(recipe, policy, whole, dataset.vocabulary_size, dataset.folder, say)
     apply_policy(policy)
     steps = steps_of(recipe, training)
     return Outline(

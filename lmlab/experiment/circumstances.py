@@ -8,7 +8,7 @@ from typing import Any
 from lmlab import __version__
 from lmlab.hardware import detect
 from lmlab.native import Library, load
-from lmlab.runs.code import source_sha256
+from lmlab.runs.code import running_source_sha256
 from lmlab.training.policy import Policy
 
 REASONS = {
@@ -38,7 +38,7 @@ def versions(policy: Policy) -> dict[str, Any]:
     import numpy
     import torch
 
-    loaded = load() if policy.engine == "native" else None
+    loaded = load(identity=policy.engine_identity) if policy.engine == "native" else None
     return {
         "lmlab": __version__,
         "python": sys.version.split()[0],
@@ -53,7 +53,7 @@ def circumstances(policy: Policy) -> dict[str, Any]:
     machine = detect(accelerators=False)
     return {
         **versions(policy),
-        "source_sha256": source_sha256(),
+        "source_sha256": running_source_sha256(),
         "cpu": machine.cpu,
         "instructions": list(machine.instructions),
         "policy": policy.exactness(),

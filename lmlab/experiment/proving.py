@@ -241,7 +241,7 @@ def _policy_here(recipe: Recipe, kept: Policy, say: Callable[[str], None]) -> Po
     """The run's policy, or the nearest that this machine has."""
     wish = dataclasses.replace(recipe.train, device=kept.device, engine=kept.engine, threads=kept.threads)
     try:
-        here = choose_policy(dataclasses.replace(recipe, train=wish), say)
+        here = choose_policy(dataclasses.replace(recipe, train=wish), say, kept.engine_identity)
     except LabError as error:
         say(f"the run's policy can't be had here ({error}): replaying with another")
         return choose_policy(recipe, say)

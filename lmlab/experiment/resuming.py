@@ -103,7 +103,7 @@ def _begin_again(
     outline = outline_of(recipe, dataset, tokens_of_run(run, recipe, dataset), parent_again(run), say)
     where = f"from step {outline.first:,} of {outline.steps:,}"
     say(f"{run.name} was stopped before its first checkpoint: it begins again, {where}")
-    session = begin(run, outline, outline.forecast(run.folder.parent), display, "resume")
+    session = begin(run, outline, outline.forecast(run.folder.parent, say), display, "resume")
     return finish(session, session.train(deadline), say)
 
 
@@ -156,7 +156,8 @@ def _policy(run: Run, recipe: Recipe, changes: Mapping[str, Any], say: Callable[
         # The choice was made when the run began: a compiler that was installed since then must not change its sums.
         wish = dataclasses.replace(wish, engine=kept.engine)
     try:
-        chosen = choose_policy(dataclasses.replace(recipe, train=wish), say)
+        # A compiler that was exchanged since then must not change its sums either: its own build is taken while it is kept.
+        chosen = choose_policy(dataclasses.replace(recipe, train=wish), say, kept.engine_identity)
     except LabError:
         chosen = choose_policy(recipe, say)
         if chosen.engine != kept.engine:

@@ -69,7 +69,7 @@ def train(
     if isinstance(training, FreshTokens):
         for line in fresh_lines(training, recipe, dataset, outline.steps, lineage):
             say(line)
-    forecast = outline.forecast(root)
+    forecast = outline.forecast(root, say)
     say(forecast.line())
     say(outline.plan.sentence(recipe.evaluate.share))
     root.mkdir(parents=True, exist_ok=True)

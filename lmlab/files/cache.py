@@ -25,10 +25,12 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lmlab"
 
 
-def make_folder(folder: Path, advice: str = "set LMLAB_CACHE to a folder that can be written") -> Path:
-    """`folder`, created where it wasn't; LabError, with the `advice`, where it can't be."""
+def make_folder(
+    folder: Path, advice: str = "set LMLAB_CACHE to a folder that can be written", mode: int = 0o777
+) -> Path:
+    """`folder`, created with `mode` (less the umask) where it wasn't; LabError, with the `advice`, where it can't be."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode, parents=True, exist_ok=True)
     except OSError as error:
         raise LabError(f"{folder} can't be created ({reason(error)}): {advice}") from None
     return folder

@@ -11,7 +11,7 @@ from lmlab import lazily
 
 if TYPE_CHECKING:
     from lmlab.hardware.compile import choose_compile
-    from lmlab.hardware.cpu import load_average, logical_cores, physical_cores
+    from lmlab.hardware.cpu import load_average, logical_cores, performance_cores, physical_cores
     from lmlab.hardware.device import choose_device, synchronise
     from lmlab.hardware.machine import Accelerator, Machine, detect
     from lmlab.hardware.memory import free_memory_bytes, peak_memory_bytes, total_memory_bytes
@@ -32,6 +32,7 @@ __all__ = [
     "logical_cores",
     "measured_peak_flops",
     "peak_memory_bytes",
+    "performance_cores",
     "physical_cores",
     "synchronise",
     "total_memory_bytes",
@@ -53,6 +54,7 @@ __getattr__ = lazily(
         "logical_cores": "cpu",
         "measured_peak_flops": "peak",
         "peak_memory_bytes": "memory",
+        "performance_cores": "cpu",
         "physical_cores": "cpu",
         "synchronise": "device",
         "total_memory_bytes": "memory",

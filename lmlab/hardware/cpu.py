@@ -18,6 +18,7 @@ from lmlab.hardware.cgroup import cpu_limit
 
 TOPOLOGY = Path("/sys/devices/system/cpu")
 CPUINFO = Path("/proc/cpuinfo")
+HYBRID = Path("/sys/devices/cpu_core/cpus")
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_fp16", "asimd", "bf16", "sve")
 
 
@@ -59,6 +60,39 @@ def physical_cores() -> int:
     elif sys.platform == "win32":
         cores = _windows_cores()
     return max(1, min(cores or logical_cores(), logical_cores()))
+
+
+def performance_cores() -> int:
+    """Of `physical_cores` those of the fastest kind; all of them where they are alike or the system doesn't say."""
+    cores = physical_cores()
+    if sys.platform != "linux":
+        return cores
+    fastest = fastest_of(_allowed(), TOPOLOGY, HYBRID)
+    return min(cores_of(fastest, TOPOLOGY) or cores, cores)
+
+
+def fastest_of(threads: set[int], topology: Path, hybrid: Path) -> set[int]:
+    """Those of the hardware `threads` whose cores are of the fastest kind: Intel's performance cores, which Linux lists in the file
+    `hybrid`, or the cores of the highest capacity in its topology folder (ARM).
+    """
+    if listed := threads_in(_text(hybrid)) & threads:
+        return listed
+    capacities = {thread: _text(topology / f"cpu{thread}" / "cpu_capacity").strip() for thread in threads}
+    if not all(text.isdigit() for text in capacities.values()):
+        return threads
+    highest = max(map(int, capacities.values()), default=0)
+    return {thread for thread, text in capacities.items() if int(text) == highest}
+
+
+def threads_in(text: str) -> set[int]:
+    """Linux's list of hardware threads, as in 0-3,8; empty where it is none."""
+    found: set[int] = set()
+    for part in text.strip().split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        if match is None:
+            return set()
+        found |= set(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return found
 
 
 def instructions() -> tuple[str, ...]:

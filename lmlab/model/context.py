@@ -60,6 +60,8 @@ class ContextModel(nn.Module):
         self.context = config.context
         self.engine: Literal["auto", "torch"] = "auto"
         """Whether the native engine may compute the recurrence where it can; torch: it may not."""
+        self.engine_identity = ""
+        """Which build of the native engine computes; empty: the newest."""
         self.embedding = Embedding(vocabulary, config.width)
         inputs = [config.width + config.vector] + [config.hidden] * (config.layers - 1)
         self.blocks = nn.ModuleList(Linear(width, config.hidden) for width in inputs)
@@ -127,7 +129,7 @@ class ContextModel(nn.Module):
             )
         z = self._embedded(tokens)
         weights = self._weights(z.dtype)
-        kernel = None if self.engine == "torch" else kernel_for(self, self.config, z)
+        kernel = None if self.engine == "torch" else kernel_for(self, self.config, z, self.engine_identity)
         if torch.is_grad_enabled():
             return recur(z, weights, self._cell, kernel)
         vector = self._zeros(len(tokens), self.embedding.weight.dtype)

@@ -67,6 +67,8 @@ class GPTModel(nn.Module):
         self.context = config.context
         self.engine: Literal["auto", "torch"] = "auto"
         """Whether the native engine may compute for this model where it can; torch: it may not."""
+        self.engine_identity = ""
+        """Which build of the native engine computes; empty: the newest."""
         self.embedding = Embedding(vocabulary, config.width)
         self.ngram_tables = nn.ModuleList(Embedding(config.ngram_rows, config.width) for _ in config.ngrams)
         self.positions = Embedding(config.context, config.width) if config.positions == "learned" else None

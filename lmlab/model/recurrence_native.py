@@ -9,35 +9,55 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lmlab.model.known import Known, anything, one_of, share, size, unknown_setting, yes_or_no
 from lmlab.native import Library, load
 from lmlab.native.recurrence import MULTIPLE_OF, RecurrenceKernel
 from lmlab.recipe.model import Context
 
+KNOWN: Known = {
+    "kind": one_of("context"),
+    "layers": size,
+    "width": size,
+    "hidden": size,
+    "vector": size,
+    "context": size,
+    "init": anything,
+    "dropout": share,
+    "residual": yes_or_no,
+}
+"""What the kernel computes. A field or value that isn't here is PyTorch's, until the kernel has learnt it."""
+
 
 def unsupported_recurrence(model: Context) -> str | None:
     """Why the kernel can't compute such a model's recurrence, or None where it can."""
+    if (unknown := unknown_setting(model, KNOWN)) is not None:
+        return unknown
     for name, width in (("hidden", model.hidden), ("vector", model.vector)):
         if width % MULTIPLE_OF:
             return f"it computes recurrences whose widths are multiples of {MULTIPLE_OF}, and model.{name} is {width}"
     return None
 
 
-def kernel_for(model: nn.Module, config: Context, like: Float[Tensor, "..."]) -> RecurrenceKernel | None:
+def kernel_for(
+    model: nn.Module, config: Context, like: Float[Tensor, "..."], identity: str = ""
+) -> RecurrenceKernel | None:
     """The kernel of this model, which computes with torch's number of threads in numbers like these; made on first use.
 
-    None where there is no library on this machine, or where the recurrence isn't what it computes: float32 on the CPU, of widths
-    that fit.
+    `identity` is the build that it is from; empty: the newest. None where there is no such library on this machine, or where the
+    recurrence isn't what it computes: float32 on the CPU, of widths that fit, with settings that it knows.
     """
     if like.dtype != torch.float32 or like.device.type != "cpu" or unsupported_recurrence(config):
         return None
     threads, known = torch.get_num_threads(), _kernels.get(model)
-    if known is not None and known.threads == threads:
-        return known
-    library = load()
+    if known is not None and known[1].threads == threads and known[0] == identity:
+        return known[1]
+    library = load(identity=identity)
     if not isinstance(library, Library):
         return None
-    _kernels[model] = RecurrenceKernel(library.functions, threads)
-    return _kernels[model]
+    kernel = RecurrenceKernel(library.functions, threads)
+    _kernels[model] = identity, kernel
+    return kernel
 
 
-_kernels: weakref.WeakKeyDictionary[nn.Module, RecurrenceKernel] = weakref.WeakKeyDictionary()
+_kernels: weakref.WeakKeyDictionary[nn.Module, tuple[str, RecurrenceKernel]] = weakref.WeakKeyDictionary()
+"""Model -> the identity that was asked for, and the kernel."""

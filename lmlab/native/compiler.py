@@ -7,14 +7,15 @@ import os
 import platform
 import shlex
 import shutil
-import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
 from lmlab.files import read_json, write_json
+from lmlab.native.process import run_command
 
 MEMORY = "compilers.json"
 """File of the cache that remembers each compiler's version line for as long as its binary is unchanged."""
@@ -25,13 +26,15 @@ NONE_ON_WINDOWS = f"there is no C++ compiler that can build it (clang++ or MinGW
 MICROSOFT = ("cl", "clang-cl")
 TIMEOUT_SECONDS = 60
 
-# No -ffast-math: sums may not be reordered behind the source's back, and NaN must stay NaN. What is on changes no
-# result but by fused multiply-adds: nobody reads errno or the floating-point exceptions.
+# No -ffast-math: sums may not be reordered behind the source's back, and NaN must stay NaN. Nor may the compiler fuse a
+# multiplication and an addition where it likes: the source says where. Nobody reads errno or the floating-point exceptions.
 COMPILE_FLAGS = (
-    *("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"),
+    *("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"),
     *("-fvisibility=hidden", "-pthread"),
 )
 TARGETS = {"x86_64": "-march=native", "amd64": "-march=native", "arm64": "-mcpu=native", "aarch64": "-mcpu=native"}
+CHOICES_OF_TARGET = ("-march=", "-mcpu=")
+"""What says which instructions may be used; -mno-avx512f and the like only take some of them away."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,8 @@ class Compiler:
 
     @property
     def name(self) -> str:
-        """Its program's name, as in g++."""
-        return Path(self.command[-1]).stem
+        """Its program's name, as in g++, whatever calls it and whatever flags it has."""
+        return Path([word for word in self.command if not word.startswith("-")][-1]).stem
 
 
 def find_compiler(cache: Path) -> Compiler:
@@ -62,10 +65,17 @@ def find_compiler(cache: Path) -> Compiler:
     raise LabError(NONE_ON_WINDOWS if sys.platform == "win32" else NO_COMPILER)
 
 
-def compile_flags() -> tuple[str, ...]:
-    """For one source to an object."""
+def compile_flags(chosen: Sequence[str] = ()) -> tuple[str, ...]:
+    """For one source to an object: for this processor, unless the flags that the user has `chosen` name another target."""
     target = TARGETS.get(platform.machine().lower())
+    if any(flag.startswith(CHOICES_OF_TARGET) for flag in chosen):
+        target = None  # of two the compiler would take ours, which comes later
     return (*COMPILE_FLAGS, *([target] if target else []), *([] if os.name == "nt" else ["-fPIC"]))
+
+
+def without_target(flags: Sequence[str]) -> tuple[str, ...]:
+    """`flags` for any processor of this architecture."""
+    return tuple(flag for flag in flags if flag not in TARGETS.values())
 
 
 def link_flags() -> tuple[str, ...]:
@@ -111,31 +121,13 @@ def _version_line(command: tuple[str, ...]) -> str | None:
     if sys.platform == "darwin" and command[0].startswith("/usr/bin/") and not _has_developer_tools():
         return None
     try:
-        answer = run_tool([*command, "--version"], timeout=TIMEOUT_SECONDS)
-    except (OSError, subprocess.TimeoutExpired):
+        answer = run_command([*command, "--version"], TIMEOUT_SECONDS)
+    except OSError:
         return None
-    lines = [line.strip() for line in answer.stdout.splitlines() if line.strip()]
-    return lines[0] if answer.returncode == 0 and lines else None
+    lines = [line.strip() for line in answer.output.splitlines() if line.strip()]
+    return lines[0] if answer.status == 0 and lines else None
 
 
 def _has_developer_tools() -> bool:
     """On a Mac without them, /usr/bin/clang++ is a stand-in that opens a window which offers to install them."""
-    return run_tool(["xcode-select", "-p"], timeout=TIMEOUT_SECONDS).returncode == 0
-
-
-def run_tool(
-    command: list[str], folder: Path | None = None, timeout: float | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run `command` in `folder` with its messages in English, both its outputs in `stdout`."""
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env={**os.environ, "LC_ALL": "C"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-        timeout=timeout,
-        check=False,
-    )
+    return run_command(["xcode-select", "-p"], TIMEOUT_SECONDS).status == 0

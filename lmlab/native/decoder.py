@@ -15,7 +15,20 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from lmlab import LabError
+from lmlab.native.calls import INT, POINTER, declare, opened
 from lmlab.native.engine import Engine
+
+SIGNATURES: dict[str, list[Any]] = {
+    "lmlab_decoder_open": [POINTER, INT, INT, INT, POINTER],
+    "lmlab_decoder_close": [POINTER],
+    "lmlab_decoder_refresh": [POINTER],
+    "lmlab_decoder_start": [POINTER, INT, POINTER, INT, POINTER, INT, INT],
+    "lmlab_decoder_copy": [POINTER, INT, INT],
+    "lmlab_decoder_read": [POINTER, POINTER, INT],
+    "lmlab_decoder_logits": [POINTER, POINTER, INT, POINTER],
+    "lmlab_decoder_write": [POINTER, POINTER, INT, POINTER, POINTER, INT, POINTER, POINTER, POINTER],
+    "lmlab_draw": [POINTER, POINTER, POINTER, ctypes.c_double, POINTER],
+}
 
 
 class Settings(ctypes.Structure):
@@ -46,8 +59,10 @@ class Decoder:
         self._vocabulary: int = shape.vocabulary
         self._context: int = shape.context
         self.rows, self.length, self.draft = rows, length, draft
-        declare(self._library)
-        self._handle = self._library.lmlab_decoder_open(engine.handle, rows, length, draft)
+        self._lock = engine.lock
+        declare(self._library, SIGNATURES)
+        with self._lock:
+            self._handle: int | None = opened(self._library.lmlab_decoder_open, engine.handle, rows, length, draft)
         self._version = engine.version
 
     def __del__(self) -> None:
@@ -66,7 +81,8 @@ class Decoder:
     def refresh(self) -> None:
         """Take the weights as they are now, where they have changed; every row must be started anew."""
         if self._version != self._engine.version:
-            self._library.lmlab_decoder_refresh(self._handle)
+            with self._lock:
+                self._library.lmlab_decoder_refresh(self._handle)
             self._version = self._engine.version
 
     def give_back(self) -> None:
@@ -80,24 +96,28 @@ class Decoder:
         ):
             raise LabError(f"{len(window)} + {tokens} tokens: the decoder has room for {self.length}")
         window_ids, text_ids = self._ids(window, np.int64), self._ids(text, np.int32)
-        self._library.lmlab_decoder_start(
-            self._handle, row, window_ids.ctypes.data, len(window), text_ids.ctypes.data, len(text), tokens
-        )
+        with self._lock:
+            self._library.lmlab_decoder_start(
+                self._handle, row, window_ids.ctypes.data, len(window), text_ids.ctypes.data, len(text), tokens
+            )
 
     def copy(self, source: int, target: int) -> None:
         """Give row `target` what row `source` has read; its window must begin with those tokens."""
-        self._library.lmlab_decoder_copy(self._handle, source, target)
+        with self._lock:
+            self._library.lmlab_decoder_copy(self._handle, source, target)
 
     def read(self, rows: Sequence[int]) -> None:
         """Read the windows of these rows, except for their last tokens."""
         chosen = np.array(rows, dtype=np.int32)
-        self._library.lmlab_decoder_read(self._handle, chosen.ctypes.data, len(rows))
+        with self._lock:
+            self._library.lmlab_decoder_read(self._handle, chosen.ctypes.data, len(rows))
 
     def logits(self, rows: Sequence[int]) -> Float[NDArray[np.float32], "rows vocabulary"]:
         """Logits of the token after each row's window."""
         chosen = np.array(rows, dtype=np.int32)
         found = np.empty((len(rows), self._vocabulary), dtype=np.float32)
-        self._library.lmlab_decoder_logits(self._handle, chosen.ctypes.data, len(rows), found.ctypes.data)
+        with self._lock:
+            self._library.lmlab_decoder_logits(self._handle, chosen.ctypes.data, len(rows), found.ctypes.data)
         return found
 
     def write(
@@ -112,17 +132,20 @@ class Decoder:
         chosen = np.array(rows, dtype=np.int32)
         drawn = np.empty(uniforms.shape, dtype=np.int32)
         written = np.zeros(len(rows), dtype=np.int32)
-        fine = self._library.lmlab_decoder_write(
-            self._handle,
-            chosen.ctypes.data,
-            len(rows),
-            ctypes.byref(settings),
-            uniforms.ctypes.data,
-            uniforms.shape[1],
-            drawn.ctypes.data,
-            written.ctypes.data,
-        )
-        if not fine:
+        finite = ctypes.c_int()
+        with self._lock:
+            self._library.lmlab_decoder_write(
+                self._handle,
+                chosen.ctypes.data,
+                len(rows),
+                ctypes.byref(settings),
+                uniforms.ctypes.data,
+                uniforms.shape[1],
+                drawn.ctypes.data,
+                written.ctypes.data,
+                ctypes.byref(finite),
+            )
+        if not finite:
             return None
         return [row[:count].tolist() for row, count in zip(drawn, written, strict=True)]
 
@@ -138,7 +161,8 @@ def decoder_of(engine: Engine, rows: int, length: int, draft: int = 0) -> Decode
 
     Its memory is worth keeping: for a small model, having it anew takes as long as writing a hundred tokens.
     """
-    spare, engine.spare_decoder = engine.spare_decoder, None
+    with engine.lock:
+        spare, engine.spare_decoder = engine.spare_decoder, None
     if isinstance(spare, Decoder) and (spare.rows, spare.length, spare.draft) == (rows, length, draft):
         spare.refresh()
         return spare
@@ -153,27 +177,9 @@ def draw(
     uniform: float,
 ) -> int:
     """The token that a decoder draws from these logits; -1 where they are no numbers. `seen`: tokens that stood before."""
-    declare(library)
+    declare(library, SIGNATURES)
     marks = np.zeros(len(logits), dtype=np.uint8)
     marks[list(seen)] = 1
-    changed = logits.copy()
-    return int(library.lmlab_draw(changed.ctypes.data, marks.ctypes.data, ctypes.byref(settings), uniform))
-
-
-def declare(library: ctypes.CDLL) -> None:
-    """The C functions' types: without them ctypes would cut pointers to 32 bits."""
-    pointer, whole = ctypes.c_void_p, ctypes.c_int
-    signatures: dict[str, tuple[list[Any], Any]] = {
-        "lmlab_decoder_open": ([pointer, whole, whole, whole], pointer),
-        "lmlab_decoder_close": ([pointer], None),
-        "lmlab_decoder_refresh": ([pointer], None),
-        "lmlab_decoder_start": ([pointer, whole, pointer, whole, pointer, whole, whole], None),
-        "lmlab_decoder_copy": ([pointer, whole, whole], None),
-        "lmlab_decoder_read": ([pointer, pointer, whole], None),
-        "lmlab_decoder_logits": ([pointer, pointer, whole, pointer], None),
-        "lmlab_decoder_write": ([pointer, pointer, whole, pointer, pointer, whole, pointer, pointer], whole),
-        "lmlab_draw": ([pointer, pointer, pointer, ctypes.c_double], whole),
-    }
-    for name, (arguments, result) in signatures.items():
-        function = getattr(library, name)
-        function.argtypes, function.restype = arguments, result
+    changed, token = logits.copy(), ctypes.c_int()
+    library.lmlab_draw(changed.ctypes.data, marks.ctypes.data, ctypes.byref(settings), uniform, ctypes.byref(token))
+    return token.value

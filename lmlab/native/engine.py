@@ -7,6 +7,7 @@ of its own. It knows nothing of modules: it is given a shape and tensors by name
 import ctypes
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lmlab import LabError
+from lmlab.native.calls import INT, POINTER, CallLock, declare, number, opened
 
 MOST_LAYERS, MOST_NGRAMS = 128, 4
 ACTIVATIONS = ("relu", "gelu", "gelu_tanh", "relu2", "swiglu")
@@ -86,11 +88,21 @@ class _Shape(ctypes.Structure):
     ]
 
 
+SIGNATURES: dict[str, list[Any]] = {
+    "lmlab_open": [POINTER, POINTER, POINTER, POINTER, INT, POINTER],
+    "lmlab_close": [POINTER],
+    "lmlab_gradients": [*[POINTER] * 4, INT, INT, ctypes.c_float, ctypes.c_uint64, INT, INT, POINTER],
+    "lmlab_scores": [POINTER, POINTER, POINTER, INT, INT, INT, POINTER, POINTER],
+    "lmlab_sections": [POINTER, POINTER],
+}
 Pointers = ctypes.c_void_p * (len(PARAMETERS) + MOST_LAYERS * len(LAYER_PARAMETERS))
 
 
 class Engine:
-    """One model in the engine, and the threads that compute it. The tensors must keep their memory as long as it lives."""
+    """One model in the engine, and the threads that compute it. The tensors must keep their memory as long as it lives.
+
+    One call at a time, also of its decoders and updates: other threads wait.
+    """
 
     def __init__(
         self,
@@ -102,15 +114,18 @@ class Engine:
     ) -> None:
         """`tensors` are the model's parameters by name, `rotation` cosines and sines of the rotary positions.
 
-        LabError for a tensor that isn't contiguous float32 on the CPU, or whose name the engine doesn't know.
+        LabError for a tensor that isn't contiguous float32 on the CPU, or whose name the engine doesn't know, and where there
+        aren't so many threads to be had.
         """
         self.library = library
+        self.lock = CallLock()
         self.shape = shape
         self.threads = threads
         self.tensors = {name: tensor.detach() for name, tensor in tensors.items()}
-        self._declare()
+        declare(library, SIGNATURES)
         angles = [table.to(torch.float32).contiguous() for table in rotation] if rotation is not None else []
-        self.handle = library.lmlab_open(
+        self.handle: int | None = opened(
+            library.lmlab_open,
             ctypes.byref(_structure(shape)),
             _pointers(self.tensors, shape.layers),
             *([table.data_ptr() for table in angles] or (None, None)),
@@ -122,6 +137,8 @@ class Engine:
         """A decoder of this engine that nobody uses: see `lmlab.native.decoder`."""
         self.updates = 0
         """How often the engine's own update has changed the tensors, of which PyTorch knows nothing."""
+        self._packed: int | None = None
+        """PyTorch's version of the tensors that the engine has packed; of its own updates it knows."""
 
     def __del__(self) -> None:
         if getattr(self, "handle", None):
@@ -150,21 +167,23 @@ class Engine:
         the same.
         """
         tokens, targets = self._checked(tokens), self._checked(targets, "targets")
-        self.gradients  # noqa: B018 - made on first use
-        batch, time = tokens.shape
-        return float(
-            self.library.lmlab_gradients(
+        with self.lock:
+            self.gradients  # noqa: B018 - made on first use
+            version = self._version_in_torch()
+            loss = number(
+                self.library.lmlab_gradients,
                 self.handle,
                 self._gradient_pointers,
                 tokens.ctypes.data,
                 targets.ctypes.data,
-                batch,
-                time,
+                *tokens.shape,
                 scale,
                 seed % 2**64,
                 int(accumulate),
+                int(version != self._packed),
             )
-        )
+            self._packed = version
+        return loss
 
     def scores(
         self, tokens: Int[NDArray[np.int64], "batch time"], targets: Int[NDArray[np.int64], "batch time"]
@@ -173,25 +192,33 @@ class Engine:
         tokens, targets = self._checked(tokens), self._checked(targets, "targets")
         nats = np.empty(tokens.shape, dtype=np.float32)
         hits = np.empty(tokens.shape, dtype=np.bool_)
-        self.library.lmlab_scores(
-            self.handle,
-            tokens.ctypes.data,
-            targets.ctypes.data,
-            *tokens.shape,
-            nats.ctypes.data,
-            hits.ctypes.data,
-        )
+        with self.lock:
+            version = self._version_in_torch()
+            self.library.lmlab_scores(
+                self.handle,
+                tokens.ctypes.data,
+                targets.ctypes.data,
+                *tokens.shape,
+                int(version != self._packed),
+                nats.ctypes.data,
+                hits.ctypes.data,
+            )
+            self._packed = version
         return nats, hits
 
     @property
     def version(self) -> int:
         """A number that grows with every change of the tensors, by PyTorch in place or by the engine's own update."""
-        return self.updates + sum(tensor._version for tensor in self.tensors.values())
+        return self.updates + self._version_in_torch()
+
+    def _version_in_torch(self) -> int:
+        return sum(tensor._version for tensor in self.tensors.values())
 
     def sections(self) -> dict[str, float]:
         """Seconds that `learn` and `scores` spent in each section since this was last asked, the mean over threads."""
         seconds = (ctypes.c_double * len(SECTIONS))()
-        self.library.lmlab_sections(self.handle, seconds)
+        with self.lock:
+            self.library.lmlab_sections(self.handle, seconds)
         return dict(zip(SECTIONS, seconds, strict=True))
 
     def _checked(self, numbers: NDArray[np.int64], what: str = "tokens") -> NDArray[np.int64]:
@@ -207,23 +234,6 @@ class Engine:
                 f"{what} hold {int(numbers.min())} to {int(numbers.max())}: expected 0 to {self.shape.vocabulary - 1}"
             )
         return numbers
-
-    def _declare(self) -> None:
-        """The C functions' types: without them ctypes would cut pointers to 32 bits."""
-        pointer, whole = ctypes.c_void_p, ctypes.c_int
-        signatures = {
-            "lmlab_open": ([pointer, pointer, pointer, pointer, whole], pointer),
-            "lmlab_close": ([pointer], None),
-            "lmlab_gradients": (
-                [pointer, pointer, pointer, pointer, whole, whole, ctypes.c_float, ctypes.c_uint64, whole],
-                ctypes.c_double,
-            ),
-            "lmlab_scores": ([pointer, pointer, pointer, whole, whole, pointer, pointer], None),
-            "lmlab_sections": ([pointer, pointer], None),
-        }
-        for name, (arguments, result) in signatures.items():
-            function = getattr(self.library, name)
-            function.argtypes, function.restype = arguments, result
 
 
 def _structure(shape: Shape) -> _Shape:

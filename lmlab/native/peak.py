@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
-
+from lmlab.native.calls import INT, POINTER, declare, number
 from lmlab.native.library import Library, load
 
 
@@ -24,6 +23,5 @@ def _measured(name: str, threads: int) -> float | None:
     library = load()
     if not isinstance(library, Library):
         return None
-    function = getattr(library.functions, name)
-    function.argtypes, function.restype = [ctypes.c_int], ctypes.c_double
-    return float(function(threads))
+    declare(library.functions, {name: [INT, POINTER]})
+    return number(getattr(library.functions, name), threads)

@@ -6,7 +6,6 @@ head and loss are not its business.
 
 import ctypes
 import math
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,10 +13,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lmlab.native.calls import INT, POINTER, CallLock, declare, opened
+
 MULTIPLE_OF = 16
 """What hidden and vector width must be multiples of: the floats of the widest registers."""
 MATRICES = ("reading", "gates", "gate_bias", "scale", "shift")
 LISTS = ("layers", "biases")
+SIGNATURES: dict[str, list[Any]] = {
+    "lmlab_recurrence_open": [INT, POINTER],
+    "lmlab_recurrence_close": [POINTER],
+    "lmlab_recurrence_forward": [POINTER] * 5,
+    "lmlab_recurrence_backward": [POINTER] * 7,
+}
 PASSED = ("top", "lower", "vectors", "gates", "mixed", "means", "deviations")
 
 
@@ -69,17 +76,9 @@ class RecurrenceKernel:
         self.threads = threads
         self._spare: list[Tensor] = []
         self._library = library
-        self._lock = threading.Lock()
-        pointer = ctypes.c_void_p
-        library.lmlab_recurrence_open.argtypes = [ctypes.c_int]
-        library.lmlab_recurrence_open.restype = pointer
-        library.lmlab_recurrence_close.argtypes = [pointer]
-        library.lmlab_recurrence_close.restype = None
-        library.lmlab_recurrence_forward.argtypes = [pointer] * 5
-        library.lmlab_recurrence_forward.restype = None
-        library.lmlab_recurrence_backward.argtypes = [pointer] * 7
-        library.lmlab_recurrence_backward.restype = None
-        self._handle = library.lmlab_recurrence_open(threads)
+        self._lock = CallLock()
+        declare(library, SIGNATURES)
+        self._handle: int | None = opened(library.lmlab_recurrence_open, threads)
 
     def __del__(self) -> None:
         if getattr(self, "_handle", None):

@@ -9,6 +9,17 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from typing import Any
+
+from lmlab.native.calls import POINTER, CallLock, declare, number, opened
+
+NUMBER = ctypes.c_double
+SIGNATURES: dict[str, list[Any]] = {
+    "lmlab_open_update": [POINTER, POINTER, ctypes.c_int32, POINTER, ctypes.c_int32, POINTER],
+    "lmlab_gradient_norm": [POINTER, POINTER],
+    "lmlab_take_update": [POINTER, NUMBER, NUMBER],
+    "lmlab_close_update": [POINTER],
+}
 
 
 class AdamEntry(ctypes.Structure):
@@ -47,21 +58,15 @@ class Update:
     Whatever the entries point to must keep its memory, and the engine must live, as long as this is used.
     """
 
-    def __init__(self, library: ctypes.CDLL, engine: int, adam: Sequence[AdamEntry], muon: Sequence[MuonEntry]) -> None:
-        """`engine` is an open engine's handle. AssertionError where a table isn't one of the engine's model."""
+    def __init__(
+        self, library: ctypes.CDLL, engine: int, lock: CallLock, adam: Sequence[AdamEntry], muon: Sequence[MuonEntry]
+    ) -> None:
+        """`engine` is an open engine's handle, `lock` its lock. LabError where a table isn't one of the engine's model."""
         self._library = library
-        pointer, whole, number = ctypes.c_void_p, ctypes.c_int32, ctypes.c_double
-        library.lmlab_open_update.argtypes = [pointer, pointer, whole, pointer, whole]
-        library.lmlab_open_update.restype = pointer
-        library.lmlab_gradient_norm.argtypes = [pointer]
-        library.lmlab_gradient_norm.restype = number
-        library.lmlab_take_update.argtypes = [pointer, number, number]
-        library.lmlab_take_update.restype = None
-        library.lmlab_close_update.argtypes = [pointer]
-        library.lmlab_close_update.restype = None
+        self._lock = lock
+        declare(library, SIGNATURES)
         adams, muons = (AdamEntry * len(adam))(*adam), (MuonEntry * len(muon))(*muon)
-        self._handle = library.lmlab_open_update(engine, adams, len(adam), muons, len(muon))
-        assert self._handle, "a table that is updated row by row is none of the engine's n-gram tables"
+        self._handle: int | None = opened(library.lmlab_open_update, engine, adams, len(adam), muons, len(muon))
 
     def __del__(self) -> None:
         if getattr(self, "_handle", None):
@@ -70,8 +75,10 @@ class Update:
 
     def norm(self) -> float:
         """The norm of the whole gradient as it is now. Equal calls give equal bits for any number of threads."""
-        return float(self._library.lmlab_gradient_norm(self._handle))
+        with self._lock:
+            return number(self._library.lmlab_gradient_norm, self._handle)
 
     def take(self, clip: float, share: float) -> None:
         """Update everything at `share` of its peak rate, by the gradient whose norm was taken last, clipped at `clip` (0: not)."""
-        self._library.lmlab_take_update(self._handle, clip, share)
+        with self._lock:
+            self._library.lmlab_take_update(self._handle, clip, share)

@@ -42,7 +42,8 @@ class NativeUpdate:
             else:
                 adam.append(_adam(member, gradient))
         self._addresses = self._addresses_now()
-        self._update = Update(engine.library, engine.handle, adam, muon)
+        assert engine.handle is not None
+        self._update = Update(engine.library, engine.handle, engine.lock, adam, muon)
 
     def norm(self) -> float:
         """The norm of the whole gradient, before clipping."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from pathlib import Path
@@ -22,6 +23,12 @@ def source_sha256(package: Path = PACKAGE) -> str:
         content = path.read_bytes()
         digest.update(f"{path.relative_to(package).as_posix()}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()
+
+
+@functools.cache
+def running_source_sha256() -> str:
+    """`source_sha256` of lmlab when this process first asked: an edit after that isn't what runs here."""
+    return source_sha256()
 
 
 def git_commit(root: Path = PACKAGE.parent) -> str | None:

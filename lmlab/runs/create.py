@@ -12,7 +12,7 @@ from typing import Any
 from lmlab import LabError, __version__
 from lmlab.files import flush_folder, reason, remove_tree, write_bytes, write_json, write_text
 from lmlab.recipe import Recipe, recipe_hash, to_toml
-from lmlab.runs.code import git_commit, source_sha256
+from lmlab.runs.code import git_commit, running_source_sha256
 from lmlab.runs.control import FOLDER as CONTROL
 from lmlab.runs.lines import FORMAT, line_bytes, now
 from lmlab.runs.names import check_name, numbered_names, stem_of
@@ -77,7 +77,7 @@ def _create(root: Path, name: str | None, stem: str, fill: Callable[[Path, str],
 
 
 def _origin(identity: str, facts: dict[str, Any]) -> dict[str, Any]:
-    code = {"version": __version__, "commit": git_commit(), "source_sha256": source_sha256()}
+    code = {"version": __version__, "commit": git_commit(), "source_sha256": running_source_sha256()}
     return {"format": FORMAT, "id": identity, "created": now(), "code": code, **facts}
 
 

@@ -79,7 +79,9 @@ class Computation(Protocol):
 
 
 def computation(recipe: Recipe, policy: Policy, model: TrainableModel, optimizer: TrainingOptimizer) -> Computation:
-    """What the policy's engine names; LabError where the native engine can't be had any more."""
+    """What the policy's engine names; LabError where the build of the native engine that it names can't be had any more."""
+    # Samples and scores of the run are of the same build.
+    model.engine_identity = policy.engine_identity
     if policy.engine == "torch" or not computes_whole_step(recipe.model):
         return TorchComputation(recipe, policy, model, optimizer)
     return NativeComputation(recipe, policy, model, optimizer)
@@ -94,7 +96,9 @@ class TorchComputation:
         if policy.engine == "torch":
             # Samples and scores of the run are PyTorch's too.
             model.engine = "torch"
-        elif isinstance(model, ContextModel) and not kernel_for(model, model.config, model.embedding.weight):
+        elif isinstance(model, ContextModel) and not kernel_for(
+            model, model.config, model.embedding.weight, model.engine_identity
+        ):
             raise LabError(LOST)
         self._recipe = recipe
         self._policy = policy

@@ -76,16 +76,17 @@ class Policy:
         return {"format": FORMAT, **dataclasses.asdict(self)}
 
 
-def choose_policy(recipe: Recipe, say: Callable[[str], object] | None = None) -> Policy:
+def choose_policy(recipe: Recipe, say: Callable[[str], object] | None = None, identity: str = "") -> Policy:
     """The policy for `recipe` on this machine; LabError where its wishes can't be met here.
 
-    `say` (default: to standard error) gets a line where the native engine has to be built first.
+    `say` (default: to standard error) gets a line where the native engine has to be built first. `identity` is the build of it
+    that is taken where it can still be had, in place of the newest: the one that a run began with.
     """
     train = recipe.train
     device = choose_device(train.device)
     precision = choose_precision(train.precision, device)
     compiled, compile_reason = _choose_compile(recipe, device)
-    engine, identity, engine_reason = choose_engine(recipe, device, precision.name, compiled, say)
+    engine, build, engine_reason = choose_engine(recipe, device, precision.name, compiled, say, identity)
     # Ranks on one machine share its cores.
     threads = use_threads(train.threads or max(1, physical_cores() // local_ranks()))
     require_shares(train.batch)
@@ -100,7 +101,7 @@ def choose_policy(recipe: Recipe, say: Callable[[str], object] | None = None) ->
         tf32=precision.tf32,
         compile=compiled,
         engine=engine,
-        engine_identity=identity,
+        engine_identity=build,
         micro_batch=micro_batch,
         ranks=ranks(),
         reasons={
@@ -113,18 +114,25 @@ def choose_policy(recipe: Recipe, say: Callable[[str], object] | None = None) ->
 
 
 def choose_engine(
-    recipe: Recipe, device: torch.device, precision: str, compiled: bool, say: Callable[[str], object] | None = None
+    recipe: Recipe,
+    device: torch.device,
+    precision: str,
+    compiled: bool,
+    say: Callable[[str], object] | None = None,
+    identity: str = "",
 ) -> tuple[Engine, str, str]:
     """(native or torch, which build of it, why), for `recipe.train.engine` with the rest of the policy decided.
 
-    LabError where native is asked for and can't be had.
+    The build of this `identity` is taken where there is one, else the newest. LabError where native is asked for and can't be had.
     """
     wish = recipe.train.engine
     if wish == "torch":
         return "torch", "", "asked for"
     lacking = _no_native_engine(recipe, device, precision, compiled)
     if lacking is None:
-        loaded = load(say)
+        loaded = load(say, identity)
+        if identity and not isinstance(loaded, Library):
+            loaded = load(say)
         if isinstance(loaded, Library):
             why = "asked for" if wish == "native" else "the faster one on a CPU"
             return "native", loaded.identity, f"{why}; built by {loaded.build.compiler}"

@@ -4,11 +4,13 @@ import pytest
 
 from lmlab import LabError
 from lmlab.experiment import resuming, train
-from lmlab.native import Library
+from lmlab.native import Library, Missing
 from lmlab.native.build import Build
 from lmlab.recipe import override
 from lmlab.training import policy as policy_module
 from lmlab.training.display import Quiet
+
+pytestmark = pytest.mark.tried
 
 
 class Opened(Exception):
@@ -64,7 +66,11 @@ def library(tmp_path, monkeypatch):
     """A library of build abab... that can be loaded here."""
     there = Library(None, Build(tmp_path / "engine.so", "ab" * 32, "a compiler 1.0"))
     monkeypatch.setattr(policy_module, "unsupported", lambda settings: None)
-    return lambda: monkeypatch.setattr(policy_module, "load", lambda say: there)
+
+    def load(say=None, identity=""):
+        return there if identity in ("", there.identity) else Missing("no such build")
+
+    return lambda: monkeypatch.setattr(policy_module, "load", load)
 
 
 def test_a_run_of_the_native_engine_goes_on_without_it_and_says_why(stopped, resume):

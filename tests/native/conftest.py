@@ -2,13 +2,11 @@
 
 import pytest
 
-from lmlab.native import Library, load
+from lmlab.native import Library
+from tests.engine import engine_library
 
 
 @pytest.fixture(scope="session")
 def library() -> Library:
     """Built once a session."""
-    loaded = load(lambda line: None)
-    if not isinstance(loaded, Library):
-        pytest.skip(loaded.reason)
-    return loaded
+    return engine_library()

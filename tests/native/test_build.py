@@ -1,7 +1,10 @@
 """From C++ to a loaded library: built once, never half seen, and every failure is a reason rather than a crash."""
 
 import ctypes
+import json
 import os
+import platform
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,7 +16,7 @@ import numpy as np
 import pytest
 
 from lmlab import LabError, native
-from lmlab.native import build, compiler, library
+from lmlab.native import build, compiler, library, processor
 from lmlab.native.build import NOTICE, find_or_build
 from lmlab.native.compiler import find_compiler
 from lmlab.native.processor import linux_identity
@@ -22,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 EXPORT = 'extern "C" __attribute__((visibility("default")))'
 SOURCE = {
     "answer.h": "int answer();",
-    "one.cpp": f'#include "answer.h"\n{EXPORT} int lmlab_format() {{ return 1; }}\n'
+    "one.cpp": f'#include "answer.h"\n{EXPORT} int lmlab_format() {{ return {build.FORMAT}; }}\n'
     f"{EXPORT} int lmlab_selfcheck() {{ return answer() - 42; }}\n",
     "two.cpp": f'#include "answer.h"\nint answer() {{ return 42; }}\n{EXPORT} int twice(int x) {{ return 2 * x; }}\n',
 }
@@ -116,7 +119,7 @@ class TestBuilding:
         elif what == "a header":
             changed = {"answer_h": SOURCE["answer.h"] + "\n"}
         elif what == "a flag":
-            monkeypatch.setattr(build, "compile_flags", lambda: (*compiler.compile_flags(), "-DOTHER"))
+            monkeypatch.setattr(build, "compile_flags", lambda chosen: (*compiler.compile_flags(chosen), "-DOTHER"))
         elif what == "the compiler":
             found = find_compiler(cache)
             monkeypatch.setattr(build, "find_compiler", lambda _: compiler.Compiler(found.command, "another 1.0"))
@@ -151,6 +154,128 @@ class TestBuilding:
         (made.path.parent / "build.json").write_text(record)
         assert find_or_build(write_source(), cache, said.append) == made
         assert said == [NOTICE]
+
+
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+
+
+@needs_compiler
+class TestTarget:
+    """Whether the library is for this processor, or for what the user has chosen."""
+
+    def compiled_with(self, cache):
+        return json.loads((entries(cache)[0] / "build.json").read_text())
+
+    def on_another_target(self, chosen):
+        return ["-march=x86-64-v2" if X86 else "-march=armv8-a", *chosen]
+
+    @pytest.mark.parametrize("chosen", [[], ["-O1"]])
+    def test_a_target_that_the_user_has_chosen_wins(self, write_source, cache, monkeypatch, chosen):
+        words = self.on_another_target(chosen)
+        monkeypatch.setenv("CXX", shlex.join([find_compiler(cache).command[0], *words]))
+        has_avx2 = f"{EXPORT} int avx2() {{\n#ifdef __AVX2__\nreturn 1;\n#endif\nreturn 0;\n}}\n"
+        functions = ctypes.CDLL(str(find_or_build(write_source(three_cpp=has_avx2), cache, print).path))
+        assert functions.avx2() == 0
+        assert not [flag for flag in self.compiled_with(cache)["flags"] if flag.startswith(("-march", "-mcpu"))]
+
+    @pytest.mark.parametrize("chosen", ["-march=x86-64-v3", "-mcpu=neoverse-n1", "-march=native"])
+    def test_ours_is_left_out_for_each_choice_of_a_target(self, chosen):
+        assert not [flag for flag in compiler.compile_flags((chosen,)) if flag.startswith(("-march", "-mcpu"))]
+
+    @pytest.mark.parametrize("chosen", ["-mno-avx512f", "-mtune=generic", "-O2"])
+    def test_ours_stays_where_no_target_is_chosen(self, chosen):
+        assert compiler.compile_flags((chosen,)) == compiler.compile_flags()
+
+    @posix_only
+    @pytest.mark.skipif(
+        compiler.without_target(compiler.compile_flags()) == compiler.compile_flags(), reason="no target"
+    )
+    def test_a_compiler_that_refuses_the_target_builds_without_it_and_says_so(
+        self, write_source, cache, said, stand_in
+    ):
+        refuse = 'case "$*" in *=native*) echo "error: unsupported argument native" >&2; exit 1;; esac\nexec $REAL "$@"'
+        stand_in(refuse)
+        made = find_or_build(write_source(), cache, said.append)
+        assert ctypes.CDLL(str(made.path)).twice(21) == 42
+        assert said[0] == NOTICE and len(said) == 2
+        assert "is built without -m" in said[1] and "unsupported argument native" in said[1] and "\n" not in said[1]
+        record = self.compiled_with(cache)
+        assert "-O3" in record["flags"] and not [flag for flag in record["flags"] if flag.endswith("=native")]
+        assert "unsupported argument native" in record["left_out"]
+        log = (made.path.parent / "build.log").read_text()
+        assert "=native" in log and "unsupported argument native" in log
+        assert find_or_build(write_source(), cache, said.append) == made and len(said) == 2
+
+    @pytest.mark.parametrize("command", [["g++", "-march=x86-64-v2"], ["ccache", "g++", "-O1"], ["g++"]])
+    def test_a_compiler_s_name_is_its_program_s(self, command):
+        assert compiler.Compiler(tuple(command), "1.0").name == "g++"
+
+
+@needs_compiler
+@posix_only
+class TestPassingFailures:
+    """What the machine was the cause of is tried again by the next start."""
+
+    OUTPUTS = (
+        "g++: fatal error: Killed signal terminated program cc1plus\ncompilation terminated.",
+        "fatal error: error writing to /tmp/x.s: No space left on device",
+        "/usr/bin/ld: final link failed: No space left on device",
+        "virtual memory exhausted: Cannot allocate memory",
+        "cc1plus: out of memory allocating 65536 bytes after a total of 12345 bytes",
+        "LLVM ERROR: out of memory",
+    )
+
+    def fails_once_only(self, source, cache, stand_in, said, monkeypatch, script):
+        """What the failure says; at the next try the compiler works."""
+        stand_in(script)
+        with pytest.raises(LabError) as caught:
+            find_or_build(source, cache, said.append)
+        assert entries(cache) == []
+        monkeypatch.delenv("CXX")
+        find_or_build(source, cache, said.append)
+        assert said == [NOTICE] * 2 and "\n" not in str(caught.value)
+        assert "the next start tries again" in str(caught.value)
+        return str(caught.value)
+
+    @pytest.mark.parametrize("output", OUTPUTS)
+    def test_want_of_memory_or_disk(self, write_source, cache, said, stand_in, monkeypatch, output):
+        found = self.fails_once_only(
+            write_source(), cache, stand_in, said, monkeypatch, f"cat >&2 <<'END'\n{output}\nEND\nexit 1"
+        )
+        assert output.splitlines()[0][:100] in found
+
+    @pytest.mark.parametrize("script", ["kill -9 $$", "exit 137"])
+    def test_a_compiler_that_was_killed(self, write_source, cache, said, stand_in, monkeypatch, script):
+        found = self.fails_once_only(write_source(), cache, stand_in, said, monkeypatch, script)
+        assert "was ended by SIGKILL" in found
+
+    def test_a_compiler_that_hangs(self, write_source, cache, said, stand_in, monkeypatch, tmp_path):
+        monkeypatch.setattr(build, "COMPILE_SECONDS", 0.5)
+        child = f"sh -c 'echo $$ > {tmp_path}/child; sleep 60 & wait' & wait"
+        source, script = write_source(), child
+        stand_in(script)
+        began = time.monotonic()
+        with pytest.raises(LabError, match=r"took longer than 0.5 s to compile it .*tries again") as caught:
+            find_or_build(source, cache, said.append)
+        assert time.monotonic() - began < 20 and "\n" not in str(caught.value)
+        with pytest.raises(ProcessLookupError):
+            while True:  # the system takes a moment to bury it
+                os.kill(int((tmp_path / "child").read_text()), 0)
+                assert time.monotonic() - began < 20
+                time.sleep(0.02)
+        assert entries(cache) == []
+
+    @pytest.mark.parametrize("body", ["kill(getpid(), SIGKILL);", "sleep(60);"])
+    def test_a_self_check_that_was_killed_or_hangs(self, write_source, cache, said, monkeypatch, body):
+        monkeypatch.setattr(build, "CHECK_SECONDS", 2)
+        one = SOURCE["one.cpp"].replace("return answer()", f'if (getenv("BROKEN")) {{ {body} }} return answer()')
+        source = write_source(one_cpp="#include <csignal>\n#include <cstdlib>\n#include <unistd.h>\n" + one)
+        monkeypatch.setenv("BROKEN", "1")
+        with pytest.raises(LabError, match="self-check .*the next start tries again"):
+            find_or_build(source, cache, said.append)
+        monkeypatch.delenv("BROKEN")
+        find_or_build(source, cache, said.append)
+        assert said == [NOTICE] * 2
 
 
 @needs_compiler
@@ -192,8 +317,8 @@ class TestFailures:
             find_or_build(write_source(one_cpp=one), cache, print)
 
     def test_a_library_of_another_format_is_not_used(self, write_source, cache):
-        one = SOURCE["one.cpp"].replace("return 1;", "return 99;")
-        with pytest.raises(LabError, match="has format 99: expected 1"):
+        one = SOURCE["one.cpp"].replace(f"return {build.FORMAT};", "return 99;")
+        with pytest.raises(LabError, match=f"has format 99: expected {build.FORMAT}"):
             find_or_build(write_source(one_cpp=one), cache, print)
 
     def test_a_rebuild_forgets_the_failure(self, write_source, cache, monkeypatch):
@@ -277,6 +402,7 @@ class TestCompiler:
     @posix_only
     @needs_compiler
     def test_one_that_does_not_run_is_passed_over(self, tmp_path, monkeypatch):
+        monkeypatch.delenv("CXX", raising=False)
         real = find_compiler(tmp_path)
         for name, text in (("g++", "exit 1"), ("clang++", f'exec {real.command[0]} "$@"')):
             (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
@@ -323,7 +449,7 @@ class TestProcessor:
 
     def identity(self, tmp_path, text):
         (tmp_path / "cpuinfo").write_text(text)
-        return linux_identity(tmp_path / "cpuinfo")
+        return linux_identity(tmp_path / "cpuinfo", tmp_path / "modalias")
 
     def test_its_clock_and_the_other_cores_do_not_count(self, tmp_path):
         one = self.identity(tmp_path, self.FIRST + "\nprocessor\t: 1\n")
@@ -332,7 +458,54 @@ class TestProcessor:
     def test_model_and_instructions_count(self, tmp_path):
         texts = [self.FIRST, self.FIRST.replace("A CPU", "B CPU"), self.FIRST.replace("avx2", "avx2 avx512f"), ""]
         assert len({self.identity(tmp_path, text) for text in texts}) == 4
-        assert linux_identity(tmp_path / "nothing") == ""
+        assert linux_identity(tmp_path / "nothing", tmp_path / "modalias") == ""
+
+
+class TestProcessorThatIsNotTold:
+    MODALIAS = "cpu:type:x86,ven0002fam0019mod0011:feature:,0000,0001,00E0\n"
+
+    @pytest.fixture
+    def machine(self, tmp_path, monkeypatch):
+        """machine(name, cpuinfo, modalias): the identity of a Linux machine that has these files, None for those it hides."""
+
+        def identity(name, cpuinfo=None, modalias=None):
+            for attribute, text in (("CPUINFO", cpuinfo), ("MODALIAS", modalias)):
+                path = tmp_path / f"{name}-{attribute}"
+                if text is not None:
+                    path.write_text(text)
+                monkeypatch.setattr(processor, attribute, path)
+            monkeypatch.setattr(processor, "MACHINE_IDS", ())
+            monkeypatch.setattr(processor.platform, "node", lambda: name)
+            monkeypatch.setattr(processor.sys, "platform", "linux")
+            return processor.processor_identity()
+
+        return identity
+
+    def test_machines_of_one_processor_share_however_they_are_called(self, machine):
+        assert machine("one", TestProcessor.FIRST) == machine("other", TestProcessor.FIRST)
+        assert machine("one", None, self.MODALIAS) == machine("other", None, self.MODALIAS)
+
+    @pytest.mark.parametrize("cpuinfo", [None, "", "processor\t: 0\n", "processor\t: 0\nmodel name\t: A CPU\n"])
+    def test_where_cpuinfo_is_silent_the_features_in_sysfs_count(self, machine, cpuinfo):
+        found = machine("one", cpuinfo, self.MODALIAS)
+        assert self.MODALIAS.strip() in found
+        assert found != machine("one", cpuinfo, self.MODALIAS.replace("00E0", "00E1"))
+
+    @pytest.mark.parametrize("cpuinfo", [None, "", "processor\t: 0\nmodel name\t: A CPU\n"])
+    def test_machines_of_which_nothing_is_told_share_nothing(self, machine, cpuinfo):
+        one, other = machine("one", cpuinfo), machine("other", cpuinfo)
+        assert one != other and "one" in one
+        assert one == machine("one", cpuinfo)
+
+    def test_installations_of_one_name_share_nothing(self, machine, tmp_path, monkeypatch):
+        found = []
+        for text in ("0123", "4567"):
+            path = tmp_path / f"id-{text}"
+            path.write_text(f"{text}\n")
+            machine("localhost")
+            monkeypatch.setattr(processor, "MACHINE_IDS", (tmp_path / "none", path))
+            found.append(processor.processor_identity())
+        assert found[0] != found[1]
 
 
 class TestLoading:

@@ -111,6 +111,7 @@ def test_room_grows_with_the_largest_call_of_each_kind(library: Library, name: s
     assert_equal_gradients(engine.gradients, gradients)
 
 
+@pytest.mark.bitwise
 @pytest.mark.parametrize("name", ["gpt2", "modern_ngrams_dropout"])
 def test_equal_calls_give_equal_bits(library: Library, name: str) -> None:
     model = random_model(settings(name))

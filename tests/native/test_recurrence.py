@@ -149,6 +149,7 @@ def test_masks_of_layers_steps_and_rows_have_nothing_to_do_with_each_other(libra
         assert float(alike.fill_diagonal_(0).abs().max()) < 6 / lines.shape[1] ** 0.5
 
 
+@pytest.mark.bitwise
 def test_masks_depend_neither_on_threads_nor_on_the_rows_of_a_batch(library: Library) -> None:
     whole = ones_with_dropout(0.3, 150, 9, 1)
     for threads in (2, 3):
@@ -170,6 +171,7 @@ def test_masks_follow_the_global_generator_and_none_is_drawn_in_evaluation(libra
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.bitwise
 def test_equal_calls_give_equal_bits_and_rows_those_that_they_have_with_other_threads(library: Library) -> None:
     model = model_of("three_layers", 0.2)
     tokens, targets = random_tokens(150, 12), random_tokens(150, 12, seed=1)
@@ -185,6 +187,7 @@ def test_equal_calls_give_equal_bits_and_rows_those_that_they_have_with_other_th
     assert all(torch.equal(found[0][1][name], found[1][1][name]) for name in found[0][1])
 
 
+@pytest.mark.bitwise
 def test_logits_without_gradients_are_bit_for_bit_those_with(library: Library) -> None:
     model = model_of("three_layers", 0.5).eval()
     tokens = random_tokens(33, 9)
@@ -195,6 +198,7 @@ def test_logits_without_gradients_are_bit_for_bit_those_with(library: Library) -
         assert torch.equal(model(tokens), expected)
 
 
+@pytest.mark.bitwise
 def test_passes_that_are_under_way_together_have_memory_of_their_own(library: Library) -> None:
     model = model_of("three_layers")
     batches = [(random_tokens(9, 7, seed=seed), random_tokens(9, 7, seed=seed + 5)) for seed in range(3)]

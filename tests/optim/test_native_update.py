@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
+import dataclasses
 import math
 
 import pytest
@@ -13,7 +15,6 @@ from lmlab.model.gpt import GPTModel
 from lmlab.model.initial import initialise
 from lmlab.model.native import native_engine
 from lmlab.model.ngrams import ngram_rows
-from lmlab.native import Library, load
 from lmlab.native.engine import Engine
 from lmlab.native.update import MuonEntry, Update
 from lmlab.optim import build_optimizer, clip_gradients, gradient_norm
@@ -21,6 +22,7 @@ from lmlab.optim.muon import orthogonalise
 from lmlab.optim.native import NativeUpdate
 from lmlab.recipe import GPT, PRESETS, AdamW, Muon
 from lmlab.recipe.optim import Optim
+from tests.engine import engine_library
 
 VOCABULARY, CONTEXT = 11, 8
 MODELS = {
@@ -45,10 +47,7 @@ SIDES = (1, 2, 5, 16, 17, 31, 32, 33, 48, 60, 65, 100)
 
 @pytest.fixture(scope="module")
 def library() -> ctypes.CDLL:
-    loaded = load()
-    if not isinstance(loaded, Library):
-        pytest.skip(f"the CPU engine: {loaded.reason}")
-    return loaded.functions
+    return engine_library().functions
 
 
 def engine_of(model: GPTModel, threads: int) -> Engine:
@@ -129,6 +128,52 @@ def share_of(step: int) -> float:
     return 1.0 - 0.2 * step
 
 
+@pytest.mark.bitwise
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("optim", ["adamw", "muon"])
+@pytest.mark.parametrize("config", MODELS)
+def test_gradients_after_an_update_are_those_of_an_engine_that_was_opened_then(library, config, optim, threads):
+    """The update packs the weights for the next pass: they must be those that it left, and those that anybody else sets."""
+    native = Native(library, MODELS[config], OPTIMS[optim], threads)
+    tokens = tokens_of(0).numpy()
+
+    def as_by_another() -> None:
+        model = copy.deepcopy(native.model)
+        other = engine_of(model, threads)
+        assert native.engine.scores(tokens, tokens)[0].tolist() == other.scores(tokens, tokens)[0].tolist()
+        assert native.engine.learn(tokens, tokens, 1.0) == other.learn(tokens, tokens, 1.0)
+        assert all(torch.equal(gradient, other.gradients[name]) for name, gradient in native.engine.gradients.items())
+
+    for _ in range(3):
+        native.engine.learn(tokens, tokens, 1.0)
+        native.update.norm()
+        native.update.take(1.0, 1.0)
+        as_by_another()
+    with torch.no_grad():
+        for parameter in native.model.parameters():
+            parameter.mul_(1.5)
+    as_by_another()
+
+
+@pytest.mark.parametrize("tables", [(2,), (2, 3), (2, 3, 4)])
+def test_norm_and_update_of_accumulated_gradients_count_each_row_of_a_table_once(library, tables):
+    config = dataclasses.replace(MODELS["ngrams"], ngrams=tables)
+    whole, parts = (Native(library, config, OPTIMS["adamw"]) for _ in range(2))
+    for step in range(3):
+        tokens = tokens_of(step).numpy()
+        whole.engine.learn(tokens, tokens, 1.0)
+        for first in range(3):
+            row = tokens[first : first + 1]
+            parts.engine.learn(row, row, 1.0, accumulate=first > 0)
+        squares = sum(gradient.double().square().sum().item() for gradient in parts.engine.gradients.values())
+        assert parts.update.norm() == pytest.approx(squares**0.5, rel=1e-6)
+        assert parts.update.norm() == pytest.approx(whole.update.norm(), rel=1e-5)
+        for native in (whole, parts):
+            native.update.take(1.0, 1.0)
+    for name, number in parts.everything().items():
+        torch.testing.assert_close(number, whole.everything()[name], rtol=1e-3, atol=2e-4, msg=name)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("optim", OPTIMS)
 @pytest.mark.parametrize("config", MODELS)
@@ -150,6 +195,23 @@ def test_steps_equal_pytorchs(library, config, optim, dtype):
         assert error <= share * moved + 2e-7 * wanted.norm(), name
 
 
+def test_moments_that_shrink_to_nothing_never_become_subnormal(library):
+    """A unit that has died has a gradient of zero: its moments would become subnormal, and arithmetic with those is slow."""
+    native = Native(library, MODELS["gpt2"], AdamW(lr=1e-2, betas=(0.5, 0.5)))
+    state = native.optimizer.state_tensors()
+    native.take(0, 0.0, 1.0)
+    means = {name: tensor for name, tensor in state.items() if "exp_avg" in name}
+    assert means and all(tensor.abs().max() > 0 for tensor in means.values())
+    for gradient in native.engine.gradients.values():
+        gradient.zero_()
+    for _ in range(300):
+        native.update.norm()
+        native.update.take(0.0, 1.0)
+    for name, tensor in means.items():
+        size = tensor.abs()
+        assert ((size == 0) | (size >= torch.finfo(torch.float32).tiny)).all() and size.max() < 1e-37, name
+
+
 def orthogonalised(library: ctypes.CDLL, matrix: torch.Tensor, iterations: int) -> torch.Tensor:
     """What the engine subtracts from zeros at rate 1, without momentum: the update, scaled by the matrix's shape."""
     engine = engine_of(start(MODELS["odd"]), 1)
@@ -165,7 +227,7 @@ def orthogonalised(library: ctypes.CDLL, matrix: torch.Tensor, iterations: int) 
         decay=0.5,
         share=0.0,
     )
-    update = Update(library, engine.handle, [], [entry])
+    update = Update(library, engine.handle, engine.lock, [], [entry])
     norm = update.norm()
     update.take(0.0, 1.0)
     assert norm == pytest.approx(matrix.double().norm().item(), rel=1e-6)
@@ -218,6 +280,7 @@ def test_a_gradient_that_is_not_finite_has_no_finite_norm(library, bad):
     assert not math.isfinite(native.update.norm())
 
 
+@pytest.mark.bitwise
 @pytest.mark.parametrize("config", ["gpt2", "ngrams"])
 def test_any_number_of_threads_gives_equal_bits(library, config):
     results = []
@@ -230,6 +293,7 @@ def test_any_number_of_threads_gives_equal_bits(library, config):
         assert_same(everything, results[0][1])
 
 
+@pytest.mark.bitwise
 @pytest.mark.parametrize("optim", ["adamw", "muon"])
 def test_a_state_that_is_saved_and_loaded_goes_on_with_equal_bits(library, optim):
     untouched = Native(library, MODELS["ngrams"], OPTIMS[optim])

@@ -155,7 +155,14 @@ def test_a_state_of_another_model_is_refused_and_nothing_changes(change):
         other["exp_avg/norm.weight"] = torch.zeros(4, dtype=torch.float64)
     else:
         other = build_optimizer(Model(), Muon(), "cpu").state_tensors()
-    with pytest.raises(LabError) as caught:
+    words = {
+        "missing": r"state lacks exp_avg/norm\.weight: expected one of this model and optim\.kind",
+        "unknown": r"state has an unknown exp_avg/nobody: expected one of this model and optim\.kind",
+        "shape": r"exp_avg/norm\.weight is torch\.float32 \(5,\): expected torch\.float32 \(4,\)",
+        "dtype": r"exp_avg/norm\.weight is torch\.float64 \(4,\): expected torch\.float32 \(4,\)",
+        "kind": r"state lacks exp_avg/blocks\.0\.weight: expected one of this model and optim\.kind",
+    }[change]
+    with pytest.raises(LabError, match=words) as caught:
         optimizer.load_state_tensors(other)
     assert "\n" not in str(caught.value)
     for name, tensor in optimizer.state_tensors().items():

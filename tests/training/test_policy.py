@@ -27,18 +27,18 @@ def recipe():
 def library(tmp_path, monkeypatch):
     """A library that is there, of build abab...; nothing is loaded."""
     there = Library(None, Build(tmp_path / "engine.so", "ab" * 32, "a compiler 1.0"))
-    monkeypatch.setattr(module, "load", lambda say: there)
+    monkeypatch.setattr(module, "load", lambda say, identity="": there)
     monkeypatch.setattr(module, "unsupported", lambda settings: None)
     return there
 
 
 @pytest.fixture
 def no_library(monkeypatch):
-    monkeypatch.setattr(module, "load", lambda say: NO_COMPILER)
+    monkeypatch.setattr(module, "load", lambda say, identity="": NO_COMPILER)
     monkeypatch.setattr(module, "unsupported", lambda settings: None)
 
 
-def never(say):
+def never(say, identity=""):
     raise AssertionError("the library was asked for")
 
 
@@ -91,9 +91,19 @@ def test_what_it_cannot_compute_builds_nothing_either(monkeypatch, device, preci
 def test_building_is_told_to_whoever_asked(recipe, monkeypatch):
     said = []
     monkeypatch.setattr(module, "unsupported", lambda settings: None)
-    monkeypatch.setattr(module, "load", lambda say: say("building") or NO_COMPILER)
+    monkeypatch.setattr(module, "load", lambda say, identity="": say("building") or NO_COMPILER)
     choose_policy(recipe, said.append)
     assert said == ["building"]
+
+
+def test_the_build_that_is_asked_for_is_taken_and_else_the_newest(recipe, monkeypatch, tmp_path):
+    builds = {digits * 8: Library(None, Build(tmp_path, digits * 32, "a compiler")) for digits in ("ab", "cd")}
+    found = {"": builds["cd" * 8], **builds}
+    monkeypatch.setattr(module, "unsupported", lambda settings: None)
+    monkeypatch.setattr(module, "load", lambda say, identity="": found.get(identity, Missing("gone")))
+    assert choose_policy(recipe).engine_identity == "cd" * 8
+    assert choose_policy(recipe, identity="ab" * 8).engine_identity == "ab" * 8
+    assert choose_policy(recipe, identity="ef" * 8).engine_identity == "cd" * 8
 
 
 def test_a_policy_comes_back_from_its_file(recipe, library):

@@ -35,8 +35,9 @@ struct Activations {
         head.need(time, shape.head_width);
         // Scores may need more rows than training: each kind of room has its own size.
         if (all_rows <= rows && (!backward || all_rows <= backward_rows)) return;
-        rows = std::max(rows, all_rows);
-        size_t count = rows, width = padded(shape.width), qkv_width = padded(shape.qkv()), queries = padded(shape.queries());
+        // Set at the end: a buffer that there was no memory for would seem to be there.
+        const size_t count = std::max(rows, all_rows);
+        size_t width = padded(shape.width), qkv_width = padded(shape.qkv()), queries = padded(shape.queries());
         size_t hidden = padded(shape.hidden), up = padded(shape.up);
         layers.resize(shape.layers);
         for (LayerActivations& layer : layers) {
@@ -58,15 +59,16 @@ struct Activations {
         for (Buffer* buffer : {&embedded, &final_input}) buffer->need(count * width);
         means.need(count), deviations.need(count);
         // The logits of many tokens of a large vocabulary would fill the cache, and then the memory.
-        head_rows = std::max(2 * TILE_ROWS, int(std::min<size_t>(count, (1 << 21) / padded(shape.vocabulary))));
-        logits.need(size_t(head_rows) * padded(shape.vocabulary));
+        const int some = std::max(2 * TILE_ROWS, int(std::min<size_t>(count, (1 << 21) / padded(shape.vocabulary))));
+        logits.need(size_t(some) * padded(shape.vocabulary));
+        head_rows = some, rows = int(count);
         if (!backward) return;
-        backward_rows = rows;
         for (Buffer* buffer : {&stream, &branch, &embedded_gradient}) buffer->need(count * width);
         qkv.need(count * qkv_width), attended.need(count * queries);
         first_values.need(count * padded(shape.keys()));
         size_t widest = std::max({shape.width, shape.hidden, shape.queries()});
         packed.need(count * (widest + TILE_COLUMNS));
-        tiles.need(tiles_size(OUTPUT_BLOCK, count));
+        tiles.need(size_t(OUTPUT_BLOCK) * count);
+        backward_rows = rows;
     }
 };

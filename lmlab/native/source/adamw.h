@@ -63,12 +63,12 @@ inline double squares(const float* at, int64_t count) {
         for (; i + 4 * LANES <= whole; i += 4 * LANES)
             for (int part = 0; part < 4; part++) {
                 Vector value = load(at + i + part * LANES);
-                sums[part] += value * value;
+                sums[part] = multiply_add(value, value, sums[part]);
             }
-        for (; i < whole; i += LANES) sums[0] += load(at + i) * load(at + i);
+        for (; i < whole; i += LANES) sums[0] = multiply_add(load(at + i), load(at + i), sums[0]);
         if (rest) {
             Vector value = load_some(at + whole, int(rest));
-            sums[1] += value * value;
+            sums[1] = multiply_add(value, value, sums[1]);
         }
         total += double(sum((sums[0] + sums[1]) + (sums[2] + sums[3])));
     }

@@ -52,7 +52,7 @@ inline void attend_forward(HeadWork& work, Rows queries, Rows keys, Rows values,
             float highest = largest(top) * scale;
             Vector total{};
             for (int j = 0; j < wide; j += LANES) {
-                Vector weight = exponential(load(row + j) * all(scale) - all(highest));
+                Vector weight = exponential(multiply_add(load(row + j), all(scale), all(-highest)));
                 // e^-87 is not zero: what lies in the future must be.
                 store(row + j, weight);
                 total += weight;
@@ -91,7 +91,7 @@ inline void attend_backward(HeadWork& work, Rows queries, Rows keys, Rows values
             float along = dot(mixed.row(i), gradient.row(i), width);
             float logsum = logsums[size_t(i) * logsum_stride];
             for (int j = 0; j < wide; j += LANES) {
-                Vector weight = exponential(load(weights + j) * all(scale) - all(logsum)), slope = load(slopes + j);
+                Vector weight = exponential(multiply_add(load(weights + j), all(scale), all(-logsum))), slope = load(slopes + j);
                 Vector kept = weight;
                 if (dropout.limit) {
                     Vector factors = dropout.factors(place + uint32_t(i) * time + j);

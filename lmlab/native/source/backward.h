@@ -10,6 +10,17 @@ public:
     GradientShare share;
     double loss = 0.0;
 
+    // Begins a gradient of zeros.
+    void begin_gradient() {
+        share.clear_rest(shape_);
+        loss = 0.0;
+        first_chunk_ = true;
+    }
+    // After the last chunk.
+    void end_gradient() {
+        if (first_chunk_) share.clear();  // there was none
+    }
+
     // Forward and backward; adds to `share` and `loss`. `embedded_gradient` receives the gradient of each token's
     // embedded vector, [sequences of the batch x time][width].
     void learn(const Batch& batch, int first, int sequences, float* embedded_gradient) {
@@ -18,6 +29,7 @@ public:
         head_backward();
         for (int layer = shape_.layers - 1; layer >= 0; layer--) layer_backward(layer);
         embedding_backward(embedded_gradient + size_t(first) * time_ * shape_.width);
+        first_chunk_ = false;
     }
 
 private:
@@ -49,7 +61,7 @@ private:
             product(Left<false>{kept_.logits, vocabulary_}, weights_.head.backward, count, shape_.width, shape_.vocabulary,
                     Put{row_of(kept_.branch, width_, row), width_});
             weight_gradient(to.head ? to.head : to.embedding, to.head_bias, kept_.logits, vocabulary_, shape_.vocabulary, x,
-                    width_, shape_.width, count);
+                    width_, shape_.width, count, first_chunk_ && row == 0);
         }
         clock.took(HEAD);
         std::memset(kept_.stream, 0, sizeof(float) * rows_ * width_);
@@ -61,15 +73,19 @@ private:
         clock.took(NORMS);
     }
 
-    // to[n][k] += sum over rows of gradient[row][n] x[row][k], and the bias's gradient where there is one.
+    // to[n][k] += sum over rows of gradient[row][n] x[row][k], or = where it is the `first`; and the bias's += where there is one.
     void weight_gradient(float* to, float* bias, const float* gradient, int gradient_stride, int outputs, const float* x,
-            int stride, int inputs, int rows) {
+            int stride, int inputs, int rows, bool first) {
         pack_rows(kept_.packed, x, stride, rows, inputs);
         // As many outputs at a time as are still in the cache when each panel comes to them.
         for (int output = 0; output < outputs; output += OUTPUT_BLOCK) {
             const int count = std::min(OUTPUT_BLOCK, outputs - output);
             pack_tiles(kept_.tiles, gradient + output, gradient_stride, count, rows);
-            product_of_tiles(kept_.tiles, kept_.packed, count, inputs, rows, Add{to + size_t(output) * inputs, inputs});
+            float* at = to + size_t(output) * inputs;
+            if (first)
+                product_of_tiles(kept_.tiles, kept_.packed, count, inputs, rows, Put{at, inputs});
+            else
+                product_of_tiles(kept_.tiles, kept_.packed, count, inputs, rows, Add{at, inputs});
         }
         if (!bias) return;
         for (int row = 0; row < rows; row++)
@@ -106,8 +122,10 @@ private:
                 store(wide + place, value * load(wide + place));
             });
         }
-        weight_gradient(to.down, to.down_bias, gradient, width_, shape_.width, kept.hidden, hidden_, hidden, rows_);
-        weight_gradient(to.up, to.up_bias, wide, up_, shape_.up, kept.mlp_input, width_, shape_.width, rows_);
+        weight_gradient(to.down, to.down_bias, gradient, width_, shape_.width, kept.hidden, hidden_, hidden, rows_,
+                first_chunk_);
+        weight_gradient(to.up, to.up_bias, wide, up_, shape_.up, kept.mlp_input, width_, shape_.width, rows_,
+                first_chunk_);
         product(Left<false>{wide, up_}, weights.up.backward, rows_, shape_.width, shape_.up, Put{kept_.branch, width_});
         clock.took(MATRICES);
         norm_backward(norm(weights.mlp_norm, weights.mlp_norm_bias), kept_.branch, kept.middle, kept.mlp_means,
@@ -117,10 +135,11 @@ private:
         product(Left<false>{gradient, width_}, weights.projection.backward, rows_, shape_.queries(), shape_.width,
                 Put{kept_.attended, queries_});
         weight_gradient(to.projection, to.projection_bias, gradient, width_, shape_.width, kept.attended, queries_,
-                shape_.queries(), rows_);
+                shape_.queries(), rows_, first_chunk_);
         clock.took(MATRICES);
         heads_backward(index);
-        weight_gradient(to.qkv, to.qkv_bias, kept_.qkv, qkv_, shape_.qkv(), kept.attention_input, width_, shape_.width, rows_);
+        weight_gradient(to.qkv, to.qkv_bias, kept_.qkv, qkv_, shape_.qkv(), kept.attention_input, width_, shape_.width, rows_,
+                first_chunk_);
         product(Left<false>{kept_.qkv, qkv_}, weights.qkv.backward, rows_, shape_.width, shape_.qkv(),
                 Put{kept_.branch, width_});
         clock.took(MATRICES);
@@ -201,9 +220,9 @@ private:
             for (int j = 0; j < width_; j += LANES) {
                 size_t place = size_t(row) * width_ + j;
                 Vector gradient = load(stream + place);
-                own += gradient * load(before + place);
-                other += gradient * load(embedded + place);
-                store(skipped + place, load(skipped + place) + all(shares[1]) * gradient);
+                own = multiply_add(gradient, load(before + place), own);
+                other = multiply_add(gradient, load(embedded + place), other);
+                store(skipped + place, multiply_add(all(shares[1]), gradient, load(skipped + place)));
                 store(stream + place, all(shares[0]) * gradient);
             }
             own_total += sum(own), skipped_total += sum(other);
@@ -234,4 +253,6 @@ private:
         }
         clock.took(EMBEDDING);
     }
+
+    bool first_chunk_ = true;
 };

@@ -9,6 +9,7 @@
 namespace {
 
 constexpr size_t WEIGHTS_OF_A_THREAD = 150000;  // with fewer a thread would wait longer than it computes
+constexpr int TEXTS_OF_A_THREAD = 4;            // with fewer it is quicker to share the weights
 
 int shared(int all, int thread, int threads) { return int((int64_t)all * thread / threads); }
 
@@ -17,16 +18,19 @@ int shared_vectors(int count, int thread, int threads) {
     return std::min(count, shared((count + LANES - 1) / LANES, thread, threads) * LANES);
 }
 
-int team_of(const Shape& shape, int threads) {
+size_t weights_of(const Shape& shape) {
     size_t width = shape.width;
-    size_t weights = shape.layers * width * (shape.qkv() + shape.queries() + shape.up + shape.hidden) + width * shape.vocabulary;
-    return (int)std::max<size_t>(1, std::min<size_t>(threads, weights / WEIGHTS_OF_A_THREAD));
+    return shape.layers * width * (shape.qkv() + shape.queries() + shape.up + shape.hidden) + width * shape.vocabulary;
+}
+
+int team_of(const Shape& shape, int threads) {
+    return (int)std::max<size_t>(1, std::min<size_t>(threads, weights_of(shape) / WEIGHTS_OF_A_THREAD));
 }
 
 void normalise(float* head, int width) {
     Vector squares{};
     int d = 0;
-    for (; d + LANES <= width; d += LANES) squares += load(head + d) * load(head + d);
+    for (; d + LANES <= width; d += LANES) squares = multiply_add(load(head + d), load(head + d), squares);
     float total = sum(squares);
     for (; d < width; d++) total += head[d] * head[d];
     float inverse = 1.0f / std::sqrt(total / width + EPSILON);
@@ -46,7 +50,7 @@ void turn(float* head, int width, const float* cosines, const float* sines) {
 Decoder::Decoder(Engine& engine, int rows, int length, int most_guesses)
     : engine(engine), shape(engine.shape), rows(rows), length(length), most_guesses(most_guesses),
       width(padded(shape.width)), head_width(padded(shape.head_width)), row_length(padded(length)),
-      vocabulary(padded(shape.vocabulary)), texts(rows), shares(team_of(shape, engine.pool.threads())),
+      vocabulary(padded(shape.vocabulary)), texts(rows), shares(team_of(shape, engine.pool.threads())), desks(shares.size()),
       norms(shape.layers * 4 + 2), keys((size_t)shape.layers * rows * shape.key_heads * shape.head_width * row_length),
       values((size_t)shape.layers * rows * shape.key_heads * row_length * head_width), ended(rows) {
     for (Text& text : texts) {
@@ -70,8 +74,11 @@ Decoder::Decoder(Engine& engine, int rows, int length, int most_guesses)
 // Takes the weights as they are now.
 void Decoder::refresh() {
     for (Padded& norm : norms) norm.copy();
-    together([this](int thread) { pack(thread); });
+    together([this](Desk& desk) { pack(desk.thread); });
 }
+
+// Whether each thread computes texts of its own.
+bool Decoder::divided(int rows) const { return team() > 1 && rows >= TEXTS_OF_A_THREAD * team(); }
 
 // What a thread does of each layer, and room for it.
 void Decoder::divide(int thread) {
@@ -92,16 +99,24 @@ void Decoder::divide(int thread) {
                             ups * panels_size(share.hidden, shape.width);
     const size_t biases = padded(qkv) + 2 * width + ups * padded(share.hidden);
     share.packed.need(shape.layers * (matrices + biases) + panels_size(share.tokens, shape.width) + padded(share.tokens));
-    for (Buffer* buffer : {&share.x, &share.embedded, &share.normal}) buffer->need((size_t)MOST_ITEMS * width);
-    share.qkv.need((size_t)MOST_ITEMS * padded(qkv));
-    share.first_values.need((size_t)MOST_ITEMS * own_keys);
+    share.qkv_width = padded(qkv), share.hidden_width = padded(share.hidden);
+
+    Desk& desk = desks[thread];
+    desk.thread = thread;
+    // Room for the widest share: one computes its own, or all of them.
+    const int key_heads = (shape.key_heads + team() - 1) / team(), heads = key_heads * (shape.heads / shape.key_heads);
+    const int vectors = (padded(shape.hidden) / LANES + team() - 1) / team() * LANES;
+    for (Buffer* buffer : {&desk.x, &desk.embedded, &desk.normal}) buffer->need((size_t)MOST_ITEMS * width);
+    desk.qkv.need((size_t)MOST_ITEMS * padded((heads + 2 * key_heads) * shape.head_width));
+    desk.first_values.resize(team());
+    for (Buffer& values : desk.first_values) values.need((size_t)MOST_ITEMS * key_heads * shape.head_width);
     // An item's heads lie side by side; the last is written in whole vectors.
-    share.mixed.need((size_t)MOST_ITEMS * queries + LANES);
-    for (Buffer* buffer : {&share.gate, &share.hidden_rows}) buffer->need((size_t)MOST_ITEMS * padded(share.hidden));
-    share.scores.need(row_length);
-    share.norm_room.need(2 * MOST_ITEMS);
-    share.items.reserve(std::max(MOST_ITEMS, rows * (1 + most_guesses)));
-    share.room = std::make_unique<DrawRoom>(shape.vocabulary);
+    desk.mixed.need((size_t)MOST_ITEMS * heads * shape.head_width + LANES);
+    for (Buffer* buffer : {&desk.gate, &desk.hidden_rows}) buffer->need((size_t)MOST_ITEMS * vectors);
+    desk.scores.need(row_length);
+    desk.norm_room.need(2 * MOST_ITEMS);
+    desk.items.reserve(std::max(MOST_ITEMS, rows * (1 + most_guesses)));
+    desk.room = std::make_unique<DrawRoom>(shape.vocabulary);
 }
 
 // Packs a thread's share of the weights, in the order in which they are read.
@@ -161,13 +176,15 @@ void Decoder::pack(int thread) {
     share.head_bias = bias(engine.parameters.head_bias, share.first_token, share.tokens);
 }
 
-void Decoder::embed(Share& share, const Item* items, int count) {
+void Decoder::embed(Desk& desk, const Item* items, int count) {
     const Parameters& given = engine.parameters;
     for (int item = 0; item < count; item++) {
         const int64_t* window = texts[items[item].row].window.data();
         const int place = items[item].place;
-        float* x = share.x + (size_t)item * width;
+        float* x = desk.x + (size_t)item * width;
         std::memcpy(x, given.embedding + window[place] * shape.width, sizeof(float) * shape.width);
+        // The padding: a model whose numbers are none may have left some there.
+        std::fill(x + shape.width, x + width, 0.0f);
         auto add = [&](const float* from) {
             for (int j = 0; j < shape.width; j++) x[j] += from[j];
         };
@@ -176,21 +193,21 @@ void Decoder::embed(Share& share, const Item* items, int count) {
         if (given.positions) add(given.positions + (size_t)place * shape.width);
     }
     if (engine.parameters.layers[shape.layers - 1].stream_shares)
-        std::memcpy(share.embedded, share.x, sizeof(float) * count * width);
+        std::memcpy(desk.embedded, desk.x, sizeof(float) * count * width);
 }
 
-// From the normalised stream to what this thread's heads bring to `mixed`.
-void Decoder::attend(Share& share, int layer, const Item* items, int count) {
+// From the normalised stream to what a share's heads bring to `mixed`.
+void Decoder::attend(Desk& desk, const Share& share, int layer, const Item* items, int count) {
     const int wide = shape.head_width, group = shape.heads / shape.key_heads;
-    const int queries = share.heads * wide, own_keys = share.key_heads * wide, stride = padded(queries + 2 * own_keys);
+    const int queries = share.heads * wide, own_keys = share.key_heads * wide, stride = share.qkv_width;
     const float scale = 1.0f / std::sqrt((float)wide);
     const float* first_share = engine.parameters.layers[layer].first_share;
     const LayerShare& weights = share.layers[layer];
-    rows_product(share.normal, width, count, weights.qkv, shape.width, queries + 2 * own_keys, weights.qkv_bias, share.qkv,
-            stride);
+    float* first_values = desk.first_values[&share - shares.data()];
+    rows_product(desk.normal, width, count, weights.qkv, shape.width, queries + 2 * own_keys, weights.qkv_bias, desk.qkv, stride);
     for (int item = 0; item < count; item++) {
         const auto [row, place] = items[item];
-        float *heads = share.qkv + (size_t)item * stride, *item_keys = heads + queries, *item_values = item_keys + own_keys;
+        float *heads = desk.qkv + (size_t)item * stride, *item_keys = heads + queries, *item_values = item_keys + own_keys;
         for (int head = 0; head < share.heads + share.key_heads; head++) {
             if (shape.qk_norm) normalise(heads + head * wide, wide);
             if (shape.rotary) turn(heads + head * wide, wide, &engine.cosines[(size_t)place * (wide / 2)],
@@ -198,10 +215,10 @@ void Decoder::attend(Share& share, int layer, const Item* items, int count) {
         }
         for (int j = 0; j < queries; j++) heads[j] *= scale;
         if (first_share) {
-            const float* first = share.first_values + (size_t)item * own_keys;
+            const float* first = first_values + (size_t)item * own_keys;
             for (int j = 0; j < own_keys; j++) item_values[j] += first_share[0] * (first[j] - item_values[j]);
         } else if (layer == 0) {
-            if (own_keys) std::memcpy(share.first_values + (size_t)item * own_keys, item_values, sizeof(float) * own_keys);
+            if (own_keys) std::memcpy(first_values + (size_t)item * own_keys, item_values, sizeof(float) * own_keys);
         }
         for (int head = 0; head < share.key_heads; head++) {
             const int key_head = share.first_key_head + head;
@@ -213,68 +230,78 @@ void Decoder::attend(Share& share, int layer, const Item* items, int count) {
         for (int head = 0; head < share.heads; head++) {
             const int key_head = share.first_key_head + head / group;
             attend_to_past(heads + head * wide, keys + keys_of(layer, row, key_head), values + values_of(layer, row, key_head),
-                           head_width, place + 1, wide, share.scores, share.mixed + (size_t)item * queries + head * wide);
+                           head_width, place + 1, wide, desk.scores, desk.mixed + (size_t)item * queries + head * wide);
         }
     }
 }
 
-// The threads' summands of a layer's result, added to the stream, each thread for itself.
-void Decoder::add_up(Share& share, const Buffer& summands, int count) {
-    meeting.wait();
-    const size_t size = (size_t)count * width;
-    for (int thread = 0; thread < team(); thread++) {
-        const float* from = summands + (size_t)thread * MOST_ITEMS * width;
-        for (size_t j = 0; j < size; j += LANES) store(share.x + j, load(share.x + j) + load(from + j));
+template <class Multiply>
+void Decoder::add_shares(Desk& desk, Buffer& summands, int count, const Multiply& multiply) {
+    const size_t size = (size_t)count * width, apart = (size_t)MOST_ITEMS * width;
+    const auto add = [&](const float* from) {
+        for (size_t j = 0; j < size; j += LANES) store(desk.x + j, load(desk.x + j) + load(from + j));
+    };
+    float* own = summands + desk.thread * apart;
+    if (desk.alone) {
+        for (const Share& share : shares) {
+            multiply(share, own);
+            add(own);
+        }
+        return;
     }
+    multiply(shares[desk.thread], own);
+    meeting.wait();
+    for (int thread = 0; thread < team(); thread++) add(summands + thread * apart);
 }
 
 // Reads `count` items; their keys and values are kept. Where `logits_to` isn't null, each item's logits go there.
-void Decoder::pass(int thread, const Item* items, int count, float* logits_to) {
-    Share& share = shares[thread];
-    float *means = share.norm_room, *inverses = share.norm_room + MOST_ITEMS;
+void Decoder::pass(Desk& desk, const Item* items, int count, float* logits_to) {
+    float *means = desk.norm_room, *inverses = desk.norm_room + MOST_ITEMS;
     auto norm = [&](int which) {
         const Norm norm{norms[which].numbers, norms[which + 1].numbers, shape.rms != 0};
-        norm_forward(norm, share.x, share.normal, means, inverses, count, shape.width, width);
+        norm_forward(norm, desk.x, desk.normal, means, inverses, count, shape.width, width);
     };
-    const int hidden = padded(share.hidden);
-    embed(share, items, count);
+    embed(desk, items, count);
     for (int layer = 0; layer < shape.layers; layer++) {
-        const LayerShare& weights = share.layers[layer];
-        if (const float* shares = engine.parameters.layers[layer].stream_shares)
+        if (const float* mixing = engine.parameters.layers[layer].stream_shares)
             for (size_t j = 0; j < (size_t)count * width; j += LANES)
-                store(share.x + j, all(shares[0]) * load(share.x + j) + all(shares[1]) * load(share.embedded + j));
+                store(desk.x + j, multiply_add(all(mixing[0]), load(desk.x + j), all(mixing[1]) * load(desk.embedded + j)));
         norm(4 * layer);
-        attend(share, layer, items, count);
-        const int queries = share.heads * shape.head_width;
-        const size_t own = (size_t)thread * MOST_ITEMS * width;
-        rows_product(share.mixed, queries, count, weights.projection, queries, shape.width, weights.projection_bias,
-                partial[0] + own, width);
-        add_up(share, partial[0], count);
-        norm(4 * layer + 2);
-        rows_product(share.normal, width, count, weights.up, shape.width, share.hidden, weights.up_bias, share.hidden_rows,
-                hidden);
-        if (weights.gate) rows_product(share.normal, width, count, weights.gate, shape.width, share.hidden, weights.gate_bias,
-                share.gate, hidden);
-        with_activation(shape.activation, [&](auto kind) {
-            for (size_t j = 0; j < (size_t)count * hidden; j += LANES) {
-                Vector up = load(share.hidden_rows + j);
-                store(share.hidden_rows + j, kind == SWIGLU ? bend<SWIGLU>(load(share.gate + j)).value * up : bend<kind>(up).value);
-            }
+        add_shares(desk, partial[0], count, [&](const Share& share, float* to) {
+            attend(desk, share, layer, items, count);
+            const int queries = share.heads * shape.head_width;
+            rows_product(desk.mixed, queries, count, share.layers[layer].projection, queries, shape.width,
+                    share.layers[layer].projection_bias, to, width);
         });
-        rows_product(share.hidden_rows, hidden, count, weights.down, share.hidden, shape.width, weights.down_bias,
-                partial[1] + own, width);
-        add_up(share, partial[1], count);
+        norm(4 * layer + 2);
+        add_shares(desk, partial[1], count, [&](const Share& share, float* to) {
+            const LayerShare& weights = share.layers[layer];
+            const int hidden = share.hidden_width;
+            rows_product(desk.normal, width, count, weights.up, shape.width, share.hidden, weights.up_bias, desk.hidden_rows, hidden);
+            if (weights.gate)
+                rows_product(desk.normal, width, count, weights.gate, shape.width, share.hidden, weights.gate_bias, desk.gate, hidden);
+            with_activation(shape.activation, [&](auto kind) {
+                for (size_t j = 0; j < (size_t)count * hidden; j += LANES) {
+                    Vector up = load(desk.hidden_rows + j);
+                    store(desk.hidden_rows + j, kind == SWIGLU ? bend<SWIGLU>(load(desk.gate + j)).value * up : bend<kind>(up).value);
+                }
+            });
+            rows_product(desk.hidden_rows, hidden, count, weights.down, share.hidden, shape.width, weights.down_bias, to, width);
+        });
     }
     if (!logits_to) return;
     norm(4 * shape.layers);
-    logits_to += share.first_token;
-    rows_product(share.normal, width, count, share.head, shape.width, share.tokens, share.head_bias, logits_to, vocabulary);
-    if (!shape.softcap) return;
-    for (int item = 0; item < count; item++)
-        for (int j = 0; j < share.tokens; j += LANES) {
-            float* at = logits_to + (size_t)item * vocabulary + j;
-            Vector logit = load(at), capped = all(shape.softcap) * hyperbolic_tangent(logit / all(shape.softcap));
-            // What is no number must stay none, so that it's noticed.
-            store(at, select(logit == logit, capped, logit));
-        }
+    for (const Share& share : shares) {
+        if (!desk.alone && &share != &shares[desk.thread]) continue;
+        float* to = logits_to + share.first_token;
+        rows_product(desk.normal, width, count, share.head, shape.width, share.tokens, share.head_bias, to, vocabulary);
+        if (!shape.softcap) continue;
+        for (int item = 0; item < count; item++)
+            for (int j = 0; j < share.tokens; j += LANES) {
+                float* at = to + (size_t)item * vocabulary + j;
+                Vector logit = load(at), capped = all(shape.softcap) * hyperbolic_tangent(logit / all(shape.softcap));
+                // What is no number must stay none, so that it's noticed.
+                store(at, select(logit == logit, capped, logit));
+            }
+    }
 }

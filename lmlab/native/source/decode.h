@@ -1,8 +1,10 @@
 // Decoding: texts that are read and written a token at a time, with keys and values of what was read kept.
 //
-// The threads share each layer like this: a thread makes the queries, keys and values of its heads, attends with them,
-// and multiplies by their columns of the projection; likewise for its part of the MLP. What it gets is a summand of the
-// layer's result, so that threads wait for each other twice a layer, and each always reads the same weights.
+// The weights are in as many shares as there are threads: a share makes the queries, keys and values of its heads, attends with them,
+// and multiplies by their columns of the projection; likewise for its part of the MLP. What it gives is a summand of the
+// layer's result. Few texts are computed side by side: each thread computes its share, always reads the same weights, and waits for the
+// others twice a layer. Many texts are divided: each thread goes through all shares with its own and waits for nobody. The sums
+// are the same, in the same order, and so are their bits.
 #pragma once
 #include <atomic>
 #include <memory>
@@ -23,7 +25,15 @@ struct Item {
 // Threads that wait for each other, often and shortly.
 class Meeting {
 public:
+    // What the others get where one of them failed: they would wait for it for ever.
+    struct Abandoned {};
+
     void of(int threads) { threads_ = threads; }
+    void begin() {
+        arrived_.store(0, std::memory_order_relaxed);
+        abandoned_.store(false, std::memory_order_relaxed);
+    }
+    void abandon() { abandoned_.store(true, std::memory_order_release); }
     void wait() {
         if (threads_ == 1) return;
         unsigned round = round_.load(std::memory_order_acquire);
@@ -32,13 +42,19 @@ public:
             round_.store(round + 1, std::memory_order_release);
             return;
         }
-        for (int spins = 0; round_.load(std::memory_order_acquire) == round; spins++)
-            if (spins > SPINS) std::this_thread::yield();
+        const auto done = [&] {
+            return round_.load(std::memory_order_acquire) != round || abandoned_.load(std::memory_order_relaxed);
+        };
+        // After that somebody else may need the processor.
+        if (!spin_until(SPIN_MICROSECONDS, done))
+            while (!done()) std::this_thread::yield();
+        if (abandoned_.load(std::memory_order_acquire)) throw Abandoned();
     }
 
 private:
-    static constexpr int SPINS = 4000;  // then somebody else may need the processor
+    static constexpr int SPIN_MICROSECONDS = 20;
     int threads_ = 1;
+    std::atomic<bool> abandoned_{false};
     alignas(64) std::atomic<int> arrived_{0};
     alignas(64) std::atomic<unsigned> round_{0};
 };
@@ -66,8 +82,16 @@ struct Share {
     std::vector<LayerShare> layers;
     std::vector<float> qkv_rows;  // while packing
     float *head, *head_bias;
-    // A row for each item that passes through.
-    Buffer x, embedded, normal, qkv, first_values, mixed, gate, hidden_rows;
+
+    int qkv_width, hidden_width;  // in whole vectors
+};
+
+// A thread's place in a call, and its working memory: a row for each item that passes through.
+struct Desk {
+    int thread;
+    bool alone = false;  // with texts of its own, through all shares
+    Buffer x, embedded, normal, qkv, mixed, gate, hidden_rows;
+    std::vector<Buffer> first_values;  // by share
     Buffer scores, norm_room;
     std::unique_ptr<DrawRoom> room;
     std::vector<Item> items;
@@ -82,6 +106,8 @@ struct Request {
     int tokens;
     int32_t* tokens_out;  // [count][tokens]
     int32_t* written;
+    uint8_t* ended;
+    float* logits;  // [count][1 + most guesses][vocabulary]
 };
 
 struct Decoder {
@@ -91,6 +117,7 @@ struct Decoder {
     const int width, head_width, row_length, vocabulary;  // in whole vectors
     std::vector<Text> texts;
     std::vector<Share> shares;
+    std::vector<Desk> desks;
     std::vector<Padded> norms;  // of each layer weight and bias, before attention and before the MLP; then the last ones
     // What was read, [layer][row][key head] and then keys [length / LANES][head_width][LANES], so that vectors of scores
     // are sums of whole vectors, and values [length][head_width].
@@ -106,7 +133,7 @@ struct Decoder {
     void copy(int from, int to);
     void read(const int32_t* rows, int count);
     void last_logits(const int32_t* rows, int count, float* to);
-    bool write(const Request& request);
+    bool write(Request request);
     void refresh();
 
 private:
@@ -119,21 +146,46 @@ private:
     }
     template <class Work>
     void together(const Work& work) {
-        if (team() == 1) return work(0);
+        if (team() == 1) return work(desks[0]);
+        meeting.begin();
         engine.pool.run([&](int thread) {
-            if (thread < team()) work(thread);
+            if (thread >= team()) return;
+            try {
+                work(desks[thread]);
+            } catch (const Meeting::Abandoned&) {
+                // The one that failed says why.
+            } catch (...) {
+                meeting.abandon();
+                throw;
+            }
         });
+    }
+    // The same with each thread's part of `count` rows, from `first` on, where that is quicker, else with all of them.
+    template <class Work>
+    void together_or_alone(int count, const Work& work) {
+        const bool alone = divided(count);
+        together([&](Desk& desk) {
+            desk.alone = alone;
+            const int first = alone ? count * desk.thread / team() : 0, last = alone ? count * (desk.thread + 1) / team() : count;
+            work(desk, first, last - first);
+        });
+    }
+    bool divided(int rows) const;
+    void wait(const Desk& desk) {
+        if (!desk.alone) meeting.wait();
     }
     void divide(int thread);
     // Each of these is called by every thread of the team.
     void pack(int thread);
-    void embed(Share& share, const Item* items, int count);
-    void attend(Share& share, int layer, const Item* items, int count);
-    void add_up(Share& share, const Buffer& summands, int count);
-    void pass(int thread, const Item* items, int count, float* logits_to);
-    void score(int thread, const std::vector<Item>& items);
-    void read_ahead(int thread, const int32_t* rows, int count);
-    void write(int thread, const Request& request);
+    void embed(Desk& desk, const Item* items, int count);
+    void attend(Desk& desk, const Share& share, int layer, const Item* items, int count);
+    // Calls multiply(share, where its summand of the stream goes) for the shares that this desk computes, and adds all of them up.
+    template <class Multiply>
+    void add_shares(Desk& desk, Buffer& summands, int count, const Multiply& multiply);
+    void pass(Desk& desk, const Item* items, int count, float* logits_to);
+    void score(Desk& desk, float* to);
+    void read_ahead(Desk& desk, const int32_t* rows, int count);
+    void write(Desk& desk, const Request& request);
     // These by one of them.
     void take(const Request& request, int index, float* row_logits, DrawRoom& room);
     void guess_next(Text& text, int most, int wanted);

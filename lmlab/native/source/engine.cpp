@@ -12,17 +12,16 @@ static int chunk_rows(const Shape& shape) {
 }
 
 struct Training {
-    Weights weights;
     std::vector<Worker> workers;
     std::vector<float> embedded_gradient;
     std::vector<std::vector<int32_t>> touched;  // by thread
-    std::vector<int32_t> stamps[MOST_NGRAMS];   // by row: the call that touched it last
-    int32_t call = 0;
+    std::vector<int32_t> stamps[MOST_NGRAMS];   // by row: the gradient that touched it last, counted from 1
+    int32_t gradients = 1;
     Clock clock;
 
-    explicit Training(Engine& engine) : weights(engine) {
+    explicit Training(Engine& engine) {
         workers.reserve(engine.pool.threads());
-        for (int thread = 0; thread < engine.pool.threads(); thread++) workers.emplace_back(engine, weights);
+        for (int thread = 0; thread < engine.pool.threads(); thread++) workers.emplace_back(engine, *engine.weights);
         for (int index = 0; index < engine.shape.ngrams; index++) stamps[index].assign(engine.shape.ngram_rows[index], 0);
     }
 
@@ -40,12 +39,12 @@ struct Training {
     void scatter(Engine& engine, float* const* tables, const int64_t* tokens, int sequences, int time, bool accumulate) {
         const Shape& shape = engine.shape;
         int threads = engine.pool.threads();
+        if (!accumulate) gradients++;
         for (int index = 0; index < shape.ngrams; index++) {
             if (!accumulate) {
                 for (int32_t row : engine.touched[index])
                     std::memset(tables[index] + size_t(row) * shape.width, 0, sizeof(float) * shape.width);
                 engine.touched[index].clear();
-                call++;
             }
             std::vector<int32_t> rows(size_t(sequences) * time);
             engine.pool.run([&](int thread) {
@@ -59,8 +58,8 @@ struct Training {
                 for (size_t place = 0; place < rows.size(); place++) {
                     int32_t row = rows[place];
                     if (row % threads != thread) continue;
-                    if (stamps[index][row] != call) {
-                        stamps[index][row] = call;
+                    if (stamps[index][row] != gradients) {
+                        stamps[index][row] = gradients;
                         touched[thread].push_back(row);
                     }
                     float* to = tables[index] + size_t(row) * shape.width;
@@ -75,43 +74,49 @@ struct Training {
 };
 
 static Training& training_of(Engine& engine) {
+    if (!engine.weights) engine.weights = std::make_shared<Weights>(engine);
     if (!engine.training) engine.training = std::make_shared<Training>(engine);
     return *engine.training;
 }
 
-EXPORT Engine* lmlab_open(const Shape* shape, const Parameters* parameters, const float* cosines, const float* sines,
-                              int threads) {
-    Engine* engine = new Engine(*shape, *parameters, threads);
-    if (shape->rotary) {
-        size_t count = size_t(shape->context) * (shape->head_width / 2);
-        engine->cosines.assign(cosines, cosines + count);
-        engine->sines.assign(sines, sines + count);
-    }
-    return engine;
+// Why the last call of this thread that returned another status than FINE failed; empty where the status says it all.
+EXPORT const char* lmlab_error() { return failure_text(); }
+
+EXPORT int lmlab_open(const Shape* shape, const Parameters* parameters, const float* cosines, const float* sines, int threads,
+                      Engine** opened) {
+    return guarded([&] {
+        auto engine = std::make_unique<Engine>(*shape, *parameters, threads);
+        if (shape->rotary) {
+            size_t count = size_t(shape->context) * (shape->head_width / 2);
+            engine->cosines.assign(cosines, cosines + count);
+            engine->sines.assign(sines, sines + count);
+        }
+        *opened = engine.release();
+    });
 }
 
-EXPORT void lmlab_close(Engine* engine) { delete engine; }
+EXPORT int lmlab_close(Engine* engine) {
+    return guarded([&] { delete engine; });
+}
 
-// The gradient of scale x (sum of nats over the targets that aren't negative); returns that sum. `accumulate`: added to
-// what is there (the weights must be those of the call before).
-EXPORT double lmlab_gradients(Engine* engine, const Parameters* gradients, const int64_t* tokens, const int64_t* targets,
-                              int sequences, int time, float scale, uint64_t seed, int accumulate) {
+static double learn(Engine* engine, const Parameters* gradients, const int64_t* tokens, const int64_t* targets, int sequences,
+                    int time, float scale, uint64_t seed, int accumulate, int changed) {
     Training& training = training_of(*engine);
     training.clock.start();
-    if (!accumulate) training.weights.pack(engine->pool, true);
+    engine->weights->pack(engine->pool, true, changed);
     training.clock.took(PACKING);
     if (engine->shape.ngrams) training.embedded_gradient.resize(size_t(sequences) * time * engine->shape.width);
-    engine->pool.run([&](int thread) {
-        training.workers[thread].share.clear();
-        training.workers[thread].loss = 0.0;
-    });
+    engine->pool.run([&](int thread) { training.workers[thread].begin_gradient(); });
     Batch batch{tokens, targets, time, seed, scale};
     training.each_chunk(*engine, sequences, time, [&](Worker& worker, int first, int count) {
         worker.learn(batch, first, count, training.embedded_gradient.data());
     });
     training.clock.start();
     std::vector<GradientShare*> shares;
-    for (Worker& worker : training.workers) shares.push_back(&worker.share);
+    for (Worker& worker : training.workers) {
+        worker.end_gradient();
+        shares.push_back(&worker.share);
+    }
     add_up(*engine, shares, *gradients, accumulate);
     if (engine->shape.ngrams) training.scatter(*engine, gradients->ngrams, tokens, sequences, time, accumulate);
     training.clock.took(ADDING_UP);
@@ -120,31 +125,43 @@ EXPORT double lmlab_gradients(Engine* engine, const Parameters* gradients, const
     return loss;
 }
 
+// The gradient of scale x (sum of nats over the targets that aren't negative), and that sum as `loss`. `accumulate`: added to
+// what is there (the weights must be those of the call before). `changed`: the weights have, since the last call of this kind, and not
+// by an update of this engine.
+EXPORT int lmlab_gradients(Engine* engine, const Parameters* gradients, const int64_t* tokens, const int64_t* targets,
+                           int sequences, int time, float scale, uint64_t seed, int accumulate, int changed, double* loss) {
+    return guarded([&] { *loss = learn(engine, gradients, tokens, targets, sequences, time, scale, seed, accumulate, changed); });
+}
+
 // Nats of each target (0 where it is negative), and whether it had the largest logit; without dropout.
-EXPORT void lmlab_scores(Engine* engine, const int64_t* tokens, const int64_t* targets, int sequences, int time, float* nats,
-                              uint8_t* hits) {
-    Training& training = training_of(*engine);
-    training.weights.pack(engine->pool, false);
-    Batch batch{tokens, targets, time, 0, 0.0f};
-    training.each_chunk(*engine, sequences, time, [&](Worker& worker, int first, int count) {
-        worker.score(batch, first, count, nats, hits);
+EXPORT int lmlab_scores(Engine* engine, const int64_t* tokens, const int64_t* targets, int sequences, int time, int changed,
+                        float* nats, uint8_t* hits) {
+    return guarded([&] {
+        Training& training = training_of(*engine);
+        engine->weights->pack(engine->pool, false, changed);
+        Batch batch{tokens, targets, time, 0, 0.0f};
+        training.each_chunk(*engine, sequences, time, [&](Worker& worker, int first, int count) {
+            worker.score(batch, first, count, nats, hits);
+        });
     });
 }
 
 // Seconds of each section since the last call, the mean over the threads.
-EXPORT void lmlab_sections(Engine* engine, double* seconds) {
-    Training& training = training_of(*engine);
-    for (int section = 0; section < SECTIONS; section++) {
-        seconds[section] = training.clock.seconds[section];
-        training.clock.seconds[section] = 0.0;
-        for (Worker& worker : training.workers) {
-            seconds[section] += worker.clock.seconds[section] / training.workers.size();
-            worker.clock.seconds[section] = 0.0;
+EXPORT int lmlab_sections(Engine* engine, double* seconds) {
+    return guarded([&] {
+        Training& training = training_of(*engine);
+        for (int section = 0; section < SECTIONS; section++) {
+            seconds[section] = training.clock.seconds[section];
+            training.clock.seconds[section] = 0.0;
+            for (Worker& worker : training.workers) {
+                seconds[section] += worker.clock.seconds[section] / training.workers.size();
+                worker.clock.seconds[section] = 0.0;
+            }
         }
-    }
+    });
 }
 
-EXPORT int lmlab_format() { return 1; }
+EXPORT int lmlab_format() { return 3; }
 
 // Computes a little by the vector code and by plain code: 0 where they agree. What crashes here is never used.
 EXPORT int lmlab_selfcheck() {
@@ -165,8 +182,11 @@ EXPORT int lmlab_selfcheck() {
         if (std::abs(hyperbolic_tangent(all(x))[0] - std::tanh(x)) > 1e-6f) return 3;
         if (std::abs(bend<GELU>(all(x)).value[0] - 0.5f * x * std::erfc(-x * 0.70710678f)) > 1e-6f * (1.0f + std::abs(x))) return 4;
     }
-    Pool pool(2);
     int parts[2] = {};
-    pool.run([&](int thread) { parts[thread] = thread + 1; });
-    return parts[0] == 1 && parts[1] == 2 ? 0 : 5;
+    const int status = guarded([&] {
+        Pool pool(2);
+        pool.run([&](int thread) { parts[thread] = thread + 1; });
+    });
+    // Where there is no thread to be had now, there may be one later.
+    return status == NO_THREADS || (status == FINE && parts[0] == 1 && parts[1] == 2) ? 0 : 5;
 }

@@ -1,4 +1,4 @@
-// What one open engine holds; the functions of each file take it as their first argument.
+// What one open engine holds; the functions of each file take it as their first argument. One call at a time.
 #pragma once
 #include <memory>
 #include <vector>
@@ -6,13 +6,8 @@
 #include "model.h"
 #include "pool.h"
 
-#if defined(_WIN32)
-#define EXPORT extern "C" __declspec(dllexport)
-#else
-#define EXPORT extern "C" __attribute__((visibility("default")))
-#endif
-
 struct Training;  // engine.cpp
+struct Weights;   // weights.h
 
 struct Engine {
     Shape shape;
@@ -24,6 +19,7 @@ struct Engine {
     std::vector<int32_t> touched[MOST_NGRAMS];
     // What training and scoring keep between calls; made by the first one.
     std::shared_ptr<Training> training;
+    std::shared_ptr<Weights> weights;
 
     Engine(const Shape& shape, const Parameters& parameters, int threads)
         : shape(shape), parameters(parameters), pool(threads) {}

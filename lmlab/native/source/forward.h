@@ -109,7 +109,7 @@ protected:
         if (given.stream_shares) {
             Vector own = all(given.stream_shares[0]), skipped = all(given.stream_shares[1]);
             for (size_t j = 0; j < size_t(rows_) * width_; j += LANES)
-                store(stream + j, own * load(before + j) + skipped * load(kept_.embedded + j));
+                store(stream + j, multiply_add(own, load(before + j), skipped * load(kept_.embedded + j)));
         }
         norm_forward(norm(weights.attention_norm, weights.attention_norm_bias), stream, kept.attention_input, kept.means,
                 kept.deviations, rows_, shape_.width, width_);

@@ -10,7 +10,7 @@ template <int TERMS>
 INLINE Vector polynomial(const float (&terms)[TERMS], Vector x) {
     Vector value = all(terms[TERMS - 1]);
 #pragma GCC unroll 16
-    for (int term = TERMS - 2; term >= 0; term--) value = value * x + all(terms[term]);
+    for (int term = TERMS - 2; term >= 0; term--) value = multiply_add(value, x, all(terms[term]));
     return value;
 }
 
@@ -32,7 +32,7 @@ INLINE Vector normal_tail(Vector size, Vector decayed) {
     static const float SCALED[] = {-0.0001320727460552007f, 0.2845200300216675f, 0.2629990577697754f, 0.33054637908935547f,
                                    -0.04379298910498619f, 0.423575758934021f, -0.25519058108329773f, -0.09179374575614929f,
                                    0.11782015115022659f, -0.028552033007144928f};
-    return all(0.5f) * decayed * polynomial(SCALED, all(1.0f) / (all(1.0f) + all(0.35355339059327376f) * size));
+    return all(0.5f) * decayed * polynomial(SCALED, all(1.0f) / multiply_add(all(0.35355339059327376f), size, all(1.0f)));
 }
 
 INLINE Vector sigmoid(Vector x) { return all(1.0f) / (all(1.0f) + exponential(-x)); }
@@ -54,19 +54,19 @@ INLINE Bent bend(Vector x) {
         Vector decayed = exponential(all(-0.5f) * x * x);
         Vector tail = normal_tail(magnitude(x), decayed);
         Vector share = select(x < Vector{}, tail, all(1.0f) - tail);
-        return {x * share, share + x * all(0.39894228040143268f) * decayed};
+        return {x * share, multiply_add(x * all(0.39894228040143268f), decayed, share)};
     }
     if constexpr (KIND == GELU_TANH) {
         const float scale = 0.79788456080286536f, cubic = 0.044715f;
         Vector square = x * x;
-        Vector bent = hyperbolic_tangent(all(scale) * x * (all(1.0f) + all(cubic) * square));
-        Vector share = all(0.5f) + all(0.5f) * bent;
-        Vector inner = all(scale) * (all(1.0f) + all(3 * cubic) * square);
-        return {x * share, share + all(0.5f) * x * (all(1.0f) - bent * bent) * inner};
+        Vector bent = hyperbolic_tangent(all(scale) * x * multiply_add(all(cubic), square, all(1.0f)));
+        Vector share = multiply_add(all(0.5f), bent, all(0.5f));
+        Vector inner = all(scale) * multiply_add(all(3 * cubic), square, all(1.0f));
+        return {x * share, multiply_add(all(0.5f) * x * (all(1.0f) - bent * bent), inner, share)};
     }
     if constexpr (KIND == SWIGLU) {
         Vector share = sigmoid(x);
-        return {x * share, share * (all(1.0f) + x * (all(1.0f) - share))};
+        return {x * share, share * multiply_add(x, all(1.0f) - share, all(1.0f))};
     }
 }
 

@@ -7,6 +7,7 @@
 // in the order of memory; a weight matrix is packed once a step. The left one is read where it lies.
 #pragma once
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "transpose.h"
@@ -19,6 +20,7 @@ constexpr int TILE_ROWS = 12;
 constexpr int TILE_ROWS = 6;
 #endif
 constexpr int TILE_VECTORS = 2;
+static_assert(TILE_ROWS == 6 || TILE_ROWS == 12, "each_tile has these heights");
 constexpr int TILE_COLUMNS = TILE_VECTORS * LANES;
 
 // Floats that the panels of `columns` columns and `depth` rows take. The last panel may be one vector wide.
@@ -89,7 +91,7 @@ __attribute__((noinline)) void tile(Left<TURNED> left, const float* panel, int d
         for (int i = 0; i < ROWS; i++) {
             Vector factor = all(left(i, k));
 #pragma GCC unroll 4
-            for (int v = 0; v < VECTORS; v++) sums[i][v] += factor * right[v];
+            for (int v = 0; v < VECTORS; v++) sums[i][v] = multiply_add(factor, right[v], sums[i][v]);
         }
     }
 #pragma GCC unroll 16
@@ -99,32 +101,55 @@ __attribute__((noinline)) void tile(Left<TURNED> left, const float* panel, int d
             epilogue(row + i, column + v * LANES, sums[i][v], std::min(LANES, columns - column - v * LANES));
 }
 
-// A panel's columns of the rows from `top` on, as many as `rows`; left(0, k) is the first of them.
-template <int VECTORS, bool TURNED, class Epilogue>
-INLINE void tiles_of(Left<TURNED> left, const float* panel, int rows, int top, int column, int columns, int depth,
-        const Epilogue& epilogue) {
-    int row = 0;
-    for (; rows - row >= TILE_ROWS; row += TILE_ROWS)
-        tile<TILE_ROWS, VECTORS>(left.from(row), panel, depth, top + row, column, columns, epilogue);
-    if constexpr (TILE_ROWS > 8)
-        for (; rows - row >= 8; row += 8) tile<8, VECTORS>(left.from(row), panel, depth, top + row, column, columns, epilogue);
-    for (; rows - row >= 4; row += 4) tile<4, VECTORS>(left.from(row), panel, depth, top + row, column, columns, epilogue);
-    for (; rows - row >= 1; row += 1) tile<1, VECTORS>(left.from(row), panel, depth, top + row, column, columns, epilogue);
+// Tiles of one height from `row` on, as many as fit, by work(first row, height as a compile-time constant); returns the row after them.
+template <int HEIGHT, class Work>
+INLINE int tiles_of(int row, int rows, const Work& work) {
+    for (; rows - row >= HEIGHT; row += HEIGHT) work(row, std::integral_constant<int, HEIGHT>());
+    return row;
 }
 
-// result(i, j) for i < rows, j < columns, handed to the epilogue. `packed` is the depth that the panels were packed
-// with: more than `depth` where only their first rows count.
+// Tiles over `rows` rows. A tile needs eight vectors of sums at least, or it waits for them: where tiles have 6 rows they are of nearly
+// equal height (32 rows are 6, 6, 5, 5, 5 and 5, not five times 6 and one of 2), where they have 12 the rest is 8 or 4.
+template <class Work>
+INLINE void each_tile(int rows, const Work& work) {
+    int row = 0;
+    if constexpr (TILE_ROWS > 8) {
+        row = tiles_of<4>(tiles_of<8>(tiles_of<TILE_ROWS>(0, rows, work), rows, work), rows, work);
+    } else {
+        for (int tiles = (rows + TILE_ROWS - 1) / TILE_ROWS; tiles > 0 && rows >= 3; tiles--) {
+            const int height = (rows - row + tiles - 1) / tiles;
+            switch (height) {
+                case 3: work(row, std::integral_constant<int, 3>()); break;
+                case 4: work(row, std::integral_constant<int, 4>()); break;
+                case 5: work(row, std::integral_constant<int, 5>()); break;
+                default: work(row, std::integral_constant<int, 6>());
+            }
+            row += height;
+        }
+    }
+    tiles_of<1>(row, rows, work);
+}
+
+// The tiles of one panel, of TILE_VECTORS vectors or one; fewer heights for those of one, which are seldom many, make less code.
+template <bool TURNED, class Epilogue>
+INLINE void panel_tiles(Left<TURNED> left, const float* panel, int rows, int column, int columns, int depth, const Epilogue& epilogue) {
+    if (columns - column > LANES) {
+        each_tile(rows, [&](int row, auto height) INLINE_LAMBDA {
+            tile<height(), TILE_VECTORS>(left.from(row), panel, depth, row, column, columns, epilogue);
+        });
+        return;
+    }
+    const auto narrow = [&](int row, auto height) INLINE_LAMBDA {
+        tile<height(), 1>(left.from(row), panel, depth, row, column, columns, epilogue);
+    };
+    tiles_of<1>(tiles_of<4>(tiles_of<TILE_ROWS>(0, rows, narrow), rows, narrow), rows, narrow);
+}
+
 template <bool TURNED, class Epilogue>
 void product_of_packed(Left<TURNED> left, const float* panels, int packed, int rows, int columns, int depth,
         const Epilogue& epilogue) {
-    for (int column = 0; column < columns; column += TILE_COLUMNS) {
-        if (columns - column > LANES) {
-            tiles_of<TILE_VECTORS>(left, panels, rows, 0, column, columns, depth, epilogue);
-            panels += size_t(TILE_COLUMNS) * packed;
-        } else {
-            tiles_of<1>(left, panels, rows, 0, column, columns, depth, epilogue);
-        }
-    }
+    for (int column = 0; column < columns; column += TILE_COLUMNS, panels += size_t(TILE_COLUMNS) * packed)
+        panel_tiles(left, panels, rows, column, columns, depth, epilogue);
 }
 
 template <bool TURNED, class Epilogue>
@@ -132,18 +157,12 @@ void product(Left<TURNED> left, const float* panels, int rows, int columns, int 
     product_of_packed(left, panels, depth, rows, columns, depth, epilogue);
 }
 
-// Floats that the tiles of pack_tiles take.
-inline size_t tiles_size(int rows, int depth) { return size_t((rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS) * depth; }
-
-// Packs left(i, k) = from[k * stride + i] as it is read: TILE_ROWS rows side by side, k after k. Read where they lie, the
+// Packs left(i, k) = from[k * stride + i] as it is read: the rows of a tile side by side, k after k. Read where they lie, the
 // numbers of a tile are a whole row of the matrix apart, and a wide matrix' rows all fall on the same few lines of the cache.
 inline void pack_tiles(float* to, const float* from, int stride, int rows, int depth) {
-    int row = 0;
-    for (; rows - row >= TILE_ROWS; row += TILE_ROWS)
-        for (int k = 0; k < depth; k++, to += TILE_ROWS) std::memcpy(to, from + size_t(k) * stride + row, sizeof(float) * TILE_ROWS);
-    if (row < rows)
-        for (int k = 0; k < depth; k++, to += TILE_ROWS)
-            for (int i = 0; i < rows - row; i++) to[i] = from[size_t(k) * stride + row + i];
+    each_tile(rows, [&](int row, auto height) INLINE_LAMBDA {
+        for (int k = 0; k < depth; k++, to += height()) std::memcpy(to, from + size_t(k) * stride + row, sizeof(float) * height());
+    });
 }
 
 // The product of a left factor in tiles.
@@ -151,14 +170,13 @@ template <class Epilogue>
 void product_of_tiles(const float* tiles, const float* panels, int rows, int columns, int depth, const Epilogue& epilogue) {
     for (int column = 0; column < columns; column += TILE_COLUMNS) {
         const bool full = columns - column > LANES;
-        for (int row = 0; row < rows; row += TILE_ROWS) {
-            Left<true> left{tiles + size_t(row) * depth, TILE_ROWS};
-            const int high = std::min(TILE_ROWS, rows - row);
+        each_tile(rows, [&](int row, auto height) INLINE_LAMBDA {
+            const Left<true> left{tiles + size_t(row) * depth, height()};
             if (full)
-                tiles_of<TILE_VECTORS>(left, panels, high, row, column, columns, depth, epilogue);
+                tile<height(), TILE_VECTORS>(left, panels, depth, row, column, columns, epilogue);
             else
-                tiles_of<1>(left, panels, high, row, column, columns, depth, epilogue);
-        }
+                tile<height(), 1>(left, panels, depth, row, column, columns, epilogue);
+        });
         panels += size_t(full ? TILE_COLUMNS : LANES) * depth;
     }
 }
@@ -169,7 +187,7 @@ struct Put {
     int stride;
     INLINE void operator()(int row, int column, Vector value, int lanes) const {
         float* at = to + size_t(row) * stride + column;
-        lanes == LANES ? store(at, value) : store_some(at, value, lanes);
+        store_some(at, value, lanes);
     }
 };
 struct Add {
@@ -177,6 +195,6 @@ struct Add {
     int stride;
     INLINE void operator()(int row, int column, Vector value, int lanes) const {
         float* at = to + size_t(row) * stride + column;
-        lanes == LANES ? store(at, load(at) + value) : store_some(at, load_some(at, lanes) + value, lanes);
+        store_some(at, load_some(at, lanes) + value, lanes);
     }
 };

@@ -38,6 +38,18 @@ public:
         });
     }
     void clear() { std::memset(memory_, 0, memory_.size() * sizeof(float)); }
+    // All but the matrices whose gradients are products, of which the first is stored and not added.
+    void clear_rest(const Shape& shape) {
+        std::vector<const float*> products{at.head ? at.head : at.embedding};
+        for (int index = 0; index < shape.layers; index++) {
+            const Layer& layer = at.layers[index];
+            products.insert(products.end(), {layer.qkv, layer.projection, layer.up, layer.down});
+        }
+        each_parameter(shape, at, [&](float*& field, size_t count) {
+            if (field && std::find(products.begin(), products.end(), field) == products.end())
+                std::memset(field, 0, padded(int(count)) * sizeof(float));
+        });
+    }
 
     Parameters at;
 
@@ -63,9 +75,9 @@ inline void add_up(Engine& engine, const std::vector<GradientShare*>& shares, Pa
             size_t first = vectors * thread / threads * LANES, last = std::min(count, vectors * (thread + 1) / threads * LANES);
             for (size_t place = first; place < last; place += LANES) {
                 int lanes = std::min<size_t>(LANES, last - place);
-                Vector total = accumulate ? (lanes == LANES ? load(to + place) : load_some(to + place, lanes)) : Vector{};
+                Vector total = accumulate ? load_some(to + place, lanes) : Vector{};
                 for (auto& source : sources) total += load(source[index] + place);
-                lanes == LANES ? store(to + place, total) : store_some(to + place, total, lanes);
+                store_some(to + place, total, lanes);
             }
         }
     });

@@ -15,11 +15,11 @@ INLINE void score_block(const float* query, const float* keys, int width, float*
         for (int part = 0; part < SPLIT; part++) {
             Vector factor = all(query[d + part]);
 #pragma GCC unroll 4
-            for (int b = 0; b < BLOCK; b++) sums[part][b] += factor * load(keys + (size_t(b) * width + d + part) * LANES);
+            for (int b = 0; b < BLOCK; b++) sums[part][b] = multiply_add(factor, load(keys + (size_t(b) * width + d + part) * LANES), sums[part][b]);
         }
     }
     for (; d < width; d++)
-        for (int b = 0; b < BLOCK; b++) sums[0][b] += all(query[d]) * load(keys + (size_t(b) * width + d) * LANES);
+        for (int b = 0; b < BLOCK; b++) sums[0][b] = multiply_add(all(query[d]), load(keys + (size_t(b) * width + d) * LANES), sums[0][b]);
 #pragma GCC unroll 4
     for (int b = 0; b < BLOCK; b++) {
         Vector sum = sums[0][b];
@@ -29,26 +29,34 @@ INLINE void score_block(const float* query, const float* keys, int width, float*
     }
 }
 
-// to = scale x sum over j of weights[j] values[j], for VECTORS vectors of each; `count` is a multiple of MIXED.
+// to = scale x sum over j < count of weights[j] values[j], for VECTORS vectors of each.
 constexpr int MIXED = 4;
 
 template <int VECTORS>
 INLINE void mix_values(const float* weights, int count, const float* values, int stride, float scale, float* to) {
     Vector sums[MIXED][VECTORS] = {};
-    for (int j = 0; j < count; j += MIXED)
+    int j = 0;
+    for (; j + MIXED <= count; j += MIXED)
 #pragma GCC unroll 4
         for (int part = 0; part < MIXED; part++) {
             Vector weight = all(weights[j + part]);
 #pragma GCC unroll 2
-            for (int v = 0; v < VECTORS; v++) sums[part][v] += weight * load(values + size_t(j + part) * stride + v * LANES);
+            for (int v = 0; v < VECTORS; v++)
+                sums[part][v] = multiply_add(weight, load(values + size_t(j + part) * stride + v * LANES), sums[part][v]);
         }
+    // What lies behind the last position may be no number, which a weight of zero doesn't make one.
+#pragma GCC unroll 4
+    for (int part = 0; part < MIXED - 1; part++)
+        if (j + part < count)
+            for (int v = 0; v < VECTORS; v++)
+                sums[part][v] = multiply_add(all(weights[j + part]), load(values + size_t(j + part) * stride + v * LANES), sums[part][v]);
 #pragma GCC unroll 2
     for (int v = 0; v < VECTORS; v++)
         store(to + v * LANES, ((sums[0][v] + sums[1][v]) + (sums[2][v] + sums[3][v])) * all(scale));
 }
 
 // to = softmax(query keys) values over the first `seen` positions. `query` is scaled already; keys are
-// [positions / LANES][width][LANES], values [positions][padded width], both with finite numbers up to the next whole vector of positions.
+// [positions / LANES][width][LANES], values [positions][padded width].
 inline void attend_to_past(const float* query, const float* keys, const float* values, int padded_width, int seen, int width,
                            float* scores, float* to) {
     int j = 0;
@@ -73,8 +81,7 @@ inline void attend_to_past(const float* query, const float* keys, const float* v
         total += weight;
     }
     const float scale = 1.0f / sum(total);
-    const int mixed = (seen + MIXED - 1) / MIXED * MIXED;
     j = 0;
-    for (; j + LANES < padded_width; j += 2 * LANES) mix_values<2>(scores, mixed, values + j, padded_width, scale, to + j);
-    if (j < padded_width) mix_values<1>(scores, mixed, values + j, padded_width, scale, to + j);
+    for (; j + LANES < padded_width; j += 2 * LANES) mix_values<2>(scores, seen, values + j, padded_width, scale, to + j);
+    if (j < padded_width) mix_values<1>(scores, seen, values + j, padded_width, scale, to + j);
 }

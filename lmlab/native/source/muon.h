@@ -97,7 +97,8 @@ struct PutPolynomial {
     Put to;
     const float* square;  // where the block lies in S, as in `to`
     INLINE void operator()(int row, int column, Vector value, int lanes) const {
-        to(row, column, value * QUINTIC + load(square + size_t(row) * to.stride + column) * CUBIC, lanes);
+        Vector cubic = load(square + size_t(row) * to.stride + column) * CUBIC;
+        to(row, column, multiply_add(value, all(QUINTIC), cubic), lanes);
     }
 };
 
@@ -174,14 +175,13 @@ private:
             Vector row_squares{};
             for (int column = 0; column < entry.columns; column += LANES) {
                 int lanes = std::min(LANES, entry.columns - column);
-                bool full = lanes == LANES;
-                Vector fresh = (full ? load(gradient + column) : load_some(gradient + column, lanes)) * clip;
-                Vector mean = full ? load(momentum + column) : load_some(momentum + column, lanes);
-                mean += moved * (fresh - mean);
-                full ? store(momentum + column, mean) : store_some(momentum + column, mean, lanes);
-                Vector ahead = fresh + share * (mean - fresh);
+                Vector fresh = load_some(gradient + column, lanes) * clip;
+                Vector mean = load_some(momentum + column, lanes);
+                mean = multiply_add(all(moved), fresh - mean, mean);
+                store_some(momentum + column, mean, lanes);
+                Vector ahead = multiply_add(all(share), mean - fresh, fresh);
                 store(to.place(row, column), ahead);
-                row_squares += ahead * ahead;
+                row_squares = multiply_add(ahead, ahead, row_squares);
             }
             squares += row_squares;
         }
@@ -199,10 +199,7 @@ private:
             for (int column = 0; column < entry.columns; column += LANES) {
                 int lanes = std::min(LANES, entry.columns - column);
                 Vector change = step * load(update.place(row, column));
-                if (lanes == LANES)
-                    store(numbers + column, load(numbers + column) * kept - change);
-                else
-                    store_some(numbers + column, load_some(numbers + column, lanes) * kept - change, lanes);
+                store_some(numbers + column, load_some(numbers + column, lanes) * kept - change, lanes);
             }
         }
     }

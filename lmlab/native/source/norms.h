@@ -22,22 +22,22 @@ inline void norm_forward(const Norm& norm, const float* x, float* to, float* mea
             int whole = width / LANES * LANES;
             for (int j = 0; j < whole; j += LANES) {
                 Vector apart = load(x + j) - all(mean);
-                squares += apart * apart;
+                squares = multiply_add(apart, apart, squares);
             }
             if (whole < width) {
                 float lanes[LANES] = {};
                 for (int j = whole; j < width; j++) lanes[j - whole] = x[j] - mean;
-                squares += load(lanes) * load(lanes);
+                squares = multiply_add(load(lanes), load(lanes), squares);
             }
         } else {
-            for (int j = 0; j < stride; j += LANES) squares += load(x + j) * load(x + j);
+            for (int j = 0; j < stride; j += LANES) squares = multiply_add(load(x + j), load(x + j), squares);
         }
         float inverse = 1.0f / std::sqrt(sum(squares) / width + EPSILON);
         means[row] = mean;
         inverses[row] = inverse;
         // The padding's weight and bias are zero, and so is what is stored there.
         for (int j = 0; j < stride; j += LANES)
-            store(to + j, (load(x + j) - all(mean)) * all(inverse) * load(norm.weight + j) + load(norm.bias + j));
+            store(to + j, multiply_add((load(x + j) - all(mean)) * all(inverse), load(norm.weight + j), load(norm.bias + j)));
     }
 }
 
@@ -48,16 +48,16 @@ inline void norm_backward(const Norm& norm, const float* gradient, const float* 
         Vector along{}, total{}, mean = all(means[row]), inverse = all(inverses[row]);
         for (int j = 0; j < stride; j += LANES) {
             Vector y = (load(x + j) - mean) * inverse, given = load(gradient + j), scaled = given * load(norm.weight + j);
-            along += scaled * y;
+            along = multiply_add(scaled, y, along);
             total += scaled;
-            store(weight_gradient + j, load(weight_gradient + j) + given * y);
+            store(weight_gradient + j, multiply_add(given, y, load(weight_gradient + j)));
             if (bias_gradient) store(bias_gradient + j, load(bias_gradient + j) + given);
         }
         Vector slope = all(sum(along) / width), level = all(norm.rms ? 0.0f : sum(total) / width);
         for (int j = 0; j < stride; j += LANES) {
             Vector y = (load(x + j) - mean) * inverse;
-            Vector change = inverse * (load(gradient + j) * load(norm.weight + j) - level - y * slope);
-            store(sum_into + j, load(sum_into + j) + change);
+            Vector change = multiply_add(load(gradient + j), load(norm.weight + j), -level) - y * slope;
+            store(sum_into + j, multiply_add(inverse, change, load(sum_into + j)));
         }
         // Padding must stay zero; the mean that was taken off there says otherwise.
         for (int j = width; j < stride; j++) sum_into[j] = 0.0f;

@@ -6,6 +6,7 @@
 #include "adamw.h"
 #include "engine.h"
 #include "muon.h"
+#include "weights.h"
 
 namespace {
 
@@ -20,14 +21,27 @@ struct Piece {
     const int32_t* rows;  // null: numbers from `first` on
 };
 
+// The outputs of one of the engine's matrices that lie in a stretch of numbers; without a matrix where they are in none.
+struct Outputs {
+    Matrix* matrix = nullptr;
+    int first = 0, last = 0;
+};
+
 class Update {
 public:
     Update(Engine* engine, const AdamEntry* adam, int adams, const MuonEntry* muon, int muons)
         : engine_(engine), adam_(adam, adam + adams), muon_(muon, muon + muons) {
-        for (int entry = 0; entry < adams; entry++)
-            if (!adam_[entry].table_width) cut(entry, adam_[entry].gradient, adam_[entry].count);
+        if (!engine->weights) engine->weights = std::make_shared<Weights>(*engine);
+        matrices_of_engine_ = engine->weights->matrices();
+        for (int entry = 0; entry < adams; entry++) {
+            if (adam_[entry].table_width) continue;
+            // Of a matrix in whole panels, which are packed as soon as they are updated.
+            const Outputs outputs = outputs_in(adam_[entry].numbers, adam_[entry].count);
+            const int64_t panel = outputs.matrix ? int64_t(outputs.matrix->inputs) * TILE_COLUMNS : 1;
+            cut(entry, adam_[entry].gradient, adam_[entry].count, std::max<int64_t>(1, PIECE / panel) * panel);
+        }
         plain_ = pieces_.size();
-        for (const MuonEntry& entry : muon_) cut(-1, entry.gradient, int64_t(entry.rows) * entry.columns);
+        for (const MuonEntry& entry : muon_) cut(-1, entry.gradient, int64_t(entry.rows) * entry.columns, PIECE);
         fixed_ = pieces_.size();
         share_out();
     }
@@ -46,9 +60,21 @@ public:
             *entry.step += 1;
             factors_.emplace_back(entry, entry.lr * share, *entry.step);
         }
+        // Whatever isn't packed below is, by the next pass.
+        for (const AdamEntry& entry : adam_) stale(outputs_in(entry.numbers, entry.count));
+        for (const MuonEntry& entry : muon_) stale(outputs_in(entry.numbers, int64_t(entry.rows) * entry.columns));
         engine_->pool.run([&](int thread) {
-            for (int matrix : matrices_[thread]) workspaces_[thread].update(muon_[matrix], muon_[matrix].lr * share, clip);
-            for (int piece : stretches_[thread]) update(pieces_[piece], clip);
+            const WithoutSubnormals none;
+            for (int matrix : matrices_[thread]) {
+                const MuonEntry& entry = muon_[matrix];
+                workspaces_[thread].update(entry, entry.lr * share, clip);
+                pack(outputs_in(entry.numbers, int64_t(entry.rows) * entry.columns));
+            }
+            for (int index : stretches_[thread]) {
+                const Piece& piece = pieces_[index];
+                update(piece, clip);
+                pack(outputs_in(adam_[piece.entry].numbers + piece.first, piece.count));
+            }
             size_t tables = pieces_.size() - fixed_, threads = engine_->pool.threads();
             for (size_t piece = tables * thread / threads; piece < tables * (thread + 1) / threads; piece++)
                 update(pieces_[fixed_ + piece], clip);
@@ -56,9 +82,34 @@ public:
     }
 
 private:
-    void cut(int entry, const float* gradient, int64_t count) {
-        for (int64_t first = 0; first < count; first += PIECE)
-            pieces_.push_back({entry, gradient, first, std::min(PIECE, count - first), nullptr});
+    void cut(int entry, const float* gradient, int64_t count, int64_t piece) {
+        for (int64_t first = 0; first < count; first += piece)
+            pieces_.push_back({entry, gradient, first, std::min(piece, count - first), nullptr});
+    }
+
+    Outputs outputs_in(const float* numbers, int64_t count) const {
+        for (Matrix* matrix : matrices_of_engine_) {
+            const int64_t first = numbers - matrix->weight;
+            if (numbers >= matrix->weight && first < int64_t(matrix->outputs) * matrix->inputs)
+                return {matrix, int(first / matrix->inputs), int((first + count) / matrix->inputs)};
+        }
+        return {};
+    }
+    // Whether a matrix is packed part by part as it is updated: it is where each part fills panels of its own.
+    bool in_panels(const Matrix* matrix) const {
+        const auto fits = [&](const float* numbers, int64_t count) {
+            const Outputs outputs = outputs_in(numbers, count);
+            return outputs.matrix != matrix || matrix->whole_panels(outputs.first, outputs.last);
+        };
+        return std::all_of(muon_.begin(), muon_.end(),
+                [&](const MuonEntry& entry) { return fits(entry.numbers, int64_t(entry.rows) * entry.columns); });
+    }
+    void stale(const Outputs& outputs) const {
+        if (!outputs.matrix) return;
+        outputs.matrix->forward_packed = outputs.matrix->backward_packed = in_panels(outputs.matrix);
+    }
+    void pack(const Outputs& outputs) const {
+        if (outputs.matrix && outputs.matrix->forward_packed) outputs.matrix->pack_part(outputs.first, outputs.last);
     }
 
     // The dearest work first, each to the thread that has least: the same for every step.
@@ -141,6 +192,7 @@ private:
     }
 
     Engine* engine_;
+    std::vector<Matrix*> matrices_of_engine_;
     std::vector<AdamEntry> adam_;
     std::vector<MuonEntry> muon_;
     std::vector<Piece> pieces_;  // Adam's, then Muon's (for the norm alone), then this step's of the tables
@@ -155,17 +207,26 @@ private:
 
 }  // namespace
 
-// Null where a table isn't one of the engine's model.
-EXPORT Update* lmlab_open_update(Engine* engine, const AdamEntry* adam, int32_t adams, const MuonEntry* muon, int32_t muons) {
-    const auto& tables = engine->parameters.ngrams;
-    for (int entry = 0; entry < adams; entry++)
-        if (adam[entry].table_width && std::find(tables, tables + MOST_NGRAMS, adam[entry].numbers) == tables + MOST_NGRAMS)
-            return nullptr;
-    return new Update(engine, adam, adams, muon, muons);
+// REFUSED where a table isn't one of the engine's model.
+EXPORT int lmlab_open_update(Engine* engine, const AdamEntry* adam, int32_t adams, const MuonEntry* muon, int32_t muons,
+                             Update** opened) {
+    return guarded([&] {
+        const auto& tables = engine->parameters.ngrams;
+        for (int entry = 0; entry < adams; entry++)
+            if (adam[entry].table_width && std::find(tables, tables + MOST_NGRAMS, adam[entry].numbers) == tables + MOST_NGRAMS)
+                throw Refused("a table that is updated row by row is none of the engine's n-gram tables");
+        *opened = new Update(engine, adam, adams, muon, muons);
+    });
 }
 
-EXPORT double lmlab_gradient_norm(Update* update) { return update->measure(); }
+EXPORT int lmlab_gradient_norm(Update* update, double* norm) {
+    return guarded([&] { *norm = update->measure(); });
+}
 
-EXPORT void lmlab_take_update(Update* update, double limit, double share) { update->take(limit, share); }
+EXPORT int lmlab_take_update(Update* update, double limit, double share) {
+    return guarded([&] { update->take(limit, share); });
+}
 
-EXPORT void lmlab_close_update(Update* update) { delete update; }
+EXPORT int lmlab_close_update(Update* update) {
+    return guarded([&] { delete update; });
+}

@@ -11,7 +11,7 @@ static double seconds_since(std::chrono::steady_clock::time_point start) {
 }
 
 // What chains come to goes here, or the compiler would leave them out.
-static volatile float kept;
+static thread_local volatile float kept;
 
 // Chains of multiply-adds, enough of them side by side that none waits for another. They start differently, or the compiler
 // would make one of all.
@@ -22,7 +22,7 @@ __attribute__((noinline)) static float chains(int64_t rounds) {
     Vector factor = all(0.999f), term = all(0.001f);
     for (int64_t round = 0; round < rounds; round++) {
 #pragma GCC unroll 32
-        for (int chain = 0; chain < CHAINS; chain++) sums[chain] = sums[chain] * factor + term;
+        for (int chain = 0; chain < CHAINS; chain++) sums[chain] = multiply_add(sums[chain], factor, term);
     }
     Vector total{};
     for (Vector each : sums) total += each;
@@ -42,12 +42,14 @@ static double best_flops(int threads, double flops, const Work& work) {
     return best;
 }
 
-EXPORT double lmlab_multiply_add_flops(int threads) {
-    constexpr int64_t ROUNDS = 1 << 18;
-    return best_flops(threads, 2.0 * ROUNDS * TILE_ROWS * TILE_VECTORS * LANES, [](int) { kept = chains(ROUNDS); });
+EXPORT int lmlab_multiply_add_flops(int threads, double* flops) {
+    return guarded([&] {
+        static constexpr int64_t ROUNDS = 1 << 18;
+        *flops = best_flops(threads, 2.0 * ROUNDS * TILE_ROWS * TILE_VECTORS * LANES, [](int) { kept = chains(ROUNDS); });
+    });
 }
 
-EXPORT double lmlab_product_flops(int threads) {
+static double product_flops(int threads) {
     constexpr int ROWS = 40 * TILE_ROWS, SIDE = 256, REPETITIONS = 8;
     struct Work {
         Buffer left{size_t(ROWS) * SIDE}, panels{panels_size(SIDE, SIDE)}, result{size_t(ROWS) * SIDE};
@@ -58,4 +60,8 @@ EXPORT double lmlab_product_flops(int threads) {
         for (int repetition = 0; repetition < REPETITIONS; repetition++)
             product(Left<false>{work.left, SIDE}, work.panels, ROWS, SIDE, SIDE, Put{work.result, SIDE});
     });
+}
+
+EXPORT int lmlab_product_flops(int threads, double* flops) {
+    return guarded([&] { *flops = product_flops(threads); });
 }

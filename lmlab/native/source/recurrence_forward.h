@@ -71,7 +71,7 @@ private:
                 Vector kept = sigmoid(load(forget + j)), taken = sigmoid(load(admit + j));
                 store(forget + j, kept);
                 store(admit + j, taken);
-                store(mixed + start + j, kept * load(now + start + j) + taken * load(candidate + j));
+                store(mixed + start + j, multiply_add(kept, load(now + start + j), taken * load(candidate + j)));
             }
         }
         const Norm norm{weights_.scale, weights_.shift, false};

@@ -9,7 +9,7 @@ inline void add_to_stream(float* stream, const float* added, float* normed, floa
         for (int j = 0; j < width; j += LANES) {
             Vector value = begins ? load(added + j) : load(stream + j) + load(added + j);
             store(stream + j, value);
-            squares += value * value;
+            squares = multiply_add(value, value, squares);
         }
         const float inverse = 1.0f / std::sqrt(sum(squares) / width + EPSILON);
         inverses[row] = inverse;
@@ -21,9 +21,9 @@ inline void add_to_stream(float* stream, const float* added, float* normed, floa
 inline void stream_backward(const float* gradient, const float* normed, const float* inverses, float* sum_into, int rows, int width) {
     for (int row = 0; row < rows; row++, gradient += width, normed += width, sum_into += width) {
         Vector along{};
-        for (int j = 0; j < width; j += LANES) along += load(gradient + j) * load(normed + j);
+        for (int j = 0; j < width; j += LANES) along = multiply_add(load(gradient + j), load(normed + j), along);
         const Vector slope = all(sum(along) / width), inverse = all(inverses[row]);
         for (int j = 0; j < width; j += LANES)
-            store(sum_into + j, load(sum_into + j) + inverse * (load(gradient + j) - load(normed + j) * slope));
+            store(sum_into + j, multiply_add(inverse, multiply_add(load(normed + j), -slope, load(gradient + j)), load(sum_into + j)));
     }
 }

@@ -45,7 +45,7 @@ __attribute__((noinline)) void sums_tile(const float* left, size_t stride, const
 #pragma GCC unroll 2
             for (int p = 0; p < PANELS; p++)
 #pragma GCC unroll 2
-                for (int v = 0; v < VECTORS; v++) sums[i][p][v] += factor * right[p][v];
+                for (int v = 0; v < VECTORS; v++) sums[i][p][v] = multiply_add(factor, right[p][v], sums[i][p][v]);
         }
     }
 #pragma GCC unroll 16

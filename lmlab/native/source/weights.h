@@ -1,6 +1,7 @@
 // The weights as the passes read them: matrices packed into panels, both ways, and vectors padded with zeros.
 //
-// Packed anew after each update; the work is shared by the threads.
+// An update packs what it has just changed, while it is still in the cache; all else that has changed is packed by the next pass, and
+// the threads share the work.
 #pragma once
 #include "buffer.h"
 #include "engine.h"
@@ -10,6 +11,7 @@ struct Matrix {
     const float* weight = nullptr;  // [outputs][inputs]
     int outputs = 0, inputs = 0;
     Buffer forward, backward;  // right(k = input, j = output) and right(k = output, j = input)
+    bool forward_packed = false, backward_packed = false;  // with the weights as they are
 
     void set(const float* at, int out, int in) {
         weight = at, outputs = out, inputs = in;
@@ -17,8 +19,22 @@ struct Matrix {
         backward.need(panels_size(in, out));
     }
     void pack(bool both) {
-        pack_columns(forward, weight, inputs, inputs, outputs);
-        if (both) pack_rows(backward, weight, inputs, outputs, inputs);
+        if (!forward_packed) pack_columns(forward, weight, inputs, inputs, outputs);
+        forward_packed = true;
+        if (!both) return;
+        if (!backward_packed) pack_rows(backward, weight, inputs, outputs, inputs);
+        backward_packed = true;
+    }
+    // Whether the outputs from `first` to before `last` fill panels of their own.
+    bool whole_panels(int first, int last) const { return first % TILE_COLUMNS == 0 && (last % TILE_COLUMNS == 0 || last == outputs); }
+    // Packs only these, both ways; they fill panels of their own.
+    void pack_part(int first, int last) {
+        const float* from = weight + size_t(first) * inputs;
+        pack_columns(forward + size_t(first) * inputs, from, inputs, inputs, last - first);
+        for (int column = 0; column < inputs; column += TILE_COLUMNS) {
+            const int wide = std::min(TILE_COLUMNS, inputs - column), stride = wide > LANES ? TILE_COLUMNS : LANES;
+            pack_rows(backward + size_t(column) * outputs + size_t(first) * stride, from + column, inputs, last - first, wide);
+        }
     }
 };
 
@@ -72,14 +88,24 @@ struct Weights {
         head_bias.set(given.head_bias, shape.vocabulary);
     }
 
-    // `both`: for a backward pass too.
-    void pack(Pool& pool, bool both) {
-        std::vector<Matrix*> matrices{&head};
+    std::vector<Matrix*> matrices() {
+        std::vector<Matrix*> all{&head};
         for (LayerWeights& layer : layers)
-            for (Matrix* matrix : {&layer.qkv, &layer.projection, &layer.up, &layer.down}) matrices.push_back(matrix);
-        pool.run([&](int thread) {
-            for (size_t index = thread; index < matrices.size(); index += pool.threads()) matrices[index]->pack(both);
-        });
+            for (Matrix* matrix : {&layer.qkv, &layer.projection, &layer.up, &layer.down}) all.push_back(matrix);
+        return all;
+    }
+
+    // `both`: for a backward pass too. `changed`: somebody else than an update of this engine has changed the weights.
+    void pack(Pool& pool, bool both, bool changed) {
+        std::vector<Matrix*> stale;
+        for (Matrix* matrix : matrices()) {
+            if (changed) matrix->forward_packed = matrix->backward_packed = false;
+            if (!matrix->forward_packed || (both && !matrix->backward_packed)) stale.push_back(matrix);
+        }
+        if (!stale.empty())
+            pool.run([&](int thread) {
+                for (size_t index = thread; index < stale.size(); index += pool.threads()) stale[index]->pack(both);
+            });
         for (LayerWeights& layer : layers)
             for (Padded* vector : {&layer.attention_norm, &layer.attention_norm_bias, &layer.mlp_norm, &layer.mlp_norm_bias,
                                    &layer.qkv_bias, &layer.projection_bias, &layer.up_bias, &layer.down_bias})

@@ -3,8 +3,8 @@
 #include "guess.h"
 
 // Reads all of these rows' windows but their last tokens.
-void Decoder::read_ahead(int thread, const int32_t* rows, int count) {
-    std::vector<Item>& items = shares[thread].items;
+void Decoder::read_ahead(Desk& desk, const int32_t* rows, int count) {
+    std::vector<Item>& items = desk.items;
     for (;;) {
         items.clear();
         for (int index = 0; index < count; index++) {
@@ -12,19 +12,20 @@ void Decoder::read_ahead(int thread, const int32_t* rows, int count) {
             for (int place = text.held; place < text.filled - 1 && items.size() < MOST_ITEMS; place++) items.push_back({rows[index], place});
         }
         if (items.empty()) return;
-        pass(thread, items.data(), (int)items.size(), nullptr);
-        meeting.wait();
-        if (thread == 0)
+        pass(desk, items.data(), (int)items.size(), nullptr);
+        wait(desk);
+        if (desk.alone || desk.thread == 0)
             for (const Item& item : items) texts[item.row].held = item.place + 1;
-        meeting.wait();
+        wait(desk);
     }
 }
 
-// Logits of the items, each in its row of `logits`; all threads may read them afterwards.
-void Decoder::score(int thread, const std::vector<Item>& items) {
+// Logits of the desk's items, one behind the other; all threads that computed them may read them afterwards.
+void Decoder::score(Desk& desk, float* to) {
+    const std::vector<Item>& items = desk.items;
     for (size_t first = 0; first < items.size(); first += MOST_ITEMS)
-        pass(thread, &items[first], (int)std::min<size_t>(MOST_ITEMS, items.size() - first), logits + first * vocabulary);
-    meeting.wait();
+        pass(desk, &items[first], (int)std::min<size_t>(MOST_ITEMS, items.size() - first), to + first * vocabulary);
+    wait(desk);
 }
 
 // Draws what follows a row's last token, and as long as that is what was guessed, what follows each guess.
@@ -38,7 +39,7 @@ void Decoder::take(const Request& request, int index, float* row_logits, DrawRoo
         const int token = draw(row_logits, text.seen.data(), settings, request.uniforms[at], room);
         if (token == DIVERGED) {
             diverged = true;
-            ended[index] = true;
+            request.ended[index] = true;
             return;
         }
         request.tokens_out[at] = token;
@@ -48,7 +49,7 @@ void Decoder::take(const Request& request, int index, float* row_logits, DrawRoo
         text.window[text.filled++] = token;
         text.whole.push_back(token);
         text.seen[token] = true;
-        if (token == settings.end_of_text) ended[index] = true;
+        if (token == settings.end_of_text) request.ended[index] = true;
         if (text.filled > shape.context) {
             // The newer half of the context is read again, from position 0.
             const int kept = shape.context / 2;
@@ -56,9 +57,9 @@ void Decoder::take(const Request& request, int index, float* row_logits, DrawRoo
             text.filled = kept;
             text.held = 0;
         }
-        if (ended[index] || !as_guessed) break;
+        if (request.ended[index] || !as_guessed) break;
     }
-    if (ended[index] || request.written[index] == request.tokens) ended[index] = true;
+    if (request.ended[index] || request.written[index] == request.tokens) request.ended[index] = true;
     else guess_next(text, settings.draft, request.tokens - request.written[index] - 1);
 }
 
@@ -67,27 +68,27 @@ void Decoder::guess_next(Text& text, int most, int wanted) {
     text.guessed = most > 0 ? guess(text.whole, most, text.window.data() + text.filled) : 0;
 }
 
-void Decoder::write(int thread, const Request& request) {
-    std::vector<Item>& items = shares[thread].items;
+void Decoder::write(Desk& desk, const Request& request) {
+    std::vector<Item>& items = desk.items;
     for (;;) {
-        read_ahead(thread, request.rows, request.count);
+        read_ahead(desk, request.rows, request.count);
         items.clear();
         for (int index = 0; index < request.count; index++) {
-            if (ended[index]) continue;
+            if (request.ended[index]) continue;
             const Text& text = texts[request.rows[index]];
             for (int place = text.filled - 1; place < text.filled + text.guessed; place++) items.push_back({request.rows[index],
                     place});
         }
         if (items.empty()) return;
-        score(thread, items);
+        score(desk, request.logits);
         size_t first = 0;
         for (int index = 0, living = 0; index < request.count; index++) {
             if (first == items.size() || items[first].row != request.rows[index]) continue;
             const size_t own = first;
             while (first < items.size() && items[first].row == request.rows[index]) first++;
-            if (living++ % team() == thread) take(request, index, logits + own * vocabulary, *shares[thread].room);
+            if (desk.alone || living++ % team() == desk.thread) take(request, index, request.logits + own * vocabulary, *desk.room);
         }
-        meeting.wait();
+        wait(desk);
     }
 }
 
@@ -113,67 +114,84 @@ void Decoder::copy(int from, int to) {
 }
 
 void Decoder::read(const int32_t* rows, int count) {
-    together([&](int thread) { read_ahead(thread, rows, count); });
+    together_or_alone(count, [&](Desk& desk, int first, int own) { read_ahead(desk, rows + first, own); });
 }
 
 void Decoder::last_logits(const int32_t* rows, int count, float* to) {
-    together([&](int thread) {
-        std::vector<Item>& items = shares[thread].items;
-        read_ahead(thread, rows, count);
-        items.clear();
-        for (int index = 0; index < count; index++) items.push_back({rows[index], texts[rows[index]].filled - 1});
-        score(thread, items);
+    together_or_alone(count, [&](Desk& desk, int first, int own) {
+        read_ahead(desk, rows + first, own);
+        desk.items.clear();
+        for (int index = first; index < first + own; index++) desk.items.push_back({rows[index], texts[rows[index]].filled - 1});
+        score(desk, logits + (size_t)first * vocabulary);
     });
     for (int index = 0; index < count; index++)
         std::memcpy(to + (size_t)index * shape.vocabulary, logits + (size_t)index * vocabulary,
                 sizeof(float) * shape.vocabulary);
 }
 
-bool Decoder::write(const Request& request) {
+bool Decoder::write(Request request) {
     diverged = false;
+    request.ended = ended.data(), request.logits = logits;
     for (int index = 0; index < request.count; index++) {
         ended[index] = false;
         request.written[index] = 0;
         guess_next(texts[request.rows[index]], request.settings->draft, request.tokens - 1);
     }
-    together([&](int thread) { write(thread, request); });
+    together_or_alone(request.count, [&](Desk& desk, int first, int own) {
+        Request part = request;
+        const size_t start = (size_t)first * request.tokens;
+        part.rows += first, part.count = own, part.uniforms += start, part.tokens_out += start, part.written += first;
+        part.ended += first, part.logits += (size_t)first * (1 + most_guesses) * vocabulary;
+        write(desk, part);
+    });
     return !diverged;
 }
 
 // A decoder of at most `rows` texts with windows of at most `length` tokens, that guesses at most `guesses` ahead.
-EXPORT Decoder* lmlab_decoder_open(Engine* engine, int rows, int length,
-                              int guesses) { return new Decoder(*engine, rows, length, guesses); }
+EXPORT int lmlab_decoder_open(Engine* engine, int rows, int length, int guesses, Decoder** opened) {
+    return guarded([&] { *opened = new Decoder(*engine, rows, length, guesses); });
+}
 
 // Takes the weights as they are now; what rows have read of theirs must be read again.
-EXPORT void lmlab_decoder_refresh(Decoder* decoder) { decoder->refresh(); }
+EXPORT int lmlab_decoder_refresh(Decoder* decoder) {
+    return guarded([&] { decoder->refresh(); });
+}
 
-EXPORT void lmlab_decoder_close(Decoder* decoder) { delete decoder; }
+EXPORT int lmlab_decoder_close(Decoder* decoder) {
+    return guarded([&] { delete decoder; });
+}
 
 // Begins a row anew: the window to go on from, all tokens of the text so far, and how many may come.
-EXPORT void lmlab_decoder_start(Decoder* decoder, int row, const int64_t* window, int count, const int32_t* whole,
-                              int whole_count, int to_come) {
-    decoder->start(row, window, count, whole, whole_count, to_come);
+EXPORT int lmlab_decoder_start(Decoder* decoder, int row, const int64_t* window, int count, const int32_t* whole,
+                               int whole_count, int to_come) {
+    return guarded([&] { decoder->start(row, window, count, whole, whole_count, to_come); });
 }
 
 // Gives a row what another one has read; its window must begin with the same tokens.
-EXPORT void lmlab_decoder_copy(Decoder* decoder, int from, int to) { decoder->copy(from, to); }
+EXPORT int lmlab_decoder_copy(Decoder* decoder, int from, int to) {
+    return guarded([&] { decoder->copy(from, to); });
+}
 
 // Reads the rows' windows but their last tokens.
-EXPORT void lmlab_decoder_read(Decoder* decoder, const int32_t* rows, int count) { decoder->read(rows, count); }
+EXPORT int lmlab_decoder_read(Decoder* decoder, const int32_t* rows, int count) {
+    return guarded([&] { decoder->read(rows, count); });
+}
 
 // Logits after each row's window, [count][vocabulary].
-EXPORT void lmlab_decoder_logits(Decoder* decoder, const int32_t* rows, int count,
-                              float* to) { decoder->last_logits(rows, count, to); }
+EXPORT int lmlab_decoder_logits(Decoder* decoder, const int32_t* rows, int count, float* to) {
+    return guarded([&] { decoder->last_logits(rows, count, to); });
+}
 
-// Writes `tokens` tokens after each row, fewer where one ends; 0 where the logits are no numbers.
+// Writes `tokens` tokens after each row, fewer where one ends; `finite` is 0 where the logits are no numbers.
 EXPORT int lmlab_decoder_write(Decoder* decoder, const int32_t* rows, int count, const Settings* settings,
-                              const double* uniforms,
-                               int tokens, int32_t* tokens_out, int32_t* written) {
-    return decoder->write({rows, count, settings, uniforms, tokens, tokens_out, written});
+                               const double* uniforms, int tokens, int32_t* tokens_out, int32_t* written, int* finite) {
+    return guarded([&] { *finite = decoder->write({rows, count, settings, uniforms, tokens, tokens_out, written, nullptr, nullptr}); });
 }
 
 // The token that is drawn from a row of logits, which are changed; -1 where they are no numbers.
-EXPORT int lmlab_draw(float* logits, const uint8_t* seen, const Settings* settings, double uniform) {
-    DrawRoom room(settings->vocabulary);
-    return draw(logits, seen, *settings, uniform, room);
+EXPORT int lmlab_draw(float* logits, const uint8_t* seen, const Settings* settings, double uniform, int* token) {
+    return guarded([&] {
+        DrawRoom room(settings->vocabulary);
+        *token = draw(logits, seen, *settings, uniform, room);
+    });
 }
