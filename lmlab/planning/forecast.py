@@ -10,7 +10,7 @@ import dataclasses
 import gc
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ LONGEST_WHOLE_SECONDS = 2.0
 SAVES_ON_DISK = 2
 """The first and the best checkpoint stay besides the latest ones."""
 LEAST_CHECKPOINTS = 3
+NOTICE = "trying some steps, an evaluation and a checkpoint for the forecast (once) ..."
 MARGIN_BYTES = 1 << 20
 """For manifests and states, which grow with a run."""
 
@@ -209,11 +210,18 @@ def require_budget(recipe: Recipe, forecast: Forecast) -> None:
         )
 
 
-def try_here(recipe: Recipe, policy: Policy, dataset: Dataset) -> Measurement:
-    """The trial that was kept of this training; else one in this process, a small one where a step is long, that is kept."""
+def try_here(
+    recipe: Recipe, policy: Policy, dataset: Dataset, say: Callable[[str], object] | None = None
+) -> Measurement:
+    """The trial that was kept of this training; else one in this process, a small one where a step is long, that is kept.
+
+    `say` gets a line before one is made, which takes seconds.
+    """
     kept = kept_trial(recipe, policy, dataset)
     if kept is not None:
         return kept
+    if say is not None:
+        say(NOTICE)
     expected = expected_step_seconds(recipe, dataset.vocabulary_size, recipe.train.batch, peak_flops(policy))
     quick = expected < LONG_STEP_SECONDS
     with tempfile.TemporaryDirectory(prefix="trial-", dir=make_folder(cache_folder() / "trials")) as folder:

@@ -68,8 +68,8 @@ def largest_that_fits(
         )
         return found.failed is None
 
-    facts = facts_of(recipe, policy, vocabulary, data_folder) | {"most": most, "gigabytes": limit >> 30}
-    found = measured("largest", facts, ["largest"], lambda: {"largest": bisect_largest(fits, most, guess)})
+    facts = facts_of(recipe, vocabulary, data_folder) | {"most": most, "gigabytes": limit >> 30}
+    found = measured("largest", policy, facts, ["largest"], lambda: {"largest": bisect_largest(fits, most, guess)})
     return Largest(micro_batch=int(found["largest"]), evidence="measured", limit_bytes=limit)
 
 

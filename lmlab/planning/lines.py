@@ -219,7 +219,8 @@ def measure_lines(
             found["extrapolated"] = float(evidence == "extrapolated")
         return found
 
-    kept = measured("lines", facts_of(recipe, policy, vocabulary, data_folder) | {"sizes": list(chosen)}, names, find)
+    facts = facts_of(recipe, vocabulary, data_folder) | {"sizes": list(chosen)}
+    kept = measured("lines", policy, facts, names, find)
     points = [(size, kept[f"seconds {size}"], kept[f"bytes {size}"]) for size in chosen if kept[f"seconds {size}"] > 0]
     if not points:
         return None

@@ -18,6 +18,7 @@ from lmlab import LabError, __version__
 from lmlab.files import cache_folder, make_folder, read_json, write_json
 from lmlab.hardware import load_average, physical_cores
 from lmlab.native.processor import processor_identity
+from lmlab.training.policy import Policy
 
 FORMAT = 1
 BUSY = 0.5
@@ -25,14 +26,18 @@ BUSY = 0.5
 
 
 def measured(
-    what: str, facts: Mapping[str, Any], names: Sequence[str], measure: Callable[[], Mapping[str, float]]
+    what: str,
+    policy: Policy,
+    facts: Mapping[str, Any],
+    names: Sequence[str],
+    measure: Callable[[], Mapping[str, float]],
 ) -> dict[str, float]:
     """The figures of these names: as kept, or what `measure` finds now, which is kept.
 
-    `facts` are what they depend on beside the processor, PyTorch and lmlab's version. LabError where the cache can't be written.
+    `policy` and `facts` as for `place_of`. LabError where the cache can't be written.
     """
     busy = load_average() > BUSY * physical_cores()
-    path = place_of(what, facts)
+    path = place_of(what, policy, facts)
     known = _known(path, names, busy)
     if known is None:
         known = dict(measure())
@@ -41,11 +46,15 @@ def measured(
     return known
 
 
-def place_of(what: str, facts: Mapping[str, Any]) -> Path:
-    """The file in the cache for what depends on `facts`, the processor, PyTorch and lmlab's version."""
-    machine: dict[str, Any] = {"processor": processor_identity(), "cores": physical_cores(), "torch": torch.__version__}
-    machine["lmlab"] = __version__
-    text = json.dumps({**machine, **facts}, sort_keys=True)
+def place_of(what: str, policy: Policy, facts: Mapping[str, Any]) -> Path:
+    """The file in the cache for what depends on `facts`, on the processor, PyTorch and lmlab's version, and on the policy: device,
+    precision, compilation, engine and its build, threads and ranks.
+
+    The micro-batch is one of the `facts`, where a figure depends on it.
+    """
+    machine = {"processor": processor_identity(), "cores": physical_cores(), "torch": torch.__version__}
+    how = {name: value for name, value in policy.exactness().items() if name != "micro_batch"}
+    text = json.dumps([machine, __version__, how, facts], sort_keys=True)
     return cache_folder() / "measured" / f"{what}-{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
 

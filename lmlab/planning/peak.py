@@ -17,12 +17,7 @@ def peak_flops(policy: Policy) -> float:
     """
     if policy.device != "cpu":
         return _measure(policy)
-    facts = {
-        "threads": policy.threads,
-        "dtype": str(policy.autocast_dtype or torch.float32),
-        "engine": policy.engine_identity,
-    }
-    return measured("peak", facts, ["flops"], lambda: {"flops": _measure(policy)})["flops"]
+    return measured("peak", policy, {}, ["flops"], lambda: {"flops": _measure(policy)})["flops"]
 
 
 def _measure(policy: Policy) -> float:

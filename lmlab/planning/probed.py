@@ -1,4 +1,4 @@
-"""What the figures of a probe depend on, beside the machine: the key under which they are kept."""
+"""What the figures of training steps depend on of a recipe: what they are kept under, beside machine and policy."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from lmlab.recipe import Recipe
-from lmlab.training.policy import Policy
+from lmlab.recipe.optim import Muon
 
 
-def facts_of(recipe: Recipe, policy: Policy, vocabulary: int, data_folder: str | Path) -> dict[str, Any]:
-    """Everything of recipe and policy that decides how long a step takes and what it holds, but its batch."""
-    exactness = policy.exactness()
-    del exactness["micro_batch"]
+def facts_of_steps(recipe: Recipe, vocabulary: int) -> dict[str, Any]:
+    """Everything of a recipe that decides how long a step takes, but its batch and micro-batch."""
     cut = {} if recipe.data.windows == "stream" else {"windows": [recipe.data.windows, recipe.data.stride]}
+    optim = recipe.optim
+    # Muon's share of a step grows with its iterations; of all else only the kind of optimizer counts.
+    work = [optim.kind, optim.iterations] if isinstance(optim, Muon) else [optim.kind]
+    return {**cut, "model": dataclasses.asdict(recipe.model), "optim": work, "vocabulary": vocabulary}
+
+
+def facts_of(recipe: Recipe, vocabulary: int, data_folder: str | Path) -> dict[str, Any]:
+    """Everything of a recipe that decides how long its parts take and what they hold, but its batch and micro-batch."""
     return {
-        **cut,
-        "policy": exactness,
-        "model": dataclasses.asdict(recipe.model),
-        "optim": recipe.optim.kind,
+        **facts_of_steps(recipe, vocabulary),
         "order": recipe.data.order,
         "background": recipe.train.background,
-        "prompts": len(recipe.evaluate.prompts),
-        "vocabulary": vocabulary,
+        "prompts": [len(recipe.evaluate.prompts), recipe.evaluate.sample_tokens],
         # Named after its id: the pages of its files that a run reads are memory too.
         "data": Path(data_folder).name,
     }

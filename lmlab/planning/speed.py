@@ -24,6 +24,7 @@ from lmlab.hardware.cards import Card, achieved_flops, least_step_seconds
 from lmlab.model import flops_per_token
 from lmlab.planning.measured import measured
 from lmlab.planning.probe import probe
+from lmlab.planning.probed import facts_of_steps
 from lmlab.planning.shapes import shapes_like
 from lmlab.recipe import GPT, Recipe
 from lmlab.scaling.estimate import Estimate
@@ -104,19 +105,12 @@ def measure_speed(
         # A micro-batch of the policy's may not divide a batch that was made smaller.
         micro_batch = math.gcd(policy.micro_batch, probed.train.batch)
         here = dataclasses.replace(policy, micro_batch=micro_batch)
-        facts = {
-            "engine": f"{here.engine} {here.engine_identity}",
-            "device": [here.device, here.precision, here.compile, here.threads],
-            "model": dataclasses.asdict(probed.model),
-            "optim": probed.optim.kind,
-            "batch": [probed.train.batch, micro_batch],
-            "vocabulary": vocabulary,
-        }
+        facts = facts_of_steps(probed, vocabulary) | {"batch": [probed.train.batch, micro_batch]}
 
         def seconds(one: Recipe = probed, chosen: Policy = here) -> dict[str, float]:
             return {"step_seconds": _step_seconds(one, chosen, tokens, vocabulary)}
 
-        step = measured("speed", facts, ["step_seconds"], seconds)["step_seconds"]
+        step = measured("speed", here, facts, ["step_seconds"], seconds)["step_seconds"]
         step_tokens = probed.train.batch * probed.model.context
         points.append(SpeedPoint(flops_a_token=flops, achieved=flops * step_tokens / step))
     if not points:

@@ -7,7 +7,7 @@ where the process has held little else before.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from pathlib import Path
 
 from lmlab import LabError
 from lmlab.data import Dataset
@@ -27,7 +27,7 @@ MOST_IDLE_BYTES = 1 << 30
 def kept_trial(recipe: Recipe, policy: Policy, dataset: Dataset) -> Measurement | None:
     """The whole trial of this training that was made on this machine; None where there is none, or a busy hour spoilt it."""
     try:
-        value = read_json(place_of("trial", _facts(recipe, policy, dataset)))
+        value = read_json(_place(recipe, policy, dataset))
         found = {name: float(value["figures"][name]) for name in _numbers()}
         times = tuple(float(one) for one in value["figures"]["step_seconds"])
         spoilt = bool(value["busy"]) and not _busy()
@@ -50,7 +50,7 @@ def keep_trial(trial: Measurement, recipe: Recipe, policy: Policy, dataset: Data
     """Keep a trial of this training, unless its process tells little of others; LabError where the cache can't be written."""
     if trial.idle_memory_bytes > MOST_IDLE_BYTES or trial.peak_memory_bytes <= trial.idle_memory_bytes:
         return
-    path = place_of("trial", _facts(recipe, policy, dataset))
+    path = _place(recipe, policy, dataset)
     make_folder(path.parent)
     write_json(path, {"format": FORMAT, "busy": _busy(), "figures": trial.to_json()})
 
@@ -59,9 +59,11 @@ def _busy() -> bool:
     return load_average() > BUSY * physical_cores()
 
 
-def _facts(recipe: Recipe, policy: Policy, dataset: Dataset) -> dict[str, Any]:
-    sizes = {"batch": recipe.train.batch, "micro_batch": policy.micro_batch, "steps": recipe.train.steps}
-    return facts_of(recipe, policy, dataset.vocabulary_size, dataset.folder) | sizes
+def _place(recipe: Recipe, policy: Policy, dataset: Dataset) -> Path:
+    facts = facts_of(recipe, dataset.vocabulary_size, dataset.folder)
+    length = [recipe.train.steps, recipe.train.epochs]
+    sizes = {"batch": [recipe.train.batch, policy.micro_batch], "length": length}
+    return place_of("trial", policy, facts | sizes)
 
 
 def _numbers() -> list[str]:

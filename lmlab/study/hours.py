@@ -81,7 +81,7 @@ def hours(
         outline = outline_of(recipe, dataset, training_split(recipe, dataset), None, say)
         key, work = recipe_hash(_one_step(recipe)) + str(_policy(recipe)), _operations(outline)
         if key not in tried and len(tried) < MOST_TRIALS:
-            tried[key] = (work, outline, try_here(recipe, outline.policy, dataset))
+            tried[key] = (work, outline, try_here(recipe, outline.policy, dataset, say))
         if key not in tried:
             computed += 1
         known, _, trial = tried.get(key) or min(tried.values(), key=lambda entry: abs(entry[0] - work))

@@ -23,6 +23,7 @@ def measured(monkeypatch, tmp_path):
     # Not the whole cache: the engine would be compiled once more.
     monkeypatch.setattr(kept, "cache_folder", lambda: tmp_path)
     monkeypatch.setattr(fastest, "physical_cores", lambda: 4)
+    monkeypatch.setattr(fastest, "performance_cores", lambda: 4)
     monkeypatch.setattr(kept, "load_average", lambda: 0.1)
     seconds = {("native", 4): 0.02, ("native", 2): 0.03, ("torch", 4): 0.05}
     made = []
@@ -35,12 +36,17 @@ def measured(monkeypatch, tmp_path):
     return seconds, made
 
 
-def chosen(recipe, engine="native", threads=4):
+def chosen(recipe, engine="native", threads=4, say=None):
     """The policy that is found for `recipe` where such a one was chosen without measuring."""
     policy = choose_policy(override(recipe, {"train.engine": "torch", "train.threads": "1"}))
     identity = "0123" if engine == "native" else ""
     policy = dataclasses.replace(policy, engine=engine, threads=threads, engine_identity=identity)
-    return fastest_policy(recipe, policy, TOKENS, 7)
+    return fastest_policy(recipe, policy, TOKENS, 7, say=say)
+
+
+def forget_lag():
+    for path in (kept.cache_folder() / "measured").glob("lag-*"):
+        path.unlink()
 
 
 def small(**settings):
@@ -59,18 +65,26 @@ def test_the_fastest_is_taken_and_measured_once(measured):
     assert chosen(small(**{"model.layers": "2"})).threads == 2 and made[3:] == [("native", 4), ("native", 2)]
 
 
+def test_what_takes_seconds_is_said_before_it_and_only_where_it_is_measured(measured):
+    said = []
+    chosen(small(), say=lambda line: said.append((line, len(measured[1]))))
+    assert said == [(fastest.NOTICE, 0)]
+    chosen(small(), say=said.append)
+    assert len(said) == 1
+
+
 def test_torch_is_tried_again_where_it_was_not_far_behind_or_failed(measured):
     seconds, made = measured
     for lag, torch_again in ((1.4, True), (1.6, False)):
         seconds["torch", 4] = 0.02 * lag
-        kept.place_of("lag", {"engine": "0123", "threads": 4, "kind": "gpt"}).unlink(missing_ok=True)
+        forget_lag()
         chosen(small(**{"optim.kind": "muon", "train.batch": str(round(lag * 10))}))
         del made[:]
         reason = chosen(small(**{"model.layers": "2", "train.batch": str(round(lag * 10))})).reasons["engine"]
         assert (("torch", 4) in made) == torch_again
         assert ("PyTorch took 1.6 times as long when it was tried" in reason) != torch_again
     seconds["torch", 4] = fastest.NEVER
-    kept.place_of("lag", {"engine": "0123", "threads": 4, "kind": "gpt"}).unlink()
+    forget_lag()
     chosen(small())
     seconds["torch", 4] = 0.001
     assert chosen(small(**{"model.layers": "2"})).engine == "torch"
@@ -147,9 +161,65 @@ def test_what_takes_much_memory_is_tried_in_a_child(measured, monkeypatch, tmp_p
     assert asked[3:] == [("torch", 4)] and sorted(measured[1]) == [("native", 2), ("native", 4)]
 
 
-def test_long_steps_are_not_measured(measured):
+def test_a_step_whose_every_sequence_takes_long_is_not_measured(measured):
     chosen(small(**{"model.width": "4096", "model.layers": "24", "model.context": "1024"}))
     assert measured[1] == []
+
+
+def test_on_arm_longer_steps_are_measured(measured, monkeypatch):
+    long = small(**{"model.width": "1024", "model.layers": "12", "model.context": "1024"})
+    chosen(long)
+    assert measured[1] == []
+    monkeypatch.setattr(fastest.platform, "machine", lambda: "arm64")
+    chosen(long)
+    assert set(measured[1]) == set(measured[0])
+
+
+def test_a_long_step_is_measured_with_fewer_sequences(measured, monkeypatch):
+    seen = []
+    real = fastest._step_seconds
+
+    def step_seconds(recipe, policy, tokens, vocabulary):
+        seen.append((recipe.train.batch, policy.micro_batch))
+        return real(recipe, policy, tokens, vocabulary)
+
+    monkeypatch.setattr(fastest, "_step_seconds", step_seconds)
+    measured[0]["native", 2] = 0.001
+    # 6 FLOPs for each of some 10.7M weights and 64 x 256 tokens.
+    large = {"model.layers": "6", "model.width": "384", "model.context": "256", "train.batch": "64"}
+    policy = chosen(small(**large))
+    assert (policy.threads, policy.micro_batch) == (2, 64), "the run keeps its own micro-batch"
+    assert set(seen) == {(4, 4)}
+    assert " a step of " in policy.reasons["engine"] and "sequences" in policy.reasons["engine"]
+
+
+def test_torch_is_tried_with_a_model_of_another_size(measured):
+    chosen(small())
+    del measured[1][:]
+    chosen(small(**{"model.width": "128", "model.layers": "4"}))
+    assert ("torch", 4) in measured[1], "Apple's matrix units help large models alone"
+
+
+def test_the_performance_cores_of_a_hybrid_processor_are_a_candidate(measured, monkeypatch):
+    monkeypatch.setattr(fastest, "physical_cores", lambda: 10)
+    monkeypatch.setattr(fastest, "performance_cores", lambda: 2)
+    measured[0].update({("native", 10): 0.03, ("native", 5): 0.04, ("native", 2): 0.01, ("torch", 10): 0.2})
+    assert chosen(small(), threads=10).threads == 2
+    assert set(measured[1]) == {("native", 10), ("native", 5), ("native", 2), ("torch", 10)}
+
+
+@pytest.mark.parametrize("seconds, device", [((0.02, 0.005), "cpu"), ((0.005, 0.02), "mps")])
+def test_on_a_mac_the_gpu_and_the_cpu_are_held_against_each_other(measured, monkeypatch, seconds, device):
+    on_cpu = dataclasses.replace(choose_policy(small(**{"train.engine": "torch"})), device="cpu", threads=3)
+    monkeypatch.setattr(fastest, "choose_policy", lambda recipe: on_cpu)
+    monkeypatch.setattr(
+        fastest,
+        "_step_seconds",
+        lambda recipe, policy, *rest: dict(zip(("mps", "cpu"), seconds, strict=True))[policy.device],
+    )
+    on_gpu = dataclasses.replace(on_cpu, device="mps", threads=8)
+    assert fastest_policy(small(**{"train.device": "auto"}), on_gpu, TOKENS, 7).device == device
+    assert fastest_policy(small(**{"train.device": "mps"}), on_gpu, TOKENS, 7) == on_gpu, "the recipe asks for it"
 
 
 def test_a_damaged_file_is_measured_again(measured, tmp_path):

@@ -48,12 +48,15 @@ def test_what_a_busy_hour_gave_is_tried_again_when_it_is_quiet(case, monkeypatch
 def test_a_start_uses_the_trial_of_an_earlier_one(case, monkeypatch):
     recipe, policy, dataset = case
     recipe = override(recipe, {"evaluate.prompts": ("t",), "model.layers": "1", "model.width": "32"})
-    first = try_here(recipe, policy, dataset)
+    said = []
+    first = try_here(recipe, policy, dataset, said.append)
+    assert said == [forecast.NOTICE]
     assert not first.kept and first.step_seconds and first.peak_memory_bytes
     monkeypatch.setattr(forecast, "Trial", None)
     if first.idle_memory_bytes >= first.peak_memory_bytes or first.idle_memory_bytes > tried.MOST_IDLE_BYTES:
         tried.keep_trial(dataclasses.replace(first, idle_memory_bytes=0), recipe, policy, dataset)
-    again = try_here(recipe, policy, dataset)
+    again = try_here(recipe, policy, dataset, said.append)
+    assert len(said) == 1
     assert again.kept and again.step_seconds == first.step_seconds
     assert again.peak_memory_bytes == first.peak_memory_bytes
 
@@ -69,7 +72,7 @@ def test_the_memory_of_a_process_that_did_other_things_is_not_kept(case, idle):
 def test_a_file_that_is_none_is_passed_over(case):
     recipe, policy, dataset = case
     tried.keep_trial(TRIAL, recipe, policy, dataset)
-    path = tried.place_of("trial", tried._facts(recipe, policy, dataset))
+    path = tried._place(recipe, policy, dataset)
     for value in ({}, [], {"format": 1, "busy": False, "figures": {"step_seconds": []}}):
         path.write_text(json.dumps(value))
         assert tried.kept_trial(recipe, policy, dataset) is None
