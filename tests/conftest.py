@@ -1,13 +1,20 @@
-"""What holds for every test: shapes are checked, nothing of the user's is touched, random examples few and fixed."""
+"""What holds for every test: shapes are checked, nothing of the user's is touched, random examples few and fixed.
+
+Two things are made up in this process unless a test's mark asks for the real one: `tried` for the trial that a training's forecast
+rests on, `flushed` for waiting until the disk has what was written. Processes that a test starts have the real ones.
+"""
 
 import contextlib
+import gc
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-# Before torch is imported by anything: the tests share the machine with each other and with its owner.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Before torch is imported by anything: the tests share the machine with each other and with its owner. Where several processes
+# share the tests (pytest -n), each has one thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 # Threads that spin while they wait for one that others have pushed off its core take four times as long on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ["MPLBACKEND"] = "Agg"
@@ -15,6 +22,12 @@ os.environ["MPLBACKEND"] = "Agg"
 import hypothesis
 import pytest
 from jaxtyping import install_import_hook
+
+if TYPE_CHECKING:
+    from lmlab.data import Dataset
+    from lmlab.planning.child import Measurement
+    from lmlab.recipe import Recipe
+    from lmlab.training.policy import Policy
 
 # A shell lets what it starts in the background ignore Ctrl-C, and nohup the end of the terminal; tests send both.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -38,6 +51,12 @@ hypothesis.settings.register_profile("lmlab", deadline=None, max_examples=30, de
 hypothesis.settings.load_profile("lmlab")
 
 
+def pytest_collection_finish() -> None:
+    """All that was imported stays; a collection that looked through it again would take a tenth of a second."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_folders(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[None]:
     """Prepared data goes to a folder of this session, and the settings of the user's shell don't count."""
@@ -48,6 +67,58 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixtu
         for name in ("LMLAB_RUNS", "LMLAB_GPT2"):
             patch.delenv(name, raising=False)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _made_up() -> Iterator[dict[str, tuple[str, Any, Any]]]:
+    """By mark: the name in lmlab or Python that stands for something slow, the real thing and what the tests have instead."""
+    from lmlab.experiment import beginning
+
+    edges = {
+        "tried": ("lmlab.experiment.beginning.try_here", beginning.try_here, tried_before),
+        "flushed": ("os.fsync", os.fsync, os.fstat),  # which also refuses what is no open file
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, _, instead in edges.values():
+            patch.setattr(name, instead)
+        yield edges
+
+
+@pytest.fixture(scope="session")
+def really(_made_up: dict[str, tuple[str, Any, Any]]) -> Callable[[str], contextlib.AbstractContextManager[None]]:
+    """`with really(mark)`: the real thing."""
+
+    @contextlib.contextmanager
+    def real_one(mark: str) -> Iterator[None]:
+        name, real, _ = _made_up[mark]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(name, real)
+            yield
+
+    return real_one
+
+
+@pytest.fixture(autouse=True)
+def _marked(request: pytest.FixtureRequest, _made_up: dict[str, Any], really: Callable[[str], Any]) -> Iterator[None]:
+    """The real things for a test whose marks ask for them."""
+    with contextlib.ExitStack() as stack:
+        for mark in _made_up:
+            if request.node.get_closest_marker(mark):
+                stack.enter_context(really(mark))
+        yield
+
+
+def tried_before(recipe: "Recipe", policy: "Policy", dataset: "Dataset", say: object = None) -> "Measurement":
+    """What a trial of a small training may find, without one."""
+    from lmlab.model import parameters
+    from lmlab.planning.child import Measurement
+
+    checkpoint = 12 * parameters(recipe.model, dataset.vocabulary_size)["total"]
+    times = {"step_seconds": (0.01,) * 8, "first_step_seconds": 0.02, "save_seconds": 0.02, "save_wait_seconds": 0.01}
+    memory = {"checkpoint_bytes": checkpoint, "peak_memory_bytes": 300_000_000, "idle_memory_bytes": 200_000_000}
+    return Measurement(
+        micro_batch=policy.micro_batch, batch=recipe.train.batch, forward_tokens_per_second=1e5, **times, **memory
+    )
 
 
 def _keep_engine(cache: Path, config: pytest.Config) -> None:

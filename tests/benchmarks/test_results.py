@@ -57,10 +57,19 @@ def test_a_file_has_every_sample_and_its_statistics(tmp_path):
     assert {"commit", "dirty"} <= set(value["source"])
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", '{"format": 1, "measurements": []}', "nothing"])
-def test_another_file_is_refused_in_one_line(tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{}", "holds no results of a benchmark: expected a file that `python -m benchmarks.cpu` wrote"),
+        ("[]", "holds no results of a benchmark: expected a file that `python -m benchmarks.cpu` wrote"),
+        ('{"format": 1, "measurements": []}', "lacks 'part': expected a file that `python -m benchmarks.cpu` wrote"),
+        ("nothing", "is damaged: expected JSON"),
+    ],
+    ids=["object", "list", "nothing in it", "no JSON"],
+)
+def test_another_file_is_refused_in_one_line(tmp_path, text, words):
     (tmp_path / "other.json").write_text(text)
-    with pytest.raises(LabError) as error:
+    with pytest.raises(LabError, match=f"other.json {words}") as error:
         read_results(tmp_path / "other.json")
     assert "\n" not in str(error.value)
 

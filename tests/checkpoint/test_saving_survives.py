@@ -13,6 +13,8 @@ import pytest
 from lmlab import LabError
 from lmlab.checkpoint import find, point, steps
 
+pytestmark = pytest.mark.flushed
+
 NEW = 1000
 """The value of the checkpoint that is being saved when the fault comes."""
 

@@ -28,25 +28,36 @@ def text(tmp_path):
 
 
 def test_a_missing_file(lmlab):
-    assert_refused(lmlab("train", "nowhere/my.txt"), 1, "nowhere/my.txt")
+    assert_refused(
+        lmlab("train", "nowhere/my.txt"),
+        1,
+        "there is no corpus 'nowhere/my.txt'",
+        "expected a file, a folder, - or one of",
+    )
 
 
 def test_an_empty_file(lmlab, text):
-    assert_refused(lmlab("train", text(b"")), 1, "bad.txt", "empty")
+    assert_refused(lmlab("train", text(b"")), 1, "bad.txt is empty: expected text")
 
 
 def test_text_that_is_not_utf8(lmlab, text):
-    assert_refused(lmlab("train", text(b"ordinary text " * 100 + b"caf\xe9 and more")), 1, "bad.txt", "UTF-8", "1,403")
+    assert_refused(
+        lmlab("train", text(b"ordinary text " * 100 + b"caf\xe9 and more")),
+        1,
+        "bad.txt",
+        "byte 1,403",
+        "convert the file to UTF-8",
+    )
 
 
 def test_a_text_shorter_than_any_context(lmlab, text):
-    assert_refused(lmlab("train", text(b"too short")), 1, "too short", "bytes")
+    assert_refused(lmlab("train", text(b"too short")), 1, "too short: 9 bytes", "expected at least 320")
 
 
 def test_a_split_shorter_than_the_context(lmlab, small):
     words = [*small]
     words[words.index("--model.context") + 1] = "1000"
-    assert_refused(lmlab(*words), 1, "valid split", "model.context of at most")
+    assert_refused(lmlab(*words), 1, "the valid split has 672 tokens", "use a model.context of at most 671, more text")
 
 
 def test_an_unknown_recipe(lmlab):
@@ -58,11 +69,13 @@ def test_an_unknown_setting(lmlab, small):
 
 
 def test_an_impossible_setting(lmlab, small):
-    assert_refused(lmlab(*small, "--model.width", "17"), 1, "model.heads", "17")
+    assert_refused(
+        lmlab(*small, "--model.width", "17"), 1, "model.heads 2 must divide model.width 17: the nearest that does is 1"
+    )
 
 
 def test_a_setting_without_its_value(lmlab, small):
-    assert_refused(lmlab(*small, "--train.steps"), 2, "--train.steps needs a value")
+    assert_refused(lmlab(*small, "--train.steps"), 2, "--train.steps needs a value: write --train.steps VALUE")
 
 
 @pytest.mark.parametrize(
@@ -76,30 +89,37 @@ def test_a_setting_without_its_value(lmlab, small):
     ],
 )
 def test_a_name_from_nanogpt_or_hugging_face_is_answered_with_ours(lmlab, small, foreign, ours):
-    assert_refused(lmlab(*small, foreign, "5"), 2, foreign, ours)
-    assert_refused(lmlab(*small, f"{foreign}=5"), 2, foreign, ours)
+    for words in ([foreign, "5"], [f"{foreign}=5"]):
+        assert_refused(lmlab(*small, *words), 2, f"{foreign} is called {ours} here")
 
 
 def test_an_unknown_flag_and_an_unknown_verb(lmlab, small):
-    assert_refused(lmlab(*small, "--runn", "x"), 2, "--runn", "--run")
-    assert_refused(lmlab("trian"), 2, "did you mean train?")
-    assert_refused(lmlab("train"), 2, "needs a recipe or a text file")
+    assert_refused(lmlab(*small, "--runn", "x"), 2, "has no --runn: did you mean --run?")
+    assert_refused(lmlab("trian"), 2, "there is no verb 'trian': did you mean train?")
+    assert_refused(lmlab("train"), 2, "needs a recipe or a text file: lmlab recipes lists what there is")
 
 
 def test_a_run_name_that_exists(lmlab, small):
     assert lmlab(*small, "--run", "mine")[0] == 0
-    assert_refused(lmlab(*small, "--run", "mine"), 1, "mine", "exists")
+    assert_refused(
+        lmlab(*small, "--run", "mine"),
+        1,
+        "the run mine exists already in",
+        "choose another --run, or continue it: lmlab resume mine",
+    )
 
 
 def test_an_unknown_run_is_answered_with_the_nearest(lmlab, small):
     lmlab(*small, "--run", "mine")
-    assert_refused(lmlab("evaluate", "mnie"), 1, "mnie", "mine")
-    assert_refused(lmlab("sample", "mine@7", "--prompt", "a"), 1, "7")
+    assert_refused(lmlab("evaluate", "mnie"), 1, "there is no run 'mnie' in", "did you mean mine?")
+    assert_refused(lmlab("sample", "mine@7", "--prompt", "a"), 1, "has no checkpoint of step 7: it has 0, 3, 6")
 
 
 def test_a_prompt_with_symbols_outside_the_vocabulary_names_them(lmlab, small):
     lmlab(*small, "--run", "mine")
-    assert_refused(lmlab("sample", "mine", "--prompt", "x = 7 €"), 1, "€")
+    assert_refused(
+        lmlab("sample", "mine", "--prompt", "x = 7 €"), 1, "'7' (U+0037), '€' (U+20AC): leave that out of the prompt"
+    )
 
 
 def test_a_full_disk_is_found_before_the_run_begins(lmlab, small, tmp_path, monkeypatch):
@@ -127,19 +147,28 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(lmlab, sm
 def test_a_text_with_symbols_that_the_run_does_not_know_is_refused(lmlab, small, text):
     lmlab(*small, "--run", "mine")
     other = text("§ß¤ ".encode() * 500, "other.txt")
-    assert_refused(lmlab("evaluate", "mine", "--on", other), 1, "§")
-    assert_refused(lmlab("train", "--from", "mine", "--data.corpus", other, "--train.steps", "9"), 1, "vocabulary")
+    assert_refused(
+        lmlab("evaluate", "mine", "--on", other), 1, "'§' (U+00A7) at character 0 isn't among the 35", "leave it out"
+    )
+    words = ["train", "--from", "mine", "--data.corpus", other, "--train.steps", "9"]
+    expected = "expected data prepared with the parent's tokenizer"
+    assert_refused(lmlab(*words), 1, "has a vocabulary of 35 tokens, but this data has", expected)
 
 
-def test_rate_and_size_where_they_mean_nothing(lmlab):
-    assert_refused(lmlab("train", "first", "--rate", "hold"), 2, "--from")
-    assert_refused(lmlab("train", "first", "--size", "10M"), 2, "--size")
-    assert_refused(lmlab("train", "first", "--or-resume"), 2, "--run NAME")
-    assert_refused(lmlab("train", "x.txt", "--size", "7M"), 1, "x.txt")
+def test_rate_and_size_where_they_mean_nothing(lmlab, text):
+    assert_refused(lmlab("train", "first", "--rate", "hold"), 2, "--rate needs --from RUN@STEP")
+    assert_refused(lmlab("train", "first", "--size", "10M"), 2, "--size is for a text file: a recipe has its shape")
+    assert_refused(lmlab("train", "first", "--or-resume"), 2, "--or-resume needs --run NAME: which run to go on with")
+    assert_refused(lmlab("train", text(b"some text " * 400), "--size", "7M"), 1, "7M", "expected")
 
 
 def test_a_prompt_of_the_recipe_that_the_text_cannot_spell_is_refused_before_the_run_is_made(lmlab, small, tmp_path):
-    assert_refused(lmlab(*small, "--run", "mine", "--evaluate.prompts", "10 €"), 1, "€")
+    assert_refused(
+        lmlab(*small, "--run", "mine", "--evaluate.prompts", "10 €"),
+        1,
+        "has never seen",
+        "'€' (U+20AC): leave that out of the prompt",
+    )
     assert not (tmp_path / "runs" / "mine").exists()
 
 

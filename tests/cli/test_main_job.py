@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.tried
+
 
 def test_from_text_to_a_trained_evaluated_model_that_writes_in_one_command(lmlab, small, tmp_path):
     status, output, errors = lmlab(*small, "--run", "mine")

@@ -14,10 +14,10 @@ from lmlab import LabError
 from lmlab.checkpoint import find
 from lmlab.evaluation import evaluate_split
 from lmlab.experiment import resume, train
-from lmlab.native import Library, load
 from lmlab.recipe import override
 from lmlab.training.display import Quiet
 from lmlab.training.policy import choose_policy
+from tests.engine import engine_library
 
 SHAPE = {"model.kind": "context", "model.width": "16", "model.hidden": "24", "model.vector": "8"}
 NATIVE = {"model.hidden": "32", "model.vector": "16", "train.engine": "native"}
@@ -28,12 +28,6 @@ VARIANTS = {
     "fp16": {"train.precision": "fp16", "optim.lr": "0.01"},
     "native": {**NATIVE, "model.dropout": "0.1", "train.micro_batch": "2"},
 }
-
-
-def require_engine():
-    loaded = load(lambda line: None)
-    if not isinstance(loaded, Library):
-        pytest.skip(loaded.reason)
 
 
 class StopAtFive(Quiet):
@@ -48,11 +42,11 @@ def recipe(small_recipe):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_stopped_and_resumed_run_is_bit_for_bit_an_untouched_one(recipe, tmp_path, variant):
+def test_a_stopped_and_resumed_run_is_bit_for_bit_an_untouched_one(recipe, tmp_path, untouched, variant):
     if variant == "native":
-        require_engine()
+        engine_library()
     recipe = override(recipe, VARIANTS[variant])
-    whole = train(recipe, run="whole", runs=tmp_path)
+    whole = untouched(recipe)
     assert whole.run.read("policy.json")["engine"] == ("native" if variant == "native" else "torch")
     stopped = train(recipe, run="stopped", runs=tmp_path, display=StopAtFive())
     assert stopped.ending.kind == "stopped"
@@ -136,7 +130,7 @@ def test_what_it_can_not_have_is_refused_in_one_line(recipe, tmp_path, changes, 
 
 
 def test_both_engines_learn_the_same_and_each_keeps_to_its_own(recipe, tmp_path):
-    require_engine()
+    engine_library()
     recipe = override(recipe, {**NATIVE, "model.dropout": "0"})
     runs = {}
     for engine in ("native", "torch"):
@@ -149,7 +143,7 @@ def test_both_engines_learn_the_same_and_each_keeps_to_its_own(recipe, tmp_path)
 
 
 def test_auto_takes_the_kernel_where_it_fits_and_says_why_where_it_does_not(recipe):
-    require_engine()
+    engine_library()
     assert choose_policy(override(recipe, {**NATIVE, "train.engine": "auto"})).engine == "native"
     policy = choose_policy(recipe)
     assert policy.engine == "torch" and "model.hidden is 24" in policy.reasons["engine"]

@@ -63,6 +63,7 @@ def read(monkeypatch):
     return found
 
 
+@pytest.mark.tried
 def test_an_epoch_is_every_window_once_with_a_short_last_batch(recipe, tmp_path, read):
     done = train(recipe, run="one", runs=tmp_path)
     dataset = find_dataset(done.run.origin()["data_id"])
@@ -98,10 +99,10 @@ def test_scores_are_of_every_window_and_the_units_say_how_many_targets_they_have
 
 
 @pytest.mark.parametrize("stop", [2, 9])
-def test_a_stopped_and_resumed_run_equals_an_untouched_one(recipe, tmp_path, stop, engine):
+def test_a_stopped_and_resumed_run_equals_an_untouched_one(recipe, tmp_path, untouched, stop, engine):
     changes = {"train.engine": engine, "train.micro_batch": "4", "model.dropout": "0.1", "evaluate.prompts": "the old"}
     recipe = override(recipe, changes)
-    whole = train(recipe, run="whole", runs=tmp_path)
+    whole = untouched(recipe)
     stopped = train(recipe, run="stopped", runs=tmp_path, display=StopAfter(stop))
     assert stopped.ending.kind == "stopped"
     assert resume("stopped", runs=tmp_path).ending.kind == "finished"

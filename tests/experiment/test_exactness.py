@@ -78,11 +78,11 @@ VARIANTS = {
 
 @pytest.mark.parametrize("stop", [1, 5, 8])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_stopped_and_resumed_run_equals_an_untouched_one(small_recipe, tmp_path, variant, stop, engine):
+def test_a_stopped_and_resumed_run_equals_an_untouched_one(small_recipe, tmp_path, untouched, variant, stop, engine):
     if engine == "native" and "train.precision" in VARIANTS[variant]:
         pytest.skip("the native engine computes in float32")
     recipe = override(small_recipe, {**VARIANTS[variant], "evaluate.sample_tokens": "5", "train.engine": engine})
-    whole = train(recipe, run="whole", runs=tmp_path)
+    whole = untouched(recipe)
     stopped = train(recipe, run="stopped", runs=tmp_path, display=StopAfter(stop))
     if whole.summary["steps"] > stop:
         assert stopped.ending.kind == "stopped"
@@ -92,7 +92,7 @@ def test_a_stopped_and_resumed_run_equals_an_untouched_one(small_recipe, tmp_pat
     assert_equal_runs(whole.run, stopped.run)
 
 
-def test_a_run_killed_between_checkpoints_repeats_the_lost_steps_exactly(small_recipe, tmp_path, engine):
+def test_a_run_killed_between_checkpoints_repeats_the_lost_steps_exactly(small_recipe, tmp_path, untouched, engine):
     class Killed(BaseException):
         pass
 
@@ -102,7 +102,7 @@ def test_a_run_killed_between_checkpoints_repeats_the_lost_steps_exactly(small_r
                 raise Killed
 
     recipe = override(small_recipe, {"train.engine": engine})
-    whole = train(recipe, run="whole", runs=tmp_path)
+    whole = untouched(recipe)
     with pytest.raises(Killed):
         train(recipe, run="killed", runs=tmp_path, display=KillAfter())
     resumed = resume("killed", runs=tmp_path)
@@ -111,8 +111,8 @@ def test_a_run_killed_between_checkpoints_repeats_the_lost_steps_exactly(small_r
     assert any(line["step"] == 9 for line in discarded), "what was logged after the checkpoint is kept apart"
 
 
-def test_two_stops_and_a_second_signal_lose_nothing(small_recipe, tmp_path):
-    whole = train(small_recipe, run="whole", runs=tmp_path)
+def test_two_stops_and_a_second_signal_lose_nothing(small_recipe, tmp_path, untouched):
+    whole = untouched(small_recipe)
     train(small_recipe, run="stopped", runs=tmp_path, display=StopAfter(3, signal.SIGINT))
     resume("stopped", runs=tmp_path, display=StopAfter(7))
     resumed = resume("stopped", runs=tmp_path)
@@ -121,8 +121,8 @@ def test_two_stops_and_a_second_signal_lose_nothing(small_recipe, tmp_path):
     assert segments == ["start", "resume", "resume"]
 
 
-def test_accumulated_micro_batches_give_the_gradients_of_the_whole_batch(small_recipe, tmp_path):
-    whole = train(small_recipe, run="whole", runs=tmp_path)
+def test_accumulated_micro_batches_give_the_gradients_of_the_whole_batch(small_recipe, tmp_path, untouched):
+    whole = untouched(small_recipe)
     split = train(override(small_recipe, {"train.micro_batch": "1"}), run="split", runs=tmp_path)
     left, right = (
         find(whole.run.checkpoints, "latest")[0].tensors("weights"),
@@ -133,8 +133,10 @@ def test_accumulated_micro_batches_give_the_gradients_of_the_whole_batch(small_r
     assert whole.summary["final"]["loss"] == pytest.approx(split.summary["final"]["loss"], abs=1e-4)
 
 
-def test_a_resume_with_another_policy_keeps_the_batches_and_says_that_it_is_not_exact(small_recipe, tmp_path):
-    whole = train(small_recipe, run="whole", runs=tmp_path)
+def test_a_resume_with_another_policy_keeps_the_batches_and_says_that_it_is_not_exact(
+    small_recipe, tmp_path, untouched
+):
+    whole = untouched(small_recipe)
     train(small_recipe, run="stopped", runs=tmp_path, display=StopAfter(6))
     said = []
     resumed = resume("stopped", runs=tmp_path, changes={"train.micro_batch": "2"}, say=said.append)

@@ -7,6 +7,8 @@ import lmlab
 from lmlab.experiment import resume, train
 from lmlab.recipe import override
 
+pytestmark = pytest.mark.tried
+
 
 def test_train_load_and_generate_in_three_lines(small_recipe, tmp_path, capsys):
     outcome = lmlab.train(small_recipe, runs=tmp_path)

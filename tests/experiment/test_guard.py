@@ -77,13 +77,13 @@ def test_a_skipped_update_leaves_weights_and_optimizer_as_they_were(small_recipe
 
 
 @pytest.mark.parametrize("stop", [5, 6])
-def test_the_guards_state_goes_through_a_stop(small_recipe, tmp_path, poison, stop):
+def test_the_guards_state_goes_through_a_stop(small_recipe, tmp_path, untouched, poison, stop):
     class Stop(Quiet):
         def progress(self, now, logged):
             if now.step == stop:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    whole = train(small_recipe, run="whole", runs=tmp_path)
+    whole = untouched(small_recipe, beside="poisoned")
     stopped = train(small_recipe, run="stopped", runs=tmp_path, display=Stop())
     assert latest(stopped.run).state["skipped_in_a_row"] == stop - 4
     resumed = resume("stopped", runs=tmp_path)

@@ -31,8 +31,8 @@ def recipe(request, small_recipe):
     return override(small_recipe, {"model.ngrams": "2,3", "model.ngram_rows": "200", **VARIANTS[request.param]})
 
 
-def test_a_stopped_and_resumed_run_with_ngrams_is_bit_for_bit_an_untouched_one(recipe, tmp_path):
-    whole = train(recipe, run="whole", runs=tmp_path)
+def test_a_stopped_and_resumed_run_with_ngrams_is_bit_for_bit_an_untouched_one(recipe, tmp_path, untouched):
+    whole = untouched(recipe)
     stopped = train(recipe, run="stopped", runs=tmp_path, display=StopAtFive())
     assert stopped.ending.kind == "stopped"
     resumed = resume("stopped", runs=tmp_path)

@@ -10,6 +10,8 @@ from lmlab.scaling.estimate import Estimate
 from lmlab.training.display import Quiet
 from lmlab.training.outlook import Outlook, forecast_loss
 
+pytestmark = pytest.mark.tried
+
 
 class Noted(Quiet):
     """Keeps what is shown, and may end the training hard after a step."""

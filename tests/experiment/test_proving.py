@@ -1,6 +1,7 @@
 """A replay equals what was recorded, or names the first step and tensor that don't, and why."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -10,19 +11,22 @@ from lmlab.checkpoint import Retention, find, save_and_point
 from lmlab.cli import main
 from lmlab.experiment import prove, train
 from lmlab.recipe import override
+from lmlab.runs import open_run
 from lmlab.training.display import Quiet
 
 
 @pytest.fixture
-def run(engine, small_recipe, tmp_path):
-    """12 steps with checkpoints of steps 0, 4, 5, 8, 10 and 12, samples, dropout and evaluations."""
+def run(engine, small_recipe, untouched, tmp_path):
+    """A copy of a run: 12 steps with checkpoints of steps 0, 4, 5, 8, 10 and 12, samples, dropout and evaluations."""
     settings = {
         "train.engine": engine,
         "model.dropout": "0.1",
         "evaluate.prompts": "The",
         "evaluate.sample_tokens": "4",
     }
-    return train(override(small_recipe, settings), run="proven", runs=tmp_path, display=Quiet()).run
+    whole = untouched(override(small_recipe, settings)).run
+    shutil.copytree(whole.folder, tmp_path / "proven")
+    return open_run("proven", tmp_path)[0]
 
 
 def everything(run):

@@ -171,11 +171,11 @@ def stopping_at(*steps):
     ],
 )
 def test_a_run_that_was_stopped_around_a_spike_ends_as_if_it_had_not_been(
-    small_recipe, tmp_path, poison, policy, stops
+    small_recipe, tmp_path, untouched, poison, policy, stops
 ):
     poison(POISONED)
     recipe = override(small_recipe, {"train.on_spike": policy, "train.keep": "1"})
-    whole = train(recipe, run="whole", runs=tmp_path, display=Quiet())
+    whole = untouched(recipe, beside=f"poisoned at {POISONED}")
     first, *others = stops
     train(recipe, run="stopped", runs=tmp_path, display=stopping_at(first))
     for stop in others:

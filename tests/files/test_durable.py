@@ -26,6 +26,8 @@ from lmlab.files import (
     write_text,
 )
 
+pytestmark = pytest.mark.flushed
+
 OPERATIONS = ("open", "write", "flush", "rename", "remove", "flush_folder")
 
 

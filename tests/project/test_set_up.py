@@ -4,11 +4,13 @@ import importlib.util
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "tools" / "set_up.py"
+CHECKOUT = Path(__file__).parents[2]
+SCRIPT = CHECKOUT / "tools" / "set_up.py"
 
 
 @pytest.fixture
@@ -27,7 +29,22 @@ def script(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "pip", lambda purpose, *words: module.pips.append(words))
     monkeypatch.setattr(module, "installed_version", lambda package: "2.13.0+cpu")
     monkeypatch.setattr(module, "check_import", lambda: None)
+    monkeypatch.setattr(module.shutil, "which", lambda name: None)
     return module
+
+
+@pytest.fixture
+def uv(script, monkeypatch):
+    """uv is at hand; `uv.fails` names the words that it refuses."""
+    record = types.SimpleNamespace(calls=[], fails=())
+    monkeypatch.setattr(script.shutil, "which", lambda name: name if name == "uv" else None)
+
+    def run_installer(command, environment=None):
+        record.calls.append(command)
+        return any(word in record.fails for word in command), ["", "error: nowhere to be found"]
+
+    monkeypatch.setattr(script, "run_installer", run_installer)
+    return record
 
 
 def made(script, torch=None):
@@ -59,6 +76,91 @@ def test_a_change_of_what_should_be_there_sets_up_again(script, changed):
     path.write_text(path.read_text() + "# changed\n")
     script.set_up()
     assert len(script.pips) == 2
+
+
+def test_the_demo_gets_no_package_that_only_tests_need_and_the_tests_add_theirs_to_it(script, monkeypatch):
+    made(script, "2.13.0")
+    monkeypatch.setattr(script, "show_and_run", lambda command: 0)
+    assert script.main(["demo"]) == 0
+    assert script.pips[-1][-2:] == ("-e", ".")
+    assert script.main(["lint"]) == 0
+    assert script.pips[-1][-2:] == ("-e", ".[dev]")
+    assert len(script.pips) == 2
+
+
+def test_a_demo_after_the_tests_installs_nothing(script, monkeypatch):
+    made(script, "2.13.0")
+    monkeypatch.setattr(script, "show_and_run", lambda command: 0)
+    for command in ("test", "demo", "test"):
+        assert script.main([command]) == 0
+    assert len(script.pips) == 1
+
+
+def test_after_a_change_a_demo_installs_again_and_so_do_the_tests_after_it(script, monkeypatch):
+    made(script, "2.13.0")
+    monkeypatch.setattr(script, "show_and_run", lambda command: 0)
+    assert script.main(["test"]) == 0
+    (script.ROOT / "pyproject.toml").write_text("[project]\n# changed\n")
+    for command in ("demo", "demo", "test", "demo"):
+        assert script.main([command]) == 0
+    assert [words[-1] for words in script.pips] == [".[dev]", ".", ".[dev]"]
+
+
+def test_uv_installs_what_it_can_with_the_same_constraints_and_pip_is_not_asked(script, uv):
+    made(script, "2.13.0")
+    script.set_up()
+    (command,) = uv.calls
+    assert command[:5] == ["uv", "pip", "install", "--python", str(script.PYTHON)]
+    assert command[5:] == ["-c", str(script.CONSTRAINTS), "-e", ".[dev]"]
+    assert script.pips == []
+
+
+def test_what_uv_cannot_find_pip_installs_and_the_rest_is_still_uv_s(script, uv, monkeypatch, capsys):
+    made(script)
+    monkeypatch.setattr(script.sys, "platform", "linux")
+    monkeypatch.setattr(script, "has_nvidia_gpu", lambda: False)
+    uv.fails = ("torch==2.13.0",)
+    script.set_up()
+    (words,) = script.pips
+    assert words[-1] == "torch==2.13.0"
+    assert uv.calls[-1][-1] == ".[dev]"
+    assert "uv failed (error: nowhere to be found): taking pip" in capsys.readouterr().out
+
+
+def test_the_tests_run_in_a_process_a_core_and_chosen_ones_in_one(script, monkeypatch):
+    commands = []
+    monkeypatch.setattr(script, "show_and_run", lambda command: commands.append([str(word) for word in command]) or 0)
+    monkeypatch.setattr(script, "quiet", lambda *words: subprocess.CompletedProcess(words, 0, "", ""))
+    monkeypatch.setattr(script.os, "sched_getaffinity", lambda process: set(range(3)), raising=False)
+    script.test([])
+    script.test(["-k", "turn"])
+    monkeypatch.setattr(script.os, "sched_getaffinity", lambda process: {5}, raising=False)
+    script.test([])
+    assert [command[1:] for command in commands] == [
+        ["-m", "pytest", "-n", "3", "--dist", "worksteal"],
+        ["-m", "pytest", "-k", "turn"],
+        ["-m", "pytest"],
+    ]
+
+
+@pytest.mark.parametrize("first, second, together", [(0, 0, 0), (1, 0, 1), (0, 2, 2)])
+def test_the_bitwise_tests_come_again_for_the_next_lower_instruction_set(script, monkeypatch, first, second, together):
+    commands, statuses = [], iter((first, second))
+
+    def show_and_run(command, settings=None):
+        commands.append(([str(word) for word in command], settings))
+        return next(statuses)
+
+    monkeypatch.setattr(script, "show_and_run", show_and_run)
+    lower = subprocess.CompletedProcess([], 0, "g++ -march=x86-64-v3\n", "")
+    monkeypatch.setattr(script, "quiet", lambda *words: lower)
+    assert script.test([]) == together
+    (_, own), (words, settings) = commands
+    assert own is None and settings == {"CXX": "g++ -march=x86-64-v3"}
+    assert words[words.index("-m", 3) + 1] == "bitwise" and all((CHECKOUT / path).is_dir() for path in script.BITWISE)
+    tests = (CHECKOUT / "tests").rglob("test_*.py")
+    marked = {path for path in tests if "\n@pytest.mark.bitwise" in path.read_text("utf-8")}
+    assert marked and all(any(path.is_relative_to(CHECKOUT / one) for one in script.BITWISE) for path in marked)
 
 
 def test_a_set_up_that_failed_is_not_taken_for_done(script, monkeypatch):
@@ -154,7 +256,7 @@ def test_a_failing_pip_shows_its_last_lines_and_one_reason(tmp_path, capfd):
     module.PYTHON = sys.executable
     module.ROOT = tmp_path
     with pytest.raises(module.SetUpError, match=r"installing it failed: .* the same command goes on"):
-        module.pip("installing it", "install", "--no-index", "--find-links", str(tmp_path), "no-such-package-as-this")
+        module.pip("installing it", "--no-index", "--find-links", str(tmp_path), "no-such-package-as-this")
     assert "No matching distribution found" in capfd.readouterr().err
 
 

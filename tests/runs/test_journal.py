@@ -16,6 +16,8 @@ from lmlab.files import Storage
 from lmlab.runs import Journal, read_lines
 from lmlab.runs.journal import FILES
 
+pytestmark = pytest.mark.flushed
+
 
 def journal_in(folder, segment=0):
     return Journal(folder, run_id="abc", segment=segment)

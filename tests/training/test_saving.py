@@ -15,6 +15,8 @@ from lmlab.training import saving
 from lmlab.training.saving import Saver, restore_training
 from lmlab.training.state import State
 
+pytestmark = pytest.mark.flushed
+
 ON = override(Recipe(), {"train.background": "on", "train.keep": "9"})
 
 

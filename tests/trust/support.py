@@ -21,7 +21,8 @@ ROOM = 1 << 30
 
 
 def assert_one_line(text: str, *words: str) -> None:
-    """A refusal as a person should see it."""
+    """A refusal as a person should see it: it has the words that say what was wrong and what to do."""
+    assert words
     assert text and "\n" not in text and text.isprintable(), text
     assert len(text) <= LabError.LONGEST + 3, len(text)
     for word in words:

@@ -120,27 +120,51 @@ def test_white_space_without_end_is_cut_in_time_that_grows_with_it(tmp_path):
     assert time.perf_counter() - began < 2
 
 
-@pytest.mark.parametrize("content", [b"PK\x05\x06" + b"\xff" * 18, b"PK\x03\x04" + bytes(100), b"", b"rubbish" * 10])
-def test_an_archive_that_is_none_is_refused(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"PK\x05\x06" + b"\xff" * 18, "Bad offset for central directory"),
+        (b"PK\x03\x04" + bytes(100), "File is not a zip file"),
+        (b"", "File is not a zip file"),
+        (b"rubbish" * 10, "File is not a zip file"),
+    ],
+    ids=["its end alone", "its beginning alone", "nothing", "something else"],
+)
+def test_an_archive_that_is_none_is_refused(tmp_path, content, why):
     path = tmp_path / "bad.zip"
     path.write_bytes(content)
-    assert_refused(lambda: read(path), "bad.zip")
+    assert_refused(lambda: read(path), f"bad.zip can't be read as a zip archive ({why})")
 
 
 def test_a_parquet_file_with_an_absurd_footer_is_refused(tmp_path):
     path = tmp_path / "bad.parquet"
     for length in (0, 7, 1 << 20, (1 << 32) - 1):
         path.write_bytes(b"PAR1" + b"\x15\x04" * 40 + struct.pack("<I", length) + b"PAR1")
-        assert_refused(lambda: read(path), "bad.parquet")
+        expected = "expected an intact parquet file"
+        assert_refused(lambda: read(path), "bad.parquet is not readable as parquet (", expected)
+
+
+NOT_JSON = (
+    "line 2 (byte 17) is not JSON (nested too deeply, or a number of thousands of digits): expected one object a line"
+)
 
 
 @pytest.mark.parametrize(
-    "line", [b"[" * 100_000, b'{"text": ' + b"9" * 10_000 + b"}", b'{"text": "\\ud800"}', b'{"text": {"a": 1}}', b"3", b"\xff"]
-)  # fmt: skip
-def test_a_hostile_line_of_jsonl_is_refused(tmp_path, line):
+    ("line", "words"),
+    [
+        (b"[" * 100_000, NOT_JSON),
+        (b'{"text": ' + b"9" * 10_000 + b"}", NOT_JSON),
+        (b'{"text": "\\ud800"}', "'text' in line 2 has half a surrogate pair at character 0: expected text"),
+        (b'{"text": {"a": 1}}', "'text' in line 2 is dict: expected text; --data.column names another"),
+        (b"3", "line 2 is no JSON object: expected one with a text in 'text'"),
+        (b"\xff", "is not UTF-8: byte 17 (line 2) is 0xff (invalid start byte); convert the file to UTF-8"),
+    ],
+    ids=["deep nesting", "many digits", "half a surrogate", "no text", "no object", "no UTF-8"],
+)
+def test_a_hostile_line_of_jsonl_is_refused(tmp_path, line, words):
     path = tmp_path / "bad.jsonl"
     path.write_bytes(json.dumps({"text": "fine"}).encode() + b"\n" + line + b"\n")
-    assert_refused(lambda: read(path), "bad.jsonl", "line 2")
+    assert_refused(lambda: read(path), "bad.jsonl", words)
 
 
 def test_an_entry_of_an_archive_without_a_name_is_none(tmp_path):

@@ -50,21 +50,52 @@ MANIFESTS = {
     "an id with a path": lambda value: value.update(id="../../../../etc"),
 }  # fmt: skip
 
+MANIFESTS_SAID = {
+    "a file above": "expected the files tokenizer.json, tokens-train.bin",
+    "an absolute path": "expected the files tokenizer.json, tokens-train.bin",
+    "a view above": "expected the name of a data set's folder and a number of tokens; prepare the data again",
+    "a view of an absolute path": "expected the name of a data set's folder and a number of tokens; prepare the data again",
+    "a view with NUL": "expected the name of a data set's folder and a number of tokens; prepare the data again",
+    "a view with a long name": "expected the name of a data set's folder and a number of tokens; prepare the data again",
+    "a view of itself": "missing-0123456789abcdef/manifest.json is missing",
+    "billions of tokens": "tokens-train.bin does not hold 4,000,000,000,000 tokens; prepare the data again",
+    "a count of 30 digits": "expected in corpus: name, documents",
+    "a negative count": "expected in corpus: name, documents",
+    "a split that isn't one": "expected the splits train, valid and perhaps test; prepare the data again",
+    "a token type that is a list": "its token type is not one of uint16, uint32; prepare the data again",
+    "billions in the vocabulary": "a vocabulary of 4,000,000,000 is more than its tokenizer.json holds; prepare the data again",
+    "a name with a terminal's escapes": "its corpus or its tokenizer has no plain name; prepare the data again",
+    "a name with half a surrogate": "its corpus or its tokenizer has no plain name; prepare the data again",
+    "an id with a path": "its id is not 16 hexadecimal digits; prepare the data again",
+}
+"""What is said to be wrong, or expected."""
+
 
 @pytest.mark.parametrize("kind", MANIFESTS)
 def test_a_hostile_manifest_is_refused(data_copy, kind):
     changed(data_copy, MANIFESTS[kind])
-    assert_refused(lambda: open_dataset(data_copy), "manifest.json")
+    assert_refused(lambda: open_dataset(data_copy), "manifest.json", MANIFESTS_SAID[kind])
 
 
 @pytest.mark.parametrize(
-    "text",
-    [b"[" * 100_000, b'{"a":' * 100_000, b'{"format": ' + b"9" * 10_000 + b"}", b'{"format": NaN}', b'{"format": 1e999}',
-     b'{"format": 1, "format": 1}', b'{"format": "\xed\xa0\x80"}', b"\xff\xfe", b"", b'{"a": ' + b"[" * 500 + b"]" * 500 + b"}"],
-)  # fmt: skip
-def test_a_manifest_that_is_no_plain_json_is_refused(data_copy, text):
+    ("text", "words"),
+    [
+        (b"[" * 100_000, "it is nested too deeply"),
+        (b'{"a":' * 100_000, "it is nested too deeply"),
+        (b'{"a": ' + b"[" * 500 + b"]" * 500 + b"}", "it is nested too deeply"),
+        (b'{"format": ' + b"9" * 10_000 + b"}", "a whole number has 10,000 digits"),
+        (b'{"format": NaN}', "NaN is no number of JSON's"),
+        (b'{"format": 1e999}', "a number is too large"),
+        (b'{"format": 1, "format": 1}', "a name stands twice"),
+        (b'{"format": "\xed\xa0\x80"}', "can't decode byte 0xed in position 12"),
+        (b"\xff\xfe", "can't decode byte 0xff in position 0"),
+        (b"", "Expecting value: line 1 column 1"),
+    ],
+    ids=lambda value: value[:30] if isinstance(value, str) else "",
+)
+def test_a_manifest_that_is_no_plain_json_is_refused(data_copy, text, words):
     (data_copy / "manifest.json").write_bytes(text)
-    assert_refused(lambda: open_dataset(data_copy), "manifest.json")
+    assert_refused(lambda: open_dataset(data_copy), "manifest.json is damaged: expected JSON", words)
 
 
 def test_a_sparse_file_of_a_terabyte_is_refused_unread(data_copy, tmp_path):
@@ -115,7 +146,8 @@ def test_a_table_that_claims_another_shape_is_refused(data_copy, shape):
     rows = int(shape[1:-2]) if shape == "(4000000000000,)" else 1
     claims(data_copy, "train", documents=max(1, rows - 1))
     assert end and content[128:] == path.read_bytes()[128:]
-    assert_refused(lambda: open_dataset(data_copy).document_starts("train"), path.name)
+    wrong = "4,000,000,000,000 rows" if rows > 1 else "is damaged: expected an array of rows, as numpy.save writes it"
+    assert_refused(lambda: open_dataset(data_copy).document_starts("train"), path.name, wrong)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +169,10 @@ def test_a_table_of_another_type_is_refused_and_nothing_of_its_header_is_evaluat
 def test_a_table_that_is_no_numpy_array_is_refused(tmp_path, content):
     path = tmp_path / "rows.npy"
     path.write_bytes(content)
-    assert_refused(lambda: read_rows_header(path), "rows.npy")
+    # Only two begin as a file of a known version does.
+    known = content[:8] in (b"\x93NUMPY\x01\x00", b"\x93NUMPY\x02\x00")
+    expected = "an array of rows, as numpy.save writes it" if known else "a numpy array (version 1.0 or 2.0)"
+    assert_refused(lambda: read_rows_header(path), f"rows.npy is damaged: expected {expected}")
 
 
 def test_first_tokens_that_fall_lie_outside_or_are_negative_are_refused(data_copy):
@@ -218,10 +253,32 @@ TOKENIZERS = {
     "another file of GPT-2's": {"format": 1, "name": "gpt2", "sha256": "0" * 64},
 }  # fmt: skip
 
+TOKENIZERS_SAID = {
+    "no object": "expected its format and name; take it from a copy or make it again",
+    "a name that is a list": "expected its format and name; take it from a copy or make it again",
+    "another format": "has format [[[1]]]: this version reads 1",
+    "a merge of what isn't there": "the merge of b'ab' and b'c' joins a token that no earlier merge makes",
+    "merges in a circle": "the merge of b'abc' and b'd' joins a token that no earlier merge makes",
+    "a merge twice": "the merge of b'a' and b'b' makes a token that is there already",
+    "two merges to one token": "the merge of b'ab' and b'c' makes a token that is there already",
+    "a merge of three": "'a b c' is no merge: expected two tokens in GPT-2's alphabet with a space between",
+    "a merge outside the alphabet": "'中 a' is no merge: expected two tokens in GPT-2's alphabet with a space between",
+    "a merge of a million signs": "b'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' and b'b' joins a token that no earlier merge makes",
+    "merges that are numbers": "merges must be a list of texts; take it from a copy or make it again",
+    "an alphabet with half a surrogate": "alphabet holds half of a surrogate pair",
+    "an alphabet with a sign twice": "alphabet must be a text of different characters",
+    "no alphabet": "alphabet must be a text of different characters",
+    "a word with half a surrogate": "a word holds half of a surrogate pair",
+    "a word twice": "a word stands twice; take it from a copy or make it again",
+    "a word with a space": "words must be a list of words without white space",
+    "another file of GPT-2's": "sha256 must be that of vocab.bpe",
+}
+"""What is said to be wrong, or expected."""
+
 
 @pytest.mark.parametrize("kind", TOKENIZERS)
 def test_a_hostile_tokenizer_is_refused(kind):
-    assert_refused(lambda: load_tokenizer(TOKENIZERS[kind]), "tokenizer")
+    assert_refused(lambda: load_tokenizer(TOKENIZERS[kind]), "tokenizer", TOKENIZERS_SAID[kind])
 
 
 def test_a_gpt2_file_of_another_size_is_refused_unread(tmp_path, monkeypatch):
@@ -236,3 +293,8 @@ def test_a_gpt2_file_of_another_size_is_refused_unread(tmp_path, monkeypatch):
 def test_an_error_that_quotes_a_file_stays_one_short_line():
     error = LabError("name \n\x1b[31m\u202e\ud800" + "x" * 100_000)
     assert_one_line(str(error), "\\n\\x1b[31m\\u202e\\ud800")
+
+
+def test_the_middle_of_a_long_error_is_left_out_and_what_it_says_stays():
+    error = LabError("x" * 100_000 + ".toml is no recipe: expected one")
+    assert_one_line(str(error), "xxx...xxx", ".toml is no recipe: expected one")

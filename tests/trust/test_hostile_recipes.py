@@ -45,11 +45,46 @@ TEXTS = {
     "a device with a number without end": "[train]\ndevice = 3",
 }
 
+TEXTS_SAID = {
+    "a number of 10,000 digits": "is not valid TOML: Exceeds the limit",
+    "a hexadecimal number without end": "is no recipe: expected values that 64 bits hold, in lists and tables 4 deep at most",
+    "a number of 400 digits": "is no recipe: expected values that 64 bits hold, in lists and tables 4 deep at most",
+    "a number just beyond 64 bits": "is no recipe: expected values that 64 bits hold, in lists and tables 4 deep at most",
+    "an infinite number": "optim.lr can't be inf: expected a finite number",
+    "no number": "optim.lr can't be nan: expected a finite number",
+    "lists without end": "is not valid TOML",
+    "tables without end": "is not valid TOML",
+    "a deep list": "is no recipe: expected values that 64 bits hold, in lists and tables 4 deep at most",
+    "a name of many parts": "is no recipe: it has a name of more than 8 parts",
+    "a table's name of many parts": "is no recipe: it has a name of more than 8 parts",
+    "a quoted name of many parts": "is no recipe: it has a name of more than 8 parts",
+    "spaces without end": "is not valid TOML: Expected '=' after a key",
+    "a kind that is a list": "optim.kind can't be ('adamw',): expected one of adamw, muon",
+    "a kind that is a table": "model.kind can't be {'a': 1}: expected one of gpt, context",
+    "a preset that is a list": "model.preset can't be ('gpt2',): expected one of gpt2, modern",
+    "a width that is a table": "model.width can't be {'a': 1}: expected a whole number",
+    "a date": "is no recipe: expected values that 64 bits hold, in lists and tables 4 deep at most",
+    "an impossible date": "is not valid TOML",
+    "half a surrogate": "is not valid TOML",
+    "claims as a number": "claims must be tables: write [[claims]] above each",
+    "a claim's step as text": "a claim's step can't be 'x'",
+    "a claim without end": "a claim's value can't be inf",
+    "a claim's source as a list": "a claim's source can't be ['x']",
+    "a format that is a table": "is not one that this version reads: expected 1",
+    "a section as a number": "[model] must be a table of settings",
+    "an entry of no recipe": "unknown entry '../../x': expected one of data, model",
+    "NUL": "is not valid TOML",
+    "a device with a number without end": "train.device can't be 3: expected text",
+}
+"""What is said to be wrong, or expected."""
+
 
 @pytest.mark.parametrize("kind", TEXTS)
 def test_a_hostile_recipe_is_refused_at_once(kind):
     began = time.perf_counter()
-    assert_refused(lambda: from_toml(TEXTS[kind], "hostile.toml"), "hostile.toml", most_bytes=100_000_000)
+    assert_refused(
+        lambda: from_toml(TEXTS[kind], "hostile.toml"), "hostile.toml", TEXTS_SAID[kind], most_bytes=100_000_000
+    )
     assert time.perf_counter() - began < 5
 
 
@@ -66,11 +101,31 @@ SETTINGS = {
     **{"schedule.warmup": 10**30, "optim.weight_decay": "1e999", "model.softcap": "nan", "train.keep": 10**25},
 }
 
+SETTINGS_SAID = {
+    "model.width": "expected at most 16777216",
+    "model.layers": "expected at most 65536",
+    "model.heads": "expected at most 16777216",
+    "model.context": "expected at most 16777216",
+    "model.kv_heads": "expected at most 16777216",
+    "model.hidden": "expected at most 16777216",
+    "train.batch": "expected at most 16777216",
+    "train.steps": "expected at most 999999999999",
+    "train.threads": "expected at most 1024",
+    "train.epochs": "expected at most 1000000000.0",
+    "data.vocabulary": "expected at most 4194304",
+    "evaluate.sample_tokens": "expected at most 1048576",
+    "schedule.warmup": "expected a number that 64 bits hold",
+    "optim.weight_decay": "expected a finite number",
+    "model.softcap": "expected a finite number",
+    "train.keep": "expected a number that 64 bits hold",
+}
+"""What is expected instead."""
+
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_an_absurd_setting_is_refused_in_files_and_on_the_command_line(name):
     for value in (SETTINGS[name], str(SETTINGS[name])):
-        assert_refused(lambda value=value: override(Recipe(), {name: value}), name, "expected")
+        assert_refused(lambda value=value: override(Recipe(), {name: value}), f"{name} can't be ", SETTINGS_SAID[name])
 
 
 def test_the_nearest_divisor_of_a_large_number_is_found_at_once_and_is_that_of_the_slow_search():
@@ -115,7 +170,12 @@ def test_absurd_trainings_end_in_one_line_in_a_process_with_little_memory(tmp_pa
         ],
         tmp_path,
     )
-    words = [["memory"], ["memory"], ["data.vocabulary"], ["train.steps"], [], [], ["device"], [], []]
+    no_corpus, no_recipe = "there is no corpus 'xxxx", "there is no recipe 'xxxx"
+    words = [
+        *(["memory", "model.width"], ["memory", "train.batch"]),
+        *(["data.vocabulary", "expected at most"], ["train.steps", "expected a whole number"]),
+        *([no_recipe], [".toml can't be read: File name too long"], ["device", "expected"], [no_corpus], ["no corpus"]),
+    ]
     for answer, expected in zip(answers, words, strict=True):
         assert_answers_one_line(answer, *expected)
     assert not (tmp_path / "runs").exists() or not os.listdir(tmp_path / "runs")

@@ -107,7 +107,7 @@ def test_a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(run_copy, name)
         "summary.json": run.summary,
         "tokenizer.json": lambda: load(run),
     }
-    assert_refused(readers.get(name, lambda: run.read(name)), name, most_bytes=1 << 30)
+    assert_refused(readers.get(name, lambda: run.read(name)), f"{name} is no file: expected ", most_bytes=1 << 30)
 
 
 def test_a_pipe_in_place_of_the_lock_is_not_waited_for(run_copy):
@@ -129,11 +129,23 @@ ORIGINS = {
     "a parent's step as text": {"parent": {"id": "x", "name": "x", "step": "3"}},
 }
 
+ORIGINS_SAID = {
+    "a data set above": "expected another data_id than '../../../../etc'",
+    "a negative vocabulary": "expected a vocabulary_size of at most 4,294,967,296",
+    "a vocabulary of billions": "expected a vocabulary_size of at most 4,294,967,296",
+    "a parent above": "expected of the parent a name and a step",
+    "a parent's step as text": "expected of the parent a name and a step",
+    "a parent that is a list": "expected of a parent what it is",
+    "an id that is a list": "expected the run's id and where it's from",
+    "no recipe's hash": "expected another recipe_hash than '../x'",
+}
+"""What is said to be wrong, or expected."""
+
 
 @pytest.mark.parametrize("kind", ORIGINS)
 def test_a_hostile_origin_is_refused(run_copy, kind):
     edit(run_copy / "origin.json", **ORIGINS[kind])
-    assert_refused(lambda: Run(run_copy).id, "origin.json")
+    assert_refused(lambda: Run(run_copy).id, "origin.json is damaged: ", ORIGINS_SAID[kind])
 
 
 def test_an_origin_that_lacks_what_is_needed_is_refused(stopped):
@@ -155,12 +167,26 @@ POLICIES = {
     "compile as text": {"compile": "yes"},
 }
 
+POLICIES_SAID = {
+    "a device that isn't one": "device can't be 'cpu; rm'",
+    "a micro-batch of none": "micro_batch can't be '0'",
+    "a million threads": "threads can't be '1000000'",
+    "no threads": "threads can't be '0'",
+    "an engine that isn't one": "engine can't be \"['native']\"",
+    "arithmetic that isn't any": "autocast can't be 'float4'",
+    "compile as text": "compile can't be 'yes'",
+    "reasons as a list": "reasons can't be '[1]'",
+}
+"""What is said to be wrong, or expected."""
+
 
 @pytest.mark.parametrize("kind", POLICIES)
 def test_a_hostile_policy_is_refused(run_copy, kind):
     edit(run_copy / "policy.json", **POLICIES[kind])
-    assert_refused(lambda: read_policy(Run(run_copy).read("policy.json")), "policy.json")
-    assert_refused(lambda: read_policy([1]), "policy.json")
+    assert_refused(
+        lambda: read_policy(Run(run_copy).read("policy.json")), "policy.json is damaged: ", POLICIES_SAID[kind]
+    )
+    assert_refused(lambda: read_policy([1]), "policy.json has format None: expected 1")
 
 
 def test_a_micro_batch_that_does_not_divide_the_batch_is_refused(stopped):
@@ -180,12 +206,25 @@ STATES = {
     "a scale of nothing": {"scale": 0},
 }
 
+STATES_SAID = {
+    "a cursor beyond 64 bits": "cursor can't be '18446744073709551616'",
+    "a journal as a list": "journal can't be '[]'",
+    "a journal with a negative length": "journal can't be \"{'metrics': -1}\"",
+    "a negative step": "step can't be '-1'",
+    "a scale of nothing": "scale can't be '0'",
+    "a step as text": "step can't be '3'",
+    "billions of evaluations": "4,000,000,000 evaluations in 3 steps",
+    "more evaluations than steps": "9 evaluations in 3 steps",
+    "skipped that are no ranges": "skipped can't be '[[1, 2, 3]]'",
+}
+"""What is said to be wrong, or expected."""
+
 
 @pytest.mark.parametrize("kind", STATES)
 def test_a_hostile_state_is_refused(made, kind):
     value = open_checkpoint(made.run.checkpoints / "step-00000003", 3).state
     assert read_state(value)[0].step == 3
-    assert_refused(lambda: read_state({**value, **STATES[kind]}), "state.json")
+    assert_refused(lambda: read_state({**value, **STATES[kind]}), "state.json is damaged: ", STATES_SAID[kind])
 
 
 def test_a_state_of_another_step_and_a_journal_that_names_another_file_are_refused(stopped):
@@ -208,15 +247,27 @@ WEIGHTS = {
     "one number": lambda tensors: {"x": torch.zeros(1)},
 }
 
+WEIGHTS_SAID = {
+    "another dtype": "embedding.weight as torch.int8 (35, 16): expected torch.float32 (35, 16)",
+    "another name": "an unknown ../blocks.0.attention.projection.bias: expected those of the recipe's model",
+    "another shape": "embedding.weight as torch.float32 (1, 560): expected torch.float32 (35, 16)",
+    "one number": "it has 1 numbers, expected 4,128",
+    "one tensor less": "it has 4,112 numbers, expected 4,128",
+}
+"""What is said to be wrong, or expected."""
+
 
 @pytest.mark.parametrize("kind", WEIGHTS)
 def test_weights_of_another_model_are_refused_by_loading_and_by_going_on(stopped, kind):
     resave(stopped, 3, weights=WEIGHTS[kind])
-    assert_refused(lambda: load(Run(stopped), device="cpu"), "weights", most_bytes=1 << 30)
-    assert_refused(lambda: go_on(stopped), "weights", most_bytes=1 << 30)
+    assert_refused(lambda: load(Run(stopped), device="cpu"), "weights", WEIGHTS_SAID[kind], most_bytes=1 << 30)
+    assert_refused(lambda: go_on(stopped), "weights", WEIGHTS_SAID[kind], most_bytes=1 << 30)
 
 
-@pytest.mark.parametrize(("part", "said"), [("weights", "weights"), ("optimizer", "keeps its weights only")])
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [("weights", "has no part 'weights': expected one of optimizer"), ("optimizer", "keeps its weights only")],
+)
 def test_a_checkpoint_without_a_part_is_refused(stopped, part, said):
     checkpoint = find(stopped / "checkpoints", "latest")[0]
     kept = {name: checkpoint.tensors(name) for name in checkpoint.parts if name != part}
@@ -240,7 +291,7 @@ def test_a_dtype_that_the_library_refuses_is_one_line(tmp_path):
     path.write_bytes(struct.pack("<Q", length) + content[8:])
     from lmlab.checkpoint import read_tensors
 
-    assert_refused(lambda: read_tensors(path), "x.safetensors")
+    assert_refused(lambda: read_tensors(path), "x.safetensors can't be read: ", "invalid JSON in header")
 
 
 UNITS = {
@@ -258,7 +309,9 @@ def test_hostile_units_are_refused(run_copy, kind):
     evaluations = np.load(path)["bits"].shape[1]
     whole = path.read_bytes().replace(f"'<f8', ({evaluations},)".encode(), b"'<f8', (2,)")
     path.write_bytes(UNITS[kind](whole))
-    assert_refused(Run(run_copy).units, "units-valid.npy")
+    assert_refused(
+        Run(run_copy).units, "units-valid.npy is damaged: expected an array of rows, as numpy.save writes it"
+    )
 
 
 LINES = {
@@ -272,11 +325,25 @@ LINES = {
     "a number without end": b'{"format": 1, "kind": "train", "tokens": 1, "step": 1, "loss": 1e999}\n',
 }
 
+LINES_SAID = {
+    "NaN": "expected a JSON object; take the line out to read the rest",
+    "a negative step": "step is '-1'",
+    "a number without end": "expected a JSON object; take the line out to read the rest",
+    "a segment that is a list": "segment is '[]'",
+    "a step of 10,000 digits": "expected a JSON object; take the line out to read the rest",
+    "a step of 40 digits": "step is '99999999999999999999",
+    "deep nesting": "expected a JSON object; take the line out to read the rest",
+    "nesting without end": "expected a JSON object; take the line out to read the rest",
+}
+"""What is said to be wrong, or expected."""
+
 
 @pytest.mark.parametrize("kind", LINES)
 def test_hostile_lines_are_refused(run_copy, kind):
     (run_copy / "metrics.jsonl").write_bytes(LINES[kind])
-    assert_refused(lambda: Run(run_copy).read_lines("metrics"), "metrics.jsonl", "line 1")
+    assert_refused(
+        lambda: Run(run_copy).read_lines("metrics"), "metrics.jsonl is damaged in line 1: ", LINES_SAID[kind]
+    )
 
 
 def test_lines_that_claim_a_terabyte_are_refused_without_reading_it(run_copy):
