@@ -2,10 +2,12 @@
 """Set up lmlab in .venv and run one of its everyday commands there. Plain Python, nothing to install first.
 
     python tools/set_up.py               make .venv, if it isn't there yet or no longer fits
-    python tools/set_up.py demo          the same, then train the first model and draw its curves
-    python tools/set_up.py test [...]    the same, then the tests (what follows goes to pytest)
-    python tools/set_up.py test-faults   the same, then hundreds of kills, and refusing disks, of trainings: a quarter of an hour
-    python tools/set_up.py lint | types | coverage | clean
+    python tools/set_up.py demo          the same without the tests' packages, then train the first model and draw its curves
+    python tools/set_up.py test [...]    set up, then the tests (what follows goes to pytest)
+    python tools/set_up.py test-faults   set up, then hundreds of kills, and refusing disks, of trainings: a quarter of an hour
+    python tools/set_up.py test-processors    set up, then the native engine by every compiler and on every processor
+    python tools/set_up.py coverage      set up, then the tests again, and the lines and branches that they did not run
+    python tools/set_up.py lint | types | clean
 
 `make demo` and the like call this script; on Windows, where there is no make, call it yourself.
 """
@@ -15,6 +17,7 @@ from __future__ import annotations
 import collections
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -31,7 +34,15 @@ CONSTRAINTS = ROOT / "constraints.txt"
 OLDEST_PYTHON = (3, 11)
 OLDEST_TORCH = (2, 10)
 CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
+RUNTIME, DEVELOPMENT = ".", ".[dev]"
+"""What pip is asked for: lmlab with what a training and its report need, or with what tests and checks need as well."""
+MOST_WORKERS = 4
+"""Processes of one test session: each has about 1 GB of memory, and takes several seconds to import everything."""
+BITWISE = ("tests/native", "tests/generation", "tests/optim")
+"""Where the tests marked `bitwise` are: collecting all others would take longer than they do."""
 LAST_LINES = 12
+LARGE_DOWNLOAD = re.compile(r"Downloading (?P<file>\S+) (?P<size>\([0-9.]+ ?[MG]i?B\))")
+"""A line of pip's or uv's."""
 LEFTOVERS = (".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", "htmlcov", "build", "dist", "lmlab.egg-info")
 
 
@@ -45,10 +56,13 @@ def main(words: list[str]) -> int:
     if command in ("-h", "--help") or (command and command not in COMMANDS):
         print(__doc__.strip())
         return 0 if command.startswith("-") else 2
+    # Bytecode is written by what first imports a module, also where the shell has forbidden it: pip isn't asked to compile
+    # thousands of modules that nobody imports, and the tests start Python hundreds of times.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
         if command == "clean":
             return clean()
-        set_up()
+        set_up(RUNTIME if command == "demo" else DEVELOPMENT)
         return COMMANDS[command](rest) if command else 0
     except SetUpError as error:
         print(f"set-up: {error}", file=sys.stderr)
@@ -74,16 +88,26 @@ def demo(rest: list[str]) -> int:
 
 
 def test(rest: list[str]) -> int:
-    """The tests; all of them with the share of lmlab's lines and branches that they ran, chosen ones without."""
+    """The tests, in one process a core; chosen ones in one process.
+
+    All of them are followed by the engine's bit-for-bit tests for the instruction set below this machine's own: what holds for
+    one has failed for another.
+    """
     if rest:
         return show_and_run([PYTHON, "-m", "pytest", *rest])
-    status = show_and_run([PYTHON, "-m", "pytest", "--cov", "--cov-report="])
-    if (ROOT / ".coverage").exists():
-        total = subprocess.run(
-            [str(PYTHON), "-m", "coverage", "report", "--format=total"], cwd=ROOT, capture_output=True, text=True
-        )
-        print(f"coverage of lmlab (lines and branches): {total.stdout.strip()} %", flush=True)
+    status = show_and_run([PYTHON, "-m", "pytest", *in_parallel()])
+    lower = quiet(PYTHON, "-m", "tools.processors", "--next-lower").stdout.strip()
+    if lower:
+        bitwise = [PYTHON, "-m", "pytest", *in_parallel(), "-m", "bitwise", *BITWISE]
+        status = show_and_run(bitwise, {"CXX": lower}) or status
     return status
+
+
+def in_parallel() -> list[str]:
+    """pytest's words for one process a core; none where there is one core."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # A worker that runs out of tests takes over some of another's.
+    return ["-n", str(min(cores, MOST_WORKERS)), "--dist", "worksteal"] if cores > 1 else []
 
 
 def test_faults(rest: list[str]) -> int:
@@ -92,9 +116,15 @@ def test_faults(rest: list[str]) -> int:
     return show_and_run([PYTHON, "-m", "pytest", "tests/faults", "-m", "faults or not faults", *rest])
 
 
+def test_processors(rest: list[str]) -> int:
+    """The native engine on every processor that is here or emulated; what came of it goes to docs/processors.md."""
+    return show_and_run([PYTHON, "-m", "tools.processors", *rest])
+
+
 def coverage(rest: list[str]) -> int:
-    """The tests with a table of the lines that they did not run, and the same as pages in htmlcov/."""
-    return show_and_run([PYTHON, "-m", "pytest", "--cov", "--cov-report=term-missing", "--cov-report=html", *rest])
+    """The tests with a table of the lines and branches that they did not run, and the same as pages in htmlcov/."""
+    reports = ("--cov", "--cov-report=term-missing", "--cov-report=html")
+    return show_and_run([PYTHON, "-m", "pytest", *([] if rest else in_parallel()), *reports, *rest])
 
 
 def lint(rest: list[str]) -> int:
@@ -125,6 +155,7 @@ COMMANDS = {
     "demo": demo,
     "test": test,
     "test-faults": test_faults,
+    "test-processors": test_processors,
     "coverage": coverage,
     "lint": lint,
     "types": types,
@@ -132,15 +163,18 @@ COMMANDS = {
 }
 
 
-def show_and_run(command: list) -> int:
+def show_and_run(command: list, settings: dict[str, str] | None = None) -> int:
     """Print a command as a person would type it, run it in the project's folder and return its exit status.
+
+    `settings` are set in its environment.
 
     Ctrl-C reaches the command as well: it ends in its own way, after saving, and we wait for that.
     """
     words = [str(word) for word in command]
     shown = [word.replace(str(ROOT) + os.sep, "") for word in words]
+    shown = [f"{name}={value}" for name, value in (settings or {}).items()] + shown
     print("$ " + " ".join(f'"{word}"' if " " in word else word for word in shown), flush=True)
-    process = subprocess.Popen(words, cwd=ROOT)
+    process = subprocess.Popen(words, cwd=ROOT, env={**os.environ, **(settings or {})})
     while True:
         try:
             return process.wait()
@@ -151,34 +185,44 @@ def show_and_run(command: list) -> int:
 # The set-up
 
 
-def set_up() -> None:
-    """Make .venv hold lmlab and the pinned versions, unless a stamp says that it does."""
+def set_up(wanted: str = DEVELOPMENT) -> None:
+    """Make .venv hold lmlab and the pinned versions of all that `wanted` needs, unless a stamp says that it does."""
     if sys.version_info < OLDEST_PYTHON:
         raise SetUpError(
             f"lmlab needs Python {version(OLDEST_PYTHON)} or newer, and {sys.executable} is "
             f"{version(sys.version_info[:3])}: "
             "name another one, as in `make PYTHON=python3.12 demo` or `python3.12 tools/set_up.py demo`"
         )
-    if PYTHON.exists() and STAMP.exists() and STAMP.read_text() == fingerprint():
+    if PYTHON.exists() and installed() in (wanted, DEVELOPMENT):
         return
     began = time.monotonic()
     make_environment()
     STAMP.unlink(missing_ok=True)
     torch = torch_version() or install_torch()
     constraints = constraints_for(torch)
-    say("installing lmlab with the versions in constraints.txt")
-    pip("installing lmlab", "install", "-c", str(constraints), "-e", ".[dev]")
+    what = "lmlab" if wanted == RUNTIME else "lmlab and what its tests and checks need"
+    say(f"installing {what} with the versions in constraints.txt")
+    install("installing lmlab", "-c", str(constraints), "-e", wanted)
     check_import()
-    STAMP.write_text(fingerprint())
+    STAMP.write_text(stamp(wanted))
     say(f"ready after {time.monotonic() - began:.0f} s: .venv has lmlab and torch {torch}")
 
 
-def fingerprint() -> str:
-    """A hash of all that decides what .venv should hold, and of where it is (installed commands name their folder)."""
+def installed() -> str | None:
+    """What .venv was last set up for, RUNTIME or DEVELOPMENT; None where that was never, or something has changed since."""
+    found = STAMP.read_text() if STAMP.exists() else ""
+    return next((wanted for wanted in (RUNTIME, DEVELOPMENT) if found == stamp(wanted)), None)
+
+
+def stamp(wanted: str) -> str:
+    """The stamp of a set-up for `wanted`: a hash of all that decides what .venv should hold, and of where it is.
+
+    Installed commands name their folder.
+    """
     digest = hashlib.sha256(str(ROOT).encode())
     for path in (ROOT / "pyproject.toml", CONSTRAINTS, Path(__file__), VENV / "pyvenv.cfg"):
         digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return f"{digest.hexdigest()} {wanted}\n"
 
 
 def make_environment() -> None:
@@ -186,6 +230,12 @@ def make_environment() -> None:
     if PYTHON.exists():
         found = quiet(PYTHON, "-c", f"import sys, pip; sys.exit(sys.version_info < {OLDEST_PYTHON})")
         if found.returncode == 0:
+            return
+    say(f"making .venv with Python {version(sys.version_info[:3])}")
+    if shutil.which("uv"):
+        shutil.rmtree(VENV, ignore_errors=True)
+        # With pip in it, for whoever wants to add a package, and for us where uv can't install one.
+        if quiet("uv", "venv", "--seed", "--python", sys.executable, VENV).returncode == 0:
             return
     try:
         import ensurepip  # noqa: F401  Debian and Ubuntu ship Python without it
@@ -195,7 +245,6 @@ def make_environment() -> None:
             f"{sys.executable} can't make virtual environments: install its venv module "
             f"(Debian, Ubuntu: sudo apt install python{version(sys.version_info[:2])}-venv)"
         ) from None
-    say(f"making .venv with Python {version(sys.version_info[:3])}")
     try:
         venv.create(VENV, clear=True, with_pip=True, symlinks=os.name != "nt")
     except (OSError, subprocess.CalledProcessError) as error:
@@ -223,15 +272,14 @@ def install_torch() -> str:
     if sys.platform == "linux" and not has_nvidia_gpu():
         say(f"installing {pinned}, the CPU build (this machine has no NVIDIA GPU)")
         try:
-            only_cpu = ("--no-deps", "--retries", "1", "--timeout", "15", "--index-url", CPU_BUILDS)
-            pip("", "install", *only_cpu, pinned)
+            install("", "--no-deps", "--index-url", CPU_BUILDS, pinned)
         except SetUpError as error:
             say(f"no CPU build from {CPU_BUILDS} ({error})")
             say("taking the configured index instead: that may be the CUDA build, several gigabytes with its packages")
-            pip(f"installing {pinned}", "install", "-c", str(CONSTRAINTS), pinned)
+            install(f"installing {pinned}", "-c", str(CONSTRAINTS), pinned)
     else:
         say(f"installing {pinned} (the longest part)")
-        pip(f"installing {pinned}", "install", "-c", str(CONSTRAINTS), pinned)
+        install(f"installing {pinned}", "-c", str(CONSTRAINTS), pinned)
         if os.name == "nt" and has_nvidia_gpu():
             say("for the NVIDIA GPU of this machine, install the CUDA build: https://pytorch.org/get-started/locally")
     return installed_version("torch")
@@ -272,16 +320,41 @@ def check_import() -> None:
         raise SetUpError(f"everything is installed, but torch and lmlab can't be imported: {last}")
 
 
-def pip(purpose: str, *arguments: str) -> None:
-    """Run pip in .venv, naming the large downloads. Where it fails: its last lines, and SetUpError.
+def install(purpose: str, *arguments: str) -> None:
+    """Install into .venv: by uv where it is at hand, which is several times as fast, and by pip where it isn't or it fails.
 
-    Without a purpose the failure is the caller's to explain: nothing is printed, and the error is pip's own last word.
+    uv reads another configuration than pip, so that it may not find what pip finds. SetUpError where both fail: without a
+    purpose the failure is the caller's to explain, nothing is printed, and the error is pip's own last word.
     """
-    plain = ("--progress-bar", "off", "--no-input", "--disable-pip-version-check")
+    if shutil.which("uv"):
+        patience = {"UV_HTTP_TIMEOUT": "15", "UV_HTTP_RETRIES": "1"}
+        failed, last = run_installer(["uv", "pip", "install", "--python", str(PYTHON), *arguments], patience)
+        if not failed:
+            return
+        say(f"uv failed ({next((line.strip() for line in last if line.strip()), 'it gives no reason')}): taking pip")
+    pip(purpose, *arguments)
+
+
+def pip(purpose: str, *arguments: str) -> None:
+    """`install` by pip."""
+    plain = ("--progress-bar", "off", "--no-input", "--disable-pip-version-check", "--no-compile")
+    impatient = () if purpose else ("--retries", "1", "--timeout", "15")
+    failed, last = run_installer([str(PYTHON), "-m", "pip", "install", *plain, *impatient, *arguments])
+    if not failed:
+        return
+    if not purpose:
+        raise SetUpError(next((line for line in reversed(last) if line.startswith("ERROR")), "pip gives no reason"))
+    print("\n".join("  pip: " + line for line in last), file=sys.stderr)
+    raise SetUpError(f"{purpose} failed: pip's last lines stand above; once it is mended, the same command goes on")
+
+
+def run_installer(command: list[str], environment: dict[str, str] | None = None) -> tuple[bool, list[str]]:
+    """Run uv or pip, naming the large downloads: whether it failed, and its last lines."""
     last: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
     with subprocess.Popen(
-        [str(PYTHON), "-m", "pip", *arguments, *plain],
+        command,
         cwd=ROOT,
+        env={**os.environ, **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -290,16 +363,11 @@ def pip(purpose: str, *arguments: str) -> None:
     ) as process:
         for line in process.stdout:
             last.append(line.rstrip())
-            words = line.split()
-            if words[:1] == ["Downloading"] and words[-1] in ("MB)", "GB)"):
-                package = " ".join(words[1].rpartition("/")[2].split("-")[:2])
-                print(f"        {package} {' '.join(words[-2:])}", flush=True)
-    if process.returncode == 0:
-        return
-    if not purpose:
-        raise SetUpError(next((line for line in reversed(last) if line.startswith("ERROR")), "pip gives no reason"))
-    print("\n".join("  pip: " + line for line in last), file=sys.stderr)
-    raise SetUpError(f"{purpose} failed: pip's last lines stand above; once it is mended, the same command goes on")
+            found = LARGE_DOWNLOAD.fullmatch(line.strip())
+            if found:
+                package = " ".join(found["file"].rpartition("/")[2].split("-")[:2])
+                print(f"        {package} {found['size']}", flush=True)
+    return process.returncode != 0, list(last)
 
 
 def quiet(*command: object) -> subprocess.CompletedProcess[str]:
