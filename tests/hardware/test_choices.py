@@ -91,9 +91,15 @@ def test_bf16_without_instructions_for_it_says_that_it_is_slow(monkeypatch):
     assert "slower" not in choose_precision("bf16", CPU).reason
 
 
-@pytest.mark.parametrize("name", ["tf32", "fp8"])
-def test_a_precision_that_a_cpu_lacks_is_refused(name):
-    with pytest.raises(LabError):
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("tf32", "tf32 needs an NVIDIA GPU of compute capability 8.0 or later, and not cpu: use fp32"),
+        ("fp8", "expected one of auto"),
+    ],
+)
+def test_a_precision_that_a_cpu_lacks_is_refused(name, said):
+    with pytest.raises(LabError, match=said):
         choose_precision(name, CPU)
 
 

@@ -82,7 +82,7 @@ def test_a_grown_gap_without_a_turn_is_slight():
 def test_too_few_or_broken_evaluations_give_no_verdict():
     assert overfitting_verdict([1.0], [1.0]).kind == "unknown"
     assert overfitting_verdict([1.0, math.nan], [1.0, 1.0]).kind == "unknown"
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="at least one finite loss"):
         turning_point([1], [math.nan])
 
 
