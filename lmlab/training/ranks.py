@@ -51,6 +51,10 @@ def local_ranks() -> int:
 def gather() -> None:
     """Meet the other ranks; nothing where there are none, or where that was done."""
     if ranks() > 1 and not distributed.is_initialized():
+        # Its functions have the group that there is when it is imported as a default argument. That would keep the group, and its
+        # threads, for as long as the process lives: PyTorch imports it at the first optimizer, after this.
+        import torch.distributed.nn.functional  # noqa: F401
+
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         distributed.init_process_group(backend, timeout=PATIENCE)
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -107,3 +108,29 @@ def test_more_processes_than_sequences_and_other_mistakes_end_all_of_them_in_one
     assert status != 0
     said = [line for line in output.splitlines() if line.startswith("lmlab: ")]
     assert said == ["lmlab: train.batch 1 is too small for 2 processes: expected at least one sequence for each"]
+
+
+CLOSED = """
+import os, torch
+from lmlab.training import ranks
+ranks.ranks = lambda: 2  # as if there were another, which this one doesn't wait for
+ranks.gather()
+import torch._dynamo  # as the first optimizer does
+ranks.send_numbers([torch.zeros(3)])
+def threads():
+    names = (open(f"/proc/self/task/{task}/comm").read() for task in os.listdir("/proc/self/task"))
+    return sum(name.startswith(("gloo", "pt_gloo")) for name in names)
+assert threads(), "a group without threads"
+ranks.part()
+assert not threads(), "threads of a closed group"
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="the names of threads are Linux's")
+def test_a_closed_group_leaves_no_threads_that_could_abort_the_process_at_its_exit():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    only = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    ended = subprocess.run([sys.executable, "-c", CLOSED], env={**os.environ, **only}, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
