@@ -9,7 +9,7 @@
 namespace {
 
 constexpr size_t WEIGHTS_OF_A_THREAD = 150000;  // with fewer a thread would wait longer than it computes
-constexpr int TEXTS_OF_A_THREAD = 4;            // with fewer it is quicker to share the weights
+constexpr int TEXTS_OF_A_THREAD = 4;            // with fewer it was never faster to divide them
 
 int shared(int all, int thread, int threads) { return int((int64_t)all * thread / threads); }
 
@@ -52,7 +52,7 @@ Decoder::Decoder(Engine& engine, int rows, int length, int most_guesses)
       width(padded(shape.width)), head_width(padded(shape.head_width)), row_length(padded(length)),
       vocabulary(padded(shape.vocabulary)), texts(rows), shares(team_of(shape, engine.pool.threads())), desks(shares.size()),
       norms(shape.layers * 4 + 2), keys((size_t)shape.layers * rows * shape.key_heads * shape.head_width * row_length),
-      values((size_t)shape.layers * rows * shape.key_heads * row_length * head_width), ended(rows) {
+      values((size_t)shape.layers * rows * shape.key_heads * row_length * head_width), ended(rows), divisions(rows + 1) {
     for (Text& text : texts) {
         text.window.resize(length + 1 + most_guesses);
         text.seen.resize(shape.vocabulary);
@@ -77,8 +77,8 @@ void Decoder::refresh() {
     together([this](Desk& desk) { pack(desk.thread); });
 }
 
-// Whether each thread computes texts of its own.
-bool Decoder::divided(int rows) const { return team() > 1 && rows >= TEXTS_OF_A_THREAD * team(); }
+// Whether each thread may compute texts of its own.
+bool Decoder::may_divide(int count) const { return team() > 1 && count >= TEXTS_OF_A_THREAD * team(); }
 
 // What a thread does of each layer, and room for it.
 void Decoder::divide(int thread) {

@@ -3,14 +3,15 @@
 // The weights are in as many shares as there are threads: a share makes the queries, keys and values of its heads, attends with them,
 // and multiplies by their columns of the projection; likewise for its part of the MLP. What it gives is a summand of the
 // layer's result. Few texts are computed side by side: each thread computes its share, always reads the same weights, and waits for the
-// others twice a layer. Many texts are divided: each thread goes through all shares with its own and waits for nobody. The sums
-// are the same, in the same order, and so are their bits.
+// others twice a layer. Many texts may be divided (division.h): each thread goes through all shares with its own and waits for
+// nobody. The sums are the same, in the same order, and so are their bits.
 #pragma once
 #include <atomic>
 #include <memory>
 #include <vector>
 
 #include "buffer.h"
+#include "division.h"
 #include "draw.h"
 #include "engine.h"
 #include "weights.h"
@@ -127,6 +128,7 @@ struct Decoder {
     Meeting meeting;
     std::vector<uint8_t> ended;  // of a request's rows
     std::atomic<bool> diverged{false};
+    std::vector<Division> divisions;  // by the number of texts that are written
 
     Decoder(Engine& engine, int rows, int length, int most_guesses);
     void start(int row, const int64_t* window, int count, const int32_t* whole, int whole_count, int to_come);
@@ -160,17 +162,16 @@ private:
             }
         });
     }
-    // The same with each thread's part of `count` rows, from `first` on, where that is quicker, else with all of them.
+    // The same with each thread's part of `count` rows, from `first` on, where they are `divided`, else with all of them.
     template <class Work>
-    void together_or_alone(int count, const Work& work) {
-        const bool alone = divided(count);
+    void together_or_divided(int count, bool divided, const Work& work) {
         together([&](Desk& desk) {
-            desk.alone = alone;
-            const int first = alone ? count * desk.thread / team() : 0, last = alone ? count * (desk.thread + 1) / team() : count;
+            desk.alone = divided;
+            const int first = divided ? count * desk.thread / team() : 0, last = divided ? count * (desk.thread + 1) / team() : count;
             work(desk, first, last - first);
         });
     }
-    bool divided(int rows) const;
+    bool may_divide(int count) const;
     void wait(const Desk& desk) {
         if (!desk.alone) meeting.wait();
     }

@@ -125,9 +125,10 @@ static double learn(Engine* engine, const Parameters* gradients, const int64_t* 
     return loss;
 }
 
-// The gradient of scale x (sum of nats over the targets that aren't negative), and that sum as `loss`. `accumulate`: added to
-// what is there (the weights must be those of the call before). `changed`: the weights have, since the last call of this kind, and not
-// by an update of this engine.
+// The gradient of scale x (sum of nats over the targets that aren't negative), and that sum as `loss`. It goes to the same memory in each
+// call: of a table of n-grams only the rows are cleared that the last call has written. `accumulate`: added to what is there (the
+// weights must be those of the call before). `changed`: the weights have, since the last call of this kind, and not by an update of
+// this engine.
 EXPORT int lmlab_gradients(Engine* engine, const Parameters* gradients, const int64_t* tokens, const int64_t* targets,
                            int sequences, int time, float scale, uint64_t seed, int accumulate, int changed, double* loss) {
     return guarded([&] { *loss = learn(engine, gradients, tokens, targets, sequences, time, scale, seed, accumulate, changed); });

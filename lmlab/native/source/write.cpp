@@ -114,11 +114,11 @@ void Decoder::copy(int from, int to) {
 }
 
 void Decoder::read(const int32_t* rows, int count) {
-    together_or_alone(count, [&](Desk& desk, int first, int own) { read_ahead(desk, rows + first, own); });
+    together_or_divided(count, may_divide(count), [&](Desk& desk, int first, int own) { read_ahead(desk, rows + first, own); });
 }
 
 void Decoder::last_logits(const int32_t* rows, int count, float* to) {
-    together_or_alone(count, [&](Desk& desk, int first, int own) {
+    together_or_divided(count, may_divide(count), [&](Desk& desk, int first, int own) {
         read_ahead(desk, rows + first, own);
         desk.items.clear();
         for (int index = first; index < first + own; index++) desk.items.push_back({rows[index], texts[rows[index]].filled - 1});
@@ -137,13 +137,21 @@ bool Decoder::write(Request request) {
         request.written[index] = 0;
         guess_next(texts[request.rows[index]], request.settings->draft, request.tokens - 1);
     }
-    together_or_alone(request.count, [&](Desk& desk, int first, int own) {
+    Division& division = divisions[request.count];
+    const bool tried = may_divide(request.count);
+    // Prompts are read first, so that they don't count as writing.
+    if (tried) read(request.rows, request.count);
+    const auto start = std::chrono::steady_clock::now();
+    together_or_divided(request.count, tried && division.divided(), [&](Desk& desk, int first, int own) {
         Request part = request;
-        const size_t start = (size_t)first * request.tokens;
-        part.rows += first, part.count = own, part.uniforms += start, part.tokens_out += start, part.written += first;
+        const size_t begins = (size_t)first * request.tokens;
+        part.rows += first, part.count = own, part.uniforms += begins, part.tokens_out += begins, part.written += first;
         part.ended += first, part.logits += (size_t)first * (1 + most_guesses) * vocabulary;
         write(desk, part);
     });
+    const int longest = *std::max_element(request.written, request.written + request.count);
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    if (tried && longest) division.took(seconds.count() / longest);
     return !diverged;
 }
 

@@ -112,6 +112,41 @@ void check_writing(Model& model, int threads) {
     check(portions == written[0], "portions of any size give the same tokens" + with);
 }
 
+// Many texts are written by all threads together or divided among them, by what was faster: the first calls try both.
+void check_many(Model& model, int threads) {
+    const Options& options = model.options;
+    const int rows = 13, calls = 5, tokens = std::min(3, (options.context - 2) / calls);
+    if (tokens < 1) return;
+    api::Engine engine = model.open(threads);
+    api::Decoder decoder(engine, rows, options.context);
+    Random random(9);
+    const Settings settings = plain_settings(options);
+    std::vector<api::Tokens> windows, together(rows);
+    for (int row = 0; row < rows; row++) {
+        windows.push_back(random.tokens(1 + row % 2, options.vocabulary));
+        decoder.start(row, windows[row], calls * tokens);
+    }
+    std::vector<double> numbers;
+    for (int call = 0; call < calls; call++) {
+        const std::vector<double> own = uniforms(size_t(rows) * tokens, 20 + call);
+        numbers.insert(numbers.end(), own.begin(), own.end());
+        const auto written = decoder.write(rows_to(rows), settings, own);
+        for (size_t row = 0; row < written.size(); row++) together[row].insert(together[row].end(), written[row].begin(), written[row].end());
+    }
+    bool same = true;
+    for (int row = 0; row < rows; row++) {
+        std::vector<double> own;
+        for (int call = 0; call < calls; call++) {
+            const auto first = numbers.begin() + (size_t(call) * rows + row) * tokens;
+            own.insert(own.end(), first, first + tokens);
+        }
+        decoder.start(0, windows[row], calls * tokens);
+        const auto alone = decoder.write({0}, settings, own);
+        same = same && alone.size() == 1 && alone[0] == together[row];
+    }
+    check(same, "texts written together, divided and alone are the same with " + std::to_string(threads) + " threads");
+}
+
 // Beyond the context, with and without guesses, alone and with others.
 void check_guessing(Model& model, int threads) {
     const Options& options = model.options;
@@ -179,6 +214,7 @@ void check_decoding() {
             check_logits(model, threads);
             check_writing(model, threads);
             check_guessing(model, threads);
+            check_many(model, threads);
             check_recovery(model, threads);
         }
     };
