@@ -74,6 +74,24 @@ struct Left {
             int k) const { return TURNED ? at[size_t(k) * stride + row] : at[size_t(row) * stride + k]; }
 };
 
+// The commonest epilogues: to[i][j] = value, and to[i][j] += value.
+struct Put {
+    float* to;
+    int stride;
+    INLINE void operator()(int row, int column, Vector value, int lanes) const {
+        float* at = to + size_t(row) * stride + column;
+        store_some(at, value, lanes);
+    }
+};
+struct Add {
+    float* to;
+    int stride;
+    INLINE void operator()(int row, int column, Vector value, int lanes) const {
+        float* at = to + size_t(row) * stride + column;
+        store_some(at, load_some(at, lanes) + value, lanes);
+    }
+};
+
 // One tile. epilogue(row, column, value, lanes) gets each vector of the result; only its first `lanes` count.
 template <int ROWS, int VECTORS, bool TURNED, class Epilogue>
 __attribute__((noinline)) void tile(Left<TURNED> left, const float* panel, int depth, int row, int column, int columns,
@@ -83,6 +101,10 @@ __attribute__((noinline)) void tile(Left<TURNED> left, const float* panel, int d
     for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 4
         for (int v = 0; v < VECTORS; v++) sums[i][v] = Vector{};
+    // What is added to comes from far where it is a matrix' gradient. High tiles have other loads to hide that behind.
+    if constexpr (TILE_ROWS == 6 && std::is_same_v<Epilogue, Add>)
+#pragma GCC unroll 16
+        for (int i = 0; i < ROWS; i++) __builtin_prefetch(epilogue.to + size_t(row + i) * epilogue.stride + column, 1);
     for (int k = 0; k < depth; k++, panel += VECTORS * LANES) {
         Vector right[VECTORS];
 #pragma GCC unroll 4
@@ -180,21 +202,3 @@ void product_of_tiles(const float* tiles, const float* panels, int rows, int col
         panels += size_t(full ? TILE_COLUMNS : LANES) * depth;
     }
 }
-
-// The commonest epilogues: to[i][j] = value, and to[i][j] += value.
-struct Put {
-    float* to;
-    int stride;
-    INLINE void operator()(int row, int column, Vector value, int lanes) const {
-        float* at = to + size_t(row) * stride + column;
-        store_some(at, value, lanes);
-    }
-};
-struct Add {
-    float* to;
-    int stride;
-    INLINE void operator()(int row, int column, Vector value, int lanes) const {
-        float* at = to + size_t(row) * stride + column;
-        store_some(at, load_some(at, lanes) + value, lanes);
-    }
-};
