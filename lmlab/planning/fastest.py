@@ -88,7 +88,9 @@ def fastest_policy(
             return _step_seconds_apart(tried, candidate, data_folder)
         return _step_seconds(tried, candidate, tokens, vocabulary)
 
-    lag, left_out = 0.0, ""
+    # Why the native engine isn't among them, where it might be.
+    lacking = policy.device == "cpu" and policy.engine == "torch" and recipe.train.engine == "auto"
+    lag, left_out = 0.0, policy.reasons["engine"] if lacking else ""
     if policy.device == "cpu" and candidates[-1].engine != policy.engine:
         size = round(math.log(sequence_flops / recipe.model.context, SIZE_STEP))
         lag = _lag(recipe, policy, size, lambda: (step_seconds(len(candidates) - 1), step_seconds(0)))
