@@ -63,8 +63,7 @@ def run(arguments: list[str]) -> int:
             say=lambda line: print(line, file=sys.stderr),
         )
     finally:
-        if not flags.json:
-            progress.close()  # type: ignore[union-attr]
+        progress.end()
     if flags.plot:
         write_comparison(found, Path(flags.plot))
     if flags.json:

@@ -105,8 +105,7 @@ def _prepare(flags: Flags, settings: dict[str, Any]) -> int:
     try:
         dataset = prepare(recipe.data, progress=progress)
     finally:
-        if not flags.json:
-            progress.close()  # type: ignore[union-attr]
+        progress.end()
     return _describe(dataset, flags.context or recipe.model.context, recipe.data.stride, flags.json, flags.plot)
 
 
@@ -129,8 +128,7 @@ def _extend(flags: Extend, settings: dict[str, Any]) -> int:
         how = (settings.get("data.column"), settings.get("data.separator"), flags.skip_unknown)
         found = extend(old, flags.paths, *how, progress=progress)
     finally:
-        if not flags.json:
-            progress.close()  # type: ignore[union-attr]
+        progress.end()
     if not flags.json:
         print(found.line())
         if found.added:
@@ -165,8 +163,7 @@ def _check(flags: Flags, settings: dict[str, Any]) -> int:
         dataset.verify()
         value = checked(dataset, progress)
     finally:
-        if not flags.json:
-            progress.close()  # type: ignore[union-attr]
+        progress.end()
     if flags.out:
         write_text(Path(flags.out), markdown(value))
     if flags.json:

@@ -49,8 +49,7 @@ def run(arguments: list[str]) -> int:
             progress=progress,
         )
     finally:
-        if not flags.json:
-            progress.close()  # type: ignore[union-attr]
+        progress.end()
     for warning in values["warnings"]:
         print(warning, file=sys.stderr)
     if flags.json:

@@ -23,13 +23,15 @@ class RichProgress:
 
     def begin(self, task: str, total: int | None) -> None:
         """Draw a new bar in place of the last."""
-        self.close()
+        self.end()
         if not sys.stderr.isatty():
             return
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        columns = [TextColumn("{task.description}"), BarColumn()]
+        if total is not None:
+            columns += [DownloadColumn(), TimeRemainingColumn()]
         self._bars = Progress(*columns, console=Console(stderr=True), transient=True)
         self._bars.start()
         self._task = self._bars.add_task(task, total=total)
@@ -43,7 +45,7 @@ class RichProgress:
         """A line above the bar."""
         print(line, file=sys.stderr)
 
-    def close(self) -> None:
+    def end(self) -> None:
         """Take the bar away."""
         if self._bars is not None:
             self._bars.stop()

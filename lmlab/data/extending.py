@@ -11,6 +11,7 @@ old id and the new documents; the manifest names the data set that was extended,
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -97,7 +98,8 @@ def extend(
     if old.whole is not old:
         raise LabError(f"data set {old.id} is the beginning of {old.whole.id}: extend that one")
     root, progress = make_folder(folder or cache_folder()), progress or Silent()
-    with system_errors_in_one_line():
+    with system_errors_in_one_line(), contextlib.ExitStack() as at_last:
+        at_last.callback(progress.end)
         found = look_for_additions(old, corpora, column, separator, skip_unknown, root, progress)
         added = {name: int((found.plan.of == index).sum()) for index, name in enumerate(SPLITS)}
         added = {name: count for name, count in added.items() if count}

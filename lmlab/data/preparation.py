@@ -10,6 +10,7 @@ shard. The name ends with the data's id: a hash of the text, the tokenizer and t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -51,7 +52,8 @@ def prepare(
     """
     root = make_folder(folder or cache_folder())
     progress = progress or Silent()
-    with system_errors_in_one_line():
+    with system_errors_in_one_line(), contextlib.ExitStack() as at_last:
+        at_last.callback(progress.end)
         if is_reference(data.corpus):
             return _as_asked(open_dataset(data.corpus, root), data, tokenizer)
         source = resolve(data, root, progress)

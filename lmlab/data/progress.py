@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Tasks come one after the other; each begins, advances and is over when the next one begins."""
+    """Tasks come one after the other; each begins, advances and is over when the next one begins or `end` is called."""
 
     def begin(self, task: str, total: int | None) -> None:
         """A new task of `total` bytes (None: unknown)."""
@@ -16,6 +16,9 @@ class Progress(Protocol):
 
     def say(self, line: str) -> None:
         """Something worth one line to the person who waits."""
+
+    def end(self) -> None:
+        """No task is under way any more."""
 
 
 class Silent:
@@ -28,4 +31,7 @@ class Silent:
         """Nothing."""
 
     def say(self, line: str) -> None:
+        """Nothing."""
+
+    def end(self) -> None:
         """Nothing."""

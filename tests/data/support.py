@@ -29,8 +29,10 @@ class Listener:
         self.tasks: list[tuple[str, int | None]] = []
         self.lines: list[str] = []
         self.done: list[int] = []
+        self.ended = False
 
     def begin(self, task: str, total: int | None) -> None:
+        self.ended = False
         self.tasks.append((task, total))
         self.done.append(0)
 
@@ -39,6 +41,9 @@ class Listener:
 
     def say(self, line: str) -> None:
         self.lines.append(line)
+
+    def end(self) -> None:
+        self.ended = True
 
 
 def source_file(path: Path, **fields: str) -> SourceFile:

@@ -157,6 +157,7 @@ def test_a_check_is_made_once_and_kept_beside_the_data(dataset):
     listener = Listener()
     value = checked(dataset, listener)
     assert {task for task, _ in listener.tasks} >= {"reading train", "comparing passages", "looking for repeated spans"}
+    assert listener.ended
     again = Listener()
     assert checked(dataset, again) == value == kept(dataset) == json.loads((dataset.folder / "check.json").read_bytes())
     assert again.tasks == []

@@ -215,7 +215,9 @@ def test_an_extension_that_was_killed_is_finished_by_the_next(tmp_path, root, mo
             patch.setattr(module, name, _killing(getattr(module, name), Killed))
             with pytest.raises(Killed):
                 extend(old, [str(more)], folder=root)
-    made = extend(old, [str(more)], folder=root, progress=Listener()).dataset
+    listener = Listener()
+    made = extend(old, [str(more)], folder=root, progress=listener).dataset
+    assert listener.tasks and listener.ended
     assert made.id == whole.id
     check_begins_with(made, old)
     for name in made.manifest["files"]:

@@ -24,6 +24,7 @@ class Quiet:
     def begin(self, task, total): pass
     def advance(self, amount): pass
     def say(self, line): pass
+    def end(self): pass
 """
 
 
@@ -129,6 +130,7 @@ def test_finished_shards_are_not_encoded_again(tmp_path, monkeypatch):
     dataset = prepare(Data(corpus=str(path), tokenizer="bpe", vocabulary=300), root, listener)
     assert sum(map(len, encoded)) == sum(map(len, texts)) + 1 - journal.characters
     assert not [task for task, _ in listener.tasks if "tokenizer" in task]
+    assert listener.tasks[-1][0] == "finding units and duplicates" and listener.ended
     monkeypatch.undo()
     undisturbed = prepare(Data(corpus=str(path), tokenizer="bpe", vocabulary=300), tmp_path / "undisturbed")
     assert dataset.id == undisturbed.id

@@ -35,7 +35,10 @@ def checked(dataset: Dataset, progress: Progress | None = None) -> dict[str, Any
     progress = progress or Silent()
     value = kept(dataset)
     if value is None:
-        value = _made(dataset, progress)
+        try:
+            value = _made(dataset, progress)
+        finally:
+            progress.end()
         try:
             write_json(dataset.folder / NAME, value)
         except LabError as error:
