@@ -7,7 +7,6 @@ from lmlab.cli.progress import RichProgress
 from lmlab.data import prepare
 from lmlab.recipe import Data
 
-
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 """What a bar writes when it begins and when it goes."""
 
