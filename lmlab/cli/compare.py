@@ -53,17 +53,13 @@ def run(arguments: list[str]) -> int:
         from lmlab.report.comparison_figure import picture_kind, write_comparison
 
         picture_kind(Path(flags.plot))
-    progress = progress_for(flags.json)
-    try:
-        found = compare(
-            flags.run,
-            runs_folder(flags.runs),
-            Asked(reach=losses, alone=flags.alone, on=flags.on, device=flags.device),
-            progress=progress,
-            say=lambda line: print(line, file=sys.stderr),
-        )
-    finally:
-        progress.end()
+    found = compare(
+        flags.run,
+        runs_folder(flags.runs),
+        Asked(reach=losses, alone=flags.alone, on=flags.on, device=flags.device),
+        progress=progress_for(flags.json),
+        say=lambda line: print(line, file=sys.stderr),
+    )
     if flags.plot:
         write_comparison(found, Path(flags.plot))
     if flags.json:

@@ -101,11 +101,7 @@ def _prepare(flags: Flags, settings: dict[str, Any]) -> int:
     if not flags.name:
         raise UsageError("lmlab data prepare needs a NAME: a recipe, a catalogue corpus, a file or folder, or -")
     recipe = _recipe(flags.name, settings)
-    progress = progress_for(quiet=flags.json)
-    try:
-        dataset = prepare(recipe.data, progress=progress)
-    finally:
-        progress.end()
+    dataset = prepare(recipe.data, progress=progress_for(quiet=flags.json))
     return _describe(dataset, flags.context or recipe.model.context, recipe.data.stride, flags.json, flags.plot)
 
 
@@ -124,11 +120,8 @@ def _extend(flags: Extend, settings: dict[str, Any]) -> int:
         )
     old, recipe = (open_dataset(flags.name), Recipe()) if is_reference(flags.name) else _find(flags.name, settings)
     progress = progress_for(quiet=flags.json)
-    try:
-        how = (settings.get("data.column"), settings.get("data.separator"), flags.skip_unknown)
-        found = extend(old, flags.paths, *how, progress=progress)
-    finally:
-        progress.end()
+    how = (settings.get("data.column"), settings.get("data.separator"), flags.skip_unknown)
+    found = extend(old, flags.paths, *how, progress=progress)
     if not flags.json:
         print(found.line())
         if found.added:
@@ -158,12 +151,9 @@ def _check(flags: Flags, settings: dict[str, Any]) -> int:
     from lmlab.files import write_text
 
     progress = progress_for(quiet=flags.json)
-    try:
-        dataset = _find_or_prepare(flags.name, settings, progress)
-        dataset.verify()
-        value = checked(dataset, progress)
-    finally:
-        progress.end()
+    dataset = _find_or_prepare(flags.name, settings, progress)
+    dataset.verify()
+    value = checked(dataset, progress)
     if flags.out:
         write_text(Path(flags.out), markdown(value))
     if flags.json:

@@ -38,18 +38,14 @@ def run(arguments: list[str]) -> int:
     from lmlab.experiment.duplicated import duplicates_line
     from lmlab.experiment.finish import figures_line
 
-    progress = progress_for(flags.json)
-    try:
-        values = experiment.evaluate(
-            flags.target,
-            on=flags.on or None,
-            split=flags.split,
-            runs=runs_folder(flags.runs),
-            device=flags.device,
-            progress=progress,
-        )
-    finally:
-        progress.end()
+    values = experiment.evaluate(
+        flags.target,
+        on=flags.on or None,
+        split=flags.split,
+        runs=runs_folder(flags.runs),
+        device=flags.device,
+        progress=progress_for(flags.json),
+    )
     for warning in values["warnings"]:
         print(warning, file=sys.stderr)
     if flags.json:

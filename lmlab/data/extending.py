@@ -11,7 +11,6 @@ old id and the new documents; the manifest names the data set that was extended,
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -37,7 +36,7 @@ from lmlab.data.dataset import Dataset
 from lmlab.data.duplicates import shared_lines, text_of
 from lmlab.data.encode import Journal, Marks, encode, starts_file, token_type, tokens_file
 from lmlab.data.finish import file_entry, mapped, save_array, write_units
-from lmlab.data.progress import Progress, Silent
+from lmlab.data.progress import Progress, shown
 from lmlab.data.split import SPLITS
 from lmlab.data.units import block_units, document_units
 from lmlab.files import (
@@ -97,9 +96,8 @@ def extend(
     """
     if old.whole is not old:
         raise LabError(f"data set {old.id} is the beginning of {old.whole.id}: extend that one")
-    root, progress = make_folder(folder or cache_folder()), progress or Silent()
-    with system_errors_in_one_line(), contextlib.ExitStack() as at_last:
-        at_last.callback(progress.end)
+    root = make_folder(folder or cache_folder())
+    with system_errors_in_one_line(), shown(progress) as progress:
         found = look_for_additions(old, corpora, column, separator, skip_unknown, root, progress)
         added = {name: int((found.plan.of == index).sum()) for index, name in enumerate(SPLITS)}
         added = {name: count for name, count in added.items() if count}

@@ -10,7 +10,6 @@ shard. The name ends with the data's id: a hash of the text, the tokenizer and t
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -31,7 +30,7 @@ from lmlab.data.building import (
 from lmlab.data.dataset import Dataset, datasets_folder, is_reference, open_dataset
 from lmlab.data.encode import Marks, encode
 from lmlab.data.finish import finish
-from lmlab.data.progress import Progress, Silent
+from lmlab.data.progress import Progress, shown
 from lmlab.data.scan import Scan, scan, source_pieces
 from lmlab.data.sources import Source, resolve
 from lmlab.data.split import SplitPlan, plan_split
@@ -51,9 +50,7 @@ def prepare(
     another text with. LabError for a corpus that can't be had, read, split or encoded.
     """
     root = make_folder(folder or cache_folder())
-    progress = progress or Silent()
-    with system_errors_in_one_line(), contextlib.ExitStack() as at_last:
-        at_last.callback(progress.end)
+    with system_errors_in_one_line(), shown(progress) as progress:
         if is_reference(data.corpus):
             return _as_asked(open_dataset(data.corpus, root), data, tokenizer)
         source = resolve(data, root, progress)

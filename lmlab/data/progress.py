@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 
@@ -35,3 +37,13 @@ class Silent:
 
     def end(self) -> None:
         """Nothing."""
+
+
+@contextmanager
+def shown(progress: Progress | None) -> Iterator[Progress]:
+    """`progress`, or one that shows nothing; no task is under way afterwards, whatever happened."""
+    shows = progress or Silent()
+    try:
+        yield shows
+    finally:
+        shows.end()

@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import math
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lmlab.data.fresh import TrainingTokens
@@ -108,15 +108,16 @@ def fastest_policy(
     chosen = min(candidates, key=lambda candidate: seconds[_name(candidate)])
     if seconds[_name(chosen)] > WORTH_CHANGING * seconds[_name(policy)]:
         chosen = policy
-    found = ", ".join(
-        f"{name} {1e3 * value:.3g} ms" for name, value in sorted(seconds.items(), key=lambda item: item[1])
-    )
-    what = (
-        "the fastest here" if seconds[_name(chosen)] == min(seconds.values()) else "hardly slower than the fastest here"
-    )
     fewer = f" of {batch} sequences" if batch < recipe.train.batch else ""
-    found = f"{what}: {found} a step{fewer}{left_out and f'; {left_out}'}"
+    found = f"{_ranking(seconds, chosen)} a step{fewer}{left_out and f'; {left_out}'}"
     return dataclasses.replace(chosen, reasons={**chosen.reasons, "engine": found})
+
+
+def _ranking(seconds: Mapping[str, float], chosen: Policy) -> str:
+    """What was measured, the least first, and how `chosen` stands among it."""
+    ranked = sorted(seconds.items(), key=lambda item: item[1])
+    stands = "the fastest here" if seconds[_name(chosen)] == ranked[0][1] else "hardly slower than the fastest here"
+    return f"{stands}: " + ", ".join(f"{name} {1e3 * value:.3g} ms" for name, value in ranked)
 
 
 def _lag(recipe: Recipe, policy: Policy, size: int, seconds: Callable[[], tuple[float, float]]) -> float:

@@ -51,8 +51,9 @@ def local_ranks() -> int:
 def gather() -> None:
     """Meet the other ranks; nothing where there are none, or where that was done."""
     if ranks() > 1 and not distributed.is_initialized():
-        # Its functions have the group that there is when it is imported as a default argument. That would keep the group, and its
-        # threads, for as long as the process lives: PyTorch imports it at the first optimizer, after this.
+        # This module's functions have the default group as a default argument. PyTorch imports it with the first optimizer: after
+        # init_process_group, that would keep the group and its threads until the process ends, and a thread that then frees a
+        # tensor aborts the process. Imported before, it keeps nothing.
         import torch.distributed.nn.functional  # noqa: F401
 
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"

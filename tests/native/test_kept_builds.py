@@ -14,20 +14,13 @@ pytestmark = needs_compiler
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("LMLAB_CACHE", str(tmp_path))
-    monkeypatch.delenv("LMLAB_NATIVE", raising=False)
-    return tmp_path / "native"
-
-
-@pytest.fixture
-def two(write_source, cache, monkeypatch):  # noqa: F811
+def two(write_source, native_cache, monkeypatch):  # noqa: F811
     """An earlier build, and the newest, of other source."""
     which = f"{EXPORT} int which() {{ return %d; }}\n"
     monkeypatch.setattr(library, "SOURCE", write_source(three_cpp=which % 1))
-    earlier = find_or_build(library.SOURCE, cache, print)
+    earlier = find_or_build(library.SOURCE, native_cache, print)
     write_source(three_cpp=which % 2)
-    return earlier, find_or_build(library.SOURCE, cache, print)
+    return earlier, find_or_build(library.SOURCE, native_cache, print)
 
 
 def change_record(entry, **changes):
@@ -58,9 +51,9 @@ def test_one_that_is_not_there_is_a_reason(two, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("identity", ["", "ab", "None"])
-def test_no_other_is_taken_for_half_an_identity(two, cache, identity):
-    assert find_build(identity, cache) is None
-    assert find_build(two[0].identity[:8], cache) is None
+def test_no_other_is_taken_for_half_an_identity(two, native_cache, identity):
+    assert find_build(identity, native_cache) is None
+    assert find_build(two[0].identity[:8], native_cache) is None
 
 
 def test_a_damaged_library_is_none(two):
@@ -73,12 +66,12 @@ def test_one_for_another_processor_is_none(two):
     assert isinstance(native.load(identity=two[0].identity), native.Missing)
 
 
-def test_a_record_that_failed_or_is_damaged_hides_no_other(two, cache):
-    broken = cache / ("0" * 32)
+def test_a_record_that_failed_or_is_damaged_hides_no_other(two, native_cache):
+    broken = native_cache / ("0" * 32)
     shutil.copytree(two[0].path.parent, broken)
     for record in ('{"format": 1, "failed": "why"}', "[]", ""):
         (broken / "build.json").write_text(record)
-        assert find_build(two[0].identity, cache) == two[0]
+        assert find_build(two[0].identity, native_cache) == two[0]
 
 
 def test_one_of_another_format_is_none(two, monkeypatch):

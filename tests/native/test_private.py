@@ -19,13 +19,6 @@ def mode(path):
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("LMLAB_CACHE", str(tmp_path))
-    monkeypatch.delenv("LMLAB_NATIVE", raising=False)
-    return tmp_path / "native"
-
-
-@pytest.fixture
 def of_another_user(monkeypatch):
     """of_another_user(path): from now on `path` looks as if somebody else owned it."""
     foreign = set()
@@ -58,55 +51,56 @@ def never_run(monkeypatch):
 @needs_compiler
 class TestWhatIsBuilt:
     @pytest.mark.parametrize("mask", [0o022, 0o002, 0o000])
-    def test_is_for_its_owner_alone_whatever_the_umask(self, write_source, cache, mask):  # noqa: F811
+    def test_is_for_its_owner_alone_whatever_the_umask(self, write_source, native_cache, mask):  # noqa: F811
         before = os.umask(mask)
         try:
-            made = find_or_build(write_source(), cache, print)
+            made = find_or_build(write_source(), native_cache, print)
         finally:
             os.umask(before)
-        assert [mode(path) for path in (cache, made.path.parent, made.path)] == [0o700] * 3
+        assert [mode(path) for path in (native_cache, made.path.parent, made.path)] == [0o700] * 3
 
     @pytest.mark.parametrize("which", ["the folder", "the entry", "the library"])
-    def test_is_closed_to_the_group_and_used_where_it_is_the_user_s_own(self, write_source, cache, said, which):  # noqa: F811
-        made = find_or_build(write_source(), cache, print)
-        path = {"the folder": cache, "the entry": made.path.parent, "the library": made.path}[which]
+    def test_is_closed_to_the_group_and_used_where_it_is_the_user_s_own(self, write_source, native_cache, said, which):  # noqa: F811
+        made = find_or_build(write_source(), native_cache, print)
+        path = {"the folder": native_cache, "the entry": made.path.parent, "the library": made.path}[which]
         path.chmod(0o775)
-        assert find_or_build(write_source(), cache, said.append) == made
+        assert find_or_build(write_source(), native_cache, said.append) == made
         assert said == [] and mode(path) == 0o755
 
-    def test_is_built_again_where_everyone_could_write_the_library(self, write_source, cache, said):  # noqa: F811
-        made = find_or_build(write_source(), cache, print)
+    def test_is_built_again_where_everyone_could_write_the_library(self, write_source, native_cache, said):  # noqa: F811
+        made = find_or_build(write_source(), native_cache, print)
         made.path.chmod(0o777)
-        assert find_build(made.identity, cache) is None
-        assert find_or_build(write_source(), cache, said.append) == made
+        assert find_build(made.identity, native_cache) is None
+        assert find_or_build(write_source(), native_cache, said.append) == made
         assert len(said) == 1 and mode(made.path) == 0o700
 
     def test_a_folder_below_one_that_all_may_write_is_fine(self, write_source, tmp_path):  # noqa: F811
         (tmp_path / "tmp").mkdir()
         (tmp_path / "tmp").chmod(0o1777)
-        find_or_build(write_source(), tmp_path / "tmp" / "lmlab" / "native", print)
+        made = find_or_build(write_source(), tmp_path / "tmp" / "lmlab" / "native", print)
+        assert find_build(made.identity, tmp_path / "tmp" / "lmlab" / "native") == made
 
-    def test_a_link_to_a_folder_of_one_s_own_is_fine(self, write_source, cache, tmp_path, said):  # noqa: F811
+    def test_a_link_to_a_folder_of_one_s_own_is_fine(self, write_source, native_cache, tmp_path, said):  # noqa: F811
         (tmp_path / "elsewhere").mkdir(mode=0o700)
-        cache.symlink_to(tmp_path / "elsewhere", target_is_directory=True)
-        made = find_or_build(write_source(), cache, said.append)
+        native_cache.symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+        made = find_or_build(write_source(), native_cache, said.append)
         assert made.path.parent.parent == tmp_path / "elsewhere"
-        assert find_or_build(write_source(), cache, said.append) == made and len(said) == 1
+        assert find_or_build(write_source(), native_cache, said.append) == made and len(said) == 1
 
 
 @needs_compiler
 @pytest.mark.parametrize("which", ["the folder", "the entry", "the library"])
 def test_nothing_of_another_user_s_is_loaded(
     write_source,  # noqa: F811
-    cache,
+    native_cache,
     monkeypatch,
     of_another_user,
     never_run,
     which,
 ):
     monkeypatch.setattr(library, "SOURCE", write_source())
-    made = find_or_build(library.SOURCE, cache, print)
-    path = {"the folder": cache, "the entry": made.path.parent, "the library": made.path}[which]
+    made = find_or_build(library.SOURCE, native_cache, print)
+    path = {"the folder": native_cache, "the entry": made.path.parent, "the library": made.path}[which]
     of_another_user(path)
     never_run()
     for identity in ("", made.identity):
@@ -118,9 +112,11 @@ def test_nothing_of_another_user_s_is_loaded(
 
 @needs_compiler
 @pytest.mark.parametrize("which", ["the entry", "the library"])
-def test_nothing_is_loaded_through_a_link_in_the_folder(write_source, cache, tmp_path, monkeypatch, never_run, which):  # noqa: F811
+def test_nothing_is_loaded_through_a_link_in_the_folder(
+    write_source, native_cache, tmp_path, monkeypatch, never_run, which
+):  # noqa: F811
     monkeypatch.setattr(library, "SOURCE", write_source())
-    made = find_or_build(library.SOURCE, cache, print)
+    made = find_or_build(library.SOURCE, native_cache, print)
     path = made.path.parent if which == "the entry" else made.path
     shutil.move(path, tmp_path / "moved")
     path.symlink_to(tmp_path / "moved")

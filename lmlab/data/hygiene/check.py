@@ -17,7 +17,7 @@ from lmlab.data.hygiene.near import THRESHOLD
 from lmlab.data.hygiene.overlap import CONTAINED_SHARE, KINDS, compare
 from lmlab.data.hygiene.shingles import WORDS
 from lmlab.data.hygiene.text import look_at_text
-from lmlab.data.progress import Progress, Silent
+from lmlab.data.progress import Progress, shown
 from lmlab.files import cache_folder, make_folder, read_json, write_json
 
 FORMAT = 1
@@ -32,17 +32,14 @@ def checked(dataset: Dataset, progress: Progress | None = None) -> dict[str, Any
 
     A folder that can't be written to is no failure: the check is then given back without being kept.
     """
-    progress = progress or Silent()
     value = kept(dataset)
     if value is None:
-        try:
+        with shown(progress) as progress:
             value = _made(dataset, progress)
-        finally:
-            progress.end()
-        try:
-            write_json(dataset.folder / NAME, value)
-        except LabError as error:
-            progress.say(f"the check is not kept: {error}")
+            try:
+                write_json(dataset.folder / NAME, value)
+            except LabError as error:
+                progress.say(f"the check is not kept: {error}")
     return value
 
 

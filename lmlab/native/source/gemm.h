@@ -101,7 +101,8 @@ __attribute__((noinline)) void tile(Left<TURNED> left, const float* panel, int d
     for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 4
         for (int v = 0; v < VECTORS; v++) sums[i][v] = Vector{};
-    // What is added to comes from far where it is a matrix' gradient. High tiles have other loads to hide that behind.
+    // The gradient of a large matrix lies outside of the caches: its lines are prefetched while the sums are computed. Tiles of 12
+    // rows gained nothing from that (docs/notes/what-products-wait-for.md).
     if constexpr (TILE_ROWS == 6 && std::is_same_v<Epilogue, Add>)
 #pragma GCC unroll 16
         for (int i = 0; i < ROWS; i++) __builtin_prefetch(epilogue.to + size_t(row + i) * epilogue.stride + column, 1);

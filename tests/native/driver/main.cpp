@@ -1,5 +1,5 @@
 // A program that proves one build of the engine right, without Python: linked with lmlab/native/source/*.cpp by
-// tools/test_processors.py, for processors and under sanitizers that Python can't have.
+// tools/processors, for processors and under sanitizers that Python can't have.
 //
 //     driver [--short] [SUITE ...]     exit status 1 where a check fails
 //
