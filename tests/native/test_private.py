@@ -113,8 +113,13 @@ def test_nothing_of_another_user_s_is_loaded(
 @needs_compiler
 @pytest.mark.parametrize("which", ["the entry", "the library"])
 def test_nothing_is_loaded_through_a_link_in_the_folder(
-    write_source, native_cache, tmp_path, monkeypatch, never_run, which
-):  # noqa: F811
+    write_source,  # noqa: F811
+    native_cache,
+    tmp_path,
+    monkeypatch,
+    never_run,
+    which,
+):
     monkeypatch.setattr(library, "SOURCE", write_source())
     made = find_or_build(library.SOURCE, native_cache, print)
     path = made.path.parent if which == "the entry" else made.path
