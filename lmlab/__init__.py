@@ -14,36 +14,44 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from lmlab.printable import printable
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from lmlab.experiment import load, resume, train
     from lmlab.recipe import Recipe, load_recipe
 
-__all__ = ["LabError", "Recipe", "__version__", "load", "load_recipe", "resume", "train"]
+__all__ = ["LabError", "Recipe", "StorageError", "__version__", "load", "load_recipe", "resume", "train"]
 
 
 class LabError(Exception):
     """What a user can mend: one line that says what was wrong, what was expected and what to do.
 
-    Every error that lmlab raises on purpose is one; the command line prints it and exits with status 1. It stands here
-    because every floor raises it, and this module imports nothing.
+    Every error that lmlab raises on purpose is one; the command line prints it and exits with its `status`. It stands here
+    because every floor raises it, and this module imports nothing but `printable`.
 
     What it quotes may come out of a file: line breaks, a terminal's escapes and the like are shown, not sent.
     """
 
+    status = 1
+    """The exit status of a command that ends with it."""
     LONGEST = 4000
     """Characters of the line; of a longer one the middle is left out, so that what a long name is followed by still shows."""
 
     def __str__(self) -> str:
-        text = self._shortened(super().__str__())
-        if not text.isprintable():
-            text = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
-        return self._shortened(text)
+        return self._shortened(printable(self._shortened(super().__str__())))
 
     def _shortened(self, text: str) -> str:
         half = self.LONGEST // 2
         return text if len(text) <= self.LONGEST + 3 else f"{text[:half]}...{text[-half:]}"
+
+
+class StorageError(LabError):
+    """The disk or its file system refused, or has too little room: the same command goes on once that is mended.
+
+    Nothing is wrong with what was asked for; so no study counts such a run as failed.
+    """
 
 
 def lazily(package: str, homes: dict[str, str]) -> Callable[[str], Any]:

@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
             return _dispatch(words)
     except LabError as error:
         print(f"lmlab: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
+        return error.status
     except KeyboardInterrupt:
         print("lmlab: stopped", file=sys.stderr)
         return 3

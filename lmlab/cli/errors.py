@@ -5,3 +5,5 @@ from lmlab import LabError
 
 class UsageError(LabError):
     """The words of a command don't fit: an unknown flag, a missing argument."""
+
+    status = 2

@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lmlab import LabError
+from lmlab import LabError, StorageError
 from lmlab.files.storage import DISK, Storage, reason, writing_failed
 from lmlab.files.strict_json import parse_json
 
@@ -120,10 +120,10 @@ def sha256_of_file(path: Path, first_bytes: int | None = None) -> str:
 
 
 def require_free_bytes(folder: Path, needed: int, purpose: str) -> None:
-    """LabError unless the disk that holds `folder` has `needed` bytes free for `purpose`."""
+    """StorageError unless the disk that holds `folder` has `needed` bytes free for `purpose`."""
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise LabError(
+        raise StorageError(
             f"{purpose} needs {needed / 1e6:,.1f} MB in {folder}, but the disk has {free / 1e6:,.1f} MB free: "
             "free some space or choose another folder"
         )

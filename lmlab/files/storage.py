@@ -13,7 +13,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Literal
 
-from lmlab import LabError
+from lmlab import StorageError
 
 NOT_OFFERED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 """What some network and user-space file systems answer when a folder is to be flushed."""
@@ -105,6 +105,6 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error) or type(error).__name__
 
 
-def writing_failed(path: Path, error: OSError) -> LabError:
+def writing_failed(path: Path, error: OSError) -> StorageError:
     """The one line for a write that the system refused."""
-    return LabError(f"{path} can't be written: {reason(error)}; free some space or choose another folder")
+    return StorageError(f"{path} can't be written: {reason(error)}; free some space or choose another folder")

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from lmlab import LabError
+from lmlab.printable import printable
 
 CHECKOUT = Path(__file__).parents[2]
 ROOM = 1 << 30
@@ -23,7 +24,7 @@ ROOM = 1 << 30
 def assert_one_line(text: str, *words: str) -> None:
     """A refusal as a person should see it: it has the words that say what was wrong and what to do."""
     assert words
-    assert text and "\n" not in text and text.isprintable(), text
+    assert text and "\n" not in text and printable(text) == text, text
     assert len(text) <= LabError.LONGEST + 3, len(text)
     for word in words:
         assert word in text, text
