@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from lmlab.checkpoint.finding import find
     from lmlab.checkpoint.freeing import Freeing, free, to_free
     from lmlab.checkpoint.layout import steps
-    from lmlab.checkpoint.opened import Checkpoint, open_checkpoint
-    from lmlab.checkpoint.pointers import point, pointed
+    from lmlab.checkpoint.opened import Checkpoint, open_checkpoint, read_state_file
+    from lmlab.checkpoint.pointers import Best, point, pointed, settle_pointers
     from lmlab.checkpoint.pruning import Retention, prune
     from lmlab.checkpoint.saving import save, save_and_point
     from lmlab.checkpoint.tensors import read_tensors, write_tensors
 
 __all__ = [
+    "Best",
     "Checkpoint",
     "Freeing",
     "Retention",
@@ -29,9 +30,11 @@ __all__ = [
     "point",
     "pointed",
     "prune",
+    "read_state_file",
     "read_tensors",
     "save",
     "save_and_point",
+    "settle_pointers",
     "steps",
     "to_free",
     "write_tensors",
@@ -40,6 +43,7 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
+        "Best": "pointers",
         "Checkpoint": "opened",
         "Freeing": "freeing",
         "Retention": "pruning",
@@ -49,9 +53,11 @@ __getattr__ = lazily(
         "point": "pointers",
         "pointed": "pointers",
         "prune": "pruning",
+        "read_state_file": "opened",
         "read_tensors": "tensors",
         "save": "saving",
         "save_and_point": "saving",
+        "settle_pointers": "pointers",
         "steps": "layout",
         "to_free": "freeing",
         "write_tensors": "tensors",

@@ -1,7 +1,7 @@
 """Where checkpoints lie in a run's `checkpoints/` folder, and which steps there are.
 
     step-00000250/                the checkpoint of step 250, complete
-    .step-00000250.tmp-4711/      one that is being written, or thrown away, by process 4711
+    .step-00000250.tmp-9f86d081884c7d65/    one that is being written, or thrown away
     .step-00000250.old/           an earlier one of step 250, until the new one is proven
     latest.json, best.json        pointers
 
@@ -10,9 +10,11 @@ Names with a dot in front are none that a reader needs, but for `.old` where a c
 
 from __future__ import annotations
 
-import os
 import re
+import secrets
 from pathlib import Path
+
+from lmlab.files import is_link
 
 MANIFEST = "manifest.json"
 STATE = "state.json"
@@ -20,7 +22,8 @@ SUFFIX = ".safetensors"
 
 COMPLETE = re.compile(r"step-(\d{8,12})")
 REPLACED = re.compile(r"\.step-(\d{8,12})\.old")
-UNFINISHED = re.compile(r"\.step-\d{8,12}\.tmp-\d+")
+UNFINISHED = re.compile(r"\.step-\d{8,12}\.tmp-[0-9a-f]{1,16}")
+"""Earlier versions had the process's number in it."""
 LARGEST_STEP = 10**12 - 1
 
 
@@ -30,8 +33,8 @@ def folder_of(checkpoints: Path, step: int) -> Path:
 
 
 def unfinished_folder(checkpoints: Path, step: int) -> Path:
-    """Where this process writes the checkpoint of a step, or throws one away."""
-    return checkpoints / f".step-{step:08d}.tmp-{os.getpid()}"
+    """A new place to write the checkpoint of a step, or to throw one away; no other process has the same."""
+    return checkpoints / f".step-{step:08d}.tmp-{secrets.token_hex(8)}"
 
 
 def replaced_folder(checkpoints: Path, step: int) -> Path:
@@ -46,7 +49,7 @@ def steps(checkpoints: Path) -> list[int]:
     found = (
         COMPLETE.fullmatch(entry.name) or REPLACED.fullmatch(entry.name)
         for entry in checkpoints.iterdir()
-        if not entry.is_symlink()
+        if not is_link(entry)
     )
     return sorted({int(match[1]) for match in found if match})
 
@@ -54,4 +57,4 @@ def steps(checkpoints: Path) -> list[int]:
 def folders_of(checkpoints: Path, step: int) -> list[Path]:
     """Where the checkpoint of a step may be: its folder, and the replaced one that a crash may have left."""
     candidates = (folder_of(checkpoints, step), replaced_folder(checkpoints, step))
-    return [folder for folder in candidates if folder.is_dir() and not folder.is_symlink()]
+    return [folder for folder in candidates if folder.is_dir() and not is_link(folder)]

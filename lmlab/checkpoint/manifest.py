@@ -15,7 +15,7 @@ from typing import Any
 from lmlab import LabError
 from lmlab.checkpoint.hashed import FileFacts
 from lmlab.checkpoint.layout import MANIFEST, STATE
-from lmlab.files import is_plain_name, read_json, reason, sha256_of_file
+from lmlab.files import is_link, is_plain_name, read_json, reason, sha256_of_file
 
 FORMAT = 1
 LARGEST_BYTES = 4 << 20
@@ -53,7 +53,7 @@ def verify_files(folder: Path, manifest: Mapping[str, Any]) -> None:
     for name, facts in manifest["files"].items():
         path = folder / name
         try:
-            if path.is_symlink():
+            if is_link(path):
                 raise LabError(f"{path} is a link: expected the file itself")
             if not path.is_file():
                 raise LabError(f"{path} is missing")

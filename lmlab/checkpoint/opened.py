@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmlab import LabError
-from lmlab.checkpoint.layout import MANIFEST, STATE, SUFFIX
+from lmlab.checkpoint.layout import MANIFEST, STATE, SUFFIX, folder_of
 from lmlab.checkpoint.manifest import read_manifest, verify_files
 from lmlab.files import read_json, sha256_of_file
 
@@ -71,7 +71,16 @@ def open_checkpoint(folder: Path, step: int) -> Checkpoint:
     """The checkpoint of `step` in `folder`, all of it verified; LabError in one line where it is not intact."""
     manifest = read_manifest(folder, step)
     verify_files(folder, manifest)
+    return Checkpoint(folder=folder, step=step, state=_state(folder), manifest=manifest)
+
+
+def read_state_file(checkpoints: Path, step: int) -> dict[str, Any]:
+    """The value in the state.json of a step, without reading its tensors; LabError where there is none, or it is damaged."""
+    return _state(folder_of(checkpoints, step))
+
+
+def _state(folder: Path) -> dict[str, Any]:
     state = read_json(folder / STATE, LARGEST_STATE_BYTES)
     if not isinstance(state, dict):
         raise LabError(f"{folder / STATE} is damaged: expected a JSON object")
-    return Checkpoint(folder=folder, step=step, state=state, manifest=manifest)
+    return state

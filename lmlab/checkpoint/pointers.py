@@ -7,19 +7,30 @@ They are plain files because links don't survive every file system, archive and 
 
 from __future__ import annotations
 
+import contextlib
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
 from lmlab.checkpoint.layout import LARGEST_STEP, MANIFEST, folders_of
-from lmlab.files import DISK, Storage, read_json, sha256_of_file, write_json
+from lmlab.files import DISK, Storage, is_link, read_json, sha256_of_file, without_nan, write_json, writing_failed
 
 FORMAT = 1
 LARGEST_BYTES = 1 << 20
 LATEST = "latest"
 BEST = "best"
 NAME = re.compile(r"[a-z]{1,40}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The best model of a run so far."""
+
+    step: int
+    loss: float
+    """Its validation loss, in nats a token."""
 
 
 def pointer_file(checkpoints: Path, name: str) -> Path:
@@ -32,11 +43,49 @@ def pointer_file(checkpoints: Path, name: str) -> Path:
 def point(checkpoints: Path, name: str, step: int, storage: Storage = DISK, **facts: Any) -> None:
     """Make `name` (latest, best) point to the checkpoint of `step`, with facts to remember (a best one's loss)."""
     path = pointer_file(checkpoints, name)
-    folders = folders_of(checkpoints, step)
-    if not folders:
+    value = _value(checkpoints, step, **facts)
+    if value is None:
         raise LabError(f"{path.name} can't point to step {step}: {checkpoints} has no checkpoint of it")
-    value = {"format": FORMAT, "step": step, "manifest_sha256": sha256_of_file(folders[0] / MANIFEST), **facts}
     write_json(path, value, storage)
+
+
+def settle_pointers(checkpoints: Path, latest: int, best: Best | None, storage: Storage = DISK) -> list[str]:
+    """Make latest.json and best.json say what the state of step `latest` says; the names of those that were rewritten.
+
+    So one that was damaged, or that a crash kept from being moved, is right again. A `best` whose checkpoint has no manifest any
+    more, like none at all, has no pointer.
+    """
+    changed = []
+    wanted: dict[str, dict[str, Any] | None] = {LATEST: {"step": latest}, BEST: None}
+    if best is not None:
+        wanted[BEST] = {"step": best.step, "loss": best.loss}
+    for name, facts in wanted.items():
+        path = pointer_file(checkpoints, name)
+        value = None if facts is None else _value(checkpoints, **facts)
+        if value is None:
+            if is_link(path) or path.exists():
+                _remove(path, storage)
+                changed.append(name)
+        elif pointed(checkpoints, name) != value:
+            write_json(path, value, storage)
+            changed.append(name)
+    return changed
+
+
+def _value(checkpoints: Path, step: int, **facts: Any) -> dict[str, Any] | None:
+    """What a pointer to that step holds; None where the step has no checkpoint with a manifest."""
+    for folder in folders_of(checkpoints, step)[:1]:
+        with contextlib.suppress(OSError):
+            value = {"format": FORMAT, "step": step, "manifest_sha256": sha256_of_file(folder / MANIFEST), **facts}
+            return dict(without_nan(value))
+    return None
+
+
+def _remove(path: Path, storage: Storage) -> None:
+    try:
+        storage.remove(path)
+    except OSError as error:
+        raise writing_failed(path, error) from None
 
 
 def pointed(checkpoints: Path, name: str) -> dict[str, Any] | None:

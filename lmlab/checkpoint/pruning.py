@@ -18,7 +18,7 @@ from lmlab.checkpoint.layout import (
     unfinished_folder,
 )
 from lmlab.checkpoint.opened import open_checkpoint
-from lmlab.checkpoint.pointers import BEST, LATEST, read_pointer
+from lmlab.checkpoint.pointers import BEST, LATEST, pointed, read_pointer
 from lmlab.checkpoint.slimming import clear_unlisted, slim
 from lmlab.files import DISK, Storage, remove_temporaries, remove_tree
 
@@ -38,6 +38,8 @@ class Retention:
     """Whether all but the newest ones drop what is not weights."""
     protect: tuple[int, ...] = ()
     """Steps that stay whole whatever the rest says."""
+    spare: tuple[int, ...] = ()
+    """Steps that stay, if only with their weights."""
 
 
 def prune(checkpoints: Path, retention: Retention, storage: Storage = DISK) -> list[int]:
@@ -55,7 +57,8 @@ def prune(checkpoints: Path, retention: Retention, storage: Storage = DISK) -> l
     line = [step for step in present if step <= latest]
     whole = {*retention.protect, latest, *line[-max(1, retention.keep) :]}
     every = retention.keep_every
-    kept = {*whole, *present[:1], *pointers.values(), *(step for step in line if every and step % every == 0)}
+    periodic = (step for step in line if every and step % every == 0)
+    kept = {*whole, *retention.spare, *present[:1], *pointers.values(), *periodic}
     removed = [step for step in present if step not in kept and _remove(checkpoints, step, storage)]
     if retention.weights_only:
         for step in sorted(kept & set(present) - whole):
@@ -69,12 +72,13 @@ def prune(checkpoints: Path, retention: Retention, storage: Storage = DISK) -> l
 def make_room(checkpoints: Path, needed: int, budget: int, protect: Collection[int], storage: Storage = DISK) -> None:
     """Shrink and remove old checkpoints until `needed` bytes more stay within `budget`; LabError where they can't.
 
-    First they drop what is not weights, the oldest first; then they go. The newest one, the best one and the steps in
-    `protect` stay whole: while a new checkpoint isn't proven there is always one that is.
+    First they drop what is not weights, the oldest first; then they go. The newest one, the latest one and the steps in
+    `protect` stay whole: while a new checkpoint isn't proven there is always one that is. A damaged pointer to the latest is
+    passed over: then every step that may be it stays.
     """
-    pointers = pointed_steps(checkpoints)
     present = steps(checkpoints)
-    safe = {*protect, *pointers.values(), *present[-1:]}
+    latest = pointed(checkpoints, LATEST)
+    safe = {*protect, *present[-1:], *([latest["step"]] if latest else present[-2:])}
     for sacrifice in (slim, _remove):
         for step in present:
             if step not in safe and occupied(checkpoints) + needed > budget:

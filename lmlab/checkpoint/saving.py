@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lmlab import LabError
+from lmlab import LabError, StorageError
 from lmlab.checkpoint.hashed import write_file
 from lmlab.checkpoint.layout import (
     LARGEST_STEP,
@@ -30,10 +30,20 @@ from lmlab.checkpoint.layout import (
 )
 from lmlab.checkpoint.manifest import make_manifest
 from lmlab.checkpoint.opened import Checkpoint, open_checkpoint
-from lmlab.checkpoint.pointers import BEST, LATEST, point, pointed
+from lmlab.checkpoint.pointers import Best, settle_pointers
 from lmlab.checkpoint.pruning import Retention, make_room, prune, tidy
 from lmlab.checkpoint.tensors import NamedTensors, file_bytes, write_tensors
-from lmlab.files import DISK, Storage, is_plain_name, json_bytes, reason, remove_tree, require_free_bytes
+from lmlab.files import (
+    DISK,
+    Fence,
+    Storage,
+    is_plain_name,
+    json_bytes,
+    reason,
+    remove_tree,
+    require_free_bytes,
+    unfenced,
+)
 
 MARGIN_BYTES = 8 << 20
 """For the manifest, the pointers, the journals and the file system's own tables, which grow while we write."""
@@ -47,28 +57,29 @@ def save_and_point(
     *,
     retention: Retention,
     budget: int | None = None,
-    best: bool = False,
-    loss: float | None = None,
+    best: Best | None = None,
     extra: Mapping[str, Any] | None = None,
+    fence: Fence = unfenced,
     storage: Storage = DISK,
 ) -> Checkpoint:
-    """Save, prove, point and prune, in this order; `best` marks it the best so far, of validation loss `loss` (nats).
+    """Save, prove, point and prune, in this order; `best` is the best model so far, whose checkpoint may be this one.
 
-    `budget` is how many bytes all checkpoints may occupy together: older ones shrink and go before it is exceeded.
+    `budget` is how many bytes all checkpoints may occupy together: older ones shrink and go before it is exceeded. `fence` is
+    called before anything is changed, again before the new checkpoint gets its name, and before pointers move: it raises where
+    another process has taken over, and then nothing of that one's is touched.
     Raises LabError in one line as `save` does; whatever fails, what was saved before can still be found.
     """
+    kept = dataclasses.replace(retention, protect=(*retention.protect, step))
+    if best is not None:
+        kept = dataclasses.replace(kept, spare=(*kept.spare, best.step))
+    fence()
     if budget is not None and checkpoints.is_dir():
         tidy(checkpoints, storage)
-        make_room(checkpoints, _bytes_of(parts, json_bytes(state)), budget, retention.protect, storage)
-    checkpoint = save(checkpoints, step, parts, state, extra, storage)
-    point(checkpoints, LATEST, step, storage)
-    known = pointed(checkpoints, BEST)
-    if best:
-        point(checkpoints, BEST, step, storage, loss=loss)
-    elif known is not None and known["step"] == step:
-        # The same step saved again: the pointer's hash must be that of what is there now.
-        point(checkpoints, BEST, step, storage, loss=known.get("loss"))
-    prune(checkpoints, dataclasses.replace(retention, protect=(*retention.protect, step)), storage)
+        make_room(checkpoints, _bytes_of(parts, json_bytes(state)), budget, (*kept.protect, *kept.spare), storage)
+    checkpoint = save(checkpoints, step, parts, state, extra, fence, storage)
+    fence()
+    settle_pointers(checkpoints, step, best, storage)
+    prune(checkpoints, kept, storage)
     return checkpoint
 
 
@@ -78,12 +89,14 @@ def save(
     parts: Mapping[str, NamedTensors],
     state: Mapping[str, Any],
     extra: Mapping[str, Any] | None = None,
+    fence: Fence = unfenced,
     storage: Storage = DISK,
 ) -> Checkpoint:
     """Save the checkpoint of `step`: each part (weights, optimizer) as a file of tensors, and `state` as JSON.
 
     Returns it read back and verified. A checkpoint that the step has already is replaced, and stays until the new one
-    is proven. Raises LabError in one line, with everything as it was before, where the disk is full or fails.
+    is proven. Raises LabError in one line, with everything as it was before, where the disk is full or fails, and what
+    `fence` raises before the new one gets its name.
     """
     _require_names(step, parts)
     state_bytes = json_bytes(state)
@@ -91,16 +104,24 @@ def save(
         checkpoints.mkdir(parents=True, exist_ok=True)
         tidy(checkpoints, storage)
         require_free_bytes(checkpoints, _bytes_of(parts, state_bytes) + MARGIN_BYTES, f"the checkpoint of step {step}")
+        unfinished = unfinished_folder(checkpoints, step)
+        try:
+            _write(unfinished, step, parts, state_bytes, extra or {}, storage)
+            fence()
+        except BaseException:
+            with contextlib.suppress(OSError):
+                remove_tree(unfinished, storage)
+            raise
         replaces = folder_of(checkpoints, step).exists()
         try:
-            _write(unfinished_folder(checkpoints, step), step, parts, state_bytes, extra or {}, storage)
-            _put_in_place(checkpoints, step, replaces, storage)
+            _put_in_place(unfinished, checkpoints, step, replaces, storage)
             checkpoint = _read_back(checkpoints, step)
         except BaseException:
-            _undo(checkpoints, step, replaces, storage)
+            _undo(unfinished, checkpoints, step, replaces, storage)
             raise
     except OSError as error:
-        raise LabError(
+        fence()  # a new owner removes what an earlier one was writing
+        raise StorageError(
             f"the checkpoint of step {step} can't be saved in {checkpoints}: {reason(error)}; the ones before it are "
             "untouched: free some space or repair the disk, then resume"
         ) from None
@@ -129,11 +150,11 @@ def _write(
     storage.flush_folder(folder)
 
 
-def _put_in_place(checkpoints: Path, step: int, replaces: bool, storage: Storage) -> None:
+def _put_in_place(unfinished: Path, checkpoints: Path, step: int, replaces: bool, storage: Storage) -> None:
     final = folder_of(checkpoints, step)
     if replaces:
         storage.rename(final, replaced_folder(checkpoints, step))
-    storage.rename(unfinished_folder(checkpoints, step), final)
+    storage.rename(unfinished, final)
     storage.flush_folder(checkpoints)
 
 
@@ -141,23 +162,23 @@ def _read_back(checkpoints: Path, step: int) -> Checkpoint:
     try:
         return open_checkpoint(folder_of(checkpoints, step), step)
     except LabError as error:
-        raise LabError(
+        raise StorageError(
             f"the checkpoint of step {step} did not come back as it was written ({error}); the ones before it are "
             "untouched: check the disk, then resume"
         ) from None
 
 
-def _undo(checkpoints: Path, step: int, replaces: bool, storage: Storage) -> None:
+def _undo(unfinished: Path, checkpoints: Path, step: int, replaces: bool, storage: Storage) -> None:
     """Put back what stood there before; whatever the disk refuses now, `tidy` does before the next save.
 
     Only what is there decides: a signal may have come between a rename and any note of ours that it was done.
     """
-    final = folder_of(checkpoints, step)
-    unfinished, replaced = unfinished_folder(checkpoints, step), replaced_folder(checkpoints, step)
+    final, replaced = folder_of(checkpoints, step), replaced_folder(checkpoints, step)
     with contextlib.suppress(OSError):
-        if final.exists() and (replaced.exists() or not replaces):
+        # While ours is still unfinished, what has the step's name is not ours.
+        if not unfinished.exists() and final.exists() and (replaced.exists() or not replaces):
             storage.rename(final, unfinished)
-        if replaced.exists():
+        if replaced.exists() and not final.exists():
             storage.rename(replaced, final)
         if unfinished.exists():
             remove_tree(unfinished, storage)

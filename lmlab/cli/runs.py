@@ -15,6 +15,7 @@ import tyro
 from lmlab import LabError
 from lmlab.cli.arguments import parse, runs_folder, with_default
 from lmlab.cli.errors import UsageError
+from lmlab.files import is_link
 from lmlab.files.durable import without_nan
 
 if TYPE_CHECKING:
@@ -189,9 +190,9 @@ def _remove(flags: Remove) -> int:
     for one in found:
         if is_locked(one.folder):
             raise LabError(f"{one.name} is running: stop it first (Ctrl-C, or touch {one.folder / 'control' / 'stop'})")
-    sizes = [0 if one.folder.is_symlink() else occupied(one.folder) for one in found]
+    sizes = [0 if is_link(one.folder) else occupied(one.folder) for one in found]
     for one, size in zip(found, sizes, strict=True):
-        link = "a link: what it points to stays" if one.folder.is_symlink() else _size(size)
+        link = "a link: what it points to stays" if is_link(one.folder) else _size(size)
         print(f"{one.folder.name}: {link}")
     _sure(f"remove {_runs(found)}, {_size(sum(sizes))}?", flags.yes)
     for root in sorted({one.folder.parent for one in found}):

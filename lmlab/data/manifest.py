@@ -13,7 +13,7 @@ from typing import Any
 from lmlab import LabError
 from lmlab.data.encode import tokens_file
 from lmlab.data.split import SPLITS
-from lmlab.files import read_json
+from lmlab.files import is_link, read_json
 
 FORMAT = 1
 NAME = "manifest.json"
@@ -134,7 +134,7 @@ def _file_problem(value: dict[str, Any], files: dict[str, Any], folder: Path) ->
             or not _matches(SHA256, entry.get("sha256"))
         ):
             return f"expected bytes and sha256 of {name}"
-        if (folder / name).is_symlink():
+        if is_link(folder / name):
             return f"{name} is a link, expected the file itself"
         if not (folder / name).is_file():
             return f"{name} is missing"

@@ -20,6 +20,7 @@ from lmlab.data.reading import scored_targets
 from lmlab.data.windows import split_windows
 from lmlab.experiment.circumstances import circumstances
 from lmlab.experiment.session import Session, open_session, planned_steps
+from lmlab.files import Fence
 from lmlab.planning.calibration import Calibration
 from lmlab.planning.evidence import Evidence, evidence_for
 from lmlab.planning.fastest import fastest_policy
@@ -228,7 +229,12 @@ def start_units(run: Run, recipe: Recipe, dataset: Dataset) -> None:
 
 
 def begin(
-    made: Run, outline: Outline, forecast: Forecast, display: Display, kind: Literal["start", "resume"] = "start"
+    made: Run,
+    outline: Outline,
+    forecast: Forecast,
+    display: Display,
+    fence: Fence,
+    kind: Literal["start", "resume"] = "start",
 ) -> Session:
     """A new run's files, and its session at its first step. Done again, it leaves what doing it once leaves."""
     dataset, parent = outline.dataset, outline.parent
@@ -237,7 +243,7 @@ def begin(
     made.write("tokenizer.json", dataset.tokenizer.to_json())
     start_units(made, outline.recipe, dataset)
     segment = made.begin_segment(kind, outline.first, True, **circumstances(outline.policy))
-    journal = Journal(made.folder, run_id=made.id, segment=segment)
+    journal = Journal(made.folder, run_id=made.id, segment=segment, fence=fence)
     journal.rewind({})
     session = open_session(
         made,
@@ -250,6 +256,7 @@ def begin(
         journal,
         display,
         None,
+        fence,
     )
     if parent is not None:
         _inherit(session, parent, outline.first)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lmlab import LabError
 from lmlab.checkpoint import find
 from lmlab.data.reading import reading
 from lmlab.evaluation import Evaluation
@@ -54,6 +55,7 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
         say(f"stopped by {ending.reason} at step {state.step:,}, saved{took}; continue with: lmlab resume {run.folder}")
         return Outcome(run=run, ending=ending, summary={})
     final = session.whole_split()
+    session.fence()
     run.append_units(state.evaluations, final.bits_per_unit)
     best, best_step = _best(session, final)
     evaluations = [line for line in run.read_lines("metrics") if _is_evaluation(line)]
@@ -95,10 +97,11 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
         },
         "rewinds": state.guard.rewinds,
         "noise_scale": state.noise.scale(),
-        "score": score(run.read("forecast.json"), measured),
+        "score": score(_forecast(run), measured),
         "data_used": data_used(session),
         "claims": compared_claims(session.recipe, evaluations, finals, bests),
     }
+    session.fence()
     run.write("summary.json", summary)
     for line in closing_lines(session, summary):
         say(line)
@@ -171,8 +174,9 @@ def _best(session: Session, final: Evaluation) -> tuple[Evaluation, int]:
     state = session.state
     if state.best_step is None or state.best_step == state.step:
         return final, state.step
-    checkpoint, _ = find(session.run.checkpoints, "best")
-    if checkpoint.step == state.step:
+    try:
+        checkpoint, _ = find(session.run.checkpoints, str(state.best_step))
+    except LabError:  # it was removed, or damaged, while the training went on: the last is the best that there is
         return final, state.step
     # The last model is on the disk: nothing is put back, so that no second copy of it takes memory.
     restore_weights(checkpoint, session.model)
@@ -189,6 +193,14 @@ def verdict_of(evaluations: list[dict[str, Any]]) -> dict[str, Any]:
         "; the loss was still falling at the end" if falling else ""
     )
     return {"kind": verdict.kind, "gap": verdict.gap, "still_falling": falling, "reason": reason}
+
+
+def _forecast(run: Run) -> Any:
+    """What forecast.json holds; None where it is gone or damaged, which is no reason to lose a summary."""
+    try:
+        return run.read("forecast.json")
+    except LabError:
+        return None
 
 
 def _bytes_in(folder: Path) -> int:

@@ -2,28 +2,63 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmlab import LabError
-from lmlab.checkpoint import find, pointed
+import numpy as np
+
+from lmlab import LabError, StorageError
+from lmlab.checkpoint import Checkpoint, find, pointed, settle_pointers
 from lmlab.checkpoint import steps as checkpoints_of
+from lmlab.checkpoint.layout import MANIFEST
 from lmlab.data import Dataset, find_dataset, prepare
 from lmlab.data.progress import Progress
-from lmlab.experiment.beginning import begin, deadline_of, evaluation_plan, outline_of, parent_again, steps_of
+from lmlab.experiment.beginning import (
+    begin,
+    deadline_of,
+    evaluation_plan,
+    outline_of,
+    parent_again,
+    start_units,
+    steps_of,
+)
 from lmlab.experiment.circumstances import circumstances
 from lmlab.experiment.finish import Outcome, finish
 from lmlab.experiment.fresh import tokens_of_run
-from lmlab.experiment.session import open_session
+from lmlab.experiment.inventory import take_inventory
+from lmlab.experiment.session import open_session, read_outlook
+from lmlab.files import sha256_of_file
 from lmlab.planning.room import require_memory
 from lmlab.recipe import Recipe, check, differences, override, recipe_hash
-from lmlab.runs import Journal, Run, RunLock, open_run
+from lmlab.runs import Journal, Run, RunLock, open_run, require_unlocked
 from lmlab.training.display import Display, make_display
 from lmlab.training.loop import Ending
 from lmlab.training.policy import Policy, apply_policy, choose_policy, read_policy
+from lmlab.training.saving import best_of, forget_lost_best
 from lmlab.training.state import read_state
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A run that was found whole, and what it goes on from."""
+
+    dataset: Dataset
+    checkpoint: Checkpoint | None
+    """None where it was stopped before its first one."""
+    warnings: tuple[str, ...] = ()
+    """What isn't as expected, and hinders nothing."""
+
+    def stands(self, run: Run) -> bool:
+        """Whether that is still what is in the folder."""
+        if self.checkpoint is None:
+            return not checkpoints_of(run.checkpoints)
+        manifest, pointer = self.checkpoint.folder / MANIFEST, pointed(run.checkpoints, "latest")
+        same = manifest.is_file() and sha256_of_file(manifest) == self.checkpoint.sha256
+        return same and (pointer is None or bool(self.warnings) or pointer["step"] == self.checkpoint.step)
 
 
 def resume(
@@ -37,48 +72,129 @@ def resume(
 ) -> Outcome:
     """Continue RUN to its end; `changes` may set policy only (device, threads, micro-batch, precision...).
 
-    Raises LabError where the run, its data or a change doesn't allow it. A run that is finished is left as it is.
+    Raises LabError where the run, its data or a change doesn't allow it: with what is there, what is missing and what works all the
+    same. Nothing in the run's folder is changed before all that the training needs was read and found whole. A run that is
+    finished is left as it is, but for pointers that were damaged.
     """
     run, which = (reference, None) if isinstance(reference, Run) else open_run(str(reference), Path(runs))
     if which not in (None, "latest"):
         raise LabError(
             f"a resume goes on from the latest checkpoint: to start from {run.name}@{which}, use lmlab train --from"
         )
-    recipe = _policy_only(run, changes or {})
+    with _judging(run):
+        imported = run.imported is not None
+    if imported:
+        run.recipe()  # says what such a run is good for
+    with _judging(run):
+        own, summary = run.recipe(), run.summary()
+    recipe = _policy_only(run, own, changes or {})
     deadline = deadline_of(recipe)
-    with RunLock(run.folder):
-        summary = run.summary()
-        if summary and summary.get("finished"):
-            reason = str(summary.get("reason"))
-            further = f"lmlab train --from {run.name}@latest --train.steps N"
-            say(f"{run.name} is finished: {reason}; to train it further: {further}")
-            return Outcome(run=run, ending=Ending(kind="finished", reason=reason), summary=summary)
-        if not checkpoints_of(run.checkpoints) and pointed(run.checkpoints, "latest") is None:
-            return _begin_again(run, recipe, _dataset(run, recipe, progress), display or make_display(), say, deadline)
-        checkpoint, warnings = find(run.checkpoints, "latest")
-        for warning in warnings:
-            say(warning)
-        dataset = _dataset(run, recipe, progress)
-        policy, exact = _policy(run, recipe, changes or {}, say)
-        require_memory(recipe, policy, dataset.vocabulary_size)
-        apply_policy(policy)
-        training = tokens_of_run(run, recipe, dataset)
-        steps = steps_of(recipe, training)
-        plan = evaluation_plan(recipe, dataset, steps)
-        state, lengths = read_state(checkpoint.state)
-        segment = run.begin_segment("resume", checkpoint.step, exact, **circumstances(policy))
-        journal = Journal(run.folder, run_id=run.id, segment=segment)
-        for warning in journal.rewind(lengths):
-            say(warning)
-        _keep_units(run, state.evaluations)
-        if not exact:
-            run.write("policy.json", policy.to_json())
+    require_unlocked(run.folder)
+    if summary and summary.get("finished"):
+        return _finished(run, summary, say)
+    with _judging(run):
+        judged = _judged(run, recipe, progress)
+    with RunLock(run.folder, sign=False) as lock:
+        if not judged.stands(run):  # another process had it in between
+            with _judging(run):
+                judged = _judged(run, recipe, progress)
+        return _go_on(run, recipe, judged, changes or {}, lock, deadline, display or make_display(), say)
+
+
+def _go_on(
+    run: Run,
+    recipe: Recipe,
+    judged: Judged,
+    changes: Mapping[str, Any],
+    lock: RunLock,
+    deadline: float | None,
+    display: Display,
+    say: Callable[[str], None],
+) -> Outcome:
+    dataset, checkpoint = judged.dataset, judged.checkpoint
+    if checkpoint is None:
+        return _begin_again(run, recipe, dataset, display, lock, say, deadline)
+    policy, exact = _policy(run, recipe, changes, say)
+    require_memory(recipe, policy, dataset.vocabulary_size)
+    apply_policy(policy)
+    training = tokens_of_run(run, recipe, dataset)
+    steps = steps_of(recipe, training)
+    plan = evaluation_plan(recipe, dataset, steps)
+    journal = Journal(run.folder, run_id=run.id, segment=run.next_segment(), fence=lock.require)
+    with _judging(run):
         session = open_session(
-            run, recipe, policy, dataset, training, steps, plan, journal, display or make_display(), checkpoint
+            run, recipe, policy, dataset, training, steps, plan, journal, display, checkpoint, lock.require
         )
-        how = "bit for bit" if exact else "with another policy, not bit for bit"
-        say(f"{run.name} continues from step {checkpoint.step:,} of {steps:,}, {how}")
-        return finish(session, session.train(deadline), say)
+    # From here on the folder is changed.
+    lock.sign()
+    state, lengths = read_state(checkpoint.state)
+    run.begin_segment("resume", checkpoint.step, exact, **circumstances(policy))
+    for warning in (*judged.warnings, *forget_lost_best(run.checkpoints, session.state)):
+        say(warning)
+    for name in settle_pointers(run.checkpoints, checkpoint.step, best_of(session.state)):
+        say(f"{name}.json was written anew: it did not say what the checkpoint of step {checkpoint.step:,} says")
+    for warning in (*journal.rewind(lengths), *_mend_units(run, recipe, dataset, state.evaluations)):
+        say(warning)
+    read_outlook(session.outlook, run)
+    if not exact:
+        run.write("policy.json", policy.to_json())
+    if not (run.folder / "tokenizer.json").exists():
+        run.write("tokenizer.json", dataset.tokenizer.to_json())
+    how = "bit for bit" if exact else "with another policy, not bit for bit"
+    say(f"{run.name} continues from step {checkpoint.step:,} of {steps:,}, {how}")
+    return finish(session, session.train(deadline), say)
+
+
+def _finished(run: Run, summary: dict[str, Any], say: Callable[[str], None]) -> Outcome:
+    """Nothing is left to train; pointers that don't say what the last state says are mended."""
+    reason, mended = str(summary.get("reason")), []
+    with contextlib.suppress(LabError):
+        checkpoint, _ = find(run.checkpoints, "latest")
+        state, _ = read_state(checkpoint.state)
+        with RunLock(run.folder, sign=False):
+            mended = settle_pointers(run.checkpoints, checkpoint.step, best_of(state))
+    further = f"to train it further: lmlab train --from {run.name}@latest --train.steps N"
+    inventory = take_inventory(run)
+    if inventory.fails:
+        further = inventory.sentence()
+    anew = f"; {' and '.join(f'{name}.json' for name in mended)} written anew" if mended else ""
+    say(f"{run.name} is finished: {reason}; {further}{anew}")
+    return Outcome(run=run, ending=Ending(kind="finished", reason=reason), summary=summary)
+
+
+@contextlib.contextmanager
+def _judging(run: Run) -> Iterator[None]:
+    """What isn't whole is told with what is there and what works all the same."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except LabError as error:
+        raise LabError(f"{run.name} can't go on: {error}; {take_inventory(run).sentence()}") from None
+
+
+def _judged(run: Run, recipe: Recipe, progress: Progress | None) -> Judged:
+    """All that the training needs but the tensors, which are read into the model later; LabError where it isn't whole."""
+    if recipe_hash(recipe) != run.fact("recipe_hash"):
+        raise LabError(f"{run.folder / 'recipe.toml'} was changed after the run began: put it back, or start a new run")
+    run.next_segment()
+    if not checkpoints_of(run.checkpoints) and pointed(run.checkpoints, "latest") is None:
+        _require_no_progress(run)
+        return Judged(dataset=_dataset(run, recipe, progress), checkpoint=None)
+    checkpoint, warnings = find(run.checkpoints, "latest")
+    read_state(checkpoint.state)
+    read_policy(run.read("policy.json"))
+    return Judged(dataset=_dataset(run, recipe, progress), checkpoint=checkpoint, warnings=tuple(warnings))
+
+
+def _require_no_progress(run: Run) -> None:
+    """LabError where a run without checkpoints must have had one: to begin it again is not to continue it."""
+    saves = [line["step"] for line in run.read_lines("events") if line["kind"] == "checkpoint"]
+    # A line is written before its checkpoint: the first one proves nothing.
+    if len(saves) > 1:
+        raise LabError(
+            f"its checkpoints are gone, the last of step {saves[-1]:,}: put them back, or start a new run of its recipe"
+        )
 
 
 def resume_same(name: str, recipe: Recipe, *, runs: str | Path = "runs", **options: Any) -> Outcome:
@@ -96,6 +212,7 @@ def _begin_again(
     recipe: Recipe,
     dataset: Dataset,
     display: Display,
+    lock: RunLock,
     say: Callable[[str], None],
     deadline: float | None,
 ) -> Outcome:
@@ -103,12 +220,14 @@ def _begin_again(
     outline = outline_of(recipe, dataset, tokens_of_run(run, recipe, dataset), parent_again(run), say)
     where = f"from step {outline.first:,} of {outline.steps:,}"
     say(f"{run.name} was stopped before its first checkpoint: it begins again, {where}")
-    session = begin(run, outline, outline.forecast(run.folder.parent, say), display, "resume")
+    forecast = outline.forecast(run.folder.parent, say)
+    lock.sign()
+    session = begin(run, outline, forecast, display, lock.require, "resume")
     return finish(session, session.train(deadline), say)
 
 
-def _policy_only(run: Run, changes: Mapping[str, Any]) -> Recipe:
-    recipe = run.recipe()
+def _policy_only(run: Run, recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe with `changes`; LabError where one of them isn't policy."""
     changed = check(override(recipe, changes))
     different = differences(recipe, changed)
     if different:
@@ -116,8 +235,6 @@ def _policy_only(run: Run, changes: Mapping[str, Any]) -> Recipe:
         raise LabError(
             f"a resume changes only policy, not {name}: start a new run with lmlab train --from {run.name}@latest --{name} ..."
         )
-    if recipe_hash(recipe) != run.fact("recipe_hash"):
-        raise LabError(f"{run.folder / 'recipe.toml'} was changed after the run began: put it back, or start a new run")
     return changed
 
 
@@ -134,14 +251,26 @@ def _dataset(run: Run, recipe: Recipe, progress: Progress | None) -> Dataset:
     return dataset
 
 
-def _keep_units(run: Run, evaluations: int) -> None:
-    """Cut units-valid.npy to the evaluations that the checkpoint counts; LabError where it has fewer."""
-    found = run.units()["bits"].shape[1]
+def _mend_units(run: Run, recipe: Recipe, dataset: Dataset, evaluations: int) -> list[str]:
+    """Cut units-valid.npy to the evaluations that the checkpoint counts; where it is damaged or lacks some, lines that say so.
+
+    No training depends on it: a damaged one is put aside and begun again, and what it lacks stays NaN.
+    """
+    try:
+        units = run.units()
+        if not np.array_equal(units["key"], dataset.units("valid")["key"]):
+            raise LabError(f"{run.folder / 'units-valid.npy'} has other units than data set {dataset.id}")
+    except LabError as error:
+        put_aside = run.put_units_aside()
+        start_units(run, recipe, dataset)
+        kept = f", the old file is {put_aside}" if put_aside else ""
+        return [f"{error}: begun again without the {evaluations:,} evaluations so far{kept}"]
+    found = units["bits"].shape[1]
     if found < evaluations:
-        raise LabError(
-            f"{run.name} has the units of {found:,} evaluations, its checkpoint counts {evaluations:,}: one is damaged"
-        )
+        lacking = f"{evaluations - found:,} of the {evaluations:,} evaluations so far"
+        return [f"{run.folder / 'units-valid.npy'} lacks {lacking}: they can't be compared unit by unit"]
     run.truncate_units(evaluations)
+    return []
 
 
 def _policy(run: Run, recipe: Recipe, changes: Mapping[str, Any], say: Callable[[str], None]) -> tuple[Policy, bool]:

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lmlab import LabError
-from lmlab.checkpoint import Checkpoint, find, point
+from lmlab.checkpoint import Checkpoint, find, settle_pointers
 from lmlab.checkpoint import steps as checkpoint_steps
 from lmlab.data import Dataset
 from lmlab.data.fresh import TrainingTokens
 from lmlab.data.windows import split_windows
 from lmlab.evaluation import Evaluation, EvaluationStopped, evaluate_sample, evaluate_split
 from lmlab.experiment.black_box import black_box
+from lmlab.files import Fence, unfenced
 from lmlab.generation import Sampling, generate
 from lmlab.generation.prompts import begin_of
 from lmlab.hardware.energy import EnergyMeter
@@ -36,7 +37,7 @@ from lmlab.training.guard import Verdict
 from lmlab.training.loop import Ending, Hooks, Loop, Scores, StopQuestion
 from lmlab.training.outlook import Outlook, forecast_loss
 from lmlab.training.policy import Policy, apply_policy
-from lmlab.training.saving import Saver, require_weights, restore_training
+from lmlab.training.saving import Saver, best_of, forget_lost_best, require_weights, restore_training
 from lmlab.training.signals import Interrupted, StopRequests
 from lmlab.training.spikes import rewind_target
 from lmlab.training.state import State
@@ -61,6 +62,8 @@ class Session:
     state: State
     saver: Saver
     outlook: Outlook
+    fence: Fence = unfenced
+    """Raises where another process has taken the run over; called before each change to its folder."""
     energy: EnergyMeter = field(default_factory=EnergyMeter)
     """What this process has spent on training."""
     saved_step: int = -1
@@ -120,6 +123,7 @@ class Session:
         except EvaluationStopped:
             raise Interrupted from None
         samples = self._samples(stop)
+        self.fence()
         self.run.append_units(state.evaluations, valid.bits_per_unit)
         metrics = {
             "valid_loss": valid.loss,
@@ -167,6 +171,7 @@ class Session:
 
     def _black_box(self, state: State, verdict: Verdict) -> str:
         value = black_box(self.step, self.policy, self.dataset, state, verdict)
+        self.fence()
         return write_black_box(self.run.folder, state.step + 1, value)
 
     def _rewind(self, state: State) -> State:
@@ -178,14 +183,21 @@ class Session:
         for step in reversed(present):
             try:
                 checkpoint, _ = find(self.run.checkpoints, str(step))
-                break
             except LabError as error:
                 self.display.note(f"{error}; passed over")
+                continue
+            if "optimizer" in checkpoint.parts:
+                break
         else:
-            raise LabError(f"{self.run.name} has no intact checkpoint at or before step {target} to go back to")
-        # Before the lines go: a process that dies from here on goes back to the same checkpoint when it's resumed.
-        point(self.run.checkpoints, "latest", checkpoint.step)
+            raise LabError(
+                f"{self.run.name} has no intact checkpoint with its optimizer at or before step {target} to go back to"
+            )
         restored, lengths = restore_training(checkpoint, self.model, self.optimizer, self.step.scaler)
+        for line in forget_lost_best(self.run.checkpoints, restored):
+            self.display.note(line)
+        self.fence()
+        # Before the lines go: a process that dies from here on goes back to the same checkpoint when it's resumed.
+        settle_pointers(self.run.checkpoints, checkpoint.step, best_of(restored))
         self.step.weights_changed()
         self.journal.rewind(lengths)
         self.run.truncate_units(restored.evaluations)
@@ -196,7 +208,7 @@ class Session:
         # The line is written first, so that a resume from this checkpoint finds it in its place.
         self._record("events", "checkpoint", state.step, state.tokens, {"best": best})
         self.journal.flush()
-        self.saver.save(state, self.journal.lengths(), best)
+        self.saver.save(state, self.journal.lengths())
 
 
 def open_session(
@@ -210,8 +222,9 @@ def open_session(
     journal: Journal,
     display: Display,
     checkpoint: Checkpoint | None,
+    fence: Fence = unfenced,
 ) -> Session:
-    """Build model and optimizer: fresh from the seed, or out of a checkpoint."""
+    """Build model and optimizer: fresh from the seed, or out of a checkpoint. Nothing is written."""
     apply_policy(policy)
     if checkpoint is not None:
         require_weights(checkpoint, recipe.model, dataset.vocabulary_size)
@@ -240,8 +253,9 @@ def open_session(
         optimizer=optimizer,
         step=step,
         state=state,
-        saver=Saver(run.checkpoints, recipe, model, optimizer),
+        saver=Saver(run.checkpoints, recipe, model, optimizer, fence),
         outlook=outlook,
+        fence=fence,
         saved_step=-1 if checkpoint is None else checkpoint.step,
     )
 

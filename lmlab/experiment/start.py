@@ -76,8 +76,8 @@ def train(
     require_free_bytes(root, forecast.disk_bytes, "keeping this run's checkpoints")
     require_budget(recipe, forecast)
     made = create_run(root, run, recipe, _origin(recipe, outline.policy, dataset, parent))
-    with RunLock(made.folder):
-        session = begin(made, outline, forecast, display or make_display())
+    with RunLock(made.folder) as lock:
+        session = begin(made, outline, forecast, display or make_display(), lock.require)
         return finish(session, session.train(deadline), say)
 
 

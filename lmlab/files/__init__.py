@@ -12,17 +12,20 @@ from lmlab.files.durable import (
     write_json,
     write_text,
 )
+from lmlab.files.links import is_link
 from lmlab.files.lock import FileLock, try_lock
 from lmlab.files.names import is_plain_name
-from lmlab.files.storage import DISK, Storage, flush_folder, reason, remove_tree, writing_failed
+from lmlab.files.storage import DISK, Fence, Storage, flush_folder, reason, remove_tree, unfenced, writing_failed
 from lmlab.files.strict_json import parse_json
 
 __all__ = [
     "DISK",
+    "Fence",
     "FileLock",
     "Storage",
     "cache_folder",
     "flush_folder",
+    "is_link",
     "is_plain_name",
     "json_bytes",
     "make_folder",
@@ -34,6 +37,7 @@ __all__ = [
     "require_free_bytes",
     "sha256_of_file",
     "try_lock",
+    "unfenced",
     "without_nan",
     "write_bytes",
     "write_json",

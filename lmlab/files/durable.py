@@ -11,9 +11,10 @@ import hashlib
 import json
 import math
 import numbers
-import os
 import re
+import secrets
 import shutil
+import stat
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,16 +26,17 @@ from lmlab.files.strict_json import parse_json
 HASH_BLOCK = 1 << 20
 LARGEST_JSON = 256 << 20
 """Of any JSON file that says nothing else; a tokenizer of millions of words has half of it."""
-TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
-"""What `write_bytes` writes to before the rename."""
+TEMPORARY = re.compile(r"\..+\.([0-9a-f]{16}|\d+)\.tmp")
+"""What `write_bytes` writes to before the rename; earlier versions had the process's number in it."""
 
 
 def write_bytes(path: Path, content: bytes, storage: Storage = DISK) -> None:
     """Put `content` at `path` in one step: a reader, or a crash, sees the old file or the new one, never a part.
 
-    Raises LabError where the system refuses (a full disk, a folder without permission); the old file is then untouched.
+    Raises StorageError where the system refuses (a full disk, a folder without permission); the old file is then untouched.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # A name that nobody can guess, or have twice: processes of two containers may have the same number.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         try:
             with storage.open(temporary) as file:
@@ -53,9 +55,10 @@ def write_bytes(path: Path, content: bytes, storage: Storage = DISK) -> None:
 def remove_temporaries(folder: Path, storage: Storage = DISK) -> None:
     """Remove what killed writers have left in `folder`; for its only writer, between its own writes."""
     for entry in sorted(folder.iterdir()):
-        if TEMPORARY.fullmatch(entry.name) and entry.is_file():
+        if TEMPORARY.fullmatch(entry.name):
             with contextlib.suppress(OSError):
-                storage.remove(entry)
+                if not stat.S_ISDIR(entry.lstat().st_mode):
+                    storage.remove(entry)
 
 
 def write_text(path: Path, text: str, storage: Storage = DISK) -> None:

@@ -9,14 +9,25 @@ import errno
 import os
 import stat
 import sys
+import time
+from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 from typing import Literal
 
 from lmlab import StorageError
+from lmlab.files.links import is_link
+
+Fence = Callable[[], object]
+"""Called before a change to what several processes might write; raises where it's another's by now."""
 
 NOT_OFFERED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 """What some network and user-space file systems answer when a folder is to be flushed."""
+BLOCKED = (5, 32)
+"""Windows's errors (access denied, sharing violation) where another process, such as a virus scanner, has the file open."""
+BLOCKED_SECONDS = 2.0
+"""So long a rename waits for a reader to close the file."""
+LONGEST_PAUSE_SECONDS = 0.1
 
 
 class Storage:
@@ -26,9 +37,12 @@ class Storage:
         """Make a folder that must not be there yet."""
         folder.mkdir()
 
-    def open(self, path: Path, mode: Literal["wb", "ab"] = "wb") -> FileIO:
-        """Open a file for writing (from the start, or at its end), without a buffer of our own."""
-        return FileIO(path, mode)
+    def open(self, path: Path, mode: Literal["xb", "ab"] = "xb") -> FileIO:
+        """Open a file for writing, a new one ("xb") or at its end ("ab"), without a buffer of our own.
+
+        A link in its place is refused, and with "xb" everything else: nobody can have planted there what we would overwrite.
+        """
+        return FileIO(path, mode, opener=_open_no_link)
 
     def write(self, file: FileIO, content: bytes | memoryview) -> None:
         """Write all of `content`; the system may take it in several parts."""
@@ -58,8 +72,20 @@ class Storage:
         flush_folder(folder)
 
     def rename(self, old: Path, new: Path) -> None:
-        """Rename inside one file system, in one step; a file replaces the file `new`."""
-        os.replace(old, new)
+        """Rename inside one file system, in one step; a file replaces the file `new`.
+
+        Windows refuses it while a reader has either open: that is waited for, `BLOCKED_SECONDS` at most.
+        """
+        deadline, pause = time.monotonic() + BLOCKED_SECONDS, 0.001
+        while True:
+            try:
+                os.replace(old, new)
+                return
+            except PermissionError as error:
+                if getattr(error, "winerror", None) not in BLOCKED or time.monotonic() > deadline:
+                    raise
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def remove(self, path: Path) -> None:
         """Remove a file."""
@@ -71,6 +97,10 @@ class Storage:
 
 
 DISK = Storage()
+
+
+def unfenced() -> None:
+    """The fence of what no other process can write to."""
 
 
 def flush_folder(folder: Path) -> None:
@@ -89,15 +119,20 @@ def flush_folder(folder: Path) -> None:
 
 def remove_tree(folder: Path, storage: Storage = DISK) -> None:
     """Remove a folder and all that's in it; links, `folder` itself among them, are removed, and what they point to stays."""
-    if folder.is_symlink():
+    if is_link(folder):
         storage.remove(folder)
         return
     for entry in sorted(folder.iterdir()):
-        if stat.S_ISDIR(entry.lstat().st_mode):
+        if stat.S_ISDIR(entry.lstat().st_mode) and not is_link(entry):
             remove_tree(entry, storage)
         else:
             storage.remove(entry)
     storage.remove_folder(folder)
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    """An `opener` that follows no link at the path's end, where the system can be told so."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def reason(error: OSError) -> str:

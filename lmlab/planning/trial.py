@@ -159,13 +159,13 @@ class Trial:
         """A save as in a run, a step beside it where the run would take one, and the best model put back at the end."""
         saver = Saver(extent.folder, self.recipe, self.model, self.optimizer)
         started = time.perf_counter()
-        saver.save(self.state, {}, True)
+        saver.save(self.state, {})
         waited = time.perf_counter() - started
         saver.settle(True)
         seconds = time.perf_counter() - started
         # Once more, now with a step of the training beside it: copies and activations are there at one time.
         self.state.step += 1
-        saver.save(self.state, {}, True)
+        saver.save(self.state, {})
         self._take_step()
         saver.settle(True)
         found = {
@@ -176,7 +176,7 @@ class Trial:
         if not extent.put_back:
             return found
         started = time.perf_counter()
-        checkpoint, _ = find(extent.folder, "best")
+        checkpoint, _ = find(extent.folder, "latest")
         self._put_back(checkpoint)
         loaded = time.perf_counter() - started
         return {**found, "load_seconds": loaded, "peak_with_earlier_best_bytes": peak_memory_bytes(self.device)}

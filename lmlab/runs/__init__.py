@@ -4,7 +4,7 @@ from lmlab.runs.control import REQUESTS, clear_control, read_control
 from lmlab.runs.create import create_imported, create_run, require_free_name
 from lmlab.runs.journal import Journal
 from lmlab.runs.lines import lines_from_end, read_lines
-from lmlab.runs.lock import RunLock, is_locked
+from lmlab.runs.lock import RunLock, TakenOver, is_locked, require_unlocked
 from lmlab.runs.opening import list_runs, open_run
 from lmlab.runs.removal import remove_leftovers, remove_run, rename_run
 from lmlab.runs.run import Run
@@ -16,6 +16,7 @@ __all__ = [
     "Journal",
     "Run",
     "RunLock",
+    "TakenOver",
     "change_tags",
     "clear_control",
     "create_imported",
@@ -32,4 +33,5 @@ __all__ = [
     "remove_run",
     "rename_run",
     "require_free_name",
+    "require_unlocked",
 ]

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lmlab import LabError
-from lmlab.files import DISK, Storage, parse_json, reason, writing_failed
+from lmlab import LabError, StorageError
+from lmlab.files import DISK, Fence, Storage, parse_json, reason, unfenced, writing_failed
 from lmlab.runs.lines import FORMAT, line_bytes, now, whole_lines
 
 FILES = ("metrics", "samples", "events")
@@ -26,9 +26,13 @@ RESERVED = {"format", "id", "segment", "step", "tokens", "kind", "time", "file"}
 class Journal:
     """Appends to a run's files of JSON lines. It holds nothing open."""
 
-    def __init__(self, folder: Path, run_id: str, segment: int) -> None:
-        """`segment` is the number that `Run.begin_segment` gave; every line has it."""
+    def __init__(self, folder: Path, run_id: str, segment: int, fence: Fence = unfenced) -> None:
+        """`segment` is the number that `Run.begin_segment` gave; every line has it.
+
+        `fence` is called before each change and raises where another process has taken the run over: the lines are then its own.
+        """
         self.folder = folder
+        self._fence = fence
         self.run_id = run_id
         self.segment = segment
         self._appended: set[str] = set()
@@ -41,6 +45,7 @@ class Journal:
         if RESERVED & set(values):
             raise ValueError(f"{', '.join(sorted(RESERVED & set(values)))}: every line has its own")
         path = self._path(file)
+        self._fence()
         if file not in self._appended:
             _cut(path, file, None, DISK)
             self._appended.add(file)
@@ -75,6 +80,7 @@ class Journal:
             raise LabError(
                 f"the checkpoint's journal lengths are damaged: {str(damaged)[:80]}; resume from another one"
             )
+        self._fence()
         lost = []
         for file, found in self.lengths().items():
             counted = lengths.get(file, 0)
@@ -118,7 +124,7 @@ def _cut(path: Path, file: str, length: int | None, storage: Storage) -> None:
             storage.truncate(opened, kept)
             storage.flush(opened)
     except OSError as error:
-        raise LabError(f"{path} can't be rewound: {reason(error)}") from None
+        raise StorageError(f"{path} can't be rewound: {reason(error)}") from None
 
 
 def _content(path: Path) -> bytes:

@@ -8,17 +8,27 @@ from __future__ import annotations
 from pathlib import Path
 
 from lmlab import LabError
+from lmlab.files import is_link
+from lmlab.runs.black_boxes import FOLDER as BLACK_BOXES
 from lmlab.runs.control import FOLDER as CONTROL
 from lmlab.runs.journal import DISCARDED, FILES
 
-WRITTEN = ("lock", "checkpoints", CONTROL, "segments.jsonl", DISCARDED, *(f"{file}.jsonl" for file in FILES))
-"""What is changed in place. The other files are replaced, and a link with them."""
+WRITTEN = (
+    "lock",
+    "checkpoints",
+    CONTROL,
+    BLACK_BOXES,
+    "segments.jsonl",
+    DISCARDED,
+    *(f"{file}.jsonl" for file in FILES),
+)
+"""What is changed in place, or written into. The other files are replaced, and a link with them."""
 
 
 def refuse_links(folder: Path) -> None:
     """LabError where one of these is a link."""
     for name in WRITTEN:
-        if (folder / name).is_symlink():
+        if is_link(folder / name):
             raise LabError(
                 f"{folder / name} is a link: expected the run's own; put what it points to in its place, or link the "
                 "whole run"

@@ -1,21 +1,26 @@
 """One process at work on a run: an operating-system lock on the file `lock`, which dies with its owner.
 
-The file says who holds it, for the message that a second process gets; what it says counts only while it is locked.
+The file says who holds it, for the message that a second process gets, and has a token that its owner drew. Some file systems
+keep locks to one machine (NFS without its lock service, a folder that a container and its host share): there a second process
+gets the lock too. So the owner reads the token again before each change (`require`): once it is another's, the run is that
+process's, and this one stops without touching it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 import time
 import weakref
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
-from lmlab import LabError
-from lmlab.files import parse_json, reason, try_lock
+from lmlab import LabError, StorageError
+from lmlab.files import DISK, parse_json, reason, try_lock, writing_failed
 from lmlab.runs.lines import FORMAT, now
 from lmlab.runs.links import refuse_links
 
@@ -25,28 +30,39 @@ PATIENCE_SECONDS = 0.5
 PAUSE_SECONDS = 0.02
 LONGEST_NOTE = 4096
 
+TOKEN_BYTES = 16
+
 _held: weakref.WeakSet[RunLock] = weakref.WeakSet()
+
+
+class TakenOver(StorageError):
+    """Another process has begun to work on the run: what it writes from now on is that one's."""
 
 
 class RunLock:
     """`with RunLock(run.folder): ...`; LabError with the holder's process and host where another has it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, sign: bool = True) -> None:
+        """Without `sign`, the file says nothing of this process until `sign()`: nothing in a run is changed until then."""
         self.folder = folder
+        self._signs = sign
         self._file: FileIO | None = None
+        self._token = ""
 
     def acquire(self) -> None:
         """Take the lock, or raise LabError."""
         refuse_links(self.folder)
         path = self.folder / NAME
         try:
-            file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644), "r+")
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+            file = FileIO(os.open(path, flags, 0o644), "r+")
         except OSError as error:
             raise LabError(f"{path} can't be opened: {reason(error)}") from None
         try:
             if not _locked_in_time(file):
-                raise LabError(f"run {self.folder.name} is in use by {_holder(file)}: wait for it, or stop it first")
-            _sign(file)
+                raise in_use(self.folder, _note(file))
+            if self._signs:
+                self._token = _sign(file)
         except OSError as error:
             file.close()
             raise LabError(f"{path} can't be locked: {reason(error)}; put the run on a disk that has locks") from None
@@ -55,6 +71,31 @@ class RunLock:
             raise
         self._file = file
         _held.add(self)
+
+    def sign(self) -> None:
+        """Write down who has the run: from now on an earlier owner that is still at work stops at its next `require`."""
+        assert self._file is not None
+        try:
+            self._token = _sign(self._file)
+        except OSError as error:
+            raise writing_failed(self.folder / NAME, error) from None
+
+    def require(self) -> None:
+        """Raise TakenOver where another process has the run by now: asked before each change to its files."""
+        path = self.folder / NAME
+        try:
+            # Opened anew, since a network file system asks its server only then.
+            with FileIO(path) as file:
+                note = _note(file)
+        except OSError as error:
+            raise StorageError(
+                f"{path} can't be read: {reason(error)}; put the run back in its place, then resume"
+            ) from None
+        if note.get("token") != self._token:
+            raise TakenOver(
+                f"run {self.folder.name} was taken over by {_holder(note)}: this process stops, and what it had not saved "
+                "is lost to it; where two machines share runs, use a file system whose locks both see"
+            )
 
     def release(self) -> None:
         """Give it back."""
@@ -70,6 +111,13 @@ class RunLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def require_unlocked(folder: Path) -> None:
+    """LabError, as from `RunLock`, where a process is at work on the run; nothing is created or changed."""
+    if is_locked(folder):
+        with FileIO(folder / NAME) as file:
+            raise in_use(folder, _note(file))
 
 
 def is_locked(folder: Path) -> bool:
@@ -92,19 +140,36 @@ def _locked_in_time(file: FileIO) -> bool:
     return True
 
 
-def _sign(file: FileIO) -> None:
-    note = {"format": FORMAT, "pid": os.getpid(), "host": socket.gethostname(), "time": now()}
+def in_use(folder: Path, note: dict[str, Any]) -> LabError:
+    """What a second process is told."""
+    return LabError(f"run {folder.name} is in use by {_holder(note)}: wait for it, or stop it first")
+
+
+def _sign(file: FileIO) -> str:
+    """Write down who holds the lock; the new owner's token. It's on the disk, and so on a server, when this returns."""
+    token = secrets.token_hex(TOKEN_BYTES)
+    note = {"format": FORMAT, "pid": os.getpid(), "host": socket.gethostname(), "time": now(), "token": token}
     file.seek(0)
     file.truncate()
     file.write(json.dumps(note).encode() + b"\n")
+    DISK.flush(file)
+    return token
 
 
-def _holder(file: FileIO) -> str:
+def _note(file: FileIO) -> dict[str, Any]:
+    """What the lock's file says; {} where it is damaged, or being written."""
     try:
         file.seek(0)
         note = parse_json(file.read(LONGEST_NOTE))
+    except (OSError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def _holder(note: dict[str, Any]) -> str:
+    try:
         return f"process {int(note['pid'])} on {str(note['host'])[:100]} since {str(note['time'])[:40]}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return "another process"
 
 

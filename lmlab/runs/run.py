@@ -135,16 +135,20 @@ class Run:
         `exact` says whether it continues bit for bit. These lines stay when a resume rewinds. What control/ asked of an
         earlier process is forgotten, and what its death left half written is removed. The caller holds the run's lock.
         """
-        last = max((line.get("segment", -1) for line in self.read_lines("segments")), default=-1)
+        segment = self.next_segment()
         who = {"exact": exact, "pid": os.getpid(), "host": socket.gethostname()}
-        line = {"format": FORMAT, "id": self.id, "segment": last + 1, "step": step, "kind": kind, "time": now()}
+        line = {"format": FORMAT, "id": self.id, "segment": segment, "step": step, "kind": kind, "time": now()}
         try:
             append_line(self.folder / SEGMENTS, {**line, **who, **values})
         except OSError as error:
             raise writing_failed(self.folder / SEGMENTS, error) from None
         clear_control(self.folder)
         remove_temporaries(self.folder)
-        return last + 1
+        return segment
+
+    def next_segment(self) -> int:
+        """The number that the next start or resume gets."""
+        return max((line.get("segment", -1) for line in self.read_lines("segments")), default=-1) + 1
 
     def start_units(self, split: np.ndarray, split_tokens: int, scored: np.ndarray | None = None) -> None:
         """Begin units-valid.npy. `split` has key, bytes and start (its first token) of each unit of a split so long.
@@ -161,6 +165,10 @@ class Run:
     def truncate_units(self, evaluations: int) -> None:
         """Forget all evaluations but the first so many."""
         units.truncate_units(self.folder / units.NAME, evaluations)
+
+    def put_units_aside(self) -> str | None:
+        """Rename a damaged units-valid.npy, so that it can be looked at; its new name, None where there is no file."""
+        return units.put_aside(self.folder / units.NAME)
 
     def units(self) -> np.ndarray:
         """Structured [units]: key V32, bytes i8, tokens i8, bits f8[evaluations]."""

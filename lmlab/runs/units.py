@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from lmlab import LabError
-from lmlab.files import DISK, Storage, write_bytes
+from lmlab.files import DISK, Storage, write_bytes, writing_failed
 from lmlab.files.arrays import kind_text, map_rows, read_rows_header
 
 NAME = "units-valid.npy"
@@ -57,6 +57,18 @@ def truncate_units(path: Path, evaluations: int, storage: Storage = DISK) -> Non
     units = read_units(path)
     if units["bits"].shape[1] > evaluations:
         _write(path, _with_evaluations(units, evaluations, evaluations), storage)
+
+
+def put_aside(path: Path, storage: Storage = DISK) -> str | None:
+    """Rename a file of units that is damaged to NAME.damaged, in place of an earlier one; None where there is no file."""
+    if not path.exists():
+        return None
+    away = path.with_name(f"{path.name}.damaged")
+    try:
+        storage.rename(path, away)
+    except OSError as error:
+        raise writing_failed(path, error) from None
+    return away.name
 
 
 def read_units(path: Path) -> np.ndarray:

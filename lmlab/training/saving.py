@@ -5,9 +5,11 @@ the bytes are on the disk, as always; a save that is still under way is waited f
 surfaces at the next step.
 """
 
+import contextlib
+import math
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from lmlab import LabError
-from lmlab.checkpoint import Checkpoint, Retention, save_and_point
+from lmlab.checkpoint import Best, Checkpoint, Retention, find, read_state_file, save_and_point
+from lmlab.files import Fence, unfenced
 from lmlab.model import parameters
 from lmlab.optim import TrainingOptimizer
 from lmlab.recipe import Model, Recipe
@@ -33,7 +36,16 @@ Parts = Mapping[str, Mapping[str, Tensor]]
 class Saver:
     """Saves the checkpoints of one training."""
 
-    def __init__(self, checkpoints: Path, recipe: Recipe, model: nn.Module, optimizer: TrainingOptimizer) -> None:
+    def __init__(
+        self,
+        checkpoints: Path,
+        recipe: Recipe,
+        model: nn.Module,
+        optimizer: TrainingOptimizer,
+        fence: Fence = unfenced,
+    ) -> None:
+        """`fence` raises where another process has taken the run over; nothing is saved then."""
+        self._fence = fence
         self._checkpoints = checkpoints
         self._recipe = recipe
         self._model = model
@@ -43,7 +55,7 @@ class Saver:
         self.background_seconds = 0.0
         """Time that saves took beside the training."""
 
-    def save(self, state: State, journal: dict[str, int], best: bool) -> None:
+    def save(self, state: State, journal: dict[str, int]) -> None:
         """Save everything that the next step depends on; `journal` holds the lengths of the run's .jsonl files.
 
         On the disk when this returns, or, beside the training, when `settle(True)` does.
@@ -51,10 +63,10 @@ class Saver:
         self.settle(True)
         parts: Parts = {"weights": dict(self._model.state_dict()), "optimizer": self._optimizer.state_tensors()}
         if not self._in_background(parts):
-            self._write(state.step, parts, state.to_json(journal), best, state.best_loss)
+            self._write(state.step, parts, state.to_json(journal), best_of(state))
             return
         copies = {part: {name: copied(tensor) for name, tensor in tensors.items()} for part, tensors in parts.items()}
-        facts = (state.step, copies, state.to_json(journal), best, state.best_loss)
+        facts = (state.step, copies, state.to_json(journal), best_of(state))
         # A second signal stops at once: a save that dies with the process leaves the checkpoint before it.
         self._thread = threading.Thread(target=self._write_beside, args=facts, name="checkpoint", daemon=True)
         self._thread.start()
@@ -84,16 +96,46 @@ class Saver:
             self._failure = error
         self.background_seconds += time.perf_counter() - started
 
-    def _write(self, step: int, parts: Parts, state: dict[str, Any], best: bool, loss: float | None) -> None:
-        train = self._recipe.train
+    def _write(self, step: int, parts: Parts, state: dict[str, Any], best: Best | None) -> None:
+        train, targets = self._recipe.train, rewind_targets(self._recipe, step)
         retention = Retention(
             keep=train.keep,
             keep_every=train.keep_every,
             weights_only=train.keep_optimizer == "latest",
-            protect=rewind_targets(self._recipe, step),
+            protect=targets,
+            spare=tuple(sorted({*self._bests_of(targets)})),
         )
         budget = None if train.disk is None else bytes_in(train.disk)
-        save_and_point(self._checkpoints, step, parts, state, retention=retention, budget=budget, best=best, loss=loss)
+        save_and_point(
+            self._checkpoints, step, parts, state, retention=retention, budget=budget, best=best, fence=self._fence
+        )
+
+    def _bests_of(self, targets: tuple[int, ...]) -> Iterator[int]:
+        """The steps of the best models of the checkpoints that a rewind may go back to: they are the best again then."""
+        for target in targets:
+            with contextlib.suppress(LabError):
+                best = read_state(read_state_file(self._checkpoints, target))[0].best_step
+                if best is not None:
+                    yield best
+
+
+def best_of(state: State) -> Best | None:
+    """The best model so far by what `state` says."""
+    if state.best_step is None:
+        return None
+    return Best(step=state.best_step, loss=math.nan if state.best_loss is None else state.best_loss)
+
+
+def forget_lost_best(checkpoints: Path, state: State) -> list[str]:
+    """Where the best model's checkpoint isn't there or not intact, the best from here on counts; a line that says so."""
+    if state.best_step is None or state.best_step == state.step:
+        return []
+    try:
+        find(checkpoints, str(state.best_step))
+    except LabError as error:
+        lost, state.best_step, state.best_loss = state.best_step, None, None
+        return [f"the best model so far, of step {lost:,}, is lost ({error}): the best from here on counts"]
+    return []
 
 
 def copied(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:

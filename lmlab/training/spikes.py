@@ -143,10 +143,10 @@ class SpikeGuard:
         self._hooks.settle(True)
         back = self._hooks.rewind(state)
         skipped = [back.cursor, beyond]
-        # What was learnt of the run, rather than of this line of it, stays: time, files, and the best model, which is on the disk.
+        # What belongs to the run rather than to this line of training stays: time spent, saves, rewinds, black boxes. The best
+        # model is that of the restored state: the new line saves the abandoned line's steps again, with other weights.
         back.train_seconds, back.evaluate_seconds = state.train_seconds, state.evaluate_seconds
         back.save_seconds, back.saves = state.save_seconds, state.saves
-        back.best_loss, back.best_step, back.patience_loss = state.best_loss, state.best_step, state.patience_loss
         back.guard.rewinds, back.guard.boxes = guard.rewinds + 1, guard.boxes
         back.cursor = beyond
         back.skipped = [*back.skipped, skipped]

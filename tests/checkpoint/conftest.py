@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 
-from lmlab.checkpoint import Retention, save_and_point
+from lmlab.checkpoint import Best, Retention, pointed, save_and_point
 from lmlab.files import Storage
 
 
@@ -50,7 +50,7 @@ class FaultyStorage(Storage):
             super().make_folder(folder)
             self.names.append(["made", folder, None, None])
 
-    def open(self, path, mode="wb"):
+    def open(self, path, mode="xb"):
         with self.operation() as dies:
             if not path.exists():
                 self.names.append(["made", path, None, None])
@@ -152,7 +152,8 @@ def save_tiny():
 
     def save_one(folder, step, value=None, *, best=False, keep=2, **options):
         value = step if value is None else value
-        loss = 1.0 / (1 + step) if best else None
+        before = pointed(folder, "best")
+        known = Best(step=before["step"], loss=before["loss"]) if before else None
         options.setdefault("storage", FaultyStorage())
         return save_and_point(
             folder,
@@ -160,8 +161,7 @@ def save_tiny():
             parts_of(value),
             {"value": value},
             retention=Retention(keep=keep),
-            best=best,
-            loss=loss,
+            best=Best(step=step, loss=1.0 / (1 + step)) if best else known,
             **options,
         )
 

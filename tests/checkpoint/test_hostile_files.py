@@ -132,6 +132,7 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path):
 @given(st.data())
 def test_a_file_with_any_bytes_changed_is_read_or_refused_but_never_worse(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "changed.safetensors"
+    path.unlink(missing_ok=True)
     write_tensors(path, {"x": torch.arange(4.0), "name": torch.zeros(2, dtype=torch.int8)})
     content = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(1, 3))):

@@ -205,13 +205,13 @@ SAVER = """
 import sys
 from pathlib import Path
 import torch
-from lmlab.checkpoint import Retention, save_and_point
+from lmlab.checkpoint import Best, Retention, save_and_point
 step = int(sys.argv[2])
 while True:
     step += 1
     parts = {"weights": {"x": torch.full((50_000,), float(step))}, "optimizer": {"step": torch.tensor(step)}}
-    retention = Retention(keep=2)
-    save_and_point(Path(sys.argv[1]), step, parts, {"value": step}, retention=retention, best=step % 3 == 0, loss=0.5)
+    best = Best(step=step // 3 * 3, loss=0.5) if step >= 3 else None
+    save_and_point(Path(sys.argv[1]), step, parts, {"value": step}, retention=Retention(keep=2), best=best)
     print(step, flush=True)
 """
 

@@ -73,6 +73,7 @@ def test_views_transposes_parameters_and_shared_storage_are_written_as_their_val
 def test_any_names_and_mixture_of_dtypes_fill_the_file_without_gaps_and_aligned(tmp_path_factory, names):
     path = tmp_path_factory.getbasetemp() / "mixture.safetensors"
     tensors = {name: random_bits(dtype, (3,)) for name, dtype in names.items() if name.isprintable()}
+    path.unlink(missing_ok=True)
     assert write_tensors(path, tensors).bytes == file_bytes(tensors) == path.stat().st_size
     assert_same_bits(load_file(path), tensors)
     for entry in read_header(path):

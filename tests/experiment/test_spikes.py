@@ -1,5 +1,6 @@
 """Spikes are found, written down so that a person can read what caused them, and dealt with as the policy says, exactly."""
 
+import dataclasses
 import math
 import os
 import signal
@@ -9,9 +10,10 @@ import pytest
 import torch
 
 from lmlab import LabError
-from lmlab.checkpoint import find
+from lmlab.checkpoint import find, pointed
 from lmlab.cli import main
 from lmlab.experiment import prove, resume, train
+from lmlab.experiment.session import Session
 from lmlab.native.engine import Engine
 from lmlab.recipe import override
 from lmlab.runs import open_run
@@ -141,6 +143,62 @@ def test_a_rewind_goes_back_to_a_checkpoint_and_past_the_batches(small_recipe, t
     assert state["step"] == STEPS and state["cursor"] == (STEPS + POISONED + 1 - BACK) * 4
     discarded = [entry["step"] for entry in outcome.run.read_lines("discarded") if entry["kind"] == "train"]
     assert discarded == list(range(BACK + 5, POISONED + 1, 5))
+
+
+@pytest.fixture
+def scored(monkeypatch):
+    """scored(losses): what the evaluations find one after the other, so that it's known which model is the best."""
+    honest = Session._evaluate
+
+    def plan(losses):
+        left = iter(losses)
+
+        def evaluate(self, state, stop):
+            scores = honest(self, state, stop)
+            loss = next(left)
+            return dataclasses.replace(scores, valid_loss=loss, metrics={**scores.metrics, "valid_loss": loss})
+
+        monkeypatch.setattr(Session, "_evaluate", evaluate)
+
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("losses", "best"),
+    [
+        pytest.param((5.0, 4.0, 3.0, 1.0, 2.0, 2.5, 2.6, 2.7), (45, 2.0), id="the abandoned line had a better one"),
+        pytest.param((5.0, 1.0, 3.0, 0.5, 2.0, 2.5, 2.6, 2.7), (15, 1.0), id="the best is one that had been beaten"),
+        pytest.param((5.0, 4.0, 3.0, 1.0, 2.0, 1.5, 2.6, 2.7), (60, 1.5), id="a later one is better than both"),
+    ],
+)
+def test_after_a_rewind_the_best_model_is_that_of_the_line_that_is_kept(
+    small_recipe, tmp_path, poison, scored, losses, best
+):
+    """Evaluations at 0, 15, 30, 45 (abandoned), and after the rewind to 30 at 45, 60, 75 and 80."""
+    poison(POISONED)
+    scored(losses)
+    recipe = override(small_recipe, {"train.on_spike": "rewind", "evaluate.every": str(EVERY), "train.keep": "1"})
+    run = train(recipe, run="best", runs=tmp_path, display=Quiet()).run
+    lines = {line["step"]: line["valid_loss"] for line in run.read_lines("metrics") if line["kind"] == "evaluation"}
+    assert min((loss, step) for step, loss in lines.items()) == best[::-1]
+    pointer = pointed(run.checkpoints, "best")
+    assert (pointer["step"], pointer["loss"]) == best
+    state = find(run.checkpoints, "latest")[0].state
+    assert (state["best_step"], state["best_loss"]) == best
+    found, warnings = find(run.checkpoints, "best")
+    assert found.step == best[0] and not warnings
+    # Its weights are those that were scored: a run of the same batches that was never saved over has the same.
+    keeping = override(recipe, {"train.keep": "99"})
+    scored(losses)
+    other = train(keeping, run="keeping", runs=tmp_path, display=Quiet()).run
+    assert found.sha256_of("weights") == find(other.checkpoints, str(best[0]))[0].sha256_of("weights")
+
+
+def test_patience_counts_from_the_state_that_a_rewind_restores(small_recipe, tmp_path, poison, scored):
+    poison(POISONED)
+    scored((5.0, 4.0, 3.0, 1.0, 2.9, 2.8, 2.7, 2.6))
+    settings = {"train.on_spike": "rewind", "evaluate.every": str(EVERY), "train.patience": "2"}
+    assert train(override(small_recipe, settings), runs=tmp_path, display=Quiet()).ending.kind == "finished"
 
 
 @pytest.mark.parametrize("steps", [25, 55])

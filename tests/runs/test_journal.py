@@ -1,5 +1,6 @@
 """Files of lines: what a crash leaves of them, and what a resume moves away."""
 
+import errno
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmlab import LabError
+from lmlab import LabError, StorageError
 from lmlab.files import Storage
 from lmlab.runs import Journal, read_lines
 from lmlab.runs.journal import FILES
@@ -258,13 +259,24 @@ def test_flush_goes_to_the_disk_for_each_file_that_was_appended_to(tmp_path):
     assert Watching.flushed == ["events.jsonl", "metrics.jsonl", tmp_path]
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, a disk that is always full")
-def test_a_full_disk_is_said_in_one_line(tmp_path):
-    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+def test_a_full_disk_is_said_in_one_line(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     journal = journal_in(tmp_path)
-    journal._appended.add("metrics")
-    with pytest.raises(LabError, match="metrics.jsonl can't be written: No space left"):
+    monkeypatch.setattr(Storage, "write", full)
+    with pytest.raises(StorageError, match="metrics.jsonl can't be written: No space left"):
         fill(journal, {"metrics": 1})
+    assert (tmp_path / "metrics.jsonl").read_bytes() == b""
+
+
+@pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="this system can't be told to follow no link")
+def test_lines_are_not_appended_through_a_link(tmp_path):
+    (tmp_path / "elsewhere").write_text("mine\n")
+    (tmp_path / "metrics.jsonl").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(LabError, match="metrics.jsonl can't be"):
+        fill(journal_in(tmp_path), {"metrics": 1})
+    assert (tmp_path / "elsewhere").read_text() == "mine\n"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")

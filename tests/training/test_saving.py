@@ -44,7 +44,7 @@ def test_what_is_saved_is_what_was_there_when_it_began(tmp_path, parts, gate):
     model, optimizer = parts
     saver = Saver(tmp_path, ON, model, optimizer)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    saver.save(State(step=4), {}, best=False)
+    saver.save(State(step=4), {})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 1.0
@@ -60,9 +60,9 @@ def test_what_is_saved_is_what_was_there_when_it_began(tmp_path, parts, gate):
 
 def test_the_next_save_waits_for_the_one_before(tmp_path, parts, gate):
     saver = Saver(tmp_path, ON, *parts)
-    saver.save(State(step=1), {}, best=True)
+    saver.save(State(step=1, best_step=1, best_loss=2.0), {})
     threading.Timer(0.2, gate.set).start()
-    saver.save(State(step=2), {}, best=False)
+    saver.save(State(step=2, best_step=1, best_loss=2.0), {})
     assert steps(tmp_path)[0] == 1
     saver.settle(True)
     assert steps(tmp_path) == [1, 2] and find(tmp_path, "best")[0].step == 1
@@ -74,7 +74,7 @@ def test_a_failure_surfaces_at_the_next_look_and_once(tmp_path, parts, monkeypat
 
     monkeypatch.setattr(saving, "save_and_point", failing)
     saver = Saver(tmp_path, ON, *parts)
-    saver.save(State(step=1), {}, best=False)
+    saver.save(State(step=1), {})
     with pytest.raises(LabError, match="the disk is full"):
         saver.settle(True)
     saver.settle(True)
@@ -84,10 +84,10 @@ def test_small_models_are_saved_at_once_and_large_ones_beside(tmp_path, parts, m
     auto = override(ON, {"train.background": "auto"})
     threads = []
     monkeypatch.setattr(saving, "save_and_point", lambda *a, **o: threads.append(threading.current_thread().name))
-    Saver(tmp_path, auto, *parts).save(State(step=1), {}, best=False)
+    Saver(tmp_path, auto, *parts).save(State(step=1), {})
     monkeypatch.setattr(saving, "SMALLEST_IN_BACKGROUND", 1)
     saver = Saver(tmp_path, auto, *parts)
-    saver.save(State(step=1), {}, best=False)
+    saver.save(State(step=1), {})
     saver.settle(True)
     assert threads == [threading.main_thread().name, "checkpoint"]
 

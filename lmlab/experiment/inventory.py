@@ -1,0 +1,119 @@
+"""What is in a run's folder, what is missing or damaged, and what works all the same: the line for a run that can't go on as it is.
+
+Only reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lmlab import LabError
+from lmlab.checkpoint import find
+from lmlab.checkpoint import steps as checkpoint_steps
+from lmlab.data import find_dataset
+from lmlab.data.tokenizers import load_tokenizer
+from lmlab.files import read_json
+from lmlab.runs import Run
+from lmlab.runs.run import ORIGIN, RECIPE, SEGMENTS
+from lmlab.training.policy import read_policy
+
+MOST_STEPS_LISTED = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inventory:
+    """Of a run's folder."""
+
+    there: tuple[str, ...]
+    """What can be read, in words."""
+    missing: tuple[str, ...]
+    damaged: tuple[str, ...]
+    works: tuple[str, ...]
+    """Verbs that do what they are for with what is there."""
+    fails: tuple[str, ...]
+    """Those of them that don't."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is missing or damaged."""
+        return not self.missing and not self.damaged
+
+    def sentence(self) -> str:
+        """All of it in one line."""
+        parts = [f"there: {', '.join(self.there) or 'nothing'}"]
+        parts += [f"missing: {', '.join(self.missing)}"] if self.missing else []
+        parts += [f"damaged: {', '.join(self.damaged)}"] if self.damaged else []
+        works = f"{_listed(self.works)} still work{'s' if len(self.works) == 1 else ''}" if self.works else ""
+        fails = f"{_listed(self.fails)} do{'es' if len(self.fails) == 1 else ''} not" if self.fails else ""
+        return "; ".join([*parts, ", ".join(filter(None, (works, fails)))])
+
+
+def take_inventory(run: Run) -> Inventory:
+    """Look at everything that a resume, `sample`, `evaluate` and `report` need; every checkpoint's hashes are compared."""
+    found: dict[str, list[str]] = {"there": [], "missing": [], "damaged": []}
+
+    def look(name: str, read: Callable[[], object]) -> bool:
+        if not (run.folder / name).exists():
+            found["missing"].append(name)
+            return False
+        try:
+            read()
+        except LabError:
+            found["damaged"].append(name)
+            return False
+        found["there"].append(name)
+        return True
+
+    origin = look(ORIGIN, run.origin)
+    recipe = look(RECIPE, run.recipe)
+    look("policy.json", lambda: read_policy(run.read("policy.json")))
+    tokenizer = look("tokenizer.json", lambda: load_tokenizer(read_json(run.folder / "tokenizer.json")))
+    look(SEGMENTS, lambda: run.read_lines("segments"))
+    metrics = look("metrics.jsonl", lambda: run.read_lines("metrics"))
+    weights = _checkpoints(run, found)
+    data = origin and _data(run, found)
+    model = origin and recipe and tokenizer and weights
+    verbs = {"report": origin and metrics, "sample": model, "evaluate": model and data}
+    works = tuple(f"lmlab {verb}" for verb, does in verbs.items() if does)
+    fails = tuple(f"lmlab {verb}" for verb, does in verbs.items() if not does)
+    there, missing, damaged = (tuple(found[kind]) for kind in ("there", "missing", "damaged"))
+    return Inventory(there=there, missing=missing, damaged=damaged, works=works, fails=fails)
+
+
+def _checkpoints(run: Run, found: dict[str, list[str]]) -> bool:
+    """Whether any checkpoint is intact."""
+    intact, broken = [], []
+    for step in checkpoint_steps(run.checkpoints):
+        try:
+            find(run.checkpoints, str(step))
+        except LabError:
+            broken.append(step)
+        else:
+            intact.append(step)
+    for kind, steps in (("there", intact), ("damaged", broken)):
+        if steps:
+            found[kind].append(f"the checkpoint{'s' if len(steps) > 1 else ''} of step {_steps(steps)}")
+    if not intact and not broken:
+        found["missing"].append("checkpoints")
+    return bool(intact)
+
+
+def _data(run: Run, found: dict[str, list[str]]) -> bool:
+    identity = run.origin().get("data_id")
+    try:
+        find_dataset(str(identity))
+    except LabError:
+        found["missing"].append(f"data set {identity} in the cache")
+        return False
+    return True
+
+
+def _steps(steps: list[int]) -> str:
+    shown = [f"{step:,}" for step in steps[-MOST_STEPS_LISTED:]]
+    more = f"{len(steps) - len(shown)} earlier ones, " if len(steps) > len(shown) else ""
+    return more + ", ".join(shown)
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
