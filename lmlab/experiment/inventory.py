@@ -8,15 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+
 from lmlab import LabError
-from lmlab.checkpoint import find
+from lmlab.checkpoint import Checkpoint, find
 from lmlab.checkpoint import steps as checkpoint_steps
+from lmlab.checkpoint.header import read_header
+from lmlab.checkpoint.layout import SUFFIX
 from lmlab.data import find_dataset
 from lmlab.data.tokenizers import load_tokenizer
 from lmlab.files import read_json
+from lmlab.model import build_model
 from lmlab.runs import Run
 from lmlab.runs.run import ORIGIN, RECIPE, SEGMENTS
 from lmlab.training.policy import read_policy
+from lmlab.training.saving import require_weights
 
 MOST_STEPS_LISTED = 6
 
@@ -71,32 +77,45 @@ def take_inventory(run: Run) -> Inventory:
     tokenizer = look("tokenizer.json", lambda: load_tokenizer(read_json(run.folder / "tokenizer.json")))
     look(SEGMENTS, lambda: run.read_lines("segments"))
     metrics = look("metrics.jsonl", lambda: run.read_lines("metrics"))
-    weights = _checkpoints(run, found)
     data = origin and _data(run, found)
-    model = origin and recipe and tokenizer and weights
-    verbs = {"report": origin and metrics, "sample": model, "evaluate": model and data}
+    weights = _checkpoints(run, found)
+    model = origin and recipe and tokenizer and weights is not None and _fits(run, weights)
+    verbs = {"report": origin and recipe and metrics, "sample": model, "evaluate": model and data}
     works = tuple(f"lmlab {verb}" for verb, does in verbs.items() if does)
     fails = tuple(f"lmlab {verb}" for verb, does in verbs.items() if not does)
     there, missing, damaged = (tuple(found[kind]) for kind in ("there", "missing", "damaged"))
     return Inventory(there=there, missing=missing, damaged=damaged, works=works, fails=fails)
 
 
-def _checkpoints(run: Run, found: dict[str, list[str]]) -> bool:
-    """Whether any checkpoint is intact."""
-    intact, broken = [], []
+def _checkpoints(run: Run, found: dict[str, list[str]]) -> Checkpoint | None:
+    """The newest checkpoint that is intact."""
+    newest, intact, broken = None, [], []
     for step in checkpoint_steps(run.checkpoints):
         try:
-            find(run.checkpoints, str(step))
+            newest, _ = find(run.checkpoints, str(step))
+            intact.append(step)
         except LabError:
             broken.append(step)
-        else:
-            intact.append(step)
     for kind, steps in (("there", intact), ("damaged", broken)):
         if steps:
             found[kind].append(f"the checkpoint{'s' if len(steps) > 1 else ''} of step {_steps(steps)}")
     if not intact and not broken:
         found["missing"].append("checkpoints")
-    return bool(intact)
+    return newest
+
+
+def _fits(run: Run, checkpoint: Checkpoint) -> bool:
+    """Whether the weights have the names and shapes of the recipe's model, of which no number is made."""
+    recipe, vocabulary = run.recipe(), load_tokenizer(read_json(run.folder / "tokenizer.json")).vocabulary_size
+    try:
+        require_weights(checkpoint, recipe.model, vocabulary)
+        entries = read_header(checkpoint.folder / f"weights{SUFFIX}")
+    except LabError:
+        return False
+    with torch.device("meta"):
+        model = build_model(recipe.model, vocabulary)
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    return shapes == {entry.name: tuple(entry.shape) for entry in entries}
 
 
 def _data(run: Run, found: dict[str, list[str]]) -> bool:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from lmlab import LabError
 from lmlab.runs.names import in_order, is_run_name, nearest, split_reference
-from lmlab.runs.run import ORIGIN, Run
+from lmlab.runs.run import ORIGIN, RECIPE, SEGMENTS, Run
 
 MOST_LISTED = 8
+OF_A_RUN = {RECIPE, SEGMENTS, "metrics.jsonl", "checkpoints", "policy.json"}
+"""What only a run has."""
 
 
 def open_run(reference: str, root: Path) -> tuple[Run, str | None]:
@@ -40,14 +42,11 @@ def _is_run(folder: Path) -> bool:
 
 
 def _unknown(place: str, root: Path) -> str:
+    for folder in (root / place, Path(place)) if is_run_name(place) else (Path(place),):
+        contents = _contents(folder) if place else None
+        if contents is not None:
+            return _no_run(place, contents)
     folder = Path(place)
-    if place and not is_run_name(place):
-        try:
-            there = folder.is_dir()
-        except (OSError, ValueError):
-            there = False
-        if there:
-            return f"{place[:200]!r} is a folder, but no run: it has no {ORIGIN}"
     names = [run.name for run in list_runs(root)]
     if not names:
         return (
@@ -57,3 +56,23 @@ def _unknown(place: str, root: Path) -> str:
     listed = ", ".join(names[-MOST_LISTED:])
     more = "" if len(names) <= MOST_LISTED else f" and {len(names) - MOST_LISTED} more"
     return f"there is no run {place[:200]!r} in {root}: {known or f'expected one of {listed}{more}'}"
+
+
+def _contents(folder: Path) -> list[str] | None:
+    """The names in a folder, sorted; None where there is no such folder."""
+    try:
+        return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else None
+    except (OSError, ValueError):  # such as a name that's too long, or has a null byte
+        return None
+
+
+def _no_run(place: str, contents: list[str]) -> str:
+    """Of a folder without an identity: what it has, and whether that is the rest of a run."""
+    shown = [name[:60] for name in contents[:MOST_LISTED]]
+    if len(contents) > MOST_LISTED:
+        shown.append(f"{len(contents) - MOST_LISTED} more")
+    has = f"it has {' and '.join(filter(None, (', '.join(shown[:-1]), shown[-1])))}" if shown else "it is empty"
+    rest = ""
+    if OF_A_RUN.intersection(contents):
+        rest = f": put {ORIGIN} back from a copy of the run; without it no verb takes the folder for a run"
+    return f"{place[:200]!r} is a folder, but no run: it has no {ORIGIN}; {has}{rest}"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lmlab import LabError
-from lmlab.runs import RunLock, is_locked
+from lmlab import LabError, StorageError
+from lmlab.runs import RunLock, TakenOver, is_locked
 
 ROOT = Path(__file__).parents[2]
 HOLD = """
@@ -128,3 +128,65 @@ def test_a_lock_file_with_nonsense_in_it_can_be_taken_and_names_no_one(tmp_path,
 def test_a_folder_that_is_not_there_is_named_in_one_line(tmp_path):
     with pytest.raises(LabError, match="lock can't be opened"):
         RunLock(tmp_path / "missing").acquire()
+
+
+@pytest.fixture
+def local_locks(monkeypatch):
+    """Every process gets the lock, as on a file system whose locks end at the machine."""
+    monkeypatch.setattr("lmlab.runs.lock.try_lock", lambda *arguments, **options: True)
+
+
+def test_where_locks_are_local_the_later_owner_has_the_run(tmp_path, local_locks):
+    with RunLock(tmp_path) as first:
+        first.require()
+        with RunLock(tmp_path) as second:
+            second.require()
+            with pytest.raises(
+                TakenOver, match=f"taken over by process {os.getpid()} on .*: this process stops"
+            ) as caught:
+                first.require()
+            assert "\n" not in str(caught.value)
+            first.release()
+            second.require()
+
+
+def test_equal_process_ids_on_equal_hosts_are_told_apart(tmp_path, local_locks, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    monkeypatch.setattr("socket.gethostname", lambda: "container")
+    monkeypatch.setattr("lmlab.runs.lock.now", lambda: "2026-01-01T00:00:00.000Z")
+    with RunLock(tmp_path) as first, RunLock(tmp_path), pytest.raises(TakenOver):
+        first.require()
+
+
+def test_who_only_looks_takes_nothing_over(tmp_path, local_locks):
+    with RunLock(tmp_path) as first, RunLock(tmp_path, sign=False) as looking:
+        first.require()
+        looking.sign()
+        looking.require()
+        with pytest.raises(TakenOver):
+            first.require()
+
+
+@pytest.mark.parametrize("note", ["", "{", "[]", '{"token": 1}'])
+def test_a_lock_file_that_was_overwritten_is_another_s(tmp_path, note):
+    with RunLock(tmp_path) as lock:
+        (tmp_path / "lock").write_text(note)
+        with pytest.raises(TakenOver, match="taken over by another process"):
+            lock.require()
+
+
+def test_a_run_that_was_moved_away_is_said_to_be(tmp_path):
+    (tmp_path / "run").mkdir()
+    with RunLock(tmp_path / "run") as lock:
+        (tmp_path / "run" / "lock").unlink()
+        with pytest.raises(StorageError, match="lock can't be read: No such file"):
+            lock.require()
+
+
+@pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="this system can't be told to follow no link")
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
+    (tmp_path / "elsewhere").write_text("mine")
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(LabError, match="is a link"):
+        RunLock(tmp_path).acquire()
+    assert (tmp_path / "elsewhere").read_text() == "mine"
