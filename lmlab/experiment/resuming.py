@@ -182,9 +182,25 @@ def _judged(run: Run, recipe: Recipe, progress: Progress | None) -> Judged:
         _require_no_progress(run)
         return Judged(dataset=_dataset(run, recipe, progress), checkpoint=None)
     checkpoint, warnings = find(run.checkpoints, "latest")
-    read_state(checkpoint.state)
+    state, _ = read_state(checkpoint.state)
+    _require_evaluations(run, state.evaluations)
     read_policy(run.read("policy.json"))
     return Judged(dataset=_dataset(run, recipe, progress), checkpoint=checkpoint, warnings=tuple(warnings))
+
+
+def _require_evaluations(run: Run, counted: int) -> None:
+    """LabError where neither units-valid.npy nor metrics.jsonl has as many evaluations as the state counts: one is damaged.
+
+    Columns that the first lacks are filled, so a count that nothing bears out would be room for nothing.
+    """
+    with contextlib.suppress(LabError):
+        if run.units()["bits"].shape[1] >= counted:
+            return
+    lines = sum(line["kind"] == "evaluation" for line in run.read_lines("metrics"))
+    if lines < counted:
+        raise LabError(
+            f"{run.name} has {lines:,} lines of evaluations, its checkpoint counts {counted:,}: one is damaged"
+        )
 
 
 def _require_no_progress(run: Run) -> None:

@@ -84,9 +84,7 @@ class RunLock:
         """Raise TakenOver where another process has the run by now: asked before each change to its files."""
         path = self.folder / NAME
         try:
-            # Opened anew, since a network file system asks its server only then.
-            with FileIO(path) as file:
-                note = _note(file)
+            note = _settled_note(path)
         except OSError as error:
             raise StorageError(
                 f"{path} can't be read: {reason(error)}; put the run back in its place, then resume"
@@ -154,6 +152,20 @@ def _sign(file: FileIO) -> str:
     file.write(json.dumps(note).encode() + b"\n")
     DISK.flush(file)
     return token
+
+
+def _settled_note(path: Path) -> dict[str, Any]:
+    """What the lock's file says; one that is just being written is waited for.
+
+    It is opened anew each time, since a network file system asks its server only then.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        with FileIO(path) as file:
+            note = _note(file)
+        if note or time.monotonic() > deadline:
+            return note
+        time.sleep(PAUSE_SECONDS)
 
 
 def _note(file: FileIO) -> dict[str, Any]:

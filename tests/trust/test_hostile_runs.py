@@ -234,9 +234,9 @@ def test_a_state_of_another_step_and_a_journal_that_names_another_file_are_refus
     assert_refused(lambda: go_on(stopped), "journal", most_bytes=1 << 30)
 
 
-def test_more_evaluations_than_there_are_units_of_are_refused(stopped):
+def test_more_evaluations_than_there_are_units_and_lines_of_are_refused(stopped):
     resave(stopped, 3, state={"evaluations": 4})
-    assert_refused(lambda: go_on(stopped), "units of", most_bytes=1 << 30)
+    assert_refused(lambda: go_on(stopped), "lines of evaluations", most_bytes=1 << 30)
 
 
 WEIGHTS = {
