@@ -196,7 +196,7 @@ def _require_evaluations(run: Run, counted: int) -> None:
     with contextlib.suppress(LabError):
         if run.units()["bits"].shape[1] >= counted:
             return
-    lines = sum(line["kind"] == "evaluation" for line in run.read_lines("metrics"))
+    lines = sum(line.get("kind") == "evaluation" for line in run.read_lines("metrics"))
     if lines < counted:
         raise LabError(
             f"{run.name} has {lines:,} lines of evaluations, its checkpoint counts {counted:,}: one is damaged"
@@ -205,7 +205,7 @@ def _require_evaluations(run: Run, counted: int) -> None:
 
 def _require_no_progress(run: Run) -> None:
     """LabError where a run without checkpoints must have had one: to begin it again is not to continue it."""
-    saves = [line["step"] for line in run.read_lines("events") if line["kind"] == "checkpoint"]
+    saves = [line.get("step", 0) for line in run.read_lines("events") if line.get("kind") == "checkpoint"]
     # A line is written before its checkpoint: the first one proves nothing.
     if len(saves) > 1:
         raise LabError(
