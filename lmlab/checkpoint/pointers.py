@@ -55,6 +55,7 @@ def settle_pointers(checkpoints: Path, latest: int, best: Best | None, storage: 
     So one that was damaged, or that a crash kept from being moved, is right again. A `best` whose checkpoint has no manifest any
     more, like none at all, has no pointer.
     """
+    storage.require_owner()
     changed = []
     wanted: dict[str, dict[str, Any] | None] = {LATEST: {"step": latest}, BEST: None}
     if best is not None:

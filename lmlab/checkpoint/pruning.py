@@ -52,6 +52,7 @@ def prune(checkpoints: Path, retention: Retention, storage: Storage = DISK) -> l
         pointers = pointed_steps(checkpoints)
     except LabError:
         return []
+    storage.require_owner()
     present = steps(checkpoints)
     latest = pointers.get(LATEST, max(present, default=0))
     line = [step for step in present if step <= latest]
@@ -111,6 +112,7 @@ def tidy(checkpoints: Path, storage: Storage = DISK) -> None:
     Only the process that writes checkpoints may do this (a run's lock sees to that): then whatever is unfinished is
     stale. What the system won't let go of stays until the next time.
     """
+    storage.require_owner()
     for entry in sorted(checkpoints.iterdir()):
         replaced = REPLACED.fullmatch(entry.name)
         with contextlib.suppress(OSError):

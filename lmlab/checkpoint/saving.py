@@ -35,14 +35,12 @@ from lmlab.checkpoint.pruning import Retention, make_room, prune, tidy
 from lmlab.checkpoint.tensors import NamedTensors, file_bytes, write_tensors
 from lmlab.files import (
     DISK,
-    Fence,
     Storage,
     is_plain_name,
     json_bytes,
     reason,
     remove_tree,
     require_free_bytes,
-    unfenced,
 )
 
 MARGIN_BYTES = 8 << 20
@@ -59,25 +57,21 @@ def save_and_point(
     budget: int | None = None,
     best: Best | None = None,
     extra: Mapping[str, Any] | None = None,
-    fence: Fence = unfenced,
     storage: Storage = DISK,
 ) -> Checkpoint:
     """Save, prove, point and prune, in this order; `best` is the best model so far, whose checkpoint may be this one.
 
-    `budget` is how many bytes all checkpoints may occupy together: older ones shrink and go before it is exceeded. `fence` is
-    called before anything is changed, again before the new checkpoint gets its name, and before pointers move: it raises where
-    another process has taken over, and then nothing of that one's is touched.
+    `budget` is how many bytes all checkpoints may occupy together: older ones shrink and go before it is exceeded. Where
+    `storage` has an owner and another process has taken over, that is raised, and nothing of that one's is touched.
     Raises LabError in one line as `save` does; whatever fails, what was saved before can still be found.
     """
     kept = dataclasses.replace(retention, protect=(*retention.protect, step))
     if best is not None:
         kept = dataclasses.replace(kept, spare=(*kept.spare, best.step))
-    fence()
     if budget is not None and checkpoints.is_dir():
         tidy(checkpoints, storage)
         make_room(checkpoints, _bytes_of(parts, json_bytes(state)), budget, (*kept.protect, *kept.spare), storage)
-    checkpoint = save(checkpoints, step, parts, state, extra, fence, storage)
-    fence()
+    checkpoint = save(checkpoints, step, parts, state, extra, storage)
     settle_pointers(checkpoints, step, best, storage)
     prune(checkpoints, kept, storage)
     return checkpoint
@@ -89,14 +83,12 @@ def save(
     parts: Mapping[str, NamedTensors],
     state: Mapping[str, Any],
     extra: Mapping[str, Any] | None = None,
-    fence: Fence = unfenced,
     storage: Storage = DISK,
 ) -> Checkpoint:
     """Save the checkpoint of `step`: each part (weights, optimizer) as a file of tensors, and `state` as JSON.
 
     Returns it read back and verified. A checkpoint that the step has already is replaced, and stays until the new one
-    is proven. Raises LabError in one line, with everything as it was before, where the disk is full or fails, and what
-    `fence` raises before the new one gets its name.
+    is proven. Raises LabError in one line, with everything as it was before, where the disk is full or fails.
     """
     _require_names(step, parts)
     state_bytes = json_bytes(state)
@@ -107,7 +99,7 @@ def save(
         unfinished = unfinished_folder(checkpoints, step)
         try:
             _write(unfinished, step, parts, state_bytes, extra or {}, storage)
-            fence()
+            storage.require_owner()
         except BaseException:
             with contextlib.suppress(OSError):
                 remove_tree(unfinished, storage)
@@ -120,7 +112,7 @@ def save(
             _undo(unfinished, checkpoints, step, replaces, storage)
             raise
     except OSError as error:
-        fence()  # a new owner removes what an earlier one was writing
+        storage.require_owner()  # a new owner removes what an earlier one was writing
         raise StorageError(
             f"the checkpoint of step {step} can't be saved in {checkpoints}: {reason(error)}; the ones before it are "
             "untouched: free some space or repair the disk, then resume"
@@ -175,13 +167,15 @@ def _undo(unfinished: Path, checkpoints: Path, step: int, replaces: bool, storag
     """
     final, replaced = folder_of(checkpoints, step), replaced_folder(checkpoints, step)
     with contextlib.suppress(OSError):
-        # While ours is still unfinished, what has the step's name is not ours.
-        if not unfinished.exists() and final.exists() and (replaced.exists() or not replaces):
-            storage.rename(final, unfinished)
-        if replaced.exists() and not final.exists():
-            storage.rename(replaced, final)
-        if unfinished.exists():
-            remove_tree(unfinished, storage)
+        try:
+            # While ours is still unfinished, what has the step's name is not ours.
+            if not unfinished.exists() and final.exists() and (replaced.exists() or not replaces):
+                storage.rename(final, unfinished)
+            if replaced.exists() and not final.exists():
+                storage.rename(replaced, final)
+        finally:
+            if unfinished.exists():
+                remove_tree(unfinished, storage)
         storage.flush_folder(checkpoints)
 
 

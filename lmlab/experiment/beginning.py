@@ -20,7 +20,7 @@ from lmlab.data.reading import scored_targets
 from lmlab.data.windows import split_windows
 from lmlab.experiment.circumstances import circumstances
 from lmlab.experiment.session import Session, open_session, planned_steps
-from lmlab.files import Fence
+from lmlab.files import Storage
 from lmlab.planning.calibration import Calibration
 from lmlab.planning.evidence import Evidence, evidence_for
 from lmlab.planning.fastest import fastest_policy
@@ -233,17 +233,17 @@ def begin(
     outline: Outline,
     forecast: Forecast,
     display: Display,
-    fence: Fence,
+    storage: Storage,
     kind: Literal["start", "resume"] = "start",
 ) -> Session:
     """A new run's files, and its session at its first step. Done again, it leaves what doing it once leaves."""
     dataset, parent = outline.dataset, outline.parent
-    made.write("policy.json", outline.policy.to_json())
-    made.write("forecast.json", forecast.to_json())
-    made.write("tokenizer.json", dataset.tokenizer.to_json())
+    made.write("policy.json", outline.policy.to_json(), storage)
+    made.write("forecast.json", forecast.to_json(), storage)
+    made.write("tokenizer.json", dataset.tokenizer.to_json(), storage)
     start_units(made, outline.recipe, dataset)
     segment = made.begin_segment(kind, outline.first, True, **circumstances(outline.policy))
-    journal = Journal(made.folder, run_id=made.id, segment=segment, fence=fence)
+    journal = Journal(made.folder, run_id=made.id, segment=segment, storage=storage)
     journal.rewind({})
     session = open_session(
         made,
@@ -256,7 +256,7 @@ def begin(
         journal,
         display,
         None,
-        fence,
+        storage,
     )
     if parent is not None:
         _inherit(session, parent, outline.first)

@@ -55,8 +55,7 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
         say(f"stopped by {ending.reason} at step {state.step:,}, saved{took}; continue with: lmlab resume {run.folder}")
         return Outcome(run=run, ending=ending, summary={})
     final = session.whole_split()
-    session.fence()
-    run.append_units(state.evaluations, final.bits_per_unit)
+    run.append_units(state.evaluations, final.bits_per_unit, session.storage)
     best, best_step = _best(session, final)
     evaluations = [line for line in run.read_lines("metrics") if _is_evaluation(line)]
     finals, bests = {"step": state.step, **figures(final)}, {"step": best_step, **figures(best)}
@@ -101,8 +100,7 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
         "data_used": data_used(session),
         "claims": compared_claims(session.recipe, evaluations, finals, bests),
     }
-    session.fence()
-    run.write("summary.json", summary)
+    run.write("summary.json", summary, session.storage)
     for line in closing_lines(session, summary):
         say(line)
     return Outcome(run=run, ending=ending, summary=summary)

@@ -120,10 +120,10 @@ def _go_on(
     training = tokens_of_run(run, recipe, dataset)
     steps = steps_of(recipe, training)
     plan = evaluation_plan(recipe, dataset, steps)
-    journal = Journal(run.folder, run_id=run.id, segment=run.next_segment(), fence=lock.require)
+    journal = Journal(run.folder, run_id=run.id, segment=run.next_segment(), storage=lock.storage)
     with _judging(run):
         session = open_session(
-            run, recipe, policy, dataset, training, steps, plan, journal, display, checkpoint, lock.require
+            run, recipe, policy, dataset, training, steps, plan, journal, display, checkpoint, lock.storage
         )
     # From here on the folder is changed.
     lock.sign()
@@ -131,15 +131,15 @@ def _go_on(
     run.begin_segment("resume", checkpoint.step, exact, **circumstances(policy))
     for warning in (*judged.warnings, *forget_lost_best(run.checkpoints, session.state)):
         say(warning)
-    for name in settle_pointers(run.checkpoints, checkpoint.step, best_of(session.state)):
+    for name in settle_pointers(run.checkpoints, checkpoint.step, best_of(session.state), lock.storage):
         say(f"{name}.json was written anew: it did not say what the checkpoint of step {checkpoint.step:,} says")
     for warning in (*journal.rewind(lengths), *_mend_units(run, recipe, dataset, state.evaluations)):
         say(warning)
     read_outlook(session.outlook, run)
     if not exact:
-        run.write("policy.json", policy.to_json())
+        run.write("policy.json", policy.to_json(), lock.storage)
     if not (run.folder / "tokenizer.json").exists():
-        run.write("tokenizer.json", dataset.tokenizer.to_json())
+        run.write("tokenizer.json", dataset.tokenizer.to_json(), lock.storage)
     how = "bit for bit" if exact else "with another policy, not bit for bit"
     say(f"{run.name} continues from step {checkpoint.step:,} of {steps:,}, {how}")
     return finish(session, session.train(deadline), say)
@@ -238,7 +238,7 @@ def _begin_again(
     say(f"{run.name} was stopped before its first checkpoint: it begins again, {where}")
     forecast = outline.forecast(run.folder.parent, say)
     lock.sign()
-    session = begin(run, outline, forecast, display, lock.require, "resume")
+    session = begin(run, outline, forecast, display, lock.storage, "resume")
     return finish(session, session.train(deadline), say)
 
 

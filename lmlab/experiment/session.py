@@ -19,7 +19,7 @@ from lmlab.data.fresh import TrainingTokens
 from lmlab.data.windows import split_windows
 from lmlab.evaluation import Evaluation, EvaluationStopped, evaluate_sample, evaluate_split
 from lmlab.experiment.black_box import black_box
-from lmlab.files import Fence, unfenced
+from lmlab.files import DISK, Storage
 from lmlab.generation import Sampling, generate
 from lmlab.generation.prompts import begin_of
 from lmlab.hardware.energy import EnergyMeter
@@ -62,8 +62,8 @@ class Session:
     state: State
     saver: Saver
     outlook: Outlook
-    fence: Fence = unfenced
-    """Raises where another process has taken the run over; called before each change to its folder."""
+    storage: Storage = DISK
+    """What the run is written through; asks whether the run is still this process's."""
     energy: EnergyMeter = field(default_factory=EnergyMeter)
     """What this process has spent on training."""
     saved_step: int = -1
@@ -123,8 +123,7 @@ class Session:
         except EvaluationStopped:
             raise Interrupted from None
         samples = self._samples(stop)
-        self.fence()
-        self.run.append_units(state.evaluations, valid.bits_per_unit)
+        self.run.append_units(state.evaluations, valid.bits_per_unit, self.storage)
         metrics = {
             "valid_loss": valid.loss,
             "valid_perplexity": valid.perplexity,
@@ -171,8 +170,7 @@ class Session:
 
     def _black_box(self, state: State, verdict: Verdict) -> str:
         value = black_box(self.step, self.policy, self.dataset, state, verdict)
-        self.fence()
-        return write_black_box(self.run.folder, state.step + 1, value)
+        return write_black_box(self.run.folder, state.step + 1, value, self.storage)
 
     def _rewind(self, state: State) -> State:
         """Back to the checkpoint that a spike at `state` calls for, or the newest one before it that is intact."""
@@ -195,12 +193,11 @@ class Session:
         restored, lengths = restore_training(checkpoint, self.model, self.optimizer, self.step.scaler)
         for line in forget_lost_best(self.run.checkpoints, restored):
             self.display.note(line)
-        self.fence()
         # Before the lines go: a process that dies from here on goes back to the same checkpoint when it's resumed.
-        settle_pointers(self.run.checkpoints, checkpoint.step, best_of(restored))
+        settle_pointers(self.run.checkpoints, checkpoint.step, best_of(restored), self.storage)
         self.step.weights_changed()
         self.journal.rewind(lengths)
-        self.run.truncate_units(restored.evaluations)
+        self.run.truncate_units(restored.evaluations, self.storage)
         read_outlook(self.outlook, self.run)
         return restored
 
@@ -222,7 +219,7 @@ def open_session(
     journal: Journal,
     display: Display,
     checkpoint: Checkpoint | None,
-    fence: Fence = unfenced,
+    storage: Storage = DISK,
 ) -> Session:
     """Build model and optimizer: fresh from the seed, or out of a checkpoint. Nothing is written."""
     apply_policy(policy)
@@ -253,9 +250,9 @@ def open_session(
         optimizer=optimizer,
         step=step,
         state=state,
-        saver=Saver(run.checkpoints, recipe, model, optimizer, fence),
+        saver=Saver(run.checkpoints, recipe, model, optimizer, storage),
         outlook=outlook,
-        fence=fence,
+        storage=storage,
         saved_step=-1 if checkpoint is None else checkpoint.step,
     )
 

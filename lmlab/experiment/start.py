@@ -77,7 +77,7 @@ def train(
     require_budget(recipe, forecast)
     made = create_run(root, run, recipe, _origin(recipe, outline.policy, dataset, parent))
     with RunLock(made.folder) as lock:
-        session = begin(made, outline, forecast, display or make_display(), lock.require)
+        session = begin(made, outline, forecast, display or make_display(), lock.storage)
         return finish(session, session.train(deadline), say)
 
 

@@ -15,13 +15,13 @@ from lmlab.files.durable import (
 from lmlab.files.links import is_link
 from lmlab.files.lock import FileLock, try_lock
 from lmlab.files.names import is_plain_name
-from lmlab.files.storage import DISK, Fence, Storage, flush_folder, reason, remove_tree, unfenced, writing_failed
+from lmlab.files.storage import DISK, Owned, Storage, flush_folder, reason, remove_tree, writing_failed
 from lmlab.files.strict_json import parse_json
 
 __all__ = [
     "DISK",
-    "Fence",
     "FileLock",
+    "Owned",
     "Storage",
     "cache_folder",
     "flush_folder",
@@ -37,7 +37,6 @@ __all__ = [
     "require_free_bytes",
     "sha256_of_file",
     "try_lock",
-    "unfenced",
     "without_nan",
     "write_bytes",
     "write_json",

@@ -49,6 +49,7 @@ def write_bytes(path: Path, content: bytes, storage: Storage = DISK) -> None:
             raise
         storage.flush_folder(path.parent)
     except OSError as error:
+        storage.require_owner()  # a new owner removes what an earlier one was writing
         raise writing_failed(path, error) from None
 
 

@@ -18,9 +18,6 @@ from typing import Literal
 from lmlab import StorageError
 from lmlab.files.links import is_link
 
-Fence = Callable[[], object]
-"""Called before a change to what several processes might write; raises where it's another's by now."""
-
 NOT_OFFERED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 """What some network and user-space file systems answer when a folder is to be flushed."""
 BLOCKED = (5, 32)
@@ -32,6 +29,9 @@ LONGEST_PAUSE_SECONDS = 0.1
 
 class Storage:
     """The operations themselves. Each one raises OSError where the system refuses it."""
+
+    def require_owner(self) -> None:
+        """Raise where what is written here is another process's by now; a plain disk asks nobody."""
 
     def make_folder(self, folder: Path) -> None:
         """Make a folder that must not be there yet."""
@@ -99,8 +99,35 @@ class Storage:
 DISK = Storage()
 
 
-def unfenced() -> None:
-    """The fence of what no other process can write to."""
+class Owned(Storage):
+    """The disk, of a folder that another process may take over: whatever changes what that one has too asks `owner` first.
+
+    What has a name that only this process knows is written without asking, and removed too.
+    """
+
+    def __init__(self, owner: Callable[[], object]) -> None:
+        """`owner` raises LabError where the folder is another process's."""
+        self._owner = owner
+
+    def require_owner(self) -> None:
+        """Ask."""
+        self._owner()
+
+    def open(self, path: Path, mode: Literal["xb", "ab"] = "xb") -> FileIO:
+        """Ask before a file that may be there is appended to or cut: once it is open, right before that is done."""
+        file = super().open(path, mode)
+        if mode == "ab":
+            try:
+                self.require_owner()
+            except BaseException:
+                file.close()
+                raise
+        return file
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Ask, then rename."""
+        self.require_owner()
+        super().rename(old, new)
 
 
 def flush_folder(folder: Path) -> None:

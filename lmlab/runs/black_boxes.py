@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
-from lmlab.files import make_folder, read_json, write_json
+from lmlab.files import DISK, Storage, make_folder, read_json, write_json
 
 FOLDER = "black-boxes"
 FORMAT = 1
@@ -15,11 +15,11 @@ NAME = re.compile(r"step-(\d{8,12})\.json")
 LARGEST_BYTES = 64 << 20
 
 
-def write_black_box(folder: Path, step: int, value: dict[str, Any]) -> str:
+def write_black_box(folder: Path, step: int, value: dict[str, Any], storage: Storage = DISK) -> str:
     """Put the black box of a step into a run's folder; its name there. LabError where the disk refuses."""
     name = f"step-{step:08d}.json"
     make_folder(folder / FOLDER)
-    write_json(folder / FOLDER / name, {"format": FORMAT, "step": step, **value})
+    write_json(folder / FOLDER / name, {"format": FORMAT, "step": step, **value}, storage)
     return f"{FOLDER}/{name}"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lmlab import LabError, StorageError
-from lmlab.files import DISK, Fence, Storage, parse_json, reason, unfenced, writing_failed
+from lmlab.files import DISK, Storage, parse_json, reason, writing_failed
 from lmlab.runs.lines import FORMAT, line_bytes, now, whole_lines
 
 FILES = ("metrics", "samples", "events")
@@ -26,13 +26,13 @@ RESERVED = {"format", "id", "segment", "step", "tokens", "kind", "time", "file"}
 class Journal:
     """Appends to a run's files of JSON lines. It holds nothing open."""
 
-    def __init__(self, folder: Path, run_id: str, segment: int, fence: Fence = unfenced) -> None:
+    def __init__(self, folder: Path, run_id: str, segment: int, storage: Storage = DISK) -> None:
         """`segment` is the number that `Run.begin_segment` gave; every line has it.
 
-        `fence` is called before each change and raises where another process has taken the run over: the lines are then its own.
+        Where `storage` has an owner and another process has taken the run over, that is raised: the lines are that one's.
         """
         self.folder = folder
-        self._fence = fence
+        self._storage = storage
         self.run_id = run_id
         self.segment = segment
         self._appended: set[str] = set()
@@ -45,13 +45,12 @@ class Journal:
         if RESERVED & set(values):
             raise ValueError(f"{', '.join(sorted(RESERVED & set(values)))}: every line has its own")
         path = self._path(file)
-        self._fence()
         if file not in self._appended:
-            _cut(path, file, None, DISK)
+            _cut(path, file, None, self._storage)
             self._appended.add(file)
         first = {"format": FORMAT, "id": self.run_id, "segment": self.segment, "step": step, "tokens": tokens}
         try:
-            _append_whole(path, line_bytes({**first, "kind": kind, "time": now(), **values}))
+            _append_whole(path, self._storage, line_bytes({**first, "kind": kind, "time": now(), **values}))
         except OSError as error:
             raise writing_failed(path, error) from None
 
@@ -59,8 +58,9 @@ class Journal:
         """file -> its length in bytes now, for the checkpoint's state."""
         return {file: path.stat().st_size if (path := self._path(file)).exists() else 0 for file in FILES}
 
-    def flush(self, storage: Storage = DISK) -> None:
+    def flush(self) -> None:
         """Return when all that was appended is on the disk: before a checkpoint counts it, and at the end."""
+        storage = self._storage
         try:
             for file in sorted(self._appended):
                 with storage.open(self._path(file), "ab") as opened:
@@ -69,7 +69,7 @@ class Journal:
         except OSError as error:
             raise writing_failed(self.folder, error) from None
 
-    def rewind(self, lengths: Mapping[str, int], storage: Storage = DISK) -> list[str]:
+    def rewind(self, lengths: Mapping[str, int]) -> list[str]:
         """Move what is beyond `lengths` to discarded.jsonl, where each line says which file it was in.
 
         Returns a line for each file that is shorter than the checkpoint counted, which hurts no training. A crash in
@@ -80,7 +80,6 @@ class Journal:
             raise LabError(
                 f"the checkpoint's journal lengths are damaged: {str(damaged)[:80]}; resume from another one"
             )
-        self._fence()
         lost = []
         for file, found in self.lengths().items():
             counted = lengths.get(file, 0)
@@ -88,7 +87,7 @@ class Journal:
                 lost.append(
                     f"{self._path(file)} has lost {counted - found:,} bytes of lines from before the checkpoint"
                 )
-            _cut(self._path(file), file, counted, storage)
+            _cut(self._path(file), file, counted, self._storage)
         return lost
 
     def _path(self, file: str) -> Path:
@@ -97,12 +96,12 @@ class Journal:
         return self.folder / f"{file}.jsonl"
 
 
-def _append_whole(path: Path, line: bytes) -> None:
+def _append_whole(path: Path, storage: Storage, line: bytes) -> None:
     """One write at the file's end; what a full disk took of the line is taken back."""
-    with DISK.open(path, "ab") as opened:
+    with storage.open(path, "ab") as opened:
         length = os.fstat(opened.fileno()).st_size
         try:
-            DISK.write(opened, line)
+            storage.write(opened, line)
         except OSError:
             with contextlib.suppress(OSError):
                 opened.truncate(length)

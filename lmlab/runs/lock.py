@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from lmlab import LabError, StorageError
-from lmlab.files import DISK, parse_json, reason, try_lock, writing_failed
+from lmlab.files import DISK, Owned, Storage, parse_json, reason, try_lock, writing_failed
 from lmlab.runs.lines import FORMAT, now
 from lmlab.runs.links import refuse_links
 
@@ -79,6 +79,11 @@ class RunLock:
             self._token = _sign(self._file)
         except OSError as error:
             raise writing_failed(self.folder / NAME, error) from None
+
+    @property
+    def storage(self) -> Storage:
+        """What the run is written through while this lock is held: it asks `require` before each change."""
+        return Owned(self.require)
 
     def require(self) -> None:
         """Raise TakenOver where another process has the run by now: asked before each change to its files."""

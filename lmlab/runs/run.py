@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lmlab import LabError
-from lmlab.files import is_plain_name, read_json, remove_temporaries, write_json, writing_failed
+from lmlab.files import DISK, Storage, is_plain_name, read_json, remove_temporaries, write_json, writing_failed
 from lmlab.recipe import Recipe, read_recipe
 from lmlab.runs import units
 from lmlab.runs.control import clear_control, read_control
@@ -108,9 +108,9 @@ class Run:
         """The value of a JSON file in the run's folder; LabError where it's missing or damaged."""
         return read_json(self._file(name, ".json"), LARGEST_BYTES)
 
-    def write(self, name: str, value: Any) -> None:
+    def write(self, name: str, value: Any, storage: Storage = DISK) -> None:
         """Put a JSON file into the run's folder, in one step and durably."""
-        write_json(self._file(name, ".json"), value)
+        write_json(self._file(name, ".json"), value, storage)
 
     def summary(self) -> dict[str, Any] | None:
         """What the training came to; None before its end."""
@@ -158,13 +158,13 @@ class Run:
         counts = np.diff(split["start"], append=split_tokens) if scored is None else scored
         units.start_units(self.folder / units.NAME, split["key"], split["bytes"], counts)
 
-    def append_units(self, evaluation: int, bits: np.ndarray) -> None:
+    def append_units(self, evaluation: int, bits: np.ndarray, storage: Storage = DISK) -> None:
         """The bits (float64 [units]) of evaluation number `evaluation`, from 0; NaN where a unit was not scored."""
-        units.append_evaluation(self.folder / units.NAME, evaluation, bits)
+        units.append_evaluation(self.folder / units.NAME, evaluation, bits, storage)
 
-    def truncate_units(self, evaluations: int) -> None:
+    def truncate_units(self, evaluations: int, storage: Storage = DISK) -> None:
         """Forget all evaluations but the first so many."""
-        units.truncate_units(self.folder / units.NAME, evaluations)
+        units.truncate_units(self.folder / units.NAME, evaluations, storage)
 
     def put_units_aside(self) -> str | None:
         """Rename a damaged units-valid.npy, so that it can be looked at; its new name, None where there is no file."""

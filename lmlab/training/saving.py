@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from lmlab import LabError
 from lmlab.checkpoint import Best, Checkpoint, Retention, find, read_state_file, save_and_point
-from lmlab.files import Fence, unfenced
+from lmlab.files import DISK, Storage
 from lmlab.model import parameters
 from lmlab.optim import TrainingOptimizer
 from lmlab.recipe import Model, Recipe
@@ -42,10 +42,10 @@ class Saver:
         recipe: Recipe,
         model: nn.Module,
         optimizer: TrainingOptimizer,
-        fence: Fence = unfenced,
+        storage: Storage = DISK,
     ) -> None:
-        """`fence` raises where another process has taken the run over; nothing is saved then."""
-        self._fence = fence
+        """Where `storage` has an owner and another process has taken the run over, nothing is saved, and that is raised."""
+        self._storage = storage
         self._checkpoints = checkpoints
         self._recipe = recipe
         self._model = model
@@ -107,7 +107,7 @@ class Saver:
         )
         budget = None if train.disk is None else bytes_in(train.disk)
         save_and_point(
-            self._checkpoints, step, parts, state, retention=retention, budget=budget, best=best, fence=self._fence
+            self._checkpoints, step, parts, state, retention=retention, budget=budget, best=best, storage=self._storage
         )
 
     def _bests_of(self, targets: tuple[int, ...]) -> Iterator[int]:

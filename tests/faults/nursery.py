@@ -2,9 +2,10 @@
 
     python -m tests.faults.nursery      reads a request a line on standard input, answers each with a line
 
-A request is {"words": [...], "folder": ..., "plan": {...} or null, "environment": {...}, "jumping_clock": false}: `lmlab`'s command
+A request is {"words": [...], "folder": ..., "plan": {...} or null, "environment": {...}, "surroundings": [...]}: `lmlab`'s command
 line, the folder for what the child writes beside its run (what it printed, the trace of its disk operations, the hashes of its
-batches), and what is to come upon it. The answer is {"status": N}: the exit status, or minus the signal. Forking takes
+batches), what is to come upon it, and what is otherwise than usual: a jumping clock, local locks, equal process ids.
+The answer is {"status": N}: the exit status, or minus the signal. Forking takes
 milliseconds where starting Python and importing torch takes seconds; nothing is computed before the fork, so that no thread is
 lost in it.
 """
@@ -40,17 +41,27 @@ STILL_DONE = {"full": ("truncate", "flush", "flush_folder", "rename", "remove", 
 """What a full disk still does."""
 
 
+TIMES_BLOCKED = 3
+SHARING_VIOLATION = 32
+PROCESS = os.getpid
+"""The process's own number, whatever it is told."""
+
+
 class Victim:
     """Counts what happens in this process, writes it down, and lets come what the plan says.
 
     A plan is {"point": "disk" or a name below, "index": N, "when": ...}: the N-th time, from 0. `when` is before, during or
-    after, where the process is killed; full, read-only or "fails once", where the disk refuses; or a signal's name.
+    after, where the process is killed; full, read-only or "fails once", where the disk refuses; blocked, where a reader keeps a
+    file from being renamed for a moment, as on Windows; overtaken, where a second process does the same to its end; or a signal's
+    name.
     """
 
-    def __init__(self, folder: Path, plan: dict[str, Any] | None) -> None:
+    def __init__(self, folder: Path, plan: dict[str, Any] | None, words: list[str]) -> None:
         self.plan = plan or {}
+        self.words = words
         self.counts: dict[str, int] = {}
         self.refuses = False
+        self.blocks = 0
         self._trace = os.open(folder / "trace.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self._batches = os.open(folder / "batches.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
@@ -61,6 +72,7 @@ class Victim:
         from lmlab.files import Storage
         from lmlab.training.step import TrainingStep
 
+        os.replace = self.blocked(os.replace)
         for name in OPERATIONS:
             setattr(Storage, name, self.watched("disk", getattr(Storage, name), name))
         TrainingStep.take = self.hashed(self.watched("step", TrainingStep.take))
@@ -81,7 +93,11 @@ class Victim:
             if when == "before":
                 die()
             if when.startswith("SIG"):
-                os.kill(os.getpid(), getattr(signal, when))
+                os.kill(PROCESS(), getattr(signal, when))
+            if when == "overtaken":
+                self.overtaken()
+            if when == "blocked":
+                self.blocks = TIMES_BLOCKED
             if when == "during" and name == "write":
                 storage, file, content = arguments
                 function(storage, file, memoryview(content)[: len(content) // 2])
@@ -94,6 +110,30 @@ class Victim:
             return result
 
         return wrapper
+
+    def blocked(self, replace: Any) -> Any:
+        """`os.replace` as Windows has it while a reader has the file open."""
+
+        @functools.wraps(replace)
+        def wrapper(old: Any, new: Any) -> None:
+            if self.blocks:
+                self.blocks -= 1
+                error = PermissionError(errno.EACCES, "The process cannot access the file")
+                error.winerror = SHARING_VIOLATION  # type: ignore[attr-defined,unused-ignore]
+                raise error
+            replace(old, new)
+
+        return wrapper
+
+    def overtaken(self) -> None:
+        """A second process gives the same command, and comes to the end."""
+        process = os.fork()
+        if process == 0:
+            self.plan = {}
+            from lmlab.cli import main
+
+            os._exit(main(self.words))
+        os.waitpid(process, 0)
 
     def refuse(self, name: str, when: str) -> None:
         """Raise what the disk says to that operation, where the plan's point has come."""
@@ -119,7 +159,7 @@ class Victim:
 
 def die() -> None:
     """As a power cut would: nothing of ours runs after it."""
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(PROCESS(), signal.SIGKILL)
 
 
 def child(request: dict[str, Any]) -> int:
@@ -128,10 +168,10 @@ def child(request: dict[str, Any]) -> int:
     printed = os.open(folder / "printed.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(printed, stream)
-    Victim(folder, request["plan"]).prepare()
+    Victim(folder, request["plan"], request["words"]).prepare()
     os.environ.update(request["environment"])
-    if request["jumping_clock"]:
-        let_the_clock_jump()
+    for what in request["surroundings"]:
+        SURROUNDINGS[what]()
     from lmlab.cli import main
 
     known = set(sys.modules)
@@ -155,6 +195,25 @@ def let_the_clock_jump() -> None:
     lines.datetime = types.SimpleNamespace(datetime=Jumping, UTC=datetime.UTC)  # type: ignore[assignment]
     clock = time.time
     time.time = lambda: clock() + (-3600.0, 86_400.0)[next(looks) % 2]
+
+
+def keep_locks_local() -> None:
+    """Every process gets a run's lock, as on a file system whose locks end at the machine."""
+    import lmlab.runs.lock as lock
+
+    lock.try_lock = lambda *arguments, **options: True
+
+
+def have_equal_process_ids() -> None:
+    """Every process has the number 1, as in containers."""
+    os.getpid = lambda: 1
+
+
+SURROUNDINGS = {
+    "a jumping clock": let_the_clock_jump,
+    "local locks": keep_locks_local,
+    "equal process ids": have_equal_process_ids,
+}
 
 
 def import_what_was_needed(listed: Path) -> None:

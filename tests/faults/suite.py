@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lmlab.checkpoint import find
+from lmlab.checkpoint.pointers import read_pointer
 from lmlab.runs import open_run
 
 MOST_TRIES = 4
@@ -69,7 +70,7 @@ class Nursery:
         folder: Path,
         fault: Fault | None = None,
         environment: dict[str, str] | None = None,
-        jumping_clock: bool = False,
+        surroundings: tuple[str, ...] = (),
     ) -> int:
         """One training, resume or evaluation, in a process that may die."""
         assert self._process.stdin and self._process.stdout
@@ -79,7 +80,7 @@ class Nursery:
             "folder": str(folder),
             "plan": fault.plan() if fault else None,
             "environment": environment or {},
-            "jumping_clock": jumping_clock,
+            "surroundings": surroundings,
         }
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
@@ -119,7 +120,9 @@ def end_of(runs: Path, name: str, folder: Path) -> dict[str, Any]:
     """All that must be equal at the end: tensors, lines, scores, samples, and the last hash of each step's batch."""
     run, _ = open_run(name, runs)
     checkpoint, warnings = find(run.checkpoints, "latest")
-    assert not warnings
+    best, more = find(run.checkpoints, "best")
+    assert not warnings and not more
+    pointers = {which: read_pointer(run.checkpoints, which) or {} for which in ("latest", "best")}
     files = checkpoint.manifest["files"]
     batches = dict(line.split() for line in (folder / "batches.txt").read_text().splitlines())
     summary = run.summary() or {}
@@ -127,6 +130,8 @@ def end_of(runs: Path, name: str, folder: Path) -> dict[str, Any]:
         "weights": files["weights.safetensors"]["sha256"],
         "optimizer": files["optimizer.safetensors"]["sha256"],
         "step": checkpoint.step,
+        "best": (best.step, best.sha256_of("weights"), pointers["best"].get("loss")),
+        "pointers": {which: pointer.get("step") for which, pointer in pointers.items()},
         "batches": batches,
         "metrics": [_lasting(line) for line in run.read_lines("metrics")],
         "samples": [_lasting(line) for line in run.read_lines("samples")],
@@ -166,6 +171,9 @@ def _count(fault: Fault, status: int, folder: Path, first: bool) -> None:
         assert status in (-signal.SIGKILL, 0), f"{fault} ended with {status}: {last_lines(folder)}"
         tally["kills"] += status == -signal.SIGKILL
         tally["points that were not reached"] += first and status == 0
+    elif fault.when == "blocked":
+        assert status == 0, f"{fault} ended with {status}: {last_lines(folder)}"
+        tally["renames that a reader blocked"] += 1
     elif fault.when.startswith("SIG"):
         # What comes in the last moments may find nothing left to stop.
         assert status in (STOPPED, 0), f"{fault} ended with {status}: {last_lines(folder)}"

@@ -47,6 +47,16 @@ DAMAGES = {
     "an emptied pointer": lambda run: (run.checkpoints / "latest.json").write_bytes(b""),
     "a deleted pointer": lambda run: (run.checkpoints / "latest.json").unlink(),
     "a pointer to nothing": lambda run: (run.checkpoints / "latest.json").write_text('{"format": 1, "step": 77}'),
+    "a damaged best pointer": lambda run: (run.checkpoints / "best.json").write_text("{"),
+    "an emptied best pointer": lambda run: (run.checkpoints / "best.json").write_bytes(b""),
+    "a deleted best pointer": lambda run: (run.checkpoints / "best.json").unlink(),
+    "a best pointer to nothing": lambda run: (run.checkpoints / "best.json").write_text('{"format": 1, "step": 77}'),
+    "a best pointer to another": lambda run: (run.checkpoints / "best.json").write_text(
+        '{"format": 1, "step": 0, "loss": 0.1}'
+    ),
+    "pointers of an earlier save": lambda run: [
+        (run.checkpoints / f"{name}.json").write_text('{"format": 1, "step": 77}') for name in ("latest", "best")
+    ],
     "both pointers deleted": lambda run: [(run.checkpoints / f"{name}.json").unlink() for name in ("latest", "best")],
     "torn lines": lambda run: [
         half(run.folder / f"{name}.jsonl") for name in ("discarded",) if (run.folder / name).exists()

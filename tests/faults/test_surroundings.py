@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -10,7 +11,8 @@ import time
 import pytest
 
 from lmlab.runs import open_run
-from tests.faults.suite import Fault, end_of, last_lines
+from tests.faults.conftest import SEED
+from tests.faults.suite import Fault, assert_same_end, end_of, last_lines, tally
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
@@ -130,11 +132,76 @@ def test_a_second_signal_stops_at_once_and_loses_no_checkpoint(plain):
 def test_a_clock_that_jumps_changes_nothing_but_the_times(plain):
     folder = plain.folder / "clock"
     command = [*plain.words, "--run", "clock", "--or-resume"]
-    plain.nursery.run(command, folder, Fault("step", 15, "before"), jumping_clock=True)
-    assert plain.nursery.run(command, folder, jumping_clock=True) == 0
+    plain.nursery.run(command, folder, Fault("step", 15, "before"), surroundings=("a jumping clock",))
+    assert plain.nursery.run(command, folder, surroundings=("a jumping clock",)) == 0
     end = end_of(plain.folder / "runs", "clock", folder)
     for what, expected in plain.untouched.items():
         assert end[what] == expected, what
     run, _ = open_run("clock", plain.folder / "runs")
     times = [line["time"] for line in run.read_lines("metrics")]
     assert times != sorted(times)
+
+
+OVERTAKEN = ("step", "evaluation", "sampling", "whole split")
+ASKED_BEFORE = ("make_folder", "open", "flush", "flush_folder")
+"""Operations of the disk after which a process asks again whether the run is still its own, before it changes anything."""
+TWO_CONTAINERS = ("local locks", "equal process ids")
+
+
+def takeovers(ground):
+    """The points at which a second process may take over."""
+    lines = (ground.folder / "untouched" / "trace.txt").read_text().splitlines()
+    passed = [line.rsplit(" ", 2) for line in lines]
+    return [
+        Fault(point, int(index), "overtaken")
+        for point, index, name in passed
+        if point in OVERTAKEN or name in ASKED_BEFORE
+    ]
+
+
+def assert_taken_over(ground, name, fault):
+    """The process that is overtaken stops in one line, or was done; the run ends as if only the other had worked on it."""
+    folder = ground.folder / name
+    status = ground.nursery.run(
+        [*ground.words, "--run", name, "--or-resume"], folder, fault, surroundings=TWO_CONTAINERS
+    )
+    last = last_lines(folder)[-1]
+    assert status in (0, 1), f"{fault} ended with {status}: {last}"
+    if status == 1:
+        assert last.startswith("lmlab: ") and ("taken over" in last or "exists already" in last), f"{fault}: {last}"
+        tally["takeovers"] += 1
+    assert "Traceback" not in (folder / "printed.txt").read_text(errors="replace"), fault
+    end = end_of(ground.folder / "runs", name, folder)
+    # What was overtaken takes a few steps more, in its trial or until it next asks; the lines have the hashes of the run's own.
+    for what in ground.untouched.keys() - {"batches"}:
+        assert end[what] == ground.untouched[what], f"{what} after {fault}"
+    tally["equal ends"] += 1
+
+
+def test_a_sample_of_takeovers_where_locks_are_local_and_process_ids_equal(plain):
+    for number, fault in enumerate(random.Random(SEED).sample(takeovers(plain), 6)):
+        assert_taken_over(plain, f"overtaken-{number}", fault)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", ["plain", "eventful"])
+def test_many_takeovers(request, name):
+    ground = request.getfixturevalue(name)
+    for number, fault in enumerate(random.Random(SEED + 1).sample(takeovers(ground), 60)):
+        assert_taken_over(ground, f"many-overtaken-{number}", fault)
+
+
+def renames(ground):
+    lines = (ground.folder / "untouched" / "trace.txt").read_text().splitlines()
+    return [Fault("disk", int(line.split()[1]), "blocked") for line in lines if line.endswith(" rename")]
+
+
+def test_a_reader_that_blocks_a_rename_for_a_moment_changes_nothing(plain):
+    for number, fault in enumerate(random.Random(SEED).sample(renames(plain), 3)):
+        assert_same_end(plain, f"blocked-{number}", [fault])
+
+
+@pytest.mark.faults
+def test_readers_that_block_each_rename(plain):
+    for number, fault in enumerate(renames(plain)):
+        assert_same_end(plain, f"every-blocked-{number}", [fault])

@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmlab import LabError, StorageError
-from lmlab.files import Storage
+from lmlab.files import DISK, Storage
 from lmlab.runs import Journal, read_lines
 from lmlab.runs.journal import FILES
 
 pytestmark = pytest.mark.flushed
 
 
-def journal_in(folder, segment=0):
-    return Journal(folder, run_id="abc", segment=segment)
+def journal_in(folder, segment=0, storage=DISK):
+    return Journal(folder, run_id="abc", segment=segment, storage=storage)
 
 
 def fill(journal, counts, first=0):
@@ -182,7 +182,7 @@ def test_a_rewind_that_dies_anywhere_is_finished_by_the_next_without_losing_or_d
         fill(journal, {"metrics": 3, "events": 2, "samples": 1}, first=10)
         before = live(folder)
         try:
-            journal.rewind(lengths, DiesAt(number))
+            journal_in(folder, storage=DiesAt(number)).rewind(lengths)
         except KeyboardInterrupt:
             deaths += 1
         else:
@@ -206,7 +206,7 @@ def test_a_rewind_that_dies_anywhere_is_finished_by_the_next_without_losing_or_d
 def test_a_rewind_without_anything_beyond_writes_nothing(tmp_path):
     journal = journal_in(tmp_path)
     fill(journal, {"metrics": 2})
-    journal.rewind(journal.lengths(), DiesAt(0))
+    journal_in(tmp_path, storage=DiesAt(0)).rewind(journal.lengths())
     assert not (tmp_path / "discarded.jsonl").exists()
 
 
@@ -253,9 +253,9 @@ def test_flush_goes_to_the_disk_for_each_file_that_was_appended_to(tmp_path):
         def flush_folder(self, folder):
             self.flushed.append(folder)
 
-    journal = journal_in(tmp_path)
+    journal = journal_in(tmp_path, storage=Watching())
     fill(journal, {"metrics": 1, "events": 1})
-    journal.flush(Watching())
+    journal.flush()
     assert Watching.flushed == ["events.jsonl", "metrics.jsonl", tmp_path]
 
 
