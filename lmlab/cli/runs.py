@@ -221,9 +221,9 @@ def _prune(flags: Prune) -> int:
     _sure(f"free {_size(sum(plan.bytes for _, plan in plans))}?", flags.yes)
     freed = 0
     for one, _ in plans:
-        with RunLock(one.folder):
+        with RunLock(one.folder) as lock:
             # What is there may be another by now: the run can have gone on while the question stood.
-            freed += free(one.checkpoints, to_free(one.checkpoints, flags.checkpoints))
+            freed += free(one.checkpoints, to_free(one.checkpoints, flags.checkpoints), lock.storage)
     print(f"freed {_size(freed)}")
     return 0
 

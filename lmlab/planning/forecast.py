@@ -46,6 +46,8 @@ LONGEST_WHOLE_SECONDS = 2.0
 """Beyond that only two steps are tried."""
 SAVES_ON_DISK = 2
 """The first and the best checkpoint stay besides the latest ones."""
+SAVES_FOR_REWINDS = 4
+"""So do, for rewinds, two checkpoints to go back to and the best model of each."""
 LEAST_CHECKPOINTS = 3
 NOTICE = "trying some steps, an evaluation and a checkpoint for the forecast (once) ..."
 MARGIN_BYTES = 1 << 20
@@ -174,7 +176,7 @@ def disk_bytes(recipe: Recipe, steps: int, first_step: int, checkpoint_bytes: in
     """What a run's checkpoints occupy at their most, one that is being written included."""
     train = recipe.train
     whole = train.keep + 1
-    older = SAVES_ON_DISK
+    older = SAVES_ON_DISK + (SAVES_FOR_REWINDS if train.on_spike == "rewind" else 0)
     if train.keep_every:
         span = math.lcm(train.keep_every, train.checkpoint_every)
         older += max(0, steps // span - first_step // span - train.keep)
@@ -202,7 +204,8 @@ def _loss_to_learn_from(loss: Estimate | None) -> dict[str, float]:
 
 def require_budget(recipe: Recipe, forecast: Forecast) -> None:
     """LabError where `train.disk` is too little for the newest checkpoint, the best one, and one that is being written."""
-    least = LEAST_CHECKPOINTS * forecast.checkpoint_bytes + MARGIN_BYTES
+    rewinds = SAVES_FOR_REWINDS if recipe.train.on_spike == "rewind" else 0
+    least = (LEAST_CHECKPOINTS + rewinds) * forecast.checkpoint_bytes + MARGIN_BYTES
     if recipe.train.disk is not None and bytes_in(recipe.train.disk) < least:
         raise LabError(
             f"train.disk {recipe.train.disk} is too little for checkpoints of {forecast.checkpoint_bytes / 1e6:,.1f} MB: the "

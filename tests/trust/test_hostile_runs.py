@@ -70,6 +70,30 @@ def test_a_link_in_place_of_a_file_that_is_written_leaves_its_target_alone(stopp
     assert victim.read_text() == "precious, and not a line"
 
 
+@pytest.mark.parametrize("name", ["checkpoints", "control", "black-boxes"])
+def test_a_link_in_place_of_a_folder_that_is_written_into_leaves_its_target_alone(stopped, tmp_path, name):
+    victim = tmp_path / "victim"
+    if (stopped / name).exists():
+        (stopped / name).rename(victim)
+    else:
+        victim.mkdir()
+    before = sorted(victim.rglob("*"))
+    link(stopped / name, victim)
+    assert_refused(lambda: go_on(stopped), name, "is a link", most_bytes=1 << 30)
+    assert sorted(victim.rglob("*")) == before
+
+
+def test_links_planted_under_names_of_temporary_files_are_not_written_through(stopped, tmp_path):
+    """Of the name that earlier versions used, with this process's number: it could be guessed."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    for name in ("policy.json", "summary.json", "units-valid.npy", "checkpoints/latest.json", "checkpoints/best.json"):
+        path = stopped / name
+        link(path.with_name(f".{path.name}.{os.getpid()}.tmp"), victim)
+    assert go_on(stopped).summary["steps"] == 6
+    assert victim.read_text() == "precious"
+
+
 def test_a_link_in_place_of_a_checkpoint_is_none_and_pruning_leaves_its_target_alone(run_copy, tmp_path):
     precious = tmp_path / "precious"
     precious.mkdir()
