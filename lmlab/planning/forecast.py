@@ -203,13 +203,15 @@ def _loss_to_learn_from(loss: Estimate | None) -> dict[str, float]:
 
 
 def require_budget(recipe: Recipe, forecast: Forecast) -> None:
-    """LabError where `train.disk` is too little for the newest checkpoint, the best one, and one that is being written."""
-    rewinds = SAVES_FOR_REWINDS if recipe.train.on_spike == "rewind" else 0
-    least = (LEAST_CHECKPOINTS + rewinds) * forecast.checkpoint_bytes + MARGIN_BYTES
+    """LabError where `train.disk` is too little for the newest checkpoint, the best one, one that is being written, and rewinds'."""
+    rewinds = recipe.train.on_spike == "rewind"
+    going_back = ", with those that rewinds need," if rewinds else ""
+    count = LEAST_CHECKPOINTS + (SAVES_FOR_REWINDS if rewinds else 0)
+    least = count * forecast.checkpoint_bytes + MARGIN_BYTES
     if recipe.train.disk is not None and bytes_in(recipe.train.disk) < least:
         raise LabError(
             f"train.disk {recipe.train.disk} is too little for checkpoints of {forecast.checkpoint_bytes / 1e6:,.1f} MB: the "
-            f"newest, the best and the one that is being written take {least / 1e6:,.1f} MB"
+            f"newest, the best and the one that is being written{going_back} take {least / 1e6:,.1f} MB"
         )
 
 

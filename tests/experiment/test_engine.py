@@ -1,5 +1,7 @@
 """A resume keeps to the engine that its run began with, and says so where it can't."""
 
+import types
+
 import pytest
 
 from lmlab import LabError
@@ -9,6 +11,7 @@ from lmlab.native.build import Build
 from lmlab.recipe import override
 from lmlab.training import policy as policy_module
 from lmlab.training.display import Quiet
+from lmlab.training.state import State
 
 pytestmark = pytest.mark.tried
 
@@ -50,7 +53,8 @@ def resume(monkeypatch):
     def refuse(*arguments):
         raise Opened
 
-    monkeypatch.setattr(resuming, "open_session", refuse)
+    opened = types.SimpleNamespace(state=State(), outlook=types.SimpleNamespace(read=lambda *lines: None), train=refuse)
+    monkeypatch.setattr(resuming, "open_session", lambda *arguments: opened)
 
     def go_on(run, changes=None):
         said = []
