@@ -203,7 +203,7 @@ def _loss_to_learn_from(loss: Estimate | None) -> dict[str, float]:
 
 
 def require_budget(recipe: Recipe, forecast: Forecast) -> None:
-    """LabError where `train.disk` is too little for the newest checkpoint, the best one, one that is being written, and rewinds'."""
+    """LabError where `train.disk` is too little for the newest checkpoint, the best, one being written, and those of rewinds."""
     rewinds = recipe.train.on_spike == "rewind"
     going_back = ", with those that rewinds need," if rewinds else ""
     count = LEAST_CHECKPOINTS + (SAVES_FOR_REWINDS if rewinds else 0)

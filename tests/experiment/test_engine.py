@@ -5,13 +5,14 @@ import types
 import pytest
 
 from lmlab import LabError
+from lmlab.checkpoint import Checkpoint
 from lmlab.experiment import resuming, train
 from lmlab.native import Library, Missing
 from lmlab.native.build import Build
 from lmlab.recipe import override
 from lmlab.training import policy as policy_module
 from lmlab.training.display import Quiet
-from lmlab.training.state import State
+from lmlab.training.state import read_state
 
 pytestmark = pytest.mark.tried
 
@@ -53,13 +54,18 @@ def resume(monkeypatch):
     def refuse(*arguments):
         raise Opened
 
-    opened = types.SimpleNamespace(state=State(), outlook=types.SimpleNamespace(read=lambda *lines: None), train=refuse)
-    monkeypatch.setattr(resuming, "open_session", lambda *arguments: opened)
+    def opened(*arguments):
+        (checkpoint,) = [one for one in arguments if isinstance(one, Checkpoint)]
+        outlook = types.SimpleNamespace(read=lambda *lines: None)
+        return types.SimpleNamespace(state=read_state(checkpoint.state)[0], outlook=outlook, train=refuse)
+
+    monkeypatch.setattr(resuming, "open_session", opened)
 
     def go_on(run, changes=None):
         said = []
         with pytest.raises(Opened):
             resuming.resume(run, changes=changes, say=said.append)
+        assert said.pop().startswith("stopped continues from step ")
         return said, run.read("policy.json"), run.read_lines("segments")[-1]["exact"]
 
     return go_on
