@@ -15,7 +15,10 @@ from lmlab.checkpoint import find
 from lmlab.experiment import resume, train
 from lmlab.recipe import override, to_toml
 from lmlab.runs import open_run
+from lmlab.runs.black_boxes import black_box_steps
+from lmlab.training.computation import TorchComputation
 from lmlab.training.display import Quiet
+from lmlab.training.ranks import RankLost
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="torchrun's rendezvous needs libuv on Windows")
 
@@ -175,6 +178,30 @@ def test_a_killed_rank_is_noticed_saved_and_the_resume_goes_on_exactly(recipe, t
     assert [finished(process)[0] for process in both] == [0, 0]
     assert [line["loss"] for line in lines(run)] == [line["loss"] for line in lines(two)]
     assert_equal_tensors(run, two)
+
+
+def test_a_rank_lost_between_verdict_and_update_leaves_what_the_boundary_had(recipe, tmp_path, monkeypatch):
+    # The smallest excess is a spike, with a black box, once the guard has seen enough steps.
+    recipe = override(recipe, {"train.steps": "50", "train.spike": "0.01", "evaluate.every": "50"})
+    whole = train(recipe, run="whole", runs=tmp_path, display=Quiet()).run
+    honest = TorchComputation._update
+
+    def update(self, *arguments):
+        if black_box_steps(tmp_path / "lost"):
+            raise RankLost("rank 1 has gone")
+        honest(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TorchComputation, "_update", update)
+        outcome = train(recipe, run="lost", runs=tmp_path, display=Quiet())
+    boundary = black_box_steps(whole.folder)[0] - 1
+    saved = find(outcome.run.checkpoints, "latest")[0]
+    assert (outcome.ending.kind, outcome.ending.reason) == ("stopped", "RankLost: rank 1 has gone")
+    assert outcome.step == saved.step == boundary and saved.state["guard"]["boxes"] == 0
+    resume("lost", runs=tmp_path, display=Quiet())
+    assert_equal_tensors(outcome.run, whole)
+    guards = [find(run.checkpoints, "latest")[0].state["guard"] for run in (outcome.run, whole)]
+    assert guards[0] == guards[1] and guards[0]["boxes"] == len(black_box_steps(whole.folder))
 
 
 def test_a_run_of_one_process_goes_on_by_two_and_again_by_one(recipe, tmp_path):
