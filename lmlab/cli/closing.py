@@ -51,7 +51,8 @@ def print_outcome(outcome: Outcome, json_output: bool, quiet: bool) -> int:
         return STOPPED if stopped else 0
     if stopped:
         if quiet:
-            print(f"stopped, saved; continue with: lmlab resume {outcome.run.folder}", file=sys.stderr)
+            told = f"stopped by {outcome.ending.reason} at step {outcome.step:,}, saved"
+            print(f"{told}; continue with: {outcome.resume_command}", file=sys.stderr)
         return STOPPED
     if not quiet:
         _print_sample(outcome)

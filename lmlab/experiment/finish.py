@@ -20,6 +20,7 @@ from lmlab.planning.score import score, score_line
 from lmlab.runs import Run
 from lmlab.scaling.noise import useful_batch_line
 from lmlab.stats import overfitting_verdict, still_falling
+from lmlab.training import ranks
 from lmlab.training.display import duration
 from lmlab.training.loop import Ending
 from lmlab.training.saving import restore_weights
@@ -42,6 +43,13 @@ class Outcome:
     ending: Ending
     summary: dict[str, Any]
     """Empty where the run was stopped before its end."""
+    step: int | None = None
+    """Of the checkpoint that a stopped run goes on from."""
+
+    @property
+    def resume_command(self) -> str:
+        """What goes on with the run as it was trained."""
+        return f"{ranks.launcher()}lmlab resume {self.run.folder}"
 
 
 def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outcome:
@@ -52,8 +60,9 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
         session.journal.append("events", "stopped", step=state.step, tokens=state.tokens, **facts)
         session.journal.flush()
         took = "" if ending.seconds is None else f" {ending.seconds:.1f} s later"
-        say(f"stopped by {ending.reason} at step {state.step:,}, saved{took}; continue with: lmlab resume {run.folder}")
-        return Outcome(run=run, ending=ending, summary={})
+        outcome = Outcome(run=run, ending=ending, summary={}, step=state.step)
+        say(f"stopped by {ending.reason} at step {state.step:,}, saved{took}; continue with: {outcome.resume_command}")
+        return outcome
     final = session.whole_split()
     run.append_units(state.evaluations, final.bits_per_unit, session.storage)
     best, best_step = _best(session, final)

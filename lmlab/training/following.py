@@ -14,24 +14,25 @@ from lmlab.training.policy import apply_policy, read_policy
 
 
 def follow() -> int:
-    """Follow rank 0 to its end; the exit status, 1 with a line where it has gone."""
-    ranks.ignore_signals()
+    """Follow rank 0 to its end; the exit status. LabError where rank 0 has gone, or another rank with which it computes."""
     try:
         ranks.gather()
+        # Rank 0 hears the same signals, and says what comes of them.
+        ranks.ignore_signals()
         computation: TorchComputation | None = None
         while True:
             word, numbers = ranks.receive()
             if word == ranks.END:
-                ranks.part()
                 return 0
             if word == ranks.SET_UP:
                 computation = _set_up(ranks.receive_text(numbers[0]))
             else:
                 assert computation is not None
                 computation.take_along(*numbers[:4])
-    except RuntimeError as error:
-        # Its connection broke: rank 0 was killed, or its machine has gone.
-        raise LabError(f"rank 0 has gone ({str(error).splitlines()[0][:200]}): resume the run") from None
+    except ranks.RankLost as lost:
+        raise LabError(f"{lost}: resume the run") from None
+    finally:
+        ranks.part()
 
 
 def _set_up(value: dict[str, Any]) -> TorchComputation:

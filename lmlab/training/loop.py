@@ -17,6 +17,7 @@ from lmlab.recipe import Recipe
 from lmlab.training.display import Display, Progress
 from lmlab.training.guard import Verdict
 from lmlab.training.outlook import MISSED, Outlook, missed_words
+from lmlab.training.ranks import RankLost
 from lmlab.training.signals import Interrupted
 from lmlab.training.spikes import SpikeGuard
 from lmlab.training.state import State
@@ -122,12 +123,11 @@ class Loop:
     def run(self) -> Ending:
         """Train until the last step, until patience runs out, or until asked to stop; the last state is always saved."""
         while True:
-            ending = self._boundary()
+            ending = self._boundary() or self._take_step()
             if ending is not None:
                 self._save_now()
                 since = self.stop.since if ending.kind == "stopped" else None
                 return ending if since is None else replace(ending, seconds=time.monotonic() - since)
-            self._take_step()
 
     def _boundary(self) -> Ending | None:
         state, train = self.state, self.recipe.train
@@ -152,11 +152,15 @@ class Loop:
     def _stopped(self) -> Ending:
         return Ending(kind="stopped", reason=self.stop.reason or "a request")
 
-    def _take_step(self) -> None:
+    def _take_step(self) -> Ending | None:
+        """One step; the end of the training where a rank is lost in it, which leaves what the boundary before it had."""
         state = self.state
         started = time.perf_counter()
         judgement = self._guard.judgement(state)
-        result = self.step.take(state, judgement.judge)
+        try:
+            result = self.step.take(state, judgement.judge)
+        except RankLost as lost:
+            return Ending(kind="stopped", reason=f"RankLost: {lost}")
         state.step += 1
         state.cursor += self.recipe.train.batch
         state.tokens += result.targets
@@ -174,6 +178,7 @@ class Loop:
         self._meter.add(result.targets, seconds)
         if self._guard.settle(state, judgement, result):
             self._report(result)
+        return None
 
     def _report(self, result: StepResult) -> None:
         state = self.state

@@ -15,7 +15,10 @@ import datetime
 import json
 import os
 import signal
-from collections.abc import Iterable, Iterator
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -24,6 +27,7 @@ import torch.distributed as distributed
 from torch import Tensor
 
 from lmlab import LabError
+from lmlab.printable import printable
 
 END, SET_UP, STEP = 0, 1, 2
 """What rank 0 may say."""
@@ -31,6 +35,18 @@ WORDS = 5
 """The word, and the numbers that belong to it."""
 PATIENCE = datetime.timedelta(days=7)
 """A follower waits so long for rank 0, which may be preparing data or evaluating meanwhile."""
+MEETING = datetime.timedelta(minutes=5)
+"""The ranks wait so long for each other at the start, where each has only to import PyTorch."""
+POLL_SECONDS = 0.05
+
+
+class RankLost(LabError):
+    """A collective failed, because the process of another rank has ended or its machine is gone.
+
+    In a step, every collective comes before the update, so that weights, optimizer and state are those of the boundary before it.
+    """
+
+    status = 3
 
 
 def rank() -> int:
@@ -48,20 +64,39 @@ def local_ranks() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
+def launcher() -> str:
+    """What a command begins with that starts as many processes as there are now; empty for one."""
+    if ranks() == 1:
+        return ""
+    nodes = "" if ranks() == local_ranks() else f"--nnodes {-(-ranks() // local_ranks())} "
+    return f"torchrun {nodes}--nproc-per-node {local_ranks()} -m -- "
+
+
 def gather() -> None:
-    """Meet the other ranks; nothing where there are none, or where that was done."""
+    """Meet the other ranks; nothing where there are none, or where that was done. RankLost where one doesn't come."""
     if ranks() > 1 and not distributed.is_initialized():
         # This module's functions have the default group as a default argument. PyTorch imports it with the first optimizer: after
         # init_process_group, that would keep the group and its threads until the process ends, and a thread that then frees a
         # tensor aborts the process. Imported before, it keeps nothing.
         import torch.distributed.nn.functional  # noqa: F401
 
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        distributed.init_process_group(backend, timeout=PATIENCE)
+        _collective(_meet)
 
 
 def part() -> None:
-    """Close the connections; a process that ended with open ones could die of the threads that serve them."""
+    """Leave the group, where there is one: a process that ended with open connections could die of the threads that serve them.
+
+    The others' collectives fail then. This process ends by itself from here on: torchrun, which signals all ranks once one of them
+    has failed, must not interrupt what is left to save.
+    """
+    if not distributed.is_initialized():
+        return
+    ignore_signals()
+    # Where an exception came out of a collective, the frames in its traceback hold the group, and so its threads.
+    error = sys.exception()
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
     distributed.destroy_process_group()
 
 
@@ -69,20 +104,24 @@ def part() -> None:
 def leading() -> Iterator[None]:
     """While rank 0 works: the others are met, and told at the end that it's over.
 
-    Where something else than a LabError comes, they find that out by the connection, since they may wait for numbers.
+    Where something else than a LabError comes, they find that out by the connection, since they may wait for numbers. A RankLost
+    that comes this far is from before the training, which saves where it meets one.
     """
     if ranks() == 1:
         yield
         return
-    gather()
     try:
-        yield
-    except LabError:
-        _say(END)
+        try:
+            gather()
+            yield
+        except RankLost as lost:
+            raise RankLost(f"{lost} before the training: run the same command again") from None
+        except LabError:
+            _end()
+            raise
+        _end()
+    finally:
         part()
-        raise
-    _say(END)
-    part()
 
 
 def own_rows(rows: int) -> slice:
@@ -108,50 +147,50 @@ def send_set_up(value: dict[str, Any], tensors: Iterable[Tensor]) -> None:
     """Rank 0 tells what is trained, and the numbers of all of `tensors`."""
     text = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
     _say(SET_UP, len(text))
-    distributed.broadcast(text, 0)
+    _broadcast(text)
     send_numbers(tensors)
 
 
 def send_numbers(tensors: Iterable[Tensor]) -> None:
     """Rank 0's numbers into everybody's tensors of the same shapes."""
     for tensor in tensors:
-        distributed.broadcast(tensor.detach(), 0)
+        _broadcast(tensor.detach())
 
 
 def send_batch(inputs: np.ndarray, targets: np.ndarray, counted: int, step: int, scale: float) -> None:
     """Rank 0 tells a step: its batch, int64 [batch, time] both, and what the gradients are scaled by."""
     _say(STEP, *inputs.shape, counted, step)
-    distributed.broadcast(torch.tensor([scale], dtype=torch.float64), 0)
-    distributed.broadcast(torch.from_numpy(np.stack([inputs, targets])), 0)
+    _broadcast(torch.tensor([scale], dtype=torch.float64))
+    _broadcast(torch.from_numpy(np.stack([inputs, targets])))
 
 
 def receive() -> tuple[int, tuple[int, ...]]:
     """What rank 0 says, and the numbers that belong to it."""
     words = torch.zeros(WORDS, dtype=torch.int64)
-    distributed.broadcast(words, 0)
+    _broadcast(words)
     return int(words[0]), tuple(words[1:].tolist())
 
 
 def receive_text(length: int) -> dict[str, Any]:
     """The value of a set-up."""
     text = torch.zeros(length, dtype=torch.uint8)
-    distributed.broadcast(text, 0)
+    _broadcast(text)
     return json.loads(bytes(text.tolist()))
 
 
 def receive_batch(rows: int, time: int) -> tuple[float, np.ndarray, np.ndarray]:
     """Scale, inputs and targets of a step."""
     scale = torch.zeros(1, dtype=torch.float64)
-    distributed.broadcast(scale, 0)
+    _broadcast(scale)
     both = torch.zeros((2, rows, time), dtype=torch.int64)
-    distributed.broadcast(both, 0)
+    _broadcast(both)
     return float(scale), both[0].numpy(), both[1].numpy()
 
 
 def add_up(tensors: list[Tensor]) -> None:
     """Each tensor becomes its sum over all ranks, with the same bits on each of them."""
     flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-    distributed.all_reduce(flat)
+    _collective(distributed.all_reduce, flat)
     first = 0
     for tensor in tensors:
         tensor.copy_(flat[first : first + tensor.numel()].view_as(tensor))
@@ -160,13 +199,13 @@ def add_up(tensors: list[Tensor]) -> None:
 
 def send_decision(limit: float | None, share: float) -> None:
     """Rank 0 tells what becomes of the update: its clipping limit, or None for no update, and its share of the rate."""
-    distributed.broadcast(_decision(limit, share), 0)
+    _broadcast(_decision(limit, share))
 
 
 def receive_decision() -> tuple[float | None, float]:
     """The clipping limit, or None for no update, and the share of the rate."""
     words = _decision(None, 0.0)
-    distributed.broadcast(words, 0)
+    _broadcast(words)
     return (float(words[1]) if words[0] else None), float(words[2])
 
 
@@ -184,4 +223,53 @@ def _decision(limit: float | None, share: float) -> Tensor:
 def _say(word: int, *numbers: int) -> None:
     words = torch.zeros(WORDS, dtype=torch.int64)
     words[: 1 + len(numbers)] = torch.tensor([word, *numbers])
-    distributed.broadcast(words, 0)
+    _broadcast(words)
+
+
+def _end() -> None:
+    """Tell the others that it's over. Where one of them has gone, there is nobody left to tell."""
+    if distributed.is_initialized():
+        with contextlib.suppress(RankLost):
+            _say(END)
+
+
+def _broadcast(tensor: Tensor) -> None:
+    """Rank 0's numbers into the same tensor of every rank."""
+    _collective(distributed.broadcast, tensor, 0)
+
+
+def _meet() -> None:
+    """Make the group once every rank is there."""
+    # Asked for here, because init_process_group waits in C++, where no signal is heard, for a rank that died before it came.
+    store, number, count = next(distributed.rendezvous("env://", timeout=MEETING))
+    store.set(f"rank {number}", "here")
+    deadline = time.monotonic() + MEETING.total_seconds()
+    while not store.check([f"rank {other}" for other in range(count)]):
+        if time.monotonic() > deadline:
+            raise RankLost(
+                f"not all of {count} processes had come together after {MEETING.total_seconds() / 60:.0f} minutes"
+            )
+        time.sleep(POLL_SECONDS)
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    distributed.init_process_group(backend, store=store, rank=number, world_size=count, timeout=MEETING)
+    distributed.distributed_c10d._set_pg_timeout(PATIENCE)
+
+
+def _collective(operation: Callable[..., object], *arguments: object) -> None:
+    """Do what takes all ranks; RankLost where that fails. The group is left then, so that the others notice as well."""
+    try:
+        operation(*arguments)
+        return
+    except RuntimeError as error:
+        cause = _cause(error)
+    # Outside of the handler: the error's frames hold the group.
+    part()
+    # Which of several it was, the error doesn't tell.
+    who = f"rank {1 - rank()}" if ranks() == 2 else "a rank"
+    raise RankLost(f"{who} has gone ({cause})")
+
+
+def _cause(error: RuntimeError) -> str:
+    """What PyTorch says of a failed connection, less the line of its source before and the general advice behind."""
+    text = str(error).partition("\n")[0]
+    return printable(text[text.find("] ") + 2 if text.startswith("[") else 0 :].partition(". This is")[0][:200])

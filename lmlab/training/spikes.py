@@ -82,7 +82,6 @@ class SpikeGuard:
             made.scale_at_fault = verdict.kind == "not finite" and scaler is not None and not scaler.exhausted
             if verdict.kind != "fine" and not made.scale_at_fault and state.guard.boxes < MOST_BOXES:
                 made.box = self._hooks.black_box(state, verdict)
-                state.guard.boxes += 1
             return verdict.limit if self._updates(state, verdict) else None
 
         made = Judgement(judge=asked)
@@ -93,6 +92,8 @@ class SpikeGuard:
         train, verdict = self._recipe.train, judgement.verdict
         assert verdict is not None
         first = state.cursor - train.batch
+        # Not when it is written: a step that fails after that is taken again, and writes it again.
+        state.guard.boxes += judgement.box is not None
         if judgement.scale_at_fault:
             self._record(state, "scale_lowered", first, result, {"scale": state.scale, **verdict.values()})
             state.skipped.append([first, state.cursor])
