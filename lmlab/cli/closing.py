@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from lmlab import LabError
 from lmlab.files.durable import without_nan
 from lmlab.training.display import silence
 
@@ -55,10 +57,12 @@ def print_outcome(outcome: Outcome, json_output: bool, quiet: bool) -> int:
             print(f"{told}; continue with: {outcome.resume_command}", file=sys.stderr)
         return STOPPED
     if not quiet:
-        _print_sample(outcome)
-        print(
-            f"sample more: lmlab sample {outcome.run.folder} --prompt ...   curves: lmlab report {outcome.run.folder}"
-        )
+        # Of a finished run that has lost its model, the line before says so.
+        with contextlib.suppress(LabError):
+            _print_sample(outcome)
+            print(
+                f"sample more: lmlab sample {outcome.run.folder} --prompt ...   curves: lmlab report {outcome.run.folder}"
+            )
     print(outcome.run.folder)
     return 0
 

@@ -31,7 +31,7 @@ from lmlab.experiment.finish import Outcome, finish
 from lmlab.experiment.fresh import tokens_of_run
 from lmlab.experiment.inventory import take_inventory
 from lmlab.experiment.session import open_session, read_outlook
-from lmlab.files import sha256_of_file
+from lmlab.files import DISK, Storage, sha256_of_file
 from lmlab.planning.room import require_memory
 from lmlab.recipe import Recipe, check, differences, override, recipe_hash
 from lmlab.runs import Journal, Run, RunLock, open_run, require_unlocked
@@ -138,8 +138,7 @@ def _go_on(
     read_outlook(session.outlook, run)
     if not exact:
         run.write("policy.json", policy.to_json(), lock.storage)
-    if not (run.folder / "tokenizer.json").exists():
-        run.write("tokenizer.json", dataset.tokenizer.to_json(), lock.storage)
+    _mend_tokenizer(run, dataset, lock.storage)
     how = "bit for bit" if exact else "with another policy, not bit for bit"
     say(f"{run.name} continues from step {checkpoint.step:,} of {steps:,}, {how}")
     return finish(session, session.train(deadline), say)
@@ -153,6 +152,7 @@ def _finished(run: Run, summary: dict[str, Any], say: Callable[[str], None]) -> 
         state, _ = read_state(checkpoint.state)
         with RunLock(run.folder, sign=False):
             mended = settle_pointers(run.checkpoints, checkpoint.step, best_of(state))
+            mended += _mend_tokenizer(run, find_dataset(run.fact("data_id")), DISK)
     further = f"to train it further: lmlab train --from {run.name}@latest --train.steps N"
     inventory = take_inventory(run)
     if inventory.fails:
@@ -265,6 +265,14 @@ def _dataset(run: Run, recipe: Recipe, progress: Progress | None) -> Dataset:
             f"{recipe.data.corpus} now gives data set {dataset.id}, but {run.name} was trained on {wanted}: put the old text back"
         )
     return dataset
+
+
+def _mend_tokenizer(run: Run, dataset: Dataset, storage: Storage) -> list[str]:
+    """Write tokenizer.json where it's gone: the data set has it too. The name, where that was done."""
+    if (run.folder / "tokenizer.json").exists():
+        return []
+    run.write("tokenizer.json", dataset.tokenizer.to_json(), storage)
+    return ["tokenizer"]
 
 
 def _mend_units(run: Run, recipe: Recipe, dataset: Dataset, evaluations: int) -> list[str]:

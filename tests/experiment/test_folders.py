@@ -206,6 +206,7 @@ def test_a_finished_run_without_its_checkpoints_says_what_still_works(runs):
     (line,) = said
     assert "finished is finished: 12 steps; there: origin.json" in line and "missing: checkpoints" in line
     assert line.endswith("lmlab report still works, lmlab sample and lmlab evaluate do not")
+    assert main(["resume", str(runs / "finished")]) == 0
     assert tree(runs) == before
     assert verbs_that_work(runs, "finished") == {"report"}
 
@@ -214,9 +215,12 @@ def test_a_finished_run_s_damaged_pointers_are_mended(runs):
     before = {name: (runs / "finished" / "checkpoints" / f"{name}.json").read_bytes() for name in ("latest", "best")}
     for name in before:
         (runs / "finished" / "checkpoints" / f"{name}.json").write_text("{")
+    tokenizer = (runs / "finished" / "tokenizer.json").read_bytes()
+    (runs / "finished" / "tokenizer.json").unlink()
     said = []
     resume("finished", runs=runs, say=said.append)
-    assert said[0].endswith("; latest.json and best.json written anew")
+    assert said[0].endswith("; latest.json and best.json and tokenizer.json written anew")
+    assert (runs / "finished" / "tokenizer.json").read_bytes() == tokenizer
     for name, content in before.items():
         assert (runs / "finished" / "checkpoints" / f"{name}.json").read_bytes() == content
 
