@@ -157,7 +157,7 @@ def _finished(run: Run, summary: dict[str, Any], say: Callable[[str], None]) -> 
     inventory = take_inventory(run)
     if inventory.fails:
         further = inventory.sentence()
-    anew = f"; {' and '.join(f'{name}.json' for name in mended)} written anew" if mended else ""
+    anew = f"; {', '.join(f'{name}.json' for name in mended)} written anew" if mended else ""
     say(f"{run.name} is finished: {reason}; {further}{anew}")
     return Outcome(run=run, ending=Ending(kind="finished", reason=reason), summary=summary)
 
