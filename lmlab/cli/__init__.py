@@ -11,6 +11,7 @@ import sys
 
 from lmlab import LabError, __version__
 from lmlab.cli.errors import UsageError
+from lmlab.cli.printing import never_fail_to_encode, show, show_text
 from lmlab.training.display import silence
 from lmlab.training.signals import Interruptible
 
@@ -39,16 +40,17 @@ VERBS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
+    never_fail_to_encode()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         # Where nothing is under way that must be saved first, every one of them ends the command.
         with Interruptible():
             return _dispatch(words)
     except LabError as error:
-        print(f"lmlab: {error}", file=sys.stderr)
+        show(f"lmlab: {error}", file=sys.stderr)
         return error.status
     except KeyboardInterrupt:
-        print("lmlab: stopped", file=sys.stderr)
+        show("lmlab: stopped", file=sys.stderr)
         return 3
     except BrokenPipeError:
         # The reader of our output went away (`| head`): that is its right, and no failure of ours.
@@ -58,10 +60,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
-        print(_help())
+        show_text(_help())
         return 0
     if words[0] == "--version":
-        print(f"lmlab {__version__}")
+        show(f"lmlab {__version__}")
         return 0
     verb = words[0]
     if verb not in VERBS:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from lmlab import LabError
 from lmlab.cli.errors import UsageError
+from lmlab.printable import printable
 from lmlab.recipe import Recipe, dotted_names, is_recipe, load_recipe, override, own_name
 from lmlab.recipe.experiment import SECTIONS
 from lmlab.recipe.override import TRUTH, is_switch
@@ -147,12 +148,23 @@ def _setting_hint(name: str) -> str:
 
 def _with_settings(flags: type, recipe: Recipe) -> type:
     """A dataclass with the verb's flags and, below, the recipe's sections with their values as defaults."""
-    settings = [
-        (name, type(getattr(recipe, name)), dataclasses.field(default=getattr(recipe, name))) for name in SECTIONS
-    ]
+    sections = {name: _printable_section(getattr(recipe, name)) for name in SECTIONS}
+    settings = [(name, type(shown), dataclasses.field(default=shown)) for name, shown in sections.items()]
     made = dataclasses.make_dataclass(flags.__name__, settings, bases=(flags,), frozen=True)
     made.__doc__ = flags.__doc__
     return made
+
+
+def _printable_section(section: Any) -> Any:
+    """A section of a recipe whose texts can be printed: the recipe may be a stranger's, and tyro prints values as they are."""
+    changed: dict[str, Any] = {}
+    for entry in dataclasses.fields(section):
+        value = getattr(section, entry.name)
+        if isinstance(value, str):
+            changed[entry.name] = printable(value)
+        elif isinstance(value, tuple):
+            changed[entry.name] = tuple(printable(one) if isinstance(one, str) else one for one in value)
+    return dataclasses.replace(section, **changed)
 
 
 def _one_line(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import tyro
 from lmlab.cli.arguments import parse, recipe_shown, split_overrides
 from lmlab.cli.closing import STOPPED
 from lmlab.cli.errors import UsageError
+from lmlab.cli.printing import show, show_json
 from lmlab.cli.progress import progress_for
 from lmlab.files.durable import without_nan
 from lmlab.recipe import check, is_recipe, load_recipe, override
@@ -68,7 +68,7 @@ def run(arguments: list[str]) -> int:
 
     def say(line: str) -> None:
         if not flags.quiet:
-            print(f"measuring {line}", file=sys.stderr, flush=True)
+            show(f"measuring {line}", file=sys.stderr, flush=True)
 
     found = experiment.bench(
         recipe,
@@ -83,9 +83,9 @@ def run(arguments: list[str]) -> int:
         written = [stem.with_name(f"{stem.name}.json"), *write_bench(found, stem)]
         write_json(written[0], without_nan(found.to_json()))
     if flags.json:
-        print(json.dumps(without_nan({**found.to_json(), "files": [str(path) for path in written]}), indent=2))
+        show_json({**found.to_json(), "files": [str(path) for path in written]})
     else:
-        print("\n".join([*bench_lines(found), "", *map(str, written)]))
+        show(*bench_lines(found), "", *written)
     return STOPPED if found.interrupted else 0
 
 

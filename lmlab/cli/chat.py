@@ -13,6 +13,7 @@ import tyro
 from lmlab import LabError
 from lmlab.cli.arguments import parse, runs_folder
 from lmlab.cli.drawing import Drawing, sampling_of
+from lmlab.cli.printing import show, show_text
 
 if TYPE_CHECKING:
     from lmlab.experiment import Loaded
@@ -42,8 +43,8 @@ def run(arguments: list[str]) -> int:
     sampling = sampling_of(flags)
     loaded = experiment.load(flags.target, runs_folder(flags.runs), flags.device)
     for warning in loaded.warnings:
-        print(warning, file=sys.stderr)
-    print(f"{loaded.run.name}@{loaded.step}; {HELP}", file=sys.stderr)
+        show(warning, file=sys.stderr)
+    show(f"{loaded.run.name}@{loaded.step}; {HELP}", file=sys.stderr)
     conversation = Conversation()
     for line in _turns():
         if line == "/quit":
@@ -51,12 +52,12 @@ def run(arguments: list[str]) -> int:
         if line == "/reset":
             conversation = conversation.reset()
         elif line == "/help":
-            print(HELP, file=sys.stderr)
+            show(HELP, file=sys.stderr)
         else:
             try:
                 conversation = _answer(loaded, conversation, line, sampling)
             except LabError as error:
-                print(f"lmlab: {error}", file=sys.stderr)
+                show(f"lmlab: {error}", file=sys.stderr)
     return 0
 
 
@@ -70,10 +71,10 @@ def _answer(loaded: Loaded, conversation: Conversation, line: str, sampling: Sam
         answer = loaded.complete(
             [said.text],
             sampling,
-            on_text=lambda _, text: print(text, end="", flush=True),
+            on_text=lambda _, text: show_text(text, end=""),
             stop_requested=lambda: requests.reason is not None,
         )[0]
-    print(flush=True)
+    show_text("")
     if requests.reason not in (None, "SIGINT"):
         raise KeyboardInterrupt
     return said.answered(answer.text)
@@ -89,7 +90,7 @@ def _turns() -> Iterator[str]:
         try:
             line = _line("... " if parts else "> ")
         except KeyboardInterrupt:
-            print()
+            show("")
             return
         if line is None:
             break
@@ -109,7 +110,7 @@ def _line(prompt: str) -> str | None:
         try:
             return input(prompt)
         except EOFError:
-            print()
+            show("")
             return None
     try:
         line = sys.stdin.readline()

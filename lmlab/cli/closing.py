@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lmlab import LabError
-from lmlab.files.durable import without_nan
+from lmlab.cli.printing import show, show_json, show_text
 from lmlab.training.display import silence
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def speaker(json_output: bool, quiet: bool) -> Callable[[str], None]:
     def say(line: str) -> None:
         stream = sys.stderr if json_output else sys.stdout
         try:
-            print(line, file=stream, flush=True)
+            show(line, file=stream, flush=True)
         except OSError:
             silence(stream)
 
@@ -49,21 +48,21 @@ def print_outcome(outcome: Outcome, json_output: bool, quiet: bool) -> int:
             "folder": str(outcome.run.folder),
             "stopped": stopped,
         }
-        print(json.dumps(without_nan(value), indent=2))
+        show_json(value)
         return STOPPED if stopped else 0
     if stopped:
         if quiet:
             told = f"stopped by {outcome.ending.reason} at step {outcome.step:,}, saved"
-            print(f"{told}; continue with: {outcome.resume_command}", file=sys.stderr)
+            show(f"{told}; continue with: {outcome.resume_command}", file=sys.stderr)
         return STOPPED
     if not quiet:
         # Of a finished run that has lost its model, the line before says so.
         with contextlib.suppress(LabError):
             _print_sample(outcome)
-            print(
+            show(
                 f"sample more: lmlab sample {outcome.run.folder} --prompt ...   curves: lmlab report {outcome.run.folder}"
             )
-    print(outcome.run.folder)
+    show(outcome.run.folder)
     return 0
 
 
@@ -74,6 +73,5 @@ def _print_sample(outcome: Outcome) -> None:
     loaded = load(outcome.run)
     prompt = loaded.recipe.evaluate.prompts[0] if loaded.recipe.evaluate.prompts else ""
     text = loaded.generate(prompt, tokens=CLOSING_PROMPT_TOKENS, temperature=0.7)
-    print(f"\nthe model of step {loaded.step:,} writes:\n")
-    print("\n".join("    " + line for line in text.splitlines()))
-    print()
+    show("", f"the model of step {loaded.step:,} writes:", "")
+    show_text("".join(f"    {line}\n" for line in text.splitlines()))

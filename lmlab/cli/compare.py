@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ import tyro
 
 from lmlab.cli.arguments import parse, runs_folder
 from lmlab.cli.errors import UsageError
+from lmlab.cli.printing import show, show_json
 from lmlab.cli.progress import progress_for
-from lmlab.files.durable import without_nan
 
 
 @dataclass(frozen=True)
@@ -58,18 +57,18 @@ def run(arguments: list[str]) -> int:
         runs_folder(flags.runs),
         Asked(reach=losses, alone=flags.alone, on=flags.on, device=flags.device),
         progress=progress_for(flags.json),
-        say=lambda line: print(line, file=sys.stderr),
+        say=lambda line: show(line, file=sys.stderr),
     )
     if flags.plot:
         write_comparison(found, Path(flags.plot))
     if flags.json:
-        print(json.dumps(without_nan({**found.to_json(), "plot": flags.plot or None}), indent=2))
+        show_json({**found.to_json(), "plot": flags.plot or None})
         return 0
     from lmlab.report.comparison_table import print_comparison
 
     print_comparison(found)
     if flags.plot:
-        print(flags.plot)
+        show(flags.plot)
     return 0
 
 

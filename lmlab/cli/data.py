@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import tyro
 from lmlab import LabError
 from lmlab.cli.arguments import only_settings, parse, split_overrides
 from lmlab.cli.errors import UsageError
+from lmlab.cli.printing import cells, show, show_json, show_table, show_text
 from lmlab.recipe import Recipe, is_recipe, load_recipe, override
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def run(arguments: list[str]) -> int:
     """The verb; returns its exit status."""
     action = arguments[0] if arguments else ""
     if action in ("", "-h", "--help"):
-        print(_help())
+        show_text(_help())
         return 0 if action else 2
     if action not in ACTIONS:
         close = difflib.get_close_matches(action, ACTIONS, n=1)
@@ -123,14 +123,14 @@ def _extend(flags: Extend, settings: dict[str, Any]) -> int:
     how = (settings.get("data.column"), settings.get("data.separator"), flags.skip_unknown)
     found = extend(old, flags.paths, *how, progress=progress)
     if not flags.json:
-        print(found.line())
+        show(found.line())
         if found.added:
             words = f"lmlab train --from RUN --data.corpus {found.dataset.id}"
             if found.dataset.begin_of_text is None:
-                print(f"to train a run further on what is new: {words} --data.fresh")
+                show(f"to train a run further on what is new: {words} --data.fresh")
             else:
-                print(f"to train a run further on old and new documents: {words}")
-        print()
+                show(f"to train a run further on old and new documents: {words}")
+        show("")
     more = {"added": found.added, "there_already": found.there_already, "unknown": found.unknown}
     return _describe(found.dataset, flags.context or recipe.model.context, recipe.data.stride, flags.json, more=more)
 
@@ -157,12 +157,9 @@ def _check(flags: Flags, settings: dict[str, Any]) -> int:
     if flags.out:
         write_text(Path(flags.out), markdown(value))
     if flags.json:
-        print(json.dumps({**value, "folder": str(dataset.folder), "report": flags.out or None}, indent=2))
+        show_json({**value, "folder": str(dataset.folder), "report": flags.out or None})
         return 0
-    for line in lines(value):
-        print(line)
-    print("\nevery file of it has its SHA-256")
-    print(flags.out or dataset.folder)
+    show(*lines(value), "", "every file of it has its SHA-256", flags.out or dataset.folder)
     return 0
 
 
@@ -175,13 +172,10 @@ def _verify_all(flags: Flags) -> int:
     for dataset in chosen:
         dataset.verify()
     if flags.json:
-        print(
-            json.dumps({"checked": [{"id": dataset.id, "folder": str(dataset.folder)} for dataset in chosen]}, indent=2)
-        )
+        show_json({"checked": [{"id": dataset.id, "folder": str(dataset.folder)} for dataset in chosen]})
         return 0
     for dataset in chosen:
-        print(f"{dataset.name} {dataset.id}: every file has its SHA-256")
-        print(dataset.folder)
+        show(f"{dataset.name} {dataset.id}: every file has its SHA-256", dataset.folder)
     return 0
 
 
@@ -242,14 +236,12 @@ def _describe(
         picture = plot_lengths(description, Path(plot))
     if json_output:
         named = {"plot": None if picture is None else str(picture)}
-        print(json.dumps({**description.to_json(), **named, **(more or {})}, indent=2))
+        show_json({**description.to_json(), **named, **(more or {})})
         return 0
-    for line in lines(description):
-        print(line)
-    print()
+    show(*lines(description), "")
     if picture is not None:
-        print(picture)
-    print(dataset.folder)
+        show(picture)
+    show(dataset.folder)
     return 0
 
 
@@ -260,30 +252,27 @@ def _list(flags: Flags) -> int:
     found = list_datasets()
     if flags.json:
         rows = [{"id": one.id, "name": one.name, "folder": str(one.folder), "splits": _sizes(one)} for one in found]
-        print(json.dumps({"catalogue": [entry.to_json() for entry in CATALOGUE.values()], "prepared": rows}, indent=2))
+        show_json({"catalogue": [entry.to_json() for entry in CATALOGUE.values()], "prepared": rows})
         return 0
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
     table = Table(
         "corpus", "what it is", "licence", "MB", title="catalogue", title_justify="left", box=None, padding=(0, 2, 0, 0)
     )
     for entry in CATALOGUE.values():
         size = sum(file.bytes for file in entry.files) / 1e6
-        table.add_row(entry.name, entry.about, entry.licence, f"{size:,.1f}" if size else "")
-    console.print(table)
-    print()
+        table.add_row(*cells(entry.name, entry.about, entry.licence, f"{size:,.1f}" if size else ""))
+    show_table(table)
+    show("")
     table = Table(
         "data set", "id", "tokenizer", "tokens", title="prepared", title_justify="left", box=None, padding=(0, 2, 0, 0)
     )
     for one in found:
         tokenizer = f"{one.facts['tokenizer']['name']} {one.vocabulary_size:,}"
-        table.add_row(
-            one.name, one.id, tokenizer, ", ".join(f"{split} {count:,}" for split, count in _sizes(one).items())
-        )
-    console.print(table)
-    print(cache_folder() / "datasets")
+        sizes = ", ".join(f"{split} {count:,}" for split, count in _sizes(one).items())
+        table.add_row(*cells(one.name, one.id, tokenizer, sizes))
+    show_table(table)
+    show(cache_folder() / "datasets")
     return 0
 
 

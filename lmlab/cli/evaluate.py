@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 
 import tyro
 
 from lmlab.cli.arguments import parse, runs_folder
+from lmlab.cli.printing import show, show_json
 from lmlab.cli.progress import progress_for
-from lmlab.files.durable import without_nan
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,11 @@ def run(arguments: list[str]) -> int:
         progress=progress_for(flags.json),
     )
     for warning in values["warnings"]:
-        print(warning, file=sys.stderr)
+        show(warning, file=sys.stderr)
     if flags.json:
-        print(json.dumps(without_nan(values), indent=2))
+        show_json(values)
     else:
-        print(figures_line(f"{values['run']}@{values['step']} on {values['split']} of {values['data_id']}", values))
+        show(figures_line(f"{values['run']}@{values['step']} on {values['split']} of {values['data_id']}", values))
         if duplicates_line(values):
-            print(duplicates_line(values))
+            show(duplicates_line(values))
     return 0

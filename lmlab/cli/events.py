@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 import tyro
 
 from lmlab.cli.arguments import parse, runs_folder
-from lmlab.files.durable import without_nan
+from lmlab.cli.printing import show, show_json
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,14 @@ def run(arguments: list[str]) -> int:
     opened, _ = open_run(flags.target, runs_folder(flags.runs))
     if flags.box >= 0:
         box = read_black_box(opened.folder, flags.box)
-        print(json.dumps(without_nan(box), indent=2) if flags.json else "\n".join(black_box_lines(box)))
+        if flags.json:
+            show_json(box)
+        else:
+            show(*black_box_lines(box))
         return 0
     events = events_of(opened, checkpoints=flags.all or flags.json)
-    print(json.dumps(without_nan(events), indent=2) if flags.json else "\n".join(event_lines(opened, events)))
+    if flags.json:
+        show_json(events)
+    else:
+        show(*event_lines(opened, events))
     return 0

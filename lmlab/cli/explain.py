@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import tyro
 from lmlab.cli.arguments import parse, runs_folder
 from lmlab.cli.closing import STOPPED, speaker
 from lmlab.cli.errors import UsageError
+from lmlab.cli.printing import show, show_json
 from lmlab.cli.progress import progress_for
 
 
@@ -50,7 +50,7 @@ def run(arguments: list[str]) -> int:
 
     if flags.list:
         for name in case_names():
-            print(f"{name}  {load_case(name).about}")
+            show(f"{name}  {load_case(name).about}")
         return 0
     if not flags.first:
         raise UsageError("lmlab explain needs two runs: lmlab explain RUN_A RUN_B, or a worked example (--list)")
@@ -81,8 +81,7 @@ def run(arguments: list[str]) -> int:
     for line in found.lines():
         tell(line)
     if flags.json:
-        print(json.dumps({**found.to_json(), "files": [str(path) for path in files]}, indent=2))
+        show_json({**found.to_json(), "files": [str(path) for path in files]})
     else:
-        for path in files:
-            print(path)
+        show(*files)
     return STOPPED if found.stopped else 0

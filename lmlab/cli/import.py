@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import tyro
 
 from lmlab.cli.arguments import parse, runs_folder
 from lmlab.cli.errors import UsageError
-from lmlab.files.durable import without_nan
+from lmlab.cli.printing import show, show_json
 
 ACTIONS = ("log",)
 
@@ -64,9 +63,9 @@ def run(arguments: list[str]) -> int:
         corpus=flags.corpus,
     )
     if flags.json:
-        print(json.dumps(without_nan([one.to_json() for one in made]), indent=2))
+        show_json([one.to_json() for one in made])
         return 0
     for one in made:
-        print("\n".join(one.lines()))
-    print(f"draw {'it' if len(made) == 1 else 'them'}: lmlab report {' '.join(one.run.name for one in made[:8])}")
+        show(*one.lines())
+    show(f"draw {'it' if len(made) == 1 else 'them'}: lmlab report {' '.join(one.run.name for one in made[:8])}")
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -15,8 +14,8 @@ from lmlab import LabError
 from lmlab.cli.arguments import parse, recipe_shown, runs_folder, split_overrides
 from lmlab.cli.closing import speaker
 from lmlab.cli.errors import UsageError
+from lmlab.cli.printing import show, show_json
 from lmlab.cli.progress import progress_for
-from lmlab.files.durable import without_nan
 from lmlab.recipe import Recipe
 
 
@@ -127,7 +126,7 @@ def _of_recipe(recipe: Recipe, flags: PlanFlags, root: Path, say: Any) -> int:
             here.law, here.law_rests_on, recipe.name, place.matrix_parameters, place.tokens, place.unique_tokens
         )
         for path in write_isoflop(figure, Path(flags.out)):
-            print(path, file=sys.stderr if flags.json else sys.stdout)
+            show(path, file=sys.stderr if flags.json else sys.stdout)
     return 0
 
 
@@ -154,10 +153,13 @@ def _within_budget(recipe: Recipe, flags: PlanFlags, root: Path, say: Any) -> in
     )
     _print(lines_of(found, price, watts), to_json(found, price, watts), flags)
     write_text(path, toml_of(found.best, path.stem))
-    print(path, file=sys.stderr if flags.json else sys.stdout)
+    show(path, file=sys.stderr if flags.json else sys.stdout)
     return 0
 
 
 def _print(lines: Sequence[str], value: Mapping[str, Any], flags: PlanFlags) -> int:
-    print(json.dumps(without_nan(dict(value)), indent=2) if flags.json else "\n".join(lines))
+    if flags.json:
+        show_json(dict(value))
+    else:
+        show(*lines)
     return 0

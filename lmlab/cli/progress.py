@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from lmlab.cli.printing import show
 from lmlab.data.progress import Silent
+from lmlab.printable import printable
 
 
 def progress_for(quiet: bool) -> Silent | RichProgress:
@@ -29,12 +31,12 @@ class RichProgress:
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = [TextColumn("{task.description}"), BarColumn()]
+        columns = [TextColumn("{task.description}", markup=False), BarColumn()]
         if total is not None:
             columns += [DownloadColumn(), TimeRemainingColumn()]
         self._bars = Progress(*columns, console=Console(stderr=True), transient=True)
         self._bars.start()
-        self._task = self._bars.add_task(task, total=total)
+        self._task = self._bars.add_task(printable(task), total=total)
 
     def advance(self, amount: int) -> None:
         """Move the bar."""
@@ -43,7 +45,7 @@ class RichProgress:
 
     def say(self, line: str) -> None:
         """A line above the bar."""
-        print(line, file=sys.stderr)
+        show(line, file=sys.stderr)
 
     def end(self) -> None:
         """Take the bar away."""

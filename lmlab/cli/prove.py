@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 import tyro
 
 from lmlab.cli.arguments import parse, runs_folder
 from lmlab.cli.closing import speaker
-from lmlab.files.durable import without_nan
+from lmlab.cli.printing import show, show_json
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def run(arguments: list[str]) -> int:
         say=speaker(json_output=flags.json, quiet=False),
     )
     if flags.json:
-        print(json.dumps(without_nan(proof.to_json()), indent=2))
+        show_json(proof.to_json())
     else:
-        print("\n".join(proof.lines_to_read()))
+        show(*proof.lines_to_read())
     return 0 if proof.equal else 1

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from lmlab.cli.arguments import parse
+from lmlab.cli.printing import cells, show, show_json, show_table
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ def run(arguments: list[str]) -> int:
 
     entries = [described(load_recipe(name)) for name in recipe_names()]
     if flags.json:
-        print(json.dumps({"recipes": entries}, indent=2))
+        show_json({"recipes": entries})
         return 0
     _print_table(entries)
     return 0
@@ -51,7 +51,6 @@ def described(recipe: Any) -> dict[str, Any]:
 
 
 def _print_table(entries: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from lmlab.training.display import count
@@ -65,11 +64,10 @@ def _print_table(entries: list[dict[str, Any]]) -> None:
         length = f"{entry['steps']:,} steps" if entry["steps"] else f"{entry['epochs']:g} epochs"
         # Tables are looked up, not multiplied with: a model is as large as the rest.
         tables = f" + {count(entry['table_parameters'])} in tables" if entry["table_parameters"] else ""
-        table.add_row(
-            entry["name"], f"{entry['parameters']:,}{tables}", length, claim_words(entry["claims"]), entry["about"]
-        )
-    Console().print(table)
-    print("run one: lmlab train NAME   its settings: lmlab train NAME --help   all claims: lmlab recipes --json")
+        size = f"{entry['parameters']:,}{tables}"
+        table.add_row(*cells(entry["name"], size, length, claim_words(entry["claims"]), entry["about"]))
+    show_table(table)
+    show("run one: lmlab train NAME   its settings: lmlab train NAME --help   all claims: lmlab recipes --json")
 
 
 def claim_words(claims: list[dict[str, Any]]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +10,7 @@ import tyro
 
 from lmlab.cli.arguments import parse, runs_folder
 from lmlab.cli.errors import UsageError
+from lmlab.cli.printing import show, show_json
 from lmlab.report import CurveData, read_curves, write_report
 from lmlab.runs import Run, open_run
 
@@ -43,12 +43,9 @@ def run(arguments: list[str]) -> int:
     files = write_report(curves, folder, flags.against, flags.format)
     if flags.json:
         found = [{**described(data), "id": run.id} for run, data in zip(runs, curves, strict=True)]
-        print(
-            json.dumps({"files": [str(path) for path in files], **(found[0] if len(found) == 1 else {"runs": found})})
-        )
+        show_json({"files": [str(path) for path in files], **(found[0] if len(found) == 1 else {"runs": found})})
         return 0
-    for path in files:
-        print(path)
+    show(*files)
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -15,8 +14,8 @@ import tyro
 from lmlab import LabError
 from lmlab.cli.arguments import parse, runs_folder, with_default
 from lmlab.cli.errors import UsageError
+from lmlab.cli.printing import show, show_json
 from lmlab.files import is_link
-from lmlab.files.durable import without_nan
 
 if TYPE_CHECKING:
     from lmlab.runs import Run
@@ -156,20 +155,20 @@ def _table(flags: Table) -> int:
         try:
             watch(lines, flags.watch)
         except KeyboardInterrupt:
-            print("stopped watching", file=sys.stderr)
+            show("stopped watching", file=sys.stderr)
         return 0
     rows, groups, problems = read()
     if flags.json:
         value = {"runs": [row.to_json() for row in rows], "seeds": [group.to_json() for group in groups]}
-        print(json.dumps(without_nan({**value, "problems": problems}), indent=2))
+        show_json({**value, "problems": problems})
         return 0
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     if not rows and not problems:
-        print(f"no runs in {root}" + (" meet this" if conditions else ""))
+        show(f"no runs in {root}" + (" meet this" if conditions else ""))
         return 0
-    print("\n".join(table_lines(rows, groups, grouped=flags.group, width=width)))
+    show(*table_lines(rows, groups, grouped=flags.group, width=width))
     for problem in problems:
-        print(problem, file=sys.stderr)
+        show(problem, file=sys.stderr)
     return 0
 
 
@@ -178,7 +177,7 @@ def _rename(flags: Rename) -> int:
 
     found = _whole(flags.run, flags.runs, "rename")
     old = found.name
-    print(f"{old} is now {rename_run(found, flags.name).name}")
+    show(f"{old} is now {rename_run(found, flags.name).name}")
     return 0
 
 
@@ -193,13 +192,13 @@ def _remove(flags: Remove) -> int:
     sizes = [0 if is_link(one.folder) else occupied(one.folder) for one in found]
     for one, size in zip(found, sizes, strict=True):
         link = "a link: what it points to stays" if is_link(one.folder) else _size(size)
-        print(f"{one.folder.name}: {link}")
+        show(f"{one.folder.name}: {link}")
     _sure(f"remove {_runs(found)}, {_size(sum(sizes))}?", flags.yes)
     for root in sorted({one.folder.parent for one in found}):
         remove_leftovers(root)
     for one in found:
         remove_run(one)
-        print(f"{one.folder.name} is removed")
+        show(f"{one.folder.name} is removed")
     return 0
 
 
@@ -210,13 +209,13 @@ def _prune(flags: Prune) -> int:
     found = _all(flags.run, flags.runs, "prune")
     plans = [(one, to_free(one.checkpoints, flags.checkpoints)) for one in found]
     for one, plan in plans:
-        print(
+        show(
             f"{one.name}: {_size(plan.bytes)} ({_checkpoints(plan.slimmed)} keep only weights, "
             f"{_checkpoints(plan.removed)} go; the latest and the best stay whole)"
         )
     plans = [(one, plan) for one, plan in plans if plan.slimmed or plan.removed]
     if not plans:
-        print("nothing to prune")
+        show("nothing to prune")
         return 0
     _sure(f"free {_size(sum(plan.bytes for _, plan in plans))}?", flags.yes)
     freed = 0
@@ -224,7 +223,7 @@ def _prune(flags: Prune) -> int:
         with RunLock(one.folder) as lock:
             # What is there may be another by now: the run can have gone on while the question stood.
             freed += free(one.checkpoints, to_free(one.checkpoints, flags.checkpoints), lock.storage)
-    print(f"freed {_size(freed)}")
+    show(f"freed {_size(freed)}")
     return 0
 
 
@@ -236,7 +235,7 @@ def _tag(flags: Tag) -> int:
         tags = change_tags(found.folder, flags.tag, flags.remove)
     else:
         tags = read_tags(found.folder)
-    print(f"{found.name}: {', '.join(tags) or 'no tags'}")
+    show(f"{found.name}: {', '.join(tags) or 'no tags'}")
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from lmlab import LabError
 from lmlab.cli.arguments import parse, runs_folder
 from lmlab.cli.drawing import Drawing, sampling_of
 from lmlab.cli.errors import UsageError
+from lmlab.cli.printing import show, show_json, show_text
 
 if TYPE_CHECKING:
     from lmlab.experiment import Loaded
@@ -56,15 +56,15 @@ def run(arguments: list[str]) -> int:
     prompts = [prompt for prompt in prompts or [""] for _ in range(flags.samples)]
     loaded = experiment.load(flags.target, runs_folder(flags.runs), flags.device)
     for warning in loaded.warnings:
-        print(warning, file=sys.stderr)
+        show(warning, file=sys.stderr)
     if flags.stream and len(prompts) == 1 and not flags.json:
         _print_while_written(loaded, prompts[0], sampling)
         return 0
     completions = loaded.complete(prompts, sampling)
     if flags.json:
-        print(json.dumps(_figures(loaded, completions), indent=2))
+        show_json(_figures(loaded, completions))
     else:
-        print(f"\n{SEPARATOR}\n".join(completion.prompt + completion.text for completion in completions))
+        show_text(f"\n{SEPARATOR}\n".join(completion.prompt + completion.text for completion in completions))
     return 0
 
 
@@ -73,10 +73,10 @@ def _print_while_written(loaded: Loaded, prompt: str, sampling: Sampling) -> Non
     pending = [prompt]
 
     def show(_: int, text: str) -> None:
-        print(pending.pop() if pending else "", text, sep="", end="", flush=True)
+        show_text((pending.pop() if pending else "") + text, end="")
 
     loaded.complete([prompt], sampling, on_text=show)
-    print(*pending)
+    show_text("".join(pending))
 
 
 def _figures(loaded: Loaded, completions: list[Completion]) -> dict[str, Any]:

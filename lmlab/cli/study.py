@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +10,7 @@ import tyro
 from lmlab.cli.arguments import parse, recipe_shown, runs_folder, split_overrides
 from lmlab.cli.closing import STOPPED, speaker
 from lmlab.cli.errors import UsageError
+from lmlab.cli.printing import show, show_json
 from lmlab.cli.progress import progress_for
 
 
@@ -56,7 +56,7 @@ def run(arguments: list[str]) -> int:
 
     if flags.list:
         for name in study_names():
-            print(f"{name}: {load_study(name).about}")
+            show(f"{name}: {load_study(name).about}")
         return 0
     if not flags.target:
         raise UsageError(
@@ -88,8 +88,7 @@ def run(arguments: list[str]) -> int:
     for line in lines(result.plan, result.cells, result.noise, result.effects):
         tell(line)
     if flags.json:
-        print(json.dumps({**result.to_json(), "files": [str(path) for path in files]}, indent=2))
+        show_json({**result.to_json(), "files": [str(path) for path in files]})
     else:
-        for path in files:
-            print(path)
+        show(*files)
     return STOPPED if result.stopped else 0

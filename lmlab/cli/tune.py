@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +11,7 @@ import tyro
 from lmlab.cli.arguments import parse, recipe_shown, runs_folder, split_overrides
 from lmlab.cli.closing import STOPPED, speaker
 from lmlab.cli.errors import UsageError
+from lmlab.cli.printing import show, show_json
 from lmlab.cli.progress import progress_for
 
 
@@ -82,8 +82,7 @@ def run(arguments: list[str]) -> int:
     if not result.finished:
         tell("stopped; the same command again goes on from here")
     if flags.json:
-        print(json.dumps({**result.to_json(), "files": [str(path) for path in files]}, indent=2))
+        show_json({**result.to_json(), "files": [str(path) for path in files]})
         return 0 if result.finished else STOPPED
-    for path in [*files, *([result.tuned_recipe] if result.tuned_recipe else [])]:
-        print(path)
+    show(*files, *([result.tuned_recipe] if result.tuned_recipe else []))
     return 0 if result.finished else STOPPED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import tyro
 
 from lmlab.cli.arguments import parse, runs_folder
 from lmlab.cli.errors import UsageError
+from lmlab.cli.printing import show, show_json
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,8 @@ def run(arguments: list[str]) -> int:
     beside = None if flags.runs else runs_beside(path)
     found = verify(path, beside or runs_folder(flags.runs))
     if flags.json:
-        print(json.dumps(found.to_json(), indent=2))
+        show_json(found.to_json())
     else:
-        for line in [claim.line() for claim in found.claims if claim.holds and flags.all] + found.wrong():
-            print(line)
-        print(found.line())
+        held = [claim.line() for claim in found.claims if claim.holds and flags.all]
+        show(*held, *found.wrong(), found.line())
     return 0 if found.holds else 1

@@ -15,6 +15,7 @@ import numpy as np
 from lmlab.data.dataset import Dataset
 from lmlab.data.ranges import size
 from lmlab.data.windows import document_windows
+from lmlab.printable import printable
 
 BINS_A_DECADE = 6
 PERCENTILES = (10, 50, 90, 99)
@@ -230,7 +231,7 @@ def lines(description: Description) -> list[str]:
         *found,
         "",
         "  the training split begins:",
-        *(f"    {line}" for line in description.sample.splitlines()[:8]),
+        *(f"    {line.expandtabs()}" for line in description.sample.splitlines()[:8]),
     ]
 
 
@@ -315,7 +316,7 @@ def _bar(share: float) -> str:
 
 
 def _rule(rule: str) -> str:
-    rule = rule if rule.isprintable() else repr(rule)[1:-1]
+    rule = printable(rule)
     name, _, marker = rule.partition(":")
     return {
         "marker": f"a line {marker} ends one; without it a file is one",

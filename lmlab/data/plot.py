@@ -7,6 +7,7 @@ from typing import Any
 
 from lmlab import LabError
 from lmlab.data.describe import Description, SplitDescription
+from lmlab.printable import printable
 
 COLOURS = {"train": "#2b6cb0", "valid": "#dd6b20", "test": "#718096"}
 INK, FAINT = "#1a202c", "#a0aec0"
@@ -28,7 +29,8 @@ def plot_lengths(description: Description, path: Path) -> Path:
     for axis, split in zip(axes[:, 0], splits, strict=True):
         _draw(axis, split)
     axes[-1, 0].set_xlabel(f"document length in {description.tokenizer['name']} tokens", color=INK)
-    figure.suptitle(f"{description.name}: how long its documents are", color=INK, fontweight="bold")
+    title = f"{printable(description.name)}: how long its documents are"
+    figure.suptitle(title, color=INK, fontweight="bold", parse_math=False)  # a name may hold a dollar sign
     try:
         figure.savefig(path, dpi=150)
     except (OSError, ValueError) as error:

@@ -189,10 +189,11 @@ def _answer(status: int, out: str, err: str, killed_for_memory: bool) -> dict[st
 
 
 def environment() -> dict[str, str]:
-    """This process's environment, in which a child finds the lmlab that runs here."""
+    """This process's environment, in which a child finds the lmlab that runs here and writes what its parent can read."""
     here = str(Path(lmlab.__file__).resolve().parent.parent)
     paths = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    # UTF-8 whatever the terminal has: pipes on Windows have another encoding by default.
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8:backslashreplace"}
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lmlab import LabError
+from lmlab.printable import printable
 from lmlab.report.comparison_table import verdict_line
 from lmlab.report.figure import PIXELS_AN_INCH, write_figure
 from lmlab.report.labels import amount, short
@@ -158,4 +159,6 @@ def _write_titles(figure: Figure, comparison: Comparison) -> None:
         if _noise(comparison)
         else ""
     )
-    figure.text(0.06, 0.03, f"curves: {comparison.scored}{bars}", fontsize=SMALL_SIZE, va="center", color=QUIET)
+    figure.text(
+        0.06, 0.03, f"curves: {printable(comparison.scored)}{bars}", fontsize=SMALL_SIZE, va="center", color=QUIET
+    )

@@ -10,6 +10,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lmlab.printable import printable
 from lmlab.report.labels import amount
 from lmlab.study.comparison import Comparison
 from lmlab.study.comparison_curves import Reached
@@ -41,12 +42,13 @@ def parts(comparison: Comparison) -> Iterator[RenderableType]:
     if any(target.reached for target in comparison.targets):
         yield _targets(comparison)
     for name, trend in zip(comparison.names, comparison.trends, strict=True):
-        yield Text(f"{name}: {trend.reason}")
+        yield _text(f"{name}: {trend.reason}")
     for sample, name in zip(comparison.samples, comparison.names, strict=False):
-        yield Text(f"\n{name} writes:")
-        yield Text("\n".join("    " + _printable(line) for line in sample.splitlines()[:8]))
+        yield Text("")
+        yield _text(f"{name} writes:")
+        yield Text(printable("\n".join(f"    {line}" for line in sample.splitlines()[:8]), lines=True))
     for warning in comparison.warnings:
-        yield Text(f"note: {warning}", style="dim")
+        yield _text(f"note: {warning}", style="dim")
     yield Text("")
     yield from map(_verdict, comparison.pairs)
 
@@ -54,14 +56,14 @@ def parts(comparison: Comparison) -> Iterator[RenderableType]:
 def verdict_line(pair: Pair) -> str:
     """The verdict on a pair, in words."""
     if pair.verdict is None or pair.losses is None or pair.noise is None:
-        return f"{pair.first} and {pair.second}: no verdict, because {pair.withheld}"
+        return printable(f"{pair.first} and {pair.second}: no verdict, because {pair.withheld}")
     told = pair.verdict
     said = {
         "better": f"{pair.first} is better than {pair.second}",
         "worse": f"{pair.first} is worse than {pair.second}",
         "indistinguishable": f"{pair.first} and {pair.second} are indistinguishable",
     }[told.kind]
-    return (
+    return printable(
         f"{said}: {pair.losses[0]:.4f} against {pair.losses[1]:.4f} {pair.scale}, difference {told.difference:+.4f} "
         f"(95 % {told.low:+.4f} to {told.high:+.4f})"
     )
@@ -78,7 +80,7 @@ def _verdict(pair: Pair) -> RenderableType:
         seeds = "no number of seeds would show a difference of this size on this text"
     else:
         seeds = f"{needed:,} {'seed' if needed == 1 else 'seeds'} on each side would show one of this size in four of five cases"
-    line.append(f"\n  {pair.verdict.reason}\n  {smallest}; {seeds}", style="not bold default")
+    line.append(f"\n  {printable(pair.verdict.reason)}\n  {smallest}; {seeds}", style="not bold default")
     return line
 
 
@@ -89,7 +91,7 @@ def _differences(comparison: Comparison) -> Iterator[RenderableType]:
         table = _table("what differs", ["", *comparison.names])
         for entry in found.found:
             name = entry.name if entry.group == "recipe" else f"{entry.group}: {entry.name}"
-            table.add_row(name, *map(_value, entry.values))
+            _add(table, name, *map(_value, entry.values))
         yield table
     yield Text(f"{'the same' if found.found else 'nothing differs; the same'}: {same}\n", style="dim")
 
@@ -98,7 +100,7 @@ def _ratios(comparison: Comparison) -> Table:
     table = _table("side by side", ["", *comparison.names], "right")
     for row in comparison.ratios:
         cells = [_cell(row, index) for index in range(len(row.values))]
-        table.add_row(row.name + ("" if row.comparable else " (not comparable)"), *cells)
+        _add(table, row.name + ("" if row.comparable else " (not comparable)"), *cells)
     return table
 
 
@@ -110,14 +112,14 @@ def _equal(comparison: Comparison) -> Table:
         for loss in entry.losses:
             apart = "" if entry.losses[0] is None or loss is None or not cells else f" ({loss - entry.losses[0]:+.4f})"
             cells.append("-" if loss is None else f"{loss:.4f}{apart}")
-        table.add_row(spent, *cells)
+        _add(table, spent, *cells)
     return table
 
 
 def _targets(comparison: Comparison) -> Table:
     table = _table(f"to reach a loss ({comparison.scale})", ["", *comparison.names], "right")
     for target in comparison.targets:
-        table.add_row(f"{target.loss:.4f}", *map(_reached, target.reached))
+        _add(table, f"{target.loss:.4f}", *map(_reached, target.reached))
     return table
 
 
@@ -151,20 +153,25 @@ def _cell(row: Row, index: int) -> str:
 
 
 def _table(title: str, heads: Sequence[str], justify: Any = "left") -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=_text(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for index, head in enumerate(heads):
-        table.add_column(Text(head, overflow="fold"), justify="left" if index == 0 else justify, overflow="fold")
+        table.add_column(_text(head, overflow="fold"), justify="left" if index == 0 else justify, overflow="fold")
     return table
+
+
+def _add(table: Table, *cells: str) -> None:
+    table.add_row(*map(_text, cells))
+
+
+def _text(words: str, **look: Any) -> Text:
+    """A line or cell that quotes others: a plain string would be read as rich's markup."""
+    return Text(printable(words), **look)
 
 
 def _value(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, bool) or not isinstance(value, int):
-        text = _printable(", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value))
+        text = printable(", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value)
         return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
     return f"{value:,}"
-
-
-def _printable(text: str) -> str:
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)

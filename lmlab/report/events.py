@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lmlab.printable import printable
 from lmlab.runs import Run
 from lmlab.training.outlook import MISSED, missed_words
 
@@ -25,7 +26,7 @@ def event_lines(run: Run, events: list[dict[str, Any]]) -> list[str]:
         return [f"{run.name}: imported from {run.imported['file']}, which tells of losses only"]
     if not events:
         return [f"{run.name}: nothing has happened yet"]
-    rows = [(str(line["time"])[:19].replace("T", " "), f"{line['step']:,}", _what(line)) for line in events]
+    rows = [(printable(line["time"])[:19].replace("T", " "), f"{line['step']:,}", _what(line)) for line in events]
     width = max(len("step"), *(len(step) for _, step, _ in rows))
     lines = [f"{'time (UTC)':<19}  {'step':>{width}}  what"]
     lines += [f"{time:<19}  {step:>{width}}  {what}" for time, step, what in rows]
@@ -56,7 +57,7 @@ def black_box_lines(box: dict[str, Any]) -> list[str]:
             f"{_number(row.get(f'{name}_before', '')):>11} {'>' if name in row else ' '} {_number(row.get(name, '')):>11}"
             for name in ("gradient_norm", "activation_rms")
         )
-        lines.append(f"  {row['layer']:<20}  {'  '.join(pairs)}")
+        lines.append(f"  {printable(row['layer']):<20}  {'  '.join(pairs)}")
     lines += [
         "",
         f"the texts of the batch, the worst first ({min(TEXTS_SHOWN, len(box['texts']))} of {box['sequences']}):",
@@ -66,8 +67,8 @@ def black_box_lines(box: dict[str, Any]) -> list[str]:
         documents = f"document {first:,}" if first == last else f"documents {first:,} to {last:,}"
         shown = text["text"][:TEXT_CHARACTERS]
         lines += [f"  loss {_number(text['loss'])}, {documents}, from token {text['first_token']:,}:"]
-        lines += [f"    | {_printable(part)}" for part in shown.split("\n")]
-    return lines
+        lines += [f"    | {part.expandtabs()}" for part in shown.split("\n")]
+    return list(map(printable, lines))
 
 
 def _what(line: dict[str, Any]) -> str:
@@ -109,7 +110,3 @@ def _number(value: Any) -> str:
     ('1.235', 'not finite', '6.554e+04', '')
     """
     return "not finite" if value is None else value if value == "" else f"{value:.4g}"
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
+from lmlab.printable import printable
 from lmlab.report.figure import write_figure
-from lmlab.report.labels import amount
+from lmlab.report.labels import amount, short
 from lmlab.report.style import INK, QUIET, RUN_COLOURS, SETTINGS, SMALL_SIZE, VALID
 from lmlab.scaling.arithmetic import FLOPS_A_TOKEN
 from lmlab.scaling.law import effective_tokens
@@ -57,7 +58,7 @@ def draw_isoflop(law: Law, rests_on: str, name: str, parameters: float, tokens: 
         here = loss(parameters, tokens)
         axes.plot(parameters, here, "D", color=VALID, markersize=9, zorder=4)
         axes.annotate(
-            f"{name}: {here:.2f}",
+            f"{short(name)}: {here:.2f}",
             (parameters, here),
             (10, -16),
             textcoords="offset points",
@@ -69,7 +70,11 @@ def draw_isoflop(law: Law, rests_on: str, name: str, parameters: float, tokens: 
             0.09, 0.93, "What other sizes would reach on this text with as much arithmetic", fontsize=14, color=INK
         )
         figure.text(
-            0.09, 0.88, f"circles: the best size of each budget; {rests_on}"[:120], fontsize=SMALL_SIZE, color=QUIET
+            0.09,
+            0.88,
+            printable(f"circles: the best size of each budget; {rests_on}"[:120]),
+            fontsize=SMALL_SIZE,
+            color=QUIET,
         )
         return figure
 

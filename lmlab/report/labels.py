@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from lmlab.printable import printable
+
 LONGEST_NAME = 26
 
 
@@ -33,7 +35,11 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
 
 
 def short(name: str, longest: int = LONGEST_NAME) -> str:
-    """`name`, with its middle left out where it is too long: the ends tell runs apart."""
+    """`name` as a label: without a terminal's escapes, and with its middle left out where it is too long.
+
+    The ends tell runs apart.
+    """
+    name = printable(name)
     if len(name) <= longest:
         return name
     head = (longest - 1) // 2

@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from lmlab.experiment.listing import Row, Seeds, folded
+from lmlab.printable import printable
 from lmlab.report.labels import short
 from lmlab.training.display import count, duration
 
@@ -61,7 +62,8 @@ def watch(lines: Callable[[int, int], list[str]], seconds: float) -> None:
     console = Console()
 
     def drawn() -> Text:
-        return Text("\n".join(lines(console.width, console.height)), no_wrap=True, overflow="ellipsis")
+        shown = "\n".join(map(printable, lines(console.width, console.height)))
+        return Text(shown, no_wrap=True, overflow="ellipsis")
 
     with Live(drawn(), console=console, auto_refresh=False) as live:
         while True:
@@ -147,6 +149,7 @@ def _known(value: Any, written: Callable[[Any], str]) -> str:
 
 def _aligned(rows: Sequence[dict[str, str]], width: int | None) -> list[str]:
     """Columns as wide as their longest cell, numbers to the right; those that no row fills, and those that don't fit, go."""
+    rows = [{name: printable(text) for name, text in row.items()} for row in rows]
     columns = [name for name in HEADINGS if name != "tags" or any(row["tags"] for row in rows[1:])]
     widths = {name: max(len(row[name]) for row in rows) for name in columns}
 

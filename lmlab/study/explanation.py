@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lmlab.files import write_json, write_text
+from lmlab.printable import printable
 from lmlab.study.case import Case
 from lmlab.study.continuing import Continuations
 from lmlab.study.ends import Ends
@@ -127,7 +128,7 @@ class Explanation:
     def write(self, folder: Path) -> list[Path]:
         """explain.json and explain.md beside the study's own files."""
         write_json(folder / "explain.json", self.to_json())
-        write_text(folder / "explain.md", self.markdown())
+        write_text(folder / "explain.md", printable(self.markdown(), lines=True))
         return [*self.result.files, folder / "explain.md", folder / "explain.json"]
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from lmlab.files import write_json, write_text
+from lmlab.printable import printable
 from lmlab.runs import Run
 from lmlab.stats import SeedNoise
 from lmlab.stats.factorial import Cell
@@ -67,7 +68,8 @@ def result_of(plan: StudyPlan, runs: Path) -> StudyResult:
 def write_result(result: StudyResult, folder: Path) -> list[Path]:
     """study.json and study.md."""
     write_json(folder / "study.json", result.to_json())
-    write_text(folder / "study.md", markdown(result.plan, result.cells, result.noise, result.effects))
+    text = markdown(result.plan, result.cells, result.noise, result.effects)
+    write_text(folder / "study.md", printable(text, lines=True))
     return [folder / "study.md", folder / "study.json"]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lmlab.printable import printable
 from lmlab.stats import SeedNoise
 from lmlab.study.cells import Cells
 from lmlab.study.effects import LEVEL, Effect, wanted
@@ -110,6 +111,7 @@ def _effect(effect: Effect) -> list[str]:
 
 def _aligned(rows: Sequence[Sequence[str]], left: int, last: bool = False) -> list[str]:
     """Columns of one width: the first so many to the left, and the last one too where it says so."""
+    rows = [list(map(printable, row)) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     ends = len(widths) - 1
     return [

@@ -1,6 +1,7 @@
 """What a person sees while a model trains: a live panel in a terminal, plain lines elsewhere, nothing when quiet.
 
-The display is told values and computes none: a forecast's text comes in as text.
+The display is told values and computes none: a forecast's text comes in as text. Titles and notes quote names and recipes of
+others, so they are escaped here.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from lmlab.printable import printable
 
 REFRESH_SECONDS = 0.25
 BARS = "▁▂▃▄▅▆▇█"
@@ -146,7 +149,7 @@ class PlainLines:
 
     def open(self, title: str) -> None:
         """The title as a line."""
-        print(title, file=self.stream, flush=True)
+        print(printable(title), file=self.stream, flush=True)
 
     def progress(self, now: Progress, logged: bool) -> None:
         """A line, unless the last one was only just written."""
@@ -157,7 +160,7 @@ class PlainLines:
 
     def note(self, text: str) -> None:
         """The text as a line."""
-        print(text, file=self.stream, flush=True)
+        print(printable(text), file=self.stream, flush=True)
 
     def close(self) -> None:
         """Nothing is left open."""
@@ -180,7 +183,7 @@ class LivePanel:
         """Begin to draw."""
         from rich.live import Live
 
-        self._title = title
+        self._title = printable(title)
         # Refreshed by us: rich's own thread would take time from the training threads.
         self._live = Live("", console=self.console, auto_refresh=False, transient=True)
         self._live.start()
@@ -196,7 +199,9 @@ class LivePanel:
 
     def note(self, text: str) -> None:
         """A line above the panel."""
-        self.console.print(text, markup=False, highlight=False)
+        from rich.text import Text
+
+        self.console.print(Text(printable(text)))
 
     def close(self) -> None:
         """Take the panel away; the notes stay."""
@@ -222,7 +227,7 @@ class LivePanel:
         bar = ProgressBar(total=now.steps, completed=now.step, width=None)
         trend = Text.assemble(("loss trend ", "dim"), (sparkline(self.losses), "cyan"))
         end = [Text.assemble(("at the end ", "dim"), (now.end, "bold"))] if now.end else []
-        return Panel(Group(grid, trend, *end, bar), title=self._title, title_align="left", border_style="dim")
+        return Panel(Group(grid, trend, *end, bar), title=Text(self._title), title_align="left", border_style="dim")
 
 
 def make_display(quiet: bool = False, json: bool = False) -> Display:

@@ -74,7 +74,9 @@ def around(stretch: Stretch, shown: bytes, position: int) -> str:
 
 
 def visible(text: bytes) -> str:
-    """UTF-8 as characters that a terminal shows: others as escapes; half a character at either end is left out.
+    """UTF-8 as characters that can be seen: others as escapes; half a character at either end is left out.
+
+    Stricter than `printable`, since odd characters are what is looked for: joiners and no-break spaces are escapes too.
 
     >>> visible("a\\u200bb\\n".encode())
     'a\\\\u200bb\\\\n'

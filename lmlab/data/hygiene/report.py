@@ -8,6 +8,7 @@ from typing import Any
 
 from lmlab import LabError
 from lmlab.data.hygiene.text import KINDS
+from lmlab.printable import printable
 
 SPLITS = {"train": "training", "valid": "validation", "test": "test"}
 
@@ -50,7 +51,7 @@ def markdown(value: dict[str, Any]) -> str:
         for item in section.items:
             found.append(f"- {item.says}")
             found += [f"  - {where}: {_code(excerpt)}" for where, excerpt in item.examples]
-    return "\n".join(found) + "\n"
+    return printable("\n".join(found) + "\n", lines=True)
 
 
 def sections(value: dict[str, Any]) -> list[Section]:
