@@ -55,8 +55,10 @@ def run(arguments: list[str]) -> int:
         )
     if flags.quick and flags.thorough:
         raise UsageError("--quick and --thorough exclude each other: give one of them")
+    from lmlab.runs.names import stem_of
+
     recipe = check(override(load_recipe(flags.target), overrides))
-    stem = Path(flags.out.removesuffix(".json") or f"bench-{recipe.name}")
+    stem = Path(flags.out.removesuffix(".json") or f"bench-{stem_of(recipe.name)}")
     if flags.out and (not stem.name or stem.is_dir()):
         raise UsageError(f"--out {flags.out} is a folder: expected a file's name, such as {stem / 'bench.json'}")
     from lmlab import experiment

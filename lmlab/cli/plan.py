@@ -137,6 +137,7 @@ def _within_budget(recipe: Recipe, flags: PlanFlags, root: Path, say: Any) -> in
     from lmlab.planning.budget import budget_of
     from lmlab.planning.inverse_lines import lines_of, to_json, toml_of
     from lmlab.planning.price import board_power, price_in
+    from lmlab.runs.names import stem_of
 
     card = card_named(flags.card) if flags.card else None
     watts = board_power(card) if card else None
@@ -144,7 +145,7 @@ def _within_budget(recipe: Recipe, flags: PlanFlags, root: Path, say: Any) -> in
     if price is not None:
         price.require_power(watts is not None)
     budget = budget_of(flags.budget, flags.loss, flags.disk or None)
-    path = Path(flags.out or f"{recipe.name}-planned.toml")
+    path = Path(flags.out or f"{stem_of(recipe.name)}-planned.toml")
     if path.is_dir():
         raise LabError(f"--out {path} is a folder: with a budget, expected the file for the recipe, such as night.toml")
     make_folder(path.parent, "write --out FILE.toml, in a folder that can be written")

@@ -52,13 +52,14 @@ def run(arguments: list[str]) -> int:
         raise UsageError("lmlab tune needs a recipe or a text file: lmlab recipes lists what there is")
     from lmlab.experiment import recipe_asked
     from lmlab.report.rates import write_rates
+    from lmlab.runs.names import stem_of
     from lmlab.study import tune
     from lmlab.study.tuning import Wishes
     from lmlab.training.display import make_display
 
     say = speaker(json_output=flags.json, quiet=flags.quiet)
     recipe = recipe_asked(flags.target, overrides, say=say)
-    folder = runs_folder(flags.runs) / f"tune-{recipe.name}{'-small' if flags.size == 'small' else ''}"
+    folder = runs_folder(flags.runs) / f"tune-{stem_of(recipe.name)}{'-small' if flags.size == 'small' else ''}"
     wishes = Wishes(
         steps=flags.steps,
         trials=flags.trials,

@@ -2,12 +2,14 @@
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 
 from lmlab import LabError
+from lmlab.cli import main
 from lmlab.planning.room import needed_bytes, require_memory
-from lmlab.recipe import Recipe, from_toml, load_recipe, override, recipe_names
+from lmlab.recipe import Recipe, from_toml, load_recipe, override, recipe_names, to_toml
 from lmlab.recipe.check import nearest_divisor
 from lmlab.recipe.text import LARGEST_BYTES, read_recipe
 from lmlab.training.policy import choose_policy
@@ -186,3 +188,23 @@ def test_a_recipe_that_is_a_folder_or_has_no_name_is_refused(tmp_path):
     assert_refused(lambda: load_recipe(str(tmp_path / "folder.toml")), "folder.toml")
     with pytest.raises(LabError, match="there is no recipe"):
         load_recipe("../../etc/passwd")
+
+
+@pytest.mark.parametrize("words", [["bench"], ["plan", "--budget", "1h"], ["tune"]])
+def test_a_recipe_s_name_leads_no_file_out_of_its_folder(tmp_path, tiny_text_file, monkeypatch, words):
+    """What each verb writes has the recipe's name in its own."""
+    places = []
+
+    def measured(*arguments, **options):
+        places.extend(one for one in arguments if isinstance(one, Path))
+        raise LabError("nothing is measured here")
+
+    for name in ("lmlab.experiment.bench", "lmlab.experiment.plan_within", "lmlab.study.tune"):
+        monkeypatch.setattr(name, measured)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    recipe = override(Recipe(), {"name": "x/../../escaped/y", "data.corpus": str(tiny_text_file)})
+    Path("evil.toml").write_text(to_toml(recipe), encoding="utf-8")
+    assert main([*words, "evil.toml"]) == 1
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["here", tiny_text_file.name]
+    assert all(place.resolve().is_relative_to(tmp_path / "here") for place in places)
