@@ -26,6 +26,7 @@ BATCH_CHARACTERS = 1 << 20
 BATCH_PIECES = 4096
 SHARD_CHARACTERS = 1 << 25
 JOURNAL = "journal.json"
+LARGEST_JOURNAL = 1 << 16
 START_BYTES = 8
 
 
@@ -101,7 +102,7 @@ def read_journal(work: Path) -> Journal:
     """How far an earlier attempt came; nowhere where it left no journal."""
     if not (work / JOURNAL).exists():
         return Journal()
-    value = read_json(work / JOURNAL)
+    value = read_json(work / JOURNAL, LARGEST_JOURNAL)
     if not isinstance(value, dict) or not _describes_files(value):
         raise LabError(f"{work / JOURNAL} is damaged: delete {work} and prepare again")
     return Journal(**value)

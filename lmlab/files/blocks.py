@@ -35,7 +35,7 @@ class BlockWriter:
     def hand_over(self) -> None:
         """Hand to the system what is held; a power cut may still take it."""
         if self._held:
-            self._storage.write(self._file, self._held)
+            self._storage.write(self._file, memoryview(self._held))
             self._held = bytearray()
 
     def flush(self) -> None:

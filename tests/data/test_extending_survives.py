@@ -135,7 +135,10 @@ def test_a_link_that_lies_where_tokens_are_written_is_not_followed(extended, tmp
     work = tmp_path / f"cache/datasets/.building-{plan}"
     for name in ("tokens-train.bin", "units-train.npy", "units-train.tmp"):
         work.mkdir(exist_ok=True)
-        (work / name).symlink_to(kept)
+        try:
+            (work / name).symlink_to(kept)
+        except OSError:
+            pytest.skip("this system lets nobody make links")
     assert contents(extended.extend(tmp_path / "cache").folder) == extended.contents
     shutil.rmtree(made.folder)
     (work / "new").mkdir(parents=True)
@@ -150,3 +153,11 @@ def test_arrays_are_written_as_numpy_writes_them(tmp_path):
         save_array(tmp_path / "ours.npy", array)
         np.save(tmp_path / "numpys.npy", array)
         assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "numpys.npy").read_bytes()
+
+
+def test_a_damaged_data_set_of_the_same_name_makes_room(extended, tmp_path):
+    shutil.copytree(extended.before, tmp_path / "cache")
+    made = extended.extend(tmp_path / "cache")
+    (made.folder / "manifest.json").write_text("damaged")
+    assert contents(extended.extend(tmp_path / "cache").folder) == extended.contents
+    made.verify()
