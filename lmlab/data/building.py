@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 from lmlab import LabError
 from lmlab.data.dataset import Dataset, datasets_folder, open_dataset
 from lmlab.data.finish import tidy
-from lmlab.files import flush_folder, remove_tree, try_lock
+from lmlab.files import DISK, remove_tree, try_lock
 
 STALE_SECONDS = 7 * 24 * 3600
 
@@ -65,9 +64,11 @@ def publish(work: Path, name: str, root: Path) -> Dataset:
     """The complete data set in `work`, from now on in the folder `name`."""
     final = datasets_folder(root) / name
     tidy(work)
-    shutil.rmtree(final, ignore_errors=True)  # only ever a damaged one: an intact one is found before
-    os.replace(work, final)
-    flush_folder(final.parent)
+    if os.path.lexists(final):  # only ever a damaged one: an intact one is found before
+        remove_tree(final)
+    DISK.rename(work, final)
+    for folder in (final.parent, root):  # the list of data sets may be new as well
+        DISK.flush_folder(folder)
     return open_dataset(final)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lmlab import LabError
 from lmlab.data.progress import Progress, Silent
-from lmlab.files import make_folder, read_json, write_json
+from lmlab.files import FileLock, make_folder, read_json, remove_temporaries, write_json
 
 HASH_BLOCK = 1 << 20
 
@@ -39,7 +39,11 @@ def file_hashes(paths: Iterable[Path], key: str, root: Path, progress: Progress 
     now = time.time_ns()
     settled = {str(path): [*marks[path], hashes[path]] for path in paths if now - marks[path][1] > RACY_NANOSECONDS}
     make_folder(memory_file.parent)
-    write_json(memory_file, settled)
+    with FileLock(
+        root / "locks" / "hashes.lock", progress.say, "another process is writing down hashes: waiting for it"
+    ):
+        remove_temporaries(memory_file.parent)
+        write_json(memory_file, settled)
     return hashes
 
 

@@ -7,6 +7,7 @@ corpus they hold; whoever takes over cuts them to these lengths, passes over the
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,12 +20,13 @@ from lmlab import LabError
 from lmlab.data.documents import Piece
 from lmlab.data.split import SPLITS, SplitPlan
 from lmlab.data.tokenizers import Tokenizer
-from lmlab.files import read_json, require_free_bytes, write_json
+from lmlab.files import DISK, BlockWriter, read_json, require_free_bytes, write_json
 
 BATCH_CHARACTERS = 1 << 20
 BATCH_PIECES = 4096
 SHARD_CHARACTERS = 1 << 25
 JOURNAL = "journal.json"
+LARGEST_JOURNAL = 1 << 16
 START_BYTES = 8
 
 
@@ -100,7 +102,7 @@ def read_journal(work: Path) -> Journal:
     """How far an earlier attempt came; nowhere where it left no journal."""
     if not (work / JOURNAL).exists():
         return Journal()
-    value = read_json(work / JOURNAL)
+    value = read_json(work / JOURNAL, LARGEST_JOURNAL)
     if not isinstance(value, dict) or not _describes_files(value):
         raise LabError(f"{work / JOURNAL} is damaged: delete {work} and prepare again")
     return Journal(**value)
@@ -126,27 +128,32 @@ class _Files:
 
     def __init__(self, work: Path, kind: np.dtype, journal: Journal) -> None:
         self._work, self._kind, self._journal = work, kind, journal
-        self._tokens = [
-            self._open(tokens_file(split), journal.tokens[index] * kind.itemsize) for index, split in enumerate(SPLITS)
-        ]
-        self._starts = [
-            self._open(starts_file(split), journal.documents[index] * START_BYTES) for index, split in enumerate(SPLITS)
-        ]
+        with contextlib.ExitStack() as stack:
+            self._tokens = [
+                stack.enter_context(self._open(tokens_file(split), journal.tokens[index] * kind.itemsize))
+                for index, split in enumerate(SPLITS)
+            ]
+            self._starts = [
+                stack.enter_context(self._open(starts_file(split), journal.documents[index] * START_BYTES))
+                for index, split in enumerate(SPLITS)
+            ]
+            DISK.flush_folder(work)  # the journal never speaks of a file whose name could be lost
+            self._opened = stack.pop_all()
 
-    def _open(self, name: str, length: int) -> Any:
+    @contextlib.contextmanager
+    def _open(self, name: str, length: int) -> Iterator[BlockWriter]:
         path = self._work / name
-        path.touch()
-        if path.stat().st_size < length:
-            raise LabError(f"{path} is shorter than its journal says: delete {self._work} and prepare again")
-        os.truncate(path, length)
-        return open(path, "ab")
+        with DISK.open(path, "ab") as file:
+            if os.fstat(file.fileno()).st_size < length:
+                raise LabError(f"{path} is shorter than its journal says: delete {self._work} and prepare again")
+            DISK.truncate(file, length)
+            yield BlockWriter(file)
 
     def __enter__(self) -> _Files:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for file in (*self._tokens, *self._starts):
-            file.close()
+        self._opened.close()
 
     @property
     def bytes_written(self) -> int:
@@ -173,7 +180,6 @@ class _Files:
         """Files first, journal after: it never speaks of bytes that the disk doesn't have."""
         for file in (*self._tokens, *self._starts):
             file.flush()
-            os.fsync(file.fileno())
         write_json(self._work / JOURNAL, vars(self._journal))
 
 

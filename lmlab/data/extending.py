@@ -40,10 +40,11 @@ from lmlab.data.progress import Progress, shown
 from lmlab.data.split import SPLITS
 from lmlab.data.units import block_units, document_units
 from lmlab.files import (
+    DISK,
     FileLock,
     cache_folder,
-    flush_folder,
     make_folder,
+    new_file,
     remove_tree,
     require_free_bytes,
     write_bytes,
@@ -129,7 +130,7 @@ def _build(old: Dataset, found: Additions, plan: str, root: Path, progress: Prog
         require_free_bytes(work, sizes, "copying the data set that is extended")
         write_bytes(work / shape.TOKENIZER, (old.folder / shape.TOKENIZER).read_bytes())
         entries = {name: _join(work, old, name, found, journal) for name in old.splits}
-        flush_folder(work)
+        DISK.flush_folder(work)
         manifest = {
             **_facts(old, found, _identity(plan)),
             "splits": entries,
@@ -170,7 +171,7 @@ def _join(work: Path, old: Dataset, name: str, found: Additions, journal: Journa
 def _copy(path: Path, old: Path, entry: dict[str, Any], new: Path) -> None:
     """`old` and then `new` as one file; LabError where the old one is no longer what its manifest says."""
     digest_of_old = hashlib.sha256()
-    with open(path, "wb") as file:
+    with new_file(path) as file:
         for part in (old, new):
             with open(part, "rb") as source:
                 while block := source.read(BLOCK):

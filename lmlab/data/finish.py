@@ -23,7 +23,7 @@ from lmlab.data.sources import Source
 from lmlab.data.split import SPLITS, SplitPlan
 from lmlab.data.tokenizers import Tokenizer
 from lmlab.data.units import UNIT, block_units, document_units, wants_blocks
-from lmlab.files import flush_folder, sha256_of_file, write_json
+from lmlab.files import DISK, BlockWriter, new_file, sha256_of_file, write_json
 
 KEYS_AND_BYTES = np.dtype([("key", "V32"), ("bytes", "<i8")])
 
@@ -46,7 +46,7 @@ def finish(
     entries = {name: _tables(work, name, journal, scanned, split, halves, tokenizer) for name in splits}
     keys = {name: _rows_of(scanned, split, SPLITS.index(name), halves) for name in ("train", "valid")}
     duplicates = _duplicates(work, entries, keys, tokenizer)
-    flush_folder(work)
+    DISK.flush_folder(work)
     manifest = {
         **facts,
         "token_type": token_type(tokenizer.vocabulary_size).name,
@@ -62,8 +62,8 @@ def tidy(work: Path) -> None:
     wanted = {shape.NAME, *shape.read_manifest(work)["files"]}
     for path in work.iterdir():
         if path.name not in wanted:
-            path.unlink()
-    flush_folder(work)
+            DISK.remove(path)
+    DISK.flush_folder(work)
 
 
 def _tables(
@@ -165,23 +165,26 @@ def write_units(path: Path, parts: Iterable[np.ndarray]) -> int:
     """Units as they come to a plain file, then with numpy's header in front, which says how many there are."""
     plain = path.with_suffix(".tmp")
     count = 0
-    with open(plain, "wb") as file:
+    if os.path.lexists(plain):
+        DISK.remove(plain)
+    with DISK.open(plain) as file:
+        writer = BlockWriter(file)
         for rows in parts:
-            file.write(rows.tobytes())
+            writer.write(rows.tobytes())
             count += len(rows)
+        writer.hand_over()  # unflushed: what is removed below needn't last
     units: np.ndarray = np.memmap(plain, dtype=UNIT, mode="r")
     save_array(path, units)
     del units  # Windows can't delete a file that is mapped
-    plain.unlink()
+    DISK.remove(plain)
     return count
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
-    """A numpy file, flushed to the disk."""
-    with open(path, "wb") as file:
-        np.save(file, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
+    """A numpy file of one axis of rows, flushed to the disk."""
+    with new_file(path) as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(np.ascontiguousarray(array).view(np.uint8).data)
 
 
 def mapped(path: Path, kind: np.dtype) -> np.ndarray:

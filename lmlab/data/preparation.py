@@ -39,6 +39,9 @@ from lmlab.files import FileLock, cache_folder, make_folder, read_json, remove_t
 from lmlab.recipe import Data
 from lmlab.recipe.setting import is_left_out
 
+LARGEST_INDEX = 1 << 16
+"""Bytes of the file that says which data set a plan has led to."""
+
 
 def prepare(
     data: Data, folder: Path | None = None, progress: Progress | None = None, tokenizer: Tokenizer | None = None
@@ -113,7 +116,7 @@ def _index_path(plan: str, root: Path) -> Path:
 def _indexed(plan: str, root: Path) -> Dataset | None:
     """What was made for this plan before, where it's still there and whole."""
     try:
-        name = read_json(_index_path(plan, root))["folder"]
+        name = read_json(_index_path(plan, root), LARGEST_INDEX)["folder"]
         return open_dataset(datasets_folder(root) / name) if shape.FOLDER.fullmatch(name) else None
     except (LabError, KeyError, TypeError):
         return None

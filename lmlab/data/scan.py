@@ -6,11 +6,11 @@ rows lie in a file that is mapped, not read: two million documents are 98 MB on 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,17 @@ from lmlab.data.documents import Findings, Piece, pieces
 from lmlab.data.progress import Progress, Silent
 from lmlab.data.readers import size_on_disk
 from lmlab.data.sources import Source, resolve
-from lmlab.files import FileLock, cache_folder, flush_folder, make_folder, read_json, write_json
+from lmlab.files import (
+    DISK,
+    BlockWriter,
+    FileLock,
+    cache_folder,
+    make_folder,
+    new_file,
+    read_json,
+    remove_tree,
+    write_json,
+)
 from lmlab.recipe import Data
 
 FORMAT = 1
@@ -96,22 +106,25 @@ def source_pieces(
 
 def _make(source: Source, column: str, folder: Path, progress: Progress) -> None:
     make_folder(folder.parent)
+    for left in folder.parent.glob(f".{folder.name}.*.tmp"):  # by killed processes: the lock is ours
+        remove_tree(left)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
+    DISK.make_folder(temporary)
     try:
         facts = _write_rows(source, column, temporary / "documents.bin", progress)
         write_json(temporary / "scan.json", facts)
-        os.replace(temporary, folder)
-        flush_folder(folder.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        DISK.rename(temporary, folder)
+        DISK.flush_folder(folder.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            remove_tree(temporary)
+        raise
 
 
 def _write_rows(source: Source, column: str, path: Path, progress: Progress) -> dict[str, Any]:
     findings, alphabet, over_all = Findings(), _Alphabet(), hashlib.sha256()
     totals = {"documents": 0, "characters": 0, "bytes": 0}
-    with open(path, "wb") as file:
+    with new_file(path) as file:
         held: list[tuple] = []
         for row in _rows(source_pieces(source, column, f"reading {source.name}", progress, findings), alphabet):
             held.append(row)
@@ -122,8 +135,6 @@ def _write_rows(source: Source, column: str, path: Path, progress: Progress) -> 
             if len(held) == ROWS_HELD:
                 _flush(held, file)
         _flush(held, file)
-        file.flush()
-        os.fsync(file.fileno())
     return {
         "format": FORMAT,
         **totals,
@@ -149,7 +160,7 @@ def _rows(stream: Iterator[Piece], alphabet: _Alphabet) -> Iterator[tuple]:
             digest, size, characters = hashlib.sha256(), 0, 0
 
 
-def _flush(held: list[tuple], file: Any) -> None:
+def _flush(held: list[tuple], file: BlockWriter) -> None:
     file.write(np.array(held, dtype=DOCUMENT).tobytes())
     held.clear()
 

@@ -1,5 +1,6 @@
 """Files that survive a crash: written beside, flushed to the disk, then renamed over what was there."""
 
+from lmlab.files.blocks import BlockWriter, new_file
 from lmlab.files.cache import cache_folder, make_folder
 from lmlab.files.durable import (
     json_bytes,
@@ -20,6 +21,7 @@ from lmlab.files.strict_json import parse_json
 
 __all__ = [
     "DISK",
+    "BlockWriter",
     "FileLock",
     "Owned",
     "Storage",
@@ -29,6 +31,7 @@ __all__ = [
     "is_plain_name",
     "json_bytes",
     "make_folder",
+    "new_file",
     "parse_json",
     "read_json",
     "reason",

@@ -24,8 +24,8 @@ from lmlab.files.storage import DISK, Storage, reason, writing_failed
 from lmlab.files.strict_json import parse_json
 
 HASH_BLOCK = 1 << 20
-LARGEST_JSON = 256 << 20
-"""Of any JSON file that says nothing else; a tokenizer of millions of words has half of it."""
+LARGEST_JSON = 128 << 20
+"""Of any JSON file that says nothing else; a tokenizer of millions of words has as much."""
 TEMPORARY = re.compile(r"\..+\.([0-9a-f]{16}|\d+)\.tmp")
 """What `write_bytes` writes to before the rename; earlier versions had the process's number in it."""
 

@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from lmlab.hardware import detect
 from lmlab.recipe import Recipe, override, to_toml
 from lmlab.runs.code import git_commit
-from tests.faults.suite import Ground, Nursery, end_of, tally
+from tests.faults.suite import Extending, Ground, Nursery, datasets_in, end_of, tally
 
 SEED = int(os.environ.get("LMLAB_FAULTS_SEED", "1"))
 PLAIN = {
@@ -96,3 +97,25 @@ def eventful(nursery, tmp_path_factory, tiny_text):
     ground = make_ground(tmp_path_factory.mktemp("faults") / "eventful", nursery, text, EVENTFUL)
     assert any(line["kind"] == "rewind" for line in ground.untouched["events"])
     return ground
+
+
+@pytest.fixture(scope="session")
+def extending(nursery, tmp_path_factory):
+    """A small data set with text to add: `lmlab data extend`, whose disk operations are traced."""
+    folder = tmp_path_factory.mktemp("extending")
+    for name, first in (("old", 0), ("new", 100)):
+        documents = (f"Document {number}. It has a line of its own." for number in range(first, first + 40))
+        (folder / f"{name}.txt").write_text("\n<|endoftext|>\n".join(documents), encoding="utf-8")
+    # A hash is remembered of files that are older than the clock's tick.
+    for path in folder.iterdir():
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+    cache = folder / "cache"
+    prepare = ["data", "prepare", str(folder / "old.txt"), "--data.tokenizer", "bytes"]
+    assert nursery.run(prepare, folder / "prepared", None, {"LMLAB_CACHE": str(cache)}) == 0
+    (old,) = (cache / "datasets").iterdir()
+    words = ["data", "extend", old.name[-16:], str(folder / "new.txt")]
+    shutil.copytree(cache, folder / "untouched-cache")
+    assert nursery.run(words, folder / "untouched", None, {"LMLAB_CACHE": str(folder / "untouched-cache")}) == 0
+    untouched = datasets_in(folder / "untouched-cache")
+    assert len(untouched) == 2
+    return Extending(nursery=nursery, words=words, folder=folder, cache=cache, untouched=untouched)

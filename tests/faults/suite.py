@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import hashlib
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from typing import Any
 
 from lmlab.checkpoint import find
 from lmlab.checkpoint.pointers import read_pointer
+from lmlab.data import open_dataset
 from lmlab.runs import open_run
 
 MOST_TRIES = 4
@@ -194,6 +196,49 @@ def assert_same_end(ground: Ground, name: str, faults: list[Fault], environment:
         assert end[what] == expected, f"{what} after {faults}"
     tally["equal ends"] += 1
     shutil.rmtree(ground.folder / "runs" / name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extending:
+    """A prepared data set, the text that is added to it, and what both come to untouched."""
+
+    nursery: Nursery
+    words: list[str]
+    """`lmlab data extend`."""
+    folder: Path
+    cache: Path
+    """With the old data set; each trial has a copy."""
+    untouched: dict[str, dict[str, str]]
+
+
+def datasets_in(cache: Path) -> dict[str, dict[str, str]]:
+    """SHA-256 by file by data set, each found whole; manifests, which have the time in them, count without it."""
+    found = {}
+    for folder in sorted((cache / "datasets").iterdir()):
+        open_dataset(folder).verify()
+        hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+        manifest = json.loads((folder / "manifest.json").read_text())
+        hashes["manifest.json"] = json.dumps({**manifest, "created": ""}, sort_keys=True)
+        found[folder.name] = hashes
+    return found
+
+
+def assert_same_extension(extending: Extending, name: str, faults: list[Fault]) -> None:
+    """The same command again, after each fault, ends with the same data sets, and with nothing beside them."""
+    folder, cache = extending.folder / name, extending.folder / f"{name}-cache"
+    shutil.copytree(extending.cache, cache)
+    environment = {"LMLAB_CACHE": str(cache)}
+    for fault in faults:
+        status = extending.nursery.run(extending.words, folder, fault, environment)
+        _count(fault, status, folder, first=fault is faults[0])
+        for path in (cache / "datasets").iterdir():
+            if not path.name.startswith("."):
+                open_dataset(path).verify()
+    assert extending.nursery.run(extending.words, folder, None, environment) == 0, last_lines(folder)
+    assert datasets_in(cache) == extending.untouched, f"after {faults}"
+    assert not list(cache.rglob("*.tmp")), f"after {faults}"
+    tally["equal extensions"] += 1
+    shutil.rmtree(cache)
 
 
 def last_lines(folder: Path) -> list[str]:

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from tests.faults.conftest import SEED
-from tests.faults.suite import Fault, assert_same_end, tally
+from tests.faults.suite import Fault, assert_same_end, assert_same_extension, points, tally
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
@@ -15,6 +15,7 @@ ENDS_OF_RUNS = 0.02
 """The share of points, the last ones, that other runs of the same training may not come to."""
 PAIRS = 60
 """Kills of a training whose resume is killed as well, in the long suite."""
+EXTENSIONS = 6
 SAMPLED = 120
 """Points of the other recipes and of the data's preparation, in the long suite."""
 
@@ -44,6 +45,22 @@ def test_what_is_killed_while_its_data_is_prepared_prepares_it(plain, tmp_path):
     for number, index in enumerate((3, 11)):
         cold = {"LMLAB_CACHE": str(tmp_path / f"cold-{number}")}
         assert_same_end(plain, f"cold-{number}", [Fault("disk", index, "after")], cold)
+
+
+def test_a_sample_of_all_points_of_extending_the_data(extending):
+    passed = points(extending.folder / "untouched")
+    assert len(passed) > 60
+    for number, fault in enumerate(random.Random(SEED).sample(passed, EXTENSIONS)):
+        assert_same_extension(extending, f"quick-{number}", [fault])
+
+
+@pytest.mark.faults
+def test_every_point_of_extending_the_data_and_many_kills_of_what_takes_over(extending):
+    chance, passed = random.Random(SEED), points(extending.folder / "untouched")
+    for number, fault in enumerate(passed):
+        assert_same_extension(extending, f"every-{number}", [fault])
+    for number in range(PAIRS):
+        assert_same_extension(extending, f"pair-{number}", [chance.choice(passed), chance.choice(passed)])
 
 
 @pytest.mark.faults

@@ -10,6 +10,7 @@ import io
 import json
 import lzma
 import struct
+import tracemalloc
 import zipfile
 
 import pytest
@@ -19,6 +20,7 @@ from lmlab.data.documents import Findings, pieces, safe_cut
 from lmlab.data.progress import Silent
 from lmlab.data.readers import LONGEST_RECORD, SourceFile, describe_name
 from lmlab.data.sources import _of_path as source_of
+from lmlab.files import parse_json, read_json, strict_json
 from tests.trust.support import assert_answers_one_line, assert_refused, confined
 
 MEGABYTE = 1 << 20
@@ -58,8 +60,6 @@ def test_text_that_unpacks_to_much_streams_with_little_memory(tmp_path, packing)
     path = tmp_path / f"bomb.txt.{packing}"
     path.write_bytes(packed(packing, WORDS, 150 * MEGABYTE))
     assert path.stat().st_size < 2 * MEGABYTE
-    import tracemalloc
-
     tracemalloc.start()
     assert read(path) == 150 * MEGABYTE // len(WORDS) * len(WORDS)
     peak = tracemalloc.get_traced_memory()[1]
@@ -173,3 +173,80 @@ def test_an_entry_of_an_archive_without_a_name_is_none(tmp_path):
         archive.writestr("x", b"text")
     path.write_bytes(path.read_bytes().replace(b"x", b"\0"))  # zipfile cuts a name at NUL
     assert_refused(lambda: read(path), "nameless.zip", "no files")
+
+
+GROWN = {
+    "lists": (b"[],", 1 << 16, "lists and objects"),
+    "objects": (b"{},", 1 << 16, "lists and objects"),
+    "objects with a name": (b'{"a":1},', 1 << 16, "lists and objects"),
+    "texts": (b'"ab",', 8 << 16, "values"),
+    "numbers": (b"1000,", 8 << 16, "values"),
+    "fractions": (b"1.5,", 8 << 16, "values"),
+}
+"""What is many times larger in memory than in a file: one of it, and of how many a file may consist, at a sixteenth."""
+
+
+@pytest.fixture
+def a_sixteenth(monkeypatch):
+    """Limits that tests reach quickly."""
+    for name in ("MOST_LISTS", "MOST_NAMES", "MOST_VALUES"):
+        monkeypatch.setattr(strict_json, name, getattr(strict_json, name) // 16)
+
+
+def names(count):
+    return b"{" + b",".join(b'"%x":1000' % number for number in range(count)) + b"}"
+
+
+@pytest.mark.parametrize("kind", GROWN)
+def test_json_that_would_grow_in_memory_is_refused_before_it_is_parsed(tmp_path, a_sixteenth, kind):
+    one, most, words = GROWN[kind]
+    path = tmp_path / "grown.json"
+    path.write_bytes(b"[" + one * (most + 1) + b"1]")
+    words = f"it has more than {most:,} {words}"
+    assert_refused(lambda: read_json(path), "grown.json", words, most_bytes=path.stat().st_size + 2 * MEGABYTE)
+
+
+def test_json_with_too_many_names_is_refused_before_it_is_parsed(tmp_path, a_sixteenth):
+    path = tmp_path / "names.json"
+    path.write_bytes(names((1 << 16) + 1))
+    room = path.stat().st_size + 2 * MEGABYTE
+    assert_refused(lambda: read_json(path), "names.json", "it has more than 65,536 names", most_bytes=room)
+
+
+def test_a_file_of_a_million_empty_lists_is_refused(tmp_path):
+    path = tmp_path / "lists.json"
+    path.write_bytes(b"[" + b"[]," * (1 << 20) + b"1]")
+    assert_refused(lambda: read_json(path), "lists.json is damaged", "it has more than 1,048,576 lists and objects")
+
+
+@pytest.mark.parametrize("kind", [*GROWN, "names"])
+def test_json_that_is_just_small_enough_takes_no_more_memory_than_was_counted(a_sixteenth, kind):
+    """Bytes for each list, name and value, and thrice the file."""
+    if kind == "names":
+        content = names(1 << 16)
+    else:
+        one, most, _ = GROWN[kind]
+        content = b"[" + one * (most - 2) + b"1]"
+    tracemalloc.start()
+    assert len(parse_json(content)) > 60_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    most_bytes = {"texts": 80 << 19, "numbers": 56 << 19, "fractions": 56 << 19}.get(kind, 280 << 16)
+    assert peak < most_bytes + 3 * len(content), peak / len(content)
+
+
+def test_brackets_commas_and_colons_in_texts_are_no_values():
+    text = '[],{}:"\\' * 2_000_000 + "\n"
+    value = {"alphabet": text, text[:9]: ["\\", '"', '\\"[', text[:-1]], "end": [1, 2]}
+    for ascii_only in (True, False):
+        assert parse_json(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
+
+
+@pytest.mark.parametrize("end", [b'"' * (20 << 20), b'"' + b'\\"' * (10 << 20), b'"' + b"\\" * (20 << 20)])
+def test_texts_that_have_no_end_are_counted_in_time_that_grows_with_them(end):
+    import time
+
+    began = time.perf_counter()
+    with pytest.raises(ValueError, match="Expecting|Unterminated|delimiter"):
+        parse_json(b"[" + b'"[[,,::",' * (1 << 19) + end)
+    assert time.perf_counter() - began < 10

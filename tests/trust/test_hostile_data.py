@@ -10,6 +10,7 @@ import torch
 from lmlab import LabError
 from lmlab.data import list_datasets, open_dataset
 from lmlab.data.describe import describe
+from lmlab.data.encode import read_journal
 from lmlab.data.ids import require_ids
 from lmlab.data.tokenizers import load_tokenizer
 from lmlab.evaluation.losses import most_frequent_token
@@ -102,7 +103,12 @@ def test_a_sparse_file_of_a_terabyte_is_refused_unread(data_copy, tmp_path):
     for name in ("manifest.json", "tokenizer.json"):
         with open(data_copy / name, "r+b") as file:
             file.truncate(1 << 40)
-        assert_refused(lambda name=name: read_json(data_copy / name), name, "larger than")
+        assert_refused(lambda name=name: read_json(data_copy / name), name, "larger than 134,217,728 bytes")
+
+
+def test_a_journal_of_a_megabyte_is_refused_unread(tmp_path):
+    (tmp_path / "journal.json").write_bytes(b"[" + b"1," * (1 << 19) + b"1]")
+    assert_refused(lambda: read_journal(tmp_path), "journal.json is larger than 65,536 bytes", most_bytes=100_000)
 
 
 @pytest.mark.parametrize("name", ["tokens-train.bin", "documents-valid.npy", "tokenizer.json"])
