@@ -199,7 +199,7 @@ def _run_formats(found: dict[str, Format], folder: Path) -> None:
     def metrics(run: Run) -> Any:
         (folder / "discarded.jsonl").unlink(missing_ok=True)
         evaluations = [line for line in run.read_lines("metrics") if is_evaluation(line)]
-        return curves(run), verdict_of(evaluations), Journal(folder, "x", 1).rewind({"metrics": 500}, Unflushed())
+        return curves(run), verdict_of(evaluations), Journal(folder, "x", 1, Unflushed()).rewind({"metrics": 500})
 
     def policy(run: Run) -> Any:
         found = read_policy(run.read("policy.json"))
