@@ -18,24 +18,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lmlab import LabError
+from lmlab import LabError, StorageError
 from lmlab.data.dataset import Dataset, datasets_folder, open_dataset
 from lmlab.data.finish import tidy
 from lmlab.files import flush_folder, remove_tree, try_lock
 
 STALE_SECONDS = 7 * 24 * 3600
+FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENOSPC,)
+OF_THE_DISK = (*FULL, errno.EFBIG, errno.EIO, errno.EROFS, *([errno.ESTALE] if hasattr(errno, "ESTALE") else []))
+"""What the system says of a disk; the rest, such as a file that isn't there, is about what was asked for."""
 
 
 @contextlib.contextmanager
 def system_errors_in_one_line() -> Iterator[None]:
-    """What the system refuses inside becomes a LabError."""
+    """What the system refuses inside becomes a LabError, a StorageError where the disk is the cause."""
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise LabError("the disk is full: free some space and start again, it goes on from where it was") from None
+        if error.errno in FULL:
+            raise StorageError(
+                "the disk is full: free some space and start again, it goes on from where it was"
+            ) from None
         where = f"{error.filename}: " if error.filename else ""
-        raise LabError(f"{where}{error.strerror or error}") from None
+        kind = StorageError if error.errno in OF_THE_DISK else LabError
+        raise kind(f"{where}{error.strerror or error}") from None
 
 
 def digest(value: Any) -> str:

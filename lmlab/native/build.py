@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmlab import LabError
+from lmlab import LabError, StorageError
 from lmlab.files import FileLock, read_json, remove_tree, sha256_of_file, write_json, write_text
 from lmlab.hardware.cpu import logical_cores
 from lmlab.native.compiler import Compiler, compile_flags, find_compiler, link_flags, without_target
@@ -123,7 +123,7 @@ def find_or_build(source: Path, cache: Path, say: Callable[[str], object], rebui
             _build(plan, entry, say)
             found = _remembered(entry)
     except OSError as error:
-        raise LabError(f"it can't be built in {cache}: {error.strerror or error}") from None
+        raise StorageError(f"it can't be built in {cache}: {error.strerror or error}") from None
     if found is None:
         raise LabError(f"what was built in {entry} is gone or changed: start again")
     return found

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from lmlab import LabError, __version__
+from lmlab import LabError, StorageError, __version__
 from lmlab.files import flush_folder, reason, remove_tree, write_bytes, write_json, write_text
 from lmlab.recipe import Recipe, recipe_hash, to_toml
 from lmlab.runs.code import git_commit, running_source_sha256
@@ -72,7 +72,9 @@ def _create(root: Path, name: str | None, stem: str, fill: Callable[[Path, str],
             raise
         flush_folder(root)
     except OSError as error:
-        raise LabError(f"no run can be made in {root}: {reason(error)}; choose another folder with --runs") from None
+        raise StorageError(
+            f"no run can be made in {root}: {reason(error)}; choose another folder with --runs"
+        ) from None
     return Run(folder)
 
 

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from lmlab import LabError
+from lmlab import LabError, StorageError
 from lmlab.files import DISK, Storage, reason, remove_tree
 from lmlab.runs.lock import RunLock
 from lmlab.runs.names import check_name
@@ -34,7 +34,7 @@ def _move(run: Run, to: Path, what: str, storage: Storage) -> None:
             storage.rename(run.folder, to)
             storage.flush_folder(to.parent)
         except OSError as error:
-            raise LabError(f"{run.folder} can't be {what}: {reason(error)}") from None
+            raise StorageError(f"{run.folder} can't be {what}: {reason(error)}") from None
 
 
 def remove_run(run: Run, storage: Storage = DISK) -> None:
@@ -48,7 +48,7 @@ def remove_run(run: Run, storage: Storage = DISK) -> None:
     try:
         remove_tree(away, storage)
     except OSError as error:
-        raise LabError(
+        raise StorageError(
             f"the run {run.folder.name} is gone, but not all files of {away}: {reason(error)}; the next rm tries again"
         ) from None
 

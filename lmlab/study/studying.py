@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lmlab import LabError
+from lmlab import LabError, StorageError
 from lmlab.data.progress import Progress
 from lmlab.experiment import recipe_asked
 from lmlab.files import FileLock, write_json
@@ -91,7 +91,7 @@ def settle(definition: Definition, runs: Path, say: Callable[[str], object]) -> 
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise LabError(f"the folder {folder} can't be made: {error.strerror}") from None
+        raise StorageError(f"the folder {folder} can't be made: {error.strerror}") from None
     with FileLock(folder / "lock", say, "another lmlab study begins in this folder: waiting until its plan is made"):
         there = read_plan(folder)
         if there is not None and there.asked == asked_of(definition):
