@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any, TextIO
 
 import lmlab
-from lmlab import LabError
+from lmlab import LabError, StorageError
 from lmlab.files import cache_folder, make_folder, remove_tree
 from lmlab.hardware import free_memory_bytes, total_memory_bytes
 from lmlab.hardware.memory import out_of_memory_kills
@@ -34,6 +34,8 @@ from lmlab.scaling.estimate import Evidence
 from lmlab.training.policy import Policy, read_policy
 
 OUT_OF_MEMORY = "out of memory"
+REFUSED = "refused"
+"""In the child's answer: what its disk said."""
 COMMAND = (sys.executable, "-P", "-m", "lmlab.planning.child")
 """-P: a file in the user's folder that is called torch.py is none of ours."""
 MARGIN_SHARE = 0.04
@@ -103,7 +105,8 @@ def measure(
 
     `micro_batch` (sequences a pass) and `batch` (sequences a step) replace the policy's and the recipe's; a batch alone is one
     pass. With `whole` the child does all that a run does, so that its peak of memory is that of the run. What goes wrong in the
-    child, or takes longer than `deadline_seconds`, is in the result's `failed`. LabError where no process can be started.
+    child, or takes longer than `deadline_seconds`, is in the result's `failed`. LabError where no process can be started,
+    StorageError where the disk refused: that says nothing of the recipe.
     """
     sequences = batch or recipe.train.batch
     passes = min(micro_batch or batch or policy.micro_batch, sequences)
@@ -120,6 +123,8 @@ def measure(
     }
     with _trial_folder() as folder:
         found = _ask(request | {"folder": folder}, deadline_seconds)
+    if REFUSED in found:
+        raise StorageError(str(found[REFUSED]))
     return Measurement(micro_batch=passes, batch=sequences, **found)
 
 
@@ -219,6 +224,9 @@ def _main(stdin: TextIO, answer: Callable[[dict[str, Any]], None]) -> None:
             steps=request["steps"], seconds=request["seconds"], whole=request["whole"], folder=Path(request["folder"])
         )
         found = trial.go(extent, lambda: began.append(time.time()))
+    except StorageError as error:
+        answer({REFUSED: str(error)})
+        return
     except LabError as error:
         answer({"failed": str(error)[:LONGEST_REASON]})
         return
