@@ -13,7 +13,6 @@ import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from typing import Any
 from lmlab import LabError, StorageError
 from lmlab.data.dataset import Dataset, datasets_folder, open_dataset
 from lmlab.data.finish import tidy
-from lmlab.files import flush_folder, remove_tree, try_lock
+from lmlab.files import file_system_time, flush_folder, remove_tree, try_lock
 
 STALE_SECONDS = 7 * 24 * 3600
 FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENOSPC,)
@@ -79,10 +78,12 @@ def publish(work: Path, name: str, root: Path) -> Dataset:
 
 def remove_stale(root: Path) -> None:
     """Work folders that nobody has touched for a week: the corpus changed since, so they are never finished."""
-    for work in datasets_folder(root).glob(".building-*"):
+    found = list(datasets_folder(root).glob(".building-*"))
+    old = file_system_time(datasets_folder(root)) - STALE_SECONDS if found else 0.0
+    for work in found:
         lock = lock_path(re.sub(r"^\.building-", "", work.name), root)
         with contextlib.suppress(OSError):
-            if time.time() - work.stat().st_mtime > STALE_SECONDS:
+            if work.lstat().st_mtime < old:
                 with open(lock, "ab") as file:
                     if try_lock(file):
                         remove_tree(work)

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +22,20 @@ from lmlab.data.documents import Findings, Piece, pieces
 from lmlab.data.progress import Progress, Silent
 from lmlab.data.readers import size_on_disk
 from lmlab.data.sources import Source, resolve
-from lmlab.files import FileLock, cache_folder, flush_folder, make_folder, read_json, write_json
+from lmlab.files import (
+    FileLock,
+    cache_folder,
+    flush_folder,
+    make_folder,
+    read_json,
+    remove_dead,
+    temporary_folder,
+    write_json,
+)
 from lmlab.recipe import Data
 
 FORMAT = 1
+DRAFT = ".scanned-"
 DOCUMENT = np.dtype([("key", "V32"), ("bytes", "<i8"), ("characters", "<i8"), ("part", "u1")])
 PARTS = ("", "train", "valid", "test")
 ROWS_HELD = 4096
@@ -95,17 +104,18 @@ def source_pieces(
 
 
 def _make(source: Source, column: str, folder: Path, progress: Progress) -> None:
-    make_folder(folder.parent)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        facts = _write_rows(source, column, temporary / "documents.bin", progress)
-        write_json(temporary / "scan.json", facts)
-        os.replace(temporary, folder)
-        flush_folder(folder.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    place = make_folder(folder.parent)
+    remove_dead(place, DRAFT)
+    with temporary_folder(place, DRAFT) as work:
+        facts = _write_rows(source, column, work.path / "documents.bin", progress)
+        write_json(work.path / "scan.json", facts)
+        work.release()
+        try:
+            os.replace(work.path, folder)
+        except OSError:
+            if not (folder / "scan.json").exists():  # another machine has made the same, where they share no locks
+                raise
+    flush_folder(place)
 
 
 def _write_rows(source: Source, column: str, path: Path, progress: Progress) -> dict[str, Any]:

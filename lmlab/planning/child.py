@@ -25,7 +25,7 @@ from typing import IO, Any, TextIO
 
 import lmlab
 from lmlab import LabError, StorageError
-from lmlab.files import cache_folder, make_folder, remove_tree
+from lmlab.files import TemporaryFolder, cache_folder, make_folder, remove_dead, temporary_folder
 from lmlab.hardware import free_memory_bytes, total_memory_bytes
 from lmlab.hardware.memory import out_of_memory_kills
 from lmlab.recipe import Recipe, to_toml
@@ -42,7 +42,7 @@ MARGIN_SHARE = 0.04
 """Of main memory: a child that finds less than this left gives up."""
 POLL_SECONDS = 0.02
 LONGEST_REASON = 200
-STALE_SECONDS = 86_400
+DRAFT = "trial-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,22 +121,19 @@ def measure(
         "least_free_bytes": MARGIN_SHARE * total_memory_bytes() if policy.device == "cpu" else 0,
         "started": time.time(),
     }
-    with _trial_folder() as folder:
-        found = _ask(request | {"folder": folder}, deadline_seconds)
+    with trial_folder() as work:
+        found = _ask(request | {"folder": str(work.path)}, deadline_seconds)
     if REFUSED in found:
         raise StorageError(str(found[REFUSED]))
     return Measurement(micro_batch=passes, batch=sequences, **found)
 
 
-def _trial_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder on the disk of the caches for the child's checkpoint. It goes also where the child is killed; one that a killed
-    parent left goes a day later."""
+def trial_folder() -> contextlib.AbstractContextManager[TemporaryFolder]:
+    """A folder on the disk of the caches for a trial's checkpoint. It goes also where a child is killed; one that a killed
+    parent left goes with a later trial."""
     place = make_folder(cache_folder() / "trials")
-    for left in place.iterdir():
-        with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > STALE_SECONDS:
-                remove_tree(left)
-    return tempfile.TemporaryDirectory(dir=place, ignore_cleanup_errors=True)
+    remove_dead(place, DRAFT)
+    return temporary_folder(place, DRAFT)
 
 
 def _ask(request: dict[str, Any], deadline_seconds: float) -> dict[str, Any]:

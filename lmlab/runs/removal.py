@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lmlab import LabError, StorageError
-from lmlab.files import DISK, Storage, reason, remove_tree
+from lmlab.files import DISK, Storage, reason, remove_dead, remove_tree
+from lmlab.runs.create import DRAFT
 from lmlab.runs.lock import RunLock
 from lmlab.runs.names import check_name
 from lmlab.runs.run import Run
@@ -54,7 +55,11 @@ def remove_run(run: Run, storage: Storage = DISK) -> None:
 
 
 def remove_leftovers(root: Path, storage: Storage = DISK) -> int:
-    """Remove what interrupted removals left in `root`; how many of them. What the system won't let go of stays."""
+    """Remove what interrupted removals left in `root`, and old drafts of runs whose processes died; how many of the removals.
+
+    What the system won't let go of stays.
+    """
+    remove_dead(root, DRAFT)
     found = [entry for entry in root.iterdir() if REMOVED.fullmatch(entry.name)] if root.is_dir() else []
     done = 0
     for entry in found:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lmlab import LabError, StorageError
-from lmlab.files import DISK, is_link, make_folder, read_json, reason, try_lock, write_json
+from lmlab.files import DISK, is_link, make_folder, read_json, reason, remove_old_temporaries, try_lock, write_json
 
 FOLDER = "held"
 FORMAT = 1
@@ -58,6 +58,12 @@ def forget(folder: Path, ending: Ending) -> None:
     """Let every run with that ending be tried again."""
     for path in _place(folder).glob(f"*.{ending}.json"):
         path.unlink(missing_ok=True)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what killed processes left of files in the study's folder; other workers may be writing there now."""
+    for place in (folder, _place(folder)):
+        remove_old_temporaries(place)
 
 
 def _path(folder: Path, name: str, ending: Ending) -> Path:

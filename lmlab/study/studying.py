@@ -16,7 +16,7 @@ from lmlab.experiment import recipe_asked
 from lmlab.files import FileLock, write_json
 from lmlab.hardware import physical_cores
 from lmlab.study.definition import Definition
-from lmlab.study.holding import forget
+from lmlab.study.holding import forget, tidy
 from lmlab.study.hours import hours
 from lmlab.study.ledger import StudyResult, result_of, write_result
 from lmlab.study.plan import PLAN, StudyPlan, asked_of, plan_study, read_plan
@@ -69,6 +69,7 @@ def carry_out(
     """Train what is missing of a plan that is in its folder, and write what came of it."""
     until = None if wishes.budget_seconds is None else time.time() + wishes.budget_seconds
     folder = plan.folder(runs)
+    tidy(folder)
     work = Work(runs=runs, study=folder, stop_losers=wishes.stop_losers, until=until)
     left = [one for one in plan.runs if not is_done(one, work)]
     finished = True

@@ -178,7 +178,7 @@ def test_a_full_disk_says_nothing_of_the_recipe(tried, monkeypatch):
 
 def test_nothing_of_a_trial_stays(tried, monkeypatch, tmp_path):
     monkeypatch.setenv("LMLAB_CACHE", str(tmp_path))
-    stale = tmp_path / "trials" / "left"
+    stale = tmp_path / "trials" / f"trial-{'0' * 32}"
     stale.mkdir(parents=True)
     os.utime(stale, (1, 1))
     program = "import json, pathlib, sys; place = pathlib.Path(json.loads(sys.stdin.readline())['folder'])"

@@ -234,6 +234,19 @@ def test_the_folder_of_notes_is_no_link(pair, tmp_path):
     assert not (tmp_path / "made").exists()
 
 
+def test_what_killed_writers_left_goes_with_the_next_command_once_it_is_old(pair, tmp_path):
+    folder = settle(pair, tmp_path, print).folder(tmp_path)
+    (folder / "held").mkdir()
+    old = [place / ".notes.json.0123456789abcdef.tmp" for place in (folder, folder / "held")]
+    young = folder / "held" / ".notes.json.fedcba9876543210.tmp"  # of another worker, at this instant
+    for path in (*old, young):
+        path.write_text("half")
+    for path in old:
+        os.utime(path, (1e9, 1e9))
+    studied(pair, tmp_path, budget_seconds=1e-3)
+    assert young.exists() and not any(path.exists() for path in old)
+
+
 def test_what_can_t_win_is_stopped_if_asked_and_trained_on_if_not(pair, tmp_path, monkeypatch):
     hopeless = Estimate(value=9.0, low=8.0, high=10.0, evidence="extrapolated")
     monkeypatch.setattr(losers, "heading_for", lambda recipe, steps, losses: hopeless if steps[-1] == 4 else None)
