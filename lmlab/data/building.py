@@ -12,29 +12,34 @@ import hashlib
 import json
 import os
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lmlab import LabError
+from lmlab import LabError, StorageError
 from lmlab.data.dataset import Dataset, datasets_folder, open_dataset
 from lmlab.data.finish import tidy
-from lmlab.files import DISK, remove_tree, try_lock
+from lmlab.files import DISK, file_system_time, remove_tree, try_lock
 
 STALE_SECONDS = 7 * 24 * 3600
+FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENOSPC,)
+OF_THE_DISK = (*FULL, errno.EFBIG, errno.EIO, errno.EROFS, *([errno.ESTALE] if hasattr(errno, "ESTALE") else []))
+"""What the system says of a disk; the rest, such as a file that isn't there, is about what was asked for."""
 
 
 @contextlib.contextmanager
 def system_errors_in_one_line() -> Iterator[None]:
-    """What the system refuses inside becomes a LabError."""
+    """What the system refuses inside becomes a LabError, a StorageError where the disk is the cause."""
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise LabError("the disk is full: free some space and start again, it goes on from where it was") from None
+        if error.errno in FULL:
+            raise StorageError(
+                "the disk is full: free some space and start again, it goes on from where it was"
+            ) from None
         where = f"{error.filename}: " if error.filename else ""
-        raise LabError(f"{where}{error.strerror or error}") from None
+        kind = StorageError if error.errno in OF_THE_DISK else LabError
+        raise kind(f"{where}{error.strerror or error}") from None
 
 
 def digest(value: Any) -> str:
@@ -74,10 +79,12 @@ def publish(work: Path, name: str, root: Path) -> Dataset:
 
 def remove_stale(root: Path) -> None:
     """Work folders that nobody has touched for a week: the corpus changed since, so they are never finished."""
-    for work in datasets_folder(root).glob(".building-*"):
+    found = list(datasets_folder(root).glob(".building-*"))
+    old = file_system_time(datasets_folder(root)) - STALE_SECONDS if found else 0.0
+    for work in found:
         lock = lock_path(re.sub(r"^\.building-", "", work.name), root)
         with contextlib.suppress(OSError):
-            if time.time() - work.stat().st_mtime > STALE_SECONDS:
+            if work.lstat().st_mtime < old:
                 with open(lock, "ab") as file:
                     if try_lock(file):
                         remove_tree(work)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lmlab import LabError
 from lmlab.data.progress import Progress, Silent
-from lmlab.files import FileLock, make_folder, read_json, remove_temporaries, write_json
+from lmlab.files import read_json, write_shared
 
 HASH_BLOCK = 1 << 20
 
@@ -38,12 +38,7 @@ def file_hashes(paths: Iterable[Path], key: str, root: Path, progress: Progress 
         hashes[path] = _hash(path, progress)
     now = time.time_ns()
     settled = {str(path): [*marks[path], hashes[path]] for path in paths if now - marks[path][1] > RACY_NANOSECONDS}
-    make_folder(memory_file.parent)
-    with FileLock(
-        root / "locks" / "hashes.lock", progress.say, "another process is writing down hashes: waiting for it"
-    ):
-        remove_temporaries(memory_file.parent)
-        write_json(memory_file, settled)
+    write_shared(memory_file, settled)
     return hashes
 
 

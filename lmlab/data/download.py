@@ -6,17 +6,19 @@ where.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from http.client import HTTPException
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from lmlab import LabError, __version__
+from lmlab import LabError, StorageError, __version__
 from lmlab.data.progress import Progress, Silent
-from lmlab.files import FileLock, flush_folder, make_folder, require_free_bytes, sha256_of_file
+from lmlab.files import DISK, FileLock, flush_folder, make_folder, require_free_bytes, sha256_of_file, writing_failed
 
 BLOCK = 1 << 18
 TIMEOUT_SECONDS = 30
@@ -81,6 +83,8 @@ def _fetch(address: str, part: Path, size: int, progress: Progress) -> str:
         try:
             _continue(address, part, size, progress)
             reason = f"the connection ended after {_size(part):,} of {size:,} bytes"
+        except StorageError:
+            raise  # our own disk's; what else the system says is the connection's
         except urllib.error.HTTPError as error:
             return f"HTTP {error.code} {error.reason}"
         except (OSError, HTTPException, ValueError) as error:
@@ -104,22 +108,34 @@ def _continue(address: str, part: Path, size: int, progress: Progress) -> None:
         if have and not continues:
             progress.advance(-have)
             have = 0
-        with open(part, "ab" if have else "wb") as file:
+        with _written(part):
+            file = FileIO(part, "a" if have else "w")
+        with file:
             try:
-                _copy(response, file, size - have, progress)
+                _copy(response, file, part, size - have, progress)
             finally:
-                file.flush()
-                os.fsync(file.fileno())
+                with _written(part):
+                    os.fsync(file.fileno())
 
 
-def _copy(response: Any, file: Any, most: int, progress: Progress) -> None:
+def _copy(response: Any, file: FileIO, part: Path, most: int, progress: Progress) -> None:
     """Bytes from the network to the file, at most `most`: a server that sends more has another file."""
     while block := response.read(min(BLOCK, most + 1)):
         if len(block) > most:
             raise ValueError("the server sends more bytes than the file has")
-        file.write(block)
+        with _written(part):
+            DISK.write(file, block)
         most -= len(block)
         progress.advance(len(block))
+
+
+@contextlib.contextmanager
+def _written(part: Path) -> Iterator[None]:
+    """What the disk refuses inside is told as such."""
+    try:
+        yield
+    except OSError as error:
+        raise writing_failed(part, error) from None
 
 
 def _size(path: Path) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lmlab import LabError
+from lmlab import LabError, StorageError
 from lmlab.data.describe import Description, SplitDescription
 from lmlab.printable import printable
 
@@ -34,7 +34,7 @@ def plot_lengths(description: Description, path: Path) -> Path:
     try:
         figure.savefig(path, dpi=150)
     except (OSError, ValueError) as error:
-        raise LabError(f"{path} can't be written ({error}): expected a path such as lengths.png") from None
+        raise StorageError(f"{path} can't be written ({error}): expected a path such as lengths.png") from None
     finally:
         pyplot.close(figure)
     return path

@@ -35,7 +35,7 @@ from lmlab.data.scan import Scan, scan, source_pieces
 from lmlab.data.sources import Source, resolve
 from lmlab.data.split import SplitPlan, plan_split
 from lmlab.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
-from lmlab.files import FileLock, cache_folder, make_folder, read_json, remove_tree, write_json
+from lmlab.files import FileLock, cache_folder, make_folder, read_json, remove_tree, write_json, write_shared
 from lmlab.recipe import Data
 from lmlab.recipe.setting import is_left_out
 
@@ -140,8 +140,7 @@ def _build(data: Data, source: Source, plan: str, root: Path, progress: Progress
         made = publish(work, f"{source.name}-{identity}", root)
     else:
         remove_tree(work)
-    make_folder(_index_path(plan, root).parent)
-    write_json(_index_path(plan, root), {"folder": made.folder.name})
+    write_shared(_index_path(plan, root), {"folder": made.folder.name})
     remove_stale(root)
     return made
 

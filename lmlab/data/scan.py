@@ -6,10 +6,8 @@ rows lie in a file that is mapped, not read: two million documents are 98 MB on 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,12 +29,14 @@ from lmlab.files import (
     make_folder,
     new_file,
     read_json,
-    remove_tree,
+    remove_dead,
+    temporary_folder,
     write_json,
 )
 from lmlab.recipe import Data
 
 FORMAT = 1
+DRAFT = ".scanned-"
 DOCUMENT = np.dtype([("key", "V32"), ("bytes", "<i8"), ("characters", "<i8"), ("part", "u1")])
 PARTS = ("", "train", "valid", "test")
 ROWS_HELD = 4096
@@ -105,20 +105,18 @@ def source_pieces(
 
 
 def _make(source: Source, column: str, folder: Path, progress: Progress) -> None:
-    make_folder(folder.parent)
-    for left in folder.parent.glob(f".{folder.name}.*.tmp"):  # by killed processes: the lock is ours
-        remove_tree(left)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    DISK.make_folder(temporary)
-    try:
-        facts = _write_rows(source, column, temporary / "documents.bin", progress)
-        write_json(temporary / "scan.json", facts)
-        DISK.rename(temporary, folder)
-        DISK.flush_folder(folder.parent)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            remove_tree(temporary)
-        raise
+    place = make_folder(folder.parent)
+    remove_dead(place, DRAFT)
+    with temporary_folder(place, DRAFT) as work:
+        facts = _write_rows(source, column, work.path / "documents.bin", progress)
+        write_json(work.path / "scan.json", facts)
+        work.release()
+        try:
+            DISK.rename(work.path, folder)
+        except OSError:
+            if not (folder / "scan.json").exists():  # another machine has made the same, where they share no locks
+                raise
+    DISK.flush_folder(place)
 
 
 def _write_rows(source: Source, column: str, path: Path, progress: Progress) -> dict[str, Any]:

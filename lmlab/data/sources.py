@@ -27,7 +27,7 @@ from lmlab.data.download import download
 from lmlab.data.progress import Progress, Silent
 from lmlab.data.readers import ZIP_DAMAGE, SourceFile, describe_name
 from lmlab.data.stdlib import stdlib_files
-from lmlab.files import cache_folder, flush_folder, make_folder
+from lmlab.files import cache_folder, flush_folder, make_folder, remove_dead, temporary_folder
 from lmlab.recipe import Data
 
 PARTS = {
@@ -44,6 +44,7 @@ PART_ENDINGS = ("txt", "text", "raw", "tokens")
 """Text files with these endings may be a part of a split; train.py is a program."""
 
 SPOOL_BLOCK = 1 << 20
+DRAFT = ".spooled-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,19 +237,17 @@ def _spooled(root: Path) -> Path:
     if root in _spool_of_this_process:
         return _spool_of_this_process[root]
     folder = make_folder(root / "stdin")
-    temporary = folder / f".{os.getpid()}.tmp"
+    remove_dead(folder, DRAFT)
     digest = hashlib.sha256()
-    try:
-        with open(temporary, "wb") as file:
+    with temporary_folder(folder, DRAFT) as work:
+        with open(work.path / "text", "wb") as file:
             while block := sys.stdin.buffer.read(SPOOL_BLOCK):
                 digest.update(block)
                 file.write(block)
             file.flush()
             os.fsync(file.fileno())
         target = folder / f"{digest.hexdigest()}.txt"
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+        os.replace(work.path / "text", target)
     flush_folder(folder)
     _spool_of_this_process[root] = target
     return target

@@ -13,6 +13,14 @@ from lmlab.files.durable import (
     write_json,
     write_text,
 )
+from lmlab.files.leftovers import (
+    TemporaryFolder,
+    file_system_time,
+    remove_dead,
+    remove_old_temporaries,
+    temporary_folder,
+    write_shared,
+)
 from lmlab.files.links import is_link
 from lmlab.files.lock import FileLock, try_lock
 from lmlab.files.names import is_plain_name
@@ -25,7 +33,9 @@ __all__ = [
     "FileLock",
     "Owned",
     "Storage",
+    "TemporaryFolder",
     "cache_folder",
+    "file_system_time",
     "flush_folder",
     "is_link",
     "is_plain_name",
@@ -35,14 +45,18 @@ __all__ = [
     "parse_json",
     "read_json",
     "reason",
+    "remove_dead",
+    "remove_old_temporaries",
     "remove_temporaries",
     "remove_tree",
     "require_free_bytes",
     "sha256_of_file",
     "try_lock",
     "without_nan",
+    "temporary_folder",
     "write_bytes",
     "write_json",
+    "write_shared",
     "write_text",
     "writing_failed",
 ]

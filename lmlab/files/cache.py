@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from lmlab import LabError
+from lmlab import StorageError
 from lmlab.files.storage import reason
 
 
@@ -28,9 +28,9 @@ def cache_folder() -> Path:
 def make_folder(
     folder: Path, advice: str = "set LMLAB_CACHE to a folder that can be written", mode: int = 0o777
 ) -> Path:
-    """`folder`, created with `mode` (less the umask) where it wasn't; LabError, with the `advice`, where it can't be."""
+    """`folder`, created with `mode` (less the umask) where it wasn't; StorageError, with the `advice`, where it can't be."""
     try:
         folder.mkdir(mode, parents=True, exist_ok=True)
     except OSError as error:
-        raise LabError(f"{folder} can't be created ({reason(error)}): {advice}") from None
+        raise StorageError(f"{folder} can't be created ({reason(error)}): {advice}") from None
     return folder

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from lmlab import StorageError
 from lmlab.files.cache import make_folder
+from lmlab.files.storage import DISK, reason
 
 POLL_SECONDS = 0.1
 LOCKED_BYTE = 1 << 30
@@ -34,26 +36,35 @@ def try_lock(file: IO[Any], shared: bool = False) -> bool:
 class FileLock:
     """`with FileLock(path, say, "message while waiting"): ...`: one builder at a time.
 
-    A second process says the message and waits until the first is done, and then finds what that one made. LabError
-    where the lock's folder can't be created, OSError where the system refuses.
+    A second process says the message and waits until the first is done, and then finds what that one made. StorageError
+    where the system refuses the lock or its folder; a link in the file's place is refused too.
     """
 
     def __init__(self, path: Path, say: Callable[[str], object], waiting: str) -> None:
         self.path = path
         self.say = say
         self.waiting = waiting
-        self._file: IO[bytes] | None = None
+        self._file: IO[Any] | None = None
 
     def __enter__(self) -> FileLock:
         make_folder(self.path.parent)
-        self._file = open(self.path, "ab")
+        try:
+            self._file = DISK.open(self.path, "ab")
+            self._wait(self._file)
+        except OSError as error:
+            self.__exit__()
+            raise StorageError(
+                f"{self.path} can't be locked: {reason(error)}; choose a folder that can be written, on a disk that has locks"
+            ) from None
+        return self
+
+    def _wait(self, file: IO[Any]) -> None:
         told = False
-        while not try_lock(self._file):
+        while not try_lock(file):
             if not told:
                 self.say(self.waiting)
                 told = True
             time.sleep(POLL_SECONDS)
-        return self
 
     def __exit__(self, *error: object) -> None:
         if self._file is not None:

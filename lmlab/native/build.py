@@ -3,7 +3,7 @@
     CACHE/native/
       lock   compilers.json
       KEY/        engine.so (.dylib, .dll)   build.json   build.log
-      .building-*/   one that is being built, or was when its process died: the next builder removes it
+      .building-*/   one that is being built, or was when its process died: a later builder removes it
 
 KEY hashes all that decides the library's code. build.json says how it was built and the library's SHA-256, or why it
 can't be: a failure is remembered too, where it is the compiler's or the source's own. The folder is renamed into place, so
@@ -19,14 +19,22 @@ import os
 import re
 import signal
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmlab import LabError
-from lmlab.files import FileLock, read_json, remove_tree, sha256_of_file, write_json, write_text
+from lmlab import LabError, StorageError
+from lmlab.files import (
+    FileLock,
+    read_json,
+    remove_dead,
+    remove_tree,
+    sha256_of_file,
+    temporary_folder,
+    write_json,
+    write_text,
+)
 from lmlab.hardware.cpu import logical_cores
 from lmlab.native.compiler import Compiler, compile_flags, find_compiler, link_flags, without_target
 from lmlab.native.private import OWN, private_folder, require_private, writable_by_everyone
@@ -117,13 +125,12 @@ def find_or_build(source: Path, cache: Path, say: Callable[[str], object], rebui
         with FileLock(cache / "lock", say, WAITING):
             if not rebuild and (found := _remembered(entry)) is not None:
                 return found
-            for left in cache.glob(f"{DRAFT}*"):
-                remove_tree(left)
+            remove_dead(cache, DRAFT)
             say(NOTICE)
             _build(plan, entry, say)
             found = _remembered(entry)
     except OSError as error:
-        raise LabError(f"it can't be built in {cache}: {error.strerror or error}") from None
+        raise StorageError(f"it can't be built in {cache}: {error.strerror or error}") from None
     if found is None:
         raise LabError(f"what was built in {entry} is gone or changed: start again")
     return found
@@ -182,8 +189,8 @@ def _record(entry: Path) -> dict[str, Any] | None:
 
 def _build(plan: _Plan, entry: Path, say: Callable[[str], object]) -> None:
     """Fill `entry` with the library, or with why there is none; LabError, and nothing in `entry`, where that may pass."""
-    with tempfile.TemporaryDirectory(prefix=DRAFT, dir=entry.parent, ignore_cleanup_errors=True) as name:
-        work, draft = Path(name) / "work", Path(name) / "done"
+    with temporary_folder(entry.parent, DRAFT) as held:
+        work, draft = held.path / "work", held.path / "done"
         work.mkdir()
         draft.mkdir(OWN)
         record: dict[str, Any] = {"format": RECORD_FORMAT, "compiler": plan.compiler.version}

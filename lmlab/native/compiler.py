@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
-from lmlab.files import read_json, write_json
+from lmlab.files import read_json, write_shared
 from lmlab.native.process import run_command
 
 MEMORY = "compilers.json"
@@ -99,7 +99,7 @@ def _asked(words: list[str], cache: Path) -> Compiler | None:
     if (line := _version_line(command)) is None:
         return None
     with contextlib.suppress(OSError, LabError):  # a cache that can't be written only asks again
-        write_json(cache / MEMORY, {**known, key: [*mark, line]})
+        write_shared(cache / MEMORY, {**known, key: [*mark, line]})
     return Compiler(command, line)
 
 

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import IO, Any, TextIO
 
 import lmlab
-from lmlab import LabError
-from lmlab.files import cache_folder, make_folder, remove_tree
+from lmlab import LabError, StorageError
+from lmlab.files import TemporaryFolder, cache_folder, make_folder, remove_dead, temporary_folder
 from lmlab.hardware import free_memory_bytes, total_memory_bytes
 from lmlab.hardware.memory import out_of_memory_kills
 from lmlab.recipe import Recipe, to_toml
@@ -34,13 +34,15 @@ from lmlab.scaling.estimate import Evidence
 from lmlab.training.policy import Policy, read_policy
 
 OUT_OF_MEMORY = "out of memory"
+REFUSED = "refused"
+"""In the child's answer: what its disk said."""
 COMMAND = (sys.executable, "-P", "-m", "lmlab.planning.child")
 """-P: a file in the user's folder that is called torch.py is none of ours."""
 MARGIN_SHARE = 0.04
 """Of main memory: a child that finds less than this left gives up."""
 POLL_SECONDS = 0.02
 LONGEST_REASON = 200
-STALE_SECONDS = 86_400
+DRAFT = "trial-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +105,8 @@ def measure(
 
     `micro_batch` (sequences a pass) and `batch` (sequences a step) replace the policy's and the recipe's; a batch alone is one
     pass. With `whole` the child does all that a run does, so that its peak of memory is that of the run. What goes wrong in the
-    child, or takes longer than `deadline_seconds`, is in the result's `failed`. LabError where no process can be started.
+    child, or takes longer than `deadline_seconds`, is in the result's `failed`. LabError where no process can be started,
+    StorageError where the disk refused: that says nothing of the recipe.
     """
     sequences = batch or recipe.train.batch
     passes = min(micro_batch or batch or policy.micro_batch, sequences)
@@ -118,20 +121,19 @@ def measure(
         "least_free_bytes": MARGIN_SHARE * total_memory_bytes() if policy.device == "cpu" else 0,
         "started": time.time(),
     }
-    with _trial_folder() as folder:
-        found = _ask(request | {"folder": folder}, deadline_seconds)
+    with trial_folder() as work:
+        found = _ask(request | {"folder": str(work.path)}, deadline_seconds)
+    if REFUSED in found:
+        raise StorageError(str(found[REFUSED]))
     return Measurement(micro_batch=passes, batch=sequences, **found)
 
 
-def _trial_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder on the disk of the caches for the child's checkpoint. It goes also where the child is killed; one that a killed
-    parent left goes a day later."""
+def trial_folder() -> contextlib.AbstractContextManager[TemporaryFolder]:
+    """A folder on the disk of the caches for a trial's checkpoint. It goes also where a child is killed; one that a killed
+    parent left goes with a later trial."""
     place = make_folder(cache_folder() / "trials")
-    for left in place.iterdir():
-        with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > STALE_SECONDS:
-                remove_tree(left)
-    return tempfile.TemporaryDirectory(dir=place, ignore_cleanup_errors=True)
+    remove_dead(place, DRAFT)
+    return temporary_folder(place, DRAFT)
 
 
 def _ask(request: dict[str, Any], deadline_seconds: float) -> dict[str, Any]:
@@ -220,6 +222,9 @@ def _main(stdin: TextIO, answer: Callable[[dict[str, Any]], None]) -> None:
             steps=request["steps"], seconds=request["seconds"], whole=request["whole"], folder=Path(request["folder"])
         )
         found = trial.go(extent, lambda: began.append(time.time()))
+    except StorageError as error:
+        answer({REFUSED: str(error)})
+        return
     except LabError as error:
         answer({"failed": str(error)[:LONGEST_REASON]})
         return

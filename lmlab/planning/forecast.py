@@ -9,19 +9,16 @@ from __future__ import annotations
 import dataclasses
 import gc
 import math
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
 from lmlab.data import Dataset
 from lmlab.data.reading import reading
-from lmlab.files import cache_folder, make_folder
 from lmlab.model import parameters as count_parameters
 from lmlab.planning.calibration import Calibration, calibrated
-from lmlab.planning.child import Measurement
+from lmlab.planning.child import Measurement, trial_folder
 from lmlab.planning.duration import duration_of, saves_in
 from lmlab.planning.layers import expected_step_seconds
 from lmlab.planning.peak import peak_flops
@@ -229,7 +226,7 @@ def try_here(
         say(NOTICE)
     expected = expected_step_seconds(recipe, dataset.vocabulary_size, recipe.train.batch, peak_flops(policy))
     quick = expected < LONG_STEP_SECONDS
-    with tempfile.TemporaryDirectory(prefix="trial-", dir=make_folder(cache_folder() / "trials")) as folder:
+    with trial_folder() as work:
         # Without an evaluation and a checkpoint the peak of memory would be up to a third too low.
         whole = expected < LONGEST_WHOLE_SECONDS
         steps = TIMED_STEPS if quick else 1
@@ -240,7 +237,7 @@ def try_here(
             scored_seconds=SCORED_SECONDS,
             whole=whole,
             put_back=False,
-            folder=Path(folder),
+            folder=work.path,
         )
         found = Trial(recipe, policy, dataset).go(extent, _nothing)
     # Its model and buffers are in cycles; the run needs their room.

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from lmlab import LabError, __version__
-from lmlab.files import cache_folder, make_folder, read_json, write_json
+from lmlab.files import cache_folder, read_json, write_shared
 from lmlab.hardware import load_average, physical_cores
 from lmlab.native.processor import processor_identity
 from lmlab.training.policy import Policy
@@ -41,8 +41,7 @@ def measured(
     known = _known(path, names, busy)
     if known is None:
         known = dict(measure())
-        make_folder(path.parent)
-        write_json(path, {"format": FORMAT, "busy": busy, "figures": known})
+        write_shared(path, {"format": FORMAT, "busy": busy, "figures": known})
     return known
 
 

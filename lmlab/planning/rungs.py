@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
-from lmlab.files import cache_folder, make_folder, read_json, write_json
+from lmlab.files import cache_folder, read_json, write_shared
 from lmlab.model import flops_per_token, parameters
 from lmlab.recipe import Recipe, override, recipe_hash
 from lmlab.recipe.model import GPT
@@ -145,8 +145,7 @@ def remembered(recipe: Recipe, data_id: str, steps: int) -> list[Point]:
 def remember(recipe: Recipe, data_id: str, steps: int, points: Sequence[Point]) -> None:
     """Keep a ladder for the plans and runs to come; LabError where the cache can't be written."""
     path = _place(recipe, data_id, steps)
-    make_folder(path.parent)
-    write_json(path, {"format": FORMAT, "rungs": [dataclasses.asdict(point) for point in points]})
+    write_shared(path, {"format": FORMAT, "rungs": [dataclasses.asdict(point) for point in points]})
 
 
 def _place(recipe: Recipe, data_id: str, steps: int) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lmlab import LabError
 from lmlab.data import Dataset
-from lmlab.files import make_folder, read_json, write_json
+from lmlab.files import read_json, write_shared
 from lmlab.hardware import load_average, physical_cores
 from lmlab.planning.child import Measurement
 from lmlab.planning.measured import BUSY, place_of
@@ -51,8 +51,7 @@ def keep_trial(trial: Measurement, recipe: Recipe, policy: Policy, dataset: Data
     if trial.idle_memory_bytes > MOST_IDLE_BYTES or trial.peak_memory_bytes <= trial.idle_memory_bytes:
         return
     path = _place(recipe, policy, dataset)
-    make_folder(path.parent)
-    write_json(path, {"format": FORMAT, "busy": _busy(), "figures": trial.to_json()})
+    write_shared(path, {"format": FORMAT, "busy": _busy(), "figures": trial.to_json()})
 
 
 def _busy() -> bool:

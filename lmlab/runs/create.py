@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from lmlab import LabError, __version__
-from lmlab.files import flush_folder, reason, remove_tree, write_bytes, write_json, write_text
+from lmlab import LabError, StorageError, __version__
+from lmlab.files import (
+    TemporaryFolder,
+    flush_folder,
+    reason,
+    remove_dead,
+    temporary_folder,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from lmlab.recipe import Recipe, recipe_hash, to_toml
 from lmlab.runs.code import git_commit, running_source_sha256
 from lmlab.runs.control import FOLDER as CONTROL
 from lmlab.runs.lines import FORMAT, line_bytes, now
 from lmlab.runs.names import check_name, numbered_names, stem_of
 from lmlab.runs.run import ORIGIN, RECIPE, Run
+
+DRAFT = ".new-"
+"""What a run's folder is called, with random digits, until it is whole. Hidden folders are no runs."""
+MODE = 0o777
+"""Of a run's folder, less the umask."""
 
 
 def require_free_name(root: Path, name: str | None) -> None:
@@ -60,19 +73,17 @@ def create_imported(root: Path, name: str, imported: dict[str, Any], metrics: It
 def _create(root: Path, name: str | None, stem: str, fill: Callable[[Path, str], None]) -> Run:
     require_free_name(root, name)
     identity = uuid.uuid4().hex
-    draft = root / f".new-{identity}"
     try:
-        draft.mkdir(parents=True)
-        try:
-            fill(draft, identity)
+        root.mkdir(parents=True, exist_ok=True)
+        remove_dead(root, DRAFT)
+        with temporary_folder(root, DRAFT, MODE) as draft:
+            fill(draft.path, identity)
             folder = _named(draft, root, name, stem)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                remove_tree(draft)
-            raise
         flush_folder(root)
     except OSError as error:
-        raise LabError(f"no run can be made in {root}: {reason(error)}; choose another folder with --runs") from None
+        raise StorageError(
+            f"no run can be made in {root}: {reason(error)}; choose another folder with --runs"
+        ) from None
     return Run(folder)
 
 
@@ -81,8 +92,9 @@ def _origin(identity: str, facts: dict[str, Any]) -> dict[str, Any]:
     return {"format": FORMAT, "id": identity, "created": now(), "code": code, **facts}
 
 
-def _named(draft: Path, root: Path, name: str | None, stem: str) -> Path:
+def _named(draft: TemporaryFolder, root: Path, name: str | None, stem: str) -> Path:
     """Rename the draft to the first free name. The system renames over no folder that has files, so none is shared."""
+    draft.release()
     taken = [entry.name for entry in root.iterdir()]
     candidates: Iterable[str] = [name] if name is not None else numbered_names(stem, taken)
     for candidate in candidates:
@@ -90,7 +102,7 @@ def _named(draft: Path, root: Path, name: str | None, stem: str) -> Path:
         if os.path.lexists(folder):
             continue
         try:
-            os.rename(draft, folder)
+            os.rename(draft.path, folder)
         except OSError:
             if os.path.lexists(folder):
                 continue

@@ -9,8 +9,9 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from lmlab import LabError
-from lmlab.files import DISK, Storage, reason, remove_tree
+from lmlab import LabError, StorageError
+from lmlab.files import DISK, Storage, reason, remove_dead, remove_tree
+from lmlab.runs.create import DRAFT
 from lmlab.runs.lock import RunLock
 from lmlab.runs.names import check_name
 from lmlab.runs.run import Run
@@ -34,7 +35,7 @@ def _move(run: Run, to: Path, what: str, storage: Storage) -> None:
             storage.rename(run.folder, to)
             storage.flush_folder(to.parent)
         except OSError as error:
-            raise LabError(f"{run.folder} can't be {what}: {reason(error)}") from None
+            raise StorageError(f"{run.folder} can't be {what}: {reason(error)}") from None
 
 
 def remove_run(run: Run, storage: Storage = DISK) -> None:
@@ -48,13 +49,17 @@ def remove_run(run: Run, storage: Storage = DISK) -> None:
     try:
         remove_tree(away, storage)
     except OSError as error:
-        raise LabError(
+        raise StorageError(
             f"the run {run.folder.name} is gone, but not all files of {away}: {reason(error)}; the next rm tries again"
         ) from None
 
 
 def remove_leftovers(root: Path, storage: Storage = DISK) -> int:
-    """Remove what interrupted removals left in `root`; how many of them. What the system won't let go of stays."""
+    """Remove what interrupted removals left in `root`, and old drafts of runs whose processes died; how many of the removals.
+
+    What the system won't let go of stays.
+    """
+    remove_dead(root, DRAFT)
     found = [entry for entry in root.iterdir() if REMOVED.fullmatch(entry.name)] if root.is_dir() else []
     done = 0
     for entry in found:

@@ -20,9 +20,19 @@ from typing import Any, Literal
 import numpy as np
 
 from lmlab import LabError
-from lmlab.files import DISK, Storage, is_plain_name, read_json, remove_temporaries, write_json, writing_failed
+from lmlab.files import (
+    DISK,
+    Storage,
+    is_link,
+    is_plain_name,
+    read_json,
+    remove_temporaries,
+    write_json,
+    writing_failed,
+)
 from lmlab.recipe import Recipe, read_recipe
 from lmlab.runs import units
+from lmlab.runs.black_boxes import FOLDER as BLACK_BOXES
 from lmlab.runs.control import clear_control, read_control
 from lmlab.runs.lines import FORMAT, append_line, now, read_lines
 from lmlab.runs.lock import is_locked
@@ -144,6 +154,9 @@ class Run:
             raise writing_failed(self.folder / SEGMENTS, error) from None
         clear_control(self.folder)
         remove_temporaries(self.folder)
+        black_boxes = self.folder / BLACK_BOXES
+        if black_boxes.is_dir() and not is_link(black_boxes):
+            remove_temporaries(black_boxes)
         return segment
 
     def next_segment(self) -> int:

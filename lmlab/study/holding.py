@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from io import FileIO
 from pathlib import Path
 from typing import Any, Literal
 
-from lmlab import LabError
-from lmlab.files import make_folder, read_json, reason, try_lock, write_json
+from lmlab import LabError, StorageError
+from lmlab.files import DISK, is_link, make_folder, read_json, reason, remove_old_temporaries, try_lock, write_json
 
 FOLDER = "held"
 FORMAT = 1
@@ -28,8 +27,7 @@ Ending = Literal["failed", "lost"]
 def holding(folder: Path, name: str) -> Iterator[bool]:
     """Hold the run `name` of the study in `folder`; False where another worker has it."""
     try:
-        make_folder(folder / FOLDER)
-        file = FileIO(folder / FOLDER / f"{name}.lock", "a")
+        file = DISK.open(make_folder(_place(folder)) / f"{name}.lock", "ab")
     except OSError as error:
         raise _unusable(folder, error) from None
     with file:
@@ -58,13 +56,27 @@ def noted(folder: Path, name: str, ending: Ending) -> dict[str, Any] | None:
 
 def forget(folder: Path, ending: Ending) -> None:
     """Let every run with that ending be tried again."""
-    for path in (folder / FOLDER).glob(f"*.{ending}.json"):
+    for path in _place(folder).glob(f"*.{ending}.json"):
         path.unlink(missing_ok=True)
 
 
+def tidy(folder: Path) -> None:
+    """Remove what killed processes left of files in the study's folder; other workers may be writing there now."""
+    for place in (folder, _place(folder)):
+        remove_old_temporaries(place)
+
+
 def _path(folder: Path, name: str, ending: Ending) -> Path:
-    return folder / FOLDER / f"{name}.{ending}.json"
+    return _place(folder) / f"{name}.{ending}.json"
 
 
-def _unusable(folder: Path, error: OSError) -> LabError:
-    return LabError(f"{folder / FOLDER} can't be used: {reason(error)}; put the runs on a disk that has locks")
+def _place(folder: Path) -> Path:
+    """Where it is noted; LabError where that is a link, whose target is none of the study's."""
+    place = folder / FOLDER
+    if is_link(place):
+        raise LabError(f"{place} is a link: expected the study's own folder; put what it points to in its place")
+    return place
+
+
+def _unusable(folder: Path, error: OSError) -> StorageError:
+    return StorageError(f"{folder / FOLDER} can't be used: {reason(error)}; put the runs on a disk that has locks")

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 from typing import IO
 
-from lmlab import LabError
+from lmlab import LabError, StorageError
 from lmlab.planning.child import environment
-from lmlab.study.worker import Work, request_of
+from lmlab.study.worker import REFUSED, REFUSED_STATUS, Work, request_of
 from lmlab.training.signals import StopRequests
 
 COMMAND = (sys.executable, "-P", "-m", "lmlab.study.worker")
@@ -23,9 +23,15 @@ STOPPED = 3
 
 
 def work_together(work: Work, workers: int, say: Callable[[str], object]) -> bool:
-    """Let so many workers train what is left; False where a signal stopped them. LabError where one of them broke."""
+    """Let so many workers train what is left; False where a signal stopped them. LabError where one of them broke.
+
+    Where the disk refuses one of them, the others save and end too, and StorageError says what it met.
+    """
     processes = [_started(work) for _ in range(workers)]
-    readers = [threading.Thread(target=_pass_on, args=(_pipe(one.stdout), say), daemon=True) for one in processes]
+    refusals: list[str] = []
+    readers = [
+        threading.Thread(target=_pass_on, args=(_pipe(one.stdout), say, refusals), daemon=True) for one in processes
+    ]
     for reader in readers:
         reader.start()
     try:
@@ -33,7 +39,8 @@ def work_together(work: Work, workers: int, say: Callable[[str], object]) -> boo
         with StopRequests(set) as stop:
             told = False
             while any(one.poll() is None for one in processes):
-                if stop.stopping() and not told:
+                refused = any(one.poll() == REFUSED_STATUS for one in processes)
+                if (stop.stopping() or refused) and not told:
                     told = True
                     for one in processes:
                         with contextlib.suppress(OSError):
@@ -45,6 +52,8 @@ def work_together(work: Work, workers: int, say: Callable[[str], object]) -> boo
                 _pipe(one.stdin).close()  # it saves and ends, where it hasn't yet
     for reader in readers:
         reader.join()
+    if any(one.returncode == REFUSED_STATUS for one in processes):
+        raise StorageError(refusals[0] if refusals else "the disk refused a worker, which ended before it said more")
     broken = [one.returncode for one in processes if one.returncode not in (0, STOPPED)]
     if broken:
         raise LabError(
@@ -72,10 +81,13 @@ def _started(work: Work) -> subprocess.Popen[str]:
     return process
 
 
-def _pass_on(lines: IO[str], say: Callable[[str], object]) -> None:
+def _pass_on(lines: IO[str], say: Callable[[str], object], refusals: list[str]) -> None:
     with lines:
         for line in lines:
-            say(line.rstrip("\n"))
+            if line.startswith(REFUSED):
+                refusals.append(line.removeprefix(REFUSED).rstrip("\n"))
+            else:
+                say(line.rstrip("\n"))
 
 
 def _pipe(pipe: IO[str] | None) -> IO[str]:

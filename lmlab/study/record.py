@@ -8,12 +8,13 @@ rung are complete, and the others pruned. So `optuna-dashboard` shows the search
 from __future__ import annotations
 
 import math
+import sqlite3
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from lmlab import LabError
+from lmlab import LabError, StorageError
 from lmlab.scaling.noise import GradientNoise
 from lmlab.study.halving import FURTHEST, ShortRun
 from lmlab.study.short_training import Outcome
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 NAME = "optim.lr"
 ATTRIBUTE = "short_runs"
 DIVERGED = "diverged"
+REFUSED = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY)
+"""What SQLite answers where its disk is the cause."""
 
 
 def require_optuna() -> None:
@@ -136,7 +139,21 @@ def _plain_errors(storage: str) -> Iterator[None]:
     except LabError:
         raise
     except Exception as error:  # Optuna passes on what any of a dozen database drivers raises
+        refused = _refused(error)
+        if refused:
+            raise StorageError(
+                f"the storage {storage} can't be written: {refused}; free some space or repair the disk, then start again"
+            ) from None
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise LabError(
             f"the storage {storage} can't be used: {said[0][:200]}; expected an URL such as sqlite:///study.db"
         ) from None
+
+
+def _refused(error: BaseException | None) -> str:
+    """What SQLite says where its disk refused; empty where that isn't the cause."""
+    while error is not None:
+        if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in REFUSED:
+            return str(error)
+        error = error.__cause__ or error.__context__
+    return ""

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lmlab import LabError
+from lmlab import LabError, StorageError
 from lmlab.data.progress import Progress
 from lmlab.experiment import recipe_asked
 from lmlab.files import FileLock, write_json
 from lmlab.hardware import physical_cores
 from lmlab.study.definition import Definition
-from lmlab.study.holding import forget
+from lmlab.study.holding import forget, tidy
 from lmlab.study.hours import hours
 from lmlab.study.ledger import StudyResult, result_of, write_result
 from lmlab.study.plan import PLAN, StudyPlan, asked_of, plan_study, read_plan
@@ -69,6 +69,7 @@ def carry_out(
     """Train what is missing of a plan that is in its folder, and write what came of it."""
     until = None if wishes.budget_seconds is None else time.time() + wishes.budget_seconds
     folder = plan.folder(runs)
+    tidy(folder)
     work = Work(runs=runs, study=folder, stop_losers=wishes.stop_losers, until=until)
     left = [one for one in plan.runs if not is_done(one, work)]
     finished = True
@@ -91,7 +92,7 @@ def settle(definition: Definition, runs: Path, say: Callable[[str], object]) -> 
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise LabError(f"the folder {folder} can't be made: {error.strerror}") from None
+        raise StorageError(f"the folder {folder} can't be made: {error.strerror}") from None
     with FileLock(folder / "lock", say, "another lmlab study begins in this folder: waiting until its plan is made"):
         there = read_plan(folder)
         if there is not None and there.asked == asked_of(definition):

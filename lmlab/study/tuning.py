@@ -20,7 +20,7 @@ from lmlab.data.progress import Progress as DataProgress
 from lmlab.data.reading import reading
 from lmlab.experiment.beginning import Outline, outline_of
 from lmlab.experiment.fresh import require_parent
-from lmlab.files import FileLock, make_folder, write_json, write_text
+from lmlab.files import FileLock, make_folder, remove_old_temporaries, write_json, write_text
 from lmlab.recipe import GPT, Recipe, check, recipe_hash, to_toml
 from lmlab.recipe.model import Model
 from lmlab.scaling.rates import LAWS
@@ -88,6 +88,7 @@ def tune(
     for line in _opening(recipe, measured_on, search, outline, known):
         say(line)
     with FileLock(folder / "lock", say, "another lmlab tune is at work in this folder: waiting until it is done"):
+        remove_old_temporaries(folder)
         storage = wishes.storage or f"sqlite:///{(folder / 'study.db').resolve().as_posix()}"
         record = Record(storage, _name(measured_on, search, outline), recipe.optim.lr)
         finished = _Searcher(measured_on, outline, search, record, display or Quiet()).run(say)

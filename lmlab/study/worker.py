@@ -4,6 +4,7 @@ Alone it works in the command's own process. Several are processes of their own 
 
     parent: a line of JSON on the worker's standard input     which study, until when
     worker: lines for people on its standard output           a run is done
+            a line that begins with REFUSED, and that status  the disk refused, which is no fault of any run
 
 A worker that finds its standard input closed has lost its parent: it saves and ends, as after Ctrl-C.
 """
@@ -23,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from lmlab import LabError, experiment
+from lmlab import LabError, StorageError, experiment
 from lmlab.data.progress import Silent
 from lmlab.runs import Run
 from lmlab.runs.lock import is_locked
@@ -36,6 +37,9 @@ from lmlab.training.signals import Interruptible
 
 ASKED = ("SIG",)
 """What the reason of a stop begins with that was meant for all of the study."""
+REFUSED = "refused: "
+"""What a worker's line begins with that says why it ends with REFUSED_STATUS."""
+REFUSED_STATUS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +68,10 @@ def is_done(planned: PlannedRun, work: Work) -> bool:
 
 
 def work_through(plan: StudyPlan, work: Work, display: Display, say: Callable[[str], object]) -> bool:
-    """Train what is left of `plan` and nobody holds; False where a signal stopped it."""
+    """Train what is left of `plan` and nobody holds; False where a signal stopped it.
+
+    StorageError where the disk refuses: the next run would meet the same, and none of them is to blame.
+    """
     put_off: set[str] = set()
     while True:
         for planned in plan.runs:
@@ -76,7 +83,7 @@ def work_through(plan: StudyPlan, work: Work, display: Display, say: Callable[[s
                 if not _train(plan, planned, work, display, say):
                     return False
                 if not is_done(planned, work):
-                    put_off.add(planned.name)  # somebody asked this run alone to stop
+                    put_off.add(planned.name)  # somebody asked this run alone to stop, or has begun to train it
                 break
         else:
             return True
@@ -95,7 +102,14 @@ def _train(plan: StudyPlan, planned: PlannedRun, work: Work, display: Display, s
     options: dict[str, Any] = {"runs": work.runs, "display": shown, "progress": Silent(), "say": _nobody}
     try:
         outcome = experiment.train_or_resume(recipe, run=planned.name, **options)
+    except StorageError as error:
+        raise StorageError(
+            f"{planned.name}: {error} (it doesn't count as failed: the same command goes on once that is mended)"
+        ) from None
     except LabError as error:
+        if is_locked(work.runs / planned.name):
+            say(f"{planned.name} is left to another process: {error}")
+            return True
         note(work.study, planned.name, "failed", {"reason": str(error)})
         say(f"{planned.name} failed: {error}")
         return True
@@ -153,6 +167,9 @@ if __name__ == "__main__":
         sys.exit(_main(sys.stdin))
     except KeyboardInterrupt:
         sys.exit(3)
+    except StorageError as failure:
+        _tell(f"{REFUSED}{failure}")
+        sys.exit(REFUSED_STATUS)
     except LabError as failure:
         print(f"lmlab: {failure}", file=sys.stderr)
         sys.exit(1)

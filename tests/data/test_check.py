@@ -190,7 +190,7 @@ def test_a_folder_that_can_not_be_written_to_keeps_no_check(dataset, monkeypatch
     def refuse(path, value):
         raise LabError(f"{path} can't be written: it's read-only")
 
-    monkeypatch.setattr(check_module, "write_json", refuse)
+    monkeypatch.setattr(check_module, "write_shared", refuse)
     listener = Listener()
     assert tuple(checked(dataset, listener)["units"]["valid"]["exact"]) == EXACT
     assert "not kept" in listener.lines[0] and kept(dataset) is None

@@ -1,14 +1,17 @@
 """Downloads: whole, verified, resumed where they were cut; a server on this machine stands for the network."""
 
+import errno
 import hashlib
 import http.server
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lmlab import LabError
+from lmlab import LabError, StorageError
 from lmlab.data.download import download
+from lmlab.files import Storage
 from tests.data.support import Listener
 
 CONTENT = bytes(range(256)) * 4000
@@ -147,3 +150,15 @@ def test_no_connection_keeps_the_part_for_later(tmp_path, monkeypatch):
 def test_full_disk_is_noticed_before_the_download(tmp_path):
     with pytest.raises(LabError, match="downloading file needs"):
         download(["http://127.0.0.1:9/"], tmp_path / "file", sha256=SHA256, size=10**18)
+
+
+def test_a_full_disk_is_no_broken_connection(server, tmp_path, monkeypatch):
+    def write(self, file, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Storage, "write", write)
+        with pytest.raises(StorageError, match="file.part can't be written: No space left on device"):
+            fetch(server, tmp_path / "file")
+    assert len(server.asked) == 1
+    assert fetch(server, tmp_path / "file").read_bytes() == CONTENT

@@ -1,6 +1,7 @@
 """Near duplicates: MinHash and bands against all pairs compared by sets of words."""
 
 import itertools
+import os
 import re
 
 import numpy as np
@@ -199,6 +200,15 @@ def test_small_portions_and_another_pass_find_the_same(passages, found, tmp_path
         assert (getattr(again, name) == getattr(found, name)).all()
     assert listener.done[0] == listener.tasks[0][1], "the bar comes to its end"
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+def test_what_a_killed_check_left_goes_with_a_later_one(passages, tmp_path):
+    places = [tmp_path / f".check-{digit * 32}" for digit in "01"]
+    for place in places:
+        place.mkdir()
+    os.utime(places[0], (1e9, 1e9))
+    find_near(passages, Silent(), tmp_path)
+    assert [place for place in places if place.exists()] == places[1:]
 
 
 def test_of_a_very_long_passage_only_the_beginning_is_compared(tmp_path, monkeypatch):

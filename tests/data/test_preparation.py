@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from lmlab import LabError
+from lmlab import LabError, StorageError
 from lmlab.data import find_dataset, list_datasets, open_dataset, prepare, prepared
 from lmlab.data import preparation as module
 from lmlab.data.sources import resolve
@@ -212,7 +212,7 @@ class TestLeftovers:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(module, "finish", full)
-        with pytest.raises(LabError, match="the disk is full: free some space and start again"):
+        with pytest.raises(StorageError, match="the disk is full: free some space and start again"):
             prepare(data_of(stories), root)
         assert list_datasets(root) == []
         monkeypatch.setattr(module, "finish", real)

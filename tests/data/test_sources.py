@@ -141,7 +141,7 @@ class TestStandardInput:
             == root / "stdin" / f"{hashlib.sha256(b'piped text').hexdigest()}.txt"
         )
         assert (first.name, first.files[0].path.read_bytes()) == ("stdin", b"piped text")
-        assert not list((root / "stdin").glob("*.tmp"))
+        assert [path.name for path in (root / "stdin").iterdir()] == [first.files[0].path.name]
 
     def test_the_same_text_piped_again_is_the_same_file(self, root, monkeypatch):
         paths = set()

@@ -2,6 +2,7 @@
 
 import json
 import lzma
+import os
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmlab import LabError
+from lmlab.data import scan as scan_module
 from lmlab.data.progress import Silent
 from lmlab.data.scan import DOCUMENT, look_at, scan
 from lmlab.data.sources import resolve
@@ -167,3 +169,28 @@ class TestScan:
             look_at(Data(corpus=str(tmp_path / name)), root).text_sha256 for name in ("a.txt", "a.txt.xz", "a.jsonl")
         }
         assert len(hashes) == 1
+
+
+class TestLeftovers:
+    def test_what_a_killed_reader_left_goes_and_what_another_machine_made_meanwhile_is_taken(
+        self, tmp_path, root, monkeypatch
+    ):
+        path = tmp_path / "a.txt"
+        write_stories(path, 20)
+        _, first = plan_of(root, corpus=str(path))
+        [made] = (root / "scans").iterdir()
+        made.rename(tmp_path / "theirs")
+        left = root / "scans" / f".scanned-{'0' * 32}"
+        left.mkdir()
+        os.utime(left, (1e9, 1e9))
+        rows_of = scan_module._write_rows
+
+        def beside(*arguments):
+            facts = rows_of(*arguments)
+            (tmp_path / "theirs").rename(made)
+            return facts
+
+        monkeypatch.setattr(scan_module, "_write_rows", beside)
+        _, again = plan_of(root, corpus=str(path))
+        assert again.text_sha256 == first.text_sha256
+        assert list((root / "scans").iterdir()) == [made]

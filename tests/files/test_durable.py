@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmlab import LabError
+from lmlab import LabError, StorageError
 from lmlab.files import (
+    FileLock,
     Storage,
     flush_folder,
     is_plain_name,
@@ -241,3 +242,18 @@ def test_two_that_only_ask_do_not_see_each_other(tmp_path):
     path = tmp_path / "lock"
     with open(path, "ab") as one, open(path, "ab") as other:
         assert try_lock(one, shared=True) and try_lock(other, shared=True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
+def test_a_lock_that_can_t_be_had_is_one_line_and_no_link_is_followed(tmp_path, monkeypatch):
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StorageError, match="lock can't be locked"), FileLock(tmp_path / "lock", print, "waiting"):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
+
+    def none(*arguments):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("lmlab.files.lock.try_lock", none)
+    with pytest.raises(StorageError, match="No locks available"), FileLock(tmp_path / "other", print, "waiting"):
+        pass

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from lmlab import StorageError
 from lmlab.planning import child
 from lmlab.planning.child import OUT_OF_MEMORY, Measurement, is_out_of_memory, measure
 from lmlab.recipe import override
@@ -164,9 +165,20 @@ def _alive(pid: int) -> bool:
         return sys.platform == "darwin"
 
 
+def test_a_full_disk_says_nothing_of_the_recipe(tried, monkeypatch):
+    program = (
+        "import errno, os, runpy\nfrom lmlab.files import Storage\n"
+        "def write(self, file, content): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
+        "Storage.write = write\nrunpy.run_module('lmlab.planning.child', run_name='__main__')"
+    )
+    behaving(monkeypatch, program)
+    with pytest.raises(StorageError, match="No space left on device"):
+        measure(*tried, steps=1)
+
+
 def test_nothing_of_a_trial_stays(tried, monkeypatch, tmp_path):
     monkeypatch.setenv("LMLAB_CACHE", str(tmp_path))
-    stale = tmp_path / "trials" / "left"
+    stale = tmp_path / "trials" / f"trial-{'0' * 32}"
     stale.mkdir(parents=True)
     os.utime(stale, (1, 1))
     program = "import json, pathlib, sys; place = pathlib.Path(json.loads(sys.stdin.readline())['folder'])"

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmlab import LabError, __version__
+from lmlab.planning.child import environment
 from lmlab.recipe import Recipe, recipe_hash
-from lmlab.runs import Journal, RunLock, create_run, list_runs, open_run, require_free_name
+from lmlab.runs import Journal, RunLock, create_run, list_runs, open_run, remove_leftovers, require_free_name
 from lmlab.runs.code import git_commit, source_sha256
 from lmlab.runs.names import in_order, is_run_name, split_reference, stem_of
 
@@ -267,6 +268,64 @@ def test_a_new_segment_removes_what_a_killed_writer_left(make_run):
         (run.folder / name).write_text("{")
     run.begin_segment("resume", 0, True)
     assert {entry.name for entry in run.folder.iterdir() if entry.name.endswith(".tmp")} == {".notes.tmp", "x.4711.tmp"}
+
+
+def test_a_new_segment_removes_what_a_killed_writer_left_of_a_black_box(make_run):
+    run = make_run()
+    place = run.folder / "black-boxes"
+    place.mkdir()
+    (place / ".step-00000003.json.0123456789abcdef.tmp").write_text("half")
+    (place / "step-00000002.json").write_text("{}")
+    run.begin_segment("resume", 0, True)
+    assert [path.name for path in place.iterdir()] == ["step-00000002.json"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
+def test_a_new_segment_removes_nothing_through_a_link(make_run, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / ".mine.0123456789abcdef.tmp").write_text("mine")
+    run = make_run()
+    (run.folder / "black-boxes").symlink_to(elsewhere, target_is_directory=True)
+    run.begin_segment("resume", 0, True)
+    assert [path.name for path in elsewhere.iterdir()] == [".mine.0123456789abcdef.tmp"]
+
+
+CREATING = """
+import sys, time
+from pathlib import Path
+from lmlab.recipe import Recipe
+from lmlab.runs import create, create_run
+def waiting(*arguments):
+    print("drafted", flush=True)
+    sys.stdin.read()
+create.write_json = waiting
+create_run(Path(sys.argv[1]), "theirs", Recipe(name="small"), {"data_id": "0123456789abcdef"})
+"""
+
+
+@pytest.mark.parametrize("clean", ["create", "rm"])
+def test_the_draft_of_a_killed_process_goes_with_the_next_run_or_rm_and_that_of_a_living_one_stays(
+    make_run, tmp_path, clean
+):
+    def drafts():
+        return [path for path in tmp_path.iterdir() if path.name.startswith(".new-")]
+
+    def age():
+        for path in (*drafts()[0].rglob("*"), drafts()[0]):
+            os.utime(path, (1e9, 1e9))
+
+    def cleaned():
+        make_run() if clean == "create" else remove_leftovers(tmp_path)
+        return not drafts()
+
+    command = [sys.executable, "-P", "-c", CREATING, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()) as process:
+        process.stdout.readline()
+        age()
+        assert not cleaned()
+        process.kill()
+    assert cleaned()
 
 
 def test_a_run_s_status_follows_its_life(make_run):

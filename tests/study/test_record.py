@@ -1,13 +1,14 @@
 """What a search has measured outlives the process, in Optuna's storage."""
 
 import math
+import sqlite3
 import sys
 
 import pytest
 
 optuna = pytest.importorskip("optuna")
 
-from lmlab import LabError  # noqa: E402
+from lmlab import LabError, StorageError  # noqa: E402
 from lmlab.scaling.noise import GradientNoise  # noqa: E402
 from lmlab.study.halving import ShortRun  # noqa: E402
 from lmlab.study.record import Record  # noqa: E402
@@ -51,6 +52,28 @@ def test_at_the_end_trials_are_complete_or_pruned_and_a_longer_search_may_follow
     assert trials[0].value == 2.0
     record.add(ShortRun(40, 1, 0), outcome(2.1))
     assert len(record.measured()) == 5
+
+
+def test_a_full_disk_is_named_and_the_search_goes_on_after_it(storage, tmp_path, monkeypatch):
+    record = Record(storage, "search", 1e-3)
+    run = ShortRun(20, 0, 1)
+    pages = sqlite3.connect(tmp_path / "study.db").execute("PRAGMA page_count").fetchone()[0]
+    connect = sqlite3.dbapi2.connect
+
+    def small(*arguments, **options):
+        connection = connect(*arguments, **options)
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        return connection
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite3.dbapi2, "connect", small)
+        with pytest.raises(StorageError, match="full; free some space"):
+            full = Record(storage, "search", 1e-3)
+            for rate in range(2000):
+                full.add(ShortRun(20, 0, rate % 30), outcome(2.5))
+    record = Record(storage, "search", 1e-3)
+    record.add(run, outcome(2.25))
+    assert record.measured()[run] == outcome(2.25)
 
 
 def test_a_storage_that_cannot_be_had_is_named_in_one_line(tmp_path, monkeypatch):

@@ -1,24 +1,28 @@
 """Whole studies of tiny runs: shared, stopped, killed, gone on with, and verified."""
 
+import errno
 import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from lmlab import LabError, StorageError
 from lmlab.cli import main
+from lmlab.files import Storage
 from lmlab.planning.child import environment
 from lmlab.recipe import Recipe, override, to_toml
-from lmlab.runs import Run
+from lmlab.runs import Run, RunLock
 from lmlab.scaling.estimate import Estimate
 from lmlab.stats import seed_noise
 from lmlab.stats.verdict import verdict
 from lmlab.study import losers
 from lmlab.study.definition import asked
-from lmlab.study.holding import holding, noted
+from lmlab.study.holding import forget, holding, noted
 from lmlab.study.pool import COMMAND
 from lmlab.study.studying import StudyWishes, settle, study
 from lmlab.study.verification import verify
@@ -152,6 +156,95 @@ def test_a_run_that_can_t_be_trained_is_named_and_the_others_go_on(recipe_file, 
     assert work_through(plan, work, Quiet(), print)
     assert "nowhere.txt" in noted(work.study, "try-corpus-nowhere.txt-s1", "failed")["reason"]
     assert (tmp_path / "try-lr-0.001-s1" / "summary.json").exists()
+
+
+def full(storage_write, place="checkpoints"):
+    """A disk that has no room for what is written to a folder of that name."""
+
+    def write(self, file, content):
+        if place in str(file.name):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        storage_write(self, file, content)
+
+    return write
+
+
+def test_a_full_disk_stops_the_study_and_no_run_counts_as_failed(pair, recipe_file, tmp_path, monkeypatch, capsys):
+    whole, _ = studied(pair, tmp_path / "whole")
+    runs = tmp_path / "runs"
+    words = ["study", recipe_file, "--vary", "optim.lr=0.001", "--seeds", "2", "--name", "try", "--runs", str(runs)]
+    with monkeypatch.context() as patched:
+        patched.setattr(Storage, "write", full(Storage.write, "try-baseline-s1/checkpoints"))
+        assert main([*words, "--quiet"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("lmlab: try-baseline-s1: ") and "No space left on device" in said and said.count("\n") == 1
+    assert list((runs / "study-try" / "held").glob("*.json")) == []
+    result, _ = studied(pair, runs)
+    assert result.complete and result.cells.means() == whole.cells.means()
+
+
+def test_a_full_disk_stops_all_workers_with_one_line(pair, tmp_path, monkeypatch):
+    program = (
+        "import errno, os, runpy\nfrom lmlab.files import Storage\nwhole = Storage.write\n"
+        "def write(self, file, content):\n"
+        "    if 'try-baseline-s1/checkpoints' in str(file.name): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
+        "    whole(self, file, content)\n"
+        "Storage.write = write\nrunpy.run_module('lmlab.study.worker', run_name='__main__')"
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr("lmlab.study.pool.COMMAND", (sys.executable, "-P", "-c", program))
+        lines: list[str] = []
+        with pytest.raises(StorageError, match="^try-baseline-s1: .*No space left on device"):
+            study(pair, tmp_path, StudyWishes(workers=2), say=lines.append)
+    assert not any("No space" in line or "failed" in line for line in lines)
+    assert list((tmp_path / "study-try" / "held").glob("*.json")) == []
+    assert studied(pair, tmp_path, workers=2)[0].complete
+
+
+def test_a_run_that_another_process_trains_isn_t_failed(pair, tmp_path, monkeypatch):
+    plan = settle(pair, tmp_path, print)
+    work, theirs = Work(runs=tmp_path, study=plan.folder(tmp_path)), plan.runs[0].name
+    assert work_through(plan, work, Quiet(), print)
+    (tmp_path / theirs / "summary.json").unlink()
+    looked = iter([False])
+    monkeypatch.setattr("lmlab.study.worker.is_locked", lambda folder: next(looked, True))  # they come right after it
+    lines: list[str] = []
+    with RunLock(tmp_path / theirs):
+        assert work_through(plan, work, Quiet(), lines.append)
+    assert lines == [line for line in lines if line.startswith(f"{theirs} is left to another process")] != []
+    assert noted(work.study, theirs, "failed") is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
+def test_the_folder_of_notes_is_no_link(pair, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "mine.failed.json").write_text("{}")
+    folder = settle(pair, tmp_path, print).folder(tmp_path)
+    (folder / "held").symlink_to(elsewhere, target_is_directory=True)
+    for use in (lambda: forget(folder, "failed"), lambda: holding(folder, "run").__enter__()):
+        with pytest.raises(LabError, match="held is a link"):
+            use()
+    assert [path.name for path in elsewhere.iterdir()] == ["mine.failed.json"]
+    (folder / "held").unlink()
+    (folder / "held").mkdir()
+    (folder / "held" / "run.lock").symlink_to(tmp_path / "made")
+    with pytest.raises(StorageError, match="held can't be used"), holding(folder, "run"):
+        pass
+    assert not (tmp_path / "made").exists()
+
+
+def test_what_killed_writers_left_goes_with_the_next_command_once_it_is_old(pair, tmp_path):
+    folder = settle(pair, tmp_path, print).folder(tmp_path)
+    (folder / "held").mkdir()
+    old = [place / ".notes.json.0123456789abcdef.tmp" for place in (folder, folder / "held")]
+    young = folder / "held" / ".notes.json.fedcba9876543210.tmp"  # of another worker, at this instant
+    for path in (*old, young):
+        path.write_text("half")
+    for path in old:
+        os.utime(path, (1e9, 1e9))
+    studied(pair, tmp_path, budget_seconds=1e-3)
+    assert young.exists() and not any(path.exists() for path in old)
 
 
 def test_what_can_t_win_is_stopped_if_asked_and_trained_on_if_not(pair, tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from lmlab.data.hygiene.overlap import CONTAINED_SHARE, KINDS, compare
 from lmlab.data.hygiene.shingles import WORDS
 from lmlab.data.hygiene.text import look_at_text
 from lmlab.data.progress import Progress, shown
-from lmlab.files import cache_folder, make_folder, read_json, write_json
+from lmlab.files import cache_folder, make_folder, read_json, write_shared
 
 FORMAT = 1
 NAME = "check.json"
@@ -37,7 +37,7 @@ def checked(dataset: Dataset, progress: Progress | None = None) -> dict[str, Any
         with shown(progress) as progress:
             value = _made(dataset, progress)
             try:
-                write_json(dataset.folder / NAME, value)
+                write_shared(dataset.folder / NAME, value)
             except LabError as error:
                 progress.say(f"the check is not kept: {error}")
     return value

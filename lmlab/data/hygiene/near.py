@@ -9,7 +9,6 @@ Equal passages are found by their SHA-256 and stand in for one another. The meth
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +20,12 @@ from lmlab.data.hygiene.minhash import BANDS, band_keys, candidates, signatures,
 from lmlab.data.hygiene.passages import Passages
 from lmlab.data.hygiene.shingles import shingles
 from lmlab.data.progress import Progress
+from lmlab.files import remove_dead, temporary_folder
 
 THRESHOLD = 0.8
 PAIRS_A_TIME = 1024
 TOKENS_A_TIME = 1 << 20
+DRAFT = ".check-"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,8 +48,9 @@ def find_near(passages: Passages, progress: Progress, folder: Path) -> Near:
     """All of it; what is kept meanwhile lies in a temporary folder in `folder`."""
     equal_to = first_equal(passages.keys())
     searching = _Search(passages, len(passages.numbers("train")))
-    with tempfile.TemporaryDirectory(prefix=".check-", dir=folder) as kept:
-        keys = np.memmap(Path(kept, "bands.bin"), dtype=np.uint64, mode="w+", shape=(BANDS, passages.count))
+    remove_dead(folder, DRAFT)
+    with temporary_folder(folder, DRAFT) as work:
+        keys = np.memmap(work.path / "bands.bin", dtype=np.uint64, mode="w+", shape=(BANDS, passages.count))
         compared = np.flatnonzero(_write_keys(passages, keys, progress) & (equal_to == np.arange(passages.count)))
         progress.begin("comparing candidates", passages.bytes)
         for band in range(BANDS):
