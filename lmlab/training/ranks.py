@@ -27,7 +27,6 @@ import torch.distributed as distributed
 from torch import Tensor
 
 from lmlab import LabError
-from lmlab.printable import printable
 
 END, SET_UP, STEP = 0, 1, 2
 """What rank 0 may say."""
@@ -272,4 +271,4 @@ def _collective(operation: Callable[..., object], *arguments: object) -> None:
 def _cause(error: RuntimeError) -> str:
     """What PyTorch says of a failed connection, less the line of its source before and the general advice behind."""
     text = str(error).partition("\n")[0]
-    return printable(text[text.find("] ") + 2 if text.startswith("[") else 0 :].partition(". This is")[0][:200])
+    return text[text.find("] ") + 2 if text.startswith("[") else 0 :].partition(". This is")[0][:200]

@@ -168,12 +168,6 @@ def test_a_killed_rank_is_noticed_saved_and_the_resume_goes_on_exactly(recipe, t
     assert "rank 0 ended with 3" in output and re.search(r"exitcode +: 3 ", output), output
     assert "[rank0]" not in output and "terminate called" not in output, output
     assert find(run.checkpoints, "latest")[0].step in (16, 17)  # what rank 0 decided may have been sent already
-    # Rank 0: the follower says so, and ends without an abort.
-    leader, follower = start_by_hand(tmp_path, 2, "resume", "lost", dies="0:send_batch:5")
-    status, output = finished(follower)
-    assert finished(leader) == (-signal.SIGKILL, "")
-    told, ended = output.splitlines()
-    assert (status, ended) == (1, "rank 1 ended with 1") and "rank 0 has gone (" in told and "resume" in told
     both = start_by_hand(tmp_path, 2, "resume", "lost", dies="1:add_up:1000")
     assert [finished(process)[0] for process in both] == [0, 0]
     assert [line["loss"] for line in lines(run)] == [line["loss"] for line in lines(two)]
@@ -233,7 +227,7 @@ def test_more_processes_than_sequences_and_other_mistakes_end_all_of_them_in_one
 WAYS_OUT = """
 import contextlib, os, signal, sys, torch
 from lmlab import LabError
-from lmlab.training import ranks, signals
+from lmlab.training import following, ranks, signals
 
 def threads():
     names = (open(f"/proc/self/task/{task}/comm").read() for task in os.listdir("/proc/self/task"))
@@ -266,7 +260,8 @@ def leave_by(way):
             torch.distributed.broadcast = real
 
 kept = []  # an exception that something keeps, as Python does with one that nobody handles
-for port, way in zip(sys.argv[1:], ("end", "error", "interrupt", "bug", "lost"), strict=True):
+*ports, last = sys.argv[1:]
+for port, way in zip(ports, ("end", "error", "interrupt", "bug", "lost"), strict=True):
     os.environ["MASTER_PORT"] = port
     if ranks.rank() == 0:
         try:
@@ -291,15 +286,31 @@ for port, way in zip(sys.argv[1:], ("end", "error", "interrupt", "bug", "lost"),
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN, "torchrun's signal would end it before its own end"
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 assert len(kept) == (4 if ranks.rank() == 0 else 3), kept
+
+os.environ["MASTER_PORT"] = last
+if ranks.rank() == 0:
+    with ranks.leading():
+        ranks.send_numbers([torch.zeros(3)])
+        os.kill(os.getpid(), signal.SIGKILL)
+ranks.gather()
+ranks.send_numbers([torch.zeros(3)])
+try:
+    following.follow()
+except LabError as error:
+    assert not threads(), "threads after rank 0 was killed"
+    print(f"{type(error).__name__} {error.status}: {error}")
 """
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="the names of threads are Linux's")
 def test_every_way_out_leaves_the_group_its_threads_and_nobody_who_waits():
-    ports = [free_port() for _ in range(5)]
+    ports = [free_port() for _ in range(6)]
     place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
     both = [spawned([sys.executable, "-c", WAYS_OUT, *ports], {**place, "RANK": rank}) for rank in ("0", "1")]
-    assert [finished(process) for process in both] == [(0, ""), (0, "")]
+    (status, output), (others_status, told) = [finished(process) for process in both]
+    assert (status, output, others_status) == (-signal.SIGKILL, "", 0), output + told
+    # Of the last way, a killed rank 0, which aborted the others as they ended.
+    assert re.fullmatch(r"LabError 1: rank 0 has gone \(.*\): resume the run\n", told), told
 
 
 CLOSED = """
