@@ -20,7 +20,7 @@ from lmlab.data.reading import scored_targets
 from lmlab.data.windows import split_windows
 from lmlab.experiment.circumstances import circumstances
 from lmlab.experiment.session import Session, open_session, planned_steps
-from lmlab.files import Storage
+from lmlab.files import DISK, Storage
 from lmlab.planning.calibration import Calibration
 from lmlab.planning.evidence import Evidence, evidence_for
 from lmlab.planning.fastest import fastest_policy
@@ -220,12 +220,12 @@ def evaluation_plan(recipe: Recipe, dataset: Dataset, steps: int) -> EvaluationP
     )
 
 
-def start_units(run: Run, recipe: Recipe, dataset: Dataset) -> None:
+def start_units(run: Run, recipe: Recipe, dataset: Dataset, storage: Storage = DISK) -> None:
     """Begin the run's units with those of the validation split."""
     units, tokens = dataset.units("valid"), len(dataset.tokens("valid"))
     windows = split_windows(recipe, dataset, "valid")
     scored = None if windows is None else windows.targets_in(units["start"], np.append(units["start"][1:], tokens))
-    run.start_units(units, tokens, scored)
+    run.start_units(units, tokens, scored, storage)
 
 
 def begin(
@@ -241,8 +241,8 @@ def begin(
     made.write("policy.json", outline.policy.to_json(), storage)
     made.write("forecast.json", forecast.to_json(), storage)
     made.write("tokenizer.json", dataset.tokenizer.to_json(), storage)
-    start_units(made, outline.recipe, dataset)
-    segment = made.begin_segment(kind, outline.first, True, **circumstances(outline.policy))
+    start_units(made, outline.recipe, dataset, storage)
+    segment = made.begin_segment(kind, outline.first, True, storage, **circumstances(outline.policy))
     journal = Journal(made.folder, run_id=made.id, segment=segment, storage=storage)
     journal.rewind({})
     session = open_session(

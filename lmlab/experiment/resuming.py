@@ -128,12 +128,12 @@ def _go_on(
     # From here on the folder is changed.
     lock.sign()
     state, lengths = read_state(checkpoint.state)
-    run.begin_segment("resume", checkpoint.step, exact, **circumstances(policy))
+    run.begin_segment("resume", checkpoint.step, exact, lock.storage, **circumstances(policy))
     for warning in (*judged.warnings, *forget_lost_best(run.checkpoints, session.state)):
         say(warning)
     for name in settle_pointers(run.checkpoints, checkpoint.step, best_of(session.state), lock.storage):
         say(f"{name}.json was written anew: it did not say what the checkpoint of step {checkpoint.step:,} says")
-    for warning in (*journal.rewind(lengths), *_mend_units(run, recipe, dataset, state.evaluations)):
+    for warning in (*journal.rewind(lengths), *_mend_units(run, recipe, dataset, state.evaluations, lock.storage)):
         say(warning)
     read_outlook(session.outlook, run)
     if not exact:
@@ -275,7 +275,7 @@ def _mend_tokenizer(run: Run, dataset: Dataset, storage: Storage) -> list[str]:
     return ["tokenizer"]
 
 
-def _mend_units(run: Run, recipe: Recipe, dataset: Dataset, evaluations: int) -> list[str]:
+def _mend_units(run: Run, recipe: Recipe, dataset: Dataset, evaluations: int, storage: Storage) -> list[str]:
     """Cut units-valid.npy to the evaluations that the checkpoint counts; where it is damaged or lacks some, lines that say so.
 
     No training depends on it: a damaged one is put aside and begun again, and what it lacks stays NaN.
@@ -285,15 +285,15 @@ def _mend_units(run: Run, recipe: Recipe, dataset: Dataset, evaluations: int) ->
         if not np.array_equal(units["key"], dataset.units("valid")["key"]):
             raise LabError(f"{run.folder / 'units-valid.npy'} has other units than data set {dataset.id}")
     except LabError as error:
-        put_aside = run.put_units_aside()
-        start_units(run, recipe, dataset)
+        put_aside = run.put_units_aside(storage)
+        start_units(run, recipe, dataset, storage)
         kept = f", the old file is {put_aside}" if put_aside else ""
         return [f"{error}: begun again without the {evaluations:,} evaluations so far{kept}"]
     found = units["bits"].shape[1]
     if found < evaluations:
         lacking = f"{evaluations - found:,} of the {evaluations:,} evaluations so far"
         return [f"{run.folder / 'units-valid.npy'} lacks {lacking}: they can't be compared unit by unit"]
-    run.truncate_units(evaluations)
+    run.truncate_units(evaluations, storage)
     return []
 
 

@@ -47,7 +47,7 @@ class TemporaryFolder:
         if not self._lock.closed:
             os.utime(self.path)  # from here on it is its age that protects it
             self._lock.close()
-            (self.path / LOCK).unlink(missing_ok=True)
+            DISK.remove(self.path / LOCK)
 
     def remove(self) -> None:
         """Remove it, unless it was renamed; what the system won't let go of stays for `remove_dead`."""

@@ -139,7 +139,9 @@ class Run:
         """What is asked of it: save, pause, stop."""
         return read_control(self.folder)
 
-    def begin_segment(self, kind: Literal["start", "resume"], step: int, exact: bool, **values: Any) -> int:
+    def begin_segment(
+        self, kind: Literal["start", "resume"], step: int, exact: bool, storage: Storage = DISK, **values: Any
+    ) -> int:
         """Note that a process starts or resumes the run; the segment's number, counted from 0.
 
         `exact` says whether it continues bit for bit. These lines stay when a resume rewinds. What control/ asked of an
@@ -149,7 +151,7 @@ class Run:
         who = {"exact": exact, "pid": os.getpid(), "host": socket.gethostname()}
         line = {"format": FORMAT, "id": self.id, "segment": segment, "step": step, "kind": kind, "time": now()}
         try:
-            append_line(self.folder / SEGMENTS, {**line, **who, **values})
+            append_line(self.folder / SEGMENTS, {**line, **who, **values}, storage)
         except OSError as error:
             raise writing_failed(self.folder / SEGMENTS, error) from None
         clear_control(self.folder)
@@ -163,13 +165,15 @@ class Run:
         """The number that the next start or resume gets."""
         return max((line.get("segment", -1) for line in self.read_lines("segments")), default=-1) + 1
 
-    def start_units(self, split: np.ndarray, split_tokens: int, scored: np.ndarray | None = None) -> None:
+    def start_units(
+        self, split: np.ndarray, split_tokens: int, scored: np.ndarray | None = None, storage: Storage = DISK
+    ) -> None:
         """Begin units-valid.npy. `split` has key, bytes and start (its first token) of each unit of a split so long.
 
         `scored`: how many of each unit's tokens are scored, where that isn't each of them once.
         """
         counts = np.diff(split["start"], append=split_tokens) if scored is None else scored
-        units.start_units(self.folder / units.NAME, split["key"], split["bytes"], counts)
+        units.start_units(self.folder / units.NAME, split["key"], split["bytes"], counts, storage)
 
     def append_units(self, evaluation: int, bits: np.ndarray, storage: Storage = DISK) -> None:
         """The bits (float64 [units]) of evaluation number `evaluation`, from 0; NaN where a unit was not scored."""
@@ -179,9 +183,9 @@ class Run:
         """Forget all evaluations but the first so many."""
         units.truncate_units(self.folder / units.NAME, evaluations, storage)
 
-    def put_units_aside(self) -> str | None:
+    def put_units_aside(self, storage: Storage = DISK) -> str | None:
         """Rename a damaged units-valid.npy, so that it can be looked at; its new name, None where there is no file."""
-        return units.put_aside(self.folder / units.NAME)
+        return units.put_aside(self.folder / units.NAME, storage)
 
     def units(self) -> np.ndarray:
         """Structured [units]: key V32, bytes i8, tokens i8, bits f8[evaluations]."""
