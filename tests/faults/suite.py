@@ -243,7 +243,7 @@ def assert_same_extension(extending: Extending, name: str, faults: list[Fault]) 
         for path in (cache / "datasets").iterdir():
             if not path.name.startswith("."):
                 open_dataset(path).verify()
-    _age(cache)
+        _age(cache)
     assert extending.nursery.run(extending.words, folder, None, environment) == 0, last_lines(folder)
     assert datasets_in(cache) == extending.untouched, f"after {faults}"
     left = [path for path in cache.rglob(".*") if path.name != ".lock"]
