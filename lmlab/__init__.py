@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import importlib
 import sys
+import unicodedata
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-
-from lmlab.printable import printable
 
 __version__ = "0.1.0"
 
@@ -22,14 +21,44 @@ if TYPE_CHECKING:
     from lmlab.experiment import load, resume, train
     from lmlab.recipe import Recipe, load_recipe
 
-__all__ = ["LabError", "Recipe", "StorageError", "__version__", "load", "load_recipe", "resume", "train"]
+__all__ = ["LabError", "Recipe", "StorageError", "__version__", "load", "load_recipe", "printable", "resume", "train"]
+
+
+KEPT = "\u00ad\u200c\u200d\u200e\u200f"
+"""Format characters that scripts need: soft hyphen, joiners, and the marks of a direction, which reorder no other text."""
+LINES = "\n\t"
+
+
+def printable(text: object, lines: bool = False) -> str:
+    """`str(text)` with whatever a terminal would act on shown as an escape such as `\\x1b`; idempotent.
+
+    That is: control characters, line breaks, bidirectional overrides and isolates, lone surrogates, and code points without a
+    meaning. `lines` keeps newlines and tabs: for text that is shown as it was written rather than in a line of ours.
+
+    >>> printable("a\\x1b[2Jb")
+    'a\\\\x1b[2Jb'
+    """
+    shown = str(text)
+    if shown.isascii() and shown.isprintable():
+        return shown
+    kept = KEPT + LINES if lines else KEPT
+    return "".join(sign if sign in kept or _harmless(sign) else _escaped(sign) for sign in shown)
+
+
+def _harmless(sign: str) -> bool:
+    """Letters, marks, numbers, punctuation, symbols and spaces."""
+    return unicodedata.category(sign)[0] in "LMNPS" or unicodedata.category(sign) == "Zs"
+
+
+def _escaped(sign: str) -> str:
+    return sign.encode("unicode_escape").decode("ascii")
 
 
 class LabError(Exception):
     """What a user can mend: one line that says what was wrong, what was expected and what to do.
 
     Every error that lmlab raises on purpose is one; the command line prints it and exits with its `status`. It stands here
-    because every floor raises it, and this module imports nothing but `printable`.
+    because every floor raises it, and this module imports nothing of lmlab.
 
     What it quotes may come out of a file: line breaks, a terminal's escapes and the like are shown, not sent.
     """

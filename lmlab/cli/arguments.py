@@ -16,9 +16,8 @@ import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lmlab import LabError
+from lmlab import LabError, printable
 from lmlab.cli.errors import UsageError
-from lmlab.printable import printable
 from lmlab.recipe import Recipe, dotted_names, is_recipe, load_recipe, override, own_name
 from lmlab.recipe.experiment import SECTIONS
 from lmlab.recipe.override import TRUTH, is_switch

@@ -11,8 +11,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
+from lmlab import printable
 from lmlab.files.durable import without_nan
-from lmlab.printable import printable
 
 if TYPE_CHECKING:
     from rich.table import Table

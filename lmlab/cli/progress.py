@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from lmlab import printable
 from lmlab.cli.printing import show
 from lmlab.data.progress import Silent
-from lmlab.printable import printable
 
 
 def progress_for(quiet: bool) -> Silent | RichProgress:

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from lmlab import printable
 from lmlab.data.dataset import Dataset
 from lmlab.data.ranges import size
 from lmlab.data.windows import document_windows
-from lmlab.printable import printable
 
 BINS_A_DECADE = 6
 PERCENTILES = (10, 50, 90, 99)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lmlab import LabError, StorageError
+from lmlab import LabError, StorageError, printable
 from lmlab.data.describe import Description, SplitDescription
-from lmlab.printable import printable
 
 COLOURS = {"train": "#2b6cb0", "valid": "#dd6b20", "test": "#718096"}
 INK, FAINT = "#1a202c", "#a0aec0"

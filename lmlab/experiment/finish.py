@@ -56,13 +56,7 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
     """Score the last and the best model on the whole validation split and write summary.json; a stopped run gets neither."""
     run, state = session.run, session.state
     if ending.kind == "stopped":
-        facts = {"reason": ending.reason, "seconds": ending.seconds}
-        session.journal.append("events", "stopped", step=state.step, tokens=state.tokens, **facts)
-        session.journal.flush()
-        took = "" if ending.seconds is None else f" {ending.seconds:.1f} s later"
-        outcome = Outcome(run=run, ending=ending, summary={}, step=state.step)
-        say(f"stopped by {ending.reason} at step {state.step:,}, saved{took}; continue with: {outcome.resume_command}")
-        return outcome
+        return _stopped(session, ending, say)
     final = session.whole_split()
     run.append_units(state.evaluations, final.bits_per_unit, session.storage)
     best, best_step = _best(session, final)
@@ -113,6 +107,17 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
     for line in closing_lines(session, summary):
         say(line)
     return Outcome(run=run, ending=ending, summary=summary)
+
+
+def _stopped(session: Session, ending: Ending, say: Callable[[str], None]) -> Outcome:
+    run, state = session.run, session.state
+    facts = {"reason": ending.reason, "seconds": ending.seconds}
+    session.journal.append("events", "stopped", step=state.step, tokens=state.tokens, **facts)
+    session.journal.flush()
+    took = "" if ending.seconds is None else f" {ending.seconds:.1f} s later"
+    outcome = Outcome(run=run, ending=ending, summary={}, step=state.step)
+    say(f"stopped by {ending.reason} at step {state.step:,}, saved{took}; continue with: {outcome.resume_command}")
+    return outcome
 
 
 def figures(evaluation: Evaluation) -> dict[str, Any]:

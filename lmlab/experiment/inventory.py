@@ -29,7 +29,7 @@ MOST_STEPS_LISTED = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Inventory:
-    """Of a run's folder."""
+    """The contents of a run's folder, and the verbs that they suffice for."""
 
     there: tuple[str, ...]
     """What can be read, in words."""

@@ -19,7 +19,7 @@ from lmlab.experiment.finish import Outcome, finish
 from lmlab.experiment.fresh import fresh_lines, require_one_pass, require_parent, training_tokens
 from lmlab.experiment.lineage import ancestry_to_json, lineage_if_known, lineage_through
 from lmlab.experiment.resuming import resume_same
-from lmlab.files import require_free_bytes
+from lmlab.files import make_folder, require_free_bytes
 from lmlab.generation.prompts import encode_prompts
 from lmlab.hardware import detect
 from lmlab.planning.forecast import require_budget
@@ -72,7 +72,7 @@ def train(
     forecast = outline.forecast(root, say)
     say(forecast.line())
     say(outline.plan.sentence(recipe.evaluate.share))
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root, "choose another folder with --runs")
     require_free_bytes(root, forecast.disk_bytes, "keeping this run's checkpoints")
     require_budget(recipe, forecast)
     made = create_run(root, run, recipe, _origin(recipe, outline.policy, dataset, parent))

@@ -16,8 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from lmlab import LabError
-from lmlab.printable import printable
+from lmlab import LabError, printable
 from lmlab.report.comparison_table import verdict_line
 from lmlab.report.figure import PIXELS_AN_INCH, write_figure
 from lmlab.report.labels import amount, short

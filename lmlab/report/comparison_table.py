@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lmlab.printable import printable
+from lmlab import printable
 from lmlab.report.labels import amount
 from lmlab.study.comparison import Comparison
 from lmlab.study.comparison_curves import Reached

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lmlab.printable import printable
+from lmlab import printable
 from lmlab.runs import Run
 from lmlab.training.outlook import MISSED, missed_words
 

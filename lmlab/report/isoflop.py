@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
-from lmlab.printable import printable
+from lmlab import printable
 from lmlab.report.figure import write_figure
 from lmlab.report.labels import amount, short
 from lmlab.report.style import INK, QUIET, RUN_COLOURS, SETTINGS, SMALL_SIZE, VALID

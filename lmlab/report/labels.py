@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from lmlab.printable import printable
+from lmlab import printable
 
 LONGEST_NAME = 26
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from lmlab import printable
 from lmlab.experiment.listing import Row, Seeds, folded
-from lmlab.printable import printable
 from lmlab.report.labels import short
 from lmlab.training.display import count, duration
 

@@ -67,7 +67,7 @@ def _contents(folder: Path) -> list[str] | None:
 
 
 def _no_run(place: str, contents: list[str]) -> str:
-    """Of a folder without an identity: what it has, and whether that is the rest of a run."""
+    """The line for a folder without an identity: what it has, and whether that is the rest of a run."""
     shown = [name[:60] for name in contents[:MOST_LISTED]]
     if len(contents) > MOST_LISTED:
         shown.append(f"{len(contents) - MOST_LISTED} more")

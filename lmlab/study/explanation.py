@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lmlab import printable
 from lmlab.files import write_json, write_text
-from lmlab.printable import printable
 from lmlab.study.case import Case
 from lmlab.study.continuing import Continuations
 from lmlab.study.ends import Ends

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from lmlab import printable
 from lmlab.files import write_json, write_text
-from lmlab.printable import printable
 from lmlab.runs import Run
 from lmlab.stats import SeedNoise
 from lmlab.stats.factorial import Cell

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lmlab.printable import printable
+from lmlab import printable
 from lmlab.stats import SeedNoise
 from lmlab.study.cells import Cells
 from lmlab.study.effects import LEVEL, Effect, wanted

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from lmlab.printable import printable
+from lmlab import printable
 
 REFRESH_SECONDS = 0.25
 BARS = "▁▂▃▄▅▆▇█"

@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from lmlab.printable import printable
+from lmlab import printable
 
 ACTED_ON = {
     "\x1b[2J": "\\x1b[2J",

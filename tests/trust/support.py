@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from lmlab import LabError
-from lmlab.printable import printable
+from lmlab import LabError, printable
 
 CHECKOUT = Path(__file__).parents[2]
 ROOM = 1 << 30

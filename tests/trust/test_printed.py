@@ -18,10 +18,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from lmlab import printable
 from lmlab.cli import main
 from lmlab.data import prepare
 from lmlab.experiment import train
-from lmlab.printable import printable
 from lmlab.recipe import Data, Recipe, override
 from lmlab.report import read_curves, write_report
 from lmlab.training.display import LivePanel, PlainLines, Progress, Quiet

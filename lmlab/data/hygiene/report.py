@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lmlab import LabError
+from lmlab import LabError, printable
 from lmlab.data.hygiene.text import KINDS
-from lmlab.printable import printable
 
 SPLITS = {"train": "training", "valid": "validation", "test": "test"}
 
