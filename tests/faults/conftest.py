@@ -55,7 +55,7 @@ def surroundings():
     return {**facts, "torch": machine.torch, "commit": git_commit()}
 
 
-def make_ground(folder, nursery, text, settings):
+def make_ground(folder, nursery, text, settings, surroundings=()):
     """Write text and recipe, and let the untouched run pass, whose disk operations are traced."""
     folder.mkdir()
     (folder / "text.txt").write_text(text, encoding="utf-8")
@@ -64,9 +64,9 @@ def make_ground(folder, nursery, text, settings):
     words = ["train", str(folder / "small.toml"), "--runs", str(folder / "runs"), "--quiet"]
     # The first prepares the data; what a run itself does is traced by the second.
     for name in ("first", "untouched"):
-        assert nursery.run([*words, "--run", name], folder / name) == 0
+        assert nursery.run([*words, "--run", name], folder / name, surroundings=surroundings) == 0
     untouched = end_of(folder / "runs", "untouched", folder / "untouched")
-    return Ground(nursery=nursery, words=words, folder=folder, untouched=untouched)
+    return Ground(nursery=nursery, words=words, folder=folder, untouched=untouched, surroundings=surroundings)
 
 
 @pytest.fixture(scope="session")
@@ -89,13 +89,33 @@ def beside(nursery, tmp_path_factory, tiny_text):
     return make_ground(tmp_path_factory.mktemp("faults") / "beside", nursery, tiny_text, BESIDE)
 
 
+def garbled(text):
+    """A text with garbage in its middle."""
+    middle = len(text) // 2
+    return text[:middle] + GARBAGE + text[middle:]
+
+
 @pytest.fixture(scope="session")
 def eventful(nursery, tmp_path_factory, tiny_text):
     """Spikes, rewinds, and checkpoints that shrink."""
-    middle = len(tiny_text) // 2
-    text = tiny_text[:middle] + GARBAGE + tiny_text[middle:]
-    ground = make_ground(tmp_path_factory.mktemp("faults") / "eventful", nursery, text, EVENTFUL)
+    ground = make_ground(tmp_path_factory.mktemp("faults") / "eventful", nursery, garbled(tiny_text), EVENTFUL)
     assert any(line["kind"] == "rewind" for line in ground.untouched["events"])
+    return ground
+
+
+BESTS = {"an abandoned best": (40, 2.0), "an earlier best": (20, 1.5)}
+"""Step and loss of the best model that a run is left with which went back from a better one."""
+
+
+@pytest.fixture(scope="session", params=list(BESTS))
+def regretted(request, nursery, tmp_path_factory, tiny_text):
+    """Rewinds that abandon the best model so far, and save its step again with other weights."""
+    folder = tmp_path_factory.mktemp("faults") / "regretted"
+    ground = make_ground(folder, nursery, garbled(tiny_text), EVENTFUL, (request.param,))
+    step, _, loss = ground.untouched["best"]
+    assert (step, loss) == BESTS[request.param]
+    (line,) = [line for line in ground.untouched["events"] if line["kind"] == "rewind"]
+    assert line["step"] < 40 < line["from_step"]
     return ground
 
 

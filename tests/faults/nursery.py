@@ -4,8 +4,8 @@
 
 A request is {"words": [...], "folder": ..., "plan": {...} or null, "environment": {...}, "surroundings": [...]}: `lmlab`'s command
 line, the folder for what the child writes beside its run (what it printed, the trace of its disk operations, the hashes of its
-batches), what is to come upon it, and what is otherwise than usual: a jumping clock, local locks, equal process ids.
-The answer is {"status": N}: the exit status, or minus the signal. Forking takes
+batches), what is to come upon it, and what is otherwise than usual, by name: a jumping clock, local locks, equal process ids,
+evaluations whose losses are planned. The answer is {"status": N}: the exit status, or minus the signal. Forking takes
 milliseconds where starting Python and importing torch takes seconds; nothing is computed before the fork, so that no thread is
 lost in it.
 """
@@ -13,6 +13,7 @@ lost in it.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import errno
 import functools
@@ -209,7 +210,33 @@ def have_equal_process_ids() -> None:
     os.getpid = lambda: 1
 
 
+def score_the_abandoned_line_best() -> None:
+    """What the evaluation of step 40 finds is better before a rewind than after it, and than whatever comes later."""
+    _plan_losses({0: 5.0, 20: 4.0, 40: 1.0, 60: 3.0})
+
+
+def score_an_earlier_step_best() -> None:
+    """The same, and the best of all that stays is that of step 20, from before the checkpoint that a rewind goes back to."""
+    _plan_losses({0: 5.0, 20: 1.5, 40: 1.0, 60: 3.0})
+
+
+def _plan_losses(by_step: dict[int, float]) -> None:
+    """The loss of each evaluation, one more at step 40 once the run has gone back: a function of the state alone."""
+    from lmlab.experiment.session import Session
+
+    honest = Session._evaluate
+
+    def evaluate(self: Any, state: Any, stop: Any) -> Any:
+        scores = honest(self, state, stop)
+        loss = by_step[state.step] + (state.step == 40 and state.guard.rewinds > 0)
+        return dataclasses.replace(scores, valid_loss=loss, metrics={**scores.metrics, "valid_loss": loss})
+
+    Session._evaluate = evaluate  # type: ignore[method-assign]
+
+
 SURROUNDINGS = {
+    "an abandoned best": score_the_abandoned_line_best,
+    "an earlier best": score_an_earlier_step_best,
     "a jumping clock": let_the_clock_jump,
     "local locks": keep_locks_local,
     "equal process ids": have_equal_process_ids,

@@ -100,6 +100,8 @@ class Ground:
     folder: Path
     untouched: dict[str, Any]
     """What a run came to that was let alone."""
+    surroundings: tuple[str, ...] = ()
+    """What is otherwise than usual in all of its trials."""
 
     def points(self) -> list[Fault]:
         """Where it can be killed."""
@@ -155,11 +157,12 @@ def continued_to_its_end(
     """Start a run, and each time that it ended too early go on with the same command, until it ends by itself."""
     folder = ground.folder / name
     command = [*ground.words, "--run", name, "--or-resume"]
-    statuses = [ground.nursery.run(command, folder, fault, environment) for fault in faults]
+    around = ground.surroundings
+    statuses = [ground.nursery.run(command, folder, fault, environment, around) for fault in faults]
     for fault, status in zip(faults, statuses, strict=True):
         _count(fault, status, folder, first=fault is faults[0])
     for _ in range(MOST_TRIES):
-        if ground.nursery.run(command, folder, None, environment) == 0:
+        if ground.nursery.run(command, folder, None, environment, around) == 0:
             return
     raise AssertionError(f"after {faults} it didn't come to its end: {last_lines(folder)}")
 

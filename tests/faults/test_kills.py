@@ -37,6 +37,11 @@ def test_a_sample_with_saves_beside_the_training_and_with_rewinds(request, name)
         assert_same_end(ground, f"quick-{number}", [fault])
 
 
+def test_a_sample_with_rewinds_that_abandon_the_best_model(regretted):
+    for number, fault in enumerate(random.Random(SEED).sample(regretted.points(), QUICK // 3)):
+        assert_same_end(regretted, f"quick-{number}", [fault])
+
+
 def test_what_is_killed_before_its_first_checkpoint_begins_again(plain):
     assert_same_end(plain, "early", [Fault("evaluation", 0)])
 
@@ -79,6 +84,13 @@ def test_many_points_of_saves_beside_the_training_and_of_rewinds(request, name):
     passed = ground.points()
     for number, fault in enumerate(random.Random(SEED + 1).sample(passed, min(SAMPLED, len(passed)))):
         assert_same_end(ground, f"many-{number}", [fault])
+
+
+@pytest.mark.faults
+def test_many_points_of_rewinds_that_abandon_the_best_model(regretted):
+    passed = regretted.points()
+    for number, fault in enumerate(random.Random(SEED + 1).sample(passed, SAMPLED)):
+        assert_same_end(regretted, f"many-{number}", [fault])
 
 
 @pytest.mark.faults
