@@ -11,7 +11,6 @@ import errno
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -80,11 +79,12 @@ def publish(work: Path, name: str, root: Path) -> Dataset:
 def remove_stale(root: Path) -> None:
     """Work folders that nobody has touched for a week: the corpus changed since, so they are never finished."""
     found = list(datasets_folder(root).glob(".building-*"))
-    old = file_system_time(datasets_folder(root)) - STALE_SECONDS if found else 0.0
-    for work in found:
-        lock = lock_path(re.sub(r"^\.building-", "", work.name), root)
-        with contextlib.suppress(OSError):
-            if work.lstat().st_mtime < old:
-                with open(lock, "ab") as file:
-                    if try_lock(file):
-                        remove_tree(work)
+    with contextlib.suppress(OSError):  # of a data set that is made already nothing fails any more
+        old = file_system_time(datasets_folder(root)) - STALE_SECONDS if found else 0.0
+        for work in found:
+            lock = lock_path(work.name.removeprefix(".building-"), root)
+            with contextlib.suppress(OSError):
+                if work.lstat().st_mtime < old:
+                    with open(lock, "ab") as file:
+                        if try_lock(file):
+                            remove_tree(work)

@@ -24,7 +24,7 @@ from typing import IO, Any
 
 from lmlab import LabError
 from lmlab.data.progress import Progress
-from lmlab.files import require_free_bytes
+from lmlab.files import require_few, require_free_bytes, writing_failed
 
 CHUNK_BYTES = 1 << 18
 PARQUET_ROWS = 256
@@ -275,12 +275,13 @@ def _record_text(file: SourceFile, line: bytes, number: int, offset: int, column
     except UnicodeDecodeError as error:
         raise _not_utf8(file, offset + error.start, error, f" (line {number:,})") from None
     try:
+        require_few(line)
         record = json.loads(text)
     except (ValueError, RecursionError) as error:
         detail = (
             error.msg
             if isinstance(error, json.JSONDecodeError)
-            else "nested too deeply, or a number of thousands of digits"
+            else "nested too deeply, too many values, or a number of thousands of digits"
         )
         raise LabError(
             f"{file.name}: line {number:,} (byte {offset:,}) is not JSON ({detail}): expected one object a line"
@@ -338,14 +339,13 @@ def _seekable(file: SourceFile, progress: Progress) -> Iterator[Any]:
         return
     with tempfile.TemporaryFile() as spool:
         with opened(file, progress) as stream:
-            try:
-                while block := stream.read(SPOOL_BYTES):
-                    require_free_bytes(
-                        Path(tempfile.gettempdir()), len(block) + ROOM_LEFT_BYTES, f"unpacking {file.name}"
-                    )
+            while block := _read(stream, file, SPOOL_BYTES):
+                needed = len(block) + ROOM_LEFT_BYTES
+                require_free_bytes(Path(tempfile.gettempdir()), needed, f"unpacking {file.name}")
+                try:
                     spool.write(block)
-            except DAMAGE as error:
-                raise _damaged(file, error) from None
+                except OSError as error:  # said here, where it is no damage of the file
+                    raise writing_failed(Path(tempfile.gettempdir()), error) from None
         spool.seek(0)
         yield spool
 

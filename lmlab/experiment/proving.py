@@ -7,7 +7,6 @@ has kept, every tensor of weights and optimizer. The run's folder is only read.
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from lmlab.experiment.beginning import evaluation_plan, start_units, steps_of
 from lmlab.experiment.circumstances import REASONS, circumstances, differing
 from lmlab.experiment.fresh import tokens_of_run
 from lmlab.experiment.session import Session, open_session
+from lmlab.planning.child import trial_folder
 from lmlab.recipe import Recipe
 from lmlab.runs import Journal, Run, open_run
 from lmlab.training.display import Display, make_display
@@ -134,8 +134,8 @@ def prove(
     chosen = _policy_here(recipe, policy, say)
     dataset = find_dataset(run.origin()["data_id"])
     say(f"replaying {run.name} from step {begin.step:,} to {last:,}")
-    with tempfile.TemporaryDirectory() as place:
-        shadow = Run(Path(place))
+    with trial_folder() as place:
+        shadow = Run(place.path)
         training = tokens_of_run(run, recipe, dataset)
         planned = steps_of(recipe, training)
         plan = evaluation_plan(recipe, dataset, planned)

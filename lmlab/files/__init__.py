@@ -25,7 +25,7 @@ from lmlab.files.links import is_link
 from lmlab.files.lock import FileLock, try_lock
 from lmlab.files.names import is_plain_name
 from lmlab.files.storage import DISK, Owned, Storage, flush_folder, reason, remove_tree, writing_failed
-from lmlab.files.strict_json import parse_json
+from lmlab.files.strict_json import parse_json, require_few
 
 __all__ = [
     "DISK",
@@ -49,6 +49,7 @@ __all__ = [
     "remove_old_temporaries",
     "remove_temporaries",
     "remove_tree",
+    "require_few",
     "require_free_bytes",
     "sha256_of_file",
     "try_lock",

@@ -25,7 +25,7 @@ COUNTED_BYTES = 1 << 16
 
 def parse_json(content: bytes) -> Any:
     """The JSON value in UTF-8 bytes; ValueError in one line where it is none, or one that can't be trusted."""
-    _require_few(content)
+    require_few(content)
     try:
         value = json.loads(
             content.decode("utf-8"),
@@ -77,7 +77,7 @@ class _Counts(NamedTuple):
         return f"it has more than {MOST_VALUES:,} values" if self.values > MOST_VALUES else ""
 
 
-def _require_few(content: bytes) -> None:
+def require_few(content: bytes) -> None:
     """ValueError where `content` would have too many values; brackets, colons and commas in texts don't count."""
     if len(content) > MOST_LISTS and _Counts.of(content).problem():
         problem = _count_outside_texts(content).problem()

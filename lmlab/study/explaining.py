@@ -16,7 +16,7 @@ from typing import Any
 
 from lmlab import LabError
 from lmlab.data.progress import Progress
-from lmlab.files import write_json
+from lmlab.files import make_folder, write_json
 from lmlab.model import flops_per_token
 from lmlab.recipe import Recipe
 from lmlab.stats.factorial import Cell
@@ -175,7 +175,7 @@ def _settled(
             pairs=bridges.pairs,
         )
         _ = plan.runs
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, "choose another folder with --runs")
         write_json(folder / PLAN, plan.to_json())
     elif plan.seeds < wishes.seeds:
         plan = dataclasses.replace(plan, seeds=wishes.seeds)

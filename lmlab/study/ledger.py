@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lmlab import printable
-from lmlab.files import write_json, write_text
+from lmlab.files import remove_old_temporaries, write_json, write_text
 from lmlab.runs import Run
 from lmlab.stats import SeedNoise
 from lmlab.stats.factorial import Cell
@@ -66,7 +66,8 @@ def result_of(plan: StudyPlan, runs: Path) -> StudyResult:
 
 
 def write_result(result: StudyResult, folder: Path) -> list[Path]:
-    """study.json and study.md."""
+    """study.json and study.md, which another machine that helps may be writing too."""
+    remove_old_temporaries(folder)
     write_json(folder / "study.json", result.to_json())
     text = markdown(result.plan, result.cells, result.noise, result.effects)
     write_text(folder / "study.md", printable(text, lines=True))

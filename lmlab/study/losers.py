@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lmlab import LabError
 from lmlab.experiment.record import read_record
+from lmlab.files import writing_failed
 from lmlab.optim.schedule import rate_share
 from lmlab.recipe import Recipe
 from lmlab.runs import Run
@@ -112,6 +113,11 @@ class StopsLosers:
             "high": end.high,
             "best": best,
         }
+        # Noted last: a run that was not asked to stop isn't lost.
+        stop = run.folder / CONTROL / "stop"
+        try:
+            stop.touch()
+        except OSError as error:
+            raise writing_failed(stop, error) from None
         note(self._study, self._planned.name, "lost", values)
-        (run.folder / CONTROL / "stop").touch()
         self._asked = True

@@ -1,5 +1,8 @@
 """Preparing a data set: what it holds, that it's made once, and that neither a change nor a kill goes unnoticed."""
 
+import errno
+import gzip
+import io
 import json
 import lzma
 import os
@@ -7,6 +10,8 @@ import shutil
 import time
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from lmlab import LabError, StorageError
@@ -219,6 +224,31 @@ class TestLeftovers:
         listener = Listener()
         prepare(data_of(stories), root, listener).verify()
         assert "encoding stories" in [task for task, _ in listener.tasks]
+
+    def test_a_disk_that_fills_while_something_is_unpacked_is_no_damage_of_the_file(self, tmp_path, root, monkeypatch):
+        table = io.BytesIO()
+        pyarrow.parquet.write_table(pyarrow.table({"text": ["one text", "another"] * 20}), table)
+        path = tmp_path / "texts.parquet.gz"
+        path.write_bytes(gzip.compress(table.getvalue()))
+
+        class Full(io.BytesIO):
+            def write(self, content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with monkeypatch.context() as patch:
+            patch.setattr("tempfile.TemporaryFile", Full)
+            with pytest.raises(StorageError, match="can't be written: No space left on device"):
+                prepare(data_of(path), root)
+        prepare(data_of(path), root).verify()
+
+    def test_old_work_that_can_t_be_looked_at_fails_nothing(self, stories, root, monkeypatch):
+        (root / "datasets" / ".building-old").mkdir(parents=True)
+
+        def refused(folder):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr("lmlab.data.building.file_system_time", refused)
+        prepare(data_of(stories), root).verify()
 
     def test_work_that_nobody_finished_for_a_week_is_removed_unless_someone_is_at_it(self, stories, root, tmp_path):
         for age, name in ((8, "old"), (1, "young"), (8, "busy")):

@@ -247,6 +247,24 @@ def test_what_killed_writers_left_goes_with_the_next_command_once_it_is_old(pair
     assert young.exists() and not any(path.exists() for path in old)
 
 
+def test_a_loser_that_can_t_be_asked_to_stop_is_not_noted_as_one(pair, tmp_path, monkeypatch):
+    hopeless = Estimate(value=9.0, low=8.0, high=10.0, evidence="extrapolated")
+    monkeypatch.setattr(losers, "heading_for", lambda recipe, steps, losses: hopeless)
+    real = Path.touch
+
+    def refused(self, *arguments, **options):
+        if self.name == "stop":
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        real(self, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "touch", refused)
+        with pytest.raises(StorageError, match="Read-only file system"):
+            studied(pair, tmp_path, stop_losers=True)
+    assert noted(tmp_path / "study-try", "try-lr-0.001-s1", "lost") is None
+    assert studied(pair, tmp_path)[0].complete
+
+
 def test_what_can_t_win_is_stopped_if_asked_and_trained_on_if_not(pair, tmp_path, monkeypatch):
     hopeless = Estimate(value=9.0, low=8.0, high=10.0, evidence="extrapolated")
     monkeypatch.setattr(losers, "heading_for", lambda recipe, steps, losses: hopeless if steps[-1] == 4 else None)

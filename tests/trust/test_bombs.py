@@ -145,7 +145,8 @@ def test_a_parquet_file_with_an_absurd_footer_is_refused(tmp_path):
 
 
 NOT_JSON = (
-    "line 2 (byte 17) is not JSON (nested too deeply, or a number of thousands of digits): expected one object a line"
+    "line 2 (byte 17) is not JSON (nested too deeply, too many values, or a number of thousands of digits): expected one "
+    "object a line"
 )
 
 
@@ -154,12 +155,13 @@ NOT_JSON = (
     [
         (b"[" * 100_000, NOT_JSON),
         (b'{"text": ' + b"9" * 10_000 + b"}", NOT_JSON),
+        (b'{"text": "x", "more": [' + b"[]," * 1_050_000 + b"1]}", NOT_JSON),
         (b'{"text": "\\ud800"}', "'text' in line 2 has half a surrogate pair at character 0: expected text"),
         (b'{"text": {"a": 1}}', "'text' in line 2 is dict: expected text; --data.column names another"),
         (b"3", "line 2 is no JSON object: expected one with a text in 'text'"),
         (b"\xff", "is not UTF-8: byte 17 (line 2) is 0xff (invalid start byte); convert the file to UTF-8"),
     ],
-    ids=["deep nesting", "many digits", "half a surrogate", "no text", "no object", "no UTF-8"],
+    ids=["deep nesting", "many digits", "many lists", "half a surrogate", "no text", "no object", "no UTF-8"],
 )
 def test_a_hostile_line_of_jsonl_is_refused(tmp_path, line, words):
     path = tmp_path / "bad.jsonl"
