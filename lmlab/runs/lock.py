@@ -118,9 +118,12 @@ class RunLock:
 
 def require_unlocked(folder: Path) -> None:
     """LabError, as from `RunLock`, where a process is at work on the run; nothing is created or changed."""
-    if is_locked(folder):
-        with FileIO(folder / NAME) as file:
-            raise in_use(folder, _note(file))
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while is_locked(folder):
+        if time.monotonic() > deadline:
+            with FileIO(folder / NAME) as file:
+                raise in_use(folder, _note(file))
+        time.sleep(PAUSE_SECONDS)
 
 
 def is_locked(folder: Path) -> bool:

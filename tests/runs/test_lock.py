@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lmlab import LabError, StorageError
-from lmlab.runs import RunLock, TakenOver, is_locked
+from lmlab.runs import RunLock, TakenOver, is_locked, require_unlocked
 
 ROOT = Path(__file__).parents[2]
 HOLD = """
@@ -190,3 +190,17 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
     with pytest.raises(LabError, match="is a link"):
         RunLock(tmp_path).acquire()
     assert (tmp_path / "elsewhere").read_text() == "mine"
+
+
+def test_a_lock_that_is_held_for_an_instant_is_waited_for(tmp_path):
+    lock = RunLock(tmp_path)
+    lock.acquire()
+    threading.Timer(0.1, lock.release).start()
+    require_unlocked(tmp_path)
+    with RunLock(tmp_path), pytest.raises(LabError, match="in use by process"):
+        require_unlocked(tmp_path)
+
+
+def test_whether_a_run_is_free_is_asked_without_making_a_file(tmp_path):
+    require_unlocked(tmp_path)
+    assert list(tmp_path.iterdir()) == []
