@@ -1,6 +1,6 @@
 # make demo    set up (the first time), train a first model, draw its curves
 # make test    set up (the first time), run the tests; make coverage tells what they did not run
-# make test-faults    hundreds of kills of trainings, and disks that refuse: a quarter of an hour
+# make test-faults    thousands of kills of trainings, disks that refuse, second writers: an hour
 # make test-processors    the native engine by every compiler, on every processor that is here or emulated, under sanitizers
 # make test ARGS="-k resume"    chosen tests;    make demo PYTHON=python3.12    another Python
 # Without make: python tools/set_up.py demo

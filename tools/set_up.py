@@ -4,7 +4,7 @@
     python tools/set_up.py               make .venv, if it isn't there yet or no longer fits
     python tools/set_up.py demo          the same without the tests' packages, then train the first model and draw its curves
     python tools/set_up.py test [...]    set up, then the tests (what follows goes to pytest)
-    python tools/set_up.py test-faults   set up, then hundreds of kills, and refusing disks, of trainings: a quarter of an hour
+    python tools/set_up.py test-faults   set up, then thousands of kills of trainings, refusing disks, second writers: an hour
     python tools/set_up.py test-processors    set up, then the native engine by every compiler and on every processor
     python tools/set_up.py coverage      set up, then the tests again, and the lines and branches that they did not run
     python tools/set_up.py lint | types | clean

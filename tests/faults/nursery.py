@@ -38,6 +38,8 @@ OPERATIONS = (
 
 REFUSED = {"full": errno.ENOSPC, "read-only": errno.EROFS, "fails once": errno.EIO}
 """What the disk says at the point; full and read-only from then on."""
+ASKED_AFTER = ("make_folder", "open", "flush", "flush_folder")
+"""Operations after which a process asks again whether the run is still its own, before it changes anything that it shares."""
 STILL_DONE = {"full": ("truncate", "flush", "flush_folder", "rename", "remove", "remove_folder")}
 """What a full disk still does."""
 
@@ -89,8 +91,7 @@ class Victim:
             index = self.counts.get(point, 0)
             self.counts[point] = index + 1
             os.write(self._trace, f"{point} {index} {name}\n".encode())
-            comes = self.plan.get("point") == point and self.plan.get("index") == index
-            when = self.plan["when"] if comes else ""
+            when = self.plan["when"] if self.comes(point, index, name) else ""
             if when == "before":
                 die()
             if when.startswith("SIG"):
@@ -112,6 +113,18 @@ class Victim:
 
         return wrapper
 
+    def comes(self, point: str, index: int, name: str) -> bool:
+        """Whether the plan's point has come.
+
+        How many operations came before depends on what earlier processes left, so one that is overtaken is so at the next operation
+        behind which it asks: a change whose system call has begun can't be taken back.
+        """
+        if self.plan.get("point") != point:
+            return False
+        if point == "disk" and self.plan["when"] == "overtaken":
+            return index >= self.plan["index"] and name in ASKED_AFTER
+        return bool(index == self.plan["index"])
+
     def blocked(self, replace: Any) -> Any:
         """`os.replace` as Windows has it while a reader has the file open."""
 
@@ -128,9 +141,9 @@ class Victim:
 
     def overtaken(self) -> None:
         """A second process gives the same command, and comes to the end."""
+        self.plan = {}
         process = os.fork()
         if process == 0:
-            self.plan = {}
             from lmlab.cli import main
 
             os._exit(main(self.words))

@@ -12,6 +12,7 @@ import pytest
 
 from lmlab.runs import open_run
 from tests.faults.conftest import SEED
+from tests.faults.nursery import ASKED_AFTER
 from tests.faults.suite import Fault, assert_same_end, end_of, last_lines, tally
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -143,8 +144,6 @@ def test_a_clock_that_jumps_changes_nothing_but_the_times(plain):
 
 
 OVERTAKEN = ("step", "evaluation", "sampling", "whole split")
-ASKED_BEFORE = ("make_folder", "open", "flush", "flush_folder")
-"""Operations of the disk after which a process asks again whether the run is still its own, before it changes anything."""
 TWO_CONTAINERS = ("local locks", "equal process ids")
 
 
@@ -155,7 +154,7 @@ def takeovers(ground):
     return [
         Fault(point, int(index), "overtaken")
         for point, index, name in passed
-        if point in OVERTAKEN or name in ASKED_BEFORE
+        if point in OVERTAKEN or name in ASKED_AFTER
     ]
 
 
