@@ -55,7 +55,6 @@ def settle_pointers(checkpoints: Path, latest: int, best: Best | None, storage: 
     So one that was damaged, or that a crash kept from being moved, is right again. A `best` whose checkpoint has no manifest any
     more, like none at all, has no pointer.
     """
-    storage.require_owner()
     changed = []
     wanted: dict[str, dict[str, Any] | None] = {LATEST: {"step": latest}, BEST: None}
     if best is not None:
@@ -83,6 +82,7 @@ def _value(checkpoints: Path, step: int, **facts: Any) -> dict[str, Any] | None:
 
 
 def _remove(path: Path, storage: Storage) -> None:
+    storage.require_owner()
     try:
         storage.remove(path)
     except OSError as error:

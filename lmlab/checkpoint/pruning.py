@@ -112,9 +112,9 @@ def tidy(checkpoints: Path, storage: Storage = DISK) -> None:
     Only the process that writes checkpoints may do this (a run's lock sees to that): then whatever is unfinished is
     stale. What the system won't let go of stays until the next time.
     """
-    storage.require_owner()
     for entry in sorted(checkpoints.iterdir()):
         replaced = REPLACED.fullmatch(entry.name)
+        storage.require_owner()
         with contextlib.suppress(OSError):
             if replaced:
                 _settle(checkpoints, int(replaced[1]), storage)
@@ -123,6 +123,7 @@ def tidy(checkpoints: Path, storage: Storage = DISK) -> None:
     for step in steps(checkpoints):
         with contextlib.suppress(OSError):
             clear_unlisted(folder_of(checkpoints, step), step, storage)
+    storage.require_owner()
     remove_temporaries(checkpoints, storage)
 
 

@@ -125,6 +125,21 @@ def test_an_owner_that_has_lost_the_folder_leaves_all_that_the_new_one_has(three
     assert moment > 5
 
 
+def test_a_pointer_of_the_new_owner_s_is_not_removed_for_a_checkpoint_that_it_has_pruned(three, save_tiny):
+    """Taken over between the two pointers: the earlier owner finds its best step gone, and best.json is the new one's."""
+    asked = itertools.count()
+
+    def owner():
+        if next(asked) >= 1:  # the first is for latest.json
+            raise Lost("taken over")
+
+    before = (three / "best.json").read_bytes()
+    (three / "latest.json").unlink()
+    with pytest.raises(Lost):
+        settle_pointers(three, 500, Best(step=333, loss=0.1), Owned(owner))
+    assert (three / "best.json").read_bytes() == before and pointed(three, "latest")["step"] == 500
+
+
 def test_a_step_without_a_checkpoint_can_t_be_pointed_to(three):
     with pytest.raises(LabError, match="has no checkpoint of it"):
         point(three, "latest", 333)
