@@ -202,7 +202,9 @@ class Session:
         return restored
 
     def _save(self, state: State, best: bool) -> None:
-        # The line is written first, so that a resume from this checkpoint finds it in its place.
+        # A line of a second save says that the first is on the disk: so no resume takes a run for one that never had any.
+        self.saver.settle(True)
+        # The line is written before its checkpoint, so that a resume from that finds it in its place.
         self._record("events", "checkpoint", state.step, state.tokens, {"best": best})
         self.journal.flush()
         self.saver.save(state, self.journal.lengths())

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import time
 
 import pytest
 
@@ -13,6 +14,7 @@ from lmlab.data.dataset import datasets_folder
 from lmlab.experiment import resume, train
 from lmlab.recipe import override
 from lmlab.runs import open_run
+from tests.experiment.conftest import SMALL
 from tests.experiment.test_spikes import assert_same_end, stopping_at
 
 
@@ -281,3 +283,31 @@ def test_a_run_whose_data_is_gone_says_so_and_what_works_without_it(runs, made, 
     finally:
         os.rename(text, made["text"])
     assert not datasets_folder().exists() or not list(datasets_folder().iterdir())
+
+
+def test_a_run_that_dies_in_its_first_save_beside_the_training_begins_again(runs, made, monkeypatch):
+    """The next save's line is there only once the first one is on the disk: before, two lines without a checkpoint were left."""
+    from lmlab.recipe import Recipe
+    from lmlab.training import saving
+
+    class Killed(BaseException):
+        """The process is dead."""
+
+    def killed(*arguments, **options):
+        """While the training waits with its second save, if not sooner."""
+        deadline = time.monotonic() + 0.5
+        while len(saves()) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        raise Killed
+
+    def saves():
+        return [line for line in open_run("early", runs)[0].read_lines("events") if line["kind"] == "checkpoint"]
+
+    settings = {"data.corpus": str(made["text"]), "train.background": "on", "train.checkpoint_every": "3"}
+    recipe = override(Recipe(), {**SMALL, **settings})
+    with monkeypatch.context() as patch:
+        patch.setattr(saving, "save_and_point", killed)
+        with pytest.raises(Killed):
+            train(recipe, run="early", runs=runs, say=lambda line: None)
+    assert [line["step"] for line in saves()] == [0]
+    assert resume("early", runs=runs, say=lambda line: None).ending.kind == "finished"
