@@ -64,7 +64,7 @@ class Remove:
     """Remove runs with all that is in them, after a question. A run that trains is refused."""
 
     run: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Runs by name or folder."""
+    """Runs by name, folder or tag:TAG."""
     yes: bool = False
     """Don't ask."""
     runs: str = ""
@@ -79,7 +79,7 @@ class Prune:
     """
 
     run: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Runs by name or folder."""
+    """Runs by name, folder or tag:TAG."""
     checkpoints: bool = False
     """Remove all checkpoints but the first, the best and the latest altogether."""
     yes: bool = False
@@ -242,17 +242,23 @@ def _tag(flags: Tag) -> int:
 def _whole(reference: str, runs: str, action: str) -> Run:
     from lmlab.runs import open_run
 
-    found, part = open_run(reference, runs_folder(runs))
-    if part is not None:
-        raise UsageError(f"lmlab runs {action} takes a whole run: give {found.name} without @{part}")
-    return found
+    return _without_checkpoint(*open_run(reference, runs_folder(runs)), action)
 
 
 def _all(references: tuple[str, ...], runs: str, action: str) -> list[Run]:
     if not references:
         raise UsageError(f"lmlab runs {action} needs a run: name one or several")
-    found = {one.folder: one for one in (_whole(reference, runs, action) for reference in references)}
+    from lmlab.runs import open_runs
+
+    opened = open_runs(references, runs_folder(runs))
+    found = {one.folder: one for one in (_without_checkpoint(*one, action) for one in opened)}
     return list(found.values())
+
+
+def _without_checkpoint(found: Run, part: str | None, action: str) -> Run:
+    if part is not None:
+        raise UsageError(f"lmlab runs {action} takes a whole run: give {found.name} without @{part}")
+    return found
 
 
 def _sure(question: str, yes: bool, ask: Callable[[str], str] = input) -> None:

@@ -5,7 +5,7 @@ from lmlab.runs.create import create_imported, create_run, require_free_name
 from lmlab.runs.journal import Journal
 from lmlab.runs.lines import lines_from_end, read_lines
 from lmlab.runs.lock import RunLock, TakenOver, is_locked, require_unlocked
-from lmlab.runs.opening import list_runs, open_run
+from lmlab.runs.opening import list_runs, open_run, open_runs
 from lmlab.runs.removal import remove_leftovers, remove_run, rename_run
 from lmlab.runs.run import Run
 from lmlab.runs.tags import change_tags, read_tags
@@ -25,6 +25,7 @@ __all__ = [
     "lines_from_end",
     "list_runs",
     "open_run",
+    "open_runs",
     "read_control",
     "read_lines",
     "read_tags",

@@ -1,4 +1,4 @@
-"""A run's name, and the way it's written on the command line: NAME or FOLDER, with @best, @latest, @init or @STEP."""
+"""A run's name, and the way it's written on the command line: NAME, FOLDER or tag:TAG, with @best, @latest, @init or @STEP."""
 
 from __future__ import annotations
 

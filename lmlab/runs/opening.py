@@ -1,29 +1,75 @@
-"""From what a person types to a run, and the list of all runs in a folder."""
+"""From what a person types to runs, and the list of all runs in a folder.
+
+NAME or FOLDER is one run, a bare name first looked for in the folder of runs; tag:TAG is each run in that folder that has the tag.
+Behind any of them may stand @best, @latest, @init or @STEP: that checkpoint of the run, or of each run.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from lmlab import LabError
 from lmlab.runs.names import in_order, is_run_name, nearest, split_reference
 from lmlab.runs.run import ORIGIN, RECIPE, SEGMENTS, Run
+from lmlab.runs.tags import read_tags
 
 MOST_LISTED = 8
 OF_A_RUN = {RECIPE, SEGMENTS, "metrics.jsonl", "checkpoints", "policy.json"}
 """What only a run has."""
+TAGGED = "tag:"
+"""What stands before a tag, in place of a run's name."""
 
 
 def open_run(reference: str, root: Path) -> tuple[Run, str | None]:
-    """The run that NAME or FOLDER names (a bare name is first looked for in `root`), and what stands behind @, or None.
+    """The run that NAME, FOLDER or tag:TAG names, and what stands behind @, or None.
 
-    LabError where there is none, with the nearest name and the folder that was looked in.
+    LabError where there is none, with the nearest name and the folder that was looked in, or where a tag names several.
     """
+    found = _named(reference, root)
+    if len(found) > 1:
+        names = ", ".join(run.name for run, _ in found[:MOST_LISTED])
+        more = "" if len(found) <= MOST_LISTED else f" and {len(found) - MOST_LISTED} more"
+        raise LabError(f"{reference[:60]} names {len(found)} runs: expected one of {names}{more}")
+    return found[0]
+
+
+def open_runs(references: Iterable[str], root: Path) -> list[tuple[Run, str | None]]:
+    """`open_run` of each, in order, where tag:TAG stands for every run that has the tag.
+
+    A run that a tag names and that stands in the list already isn't repeated.
+    """
+    found: list[tuple[Run, str | None]] = []
+    for reference in references:
+        named = _named(reference, root)
+        there = {(run.id, which) for run, which in found} if reference.startswith(TAGGED) else set()
+        found += [(run, which) for run, which in named if (run.id, which) not in there]
+    return found
+
+
+def _named(reference: str, root: Path) -> list[tuple[Run, str | None]]:
+    """What one reference names: at least one run."""
     whole = reference != "" and _is_run(Path(reference))
     place, which = (reference, None) if whole else split_reference(reference)
     for folder in (root / place, Path(place)) if is_run_name(place) else (Path(place),):
         if place and _is_run(folder):
-            return Run(folder), which
+            return [(Run(folder), which)]
+    if place.startswith(TAGGED):
+        return [(run, which) for run in _tagged(place.removeprefix(TAGGED), root)]
     raise LabError(_unknown(place, root))
+
+
+def _tagged(tag: str, root: Path) -> list[Run]:
+    """The runs in `root` that have the tag, by name; LabError where there is none, with the tags that there are."""
+    tags = [(run, read_tags(run.folder)) for run in list_runs(root)]
+    found = [run for run, own in tags if tag in own]
+    if not found:
+        there = sorted({one for _, own in tags for one in own})
+        known = nearest(tag, there) or (f"expected one of {', '.join(there[:MOST_LISTED])}" if there else "")
+        raise LabError(
+            f"no run in {root} has the tag {tag[:60]!r}: {f'{known}; ' if known else ''}give it with lmlab runs tag RUN TAG"
+        )
+    return found
 
 
 def list_runs(root: Path) -> list[Run]:

@@ -33,7 +33,7 @@ def read_tags(folder: Path) -> tuple[str, ...]:
     value = read_json(path, LARGEST_BYTES)
     tags = value.get("tags") if isinstance(value, dict) else None
     if not isinstance(tags, list) or not all(isinstance(tag, str) and TAG.fullmatch(tag) for tag in tags):
-        raise LabError(f"{path} is damaged: expected a list of tags")
+        raise LabError(f"{path} is damaged: expected a list of tags; remove it and give the tags again")
     if value.get("format") != FORMAT:
         raise LabError(f"{path} has format {str(value.get('format'))[:20]}: this version reads {FORMAT}")
     return tuple(sorted(set(tags)))

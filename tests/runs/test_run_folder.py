@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 from lmlab import LabError, __version__
 from lmlab.planning.child import environment
 from lmlab.recipe import Recipe, recipe_hash
-from lmlab.runs import Journal, RunLock, create_run, list_runs, open_run, remove_leftovers, require_free_name
+from lmlab.runs import (
+    Journal,
+    RunLock,
+    change_tags,
+    create_run,
+    list_runs,
+    open_run,
+    open_runs,
+    remove_leftovers,
+    require_free_name,
+)
 from lmlab.runs.code import git_commit, source_sha256
 from lmlab.runs.names import in_order, is_run_name, split_reference, stem_of
 
@@ -127,6 +137,39 @@ def test_a_reference_is_a_name_or_a_folder_with_a_checkpoint_behind_an_at(make_r
             found, which = open_run(reference if part is None else f"{reference}@{part}", tmp_path)
             assert found.folder.samefile(run.folder) and found.name == "one" and which == part
     assert open_run("one", tmp_path / "elsewhere")[0].id == run.id
+
+
+def test_a_tag_names_every_run_that_has_it_with_the_checkpoint_behind_the_at(make_run, tmp_path):
+    one, two, three = (make_run(name) for name in ("one", "two", "three-1"))
+    for run in (one, three):
+        change_tags(run.folder, ["night", "paper/figure-2"])
+    change_tags(two.folder, ["day"])
+
+    def names(*references):
+        return [(run.name, which) for run, which in open_runs(references, tmp_path)]
+
+    assert names("tag:night") == [("one", None), ("three-1", None)]
+    assert names("tag:paper/figure-2@best") == [("one", "best"), ("three-1", "best")]
+    assert names("two", "tag:night@40", "one@latest") == [
+        ("two", None), ("one", "40"), ("three-1", "40"), ("one", "latest"),
+    ]  # fmt: skip
+    assert names("tag:night", "tag:paper/figure-2", "tag:day") == names("tag:night", "two"), "no run stands twice"
+    assert names("one", "one") == [("one", None), ("one", None)], "what a person repeats is theirs to repeat"
+    assert open_run("tag:day@init", tmp_path)[0].id == two.id
+    with pytest.raises(LabError, match="names 2 runs: expected one of one, three-1"):
+        open_run("tag:night", tmp_path)
+
+
+def test_a_tag_that_no_run_has_is_answered_with_what_is_nearest(make_run, tmp_path):
+    with pytest.raises(LabError, match="has the tag 'x': give it with lmlab runs tag RUN TAG"):
+        open_runs(["tag:x"], tmp_path)
+    change_tags(make_run("one").folder, ["night"])
+    with pytest.raises(LabError, match="did you mean night"):
+        open_runs(["tag:nigth"], tmp_path)
+    with pytest.raises(LabError, match="expected one of night"):
+        open_runs(["tag:"], tmp_path)
+    with pytest.raises(LabError, match="no checkpoint '@lates'"):
+        open_runs(["tag:night@lates"], tmp_path)
 
 
 def test_a_folder_with_an_at_in_its_path_is_found(make_run, tmp_path):
