@@ -8,6 +8,7 @@ import tyro
 
 from lmlab.cli.arguments import parse, runs_folder
 from lmlab.cli.closing import speaker
+from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import show, show_json
 
 
@@ -16,7 +17,7 @@ class Prove:
     """Take steps of a run again from one of its checkpoints, and compare every batch, line and tensor with what was recorded.
 
     Nothing in the run's folder changes. Exit status 1 where anything differs, with the first step and tensor that do and the
-    likely reasons.
+    likely reasons; and where neither a line nor a checkpoint was recorded of these steps.
     """
 
     target: tyro.conf.Positional[str]
@@ -32,6 +33,8 @@ class Prove:
 def run(arguments: list[str]) -> int:
     """Parse, replay, print; 1 where something differs."""
     flags = parse(Prove, arguments, "lmlab prove")
+    if flags.steps < 0:
+        raise UsageError(f"--steps {flags.steps}: expected 1 or more")
     from lmlab import experiment
     from lmlab.training.display import make_display
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from lmlab.experiment.loaded import Loaded, load
     from lmlab.experiment.own_text import recipe_for
     from lmlab.experiment.planned import plan
-    from lmlab.experiment.proving import Proof, prove
+    from lmlab.experiment.proof import Proof
+    from lmlab.experiment.proving import prove
     from lmlab.experiment.quality import forecast_quality
     from lmlab.experiment.resuming import resume
     from lmlab.experiment.scoring import evaluate
@@ -54,7 +55,7 @@ __getattr__ = lazily(
         "Loaded": "loaded",
         "Outcome": "finish",
         "Parent": "beginning",
-        "Proof": "proving",
+        "Proof": "proof",
         "bench": "benching",
         "evaluate": "scoring",
         "forecast_quality": "quality",

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +20,7 @@ from lmlab.data import find_dataset
 from lmlab.experiment.beginning import evaluation_plan, start_units, steps_of
 from lmlab.experiment.circumstances import REASONS, circumstances, differing
 from lmlab.experiment.fresh import tokens_of_run
+from lmlab.experiment.proof import Difference, Proof, compare_lines, require_something
 from lmlab.experiment.session import Session, open_session
 from lmlab.planning.child import trial_folder
 from lmlab.recipe import Recipe
@@ -29,68 +28,7 @@ from lmlab.runs import Journal, Run, open_run
 from lmlab.training.display import Display, make_display
 from lmlab.training.policy import Policy, choose_policy, read_policy
 
-COMPARED = {
-    "train": ("batches", "loss", "gradient_norm", "learning_rate"),
-    "evaluation": ("valid_loss", "valid_accuracy", "valid_tokens", "train_loss", "train_tokens"),
-    "sample": ("prompt", "text"),
-}
-"""Kind of line -> what must be equal in it, what comes first in a step first."""
 DEFAULT_STEPS = 100
-
-
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """The first thing that isn't as it was recorded."""
-
-    step: int
-    what: str
-    recorded: Any
-    replayed: Any
-
-
-@dataclass(frozen=True, kw_only=True)
-class Proof:
-    """What a replay came to."""
-
-    run: str
-    first: int
-    """The step of the checkpoint that it began from."""
-    last: int
-    lines: int
-    """Lines of metrics and samples that were compared."""
-    tensors: int
-    """Tensors that were compared; 0 where the replay ended at no checkpoint."""
-    largest_difference: float | None
-    """Over all tensors."""
-    difference: Difference | None
-    reasons: tuple[str, ...]
-    """What differs between the recorded segment and now, the likeliest cause first."""
-
-    @property
-    def equal(self) -> bool:
-        """Whether every bit was the same."""
-        return self.difference is None
-
-    def to_json(self) -> dict[str, Any]:
-        """For --json."""
-        return {"equal": self.equal, **dataclasses.asdict(self)}
-
-    def lines_to_read(self) -> list[str]:
-        """The same in words."""
-        span = f"steps {self.first:,} to {self.last:,} of {self.run}"
-        if self.difference is None:
-            tensors = (
-                f", {self.tensors:,} tensors"
-                if self.tensors
-                else " (no checkpoint was kept there to compare tensors with)"
-            )
-            return [f"proven: {span} came out bit for bit as recorded: {self.lines:,} lines{tensors}"]
-        found = self.difference
-        shown = f"recorded {_shown(found.recorded)}, replayed {_shown(found.replayed)}"
-        lines = [f"not proven: {span}: the first difference is at step {found.step:,}, {found.what}: {shown}"]
-        if self.largest_difference:
-            lines.append(f"the tensors at the end are up to {self.largest_difference:.3g} apart")
-        return lines + [f"likely reason: {reason}" for reason in self.reasons]
 
 
 class StopAt:
@@ -123,7 +61,7 @@ def prove(
     display: Display | None = None,
     say: Callable[[str], None] = print,
 ) -> Proof:
-    """Replay RUN, or RUN@STEP to begin at that checkpoint; LabError where there is nothing to replay from.
+    """Replay RUN, or RUN@STEP to begin at that checkpoint; LabError where there is nothing to replay from, or to compare with.
 
     Without `steps` the replay goes to the next checkpoint that is kept; else so many steps.
     """
@@ -131,6 +69,8 @@ def prove(
     recipe, policy = run.recipe(), read_policy(run.read("policy.json"))
     reached = max((line["step"] for line in run.read_lines("metrics")), default=0)
     begin, last = _span(run, which, steps, reached)
+    recorded = [line for file in ("metrics", "samples") for line in run.read_lines(file)]
+    require_something(run.name, recorded, checkpoint_steps(run.checkpoints), begin.step, last)
     chosen = _policy_here(recipe, policy, say)
     dataset = find_dataset(run.origin()["data_id"])
     say(f"replaying {run.name} from step {begin.step:,} to {last:,}")
@@ -155,60 +95,21 @@ def prove(
         start_units(shadow, recipe, dataset)
         session.replay(StopAt(session, last, _rewinds(run, last)))
         replayed = [line for file in ("metrics", "samples") for line in shadow.read_lines(file)]
-    recorded = [line for file in ("metrics", "samples") for line in run.read_lines(file)]
-    lines, difference = compare_lines(recorded, replayed, begin.step, last)
+    compared = compare_lines(recorded, replayed, begin.step, last)
     tensors, largest, by_tensor = _compare_tensors(run, session, last)
-    difference = difference or by_tensor
+    difference = compared.difference or by_tensor
     reasons = () if difference is None else _reasons(run, begin.step, chosen)
     return Proof(
         run=run.name,
         first=begin.step,
         last=last,
-        lines=lines,
+        lines=compared.lines,
+        batches=compared.batches,
         tensors=tensors,
         largest_difference=largest,
         difference=difference,
         reasons=reasons,
     )
-
-
-def compare_lines(
-    recorded: list[dict[str, Any]], replayed: list[dict[str, Any]], first: int, last: int
-) -> tuple[int, Difference | None]:
-    """How many lines of steps after `first` and up to `last` were compared, and the first difference.
-
-    The evaluation of the last step belongs to what comes after it.
-    """
-    ours, theirs = (_by_place(lines, first, last) for lines in (recorded, replayed))
-    kinds = list(COMPARED)
-    places = sorted({*ours, *theirs}, key=lambda place: (place[0], kinds.index(place[1]), place[2]))
-    for place in places:
-        step, kind, _ = place
-        if place not in ours or place not in theirs:
-            there = [lines.get(place, "no such line") for lines in (ours, theirs)]
-            what = f"a line of kind {kind}"
-            return len(places), Difference(step=step, what=what, recorded=there[0], replayed=there[1])
-        for name in COMPARED[kind]:
-            if name in ours[place] and ours[place][name] != theirs[place].get(name):
-                what = "the batches" if name == "batches" else f"{name} of the line of kind {kind}"
-                return len(places), Difference(
-                    step=step, what=what, recorded=ours[place][name], replayed=theirs[place].get(name)
-                )
-    return len(places), None
-
-
-def _shown(value: Any) -> str:
-    return str(value)[:60]
-
-
-def _by_place(lines: list[dict[str, Any]], first: int, last: int) -> dict[tuple[int, str, int], dict[str, Any]]:
-    """(step, kind, number among equal ones) -> line."""
-    found: dict[tuple[int, str, int], dict[str, Any]] = {}
-    for line in lines:
-        if line["kind"] in COMPARED and first < line["step"] < last + (line["kind"] == "train"):
-            number = sum(1 for step, kind, _ in found if (step, kind) == (line["step"], line["kind"]))
-            found[line["step"], line["kind"], number] = line
-    return found
 
 
 def _span(run: Run, which: str | None, steps: int | None, reached: int) -> tuple[Checkpoint, int]:
@@ -220,8 +121,11 @@ def _span(run: Run, which: str | None, steps: int | None, reached: int) -> tuple
         if "optimizer" in checkpoint.parts and step < reached:
             whole.append(checkpoint)
     if not whole:
+        there = ", ".join(f"{step:,}" for step in kept)
         raise LabError(
-            f"{run.name} has no checkpoint with its optimizer before step {reached:,}, its last: nothing can be replayed"
+            f"nothing can be replayed of {run.name}: expected a checkpoint with its optimizer before step {reached:,}, its last"
+            + (f"; it has those of step {there}, of which none is such a one" if kept else "; it has none")
+            + "; a run keeps them with --train.keep N or --train.keep_every STEPS, and --train.keep_optimizer all"
         )
     # The shortest way between two checkpoints says most for its time.
     begin = whole[-1]

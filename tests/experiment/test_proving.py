@@ -45,8 +45,40 @@ def test_without_a_step_the_last_stretch_is_replayed(run, tmp_path, capsys):
     assert main(["prove", "proven", "--runs", str(tmp_path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["equal"] and (found["first"], found["last"]) == (10, 12) and found["lines"] == 1
+    assert found["batches"] == 2 and found["tensors"] > 20
     assert main(["prove", "proven@0", "--steps", "11", "--runs", str(tmp_path)]) == 0
-    assert "came out bit for bit as recorded: 7 lines" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    # Lines of training at 3, 6 and 9, evaluations and samples at 5 and 10; the last line's hash is of nine batches.
+    assert "steps 0 to 11 of proven came out bit for bit as recorded: 7 lines, 9 batches" in told
+    assert "Only logged losses were compared; step 11 has no checkpoint." in told
+
+
+def test_a_replay_that_would_compare_nothing_is_no_proof_and_says_what_there_is(run, tmp_path, capsys):
+    shutil.rmtree(run.checkpoints / "step-00000012")
+    # Steps 11 and 12 after the checkpoint of step 10: of 11 there is neither a line nor a checkpoint.
+    assert main(["prove", "proven@10", "--steps", "1", "--runs", str(tmp_path)]) == 1
+    told = capsys.readouterr()
+    assert told.out == "", "nothing is replayed"
+    assert "nothing is recorded of step 11 of proven" in told.err and told.err.count("\n") == 1
+    assert "its next line is of step 12, and no checkpoint is kept after step 10: ask for --steps 2 or more" in told.err
+    assert main(["prove", "proven@0", "--steps", "2", "--runs", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert (
+        "its next line is of step 3, its next checkpoint of step 4: ask for --steps 3 or more, or --steps 4 for" in told
+    )
+    assert main(["prove", "proven@5", "--steps", "1", "--runs", str(tmp_path)]) == 0, "the line of step 6"
+    assert main(["prove", "proven@5", "--steps", "-3", "--runs", str(tmp_path)]) == 2
+
+
+def test_a_checkpoint_alone_is_compared_where_no_line_is(run, tmp_path, capsys):
+    path = run.folder / "metrics.jsonl"
+    kept = [line for line in path.read_text().splitlines() if json.loads(line)["step"] >= 8]
+    path.write_text("".join(line + "\n" for line in kept))
+    (run.folder / "samples.jsonl").unlink()
+    proof = prove(f"{run.folder}@5", say=lambda line: None)
+    assert not proof.equal and proof.difference.recorded == "no such line", "a line that was lost is a difference"
+    assert main(["prove", "proven@4", "--runs", str(tmp_path)]) == 0
+    assert "0 lines, 0 batches" in capsys.readouterr().out
 
 
 def test_weights_that_were_changed_are_named(run, tmp_path, capsys):
