@@ -12,7 +12,7 @@ from lmlab.cli.printing import show, show_json
 
 @dataclass(frozen=True)
 class Events:
-    """What happened in a run: starts and resumes, checkpoints, spikes, skipped updates, rewinds, stops.
+    """What happened in a run: starts, resumes, stops with their reason, the finish, branches, spikes, skipped updates, rewinds.
 
     With --box STEP, the black box of a spike: what came before it, which layers it shook, and the texts of its batch.
     """
@@ -32,7 +32,8 @@ class Events:
 def run(arguments: list[str]) -> int:
     """Parse, read, print."""
     flags = parse(Events, arguments, "lmlab events")
-    from lmlab.report.events import black_box_lines, event_lines, events_of
+    from lmlab.experiment.timeline import events_of
+    from lmlab.report.events import black_box_lines, event_lines
     from lmlab.runs import open_run
     from lmlab.runs.black_boxes import read_black_box
 

@@ -103,6 +103,11 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
         "data_used": data_used(session),
         "claims": compared_claims(session.recipe, evaluations, finals, bests),
     }
+    # A process that dies between the two finishes again: the resume takes this line out.
+    session.journal.append(
+        "events", "finished", step=state.step, tokens=state.tokens, reason=ending.reason, seconds=total + final.seconds
+    )
+    session.journal.flush()
     run.write("summary.json", summary, session.storage)
     for line in closing_lines(session, summary):
         say(line)

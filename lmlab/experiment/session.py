@@ -76,6 +76,10 @@ class Session:
             self.display.open(f"{self.run.name}: {self.recipe.name}")
             try:
                 return loop.run()
+            except LabError as error:
+                with contextlib.suppress(LabError):  # the disk that failed may refuse this line too
+                    self._record("events", "failed", self.state.step, self.state.tokens, {"reason": str(error)})
+                raise
             finally:
                 self.display.close()
                 self.journal.flush()

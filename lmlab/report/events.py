@@ -5,19 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from lmlab import printable
+from lmlab.experiment.timeline import ENDED
 from lmlab.runs import Run
 from lmlab.training.outlook import MISSED, missed_words
 
 TEXTS_SHOWN = 5
 TEXT_CHARACTERS = 400
 SPIKES = ("spike", "skipped_update", "rewind")
-
-
-def events_of(run: Run, checkpoints: bool = True) -> list[dict[str, Any]]:
-    """The lines of events.jsonl and segments.jsonl in the order of their time."""
-    events = [line for line in run.read_lines("events") if checkpoints or line["kind"] != "checkpoint"]
-    segments = [{**line, "segment_line": True} for line in run.read_lines("segments")]
-    return sorted([*segments, *events], key=lambda line: str(line.get("time", "")))
 
 
 def event_lines(run: Run, events: list[dict[str, Any]]) -> list[str]:
@@ -75,12 +69,23 @@ def _what(line: dict[str, Any]) -> str:
     kind = line["kind"]
     if line.get("segment_line"):
         exact = "" if line.get("exact", True) else ", with another policy: not bit for bit"
-        return f"{'started' if kind == 'start' else 'went on'}{exact} (process {line.get('pid')} on {line.get('host')})"
+        parent = line.get("parent")
+        branched = f" as a branch of {parent['name']}@{parent['step']}" if parent else ""
+        what = "started" if kind == "start" else "went on"
+        return f"{what}{branched}{exact} (process {line.get('pid')} on {line.get('host')})"
     if kind == "checkpoint":
         return "checkpoint" + (", the best so far" if line.get("best") else "")
     if kind == "stopped":
         took = line.get("seconds")
         return f"stopped by {line.get('reason')}" + ("" if took is None else f", saved after {took:.1f} s")
+    if kind == "finished":
+        return f"finished: {line.get('reason')}"
+    if kind == "failed":
+        return f"failed: {line.get('reason')}"
+    if kind == ENDED:
+        return "ended without a word after this step: killed, or the machine went down"
+    if kind == "branch":
+        return f"{line['run']} branches off here"
     if kind == "scale_lowered":
         return f"loss scale lowered to {_number(line.get('scale'))}"
     if kind == MISSED:

@@ -4,8 +4,9 @@ import pytest
 
 from lmlab.experiment import prove, resume, train
 from lmlab.experiment.session import expected_loss, read_outlook
+from lmlab.experiment.timeline import events_of
 from lmlab.recipe import override
-from lmlab.report.events import event_lines, events_of
+from lmlab.report.events import event_lines
 from lmlab.scaling.estimate import Estimate
 from lmlab.training.display import Quiet
 from lmlab.training.outlook import Outlook, forecast_loss
