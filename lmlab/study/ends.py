@@ -131,8 +131,10 @@ def common_devices(ends: Ends) -> tuple[str, str]:
     return "auto", "auto"
 
 
-def unmeasured(ends: Ends, devices: tuple[str, str]) -> tuple[str, ...]:
-    """What differs between the two ends and is in no factor."""
+def unmeasured(ends: Ends, devices: tuple[str, str], as_they_are: bool = False) -> tuple[str, ...]:
+    """What differs between the two ends and is in no factor; nothing where the path goes between the runs `as_they_are`."""
+    if as_they_are:
+        return ()
     one, other = ends
     if one.record is None or other.record is None:
         which = f" ({one.device} against {other.device})" if one.device != other.device else ""

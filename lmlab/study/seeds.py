@@ -28,7 +28,9 @@ class Repeat:
     def line(self) -> str:
         """In words."""
         if self.same_bits:
-            return f"{self.record.name} repeats {self.of.name}: their models give the same bits, and both count as one run"
+            return (
+                f"{self.record.name} repeats {self.of.name}: their models give the same bits, and both count as one run"
+            )
         return (
             f"{self.record.name} repeats {self.of.name}: the same recipe, data and seed ({self.record.seed}), computed with other "
             "rounding; both count as one run"
@@ -54,7 +56,9 @@ def _sorted_out(records: Sequence[Record]) -> tuple[list[Record], list[Repeat]]:
         if record.id in kept or record.id in repeats:
             continue
         loss = None if record.final is None else record.loss
-        equal = next((one for one in by_loss.get(loss, ()) if _same_bits(one, record)), None) if loss is not None else None
+        equal = (
+            next((one for one in by_loss.get(loss, ()) if _same_bits(one, record)), None) if loss is not None else None
+        )
         first = None if record.seed is None else by_seed.get((record.family, record.seed))
         if equal is not None or first is not None:
             repeats[record.id] = Repeat(record=record, of=equal or first or record, same_bits=equal is not None)
