@@ -13,12 +13,13 @@ from typing import Literal
 import numpy as np
 
 from lmlab import LabError
-from lmlab.checkpoint import Checkpoint, find
+from lmlab.checkpoint import Checkpoint
 from lmlab.data import Dataset
 from lmlab.data.fresh import TrainingTokens, sequences_an_epoch, training_split
 from lmlab.data.reading import scored_targets
 from lmlab.data.windows import split_windows
 from lmlab.experiment.circumstances import circumstances
+from lmlab.experiment.judging import checkpoint_in
 from lmlab.experiment.session import Session, open_session, planned_steps
 from lmlab.files import DISK, Storage
 from lmlab.planning.calibration import Calibration
@@ -62,7 +63,7 @@ def parent_of(reference: str, runs: str | Path = "runs") -> Parent:
     """The checkpoint named by RUN@STEP (default: its latest), to start a new run from."""
     run, which = open_run(reference, Path(runs))
     recipe = run.recipe()
-    checkpoint, _ = find(run.checkpoints, which or "latest")
+    checkpoint, _ = checkpoint_in(run, which or "latest")
     return Parent(run=run, recipe=recipe, checkpoint=checkpoint)
 
 
