@@ -22,6 +22,7 @@ from lmlab.experiment.circumstances import circumstances
 from lmlab.experiment.judging import checkpoint_in
 from lmlab.experiment.session import Session, open_session, planned_steps
 from lmlab.files import DISK, Storage
+from lmlab.hardware import held_memory_bytes, release_freed_memory
 from lmlab.planning.calibration import Calibration
 from lmlab.planning.evidence import Evidence, evidence_for
 from lmlab.planning.fastest import fastest_policy
@@ -157,12 +158,14 @@ class Outline:
     first: int
     """The step that it begins at."""
     plan: EvaluationPlan
+    idle_bytes: int
+    """What this process held when the data was ready and nothing was computed yet."""
 
     def forecast(self, runs: Path, say: Callable[[str], object]) -> Forecast:
         """What the run will need and reach, from a trial in this process and the finished runs in `runs`."""
         expectation = self.expectation(finished_runs(runs))
         return forecast_from(
-            try_here(self.recipe, self.policy, self.dataset, say),
+            try_here(self.recipe, self.policy, self.dataset, say, self.idle_bytes),
             self.recipe,
             self.dataset,
             self.steps,
@@ -187,6 +190,8 @@ def outline_of(
 ) -> Outline:
     """How `recipe` will be run on this machine, whose policy is in force from now on; LabError where it can't be."""
     policy = choose_policy(recipe, say)
+    release_freed_memory()
+    idle = held_memory_bytes(policy.torch_device)
     require_memory(recipe, policy, dataset.vocabulary_size)
     whole = training_split(recipe, dataset)
     policy = fastest_policy(recipe, policy, whole, dataset.vocabulary_size, dataset.folder, say)
@@ -201,6 +206,7 @@ def outline_of(
         steps=steps,
         first=first_step(recipe, dataset, parent, steps),
         plan=evaluation_plan(recipe, dataset, steps),
+        idle_bytes=idle,
     )
 
 
