@@ -207,10 +207,18 @@ def _require_evaluations(run: Run, counted: int) -> None:
 def resume_same(name: str, recipe: Recipe, *, runs: str | Path = "runs", **options: Any) -> Outcome:
     """`resume` for a run that must be of this recipe: LabError that names what differs where it isn't."""
     run, _ = open_run(name, Path(runs))
-    different = differences(run.recipe(), recipe)
-    if different:
-        field, (theirs, ours) = next(iter(different.items()))
-        raise LabError(f"{run.name} is another experiment: its {field} is {theirs}, not {ours}; choose another --run")
+    own = run.recipe()
+    different = differences(own, recipe)
+    # What lmlab derived, then and now, is as the run has it; what was asked for comes before what follows from it.
+    asked = [name for name in different if name not in own.derived or name not in recipe.derived]
+    asked.sort(key=lambda name: name in recipe.derived)
+    if asked:
+        theirs, ours = different[asked[0]]
+        longer = f"to train it further: lmlab train --from {run.name}@latest --train.steps {ours}; "
+        further = longer if asked[0] == "train.steps" and ours > theirs else ""
+        raise LabError(
+            f"{run.name} is another experiment: its {asked[0]} is {theirs}, not {ours}; {further}for a new run choose another --run"
+        )
     return resume(run, **options)
 
 

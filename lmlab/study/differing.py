@@ -92,7 +92,8 @@ def comparable(
         schedule = dataclasses.replace(schedule, steps=None)
     least = max(1, round(steps * share))
     evaluate = dataclasses.replace(recipe.evaluate, every=max(1, least // 4), prompts=())
-    ended = dataclasses.replace(recipe, train=train, schedule=schedule, evaluate=evaluate)
+    # Between two runs every setting is what one of them had: nothing is derived again.
+    ended = dataclasses.replace(recipe, train=train, schedule=schedule, evaluate=evaluate, derived=())
     return ended if share >= 1 else shortened(ended, least, steps, 0)
 
 
