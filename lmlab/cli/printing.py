@@ -27,18 +27,24 @@ def show(*parts: object, file: TextIO | None = None, flush: bool = False) -> Non
     stream = file or sys.stdout
     width, encoding = width_of(stream), encoding_of(stream)
     for part in parts:
+        lines = laid_out(part, width, encoding)
         if isinstance(part, Table):
-            head, *lines = part.lines(width, encoding)
-            _print_styled([head], "bold", stream)
-        else:
-            lines = wrapped(encodable(printable(part), encoding), width)
-            if isinstance(part, Styled):
-                _print_styled(lines, part.style, stream)
-                continue
+            _print_styled(lines[:1], "bold", stream)
+            lines = lines[1:]
+        elif isinstance(part, Styled):
+            _print_styled(lines, part.style, stream)
+            continue
         for line in lines:
             print(line, file=stream)
     if flush:
         stream.flush()
+
+
+def laid_out(part: object, width: int | None, encoding: str) -> list[str]:
+    """A `Table`, or anything else as one line, in lines of at most `width` columns where there is a width."""
+    if isinstance(part, Table):
+        return part.lines(width, encoding)
+    return wrapped(encodable(printable(part), encoding), width)
 
 
 def _print_styled(lines: list[str], style: str, stream: TextIO) -> None:

@@ -51,7 +51,9 @@ class Table:
         """
         head = tuple(column.name for column in self.columns)
         cells = [
-            row if isinstance(row, str) else tuple(encodable(printable(cell), encoding) for cell in row)
+            encodable(printable(row), encoding)
+            if isinstance(row, str)
+            else tuple(encodable(printable(cell), encoding) for cell in row)
             for row in (head, *self.rows)
         ]
         kept, lost = self._kept(cells, width)
