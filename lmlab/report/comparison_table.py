@@ -61,7 +61,7 @@ def _verdict(pair: Pair) -> Iterator[Part]:
     yield Styled(verdict_line(pair), f"bold {COLOURS[pair.verdict.kind]}")
     yield f"  {pair.verdict.reason}"
     needed = pair.verdict.seeds_needed
-    smallest = f"one seed each can show differences above {pair.noise.smallest_visible():.4f}"
+    smallest = f"one seed each can show differences above {pair.noise.smallest_visible():.2g}"
     if needed is None:
         yield f"  {smallest}; no number of seeds would show this one on this text"
     else:

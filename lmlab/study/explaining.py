@@ -17,6 +17,7 @@ from typing import Any
 
 from lmlab import LabError
 from lmlab.data.progress import Progress
+from lmlab.experiment.beginning import parent_of
 from lmlab.files import make_folder, write_json
 from lmlab.model import flops_per_token
 from lmlab.recipe import Recipe
@@ -24,9 +25,9 @@ from lmlab.stats.factorial import Cell
 from lmlab.study.beside import given_ends
 from lmlab.study.bridges import SHARES, Bridges, choose_bridges
 from lmlab.study.case import Case, load_case
-from lmlab.study.continuing import Continuations, continuations
+from lmlab.study.continuing import Continuations, continuations, continued_recipes
 from lmlab.study.definition import LONGEST_NAME
-from lmlab.study.design import recipe_of
+from lmlab.study.design import Factor, recipe_of
 from lmlab.study.differing import factors_between, settings_of
 from lmlab.study.ends import Ends, are_recipes, common_devices, ends_of_recipes, ends_of_runs, unmeasured
 from lmlab.study.explanation import Explanation
@@ -97,13 +98,18 @@ def _explain(
     plan = _settled(ends, devices, name, folder, runs, wishes, progress, say)
     share = _share(plan, ends, devices)
     say(f"{ends[0].name} and {ends[1].name} differ in {', '.join(factor.name for factor in plan.factors)}")
+    if (
+        wishes.continued and ends[0].record is not None
+    ):  # what can't be continued is refused before the bridging runs are trained
+        point = parent_of(f"{ends[0].record.run.folder}@latest", runs)
+        continued_recipes(point, _whole_factors(ends, devices), _more_steps(ends), name)
     if plan.given:
         say(f"not trained again: {', '.join(one.name for one in plan.given)}")
     how = "all subsets" if not plan.pairs else f"{2 * plan.pairs} orders of them"
     if case is not None and case.proxy:
         say(f"a scale model of them: {case.proxy}")
     say(
-        f"bridging runs: {how}, {len(plan.cells)} recipes of {plan.seeds} seeds"
+        f"bridging runs: {how}, {len(plan.cells)} recipes, {plan.seeds} {'seed' if plan.seeds == 1 else 'seeds'} each"
         + (f", {share:.3g} of the steps" if share < 1 else "")
     )
     result = carry_out(plan, runs, StudyWishes(workers=wishes.workers), display=display, progress=progress, say=say)
@@ -128,18 +134,25 @@ def _with_whole_trainings(
     found: Explanation, devices: tuple[str, str], name: str, wishes: ExplainWishes, trainer: Trainer
 ) -> Explanation:
     """What is found by trainings of full length: the first continued, and what was foretold."""
-    one, other = found.ends
-    factors = factors_between(one.whole(devices[0]), other.whole(devices[1]))
+    one = found.ends[0]
     going_on: Continuations | None = None
     if wishes.continued:
         first = one.record or trainer.train(_named(one.whole(devices[0]), f"{name}-first"))
-        # As many more steps as the second had more; as many again, where it had none.
-        more = other.steps - one.steps if other.steps > one.steps else one.steps
-        going_on = continuations(first, name, factors, more, trainer)
+        going_on = continuations(first, name, _whole_factors(found.ends, devices), _more_steps(found.ends), trainer)
     predictions: tuple[Tested, ...] = ()
     if found.case is not None:
         predictions = tested(found.case.predictions, one.recipe, name, going_on, trainer)
     return dataclasses.replace(found, going_on=going_on, predictions=predictions)
+
+
+def _whole_factors(ends: Ends, devices: tuple[str, str]) -> tuple[Factor, ...]:
+    return factors_between(ends[0].whole(devices[0]), ends[1].whole(devices[1]))
+
+
+def _more_steps(ends: Ends) -> int:
+    """As many as the second had more; as many again as the first had, where it had none."""
+    one, other = ends
+    return other.steps - one.steps if other.steps > one.steps else one.steps
 
 
 def _share(plan: StudyPlan, ends: Ends, devices: tuple[str, str]) -> float:

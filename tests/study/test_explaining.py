@@ -224,6 +224,17 @@ def test_continuing_tells_what_steps_do_and_what_a_setting_does_beside_them(two_
     assert main(["verify", str(two_runs / "study-a-to-b" / "explain.json")]) == 0
 
 
+def test_what_cannot_be_continued_is_refused_before_anything_is_trained(two_runs, monkeypatch):
+    def refuse(*words):
+        raise LabError("no such recipe")
+
+    monkeypatch.setattr("lmlab.study.continuing.continued_recipe", refuse)
+    before = list_runs(two_runs)
+    with pytest.raises(LabError, match="no such recipe"):
+        explain("a", "b", two_runs, ExplainWishes(continued=True), say=lambda line: None)
+    assert list_runs(two_runs) == before
+
+
 def test_a_continued_run_with_another_batch_warms_up_at_its_own_first_step(two_runs):
     point = parent_of("a@latest", two_runs)
     batch = factors_between(point.recipe, override(point.recipe, {"train.batch": "2"}))
