@@ -10,11 +10,20 @@ from typing import TYPE_CHECKING
 from lmlab import lazily
 
 if TYPE_CHECKING:
-    from lmlab.evaluation.losses import EvaluationStopped, evaluate_sample, evaluate_split
+    from lmlab.evaluation.gap import loss_gap
+    from lmlab.evaluation.losses import EvaluationStopped, evaluate_sample, evaluate_split, tokens_in_sample
     from lmlab.evaluation.result import Evaluation
     from lmlab.evaluation.sample import choose_units
 
-__all__ = ["Evaluation", "EvaluationStopped", "choose_units", "evaluate_sample", "evaluate_split"]
+__all__ = [
+    "Evaluation",
+    "EvaluationStopped",
+    "choose_units",
+    "evaluate_sample",
+    "evaluate_split",
+    "loss_gap",
+    "tokens_in_sample",
+]
 
 __getattr__ = lazily(
     __name__,
@@ -24,5 +33,7 @@ __getattr__ = lazily(
         "choose_units": "sample",
         "evaluate_sample": "losses",
         "evaluate_split": "losses",
+        "loss_gap": "gap",
+        "tokens_in_sample": "losses",
     },
 )

@@ -111,7 +111,6 @@ def evaluate_sample(
     tokens: int,
     *,
     device: torch.device,
-    seed: int = 0,
     batch: int | None = None,
     autocast: torch.dtype | None = None,
     stop: Callable[[], bool] | None = None,
@@ -122,10 +121,7 @@ def evaluate_sample(
 
     For the training split too, so that its loss with dropout off stands beside the validation's.
     """
-    length = len(split_tokens(text, split))
-    # Units are chosen by their length in the split, of which windows that overlap predict more, and short of tails less.
-    wanted = tokens if documents is None else -(-tokens * length // max(1, documents.targets))
-    units = choose_units(text.units(split), length, wanted, seed)
+    units = sampled_units(text, split, tokens, documents)
     every = len(units) == len(text.units(split))
     return evaluate_split(
         model,
@@ -140,6 +136,24 @@ def evaluate_sample(
         engine=engine,
         documents=documents,
     )
+
+
+def sampled_units(text: ScoredText, split: str, tokens: int, documents: Windows | None = None) -> NDArray[np.int64]:
+    """The units that `evaluate_sample` scores for about so many predicted tokens."""
+    length = len(split_tokens(text, split))
+    # Units are chosen by their length in the split, of which windows that overlap predict more, and short of tails less.
+    wanted = tokens if documents is None else -(-tokens * length // max(1, documents.targets))
+    return choose_units(text.units(split), length, wanted)
+
+
+def tokens_in_sample(text: ScoredText, split: str, tokens: int, documents: Windows | None = None) -> int:
+    """How many tokens `evaluate_sample` predicts where about `tokens` are wanted: those of whole units."""
+    starts = np.asarray(text.units(split)["start"], dtype=np.int64)
+    firsts, ends = unit_ranges(starts, len(text.tokens(split)))
+    chosen = sampled_units(text, split, tokens, documents)
+    if documents is None:
+        return int((ends - firsts)[chosen].sum())
+    return int(documents.targets_in(starts[chosen], ends[chosen]).sum())
 
 
 def windows_at_once(context: int, vocabulary: int, device_type: str) -> int:

@@ -13,16 +13,15 @@ from typing import Literal
 import numpy as np
 
 from lmlab import LabError
-from lmlab.checkpoint import Checkpoint
+from lmlab.checkpoint import Checkpoint, find
 from lmlab.data import Dataset
 from lmlab.data.fresh import TrainingTokens, sequences_an_epoch, training_split
 from lmlab.data.reading import scored_targets
 from lmlab.data.windows import split_windows
+from lmlab.evaluation import tokens_in_sample
 from lmlab.experiment.circumstances import circumstances
-from lmlab.experiment.judging import checkpoint_in
 from lmlab.experiment.session import Session, open_session, planned_steps
 from lmlab.files import DISK, Storage
-from lmlab.hardware import held_memory_bytes, release_freed_memory
 from lmlab.planning.calibration import Calibration
 from lmlab.planning.evidence import Evidence, evidence_for
 from lmlab.planning.fastest import fastest_policy
@@ -35,7 +34,7 @@ from lmlab.recipe.quantities import seconds_in
 from lmlab.runs import Journal, Run, open_run
 from lmlab.scaling.estimate import Estimate
 from lmlab.training.display import Display
-from lmlab.training.evaluating import EvaluationPlan, plan_evaluations
+from lmlab.training.evaluating import EvaluationPlan, earlier_plan, plan_evaluations, with_samples
 from lmlab.training.policy import Policy, apply_policy, choose_policy
 from lmlab.training.saving import restore_training, restore_weights
 from lmlab.training.state import read_state
@@ -64,7 +63,7 @@ def parent_of(reference: str, runs: str | Path = "runs") -> Parent:
     """The checkpoint named by RUN@STEP (default: its latest), to start a new run from."""
     run, which = open_run(reference, Path(runs))
     recipe = run.recipe()
-    checkpoint, _ = checkpoint_in(run, which or "latest")
+    checkpoint, _ = find(run.checkpoints, which or "latest")
     return Parent(run=run, recipe=recipe, checkpoint=checkpoint)
 
 
@@ -158,14 +157,12 @@ class Outline:
     first: int
     """The step that it begins at."""
     plan: EvaluationPlan
-    idle_bytes: int
-    """What this process held when the data was ready and nothing was computed yet."""
 
     def forecast(self, runs: Path, say: Callable[[str], object]) -> Forecast:
         """What the run will need and reach, from a trial in this process and the finished runs in `runs`."""
         expectation = self.expectation(finished_runs(runs))
         return forecast_from(
-            try_here(self.recipe, self.policy, self.dataset, say, self.idle_bytes),
+            try_here(self.recipe, self.policy, self.dataset, say),
             self.recipe,
             self.dataset,
             self.steps,
@@ -190,8 +187,6 @@ def outline_of(
 ) -> Outline:
     """How `recipe` will be run on this machine, whose policy is in force from now on; LabError where it can't be."""
     policy = choose_policy(recipe, say)
-    release_freed_memory()
-    idle = held_memory_bytes(policy.torch_device)
     require_memory(recipe, policy, dataset.vocabulary_size)
     whole = training_split(recipe, dataset)
     policy = fastest_policy(recipe, policy, whole, dataset.vocabulary_size, dataset.folder, say)
@@ -206,7 +201,6 @@ def outline_of(
         steps=steps,
         first=first_step(recipe, dataset, parent, steps),
         plan=evaluation_plan(recipe, dataset, steps),
-        idle_bytes=idle,
     )
 
 
@@ -220,11 +214,21 @@ def steps_of(recipe: Recipe, training: TrainingTokens) -> int:
     return planned_steps(recipe, sequences_an_epoch(training, recipe.data.order, recipe.model.context))
 
 
-def evaluation_plan(recipe: Recipe, dataset: Dataset, steps: int) -> EvaluationPlan:
-    """How much each evaluation of that run scores."""
-    return plan_evaluations(
-        recipe, steps, scored_targets(recipe, dataset, "valid"), scored_targets(recipe, dataset, "train")
-    )
+def evaluation_plan(recipe: Recipe, dataset: Dataset, steps: int, run: Run | None = None) -> EvaluationPlan:
+    """How much each evaluation scores: of a new run of `recipe`, or of `run`, whose samples stay what they were when it began."""
+    tokens = {split: scored_targets(recipe, dataset, split) for split in ("valid", "train")}
+    if run is None:
+        plan = plan_evaluations(recipe, steps, tokens["valid"], tokens["train"])
+    elif "evaluation" in run.origin():
+        kept = run.fact("evaluation")
+        plan = with_samples(recipe, (kept["valid_tokens"], kept["train_tokens"]), tokens["valid"], tokens["train"])
+    else:
+        plan = earlier_plan(recipe, steps, tokens["valid"], tokens["train"])
+    scored = {
+        split: tokens_in_sample(dataset, split, wanted, split_windows(recipe, dataset, split))
+        for split, wanted in zip(("valid", "train"), plan.wanted, strict=True)
+    }
+    return dataclasses.replace(plan, valid_tokens=scored["valid"], train_tokens=scored["train"])
 
 
 def start_units(run: Run, recipe: Recipe, dataset: Dataset, storage: Storage = DISK) -> None:

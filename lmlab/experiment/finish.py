@@ -1,4 +1,4 @@
-"""After the last step: the figures that get quoted, over the whole split, and the summary."""
+"""After the last step: the figures that get quoted, and the summary."""
 
 from __future__ import annotations
 
@@ -11,28 +11,21 @@ from typing import Any
 from lmlab import LabError
 from lmlab.checkpoint import find
 from lmlab.data.reading import reading
-from lmlab.evaluation import Evaluation
+from lmlab.evaluation import Evaluation, loss_gap
 from lmlab.experiment.claims import claim_line, compared_claims
 from lmlab.experiment.fresh import fresh_left
 from lmlab.experiment.session import Session
+from lmlab.experiment.verdict import gap_from, is_evaluation, verdict_on
 from lmlab.hardware import peak_memory_bytes
 from lmlab.planning.score import score, score_line
 from lmlab.runs import Run
 from lmlab.scaling.noise import useful_batch_line
-from lmlab.stats import overfitting_verdict, still_falling
 from lmlab.training import ranks
 from lmlab.training.display import duration
 from lmlab.training.loop import Ending
 from lmlab.training.saving import restore_weights
 
 FORMAT = 1
-VERDICTS = {
-    "none": "no overfitting",
-    "slight": "slight overfitting",
-    "overfitting": "overfitting",
-    "unstable": "unstable",
-    "unknown": "overfitting unknown",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,22 +46,26 @@ class Outcome:
 
 
 def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outcome:
-    """Score the last and the best model on the whole validation split and write summary.json; a stopped run gets neither."""
+    """Score the last and the best model and write summary.json; a stopped run gets neither."""
     run, state = session.run, session.state
     if ending.kind == "stopped":
         return _stopped(session, ending, say)
-    final = session.whole_split()
+    final = session.final_scores()
+    train = session.final_training_scores()
     run.append_units(state.evaluations, final.bits_per_unit, session.storage)
     best, best_step = _best(session, final)
-    evaluations = [line for line in run.read_lines("metrics") if _is_evaluation(line)]
-    finals, bests = {"step": state.step, **figures(final)}, {"step": best_step, **figures(best)}
+    evaluations = [line for line in run.read_lines("metrics") if is_evaluation(line)]
+    finals = {"step": state.step, **figures(final), **gap_figures(final, train)}
+    bests = {"step": best_step, **figures(best)}
+    scoring_seconds = final.seconds + train.seconds
     total = state.train_seconds + state.evaluate_seconds + state.save_seconds
     # A branch has its parent's tokens in its count, but not its seconds.
-    trained_here = reading(session.recipe, session.dataset).tokens(state.cursor - state.first_cursor)
+    read = reading(session.recipe, session.dataset)
+    trained_here = read.tokens(state.cursor - state.first_cursor)
     measured = {
         "train_seconds": state.train_seconds,
-        "evaluate_seconds": state.evaluate_seconds + final.seconds,
-        "total_seconds": total + final.seconds,
+        "evaluate_seconds": state.evaluate_seconds + scoring_seconds,
+        "total_seconds": total + scoring_seconds,
         "tokens_per_second": trained_here / max(state.train_seconds, 1e-9),
         "peak_memory_bytes": float(peak_memory_bytes(session.policy.torch_device)),
         "final_loss": final.loss,
@@ -83,7 +80,7 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
         "tokens": state.tokens,
         "final": finals,
         "best": bests,
-        "verdict": verdict_of(evaluations),
+        "verdict": verdict_on(run, read.unique_tokens, gap_from(finals)),
         "skipped_updates": len(state.skipped),
         "seconds": {
             "train": state.train_seconds,
@@ -105,7 +102,12 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
     }
     # A process that dies between the two finishes again: the resume takes this line out.
     session.journal.append(
-        "events", "finished", step=state.step, tokens=state.tokens, reason=ending.reason, seconds=total + final.seconds
+        "events",
+        "finished",
+        step=state.step,
+        tokens=state.tokens,
+        reason=ending.reason,
+        seconds=total + scoring_seconds,
     )
     session.journal.flush()
     run.write("summary.json", summary, session.storage)
@@ -132,6 +134,17 @@ def figures(evaluation: Evaluation) -> dict[str, Any]:
         **evaluation.figures(),
         "loss_interval": [interval.low, interval.high],
         "loss_interval_level": interval.level,
+    }
+
+
+def gap_figures(valid: Evaluation, train: Evaluation) -> dict[str, Any]:
+    """The training loss beside final figures, and how far validation is above it, over samples of equal size."""
+    gap = loss_gap(valid, train)
+    return {
+        "train_loss": train.loss,
+        "train_tokens": train.tokens,
+        "gap": gap.estimate,
+        "gap_interval": [gap.low, gap.high],
     }
 
 
@@ -174,9 +187,10 @@ def closing_lines(session: Session, summary: dict[str, Any]) -> list[str]:
     ]
     if summary["score"]:
         lines.append(score_line(summary["score"]))
-    lines.append(figures_line(f"whole validation split, last step {final['step']:,}", final))
+    scored = "whole validation split" if session.plan.final == "whole" else "sample of the validation split"
+    lines.append(figures_line(f"{scored}, last step {final['step']:,}", final))
     if best["step"] != final["step"]:
-        lines.append(figures_line(f"whole validation split, best step {best['step']:,}", best))
+        lines.append(figures_line(f"{scored}, best step {best['step']:,}", best))
     lines.append(summary["verdict"]["reason"])
     train = session.recipe.train
     useful = useful_batch_line(session.state.noise, train.batch, session.recipe.model.context)
@@ -198,18 +212,7 @@ def _best(session: Session, final: Evaluation) -> tuple[Evaluation, int]:
     # The last model is on the disk: nothing is put back, so that no second copy of it takes memory.
     restore_weights(checkpoint, session.model)
     session.step.weights_changed()
-    return session.whole_split(), checkpoint.step
-
-
-def verdict_of(evaluations: list[dict[str, Any]]) -> dict[str, Any]:
-    """Whether the run overfitted, and whether it ended too early, from its evaluation lines."""
-    steps, valid = [line["step"] for line in evaluations], [line["valid_loss"] for line in evaluations]
-    verdict = overfitting_verdict([line["train_loss"] for line in evaluations], valid, steps)
-    falling = still_falling(steps, valid)
-    reason = f"{VERDICTS[verdict.kind]}: {verdict.reason}" + (
-        "; the loss was still falling at the end" if falling else ""
-    )
-    return {"kind": verdict.kind, "gap": verdict.gap, "still_falling": falling, "reason": reason}
+    return session.final_scores(), checkpoint.step
 
 
 def _forecast(run: Run) -> Any:
@@ -222,10 +225,3 @@ def _forecast(run: Run) -> Any:
 
 def _bytes_in(folder: Path) -> int:
     return sum(entry.stat().st_size for entry in folder.rglob("*") if entry.is_file())
-
-
-def _is_evaluation(line: dict[str, Any]) -> bool:
-    """Whether a line of metrics.jsonl has the losses of an evaluation, as numbers."""
-    train = line.get("train_loss", False)
-    fits = isinstance(line.get("valid_loss"), float) and (train is None or isinstance(train, float))
-    return line.get("kind") == "evaluation" and "step" in line and fits

@@ -17,7 +17,7 @@ from lmlab.checkpoint import steps as checkpoint_steps
 from lmlab.data import Dataset
 from lmlab.data.fresh import TrainingTokens
 from lmlab.data.windows import split_windows
-from lmlab.evaluation import Evaluation, EvaluationStopped, evaluate_sample, evaluate_split
+from lmlab.evaluation import Evaluation, EvaluationStopped, evaluate_sample, evaluate_split, loss_gap
 from lmlab.experiment.black_box import black_box
 from lmlab.files import DISK, Storage
 from lmlab.generation import Sampling, generate
@@ -116,17 +116,26 @@ class Session:
             documents=split_windows(self.recipe, self.dataset, split),
         )
 
+    def final_scores(self) -> Evaluation:
+        """The model's scores on validation, as they are quoted: over the whole split, or the evaluations' sample of it."""
+        return self.whole_split() if self.plan.final == "whole" else self._sampled("valid", self.plan.wanted[0])
+
+    def final_training_scores(self) -> Evaluation:
+        """The model's scores on a sample of the training split that is as large as what `final_scores` are over."""
+        return self._sampled("train", self.plan.final_train_tokens)
+
     def _record(self, file: str, kind: str, step: int, tokens: int, values: dict[str, Any]) -> None:
         self.journal.append(file, kind, step=step, tokens=tokens, **values)
 
     def _evaluate(self, state: State, stop: StopQuestion) -> Scores:
         """Scores and samples; nothing is written before all of it is there, so that an interruption leaves no half of it."""
         try:
-            valid = self._sampled("valid", self.plan.valid_tokens, stop)
-            train = self._sampled("train", self.plan.train_tokens, stop)
+            valid = self._sampled("valid", self.plan.wanted[0], stop)
+            train = self._sampled("train", self.plan.wanted[1], stop)
         except EvaluationStopped:
             raise Interrupted from None
         samples = self._samples(stop)
+        gap = loss_gap(valid, train)
         self.run.append_units(state.evaluations, valid.bits_per_unit, self.storage)
         metrics = {
             "valid_loss": valid.loss,
@@ -136,6 +145,8 @@ class Session:
             "valid_tokens": valid.tokens,
             "train_loss": train.loss,
             "train_tokens": train.tokens,
+            "gap": gap.estimate,
+            "gap_interval": [gap.low, gap.high],
             "whole": valid.whole,
             "seconds": valid.seconds + train.seconds,
         }
@@ -146,7 +157,7 @@ class Session:
             valid_loss=valid.loss, metrics=metrics, samples=samples, line=evaluation_line(state, valid, train)
         )
 
-    def _sampled(self, split: str, tokens: int, stop: StopQuestion) -> Evaluation:
+    def _sampled(self, split: str, tokens: int, stop: StopQuestion | None = None) -> Evaluation:
         return evaluate_sample(
             self.model,
             self.dataset,
@@ -155,7 +166,7 @@ class Session:
             tokens,
             device=self.policy.torch_device,
             autocast=self.policy.autocast_dtype,
-            stop=stop.stopping,
+            stop=None if stop is None else stop.stopping,
             engine=self.step.engine,
             documents=split_windows(self.recipe, self.dataset, split),
         )

@@ -13,7 +13,7 @@ from lmlab import LabError
 from lmlab.data import Dataset, find_dataset, prepare
 from lmlab.data.fresh import FreshTokens
 from lmlab.data.progress import Progress
-from lmlab.experiment.beginning import Parent, begin, deadline_of, outline_of, same_stream
+from lmlab.experiment.beginning import Outline, Parent, begin, deadline_of, outline_of, same_stream
 from lmlab.experiment.circumstances import versions
 from lmlab.experiment.finish import Outcome, finish
 from lmlab.experiment.fresh import fresh_lines, require_one_pass, require_parent, training_tokens
@@ -71,11 +71,12 @@ def train(
             say(line)
     forecast = outline.forecast(root, say)
     say(forecast.line())
-    say(outline.plan.sentence(recipe.evaluate.share))
+    for line in outline.plan.lines(recipe, outline.steps - outline.first):
+        say(line)
     make_folder(root, "choose another folder with --runs")
     require_free_bytes(root, forecast.disk_bytes, "keeping this run's checkpoints")
     require_budget(recipe, forecast)
-    made = create_run(root, run, recipe, _origin(recipe, outline.policy, dataset, parent))
+    made = create_run(root, run, recipe, _origin(recipe, outline, dataset, parent))
     with RunLock(made.folder) as lock:
         session = begin(made, outline, forecast, display or make_display(), lock.storage)
         return finish(session, session.train(deadline), say)
@@ -112,9 +113,7 @@ def with_rate(recipe: Recipe, parent: Parent, rate: RateName) -> Recipe:
     elif rate == "hold":
         own = parent.recipe.schedule
         span = None if isinstance(own, Constant) else own.steps
-        # A warm-up that nobody set would have grown with the steps.
-        warmup = own.warmup if "schedule.warmup" in recipe.derived else schedule.warmup
-        changed = dataclasses.replace(schedule, steps=span or parent.recipe.train.steps, warmup=warmup)
+        changed = dataclasses.replace(schedule, steps=span or parent.recipe.train.steps)
     else:
         changed = dataclasses.replace(schedule, steps=None, start=start)
     return dataclasses.replace(recipe, schedule=changed)
@@ -183,7 +182,7 @@ def _require_windows(recipe: Recipe, dataset: Dataset) -> None:
             )
 
 
-def _origin(recipe: Recipe, policy: Policy, dataset: Dataset, parent: Parent | None) -> dict[str, Any]:
+def _origin(recipe: Recipe, outline: Outline, dataset: Dataset, parent: Parent | None) -> dict[str, Any]:
     lineage = None
     if parent is not None:
         lineage = {
@@ -194,13 +193,14 @@ def _origin(recipe: Recipe, policy: Policy, dataset: Dataset, parent: Parent | N
         }
         lineage["weights_sha256"] = parent.weights_sha256
     return {
-        **versions(policy),
+        **versions(outline.policy),
         "hardware": detect().facts(),
         "command": sys.argv,
         "recipe_hash": recipe_hash(recipe),
         "data_id": dataset.id,
         "data": ancestry_to_json(dataset.ancestry),
         "vocabulary_size": dataset.vocabulary_size,
+        "evaluation": outline.plan.to_json(),
         "parent": lineage,
         "lineage": [] if parent is None else lineage_if_known(parent.run, parent.checkpoint),
     }

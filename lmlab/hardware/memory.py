@@ -1,12 +1,10 @@
-"""Memory in bytes: how much there is, how much is free, and what this process holds and has held at its most.
+"""Memory in bytes: how much there is, how much is free, and the most that this process has held.
 
 The answers keep to the limits of a container (control groups). torch is imported only for a device other than the CPU.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,8 +73,8 @@ def peak_memory_bytes(device: torch.device | None = None) -> int:
 
         return torch.mps.driver_allocated_memory()
     if sys.platform == "win32":
-        peak = int(_windows_counters().peak)
-    elif sys.platform == "linux" and (mapped := _of_status("VmHWM")):
+        peak = _windows_peak()
+    elif sys.platform == "linux" and (mapped := _peak_of_status()):
         # getrusage counts what the process that started this one held at that moment, too.
         peak = mapped
     else:
@@ -85,32 +83,6 @@ def peak_memory_bytes(device: torch.device | None = None) -> int:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         peak *= 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kibibytes
     return peak
-
-
-def held_memory_bytes(device: torch.device | None = None) -> int:
-    """The bytes that this process holds now: resident in main memory, or in tensors on `device`; 0 where the system doesn't say."""
-    if device is not None and device.type == "cuda":
-        import torch
-
-        return torch.cuda.memory_allocated(device)
-    if device is not None and device.type == "mps":
-        import torch
-
-        return torch.mps.driver_allocated_memory()
-    if sys.platform == "win32":
-        return int(_windows_counters().held)
-    return _of_status("VmRSS") if sys.platform == "linux" else 0
-
-
-def release_freed_memory() -> None:
-    """Give memory that was freed back to the system, where the C library can (glibc's `malloc_trim`).
-
-    glibc keeps what large tensors have left in its heap, and later tensors of other sizes don't fit there: what a process holds
-    at its most would depend on what it had done before.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)
 
 
 def out_of_memory_kills() -> int:
@@ -122,13 +94,13 @@ def out_of_memory_kills() -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
-def _of_status(key: str, path: Path = STATUS) -> int:
-    """Bytes of main memory: VmRSS now, VmHWM at the most since this program began; 0 where Linux doesn't tell."""
+def _peak_of_status(path: Path = STATUS) -> int:
+    """The most bytes of main memory since this program began, as Linux keeps it; 0 where it doesn't."""
     try:
         lines = path.read_text().splitlines()
     except OSError:
         return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:")), 0)
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
 
 
 def _meminfo(key: str, path: Path = MEMINFO) -> int:
@@ -140,6 +112,8 @@ def _meminfo(key: str, path: Path = MEMINFO) -> int:
 
 
 def _windows_memory() -> Any:
+    import ctypes
+
     class Status(ctypes.Structure):
         _fields_ = [
             ("length", ctypes.c_ulong),
@@ -154,14 +128,15 @@ def _windows_memory() -> Any:
     return status
 
 
-def _windows_counters() -> Any:
+def _windows_peak() -> int:
+    import ctypes
+
     class Counters(ctypes.Structure):
         _fields_ = [
             ("bytes", ctypes.c_ulong),
             ("faults", ctypes.c_ulong),
             ("peak", ctypes.c_size_t),
-            ("held", ctypes.c_size_t),
-            ("rest", ctypes.c_size_t * 6),
+            ("rest", ctypes.c_size_t * 7),
         ]
 
     counters = Counters(bytes=ctypes.sizeof(Counters))
@@ -169,4 +144,4 @@ def _windows_counters() -> Any:
     kernel.GetCurrentProcess.restype = ctypes.c_void_p
     process = ctypes.c_void_p(kernel.GetCurrentProcess())
     kernel.K32GetProcessMemoryInfo(process, ctypes.byref(counters), counters.bytes)
-    return counters
+    return int(counters.peak)

@@ -53,11 +53,7 @@ def problems(recipe: Recipe) -> Iterator[str]:
     if train.epochs is None or spanned is not None:
         span = spanned or train.steps
         if schedule.warmup > span:
-            of = "train.steps" if spanned is None else "schedule.steps"
-            yield (
-                f"schedule.warmup {schedule.warmup} is longer than {of} {span}: expected a warm-up of at most {span}, or more "
-                "steps"
-            )
+            yield f"schedule.warmup {schedule.warmup} is longer than the schedule's {span} steps: expected at most {span}"
 
 
 def _gpt_problems(model: GPT) -> Iterator[str]:

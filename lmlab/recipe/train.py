@@ -13,6 +13,7 @@ EngineName = Literal["auto", "native", "torch"]
 OnSpikeName = Literal["note", "skip", "rewind"]
 KeepOptimizerName = Literal["all", "latest"]
 BackgroundName = Literal["auto", "on", "off"]
+FinalName = Literal["whole", "sample"]
 
 MOST_STEPS = 10**12 - 1
 """As many as a checkpoint's name holds."""
@@ -76,7 +77,7 @@ class Train:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """When and on what the model is evaluated while it trains; the final figure is always the whole split."""
+    """When and on what the model is evaluated while it trains, and what the final figures are over."""
 
     every: int = setting(250, at_least=1)
     """Steps between evaluations."""
@@ -84,6 +85,8 @@ class Evaluate:
     """Evaluations may take this share of the training time; else a fixed sample of the split is scored instead."""
     tokens: int | None = setting(None, at_least=1)
     """Score about so many validation tokens at each evaluation during training (none: as many as the share allows)."""
+    final: FinalName = setting("whole", came_later=True)
+    """What the final figures are over: whole: the whole validation split; sample: the sample that evaluations score."""
     prompts: tuple[str, ...] = setting((), policy=True)
     """Sampled at each evaluation into samples.jsonl."""
     sample_tokens: int = setting(100, at_least=1, at_most=1 << 20, policy=True)

@@ -50,6 +50,8 @@ ORIGIN_FACTS = {
     "data_id": re.compile(r"[0-9a-f]{16}"),
 }
 """What of origin.json is used later, and how it looks."""
+SOME_TOKENS = {"valid_tokens": 1, "train_tokens": 1}
+"""What origin.json says of evaluations, with numbers that fit."""
 MOST_TOKENS = 1 << 32
 """Of a vocabulary."""
 
@@ -215,6 +217,11 @@ def _origin_problem(value: dict[str, Any]) -> str:
     size = value.get("vocabulary_size", 1)
     if type(size) is not int or not 0 < size <= MOST_TOKENS:
         return f"a vocabulary_size of at most {MOST_TOKENS:,}"
+    scored = value.get("evaluation", SOME_TOKENS)
+    if not isinstance(scored, dict) or any(
+        type(scored.get(name)) is not int or scored[name] < 1 for name in SOME_TOKENS
+    ):
+        return "of an evaluation how many tokens it scores"
     imported = value.get("imported")
     if imported is not None:
         return _imported_problem(imported)

@@ -4,27 +4,25 @@ doing. numpy only.
 `lmlab.stats.verdict.verdict` is taken from its module, which has its name.
 """
 
-from lmlab.stats.bootstrap import Interval, ratio_interval, ratio_standard_error
+from lmlab.stats.bootstrap import Interval, difference_interval, ratio_interval, ratio_standard_error
+from lmlab.stats.overfitting import Evaluated, Gap, UnitBits, Verdict, overfitting_verdict
 from lmlab.stats.paired import PairedDifference, paired_difference
 from lmlab.stats.student import normal_quantile, student_quantile
-from lmlab.stats.trend import (
-    Turn,
-    Verdict,
-    nats_per_doubling,
-    noise_level,
-    overfitting_verdict,
-    still_falling,
-    turning_point,
-)
+from lmlab.stats.trend import nats_per_doubling, still_falling
+from lmlab.stats.turn import Turn, noise_level, turning_point
 from lmlab.stats.verdict import PairVerdict, SeedNoise, seed_noise
 
 __all__ = [
+    "Evaluated",
+    "Gap",
     "Interval",
     "PairVerdict",
     "PairedDifference",
     "SeedNoise",
     "Turn",
+    "UnitBits",
     "Verdict",
+    "difference_interval",
     "nats_per_doubling",
     "noise_level",
     "normal_quantile",

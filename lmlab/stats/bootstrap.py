@@ -63,6 +63,27 @@ def ratio_interval(
     return Interval(estimate=estimate, low=float(low), high=float(high), level=level, units=len(above))
 
 
+def difference_interval(
+    first: tuple[ArrayLike, ArrayLike],
+    second: tuple[ArrayLike, ArrayLike],
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """The percentile bootstrap interval of one ratio of sums minus another, each (numerators, denominators) over units of its own.
+
+    Such as validation minus training loss: both texts could have been others, so the units of both are drawn with replacement.
+    """
+    units = [len(_measured(*side)[0]) for side in (first, second)]
+    sums = [tuple(float(part.sum()) for part in _measured(*side)) for side in (first, second)]
+    estimate = sums[0][0] / sums[0][1] - sums[1][0] / sums[1][1] if sums[0][1] and sums[1][1] else math.nan
+    draws = [ratio_draws(*side, resamples, seed + place) for place, side in enumerate((first, second))]
+    if not all(len(found) and np.isfinite(found).all() for found in draws):
+        return Interval(estimate=estimate, low=math.nan, high=math.nan, level=level, units=min(units))
+    low, high = np.nanquantile(draws[0] - draws[1], [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    return Interval(estimate=estimate, low=float(low), high=float(high), level=level, units=min(units))
+
+
 def ratio_draws(
     numerators: ArrayLike, denominators: ArrayLike, resamples: int = 1000, seed: int = 0
 ) -> NDArray[np.float64]:
@@ -89,8 +110,8 @@ def _measured(numerators: ArrayLike, denominators: ArrayLike) -> tuple[NDArray[n
     below = np.asarray(denominators, dtype=np.float64)
     if above.ndim != 1 or above.shape != below.shape:
         raise LabError(
-            f"numerators of shape {above.shape} and denominators of shape {below.shape}: expected two lists of one "
-            "length, a pair a unit"
+            f"numerators of shape {above.shape} and denominators of shape {below.shape}: expected two lists of one length; "
+            "pass both arrays of one evaluation, such as bits_per_unit and tokens_per_unit"
         )
     kept = ~np.isnan(above)
     return above[kept], below[kept]

@@ -29,7 +29,6 @@ from typing import Any
 
 from lmlab import LabError
 from lmlab.recipe import is_recipe
-from lmlab.recipe.override import require_setting
 from lmlab.runs.names import is_run_name
 from lmlab.study.design import DesignName, Factor, Level
 
@@ -124,11 +123,7 @@ def asked(
         changes["seeds"] = whole({"seeds": seeds}, "seeds", seeds, MOST_SEEDS)
     if name:
         changes["name"] = study_name(name)
-    found = replace(found, **changes)
-    for factor in found.factors:  # before a text is read for the recipe
-        for setting in {setting for level in factor.levels for setting in level.settings}:
-            require_setting(setting)
-    return found
+    return replace(found, **changes)
 
 
 def varied(words: Sequence[str]) -> tuple[Factor, ...]:

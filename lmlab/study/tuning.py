@@ -102,9 +102,8 @@ def tune(
             finished=finished,
         )
         found = result.optimum()
-        place = found.place.value if found is not None else result.best_tried() if finished else None
-        if place is not None:
-            write_text(out, to_toml(tuned(recipe, 2.0**place)))
+        if found is not None:
+            write_text(out, to_toml(tuned(recipe, 2.0**found.place.value)))
             result = replace(result, tuned_recipe=out)
         write_json(folder / "tune.json", result.to_json())
     return result

@@ -36,8 +36,7 @@ from lmlab.data.tokenizers import load_tokenizer
 from lmlab.evaluation.losses import most_frequent_token
 from lmlab.evaluation.sample import choose_units
 from lmlab.experiment.beginning import parent_again
-from lmlab.experiment.finish import _is_evaluation as is_evaluation
-from lmlab.experiment.finish import verdict_of
+from lmlab.experiment.verdict import verdict_on
 from lmlab.files import Storage, read_json
 from lmlab.native.build import _remembered as remembered_build
 from lmlab.planning.measured import _known as known_figures
@@ -198,8 +197,7 @@ def _run_formats(found: dict[str, Format], folder: Path) -> None:
 
     def metrics(run: Run) -> Any:
         (folder / "discarded.jsonl").unlink(missing_ok=True)
-        evaluations = [line for line in run.read_lines("metrics") if is_evaluation(line)]
-        return curves(run), verdict_of(evaluations), Journal(folder, "x", 1, Unflushed()).rewind({"metrics": 500})
+        return curves(run), verdict_on(run), Journal(folder, "x", 1, Unflushed()).rewind({"metrics": 500})
 
     def policy(run: Run) -> Any:
         found = read_policy(run.read("policy.json"))

@@ -1,0 +1,85 @@
+"""Whether a run overfits, and whether it ended too early: from its lines of evaluations and the bits of its units."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lmlab import LabError
+from lmlab.runs import Run
+from lmlab.stats import Evaluated, Gap, UnitBits, overfitting_verdict, still_falling
+
+
+def verdict_on(run: Run, unique_tokens: float | None = None, final_gap: Gap | None = None) -> dict[str, Any]:
+    """The verdict as summary.json has it.
+
+    `unique_tokens` is what a pass over the training text counts (else what origin.json says of a text that is read as one stream),
+    `final_gap` the gap of the last model where it was measured after the training. Runs from before gaps and units were stored, and
+    imported ones, are judged by what their lines have.
+    """
+    lines = [line for line in run.read_lines("metrics") if line.get("kind") == "evaluation"]
+    kept = [place for place, line in enumerate(lines) if is_evaluation(line)]
+    evaluations = [_evaluated(lines[place], _read_tokens(run, unique_tokens)) for place in kept]
+    if lines and run.origin().get("parent") is not None and not lines[0].get("tokens"):
+        # What its parent had read of this text isn't in its own count.
+        evaluations = [Evaluated(step=one.step, valid=one.valid, train=one.train, gap=one.gap) for one in evaluations]
+    verdict = overfitting_verdict(evaluations, _units(run, kept), final_gap)
+    falling = still_falling([one.step for one in evaluations], [one.valid for one in evaluations])
+    reason = verdict.reason + ("; the loss was still falling at the end" if falling else "")
+    return {**verdict.to_json(), "still_falling": falling, "reason": reason}
+
+
+def is_evaluation(line: Mapping[str, Any]) -> bool:
+    """Whether a line of metrics.jsonl has the validation loss of an evaluation, as a number."""
+    train = line.get("train_loss")
+    fits = _number(line.get("valid_loss")) and (train is None or _number(train))
+    return line.get("kind") == "evaluation" and "step" in line and fits
+
+
+def gap_from(values: Mapping[str, Any]) -> Gap | None:
+    """The gap that a line or a summary's figures have, None where they have none."""
+    ends = values.get("gap_interval")
+    if not isinstance(ends, list) or len(ends) != 2:
+        return None
+    numbers = [float(value) for value in (values.get("gap"), *ends) if _number(value)]
+    return Gap(value=numbers[0], low=numbers[1], high=numbers[2]) if len(numbers) == 3 else None
+
+
+def _evaluated(line: Mapping[str, Any], unique: float | None) -> Evaluated:
+    tokens = line.get("tokens")
+    return Evaluated(
+        step=int(line["step"]),
+        valid=float(line["valid_loss"]),
+        train=line.get("train_loss"),
+        gap=gap_from(line),
+        passes=tokens / unique if unique and isinstance(tokens, int) else None,
+    )
+
+
+def _read_tokens(run: Run, unique: float | None) -> float | None:
+    """Tokens of a pass; None where nobody knows, as of windows of documents whose data set isn't at hand."""
+    if unique is not None or run.imported is not None:
+        return unique
+    with contextlib.suppress(LabError, KeyError, TypeError, IndexError, ValueError):
+        if run.recipe().data.windows == "stream":
+            return float(run.fact("data")[0]["train_tokens"])
+    return None
+
+
+def _units(run: Run, evaluations: Sequence[int]) -> UnitBits | None:
+    """The columns of these evaluations; None where they can't be read, or are fewer."""
+    try:
+        units = run.units()
+    except (LabError, OSError):
+        return None
+    if not evaluations or evaluations[-1] >= units["bits"].shape[1]:
+        return None
+    return UnitBits(bits=units["bits"][:, list(evaluations)], tokens=np.asarray(units["tokens"]))
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
