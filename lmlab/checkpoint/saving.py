@@ -36,6 +36,7 @@ from lmlab.checkpoint.tensors import NamedTensors, file_bytes, write_tensors
 from lmlab.files import (
     DISK,
     Storage,
+    advice,
     is_plain_name,
     json_bytes,
     reason,
@@ -115,7 +116,7 @@ def save(
         storage.require_owner()  # a new owner removes what an earlier one was writing
         raise StorageError(
             f"the checkpoint of step {step} can't be saved in {checkpoints}: {reason(error)}; the ones before it are "
-            "untouched: free some space or repair the disk, then resume"
+            f"untouched: {advice(error)}, then resume"
         ) from None
     if replaces:
         with contextlib.suppress(OSError):  # what stays is removed before the next save

@@ -12,9 +12,11 @@ import sys
 from lmlab import LabError, __version__
 from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import never_fail_to_encode, show, show_text
+from lmlab.files import advice, reason
 from lmlab.training.display import silence
 from lmlab.training.signals import Interruptible
 
+LONGEST_PLACE = 200
 VERBS = {
     "recipes": "what can be run, with the published numbers each one checks",
     "data": "prepare, extend, show or check a data set",
@@ -56,6 +58,11 @@ def main(arguments: list[str] | None = None) -> int:
         # The reader of our output went away (`| head`): that is its right, and no failure of ours.
         silence(sys.stdout)
         return 0
+    except OSError as error:
+        # A file or folder that the user named, or the disk below it: whoever reads or writes it may not have asked before.
+        place = f"{str(error.filename)[:LONGEST_PLACE]}: " if error.filename else ""
+        show(f"lmlab: {place}{reason(error)}; {advice(error)}", file=sys.stderr)
+        return 1
 
 
 def _dispatch(words: list[str]) -> int:

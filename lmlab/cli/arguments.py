@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from lmlab import LabError, printable
 from lmlab.cli.errors import UsageError
+from lmlab.files import place_for_folder
 from lmlab.recipe import Recipe, dotted_names, is_recipe, load_recipe, override, own_name
 from lmlab.recipe.experiment import SECTIONS
 from lmlab.recipe.override import TRUTH, is_switch
@@ -27,8 +28,8 @@ KEPT_WHEN_REPEATED = ("evaluate.prompts",)
 
 
 def runs_folder(flag: str) -> Path:
-    """Where runs are: --runs, else LMLAB_RUNS, else ./runs."""
-    return Path(flag or os.environ.get("LMLAB_RUNS") or "runs")
+    """Where runs are: --runs, else LMLAB_RUNS, else ./runs; LabError where that is a file, or can't be a folder's name."""
+    return place_for_folder(Path(flag or os.environ.get("LMLAB_RUNS") or "runs"), "--runs" if flag else "LMLAB_RUNS")
 
 
 def parse(flags: type[Flags], arguments: list[str], prog: str, recipe: Recipe | None = None) -> Flags:

@@ -19,13 +19,13 @@ from lmlab.experiment.finish import Outcome, finish
 from lmlab.experiment.fresh import fresh_lines, require_one_pass, require_parent, training_tokens
 from lmlab.experiment.lineage import ancestry_to_json, lineage_if_known, lineage_through
 from lmlab.experiment.resuming import resume_same
-from lmlab.files import make_folder, require_free_bytes
+from lmlab.files import require_free_bytes
 from lmlab.generation.prompts import encode_prompts
 from lmlab.hardware import detect
 from lmlab.planning.forecast import require_budget
 from lmlab.recipe import Data, Recipe, check, recipe_hash
 from lmlab.recipe.schedule import Constant
-from lmlab.runs import RunLock, create_run, require_free_name
+from lmlab.runs import RunLock, create_run, require_free_name, require_place
 from lmlab.training.display import Display, make_display
 from lmlab.training.policy import Policy
 
@@ -53,6 +53,7 @@ def train(
     check(recipe)
     require_parent(recipe, parent is not None)
     require_free_name(root, run)
+    require_place(root)
     dataset = _dataset(recipe, parent, progress)
     _require_windows(recipe, dataset)
     lineage = () if parent is None or not recipe.data.fresh else lineage_through(parent.run, parent.checkpoint)
@@ -73,7 +74,6 @@ def train(
     say(forecast.line())
     for line in outline.plan.lines(recipe, outline.steps - outline.first):
         say(line)
-    make_folder(root, "choose another folder with --runs")
     require_free_bytes(root, forecast.disk_bytes, "keeping this run's checkpoints")
     require_budget(recipe, forecast)
     made = create_run(root, run, recipe, _origin(recipe, outline, dataset, parent))

@@ -1,7 +1,7 @@
 """Files that survive a crash: written beside, flushed to the disk, then renamed over what was there."""
 
 from lmlab.files.blocks import BlockWriter, new_file
-from lmlab.files.cache import cache_folder, make_folder
+from lmlab.files.cache import cache_folder, make_folder, place_for_folder
 from lmlab.files.durable import (
     json_bytes,
     read_json,
@@ -24,7 +24,7 @@ from lmlab.files.leftovers import (
 from lmlab.files.links import is_link
 from lmlab.files.lock import FileLock, try_lock
 from lmlab.files.names import is_plain_name
-from lmlab.files.storage import DISK, Owned, Storage, flush_folder, reason, remove_tree, writing_failed
+from lmlab.files.storage import DISK, Owned, Storage, advice, flush_folder, reason, remove_tree, writing_failed
 from lmlab.files.strict_json import parse_json, require_few
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Owned",
     "Storage",
     "TemporaryFolder",
+    "advice",
     "cache_folder",
     "file_system_time",
     "flush_folder",
@@ -43,6 +44,7 @@ __all__ = [
     "make_folder",
     "new_file",
     "parse_json",
+    "place_for_folder",
     "read_json",
     "reason",
     "remove_dead",

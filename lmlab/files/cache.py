@@ -9,15 +9,18 @@ import os
 import sys
 from pathlib import Path
 
-from lmlab import StorageError
+from lmlab import LabError, StorageError
 from lmlab.files.storage import reason
+
+LONGEST_SHOWN = 200
+"""Characters of a path in a message."""
 
 
 def cache_folder() -> Path:
     """$LMLAB_CACHE, or `lmlab` in the user's cache folder of this system (not created here)."""
     chosen = os.environ.get("LMLAB_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
+        return place_for_folder(Path(chosen).expanduser(), "LMLAB_CACHE")
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "lmlab"
     if os.name == "nt":
@@ -28,9 +31,33 @@ def cache_folder() -> Path:
 def make_folder(
     folder: Path, advice: str = "set LMLAB_CACHE to a folder that can be written", mode: int = 0o777
 ) -> Path:
-    """`folder`, created with `mode` (less the umask) where it wasn't; StorageError, with the `advice`, where it can't be."""
+    """`folder`, created with `mode` (less the umask) where it wasn't.
+
+    StorageError, with the `advice`, where it can't be, or where this user may not write into it.
+    """
     try:
         folder.mkdir(mode, parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"{folder} can't be created ({reason(error)}): {advice}") from None
+        raise StorageError(f"{_short(folder)} can't be created ({reason(error)}): {advice}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StorageError(f"{_short(folder)} can't be written by this user: {advice}")
     return folder
+
+
+def place_for_folder(folder: Path, named: str) -> Path:
+    """`folder`; LabError, with the flag or variable that `named` it, where it is a file, or no folder can have the name."""
+    try:
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        problem = "" if there.is_dir() else f"{_short(there)} is a file"
+    except OSError as error:
+        problem = reason(error)
+    except (StopIteration, ValueError):  # such as a null byte
+        problem = "no such place"
+    if problem:
+        raise LabError(f"{named} is {_short(folder)}: {problem}; expected a folder")
+    return folder
+
+
+def _short(path: Path) -> str:
+    text = str(path)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."

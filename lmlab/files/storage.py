@@ -18,6 +18,15 @@ from typing import Literal
 from lmlab import StorageError
 from lmlab.files.links import is_link
 
+ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space or choose another folder"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "change its permissions or choose another folder"),
+    errno.EROFS: "choose a folder that can be written",
+    errno.ENOENT: "its folder was removed or moved: put it back or choose another one",
+    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST), "expected a folder, not a file: choose another one"),
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+"""By the reason for which a write was refused: what can be done."""
 NOT_OFFERED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 """What some network and user-space file systems answer when a folder is to be flushed."""
 BLOCKED = (5, 32)
@@ -167,6 +176,11 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error) or type(error).__name__
 
 
+def advice(error: OSError) -> str:
+    """What can be done where the system refused to write, by its reason."""
+    return ADVICE.get(error.errno or 0, "check the disk or choose another folder")
+
+
 def writing_failed(path: Path, error: OSError) -> StorageError:
     """The one line for a write that the system refused."""
-    return StorageError(f"{path} can't be written: {reason(error)}; free some space or choose another folder")
+    return StorageError(f"{path} can't be written: {reason(error)}; {advice(error)}")

@@ -1,7 +1,7 @@
 """Runs: folders of plain files that say what was trained, how it went and where it left off."""
 
 from lmlab.runs.control import REQUESTS, clear_control, read_control
-from lmlab.runs.create import create_imported, create_run, require_free_name
+from lmlab.runs.create import create_imported, create_run, require_free_name, require_place
 from lmlab.runs.journal import Journal
 from lmlab.runs.lines import lines_from_end, read_lines
 from lmlab.runs.lock import RunLock, TakenOver, is_locked, require_unlocked
@@ -34,5 +34,6 @@ __all__ = [
     "remove_run",
     "rename_run",
     "require_free_name",
+    "require_place",
     "require_unlocked",
 ]

@@ -38,6 +38,17 @@ def require_free_name(root: Path, name: str | None) -> None:
         raise _taken(root, name)
 
 
+def require_place(root: Path) -> None:
+    """Make the folder `root` where it isn't there; StorageError unless a run can be made in it."""
+    probe = root / f"{DRAFT}{uuid.uuid4().hex}"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        raise _refused(root, error) from None
+
+
 def create_run(root: Path, name: str | None, recipe: Recipe, origin: dict[str, Any]) -> Run:
     """Make a run called `name` in `root`, or RECIPE-1, RECIPE-2, ...; LabError where the name is taken.
 
@@ -73,18 +84,20 @@ def create_imported(root: Path, name: str, imported: dict[str, Any], metrics: It
 def _create(root: Path, name: str | None, stem: str, fill: Callable[[Path, str], None]) -> Run:
     require_free_name(root, name)
     identity = uuid.uuid4().hex
+    require_place(root)
     try:
-        root.mkdir(parents=True, exist_ok=True)
         remove_dead(root, DRAFT)
         with temporary_folder(root, DRAFT, MODE) as draft:
             fill(draft.path, identity)
             folder = _named(draft, root, name, stem)
         flush_folder(root)
     except OSError as error:
-        raise StorageError(
-            f"no run can be made in {root}: {reason(error)}; choose another folder with --runs"
-        ) from None
+        raise _refused(root, error) from None
     return Run(folder)
+
+
+def _refused(root: Path, error: OSError) -> StorageError:
+    return StorageError(f"no run can be made in {root}: {reason(error)}; choose another folder with --runs")
 
 
 def _origin(identity: str, facts: dict[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from lmlab import LabError, StorageError
-from lmlab.files import DISK, Storage, parse_json, reason, writing_failed
-from lmlab.runs.lines import FORMAT, line_bytes, now, whole_lines
+from lmlab.files import DISK, Storage, advice, parse_json, reason
+from lmlab.runs.lines import FORMAT, line_bytes, now, run_writing_failed, whole_lines
 
 FILES = ("metrics", "samples", "events")
 DISCARDED = "discarded.jsonl"
@@ -52,7 +52,7 @@ class Journal:
         try:
             _append_whole(path, self._storage, line_bytes({**first, "kind": kind, "time": now(), **values}))
         except OSError as error:
-            raise writing_failed(path, error) from None
+            raise run_writing_failed(self.folder, path, error) from None
 
     def lengths(self) -> dict[str, int]:
         """file -> its length in bytes now, for the checkpoint's state."""
@@ -67,7 +67,7 @@ class Journal:
                     storage.flush(opened)
             storage.flush_folder(self.folder)
         except OSError as error:
-            raise writing_failed(self.folder, error) from None
+            raise run_writing_failed(self.folder, self.folder, error) from None
 
     def rewind(self, lengths: Mapping[str, int]) -> list[str]:
         """Move what is beyond `lengths` to discarded.jsonl, where each line says which file it was in.
@@ -123,7 +123,7 @@ def _cut(path: Path, file: str, length: int | None, storage: Storage) -> None:
             storage.truncate(opened, kept)
             storage.flush(opened)
     except OSError as error:
-        raise StorageError(f"{path} can't be rewound: {reason(error)}") from None
+        raise StorageError(f"{path} can't be rewound: {reason(error)}; {advice(error)}") from None
 
 
 def _content(path: Path) -> bytes:

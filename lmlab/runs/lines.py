@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lmlab import LabError
-from lmlab.files import DISK, Storage, parse_json, reason, without_nan
+from lmlab import LabError, StorageError
+from lmlab.files import DISK, Storage, parse_json, reason, without_nan, writing_failed
 
 FORMAT = 1
 LONGEST_LINE = 64 << 20
@@ -93,6 +93,19 @@ def append_line(path: Path, value: dict[str, Any], storage: Storage = DISK) -> N
         storage.flush(file)
     if not content:
         storage.flush_folder(path.parent)
+
+
+def run_writing_failed(folder: Path, path: Path, error: OSError) -> StorageError:
+    """The one line for a file of the run in `folder` that couldn't be written, also where that folder has gone."""
+    return writing_failed(path, error) if folder.is_dir() else folder_gone(folder)
+
+
+def folder_gone(folder: Path) -> StorageError:
+    """The one line for a run whose folder isn't in its place any more while a process is at work on it."""
+    return StorageError(
+        f"{folder} was removed or moved while its training ran: put it back, then go on with lmlab resume {folder}, or "
+        "start it again"
+    )
 
 
 def now() -> str:

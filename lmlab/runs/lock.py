@@ -20,8 +20,8 @@ from types import TracebackType
 from typing import Any
 
 from lmlab import LabError, StorageError
-from lmlab.files import DISK, Owned, Storage, parse_json, reason, try_lock, writing_failed
-from lmlab.runs.lines import FORMAT, now
+from lmlab.files import DISK, Owned, Storage, advice, parse_json, reason, try_lock, writing_failed
+from lmlab.runs.lines import FORMAT, folder_gone, now
 from lmlab.runs.links import refuse_links
 
 NAME = "lock"
@@ -57,7 +57,7 @@ class RunLock:
             flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
             file = FileIO(os.open(path, flags, 0o644), "r+")
         except OSError as error:
-            raise LabError(f"{path} can't be opened: {reason(error)}") from None
+            raise LabError(f"{path} can't be opened: {reason(error)}; {advice(error)}") from None
         try:
             if not _locked_in_time(file):
                 raise in_use(self.folder, _note(file))
@@ -91,8 +91,10 @@ class RunLock:
         try:
             note = _settled_note(path)
         except OSError as error:
+            if not self.folder.is_dir():
+                raise folder_gone(self.folder) from None
             raise StorageError(
-                f"{path} can't be read: {reason(error)}; put the run back in its place, then resume"
+                f"{path} can't be read: {reason(error)}; put it back in its place, then resume"
             ) from None
         if note.get("token") != self._token:
             raise TakenOver(

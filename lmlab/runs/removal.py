@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lmlab import LabError, StorageError
-from lmlab.files import DISK, Storage, reason, remove_dead, remove_tree
+from lmlab.files import DISK, Storage, advice, reason, remove_dead, remove_tree
 from lmlab.runs.create import DRAFT
 from lmlab.runs.lock import RunLock
 from lmlab.runs.names import check_name
@@ -35,7 +35,7 @@ def _move(run: Run, to: Path, what: str, storage: Storage) -> None:
             storage.rename(run.folder, to)
             storage.flush_folder(to.parent)
         except OSError as error:
-            raise StorageError(f"{run.folder} can't be {what}: {reason(error)}") from None
+            raise StorageError(f"{run.folder} can't be {what}: {reason(error)}; {advice(error)}") from None
 
 
 def remove_run(run: Run, storage: Storage = DISK) -> None:

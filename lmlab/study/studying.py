@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lmlab import LabError, StorageError
+from lmlab import LabError
 from lmlab.data.progress import Progress
 from lmlab.experiment import recipe_asked
-from lmlab.files import FileLock, write_json
+from lmlab.files import FileLock, make_folder, write_json
 from lmlab.hardware import physical_cores
 from lmlab.study.definition import Definition
 from lmlab.study.holding import forget, tidy
@@ -89,10 +89,7 @@ def carry_out(
 def settle(definition: Definition, runs: Path, say: Callable[[str], object]) -> StudyPlan:
     """The study's plan, written to its folder: the one that is there, with the seeds and levels that are asked for now."""
     folder = runs / f"study-{definition.name}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"the folder {folder} can't be made: {error.strerror}") from None
+    make_folder(folder, "choose another folder with --runs")
     with FileLock(folder / "lock", say, "another lmlab study begins in this folder: waiting until its plan is made"):
         there = read_plan(folder)
         if there is not None and there.asked == asked_of(definition):

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmlab import LabError, StorageError
-from lmlab.files import DISK, Storage
-from lmlab.runs import Journal, read_lines
+from lmlab.files import DISK, Storage, writing_failed
+from lmlab.runs import Journal, RunLock, read_lines
 from lmlab.runs.journal import FILES
 
 pytestmark = pytest.mark.flushed
@@ -294,3 +295,30 @@ def test_a_writer_that_is_killed_leaves_whole_lines_and_perhaps_a_torn_one(tmp_p
         process.send_signal(signal.SIGKILL)
     steps = [line["step"] for line in read_lines(tmp_path / "metrics.jsonl")]
     assert len(steps) > 50 and steps == list(range(len(steps)))
+
+
+def test_a_run_whose_folder_was_removed_under_its_training_is_said_to_be_gone(make_run):
+    """Not that space should be freed: the disk is as it was."""
+    run = make_run("doomed")
+    journal = Journal(run.folder, run_id=run.id, segment=0)
+    journal.append("metrics", "train", step=1, tokens=1)
+    with RunLock(run.folder) as lock:
+        shutil.rmtree(run.folder)
+        for write in (lambda: journal.append("metrics", "train", step=2, tokens=2), journal.flush, lock.require):
+            with pytest.raises(
+                StorageError, match="doomed was removed or moved while its training ran: put it back, then go on"
+            ):
+                write()
+
+
+@pytest.mark.parametrize(
+    ("code", "cure"),
+    [
+        (errno.ENOSPC, "free some space"), (errno.EACCES, "change its permissions"), (errno.EROFS, "that can be written"),
+        (errno.EIO, "check the disk"), (errno.ENAMETOOLONG, "a shorter name"), (errno.ENOENT, "was removed or moved"),
+    ],
+)  # fmt: skip
+def test_what_can_be_done_about_a_refused_write_follows_from_the_reason(code, cure, tmp_path):
+    told = str(writing_failed(tmp_path / "x", OSError(code, os.strerror(code))))
+    assert cure in told and os.strerror(code) in told
+    assert ("free some space" in told) == (code == errno.ENOSPC)
