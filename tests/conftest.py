@@ -108,7 +108,9 @@ def _marked(request: pytest.FixtureRequest, _made_up: dict[str, Any], really: Ca
         yield
 
 
-def tried_before(recipe: "Recipe", policy: "Policy", dataset: "Dataset", say: object = None) -> "Measurement":
+def tried_before(
+    recipe: "Recipe", policy: "Policy", dataset: "Dataset", say: object = None, idle_bytes: int | None = None
+) -> "Measurement":
     """What a trial of a small training may find, without one."""
     from lmlab.model import parameters
     from lmlab.planning.child import Measurement

@@ -93,7 +93,7 @@ def _exactly(checkpoints: Path, step: int) -> Checkpoint:
 
 def _require_some(checkpoints: Path) -> None:
     if not steps(checkpoints):
-        raise LabError(f"there is no checkpoint in {checkpoints}: the training has not saved one yet")
+        raise LabError(f"there is no checkpoint in {checkpoints}: expected one that a training saved")
 
 
 def _listed(present: list[int]) -> str:

@@ -11,10 +11,11 @@ import sys
 
 from lmlab import LabError, __version__
 from lmlab.cli.errors import UsageError
-from lmlab.cli.printing import never_fail_to_encode, show, show_text
+from lmlab.cli.printing import never_fail_to_encode, show
 from lmlab.files import advice, reason
 from lmlab.training.display import silence
 from lmlab.training.signals import Interruptible
+from lmlab.training.table import Column, Part, Table
 
 LONGEST_PLACE = 200
 VERBS = {
@@ -67,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
-        show_text(_help())
+        show(*_help())
         return 0
     if words[0] == "--version":
         show(f"lmlab {__version__}")
@@ -80,17 +81,14 @@ def _dispatch(words: list[str]) -> int:
     return int(importlib.import_module(f"lmlab.cli.{verb}").run(words[1:]))
 
 
-def _help() -> str:
-    width = max(map(len, VERBS))
-    lines = [f"  {verb:<{width}}  {about}" for verb, about in VERBS.items()]
-    return "\n".join(
-        [
-            "usage: lmlab VERB ...",
-            "",
-            "Train language models from scratch on hardware that you own.",
-            "",
-            *lines,
-            "",
-            "lmlab VERB --help says what each takes; lmlab --version.",
-        ]
-    )
+def _help() -> list[Part]:
+    columns = (Column("verb"), Column("what it does", wraps=True))
+    return [
+        "usage: lmlab VERB ...",
+        "",
+        "Train language models from scratch on hardware that you own.",
+        "",
+        Table(columns=columns, rows=tuple(VERBS.items())),
+        "",
+        "lmlab VERB --help says what each takes; lmlab --version.",
+    ]

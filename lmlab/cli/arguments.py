@@ -180,6 +180,10 @@ def _one_line(text: str) -> str:
     missing = re.search(r"Missing from .*?: (.*)", line)
     if missing:
         return f"{missing.group(1).replace('(required)', '').strip()} is missing"
+    choice = re.search(r"invalid choice '(.*?)' for argument '(--\S+)'\. Expected one of \((.*?)\)", line)
+    if choice:
+        known = [word for word in re.findall(r"'(.*?)'", choice.group(3)) if word]
+        return f"{choice.group(2)} can't be {choice.group(1)!r}: expected one of {', '.join(known)}"
     for title in (
         "Parsing error",
         "Missing argument",

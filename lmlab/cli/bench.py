@@ -14,7 +14,8 @@ from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import show, show_json
 from lmlab.cli.progress import progress_for
 from lmlab.files.durable import without_nan
-from lmlab.recipe import check, is_recipe, load_recipe, override
+from lmlab.recipe import check, is_recipe, load_recipe, with_settings
+from lmlab.recipe.derived import notes
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,10 @@ def run(arguments: list[str]) -> int:
         raise UsageError("--quick and --thorough exclude each other: give one of them")
     from lmlab.runs.names import stem_of
 
-    recipe = check(override(load_recipe(flags.target), overrides))
+    base = load_recipe(flags.target)
+    recipe = check(with_settings(base, overrides))
+    for note in notes(base, recipe, overrides):
+        show(note, file=sys.stderr)
     stem = Path(flags.out.removesuffix(".json") or f"bench-{stem_of(recipe.name)}")
     if flags.out and (not stem.name or stem.is_dir()):
         raise UsageError(f"--out {flags.out} is a folder: expected a file's name, such as {stem / 'bench.json'}")

@@ -64,9 +64,9 @@ def run(arguments: list[str]) -> int:
     if flags.json:
         show_json({**found.to_json(), "plot": flags.plot or None})
         return 0
-    from lmlab.report.comparison_table import print_comparison
+    from lmlab.report.comparison_table import comparison_parts
 
-    print_comparison(found)
+    show(*comparison_parts(found))
     if flags.plot:
         show(flags.plot)
     return 0

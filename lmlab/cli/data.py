@@ -13,7 +13,7 @@ import tyro
 from lmlab import LabError
 from lmlab.cli.arguments import only_settings, parse, split_overrides
 from lmlab.cli.errors import UsageError
-from lmlab.cli.printing import cells, show, show_json, show_table, show_text
+from lmlab.cli.printing import show, show_json, show_text
 from lmlab.recipe import Recipe, is_recipe, load_recipe, override
 
 if TYPE_CHECKING:
@@ -254,24 +254,29 @@ def _list(flags: Flags) -> int:
         rows = [{"id": one.id, "name": one.name, "folder": str(one.folder), "splits": _sizes(one)} for one in found]
         show_json({"catalogue": [entry.to_json() for entry in CATALOGUE.values()], "prepared": rows})
         return 0
-    from rich.table import Table
+    from lmlab.training.table import table
 
-    table = Table(
-        "corpus", "what it is", "licence", "MB", title="catalogue", title_justify="left", box=None, padding=(0, 2, 0, 0)
+    sizes = [sum(file.bytes for file in entry.files) / 1e6 for entry in CATALOGUE.values()]
+    corpora = [
+        (entry.name, entry.about, entry.licence, f"{size:,.1f}" if size else "")
+        for entry, size in zip(CATALOGUE.values(), sizes, strict=True)
+    ]
+    headings = ("corpus", "description", "licence", "MB")
+    show("catalogue", table(headings, corpora, words=("corpus",), wraps=("description", "licence")), "")
+    prepared = [
+        (
+            one.name,
+            one.id,
+            f"{one.facts['tokenizer']['name']} {one.vocabulary_size:,}",
+            ", ".join(f"{split} {count:,}" for split, count in _sizes(one).items()),
+        )
+        for one in found
+    ]
+    headings = ("data set", "id", "tokenizer", "tokens")
+    show(
+        "prepared",
+        table(headings, prepared, words=("data set", "id", "tokenizer"), wraps=("tokens",)) if prepared else "none yet",
     )
-    for entry in CATALOGUE.values():
-        size = sum(file.bytes for file in entry.files) / 1e6
-        table.add_row(*cells(entry.name, entry.about, entry.licence, f"{size:,.1f}" if size else ""))
-    show_table(table)
-    show("")
-    table = Table(
-        "data set", "id", "tokenizer", "tokens", title="prepared", title_justify="left", box=None, padding=(0, 2, 0, 0)
-    )
-    for one in found:
-        tokenizer = f"{one.facts['tokenizer']['name']} {one.vocabulary_size:,}"
-        sizes = ", ".join(f"{split} {count:,}" for split, count in _sizes(one).items())
-        table.add_row(*cells(one.name, one.id, tokenizer, sizes))
-    show_table(table)
     show(cache_folder() / "datasets")
     return 0
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmlab.cli.arguments import parse
-from lmlab.cli.printing import cells, show, show_json, show_table
+from lmlab.cli.printing import show, show_json
 
 
 @dataclass(frozen=True)
@@ -51,22 +51,23 @@ def described(recipe: Any) -> dict[str, Any]:
 
 
 def _print_table(entries: list[dict[str, Any]]) -> None:
-    from rich.table import Table
-
     from lmlab.training.display import count
+    from lmlab.training.table import table
 
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("recipe", "parameters", "length", "published", "what"):
-        justify = "right" if title in ("parameters", "length") else "left"
-        # A name is there to be copied.
-        table.add_column(title, justify=justify, overflow="fold", no_wrap=title == "recipe")  # type: ignore[arg-type]
-    for entry in entries:
-        length = f"{entry['steps']:,} steps" if entry["steps"] else f"{entry['epochs']:g} epochs"
-        # Tables are looked up, not multiplied with: a model is as large as the rest.
-        tables = f" + {count(entry['table_parameters'])} in tables" if entry["table_parameters"] else ""
-        size = f"{entry['parameters']:,}{tables}"
-        table.add_row(*cells(entry["name"], size, length, claim_words(entry["claims"]), entry["about"]))
-    show_table(table)
+    rows = [
+        (
+            entry["name"],
+            f"{entry['parameters']:,}",
+            f"{entry['steps']:,} steps" if entry["steps"] else f"{entry['epochs']:g} epochs",
+            # Tables are looked up, not multiplied with: a model is as large as the rest.
+            count(entry["table_parameters"]) if entry["table_parameters"] else "",
+            claim_words(entry["claims"]),
+            entry["about"],
+        )
+        for entry in entries
+    ]
+    headings = ("recipe", "parameters", "length", "in tables", "published", "description")
+    show(table(headings, rows, words=("recipe", "published"), wraps=("description",)))
     show("run one: lmlab train NAME   its settings: lmlab train NAME --help   all claims: lmlab recipes --json")
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import tyro
 
+from lmlab import LabError
 from lmlab.cli.arguments import parse, runs_folder
 from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import show, show_json
+from lmlab.experiment.judging import lost_lines
 from lmlab.report import CurveData, read_curves, write_report
 from lmlab.runs import Run, open_run
 
@@ -65,6 +68,7 @@ def _read(reference: str, runs: Path) -> tuple[Run, CurveData]:
     found, part = open_run(reference, runs)
     if part is not None:
         raise UsageError(f"lmlab report draws the whole run: give {found.name} without @{part}")
+    lost = lost_lines(found)
     curves = read_curves(
         found.name,
         found.read_lines("metrics"),
@@ -73,4 +77,8 @@ def _read(reference: str, runs: Path) -> tuple[Run, CurveData]:
         claims=() if found.imported else found.recipe().claims,
         source=found.imported["file"] if found.imported else "",
     )
+    if lost is not None:
+        if curves.is_empty():
+            raise LabError(lost)
+        show(lost, file=sys.stderr)
     return found, curves

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ import tyro
 from lmlab import LabError
 from lmlab.cli.arguments import parse, runs_folder, with_default
 from lmlab.cli.errors import UsageError
-from lmlab.cli.printing import show, show_json
+from lmlab.cli.printing import laid_out, show, show_json
 from lmlab.files import is_link
+from lmlab.hardware.terminal import encoding_of
 
 if TYPE_CHECKING:
     from lmlab.runs import Run
@@ -32,11 +32,14 @@ class Table:
     """
 
     sort: str = ""
-    """Sort by this: name, status, corpus, parameters, tokens, loss, bits, time, speed, device, seed, created, tag, or a setting."""
+    """Sort by this: name, status, corpus, parameters, tokens, epochs, loss, perplexity, accuracy, bits, time, step_seconds,
+    epoch_seconds, speed, device, seed, created, tag, or a setting."""
     descending: bool = False
     """The largest first."""
     filter: tuple[str, ...] = ()
     """Only runs that meet this, such as status=finished, 'loss<1.6', corpus~shake, tag=x, model.layers=6; may be repeated."""
+    columns: str = ""
+    """The columns to show, such as loss,perplexity,accuracy,epochs,optim.lr: fields as for --sort; default: all that fit."""
     group: bool = False
     """Show runs that differ in nothing but the seed as one line."""
     watch: float = 0.0
@@ -124,7 +127,7 @@ def run(arguments: list[str]) -> int:
 def _table(flags: Table) -> int:
     from lmlab.experiment.choosing import check_field, chosen, in_order_of, parse_condition
     from lmlab.experiment.listing import read_rows, seeds_of
-    from lmlab.report.runs_table import fitting, table_lines, watch
+    from lmlab.report.runs_table import fitting, runs_parts, watch
 
     root = runs_folder(flags.runs)
     if flags.descending and not flags.sort:
@@ -133,6 +136,7 @@ def _table(flags: Table) -> int:
         raise UsageError("--watch takes seconds, and excludes --json")
     try:
         conditions = [parse_condition(text) for text in flags.filter]
+        fields = [check_field(name.strip()) for name in flags.columns.split(",") if name.strip()]
         if flags.sort:
             check_field(flags.sort)
     except LabError as error:
@@ -149,7 +153,8 @@ def _table(flags: Table) -> int:
 
         def lines(width: int, height: int) -> list[str]:
             rows, groups, problems = read()
-            table = table_lines(rows, groups, grouped=flags.group, width=width)
+            parts = runs_parts(rows, groups, grouped=flags.group, fields=fields)
+            table = [line for part in parts for line in laid_out(part, width, encoding_of(sys.stdout))]
             return fitting([*table, *problems], height, newest_last=not flags.sort)
 
         try:
@@ -162,11 +167,11 @@ def _table(flags: Table) -> int:
         value = {"runs": [row.to_json() for row in rows], "seeds": [group.to_json() for group in groups]}
         show_json({**value, "problems": problems})
         return 0
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     if not rows and not problems:
         show(f"no runs in {root}" + (" meet this" if conditions else ""))
         return 0
-    show(*table_lines(rows, groups, grouped=flags.group, width=width))
+    if rows:
+        show(*runs_parts(rows, groups, grouped=flags.group, fields=fields))
     for problem in problems:
         show(problem, file=sys.stderr)
     return 0

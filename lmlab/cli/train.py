@@ -13,7 +13,8 @@ from lmlab.cli.closing import print_outcome, speaker
 from lmlab.cli.errors import UsageError
 from lmlab.cli.importing import import_uncollected
 from lmlab.cli.progress import progress_for
-from lmlab.recipe import Recipe, check, load_recipe, override
+from lmlab.recipe import Recipe, check, load_recipe, with_settings
+from lmlab.recipe.derived import notes
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,9 @@ def _recipe(flags: Train, overrides: dict[str, Any], root: Path, say: Any) -> tu
     if flags.parent:
         parent = experiment.parent_of(flags.parent, root)
         base = load_recipe(flags.target) if flags.target else parent.recipe
-        recipe = override(base, overrides)
+        recipe = with_settings(base, overrides)
+        for line in notes(base, recipe, overrides):
+            say(line)
         if not any(name.startswith("schedule.") for name in overrides):
             recipe = experiment.with_rate(recipe, parent, flags.rate or "stretch")
         elif flags.rate:

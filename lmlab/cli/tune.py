@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
 import tyro
 
@@ -30,8 +30,9 @@ class Tune:
     """Learning rates to begin with, a factor of 2 from each other."""
     seeds: int = 2
     """Seeds from which the best rates are trained: their differences tell what is chance."""
-    size: Literal["own", "small"] = "own"
-    """small: measure on a narrower model that is scaled so that its best rate is the recipe's (optim.transfer_from)."""
+    size: Annotated[str, tyro.conf.arg(metavar="own|small|SIZE")] = "own"
+    """small: measure on a narrower model that is scaled so that its best rate is the recipe's (optim.transfer_from); for a text
+    also the model's size, such as 300k or 10M, as in lmlab train."""
     storage: str = ""
     """Where Optuna keeps the search, such as sqlite:///study.db; default: a file in the search's folder."""
     out: str = ""
@@ -50,7 +51,7 @@ def run(arguments: list[str]) -> int:
     flags = parse(Tune, words, "lmlab tune", recipe_shown(words, overrides))
     if not flags.target:
         raise UsageError("lmlab tune needs a recipe or a text file: lmlab recipes lists what there is")
-    from lmlab.experiment import recipe_asked
+    from lmlab.experiment import names_text, recipe_asked
     from lmlab.report.rates import write_rates
     from lmlab.runs.names import stem_of
     from lmlab.study import tune
@@ -58,13 +59,19 @@ def run(arguments: list[str]) -> int:
     from lmlab.training.display import make_display
 
     say = speaker(json_output=flags.json, quiet=flags.quiet)
-    recipe = recipe_asked(flags.target, overrides, say=say)
-    folder = runs_folder(flags.runs) / f"tune-{stem_of(recipe.name)}{'-small' if flags.size == 'small' else ''}"
+    small, own = flags.size == "small", flags.size in ("own", "small")
+    if not own and not names_text(flags.target):
+        raise UsageError(
+            f"--size {flags.size[:40]} is for a text file: {flags.target} has its shape (change it with --model.width and its "
+            "like); --size small tunes a narrower model"
+        )
+    recipe = recipe_asked(flags.target, overrides, None if own else flags.size, say=say)
+    folder = runs_folder(flags.runs) / f"tune-{stem_of(recipe.name)}{'-small' if small else ''}"
     wishes = Wishes(
         steps=flags.steps,
         trials=flags.trials,
         seeds=flags.seeds,
-        size=flags.size,
+        size="small" if small else "own",
         storage=flags.storage,
         out=Path(flags.out) if flags.out else None,
     )

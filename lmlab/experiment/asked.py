@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lmlab.experiment.own_text import recipe_for
-from lmlab.recipe import Recipe, check, is_recipe, load_recipe, override
+from lmlab.recipe import Recipe, check, is_recipe, load_recipe, override, with_settings
+from lmlab.recipe.derived import notes
 
 
 def names_text(target: str) -> bool:
@@ -27,11 +28,20 @@ def recipe_asked(
     what was chosen.
     """
     if not names_text(target):
-        return check(override(load_recipe(target), settings))
+        return _with_settings(load_recipe(target), settings, say)
     wished = override(
-        Recipe(), {name: settings[name] for name in ("train.device", "train.steps") if name in settings}
+        Recipe(),
+        {name: settings[name] for name in ("train.device", "train.steps", "train.epochs") if name in settings},
     ).train
-    choice = recipe_for(target, wished.device, size, wished.steps if "train.steps" in settings else None)
+    steps = wished.steps if "train.steps" in settings else None
+    choice = recipe_for(target, wished.device, size, steps, wished.epochs)
     for reason in choice.reasons:
         say(reason)
-    return check(override(choice.recipe, settings))
+    return _with_settings(choice.recipe, settings, say)
+
+
+def _with_settings(recipe: Recipe, settings: Mapping[str, Any], say: Callable[[str], object]) -> Recipe:
+    changed = with_settings(recipe, settings)
+    for line in notes(recipe, changed, settings):
+        say(line)
+    return check(changed)

@@ -13,15 +13,17 @@ from typing import Literal
 import numpy as np
 
 from lmlab import LabError
-from lmlab.checkpoint import Checkpoint, find
+from lmlab.checkpoint import Checkpoint
 from lmlab.data import Dataset
 from lmlab.data.fresh import TrainingTokens, sequences_an_epoch, training_split
 from lmlab.data.reading import scored_targets
 from lmlab.data.windows import split_windows
 from lmlab.evaluation import tokens_in_sample
 from lmlab.experiment.circumstances import circumstances
+from lmlab.experiment.judging import checkpoint_in
 from lmlab.experiment.session import Session, open_session, planned_steps
 from lmlab.files import DISK, Storage
+from lmlab.hardware import held_memory_bytes, release_freed_memory
 from lmlab.planning.calibration import Calibration
 from lmlab.planning.evidence import Evidence, evidence_for
 from lmlab.planning.fastest import fastest_policy
@@ -63,7 +65,7 @@ def parent_of(reference: str, runs: str | Path = "runs") -> Parent:
     """The checkpoint named by RUN@STEP (default: its latest), to start a new run from."""
     run, which = open_run(reference, Path(runs))
     recipe = run.recipe()
-    checkpoint, _ = find(run.checkpoints, which or "latest")
+    checkpoint, _ = checkpoint_in(run, which or "latest")
     return Parent(run=run, recipe=recipe, checkpoint=checkpoint)
 
 
@@ -157,12 +159,14 @@ class Outline:
     first: int
     """The step that it begins at."""
     plan: EvaluationPlan
+    idle_bytes: int
+    """What this process held when the data was ready and nothing was computed yet."""
 
     def forecast(self, runs: Path, say: Callable[[str], object]) -> Forecast:
         """What the run will need and reach, from a trial in this process and the finished runs in `runs`."""
         expectation = self.expectation(finished_runs(runs))
         return forecast_from(
-            try_here(self.recipe, self.policy, self.dataset, say),
+            try_here(self.recipe, self.policy, self.dataset, say, self.idle_bytes),
             self.recipe,
             self.dataset,
             self.steps,
@@ -187,6 +191,8 @@ def outline_of(
 ) -> Outline:
     """How `recipe` will be run on this machine, whose policy is in force from now on; LabError where it can't be."""
     policy = choose_policy(recipe, say)
+    release_freed_memory()
+    idle = held_memory_bytes(policy.torch_device)
     require_memory(recipe, policy, dataset.vocabulary_size)
     whole = training_split(recipe, dataset)
     policy = fastest_policy(recipe, policy, whole, dataset.vocabulary_size, dataset.folder, say)
@@ -201,6 +207,7 @@ def outline_of(
         steps=steps,
         first=first_step(recipe, dataset, parent, steps),
         plan=evaluation_plan(recipe, dataset, steps),
+        idle_bytes=idle,
     )
 
 

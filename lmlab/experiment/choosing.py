@@ -29,8 +29,11 @@ FIELDS = {
         "tag": "tags",
     },
     **{"parameters": "parameters", "tokens": "tokens", "loss": "loss", "bits": "bits_per_byte", "time": "seconds"},
+    **{"perplexity": "perplexity", "accuracy": "accuracy", "epochs": "epochs"},
     **{
         "speed": "tokens_per_second",
+        "step_seconds": "step_seconds",
+        "epoch_seconds": "epoch_seconds",
         "seed": "seed",
         "step": "step",
         "created": "created",
@@ -39,7 +42,10 @@ FIELDS = {
     },
 }
 """What a person types, and the row's own name for it; that works as well."""
-NUMBERS = ("parameters", "tokens", "loss", "bits_per_byte", "seconds", "tokens_per_second", "seed", "step")
+NUMBERS = (
+    *("parameters", "tokens", "loss", "perplexity", "accuracy", "bits_per_byte", "epochs", "seed", "step"),
+    *("seconds", "tokens_per_second", "epoch_seconds", "step_seconds"),
+)
 CONDITION = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(==|<=|>=|!=|!~|=|<|>|~)\s*(.*?)\s*", re.DOTALL)
 AMOUNT = re.compile(r"([-+]?\d[\d,_]*(?:\.\d*)?(?:[eE][-+]?\d+)?)\s*([kKMBGT]?)")
 MULTIPLES = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
@@ -145,7 +151,7 @@ def _amount(field: str, text: str) -> float:
     match = AMOUNT.fullmatch(text)
     if match:
         return float(match[1].replace(",", "").replace("_", "")) * MULTIPLES[match[2]]
-    if field == "seconds":
+    if field.endswith("seconds"):
         return seconds_in(text)
     raise LabError(f"{field} can't be compared with {text[:40]!r}: expected a number such as 1.6 or 10M")
 

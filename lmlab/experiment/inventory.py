@@ -1,6 +1,6 @@
 """What is in a run's folder, what is missing or damaged, and what works all the same: the line for a run that can't go on as it is.
 
-Only reads.
+Only reads. `experiment.judging` says what became of checkpoints and lines that are gone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from lmlab.checkpoint.header import read_header
 from lmlab.checkpoint.layout import SUFFIX
 from lmlab.data import find_dataset
 from lmlab.data.tokenizers import load_tokenizer
+from lmlab.experiment.judging import lost_lines, saved_step, train_again
 from lmlab.files import read_json
 from lmlab.model import build_model
 from lmlab.runs import Run
@@ -39,6 +40,8 @@ class Inventory:
     """Verbs that do what they are for with what is there."""
     fails: tuple[str, ...]
     """Those of them that don't."""
+    cure: str = ""
+    """What can be done about checkpoints or lines that are gone."""
 
     @property
     def whole(self) -> bool:
@@ -50,6 +53,7 @@ class Inventory:
         parts = [f"there: {', '.join(self.there) or 'nothing'}"]
         parts += [f"missing: {', '.join(self.missing)}"] if self.missing else []
         parts += [f"damaged: {', '.join(self.damaged)}"] if self.damaged else []
+        parts += [self.cure] if self.cure else []
         works = f"{_listed(self.works)} still work{'s' if len(self.works) == 1 else ''}" if self.works else ""
         fails = f"{_listed(self.fails)} do{'es' if len(self.fails) == 1 else ''} not" if self.fails else ""
         return "; ".join([*parts, ", ".join(filter(None, (works, fails)))])
@@ -76,15 +80,22 @@ def take_inventory(run: Run) -> Inventory:
     look("policy.json", lambda: read_policy(run.read("policy.json")))
     tokenizer = look("tokenizer.json", lambda: load_tokenizer(read_json(run.folder / "tokenizer.json")))
     look(SEGMENTS, lambda: run.read_lines("segments"))
-    metrics = look("metrics.jsonl", lambda: run.read_lines("metrics"))
+    metrics = look("metrics.jsonl", lambda: _curve(run))
     data = origin and _data(run, found)
     weights = _checkpoints(run, found)
     model = origin and recipe and tokenizer and weights is not None and _fits(run, weights)
     verbs = {"report": origin and recipe and metrics, "sample": model, "evaluate": model and data}
     works = tuple(f"lmlab {verb}" for verb, does in verbs.items() if does)
     fails = tuple(f"lmlab {verb}" for verb, does in verbs.items() if not does)
+    cure = train_again(run) if origin and not checkpoint_steps(run.checkpoints) and saved_step(run) else ""
     there, missing, damaged = (tuple(found[kind]) for kind in ("there", "missing", "damaged"))
-    return Inventory(there=there, missing=missing, damaged=damaged, works=works, fails=fails)
+    return Inventory(there=there, missing=missing, damaged=damaged, works=works, fails=fails, cure=cure)
+
+
+def _curve(run: Run) -> None:
+    """LabError where the lines of metrics are damaged, or there is none though there should be."""
+    if not run.read_lines("metrics") and (lost := lost_lines(run)):
+        raise LabError(lost)
 
 
 def _checkpoints(run: Run, found: dict[str, list[str]]) -> Checkpoint | None:

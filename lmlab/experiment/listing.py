@@ -16,7 +16,10 @@ from lmlab.recipe import Recipe
 from lmlab.runs import Run, list_runs, read_tags
 from lmlab.runs.run import StatusName
 
-AVERAGED = ("loss", "bits_per_byte", "seconds", "tokens_per_second")
+AVERAGED = (
+    *("loss", "perplexity", "accuracy", "bits_per_byte", "seconds", "tokens_per_second"),
+    *("epoch_seconds", "step_seconds"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +42,18 @@ class Row:
     loss: float | None
     """Of validation, nats a token: over the whole split where the run has finished, else of its last evaluation."""
     bits_per_byte: float | None
+    perplexity: float | None
+    accuracy: float | None
+    """Share of the validation tokens that were predicted right."""
+    epochs: float | None
+    """How often it has read its training text."""
     seconds: float | None
     """All of it where the run has finished, else of its training steps so far; of an imported run by its log's clock."""
     tokens_per_second: float | None
+    epoch_seconds: float | None
+    """What an epoch takes in training steps."""
+    step_seconds: float | None
+    """The mean training step."""
     device: str | None
     tags: tuple[str, ...]
     family: str
@@ -104,8 +116,13 @@ def row_of(run: Run) -> Row:
             tokens=record.tokens,
             loss=record.loss,
             bits_per_byte=record.bits_per_byte,
+            perplexity=record.perplexity,
+            accuracy=record.accuracy,
+            epochs=record.epochs,
             seconds=record.total_seconds if record.total_seconds is not None else _seconds_so_far(record),
             tokens_per_second=record.tokens_per_second,
+            epoch_seconds=record.epoch_seconds,
+            step_seconds=record.step_seconds,
             device=None if record.device == "?" else record.device,
             tags=read_tags(run.folder),
             family=record.family,

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from lmlab.checkpoint import find
 from lmlab.data import Dataset, find_dataset
 from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.experiment.finish import Outcome
+from lmlab.experiment.judging import checkpoint_in
 from lmlab.files import read_json
 from lmlab.generation import Completion, Sampling, generate
 from lmlab.generation.prompts import begin_of
@@ -55,7 +55,7 @@ def load(reference: str | Path | Run | Outcome, runs: str | Path = "runs", devic
     reference = reference.run if isinstance(reference, Outcome) else reference
     run, which = (reference, None) if isinstance(reference, Run) else open_run(str(reference), Path(runs))
     recipe = run.recipe()
-    checkpoint, warnings = find(run.checkpoints, which or "best")
+    checkpoint, warnings = checkpoint_in(run, which or "best")
     tokenizer = load_tokenizer(read_json(run.folder / "tokenizer.json"))
     require_weights(checkpoint, recipe.model, tokenizer.vocabulary_size)
     model = build_model(recipe.model, tokenizer.vocabulary_size)

@@ -16,9 +16,11 @@ COMPRESSION = 3.5
 """About how much larger text is than its compressed file."""
 
 
-def recipe_for(corpus: str, device: str = "auto", size: str | None = None, steps: int | None = None) -> Choice:
+def recipe_for(
+    corpus: str, device: str = "auto", size: str | None = None, steps: int | None = None, epochs: float | None = None
+) -> Choice:
     """A recipe for the text at `corpus` on this machine; LabError where it can't be read or is too short."""
-    return choose_recipe(look_at(corpus), choose_device(device).type, size, steps)
+    return choose_recipe(look_at(corpus), choose_device(device).type, size, steps, epochs)
 
 
 def look_at(corpus: str) -> TextFacts:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmlab import LabError
 from lmlab.data import prepare
 from lmlab.data.fresh import training_split
 from lmlab.data.progress import Progress
@@ -18,7 +17,7 @@ from lmlab.hardware.energy import EnergyMeter
 from lmlab.planning.child import Measurement
 from lmlab.planning.combine import product
 from lmlab.planning.duration import Duration, duration_of
-from lmlab.planning.forecast import forecast_from
+from lmlab.planning.forecast import forecast_from, in_this_process, refusal
 from lmlab.planning.history import finished_runs
 from lmlab.planning.largest import largest_that_fits
 from lmlab.planning.layers import measured_or_extended
@@ -43,9 +42,12 @@ class _Tried:
     """What the child processes found."""
 
     trial: Measurement
+    """With the memory of a run: `lmlab train` holds as much before its first step as this process."""
     evidence: Kind
     lines: Lines | None
     watts: Estimate | None
+    more_bytes: int
+    """What a run holds more than the child processes did."""
 
 
 def plan(
@@ -142,9 +144,7 @@ def _try(outline: Outline) -> _Tried:
     if trial.failed is None:
         keep_trial(trial, recipe, outline.policy, dataset)
     else:
-        raise LabError(
-            f"this training can't be run here: {trial.failed}; try a smaller train.micro_batch, model.width or model.context"
-        )
+        raise refusal(trial.failed)
     watts, drawn = None, meter.watts()
     if drawn is not None:
         watts = Estimate(
@@ -152,13 +152,24 @@ def _try(outline: Outline) -> _Tried:
         )
     known = (trial, evidence)
     lines = measure_lines(recipe, outline.policy, dataset.folder, dataset.vocabulary_size, known=known)
-    return _Tried(trial=trial, evidence=evidence, lines=lines, watts=watts)
+    here = in_this_process(trial, outline.policy, outline.idle_bytes)
+    return _Tried(
+        trial=here,
+        evidence=evidence,
+        lines=lines,
+        watts=watts,
+        more_bytes=here.peak_memory_bytes - trial.peak_memory_bytes,
+    )
 
 
 def _memory(outline: Outline, tried: _Tried) -> tuple[MemoryParts, ...]:
     """At the run's own micro-batch, and at those that the lines were fitted to."""
     recipe, policy, trial = outline.recipe, outline.policy, tried.trial
-    peaks = {} if tried.lines is None else {int(size): int(peak) for size, peak in tried.lines.memory.points}
+    peaks = (
+        {}
+        if tried.lines is None
+        else {int(size): int(peak) + tried.more_bytes for size, peak in tried.lines.memory.points}
+    )
     peaks[policy.micro_batch] = trial.peak_memory_bytes
     vocabulary = outline.dataset.vocabulary_size
     return tuple(

@@ -20,6 +20,7 @@ from lmlab.data import find_dataset
 from lmlab.experiment.beginning import evaluation_plan, start_units, steps_of
 from lmlab.experiment.circumstances import REASONS, circumstances, differing
 from lmlab.experiment.fresh import tokens_of_run
+from lmlab.experiment.judging import checkpoint_in, lost_lines, without_checkpoints
 from lmlab.experiment.proof import Difference, Proof, compare_lines, require_something
 from lmlab.experiment.session import Session, open_session
 from lmlab.planning.child import trial_folder
@@ -67,7 +68,12 @@ def prove(
     """
     run, which = open_run(reference, Path(runs))
     recipe, policy = run.recipe(), read_policy(run.read("policy.json"))
+    lost = lost_lines(run)
     reached = max((line["step"] for line in run.read_lines("metrics")), default=0)
+    if lost is not None:
+        if not reached:
+            raise LabError(lost)
+        say(lost)
     begin, last = _span(run, which, steps, reached)
     recorded = [line for file in ("metrics", "samples") for line in run.read_lines(file)]
     require_something(run.name, recorded, checkpoint_steps(run.checkpoints), begin.step, last)
@@ -115,8 +121,10 @@ def prove(
 def _span(run: Run, which: str | None, steps: int | None, reached: int) -> tuple[Checkpoint, int]:
     """The checkpoint to begin from, and the step to go to."""
     kept = checkpoint_steps(run.checkpoints)
+    if not kept:
+        raise LabError(without_checkpoints(run))
     whole = []
-    for step in kept if which is None else [find(run.checkpoints, which)[0].step]:
+    for step in kept if which is None else [checkpoint_in(run, which)[0].step]:
         checkpoint, _ = find(run.checkpoints, str(step))
         if "optimizer" in checkpoint.parts and step < reached:
             whole.append(checkpoint)
@@ -124,8 +132,8 @@ def _span(run: Run, which: str | None, steps: int | None, reached: int) -> tuple
         there = ", ".join(f"{step:,}" for step in kept)
         raise LabError(
             f"nothing can be replayed of {run.name}: expected a checkpoint with its optimizer before step {reached:,}, its last"
-            + (f"; it has those of step {there}, of which none is such a one" if kept else "; it has none")
-            + "; a run keeps them with --train.keep N or --train.keep_every STEPS, and --train.keep_optimizer all"
+            f"; it has those of step {there}; a run keeps more with --train.keep N or --train.keep_every STEPS, and their "
+            "optimizers with --train.keep_optimizer all"
         )
     # The shortest way between two checkpoints says most for its time.
     begin = whole[-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,9 @@ from lmlab.model import flops_per_token, parameters
 from lmlab.recipe import Recipe, recipe_hash
 from lmlab.runs import Run, lines_from_end, list_runs
 from lmlab.runs.run import StatusName
+
+LARGEST_EXPONENT = 700.0
+"""A larger loss has no perplexity that a float could hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,8 @@ class Evaluation:
     """Whether it was of the whole validation split; None where an imported log doesn't tell."""
     number: int
     """Which evaluation of the run it was, from 0: its column in units-valid.npy."""
+    accuracy: float | None = None
+    """Share of the validation tokens that were predicted right; None where an imported log doesn't tell."""
     joules: float | None = None
     """Spent by then, evaluations included; None where the machine doesn't say."""
 
@@ -184,6 +190,55 @@ class Record:
         """With evaluations and saving; None before the run's end."""
         return None if self.summary is None else float(self.summary["seconds"]["total"])
 
+    @property
+    def perplexity(self) -> float | None:
+        """exp(loss); None where it overflows."""
+        return None if self.loss is None or self.loss > LARGEST_EXPONENT else math.exp(self.loss)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of the validation tokens that were predicted right: the final one, else that of the last evaluation."""
+        if self.final is not None:
+            value = self.final.get("accuracy")
+            return None if value is None else float(value)
+        return self.evaluations[-1].accuracy if self.evaluations else None
+
+    @property
+    def training_tokens(self) -> int | None:
+        """Tokens of the training split; None in runs that don't say."""
+        sets = self.origin.get("data")
+        if not isinstance(sets, list) or not sets or not isinstance(sets[0], dict):
+            return None
+        tokens = sets[0].get("train_tokens")
+        return tokens if isinstance(tokens, int) and tokens > 0 else None
+
+    @cached_property
+    def epoch_tokens(self) -> float | None:
+        """Tokens that one epoch trains on; where windows are cut from documents, those overlap and are padded."""
+        if self.recipe is None or self.recipe.data.windows != "documents":
+            return self.training_tokens
+        if not (self.run.folder / "forecast.json").exists():
+            return None
+        forecast = self.run.read("forecast.json")
+        return float(forecast["tokens"]) / float(forecast["epochs"]) if forecast.get("epochs") else None
+
+    @property
+    def epochs(self) -> float | None:
+        """How often it has read its training text."""
+        return None if self.tokens is None or not self.epoch_tokens else self.tokens / self.epoch_tokens
+
+    @property
+    def epoch_seconds(self) -> float | None:
+        """What an epoch takes in training steps, in seconds; evaluations and saving left out."""
+        return self.epoch_tokens / self.tokens_per_second if self.epoch_tokens and self.tokens_per_second else None
+
+    @property
+    def step_seconds(self) -> float | None:
+        """The mean training step, in seconds."""
+        if not self.step or not self.tokens or not self.tokens_per_second:
+            return None
+        return self.tokens / self.step / self.tokens_per_second
+
 
 def read_record(run: Run) -> Record:
     """What can be read of `run`; LabError where a file of it is damaged."""
@@ -293,7 +348,8 @@ def read_records(root: Path) -> tuple[list[Record], list[str]]:
 
 
 def _evaluation(line: Mapping[str, Any], seconds: float | None, number: int, joules: float | None = None) -> Evaluation:
-    train, bits, tokens, whole = (line.get(name) for name in ("train_loss", "valid_bits_per_byte", "tokens", "whole"))
+    names = ("train_loss", "valid_bits_per_byte", "tokens", "whole", "valid_accuracy")
+    train, bits, tokens, whole, accuracy = (line.get(name) for name in names)
     return Evaluation(
         step=int(line["step"]),
         tokens=None if tokens is None else int(tokens),
@@ -303,5 +359,6 @@ def _evaluation(line: Mapping[str, Any], seconds: float | None, number: int, jou
         bits_per_byte=None if bits is None else float(bits),
         whole=None if whole is None else bool(whole),
         number=number,
+        accuracy=None if accuracy is None else float(accuracy),
         joules=joules,
     )

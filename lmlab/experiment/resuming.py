@@ -30,6 +30,7 @@ from lmlab.experiment.circumstances import circumstances
 from lmlab.experiment.finish import Outcome, finish
 from lmlab.experiment.fresh import tokens_of_run
 from lmlab.experiment.inventory import take_inventory
+from lmlab.experiment.judging import require_no_progress
 from lmlab.experiment.session import open_session, read_outlook
 from lmlab.files import DISK, Storage, sha256_of_file
 from lmlab.planning.room import require_memory
@@ -179,7 +180,7 @@ def _judged(run: Run, recipe: Recipe, progress: Progress | None) -> Judged:
         raise LabError(f"{run.folder / 'recipe.toml'} was changed after the run began: put it back, or start a new run")
     run.next_segment()
     if not checkpoints_of(run.checkpoints) and pointed(run.checkpoints, "latest") is None:
-        _require_no_progress(run)
+        require_no_progress(run)
         return Judged(dataset=_dataset(run, recipe, progress), checkpoint=None)
     checkpoint, warnings = find(run.checkpoints, "latest")
     state, _ = read_state(checkpoint.state)
@@ -203,23 +204,21 @@ def _require_evaluations(run: Run, counted: int) -> None:
         )
 
 
-def _require_no_progress(run: Run) -> None:
-    """LabError where a run without checkpoints must have had one: to begin it again is not to continue it."""
-    saves = [line.get("step", 0) for line in run.read_lines("events") if line.get("kind") == "checkpoint"]
-    # A line is written before its checkpoint: the first one proves nothing.
-    if len(saves) > 1:
-        raise LabError(
-            f"its checkpoints are gone, the last of step {saves[-1]:,}: put them back, or start a new run of its recipe"
-        )
-
-
 def resume_same(name: str, recipe: Recipe, *, runs: str | Path = "runs", **options: Any) -> Outcome:
     """`resume` for a run that must be of this recipe: LabError that names what differs where it isn't."""
     run, _ = open_run(name, Path(runs))
-    different = differences(run.recipe(), recipe)
-    if different:
-        field, (theirs, ours) = next(iter(different.items()))
-        raise LabError(f"{run.name} is another experiment: its {field} is {theirs}, not {ours}; choose another --run")
+    own = run.recipe()
+    different = differences(own, recipe)
+    # What lmlab derived, then and now, is as the run has it; what was asked for comes before what follows from it.
+    asked = [name for name in different if name not in own.derived or name not in recipe.derived]
+    asked.sort(key=lambda name: name in recipe.derived)
+    if asked:
+        theirs, ours = different[asked[0]]
+        longer = f"to train it further: lmlab train --from {run.name}@latest --train.steps {ours}; "
+        further = longer if asked[0] == "train.steps" and ours > theirs else ""
+        raise LabError(
+            f"{run.name} is another experiment: its {asked[0]} is {theirs}, not {ours}; {further}for a new run choose another --run"
+        )
     return resume(run, **options)
 
 

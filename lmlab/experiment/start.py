@@ -113,7 +113,9 @@ def with_rate(recipe: Recipe, parent: Parent, rate: RateName) -> Recipe:
     elif rate == "hold":
         own = parent.recipe.schedule
         span = None if isinstance(own, Constant) else own.steps
-        changed = dataclasses.replace(schedule, steps=span or parent.recipe.train.steps)
+        # A warm-up that nobody set would have grown with the steps.
+        warmup = own.warmup if "schedule.warmup" in recipe.derived else schedule.warmup
+        changed = dataclasses.replace(schedule, steps=span or parent.recipe.train.steps, warmup=warmup)
     else:
         changed = dataclasses.replace(schedule, steps=None, start=start)
     return dataclasses.replace(recipe, schedule=changed)

@@ -1,10 +1,12 @@
-"""Memory in bytes: how much there is, how much is free, and the most that this process has held.
+"""Memory in bytes: how much there is, how much is free, and what this process holds and has held at its most.
 
 The answers keep to the limits of a container (control groups). torch is imported only for a device other than the CPU.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,8 +75,8 @@ def peak_memory_bytes(device: torch.device | None = None) -> int:
 
         return torch.mps.driver_allocated_memory()
     if sys.platform == "win32":
-        peak = _windows_peak()
-    elif sys.platform == "linux" and (mapped := _peak_of_status()):
+        peak = int(_windows_counters().peak)
+    elif sys.platform == "linux" and (mapped := _of_status("VmHWM")):
         # getrusage counts what the process that started this one held at that moment, too.
         peak = mapped
     else:
@@ -83,6 +85,32 @@ def peak_memory_bytes(device: torch.device | None = None) -> int:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         peak *= 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kibibytes
     return peak
+
+
+def held_memory_bytes(device: torch.device | None = None) -> int:
+    """The bytes that this process holds now: resident in main memory, or in tensors on `device`; 0 where the system doesn't say."""
+    if device is not None and device.type == "cuda":
+        import torch
+
+        return torch.cuda.memory_allocated(device)
+    if device is not None and device.type == "mps":
+        import torch
+
+        return torch.mps.driver_allocated_memory()
+    if sys.platform == "win32":
+        return int(_windows_counters().held)
+    return _of_status("VmRSS") if sys.platform == "linux" else 0
+
+
+def release_freed_memory() -> None:
+    """Give memory that was freed back to the system, where the C library can (glibc's `malloc_trim`).
+
+    glibc keeps what large tensors have left in its heap, and later tensors of other sizes don't fit there: what a process holds
+    at its most would depend on what it had done before.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def out_of_memory_kills() -> int:
@@ -94,13 +122,13 @@ def out_of_memory_kills() -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
-def _peak_of_status(path: Path = STATUS) -> int:
-    """The most bytes of main memory since this program began, as Linux keeps it; 0 where it doesn't."""
+def _of_status(key: str, path: Path = STATUS) -> int:
+    """Bytes of main memory: VmRSS now, VmHWM at the most since this program began; 0 where Linux doesn't tell."""
     try:
         lines = path.read_text().splitlines()
     except OSError:
         return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:")), 0)
 
 
 def _meminfo(key: str, path: Path = MEMINFO) -> int:
@@ -112,8 +140,6 @@ def _meminfo(key: str, path: Path = MEMINFO) -> int:
 
 
 def _windows_memory() -> Any:
-    import ctypes
-
     class Status(ctypes.Structure):
         _fields_ = [
             ("length", ctypes.c_ulong),
@@ -128,15 +154,14 @@ def _windows_memory() -> Any:
     return status
 
 
-def _windows_peak() -> int:
-    import ctypes
-
+def _windows_counters() -> Any:
     class Counters(ctypes.Structure):
         _fields_ = [
             ("bytes", ctypes.c_ulong),
             ("faults", ctypes.c_ulong),
             ("peak", ctypes.c_size_t),
-            ("rest", ctypes.c_size_t * 7),
+            ("held", ctypes.c_size_t),
+            ("rest", ctypes.c_size_t * 6),
         ]
 
     counters = Counters(bytes=ctypes.sizeof(Counters))
@@ -144,4 +169,4 @@ def _windows_peak() -> int:
     kernel.GetCurrentProcess.restype = ctypes.c_void_p
     process = ctypes.c_void_p(kernel.GetCurrentProcess())
     kernel.K32GetProcessMemoryInfo(process, ctypes.byref(counters), counters.bytes)
-    return int(counters.peak)
+    return counters

@@ -71,7 +71,9 @@ class Measurement:
     peak_with_earlier_best_bytes: int = 0
     """Of a run that goes back to an earlier model to score it: with two more copies of the weights for a moment."""
     idle_memory_bytes: int = 0
-    """Before the model was built: Python, PyTorch and what they load."""
+    """Held before the model was built: Python, PyTorch and what they load."""
+    earlier_peak_bytes: int = 0
+    """The most that the process had held until then, such as while data was prepared."""
     extended: bool = False
     """Whether fewer layers or sequences were measured and the figures extended to all."""
     kept: bool = False
@@ -99,14 +101,15 @@ def measure(
     steps: int = 8,
     seconds: float = 4.0,
     whole: bool = True,
+    put_back: bool = True,
     deadline_seconds: float = 120,
 ) -> Measurement:
     """Real steps of `recipe` on the data set in `data_folder` as `policy` says, in a child process.
 
     `micro_batch` (sequences a pass) and `batch` (sequences a step) replace the policy's and the recipe's; a batch alone is one
-    pass. With `whole` the child does all that a run does, so that its peak of memory is that of the run. What goes wrong in the
-    child, or takes longer than `deadline_seconds`, is in the result's `failed`. LabError where no process can be started,
-    StorageError where the disk refused: that says nothing of the recipe.
+    pass. With `whole` the child does all that a run does, so that its peak of memory is that of the run, and with `put_back` it
+    loads the best model at the end. What goes wrong in the child, or takes longer than `deadline_seconds`, is in the result's
+    `failed`. LabError where no process can be started, StorageError where the disk refused: that says nothing of the recipe.
     """
     sequences = batch or recipe.train.batch
     passes = min(micro_batch or batch or policy.micro_batch, sequences)
@@ -118,6 +121,7 @@ def measure(
         "steps": steps,
         "seconds": seconds,
         "whole": whole,
+        "put_back": put_back,
         "least_free_bytes": MARGIN_SHARE * total_memory_bytes() if policy.device == "cpu" else 0,
         "started": time.time(),
     }
@@ -219,7 +223,11 @@ def _main(stdin: TextIO, answer: Callable[[dict[str, Any]], None]) -> None:
 
         trial = Trial(recipe, policy, open_dataset(request["data"]))
         extent = Extent(
-            steps=request["steps"], seconds=request["seconds"], whole=request["whole"], folder=Path(request["folder"])
+            steps=request["steps"],
+            seconds=request["seconds"],
+            whole=request["whole"],
+            put_back=request["put_back"],
+            folder=Path(request["folder"]),
         )
         found = trial.go(extent, lambda: began.append(time.time()))
     except StorageError as error:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from lmlab import LabError
 from lmlab.recipe import GPT, Data, Evaluate, Linear, Muon, Recipe, Train, override
 from lmlab.recipe.sizes import SIZES, Size, size_named
+from lmlab.recipe.train import MOST_STEPS
 
 CHARACTERS_UP_TO_BYTES = 3_000_000
 """Below this a BPE has too few examples of most of its tokens; characters learn from every byte."""
@@ -33,6 +34,11 @@ LARGE_FOR_A_TEXT = 4.0
 uses it (its config/train_shakespeare_char.py)."""
 TOKENS_A_PARAMETER = 20
 """Compute-optimal for a single epoch (arXiv 2203.15556)."""
+DERIVED = (
+    *("schedule.warmup", "train.checkpoint_every", "evaluate.every"),
+    *("optim.adam_lr", "optim.weight_decay", "model.ngrams", "model.dropout"),
+)
+"""Settings that follow from size and steps."""
 FEWEST_STEPS, SMALLEST_CONTEXT = 200, 16
 
 
@@ -56,8 +62,14 @@ class Choice:
     reasons: tuple[str, ...]
 
 
-def choose_recipe(text: TextFacts, device_type: str, size_name: str | None = None, steps: int | None = None) -> Choice:
-    """A recipe for `text` on a device of this type (cpu, cuda, mps), of `steps` steps where they are given.
+def choose_recipe(
+    text: TextFacts,
+    device_type: str,
+    size_name: str | None = None,
+    steps: int | None = None,
+    epochs: float | None = None,
+) -> Choice:
+    """A recipe for `text` on a device of this type (cpu, cuda, mps), of `steps` steps or `epochs` passes where they are given.
 
     Raises LabError where the text is too short to learn from.
     """
@@ -67,11 +79,15 @@ def choose_recipe(text: TextFacts, device_type: str, size_name: str | None = Non
     context = _context(size, tokens, text, data)
     if context < size.context:
         reasons.append(f"context {context}: the validation split must hold several windows")
-    hint = " (--train.steps N for more)" if steps is None else ""
+    chosen = ("train.steps",) if steps is None and epochs is None else ()
+    hint = " (--train.steps N for more)" if chosen else ""
+    passes = size.batch * context / (tokens * (1 - data.valid_share))  # a step's
+    if epochs is not None:
+        steps = min(MOST_STEPS, max(1, round(epochs / passes)))
     steps = steps or _steps(size, tokens, context, device_type)
-    epochs = steps * size.batch * context / (tokens * (1 - data.valid_share))
-    read = f"{steps * size.batch * context / 1e6:.1f}M tokens, {epochs:.1f} passes over the training split"
-    reasons.append(f"{steps:,} steps: {read}{hint}")
+    about = "" if epochs is None else "about "
+    read = f"{steps * size.batch * context / 1e6:.1f}M tokens, {steps * passes:.1f} passes over the training split"
+    reasons.append(f"{about}{steps:,} steps: {read}{hint}")
     recipe = Recipe(
         name=text.name,
         about=f"{text.name}, chosen by lmlab",
@@ -81,8 +97,9 @@ def choose_recipe(text: TextFacts, device_type: str, size_name: str | None = Non
         schedule=Linear(warmup=min(50, steps // 10)),
         train=Train(steps=steps, batch=size.batch, checkpoint_every=max(50, -(-steps // 8))),
         evaluate=Evaluate(every=max(25, -(-steps // 12))),
+        derived=(*chosen, *DERIVED),
     )
-    ngrams, decay, dropout = _against_rote(data, epochs, size.parameters / tokens, reasons)
+    ngrams, decay, dropout = _against_rote(data, steps * passes, size.parameters / tokens, reasons)
     optim = dataclasses.replace(recipe.optim, weight_decay=decay)
     recipe = override(
         dataclasses.replace(recipe, optim=optim),

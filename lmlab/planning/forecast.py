@@ -16,9 +16,10 @@ from typing import Any
 from lmlab import LabError
 from lmlab.data import Dataset
 from lmlab.data.reading import reading
+from lmlab.hardware import held_memory_bytes, peak_memory_bytes, release_freed_memory
 from lmlab.model import parameters as count_parameters
 from lmlab.planning.calibration import Calibration, calibrated
-from lmlab.planning.child import Measurement, trial_folder
+from lmlab.planning.child import Measurement, measure, trial_folder
 from lmlab.planning.duration import duration_of, saves_in
 from lmlab.planning.layers import expected_step_seconds
 from lmlab.planning.peak import peak_flops
@@ -35,8 +36,6 @@ FORMAT = 1
 TIMED_STEPS = 8
 PROBE_SECONDS = 2.0
 """No more timed steps once they took this long together."""
-SCORED_SECONDS = 0.2
-"""Of a trial's evaluation."""
 LONG_STEP_SECONDS = 0.5
 """A step that is expected to take longer isn't tried eight times before a run."""
 LONGEST_WHOLE_SECONDS = 2.0
@@ -213,38 +212,89 @@ def require_budget(recipe: Recipe, forecast: Forecast) -> None:
 
 
 def try_here(
-    recipe: Recipe, policy: Policy, dataset: Dataset, say: Callable[[str], object] | None = None
+    recipe: Recipe,
+    policy: Policy,
+    dataset: Dataset,
+    say: Callable[[str], object] | None = None,
+    idle_bytes: int | None = None,
 ) -> Measurement:
-    """The trial that was kept of this training; else one in this process, a small one where a step is long, that is kept.
+    """The trial that was kept of this training; else one that is made now, a small one where a step is long, and kept.
 
-    `say` gets a line before one is made, which takes seconds.
+    On a CPU it's made in a process of its own: what it leaves in the heap would add to the run's peak of memory. `say` gets a
+    line before one is made, which takes seconds. `idle_bytes` is what this process held before it computed anything (None: what
+    it holds now).
     """
-    kept = kept_trial(recipe, policy, dataset)
-    if kept is not None:
-        return kept
-    if say is not None:
-        say(NOTICE)
-    expected = expected_step_seconds(recipe, dataset.vocabulary_size, recipe.train.batch, peak_flops(policy))
-    quick = expected < LONG_STEP_SECONDS
-    with trial_folder() as work:
+    trial = kept_trial(recipe, policy, dataset)
+    if trial is None:
+        if say is not None:
+            say(NOTICE)
+        expected = expected_step_seconds(recipe, dataset.vocabulary_size, recipe.train.batch, peak_flops(policy))
         # Without an evaluation and a checkpoint the peak of memory would be up to a third too low.
         whole = expected < LONGEST_WHOLE_SECONDS
-        steps = TIMED_STEPS if quick else 1
-        # What a trial holds here is in the run's own peak, so that it holds no more than most runs do.
+        steps = TIMED_STEPS if expected < LONG_STEP_SECONDS else 1
+        apart = policy.device == "cpu" and not policy.compile and policy.ranks == 1
+        trial = (_tried_apart if apart else _tried_inside)(recipe, policy, dataset, steps, whole)
+        keep_trial(trial, recipe, policy, dataset)
+        if not apart:
+            return trial
+    release_freed_memory()
+    return in_this_process(trial, policy, idle_bytes)
+
+
+def _tried_apart(recipe: Recipe, policy: Policy, dataset: Dataset, steps: int, whole: bool) -> Measurement:
+    """A trial in a child process; LabError where the training doesn't run here."""
+    options: dict[str, Any] = {"steps": steps, "seconds": PROBE_SECONDS, "whole": whole, "put_back": False}
+    found = measure(recipe, policy, dataset.folder, **options)
+    if found.failed is not None:
+        raise refusal(found.failed)
+    return found
+
+
+def _tried_inside(recipe: Recipe, policy: Policy, dataset: Dataset, steps: int, whole: bool) -> Measurement:
+    """A trial in this process, whose compiled steps and memory on a GPU serve the run too."""
+    with trial_folder() as work:
         extent = Extent(
             steps=steps,
             seconds=PROBE_SECONDS,
-            scored_seconds=SCORED_SECONDS,
             whole=whole,
-            put_back=False,
+            put_back=False,  # most runs don't, and what a trial holds here is in the run's own peak
             folder=work.path,
         )
         found = Trial(recipe, policy, dataset).go(extent, _nothing)
     # Its model and buffers are in cycles; the run needs their room.
     gc.collect()
-    trial = Measurement(micro_batch=policy.micro_batch, batch=recipe.train.batch, **found)
-    keep_trial(trial, recipe, policy, dataset)
-    return trial
+    release_freed_memory()
+    return Measurement(micro_batch=policy.micro_batch, batch=recipe.train.batch, **found)
+
+
+def refusal(failed: str) -> LabError:
+    """What to say where a trial failed."""
+    return LabError(
+        f"this training can't be run here: {failed}; try a smaller train.micro_batch, model.width or model.context"
+    )
+
+
+def in_this_process(trial: Measurement, policy: Policy, idle_bytes: int | None = None) -> Measurement:
+    """A trial of another process, with the memory that a run in this one will have held at its most.
+
+    What a training adds is the trial's; what it adds to is this process's: `idle_bytes` (None: what it holds now).
+    """
+    device = policy.torch_device
+    idle = held_memory_bytes(device) if idle_bytes is None else idle_bytes
+    earlier = peak_memory_bytes(device)
+    if not idle or not trial.idle_memory_bytes:  # the system doesn't say
+        return trial
+
+    def here(peak: int) -> int:
+        return max(earlier, idle + peak - trial.idle_memory_bytes) if peak else 0
+
+    return dataclasses.replace(
+        trial,
+        idle_memory_bytes=idle,
+        earlier_peak_bytes=earlier,
+        peak_memory_bytes=here(trial.peak_memory_bytes),
+        peak_with_earlier_best_bytes=here(trial.peak_with_earlier_best_bytes),
+    )
 
 
 def _nothing() -> None:

@@ -8,6 +8,7 @@ import math
 from lmlab.planning.rates import Tuned
 from lmlab.planning.rote import against_rote
 from lmlab.recipe import Constant, Recipe, override
+from lmlab.recipe.derived import RULES
 
 MOST_EVALUATIONS = 100
 """In a run, and as many checkpoints: a recipe for a little text may want one every few steps."""
@@ -31,7 +32,8 @@ def evaluations_of(tuned: Tuned) -> float:
 def lengthened(tuned: Tuned, shape: Recipe, parameters: int, tokens: float, unique_tokens: float) -> Recipe:
     """The recipe of `tuned` with the model of `shape`, which has `parameters`, for training on `tokens`.
 
-    Steps are rounded down. Warm-up, evaluations and checkpoints keep their share of the steps, and a schedule spans them all.
+    Steps are rounded down. Warm-up, evaluations and checkpoints keep their share of the steps, and a schedule spans them all. What
+    follows from shape and length is named as derived.
     Claims are left out: numbers that others published for a recipe are not another one's. So are `train.until`, since the length
     is what the budget allows, and `data.fresh`, since another model begins anew.
     """
@@ -57,4 +59,6 @@ def lengthened(tuned: Tuned, shape: Recipe, parameters: int, tokens: float, uniq
         changes["schedule.steps"] = None
     changes |= tuned.rates(shape.model.width, batch, parameters, tokens)
     changes |= against_rote(base, tokens / unique_tokens, parameters / unique_tokens)
-    return dataclasses.replace(override(shape, changes), claims=(), published_vocabulary=None)
+    found = override(shape, changes)
+    derived = tuple(name for name in RULES if name in changes or name in base.derived)
+    return dataclasses.replace(found, claims=(), published_vocabulary=None, derived=derived)

@@ -16,6 +16,7 @@ import math
 from dataclasses import dataclass
 
 from lmlab.recipe import Muon, Recipe
+from lmlab.recipe.derived import adam_factor, rounded_rate
 from lmlab.scaling.rates import published_batches, published_rates
 
 BATCH_POWER = 0.571
@@ -56,18 +57,17 @@ class Tuned:
     def rates(self, width: int, batch: int, parameters: float, tokens: float) -> dict[str, float]:
         """The settings of the optimizer that another width and batch change, by dotted name, to two digits."""
         optim, sequence = self.recipe.optim, self.sequence_tokens
-        narrower = 1.0 if optim.transfer_from else self.recipe.model.width / width
-        factor = narrower * math.sqrt(batch / self.recipe.train.batch)
+        factor = adam_factor(self.recipe, width, batch)
         if factor == 1.0:
             return {}
         if isinstance(optim, Muon):
-            return {"optim.adam_lr": _rounded(optim.adam_lr * factor)}
+            return {"optim.adam_lr": rounded_rate(optim.adam_lr * factor)}
         if optim.transfer_from:  # the laws' rates are of models that have no such rule
-            return {"optim.lr": _rounded(optim.lr * factor)}
+            return {"optim.lr": rounded_rate(optim.lr * factor)}
         low, high = _band(self.parameters, self.tokens, self.recipe.train.batch * sequence)
         beyond = max(BEYOND, low / optim.lr, optim.lr / high)
         low, high = _band(parameters, tokens, batch * sequence)
-        return {"optim.lr": _rounded(min(max(optim.lr * factor, low / beyond), high * beyond))}
+        return {"optim.lr": rounded_rate(min(max(optim.lr * factor, low / beyond), high * beyond))}
 
 
 def _band(parameters: float, tokens: float, batch_tokens: float) -> tuple[float, float]:
@@ -75,7 +75,3 @@ def _band(parameters: float, tokens: float, batch_tokens: float) -> tuple[float,
     low, high = published_rates(parameters, tokens)
     smallest, largest = published_batches(parameters, tokens)
     return low * min(1.0, math.sqrt(batch_tokens / smallest)), high * min(1.0, math.sqrt(batch_tokens / largest))
-
-
-def _rounded(rate: float) -> float:
-    return float(f"{rate:.2g}")

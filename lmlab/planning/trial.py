@@ -26,7 +26,7 @@ from lmlab.evaluation.losses import windows_at_once
 from lmlab.evaluation.sample import choose_units
 from lmlab.generation import Sampling, generate
 from lmlab.generation.prompts import begin_of
-from lmlab.hardware import peak_memory_bytes, synchronise
+from lmlab.hardware import held_memory_bytes, peak_memory_bytes, release_freed_memory, synchronise
 from lmlab.model import TrainableModel, build_model, initialise
 from lmlab.optim import TrainingOptimizer, build_optimizer
 from lmlab.planning.peak import peak_flops
@@ -39,7 +39,7 @@ from lmlab.training.step import TrainingStep
 
 WARM_UP_STEPS = 2
 """The first step compiles and touches memory for the first time; the second one still finds cold caches."""
-SCORED_SECONDS = 0.5
+SCORED_SECONDS = 0.3
 MOST_SEQUENCES_TOUCHED = 1 << 19
 PAGE_BYTES = 4096
 
@@ -74,7 +74,9 @@ class Trial:
         self.device = policy.torch_device
         train = training_split(recipe, dataset)
         self.run_steps = _run_steps(recipe, train)
-        self.idle_memory_bytes = peak_memory_bytes(self.device)
+        release_freed_memory()
+        self.idle_memory_bytes = held_memory_bytes(self.device)
+        self.earlier_peak_bytes = peak_memory_bytes(self.device)
         self.model: TrainableModel = build_model(recipe.model, dataset.vocabulary_size)
         initialise(self.model, recipe.train.seed, recipe.optim.transfer_from)
         self.model.to(self.device)
@@ -90,6 +92,7 @@ class Trial:
         found: dict[str, Any] = {"step_seconds": tuple(times), "first_step_seconds": first}
         found["checkpoint_bytes"] = sum(tensor.numel() * tensor.element_size() for tensor in self._tensors())
         found["idle_memory_bytes"] = self.idle_memory_bytes
+        found["earlier_peak_bytes"] = self.earlier_peak_bytes
         if not extent.whole:
             return found | {"peak_memory_bytes": peak_memory_bytes(self.device)}
         # A run measures it before its first step: matrices of up to 256 MB each, on a fast GPU.

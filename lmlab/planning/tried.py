@@ -48,7 +48,7 @@ def kept_trial(recipe: Recipe, policy: Policy, dataset: Dataset) -> Measurement 
 
 def keep_trial(trial: Measurement, recipe: Recipe, policy: Policy, dataset: Dataset) -> None:
     """Keep a trial of this training, unless its process tells little of others; LabError where the cache can't be written."""
-    if trial.idle_memory_bytes > MOST_IDLE_BYTES or trial.peak_memory_bytes <= trial.idle_memory_bytes:
+    if trial.earlier_peak_bytes > MOST_IDLE_BYTES or trial.peak_memory_bytes <= trial.earlier_peak_bytes:
         return
     path = _place(recipe, policy, dataset)
     write_shared(path, {"format": FORMAT, "busy": _busy(), "figures": trial.to_json()})

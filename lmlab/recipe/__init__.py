@@ -3,6 +3,7 @@
 from lmlab.recipe.catalogue import is_recipe, load_recipe, recipe_names
 from lmlab.recipe.check import check
 from lmlab.recipe.data import Data
+from lmlab.recipe.derived import with_settings
 from lmlab.recipe.experiment import SECTIONS, Claim, Recipe
 from lmlab.recipe.foreign import own_name
 from lmlab.recipe.identity import differences, recipe_hash, science
@@ -46,4 +47,5 @@ __all__ = [
     "recipe_names",
     "science",
     "to_toml",
+    "with_settings",
 ]

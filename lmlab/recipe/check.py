@@ -53,7 +53,11 @@ def problems(recipe: Recipe) -> Iterator[str]:
     if train.epochs is None or spanned is not None:
         span = spanned or train.steps
         if schedule.warmup > span:
-            yield f"schedule.warmup {schedule.warmup} is longer than the schedule's {span} steps: expected at most {span}"
+            of = "train.steps" if spanned is None else "schedule.steps"
+            yield (
+                f"schedule.warmup {schedule.warmup} is longer than {of} {span}: expected a warm-up of at most {span}, or more "
+                "steps"
+            )
 
 
 def _gpt_problems(model: GPT) -> Iterator[str]:

@@ -45,6 +45,8 @@ class Recipe:
     """The vocabulary size of the published run, at which `lmlab recipes` counts parameters."""
     claims: tuple[Claim, ...] = ()
     """Published numbers that this recipe reproduces."""
+    derived: tuple[str, ...] = ()
+    """Settings, by dotted name, that lmlab derived from others, and derives again where those change (`lmlab.recipe.derived`)."""
 
 
 SECTIONS = ("data", "model", "optim", "schedule", "train", "evaluate")

@@ -38,6 +38,8 @@ KINDS_THAT_SHARE_VALUES = ("model", "schedule")
 PRESET = "model.preset"
 TOP_LEVEL = ("name", "about", "published_vocabulary")
 LONGEST_SHOWN = 100
+MOST_LISTED = 24
+"""Names that an error lists; of more the nearest three."""
 
 TRUTH = {
     "true": True,
@@ -84,8 +86,7 @@ def dotted_names(recipe: Recipe) -> list[str]:
 def is_switch(name: str) -> bool:
     """Whether a dotted name is a setting that is true or false, so that the bare flag can mean true."""
     section, _, key = name.partition(".")
-    choices = KINDS.get(section, {}).values() or [type(getattr(Recipe(), section, None))]
-    return any(_annotations(choice).get(key) is bool for choice in choices)
+    return section in SECTIONS and any(_annotations(choice).get(key) is bool for choice in _choices(section))
 
 
 def shown(value: Any) -> str:
@@ -94,15 +95,32 @@ def shown(value: Any) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
+def require_setting(name: str) -> None:
+    """LabError where no recipe of any kind has a setting of this dotted name."""
+    every = [own for section in SECTIONS for kind in _choices(section) for own in _names_of(section, kind)]
+    if name not in every:
+        _refuse_unknown(Recipe(), name, {}, list(dict.fromkeys(every)))
+
+
 def nearest(word: str, among: list[str]) -> str:
-    """ "did you mean X?", or a list of what there is."""
+    """ "did you mean X?", else what there is; of a long list the nearest three."""
     leaf = word.rpartition(".")[2]
-    close = difflib.get_close_matches(word, among, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word, among, n=1, cutoff=0.6 if "." in word else 0.75)
     close = close or [name for name in among if name.rpartition(".")[2] == leaf]
     close = close or difflib.get_close_matches(leaf, [name.rpartition(".")[2] for name in among], n=1, cutoff=0.7)
     if close and "." not in close[0]:
         close = [name for name in among if name.rpartition(".")[2] == close[0]]
-    return f"did you mean {close[0]}?" if close else f"expected one of {', '.join(among)}"
+    if close:
+        return f"did you mean {close[0]}?"
+    if len(among) <= MOST_LISTED:
+        return f"expected one of {', '.join(among)}"
+    alike = sorted(among, key=lambda name: -difflib.SequenceMatcher(None, leaf, name.rpartition(".")[2]).ratio())
+    return f"the nearest are {', '.join([name for name in alike if '.' in name][:3] or alike[:3])}"
+
+
+def _choices(section: str) -> list[type]:
+    """The dataclasses that may describe a section: one a kind."""
+    return [*KINDS.get(section, {}).values()] or [type(getattr(Recipe(), section))]
 
 
 def _known_names(recipe: Recipe, changes: Mapping[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 from lmlab import LabError
 from lmlab.recipe.check import check
 from lmlab.recipe.experiment import SECTIONS, Claim, Recipe
-from lmlab.recipe.override import KINDS, TOP_LEVEL, nearest, override, shown
+from lmlab.recipe.override import KINDS, PRESET, TOP_LEVEL, dotted_names, nearest, override, shown
 
 FORMAT = 1
 LARGEST_BYTES = 1_000_000
@@ -36,6 +36,8 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
     value: dict[str, Any] = {"format": FORMAT}
     for name in TOP_LEVEL:
         value[name] = _plain(getattr(recipe, name))
+    if recipe.derived:
+        value["derived"] = list(recipe.derived)
     for section in SECTIONS:
         entries = dataclasses.fields(getattr(recipe, section))
         value[section] = {entry.name: _plain(getattr(getattr(recipe, section), entry.name)) for entry in entries}
@@ -107,10 +109,12 @@ def _from_dict(value: dict[str, Any]) -> Recipe:
             changes.update({f"{key}.{name}": _typed(f"{key}.{name}", part) for name, part in entry.items()})
         elif key in TOP_LEVEL:
             changes[key] = _typed(key, entry)
-        elif key not in ("format", "claims"):
-            raise LabError(f"unknown entry '{key}': {nearest(key, [*SECTIONS, *TOP_LEVEL, 'claims'])}")
+        elif key not in ("format", "claims", "derived"):
+            raise LabError(f"unknown entry '{key}': {nearest(key, [*SECTIONS, *TOP_LEVEL, 'claims', 'derived'])}")
     recipe = override(_of_named_kinds(value), changes)
-    return dataclasses.replace(recipe, claims=_claims(value.get("claims", [])))
+    return dataclasses.replace(
+        recipe, claims=_claims(value.get("claims", [])), derived=_derived(recipe, value.get("derived", []))
+    )
 
 
 def _of_named_kinds(value: dict[str, Any]) -> Recipe:
@@ -147,6 +151,15 @@ def _is_plain(value: Any, levels: int) -> bool:
         entries = value.values() if isinstance(value, dict) else value
         return levels > 0 and all(_is_plain(entry, levels - 1) for entry in entries)
     return isinstance(value, (str, float))
+
+
+def _derived(recipe: Recipe, value: Any) -> tuple[str, ...]:
+    known = [name for name in dotted_names(recipe) if "." in name and name != PRESET and not name.endswith(".kind")]
+    if not isinstance(value, list) or any(name not in known for name in value):
+        raise LabError(
+            f"derived can't be {shown(value)}: expected a list of this recipe's settings, such as schedule.warmup"
+        )
+    return tuple(dict.fromkeys(value))
 
 
 def _claims(value: Any) -> tuple[Claim, ...]:

@@ -9,6 +9,7 @@ from lmlab.planning.bench import MOST_BATCH, Bench
 from lmlab.planning.measured import BUSY
 from lmlab.report.labels import amount
 from lmlab.training.display import duration
+from lmlab.training.table import Part, table
 
 HEADINGS = (
     "batch",
@@ -29,15 +30,15 @@ def table_rows(bench: Bench) -> list[tuple[str, ...]]:
     return [_cells(bench.figures(row)) for row in bench.rows]
 
 
-def bench_lines(bench: Bench) -> list[str]:
+def bench_lines(bench: Bench) -> list[Part]:
     """Everything: what was measured where, the table, what was left out, the other figures, and the recommendation."""
     rounds = max((len(row.rounds) for row in bench.rows), default=0)
-    lines = [
+    lines: list[Part] = [
         f"{bench.recipe.name} (data {bench.data_id}) on {bench.device}: medians of the steps of {rounds} "
         f"round{'' if rounds == 1 else 's'}, "
         f"{_sequence(bench)} a sequence, {amount(bench.recipe_tokens)} tokens in this recipe",
         "",
-        *_aligned([HEADINGS, *table_rows(bench)]),
+        table(HEADINGS, table_rows(bench), words=("precision", "step by")),
     ]
     if rounds:
         lines.append(
@@ -87,18 +88,6 @@ def _cells(figures: dict[str, Any]) -> tuple[str, ...]:
         _size(figures["peak_memory_bytes"]),
         duration(figures["recipe_seconds"]),
     )
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:
-    """Columns as wide as their longest cell; numbers to the right, words to the left."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-    words = {HEADINGS.index(name) for name in ("precision", "step by")}
-    for row in rows:
-        cells = [
-            cell.ljust(width) if column in words else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield "  ".join(cells).rstrip()
 
 
 def _other_figures(bench: Bench) -> Iterator[str]:

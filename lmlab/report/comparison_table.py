@@ -5,11 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich import box
-from rich.console import Console, RenderableType
-from rich.table import Table
-from rich.text import Text
-
 from lmlab import printable
 from lmlab.report.labels import amount
 from lmlab.study.comparison import Comparison
@@ -17,40 +12,30 @@ from lmlab.study.comparison_curves import Reached
 from lmlab.study.comparison_pairs import Pair
 from lmlab.study.comparison_ratios import Row
 from lmlab.training.display import duration
+from lmlab.training.table import Column, Part, Styled, Table
 
-PLAIN_WIDTH = 140
-"""Characters a line where no terminal says how many it has."""
-LONGEST_VALUE = 44
 COLOURS = {"better": "green", "worse": "red", "indistinguishable": "yellow"}
 
 
-def print_comparison(comparison: Comparison, console: Console | None = None) -> None:
-    """To standard output, or to `console`."""
-    target = console or Console(highlight=False)
-    if console is None and not target.is_terminal:
-        target.width = PLAIN_WIDTH
-    for part in parts(comparison):
-        target.print(part, soft_wrap=isinstance(part, Text))
-
-
-def parts(comparison: Comparison) -> Iterator[RenderableType]:
+def comparison_parts(comparison: Comparison) -> Iterator[Part]:
     """Tables and lines in the order in which they're read: the verdict is the last."""
     yield from _differences(comparison)
-    yield _ratios(comparison)
+    yield from _titled("side by side", _ratios(comparison))
     if comparison.equal:
-        yield _equal(comparison)
+        yield from _titled(f"loss ({comparison.scale}) at equal ..., of {comparison.scored}", _equal(comparison))
     if any(target.reached for target in comparison.targets):
-        yield _targets(comparison)
+        yield from _titled(f"to reach a loss ({comparison.scale})", _targets(comparison))
     for name, trend in zip(comparison.names, comparison.trends, strict=True):
-        yield _text(f"{name}: {trend.reason}")
+        yield f"{name}: {trend.reason}"
     for sample, name in zip(comparison.samples, comparison.names, strict=False):
-        yield Text("")
-        yield _text(f"{name} writes:")
-        yield Text(printable("\n".join(f"    {line}" for line in sample.splitlines()[:8]), lines=True))
+        yield ""
+        yield f"{name} writes:"
+        yield from (f"    {line.expandtabs()}" for line in sample.splitlines()[:8])
     for warning in comparison.warnings:
-        yield _text(f"note: {warning}", style="dim")
-    yield Text("")
-    yield from map(_verdict, comparison.pairs)
+        yield Styled(f"note: {warning}", "dim")
+    yield ""
+    for pair in comparison.pairs:
+        yield from _verdict(pair)
 
 
 def verdict_line(pair: Pair) -> str:
@@ -69,58 +54,71 @@ def verdict_line(pair: Pair) -> str:
     )
 
 
-def _verdict(pair: Pair) -> RenderableType:
-    line = Text(verdict_line(pair), style="bold")
+def _verdict(pair: Pair) -> Iterator[Part]:
     if pair.verdict is None or pair.noise is None:
-        return line
-    line.stylize(COLOURS[pair.verdict.kind])
+        yield Styled(verdict_line(pair), "bold")
+        return
+    yield Styled(verdict_line(pair), f"bold {COLOURS[pair.verdict.kind]}")
+    yield f"  {pair.verdict.reason}"
     needed = pair.verdict.seeds_needed
-    smallest = f"two single runs must differ by {pair.noise.smallest_visible():.4f} to be told apart"
+    smallest = f"one seed each can show differences above {pair.noise.smallest_visible():.2g}"
     if needed is None:
-        seeds = "no number of seeds would show a difference of this size on this text"
+        yield f"  {smallest}; no number of seeds would show this one on this text"
     else:
-        seeds = f"{needed:,} {'seed' if needed == 1 else 'seeds'} on each side would show one of this size in four of five cases"
-    line.append(f"\n  {printable(pair.verdict.reason)}\n  {smallest}; {seeds}", style="not bold default")
-    return line
+        yield f"  {smallest}; this one needs about {needed:,} {'seed' if needed == 1 else 'seeds'} each"
 
 
-def _differences(comparison: Comparison) -> Iterator[RenderableType]:
+def _differences(comparison: Comparison) -> Iterator[Part]:
     found = comparison.differences
     same = ", ".join(f"{count} of {group}" for group, count in found.same.items() if count)
     if found.found:
-        table = _table("what differs", ["", *comparison.names])
-        for entry in found.found:
-            name = entry.name if entry.group == "recipe" else f"{entry.group}: {entry.name}"
-            _add(table, name, *map(_value, entry.values))
-        yield table
-    yield Text(f"{'the same' if found.found else 'nothing differs; the same'}: {same}\n", style="dim")
+        rows = [
+            (entry.name if entry.group == "recipe" else f"{entry.group}: {entry.name}", *map(_value, entry.values))
+            for entry in found.found
+        ]
+        yield from _titled("what differs", _table(comparison.names, rows, numbers=False))
+    yield Styled(f"{'the same' if found.found else 'nothing differs; the same'}: {same}", "dim")
+    yield ""
+
+
+def _titled(title: str, body: Table) -> Iterator[Part]:
+    yield Styled(title, "bold")
+    yield body
+    yield ""
+
+
+def _table(names: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = True) -> Table:
+    """A column a run, under its name; what the rows are stands at the left."""
+    columns = (Column("", wraps=True), *(Column(name, right=numbers, wraps=not numbers) for name in names))
+    return Table(columns=columns, rows=tuple(map(tuple, rows)), blocks=True)
 
 
 def _ratios(comparison: Comparison) -> Table:
-    table = _table("side by side", ["", *comparison.names], "right")
-    for row in comparison.ratios:
-        cells = [_cell(row, index) for index in range(len(row.values))]
-        _add(table, row.name + ("" if row.comparable else " (not comparable)"), *cells)
-    return table
+    rows = [
+        (
+            row.name + ("" if row.comparable else " (not comparable)"),
+            *(_cell(row, index) for index in range(len(row.values))),
+        )
+        for row in comparison.ratios
+    ]
+    return _table(comparison.names, rows)
 
 
 def _equal(comparison: Comparison) -> Table:
-    table = _table(f"loss ({comparison.scale}) at equal ..., of {comparison.scored}", ["", *comparison.names], "right")
+    rows = []
     for entry in comparison.equal:
         spent = duration(entry.spent) if entry.axis == "seconds" else f"{amount(entry.spent)} {entry.axis}"
         cells: list[str] = []
         for loss in entry.losses:
             apart = "" if entry.losses[0] is None or loss is None or not cells else f" ({loss - entry.losses[0]:+.4f})"
             cells.append("-" if loss is None else f"{loss:.4f}{apart}")
-        _add(table, spent, *cells)
-    return table
+        rows.append((spent, *cells))
+    return _table(comparison.names, rows)
 
 
 def _targets(comparison: Comparison) -> Table:
-    table = _table(f"to reach a loss ({comparison.scale})", ["", *comparison.names], "right")
-    for target in comparison.targets:
-        _add(table, f"{target.loss:.4f}", *map(_reached, target.reached))
-    return table
+    rows = [(f"{target.loss:.4f}", *map(_reached, target.reached)) for target in comparison.targets]
+    return _table(comparison.names, rows)
 
 
 def _reached(reached: Reached | None) -> str:
@@ -152,26 +150,9 @@ def _cell(row: Row, index: int) -> str:
     return f"{shown}  {ratio - 1:+.1%}" if row.unit == "loss" else f"{shown}  x{ratio:.3g}"
 
 
-def _table(title: str, heads: Sequence[str], justify: Any = "left") -> Table:
-    table = Table(title=_text(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, head in enumerate(heads):
-        table.add_column(_text(head, overflow="fold"), justify="left" if index == 0 else justify, overflow="fold")
-    return table
-
-
-def _add(table: Table, *cells: str) -> None:
-    table.add_row(*map(_text, cells))
-
-
-def _text(words: str, **look: Any) -> Text:
-    """A line or cell that quotes others: a plain string would be read as rich's markup."""
-    return Text(printable(words), **look)
-
-
 def _value(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, bool) or not isinstance(value, int):
-        text = printable(", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value)
-        return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
+        return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
     return f"{value:,}"

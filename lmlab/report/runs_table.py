@@ -4,53 +4,59 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
 from lmlab import printable
-from lmlab.experiment.listing import Row, Seeds, folded
+from lmlab.experiment.choosing import value_of
+from lmlab.experiment.listing import AVERAGED, Row, Seeds, folded
 from lmlab.report.labels import short
 from lmlab.training.display import count, duration
+from lmlab.training.table import Column, Part, Table
 
-HEADINGS = (
-    "run",
-    "status",
-    "corpus",
-    "parameters",
-    "tokens",
-    "loss",
-    "bits/byte",
-    "time",
-    "tokens/s",
-    "device",
-    "tags",
-)
-WORDS = ("run", "status", "corpus", "device", "tags")
-GIVEN_UP = ("tags", "device", "corpus", "tokens/s")
-"""Columns that a narrow terminal loses, the first first."""
-LEAST_DEVICE, LONGEST_NAME, LONGEST_CORPUS = 12, 40, 24
-GAP = "  "
+LONGEST_NAME, LONGEST_CORPUS = 40, 24
 NUMBER = re.compile(r"[-_.]s?\d+$")
+HEADINGS: Mapping[str, str] = {
+    **{"name": "run", "status": "status", "corpus": "corpus", "parameters": "parameters", "tokens": "tokens"},
+    **{"epochs": "epochs", "loss": "loss", "perplexity": "perplexity", "accuracy": "accuracy"},
+    **{"bits_per_byte": "bits/byte", "seconds": "time", "step_seconds": "ms a step", "epoch_seconds": "s an epoch"},
+    **{"tokens_per_second": "tokens/s", "device": "device", "tags": "tags"},
+}
+"""The columns of the table, in order: a row's field and the heading."""
+GIVEN_UP = (
+    *("device", "epoch_seconds", "step_seconds", "epochs", "accuracy", "perplexity", "tags", "corpus"),
+    *("tokens_per_second", "bits_per_byte"),
+)
+"""Columns that a narrow terminal loses, the first first."""
+WORDS = ("name", "status", "corpus", "device", "tags", "created", "id", "family", "recipe_name")
 
 
-def table_lines(
-    rows: Sequence[Row], groups: Sequence[Seeds], *, grouped: bool = False, width: int | None = None
-) -> list[str]:
+def runs_parts(
+    rows: Sequence[Row], groups: Sequence[Seeds], *, grouped: bool = False, fields: Sequence[str] = ()
+) -> list[Part]:
     """The table, and below it each family of seeds as mean and standard deviation; `grouped` has them in their runs' place.
 
-    `width` is that of the terminal: columns shrink and go until the lines fit. None prints them whole.
+    `fields` are the columns to show, as `check_field` names them, and a narrow terminal then loses none; by default those of
+    `HEADINGS`, tags only where a run has one.
     """
     if not rows:
         return ["no runs"]
-    shown = folded(rows, groups) if grouped else list(rows)
-    cells = [_group_cells(one) if isinstance(one, Seeds) else _cells(one) for one in shown]
-    below = [] if grouped else [_group_cells(one) for one in groups]
-    lines = _aligned([dict(zip(HEADINGS, HEADINGS, strict=True)), *cells, *below], width)
-    table = lines[: 1 + len(cells)]
-    if not below:
-        return table
-    return [*table, "", "seeds of one recipe, mean ± standard deviation:", *lines[1 + len(cells) :]]
+    names = list(fields) or [name for name in HEADINGS if name != "tags" or any(row.tags for row in rows)]
+    names = names if "name" in names else ["name", *names]
+    shown = _table(folded(rows, groups) if grouped else rows, names, given_up=not fields)
+    if not groups or grouped:
+        return [shown]
+    below = [name for name in names if name != "tags"]
+    return [shown, "", "seeds of one recipe, mean ± standard deviation:", _table(groups, below, given_up=not fields)]
+
+
+def _table(rows: Sequence[Row | Seeds], names: Sequence[str], given_up: bool) -> Table:
+    return Table(
+        columns=tuple(Column(HEADINGS.get(name, name), right=name not in WORDS) for name in names),
+        rows=tuple(_cells(one, names) for one in rows),
+        given_up=tuple(HEADINGS[name] for name in GIVEN_UP) if given_up else (),
+    )
 
 
 def watch(lines: Callable[[int, int], list[str]], seconds: float) -> None:
@@ -81,38 +87,49 @@ def fitting(lines: Sequence[str], height: int, *, newest_last: bool) -> list[str
     return [lines[0], *rows, f"and {hidden} lines {'before these' if newest_last else 'more'}"]
 
 
-def _cells(row: Row) -> dict[str, str]:
-    return {
-        "run": short(row.name, LONGEST_NAME),
-        "status": _status(row),
-        "corpus": _corpus(row.corpus),
-        "parameters": _known(row.parameters, count),
-        "tokens": _known(row.tokens, count),
-        "loss": _known(row.loss, "{:.4f}".format),
-        "bits/byte": _known(row.bits_per_byte, "{:.4f}".format),
-        "time": _known(row.seconds, duration),
-        "tokens/s": _known(row.tokens_per_second, "{:,.0f}".format),
-        "device": row.device or "?",
-        "tags": ", ".join(row.tags),
-    }
+def _cells(one: Row | Seeds, names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(_group_cell(one, name) if isinstance(one, Seeds) else _cell(one, name) for name in names)
 
 
-def _group_cells(group: Seeds) -> dict[str, str]:
-    first = group.first
-    runs = "" if len(group.names) == group.seeds else f" in {len(group.names)} runs"
-    return {
-        "run": f"{short(_group_name(group), LONGEST_NAME)}: {_seeds(group.seeds)}{runs}",
-        "status": first.status,
-        "corpus": _corpus(first.corpus),
-        "parameters": _known(first.parameters, count),
-        "tokens": _known(first.tokens, count),
-        "loss": _spread(group, "loss", "{:.4f}"),
-        "bits/byte": _spread(group, "bits_per_byte", "{:.4f}"),
-        "time": _known(group.means["seconds"], duration),
-        "tokens/s": _spread(group, "tokens_per_second", "{:,.0f}"),
-        "device": first.device or "?",
-        "tags": "",
+def _cell(row: Row, name: str) -> str:
+    if name == "name":
+        return short(row.name, LONGEST_NAME)
+    if name == "status":
+        return _status(row)
+    if name == "corpus":
+        return _corpus(row.corpus)
+    if name == "tags":
+        return ", ".join(row.tags)
+    return _known(value_of(row, name), _form(name))
+
+
+def _group_cell(group: Seeds, name: str) -> str:
+    if name == "name":
+        runs = "" if len(group.names) == group.seeds else f" in {len(group.names)} runs"
+        return f"{short(_group_name(group), LONGEST_NAME)}: {_seeds(group.seeds)}{runs}"
+    if name not in AVERAGED:
+        return _cell(group.first, name)
+    mean, deviation = group.means[name], group.deviations[name]
+    # How long runs take differs by what else the machine does, which is nobody's spread.
+    spread = deviation is not None and name != "seconds"
+    return _known(mean, _form(name)) + (f" ± {_form(name)(deviation)}" if spread else "")
+
+
+def _form(name: str) -> Callable[[Any], str]:
+    """How a field's values are written."""
+    if name in ("parameters", "tokens"):
+        return count
+    if name == "seconds":
+        return duration
+    forms = {
+        **{"loss": "{:.4f}", "bits_per_byte": "{:.4f}", "accuracy": "{:.1%}", "epochs": "{:.3g}"},
+        **{"tokens_per_second": "{:,.0f}", "epoch_seconds": "{:,.1f}"},
     }
+    if name == "step_seconds":
+        return lambda value: f"{1e3 * value:,.1f}"
+    if name == "perplexity":
+        return lambda value: f"{value:.2f}" if value < 1000 else f"{value:,.0f}"
+    return lambda value: forms.get(name, "{}").format(value)
 
 
 def _group_name(group: Seeds) -> str:
@@ -123,13 +140,6 @@ def _group_name(group: Seeds) -> str:
 
 def _seeds(seeds: int) -> str:
     return "1 seed" if seeds == 1 else f"{seeds} seeds"
-
-
-def _spread(group: Seeds, name: str, form: str) -> str:
-    mean, deviation = group.means[name], group.deviations[name]
-    if mean is None:
-        return "?"
-    return form.format(mean) + ("" if deviation is None else f" ± {form.format(deviation)}")
 
 
 def _status(row: Row) -> str:
@@ -145,24 +155,3 @@ def _corpus(corpus: str | None) -> str:
 
 def _known(value: Any, written: Callable[[Any], str]) -> str:
     return "?" if value is None else written(value)
-
-
-def _aligned(rows: Sequence[dict[str, str]], width: int | None) -> list[str]:
-    """Columns as wide as their longest cell, numbers to the right; those that no row fills, and those that don't fit, go."""
-    rows = [{name: printable(text) for name, text in row.items()} for row in rows]
-    columns = [name for name in HEADINGS if name != "tags" or any(row["tags"] for row in rows[1:])]
-    widths = {name: max(len(row[name]) for row in rows) for name in columns}
-
-    def total() -> int:
-        return sum(widths.values()) + len(GAP) * (len(widths) - 1)
-
-    if width is not None and "device" in widths and total() > width:
-        widths["device"] = max(LEAST_DEVICE, widths["device"] - (total() - width))
-    for name in GIVEN_UP:
-        if width is not None and total() > width:
-            widths.pop(name, None)
-    return [GAP.join(_cell(name, row[name], size) for name, size in widths.items()).rstrip() for row in rows]
-
-
-def _cell(name: str, text: str, size: int) -> str:
-    return short(text, size).ljust(size) if name in WORDS else text.rjust(size)

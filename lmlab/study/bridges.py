@@ -6,7 +6,7 @@ long, every run gets the same share of its steps: a proxy, which says how the di
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lmlab import LabError
@@ -32,9 +32,14 @@ class Bridges:
 
 
 def choose_bridges(
-    factors: tuple[Factor, ...], seeds: int, budget: float | None, seconds: Callable[[Cell], float]
+    factors: tuple[Factor, ...],
+    seeds: int,
+    budget: float | None,
+    seconds: Callable[[Cell], float],
+    there: Mapping[Cell, int] | None = None,
 ) -> Bridges:
-    """The fullest choice that fits `budget` seconds; `seconds` gives a cell's time at all of its steps.
+    """The fullest choice that fits `budget` seconds; `seconds` gives a cell's time at all of its steps, and `there` says how many
+    runs of a cell, with all of these, need no training.
 
     Longer trainings are preferred to more orders, and without a budget nothing is shortened. LabError where nothing fits.
     """
@@ -42,7 +47,9 @@ def choose_bridges(
     least = float("inf")
     for share in SHARES:
         for pairs in orders:
-            total = seeds * share * sum(seconds(cell) for cell in cells_of(factors, "subsets", pairs))
+            have = (there or {}) if share == 1 else {}
+            cells = cells_of(factors, "subsets", pairs)
+            total = share * sum(max(0, seeds - have.get(cell, 0)) * seconds(cell) for cell in cells)
             if budget is None or total <= budget:
                 return Bridges(pairs=pairs, share=share, seconds=total)
             least = min(least, total)

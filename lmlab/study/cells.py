@@ -95,7 +95,10 @@ def cells_from(planned: Sequence[PlannedRun], find: Callable[[str], Run | None],
             results.append(_without(one, "missing", study))
             continue
         record = read_record(run)
-        if _without_threads(record.known_recipe) != _without_threads(one.recipe):
+        if one.id and record.id != one.id:
+            results.append(_without(one, "missing", study))
+            continue
+        if not one.id and _without_threads(record.known_recipe) != _without_threads(one.recipe):
             raise LabError(
                 f"{run.name} is no run of this study: its recipe is another one; rename it, or name the study otherwise"
             )

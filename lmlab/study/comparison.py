@@ -19,6 +19,7 @@ from lmlab.study.comparison_differences import Differences, what_differs
 from lmlab.study.comparison_pairs import Pair, judge, sides_of
 from lmlab.study.comparison_ratios import Row, ratio_table
 from lmlab.study.comparison_text import Scale, common_scale, curve_losses, scores_of
+from lmlab.study.seeds import one_a_seed, repeats_among
 
 FORMAT = 1
 KIND = "comparison"
@@ -175,7 +176,11 @@ def compare(
         equal=equal,
         targets=targets(curves, asked.reach) if curves else (),
         trends=tuple(_trend(record) for record in records),
-        warnings=(*_warnings(names, records, curves), *(unfair_places(records, curves, equal) if curves else ())),
+        warnings=(
+            *_warnings(names, records, curves),
+            *_repeats(records, there),
+            *(unfair_places(records, curves, equal) if curves else ()),
+        ),
         pairs=pairs,
         samples=() if scale is not None else tuple(_sample(record, asked.device) for record in records),
         asked=asked,
@@ -248,11 +253,15 @@ def _curves(
 def _seeds_of(record: Record, there: Sequence[Record]) -> list[Record]:
     """The finished runs that differ from this one in nothing but the seed, itself among them, evaluated at the same steps."""
     steps = [entry.step for entry in record.evaluations]
-    return [
-        one
-        for one in there
-        if one.family == record.family and one.final is not None and [entry.step for entry in one.evaluations] == steps
-    ]
+    finished = [one for one in there if one.family == record.family and one.final is not None]
+    return one_a_seed([one for one in finished if [entry.step for entry in one.evaluations] == steps])
+
+
+def _repeats(records: Sequence[Record], there: Sequence[Record]) -> list[str]:
+    """A line for each repeat of a named run, and for each named run that repeats another seed of its recipe."""
+    families, named = {record.family for record in records}, {record.id for record in records}
+    beside = [one for one in there if one.family in families and one.final is not None and one.id not in named]
+    return [repeat.line() for repeat in repeats_among([*records, *beside])]
 
 
 def _trend(record: Record) -> Trend:

@@ -79,19 +79,10 @@ def _data(record: Record) -> dict[str, Any]:
     parent = record.origin.get("parent")
     return {
         "data set": record.origin.get("data_id"),
-        "training tokens": training_tokens(record),
+        "training tokens": record.training_tokens,
         "vocabulary": record.origin.get("vocabulary_size"),
         "continues": f"{parent.get('name')}@{parent.get('step')}" if isinstance(parent, dict) else None,
     }
-
-
-def training_tokens(record: Record) -> int | None:
-    """Tokens of the training split; None in runs that don't say."""
-    sets = record.origin.get("data")
-    if not isinstance(sets, list) or not sets or not isinstance(sets[0], dict):
-        return None
-    tokens = sets[0].get("train_tokens")
-    return tokens if isinstance(tokens, int) and tokens > 0 else None
 
 
 def _machine(record: Record) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from lmlab.experiment.record import Record
 from lmlab.stats import PairedDifference, PairVerdict, SeedNoise, paired_difference, seed_noise
 from lmlab.stats.verdict import verdict
 from lmlab.study.comparison_text import Scale, Scores, common_scale, scores_of, sizes
+from lmlab.study.seeds import one_a_seed
 
 ENOUGH_FREEDOM = 7.0
 """Degrees of freedom, such as of eight seeds: with these, the two recipes' own seeds tell their noise without other recipes'."""
@@ -98,14 +99,6 @@ def sides_of(named: Mapping[str, Record], there: Sequence[Record], alone: bool) 
     return sides
 
 
-def one_a_seed(records: Sequence[Record]) -> list[Record]:
-    """The first of each recipe and seed: a seed that was trained twice, in another precision say, is no second sample."""
-    kept: dict[tuple[str, str], Record] = {}
-    for record in records:
-        kept.setdefault((record.family, record.id if record.seed is None else str(record.seed)), record)
-    return list(kept.values())
-
-
 def judge(first: Side, second: Side, there: Sequence[Record], relative: bool = False) -> Pair:
     """The verdict on two sides. `there` are the runs that noise can be told from; with `relative` they were scored on another text
     than the sides, and their noise counts as a share of the loss."""
@@ -122,8 +115,11 @@ def judge(first: Side, second: Side, there: Sequence[Record], relative: bool = F
     losses = first.loss(scale), second.loss(scale)
     if not all(map(math.isfinite, losses)):
         return Pair(first=first.name, second=second.name, seeds=seeds, withheld="a loss is not finite")
-    noise = _noise(first, second, there, scale, relative)
     paired = _paired(first, second, scale)
+    if paired.units and paired.difference == 0 and np.array_equal(_mean_bits(first), _mean_bits(second)):
+        reason = "their models give the same bits: it is one training, made twice"
+        return Pair(first=first.name, second=second.name, seeds=seeds, withheld=reason)
+    noise = noise_of((first, second), there, scale, relative)
     bytes_too = scale == "nats a token" and all(
         entry.bits_per_byte for side in (first, second) for entry in side.scores
     )
@@ -154,25 +150,28 @@ def _mean_bits(side: Side) -> np.ndarray:
     return np.mean([entry.units["bits"][:, -1] for entry in side.scores if entry.units is not None], axis=0)
 
 
-def _noise(first: Side, second: Side, there: Sequence[Record], scale: Scale, relative: bool) -> SeedNoise:
-    """From the two recipes' own seeds where these are many, else from all recipes on the same data that have two or more."""
-    texts = {entry.text for side in (first, second) for entry in side.scores}
-    losses: dict[str, dict[str, float]] = {}
-    for record in one_a_seed(there):
+def noise_of(sides: Sequence[Side], there: Sequence[Record], scale: Scale, relative: bool = False) -> SeedNoise:
+    """The noise between seeds: of these sides' own recipes where they have many, else of all recipes on the same data with two or
+    more. A repeat of a run counts nowhere; where one of both stands on a side, the other is the repeat."""
+    texts = {entry.text for side in sides for entry in side.scores}
+    named = {entry.run: (side.family, entry.on(scale)) for side in sides for entry in side.scores}
+    losses: dict[str, list[float]] = {}
+    for record in one_a_seed(sorted(there, key=lambda record: record.id not in named)):
         if record.final is not None and (relative or record.origin.get("data_id") in texts):
             loss = record.final["loss"] if scale == "nats a token" else record.final["bits_per_byte"]
             if isinstance(loss, float):
-                losses.setdefault(record.family, {})[record.id] = loss
-    if not relative:
-        for side in (first, second):
-            losses.setdefault(side.family, {}).update({entry.run: entry.on(scale) for entry in side.scores})
-    by_family = {family: list(values.values()) for family, values in losses.items()}
-    size = (first.loss(scale) + second.loss(scale)) / 2
+                losses.setdefault(record.family, []).append(loss)
+    if not relative:  # a run without a summary, such as an imported one, is known by its scores alone
+        without = named.keys() - {record.id for record in there if record.final is not None}
+        for run in sorted(without):
+            family, loss = named[run]
+            losses.setdefault(family, []).append(loss)
+    size = sum(side.loss(scale) for side in sides) / len(sides)
     if relative:
-        by_family = {family: [loss * len(found) / sum(found) for loss in found] for family, found in by_family.items()}
-        by_family = by_family or {"": [1.0]}
-    own = seed_noise({side.family: by_family.get(side.family, []) for side in (first, second)})
-    pooled = seed_noise(by_family)
+        losses = {family: [loss * len(found) / sum(found) for loss in found] for family, found in losses.items()}
+        losses = losses or {"": [1.0]}
+    own = seed_noise({side.family: losses.get(side.family, []) for side in sides})
+    pooled = seed_noise(losses)
     enough = own.source == "measured" and own.freedom >= ENOUGH_FREEDOM
     noise = own if enough or pooled.source == "default" else pooled
     return noise.scaled(size) if relative else noise

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from lmlab.experiment.record import Record
 from lmlab.scaling.arithmetic import passes, share_of_compute_optimal, tokens_a_parameter
-from lmlab.study.comparison_differences import training_tokens
 
 Unit = Literal["count", "flops", "seconds", "rate", "share", "ratio", "loss", "gap"]
 
@@ -46,7 +45,7 @@ def ratio_table(records: Sequence[Record], same_tokens: bool, same_text: bool) -
     """`same_tokens`: losses in nats a token can be compared; `same_text`: bits per byte can."""
     parts = [record.parameters or {} for record in records]
     dense = [known["total"] - known.get("ngrams", 0) if known else None for known in parts]
-    unique = [training_tokens(record) for record in records]
+    unique = [record.training_tokens for record in records]
     tokens = [record.tokens for record in records]
 
     def row(name: str, unit: Unit, values: Sequence[float | None], comparable: bool = True) -> Row:

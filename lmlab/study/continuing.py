@@ -95,16 +95,9 @@ def continuations(parent: Record, name: str, factors: tuple[Factor, ...], more: 
 
     The runs are ordinary ones, called NAME-on-...; those that are there stay. Raises Interrupted where a signal stopped one.
     """
-    taken = [factor for factor in factors if factor.name in TAKEN]
-    arms: list[tuple[str, tuple[Factor, ...]]] = [(OWN, ()), *((factor.name, (factor,)) for factor in taken)]
-    if len(taken) > 1:
-        arms.append((" + ".join(factor.name for factor in taken), tuple(taken)))
-    point = parent_of(f"{parent.name}@latest", trainer.runs)
-    made = []
-    for label, changed in arms:
-        slug = "own" if not changed else "all" if len(changed) > 1 else label.replace(" ", "-")
-        recipe = continued_recipe(point, changed, more, f"{name}-on-{slug}")
-        made.append(Continued(label=label, record=trainer.train(recipe, point)))
+    point = parent_of(f"{parent.run.folder}@latest", trainer.runs)
+    recipes = continued_recipes(point, factors, more, name)
+    made = [Continued(label=label, record=trainer.train(recipe, point)) for label, recipe in recipes.items()]
     there = [record for record in runs_around([parent]) if record.final is not None]
     return Continuations(
         parent=parent,
@@ -114,6 +107,16 @@ def continuations(parent: Record, name: str, factors: tuple[Factor, ...], more: 
         among=tuple(sorted(record.id for record in there)),
         left_out=tuple(factor.name for factor in factors if factor.name not in TAKEN and factor.name != "steps"),
     )
+
+
+def continued_recipes(point: Parent, factors: tuple[Factor, ...], more: int, name: str) -> dict[str, Recipe]:
+    """What is trained, by its label: under own settings, each factor's that is tried, and all of these. LabError where one of them
+    is no recipe."""
+    taken = tuple(factor for factor in factors if factor.name in TAKEN)
+    arms = [(OWN, "own", ()), *((factor.name, factor.name.replace(" ", "-"), (factor,)) for factor in taken)]
+    if len(taken) > 1:
+        arms.append((" + ".join(factor.name for factor in taken), "all", taken))
+    return {label: continued_recipe(point, changed, more, f"{name}-on-{slug}") for label, slug, changed in arms}
 
 
 def continued_recipe(point: Parent, changed: tuple[Factor, ...], more: int, name: str) -> Recipe:

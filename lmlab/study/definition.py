@@ -29,6 +29,7 @@ from typing import Any
 
 from lmlab import LabError
 from lmlab.recipe import is_recipe
+from lmlab.recipe.override import require_setting
 from lmlab.runs.names import is_run_name
 from lmlab.study.design import DesignName, Factor, Level
 
@@ -123,7 +124,11 @@ def asked(
         changes["seeds"] = whole({"seeds": seeds}, "seeds", seeds, MOST_SEEDS)
     if name:
         changes["name"] = study_name(name)
-    return replace(found, **changes)
+    found = replace(found, **changes)
+    for factor in found.factors:  # before a text is read for the recipe
+        for setting in {setting for level in factor.levels for setting in level.settings}:
+            require_setting(setting)
+    return found
 
 
 def varied(words: Sequence[str]) -> tuple[Factor, ...]:

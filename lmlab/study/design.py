@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lmlab import LabError
-from lmlab.recipe import Recipe, check, override
+from lmlab.recipe import Recipe, check, with_settings
 from lmlab.stats.factorial import Cell
 from lmlab.stats.shapley import cells_in, every_cell, sampled_orders
 
@@ -118,6 +118,6 @@ def recipe_of(cell: Cell, factors: Sequence[Factor], base: Recipe) -> Recipe:
         if level:
             settings.update(factor.levels[level - 1].settings)
     try:
-        return check(override(base, settings))
+        return check(with_settings(base, settings))
     except LabError as error:
         raise LabError(f"the cell {label_of(cell, factors)} can't be trained: {error}") from None

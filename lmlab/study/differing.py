@@ -7,7 +7,7 @@ its effect is chance, and how a run is watched changes nothing of it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from lmlab.recipe import Recipe
@@ -45,8 +45,12 @@ NO_FACTOR = (
 """Chance, names, the order of sums, and what is saved and written."""
 
 
-def factors_between(one: Recipe, other: Recipe) -> tuple[Factor, ...]:
-    """Each group of settings in which the recipes differ, its level 1 being what `other` has."""
+def factors_between(one: Recipe, other: Recipe, among: Collection[str] | None = None) -> tuple[Factor, ...]:
+    """Each group of settings in which the recipes differ, its level 1 being what `other` has.
+
+    `among` are the dotted names that may be in a factor; None for all. Shortened recipes need them: steps are rounded, so that a
+    warm-up or a schedule's length that is equal in the whole recipes may come out one step apart.
+    """
     fields: dict[str, dict[str, Any]] = {}
     for section in SECTIONS[:-1]:
         ours, theirs = getattr(one, section), getattr(other, section)
@@ -55,7 +59,7 @@ def factors_between(one: Recipe, other: Recipe) -> tuple[Factor, ...]:
         another = getattr(ours, "kind", None) != getattr(theirs, "kind", None)
         for entry in dataclasses.fields(theirs):
             name = f"{section}.{entry.name}"
-            if name in NO_FACTOR:
+            if name in NO_FACTOR or (among is not None and name not in among):
                 continue
             value = getattr(theirs, entry.name)
             if another or getattr(ours, entry.name) != value:
@@ -68,6 +72,11 @@ def factors_between(one: Recipe, other: Recipe) -> tuple[Factor, ...]:
         for name in order
         if name in fields
     )
+
+
+def settings_of(factors: Iterable[Factor]) -> set[str]:
+    """The dotted names that these factors set."""
+    return {name for factor in factors for level in factor.levels for name in level.settings}
 
 
 def comparable(
@@ -83,7 +92,8 @@ def comparable(
         schedule = dataclasses.replace(schedule, steps=None)
     least = max(1, round(steps * share))
     evaluate = dataclasses.replace(recipe.evaluate, every=max(1, least // 4), prompts=())
-    ended = dataclasses.replace(recipe, train=train, schedule=schedule, evaluate=evaluate)
+    # Between two runs every setting is what one of them had: nothing is derived again.
+    ended = dataclasses.replace(recipe, train=train, schedule=schedule, evaluate=evaluate, derived=())
     return ended if share >= 1 else shortened(ended, least, steps, 0)
 
 

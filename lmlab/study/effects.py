@@ -87,9 +87,9 @@ def wanted(plan: StudyPlan) -> Iterator[tuple[EffectKind, str, Contrast]]:
             yield "interaction", " x ".join(names), interaction(levels, one, other)
 
 
-def effects_of(plan: StudyPlan, cells: Cells) -> tuple[SeedNoise, list[Effect]]:
-    """The noise between seeds, and every contrast whose cells all have a finished run."""
-    noise = seed_noise({plan.label(cell): losses for cell, losses in cells.losses().items()})
+def effects_of(plan: StudyPlan, cells: Cells, noise: SeedNoise | None = None) -> tuple[SeedNoise, list[Effect]]:
+    """The noise between seeds, by default of the study's own cells, and every contrast whose cells all have a finished run."""
+    noise = noise or seed_noise({plan.label(cell): losses for cell, losses in cells.losses().items()})
     found = []
     for kind, name, contrast in wanted(plan):
         if covers(contrast, cells.means()):

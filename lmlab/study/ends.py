@@ -16,7 +16,7 @@ from lmlab.data.progress import Progress
 from lmlab.experiment import recipe_asked
 from lmlab.experiment.record import Record, read_record
 from lmlab.hardware.device import choose_device
-from lmlab.recipe import Recipe, check, is_recipe, override, recipe_hash
+from lmlab.recipe import Recipe, check, is_recipe, recipe_hash, with_settings
 from lmlab.recipe.train import PrecisionName
 from lmlab.runs import open_run
 from lmlab.study.differing import comparable
@@ -103,7 +103,7 @@ def ends_of_recipes(
             precision=recipe.train.precision,
             vocabulary=dataset.vocabulary_size,
             loss=loss,
-            proxy=check(override(recipe, proxy)) if proxy else None,
+            proxy=check(with_settings(recipe, proxy)) if proxy else None,
         )
         for recipe, dataset, loss, proxy in zip(recipes, datasets, reported, proxies, strict=True)
     )
@@ -131,8 +131,10 @@ def common_devices(ends: Ends) -> tuple[str, str]:
     return "auto", "auto"
 
 
-def unmeasured(ends: Ends, devices: tuple[str, str]) -> tuple[str, ...]:
-    """What differs between the two ends and is in no factor."""
+def unmeasured(ends: Ends, devices: tuple[str, str], as_they_are: bool = False) -> tuple[str, ...]:
+    """What differs between the two ends and is in no factor; nothing where the path goes between the runs `as_they_are`."""
+    if as_they_are:
+        return ()
     one, other = ends
     if one.record is None or other.record is None:
         which = f" ({one.device} against {other.device})" if one.device != other.device else ""

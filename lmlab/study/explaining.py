@@ -9,23 +9,26 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
 from lmlab.data.progress import Progress
+from lmlab.experiment.beginning import parent_of
 from lmlab.files import make_folder, write_json
 from lmlab.model import flops_per_token
 from lmlab.recipe import Recipe
 from lmlab.stats.factorial import Cell
+from lmlab.study.beside import given_ends
 from lmlab.study.bridges import SHARES, Bridges, choose_bridges
 from lmlab.study.case import Case, load_case
-from lmlab.study.continuing import Continuations, continuations
+from lmlab.study.continuing import Continuations, continuations, continued_recipes
 from lmlab.study.definition import LONGEST_NAME
-from lmlab.study.design import recipe_of
-from lmlab.study.differing import factors_between
+from lmlab.study.design import Factor, recipe_of
+from lmlab.study.differing import factors_between, settings_of
 from lmlab.study.ends import Ends, are_recipes, common_devices, ends_of_recipes, ends_of_runs, unmeasured
 from lmlab.study.explanation import Explanation
 from lmlab.study.hours import hours
@@ -93,18 +96,30 @@ def _explain(
     folder = runs / f"study-{name}"
     devices = common_devices(ends)
     plan = _settled(ends, devices, name, folder, runs, wishes, progress, say)
-    share = plan.base.train.steps / ends[0].bridge(1.0, devices[0]).train.steps
+    share = _share(plan, ends, devices)
     say(f"{ends[0].name} and {ends[1].name} differ in {', '.join(factor.name for factor in plan.factors)}")
+    if (
+        wishes.continued and ends[0].record is not None
+    ):  # what can't be continued is refused before the bridging runs are trained
+        point = parent_of(f"{ends[0].record.run.folder}@latest", runs)
+        continued_recipes(point, _whole_factors(ends, devices), _more_steps(ends), name)
+    if plan.given:
+        say(f"not trained again: {', '.join(one.name for one in plan.given)}")
     how = "all subsets" if not plan.pairs else f"{2 * plan.pairs} orders of them"
     if case is not None and case.proxy:
         say(f"a scale model of them: {case.proxy}")
     say(
-        f"bridging runs: {how}, {len(plan.cells)} recipes of {plan.seeds} seeds"
+        f"bridging runs: {how}, {len(plan.cells)} recipes, {plan.seeds} {'seed' if plan.seeds == 1 else 'seeds'} each"
         + (f", {share:.3g} of the steps" if share < 1 else "")
     )
     result = carry_out(plan, runs, StudyWishes(workers=wishes.workers), display=display, progress=progress, say=say)
     found = Explanation(
-        ends=ends, result=result, share=share, unmeasured=unmeasured(ends, devices), case=case, stopped=result.stopped
+        ends=ends,
+        result=result,
+        share=share,
+        unmeasured=(*unmeasured(ends, devices, bool(plan.given)), *_vanished(plan, ends, devices)),
+        case=case,
+        stopped=result.stopped,
     )
     if not found.stopped and (wishes.continued or (case is not None and case.predictions)):
         trainer = Trainer(runs=runs, display=display or Quiet(), progress=progress, say=say)
@@ -119,18 +134,37 @@ def _with_whole_trainings(
     found: Explanation, devices: tuple[str, str], name: str, wishes: ExplainWishes, trainer: Trainer
 ) -> Explanation:
     """What is found by trainings of full length: the first continued, and what was foretold."""
-    one, other = found.ends
-    factors = factors_between(*(end.whole(device) for end, device in zip(found.ends, devices, strict=True)))
+    one = found.ends[0]
     going_on: Continuations | None = None
     if wishes.continued:
         first = one.record or trainer.train(_named(one.whole(devices[0]), f"{name}-first"))
-        # As many more steps as the second had more; as many again, where it had none.
-        more = other.steps - one.steps if other.steps > one.steps else one.steps
-        going_on = continuations(first, name, factors, more, trainer)
+        going_on = continuations(first, name, _whole_factors(found.ends, devices), _more_steps(found.ends), trainer)
     predictions: tuple[Tested, ...] = ()
     if found.case is not None:
         predictions = tested(found.case.predictions, one.recipe, name, going_on, trainer)
     return dataclasses.replace(found, going_on=going_on, predictions=predictions)
+
+
+def _whole_factors(ends: Ends, devices: tuple[str, str]) -> tuple[Factor, ...]:
+    return factors_between(ends[0].whole(devices[0]), ends[1].whole(devices[1]))
+
+
+def _more_steps(ends: Ends) -> int:
+    """As many as the second had more; as many again as the first had, where it had none."""
+    one, other = ends
+    return other.steps - one.steps if other.steps > one.steps else one.steps
+
+
+def _share(plan: StudyPlan, ends: Ends, devices: tuple[str, str]) -> float:
+    """Of the ends' steps, that the bridging runs have."""
+    return plan.base.train.steps / ends[0].bridge(1.0, devices[0]).train.steps
+
+
+def _vanished(plan: StudyPlan, ends: Ends, devices: tuple[str, str]) -> tuple[str, ...]:
+    """Factors of the ends that are none of the shorter bridging runs, where rounding made their settings equal."""
+    whole = factors_between(ends[0].bridge(1.0, devices[0]), ends[1].bridge(1.0, devices[1]))
+    kept = {factor.name for factor in plan.factors}
+    return tuple(f"{factor.name}, equal in such short trainings" for factor in whole if factor.name not in kept)
 
 
 def _named(recipe: Recipe, name: str) -> Recipe:
@@ -159,7 +193,8 @@ def _settled(
             f"{one.name} and {other.name} differ in nothing but the seed and where they ran: lmlab compare says how sure that is"
         )
     if plan is None:
-        bridges = _chosen(*whole, one.vocabulary, runs, wishes, progress, say)
+        given = given_ends(ends, devices, len(factors_between(*whole)), runs)
+        bridges = _chosen(*whole, one.vocabulary, Counter(run.cell for run in given), runs, wishes, progress, say)
         shorter = (
             one.bridge(bridges.share, devices[0]),
             other.bridge(bridges.share, devices[1]),
@@ -169,16 +204,18 @@ def _settled(
             about=f"what lies between {one.name} and {other.name}",
             asked=asked,
             base=dataclasses.replace(shorter[0], name=one.name, claims=()),
-            factors=factors_between(*shorter),
+            factors=factors_between(*shorter, among=settings_of(factors_between(*whole))),
             design="subsets",
             seeds=wishes.seeds,
             pairs=bridges.pairs,
         )
         _ = plan.runs
+    there = read_plan(folder)
+    seeds = max(plan.seeds, wishes.seeds)
+    given = given_ends(ends, devices, len(plan.factors), runs) if _share(plan, ends, devices) == 1 else ()
+    plan = dataclasses.replace(plan, seeds=seeds, given=given)
+    if there is None or there.to_json() != plan.to_json():
         make_folder(folder, "choose another folder with --runs")
-        write_json(folder / PLAN, plan.to_json())
-    elif plan.seeds < wishes.seeds:
-        plan = dataclasses.replace(plan, seeds=wishes.seeds)
         write_json(folder / PLAN, plan.to_json())
     return plan
 
@@ -187,13 +224,17 @@ def _chosen(
     base: Recipe,
     other: Recipe,
     vocabulary: int,
+    there: Mapping[Cell, int],
     runs: Path,
     wishes: ExplainWishes,
     progress: Progress | None,
     say: Callable[[str], object],
 ) -> Bridges:
-    """The bridges that fit; a cell's time follows from its arithmetic at the speed of the two ends, which are tried."""
+    """The bridges that fit; a cell's time follows from its arithmetic at the speed of the two ends, which are tried. Without a
+    budget all fit, and nothing is tried."""
     factors = factors_between(base, other)
+    if wishes.budget_seconds is None:
+        return choose_bridges(factors, wishes.seeds, None, lambda cell: 0.0)
     zero, whole = (0,) * len(factors), (1,) * len(factors)
 
     def operations(cell: Cell) -> float:
@@ -205,8 +246,8 @@ def _chosen(
     times = hours(ends, runs, 1, 0, progress=progress, say=say).seconds
     # Small trainings reach fewer operations a second: both ends together are between.
     pace = sum(times.values()) / sum(operations(cell) for cell in (zero, whole))
-    budget = None if wishes.budget_seconds is None else wishes.budget_seconds * wishes.workers
-    chosen = choose_bridges(factors, wishes.seeds, budget, lambda cell: pace * operations(cell))
+    budget = wishes.budget_seconds * wishes.workers
+    chosen = choose_bridges(factors, wishes.seeds, budget, lambda cell: pace * operations(cell), there)
     if chosen.share < SHARES[0]:
         say(
             f"whole trainings take longer than the budget: proxies of {chosen.share:.3g} of their steps, {duration(chosen.seconds)}"

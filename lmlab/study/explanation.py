@@ -17,6 +17,8 @@ from lmlab.study.words import lines, markdown, table_head, table_row
 
 FORMAT = 1
 KIND = "explanation"
+SMALLEST_SHOWN = 0.00005
+"""Nats: a smaller residual is 0 in the four digits that are printed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,15 +84,22 @@ class Explanation:
             found.append(f"proxies: the bridging runs are of a scale model: {self.proxy}")
         if self.share < 1:
             found.append(
-                f"proxies: the bridging runs have {self.share:.3g} of the steps, and shares of shorter trainings"
+                f"proxies: the bridging runs have {self.share:.3g} of the steps, so the shares are those of shorter trainings"
             )
-        scale = ["the model's scale"] if self.proxy else []
-        what = [*scale, *(["the trainings' shortness"] if self.share < 1 else []), *self.unmeasured, "chance"]
         if self.residual is not None:
-            found.append(f"residual {self.residual:+.4f}, which the bridging runs don't explain: {', '.join(what)}")
+            found.append(self._residual_line(self.residual))
         elif self.unmeasured:
             found.append(f"not varied: {', '.join(self.unmeasured)}")
         return found
+
+    def _residual_line(self, residual: float) -> str:
+        if abs(residual) < SMALLEST_SHOWN:
+            return "nothing is left unexplained"
+        if self.result.plan.given:
+            return f"{residual:+.4f} is left: the shares add up to the difference of the recipes' means over seeds"
+        scale = ["the model's scale"] if self.proxy else []
+        causes = [*scale, *(["the shorter trainings"] if self.share < 1 else []), *self.unmeasured, "chance"]
+        return f"{residual:+.4f} is left unexplained; possible causes: {', '.join(causes)}"
 
     def to_json(self) -> dict[str, Any]:
         """For --json and explain.json."""

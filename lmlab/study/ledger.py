@@ -7,7 +7,7 @@ the runs with these ids, so that `lmlab verify` can hold one against the other.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from lmlab import printable
+from lmlab.experiment.record import Record
 from lmlab.files import remove_old_temporaries, write_json, write_text
 from lmlab.runs import Run
 from lmlab.stats import SeedNoise
 from lmlab.stats.factorial import Cell
+from lmlab.study.beside import finished_beside, noise_beside
 from lmlab.study.cells import Cells, RunResult, cells_from, read_cells
 from lmlab.study.effects import LEVEL, Effect, effects_of
 from lmlab.study.plan import StudyPlan
@@ -36,6 +38,8 @@ class StudyResult:
     cells: Cells
     noise: SeedNoise
     effects: tuple[Effect, ...]
+    among: tuple[str, ...] = ()
+    """Ids of the finished runs that the noise was told from, where it isn't that of the study's own cells."""
     stopped: bool = False
     """Whether a signal ended it."""
     files: tuple[Path, ...] = ()
@@ -54,6 +58,7 @@ class StudyResult:
             "plan": self.plan.to_json(),
             "complete": self.complete,
             "runs": [_run_json(run, self.plan) for run in self.cells.runs],
+            **({"among": list(self.among)} if self.among else {}),
             **figures(self.plan, self.cells, self.noise, self.effects),
         }
 
@@ -61,8 +66,10 @@ class StudyResult:
 def result_of(plan: StudyPlan, runs: Path) -> StudyResult:
     """What the runs in the folder `runs` say."""
     cells = read_cells(plan, runs)
-    noise, effects = effects_of(plan, cells)
-    return StudyResult(plan=plan, cells=cells, noise=noise, effects=tuple(effects))
+    there = finished_beside(plan, runs)
+    noise, effects = effects_of(plan, cells, noise_beside(plan, there, cells.measure))
+    among = tuple(sorted(record.id for record in there))
+    return StudyResult(plan=plan, cells=cells, noise=noise, effects=tuple(effects), among=among)
 
 
 def write_result(result: StudyResult, folder: Path) -> list[Path]:
@@ -90,10 +97,13 @@ def figures(plan: StudyPlan, cells: Cells, noise: SeedNoise, effects: tuple[Effe
     }
 
 
-def recomputed(plan: StudyPlan, found: Mapping[str, Run], study: Path | None) -> dict[str, Any]:
-    """The runs' losses by name, and the figures, from runs by the names that the plan gives them."""
+def recomputed(
+    plan: StudyPlan, found: Mapping[str, Run], study: Path | None, there: Sequence[Record] = ()
+) -> dict[str, Any]:
+    """The runs' losses by name, and the figures, from runs by the names that the plan gives them; `there` are those that the noise
+    is told from where some are given."""
     cells = cells_from(plan.runs, found.get, study)
-    noise, effects = effects_of(plan, cells)
+    noise, effects = effects_of(plan, cells, noise_beside(plan, there, cells.measure))
     return {
         "runs": {one.name: run.loss for one, run in zip(plan.runs, cells.runs, strict=True)},
         **figures(plan, cells, noise, tuple(effects)),

@@ -66,7 +66,11 @@ def find_optimum(losses: Mapping[ShortRun, float], steps: int) -> Optimum | None
     places, curvatures = _draws(coefficients, design, weights, left_over, freedom, rates)
     sure: Evidence = "fitted" if freedom > 0 else "extrapolated"
     rests = f"{len(near)} trainings of {steps:,} steps at {len(rates)} rates"
-    alarm = "" if freedom > 0 else "as many numbers as measurements: no error can be told"
+    alarm = (
+        ""
+        if freedom > 0
+        else f"only {len(rates)} rates were trained to the end, so the interval can't be checked; use --trials 5 --seeds 2"
+    )
 
     def estimate(value: float, drawn: np.ndarray) -> Estimate:
         low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

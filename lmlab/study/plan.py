@@ -41,6 +41,18 @@ class PlannedRun:
     cell: Cell
     seed: int
     recipe: Recipe
+    id: str = ""
+    """Of a run that was there before the study, which is never trained for it; else empty."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """A finished run that was there before the study and counts as a seed of one of its cells."""
+
+    cell: Cell
+    name: str
+    id: str
+    seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +70,8 @@ class StudyPlan:
     seeds: int
     pairs: int = 0
     """Of random orders in which the factors of a design of subsets are added; 0: all subsets."""
+    given: tuple[Given, ...] = ()
+    """Runs that are there: their cells are trained only from as many more seeds as are missing."""
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -66,17 +80,30 @@ class StudyPlan:
 
     @cached_property
     def runs(self) -> tuple[PlannedRun, ...]:
-        """In the order in which they are trained: all cells from one seed, then all from the next."""
+        """Those that are given, then the others in the order in which they are trained: all cells from one seed, then all from
+        the next."""
         names = self._slugs()
         recipes = {cell: recipe_of(cell, self.factors, self.base) for cell in self.cells}
-        found = []
-        for seed in range(self.base.train.seed, self.base.train.seed + self.seeds):
+
+        def planned(cell: Cell, seed: int, name: str, number: str = "") -> PlannedRun:
+            train = dataclasses.replace(recipes[cell].train, seed=seed)
+            recipe = dataclasses.replace(recipes[cell], name=name, about="", claims=(), train=train)
+            return PlannedRun(name=name, cell=cell, seed=seed, recipe=recipe, id=number)
+
+        found = [planned(one.cell, one.seed, one.name, one.id) for one in self.given]
+        seeds = {cell: self._own_seeds(cell) for cell in self.cells}
+        for turn in range(self.seeds):
             for cell in self.cells:
-                name = f"{self.name}-{names[cell]}-s{seed}"
-                train = dataclasses.replace(recipes[cell].train, seed=seed)
-                recipe = dataclasses.replace(recipes[cell], name=name, about="", claims=(), train=train)
-                found.append(PlannedRun(name=name, cell=cell, seed=seed, recipe=recipe))
+                for seed in seeds[cell][turn : turn + 1]:
+                    found.append(planned(cell, seed, f"{self.name}-{names[cell]}-s{seed}"))
         return tuple(found)
+
+    def _own_seeds(self, cell: Cell) -> list[int]:
+        """The seeds from which a cell is trained besides those of its given runs."""
+        taken = {one.seed for one in self.given if one.cell == cell}
+        first = self.base.train.seed
+        free = [seed for seed in range(first, first + self.seeds + len(taken)) if seed not in taken]
+        return free[: max(0, self.seeds - len(taken))]
 
     def label(self, cell: Cell) -> str:
         """A cell in words."""
@@ -122,6 +149,7 @@ class StudyPlan:
                 for factor in self.factors
             ],
             "recipe": to_toml(self.base),
+            **({"given": [dataclasses.asdict(one) for one in self.given]} if self.given else {}),
         }
 
 
@@ -171,6 +199,7 @@ def plan_from(value: Any, origin: str) -> StudyPlan:
             design=value["design"],
             seeds=int(value["seeds"]),
             pairs=int(value["pairs"]),
+            given=tuple(map(_given, value.get("given", ()))),
         )
         _ = plan.runs
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -182,6 +211,11 @@ def read_plan(folder: Path) -> StudyPlan | None:
     """The plan in a study's folder; None where there is none."""
     path = folder / PLAN
     return plan_from(read_json(path), str(path)) if path.exists() else None
+
+
+def _given(value: Mapping[str, Any]) -> Given:
+    cell = tuple(map(int, value["cell"]))
+    return Given(cell=cell, name=str(value["name"]), id=str(value["id"]), seed=int(value["seed"]))
 
 
 def _settings(value: Mapping[str, Any]) -> dict[str, Any]:

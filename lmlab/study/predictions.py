@@ -9,7 +9,7 @@ from typing import Any
 
 from lmlab import LabError
 from lmlab.experiment.record import Record
-from lmlab.recipe import Recipe, check, override
+from lmlab.recipe import Recipe, check, with_settings
 from lmlab.study.case import METRICS, TOLERANCE, Prediction
 from lmlab.study.continuing import Continuations
 from lmlab.study.trainer import Trainer
@@ -92,6 +92,6 @@ def _key(settings: Mapping[str, Any]) -> str:
 
 
 def _recipe(said: Prediction, first: Recipe, name: str) -> Recipe:
-    recipe = dataclasses.replace(override(first, said.settings), name=name, about="", claims=())
+    recipe = dataclasses.replace(with_settings(first, said.settings), name=name, about="", claims=())
     evaluate = dataclasses.replace(recipe.evaluate, every=max(1, recipe.train.steps // 4), prompts=())
     return check(dataclasses.replace(recipe, evaluate=evaluate))

@@ -61,13 +61,14 @@ def of_study(value: Mapping[str, Any], origin: str, shelf: Shelf, before: str = 
     plan = plan_from(value.get("plan"), origin)
     told = {str(run["name"]): (str(run["id"]), run["loss"]) for run in value["runs"]}
     again = Again()
+    beside = [record for number in value.get("among", ()) if (record := _record("beside", number, shelf, again))]
     found = {}
     for name, (number, loss) in told.items():
         if loss is not None and number not in shelf.runs:
             again.missing.append(shelf.missing(name, number))
         elif loss is not None:
             found[name] = shelf.runs[number]
-    now = recomputed(plan, found, None)
+    now = recomputed(plan, found, None, beside)
     again.figures += [
         (f"{before}runs.{name}.loss", loss, now["runs"].get(name)) for name, (_, loss) in told.items() if name in found
     ]

@@ -111,7 +111,7 @@ class Tuning:
         if found is None or best is None:
             if not self.finished:
                 return ["no optimum yet: the search was stopped before it had one"]
-            return ["no optimum: the losses have no minimum between the rates that were tried"]
+            return self._best_tried_lines()
         lines = [
             f"best learning rate {best.value:.2g} ({LEVEL:.0%} interval {best.low:.2g} to {best.high:.2g}; {best.rests_on})",
             f"half of it costs {_cost(found.half)}, twice it {_cost(found.double)}",
@@ -128,7 +128,42 @@ class Tuning:
             lines.append(
                 "best by length: " + ", ".join(f"{rate:.2g} at {steps:,} steps" for steps, rate in optima.items())
             )
-        return [*lines, *([f"alarm: {best.alarm}"] if best.alarm else [])]
+        return [*lines, *([best.alarm] if best.alarm else [])]
+
+    def _best_tried_lines(self) -> list[str]:
+        tried = self.best_tried()
+        if tried is None:
+            return ["no learning rate trained to the end: every one diverged; try lower ones with --optim.lr"]
+        means = self._means()
+        rates = sorted(means)
+        place = rates.index(tried)
+        near = [
+            f"{means[rate]:.4f} at {self.rate_of(rate):.2g}"
+            for rate in rates[max(0, place - 1) : place + 2]
+            if rate != tried
+        ]
+        beside = f" ({' and '.join(near)})" if near else ""
+        lines = [f"lowest loss of the rates tried: {means[tried]:.4f} at {self.rate_of(tried):.2g}{beside}"]
+        if 0 < place < len(rates) - 1:
+            lines.append(
+                "a parabola through the losses has no minimum, so there is no interval; more seeds (--seeds) smooth them"
+            )
+        else:
+            lines.append(
+                f"it is at the end of the rates tried, so the best may lie beyond: try --optim.lr {self.rate_of(tried):.2g}"
+            )
+        return lines
+
+    def _means(self) -> dict[int, float]:
+        """Rate -> mean loss of its trainings of the last rung that didn't diverge."""
+        return mean_losses(
+            {run: loss for run, loss in self.losses.items() if run.steps == self.steps and math.isfinite(loss)}
+        )
+
+    def best_tried(self) -> int | None:
+        """The rate with the lowest mean loss in the last rung, as a binary logarithm; None where none was trained so long."""
+        means = self._means()
+        return min(means, key=lambda rate: (means[rate], rate), default=None)
 
     def _batch(self) -> list[str]:
         line = useful_batch_line(self.noise(), self.recipe.train.batch, self.recipe.model.context)
@@ -144,11 +179,14 @@ class Tuning:
 
     def to_json(self) -> dict[str, Any]:
         """For --json and tune.json."""
-        best, found = self.best_rate(), self.optimum()
+        best, found, tried = self.best_rate(), self.optimum(), self.best_tried()
         return {
             "format": FORMAT,
             "finished": self.finished,
             "learning_rate": None if best is None else best.to_json(),
+            "best_tried": None
+            if tried is None
+            else {"learning_rate": self.rate_of(tried), "loss": self._means()[tried]},
             "loss": None if found is None else found.loss,
             "half_costs": None if found is None else found.half.to_json(),
             "double_costs": None if found is None else found.double.to_json(),

@@ -110,8 +110,9 @@ def settle(definition: Definition, runs: Path, say: Callable[[str], object]) -> 
 def opening(plan: StudyPlan) -> str:
     """What is going to be done, in a line."""
     return (
-        f"study {plan.name}: {plan.design}, {len(plan.factors)} factors, {len(plan.cells)} cells of {plan.seeds} seeds, "
-        f"{len(plan.runs)} runs of {plan.base.name}"
+        f"study {plan.name}: {plan.design}, {len(plan.factors)} {'factor' if len(plan.factors) == 1 else 'factors'}, "
+        f"{len(plan.cells)} cells, {plan.seeds} {'seed' if plan.seeds == 1 else 'seeds'} each, {len(plan.runs)} runs of "
+        f"{plan.base.name}"
     )
 
 

@@ -102,8 +102,9 @@ def tune(
             finished=finished,
         )
         found = result.optimum()
-        if found is not None:
-            write_text(out, to_toml(tuned(recipe, 2.0**found.place.value)))
+        place = found.place.value if found is not None else result.best_tried() if finished else None
+        if place is not None:
+            write_text(out, to_toml(tuned(recipe, 2.0**place)))
             result = replace(result, tuned_recipe=out)
         write_json(folder / "tune.json", result.to_json())
     return result

@@ -87,10 +87,12 @@ def tuned(recipe: Recipe, factor: float) -> Recipe:
     found = with_rate(recipe, factor)
     rates = {name: float(f"{getattr(found.optim, name):.2g}") for name in RATES if getattr(found.optim, name, None)}
     optim: Any = found.optim
+    measured = [f"optim.{name}" for name in rates]
     return dataclasses.replace(
         found,
         name=f"{recipe.name}-tuned",
         about=f"{recipe.about or recipe.name}, learning rate tuned",
         optim=dataclasses.replace(optim, **rates),
         claims=(),
+        derived=tuple(name for name in recipe.derived if name not in measured),
     )

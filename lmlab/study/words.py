@@ -72,9 +72,7 @@ def notes(plan: StudyPlan, cells: Cells, noise: SeedNoise, effects: Sequence[Eff
         found.append("the runs share no units of text, so that intervals are of the seeds alone")
     if len(effects) > 1:
         chance = (1 - LEVEL) * len(effects)
-        found.append(
-            f"of {len(effects)} effects at {LEVEL:.0%}, {chance:.1f} would look like a difference if there were none"
-        )
+        found.append(f"testing {len(effects)} effects, expect {chance:.1f} false alarms")
     every, left = len(list(wanted(plan))), sum(run.status in ("missing", "unfinished") for run in cells.runs)
     if len(effects) < every:
         why = "wait for runs" if left else "can't be told without the runs that ended early"

@@ -59,7 +59,9 @@ class Work:
 
 
 def is_done(planned: PlannedRun, work: Work) -> bool:
-    """Whether there is nothing to train any more: it's finished, has failed, or was stopped because it can't win."""
+    """Whether there is nothing to train any more: it's finished, has failed, was stopped because it can't win, or was given."""
+    if planned.id:
+        return True
     run = Run(work.runs / planned.name)
     if (run.folder / "summary.json").exists() and (run.summary() or {}).get("finished") is True:
         return True

@@ -130,6 +130,65 @@ def test_a_half_deleted_run_is_told_as_it_is_and_left_alone(runs, case, capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
+NEEDS_A_CHECKPOINT = (
+    ["sample", "RUN"],
+    ["chat", "RUN"],
+    ["evaluate", "RUN"],
+    ["evaluate", "RUN@best"],
+    ["prove", "RUN"],
+    ["prove", "RUN@3"],
+    ["train", "--from", "RUN@latest", "--train.steps", "20"],
+)
+
+
+@pytest.mark.parametrize("words", NEEDS_A_CHECKPOINT, ids=" ".join)
+@pytest.mark.parametrize(
+    ("name", "said"), [("finished", "finished at step 12"), ("stopped", "is stopped, and had saved step 9")]
+)
+def test_checkpoints_that_are_gone_are_said_to_be_with_what_can_be_done(runs, words, name, said, capsys):
+    emptied(runs / name / "checkpoints")
+    assert main([*(word.replace("RUN", name) for word in words), "--runs", str(runs)]) == 1
+    told = capsys.readouterr().err
+    assert f"lmlab: {name} {said}, but its checkpoints are gone: put them back from a copy, or train it again" in told
+    assert f"lmlab train {runs / name / 'recipe.toml'};" in told and told.count("\n") == 1
+
+
+def test_what_the_line_says_to_do_about_lost_checkpoints_trains_the_run_again(runs, capsys):
+    shutil.rmtree(runs / "finished" / "checkpoints")
+    assert resume("finished", runs=runs, say=print).ending.kind == "finished"
+    told = capsys.readouterr().out
+    command = re.search(r"train it again: lmlab (train \S+);", told)[1].split()
+    assert "missing: checkpoints" in told and main([*command, "--runs", str(runs), "--run", "again", "--quiet"]) == 0
+    again, before = (open_run(name, runs)[0].summary()["final"] for name in ("again", "finished"))
+    assert again["loss"] == before["loss"]
+
+
+@pytest.mark.parametrize("name", ["finished", "stopped"])
+def test_lines_that_were_cut_off_are_said_to_be(runs, name, capsys):
+    done = {"finished": 12, "stopped": 9}[name]
+    metrics = runs / name / "metrics.jsonl"
+    kept = metrics.read_text().splitlines(keepends=True)[:2]  # the evaluation of step 0, and step 3
+    for content, have in (("".join(kept), f"ends at step 3 of the {done}"), ("", f"has no line of the {done} steps")):
+        metrics.write_text(content)
+        status = main(["report", name, "--runs", str(runs), "--format", "svg"])
+        told = capsys.readouterr().err
+        assert status == (0 if content else 1) and f"metrics.jsonl {have} that {name} has taken, so it was cut" in told
+        assert ("lmlab runs show" in told) == (name == "finished") and told.count("\n") == 1
+    assert main(["prove", name, "--runs", str(runs)]) == 1, "without any line nothing can be compared"
+    assert "so it was cut" in capsys.readouterr().err
+
+
+def test_what_is_left_of_the_lines_can_be_proven(runs, capsys):
+    metrics = runs / "finished" / "metrics.jsonl"
+    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:2]))
+    assert main(["prove", "finished@0", "--runs", str(runs)]) == 0
+    told = capsys.readouterr().out
+    assert (
+        "so it was cut" in told
+        and "steps 0 to 3 of finished came out bit for bit as recorded: 1 lines, 3 batches" in told
+    )
+
+
 HARMLESS = {
     "no forecast": lambda run: (run / "forecast.json").unlink(),
     "half a forecast": lambda run: half(run / "forecast.json"),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import statistics
 
 import pytest
@@ -93,6 +94,19 @@ def test_the_quick_record_agrees_with_the_whole_one(folder):
         quick, whole = (read(read_outcome_run(folder, name)) for read in (read_outcome, read_record))
         for fact in ("loss", "bits_per_byte", "step", "tokens", "status", "family", "total_seconds", "device"):
             assert getattr(quick, fact) == getattr(whole, fact), fact
+
+
+def test_a_row_has_perplexity_accuracy_epochs_and_what_an_epoch_and_a_step_take(make, tmp_path):
+    run = make("one", loss=1.5)
+    origin = json.loads((run.folder / "origin.json").read_text())
+    run.write("origin.json", {**origin, "data": [{"id": "0" * 16, "train_tokens": 16_000}]})
+    summary = json.loads((run.folder / "summary.json").read_text())
+    run.write("summary.json", {**summary, "final": {**summary["final"], "accuracy": 0.4}})
+    (row,), _ = read_rows(tmp_path)
+    assert row.perplexity == pytest.approx(math.e**1.5) and row.accuracy == 0.4
+    # 40,000 tokens in 40 steps at 8,000 a second, of a text of 16,000.
+    assert (row.epochs, row.epoch_seconds, row.step_seconds) == (2.5, 2.0, 0.125)
+    assert names(chosen([row], [parse_condition("perplexity<5"), parse_condition("epochs>=2.5")])) == ["one"]
 
 
 def test_seeds_are_mean_and_standard_deviation_of_finished_runs(folder, make):

@@ -34,6 +34,7 @@ def tried(monkeypatch):
     """What would be tried in child processes is known."""
     monkeypatch.setattr("lmlab.experiment.planned.measured_or_extended", lambda *_, **__: (TRIAL, "measured"))
     monkeypatch.setattr("lmlab.experiment.planned.measure_lines", lambda *_, **__: None)
+    monkeypatch.setattr("lmlab.experiment.planned.in_this_process", lambda trial, *_: trial)
 
 
 @pytest.fixture

@@ -65,3 +65,18 @@ def test_what_is_read_more_often_is_remembered_less():
 def test_a_text_that_is_too_short_is_refused_with_how_long_it_should_be():
     with pytest.raises(LabError, match=r"my.txt is too short: 200 bytes, expected at least 320"):
         choose_recipe(facts(200, 20), "cpu")
+
+
+def test_passes_that_are_asked_for_decide_the_steps_and_all_that_follows_from_them():
+    half = choose_recipe(facts(), "cpu", epochs=0.5).recipe
+    step_tokens = half.train.batch * half.model.context
+    assert half.train.steps == round(0.5 * 0.9 * 1_115_394 / step_tokens)
+    assert half.schedule.warmup == half.train.steps // 10
+    assert (half.model.ngrams, half.optim.weight_decay) == ((2, 3, 4, 5), 0.0)
+    assert choose_recipe(facts(), "cpu", epochs=20).recipe.model.ngrams == ()
+
+
+def test_what_was_derived_is_named_and_what_was_asked_for_is_not():
+    chosen, asked = choose_recipe(facts(), "cpu").recipe, choose_recipe(facts(), "cpu", steps=90).recipe
+    assert {"schedule.warmup", "evaluate.every", "train.checkpoint_every"} <= set(asked.derived)
+    assert "train.steps" in chosen.derived and "train.steps" not in asked.derived

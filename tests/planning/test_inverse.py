@@ -20,7 +20,7 @@ from lmlab.planning.resources import Resources, resources_on
 from lmlab.planning.shapes import counted_parameters, shapes_like
 from lmlab.planning.speed import card_speed
 from lmlab.planning.whole_run import START_SECONDS
-from lmlab.recipe import from_toml, load_recipe, override
+from lmlab.recipe import check, from_toml, load_recipe, override, with_settings
 from lmlab.scaling.estimate import Estimate
 from lmlab.scaling.fit import LossPoint, fit_law
 from lmlab.scaling.law import LossLaw
@@ -53,6 +53,18 @@ HERE = Resources(speed=speed)
 def plan(*texts, loss=None, disk=None, corpus=SHAKESPEARE, resources=HERE, recipe="shakespeare-cpu", **settings):
     base = override(load_recipe(recipe), settings)
     return inverse_plan(base, corpus, budget_of(texts, loss=loss, disk=disk), KNOWN, resources)
+
+
+def test_a_planned_recipe_can_be_trained_for_fewer_steps_with_another_batch():
+    written = from_toml(toml_of(plan("10min").best, "night"))
+    steps, batch = written.train.steps, written.train.batch
+    fewer = check(with_settings(written, {"train.steps": 60}))
+    assert fewer.schedule.warmup == round(written.schedule.warmup * 60 / steps) <= 60
+    assert fewer.evaluate.every == max(1, round(written.evaluate.every * 60 / steps))
+    larger = check(with_settings(written, {"train.batch": 2 * batch}))
+    assert larger.train.steps == round(steps / 2)
+    with pytest.raises(LabError, match="schedule.warmup 79 is longer than train.steps 60"):
+        check(with_settings(written, {"train.steps": 60, "schedule.warmup": 79}))
 
 
 def test_no_shape_with_any_number_of_tokens_does_better_in_that_time():

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from lmlab import LabError
 from lmlab.data import prepare
 from lmlab.planning import forecast, tried
 from lmlab.planning.child import Measurement
@@ -52,19 +53,55 @@ def test_a_start_uses_the_trial_of_an_earlier_one(case, monkeypatch):
     first = try_here(recipe, policy, dataset, said.append)
     assert said == [forecast.NOTICE]
     assert not first.kept and first.step_seconds and first.peak_memory_bytes
-    monkeypatch.setattr(forecast, "Trial", None)
-    if first.idle_memory_bytes >= first.peak_memory_bytes or first.idle_memory_bytes > tried.MOST_IDLE_BYTES:
-        tried.keep_trial(dataclasses.replace(first, idle_memory_bytes=0), recipe, policy, dataset)
+    monkeypatch.setattr(forecast, "measure", None)
     again = try_here(recipe, policy, dataset, said.append)
     assert len(said) == 1
     assert again.kept and again.step_seconds == first.step_seconds
-    assert again.peak_memory_bytes == first.peak_memory_bytes
 
 
-@pytest.mark.parametrize("idle", [10**9, 5 * 10**8 + tried.MOST_IDLE_BYTES])
-def test_the_memory_of_a_process_that_did_other_things_is_not_kept(case, idle):
+def test_a_run_holds_what_its_own_process_holds_and_what_the_training_adds(case, monkeypatch):
+    _, policy, _ = case
+    trial = dataclasses.replace(TRIAL, idle_memory_bytes=200, peak_memory_bytes=500, peak_with_earlier_best_bytes=520)
+    monkeypatch.setattr(forecast, "peak_memory_bytes", lambda device: 450)
+    monkeypatch.setattr(forecast, "held_memory_bytes", lambda device: 290)
+    here = forecast.in_this_process(trial, policy)
+    assert (here.peak_memory_bytes, here.peak_with_earlier_best_bytes, here.idle_memory_bytes) == (590, 610, 290)
+    # What it held before it probed the speed of engines: the code of PyTorch that was loaded for that is in the trial, too.
+    assert forecast.in_this_process(trial, policy, idle_bytes=240).peak_memory_bytes == 540
+    # Preparing the data may have taken more than the training does.
+    monkeypatch.setattr(forecast, "peak_memory_bytes", lambda device: 900)
+    assert forecast.in_this_process(trial, policy).peak_memory_bytes == 900
+    # Where the system doesn't tell what is held, the trial's own peak is the best there is.
+    monkeypatch.setattr(forecast, "held_memory_bytes", lambda device: 0)
+    assert forecast.in_this_process(trial, policy) == trial
+
+
+def test_a_trial_on_a_cpu_leaves_nothing_in_the_process_of_the_run(case, monkeypatch):
     recipe, policy, dataset = case
-    held = dataclasses.replace(TRIAL, idle_memory_bytes=idle, peak_memory_bytes=max(10**9, idle))
+    monkeypatch.setattr(forecast, "Trial", None)
+    asked = []
+
+    def measured(recipe, policy, folder, **options):
+        asked.append(options)
+        return TRIAL
+
+    monkeypatch.setattr(forecast, "measure", measured)
+    try_here(recipe, policy, dataset)
+    assert asked and asked[0]["whole"] and not asked[0]["put_back"]
+
+
+def test_a_training_that_does_not_run_is_refused_before_it_begins(case, monkeypatch):
+    recipe, policy, dataset = case
+    failed = Measurement(micro_batch=4, batch=4, failed="out of memory")
+    monkeypatch.setattr(forecast, "measure", lambda *_, **__: failed)
+    with pytest.raises(LabError, match="can't be run here: out of memory; try a smaller train.micro_batch"):
+        try_here(recipe, policy, dataset)
+
+
+@pytest.mark.parametrize("held", [10**9, 5 * 10**8 + tried.MOST_IDLE_BYTES])
+def test_the_memory_of_a_process_that_did_other_things_is_not_kept(case, held):
+    recipe, policy, dataset = case
+    held = dataclasses.replace(TRIAL, earlier_peak_bytes=held, peak_memory_bytes=max(10**9, held))
     tried.keep_trial(held, recipe, policy, dataset)
     assert tried.kept_trial(recipe, policy, dataset) is None
 

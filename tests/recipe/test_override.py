@@ -115,7 +115,7 @@ def test_a_preset_is_applied_before_the_fields_beside_it():
         ({"optim.table_lr": "0"}, ["above 0.0"]),
         ({"optim.betas": 0.9}, ["2 values"]),
         ({"train.micro_batch": "5"}, ["must divide train.batch 16", "4"]),
-        ({"schedule.warmup": "2000"}, ["longer than the schedule's 1000 steps"]),
+        ({"schedule.warmup": "2000"}, ["schedule.warmup 2000 is longer than train.steps 1000", "at most 1000"]),
         ({"data.vocabulary": "100"}, ["257 (bytes, end of text) or more"]),
         ({"data.tokens": "50"}, ["model.context 128"]),
     ],

@@ -59,7 +59,7 @@ def test_the_table_has_every_row_and_out_of_memory_as_such(bench):
     context = bench.recipe.model.context
     assert rows[0][4] == f"{4 * context / 0.115:,.0f}"
     assert rows[2][4:] == ("OOM", "", "", "", "", "")
-    lines = bench_lines(bench)
+    lines = list(map(str, bench_lines(bench)))
     assert any("OOM" in line for line in lines) and "  tf32: it needs an NVIDIA GPU" in lines
     assert any("(training waits 0.10 s)" in line for line in lines)
 
@@ -115,6 +115,6 @@ def test_bad_input_is_answered_in_one_line(words, said, capsys):
 
 
 def test_the_head_says_how_much_of_a_sequence_is_padding(bench):
-    assert "128 tokens a sequence" in bench_lines(bench)[0]
+    assert "128 tokens a sequence" in str(bench_lines(bench)[0])
     bench.sequence_tokens = 96.0
-    assert "128 tokens (25.0% of them padding, which no figure counts) a sequence" in bench_lines(bench)[0]
+    assert "128 tokens (25.0% of them padding, which no figure counts) a sequence" in str(bench_lines(bench)[0])

@@ -104,6 +104,42 @@ def test_all_seeds_in_the_folder_stand_on_their_side_and_tell_the_noise(tmp_path
     assert single.noise == pair.noise and single.verdict.high > pair.verdict.high
 
 
+def _copied_bits(run, of):
+    """Give a finished run the final scores of another, unit by unit."""
+    bits = of.units()["bits"]
+    run.truncate_units(bits.shape[1] - 1)
+    run.append_units(bits.shape[1] - 1, bits[:, -1])
+
+
+def test_a_repeat_of_a_run_is_no_second_seed_and_is_named(tmp_path):
+    first = finished_run(tmp_path, "base-1", 1.80)
+    again = finished_run(tmp_path, "base-1-again", 1.80)
+    # Evaluated at other steps it is another recipe, and the same model.
+    seldom = finished_run(tmp_path, "base-1-seldom", 1.80, settings={"evaluate.every": "500"}, every=500)
+    _copied_bits(again, first)
+    units = first.units()["bits"][:, -1]
+    seldom.truncate_units(3)
+    seldom.append_units(3, units)
+    finished_run(tmp_path, "dropout-1", 1.75, settings={"model.dropout": "0.1"})
+    for name in ("base-1", "base-1-again", "base-1-seldom"):
+        found = compare([name, "dropout-1"], tmp_path, Asked())
+        assert found.pairs[0].seeds == (1, 1)
+        assert found.pairs[0].noise.source == "default" and found.pairs[0].noise.standard_deviation > 0
+    notes = "\n".join(compare(["base-1-again", "dropout-1"], tmp_path, Asked()).warnings)
+    assert "base-1 repeats base-1-again: their models give the same bits" in notes
+    twice = compare(["base-1", "base-1-again"], tmp_path, Asked())
+    assert twice.pairs[0].verdict is None and "the same bits" in twice.pairs[0].withheld
+    assert twice.bands[0] is None
+
+
+def test_a_seed_that_was_computed_twice_with_other_rounding_is_one_seed(tmp_path):
+    _folder(tmp_path, [1.80, 1.81], [1.75])
+    finished_run(tmp_path, "base-2-bf16", 1.8101, seed=2, settings={"train.precision": "bf16"})
+    found = compare(["base-2-bf16", "dropout-1"], tmp_path, Asked())
+    assert found.pairs[0].seeds == (2, 1) and found.pairs[0].noise.seeds == 2
+    assert "base-2 repeats base-2-bf16: the same recipe, data and seed (2)" in "\n".join(found.warnings)
+
+
 def test_seeds_of_one_recipe_are_compared_one_by_one(tmp_path):
     _folder(tmp_path, [1.80, 1.81, 1.79], [])
     found = compare(["base-1", "base-2", "base-3"], tmp_path, Asked())

@@ -5,6 +5,7 @@ import itertools
 import json
 
 import pytest
+import torch
 
 from lmlab import LabError, experiment
 from lmlab.cli import main
@@ -13,13 +14,16 @@ from lmlab.experiment.record import read_record
 from lmlab.recipe import Recipe, load_recipe, override, to_toml
 from lmlab.report.waterfall import bars_of
 from lmlab.runs import list_runs, open_run
+from lmlab.study.beside import given_ends
 from lmlab.study.bridges import choose_bridges
 from lmlab.study.case import case_names, load_case
+from lmlab.study.comparison import Asked, compare
 from lmlab.study.continuing import continued_recipe
 from lmlab.study.design import cells_of, recipe_of
-from lmlab.study.differing import comparable, factors_between
-from lmlab.study.ends import End, common_devices, unmeasured
-from lmlab.study.explaining import explain
+from lmlab.study.differing import comparable, factors_between, settings_of
+from lmlab.study.ends import End, common_devices, ends_of_runs, unmeasured
+from lmlab.study.explaining import ExplainWishes, explain
+from lmlab.study.verification import verify
 from lmlab.training.display import Quiet
 from tests.study.test_studying import SMALL
 
@@ -114,15 +118,67 @@ def test_shares_and_residual_add_up_to_the_difference_of_the_two_runs(two_runs):
     found = explain("a", "b", two_runs, say=lines.append)
     shares = {effect.name: effect.verdict.difference for effect in found.result.effects if effect.kind == "share"}
     assert set(shares) == {"model size", "dropout", "steps"} and len(found.result.cells.runs) == 8
-    assert sum(shares.values()) + found.residual == pytest.approx(found.difference)
-    # The end at a's recipe and seed is run a once more.
-    own = {run.cell: run.loss for run in found.result.cells.runs}
-    assert own[(0, 0, 0)] == found.ends[0].loss
-    assert any("the seed (1 against 5)" in line for line in found.lines())
+    assert sum(shares.values()) == pytest.approx(found.difference) and found.residual == pytest.approx(0)
+    # The ends of the path are the runs that are there; a further seed of a computes what a's recipe says.
+    own = {run.cell: (run.name, run.loss) for run in found.result.cells.runs}
+    assert own[(0, 0, 0)] == ("a", found.ends[0].loss) and own[(1, 1, 1)] == ("b", found.ends[1].loss)
+    assert sum("differs" not in line and ": loss " in line for line in lines) == 6  # trained
+    assert "nothing is left unexplained" in found.lines()
     # Once more trains nothing.
     again: list[str] = []
     assert explain("a", "b", two_runs, say=again.append).to_json() == found.to_json()
     assert not any("to train" in line for line in again)
+
+
+def test_explain_and_compare_find_the_same_seeds_and_come_to_one_verdict(tmp_path, two_recipes):
+    recipe, _ = two_recipes
+    dropped = override(recipe, {"model.dropout": "0.1"})
+    for name, one in {"a": recipe, "b": dropped}.items():
+        for seed in (1, 1, 2, 3):
+            run = f"{name}-{seed}" if not (tmp_path / f"{name}-{seed}").exists() else f"{name}-{seed}-again"
+            changed = override(one, {"train.seed": str(seed)})
+            experiment.train(changed, run=run, runs=tmp_path, display=Quiet(), say=lambda line: None)
+    before = {run.name for run in list_runs(tmp_path)}
+    found = explain("a-1-again", "b-2", tmp_path, say=lambda line: None)
+    assert {run.name for run in list_runs(tmp_path)} == before  # one factor: nothing lies between
+    pair = compare(["b-2", "a-1-again"], tmp_path, Asked()).pairs[0]
+    whole = next(effect.verdict for effect in found.result.effects if effect.kind == "stack")
+    assert pair.seeds == (3, 3) and pair.noise == found.result.noise
+    assert (whole.kind, whole.seeds_needed) == (pair.verdict.kind, pair.verdict.seeds_needed)
+    assert (whole.difference, whole.low, whole.high) == pytest.approx(
+        (pair.verdict.difference, pair.verdict.low, pair.verdict.high)
+    )
+    folder = tmp_path / "study-a-1-again-to-b-2"
+    for file in ("study.json", "explain.json"):
+        assert verify(folder / file, tmp_path).holds
+    # More seeds than are there are trained, and only those.
+    more = explain("a-1-again", "b-2", tmp_path, ExplainWishes(seeds=4), say=lambda line: None)
+    new = {run.name for run in list_runs(tmp_path)} - before
+    assert {len(losses) for losses in more.result.cells.losses().values()} == {4} and len(new) == 2
+
+
+def test_ends_that_were_trained_otherwise_than_the_bridging_runs_are_not_taken_for_them(two_runs, monkeypatch):
+    ends = ends_of_runs("a", "b", two_runs)
+    assert [run.name for run in given_ends(ends, ("auto", "auto"), 3, two_runs)] == ["a", "b"]
+    patient = dataclasses.replace(ends[0], recipe=override(ends[0].recipe, {"train.patience": "3"}))
+    assert not given_ends((patient, ends[1]), ("auto", "auto"), 3, two_runs)
+    assert not given_ends(ends, ("auto", "auto"), 3, two_runs / "elsewhere")
+    assert not given_ends(
+        tuple(dataclasses.replace(end, proxy=end.recipe) for end in ends), ("auto", "auto"), 3, two_runs
+    )
+    monkeypatch.setattr("lmlab.study.beside.choose_device", lambda name: torch.device("meta"))
+    assert not given_ends(ends, ("auto", "auto"), 3, two_runs)
+
+
+def test_rounding_of_shorter_trainings_makes_no_factor():
+    one = override(Recipe(), {"train.steps": "60", "schedule.warmup": "20"})
+    other = override(one, {"train.steps": "100", "model.dropout": "0.1"})
+    whole = comparable(one, 60, "fp32"), comparable(other, 100, "fp32")
+    short = comparable(one, 60, "fp32", 0.125), comparable(other, 100, "fp32", 0.125)
+    # 20 / 60 of 8 steps and 20 / 100 of 12 are 2.7 and 2.4.
+    assert (short[0].schedule.warmup, short[1].schedule.warmup) == (3, 2)
+    found = factors_between(*short, among=settings_of(factors_between(*whole)))
+    assert [factor.name for factor in found] == ["dropout", "steps"]
 
 
 def test_the_bars_go_from_one_end_to_the_other(two_runs):
@@ -166,6 +222,17 @@ def test_continuing_tells_what_steps_do_and_what_a_setting_does_beside_them(two_
     differences = [entry["difference"] for entry in value["effects"]]
     assert differences == pytest.approx([own.loss - a.loss, dropped.loss - own.loss])
     assert main(["verify", str(two_runs / "study-a-to-b" / "explain.json")]) == 0
+
+
+def test_what_cannot_be_continued_is_refused_before_anything_is_trained(two_runs, monkeypatch):
+    def refuse(*words):
+        raise LabError("no such recipe")
+
+    monkeypatch.setattr("lmlab.study.continuing.continued_recipe", refuse)
+    before = list_runs(two_runs)
+    with pytest.raises(LabError, match="no such recipe"):
+        explain("a", "b", two_runs, ExplainWishes(continued=True), say=lambda line: None)
+    assert list_runs(two_runs) == before
 
 
 def test_a_continued_run_with_another_batch_warms_up_at_its_own_first_step(two_runs):

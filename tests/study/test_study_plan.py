@@ -117,6 +117,20 @@ def test_every_shipped_study_can_be_planned(name):
     assert definition.about and len(plan.runs) == len(cells_of(plan.factors, plan.design)) * definition.seeds
 
 
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("bogus=1,2", "unknown setting 'bogus': the nearest are [a-z]+[.][a-z_]+, [a-z]+[.][a-z_]+, [a-z]+[.][a-z_]+$"),
+        ("dropuot=0.1", "did you mean model.dropout"),
+        ("model.vektor=8", "did you mean model.vector"),
+        ("name=x,y", "unknown setting 'name'"),
+    ],
+)
+def test_a_field_that_no_recipe_has_is_refused_before_a_text_is_read(word, says, tmp_path):
+    with pytest.raises(LabError, match=says):
+        asked(str(tmp_path), [word], {})
+
+
 def test_a_recipe_is_varied_and_a_study_is_changed_by_the_command_s_words():
     own = asked("first", ["optim.lr=1e-3,3e-3"], {"train.steps": "9"}, seeds=4)
     assert (own.name, own.seeds, own.settings) == ("first-lr", 4, {"train.steps": "9"})

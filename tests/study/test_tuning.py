@@ -1,6 +1,7 @@
 """A whole search on a tiny text: what it measures, how it is stopped and goes on, and what it writes."""
 
 import json
+import math
 import os
 import signal
 from pathlib import Path
@@ -11,8 +12,10 @@ from lmlab import LabError
 from lmlab.cli import main
 from lmlab.native import load
 from lmlab.recipe import Recipe, override, read_recipe
-from lmlab.scaling.noise import FEWEST_STEPS
+from lmlab.scaling.noise import FEWEST_STEPS, GradientNoise
 from lmlab.study import Tuning, tune
+from lmlab.study.halving import ShortRun
+from lmlab.study.short_training import Outcome
 from lmlab.study.tuning import Wishes, published
 from lmlab.training.display import Quiet
 
@@ -85,6 +88,44 @@ def test_the_command_prints_the_optimum_and_writes_plot_and_recipe(recipe, tiny_
         assert printed.rstrip().endswith(str(out))
         kept = json.loads((tmp_path / "tune-tiny" / "tune.json").read_text())
         assert kept["recipe"] == value["recipe"] == str(out)
+
+
+def _tuning(recipe, losses):
+    noise = GradientNoise()
+    outcomes = {
+        ShortRun(20, 0, rate): Outcome(loss=loss, error=0.0, seconds=1.0, noise=noise) for rate, loss in losses.items()
+    }
+    return Tuning(
+        recipe=recipe, measured_on=recipe, rungs=(20,), run_steps=20, outcomes=outcomes, finished=True
+    )  # fmt: skip
+
+
+def test_where_no_parabola_fits_the_best_rate_that_was_tried_is_named(recipe):
+    # The lowest has a neighbour on either side, and the losses further out are lower again.
+    bracketed = _tuning(recipe, {-2: 2.04, -1: 2.10, 0: 2.03, 1: 2.10, 2: 2.04})
+    assert bracketed.optimum() is None and bracketed.best_tried() == 0
+    text = "\n".join(bracketed.lines())
+    assert "lowest loss of the rates tried: 2.0300 at 0.01 (2.1000 at 0.005 and 2.1000 at 0.02)" in text
+    assert "no interval" in text and bracketed.to_json()["best_tried"] == {"learning_rate": 0.01, "loss": 2.03}
+    at_end = _tuning(recipe, {0: 2.2, 1: 2.1, 2: 2.0, 3: math.inf})
+    assert "at the end of the rates" in "\n".join(at_end.lines()) and at_end.best_tried() == 2
+    assert "every one diverged" in "\n".join(_tuning(recipe, {0: math.inf, 1: math.inf}).lines())
+
+
+def test_a_search_without_an_optimum_still_writes_the_best_rate_tried(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr("lmlab.study.result.find_optimum", lambda losses, steps: None)
+    result = searched(recipe, tmp_path / "here", Wishes(steps=4, trials=3, seeds=1))
+    assert result.tuned_recipe is not None
+    rate = result.rate_of(result.best_tried())
+    assert read_recipe(result.tuned_recipe).optim.lr == pytest.approx(rate, rel=0.05)
+
+
+def test_a_size_of_the_search_is_a_word_or_that_of_a_text(tiny_text_file, tmp_path, capsys):
+    assert main(["tune", "shakespeare-cpu", "--size", "300k"]) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and "--size 300k is for a text file" in line and "--size small" in line
+    assert main(["tune", str(tiny_text_file), "--size", "300q", "--runs", str(tmp_path)]) == 1
+    assert "there is no size '300q': expected one of 300k" in capsys.readouterr().err
 
 
 def test_a_command_that_is_interrupted_shows_what_it_has_and_exits_with_3(

@@ -258,16 +258,17 @@ def test_plain_lines_let_no_escapes_through():
 
 
 def test_a_comparison_in_a_terminal_reads_no_markup(runs, monkeypatch):
-    from rich.console import Console
-
-    from lmlab.report.comparison_table import print_comparison
+    from lmlab.cli.printing import show
+    from lmlab.report.comparison_table import comparison_parts
     from lmlab.study import Asked, compare
 
     found = compare(["one", "two"], runs, Asked())
     names = tuple(f"{name}{HOSTILE}" for name in found.names)
     found = dataclasses.replace(found, names=names, warnings=(HOSTILE,), samples=(f"one\n\t{HOSTILE}", "two"))
     stream = io.StringIO()
-    print_comparison(found, Console(file=stream, force_terminal=True, width=400))
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "400")
+    show(*comparison_parts(found), file=stream)
     assert printable(HOSTILE) in stream.getvalue()
     assert not any(sign in stream.getvalue() for sign in ("\x1b[2J", "\x1b]", "\x07", "\u202e", "\x9b", "\U0001f604"))
 

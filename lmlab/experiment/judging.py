@@ -1,0 +1,89 @@
+"""What became of a run's checkpoints and lines, and what can be done: asked by every verb that finds some of them missing.
+
+Whether a run ever had what isn't there is told by the rest of its folder: summary, events, other checkpoints. Only reads, and needs
+no torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from lmlab import LabError
+from lmlab.checkpoint import Checkpoint, find
+from lmlab.checkpoint import steps as checkpoint_steps
+from lmlab.runs import Run
+from lmlab.runs.run import RECIPE
+
+
+def checkpoint_in(run: Run, which: str) -> tuple[Checkpoint, list[str]]:
+    """`find` among the checkpoints of `run`; where it has none, LabError says what became of them and what can be done."""
+    if not checkpoint_steps(run.checkpoints):
+        raise LabError(without_checkpoints(run))
+    return find(run.checkpoints, which)
+
+
+def without_checkpoints(run: Run) -> str:
+    """Why a run has no checkpoint, and what can be done, in one line."""
+    status, saved = run.status(), saved_step(run)
+    if saved:
+        what = f"finished at step {saved:,}" if status == "finished" else f"is {status}, and had saved step {saved:,}"
+        return (
+            f"{run.name} {what}, but its checkpoints are gone: {train_again(run)}; lmlab runs, report and compare still "
+            "read its losses"
+        )
+    if status == "running":
+        ask = f"touch {run.folder / 'control' / 'save'}"
+        return f"{run.name} has begun and saved no checkpoint yet: wait for its first one, or ask for it with {ask}"
+    return f"{run.name} was stopped before its first checkpoint: begin it again with lmlab resume {run.folder}"
+
+
+def require_no_progress(run: Run) -> None:
+    """LabError where a run without checkpoints must have had one: to begin it again is not to continue it."""
+    if saved := saved_step(run):
+        raise LabError(f"its checkpoints are gone, the last of step {saved:,}")
+
+
+def lost_lines(run: Run) -> str | None:
+    """What metrics.jsonl lacks of the steps that the run is known to have taken, and what can be done; None where nothing.
+
+    None too where another file that would tell is damaged: whoever needs that one says so.
+    """
+    with contextlib.suppress(LabError):
+        return None if run.imported is not None else _lost_lines(run)
+    return None
+
+
+def _lost_lines(run: Run) -> str | None:
+    steps = [line["step"] for line in run.read_lines("metrics")]
+    begin = min((line["step"] for line in run.read_lines("segments")), default=0)
+    last, summary = max(steps, default=begin), run.summary()
+    if summary is not None:
+        done = int(summary.get("steps", 0))
+    else:
+        done = max([begin, *checkpoint_steps(run.checkpoints)])
+        done -= done % run.recipe().train.log_every
+    if last >= done:
+        return None
+    path = run.folder / "metrics.jsonl"
+    have = f"ends at step {last:,} of the {done:,}" if steps else f"has no line of the {done:,} steps"
+    final = f"; the final figures are in summary.json: lmlab runs show {run.folder}" if summary is not None else ""
+    return f"{path} {have} that {run.name} has taken, so it was cut: put it back from a copy{final}"
+
+
+def saved_step(run: Run) -> int:
+    """The last step that the run must have saved, by its summary or its lines; 0 where it may have saved none."""
+    with contextlib.suppress(LabError):
+        if (summary := run.summary()) is not None:
+            return int(summary.get("steps", 0))
+    with contextlib.suppress(LabError):
+        lines = [line["step"] for line in run.read_lines("events") if line.get("kind") == "checkpoint"]
+        # A line is written before its checkpoint: the first one proves nothing.
+        return lines[-1] if len(lines) > 1 else 0
+    return 0
+
+
+def train_again(run: Run) -> str:
+    """How a run's checkpoints can be had again where they are gone."""
+    parent = run.origin().get("parent")
+    begin = f" --from {parent.get('name')}@{parent.get('step')}" if parent is not None else ""
+    return f"put them back from a copy, or train it again: lmlab train {run.folder / RECIPE}{begin}"

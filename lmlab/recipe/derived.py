@@ -1,0 +1,112 @@
+"""Settings that lmlab derived from others: where those change, they are derived again.
+
+`Recipe.derived` names them. What a person or a recipe's author sets is never among them: it stays as it is, and `check` refuses
+what can't be. The rules, each from the recipe before a change and the recipe after it:
+
+    train.steps                                              the tokens stay: steps x train.batch x model.context
+    schedule.warmup, evaluate.every, train.checkpoint_every  their share of train.steps stays
+    optim.lr (adamw), optim.adam_lr (muon)                   x sqrt(train.batch ratio) / model.width ratio (`adam_factor`)
+
+Another name in the list has no rule: it was chosen for a text, and stays.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from lmlab.recipe.experiment import Recipe
+from lmlab.recipe.override import override
+from lmlab.recipe.schedule import Constant
+
+OF_STEPS = ("schedule.warmup", "evaluate.every", "train.checkpoint_every")
+"""Settings that are a share of train.steps."""
+ADAM_RATES = {"adamw": "optim.lr", "muon": "optim.adam_lr"}
+"""Adam's learning rate, by optim.kind."""
+RULES = ("train.steps", *OF_STEPS, *ADAM_RATES.values())
+
+
+def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
+    """`recipe` with `settings` by dotted name, and what it names as derived derived again; LabError as for `override`.
+
+    Names in `settings` are no longer derived.
+    """
+    changed = override(recipe, settings)
+    kept = tuple(name for name in recipe.derived if name not in settings and _value(changed, name) is not None)
+    for name in RULES:  # steps first, since others are shares of them
+        if name in kept and _value(changed, name) == _value(recipe, name):
+            changed = override(changed, {name: _again(name, recipe, changed)})
+    return replace(changed, derived=kept)
+
+
+def notes(recipe: Recipe, changed: Recipe, settings: Mapping[str, Any]) -> list[str]:
+    """What `with_settings(recipe, settings)`, which is `changed`, made of settings that nobody named, a line each."""
+    again = [
+        f"{name} {_shown(_value(changed, name))} (was {_shown(_value(recipe, name))})"
+        for name in changed.derived
+        if _value(changed, name) != _value(recipe, name)
+    ]
+    lines = [f"derived again from {_causes(recipe, changed, settings)}: {', '.join(again)}"] if again else []
+    fixed = None if isinstance(changed.schedule, Constant) else changed.schedule.steps
+    asked = "train.steps" in settings and "schedule.steps" not in settings
+    if asked and fixed is not None and fixed != changed.train.steps and changed.train.epochs is None:
+        what = "is at its floor from there on" if fixed < changed.train.steps else "does not reach its floor"
+        lines.append(
+            f"schedule.steps stays {fixed:,}, as the recipe sets it, with train.steps {changed.train.steps:,}: the learning rate "
+            f"{what} (--schedule.steps none: the schedule spans train.steps)"
+        )
+    return lines
+
+
+def adam_factor(recipe: Recipe, width: int, batch: int) -> float:
+    """By what Adam's learning rate, which was chosen for `recipe`, changes with another model.width and train.batch.
+
+    sqrt(batch ratio), Adam's square-root rule (arXiv 2205.10287); 1 / (width ratio), muP's rule for matrices (arXiv 2203.03466,
+    table 3), unless the optimizer has that rule itself (`optim.transfer_from`).
+    """
+    narrower = 1.0 if recipe.optim.transfer_from else recipe.model.width / width
+    return narrower * math.sqrt(batch / recipe.train.batch)
+
+
+def rounded_rate(rate: float) -> float:
+    """To two digits: a derived rate is no more exact."""
+    return float(f"{rate:.2g}")
+
+
+def _again(name: str, before: Recipe, after: Recipe) -> Any:
+    own = _value(before, name)
+    if name == "train.steps":
+        tokens = own * before.train.batch * before.model.context
+        same = (before.train.batch, before.model.context) == (after.train.batch, after.model.context)
+        return own if same else max(1, round(tokens / (after.train.batch * after.model.context)))
+    if name in OF_STEPS:
+        return _share(name, own, before.train.steps, after.train.steps)
+    factor = adam_factor(before, after.model.width, after.train.batch)
+    own_rule = before.optim.kind == after.optim.kind and ADAM_RATES[after.optim.kind] == name
+    return rounded_rate(own * factor) if own_rule and factor != 1.0 else own
+
+
+def _share(name: str, own: int, before: int, after: int) -> int:
+    if before == after:
+        return own
+    least = 0 if name == "schedule.warmup" else 1
+    return min(after, max(least, round(own * after / before)))
+
+
+def _value(recipe: Recipe, name: str) -> Any:
+    """The setting's value; None where the recipe's kinds have no such setting."""
+    section, _, field = name.partition(".")
+    return getattr(getattr(recipe, section, None), field, None)
+
+
+def _causes(recipe: Recipe, changed: Recipe, settings: Mapping[str, Any]) -> str:
+    """The settings that derived ones depend on and that were changed."""
+    of = ("train.steps", "train.batch", "model.context", "model.width")
+    found = [name for name in of if name in settings and _value(recipe, name) != _value(changed, name)]
+    return ", ".join(f"{name} {_shown(_value(changed, name))}" for name in found)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,73 @@
+"""The finished runs beside the two ends of an explanation: their seeds, which are never trained again, and the seeds' noise.
+
+They are found, counted and judged as `lmlab compare` does it, so that both verbs come to one verdict on the same two runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lmlab.experiment.record import Record, read_record
+from lmlab.hardware.device import choose_device
+from lmlab.runs import Run
+from lmlab.stats import SeedNoise
+from lmlab.stats.factorial import Cell
+from lmlab.study.comparison import runs_around
+from lmlab.study.comparison_pairs import Side, noise_of, sides_of
+from lmlab.study.comparison_text import Scale, scores_of
+from lmlab.study.ends import Ends
+from lmlab.study.plan import Given, StudyPlan
+
+
+def given_ends(ends: Ends, devices: tuple[str, str], factors: int, runs: Path) -> tuple[Given, ...]:
+    """The seeds of both ends in the folder `runs`, as runs of the first and the last cell; none where the bridging runs have other
+    settings than the ends: a scale model, another device, other training text, or a length that evaluations decide."""
+    one, other = (end.record for end in ends)
+    if one is None or other is None or not _bridged_as_they_are(ends, devices, runs):
+        return ()
+    there = runs_around([one, other])
+    by_id = {record.id: record for record in there}
+    sides = sides_of({record.name: record for record in (one, other)}, there, alone=False)
+    found = []
+    for side, level in zip(sides, (0, 1), strict=True):
+        for record in (by_id[scores.run] for scores in side.scores):
+            found.append(Given(cell=(level,) * factors, name=record.name, id=record.id, seed=record.seed or 0))
+    return tuple(found)
+
+
+def _bridged_as_they_are(ends: Ends, devices: tuple[str, str], runs: Path) -> bool:
+    one, other = (end.record for end in ends)
+    assert one is not None and other is not None
+    hardware = devices[0] != devices[1] or one.device == other.device
+    text = one.data_id == other.data_id or ends[0].recipe.data.tokens != ends[1].recipe.data.tokens
+    each = all(
+        end.proxy is None
+        and end.recipe.train.patience == 0
+        and choose_device(device).type == end.device
+        and record.run.folder.resolve().parent == runs.resolve()
+        for end, record, device in zip(ends, (one, other), devices, strict=True)
+    )
+    return hardware and text and each
+
+
+def finished_beside(plan: StudyPlan, runs: Path) -> list[Record]:
+    """The finished runs around those that are given; none for a study of its own runs alone."""
+    if not plan.given:
+        return []
+    return [record for record in runs_around([read_record(Run(runs / plan.given[0].name))]) if record.final is not None]
+
+
+def noise_beside(plan: StudyPlan, there: Sequence[Record], measure: Scale) -> SeedNoise | None:
+    """The noise between seeds as a comparison of both ends tells it from the runs `there`; None where no run is given."""
+    if not plan.given:
+        return None
+    by_id = {record.id: record for record in there}
+    sides: dict[Cell, Side] = {}
+    for one in plan.given:
+        scores = scores_of(by_id[one.id]) if one.id in by_id else None
+        if scores is not None:
+            before = sides.get(one.cell)
+            seeds = (*before.scores, scores) if before else (scores,)
+            sides[one.cell] = Side(name=one.name, family=by_id[one.id].family, scores=seeds)
+    return noise_of(list(sides.values()), there, measure) if sides else None
