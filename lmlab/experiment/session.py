@@ -291,7 +291,8 @@ def evaluation_line(state: State, valid: Evaluation, train: Evaluation) -> str:
     """An evaluation in words."""
     bits = "" if valid.bits_per_byte is None else f", {valid.bits_per_byte:.4f} bits per byte"
     sampled = "" if valid.whole else f" (sample of {valid.tokens:,} tokens)"
-    return f"step {state.step:,}  valid {valid.loss:.4f}{bits}{sampled}  train {train.loss:.4f}"
+    figures = f"perplexity {valid.perplexity:,.2f}, accuracy {valid.accuracy:.1%}{bits}"
+    return f"step {state.step:,}  valid {valid.loss:.4f}, {figures}{sampled}  train {train.loss:.4f}"
 
 
 def planned_steps(recipe: Recipe, windows: int) -> int:

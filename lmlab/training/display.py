@@ -17,11 +17,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lmlab import printable
+from lmlab.hardware.terminal import columns_of, encodable, encoding_of, padded, width_of, wrapped
 
 REFRESH_SECONDS = 0.25
 BARS = "▁▂▃▄▅▆▇█"
 TREND_POINTS = 40
-COLUMNS = 3
+MOST_COLUMNS = 3
+GAP = "  "
+FRAME = 4
+"""Columns that the panel's border takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,8 @@ class Progress:
     remaining_seconds: float | None
     end: str = ""
     """The loss that the run is heading for, in words; empty while its curve tells too little."""
+    step_seconds: float | None = None
+    """What a step takes now: evaluation, samples and saving excluded."""
     useful_batch: float | None = None
     """Sequences up to which a larger batch pays (the gradient's noise scale), where it is known."""
 
@@ -149,21 +155,25 @@ class PlainLines:
 
     def open(self, title: str) -> None:
         """The title as a line."""
-        print(printable(title), file=self.stream, flush=True)
+        self._print(title)
 
     def progress(self, now: Progress, logged: bool) -> None:
         """A line, unless the last one was only just written."""
         clock = time.monotonic()
         if (logged and clock - self._last >= self.every_seconds) or now.step == now.steps:
             self._last = clock
-            print(progress_line(now), file=self.stream, flush=True)
+            self._print(progress_line(now))
 
     def note(self, text: str) -> None:
         """The text as a line."""
-        print(printable(text), file=self.stream, flush=True)
+        self._print(text)
 
     def close(self) -> None:
         """Nothing is left open."""
+
+    def _print(self, text: str) -> None:
+        shown = encodable(printable(text), encoding_of(self.stream))
+        print(*wrapped(shown, width_of(self.stream)), sep="\n", file=self.stream, flush=True)
 
 
 class LivePanel:
@@ -201,7 +211,8 @@ class LivePanel:
         """A line above the panel."""
         from rich.text import Text
 
-        self.console.print(Text(printable(text)))
+        shown = encodable(printable(text), self.console.encoding)
+        self.console.print(Text("\n".join(wrapped(shown, self.console.width))), soft_wrap=True)
 
     def close(self) -> None:
         """Take the panel away; the notes stay."""
@@ -213,21 +224,41 @@ class LivePanel:
         from rich.console import Group
         from rich.panel import Panel
         from rich.progress_bar import ProgressBar
-        from rich.table import Table
         from rich.text import Text
 
-        grid = Table.grid(padding=(0, 2))
-        for _ in range(COLUMNS):
-            grid.add_column(justify="left", no_wrap=True)
-        cells = panel_cells(now)
-        for row in range(0, len(cells), COLUMNS):
-            grid.add_row(
-                *(Text.assemble((label + " ", "dim"), (value, "bold")) for label, value in cells[row : row + COLUMNS])
-            )
+        room, encoding = self.console.width - FRAME, self.console.encoding
+        shown = [(label, encodable(value, encoding)) for label, value in panel_cells(now)]
+        rows = [
+            Text.assemble(*((part, "bold" if place % 2 else "dim") for place, part in enumerate(row)), overflow="fold")
+            for row in grid_rows(shown, room)
+        ]
+        label = "loss trend "
+        points = max(1, min(TREND_POINTS, room - len(label)))
+        trend = encodable(sparkline(self.losses, points), encoding)
+        rows.append(Text.assemble((label, "dim"), (trend, "cyan")))
+        if now.end:
+            rows.append(Text.assemble(("at the end ", "dim"), (encodable(now.end, encoding), "bold")))
         bar = ProgressBar(total=now.steps, completed=now.step, width=None)
-        trend = Text.assemble(("loss trend ", "dim"), (sparkline(self.losses), "cyan"))
-        end = [Text.assemble(("at the end ", "dim"), (now.end, "bold"))] if now.end else []
-        return Panel(Group(grid, trend, *end, bar), title=Text(self._title), title_align="left", border_style="dim")
+        title = encodable(self._title, encoding)
+        if columns_of(title) > room - 2:  # rich would cut it
+            return Panel(Group(Text(title, overflow="fold"), *rows, bar), border_style="dim")
+        return Panel(Group(*rows, bar), title=Text(title), title_align="left", border_style="dim")
+
+
+def grid_rows(cells: list[tuple[str, str]], width: int) -> list[list[str]]:
+    """Labels and values by turns, row by row: as many pairs beside each other as `width` columns hold, at most `MOST_COLUMNS`."""
+    sizes = [columns_of(label) + 1 + columns_of(value) for label, value in cells]
+    for many in range(MOST_COLUMNS, 0, -1):
+        widths = [max(sizes[place::many], default=0) for place in range(many)]
+        if many == 1 or sum(widths) + len(GAP) * (many - 1) <= width:
+            break
+    rows: list[list[str]] = []
+    for place, (label, value) in enumerate(cells):
+        if place % many == 0:
+            rows.append([])
+        last = place % many == many - 1 or place == len(cells) - 1
+        rows[-1] += [f"{label} ", value if last else padded(value, widths[place % many] - len(label) - 1) + GAP]
+    return rows
 
 
 def make_display(quiet: bool = False, json: bool = False) -> Display:
@@ -253,6 +284,7 @@ def panel_cells(now: Progress) -> list[tuple[str, str]]:
         ("elapsed", duration(now.elapsed_seconds)),
         ("left", left),
         ("MFU", "…" if now.mfu is None else f"{now.mfu:.0%} of the peak measured here"),
+        *([] if now.step_seconds is None else [("ms a step", f"{1e3 * now.step_seconds:,.1f}")]),
         *known,
     ]
 
@@ -260,13 +292,14 @@ def panel_cells(now: Progress) -> list[tuple[str, str]]:
 def progress_line(now: Progress) -> str:
     """One dense line."""
     mfu = "" if now.mfu is None else f"  MFU {now.mfu:.0%}"
+    pace = "" if now.step_seconds is None else f"  {1e3 * now.step_seconds:,.1f} ms a step"
     left = "" if now.remaining_seconds is None else f"  left {duration(now.remaining_seconds)}"
     useful = "" if now.useful_batch is None else f"  useful batch {count(now.useful_batch)}"
     end = f"  at the end {now.end}" if now.end else ""
     elapsed = f"  elapsed {duration(now.elapsed_seconds)}"
     return (
         f"step {now.step:,}/{now.steps:,}  tokens {count(now.tokens)}  loss {now.loss:.4f}  lr {now.learning_rate:.2e}  "
-        f"norm {now.gradient_norm:.3f}  {now.tokens_per_second:,.0f} tokens/s{mfu}{useful}{elapsed}{left}{end}"
+        f"norm {now.gradient_norm:.3f}  {now.tokens_per_second:,.0f} tokens/s{pace}{mfu}{useful}{elapsed}{left}{end}"
     )
 
 

@@ -216,6 +216,7 @@ class Loop:
             elapsed_seconds=state.train_seconds + state.evaluate_seconds + state.save_seconds,
             remaining_seconds=self._remaining(),
             end=self.outlook.words(),
+            step_seconds=self._meter.step_seconds or None,
             useful_batch=state.noise.scale(),
         )
 
@@ -285,20 +286,24 @@ class Loop:
 
 
 class _Meter:
-    """Tokens a second: since the last line of metrics, and over the most recent steps for the display."""
+    """Tokens a second, and seconds a step: since the last line of metrics, and over the most recent steps for the display."""
 
     SMOOTHING = 0.9
 
     def __init__(self) -> None:
         self.recent = 0.0
+        self.step_seconds = 0.0
         self._tokens = 0
         self._seconds = 0.0
 
     def add(self, tokens: int, seconds: float) -> None:
         self._tokens += tokens
         self._seconds += seconds
-        now = tokens / max(seconds, 1e-9)
-        self.recent = now if not self.recent else self.SMOOTHING * self.recent + (1 - self.SMOOTHING) * now
+        self.recent = self._smoothed(self.recent, tokens / max(seconds, 1e-9))
+        self.step_seconds = self._smoothed(self.step_seconds, seconds)
+
+    def _smoothed(self, before: float, now: float) -> float:
+        return self.SMOOTHING * before + (1 - self.SMOOTHING) * now if before else now
 
     def take(self) -> float:
         speed = self._tokens / max(self._seconds, 1e-9)

@@ -133,3 +133,31 @@ def test_the_trend_is_a_row_of_bars_of_bounded_length():
     assert sparkline([3.0, 2.0, 1.0]) == "█▅▁"
     assert len(sparkline([float(value) for value in range(1000)])) <= 40
     assert sparkline([1.0, 1.0]) == "▁▁"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
+@pytest.mark.parametrize("width", [60, 80, 160])
+def test_the_panel_keeps_every_value_at_any_width_and_encoding(width, encoding):
+    from rich.console import Console
+
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict")
+    panel = LivePanel(Console(file=stream, force_terminal=True, width=width))
+    panel.open("a-run-with-a-long-name-that-says-much: shakespeare-cpu-of-others")
+    now = progress(step_seconds=0.0748, useful_batch=48.2, remaining_seconds=None, end="about 1.52 (1.49 to 1.56)")
+    for number in range(200):
+        panel.losses.append(4.0 - number / 100)
+    panel.progress(now, logged=True)
+    panel.note("word " * 40)
+    panel.close()
+    stream.flush()
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.buffer.getvalue().decode(encoding)).splitlines()
+    assert all(len(line.rstrip()) <= width for line in lines)
+    shown = "\n".join(lines)
+    for label, value in panel_cells(now):
+        assert f"{label} {value.replace('…', '…' if encoding != 'ascii' else '...')}" in shown, label
+    assert "about 1.52 (1.49 to 1.56)" in shown and "a-run-with-a-long-name-that-says-much: shake" in shown
+    assert shown.count("word") == 40
+
+
+def test_the_line_has_milliseconds_a_step():
+    assert "74.8 ms a step" in progress_line(progress(step_seconds=0.0748))
