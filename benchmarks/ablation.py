@@ -55,7 +55,7 @@ def train_and_score(job: Job) -> dict[str, Any]:
     from lmlab.data.order import windows_in
     from lmlab.model import build_model, initialise
     from lmlab.model.native import native_engine
-    from lmlab.optim import build_optimizer
+    from lmlab.optim import optimizer_of
     from lmlab.recipe import load_recipe, override
     from lmlab.training.policy import apply_policy, choose_policy
     from lmlab.training.state import State
@@ -68,7 +68,7 @@ def train_and_score(job: Job) -> dict[str, Any]:
     apply_policy(policy)
     model = build_model(recipe.model, prepare(recipe.data).vocabulary_size)
     initialise(model, job.seed)
-    optimizer = build_optimizer(model, recipe.optim, policy.device)
+    optimizer = optimizer_of(model, recipe, policy.device)
     step = TrainingStep(recipe, policy, model, optimizer, tokens[:cut], recipe.train.steps)
     state, loss = State(), math.nan
     for _ in range(recipe.train.steps):

@@ -42,7 +42,7 @@ def training(threads: int, shape: dict[str, Any], corpus: str, engine: str, comp
 def build_step(recipe: Recipe, tokens: Any, vocabulary: int) -> Any:
     """The training step of a recipe, with a fresh model and optimizer, as a run builds it."""
     from lmlab.model import build_model, initialise
-    from lmlab.optim import build_optimizer
+    from lmlab.optim import optimizer_of
     from lmlab.training.policy import apply_policy, choose_policy
     from lmlab.training.step import TrainingStep
 
@@ -50,7 +50,7 @@ def build_step(recipe: Recipe, tokens: Any, vocabulary: int) -> Any:
     apply_policy(policy)
     model = build_model(recipe.model, vocabulary)
     initialise(model, recipe.train.seed)
-    optimizer = build_optimizer(model, recipe.optim, policy.torch_device.type)
+    optimizer = optimizer_of(model, recipe, policy.torch_device.type)
     return TrainingStep(recipe, policy, model, optimizer, tokens, recipe.train.steps)
 
 

@@ -24,7 +24,7 @@ from lmlab.generation import Sampling, generate
 from lmlab.generation.prompts import begin_of
 from lmlab.hardware.energy import EnergyMeter
 from lmlab.model import TrainableModel, build_model, flops_per_token, initialise
-from lmlab.optim import TrainingOptimizer, build_optimizer
+from lmlab.optim import TrainingOptimizer, optimizer_of
 from lmlab.planning.peak import peak_flops
 from lmlab.recipe import Recipe
 from lmlab.recipe.train import MOST_STEPS
@@ -246,7 +246,7 @@ def open_session(
     if checkpoint is None:
         initialise(model, recipe.train.seed, recipe.optim.transfer_from)
     model.to(policy.torch_device)
-    optimizer = build_optimizer(model, recipe.optim, policy.torch_device.type)
+    optimizer = optimizer_of(model, recipe, policy.torch_device.type)
     step = TrainingStep(recipe, policy, model, optimizer, training, steps)
     state = State(scale=step.scaler.scale if step.scaler is not None else None)
     if checkpoint is not None:

@@ -10,12 +10,20 @@ from typing import TYPE_CHECKING
 from lmlab import lazily
 
 if TYPE_CHECKING:
-    from lmlab.optim.build import TrainingOptimizer, build_optimizer
+    from lmlab.optim.build import TrainingOptimizer, build_optimizer, optimizer_of
     from lmlab.optim.clip import clip_gradients, gradient_norm
     from lmlab.optim.limit import clip_limit
     from lmlab.optim.schedule import rate_share
 
-__all__ = ["TrainingOptimizer", "build_optimizer", "clip_gradients", "clip_limit", "gradient_norm", "rate_share"]
+__all__ = [
+    "TrainingOptimizer",
+    "build_optimizer",
+    "clip_gradients",
+    "clip_limit",
+    "gradient_norm",
+    "optimizer_of",
+    "rate_share",
+]
 
 __getattr__ = lazily(
     __name__,
@@ -25,6 +33,7 @@ __getattr__ = lazily(
         "clip_gradients": "clip",
         "clip_limit": "limit",
         "gradient_norm": "clip",
+        "optimizer_of": "build",
         "rate_share": "schedule",
     },
 )

@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from lmlab import LabError
 from lmlab.optim.adamw import AdamW
+from lmlab.optim.batch import at_batch
 from lmlab.optim.groups import Group, matrix_rows, parameter_groups
 from lmlab.optim.muon import Muon
 from lmlab.optim.rule import Rule
 from lmlab.optim.tables import TableAdam
+from lmlab.recipe.experiment import Recipe
 from lmlab.recipe.optim import Muon as MuonSettings
 from lmlab.recipe.optim import Optim
 
@@ -151,6 +153,11 @@ def build_optimizer(model: nn.Module, optim: Optim, device_type: str) -> Trainin
     if tables:
         optimizers["table_lr"] = TableAdam(tables, optim.betas, optim.eps)
     return TrainingOptimizer(optimizers, names)
+
+
+def optimizer_of(model: nn.Module, recipe: Recipe, device_type: str) -> TrainingOptimizer:
+    """`build_optimizer` for a recipe, whose batch decides the rates where `optim.batch_from` names another."""
+    return build_optimizer(model, at_batch(recipe.optim, recipe.train.batch), device_type)
 
 
 def _settings(group: Group) -> dict[str, Any]:

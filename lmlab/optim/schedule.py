@@ -2,7 +2,8 @@
 
 In come a recipe's schedule and a step counted from 0 at the schedule's start; out comes the share of the peak rate.
 Warm-up and cosine are nanoGPT's (`get_lr` in its train.py): the warm-up's first step isn't lost to a rate of zero, and
-neither is the last of the schedule, since the floor is reached one step after it. WSD is from arXiv 2405.18392.
+neither is the last of the schedule, since the floor is reached one step after it. A warm-up with a `warmup_from` has that
+share at its first step. Either way the peak is reached at step `warmup`. WSD is from arXiv 2405.18392.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ def rate_share(schedule: Schedule, steps: int, step: int) -> float:
     stays at the floor.
     """
     if step < schedule.warmup:
-        return (step + 1) / (schedule.warmup + 1)
+        if schedule.warmup_from is None:
+            return (step + 1) / (schedule.warmup + 1)
+        return schedule.warmup_from + (1.0 - schedule.warmup_from) * step / schedule.warmup
     if isinstance(schedule, Constant):
         return 1.0
     span = steps if schedule.steps is None else schedule.steps

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from lmlab.data.fresh import TrainingTokens
 from lmlab.model import build_model, initialise
-from lmlab.optim import build_optimizer
+from lmlab.optim import optimizer_of
 from lmlab.recipe import Recipe
 from lmlab.training.policy import Policy
 from lmlab.training.state import State
@@ -29,7 +29,7 @@ def probe(
     model = build_model(recipe.model, vocabulary)
     initialise(model, recipe.train.seed, recipe.optim.transfer_from)
     model.to(policy.torch_device)
-    optimizer = build_optimizer(model, recipe.optim, policy.torch_device.type)
+    optimizer = optimizer_of(model, recipe, policy.torch_device.type)
     step = TrainingStep(recipe, policy, model, optimizer, tokens, steps)
     state = State()
     times: list[float] = []

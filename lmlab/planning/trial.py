@@ -28,7 +28,7 @@ from lmlab.generation import Sampling, generate
 from lmlab.generation.prompts import begin_of
 from lmlab.hardware import held_memory_bytes, peak_memory_bytes, release_freed_memory, synchronise
 from lmlab.model import TrainableModel, build_model, initialise
-from lmlab.optim import TrainingOptimizer, build_optimizer
+from lmlab.optim import TrainingOptimizer, optimizer_of
 from lmlab.planning.peak import peak_flops
 from lmlab.recipe import Recipe
 from lmlab.training.evaluating import plan_evaluations
@@ -80,7 +80,7 @@ class Trial:
         self.model: TrainableModel = build_model(recipe.model, dataset.vocabulary_size)
         initialise(self.model, recipe.train.seed, recipe.optim.transfer_from)
         self.model.to(self.device)
-        self.optimizer: TrainingOptimizer = build_optimizer(self.model, recipe.optim, self.device.type)
+        self.optimizer: TrainingOptimizer = optimizer_of(self.model, recipe, self.device.type)
         self.step = TrainingStep(recipe, policy, self.model, self.optimizer, train, self.run_steps)
         scaler = self.step.scaler
         self.state = State(scale=scaler.scale if scaler is not None else None)

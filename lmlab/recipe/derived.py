@@ -63,11 +63,11 @@ def notes(recipe: Recipe, changed: Recipe, settings: Mapping[str, Any]) -> list[
 def adam_factor(recipe: Recipe, width: int, batch: int) -> float:
     """By what Adam's learning rate, which was chosen for `recipe`, changes with another model.width and train.batch.
 
-    sqrt(batch ratio), Adam's square-root rule (arXiv 2205.10287); 1 / (width ratio), muP's rule for matrices (arXiv 2203.03466,
-    table 3), unless the optimizer has that rule itself (`optim.transfer_from`).
+    sqrt(batch ratio), Adam's square-root rule (arXiv 2205.10287), and 1 / (width ratio), muP's rule for matrices (arXiv 2203.03466,
+    table 3): each unless the optimizer applies it itself (`optim.batch_from`, `optim.transfer_from`).
     """
     narrower = 1.0 if recipe.optim.transfer_from else recipe.model.width / width
-    return narrower * math.sqrt(batch / recipe.train.batch)
+    return narrower * (1.0 if recipe.optim.batch_from else math.sqrt(batch / recipe.train.batch))
 
 
 def rounded_rate(rate: float) -> float:

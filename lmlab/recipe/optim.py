@@ -39,6 +39,8 @@ class AdamW:
     transfer_from: tuple[int, ...] = setting((), at_least=1, came_later=True)
     """Width, or width and layers (128,4), at which the rates were tuned, of kind context hidden, layers and vector (512,6,256):
     they are scaled from there (muP); none: as they are."""
+    batch_from: int | None = setting(None, at_least=1, came_later=True)
+    """train.batch at which the rates were tuned: Adam's are multiplied by sqrt(train.batch / batch_from); none: as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,8 @@ class Muon:
     transfer_from: tuple[int, ...] = setting((), at_least=1, came_later=True)
     """Width, or width and layers (128,4), at which the rates were tuned, of kind context hidden, layers and vector (512,6,256):
     they are scaled from there (muP); none: as they are."""
+    batch_from: int | None = setting(None, at_least=1, came_later=True)
+    """train.batch at which the rates were tuned: Adam's are multiplied by sqrt(train.batch / batch_from); none: as they are."""
 
 
 Optim = AdamW | Muon

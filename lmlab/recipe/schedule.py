@@ -15,7 +15,9 @@ class Constant:
     kind: Literal["constant"] = "constant"
     """The schedule."""
     warmup: int = setting(0, at_least=0)
-    """Steps of linear warm-up from near zero."""
+    """Steps of linear warm-up."""
+    warmup_from: float | None = setting(None, at_least=0.0, at_most=1.0, came_later=True)
+    """The rate of the warm-up's first step, as a share of the peak; none: near zero, 1 / (warmup + 1)."""
     start: int = setting(0, at_least=0)
     """The step from which the schedule counts: above 0 where a branched run warms up again."""
 
@@ -29,7 +31,9 @@ class Linear:
     steps: int | None = setting(None, at_least=1)
     """Steps that the schedule spans (none: train.steps)."""
     warmup: int = setting(0, at_least=0)
-    """Steps of linear warm-up from near zero."""
+    """Steps of linear warm-up."""
+    warmup_from: float | None = setting(None, at_least=0.0, at_most=1.0, came_later=True)
+    """The rate of the warm-up's first step, as a share of the peak; none: near zero, 1 / (warmup + 1)."""
     start: int = setting(0, at_least=0)
     """The step from which the schedule counts: above 0 where a branched run warms up again."""
     floor: float = setting(0.0, at_least=0.0, at_most=1.0)
@@ -45,7 +49,9 @@ class Cosine:
     steps: int | None = setting(None, at_least=1)
     """Steps that the schedule spans (none: train.steps)."""
     warmup: int = setting(0, at_least=0)
-    """Steps of linear warm-up from near zero."""
+    """Steps of linear warm-up."""
+    warmup_from: float | None = setting(None, at_least=0.0, at_most=1.0, came_later=True)
+    """The rate of the warm-up's first step, as a share of the peak; none: near zero, 1 / (warmup + 1)."""
     start: int = setting(0, at_least=0)
     """The step from which the schedule counts: above 0 where a branched run warms up again."""
     floor: float = setting(0.1, at_least=0.0, at_most=1.0)
@@ -61,7 +67,9 @@ class WSD:
     steps: int | None = setting(None, at_least=1)
     """Steps that the schedule spans (none: train.steps)."""
     warmup: int = setting(0, at_least=0)
-    """Steps of linear warm-up from near zero."""
+    """Steps of linear warm-up."""
+    warmup_from: float | None = setting(None, at_least=0.0, at_most=1.0, came_later=True)
+    """The rate of the warm-up's first step, as a share of the peak; none: near zero, 1 / (warmup + 1)."""
     start: int = setting(0, at_least=0)
     """The step from which the schedule counts: above 0 where a branched run warms up again."""
     decay: float = setting(0.4, at_least=0.0, at_most=1.0)

@@ -127,7 +127,7 @@ def _one_step(recipe: Recipe) -> Recipe:
     """What a step's time depends on: without length, seed, rates and schedule."""
     train = dataclasses.replace(recipe.train, steps=1, epochs=None, seed=0, patience=0, minimum_gain=0.0)
     optim = dataclasses.replace(
-        recipe.optim, lr=1.0, weight_decay=0.0, clip=1.0, clip_steps=(), clip_then=(), transfer_from=()
+        recipe.optim, lr=1.0, weight_decay=0.0, clip=1.0, clip_steps=(), clip_then=(), transfer_from=(), batch_from=None
     )
     data = dataclasses.replace(recipe.data, tokens=None)
     return dataclasses.replace(recipe, train=train, optim=optim, data=data, schedule=Constant())

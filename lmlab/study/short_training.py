@@ -13,7 +13,7 @@ from lmlab.data.windows import split_windows
 from lmlab.evaluation import EvaluationStopped, evaluate_sample
 from lmlab.experiment.beginning import Outline
 from lmlab.model import build_model, initialise
-from lmlab.optim import build_optimizer
+from lmlab.optim import optimizer_of
 from lmlab.recipe import Recipe
 from lmlab.recipe.check import nearest_divisor
 from lmlab.scaling.noise import GradientNoise
@@ -59,7 +59,7 @@ def train_briefly(
     model = build_model(recipe.model, dataset.vocabulary_size)
     initialise(model, recipe.train.seed, recipe.optim.transfer_from)
     model.to(policy.torch_device)
-    optimizer = build_optimizer(model, recipe.optim, policy.torch_device.type)
+    optimizer = optimizer_of(model, recipe, policy.torch_device.type)
     step = TrainingStep(recipe, policy, model, optimizer, outline.training, recipe.train.steps)
     state = State(scale=step.scaler.scale if step.scaler is not None else None)
     for _ in range(recipe.train.steps):

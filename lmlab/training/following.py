@@ -6,7 +6,7 @@ from typing import Any
 
 from lmlab import LabError
 from lmlab.model import build_model
-from lmlab.optim import build_optimizer
+from lmlab.optim import optimizer_of
 from lmlab.recipe import from_toml
 from lmlab.training import ranks
 from lmlab.training.computation import TorchComputation, training_tensors
@@ -39,7 +39,7 @@ def _set_up(value: dict[str, Any]) -> TorchComputation:
     recipe, policy = from_toml(value["recipe"]), read_policy(value["policy"])
     apply_policy(policy)
     model = build_model(recipe.model, value["vocabulary"]).to(policy.torch_device)
-    optimizer = build_optimizer(model, recipe.optim, policy.torch_device.type)
+    optimizer = optimizer_of(model, recipe, policy.torch_device.type)
     made = TorchComputation(recipe, policy, model, optimizer)
     ranks.send_numbers(training_tensors(model, optimizer))
     return made

@@ -73,3 +73,12 @@ def test_shares_rise_to_the_peak_once_and_never_rise_again(schedule):
     assert max(shares) == 1.0 and all(0.0 <= share <= 1.0 for share in shares)
     assert shares[: peak + 1] == sorted(shares[: peak + 1])
     assert shares[peak:] == sorted(shares[peak:], reverse=True)
+
+
+@pytest.mark.parametrize("kind", [Constant, Linear, Cosine, WSD])
+def test_a_warm_up_that_begins_at_a_rate_is_a_straight_line_from_there_to_the_peak(kind):
+    schedule = kind(warmup=4, warmup_from=0.2)
+    assert [rate_share(schedule, 100, step) for step in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    without = kind(warmup_from=0.2)
+    assert [rate_share(without, 10, step) for step in range(12)] == [rate_share(kind(), 10, step) for step in range(12)]
+    assert rate_share(kind(warmup=4, warmup_from=0.0), 100, 0) == 0.0

@@ -83,6 +83,11 @@ def test_another_width_moves_adams_rate_unless_it_is_transferred():
     assert changed.optim.lr == float(f"{1e-3 * math.sqrt(2) / 2:.2g}")
 
 
+def test_a_recipe_that_scales_its_rates_itself_is_not_scaled_twice():
+    own = override(PLANNED, {"optim.batch_from": "16"})
+    assert with_settings(own, {"train.batch": "64"}).optim.adam_lr == 4e-3
+
+
 def test_another_kind_of_optimizer_or_schedule_has_its_own_settings():
     changed = with_settings(PLANNED, {"optim.kind": "adamw", "train.steps": "395"})
     assert changed.optim == AdamW()

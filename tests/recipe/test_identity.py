@@ -40,6 +40,8 @@ def test_policy_paths_names_and_prompts_do_not_change_the_hash(change):
         {"model.ngram_rows": "100"},
         {"optim.table_lr": "0.1"},
         {"optim.transfer_from": "64"},
+        {"optim.batch_from": "64"},
+        {"schedule.warmup_from": "0.25"},
         {"data.fresh": "true"},
         {"data.minimum_words": "5"},
         {"data.windows": "documents"},
@@ -63,7 +65,7 @@ def test_the_hash_of_a_shipped_recipe_never_changes_unnoticed():
 def test_fields_that_came_later_are_left_out_of_the_hash_at_their_defaults():
     recipe = Recipe()
     later = {"model.ngrams", "model.ngram_rows", "optim.table_lr", "optim.transfer_from", "data.fresh"}
-    later |= {"data.minimum_words", "data.windows", "data.stride"}
+    later |= {"data.minimum_words", "data.windows", "data.stride", "optim.batch_from", "schedule.warmup_from"}
     assert not later & set(science(recipe))
     changed = override(recipe, {"model.ngrams": "3"})
     assert later & set(science(changed)) == {"model.ngrams"}

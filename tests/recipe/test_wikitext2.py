@@ -83,14 +83,15 @@ def test_the_proposals_differ_from_the_larger_model_in_what_they_propose():
     assert between("advanced", "b") == longer
     assert between("advanced", "c") == half | longer
     assert between("advanced", "clip") == {"optim.clip": (1.0, 0.5)}
-    assert between("advanced", "warmup") == {"schedule.warmup": (0, 125)}
+    assert between("advanced", "warmup") == {"schedule.warmup": (0, 125), "schedule.warmup_from": (None, 0.25)}
 
 
 def test_the_warm_up_reaches_its_peak_after_five_epochs():
     recipe = load_recipe("wikitext2-context-warmup")
     rates = [recipe.optim.lr * rate_share(recipe.schedule, 1250, step) for step in range(127)]
     assert rates[:125] == sorted(set(rates[:125])) and rates[125] == rates[126] == 4e-4
-    assert rates[0] == pytest.approx(4e-4 / 126)
+    assert rates[0] == pytest.approx(1e-4)
+    assert rates[25] == pytest.approx(1e-4 + 3e-4 / 5), "a straight line: a fifth of the way after each epoch"
 
 
 @pytest.mark.slow
