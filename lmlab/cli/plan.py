@@ -122,6 +122,8 @@ def _of_recipe(recipe: Recipe, flags: PlanFlags, root: Path, say: Any) -> int:
         from lmlab.report.isoflop import draw_isoflop, write_isoflop
 
         place = here.position
+        if here.law is None:
+            raise LabError("there is no picture of other sizes, since no loss is known here: add --ladder")
         figure = draw_isoflop(
             here.law, here.law_rests_on, recipe.name, place.matrix_parameters, place.tokens, place.unique_tokens
         )

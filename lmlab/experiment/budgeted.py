@@ -12,7 +12,7 @@ from lmlab.data.progress import Progress
 from lmlab.experiment.beginning import steps_of
 from lmlab.hardware.cards import Card
 from lmlab.planning.budget import Budget
-from lmlab.planning.evidence import law_of
+from lmlab.planning.evidence import law_for, law_of
 from lmlab.planning.history import finished_runs
 from lmlab.planning.inverse import Corpus, InversePlan, inverse_plan
 from lmlab.planning.known_law import KnownLaw, own_law, published_law
@@ -51,7 +51,7 @@ def plan_within(
         policy = choose_policy(recipe, say)
         training = training_split(recipe, dataset)
         resources = resources_here(recipe, policy, training, vocabulary, memory_bytes(policy))
-    law = _law(recipe, dataset.id, vocabulary, Path(runs))
+    law = law_for(recipe, dataset, steps_of(recipe, training_split(recipe, dataset)), finished_runs(Path(runs)))
     return inverse_plan(recipe, Corpus.of(recipe, dataset), budget, law, resources)
 
 

@@ -19,6 +19,7 @@ from lmlab.planning.combine import product
 from lmlab.planning.duration import Duration, duration_of
 from lmlab.planning.forecast import forecast_from, in_this_process, refusal
 from lmlab.planning.history import finished_runs
+from lmlab.planning.ladder_time import ladder_seconds
 from lmlab.planning.largest import largest_that_fits
 from lmlab.planning.layers import measured_or_extended
 from lmlab.planning.lines import Lines, measure_lines
@@ -103,6 +104,7 @@ def plan(
         validation=_validation(outline, tried, time, loss),
         law=evidence.law,
         law_rests_on=evidence.law_rests_on,
+        ladder_seconds=ladder_seconds(recipe, dataset.vocabulary_size, outline.steps, time.train_seconds),
         cost=_cost(price, time.total_seconds, tried.watts),
     )
 

@@ -23,6 +23,7 @@ from lmlab.files import require_free_bytes
 from lmlab.generation.prompts import encode_prompts
 from lmlab.hardware import detect
 from lmlab.planning.forecast import require_budget
+from lmlab.planning.ladder_time import ladder_seconds, unknown_loss
 from lmlab.recipe import Data, Recipe, check, recipe_hash
 from lmlab.recipe.schedule import Constant
 from lmlab.runs import RunLock, create_run, require_free_name, require_place
@@ -72,6 +73,9 @@ def train(
             say(line)
     forecast = outline.forecast(root, say)
     say(forecast.line())
+    if parent is None and "final_loss" not in forecast.figures:
+        vocabulary = dataset.vocabulary_size
+        say(unknown_loss(ladder_seconds(recipe, vocabulary, outline.steps, forecast.train_seconds)))
     for line in outline.plan.lines(recipe, outline.steps - outline.first):
         say(line)
     require_free_bytes(root, forecast.disk_bytes, "keeping this run's checkpoints")

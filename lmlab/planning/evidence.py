@@ -1,9 +1,13 @@
 """What the final loss is expected to be, and what that rests on: the best that there is, in this order.
 
-the same recipe on the same data, run before    measured
-a ladder of small trainings for this recipe     extrapolated
-a law fitted to one's own finished runs         fitted, or extrapolated where they don't surround it
-somebody's published law                        published, with an alarm
+the same recipe on the same data, run before here       measured
+the same recipe on the same data, published by lmlab    published
+a ladder of small trainings for this recipe             extrapolated
+a law fitted to one's own finished runs                 fitted, or extrapolated where they don't surround it
+a law fitted to lmlab's published small runs            fitted
+somebody's law of large models                          published, with an alarm
+
+Where none of them covers a training, no loss is expected of it.
 """
 
 from __future__ import annotations
@@ -19,30 +23,37 @@ from lmlab.data.reading import reading
 from lmlab.model import parameters
 from lmlab.planning.calibration import Calibration
 from lmlab.planning.history import Finished, same_training, style_of
+from lmlab.planning.known_law import FURTHEST, KnownLaw, law_of_small_runs, near, own_law, published_law
 from lmlab.planning.rungs import DESIGN, remembered
+from lmlab.planning.small_runs import SmallRun, like_small_runs, same_published
 from lmlab.recipe import GPT, Recipe
 from lmlab.scaling.estimate import NORMAL_QUANTILE, Estimate
+from lmlab.scaling.estimate import Evidence as Kind
 from lmlab.scaling.fit import FEWEST_POINTS, FittedLaw, fit_law
 from lmlab.scaling.ladder import ladder_law
-from lmlab.scaling.law import BESIROGLU, effective_tokens
+from lmlab.scaling.law import effective_tokens
 
 SEED_SPREAD = 0.005
 """Standard deviation of log-loss among seeds: .0155 of 3.69 in twelve trainings of one recipe, less within one order of data."""
+VERSION_SPREAD = 0.02
+"""The same of another release of a text, such as Python's standard library: not measured."""
 FEWEST_RUNS = max(FEWEST_POINTS, 5)
 OWN_WORTH = 8.0
 """As how many earlier forecasts the interval counts that a forecast brings along."""
-FURTHEST = 10.0
-"""A law of one's own runs isn't asked about trainings with more than so many times the tokens or parameters of the largest."""
+
+
+Law = Callable[[float, float], float | None]
+"""(parameters that every token is multiplied by, fresh tokens) -> nats a token; None where the law says nothing of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """What is known of the loss of a training."""
 
-    loss: Estimate
-    """Of its last step over the whole validation split, in nats a token."""
-    law: Callable[[float, float], float]
-    """(parameters that every token is multiplied by, fresh tokens) -> loss, for trainings like it."""
+    loss: Estimate | None
+    """Of its last step over the whole validation split, in nats a token; None where nothing is known."""
+    law: Law | None
+    """For trainings like it; None where no law covers this one."""
     law_rests_on: str
 
 
@@ -54,38 +65,87 @@ def evidence_for(
     calibrations: Mapping[str, Calibration],
 ) -> Evidence:
     """The best that there is for a training of `steps` steps."""
+    found = _of_laws(recipe, dataset, steps, runs, calibrations)
+    alike = same_training(list(runs), recipe, dataset.id)
+    if alike:
+        words = f"{len(alike)} earlier run{'s' * (len(alike) > 1)} of this recipe on this text"
+        return dataclasses.replace(found, loss=_as_before([run.loss for run in alike], words))
+    published, same_text = same_published(recipe, dataset)
+    # Steps that follow from epochs depend on the length of the text.
+    published = [run for run in published if run.steps == steps]
+    return dataclasses.replace(found, loss=_as_published(published, same_text)) if published else found
+
+
+def _of_laws(
+    recipe: Recipe,
+    dataset: Dataset,
+    steps: int,
+    runs: Sequence[Finished],
+    calibrations: Mapping[str, Calibration],
+) -> Evidence:
     vocabulary, read = dataset.vocabulary_size, reading(recipe, dataset)
-    size = parameters(recipe.model, vocabulary)
+    size = parameters(recipe.model, vocabulary)["matrix"]
     tokens, unique_tokens = read.tokens(steps * recipe.train.batch), read.unique_tokens
+    # Tokens that are read again count as fewer fresh ones, in every law.
+    worth = effective_tokens(tokens, unique_tokens)
     points = remembered(recipe, dataset.id, steps)
-    law = law_of(runs, recipe, dataset.id)
     if len(points) == len(DESIGN):
         ladder = ladder_law(points)
-        # Its trainings read the text as often as this one does, so that their length counts in what that is worth.
-        worth = effective_tokens(tokens, unique_tokens)
-        found = Evidence(
-            loss=_corrected(ladder.expected(), calibrations),
-            law=lambda matrix, fresh: ladder.loss(matrix / size["matrix"], fresh / worth),
-            law_rests_on=f"{ladder.expected().rests_on}, which say little of ones far from this",
+        expected = ladder.expected()
+        return Evidence(
+            loss=_corrected(expected, calibrations),
+            law=_within(size, worth, lambda matrix, fresh: ladder.loss(matrix / size, fresh / worth)),
+            law_rests_on=f"{expected.rests_on}, which say little of ones far from this",
         )
-    elif law is not None and _near(law, size["matrix"], tokens):
-        expected = law.expected(size["matrix"], tokens, unique_tokens)
-        found = Evidence(loss=_corrected(expected, calibrations), law=law.law.loss, law_rests_on=expected.rests_on)
-    else:
-        counted = size["total"] - size["ngrams"]
-        expected = BESIROGLU.expected(counted, tokens, vocabulary, unique_tokens)
-        if not isinstance(recipe.model, GPT):
-            alarm = (
-                f"fitted to transformers, of another text and tokenizer: a model of kind {recipe.model.kind} is none"
-            )
-            expected = dataclasses.replace(expected, alarm=alarm)
-        found = Evidence(
-            loss=expected,
-            law=lambda matrix, fresh: BESIROGLU.law.loss(matrix * counted / size["matrix"], fresh),
-            law_rests_on=expected.rests_on,
+    law = law_of(runs, recipe, dataset.id)
+    if law is not None and near(law, size, tokens):
+        fitted = law.expected(size, tokens, unique_tokens)
+        return Evidence(
+            loss=_corrected(fitted, calibrations),
+            law=_within(size, worth, law.law.loss),
+            law_rests_on=fitted.rests_on,
         )
-    alike = same_training(list(runs), recipe, dataset.id)
-    return dataclasses.replace(found, loss=_as_before([run.loss for run in alike])) if alike else found
+    other = law_of_others(recipe, dataset, steps)
+    loss = None if other is None else other.expected(other.size(recipe), tokens, unique_tokens)
+    if other is None or loss is None:
+        return Evidence(loss=None, law=None, law_rests_on="")
+    return Evidence(loss=loss, law=_values_of(other, other.size(recipe) / size), law_rests_on=loss.rests_on)
+
+
+def law_for(recipe: Recipe, dataset: Dataset, steps: int, runs: Sequence[Finished]) -> KnownLaw:
+    """The law that orders other sizes and lengths of a training: always one, though it may expect no loss of any of them."""
+    fitted = law_of(runs, recipe, dataset.id)
+    if fitted is not None:
+        return own_law(fitted, dataset.vocabulary_size)
+    return law_of_others(recipe, dataset, steps) or published_law(dataset.vocabulary_size)
+
+
+def law_of_others(recipe: Recipe, dataset: Dataset, steps: int) -> KnownLaw | None:
+    """The law of runs on other texts that covers a training: of lmlab's small runs, or of large models; None for other kinds."""
+    like = like_small_runs(recipe, dataset, steps)
+    if like is not None and like.knows(like.traits.parameters, like.traits.tokens):
+        return law_of_small_runs(like, dataset.vocabulary_size)
+    return published_law(dataset.vocabulary_size) if isinstance(recipe.model, GPT) else None
+
+
+def _within(size: float, tokens: float, law: Callable[[float, float], float]) -> Law:
+    """A law of trainings around this one, up to FURTHEST times its size and length either way."""
+
+    def asked(matrix: float, fresh: float) -> float | None:
+        far = max(matrix / size, size / matrix, fresh / tokens, tokens / fresh)
+        return law(matrix, fresh) if far <= FURTHEST else None
+
+    return asked
+
+
+def _values_of(known: KnownLaw, counted: float) -> Law:
+    """A known law as one of matrix parameters, of which it counts `counted` times as many, and fresh tokens."""
+
+    def asked(matrix: float, fresh: float) -> float | None:
+        found = known.expected(matrix * counted, fresh, fresh)
+        return None if found is None else found.value
+
+    return asked
 
 
 def law_of(runs: Sequence[Finished], recipe: Recipe, data_id: str) -> FittedLaw | None:
@@ -96,23 +156,25 @@ def law_of(runs: Sequence[Finished], recipe: Recipe, data_id: str) -> FittedLaw 
     return fit_law(points) if len(distinct) >= FEWEST_RUNS else None
 
 
-def _near(law: FittedLaw, size: float, tokens: float) -> bool:
-    return size <= FURTHEST * max(point.parameters for point in law.points) and tokens <= FURTHEST * max(
-        point.tokens for point in law.points
-    )
-
-
-def _as_before(losses: list[float]) -> Estimate:
-    middle = statistics.mean(losses)
+def _as_before(losses: Sequence[float], words: str) -> Estimate:
+    """What the same training came to before, as wide as seeds and these runs differ."""
     among = statistics.stdev(map(math.log, losses)) if len(losses) > 2 else 0.0
-    width = 1.4 * max(SEED_SPREAD, among) * math.sqrt(1 + 1 / len(losses))
-    return Estimate(
-        value=middle,
-        low=middle * math.exp(-width),
-        high=middle * math.exp(width),
-        evidence="measured",
-        rests_on=f"{len(losses)} finished run{'s' * (len(losses) > 1)} of this recipe on this data",
-    )
+    return _around(statistics.mean(losses), max(SEED_SPREAD, among), len(losses), "measured", words)
+
+
+def _as_published(runs: Sequence[SmallRun], same_text: bool) -> Estimate:
+    """The mean over the seeds that were published."""
+    seeds = sum(run.seeds for run in runs)
+    mean = sum(run.loss * run.seeds for run in runs) / seeds
+    text = "this text" if same_text else "another version of this text"
+    words = f"lmlab's published result of this recipe on {text} ({seeds} seed{'s' * (seeds > 1)})"
+    return _around(mean, SEED_SPREAD if same_text else VERSION_SPREAD, seeds, "published", words)
+
+
+def _around(middle: float, spread: float, count: int, evidence: Kind, words: str) -> Estimate:
+    width = 1.4 * spread * math.sqrt(1 + 1 / count)
+    low, high = middle * math.exp(-width), middle * math.exp(width)
+    return Estimate(value=middle, low=low, high=high, evidence=evidence, rests_on=words)
 
 
 def _corrected(estimate: Estimate, calibrations: Mapping[str, Calibration]) -> Estimate:

@@ -80,7 +80,7 @@ class Forecast:
     raw: Mapping[str, float]
     """The figures before earlier runs corrected them, which is what later ones learn from."""
     figures: Mapping[str, Estimate]
-    """Those that have an interval, by the names that summary.json scores them under."""
+    """Those that have an interval, by the names that summary.json scores them under; `final_loss` only where a loss is expected."""
 
     def to_json(self) -> dict[str, Any]:
         """For forecast.json."""

@@ -85,7 +85,8 @@ class Alternative:
     passes: float
     """Over the training split."""
     flops: float
-    loss: Estimate
+    loss: Estimate | None
+    """None where the law says nothing of such a model; it only orders it among the others then."""
     seconds: Estimate
     disk: float
     """Bytes of its checkpoints."""
@@ -107,6 +108,8 @@ class InversePlan:
     """Whether the best is expected to reach the budget's loss; true where it names none."""
     as_good: tuple[int, int]
     """Parameters of the smallest and the largest model that come within AS_GOOD of the best in its time."""
+    law: str
+    """What orders the models."""
     limit: Limit
     """What keeps the best from being better; room is memory or disk, and loss means that nothing does: it's what was asked for."""
 
@@ -154,13 +157,10 @@ class _Search:
 
     def cheapest(self, loss: float) -> InversePlan:
         """The least time to a loss; where the budget doesn't allow it, or nothing reaches it, the lowest loss instead."""
-        if (
-            not self.law.fitted
-            and self.law.expected(self.law.size(self.base), self.tuned.tokens, self.unique).low <= 0.0
-        ):
+        if not self.law.fitted and self.law.expected(self.law.size(self.base), self.tuned.tokens, self.unique) is None:
             raise LabError(
-                f"how long loss {loss:g} takes isn't known: {self.law.source} says nothing of models like this one; train a few "
-                "sizes of this recipe first, which a law is then fitted to, or give a --budget"
+                f"how long loss {loss:g} takes isn't known: no runs like this one are. Train a few sizes of this recipe, which a "
+                "law is then fitted to, or give a --budget"
             )
         ways = [(sized, tokens) for sized in self.shapes if (tokens := self._tokens_to(sized, loss)) is not None]
         ways = [(sized, tokens) for sized, tokens in ways if self._fits(sized, tokens)]
@@ -186,6 +186,7 @@ class _Search:
             table=self._table(best),
             reached=reached,
             as_good=(min(near), max(near)),
+            law=self.law.source,
             limit=self._limit(best),
         )
 

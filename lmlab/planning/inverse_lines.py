@@ -22,7 +22,10 @@ LIMITS = {
     "loss": "less time would not reach the loss",
     "text": "the text is what limits it: more passes or a larger model would gain next to nothing, more text would",
 }
-
+UNKNOWN = (
+    "loss: it can't be forecast for a run like this; the models are in the order of {law}. lmlab plan FILE --ladder tells the "
+    "loss of the one that was written"
+)
 BY_HEART = (
     "a model so large for its text may learn it by heart, which no law knows: the recipe has dropout, and ends where the "
     "validation loss has turned"
@@ -31,14 +34,13 @@ BY_HEART = (
 
 def lines_of(plan: InversePlan, price: Price | None = None, watts: Estimate | None = None) -> list[str]:
     """The best recipe, what else there is, and what to mind."""
-    best = plan.best
-    unknown = best.loss.low <= 0.0
+    best, loss = plan.best, plan.best.loss
     lines = [f"{plan.budget.words()}: {sentence(best)}"]
     if not plan.reached:
-        lowest = "" if unknown else f": {best.loss.value:.3f} is the lowest that is expected"
+        lowest = "" if loss is None else f": {loss.value:.3f} is the lowest that is expected"
         lines.append(f"loss {plan.budget.loss:g} is out of reach {_within(plan)}{lowest}")
-    elif plan.budget.loss is not None and not unknown:
-        lines.append(f"it's as likely to end above that loss as below: below {best.loss.high:.3f} in nine of ten cases")
+    elif plan.budget.loss is not None and loss is not None:
+        lines.append(f"it's as likely to end above that loss as below: below {loss.high:.3f} in nine of ten cases")
     lines += [*_table(plan, price, watts), LIMITS[plan.limit]]
     small, large = plan.as_good
     if small < large:
@@ -47,11 +49,10 @@ def lines_of(plan: InversePlan, price: Price | None = None, watts: Estimate | No
         )
     if best.passes > MOST_EPOCHS - 0.5:
         lines.append(f"no text is read more than {MOST_EPOCHS} times")
-    known = "not known here; the order is that of " if unknown else ""
-    lines.append(f"loss: {known}{best.loss.rests_on} ({best.loss.evidence})")
+    lines.append(f"loss: {loss.rests_on} ({loss.evidence})" if loss is not None else UNKNOWN.format(law=plan.law))
     lines.append(f"time: {best.seconds.rests_on} ({best.seconds.evidence})")
     lines.append("batch and learning rate follow published rules from the recipe's own: lmlab tune measures them")
-    alarms = dict.fromkeys(alarm for alarm in (best.loss.alarm, best.seconds.alarm) if alarm)
+    alarms = dict.fromkeys(alarm for alarm in ("" if loss is None else loss.alarm, best.seconds.alarm) if alarm)
     if may_be_learned_by_heart(best.passes, best.parameters * best.passes / best.tokens):
         alarms[BY_HEART] = None
     return lines + [f"! {alarm}" for alarm in alarms]
@@ -86,9 +87,8 @@ def to_json(plan: InversePlan, price: Price | None = None, watts: Estimate | Non
 
 def toml_of(row: Alternative, name: str) -> str:
     """The recipe of a row as a TOML file's text, under a name of its own."""
-    about = (
-        f"planned: {count(row.parameters)} parameters, {count(row.tokens)} tokens, loss {row.loss.value:.3f} expected"
-    )
+    expected = "" if row.loss is None else f", loss {row.loss.value:.3f} expected"
+    about = f"planned: {count(row.parameters)} parameters, {count(row.tokens)} tokens{expected}"
     return to_toml(dataclasses.replace(row.recipe, name=name, about=about))
 
 
@@ -99,7 +99,7 @@ def _row_json(row: Alternative, price: Price | None, watts: Estimate | None) -> 
         "tokens": row.tokens,
         "passes": row.passes,
         "flops": row.flops,
-        "loss": row.loss.to_json(),
+        "loss": None if row.loss is None else row.loss.to_json(),
         "seconds": row.seconds.to_json(),
         "disk_bytes": row.disk,
         "memory_bytes": row.memory,
@@ -129,8 +129,7 @@ def _cells(row: Alternative, best: bool, price: Price | None, watts: Estimate | 
         _rate(row.recipe),
         duration(row.seconds.value),
         f"{row.flops:.1e}",
-        # A law that was fitted far from here may bound the loss by nothing but guessing.
-        f"{loss.value:.3f} ({loss.low:.3f} to {loss.high:.3f})" if loss.low > 0.0 else "unknown",
+        "unknown" if loss is None else f"{loss.value:.3f} ({loss.low:.3f} to {loss.high:.3f})",
     ]
     return cells if price is None else [*cells, price.text(price.cost(row.seconds, watts))]
 

@@ -1,4 +1,4 @@
-"""The loss law that a plan asks about other sizes and lengths: of one's own runs where there is one, else a published one.
+"""The loss law that a plan asks about other sizes and lengths: of one's own runs, of lmlab's small runs, or a published one.
 
 The two count a model's size differently, so a law is asked about recipes and not about numbers of parameters.
 """
@@ -10,20 +10,25 @@ from dataclasses import dataclass
 
 from lmlab.model import parameters
 from lmlab.planning.shapes import counted_parameters
+from lmlab.planning.small_runs import Like
 from lmlab.recipe import Recipe
 from lmlab.scaling.estimate import Estimate
 from lmlab.scaling.fit import FittedLaw
-from lmlab.scaling.law import BESIROGLU, PublishedLaw
+from lmlab.scaling.law import BESIROGLU, PublishedLaw, effective_tokens
+from lmlab.scaling.small_law import Traits
+
+FURTHEST = 10.0
+"""A law of one's own runs isn't asked about trainings with more than so many times the tokens or parameters of the largest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KnownLaw:
     """(parameters, tokens, different tokens) -> nats a token, with what it takes as a model's parameters."""
 
-    expected: Callable[[float, float, float], Estimate]
-    """With interval and alarm; a published one is cut off at what guessing costs."""
+    expected: Callable[[float, float, float], Estimate | None]
+    """With interval and alarm; None where the law says nothing of such a training."""
     rank: Callable[[float, float, float], float]
-    """The value alone: quicker, and never cut off, so that it orders models where `expected` can't."""
+    """The value alone: quicker, and there for every size and length, so that it orders models where nothing is expected."""
     size: Callable[[Recipe], float]
     """A recipe's parameters as the law counts them."""
     fitted: bool
@@ -42,12 +47,42 @@ def published_law(vocabulary: int, law: PublishedLaw = BESIROGLU) -> KnownLaw:
     )
 
 
+def law_of_small_runs(like: Like, vocabulary: int) -> KnownLaw:
+    """The law of lmlab's published small runs, for trainings that differ from the one of `like` in size and length alone."""
+
+    def traits(matrix: float, tokens: float, unique: float) -> Traits:
+        return like.at(matrix, effective_tokens(tokens, unique))
+
+    def expected(matrix: float, tokens: float, unique: float) -> Estimate | None:
+        there = traits(matrix, tokens, unique)
+        return like.law.expected(there) if like.knows(there.parameters, there.tokens) else None
+
+    return KnownLaw(
+        expected=expected,
+        rank=lambda matrix, tokens, unique: like.law.loss(traits(matrix, tokens, unique)),
+        size=lambda recipe: float(parameters(recipe.model, vocabulary)["matrix"]),
+        fitted=False,
+        source=like.law.expected(like.traits).rests_on,
+    )
+
+
 def own_law(law: FittedLaw, vocabulary: int) -> KnownLaw:
     """A law of one's own runs (`lmlab.planning.history`), which counts the parameters that every token is multiplied by."""
+
+    def expected(size: float, tokens: float, unique: float) -> Estimate | None:
+        return law.expected(size, tokens, unique) if near(law, size, tokens) else None
+
     return KnownLaw(
-        expected=law.expected,
+        expected=expected,
         rank=law.law.loss,
         size=lambda recipe: float(parameters(recipe.model, vocabulary)["matrix"]),
         fitted=True,
         source=f"a law fitted to {len(law.points):,} runs",
+    )
+
+
+def near(law: FittedLaw, size: float, tokens: float) -> bool:
+    """Whether a law of one's own runs may be asked about such a training: one that isn't much larger or longer than they are."""
+    return size <= FURTHEST * max(point.parameters for point in law.points) and tokens <= FURTHEST * max(
+        point.tokens for point in law.points
     )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lmlab.data.reading import Reading
 from lmlab.planning.child import Measurement
 from lmlab.planning.duration import Duration
+from lmlab.planning.evidence import Law
 from lmlab.planning.forecast import Forecast
+from lmlab.planning.ladder_time import unknown_loss
 from lmlab.planning.parts import MemoryParts
 from lmlab.planning.position import Position
 from lmlab.planning.validation import Validation
 from lmlab.recipe import Recipe
+from lmlab.scaling.arithmetic import COMPUTE_OPTIMAL
 from lmlab.scaling.estimate import Estimate, Evidence
 from lmlab.scaling.rates import batch_band, rate_band
 from lmlab.training.display import count, duration
@@ -49,9 +52,11 @@ class Plan:
     """What this machine, or its GPU, has; 0 where nobody says."""
     free_disk_bytes: int
     validation: Validation
-    law: Callable[[float, float], float]
-    """(parameters that every token is multiplied by, tokens) -> loss."""
+    law: Law | None
+    """The loss of other sizes and lengths; None where no law covers this training."""
     law_rests_on: str
+    ladder_seconds: float | None
+    """What `--ladder` takes; None for a model that has none."""
     cost: Mapping[str, Estimate]
     """Energy in kJ and what it costs in the price's currency, where they can be had."""
 
@@ -137,11 +142,8 @@ class Plan:
         )
         repeated = ""
         if here.epochs > 1:
-            fresh = f"as much as {count(here.effective_tokens)} fresh ones (-{here.repetition_cost:.1%})"
-            nats = self.law(here.matrix_parameters, here.effective_tokens) - self.law(
-                here.matrix_parameters, here.tokens
-            )
-            repeated = f"; read again, they teach {fresh}: {nats:+.3f} nats by {self.law_rests_on.split(' (')[0]}"
+            repeated = f"; read again they teach as much as {count(here.effective_tokens)} fresh ones (-{here.repetition_cost:.1%}"
+            repeated += f"{self._repetition_nats()})"
         of_documents = []
         if self.recipe.data.windows == "documents":
             read = self.reading
@@ -165,16 +167,28 @@ class Plan:
                 (
                     f"{here.tokens_a_parameter:.3g} tokens a parameter",
                     "formula",
-                    f"{here.share_of_optimal:.1%} of the 20 at which compute is spent best",
+                    f"Chinchilla ratio; about {COMPUTE_OPTIMAL:.0f} is the usual optimum",
                 ),
             ],
+        )
+
+    def _repetition_nats(self) -> str:
+        """What reading text again costs, where a law says so."""
+        here = self.position
+        if self.law is None:
+            return ""
+        again, fresh = (self.law(here.matrix_parameters, tokens) for tokens in (here.effective_tokens, here.tokens))
+        return (
+            ""
+            if again is None or fresh is None
+            else f", {again - fresh:+.3f} nats by {self.law_rests_on.split(' (')[0]}"
         )
 
     def _flops_lines(self) -> list[str]:
         here = self.position
         spent = self.achieved_flops * self.duration.train_seconds
         return _section(
-            "arithmetic",
+            "FLOPs",
             [
                 (f"{here.six_nd_flops:.3g} FLOPs", "formula", "6 x parameters x tokens"),
                 (f"{here.exact_flops:.3g} FLOPs", "formula", "every matrix product, attention's included"),
@@ -265,7 +279,7 @@ class Plan:
     def _loss_lines(self) -> list[str]:
         loss = self.forecast.figures.get("final_loss")
         if loss is None:
-            return []
+            return _section("loss", [("unknown", "", unknown_loss(self.ladder_seconds))])
         shown = _interval(loss, lambda value: f"{value:.3f}")
         return _section("loss", [(f"{loss.value:.3f} nats a token", loss.evidence, f"{shown}; {loss.rests_on}")])
 

@@ -90,8 +90,12 @@ class Quality:
 
 
 def qualities(scores: Iterable[Mapping[str, Any]]) -> list[Quality]:
-    """Of each figure that was forecast in at least two runs, in the order of their names' first appearance."""
-    listed = list(scores)
+    """Of each figure that was forecast in at least two runs, in the order of their names' first appearance.
+
+    A figure whose interval begins at 0 was none: earlier versions wrote the logarithm of the vocabulary for a loss that they
+    didn't know.
+    """
+    listed = [{name: figure for name, figure in entry.items() if figure.get("low") != 0.0} for entry in scores]
     names = dict.fromkeys(name for entry in listed for name in entry)
     found = []
     for name in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
-from lmlab import printable
+from lmlab import LabError, printable
 from lmlab.report.figure import write_figure
 from lmlab.report.labels import amount, short
 from lmlab.report.style import INK, QUIET, RUN_COLOURS, SETTINGS, SMALL_SIZE, VALID
@@ -26,20 +27,27 @@ BUDGETS = (0.25, 1.0, 4.0, 16.0)
 SPAN = 30.0
 """From the model's size down and up by this factor."""
 POINTS = 121
+FEWEST = 3
+"""Sizes of a curve, below which it isn't drawn."""
 
-Law = Callable[[float, float], float]
+Law = Callable[[float, float], float | None]
 Array = NDArray[np.float64]
 
 
 def draw_isoflop(law: Law, rests_on: str, name: str, parameters: float, tokens: float, unique_tokens: float) -> Figure:
     """Loss by size for a quarter, all, four and sixteen times 6 N D of a model with so many parameters and tokens.
 
-    `law` takes parameters and fresh tokens. The text has `unique_tokens`: what is read again counts for less, in the curves as in
-    the plan.
+    `law` takes parameters and fresh tokens, and gives None for what it says nothing of, where curves end; LabError where it says
+    nothing of the model itself. The text has `unique_tokens`: what is read again counts for less, in the curves as in the plan.
     """
 
     def loss(size: float, read: float) -> float:
-        return law(size, effective_tokens(read, unique_tokens))
+        found = law(size, effective_tokens(read, unique_tokens))
+        return math.nan if found is None else found
+
+    here = loss(parameters, tokens)
+    if math.isnan(here):
+        raise LabError(f"there is no picture of other sizes: no law covers {name}; --ladder makes one")
 
     sizes = parameters * np.geomspace(1 / SPAN, SPAN, POINTS)
     with matplotlib.rc_context(SETTINGS):
@@ -51,11 +59,15 @@ def draw_isoflop(law: Law, rests_on: str, name: str, parameters: float, tokens: 
         for colour, share in zip(RUN_COLOURS, BUDGETS, strict=False):
             flops = share * FLOPS_A_TOKEN * parameters * tokens
             losses = np.array([loss(size, flops / FLOPS_A_TOKEN / size) for size in sizes])
+            known = np.isfinite(losses)
+            if known.sum() < FEWEST:
+                continue
             axes.plot(sizes, losses, color=colour, linewidth=2.2)
-            best = int(losses.argmin())
-            axes.plot(sizes[best], losses[best], "o", color=colour, markersize=7, markerfacecolor="white", zorder=3)
+            best = int(np.nanargmin(losses))
+            # At the end of what is known the best size isn't.
+            if known[max(0, best - 1)] and known[min(best + 1, POINTS - 1)] and 0 < best < POINTS - 1:
+                axes.plot(sizes[best], losses[best], "o", color=colour, markersize=7, markerfacecolor="white", zorder=3)
             curves.append((sizes, losses, f"{flops:.1e} FLOPs", colour))
-        here = loss(parameters, tokens)
         axes.plot(parameters, here, "D", color=VALID, markersize=9, zorder=4)
         axes.annotate(
             f"{short(name)}: {here:.2f}",
@@ -91,7 +103,7 @@ def _finish(axes: Axes, curves: list[tuple[Array, Array, str, str]], here: float
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("parameters that every token is multiplied by")
     axes.set_ylabel("expected loss, nats a token")
-    low = min(float(losses.min()) for _, losses, _, _ in curves)
+    low = min(float(np.nanmin(losses)) for _, losses, _, _ in curves)
     # Sizes that are far off would squeeze the valleys, which are what there is to see.
     top = here + 1.5 * max(here - low, 0.02 * here)
     axes.set_ylim(low - 0.06 * (top - low), top)
@@ -99,7 +111,7 @@ def _finish(axes: Axes, curves: list[tuple[Array, Array, str, str]], here: float
         inside = np.flatnonzero(losses < top)
         if len(inside):
             last = inside[-1]
-            leaves = last < len(losses) - 1
+            leaves = last < len(losses) - 1 and bool(np.isfinite(losses[last + 1]))
             axes.annotate(
                 text,
                 (sizes[last], losses[last]),

@@ -54,36 +54,37 @@ class PublishedLaw:
 
     def expected(
         self, parameters: float, tokens: float, vocabulary: int, unique_tokens: float | None = None
-    ) -> Estimate:
-        """The loss on another text with another tokenizer, at most what guessing evenly among `vocabulary` tokens costs.
+    ) -> Estimate | None:
+        """The loss on another text with another tokenizer; None where the law says nothing of it.
 
-        Among the sizes that were fitted it's taken to be within PUBLISHED_SPREAD, and outside them within as much more for each
-        factor of e; an alarm says so. For models of a million parameters that is no forecast any more, and says that too.
+        That is where size or length is more than NEAR times outside what was fitted, and where the interval would reach what
+        guessing evenly among `vocabulary` tokens costs. Elsewhere it's taken to be within PUBLISHED_SPREAD, and outside of the
+        fitted sizes within as much more for each factor of e; an alarm says so.
         """
-        guessing = math.log(vocabulary)
-        value = self.law.loss(parameters, tokens, unique_tokens)
         figures, ranges = (
             {"parameters": parameters, "tokens": tokens},
             {"parameters": self.parameters, "tokens": self.tokens},
         )
         leaves = leaving(figures, ranges)
-        beyond = max(figures[name] / ranges[name][1] for name in figures)
-        below = max(ranges[name][0] / figures[name] for name in figures)
-        spread = PUBLISHED_SPREAD * (1.0 + math.log(max(1.0, beyond, below)))
-        low, high = value * max(0.0, 1.0 - spread), value * (1.0 + spread)
+        outside = max(1.0, *(max(figures[name] / ranges[name][1], ranges[name][0] / figures[name]) for name in figures))
+        value = self.law.loss(parameters, tokens, unique_tokens)
+        spread = PUBLISHED_SPREAD * (1.0 + math.log(outside))
+        low, high = value * (1.0 - spread), value * (1.0 + spread)
+        if outside > NEAR or high >= math.log(vocabulary):
+            return None
         alarm = "fitted to another text and tokenizer than yours"
-        if leaves:
-            alarm = f"{'; '.join(leaves)}; {alarm}: a ladder of small runs would tell more"
         return Estimate(
-            value=min(value, guessing),
-            low=min(low, guessing),
-            high=min(high, guessing),
+            value=value,
+            low=low,
+            high=high,
             evidence="published",
             rests_on=self.source,
-            alarm=alarm,
+            alarm=f"{'; '.join(leaves)}; {alarm}" if leaves else alarm,
         )
 
 
+NEAR = 3.0
+"""How many times smaller or larger than the fitted models and lengths a published law is asked about."""
 PUBLISHED_SPREAD = 0.25
 """Half-width of what a published law is good for on another text, as a share. One 163M model trained on 3.3B tokens of web text by
 a dozen recipes came to between 3.54 and 3.94, where BESIROGLU says 3.18."""

@@ -121,10 +121,16 @@ def missed_words(values: Mapping[str, Any]) -> str:
 
 
 def forecast_loss(value: Any) -> Estimate | None:
-    """The expected final loss that a run's forecast.json holds; None where it holds none."""
+    """The expected final loss that a run's forecast.json holds; None where it holds none.
+
+    One with an interval that begins at 0 is none: earlier versions wrote the logarithm of the vocabulary for a loss that they
+    didn't know.
+    """
     figures = value.get("figures") if isinstance(value, dict) else None
     figure = figures.get("final_loss") if isinstance(figures, dict) else None
     if not isinstance(figure, dict) or not all(_is_number(figure.get(name)) for name in ("value", "low", "high")):
+        return None
+    if figure["low"] <= 0.0:
         return None
     return Estimate(
         value=figure["value"],

@@ -35,12 +35,11 @@ def test_repeated_tokens_are_worth_what_the_paper_says():
     assert law.loss(1e8, 4e9) < law.loss(1e8, 4e9, 1e9) < law.loss(1e8, 1e9) == law.loss(1e8, 1e9, 1e9)
 
 
-def test_a_published_law_far_below_its_range_says_only_that_guessing_is_a_bound():
-    tiny = BESIROGLU.expected(1e6, 1.5e6, vocabulary=65)
-    assert (tiny.low, tiny.high) == (0.0, math.log(65))
-    assert tiny.low <= tiny.value <= tiny.high
-    assert "1/70.0 of the smallest parameters that were fitted" in tiny.alarm
-    assert "1/3,333 of the smallest tokens that were fitted" in tiny.alarm
+def test_a_published_law_says_nothing_far_from_what_it_was_fitted_to():
+    assert BESIROGLU.expected(1e6, 1.5e6, vocabulary=65) is None
+    assert BESIROGLU.expected(1e9, 2e8, vocabulary=50_257) is None
+    # Among few symbols its interval would reach what guessing costs.
+    assert BESIROGLU.expected(1e9, 2e10, vocabulary=12) is None
     near = BESIROGLU.expected(163_009_536, 3_260_190_720, vocabulary=50_257)
     # What that model came to, by the plainest and the best of the published recipes.
     assert near.holds(3.9401) and near.holds(3.5382) and near.high - near.low < 2.5

@@ -1,0 +1,209 @@
+"""The table of small runs that a loss is forecast from where nothing nearer is known: `lmlab/planning/small_runs.json`.
+
+    python -m benchmarks.small_runs run --data DIR --runs RUNS      # short trainings on more texts: docs/small-runs.json
+    python -m benchmarks.small_runs table --data DIR                # the table, from docs/ and benchmarks/results
+
+DIR holds shakespeare.txt, wikitext-2.txt and tinystories.txt as for `benchmarks.forecasts`, and for `run` a text of each name in
+TEXTS. Both commands go on where they were stopped. The losses are those of docs/forecasts.json, of the studies in docs/studies, of
+benchmarks/results/loss-*.json, docs/results.md and docs/small-runs.json; what is needed of the texts is counted on the texts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+import statistics
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import context
+from benchmarks.worker import ROOT
+from lmlab.data import prepare
+from lmlab.experiment import train_or_resume
+from lmlab.experiment.asked import recipe_asked
+from lmlab.files import read_json, write_json
+from lmlab.planning.small_runs import DATA, SmallRun, points_of, small_run
+from lmlab.recipe import Recipe, load_recipe, override
+from lmlab.scaling.small_law import fit_small_law
+from lmlab.study.plan import plan_from
+from lmlab.training.display import make_display
+
+TEXTS = ("openwebtext", "fineweb-edu", "gsm8k", "alpaca", "c-headers")
+"""Web pages, school pages, arithmetic exercises, instructions, and code: some megabytes of each."""
+SMALL = "--model.layers 3 --model.heads 4 --model.width 64 --optim.lr 2e-3 --train.steps 500 --schedule.steps none"
+KINDS = (
+    ("shakespeare-cpu", f"--data.corpus {{text}} {SMALL}"),
+    ("{text}", "--size 300k --train.steps 250"),
+    ("shakespeare-fast", "--data.corpus {text} --train.steps 120"),
+)
+"""What is trained on each of them: the target and the words after it."""
+STUDIES = ("interventions", "parameters-and-data", "width-and-rate")
+EXPLANATION = "laptop-and-gpu"
+CORPORA = {"shakespeare": "shakespeare", "stdlib": "stdlib", "tinystories": "tinystories"}
+OWN_RECIPES = ("first", "shakespeare-cpu", "shakespeare-fast", "shakespeare-best")
+"""Those of docs/results.md whose row is of a run as it ships."""
+ROW = re.compile(r"^\| `(?P<name>[\w.-]+)` \|[^|]*\| (?P<loss>\d+\.\d+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A run that was published."""
+
+    source: str
+    text: str
+    recipe: Recipe
+    loss: float
+    seeds: int
+
+
+def main() -> int:
+    """Parse and do."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--runs", type=Path)
+    flags = parser.parse_args()
+    if flags.what == "run":
+        if flags.runs is None:
+            parser.error("--runs DIR: where the trainings are kept")
+        return run(flags.data, flags.runs)
+    return table(flags.data)
+
+
+def run(data: Path, runs: Path) -> int:
+    """Train every kind on every text, and publish the losses."""
+    cases = []
+    for text in TEXTS:
+        for number, (target, words) in enumerate(KINDS):
+            recipe = _typed(target, words, {"text": str(data / f"{text}.txt")})
+            outcome = train_or_resume(
+                override(recipe, {"train.checkpoint_every": recipe.train.steps, "evaluate.prompts": ()}),
+                run=f"{text}-{number}",
+                runs=runs,
+                display=make_display(quiet=True),
+                say=lambda line: None,
+            )
+            loss = outcome.summary["final"]["loss"]
+            command = " ".join(["lmlab train", target, words]).replace("{text}", f"{text}.txt")
+            cases.append({"text": text, "target": target, "words": words, "command": command, "loss": loss})
+            print(text, number, loss, flush=True)
+    write_json(ROOT / "docs" / "small-runs.json", {"context": context(None), "cases": cases})
+    return 0
+
+
+def table(data: Path) -> int:
+    """Count what is needed of each text, and write the table."""
+    rows: list[SmallRun] = []
+    for found in published(data):
+        dataset = prepare(found.recipe.data)
+        rows.append(small_run(found.source, found.text, found.recipe, dataset, found.loss, found.seeds))
+        print(found.source, found.text, f"{found.loss:.4f}", flush=True)
+    law = fit_small_law(points_of(rows))
+    command = "python -m benchmarks.small_runs table"
+    write_json(DATA, {"format": 1, "command": command, "law": law.to_json(), "runs": [row.to_json() for row in rows]})
+    return 0
+
+
+def published(data: Path) -> Iterator[Found]:
+    """All runs that this repository publishes, of transformers that read a text as one stream."""
+    yield from _of_studies(data)
+    yield from _of_forecasts(data)
+    yield from _of_benchmarks(data)
+    yield from _of_results(data)
+    yield from _of_small_runs(data)
+
+
+def _of_studies(data: Path) -> Iterator[Found]:
+    folder = ROOT / "docs" / "studies"
+    values = [read_json(folder / name / "study.json") for name in STUDIES]
+    values.append(read_json(folder / EXPLANATION / "explain.json")["study"])
+    for value in values:
+        plan = plan_from(value["plan"], value["plan"]["name"])
+        losses = {entry["name"]: entry["loss"] for entry in value["runs"] if entry["loss"] is not None}
+        for cell in plan.cells:
+            of_cell = [run for run in plan.runs if run.cell == cell and run.name in losses]
+            if of_cell:
+                recipe = _on(of_cell[0].recipe, data / "shakespeare.txt")
+                mean = statistics.mean(losses[run.name] for run in of_cell)
+                yield Found(f"study {plan.name}: {plan.label(cell)}", "shakespeare", recipe, mean, len(of_cell))
+
+
+def _of_forecasts(data: Path) -> Iterator[Found]:
+    for case in read_json(ROOT / "docs" / "forecasts.json")["cases"]:
+        _, _, target, *words = shlex.split(case["command"])
+        settings = " ".join(words)
+        text = next(
+            (name for name in ("wikitext-2", "tinystories") if name in target or f"{{{name}}}" in settings),
+            "shakespeare",
+        )
+        texts = {name: str(data / f"{name}.txt") for name in ("wikitext-2", "tinystories")}
+        recipe = _typed(str(data / target) if target.endswith(".txt") else target, settings, texts)
+        recipe = recipe if text != "shakespeare" else _on(recipe, data / "shakespeare.txt")
+        yield Found(f"forecasts: {case['name']}", text, recipe, case["score"]["final_loss"]["measured"], 1)
+
+
+def _of_benchmarks(data: Path) -> Iterator[Found]:
+    most: dict[tuple[str, str, int, str], tuple[str, float, int]] = {}
+    for path in sorted((ROOT / "benchmarks" / "results").glob("loss-*.json")):
+        value = read_json(path)
+        for entry in value["measurements"]:
+            if entry["quantity"] != "loss" or entry["side"] == "nanoGPT":
+                continue
+            details = entry["details"]
+            overrides = json.dumps(details["overrides"], sort_keys=True)
+            key = (value["settings"]["goals"], details["recipe"], details["steps"], overrides)
+            if key not in most or len(entry["samples"]) > most[key][2]:
+                most[key] = (f"{entry['case']}, {entry['side']}", entry["median"], len(entry["samples"]))
+    for (text, name, steps, overrides), (case, loss, seeds) in most.items():
+        settings = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(overrides).items()
+        }
+        recipe = override(load_recipe(name), {**settings, "train.steps": steps})
+        yield Found(f"loss: {case}", text, _on(recipe, data / f"{text}.txt"), loss, seeds)
+
+
+def _of_results(data: Path) -> Iterator[Found]:
+    known: dict[str, list[float]] = {}
+    for row in ROW.finditer((ROOT / "docs" / "results.md").read_text(encoding="utf-8")):
+        known.setdefault(row["name"], []).append(float(row["loss"]))
+    for name in OWN_RECIPES:
+        recipe = load_recipe(name)
+        text = recipe.data.corpus
+        recipe = recipe if text == "stdlib" else _on(recipe, data / f"{text}.txt")
+        yield Found(f"results: {name}", text, recipe, statistics.mean(known[name]), 1)
+
+
+def _of_small_runs(data: Path) -> Iterator[Found]:
+    path = ROOT / "docs" / "small-runs.json"
+    for case in read_json(path)["cases"] if path.exists() else []:
+        recipe = _typed(case["target"], case["words"], {"text": str(data / f"{case['text']}.txt")})
+        yield Found(f"small runs: {case['command']}", case["text"], recipe, case["loss"], 1)
+
+
+def _on(recipe: Recipe, text: Path) -> Recipe:
+    return override(recipe, {"data.corpus": str(text)})
+
+
+def _typed(target: str, words: str, texts: Mapping[str, str]) -> Recipe:
+    """The recipe of `lmlab train TARGET WORDS`, with {NAME} in both standing for a text's file."""
+    filled = [_filled(word, texts) for word in shlex.split(words)]
+    settings: dict[str, Any] = {
+        name.removeprefix("--"): value for name, value in zip(filled[::2], filled[1::2], strict=True)
+    }
+    size = settings.pop("size", None)
+    return recipe_asked(_filled(target, texts), settings, size, lambda line: None)
+
+
+def _filled(word: str, texts: Mapping[str, str]) -> str:
+    for name, path in texts.items():
+        word = word.replace(f"{{{name}}}", path)
+    return word
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""Published small runs of lmlab: what one of them came to where a training is the same, and a law of them for what is like them.
+
+`small_runs.json` is made by `python -m benchmarks.small_runs` from the figures in this repository's docs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from lmlab.data import Dataset
+from lmlab.data.reading import reading
+from lmlab.files import read_json
+from lmlab.model import parameters
+from lmlab.planning.choose import MOST_EPOCHS
+from lmlab.recipe import GPT, AdamW, Muon, Recipe, recipe_hash
+from lmlab.scaling.law import effective_tokens
+from lmlab.scaling.ngram import LONGEST, best_loss, ngram_losses
+from lmlab.scaling.region import beyond
+from lmlab.scaling.small_law import SmallLaw, SmallPoint, Traits
+
+DATA = Path(__file__).with_name("small_runs.json")
+COUNTED_TOKENS, SCORED_TOKENS = 1_000_000, 30_000
+"""Of the training and the validation split, for the n-gram model: half a second of counting."""
+FEWEST_TOKENS = 20_000
+"""A shorter training split tells n-grams too little to compare it with other texts."""
+LARGEST_VOCABULARY = 2_048
+"""The published runs have up to 1,024 tokens."""
+NEAR = math.log(2.0)
+"""How far outside the published runs' sizes and lengths the law is asked, as a logarithm."""
+RATE_MARGIN = 1.5
+"""Likewise outside their learning rates, as a factor."""
+MOST_DROPOUT = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallRun:
+    """One published run, or the mean of several seeds."""
+
+    source: str
+    """Where it was published."""
+    text: str
+    recipe: str
+    """Its hash without the seed."""
+    data_id: str
+    parameters: int
+    """That every token is multiplied by."""
+    tokens: int
+    unique_tokens: int
+    steps: int
+    optimizer: str
+    rate: float
+    tables: bool
+    transferred: bool
+    """Whether its rates come from a smaller model (`optim.transfer_from`)."""
+    ngram_loss: float
+    """Nats a token of the best n-gram model of the text."""
+    bigram_loss: float
+    loss: float
+    """Nats a token over the whole validation split."""
+    seeds: int
+
+    @property
+    def study(self) -> str:
+        """What it was published in."""
+        return self.source.partition(":")[0]
+
+    @property
+    def traits(self) -> Traits:
+        """What the law asks."""
+        return Traits(
+            parameters=self.parameters,
+            tokens=effective_tokens(self.tokens, self.unique_tokens),
+            ngram_loss=self.ngram_loss,
+            bigram_loss=self.bigram_loss,
+            muon=self.optimizer == "muon",
+            tables=self.tables,
+        )
+
+    def point(self) -> SmallPoint:
+        """For the fit."""
+        return SmallPoint(traits=self.traits, loss=self.loss, text=self.text, study=self.study)
+
+    def to_json(self) -> dict[str, Any]:
+        """For the table."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """A row of the table."""
+        return cls(**value)
+
+
+def small_run(source: str, text: str, recipe: Recipe, dataset: Dataset, loss: float, seeds: int) -> SmallRun:
+    """The row of a run of `recipe` on `dataset`; LabError or ValueError where the text is too short to be described."""
+    read = reading(recipe, dataset)
+    ngram, bigram = text_losses(dataset)
+    optim = recipe.optim
+    return SmallRun(
+        source=source,
+        text=text,
+        recipe=hash_without_seed(recipe),
+        data_id=dataset.id,
+        parameters=parameters(recipe.model, dataset.vocabulary_size)["matrix"],
+        tokens=read.tokens(recipe.train.steps * recipe.train.batch),
+        unique_tokens=read.unique_tokens,
+        steps=recipe.train.steps,
+        optimizer=optim.kind,
+        rate=optim.lr,
+        tables=isinstance(recipe.model, GPT) and bool(recipe.model.ngrams),
+        transferred=bool(optim.transfer_from),
+        ngram_loss=ngram,
+        bigram_loss=bigram,
+        loss=loss,
+        seeds=seeds,
+    )
+
+
+def hash_without_seed(recipe: Recipe) -> str:
+    """Equal for recipes that compute the same from other chance."""
+    return recipe_hash(dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, seed=0)))
+
+
+@functools.lru_cache(maxsize=8)
+def text_losses(dataset: Dataset) -> tuple[float, float]:
+    """Nats a token of the best n-gram model of a data set, and of its bigram model; ValueError where its splits are too short."""
+    train, valid = dataset.tokens("train")[:COUNTED_TOKENS], dataset.tokens("valid")[:SCORED_TOKENS]
+    vocabulary = dataset.vocabulary_size
+    return best_loss(train, valid, vocabulary), ngram_losses(train, valid, vocabulary, 2)[1]
+
+
+@functools.cache
+def published_runs() -> tuple[SmallRun, ...]:
+    """The rows of the table that comes with lmlab."""
+    return tuple(SmallRun.from_json(row) for row in read_json(DATA)["runs"])
+
+
+@functools.cache
+def small_law() -> SmallLaw:
+    """The law of these runs, as it was fitted when the table was made."""
+    return SmallLaw.from_json(read_json(DATA)["law"])
+
+
+def points_of(runs: Iterable[SmallRun]) -> list[SmallPoint]:
+    """What the law is fitted to: runs whose rates come from a smaller model learn more slowly, and are left out."""
+    return [run.point() for run in runs if not run.transferred]
+
+
+def same_published(recipe: Recipe, dataset: Dataset) -> tuple[list[SmallRun], bool]:
+    """Published runs of the same recipe whatever their seed, and whether they are on the same data.
+
+    Where none is, those on another version of the same text: Python's standard library is another one in each release.
+    """
+    wanted = hash_without_seed(recipe)
+    alike = [run for run in published_runs() if run.recipe == wanted]
+    same = [run for run in alike if run.data_id == dataset.id]
+    return (same, True) if same else ([run for run in alike if run.text == recipe.data.corpus == "stdlib"], False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Like:
+    """A training that the law of small runs can be asked about, with other sizes and lengths of it."""
+
+    law: SmallLaw
+    traits: Traits
+    runs: tuple[SmallRun, ...]
+
+    def at(self, matrix: float, tokens: float) -> Traits:
+        """The same training with another size, on so many fresh tokens."""
+        return dataclasses.replace(self.traits, parameters=matrix, tokens=tokens)
+
+    def knows(self, matrix: float, tokens: float) -> bool:
+        """Whether published runs have about that size and length."""
+        places = [(run.traits.parameters, run.traits.tokens) for run in self.runs]
+        return beyond(places, (matrix, tokens)) <= NEAR
+
+
+def like_small_runs(recipe: Recipe, dataset: Dataset, steps: int) -> Like | None:
+    """What the law of small runs is asked for a training; None where it differs from all of them in kind.
+
+    They are transformers with AdamW or Muon at usual rates, that read a text as one stream, at most MOST_EPOCHS times, and up to
+    1,024 characters or BPE tokens.
+    """
+    runs = [run for run in published_runs() if not run.transferred and run.optimizer == recipe.optim.kind]
+    optim, read = recipe.optim, reading(recipe, dataset)
+    tokens = read.tokens(steps * recipe.train.batch)
+    alike = (
+        isinstance(recipe.model, GPT)
+        and isinstance(optim, AdamW | Muon)
+        and not optim.transfer_from
+        and recipe.data.windows == "stream"
+        and dataset.vocabulary_size <= LARGEST_VOCABULARY
+        and recipe.model.dropout <= MOST_DROPOUT
+        and read.unique_tokens >= FEWEST_TOKENS
+        and tokens <= MOST_EPOCHS * read.unique_tokens
+        and bool(runs)
+        and steps >= min(run.steps for run in runs)
+        and min(run.rate for run in runs) / RATE_MARGIN <= optim.lr <= max(run.rate for run in runs) * RATE_MARGIN
+    )
+    if not alike or len(dataset.tokens("valid")) <= LONGEST:
+        return None
+    ngram, bigram = text_losses(dataset)
+    traits = Traits(
+        parameters=parameters(recipe.model, dataset.vocabulary_size)["matrix"],
+        tokens=effective_tokens(tokens, read.unique_tokens),
+        ngram_loss=ngram,
+        bigram_loss=bigram,
+        muon=optim.kind == "muon",
+        tables=isinstance(recipe.model, GPT) and bool(recipe.model.ngrams),
+    )
+    return Like(law=small_law(), traits=traits, runs=tuple(runs))

@@ -1,0 +1,191 @@
+"""The loss of a small training on a text that nothing was trained on, from a table of small trainings on other texts.
+
+In come a few facts of the training (`Traits`); out comes its expected loss with an interval. Against the loss g of the best n-gram
+model of the same text and tokens, and the loss b of its bigram model,
+
+    log(L / g) = c + m [Muon] + t [n-gram tables] + k log(b / g) [AdamW] + log(1 + A ((N/N0)^-.35 - 1) + B ((D/D0)^-.37 - 1))
+
+The last term is the law of arXiv 2203.15556 with its exponents fixed; A and B are the shares of the loss that parameters and
+tokens make up at N0 and D0. The n-gram model stands for text, tokenizer and length of the text at once, so that texts can be
+compared. AdamW at usual rates stays near the bigram loss for a while, hence k. Six numbers with priors, fitted by least squares
+with three kinds of error: of a text, of a study (one recipe with its settings varied), and of a run. A new text has all three.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmlab.scaling.estimate import NORMAL_QUANTILE, Estimate
+
+Array = NDArray[np.float64]
+Spreads = tuple[float, float, float]
+
+ALPHA, BETA = 0.35, 0.37
+"""Exponents of arXiv 2404.10102, rounded."""
+CENTRE = (5e5, 1e6)
+"""N0 and D0: parameters and tokens."""
+NAMES = ("c", "muon", "tables", "bigram", "A", "B")
+PRIOR_MEANS = np.array([0.0, 0.0, -0.1, 0.8, 0.09, 0.25])
+PRIOR_SPREADS = np.array([1.0, 0.2, 0.1, 0.3, 0.02, 0.08])
+"""Of these numbers. A is from twelve trainings with models of an eighth and a quarter of the width beside them
+(docs/notes/ladders-of-few-steps.md): .06 to .11."""
+TEXT_SPREADS, STUDY_SPREADS, RUN_SPREADS = (0.04, 0.06, 0.09), (0.03, 0.05, 0.07, 0.1), (0.03, 0.04, 0.06, 0.08)
+"""Among which the three standard deviations of log-loss are chosen, by restricted likelihood."""
+ROUNDS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """What the law asks of a training."""
+
+    parameters: float
+    """That every token is multiplied by."""
+    tokens: float
+    """Trained on; of text that is read again as many fresh ones as teach as much."""
+    ngram_loss: float
+    """Nats a token of the best n-gram model of the text."""
+    bigram_loss: float
+    muon: bool
+    """Whether Muon updates the matrices; else AdamW."""
+    tables: bool
+    """Whether the model has n-gram tables."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallPoint:
+    """A training with its loss."""
+
+    traits: Traits
+    loss: float
+    text: str
+    study: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallLaw:
+    """The fitted law."""
+
+    numbers: tuple[float, ...]
+    """In the order of NAMES."""
+    covariance: Array
+    spreads: Spreads
+    """Standard deviations of the log-loss that a text, a study and a run have in common; a training on a new text has all three."""
+    texts: int
+    points: int
+
+    def to_json(self) -> dict[str, Any]:
+        """For files."""
+        return {**asdict(self), "covariance": self.covariance.tolist()}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """From a file's values."""
+        text, study, run = value["spreads"]
+        return cls(
+            numbers=tuple(value["numbers"]),
+            covariance=np.array(value["covariance"]),
+            spreads=(text, study, run),
+            texts=value["texts"],
+            points=value["points"],
+        )
+
+    def loss(self, traits: Traits) -> float:
+        """Nats a token."""
+        return traits.ngram_loss * math.exp(float(_predicted(np.array(self.numbers), _columns([traits]))[0]))
+
+    def expected(self, traits: Traits) -> Estimate:
+        """The loss with the interval that is to hold on a new text in four of five cases."""
+        columns, value = _columns([traits]), self.loss(traits)
+        slope = _slopes(np.array(self.numbers), columns)[0]
+        width = NORMAL_QUANTILE * math.sqrt(
+            sum(one**2 for one in self.spreads) + float(slope @ self.covariance @ slope)
+        )
+        return Estimate(
+            value=value,
+            low=value * math.exp(-width),
+            high=value * math.exp(width),
+            evidence="fitted",
+            rests_on=f"a law fitted to {self.points:,} small runs on {self.texts} other texts",
+        )
+
+
+def fit_small_law(points: Sequence[SmallPoint], spreads: Spreads | None = None) -> SmallLaw:
+    """The law of these runs; without `spreads` of errors they are those of the restricted maximum likelihood."""
+    columns = _columns([point.traits for point in points])
+    observed = np.log([point.loss / point.traits.ngram_loss for point in points])
+    same_text = _same([point.text for point in points])
+    same_study = _same([f"{point.study}\0{point.text}" for point in points])
+
+    def fitted(one: Spreads) -> tuple[Array, Array, float]:
+        text, study, run = one
+        errors = text**2 * same_text + study**2 * same_study + run**2 * np.eye(len(points))
+        return _fitted(columns, observed, errors)
+
+    chosen = spreads or max(product(TEXT_SPREADS, STUDY_SPREADS, RUN_SPREADS), key=lambda one: fitted(one)[2])
+    numbers, covariance, _ = fitted(chosen)
+    return SmallLaw(
+        numbers=tuple(numbers.tolist()),
+        covariance=covariance,
+        spreads=chosen,
+        texts=len({point.text for point in points}),
+        points=len(points),
+    )
+
+
+def _fitted(columns: Array, observed: Array, errors: Array) -> tuple[Array, Array, float]:
+    """Numbers and covariance by Gauss and Newton's steps, and the restricted log-likelihood, for given errors."""
+    inverse = np.linalg.inv(errors)
+    precision = np.diag(PRIOR_SPREADS**-2.0)
+    numbers = PRIOR_MEANS.copy()
+    for _ in range(ROUNDS):
+        slopes = _slopes(numbers, columns)
+        total = slopes.T @ inverse @ slopes + precision
+        off = observed - _predicted(numbers, columns)
+        numbers = numbers + np.linalg.solve(total, slopes.T @ inverse @ off + precision @ (PRIOR_MEANS - numbers))
+        numbers[4:] = np.clip(numbers[4:], 0.01, 0.6)
+    off, moved = observed - _predicted(numbers, columns), numbers - PRIOR_MEANS
+    likelihood = -0.5 * float(
+        off @ inverse @ off + moved @ precision @ moved + np.linalg.slogdet(errors)[1] + np.linalg.slogdet(total)[1]
+    )
+    return numbers, np.asarray(np.linalg.inv(total), np.float64), likelihood
+
+
+def _columns(traits: Sequence[Traits]) -> Array:
+    """[points, 5]: Muon, tables, log(b / g) under AdamW, and the two powers less 1."""
+    return np.array(
+        [
+            [
+                float(one.muon),
+                float(one.tables),
+                0.0 if one.muon else math.log(one.bigram_loss / one.ngram_loss),
+                (one.parameters / CENTRE[0]) ** -ALPHA - 1.0,
+                (one.tokens / CENTRE[1]) ** -BETA - 1.0,
+            ]
+            for one in traits
+        ]
+    )
+
+
+def _predicted(numbers: Array, columns: Array) -> Array:
+    """log(L / g) of each point."""
+    linear = numbers[0] + columns[:, :3] @ numbers[1:4]
+    return np.asarray(linear + np.log(np.maximum(1.0 + columns[:, 3:] @ numbers[4:], 1e-3)), np.float64)
+
+
+def _slopes(numbers: Array, columns: Array) -> Array:
+    """[points, 6]: how they change with each number."""
+    law = np.maximum(1.0 + columns[:, 3:] @ numbers[4:], 1e-3)
+    return np.concatenate([np.ones((len(columns), 1)), columns[:, :3], columns[:, 3:] / law[:, None]], axis=1)
+
+
+def _same(names: Sequence[str]) -> Array:
+    """[points, points]: 1 where two have the same name."""
+    column = np.array(names)
+    return (column[:, None] == column[None, :]).astype(np.float64)
