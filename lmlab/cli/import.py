@@ -19,7 +19,7 @@ ACTIONS = ("log",)
 class ImportLog:
     """Make a run of a log that another project wrote: without recipe and weights, for lmlab runs, report and compare.
 
-    Forms: nanogpt, llmc, modded-nanogpt, bracketed, llms-from-scratch, csv. What the log doesn't say stays unknown.
+    Forms: nanogpt, llmc, modded-nanogpt, bracketed, llms-from-scratch, epochs, csv. What the log doesn't say stays unknown.
     """
 
     file: tyro.conf.Positional[str]

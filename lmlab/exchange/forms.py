@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lmlab import LabError
+from lmlab.exchange.epochs import ABOUT, EPOCHS, read_epochs
 from lmlab.exchange.log import LARGEST_STEP, Kind, Log, Point, settled, summed_steps
 from lmlab.exchange.tables import TABLE, read_table
 
@@ -129,7 +130,8 @@ LINE_FORMS = (
 
 FORMS = {
     **{form.name: form.about for form in LINE_FORMS},
-    TABLE: "a table with commas, its columns named in the first line",
+    EPOCHS: ABOUT,
+    TABLE: "a table with commas, tabs, bars or aligned by spaces, its columns named in a line above",
 }
 """Every form by name, and what it is."""
 
@@ -144,11 +146,14 @@ def read_log(text: str, form: str = AUTO) -> list[Log]:
     lines = ESCAPES.sub("", text).splitlines()
     if form == TABLE:
         return read_table(lines)
+    told = read_epochs(lines) if form in (AUTO, EPOCHS) else None
     candidates = [one for one in LINE_FORMS if form in (AUTO, one.name)]
     found = {one.name: _points(one, lines) for one in candidates}
-    best = max(candidates, key=lambda one: len(found[one.name]))
-    if found[best.name]:
+    best = max(candidates, key=lambda one: len(found[one.name]), default=None)
+    if best is not None and found[best.name] and len(found[best.name]) >= len(told.points if told else ()):
         return [_log(best, found[best.name], lines)]
+    if told is not None:
+        return [told]
     if form == AUTO:
         try:
             return read_table(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from lmlab.files import reason, sha256_of_file
 from lmlab.runs import Run, create_imported, require_free_name
 from lmlab.runs.names import check_name, stem_of
 
+LARGEST_EXPONENT = 700.0
 LARGEST_BYTES = 1 << 28
 """Of an unpacked log: some three million lines."""
 MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
@@ -33,8 +35,9 @@ class Imported:
     def lines(self) -> list[str]:
         """For people."""
         points, losses = self.log.points, [point for point in self.log.points if point.kind == "evaluation"]
-        said = f"{self.run.name}: {self.log.form}, {len(points):,} points up to step {points[-1].step:,}"
-        last = f", last validation loss {losses[-1].loss}" if losses else ", no validation loss"
+        what = "epoch" if self.log.epochs else "step"
+        said = f"{self.run.name}: {self.log.form}, {len(points):,} points up to {what} {points[-1].step:,}"
+        last = f", {_last(losses[-1])}" if losses else ", no validation loss"
         return [said + last, *(f"  {note}" for note in self.log.notes)]
 
     def to_json(self) -> dict[str, Any]:
@@ -47,6 +50,7 @@ class Imported:
             "form": self.log.form,
             "points": len(points),
             "step": points[-1].step,
+            "steps_are_epochs": self.log.epochs,
             "loss": losses[-1] if losses else None,
             "notes": list(self.log.notes),
         }
@@ -76,6 +80,14 @@ def import_log(path: Path, root: Path, name: str | None = None, form: str = AUTO
         run = create_imported(root, one, facts, _lines(log, facts["step_tokens"]))
         made.append(Imported(run=run, log=log))
     return made
+
+
+def _last(point: Point) -> str:
+    """The figures of the last evaluation."""
+    assert point.loss is not None
+    perplexity = f", perplexity {math.exp(point.loss):.4g}" if point.loss < LARGEST_EXPONENT else ""
+    accuracy = "" if point.accuracy is None else f", accuracy {point.accuracy:.1%}"
+    return f"last validation loss {point.loss}{perplexity}{accuracy}"
 
 
 def _text(path: Path) -> str:
@@ -118,6 +130,7 @@ def _facts(path: Path, digest: str, log: Log, given: dict[str, Any]) -> dict[str
         "parameters": known.get("parameters", log.parameters),
         "step_tokens": known.get("step_tokens", log.step_tokens),
         "given": sorted(known),
+        **({"steps_are_epochs": True} if log.epochs else {}),
     }
 
 
@@ -136,7 +149,13 @@ def _lines(log: Log, step_tokens: int | None) -> Iterator[dict[str, Any]]:
 
 def _values(log: Log, point: Point, step_tokens: int | None) -> dict[str, Any]:
     if point.kind == "evaluation":
-        values = {"valid_loss": point.loss, "train_loss": point.train_loss, "whole": log.whole}
+        values = {
+            "valid_loss": point.loss,
+            "train_loss": point.train_loss,
+            "valid_accuracy": point.accuracy,
+            "train_accuracy": point.train_accuracy,
+            "whole": log.whole,
+        }
     else:
         rate = step_tokens / point.step_seconds if step_tokens and point.step_seconds else None
         values = {

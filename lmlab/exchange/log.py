@@ -26,6 +26,10 @@ class Point:
     """Nats a token: of the training batch, or over validation text."""
     train_loss: float | None = None
     """Of an evaluation: the loss on training text."""
+    accuracy: float | None = None
+    """Of an evaluation: the share of validation tokens that were predicted right."""
+    train_accuracy: float | None = None
+    """The same on training text."""
     learning_rate: float | None = None
     gradient_norm: float | None = None
     seconds: float | None = None
@@ -54,6 +58,8 @@ class Log:
     step_tokens: int | None = None
     """Tokens of one step."""
     parameters: int | None = None
+    epochs: bool = False
+    """Whether its steps are epochs, since it counts nothing else."""
     notes: tuple[str, ...] = ()
     """What a reader should know of how it was read."""
 

@@ -1,23 +1,59 @@
-"""A log that is a table: a line of names, then a line for each measurement, with commas, semicolons or tabs between."""
+"""A log that is a table: a line of names, then a line for each measurement.
+
+Between the columns are commas, semicolons, tabs, bars (a Markdown table), or spaces that align them. Lines above the names and rows
+without a number of steps are passed over.
+"""
 
 from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from lmlab import LabError
+from lmlab.exchange.epochs import clock
 from lmlab.exchange.log import LARGEST_STEP, Log, Point, settled
 
 TABLE = "csv"
 MOST_RUNS = 1000
+MOST_ABOVE = 200
+"""Lines in which the names are looked for."""
+SEPARATORS = ",;\t|"
 COLUMNS = {
-    "step": ("step", "steps", "global_step", "_step", "iter", "iters", "iteration", "epoch"),
-    "loss": ("val_loss", "valid_loss", "validation_loss", "eval_loss", "val/loss", "valid/loss", "eval/loss"),
-    "train": ("train_loss", "training_loss", "train/loss", "loss"),
+    "step": (
+        "step",
+        "steps",
+        "global_step",
+        "_step",
+        "iter",
+        "iters",
+        "iteration",
+        "iterations",
+        "epoch",
+        "epochs",
+        "ep",
+    ),
+    "loss": (
+        *("val_loss", "valid_loss", "validation_loss", "eval_loss", "val/loss", "valid/loss", "eval/loss", "dev_loss"),
+        *("val", "valid", "validation"),
+    ),
+    "train": ("train_loss", "training_loss", "train/loss", "loss", "train", "training"),
+    "perplexity": (
+        *("val_ppl", "valid_ppl", "val_perplexity", "valid_perplexity", "validation_perplexity", "eval_ppl"),
+        *("ppl", "perplexity"),
+    ),
+    "train_perplexity": ("train_ppl", "train_perplexity", "training_perplexity"),
+    "accuracy": (
+        *("val_acc", "valid_acc", "val_accuracy", "valid_accuracy", "validation_accuracy", "eval_accuracy"),
+        *("acc", "accuracy"),
+    ),
+    "train_accuracy": ("train_acc", "train_accuracy", "training_accuracy"),
     "rate": ("lr", "learning_rate", "train/lr"),
     "norm": ("grad_norm", "gradient_norm", "train/grad_norm"),
     "seconds": ("elapsed_s", "elapsed_seconds", "elapsed", "seconds", "train_seconds", "_runtime"),
+    "row_seconds": ("time", "time_s", "epoch_time", "epoch_seconds", "sec", "s"),
     "tokens": ("tokens", "tokens_seen"),
     "planned": ("total_steps", "max_steps", "total_iters", "total_epochs"),
     "run": ("run", "run_name", "run_id"),
@@ -31,18 +67,18 @@ def read_table(lines: Sequence[str]) -> list[Log]:
     Rows with a validation loss are evaluations. Where every such row has a training loss and no row has one alone, that loss is
     of the evaluation; else it is of the training batches. LabError where the table has no steps or no losses.
     """
-    lines = [line for line in lines if line.strip() and not line.startswith("#")]
-    separator = max(",;\t", key=lambda sign: lines[0].count(sign)) if lines else ","
-    rows = list(csv.reader(lines, delimiter=separator))
-    names = [name.strip().lower().lstrip("\ufeff") for name in rows[0]] if rows else []
-    places = {what: place for what, known in COLUMNS.items() if (place := _place(names, known)) is not None}
-    if "step" not in places or not {"loss", "train"} & set(places):
+    lines = [line for line in lines if line.strip()]
+    plain = [line for line in lines if not line.startswith("#")]
+    # A line of names may itself be a comment, as gnuplot has it.
+    rows, names, places = _table(plain) or _table([line.removeprefix("#") for line in lines]) or ([], [], {})
+    if not places:
+        names = _names(next(iter(_split(plain[:1])), []))
         raise LabError(
             f"it is no table of a training: expected a column such as {COLUMNS['step'][0]}, and one such as "
             f"{COLUMNS['train'][0]} or {COLUMNS['loss'][0]}, got {', '.join(names)[:200] or 'nothing'}"
         )
     groups: dict[str, list[Mapping[str, str]]] = {}
-    for row in rows[1:]:
+    for row in rows:
         cells = {what: row[place].strip() for what, place in places.items() if place < len(row)}
         groups.setdefault(cells.get("run", ""), []).append(cells)
     if len(groups) > MOST_RUNS:
@@ -55,18 +91,100 @@ def read_table(lines: Sequence[str]) -> list[Log]:
     return [log for log in logs if log.points]
 
 
+def _table(lines: Sequence[str]) -> tuple[list[list[str]], list[str], dict[str, int]] | None:
+    """The rows below the line of names, the names, and the places of the known columns; None where no line has such names."""
+    for at, line in enumerate(lines[:MOST_ABOVE]):
+        below = [len(row.split()) for row in lines[at + 1 : at + 1 + MOST_ABOVE]]
+        header = max(_headers(line), key=lambda cells: (below.count(len(cells)), len(_places(_names(cells)))))
+        places = _places(_names(header))
+        if "step" in places and {"loss", "train", "perplexity"} & set(places):
+            return _rows(lines[at + 1 :], line, header), _names(header), places
+    return None
+
+
+def _headers(line: str) -> list[list[str]]:
+    """The ways to read a line of names: names of several words stand at least two spaces apart."""
+    if any(sign in line for sign in SEPARATORS):
+        return _split([line])
+    return [re.split(r"\s{2,}", line.strip()), line.split()]
+
+
+def _rows(lines: Sequence[str], header: str, names: Sequence[str]) -> list[list[str]]:
+    """Each line as cells, as the line of names `header` is divided."""
+    if any(sign in header for sign in SEPARATORS):
+        return _split([header, *lines])[1:]
+    ends, at = [], 0
+    for name in names:
+        at = header.index(name, at) + len(name)
+        ends.append(at)
+    return [_aligned(line, [*ends], [*names]) for line in lines]
+
+
+def _aligned(line: str, ends: Sequence[int], names: Sequence[str]) -> list[str]:
+    """A line's cells under the names; where it has fewer, each stands under the name that it overlaps or is nearest to.
+
+    One more than names is a row that begins with its number.
+    """
+    cells = [(match[0], match.start(), match.end()) for match in re.finditer(r"\S+", line)]
+    if len(cells) in (len(names), len(names) + 1):
+        return [cell for cell, *_ in cells[len(cells) - len(names) :]]
+    found = [""] * len(names)
+    for cell, start, end in cells:
+        apart = [max(0, over - len(name) - end, start - over) for over, name in zip(ends, names, strict=True)]
+        found[apart.index(min(apart))] = cell
+    return found
+
+
+def _split(lines: Sequence[str]) -> list[list[str]]:
+    """Each line as cells, by the separator that the first one has most of; by spaces where it has none."""
+    header = next(iter(lines), "")
+    separator = max(SEPARATORS, key=header.count)
+    if separator not in header:
+        return [line.split() for line in lines]
+    if separator == "|":
+        lines = [line.strip().removeprefix("|").removesuffix("|") for line in lines]
+    return list(csv.reader(lines, delimiter=separator))
+
+
+def _names(header: Sequence[str]) -> list[str]:
+    """Names of columns, in lower case and with `_` for what lies between their words: `Val. Loss (nats)` is val_loss."""
+    plain = [re.sub(r"\s*[(\[].*?[)\]]", "", name).strip().lower().lstrip("\ufeff") for name in header]
+    return [
+        re.sub(r"[\s.-]+", "_", name).strip("_") if "/" not in name and not name.startswith("_") else name
+        for name in plain
+    ]
+
+
+def _places(names: Sequence[str]) -> dict[str, int]:
+    return {what: place for what, known in COLUMNS.items() if (place := _place(names, known)) is not None}
+
+
 def _place(names: Sequence[str], known: Sequence[str]) -> int | None:
     return next((names.index(name) for name in known if name in names), None)
 
 
 def _log(label: str, rows: Sequence[Mapping[str, str]], step_name: str) -> Log:
     measured = [(row, step) for row in rows if (step := _step(row)) is not None]
-    alone = any(_number(row, "loss") is None and _number(row, "train") is not None for row, _ in measured)
+    alone = any(
+        _loss(row, "loss", "perplexity") is None and _loss(row, "train", "train_perplexity") is not None
+        for row, _ in measured
+    )
+    if any("row_seconds" in row and "seconds" not in row for row, _ in measured):
+        times = clock([_number(row, "row_seconds") for row, _ in measured])
+        measured = [
+            ({**row, "seconds": "" if at is None else str(at)}, step)
+            for (row, step), at in zip(measured, times, strict=True)
+        ]
     found = [point for row, step in measured for point in _points(row, step, alone)]
     points, notes = settled(found)
     planned = _whole(measured[-1][0], "planned") if measured else None
-    if step_name == "epoch":
-        notes.append("the column epoch is taken for steps: the table has no other")
+    named = step_name in ("epoch", "epochs", "ep")
+    # Steps are at times called epochs, too: such tables have only some of them.
+    epochs = named and all(
+        later - earlier == 1 for earlier, later in pairwise(sorted({point.step for point in points}))
+    )
+    if named and not epochs:
+        notes.append(f"the column {step_name} is taken for steps: the table has no other")
     timed = any(point.seconds is not None for point in points)
     return Log(
         form=TABLE,
@@ -74,12 +192,13 @@ def _log(label: str, rows: Sequence[Mapping[str, str]], step_name: str) -> Log:
         label=label,
         clock="by the table" if timed else "",
         planned_steps=planned or None,
+        epochs=epochs,
         notes=tuple(notes),
     )
 
 
 def _points(row: Mapping[str, str], step: int, alone: bool) -> list[Point]:
-    valid, train = _number(row, "loss"), _number(row, "train")
+    valid, train = _loss(row, "loss", "perplexity"), _loss(row, "train", "train_perplexity")
     seconds, tokens = _number(row, "seconds"), _whole(row, "tokens")
     found = []
     if train is not None and (alone or valid is None):
@@ -97,8 +216,31 @@ def _points(row: Mapping[str, str], step: int, alone: bool) -> list[Point]:
         )
     if valid is not None:
         scored = None if alone else train
-        found.append(Point(kind="evaluation", step=step, loss=valid, train_loss=scored, seconds=seconds, tokens=tokens))
+        found.append(
+            Point(
+                kind="evaluation",
+                step=step,
+                loss=valid,
+                train_loss=scored,
+                accuracy=_share(row, "accuracy"),
+                train_accuracy=_share(row, "train_accuracy"),
+                seconds=seconds,
+                tokens=tokens,
+            )
+        )
     return found
+
+
+def _loss(row: Mapping[str, str], what: str, perplexity: str) -> float | None:
+    """The loss in nats a token, or where the row has none, that of its perplexity."""
+    loss, other = _number(row, what), _number(row, perplexity)
+    return math.log(other) if loss is None and other is not None and other > 0 else loss
+
+
+def _share(row: Mapping[str, str], what: str) -> float | None:
+    """A share, which may be written in percent."""
+    value = _number(row, what)
+    return round(value / 100, 12) if value is not None and ("%" in row.get(what, "") or value > 1) else value
 
 
 def _step(row: Mapping[str, str]) -> int | None:
@@ -113,7 +255,7 @@ def _whole(row: Mapping[str, str], what: str) -> int | None:
 def _number(row: Mapping[str, str], what: str) -> float | None:
     """The number in a cell; None where it is empty or no number, NaN where it says so."""
     try:
-        value = float(row.get(what, ""))
+        value = float(row.get(what, "").removesuffix("%").removesuffix("s"))
     except ValueError:
         return None
     return value if math.isfinite(value) else math.nan

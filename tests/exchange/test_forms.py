@@ -104,6 +104,93 @@ def test_a_table_whose_training_losses_stand_alone_has_batches():
     assert math.isnan(log.points[-1].loss)
 
 
+ALIGNED = {
+    "one space a gap": "step train_loss val_loss\n0 4.2 4.3\n100 2.5 2.6\n",
+    "names of two words": "a run\n\n step  train loss  val loss\n    0        4.20      4.30\n  100        2.50      2.60\n",
+    "short names": "step   train     val\n----   -----   -----\n   0    4.20    4.30\n 100    2.50    2.60\n",
+    "a number before each row": "   step  train_loss  val_loss\n0     0        4.20      4.30\n1   100        2.50      2.60\n",
+    "a comment for a head": "# step train_loss val_loss\n0 4.2 4.3\n100 2.5 2.6\n",
+    "bars": "| step | train loss | val loss |\n|---|---|---|\n| 0 | 4.2 | 4.3 |\n| 100 | 2.5 | 2.6 |\n",
+}
+
+
+@pytest.mark.parametrize("text", ALIGNED.values(), ids=list(ALIGNED))
+def test_a_table_that_spaces_or_bars_align(text):
+    log = read_one(text)
+    assert log.form == "csv"
+    assert points(log, "evaluation", "loss", "train_loss") == [(0, 4.3, 4.2), (100, 2.6, 2.5)]
+
+
+def test_a_gap_in_an_aligned_table_is_a_value_that_is_not_there():
+    text = "  step    loss      lr  val_loss\n    10   4.000  0.0010\n    20   3.500             3.700\n    30   3.250  0.0005\n"
+    log = read_one(text)
+    assert points(log, "evaluation", "loss") == [(20, 3.7)]
+    assert points(log, "train", "loss", "learning_rate") == [(10, 4.0, 0.001), (20, 3.5, None), (30, 3.25, 0.0005)]
+
+
+def test_a_table_of_epochs_with_perplexity_accuracy_and_the_time_of_each():
+    text = "Epoch  Train PPL  Val. PPL  Val. Acc   Time\n    1      100.0      90.0     25.0%  20.0s\n"
+    text += "    2       80.0      85.0     30.0%  21.0s\n"
+    log = read_one(text)
+    first, second = (point for point in log.points if point.kind == "evaluation")
+    assert (first.loss, first.train_loss) == pytest.approx((math.log(90), math.log(100)))
+    assert (second.accuracy, second.seconds) == (0.3, 41.0) and log.epochs
+
+
+EPOCH_LOGS = {
+    "one line": """
+        Epoch 1/50: train loss 4.80 ppl 121.5 acc 20.0% | val loss 4.50 ppl 90.0 acc 25.0% | 21.0s
+        Epoch 2/50: train loss 4.40 ppl 81.5 acc 24.0% | val loss 4.20 ppl 66.7 acc 27.5% | 22.5s
+    """,
+    "labels on both sides": """
+        Epoch [1/50] Train Loss: 4.80, Train Acc: 0.20, Val Loss: 4.50, Val Acc: 0.25, Time: 21.0s
+        Epoch [2/50] Train Loss: 4.40, Train Acc: 0.24, Val Loss: 4.20, Val Acc: 0.275, Time: 22.5s
+    """,
+    "three lines": """
+        Epoch: 01 | Time: 0m 21s
+        \tTrain Loss: 4.80 | Train Acc: 20.00%
+        \t Val. Loss: 4.50 |  Val. Acc: 25.00%
+        Epoch: 02 | Time: 0m 22.5s
+        \tTrain Loss: 4.40 | Train Acc: 24.00%
+        \t Val. Loss: 4.20 |  Val. Acc: 27.50%
+    """,
+    "keras": """
+        Epoch 1/50
+        1563/1563 [==========] - 21s 14ms/step - loss: 4.8000 - accuracy: 0.2000 - val_loss: 4.5000 - val_accuracy: 0.2500
+        Epoch 2/50
+        1563/1563 [==========] - 22.5s 14ms/step - loss: 4.4000 - accuracy: 0.2400 - val_loss: 4.2000 - val_accuracy: 0.2750
+    """,
+    "from nought": """
+        epoch=0 train_loss=4.80 train_acc=0.20 val_loss=4.50 val_acc=0.25 time=21.0
+        epoch=1 train_loss=4.40 train_acc=0.24 val_loss=4.20 val_acc=0.275 time=22.5
+    """,
+}
+
+
+@pytest.mark.parametrize("text", EPOCH_LOGS.values(), ids=list(EPOCH_LOGS))
+def test_logs_of_epochs(text):
+    log = read_one(text)
+    assert log.form == "epochs" and log.epochs and log.planned_steps in (50, None) and log.notes == ()
+    names = ("loss", "train_loss", "accuracy", "train_accuracy", "seconds")
+    assert points(log, "evaluation", *names) == [
+        (1, 4.5, 4.8, pytest.approx(0.25), pytest.approx(0.2), 21.0),
+        (2, 4.2, 4.4, pytest.approx(0.275), pytest.approx(0.24), 43.5),
+    ]
+
+
+def test_a_perplexity_that_is_not_e_to_the_loss_is_told_and_one_alone_gives_the_loss():
+    log = read_one("Epoch 1: val loss 2.0 ppl 4.0\nEpoch 2: val loss 1.9 ppl 3.7\n")
+    assert any("may not be nats" in note for note in log.notes)
+    word_language_model = """
+        | epoch   1 |   200/ 2983 batches | lr 20.00 | ms/batch 14.30 | loss  7.63 | ppl  2051.14
+        | end of epoch   1 | time: 27.30s | valid loss  5.78 | valid ppl   323.16
+        | End of training | test loss  5.20 | test ppl   181.27
+    """
+    log = read_one(word_language_model)
+    assert points(log, "evaluation", "loss", "train_loss", "seconds") == [(1, 5.78, 7.63, 27.3)] and log.notes == ()
+    assert points(read_one("Epoch 3: validation perplexity 40.9"), "evaluation", "loss") == [(3, math.log(40.9))]
+
+
 def test_steps_that_were_trained_again_stand_once():
     again = "s:0 tel:5\ns:0 trl:5\ns:1 trl:4\ns:2 tel:3.5\ns:2 trl:3\ns:1 trl:4.5\ns:2 trl:3.4\ns:3 tel:3.0\n"
     log = read_one(again)
