@@ -14,8 +14,6 @@ from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import show, show_json
 from lmlab.cli.progress import progress_for
 from lmlab.files.durable import without_nan
-from lmlab.recipe import check, is_recipe, load_recipe, with_settings
-from lmlab.recipe.derived import notes
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Bench:
     """
 
     target: tyro.conf.Positional[str] = ""
-    """A recipe (lmlab recipes), or a recipe's .toml file."""
+    """A recipe (lmlab recipes), a recipe's .toml file, or a text."""
     batch: str = ""
     """Batch sizes to measure, such as 1,2,4; default: 1, 2, 4, ... as far as memory and patience reach."""
     quick: bool = False
@@ -49,23 +47,20 @@ def run(arguments: list[str]) -> int:
     words, overrides = split_overrides(arguments)
     flags = parse(Bench, words, "lmlab bench", recipe_shown(words, overrides))
     if not flags.target:
-        raise UsageError("lmlab bench needs a recipe: lmlab recipes lists what there is")
-    if not is_recipe(flags.target) and Path(flags.target).exists():
-        raise UsageError(
-            f"{flags.target} is no recipe: expected one of lmlab recipes or a .toml file, such as the recipe.toml of a run"
-        )
+        raise UsageError("lmlab bench needs a recipe or a text: lmlab recipes lists what there is")
     if flags.quick and flags.thorough:
         raise UsageError("--quick and --thorough exclude each other: give one of them")
+    batches = _batches(flags.batch)
+    from lmlab import experiment
     from lmlab.runs.names import stem_of
 
-    base = load_recipe(flags.target)
-    recipe = check(with_settings(base, overrides))
-    for note in notes(base, recipe, overrides):
-        show(note, file=sys.stderr)
+    progress = progress_for(flags.quiet or flags.json)
+    recipe = experiment.recipe_asked(
+        flags.target, overrides, say=lambda line: show(line, file=sys.stderr), progress=progress
+    )
     stem = Path(flags.out.removesuffix(".json") or f"bench-{stem_of(recipe.name)}")
     if flags.out and (not stem.name or stem.is_dir()):
         raise UsageError(f"--out {flags.out} is a folder: expected a file's name, such as {stem / 'bench.json'}")
-    from lmlab import experiment
     from lmlab.files import make_folder, write_json
     from lmlab.report.bench_figure import write_bench
     from lmlab.report.bench_table import bench_lines
@@ -78,10 +73,10 @@ def run(arguments: list[str]) -> int:
 
     found = experiment.bench(
         recipe,
-        batches=_batches(flags.batch),
+        batches=batches,
         thorough=flags.thorough,
         rounds=flags.rounds or None,
-        progress=progress_for(flags.quiet or flags.json),
+        progress=progress,
         say=say,
     )
     written = []

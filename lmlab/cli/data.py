@@ -1,9 +1,8 @@
-"""`lmlab data prepare|extend|show|check NAME`: build a data set, add text to it, describe it, look for what is wrong with it."""
+"""`lmlab data prepare|extend|show|check|rm NAME`: build data sets, add text to them, describe, check and remove them."""
 
 from __future__ import annotations
 
 import difflib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,19 +11,20 @@ import tyro
 
 from lmlab import LabError
 from lmlab.cli.arguments import only_settings, parse, split_overrides
+from lmlab.cli.data_rm import Remove, remove
+from lmlab.cli.data_tables import print_list, print_several
 from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import show, show_json, show_text
-from lmlab.recipe import Recipe, is_recipe, load_recipe, override
 
 if TYPE_CHECKING:
     from lmlab.data import Dataset
-    from lmlab.data.progress import Progress
 
 ACTIONS = {
-    "prepare": "build the data set of a recipe, a catalogue corpus or a path, and describe it",
+    "prepare": "build the data set of a recipe, a catalogue corpus or a text, and describe it",
     "extend": "add text: lmlab data extend NAME PATH...; the tokens, splits and vocabulary that are there stay as they are",
-    "show": "describe a prepared data set; without NAME: the catalogue and what is prepared",
+    "show": "describe a data set, or a text that has none yet; without NAME: list the catalogue and what is prepared",
     "check": "verify a data set and report duplicates, odd characters, boilerplate, likely secrets; without NAME: verify all",
+    "rm": "remove data sets, after a question; the text itself stays",
 }
 
 
@@ -33,11 +33,11 @@ class Flags:
     """Prepare, show or check a data set. Any setting of the recipe's data works too: --data.tokenizer bytes."""
 
     name: tyro.conf.Positional[str] = ""
-    """A recipe, a catalogue corpus, a file or folder, - for standard input, or the id of a prepared data set."""
+    """A recipe, a catalogue corpus, a file or folder, - for standard input; or the id or name of a prepared data set."""
     context: int | None = None
-    """Count what cropping at so many tokens would lose (the recipe's context)."""
+    """Count what cropping at so many tokens would lose (default: the recipe's context)."""
     plot: str = ""
-    """Draw the document lengths into this PNG."""
+    """Draw the document lengths into this file (.png, .svg or .pdf)."""
     out: str = ""
     """Write the report of a check into this Markdown file."""
     json: bool = False
@@ -46,13 +46,12 @@ class Flags:
 
 @dataclass(frozen=True)
 class Extend:
-    """Add text to a prepared data set. What is there stays in its place: a new data set begins with the same tokens, in the same
-    splits, and goes on with the documents that are new. --data.column and --data.separator say how the new text is read, where
-    that differs from the old.
+    """Add text to a prepared data set. The new data set begins with the same tokens, in the same splits, and goes on with the
+    documents that are new. --data.column and --data.separator say how the new text is read, where that differs from the old.
     """
 
     name: tyro.conf.Positional[str] = ""
-    """What is extended: the id or folder of a data set, or the recipe, corpus or path that it was prepared from."""
+    """What is extended: the id, folder or name of a data set, or the recipe, corpus or path that it was prepared from."""
     paths: tyro.conf.Positional[tuple[str, ...]] = ()
     """Files, folders or catalogue corpora with more text; documents that are there already are passed over."""
     skip_unknown: bool = False
@@ -78,15 +77,35 @@ def run(arguments: list[str]) -> int:
     only_settings(settings, ("data",), prog)
     if action == "extend":
         return _extend(parse(Extend, words, prog), settings)
+    if action == "rm":
+        return remove(parse(Remove, words, prog), settings)
     flags = parse(Flags, words, prog)
+    _require_possible(flags, action, settings)
+    if action == "prepare":
+        return _prepare(flags, settings)
+    return _show(flags, settings) if action == "show" else _check(flags, settings)
+
+
+def _require_possible(flags: Flags, action: str, settings: dict[str, Any]) -> None:
+    """An error for flags that can't be, or would be passed over in silence: before anything is read."""
+    prog = f"lmlab data {action}"
     _require_context(flags.context)
     if flags.out and action != "check":
         raise UsageError(f"{prog} has no --out: it is for lmlab data check")
-    if action == "prepare":
-        return _prepare(flags, settings)
-    if not flags.name and settings:
-        raise UsageError(f"{prog} needs a NAME for settings of its data")
-    return _show(flags, settings) if action == "show" else _check(flags, settings)
+    if not flags.name:
+        given = [f"--{name}" for name in ("out", "plot", "context") if getattr(flags, name)] + [*settings][:1]
+        if action == "prepare":
+            raise UsageError("lmlab data prepare needs a NAME: a recipe, a catalogue corpus, a file or folder, or -")
+        if given:
+            raise UsageError(f"{prog} needs a NAME for {given[0]}")
+    if flags.plot:
+        from lmlab.data.plot import require_picture
+
+        require_picture(Path(flags.plot))
+    if flags.out and (Path(flags.out).is_dir() or not Path(flags.out).parent.is_dir()):
+        raise LabError(
+            f"--out {flags.out} can't be written: expected a file in a folder that is there, such as report.md"
+        )
 
 
 def _require_context(context: int | None) -> None:
@@ -95,20 +114,22 @@ def _require_context(context: int | None) -> None:
 
 
 def _prepare(flags: Flags, settings: dict[str, Any]) -> int:
+    from lmlab.cli.closing import speaker
     from lmlab.cli.progress import progress_for
     from lmlab.data import prepare
+    from lmlab.experiment import data_asked
 
-    if not flags.name:
-        raise UsageError("lmlab data prepare needs a NAME: a recipe, a catalogue corpus, a file or folder, or -")
-    recipe = _recipe(flags.name, settings)
-    dataset = prepare(recipe.data, progress=progress_for(quiet=flags.json))
+    progress = progress_for(quiet=flags.json)
+    recipe = data_asked(flags.name, settings, speaker(json_output=flags.json, quiet=False), progress)
+    dataset = prepare(recipe.data, progress=progress)
     return _describe(dataset, flags.context or recipe.model.context, recipe.data.stride, flags.json, flags.plot)
 
 
 def _extend(flags: Extend, settings: dict[str, Any]) -> int:
     from lmlab.cli.progress import progress_for
-    from lmlab.data import extend, open_dataset
+    from lmlab.data import extend
     from lmlab.data.dataset import is_reference
+    from lmlab.experiment.data_sets import one_named
 
     _require_context(flags.context)
     if not flags.name or not flags.paths:
@@ -118,8 +139,8 @@ def _extend(flags: Extend, settings: dict[str, Any]) -> int:
         raise UsageError(
             f"lmlab data extend keeps the settings of data set {flags.name}: leave out --{next(iter(own))}"
         )
-    old, recipe = (open_dataset(flags.name), Recipe()) if is_reference(flags.name) else _find(flags.name, settings)
     progress = progress_for(quiet=flags.json)
+    old, recipe = one_named(flags.name, {} if is_reference(flags.name) else settings, progress)
     how = (settings.get("data.column"), settings.get("data.separator"), flags.skip_unknown)
     found = extend(old, flags.paths, *how, progress=progress)
     if not flags.json:
@@ -137,37 +158,83 @@ def _extend(flags: Extend, settings: dict[str, Any]) -> int:
 
 def _show(flags: Flags, settings: dict[str, Any]) -> int:
     if not flags.name:
-        return _list(flags)
-    dataset, recipe = _find(flags.name, settings)
-    return _describe(dataset, flags.context or recipe.model.context, recipe.data.stride, flags.json, flags.plot)
+        return print_list(flags.json)
+    from lmlab.cli.progress import progress_for
+    from lmlab.experiment.data_sets import datasets_named
+
+    progress = progress_for(quiet=flags.json)
+    named = datasets_named(flags.name, settings, progress)
+    if not named.datasets:
+        return _show_text(flags, settings, progress)
+    if len(named.datasets) > 1:
+        return print_several(flags.name, named.datasets, flags.json, flags.plot)
+    if named.note and not flags.json:
+        show(named.note)
+    context, stride = flags.context or named.recipe.model.context, named.recipe.data.stride
+    return _describe(named.datasets[0], context, stride, flags.json, flags.plot)
+
+
+def _show_text(flags: Flags, settings: dict[str, Any], progress: Any) -> int:
+    """Describe a text that no data set was prepared from yet."""
+    from lmlab.data.remembered import words_of
+    from lmlab.experiment import text_asked
+
+    if flags.plot:
+        raise LabError(
+            f"{flags.name} is not prepared, so --plot has no lengths to draw: lmlab data prepare {flags.name}"
+        )
+    seen, choices = text_asked(flags.name, settings, progress)
+    if flags.json:
+        show_json({"prepared": False, "text": seen.to_json(), "notes": seen.notes(), "choices": list(choices)})
+        return 0
+    words = f"{flags.name}{words_of(settings)}"
+    show(f"{flags.name} is not prepared{' with these settings' if settings else ''}")
+    show(*(f"  {line}" for line in seen.lines_of_text()))
+    show(*(f"  note        {note}" for note in seen.notes()))
+    show("", f"lmlab train {words} would choose:", *(f"  {line}" for line in choices))
+    show("", f"to prepare it: lmlab data prepare {words}")
+    return 0
 
 
 def _check(flags: Flags, settings: dict[str, Any]) -> int:
     if not flags.name:
         return _verify_all(flags)
+    from lmlab.cli.closing import speaker
     from lmlab.cli.progress import progress_for
     from lmlab.data.hygiene import checked
     from lmlab.data.hygiene.report import lines, markdown
+    from lmlab.experiment.data_sets import found_or_prepared
     from lmlab.files import write_text
 
     progress = progress_for(quiet=flags.json)
-    dataset = _find_or_prepare(flags.name, settings, progress)
+    dataset, recipe = found_or_prepared(flags.name, settings, speaker(json_output=flags.json, quiet=False), progress)
     dataset.verify()
+    picture = _plot(dataset, flags.context or recipe.model.context, recipe.data.stride, flags.plot)
     value = checked(dataset, progress)
     if flags.out:
         write_text(Path(flags.out), markdown(value))
     if flags.json:
-        show_json({**value, "folder": str(dataset.folder), "report": flags.out or None})
+        files = {"report": flags.out or None, "plot": picture}
+        show_json({**value, "folder": str(dataset.folder), **files})
         return 0
-    show(*lines(value), "", "every file of it has its SHA-256", flags.out or dataset.folder)
+    show(*lines(value), "", "every file of the data set has its SHA-256", *([picture] if picture else []))
+    show(flags.out or dataset.folder)
     return 0
+
+
+def _plot(dataset: Dataset, context: int, stride: int | None, plot: str) -> str | None:
+    """Draw the document lengths where that's asked for; the picture's path."""
+    if not plot:
+        return None
+    from lmlab.data.describe import describe
+    from lmlab.data.plot import plot_lengths
+
+    return str(plot_lengths(describe(dataset, context, stride), Path(plot)))
 
 
 def _verify_all(flags: Flags) -> int:
     from lmlab.data import list_datasets
 
-    if flags.out:
-        raise UsageError("lmlab data check needs a NAME for --out")
     chosen = list_datasets()
     for dataset in chosen:
         dataset.verify()
@@ -176,45 +243,9 @@ def _verify_all(flags: Flags) -> int:
         return 0
     for dataset in chosen:
         show(f"{dataset.name} {dataset.id}: every file has its SHA-256", dataset.folder)
+    if not chosen:
+        show("no data set is prepared here: lmlab data prepare NAME")
     return 0
-
-
-def _recipe(name: str, settings: dict[str, Any]) -> Recipe:
-    """The recipe of that name, or the default one for that corpus, with the settings."""
-    base = load_recipe(name) if is_recipe(name) else override(Recipe(), {"data.corpus": name})
-    return override(base, settings)
-
-
-def _find(name: str, settings: dict[str, Any]) -> tuple[Dataset, Recipe]:
-    """A prepared data set: by its id, its own folder, or what it was prepared from."""
-    from lmlab.data import open_dataset, prepared
-
-    if not settings and _is_dataset(name):
-        return open_dataset(name), Recipe()
-    recipe = _recipe(name, settings)
-    dataset = prepared(recipe.data)
-    if dataset is None:
-        words = "".join(f" --{key} {value}" for key, value in settings.items())
-        raise LabError(
-            f"{name} is not prepared with these settings (what a run used is found by the id that its training printed): lmlab "
-            f"data prepare {name}{words}"
-        )
-    return dataset, recipe
-
-
-def _find_or_prepare(name: str, settings: dict[str, Any], progress: Progress) -> Dataset:
-    """A data set by its id or folder, or that of a recipe or corpus, which is prepared where it isn't yet."""
-    from lmlab.data import open_dataset, prepare
-
-    if not settings and _is_dataset(name):
-        return open_dataset(name)
-    return prepare(_recipe(name, settings).data, progress=progress)
-
-
-def _is_dataset(name: str) -> bool:
-    from lmlab.data.manifest import ID, NAME
-
-    return ID.fullmatch(name) is not None or os.path.exists(Path(name) / NAME)
 
 
 def _describe(
@@ -229,69 +260,23 @@ def _describe(
     from lmlab.data.describe import describe, lines
 
     description = describe(dataset, context, stride)
-    picture = None
-    if plot:
-        from lmlab.data.plot import plot_lengths
-
-        picture = plot_lengths(description, Path(plot))
+    picture = _plot(dataset, context, stride, plot)
     if json_output:
-        named = {"plot": None if picture is None else str(picture)}
-        show_json({**description.to_json(), **named, **(more or {})})
+        show_json({**description.to_json(), "plot": picture, **(more or {})})
         return 0
-    show(*lines(description), "")
-    if picture is not None:
-        show(picture)
-    show(dataset.folder)
+    show(*lines(description), "", *([picture] if picture else []), dataset.folder)
     return 0
-
-
-def _list(flags: Flags) -> int:
-    from lmlab.data import CATALOGUE, list_datasets
-    from lmlab.files import cache_folder
-
-    found = list_datasets()
-    if flags.json:
-        rows = [{"id": one.id, "name": one.name, "folder": str(one.folder), "splits": _sizes(one)} for one in found]
-        show_json({"catalogue": [entry.to_json() for entry in CATALOGUE.values()], "prepared": rows})
-        return 0
-    from lmlab.training.table import table
-
-    sizes = [sum(file.bytes for file in entry.files) / 1e6 for entry in CATALOGUE.values()]
-    corpora = [
-        (entry.name, entry.about, entry.licence, f"{size:,.1f}" if size else "")
-        for entry, size in zip(CATALOGUE.values(), sizes, strict=True)
-    ]
-    headings = ("corpus", "description", "licence", "MB")
-    show("catalogue", table(headings, corpora, words=("corpus",), wraps=("description", "licence")), "")
-    prepared = [
-        (
-            one.name,
-            one.id,
-            f"{one.facts['tokenizer']['name']} {one.vocabulary_size:,}",
-            ", ".join(f"{split} {count:,}" for split, count in _sizes(one).items()),
-        )
-        for one in found
-    ]
-    headings = ("data set", "id", "tokenizer", "tokens")
-    show(
-        "prepared",
-        table(headings, prepared, words=("data set", "id", "tokenizer"), wraps=("tokens",)) if prepared else "none yet",
-    )
-    show(cache_folder() / "datasets")
-    return 0
-
-
-def _sizes(dataset: Dataset) -> dict[str, int]:
-    return {split: len(dataset.tokens(split)) for split in dataset.splits}
 
 
 def _help() -> str:
     lines = [f"  {action:<8} {about}" for action, about in ACTIONS.items()]
     return "\n".join(
         [
-            "usage: lmlab data prepare|extend|show|check NAME [--json] [--data.SETTING VALUE] "
+            "usage: lmlab data prepare|extend|show|check|rm NAME [--json] [--data.SETTING VALUE] "
             "[--plot FILE.png] [--context N] [--out FILE.md]",
             "",
             *lines,
+            "",
+            "lmlab data prepare --help (or extend, show, check, rm) says what each takes.",
         ]
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import tyro
 
 from lmlab import LabError
 from lmlab.cli.arguments import parse, runs_folder, with_default
+from lmlab.cli.asking import require_yes, size_text
 from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import laid_out, show, show_json
 from lmlab.files import is_link
@@ -196,9 +196,9 @@ def _remove(flags: Remove) -> int:
             raise LabError(f"{one.name} is running: stop it first (Ctrl-C, or touch {one.folder / 'control' / 'stop'})")
     sizes = [0 if is_link(one.folder) else occupied(one.folder) for one in found]
     for one, size in zip(found, sizes, strict=True):
-        link = "a link: what it points to stays" if is_link(one.folder) else _size(size)
+        link = "a link: what it points to stays" if is_link(one.folder) else size_text(size)
         show(f"{one.folder.name}: {link}")
-    _sure(f"remove {_runs(found)}, {_size(sum(sizes))}?", flags.yes)
+    require_yes(f"remove {_runs(found)}, {size_text(sum(sizes))}?", flags.yes)
     for root in sorted({one.folder.parent for one in found}):
         remove_leftovers(root)
     for one in found:
@@ -215,20 +215,20 @@ def _prune(flags: Prune) -> int:
     plans = [(one, to_free(one.checkpoints, flags.checkpoints)) for one in found]
     for one, plan in plans:
         show(
-            f"{one.name}: {_size(plan.bytes)} ({_checkpoints(plan.slimmed)} keep only weights, "
+            f"{one.name}: {size_text(plan.bytes)} ({_checkpoints(plan.slimmed)} keep only weights, "
             f"{_checkpoints(plan.removed)} go; the latest and the best stay whole)"
         )
     plans = [(one, plan) for one, plan in plans if plan.slimmed or plan.removed]
     if not plans:
         show("nothing to prune")
         return 0
-    _sure(f"free {_size(sum(plan.bytes for _, plan in plans))}?", flags.yes)
+    require_yes(f"free {size_text(sum(plan.bytes for _, plan in plans))}?", flags.yes)
     freed = 0
     for one, _ in plans:
         with RunLock(one.folder) as lock:
             # What is there may be another by now: the run can have gone on while the question stood.
             freed += free(one.checkpoints, to_free(one.checkpoints, flags.checkpoints), lock.storage)
-    show(f"freed {_size(freed)}")
+    show(f"freed {size_text(freed)}")
     return 0
 
 
@@ -266,27 +266,9 @@ def _without_checkpoint(found: Run, part: str | None, action: str) -> Run:
     return found
 
 
-def _sure(question: str, yes: bool, ask: Callable[[str], str] = input) -> None:
-    """Go on only where a person says so."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError(f"{question} Nobody can answer here: say it with --yes")
-    try:
-        answer = ask(f"{question} [y/N] ").strip().lower()
-    except EOFError:
-        answer = ""
-    if answer not in ("y", "yes"):
-        raise LabError("nothing was changed")
-
-
 def _runs(found: list[Run]) -> str:
     return "1 run" if len(found) == 1 else f"{len(found)} runs"
 
 
 def _checkpoints(steps: tuple[int, ...]) -> str:
     return "1 checkpoint" if len(steps) == 1 else f"{len(steps)} checkpoints"
-
-
-def _size(count: float) -> str:
-    return f"{count / 1e9:,.2f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"

@@ -67,8 +67,8 @@ def _lead(flags: Train, overrides: dict[str, Any]) -> int:
 
     say = speaker(json_output=flags.json, quiet=flags.quiet)
     root = runs_folder(flags.runs)
-    recipe, parent = _recipe(flags, overrides, root, say)
     progress = progress_for(quiet=flags.quiet or flags.json)
+    recipe, parent = _recipe(flags, overrides, root, say, progress)
     display = make_display(flags.quiet, flags.json)
     options: dict[str, Any] = {"runs": root, "parent": parent, "display": display, "progress": progress, "say": say}
     if flags.or_resume:
@@ -78,7 +78,7 @@ def _lead(flags: Train, overrides: dict[str, Any]) -> int:
     return print_outcome(outcome, json_output=flags.json, quiet=flags.quiet)
 
 
-def _recipe(flags: Train, overrides: dict[str, Any], root: Path, say: Any) -> tuple[Recipe, Any]:
+def _recipe(flags: Train, overrides: dict[str, Any], root: Path, say: Any, progress: Any) -> tuple[Recipe, Any]:
     """The recipe that the words ask for, and the parent of a branch."""
     from lmlab import experiment
 
@@ -101,4 +101,4 @@ def _recipe(flags: Train, overrides: dict[str, Any], root: Path, say: Any) -> tu
         raise UsageError(
             "--size is for a text file: a recipe has its shape (change it with --model.width and its like)"
         )
-    return experiment.recipe_asked(flags.target, overrides, flags.size or None, say), None
+    return experiment.recipe_asked(flags.target, overrides, flags.size or None, say, progress), None

@@ -65,7 +65,8 @@ def run(arguments: list[str]) -> int:
             f"--size {flags.size[:40]} is for a text file: {flags.target} has its shape (change it with --model.width and its "
             "like); --size small tunes a narrower model"
         )
-    recipe = recipe_asked(flags.target, overrides, None if own else flags.size, say=say)
+    progress = progress_for(quiet=flags.quiet or flags.json)
+    recipe = recipe_asked(flags.target, overrides, None if own else flags.size, say=say, progress=progress)
     folder = runs_folder(flags.runs) / f"tune-{stem_of(recipe.name)}{'-small' if small else ''}"
     wishes = Wishes(
         steps=flags.steps,
@@ -80,7 +81,7 @@ def run(arguments: list[str]) -> int:
         folder,
         wishes,
         display=make_display(flags.quiet, flags.json),
-        progress=progress_for(quiet=flags.quiet or flags.json),
+        progress=progress,
         say=say,
     )
     files = write_rates(result, folder)

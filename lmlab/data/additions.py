@@ -116,7 +116,8 @@ def _source(old: Dataset, corpus: str, column: str, separator: str | None, root:
     if is_reference(corpus):
         raise LabError(f"{corpus} is a prepared data set: expected the text that it was made of")
     minimum_words = old.facts["corpus"].get("minimum_words") or 0
-    how = Data(corpus=corpus, column=column, separator=separator or "", minimum_words=minimum_words)
+    newlines = old.facts["corpus"].get("newlines", "keep")
+    how = Data(corpus=corpus, column=column, separator=separator or "", minimum_words=minimum_words, newlines=newlines)
     source = resolve(how, root, progress)
     if source.published == "parts":
         raise LabError(

@@ -238,7 +238,7 @@ def is_reference(text: str) -> bool:
 def list_datasets(root: Path | None = None) -> list[Dataset]:
     """Every prepared data set in the cache that can be opened, by name."""
     found = []
-    for folder in sorted(datasets_folder(root).glob("*-*")):
+    for folder in sorted(datasets_folder(root).glob("[!.]*-*")):  # hidden ones are being made, or removed
         try:
             found.append(open_dataset(folder))
         except LabError:

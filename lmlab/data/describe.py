@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,16 @@ import numpy as np
 from lmlab import printable
 from lmlab.data.dataset import Dataset
 from lmlab.data.ranges import size
+from lmlab.data.scan import skipped_notes
+from lmlab.data.survey import LineCounter, carriage_return_notes, list_notes
 from lmlab.data.windows import document_windows
 
 BINS_A_DECADE = 6
 PERCENTILES = (10, 50, 90, 99)
 BAR_WIDTH = 40
 SAMPLE_TOKENS = 60
+LINES_TOKENS = 200_000
+"""Tokens at the beginning of the training split from which the lines of a text are judged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +108,8 @@ class Description:
     extends: tuple[dict[str, Any], ...]
     """The data sets that its tokens begin with, the newest first: `id` and `splits`."""
     splits: tuple[SplitDescription, ...]
+    notes: tuple[str, ...]
+    """What a user should know before training on it."""
     sample: str
     """How the training split begins."""
 
@@ -128,8 +135,30 @@ def describe(dataset: Dataset, context: int, stride: int | None = None) -> Descr
         duplicates=facts["duplicates"],
         extends=tuple(facts.get("extends", [])),
         splits=tuple(_describe_split(dataset, name, context, stride) for name in dataset.splits),
-        sample=dataset.text("train", 0, SAMPLE_TOKENS),
+        notes=notes_on(dataset),
+        sample=_sample(dataset),
     )
+
+
+def notes_on(dataset: Dataset) -> tuple[str, ...]:
+    """What a user should know of how the text was read: files that were passed over, a list read as one document, carriage
+    returns.
+    """
+    corpus, lines = dataset.facts["corpus"], LineCounter()
+    if corpus["documents"] == 1 and dataset.lossless:
+        lines.add(dataset.text("train", 0, LINES_TOKENS), last=False)
+    return (
+        *skipped_notes(corpus["skipped_files"], corpus.get("skipped_bytes")),
+        *list_notes(corpus["documents"], lines.counts()),
+        *carriage_return_notes(bool(corpus.get("carriage_returns"))),
+    )
+
+
+def _sample(dataset: Dataset) -> str:
+    """The text of the first SAMPLE_TOKENS tokens, each document on a line of its own."""
+    starts = dataset.document_starts("train")
+    borders = [*starts[: int(np.searchsorted(starts, SAMPLE_TOKENS))].tolist(), min(SAMPLE_TOKENS, int(starts[-1]))]
+    return "\n".join(dataset.text("train", begin, end - begin) for begin, end in pairwise(borders))
 
 
 def _describe_split(dataset: Dataset, name: str, context: int, stride: int | None) -> SplitDescription:
@@ -216,14 +245,15 @@ def lines(description: Description) -> list[str]:
     corpus, tokenizer = description.corpus, description.tokenizer
     found = [
         f"{description.name}  {description.id}",
-        f"  corpus      {corpus['name']}: {corpus['documents']:,} documents, {corpus['characters']:,} characters, "
+        f"  corpus      {corpus['name']}: {_count(corpus['documents'], 'document')}, {corpus['characters']:,} characters, "
         f"{corpus['bytes']:,} bytes{_alphabet(corpus)}",
-        f"  documents   {_rule(corpus['documents_rule'])}{_left_out(corpus)}",
+        f"  documents   {_rule(corpus)}{_left_out(corpus)}",
         *_extends_lines(description),
         f"  split       {_split_rule(description.split)}{_added_rule(description)}",
         f"  tokenizer   {tokenizer['name']}, vocabulary {tokenizer['vocabulary']:,}"
         + ("" if tokenizer["lossless"] else " (loses text: no bits per byte)"),
         f"  duplicates  {duplicates_line(description.duplicates)}",
+        *(f"  note        {note}" for note in description.notes),
     ]
     for split in description.splits:
         found += ["", *_split_lines(split)]
@@ -233,6 +263,10 @@ def lines(description: Description) -> list[str]:
         "  the training split begins:",
         *(f"    {line.expandtabs()}" for line in description.sample.splitlines()[:8]),
     ]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def _extends_lines(description: Description) -> list[str]:
@@ -268,8 +302,8 @@ def _split_lines(split: SplitDescription) -> list[str]:
     lengths, crop = split.lengths, split.cropping
     density = f", {split.bytes_per_token:.2f} bytes a token" if split.bytes_per_token is not None else ""
     found = [
-        f"  {split.name}: {split.tokens:,} tokens, {split.documents:,} documents, {split.bytes:,} bytes{density}, "
-        f"{split.units:,} units ({split.unit})"
+        f"  {split.name}: {split.tokens:,} tokens, {_count(split.documents, 'document')}, {split.bytes:,} bytes{density}, "
+        f"{_count(split.units, 'unit')} ({split.unit})"
     ]
     if split.documents == 1:
         return found
@@ -315,16 +349,39 @@ def _bar(share: float) -> str:
     return "█" * (eighths // 8) + ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")[eighths % 8]
 
 
-def _rule(rule: str) -> str:
-    rule = printable(rule)
+def _rule(corpus: dict[str, Any]) -> str:
+    rule = printable(corpus["documents_rule"])
     name, _, marker = rule.partition(":")
+    if name == "marker" and corpus["documents"] == 1:
+        return "the text is one document; for one a line: --data.separator '\\n'"
     return {
-        "marker": f"a line {marker} ends one; without it a file is one",
-        "lines": "every line is one",
-        "articles": "an article is one",
-        "file": "every file is one",
-        "records": "every record is one",
+        "marker": f"a line {marker} ends a document; a file without such a line is one document",
+        "lines": "each line is a document",
+        "articles": "each article is a document",
+        "file": "each file is a document",
+        "records": "each record is a document",
     }.get(name, rule)
+
+
+def documents_in_short(dataset: Dataset) -> str:
+    """How a data set's text was divided into documents, and read otherwise than by default: what tells it from others."""
+    corpus = dataset.facts["corpus"]
+    name, _, marker = printable(corpus["documents_rule"]).partition(":")
+    count = corpus["documents"]
+    each = {"lines": "a line each", "articles": "an article each", "file": "a file each", "records": "a record each"}
+    how = [each.get(name, f"ended by {marker}" if count > 1 else "")]
+    how += ["line breaks as \\n"] if corpus.get("newlines") == "lf" else []
+    how += [f"of {corpus['minimum_words']:,} words or more"] if corpus.get("minimum_words") else []
+    how += ["windows of documents"] if dataset.begin_of_text is not None else []
+    how += [f"the first {len(dataset.tokens('train')):,} tokens"] if dataset.whole is not dataset else []
+    how += ["extended"] if dataset.facts.get("extends") else []
+    return ", ".join([f"{count:,}", *filter(None, how)])
+
+
+def split_in_short(dataset: Dataset) -> str:
+    """How a data set's validation split was chosen."""
+    split = dataset.facts["split"]
+    return "published" if split["rule"] == "parts" else f"{split['rule']} {100 * split['valid_share']:g} %"
 
 
 def _left_out(corpus: dict[str, Any]) -> str:
@@ -334,8 +391,6 @@ def _left_out(corpus: dict[str, Any]) -> str:
     if corpus.get("minimum_words"):
         few = corpus.get("short_documents") or 0
         parts.append(f"{few:,} with fewer than {corpus['minimum_words']:,} words left out")
-    if corpus["skipped_files"]:
-        parts.append(f"{len(corpus['skipped_files']):,} files that are not UTF-8 left out")
     if corpus["left_out_files"]:
         parts.append(f"{len(corpus['left_out_files']):,} files of no split left out")
     if corpus["forced_cuts"]:

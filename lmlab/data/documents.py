@@ -25,7 +25,15 @@ from typing import NamedTuple
 from lmlab import LabError
 from lmlab.data.catalogue import MARKER
 from lmlab.data.progress import Progress, Silent
-from lmlab.data.readers import SourceFile, jsonl_documents, parquet_documents, text_chunks
+from lmlab.data.readers import (
+    NotUTF8,
+    SourceFile,
+    jsonl_documents,
+    parquet_documents,
+    size_on_disk,
+    text_chunks,
+)
+from lmlab.recipe.data import NewlinesName
 
 PIECE_CHARACTERS = 1 << 18
 UNCUT_CHARACTERS = 1 << 26
@@ -54,6 +62,9 @@ class Findings:
     """Those that were left out because they have too few words."""
     forced_cuts: int = 0
     skipped_files: list[str] = field(default_factory=list)
+    """Those that were passed over because they aren't UTF-8."""
+    skipped_bytes: int = 0
+    """Of these files, on the disk."""
 
 
 def rule_of(separator: str, default: str) -> str:
@@ -77,17 +88,20 @@ def pieces(
     findings: Findings,
     skip_undecodable: bool = False,
     minimum_words: int = 0,
+    newlines: NewlinesName = "keep",
 ) -> Iterator[Piece]:
     """Every document of the files with at least so many words, in order and in pieces.
 
-    With `skip_undecodable` a file that isn't UTF-8 is passed over and named in `findings`; else it's a LabError.
+    With `skip_undecodable` a text file that isn't UTF-8 and is no part of a published split is passed over and named in
+    `findings`; else it's a LabError. With `newlines` lf, every line break becomes a line feed.
     """
     for file in files:
-        if skip_undecodable and not _decodes(file):
+        if skip_undecodable and file.kind == "text" and not file.part and not _decodes(file):
             findings.skipped_files.append(file.name)
+            findings.skipped_bytes += size_on_disk(file)
             continue
         trims = file.kind == "text" and rule.startswith("marker:")
-        whole = _assembled(_marked_off(file, rule, column, progress), findings, trims)
+        whole = _assembled(_marked_off(file, rule, column, newlines, progress), findings, trims)
         for text, last in _long_enough(whole, minimum_words, findings):
             yield Piece(text, last, file.part)
 
@@ -99,13 +113,17 @@ class Stretch(NamedTuple):
     ends: bool
 
 
-def _marked_off(file: SourceFile, rule: str, column: str, progress: Progress) -> Iterator[Stretch]:
+def _marked_off(
+    file: SourceFile, rule: str, column: str, newlines: NewlinesName, progress: Progress
+) -> Iterator[Stretch]:
     """The text of one file with the borders between documents found."""
-    if file.kind == "jsonl":
-        return (Stretch(text, True) for text in jsonl_documents(file, column, progress))
-    if file.kind == "parquet":
-        return (Stretch(text, True) for text in parquet_documents(file, column, progress))
+    if file.kind != "text":
+        records = jsonl_documents if file.kind == "jsonl" else parquet_documents
+        texts = records(file, column, progress)
+        return (Stretch("".join(with_line_feeds([text])) if newlines == "lf" else text, True) for text in texts)
     chunks = text_chunks(file, progress)
+    if newlines == "lf":
+        chunks = with_line_feeds(chunks)
     if rule == "file":
         return (Stretch(chunk, False) for chunk in chunks)
     if rule == "lines":
@@ -129,6 +147,18 @@ def _line_blocks(chunks: Iterable[str]) -> Iterator[str]:
             held = ""
     if held:
         yield held
+
+
+def with_line_feeds(chunks: Iterable[str]) -> Iterator[str]:
+    r"""The text of the chunks with \r\n and \r as \n, also where a chunk ends between the two."""
+    held = False
+    for chunk in chunks:
+        text = "\r" + chunk if held else chunk
+        held = text.endswith("\r")
+        text = text.removesuffix("\r")
+        yield text.replace("\r\n", "\n").replace("\r", "\n")
+    if held:
+        yield "\n"
 
 
 def _by_marker(blocks: Iterable[str], marker: str) -> Iterator[Stretch]:
@@ -267,6 +297,6 @@ def _decodes(file: SourceFile) -> bool:
     try:
         for _ in text_chunks(file, Silent()):
             pass
-    except LabError:
+    except NotUTF8:
         return False
     return True

@@ -247,6 +247,9 @@ def _facts(old: Dataset, found: Additions, identity: str) -> dict[str, Any]:
             "skipped_files": [*corpus["skipped_files"], *(name for one in found.scans for name in one.skipped_files)][
                 :1000
             ],
+            "skipped_bytes": corpus.get("skipped_bytes", 0) + sum(one.skipped_bytes for one in found.scans),
+            "carriage_returns": corpus.get("carriage_returns", False)
+            or any("\r" in one.alphabet for one in found.scans),
             "files": corpus.get("files", 0) + len(listed),
             "sources": [*corpus.get("sources", []), *listed][:1000],
             "sources_sha256": digest([corpus.get("sources_sha256"), *(one.fingerprint() for one in found.sources)]),

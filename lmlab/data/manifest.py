@@ -40,7 +40,12 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "short_documents": int | None,
         "forced_cuts": int,
         "skipped_files": list,
+        "skipped_bytes": int | None,
         "left_out_files": list,
+        "carriage_returns": bool | None,
+        "newlines": str | None,
+        "column": str | None,
+        "sources_sha256": str | None,
     },
     "split": {"rule": str, "valid_share": float, "cut_characters": int | None},
     "tokenizer": {
@@ -186,7 +191,7 @@ def _extends_problem(value: dict[str, Any]) -> str:
 def _is(value: Any, kind: Any) -> bool:
     """isinstance, where a truth value is no number, a whole number may stand for any other, and none is below 0."""
     if isinstance(value, bool):
-        return kind is bool
+        return kind in (bool, bool | None)
     if isinstance(value, (int, float)) and not 0 <= value < 1 << 62:
         return False
     return isinstance(value, (int, float) if kind is float else kind)

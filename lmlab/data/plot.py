@@ -8,15 +8,27 @@ from typing import Any
 from lmlab import LabError, StorageError, printable
 from lmlab.data.describe import Description, SplitDescription
 
+ENDINGS = (".png", ".svg", ".pdf", ".jpg", ".jpeg")
 COLOURS = {"train": "#2b6cb0", "valid": "#dd6b20", "test": "#718096"}
 INK, FAINT = "#1a202c", "#a0aec0"
+
+
+def require_picture(path: Path) -> None:
+    """LabError where no picture can be written at `path`: known before any text is read."""
+    if path.suffix.lower() not in ENDINGS:
+        raise LabError(f"--plot {path}: expected a file ending in {', '.join(ENDINGS)}, such as lengths.png")
+    if not path.parent.is_dir():
+        raise LabError(f"--plot {path}: there is no folder {path.parent}; make it, or choose another")
 
 
 def plot_lengths(description: Description, path: Path) -> Path:
     """Draw the document lengths of every split that has several documents into a PNG (or what the ending says)."""
     splits = [split for split in description.splits if split.documents > 1]
     if not splits:
-        raise LabError(f"{description.name} has one document a split: there are no lengths to draw")
+        raise LabError(
+            f"{description.name} has one document in each split, so there are no lengths to draw: leave --plot out, or divide the "
+            "text into documents with --data.separator"
+        )
     import matplotlib
 
     matplotlib.use("Agg")

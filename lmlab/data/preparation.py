@@ -127,22 +127,29 @@ def _build(data: Data, source: Source, plan: str, root: Path, progress: Progress
     scanned = scan(source, data.column, root, progress)
     split = plan_split(data, source, scanned)
     work = make_folder(work_folder(plan, root))
-    tokenizer = _tokenizer(data, source, scanned, split, work, progress, given)
+    texts = _without_skipped(source, scanned)
+    tokenizer = _tokenizer(data, texts, scanned, split, work, progress, given)
     marks = _marks(data, scanned, tokenizer)
     identity = _data_id(scanned, split, tokenizer, marks)
     made = made_already(identity, root)
     if made is None:
         if not (work / shape.NAME).exists():
-            stream = source_pieces(source, data.column, f"encoding {source.name}", progress)
+            stream = source_pieces(texts, data.column, f"encoding {source.name}", progress)
             encode(stream, split, tokenizer, marks, scanned.characters, work)
             facts = {**_facts(data, source, scanned, split, tokenizer, marks), "id": identity}
-            finish(work, facts, source, data.column, scanned, split, tokenizer, progress)
+            finish(work, facts, texts, data.column, scanned, split, tokenizer, progress)
         made = publish(work, f"{source.name}-{identity}", root)
     else:
         remove_tree(work)
     write_shared(_index_path(plan, root), {"folder": made.folder.name})
     remove_stale(root)
     return made
+
+
+def _without_skipped(source: Source, scanned: Scan) -> Source:
+    """The source without the files that the scan passed over, so that no later pass tries to decode them."""
+    files = tuple(file for file in source.files if file.name not in scanned.skipped_files)
+    return dataclasses.replace(source, files=files, skip_undecodable=False)
 
 
 def _tokenizer(
@@ -227,6 +234,9 @@ def _facts(
             "short_documents": scanned.short_documents,
             "forced_cuts": scanned.forced_cuts,
             "skipped_files": list(scanned.skipped_files)[:1000],
+            "skipped_bytes": scanned.skipped_bytes,
+            "carriage_returns": "\r" in scanned.alphabet,
+            "newlines": source.newlines,
             "left_out_files": list(source.left_out)[:1000],
             "files": len(paths),
             "sources": listed[:1000],

@@ -42,6 +42,10 @@ PACKINGS = ("gz", "xz", "zst", "bz2")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
+class NotUTF8(LabError):
+    """A file whose bytes are no UTF-8."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SourceFile:
     """One file of a corpus, or one member of a zip archive."""
@@ -260,10 +264,10 @@ def _damaged(file: SourceFile, error: Exception) -> LabError:
     return LabError(f"{file.name} is damaged or cut short ({_first_line(error)}): expected an intact {form} file")
 
 
-def _not_utf8(file: SourceFile, offset: int, error: UnicodeDecodeError, where: str = "") -> LabError:
+def _not_utf8(file: SourceFile, offset: int, error: UnicodeDecodeError, where: str = "") -> NotUTF8:
     unpacked = " of the unpacked text" if file.packing or file.member else ""
     value = error.object[error.start]
-    return LabError(
+    return NotUTF8(
         f"{file.name} is not UTF-8: byte {offset:,}{unpacked}{where} is 0x{value:02x} ({error.reason}); "
         "convert the file to UTF-8 (iconv -f ENCODING -t UTF-8) and try again"
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,13 @@ FORMAT = 1
 DRAFT = ".scanned-"
 DOCUMENT = np.dtype([("key", "V32"), ("bytes", "<i8"), ("characters", "<i8"), ("part", "u1")])
 PARTS = ("", "train", "valid", "test")
+COUNTS = ("documents", "characters", "bytes", "empty_documents", "short_documents", "forced_cuts", "skipped_bytes")
 ROWS_HELD = 4096
 ROWS_A_TIME = 1 << 18
 """How many rows are looked at together where the whole table may not fit in memory."""
 
+NAMED_FILES = 5
+"""How many files a sentence names."""
 NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
@@ -63,6 +66,9 @@ class Scan:
     short_documents: int
     forced_cuts: int
     skipped_files: tuple[str, ...]
+    """Those that were passed over because they aren't UTF-8."""
+    skipped_bytes: int
+    """Of these files, on the disk."""
 
 
 def look_at(data: Data, root: Path | None = None, progress: Progress | None = None) -> Scan:
@@ -74,8 +80,10 @@ def look_at(data: Data, root: Path | None = None, progress: Progress | None = No
 
 def scan(source: Source, column: str, root: Path, progress: Progress) -> Scan:
     """The corpus's scan, from the cache where it was made before; LabError for a corpus without text."""
-    limit = [source.minimum_words] if source.minimum_words else []
-    key = json.dumps([FORMAT, source.fingerprint(), source.rule, column, *limit])
+    # Settings that came later stand in the key where they aren't at their defaults, so that older scans are found.
+    later: list[int | str] = [source.minimum_words] if source.minimum_words else []
+    later += [source.newlines] if source.newlines != "keep" else []
+    key = json.dumps([FORMAT, source.fingerprint(), source.rule, column, *later])
     folder = root / "scans" / hashlib.sha256(key.encode()).hexdigest()[:32]
     if not (folder / "scan.json").exists():
         waiting = f"another process is reading {source.name}: waiting for it"
@@ -84,8 +92,20 @@ def scan(source: Source, column: str, root: Path, progress: Progress) -> Scan:
                 _make(source, column, folder, progress)
     found = _open(folder)
     if found.documents == 0:
-        raise LabError(f"{source.title} holds no text: expected at least one document that is more than white space")
+        passed = "".join(f" ({note})" for note in skipped_notes(found.skipped_files, found.skipped_bytes))
+        raise LabError(
+            f"{source.title} holds no text{passed}: expected at least one document that is more than white space"
+        )
     return found
+
+
+def skipped_notes(names: Sequence[str], size: int | None) -> Iterator[str]:
+    """What to say of files of so many bytes (None: unknown) that were passed over; nothing where there are none."""
+    if names:
+        bytes_ = "" if size is None else f" ({size:,} bytes)"
+        count = f"{len(names):,} files{bytes_} are" if len(names) > 1 else f"1 file{bytes_} is"
+        more = "" if len(names) <= NAMED_FILES else f" and {len(names) - NAMED_FILES:,} more"
+        yield f"{count} not UTF-8 text and passed over: {', '.join(names[:NAMED_FILES])}{more}"
 
 
 def source_pieces(
@@ -101,6 +121,7 @@ def source_pieces(
         findings or Findings(),
         source.skip_undecodable,
         source.minimum_words,
+        source.newlines,
     )
 
 
@@ -142,6 +163,7 @@ def _write_rows(source: Source, column: str, path: Path, progress: Progress) -> 
         "short_documents": findings.short_documents,
         "forced_cuts": findings.forced_cuts,
         "skipped_files": findings.skipped_files,
+        "skipped_bytes": findings.skipped_bytes,
     }
 
 
@@ -184,8 +206,8 @@ def _open(folder: Path) -> Scan:
     facts = read_json(folder / "scan.json")
     path = folder / "documents.bin"
     try:
-        facts = {"short_documents": 0, **facts}  # a scan from before they were counted has none
-        for name in ("documents", "characters", "bytes", "empty_documents", "short_documents", "forced_cuts"):
+        facts = {"short_documents": 0, "skipped_bytes": 0, **facts}  # an older scan doesn't count them
+        for name in COUNTS:
             if type(facts[name]) is not int or facts[name] < 0:
                 raise ValueError(f"{name} is no count")
         if not all(
@@ -207,6 +229,7 @@ def _open(folder: Path) -> Scan:
             short_documents=facts["short_documents"],
             forced_cuts=facts["forced_cuts"],
             skipped_files=tuple(facts["skipped_files"]),
+            skipped_bytes=facts["skipped_bytes"],
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise LabError(f"{folder} is damaged ({error}): delete it, and it will be made again") from None

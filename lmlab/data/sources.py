@@ -29,6 +29,7 @@ from lmlab.data.readers import ZIP_DAMAGE, SourceFile, describe_name
 from lmlab.data.stdlib import stdlib_files
 from lmlab.files import cache_folder, flush_folder, make_folder, remove_dead, temporary_folder
 from lmlab.recipe import Data
+from lmlab.recipe.data import NewlinesName
 
 PARTS = {
     "train": "train",
@@ -66,10 +67,12 @@ class Source:
     entry: str = ""
     """The catalogue's name for it, or empty."""
     skip_undecodable: bool = False
+    """Whether text files that aren't UTF-8, such as pictures beside the texts, are passed over."""
     left_out: tuple[str, ...] = ()
     """Files of the folder that belong to no part of its published split."""
     minimum_words: int = 0
     """Documents with fewer are left out."""
+    newlines: NewlinesName = "keep"
 
     @property
     def title(self) -> str:
@@ -100,7 +103,9 @@ def resolve(data: Data, root: Path | None = None, progress: Progress | None = No
     hashes = file_hashes([file.path for file in found.files], key, root, progress)
     found = dataclasses.replace(found, hashes=hashes)
     found = _recognised(found) if entry is None else found
-    return dataclasses.replace(found, rule=rule_of(data.separator, found.rule), minimum_words=data.minimum_words)
+    return dataclasses.replace(
+        found, rule=rule_of(data.separator, found.rule), minimum_words=data.minimum_words, newlines=data.newlines
+    )
 
 
 def _stdlib(entry: CatalogueEntry) -> Source:
@@ -172,8 +177,8 @@ def _of_path(path: Path, given: str, name: str) -> Source:
     elif path.name.lower().endswith(".zip"):
         files = tuple(_file(member, path, member) for member in _members(path))
     else:
-        files = (_file(path.name, path),)
-    return Source(given=given, name=name, files=files, hashes={}, rule="marker")
+        return Source(given=given, name=name, files=(_file(path.name, path),), hashes={}, rule="marker")
+    return Source(given=given, name=name, files=files, hashes={}, rule="marker", skip_undecodable=True)
 
 
 def _file(name: str, path: Path, member: str = "") -> SourceFile:

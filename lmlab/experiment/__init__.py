@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 from lmlab import lazily
 
 if TYPE_CHECKING:
-    from lmlab.experiment.asked import names_text, recipe_asked
+    from lmlab.experiment.asked import data_asked, names_text, recipe_asked, text_asked
     from lmlab.experiment.beginning import Parent, parent_of
     from lmlab.experiment.benching import bench
     from lmlab.experiment.budgeted import plan_after, plan_on_card, plan_within
     from lmlab.experiment.finish import Outcome
     from lmlab.experiment.loaded import Loaded, load
-    from lmlab.experiment.own_text import recipe_for
     from lmlab.experiment.planned import plan
     from lmlab.experiment.proof import Proof
     from lmlab.experiment.proving import prove
@@ -31,6 +30,7 @@ __all__ = [
     "Parent",
     "Proof",
     "bench",
+    "data_asked",
     "evaluate",
     "forecast_quality",
     "load",
@@ -42,8 +42,8 @@ __all__ = [
     "plan_within",
     "prove",
     "recipe_asked",
-    "recipe_for",
     "resume",
+    "text_asked",
     "train",
     "train_or_resume",
     "with_rate",
@@ -57,6 +57,7 @@ __getattr__ = lazily(
         "Parent": "beginning",
         "Proof": "proof",
         "bench": "benching",
+        "data_asked": "asked",
         "evaluate": "scoring",
         "forecast_quality": "quality",
         "load": "loaded",
@@ -68,8 +69,8 @@ __getattr__ = lazily(
         "plan_within": "budgeted",
         "prove": "proving",
         "recipe_asked": "asked",
-        "recipe_for": "own_text",
         "resume": "resuming",
+        "text_asked": "asked",
         "train": "start",
         "train_or_resume": "start",
         "with_rate": "start",

@@ -1,47 +1,203 @@
-"""The recipe that somebody asks for: by a recipe's name or file, or by a text that has none."""
+"""The recipe that somebody asks for: by a recipe's name or file, or by a text that has none. The one rule of all verbs."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmlab.experiment.own_text import recipe_for
-from lmlab.recipe import Recipe, check, is_recipe, load_recipe, override, with_settings
+from lmlab import LabError
+from lmlab.data import CATALOGUE, open_dataset
+from lmlab.data.dataset import is_reference
+from lmlab.data.progress import Progress, shown
+from lmlab.data.remembered import READING, datasets_of, reading_of, words_of
+from lmlab.data.sources import Source, resolve
+from lmlab.data.survey import Survey, survey
+from lmlab.experiment.own_text import facts_of
+from lmlab.planning.choose import Choice, TextFacts, choose_data, choose_recipe
+from lmlab.recipe import Data, Recipe, check, is_recipe, load_recipe, override, with_settings
+from lmlab.recipe.check import problems
+from lmlab.recipe.data import TokenizerName, tokenizer_needs
 from lmlab.recipe.derived import notes
+from lmlab.recipe.sizes import size_named
+
+Say = Callable[[str], object]
+COULD_BE_CHOSEN = ("300k", "1M", "10M")
+"""Sizes that a text may get where none is asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Text:
+    """A text that a recipe is to be chosen for."""
+
+    source: Source
+    data: Data
+    """How it is read: the corpus, with the settings of READING."""
+    settings: Mapping[str, Any]
+    """What was asked for, and the settings that were found again."""
+    notes: tuple[str, ...]
+    """What to say of settings that were found again."""
+
+    def facts(self, progress: Progress) -> tuple[TextFacts, Survey]:
+        """What the choice rests on."""
+        return facts_of(self.source, self.data, *_tokenizer_asked(self.settings), progress)
 
 
 def names_text(target: str) -> bool:
-    """Whether `target` is meant as a text: a path, a file that is there, or standard input. All else is a recipe's name."""
+    """Whether `target` is meant as a text: a path, a file that is there, a catalogue corpus, or standard input. All else is a
+    recipe's name.
+    """
     if is_recipe(target):
         return False
-    return target == "-" or os.path.exists(target) or "." in Path(target).name or "/" in target
+    return target == "-" or target in CATALOGUE or os.path.exists(target) or "." in Path(target).name or "/" in target
 
 
 def recipe_asked(
-    target: str, settings: Mapping[str, Any], size: str | None = None, say: Callable[[str], object] = print
+    target: str,
+    settings: Mapping[str, Any],
+    size: str | None = None,
+    say: Say = print,
+    progress: Progress | None = None,
 ) -> Recipe:
     """The recipe of that name, or one that is chosen for that text, with the settings; LabError where it can't be had.
 
     `settings` are dotted names with their values, `size` one of `lmlab.recipe.sizes` for a text. `say` gets the reasons for
-    what was chosen.
+    what was chosen, and what should be known of the text. Settings that can't be are refused before the text is read.
     """
     if not names_text(target):
-        return _with_settings(load_recipe(target), settings, say)
-    wished = override(
-        Recipe(),
-        {name: settings[name] for name in ("train.device", "train.steps", "train.epochs") if name in settings},
-    ).train
-    steps = wished.steps if "train.steps" in settings else None
-    choice = recipe_for(target, wished.device, size, steps, wished.epochs)
-    for reason in choice.reasons:
-        say(reason)
-    return _with_settings(choice.recipe, settings, say)
+        return _named(target, settings, say)
+    from lmlab.hardware import choose_device
+
+    _require_possible(target, settings, size)
+    device = choose_device(_with(settings, "train.device").train.device).type
+    with shown(progress) as progress:
+        text = _text(target, settings, progress)
+        facts, seen = text.facts(progress)
+    choice = choose_recipe(facts, device, size, *_length(settings))
+    for line in (*text.notes, *seen.notes(), *choice.reasons):
+        say(line)
+    return _with_settings(choice.recipe, text.settings, say)
 
 
-def _with_settings(recipe: Recipe, settings: Mapping[str, Any], say: Callable[[str], object]) -> Recipe:
+def data_asked(target: str, settings: Mapping[str, Any], say: Say = print, progress: Progress | None = None) -> Recipe:
+    """The recipe whose data `recipe_asked` would choose, for verbs that only prepare and describe it; of a text the rest of the
+    recipe is the default one. A prepared data set is named by its id or folder; whatever is no recipe is a text.
+    """
+    if is_recipe(target):
+        return _named(target, settings, say)
+    if is_reference(target):
+        tokenizer = open_dataset(target).facts["tokenizer"]["name"]
+        return override(Recipe(data=Data(corpus=target, tokenizer=tokenizer)), settings)
+    _require_possible(target, settings, None)
+    with shown(progress) as progress:
+        text = _text(target, settings, progress)
+        facts, _ = text.facts(progress)
+    data, _, reason = choose_data(facts)
+    for line in (*text.notes, reason):
+        say(line)
+    return override(Recipe(data=data), text.settings)
+
+
+def text_asked(
+    target: str, settings: Mapping[str, Any], progress: Progress | None = None
+) -> tuple[Survey, tuple[str, ...]]:
+    """All of a text surveyed, and the reasons for what `lmlab train` would choose for it here (or why it can't)."""
+    from lmlab.hardware import choose_device
+
+    with shown(progress) as progress:
+        text = _text(target, settings, progress)
+        facts, _ = text.facts(progress)
+        seen = survey(text.source, text.data.column, progress)
+    try:
+        choice: Choice = choose_recipe(facts, choose_device().type)
+    except LabError as error:
+        return seen, (*text.notes, str(error))
+    return seen, (*text.notes, *choice.reasons)
+
+
+def _named(name: str, settings: Mapping[str, Any], say: Say) -> Recipe:
+    base = load_recipe(name)
+    return _with_settings(base, {**tokenizer_needs(base.data, settings), **settings}, say)
+
+
+def _with_settings(recipe: Recipe, settings: Mapping[str, Any], say: Say) -> Recipe:
     changed = with_settings(recipe, settings)
     for line in notes(recipe, changed, settings):
         say(line)
     return check(changed)
+
+
+def _with(settings: Mapping[str, Any], *names: str) -> Recipe:
+    """The default recipe with those of the settings that are named."""
+    return override(Recipe(), {name: settings[name] for name in names if name in settings})
+
+
+def _length(settings: Mapping[str, Any]) -> tuple[int | None, float | None]:
+    """Steps and epochs that are asked for."""
+    train = _with(settings, "train.steps", "train.epochs").train
+    return (train.steps if "train.steps" in settings else None), train.epochs
+
+
+def _tokenizer_asked(settings: Mapping[str, Any]) -> tuple[TokenizerName | None, int | None]:
+    """Tokenizer and vocabulary that are asked for; a vocabulary alone asks for a BPE of that size."""
+    data = _with(settings, "data.tokenizer", "data.vocabulary").data
+    asked = "data.tokenizer" in settings or "data.vocabulary" in settings
+    return data.tokenizer if asked else None, data.vocabulary if "data.vocabulary" in settings else None
+
+
+def _text(target: str, settings: Mapping[str, Any], progress: Progress) -> _Text:
+    """The text, read as the settings say, else as it was prepared before; LabError where it can't be had."""
+    own = {name: settings[name] for name in (*READING, "data.split") if name in settings}
+    data = override(Recipe(), {**own, "data.corpus": target}).data
+    source = resolve(data, progress=progress)
+    if any(name in settings for name in READING):
+        return _Text(source=source, data=data, settings=settings, notes=())
+    again, notes = _found_again(target, source)
+    if again:
+        data = override(Recipe(data=data), again).data
+        source = resolve(data, progress=progress)
+    return _Text(source=source, data=data, settings={**again, **settings}, notes=notes)
+
+
+def _found_again(target: str, source: Source) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The settings with which data sets were prepared from this text, where there is no doubt, and what to say of them."""
+    readings = {tuple(reading_of(one).items()): one for one in datasets_of(source)}
+    others = {words_of(dict(items)).strip(): one.id for items, one in readings.items() if items}
+    if not others:
+        return {}, ()
+    listed = "; ".join(f"{words} (data set {identity})" for words, identity in others.items())
+    if () in readings:
+        return {}, (f"{target} was also prepared with {listed}: add these settings to read it so",)
+    if len(others) > 1:
+        raise LabError(
+            f"{target} was prepared with different settings: {listed}; say how it is read, with one of these or with "
+            "--data.separator ''"
+        )
+    ((items, one),) = readings.items()
+    note = f"{target} is read as for data set {one.id}: {words_of(dict(items)).strip()} (to read it without: --data.separator '')"
+    return dict(items), (note,)
+
+
+def _require_possible(target: str, settings: Mapping[str, Any], size: str | None) -> None:
+    """LabError for settings that can't be whatever the text is: unknown names, impossible values, and combinations that are
+    refused with every recipe that could be chosen.
+    """
+    if size:
+        size_named(size)
+    found = []
+    for name in [size] if size else COULD_BE_CHOSEN:
+        for length in (50_000, 20_000_000):
+            made_up = TextFacts(
+                name="text",
+                corpus=target,
+                bytes=length,
+                distinct_characters=60,
+                words=length // 6,
+            )
+            recipe = choose_recipe(made_up, "cpu", name, *_length(settings)).recipe
+            found.append(list(problems(with_settings(recipe, settings))))
+    for problem in found[0]:
+        if all(problem in other for other in found[1:]):
+            raise LabError(problem)

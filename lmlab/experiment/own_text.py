@@ -1,4 +1,4 @@
-"""From a file that someone has to a recipe for it: the facts that `lmlab.planning.choose` decides by."""
+"""From a text that someone has to a recipe for it: the facts that `lmlab.planning.choose` decides by."""
 
 from __future__ import annotations
 
@@ -6,51 +6,36 @@ import re
 from pathlib import Path
 
 from lmlab import LabError
-from lmlab.data import open_corpus
-from lmlab.hardware import choose_device
-from lmlab.planning.choose import Choice, TextFacts, choose_recipe
+from lmlab.data.progress import Progress
+from lmlab.data.sources import Source
+from lmlab.data.survey import Survey, survey
+from lmlab.planning.choose import TextFacts
 from lmlab.recipe import Data
+from lmlab.recipe.data import TokenizerName
 
 LOOKED_AT_CHARACTERS = 2_000_000
-COMPRESSION = 3.5
-"""About how much larger text is than its compressed file."""
 
 
-def recipe_for(
-    corpus: str, device: str = "auto", size: str | None = None, steps: int | None = None, epochs: float | None = None
-) -> Choice:
-    """A recipe for the text at `corpus` on this machine; LabError where it can't be read or is too short."""
-    return choose_recipe(look_at(corpus), choose_device(device).type, size, steps, epochs)
+def facts_of(
+    source: Source, data: Data, tokenizer: TokenizerName | None, vocabulary: int | None, progress: Progress
+) -> tuple[TextFacts, Survey]:
+    """What is known of a text from its size and its first two million characters; LabError where there are none.
 
-
-def look_at(corpus: str) -> TextFacts:
-    """What is known of a text from its size and its first two million characters."""
-    seen: set[str] = set()
-    characters = documents = 0
-    for document in open_corpus(Data(corpus=corpus)).documents(longest=LOOKED_AT_CHARACTERS):
-        documents += 1
-        seen.update(document.text)
-        characters += len(document.text)
-        if characters >= LOOKED_AT_CHARACTERS:
-            break
-    if not characters:
-        raise LabError(f"{corpus} is empty: expected text")
-    return TextFacts(
-        name=_name(corpus),
-        corpus=corpus,
-        bytes=_bytes(corpus, characters),
-        distinct_characters=len(seen),
-        documents=documents,
+    `tokenizer` and `vocabulary` are those that are asked for, None where they are not.
+    """
+    seen = survey(source, data.column, progress, LOOKED_AT_CHARACTERS)
+    if not seen.characters:
+        raise LabError(f"{source.title} is empty: expected text")
+    facts = TextFacts(
+        name=_name(data.corpus),
+        corpus=data.corpus,
+        bytes=seen.text_bytes,
+        distinct_characters=len(seen.alphabet),
+        words=round(seen.words * seen.text_bytes / max(1, seen.characters)),
+        tokenizer=tokenizer,
+        vocabulary=vocabulary,
     )
-
-
-def _bytes(corpus: str, characters: int) -> int:
-    path = Path(corpus)
-    if corpus == "-" or not path.exists():
-        return characters
-    files = [entry for entry in path.rglob("*") if entry.is_file()] if path.is_dir() else [path]
-    packed = (".gz", ".xz", ".zst", ".bz2", ".parquet")
-    return int(sum(entry.stat().st_size * (COMPRESSION if entry.suffix in packed else 1) for entry in files))
+    return facts, seen
 
 
 def _name(corpus: str) -> str:

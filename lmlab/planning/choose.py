@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from lmlab import LabError
 from lmlab.recipe import GPT, Data, Evaluate, Linear, Muon, Recipe, Train, override
+from lmlab.recipe.data import WORDS_NEED, TokenizerName
 from lmlab.recipe.sizes import SIZES, Size, size_named
 from lmlab.recipe.train import MOST_STEPS
 
@@ -21,6 +22,7 @@ VOCABULARIES = ((20_000_000, 1_024), (200_000_000, 4_096), (None, 16_384))
 """(text up to so many bytes, BPE tokens)."""
 BYTES_A_TOKEN = {1_024: 2.6, 4_096: 3.4, 16_384: 4.0}
 """About how much English text a token of such a BPE stands for; only used to choose steps."""
+BYTES_A_GPT2_TOKEN = 4.3
 MOST_EPOCHS = 20
 """More passes than this teach a model of the default size little but the text by heart (arXiv 2305.16264: R* = 15.4)."""
 TOKENS_ON_A_CPU = 4_000_000
@@ -50,8 +52,12 @@ class TextFacts:
     corpus: str
     bytes: int
     distinct_characters: int
-    documents: int
-    """How many there are, or 2 for "several"."""
+    words: int
+    """Between white space, about."""
+    tokenizer: TokenizerName | None = None
+    """The one that is asked for; None: the one that suits the text."""
+    vocabulary: int | None = None
+    """Of bpe, where it's asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +66,7 @@ class Choice:
 
     recipe: Recipe
     reasons: tuple[str, ...]
+    """The first is that of the tokenizer."""
 
 
 def choose_recipe(
@@ -74,7 +81,8 @@ def choose_recipe(
     Raises LabError where the text is too short to learn from.
     """
     reasons: list[str] = []
-    data, tokens = _tokenizer(text, reasons)
+    data, tokens, reason = choose_data(text)
+    reasons.append(reason)
     size = _size(tokens, device_type, size_name, reasons)
     context = _context(size, tokens, text, data)
     if context < size.context:
@@ -130,20 +138,30 @@ def _against_rote(
     return (), decay, dropout
 
 
-def _tokenizer(text: TextFacts, reasons: list[str]) -> tuple[Data, float]:
-    if text.bytes <= CHARACTERS_UP_TO_BYTES and text.distinct_characters <= DISTINCT_CHARACTERS_UP_TO:
-        reasons.append(
-            f"tokenizer characters: {text.bytes / 1e6:.2g} MB of text with {text.distinct_characters} distinct ones"
-        )
-        return Data(corpus=text.corpus, tokenizer="characters", vocabulary=None, order="shifted"), float(text.bytes)
-    vocabulary = next(tokens for limit, tokens in VOCABULARIES if limit is None or text.bytes <= limit)
-    why = f"{text.bytes / 1e6:,.2g} MB of text"
-    if text.bytes <= CHARACTERS_UP_TO_BYTES:
-        why = f"{text.distinct_characters} distinct characters"
-    reasons.append(f"tokenizer bpe with {vocabulary:,} tokens: {why}")
-    return Data(
-        corpus=text.corpus, tokenizer="bpe", vocabulary=vocabulary, order="shifted"
-    ), text.bytes / BYTES_A_TOKEN[vocabulary]
+def choose_data(text: TextFacts) -> tuple[Data, float, str]:
+    """What is read of a text by which tokenizer, about how many tokens that is, and why."""
+    few = text.bytes <= CHARACTERS_UP_TO_BYTES
+    size = f"{text.bytes / 1e6:,.2g} MB of text"
+    name = text.tokenizer or ("characters" if few and text.distinct_characters <= DISTINCT_CHARACTERS_UP_TO else "bpe")
+    data = Data(corpus=text.corpus, tokenizer=name, vocabulary=None, order="shifted")
+    if name == "bpe":
+        return _with_bpe(text, data, f"{text.distinct_characters} distinct characters" if few else size)
+    if name == "words":
+        reason = "words that the training split has twice or more; the others are read as <unk>"
+        return dataclasses.replace(data, **WORDS_NEED), float(text.words), f"tokenizer words: {reason}"
+    if name == "characters":
+        reason = f"{size} with {text.distinct_characters} distinct ones"
+        return data, float(text.bytes), f"tokenizer characters: {reason}"
+    tokens = text.bytes / (BYTES_A_GPT2_TOKEN if name == "gpt2" else 1)
+    return data, tokens, f"tokenizer {name}: asked for; {size}"
+
+
+def _with_bpe(text: TextFacts, data: Data, why: str) -> tuple[Data, float, str]:
+    chosen = next(tokens for limit, tokens in VOCABULARIES if limit is None or text.bytes <= limit)
+    vocabulary = text.vocabulary or chosen
+    nearest = min(BYTES_A_TOKEN, key=lambda known: abs(math.log(known / vocabulary)))
+    reason = f"tokenizer bpe with {vocabulary:,} tokens: {'asked for' if text.vocabulary else why}"
+    return dataclasses.replace(data, vocabulary=vocabulary), text.bytes / BYTES_A_TOKEN[nearest], reason
 
 
 def _size(tokens: float, device_type: str, name: str | None, reasons: list[str]) -> Size:

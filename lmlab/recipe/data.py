@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from lmlab.recipe.setting import setting
 
@@ -12,6 +13,7 @@ SplitName = Literal["auto", "published", "hash", "tail"]
 OrderName = Literal["shuffle", "shifted", "random"]
 WindowsName = Literal["stream", "documents"]
 UnknownName = Literal["refuse", "replace"]
+NewlinesName = Literal["keep", "lf"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,14 +21,16 @@ class Data:
     """Corpus, tokenizer, split and batch order."""
 
     corpus: str = setting("stdlib")
-    """A catalogue name (lmlab data show), a text, JSONL or parquet file, a folder of text files, - for standard input, or the id
-    or folder of a prepared data set."""
+    """A catalogue name (lmlab data show), a text, JSONL or parquet file, a folder or .zip archive of such files, - for standard
+    input, or the id or folder of a prepared data set."""
     column: str = setting("text")
     """Which column of a JSONL or parquet corpus holds the text."""
     separator: str = setting("")
     """A line that ends a document in a text file, such as <|endoftext|>; \\n: every line is a document; empty: a file is one."""
     minimum_words: int = setting(0, at_least=0, at_most=1000, came_later=True)
     """Documents with fewer words, which stand between white space, are left out."""
+    newlines: NewlinesName = setting("keep", came_later=True)
+    """keep: line breaks stay as they are; lf: \\r\\n and \\r become \\n, for a text from Windows."""
     tokenizer: TokenizerName = setting("bpe")
     """How text becomes tokens; bpe is byte-level and trained on the training split."""
     vocabulary: int | None = setting(1024, at_least=2, at_most=1 << 22)
@@ -51,3 +55,16 @@ class Data:
     """Tokens from one window of a document to the next (documents only; none: model.context, so that no target comes twice)."""
     fresh: bool = setting(False, came_later=True)
     """With --from: train on tokens that no run before has used, each window once, whatever the order."""
+
+
+WORDS_NEED: dict[str, Any] = {"vocabulary": None, "minimum_count": 2, "unknown": "replace"}
+"""What a tokenizer of words needs where a recipe was made for another one: every word that isn't rare, and a token for the rare
+ones, which validation has too. Left to the recipe, a vocabulary that was meant for bpe would refuse the text."""
+
+
+def tokenizer_needs(data: Data, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by their dotted names that go with a new tokenizer in `settings`, where `settings` doesn't have them."""
+    if settings.get("data.tokenizer") != "words" or data.tokenizer == "words":
+        return {}
+    needed = {f"data.{name}": value for name, value in WORDS_NEED.items()}
+    return {name: value for name, value in needed.items() if name not in settings}

@@ -105,6 +105,6 @@ def test_picture_that_can_t_be_drawn_or_written_is_one_line(dataset, tmp_path):
     path = tmp_path / "one.txt"
     path.write_text("one document " * 100)
     single = prepare(Data(corpus=str(path), tokenizer="bytes"), tmp_path / "cache")
-    with pytest.raises(LabError, match="one document a split"):
+    with pytest.raises(LabError, match="one document in each split"):
         plot_lengths(describe(single, 64), tmp_path / "x.png")
     assert "cropped" not in "\n".join(lines(describe(single, 64)))

@@ -11,7 +11,7 @@ from lmlab.recipe.sizes import SIZES
 
 
 def facts(size=1_115_394, distinct=65):
-    return TextFacts(name="my", corpus="my.txt", bytes=size, distinct_characters=distinct, documents=1)
+    return TextFacts(name="my", corpus="my.txt", bytes=size, distinct_characters=distinct, words=size // 6)
 
 
 @given(

@@ -1,0 +1,51 @@
+"""`lmlab data rm`: remove prepared data sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import tyro
+
+from lmlab.cli.arguments import runs_folder
+from lmlab.cli.asking import require_yes, size_text
+from lmlab.cli.errors import UsageError
+from lmlab.cli.printing import show
+
+
+@dataclass(frozen=True)
+class Remove:
+    """Remove prepared data sets, after a question that says how much disk space this frees. The text itself stays, and lmlab data
+    prepare makes an equal data set from it again. A data set that runs were trained on is refused without --force.
+    """
+
+    name: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Ids, folders or names of data sets, or the texts that they were prepared from."""
+    force: bool = False
+    """Remove data sets that runs were trained on too: these can't be resumed, branched or evaluated until it's prepared again."""
+    yes: bool = False
+    """Don't ask."""
+    runs: str = ""
+    """Where the runs are that may use it; default: LMLAB_RUNS, or ./runs."""
+
+
+def remove(flags: Remove, settings: dict[str, Any]) -> int:
+    """Say what goes and what that frees, ask, remove."""
+    from lmlab.data.removal import occupied_bytes, remove_dataset, remove_leftovers, with_views
+    from lmlab.experiment.data_sets import one_named, require_unused
+
+    if not flags.name:
+        raise UsageError("lmlab data rm needs a NAME: the id or name of a data set (lmlab data show lists them)")
+    found = with_views([one_named(name, settings)[0] for name in flags.name])
+    require_unused(found, runs_folder(flags.runs), flags.force)
+    sizes = [occupied_bytes(one) for one in found]
+    for one, size in zip(found, sizes, strict=True):
+        show(f"{one.name} {one.id}: {size_text(size)}")
+    count = "1 data set" if len(found) == 1 else f"{len(found)} data sets"
+    require_yes(f"remove {count}, {size_text(sum(sizes))}?", flags.yes)
+    for folder in sorted({one.folder.parent for one in found}):
+        remove_leftovers(folder)
+    for one in found:
+        remove_dataset(one)
+        show(f"{one.name} {one.id} is removed")
+    return 0

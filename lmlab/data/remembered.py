@@ -1,0 +1,53 @@
+"""How a text was read when data sets were prepared from it, so that settings given once are found again.
+
+datasets_of(resolve(Data(corpus="names.txt"))) -> reading_of(each) -> {"data.separator": "\\n"}
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lmlab.data.building import digest
+from lmlab.data.catalogue import CATALOGUE, MARKER
+from lmlab.data.dataset import Dataset, list_datasets
+from lmlab.data.sources import Source
+from lmlab.recipe import Data
+
+READING = ("data.column", "data.separator", "data.minimum_words", "data.newlines")
+"""The settings that say how files become documents, whatever the tokenizer and the split."""
+
+
+def datasets_of(source: Source, root: Path | None = None) -> list[Dataset]:
+    """The data sets in the cache that were prepared from these very files, the newest last; views of them are left out."""
+    mark = digest(source.fingerprint())
+    found = [one for one in list_datasets(root) if one.facts["corpus"].get("sources_sha256") == mark]
+    return sorted((one for one in found if one.whole is one), key=lambda one: str(one.facts.get("created", "")))
+
+
+def reading_of(dataset: Dataset) -> dict[str, str]:
+    """The settings of READING that a data set was prepared with, as they're typed; those at their defaults are left out."""
+    corpus, default = dataset.facts["corpus"], Data()
+    found = {
+        "data.column": corpus.get("column") or default.column,
+        "data.separator": _separator(corpus),
+        "data.minimum_words": str(corpus.get("minimum_words") or 0),
+        "data.newlines": corpus.get("newlines") or default.newlines,
+    }
+    return {name: value for name, value in found.items() if value != str(getattr(default, name.partition(".")[2]))}
+
+
+def words_of(settings: Mapping[str, Any]) -> str:
+    """Settings as they're typed behind a command, each with a space before it."""
+    return "".join(f" --{name} {shlex.quote(str(value))}" for name, value in settings.items())
+
+
+def _separator(corpus: dict[str, Any]) -> str:
+    """`data.separator` for the rule by which a corpus was divided into documents."""
+    name, _, marker = corpus["documents_rule"].partition(":")
+    entry = CATALOGUE.get(corpus["name"])
+    if entry is not None and corpus["documents_rule"] == entry.documents:
+        return ""
+    return "\\n" if name == "lines" else marker if name == "marker" and marker != MARKER else ""
