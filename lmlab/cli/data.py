@@ -257,7 +257,8 @@ def _describe(
     more: dict[str, Any] | None = None,
 ) -> int:
     """Print all that is worth knowing of a data set, and `more` beside it in JSON."""
-    from lmlab.data.describe import describe, lines
+    from lmlab.data.describe import describe
+    from lmlab.data.describe_lines import lines
 
     description = describe(dataset, context, stride)
     picture = _plot(dataset, context, stride, plot)

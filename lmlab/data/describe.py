@@ -1,7 +1,7 @@
 """What a prepared data set is like: sizes, document lengths, what cropping would lose, duplicates.
 
-Out: plain values and lines of text. Lengths are in tokens of text: the tokens that begin and end a document aren't
-counted.
+Out: plain values, which `lmlab.data.describe_lines` puts into words. Lengths are in tokens of text: the tokens that begin and
+end a document aren't counted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from lmlab import printable
 from lmlab.data.dataset import Dataset
 from lmlab.data.ranges import size
 from lmlab.data.scan import skipped_notes
@@ -21,8 +20,9 @@ from lmlab.data.survey import LineCounter, carriage_return_notes, list_notes
 from lmlab.data.windows import document_windows
 
 BINS_A_DECADE = 6
+FEW_LENGTHS = 24
+"""Where documents have so few different lengths, a histogram has a bin for each."""
 PERCENTILES = (10, 50, 90, 99)
-BAR_WIDTH = 40
 SAMPLE_TOKENS = 60
 LINES_TOKENS = 200_000
 """Tokens at the beginning of the training split from which the lines of a text are judged."""
@@ -40,7 +40,7 @@ class Lengths:
     percentiles: dict[int, float]
     """Percentile -> length, for PERCENTILES."""
     edges: tuple[float, ...]
-    """Borders of the histogram's bins, evenly spaced in the logarithm: one more than counts."""
+    """Borders of the histogram's bins, one more than counts: evenly spaced in the logarithm, or one length apart."""
     counts: tuple[int, ...]
 
 
@@ -203,11 +203,11 @@ def document_lengths(dataset: Dataset, split: str) -> np.ndarray:
 
 
 def summarise(lengths: np.ndarray) -> Lengths:
-    """Count, extremes, mean, percentiles and a histogram whose bins are evenly spaced in the logarithm."""
+    """Count, extremes, mean, percentiles and a histogram whose bins are evenly spaced in the logarithm, or hold one length each
+    where there are few.
+    """
     low, high = max(1, int(lengths.min())), max(1, int(lengths.max()))
-    first, last = math.floor(BINS_A_DECADE * math.log10(low)), math.floor(BINS_A_DECADE * math.log10(high)) + 1
-    edges = 10.0 ** (np.arange(first, last + 1) / BINS_A_DECADE)
-    edges[0], edges[-1] = min(edges[0], low), max(edges[-1], high)  # against rounding in the power
+    edges = np.arange(low, high + 2) - 0.5 if high - low < FEW_LENGTHS else _even_edges(low, high)
     counts = np.histogram(np.maximum(lengths, 1), edges)[0]
     return Lengths(
         documents=len(lengths),
@@ -219,6 +219,14 @@ def summarise(lengths: np.ndarray) -> Lengths:
         edges=tuple(map(float, edges)),
         counts=tuple(map(int, counts)),
     )
+
+
+def _even_edges(low: int, high: int) -> np.ndarray:
+    """Borders of bins from `low` to `high`, evenly spaced in the logarithm."""
+    first, last = math.floor(BINS_A_DECADE * math.log10(low)), math.floor(BINS_A_DECADE * math.log10(high)) + 1
+    edges = 10.0 ** (np.arange(first, last + 1) / BINS_A_DECADE)
+    edges[0], edges[-1] = min(edges[0], low), max(edges[-1], high)  # against rounding in the power
+    return edges
 
 
 def cropping(lengths: np.ndarray, context: int, tokens: int) -> Cropping:
@@ -238,171 +246,3 @@ def cropping(lengths: np.ndarray, context: int, tokens: int) -> Cropping:
         padding_share=1.0 - float(kept.sum()) / (context * len(lengths)),
         packing_lost_tokens=(tokens - 1) % context,
     )
-
-
-def lines(description: Description) -> list[str]:
-    """The description as lines of text for a terminal."""
-    corpus, tokenizer = description.corpus, description.tokenizer
-    found = [
-        f"{description.name}  {description.id}",
-        f"  corpus      {corpus['name']}: {_count(corpus['documents'], 'document')}, {corpus['characters']:,} characters, "
-        f"{corpus['bytes']:,} bytes{_alphabet(corpus)}",
-        f"  documents   {_rule(corpus)}{_left_out(corpus)}",
-        *_extends_lines(description),
-        f"  split       {_split_rule(description.split)}{_added_rule(description)}",
-        f"  tokenizer   {tokenizer['name']}, vocabulary {tokenizer['vocabulary']:,}"
-        + ("" if tokenizer["lossless"] else " (loses text: no bits per byte)"),
-        f"  duplicates  {duplicates_line(description.duplicates)}",
-        *(f"  note        {note}" for note in description.notes),
-    ]
-    for split in description.splits:
-        found += ["", *_split_lines(split)]
-    return [
-        *found,
-        "",
-        "  the training split begins:",
-        *(f"    {line.expandtabs()}" for line in description.sample.splitlines()[:8]),
-    ]
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' * (number != 1)}"
-
-
-def _extends_lines(description: Description) -> list[str]:
-    """A line for each data set that this one begins with."""
-    found = []
-    for entry in description.extends:
-        sizes = ", ".join(f"{part['tokens']:,} {split}" for split, part in entry["splits"].items())
-        found.append(f"  extends     {entry['id']}: its tokens ({sizes}) come first, unchanged")
-    return found
-
-
-def _added_rule(description: Description) -> str:
-    """Where documents go that were added later."""
-    return "; what was added later trains" if description.extends and description.split["rule"] != "hash" else ""
-
-
-def _alphabet(corpus: dict[str, Any]) -> str:
-    return "" if corpus["alphabet"] is None else f", {corpus['alphabet']:,} distinct characters"
-
-
-def duplicates_line(duplicates: dict[str, Any]) -> str:
-    """One line on what stands in training and validation both."""
-    line = (
-        f"{duplicates['documents']:,} of {duplicates['of_documents']:,} validation documents are training documents "
-        f"too ({100 * duplicates['share_of_tokens']:.2f} % of its tokens)"
-    )
-    if duplicates["lines"] is not None:
-        line += f"; {duplicates['lines']:,} of {duplicates['of_lines']:,} long lines"
-    return line
-
-
-def _split_lines(split: SplitDescription) -> list[str]:
-    lengths, crop = split.lengths, split.cropping
-    density = f", {split.bytes_per_token:.2f} bytes a token" if split.bytes_per_token is not None else ""
-    found = [
-        f"  {split.name}: {split.tokens:,} tokens, {_count(split.documents, 'document')}, {split.bytes:,} bytes{density}, "
-        f"{_count(split.units, 'unit')} ({split.unit})"
-    ]
-    if split.documents == 1:
-        return found
-    marks = ", ".join(f"{percent} % up to {value:,.0f}" for percent, value in lengths.percentiles.items())
-    found.append(
-        f"    document lengths in tokens: {lengths.shortest:,} to {lengths.longest:,}, mean {lengths.mean:,.1f}; "
-        f"{marks}"
-    )
-    found += [f"    {line}" for line in histogram_lines(lengths)]
-    found.append(
-        f"    cropped at {crop.context:,} tokens: {100 * crop.kept_share:.2f} % of the tokens are kept, "
-        f"{100 * crop.longer_share:.2f} % of the documents are longer, "
-        f"{100 * crop.padding_share:.1f} % of the positions are padding"
-    )
-    if split.cutting is None:
-        found.append(f"    packed, as lmlab trains: all but the last {crop.packing_lost_tokens:,} tokens")
-        return found
-    cut = split.cutting
-    found.append(
-        f"    cut by themselves, as lmlab trains: {cut.windows:,} windows of {cut.context + 1:,} tokens, {cut.stride:,} apart; "
-        f"{cut.targets:,} targets, {100 * cut.padding_share:.1f} % of the places are padding, {cut.left_out_tokens:,} tokens "
-        "are in no window"
-    )
-    return found
-
-
-def histogram_lines(lengths: Lengths) -> list[str]:
-    """A bar for each bin of document lengths."""
-    largest = max(lengths.counts)
-    labels = [
-        f"{math.ceil(low):,}-{max(math.ceil(low), math.ceil(high) - 1):,}"
-        for low, high in zip(lengths.edges, lengths.edges[1:], strict=False)
-    ]
-    width = max(map(len, labels))
-    return [
-        f"{label:>{width}} {_bar(count / largest):<{BAR_WIDTH}} {count:,}"
-        for label, count in zip(labels, lengths.counts, strict=True)
-    ]
-
-
-def _bar(share: float) -> str:
-    eighths = round(share * BAR_WIDTH * 8)
-    return "█" * (eighths // 8) + ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")[eighths % 8]
-
-
-def _rule(corpus: dict[str, Any]) -> str:
-    rule = printable(corpus["documents_rule"])
-    name, _, marker = rule.partition(":")
-    if name == "marker" and corpus["documents"] == 1:
-        return "the text is one document; for one a line: --data.separator '\\n'"
-    return {
-        "marker": f"a line {marker} ends a document; a file without such a line is one document",
-        "lines": "each line is a document",
-        "articles": "each article is a document",
-        "file": "each file is a document",
-        "records": "each record is a document",
-    }.get(name, rule)
-
-
-def documents_in_short(dataset: Dataset) -> str:
-    """How a data set's text was divided into documents, and read otherwise than by default: what tells it from others."""
-    corpus = dataset.facts["corpus"]
-    name, _, marker = printable(corpus["documents_rule"]).partition(":")
-    count = corpus["documents"]
-    each = {"lines": "a line each", "articles": "an article each", "file": "a file each", "records": "a record each"}
-    how = [each.get(name, f"ended by {marker}" if count > 1 else "")]
-    how += ["line breaks as \\n"] if corpus.get("newlines") == "lf" else []
-    how += [f"of {corpus['minimum_words']:,} words or more"] if corpus.get("minimum_words") else []
-    how += ["windows of documents"] if dataset.begin_of_text is not None else []
-    how += [f"the first {len(dataset.tokens('train')):,} tokens"] if dataset.whole is not dataset else []
-    how += ["extended"] if dataset.facts.get("extends") else []
-    return ", ".join([f"{count:,}", *filter(None, how)])
-
-
-def split_in_short(dataset: Dataset) -> str:
-    """How a data set's validation split was chosen."""
-    split = dataset.facts["split"]
-    return "published" if split["rule"] == "parts" else f"{split['rule']} {100 * split['valid_share']:g} %"
-
-
-def _left_out(corpus: dict[str, Any]) -> str:
-    parts = []
-    if corpus["empty_documents"]:
-        parts.append(f"{corpus['empty_documents']:,} without text left out")
-    if corpus.get("minimum_words"):
-        few = corpus.get("short_documents") or 0
-        parts.append(f"{few:,} with fewer than {corpus['minimum_words']:,} words left out")
-    if corpus["left_out_files"]:
-        parts.append(f"{len(corpus['left_out_files']):,} files of no split left out")
-    if corpus["forced_cuts"]:
-        parts.append(f"{corpus['forced_cuts']:,} cut inside a word for want of white space")
-    return f" ({', '.join(parts)})" if parts else ""
-
-
-def _split_rule(split: dict[str, Any]) -> str:
-    share = f"{100 * split['valid_share']:g} %"
-    if split["rule"] == "parts":
-        return "published: the corpus comes in parts"
-    if split["rule"] == "hash":
-        return f"hash: {share} of the documents validate, each by its own SHA-256"
-    cut = f", cut at character {split['cut_characters']:,} of the last document" if split["cut_characters"] else ""
-    return f"tail: the last {share} of the characters validate{cut}"

@@ -39,8 +39,8 @@ def plot_lengths(description: Description, path: Path) -> Path:
     )
     for axis, split in zip(axes[:, 0], splits, strict=True):
         _draw(axis, split)
-    axes[-1, 0].set_xlabel(f"document length in {description.tokenizer['name']} tokens", color=INK)
-    title = f"{printable(description.name)}: how long its documents are"
+    axes[-1, 0].set_xlabel(f"document length in tokens ({description.tokenizer['name']})", color=INK)
+    title = f"{printable(description.name)}: lengths of its documents"
     figure.suptitle(title, color=INK, fontweight="bold", parse_math=False)  # a name may hold a dollar sign
     try:
         figure.savefig(path, dpi=150)
@@ -84,4 +84,5 @@ def _draw(axis: Any, split: SplitDescription) -> None:
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(colors=INK, labelsize=8)
     axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.yaxis.set_major_formatter(lambda value, position: f"{value:,.0f}")
     axis.xaxis.set_major_formatter(lambda value, position: f"{value:,.0f}")

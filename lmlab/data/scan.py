@@ -92,11 +92,16 @@ def scan(source: Source, column: str, root: Path, progress: Progress) -> Scan:
                 _make(source, column, folder, progress)
     found = _open(folder)
     if found.documents == 0:
-        passed = "".join(f" ({note})" for note in skipped_notes(found.skipped_files, found.skipped_bytes))
-        raise LabError(
-            f"{source.title} holds no text{passed}: expected at least one document that is more than white space"
-        )
+        raise no_text(source, found.skipped_files, found.skipped_bytes)
     return found
+
+
+def no_text(source: Source, skipped: Sequence[str], size: int) -> LabError:
+    """The error for a corpus without a document, of whose files these were passed over."""
+    passed = "".join(f" ({note})" for note in skipped_notes(skipped, size))
+    return LabError(
+        f"{source.title} holds no text{passed}: expected at least one document that is more than white space"
+    )
 
 
 def skipped_notes(names: Sequence[str], size: int | None) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from lmlab import LabError
 from lmlab.data import Dataset, list_datasets, open_dataset, prepare, prepared
-from lmlab.data.describe import documents_in_short, split_in_short
+from lmlab.data.describe_lines import documents_in_short, split_in_short
 from lmlab.data.manifest import ID
 from lmlab.data.manifest import NAME as MANIFEST
 from lmlab.data.progress import Progress

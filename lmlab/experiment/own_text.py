@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from lmlab import LabError
 from lmlab.data.progress import Progress
+from lmlab.data.scan import no_text
 from lmlab.data.sources import Source
 from lmlab.data.survey import Survey, survey
 from lmlab.planning.choose import TextFacts
@@ -25,7 +25,7 @@ def facts_of(
     """
     seen = survey(source, data.column, progress, LOOKED_AT_CHARACTERS)
     if not seen.characters:
-        raise LabError(f"{source.title} is empty: expected text")
+        raise no_text(source, seen.skipped_files, seen.skipped_bytes)
     facts = TextFacts(
         name=_name(data.corpus),
         corpus=data.corpus,

@@ -1,6 +1,7 @@
 """`lmlab data` as it is typed."""
 
 import json
+import zipfile
 
 import pytest
 
@@ -20,7 +21,7 @@ def stories(tmp_path):
 
 
 def lmlab(capsys, *words):
-    status = main(["data", *words])
+    status = main(["data", *map(str, words)])
     output = capsys.readouterr()
     return status, output.out, output.err
 
@@ -60,10 +61,110 @@ def test_show_without_a_name_lists_catalogue_and_data_sets(capsys, stories):
         assert word in out
 
 
-def test_show_of_what_is_not_prepared_says_how_to(capsys, stories):
-    status, _, err = lmlab(capsys, "show", stories, *BYTES)
-    assert status == 1
-    assert err.strip().endswith(f"lmlab data prepare {stories} --data.tokenizer bytes")
+def test_show_of_what_is_not_prepared_describes_the_text_and_says_how_to(capsys, stories, tmp_path):
+    status, out, err = lmlab(capsys, "show", stories, *BYTES)
+    assert (status, err) == (0, "")
+    assert out.strip().endswith(f"lmlab data prepare {stories} --data.tokenizer bytes")
+    text = (tmp_path / "stories.txt").read_text(encoding="utf-8")
+    assert "documents   80" in out and "tokenizer bytes" in out and f"{len(text.encode()):,} bytes" in out
+    found = json.loads(lmlab(capsys, "show", stories, "--json")[1])
+    kept = text.replace("<|endoftext|>\n", "").replace("\n<|endoftext|>", "")
+    assert found["text"]["words"] == len(kept.replace("<|endoftext|>", "").split())
+    assert found["text"]["documents"] == 80 and not found["prepared"]
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(f'[data]\ncorpus = "{stories}"\n')
+    status, _, err = lmlab(capsys, "show", str(recipe))
+    assert status == 1 and err.strip().endswith(f"lmlab data prepare {recipe}")
+
+
+def test_one_name_of_several_data_sets_lists_what_tells_them_apart(capsys, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("".join(f"{word}{end}\n" for word in ("ada", "bo", "cy", "di") for end in range(1000, 1100)))
+    made = []
+    for words in ([], ["--data.separator", "\\n"], ["--data.separator", "\\n", *BYTES], ["--data.split", "hash"]):
+        status, out, _ = lmlab(capsys, "prepare", str(names), *words, "--json")
+        made += [json.loads(out)["id"]] if status == 0 else []
+    assert len(set(made)) == 3
+    status, out, _ = lmlab(capsys, "show", "names")
+    assert status == 0 and "names stands for 3 data sets" in out
+    lines = out.splitlines()
+    row = {identity: next(line for line in lines if identity in line) for identity in made}
+    assert "tail 10 %" in row[made[0]] and "a line each" in row[made[1]] and "bytes 257" in row[made[2]]
+    assert [entry["id"] for entry in json.loads(lmlab(capsys, "show", "names", "--json")[1])["datasets"]] == sorted(
+        made
+    )
+    status, _, err = lmlab(capsys, "rm", "names", "--yes")
+    assert status == 1 and all(identity in err for identity in made)
+    status, out, _ = lmlab(capsys, "show", str(names))
+    assert status == 0 and out.splitlines()[0].startswith("of 3 data sets prepared from") and made[0] in out
+    assert "many short lines" in out
+    status, _, err = lmlab(capsys, "show", "namse")
+    assert status == 1 and "did you mean names?" in err
+
+
+def test_a_single_data_set_is_found_by_its_name_and_its_file_whatever_its_settings(capsys, stories):
+    made = json.loads(lmlab(capsys, "prepare", stories, *BYTES, "--json")[1])["id"]
+    for name in ("stories", stories):
+        for action in ("show", "check"):
+            assert json.loads(lmlab(capsys, action, name, "--json")[1])["id"] == made
+    assert lmlab(capsys, "prepare", made)[1].startswith("stories  " + made)
+
+
+def test_a_folder_with_a_binary_file_names_it_and_passes_over_it(capsys, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    write_stories(folder / "a.txt", 60)
+    (folder / "logo.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)))
+    with zipfile.ZipFile(tmp_path / "packed.zip", "w") as archive:
+        for path in folder.iterdir():
+            archive.write(path, path.name)
+    note = "1 file (264 bytes) is not UTF-8 text and passed over: logo.png"
+    ids = set()
+    for corpus in (folder, tmp_path / "packed.zip"):
+        assert note in lmlab(capsys, "show", str(corpus))[1]
+        status, out, _ = lmlab(capsys, "prepare", str(corpus), *BYTES, "--json")
+        found = json.loads(out)
+        assert (status, found["notes"], found["corpus"]["skipped_bytes"]) == (0, [note], 264)
+        ids.add(found["id"])
+    assert len(ids) == 1, "an archive holds the same text"
+    (folder / "a.txt").unlink()
+    status, _, err = lmlab(capsys, "prepare", str(folder))
+    assert status == 1 and "holds no text" in err
+    (tmp_path / "latin.txt").write_bytes("caf\xe9 ".encode("latin-1") * 99)
+    status, _, err = lmlab(capsys, "prepare", str(tmp_path / "latin.txt"))
+    assert status == 1 and "is not UTF-8" in err, "a file that was named itself is never passed over"
+
+
+def test_line_breaks_of_windows_are_told_and_can_be_read_as_line_feeds(capsys, tmp_path):
+    lines = [f"The rain fell on {number} roofs." for number in range(300)]
+    for name, end in (("windows", "\r\n"), ("unix", "\n"), ("old-mac", "\r")):
+        (tmp_path / f"{name}.txt").write_bytes("".join(line + end for line in lines).encode())
+    told = json.loads(lmlab(capsys, "prepare", str(tmp_path / "windows.txt"), "--json")[1])
+    assert any("--data.newlines lf" in note for note in told["notes"]) and told["corpus"]["newlines"] == "keep"
+    ids = set()
+    for name in ("windows", "unix", "old-mac"):
+        words = (str(tmp_path / f"{name}.txt"), "--data.newlines", "lf", "--json")
+        found = json.loads(lmlab(capsys, "prepare", *words)[1])
+        assert not any("newlines" in note for note in found["notes"])
+        ids.add(found["id"])
+    assert len(ids) == 1 and told["id"] not in ids
+
+
+def test_check_draws_the_picture_that_it_is_asked_for(capsys, stories, tmp_path):
+    picture = tmp_path / "lengths.png"
+    status, out, _ = lmlab(capsys, "check", stories, *BYTES, "--plot", picture)
+    assert status == 0 and str(picture) in out and picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_or_report_that_cannot_be_written_is_refused_before_the_text_is_read(capsys, stories, tmp_path):
+    for words, message in (
+        (("prepare", stories, "--plot", tmp_path / "a.nonsense"), "expected a file ending in .png"),
+        (("prepare", stories, "--plot", tmp_path / "no" / "a.png"), "there is no folder"),
+        (("check", stories, "--out", tmp_path), "can't be written"),
+    ):
+        status, _, err = lmlab(capsys, *words)
+        assert status == 1 and message in err
+    assert not (tmp_path / "cache").exists()
 
 
 def test_check_finds_damage(capsys, stories, tmp_path):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from lmlab import LabError
 from lmlab.data import extend, prepare
-from lmlab.data.describe import describe, lines
+from lmlab.data.describe import describe
+from lmlab.data.describe_lines import lines
 from lmlab.data.fresh import sequences_an_epoch, training_batch, training_spans, training_split
 from lmlab.data.ranges import size
 from lmlab.data.reading import reading, scored_targets

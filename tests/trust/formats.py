@@ -26,7 +26,8 @@ from lmlab.checkpoint import find, open_checkpoint, pointed, read_tensors
 from lmlab.cli.report import described
 from lmlab.data import open_dataset
 from lmlab.data.cache import _remembered as remembered_hashes
-from lmlab.data.describe import describe, lines
+from lmlab.data.describe import describe
+from lmlab.data.describe_lines import lines
 from lmlab.data.documents import Findings, pieces
 from lmlab.data.encode import read_journal
 from lmlab.data.progress import Silent
