@@ -33,7 +33,7 @@ VERBS = {
     "tune": "find the learning rate that a recipe should have, by short trainings",
     "compare": "what differs between runs, and whether one is better or it's noise",
     "study": "vary settings over seeds, alone, stacked or in every combination, and say what each does",
-    "explain": "why two runs ended at different losses, by training what lies between their recipes",
+    "explain": "why do two runs differ: what each setting did, by training what lies between their recipes",
     "verify": "compute every number of a study again, from its runs",
     "report": "draw the curves of one or several runs",
     "runs": "the table of runs; rename, remove, prune or tag them",

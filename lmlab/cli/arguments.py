@@ -129,7 +129,9 @@ def _refuse_unknown(flags: type, arguments: list[str], prog: str) -> None:
         if not word.startswith("--") or word == "--" or name in known:
             continue
         ours = own_name(name)
-        if ours and f"--{ours.split(' ')[0]}" in known or ours and "." in ours:
+        if ours and ours.startswith("the verb"):
+            raise UsageError(f"{word.partition('=')[0]} is no flag, but {ours}")
+        if ours and (f"--{ours.split(' ')[0]}" in known or "." in ours):
             raise UsageError(f"{word.partition('=')[0]} is called --{ours} here")
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
         if close:

@@ -19,7 +19,8 @@ from lmlab.cli.progress import progress_for
 class Compare:
     """What differs between runs, what each cost, losses at equal budgets, and on each pair: better, worse or indistinguishable.
 
-    All finished runs in the same folder that differ from a named one in nothing but the seed count as its seeds.
+    All finished runs in the same folder that differ from a named one in nothing but the seed count as its seeds. Why do they
+    differ: lmlab explain RUN RUN.
     """
 
     run: tyro.conf.Positional[tuple[str, ...]]

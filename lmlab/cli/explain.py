@@ -16,7 +16,8 @@ from lmlab.cli.progress import progress_for
 
 @dataclass(frozen=True)
 class Explain:
-    """Train what lies between the recipes of two finished runs, and share out the difference of their losses (Shapley values).
+    """Why do they differ: train what lies between the recipes of two finished runs, and share out the difference of their losses
+    (Shapley values).
 
     Two recipes, or a worked example (--list), are trained from nothing. The same command again goes on where it was stopped.
     """

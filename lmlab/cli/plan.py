@@ -23,8 +23,9 @@ from lmlab.recipe import Recipe
 class PlanFlags:
     """Will it fit, how long, what loss: tried on this machine in about half a minute, each figure with what it rests on.
 
-    With a budget: the model, tokens, batch and rate that end with the lowest expected loss. With --from: what to do after a
-    run. Every field of the recipe is a flag too, under its dotted name: --train.steps 500 --model.layers 6.
+    Memory by part, FLOPs a token and in all, epochs, tokens a parameter beside Chinchilla's 20. With a budget: the model, tokens,
+    batch and rate that end with the lowest expected loss. With --from: what to do after a run. Every field of
+    the recipe is a flag too, under its dotted name: --train.steps 500 --model.layers 6.
     """
 
     target: tyro.conf.Positional[str] = ""

@@ -21,7 +21,7 @@ from lmlab.recipe.derived import notes
 class Train:
     """Train a recipe, or a model of your own text: forecast, training with a live display, evaluation, samples.
 
-    Every field of the recipe is a flag too, under its dotted name: --train.steps 500 --model.layers 6.
+    Every field of the recipe is a flag too, under its dotted name: --train.steps 500 (or --train.epochs 2) --model.layers 6.
     """
 
     target: tyro.conf.Positional[str] = ""

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from lmlab import LabError
 from lmlab.recipe.experiment import SECTIONS, Recipe
-from lmlab.recipe.foreign import own_name
+from lmlab.recipe.foreign import told
 from lmlab.recipe.model import GPT, PRESETS, Model
 from lmlab.recipe.optim import Optim
 from lmlab.recipe.schedule import Schedule
@@ -141,9 +141,6 @@ def _names_of(section: str, choice: type) -> list[str]:
 
 
 def _refuse_unknown(recipe: Recipe, name: str, changes: Mapping[str, Any], known: list[str]) -> NoReturn:
-    ours = own_name(name)
-    if ours:
-        raise LabError(f"'{name}' is called {ours} here: write --{ours.split(' ')[0]}")
     for section, kinds in KINDS.items():
         for kind, choice in kinds.items():
             if name in _names_of(section, choice):
@@ -153,6 +150,9 @@ def _refuse_unknown(recipe: Recipe, name: str, changes: Mapping[str, Any], known
         raise LabError(
             f"'{name}' is a section: expected one of its settings, such as {name}.{_some_field(recipe, name)}"
         )
+    line = told(name)
+    if line is not None:
+        raise LabError(line)
     raise LabError(f"unknown setting '{name}': {nearest(name, known)}")
 
 

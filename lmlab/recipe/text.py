@@ -14,6 +14,7 @@ from typing import Any
 from lmlab import LabError
 from lmlab.recipe.check import check
 from lmlab.recipe.experiment import SECTIONS, Claim, Recipe
+from lmlab.recipe.foreign import told
 from lmlab.recipe.override import KINDS, PRESET, TOP_LEVEL, dotted_names, nearest, override, shown
 
 FORMAT = 1
@@ -110,7 +111,9 @@ def _from_dict(value: dict[str, Any]) -> Recipe:
         elif key in TOP_LEVEL:
             changes[key] = _typed(key, entry)
         elif key not in ("format", "claims", "derived"):
-            raise LabError(f"unknown entry '{key}': {nearest(key, [*SECTIONS, *TOP_LEVEL, 'claims', 'derived'])}")
+            raise LabError(
+                told(key) or f"unknown entry '{key}': {nearest(key, [*SECTIONS, *TOP_LEVEL, 'claims', 'derived'])}"
+            )
     recipe = override(_of_named_kinds(value), changes)
     return dataclasses.replace(
         recipe, claims=_claims(value.get("claims", [])), derived=_derived(recipe, value.get("derived", []))

@@ -28,7 +28,7 @@ class Train:
     steps: int = setting(1000, at_least=1, at_most=MOST_STEPS)
     """Optimizer steps."""
     epochs: float | None = setting(None, above=0.0, at_most=1e9)
-    """Passes over the training split; where given, it decides the steps."""
+    """Epochs, passes over the training split; where given, they decide the steps."""
     batch: int = setting(16, at_least=1, at_most=MOST_SEQUENCES)
     """Sequences a step, over all micro-batches."""
     seed: int = setting(1, at_least=0, at_most=2**63 - 1)
@@ -46,7 +46,8 @@ class Train:
     rewinds: int = setting(5, at_least=1, policy=True)
     """Stop at the next spike after so many rewinds."""
     micro_batch: int | None = setting(None, at_least=1, policy=True)
-    """Sequences a forward pass; must divide the batch (none: the whole batch on a CPU, what fits on a GPU)."""
+    """Sequences a forward pass, which must divide the batch; where they are fewer, the gradients of several passes are added up
+    before each update (gradient accumulation). None: the whole batch on a CPU, what fits on a GPU."""
     device: str = setting("auto", policy=True)
     """cpu, cuda, cuda:1, mps, or auto: the fastest one here."""
     threads: int = setting(0, at_least=0, at_most=MOST_THREADS, policy=True)

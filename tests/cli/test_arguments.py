@@ -2,6 +2,7 @@
 
 import pytest
 
+from lmlab.cli import main
 from lmlab.cli.arguments import recipe_shown, split_overrides
 from lmlab.cli.errors import UsageError
 from lmlab.recipe import Context, Recipe, load_recipe
@@ -37,3 +38,20 @@ def test_help_shows_the_settings_of_the_recipe_and_the_kinds_that_are_asked_for(
     assert recipe_shown(["--quiet", str(own)], {}).model == Context(vector=9)
     assert recipe_shown([], {"model.kind": "context", "model.layers": "3"}).model.kind == "context"
     assert recipe_shown([str(tmp_path / "none.toml")], {"model.kind": "rnn"}) == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        ("train", ["epochs", "gradient accumulation"]),
+        ("plan", ["Chinchilla", "FLOPs", "epochs"]),
+        ("compare", ["Why do they differ: lmlab explain"]),
+        ("explain", ["Why do they differ"]),
+    ],
+)
+def test_help_has_the_words_that_are_looked_for(verb, words, capsys):
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    told = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for word in words:
+        assert word in told

@@ -15,6 +15,7 @@ from lmlab.scaling.ladder import Point
         ("shakespeare-cpu", 65, 2000),
         ("stories-10.8m", 110, 5000),
         ("first", 1024, 1600),
+        ("shakespeare-124m", 65, 5000),
         ("shakespeare-124m", 50257, 5000),
     ],
 )
