@@ -96,7 +96,8 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
         },
         "rewinds": state.guard.rewinds,
         "noise_scale": state.noise.scale(),
-        "score": score(_forecast(run), measured),
+        "processor_share": session.processor_share,
+        "score": score(_forecast(run), measured, session.processor_share),
         "data_used": data_used(session),
         "claims": compared_claims(session.recipe, evaluations, finals, bests),
     }

@@ -23,6 +23,7 @@ from lmlab.files import DISK, Storage
 from lmlab.generation import Sampling, generate
 from lmlab.generation.prompts import begin_of
 from lmlab.hardware.energy import EnergyMeter
+from lmlab.hardware.load import ShareMeter
 from lmlab.model import TrainableModel, build_model, flops_per_token, initialise
 from lmlab.optim import TrainingOptimizer, optimizer_of
 from lmlab.planning.peak import peak_flops
@@ -36,6 +37,7 @@ from lmlab.training.evaluating import EvaluationPlan
 from lmlab.training.guard import Verdict
 from lmlab.training.loop import Ending, Hooks, Loop, Scores, StopQuestion
 from lmlab.training.outlook import Outlook, forecast_loss
+from lmlab.training.pace import Correction, Expected, Pace, expected_time
 from lmlab.training.policy import Policy, apply_policy
 from lmlab.training.saving import Saver, best_of, forget_lost_best, require_weights, restore_training
 from lmlab.training.signals import Interrupted, StopRequests
@@ -66,13 +68,16 @@ class Session:
     """What the run is written through; asks whether the run is still this process's."""
     energy: EnergyMeter = field(default_factory=EnergyMeter)
     """What this process has spent on training."""
+    processor_share: float = 1.0
+    """Of what this process's training asked for: 1 on a quiet machine."""
     saved_step: int = -1
     """The step whose checkpoint this session was opened from."""
 
     def train(self, deadline: float | None = None) -> Ending:
         """Run the loop to its end, or until `deadline` in `time.monotonic()`."""
         with StopRequests(self.run.read_control, deadline) as stop, self.energy:
-            loop = self._loop(stop, self._save, peak_flops(self.policy))
+            meter = ShareMeter(self.policy.threads)
+            loop = self._loop(stop, self._save, peak_flops(self.policy), self._expected_time())
             self.display.open(f"{self.run.name}: {self.recipe.name}")
             try:
                 return loop.run()
@@ -81,25 +86,45 @@ class Session:
                     self._record("events", "failed", self.state.step, self.state.tokens, {"reason": str(error)})
                 raise
             finally:
+                self.processor_share = meter.share()
                 self.display.close()
                 self.journal.flush()
 
     def replay(self, stop: StopQuestion) -> Ending:
         """Run the loop until `stop` says so, saving only what a rewind may need."""
         rewinds = self.recipe.train.on_spike == "rewind"
-        return self._loop(stop, self._save if rewinds else lambda state, best: None, None).run()
+        return self._loop(stop, self._save if rewinds else lambda state, best: None, None, None).run()
 
-    def _loop(self, stop: StopQuestion, save: Callable[[State, bool], None], peak: float | None) -> Loop:
+    def _expected_time(self) -> Expected | None:
+        """What the run's forecast says of its time; None for one that goes on, whose time began in another process."""
+        if self.state.train_seconds:
+            return None
+        closing = self.plan.split_tokens / max(1, self.plan.tokens_in_all(self.steps, self.recipe.evaluate.every))
+        with contextlib.suppress(LabError):
+            return expected_time(self.run.read("forecast.json"), closing)
+        return None
+
+    def _corrected(self, found: Correction) -> None:
+        """The original stays in forecast.json beside its correction."""
+        with contextlib.suppress(LabError):
+            forecast = {**self.run.read("forecast.json"), "correction": found.to_json()}
+            self.run.write("forecast.json", forecast, self.storage)
+
+    def _loop(
+        self, stop: StopQuestion, save: Callable[[State, bool], None], peak: float | None, expected: Expected | None
+    ) -> Loop:
         hooks = Hooks(
             record=self._record,
             evaluate=lambda state: self._evaluate(state, stop),
             save=save,
             settle=self.saver.settle,
             black_box=self._black_box,
+            corrected=self._corrected,
             rewind=self._rewind,
         )
         flops = flops_per_token(self.recipe.model, self.dataset.vocabulary_size).training
-        loop = Loop(self.recipe, self.step, self.state, hooks, self.display, stop, self.outlook, flops, peak)
+        pace = Pace(expected, self.policy.threads)
+        loop = Loop(self.recipe, self.step, self.state, hooks, self.display, stop, self.outlook, pace, flops, peak)
         loop.saved_step = self.saved_step
         return loop
 

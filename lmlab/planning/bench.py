@@ -15,7 +15,8 @@ from typing import Any
 
 from lmlab.data import Dataset
 from lmlab.data.reading import reading
-from lmlab.hardware import detect, load_average, physical_cores
+from lmlab.hardware import detect, physical_cores
+from lmlab.hardware.load import others_running
 from lmlab.model import flops_per_token
 from lmlab.planning.advice import Advice, advise
 from lmlab.planning.child import OUT_OF_MEMORY, Measurement, measure
@@ -222,7 +223,7 @@ class Bencher:
             sequence_tokens=read.sequence_tokens,
             flops_per_token=flops_per_token(recipe.model, dataset.vocabulary_size).training,
             base=Combination(batch=self._base_batch(policy), policy=policy),
-            load=load_average() / physical_cores(),
+            load=others_running() / physical_cores(),
         )
 
     def go(self) -> Bench:

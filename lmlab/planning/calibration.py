@@ -41,14 +41,20 @@ class Calibration:
         return middle, middle * math.exp(-width), middle * math.exp(width)
 
 
-def calibration_of(name: str, ratios: Iterable[float]) -> Calibration:
-    """From the ratios measured / raw forecast of earlier runs, whichever order."""
-    logs = [math.log(ratio) for ratio in ratios if 1 / LARGEST_RATIO < ratio < LARGEST_RATIO]
+def calibration_of(name: str, ratios: Iterable[float], disturbed: Iterable[float] = ()) -> Calibration:
+    """From the ratios measured / raw forecast of earlier runs, whichever order.
+
+    Those of runs that were `disturbed` by other work count for the spread alone.
+    """
+    logs, others = (
+        [math.log(ratio) for ratio in some if 1 / LARGEST_RATIO < ratio < LARGEST_RATIO] for some in (ratios, disturbed)
+    )
     prior = PRIOR_SPREADS.get(name, OTHER_SPREAD)
     bias = sum(logs) / (len(logs) + PRIOR_BIAS_RUNS)
-    squares = sum((one - bias) ** 2 for one in logs)
-    variance = (PRIOR_SPREAD_RUNS * prior**2 + squares) / (PRIOR_SPREAD_RUNS + len(logs))
-    return Calibration(factor=math.exp(bias), spread=math.sqrt(variance), runs=len(logs))
+    squares = sum((one - bias) ** 2 for one in logs + others)
+    count = len(logs) + len(others)
+    variance = (PRIOR_SPREAD_RUNS * prior**2 + squares) / (PRIOR_SPREAD_RUNS + count)
+    return Calibration(factor=math.exp(bias), spread=math.sqrt(variance), runs=count)
 
 
 def calibrated(

@@ -74,6 +74,8 @@ class Measurement:
     """Held before the model was built: Python, PyTorch and what they load."""
     earlier_peak_bytes: int = 0
     """The most that the process had held until then, such as while data was prepared."""
+    processor_share: float = 1.0
+    """The share of the timed steps in which this process's threads had a processor when they wanted one: 1 on a quiet machine."""
     extended: bool = False
     """Whether fewer layers or sequences were measured and the figures extended to all."""
     kept: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -14,6 +15,7 @@ from lmlab.planning.child import Measurement
 from lmlab.recipe import Recipe
 from lmlab.scaling.estimate import Estimate
 from lmlab.training.evaluating import TRAINING_STEP_IN_FORWARDS, EvaluationPlan, evaluations_in
+from lmlab.training.load import load_spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +25,7 @@ class Duration:
     start_seconds: float
     """Until the first step, where the data is prepared."""
     step_seconds: float
-    """The median of the timed steps."""
+    """The median of the timed steps, corrected like all of the time."""
     step_spread: float
     """Half the distance between their quartiles."""
     timed_steps: int
@@ -37,6 +39,8 @@ class Duration:
     """Training, evaluation and saving."""
     raw_total: float
     """That before it was corrected by earlier runs; the parts are corrected like it."""
+    raw_tokens_per_second: float
+    """Of the timed steps."""
 
     def to_json(self) -> dict[str, Any]:
         """For --json and files."""
@@ -65,22 +69,23 @@ def duration_of(
     rests_on = f"{len(trial.step_seconds)} timed steps" + (" of an earlier start" if trial.kept else "")
     if trial.extended:
         rests_on = "timed steps of fewer layers or sequences"
-    # The median of n steps is known about so well; what comes later on a shared machine is in the calibration.
-    own = spread / middle / max(1, len(trial.step_seconds)) ** 0.5
+    # The median of n steps is known about so well.
+    own = math.hypot(spread / middle / max(1, len(trial.step_seconds)) ** 0.5, load_spread(trial.processor_share))
     total = calibrated("total_seconds", train + evaluate + save, calibrations, rests_on, own, evidence=trial.evidence)
     factor = total.value / (train + evaluate + save)
+    speed = calibrated("tokens_per_second", step_tokens / middle, calibrations, rests_on, own, evidence=trial.evidence)
     return Duration(
         start_seconds=trial.start_seconds,
-        step_seconds=middle,
-        step_spread=spread,
+        step_seconds=middle * factor,
+        step_spread=spread * factor,
         timed_steps=len(trial.step_seconds),
         train_seconds=train * factor,
         evaluate_seconds=evaluate * factor,
         save_seconds=save * factor,
         raw_total=train + evaluate + save,
-        tokens_per_second=calibrated(
-            "tokens_per_second", step_tokens / middle, calibrations, rests_on, own, evidence=trial.evidence
-        ),
+        raw_tokens_per_second=step_tokens / middle,
+        # One speed: that of the time.
+        tokens_per_second=speed.scaled(step_tokens / middle / factor / speed.value),
         total_seconds=total,
     )
 

@@ -108,16 +108,21 @@ def fastest_policy(
     chosen = min(candidates, key=lambda candidate: seconds[_name(candidate)])
     if seconds[_name(chosen)] > WORTH_CHANGING * seconds[_name(policy)]:
         chosen = policy
-    fewer = f" of {batch} sequences" if batch < recipe.train.batch else ""
-    found = f"{_ranking(seconds, chosen)} a step{fewer}{left_out and f'; {left_out}'}"
+    fewer = f" for steps of {batch} sequences" if batch < recipe.train.batch else ""
+    found = f"{_ranking(seconds, chosen)}{fewer}{left_out and f'; {left_out}'}"
     return dataclasses.replace(chosen, reasons={**chosen.reasons, "engine": found})
 
 
 def _ranking(seconds: Mapping[str, float], chosen: Policy) -> str:
-    """What was measured, the least first, and how `chosen` stands among it."""
-    ranked = sorted(seconds.items(), key=lambda item: item[1])
-    stands = "the fastest here" if seconds[_name(chosen)] == ranked[0][1] else "hardly slower than the fastest here"
-    return f"{stands}: " + ", ".join(f"{name} {1e3 * value:.3g} ms" for name, value in ranked)
+    """How long the others' steps took in units of the chosen one's, the quickest first.
+
+    No seconds: the forecast has those, of the whole batch and of the day.
+    """
+    own = seconds[_name(chosen)]
+    others = sorted((value / own, name) for name, value in seconds.items() if name != _name(chosen))
+    stands = "the fastest here" if all(ratio >= 1 for ratio, _ in others) else "within 10% of the fastest here"
+    times = [f"{name} {'failed' if ratio * own >= NEVER else f'x{ratio:.2f}'}" for ratio, name in others]
+    return f"{stands}; step times against it: {', '.join(times)}" if times else stands
 
 
 def _lag(recipe: Recipe, policy: Policy, size: int, seconds: Callable[[], tuple[float, float]]) -> float:

@@ -30,6 +30,7 @@ from lmlab.recipe.quantities import bytes_in
 from lmlab.scaling.estimate import Estimate
 from lmlab.training.display import count, duration
 from lmlab.training.evaluating import EvaluationPlan
+from lmlab.training.load import load_words
 from lmlab.training.policy import Policy
 
 FORMAT = 1
@@ -66,6 +67,8 @@ class Forecast:
     step_seconds_spread: float
     """Half the distance between the quartiles of the timed steps."""
     timed_steps: int
+    processor_share: float
+    """The share of the processor that they had of what they asked for: 1 on a quiet machine."""
     kept: bool
     """Whether they, and all that was tried, are those of an earlier start."""
     tokens_per_second: float
@@ -97,11 +100,12 @@ class Forecast:
             "" if loss is None else f", loss {loss.value:.3f} ({loss.low:.3f} to {loss.high:.3f}; {loss.rests_on})"
         )
         earlier = ", at an earlier start" if self.kept else ""
+        busy = load_words(self.processor_share)
         return (
             f"forecast: {count(self.parameters)} parameters{tables}, {self.steps:,} steps of {self.step_seconds * 1e3:,.0f} ms, "
             f"{count(self.tokens)} tokens ({self.epochs:.2f} epochs, {self.tokens_a_parameter:.2g} a parameter): about "
             f"{duration(total.value)} ({duration(total.low)} to {duration(total.high)}) at {self.tokens_per_second:,.0f} tokens/s "
-            f"(timed steps: {self.timed_steps}{earlier}), {self.disk_bytes / 1e6:,.0f} MB on disk, "
+            f"(timed steps: {self.timed_steps}{earlier}{busy and '; ' + busy}), {self.disk_bytes / 1e6:,.0f} MB on disk, "
             f"{self.peak_memory_bytes / 1e6:,.0f} MB of memory{reaches}"
         )
 
@@ -149,6 +153,7 @@ def forecast_from(
         step_seconds=time.step_seconds,
         step_seconds_spread=time.step_spread,
         timed_steps=time.timed_steps,
+        processor_share=trial.processor_share,
         kept=trial.kept,
         tokens_per_second=time.tokens_per_second.value,
         train_seconds=time.train_seconds,
@@ -160,7 +165,7 @@ def forecast_from(
         peak_memory_bytes=round(memory.value),
         raw={
             "total_seconds": time.raw_total,
-            "tokens_per_second": read.tokens(recipe.train.batch) / time.step_seconds,
+            "tokens_per_second": time.raw_tokens_per_second,
             "peak_memory_bytes": trial.peak_memory_bytes,
             **_loss_to_learn_from(loss),
         },

@@ -16,13 +16,12 @@ import torch
 
 from lmlab import LabError, __version__
 from lmlab.files import cache_folder, read_json, write_shared
-from lmlab.hardware import load_average, physical_cores
+from lmlab.hardware import physical_cores
+from lmlab.hardware.load import is_busy
 from lmlab.native.processor import processor_identity
 from lmlab.training.policy import Policy
 
 FORMAT = 1
-BUSY = 0.5
-"""Above this load a core, what is measured is as much others' doing as this machine's."""
 
 
 def measured(
@@ -36,7 +35,7 @@ def measured(
 
     `policy` and `facts` as for `place_of`. LabError where the cache can't be written.
     """
-    busy = load_average() > BUSY * physical_cores()
+    busy = is_busy()
     path = place_of(what, policy, facts)
     known = _known(path, names, busy)
     if known is None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from lmlab.planning.calibration import Calibration, calibration_of
 from lmlab.training.display import duration
+from lmlab.training.load import QUIET
 
 CALIBRATED = ("total_seconds", "tokens_per_second", "peak_memory_bytes", "final_loss")
 SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
@@ -22,9 +23,19 @@ FEWEST = 2
 """Of a figure, before its errors have quantiles worth printing."""
 
 
-def score(forecast: Any, measured: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+TIMES = ("total_seconds", "tokens_per_second")
+"""Figures that other work on the machine changes."""
+TRIED, TRAINED = "while steps were tried", "while it trained"
+CORRECTED = "corrected_total_seconds"
+"""The time by the forecast that the run's first steps corrected."""
+
+
+def score(forecast: Any, measured: Mapping[str, float], processor_share: float = 1.0) -> dict[str, dict[str, Any]]:
     """For summary.json: of each figure that both have, forecast, measured, their ratio, and where there was an interval its
-    limits and whether it held; `raw_ratio` is against the forecast before it was corrected by earlier runs."""
+    limits and whether it held; `raw_ratio` is against the forecast before it was corrected by earlier runs.
+
+    Times say when the machine was `busy`: while steps were tried, or while the run trained, with `processor_share`.
+    """
     kept = forecast if isinstance(forecast, dict) else {}
     figures = _object(kept.get("figures"))
     raw = _object(kept.get("raw"))
@@ -41,6 +52,15 @@ def score(forecast: Any, measured: Mapping[str, float]) -> dict[str, dict[str, A
         before = _number(raw.get(name))
         if before is not None and before > 0:
             found[name]["raw_ratio"] = what / before
+        if name in TIMES and (_number(kept.get("processor_share")) or 1.0) < QUIET:
+            found[name]["busy"] = TRIED
+        elif name in TIMES and processor_share < QUIET:
+            found[name]["busy"] = TRAINED
+    correction = _object(kept.get("correction"))
+    again = _number(correction.get("total_seconds"))
+    if "total_seconds" in found and again:
+        figures = {"total_seconds": {**correction, "value": again}}
+        found[CORRECTED] = score({"figures": figures}, {"total_seconds": measured["total_seconds"]})["total_seconds"]
     return found
 
 
@@ -52,18 +72,33 @@ def score_line(found: Mapping[str, Mapping[str, Any]]) -> str:
             entry = found[name]
             outside = "" if entry.get("inside", True) else ", outside the interval"
             parts.append(
-                f"{what} {shown(entry['forecast'])}, measured {shown(entry['measured'])} (x{entry['ratio']:.2f}{outside})"
+                f"{what} {shown(entry['forecast'])}, measured {shown(entry['measured'])} (x{entry['ratio']:.2f}{outside}"
+                f"{_corrected(found) if name == 'total_seconds' else ''})"
             )
     return f"forecast: {'; '.join(parts)}"
 
 
+def _corrected(found: Mapping[str, Mapping[str, Any]]) -> str:
+    entry = found.get(CORRECTED)
+    return (
+        ""
+        if entry is None
+        else f"; corrected by its first steps to {duration(entry['forecast'])}, x{entry['ratio']:.2f}"
+    )
+
+
 def calibrations_from(scores: Iterable[Mapping[str, Any]]) -> dict[str, Calibration]:
-    """What the scores of earlier runs on this machine say of the next forecasts, by figure."""
+    """What the scores of earlier runs on this machine say of the next forecasts, by figure.
+
+    Other work while steps were tried teaches nothing: the forecast knew of it. Where it came later, it tells how wide to be.
+    """
     listed = list(scores)
-    return {
-        name: calibration_of(name, [entry[name]["raw_ratio"] for entry in listed if "raw_ratio" in entry.get(name, {})])
-        for name in CALIBRATED
-    }
+    found = {}
+    for name in CALIBRATED:
+        entries = [entry[name] for entry in listed if "raw_ratio" in entry.get(name, {})]
+        ratios = {when: [one["raw_ratio"] for one in entries if one.get("busy") == when] for when in (None, TRAINED)}
+        found[name] = calibration_of(name, ratios[None], ratios[TRAINED])
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,13 +27,14 @@ from lmlab.evaluation.sample import choose_units
 from lmlab.generation import Sampling, generate
 from lmlab.generation.prompts import begin_of
 from lmlab.hardware import held_memory_bytes, peak_memory_bytes, release_freed_memory, synchronise
+from lmlab.hardware.load import ShareMeter
 from lmlab.model import TrainableModel, build_model, initialise
 from lmlab.optim import TrainingOptimizer, optimizer_of
 from lmlab.planning.peak import peak_flops
 from lmlab.recipe import Recipe
 from lmlab.training.evaluating import plan_evaluations
 from lmlab.training.policy import Policy, apply_policy
-from lmlab.training.saving import Saver, restore_weights
+from lmlab.training.saving import Saver, restore_weights, saves_beside
 from lmlab.training.state import State
 from lmlab.training.step import TrainingStep
 
@@ -88,27 +89,31 @@ class Trial:
     def go(self, extent: Extent, first_step_began: Callable[[], None]) -> dict[str, Any]:
         """The figures of `Measurement` that are measured in here."""
         first_step_began()
-        first, times = self._timed_steps(extent)
-        found: dict[str, Any] = {"step_seconds": tuple(times), "first_step_seconds": first}
+        first, times, share = self._timed_steps(extent)
+        found: dict[str, Any] = {"step_seconds": tuple(times), "first_step_seconds": first, "processor_share": share}
         found["checkpoint_bytes"] = sum(tensor.numel() * tensor.element_size() for tensor in self._tensors())
         found["idle_memory_bytes"] = self.idle_memory_bytes
         found["earlier_peak_bytes"] = self.earlier_peak_bytes
         if not extent.whole:
-            return found | {"peak_memory_bytes": peak_memory_bytes(self.device)}
+            # A save that is written beside the training holds a copy of all that is saved.
+            copies = found["checkpoint_bytes"] if saves_beside(self.recipe, found["checkpoint_bytes"]) else 0
+            return found | {"peak_memory_bytes": peak_memory_bytes(self.device) + copies * (self.device.type == "cpu")}
         # A run measures it before its first step: matrices of up to 256 MB each, on a fast GPU.
         peak_flops(self.policy)
         touch_as_a_run(self.recipe, self.dataset, self.run_steps)
         return found | self._evaluated(extent.scored_seconds) | self._saved(extent)
 
-    def _timed_steps(self, extent: Extent) -> tuple[float, list[float]]:
+    def _timed_steps(self, extent: Extent) -> tuple[float, list[float], float]:
+        """Seconds of the first step and of those that count, and the share of the processor that this process had."""
         first = self._take_step()
         times: list[float] = []
+        meter = ShareMeter(self.policy.threads)
         began = time.perf_counter()
         while len(times) < extent.steps + WARM_UP_STEPS - 1:
             times.append(self._take_step())
             if time.perf_counter() - began >= extent.seconds:
                 break
-        return first, times[min(WARM_UP_STEPS - 1, len(times) - 1) :]
+        return first, times[min(WARM_UP_STEPS - 1, len(times) - 1) :], meter.share()
 
     def _take_step(self) -> float:
         synchronise(self.device)
@@ -124,10 +129,9 @@ class Trial:
 
     def _evaluated(self, seconds: float) -> dict[str, Any]:
         """Scores of as much as `seconds` allow, and of no more than an evaluation of the run would score; samples."""
-        context = self.recipe.model.context
         valid, train = (scored_targets(self.recipe, self.dataset, split) for split in ("valid", "train"))
         plan = plan_evaluations(self.recipe, self.run_steps, valid, train)
-        least = context * windows_at_once(context, self.dataset.vocabulary_size, self.device.type)
+        least = self._least_tokens()
         first = self._scored("train", min(least, plan.train_tokens))
         one = self._scored("valid", least)
         more = int(one.tokens * max(2.0, seconds / max(one.seconds, 1e-9)))
@@ -143,6 +147,11 @@ class Trial:
             "forward_tokens_per_second": _marginal_rate(one, several),
             "sample_seconds": time.perf_counter() - started if self.recipe.evaluate.prompts else 0.0,
         }
+
+    def _least_tokens(self) -> int:
+        """Those that an evaluation computes at once."""
+        context = self.recipe.model.context
+        return context * windows_at_once(context, self.dataset.vocabulary_size, self.device.type)
 
     def _scored(self, split: str, tokens: int) -> Evaluation:
         every, length = self.dataset.units(split), len(self.dataset.tokens(split))
@@ -166,10 +175,12 @@ class Trial:
         waited = time.perf_counter() - started
         saver.settle(True)
         seconds = time.perf_counter() - started
-        # Once more, now with a step of the training beside it: copies and activations are there at one time.
+        # Once more, now with a step of the training beside it: copies and activations are there at one time. An evaluation after
+        # steps finds the heap as they left it, which the one before them did not.
         self.state.step += 1
         saver.save(self.state, {})
         self._take_step()
+        self._scored("valid", self._least_tokens())
         saver.settle(True)
         found = {
             "save_seconds": seconds,

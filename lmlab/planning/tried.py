@@ -12,11 +12,12 @@ from pathlib import Path
 from lmlab import LabError
 from lmlab.data import Dataset
 from lmlab.files import read_json, write_shared
-from lmlab.hardware import load_average, physical_cores
+from lmlab.hardware.load import expected_share
 from lmlab.planning.child import Measurement
-from lmlab.planning.measured import BUSY, place_of
+from lmlab.planning.measured import place_of
 from lmlab.planning.probed import facts_of
 from lmlab.recipe import Recipe
+from lmlab.training.load import CHANGED, QUIET, slowed
 from lmlab.training.policy import Policy
 
 FORMAT = 1
@@ -25,21 +26,32 @@ MOST_IDLE_BYTES = 1 << 30
 
 
 def kept_trial(recipe: Recipe, policy: Policy, dataset: Dataset) -> Measurement | None:
-    """The whole trial of this training that was made on this machine; None where there is none, or a busy hour spoilt it."""
+    """The whole trial of this training that was made on this machine, its times as they are with the load of now.
+
+    None where there is none, or where the machine was busy then and is quieter now.
+    """
     try:
         value = read_json(_place(recipe, policy, dataset))
         found = {name: float(value["figures"][name]) for name in _numbers()}
         times = tuple(float(one) for one in value["figures"]["step_seconds"])
-        spoilt = bool(value["busy"]) and not _busy()
     except (LabError, KeyError, TypeError, ValueError):
         return None
-    if spoilt or value.get("format") != FORMAT or not times:
+    if value.get("format") != FORMAT or not times:
         return None
+    then, now = found["processor_share"], 1.0
+    if policy.device == "cpu":
+        now = expected_share(policy.threads)
+        if then < QUIET and now > then + CHANGED:
+            return None
+        for name in found:
+            found[name] = slowed(found[name], then, now) if name.endswith("_seconds") else found[name]
+        found["forward_tokens_per_second"] /= slowed(1.0, then, now)
+        found["processor_share"] = now if abs(now - then) >= CHANGED else then
     whole = {name: int(found[name]) if name.endswith("bytes") else found[name] for name in found}
     return Measurement(
         micro_batch=policy.micro_batch,
         batch=recipe.train.batch,
-        step_seconds=times,
+        step_seconds=tuple(slowed(one, then, now) for one in times),
         extended=bool(value["figures"].get("extended")),
         kept=True,
         **whole,  # type: ignore[arg-type]
@@ -51,11 +63,7 @@ def keep_trial(trial: Measurement, recipe: Recipe, policy: Policy, dataset: Data
     if trial.earlier_peak_bytes > MOST_IDLE_BYTES or trial.peak_memory_bytes <= trial.earlier_peak_bytes:
         return
     path = _place(recipe, policy, dataset)
-    write_shared(path, {"format": FORMAT, "busy": _busy(), "figures": trial.to_json()})
-
-
-def _busy() -> bool:
-    return load_average() > BUSY * physical_cores()
+    write_shared(path, {"format": FORMAT, "figures": trial.to_json()})
 
 
 def _place(recipe: Recipe, policy: Policy, dataset: Dataset) -> Path:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from lmlab.hardware.load import BUSY
 from lmlab.planning.bench import MOST_BATCH, Bench
-from lmlab.planning.measured import BUSY
 from lmlab.report.labels import amount
 from lmlab.training.display import duration
 from lmlab.training.table import Part, table

@@ -17,6 +17,7 @@ from lmlab.recipe import Recipe
 from lmlab.training.display import Display, Progress
 from lmlab.training.guard import Verdict
 from lmlab.training.outlook import MISSED, Outlook, missed_words
+from lmlab.training.pace import Correction, Pace, correction_words
 from lmlab.training.ranks import RankLost
 from lmlab.training.signals import Interrupted
 from lmlab.training.spikes import SpikeGuard
@@ -60,6 +61,8 @@ class Hooks:
     """Raises what a save met that ran beside the training; with True, once it's done."""
     black_box: Callable[[State, Verdict], str]
     """Writes down what a step met, before its update; the file's name in the run's folder."""
+    corrected: Callable[[Correction], None]
+    """Takes up the forecast of the run's time by its own first steps."""
     rewind: Callable[[State], State]
     """Puts model, optimizer and journals back to a checkpoint from before that state; the state that it holds."""
 
@@ -100,6 +103,7 @@ class Loop:
         display: Display,
         stop: StopQuestion,
         outlook: Outlook,
+        pace: Pace,
         flops_per_token: float,
         peak_flops: float | None,
     ) -> None:
@@ -111,14 +115,14 @@ class Loop:
         self.display = display
         self.stop = stop
         self.outlook = outlook
+        self.pace = pace
         self.flops_per_token = flops_per_token
         self.peak_flops = peak_flops
         self.saved_step = -1
         self._guard = SpikeGuard(recipe, step, hooks, display, self._save_now)
         self._meter = _Meter()
-        self._steps_taken_here = 0
         self._evaluations_here = 0
-        self._first_seconds = (state.train_seconds, state.evaluate_seconds)
+        self._evaluated_before = state.evaluate_seconds
 
     def run(self) -> Ending:
         """Train until the last step, until patience runs out, or until asked to stop; the last state is always saved."""
@@ -174,7 +178,7 @@ class Loop:
                 state.noise.add(result.first.norm, result.first.sequences, result.gradient_norm, result.sequences)
         seconds = time.perf_counter() - started
         state.train_seconds += seconds
-        self._steps_taken_here += 1
+        self.pace.add(seconds)
         self._meter.add(result.targets, seconds)
         if self._guard.settle(state, judgement, result):
             self._report(result)
@@ -201,6 +205,21 @@ class Loop:
             self.hooks.record("metrics", "train", state.step, state.tokens, values)
             state.loss_sum, state.loss_tokens = 0.0, 0
         self.display.progress(self._progress(loss, rate, result), logged)
+        self._correct()
+
+    def _correct(self) -> None:
+        """Correct the forecast of the run's time, once its first steps tell more than those that were tried."""
+        state, left = self.state, self._remaining()
+        if left is None or self.pace.expected is None:
+            return
+        spent = state.train_seconds + state.evaluate_seconds + state.save_seconds
+        found = self.pace.correction(state.step, spent, left)
+        if found is None:
+            return
+        self.hooks.corrected(found)
+        words = correction_words(found, self.pace.expected)
+        if words:
+            self.display.note(words)
 
     def _progress(self, loss: float, rate: float, result: StepResult) -> Progress:
         state = self.state
@@ -224,15 +243,15 @@ class Loop:
         return None if self.peak_flops is None else tokens_per_second * self.flops_per_token / self.peak_flops
 
     def _remaining(self) -> float | None:
-        """Steps and evaluations that are left, at the pace of this process."""
+        """Steps and evaluations that are left, the last one included, at the pace of this process."""
         state, every = self.state, self.recipe.evaluate.every
-        if not self._steps_taken_here:
+        pace = self.pace.step_seconds
+        if pace is None:
             return None
         steps_left = self.step.steps - state.step
-        pace = (state.train_seconds - self._first_seconds[0]) / self._steps_taken_here
-        spent = state.evaluate_seconds - self._first_seconds[1]
+        spent = state.evaluate_seconds - self._evaluated_before
         evaluation = spent / self._evaluations_here if self._evaluations_here else 0.0
-        return steps_left * pace + -(-steps_left // every) * evaluation
+        return steps_left * pace + -(-steps_left // every) * evaluation + self.pace.closing_seconds
 
     def _evaluate(self) -> None:
         state = self.state

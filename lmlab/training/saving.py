@@ -83,10 +83,9 @@ class Saver:
             raise failure
 
     def _in_background(self, parts: Parts) -> bool:
-        wish = self._recipe.train.background
-        if wish != "auto":
-            return wish == "on"
-        return sum(tensor.nbytes for tensors in parts.values() for tensor in tensors.values()) >= SMALLEST_IN_BACKGROUND
+        return saves_beside(
+            self._recipe, sum(tensor.nbytes for tensors in parts.values() for tensor in tensors.values())
+        )
 
     def _write_beside(self, *facts: Any) -> None:
         started = time.perf_counter()
@@ -117,6 +116,12 @@ class Saver:
                 best = read_state(read_state_file(self._checkpoints, target))[0].best_step
                 if best is not None:
                     yield best
+
+
+def saves_beside(recipe: Recipe, checkpoint_bytes: int) -> bool:
+    """Whether checkpoints of this size are copied and written beside the training."""
+    wish = recipe.train.background
+    return checkpoint_bytes >= SMALLEST_IN_BACKGROUND if wish == "auto" else wish == "on"
 
 
 def best_of(state: State) -> Best | None:

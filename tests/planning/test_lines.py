@@ -23,7 +23,7 @@ from lmlab.training.policy import choose_policy
 def tried(monkeypatch, tmp_path):
     """A recipe and a policy; nothing is kept beyond the test."""
     monkeypatch.setenv("LMLAB_CACHE", str(tmp_path))
-    monkeypatch.setattr(kept, "load_average", lambda: 0.1)
+    monkeypatch.setattr(kept, "is_busy", lambda: False)
     recipe = override(Recipe(), {"train.device": "cpu", "train.engine": "torch", "train.threads": "1"})
     return recipe, choose_policy(recipe)
 

@@ -21,6 +21,7 @@ TRIAL = Measurement(
 @pytest.fixture
 def case(tiny_text_file, tmp_path, monkeypatch):
     monkeypatch.setenv("LMLAB_CACHE", str(tmp_path))
+    monkeypatch.setattr(tried, "expected_share", lambda threads: 1.0)
     settings = {"data.corpus": str(tiny_text_file), "data.split": "tail", "train.batch": "4", "train.engine": "torch"}
     recipe = override(load_recipe("shakespeare-cpu"), settings)
     return recipe, choose_policy(recipe, lambda line: None), prepare(recipe.data)
@@ -37,13 +38,24 @@ def test_a_kept_trial_comes_back_as_it_was_for_the_same_training_alone(case):
     assert tried.kept_trial(override(recipe, {"model.layers": "5"}), policy, dataset) is None
 
 
-def test_what_a_busy_hour_gave_is_tried_again_when_it_is_quiet(case, monkeypatch):
+def test_what_a_busy_hour_gave_is_tried_again_when_it_is_quieter(case, monkeypatch):
     recipe, policy, dataset = case
-    monkeypatch.setattr(tried, "load_average", lambda: 99.0)
-    tried.keep_trial(TRIAL, recipe, policy, dataset)
-    assert tried.kept_trial(recipe, policy, dataset) is not None
-    monkeypatch.setattr(tried, "load_average", lambda: 0.0)
+    tried.keep_trial(dataclasses.replace(TRIAL, processor_share=0.5), recipe, policy, dataset)
+    monkeypatch.setattr(tried, "expected_share", lambda threads: 0.5)
+    found = tried.kept_trial(recipe, policy, dataset)
+    assert found is not None and found.step_seconds == (0.5, 0.6)
+    monkeypatch.setattr(tried, "expected_share", lambda threads: 0.9)
     assert tried.kept_trial(recipe, policy, dataset) is None
+
+
+def test_what_a_quiet_hour_gave_is_slower_in_a_busy_one(case, monkeypatch):
+    recipe, policy, dataset = case
+    tried.keep_trial(dataclasses.replace(TRIAL, forward_tokens_per_second=1e4), recipe, policy, dataset)
+    monkeypatch.setattr(tried, "expected_share", lambda threads: 0.5)
+    found = tried.kept_trial(recipe, policy, dataset)
+    assert found is not None and found.step_seconds == (1.0, 1.2) and found.save_seconds == 0.5
+    assert found.forward_tokens_per_second == 5e3 and found.processor_share == 0.5
+    assert found.peak_memory_bytes == TRIAL.peak_memory_bytes
 
 
 def test_a_start_uses_the_trial_of_an_earlier_one(case, monkeypatch):
@@ -54,6 +66,7 @@ def test_a_start_uses_the_trial_of_an_earlier_one(case, monkeypatch):
     assert said == [forecast.NOTICE]
     assert not first.kept and first.step_seconds and first.peak_memory_bytes
     monkeypatch.setattr(forecast, "measure", None)
+    monkeypatch.setattr(tried, "expected_share", lambda threads: first.processor_share)
     again = try_here(recipe, policy, dataset, said.append)
     assert len(said) == 1
     assert again.kept and again.step_seconds == first.step_seconds
