@@ -99,7 +99,7 @@ class Session:
         """What the run's forecast says of its time; None for one that goes on, whose time began in another process."""
         if self.state.train_seconds:
             return None
-        closing = self.plan.split_tokens / max(1, self.plan.tokens_in_all(self.steps, self.recipe.evaluate.every))
+        closing = self.plan.final_tokens / max(1, self.plan.tokens_in_all(self.steps, self.recipe.evaluate.every))
         with contextlib.suppress(LabError):
             return expected_time(self.run.read("forecast.json"), closing)
         return None

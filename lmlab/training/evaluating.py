@@ -49,8 +49,12 @@ class EvaluationPlan:
 
     def tokens_in_all(self, steps: int, every: int) -> int:
         """Tokens scored over `steps` steps with an evaluation every `every`, and for the final figures."""
-        last = self.split_tokens if self.final == "whole" else self.valid_tokens
-        return evaluations_in(steps, every) * (self.valid_tokens + self.train_tokens) + last + self.final_train_tokens
+        return evaluations_in(steps, every) * (self.valid_tokens + self.train_tokens) + self.final_tokens
+
+    @property
+    def final_tokens(self) -> int:
+        """Tokens scored for the final figures, of both splits."""
+        return (self.split_tokens if self.final == "whole" else self.valid_tokens) + self.final_train_tokens
 
     def to_json(self) -> dict[str, int]:
         """For origin.json: what the run's evaluations score from its first to its last."""

@@ -55,7 +55,7 @@ def trained(machine: Machine, steps: int, monkeypatch) -> tuple[float, object, o
         processor_share=float(np.mean(shares)),
     )
     recipe = override(Recipe(), {"train.batch": "1", "train.steps": str(steps), "evaluate.every": str(steps)})
-    plan = EvaluationPlan(valid_tokens=0, train_tokens=0, split_tokens=0)
+    plan = EvaluationPlan(wanted=(0, 0), valid_tokens=0, train_tokens=0, split_tokens=0)
     forecast = duration_of(recipe, measurement, steps, plan, {}, 1)
     seen: list[float] = []
 
@@ -122,7 +122,7 @@ def test_what_was_tried_beside_other_work_is_read_as_with_the_load_of_now():
 
 def planned(measurement: Measurement, calibrations=None):
     recipe = override(Recipe(), {"train.batch": "4", "evaluate.every": "100"})
-    plan = EvaluationPlan(valid_tokens=100, train_tokens=100, split_tokens=1_000)
+    plan = EvaluationPlan(wanted=(100, 100), valid_tokens=100, train_tokens=100, split_tokens=1_000)
     return duration_of(recipe, measurement, 100, plan, calibrations or {}, 400)
 
 
