@@ -12,18 +12,20 @@ import tyro
 from lmlab import LabError
 from lmlab.cli.arguments import parse, runs_folder
 from lmlab.cli.errors import UsageError
-from lmlab.cli.printing import show, show_json
+from lmlab.cli.printing import show, show_json, show_text
 from lmlab.experiment.judging import lost_lines
-from lmlab.report import CurveData, read_curves, write_report
-from lmlab.runs import Run, open_run
+from lmlab.report import CurveData, write_report
+from lmlab.runs import Run, open_runs
 
 
 @dataclass(frozen=True)
 class Report:
-    """Draw loss, learning rate and gradient norm of one run, or of several (at most 8) in one picture."""
+    """Draw loss, learning rate and gradient norm of one run, or of several (at most 8) in one picture; or list the evaluations."""
 
     run: tyro.conf.Positional[tuple[str, ...]]
-    """Runs by name or folder."""
+    """Runs by name or folder; RUN@best, RUN@latest and RUN@STEP end there."""
+    to: Literal["pictures", "text", "csv", "json"] = "pictures"
+    """pictures, or the evaluations as a table: text, csv or json on standard output."""
     against: Literal["steps", "tokens"] = "steps"
     """What the horizontal axis counts."""
     format: Literal["png", "svg", "both"] = "both"
@@ -41,15 +43,37 @@ def run(arguments: list[str]) -> int:
     flags = parse(Report, arguments, "lmlab report")
     if not flags.run:
         raise UsageError("lmlab report needs a run: name one or several (lmlab report RUN...)")
-    runs, curves = zip(*(_read(reference, runs_folder(flags.runs)) for reference in flags.run), strict=True)
+    if flags.to != "pictures" and (flags.json or flags.output):
+        raise UsageError("--to text, csv and json write to standard output: leave out --json and --output")
+    named = open_runs(flags.run, runs_folder(flags.runs))
+    if flags.to != "pictures":
+        _print_evaluations(named, flags.to)
+        return 0
+    runs = [found for found, _ in named]
+    curves = [_read(found, which) for found, which in named]
     folder = Path(flags.output) if flags.output else runs[0].folder / "report"
     files = write_report(curves, folder, flags.against, flags.format)
     if flags.json:
-        found = [{**described(data), "id": run.id} for run, data in zip(runs, curves, strict=True)]
-        show_json({"files": [str(path) for path in files], **(found[0] if len(found) == 1 else {"runs": found})})
+        entries = [{**described(data), "id": run.id} for run, data in zip(runs, curves, strict=True)]
+        show_json({"files": [str(path) for path in files], **(entries[0] if len(entries) == 1 else {"runs": entries})})
         return 0
     show(*files)
     return 0
+
+
+def _print_evaluations(named: list[tuple[Run, str | None]], to: str) -> None:
+    from lmlab.report.evaluations import evaluation_parts, evaluation_rows, evaluations_csv
+    from lmlab.report.reading import record_of
+
+    records = [record_of(found, which) for found, which in named]
+    names = [found.name if which is None else f"{found.name}@{which}" for found, which in named]
+    if to == "text":
+        show(*evaluation_parts(records, names))
+    elif to == "csv":
+        show_text(evaluations_csv(records, names), end="")
+    else:
+        entries = [(name, record.id, evaluation_rows(record)) for name, record in zip(names, records, strict=True)]
+        show_json({"runs": [{"run": name, "id": id, "evaluations": rows} for name, id, rows in entries]})
 
 
 def described(data: CurveData) -> dict[str, Any]:
@@ -64,21 +88,12 @@ def described(data: CurveData) -> dict[str, Any]:
     }
 
 
-def _read(reference: str, runs: Path) -> tuple[Run, CurveData]:
-    found, part = open_run(reference, runs)
-    if part is not None:
-        raise UsageError(f"lmlab report draws the whole run: give {found.name} without @{part}")
-    lost = lost_lines(found)
-    curves = read_curves(
-        found.name,
-        found.read_lines("metrics"),
-        events=found.read_lines("events"),
-        summary=found.summary(),
-        claims=() if found.imported else found.recipe().claims,
-        source=found.imported["file"] if found.imported else "",
-    )
+def _read(run: Run, which: str | None) -> CurveData:
+    from lmlab.report.reading import curves_of
+
+    lost, curves = lost_lines(run), curves_of(run, which)
     if lost is not None:
         if curves.is_empty():
             raise LabError(lost)
         show(lost, file=sys.stderr)
-    return found, curves
+    return curves

@@ -6,6 +6,7 @@ noise to either side of the final loss: where another seed would have come out i
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import matplotlib
@@ -24,6 +25,7 @@ from lmlab.report.loss_panel import SMALLEST_SPAN
 from lmlab.report.style import INK, QUIET, RUN_COLOURS, RUN_MARKERS, SETTINGS, SMALL_SIZE
 from lmlab.study.comparison import Comparison
 from lmlab.study.comparison_curves import Axis
+from lmlab.study.comparison_pairs import Pair
 from lmlab.training.display import duration
 
 INCHES = (14.0, 6.2)
@@ -35,10 +37,15 @@ PANELS: tuple[tuple[Axis, str], ...] = (
 SETTLED_SHARE = 0.1
 """Of what a run spends; before, its loss falls from that of knowing nothing, and may leave the panel at the top."""
 FIRST_DRAWN = 0.05
-"""Of what the shortest run spent: where the horizontal axes begin."""
+"""Of what the shortest run spent: earlier evaluations are left of the horizontal axes."""
+BEFORE_FIRST = 0.88
+"""Of the first evaluation that is drawn: where the axes begin, so that its mark is whole."""
 ROOM = 1.15
 """Of the longest: where they end, so that its last mark is whole."""
 MOST_DOTS = 40
+LONGEST_FACTS = 150
+NAMES_A_ROW = 3
+ROW_HEIGHT = 0.036  # of a row of the legend, as a share of the figure
 NORMAL_95 = 1.96
 
 
@@ -63,12 +70,14 @@ def draw_comparison(comparison: Comparison) -> Figure:
         figure = Figure(figsize=INCHES, dpi=PIXELS_AN_INCH)
         FigureCanvasAgg(figure)
         panels = figure.subplots(1, len(PANELS), sharey=True, squeeze=False)[0]
-        figure.subplots_adjust(left=0.06, right=0.98, top=0.76, bottom=0.15, wspace=0.08)
+        rows = math.ceil(len(comparison.names) / NAMES_A_ROW)
+        figure.subplots_adjust(left=0.06, right=0.98, top=0.8 - ROW_HEIGHT * rows, bottom=0.15, wspace=0.08)
         for axes, (axis, words) in zip(panels, PANELS, strict=True):
             _draw(axes, comparison, axis)
             axes.set_xlabel(words)
         panels[0].set_ylim(*_limits(comparison))
-        panels[0].set_title(f"validation loss, {comparison.scale}")
+        differ = " (the tokenizers differ)" if comparison.scale == "bits per byte" else ""
+        panels[0].set_title(f"validation loss, {comparison.scale}{differ}")
         _write_titles(figure, comparison)
         return figure
 
@@ -97,7 +106,9 @@ def _draw(axes: Axes, comparison: Comparison, axis: Axis) -> None:
             )  # fmt: skip
     ends = [curve.end(axis) for curve in comparison.curves if curve.end(axis) > 0]
     if ends:
-        axes.set_xlim(FIRST_DRAWN * min(ends), ROOM * max(ends))
+        begin = FIRST_DRAWN * min(ends)
+        drawn = [place for curve in comparison.curves for place in curve.spent.get(axis, ()) if place >= begin]
+        axes.set_xlim(BEFORE_FIRST * min(drawn), ROOM * max(ends))
     axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0), numticks=9))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _place(value, axis)))
@@ -136,22 +147,26 @@ def _limits(comparison: Comparison) -> tuple[float, float]:
 
 
 def _write_titles(figure: Figure, comparison: Comparison) -> None:
-    told = [pair for pair in comparison.pairs if pair.verdict is not None]
-    title = f"{len(comparison.names)} runs compared"
+    said = [verdict_line(pair).partition(": ") for pair in comparison.pairs if pair.verdict is not None]
+    title, facts = f"{len(comparison.names)} runs compared", "  ·  ".join(head for head, _, _ in said)
     if len(comparison.pairs) == 1:
-        title = verdict_line(comparison.pairs[0]).partition(":")[0]
+        title, facts = verdict_line(comparison.pairs[0]).partition(":")[0], _figures(comparison.pairs[0])
     figure.text(0.06, 0.95, short(title, 90), fontsize=17, fontweight="bold", va="center", color=INK)
-    facts = verdict_line(told[0]).partition(": ")[2] if len(comparison.pairs) == 1 and told else ""
-    figure.text(0.06, 0.905, facts, fontsize=11.5, va="center", color=QUIET)
+    figure.text(0.06, 0.905, short(facts, LONGEST_FACTS), fontsize=11.5, va="center", color=QUIET)
     handles = []
     for index, (name, band) in enumerate(zip(comparison.names, comparison.bands, strict=True)):
         final = comparison.finals[index]
-        words = (
-            f"{short(name)}{'' if final is None else f'  {final:.4f}'}{f'  (band: {band.seeds} seeds)' if band else ''}"
-        )
+        words = f"{short(name)}{'' if final is None else f'  {final:.4f}'}"
+        mean = _mean(comparison, name)
+        words += f"  (band: {band.seeds} seeds{'' if mean is None else f', mean {mean:.4f}'})" if band else ""
         handles.append(Line2D([], [], color=RUN_COLOURS[index], marker=RUN_MARKERS[index], linewidth=2, label=words))
     figure.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(0.055, 0.885), ncols=4, frameon=False, fontsize=10.5
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(0.055, 0.885),
+        ncols=NAMES_A_ROW,
+        frameon=False,
+        fontsize=10.5,
     )
     bars = (
         f"; bars: final loss, whole split, and 1.96 SD of seed noise ({_noise(comparison):.4f})"
@@ -161,3 +176,21 @@ def _write_titles(figure: Figure, comparison: Comparison) -> None:
     figure.text(
         0.06, 0.03, f"curves: {printable(comparison.scored)}{bars}", fontsize=SMALL_SIZE, va="center", color=QUIET
     )
+
+
+def _figures(pair: Pair) -> str:
+    """The losses and the difference of the only pair; where a side has several seeds, they are of means."""
+    if pair.verdict is None:
+        return ""
+    figures = verdict_line(pair).partition(": ")[2]
+    return f"means over seeds: {figures}" if max(pair.seeds) > 1 else figures
+
+
+def _mean(comparison: Comparison, name: str) -> float | None:
+    """The mean of a run's seeds that a verdict on the curves' own scale judged; None without one."""
+    for pair in comparison.pairs:
+        if pair.losses is not None and pair.scale == comparison.scale and not comparison.on:
+            for side, loss, seeds in zip((pair.first, pair.second), pair.losses, pair.seeds, strict=True):
+                if side == name and seeds > 1:
+                    return loss
+    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from lmlab.recipe import Claim
 from lmlab.stats import Turn, turning_point
 
 Against = Literal["steps", "tokens"]
+Scale = Literal["nats a token", "bits per byte"]
 Line = Mapping[str, Any]
 
 
@@ -29,6 +30,14 @@ class Series:
     def __len__(self) -> int:
         return len(self.steps)
 
+    def until(self, step: int) -> Series:
+        """The same up to `step`."""
+        return self._only(index for index, there in enumerate(self.steps) if there <= step)
+
+    def at(self, step: int) -> Series:
+        """The same at `step` alone."""
+        return self._only(index for index, there in enumerate(self.steps) if there == step)
+
     def places(self, against: Against) -> NDArray[np.float64]:
         """Where the values stand on the horizontal axis."""
         return np.asarray(self.steps if against == "steps" else self.tokens, dtype=np.float64)
@@ -39,7 +48,10 @@ class Series:
 
     def finite(self) -> Series:
         """The same without the values that are not finite."""
-        kept = [index for index, value in enumerate(self.values) if math.isfinite(value)]
+        return self._only(index for index, value in enumerate(self.values) if math.isfinite(value))
+
+    def _only(self, places: Iterable[int]) -> Series:
+        kept = list(places)
         return Series(
             steps=tuple(self.steps[index] for index in kept),
             tokens=tuple(self.tokens[index] for index in kept),
@@ -84,6 +96,14 @@ class CurveData:
     """Whether its lines say how many tokens it had been trained on; else those are 0 everywhere."""
     source: str = ""
     """Of a run that was imported: from which log."""
+    tokenizer: str = ""
+    """Equal for runs whose tokens are the same; empty where that isn't known."""
+    valid_bits: Series = field(default_factory=Series)
+    """The validation loss at each evaluation in bits per byte, where the text's bytes are known."""
+    final_bits: Series = field(default_factory=Series)
+    """`final` in bits per byte."""
+    scale: Scale = "nats a token"
+    """What the losses are in."""
 
     def turn(self) -> Turn | None:
         """The best evaluation and whether validation rose after it; None where nothing was evaluated."""
@@ -127,12 +147,14 @@ def read_curves(
     summary: Mapping[str, Any] | None = None,
     claims: Sequence[Claim] = (),
     source: str = "",
+    tokenizer: str = "",
 ) -> CurveData:
     """The curves in the lines of metrics.jsonl, parsed: training lines and evaluations; other kinds are passed over.
 
     The lines of events.jsonl know of updates that were left out, summary.json of the final scores on the whole split. `source` says
     which log an imported run is from; its lines may lack tokens, and whether an evaluation was of the whole split. A null is
-    a number that was not finite. Where two lines have one step, the later one counts. LabError where a line says no step.
+    a number that was not finite. Where two lines have one step, the later one counts. Runs of equal `tokenizer` have the
+    same tokens. LabError where a line says no step.
     """
     lines = _in_order(name, metrics)
     train = [line for line in lines if line["kind"] == "train"]
@@ -154,8 +176,46 @@ def read_curves(
         claims=tuple(claims),
         counts_tokens=all("tokens" in line for line in lines),
         source=source,
+        tokenizer=tokenizer,
+        valid_bits=_series(evaluations, "valid_bits_per_byte"),
     )
-    return replace(data, final=_whole_split(data, summary)) if sampled and summary else data
+    if not sampled or not summary:
+        return data
+    bits = _whole_split(data, summary, "bits_per_byte")
+    return replace(data, final=_whole_split(data, summary, "loss"), final_bits=bits)
+
+
+def on_one_scale(curves: Sequence[CurveData]) -> list[CurveData]:
+    """Curves whose losses can share an axis, where that can be had.
+
+    Runs of one tokenizer stay as they are. Of different ones, losses a token can't be compared: all become bits per byte, and lose
+    what is known a token only (training losses, published numbers). Where a run has no bits per byte, all stay as they are.
+    """
+    if not mixed_tokens(curves) or not all(len(data.valid_bits.finite()) for data in curves):
+        return list(curves)
+    nothing = Series()
+    return [
+        replace(
+            data, train=nothing, train_scored=nothing, valid=data.valid_bits, final=data.final_bits, claims=(),
+            scale="bits per byte",
+        )
+        for data in curves
+    ]  # fmt: skip
+
+
+def mixed_tokens(curves: Sequence[CurveData]) -> bool:
+    """Whether two runs are known to have different tokens."""
+    return len({data.tokenizer for data in curves if data.tokenizer}) > 1
+
+
+def cut(data: CurveData, step: int) -> CurveData:
+    """The curves up to `step`."""
+    series: dict[str, Any] = {}
+    for entry in fields(data):
+        value = getattr(data, entry.name)
+        if isinstance(value, Series):
+            series[entry.name] = value.until(step)
+    return replace(data, **series)
 
 
 def running_mean(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
@@ -185,10 +245,10 @@ def _series(lines: Sequence[Line], key: str) -> Series:
     )
 
 
-def _whole_split(data: CurveData, summary: Mapping[str, Any]) -> Series:
+def _whole_split(data: CurveData, summary: Mapping[str, Any], key: str) -> Series:
     """The scores of the best and the last model, where summary.json has them, each at its step."""
-    entries = [entry for key in ("best", "final") if isinstance(entry := summary.get(key), Mapping)]
-    losses = {entry["step"]: _number(entry.get("loss")) for entry in entries if isinstance(entry.get("step"), int)}
+    entries = [entry for name in ("best", "final") if isinstance(entry := summary.get(name), Mapping)]
+    losses = {entry["step"]: _number(entry.get(key)) for entry in entries if isinstance(entry.get("step"), int)}
     steps = sorted(step for step in losses if not math.isnan(data.tokens_at(step)))
     return Series(
         steps=tuple(steps),

@@ -6,6 +6,7 @@ Curves are labelled where they end, so that no legend has to be looked up.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,10 +14,10 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from lmlab.files import make_folder, write_bytes
-from lmlab.report.curves import Against, CurveData, Series
+from lmlab.report.curves import Against, CurveData, Series, on_one_scale
 from lmlab.report.labels import amount, short, small
 from lmlab.report.lines import EndLabel, draw_series, end_label, reserve_margin, write_end_labels
 from lmlab.report.loss_panel import draw_losses
@@ -29,13 +30,20 @@ INCHES = (12.0, 9.0)
 PIXELS_AN_INCH = 100
 LEFT, TOP, BOTTOM = 0.065, 0.865, 0.085
 DECIMALS_FROM = 0.002  # an axis that reaches less high has exponents
+RATES_APART = 4.0  # peaks of several runs' learning rates; a smaller one would be a flat line on a linear axis
+RATES_BELOW = 20.0  # of the smallest peak: where that logarithmic axis begins
+EQUAL_WIDTH = 2.2  # points that a curve is wider than an equal one above it
 LOG_FROM = 20.0  # a norm that spans more is drawn on a logarithmic axis
 START_PLACES = (0.02, 0.06, 0.12, 0.2)  # for the note of how high the steep start goes, as shares of the width
 RATE, NORM = "learning rate", "gradient norm"
 
 
-def draw_curves(curves: Sequence[CurveData], against: Against = "steps") -> Figure:
-    """The figure, 1200 x 900 pixels; panels for which no run has values are left out."""
+def draw_curves(runs: Sequence[CurveData], against: Against = "steps") -> Figure:
+    """The figure, 1200 x 900 pixels; panels for which no run has values are left out.
+
+    Losses of different tokenizers share an axis in bits per byte only.
+    """
+    curves = on_one_scale(runs)
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=INCHES, dpi=PIXELS_AN_INCH)
         FigureCanvasAgg(figure)
@@ -89,12 +97,26 @@ def _write_titles(figure: Figure, curves: Sequence[CurveData], footer: str) -> N
     title, facts = short(curves[0].name, 60), _facts(curves[0])
     if len(curves) > 1:
         title = f"Loss of {len(curves)} runs"
-        facts = "bold: validation, its best ringed and named  ·  thin: training batches, running mean"
+        facts = _legend(curves)
         turned = [turn for turn in (data.turn() for data in curves) if turn and turn.rose]
         facts += "  ·  dashed: validation turns up" if turned else ""
     figure.text(LEFT, 0.958, title, fontsize=18, fontweight="bold", va="center", color=INK)
     figure.text(LEFT, 0.922, facts, fontsize=11.5, va="center", color=QUIET)
     figure.text(LEFT, 0.02, footer, fontsize=SMALL_SIZE, va="center", color=QUIET)
+
+
+def _power(value: float) -> str:
+    """A decade of a logarithmic axis: 0.01 as "1e-2"."""
+    return f"1e{round(math.log10(value))}"
+
+
+def _legend(curves: Sequence[CurveData]) -> str:
+    """What the lines and marks of several runs are."""
+    whole = any(len(data.final.finite()) for data in curves)
+    parts = ["bold: validation, its best ringed" + ("" if whole else " and named")]
+    parts += ["squares: the whole split, its best named"] if whole else []
+    parts += ["thin: training batches"] if any(len(data.train) for data in curves) else []
+    return "  ·  ".join(parts)
 
 
 def _facts(data: CurveData) -> str:
@@ -105,7 +127,7 @@ def _facts(data: CurveData) -> str:
     best = data.best()
     if best:
         of = " (a sample)" if best.whole is False else ""
-        facts.append(f"best validation loss{of} {best.loss:.4f} nats a token at step {best.step:,}")
+        facts.append(f"best validation loss{of} {best.loss:.4f} {data.scale} at step {best.step:,}")
     facts += [f"imported from {short(data.source, 40)}"] if data.source else []
     return "  ·  ".join(facts)
 
@@ -134,16 +156,29 @@ def _draw_small(axes: Axes, title: str, all_series: Sequence[Series], against: A
     colours = RUN_COLOURS if len(all_series) > 1 else (INK,)
     followed = [
         draw_series(
-            axes, series, against, colours[index], smoothing="geometric" if title == NORM else "none", width=1.4
+            axes,
+            series,
+            against,
+            colours[index],
+            smoothing="geometric" if title == NORM else "none",
+            # Of equal curves the one below shows on both sides of the one above.
+            width=1.4 + EQUAL_WIDTH * sum(series == other for other in all_series[index + 1 :]),
         )
         for index, series in enumerate(all_series)
         if len(series.finite())
     ]
     values = [value for series in all_series for value in series.finite().values if value > 0]
-    if title == NORM and values and max(values) > LOG_FROM * min(values):
+    peaks = [max(known) for series in all_series if (known := [value for value in series.finite().values if value > 0])]
+    wide = title == NORM and values and max(values) > LOG_FROM * min(values)
+    apart = title == RATE and len(peaks) > 1 and max(peaks) > RATES_APART * min(peaks)
+    if wide or apart:
         axes.set_yscale("log")
+        if apart:  # warm-up and decay come near 0, which a logarithmic axis can't end at
+            axes.set_ylim(min(peaks) / RATES_BELOW, 1.6 * max(peaks))
+            axes.set_title(f"{title}, logarithmic")
+        axes.yaxis.set_major_locator(LogLocator(numticks=4))
         axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: small(value)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _power(value) if apart else small(value)))
     else:
         top = 1.12 * max(values, default=1.0)
         axes.set_ylim(0, top)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from lmlab.report.curves import Against, CurveData, Series
+from lmlab.report.curves import Against, CurveData, Series, mixed_tokens
 from lmlab.report.labels import short
 from lmlab.report.lines import EndLabel, draw_series, end_label
 from lmlab.report.style import RUN_COLOURS, RUN_MARKERS, TRAIN, TRAIN_DARK, VALID
@@ -22,7 +22,7 @@ def draw_losses(
     axes: Axes, curves: Sequence[CurveData], against: Against, level_lines: Sequence[float]
 ) -> list[EndLabel]:
     """The curves, and the limits of the vertical axis, which takes in the level lines too; returns the end labels."""
-    axes.set_title("loss, nats a token")
+    axes.set_title(_title(curves))
     if len(curves) == 1:
         ends, followed = _draw_one(axes, curves[0], against)
     else:
@@ -31,6 +31,14 @@ def draw_losses(
         followed = [series for _, many in drawn for series in many]
     axes.set_ylim(*limits(followed, against, level_lines))
     return ends
+
+
+def _title(curves: Sequence[CurveData]) -> str:
+    """What the vertical axis counts, and why where that needs a reason."""
+    if curves[0].scale == "bits per byte":
+        return "validation loss, bits per byte (the tokenizers differ, so nats a token can't be compared)"
+    differ = ": the tokenizers differ, so these runs can't be compared" if mixed_tokens(curves) else ""
+    return f"loss, {curves[0].scale}{differ}"
 
 
 def limits(followed: Sequence[Series], against: Against, lines: Sequence[float]) -> tuple[float, float]:
@@ -106,7 +114,9 @@ def _draw_of_several(axes: Axes, index: int, data: CurveData, against: Against) 
         words = f"{short(data.name)}, training {followed[0].finite().values[-1]:.4f}"
         return end_label(followed[0], against, words, colour), followed
     words = f"{best.loss:.4f}  {short(data.name)}{' (a sample)' if best.whole is False else ''}"
-    return end_label(data.valid, against, words, colour), followed
+    # The label leads to the mark that it quotes: a square of the whole split, or the ring of the best evaluation.
+    source = data.final if len(data.final.finite()) else data.valid
+    return end_label(source.at(best.step), against, words, colour), followed
 
 
 def _draw_whole_split(axes: Axes, data: CurveData, against: Against, colour: str) -> bool:

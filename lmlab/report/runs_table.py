@@ -100,7 +100,7 @@ def _cell(row: Row, name: str) -> str:
         return _corpus(row.corpus)
     if name == "tags":
         return ", ".join(row.tags)
-    return _known(value_of(row, name), _form(name))
+    return _known(value_of(row, name), form_of(name))
 
 
 def _group_cell(group: Seeds, name: str) -> str:
@@ -112,10 +112,10 @@ def _group_cell(group: Seeds, name: str) -> str:
     mean, deviation = group.means[name], group.deviations[name]
     # How long runs take differs by what else the machine does, which is nobody's spread.
     spread = deviation is not None and name != "seconds"
-    return _known(mean, _form(name)) + (f" ± {_form(name)(deviation)}" if spread else "")
+    return _known(mean, form_of(name)) + (f" ± {form_of(name)(deviation)}" if spread else "")
 
 
-def _form(name: str) -> Callable[[Any], str]:
+def form_of(name: str) -> Callable[[Any], str]:
     """How a field's values are written."""
     if name in ("parameters", "tokens"):
         return count

@@ -12,8 +12,8 @@ from lmlab.report.labels import amount
 # Okabe and Ito's palette (Color Universal Design, 2008) without its yellow, which is too pale for a line on white; grey
 # takes its place. The order keeps neighbours far apart.
 RUN_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8A8A8A")
-# A second cue beside the colour, for print in grey.
-RUN_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+# A second cue beside the colour, for print in grey. A square is the score of the whole split.
+RUN_MARKERS = ("o", ">", "^", "D", "v", "P", "X", "*")
 TRAIN, TRAIN_DARK, VALID, QUIET, INK = "#0072B2", "#004B75", "#D55E00", "#6B7280", "#1F2937"
 SMALL_SIZE = 9.5
 GRID = "#E5E7EB"

@@ -182,7 +182,7 @@ def _below(cells: Sequence[tuple[Column, str]], width: int, heads: bool) -> list
         return wrapped(margin + cells[0][1], width, indent=INDENT) if cells[0][1] else []
     lines: list[str] = []
     for column, cell in () if heads else cells:
-        pair = f"{column.name}: {cell}"
+        pair = f"{column.name}: {cell}" if column.name else cell
         if not cell:
             continue
         if lines and columns_of(lines[-1]) + len(GAP) + columns_of(pair) <= width:

@@ -49,7 +49,20 @@ def test_the_curves_are_drawn_into_the_file_that_is_named(runs, tmp_path, capsys
     assert picture.stat().st_size > 10_000
     if kind == "svg":
         text = picture.read_text(encoding="utf-8")
-        assert "base-1 is worse than better" in text and "band: 3 seeds" in text
+        assert "base-1 is worse than better" in text and "means over seeds: 1.8000 against 1.6000" in text
+        assert "(band: 3 seeds, mean 1.8000)" in text
+
+
+def test_the_axes_begin_just_before_the_first_evaluation_that_is_drawn(runs):
+    from lmlab.report.comparison_figure import FIRST_DRAWN, draw_comparison
+    from lmlab.study import Asked, compare
+
+    found = compare(["base-1", "better"], runs, Asked())
+    for axes, axis in zip(draw_comparison(found).axes, ("tokens", "FLOPs", "seconds"), strict=True):
+        ends = min(curve.end(axis) for curve in found.curves)
+        first = min(place for curve in found.curves for place in curve.spent[axis] if place >= FIRST_DRAWN * ends)
+        low, high = axes.get_xlim()
+        assert 0.8 * first < low < first < high
 
 
 def test_wrong_words_are_one_line(runs, capsys):

@@ -224,3 +224,62 @@ def test_a_sampled_validation_is_named_so_and_the_whole_split_stands_beside_it()
     assert any("best validation loss 2.2000 nats a token at step 90" in text for text in found)
     several = words(draw_curves([data, read_curves("young", lines)]))
     assert {"2.2000  both", "2.1000  young (a sample)"} <= set(several)
+
+
+def curve(name, losses, tokenizer="", bits=None, rate=1e-3, final=None):
+    """Evaluations of those losses every 10 steps; of a sample where `final`, the loss of the whole split, is given."""
+    lines = []
+    for place, loss in enumerate(losses):
+        line = {"segment": 0, "step": 10 * place, "tokens": 640 * place}
+        lines.append({**line, "kind": "train", "loss": loss, "learning_rate": rate, "gradient_norm": 1.0})
+        scores = {"valid_loss": loss, "train_loss": loss, "whole": final is None}
+        scores |= {} if bits is None else {"valid_bits_per_byte": bits * loss}
+        lines.append({**line, "kind": "evaluation", **scores})
+    summary = None
+    if final is not None:
+        best = {"step": 10 * losses.index(min(losses)), "loss": final}
+        best |= {} if bits is None else {"bits_per_byte": bits * final}
+        summary = {"best": best, "final": {**best, "step": 10 * (len(losses) - 1), "loss": final + 0.1}}
+    return read_curves(name, lines, tokenizer=tokenizer, summary=summary)
+
+
+def leaders(figure):
+    """Of the first panel's labels at the right: their words, and where in data the line to each begins."""
+    axes = figure.axes[0]
+    lines = [line for line in axes.get_lines() if line.get_transform() == axes.transAxes]
+    texts = [text for text in axes.texts if text.get_transform() == axes.transAxes]
+    to_data = axes.transAxes + axes.transData.inverted()
+    starts = [to_data.transform((line.get_xdata()[0], line.get_ydata()[0])) for line in lines]
+    return {text.get_text(): tuple(start) for text, start in zip(texts, starts, strict=True)}
+
+
+def test_of_several_runs_a_label_leads_to_the_mark_whose_value_it_quotes():
+    turned = curve("turned", [3.0, 2.0, 2.2, 2.6])
+    sampled = curve("sampled", [3.1, 2.4, 2.1, 2.3], final=1.9)
+    found = leaders(draw_curves([turned, sampled]))
+    assert found["2.0000  turned"] == pytest.approx((10, 2.0), abs=0.02)
+    assert found["1.9000  sampled"] == pytest.approx((20, 1.9), abs=0.02)
+
+
+def test_different_tokenizers_share_an_axis_in_bits_per_byte_and_it_is_said():
+    figure = draw_curves([curve("a", [3.0, 2.0], "x", bits=1.0), curve("b", [6.0, 5.0], "y", bits=0.5, final=4.0)])
+    axes = figure.axes[0]
+    assert "bits per byte (the tokenizers differ" in axes._left_title.get_text()
+    bold = [line.get_ydata().tolist() for line in axes.get_lines() if line.get_linewidth() == 2.4]
+    assert bold == [[3.0, 2.0], [3.0, 2.5]]
+    assert {"2.0000  a", "2.0000  b"} <= set(words(figure))
+    alike = draw_curves([curve("a", [3.0, 2.0], "x", bits=1.0), curve("b", [6.0, 5.0], "x", bits=0.5)])
+    assert alike.axes[0]._left_title.get_text() == "loss, nats a token"
+    unknown = draw_curves([curve("a", [3.0, 2.0], "x"), curve("b", [6.0, 5.0], "y", bits=0.5)])
+    assert "can't be compared" in unknown.axes[0]._left_title.get_text()
+
+
+@pytest.mark.parametrize(("second", "scale"), [(1e-4, "log"), (8e-4, "linear")])
+def test_a_rate_far_below_another_is_drawn_on_a_log_axis_so_that_it_is_no_flat_line(second, scale):
+    figure = draw_curves(
+        [curve("a", [3.0, 2.0], rate=1e-2 if scale == "log" else 1e-3), curve("b", [3.0, 2.0], rate=second)]
+    )
+    rates = next(axes for axes in figure.axes if axes._left_title.get_text().startswith("learning rate"))
+    assert rates.get_yscale() == scale
+    low, high = rates.get_ylim()
+    assert low < second < high and ("logarithmic" in rates._left_title.get_text()) == (scale == "log")

@@ -1,6 +1,8 @@
 """`lmlab report`, from run folders to pictures."""
 
+import csv
 import dataclasses
+import io
 import json
 
 import pytest
@@ -66,7 +68,7 @@ def test_json_is_all_of_standard_output(runs, capsys):
     ("words", "status", "reason"),
     [
         ([], 2, "needs a run"),
-        (["one@best"], 2, "without @best"),
+        (["one@99"], 1, "has no step 99"),
         (["new"], 1, "new has no losses yet"),
         (["nobody"], 1, "nobody"),
         (["one", "--format", "gif"], 2, "gif"),
@@ -79,3 +81,28 @@ def test_what_cannot_be_drawn_is_refused_in_one_line(runs, capsys, words, status
     assert reason in errors
     assert len(errors.splitlines()) == 1
     assert not (runs / "new" / "report").exists()
+
+
+def test_a_checkpoint_ends_the_curves_and_the_evaluations_there(runs, capsys):
+    assert main(["report", "one@12", "--runs", str(runs), "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert (value["run"], value["step"], value["loss"]) == ("one@12", 12, 2.8)
+    assert main(["report", "one@best", "--runs", str(runs), "--to", "json"]) == 0
+    (entry,) = json.loads(capsys.readouterr().out)["runs"]
+    assert entry["run"] == "one@best" and [row["step"] for row in entry["evaluations"]] == [0, 4, 8, 12, 16, 20]
+    assert main(["report", "one@99", "--runs", str(runs)]) == 1
+    assert "has no step 99: expected one of 0 to 40" in capsys.readouterr().err
+
+
+def test_the_evaluations_as_text_and_csv_mark_the_best(runs, capsys):
+    assert main(["report", "one", "two", "--runs", str(runs), "--to", "text"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "one: 11 evaluations, losses in nats a token"
+    assert lines[1].split() == ["step", "tokens", "training", "validation", "perplexity", "time"]
+    (best,) = [line for line in lines[:13] if line.endswith("best")]
+    assert best.split()[:5] == ["20", "1.28k", "2.0000", "2.0000", "7.39"]
+    assert main(["report", "one", "two", "--runs", str(runs), "--to", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(rows) == 22 and {row["run"] for row in rows} == {"one", "two"}
+    assert [row["step"] for row in rows if row["best"] == "1"] == ["20", "20"]
+    assert float(rows[0]["valid_loss"]) == 4.0 and rows[0]["accuracy"] == ""
