@@ -47,6 +47,17 @@ EXPLANATION = "laptop-and-gpu"
 CORPORA = {"shakespeare": "shakespeare", "stdlib": "stdlib", "tinystories": "tinystories"}
 OWN_RECIPES = ("first", "shakespeare-cpu", "shakespeare-fast", "shakespeare-best")
 """Those of docs/results.md whose row is of a run as it ships."""
+IN_NOTES = (
+    ("planned-for-the-same-compute: rate 3e-3", "--optim.lr 3e-3", 1.7615),
+    (
+        "planned-for-the-same-compute: planned",
+        "--model.layers 3 --model.heads 2 --model.width 64 --optim.lr 4.6e-3 --train.batch 24 --train.steps 4785 "
+        "--schedule.steps none",
+        1.6579,
+    ),
+    ("laptop-and-gpu: 5,000 steps", "--train.steps 5000 --schedule.steps 5000", 1.6768),
+)
+"""Runs of shakespeare-cpu whose losses stand in docs/notes and docs/studies in words."""
 ROW = re.compile(r"^\| `(?P<name>[\w.-]+)` \|[^|]*\| (?P<loss>\d+\.\d+)", re.MULTILINE)
 
 
@@ -115,6 +126,8 @@ def published(data: Path) -> Iterator[Found]:
     yield from _of_forecasts(data)
     yield from _of_benchmarks(data)
     yield from _of_results(data)
+    for source, words, loss in IN_NOTES:
+        yield Found(source, "shakespeare", _on(_typed("shakespeare-cpu", words, {}), data / "shakespeare.txt"), loss, 1)
     yield from _of_small_runs(data)
 
 

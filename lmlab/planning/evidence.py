@@ -23,7 +23,7 @@ from lmlab.data.reading import reading
 from lmlab.model import parameters
 from lmlab.planning.calibration import Calibration
 from lmlab.planning.history import Finished, same_training, style_of
-from lmlab.planning.known_law import FURTHEST, KnownLaw, law_of_small_runs, near, own_law, published_law
+from lmlab.planning.known_law import FURTHEST, KnownLaw, anchored, law_of_small_runs, near, own_law, published_law
 from lmlab.planning.rungs import DESIGN, remembered
 from lmlab.planning.small_runs import SmallRun, like_small_runs, same_published
 from lmlab.recipe import GPT, Recipe
@@ -33,6 +33,7 @@ from lmlab.scaling.fit import FEWEST_POINTS, FittedLaw, fit_law
 from lmlab.scaling.ladder import ladder_law
 from lmlab.scaling.law import effective_tokens
 
+THROUGH = "through the loss that this recipe is known to reach"
 SEED_SPREAD = 0.005
 """Standard deviation of log-loss among seeds: .0155 of 3.69 in twelve trainings of one recipe, less within one order of data."""
 VERSION_SPREAD = 0.02
@@ -66,14 +67,29 @@ def evidence_for(
 ) -> Evidence:
     """The best that there is for a training of `steps` steps."""
     found = _of_laws(recipe, dataset, steps, runs, calibrations)
+    known = _of_the_same(recipe, dataset, steps, runs)
+    if known is None or found.law is None or found.loss is None:
+        return dataclasses.replace(found, loss=known or found.loss)
+    # So that a picture of other sizes goes through the loss that is known of this one.
+    factor, law = known.value / found.loss.value, found.law
+
+    def through(matrix: float, fresh: float) -> float | None:
+        value = law(matrix, fresh)
+        return None if value is None else factor * value
+
+    return Evidence(loss=known, law=through, law_rests_on=f"{found.law_rests_on}, {THROUGH}")
+
+
+def _of_the_same(recipe: Recipe, dataset: Dataset, steps: int, runs: Sequence[Finished]) -> Estimate | None:
+    """What the same training came to before, here or where lmlab published it; None where it wasn't run."""
     alike = same_training(list(runs), recipe, dataset.id)
     if alike:
         words = f"{len(alike)} earlier run{'s' * (len(alike) > 1)} of this recipe on this text"
-        return dataclasses.replace(found, loss=_as_before([run.loss for run in alike], words))
+        return _as_before([run.loss for run in alike], words)
     published, same_text = same_published(recipe, dataset)
     # Steps that follow from epochs depend on the length of the text.
     published = [run for run in published if run.steps == steps]
-    return dataclasses.replace(found, loss=_as_published(published, same_text)) if published else found
+    return _as_published(published, same_text) if published else None
 
 
 def _of_laws(
@@ -117,13 +133,17 @@ def law_for(recipe: Recipe, dataset: Dataset, steps: int, runs: Sequence[Finishe
     fitted = law_of(runs, recipe, dataset.id)
     if fitted is not None:
         return own_law(fitted, dataset.vocabulary_size)
-    return law_of_others(recipe, dataset, steps) or published_law(dataset.vocabulary_size)
+    law = law_of_others(recipe, dataset, steps) or published_law(dataset.vocabulary_size)
+    same, read = _of_the_same(recipe, dataset, steps, runs), reading(recipe, dataset)
+    tokens = read.tokens(steps * recipe.train.batch)
+    expected = law.expected(law.size(recipe), tokens, read.unique_tokens)
+    return law if same is None or expected is None else anchored(law, same.value / expected.value, THROUGH)
 
 
 def law_of_others(recipe: Recipe, dataset: Dataset, steps: int) -> KnownLaw | None:
     """The law of runs on other texts that covers a training: of lmlab's small runs, or of large models; None for other kinds."""
     like = like_small_runs(recipe, dataset, steps)
-    if like is not None and like.knows(like.traits.parameters, like.traits.tokens):
+    if like is not None and like.expected(like.traits) is not None:
         return law_of_small_runs(like, dataset.vocabulary_size)
     return published_law(dataset.vocabulary_size) if isinstance(recipe.model, GPT) else None
 

@@ -5,6 +5,7 @@ The two count a model's size differently, so a law is asked about recipes and no
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -54,8 +55,7 @@ def law_of_small_runs(like: Like, vocabulary: int) -> KnownLaw:
         return like.at(matrix, effective_tokens(tokens, unique))
 
     def expected(matrix: float, tokens: float, unique: float) -> Estimate | None:
-        there = traits(matrix, tokens, unique)
-        return like.law.expected(there) if like.knows(there.parameters, there.tokens) else None
+        return like.expected(traits(matrix, tokens, unique))
 
     return KnownLaw(
         expected=expected,
@@ -79,6 +79,21 @@ def own_law(law: FittedLaw, vocabulary: int) -> KnownLaw:
         fitted=True,
         source=f"a law fitted to {len(law.points):,} runs",
     )
+
+
+def anchored(known: KnownLaw, factor: float, words: str) -> KnownLaw:
+    """The same law times `factor`: through a loss that is known of one training, as `words` say."""
+
+    def expected(size: float, tokens: float, unique: float) -> Estimate | None:
+        found = known.expected(size, tokens, unique)
+        return (
+            None if found is None else dataclasses.replace(found.scaled(factor), rests_on=f"{found.rests_on}, {words}")
+        )
+
+    def rank(size: float, tokens: float, unique: float) -> float:
+        return factor * known.rank(size, tokens, unique)
+
+    return dataclasses.replace(known, expected=expected, rank=rank, source=f"{known.source}, {words}")
 
 
 def near(law: FittedLaw, size: float, tokens: float) -> bool:

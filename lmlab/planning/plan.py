@@ -178,11 +178,7 @@ class Plan:
         if self.law is None:
             return ""
         again, fresh = (self.law(here.matrix_parameters, tokens) for tokens in (here.effective_tokens, here.tokens))
-        return (
-            ""
-            if again is None or fresh is None
-            else f", {again - fresh:+.3f} nats by {self.law_rests_on.split(' (')[0]}"
-        )
+        return "" if again is None or fresh is None else f", {again - fresh:+.3f} nats"
 
     def _flops_lines(self) -> list[str]:
         here = self.position

@@ -19,6 +19,7 @@ from lmlab.files import read_json
 from lmlab.model import parameters
 from lmlab.planning.choose import MOST_EPOCHS
 from lmlab.recipe import GPT, AdamW, Muon, Recipe, recipe_hash
+from lmlab.scaling.estimate import Estimate
 from lmlab.scaling.law import effective_tokens
 from lmlab.scaling.ngram import LONGEST, best_loss, ngram_losses
 from lmlab.scaling.region import beyond
@@ -31,7 +32,7 @@ FEWEST_TOKENS = 20_000
 """A shorter training split tells n-grams too little to compare it with other texts."""
 LARGEST_VOCABULARY = 2_048
 """The published runs have up to 1,024 tokens."""
-NEAR = math.log(2.0)
+FURTHEST = math.log(4.0)
 """How far outside the published runs' sizes and lengths the law is asked, as a logarithm."""
 RATE_MARGIN = 1.5
 """Likewise outside their learning rates, as a factor."""
@@ -174,10 +175,12 @@ class Like:
         """The same training with another size, on so many fresh tokens."""
         return dataclasses.replace(self.traits, parameters=matrix, tokens=tokens)
 
-    def knows(self, matrix: float, tokens: float) -> bool:
-        """Whether published runs have about that size and length."""
-        places = [(run.traits.parameters, run.traits.tokens) for run in self.runs]
-        return beyond(places, (matrix, tokens)) <= NEAR
+    def expected(self, traits: Traits) -> Estimate | None:
+        """The loss of the same training with that size and length; None more than FURTHEST outside those of published runs."""
+        away = beyond(
+            [(run.traits.parameters, run.traits.tokens) for run in self.runs], (traits.parameters, traits.tokens)
+        )
+        return self.law.expected(traits, away) if away <= FURTHEST else None
 
 
 def like_small_runs(recipe: Recipe, dataset: Dataset, steps: int) -> Like | None:

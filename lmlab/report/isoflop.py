@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 
 
 def draw_isoflop(law: Law, rests_on: str, name: str, parameters: float, tokens: float, unique_tokens: float) -> Figure:
-    """Loss by size for a quarter, all, four and sixteen times 6 N D of a model with so many parameters and tokens.
+    """Loss by size for a quarter, all, four and sixteen times the FLOPs (6 N D) of a model with so many parameters and tokens.
 
     `law` takes parameters and fresh tokens, and gives None for what it says nothing of, where curves end; LabError where it says
     nothing of the model itself. The text has `unique_tokens`: what is read again counts for less, in the curves as in the plan.
@@ -78,13 +78,11 @@ def draw_isoflop(law: Law, rests_on: str, name: str, parameters: float, tokens: 
             fontsize=SMALL_SIZE,
         )
         _finish(axes, curves, here)
-        figure.text(
-            0.09, 0.93, "What other sizes would reach on this text with as much arithmetic", fontsize=14, color=INK
-        )
+        figure.text(0.09, 0.93, "What other sizes would reach on this text with as many FLOPs", fontsize=14, color=INK)
         figure.text(
             0.09,
             0.88,
-            printable(f"circles: the best size of each budget; {rests_on}"[:120]),
+            printable(f"circles: the best size of each number of FLOPs; {rests_on}"[:120]),
             fontsize=SMALL_SIZE,
             color=QUIET,
         )

@@ -100,18 +100,23 @@ class SmallLaw:
         """Nats a token."""
         return traits.ngram_loss * math.exp(float(_predicted(np.array(self.numbers), _columns([traits]))[0]))
 
-    def expected(self, traits: Traits) -> Estimate:
-        """The loss with the interval that is to hold on a new text in four of five cases."""
+    def expected(self, traits: Traits, away: float = 0.0) -> Estimate:
+        """The loss with the interval that is to hold on a new text in four of five cases.
+
+        It is wider by as much again for each factor of e by which size and length are outside of the runs, `away`.
+        """
         columns, value = _columns([traits]), self.loss(traits)
         slope = _slopes(np.array(self.numbers), columns)[0]
-        width = NORMAL_QUANTILE * math.sqrt(
-            sum(one**2 for one in self.spreads) + float(slope @ self.covariance @ slope)
+        width = (
+            (1.0 + away)
+            * NORMAL_QUANTILE
+            * math.sqrt(sum(one**2 for one in self.spreads) + float(slope @ self.covariance @ slope))
         )
         return Estimate(
             value=value,
             low=value * math.exp(-width),
             high=value * math.exp(width),
-            evidence="fitted",
+            evidence="extrapolated" if away > 0.0 else "fitted",
             rests_on=f"a law fitted to {self.points:,} small runs on {self.texts} other texts",
         )
 
