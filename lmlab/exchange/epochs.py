@@ -73,7 +73,7 @@ def read_epochs(lines: Sequence[str]) -> Log | None:
     return Log(
         form=EPOCHS,
         points=points,
-        clock="by the log; whether evaluation is inside, it doesn't say" if timed else "",
+        clock="epochs, by the log, which doesn't say whether evaluation is inside" if timed else "",
         planned_steps=planned,
         epochs=True,
         notes=(*notes, *more),

@@ -68,6 +68,9 @@ class Record:
     """Trained on by then."""
     tokens_per_second: float | None
     """Over all training steps of this run, evaluations left out; None before the first line of training."""
+    began: tuple[int, int] | None = (0, 0)
+    """Steps and tokens at which a branch began to count: its parent's where it goes on in the parent's stream, else 0; None where
+    nobody knows."""
 
     @property
     def name(self) -> str:
@@ -159,6 +162,38 @@ class Record:
         return f"{hardware.get('physical_cores', '?')} cores of {hardware.get('cpu', '?')}" if kind == "cpu" else kind
 
     @property
+    def steps_are_epochs(self) -> bool:
+        """Whether the log that it was imported from counts epochs and nothing else."""
+        return bool((self.imported or {}).get("steps_are_epochs"))
+
+    @property
+    def own_steps(self) -> int | None:
+        """Steps that this run took, without those of its lineage."""
+        return None if self.began is None or self.steps_are_epochs else self.step - self.began[0]
+
+    @property
+    def own_tokens(self) -> int | None:
+        """Tokens that this run was trained on, without those of its lineage."""
+        return None if self.began is None or self.tokens is None else self.tokens - self.began[1]
+
+    @cached_property
+    def lineage(self) -> tuple[int, int] | None:
+        """Steps and tokens that the runs it comes from took up to where it began, (0, 0) without any; None where nobody knows."""
+        if self.origin.get("parent") is None:
+            return 0, 0
+        entries = self.origin.get("lineage")
+        if not isinstance(entries, list) or any(entry.get("windows", "stream") != "stream" for entry in entries):
+            return None
+        steps = tokens = before = 0
+        for entry in entries:
+            first, end = entry["cursor"]
+            # In the stream of the run before it, its steps go on from that one's.
+            steps += int(entry["step"]) - (before if first else 0)
+            tokens += (int(end) - int(first)) * int(entry["context"])
+            before = int(entry["step"])
+        return steps, tokens
+
+    @property
     def final(self) -> Mapping[str, Any] | None:
         """Figures of the last model over the whole validation split; None before the run's end."""
         return None if self.summary is None else self.summary["final"]
@@ -225,19 +260,25 @@ class Record:
     @property
     def epochs(self) -> float | None:
         """How often it has read its training text."""
+        if self.steps_are_epochs:
+            return float(self.step)
         return None if self.tokens is None or not self.epoch_tokens else self.tokens / self.epoch_tokens
 
     @property
     def epoch_seconds(self) -> float | None:
         """What an epoch takes in training steps, in seconds; evaluations and saving left out."""
+        if self.steps_are_epochs:
+            return self.train_seconds / self.step if self.train_seconds and self.step else None
         return self.epoch_tokens / self.tokens_per_second if self.epoch_tokens and self.tokens_per_second else None
 
     @property
     def step_seconds(self) -> float | None:
         """The mean training step, in seconds."""
-        if not self.step or not self.tokens or not self.tokens_per_second:
+        if self.imported is not None and self.own_steps and self.train_seconds:
+            return self.train_seconds / self.own_steps
+        if not self.own_steps or not self.own_tokens or not self.tokens_per_second:
             return None
-        return self.tokens / self.step / self.tokens_per_second
+        return self.own_tokens / self.own_steps / self.tokens_per_second
 
 
 def read_record(run: Run) -> Record:
@@ -259,6 +300,7 @@ class _Course:
     step: int = 0
     tokens: int | None = 0
     tokens_per_second: float | None = None
+    began: tuple[int, int] | None = (0, 0)
 
 
 def _read(run: Run, course_of: Callable[[Run, Recipe | None, Mapping[str, Any] | None], _Course]) -> Record:
@@ -277,6 +319,7 @@ def _read(run: Run, course_of: Callable[[Run, Recipe | None, Mapping[str, Any] |
             step=course.step,
             tokens=course.tokens,
             tokens_per_second=course.tokens_per_second,
+            began=course.began,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise LabError(f"{run.name} has a damaged line or file ({type(error).__name__}: {error})") from None
@@ -289,8 +332,11 @@ def _curve(run: Run, recipe: Recipe | None, summary: Mapping[str, Any] | None) -
     reached: int | None = None  # tokens at the last line of training, or where the run began
     if recipe is None:
         return _imported_course(run.read_lines("metrics"))
-    for line in run.read_lines("metrics"):
+    branched, began = run.origin().get("parent") is not None, (0, 0)
+    for place, line in enumerate(run.read_lines("metrics")):
         step, tokens = int(line["step"]), int(line["tokens"])
+        if branched and not place:  # the evaluation of the model that it began with
+            began = step, tokens
         if line["kind"] == "train":
             if reached is None:
                 reached = max(0, tokens - recipe.train.log_every * recipe.train.batch * recipe.model.context)
@@ -307,7 +353,7 @@ def _curve(run: Run, recipe: Recipe | None, summary: Mapping[str, Any] | None) -
                 evaluations.append(_evaluation(line, seconds, number, sum(energy.values()) if energy else None))
             number += 1
     rate = trained / seconds if seconds > 0 else None
-    return _Course(evaluations=tuple(evaluations), step=step, tokens=tokens, tokens_per_second=rate)
+    return _Course(evaluations=tuple(evaluations), step=step, tokens=tokens, tokens_per_second=rate, began=began)
 
 
 def _outcome(run: Run, recipe: Recipe | None, summary: Mapping[str, Any] | None) -> _Course:
@@ -322,7 +368,8 @@ def _outcome(run: Run, recipe: Recipe | None, summary: Mapping[str, Any] | None)
     if summary is None:
         return _curve(run, recipe, summary)
     measured = (summary.get("score") or {}).get("tokens_per_second", {}).get("measured")
-    return _Course(step=int(summary["steps"]), tokens=int(summary["tokens"]), tokens_per_second=measured)
+    began = (0, 0) if run.origin().get("parent") is None else None
+    return _Course(step=int(summary["steps"]), tokens=int(summary["tokens"]), tokens_per_second=measured, began=began)
 
 
 def _imported_course(lines: Sequence[Mapping[str, Any]]) -> _Course:

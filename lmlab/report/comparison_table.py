@@ -22,20 +22,24 @@ def comparison_parts(comparison: Comparison) -> Iterator[Part]:
     yield from _differences(comparison)
     yield from _titled("side by side", _ratios(comparison))
     if comparison.equal:
-        yield from _titled(f"loss ({comparison.scale}) at equal ..., of {comparison.scored}", _equal(comparison))
+        yield from _titled(f"loss ({comparison.scale}) at equal budgets, over {comparison.scored}", _equal(comparison))
     if any(target.reached for target in comparison.targets):
         yield from _titled(f"to reach a loss ({comparison.scale})", _targets(comparison))
     for name, trend in zip(comparison.names, comparison.trends, strict=True):
         yield f"{name}: {trend.reason}"
     for sample, name in zip(comparison.samples, comparison.names, strict=False):
-        yield ""
-        yield f"{name} writes:"
-        yield from (f"    {line.expandtabs()}" for line in sample.splitlines()[:8])
+        if sample:
+            yield ""
+            yield f"{name} writes:"
+            yield from (f"    {line.expandtabs()}" for line in sample.splitlines()[:8])
     for warning in comparison.warnings:
         yield Styled(f"note: {warning}", "dim")
     yield ""
     for pair in comparison.pairs:
         yield from _verdict(pair)
+    if any(pair.verdict is not None for pair in comparison.pairs) and not comparison.on:
+        pair = next(pair for pair in comparison.pairs if pair.verdict is not None)
+        yield f"why do they differ: lmlab explain {pair.first} {pair.second}"
 
 
 def verdict_line(pair: Pair) -> str:
@@ -107,7 +111,8 @@ def _ratios(comparison: Comparison) -> Table:
 def _equal(comparison: Comparison) -> Table:
     rows = []
     for entry in comparison.equal:
-        spent = duration(entry.spent) if entry.axis == "seconds" else f"{amount(entry.spent)} {entry.axis}"
+        axis: str = "epochs" if entry.axis == "steps" and comparison.records[0].steps_are_epochs else entry.axis
+        spent = _seconds(entry.spent) if axis == "seconds" else f"{amount(entry.spent)} {axis}"
         cells: list[str] = []
         for loss in entry.losses:
             apart = "" if entry.losses[0] is None or loss is None or not cells else f" ({loss - entry.losses[0]:+.4f})"
@@ -117,16 +122,18 @@ def _equal(comparison: Comparison) -> Table:
 
 
 def _targets(comparison: Comparison) -> Table:
-    rows = [(f"{target.loss:.4f}", *map(_reached, target.reached)) for target in comparison.targets]
+    epochs = [record.steps_are_epochs for record in comparison.records]
+    rows = [(f"{target.loss:.4f}", *map(_reached, target.reached, epochs)) for target in comparison.targets]
     return _table(comparison.names, rows)
 
 
-def _reached(reached: Reached | None) -> str:
+def _reached(reached: Reached | None, epochs: bool) -> str:
     if reached is None:
         return "never"
     known = reached.spent
-    spent = f"{amount(known['tokens'])} tokens" if "tokens" in known else f"{amount(known['steps'])} steps"
-    spent += f", {duration(known['seconds'])}" if "seconds" in known else ""
+    counts = "epochs" if epochs else "steps"
+    spent = f"{amount(known['tokens'])} tokens" if "tokens" in known else f"{amount(known['steps'])} {counts}"
+    spent += f", {_seconds(known['seconds'])}" if "seconds" in known else ""
     return f"at most {spent}" if reached.at_most else spent
 
 
@@ -137,17 +144,27 @@ def _cell(row: Row, index: int) -> str:
     shown = {
         "count": lambda: amount(value),
         "flops": lambda: f"{value:.2e}",
-        "seconds": lambda: duration(value),
+        "seconds": lambda: _seconds(value),
+        "milliseconds": lambda: f"{value:,.3g}" if value < 1000 else f"{value:,.0f}",
         "rate": lambda: f"{value:,.0f}",
         "share": lambda: f"{value:.1%}",
         "ratio": lambda: f"{value:.3g}",
         "loss": lambda: f"{value:.4f}",
+        "perplexity": lambda: f"{value:,.2f}",
+        "accuracy": lambda: f"{value:.1%}",
         "gap": lambda: f"{value:+.4f}",
     }[row.unit]()
     ratio = row.ratio(index)
     if index == 0 or ratio is None:
         return shown
-    return f"{shown}  {ratio - 1:+.1%}" if row.unit == "loss" else f"{shown}  x{ratio:.3g}"
+    if row.unit == "accuracy":
+        return f"{shown}  {100 * (value - (row.values[0] or 0.0)):+.1f}"
+    return f"{shown}  {ratio - 1:+.1%}" if row.unit in ("loss", "perplexity") else f"{shown}  x{ratio:.3g}"
+
+
+def _seconds(value: float) -> str:
+    """A duration, of which short ones have digits that tell them apart."""
+    return duration(value) if value >= 10 else f"{value:.2g} s"
 
 
 def _value(value: Any) -> str:

@@ -85,7 +85,7 @@ class Comparison:
     warnings: tuple[str, ...]
     pairs: tuple[Pair, ...]
     samples: tuple[str, ...]
-    """What each model wrote last; empty where losses say enough."""
+    """What each model wrote last, empty of a log; none where losses say enough."""
     asked: Asked
     among: tuple[str, ...]
     """Ids of the finished runs that seeds and their noise could be told from."""
@@ -182,7 +182,9 @@ def compare(
             *(unfair_places(records, curves, equal) if curves else ()),
         ),
         pairs=pairs,
-        samples=() if scale is not None else tuple(_sample(record, asked.device) for record in records),
+        samples=()
+        if scale is not None
+        else tuple("" if record.imported is not None else _sample(record, asked.device) for record in records),
         asked=asked,
         among=tuple(sorted(record.id for record in there if record.final is not None)),
     )
@@ -274,22 +276,30 @@ def _warnings(names: Sequence[str], records: Sequence[Record], curves: Sequence[
     for name, record in zip(names, records, strict=True):
         if record.loss is None:
             lines.append(f"{name} has no loss yet")
+        elif record.imported is not None:
+            clock = record.imported.get("clock")
+            lines.append(
+                f"{name} is someone else's log ({record.imported.get('form')}), without a model: its figures are what the log says"
+                + (f"; times: {clock}" if clock else "")
+            )
         elif record.summary is None:
             lines.append(
                 f"{name} is not finished ({record.status}, step {record.step:,}): its figures are those of its last evaluation"
             )
         parent = record.origin.get("parent")
         if isinstance(parent, Mapping):
-            lines.append(
-                f"{name} continues {parent.get('name')}@{parent.get('step')}: its tokens and FLOPs count from the beginning, its "
-                "seconds and joules from there"
+            counted = (
+                "at equal steps, tokens and FLOPs its lineage's count too, at equal seconds and joules only its own"
+                if record.began is not None and record.began[1]
+                else "in a stream of its own, so what its lineage spent is in no equal budget"
             )
+            lines.append(f"{name} continues {parent.get('name')}@{parent.get('step')}: {counted}")
     if curves and any("joules" not in curve.spent for curve in curves):
         without = [curve.name for curve in curves if "joules" not in curve.spent]
         lines.append(
             f"not compared at equal joules: {', '.join(without)} recorded none (the machine doesn't say what it draws)"
         )
-    devices = {record.device for record in records}
+    devices = {record.device for record in records if record.imported is None}
     if len(devices) > 1:
         lines.append(f"seconds are those of different devices: {'; '.join(sorted(devices))}")
     return lines

@@ -30,6 +30,7 @@ class Curve:
     losses: tuple[float, ...]
     spent: dict[Axis, tuple[float, ...]]
     """By steps always; without what isn't known of a run: joules, and of an imported log more."""
+    steps_are_epochs: bool = False
 
     def end(self, axis: Axis) -> float:
         """What was spent by the last evaluation."""
@@ -116,13 +117,14 @@ def curve_of(record: Record, name: str, losses: Sequence[float]) -> Curve:
         known = tuple(float(value) for value in values if value is not None)
         if len(known) == len(entries):
             spent[axis] = known
-    return Curve(name=name, losses=tuple(losses), spent=spent)
+    return Curve(name=name, losses=tuple(losses), spent=spent, steps_are_epochs=record.steps_are_epochs)
 
 
 def equal_budgets(curves: Sequence[Curve]) -> tuple[Equal, ...]:
     """On each axis that all runs have, at the end of the shortest."""
     found = []
-    for axis in AXES:
+    kinds = {curve.steps_are_epochs for curve in curves}
+    for axis in AXES[len(kinds) - 1 :]:  # without steps, where some are epochs
         spent = min(curve.end(axis) for curve in curves)
         if spent > 0:
             found.append(Equal(axis=axis, spent=spent, losses=tuple(curve.loss_at(axis, spent) for curve in curves)))

@@ -9,8 +9,10 @@ from typing import Any, Literal
 from lmlab.experiment.record import Record
 from lmlab.recipe import Recipe, differences, science
 
-Group = Literal["recipe", "data", "policy", "code", "machine", "versions"]
-GROUPS: tuple[Group, ...] = ("recipe", "data", "policy", "code", "machine", "versions")
+Group = Literal["recipe", "log", "data", "policy", "code", "machine", "versions"]
+GROUPS: tuple[Group, ...] = ("recipe", "log", "data", "policy", "code", "machine", "versions")
+LOG = ("form", "corpus", "planned_steps", "step_tokens", "clock")
+"""What is known of a run that was imported, beside its curve and size."""
 VERSIONS = ("lmlab", "python", "torch", "numpy", "compiler")
 MACHINE = ("cpu", "physical_cores", "logical_cores", "instructions", "memory", "system")
 NO_POLICY = {"format", "reasons"}
@@ -45,8 +47,12 @@ def what_differs(records: Sequence[Record]) -> Differences:
     found: list[Difference] = []
     same: dict[Group, int] = {}
     for group, tables in (("recipe", _recipes(records)), *_facts(records)):
-        names = list(dict.fromkeys(name for table in tables for name in table))
-        apart = [name for name in names if any(table.get(name) != tables[0].get(name) for table in tables[1:])]
+        # What nobody knows of a log is no difference to it.
+        known = [
+            table for table, record in zip(tables, records, strict=True) if group == "log" or record.imported is None
+        ]
+        names = list(dict.fromkeys(name for table in known for name in table))
+        apart = [name for name in names if any(table.get(name) != known[0].get(name) for table in known[1:])]
         found += [
             Difference(group=group, name=name, values=tuple(table.get(name) for table in tables)) for name in apart
         ]
@@ -68,6 +74,8 @@ def _recipes(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def _facts(records: Sequence[Record]) -> Iterable[tuple[Group, list[dict[str, Any]]]]:
+    if any(record.imported is not None for record in records):
+        yield "log", [_plain(record.imported, LOG) for record in records]
     yield "data", [_data(record) for record in records]
     yield "policy", [{key: value for key, value in record.policy.items() if key not in NO_POLICY} for record in records]
     yield "code", [_plain(record.origin.get("code"), ("commit", "source_sha256")) for record in records]

@@ -27,6 +27,8 @@ class Side:
     family: str
     scores: tuple[Scores, ...]
     unfinished: bool = False
+    imported: bool = False
+    """Whether it is someone else's log, of which there is a curve alone."""
 
     def loss(self, scale: Scale) -> float:
         """The mean over the seeds."""
@@ -95,7 +97,9 @@ def sides_of(named: Mapping[str, Record], there: Sequence[Record], alone: bool) 
                 if entry.family == record.family and entry.final is not None
             ]
         scores = tuple(found for found in map(scores_of, one_a_seed(own)) if found is not None)
-        sides.append(Side(name=label, family=record.family, scores=scores, unfinished=record.summary is None))
+        imported = record.imported is not None
+        unfinished = record.summary is None and not imported
+        sides.append(Side(name=label, family=record.family, scores=scores, unfinished=unfinished, imported=imported))
     return sides
 
 
@@ -104,6 +108,9 @@ def judge(first: Side, second: Side, there: Sequence[Record], relative: bool = F
     than the sides, and their noise counts as a share of the loss."""
     seeds = (len(first.scores), len(second.scores))
     scale = common_scale([*first.scores, *second.scores])
+    logs = [side.name for side in (first, second) if side.imported]
+    if logs:
+        return Pair(first=first.name, second=second.name, seeds=seeds, withheld=_of_logs(logs, scale))
     if scale is None:
         reason = "they were scored on different texts; --on DATA scores both on the same one"
         return Pair(first=first.name, second=second.name, seeds=seeds, withheld=reason)
@@ -133,6 +140,21 @@ def judge(first: Side, second: Side, there: Sequence[Record], relative: bool = F
         noise=noise,
         verdict=verdict(losses[0] - losses[1], paired.standard_error, noise, *seeds),
         bits_per_byte=_paired(first, second, "bits per byte") if bytes_too else None,
+    )
+
+
+def _of_logs(names: Sequence[str], scale: Scale | None) -> str:
+    """Why there is no verdict on someone else's log, and what can be compared instead."""
+    are = f"{names[0]} is a log without a model" if len(names) == 1 else "both are logs without models"
+    if scale is not None:
+        return f"{are}, so no losses by unit of text are known: compare the losses at equal budgets above"
+    again = (
+        "; if it was one text and tokenizer, import each with the same --corpus NAME to compare their losses"
+        if len(names) > 1
+        else ""
+    )
+    return (
+        f"{are}, and nothing tells that both were scored on one text: compare size, steps, tokens and time above{again}"
     )
 
 

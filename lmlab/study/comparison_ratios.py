@@ -1,7 +1,8 @@
-"""Runs side by side: size, tokens, arithmetic, time and loss, each with its ratio to the first run's.
+"""Runs side by side: size, steps, tokens, arithmetic, time and loss, each with its ratio to the first run's.
 
-Tokens are those processed: counting the text instead makes a short training of a long text look nearer to the compute-optimal
-20 tokens a parameter than it is.
+Steps, tokens, arithmetic and time of a run that continues another are its own; rows that say so have its lineage's with them. Times
+of steps and epochs are those of training alone. Tokens are those processed: counting the text instead makes a short training of a
+long text look nearer to the compute-optimal 20 tokens a parameter than it is.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lmlab.experiment.record import Record
-from lmlab.scaling.arithmetic import passes, share_of_compute_optimal, tokens_a_parameter
+from lmlab.scaling.arithmetic import share_of_compute_optimal, tokens_a_parameter
 
-Unit = Literal["count", "flops", "seconds", "rate", "share", "ratio", "loss", "gap"]
+Unit = Literal[
+    "count", "flops", "seconds", "milliseconds", "rate", "share", "ratio", "loss", "perplexity", "accuracy", "gap"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,40 +48,74 @@ def ratio_table(records: Sequence[Record], same_tokens: bool, same_text: bool) -
     """`same_tokens`: losses in nats a token can be compared; `same_text`: bits per byte can."""
     parts = [record.parameters or {} for record in records]
     dense = [known["total"] - known.get("ngrams", 0) if known else None for known in parts]
-    unique = [record.training_tokens for record in records]
-    tokens = [record.tokens for record in records]
+    own = [record.own_tokens for record in records]
+    tokens = [_with_lineage(record.own_tokens, record.lineage, 1) for record in records]
+    branched = any(record.lineage != (0, 0) for record in records)
 
     def row(name: str, unit: Unit, values: Sequence[float | None], comparable: bool = True) -> Row:
         return Row(name=name, unit=unit, values=tuple(values), comparable=comparable)
+
+    def lineage(name: str, unit: Unit, values: Sequence[float | None]) -> list[Row]:
+        return [row(f"{name}, lineage included", unit, values)] if branched else []
 
     tables = [known.get("ngrams") for known in parts]
     shapes = list(zip(dense, tokens, strict=True))
     rows = [
         row("parameters", "count", dense),
         *([row("parameters in n-gram tables", "count", tables)] if any(tables) else []),
-        row("tokens of training text", "count", unique),
-        row("tokens processed", "count", tokens),
+        row("tokens of training text", "count", [record.training_tokens for record in records]),
+        row("steps", "count", [record.own_steps for record in records]),
+        *lineage("steps", "count", [_with_lineage(record.own_steps, record.lineage, 0) for record in records]),
+        row("tokens processed", "count", own),
+        *lineage("tokens processed", "count", tokens),
+        row("epochs (passes over the text)", "ratio", [_epochs(record) for record in records]),
         row(
-            "passes over the text",
+            f"tokens a parameter{', lineage included' if branched else ''}",
             "ratio",
-            [passes(n, u) if n and u else None for n, u in zip(tokens, unique, strict=True)],
+            [tokens_a_parameter(p, n) if p and n else None for p, n in shapes],
         ),
-        row("tokens a parameter", "ratio", [tokens_a_parameter(p, n) if p and n else None for p, n in shapes]),
         row(
-            "of 20 tokens a parameter",
+            "as a share of 20, the usual optimum",
             "share",
             [share_of_compute_optimal(p, n) if p and n else None for p, n in shapes],
         ),
-        row("training FLOPs", "flops", [record.training_flops for record in records]),
+        row("training FLOPs", "flops", [_flops(record, n) for record, n in zip(records, own, strict=True)]),
+        *lineage("training FLOPs", "flops", [_flops(record, n) for record, n in zip(records, tokens, strict=True)]),
         row("training time", "seconds", [record.train_seconds for record in records]),
-        row("time in all", "seconds", [record.total_seconds for record in records]),
+        row("time in all, with evaluations and saving", "seconds", [record.total_seconds for record in records]),
+        row("milliseconds a training step", "milliseconds", [_milliseconds(record) for record in records]),
+        row("training seconds an epoch", "seconds", [record.epoch_seconds for record in records]),
         row("tokens a second", "rate", [record.tokens_per_second for record in records]),
         row("validation loss, nats a token", "loss", [record.loss for record in records], same_tokens),
         row("best on the way", "loss", [_best(record) for record in records], same_tokens),
+        row("perplexity", "perplexity", [record.perplexity for record in records], same_tokens),
+        row("accuracy", "accuracy", [record.accuracy for record in records], same_tokens),
         row("bits per byte", "loss", [record.bits_per_byte for record in records], same_text),
         row("validation minus training loss", "gap", [_gap(record) for record in records]),
     ]
     return tuple(entry for entry in rows if any(value is not None for value in entry.values))
+
+
+def _epochs(record: Record) -> float | None:
+    """Of the run itself."""
+    if record.steps_are_epochs or not record.own_tokens or not record.epoch_tokens:
+        return record.epochs
+    return record.own_tokens / record.epoch_tokens
+
+
+def _with_lineage(own: int | None, lineage: tuple[int, int] | None, which: int) -> int | None:
+    return None if own is None or lineage is None else own + lineage[which]
+
+
+def _flops(record: Record, tokens: int | None) -> float | None:
+    """Of so many tokens by the run's own model."""
+    if record.training_flops is None or not record.tokens or tokens is None:
+        return None
+    return record.training_flops * tokens / record.tokens
+
+
+def _milliseconds(record: Record) -> float | None:
+    return None if record.step_seconds is None else 1000 * record.step_seconds
 
 
 def _best(record: Record) -> float | None:

@@ -21,6 +21,12 @@ from lmlab.study.plan import plan_from
 from lmlab.study.predictions import loss_in
 
 OF_STUDY = ("measure", "level", "noise", "cells", "effects")
+FORMER_ROWS = {
+    "passes over the text": "epochs (passes over the text)",
+    "of 20 tokens a parameter": "as a share of 20, the usual optimum",
+    "time in all": "time in all, with evaluations and saving",
+}
+"""What rows of a comparison were called in files of earlier versions."""
 OF_COMPARISON = ("scale", "differs", "same", "ratios", "curves_of", "equal", "reach", "trends", "pairs")
 
 
@@ -127,6 +133,10 @@ def of_comparison(value: Mapping[str, Any], origin: str, shelf: Shelf) -> Again:
     )
     names = dict(zip(now.names, (run["name"] for run in value["runs"]), strict=True))
     found = now.to_json()
+    rows = {row["name"]: row for row in found["ratios"]}
+    found["ratios"] = [
+        {**rows.get(FORMER_ROWS.get(row["name"], row["name"]), {}), "name": row["name"]} for row in value["ratios"]
+    ]
     again.figures += [(name, value.get(name), _renamed(found[name], names)) for name in OF_COMPARISON]
     return again
 

@@ -21,7 +21,7 @@ def runs(tmp_path):
 def test_tables_and_verdict_are_printed_and_the_verdict_is_last(runs, capsys):
     assert main(["compare", "base-1", "better", "--reach", "1.7,1.0", "--runs", str(runs)]) == 0
     out = capsys.readouterr().out
-    for words in ("model.dropout", "of 20 tokens a parameter", "-11.1%", "never", "no overfitting", "768k tokens"):
+    for words in ("model.dropout", "of 20, the usual optimum", "-11.1%", "never", "no overfitting", "768k tokens"):
         assert words in out, out
     assert (
         out.index("side by side")
@@ -29,6 +29,8 @@ def test_tables_and_verdict_are_printed_and_the_verdict_is_last(runs, capsys):
         < out.index("base-1 is worse than better: 1.8000 against 1.6000")
     )
     assert "measured from 3 seeds of a recipe" in out
+    assert "one seed each can show differences above 0.028; this one needs about 1 seed each" in out
+    assert out.splitlines()[-1] == "why do they differ: lmlab explain base-1 better"
 
 
 def test_json_is_all_of_standard_output_and_has_every_figure(runs, capsys):

@@ -7,8 +7,11 @@ import pytest
 
 from lmlab import LabError, experiment
 from lmlab.cli import main
+from lmlab.exchange import import_log
+from lmlab.experiment.beginning import parent_of
 from lmlab.experiment.record import read_record
 from lmlab.recipe import Recipe, override
+from lmlab.report.comparison_table import comparison_parts
 from lmlab.study.comparison import Asked, compare
 from lmlab.study.comparison_curves import curve_of
 from lmlab.study.comparison_differences import what_differs
@@ -216,6 +219,94 @@ def test_a_branch_and_a_broken_neighbour_are_told_of(tmp_path):
     assert any("two continues old@7" in line for line in found.warnings)
     assert len(said) == 1 and "broken" in said[0]
     assert found.pairs[0].seeds == (1, 1)
+
+
+def rows_of(found):
+    return {row.name: row.values for row in found.ratios}
+
+
+def test_times_of_steps_and_epochs_are_those_of_training_alone(tmp_path):
+    finished_run(tmp_path, "one", 1.8)
+    finished_run(tmp_path, "two", 1.7, settings={"model.dropout": "0.1"})
+    found = compare(["one", "two"], tmp_path, Asked())
+    rows = rows_of(found)
+    assert rows["milliseconds a training step"][0] == pytest.approx(1000 * BATCH_TOKENS / 50_000)
+    assert rows["training seconds an epoch"][0] == pytest.approx(1_000_000 / 50_000)
+    assert rows["epochs (passes over the text)"][0] == pytest.approx(1000 * BATCH_TOKENS / 1_000_000)
+    assert rows["perplexity"] == pytest.approx((math.exp(1.8), math.exp(1.7)))
+    assert not [name for name in rows if "lineage" in name]
+
+
+@pytest.fixture
+def family(tiny_text_file, tmp_path):
+    """A run of 12 steps of 64 tokens, and two that continue it for 8: one in its stream, and one with half the batch in its own."""
+    recipe = override(Recipe(), {**SMALL, "data.corpus": str(tiny_text_file)})
+    quiet = {"runs": tmp_path, "display": Quiet(), "say": lambda line: None}
+    experiment.train(recipe, run="root", **quiet)
+    point = parent_of("root@latest", tmp_path)
+    for name, settings in (("on", {"train.steps": "20"}), ("apart", {"train.steps": "8", "train.batch": "2"})):
+        experiment.train(override(recipe, settings), run=name, parent=point, **quiet)
+    return tmp_path
+
+
+def test_a_branch_has_its_own_steps_and_tokens_beside_its_own_time_and_its_lineages_are_named(family):
+    found = compare(["root", "on", "apart"], family, Asked())
+    rows = rows_of(found)
+    assert rows["steps"] == (12, 8, 8) and rows["steps, lineage included"] == (12, 20, 20)
+    assert rows["tokens processed"] == (768, 512, 256)
+    assert rows["tokens processed, lineage included"] == (768, 1280, 1024)
+    own, whole = rows["training FLOPs"], rows["training FLOPs, lineage included"]
+    assert whole[1] / own[1] == pytest.approx(1280 / 512) and own[0] == whole[0]
+    on = found.records[1]
+    assert rows["milliseconds a training step"][1] == pytest.approx(1000 * 64 / on.tokens_per_second)
+    notes = "\n".join(found.warnings)
+    assert "on continues root@12: at equal steps, tokens and FLOPs its lineage's count too" in notes
+    assert "apart continues root@12: in a stream of its own" in notes
+
+
+def _imported(tmp_path, name, text, **given):
+    path = tmp_path / f"{name}.log"
+    path.write_text(text)
+    import_log(path, tmp_path, **given)
+
+
+def test_logs_are_compared_by_what_they_say(tmp_path):
+    lines = [f"s:{step} tel:{4 - step / 5000:.4f}" for step in range(0, 4200, 100)]
+    _imported(tmp_path, "one", "\n".join(lines), step_tokens=1024, parameters=124_000_000)
+    _imported(tmp_path, "two", "\n".join(lines[:30]))
+    finished_run(tmp_path, "ours", 1.8)
+    found = compare(["one", "two", "ours"], tmp_path, Asked())
+    rows = rows_of(found)
+    assert rows["steps"] == (4100, 2900, 1000) and rows["parameters"][:2] == (124_000_000, None)
+    assert rows["tokens processed"][:2] == (4100 * 1024, None)
+    assert rows["perplexity"][0] == pytest.approx(math.exp(3.18))
+    # 42 evaluations are no fewer than two.
+    assert "fewer than two" not in found.trends[0].reason
+    differing = {(entry.group, entry.name) for entry in found.differences.found}
+    assert ("log", "step_tokens") in differing and not {group for group, _ in differing} - {"log"}
+    assert found.samples[:2] == ("", "")
+    withheld = {(pair.first, pair.second): pair.withheld for pair in found.pairs}
+    assert "--corpus NAME" in withheld["one", "two"] and "--on" not in "".join(withheld.values())
+    assert "one is a log without a model" in withheld["one", "ours"]
+    assert any("one is someone else's log (llmc)" in line for line in found.warnings)
+
+
+def test_logs_of_one_text_are_compared_at_equal_budgets_and_epochs_are_no_steps(tmp_path):
+    text = "".join(
+        f"Epoch {number}: train loss {5 - number} val loss {5.5 - number} acc 30% | 20s\n" for number in (1, 2, 3)
+    )
+    for name in ("one", "two"):
+        _imported(tmp_path, name, text, corpus="a text")
+    _imported(tmp_path, "three", "s:0 tel:4\ns:9 tel:3\n", corpus="a text")
+    found = compare(["one", "two"], tmp_path, Asked())
+    rows = rows_of(found)
+    assert "steps" not in rows and rows["epochs (passes over the text)"] == (3.0, 3.0)
+    assert rows["training seconds an epoch"] == (20.0, 20.0) and rows["accuracy"] == (0.3, 0.3)
+    assert [entry.axis for entry in found.equal] == ["steps", "seconds"]
+    assert "equal budgets" in found.pairs[0].withheld
+    printed = "\n".join(str(part) for part in comparison_parts(found))
+    assert "3 epochs" in printed and "3 steps" not in printed
+    assert compare(["one", "three"], tmp_path, Asked()).equal == ()
 
 
 def test_runs_of_one_name_in_two_folders_keep_apart(tmp_path):
