@@ -16,6 +16,7 @@ from lmlab.experiment.ladder import climb
 from lmlab.hardware.energy import EnergyMeter
 from lmlab.planning.child import Measurement
 from lmlab.planning.combine import product
+from lmlab.planning.counted import counted_trial
 from lmlab.planning.duration import Duration, duration_of
 from lmlab.planning.forecast import forecast_from, in_this_process, refusal
 from lmlab.planning.history import finished_runs
@@ -143,6 +144,9 @@ def _try(outline: Outline) -> _Tried:
             micro_batch=outline.policy.micro_batch,
             batch=recipe.train.batch,
         )
+    if trial.was_too_long:
+        counted = counted_trial(recipe, outline.policy, dataset.vocabulary_size, peak_flops(outline.policy))
+        return _Tried(trial=counted, evidence="formula", lines=None, watts=None, more_bytes=0)
     if trial.failed is None:
         keep_trial(trial, recipe, outline.policy, dataset)
     else:

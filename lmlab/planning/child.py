@@ -34,6 +34,8 @@ from lmlab.scaling.estimate import Evidence
 from lmlab.training.policy import Policy, read_policy
 
 OUT_OF_MEMORY = "out of memory"
+TOO_LONG = "took longer than"
+"""How a failure begins that says nothing but that there was no time."""
 REFUSED = "refused"
 """In the child's answer: what its disk said."""
 COMMAND = (sys.executable, "-P", "-m", "lmlab.planning.child")
@@ -78,6 +80,8 @@ class Measurement:
     """The share of the timed steps in which this process's threads had a processor when they wanted one: 1 on a quiet machine."""
     extended: bool = False
     """Whether fewer layers or sequences were measured and the figures extended to all."""
+    counted: bool = False
+    """Whether nothing was tried: arithmetic at the usual share of the peak of products, and bytes that are counted."""
     kept: bool = False
     """Whether it was found at an earlier start and kept."""
     failed: str | None = None
@@ -86,7 +90,12 @@ class Measurement:
     @property
     def evidence(self) -> Evidence:
         """What the figures are."""
-        return "extrapolated" if self.extended else "measured"
+        return "formula" if self.counted else "extrapolated" if self.extended else "measured"
+
+    @property
+    def was_too_long(self) -> bool:
+        """Whether there is nothing because it would have taken too long."""
+        return self.failed is not None and self.failed.startswith(TOO_LONG)
 
     def to_json(self) -> dict[str, Any]:
         """For --json and files."""
@@ -157,7 +166,7 @@ def _ask(request: dict[str, Any], deadline_seconds: float) -> dict[str, Any]:
             # Its standard input stays open: that it closes is how the child hears that its parent is gone.
             status = process.wait(deadline_seconds)
         except subprocess.TimeoutExpired:
-            return {"failed": f"took longer than {deadline_seconds:g} s"}
+            return {"failed": f"{TOO_LONG} {deadline_seconds:g} s"}
         finally:
             process.kill()
             process.wait()

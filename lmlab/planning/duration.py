@@ -12,10 +12,14 @@ import numpy as np
 
 from lmlab.planning.calibration import Calibration, calibrated
 from lmlab.planning.child import Measurement
+from lmlab.planning.counted import counted_words
 from lmlab.recipe import Recipe
 from lmlab.scaling.estimate import Estimate
 from lmlab.training.evaluating import TRAINING_STEP_IN_FORWARDS, EvaluationPlan, evaluations_in
 from lmlab.training.load import load_spread
+
+COUNTED_SPREAD = 0.45
+"""Standard deviation of log(time) by arithmetic: trainings reach 0.2 to 0.6 of the peak where 0.4 is taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +71,13 @@ def duration_of(
     evaluate = evaluations.tokens_in_all(steps, recipe.evaluate.every) / rate + times * trial.sample_seconds
     save = saves_in(steps, recipe.train.checkpoint_every) * (trial.save_wait_seconds or trial.save_seconds)
     rests_on = f"{len(trial.step_seconds)} timed steps" + (" of an earlier start" if trial.kept else "")
-    if trial.extended:
+    if trial.counted:
+        rests_on, calibrations = counted_words(), {}
+    elif trial.extended:
         rests_on = "timed steps of fewer layers or sequences"
     # The median of n steps is known about so well.
     own = math.hypot(spread / middle / max(1, len(trial.step_seconds)) ** 0.5, load_spread(trial.processor_share))
+    own = math.hypot(own, COUNTED_SPREAD if trial.counted else 0.0)
     total = calibrated("total_seconds", train + evaluate + save, calibrations, rests_on, own, evidence=trial.evidence)
     factor = total.value / (train + evaluate + save)
     speed = calibrated("tokens_per_second", step_tokens / middle, calibrations, rests_on, own, evidence=trial.evidence)

@@ -20,7 +20,8 @@ from lmlab.hardware import held_memory_bytes, peak_memory_bytes, release_freed_m
 from lmlab.model import parameters as count_parameters
 from lmlab.planning.calibration import Calibration, calibrated
 from lmlab.planning.child import Measurement, measure, trial_folder
-from lmlab.planning.duration import duration_of, saves_in
+from lmlab.planning.counted import counted_trial
+from lmlab.planning.duration import Duration, duration_of, saves_in
 from lmlab.planning.layers import expected_step_seconds
 from lmlab.planning.peak import peak_flops
 from lmlab.planning.trial import Extent, Trial
@@ -47,6 +48,8 @@ SAVES_FOR_REWINDS = 4
 """So do, for rewinds, two checkpoints to go back to and the best model of each."""
 LEAST_CHECKPOINTS = 3
 NOTICE = "trying some steps, an evaluation and a checkpoint for the forecast (once) ..."
+COUNTED_SPREAD = 0.15
+"""Standard deviation of log(peak memory) where its parts were counted and nothing was tried."""
 MARGIN_BYTES = 1 << 20
 """For manifests and states, which grow with a run."""
 
@@ -99,14 +102,16 @@ class Forecast:
         reaches = (
             "" if loss is None else f", loss {loss.value:.3f} ({loss.low:.3f} to {loss.high:.3f}; {loss.rests_on})"
         )
-        earlier = ", at an earlier start" if self.kept else ""
+        memory = self.figures["peak_memory_bytes"]
+        timed = f"{self.timed_steps} timed steps{' of an earlier start' if self.kept else ''}"
         busy = load_words(self.processor_share)
+        rests = timed if total.evidence == "measured" else total.rests_on
         return (
             f"forecast: {count(self.parameters)} parameters{tables}, {self.steps:,} steps of {self.step_seconds * 1e3:,.0f} ms, "
             f"{count(self.tokens)} tokens ({self.epochs:.2f} epochs, {self.tokens_a_parameter:.2g} a parameter): about "
             f"{duration(total.value)} ({duration(total.low)} to {duration(total.high)}) at {self.tokens_per_second:,.0f} tokens/s "
-            f"(timed steps: {self.timed_steps}{earlier}{busy and '; ' + busy}), {self.disk_bytes / 1e6:,.0f} MB on disk, "
-            f"{self.peak_memory_bytes / 1e6:,.0f} MB of memory{reaches}"
+            f"({rests}{busy and '; ' + busy}), {self.disk_bytes / 1e6:,.0f} MB on disk, {memory.value / 1e6:,.0f} MB of memory "
+            f"({memory.low / 1e6:,.0f} to {memory.high / 1e6:,.0f}){reaches}"
         )
 
 
@@ -130,8 +135,9 @@ def forecast_from(
     memory = calibrated(
         "peak_memory_bytes",
         trial.peak_memory_bytes,
-        calibrations,
-        "a trial with an evaluation and a checkpoint",
+        {} if trial.counted else calibrations,
+        "a sum of parts" if trial.counted else "a trial with an evaluation and a checkpoint",
+        COUNTED_SPREAD if trial.counted else 0.0,
         evidence=trial.evidence,
     )
     parameters = count_parameters(recipe.model, dataset.vocabulary_size)
@@ -163,14 +169,18 @@ def forecast_from(
         checkpoint_bytes=trial.checkpoint_bytes,
         disk_bytes=occupied,
         peak_memory_bytes=round(memory.value),
-        raw={
-            "total_seconds": time.raw_total,
-            "tokens_per_second": time.raw_tokens_per_second,
-            "peak_memory_bytes": trial.peak_memory_bytes,
-            **_loss_to_learn_from(loss),
-        },
+        raw={**(_raw(trial, time) if not trial.counted else {}), **_loss_to_learn_from(loss)},
         figures=figures if loss is None else {**figures, "final_loss": loss},
     )
+
+
+def _raw(trial: Measurement, time: Duration) -> dict[str, float]:
+    """What later forecasts learn from, where something was tried."""
+    return {
+        "total_seconds": time.raw_total,
+        "tokens_per_second": time.raw_tokens_per_second,
+        "peak_memory_bytes": trial.peak_memory_bytes,
+    }
 
 
 def disk_bytes(recipe: Recipe, steps: int, first_step: int, checkpoint_bytes: int, weight_bytes: int) -> int:
@@ -250,6 +260,8 @@ def _tried_apart(recipe: Recipe, policy: Policy, dataset: Dataset, steps: int, w
     """A trial in a child process; LabError where the training doesn't run here."""
     options: dict[str, Any] = {"steps": steps, "seconds": PROBE_SECONDS, "whole": whole, "put_back": False}
     found = measure(recipe, policy, dataset.folder, **options)
+    if found.was_too_long:
+        return counted_trial(recipe, policy, dataset.vocabulary_size, peak_flops(policy))
     if found.failed is not None:
         raise refusal(found.failed)
     return found

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lmlab.model import activation_bytes, flops_per_token
-from lmlab.planning.child import Measurement, measure
+from lmlab.planning.child import TOO_LONG, Measurement, measure
 from lmlab.planning.peak import peak_flops
 from lmlab.planning.sequences import TIMES, few_sequences, with_all_sequences
 from lmlab.recipe import GPT, Recipe
@@ -28,6 +28,8 @@ LONGEST_TRIED_SECONDS = 10.0
 """Of a step of few layers: where it takes longer, few sequences are tried in place of few layers, so that a plan takes no hour."""
 USUAL_UTILISATION = 0.4
 """Share of the peak of matrix products that a training step reaches: 0.2 to 0.6 on the machines that were measured."""
+FEWEST_STEPS = 3
+"""That a child process takes: the first, one to warm up, and one that counts."""
 WHOLE_MODEL_LAYERS = 3
 """Up to so many layers the model itself is no more work than two smaller ones."""
 
@@ -60,6 +62,7 @@ def measured_or_extended(
     options = {"micro_batch": micro_batch, "batch": batch, "steps": steps, "seconds": seconds, "whole": whole}
     options["deadline_seconds"] = deadline_seconds
     sequences = batch or recipe.train.batch
+    passes = min(micro_batch or batch or policy.micro_batch, sequences)
     model = recipe.model
     layers = model.layers
     reached = peak or peak_flops(policy)
@@ -68,8 +71,10 @@ def measured_or_extended(
     fewest = 2 if isinstance(model, GPT) and (model.value_residual or model.embedding_skip) else 1
     least = dataclasses.replace(recipe, model=dataclasses.replace(model, layers=min(layers, fewest + 1)))
     if sequences >= TIMES and expected_step_seconds(least, vocabulary, sequences, reached) > LONGEST_TRIED_SECONDS:
-        passes = min(micro_batch or batch or policy.micro_batch, sequences)
         few = few_sequences(sequences, expected)
+        if FEWEST_STEPS * expected * TIMES * few / sequences > deadline_seconds:
+            failed = f"{TOO_LONG} {deadline_seconds:g} s for {FEWEST_STEPS} steps of {TIMES * few} sequences"
+            return Measurement(micro_batch=passes, batch=sequences, failed=failed), "extrapolated"
         found = []
         for count in (few, TIMES * few):
             found.append(
@@ -89,7 +94,16 @@ def measured_or_extended(
         found.append(run(smaller, policy, data_folder, **options))
         if found[-1].failed:
             return found[-1], "extrapolated"
-    return extended(found[0], found[1], fewest, layers), "extrapolated"
+    whole_model = extended(found[0], found[1], fewest, layers)
+    at_the_peak = USUAL_UTILISATION * expected
+    if statistics.median(whole_model.step_seconds) < at_the_peak:
+        return impossible(whole_model, expected), "extrapolated"
+    return whole_model, "extrapolated"
+
+
+def impossible(found: Measurement, expected: float) -> Measurement:
+    """Figures whose steps would be faster than products are here: other work disturbed them, so that arithmetic tells more."""
+    return dataclasses.replace(found, step_seconds=(expected,), forward_tokens_per_second=0.0, counted=True)
 
 
 def _element_bytes(policy: Policy) -> int:

@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lmlab.model import activation_bytes, parameters
+from lmlab.model.cost import block_matrices
 from lmlab.model.native import computes_whole_step
-from lmlab.recipe import Recipe
+from lmlab.recipe import Muon, Recipe
 from lmlab.training.policy import Policy
 
 FLOAT_BYTES = 4
@@ -40,6 +41,17 @@ class MemoryParts:
     def to_json(self) -> dict[str, Any]:
         """For --json."""
         return asdict(self)
+
+
+def checkpoint_bytes(recipe: Recipe, vocabulary: int) -> int:
+    """Weights and the optimizer's running means, float32.
+
+    AdamW has two for each weight, Muon one for each of the blocks' matrices.
+    """
+    numbers = 3 * parameters(recipe.model, vocabulary)["total"]
+    if isinstance(recipe.optim, Muon):
+        numbers -= block_matrices(recipe.model, vocabulary)
+    return numbers * FLOAT_BYTES
 
 
 def computed_in_chunks(recipe: Recipe, policy: Policy) -> bool:

@@ -61,6 +61,11 @@ class Plan:
     """Energy in kJ and what it costs in the price's currency, where they can be had."""
 
     @property
+    def reached_flops(self) -> float:
+        """The peak of products, or what the timed steps reached, where the peak was measured in a busier moment."""
+        return max(self.peak_flops, self.achieved_flops)
+
+    @property
     def achieved_flops(self) -> float:
         """FLOP/s of the model's products during training."""
         return self.position.exact_flops / self.steps / self.duration.step_seconds
@@ -83,8 +88,8 @@ class Plan:
                 "exact": self.position.exact_flops,
                 "time_times_rate": self.achieved_flops * self.duration.train_seconds,
                 "achieved_per_second": self.achieved_flops,
-                "peak_per_second": self.peak_flops,
-                "utilisation": self.achieved_flops / self.peak_flops,
+                "peak_per_second": self.reached_flops,
+                "utilisation": self.achieved_flops / self.reached_flops,
             },
             "memory": [entry.to_json() for entry in self.memory],
             "largest_micro_batch": self.largest,
@@ -191,8 +196,8 @@ class Plan:
                 (
                     f"{spent:.3g} FLOPs",
                     self.evidence,
-                    f"time x {self.achieved_flops / 1e9:,.1f} GFLOP/s, {self.achieved_flops / self.peak_flops:.0%} of the "
-                    f"{self.peak_flops / 1e9:,.0f} that products reach here",
+                    f"time x {self.achieved_flops / 1e9:,.1f} GFLOP/s, {self.achieved_flops / self.reached_flops:.0%} of the "
+                    f"{self.reached_flops / 1e9:,.0f} that products reach here",
                 ),
             ],
         )

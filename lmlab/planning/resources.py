@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from lmlab.data.fresh import TrainingTokens
 from lmlab.hardware.cards import BYTES, Card
 from lmlab.model import activation_bytes, parameters
-from lmlab.model.cost import block_matrices
 from lmlab.planning.forecast import disk_bytes
-from lmlab.planning.parts import computed_in_chunks, gradient_sets
+from lmlab.planning.parts import checkpoint_bytes, computed_in_chunks, gradient_sets
 from lmlab.planning.speed import Speed, card_speed, measure_speed
-from lmlab.recipe import Muon, Recipe
+from lmlab.recipe import Recipe
 from lmlab.training.policy import Policy, tokens_in_a_gpu_pass
 
 FLOAT_BYTES = 4
@@ -77,17 +76,6 @@ def resources_on(card: Card, vocabulary: int) -> Resources:
         memory_limit=USABLE * card.memory,
         disk=lambda one: _disk(one, vocabulary),
     )
-
-
-def checkpoint_bytes(recipe: Recipe, vocabulary: int) -> int:
-    """Weights and the optimizer's running means, float32.
-
-    AdamW has two for each weight, Muon one for each of the blocks' matrices.
-    """
-    numbers = 3 * parameters(recipe.model, vocabulary)["total"]
-    if isinstance(recipe.optim, Muon):
-        numbers -= block_matrices(recipe.model, vocabulary)
-    return numbers * FLOAT_BYTES
 
 
 def _gradients(recipe: Recipe, vocabulary: int, copies: int) -> int:

@@ -180,8 +180,8 @@ class Trial:
         self.state.step += 1
         saver.save(self.state, {})
         self._take_step()
-        self._scored("valid", self._least_tokens())
         saver.settle(True)
+        self._scored("valid", self._least_tokens())
         found = {
             "save_seconds": seconds,
             "save_wait_seconds": waited,

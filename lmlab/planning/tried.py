@@ -60,7 +60,11 @@ def kept_trial(recipe: Recipe, policy: Policy, dataset: Dataset) -> Measurement 
 
 def keep_trial(trial: Measurement, recipe: Recipe, policy: Policy, dataset: Dataset) -> None:
     """Keep a trial of this training, unless its process tells little of others; LabError where the cache can't be written."""
-    if trial.earlier_peak_bytes > MOST_IDLE_BYTES or trial.peak_memory_bytes <= trial.earlier_peak_bytes:
+    if (
+        trial.counted
+        or trial.earlier_peak_bytes > MOST_IDLE_BYTES
+        or trial.peak_memory_bytes <= trial.earlier_peak_bytes
+    ):
         return
     path = _place(recipe, policy, dataset)
     write_shared(path, {"format": FORMAT, "figures": trial.to_json()})
@@ -74,5 +78,5 @@ def _place(recipe: Recipe, policy: Policy, dataset: Dataset) -> Path:
 
 
 def _numbers() -> list[str]:
-    given = ("micro_batch", "batch", "step_seconds", "extended", "kept", "failed")
+    given = ("micro_batch", "batch", "step_seconds", "extended", "counted", "kept", "failed")
     return [entry.name for entry in dataclasses.fields(Measurement) if entry.name not in given]

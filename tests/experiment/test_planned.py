@@ -10,7 +10,7 @@ from lmlab.data import prepare
 from lmlab.experiment import plan, train
 from lmlab.experiment.ladder import climb
 from lmlab.experiment.quality import forecast_quality
-from lmlab.planning.child import Measurement
+from lmlab.planning.child import TOO_LONG, Measurement
 from lmlab.planning.rungs import DESIGN, remembered, rungs_of
 from lmlab.recipe import override
 from lmlab.training.display import Quiet
@@ -132,3 +132,20 @@ def test_a_ladder_that_was_stopped_goes_on(tried, long_recipe, tmp_path):
 def test_scores_need_runs(tmp_path):
     with pytest.raises(LabError, match="0 finished runs with a forecast: expected two or more"):
         forecast_quality(tmp_path)
+
+
+def test_a_plan_has_every_figure_though_no_step_could_be_tried(small_recipe, monkeypatch, tmp_path):
+    failed = Measurement(micro_batch=4, batch=4, failed=f"{TOO_LONG} 120 s")
+    monkeypatch.setattr("lmlab.experiment.planned.measured_or_extended", lambda *_, **__: (failed, "measured"))
+    monkeypatch.setattr("lmlab.experiment.planned.measure_lines", None)
+    found = plan(small_recipe, runs=tmp_path, say=lambda line: None)
+    value = json.loads(json.dumps(found.to_json()))
+    assert value["seconds"] > 0 and value["position"]["parameters"]["total"] > 0
+    assert value["duration"]["total_seconds"]["evidence"] == "formula"
+    assert value["flops"]["utilisation"] <= 1
+    text = "\n".join(found.lines())
+    for word in ("parameters", "FLOPs", "peak", "tokens/s", "no step was timed", "at most"):
+        assert word in text
+    assert "measured   " not in text.replace("measured peak", "")
+    assert "no step was timed" in found.forecast.line()
+    assert not found.forecast.raw.keys() & {"total_seconds", "peak_memory_bytes"}, "nothing to learn from"

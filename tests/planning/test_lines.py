@@ -242,7 +242,7 @@ def test_a_long_step_is_measured_at_one_and_two_layers_and_extended(tried):
             peak_memory_bytes=5000 + 100 * layers,
         )
 
-    found, evidence = measured_or_extended(recipe, policy, "data", 7, batch=2, peak=1e9, run=run)
+    found, evidence = measured_or_extended(recipe, policy, "data", 7, batch=2, peak=1e10, run=run)
     assert (seen, evidence) == ([1, 2], "extrapolated")
     assert np.median(found.step_seconds) == pytest.approx(0.5 + 1.2 + 0.01)
     assert 1 / found.forward_tokens_per_second == pytest.approx(1e-3 + 12e-4)

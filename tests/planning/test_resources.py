@@ -7,8 +7,9 @@ import pytest
 
 from lmlab.hardware.cards import card_named
 from lmlab.planning import speed
+from lmlab.planning.parts import checkpoint_bytes
 from lmlab.planning.probe import probe
-from lmlab.planning.resources import checkpoint_bytes, resources_here, resources_on
+from lmlab.planning.resources import resources_here, resources_on
 from lmlab.recipe import GPT, Recipe, load_recipe, override
 from lmlab.training.policy import choose_policy
 
