@@ -19,7 +19,8 @@ CLOSING_PROMPT_TOKENS = 120
 
 
 def speaker(json_output: bool, quiet: bool) -> Callable[[str], None]:
-    """A function for lines that people read: standard output, or standard error beside --json; a quiet one says nothing.
+    """A function for lines that people read: standard output, or standard error beside --json; a quiet one says nothing, and
+    `print_outcome` prints what is to be said of the end.
 
     Where the reader has gone, the work goes on without one.
     """
@@ -52,10 +53,11 @@ def print_outcome(outcome: Outcome, json_output: bool, quiet: bool) -> int:
         return STOPPED if stopped else 0
     if stopped:
         if quiet:
-            told = f"stopped by {outcome.ending.reason} at step {outcome.step:,}, saved"
-            show(f"{told}; continue with: {outcome.resume_command}", file=sys.stderr)
+            show(*outcome.lines, file=sys.stderr)
         return STOPPED
-    if not quiet:
+    if quiet:
+        show(*outcome.lines)
+    else:
         # Of a finished run that has lost its model, the line before says so.
         with contextlib.suppress(LabError):
             _print_sample(outcome)

@@ -34,8 +34,8 @@ def run(arguments: list[str]) -> int:
     """Parse, evaluate, print."""
     flags = parse(Evaluate, arguments, "lmlab evaluate")
     from lmlab import experiment
+    from lmlab.experiment.closing import figures_line
     from lmlab.experiment.duplicated import duplicates_line
-    from lmlab.experiment.finish import figures_line
 
     values = experiment.evaluate(
         flags.target,

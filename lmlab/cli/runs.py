@@ -20,7 +20,7 @@ from lmlab.hardware.terminal import encoding_of
 if TYPE_CHECKING:
     from lmlab.runs import Run
 
-ACTIONS = ("rename", "rm", "prune", "tag")
+ACTIONS = ("rename", "rm", "prune", "tag", "note")
 WATCH_SECONDS = "2"
 
 
@@ -28,7 +28,7 @@ WATCH_SECONDS = "2"
 class Table:
     """The table of runs, the newest last; below it, runs that differ in nothing but the seed as mean and standard deviation.
 
-    lmlab runs rename OLD NEW, rm RUN..., prune RUN... and tag RUN TAG... change them.
+    lmlab runs rename OLD NEW, rm RUN..., prune RUN..., tag RUN TAG... and note RUN NOTE change them.
     """
 
     sort: str = ""
@@ -105,6 +105,18 @@ class Tag:
     """Where runs are; default: LMLAB_RUNS, or ./runs."""
 
 
+@dataclass(frozen=True)
+class Note:
+    """Keep a note with a run, in place of the one that it has ('' for none). Without NOTE: print it."""
+
+    run: tyro.conf.Positional[str]
+    """The run, by name or folder."""
+    note: tyro.conf.Positional[tuple[str, ...]] = ()
+    """The text, in quotes; several words are joined."""
+    runs: str = ""
+    """Where runs are; default: LMLAB_RUNS, or ./runs."""
+
+
 def run(arguments: list[str]) -> int:
     """The verb; returns its exit status."""
     action = arguments[0] if arguments else ""
@@ -119,6 +131,8 @@ def run(arguments: list[str]) -> int:
         return _prune(parse(Prune, words, prog))
     if action == "tag":
         return _tag(parse(Tag, words, prog))
+    if action == "note":
+        return _note(parse(Note, words, prog))
     close = difflib.get_close_matches(action, ACTIONS, n=1)
     hint = f"did you mean {close[0]}?" if close else f"expected {', '.join(ACTIONS)}, or only flags for the table"
     raise UsageError(f"there is no 'lmlab runs {action}': {hint}")
@@ -241,6 +255,15 @@ def _tag(flags: Tag) -> int:
     else:
         tags = read_tags(found.folder)
     show(f"{found.name}: {', '.join(tags) or 'no tags'}")
+    return 0
+
+
+def _note(flags: Note) -> int:
+    from lmlab.runs import read_note, write_note
+
+    found = _whole(flags.run, flags.runs, "note")
+    note = write_note(found.folder, " ".join(flags.note)) if flags.note else read_note(found.folder)
+    show(f"{found.name}: {note or 'no note'}")
     return 0
 
 

@@ -38,6 +38,11 @@ class Train:
     """With --from: stretch the schedule over the new length (default), hold it as it was, or warm up again."""
     or_resume: bool = False
     """Continue the run where it exists already with the same recipe."""
+    expect: tuple[str, ...] = ()
+    """What is expected of the run, such as valid_perplexity=25..30, valid_loss=..1.5 or time=1h..2h: kept with it and scored after
+    it; may be repeated."""
+    note: str = ""
+    """A note to keep with the run (lmlab runs note RUN shows it)."""
     quiet: bool = False
     """No display, only the closing lines."""
     json: bool = False
@@ -71,6 +76,7 @@ def _lead(flags: Train, overrides: dict[str, Any]) -> int:
     recipe, parent = _recipe(flags, overrides, root, say, progress)
     display = make_display(flags.quiet, flags.json)
     options: dict[str, Any] = {"runs": root, "parent": parent, "display": display, "progress": progress, "say": say}
+    options |= {"expect": flags.expect, "note": flags.note}
     if flags.or_resume:
         outcome = experiment.train_or_resume(recipe, run=flags.run, **options)
     else:

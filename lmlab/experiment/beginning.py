@@ -17,12 +17,14 @@ from lmlab.checkpoint import Checkpoint
 from lmlab.data import Dataset
 from lmlab.data.fresh import TrainingTokens, sequences_an_epoch, training_split
 from lmlab.data.reading import scored_targets
+from lmlab.data.tokenizers import Tokenizer
 from lmlab.data.windows import split_windows
 from lmlab.evaluation import tokens_in_sample
 from lmlab.experiment.circumstances import circumstances
 from lmlab.experiment.judging import checkpoint_in
 from lmlab.experiment.session import Session, open_session, planned_steps
 from lmlab.files import DISK, Storage
+from lmlab.generation.prompts import known_prompts
 from lmlab.hardware import held_memory_bytes, release_freed_memory
 from lmlab.planning.calibration import Calibration
 from lmlab.planning.evidence import Evidence, evidence_for
@@ -209,6 +211,14 @@ def outline_of(
         plan=evaluation_plan(recipe, dataset, steps),
         idle_bytes=idle,
     )
+
+
+def with_known_prompts(recipe: Recipe, tokenizer: Tokenizer, say: Callable[[str], object]) -> Recipe:
+    """`recipe` without the prompts that the tokenizer can't read, of which it is told: they are for reading, not for training."""
+    kept, passed_over = known_prompts(tokenizer, recipe.evaluate.prompts)
+    for line in passed_over:
+        say(line)
+    return dataclasses.replace(recipe, evaluate=dataclasses.replace(recipe.evaluate, prompts=kept))
 
 
 def deadline_of(recipe: Recipe) -> float | None:

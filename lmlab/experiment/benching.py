@@ -8,8 +8,7 @@ from lmlab import LabError
 from lmlab.data import prepare
 from lmlab.data.fresh import sequences_an_epoch, training_split
 from lmlab.data.progress import Progress
-from lmlab.experiment.beginning import steps_of
-from lmlab.generation.prompts import encode_prompts
+from lmlab.experiment.beginning import steps_of, with_known_prompts
 from lmlab.planning.bench import MOST_BATCH, Bench, Bencher, effort_of
 from lmlab.recipe import Recipe, check
 
@@ -39,6 +38,6 @@ def bench(
     training = training_split(recipe, dataset)
     if not sequences_an_epoch(training, recipe.data.order, recipe.model.context) or len(dataset.tokens("valid")) < 2:
         raise LabError(f"{recipe.name} has no window of {recipe.model.context:,} tokens: use a smaller model.context")
-    encode_prompts(dataset.tokenizer, recipe.evaluate.prompts)
+    recipe = with_known_prompts(recipe, dataset.tokenizer, say)
     steps = steps_of(recipe, training)
     return Bencher(recipe, dataset, steps, effort_of(thorough, rounds), sorted(set(batches)), say).go()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,16 +13,17 @@ from lmlab import LabError
 from lmlab.checkpoint import find
 from lmlab.data.reading import reading
 from lmlab.evaluation import Evaluation, loss_gap
-from lmlab.experiment.claims import claim_line, compared_claims
+from lmlab.experiment.claims import compared_claims
+from lmlab.experiment.closing import closing_lines
+from lmlab.experiment.expectations import read_expectations
 from lmlab.experiment.fresh import fresh_left
 from lmlab.experiment.session import Session
 from lmlab.experiment.verdict import gap_from, is_evaluation, verdict_on
 from lmlab.hardware import peak_memory_bytes
-from lmlab.planning.score import score, score_line
+from lmlab.planning.score import score
 from lmlab.runs import Run
-from lmlab.scaling.noise import useful_batch_line
+from lmlab.stats import divergence
 from lmlab.training import ranks
-from lmlab.training.display import duration
 from lmlab.training.loop import Ending
 from lmlab.training.saving import restore_weights
 
@@ -38,6 +40,8 @@ class Outcome:
     """Empty where the run was stopped before its end."""
     step: int | None = None
     """Of the checkpoint that a stopped run goes on from."""
+    lines: tuple[str, ...] = ()
+    """What was said when the training was over."""
 
     @property
     def resume_command(self) -> str:
@@ -54,7 +58,9 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
     train = session.final_training_scores()
     run.append_units(state.evaluations, final.bits_per_unit, session.storage)
     best, best_step = _best(session, final)
-    evaluations = [line for line in run.read_lines("metrics") if is_evaluation(line)]
+    lines = run.read_lines("metrics")
+    evaluations = [line for line in lines if is_evaluation(line)]
+    norms = [line.get("gradient_norm") for line in lines if line.get("kind") == "train"]
     finals = {"step": state.step, **figures(final), **gap_figures(final, train)}
     bests = {"step": best_step, **figures(best)}
     scoring_seconds = final.seconds + train.seconds
@@ -71,6 +77,7 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
         "final_loss": final.loss,
         "kept_bytes": float(_bytes_in(run.checkpoints)),
     }
+    losses = [line["train_loss"] for line in evaluations] + [train.loss if math.isfinite(final.loss) else math.nan]
     summary = {
         "format": FORMAT,
         "finished": True,
@@ -80,6 +87,7 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
         "tokens": state.tokens,
         "final": finals,
         "best": bests,
+        "diverged": divergence(losses, session.dataset.vocabulary_size, norms),
         "verdict": verdict_on(run, read.unique_tokens, gap_from(finals)),
         "skipped_updates": len(state.skipped),
         "seconds": {
@@ -100,6 +108,9 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
         "score": score(_forecast(run), measured, session.processor_share),
         "data_used": data_used(session),
         "claims": compared_claims(session.recipe, evaluations, finals, bests),
+        "expectations": [
+            entry.scored(bests, total + scoring_seconds) for entry in read_expectations(run.origin().get("expected"))
+        ],
     }
     # A process that dies between the two finishes again: the resume takes this line out.
     session.journal.append(
@@ -112,9 +123,10 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
     )
     session.journal.flush()
     run.write("summary.json", summary, session.storage)
-    for line in closing_lines(session, summary):
+    closing = tuple(closing_lines(session.recipe, summary, state.noise))
+    for line in closing:
         say(line)
-    return Outcome(run=run, ending=ending, summary=summary)
+    return Outcome(run=run, ending=ending, summary=summary, lines=closing)
 
 
 def _stopped(session: Session, ending: Ending, say: Callable[[str], None]) -> Outcome:
@@ -124,8 +136,9 @@ def _stopped(session: Session, ending: Ending, say: Callable[[str], None]) -> Ou
     session.journal.flush()
     took = "" if ending.seconds is None else f" {ending.seconds:.1f} s later"
     outcome = Outcome(run=run, ending=ending, summary={}, step=state.step)
-    say(f"stopped by {ending.reason} at step {state.step:,}, saved{took}; continue with: {outcome.resume_command}")
-    return outcome
+    line = f"stopped by {ending.reason} at step {state.step:,}, saved{took}; continue with: {outcome.resume_command}"
+    say(line)
+    return dataclasses.replace(outcome, lines=(line,))
 
 
 def figures(evaluation: Evaluation) -> dict[str, Any]:
@@ -149,18 +162,6 @@ def gap_figures(valid: Evaluation, train: Evaluation) -> dict[str, Any]:
     }
 
 
-def figures_line(title: str, values: dict[str, Any]) -> str:
-    """Those figures in words."""
-    interval = ""
-    if None not in values["loss_interval"] and math.isfinite(sum(values["loss_interval"])):
-        interval = f" (95 % {values['loss_interval'][0]:.4f} to {values['loss_interval'][1]:.4f})"
-    bits = "" if values["bits_per_byte"] is None else f", {values['bits_per_byte']:.4f} bits per byte"
-    return (
-        f"{title}: loss {values['loss']:.4f} nats a token{interval}, perplexity {values['perplexity']:.2f}{bits}, accuracy "
-        f"{values['accuracy']:.1%} (majority token {values['majority_accuracy']:.1%}), {values['tokens']:,} tokens"
-    )
-
-
 def data_used(session: Session) -> dict[str, Any]:
     """Which of the data set's tokens the run was trained on: enough to know, and to avoid, them later."""
     recipe = session.recipe
@@ -176,30 +177,6 @@ def data_used(session: Session) -> dict[str, Any]:
         "stride": recipe.data.stride,
         "fresh_left": fresh_left(session.run, session.state, session.dataset) if recipe.data.fresh else None,
     }
-
-
-def closing_lines(session: Session, summary: dict[str, Any]) -> list[str]:
-    """What a person reads when the training is over."""
-    seconds, best, final = summary["seconds"], summary["best"], summary["final"]
-    rate = summary["score"].get("tokens_per_second", {}).get("measured", 0.0)
-    lines = [
-        f"done: {summary['reason']}, {duration(seconds['total'])} (training {duration(seconds['train'])} at {rate:,.0f} tokens/s, "
-        f"evaluation {duration(seconds['evaluate'])}, saving {seconds['save']:.1f} s: {summary['saving']['share']:.1%})"
-    ]
-    if summary["score"]:
-        lines.append(score_line(summary["score"]))
-    scored = "whole validation split" if session.plan.final == "whole" else "sample of the validation split"
-    lines.append(figures_line(f"{scored}, last step {final['step']:,}", final))
-    if best["step"] != final["step"]:
-        lines.append(figures_line(f"{scored}, best step {best['step']:,}", best))
-    lines.append(summary["verdict"]["reason"])
-    train = session.recipe.train
-    useful = useful_batch_line(session.state.noise, train.batch, session.recipe.model.context)
-    if useful:
-        lines.append(useful)
-    if summary["data_used"]["fresh"]:
-        lines.append(f"fresh tokens left after this run: {summary['data_used']['fresh_left']:,}")
-    return lines + [claim_line(claim) for claim in summary["claims"]]
 
 
 def _best(session: Session, final: Evaluation) -> tuple[Evaluation, int]:

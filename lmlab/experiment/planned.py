@@ -11,7 +11,7 @@ from lmlab.data import prepare
 from lmlab.data.fresh import training_split
 from lmlab.data.progress import Progress
 from lmlab.data.reading import Reading, reading
-from lmlab.experiment.beginning import Outline, outline_of
+from lmlab.experiment.beginning import Outline, outline_of, with_known_prompts
 from lmlab.experiment.ladder import climb
 from lmlab.hardware.energy import EnergyMeter
 from lmlab.planning.child import Measurement
@@ -71,6 +71,7 @@ def plan(
         price.require_power(_power_can_be_read())
     root = Path(runs)
     dataset = prepare(recipe.data, progress=progress)
+    recipe = with_known_prompts(recipe, dataset.tokenizer, say)
     outline = outline_of(recipe, dataset, training_split(recipe, dataset), None, say)
     read = reading(recipe, dataset)
     if ladder:

@@ -25,6 +25,7 @@ from lmlab.experiment.beginning import (
     parent_again,
     start_units,
     steps_of,
+    with_known_prompts,
 )
 from lmlab.experiment.circumstances import circumstances
 from lmlab.experiment.finish import Outcome, finish
@@ -113,6 +114,7 @@ def _go_on(
     say: Callable[[str], None],
 ) -> Outcome:
     dataset, checkpoint = judged.dataset, judged.checkpoint
+    recipe = with_known_prompts(recipe, dataset.tokenizer, say)
     if checkpoint is None:
         return _begin_again(run, recipe, dataset, display, lock, say, deadline)
     policy, exact = _policy(run, recipe, changes, say)
@@ -159,8 +161,9 @@ def _finished(run: Run, summary: dict[str, Any], say: Callable[[str], None]) -> 
     if inventory.fails:
         further = inventory.sentence()
     anew = f"; {', '.join(f'{name}.json' for name in mended)} written anew" if mended else ""
-    say(f"{run.name} is finished: {reason}; {further}{anew}")
-    return Outcome(run=run, ending=Ending(kind="finished", reason=reason), summary=summary)
+    line = f"{run.name} is finished: {reason}; {further}{anew}"
+    say(line)
+    return Outcome(run=run, ending=Ending(kind="finished", reason=reason), summary=summary, lines=(line,))
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,20 +13,20 @@ from lmlab import LabError
 from lmlab.data import Dataset, find_dataset, prepare
 from lmlab.data.fresh import FreshTokens
 from lmlab.data.progress import Progress
-from lmlab.experiment.beginning import Outline, Parent, begin, deadline_of, outline_of, same_stream
+from lmlab.experiment.beginning import Outline, Parent, begin, deadline_of, outline_of, same_stream, with_known_prompts
 from lmlab.experiment.circumstances import versions
+from lmlab.experiment.expectations import Expectation, parse_expectations, read_expectations
 from lmlab.experiment.finish import Outcome, finish
 from lmlab.experiment.fresh import fresh_lines, require_one_pass, require_parent, training_tokens
 from lmlab.experiment.lineage import ancestry_to_json, lineage_if_known, lineage_through
 from lmlab.experiment.resuming import resume_same
 from lmlab.files import require_free_bytes
-from lmlab.generation.prompts import encode_prompts
 from lmlab.hardware import detect
 from lmlab.planning.forecast import require_budget
 from lmlab.planning.ladder_time import ladder_seconds, unknown_loss
 from lmlab.recipe import Data, Recipe, check, recipe_hash
 from lmlab.recipe.schedule import Constant
-from lmlab.runs import RunLock, create_run, require_free_name, require_place
+from lmlab.runs import Run, RunLock, check_note, create_run, require_free_name, require_place, write_note
 from lmlab.training.display import Display, make_display
 from lmlab.training.policy import Policy
 
@@ -42,16 +42,21 @@ def train(
     display: Display | None = None,
     progress: Progress | None = None,
     say: Callable[[str], None] = print,
+    expect: Sequence[str] = (),
+    note: str = "",
 ) -> Outcome:
     """Prepare the data, forecast, train, evaluate on the whole split and write the summary; the new run's outcome.
+
+    `expect` are ranges such as `valid_perplexity=25..30` that are kept with the run and scored after it, `note` is a text to keep.
 
     `say` gets the lines that a person should read before and after, `display` what happens in between: a live panel in a
     terminal and lines elsewhere, a notebook too (`lmlab.training.display.Quiet()` shows nothing). Raises LabError for
     anything that the user can mend.
     """
     deadline = deadline_of(recipe)
-    root = Path(runs)
+    root, expected = Path(runs), parse_expectations(expect)
     check(recipe)
+    check_note(note)
     require_parent(recipe, parent is not None)
     require_free_name(root, run)
     require_place(root)
@@ -59,8 +64,7 @@ def train(
     _require_windows(recipe, dataset)
     lineage = () if parent is None or not recipe.data.fresh else lineage_through(parent.run, parent.checkpoint)
     training = training_tokens(recipe, dataset, lineage)
-    # Refused now, rather than at the first evaluation of a run that is already there.
-    encode_prompts(dataset.tokenizer, recipe.evaluate.prompts)
+    recipe = with_known_prompts(recipe, dataset.tokenizer, say)
     outline = outline_of(recipe, dataset, training, parent, say)
     if isinstance(training, FreshTokens):
         require_one_pass(training, recipe, outline.steps)
@@ -80,19 +84,37 @@ def train(
         say(line)
     require_free_bytes(root, forecast.disk_bytes, "keeping this run's checkpoints")
     require_budget(recipe, forecast)
-    made = create_run(root, run, recipe, _origin(recipe, outline, dataset, parent))
+    made = create_run(root, run, recipe, _origin(recipe, outline, dataset, parent, expected))
+    if note:
+        write_note(made.folder, note)
     with RunLock(made.folder) as lock:
         session = begin(made, outline, forecast, display or make_display(), lock.storage)
         return finish(session, session.train(deadline), say)
 
 
 def train_or_resume(
-    recipe: Recipe, *, run: str, runs: str | Path = "runs", parent: Parent | None = None, **options: Any
+    recipe: Recipe,
+    *,
+    run: str,
+    runs: str | Path = "runs",
+    parent: Parent | None = None,
+    expect: Sequence[str] = (),
+    note: str = "",
+    **options: Any,
 ) -> Outcome:
     """`train`, or where there is a run of that name, `resume_same`: also what a killed command says again to go on."""
-    if (Path(runs) / run).exists():
-        return resume_same(run, recipe, runs=runs, **options)
-    return train(recipe, run=run, runs=runs, parent=parent, **options)
+    folder = Path(runs) / run
+    if not folder.exists():
+        return train(recipe, run=run, runs=runs, parent=parent, expect=expect, note=note, **options)
+    if expect and parse_expectations(expect) != read_expectations(Run(folder).origin().get("expected")):
+        raise LabError(
+            f"{run} has begun, so what is expected of it can't change: leave out --expect, or choose another --run"
+        )
+    check_note(note)
+    outcome = resume_same(run, recipe, runs=runs, **options)
+    if note:
+        write_note(folder, note)
+    return outcome
 
 
 def with_rate(recipe: Recipe, parent: Parent, rate: RateName) -> Recipe:
@@ -188,7 +210,9 @@ def _require_windows(recipe: Recipe, dataset: Dataset) -> None:
             )
 
 
-def _origin(recipe: Recipe, outline: Outline, dataset: Dataset, parent: Parent | None) -> dict[str, Any]:
+def _origin(
+    recipe: Recipe, outline: Outline, dataset: Dataset, parent: Parent | None, expected: Sequence[Expectation]
+) -> dict[str, Any]:
     lineage = None
     if parent is not None:
         lineage = {
@@ -207,6 +231,7 @@ def _origin(recipe: Recipe, outline: Outline, dataset: Dataset, parent: Parent |
         "data": ancestry_to_json(dataset.ancestry),
         "vocabulary_size": dataset.vocabulary_size,
         "evaluation": outline.plan.to_json(),
+        "expected": [dataclasses.asdict(entry) for entry in expected],
         "parent": lineage,
         "lineage": [] if parent is None else lineage_if_known(parent.run, parent.checkpoint),
     }

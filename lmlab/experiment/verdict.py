@@ -29,7 +29,8 @@ def verdict_on(run: Run, unique_tokens: float | None = None, final_gap: Gap | No
         evaluations = [Evaluated(step=one.step, valid=one.valid, train=one.train, gap=one.gap) for one in evaluations]
     verdict = overfitting_verdict(evaluations, _units(run, kept), final_gap)
     falling = still_falling([one.step for one in evaluations], [one.valid for one in evaluations])
-    reason = verdict.reason + ("; the loss was still falling at the end" if falling else "")
+    settled = verdict.kind in ("overfitting", "unstable") or not falling
+    reason = verdict.reason + ("" if settled else "; the loss was still falling at the end")
     return {**verdict.to_json(), "still_falling": falling, "reason": reason}
 
 

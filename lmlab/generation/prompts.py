@@ -22,6 +22,21 @@ def encode_prompts(tokenizer: Tokenizer, prompts: Sequence[str]) -> list[list[in
         raise LabError(f"the tokenizer has never seen {names}: leave that out of the prompt") from None
 
 
+def known_prompts(tokenizer: Tokenizer, prompts: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """The prompts that the tokenizer can read, and a line for each that it can't: a recipe's prompt may be of another text."""
+    kept, passed_over = [], []
+    for prompt in prompts:
+        unknown = dict.fromkeys(tokenizer.unknown_symbols(prompt))
+        if not unknown:
+            kept.append(prompt)
+            continue
+        names = ", ".join(symbol_name(symbol) if len(symbol) == 1 else repr(symbol) for symbol in unknown)
+        passed_over.append(
+            f"the prompt {prompt[:60]!r} is passed over, because the text has no {names}: choose others with --evaluate.prompts"
+        )
+    return tuple(kept), passed_over
+
+
 def begin_of(data: Data, tokenizer: Tokenizer) -> int | None:
     """The token that stands before each prompt of a model that was trained so; None where documents were one stream to it."""
     return tokenizer.begin_of_text if data.windows == "documents" else None

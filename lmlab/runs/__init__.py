@@ -5,6 +5,7 @@ from lmlab.runs.create import create_imported, create_run, require_free_name, re
 from lmlab.runs.journal import Journal
 from lmlab.runs.lines import lines_from_end, read_lines
 from lmlab.runs.lock import RunLock, TakenOver, is_locked, require_unlocked
+from lmlab.runs.notes import check_note, read_note, write_note
 from lmlab.runs.opening import list_runs, open_run, open_runs
 from lmlab.runs.removal import remove_leftovers, remove_run, rename_run
 from lmlab.runs.run import Run
@@ -18,6 +19,7 @@ __all__ = [
     "RunLock",
     "TakenOver",
     "change_tags",
+    "check_note",
     "clear_control",
     "create_imported",
     "create_run",
@@ -28,6 +30,7 @@ __all__ = [
     "open_runs",
     "read_control",
     "read_lines",
+    "read_note",
     "read_tags",
     "read_units",
     "remove_leftovers",
@@ -36,4 +39,5 @@ __all__ = [
     "require_free_name",
     "require_place",
     "require_unlocked",
+    "write_note",
 ]

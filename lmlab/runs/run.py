@@ -1,6 +1,6 @@
 """One run's folder: what each file is called, and the ways to read and write it.
 
-    recipe.toml origin.json policy.json forecast.json summary.json tokenizer.json tags.json   plain values
+    recipe.toml origin.json policy.json forecast.json summary.json tokenizer.json tags.json note.json   plain values
     metrics.jsonl samples.jsonl events.jsonl segments.jsonl discarded.jsonl                   a line for each thing that happened
     units-valid.npy   checkpoints/   control/   lock
 

@@ -5,6 +5,7 @@ doing. numpy only.
 """
 
 from lmlab.stats.bootstrap import Interval, difference_interval, ratio_interval, ratio_standard_error
+from lmlab.stats.divergence import divergence
 from lmlab.stats.overfitting import Evaluated, Gap, UnitBits, Verdict, overfitting_verdict
 from lmlab.stats.paired import PairedDifference, paired_difference
 from lmlab.stats.student import normal_quantile, student_quantile
@@ -23,6 +24,7 @@ __all__ = [
     "UnitBits",
     "Verdict",
     "difference_interval",
+    "divergence",
     "nats_per_doubling",
     "noise_level",
     "normal_quantile",

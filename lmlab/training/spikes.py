@@ -120,8 +120,9 @@ class SpikeGuard:
         if verdict.kind == "not finite" and state.skipped_in_a_row >= train.tolerate:
             self._save_now(False)
             raise LabError(
-                f"training stopped at step {state.step:,}: loss or gradient was not finite {train.tolerate} steps in a row; the "
-                "weights are those of the last finite step: try a lower optim.lr, optim.clip 1.0 or train.precision fp32"
+                f"training diverged: it was stopped at step {state.step:,}, since loss or gradient was not finite {train.tolerate} "
+                "steps in a row; the weights are those of the last finite step: try a lower optim.lr than "
+                f"{self._recipe.optim.lr:g}, optim.clip 1.0 or train.precision fp32"
             )
         return True
 

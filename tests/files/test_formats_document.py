@@ -39,6 +39,7 @@ def test_the_format_numbers_are_those_of_the_code(text):
         "policy, forecast, summary": "1",
         "event": str(lines.FORMAT),
         "tags": str(lines.FORMAT),
+        "note": str(lines.FORMAT),
         "black box": str(black_box),
         "lock": str(lines.FORMAT),
         "state": str(state),

@@ -1,0 +1,138 @@
+"""What a person expects of a run, said before it begins and scored after it: `--expect valid_perplexity=25..30`.
+
+origin.json keeps it, which is written once: nobody can expect what has already come.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lmlab import LabError
+from lmlab.experiment.claims import VALIDATION, WORDS
+from lmlab.recipe.override import nearest
+from lmlab.recipe.quantities import seconds_in
+from lmlab.training.display import duration
+
+METRICS = {**VALIDATION, "valid_bits_per_byte": "bits_per_byte", "time": "time"}
+"""What can be expected -> its name among the best model's figures; time is that of the whole run."""
+RANGE = re.compile(r"\s*([a-z_]+)\s*=\s*([^=]*?)\s*\.\.\s*([^=]*?)\s*", re.ASCII)
+EXAMPLE = (
+    "expected METRIC=LOW..HIGH such as valid_perplexity=25..30, valid_loss=..1.5, valid_accuracy=36%.. or time=1h..2h"
+)
+MOST = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expectation:
+    """A metric with the limits between which it is expected; None for no limit on that side. Times are in seconds."""
+
+    metric: str
+    low: float | None
+    high: float | None
+
+    def scored(self, best: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        """What came, and whether it held, of the best model's figures and the time of the run."""
+        found = seconds if self.metric == "time" else best[METRICS[self.metric]]
+        known = found is not None and math.isfinite(found)
+        above = self.low is None or (known and found >= self.low)
+        below = self.high is None or (known and found <= self.high)
+        return {
+            **dataclasses.asdict(self),
+            "measured": found if known else None,
+            "step": None if self.metric == "time" else best["step"],
+            "held": known and above and below,
+        }
+
+
+def parse_expectations(texts: Sequence[str]) -> tuple[Expectation, ...]:
+    """The expectations in words such as `valid_loss=1.4..1.5`; LabError for what is none, or named twice."""
+    found = tuple(map(_parsed, texts))
+    names = [entry.metric for entry in found]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise LabError(f"--expect names {twice[0]} twice: expected one range for each metric")
+    return found
+
+
+def read_expectations(value: Any) -> tuple[Expectation, ...]:
+    """From origin.json's `expected`; LabError where it is damaged. Older runs have none."""
+    if value is None:
+        return ()
+    try:
+        found = tuple(
+            Expectation(metric=entry["metric"], low=_limit(entry["low"]), high=_limit(entry["high"]))
+            for entry in value[:MOST]
+        )
+    except (KeyError, TypeError, ValueError):
+        found = (Expectation(metric="", low=None, high=None),)
+    if any(entry.metric not in METRICS for entry in found):
+        raise LabError(
+            "origin.json is damaged: expected ranges of metrics under 'expected'; take it from a copy of the run"
+        )
+    return found
+
+
+def expectation_line(entry: Mapping[str, Any]) -> str:
+    """A scored expectation in words."""
+    what, shown = _words(entry["metric"])
+    low, high, measured = entry["low"], entry["high"], entry["measured"]
+    if low is None:
+        wanted = f"at most {shown(high)}"
+    elif high is None:
+        wanted = f"at least {shown(low)}"
+    else:
+        wanted = f"{shown(low)} to {shown(high)}"
+    if measured is None:
+        return f"expected {what} {wanted}: it isn't known for this run"
+    where = "" if entry["step"] is None else f" (best, step {entry['step']:,})"
+    return f"expected {what} {wanted}: {'held' if entry['held'] else 'missed'}, measured {shown(measured)}{where}"
+
+
+def _parsed(text: str) -> Expectation:
+    match = RANGE.fullmatch(text) if len(text) <= 100 else None
+    if match is None:
+        raise LabError(f"--expect {text[:60]!r} can't be read: {EXAMPLE}")
+    name, low, high = match.groups()
+    metric = name if name in METRICS else f"valid_{name}"
+    if metric not in METRICS:
+        raise LabError(f"--expect knows no {name[:40]!r}: {nearest(name, list(METRICS))}; {EXAMPLE}")
+    limits = [None if not limit else _number(metric, limit, text) for limit in (low, high)]
+    if limits == [None, None] or (None not in limits and limits[0] > limits[1]):  # type: ignore[operator]
+        raise LabError(f"--expect {text[:60]!r} has no range: {EXAMPLE}")
+    return Expectation(metric=metric, low=limits[0], high=limits[1])
+
+
+def _number(metric: str, text: str, whole: str) -> float:
+    if metric == "time":
+        return seconds_in(text)
+    percent = metric == "valid_accuracy" and text.endswith("%")
+    try:
+        value = float(text.removesuffix("%") if percent else text) / (100 if percent else 1)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise LabError(f"--expect {whole[:60]!r} can't be read: {EXAMPLE}")
+    return value
+
+
+def _words(metric: str) -> tuple[str, Callable[[float], str]]:
+    """What a metric is called, and how its numbers are written."""
+    if metric == "time":
+        return "time", duration
+    if metric == "valid_bits_per_byte":
+        return "bits per byte", lambda value: f"{value:.4f}"
+    what, form = WORDS[metric]
+    return what, lambda value: f"{value:{form}}"
+
+
+def _limit(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError("no limit")
+    return float(value)

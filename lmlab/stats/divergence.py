@@ -1,0 +1,39 @@
+"""Whether a training diverged: it ended worse than a guess among all tokens, lost much of what it had learned, or its gradients
+exploded.
+
+The training loss decides, not validation's, which overfitting raises too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+ABOVE = 1.05  # of the loss of a guess, or of the first evaluation: a model that has learned nothing yet is no farther above them
+LOST = 0.5  # of what was learned
+EXPLODED = 1e6  # gradient norm of a mean loss: healthy ones are 0.01 to 100
+LATE = 5  # logged steps, of whose norms the median counts
+LEAST_LOST = 0.1  # of the loss of a guess; what was learned must have been more than the scatter of evaluations
+
+
+def divergence(losses: Sequence[float | None], vocabulary: int, norms: Sequence[float | None] = ()) -> str | None:
+    """What is wrong with a training, from its training losses at each evaluation (nats a token) and the gradient norms of logged
+    steps; None where nothing is.
+
+    None among losses and norms is one that was not finite.
+    """
+    if not losses:
+        return None
+    last, guess = losses[-1], math.log(vocabulary)
+    if last is None or not math.isfinite(last):
+        return "its loss is not finite"
+    finite = [loss for loss in losses if loss is not None and math.isfinite(loss)]
+    start, lowest = max(guess, finite[0]), min(finite)
+    if last > ABOVE * start:
+        return f"its training loss ended at {last:.4g} nats a token, above the {guess:.4g} of a guess among {vocabulary:,} tokens"
+    if last - lowest > max(LOST * (start - lowest), LEAST_LOST * guess):
+        return f"its training loss ended at {last:.4g} nats a token, far above the {lowest:.4g} that it had reached"
+    late = sorted(math.inf if norm is None else norm for norm in norms[-LATE:])
+    if late and late[len(late) // 2] > EXPLODED:
+        return f"its gradient norm ended at {late[len(late) // 2]:.2g}, where trainings that learn have about 1"
+    return None
