@@ -18,7 +18,7 @@ STOPPED = 3
 CLOSING_PROMPT_TOKENS = 120
 
 
-def speaker(json_output: bool, quiet: bool) -> Callable[[str], None]:
+def speaker(json_output: bool, quiet: bool) -> Callable[[object], None]:
     """A function for lines that people read: standard output, or standard error beside --json; a quiet one says nothing, and
     `print_outcome` prints what is to be said of the end.
 
@@ -27,7 +27,7 @@ def speaker(json_output: bool, quiet: bool) -> Callable[[str], None]:
     if quiet and not json_output:
         return lambda line: None
 
-    def say(line: str) -> None:
+    def say(line: object) -> None:
         stream = sys.stderr if json_output else sys.stdout
         try:
             show(line, file=stream, flush=True)

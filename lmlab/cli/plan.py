@@ -161,7 +161,7 @@ def _within_budget(recipe: Recipe, flags: PlanFlags, root: Path, say: Any) -> in
     return 0
 
 
-def _print(lines: Sequence[str], value: Mapping[str, Any], flags: PlanFlags) -> int:
+def _print(lines: Sequence[object], value: Mapping[str, Any], flags: PlanFlags) -> int:
     if flags.json:
         show_json(dict(value))
     else:

@@ -10,6 +10,7 @@ from lmlab import LabError
 from lmlab.planning.history import finished_runs
 from lmlab.planning.score import Quality, qualities
 from lmlab.scaling.estimate import LEVEL
+from lmlab.training.table import Part, table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,15 +24,25 @@ class ForecastQuality:
         """For --json."""
         return {"runs": self.runs, "level": LEVEL, "figures": [entry.to_json() for entry in self.figures]}
 
-    def lines(self) -> list[str]:
+    def lines(self) -> list[Part]:
         """A table to read."""
-        head = f"{'figure':<20} {'runs':>5} {'median error':>13} {'80 % below':>11} {'worst':>8} {'bias':>8}  intervals that held"
         rows = [
-            f"{entry.figure:<20} {entry.runs:>5} {entry.median_error:>13.1%} {entry.error_80:>11.1%} {entry.worst:>8.1%} "
-            f"{entry.bias:>+8.1%}  {_held(entry)}"
+            (
+                entry.figure,
+                f"{entry.runs}",
+                f"{entry.median_error:.1%}",
+                f"{entry.error_80:.1%}",
+                f"{entry.worst:.1%}",
+                f"{entry.bias:+.1%}",
+                _held(entry),
+            )
             for entry in self.figures
         ]
-        return [f"forecasts of {self.runs} finished runs against what came:", head, *rows]
+        headings = ("figure", "runs", "median error", "80 % below", "worst", "bias", "intervals that held")
+        return [
+            f"forecasts of {self.runs} finished runs against what came:",
+            table(headings, rows, words=("figure", "intervals that held")),
+        ]
 
 
 def forecast_quality(runs: Path) -> ForecastQuality:

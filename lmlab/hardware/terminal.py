@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import os
+import re
 from typing import Any
 
 ERRORS = "lmlab.fallback"
@@ -24,6 +25,7 @@ FALLBACKS = {
 }
 """ASCII for the characters that lmlab prints where an encoding lacks them; any other is shown as an escape such as \\u4e2d."""
 HANGING_INDENT = 2
+COLUMN_GAP = re.compile(r"(?<=\S) {2,}")
 
 
 def width_of(stream: Any) -> int | None:
@@ -69,12 +71,16 @@ def padded(text: str, width: int, right: bool = False) -> str:
 def wrapped(text: str, width: int | None, indent: int | None = None) -> list[str]:
     """`text` in lines of at most `width` columns, broken at spaces only: a word that is wider stays whole on a line of its own.
 
-    Continuation lines begin with `indent` spaces, or two more than the first line begins with. None: one line.
+    Continuation lines begin with `indent` spaces; else below the last of the line's columns (words that two spaces or more stand
+    before) in its left half, or two spaces further in than the first line. None: one line.
     """
     if width is None or columns_of(text) <= width:
         return [text]
     margin = len(text) - len(text.lstrip(" "))
-    hanging = " " * min(margin + HANGING_INDENT if indent is None else indent, width // 2)
+    if indent is None:
+        columns = [found.end() for found in COLUMN_GAP.finditer(text, margin) if found.end() <= width // 2]
+        indent = max(columns, default=margin + HANGING_INDENT)
+    hanging = " " * min(indent, width // 2)
     lines, line, empty = [], " " * margin, True
     for word in text[margin:].split(" "):
         # Spaces in a row separate columns: they stay, as empty words, except at a line's end.

@@ -13,6 +13,7 @@ from lmlab.recipe import GPT, Muon, Recipe, to_toml
 from lmlab.recipe.text import to_dict
 from lmlab.scaling.estimate import Estimate
 from lmlab.training.display import count, duration
+from lmlab.training.table import Part, Table, table
 
 HEADINGS = ("", "parameters", "layers x width", "tokens", "passes", "batch", "rate", "time", "FLOPs", "loss (80 %)")
 LIMITS = {
@@ -32,16 +33,16 @@ BY_HEART = (
 )
 
 
-def lines_of(plan: InversePlan, price: Price | None = None, watts: Estimate | None = None) -> list[str]:
+def lines_of(plan: InversePlan, price: Price | None = None, watts: Estimate | None = None) -> list[Part]:
     """The best recipe, what else there is, and what to mind."""
     best, loss = plan.best, plan.best.loss
-    lines = [f"{plan.budget.words()}: {sentence(best)}"]
+    lines: list[Part] = [f"{plan.budget.words()}: {sentence(best)}"]
     if not plan.reached:
         lowest = "" if loss is None else f": {loss.value:.3f} is the lowest that is expected"
         lines.append(f"loss {plan.budget.loss:g} is out of reach {_within(plan)}{lowest}")
     elif plan.budget.loss is not None and loss is not None:
         lines.append(f"it's as likely to end above that loss as below: below {loss.high:.3f} in nine of ten cases")
-    lines += [*_table(plan, price, watts), LIMITS[plan.limit]]
+    lines += [_table(plan, price, watts), LIMITS[plan.limit]]
     small, large = plan.as_good
     if small < large:
         lines.append(
@@ -109,11 +110,9 @@ def _row_json(row: Alternative, price: Price | None, watts: Estimate | None) -> 
     }
 
 
-def _table(plan: InversePlan, price: Price | None, watts: Estimate | None) -> list[str]:
+def _table(plan: InversePlan, price: Price | None, watts: Estimate | None) -> Table:
     headings = [*HEADINGS, *(["cost"] if price else [])]
-    rows = [headings] + [_cells(row, row is plan.best, price, watts) for row in plan.table]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(headings))]
-    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return table(headings, [_cells(row, row is plan.best, price, watts) for row in plan.table])
 
 
 def _cells(row: Alternative, best: bool, price: Price | None, watts: Estimate | None) -> list[str]:

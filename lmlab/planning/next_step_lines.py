@@ -7,25 +7,21 @@ from typing import Any
 
 from lmlab.planning.next_step import NextSteps, Option, RunFacts, repetition
 from lmlab.training.display import count
+from lmlab.training.table import Part, table
 
 LEAST_GAIN = 0.002
 """Nats: what is gained below this is nothing."""
 
 
-def lines_of(found: NextSteps) -> list[str]:
+def lines_of(found: NextSteps) -> list[Part]:
     """The run, the options as a table, and how much of the text is left."""
     facts = found.facts
     kept = f", its best at step {facts.steps:,}" if facts.turned else ""
-    lines = [
+    lines: list[Part] = [
         f"{facts.name}: loss {facts.loss:.4f}{kept} after {count(facts.tokens)} tokens with {count(facts.parameters)} parameters"
     ]
-    headings = ["nats an hour", "gain (80 %)", "loss", "hours", "what", ""]
-    rows = [headings] + [_cells(option) for option in found.options]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(headings))]
-    pads = [str.rjust] * 4 + [str.ljust] * 2
-    lines += [
-        "  ".join(pad(cell, width) for pad, cell, width in zip(pads, row, widths, strict=True)).rstrip() for row in rows
-    ]
+    headings = ("nats an hour", "gain (80 %)", "loss", "hours", "what", "note")
+    lines.append(table(headings, [_cells(option) for option in found.options], words=("what",), wraps=("note",)))
     lines.append(text_line(facts))
     if found.options[0].gain.value > LEAST_GAIN:
         lines.append(f"first: {found.options[0].command}")

@@ -14,6 +14,7 @@ from lmlab.study.ends import Ends
 from lmlab.study.ledger import StudyResult
 from lmlab.study.predictions import Tested
 from lmlab.study.words import lines, markdown, table_head, table_row
+from lmlab.training.table import Part
 
 FORMAT = 1
 KIND = "explanation"
@@ -61,10 +62,10 @@ class Explanation:
         """How the bridging runs are a scale model, in words; empty where they are of the ends themselves."""
         return "" if self.case is None else self.case.proxy
 
-    def lines(self) -> list[str]:
+    def lines(self) -> list[Part]:
         """All of it for a terminal."""
         result = self.result
-        found = [*lines(result.plan, result.cells, result.noise, result.effects), *self.notes()]
+        found: list[Part] = [*lines(result.plan, result.cells, result.noise, result.effects), *self.notes()]
         if self.going_on is not None:
             found += ["", *self.going_on.lines()]
         if self.predictions:

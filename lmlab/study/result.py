@@ -14,6 +14,7 @@ from lmlab.scaling.noise import GradientNoise, useful_batch_line
 from lmlab.study.halving import ShortRun, at
 from lmlab.study.optimum import Optimum, find_optimum, mean_losses
 from lmlab.study.short_training import Outcome
+from lmlab.training.table import Part, Table, table
 
 FORMAT = 1
 LEAST_GAIN = 0.001
@@ -85,17 +86,17 @@ class Tuning:
         found = {steps: find_optimum(self.losses, steps) for steps in self.rungs}
         return {steps: self.rate_of(entry.place.value) for steps, entry in found.items() if entry is not None}
 
-    def lines(self) -> list[str]:
+    def lines(self) -> list[Part]:
         """The result in words."""
-        return [*self._table(), *self._verdict(), *self._batch()]
+        return [self._table(), *self._verdict(), *self._batch()]
 
-    def _table(self) -> list[str]:
+    def _table(self) -> Table:
         rates = sorted({run.rate for run in self.outcomes})
         titles = ["learning rate", *(f"{steps:,} steps" for steps in self.rungs)]
         seeds = max((run.seed for run in self.outcomes), default=0) + 1
         if seeds > 1:
             titles.append(f"mean of {seeds} seeds")
-        rows = [titles]
+        rows = []
         for rate in rates:
             cells = [f"{self.rate_of(rate):.3g}{' (recipe)' if rate == 0 else ''}"]
             cells += [_shown(at(self.losses, steps).get(rate)) for steps in self.rungs]
@@ -103,8 +104,7 @@ class Tuning:
             if seeds > 1:
                 cells.append(_shown(mean_losses(own)[rate]) if len(own) == seeds else "")
             rows.append(cells)
-        widths = [max(len(row[column]) for row in rows) for column in range(len(titles))]
-        return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+        return table(titles, rows)
 
     def _verdict(self) -> list[str]:
         found, best = self.optimum(), self.best_rate()

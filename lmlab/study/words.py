@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lmlab import printable
 from lmlab.stats import SeedNoise
 from lmlab.study.cells import Cells
 from lmlab.study.effects import LEVEL, Effect, wanted
 from lmlab.study.plan import StudyPlan
+from lmlab.training.table import Part, table
 
 TITLES = {
     "level": "alone, against the baseline",
@@ -24,16 +24,16 @@ TITLES = {
 }
 
 
-def lines(plan: StudyPlan, cells: Cells, noise: SeedNoise, effects: Sequence[Effect]) -> list[str]:
+def lines(plan: StudyPlan, cells: Cells, noise: SeedNoise, effects: Sequence[Effect]) -> list[Part]:
     """The cells, the effects with intervals and verdicts, and what they rest on."""
-    table = [
-        ["cell", "seeds", cells.measure, "SD"],
-        *([cell, count, mean, sd] for cell, count, mean, sd in _cells(plan, cells)),
-    ]
-    found = _aligned(table, left=1) if len(table) > 1 else ["no run is finished yet"]
+    rows = _cells(plan, cells)
+    found: list[Part] = [table(("cell", "seeds", cells.measure, "SD"), rows, wraps=("cell",))]
+    if not rows:
+        found = ["no run is finished yet"]
     if effects:
-        rows = [["effect", "what", "difference", f"{LEVEL:.0%} interval", "verdict"], *map(_effect, effects)]
-        found += ["", *_aligned(rows, left=2, last=True)]
+        headings = ("effect", "what", "difference", f"{LEVEL:.0%} interval", "verdict")
+        words = {"words": ("effect",), "wraps": ("what", "verdict")}
+        found += ["", table(headings, [_effect(effect) for effect in effects], **words)]
     return [*found, "", *notes(plan, cells, noise, effects)]
 
 
@@ -105,20 +105,6 @@ def _effect(effect: Effect) -> list[str]:
         else ""
     )
     return [effect.name, TITLES[effect.kind], f"{found.difference:+.4f}", interval, effect.words + needed]
-
-
-def _aligned(rows: Sequence[Sequence[str]], left: int, last: bool = False) -> list[str]:
-    """Columns of one width: the first so many to the left, and the last one too where it says so."""
-    rows = [list(map(printable, row)) for row in rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    ends = len(widths) - 1
-    return [
-        "  ".join(
-            cell.ljust(width) if column < left or (last and column == ends) else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def table_head(titles: Sequence[str]) -> list[str]:

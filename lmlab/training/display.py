@@ -246,19 +246,25 @@ class LivePanel:
 
 
 def grid_rows(cells: list[tuple[str, str]], width: int) -> list[list[str]]:
-    """Labels and values by turns, row by row: as many pairs beside each other as `width` columns hold, at most `MOST_COLUMNS`."""
+    """Labels and values by turns, row by row: as many pairs beside each other as `width` columns hold, at most `MOST_COLUMNS`.
+
+    One pair that is wider than its column would be has a row of its own at the end.
+    """
     sizes = [columns_of(label) + 1 + columns_of(value) for label, value in cells]
     for many in range(MOST_COLUMNS, 0, -1):
-        widths = [max(sizes[place::many], default=0) for place in range(many)]
-        if many == 1 or sum(widths) + len(GAP) * (many - 1) <= width:
+        room = (width - len(GAP) * (many - 1)) // many
+        wide = [place for place, size in enumerate(sizes) if size > room]
+        if len(wide) <= 1:
             break
-    rows: list[list[str]] = []
-    for place, (label, value) in enumerate(cells):
-        if place % many == 0:
-            rows.append([])
-        last = place % many == many - 1 or place == len(cells) - 1
-        rows[-1] += [f"{label} ", value if last else padded(value, widths[place % many] - len(label) - 1) + GAP]
-    return rows
+    order = [place for place in range(len(cells)) if place not in wide]
+    widths = [max((sizes[place] for place in order[column::many]), default=0) for column in range(many)]
+    rows = []
+    for first in range(0, len(order), many):
+        pairs = [cells[place] for place in order[first : first + many]]
+        padding = [size - columns_of(label) - 1 for size, (label, _) in zip(widths, pairs, strict=False)]
+        shown = [(f"{label} ", padded(value, size) + GAP) for (label, value), size in zip(pairs, padding, strict=True)]
+        rows.append([part for pair in shown for part in pair])
+    return rows + [[f"{cells[place][0]} ", cells[place][1]] for place in wide]
 
 
 def make_display(quiet: bool = False, json: bool = False) -> Display:

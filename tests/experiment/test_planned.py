@@ -56,7 +56,7 @@ def test_a_plan_adds_up(tried, small_recipe, tmp_path):
     assert (
         sum(size for name, size in parts.items() if name not in ("micro_batch", "peak")) == parts["peak"] == 300_000_000
     )
-    text = "\n".join(found.lines())
+    text = "\n".join(map(str, found.lines()))
     for word in ("measured", "formula", "published", "800 steps of 4 x 16 tokens", "! the text is read", "300 MB peak"):
         assert word in text
     assert not (tmp_path / "none-yet").exists()
@@ -102,7 +102,7 @@ def test_a_ladder_is_climbed_once_and_then_serves_plans_and_runs(tried, long_rec
         "total_seconds",
         "kept_bytes",
     }
-    assert "aimed at 80%" in "\n".join(quality.lines())
+    assert "aimed at 80%" in "\n".join(map(str, quality.lines()))
 
 
 def test_a_ladder_that_was_stopped_goes_on(tried, long_recipe, tmp_path):

@@ -125,7 +125,7 @@ def test_a_run_that_learned_its_text_by_heart_is_told_to_get_text():
     assert found.options[0].what == "more text"
     assert "@best" in found.options[0].command
     assert options(found)["more steps"].gain.value == options(found)["more parameters"].gain.value == 0
-    assert any("learned by heart" in line for line in lines_of(found))
+    assert any("learned by heart" in line for line in map(str, lines_of(found)))
 
 
 def test_more_parameters_are_never_the_model_that_is_there():
@@ -197,7 +197,7 @@ def test_json_and_lines_say_the_same():
     found = next_steps(facts(), OWN)
     value = json.loads(json.dumps(to_json(found)))
     assert [option["what"] for option in value["options"]] == [option.what for option in found.options]
-    lines = lines_of(found)
+    lines = list(map(str, lines_of(found)))
     assert lines[0] == "shakespeare-cpu-1: loss 1.8890 after 1.54M tokens with 804k parameters"
     assert f"first: {found.options[0].command}" in lines
 

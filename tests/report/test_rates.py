@@ -62,9 +62,9 @@ def test_nothing_measured_is_no_picture(tmp_path: Path):
 
 
 def test_the_lines_say_what_was_found_and_what_is_not_known():
-    lines = "\n".join(tuning(parabola()).lines())
+    lines = "\n".join(map(str, tuning(parabola()).lines()))
     assert "best learning rate 0.002" in lines and "half of it costs 0.04" in lines and "100 of 1,000 steps" in lines
-    assert "no optimum yet" in "\n".join(tuning({ShortRun(25, 0, 0): 3.0}, finished=False).lines())
+    assert "no optimum yet" in "\n".join(map(str, tuning({ShortRun(25, 0, 0): 3.0}, finished=False).lines()))
     rising = {ShortRun(100, 0, rate): 2.0 + rate for rate in (-1, 0, 1)}
-    assert "lowest loss of the rates tried: 1.0000 at 0.0005" in "\n".join(tuning(rising).lines())
-    assert "diverged" in "\n".join(tuning({ShortRun(25, 0, 2): math.inf}).lines())
+    assert "lowest loss of the rates tried: 1.0000 at 0.0005" in "\n".join(map(str, tuning(rising).lines()))
+    assert "diverged" in "\n".join(map(str, tuning({ShortRun(25, 0, 2): math.inf}).lines()))

@@ -104,12 +104,12 @@ def test_where_no_parabola_fits_the_best_rate_that_was_tried_is_named(recipe):
     # The lowest has a neighbour on either side, and the losses further out are lower again.
     bracketed = _tuning(recipe, {-2: 2.04, -1: 2.10, 0: 2.03, 1: 2.10, 2: 2.04})
     assert bracketed.optimum() is None and bracketed.best_tried() == 0
-    text = "\n".join(bracketed.lines())
+    text = "\n".join(map(str, bracketed.lines()))
     assert "lowest loss of the rates tried: 2.0300 at 0.01 (2.1000 at 0.005 and 2.1000 at 0.02)" in text
     assert "no interval" in text and bracketed.to_json()["best_tried"] == {"learning_rate": 0.01, "loss": 2.03}
     at_end = _tuning(recipe, {0: 2.2, 1: 2.1, 2: 2.0, 3: math.inf})
-    assert "at the end of the rates" in "\n".join(at_end.lines()) and at_end.best_tried() == 2
-    assert "every one diverged" in "\n".join(_tuning(recipe, {0: math.inf, 1: math.inf}).lines())
+    assert "at the end of the rates" in "\n".join(map(str, at_end.lines())) and at_end.best_tried() == 2
+    assert "every one diverged" in "\n".join(map(str, _tuning(recipe, {0: math.inf, 1: math.inf}).lines()))
 
 
 def test_a_search_without_an_optimum_still_writes_the_best_rate_tried(recipe, tmp_path, monkeypatch):
