@@ -41,13 +41,15 @@ class PlanFlags:
     disk: str = ""
     """With a budget: what checkpoints may occupy, such as 20GB."""
     parent: Annotated[str, tyro.conf.arg(name="from")] = ""
-    """A finished run: more steps, more data and more parameters, by expected gain an hour."""
+    """A finished run: more steps, more data and more parameters, by expected gain an hour. With --train.steps above its own: the
+    loss there and on the way, from its own curve; with --schedule settings the learning rate's way there."""
     card: str = ""
     """A card that isn't here, such as rtx3090, by its datasheet and what published trainings made of it."""
     price: str = ""
     """What time or electricity costs: 1.2/h, 1.2USD/h, 0.30/kWh or 0.30/kWh@65W."""
     out: str = ""
-    """A folder for the IsoFLOP picture (SVG and PNG); with a budget, the file for the recipe (.toml)."""
+    """A folder for the IsoFLOP picture, or with --from and --train.steps of the longer run's (SVG and PNG); with a budget, the
+    file for the recipe (.toml)."""
     score: bool = False
     """Instead: how good the forecasts of all finished runs were."""
     runs: str = ""
@@ -64,6 +66,9 @@ PASSED_OVER = {
     "card": ("ladder", "out"),
 }
 """Kind of plan, by the flag that asks for it -> flags that are none of its business."""
+LENGTH = "train.steps"
+OF_LENGTH = (LENGTH, "schedule.")
+"""Settings that a plan of a longer run takes: its length and the way of its learning rate."""
 NAMES = {"parent": "--from", "target": "a recipe's name"}
 
 
@@ -78,6 +83,8 @@ def run(arguments: list[str]) -> int:
     if flags.score:
         found = experiment.forecast_quality(root)
         return _print(found.lines(), found.to_json(), flags)
+    if flags.parent and overrides:
+        return _of_longer_run(flags, overrides, root)
     if flags.parent:
         from lmlab.planning.next_step_lines import lines_of, to_json
 
@@ -96,12 +103,31 @@ def run(arguments: list[str]) -> int:
     return _of_recipe(recipe, flags, root, say)
 
 
+def _of_longer_run(flags: PlanFlags, overrides: Mapping[str, Any], root: Path) -> int:
+    from lmlab import experiment
+
+    longer = experiment.plan_longer(flags.parent, overrides, runs=root)
+    _print(longer.lines(), longer.to_json(), flags)
+    if flags.out:
+        from lmlab.report.longer import write_longer
+
+        for path in write_longer(longer, Path(flags.out)):
+            show(path, file=sys.stderr if flags.json else sys.stdout)
+    return 0
+
+
 def _refuse_mixed(flags: PlanFlags, overrides: Mapping[str, Any]) -> None:
     """UsageError for flags that the asked kind of plan would pass over in silence."""
     given = [entry.name for entry in fields(flags) if getattr(flags, entry.name) != getattr(PlanFlags, entry.name)]
     kind = next((name for name in PASSED_OVER if name in given), "")
-    left = [name for name in given if name in PASSED_OVER.get(kind, ())]
-    left += overrides if kind in ("score", "parent") else ()
+    longer = kind == "parent" and LENGTH in overrides
+    left = [name for name in given if name in PASSED_OVER.get(kind, ()) and not (longer and name == "out")]
+    if kind in ("score", "parent"):
+        left += [name for name in overrides if not (longer and name.startswith(OF_LENGTH))]
+    if left and kind == "parent" and left[0].startswith(OF_LENGTH):
+        raise UsageError(
+            f"--{left[0]} beside --from says how the learning rate goes on: add --train.steps, for how long"
+        )
     if left:
         flag = NAMES.get(left[0], f"--{left[0]}")
         raise UsageError(f"{flag} says nothing beside {NAMES.get(kind, f'--{kind}')}: leave one of them out")

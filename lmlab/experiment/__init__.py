@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lmlab.experiment.asked import data_asked, names_text, recipe_asked, text_asked
     from lmlab.experiment.beginning import Parent, parent_of
     from lmlab.experiment.benching import bench
-    from lmlab.experiment.budgeted import plan_after, plan_on_card, plan_within
+    from lmlab.experiment.budgeted import plan_after, plan_longer, plan_on_card, plan_within
     from lmlab.experiment.finish import Outcome
     from lmlab.experiment.loaded import Loaded, load
     from lmlab.experiment.planned import plan
@@ -38,6 +38,7 @@ __all__ = [
     "parent_of",
     "plan",
     "plan_after",
+    "plan_longer",
     "plan_on_card",
     "plan_within",
     "prove",
@@ -65,6 +66,7 @@ __getattr__ = lazily(
         "parent_of": "beginning",
         "plan": "planned",
         "plan_after": "budgeted",
+        "plan_longer": "budgeted",
         "plan_on_card": "budgeted",
         "plan_within": "budgeted",
         "prove": "proving",

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from lmlab import LabError
 from lmlab.data import prepare
 from lmlab.data.fresh import training_split
 from lmlab.data.progress import Progress
-from lmlab.experiment.beginning import steps_of
+from lmlab.experiment.beginning import parent_of, steps_of
+from lmlab.experiment.start import rate_line, with_rate
 from lmlab.hardware.cards import Card
 from lmlab.planning.budget import Budget
 from lmlab.planning.evidence import law_for, law_of
 from lmlab.planning.history import finished_runs
 from lmlab.planning.inverse import Corpus, InversePlan, inverse_plan
 from lmlab.planning.known_law import KnownLaw, own_law, published_law
+from lmlab.planning.longer import Longer, longer_run
 from lmlab.planning.next_step import NextSteps, facts_of, next_steps
 from lmlab.planning.on_card import CardPlan, plan_for_card
 from lmlab.planning.price import Price
 from lmlab.planning.resources import resources_here, resources_on
 from lmlab.planning.room import memory_bytes
 from lmlab.planning.shapes import gpt_of
-from lmlab.recipe import Recipe, check
-from lmlab.runs import open_run
+from lmlab.recipe import Recipe, check, with_settings
+from lmlab.runs import Run, open_run
 from lmlab.training.policy import choose_policy
 
 
@@ -67,13 +71,38 @@ def plan_on_card(
 
 def plan_after(reference: str, *, runs: str | Path = "runs") -> NextSteps:
     """What to do after the finished run that `reference` names, by expected gain an hour; LabError where there is none."""
+    run = _finished_run(reference, runs)
+    facts = facts_of(run)
+    return next_steps(facts, _law(facts.recipe, run.fact("data_id"), facts.vocabulary, run.folder.parent))
+
+
+def plan_longer(reference: str, settings: Mapping[str, Any], *, runs: str | Path = "runs") -> Longer:
+    """The finished run that `reference` names, trained on as `lmlab train --from` would with these settings.
+
+    `settings` are train.steps and those of the schedule, by dotted name; LabError for a run that can't be gone on with like this.
+    """
+    run = _finished_run(reference, runs)
+    facts, parent = facts_of(run), parent_of(reference, runs)
+    if parent.recipe.data.fresh:
+        raise LabError(
+            f"{run.name} read fresh tokens, and a branch of it counts its steps from 0: lmlab plan --from {run.name} tells what "
+            "twice the steps would bring"
+        )
+    recipe = with_settings(parent.recipe, {"train.epochs": None, **settings})
+    if not any(name.startswith("schedule.") for name in settings):
+        recipe = with_rate(recipe, parent, "stretch")
+    words = " ".join(f"--{name} {value}" for name, value in settings.items())
+    line = rate_line(check(recipe), parent, parent.step, recipe.train.steps)
+    return longer_run(facts, recipe, line, f"lmlab train --from {shlex.quote(facts.folder)} {words}")
+
+
+def _finished_run(reference: str, runs: str | Path) -> Run:
     run, which = open_run(reference, Path(runs))
     if which is not None:
         raise LabError(
             f"what comes next is told of a run's end, but {reference} names a checkpoint: leave @{which} out"
         )
-    facts = facts_of(run)
-    return next_steps(facts, _law(facts.recipe, run.fact("data_id"), facts.vocabulary, run.folder.parent))
+    return run
 
 
 def _law(recipe: Recipe, data_id: str, vocabulary: int, root: Path) -> KnownLaw:

@@ -160,6 +160,8 @@ def rate_line(recipe: Recipe, parent: Parent, first: int, steps: int) -> str:
         what = f"holds at its floor (its{span.replace(' over', '')} are over)"
     elif first < parent.step:
         what = f"begins anew{span}"
+    elif isinstance(schedule, Constant):
+        what = "is constant"
     elif schedule == parent.recipe.schedule and recipe.train.steps == parent.recipe.train.steps:
         what = "goes on as the parent's would have"
     else:

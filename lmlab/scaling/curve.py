@@ -70,6 +70,19 @@ class RatePath:
         """The sum of the shares before each step."""
         return np.interp(np.asarray(steps, dtype=np.float64), self.steps, self.sums)
 
+    def share_at(self, steps: ArrayLike) -> Array:
+        """The share at each step."""
+        return np.interp(np.asarray(steps, dtype=np.float64), self.steps, self.shares)
+
+    def until(self, step: float) -> RatePath:
+        """The same path as far as `step`."""
+        before = self.steps < step
+        return RatePath(
+            steps=np.append(self.steps[before], float(step)),
+            sums=np.append(self.sums[before], self.sum_at(step)),
+            shares=np.append(self.shares[before], self.share_at(step)),
+        )
+
     def fallen_at(self, steps: ArrayLike) -> Array:
         """How far the rate has fallen from its highest by each step."""
         fallen = np.maximum.accumulate(self.shares) - self.shares

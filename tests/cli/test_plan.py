@@ -54,7 +54,9 @@ def test_a_budget_on_a_card_writes_a_recipe(lmlab, text, tmp_path):
         (["my.txt", "--card", "t4", "--out", "folder"], "--out", "--card"),
         (["shakespeare-cpu", "--from", "my-1"], "a recipe's name", "--from"),
         (["--from", "my-1", "--price", "1/h"], "--price", "--from"),
-        (["--from", "my-1", "--train.steps", "5"], "--train.steps", "--from"),
+        (["--from", "my-1", "--train.batch", "5"], "--train.batch", "--from"),
+        (["--from", "my-1", "--train.steps", "5", "--model.width", "5"], "--model.width", "--from"),
+        (["--from", "my-1", "--out", "folder"], "--out", "--from"),
         (["--score", "--from", "my-1"], "--from", "--score"),
     ],
 )
@@ -62,6 +64,11 @@ def test_flags_that_would_be_passed_over_are_refused(lmlab, words, flag, beside)
     status, _, errors = lmlab("plan", *words)
     assert status == 2
     assert errors.strip() == f"lmlab: {flag} says nothing beside {beside}: leave one of them out"
+
+
+def test_a_schedule_for_a_longer_run_needs_its_length(lmlab):
+    status, _, errors = lmlab("plan", "--from", "my-1", "--schedule.kind", "constant")
+    assert status == 2 and "add --train.steps" in errors
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from lmlab import LabError
 from lmlab.data import prepare
-from lmlab.experiment import plan, train
+from lmlab.experiment import plan, plan_longer, train
 from lmlab.experiment.ladder import climb
 from lmlab.experiment.quality import forecast_quality
 from lmlab.planning.child import TOO_LONG, Measurement
@@ -149,3 +149,16 @@ def test_a_plan_has_every_figure_though_no_step_could_be_tried(small_recipe, mon
     assert "measured   " not in text.replace("measured peak", "")
     assert "no step was timed" in found.forecast.line()
     assert not found.forecast.raw.keys() & {"total_seconds", "peak_memory_bytes"}, "nothing to learn from"
+
+
+def test_a_finished_run_is_planned_for_longer_as_its_branch_would_go_on(small_recipe, tmp_path):
+    recipe = override(small_recipe, {"train.steps": "60", "evaluate.every": "5", "schedule.steps": "60"})
+    train(recipe, run="short", runs=tmp_path, display=Quiet(), say=lambda line: None)
+    found = plan_longer("short", {"train.steps": 180}, runs=tmp_path)
+    assert found.places[-1].step == 180 and found.facts.steps == 60
+    assert "the learning rate is stretched over 180 steps" in found.rate_line
+    assert found.command.endswith("short --train.steps 180")
+    with pytest.raises(LabError, match="short is at step 60 already"):
+        plan_longer("short", {"train.steps": 60}, runs=tmp_path)
+    with pytest.raises(LabError, match="leave @20 out"):
+        plan_longer("short@20", {"train.steps": 180}, runs=tmp_path)
