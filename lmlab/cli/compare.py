@@ -13,6 +13,7 @@ from lmlab.cli.arguments import parse, runs_folder
 from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import show, show_json
 from lmlab.cli.progress import progress_for
+from lmlab.runs.opening import TAGGED
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Compare:
     """
 
     run: tyro.conf.Positional[tuple[str, ...]]
-    """Runs by name or folder: 2 to 8."""
+    """Runs by name, folder or tag:TAG, each with @best, @latest, @init or @STEP where a checkpoint is meant: 2 to 8."""
     reach: Annotated[str, tyro.conf.arg(metavar="LOSSES")] = ""
     """Say what these losses took, such as 1.7,1.6 (the worst run's own last loss always is)."""
     alone: bool = False
@@ -44,7 +45,7 @@ class Compare:
 def run(arguments: list[str]) -> int:
     """Parse, compare, draw, print."""
     flags = parse(Compare, arguments, "lmlab compare")
-    if len(flags.run) < 2:
+    if len(flags.run) < 2 and not any(reference.startswith(TAGGED) for reference in flags.run):
         raise UsageError("lmlab compare needs two runs or more: lmlab compare RUN RUN...")
     from lmlab.study import Asked, compare
 

@@ -23,7 +23,7 @@ class Explain:
     """
 
     first: tyro.conf.Positional[str] = ""
-    """A finished run, a recipe, or alone: a worked example by name or file."""
+    """A finished run (or RUN@best, RUN@STEP), a recipe, or alone: a worked example by name or file."""
     second: tyro.conf.Positional[str] = ""
     """Another run scored on the same text, or another recipe."""
     budget: str = ""

@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lmlab import LabError
 from lmlab.model import flops_per_token, parameters
 from lmlab.recipe import Recipe, recipe_hash
@@ -71,6 +73,11 @@ class Record:
     began: tuple[int, int] | None = (0, 0)
     """Steps and tokens at which a branch began to count: its parent's where it goes on in the parent's stream, else 0; None where
     nobody knows."""
+
+    checkpoint: int | None = None
+    """The step of the checkpoint at which it is read (`lmlab.experiment.at_checkpoint`); None for the run as it is."""
+    units: np.ndarray | None = None
+    """Of a run that is read at a checkpoint: units-valid.npy as it would be had the run ended there; None where nobody knows."""
 
     @property
     def name(self) -> str:
@@ -133,7 +140,9 @@ class Record:
             return hashlib.sha256(self.id.encode()).hexdigest()[:16]
         same = dataclasses.replace(self.recipe, train=dataclasses.replace(self.recipe.train, seed=0))
         parent = self.origin.get("parent")
-        text = json.dumps([recipe_hash(same), self.data_id, parent and [parent.get("id"), parent.get("step")]])
+        origin = parent and [parent.get("id"), parent.get("step")]
+        at = [] if self.checkpoint is None else [self.checkpoint]
+        text = json.dumps([recipe_hash(same), self.data_id, origin, *at])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @cached_property
@@ -223,7 +232,8 @@ class Record:
     @property
     def total_seconds(self) -> float | None:
         """With evaluations and saving; None before the run's end."""
-        return None if self.summary is None else float(self.summary["seconds"]["total"])
+        total = None if self.summary is None else self.summary["seconds"]["total"]
+        return None if total is None else float(total)
 
     @property
     def perplexity(self) -> float | None:

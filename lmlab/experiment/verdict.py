@@ -14,15 +14,21 @@ from lmlab.runs import Run
 from lmlab.stats import Evaluated, Gap, UnitBits, overfitting_verdict, still_falling
 
 
-def verdict_on(run: Run, unique_tokens: float | None = None, final_gap: Gap | None = None) -> dict[str, Any]:
+def verdict_on(
+    run: Run, unique_tokens: float | None = None, final_gap: Gap | None = None, until: int | None = None
+) -> dict[str, Any]:
     """The verdict as summary.json has it.
 
     `unique_tokens` is what a pass over the training text counts (else what origin.json says of a text that is read as one stream),
     `final_gap` the gap of the last model where it was measured after the training. Runs from before gaps and units were stored, and
-    imported ones, are judged by what their lines have.
+    imported ones, are judged by what their lines have. Evaluations after step `until` are left out.
     """
     lines = [line for line in run.read_lines("metrics") if line.get("kind") == "evaluation"]
-    kept = [place for place, line in enumerate(lines) if is_evaluation(line)]
+    kept = [
+        place
+        for place, line in enumerate(lines)
+        if is_evaluation(line) and (until is None or int(line["step"]) <= until)
+    ]
     evaluations = [_evaluated(lines[place], _read_tokens(run, unique_tokens)) for place in kept]
     if lines and run.origin().get("parent") is not None and not lines[0].get("tokens"):
         # What its parent had read of this text isn't in its own count.

@@ -37,9 +37,9 @@ def comparison_parts(comparison: Comparison) -> Iterator[Part]:
     yield ""
     for pair in comparison.pairs:
         yield from _verdict(pair)
-    if any(pair.verdict is not None for pair in comparison.pairs) and not comparison.on:
-        pair = next(pair for pair in comparison.pairs if pair.verdict is not None)
-        yield f"why do they differ: lmlab explain {pair.first} {pair.second}"
+    explained = None if comparison.on else comparison.explained
+    if explained is not None:
+        yield f"why do they differ: lmlab explain {explained.first} {explained.second}"
 
 
 def verdict_line(pair: Pair) -> str:

@@ -21,8 +21,11 @@ from lmlab.study.plan import Given, StudyPlan
 
 
 def given_ends(ends: Ends, devices: tuple[str, str], factors: int, runs: Path) -> tuple[Given, ...]:
-    """The seeds of both ends in the folder `runs`, as runs of the first and the last cell; none where the bridging runs have other
-    settings than the ends: a scale model, another device, other training text, or a length that evaluations decide."""
+    """The seeds of both ends in the folder `runs`, as runs of the first and the last cell.
+
+    None for checkpoints, and where the bridging runs have other settings than the ends: a scale model, another device, other
+    training text, or a length that evaluations decide.
+    """
     one, other = (end.record for end in ends)
     if one is None or other is None or not _bridged_as_they_are(ends, devices, runs):
         return ()
@@ -43,6 +46,7 @@ def _bridged_as_they_are(ends: Ends, devices: tuple[str, str], runs: Path) -> bo
     text = one.data_id == other.data_id or ends[0].recipe.data.tokens != ends[1].recipe.data.tokens
     each = all(
         end.proxy is None
+        and record.checkpoint is None
         and end.recipe.train.patience == 0
         and choose_device(device).type == end.device
         and record.run.folder.resolve().parent == runs.resolve()

@@ -11,9 +11,10 @@ from typing import Any
 
 from lmlab import LabError
 from lmlab.data.progress import Progress
+from lmlab.experiment.at_checkpoint import record_at
 from lmlab.experiment.record import Record, read_record, read_records
 from lmlab.experiment.verdict import gap_from, verdict_on
-from lmlab.runs import open_run
+from lmlab.runs import open_runs
 from lmlab.study.comparison_curves import Curve, Equal, Target, curve_of, equal_budgets, targets, unfair_places
 from lmlab.study.comparison_differences import Differences, what_differs
 from lmlab.study.comparison_pairs import Pair, judge, sides_of
@@ -96,6 +97,17 @@ class Comparison:
         return self.asked.on
 
     @property
+    def explained(self) -> Pair | None:
+        """The first pair that `lmlab explain` takes: judged, of other recipes, and neither continues another run."""
+        by_name = dict(zip(self.names, self.records, strict=True))
+        for pair in self.pairs:
+            both = [by_name[name] for name in (pair.first, pair.second) if name in by_name]
+            fresh = all(record.recipe is not None and record.origin.get("parent") is None for record in both)
+            if pair.verdict is not None and len({record.family for record in both}) == 2 and fresh:
+                return pair
+        return None
+
+    @property
     def finals(self) -> tuple[float | None, ...]:
         """Each run's final loss over the whole split on the common scale; None before its end, or without a scale."""
         known = [
@@ -117,7 +129,11 @@ class Comparison:
                 "among": list(self.among),
             },
             "runs": [
-                {"name": name, "id": record.id, "status": record.status, "seed": record.seed, "family": record.family}
+                {
+                    **{"name": name, "id": record.id, "status": record.status},
+                    **{"seed": record.seed, "family": record.family},
+                    **({} if record.checkpoint is None else {"checkpoint": record.checkpoint}),
+                }
                 for name, record in zip(self.names, self.records, strict=True)
             ],
             "scale": self.scale,
@@ -147,7 +163,7 @@ def compare(
 ) -> Comparison:
     """Hold the named runs against each other; LabError where one isn't there, or the wish makes no sense. `say` is told of runs in
     the folders around that can't be read, and so count as no seeds."""
-    named, which = _named(references, runs, asked)
+    named, which = _named(references, runs, asked, progress)
     there = runs_around(named.values(), say)
     if asked.among is not None:
         there = [record for record in there if record.id in asked.among]
@@ -206,26 +222,36 @@ def runs_around(records: Iterable[Record], say: Callable[[str], None] = lambda l
     return list(found.values())
 
 
-def _named(references: Sequence[str], runs: Path, asked: Asked) -> tuple[dict[str, Record], dict[str, str]]:
+def name_of(record: Record) -> str:
+    """The run's name, with the checkpoint at which it is read."""
+    return _at(record.name, record)
+
+
+def _at(name: str, record: Record) -> str:
+    return name if record.checkpoint is None else f"{name}@{record.checkpoint}"
+
+
+def _named(
+    references: Sequence[str], runs: Path, asked: Asked, progress: Progress | None
+) -> tuple[dict[str, Record], dict[str, str]]:
     """The runs by a name that none of the others has, and the checkpoint that was asked for of each."""
-    if not FEWEST <= len(references) <= MOST:
-        raise LabError(f"a comparison is of {FEWEST} to {MOST} runs, got {len(references)}")
-    opened = [open_run(reference, runs) for reference in references]
-    for (_, part), reference in zip(opened, references, strict=True):
-        if part is not None and not asked.on:
-            raise LabError(
-                f"whole runs are compared: give {reference.rpartition('@')[0]} without @{part}, or --on DATA"
-            )
-    records = [read_record(run) for run, _ in opened]
-    if len({record.id for record in records}) < len(records):
+    opened = open_runs(references, runs)
+    if not FEWEST <= len(opened) <= MOST:
+        raise LabError(f"a comparison is of {FEWEST} to {MOST} runs, got {len(opened)}")
+    # With --on, the models of the checkpoints are scored on that text, and the tables are of the whole runs.
+    records = [
+        read_record(run) if part is None or asked.on else record_at(run, part, asked.device, progress)
+        for run, part in opened
+    ]
+    if len({(record.id, record.checkpoint) for record in records}) < len(records):
         raise LabError("a run is named twice: expected different ones")
-    short = [record.name for record in records]
+    short = [name_of(record) for record in records]
     names = [
         name if short.count(name) == 1 else f"{record.run.folder.resolve().parent.name}/{name}"
         for name, record in zip(short, records, strict=True)
     ]
     if len(set(names)) < len(names):
-        names = [str(record.run.folder) for record in records]
+        names = [_at(str(record.run.folder), record) for record in records]
     which = {name: part or "latest" for name, (_, part) in zip(names, opened, strict=True)}
     return dict(zip(names, records, strict=True)), which
 
@@ -240,13 +266,14 @@ def _curves(
     seeds = {record.family: _seeds_of(record, there) for record in records}
     every = [*records, *(one for found in seeds.values() for one in found)]
     losses, scored = curve_losses(every, [found for found in map(scores_of, every) if found is not None], scale)
-    of_run = {record.id: values for record, values in zip(every, losses, strict=True)}
-    curves = tuple(curve_of(record, name, of_run[record.id]) for name, record in named.items())
+    of_run = {(record.id, record.checkpoint): values for record, values in zip(every, losses, strict=True)}
+    of_named = [of_run[record.id, record.checkpoint] for record in records]
+    curves = tuple(curve_of(record, name, found) for (name, record), found in zip(named.items(), of_named, strict=True))
     bands = []
-    for record in records:
+    for record, own in zip(records, of_named, strict=True):
         found = seeds.pop(record.family, [])
-        values = [of_run[one.id] for one in found]
-        many = len(found) > 1 and len(values[0]) == len(of_run[record.id])
+        values = [of_run[one.id, one.checkpoint] for one in found]
+        many = len(found) > 1 and len(values[0]) == len(own)
         band = Band(seeds=len(found), low=tuple(map(min, *values)), high=tuple(map(max, *values))) if many else None
         bands.append(band)
     return curves, tuple(bands), scored
@@ -267,13 +294,15 @@ def _repeats(records: Sequence[Record], there: Sequence[Record]) -> list[str]:
 
 
 def _trend(record: Record) -> Trend:
-    found = verdict_on(record.run, final_gap=gap_from(record.final or {}))
+    found = verdict_on(record.run, final_gap=gap_from(record.final or {}), until=record.checkpoint)
     return Trend(kind=found["kind"], still_falling=found["still_falling"], reason=found["reason"])
 
 
 def _warnings(names: Sequence[str], records: Sequence[Record], curves: Sequence[Curve]) -> list[str]:
     lines = []
     for name, record in zip(names, records, strict=True):
+        if record.checkpoint is not None:
+            lines.append(f"{name} is one checkpoint: no other seed of its recipe stands beside it")
         if record.loss is None:
             lines.append(f"{name} has no loss yet")
         elif record.imported is not None:

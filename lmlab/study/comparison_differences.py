@@ -89,6 +89,7 @@ def _data(record: Record) -> dict[str, Any]:
         "data set": record.origin.get("data_id"),
         "training tokens": record.training_tokens,
         "vocabulary": record.origin.get("vocabulary_size"),
+        **({} if record.checkpoint is None else {"checkpoint": record.checkpoint}),
         "continues": f"{parent.get('name')}@{parent.get('step')}" if isinstance(parent, dict) else None,
     }
 

@@ -68,7 +68,9 @@ def windows_of(record: Record) -> tuple[int, int] | None:
 
 
 def units_of(record: Record) -> np.ndarray | None:
-    """units-valid.npy; None where there is none that can be read."""
+    """units-valid.npy, at the checkpoint at which the run is read; None where there is none that can be read."""
+    if record.checkpoint is not None:
+        return record.units
     try:
         units = record.run.units()
     except (LabError, OSError):

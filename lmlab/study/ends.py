@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,14 @@ from lmlab import LabError
 from lmlab.data import Dataset, prepare
 from lmlab.data.progress import Progress
 from lmlab.experiment import recipe_asked
+from lmlab.experiment.at_checkpoint import record_at
 from lmlab.experiment.record import Record, read_record
 from lmlab.hardware.device import choose_device
 from lmlab.recipe import Recipe, check, is_recipe, recipe_hash, with_settings
+from lmlab.recipe.schedule import Constant
 from lmlab.recipe.train import PrecisionName
 from lmlab.runs import open_run
+from lmlab.study.comparison import name_of
 from lmlab.study.differing import comparable
 
 
@@ -28,7 +32,7 @@ class End:
 
     name: str
     identity: str
-    """The run's id, or the recipe's hash."""
+    """The run's id, with @ and the step of a checkpoint that it's taken at, or the recipe's hash."""
     recipe: Recipe
     steps: int
     precision: PrecisionName
@@ -58,15 +62,17 @@ class End:
 
     def to_json(self) -> dict[str, Any]:
         """For explain.json."""
-        return {"name": self.name, "id": self.identity, "loss": self.loss}
+        at = None if self.record is None else self.record.checkpoint
+        number = self.identity if self.record is None else self.record.id
+        return {"name": self.name, "id": number, "loss": self.loss, **({} if at is None else {"checkpoint": at})}
 
 
 Ends = tuple[End, End]
 
 
-def ends_of_runs(first: str, second: str, runs: Path) -> Ends:
-    """Two finished runs; LabError where they can't be bridged."""
-    one, other = (_finished(name, runs) for name in (first, second))
+def ends_of_runs(first: str, second: str, runs: Path, progress: Progress | None = None) -> Ends:
+    """Two finished runs, or checkpoints of runs; LabError where they can't be bridged."""
+    one, other = (_finished(name, runs, progress) for name in (first, second))
     units = [record.run.units() for record in (one, other)]
     if not all(np.array_equal(units[0][field], units[1][field]) for field in ("key", "tokens")):
         raise LabError(
@@ -155,9 +161,16 @@ def unmeasured(ends: Ends, devices: tuple[str, str], as_they_are: bool = False) 
 def _end_of_run(record: Record) -> End:
     recipe = record.known_recipe
     steps = recipe.train.steps if recipe.train.epochs is None else int(record.run.read("forecast.json")["steps"])
+    identity = record.id
+    if record.checkpoint is not None:
+        recipe, steps, identity = (
+            _until(recipe, steps, record.checkpoint),
+            record.checkpoint,
+            f"{identity}@{record.checkpoint}",
+        )
     return End(
-        name=record.name,
-        identity=record.id,
+        name=name_of(record),
+        identity=identity,
         recipe=recipe,
         steps=steps,
         precision=record.policy.get("precision", "auto"),
@@ -167,11 +180,22 @@ def _end_of_run(record: Record) -> End:
     )
 
 
-def _finished(name: str, runs: Path) -> Record:
+def _until(recipe: Recipe, of: int, step: int) -> Recipe:
+    """The training of `of` steps up to `step`: fewer steps of the same schedule."""
+    schedule: Any = recipe.schedule
+    if not isinstance(schedule, Constant) and schedule.steps is None:
+        schedule = dataclasses.replace(schedule, steps=of - schedule.start)
+    train = dataclasses.replace(recipe.train, steps=step, epochs=None)
+    return dataclasses.replace(recipe, train=train, schedule=schedule)
+
+
+def _finished(name: str, runs: Path, progress: Progress | None) -> Record:
     run, which = open_run(name, runs)
-    record = read_record(run)
-    if which is not None or record.final is None:
-        raise LabError(f"{name} has no final loss: expected a finished run without @")
+    record = read_record(run) if which is None else record_at(run, which, progress=progress)
+    if record.final is None:
+        raise LabError(f"{name} has no final loss: expected a finished run, or one of its checkpoints ({name}@latest)")
+    if record.step == 0:
+        raise LabError(f"{name} was trained on nothing: expected a checkpoint of a later step")
     if record.origin.get("parent") is not None:
         raise LabError(
             f"{name} goes on from another run, which a recipe alone doesn't say: expected a run from its own beginning"

@@ -64,7 +64,9 @@ def explain(first: str, second: str, runs: Path, wishes: ExplainWishes | None = 
     if are_recipes(first, second, runs):
         name = _name(Path(first).stem, Path(second).stem)
         return explain_case(Case(name=name, first=first, second=second), runs, wishes, **how)
-    ends = ends_of_runs(first, second, runs)
+    ends = ends_of_runs(first, second, runs, how.get("progress"))
+    if wishes.continued and ends[0].record is not None and ends[0].record.checkpoint is not None:
+        raise LabError(f"--continue goes on from a run's end: give {ends[0].record.name} without @")
     return _explain(ends, _name(ends[0].name, ends[1].name), runs, wishes, None, **how)
 
 

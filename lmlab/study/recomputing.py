@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
+from lmlab.experiment.at_checkpoint import record_at
 from lmlab.experiment.record import Record, read_record
 from lmlab.runs import Run, list_runs
 from lmlab.study.comparison import KIND as COMPARISON
@@ -88,7 +89,7 @@ def of_explanation(value: Mapping[str, Any], origin: str, shelf: Shelf) -> Again
     losses: list[float] = []
     for place, end in enumerate(value["runs"]):
         run = shelf.runs.get(str(end["id"]))
-        loss = end["loss"] if run is None else read_record(run).loss
+        loss = end["loss"] if run is None else _loss_of(run, end.get("checkpoint"))
         losses += [] if loss is None else [loss]
         again.figures.append((f"runs[{place}].loss", end["loss"], loss))
     effects = next(now for place, _, now in again.figures if place == "study.effects")
@@ -124,8 +125,9 @@ def of_comparison(value: Mapping[str, Any], origin: str, shelf: Shelf) -> Again:
             again.missing.append(shelf.missing("of the same recipe or data", number))
     if again.missing:
         return again
+    places = [f"@{run['checkpoint']}" if run.get("checkpoint") is not None else "" for run in value["runs"]]
     now = compare(
-        [str(record.run.folder) for record in known],
+        [f"{record.run.folder}{place}" for record, place in zip(known, places, strict=True)],
         shelf.folder,
         Asked(
             reach=tuple(asked["reach"]), alone=asked["alone"], on=asked["on"] or "", device=asked["device"], among=among
@@ -147,6 +149,10 @@ RECOMPUTE: Mapping[str, Callable[[Mapping[str, Any], str, Shelf], Again]] = {
     COMPARISON: of_comparison,
 }
 """By what a file says that it is."""
+
+
+def _loss_of(run: Run, checkpoint: int | None) -> float | None:
+    return (read_record(run) if checkpoint is None else record_at(run, str(checkpoint))).loss
 
 
 def _continued(value: Mapping[str, Any], shelf: Shelf, again: Again) -> None:

@@ -8,14 +8,19 @@ import pytest
 from lmlab import LabError, experiment
 from lmlab.cli import main
 from lmlab.exchange import import_log
+from lmlab.experiment import evaluate
+from lmlab.experiment.at_checkpoint import record_at
 from lmlab.experiment.beginning import parent_of
 from lmlab.experiment.record import read_record
+from lmlab.files.durable import without_nan
 from lmlab.recipe import Recipe, override
 from lmlab.report.comparison_table import comparison_parts
+from lmlab.runs.tags import change_tags
 from lmlab.study.comparison import Asked, compare
 from lmlab.study.comparison_curves import curve_of
 from lmlab.study.comparison_differences import what_differs
 from lmlab.study.comparison_text import Scores, common_scale
+from lmlab.study.verification import verify
 from lmlab.training.display import Quiet
 from tests.study.finished import BATCH_TOKENS, finished_run
 from tests.study.test_studying import SMALL
@@ -264,6 +269,43 @@ def test_a_branch_has_its_own_steps_and_tokens_beside_its_own_time_and_its_linea
     assert "apart continues root@12: in a stream of its own" in notes
 
 
+def test_a_checkpoint_is_compared_by_its_own_model_and_curve(family):
+    found = compare(["root@8", "root", "on@best"], family, Asked())
+    at, whole, on = found.records
+    assert found.names[:2] == ("root@8", "root") and (at.step, at.tokens, at.evaluations[-1].step) == (8, 512, 8)
+    assert at.loss == pytest.approx(evaluate("root@8", runs=family)["loss"], rel=1e-6) and at.loss != whole.loss
+    assert at.family != whole.family and at.id == whole.id
+    assert rows_of(found)["steps"][:2] == (8, 12) and [len(curve.losses) for curve in found.curves[:2]] == [3, 4]
+    pair = found.pairs[0]
+    assert pair.losses == pytest.approx((at.loss, whole.loss)) and pair.paired.units > 0
+    # The last checkpoint of a finished run is the run; where no evaluation scored the whole split, the model is scored.
+    assert record_at(whole.run, "latest") == read_record(whole.run)
+    assert on.loss is not None
+    path = family / "comparison.json"
+    path.write_text(json.dumps(without_nan(found.to_json())))
+    assert verify(path, family).holds
+
+
+def test_a_checkpoint_whose_whole_split_was_scored_needs_no_weights(tmp_path):
+    run = finished_run(tmp_path, "one", 1.8)
+    record = record_at(run, "500")
+    assert record.loss == record.evaluations[-1].valid_loss == pytest.approx(1.8 * 2**0.1)
+    assert record.train_seconds == pytest.approx(500 * BATCH_TOKENS / 50_000)
+    sampled = finished_run(tmp_path, "two", 1.8, sampled=9)
+    for reference, words in (("300", "checkpoints are gone"), ("2000", "has no step 2,000"), ("best", "checkpoint")):
+        with pytest.raises(LabError, match=words):
+            record_at(sampled, reference)
+
+
+def test_a_tag_names_its_runs(tmp_path):
+    for name, loss in (("one", 1.8), ("two", 1.7), ("three", 1.6)):
+        run = finished_run(tmp_path, name, loss, settings={"model.dropout": f"{loss - 1.6:.1f}"})
+        if name != "two":
+            change_tags(run.folder, ["night"])
+    assert compare(["tag:night"], tmp_path, Asked()).names == ("one", "three")
+    assert compare(["two", "tag:night"], tmp_path, Asked()).names == ("two", "one", "three")
+
+
 def _imported(tmp_path, name, text, **given):
     path = tmp_path / f"{name}.log"
     path.write_text(text)
@@ -321,7 +363,7 @@ def test_runs_of_one_name_in_two_folders_keep_apart(tmp_path):
     [
         (["one"], "2 to 8 runs"),
         (["one", "one"], "twice"),
-        (["one", "two@best"], "without @best"),
+        (["one", "two@best"], "its checkpoints are gone"),
         (["one", "tow"], "two"),
     ],
 )

@@ -157,6 +157,20 @@ def test_explain_and_compare_find_the_same_seeds_and_come_to_one_verdict(tmp_pat
     assert {len(losses) for losses in more.result.cells.losses().values()} == {4} and len(new) == 2
 
 
+def test_a_checkpoint_is_explained_as_the_training_up_to_it(two_runs):
+    found = explain("a@8", "b", two_runs, say=lambda line: None)
+    first = found.ends[0]
+    assert (first.name, first.steps, first.recipe.schedule.steps) == ("a@8", 8, 12)
+    # The same schedule up to the same step from the same seed is the same model.
+    own = {run.cell: run.loss for run in found.result.cells.runs}
+    assert own[(0,) * len(found.result.plan.factors)] == pytest.approx(first.loss, rel=1e-6)
+    assert verify(two_runs / "study-a-8-to-b" / "explain.json", two_runs).holds
+    with pytest.raises(LabError, match="give a without @"):
+        explain("a@8", "b", two_runs, ExplainWishes(continued=True), say=lambda line: None)
+    with pytest.raises(LabError, match="trained on nothing"):
+        explain("a@init", "b", two_runs, say=lambda line: None)
+
+
 def test_ends_that_were_trained_otherwise_than_the_bridging_runs_are_not_taken_for_them(two_runs, monkeypatch):
     ends = ends_of_runs("a", "b", two_runs)
     assert [run.name for run in given_ends(ends, ("auto", "auto"), 3, two_runs)] == ["a", "b"]
