@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from lmlab import LabError, printable
@@ -97,6 +97,7 @@ def write_isoflop(figure: Figure, folder: Path) -> list[Path]:
 def _finish(axes: Axes, curves: list[tuple[Array, Array, str, str]], here: float) -> None:
     """Scales and limits, and each curve's name where it leaves the picture."""
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0), numticks=9))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: amount(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("parameters that every token is multiplied by")

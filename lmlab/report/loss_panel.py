@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from lmlab.report.curves import Against, CurveData, Series, mixed_tokens
 from lmlab.report.labels import short
@@ -37,8 +38,12 @@ def _title(curves: Sequence[CurveData]) -> str:
     """What the vertical axis counts, and why where that needs a reason."""
     if curves[0].scale == "bits per byte":
         return "validation loss, bits per byte (the tokenizers differ, so nats a token can't be compared)"
-    differ = ": the tokenizers differ, so these runs can't be compared" if mixed_tokens(curves) else ""
-    return f"loss, {curves[0].scale}{differ}"
+    title = f"loss, {curves[0].scale}"
+    if mixed_tokens(curves):
+        return f"{title} (the tokenizers differ, so these runs can't be compared)"
+    if len(curves) > 1 and not all(data.tokenizer for data in curves):
+        return f"{title} (comparable only where the tokens are the same, which an imported log doesn't say)"
+    return title
 
 
 def limits(followed: Sequence[Series], against: Against, lines: Sequence[float]) -> tuple[float, float]:
@@ -47,7 +52,7 @@ def limits(followed: Sequence[Series], against: Against, lines: Sequence[float])
     places = np.concatenate([series.places(against) for series in followed] + [np.full(len(lines), np.inf)])
     places, values = places[np.isfinite(values)], values[np.isfinite(values)]
     end = max([0.0, *(series.places(against)[-1] for series in followed if len(series))])
-    settled = values[places >= STEEP_SHARE * end]
+    settled = np.concatenate([values[places >= STEEP_SHARE * end], _crossings(followed, against, STEEP_SHARE * end)])
     low, high, highest = (
         float(values.min()),
         float(settled.max() if len(settled) else values.max()),
@@ -58,6 +63,13 @@ def limits(followed: Sequence[Series], against: Against, lines: Sequence[float])
     span = max(high - low, SMALLEST_SPAN * abs(high), 1e-6)
     middle = (low + high) / 2
     return middle - 0.6 * span, middle + 0.58 * span
+
+
+def _crossings(followed: Sequence[Series], against: Against, place: float) -> NDArray[np.float64]:
+    """Where the drawn lines are at `place`, between the values around it: a curve of few values is steep there for long."""
+    known = [series.finite() for series in followed]
+    around = [one for one in known if len(one) and one.places(against)[0] < place < one.places(against)[-1]]
+    return np.array([float(np.interp(place, one.places(against), one.heights())) for one in around])
 
 
 def _draw_one(axes: Axes, data: CurveData, against: Against) -> tuple[list[EndLabel], list[Series]]:
