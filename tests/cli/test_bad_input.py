@@ -159,7 +159,9 @@ def test_rate_and_size_where_they_mean_nothing(lmlab, text):
     assert_refused(lmlab("train", "first", "--rate", "hold"), 2, "--rate needs --from RUN@STEP")
     assert_refused(lmlab("train", "first", "--size", "10M"), 2, "--size is for a text file: a recipe has its shape")
     assert_refused(lmlab("train", "first", "--or-resume"), 2, "--or-resume needs --run NAME: which run to go on with")
-    assert_refused(lmlab("train", text(b"some text " * 400), "--size", "7M"), 1, "7M", "expected")
+    assert_refused(
+        lmlab("train", text(b"some text " * 400), "--size", "7X"), 1, "7X", "expected parameters such as 750k"
+    )
 
 
 def test_a_prompt_of_the_recipe_that_the_text_cannot_spell_is_refused_before_the_run_is_made(lmlab, small, tmp_path):
