@@ -112,7 +112,7 @@ def test_a_run_name_that_exists(lmlab, small):
 def test_an_unknown_run_is_answered_with_the_nearest(lmlab, small):
     lmlab(*small, "--run", "mine")
     assert_refused(lmlab("evaluate", "mnie"), 1, "there is no run 'mnie' in", "did you mean mine?")
-    assert_refused(lmlab("sample", "mine@7", "--prompt", "a"), 1, "has no checkpoint of step 7: it has 0, 3, 6")
+    assert_refused(lmlab("sample", "mine@7", "--prompt", "a"), 1, "has no checkpoint of step 7: expected one of 0, 6;")
 
 
 def test_a_prompt_with_symbols_outside_the_vocabulary_names_them(lmlab, small):
@@ -132,7 +132,7 @@ def test_a_full_disk_is_found_before_the_run_begins(lmlab, small, tmp_path, monk
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(lmlab, small, tmp_path):
-    assert lmlab(*small, "--run", "mine")[0] == 0
+    assert lmlab(*small, "--run", "mine", "--train.keep_finished", "all")[0] == 0
     weights = tmp_path / "runs" / "mine" / "checkpoints" / "step-00000006" / "weights.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
