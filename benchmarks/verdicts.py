@@ -55,6 +55,8 @@ SETTINGS: dict[str, Any] = {
 }
 FIRST_OTHER_SEED = 1001
 PROMISE = 0.90
+OVERFITTING = "## Overfitting\n"
+"""Where the part of the page begins that `python -m benchmarks.overfitting` makes."""
 
 
 def main() -> int:
@@ -185,7 +187,10 @@ def table(runs: Path, out: Path) -> int:
     command = ["python", "-m", "benchmarks.verdicts", "table"]
     value = {"context": {**context(None), "command": command}, **measured(runs)}
     write_json(out / "verdicts.json", value)
-    write_text(out / "verdicts.md", page(value))
+    written = out / "verdicts.md"
+    before = written.read_text(encoding="utf-8") if written.exists() else ""
+    rest = before[before.find(OVERFITTING) :] if OVERFITTING in before else ""
+    write_text(written, page(value) + (f"\n{rest}" if rest else ""))
     print(out / "verdicts.md")
     return 0
 

@@ -69,7 +69,7 @@ def _scored_anew(run: Run, step: int, device: str, progress: Progress | None) ->
     from lmlab.experiment.finish import figures
     from lmlab.experiment.scoring import score
 
-    scores = score(f"{run.folder}@{step}", split=SPLIT, device=device, progress=progress).evaluation
+    _, _, scores = score(f"{run.folder}@{step}", split=SPLIT, device=device, progress=progress)
     return {"step": step, **figures(scores)}, scores.bits_per_unit
 
 

@@ -42,8 +42,9 @@ def closing_lines(recipe: Recipe, summary: Mapping[str, Any], noise: GradientNoi
     seconds, best, final = summary["seconds"], summary["best"], summary["final"]
     speed = summary["score"].get("tokens_per_second", {}).get("measured")
     rate = "" if speed is None else f" at {speed:,.0f} tokens/s"
+    done = "stopped early" if summary["ending"] == "patience" else "done"
     lines = [
-        f"done: {summary['reason']}, {duration(seconds['total'])} (training {duration(seconds['train'])}{rate}, evaluation "
+        f"{done}: {summary['reason']}, {duration(seconds['total'])} (training {duration(seconds['train'])}{rate}, evaluation "
         f"{duration(seconds['evaluate'])}, saving {seconds['save']:.1f} s: {summary['saving']['share']:.1%} of the time)"
     ]
     if summary["score"]:

@@ -17,13 +17,12 @@ from lmlab.experiment.claims import compared_claims
 from lmlab.experiment.closing import closing_lines
 from lmlab.experiment.expectations import read_expectations
 from lmlab.experiment.fresh import fresh_left
-from lmlab.experiment.keeping import keep_least
 from lmlab.experiment.session import Session
 from lmlab.experiment.verdict import gap_from, is_evaluation, verdict_on
 from lmlab.hardware import peak_memory_bytes
 from lmlab.planning.score import score
 from lmlab.runs import Run
-from lmlab.stats import divergence
+from lmlab.stats import PairedDifference, divergence, paired_difference
 from lmlab.training import ranks
 from lmlab.training.loop import Ending
 from lmlab.training.saving import restore_weights
@@ -66,7 +65,6 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
     bests = {"step": best_step, **figures(best)}
     scoring_seconds = final.seconds + train.seconds
     total = state.train_seconds + state.evaluate_seconds + state.save_seconds
-    keep_least(session, total + scoring_seconds)
     # A branch has its parent's tokens in its count, but not its seconds.
     read = reading(session.recipe, session.dataset)
     trained_here = read.tokens(state.cursor - state.first_cursor)
@@ -90,7 +88,7 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
         "final": finals,
         "best": bests,
         "diverged": divergence(losses, session.dataset.vocabulary_size, norms),
-        "verdict": verdict_on(run, read.unique_tokens, gap_from(finals)),
+        "verdict": verdict_on(run, read.unique_tokens, gap_from(finals), rise_between(best, final)),
         "skipped_updates": len(state.skipped),
         "seconds": {
             "train": state.train_seconds,
@@ -151,6 +149,14 @@ def figures(evaluation: Evaluation) -> dict[str, Any]:
         "loss_interval": [interval.low, interval.high],
         "loss_interval_level": interval.level,
     }
+
+
+def rise_between(best: Evaluation, final: Evaluation) -> PairedDifference | None:
+    """The loss of the last model above the best one's, unit by unit; None where they are the same model."""
+    if best is final:
+        return None
+    nats = [scores.bits_per_unit * math.log(2.0) for scores in (final, best)]
+    return paired_difference(nats[0], nats[1], final.tokens_per_unit)
 
 
 def gap_figures(valid: Evaluation, train: Evaluation) -> dict[str, Any]:

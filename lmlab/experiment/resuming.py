@@ -142,7 +142,7 @@ def _go_on(
     if not exact:
         run.write("policy.json", policy.to_json(), lock.storage)
     _mend_tokenizer(run, dataset, lock.storage)
-    how = "bit for bit" if exact else "with another policy, not bit for bit"
+    how = "bit for bit" if exact else "with another policy (device, precision, threads or engine), so not bit for bit"
     say(f"{run.name} continues from step {checkpoint.step:,} of {steps:,}, {how}")
     return finish(session, session.train(deadline), say)
 

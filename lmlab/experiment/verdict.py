@@ -11,17 +11,21 @@ import numpy as np
 
 from lmlab import LabError
 from lmlab.runs import Run
-from lmlab.stats import Evaluated, Gap, UnitBits, overfitting_verdict, still_falling
+from lmlab.stats import Evaluated, Gap, PairedDifference, UnitBits, overfitting_verdict, still_falling
 
 
 def verdict_on(
-    run: Run, unique_tokens: float | None = None, final_gap: Gap | None = None, until: int | None = None
+    run: Run,
+    unique_tokens: float | None = None,
+    final_gap: Gap | None = None,
+    final_rise: PairedDifference | None = None,
+    until: int | None = None,
 ) -> dict[str, Any]:
     """The verdict as summary.json has it.
 
-    `unique_tokens` is what a pass over the training text counts (else what origin.json says of a text that is read as one stream),
-    `final_gap` the gap of the last model where it was measured after the training. Runs from before gaps and units were stored, and
-    imported ones, are judged by what their lines have. Evaluations after step `until` are left out.
+    `unique_tokens` is what a pass over the training text counts (else what origin.json says of a text that is read as one
+    stream), `final_gap` the gap of the last model and `final_rise` its loss above the best model's, where they were measured after
+    the training. Runs from before gaps and units were stored, and imported ones, are judged by what their lines have.
     """
     lines = [line for line in run.read_lines("metrics") if line.get("kind") == "evaluation"]
     kept = [
@@ -33,7 +37,7 @@ def verdict_on(
     if lines and run.origin().get("parent") is not None and not lines[0].get("tokens"):
         # What its parent had read of this text isn't in its own count.
         evaluations = [Evaluated(step=one.step, valid=one.valid, train=one.train, gap=one.gap) for one in evaluations]
-    verdict = overfitting_verdict(evaluations, _units(run, kept), final_gap)
+    verdict = overfitting_verdict(evaluations, _units(run, kept), final_gap, final_rise)
     falling = still_falling([one.step for one in evaluations], [one.valid for one in evaluations])
     settled = verdict.kind in ("overfitting", "unstable") or not falling
     reason = verdict.reason + ("" if settled else "; the loss was still falling at the end")

@@ -63,12 +63,12 @@ def useful_batch_line(noise: GradientNoise, batch: int, context: int) -> str:
     if scale is None:
         return ""
     sequences = "a sequence" if rounded(scale) == 1 else f"{rounded(scale):,} sequences"
-    known = f"useful batch: up to about {sequences} ({rounded(scale * context):,} tokens; gradient noise scale)"
+    known = f"useful batch: up to about {sequences} ({rounded(scale * context):,} tokens, the gradient noise scale)"
     if scale < batch / 2:
-        return f"{known}: train.batch {batch} is larger, and a smaller one would learn nearly as much a step"
+        return f"{known}; train.batch {batch} is above it, so a smaller batch would learn nearly as much in a step"
     if scale > 2 * batch:
-        return f"{known}: a larger train.batch than {batch} would need fewer steps in proportion"
-    return f"{known}: train.batch {batch} is near it"
+        return f"{known}; train.batch {batch} is below it, so twice the batch would need about half the steps"
+    return f"{known}; train.batch {batch} is near it, where a larger batch begins to pay less"
 
 
 def rounded(value: float) -> int:

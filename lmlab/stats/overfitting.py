@@ -27,6 +27,7 @@ VerdictKind = Literal["unknown", "none", "slight", "overfitting", "unstable"]
 SMALL_GAP = 0.05  # share of the validation loss: .05 nats in a loss of 1.0
 SHARE_OF_RISE = 0.25  # of validation's rise; a training loss that rose by more did not stay where it was
 OPEN_RISE = 0.02  # share of the best loss; a rise that chance explains is left open where it may be larger
+NORMAL_95 = 1.96  # standard errors in half of an interval of 95 %
 FEWEST_UNITS = 8  # below, drawing units says nothing
 
 
@@ -101,11 +102,15 @@ class Verdict:
 
 
 def overfitting_verdict(
-    evaluations: Sequence[Evaluated], units: UnitBits | None = None, final_gap: Gap | None = None
+    evaluations: Sequence[Evaluated],
+    units: UnitBits | None = None,
+    final_gap: Gap | None = None,
+    final_rise: PairedDifference | None = None,
 ) -> Verdict:
     """The verdict on a run from its evaluations in order; `units` has a column for each of them.
 
-    `final_gap` is the gap of the last model where it was measured on more text than an evaluation's.
+    `final_gap` is the gap of the last model where it was measured on more text than an evaluation's, and `final_rise` the loss of
+    the last model minus that of the best, where both were: it counts where evaluations score too few units.
     """
     kept = [place for place, entry in enumerate(evaluations) if math.isfinite(entry.valid)]
     known = [evaluations[place] for place in kept]
@@ -114,7 +119,7 @@ def overfitting_verdict(
             kind="unknown", gap=math.nan, reason="can't be told: fewer than two evaluations have a finite loss"
         )
     bits = None if units is None else UnitBits(bits=units.bits[:, kept], tokens=units.tokens)
-    return _Case(known, bits, final_gap).verdict()
+    return _Case(known, bits, final_gap, final_rise).verdict()
 
 
 def paired_rise(units: UnitBits | None, best: int, last: int) -> PairedDifference | None:
@@ -123,25 +128,37 @@ def paired_rise(units: UnitBits | None, best: int, last: int) -> PairedDifferenc
         return None
     nats = units.bits * math.log(2.0)
     found = paired_difference(nats[:, -last:].mean(axis=1), nats[:, best], units.tokens)
-    return found if found.units >= FEWEST_UNITS and math.isfinite(found.low) else None
+    return found if _tells(found) else None
+
+
+def _tells(found: PairedDifference) -> bool:
+    return found.units >= FEWEST_UNITS and math.isfinite(found.low)
 
 
 class _Case:
     """One run's evidence."""
 
-    def __init__(self, known: Sequence[Evaluated], units: UnitBits | None, final_gap: Gap | None) -> None:
+    def __init__(
+        self,
+        known: Sequence[Evaluated],
+        units: UnitBits | None,
+        final_gap: Gap | None,
+        final_rise: PairedDifference | None,
+    ) -> None:
         self.known = known
         self.last = known[-1]
         steps, valid = [entry.step for entry in known], [entry.valid for entry in known]
         self.train = _training_losses(known)
         self.turn: Turn = turning_point(steps, valid, self.train)
         self.paired = paired_rise(units, self.turn.index, self.turn.last)
+        if self.paired is None and self.turn.last and final_rise is not None and _tells(final_rise):
+            self.paired = final_rise
         self.gap = final_gap or self.last.gap or _plain_gap(self.last)
         self.before = _gaps_before(known)
 
     def verdict(self) -> Verdict:
         """What all of it says."""
-        if self.turn.rose and (self.paired is None or self.paired.low > 0):
+        if self.turn.rose and (self.paired is None or self._beyond_text(self.paired)):
             return self._risen()
         if self._left_open():
             after = "only one evaluation came" if self.turn.last == 1 else "evaluations differ by as much by chance"
@@ -159,6 +176,11 @@ class _Case:
         if change > max(SMALL_RISE * self.turn.loss, SURE * noise_level(self.train)):
             return self._told("unstable", f"unstable: {since}, and training by {change:.4f}: not overfitting")
         return self._told("unknown", f"can't be told: {since}, and training by {change:.4f}, which may be chance")
+
+    def _beyond_text(self, paired: PairedDifference) -> bool:
+        """Whether another text would have shown a rise too: all units move together with the weights, so their scatter counts."""
+        scatter = NORMAL_95 * self.turn.noise / math.sqrt(self.turn.last)
+        return paired.difference > math.hypot(paired.difference - paired.low, scatter)
 
     def _left_open(self) -> bool:
         """Whether the last evaluations may be higher than the best by an amount that matters."""

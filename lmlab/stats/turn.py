@@ -30,7 +30,7 @@ SMALL_RISE = 0.002  # share of the best loss; a smaller change is never called a
 CLEAR_RISE = 0.005  # likewise, of a rise that is told by its size
 FEW = 6  # evaluations; below, scatter can't be told from a turn
 LARGE_RISE = 0.05  # share of the best loss that is a rise where evaluations are few
-SURE = 4.0  # standard deviations, of a deviation that is itself guessed from a few evaluations
+SURE = 3.0  # standard deviations, of a deviation that is itself guessed from a few evaluations
 FEWEST_IN_ORDER = 5  # numbers of which one order in a hundred can say something: four have 24 orders
 EXACT = 40  # numbers up to which their orders are counted; from there on the normal distribution's chance is close
 MOST_IN_ORDER = 400
@@ -51,6 +51,8 @@ class Turn:
     """The mean of the last evaluations (at most three) minus the best, in nats a token; 0 where the best is the last."""
     last: int
     """Evaluations in that mean."""
+    noise: float = 0.0
+    """The standard deviation of one evaluation; 0 where they are too few to tell it."""
 
 
 def turning_point(steps: Sequence[int], losses: Sequence[float], train: Sequence[float] | None = None) -> Turn:
@@ -68,10 +70,11 @@ def turning_point(steps: Sequence[int], losses: Sequence[float], train: Sequence
     tail = values[best + 1 :][-LAST:]
     rise = float(tail.mean() - values[best]) if len(tail) else 0.0
     other = None if train is None else np.asarray(train, dtype=np.float64)[places]
+    noise = _noise(values, other)
     rose = len(tail) > 1 and rise > SMALL_RISE * abs(float(values[best]))
-    rose = rose and (_large(values, best, rise, len(tail), other) or _ordered(values))
-    place = int(places[best])
-    return Turn(index=place, step=int(steps[place]), loss=float(values[best]), rose=rose, rise=rise, last=len(tail))
+    rose = rose and (_large(values, best, rise, len(tail), noise) or _ordered(values))
+    place, loss = int(places[best]), float(values[best])
+    return Turn(index=place, step=int(steps[place]), loss=loss, rose=rose, rise=rise, last=len(tail), noise=noise)
 
 
 def noise_level(losses: Sequence[float]) -> float:
@@ -158,11 +161,18 @@ def _thinned(values: NDArray[np.float64]) -> list[float]:
     return [float(value) for value in values[kept]]
 
 
-def _large(values: NDArray[np.float64], best: int, rise: float, last: int, train: NDArray[np.float64] | None) -> bool:
-    """Whether the rise is larger than the scatter of single evaluations explains."""
+def _noise(values: NDArray[np.float64], train: NDArray[np.float64] | None) -> float:
+    """The scatter of one evaluation, the larger of what validation and what training shows; 0 for few evaluations."""
     if len(values) < FEW:
-        return rise > LARGE_RISE * abs(float(values[best]))
+        return 0.0
     smooth = noise_level((values if train is None else train).tolist())
-    noise = max(scatter_around_a_turn(values.tolist()), smooth)
+    return max(scatter_around_a_turn(values.tolist()), smooth)
+
+
+def _large(values: NDArray[np.float64], best: int, rise: float, last: int, noise: float) -> bool:
+    """Whether the rise is larger than the scatter of single evaluations explains."""
+    lowest = abs(float(values[best]))
+    if len(values) < FEW:
+        return rise > LARGE_RISE * lowest
     luck = math.sqrt(2.0 * math.log(len(values)))  # by how many deviations the least of so many draws is low
-    return rise > max(CLEAR_RISE * abs(float(values[best])), noise * (luck + SURE / math.sqrt(last)))
+    return rise > max(CLEAR_RISE * lowest, noise * (luck + SURE / math.sqrt(last)))

@@ -171,8 +171,7 @@ def plan_study(definition: Definition, base: Recipe) -> StudyPlan:
 
 def asked_of(definition: Definition) -> str:
     """What decides the base recipe of a study, as text."""
-    size = [definition.size] if definition.size else []
-    return json.dumps([definition.recipe, sorted(definition.settings.items()), *size], default=str)
+    return json.dumps([definition.recipe, sorted(definition.settings.items())], default=str)
 
 
 def plan_from(value: Any, origin: str) -> StudyPlan:

@@ -53,7 +53,7 @@ def test_nothing_is_said_too_early_nor_of_noise_alone():
     assert lost.scale() is None
 
 
-@pytest.mark.parametrize("batch, words", [(100, "a smaller one"), (12, "near it"), (2, "fewer steps in proportion")])
+@pytest.mark.parametrize("batch, words", [(100, "a smaller batch"), (12, "near it"), (2, "half the steps")])
 def test_the_line_compares_the_batch_with_the_scale(batch, words):
     line = useful_batch_line(GradientNoise(square=1.0, trace=11.7, steps=50), batch, 64)
     assert line.startswith("useful batch: up to about 12 sequences (750 tokens") and words in line

@@ -7,7 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from lmlab.stats import Evaluated, Gap, UnitBits, overfitting_verdict, still_falling, turning_point
+from lmlab.stats import (
+    Evaluated,
+    Gap,
+    UnitBits,
+    overfitting_verdict,
+    paired_difference,
+    still_falling,
+    turning_point,
+)
 
 STORIES_STEPS = [0, 250, 500, 1000, 1500, 2000, 2500, 3000, 3500, 4000, 4500, 4999]
 STORIES_TRAIN = [4.9244, 2.1218, 1.3606, 1.0332, 0.9305, 0.8673, 0.8162, 0.7888, 0.7634, 0.7480, 0.7371, 0.7259]
@@ -118,6 +126,15 @@ def test_units_that_only_some_evaluations_scored_are_left_out():
     bits[:] = np.nan
     none = overfitting_verdict(curve(NAMES_TRAIN, NAMES_VALID), UnitBits(bits=bits, tokens=units.tokens))
     assert none.kind == "overfitting" and none.rise_interval is None
+
+
+def test_the_whole_split_tells_where_evaluations_score_too_few_units():
+    few = units_of(NAMES_VALID, units=3)
+    final = paired_difference(np.full(40, 1.5) + np.arange(40) / 400, np.full(40, 1.4), np.full(40, 1.0))
+    verdict = overfitting_verdict(curve(NAMES_TRAIN, NAMES_VALID), few, final_rise=final)
+    assert verdict.kind == "overfitting" and verdict.rise_interval == (final.low, final.high)
+    enough = overfitting_verdict(curve(NAMES_TRAIN, NAMES_VALID), units_of(NAMES_VALID), final_rise=final)
+    assert enough.rise_interval != (final.low, final.high)
 
 
 def test_both_losses_rising_is_called_unstable():
