@@ -6,16 +6,23 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+import tyro
+
 from lmlab.cli.arguments import parse
-from lmlab.cli.printing import show, show_json
+from lmlab.cli.errors import UsageError
+from lmlab.cli.printing import show, show_json, show_text
 
 
 @dataclass(frozen=True)
 class Recipes:
-    """List the recipes with their size and the published numbers that they are held against."""
+    """List the recipes with their size and the published numbers that they are held against, or print one."""
 
+    target: tyro.conf.Positional[str] = ""
+    """A recipe, or a recipe's .toml file: print the file."""
+    resolved: bool = False
+    """With a recipe: every setting, those of its base and the defaults too, and the hash that runs of it have."""
     json: bool = False
-    """The list as JSON."""
+    """The list, or the recipe with every setting, as JSON."""
 
 
 def run(arguments: list[str]) -> int:
@@ -23,11 +30,30 @@ def run(arguments: list[str]) -> int:
     flags = parse(Recipes, arguments, "lmlab recipes")
     from lmlab.recipe import load_recipe, recipe_names
 
+    if flags.target:
+        return _print_one(flags)
+    if flags.resolved:
+        raise UsageError("--resolved is of one recipe: lmlab recipes NAME --resolved")
     entries = [described(load_recipe(name)) for name in recipe_names()]
     if flags.json:
         show_json({"recipes": entries})
         return 0
     _print_table(entries)
+    return 0
+
+
+def _print_one(flags: Recipes) -> int:
+    """A recipe's file as it is written, or with every setting."""
+    from lmlab.recipe import load_recipe, recipe_hash, source_of, to_toml
+    from lmlab.recipe.text import to_dict
+
+    recipe = load_recipe(flags.target)  # refuses a file that is no recipe
+    if flags.json:
+        show_json({"name": recipe.name, "hash": recipe_hash(recipe), "recipe": to_dict(recipe)})
+    elif flags.resolved:
+        show_text(f"# {flags.target} with every setting; hash {recipe_hash(recipe)}\n{to_toml(recipe)}", end="")
+    else:
+        show_text(source_of(flags.target), end="")
     return 0
 
 
@@ -68,7 +94,9 @@ def _print_table(entries: list[dict[str, Any]]) -> None:
     ]
     headings = ("recipe", "parameters", "length", "in tables", "published", "description")
     show(table(headings, rows, words=("recipe", "published"), wraps=("description",)))
-    show("run one: lmlab train NAME   its settings: lmlab train NAME --help   all claims: lmlab recipes --json")
+    show(
+        "run: lmlab train NAME   its file: lmlab recipes NAME   all settings: lmlab recipes NAME --resolved   all claims: --json"
+    )
 
 
 def claim_words(claims: list[dict[str, Any]]) -> str:

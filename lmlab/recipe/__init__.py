@@ -1,6 +1,6 @@
 """Recipes: the dataclasses that describe an experiment, their TOML, their names on the command line and their hash."""
 
-from lmlab.recipe.catalogue import is_recipe, load_recipe, recipe_names
+from lmlab.recipe.catalogue import is_recipe, load_recipe, recipe_names, source_of
 from lmlab.recipe.check import check
 from lmlab.recipe.data import Data
 from lmlab.recipe.derived import with_settings
@@ -46,6 +46,7 @@ __all__ = [
     "recipe_hash",
     "recipe_names",
     "science",
+    "source_of",
     "to_toml",
     "with_settings",
 ]

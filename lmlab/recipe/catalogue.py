@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lmlab import LabError
 from lmlab.recipe.experiment import Recipe
-from lmlab.recipe.text import from_toml, read_recipe
+from lmlab.recipe.text import from_toml, read_recipe, recipe_text
 
 
 def recipe_names() -> list[str]:
@@ -23,12 +23,36 @@ def is_recipe(name: str) -> bool:
 
 
 def load_recipe(name: str | Path) -> Recipe:
-    """The recipe of that name, or in that TOML file; LabError with the nearest name where there is neither."""
+    """The recipe of that name, or in that TOML file; LabError with the nearest name where there is neither.
+
+    A file may name another recipe as its `base`: a catalogue name, or a .toml file's path from the file's own folder.
+    """
+    return _load(str(name), ())
+
+
+def source_of(name: str | Path) -> str:
+    """The TOML text of the recipe of that name, or in that file, as it is written."""
     text = str(name)
     if text.endswith(".toml"):
-        return read_recipe(Path(text))
+        return recipe_text(Path(text))
     if text not in recipe_names():
         close = difflib.get_close_matches(text, recipe_names(), n=1)
         hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(recipe_names())}, or a .toml file"
         raise LabError(f"there is no recipe '{text}': {hint}")
-    return from_toml((resources.files("lmlab") / "recipes" / f"{text}.toml").read_text(encoding="utf-8"), text)
+    return (resources.files("lmlab") / "recipes" / f"{text}.toml").read_text(encoding="utf-8")
+
+
+def _load(name: str, above: tuple[Path, ...]) -> Recipe:
+    """`load_recipe` for a base of the file that is the last of `above`, which is a base of the one before it."""
+    if not name.endswith(".toml"):
+        return from_toml(source_of(name), name, lambda base: _load(base, above))
+    path = Path(name)
+    here = path.resolve()
+    if here in above:
+        circle = " -> ".join(file.name for file in (*above[above.index(here) :], here))
+        raise LabError(f"a recipe can't be its own base: {circle}")
+
+    def base(named: str) -> Recipe:
+        return _load(str(path.parent / named) if named.endswith(".toml") else named, (*above, here))
+
+    return read_recipe(path, base)

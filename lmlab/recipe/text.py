@@ -1,6 +1,7 @@
 """Recipes as TOML: every field written out, so that a file means the same whatever the defaults become.
 
-TOML has no null: a field that is None is written as the word "none".
+TOML has no null: a field that is None is written as the word "none". A file that somebody writes may name another as its `base`
+and say only what differs.
 """
 
 from __future__ import annotations
@@ -8,15 +9,20 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
 from lmlab.recipe.check import check
+from lmlab.recipe.derived import with_settings
 from lmlab.recipe.experiment import SECTIONS, Claim, Recipe
 from lmlab.recipe.foreign import told
+from lmlab.recipe.identity import recipe_hash
 from lmlab.recipe.override import KINDS, PRESET, TOP_LEVEL, dotted_names, nearest, override, shown
 
+Base = Callable[[str], Recipe]
+"""The recipe that a file names as its base, by that name; LabError where there is none."""
 FORMAT = 1
 LARGEST_BYTES = 1_000_000
 DEEPEST = 4
@@ -55,19 +61,20 @@ def to_toml(recipe: Recipe) -> str:
     return tomli_w.dumps(to_dict(recipe))
 
 
-def from_dict(value: dict[str, Any], origin: str) -> Recipe:
-    """The recipe that nested plain values describe; fields that they leave out have their defaults.
+def from_dict(value: dict[str, Any], origin: str, base: Base | None = None) -> Recipe:
+    """The recipe that nested plain values describe; fields that they leave out have their defaults, or are as in its `base`.
 
-    Raises LabError that begins with `origin` (a file's name) for anything that no recipe can be.
+    `base` finds the recipe of the name under `base`, where one may be named. Raises LabError that begins with `origin` (a file's
+    name) for anything that no recipe can be.
     """
     try:
-        return check(_from_dict(value))
+        return check(_from_dict(value, base))
     except LabError as error:
         raise LabError(f"{origin}: {error}") from None
 
 
-def from_toml(text: str, origin: str = "recipe") -> Recipe:
-    """The recipe in TOML text; LabError where it is no TOML or no recipe."""
+def from_toml(text: str, origin: str = "recipe", base: Base | None = None) -> Recipe:
+    """The recipe in TOML text, `base` as for `from_dict`; LabError where it is no TOML or no recipe."""
     if LONG_KEY.search(text):
         raise LabError(f"{origin} is no recipe: it has a name of more than {MOST_PARTS} parts")
     try:
@@ -78,28 +85,32 @@ def from_toml(text: str, origin: str = "recipe") -> Recipe:
         raise LabError(
             f"{origin} is no recipe: expected values that 64 bits hold, in lists and tables {DEEPEST} deep at most"
         )
-    return from_dict(value, origin)
+    return from_dict(value, origin, base)
 
 
-def read_recipe(path: Path) -> Recipe:
-    """The recipe in a TOML file; its name, where the file gives none, is the file's."""
+def read_recipe(path: Path, base: Base | None = None) -> Recipe:
+    """The recipe in a TOML file; its name, where the file gives none, is the file's. `base` as for `from_dict`."""
+    recipe = from_toml(recipe_text(path), str(path), base)
+    return dataclasses.replace(recipe, name=path.stem) if recipe.name == Recipe().name else recipe
+
+
+def recipe_text(path: Path) -> str:
+    """What a recipe's file holds; LabError where it can't be read or is no text."""
     try:
         if path.exists() and not path.is_file():
             raise LabError(f"{path} is no file: expected a recipe in TOML")
         if path.stat().st_size > LARGEST_BYTES:
             raise LabError(f"{path} is larger than {LARGEST_BYTES:,} bytes: expected a recipe")
-        text = path.read_bytes().decode("utf-8")
+        return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
         raise LabError(f"there is no recipe file {path}") from None
     except UnicodeDecodeError as error:
         raise LabError(f"{path} is not UTF-8 at byte {error.start}: expected a recipe in TOML") from None
     except OSError as error:
         raise LabError(f"{path} can't be read: {error.strerror}") from None
-    recipe = from_toml(text, str(path))
-    return dataclasses.replace(recipe, name=path.stem) if recipe.name == Recipe().name else recipe
 
 
-def _from_dict(value: dict[str, Any]) -> Recipe:
+def _from_dict(value: dict[str, Any], base: Base | None) -> Recipe:
     if value.get("format", FORMAT) != FORMAT:
         raise LabError(f"format {shown(value['format'])} is not one that this version reads: expected {FORMAT}")
     changes: dict[str, Any] = {}
@@ -110,13 +121,35 @@ def _from_dict(value: dict[str, Any]) -> Recipe:
             changes.update({f"{key}.{name}": _typed(f"{key}.{name}", part) for name, part in entry.items()})
         elif key in TOP_LEVEL:
             changes[key] = _typed(key, entry)
-        elif key not in ("format", "claims", "derived"):
+        elif key not in ("format", "base", "claims", "derived"):
             raise LabError(
-                told(key) or f"unknown entry '{key}': {nearest(key, [*SECTIONS, *TOP_LEVEL, 'claims', 'derived'])}"
+                told(key)
+                or f"unknown entry '{key}': {nearest(key, [*SECTIONS, *TOP_LEVEL, 'base', 'claims', 'derived'])}"
             )
+    if "base" in value:
+        return _on_base(_base(value["base"], base), changes, value)
     recipe = override(_of_named_kinds(value), changes)
     return dataclasses.replace(
         recipe, claims=_claims(value.get("claims", [])), derived=_derived(recipe, value.get("derived", []))
+    )
+
+
+def _base(name: Any, find: Base | None) -> Recipe:
+    if find is None:
+        raise LabError("base can't be named here: expected every setting of the recipe itself")
+    if not isinstance(name, str) or not name:
+        raise LabError(f"base can't be {shown(name)}: expected a recipe's name (lmlab recipes), or a .toml file's path")
+    return find(name)
+
+
+def _on_base(base: Recipe, changes: dict[str, Any], value: dict[str, Any]) -> Recipe:
+    """`base` with the settings of a file that names it. What was published for `base` is claimed where nothing of it changes."""
+    recipe = with_settings(base, {"name": Recipe().name, "about": f"{base.name} with changes", **changes})
+    claims = base.claims if recipe_hash(recipe) == recipe_hash(base) else ()
+    return dataclasses.replace(
+        recipe,
+        claims=_claims(value["claims"]) if "claims" in value else claims,
+        derived=tuple(dict.fromkeys((*recipe.derived, *_derived(recipe, value.get("derived", []))))),
     )
 
 
