@@ -18,19 +18,19 @@ from lmlab.planning.child import Measurement
 from lmlab.planning.combine import product
 from lmlab.planning.counted import counted_trial
 from lmlab.planning.duration import Duration, duration_of
-from lmlab.planning.forecast import forecast_from, in_this_process, refusal
+from lmlab.planning.forecast import NOTICE, forecast_from, in_this_process, refusal
 from lmlab.planning.history import finished_runs
 from lmlab.planning.ladder_time import ladder_seconds
 from lmlab.planning.largest import largest_that_fits
 from lmlab.planning.layers import measured_or_extended
 from lmlab.planning.lines import Lines, measure_lines
-from lmlab.planning.parts import MemoryParts, memory_parts
+from lmlab.planning.parts import MemoryParts, computed_in_chunks, memory_parts
 from lmlab.planning.peak import peak_flops
 from lmlab.planning.plan import Plan
 from lmlab.planning.position import Position, position_of
 from lmlab.planning.price import Price
 from lmlab.planning.room import memory_bytes
-from lmlab.planning.tried import keep_trial
+from lmlab.planning.tried import keep_trial, kept_trial
 from lmlab.planning.validation import Validation, validation_of
 from lmlab.recipe import Recipe, check
 from lmlab.scaling.estimate import Estimate
@@ -76,8 +76,7 @@ def plan(
     read = reading(recipe, dataset)
     if ladder:
         climb(recipe, dataset, outline.steps, display or make_display(quiet=True), say)
-    say("trying steps, an evaluation and a checkpoint in a process of their own ...")
-    tried = _try(outline)
+    tried = _try(outline, say)
     history = finished_runs(root)
     expectation = outline.expectation(history)
     arguments = (recipe, dataset, outline.steps, 0, outline.plan, expectation.calibrations, expectation.loss)
@@ -134,31 +133,39 @@ def _power_can_be_read() -> bool:
     return meter.watts() is not None
 
 
-def _try(outline: Outline) -> _Tried:
+def _try(outline: Outline, say: Callable[[str], object]) -> _Tried:
     recipe, dataset = outline.recipe, outline.dataset
+    kept = None if _power_can_be_read() else kept_trial(recipe, outline.policy, dataset)
     with EnergyMeter() as meter:
-        trial, evidence = measured_or_extended(
-            recipe,
-            outline.policy,
-            dataset.folder,
-            dataset.vocabulary_size,
-            micro_batch=outline.policy.micro_batch,
-            batch=recipe.train.batch,
-        )
+        if kept is not None:
+            trial, evidence = kept, kept.evidence
+        else:
+            say(NOTICE)
+            trial, evidence = measured_or_extended(
+                recipe,
+                outline.policy,
+                dataset.folder,
+                dataset.vocabulary_size,
+                micro_batch=outline.policy.micro_batch,
+                batch=recipe.train.batch,
+            )
     if trial.was_too_long:
         counted = counted_trial(recipe, outline.policy, dataset.vocabulary_size, peak_flops(outline.policy))
         return _Tried(trial=counted, evidence="formula", lines=None, watts=None, more_bytes=0)
-    if trial.failed is None:
-        keep_trial(trial, recipe, outline.policy, dataset)
-    else:
+    if trial.failed is not None:
         raise refusal(trial.failed)
+    if kept is None:
+        keep_trial(trial, recipe, outline.policy, dataset)
     watts, drawn = None, meter.watts()
     if drawn is not None:
         watts = Estimate(
             value=drawn, low=0.8 * drawn, high=1.2 * drawn, evidence="measured", rests_on="the machine's own counters"
         )
-    known = (trial, evidence)
-    lines = measure_lines(recipe, outline.policy, dataset.folder, dataset.vocabulary_size, known=known)
+    lines = None
+    # Where a batch is computed in chunks, its passes take the same memory at any size, and each that is tried a process.
+    if not computed_in_chunks(recipe, outline.policy):
+        known = (trial, evidence)
+        lines = measure_lines(recipe, outline.policy, dataset.folder, dataset.vocabulary_size, known=known)
     here = in_this_process(trial, outline.policy, outline.idle_bytes)
     return _Tried(
         trial=here,

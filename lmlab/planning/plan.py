@@ -20,6 +20,7 @@ from lmlab.scaling.arithmetic import COMPUTE_OPTIMAL
 from lmlab.scaling.estimate import Estimate, Evidence
 from lmlab.scaling.rates import batch_band, rate_band
 from lmlab.training.display import count, duration
+from lmlab.training.load import load_words
 from lmlab.training.policy import Policy
 
 SMALLEST_PART = 0.005
@@ -196,8 +197,8 @@ class Plan:
                 (
                     f"{spent:.3g} FLOPs",
                     self.evidence,
-                    f"time x {self.achieved_flops / 1e9:,.1f} GFLOP/s, {self.achieved_flops / self.reached_flops:.0%} of the "
-                    f"{self.reached_flops / 1e9:,.0f} that products reach here",
+                    f"time x {self.achieved_flops / 1e9:,.1f} GFLOP/s; MFU {self.achieved_flops / self.reached_flops:.0%} of the "
+                    f"{self.reached_flops / 1e9:,.0f} GFLOP/s of matrix products here",
                 ),
             ],
         )
@@ -215,7 +216,13 @@ class Plan:
             if entry is not own
         ]
         if self.largest is not None:
-            rows.append((f"micro-batch {self.largest:,}", "extrapolated", "is the largest that fits into what is free"))
+            rows.append(
+                (
+                    f"micro-batch {self.largest:,}",
+                    "extrapolated",
+                    "the largest that fits into the memory that is free now",
+                )
+            )
         return _section("memory", rows)
 
     def _fits(self, entry: MemoryParts) -> str:
@@ -228,12 +235,13 @@ class Plan:
             f"{duration(time.evaluate_seconds)}, saving {time.save_seconds:.1f} s"
         )
         rate, total = time.tokens_per_second, time.total_seconds
+        busy = load_words(self.trial.processor_share)
         rows = [
             (f"{duration(total.value)}", total.evidence, f"{_interval(total, duration)}; {parts}"),
             (
                 f"{rate.value:,.0f} tokens/s",
                 rate.evidence,
-                f"{_interval(rate, lambda value: f'{value:,.0f}')}; {rate.rests_on}",
+                f"{_interval(rate, lambda value: f'{value:,.0f}')}; {rate.rests_on}{busy and '; ' + busy}",
             ),
         ]
         for name, estimate in self.cost.items():
@@ -241,16 +249,17 @@ class Plan:
                 (f"{estimate.value:,.3g} {name}", estimate.evidence, _interval(estimate, lambda value: f"{value:,.3g}"))
             )
         checked = self.validation
-        scored = (
-            f"{count(checked.scored_tokens)} of {count(checked.split_tokens)} are scored ({checked.taken_share:.1%})"
+        room = (
+            f"scored by each of {checked.evaluations} evaluations: {checked.taken_share:.1%} of the time, "
+            f"{count(checked.affordable_tokens)} would take {checked.share:.0%}"
         )
         if checked.standard_error is not None and checked.final_standard_error is not None:
-            scored += (
-                f", which gives the loss to +-{checked.standard_error:.3f}, the whole split to "
-                f"+-{checked.final_standard_error:.3f}"
+            room += (
+                f"; standard error of the loss {checked.standard_error:.3f}, over the whole split "
+                f"{checked.final_standard_error:.3f}"
             )
-        room = f"fit into {checked.share:.0%} of the time at each of {checked.evaluations} evaluations; {scored}"
-        rows.append((f"{count(checked.affordable_tokens)} validation tokens", self.evidence, room))
+        scored = f"{count(checked.scored_tokens)} of {count(checked.split_tokens)} tokens"
+        rows.append((scored, self.evidence, room))
         return _section("time", rows)
 
     def _disk_lines(self) -> list[str]:
@@ -298,7 +307,7 @@ def _interval(estimate: Estimate, shown: Any) -> str:
 
 
 def _of(there: int) -> str:
-    return f" of {_bytes(there)}" if there else ""
+    return f"; this machine has {_bytes(there)}" if there else ""
 
 
 def _bytes(number: float) -> str:

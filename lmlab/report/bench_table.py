@@ -46,7 +46,7 @@ def bench_lines(bench: Bench) -> list[Part]:
         )
     if bench.load > BUSY:
         lines.append(
-            f"the machine was busy (load {bench.load:.1f} a core), so it can be faster than this: bench again when it's quiet"
+            f"the machine was busy (other programs: {bench.load:.1f} running tasks a core); run bench again when it is quiet"
         )
     if bench.left_out:
         lines += ["", "left out:", *(f"  {reason}" for reason in bench.left_out)]
@@ -55,11 +55,11 @@ def bench_lines(bench: Bench) -> list[Part]:
     if bench.advice:
         lines += [
             "",
-            "recommended here, with what was gained over the next choice:",
+            "recommended settings, with their speedup over the next best choice:",
             *(f"  {one.line}" for one in bench.advice),
         ]
     if bench.interrupted:
-        lines += ["", "interrupted: this is what there was by then"]
+        lines += ["", "interrupted: only what was measured by then is shown"]
     return lines
 
 
@@ -94,7 +94,7 @@ def _other_figures(bench: Bench) -> Iterator[str]:
     whole = bench.whole
     if whole is not None:
         yield (
-            f"a run with batch {whole.batch:,} holds {_size(whole.peak_memory_bytes)} at its most, validation scores "
+            f"peak memory of a run with batch {whole.batch:,}: {_size(whole.peak_memory_bytes)}; evaluation: "
             f"{whole.forward_tokens_per_second:,.0f} tokens/s"
         )
         waited = (
@@ -103,12 +103,12 @@ def _other_figures(bench: Bench) -> Iterator[str]:
             else f" (training waits {whole.save_wait_seconds:.2f} s)"
         )
         yield (
-            f"a checkpoint is {_size(whole.checkpoint_bytes)}: {whole.save_seconds:.2f} s to save and read back{waited}, "
+            f"checkpoint: {_size(whole.checkpoint_bytes)}, {whole.save_seconds:.2f} s to save and read back{waited}, "
             f"{whole.load_seconds:.2f} s to load its weights"
         )
     if bench.largest is not None:
         most = "or more " if bench.largest >= MOST_BATCH else ""
-        yield f"memory holds a batch of {bench.largest:,} {most}({bench.base.how}; {bench.largest_evidence})"
+        yield f"largest batch that fits into memory: {bench.largest:,} {most}({bench.base.how}; {bench.largest_evidence})"
     if bench.tokenizer:
         rates = ", ".join(
             f"{one.how} {one.tokens_per_second:,.0f} tokens/s ({one.bytes_per_second / 1e6:,.1f} MB/s)"

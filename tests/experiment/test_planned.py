@@ -1,5 +1,6 @@
 """A plan before a run, its ladder, and what the run then writes and scores."""
 
+import dataclasses
 import json
 import signal
 
@@ -34,6 +35,7 @@ def tried(monkeypatch):
     """What would be tried in child processes is known."""
     monkeypatch.setattr("lmlab.experiment.planned.measured_or_extended", lambda *_, **__: (TRIAL, "measured"))
     monkeypatch.setattr("lmlab.experiment.planned.measure_lines", lambda *_, **__: None)
+    monkeypatch.setattr("lmlab.experiment.planned.kept_trial", lambda *_: None)
     monkeypatch.setattr("lmlab.experiment.planned.in_this_process", lambda trial, *_: trial)
 
 
@@ -138,6 +140,7 @@ def test_a_plan_has_every_figure_though_no_step_could_be_tried(small_recipe, mon
     failed = Measurement(micro_batch=4, batch=4, failed=f"{TOO_LONG} 120 s")
     monkeypatch.setattr("lmlab.experiment.planned.measured_or_extended", lambda *_, **__: (failed, "measured"))
     monkeypatch.setattr("lmlab.experiment.planned.measure_lines", None)
+    monkeypatch.setattr("lmlab.experiment.planned.kept_trial", lambda *_: None)
     found = plan(small_recipe, runs=tmp_path, say=lambda line: None)
     value = json.loads(json.dumps(found.to_json()))
     assert value["seconds"] > 0 and value["position"]["parameters"]["total"] > 0
@@ -162,3 +165,15 @@ def test_a_finished_run_is_planned_for_longer_as_its_branch_would_go_on(small_re
         plan_longer("short", {"train.steps": 60}, runs=tmp_path)
     with pytest.raises(LabError, match="leave @20 out"):
         plan_longer("short@20", {"train.steps": 180}, runs=tmp_path)
+
+
+def test_a_plan_takes_up_an_earlier_trial_and_tries_no_other_size_in_vain(small_recipe, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr("lmlab.experiment.planned.kept_trial", lambda *_: dataclasses.replace(TRIAL, kept=True))
+    monkeypatch.setattr("lmlab.experiment.planned.measured_or_extended", None)
+    monkeypatch.setattr("lmlab.experiment.planned.measure_lines", lambda *_, **__: asked.append("lines"))
+    for in_chunks, tried in ((True, []), (False, ["lines"])):
+        monkeypatch.setattr("lmlab.experiment.planned.computed_in_chunks", lambda *_, answer=in_chunks: answer)
+        found = plan(small_recipe, runs=tmp_path, say=lambda line: None)
+        assert asked == tried and found.trial.kept
+    assert "of an earlier start" in "\n".join(found.lines())

@@ -92,7 +92,7 @@ def test_the_verb_prints_writes_and_says_that_it_was_interrupted(bench, tmp_path
     assert json.loads((tmp_path / "b.json").read_text())["rows"] == value["rows"]
     bench.interrupted = True
     assert main(["bench", "first", "--out", str(tmp_path / "b")]) == 3
-    assert "interrupted: this is what there was by then" in capsys.readouterr().out
+    assert "interrupted: only what was measured by then is shown" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
