@@ -393,12 +393,15 @@ def _imported_course(lines: Sequence[Mapping[str, Any]]) -> _Course:
     return _Course(evaluations=evaluations, step=int(lines[-1]["step"]), tokens=tokens, tokens_per_second=rate)
 
 
-def read_records(root: Path) -> tuple[list[Record], list[str]]:
-    """All runs of a folder that can be read, by name; and a line for each that can't."""
+def read_records(root: Path, read: Callable[[Run], Record] = read_record) -> tuple[list[Record], list[str]]:
+    """All runs of a folder that can be read, by name; and a line for each that can't.
+
+    `read` is `read_outcome` where nobody asks for their curves, which take most of the time in a folder of long runs.
+    """
     records, problems = [], []
     for run in list_runs(root):
         try:
-            records.append(read_record(run))
+            records.append(read(run))
         except LabError as error:
             problems.append(f"{run.name}: {error}")
     return records, problems

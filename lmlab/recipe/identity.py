@@ -30,6 +30,17 @@ def recipe_hash(recipe: Recipe) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def policy_names() -> frozenset[str]:
+    """Dotted names of the settings outside the hash, which change how a run is carried out and not what it computes."""
+    recipe = Recipe()
+    return frozenset(
+        f"{section}.{entry.name}"
+        for section in SECTIONS
+        for entry in dataclasses.fields(getattr(recipe, section))
+        if is_policy(entry)
+    )
+
+
 def differences(one: Recipe, other: Recipe) -> dict[str, tuple[Any, Any]]:
     """dotted name -> (value in `one`, value in `other`) for the science that differs; a missing field is None."""
     left, right = ({name: value for name, _, value in _deciding(recipe)} for recipe in (one, other))

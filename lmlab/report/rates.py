@@ -177,8 +177,12 @@ def _legend(axes: Axes) -> None:
 
 def _titles(figure: Figure, result: Tuning) -> None:
     best = result.best_rate()
+    tried = result.best_tried() if result.finished else None
+    without = (
+        "no optimum yet" if tried is None else f"lowest of those tried {small(result.rate_of(tried))}, no interval"
+    )
     facts = (
-        "no optimum yet"
+        without
         if best is None
         else (
             f"best {small(float(f'{best.value:.2g}'))}, {LEVEL:.0%} interval {small(float(f'{best.low:.2g}'))} to "

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lmlab import LabError
 from lmlab.experiment.record import Record, read_record
-from lmlab.recipe import Recipe
+from lmlab.recipe import Recipe, recipe_hash
 from lmlab.runs import Run
 from lmlab.stats.factorial import Cell
 from lmlab.study.holding import noted
@@ -23,6 +23,8 @@ from lmlab.study.plan import PlannedRun, StudyPlan
 Measure = Literal["nats a token", "bits per byte"]
 Status = Literal["finished", "lost", "failed", "unfinished", "missing"]
 NATS_A_BIT = math.log(2)
+ALSO = ("perplexity", "accuracy", "epochs", "step_seconds", "epoch_seconds")
+"""Properties of a finished run's record that stand beside its loss; seconds are those of training alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,8 @@ class RunResult:
     """Of all of it."""
     note: str = ""
     """Why it has no loss."""
+    also: Mapping[str, float | None] = field(default_factory=dict)
+    """What else tables show of it, by its name in ALSO; None where nobody knows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +102,7 @@ def cells_from(planned: Sequence[PlannedRun], find: Callable[[str], Run | None],
         if one.id and record.id != one.id:
             results.append(_without(one, "missing", study))
             continue
-        if not one.id and _without_threads(record.known_recipe) != _without_threads(one.recipe):
+        if not one.id and _deciding(record.known_recipe) != _deciding(one.recipe):
             raise LabError(
                 f"{run.name} is no run of this study: its recipe is another one; rename it, or name the study otherwise"
             )
@@ -114,6 +118,7 @@ def cells_from(planned: Sequence[PlannedRun], find: Callable[[str], Run | None],
                 seed=one.seed,
                 status="finished",
                 seconds=record.total_seconds,
+                also={name: getattr(record, name) for name in ALSO},
             )
         )
     measure = _measure(list(records.values()))
@@ -136,9 +141,9 @@ def _without(one: PlannedRun, status: Status, study: Path | None) -> RunResult:
     return RunResult(name=one.name, id="", cell=one.cell, seed=one.seed, status=found, note=note)
 
 
-def _without_threads(recipe: Recipe) -> Recipe:
-    """What must be equal: how many threads a worker had is no part of a study, and names may change with the run's."""
-    return dataclasses.replace(recipe, name="", about="", train=dataclasses.replace(recipe.train, threads=0))
+def _deciding(recipe: Recipe) -> tuple[str, ...]:
+    """What must be equal: the science, the text and the arithmetic. How many threads a worker had is no part of a study."""
+    return recipe_hash(recipe), recipe.data.corpus, recipe.train.precision, recipe.train.device
 
 
 def _measure(records: Sequence[Record]) -> Measure:

@@ -12,7 +12,7 @@ from typing import Any
 from lmlab import LabError
 from lmlab.data.progress import Progress
 from lmlab.experiment.at_checkpoint import record_at
-from lmlab.experiment.record import Record, read_record, read_records
+from lmlab.experiment.record import Record, read_outcome, read_record, read_records
 from lmlab.experiment.verdict import gap_from, verdict_on
 from lmlab.runs import open_runs
 from lmlab.study.comparison_curves import Curve, Equal, Target, curve_of, equal_budgets, targets, unfair_places
@@ -207,10 +207,10 @@ def compare(
 
 
 def runs_around(records: Iterable[Record], say: Callable[[str], None] = lambda line: None) -> list[Record]:
-    """All runs in the folders that the named ones stand in."""
+    """All runs in the folders that the named ones stand in, read as outcomes: without their curves where they have finished."""
     found: dict[str, Record] = {}
     for folder in dict.fromkeys(record.run.folder.resolve().parent for record in records):
-        read, problems = read_records(folder)
+        read, problems = read_records(folder, read_outcome)
         for record in read:
             try:
                 record.family  # noqa: B018
@@ -282,7 +282,7 @@ def _curves(
 def _seeds_of(record: Record, there: Sequence[Record]) -> list[Record]:
     """The finished runs that differ from this one in nothing but the seed, itself among them, evaluated at the same steps."""
     steps = [entry.step for entry in record.evaluations]
-    finished = [one for one in there if one.family == record.family and one.final is not None]
+    finished = [read_record(one.run) for one in there if one.family == record.family and one.final is not None]
     return one_a_seed([one for one in finished if [entry.step for entry in one.evaluations] == steps])
 
 

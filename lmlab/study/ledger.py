@@ -120,6 +120,7 @@ def _run_json(run: RunResult, plan: StudyPlan) -> dict[str, Any]:
         "loss": run.loss,
         "seconds": run.seconds,
         "note": run.note,
+        **run.also,
     }
 
 

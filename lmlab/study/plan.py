@@ -14,6 +14,7 @@ from typing import Any
 from lmlab import LabError
 from lmlab.files import read_json
 from lmlab.recipe import Recipe, from_toml, override, to_toml
+from lmlab.recipe.identity import policy_names
 from lmlab.recipe.override import shown
 from lmlab.stats.factorial import Cell
 from lmlab.study.definition import Definition, study_name
@@ -31,6 +32,8 @@ from lmlab.study.design import (
 FORMAT = 1
 PLAN = "plan.json"
 LONGEST_SLUG = 48
+ARITHMETIC = ("train.precision", "train.device")
+"""Policy that runs of one study share: they may move losses by more than the order of sums does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +175,23 @@ def plan_study(definition: Definition, base: Recipe) -> StudyPlan:
 def asked_of(definition: Definition) -> str:
     """What decides the base recipe of a study, as text."""
     return json.dumps([definition.recipe, sorted(definition.settings.items())], default=str)
+
+
+def is_same_study(asked: str, definition: Definition) -> bool:
+    """Whether a plan that was `asked` for so is of this study: the same recipe and settings, but for how runs are carried out."""
+    try:
+        both = map(json.loads, (asked, asked_of(definition)))
+        theirs, ours = ([recipe, dict(settings), *size] for recipe, settings, *size in both)
+    except (TypeError, ValueError):  # such as of an explanation, which has no settings
+        return False
+    for value in (theirs, ours):
+        value[1] = {name: value for name, value in value[1].items() if not may_change(name)}
+    return theirs == ours
+
+
+def may_change(name: str) -> bool:
+    """Whether a study may go on with another value of this setting: policy, such as train.threads, but for the arithmetic."""
+    return name in policy_names() and name not in ARITHMETIC
 
 
 def plan_from(value: Any, origin: str) -> StudyPlan:

@@ -15,11 +15,12 @@ from lmlab.data.progress import Progress
 from lmlab.experiment import recipe_asked
 from lmlab.files import FileLock, make_folder, write_json
 from lmlab.hardware import physical_cores
+from lmlab.recipe import check, override
 from lmlab.study.definition import Definition
 from lmlab.study.holding import forget, tidy
 from lmlab.study.hours import hours
 from lmlab.study.ledger import StudyResult, result_of, write_result
-from lmlab.study.plan import PLAN, StudyPlan, asked_of, plan_study, read_plan
+from lmlab.study.plan import PLAN, StudyPlan, asked_of, is_same_study, may_change, plan_study, read_plan
 from lmlab.study.pool import work_together
 from lmlab.study.worker import Work, is_done, work_through
 from lmlab.training import ranks
@@ -92,8 +93,9 @@ def settle(definition: Definition, runs: Path, say: Callable[[str], object]) -> 
     make_folder(folder, "choose another folder with --runs")
     with FileLock(folder / "lock", say, "another lmlab study begins in this folder: waiting until its plan is made"):
         there = read_plan(folder)
-        if there is not None and there.asked == asked_of(definition):
-            base = there.base
+        if there is not None and is_same_study(there.asked, definition):
+            changed = {name: value for name, value in definition.settings.items() if may_change(name)}
+            base = check(override(there.base, changed))
         elif there is not None:
             raise LabError(
                 f"{folder} holds another study: of {there.asked[:100]}, not {asked_of(definition)[:100]}; choose another --name"

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from lmlab.stats import SeedNoise
-from lmlab.study.cells import Cells
+from lmlab.study.cells import ALSO, Cells
 from lmlab.study.effects import LEVEL, Effect, wanted
 from lmlab.study.plan import StudyPlan
 from lmlab.training.table import Part, table
 
+ALSO_TITLES = ("perplexity", "accuracy", "epochs", "ms a step", "s an epoch")
+"""Of the figures in ALSO; times are those of training alone."""
 TITLES = {
     "level": "alone, against the baseline",
     "main": "mean over the settings of the other factors",
@@ -28,6 +30,7 @@ def lines(plan: StudyPlan, cells: Cells, noise: SeedNoise, effects: Sequence[Eff
     """The cells, the effects with intervals and verdicts, and what they rest on."""
     rows = _cells(plan, cells)
     found: list[Part] = [table(("cell", "seeds", cells.measure, "SD"), rows, wraps=("cell",))]
+    found += ["", table(("cell", *ALSO_TITLES), _also(plan, cells), wraps=("cell",))]
     if not rows:
         found = ["no run is finished yet"]
     if effects:
@@ -53,6 +56,7 @@ def markdown(plan: StudyPlan, cells: Cells, noise: SeedNoise, effects: Sequence[
         ]
         text += [table_row(_effect(effect)) for effect in effects] + [""]
     text += [*table_head(["cell", "seeds", "mean", "SD"]), *(table_row(row) for row in _cells(plan, cells)), ""]
+    text += [*table_head(["cell", *ALSO_TITLES]), *(table_row(row) for row in _also(plan, cells)), ""]
     text += [f"- {note}" for note in notes(plan, cells, noise, effects)]
     text += ["", "## Runs", "", *table_head(["run", "id", "cell", "seed", "loss"])]
     for run in cells.runs:
@@ -68,6 +72,8 @@ def markdown(plan: StudyPlan, cells: Cells, noise: SeedNoise, effects: Sequence[
 def notes(plan: StudyPlan, cells: Cells, noise: SeedNoise, effects: Sequence[Effect]) -> list[str]:
     """What the figures rest on, and what is missing."""
     found = [f"{noise.words()}; intervals add the standard error over units of the validation text"]
+    if cells.losses():
+        found.append("milliseconds a step and seconds an epoch are of training alone, without evaluation and saving")
     if not cells.units and effects:
         found.append("the runs share no units of text, so that intervals are of the seeds alone")
     if len(effects) > 1:
@@ -91,6 +97,26 @@ def _cells(plan: StudyPlan, cells: Cells) -> list[list[str]]:
     for cell, losses in cells.losses().items():
         sd = f"{float(np.std(losses, ddof=1)):.4f}" if len(losses) > 1 else ""
         rows.append([plan.label(cell), str(len(losses)), f"{math.fsum(losses) / len(losses):.4f}", sd])
+    return rows
+
+
+def _also(plan: StudyPlan, cells: Cells) -> list[list[str]]:
+    """A row a cell: means over its runs, of perplexities the geometric one."""
+    rows = []
+    for cell in cells.losses():
+        runs = [run.also for run in cells.runs if run.cell == cell and run.loss is not None]
+        means: list[float | None] = []
+        for name in ALSO:
+            known = [value for run in runs if (value := run.get(name)) is not None]
+            mean = math.exp if name == "perplexity" else float
+            logs = [math.log(value) for value in known] if name == "perplexity" else known
+            means.append(mean(math.fsum(logs) / len(logs)) if known else None)
+        shown = (("{:,.2f}", 1), ("{:.1%}", 1), ("{:.3g}", 1), ("{:,.3g}", 1000), ("{:,.3g}", 1))
+        row = [
+            "-" if value is None else form.format(factor * value)
+            for value, (form, factor) in zip(means, shown, strict=True)
+        ]
+        rows.append([plan.label(cell), *row])
     return rows
 
 

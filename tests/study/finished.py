@@ -82,6 +82,7 @@ def finished_run(
         run.append_units(len(places), (loss + hard + own) * UNIT_TOKENS / np.log(2.0))
         figures = {"step": steps, "loss": loss, "bits_per_byte": float(loss / np.log(2.0) / token_bytes)}
         seconds = {"train": steps * BATCH_TOKENS / 50_000, "total": steps * BATCH_TOKENS / 40_000}
-        summary = {"format": 1, "finished": True, "steps": steps, "final": figures, "best": figures, "seconds": seconds}
+        summary = {"format": 1, "finished": True, "steps": steps, "tokens": steps * BATCH_TOKENS, "seconds": seconds}
+        summary |= {"final": figures, "best": figures}
         run.write("summary.json", summary)
     return Run(run.folder)

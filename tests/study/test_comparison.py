@@ -15,6 +15,7 @@ from lmlab.experiment.record import read_record
 from lmlab.files.durable import without_nan
 from lmlab.recipe import Recipe, override
 from lmlab.report.comparison_table import comparison_parts
+from lmlab.runs import Run
 from lmlab.runs.tags import change_tags
 from lmlab.study.comparison import Asked, compare
 from lmlab.study.comparison_curves import curve_of
@@ -429,3 +430,15 @@ def test_what_a_comparison_printed_can_be_verified(tmp_path, capsys):
     (tmp_path / "b2").rename(tmp_path.parent / "away")
     assert main(["verify", str(file), "--runs", str(tmp_path)]) == 1
     assert "is not in" in capsys.readouterr().out
+
+
+def test_the_curves_of_runs_that_only_tell_the_noise_are_not_read(tmp_path, monkeypatch):
+    _folder(tmp_path, [1.80, 1.81], [1.75])
+    for seed in (1, 2):
+        finished_run(tmp_path, f"other-{seed}", 1.9 + seed / 100, seed=seed, settings={"model.layers": "8"})
+    read = []
+    whole = Run.read_lines
+    monkeypatch.setattr(Run, "read_lines", lambda run, file: read.append(run.name) or whole(run, file))
+    found = compare(["base-1", "dropout-1"], tmp_path, Asked())
+    assert found.pairs[0].noise.families == 2 and found.bands[0].seeds == 2
+    assert not [name for name in read if name.startswith("other")]

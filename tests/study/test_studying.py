@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import signal
 import subprocess
@@ -278,6 +279,21 @@ def test_what_can_t_win_is_stopped_if_asked_and_trained_on_if_not(pair, tmp_path
     assert all(run.status == "finished" for run in result.cells.runs)
 
 
+def test_a_study_goes_on_with_other_threads_and_not_with_other_science_or_arithmetic(recipe_file, tmp_path):
+    def of(**settings):
+        named = {name.replace("_", "."): value for name, value in settings.items()}
+        return asked(recipe_file, ["optim.lr=0.001"], named, seeds=1, name="try")
+
+    first, _ = studied(of(train_threads="1"), tmp_path)
+    again, lines = studied(of(train_threads="2"), tmp_path)
+    assert [run.id for run in again.cells.runs] == [run.id for run in first.cells.runs]
+    assert not any("to train" in line for line in lines)
+    assert again.plan.base.train.threads == 2 and studied(of(), tmp_path)[0].complete
+    for settings in ({"train_batch": "2"}, {"train_precision": "bf16"}):
+        with pytest.raises(LabError, match="holds another study"):
+            studied(of(**settings), tmp_path)
+
+
 def test_a_budget_begins_no_run_that_would_be_late(pair, tmp_path):
     result, lines = studied(pair, tmp_path, budget_seconds=1e-3)
     assert all(run.status == "missing" for run in result.cells.runs)
@@ -314,6 +330,12 @@ def test_the_command_prints_effects_and_writes_plot_and_tables(recipe_file, tmp_
     assert main([*words, "--json"]) == 0
     value = json.loads(capsys.readouterr().out)
     assert value["complete"] and value["effects"][0]["cells"] == {"lr 0.001": 1.0, "baseline": -1.0}
+    of_baseline = [run for run in value["runs"] if run["cell"] == "baseline"]
+    perplexity = math.exp(sum(run["loss"] for run in of_baseline) / len(of_baseline))
+    accuracy = sum(run["accuracy"] for run in of_baseline) / len(of_baseline)
+    (line,) = [line for line in printed if line.startswith("baseline") and "%" in line]
+    assert line.split()[1:3] == [f"{perplexity:,.2f}", f"{accuracy:.1%}"]
+    assert any(line.split()[-6:] == ["ms", "a", "step", "s", "an", "epoch"] for line in printed)
     assert (
         main(
             [
