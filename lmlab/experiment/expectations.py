@@ -100,7 +100,7 @@ def _parsed(text: str) -> Expectation:
     name, low, high = match.groups()
     metric = name if name in METRICS else f"valid_{name}"
     if metric not in METRICS:
-        raise LabError(f"--expect knows no {name[:40]!r}: {nearest(name, list(METRICS))}; {EXAMPLE}")
+        raise LabError(f"--expect knows no {name[:40]!r}: {nearest(name, list(METRICS))}")
     limits = [None if not limit else _number(metric, limit, text) for limit in (low, high)]
     if limits == [None, None] or (None not in limits and limits[0] > limits[1]):  # type: ignore[operator]
         raise LabError(f"--expect {text[:60]!r} has no range: {EXAMPLE}")
@@ -109,7 +109,10 @@ def _parsed(text: str) -> Expectation:
 
 def _number(metric: str, text: str, whole: str) -> float:
     if metric == "time":
-        return seconds_in(text)
+        try:
+            return seconds_in(text)
+        except LabError as error:
+            raise LabError(f"--expect {whole[:60]!r}: {error}") from None
     percent = metric == "valid_accuracy" and text.endswith("%")
     try:
         value = float(text.removesuffix("%") if percent else text) / (100 if percent else 1)

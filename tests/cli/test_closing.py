@@ -57,6 +57,13 @@ def test_final_figures_can_be_over_the_sample_and_say_so(lmlab, small, tmp_path,
     assert lmlab("train", str(text), *small[2:], "--evaluate.final", "half")[0] == 1
 
 
+@pytest.mark.parametrize("flags", [["--expect", "time=1..2"], ["--expect", "x=1..2"], ["--note", "x" * 10_001]])
+def test_an_expectation_or_a_note_that_cant_be_is_refused_before_the_text_is_read(lmlab, small, tmp_path, flags):
+    status, output, errors = lmlab(*small, *flags)
+    assert status == 1 and not output and len(errors.splitlines()) == 1
+    assert flags[0].strip("-") in errors and not (tmp_path / "runs").exists()
+
+
 def test_a_prompt_outside_the_alphabet_is_passed_over_with_a_warning(lmlab, small, tmp_path):
     prompts = ["--evaluate.prompts", "ЖЖ", "--evaluate.prompts", "The"]
     status, output, errors = lmlab(*small, "--run", "mine", *prompts)
