@@ -12,24 +12,29 @@ from lmlab import lazily
 if TYPE_CHECKING:
     from lmlab.checkpoint.finding import find
     from lmlab.checkpoint.freeing import Freeing, free, to_free
+    from lmlab.checkpoint.initial import is_noted, note_initial, read_initial
     from lmlab.checkpoint.layout import steps
     from lmlab.checkpoint.opened import Checkpoint, open_checkpoint, read_state_file
     from lmlab.checkpoint.pointers import Best, point, pointed, settle_pointers
     from lmlab.checkpoint.pruning import Retention, prune
     from lmlab.checkpoint.saving import save, save_and_point
-    from lmlab.checkpoint.tensors import read_tensors, write_tensors
+    from lmlab.checkpoint.tensors import file_sha256, read_tensors, write_tensors
 
 __all__ = [
     "Best",
     "Checkpoint",
     "Freeing",
     "Retention",
+    "file_sha256",
     "find",
     "free",
+    "is_noted",
+    "note_initial",
     "open_checkpoint",
     "point",
     "pointed",
     "prune",
+    "read_initial",
     "read_state_file",
     "read_tensors",
     "save",
@@ -47,12 +52,16 @@ __getattr__ = lazily(
         "Checkpoint": "opened",
         "Freeing": "freeing",
         "Retention": "pruning",
+        "file_sha256": "tensors",
         "find": "finding",
         "free": "freeing",
+        "is_noted": "initial",
+        "note_initial": "initial",
         "open_checkpoint": "opened",
         "point": "pointers",
         "pointed": "pointers",
         "prune": "pruning",
+        "read_initial": "initial",
         "read_state_file": "opened",
         "read_tensors": "tensors",
         "save": "saving",

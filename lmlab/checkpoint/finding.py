@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
+from lmlab.checkpoint.initial import is_noted
 from lmlab.checkpoint.layout import folders_of, steps
 from lmlab.checkpoint.opened import Checkpoint, open_checkpoint
 from lmlab.checkpoint.pointers import BEST, LATEST, pointer_file, read_pointer
@@ -21,6 +22,8 @@ def find(checkpoints: Path, which: str) -> tuple[Checkpoint, list[str]]:
     For `latest` and `best`, a damaged one is passed over with a line, for the newest intact one before it, or else
     after it. A step is taken at its word: LabError where it has no checkpoint, or a damaged one.
     """
+    if which == INIT and 0 not in steps(checkpoints) and is_noted(checkpoints):
+        raise LabError(f"{checkpoints} keeps step 0 as its seed: expected that it is made again")
     if which == INIT or STEP.fullmatch(which):
         # The first one there is: step 0, or a branch's own beginning.
         first = steps(checkpoints)[:1] or [0]

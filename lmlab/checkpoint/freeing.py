@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lmlab import LabError
 from lmlab.checkpoint.finding import find
+from lmlab.checkpoint.initial import note_initial
 from lmlab.checkpoint.layout import SUFFIX, folders_of, steps
 from lmlab.checkpoint.manifest import read_manifest
 from lmlab.checkpoint.pointers import LATEST
@@ -29,11 +30,12 @@ class Freeing:
     """That this frees."""
 
 
-def to_free(checkpoints: Path, whole_checkpoints: bool = False) -> Freeing:
+def to_free(checkpoints: Path, whole_checkpoints: bool = False, made_again: bool = False) -> Freeing:
     """What `free` does: all but the latest and the best drop what is not weights, or, with `whole_checkpoints`, go.
 
-    The first checkpoint's weights stay in either case, and where the latest or the best is damaged, the one that takes its
-    place. LabError where a pointer is damaged, or no checkpoint is intact: nothing is pruned then.
+    The first checkpoint's weights stay in either case, unless it can be `made_again` from its seed; where the latest or the
+    best is damaged, the one that takes its place stays too. LabError where a pointer is damaged, or no checkpoint is intact:
+    nothing is pruned then.
     """
     present = steps(checkpoints)
     if not present:
@@ -41,7 +43,8 @@ def to_free(checkpoints: Path, whole_checkpoints: bool = False) -> Freeing:
     pointers = pointed_steps(checkpoints)
     kept = {*pointers.values(), *(find(checkpoints, name)[0].step for name in {LATEST, *pointers})}
     others = [step for step in present if step not in kept]
-    removed = [step for step in others if whole_checkpoints and step != present[0]]
+    first = None if made_again else present[0]
+    removed = [step for step in others if whole_checkpoints and step != first]
     sizes = {step: _droppable(checkpoints, step) for step in others if step not in removed}
     slimmed = [step for step, size in sizes.items() if size]
     total = sum(occupied(folder) for step in removed for folder in folders_of(checkpoints, step))
@@ -57,6 +60,8 @@ def free(checkpoints: Path, freeing: Freeing, storage: Storage = DISK) -> int:
     """
     before = occupied(checkpoints)
     tidy(checkpoints, storage)
+    if 0 in freeing.removed:
+        note_initial(checkpoints, storage)
     for step in freeing.slimmed:
         slim(checkpoints, step, storage)
     if freeing.removed:

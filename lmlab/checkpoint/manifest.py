@@ -38,14 +38,21 @@ def read_manifest(folder: Path, step: int) -> dict[str, Any]:
         raise LabError(f"{path} has format {str(value.get('format'))[:20]}: this version reads {FORMAT}")
     if value.get("step") != step:
         raise LabError(f"{path} is damaged: it is of step {str(value.get('step'))[:20]}, its folder of step {step}")
-    for name, facts in value["files"].items():
+    require_files(path, value["files"])
+    return value
+
+
+def require_files(path: Path, files: Any) -> None:
+    """LabError unless `files`, which `path` lists, are those of a checkpoint, each with its SHA-256 and size."""
+    if not isinstance(files, dict):
+        raise LabError(f"{path} is damaged: expected the files of a checkpoint")
+    for name, facts in files.items():
         if not is_plain_name(name):
             raise LabError(f"{path} is damaged: {name[:80]!r} is no name of a file in its folder")
         if not _describes_file(facts):
             raise LabError(f"{path} is damaged: {name} needs sha256 and bytes")
-    if STATE not in value["files"]:
+    if STATE not in files:
         raise LabError(f"{path} is damaged: it lists no {STATE}")
-    return value
 
 
 def verify_files(folder: Path, manifest: Mapping[str, Any]) -> None:

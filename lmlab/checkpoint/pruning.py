@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmlab import LabError
+from lmlab.checkpoint.initial import is_noted
 from lmlab.checkpoint.layout import (
     REPLACED,
     UNFINISHED,
@@ -27,7 +28,8 @@ from lmlab.files import DISK, Storage, remove_temporaries, remove_tree
 class Retention:
     """Which checkpoints of a run stay.
 
-    The first (step 0; a branch begins later) and what latest.json and best.json point to always do.
+    What latest.json and best.json point to always does, and the first (step 0; a branch begins later) unless init.json says how
+    that one is made again.
     """
 
     keep: int
@@ -59,7 +61,8 @@ def prune(checkpoints: Path, retention: Retention, storage: Storage = DISK) -> l
     whole = {*retention.protect, latest, *line[-max(1, retention.keep) :]}
     every = retention.keep_every
     periodic = (step for step in line if every and step % every == 0)
-    kept = {*whole, *retention.spare, *present[:1], *pointers.values(), *periodic}
+    first = [] if is_noted(checkpoints) else present[:1]
+    kept = {*whole, *retention.spare, *first, *pointers.values(), *periodic}
     removed = [step for step in present if step not in kept and _remove(checkpoints, step, storage)]
     if retention.weights_only:
         for step in sorted(kept & set(present) - whole):

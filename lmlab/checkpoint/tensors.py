@@ -4,6 +4,7 @@ The writer is ours: it goes through a `Storage`, so that each write can be made 
 it copies no more than one tensor at a time. The reader is the safetensors library's, after our own check of the header.
 """
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -56,6 +57,15 @@ def write_tensors(path: Path, tensors: NamedTensors, storage: Storage = DISK) ->
         for entry in entries:
             file.write(_bytes_of(tensors[entry.name]).numpy().data)
     return file.facts
+
+
+def file_sha256(tensors: NamedTensors) -> str:
+    """The SHA-256 of the file of these tensors, which isn't written."""
+    header, entries = _plan(tensors)
+    digest = hashlib.sha256(header)
+    for entry in entries:
+        digest.update(_bytes_of(tensors[entry.name]).numpy().data)
+    return digest.hexdigest()
 
 
 def read_tensors(path: Path) -> dict[str, Shaped[Tensor, "..."]]:

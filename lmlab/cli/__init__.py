@@ -36,7 +36,7 @@ VERBS = {
     "explain": "why do two runs differ: what each setting did, by training what lies between their recipes",
     "verify": "compute every number of a study again, from its runs",
     "report": "draw the curves of one or several runs",
-    "runs": "the table of runs; rename, remove, prune or tag them",
+    "runs": "the table of runs, and all of one on a page; rename, remove, prune or tag them",
     "import": "make a run of a log that another project wrote",
 }
 

@@ -78,6 +78,17 @@ def split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
     return rest, {name: tuple(values) if name in KEPT_WHEN_REPEATED else values[-1] for name, values in found.items()}
 
 
+def with_tables(overrides: dict[str, Any], tables: bool) -> dict[str, Any]:
+    """`overrides`, without n-gram tables where --no-tables asks for that; UsageError where they ask for some too."""
+    if tables:
+        return overrides
+    if overrides.get("model.ngrams", "none") != "none":
+        raise UsageError(
+            f"--no-tables and --model.ngrams {overrides['model.ngrams']} exclude each other: give one of them"
+        )
+    return {**overrides, "model.ngrams": "none"}
+
+
 def recipe_shown(words: list[str], overrides: dict[str, Any]) -> Recipe:
     """The recipe whose settings --help lists: the one that a word names, else the default one; of the kinds that are asked for."""
     recipe = Recipe()

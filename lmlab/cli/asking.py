@@ -1,4 +1,4 @@
-"""A question before something is removed, and how sizes are shown in it."""
+"""A question before something is removed."""
 
 from __future__ import annotations
 
@@ -21,8 +21,3 @@ def require_yes(question: str, yes: bool, ask: Callable[[str], str] = input) -> 
         answer = ""
     if answer not in ("y", "yes"):
         raise LabError("nothing was changed")
-
-
-def size_text(count: float) -> str:
-    """Bytes in MB or GB."""
-    return f"{count / 1e9:,.2f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"

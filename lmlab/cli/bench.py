@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from lmlab.cli.arguments import parse, recipe_shown, split_overrides
+from lmlab.cli.arguments import parse, recipe_shown, split_overrides, with_tables
 from lmlab.cli.closing import STOPPED
 from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import show, show_json
@@ -26,6 +26,10 @@ class Bench:
 
     target: tyro.conf.Positional[str] = ""
     """A recipe (lmlab recipes), a recipe's .toml file, or a text."""
+    size: str = ""
+    """For a text: parameters of the model, n-gram tables included, such as 750k, 2M or 10M; default: what suits this machine."""
+    tables: bool = True
+    """--no-tables: a model without n-gram tables (model.ngrams none)."""
     batch: str = ""
     """Batch sizes to measure, such as 1,2,4; default: 1, 2, 4, ... as far as memory and patience reach."""
     quick: bool = False
@@ -46,6 +50,7 @@ def run(arguments: list[str]) -> int:
     """Parse, measure, print, draw; 3 where it was interrupted."""
     words, overrides = split_overrides(arguments)
     flags = parse(Bench, words, "lmlab bench", recipe_shown(words, overrides))
+    overrides = with_tables(overrides, flags.tables)
     if not flags.target:
         raise UsageError("lmlab bench needs a recipe or a text: lmlab recipes lists what there is")
     if flags.quick and flags.thorough:
@@ -56,7 +61,7 @@ def run(arguments: list[str]) -> int:
 
     progress = progress_for(flags.quiet or flags.json)
     recipe = experiment.recipe_asked(
-        flags.target, overrides, say=lambda line: show(line, file=sys.stderr), progress=progress
+        flags.target, overrides, flags.size or None, say=lambda line: show(line, file=sys.stderr), progress=progress
     )
     stem = Path(flags.out.removesuffix(".json") or f"bench-{stem_of(recipe.name)}")
     if flags.out and (not stem.name or stem.is_dir()):

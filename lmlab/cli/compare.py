@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
-from lmlab.cli.arguments import parse, runs_folder
+from lmlab.cli.arguments import only_settings, parse, runs_folder, split_overrides
 from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import show, show_json
 from lmlab.cli.progress import progress_for
@@ -31,7 +31,10 @@ class Compare:
     alone: bool = False
     """Judge the named runs only; other seeds of their recipes tell how large the noise is, and nothing else."""
     on: str = ""
-    """Score all of them on the validation documents of this text (a catalogue name or a path) and judge that."""
+    """Score all of them on this text (a catalogue name, a path, - or a data set's id) and judge that. A column, separator and the
+    like that differ from the runs': --data.column body."""
+    split: Literal["", "train", "valid", "test", "all"] = ""
+    """With --on: which split, or all of the text; default: valid where the text comes with a split of its own, else all."""
     plot: str = ""
     """Draw the curves against tokens, FLOPs and seconds into this file (.png or .svg)."""
     runs: str = ""
@@ -44,9 +47,14 @@ class Compare:
 
 def run(arguments: list[str]) -> int:
     """Parse, compare, draw, print."""
-    flags = parse(Compare, arguments, "lmlab compare")
+    words, reading = split_overrides(arguments)
+    only_settings(reading, ("data",), "lmlab compare")
+    flags = parse(Compare, words, "lmlab compare")
     if len(flags.run) < 2 and not any(reference.startswith(TAGGED) for reference in flags.run):
         raise UsageError("lmlab compare needs two runs or more: lmlab compare RUN RUN...")
+    if (flags.split or reading) and not flags.on:
+        flag = "--split" if flags.split else f"--{next(iter(reading))}"
+        raise UsageError(f"{flag} needs --on TEXT: without it runs are judged on their own validation splits")
     from lmlab.study import Asked, compare
 
     losses = _losses(flags.reach)
@@ -57,7 +65,7 @@ def run(arguments: list[str]) -> int:
     found = compare(
         flags.run,
         runs_folder(flags.runs),
-        Asked(reach=losses, alone=flags.alone, on=flags.on, device=flags.device),
+        Asked(reach=losses, alone=flags.alone, on=flags.on, split=flags.split, reading=reading, device=flags.device),
         progress=progress_for(flags.json),
         say=lambda line: show(line, file=sys.stderr),
     )

@@ -8,9 +8,10 @@ from typing import Any
 import tyro
 
 from lmlab.cli.arguments import runs_folder
-from lmlab.cli.asking import require_yes, size_text
+from lmlab.cli.asking import require_yes
 from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import show
+from lmlab.training.display import byte_count
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ def remove(flags: Remove, settings: dict[str, Any]) -> int:
     require_unused(found, runs_folder(flags.runs), flags.force)
     sizes = [occupied_bytes(one) for one in found]
     for one, size in zip(found, sizes, strict=True):
-        show(f"{one.name} {one.id}: {size_text(size)}")
+        show(f"{one.name} {one.id}: {byte_count(size)}")
     count = "1 data set" if len(found) == 1 else f"{len(found)} data sets"
-    require_yes(f"remove {count}, {size_text(sum(sizes))}?", flags.yes)
+    require_yes(f"remove {count}, {byte_count(sum(sizes))}?", flags.yes)
     for folder in sorted({one.folder.parent for one in found}):
         remove_leftovers(folder)
     for one in found:

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from typing import Literal
 
 import tyro
 
-from lmlab.cli.arguments import parse, runs_folder
+from lmlab.cli.arguments import only_settings, parse, runs_folder, split_overrides
 from lmlab.cli.printing import show, show_json
 from lmlab.cli.progress import progress_for
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Score a run's model on a whole split: every token after the first predicted once."""
+    """Score a run's model on a whole split: every token after the first predicted once.
+
+    With --on, a text that comes with a split of its own (a catalogue corpus, files named train and valid, a prepared data set) is
+    scored by its validation split, and any other text whole. What of it the run was trained on is named.
+    """
 
     target: tyro.conf.Positional[str]
     """RUN, RUN@best (the default), RUN@latest, RUN@STEP or RUN@init."""
     on: str = ""
-    """Another text (a catalogue name or a path), read with the run's tokenizer; default: the run's own data."""
-    split: str = "valid"
-    """Which split: train, valid or test."""
+    """Another text (a catalogue name, a path, - or a data set's id), read with the run's tokenizer; default: the run's own data. A
+    column, separator and the like that differ from the run's: --data.column body."""
+    split: Literal["", "train", "valid", "test", "all"] = ""
+    """Which split, or all of the text; default: valid where the text comes with a split of its own, else all."""
     runs: str = ""
     """Where runs are; default: LMLAB_RUNS, or ./runs."""
     device: str = "auto"
@@ -32,7 +38,9 @@ class Evaluate:
 
 def run(arguments: list[str]) -> int:
     """Parse, evaluate, print."""
-    flags = parse(Evaluate, arguments, "lmlab evaluate")
+    words, reading = split_overrides(arguments)
+    only_settings(reading, ("data",), "lmlab evaluate")
+    flags = parse(Evaluate, words, "lmlab evaluate")
     from lmlab import experiment
     from lmlab.experiment.closing import figures_line
     from lmlab.experiment.duplicated import duplicates_line
@@ -40,7 +48,8 @@ def run(arguments: list[str]) -> int:
     values = experiment.evaluate(
         flags.target,
         on=flags.on or None,
-        split=flags.split,
+        split=flags.split or None,
+        reading=reading,
         runs=runs_folder(flags.runs),
         device=flags.device,
         progress=progress_for(flags.json),
@@ -50,7 +59,7 @@ def run(arguments: list[str]) -> int:
     if flags.json:
         show_json(values)
     else:
-        show(figures_line(f"{values['run']}@{values['step']} on {values['split']} of {values['data_id']}", values))
-        if duplicates_line(values):
-            show(duplicates_line(values))
+        show(figures_line(f"{values['run']}@{values['step']} on {values['scored']}", values))
+        told = [values["trained_on_note"]] if values["trained_on_note"] else [duplicates_line(values)]
+        show(*filter(None, told))
     return 0

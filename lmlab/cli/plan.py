@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import tyro
 
 from lmlab import LabError
-from lmlab.cli.arguments import parse, recipe_shown, runs_folder, split_overrides
+from lmlab.cli.arguments import parse, recipe_shown, runs_folder, split_overrides, with_tables
 from lmlab.cli.closing import speaker
 from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import show, show_json
@@ -31,7 +31,9 @@ class PlanFlags:
     target: tyro.conf.Positional[str] = ""
     """A recipe (lmlab recipes), a recipe's .toml file, or a text."""
     size: str = ""
-    """For a text: 300k, 1M, 3M, 10M, 30M or 124M parameters; default: what suits this machine."""
+    """For a text: parameters of the model, n-gram tables included, such as 750k, 2M or 10M; default: what suits this machine."""
+    tables: bool = True
+    """--no-tables: a model without n-gram tables (model.ngrams none)."""
     ladder: bool = False
     """Train four small models first, a tenth of the run's arithmetic together, and extrapolate its loss from theirs."""
     budget: tuple[str, ...] = ()
@@ -58,7 +60,7 @@ class PlanFlags:
     """The plan as JSON on standard output, all else on standard error."""
 
 
-OF_A_RECIPE = ("target", "size", "ladder", "budget", "loss", "disk", "card", "price", "out")
+OF_A_RECIPE = ("target", "size", "tables", "ladder", "budget", "loss", "disk", "card", "price", "out")
 PASSED_OVER = {
     "score": (*OF_A_RECIPE, "parent"),
     "parent": OF_A_RECIPE,
@@ -69,7 +71,7 @@ PASSED_OVER = {
 LENGTH = "train.steps"
 OF_LENGTH = (LENGTH, "schedule.")
 """Settings that a plan of a longer run takes: its length and the way of its learning rate."""
-NAMES = {"parent": "--from", "target": "a recipe's name"}
+NAMES = {"parent": "--from", "tables": "--no-tables", "target": "a recipe's name"}
 
 
 def run(arguments: list[str]) -> int:
@@ -77,6 +79,7 @@ def run(arguments: list[str]) -> int:
     words, overrides = split_overrides(arguments)
     flags = parse(PlanFlags, words, "lmlab plan", recipe_shown(words, overrides))
     _refuse_mixed(flags, overrides)
+    overrides = with_tables(overrides, flags.tables)
     from lmlab import experiment
 
     root = runs_folder(flags.runs)

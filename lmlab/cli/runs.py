@@ -1,4 +1,4 @@
-"""`lmlab runs`: the table of runs; renaming, removing, pruning and tagging them."""
+"""`lmlab runs`: the table of runs and the page of one; renaming, removing, pruning and tagging them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ import tyro
 
 from lmlab import LabError
 from lmlab.cli.arguments import parse, runs_folder, with_default
-from lmlab.cli.asking import require_yes, size_text
+from lmlab.cli.asking import require_yes
 from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import laid_out, show, show_json
 from lmlab.files import is_link
 from lmlab.hardware.terminal import encoding_of
+from lmlab.training.display import byte_count
 
 if TYPE_CHECKING:
     from lmlab.runs import Run
 
-ACTIONS = ("rename", "rm", "prune", "tag", "note")
+ACTIONS = ("show", "rename", "rm", "prune", "tag", "note")
 WATCH_SECONDS = "2"
 
 
@@ -28,12 +29,13 @@ WATCH_SECONDS = "2"
 class Table:
     """The table of runs, the newest last; below it, runs that differ in nothing but the seed as mean and standard deviation.
 
-    lmlab runs rename OLD NEW, rm RUN..., prune RUN..., tag RUN TAG... and note RUN NOTE change them.
+    lmlab runs show RUN shows one on a page; rename OLD NEW, rm RUN..., prune RUN... (or --all), tag RUN TAG... and note RUN NOTE
+    change them.
     """
 
     sort: str = ""
     """Sort by this: name, status, corpus, parameters, tokens, epochs, loss, perplexity, accuracy, bits, time, step_seconds,
-    epoch_seconds, speed, device, seed, created, tag, or a setting."""
+    epoch_seconds, speed, disk, device, seed, created, tag, or a setting."""
     descending: bool = False
     """The largest first."""
     filter: tuple[str, ...] = ()
@@ -48,6 +50,18 @@ class Table:
     """Where runs are; default: LMLAB_RUNS, or ./runs."""
     json: bool = False
     """The table as JSON on standard output."""
+
+
+@dataclass(frozen=True)
+class Show:
+    """All of one run on a page: recipe, data, parent, machine, results, checkpoints, disk, events, and commands that go on."""
+
+    run: tyro.conf.Positional[str]
+    """The run, by name or folder."""
+    runs: str = ""
+    """Where runs are; default: LMLAB_RUNS, or ./runs."""
+    json: bool = False
+    """The same as JSON on standard output."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +90,18 @@ class Remove:
 
 @dataclass(frozen=True)
 class Prune:
-    """Free disk space: all checkpoints but the latest and the best keep only their weights. Says how much that is, and asks.
+    """Free disk space: all checkpoints but the latest and the best keep only their weights.
 
-    What is left can still be continued, evaluated, sampled and branched from; lmlab prove then has fewer steps to begin at.
+    Says how much each run frees and what can still be done with it, and asks. A run can always be continued, evaluated, sampled
+    and branched from; lmlab prove then has fewer steps to begin at.
     """
 
     run: tyro.conf.Positional[tuple[str, ...]] = ()
     """Runs by name, folder or tag:TAG."""
+    all: bool = False
+    """All runs of the folder; those that train are left as they are."""
     checkpoints: bool = False
-    """Remove all checkpoints but the first, the best and the latest altogether."""
+    """Remove all checkpoints but the best and the latest altogether, and the first where its seed doesn't give it again."""
     yes: bool = False
     """Don't ask."""
     runs: str = ""
@@ -123,6 +140,8 @@ def run(arguments: list[str]) -> int:
     if action in ("", "-") or action.startswith("-"):
         return _table(parse(Table, with_default(arguments, "--watch", WATCH_SECONDS), "lmlab runs"))
     words, prog = arguments[1:], f"lmlab runs {action}"
+    if action == "show":
+        return _show(parse(Show, words, prog))
     if action == "rename":
         return _rename(parse(Rename, words, prog))
     if action == "rm":
@@ -141,7 +160,7 @@ def run(arguments: list[str]) -> int:
 def _table(flags: Table) -> int:
     from lmlab.experiment.choosing import check_field, chosen, in_order_of, parse_condition
     from lmlab.experiment.listing import read_rows, seeds_of
-    from lmlab.report.runs_table import fitting, runs_parts, watch
+    from lmlab.report.runs_table import fitting, runs_parts, total_line, watch
 
     root = runs_folder(flags.runs)
     if flags.descending and not flags.sort:
@@ -185,9 +204,21 @@ def _table(flags: Table) -> int:
         show(f"no runs in {root}" + (" meet this" if conditions else ""))
         return 0
     if rows:
-        show(*runs_parts(rows, groups, grouped=flags.group, fields=fields))
+        show(*runs_parts(rows, groups, grouped=flags.group, fields=fields), total_line(rows))
     for problem in problems:
         show(problem, file=sys.stderr)
+    return 0
+
+
+def _show(flags: Show) -> int:
+    from lmlab.experiment.overview import overview_of
+    from lmlab.report.run_page import page_lines
+
+    found = overview_of(_whole(flags.run, flags.runs, "show"))
+    if flags.json:
+        show_json(found.to_json())
+    else:
+        show(*page_lines(found))
     return 0
 
 
@@ -210,9 +241,9 @@ def _remove(flags: Remove) -> int:
             raise LabError(f"{one.name} is running: stop it first (Ctrl-C, or touch {one.folder / 'control' / 'stop'})")
     sizes = [0 if is_link(one.folder) else occupied(one.folder) for one in found]
     for one, size in zip(found, sizes, strict=True):
-        link = "a link: what it points to stays" if is_link(one.folder) else size_text(size)
+        link = "a link: what it points to stays" if is_link(one.folder) else byte_count(size)
         show(f"{one.folder.name}: {link}")
-    require_yes(f"remove {_runs(found)}, {size_text(sum(sizes))}?", flags.yes)
+    require_yes(f"remove {_runs(found)}, {byte_count(sum(sizes))}?", flags.yes)
     for root in sorted({one.folder.parent for one in found}):
         remove_leftovers(root)
     for one in found:
@@ -222,27 +253,32 @@ def _remove(flags: Remove) -> int:
 
 
 def _prune(flags: Prune) -> int:
-    from lmlab.checkpoint import free, to_free
-    from lmlab.runs import RunLock
+    from lmlab.experiment.pruning import plan_pruning
+    from lmlab.runs import is_locked, list_runs
 
-    found = _all(flags.run, flags.runs, "prune")
-    plans = [(one, to_free(one.checkpoints, flags.checkpoints)) for one in found]
-    for one, plan in plans:
-        show(
-            f"{one.name}: {size_text(plan.bytes)} ({_checkpoints(plan.slimmed)} keep only weights, "
-            f"{_checkpoints(plan.removed)} go; the latest and the best stay whole)"
-        )
-    plans = [(one, plan) for one, plan in plans if plan.slimmed or plan.removed]
+    if flags.all and flags.run:
+        raise UsageError("lmlab runs prune takes either --all or the names of runs")
+    found = list_runs(runs_folder(flags.runs)) if flags.all else _all(flags.run, flags.runs, "prune")
+    plans = []
+    for one in found:
+        if flags.all and is_locked(one.folder):
+            show(f"{one.name}: is running, and is left as it is")
+            continue
+        plan = plan_pruning(one, flags.checkpoints)
+        if plan.changes:
+            plans.append(plan)
+            freeing = plan.freeing
+            what = [f"{_checkpoints(freeing.slimmed)} keep only weights"] if freeing.slimmed else []
+            what += [f"{_checkpoints(freeing.removed)} go"] if freeing.removed else []
+            show(f"{one.name}: frees {byte_count(freeing.bytes)}: {', '.join(what)}; then {plan.still()}")
     if not plans:
         show("nothing to prune")
         return 0
-    require_yes(f"free {size_text(sum(plan.bytes for _, plan in plans))}?", flags.yes)
-    freed = 0
-    for one, _ in plans:
-        with RunLock(one.folder) as lock:
-            # What is there may be another by now: the run can have gone on while the question stood.
-            freed += free(one.checkpoints, to_free(one.checkpoints, flags.checkpoints), lock.storage)
-    show(f"freed {size_text(freed)}")
+    require_yes(
+        f"free {byte_count(sum(plan.freeing.bytes for plan in plans))} in {_runs([plan.run for plan in plans])}?",
+        flags.yes,
+    )
+    show(f"freed {byte_count(sum(plan.carry_out() for plan in plans))}")
     return 0
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import tyro
 
-from lmlab.cli.arguments import parse, recipe_shown, runs_folder, split_overrides
+from lmlab.cli.arguments import parse, recipe_shown, runs_folder, split_overrides, with_tables
 from lmlab.cli.closing import STOPPED, speaker
 from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import show, show_json
@@ -26,6 +26,10 @@ class Study:
     """A study (lmlab study --list), a study's .toml file, or with --vary a recipe or a text."""
     vary: tuple[str, ...] = ()
     """FIELD=VALUE,VALUE: a factor and its levels, such as optim.lr=1e-3,3e-3; may be given several times."""
+    size: str = ""
+    """For a text: parameters of the model, n-gram tables included, such as 750k, 2M or 10M; default: what suits this machine."""
+    tables: bool = True
+    """--no-tables: a model without n-gram tables (model.ngrams none)."""
     design: Literal["", "one-factor", "factorial", "cumulative"] = ""
     """Each level alone (default), every combination, or one added after the other."""
     seeds: int = 0
@@ -52,6 +56,7 @@ def run(arguments: list[str]) -> int:
     """Parse, train, print; 3 where a signal stopped the study."""
     words, overrides = split_overrides(arguments)
     flags = parse(Study, words, "lmlab study", recipe_shown(words, overrides))
+    overrides = with_tables(overrides, flags.tables)
     from lmlab.study.definition import asked, load_study, study_names
 
     if flags.list:
@@ -69,7 +74,15 @@ def run(arguments: list[str]) -> int:
     from lmlab.training.display import make_display
 
     say = speaker(json_output=flags.json, quiet=flags.quiet)
-    definition = asked(flags.target, flags.vary, overrides, design=flags.design, seeds=flags.seeds, name=flags.name)
+    definition = asked(
+        flags.target,
+        flags.vary,
+        overrides,
+        design=flags.design,
+        seeds=flags.seeds,
+        name=flags.name,
+        size=flags.size,
+    )
     wishes = StudyWishes(
         workers=flags.workers or definition.workers,
         budget_seconds=seconds_in(flags.budget) if flags.budget else None,

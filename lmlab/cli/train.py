@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from lmlab.cli.arguments import parse, recipe_shown, runs_folder, split_overrides
+from lmlab.cli.arguments import parse, recipe_shown, runs_folder, split_overrides, with_tables
 from lmlab.cli.closing import print_outcome, speaker
 from lmlab.cli.errors import UsageError
 from lmlab.cli.importing import import_uncollected
@@ -31,7 +31,9 @@ class Train:
     runs: str = ""
     """Where runs are made; default: LMLAB_RUNS, or ./runs."""
     size: str = ""
-    """For a text: 300k, 1M, 3M, 10M, 30M or 124M parameters; default: what suits this machine."""
+    """For a text: parameters of the model, n-gram tables included, such as 750k, 2M or 10M; default: what suits this machine."""
+    tables: bool = True
+    """--no-tables: a model without n-gram tables (model.ngrams none)."""
     parent: Annotated[str, tyro.conf.arg(name="from")] = ""
     """RUN or RUN@STEP: a new run from that checkpoint."""
     rate: Literal["", "stretch", "hold", "rewarm"] = ""
@@ -53,6 +55,7 @@ def run(arguments: list[str]) -> int:
     """Parse, train, print; 3 where a signal stopped the run after saving."""
     words, overrides = split_overrides(arguments)
     flags = parse(Train, words, "lmlab train", recipe_shown(words, overrides))
+    overrides = with_tables(overrides, flags.tables)
     if flags.or_resume and not flags.run:
         raise UsageError("--or-resume needs --run NAME: which run to go on with, or to start")
     import_uncollected("lmlab.experiment.start")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from lmlab.cli.arguments import parse, recipe_shown, runs_folder, split_overrides
+from lmlab.cli.arguments import parse, recipe_shown, runs_folder, split_overrides, with_tables
 from lmlab.cli.closing import STOPPED, speaker
 from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import show, show_json
@@ -32,7 +32,9 @@ class Tune:
     """Seeds from which the best rates are trained: their differences tell what is chance."""
     size: Annotated[str, tyro.conf.arg(metavar="own|small|SIZE")] = "own"
     """small: measure on a narrower model that is scaled so that its best rate is the recipe's (optim.transfer_from); for a text
-    also the model's size, such as 300k or 10M, as in lmlab train."""
+    also the model's parameters, such as 750k, 2M or 10M, as in lmlab train."""
+    tables: bool = True
+    """--no-tables: a model without n-gram tables (model.ngrams none)."""
     storage: str = ""
     """Where Optuna keeps the search, such as sqlite:///study.db; default: a file in the search's folder."""
     out: str = ""
@@ -49,6 +51,7 @@ def run(arguments: list[str]) -> int:
     """Parse, search, print; 3 where a signal stopped the search."""
     words, overrides = split_overrides(arguments)
     flags = parse(Tune, words, "lmlab tune", recipe_shown(words, overrides))
+    overrides = with_tables(overrides, flags.tables)
     if not flags.target:
         raise UsageError("lmlab tune needs a recipe or a text file: lmlab recipes lists what there is")
     from lmlab.experiment import names_text, recipe_asked

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -147,16 +147,20 @@ def _first_of_its_kind(keys: np.ndarray) -> np.ndarray:
 def _keys_of(old: Dataset) -> Iterator[np.ndarray]:
     """The SHA-256 of every document of a data set, some at a time."""
     for split in old.splits:
-        if old.facts["splits"][split]["unit"] == "document":
-            units = old.units(split)
-            yield from (units["key"][begin : begin + ROWS_A_TIME] for begin in range(0, len(units), ROWS_A_TIME))
-        else:
-            texts = (_text_of(old, split, number) for number in range(old.facts["splits"][split]["documents"]))
-            yield _hashes(texts)
+        yield from document_keys(old, split)
     if old.facts["split"]["cut_characters"] is not None and old.lossless:
         # One document trains up to the border and validates beyond it: the last that trained before anything was added.
         oldest = [old.facts["splits"], *(entry["splits"] for entry in old.facts.get("extends", []))][-1]
         yield _hashes([_text_of(old, "train", oldest["train"]["documents"] - 1) + _text_of(old, "valid", 0)])
+
+
+def document_keys(dataset: Dataset, split: str) -> Iterator[np.ndarray]:
+    """The SHA-256 of every document of a split, V32, some at a time."""
+    if dataset.facts["splits"][split]["unit"] == "document":
+        units = dataset.units(split)
+        yield from (units["key"][begin : begin + ROWS_A_TIME] for begin in range(0, len(units), ROWS_A_TIME))
+    else:
+        yield _hashes(_text_of(dataset, split, number) for number in range(len(dataset.document_starts(split)) - 1))
 
 
 def _text_of(old: Dataset, split: str, document: int) -> bytes:
@@ -166,7 +170,7 @@ def _text_of(old: Dataset, split: str, document: int) -> bytes:
     return old.tokenizer.decode_bytes(ids if ending is None else ids[ids != ending])
 
 
-def _hashes(texts: Iterator[bytes] | list[bytes]) -> np.ndarray:
+def _hashes(texts: Iterable[bytes]) -> np.ndarray:
     return np.array([hashlib.sha256(text).digest() for text in texts], dtype="V32")
 
 

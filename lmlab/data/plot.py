@@ -40,6 +40,7 @@ def plot_lengths(description: Description, path: Path) -> Path:
     for axis, split in zip(axes[:, 0], splits, strict=True):
         _draw(axis, split)
     axes[-1, 0].set_xlabel(f"document length in tokens ({description.tokenizer['name']})", color=INK)
+    figure.align_ylabels(axes[:, 0])
     title = f"{printable(description.name)}: lengths of its documents"
     figure.suptitle(title, color=INK, fontweight="bold", parse_math=False)  # a name may hold a dollar sign
     try:
@@ -52,7 +53,7 @@ def plot_lengths(description: Description, path: Path) -> Path:
 
 
 def _draw(axis: Any, split: SplitDescription) -> None:
-    from matplotlib.ticker import LogLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator
 
     lengths, crop = split.lengths, split.cropping
     widths = [high - low for low, high in zip(lengths.edges, lengths.edges[1:], strict=False)]
@@ -84,5 +85,6 @@ def _draw(axis: Any, split: SplitDescription) -> None:
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(colors=INK, labelsize=8)
     axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))  # documents are whole
     axis.yaxis.set_major_formatter(lambda value, position: f"{value:,.0f}")
     axis.xaxis.set_major_formatter(lambda value, position: f"{value:,.0f}")

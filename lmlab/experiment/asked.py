@@ -21,7 +21,7 @@ from lmlab.recipe import Data, Recipe, check, is_recipe, load_recipe, override, 
 from lmlab.recipe.check import problems
 from lmlab.recipe.data import TokenizerName, tokenizer_needs
 from lmlab.recipe.derived import notes
-from lmlab.recipe.sizes import size_named
+from lmlab.recipe.quantities import parameters_in
 
 Say = Callable[[str], object]
 COULD_BE_CHOSEN = ("300k", "1M", "10M")
@@ -63,10 +63,14 @@ def recipe_asked(
 ) -> Recipe:
     """The recipe of that name, or one that is chosen for that text, with the settings; LabError where it can't be had.
 
-    `settings` are dotted names with their values, `size` one of `lmlab.recipe.sizes` for a text. `say` gets the reasons for
-    what was chosen, and what should be known of the text. Settings that can't be are refused before the text is read.
+    `settings` are dotted names with their values, `size` how many parameters a text's model has, such as 2M. `say` gets the
+    reasons for what was chosen, and what should be known of the text. Settings that can't be are refused before the text is read.
     """
     if not names_text(target):
+        if size:
+            raise LabError(
+                f"--size is for a text, but {target} has its shape: change it with --model.width and its like"
+            )
         return _named(target, settings, say)
     from lmlab.hardware import choose_device
 
@@ -75,7 +79,7 @@ def recipe_asked(
     with shown(progress) as progress:
         text = _text(target, settings, progress)
         facts, seen = text.facts(progress)
-    choice = choose_recipe(facts, device, size, *_length(settings))
+    choice = choose_recipe(facts, device, size, *_length(settings), settings)
     for line in (*text.notes, *seen.notes(), *choice.reasons):
         say(line)
     return _with_settings(choice.recipe, text.settings, say)
@@ -185,7 +189,7 @@ def _require_possible(target: str, settings: Mapping[str, Any], size: str | None
     refused with every recipe that could be chosen.
     """
     if size:
-        size_named(size)
+        parameters_in(size)
     found = []
     for name in [size] if size else COULD_BE_CHOSEN:
         for length in (50_000, 20_000_000):
@@ -196,8 +200,12 @@ def _require_possible(target: str, settings: Mapping[str, Any], size: str | None
                 distinct_characters=60,
                 words=length // 6,
             )
-            recipe = choose_recipe(made_up, "cpu", name, *_length(settings)).recipe
-            found.append(list(problems(with_settings(recipe, settings))))
+            try:
+                recipe = choose_recipe(made_up, "cpu", name, *_length(settings), settings).recipe
+            except LabError as error:
+                found.append([str(error)])
+            else:
+                found.append(list(problems(with_settings(recipe, settings))))
     for problem in found[0]:
         if all(problem in other for other in found[1:]):
             raise LabError(problem)

@@ -69,7 +69,7 @@ def _scored_anew(run: Run, step: int, device: str, progress: Progress | None) ->
     from lmlab.experiment.finish import figures
     from lmlab.experiment.scoring import score
 
-    _, _, scores = score(f"{run.folder}@{step}", split=SPLIT, device=device, progress=progress)
+    scores = score(f"{run.folder}@{step}", split=SPLIT, device=device, progress=progress).evaluation
     return {"step": step, **figures(scores)}, scores.bits_per_unit
 
 

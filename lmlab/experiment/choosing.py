@@ -34,6 +34,7 @@ FIELDS = {
         "speed": "tokens_per_second",
         "step_seconds": "step_seconds",
         "epoch_seconds": "epoch_seconds",
+        "disk": "disk_bytes",
         "seed": "seed",
         "step": "step",
         "created": "created",
@@ -44,7 +45,7 @@ FIELDS = {
 """What a person types, and the row's own name for it; that works as well."""
 NUMBERS = (
     *("parameters", "tokens", "loss", "perplexity", "accuracy", "bits_per_byte", "epochs", "seed", "step"),
-    *("seconds", "tokens_per_second", "epoch_seconds", "step_seconds"),
+    *("seconds", "tokens_per_second", "epoch_seconds", "step_seconds", "disk_bytes"),
 )
 CONDITION = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(==|<=|>=|!=|!~|=|<|>|~)\s*(.*?)\s*", re.DOTALL)
 AMOUNT = re.compile(r"([-+]?\d[\d,_]*(?:\.\d*)?(?:[eE][-+]?\d+)?)\s*([kKMBGT]?)")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lmlab.data import Dataset
+from lmlab.data.all_splits import ALL
 from lmlab.data.hygiene import checked, duplicate_units, is_quick, kept
 from lmlab.data.progress import Progress
 from lmlab.evaluation import Evaluation
@@ -73,8 +74,8 @@ def _unknown(split: str, dataset: Dataset, trained_on: str) -> str:
     """Why there is no answer; empty where there is one."""
     if split == "train":
         return "the training split is not compared with itself: lmlab data check finds duplicates within it"
-    if dataset.id != trained_on:
-        return "another text than the run's own is not compared with what the run was trained on"
+    if dataset.id != trained_on or split == ALL:
+        return "in another text than the run's own, near duplicates of training text are not looked for"
     if kept(dataset) is None and not is_quick(dataset):
         return f"not yet compared with training text: lmlab data check {dataset.id}, then evaluate again"
     return ""

@@ -17,6 +17,7 @@ from lmlab.experiment.claims import compared_claims
 from lmlab.experiment.closing import closing_lines
 from lmlab.experiment.expectations import read_expectations
 from lmlab.experiment.fresh import fresh_left
+from lmlab.experiment.keeping import keep_least
 from lmlab.experiment.session import Session
 from lmlab.experiment.verdict import gap_from, is_evaluation, verdict_on
 from lmlab.hardware import peak_memory_bytes
@@ -65,6 +66,7 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
     bests = {"step": best_step, **figures(best)}
     scoring_seconds = final.seconds + train.seconds
     total = state.train_seconds + state.evaluate_seconds + state.save_seconds
+    keep_least(session, total + scoring_seconds)
     # A branch has its parent's tokens in its count, but not its seconds.
     read = reading(session.recipe, session.dataset)
     trained_here = read.tokens(state.cursor - state.first_cursor)

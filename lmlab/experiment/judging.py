@@ -9,17 +9,37 @@ from __future__ import annotations
 import contextlib
 
 from lmlab import LabError
-from lmlab.checkpoint import Checkpoint, find
+from lmlab.checkpoint import Checkpoint, find, is_noted
 from lmlab.checkpoint import steps as checkpoint_steps
+from lmlab.checkpoint.finding import INIT
 from lmlab.runs import Run
 from lmlab.runs.run import RECIPE
 
 
 def checkpoint_in(run: Run, which: str) -> tuple[Checkpoint, list[str]]:
-    """`find` among the checkpoints of `run`; where it has none, LabError says what became of them and what can be done."""
-    if not checkpoint_steps(run.checkpoints):
+    """`find` among the checkpoints of `run`; its step 0 is drawn again where the run keeps it as its seed.
+
+    Where there is none, LabError says what became of them and what can be done.
+    """
+    present = checkpoint_steps(run.checkpoints)
+    if which in (INIT, "0") and 0 not in present and is_noted(run.checkpoints):
+        from lmlab.experiment.keeping import initial_again
+
+        return initial_again(run), []
+    if not present:
         raise LabError(without_checkpoints(run))
+    if which.isdecimal() and int(which) not in present:
+        there = ", ".join(str(step) for step in present_steps(run))
+        raise LabError(
+            f"{run.name} has no checkpoint of step {int(which):,}: expected one of {there}; a run keeps more with "
+            "--train.keep_every STEPS, or all with --train.keep_finished all"
+        )
     return find(run.checkpoints, which)
+
+
+def present_steps(run: Run) -> list[int]:
+    """The steps of which the run has a checkpoint, or can draw it again from its seed; ascending."""
+    return sorted({*([0] if is_noted(run.checkpoints) else []), *checkpoint_steps(run.checkpoints)})
 
 
 def without_checkpoints(run: Run) -> str:

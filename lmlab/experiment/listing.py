@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
+from lmlab.checkpoint.pruning import occupied
 from lmlab.experiment.record import Record, read_outcome
 from lmlab.recipe import Recipe
 from lmlab.runs import Run, list_runs, read_tags
@@ -18,7 +19,7 @@ from lmlab.runs.run import StatusName
 
 AVERAGED = (
     *("loss", "perplexity", "accuracy", "bits_per_byte", "seconds", "tokens_per_second"),
-    *("epoch_seconds", "step_seconds"),
+    *("epoch_seconds", "step_seconds", "disk_bytes"),
 )
 
 
@@ -55,6 +56,8 @@ class Row:
     step_seconds: float | None
     """The mean training step."""
     device: str | None
+    disk_bytes: int
+    """Of all files in its folder."""
     tags: tuple[str, ...]
     family: str
     """Equal for runs that differ in nothing but the seed."""
@@ -124,6 +127,7 @@ def row_of(run: Run) -> Row:
             epoch_seconds=record.epoch_seconds,
             step_seconds=record.step_seconds,
             device=None if record.device == "?" else record.device,
+            disk_bytes=occupied(run.folder),
             tags=read_tags(run.folder),
             family=record.family,
             recipe=record.recipe,

@@ -20,7 +20,7 @@ from lmlab.data import find_dataset
 from lmlab.experiment.beginning import evaluation_plan, start_units, steps_of
 from lmlab.experiment.circumstances import REASONS, circumstances, differing
 from lmlab.experiment.fresh import tokens_of_run
-from lmlab.experiment.judging import checkpoint_in, lost_lines, without_checkpoints
+from lmlab.experiment.judging import checkpoint_in, lost_lines, present_steps, without_checkpoints
 from lmlab.experiment.proof import Difference, Proof, compare_lines, require_something
 from lmlab.experiment.session import Session, open_session
 from lmlab.planning.child import trial_folder
@@ -120,12 +120,12 @@ def prove(
 
 def _span(run: Run, which: str | None, steps: int | None, reached: int) -> tuple[Checkpoint, int]:
     """The checkpoint to begin from, and the step to go to."""
-    kept = checkpoint_steps(run.checkpoints)
+    kept = present_steps(run)
     if not kept:
         raise LabError(without_checkpoints(run))
     whole = []
     for step in kept if which is None else [checkpoint_in(run, which)[0].step]:
-        checkpoint, _ = find(run.checkpoints, str(step))
+        checkpoint, _ = checkpoint_in(run, str(step))
         if "optimizer" in checkpoint.parts and step < reached:
             whole.append(checkpoint)
     if not whole:

@@ -1,43 +1,62 @@
-"""Score a run's model on a whole split: of its own data, or of any other text read with the run's tokenizer."""
+"""Score a run's model on a split of its own data, or on any other text read with the run's tokenizer."""
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmlab import LabError
-from lmlab.data import Dataset, prepare
 from lmlab.data.progress import Progress
 from lmlab.data.windows import split_windows
 from lmlab.evaluation import Evaluation, evaluate_split
 from lmlab.experiment.duplicated import without_duplicates
 from lmlab.experiment.finish import figures
 from lmlab.experiment.loaded import Loaded, load
+from lmlab.experiment.scored_text import ScoredPart, part_to_score, seen_figures, seen_line
 from lmlab.model.native import native_engine
 from lmlab.runs import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """A model's scores on a text, unit by unit."""
+
+    loaded: Loaded
+    part: ScoredPart
+    evaluation: Evaluation
+
+    def seen_line(self) -> str:
+        """What of the text the run was trained on, in words; empty where there is nothing to say."""
+        return seen_line(self.loaded.run.name, self.part, seen_figures(self.part, self.evaluation))
 
 
 def evaluate(
     reference: str,
     *,
     on: str | None = None,
-    split: str = "valid",
+    split: str | None = None,
+    reading: Mapping[str, Any] | None = None,
     runs: str | Path = "runs",
     device: str = "auto",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Loss, perplexity, accuracy, bits per byte and what they were counted over, and the loss without the units that are
-    duplicates of training text; LabError where the text doesn't fit the model."""
-    loaded, dataset, scores = score(reference, on=on, split=split, runs=runs, device=device, progress=progress)
+    duplicates of training text; LabError where the text doesn't fit the model. The arguments are those of `score`."""
+    scored = score(reference, on=on, split=split, reading=reading, runs=runs, device=device, progress=progress)
+    loaded, part, scores = scored.loaded, scored.part, scored.evaluation
     return {
         "run": loaded.run.name,
         "step": loaded.step,
-        "data_id": dataset.id,
-        "split": split,
+        "data_id": part.dataset.id,
+        "on": on,
+        "split": part.split,
+        "scored": part.title(),
         **figures(scores),
         "units": len(scores.bits_per_unit),
-        **without_duplicates(scores, dataset, loaded.run.origin()["data_id"], progress),
+        **without_duplicates(scores, part.dataset.plain, loaded.run.origin()["data_id"], progress),
+        "trained_on": seen_figures(part, scores),
+        "trained_on_note": scored.seen_line(),
         "warnings": list(loaded.warnings),
     }
 
@@ -46,34 +65,22 @@ def score(
     reference: str | Run,
     *,
     on: str | None = None,
-    split: str = "valid",
+    split: str | None = None,
+    reading: Mapping[str, Any] | None = None,
     runs: str | Path = "runs",
     device: str = "auto",
     progress: Progress | None = None,
-) -> tuple[Loaded, Dataset, Evaluation]:
-    """The model, the text and its scores, unit by unit; LabError where the text doesn't fit the model."""
+) -> Scored:
+    """The scores of a run's model; `on`, `split` and `reading` (settings by dotted name) as `part_to_score` takes them."""
     loaded = load(reference, runs, device)
-    dataset = loaded.dataset() if on is None else _other_text(loaded, on, progress)
-    if dataset.vocabulary_size != loaded.tokenizer.vocabulary_size:
-        raise LabError(
-            f"data {dataset.id} has a vocabulary of {dataset.vocabulary_size:,} tokens, the model of {loaded.run.name} one of "
-            f"{loaded.tokenizer.vocabulary_size:,}: give the text itself with --on"
-        )
-    if split not in dataset.splits:
-        raise LabError(f"data {dataset.id} has no split '{split}': expected one of {', '.join(dataset.splits)}")
+    part = part_to_score(loaded, on, split, reading or {}, progress)
     scores = evaluate_split(
         loaded.model,
-        dataset,
-        split,
+        part.dataset,
+        part.split,
         loaded.recipe.model.context,
         device=loaded.device,
         engine=native_engine(loaded.model),
-        documents=split_windows(loaded.recipe, dataset, split),
+        documents=split_windows(loaded.recipe, part.dataset, part.split),
     )
-    return loaded, dataset, scores
-
-
-def _other_text(loaded: Loaded, corpus: str, progress: Progress | None) -> Dataset:
-    """`corpus` prepared with the run's own tokenizer, so that its ids mean to the model what they meant in training."""
-    data = dataclasses.replace(loaded.recipe.data, corpus=corpus, split="auto", tokens=None)
-    return prepare(data, progress=progress, tokenizer=loaded.tokenizer)
+    return Scored(loaded=loaded, part=part, evaluation=scores)

@@ -1,10 +1,11 @@
 """Accelerators that aren't here: what their datasheets say, and what share of it training usually reaches.
 
 In come a card, a precision and a model's width; out comes the FLOP/s that a training is likely to achieve, as a range. Two
-things bound a step (the roofline model, Williams et al. 2009): the card multiplies, at MULTIPLYING of its peak, and it moves
+things bound a pass (the roofline model, Williams et al. 2009): the card multiplies, at MULTIPLYING of its peak, and it moves
 what every token leaves in memory, which takes FLOPs / intensity bytes. A model twice as wide has four times the FLOPs for twice
-the bytes, so intensity grows with the width. The constants were chosen so that 17 published rates of single cards, of models
-between 2M and 163M parameters, lie within SPREAD (tests/hardware/test_cards.py). Several cards together do worse.
+the bytes, so intensity grows with the width; fused operations leave less in memory. Each step then updates the weights, which
+takes `update_seconds` whatever the batch. The constants were fitted to published rates of models between 2M and 163M parameters
+(`lmlab.planning.published_rates`), of which 80 % lie within SPREAD. Several cards together do worse.
 
 Peaks are dense (no 2:4 sparsity) and, on GeForce cards, of float16 products that are summed in float32, which is half of what is
 advertised. All are of one card, in its fastest form where there are several.
@@ -14,22 +15,33 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from typing import Literal
 
 from lmlab import LabError
 
-MULTIPLYING = 0.8
+MULTIPLYING = 0.85
 """Of its peak that a card reaches with large products alone."""
-INTENSITY = 45.0
-"""FLOP for each byte that is moved, of a model INTENSITY_WIDTH wide with two-byte numbers, run operation by operation."""
+MULTIPLYING_SHARED = 0.65
+"""The same of float32 where the units that multiply it do integers, too: GeForce cards and their like from Ampere on."""
+INTENSITY = 24.0
+"""FLOP for each byte that is moved, of a model INTENSITY_WIDTH wide with four-byte numbers, run operation by operation."""
 INTENSITY_WIDTH = 768
-COMPILED = 2.0
-"""A compiled step keeps about half of what it would move in registers."""
-SPREAD = 1.7
-"""Published rates lie within this factor of the formula."""
+HALF = 1.3
+"""So much more FLOP a byte with two-byte numbers: sums, norms and the stream stay float32."""
+Fusing = Literal["nothing", "attention", "all"]
+"""What is computed in one kernel: nothing, attention and norms, or whatever torch.compile joins besides."""
+FUSING: dict[Fusing, float] = {"nothing": 1.0, "attention": 4.0, "all": 5.0}
+"""So many times the FLOP a byte."""
+UPDATE_BYTES = 130.0
+"""That a step moves for each parameter, besides its passes: clearing gradients, AdamW in parts, casting the weights."""
+SPREAD = 1.45
+"""80 % of published rates lie within this factor of the formula."""
 LAUNCH_SECONDS = 5e-6
 """For the processor to start one kernel; a card that waits for it does nothing else."""
 KERNELS_A_LAYER, KERNELS_COMPILED = 100, 40
 """About how many a layer takes forward and backward; its share of the optimizer is counted in."""
+RECURRENT_KERNELS_A_LAYER, RECURRENT_KERNELS = 6, 16
+"""That one time step of a recurrence takes forward and backward: in each layer, and for the gates, the norm and the vector."""
 BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}
 AUTOMATIC = ("bf16", "fp16", "fp32")
 """What `auto` takes, the first that a card has: as on a card that is here."""
@@ -43,6 +55,8 @@ class Card:
     sheet: str
     """Which document says so."""
     fp32: float
+    fp32_shared: bool = False
+    """Whether half of the units behind `fp32` do integer arithmetic, too, so that products stay further below it."""
     tf32: float | None = None
     fp16: float | None = None
     bf16: float | None = None
@@ -62,6 +76,10 @@ class Card:
             raise LabError(f"{self.name} has no {precision}: expected one of {there}")
         return flops
 
+    def multiplying(self, precision: str) -> float:
+        """The share of that peak which large products reach."""
+        return MULTIPLYING_SHARED if precision == "fp32" and self.fp32_shared else MULTIPLYING
+
     def best_precision(self) -> str:
         """What `train.precision auto` takes on it."""
         return next(name for name in AUTOMATIC if {"bf16": self.bf16, "fp16": self.fp16, "fp32": self.fp32}[name])
@@ -78,21 +96,31 @@ class Achieved:
     """`value` as a share of the datasheet's peak (MFU)."""
 
 
-def achieved_flops(card: Card, width: int, precision: str = "auto", compiled: bool = False) -> Achieved:
-    """What training a transformer of this width achieves; LabError where the card hasn't that precision.
+def achieved_flops(card: Card, width: int, precision: str = "auto", fusing: Fusing = "attention") -> Achieved:
+    """What the passes of a model of this width achieve; LabError where the card hasn't that precision.
 
-    1 / achieved = 1 / (MULTIPLYING x peak) + 1 / (intensity x bandwidth), with SPREAD either way, and never above the peak.
+    1 / achieved = 1 / (multiplying x peak) + 1 / (intensity x bandwidth), with SPREAD either way, and never above the peak.
     """
     chosen = card.best_precision() if precision == "auto" else precision
     peak = card.peak(chosen)
-    intensity = INTENSITY * width / INTENSITY_WIDTH * 2 / BYTES[chosen] * (COMPILED if compiled else 1.0)
-    value = 1.0 / (1.0 / (MULTIPLYING * peak) + 1.0 / (intensity * card.bandwidth))
+    intensity = INTENSITY * width / INTENSITY_WIDTH * FUSING[fusing] * (HALF if BYTES[chosen] == 2 else 1.0)
+    value = 1.0 / (1.0 / (card.multiplying(chosen) * peak) + 1.0 / (intensity * card.bandwidth))
     return Achieved(low=value / SPREAD, value=value, high=min(value * SPREAD, peak), utilisation=value / peak)
 
 
+def update_seconds(card: Card, parameters: int) -> float:
+    """What a step takes besides its passes, whatever its batch: the optimizer's reading and writing."""
+    return UPDATE_BYTES * parameters / card.bandwidth
+
+
 def least_step_seconds(layers: int, compiled: bool = False) -> float:
-    """What a step takes however little it computes: launching its kernels. Head and embeddings count as two layers."""
+    """What a pass takes however little it computes: launching its kernels. Head and embeddings count as two layers."""
     return (layers + 2) * (KERNELS_COMPILED if compiled else KERNELS_A_LAYER) * LAUNCH_SECONDS
+
+
+def least_recurrent_seconds(layers: int, time_steps: int) -> float:
+    """The same of a recurrence, whose time steps wait for each other."""
+    return time_steps * (layers * RECURRENT_KERNELS_A_LAYER + RECURRENT_KERNELS) * LAUNCH_SECONDS
 
 
 def card_named(name: str) -> Card:
@@ -124,6 +152,7 @@ CARDS = (
         name="rtx3060",
         sheet="GeForce RTX 3060 specifications, by the rates of the GA102 whitepaper",
         fp32=12.7e12,
+        fp32_shared=True,
         tf32=12.7e12,
         fp16=25.5e12,
         bf16=25.5e12,
@@ -135,6 +164,7 @@ CARDS = (
         name="rtx3090",
         sheet=AMPERE,
         fp32=35.6e12,
+        fp32_shared=True,
         tf32=35.6e12,
         fp16=71e12,
         bf16=71e12,
@@ -146,6 +176,7 @@ CARDS = (
         name="rtx4060ti",
         sheet="GeForce RTX 4060 Ti 16GB specifications, by the rates of the Ada whitepaper",
         fp32=22.1e12,
+        fp32_shared=True,
         tf32=22.1e12,
         fp16=44.1e12,
         bf16=44.1e12,
@@ -157,6 +188,7 @@ CARDS = (
         name="rtx4070",
         sheet="GeForce RTX 4070 specifications, by the rates of the Ada whitepaper",
         fp32=29.1e12,
+        fp32_shared=True,
         tf32=29.1e12,
         fp16=58.3e12,
         bf16=58.3e12,
@@ -168,6 +200,7 @@ CARDS = (
         name="rtx4090",
         sheet=ADA,
         fp32=82.6e12,
+        fp32_shared=True,
         tf32=82.6e12,
         fp16=165.2e12,
         bf16=165.2e12,
@@ -179,6 +212,7 @@ CARDS = (
         name="rtx5090",
         sheet="NVIDIA RTX Blackwell GPU Architecture whitepaper",
         fp32=104.8e12,
+        fp32_shared=True,
         tf32=104.8e12,
         fp16=209.5e12,
         bf16=209.5e12,
@@ -199,6 +233,7 @@ CARDS = (
         name="l4",
         sheet="NVIDIA L4 datasheet (half of the figures with sparsity)",
         fp32=30.3e12,
+        fp32_shared=True,
         tf32=60e12,
         fp16=121e12,
         bf16=121e12,
@@ -210,6 +245,7 @@ CARDS = (
         name="a10g",
         sheet="NVIDIA A10G datasheet",
         fp32=35e12,
+        fp32_shared=True,
         tf32=35e12,
         fp16=70e12,
         bf16=70e12,

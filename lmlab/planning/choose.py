@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 from lmlab import LabError
+from lmlab.planning.sized import FEWEST_ROWS, model_settings, modern, shape_words, size_words, sized_model
 from lmlab.recipe import GPT, Data, Evaluate, Linear, Muon, Recipe, Train, override
 from lmlab.recipe.data import WORDS_NEED, TokenizerName
-from lmlab.recipe.sizes import SIZES, Size, size_named
+from lmlab.recipe.derived import rounded_rate
+from lmlab.recipe.quantities import parameters_in
+from lmlab.recipe.sizes import SIZES, Size, adam_rate, nearest_size
 from lmlab.recipe.train import MOST_STEPS
 
 CHARACTERS_UP_TO_BYTES = 3_000_000
@@ -42,6 +48,9 @@ DERIVED = (
 )
 """Settings that follow from size and steps."""
 FEWEST_STEPS, SMALLEST_CONTEXT = 200, 16
+WORDS_OF_A_TEXT = 20
+"""Different words of a text of n words are about so many times sqrt(n) (Heaps' law); WikiText-2 has 33,278 of 2.1M, 23 times."""
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,70 +81,98 @@ class Choice:
 def choose_recipe(
     text: TextFacts,
     device_type: str,
-    size_name: str | None = None,
+    size: str | None = None,
     steps: int | None = None,
     epochs: float | None = None,
+    settings: Mapping[str, Any] = NOTHING,
 ) -> Choice:
-    """A recipe for `text` on a device of this type (cpu, cuda, mps), of `steps` steps or `epochs` passes where they are given.
+    """A recipe for `text` on a device of this type (cpu, cuda, mps).
 
-    Raises LabError where the text is too short to learn from.
+    `size` is how many parameters are asked for in all, such as 2M, None for what suits text and device; `steps` or `epochs` is the
+    length. The settings of the model among `settings` decide what is chosen beside them. LabError where the text is too short to
+    learn from, or no model has that size.
     """
-    reasons: list[str] = []
-    data, tokens, reason = choose_data(text)
-    reasons.append(reason)
-    size = _size(tokens, device_type, size_name, reasons)
-    context = _context(size, tokens, text, data)
-    if context < size.context:
-        reasons.append(f"context {context}: the validation split must hold several windows")
-    chosen = ("train.steps",) if steps is None and epochs is None else ()
-    hint = " (--train.steps N for more)" if chosen else ""
-    passes = size.batch * context / (tokens * (1 - data.valid_share))  # a step's
-    if epochs is not None:
-        steps = min(MOST_STEPS, max(1, round(epochs / passes)))
-    steps = steps or _steps(size, tokens, context, device_type)
-    about = "" if epochs is None else "about "
-    read = f"{steps * size.batch * context / 1e6:.1f}M tokens, {steps * passes:.1f} passes over the training split"
-    reasons.append(f"{about}{steps:,} steps: {read}{hint}")
+    data, tokens, tokenizer = choose_data(text)
+    total = None if size is None else parameters_in(size)
+    near, why = (nearest_size(total), "asked for") if total is not None else _suited(tokens, device_type)
+    context = _context(near, tokens, text, data)
+    passes = near.batch * context / (tokens * (1 - data.valid_share))  # a step's
+    given = steps is not None or epochs is not None
+    if steps is None:
+        wanted = _steps(total or near.parameters, near.batch * context, tokens, device_type)
+        steps = wanted if epochs is None else min(MOST_STEPS, max(1, round(epochs / passes)))
+    ngrams, decay, dropout, rote = _against_rote(data, steps * passes, (total or near.parameters) / tokens, settings)
+    vocabulary = _vocabulary(text, data)
+    if total is None:
+        model = modern(near.layers, near.heads, near.width, context, ngrams)
+    else:
+        model = sized_model(total, vocabulary, ngrams, context, settings)
     recipe = Recipe(
         name=text.name,
         about=f"{text.name}, chosen by lmlab",
         data=data,
-        model=GPT(layers=size.layers, heads=size.heads, width=size.width, context=context),
-        optim=Muon(lr=size.lr, adam_lr=size.adam_lr),
+        model=dataclasses.replace(model, dropout=dropout),
+        optim=Muon(lr=near.lr, adam_lr=rounded_rate(adam_rate(model.width)), weight_decay=decay),
         schedule=Linear(warmup=min(50, steps // 10)),
-        train=Train(steps=steps, batch=size.batch, checkpoint_every=max(50, -(-steps // 8))),
+        train=Train(steps=steps, batch=near.batch, checkpoint_every=max(50, -(-steps // 8))),
         evaluate=Evaluate(every=max(25, -(-steps // 12))),
-        derived=(*chosen, *DERIVED),
+        derived=DERIVED if given else ("train.steps", *DERIVED),
     )
-    ngrams, decay, dropout = _against_rote(data, steps * passes, size.parameters / tokens, reasons)
-    optim = dataclasses.replace(recipe.optim, weight_decay=decay)
-    recipe = override(
-        dataclasses.replace(recipe, optim=optim),
-        {"model.preset": "modern", "model.ngrams": ngrams, "model.dropout": dropout},
-    )
-    return Choice(recipe=recipe, reasons=tuple(reasons))
+    reasons = [tokenizer, _size_reason(recipe, settings, vocabulary, size, why)]
+    if context < near.context:
+        reasons.append(f"context {context}: the validation split must hold several windows")
+    read = f"{steps * near.batch * context / 1e6:.1f}M tokens, {steps * passes:.1f} passes over the training split"
+    hint = "" if given else " (--train.steps N for more)"
+    reasons.append(f"{'about ' if epochs is not None else ''}{steps:,} steps: {read}{hint}")
+    if ngrams and not model.ngrams:
+        rote = f"no n-gram tables: in {size} parameters a table would have fewer than {FEWEST_ROWS:,} rows"
+    return Choice(recipe=recipe, reasons=tuple(reason for reason in (*reasons, rote) if reason))
+
+
+def _size_reason(recipe: Recipe, settings: Mapping[str, Any], vocabulary: int, size: str | None, why: str) -> str:
+    """The model's size with the settings, tables apart, and how another is asked for."""
+    model = override(recipe, model_settings(settings)).model
+    words, shape = size_words(model, vocabulary), shape_words(model)
+    if size is not None:
+        return f"size {size}: {words}; {shape} ({why})"
+    tables = ", --no-tables" if isinstance(model, GPT) and model.ngrams else ""
+    return f"size: {words}, {why}; {shape} (--size 2M or any other, tables included{tables})"
 
 
 def _against_rote(
-    data: Data, epochs: float, largeness: float, reasons: list[str]
-) -> tuple[tuple[int, ...], float, float]:
-    """Lengths of the n-grams that have tables, weight decay and dropout: what is read more often must be forgotten more.
+    data: Data, epochs: float, largeness: float, settings: Mapping[str, Any]
+) -> tuple[tuple[int, ...], float, float, str]:
+    """Lengths of the n-grams that have tables, weight decay, dropout, and why: what is read more often must be forgotten more.
 
-    `largeness` is the model's parameters a token of the text.
+    `largeness` is the model's parameters a token of the text. Lengths that are set stay.
     """
+    asked = "model.ngrams" in settings
+    ngrams: tuple[int, ...] = ()
     if epochs <= READ_A_FEW_TIMES:
         ngrams = (2, 3) if data.tokenizer == "bpe" else (2, 3, 4, 5)
-        reasons.append(
-            f"n-gram tables of {ngrams[0]} to {ngrams[-1]} tokens: they cost little and teach much while the text is new"
+        reason = f"n-gram tables of {ngrams[0]} to {ngrams[-1]} tokens: they cost little and teach much while the text is new"
+        decay, dropout = DECAY if epochs > READ_ABOUT_ONCE else 0.0, 0.0
+    else:
+        decay = MORE_DECAY if epochs > READ_SEVERAL_TIMES else DECAY
+        dropout = 0.1 if epochs > READ_SEVERAL_TIMES and largeness > LARGE_FOR_A_TEXT else 0.0
+        also = f", dropout {dropout:g}: the model is large for the text" if dropout else ""
+        tables = "" if asked else ", no n-gram tables"
+        reason = (
+            f"weight decay {decay:g}{tables}: the text is read {epochs:.0f} times, and would be learned by heart{also}"
         )
-        return ngrams, DECAY if epochs > READ_ABOUT_ONCE else 0.0, 0.0
-    decay = MORE_DECAY if epochs > READ_SEVERAL_TIMES else DECAY
-    dropout = 0.1 if epochs > READ_SEVERAL_TIMES and largeness > LARGE_FOR_A_TEXT else 0.0
-    also = f", dropout {dropout:g}: the model is large for the text" if dropout else ""
-    reasons.append(
-        f"weight decay {decay:g}, no n-gram tables: the text is read {epochs:.0f} times, and tables would learn it by heart{also}"
-    )
-    return (), decay, dropout
+    if not asked:
+        return ngrams, decay, dropout, reason
+    model = override(Recipe(model=GPT()), {"model.ngrams": settings["model.ngrams"]}).model
+    assert isinstance(model, GPT)
+    return model.ngrams, decay, dropout, "" if ngrams else reason
+
+
+def _vocabulary(text: TextFacts, data: Data) -> int:
+    """About how many tokens the text's tokenizer will have."""
+    if data.vocabulary is not None:
+        return data.vocabulary
+    known = {"gpt2": 50_257, "bytes": 257, "characters": text.distinct_characters}
+    return known.get(data.tokenizer) or max(2, round(WORDS_OF_A_TEXT * math.sqrt(text.words)))
 
 
 def choose_data(text: TextFacts) -> tuple[Data, float, str]:
@@ -164,24 +201,13 @@ def _with_bpe(text: TextFacts, data: Data, why: str) -> tuple[Data, float, str]:
     return dataclasses.replace(data, vocabulary=vocabulary), text.bytes / BYTES_A_TOKEN[nearest], reason
 
 
-def _size(tokens: float, device_type: str, name: str | None, reasons: list[str]) -> Size:
-    if name is not None:
-        size = size_named(name)
-        reasons.append(f"size {name}: asked for; {size.layers} layers, {size.width} wide, context {size.context}")
-        return size
-    chosen = "1M" if device_type == "cpu" else "10M"
+def _suited(tokens: float, device_type: str) -> tuple[Size, str]:
+    """The size for a text of so many tokens on such a device, and why."""
     if tokens < 100_000:
-        chosen = "300k"
-    size = SIZES[chosen]
-    why = (
-        "little text"
-        if chosen == "300k"
-        else "what a CPU trains in minutes"
-        if device_type == "cpu"
-        else "what a GPU trains in minutes"
-    )
-    reasons.append(f"size {chosen}: {why}; {size.layers} layers, {size.width} wide (--size {', '.join(SIZES)})")
-    return size
+        return SIZES["300k"], "for little text"
+    if device_type == "cpu":
+        return SIZES["1M"], "what a CPU trains in minutes"
+    return SIZES["10M"], "what a GPU trains in minutes"
 
 
 def _context(size: Size, tokens: float, text: TextFacts, data: Data) -> int:
@@ -197,12 +223,12 @@ def _context(size: Size, tokens: float, text: TextFacts, data: Data) -> int:
     return context
 
 
-def _steps(size: Size, tokens: float, context: int, device_type: str) -> int:
-    wanted = float(TOKENS_A_PARAMETER * size.parameters)
+def _steps(parameters: int, step_tokens: int, tokens: float, device_type: str) -> int:
+    wanted = float(TOKENS_A_PARAMETER * parameters)
     if device_type == "cpu":
         wanted = min(wanted, TOKENS_ON_A_CPU)
     wanted = min(wanted, MOST_EPOCHS * tokens)
-    steps = max(FEWEST_STEPS, int(wanted / (size.batch * context)))
+    steps = max(FEWEST_STEPS, int(wanted / step_tokens))
     # Two significant digits: a round number is easier to compare and to remember.
     scale = 10 ** max(0, len(str(steps)) - 2)
     return steps // scale * scale

@@ -22,6 +22,7 @@ from lmlab.planning.calibration import Calibration, calibrated
 from lmlab.planning.child import Measurement, measure, trial_folder
 from lmlab.planning.counted import counted_trial
 from lmlab.planning.duration import Duration, duration_of, saves_in
+from lmlab.planning.kept import SHORT_SECONDS, keeps_least
 from lmlab.planning.layers import expected_step_seconds
 from lmlab.planning.peak import peak_flops
 from lmlab.planning.trial import Extent, Trial
@@ -147,7 +148,15 @@ def forecast_from(
         "total_seconds": time.total_seconds,
         "tokens_per_second": time.tokens_per_second,
         "peak_memory_bytes": memory,
-        "kept_bytes": kept_bytes(recipe, steps, first_step, occupied, trial.checkpoint_bytes),
+        "kept_bytes": kept_bytes(
+            recipe,
+            steps,
+            first_step,
+            occupied,
+            trial.checkpoint_bytes,
+            time.total_seconds.value,
+            4 * parameters["total"],
+        ),
     }
     return Forecast(
         parameters=parameters["total"],
@@ -195,17 +204,25 @@ def disk_bytes(recipe: Recipe, steps: int, first_step: int, checkpoint_bytes: in
     return total if train.disk is None else min(total, bytes_in(train.disk))
 
 
-def kept_bytes(recipe: Recipe, steps: int, first_step: int, at_most: int, checkpoint_bytes: int) -> Estimate:
+def kept_bytes(
+    recipe: Recipe,
+    steps: int,
+    first_step: int,
+    at_most: int,
+    checkpoint_bytes: int,
+    seconds: float,
+    weight_bytes: int,
+) -> Estimate:
     """What is there at the end: nothing is being written any more, and the best checkpoint may be one of the latest."""
-    made = saves_in(max(1, steps - first_step), recipe.train.checkpoint_every) * checkpoint_bytes
-    most, least = min(made, at_most - checkpoint_bytes), min(made, at_most - 2 * checkpoint_bytes)
-    return Estimate(
-        value=least,
-        low=0.98 * least,
-        high=1.02 * most,
-        evidence="formula",
-        rests_on=f"train.keep {recipe.train.keep}, the first checkpoint and the best",
-    )
+    if keeps_least(recipe, seconds):
+        first = weight_bytes if first_step else 0  # of a branch; step 0 is kept as its seed
+        least, most = checkpoint_bytes + first, 2 * checkpoint_bytes + first
+        rests_on = f"the latest and the best of a run of less than {SHORT_SECONDS / 60:.0f} minutes"
+    else:
+        made = saves_in(max(1, steps - first_step), recipe.train.checkpoint_every) * checkpoint_bytes
+        most, least = min(made, at_most - checkpoint_bytes), min(made, at_most - 2 * checkpoint_bytes)
+        rests_on = f"train.keep {recipe.train.keep}, the first checkpoint and the best"
+    return Estimate(value=least, low=0.98 * least, high=1.02 * most, evidence="formula", rests_on=rests_on)
 
 
 def _loss_to_learn_from(loss: Estimate | None) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from lmlab.hardware.cards import Card
 from lmlab.planning.inverse import Corpus
 from lmlab.planning.position import Position, position_of
 from lmlab.planning.price import Price, board_power
+from lmlab.planning.published_rates import PublishedRate, published_for
 from lmlab.planning.resources import Resources
 from lmlab.planning.whole_run import run_seconds
 from lmlab.recipe import Recipe
@@ -18,7 +20,7 @@ from lmlab.training.display import count, duration
 
 @dataclass(frozen=True, kw_only=True)
 class CardPlan:
-    """What a recipe is expected to take on it; every figure is published, none measured."""
+    """What a recipe is expected to take on it; none of the figures is measured here."""
 
     recipe: Recipe
     card: Card
@@ -32,6 +34,8 @@ class CardPlan:
     disk: float
     price: Price | None
     cost: Estimate | None
+    published: PublishedRate | None
+    """What others measured on such a card with a model of this shape."""
 
     def to_json(self) -> dict[str, Any]:
         """For --json."""
@@ -47,6 +51,7 @@ class CardPlan:
             "memory_bytes": self.memory,
             "memory_limit_bytes": self.memory_limit,
             "disk_bytes": self.disk,
+            "published": None if self.published is None else dataclasses.asdict(self.published),
             "cost": None if self.cost is None else self.cost.to_json(),
             "currency": None if self.price is None else self.price.currency,
         }
@@ -56,16 +61,22 @@ class CardPlan:
         here, rate, time = self.position, self.tokens_per_second, self.seconds
         fits = "fits" if self.memory <= self.memory_limit else "does not fit: try a smaller train.micro_batch"
         lines = [
-            f"{self.recipe.name} on a {self.card.name} that isn't here (published figures, nothing was measured):",
+            f"{self.recipe.name} on a {self.card.name} that isn't here, in {self._precision} (nothing was measured):",
             f"  {count(here.parameters['total'])} parameters, {count(here.tokens)} tokens ({here.epochs:.2f} epochs, "
             f"{here.tokens_a_parameter:.3g} a parameter), {here.exact_flops:.3g} FLOPs",
             f"  {duration(time.value)} ({duration(time.low)} to {duration(time.high)}) at {rate.value:,.0f} tokens/s "
-            f"({rate.low:,.0f} to {rate.high:,.0f}): {rate.rests_on}",
+            f"({rate.low:,.0f} to {rate.high:,.0f}): {rate.rests_on}{rate.alarm and '; ' + rate.alarm}",
+            *([] if self.published is None else [f"  published for this card and shape: {self.published.words()}"]),
             f"  {self.memory / 1e9:.2f} GB of {self.card.memory / 1e9:.0f} GB of memory: {fits}; {self.disk / 1e9:.2f} GB of disk",
         ]
         if self.price is not None and self.cost is not None:
-            lines.append(f"  {self.price.text(self.cost)}")
+            lines.append(f"  cost {self.price.text(self.cost)}")
         return lines
+
+    @property
+    def _precision(self) -> str:
+        wish = self.recipe.train.precision
+        return self.card.best_precision() if wish == "auto" else wish
 
 
 def plan_for_card(
@@ -86,4 +97,5 @@ def plan_for_card(
         disk=resources.disk(recipe),
         price=price,
         cost=None if price is None else price.cost(seconds, board_power(card)),
+        published=published_for(recipe, corpus.vocabulary, card),
     )

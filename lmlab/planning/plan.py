@@ -246,7 +246,13 @@ class Plan:
         ]
         for name, estimate in self.cost.items():
             rows.append(
-                (f"{estimate.value:,.3g} {name}", estimate.evidence, _interval(estimate, lambda value: f"{value:,.3g}"))
+                (
+                    f"energy {estimate.value:,.3g} kJ"
+                    if name == "kJ"
+                    else f"cost {estimate.value:,.3g} {name}".rstrip(),
+                    estimate.evidence,
+                    _interval(estimate, lambda value: f"{value:,.3g}"),
+                )
             )
         checked = self.validation
         room = (

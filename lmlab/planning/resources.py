@@ -14,9 +14,9 @@ from lmlab.hardware.cards import BYTES, Card
 from lmlab.model import activation_bytes, parameters
 from lmlab.planning.forecast import disk_bytes
 from lmlab.planning.parts import checkpoint_bytes, computed_in_chunks, gradient_sets
-from lmlab.planning.speed import Speed, card_speed, measure_speed
+from lmlab.planning.speed import Speed, card_speed, gpu_pass, measure_speed
 from lmlab.recipe import Recipe
-from lmlab.training.policy import Policy, tokens_in_a_gpu_pass
+from lmlab.training.policy import Policy
 
 FLOAT_BYTES = 4
 USABLE = 0.9
@@ -84,10 +84,7 @@ def _gradients(recipe: Recipe, vocabulary: int, copies: int) -> int:
 
 def _pass(recipe: Recipe, device: str) -> int:
     """Sequences in a forward pass, as a policy chooses them."""
-    train = recipe.train
-    if train.micro_batch is not None or device == "cpu":
-        return train.micro_batch or train.batch
-    return min(train.batch, max(1, tokens_in_a_gpu_pass(recipe.model) // recipe.model.context))
+    return recipe.train.micro_batch or recipe.train.batch if device == "cpu" else gpu_pass(recipe)
 
 
 def _disk(recipe: Recipe, vocabulary: int) -> int:

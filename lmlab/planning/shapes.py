@@ -13,14 +13,11 @@ import math
 from lmlab import LabError
 from lmlab.model import parameters
 from lmlab.recipe import GPT, Recipe, override
-from lmlab.recipe.sizes import SIZES
+from lmlab.recipe.sizes import DEPTH_POWER
 
 HEAD_WIDTHS = (32, 64, 128)
 WIDTHS = (32, 64, 96, *(quarter * 2**octave for octave in range(5, 10) for quarter in (4, 5, 6, 7)), 4096)
 """Multiples of 32; from 128 on four to a doubling, so that each has about 1.6 times the parameters of the one before."""
-SMALLEST_SIZE, LARGEST_SIZE = SIZES["300k"], SIZES["124M"]
-DEPTH_POWER = math.log(LARGEST_SIZE.layers / SMALLEST_SIZE.layers) / math.log(LARGEST_SIZE.width / SMALLEST_SIZE.width)
-"""0.67: a model twice as wide is about 1.6 times as deep."""
 
 
 def shapes_like(recipe: Recipe) -> list[Recipe]:

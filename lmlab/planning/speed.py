@@ -8,6 +8,7 @@ are taken as constant, and the interval widens.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 import statistics
@@ -20,15 +21,22 @@ import numpy as np
 from lmlab import LabError
 from lmlab.data.fresh import TrainingTokens
 from lmlab.hardware.cards import SPREAD as CARD_SPREAD
-from lmlab.hardware.cards import Card, achieved_flops, least_step_seconds
-from lmlab.model import flops_per_token
+from lmlab.hardware.cards import (
+    Card,
+    Fusing,
+    achieved_flops,
+    least_recurrent_seconds,
+    least_step_seconds,
+    update_seconds,
+)
+from lmlab.model import flops_per_token, parameters
 from lmlab.planning.measured import measured
 from lmlab.planning.probe import probe
 from lmlab.planning.probed import facts_of_steps
 from lmlab.planning.shapes import shapes_like
-from lmlab.recipe import GPT, Recipe
+from lmlab.recipe import GPT, Context, Recipe
 from lmlab.scaling.estimate import Estimate
-from lmlab.training.policy import Policy, apply_policy
+from lmlab.training.policy import Policy, apply_policy, tokens_in_a_gpu_pass
 
 Speed = Callable[[Recipe], Estimate]
 """Tokens a second of training with a recipe, the padding of windows among them."""
@@ -47,6 +55,9 @@ SPREAD = 1.1
 """Half-width as a factor, at a measured size or between two: other batches, other shapes, other work on the machine."""
 SPREAD_BEYOND = 0.1
 """For each factor of e beyond the measured sizes the interval widens by so much (in logarithms)."""
+
+RECURRENT_SPREAD = 2.5
+"""Half-width as a factor on a card, of a recurrence: no published rate of one on a named card is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,38 +156,75 @@ def probed_recipes(recipe: Recipe, vocabulary: int, faster: float = 1.0) -> list
 
 
 def card_speed(card: Card, vocabulary: int) -> Speed:
-    """Tokens a second on a card that isn't here: its datasheet, the utilisation that published trainings reached, and launches.
+    """Tokens a second on a card that isn't here: its datasheet, what published trainings made of such cards, and launches.
 
-    The recipe's precision and `train.compile` count (auto: compiled, as on a card that is here). Raises LabError, when called,
-    where the card hasn't that precision, or the model is no GPT.
+    The recipe's precision and `train.compile` count (auto: compiled, as on a card that is here). What fusing operations brings
+    was published for one card, so the interval reaches down to a step that fuses nothing. Raises LabError, when called, where the
+    card hasn't that precision.
     """
 
     def speed(recipe: Recipe) -> Estimate:
         if not isinstance(recipe.model, GPT):
-            raise LabError(
-                f"how fast a card is that isn't here is known for model.kind gpt, not for {recipe.model.kind}, whose loop over "
-                "time no datasheet tells of: plan without --card"
-            )
+            return _recurrent_speed(card, recipe, vocabulary)
         compiled = (
             recipe.train.compile != "off" and card.fp16 is not None
         )  # Apple's have none, and are not compiled for
-        achieved = achieved_flops(card, recipe.model.width, recipe.train.precision, compiled)
-        flops = flops_per_token(recipe.model, vocabulary).training
-        tokens = recipe.train.batch * recipe.model.context
+        step = functools.partial(_card_step_seconds, card, recipe, vocabulary)
         launching = least_step_seconds(recipe.model.layers, compiled)
-
-        def rate(flops_a_second: float, slower: float = 1.0) -> float:
-            return tokens / (tokens * flops / flops_a_second + launching * slower)
-
+        width = recipe.model.width
+        usual = step(width, "all" if compiled else "attention", launching)
+        unfused = max(0.0, math.log(step(width, "nothing", launching) / usual))
+        rate = recipe.train.batch * recipe.model.context / usual
         return Estimate(
-            value=rate(achieved.value),
-            low=rate(achieved.low, CARD_SPREAD),
-            high=rate(achieved.high, 1.0 / CARD_SPREAD),
+            value=rate,
+            low=rate * math.exp(-math.hypot(math.log(CARD_SPREAD), unfused)),
+            high=min(rate * CARD_SPREAD, _at_the_peak(card, recipe, vocabulary)),
             evidence="published",
-            rests_on=f"{card.sheet}, at {rate(achieved.value) * flops / achieved.value * achieved.utilisation:.0%} of its peak",
+            rests_on=f"{card.sheet}, at {rate / _at_the_peak(card, recipe, vocabulary):.0%} of its peak",
         )
 
     return speed
+
+
+def _recurrent_speed(card: Card, recipe: Recipe, vocabulary: int) -> Estimate:
+    """Tokens a second of a recurrence, whose time steps are launched one by one."""
+    assert isinstance(recipe.model, Context)
+    launching = least_recurrent_seconds(recipe.model.layers, recipe.model.context)
+    seconds = _card_step_seconds(card, recipe, vocabulary, recipe.model.hidden, "nothing", launching)
+    rate = recipe.train.batch * recipe.model.context / seconds
+    return Estimate(
+        value=rate,
+        low=rate / RECURRENT_SPREAD,
+        high=min(rate * RECURRENT_SPREAD, _at_the_peak(card, recipe, vocabulary)),
+        evidence="extrapolated",
+        rests_on=f"{card.sheet}, and the kernels that {recipe.model.context} time steps launch one by one",
+        alarm="no published training of such a model names its card",
+    )
+
+
+def _card_step_seconds(
+    card: Card, recipe: Recipe, vocabulary: int, width: int, fusing: Fusing, launching: float
+) -> float:
+    """Seconds of a step: passes over its batch, each of which waits at least for its launches, and the update."""
+    train, model = recipe.train, recipe.model
+    flops = flops_per_token(model, vocabulary).training * train.batch * model.context
+    passes = -(-train.batch // gpu_pass(recipe))
+    computing = flops / achieved_flops(card, width, train.precision, fusing).value
+    return computing + passes * launching + update_seconds(card, parameters(model, vocabulary)["total"])
+
+
+def _at_the_peak(card: Card, recipe: Recipe, vocabulary: int) -> float:
+    """Tokens a second if the card did nothing but multiply at its datasheet's peak."""
+    precision = card.best_precision() if recipe.train.precision == "auto" else recipe.train.precision
+    return card.peak(precision) / flops_per_token(recipe.model, vocabulary).training
+
+
+def gpu_pass(recipe: Recipe) -> int:
+    """Sequences in a forward pass on a GPU, as a policy chooses them."""
+    train = recipe.train
+    if train.micro_batch is not None:
+        return train.micro_batch
+    return min(train.batch, max(1, tokens_in_a_gpu_pass(recipe.model) // recipe.model.context))
 
 
 def _step_seconds(recipe: Recipe, policy: Policy, tokens: TrainingTokens, vocabulary: int) -> float:

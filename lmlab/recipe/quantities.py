@@ -1,4 +1,4 @@
-"""Times, sizes and amounts of compute as people write them: 2h, 1h30m, 90s; 20GB, 500 MB; 3e17flops."""
+"""Times, sizes, parameters and amounts of compute as people write them: 2h, 1h30m, 90s; 20GB, 500 MB; 3.5M; 3e17flops."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ BYTES = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12}
 PART = r"(\d+(?:\.\d+)?)\s*([a-zA-Z]+)"
 MULTIPLES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15, "e": 1e18, "z": 1e21}
 COMPUTE = re.compile(r"(?P<number>\d+(?:\.\d+)?(?:e\+?\d{1,2})?)\s*(?P<multiple>[kmgtpez])?flops?", re.IGNORECASE)
+COUNT = re.compile(r"(?P<number>\d{1,15}(?:\.\d+)?)\s*(?P<unit>[kKmMbBgG]?)")
+MOST_PARAMETERS = 10**12
 LONGEST = 40
 """A longer text is no quantity."""
 
@@ -33,6 +35,19 @@ def bytes_in(text: str) -> int:
     (20000000000, 1500000)
     """
     return int(_sum(text, BYTES, "a size such as 20GB"))
+
+
+def parameters_in(text: str) -> int:
+    """The number of parameters that a size such as 750k, 3.5M or 1B says; LabError where it says none.
+
+    >>> parameters_in("750k"), parameters_in("3.5M"), parameters_in("2000000")
+    (750000, 3500000, 2000000)
+    """
+    found = COUNT.fullmatch(text.strip()) if len(text) <= LONGEST else None
+    number = round(float(found["number"]) * MULTIPLES[found["unit"].lower().replace("b", "g")]) if found else 0
+    if not found or not 1 <= number <= MOST_PARAMETERS:
+        raise LabError(f"--size {text[:LONGEST]!r} can't be read: expected parameters such as 750k, 2M, 3.5M or 1B")
+    return number
 
 
 def flops_in(text: str) -> float:

@@ -1,14 +1,13 @@
-"""Model shapes by size, for text that has no recipe yet: `lmlab train my.txt --size 10M`.
+"""Model shapes by size, for text that has no recipe yet.
 
-A size names its parameters in blocks and head at a small vocabulary, rounded. The rates were tried at 1M only; those of the
-other sizes fall with width as is usual, and are not measured.
+A shape's parameters are those of blocks and head at a small vocabulary, rounded, without n-gram tables. The rates were tried at 1M
+only; those of the other sizes fall with width as is usual, and are not measured.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-
-from lmlab import LabError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +35,25 @@ SIZES = {
     "30M": Size(layers=9, heads=8, width=512, context=512, batch=32, lr=0.02, adam_lr=2e-3, parameters=28_500_000),
     "124M": Size(layers=12, heads=12, width=768, context=1024, batch=32, lr=0.02, adam_lr=1e-3, parameters=85_000_000),
 }
+DEPTH_POWER = math.log(SIZES["124M"].layers / SIZES["300k"].layers) / math.log(
+    SIZES["124M"].width / SIZES["300k"].width
+)
+"""0.67: a model twice as wide is about 1.6 times as deep."""
 
 
-def size_named(name: str) -> Size:
-    """The size of that name, in any case; LabError with the names there are."""
-    for known, size in SIZES.items():
-        if known.lower() == name.lower():
-            return size
-    raise LabError(f"there is no size '{name}': expected one of {', '.join(SIZES)}")
+def nearest_size(parameters: float) -> Size:
+    """The one whose parameters are nearest to so many, as a ratio."""
+    return min(SIZES.values(), key=lambda size: abs(math.log(size.parameters / parameters)))
+
+
+def adam_rate(width: int) -> float:
+    """AdamW's peak rate at a width: a straight line between those of the sizes on logarithmic axes, and 1 / width above them."""
+    sizes = sorted(SIZES.values(), key=lambda size: size.width)
+    if width >= sizes[-1].width:
+        return sizes[-1].adam_lr * sizes[-1].width / width
+    above = next(size for size in sizes if size.width > width)
+    below = max((size for size in sizes if size.width <= width), key=lambda size: size.width, default=above)
+    if below.adam_lr == above.adam_lr:
+        return below.adam_lr
+    part = math.log(width / below.width) / math.log(above.width / below.width)
+    return float(below.adam_lr * (above.adam_lr / below.adam_lr) ** part)

@@ -12,6 +12,7 @@ CompileName = Literal["auto", "on", "off"]
 EngineName = Literal["auto", "native", "torch"]
 OnSpikeName = Literal["note", "skip", "rewind"]
 KeepOptimizerName = Literal["all", "latest"]
+KeepFinishedName = Literal["auto", "all", "least"]
 BackgroundName = Literal["auto", "on", "off"]
 FinalName = Literal["whole", "sample"]
 
@@ -61,11 +62,14 @@ class Train:
     checkpoint_every: int = setting(250, at_least=1, policy=True)
     """Steps between checkpoints."""
     keep: int = setting(2, at_least=1, policy=True)
-    """How many of the latest checkpoints stay (the first and the best always do)."""
+    """How many of the latest checkpoints stay while it trains (the first and the best always do)."""
     keep_every: int = setting(0, at_least=0, policy=True)
     """Checkpoints of every so many steps stay besides; 0: none."""
     keep_optimizer: KeepOptimizerName = setting("all", policy=True)
     """all: every kept checkpoint can be trained on exactly; latest: the older ones keep their weights only."""
+    keep_finished: KeepFinishedName = setting("auto", policy=True)
+    """Checkpoints of a finished run. least: the latest and the best; all: those of the training; auto: least where it took less
+    than 10 minutes and train.keep and keep_every ask for no more."""
     disk: str | None = setting(None, policy=True)
     """Checkpoints may occupy so much, such as 20GB: older ones shrink and go before that (none: as much as there is)."""
     background: BackgroundName = setting("auto", policy=True)

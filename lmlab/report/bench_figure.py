@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from lmlab import LabError
 from lmlab.planning.bench import Bench, Row
@@ -22,6 +23,7 @@ LEFT, RIGHT, TOP, BOTTOM = 0.075, 0.975, 0.785, 0.085
 MOST_CURVES = len(RUN_COLOURS)
 HEADROOM = 1.04  # a marker at the top is drawn whole
 FAILED = "✕"
+FEWEST_TICKS, MOST_TICKS = 3, 9
 
 
 def draw_bench(bench: Bench) -> Figure:
@@ -39,8 +41,9 @@ def draw_bench(bench: Bench) -> Figure:
         _draw(time, groups, "milliseconds a step", lambda row, seconds: 1e3 * seconds)
         _draw(memory, groups, "peak memory, GB", lambda row, seconds: row.peak_memory_bytes / 1e9)
         time.set_yscale("log")
-        time.yaxis.set_major_formatter(FuncFormatter(lambda value, _: amount(value) if value >= 1 else f"{value:g}"))
-        time.yaxis.set_minor_formatter(NullFormatter())
+        time.yaxis.set_major_locator(FixedLocator(log_ticks(*time.get_ylim())))
+        time.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+        time.yaxis.set_minor_locator(NullLocator())
         for axes in (rate, memory):
             axes.set_ylim(0, HEADROOM * axes.get_ylim()[1])
         rate.yaxis.set_major_formatter(FuncFormatter(lambda value, _: amount(value)))
@@ -83,6 +86,25 @@ def _draw(axes: Axes, groups: dict[str, list[Row]], title: str, value: Callable[
     axes.set_xticks(every)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: amount(place)))
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Where the ticks of a logarithmic axis are: at 1, 2 and 5 of each decade, at decades alone where those are many, and at evenly
+    spaced round values where they are fewer than three.
+
+    >>> log_ticks(3, 70), log_ticks(110, 135)
+    ([5.0, 10.0, 20.0, 50.0], [110.0, 115.0, 120.0, 125.0, 130.0, 135.0])
+    """
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for factors in ((1.0, 2.0, 5.0), (1.0,)):
+        ticks = [factor * 10.0**exponent for exponent in exponents for factor in factors]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) <= MOST_TICKS:
+            break
+    if len(ticks) < FEWEST_TICKS:
+        even = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        ticks = [float(tick) for tick in even if low <= tick <= high]
+    return ticks
 
 
 def _mark_failures(axes: Axes, groups: dict[str, list[Row]]) -> None:

@@ -9,9 +9,11 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from lmlab.report.figure import PIXELS_AN_INCH, write_figure
 from lmlab.report.labels import short
+from lmlab.report.placing import beside, widest
 from lmlab.report.style import INK, QUIET, RUN_COLOURS, SETTINGS, SMALL_SIZE
 from lmlab.study.effects import LEVEL, Effect
 from lmlab.study.ledger import StudyResult
@@ -22,6 +24,8 @@ ROW_INCHES, FRAME_INCHES = 0.36, 1.9
 MOST_ROWS = 40
 COLOURS = {"better": RUN_COLOURS[2], "worse": RUN_COLOURS[1], "indistinguishable": QUIET}
 LONGEST_LABEL = 46
+LEAST_LEFT, MOST_TICKS = 0.16, 6
+VERDICT_SHIFT = 64  # points from the panel to the verdicts, behind the differences
 
 
 def write_forest(result: StudyResult, folder: Path) -> list[Path]:
@@ -39,17 +43,21 @@ def draw_forest(result: StudyResult) -> Figure:
         figure = Figure(figsize=(WIDTH, height), dpi=PIXELS_AN_INCH)
         FigureCanvasAgg(figure)
         axes = figure.subplots()
-        figure.subplots_adjust(left=0.36, right=0.78, top=1 - 1.05 / height, bottom=0.72 / height)
+        names = [row if isinstance(row, str) else short(row.name, LONGEST_LABEL) for row in rows]
+        figure.subplots_adjust(
+            left=max(LEAST_LEFT, 0.04 + widest(figure, names)), right=0.78, top=1 - 1.05 / height, bottom=0.72 / height
+        )
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
         axes.axvline(0.0, color=INK, linewidth=1.0, zorder=1)
         for place, row in enumerate(rows):
             if isinstance(row, str):
-                _text(axes, -0.02, place, row, ha="right", color=QUIET, fontsize=SMALL_SIZE, style="italic")
+                beside(axes, 0.0, -8, place, row, ha="right", color=QUIET, fontsize=SMALL_SIZE, style="italic")
             else:
                 _draw(axes, place, row)
         axes.set_yticks([])
         axes.margins(x=0.06)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=MOST_TICKS))
         axes.set_xlabel(f"difference in {result.cells.measure} with its {LEVEL:.0%} interval  (left of 0: better)")
         _titles(figure, result, height)
         return figure
@@ -80,13 +88,9 @@ def _draw(axes: Axes, place: int, effect: Effect) -> None:
         markerfacecolor=colour if sure else "white",
         zorder=3,
     )
-    _text(axes, -0.02, place, short(effect.name, LONGEST_LABEL), ha="right", color=INK)
-    _text(axes, 1.02, place, f"{found.difference:+.4f}", ha="left", color=INK)
-    _text(axes, 1.185, place, short(effect.words, 24), ha="left", color=colour, fontsize=SMALL_SIZE)
-
-
-def _text(axes: Axes, x: float, place: int, words: str, **how: object) -> None:
-    axes.text(x, place, words, transform=axes.get_yaxis_transform(), va="center", clip_on=False, **how)  # type: ignore[arg-type]
+    beside(axes, 0.0, -8, place, short(effect.name, LONGEST_LABEL), ha="right", color=INK)
+    beside(axes, 1.0, 8, place, f"{found.difference:+.4f}", ha="left", color=INK)
+    beside(axes, 1.0, VERDICT_SHIFT, place, short(effect.words, 24), ha="left", color=colour, fontsize=SMALL_SIZE)
 
 
 def _titles(figure: Figure, result: StudyResult, height: float) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from lmlab import printable
 
 LONGEST_NAME = 26
+LEAST_DECIMAL = 0.001
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
@@ -57,11 +58,26 @@ def amount(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def rates_in_words(values: Sequence[float]) -> dict[float, str]:
+    """Learning rates of one axis, all with decimals or all with exponents.
+
+    >>> list(rates_in_words([0.005, 0.01]).values()), list(rates_in_words([0.0003, 0.01]).values())
+    (['0.005', '0.01'], ['3e-4', '1e-2'])
+    """
+    if min(values, default=1.0) >= LEAST_DECIMAL:
+        return {value: f"{value:.3g}" for value in values}
+    return {value: _with_exponent(value) for value in values}
+
+
 def small(value: float) -> str:
     """A learning rate or a norm: 0.0003 as "3e-4", 0.02 as "0.02", 12.5 as "12.5"."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     if 0.01 <= abs(value) < 10_000:
         return f"{value:.3g}"
+    return _with_exponent(value)
+
+
+def _with_exponent(value: float) -> str:
     mantissa, _, exponent = f"{value:.2e}".partition("e")
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"

@@ -13,7 +13,7 @@ from matplotlib.text import Text
 
 from lmlab.report.curves import Against, Series, running_mean
 from lmlab.report.labels import spread
-from lmlab.report.placing import renderer_of
+from lmlab.report.placing import widest
 
 Smoothing = Literal["none", "mean", "geometric"]  # the last for values whose ratios matter, such as norms
 SMOOTH_FROM = 40  # values; fewer are drawn as they are
@@ -63,13 +63,7 @@ def end_label(series: Series, against: Against, words: str, colour: str) -> EndL
 
 def reserve_margin(figure: Figure, labels: Sequence[EndLabel]) -> None:
     """Make room at the right for the widest label."""
-    renderer = renderer_of(figure)
-    widest = 0.0
-    for label in labels:
-        text = figure.text(0, 0, label.words)
-        widest = max(widest, text.get_window_extent(renderer).width)
-        text.remove()
-    room = (widest + 2 * PADDING) / figure.bbox.width
+    room = widest(figure, [label.words for label in labels]) + 2 * PADDING / figure.bbox.width
     figure.subplots_adjust(right=min(MOST_RIGHT, max(LEAST_RIGHT, 1.0 - room)))
 
 

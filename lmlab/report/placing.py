@@ -27,6 +27,30 @@ def renderer_of(figure: Figure) -> RendererAgg:
     return canvas.get_renderer()
 
 
+def beside(axes: Axes, share: float, shift: float, y: float, words: str, **look: Any) -> None:
+    """Words level with `y`, `shift` points to the right of that share of the panel's width; they may stand outside it."""
+    axes.annotate(
+        words,
+        (share, y),
+        xycoords=axes.get_yaxis_transform(),
+        xytext=(shift, 0),
+        textcoords="offset points",
+        va="center",
+        annotation_clip=False,
+        **look,
+    )
+
+
+def widest(figure: Figure, labels: Sequence[str]) -> float:
+    """The width of the widest label, as a share of the figure's."""
+    widths = []
+    for label in labels:
+        text = figure.text(0, 0, label)
+        widths.append(text.get_window_extent(renderer_of(figure)).width)
+        text.remove()
+    return float(max(widths, default=0.0) / figure.bbox.width)
+
+
 class Placer:
     """Places text in one panel whose limits and size are final."""
 

@@ -10,16 +10,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+from matplotlib.ticker import NullFormatter
 
-from lmlab.report.figure import LEFT, PIXELS_AN_INCH, write_figure
-from lmlab.report.labels import short, small
+from lmlab.report.figure import PIXELS_AN_INCH, write_figure
+from lmlab.report.labels import rates_in_words, short, small
 from lmlab.report.style import INK, QUIET, RUN_COLOURS, RUN_MARKERS, SETTINGS, SMALL_SIZE
 from lmlab.scaling.estimate import LEVEL
 from lmlab.study.halving import at
 from lmlab.study.optimum import REACH, Optimum, mean_losses
 from lmlab.study.result import Tuning
 
+LEFT = 0.085
 INCHES = (10.0, 6.25)
 HEADROOM = 2.2
 """The axis ends at so many times the spread of the better rates: those that fail would flatten the rest."""
@@ -39,7 +40,7 @@ def draw_rates(result: Tuning) -> Figure:
         figure = Figure(figsize=INCHES, dpi=PIXELS_AN_INCH)
         FigureCanvasAgg(figure)
         axes = figure.subplots()
-        figure.subplots_adjust(left=0.085, right=0.97, top=0.84, bottom=0.12)
+        figure.subplots_adjust(left=LEFT, right=0.97, top=0.84, bottom=0.12)
         rates = sorted({run.rate for run in result.losses})
         axes.set_xscale("log", base=2)
         ends = [result.rate_of(rates[0]), result.rate_of(rates[-1]), *_law_rates(result)]
@@ -61,8 +62,8 @@ def draw_rates(result: Tuning) -> Figure:
             color=QUIET,
         )
         _draw_laws(axes, result)
-        axes.xaxis.set_major_locator(FixedLocator([result.rate_of(rate) for rate in rates]))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: small(value)))
+        words = rates_in_words([result.rate_of(rate) for rate in rates])
+        axes.set_xticks(list(words), list(words.values()))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("peak learning rate (optim.lr)")
         axes.set_title("validation loss, nats a token")

@@ -12,7 +12,7 @@ from lmlab import printable
 from lmlab.experiment.choosing import value_of
 from lmlab.experiment.listing import AVERAGED, Row, Seeds, folded
 from lmlab.report.labels import short
-from lmlab.training.display import count, duration
+from lmlab.training.display import byte_count, count, duration
 from lmlab.training.table import Column, Part, Table
 
 LONGEST_NAME, LONGEST_CORPUS = 40, 24
@@ -21,12 +21,12 @@ HEADINGS: Mapping[str, str] = {
     **{"name": "run", "status": "status", "corpus": "corpus", "parameters": "parameters", "tokens": "tokens"},
     **{"epochs": "epochs", "loss": "loss", "perplexity": "perplexity", "accuracy": "accuracy"},
     **{"bits_per_byte": "bits/byte", "seconds": "time", "step_seconds": "ms a step", "epoch_seconds": "s an epoch"},
-    **{"tokens_per_second": "tokens/s", "device": "device", "tags": "tags"},
+    **{"tokens_per_second": "tokens/s", "device": "device", "disk_bytes": "disk", "tags": "tags"},
 }
 """The columns of the table, in order: a row's field and the heading."""
 GIVEN_UP = (
     *("device", "epoch_seconds", "step_seconds", "epochs", "accuracy", "perplexity", "tags", "corpus"),
-    *("tokens_per_second", "bits_per_byte"),
+    *("tokens_per_second", "bits_per_byte", "disk_bytes"),
 )
 """Columns that a narrow terminal loses, the first first."""
 WORDS = ("name", "status", "corpus", "device", "tags", "created", "id", "family", "recipe_name")
@@ -49,6 +49,13 @@ def runs_parts(
         return [shown]
     below = [name for name in names if name != "tags"]
     return [shown, "", "seeds of one recipe, mean ± standard deviation:", _table(groups, below, given_up=not fields)]
+
+
+def total_line(rows: Sequence[Row]) -> str:
+    """What the runs occupy together."""
+    return (
+        f"{byte_count(sum(row.disk_bytes for row in rows))} on disk in {len(rows)} run{'' if len(rows) == 1 else 's'}"
+    )
 
 
 def _table(rows: Sequence[Row | Seeds], names: Sequence[str], given_up: bool) -> Table:
@@ -111,7 +118,7 @@ def _group_cell(group: Seeds, name: str) -> str:
         return _cell(group.first, name)
     mean, deviation = group.means[name], group.deviations[name]
     # How long runs take differs by what else the machine does, which is nobody's spread.
-    spread = deviation is not None and name != "seconds"
+    spread = deviation is not None and name not in ("seconds", "disk_bytes")
     return _known(mean, form_of(name)) + (f" ± {form_of(name)(deviation)}" if spread else "")
 
 
@@ -121,6 +128,8 @@ def form_of(name: str) -> Callable[[Any], str]:
         return count
     if name == "seconds":
         return duration
+    if name == "disk_bytes":
+        return byte_count
     forms = {
         **{"loss": "{:.4f}", "bits_per_byte": "{:.4f}", "accuracy": "{:.1%}", "epochs": "{:.3g}"},
         **{"tokens_per_second": "{:,.0f}", "epoch_seconds": "{:,.1f}"},

@@ -34,6 +34,7 @@ SETTINGS: Any = {
     "axes.titlecolor": QUIET,
     "axes.titlelocation": "left",
     "axes.titlepad": 7,
+    "axes.unicode_minus": False,  # as in the numbers beside the axes
     "grid.color": GRID,
     "grid.linewidth": 0.8,
     "xtick.color": QUIET,

@@ -12,12 +12,14 @@ from matplotlib.figure import Figure
 
 from lmlab.report.figure import PIXELS_AN_INCH, write_figure
 from lmlab.report.labels import short
+from lmlab.report.placing import beside, widest
 from lmlab.report.style import INK, QUIET, RUN_COLOURS, SETTINGS, SMALL_SIZE
 from lmlab.study.explanation import Explanation
 
 WIDTH, ROW_INCHES, FRAME_INCHES = 11.0, 0.44, 1.9
 BETTER, WORSE, UNSURE = RUN_COLOURS[2], RUN_COLOURS[1], QUIET
 BAR, MARGIN = 0.62, 0.05
+LONGEST_LABEL, LEAST_LEFT = 34, 0.16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +74,10 @@ def draw_waterfall(found: Explanation, bars: list[Bar]) -> Figure:
         figure = Figure(figsize=(WIDTH, height), dpi=PIXELS_AN_INCH)
         FigureCanvasAgg(figure)
         axes = figure.subplots()
-        figure.subplots_adjust(left=0.27, right=0.88, top=1 - 1.05 / height, bottom=0.72 / height)
+        names = [short(bar.label, LONGEST_LABEL) for bar in bars]
+        figure.subplots_adjust(
+            left=max(LEAST_LEFT, 0.04 + widest(figure, names)), right=0.88, top=1 - 1.05 / height, bottom=0.72 / height
+        )
         axes.set_ylim(len(bars) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
         for place, bar in enumerate(bars):
@@ -98,9 +103,8 @@ def _draw(axes: Axes, place: int, bar: Bar, further: bool) -> None:
     if further:
         axes.plot([bar.end, bar.end], [place, place + 1], color=QUIET, linewidth=0.8, zorder=1)
     said = f"{bar.end:.4f}" if not bar.limits else f"{bar.end - bar.start:+.4f}"
-    where = axes.get_yaxis_transform()
-    axes.text(-0.02, place, short(bar.label, 34), transform=where, ha="right", va="center", clip_on=False, color=INK)
-    axes.text(1.02, place, said, transform=where, ha="left", va="center", clip_on=False, color=bar.colour)
+    beside(axes, 0.0, -8, place, short(bar.label, LONGEST_LABEL), ha="right", color=INK)
+    beside(axes, 1.0, 8, place, said, ha="left", color=bar.colour)
 
 
 def _titles(figure: Figure, found: Explanation, height: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,11 @@ class Asked:
     alone: bool = False
     """Judge the named runs only, without other seeds of their recipes."""
     on: str = ""
-    """A text that all of them are to be scored on (a catalogue name or a path)."""
+    """A text that all of them are to be scored on (a catalogue name, a path or the id of a data set)."""
+    split: str = ""
+    """Of that text: train, valid, test or all; empty: by the rule of `lmlab.experiment.scored_text`."""
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    """Settings by which that text is read, where they differ from a run's own."""
     device: str = "auto"
     among: tuple[str, ...] | None = None
     """Ids of the runs that seeds and their noise may be told from; None for all around."""
@@ -125,6 +129,8 @@ class Comparison:
                 "reach": list(self.asked.reach),
                 "alone": self.asked.alone,
                 "on": self.asked.on or None,
+                "split": self.asked.split or None,
+                "reading": dict(self.asked.reading),
                 "device": self.asked.device,
                 "among": list(self.among),
             },
@@ -174,10 +180,12 @@ def compare(
     curves, bands, scored = _curves(named, scale, there)
     equal = equal_budgets(curves) if curves else ()
     if asked.on:
-        from lmlab.study.comparison_on import sides_on
+        from lmlab.study.comparison_on import OnText, sides_on
 
-        sides = sides_on(named, which, asked.on, asked.device, progress)
+        text = OnText(given=asked.on, split=asked.split, reading=asked.reading)
+        sides, of_text = sides_on(named, which, text, asked.device, progress)
     else:
+        of_text = []
         sides = sides_of(named, there, asked.alone)
     pairs = tuple(judge(one, other, there, relative=bool(asked.on)) for one, other in combinations(sides, 2))
     return Comparison(
@@ -196,6 +204,7 @@ def compare(
             *_warnings(names, records, curves),
             *_repeats(records, there),
             *(unfair_places(records, curves, equal) if curves else ()),
+            *of_text,
         ),
         pairs=pairs,
         samples=()

@@ -3,35 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from lmlab import LabError
 from lmlab.data.progress import Progress
 from lmlab.experiment.record import Record
-from lmlab.experiment.scoring import score
+from lmlab.experiment.scoring import Scored, score
 from lmlab.runs.units import unit_type
 from lmlab.study.comparison_pairs import Side
 from lmlab.study.comparison_text import Scores, windows_of
 
-SPLIT = "valid"
+
+@dataclass(frozen=True, kw_only=True)
+class OnText:
+    """A text that runs are scored on."""
+
+    given: str
+    """A catalogue name, a path or the id of a data set."""
+    split: str = ""
+    """train, valid, test or all; empty: by the rule of `lmlab.experiment.scored_text`."""
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    """Settings by which the text is read, where they differ from a run's own."""
 
 
 def sides_on(
-    named: Mapping[str, Record], which: Mapping[str, str], on: str, device: str, progress: Progress | None
-) -> list[Side]:
-    """Each named run scored on the validation split of `on` (a catalogue name or a path), read with its own tokenizer.
+    named: Mapping[str, Record], which: Mapping[str, str], on: OnText, device: str, progress: Progress | None
+) -> tuple[list[Side], list[str]]:
+    """Each named run scored on a text that is read with its own tokenizer, grouped by recipe; and what to say of that text.
 
-    Grouped by recipe. `which` is the checkpoint of each run: latest, best or a step. LabError where they split the text otherwise.
+    `which` is the checkpoint of each run: latest, best or a step. LabError where they divide the text otherwise.
     """
-    scored = {label: _scores(record, which[label], on, device, progress) for label, record in named.items()}
+    found = {label: _scored(record, which[label], on, device, progress) for label, record in named.items()}
+    scored = {label: _scores(record, found[label]) for label, record in named.items()}
     first = next(iter(scored.values()))
     for label, scores in scored.items():
         assert scores.units is not None and first.units is not None
         if not np.array_equal(scores.units["key"], first.units["key"]):
             raise LabError(
-                f"{on} is divided otherwise for {label} than for {next(iter(scored))}, because their data.valid_share, "
-                "data.separator or data.column differ: name runs with the same division"
+                f"{on.given} is divided otherwise for {label} than for {next(iter(scored))}, because their data.separator, "
+                "data.column or data.valid_share differ: say how it is read (--data.separator '\\n'), or score "
+                "it with --split all"
             )
     families = {record.family for record in named.values()}
     sides: dict[str, Side] = {}
@@ -40,12 +54,25 @@ def sides_on(
         before = sides.get(key)
         seeds = (*before.scores, scored[label]) if before else (scored[label],)
         sides[key] = Side(name=before.name if before else label, family=record.family, scores=seeds)
-    return list(sides.values())
+    titles = dict.fromkeys(entry.part.title() for entry in found.values())
+    notes = [f"the verdicts are of {', '.join(titles)}", *filter(None, (entry.seen_line() for entry in found.values()))]
+    return list(sides.values()), notes
 
 
-def _scores(record: Record, which: str, on: str, device: str, progress: Progress | None) -> Scores:
-    loaded, dataset, found = score(f"{record.run.folder}@{which}", on=on, split=SPLIT, device=device, progress=progress)
-    rows = dataset.units(SPLIT)
+def _scored(record: Record, which: str, on: OnText, device: str, progress: Progress | None) -> Scored:
+    return score(
+        f"{record.run.folder}@{which}",
+        on=on.given,
+        split=on.split or None,
+        reading=on.reading,
+        device=device,
+        progress=progress,
+    )
+
+
+def _scores(record: Record, scored: Scored) -> Scores:
+    found, part = scored.evaluation, scored.part
+    rows = part.dataset.units(part.split)
     units = np.empty(len(rows), unit_type(1))
     units["key"], units["bytes"], units["tokens"] = rows["key"], rows["bytes"], found.tokens_per_unit
     units["bits"][:, 0] = found.bits_per_unit
@@ -54,7 +81,7 @@ def _scores(record: Record, which: str, on: str, device: str, progress: Progress
         loss=found.loss,
         bits_per_byte=found.bits_per_byte,
         units=units,
-        tokenizer=loaded.tokenizer.to_json(),
-        text=dataset.id,
+        tokenizer=scored.loaded.tokenizer.to_json(),
+        text=part.dataset.id,
         windows=windows_of(record),
     )

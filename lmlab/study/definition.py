@@ -2,7 +2,7 @@
 
 format = 1
 name = "interventions"
-recipe = "shakespeare-cpu"          # a recipe's name or file, or a text
+recipe = "shakespeare-cpu"          # a recipe's name or file, or a text (with size = "2M" for its model)
 design = "cumulative"               # or one-factor, factorial
 seeds = 3
 [settings]                          # of all its runs
@@ -37,7 +37,7 @@ FORMAT = 1
 LARGEST_BYTES = 1_000_000
 LONGEST_NAME = 40
 MOST_SEEDS = 1000
-ENTRIES = ("format", "name", "about", "recipe", "design", "seeds", "workers", "settings", "factors")
+ENTRIES = ("format", "name", "about", "recipe", "size", "design", "seeds", "workers", "settings", "factors")
 SHIPPED = "studies"
 
 
@@ -49,6 +49,8 @@ class Definition:
     about: str = ""
     recipe: str
     """A recipe's name or file, or a text."""
+    size: str = ""
+    """Of a text's model, such as 2M; empty: what suits the text and this machine."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Dotted names with their values, of all runs."""
     factors: tuple[Factor, ...]
@@ -100,6 +102,7 @@ def asked(
     design: str = "",
     seeds: int = 0,
     name: str = "",
+    size: str = "",
 ) -> Definition:
     """The study that somebody asks for: a study's name or file, or a recipe or text with fields to vary.
 
@@ -124,6 +127,8 @@ def asked(
         changes["seeds"] = whole({"seeds": seeds}, "seeds", seeds, MOST_SEEDS)
     if name:
         changes["name"] = study_name(name)
+    if size:
+        changes["size"] = size
     found = replace(found, **changes)
     for factor in found.factors:  # before a text is read for the recipe
         for setting in {setting for level in factor.levels for setting in level.settings}:
@@ -154,6 +159,7 @@ def _definition(value: Mapping[str, Any], stem: str) -> Definition:
         name=study_name(word(value, "name", stem)),
         about=word(value, "about", ""),
         recipe=word(value, "recipe"),
+        size=word(value, "size", ""),
         settings=flattened(table(value, "settings")),
         factors=tuple(_factor(entry) for entry in factors),
         design=word(value, "design", "one-factor"),  # type: ignore[arg-type]  # require_factors says what there is

@@ -38,6 +38,7 @@ NO_FACTOR = (
         "train.keep",
         "train.keep_every",
         "train.keep_optimizer",
+        "train.keep_finished",
         "train.disk",
     ),
     *("train.background", "train.until", "train.log_every"),

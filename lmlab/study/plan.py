@@ -174,7 +174,8 @@ def plan_study(definition: Definition, base: Recipe) -> StudyPlan:
 
 def asked_of(definition: Definition) -> str:
     """What decides the base recipe of a study, as text."""
-    return json.dumps([definition.recipe, sorted(definition.settings.items())], default=str)
+    size = [definition.size] if definition.size else []
+    return json.dumps([definition.recipe, sorted(definition.settings.items()), *size], default=str)
 
 
 def is_same_study(asked: str, definition: Definition) -> bool:

@@ -130,7 +130,14 @@ def of_comparison(value: Mapping[str, Any], origin: str, shelf: Shelf) -> Again:
         [f"{record.run.folder}{place}" for record, place in zip(known, places, strict=True)],
         shelf.folder,
         Asked(
-            reach=tuple(asked["reach"]), alone=asked["alone"], on=asked["on"] or "", device=asked["device"], among=among
+            reach=tuple(asked["reach"]),
+            alone=asked["alone"],
+            on=asked["on"] or "",
+            # A comparison from before a text was scored whole was of its validation split.
+            split=asked.get("split", "valid") or "",
+            reading=asked.get("reading", {}),
+            device=asked["device"],
+            among=among,
         ),
     )
     names = dict(zip(now.names, (run["name"] for run in value["runs"]), strict=True))

@@ -101,7 +101,7 @@ def settle(definition: Definition, runs: Path, say: Callable[[str], object]) -> 
                 f"{folder} holds another study: of {there.asked[:100]}, not {asked_of(definition)[:100]}; choose another --name"
             )
         else:
-            base = recipe_asked(definition.recipe, definition.settings, say=say)
+            base = recipe_asked(definition.recipe, definition.settings, definition.size or None, say)
         plan = plan_study(definition, base)
         if there is None or there.to_json() != plan.to_json():
             write_json(folder / PLAN, plan.to_json())

@@ -339,3 +339,8 @@ def count(number: float) -> str:
         if number >= size:
             return f"{number / size:.3g}{unit}"
     return f"{number:.0f}"
+
+
+def byte_count(number: float) -> str:
+    """Bytes with a unit: 37.9 MB, 1.25 GB."""
+    return f"{number / 1e9:,.2f} GB" if number >= 1e9 else f"{number / 1e6:,.1f} MB"

@@ -3,7 +3,7 @@
 import pytest
 
 from lmlab.cli import main
-from lmlab.cli.arguments import recipe_shown, split_overrides
+from lmlab.cli.arguments import recipe_shown, split_overrides, with_tables
 from lmlab.cli.errors import UsageError
 from lmlab.recipe import Context, Recipe, load_recipe
 
@@ -55,3 +55,18 @@ def test_help_has_the_words_that_are_looked_for(verb, words, capsys):
     told = " ".join(capsys.readouterr().out.replace("│", " ").split())
     for word in words:
         assert word in told
+
+
+def test_no_tables_is_a_setting_and_excludes_tables_that_are_asked_for():
+    assert with_tables({"train.steps": "5"}, True) == {"train.steps": "5"}
+    assert with_tables({"train.steps": "5"}, False) == {"train.steps": "5", "model.ngrams": "none"}
+    with pytest.raises(UsageError, match="--no-tables and --model.ngrams 2,3 exclude each other"):
+        with_tables({"model.ngrams": "2,3"}, False)
+
+
+@pytest.mark.parametrize("verb", ["train", "plan", "tune", "bench", "study"])
+def test_every_verb_that_chooses_a_model_takes_a_size_and_no_tables(verb, capsys):
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    told = capsys.readouterr().out
+    assert "--size" in told and "--no-tables" in told and "750k, 2M" in " ".join(told.replace("│", " ").split())

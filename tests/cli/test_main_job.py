@@ -36,7 +36,7 @@ def test_json_is_all_of_standard_output(lmlab, small):
 
 
 def test_a_trained_run_can_be_evaluated_sampled_and_drawn(lmlab, small, tmp_path, tiny_text):
-    lmlab(*small, "--run", "mine")
+    lmlab(*small, "--run", "mine", "--train.keep_finished", "all")
     other = tmp_path / "other.txt"
     other.write_text(tiny_text[:3000])
     for words in (

@@ -1,19 +1,23 @@
 """`lmlab runs` on a run that was really trained."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from lmlab.checkpoint import find, steps
+from lmlab.checkpoint.pruning import occupied
 from lmlab.runs import RunLock
 
 
 @pytest.fixture
 def one(lmlab, small):
-    """The words' `lmlab`, and the folder of a finished run called one."""
-    status, _, errors = lmlab(*small, "--run", "one", "--quiet")
+    """The words' `lmlab`, and the folder of a finished run called one, with all checkpoints of its training."""
+    status, _, errors = lmlab(*small, "--run", "one", "--quiet", "--train.keep_finished", "all")
     assert status == 0, errors
     return lmlab
 
@@ -45,6 +49,68 @@ def test_tag_rename_prune_and_remove(one, tmp_path):
     assert status == 2 and "--yes" in errors and (folder / "two").is_dir()
     assert one("runs", "rm", "two", "--yes")[0] == 0
     assert list(folder.iterdir()) == []
+
+
+def test_one_run_stands_on_a_page_and_as_json(one, tmp_path):
+    folder = tmp_path / "runs" / "one"
+    one("runs", "tag", "one", "night")
+    one("train", "--from", "one@3", "--train.steps", "8", "--run", "child", "--quiet")
+    status, out, _ = one("runs", "show", "one")
+    summary = json.loads((folder / "summary.json").read_text())
+    assert status == 0
+    for said in (
+        "one: finished", "6 steps of 2 sequences, seed 1", "characters, vocabulary 35", "cores of", "native on 1 thread, fp32",
+        f"loss {summary['final']['loss']:.4f} nats a token", summary["verdict"]["reason"], "step 0: weights and optimizer",
+        "latest and best", "night", "finished: 6 steps", "child branches off here",
+        f"lmlab sample {folder} --prompt", f"lmlab train --from {folder} --train.steps 12",
+    ):  # fmt: skip
+        assert said in out, said
+    assert "one@3" in one("runs", "show", "child")[1]
+    value = json.loads(one("runs", "show", "one", "--json")[1])
+    assert (value["name"], value["summary"], value["tags"]) == ("one", summary, ["night"])
+    assert [kept["step"] for kept in value["checkpoints"]] == [0, 3, 6] and value["problems"] == []
+    assert value["disk_bytes"] == occupied(folder) and value["events"][-1]["kind"] == "branch"
+
+
+def test_the_page_of_a_damaged_run_names_what_is_damaged_and_shows_the_rest(one, tmp_path):
+    folder = tmp_path / "runs" / "one"
+    shutil.rmtree(folder / "checkpoints")
+    (folder / "policy.json").write_text("{")
+    (folder / "tags.json").write_text("[]")
+    status, out, _ = one("runs", "show", "one")
+    assert status == 0 and "its checkpoints are gone" in out and "policy.json is damaged" in out and "loss" in out
+    assert f"lmlab train {folder / 'recipe.toml'}" in out and "lmlab sample" not in out
+
+
+def test_all_runs_are_pruned_and_each_says_what_it_frees_and_what_still_works(one, tmp_path):
+    runs = tmp_path / "runs"
+    for name in ("two", "busy"):
+        shutil.copytree(runs / "one", runs / name)
+    assert one("runs", "prune", "one", "--checkpoints", "--yes")[0] == 0
+    before = occupied(runs / "two" / "checkpoints")
+    with RunLock(runs / "busy"):
+        status, out, _ = one("runs", "prune", "--all", "--yes")
+    assert status == 0 and "busy: is running, and is left as it is" in out
+    assert "one: " not in out, "nothing is left to free there"
+    (line,) = [line for line in out.splitlines() if line.startswith("two: ")]
+    assert "2 checkpoints keep only weights; then training goes on exactly, and is proven, from step 6" in line
+    assert "sample, evaluate and train --from work at steps 0, 3, 6" in line
+    freed = float(re.search(r"frees ([\d.]+) MB", line)[1])
+    assert (before - occupied(runs / "two" / "checkpoints")) / 1e6 == pytest.approx(freed, abs=0.06)
+    assert one("runs", "prune", "--all", "one")[0] == 2
+    assert one("runs", "prune")[0] == 2
+
+
+def test_checkpoints_that_go_leave_step_0_where_its_seed_gives_it_again(one, tmp_path):
+    checkpoints = tmp_path / "runs" / "one" / "checkpoints"
+    kept, _ = find(checkpoints, "0")
+    before = kept.sha256_of("weights")
+    status, out, _ = one("runs", "prune", "one", "--checkpoints", "--yes")
+    assert status == 0 and "2 checkpoints go; then" in out and "step 0 is drawn again from its seed" in out
+    assert steps(checkpoints) == [6] and one("evaluate", "one@init")[0] == 0 and one("prove", "one@init")[0] == 0
+    status, out, _ = one("train", "--from", "one@init", "--train.steps", "8", "--run", "child", "--quiet")
+    origin = json.loads((tmp_path / "runs" / "child" / "origin.json").read_text())
+    assert status == 0 and origin["parent"]["weights_sha256"] == before
 
 
 def test_a_run_at_work_is_not_touched(one, tmp_path):

@@ -39,8 +39,8 @@ def test_a_small_alphabet_is_read_by_characters_and_a_large_text_by_bpe():
 def test_a_gpu_gets_a_larger_model_and_a_wish_is_followed():
     assert choose_recipe(facts(), "cuda").recipe.model.width > choose_recipe(facts(), "cpu").recipe.model.width
     assert choose_recipe(facts(), "cpu", "10m").recipe.model.width == SIZES["10M"].width
-    with pytest.raises(LabError, match="expected one of 300k, 1M"):
-        choose_recipe(facts(), "cpu", "7M")
+    with pytest.raises(LabError, match="expected parameters such as 750k, 2M, 3.5M or 1B"):
+        choose_recipe(facts(), "cpu", "seven")
 
 
 def test_a_small_text_is_not_read_more_often_than_it_can_teach():

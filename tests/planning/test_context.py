@@ -3,14 +3,12 @@
 import pytest
 
 from lmlab import LabError
-from lmlab.hardware.cards import card_named
 from lmlab.model import parameters
 from lmlab.planning.known_law import published_law
 from lmlab.planning.next_step import RunFacts, next_steps
 from lmlab.planning.resources import checkpoint_bytes
 from lmlab.planning.rungs import rungs_of
 from lmlab.planning.shapes import counted_parameters, shapes_like
-from lmlab.planning.speed import card_speed
 from lmlab.recipe import AdamW, Context, Muon, Recipe
 
 MODEL = Context(layers=6, width=256, hidden=512, vector=256)
@@ -33,7 +31,6 @@ def test_all_of_it_counts_as_its_size():
     [
         lambda: shapes_like(RECIPE),
         lambda: rungs_of(RECIPE, 1000, 100),
-        lambda: card_speed(card_named("rtx3090"), 1000)(RECIPE),
     ],
 )
 def test_what_rests_on_shapes_of_gpts_is_refused_in_one_line(planned):

@@ -13,7 +13,7 @@ from lmlab.planning.child import Measurement
 from lmlab.planning.combinations import Combination
 from lmlab.planning.tokenizing import Throughput
 from lmlab.recipe import Recipe, override
-from lmlab.report.bench_figure import draw_bench, write_bench
+from lmlab.report.bench_figure import draw_bench, log_ticks, write_bench
 from lmlab.report.bench_table import HEADINGS, bench_lines, table_rows
 from lmlab.training.policy import choose_policy
 
@@ -73,6 +73,22 @@ def test_the_picture_has_a_curve_for_each_way_and_marks_what_failed(bench, tmp_p
     assert [path.name for path in written] == ["bench.svg", "bench.png"]
     assert "tokens a second" in "".join(xml.etree.ElementTree.parse(written[0]).getroot().itertext())
     assert written[1].read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("low, high", [(0.02, 0.03), (0.7, 0.95), (3, 70), (9, 21), (110, 135), (80, 4_000), (1, 1e6)])
+def test_an_axis_of_milliseconds_has_three_to_nine_ticks_within_it(low, high):
+    ticks = log_ticks(low, high)
+    assert 3 <= len(ticks) <= 9
+    assert all(low <= tick <= high for tick in ticks)
+
+
+@pytest.mark.parametrize("seconds", [(0.055, 0.061), (0.02, 1.9), (0.9, 0.0015)])
+def test_each_axis_of_the_picture_has_ticks(bench, seconds):
+    bench.rows[0].rounds, bench.rows[1].rounds = [(seconds[0],)], [(seconds[1],)]
+    bench.rows[3].rounds = [(seconds[0] * 1.1,)]
+    for axes in draw_bench(bench).axes:
+        low, high = axes.get_ylim()
+        assert sum(low <= tick <= high for tick in axes.get_yticks()) >= 3
 
 
 def test_nothing_measured_is_nothing_to_draw(bench):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lmlab import LabError
 from lmlab.report.curves import read_curves, running_mean
-from lmlab.report.labels import amount, short, small, spread
+from lmlab.report.labels import amount, rates_in_words, short, small, spread
 
 
 def train(step, loss, segment=0, **more):
@@ -172,6 +172,14 @@ def test_amounts_are_written_short(value, words):
 )
 def test_small_numbers_are_written_short(value, words):
     assert small(value) == words
+
+
+@pytest.mark.parametrize(
+    ("rates", "words"),
+    [([0.005, 0.01, 0.02], ["0.005", "0.01", "0.02"]), ([3e-4, 0.01], ["3e-4", "1e-2"]), ([], [])],
+)
+def test_the_rates_of_one_axis_are_written_in_one_style(rates, words):
+    assert list(rates_in_words(rates).values()) == words
 
 
 def test_a_long_name_keeps_both_ends():

@@ -3,7 +3,7 @@
 import pytest
 
 from lmlab.experiment.listing import Row, seeds_of
-from lmlab.report.runs_table import HEADINGS, fitting, runs_parts
+from lmlab.report.runs_table import HEADINGS, fitting, runs_parts, total_line
 from lmlab.training.table import Table
 
 
@@ -35,6 +35,7 @@ def row(name="one", **changes):
         "seconds": 85.0,
         "tokens_per_second": 41_543.2,
         "device": "2 cores of a processor with a very long name indeed @ 2.00GHz",
+        "disk_bytes": 37_900_000,
         "tags": (),
         "family": "f",
         "recipe": None,
@@ -47,9 +48,10 @@ def test_a_row_has_its_figures_in_short_and_what_is_unknown_is_a_question_mark()
     assert heading.split() == [word for name, said in HEADINGS.items() if name != "tags" for word in said.split()]
     figures = ["one", "finished", "tiny.txt", "1.05M", "3.28M", "3.12", "1.5000", "4.48", "55.6%", "2.1000"]
     assert line.split()[:16] == [*figures, "1", "min", "25", "s", "74.8", "27.2"]
-    unknown = [name for name in HEADINGS if name not in ("name", "status", "tags")]
+    assert "  37.9 MB" in line
+    unknown = [name for name in HEADINGS if name not in ("name", "status", "tags", "disk_bytes")]
     _, line = table_lines([row(**dict.fromkeys(unknown), status="imported")], [])
-    assert line.split() == ["one", "imported", *("?" * len(unknown))]
+    assert line.split() == ["one", "imported", *("?" * len(unknown)), "37.9", "MB"]
 
 
 def test_columns_are_chosen_and_then_a_narrow_terminal_loses_none():
@@ -92,6 +94,13 @@ def test_on_a_low_screen_the_newest_rows_stay_or_the_first_of_a_sorted_table():
     assert fitting(lines, 10, newest_last=False)[1:-1] == [f"row {number}" for number in range(7)]
     assert fitting(lines, 10, newest_last=True)[-1] == "and 43 lines before these"
     assert fitting(lines, 99, newest_last=True) == lines
+
+
+def test_what_the_runs_occupy_stands_in_their_rows_and_together_below():
+    rows = [row("a", disk_bytes=1_250_000_000), row("b", disk_bytes=900_000)]
+    lines = table_lines(rows, [], fields=["disk_bytes"])
+    assert [line.split() for line in lines] == [["run", "disk"], ["a", "1.25", "GB"], ["b", "0.9", "MB"]]
+    assert total_line(rows) == "1.25 GB on disk in 2 runs" and total_line(rows[1:]) == "0.9 MB on disk in 1 run"
 
 
 def test_no_runs_are_said_to_be_none():

@@ -402,7 +402,7 @@ def test_on_a_text_runs_of_different_tokenizers_are_judged_by_its_bytes(other_to
     (pair,) = compare(["characters", "bytes"], other_tokenizers, Asked(on=str(text))).pairs
     assert pair.scale == "bits per byte" and pair.noise.source == "default"
     scores = [
-        experiment.evaluate(name, runs=other_tokenizers, on=str(text), split="valid")["bits_per_byte"]
+        experiment.evaluate(name, runs=other_tokenizers, on=str(text))["bits_per_byte"]
         for name in ("characters@latest", "bytes@latest")
     ]
     assert pair.losses == pytest.approx(scores, rel=1e-9)

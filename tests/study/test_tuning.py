@@ -125,7 +125,7 @@ def test_a_size_of_the_search_is_a_word_or_that_of_a_text(tiny_text_file, tmp_pa
     line = capsys.readouterr().err
     assert line.count("\n") == 1 and "--size 300k is for a text file" in line and "--size small" in line
     assert main(["tune", str(tiny_text_file), "--size", "300q", "--runs", str(tmp_path)]) == 1
-    assert "there is no size '300q': expected one of 300k" in capsys.readouterr().err
+    assert "--size '300q' can't be read: expected parameters such as 750k" in capsys.readouterr().err
 
 
 def test_a_command_that_is_interrupted_shows_what_it_has_and_exits_with_3(

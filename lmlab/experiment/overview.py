@@ -1,0 +1,163 @@
+"""All that there is to know of one run, as plain values: what `lmlab runs show` prints on one page.
+
+Nothing is computed: values come out of the run's folder, and what its files don't say is None. A damaged file is named under
+`problems`, and the rest is told all the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+from lmlab import LabError
+from lmlab.checkpoint import pointed
+from lmlab.checkpoint.layout import SUFFIX, folder_of
+from lmlab.checkpoint.manifest import read_manifest
+from lmlab.checkpoint.pruning import occupied
+from lmlab.experiment.judging import lost_lines, present_steps, without_checkpoints
+from lmlab.experiment.listing import Row, row_of
+from lmlab.experiment.timeline import events_of
+from lmlab.recipe import Recipe, differences, is_recipe, load_recipe
+from lmlab.runs import Run, read_note
+from lmlab.runs.run import RECIPE
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """One checkpoint of a run."""
+
+    step: int
+    parts: tuple[str, ...]
+    """weights, optimizer; none where it is damaged."""
+    bytes: int
+    """0 where it is drawn again from the seed."""
+    pointers: tuple[str, ...]
+    """latest, best."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """One run."""
+
+    run: Run
+    recipe: Recipe | None
+    """None for an imported log."""
+    base: str | None
+    """The recipe of lmlab's that the run's was made from; None where it was made from none."""
+    changed: Mapping[str, tuple[Any, Any]]
+    """Setting -> (its value in `base`, its value here), for what decides the result."""
+    row: Row | None
+    """Its row in the table of runs."""
+    policy: Mapping[str, Any]
+    summary: Mapping[str, Any] | None
+    checkpoints: tuple[Kept, ...]
+    events: tuple[Mapping[str, Any], ...]
+    """Without checkpoints."""
+    note: str
+    """What a person wrote about it; empty without."""
+    disk_bytes: int
+    problems: tuple[str, ...]
+    """What is damaged or gone, with what can be done."""
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Where the run is from."""
+        return self.run.origin()
+
+    def to_json(self) -> dict[str, Any]:
+        """For --json."""
+        return {
+            "folder": str(self.run.folder),
+            **({} if self.row is None else self.row.to_json()),
+            "base": self.base,
+            "changed": {name: {"base": old, "here": new} for name, (old, new) in self.changed.items()},
+            "origin": self.origin,
+            "policy": dict(self.policy),
+            "summary": self.summary,
+            "checkpoints": [asdict(kept) for kept in self.checkpoints],
+            "events": list(self.events),
+            "note": self.note,
+            "disk_bytes": self.disk_bytes,
+            "problems": list(self.problems),
+        }
+
+    def commands(self) -> list[tuple[str, str]]:
+        """What goes on with the run: (command, what it does)."""
+        folder, status = self.run.folder, None if self.row is None else self.row.status
+        if self.run.imported is not None:
+            return [(f"lmlab report {folder}", "its curves")]
+        steps = "" if self.row is None or not self.row.steps else f" --train.steps {2 * self.row.steps}"
+        found = []
+        if status in ("stopped", "new"):
+            found.append((f"lmlab resume {folder}", "go on to its end"))
+        if status == "running":
+            found.append((f"touch {folder / 'control' / 'stop'}", "save and stop it"))
+        if self.checkpoints:
+            found.append((f"lmlab sample {folder} --prompt ...", "let it write"))
+            found.append((f"lmlab evaluate {folder}", "score it again"))
+            if status == "finished":
+                found.append((f"lmlab train --from {folder}{steps}", "train it further"))
+        elif status == "finished":
+            found.append((f"lmlab train {folder / RECIPE}", "train it again"))
+        return [*found, (f"lmlab report {folder}", "its curves")]
+
+
+def overview_of(run: Run) -> Overview:
+    """What there is to know of `run`; LabError only where its origin.json can't be read."""
+    run.origin()
+    problems: list[str] = []
+
+    def attempt(read: Callable[[], Value], otherwise: Value) -> Value:
+        try:
+            return read()
+        except LabError as error:
+            problems.append(str(error))
+            return otherwise
+
+    recipe = None if run.imported is not None else attempt(run.recipe, None)
+    base = None if recipe is None else _base(recipe)
+    nothing: tuple[Kept, ...] = ()
+    kept = attempt(lambda: _checkpoints(run), nothing)
+    if run.imported is None and not kept and run.status() != "new":
+        problems.append(without_checkpoints(run))
+    if lost := lost_lines(run):
+        problems.append(lost)
+    return Overview(
+        run=run,
+        recipe=recipe,
+        base=None if base is None else base.name,
+        changed={} if base is None or recipe is None else differences(base, recipe),
+        row=attempt(lambda: row_of(run), None),
+        policy=attempt(lambda: run.read("policy.json"), {}) if (run.folder / "policy.json").exists() else {},
+        summary=attempt(run.summary, None),
+        checkpoints=kept,
+        events=tuple(attempt(lambda: events_of(run, checkpoints=False), [])),
+        note=attempt(lambda: read_note(run.folder), ""),
+        disk_bytes=occupied(run.folder),
+        problems=tuple(dict.fromkeys(problems)),
+    )
+
+
+def _base(recipe: Recipe) -> Recipe | None:
+    """The recipe of lmlab's catalogue that this one has its name from."""
+    with contextlib.suppress(LabError):
+        return load_recipe(recipe.name) if is_recipe(recipe.name) and not recipe.name.endswith(".toml") else None
+    return None
+
+
+def _checkpoints(run: Run) -> tuple[Kept, ...]:
+    steps = {name: pointer["step"] for name in ("latest", "best") if (pointer := pointed(run.checkpoints, name))}
+    found = []
+    for step in present_steps(run):
+        folder = folder_of(run.checkpoints, step)
+        parts: tuple[str, ...] = ()
+        with contextlib.suppress(LabError):
+            files = read_manifest(folder, step)["files"]
+            parts = tuple(name.removesuffix(SUFFIX) for name in files if name.endswith(SUFFIX))
+        named = tuple(name for name, at in steps.items() if at == step)
+        found.append(Kept(step=step, parts=parts, bytes=occupied(folder) if folder.is_dir() else 0, pointers=named))
+    return tuple(found)

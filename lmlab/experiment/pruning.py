@@ -1,0 +1,75 @@
+"""Pruning a run by hand: what goes, how much that frees, and what can be done with the run afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lmlab import LabError
+from lmlab.checkpoint import Freeing, free, is_noted, to_free
+from lmlab.checkpoint import steps as checkpoint_steps
+from lmlab.checkpoint.layout import SUFFIX, folder_of
+from lmlab.checkpoint.manifest import read_manifest
+from lmlab.runs import Run, RunLock
+
+OPTIMIZER = f"optimizer{SUFFIX}"
+MOST_LISTED = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruning:
+    """What would be pruned of a run."""
+
+    run: Run
+    whole_checkpoints: bool
+    """Whether checkpoints go altogether, rather than all that is not weights in them."""
+    made_again: bool
+    """Whether step 0 can be drawn again from its seed, and so may go."""
+    freeing: Freeing
+
+    @property
+    def changes(self) -> bool:
+        """Whether there is anything to prune."""
+        return bool(self.freeing.slimmed or self.freeing.removed)
+
+    def still(self) -> str:
+        """What can be done with the run afterwards, in words."""
+        left = [step for step in checkpoint_steps(self.run.checkpoints) if step not in self.freeing.removed]
+        whole = [step for step in left if step not in self.freeing.slimmed and self._has_optimizer(step)]
+        again = self.made_again or is_noted(self.run.checkpoints)
+        if not left:
+            return "it has no checkpoints: lmlab runs, report and compare read its losses"
+        parts = [f"training goes on exactly, and is proven, from {_steps(whole)}"] if whole else []
+        parts.append(f"sample, evaluate and train --from work at {_steps(left)}")
+        parts += ["step 0 is drawn again from its seed"] if again and 0 not in left else []
+        return "; ".join(parts)
+
+    def carry_out(self) -> int:
+        """Prune, and return the bytes that this freed; LabError where a process is at work on the run."""
+        with RunLock(self.run.folder) as lock:
+            # What is there may be another by now: the run can have gone on while the question stood.
+            freeing = to_free(self.run.checkpoints, self.whole_checkpoints, self.made_again)
+            return free(self.run.checkpoints, freeing, lock.storage)
+
+    def _has_optimizer(self, step: int) -> bool:
+        try:
+            return OPTIMIZER in read_manifest(folder_of(self.run.checkpoints, step), step)["files"]
+        except LabError:
+            return False
+
+
+def plan_pruning(run: Run, whole_checkpoints: bool = False) -> Pruning:
+    """What pruning would do to a run; LabError where a pointer is damaged or no checkpoint is intact."""
+    made_again = False
+    if whole_checkpoints and run.imported is None and 0 in checkpoint_steps(run.checkpoints):
+        from lmlab.experiment.keeping import can_be_made_again
+
+        made_again = can_be_made_again(run)
+    freeing = to_free(run.checkpoints, whole_checkpoints, made_again)
+    return Pruning(run=run, whole_checkpoints=whole_checkpoints, made_again=made_again, freeing=freeing)
+
+
+def _steps(steps: Sequence[int]) -> str:
+    shown = [f"{step:,}" for step in steps[-MOST_LISTED:]]
+    more = f"{len(steps) - len(shown)} earlier ones and " if len(steps) > len(shown) else ""
+    return f"{more}step{'s' if len(steps) > 1 else ''} {', '.join(shown)}"

@@ -1,0 +1,173 @@
+"""The text that a model is scored on, and which part of it: the one rule of `lmlab evaluate` and `lmlab compare --on`.
+
+A text that comes with a split of its own (a catalogue corpus or a copy of one, files named after the parts of a split, a prepared
+data set) is scored by its validation split, any other text whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmlab import LabError
+from lmlab.data import Dataset, prepare
+from lmlab.data.all_splits import ALL, AllSplits
+from lmlab.data.dataset import is_reference
+from lmlab.data.progress import Progress, Silent
+from lmlab.data.remembered import READING, datasets_of, reading_of
+from lmlab.data.seen import seen_units
+from lmlab.data.sources import Source, resolve
+from lmlab.evaluation import Evaluation
+from lmlab.experiment.loaded import Loaded
+from lmlab.recipe import Data, Recipe, override
+
+CHOICES = ("train", "valid", "test", ALL)
+SPLITS = {"train": "the training split", "valid": "the validation split", "test": "the test split", ALL: "all"}
+UNITS = {"document": "documents", "block": "blocks of 1,024 bytes"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredPart:
+    """A split of a data set, or all of it, as a model is scored on it."""
+
+    dataset: AllSplits
+    split: str
+    """train, valid, test or all."""
+    given: str
+    """The text as it was named; empty for the run's own data."""
+    trained: Dataset | None
+    """The data set that the run was trained on, where it's here."""
+
+    def title(self) -> str:
+        """What is scored, in words."""
+        if not self.given:
+            return f"{SPLITS[self.split]} of its own data set {self.dataset.id}"
+        return f"{SPLITS[self.split]} of {self.given} (data set {self.dataset.id})"
+
+    def seen(self) -> NDArray[np.bool_] | None:
+        """bool for each unit: whether the run was trained on it; None where its data set is gone."""
+        return None if self.trained is None else seen_units(self.dataset, self.split, self.trained)
+
+
+def part_to_score(
+    loaded: Loaded,
+    on: str | None,
+    split: str | None,
+    reading: Mapping[str, Any],
+    progress: Progress | None = None,
+) -> ScoredPart:
+    """What `loaded` is scored on: `on`, read with its tokenizer and, but for those in `reading`, the run's own settings of READING;
+    None: the run's own data. `split`: train, valid, test or all; None: by the rule.
+
+    LabError where the text can't be had, or doesn't fit the model.
+    """
+    if split is not None and split not in CHOICES:
+        raise LabError(f"there is no split {split[:40]!r}: expected one of {', '.join(CHOICES)}")
+    unknown = [name for name in reading if name not in READING]
+    if unknown:
+        raise LabError(f"--{unknown[0]} says nothing of a text that is scored: expected {', '.join(READING)}")
+    if on is None:
+        if reading:
+            raise LabError(f"--{next(iter(reading))} needs --on TEXT: the run's own data is read as it was in training")
+        own = loaded.dataset()
+        part = ScoredPart(dataset=AllSplits(own), split=split or "valid", given="", trained=own)
+    else:
+        part = _of_text(loaded, on, split, reading, progress or Silent())
+    _require_fit(loaded, part)
+    return part
+
+
+def seen_figures(part: ScoredPart, scores: Evaluation) -> dict[str, Any] | None:
+    """How much of what was scored the run was trained on, and the losses on that and on the rest; None where that isn't known."""
+    seen = part.seen()
+    if seen is None:
+        return None
+    (loss, tokens), (rest, _) = scores.loss_over(seen), scores.loss_over(~seen)
+    return {
+        "units": int(seen.sum()),
+        "of_units": len(seen),
+        "unit": part.dataset.unit_kind(part.split),
+        "tokens": tokens,
+        "share_of_tokens": tokens / scores.tokens,
+        "loss": loss,
+        "loss_of_the_rest": rest,
+    }
+
+
+def seen_line(run: str, part: ScoredPart, found: Mapping[str, Any] | None) -> str:
+    """Those figures in words; empty for the run's own validation and test splits, of which duplicates are told."""
+    if not part.given and part.split in ("valid", "test"):
+        return ""
+    if not part.given and part.split == "train":
+        return f"this is the split that {run} was trained on"
+    if found is None:
+        return f"whether {run} was trained on it is unknown: its data set is no longer here"
+    units = f"its {found['of_units']:,} {UNITS[found['unit']]}"
+    if not found["units"]:
+        return f"{run} was trained on none of {units}"
+    if found["units"] == found["of_units"]:
+        return f"{run} was trained on all of {units}: this is its training text"
+    hint = "; --split valid scores what it was not trained on" if part.split == ALL and _is_own(part) else ""
+    return (
+        f"{run} was trained on {found['units']:,} of {units} ({found['share_of_tokens']:.1%} of the tokens): loss "
+        f"{found['loss']:.4f} on these, {found['loss_of_the_rest']:.4f} on the rest{hint}"
+    )
+
+
+def _of_text(loaded: Loaded, on: str, split: str | None, reading: Mapping[str, Any], progress: Progress) -> ScoredPart:
+    recipe = loaded.recipe
+    asked = override(Recipe(data=dataclasses.replace(recipe.data, split="auto", tokens=None)), dict(reading)).data
+    data = dataclasses.replace(asked, corpus=on)
+    trained = _trained(loaded)
+    if is_reference(on):
+        found = prepare(data, progress=progress, tokenizer=loaded.tokenizer)
+        return ScoredPart(dataset=AllSplits(found), split=split or "valid", given=on, trained=trained)
+    source = resolve(data, progress=progress)
+    chosen = split or ("valid" if source.entry or source.published else ALL)
+    if chosen == ALL:
+        # Of every run the same division, so that units are the same ones whatever a run's own recipe says.
+        data = dataclasses.replace(data, valid_share=Data().valid_share)
+    elif trained is not None and _is_of(trained, source, data):
+        return ScoredPart(dataset=AllSplits(trained), split=chosen, given=on, trained=trained)
+    found = prepare(data, progress=progress, tokenizer=loaded.tokenizer)
+    return ScoredPart(dataset=AllSplits(found), split=chosen, given=on, trained=trained)
+
+
+def _trained(loaded: Loaded) -> Dataset | None:
+    try:
+        return loaded.dataset()
+    except LabError:
+        return None
+
+
+def _is_of(trained: Dataset, source: Source, data: Data) -> bool:
+    """Whether a data set was prepared from this very text, read in the same way."""
+    if trained.whole.id not in [one.id for one in datasets_of(source)]:
+        return False
+    default = Data()
+    wanted = {name: str(getattr(data, name.partition(".")[2])) for name in READING}
+    own = {name: str(getattr(default, name.partition(".")[2])) for name in READING} | reading_of(trained)
+    return all(wanted[name] in (own[name], own[name].replace("\\n", "\n")) for name in READING)
+
+
+def _is_own(part: ScoredPart) -> bool:
+    """Whether the scored text is the one that the run was trained on."""
+    trained = part.trained
+    mine = part.dataset.facts["corpus"].get("text_sha256")
+    return trained is not None and mine is not None and trained.facts["corpus"].get("text_sha256") == mine
+
+
+def _require_fit(loaded: Loaded, part: ScoredPart) -> None:
+    dataset, split = part.dataset, part.split
+    if dataset.vocabulary_size != loaded.tokenizer.vocabulary_size:
+        raise LabError(
+            f"data {dataset.id} has a vocabulary of {dataset.vocabulary_size:,} tokens, the model of {loaded.run.name} one of "
+            f"{loaded.tokenizer.vocabulary_size:,}: give the text itself with --on"
+        )
+    if split not in dataset.splits:
+        raise LabError(f"data {dataset.id} has no split '{split}': expected one of {', '.join(dataset.splits)}")
