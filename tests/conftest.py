@@ -10,7 +10,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 # Before torch is imported by anything: the tests share the machine with each other and with its owner. Where several processes
 # share the tests (pytest -n), each has one thread.
@@ -22,12 +22,6 @@ os.environ["MPLBACKEND"] = "Agg"
 import hypothesis
 import pytest
 from jaxtyping import install_import_hook
-
-if TYPE_CHECKING:
-    from lmlab.data import Dataset
-    from lmlab.planning.child import Measurement
-    from lmlab.recipe import Recipe
-    from lmlab.training.policy import Policy
 
 # A shell lets what it starts in the background ignore Ctrl-C, and nohup the end of the terminal; tests send both.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -72,7 +66,9 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixtu
 @pytest.fixture(scope="session", autouse=True)
 def _made_up() -> Iterator[dict[str, tuple[str, Any, Any]]]:
     """By mark: the name in lmlab or Python that stands for something slow, the real thing and what the tests have instead."""
+    # Here, for the import hook above comes before lmlab.
     from lmlab.experiment import beginning
+    from tests.trial import tried_before
 
     edges = {
         "tried": ("lmlab.experiment.beginning.try_here", beginning.try_here, tried_before),
@@ -106,21 +102,6 @@ def _marked(request: pytest.FixtureRequest, _made_up: dict[str, Any], really: Ca
             if request.node.get_closest_marker(mark):
                 stack.enter_context(really(mark))
         yield
-
-
-def tried_before(
-    recipe: "Recipe", policy: "Policy", dataset: "Dataset", say: object = None, idle_bytes: int | None = None
-) -> "Measurement":
-    """What a trial of a small training may find, without one."""
-    from lmlab.model import parameters
-    from lmlab.planning.child import Measurement
-
-    checkpoint = 12 * parameters(recipe.model, dataset.vocabulary_size)["total"]
-    times = {"step_seconds": (0.01,) * 8, "first_step_seconds": 0.02, "save_seconds": 0.02, "save_wait_seconds": 0.01}
-    memory = {"checkpoint_bytes": checkpoint, "peak_memory_bytes": 300_000_000, "idle_memory_bytes": 200_000_000}
-    return Measurement(
-        micro_batch=policy.micro_batch, batch=recipe.train.batch, forward_tokens_per_second=1e5, **times, **memory
-    )
 
 
 def _keep_engine(cache: Path, config: pytest.Config) -> None:

@@ -164,16 +164,6 @@ def test_rate_and_size_where_they_mean_nothing(lmlab, text):
     )
 
 
-def test_a_prompt_of_the_recipe_that_the_text_cannot_spell_is_refused_before_the_run_is_made(lmlab, small, tmp_path):
-    assert_refused(
-        lmlab(*small, "--run", "mine", "--evaluate.prompts", "10 €"),
-        1,
-        "has never seen",
-        "'€' (U+20AC): leave that out of the prompt",
-    )
-    assert not (tmp_path / "runs" / "mine").exists()
-
-
 def test_a_bench_that_could_not_be_written_is_refused_before_it_begins(lmlab, tmp_path, monkeypatch):
     def never(*arguments, **options):
         raise AssertionError("measured")

@@ -12,15 +12,13 @@ from tests.faults.suite import STOPPED, Fault, assert_same_end
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP")
-FORECAST = 10
-"""Steps that the forecast takes before the run's own."""
 GRACE_SECONDS = 25
 """torchrun leaves 30 between its signal and its kill."""
 
 
 @pytest.mark.parametrize("signal", SIGNALS)
 def test_each_signal_at_steps_evaluations_samples_and_the_last_scores(plain, signal):
-    for place in (Fault("step", FORECAST + 5, signal), Fault("evaluation", 2, signal), Fault("sampling", 1, signal)):
+    for place in (Fault("step", 5, signal), Fault("evaluation", 2, signal), Fault("sampling", 1, signal)):
         assert_same_end(plain, f"{signal}-{place.point}", [place])
     assert_same_end(plain, f"{signal}-whole-split", [Fault("whole split", 0, signal)])
 
@@ -32,10 +30,7 @@ def test_a_signal_while_the_data_is_prepared_ends_the_command_and_leaves_nothing
 
 def test_the_time_from_the_signal_to_the_last_save_is_recorded_and_short(plain):
     folder = plain.folder / "recorded"
-    assert (
-        plain.nursery.run([*plain.words, "--run", "recorded"], folder, Fault("step", FORECAST + 5, "SIGTERM"))
-        == STOPPED
-    )
+    assert plain.nursery.run([*plain.words, "--run", "recorded"], folder, Fault("step", 5, "SIGTERM")) == STOPPED
     run, _ = open_run("recorded", plain.folder / "runs")
     (stopped,) = [line for line in run.read_lines("events") if line["kind"] == "stopped"]
     assert stopped["reason"] == "SIGTERM" and 0 <= stopped["seconds"] < GRACE_SECONDS

@@ -246,7 +246,7 @@ def test_times_of_steps_and_epochs_are_those_of_training_alone(tmp_path):
 @pytest.fixture
 def family(tiny_text_file, tmp_path):
     """A run of 12 steps of 64 tokens, and two that continue it for 8: one in its stream, and one with half the batch in its own."""
-    recipe = override(Recipe(), {**SMALL, "data.corpus": str(tiny_text_file)})
+    recipe = override(Recipe(), {**SMALL, "data.corpus": str(tiny_text_file), "train.keep_finished": "all"})
     quiet = {"runs": tmp_path, "display": Quiet(), "say": lambda line: None}
     experiment.train(recipe, run="root", **quiet)
     point = parent_of("root@latest", tmp_path)
