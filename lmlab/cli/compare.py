@@ -27,12 +27,12 @@ class Compare:
     run: tyro.conf.Positional[tuple[str, ...]]
     """Runs by name, folder or tag:TAG, each with @best, @latest, @init or @STEP where a checkpoint is meant: 2 to 8."""
     reach: Annotated[str, tyro.conf.arg(metavar="LOSSES")] = ""
-    """Say what these losses took, such as 1.7,1.6 (the worst run's own last loss always is)."""
+    """Also show what each run took to reach these losses, such as 1.7,1.6 (the worst run's last loss is always shown)."""
     alone: bool = False
-    """Judge the named runs only; other seeds of their recipes tell how large the noise is, and nothing else."""
+    """Compare the named runs only; other seeds of their recipes are used only to measure the noise."""
     on: str = ""
-    """Score all of them on this text (a catalogue name, a path, - or a data set's id) and judge that. A column, separator and the
-    like that differ from the runs': --data.column body."""
+    """Score all of them on this text (a catalogue name, a path, - or a data set's id) and compare those scores.
+    --data.column, --data.separator and the like say how it is read, where that differs from the runs' data."""
     split: Literal["", "train", "valid", "test", "all"] = ""
     """With --on: which split, or all of the text; default: valid where the text comes with a split of its own, else all."""
     plot: str = ""
@@ -69,16 +69,16 @@ def run(arguments: list[str]) -> int:
         progress=progress_for(flags.json),
         say=lambda line: show(line, file=sys.stderr),
     )
-    if flags.plot:
-        write_comparison(found, Path(flags.plot))
-    if flags.json:
-        show_json({**found.to_json(), "plot": flags.plot or None})
-        return 0
     from lmlab.report.comparison_table import comparison_parts
 
-    show(*comparison_parts(found))
+    if not flags.json:
+        show(*comparison_parts(found))
     if flags.plot:
-        show(flags.plot)
+        write_comparison(found, Path(flags.plot))
+        if not flags.json:
+            show(flags.plot)
+    if flags.json:
+        show_json({**found.to_json(), "plot": flags.plot or None})
     return 0
 
 

@@ -41,7 +41,7 @@ def plot_lengths(description: Description, path: Path) -> Path:
         _draw(axis, split)
     axes[-1, 0].set_xlabel(f"document length in tokens ({description.tokenizer['name']})", color=INK)
     figure.align_ylabels(axes[:, 0])
-    title = f"{printable(description.name)}: lengths of its documents"
+    title = f"{printable(description.name)}: document lengths"
     figure.suptitle(title, color=INK, fontweight="bold", parse_math=False)  # a name may hold a dollar sign
     try:
         figure.savefig(path, dpi=150)
@@ -53,7 +53,7 @@ def plot_lengths(description: Description, path: Path) -> Path:
 
 
 def _draw(axis: Any, split: SplitDescription) -> None:
-    from matplotlib.ticker import LogLocator, MaxNLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
     lengths, crop = split.lengths, split.cropping
     widths = [high - low for low, high in zip(lengths.edges, lengths.edges[1:], strict=False)]
@@ -85,6 +85,7 @@ def _draw(axis: Any, split: SplitDescription) -> None:
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(colors=INK, labelsize=8)
     axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.xaxis.set_minor_formatter(NullFormatter())
     axis.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))  # documents are whole
     axis.yaxis.set_major_formatter(lambda value, position: f"{value:,.0f}")
     axis.xaxis.set_major_formatter(lambda value, position: f"{value:,.0f}")

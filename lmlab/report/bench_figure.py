@@ -132,7 +132,7 @@ def _write_titles(figure: Figure, rate: Axes, bench: Bench) -> None:
     figure.text(
         LEFT,
         0.955,
-        f"{short(bench.recipe.name, 60)}: speed here",
+        f"{short(bench.recipe.name, 60)}: training speed",
         fontsize=18,
         fontweight="bold",
         va="center",

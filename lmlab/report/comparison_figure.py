@@ -52,7 +52,10 @@ NORMAL_95 = 1.96
 def write_comparison(comparison: Comparison, path: Path) -> None:
     """Draw into a .png or .svg file; LabError where there is nothing to draw, or the file can't be written."""
     if not comparison.curves:
-        raise LabError("there is no picture: the runs were scored on different texts, or one has no evaluations yet")
+        raise LabError(
+            "no picture is drawn: the runs were scored on different texts, or one has no evaluations yet; --on TEXT scores all of "
+            "them on one text"
+        )
     write_figure(draw_comparison(comparison), path.parent, path.stem, (picture_kind(path),))
 
 

@@ -98,6 +98,8 @@ class CurveData:
     """Of a run that was imported: from which log."""
     tokenizer: str = ""
     """Equal for runs whose tokens are the same; empty where that isn't known."""
+    valid_text: str = ""
+    """Equal for runs that were scored on the same validation text; empty where that isn't known."""
     valid_bits: Series = field(default_factory=Series)
     """The validation loss at each evaluation in bits per byte, where the text's bytes are known."""
     final_bits: Series = field(default_factory=Series)
@@ -148,13 +150,14 @@ def read_curves(
     claims: Sequence[Claim] = (),
     source: str = "",
     tokenizer: str = "",
+    valid_text: str = "",
 ) -> CurveData:
     """The curves in the lines of metrics.jsonl, parsed: training lines and evaluations; other kinds are passed over.
 
     The lines of events.jsonl know of updates that were left out, summary.json of the final scores on the whole split. `source` says
     which log an imported run is from; its lines may lack tokens, and whether an evaluation was of the whole split. A null is
     a number that was not finite. Where two lines have one step, the later one counts. Runs of equal `tokenizer` have the
-    same tokens. LabError where a line says no step.
+    same tokens, those of equal `valid_text` the same validation text. LabError where a line says no step.
     """
     lines = _in_order(name, metrics)
     train = [line for line in lines if line["kind"] == "train"]
@@ -177,6 +180,7 @@ def read_curves(
         counts_tokens=all("tokens" in line for line in lines),
         source=source,
         tokenizer=tokenizer,
+        valid_text=valid_text,
         valid_bits=_series(evaluations, "valid_bits_per_byte"),
     )
     if not sampled or not summary:
@@ -206,6 +210,11 @@ def on_one_scale(curves: Sequence[CurveData]) -> list[CurveData]:
 def mixed_tokens(curves: Sequence[CurveData]) -> bool:
     """Whether two runs are known to have different tokens."""
     return len({data.tokenizer for data in curves if data.tokenizer}) > 1
+
+
+def mixed_texts(curves: Sequence[CurveData]) -> bool:
+    """Whether two runs are known to have been scored on different validation texts."""
+    return len({data.valid_text for data in curves if data.valid_text}) > 1
 
 
 def cut(data: CurveData, step: int) -> CurveData:
@@ -267,7 +276,9 @@ def _in_order(name: str, lines: Iterable[Line]) -> list[Line]:
     found = list(lines)
     for line in found:
         if not isinstance(line.get("step"), int) or not isinstance(line.get("tokens", 0), int) or "kind" not in line:
-            raise LabError(f"run {name} has a line of metrics or events without step and kind: {str(line)[:80]}")
+            raise LabError(
+                f"run {name} has a line of metrics or events without step and kind, take it out: {str(line)[:80]}"
+            )
     return sorted(found, key=lambda line: line["step"])
 
 

@@ -31,7 +31,7 @@ PIXELS_AN_INCH = 100
 LEFT, TOP, BOTTOM = 0.065, 0.865, 0.085
 DECIMALS_FROM = 0.002  # an axis that reaches less high has exponents
 RATES_APART = 4.0  # peaks of several runs' learning rates; a smaller one would be a flat line on a linear axis
-RATES_BELOW = 20.0  # of the smallest peak: where that logarithmic axis begins
+RATES_BELOW = 1000.0  # of the smallest peak: where that logarithmic axis begins at the lowest
 EQUAL_WIDTH = 2.2  # points that a curve is wider than an equal one above it
 LOG_FROM = 20.0  # a norm that spans more is drawn on a logarithmic axis
 START_PLACES = (0.02, 0.06, 0.12, 0.2)  # for the note of how high the steep start goes, as shares of the width
@@ -174,7 +174,7 @@ def _draw_small(axes: Axes, title: str, all_series: Sequence[Series], against: A
     if wide or apart:
         axes.set_yscale("log")
         if apart:  # warm-up and decay come near 0, which a logarithmic axis can't end at
-            axes.set_ylim(min(peaks) / RATES_BELOW, 1.6 * max(peaks))
+            axes.set_ylim(max(min(values) / 1.6, min(peaks) / RATES_BELOW), 1.6 * max(peaks))
             axes.set_title(f"{title}, logarithmic")
         axes.yaxis.set_major_locator(LogLocator(numticks=4))
         axes.yaxis.set_minor_formatter(NullFormatter())

@@ -78,11 +78,13 @@ def draw_isoflop(law: Law, rests_on: str, name: str, parameters: float, tokens: 
             fontsize=SMALL_SIZE,
         )
         _finish(axes, curves, here)
-        figure.text(0.09, 0.93, "What other sizes would reach on this text with as many FLOPs", fontsize=14, color=INK)
+        figure.text(
+            0.09, 0.93, "Expected loss of other model sizes at equal FLOPs", fontsize=15, fontweight="bold", color=INK
+        )
         figure.text(
             0.09,
             0.88,
-            printable(f"circles: the best size of each number of FLOPs; {rests_on}"[:120]),
+            printable(f"circles: the best size for that many FLOPs; {rests_on}"[:120]),
             fontsize=SMALL_SIZE,
             color=QUIET,
         )
@@ -100,7 +102,7 @@ def _finish(axes: Axes, curves: list[tuple[Array, Array, str, str]], here: float
     axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0), numticks=9))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: amount(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("parameters that every token is multiplied by")
+    axes.set_xlabel("parameters in matrix products")
     axes.set_ylabel("expected loss, nats a token")
     low = min(float(np.nanmin(losses)) for _, losses, _, _ in curves)
     # Sizes that are far off would squeeze the valleys, which are what there is to see.

@@ -17,7 +17,7 @@ from lmlab.report.placing import widest
 
 Smoothing = Literal["none", "mean", "geometric"]  # the last for values whose ratios matter, such as norms
 SMOOTH_FROM = 40  # values; fewer are drawn as they are
-PADDING = 10  # pixels between a panel and the labels at its right
+PADDING = 16  # pixels between a panel and the labels at its right: the ring of a best evaluation at the edge takes nine
 NEAR_EDGE = (
     0.97  # a curve that ends before this share of the width gets a dotted leader, since a solid one looks like data
 )

@@ -53,7 +53,7 @@ def draw_longer(longer: Longer) -> Figure:
         figure.text(
             0.085,
             0.9,
-            "validation loss, measured until the dotted line; then expected from the run's own curve, four of five inside the band",
+            "validation loss, measured until the dotted line; then extrapolated from the run's own curve with its 80% interval",
             fontsize=SMALL_SIZE,
             color=QUIET,
         )

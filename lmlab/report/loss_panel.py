@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from lmlab.report.curves import Against, CurveData, Series, mixed_tokens
+from lmlab.report.curves import Against, CurveData, Series, mixed_texts, mixed_tokens
 from lmlab.report.labels import short
 from lmlab.report.lines import EndLabel, draw_series, end_label
 from lmlab.report.style import RUN_COLOURS, RUN_MARKERS, TRAIN, TRAIN_DARK, VALID
@@ -36,9 +36,12 @@ def draw_losses(
 
 def _title(curves: Sequence[CurveData]) -> str:
     """What the vertical axis counts, and why where that needs a reason."""
-    if curves[0].scale == "bits per byte":
-        return "validation loss, bits per byte (the tokenizers differ, so nats a token can't be compared)"
-    title = f"loss, {curves[0].scale}"
+    per_byte = curves[0].scale == "bits per byte"
+    title = "validation loss, bits per byte" if per_byte else f"loss, {curves[0].scale}"
+    if mixed_texts(curves):
+        return f"{title} (the validation texts differ, so these losses can't be compared: lmlab compare --on TEXT)"
+    if per_byte:
+        return f"{title} (the tokenizers differ, so nats a token can't be compared)"
     if mixed_tokens(curves):
         return f"{title} (the tokenizers differ, so these runs can't be compared)"
     if len(curves) > 1 and not all(data.tokenizer for data in curves):
@@ -80,7 +83,7 @@ def _draw_one(axes: Axes, data: CurveData, against: Against) -> tuple[list[EndLa
         followed.append(mean)
         ends.append(end_label(mean, against, f"{mean.finite().values[-1]:.4f}  training batches", TRAIN))
     for series, words, colour, style in (
-        (data.train_scored, "training text, no dropout", TRAIN_DARK, (0, (4, 1.5))),
+        (data.train_scored, "training text" if data.source else "training text, no dropout", TRAIN_DARK, (0, (4, 1.5))),
         (data.valid, "validation, a sample" if data.sampled else "validation", VALID, "-"),
     ):
         measured = series.finite()

@@ -82,7 +82,9 @@ def _limits(result: Tuning) -> tuple[float, float]:
         for loss in sorted(value for value in at(result.losses, steps).values() if math.isfinite(value))[:4]
     ]
     spread = max(LEAST_SPREAD, max(near) - min(finite))
-    return min(finite) + HEADROOM * spread, min(finite) - 0.15 * spread
+    # The lowest single seed lies below its rate's mean.
+    lowest = min(loss for loss in result.losses.values() if math.isfinite(loss))
+    return min(finite) + HEADROOM * spread, lowest - 0.15 * spread
 
 
 def _draw_losses(axes: Axes, result: Tuning, top: float) -> None:

@@ -24,6 +24,7 @@ def curves_of(run: Run, which: str | None = None) -> CurveData:
         claims=() if run.imported else run.recipe().claims,
         source=run.imported["file"] if run.imported else "",
         tokenizer=_tokenizer(run),
+        valid_text=_valid_text(run),
     )
     if which is None:
         return data
@@ -49,7 +50,7 @@ def step_named(run: Run, which: str) -> int:
     lines = run.read_lines("metrics")
     steps = [int(line["step"]) for line in lines]
     if not steps:
-        raise LabError(f"{run.name} has no lines of metrics yet, so nothing stands at @{which}")
+        raise LabError(f"{run.name} has no lines of metrics yet, so it has no @{which}: wait for its first line")
     if which.isdecimal():
         if not min(steps) <= int(which) <= max(steps):
             raise LabError(f"{run.name} has no step {int(which):,}: expected one of {min(steps):,} to {max(steps):,}")
@@ -73,4 +74,12 @@ def _tokenizer(run: Run) -> str:
         with contextlib.suppress(LabError):
             text = json.dumps(run.read("tokenizer.json"), sort_keys=True)
             return hashlib.sha256(text.encode()).hexdigest()
+    return ""
+
+
+def _valid_text(run: Run) -> str:
+    """Equal for runs that were scored on the same units of text; empty where nobody knows."""
+    if run.imported is None:
+        with contextlib.suppress(LabError, OSError):
+            return hashlib.sha256(run.units()["key"].tobytes()).hexdigest()
     return ""

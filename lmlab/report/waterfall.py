@@ -49,7 +49,7 @@ def bars_of(found: Explanation) -> list[Bar]:
     if zero not in means or whole not in means or len(shares) < len(plan.factors):
         return []
     here = means[zero]
-    bars = [Bar(label=f"{found.ends[0].name}, as bridged", start=here, end=here, colour=INK)]
+    bars = [Bar(label=_end_label(found, 0), start=here, end=here, colour=INK)]
     for effect in shares:
         seen = effect.verdict
         colour = {"better": BETTER, "worse": WORSE}.get(seen.kind, UNSURE)
@@ -63,8 +63,18 @@ def bars_of(found: Explanation) -> list[Bar]:
             )
         )
         here += seen.difference
-    bars.append(Bar(label=f"{found.ends[1].name}, as bridged", start=here, end=here, colour=INK))
+    bars.append(Bar(label=_end_label(found, 1), start=here, end=here, colour=INK))
     return bars
+
+
+def _end_label(found: Explanation, end: int) -> str:
+    """An end of the bridge: its loss is the mean over the seeds of its recipe, or that of a bridging run in its place."""
+    plan, name = found.result.plan, found.ends[end].name
+    cell = (end,) * len(plan.factors)
+    seeds = found.result.cells.counts().get(cell, 0)
+    if seeds > 1:
+        return f"{name}, mean of {seeds} seeds"
+    return name if plan.given else f"{name}, bridging run"
 
 
 def draw_waterfall(found: Explanation, bars: list[Bar]) -> Figure:
@@ -117,7 +127,8 @@ def _titles(figure: Figure, found: Explanation, height: float) -> None:
     if found.share < 1:
         parts.append(f"trainings of {found.share:.3g} of the steps")
     if found.residual is not None:
-        parts.append(f"of {found.difference:+.3f} they leave {found.residual:+.3f} unexplained")
+        beside = "seed noise" if found.result.plan.given else "unexplained"
+        parts.append(f"difference {found.difference:+.3f}, of it {found.residual:+.3f} {beside}")
     figure.text(0.02, 1 - 0.62 / height, "  ·  ".join(parts), fontsize=11, va="center", color=QUIET)
-    figure.text(0.98, 0.012, "green: better, orange: worse, grey: not told from chance", fontsize=SMALL_SIZE,
+    figure.text(0.98, 0.012, "green: better, orange: worse, grey: may be chance", fontsize=SMALL_SIZE,
                 ha="right", va="bottom", color=QUIET)  # fmt: skip

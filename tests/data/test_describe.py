@@ -98,6 +98,14 @@ def test_picture_is_a_png_that_shows_something(dataset, tmp_path):
         assert (colours == bar).all(axis=1).sum() > 1000
 
 
+def test_lengths_within_a_decade_have_no_ticks_in_powers(tmp_path):
+    path = tmp_path / "lines.txt"
+    path.write_text("".join("x" * length + "\n" for length in range(20, 90)))
+    found = describe(prepare(Data(corpus=str(path), tokenizer="bytes", separator="\n"), tmp_path / "cache"), 64)
+    drawn = plot_lengths(found, tmp_path / "lengths.svg").read_text(encoding="utf-8")
+    assert "<!-- 50 -->" in drawn and "times" not in drawn
+
+
 def test_picture_that_can_t_be_drawn_or_written_is_one_line(dataset, tmp_path):
     with pytest.raises(LabError, match="can't be written"):
         plot_lengths(describe(dataset, 64), tmp_path / "no" / "folder.png")

@@ -29,7 +29,7 @@ def test_tables_and_verdict_are_printed_and_the_verdict_is_last(runs, capsys):
         < out.index("base-1 is worse than better: 1.8000 against 1.6000")
     )
     assert "measured from 3 seeds of a recipe" in out
-    assert "one seed each can show differences above 0.028; this one needs about 1 seed each" in out
+    assert "one seed each can show differences above 0.028\n" in out  # and no seeds for what is seen already
     assert out.splitlines()[-1] == "why do they differ: lmlab explain base-1 better"
 
 
@@ -73,8 +73,13 @@ def test_wrong_words_are_one_line(runs, capsys):
         (["base-1", "bettr"], 1, "did you mean better?"),
         (["base-1", "better", "--reach", "low"], 2, "--reach takes losses"),
         (["base-1", "better", "--plot", "curves.pdf"], 1, ".png or .svg"),
-        (["base-1", "elsewhere", "--plot", str(runs / "x.png")], 1, "different texts"),
+        (["base-1", "elsewhere", "--plot", str(runs / "x.png")], 1, "--on TEXT scores all of them on one text"),
     ):
         assert main(["compare", *words, "--runs", str(runs)]) == status
         errors = capsys.readouterr().err.strip().splitlines()
         assert len(errors) == 1 and said in errors[0], errors
+
+
+def test_where_there_is_no_picture_the_comparison_is_printed_all_the_same(runs, capsys):
+    assert main(["compare", "base-1", "elsewhere", "--plot", str(runs / "x.png"), "--runs", str(runs)]) == 1
+    assert "side by side" in capsys.readouterr().out

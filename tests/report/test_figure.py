@@ -226,7 +226,7 @@ def test_a_sampled_validation_is_named_so_and_the_whole_split_stands_beside_it()
     assert {"2.2000  both", "2.1000  young (a sample)"} <= set(several)
 
 
-def curve(name, losses, tokenizer="", bits=None, rate=1e-3, final=None):
+def curve(name, losses, tokenizer="", bits=None, rate=1e-3, final=None, valid_text="", source=""):
     """Evaluations of those losses every 10 steps; of a sample where `final`, the loss of the whole split, is given."""
     lines = []
     for place, loss in enumerate(losses):
@@ -240,7 +240,7 @@ def curve(name, losses, tokenizer="", bits=None, rate=1e-3, final=None):
         best = {"step": 10 * losses.index(min(losses)), "loss": final}
         best |= {} if bits is None else {"bits_per_byte": bits * final}
         summary = {"best": best, "final": {**best, "step": 10 * (len(losses) - 1), "loss": final + 0.1}}
-    return read_curves(name, lines, tokenizer=tokenizer, summary=summary)
+    return read_curves(name, lines, tokenizer=tokenizer, summary=summary, valid_text=valid_text, source=source)
 
 
 def leaders(figure):
@@ -285,3 +285,41 @@ def test_a_rate_far_below_another_is_drawn_on_a_log_axis_so_that_it_is_no_flat_l
     assert rates.get_yscale() == scale
     low, high = rates.get_ylim()
     assert low < second < high and ("logarithmic" in rates._left_title.get_text()) == (scale == "log")
+
+
+@pytest.mark.parametrize(
+    ("tokenizers", "scale"), [("xx", "loss, nats a token"), ("xy", "validation loss, bits per byte")]
+)
+def test_runs_scored_on_different_texts_are_said_not_to_be_comparable(tokenizers, scale):
+    one, other = tokenizers
+    curves = [
+        curve("a", [3.0, 2.0], one, bits=1.0, valid_text="p"),
+        curve("b", [3.0, 2.5], other, bits=1.0, valid_text="q"),
+    ]
+    title = draw_curves(curves).axes[0]._left_title.get_text()
+    assert title.startswith(f"{scale} (the validation texts differ") and "lmlab compare --on TEXT" in title
+
+
+def test_a_log_axis_of_rates_shows_the_whole_decay_of_the_smallest():
+    rates = [1e-4 * (1 - step / 100) for step in range(0, 100, 2)]
+    lines = [
+        {
+            "segment": 0,
+            "step": step,
+            "tokens": step,
+            "kind": "train",
+            "loss": 2.0,
+            "learning_rate": rate,
+            "gradient_norm": 1.0,
+        }
+        for step, rate in enumerate(rates)
+    ]
+    figure = draw_curves([curve("high", [3.0, 2.0], rate=1e-2), read_curves("low", lines)])
+    axes = next(axes for axes in figure.axes if "logarithmic" in axes._left_title.get_text())
+    assert axes.get_ylim()[0] < min(rates)
+
+
+def test_of_an_imported_log_nothing_is_said_of_dropout():
+    assert any("no dropout" in text for text in words(draw_curves([curve("own", [3.0, 2.0])])))
+    imported = words(draw_curves([curve("log", [3.0, 2.0], source="log.csv")]))
+    assert "2.0000  training text" in imported and not any("dropout" in text for text in imported)

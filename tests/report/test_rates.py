@@ -68,3 +68,9 @@ def test_the_lines_say_what_was_found_and_what_is_not_known():
     rising = {ShortRun(100, 0, rate): 2.0 + rate for rate in (-1, 0, 1)}
     assert "lowest loss of the rates tried: 1.0000 at 0.0005" in "\n".join(map(str, tuning(rising).lines()))
     assert "diverged" in "\n".join(map(str, tuning({ShortRun(25, 0, 2): math.inf}).lines()))
+
+
+def test_every_single_seed_of_the_longest_trainings_is_in_the_picture():
+    losses = {**parabola(), ShortRun(100, 2, 1): 1.2}
+    bottom, top = draw_rates(tuning(losses)).axes[0].get_ylim()
+    assert bottom < 1.2 < top
