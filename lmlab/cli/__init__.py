@@ -52,8 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
     except LabError as error:
         show(f"lmlab: {error}", file=sys.stderr)
         return error.status
-    except KeyboardInterrupt:
-        show("lmlab: stopped", file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        show(f"lmlab: {stopped or 'stopped'}", file=sys.stderr)
         return 3
     except BrokenPipeError:
         # The reader of our output went away (`| head`): that is its right, and no failure of ours.

@@ -11,6 +11,7 @@ from typing import Any
 
 from lmlab import LabError
 from lmlab.checkpoint import find
+from lmlab.checkpoint.pointers import LATEST, pointed
 from lmlab.data.reading import reading
 from lmlab.evaluation import Evaluation, loss_gap
 from lmlab.experiment.claims import compared_claims
@@ -47,7 +48,18 @@ class Outcome:
     @property
     def resume_command(self) -> str:
         """What goes on with the run as it was trained."""
-        return f"{ranks.launcher()}lmlab resume {self.run.folder}"
+        return _resume_command(self.run)
+
+
+def train_to_end(session: Session, deadline: float | None, say: Callable[[str], None]) -> Outcome:
+    """Train until the last step, `deadline` (`time.monotonic()`) or a stop, and score.
+
+    A second Ctrl-C is a KeyboardInterrupt that says what is saved and which command goes on from there.
+    """
+    try:
+        return finish(session, session.train(deadline), say)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_stopped_at_once(session.run)) from None
 
 
 def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outcome:
@@ -141,6 +153,17 @@ def _stopped(session: Session, ending: Ending, say: Callable[[str], None]) -> Ou
     line = f"stopped by {ending.reason} at step {state.step:,}, saved{took}; continue with: {outcome.resume_command}"
     say(line)
     return dataclasses.replace(outcome, lines=(line,))
+
+
+def _stopped_at_once(run: Run) -> str:
+    latest = pointed(run.checkpoints, LATEST)
+    if latest is None:
+        return f"stopped before the first checkpoint; start again with: {_resume_command(run)}"
+    return f"stopped; saved up to step {latest['step']:,}, continue with: {_resume_command(run)}"
+
+
+def _resume_command(run: Run) -> str:
+    return f"{ranks.launcher()}lmlab resume {run.folder}"
 
 
 def figures(evaluation: Evaluation) -> dict[str, Any]:

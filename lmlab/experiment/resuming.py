@@ -28,7 +28,7 @@ from lmlab.experiment.beginning import (
     with_known_prompts,
 )
 from lmlab.experiment.circumstances import circumstances
-from lmlab.experiment.finish import Outcome, finish
+from lmlab.experiment.finish import Outcome, train_to_end
 from lmlab.experiment.fresh import tokens_of_run
 from lmlab.experiment.inventory import take_inventory
 from lmlab.experiment.judging import require_no_progress
@@ -135,7 +135,7 @@ def _go_on(
     for warning in (*judged.warnings, *forget_lost_best(run.checkpoints, session.state)):
         say(warning)
     for name in settle_pointers(run.checkpoints, checkpoint.step, best_of(session.state), lock.storage):
-        say(f"{name}.json was written anew: it did not say what the checkpoint of step {checkpoint.step:,} says")
+        say(f"checkpoints/{name}.json did not match the checkpoint of step {checkpoint.step:,} and was written again")
     for warning in (*journal.rewind(lengths), *_mend_units(run, recipe, dataset, state.evaluations, lock.storage)):
         say(warning)
     read_outlook(session.outlook, run)
@@ -144,7 +144,7 @@ def _go_on(
     _mend_tokenizer(run, dataset, lock.storage)
     how = "bit for bit" if exact else "with another policy (device, precision, threads or engine), so not bit for bit"
     say(f"{run.name} continues from step {checkpoint.step:,} of {steps:,}, {how}")
-    return finish(session, session.train(deadline), say)
+    return train_to_end(session, deadline, say)
 
 
 def _finished(run: Run, summary: dict[str, Any], say: Callable[[str], None]) -> Outcome:
@@ -242,7 +242,7 @@ def _begin_again(
     forecast = outline.forecast(run.folder.parent, say)
     lock.sign()
     session = begin(run, outline, forecast, display, lock.storage, "resume")
-    return finish(session, session.train(deadline), say)
+    return train_to_end(session, deadline, say)
 
 
 def _policy_only(run: Run, recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
@@ -305,7 +305,7 @@ def _policy(run: Run, recipe: Recipe, changes: Mapping[str, Any], say: Callable[
     kept = read_policy(run.read("policy.json"))
     if recipe.train.batch % kept.micro_batch:
         raise LabError(
-            f"{run.folder / 'policy.json'} is damaged: micro_batch {kept.micro_batch} doesn't divide the batch"
+            f"{run.folder / 'policy.json'} is damaged: micro_batch {kept.micro_batch} doesn't divide the batch; restore it"
         )
     wish = recipe.train if changes else dataclasses.replace(recipe.train, device=kept.device)
     if "train.engine" not in changes:

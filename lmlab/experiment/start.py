@@ -16,7 +16,7 @@ from lmlab.data.progress import Progress
 from lmlab.experiment.beginning import Outline, Parent, begin, deadline_of, outline_of, same_stream, with_known_prompts
 from lmlab.experiment.circumstances import versions
 from lmlab.experiment.expectations import Expectation, parse_expectations, read_expectations
-from lmlab.experiment.finish import Outcome, finish
+from lmlab.experiment.finish import Outcome, train_to_end
 from lmlab.experiment.fresh import fresh_lines, require_one_pass, require_parent, training_tokens
 from lmlab.experiment.lineage import ancestry_to_json, lineage_if_known, lineage_through
 from lmlab.experiment.resuming import resume_same
@@ -89,7 +89,7 @@ def train(
         write_note(made.folder, note)
     with RunLock(made.folder) as lock:
         session = begin(made, outline, forecast, display or make_display(), lock.storage)
-        return finish(session, session.train(deadline), say)
+        return train_to_end(session, deadline, say)
 
 
 def train_or_resume(
@@ -179,7 +179,8 @@ def policy_line(policy: Policy) -> str:
     """What was chosen for this machine, with the reasons."""
     parts = []
     if policy.device == "cpu":
-        parts += [f"{policy.threads} threads", f"{policy.engine} engine ({policy.reasons['engine']})"]
+        threads = "1 thread" if policy.threads == 1 else f"{policy.threads} threads"
+        parts += [threads, f"{policy.engine} engine ({policy.reasons['engine']})"]
     parts.append(f"{policy.precision} ({policy.reasons['precision']})")
     if policy.engine == "torch":
         parts.append(f"{'compiled' if policy.compile else 'eager'} ({policy.reasons['compile']})")

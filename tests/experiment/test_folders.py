@@ -12,6 +12,7 @@ from lmlab import LabError
 from lmlab.cli import main
 from lmlab.data.dataset import datasets_folder
 from lmlab.experiment import resume, train
+from lmlab.experiment.session import Session
 from lmlab.recipe import override
 from lmlab.runs import open_run
 from tests.experiment.conftest import SMALL
@@ -42,6 +43,22 @@ def tree(folder):
         path.relative_to(folder): (path.lstat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
         for path in sorted(folder.rglob("*"))
     }
+
+
+def test_a_second_signal_says_what_is_saved_and_how_to_go_on(small_recipe, tmp_path, capsys, monkeypatch):
+    def interrupted(self, deadline=None):
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "again"
+    train(small_recipe, run="again", runs=tmp_path, display=stopping_at(6), say=lambda line: None)
+    monkeypatch.setattr(Session, "train", interrupted)
+    assert main(["resume", str(folder), "--quiet"]) == 3
+    told = f"lmlab: stopped; saved up to step 6, continue with: lmlab resume {folder}"
+    assert capsys.readouterr().err.splitlines()[-1] == told
+    with pytest.raises(
+        KeyboardInterrupt, match="stopped before the first checkpoint; start again with: lmlab resume .*early"
+    ):
+        train(small_recipe, run="early", runs=tmp_path, say=lambda line: None)
 
 
 def half(path):
