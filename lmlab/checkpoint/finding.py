@@ -41,9 +41,13 @@ def find(checkpoints: Path, which: str) -> tuple[Checkpoint, list[str]]:
         if which == BEST and step != target:
             lines.append(f"{checkpoints} has no best checkpoint that is intact: step {step}, the newest, is used")
         if pointer and step == target and pointer.get("manifest_sha256") != checkpoint.sha256:
-            lines.append(f"{pointer_file(checkpoints, which)} was written for another, now replaced, step {step}")
+            lines.append(
+                f"{pointer_file(checkpoints, which)} was written for a step {step} that has been replaced since"
+            )
         return checkpoint, lines
-    raise LabError(f"no checkpoint in {checkpoints} is intact: {'; '.join(lines)}")
+    raise LabError(
+        f"no checkpoint in {checkpoints} is intact: {'; '.join(lines)}; put one back from a copy, or train again"
+    )
 
 
 def _pointer(checkpoints: Path, which: str, lines: list[str]) -> dict[str, Any] | None:

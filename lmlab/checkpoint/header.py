@@ -81,7 +81,7 @@ def read_header(path: Path) -> list[Entry]:
                 raise _damaged(path, f"its header has {length:,} bytes, expected at most {LARGEST_HEADER:,}")
             text = file.read(length)
     except OSError as error:
-        raise LabError(f"{path} can't be read: {reason(error)}") from None
+        raise LabError(f"{path} can't be read: {reason(error)}; check its permissions and the disk") from None
     return _checked(path, text, size - LENGTH_BYTES - length)
 
 

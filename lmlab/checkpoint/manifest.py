@@ -35,7 +35,7 @@ def read_manifest(folder: Path, step: int) -> dict[str, Any]:
     if not isinstance(value, dict) or not isinstance(value.get("files"), dict):
         raise LabError(f"{path} is damaged: expected a checkpoint's manifest")
     if value.get("format") != FORMAT:
-        raise LabError(f"{path} has format {str(value.get('format'))[:20]}: this version reads {FORMAT}")
+        raise LabError(f"{path} has format {str(value.get('format'))[:20]}: this version reads {FORMAT}; update lmlab")
     if value.get("step") != step:
         raise LabError(f"{path} is damaged: it is of step {str(value.get('step'))[:20]}, its folder of step {step}")
     require_files(path, value["files"])
@@ -70,7 +70,7 @@ def verify_files(folder: Path, manifest: Mapping[str, Any]) -> None:
             if sha256_of_file(path) != facts["sha256"]:
                 raise LabError(f"{path} is damaged: its SHA-256 is not the manifest's")
         except OSError as error:
-            raise LabError(f"{path} can't be read: {reason(error)}") from None
+            raise LabError(f"{path} can't be read: {reason(error)}; check its permissions and the disk") from None
 
 
 def _describes_file(facts: Any) -> bool:

@@ -107,5 +107,5 @@ def read_pointer(checkpoints: Path, name: str) -> dict[str, Any] | None:
     if type(step) is not int or not 0 <= step <= LARGEST_STEP:
         raise LabError(f"{path} is damaged: expected a pointer to a step")
     if value.get("format") != FORMAT:
-        raise LabError(f"{path} has format {str(value.get('format'))[:20]}: this version reads {FORMAT}")
+        raise LabError(f"{path} has format {str(value.get('format'))[:20]}: this version reads {FORMAT}; update lmlab")
     return value

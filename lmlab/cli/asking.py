@@ -20,4 +20,4 @@ def require_yes(question: str, yes: bool, ask: Callable[[str], str] = input) -> 
     except EOFError:
         answer = ""
     if answer not in ("y", "yes"):
-        raise LabError("nothing was changed")
+        raise LabError("nothing was changed: answer y to go on, or add --yes")

@@ -20,7 +20,7 @@ from lmlab.files.durable import without_nan
 class Bench:
     """Measure tokens/s, MFU, peak memory and milliseconds a step by batch size, precision, compilation, engine and threads.
 
-    Real steps in child processes, all in turn and then again. Ctrl-C prints what there is by then. Every field of the recipe is a
+    Real steps in child processes, in rounds over all settings. Ctrl-C prints what there is by then. Every field of the recipe is a
     flag too, under its dotted name: --model.width 256.
     """
 
@@ -31,13 +31,13 @@ class Bench:
     tables: bool = True
     """--no-tables: a model without n-gram tables (model.ngrams none)."""
     batch: str = ""
-    """Batch sizes to measure, such as 1,2,4; default: 1, 2, 4, ... as far as memory and patience reach."""
+    """Batch sizes to measure, such as 1,2,4; default: 1, 2, 4, ... while memory and time allow."""
     quick: bool = False
     """About a minute on a CPU for a small recipe (the default): one setting is changed at a time."""
     thorough: bool = False
     """All combinations, more rounds, larger batches, compilation on a CPU too: many minutes."""
     rounds: int = 0
-    """How often everything is measured in turn; default: 2, or 5 where thorough."""
+    """How many times each setting is measured; default: 2, with --thorough 5."""
     out: str = ""
     """Write FILE.json, FILE.svg and FILE.png; default: bench-RECIPE in this folder."""
     quiet: bool = False

@@ -217,7 +217,9 @@ def _check(flags: Flags, settings: dict[str, Any]) -> int:
         files = {"report": flags.out or None, "plot": picture}
         show_json({**value, "folder": str(dataset.folder), **files})
         return 0
-    show(*lines(value), "", "every file of the data set has its SHA-256", *([picture] if picture else []))
+    show(
+        *lines(value), "", "every file of the data set has the SHA-256 of its manifest", *([picture] if picture else [])
+    )
     show(flags.out or dataset.folder)
     return 0
 
@@ -242,7 +244,7 @@ def _verify_all(flags: Flags) -> int:
         show_json({"checked": [{"id": dataset.id, "folder": str(dataset.folder)} for dataset in chosen]})
         return 0
     for dataset in chosen:
-        show(f"{dataset.name} {dataset.id}: every file has its SHA-256", dataset.folder)
+        show(f"{dataset.name} {dataset.id}: every file has the SHA-256 of its manifest", dataset.folder)
     if not chosen:
         show("no data set is prepared here: lmlab data prepare NAME")
     return 0

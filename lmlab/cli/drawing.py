@@ -16,7 +16,7 @@ class Drawing:
     tokens: int = 200
     """Write at most this many tokens for each prompt."""
     temperature: float = 0.8
-    """Below 1 bolder choices, above 1 wilder ones; 0 takes the likeliest token each time."""
+    """Below 1 likely tokens are drawn more often, above 1 less often; 0: always the likeliest token."""
     top_k: int = 0
     """Draw among the k likeliest tokens (0: off)."""
     top_p: float = 1.0
@@ -24,13 +24,13 @@ class Drawing:
     min_p: float = 0.0
     """Draw among tokens with at least this share of the likeliest one's probability (0: off)."""
     repetition_penalty: float = 1.0
-    """Above 1, tokens that stood before are less likely (1: off)."""
+    """Above 1, tokens that are in the text already become less likely (1: off)."""
     seed: int = 1
-    """Another seed gives other texts."""
+    """Random seed; another one gives other texts."""
     stop: tuple[str, ...] = ()
     """Stop before this text; may be repeated."""
     draft: int = 0
-    """Guess up to this many tokens ahead from what stood earlier, for speed; the text stays the same (0: off)."""
+    """Draft up to this many tokens from repetitions in the text, for speed; the text stays the same (0: off)."""
 
 
 def sampling_of(flags: Drawing) -> Sampling:

@@ -24,8 +24,8 @@ class Evaluate:
     target: tyro.conf.Positional[str]
     """RUN, RUN@best (the default), RUN@latest, RUN@STEP or RUN@init."""
     on: str = ""
-    """Another text (a catalogue name, a path, - or a data set's id), read with the run's tokenizer; default: the run's own data. A
-    column, separator and the like that differ from the run's: --data.column body."""
+    """Another text (a catalogue name, a path, - or a data set's id), read with the run's tokenizer; default: the run's own data.
+    --data.column, --data.separator and the like say how it is read, where that differs from the run's data."""
     split: Literal["", "train", "valid", "test", "all"] = ""
     """Which split, or all of the text; default: valid where the text comes with a split of its own, else all."""
     runs: str = ""

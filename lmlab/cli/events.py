@@ -14,7 +14,7 @@ from lmlab.cli.printing import show, show_json
 class Events:
     """What happened in a run: starts, resumes, stops with their reason, the finish, branches, spikes, skipped updates, rewinds.
 
-    With --box STEP, the black box of a spike: what came before it, which layers it shook, and the texts of its batch.
+    With --box STEP, the black box of a spike: what came before it, which layers it affected, and the texts of its batch.
     """
 
     target: tyro.conf.Positional[str]

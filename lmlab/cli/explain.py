@@ -16,10 +16,10 @@ from lmlab.cli.progress import progress_for
 
 @dataclass(frozen=True)
 class Explain:
-    """Why do they differ: train what lies between the recipes of two finished runs, and share out the difference of their losses
-    (Shapley values).
+    """Why do they differ: train the recipes between two runs, and attribute the difference of their losses to settings (Shapley
+    values).
 
-    Two recipes, or a worked example (--list), are trained from nothing. The same command again goes on where it was stopped.
+    Two recipes, or a worked example (--list), are trained from the start. The same command again goes on where it was stopped.
     """
 
     first: tyro.conf.Positional[str] = ""
@@ -29,9 +29,9 @@ class Explain:
     budget: str = ""
     """How long the bridging runs may take, such as 20m: where all steps don't fit, each has fewer; default: all steps."""
     continued: Annotated[bool, tyro.conf.arg(name="continue")] = False
-    """Continue the first from its end, too, under its own settings and the second's: what more steps do, and what they don't."""
+    """Also continue the first run from its end, under its own settings and under the second's, to tell what more steps do."""
     seeds: int = 1
-    """Runs of each bridging recipe: more than one measures what is chance."""
+    """Runs of each bridging recipe: more than one measures the noise between seeds."""
     workers: int = 1
     """Runs at a time, each a process."""
     runs: str = ""

@@ -21,7 +21,7 @@ from lmlab.recipe import Recipe
 
 @dataclass(frozen=True)
 class PlanFlags:
-    """Will it fit, how long, what loss: tried on this machine in about half a minute, each figure with what it rests on.
+    """Will it fit, how long, what loss: measured on this machine in about half a minute, each figure with its basis.
 
     Memory by part, FLOPs a token and in all, epochs, tokens a parameter beside Chinchilla's 20. With a budget: the model, tokens,
     batch and rate that end with the lowest expected loss. With --from: what to do after a run. Every field of
@@ -37,23 +37,23 @@ class PlanFlags:
     ladder: bool = False
     """Train four small models first, a tenth of the run's arithmetic together, and extrapolate its loss from theirs."""
     budget: tuple[str, ...] = ()
-    """What a training may take: 8h, or 3e17flops, or both. The best model for it is looked for."""
+    """What the training may take: 8h, 3e17flops or both; plans the best model for it."""
     loss: float | None = None
-    """The loss to be reached, in nats a token: the model that does so in the least time is looked for."""
+    """The loss to be reached, in nats a token: plans the model that reaches it in the least time."""
     disk: str = ""
     """With a budget: what checkpoints may occupy, such as 20GB."""
     parent: Annotated[str, tyro.conf.arg(name="from")] = ""
     """A finished run: more steps, more data and more parameters, by expected gain an hour. With --train.steps above its own: the
-    loss there and on the way, from its own curve; with --schedule settings the learning rate's way there."""
+    loss there and on the way, from its own curve; --schedule settings change the learning rate on the way."""
     card: str = ""
-    """A card that isn't here, such as rtx3090, by its datasheet and what published trainings made of it."""
+    """A card that isn't here, such as rtx3090, by its datasheet and published trainings on it."""
     price: str = ""
     """What time or electricity costs: 1.2/h, 1.2USD/h, 0.30/kWh or 0.30/kWh@65W."""
     out: str = ""
     """A folder for the IsoFLOP picture, or with --from and --train.steps of the longer run's (SVG and PNG); with a budget, the
     file for the recipe (.toml)."""
     score: bool = False
-    """Instead: how good the forecasts of all finished runs were."""
+    """Instead of a plan: how accurate the forecasts of all finished runs were."""
     runs: str = ""
     """Where runs are; default: LMLAB_RUNS, or ./runs."""
     json: bool = False

@@ -99,9 +99,9 @@ class Prune:
     run: tyro.conf.Positional[tuple[str, ...]] = ()
     """Runs by name, folder or tag:TAG."""
     all: bool = False
-    """All runs of the folder; those that train are left as they are."""
+    """All runs of the folder; those that are training are left as they are."""
     checkpoints: bool = False
-    """Remove all checkpoints but the best and the latest altogether, and the first where its seed doesn't give it again."""
+    """Remove all checkpoints except the best and the latest (and the first, where it can't be made again from its seed)."""
     yes: bool = False
     """Don't ask."""
     runs: str = ""

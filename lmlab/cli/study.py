@@ -19,7 +19,7 @@ class Study:
     """Train a recipe over seeds with settings varied: one at a time, stacked or in every combination; what does each do?
 
     Its runs are ordinary runs. Every field of the recipe is a flag too, under its dotted name, for all of them. The same command
-    again goes on where it was stopped, and on another machine with the same runs folder it helps.
+    again goes on where it was stopped, and on another machine with the same runs folder it shares the work.
     """
 
     target: tyro.conf.Positional[str] = ""
@@ -39,7 +39,7 @@ class Study:
     budget: str = ""
     """Begin no run that isn't expected to be done within this time, such as 30m."""
     stop_losers: bool = False
-    """Stop a run early whose own curve says that it ends above the best cell so far."""
+    """Stop a run early when its curve predicts a final loss above that of the best cell so far."""
     name: str = ""
     """The study's name, which its runs begin with; default: the file's, or the recipe's and what is varied."""
     list: bool = False

@@ -29,7 +29,7 @@ class Tune:
     trials: int = 7
     """Learning rates to begin with, a factor of 2 from each other."""
     seeds: int = 2
-    """Seeds from which the best rates are trained: their differences tell what is chance."""
+    """Seeds with which the best rates are trained, to measure the noise between seeds."""
     size: Annotated[str, tyro.conf.arg(metavar="own|small|SIZE")] = "own"
     """small: measure on a narrower model that is scaled so that its best rate is the recipe's (optim.transfer_from); for a text
     also the model's parameters, such as 750k, 2M or 10M, as in lmlab train."""

@@ -14,7 +14,7 @@ from lmlab.cli.printing import show, show_json
 
 @dataclass(frozen=True)
 class Verify:
-    """Hold every number of a file against the runs that it comes from; 1 where one doesn't hold or a run is missing."""
+    """Compute every number of a file again from its runs; exit status 1 where one differs or a run is missing."""
 
     file: tyro.conf.Positional[str] = ""
     """The study.json of lmlab study, the explain.json of lmlab explain, or what lmlab compare --json printed."""

@@ -67,7 +67,7 @@ def duplicates_line(duplicates: dict[str, Any]) -> str:
         f"too ({100 * duplicates['share_of_tokens']:.2f} % of its tokens)"
     )
     if duplicates["lines"] is not None:
-        line += f"; {duplicates['lines']:,} of {duplicates['of_lines']:,} long lines"
+        line += f"; {duplicates['lines']:,} of {duplicates['of_lines']:,} long lines too"
     return line
 
 

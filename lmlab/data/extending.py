@@ -96,7 +96,10 @@ def extend(
     takes the place of the cache folder. LabError for a view, and for texts that can't be had, read or encoded.
     """
     if old.whole is not old:
-        raise LabError(f"data set {old.id} is the beginning of {old.whole.id}: extend that one")
+        raise LabError(
+            f"data set {old.id} is only the beginning (data.tokens) of data set {old.whole.id}: extend that one with "
+            f"lmlab data extend {old.whole.id} PATH"
+        )
     root = make_folder(folder or cache_folder())
     with system_errors_in_one_line(), shown(progress) as progress:
         found = look_for_additions(old, corpora, column, separator, skip_unknown, root, progress)

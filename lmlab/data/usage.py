@@ -82,7 +82,10 @@ def read_use(value: Any) -> Use:
             stride=None if value.get("stride") is None else int(value["stride"]),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise LabError(f"what a run notes of the tokens that it used is damaged: {error!r}") from None
+        raise LabError(
+            f"data_used in the run's summary.json or origin.json is damaged ({error!r}): put the file back from a copy, or train "
+            "without data.fresh"
+        ) from None
 
 
 def read_ancestry(value: Any) -> Ancestry:

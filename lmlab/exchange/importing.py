@@ -71,7 +71,9 @@ def import_log(path: Path, root: Path, name: str | None = None, form: str = AUTO
     stem = check_name(name) if name else stem_of(_stem(path))
     names = [stem if len(logs) == 1 else stem_of(f"{stem}-{log.label}") for log in logs]
     if len(set(names)) < len(names):
-        raise LabError(f"{path.name} has runs whose names can't be told apart: {', '.join(names)[:200]}")
+        raise LabError(
+            f"{path.name} has several runs of one name: expected different names, got {', '.join(names)[:200]}"
+        )
     for one in names:
         require_free_name(root, one)
     made = []

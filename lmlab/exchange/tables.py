@@ -87,7 +87,7 @@ def read_table(lines: Sequence[str]) -> list[Log]:
         )
     logs = [_log(label, group, names[places["step"]]) for label, group in groups.items()]
     if not any(log.points for log in logs):
-        raise LabError("the table has no row with a step and a loss")
+        raise LabError("the table has no row with a step and a loss: expected numbers in both columns")
     return [log for log in logs if log.points]
 
 

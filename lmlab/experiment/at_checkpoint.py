@@ -33,7 +33,7 @@ def record_at(run: Run, which: str, device: str = "auto", progress: Progress | N
         return record
     begins = record.began[0] if record.began is not None else 0
     if not begins <= step <= record.step:
-        raise LabError(f"{run.name} has no step {step:,}: it went from {begins:,} to {record.step:,}")
+        raise LabError(f"{run.name} has no step {step:,}: expected a step from {begins:,} to {record.step:,}")
     kept = tuple(entry for entry in record.evaluations if entry.step <= step)
     last = kept[-1] if kept and kept[-1].step == step else None
     figures, bits = _stored(run, last) or _scored_anew(run, step, device, progress)

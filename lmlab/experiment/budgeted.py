@@ -99,9 +99,7 @@ def plan_longer(reference: str, settings: Mapping[str, Any], *, runs: str | Path
 def _finished_run(reference: str, runs: str | Path) -> Run:
     run, which = open_run(reference, Path(runs))
     if which is not None:
-        raise LabError(
-            f"what comes next is told of a run's end, but {reference} names a checkpoint: leave @{which} out"
-        )
+        raise LabError(f"lmlab plan --from takes a whole run, but {reference} names a checkpoint: leave @{which} out")
     return run
 
 

@@ -54,7 +54,7 @@ def duplicates_line(values: dict[str, Any]) -> str:
         return values["duplicates_note"]
     what = f"{found['of_units']:,} {found['unit']}s"
     if not found["units"]:
-        return f"none of its {what} is a duplicate of training text"
+        return f"none of the {what} is a duplicate of training text"
     kinds = ", ".join(f"{kind} {found[kind]:,}" for kind in ("exact", "near", "contained"))
     which = (
         f"the {found['units']:,} of {what} that are duplicates of training text ({kinds}; "

@@ -122,7 +122,9 @@ def _ancestry(run: Run) -> Ancestry:
     try:
         return read_ancestry(origin["data"])
     except (KeyError, TypeError, ValueError) as error:
-        raise LabError(f"{run.folder / 'origin.json'} is damaged ({error!r}): expected its data sets") from None
+        raise LabError(
+            f"{run.folder / 'origin.json'} is damaged ({error!r}): expected its data sets; put it back from a copy of the run"
+        ) from None
 
 
 def ancestry_to_json(data: Ancestry) -> list[dict[str, Any]]:
@@ -135,4 +137,6 @@ def _read_ancestor(value: Any) -> Ancestor:
     try:
         return Ancestor(run=str(value["run"]), name=str(value["name"]), step=int(value["step"]), use=use)
     except (KeyError, TypeError, ValueError) as error:
-        raise LabError(f"a run's lineage is damaged ({error!r}): expected run, name and step") from None
+        raise LabError(
+            f"lineage in the run's origin.json is damaged ({error!r}): expected run, name and step; put the file back from a copy"
+        ) from None

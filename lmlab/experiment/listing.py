@@ -133,7 +133,9 @@ def row_of(run: Run) -> Row:
             recipe=record.recipe,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise LabError(f"{run.name} has a damaged file ({type(error).__name__}: {error})") from None
+        raise LabError(
+            f"{run.name} has a damaged file ({type(error).__name__}: {error}): put it back from a copy"
+        ) from None
 
 
 def seeds_of(rows: Sequence[Row]) -> list[Seeds]:

@@ -40,7 +40,7 @@ class ForecastQuality:
         ]
         headings = ("figure", "runs", "median error", "80 % below", "worst", "bias", "intervals that held")
         return [
-            f"forecasts of {self.runs} finished runs against what came:",
+            f"forecasts of {self.runs} finished runs against what was measured:",
             table(headings, rows, words=("figure", "intervals that held")),
         ]
 

@@ -332,7 +332,9 @@ def _read(run: Run, course_of: Callable[[Run, Recipe | None, Mapping[str, Any] |
             began=course.began,
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise LabError(f"{run.name} has a damaged line or file ({type(error).__name__}: {error})") from None
+        raise LabError(
+            f"{run.name} has a damaged line or file ({type(error).__name__}: {error}): put it back from a copy"
+        ) from None
 
 
 def _curve(run: Run, recipe: Recipe | None, summary: Mapping[str, Any] | None) -> _Course:

@@ -107,7 +107,7 @@ def seen_line(run: str, part: ScoredPart, found: Mapping[str, Any] | None) -> st
         return f"this is the split that {run} was trained on"
     if found is None:
         return f"whether {run} was trained on it is unknown: its data set is no longer here"
-    units = f"its {found['of_units']:,} {UNITS[found['unit']]}"
+    units = f"the {found['of_units']:,} {UNITS[found['unit']]}"
     if not found["units"]:
         return f"{run} was trained on none of {units}"
     if found["units"] == found["of_units"]:

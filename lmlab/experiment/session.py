@@ -78,7 +78,8 @@ class Session:
         with StopRequests(self.run.read_control, deadline) as stop, self.energy:
             meter = ShareMeter(self.policy.threads)
             loop = self._loop(stop, self._save, peak_flops(self.policy), self._expected_time())
-            self.display.open(f"{self.run.name}: {self.recipe.name}")
+            name, recipe = self.run.name, self.recipe.name
+            self.display.open(name if name == recipe else f"{name}: {recipe}")
             try:
                 return loop.run()
             except LabError as error:

@@ -40,7 +40,7 @@ def verdict_on(
     verdict = overfitting_verdict(evaluations, _units(run, kept), final_gap, final_rise)
     falling = still_falling([one.step for one in evaluations], [one.valid for one in evaluations])
     settled = verdict.kind in ("overfitting", "unstable") or not falling
-    reason = verdict.reason + ("" if settled else "; the loss was still falling at the end")
+    reason = verdict.reason + ("" if settled else "; the loss was still falling, so more steps should lower it")
     return {**verdict.to_json(), "still_falling": falling, "reason": reason}
 
 

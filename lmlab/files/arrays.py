@@ -67,7 +67,7 @@ def read_rows_header(path: Path) -> RowsHeader:
             kind=found["kind"], rows=int(found["rows"]), begin=begin, data_bytes=path.stat().st_size - begin
         )
     except OSError as error:
-        raise LabError(f"{path} can't be read: {reason(error)}") from None
+        raise LabError(f"{path} can't be read: {reason(error)}; check its permissions and the disk") from None
 
 
 def map_rows(path: Path, header: RowsHeader, kind: np.dtype) -> np.ndarray:

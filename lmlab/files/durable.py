@@ -105,11 +105,11 @@ def read_json(path: Path, largest_bytes: int = LARGEST_JSON) -> Any:
             raise LabError(f"{path} is larger than {largest_bytes:,} bytes: expected a small JSON file")
         return parse_json(path.read_bytes())
     except FileNotFoundError:
-        raise LabError(f"{path} is missing") from None
+        raise LabError(f"{path} is missing: put it back from a copy") from None
     except ValueError as error:
         raise LabError(f"{path} is damaged: expected JSON ({error})") from None
     except OSError as error:
-        raise LabError(f"{path} can't be read: {reason(error)}") from None
+        raise LabError(f"{path} can't be read: {reason(error)}; check its permissions and the disk") from None
 
 
 def sha256_of_file(path: Path, first_bytes: int | None = None) -> str:

@@ -44,7 +44,7 @@ class Advice:
     @property
     def line(self) -> str:
         """In words."""
-        gain = f"x{self.gain:.2f} of {self.over}" if self.gain is not None else "no other choice was measured"
+        gain = f"{self.gain:.2f}x as fast as {self.over}" if self.gain is not None else "no other value was measured"
         return f"--{self.setting} {self.value}  ({gain}{'; ' + self.note if self.note else ''})"
 
     def to_json(self) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def _besides(name: str, other: Compared, at_base: Compared) -> str:
     differing = [
         f"{key.partition('.')[2]} {value(one)}" for key, value in SETTINGS if value(one) != value(two) and key != name
     ]
-    return f"there with {', '.join(differing)}" if differing else ""
+    return f"measured with {', '.join(differing)}" if differing else ""
 
 
 def _batch_advice(base: Combination, rows: Sequence[Compared], at_base: Compared, batch: int) -> Advice:
@@ -153,7 +153,7 @@ def _batch_advice(base: Combination, rows: Sequence[Compared], at_base: Compared
     note = ""
     if is_worth_changing(fastest, at_base) and fastest.combination.batch > batch:
         many = fastest.combination.batch
-        note = f"--train.batch {many} would be x{gain(fastest, at_base):.2f}, but it's another training"
+        note = f"--train.batch {many} would be x{gain(fastest, at_base):.2f}, but it changes the training"
     best = max(possible, key=lambda row: gain(row, at_base), default=at_base)
     name, own = "train.micro_batch", base.batch
     if is_worth_changing(best, at_base):

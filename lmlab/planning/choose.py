@@ -20,6 +20,7 @@ from lmlab.recipe.derived import rounded_rate
 from lmlab.recipe.quantities import parameters_in
 from lmlab.recipe.sizes import SIZES, Size, adam_rate, nearest_size
 from lmlab.recipe.train import MOST_STEPS
+from lmlab.training.display import count
 
 CHARACTERS_UP_TO_BYTES = 3_000_000
 """Below this a BPE has too few examples of most of its tokens; characters learn from every byte."""
@@ -109,7 +110,7 @@ def choose_recipe(
         model = sized_model(total, vocabulary, ngrams, context, settings)
     recipe = Recipe(
         name=text.name,
-        about=f"{text.name}, chosen by lmlab",
+        about=f"chosen by lmlab for {text.name}",
         data=data,
         model=dataclasses.replace(model, dropout=dropout),
         optim=Muon(lr=near.lr, adam_lr=rounded_rate(adam_rate(model.width)), weight_decay=decay),
@@ -121,7 +122,7 @@ def choose_recipe(
     reasons = [tokenizer, _size_reason(recipe, settings, vocabulary, size, why)]
     if context < near.context:
         reasons.append(f"context {context}: the validation split must hold several windows")
-    read = f"{steps * near.batch * context / 1e6:.1f}M tokens, {steps * passes:.1f} passes over the training split"
+    read = f"{count(steps * near.batch * context)} tokens, {steps * passes:.2g} passes over the training split"
     hint = "" if given else " (--train.steps N for more)"
     reasons.append(f"{'about ' if epochs is not None else ''}{steps:,} steps: {read}{hint}")
     if ngrams and not model.ngrams:
@@ -150,16 +151,15 @@ def _against_rote(
     ngrams: tuple[int, ...] = ()
     if epochs <= READ_A_FEW_TIMES:
         ngrams = (2, 3) if data.tokenizer == "bpe" else (2, 3, 4, 5)
-        reason = f"n-gram tables of {ngrams[0]} to {ngrams[-1]} tokens: they cost little and teach much while the text is new"
+        why = "they lower the loss most while the text is read for the first time"
+        reason = f"n-gram tables of {ngrams[0]} to {ngrams[-1]} tokens: {why}"
         decay, dropout = DECAY if epochs > READ_ABOUT_ONCE else 0.0, 0.0
     else:
         decay = MORE_DECAY if epochs > READ_SEVERAL_TIMES else DECAY
         dropout = 0.1 if epochs > READ_SEVERAL_TIMES and largeness > LARGE_FOR_A_TEXT else 0.0
         also = f", dropout {dropout:g}: the model is large for the text" if dropout else ""
         tables = "" if asked else ", no n-gram tables"
-        reason = (
-            f"weight decay {decay:g}{tables}: the text is read {epochs:.0f} times, and would be learned by heart{also}"
-        )
+        reason = f"weight decay {decay:g}{tables}: the text is read {epochs:.0f} times, so it could be memorised{also}"
     if not asked:
         return ngrams, decay, dropout, reason
     model = override(Recipe(model=GPT()), {"model.ngrams": settings["model.ngrams"]}).model

@@ -44,7 +44,7 @@ OWN_WORTH = 8.0
 
 
 Law = Callable[[float, float], float | None]
-"""(parameters that every token is multiplied by, fresh tokens) -> nats a token; None where the law says nothing of them."""
+"""(parameters in matrix products, fresh tokens) -> nats a token; None where the law says nothing of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ def _of_laws(
         return Evidence(
             loss=_corrected(expected, calibrations),
             law=_within(size, worth, lambda matrix, fresh: ladder.loss(matrix / size, fresh / worth)),
-            law_rests_on=f"{expected.rests_on}, which say little of ones far from this",
+            law_rests_on=f"{expected.rests_on}, less certain for sizes far from this one",
         )
     law = law_of(runs, recipe, dataset.id)
     if law is not None and near(law, size, tokens):

@@ -17,18 +17,18 @@ from lmlab.training.table import Part, Table, table
 
 HEADINGS = ("", "parameters", "layers x width", "tokens", "passes", "batch", "rate", "time", "FLOPs", "loss (80 %)")
 LIMITS = {
-    "time": "time is what limits it",
-    "compute": "compute is what limits it",
-    "room": "memory or disk is what limits it: a larger model would be better",
+    "time": "the limit is time",
+    "compute": "the limit is compute",
+    "room": "the limit is memory or disk: a larger model would be better",
     "loss": "less time would not reach the loss",
-    "text": "the text is what limits it: more passes or a larger model would gain next to nothing, more text would",
+    "text": "the limit is the text: more passes or a larger model would gain next to nothing, more text would",
 }
 UNKNOWN = (
-    "loss: it can't be forecast for a run like this; the models are in the order of {law}. lmlab plan FILE --ladder tells the "
-    "loss of the one that was written"
+    "loss: it can't be forecast for a run like this; models are ranked by {law}. lmlab plan FILE --ladder forecasts "
+    "the loss of the recipe that was written"
 )
-BY_HEART = (
-    "a model so large for its text may learn it by heart, which no law knows: the recipe has dropout, and ends where the "
+MEMORISED = (
+    "a model so large for its text may memorise it, which no scaling law models: the recipe has dropout, and ends where the "
     "validation loss has turned"
 )
 
@@ -41,7 +41,7 @@ def lines_of(plan: InversePlan, price: Price | None = None, watts: Estimate | No
         lowest = "" if loss is None else f": {loss.value:.3f} is the lowest that is expected"
         lines.append(f"loss {plan.budget.loss:g} is out of reach {_within(plan)}{lowest}")
     elif plan.budget.loss is not None and loss is not None:
-        lines.append(f"it's as likely to end above that loss as below: below {loss.high:.3f} in nine of ten cases")
+        lines.append(f"it is as likely to end above that loss as below; below {loss.high:.3f} in nine of ten cases")
     lines += [_table(plan, price, watts), LIMITS[plan.limit]]
     small, large = plan.as_good
     if small < large:
@@ -55,7 +55,7 @@ def lines_of(plan: InversePlan, price: Price | None = None, watts: Estimate | No
     lines.append("batch and learning rate follow published rules from the recipe's own: lmlab tune measures them")
     alarms = dict.fromkeys(alarm for alarm in ("" if loss is None else loss.alarm, best.seconds.alarm) if alarm)
     if may_be_learned_by_heart(best.passes, best.parameters * best.passes / best.tokens):
-        alarms[BY_HEART] = None
+        alarms[MEMORISED] = None
     return lines + [f"! {alarm}" for alarm in alarms]
 
 

@@ -67,7 +67,7 @@ def law_of_small_runs(like: Like, vocabulary: int) -> KnownLaw:
 
 
 def own_law(law: FittedLaw, vocabulary: int) -> KnownLaw:
-    """A law of one's own runs (`lmlab.planning.history`), which counts the parameters that every token is multiplied by."""
+    """A law of one's own runs (`lmlab.planning.history`), which counts the parameters in matrix products."""
 
     def expected(size: float, tokens: float, unique: float) -> Estimate | None:
         return law.expected(size, tokens, unique) if near(law, size, tokens) else None

@@ -21,15 +21,15 @@ from lmlab.training.display import count, duration
 PLACES = 5
 """Steps that are shown, the end among them."""
 MOST_TIMES = 5.0
-"""A curve isn't drawn on to more than so many times its steps: from a fifth of the way on 80 % intervals held in 80 % and more of
+"""A curve isn't extrapolated beyond so many times its steps: from a fifth of the way on 80 % intervals held in 80 % and more of
 sixteen curves, and before that in none (docs/notes/curves-to-their-end.md)."""
 UNKNOWN_FAR = "the loss can't be forecast beyond {most:,} steps, five times those of the run"
 UNKNOWN_TURNED = (
     "the loss can't be forecast: validation has risen since step {step:,}, so more steps of this text make it worse"
 )
 UNKNOWN_CURVE = (
-    "the loss can't be forecast: its curve has too few evaluations, or rises; {evaluations} of them are there, and four in its "
-    "later part are needed (a smaller evaluate.every)"
+    "the loss can't be forecast: its curve of {evaluations} evaluations rises, or has fewer than four in its later part; a "
+    "smaller evaluate.every makes more"
 )
 
 
@@ -75,14 +75,14 @@ class Longer:
         table = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
         lines = [head, self.rate_line, *table]
         if any(place.loss for place in self.places):
-            lines.append(
-                f"losses: the run's own curve, drawn on from its {len(facts.curve)} evaluations (extrapolated)"
-            )
+            lines.append(f"losses: extrapolated from the run's own {len(facts.curve)} evaluations")
         if self.unknown:
             lines.append(self.unknown)
         end = self.places[-1]
         if end.passes > max(FEW_PASSES, facts.passes):
-            lines.append(f"! {repetition(end.passes)}; a curve doesn't know that, and may turn up before")
+            lines.append(
+                f"! {repetition(end.passes)}; the extrapolation doesn't include that: validation may rise before"
+            )
         return [*lines, f"train it: {self.command}"]
 
     def _cells(self, place: Place) -> list[str]:

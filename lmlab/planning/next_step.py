@@ -217,7 +217,7 @@ class _Scale:
         end = expected_end(steps, losses, branch_path(facts))
         if end is None or promised <= 0.0:
             share = SHARE_TO_GAIN * min(1.0, facts.loss / law.rank(size, facts.tokens, facts.unique_tokens))
-            return cls(share, 0.0, 2.0 * share, "published", "the run's own curve says nothing of its way on")
+            return cls(share, 0.0, 2.0 * share, "published", "the run's own curve is too short to extrapolate")
         gains = [max(0.0, losses[-1] - loss) / promised for loss in (end.value, end.high, end.low)]
         return cls(gains[0], gains[1], gains[2], "extrapolated", "scaled to the run's own curve")
 
@@ -235,7 +235,7 @@ class _Ranking:
         if facts.turned:
             gain, note = (
                 _nothing(),
-                f"the validation loss has risen since step {facts.steps:,}: the text is being learned by heart",
+                f"the validation loss has risen since step {facts.steps:,}: the model memorises the text",
             )
         # A branch of a run on fresh tokens would look for more of them; one that leaves them counts its steps from 0.
         fresh = facts.recipe.data.fresh
@@ -286,7 +286,7 @@ class _Ranking:
         ratio = costs / flops_per_token(facts.recipe.model, facts.vocabulary).training
         note = f"{count(size)} parameters, from the start"
         if facts.turned:
-            gain, note = _nothing(), "a larger model learns the text by heart sooner: more text, or dropout"
+            gain, note = _nothing(), "a larger model memorises the text sooner: use more text, or dropout"
         elif size > MOST_PARAMETERS_A_TOKEN * facts.unique_tokens:
             gain, note = _nothing(), f"{note}: too large for a text of {count(facts.unique_tokens)} tokens"
         seconds = self._seconds(tokens, ratio, SIZE_SPREAD)
@@ -381,7 +381,7 @@ def repetition(passes: float) -> str:
     """What the last token read is worth: the derivative of the effective tokens (arXiv 2305.16264), e^(-R / R*)."""
     if passes <= 1.0:
         return "every token is new"
-    return f"in pass {passes:.3g} a token teaches {math.exp(-(passes - 1.0) / REPETITIONS_WORTH):.0%} of what a fresh one does"
+    return f"in pass {passes:.3g} a token teaches {math.exp(-(passes - 1.0) / REPETITIONS_WORTH):.0%} of what a new one does"
 
 
 def _flags(settings: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from lmlab.planning.next_step import NextSteps, Option, RunFacts, repetition
-from lmlab.training.display import count
+from lmlab.training.display import count, duration
 from lmlab.training.table import Part, table
 
 LEAST_GAIN = 0.002
@@ -20,7 +20,7 @@ def lines_of(found: NextSteps) -> list[Part]:
     lines: list[Part] = [
         f"{facts.name}: loss {facts.loss:.4f}{kept} after {count(facts.tokens)} tokens with {count(facts.parameters)} parameters"
     ]
-    headings = ("nats an hour", "gain (80 %)", "loss", "hours", "what", "note")
+    headings = ("nats an hour", "gain (80 %)", "loss", "time", "what", "note")
     lines.append(table(headings, [_cells(option) for option in found.options], words=("what",), wraps=("note",)))
     lines.append(text_line(facts))
     if found.options[0].gain.value > LEAST_GAIN:
@@ -73,7 +73,7 @@ def _cells(option: Option) -> list[str]:
         f"{option.gain_an_hour:.3g}" if worth else "0",
         f"{gain.value:.3f} ({gain.low:.3f} to {gain.high:.3f})" if worth else "0",
         f"{option.loss.value:.3f}",
-        f"{seconds.value / 3600:.3g}",
+        duration(seconds.value),
         option.what,
         option.note,
     ]

@@ -61,7 +61,7 @@ class CardPlan:
         here, rate, time = self.position, self.tokens_per_second, self.seconds
         fits = "fits" if self.memory <= self.memory_limit else "does not fit: try a smaller train.micro_batch"
         lines = [
-            f"{self.recipe.name} on a {self.card.name} that isn't here, in {self._precision} (nothing was measured):",
+            f"{self.recipe.name} on a card that isn't here, {self.card.name} in {self._precision} (computed, not measured):",
             f"  {count(here.parameters['total'])} parameters, {count(here.tokens)} tokens ({here.epochs:.2f} epochs, "
             f"{here.tokens_a_parameter:.3g} a parameter), {here.exact_flops:.3g} FLOPs",
             f"  {duration(time.value)} ({duration(time.low)} to {duration(time.high)}) at {rate.value:,.0f} tokens/s "

@@ -148,7 +148,9 @@ class Plan:
         )
         repeated = ""
         if here.epochs > 1:
-            repeated = f"; read again they teach as much as {count(here.effective_tokens)} fresh ones (-{here.repetition_cost:.1%}"
+            repeated = (
+                f"; with repetition they are worth {count(here.effective_tokens)} new ones (-{here.repetition_cost:.1%}"
+            )
             repeated += f"{self._repetition_nats()})"
         of_documents = []
         if self.recipe.data.windows == "documents":

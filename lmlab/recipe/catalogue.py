@@ -50,7 +50,7 @@ def _load(name: str, above: tuple[Path, ...]) -> Recipe:
     here = path.resolve()
     if here in above:
         circle = " -> ".join(file.name for file in (*above[above.index(here) :], here))
-        raise LabError(f"a recipe can't be its own base: {circle}")
+        raise LabError(f"a recipe can't be its own base: {circle}; name another base")
 
     def base(named: str) -> Recipe:
         return _load(str(path.parent / named) if named.endswith(".toml") else named, (*above, here))

@@ -28,7 +28,7 @@ class Data:
     separator: str = setting("")
     """A line that ends a document in a text file, such as <|endoftext|>; \\n: every line is a document; empty: a file is one."""
     minimum_words: int = setting(0, at_least=0, at_most=1000, came_later=True)
-    """Documents with fewer words, which stand between white space, are left out."""
+    """Documents with fewer words (separated by white space) are left out."""
     newlines: NewlinesName = setting("keep", came_later=True)
     """keep: line breaks stay as they are; lf: \\r\\n and \\r become \\n, for a text from Windows."""
     tokenizer: TokenizerName = setting("bpe")
@@ -46,11 +46,11 @@ class Data:
     valid_share: float = setting(0.1, above=0.0, below=1.0)
     """The part of the corpus that becomes the validation split, for hash and tail."""
     tokens: int | None = setting(None, at_least=2)
-    """Train on the first so many tokens of the training split (none: all of them)."""
+    """Train on the first tokens of the training split, as many as this (none: all of them)."""
     order: OrderName = setting("shuffle")
-    """shuffle: every window once an epoch; shifted: so too, each epoch cutting them elsewhere; random: with replacement."""
+    """shuffle: every window once an epoch; shifted: the same, but each epoch cuts them elsewhere; random: with replacement."""
     windows: WindowsName = setting("stream", came_later=True)
-    """stream: documents stand one behind the other and are cut as one text; documents: each is cut by itself, or padded."""
+    """stream: documents are joined and cut as one text; documents: each is cut by itself, or padded."""
     stride: int | None = setting(None, at_least=1, came_later=True)
     """Tokens from one window of a document to the next (documents only; none: model.context, so that no target comes twice)."""
     fresh: bool = setting(False, came_later=True)

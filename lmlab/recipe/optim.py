@@ -29,16 +29,16 @@ class AdamW:
     clip: float = setting(1.0, at_least=0.0)
     """Largest norm of the whole gradient; 0: no clipping."""
     clip_steps: tuple[int, ...] = setting((), at_least=1, came_later=True)
-    """Steps (250,750) from which on clip_then holds in place of clip, the first step of a run being 0; none: clip throughout."""
+    """Steps (250,750), the first step being 0, from which clip_then replaces clip; none: clip throughout."""
     clip_then: tuple[float, ...] = setting((), at_least=0.0, came_later=True)
     """Largest norm of the whole gradient from each of clip_steps on (1.0,2.0); 0: no clipping."""
     adaptive_clip: float = setting(0.0, at_least=0.0, came_later=True)
-    """Clip a gradient norm beyond so many standard deviations above its recent mean (ZClip, 2.5 there); 0: don't."""
+    """Clip a gradient norm beyond this many standard deviations above its recent mean (ZClip, 2.5 in the paper); 0: off."""
     table_lr: float | None = setting(None, above=0.0, came_later=True)
     """Peak learning rate of the n-gram tables (none: that of the embeddings)."""
     transfer_from: tuple[int, ...] = setting((), at_least=1, came_later=True)
-    """Width, or width and layers (128,4), at which the rates were tuned, of kind context hidden, layers and vector (512,6,256):
-    they are scaled from there (muP); none: as they are."""
+    """Width, or width and layers (128,4), at which the rates were tuned and from which they are scaled (muP); for model.kind
+    context hidden, layers and vector (512,6,256); none: as they are."""
     batch_from: int | None = setting(None, at_least=1, came_later=True)
     """train.batch at which the rates were tuned: Adam's are multiplied by sqrt(train.batch / batch_from); none: as they are."""
 
@@ -68,16 +68,16 @@ class Muon:
     clip: float = setting(0.0, at_least=0.0)
     """Largest norm of the whole gradient; 0: no clipping."""
     clip_steps: tuple[int, ...] = setting((), at_least=1, came_later=True)
-    """Steps (250,750) from which on clip_then holds in place of clip, the first step of a run being 0; none: clip throughout."""
+    """Steps (250,750), the first step being 0, from which clip_then replaces clip; none: clip throughout."""
     clip_then: tuple[float, ...] = setting((), at_least=0.0, came_later=True)
     """Largest norm of the whole gradient from each of clip_steps on (1.0,2.0); 0: no clipping."""
     adaptive_clip: float = setting(0.0, at_least=0.0, came_later=True)
-    """Clip a gradient norm beyond so many standard deviations above its recent mean (ZClip, 2.5 there); 0: don't."""
+    """Clip a gradient norm beyond this many standard deviations above its recent mean (ZClip, 2.5 in the paper); 0: off."""
     table_lr: float | None = setting(None, above=0.0, came_later=True)
     """Peak learning rate of the n-gram tables (none: that of the embeddings)."""
     transfer_from: tuple[int, ...] = setting((), at_least=1, came_later=True)
-    """Width, or width and layers (128,4), at which the rates were tuned, of kind context hidden, layers and vector (512,6,256):
-    they are scaled from there (muP); none: as they are."""
+    """Width, or width and layers (128,4), at which the rates were tuned and from which they are scaled (muP); for model.kind
+    context hidden, layers and vector (512,6,256); none: as they are."""
     batch_from: int | None = setting(None, at_least=1, came_later=True)
     """train.batch at which the rates were tuned: Adam's are multiplied by sqrt(train.batch / batch_from); none: as they are."""
 

@@ -145,7 +145,10 @@ def _refuse_unknown(recipe: Recipe, name: str, changes: Mapping[str, Any], known
         for kind, choice in kinds.items():
             if name in _names_of(section, choice):
                 now = changes.get(f"{section}.kind", getattr(recipe, section).kind)
-                raise LabError(f"{name} belongs to {section}.kind = {kind}, but {section}.kind is {now}")
+                raise LabError(
+                    f"{name} belongs to {section}.kind = {kind}, but {section}.kind is {now}: set {section}.kind {kind}, or leave "
+                    f"{name} out"
+                )
     if name in SECTIONS:
         raise LabError(
             f"'{name}' is a section: expected one of its settings, such as {name}.{_some_field(recipe, name)}"

@@ -80,7 +80,7 @@ def from_toml(text: str, origin: str = "recipe", base: Base | None = None) -> Re
     try:
         value = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
-        raise LabError(f"{origin} is not valid TOML: {error}") from None
+        raise LabError(f"{origin} is not valid TOML: {error}; correct that line") from None
     if not _is_plain(value, DEEPEST):
         raise LabError(
             f"{origin} is no recipe: expected values that 64 bits hold, in lists and tables {DEEPEST} deep at most"
@@ -103,16 +103,18 @@ def recipe_text(path: Path) -> str:
             raise LabError(f"{path} is larger than {LARGEST_BYTES:,} bytes: expected a recipe")
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
-        raise LabError(f"there is no recipe file {path}") from None
+        raise LabError(f"there is no recipe file {path}: lmlab recipes lists those that lmlab has") from None
     except UnicodeDecodeError as error:
         raise LabError(f"{path} is not UTF-8 at byte {error.start}: expected a recipe in TOML") from None
     except OSError as error:
-        raise LabError(f"{path} can't be read: {error.strerror}") from None
+        raise LabError(f"{path} can't be read: {error.strerror}; check its permissions") from None
 
 
 def _from_dict(value: dict[str, Any], base: Base | None) -> Recipe:
     if value.get("format", FORMAT) != FORMAT:
-        raise LabError(f"format {shown(value['format'])} is not one that this version reads: expected {FORMAT}")
+        raise LabError(
+            f"format {shown(value['format'])} is not one that this version reads: expected {FORMAT}, or a newer lmlab"
+        )
     changes: dict[str, Any] = {}
     for key, entry in value.items():
         if key in SECTIONS:

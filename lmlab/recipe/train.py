@@ -35,17 +35,17 @@ class Train:
     seed: int = setting(1, at_least=0, at_most=2**63 - 1)
     """Decides initialisation, batch order and dropout."""
     patience: int = setting(0, at_least=0)
-    """Stop after so many evaluations without a better validation loss; 0: never."""
+    """Stop after this many evaluations without a better validation loss; 0: never."""
     minimum_gain: float = setting(0.0, at_least=0.0, came_later=True)
-    """Nats a token by which an evaluation must be better to count for patience; the best model is the best whatever it gained."""
+    """Nats a token by which an evaluation must be better to count for patience; the best model is kept however small its gain."""
     tolerate: int = setting(5, at_least=1)
-    """Stop after so many steps in a row whose loss or gradient was not finite."""
+    """Stop after this many steps in a row whose loss or gradient was not finite."""
     spike: float = setting(8.0, at_least=0.0, came_later=True)
-    """A loss or gradient norm so many standard deviations above its recent mean is a spike; 0: no look-out for them."""
+    """A loss or gradient norm this many standard deviations above its recent mean is a spike; 0: off."""
     on_spike: OnSpikeName = setting("note", came_later=True)
     """note: write a black box and go on; skip: leave the update out; rewind: back to a checkpoint and past these batches."""
     rewinds: int = setting(5, at_least=1, policy=True)
-    """Stop at the next spike after so many rewinds."""
+    """Stop at the next spike after this many rewinds."""
     micro_batch: int | None = setting(None, at_least=1, policy=True)
     """Sequences a forward pass, which must divide the batch; where they are fewer, the gradients of several passes are added up
     before each update (gradient accumulation). None: the whole batch on a CPU, what fits on a GPU."""
@@ -64,18 +64,18 @@ class Train:
     keep: int = setting(2, at_least=1, policy=True)
     """How many of the latest checkpoints stay while it trains (the first and the best always do)."""
     keep_every: int = setting(0, at_least=0, policy=True)
-    """Checkpoints of every so many steps stay besides; 0: none."""
+    """Besides, keep a checkpoint every this many steps; 0: none."""
     keep_optimizer: KeepOptimizerName = setting("all", policy=True)
-    """all: every kept checkpoint can be trained on exactly; latest: the older ones keep their weights only."""
+    """all: training can go on exactly from every kept checkpoint; latest: older ones keep their weights only."""
     keep_finished: KeepFinishedName = setting("auto", policy=True)
     """Checkpoints of a finished run. least: the latest and the best; all: those of the training; auto: least where it took less
     than 10 minutes and train.keep and keep_every ask for no more."""
     disk: str | None = setting(None, policy=True)
-    """Checkpoints may occupy so much, such as 20GB: older ones shrink and go before that (none: as much as there is)."""
+    """Most disk space for checkpoints, such as 20GB: older ones keep only weights, then are removed (none: no limit)."""
     background: BackgroundName = setting("auto", policy=True)
     """Write checkpoints while training goes on: on, off, or auto: where they are large."""
     until: str | None = setting(None, policy=True)
-    """Save and stop after so long, such as 2h or 1h30m, counted from the command's start (none: no limit)."""
+    """Save and stop after this time, such as 2h or 1h30m, counted from the command's start (none: no limit)."""
     log_every: int = setting(10, at_least=1, policy=True)
     """Steps between lines of metrics.jsonl."""
 
@@ -89,7 +89,7 @@ class Evaluate:
     share: float = setting(0.05, above=0.0, at_most=1.0)
     """Evaluations may take this share of the training time; else a fixed sample of the split is scored instead."""
     tokens: int | None = setting(None, at_least=1)
-    """Score about so many validation tokens at each evaluation during training (none: as many as the share allows)."""
+    """Score about this many validation tokens at each evaluation during training (none: as many as the share allows)."""
     final: FinalName = setting("whole", came_later=True)
     """What the final figures are over: whole: the whole validation split; sample: the sample that evaluations score."""
     prompts: tuple[str, ...] = setting((), policy=True)

@@ -66,7 +66,9 @@ def _verdict(pair: Pair) -> Iterator[Part]:
     yield f"  {pair.verdict.reason}"
     needed = pair.verdict.seeds_needed
     smallest = f"one seed each can show differences above {pair.noise.smallest_visible():.2g}"
-    if needed is None:
+    if pair.verdict.kind != "indistinguishable":
+        yield f"  {smallest}"
+    elif needed is None:
         yield f"  {smallest}; no number of seeds would show this one on this text"
     else:
         yield f"  {smallest}; this one needs about {needed:,} {'seed' if needed == 1 else 'seeds'} each"

@@ -83,7 +83,7 @@ def _what(line: dict[str, Any]) -> str:
     if kind == "failed":
         return f"failed: {line.get('reason')}"
     if kind == ENDED:
-        return "ended without a word after this step: killed, or the machine went down"
+        return "the process ended without saving after this step: it was killed, or the machine went down"
     if kind == "branch":
         return f"{line['run']} branches off here"
     if kind == "scale_lowered":

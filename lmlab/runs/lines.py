@@ -47,11 +47,13 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
                 text = file.readline(LONGEST_LINE)
                 if not text.endswith(b"\n"):
                     if len(text) == LONGEST_LINE:
-                        raise LabError(f"{path} is damaged: line {number} has more than {LONGEST_LINE:,} bytes")
+                        raise LabError(
+                            f"{path} is damaged: line {number} has more than {LONGEST_LINE:,} bytes; take it out to read the rest"
+                        )
                     return found
                 found.append(_parsed(path, number, text))
     except OSError as error:
-        raise LabError(f"{path} can't be read: {reason(error)}") from None
+        raise LabError(f"{path} can't be read: {reason(error)}; check its permissions and the disk") from None
     return found
 
 
@@ -71,11 +73,13 @@ def lines_from_end(path: Path) -> Iterator[dict[str, Any]]:
                     yield _parsed(path, None, text)
                 torn, rest, block = torn and not whole, first, BLOCK if whole else 2 * block
                 if len(rest) > LONGEST_LINE:
-                    raise LabError(f"{path} is damaged: a line has more than {LONGEST_LINE:,} bytes")
+                    raise LabError(
+                        f"{path} is damaged: a line has more than {LONGEST_LINE:,} bytes; take it out to read the rest"
+                    )
             if rest and not torn:
                 yield _parsed(path, 1, rest)
     except OSError as error:
-        raise LabError(f"{path} can't be read: {reason(error)}") from None
+        raise LabError(f"{path} can't be read: {reason(error)}; check its permissions and the disk") from None
 
 
 def whole_lines(content: bytes, length: int | None = None) -> int:
@@ -123,10 +127,12 @@ def _parsed(path: Path, number: int | None, text: bytes) -> dict[str, Any]:
         raise LabError(f"{path} is damaged in {place}: expected a JSON object; take the line out to read the rest")
     if value.get("format") != FORMAT:
         found = str(value.get("format"))[:20]
-        raise LabError(f"{path} has {place} of format {found}: this version reads {FORMAT}")
+        raise LabError(f"{path} has {place} of format {found}: this version reads {FORMAT}; update lmlab")
     for name, kind in KINDS.items():
         if name in value and not _is(value[name], kind):
-            raise LabError(f"{path} is damaged in {place}: {name} is {str(value[name])[:20]!r}")
+            raise LabError(
+                f"{path} is damaged in {place}: {name} is {str(value[name])[:20]!r}; take the line out to read the rest"
+            )
     return value
 
 

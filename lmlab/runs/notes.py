@@ -33,7 +33,7 @@ def read_note(folder: Path) -> str:
             f"{path} is damaged: expected a note of at most {LONGEST:,} characters; remove it, or write another one"
         )
     if value.get("format") != FORMAT:
-        raise LabError(f"{path} has format {str(value.get('format'))[:20]}: this version reads {FORMAT}")
+        raise LabError(f"{path} has format {str(value.get('format'))[:20]}: this version reads {FORMAT}; update lmlab")
     return note
 
 

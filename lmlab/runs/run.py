@@ -84,12 +84,16 @@ class Run:
         path = self.folder / ORIGIN
         value = self.read(ORIGIN)
         if not isinstance(value, dict) or not isinstance(value.get("id"), str):
-            raise LabError(f"{path} is damaged: expected the run's id and where it's from")
+            raise LabError(
+                f"{path} is damaged: expected a JSON object with the run's id; put it back from a copy of the run"
+            )
         if value.get("format") != FORMAT:
-            raise LabError(f"{path} has format {str(value.get('format'))[:20]}: this version reads {FORMAT}")
+            raise LabError(
+                f"{path} has format {str(value.get('format'))[:20]}: this version reads {FORMAT}; update lmlab"
+            )
         wrong = _origin_problem(value)
         if wrong:
-            raise LabError(f"{path} is damaged: expected {wrong}")
+            raise LabError(f"{path} is damaged: expected {wrong}; put it back from a copy of the run")
         return value
 
     def origin(self) -> dict[str, Any]:
@@ -205,7 +209,7 @@ class Run:
 
     def _file(self, name: str, ending: str) -> Path:
         if not is_plain_name(name) or not name.endswith(ending):
-            raise ValueError(f"{name!r} is no {ending} file of a run")
+            raise ValueError(f"{name!r} is no {ending} file of a run: expected a plain file name that ends in {ending}")
         return self.folder / name
 
 
@@ -213,7 +217,7 @@ def _origin_problem(value: dict[str, Any]) -> str:
     """What an origin.json should have had; empty where nothing is wrong. What it doesn't say is asked for when it's used."""
     for name, pattern in ORIGIN_FACTS.items():
         if name in value and not (isinstance(value[name], str) and pattern.fullmatch(value[name])):
-            return f"another {name} than {str(value[name])[:20]!r}"
+            return f"a valid {name}, got {str(value[name])[:20]!r}"
     size = value.get("vocabulary_size", 1)
     if type(size) is not int or not 0 < size <= MOST_TOKENS:
         return f"a vocabulary_size of at most {MOST_TOKENS:,}"
@@ -221,7 +225,7 @@ def _origin_problem(value: dict[str, Any]) -> str:
     if not isinstance(scored, dict) or any(
         type(scored.get(name)) is not int or scored[name] < 1 for name in SOME_TOKENS
     ):
-        return "of an evaluation how many tokens it scores"
+        return "the numbers of tokens that an evaluation scores"
     imported = value.get("imported")
     if imported is not None:
         return _imported_problem(imported)
@@ -229,24 +233,24 @@ def _origin_problem(value: dict[str, Any]) -> str:
     if parent is None:
         return ""
     if not isinstance(parent, dict):
-        return "of a parent what it is"
+        return "parent as an object"
     for name in ("id", "name", "recipe_hash", "weights_sha256"):
         if not isinstance(parent.get(name, ""), str):
-            return f"of the parent another {name}"
+            return f"the parent's {name} as text"
     step = parent.get("step", 0)
     if not is_run_name(parent.get("name", "run")) or type(step) is not int or not 0 <= step < 1 << 63:
-        return "of the parent a name and a step"
+        return "the parent's name and step"
     return ""
 
 
 def _imported_problem(imported: Any) -> str:
     if not isinstance(imported, dict):
-        return "of an imported run what it's from"
+        return "imported as an object"
     for name in ("file", "sha256", "form"):
         if not isinstance(imported.get(name), str):
-            return f"of an imported run its {name}"
+            return f"the imported log's {name}"
     for name in ("parameters", "step_tokens", "planned_steps"):
         count = imported.get(name)
         if count is not None and (type(count) is not int or not 0 < count < 1 << 63):
-            return f"of an imported run another {name}"
+            return f"the imported log's {name} as a positive whole number"
     return ""

@@ -35,7 +35,7 @@ def read_tags(folder: Path) -> tuple[str, ...]:
     if not isinstance(tags, list) or not all(isinstance(tag, str) and TAG.fullmatch(tag) for tag in tags):
         raise LabError(f"{path} is damaged: expected a list of tags; remove it and give the tags again")
     if value.get("format") != FORMAT:
-        raise LabError(f"{path} has format {str(value.get('format'))[:20]}: this version reads {FORMAT}")
+        raise LabError(f"{path} has format {str(value.get('format'))[:20]}: this version reads {FORMAT}; update lmlab")
     return tuple(sorted(set(tags)))
 
 

@@ -91,7 +91,7 @@ a dozen recipes came to between 3.54 and 3.94, where BESIROGLU says 3.18."""
 
 BESIROGLU = PublishedLaw(
     law=LossLaw(entropy=1.8172, a=482.01, b=2085.43, alpha=0.3478, beta=0.3658),
-    source="the law of arXiv 2203.15556 as arXiv 2404.10102 fitted it again",
+    source="the law of arXiv 2203.15556 as arXiv 2404.10102 refitted it",
     parameters=(70e6, 16e9),
     tokens=(5e9, 5e11),
 )

@@ -116,7 +116,7 @@ def overfitting_verdict(
     known = [evaluations[place] for place in kept]
     if len(known) < 2:
         return Verdict(
-            kind="unknown", gap=math.nan, reason="can't be told: fewer than two evaluations have a finite loss"
+            kind="unknown", gap=math.nan, reason="overfitting unclear: fewer than two evaluations have a finite loss"
         )
     bits = None if units is None else UnitBits(bits=units.bits[:, kept], tokens=units.tokens)
     return _Case(known, bits, final_gap, final_rise).verdict()
@@ -161,21 +161,25 @@ class _Case:
         if self.turn.rose and (self.paired is None or self._beyond_text(self.paired)):
             return self._risen()
         if self._left_open():
-            after = "only one evaluation came" if self.turn.last == 1 else "evaluations differ by as much by chance"
-            return self._told("unknown", f"can't be told: {self._above_best()} at step {self.turn.step:,}; {after}")
+            after = (
+                "only one evaluation follows" if self.turn.last == 1 else "evaluations differ by that much by chance"
+            )
+            return self._told(
+                "unknown", f"overfitting unclear: {self._above_best()} at step {self.turn.step:,}; {after}"
+            )
         return self._not_risen()
 
     def _risen(self) -> Verdict:
         since = f"validation has risen by {self._size()} since its best at step {self.turn.step:,}"
         if self.train is None:
-            return self._told("unknown", f"can't be told: {since}, but the training loss isn't known")
+            return self._told("unknown", f"overfitting unclear: {since}, but the training loss isn't known")
         change = float(np.mean(self.train[-self.turn.last :])) - self.train[self.turn.index]
         if change <= SHARE_OF_RISE * self.turn.rise:
             moved = f"training fell by {-change:.4f}" if change < 0 else f"training stayed as it was ({change:+.4f})"
             return self._told("overfitting", f"overfitting: {since}, while {moved}")
         if change > max(SMALL_RISE * self.turn.loss, SURE * noise_level(self.train)):
             return self._told("unstable", f"unstable: {since}, and training by {change:.4f}: not overfitting")
-        return self._told("unknown", f"can't be told: {since}, and training by {change:.4f}, which may be chance")
+        return self._told("unknown", f"overfitting unclear: {since}, and training by {change:.4f}, which may be chance")
 
     def _beyond_text(self, paired: PairedDifference) -> bool:
         """Whether another text would have shown a rise too: all units move together with the weights, so their scatter counts."""

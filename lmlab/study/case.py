@@ -105,7 +105,9 @@ def load_case(target: str) -> Case:
 def _case(value: Mapping[str, Any], stem: str) -> Case:
     require_known(value, ENTRIES)
     if value.get("format", FORMAT) != FORMAT:
-        raise LabError(f"format {str(value['format'])[:20]} is not one that this version reads: expected {FORMAT}")
+        raise LabError(
+            f"format {str(value['format'])[:20]} is not one that this version reads: expected {FORMAT}, or a newer lmlab"
+        )
     reported, proxy = table(value, "reported"), table(value, "proxy")
     require_known(reported, ("first", "second"))
     require_known(proxy, ("about", "first", "second"))

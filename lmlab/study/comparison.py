@@ -246,7 +246,7 @@ def _named(
     """The runs by a name that none of the others has, and the checkpoint that was asked for of each."""
     opened = open_runs(references, runs)
     if not FEWEST <= len(opened) <= MOST:
-        raise LabError(f"a comparison is of {FEWEST} to {MOST} runs, got {len(opened)}")
+        raise LabError(f"expected {FEWEST} to {MOST} runs to compare, got {len(opened)}")
     # With --on, the models of the checkpoints are scored on that text, and the tables are of the whole runs.
     records = [
         read_record(run) if part is None or asked.on else record_at(run, part, asked.device, progress)
@@ -313,7 +313,7 @@ def _warnings(names: Sequence[str], records: Sequence[Record], curves: Sequence[
     lines = []
     for name, record in zip(names, records, strict=True):
         if record.checkpoint is not None:
-            lines.append(f"{name} is one checkpoint: no other seed of its recipe stands beside it")
+            lines.append(f"{name} is one checkpoint: other seeds of its recipe are not counted with it")
         if record.loss is None:
             lines.append(f"{name} has no loss yet")
         elif record.imported is not None:
@@ -337,7 +337,7 @@ def _warnings(names: Sequence[str], records: Sequence[Record], curves: Sequence[
     if curves and any("joules" not in curve.spent for curve in curves):
         without = [curve.name for curve in curves if "joules" not in curve.spent]
         lines.append(
-            f"not compared at equal joules: {', '.join(without)} recorded none (the machine doesn't say what it draws)"
+            f"not compared at equal joules: {', '.join(without)} recorded none (no energy counter on that machine)"
         )
     devices = {record.device for record in records if record.imported is None}
     if len(devices) > 1:

@@ -112,7 +112,7 @@ def judge(first: Side, second: Side, there: Sequence[Record], relative: bool = F
     if logs:
         return Pair(first=first.name, second=second.name, seeds=seeds, withheld=_of_logs(logs, scale))
     if scale is None:
-        reason = "they were scored on different texts; --on DATA scores both on the same one"
+        reason = "they were scored on different texts; --on TEXT scores both on the same one"
         return Pair(first=first.name, second=second.name, seeds=seeds, withheld=reason)
     unfinished = [side.name for side in (first, second) if side.unfinished]
     if unfinished:
@@ -124,7 +124,7 @@ def judge(first: Side, second: Side, there: Sequence[Record], relative: bool = F
         return Pair(first=first.name, second=second.name, seeds=seeds, withheld="a loss is not finite")
     paired = _paired(first, second, scale)
     if paired.units and paired.difference == 0 and np.array_equal(_mean_bits(first), _mean_bits(second)):
-        reason = "their models give the same bits: it is one training, made twice"
+        reason = "their models give identical losses on every unit: one training, run twice"
         return Pair(first=first.name, second=second.name, seeds=seeds, withheld=reason)
     noise = noise_of((first, second), there, scale, relative)
     bytes_too = scale == "nats a token" and all(

@@ -7,6 +7,7 @@ long text look nearer to the compute-optimal 20 tokens a parameter than it is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -127,5 +128,9 @@ def _best(record: Record) -> float | None:
 
 
 def _gap(record: Record) -> float | None:
+    """Of the last model over equal samples of both splits, as the verdict has it; else that of the last evaluation."""
+    gap = ((record.summary or {}).get("final") or {}).get("gap")
+    if isinstance(gap, float) and math.isfinite(gap):
+        return gap
     last = record.evaluations[-1] if record.evaluations else None
     return None if last is None or last.train_loss is None else last.valid_loss - last.train_loss

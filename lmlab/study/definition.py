@@ -151,7 +151,9 @@ def varied(words: Sequence[str]) -> tuple[Factor, ...]:
 def _definition(value: Mapping[str, Any], stem: str) -> Definition:
     require_known(value, ENTRIES)
     if value.get("format", FORMAT) != FORMAT:
-        raise LabError(f"format {str(value['format'])[:20]} is not one that this version reads: expected {FORMAT}")
+        raise LabError(
+            f"format {str(value['format'])[:20]} is not one that this version reads: expected {FORMAT}, or a newer lmlab"
+        )
     factors = value.get("factors")
     if not isinstance(factors, list) or not factors:
         raise LabError("a study varies something: write [[factors]] with a name, and field and values, or levels")
@@ -272,11 +274,11 @@ def text_of(path: Path) -> str:
             raise LabError(f"{path} is larger than {LARGEST_BYTES:,} bytes: expected a few lines of TOML")
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
-        raise LabError(f"there is no file {path}") from None
+        raise LabError(f"there is no file {path}: expected a study's .toml file") from None
     except UnicodeDecodeError as error:
         raise LabError(f"{path} is not UTF-8 at byte {error.start}: expected TOML") from None
     except OSError as error:
-        raise LabError(f"{path} can't be read: {error.strerror}") from None
+        raise LabError(f"{path} can't be read: {error.strerror}; check its permissions") from None
 
 
 def parsed(text: str, origin: str) -> dict[str, Any]:
@@ -284,4 +286,4 @@ def parsed(text: str, origin: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise LabError(f"{origin} is not valid TOML: {error}") from None
+        raise LabError(f"{origin} is not valid TOML: {error}; correct that line") from None

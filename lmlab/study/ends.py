@@ -208,8 +208,8 @@ def _require_same_split(recipes: list[Recipe], datasets: list[Dataset]) -> None:
     same = all(np.array_equal(units[0][field], units[1][field]) for field in ("key", "start"))
     if not same or datasets[0].vocabulary_size != datasets[1].vocabulary_size:
         raise LabError(
-            f"{recipes[0].name} and {recipes[1].name} have different validation texts or tokens, so that their losses have no "
-            "difference to explain"
+            f"{recipes[0].name} and {recipes[1].name} have different validation texts or tokens, so their losses can't be "
+            "compared: give both the same data settings"
         )
 
 

@@ -69,7 +69,7 @@ class Explanation:
         if self.going_on is not None:
             found += ["", *self.going_on.lines()]
         if self.predictions:
-            found += ["", "foretold:", *(f"  {entry.line()}" for entry in self.predictions)]
+            found += ["", "predictions:", *(f"  {entry.line()}" for entry in self.predictions)]
         return found
 
     def notes(self) -> list[str]:
@@ -97,7 +97,7 @@ class Explanation:
         if abs(residual) < SMALLEST_SHOWN:
             return "nothing is left unexplained"
         if self.result.plan.given:
-            return f"{residual:+.4f} is left: the shares add up to the difference of the recipes' means over seeds"
+            return f"{residual:+.4f} of it is seed noise: the shares add up to the difference between means over seeds"
         scale = ["the model's scale"] if self.proxy else []
         causes = [*scale, *(["the shorter trainings"] if self.share < 1 else []), *self.unmeasured, "chance"]
         return f"{residual:+.4f} is left unexplained; possible causes: {', '.join(causes)}"
@@ -128,7 +128,7 @@ class Explanation:
         if self.going_on is not None:
             text += ["## Continued", "", *_continued(self.going_on), ""]
         if self.predictions:
-            text += ["## Foretold", "", *table_head(["what", "foretold", "measured", "off", "held"])]
+            text += ["## Predictions", "", *table_head(["what", "predicted", "measured", "off", "held"])]
             text += [table_row(entry.cells()) for entry in self.predictions] + [""]
         body = markdown(plan, result.cells, result.noise, result.effects)
         return "\n".join(

@@ -199,7 +199,7 @@ def plan_from(value: Any, origin: str) -> StudyPlan:
     """The plan in a plan.json or study.json; LabError that begins with `origin`."""
     try:
         if value["format"] != FORMAT:
-            raise LabError(f"{origin} has format {shown(value['format'])}: this version reads {FORMAT}")
+            raise LabError(f"{origin} has format {shown(value['format'])}: this version reads {FORMAT}; update lmlab")
         factors = tuple(
             Factor(
                 name=str(factor["name"]),

@@ -37,7 +37,7 @@ class Tested:
     def line(self) -> str:
         """In words."""
         said = self.prediction
-        what = f"{METRICS[said.metric]} {said.value:g} foretold, {self.measured:.4f} measured ({self.run})"
+        what = f"{METRICS[said.metric]} {said.value:g} predicted, {self.measured:.4f} measured ({self.run})"
         return f"{said.says}: {what}: {'held' if self.holds else f'off by {self.off:+.3f}'}"
 
     def cells(self) -> list[str]:

@@ -167,7 +167,9 @@ class Tuning:
 
     def _batch(self) -> list[str]:
         line = useful_batch_line(self.noise(), self.recipe.train.batch, self.recipe.model.context)
-        return [f"{line}; in trainings this short, and it grows while the loss falls"] if line else []
+        return (
+            [f"{line} (the useful batch grows as the loss falls, so it is larger in a longer training)"] if line else []
+        )
 
     def _alarm(self) -> str:
         if self.run_steps <= self.steps:

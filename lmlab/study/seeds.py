@@ -29,7 +29,8 @@ class Repeat:
         """In words."""
         if self.same_bits:
             return (
-                f"{self.record.name} repeats {self.of.name}: their models give the same bits, and both count as one run"
+                f"{self.record.name} repeats {self.of.name}: their models give identical losses on every unit, and both count "
+                "as one run"
             )
         return (
             f"{self.record.name} repeats {self.of.name}: the same recipe, data and seed ({self.record.seed}), computed with other "

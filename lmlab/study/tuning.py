@@ -78,7 +78,7 @@ def tune(
     out = wishes.out or folder / "tuned.toml"
     make_folder(folder, "choose another folder with --runs")
     if not out.parent.is_dir():
-        raise LabError(f"--out {out}: there is no folder {out.parent}")
+        raise LabError(f"--out {out}: there is no folder {out.parent}; make it, or choose another")
     measured_on = narrowed(recipe) if wishes.size == "small" else recipe
     dataset = prepare(recipe.data, progress=progress)
     outline = outline_of(measured_on, dataset, training_split(measured_on, dataset), None, say)

@@ -100,7 +100,7 @@ def verify(path: Path, runs: Path) -> Verification:
             "explain, or what lmlab compare --json printed"
         )
     if value.get("format") != FORMAT:
-        raise LabError(f"{path} has format {str(value.get('format'))[:20]}: this version reads {FORMAT}")
+        raise LabError(f"{path} has format {str(value.get('format'))[:20]}: this version reads {FORMAT}; update lmlab")
     try:
         found = again(value, str(path), Shelf(runs))
     except (KeyError, TypeError, AttributeError, IndexError):

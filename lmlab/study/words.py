@@ -126,7 +126,7 @@ def _effect(effect: Effect) -> list[str]:
     # The count is of two recipes held against each other, not of a whole against its parts.
     pairwise = effect.kind in ("level", "stack", "step")
     needed = (
-        f" ({found.seeds_needed} seeds would tell)"
+        f" ({found.seeds_needed} seeds would decide)"
         if pairwise and found.kind == "indistinguishable" and found.seeds_needed is not None
         else ""
     )

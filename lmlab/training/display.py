@@ -120,7 +120,7 @@ class Unfailing:
             return
         try:
             if self._left_out:
-                self.shown.note(f"({self._left_out:,} lines were left out here, while nobody read this)")
+                self.shown.note(f"({self._left_out:,} lines were left out here, because standard output was blocked)")
                 self._left_out = 0
             what()
         except (OSError, ValueError):  # the reader is gone, or the stream was closed

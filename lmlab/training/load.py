@@ -38,4 +38,8 @@ def load_words(share: float) -> str:
     >>> load_words(0.52)
     'the machine is busy: 52% of the processor time that it asked for'
     """
-    return "" if share >= QUIET else f"the machine is busy: {share:.0%} of the processor time that it asked for"
+    return (
+        ""
+        if share >= QUIET
+        else f"the machine is busy: this process got {share:.0%} of the processor time that it asked for"
+    )

@@ -115,8 +115,8 @@ def missed_words(values: Mapping[str, Any]) -> str:
         for name in ("low", "high", "forecast", "forecast_high")
     )
     return (
-        f"this run is going to miss its forecast: it heads for a loss of {low} to {high}, where {forecast} was expected, "
-        f"and {most} at most"
+        f"this run is likely to miss its forecast: its curve now leads to a loss of {low} to {high}, where {forecast} was "
+        f"expected, and {most} at most"
     )
 
 

@@ -260,7 +260,7 @@ def test_check_on_the_command_line(capsys, tmp_path):
     corpus = write(tmp_path / "corpus", *planted())
     status, out, err = lmlab(capsys, "check", corpus, "--data.tokenizer", "bytes", "--out", tmp_path / "report.md")
     assert (status, err) == (0, "")
-    assert "are duplicates of training text" in out and "has its SHA-256" in out
+    assert "are duplicates of training text" in out and "has the SHA-256 of its manifest" in out
     assert out.splitlines()[-1] == str(tmp_path / "report.md")
     assert (tmp_path / "report.md").read_text(encoding="utf-8").startswith("# Check of corpus")
     status, out, _ = lmlab(capsys, "check", corpus, "--data.tokenizer", "bytes", "--json")

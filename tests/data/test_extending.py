@@ -194,7 +194,7 @@ def test_the_new_text_is_read_as_the_old_was(tmp_path, root):
 def test_a_view_and_a_prepared_data_set_are_no_texts_to_extend_with(tmp_path, root):
     path = stories(tmp_path, "old.txt", 60, 0)
     old = prepared(path, root)
-    with pytest.raises(LabError, match=f"beginning of {old.id}"):
+    with pytest.raises(LabError, match=f"beginning .* of data set {old.id}"):
         extend(prepared(path, root, tokens=500), [str(path)], folder=root)
     with pytest.raises(LabError, match="is a prepared data set"):
         extend(old, [str(old.folder)], folder=root)

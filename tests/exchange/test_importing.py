@@ -116,7 +116,7 @@ def test_a_damaged_origin_is_told(imported, change):
     origin = json.loads(path.read_text())
     origin["imported"].update(change)
     path.write_text(json.dumps(origin))
-    with pytest.raises(LabError, match="is damaged: expected of an imported run"):
+    with pytest.raises(LabError, match="is damaged: expected (the imported log's|imported as)"):
         Run(imported.folder).origin()
 
 

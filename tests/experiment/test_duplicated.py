@@ -74,7 +74,7 @@ def test_without_duplicates_the_loss_stays(tmp_path, scores, dataset):
     )
     value = without_duplicates(even, other, other.id)
     assert value["loss_without_duplicates"] == pytest.approx(even.loss)
-    assert duplicates_line(value) == "none of its 210 documents is a duplicate of training text"
+    assert duplicates_line(value) == "none of the 210 documents is a duplicate of training text"
 
 
 def test_where_all_is_duplicated_nothing_is_left(tmp_path, scores):

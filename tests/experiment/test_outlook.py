@@ -52,11 +52,11 @@ def test_the_end_is_shown_from_a_third_on_and_a_miss_once(hopeful, tmp_path):
     run = train(hopeful, run="whole", runs=tmp_path, display=shown).run
     (event,) = missed(run)
     assert event["step"] == 8 and event["low"] > event["forecast_high"] == 0.5
-    assert len([note for note in shown.notes if "going to miss its forecast" in note]) == 1
+    assert len([note for note in shown.notes if "likely to miss its forecast" in note]) == 1
     assert shown.ends[4] == "" and shown.ends[20].startswith("about ")
     evaluations = [note for note in shown.notes if note.startswith("step ")]
     assert "at the end about" in evaluations[6] and "at the end" not in evaluations[2]
-    assert any("going to miss its forecast" in text for text in event_lines(run, events_of(run)))
+    assert any("likely to miss its forecast" in text for text in event_lines(run, events_of(run)))
 
 
 def test_a_killed_run_neither_repeats_nor_loses_the_event(hopeful, tmp_path):

@@ -53,7 +53,7 @@ def test_a_plain_file_is_scored_whole_and_named(place):
     assert values["split"] == ALL and values["scored"].startswith(f"all of {place / 'held-out.txt'}")
     assert values["bytes"] == len(text.encode()) - 1, "every byte but the first, which is given"
     assert values["trained_on"]["units"] == 0
-    assert "mine was trained on none of its" in values["trained_on_note"]
+    assert "mine was trained on none of the" in values["trained_on_note"]
     part = evaluate(place, "mine", on=str(place / "held-out.txt"), split="valid")
     assert part["split"] == "valid" and part["tokens"] < values["tokens"] / 5
 

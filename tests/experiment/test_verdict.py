@@ -139,7 +139,7 @@ def test_a_run_goes_on_with_the_samples_that_it_began_with(overfitted, tmp_path)
 def test_sizes_of_samples_that_are_none_are_refused(overfitted, tmp_path, damage):
     shutil.copytree(overfitted.run.folder, tmp_path / "copy")
     write_json(tmp_path / "copy" / "origin.json", {**overfitted.run.origin(), "evaluation": damage})
-    with pytest.raises(LabError, match="expected of an evaluation how many tokens it scores"):
+    with pytest.raises(LabError, match="expected the numbers of tokens that an evaluation scores; put it back"):
         Run(tmp_path / "copy").origin()
 
 
@@ -149,7 +149,7 @@ def test_an_imported_log_is_judged_by_its_curve(tmp_path):
     log.write_text("step,val_loss\n" + "\n".join(f"{100 * place},{loss}" for place, loss in enumerate(losses)))
     run = import_log(log, tmp_path / "runs")[0].run
     verdict = verdict_on(run)
-    assert verdict["kind"] == "unknown" and "can't be told: validation has risen by" in verdict["reason"]
+    assert verdict["kind"] == "unknown" and "overfitting unclear: validation has risen by" in verdict["reason"]
     assert "step 500" in verdict["reason"] and "training loss isn't known" in verdict["reason"]
 
 

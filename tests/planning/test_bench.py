@@ -160,7 +160,7 @@ def test_a_setting_is_changed_only_for_a_gain_that_is_worth_it(prepared):
     assert advice["train.threads"].gain == pytest.approx(0.97)
     assert (advice["train.precision"].value, advice["train.precision"].gain) == ("bf16", 2.0)
     assert advice["train.compile"].gain is None
-    assert "no other choice was measured" in advice["train.compile"].line
+    assert "no other value was measured" in advice["train.compile"].line
 
 
 def test_a_gain_that_was_not_there_in_each_round_changes_nothing(prepared):
@@ -189,10 +189,10 @@ def test_settings_are_compared_where_nothing_else_differs(prepared):
     advice = {one.setting: one for one in advise(base, rows, 4)}
     # PyTorch in another precision says nothing about PyTorch.
     assert advice["train.engine"].gain is None
-    assert (advice["train.precision"].gain, advice["train.precision"].note) == (3.0, "there with engine torch")
+    assert (advice["train.precision"].gain, advice["train.precision"].note) == (3.0, "measured with engine torch")
     rows += rows_of(policy, [({**torch, "threads": 2}, (0.5,))])
     engine = {one.setting: one for one in advise(base, rows, 4)}["train.engine"]
-    assert (engine.value, engine.gain, engine.note) == ("torch", 2.0, "there with threads 2")
+    assert (engine.value, engine.gain, engine.note) == ("torch", 2.0, "measured with threads 2")
 
 
 def test_only_batches_that_divide_the_recipes_are_recommended(prepared):
@@ -205,7 +205,7 @@ def test_only_batches_that_divide_the_recipes_are_recommended(prepared):
     advice = advise(base, rows, 4)[0]
     assert (advice.setting, advice.value, advice.gain) == ("train.micro_batch", "2", pytest.approx(1.25))
     rows = [rows[2], rows[3]]
-    assert "--train.batch 8 would be x2.00, but it's another training" in advise(base, rows, 4)[0].line
+    assert "--train.batch 8 would be x2.00, but it changes the training" in advise(base, rows, 4)[0].line
     assert advise(base, [], 4) == []
 
 

@@ -58,4 +58,4 @@ def test_what_comes_next_rests_on_a_law_that_is_said_to_be_of_transformers():
     )
     found = next_steps(facts, published_law(1000))
     assert {option.what for option in found.options} == {"more steps", "more text"}
-    assert "fitted it again to transformers, which a model of kind context is not; " in found.source
+    assert "refitted it to transformers, which a model of kind context is not; " in found.source

@@ -76,7 +76,7 @@ def test_a_run_that_had_turned_up_and_one_with_few_evaluations_have_no_loss_to_c
     assert all(place.loss is None for place in turned.places) and "has risen since step 2,000" in turned.unknown
     few = facts_of_curve()
     few = dataclasses.replace(few, curve=few.curve[-2:])
-    assert "2 of them are there" in longer(4_000, few).unknown
+    assert "its curve of 2 evaluations" in longer(4_000, few).unknown
     with pytest.raises(LabError, match="there is no picture of a longer one"):
         draw_longer(longer(4_000, few))
 

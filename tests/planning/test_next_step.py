@@ -125,7 +125,7 @@ def test_a_run_that_learned_its_text_by_heart_is_told_to_get_text():
     assert found.options[0].what == "more text"
     assert "@best" in found.options[0].command
     assert options(found)["more steps"].gain.value == options(found)["more parameters"].gain.value == 0
-    assert any("learned by heart" in line for line in map(str, lines_of(found)))
+    assert any("memorises the text" in line for line in map(str, lines_of(found)))
 
 
 def test_more_parameters_are_never_the_model_that_is_there():
@@ -225,7 +225,7 @@ def test_facts_come_from_a_runs_files(tmp_path):
     ]
     (made.folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = facts_of(Run(made.folder))
-    # It had learned its text by heart after step 1,500.
+    # It had memorised its text after step 1,500.
     assert found.turned and (found.steps, found.loss, found.tokens) == (1_500, 1.9, 1_536_000 - 500 * 12 * 64)
     assert found.curve == ((1_000, 2.0), (1_500, 1.9))
     assert found.seconds_a_token == pytest.approx(66 / 60 / 25_600)

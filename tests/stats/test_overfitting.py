@@ -114,7 +114,7 @@ def test_a_rise_that_another_piece_of_text_may_not_show_is_left_open():
     nats[0] += 12 * np.where(np.arange(8) > 3, change, 0.0)
     units = UnitBits(bits=nats * 64 / math.log(2.0), tokens=units.tokens)
     verdict = overfitting_verdict(curve([2.0, 1.6, 1.45, 1.35, 1.3, 1.25, 1.2, 1.15], valid), units)
-    assert verdict.kind == "unknown" and verdict.reason.startswith("can't be told: validation is 0.0300 (95 %")
+    assert verdict.kind == "unknown" and verdict.reason.startswith("overfitting unclear: validation is 0.0300 (95 %")
 
 
 def test_units_that_only_some_evaluations_scored_are_left_out():
@@ -193,7 +193,7 @@ def test_a_small_rise_that_chance_explains_is_told_with_its_interval():
 
 def test_one_higher_evaluation_after_the_best_is_left_open():
     verdict = overfitting_verdict(curve([3.0, 2.0, 1.9], [3.0, 2.0, 2.3]))
-    assert verdict.kind == "unknown" and "only one evaluation came" in verdict.reason
+    assert verdict.kind == "unknown" and "only one evaluation follows" in verdict.reason
 
 
 def test_too_few_or_broken_evaluations_give_no_verdict():

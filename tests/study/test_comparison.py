@@ -135,9 +135,9 @@ def test_a_repeat_of_a_run_is_no_second_seed_and_is_named(tmp_path):
         assert found.pairs[0].seeds == (1, 1)
         assert found.pairs[0].noise.source == "default" and found.pairs[0].noise.standard_deviation > 0
     notes = "\n".join(compare(["base-1-again", "dropout-1"], tmp_path, Asked()).warnings)
-    assert "base-1 repeats base-1-again: their models give the same bits" in notes
+    assert "base-1 repeats base-1-again: their models give identical losses on every unit" in notes
     twice = compare(["base-1", "base-1-again"], tmp_path, Asked())
-    assert twice.pairs[0].verdict is None and "the same bits" in twice.pairs[0].withheld
+    assert twice.pairs[0].verdict is None and "one training, run twice" in twice.pairs[0].withheld
     assert twice.bands[0] is None
 
 
@@ -191,7 +191,7 @@ def test_other_texts_give_no_verdict_but_a_table_and_a_sample_each(tmp_path):
     found = compare(["one", "two"], tmp_path, Asked())
     assert found.scale is None and not found.curves and len(found.samples) == 2
     pair = found.pairs[0]
-    assert pair.verdict is None and "--on DATA" in pair.withheld
+    assert pair.verdict is None and "--on TEXT" in pair.withheld
     rows = {row.name: row for row in found.ratios}
     assert rows["validation loss, nats a token"].ratio(1) is None and rows["parameters"].ratio(1) == 1.0
     assert pair.to_json()["verdict"] is None

@@ -121,7 +121,10 @@ def test_training_goes_on_where_the_reader_of_its_lines_is_gone_or_does_not_read
         assert received[0].startswith("line 0 ") and len(received) < 3000
         display.note("after that")
         told = os.read(reader, 1 << 20).decode().splitlines()
-        assert told == [f"({3000 - len(received):,} lines were left out here, while nobody read this)", "after that"]
+        assert told == [
+            f"({3000 - len(received):,} lines were left out here, because standard output was blocked)",
+            "after that",
+        ]
         os.close(reader)
         display.note("to nobody")
         display.close()

@@ -154,14 +154,14 @@ ORIGINS = {
 }
 
 ORIGINS_SAID = {
-    "a data set above": "expected another data_id than '../../../../etc'",
+    "a data set above": "expected a valid data_id, got '../../../../etc'",
     "a negative vocabulary": "expected a vocabulary_size of at most 4,294,967,296",
     "a vocabulary of billions": "expected a vocabulary_size of at most 4,294,967,296",
-    "a parent above": "expected of the parent a name and a step",
-    "a parent's step as text": "expected of the parent a name and a step",
-    "a parent that is a list": "expected of a parent what it is",
-    "an id that is a list": "expected the run's id and where it's from",
-    "no recipe's hash": "expected another recipe_hash than '../x'",
+    "a parent above": "expected the parent's name and step",
+    "a parent's step as text": "expected the parent's name and step",
+    "a parent that is a list": "expected parent as an object",
+    "an id that is a list": "expected a JSON object with the run's id",
+    "no recipe's hash": "expected a valid recipe_hash, got '../x'",
 }
 """What is said to be wrong, or expected."""
 

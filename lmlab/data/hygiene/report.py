@@ -106,7 +106,7 @@ def _across(value: dict[str, Any], split: str) -> Section:
                 examples=tuple((_where_and_partner(one), one["excerpt"]) for one in entry["examples"]),
             )
         )
-    return Section(title=f"{name} text that stands in training", items=tuple(items))
+    return Section(title=f"{name} text that is also in training", items=tuple(items))
 
 
 def _within(value: dict[str, Any], split: str) -> Section:
@@ -124,7 +124,7 @@ def _within(value: dict[str, Any], split: str) -> Section:
     for cluster in entry["examples"]:
         items.append(
             Item(
-                says=f"{cluster['size']:,} {what} ({cluster['exact_copies']:,} exact copies)",
+                says=f"{cluster['size']:,} {what} ({_copies(cluster['exact_copies'])})",
                 examples=tuple((_where_and_partner(one), one["excerpt"]) for one in cluster["members"]),
             )
         )
@@ -144,7 +144,8 @@ def _text(value: dict[str, Any], split: str) -> Section:
     sources = {example["source"] for one in entry["findings"] for example in one["examples"]} - {None}
     source = f" ({sources.pop()})" if sources else ""
     return Section(
-        title=f"the {SPLITS[split]} split's text{source}", items=tuple(items) or (Item(says="nothing was found in it"),)
+        title=f"the {SPLITS[split]} split's text{source}",
+        items=tuple(items) or (Item(says="no odd characters, boilerplate or likely secrets"),),
     )
 
 
@@ -189,6 +190,10 @@ def _note(example: dict[str, Any]) -> str:
 
 def _of(count: int, total: int, what: str) -> str:
     return f"{count:,} of {total:,} {what}"
+
+
+def _copies(count: int) -> str:
+    return f"{count:,} exact {'copy' if count == 1 else 'copies'}"
 
 
 def _plural(unit: str) -> str:

@@ -55,7 +55,9 @@ def load_tokenizer(value: Any) -> Tokenizer:
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         raise damaged("unnamed", "expected its format and name")
     if value.get("format") != FORMAT:
-        raise LabError(f"the stored tokenizer has format {str(value.get('format'))[:20]}: this version reads {FORMAT}")
+        raise LabError(
+            f"the stored tokenizer has format {str(value.get('format'))[:20]}: this version reads {FORMAT}; update lmlab"
+        )
     from lmlab.data.tokenizers.bpe import BPE
     from lmlab.data.tokenizers.bytes import Bytes
     from lmlab.data.tokenizers.characters import Characters
