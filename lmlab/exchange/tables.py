@@ -169,20 +169,14 @@ def _log(label: str, rows: Sequence[Mapping[str, str]], step_name: str) -> Log:
         _loss(row, "loss", "perplexity") is None and _loss(row, "train", "train_perplexity") is not None
         for row, _ in measured
     )
-    if any("row_seconds" in row and "seconds" not in row for row, _ in measured):
-        times = clock([_number(row, "row_seconds") for row, _ in measured])
-        measured = [
-            ({**row, "seconds": "" if at is None else str(at)}, step)
-            for (row, step), at in zip(measured, times, strict=True)
-        ]
+    named = step_name in ("epoch", "epochs", "ep")
+    steps = sorted({step for _, step in measured})
+    # Steps are at times called epochs, too: such tables have only some of them, and never two in a row.
+    epochs = named and (len(steps) < 2 or any(later - earlier == 1 for earlier, later in pairwise(steps)))
+    measured = _timed(measured, epochs)
     found = [point for row, step in measured for point in _points(row, step, alone)]
     points, notes = settled(found)
     planned = _whole(measured[-1][0], "planned") if measured else None
-    named = step_name in ("epoch", "epochs", "ep")
-    # Steps are at times called epochs, too: such tables have only some of them.
-    epochs = named and all(
-        later - earlier == 1 for earlier, later in pairwise(sorted({point.step for point in points}))
-    )
     if named and not epochs:
         notes.append(f"the column {step_name} is taken for steps: the table has no other")
     timed = any(point.seconds is not None for point in points)
@@ -195,6 +189,33 @@ def _log(label: str, rows: Sequence[Mapping[str, str]], step_name: str) -> Log:
         epochs=epochs,
         notes=tuple(notes),
     )
+
+
+def _timed(rows: Sequence[tuple[Mapping[str, str], int]], epochs: bool) -> list[tuple[Mapping[str, str], int]]:
+    """The rows with `seconds` as a clock: a column of each row's own time is added up, whatever it is called.
+
+    Of epochs that the table leaves out, each took as long as the next one that it has.
+    """
+    column = "seconds" if any("seconds" in row for row, _ in rows) else "row_seconds"
+    times = [_number(row, column) for row, _ in rows]
+    known = [(at, step) for at, (_, step) in zip(times, rows, strict=True) if at is not None]
+    # A clock goes on from row to row; where a training was taken up again it may begin anew.
+    if column == "seconds" and all(one[0] < two[0] or one[1] >= two[1] for one, two in pairwise(known)):
+        return [*rows]
+    running = clock(times)
+    if epochs and running != times:
+        before = [0, *(step for _, step in rows)]
+        each = [
+            None if at is None else at * max(1, step - last)
+            for at, (_, step), last in zip(times, rows, before[:-1], strict=True)
+        ]
+        running, total = [], 0.0
+        for at in each:
+            total += at or 0.0
+            running.append(None if at is None else total)
+    return [
+        ({**row, "seconds": "" if at is None else str(at)}, step) for (row, step), at in zip(rows, running, strict=True)
+    ]
 
 
 def _points(row: Mapping[str, str], step: int, alone: bool) -> list[Point]:

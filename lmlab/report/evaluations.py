@@ -31,9 +31,9 @@ def evaluation_rows(record: Record) -> list[dict[str, Any]]:
     }
     rows = [
         {
-            "step": entry.step,
+            "step": None if record.steps_are_epochs else entry.step,
             "tokens": entry.tokens,
-            "epochs": _epochs(record, entry.tokens),
+            "epochs": _epochs(record, entry.tokens, entry.step),
             # A log that scores no training text has the loss of its batches.
             "train_loss": entry.train_loss if entry.train_loss is not None else batches.get(entry.step),
             **_scores(entry.valid_loss, entry.accuracy, entry.bits_per_byte),
@@ -56,7 +56,8 @@ def evaluation_parts(records: Sequence[Record], names: Sequence[str]) -> list[Pa
         rows = evaluation_rows(record)
         if parts:
             parts.append("")
-        parts.append(Styled(f"{name}: {len(record.evaluations)} evaluations, losses in nats a token", "bold"))
+        number = len(record.evaluations)
+        parts.append(Styled(f"{name}: {number} evaluation{'s' * (number != 1)}, losses in nats a token", "bold"))
         parts.append(_table(rows) if rows else "no evaluations yet")
     return parts
 
@@ -117,5 +118,7 @@ def _scores(loss: float, accuracy: float | None, bits: float | None) -> dict[str
     return {"valid_loss": loss, "perplexity": perplexity, "accuracy": accuracy, "bits_per_byte": bits}
 
 
-def _epochs(record: Record, tokens: int | None) -> float | None:
+def _epochs(record: Record, tokens: int | None, step: int) -> float | None:
+    if record.steps_are_epochs:
+        return float(step)
     return None if tokens is None or not record.epoch_tokens else tokens / record.epoch_tokens

@@ -191,6 +191,19 @@ def test_a_perplexity_that_is_not_e_to_the_loss_is_told_and_one_alone_gives_the_
     assert points(read_one("Epoch 3: validation perplexity 40.9"), "evaluation", "loss") == [(3, math.log(40.9))]
 
 
+def test_a_table_that_leaves_epochs_out_counts_epochs_and_adds_up_the_seconds_of_each():
+    text = "epoch,val_ppl,val_acc,seconds\n1,120.3,16.2,21.6\n2,80.3,21.2,21.6\n10,40.93,31.3,24.0\n"
+    (log,) = read_log(text)
+    assert log.epochs and not log.notes
+    assert [point.seconds for point in log.points] == pytest.approx([21.6, 43.2, 43.2 + 8 * 24.0])
+
+
+def test_epochs_that_are_steps_keep_their_clock():
+    text = "epoch,train_loss,val_loss,elapsed_s\n0,3.3,3.3,12\n200,2.3,2.2,141\n400,2.2,2.1,292\n"
+    (log,) = read_log(text)
+    assert not log.epochs and [point.seconds for point in log.points] == [12, 141, 292]
+
+
 def test_steps_that_were_trained_again_stand_once():
     again = "s:0 tel:5\ns:0 trl:5\ns:1 trl:4\ns:2 tel:3.5\ns:2 trl:3\ns:1 trl:4.5\ns:2 trl:3.4\ns:3 tel:3.0\n"
     log = read_one(again)
