@@ -49,6 +49,10 @@ class Progress:
     """The loss that the run is heading for, in words; empty while its curve tells too little."""
     step_seconds: float | None = None
     """What a step takes now: evaluation, samples and saving excluded."""
+    epochs: float | None = None
+    """Passes over the training split so far, those of its lineage in the same stream included."""
+    epoch_seconds: float | None = None
+    """What an epoch takes now: evaluation, samples and saving excluded."""
     useful_batch: float | None = None
     """Sequences up to which a larger batch pays (the gradient's noise scale), where it is known."""
 
@@ -291,12 +295,22 @@ def panel_cells(now: Progress) -> list[tuple[str, str]]:
         ("left", left),
         ("MFU", "…" if now.mfu is None else f"{now.mfu:.0%} of the peak measured here"),
         *([] if now.step_seconds is None else [("ms a step", f"{1e3 * now.step_seconds:,.1f}")]),
+        *([] if now.epochs is None else [("epochs", f"{now.epochs:.3g}{_each(now)}")]),
         *known,
     ]
 
 
+def _each(now: Progress) -> str:
+    return "" if now.epoch_seconds is None else f" of {_short(now.epoch_seconds)}"
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds:.2g} s" if seconds < 9.5 else duration(seconds)
+
+
 def progress_line(now: Progress) -> str:
     """One dense line."""
+    epochs = "" if now.epochs is None else f"  epochs {now.epochs:.3g}{_each(now)}"
     mfu = "" if now.mfu is None else f"  MFU {now.mfu:.0%}"
     pace = "" if now.step_seconds is None else f"  {1e3 * now.step_seconds:,.1f} ms a step"
     left = "" if now.remaining_seconds is None else f"  left {duration(now.remaining_seconds)}"
@@ -304,7 +318,7 @@ def progress_line(now: Progress) -> str:
     end = f"  at the end {now.end}" if now.end else ""
     elapsed = f"  elapsed {duration(now.elapsed_seconds)}"
     return (
-        f"step {now.step:,}/{now.steps:,}  tokens {count(now.tokens)}  loss {now.loss:.4f}  lr {now.learning_rate:.2e}  "
+        f"step {now.step:,}/{now.steps:,}  tokens {count(now.tokens)}{epochs}  loss {now.loss:.4f}  lr {now.learning_rate:.2e}  "
         f"norm {now.gradient_norm:.3f}  {now.tokens_per_second:,.0f} tokens/s{pace}{mfu}{useful}{elapsed}{left}{end}"
     )
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
+from lmlab.data.windows import WindowedTokens
 from lmlab.recipe import Recipe
 from lmlab.training.display import Display, Progress
 from lmlab.training.guard import Verdict
@@ -119,6 +120,10 @@ class Loop:
         self.flops_per_token = flops_per_token
         self.peak_flops = peak_flops
         self.saved_step = -1
+        # As in `lmlab runs`: of one stream, its tokens make an epoch; of windows of documents, the windows.
+        windows, context = step.tokens, recipe.model.context
+        sequences = windows.windows.epoch if isinstance(windows, WindowedTokens) else len(windows) / context
+        self._epoch_steps = sequences / recipe.train.batch
         self._guard = SpikeGuard(recipe, step, hooks, display, self._save_now)
         self._meter = _Meter()
         self._evaluations_here = 0
@@ -236,6 +241,8 @@ class Loop:
             remaining_seconds=self._remaining(),
             end=self.outlook.words(),
             step_seconds=self._meter.step_seconds or None,
+            epochs=state.step / self._epoch_steps,
+            epoch_seconds=self._meter.step_seconds * self._epoch_steps if self._meter.step_seconds else None,
             useful_batch=state.noise.scale(),
         )
 

@@ -55,6 +55,12 @@ def test_the_useful_batch_is_shown_where_it_is_known():
     assert ("useful batch", "48 sequences") in panel_cells(progress(useful_batch=48.2))
 
 
+def test_epochs_and_what_each_takes_are_shown_where_they_are_known():
+    assert "epochs" not in progress_line(progress())
+    assert "tokens 192k  epochs 2.96 of 0.21 s  loss" in progress_line(progress(epochs=2.958, epoch_seconds=0.2101))
+    assert ("epochs", "0.152 of 1 min 02 s") in panel_cells(progress(epochs=0.1516, epoch_seconds=61.6))
+
+
 def test_the_line_holds_every_figure():
     line = progress_line(progress(end="about 1.52 (1.49 to 1.56)"))
     for part in (
