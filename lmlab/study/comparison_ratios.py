@@ -129,7 +129,7 @@ def _best(record: Record) -> float | None:
 
 def _gap(record: Record) -> float | None:
     """Of the last model over equal samples of both splits, as the verdict has it; else that of the last evaluation."""
-    gap = ((record.summary or {}).get("final") or {}).get("gap")
+    gap = None if record.checkpoint is not None else ((record.summary or {}).get("final") or {}).get("gap")
     if isinstance(gap, float) and math.isfinite(gap):
         return gap
     last = record.evaluations[-1] if record.evaluations else None

@@ -20,6 +20,7 @@ from lmlab.runs.tags import change_tags
 from lmlab.study.comparison import Asked, compare
 from lmlab.study.comparison_curves import curve_of
 from lmlab.study.comparison_differences import what_differs
+from lmlab.study.comparison_ratios import ratio_table
 from lmlab.study.comparison_text import Scores, common_scale
 from lmlab.study.verification import verify
 from lmlab.training.display import Quiet
@@ -442,3 +443,13 @@ def test_the_curves_of_runs_that_only_tell_the_noise_are_not_read(tmp_path, monk
     found = compare(["base-1", "dropout-1"], tmp_path, Asked())
     assert found.pairs[0].noise.families == 2 and found.bands[0].seeds == 2
     assert not [name for name in read if name.startswith("other")]
+
+
+def test_the_gap_in_the_table_is_that_of_the_verdict(tmp_path):
+    runs = [finished_run(tmp_path, name, 1.8) for name in ("one", "two")]
+    rows = {row.name: row for row in ratio_table([read_record(run) for run in runs], True, True)}
+    before = rows["validation minus training loss"].values
+    summary = runs[1].summary()
+    runs[1].write("summary.json", {**summary, "verdict": {**(summary.get("verdict") or {}), "gap": 0.1354}})
+    rows = {row.name: row for row in ratio_table([read_record(run) for run in runs], True, True)}
+    assert rows["validation minus training loss"].values == (before[0], 0.1354)
