@@ -344,11 +344,11 @@ def _curve(run: Run, recipe: Recipe | None, summary: Mapping[str, Any] | None) -
     reached: int | None = None  # tokens at the last line of training, or where the run began
     if recipe is None:
         return _imported_course(run.read_lines("metrics"))
-    branched, began = run.origin().get("parent") is not None, (0, 0)
+    parent, began = run.origin().get("parent"), (0, 0)
     for place, line in enumerate(run.read_lines("metrics")):
         step, tokens = int(line["step"]), int(line["tokens"])
-        if branched and not place:  # the evaluation of the model that it began with
-            began = step, tokens
+        if parent is not None and not place:
+            began = _began(line, parent, recipe)
         if line["kind"] == "train":
             if reached is None:
                 reached = max(0, tokens - recipe.train.log_every * recipe.train.batch * recipe.model.context)
@@ -368,6 +368,19 @@ def _curve(run: Run, recipe: Recipe | None, summary: Mapping[str, Any] | None) -
     return _Course(evaluations=tuple(evaluations), step=step, tokens=tokens, tokens_per_second=rate, began=began)
 
 
+def _began(first: Mapping[str, Any], parent: Mapping[str, Any], recipe: Recipe) -> tuple[int, int]:
+    """Steps and tokens at which a branch of `parent` began to count, from its first line.
+
+    That is the evaluation of the model that it began with; where the parent's checkpoint lies between two evaluations it's a line
+    of training, some steps into the parent's stream.
+    """
+    step, tokens = int(first["step"]), int(first["tokens"])
+    if first["kind"] != "train":
+        return step, tokens
+    at = min(step, int(parent["step"]))
+    return at, max(0, tokens - (step - at) * recipe.train.batch * recipe.model.context)
+
+
 def _outcome(run: Run, recipe: Recipe | None, summary: Mapping[str, Any] | None) -> _Course:
     """From the summary, or for an imported run from its last lines; else from all lines."""
     if recipe is None:
@@ -380,7 +393,11 @@ def _outcome(run: Run, recipe: Recipe | None, summary: Mapping[str, Any] | None)
     if summary is None:
         return _curve(run, recipe, summary)
     measured = (summary.get("score") or {}).get("tokens_per_second", {}).get("measured")
-    began = (0, 0) if run.origin().get("parent") is None else None
+    parent = run.origin().get("parent")
+    began: tuple[int, int] | None = (0, 0)
+    if parent is not None:
+        first = next(iter(run.read_lines("metrics")), None)
+        began = None if first is None else _began(first, parent, recipe)
     return _Course(step=int(summary["steps"]), tokens=int(summary["tokens"]), tokens_per_second=measured, began=began)
 
 

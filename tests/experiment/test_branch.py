@@ -6,6 +6,7 @@ import torch
 from lmlab import LabError
 from lmlab.checkpoint import find
 from lmlab.experiment import parent_of, train, with_rate
+from lmlab.experiment.record import read_outcome
 from lmlab.recipe import override
 
 
@@ -25,6 +26,7 @@ def test_a_branch_with_the_same_settings_ends_as_its_parent_did(small_recipe, tm
     assert again.summary["data_used"]["cursor"] == [8 * 4, 12 * 4]
     speed, seconds = again.summary["score"]["tokens_per_second"]["measured"], again.summary["seconds"]["train"]
     assert speed * seconds == pytest.approx(4 * 4 * 16), "the parent's tokens are no part of the branch's speed"
+    assert read_outcome(again.run).own_steps == 4 and read_outcome(again.run).step_seconds == pytest.approx(seconds / 4)
 
 
 @pytest.mark.parametrize("which", ["parent@init", "parent@best", "parent@latest", "parent@4", "parent"])
