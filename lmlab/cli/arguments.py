@@ -147,16 +147,18 @@ def _refuse_unknown(flags: type, arguments: list[str], prog: str) -> None:
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
         if close:
             raise UsageError(f"{prog} has no {word.partition('=')[0]}: did you mean {close[0]}?")
-        raise UsageError(
-            f"{prog} has no {word.partition('=')[0]}: expected one of {', '.join(known)}{_setting_hint(name)}"
-        )
+        setting = _setting(name)
+        if setting:
+            raise UsageError(f"{prog} has no {word.partition('=')[0]}: the recipe's setting is --{setting}")
+        raise UsageError(f"{prog} has no {word.partition('=')[0]}: expected one of {', '.join(known)}")
 
 
-def _setting_hint(name: str) -> str:
+def _setting(name: str) -> str:
+    """The recipe's setting that ends in this name; empty where there is none."""
     leaf = name.removeprefix("--").replace("-", "_")
     fits = [setting for setting in dotted_names(Recipe()) if setting.rpartition(".")[2] == leaf]
     fits.sort(key=lambda setting: not setting.startswith("train."))
-    return f"; the recipe's setting is --{fits[0]}" if fits else ""
+    return fits[0] if fits else ""
 
 
 def _with_settings(flags: type, recipe: Recipe) -> type:

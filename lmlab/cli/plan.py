@@ -68,8 +68,8 @@ PASSED_OVER = {
     "card": ("ladder", "out"),
 }
 """Kind of plan, by the flag that asks for it -> flags that are none of its business."""
-LENGTH = "train.steps"
-OF_LENGTH = (LENGTH, "schedule.")
+LENGTHS = ("train.steps", "train.epochs")
+OF_LENGTH = (*LENGTHS, "schedule.")
 """Settings that a plan of a longer run takes: its length and the way of its learning rate."""
 NAMES = {"parent": "--from", "tables": "--no-tables", "target": "a recipe's name"}
 
@@ -123,13 +123,13 @@ def _refuse_mixed(flags: PlanFlags, overrides: Mapping[str, Any]) -> None:
     """UsageError for flags that the asked kind of plan would pass over in silence."""
     given = [entry.name for entry in fields(flags) if getattr(flags, entry.name) != getattr(PlanFlags, entry.name)]
     kind = next((name for name in PASSED_OVER if name in given), "")
-    longer = kind == "parent" and LENGTH in overrides
+    longer = kind == "parent" and any(name in overrides for name in LENGTHS)
     left = [name for name in given if name in PASSED_OVER.get(kind, ()) and not (longer and name == "out")]
     if kind in ("score", "parent"):
         left += [name for name in overrides if not (longer and name.startswith(OF_LENGTH))]
     if left and kind == "parent" and left[0].startswith(OF_LENGTH):
         raise UsageError(
-            f"--{left[0]} beside --from says how the learning rate goes on: add --train.steps, for how long"
+            f"--{left[0]} beside --from says how the learning rate goes on: add --train.steps or --train.epochs, for how long"
         )
     if left:
         flag = NAMES.get(left[0], f"--{left[0]}")

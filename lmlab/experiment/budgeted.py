@@ -10,8 +10,10 @@ from typing import Any
 from lmlab import LabError
 from lmlab.data import prepare
 from lmlab.data.fresh import training_split
+from lmlab.data.order import epoch_length
 from lmlab.data.progress import Progress
 from lmlab.experiment.beginning import parent_of, steps_of
+from lmlab.experiment.session import planned_steps
 from lmlab.experiment.start import rate_line, with_rate
 from lmlab.hardware.cards import Card
 from lmlab.planning.budget import Budget
@@ -89,6 +91,11 @@ def plan_longer(reference: str, settings: Mapping[str, Any], *, runs: str | Path
             "twice the steps would bring"
         )
     recipe = with_settings(parent.recipe, {"train.epochs": None, **settings})
+    if recipe.train.epochs is not None:
+        sequences = facts.unique_tokens / facts.step_tokens * recipe.train.batch
+        if recipe.data.windows == "stream":
+            sequences = epoch_length(recipe.data.order, facts.unique_tokens, recipe.model.context)
+        recipe = with_settings(recipe, {"train.epochs": None, "train.steps": planned_steps(recipe, int(sequences))})
     if not any(name.startswith("schedule.") for name in settings):
         recipe = with_rate(recipe, parent, "stretch")
     words = " ".join(f"--{name} {value}" for name, value in settings.items())

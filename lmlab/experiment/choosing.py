@@ -16,6 +16,7 @@ from typing import Any
 from lmlab import LabError
 from lmlab.experiment.listing import Row
 from lmlab.recipe.experiment import SECTIONS
+from lmlab.recipe.foreign import own_name
 from lmlab.recipe.override import nearest
 from lmlab.recipe.quantities import seconds_in
 
@@ -104,6 +105,9 @@ def check_field(name: str) -> str:
         return name
     if name.partition(".")[0] in SECTIONS and name.count(".") == 1:
         return name
+    ours = own_name(name)
+    if ours and "." in ours:
+        raise LabError(f"runs have no field {name[:40]!r}: it is called {ours.split(' ')[0]} here")
     raise LabError(
         f"runs have no field {name[:40]!r}: {nearest(name, list(FIELDS))}; a setting is named with its dot: model.layers"
     )

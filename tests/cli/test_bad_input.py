@@ -95,6 +95,7 @@ def test_a_name_from_nanogpt_or_hugging_face_is_answered_with_ours(lmlab, small,
 
 def test_an_unknown_flag_and_an_unknown_verb(lmlab, small):
     assert_refused(lmlab(*small, "--runn", "x"), 2, "has no --runn: did you mean --run?")
+    assert_refused(lmlab(*small, "--lr", "1"), 2, "has no --lr: the recipe's setting is --optim.lr")
     assert_refused(lmlab("trian"), 2, "there is no verb 'trian': did you mean train?")
     assert_refused(lmlab("train"), 2, "needs a recipe or a text file: lmlab recipes lists what there is")
 

@@ -55,6 +55,7 @@ def test_a_budget_on_a_card_writes_a_recipe(lmlab, text, tmp_path):
         (["shakespeare-cpu", "--from", "my-1"], "a recipe's name", "--from"),
         (["--from", "my-1", "--price", "1/h"], "--price", "--from"),
         (["--from", "my-1", "--train.batch", "5"], "--train.batch", "--from"),
+        (["--from", "my-1", "--train.epochs", "5", "--model.width", "5"], "--model.width", "--from"),
         (["--from", "my-1", "--train.steps", "5", "--model.width", "5"], "--model.width", "--from"),
         (["--from", "my-1", "--out", "folder"], "--out", "--from"),
         (["--score", "--from", "my-1"], "--from", "--score"),
@@ -68,7 +69,7 @@ def test_flags_that_would_be_passed_over_are_refused(lmlab, words, flag, beside)
 
 def test_a_schedule_for_a_longer_run_needs_its_length(lmlab):
     status, _, errors = lmlab("plan", "--from", "my-1", "--schedule.kind", "constant")
-    assert status == 2 and "add --train.steps" in errors
+    assert status == 2 and "add --train.steps or --train.epochs" in errors
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,7 @@ def test_conditions_choose_rows(folder, conditions, left):
         ("loss<low", "expected a number"),
         ("time<x", "expected a time"),
         ("weights.size=3", "no field"),
+        ("emb_dim=64", "it is called model.width here"),
     ],
 )
 def test_what_is_no_condition_is_told(text, said):

@@ -163,6 +163,8 @@ def test_a_finished_run_is_planned_for_longer_as_its_branch_would_go_on(small_re
     assert found.command.endswith("short --train.steps 180")
     with pytest.raises(LabError, match="short is at step 60 already"):
         plan_longer("short", {"train.steps": 60}, runs=tmp_path)
+    epochs = plan_longer("short", {"train.epochs": "2.5"}, runs=tmp_path)
+    assert epochs.places[-1].passes == pytest.approx(2.5, rel=0.1) and epochs.command.endswith("--train.epochs 2.5")
     with pytest.raises(LabError, match="leave @20 out"):
         plan_longer("short@20", {"train.steps": 180}, runs=tmp_path)
 
