@@ -450,6 +450,6 @@ def test_the_gap_in_the_table_is_that_of_the_verdict(tmp_path):
     rows = {row.name: row for row in ratio_table([read_record(run) for run in runs], True, True)}
     before = rows["validation minus training loss"].values
     summary = runs[1].summary()
-    runs[1].write("summary.json", {**summary, "verdict": {**(summary.get("verdict") or {}), "gap": 0.1354}})
+    runs[1].write("summary.json", {**summary, "final": {**(summary.get("final") or {}), "gap": 0.1354}})
     rows = {row.name: row for row in ratio_table([read_record(run) for run in runs], True, True)}
     assert rows["validation minus training loss"].values == (before[0], 0.1354)
