@@ -59,13 +59,13 @@ def verdict_line(pair: Pair) -> str:
 
 
 def _verdict(pair: Pair) -> Iterator[Part]:
-    if pair.verdict is None or pair.noise is None:
+    if pair.verdict is None or pair.noise is None or pair.paired is None:
         yield Styled(verdict_line(pair), "bold")
         return
     yield Styled(verdict_line(pair), f"bold {COLOURS[pair.verdict.kind]}")
     yield f"  {pair.verdict.reason}"
     needed = pair.verdict.seeds_needed
-    smallest = f"one seed each can show differences above {pair.noise.smallest_visible():.2g}"
+    smallest = f"one seed each can show differences above {pair.noise.smallest_visible(pair.paired.standard_error):.2g}"
     if pair.verdict.kind != "indistinguishable":
         yield f"  {smallest}"
     elif needed is None:
