@@ -74,7 +74,9 @@ def _unknown(split: str, dataset: Dataset, trained_on: str) -> str:
     """Why there is no answer; empty where there is one."""
     if split == "train":
         return "the training split is not compared with itself: lmlab data check finds duplicates within it"
-    if dataset.id != trained_on or split == ALL:
+    if split == ALL:
+        return "duplicates of training text are looked for in a validation or test split alone: --split valid"
+    if dataset.id != trained_on:
         return "in another text than the run's own, near duplicates of training text are not looked for"
     if kept(dataset) is None and not is_quick(dataset):
         return f"not yet compared with training text: lmlab data check {dataset.id}, then evaluate again"

@@ -47,6 +47,8 @@ class ScoredPart:
         """What is scored, in words."""
         if not self.given:
             return f"{SPLITS[self.split]} of its own data set {self.dataset.id}"
+        if is_reference(self.given):
+            return f"{SPLITS[self.split]} of data set {self.dataset.id}"
         return f"{SPLITS[self.split]} of {self.given} (data set {self.dataset.id})"
 
     def seen(self) -> NDArray[np.bool_] | None:
@@ -100,10 +102,13 @@ def seen_figures(part: ScoredPart, scores: Evaluation) -> dict[str, Any] | None:
 
 
 def seen_line(run: str, part: ScoredPart, found: Mapping[str, Any] | None) -> str:
-    """Those figures in words; empty for the run's own validation and test splits, of which duplicates are told."""
-    if not part.given and part.split in ("valid", "test"):
+    """Those figures in words; empty for the run's own validation and test splits, of which duplicates are told, however they
+    were named.
+    """
+    own = not part.given or (part.trained is not None and part.dataset.id == part.trained.id)
+    if own and part.split in ("valid", "test"):
         return ""
-    if not part.given and part.split == "train":
+    if own and part.split == "train":
         return f"this is the split that {run} was trained on"
     if found is None:
         return f"whether {run} was trained on it is unknown: its data set is no longer here"

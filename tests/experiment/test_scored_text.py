@@ -71,6 +71,15 @@ def test_the_run_s_own_text_is_named_as_such_and_its_validation_split_is_the_run
     assert "this is the split that other was trained on" in train["trained_on_note"]
 
 
+def test_the_run_s_own_data_set_is_told_the_same_by_its_id_as_without_a_name(place):
+    own = evaluate(place, "mine")
+    named = evaluate(place, "mine", on=own["data_id"])
+    assert named["scored"] == f"the validation split of data set {own['data_id']}"
+    for figure in ("loss", "duplicates", "duplicates_note", "trained_on_note"):
+        assert own[figure] == named[figure]
+    assert "--split valid" in evaluate(place, "mine", split=ALL)["duplicates_note"]
+
+
 def test_a_text_with_parts_and_a_data_set_are_scored_by_their_validation_split(place, tiny_text):
     folder = place / "parts"
     folder.mkdir(exist_ok=True)
