@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from lmlab.model import parameters
 from lmlab.planning.choose import MOST_EPOCHS
 from lmlab.planning.inverse import AS_GOOD, Alternative, InversePlan
 from lmlab.planning.price import Price
@@ -64,8 +65,12 @@ def sentence(row: Alternative) -> str:
     model, train = row.recipe.model, row.recipe.train
     assert isinstance(model, GPT)
     dropout = f", dropout {model.dropout:g}" if model.dropout else ""
+    tables = count(parameters(model, 1)["ngrams"])
+    beside = f" + {tables} in n-gram tables" if model.ngrams else ""
+    layers = "1 layer" if model.layers == 1 else f"{model.layers} layers"
+    heads = "1 head" if model.heads == 1 else f"{model.heads} heads"
     return (
-        f"{count(row.parameters)} parameters ({model.layers} layers, {model.heads} heads, {model.width} wide{dropout}), "
+        f"{count(row.parameters)} parameters{beside} ({layers}, {heads}, {model.width} wide{dropout}), "
         f"{train.steps:,} steps of {train.batch} x {model.context} tokens ({count(row.tokens)}, {row.passes:.3g} passes), "
         f"learning rate {_rate(row.recipe)}"
     )

@@ -13,7 +13,7 @@ from lmlab.hardware.cards import card_named
 from lmlab.model import flops_per_token
 from lmlab.planning.budget import Budget, budget_of
 from lmlab.planning.inverse import MOST_PARAMETERS_A_TOKEN, NOT_WORTH_IT, Corpus, inverse_plan
-from lmlab.planning.inverse_lines import lines_of, to_json, toml_of
+from lmlab.planning.inverse_lines import lines_of, sentence, to_json, toml_of
 from lmlab.planning.known_law import KnownLaw, own_law, published_law
 from lmlab.planning.price import price_in
 from lmlab.planning.resources import Resources, resources_on
@@ -269,3 +269,11 @@ def test_budgets_are_read_as_people_write_them():
     assert budget_of(["2.5 PFLOP"]).flops == 2.5e15
     with pytest.raises(LabError, match="there is no budget: expected --budget 8h"):
         budget_of([])
+
+
+def test_the_answer_names_tables_and_counts_one_as_one():
+    best = plan("1h").best
+    model = dataclasses.replace(best.recipe.model, layers=1, heads=1, width=32, ngrams=(2, 3), ngram_rows=16_384)
+    line = sentence(dataclasses.replace(best, recipe=dataclasses.replace(best.recipe, model=model)))
+    assert "parameters + 1.05M in n-gram tables (1 layer, 1 head, 32 wide" in line
+    assert "tables" not in sentence(best)
