@@ -15,6 +15,7 @@ from typing import Any
 from lmlab import LabError
 from lmlab.model import parameters
 from lmlab.recipe import GPT, PRESETS, Recipe, override
+from lmlab.recipe.check import problems
 from lmlab.recipe.model import Model
 from lmlab.recipe.sizes import DEPTH_POWER, SIZES
 from lmlab.training.display import count
@@ -145,6 +146,10 @@ def _misfit(model: GPT, total: int, vocabulary: int) -> float:
 def _refusal(total: int, vocabulary: int, nearest: GPT | None, settings: Mapping[str, Any]) -> str:
     asked = [f"{name} {value}" for name, value in model_settings(settings).items()]
     beside = f" and {', '.join(asked)}" if asked else ""
+    if nearest is None and {"model.heads", "model.width"} <= settings.keys():
+        impossible = next(problems(override(Recipe(), model_settings(settings))), "")
+        if impossible:
+            return impossible
     if nearest is None:
         return f"no model has {count(total)} parameters{beside}: expected model.heads that divide model.width, with even heads"
     return (

@@ -124,7 +124,7 @@ def test_where_it_is_in_doubt_how_a_text_is_read_the_verb_asks(names):
         ({"train.batch": "many"}, None, "expected a whole number"),
         ({"train.until": "soon"}, None, "expected a time such as"),
         ({"train.device": "abacus"}, None, "the device 'abacus' is unknown"),
-        ({"model.heads": "5", "model.width": "384"}, "10M", "expected model.heads that divide model.width"),
+        ({"model.heads": "5", "model.width": "384"}, "10M", "must divide model.width 384"),
         ({"data.tokenizer": "bpe", "data.vocabulary": "20"}, None, "too small for bpe"),
         ({"data.stride": "8"}, None, "data.stride 8 is for windows of documents"),
         ({}, "7X", "expected parameters such as"),

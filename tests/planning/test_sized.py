@@ -55,6 +55,8 @@ def test_what_is_set_of_the_model_stays_and_the_rest_makes_up_for_it():
         LabError, match=r"no model has 2M parameters with a vocabulary of 65 and model.layers 1, model.width 64: the"
     ):
         sized_model(2_000_000, 65, (), 128, {"model.layers": "1", "model.width": "64"})
+    with pytest.raises(LabError, match=r"^model.heads 5 must divide model.width 384"):
+        sized_model(10_000_000, 65, (), 128, {"model.heads": "5", "model.width": "384"})
 
 
 def test_a_vocabulary_that_is_larger_than_the_model_is_said():
