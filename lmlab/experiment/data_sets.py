@@ -105,8 +105,13 @@ def found_or_prepared(
 
 def several_line(name: str, found: Sequence[Dataset]) -> str:
     """The data sets of one name with what tells them apart, in a line."""
-    each = "; ".join(f"{one.id} ({', '.join(distinguishing(one).values())})" for one in found)
+    each = ", ".join(f"{one.id} ({_told(one)})" for one in found)
     return f"{name} stands for {len(found)} data sets: {each}"
+
+
+def _told(dataset: Dataset) -> str:
+    told = distinguishing(dataset)
+    return f"documents: {told['documents']}; tokenizer: {told['tokenizer']}; split: {told['split']}"
 
 
 def distinguishing(dataset: Dataset) -> dict[str, str]:

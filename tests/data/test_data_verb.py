@@ -95,6 +95,7 @@ def test_one_name_of_several_data_sets_lists_what_tells_them_apart(capsys, tmp_p
     )
     status, _, err = lmlab(capsys, "rm", "names", "--yes")
     assert status == 1 and all(identity in err for identity in made)
+    assert f"{made[0]} (documents: 1; tokenizer: characters " in err
     status, out, _ = lmlab(capsys, "show", str(names))
     assert status == 0 and out.splitlines()[0].startswith("of 3 data sets prepared from") and made[0] in out
     assert "many short lines" in out

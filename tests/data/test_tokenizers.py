@@ -183,6 +183,10 @@ def test_an_unseen_character_is_refused_with_its_name_and_place():
     tokenizer = built("characters", texts=["abc"])
     with pytest.raises(LabError, match=r"'é' \(U\+00E9\) at character 3 isn't among the 3.*data.unknown replace"):
         tokenizer.encode("abcé")
+    with pytest.raises(
+        LabError, match=r"U\+000A at character 3 .* each line as a document with --data.separator '\\n'"
+    ):
+        tokenizer.encode("abc\nabc")
     with pytest.raises(LabError, match=r"the symbol U\+0007 at character 0 "):
         tokenizer.encode("\x07")
     far_in = "abc" * 200_000

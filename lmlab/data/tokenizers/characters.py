@@ -69,9 +69,10 @@ class Characters:
                 block[block < 0] = self.unknown
             elif block.min(initial=0) < 0:
                 place = first + int(np.argmax(block < 0))
+                lines = r", or read each line as a document with --data.separator '\n'" if text[place] == "\n" else ""
                 raise LabError(
-                    f"the symbol {symbol_name(text[place])} at character {place:,} isn't among the "
-                    f"{len(self.alphabet):,} that the tokenizer knows: leave it out, or use data.unknown replace"
+                    f"the symbol {symbol_name(text[place])} at character {place:,} isn't among the {len(self.alphabet):,} that "
+                    f"the tokenizer knows: leave it out{lines}, or train with --data.unknown replace"
                 )
             ids[first : first + len(block)] = block
         return ids

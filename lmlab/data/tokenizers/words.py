@@ -74,7 +74,8 @@ class Words:
             start = [match.start() for match in re.finditer(r"\S+", text)][place]
             raise LabError(
                 f"the word {words[place]!r} at character {start:,} isn't among the {len(self.words):,} that the "
-                f"tokenizer knows: use data.unknown replace to read it as {UNKNOWN_TEXT}, or raise data.vocabulary"
+                f"tokenizer knows: train with --data.unknown replace to read it as {UNKNOWN_TEXT}, or with a larger "
+                "--data.vocabulary"
             )
         return ids
 
