@@ -60,7 +60,11 @@ class SeedNoise:
         of = "a recipe" if self.families == 1 else f"{self.families} recipes"
         return f"seed SD {self.standard_deviation:.4f}, measured from {self.seeds} seeds of {of}"
 
-    def smallest_visible(self, standard_error: float = 0.0, level: float = 0.95) -> float:
+    def smallest_visible(self, level: float = 0.95) -> float:
+        """The difference that two single runs must have to be told apart by it, at 1.96 standard errors: 1.96 sqrt(2) SD."""
+        return normal_quantile((1 + level) / 2) * math.sqrt(2) * self.standard_deviation
+
+    def smallest_judged(self, standard_error: float, level: float = 0.95) -> float:
         """The least difference at which `verdict` tells two single runs apart, both with the standard error over the text's units
         (NaN adds nothing).
         """

@@ -62,7 +62,7 @@ class Pair:
             "seeds": self.noise.seeds,
             "families": self.noise.families,
             "source": self.noise.source,
-            "smallest_visible": self.noise.smallest_visible(self.paired.standard_error),
+            "smallest_visible": self.noise.smallest_judged(self.paired.standard_error),
         }
         return {
             **value,

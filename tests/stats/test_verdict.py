@@ -100,12 +100,12 @@ def test_without_two_seeds_a_published_share_of_the_loss_stands_in_and_says_so()
 def test_the_interval_of_one_run_each_is_students_with_the_noises_degrees_of_freedom():
     told = verdict(0.05, 0.0, NOISE, 1, 1)
     assert told.kind == "worse" and told.high - told.difference == pytest.approx(2.3646 * math.sqrt(2) * 0.01, rel=1e-3)
-    assert NOISE.smallest_visible() == pytest.approx(told.high - told.difference)
+    assert NOISE.smallest_visible() == pytest.approx(1.96 * math.sqrt(2) * 0.01, rel=1e-4)
     assert told.to_json()["verdict"] == "worse" and "within" not in told.reason
 
 
 @pytest.mark.parametrize("text", [0.0, 0.002, 0.05, math.nan])
 def test_the_smallest_visible_difference_is_where_the_verdict_changes(text):
-    smallest = NOISE.smallest_visible(text)
+    smallest = NOISE.smallest_judged(text)
     assert verdict(1.001 * smallest, text, NOISE, 1, 1).kind == "worse"
     assert verdict(0.999 * smallest, text, NOISE, 1, 1).kind == "indistinguishable"
