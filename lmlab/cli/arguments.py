@@ -71,6 +71,9 @@ def split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
         if switch and (index + 1 >= len(arguments) or arguments[index + 1].lower() not in TRUTH):
             value = "true"
         elif not equals:
+            switched = name.replace(".no-", ".", 1)
+            if switched != name and is_switch(switched.replace("-", "_")):
+                raise UsageError(f"there is no --{name}: write --{switched} no")
             if index + 1 >= len(arguments) or arguments[index + 1].startswith("--"):
                 raise UsageError(f"--{name} needs a value: write --{name} VALUE")
             value = arguments[next(words)]
@@ -163,8 +166,14 @@ def _setting(name: str) -> str:
 
 def _with_settings(flags: type, recipe: Recipe) -> type:
     """A dataclass with the verb's flags and, below, the recipe's sections with their values as defaults."""
+    import tyro
+
     sections = {name: _printable_section(getattr(recipe, name)) for name in SECTIONS}
-    settings = [(name, type(shown), dataclasses.field(default=shown)) for name, shown in sections.items()]
+    # A setting takes a value, also where it is true or false: --data.fresh no, and no --data.no-fresh.
+    settings = [
+        (name, tyro.conf.FlagConversionOff[type(shown)], dataclasses.field(default=shown))  # type: ignore[misc]
+        for name, shown in sections.items()
+    ]
     made = dataclasses.make_dataclass(flags.__name__, settings, bases=(flags,), frozen=True)
     made.__doc__ = flags.__doc__
     return made
@@ -192,9 +201,17 @@ def _one_line(text: str) -> str:
     )
     if number:
         return f"{number.group(1)} is {number.group(2)!r}: expected a number"
+    literal = re.search(r"Error parsing (--\S+): invalid literal for int\(\) with base 10: '(.*?)'", line)
+    if literal:
+        return f"{literal.group(1)} is {literal.group(2)!r}: expected a whole number, such as 200"
     missing = re.search(r"Missing from .*?: (.*)", line)
     if missing:
-        return f"{missing.group(1).replace('(required)', '').strip()} is missing"
+        words = missing.group(1).replace("(required)", "").strip()
+        positional = re.fullmatch(r"[A-Z]+ ([A-Z].*?)\.?", words)
+        if positional:
+            said = positional.group(1)
+            return f"expected {said if said[1:2].isupper() else said[:1].lower() + said[1:]}"
+        return f"{words} is missing"
     choice = re.search(r"invalid choice '(.*?)' for argument '(--\S+)'\. Expected one of \((.*?)\)", line)
     if choice:
         known = [word for word in re.findall(r"'(.*?)'", choice.group(3)) if word]

@@ -99,9 +99,11 @@ def run(arguments: list[str]) -> int:
         raise UsageError(
             "--size is for a text file: a recipe has its shape (change it with --model.width and its like)"
         )
+    _require_possible(flags)
     say = speaker(json_output=flags.json, quiet=False)
-    recipe = experiment.recipe_asked(flags.target, overrides, flags.size or None, say)
-    if flags.budget or flags.loss is not None or flags.disk:
+    inverse = bool(flags.budget or flags.loss is not None or flags.disk)
+    recipe = experiment.recipe_asked(flags.target, overrides, flags.size or None, say, planned=inverse)
+    if inverse:
         return _within_budget(recipe, flags, root, say)
     return _of_recipe(recipe, flags, root, say)
 
@@ -134,6 +136,20 @@ def _refuse_mixed(flags: PlanFlags, overrides: Mapping[str, Any]) -> None:
     if left:
         flag = NAMES.get(left[0], f"--{left[0]}")
         raise UsageError(f"{flag} says nothing beside {NAMES.get(kind, f'--{kind}')}: leave one of them out")
+
+
+def _require_possible(flags: PlanFlags) -> None:
+    """LabError for a price, a card or a budget that can't be, before the text is read."""
+    from lmlab.hardware.cards import card_named
+    from lmlab.planning.budget import budget_of
+    from lmlab.planning.price import price_in
+
+    if flags.price:
+        price_in(flags.price)
+    if flags.card:
+        card_named(flags.card)
+    if flags.budget or flags.loss is not None or flags.disk:
+        budget_of(flags.budget, flags.loss, flags.disk or None)
 
 
 def _of_recipe(recipe: Recipe, flags: PlanFlags, root: Path, say: Any) -> int:

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 from lmlab import printable
 from lmlab.files.durable import without_nan
 from lmlab.hardware.terminal import ERRORS, encodable, encoding_of, width_of, wrapped
-from lmlab.training.table import Styled, Table
+from lmlab.training.table import Quoted, Styled, Table
 
 
 def show(*parts: object, file: TextIO | None = None, flush: bool = False) -> None:
@@ -44,7 +44,8 @@ def laid_out(part: object, width: int | None, encoding: str) -> list[str]:
     """A `Table`, or anything else as one line, in lines of at most `width` columns where there is a width."""
     if isinstance(part, Table):
         return part.lines(width, encoding)
-    return wrapped(encodable(printable(part), encoding), width)
+    line = encodable(printable(part), encoding)
+    return wrapped(line, width, len(line) - len(line.lstrip(" ")) if isinstance(part, Quoted) else None)
 
 
 def _print_styled(lines: list[str], style: str, stream: TextIO) -> None:

@@ -72,12 +72,17 @@ def run(arguments: list[str]) -> int:
 def _lead(flags: Train, overrides: dict[str, Any]) -> int:
     from lmlab import experiment
     from lmlab.experiment.expectations import parse_expectations
-    from lmlab.runs import check_note
+    from lmlab.runs import check_note, require_free_name
+    from lmlab.runs.names import check_name
     from lmlab.training.display import make_display
 
     # Refused now, rather than after the text was read.
     parse_expectations(flags.expect)
     check_note(flags.note)
+    if flags.run:
+        check_name(flags.run)
+    if flags.run and not flags.or_resume:
+        require_free_name(runs_folder(flags.runs), flags.run)
     say = speaker(json_output=flags.json, quiet=flags.quiet)
     root = runs_folder(flags.runs)
     progress = progress_for(quiet=flags.quiet or flags.json)

@@ -60,11 +60,14 @@ def recipe_asked(
     size: str | None = None,
     say: Say = print,
     progress: Progress | None = None,
+    *,
+    planned: bool = False,
 ) -> Recipe:
     """The recipe of that name, or one that is chosen for that text, with the settings; LabError where it can't be had.
 
     `settings` are dotted names with their values, `size` how many parameters a text's model has, such as 2M. `say` gets the
-    reasons for what was chosen, and what should be known of the text. Settings that can't be are refused before the text is read.
+    reasons for what was chosen, and what should be known of the text; where the rest is `planned` by the caller, of the choices
+    that of the tokenizer alone. Settings that can't be are refused before the text is read.
     """
     if not names_text(target):
         if size:
@@ -80,9 +83,9 @@ def recipe_asked(
         text = _text(target, settings, progress)
         facts, seen = text.facts(progress)
     choice = choose_recipe(facts, device, size, *_length(settings), settings)
-    for line in (*text.notes, *seen.notes(), *choice.reasons):
+    for line in (*text.notes, *seen.notes(), *(choice.reasons[:1] if planned else choice.reasons)):
         say(line)
-    return _with_settings(choice.recipe, text.settings, say)
+    return _with_settings(choice.recipe, text.settings, (lambda line: None) if planned else say)
 
 
 def data_asked(target: str, settings: Mapping[str, Any], say: Say = print, progress: Progress | None = None) -> Recipe:

@@ -31,10 +31,16 @@ def checkpoint_in(run: Run, which: str) -> tuple[Checkpoint, list[str]]:
     if which.isdecimal() and int(which) not in present:
         there = ", ".join(str(step) for step in present_steps(run))
         raise LabError(
-            f"{run.name} has no checkpoint of step {int(which):,}: expected one of {there}; a run keeps more with "
-            "--train.keep_every STEPS, or all with --train.keep_finished all"
+            f"{run.name} has no checkpoint of step {int(which):,}: expected one of {there}{_trained_to(run, int(which))}"
         )
     return find(run.checkpoints, which)
+
+
+def _trained_to(run: Run, step: int) -> str:
+    """The command that trains a run again and keeps that step, as the end of an error; empty where there is none."""
+    if run.imported is not None or not 0 < step <= run.recipe().train.steps:
+        return ""
+    return f"; to have it, train the same run again: {_command(run)} --train.checkpoint_every {step} --train.keep_every {step}"
 
 
 def present_steps(run: Run) -> list[int]:
@@ -104,6 +110,10 @@ def saved_step(run: Run) -> int:
 
 def train_again(run: Run) -> str:
     """How a run's checkpoints can be had again where they are gone."""
+    return f"put them back from a copy, or train it again: {_command(run)}"
+
+
+def _command(run: Run) -> str:
     parent = run.origin().get("parent")
     begin = f" --from {parent.get('name')}@{parent.get('step')}" if parent is not None else ""
-    return f"put them back from a copy, or train it again: lmlab train {run.folder / RECIPE}{begin}"
+    return f"lmlab train {run.folder / RECIPE}{begin}"

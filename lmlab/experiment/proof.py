@@ -71,7 +71,10 @@ class Proof:
         """The same in words."""
         span = f"steps {self.first:,} to {self.last:,} of {self.run}"
         if self.difference is None:
-            counts = f"{self.lines:,} lines, {self.batches:,} batches"
+            counts = (
+                f"{self.lines:,} {'line' if self.lines == 1 else 'lines'}, "
+                f"{self.batches:,} {'batch' if self.batches == 1 else 'batches'}"
+            )
             told = f"proven: {span} came out bit for bit as recorded: {counts}"
             if self.tensors:
                 return [f"{told}, {self.tensors:,} tensors"]

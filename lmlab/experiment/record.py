@@ -396,7 +396,7 @@ def _outcome(run: Run, recipe: Recipe | None, summary: Mapping[str, Any] | None)
     parent = run.origin().get("parent")
     began: tuple[int, int] | None = (0, 0)
     if parent is not None:
-        first = next(iter(run.read_lines("metrics")), None)
+        first = next(iter(run.read_lines("metrics", most=1)), None)
         began = None if first is None else _began(first, parent, recipe)
     return _Course(step=int(summary["steps"]), tokens=int(summary["tokens"]), tokens_per_second=measured, began=began)
 

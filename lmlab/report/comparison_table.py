@@ -12,7 +12,7 @@ from lmlab.study.comparison_curves import Reached
 from lmlab.study.comparison_pairs import Pair
 from lmlab.study.comparison_ratios import Row
 from lmlab.training.display import duration
-from lmlab.training.table import Column, Part, Styled, Table
+from lmlab.training.table import Column, Part, Quoted, Styled, Table
 
 COLOURS = {"better": "green", "worse": "red", "indistinguishable": "yellow"}
 
@@ -31,7 +31,7 @@ def comparison_parts(comparison: Comparison) -> Iterator[Part]:
         if sample:
             yield ""
             yield f"{name} writes:"
-            yield from (f"    {line.expandtabs()}" for line in sample.splitlines()[:8])
+            yield from (Quoted(f"    {line.expandtabs()}") for line in sample.splitlines()[:8])
     for warning in comparison.warnings:
         yield Styled(f"note: {warning}", "dim")
     yield ""

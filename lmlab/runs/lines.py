@@ -30,8 +30,8 @@ def line_bytes(value: dict[str, Any]) -> bytes:
     return f"{text}\n".encode("utf-8", errors="backslashreplace")
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects in a file of JSON lines, without a torn last one; [] where there is no file.
+def read_lines(path: Path, most: int | None = None) -> list[dict[str, Any]]:
+    """The objects in a file of JSON lines, without a torn last one, the first `most` of them; [] where there is no file.
 
     LabError names the line that is damaged, or of a format that this version doesn't read. A file is read line by line,
     and a line of more than LONGEST_LINE bytes is none of ours.
@@ -45,6 +45,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         with open(path, "rb") as file:
             for number in itertools.count(1):
                 text = file.readline(LONGEST_LINE)
+                if number - 1 == most:
+                    return found
                 if not text.endswith(b"\n"):
                     if len(text) == LONGEST_LINE:
                         raise LabError(

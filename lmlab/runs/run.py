@@ -137,9 +137,11 @@ class Run:
             raise LabError(f"{self.folder / 'summary.json'} is damaged: expected a JSON object")
         return value
 
-    def read_lines(self, file: str) -> list[dict[str, Any]]:
-        """The lines of metrics, samples, events, segments or discarded, in the order in which they were written."""
-        return read_lines(self._file(f"{file}.jsonl", ".jsonl"))
+    def read_lines(self, file: str, most: int | None = None) -> list[dict[str, Any]]:
+        """The lines of metrics, samples, events, segments or discarded, in the order in which they were written; the first
+        `most` of them where that is said.
+        """
+        return read_lines(self._file(f"{file}.jsonl", ".jsonl"), most)
 
     def read_control(self) -> set[str]:
         """What is asked of it: save, pause, stop."""

@@ -91,6 +91,11 @@ def runs_beside(path: Path) -> Path | None:
 
 def verify(path: Path, runs: Path) -> Verification:
     """Hold the figures of the file at `path` against the runs in the folder `runs`; LabError where it has no such figures."""
+    if not path.is_file():
+        raise LabError(
+            f"there is no file {path}: expected the study.json of lmlab study, the explain.json of lmlab explain, or what "
+            "lmlab compare --json printed"
+        )
     value = read_json(path)
     kind = value.get("kind") if isinstance(value, dict) else None
     again = RECOMPUTE.get(str(kind))

@@ -87,7 +87,18 @@ class Styled:
         return self.text
 
 
-Part = str | Styled | Table
+@dataclass(frozen=True)
+class Quoted:
+    """A line that a model or a file wrote: spaces in it are its own and no columns, and it goes on where it begins."""
+
+    text: str
+
+    def __str__(self) -> str:
+        """The line."""
+        return self.text
+
+
+Part = str | Styled | Quoted | Table
 """What a page for people is made of: lines and tables, in the order in which they are read."""
 
 

@@ -70,3 +70,9 @@ def test_every_verb_that_chooses_a_model_takes_a_size_and_no_tables(verb, capsys
         main([verb, "--help"])
     told = capsys.readouterr().out
     assert "--size" in told and "--no-tables" in told and "750k, 2M" in " ".join(told.replace("│", " ").split())
+
+
+def test_help_shows_no_flag_of_a_setting_that_the_command_line_refuses(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "first", "--help"])
+    assert ".no-" not in capsys.readouterr().out

@@ -113,7 +113,7 @@ def test_a_run_name_that_exists(lmlab, small):
 def test_an_unknown_run_is_answered_with_the_nearest(lmlab, small):
     lmlab(*small, "--run", "mine")
     assert_refused(lmlab("evaluate", "mnie"), 1, "there is no run 'mnie' in", "did you mean mine?")
-    assert_refused(lmlab("sample", "mine@7", "--prompt", "a"), 1, "has no checkpoint of step 7: expected one of 0, 6;")
+    assert_refused(lmlab("sample", "mine@7", "--prompt", "a"), 1, "has no checkpoint of step 7: expected one of 0, 6")
 
 
 def test_a_prompt_with_symbols_outside_the_vocabulary_names_them(lmlab, small):
@@ -173,3 +173,29 @@ def test_a_bench_that_could_not_be_written_is_refused_before_it_begins(lmlab, tm
     assert_refused(lmlab("bench", "shakespeare-cpu", "--out", tmp_path), 2, "is a folder", "bench.json")
     (tmp_path / "file").write_text("")
     assert_refused(lmlab("bench", "shakespeare-cpu", "--out", tmp_path / "file" / "bench"), 1, "choose another --out")
+
+
+def test_a_flag_before_the_verb_and_a_setting_that_is_switched_off_are_answered_with_what_to_write(lmlab):
+    assert_refused(lmlab("--json", "runs"), 2, "--json stands before the verb: write lmlab VERB --json")
+    assert_refused(lmlab("train", "first", "--data.no-fresh"), 2, "there is no --data.no-fresh: write --data.fresh no")
+
+
+def test_a_price_card_budget_or_name_that_cannot_be_is_refused_before_the_text_is_read(
+    lmlab, small, tmp_path, monkeypatch
+):
+    assert lmlab(*small, "--run", "mine")[0] == 0
+
+    def never(*words, **options):
+        raise AssertionError("the text was read")
+
+    monkeypatch.setattr("lmlab.experiment.recipe_asked", never)
+    text = small[1]
+    for flag, value, said in (
+        ("--price", "x", "is no price"),
+        ("--card", "nope", "there is no card 'nope'"),
+        ("--budget", "soon", "is no budget"),
+    ):
+        assert_refused(lmlab("plan", text, flag, value), 1, said)
+    assert_refused(lmlab("train", text, "--run", "mine"), 1, "the run mine exists already")
+    assert_refused(lmlab("train", text, "--run", "../x"), 1, "a run can't be named '../x'")
+    assert_refused(lmlab("verify", str(tmp_path / "none.json")), 1, "there is no file", "explain.json")

@@ -26,12 +26,14 @@ from lmlab.study.explaining import ExplainWishes, explain
 from lmlab.study.verification import verify
 from lmlab.training.display import Quiet
 from tests.study.test_studying import SMALL
+from tests.trial import tried_before
 
 
 @pytest.fixture(autouse=True)
 def _nothing_is_measured(monkeypatch):
     """Which engine is faster can change from run to run on a busy machine; here it's the one that the policy names first."""
     monkeypatch.setattr("lmlab.experiment.beginning.fastest_policy", lambda recipe, policy, *rest: policy)
+    monkeypatch.setattr("lmlab.study.hours.try_here", tried_before)
 
 
 @pytest.fixture
