@@ -47,7 +47,7 @@ class Row:
     accuracy: float | None
     """Share of the validation tokens that were predicted right."""
     epochs: float | None
-    """How often it has read its training text."""
+    """How often it has read its training text, without the runs it comes from, as `tokens`."""
     seconds: float | None
     """All of it where the run has finished, else of its training steps so far; of an imported run by its log's clock."""
     tokens_per_second: float | None
@@ -116,12 +116,12 @@ def row_of(run: Run) -> Row:
             seed=record.seed,
             step=record.step,
             steps=_planned_steps(record),
-            tokens=record.tokens,
+            tokens=record.tokens if record.own_tokens is None else record.own_tokens,
             loss=record.loss,
             bits_per_byte=record.bits_per_byte,
             perplexity=record.perplexity,
             accuracy=record.accuracy,
-            epochs=record.epochs,
+            epochs=record.own_epochs,
             seconds=record.total_seconds if record.total_seconds is not None else _seconds_so_far(record),
             tokens_per_second=record.tokens_per_second,
             epoch_seconds=record.epoch_seconds,

@@ -185,6 +185,13 @@ class Record:
         """Tokens that this run was trained on, without those of its lineage."""
         return None if self.began is None or self.tokens is None else self.tokens - self.began[1]
 
+    @property
+    def own_epochs(self) -> float | None:
+        """Passes over the text, without those of the runs it comes from; of a log that counts epochs alone, the log's."""
+        if self.steps_are_epochs or not self.own_tokens or not self.epoch_tokens:
+            return self.epochs
+        return self.own_tokens / self.epoch_tokens
+
     @cached_property
     def lineage(self) -> tuple[int, int] | None:
         """Steps and tokens that the runs it comes from took up to where it began, (0, 0) without any; None where nobody knows."""

@@ -94,8 +94,8 @@ def load_case(target: str) -> Case:
         text = text_of(Path(target))
     else:
         close = difflib.get_close_matches(target, case_names(), n=1)
-        hint = f"did you mean {close[0]}?" if close else f"expected two runs, or one of {', '.join(case_names())}"
-        raise LabError(f"there is no worked example '{target[:60]}': {hint}")
+        hint = f"did you mean {close[0]}?" if close else f"add a second run, or name one of {', '.join(case_names())}"
+        raise LabError(f"'{target[:60]}' alone is no worked example: {hint}")
     try:
         return _case(parsed(text, target), Path(target).stem)
     except LabError as error:

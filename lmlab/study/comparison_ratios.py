@@ -69,7 +69,7 @@ def ratio_table(records: Sequence[Record], same_tokens: bool, same_text: bool) -
         *lineage("steps", "count", [_with_lineage(record.own_steps, record.lineage, 0) for record in records]),
         row("tokens processed", "count", own),
         *lineage("tokens processed", "count", tokens),
-        row("epochs (passes over the text)", "ratio", [_epochs(record) for record in records]),
+        row("epochs (passes over the text)", "ratio", [record.own_epochs for record in records]),
         row(
             f"tokens a parameter{', lineage included' if branched else ''}",
             "ratio",
@@ -95,13 +95,6 @@ def ratio_table(records: Sequence[Record], same_tokens: bool, same_text: bool) -
         row("validation minus training loss", "gap", [_gap(record) for record in records]),
     ]
     return tuple(entry for entry in rows if any(value is not None for value in entry.values))
-
-
-def _epochs(record: Record) -> float | None:
-    """Of the run itself."""
-    if record.steps_are_epochs or not record.own_tokens or not record.epoch_tokens:
-        return record.epochs
-    return record.own_tokens / record.epoch_tokens
 
 
 def _with_lineage(own: int | None, lineage: tuple[int, int] | None, which: int) -> int | None:

@@ -6,6 +6,7 @@ import torch
 from lmlab import LabError
 from lmlab.checkpoint import find
 from lmlab.experiment import parent_of, train, with_rate
+from lmlab.experiment.listing import row_of
 from lmlab.experiment.record import read_outcome
 from lmlab.recipe import override
 
@@ -26,6 +27,9 @@ def test_a_branch_with_the_same_settings_ends_as_its_parent_did(small_recipe, tm
     assert again.summary["data_used"]["cursor"] == [8 * 4, 12 * 4]
     speed, seconds = again.summary["score"]["tokens_per_second"]["measured"], again.summary["seconds"]["train"]
     assert speed * seconds == pytest.approx(4 * 4 * 16), "the parent's tokens are no part of the branch's speed"
+    row, before = row_of(again.run), row_of(whole.run)
+    assert (row.tokens, before.tokens) == (4 * 4 * 16, 12 * 4 * 16)
+    assert row.epochs == pytest.approx(before.epochs / 3)
     assert read_outcome(again.run).own_steps == 4 and read_outcome(again.run).step_seconds == pytest.approx(seconds / 4)
 
 
