@@ -373,5 +373,5 @@ def test_runs_that_differ_in_nothing_or_on_other_text_are_refused(two_runs, tmp_
     experiment.train(recipe, run="c", runs=two_runs, display=Quiet(), say=lambda line: None)
     with pytest.raises(LabError, match="lmlab compare --on"):
         explain("a", "c", two_runs, say=lambda line: None)
-    with pytest.raises(LabError, match="expected two runs, or one of"):
+    with pytest.raises(LabError, match="add a second run, or name one of"):
         explain("a", "", two_runs, say=lambda line: None)
