@@ -177,7 +177,8 @@ def carriage_return_notes(found: bool) -> Iterator[str]:
     """What to say of a text in which carriage returns stand."""
     if found:
         yield (
-            "the text has carriage returns (\\r), which are kept as symbols; to read \\r\\n as \\n, add --data.newlines lf"
+            "the text has carriage returns (\\r), which are kept as symbols; to read every line break as \\n, add "
+            "--data.newlines lf"
         )
 
 

@@ -301,7 +301,7 @@ def panel_cells(now: Progress) -> list[tuple[str, str]]:
 
 
 def _each(now: Progress) -> str:
-    return "" if now.epoch_seconds is None else f" of {_short(now.epoch_seconds)}"
+    return "" if now.epoch_seconds is None else f", {_short(now.epoch_seconds)} each"
 
 
 def _short(seconds: float) -> str:

@@ -57,8 +57,8 @@ def test_the_useful_batch_is_shown_where_it_is_known():
 
 def test_epochs_and_what_each_takes_are_shown_where_they_are_known():
     assert "epochs" not in progress_line(progress())
-    assert "tokens 192k  epochs 2.96 of 0.21 s  loss" in progress_line(progress(epochs=2.958, epoch_seconds=0.2101))
-    assert ("epochs", "0.152 of 1 min 02 s") in panel_cells(progress(epochs=0.1516, epoch_seconds=61.6))
+    assert "tokens 192k  epochs 2.96, 0.21 s each  loss" in progress_line(progress(epochs=2.958, epoch_seconds=0.2101))
+    assert ("epochs", "0.152, 1 min 02 s each") in panel_cells(progress(epochs=0.1516, epoch_seconds=61.6))
 
 
 def test_the_line_holds_every_figure():
