@@ -18,6 +18,8 @@ from lmlab.model.loss import IGNORED, token_losses
 from lmlab.training.policy import Policy
 
 OTHERS = "embeddings and head"
+TOKENS_AT_ONCE = 1_024
+"""On a CPU, whose engine needs less memory than PyTorch: a look at the whole batch would be the peak of a small training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +35,7 @@ class Observation:
 
 
 def observe(model: TrainableModel, policy: Policy, inputs: np.ndarray, targets: np.ndarray) -> Observation:
-    """Look at a batch, int64 [batch, time] both, in micro-batches of the policy."""
+    """Look at a batch, int64 [batch, time] both, in micro-batches of the policy, on a CPU of TOKENS_AT_ONCE at most."""
     device, dtype = policy.torch_device, policy.autocast_dtype
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     sums = {name: torch.zeros_like(parameter, dtype=torch.float32) for name, parameter in parameters.items()}
@@ -42,9 +44,12 @@ def observe(model: TrainableModel, policy: Policy, inputs: np.ndarray, targets: 
     counted = max(1, int(np.count_nonzero(targets != IGNORED)))
     arithmetic = torch.autocast(device.type, dtype=dtype) if dtype is not None else contextlib.nullcontext()
     watched = _hooked(model, squares) if isinstance(model, GPTModel) else contextlib.nullcontext()
+    at_once = policy.micro_batch
+    if device.type == "cpu":
+        at_once = min(at_once, max(1, TOKENS_AT_ONCE // inputs.shape[1]))
     with _evaluating(model), watched, torch.enable_grad():
-        for first in range(0, len(inputs), policy.micro_batch):
-            rows = slice(first, first + policy.micro_batch)
+        for first in range(0, len(inputs), at_once):
+            rows = slice(first, first + at_once)
             with arithmetic:
                 tokens = torch.from_numpy(inputs[rows]).to(device)
                 wanted = torch.from_numpy(targets[rows]).to(device)
