@@ -194,7 +194,9 @@ def _require_possible(target: str, settings: Mapping[str, Any], size: str | None
     if size:
         parameters_in(size)
     found = []
-    for name in [size] if size else COULD_BE_CHOSEN:
+    # Another family has no sizes: its settings are those of every text.
+    gpt = settings.get("model.kind", "gpt") == "gpt"
+    for name in [size] if size or not gpt else COULD_BE_CHOSEN:
         for length in (50_000, 20_000_000):
             made_up = TextFacts(
                 name="text",

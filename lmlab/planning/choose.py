@@ -127,6 +127,8 @@ def choose_recipe(
     reasons.append(f"{'about ' if epochs is not None else ''}{steps:,} steps: {read}{hint}")
     if ngrams and not model.ngrams:
         rote = f"no n-gram tables: in {size} parameters a table would have fewer than {FEWEST_ROWS:,} rows"
+    if settings.get("model.kind", "gpt") != "gpt":
+        rote = ""  # another family has no tables, and keeps its own dropout
     return Choice(recipe=recipe, reasons=tuple(reason for reason in (*reasons, rote) if reason))
 
 
@@ -136,7 +138,9 @@ def _size_reason(recipe: Recipe, settings: Mapping[str, Any], vocabulary: int, s
     words, shape = size_words(model, vocabulary), shape_words(model)
     if size is not None:
         return f"size {size}: {words}; {shape} ({why})"
-    tables = ", --no-tables" if isinstance(model, GPT) and model.ngrams else ""
+    if not isinstance(model, GPT):
+        return f"size: {words}; {shape} (set model.layers, model.hidden and model.vector for another)"
+    tables = ", --no-tables" if model.ngrams else ""
     return f"size: {words}, {why}; {shape} (--size 2M or any other, tables included{tables})"
 
 

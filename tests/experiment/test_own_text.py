@@ -163,3 +163,11 @@ def test_the_default_of_newlines_changes_no_data_set(names):
         prepare(Data(corpus=names, tokenizer="bytes")).id
         == prepare(Data(corpus=names, tokenizer="bytes", newlines="lf")).id
     ), "a text without carriage returns is the same either way"
+
+
+def test_a_text_is_taken_by_the_other_family_of_models_too(names):
+    lines = []
+    assert recipe_asked(names, {"model.kind": "context"}, say=lines.append).model.kind == "context"
+    assert not [line for line in lines if "--size" in line or "n-gram" in line]
+    with pytest.raises(LabError, match="--size is for model.kind gpt"):
+        recipe_asked(names, {"model.kind": "context"}, "2M", say=quiet)
