@@ -208,7 +208,7 @@ def test_what_is_left_of_the_lines_can_be_proven(runs, capsys):
     told = capsys.readouterr().out
     assert (
         "so it was cut" in told
-        and "steps 0 to 3 of finished came out bit for bit as recorded: 1 lines, 3 batches" in told
+        and "steps 0 to 3 of finished came out bit for bit as recorded: 1 line, 3 batches" in told
     )
 
 

@@ -153,4 +153,4 @@ def test_a_step_that_is_not_kept_is_answered_with_those_that_are(least):
         LabError, match=r"least has no checkpoint of step 4: expected one of 0, 12; .*keep_every"
     ) as caught:
         load(f"{least.folder}@4")
-    assert "keep_finished all" in str(caught.value)
+    assert "--train.checkpoint_every 4 --train.keep_every 4" in str(caught.value)

@@ -12,6 +12,7 @@ from lmlab.training.policy import choose_policy
 @pytest.fixture
 def policy(monkeypatch, tmp_path):
     monkeypatch.setenv("LMLAB_CACHE", str(tmp_path))
+    monkeypatch.setattr("lmlab.planning.measured.is_busy", lambda: False)  # whatever runs beside the tests
     wishes = {"train.device": "cpu", "train.engine": "torch", "train.threads": "1"}
     return choose_policy(override(Recipe(), wishes))
 
