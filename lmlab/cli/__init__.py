@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         show(f"lmlab: {error}", file=sys.stderr)
         return error.status
     except KeyboardInterrupt as stopped:
-        show(f"lmlab: {stopped or 'stopped'}", file=sys.stderr)
+        show(f"lmlab: {str(stopped) or 'stopped'}", file=sys.stderr)
         return 3
     except BrokenPipeError:
         # The reader of our output went away (`| head`): that is its right, and no failure of ours.

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -17,6 +17,11 @@ from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import show, show_json
 from lmlab.cli.progress import progress_for
 from lmlab.recipe import Recipe
+
+if TYPE_CHECKING:
+    from lmlab.hardware.cards import Card
+    from lmlab.planning.budget import Budget
+    from lmlab.planning.price import Price
 
 
 @dataclass(frozen=True)
@@ -99,13 +104,13 @@ def run(arguments: list[str]) -> int:
         raise UsageError(
             "--size is for a text file: a recipe has its shape (change it with --model.width and its like)"
         )
-    _require_possible(flags)
+    wishes = _wishes(flags)
     say = speaker(json_output=flags.json, quiet=False)
-    inverse = bool(flags.budget or flags.loss is not None or flags.disk)
-    recipe = experiment.recipe_asked(flags.target, overrides, flags.size or None, say, planned=inverse)
-    if inverse:
-        return _within_budget(recipe, flags, root, say)
-    return _of_recipe(recipe, flags, root, say)
+    planned = wishes.budget is not None
+    recipe = experiment.recipe_asked(flags.target, overrides, flags.size or None, say, planned=planned)
+    if wishes.budget is not None:
+        return _within_budget(recipe, wishes.budget, wishes, flags, root, say)
+    return _of_recipe(recipe, wishes, flags, root, say)
 
 
 def _of_longer_run(flags: PlanFlags, overrides: Mapping[str, Any], root: Path) -> int:
@@ -138,29 +143,34 @@ def _refuse_mixed(flags: PlanFlags, overrides: Mapping[str, Any]) -> None:
         raise UsageError(f"{flag} says nothing beside {NAMES.get(kind, f'--{kind}')}: leave one of them out")
 
 
-def _require_possible(flags: PlanFlags) -> None:
-    """LabError for a price, a card or a budget that can't be, before the text is read."""
+@dataclass(frozen=True)
+class _Wishes:
+    """What the flags ask for beside a recipe; LabError for what can't be, before the text is read."""
+
+    price: Price | None
+    card: Card | None
+    budget: Budget | None
+
+
+def _wishes(flags: PlanFlags) -> _Wishes:
     from lmlab.hardware.cards import card_named
     from lmlab.planning.budget import budget_of
     from lmlab.planning.price import price_in
 
-    if flags.price:
-        price_in(flags.price)
-    if flags.card:
-        card_named(flags.card)
-    if flags.budget or flags.loss is not None or flags.disk:
-        budget_of(flags.budget, flags.loss, flags.disk or None)
+    inverse = flags.budget or flags.loss is not None or flags.disk
+    return _Wishes(
+        price=price_in(flags.price) if flags.price else None,
+        card=card_named(flags.card) if flags.card else None,
+        budget=budget_of(flags.budget, flags.loss, flags.disk or None) if inverse else None,
+    )
 
 
-def _of_recipe(recipe: Recipe, flags: PlanFlags, root: Path, say: Any) -> int:
+def _of_recipe(recipe: Recipe, wishes: _Wishes, flags: PlanFlags, root: Path, say: Any) -> int:
     from lmlab import experiment
-    from lmlab.planning.price import price_in
 
-    price, progress = price_in(flags.price) if flags.price else None, progress_for(quiet=flags.json)
-    if flags.card:
-        from lmlab.hardware.cards import card_named
-
-        there = experiment.plan_on_card(recipe, card_named(flags.card), price=price, progress=progress)
+    price, progress = wishes.price, progress_for(quiet=flags.json)
+    if wishes.card:
+        there = experiment.plan_on_card(recipe, wishes.card, price=price, progress=progress)
         return _print(there.lines(), there.to_json(), flags)
     here = experiment.plan(recipe, runs=root, ladder=flags.ladder, price=price, progress=progress, say=say)
     _print(here.lines(), here.to_json(), flags)
@@ -178,21 +188,17 @@ def _of_recipe(recipe: Recipe, flags: PlanFlags, root: Path, say: Any) -> int:
     return 0
 
 
-def _within_budget(recipe: Recipe, flags: PlanFlags, root: Path, say: Any) -> int:
+def _within_budget(recipe: Recipe, budget: Budget, wishes: _Wishes, flags: PlanFlags, root: Path, say: Any) -> int:
     from lmlab import experiment
     from lmlab.files import make_folder, write_text
-    from lmlab.hardware.cards import card_named
-    from lmlab.planning.budget import budget_of
     from lmlab.planning.inverse_lines import lines_of, to_json, toml_of
-    from lmlab.planning.price import board_power, price_in
+    from lmlab.planning.price import board_power
     from lmlab.runs.names import stem_of
 
-    card = card_named(flags.card) if flags.card else None
+    card, price = wishes.card, wishes.price
     watts = board_power(card) if card else None
-    price = price_in(flags.price) if flags.price else None
     if price is not None:
         price.require_power(watts is not None)
-    budget = budget_of(flags.budget, flags.loss, flags.disk or None)
     path = Path(flags.out or f"{stem_of(recipe.name)}-planned.toml")
     if path.is_dir():
         raise LabError(f"--out {path} is a folder: with a budget, expected the file for the recipe, such as night.toml")

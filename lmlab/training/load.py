@@ -36,7 +36,7 @@ def load_words(share: float) -> str:
     """A busy machine in words; empty for a quiet one.
 
     >>> load_words(0.52)
-    'the machine is busy: 52% of the processor time that it asked for'
+    'the machine is busy: this process got 52% of the processor time that it asked for'
     """
     return (
         ""

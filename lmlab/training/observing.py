@@ -39,7 +39,7 @@ def observe(model: TrainableModel, policy: Policy, inputs: np.ndarray, targets: 
     device, dtype = policy.torch_device, policy.autocast_dtype
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     sums = {name: torch.zeros_like(parameter, dtype=torch.float32) for name, parameter in parameters.items()}
-    squares: dict[str, list[float]] = {}
+    squares: dict[str, list[tuple[float, int]]] = {}
     losses: list[float] = []
     counted = max(1, int(np.count_nonzero(targets != IGNORED)))
     arithmetic = torch.autocast(device.type, dtype=dtype) if dtype is not None else contextlib.nullcontext()
@@ -65,7 +65,8 @@ def observe(model: TrainableModel, policy: Policy, inputs: np.ndarray, targets: 
     return Observation(
         sequence_losses=tuple(losses),
         gradient_norms=_by_layer(sums),
-        activation_rms={name: float(np.sqrt(np.mean(values))) for name, values in squares.items()},
+        # Sums and counts: the last part of a batch may be a smaller one.
+        activation_rms={name: float(np.sqrt(np.divide(*np.sum(values, axis=0)))) for name, values in squares.items()},
     )
 
 
@@ -102,7 +103,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _hooked(model: GPTModel, squares: dict[str, list[float]]) -> Iterator[None]:
+def _hooked(model: GPTModel, squares: dict[str, list[tuple[float, int]]]) -> Iterator[None]:
     """Each layer's mean square output is noted a forward pass."""
 
     def note(layer: str) -> object:
@@ -123,5 +124,5 @@ def _hooked(model: GPTModel, squares: dict[str, list[float]]) -> Iterator[None]:
             handle.remove()
 
 
-def _note(squares: dict[str, list[float]], layer: str, output: Tensor) -> None:
-    squares.setdefault(layer, []).append(float(output.detach().double().square().mean()))
+def _note(squares: dict[str, list[tuple[float, int]]], layer: str, output: Tensor) -> None:
+    squares.setdefault(layer, []).append((float(output.detach().double().square().sum()), output.numel()))

@@ -199,3 +199,12 @@ def test_a_price_card_budget_or_name_that_cannot_be_is_refused_before_the_text_i
     assert_refused(lmlab("train", text, "--run", "mine"), 1, "the run mine exists already")
     assert_refused(lmlab("train", text, "--run", "../x"), 1, "a run can't be named '../x'")
     assert_refused(lmlab("verify", str(tmp_path / "none.json")), 1, "there is no file", "explain.json")
+
+
+def test_ctrl_c_outside_of_a_training_says_stopped(lmlab, monkeypatch):
+    def interrupted(*words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lmlab.cli._dispatch", interrupted)
+    status, output, errors = lmlab("runs")
+    assert status == 3 and errors == "lmlab: stopped\n"
