@@ -3,8 +3,9 @@
     python -m benchmarks.small_runs run --data DIR --runs RUNS      # short trainings on more texts: docs/small-runs.json
     python -m benchmarks.small_runs table --data DIR                # the table, from docs/ and benchmarks/results
 
-DIR holds shakespeare.txt, wikitext-2.txt and tinystories.txt as for `benchmarks.forecasts`, and for `run` a text of each name in
-TEXTS. Both commands go on where they were stopped. The losses are those of docs/forecasts.json, of the studies in docs/studies, of
+DIR holds shakespeare.txt, wikitext-2.txt and tinystories.txt as for `benchmarks.forecasts`, and a text of each name in SERIES.
+Texts that it lacks are passed over: `run` keeps what docs/small-runs.json has of them, and `table` keeps their rows. `run` goes on
+where it was stopped. The losses are those of docs/forecasts.json, of the studies in docs/studies, of
 benchmarks/results/loss-*.json, docs/results.md and docs/small-runs.json; what is needed of the texts is counted on the texts.
 """
 
@@ -16,8 +17,9 @@ import re
 import shlex
 import statistics
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +29,47 @@ from lmlab.data import prepare
 from lmlab.experiment import train_or_resume
 from lmlab.experiment.asked import recipe_asked
 from lmlab.files import read_json, write_json
-from lmlab.planning.small_runs import DATA, SmallRun, points_of, small_run
+from lmlab.planning.small_runs import DATA, SmallRun, points_of, published_runs, small_run
 from lmlab.recipe import Recipe, load_recipe, override
 from lmlab.scaling.small_law import fit_small_law
 from lmlab.study.plan import plan_from
 from lmlab.training.display import make_display
 
-TEXTS = ("openwebtext", "fineweb-edu", "gsm8k", "alpaca", "c-headers")
-"""Web pages, school pages, arithmetic exercises, instructions, and code: some megabytes of each."""
 SMALL = "--model.layers 3 --model.heads 4 --model.width 64 --optim.lr 2e-3 --train.steps 500 --schedule.steps none"
-KINDS = (
-    ("shakespeare-cpu", f"--data.corpus {{text}} {SMALL}"),
-    ("{text}", "--size 300k --train.steps 250"),
-    ("shakespeare-fast", "--data.corpus {text} --train.steps 120"),
+SERIES = (
+    (
+        ("openwebtext", "fineweb-edu", "gsm8k", "alpaca", "c-headers"),
+        (
+            ("shakespeare-cpu", f"--data.corpus {{text}} {SMALL}"),
+            ("{text}", "--size 300k --train.steps 250"),
+            ("shakespeare-fast", "--data.corpus {text} --train.steps 120"),
+        ),
+    ),
+    (
+        (
+            "russian-novels",
+            "latin-library",
+            "swahili-bible",
+            "rust-book",
+            "lodash",
+            "jokes",
+            "penn-treebank",
+            "names",
+        ),
+        (
+            ("{text}", "--train.steps 300"),
+            ("{text}", "--size 300k --train.steps 600"),
+            ("{text}", "--data.tokenizer characters --train.steps 150"),
+            ("{text}", "--size 2M --train.steps 150"),
+        ),
+    ),
 )
-"""What is trained on each of them: the target and the words after it."""
+"""Texts, and what is trained on each of them: the target and the words after it.
+
+The first are web pages, school pages, arithmetic exercises, instructions and C; the second Russian, Latin, Swahili, a manual,
+JavaScript, jokes, news and names, trained as by somebody who tries lmlab on a text: with the recipe of `lmlab train FILE`.
+"""
+SHORT = ROOT / "docs" / "small-runs.json"
 STUDIES = ("interventions", "parameters-and-data", "width-and-rate")
 EXPLANATION = "laptop-and-gpu"
 CORPORA = {"shakespeare": "shakespeare", "stdlib": "stdlib", "tinystories": "tinystories"}
@@ -67,7 +95,8 @@ class Found:
 
     source: str
     text: str
-    recipe: Recipe
+    recipe: Callable[[], Recipe]
+    """It may need the text."""
     loss: float
     seeds: int
 
@@ -87,32 +116,47 @@ def main() -> int:
 
 
 def run(data: Path, runs: Path) -> int:
-    """Train every kind on every text, and publish the losses."""
-    cases = []
-    for text in TEXTS:
-        for number, (target, words) in enumerate(KINDS):
-            recipe = _typed(target, words, {"text": str(data / f"{text}.txt")})
-            outcome = train_or_resume(
-                override(recipe, {"train.checkpoint_every": recipe.train.steps, "evaluate.prompts": ()}),
-                run=f"{text}-{number}",
-                runs=runs,
-                display=make_display(quiet=True),
-                say=lambda line: None,
-            )
-            loss = outcome.summary["final"]["loss"]
-            command = " ".join(["lmlab train", target, words]).replace("{text}", f"{text}.txt")
-            cases.append({"text": text, "target": target, "words": words, "command": command, "loss": loss})
-            print(text, number, loss, flush=True)
-    write_json(ROOT / "docs" / "small-runs.json", {"context": context(None), "cases": cases})
+    """Train every kind on every text that is there, and publish the losses."""
+    for number, (text, target, words) in _to_run(data):
+        recipe = _typed(target, words, {"text": str(data / f"{text}.txt")})
+        outcome = train_or_resume(
+            override(recipe, {"train.checkpoint_every": recipe.train.steps, "evaluate.prompts": ()}),
+            run=f"{text}-{number}",
+            runs=runs,
+            display=make_display(quiet=True),
+            say=lambda line: None,
+        )
+        loss = outcome.summary["final"]["loss"]
+        command = " ".join(["lmlab train", target, words]).replace("{text}", f"{text}.txt")
+        here = context(None)
+        case = {"text": text, "target": target, "words": words, "command": command, "loss": loss}
+        kept = [one for one in _cases() if one["command"] != command]
+        write_json(SHORT, {"context": here, "cases": [*kept, {**case, "commit": here["source"]["commit"]}]})
+        print(text, number, loss, flush=True)
     return 0
+
+
+def _to_run(data: Path) -> Iterator[tuple[int, tuple[str, str, str]]]:
+    for texts, kinds in SERIES:
+        for text in texts:
+            if (data / f"{text}.txt").is_file():
+                yield from ((number, (text, *kind)) for number, kind in enumerate(kinds))
+
+
+def _cases() -> list[dict[str, Any]]:
+    return list(read_json(SHORT)["cases"]) if SHORT.exists() else []
 
 
 def table(data: Path) -> int:
     """Count what is needed of each text, and write the table."""
+    known = {(run.source, run.text, run.loss): run for run in published_runs()}
     rows: list[SmallRun] = []
     for found in published(data):
-        dataset = prepare(found.recipe.data)
-        rows.append(small_run(found.source, found.text, found.recipe, dataset, found.loss, found.seeds))
+        row = known.get((found.source, found.text, found.loss))
+        if row is None or (data / f"{found.text}.txt").is_file():
+            recipe = found.recipe()
+            row = small_run(found.source, found.text, recipe, prepare(recipe.data), found.loss, found.seeds)
+        rows.append(row)
         print(found.source, found.text, f"{found.loss:.4f}", flush=True)
     law = fit_small_law(points_of(rows))
     command = "python -m benchmarks.small_runs table"
@@ -126,8 +170,9 @@ def published(data: Path) -> Iterator[Found]:
     yield from _of_forecasts(data)
     yield from _of_benchmarks(data)
     yield from _of_results(data)
+    shakespeare = data / "shakespeare.txt"
     for source, words, loss in IN_NOTES:
-        yield Found(source, "shakespeare", _on(_typed("shakespeare-cpu", words, {}), data / "shakespeare.txt"), loss, 1)
+        yield Found(source, "shakespeare", partial(_typed_on, "shakespeare-cpu", words, {}, shakespeare), loss, 1)
     yield from _of_small_runs(data)
 
 
@@ -141,7 +186,7 @@ def _of_studies(data: Path) -> Iterator[Found]:
         for cell in plan.cells:
             of_cell = [run for run in plan.runs if run.cell == cell and run.name in losses]
             if of_cell:
-                recipe = _on(of_cell[0].recipe, data / "shakespeare.txt")
+                recipe = partial(_on, of_cell[0].recipe, data / "shakespeare.txt")
                 mean = statistics.mean(losses[run.name] for run in of_cell)
                 yield Found(f"study {plan.name}: {plan.label(cell)}", "shakespeare", recipe, mean, len(of_cell))
 
@@ -155,8 +200,9 @@ def _of_forecasts(data: Path) -> Iterator[Found]:
             "shakespeare",
         )
         texts = {name: str(data / f"{name}.txt") for name in ("wikitext-2", "tinystories")}
-        recipe = _typed(str(data / target) if target.endswith(".txt") else target, settings, texts)
-        recipe = recipe if text != "shakespeare" else _on(recipe, data / "shakespeare.txt")
+        target = str(data / target) if target.endswith(".txt") else target
+        on = data / "shakespeare.txt" if text == "shakespeare" else None
+        recipe = partial(_typed_on, target, settings, texts, on)
         yield Found(f"forecasts: {case['name']}", text, recipe, case["score"]["final_loss"]["measured"], 1)
 
 
@@ -177,7 +223,7 @@ def _of_benchmarks(data: Path) -> Iterator[Found]:
             key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(overrides).items()
         }
         recipe = override(load_recipe(name), {**settings, "train.steps": steps})
-        yield Found(f"loss: {case}", text, _on(recipe, data / f"{text}.txt"), loss, seeds)
+        yield Found(f"loss: {case}", text, partial(_on, recipe, data / f"{text}.txt"), loss, seeds)
 
 
 def _of_results(data: Path) -> Iterator[Found]:
@@ -187,19 +233,23 @@ def _of_results(data: Path) -> Iterator[Found]:
     for name in OWN_RECIPES:
         recipe = load_recipe(name)
         text = recipe.data.corpus
-        recipe = recipe if text == "stdlib" else _on(recipe, data / f"{text}.txt")
-        yield Found(f"results: {name}", text, recipe, statistics.mean(known[name]), 1)
+        on = None if text == "stdlib" else data / f"{text}.txt"
+        yield Found(f"results: {name}", text, partial(_on, recipe, on), statistics.mean(known[name]), 1)
 
 
 def _of_small_runs(data: Path) -> Iterator[Found]:
-    path = ROOT / "docs" / "small-runs.json"
-    for case in read_json(path)["cases"] if path.exists() else []:
-        recipe = _typed(case["target"], case["words"], {"text": str(data / f"{case['text']}.txt")})
+    for case in _cases():
+        texts = {"text": str(data / f"{case['text']}.txt")}
+        recipe = partial(_typed_on, case["target"], case["words"], texts, None)
         yield Found(f"small runs: {case['command']}", case["text"], recipe, case["loss"], 1)
 
 
-def _on(recipe: Recipe, text: Path) -> Recipe:
-    return override(recipe, {"data.corpus": str(text)})
+def _on(recipe: Recipe, text: Path | None) -> Recipe:
+    return override(recipe, {"data.corpus": str(text)}) if text else recipe
+
+
+def _typed_on(target: str, words: str, texts: Mapping[str, str], text: Path | None) -> Recipe:
+    return _on(_typed(target, words, texts), text)
 
 
 def _typed(target: str, words: str, texts: Mapping[str, str]) -> Recipe:
