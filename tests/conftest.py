@@ -1,7 +1,8 @@
 """What holds for every test: shapes are checked, nothing of the user's is touched, random examples few and fixed.
 
-Two things are made up in this process unless a test's mark asks for the real one: `tried` for the trial that a training's forecast
-rests on, `flushed` for waiting until the disk has what was written. Processes that a test starts have the real ones.
+Three things are made up in this process unless a test's mark asks for the real one: `tried` for the trial that a training's
+forecast rests on, `apart` for making it in a process of its own (which imports PyTorch), `flushed` for waiting until the disk has
+what was written. Processes that a test starts have the real ones.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ["MPLBACKEND"] = "Agg"
 
 import hypothesis
+import jaxtyping
 import pytest
 from jaxtyping import install_import_hook
 
@@ -29,6 +31,10 @@ if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 PACKAGE = Path(__file__).parent.parent / "lmlab"
+TRAINING_AGAIN = ("experiment", "faults")
+"""Folders of tests that train one small model again and again."""
+CHECKED: set[tuple[Path, str]] = set()
+"""Test functions of these folders that had a case already."""
 
 
 def modules_with_shapes() -> list[str]:
@@ -63,15 +69,28 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixtu
         yield
 
 
+@pytest.fixture(autouse=True)
+def _checked_once(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Of a test that trains once for each of its cases, the first alone checks shapes: they are a fifth of its time."""
+    function = (request.node.path, getattr(request.node, "originalname", request.node.name))
+    again = request.node.path.parent.name in TRAINING_AGAIN and function in CHECKED
+    CHECKED.add(function)
+    jaxtyping.config.update("jaxtyping_disable", again)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _made_up() -> Iterator[dict[str, tuple[str, Any, Any]]]:
     """By mark: the name in lmlab or Python that stands for something slow, the real thing and what the tests have instead."""
     # Here, for the import hook above comes before lmlab.
     from lmlab.experiment import beginning
+    from lmlab.planning import forecast
     from tests.trial import tried_before
 
     edges = {
         "tried": ("lmlab.experiment.beginning.try_here", beginning.try_here, tried_before),
+        "apart": ("lmlab.planning.forecast._tried_apart", forecast._tried_apart, forecast._tried_inside),
         "flushed": ("os.fsync", os.fsync, os.fstat),  # which also refuses what is no open file
     }
     with pytest.MonkeyPatch.context() as patch:

@@ -18,7 +18,7 @@ from lmlab.model.loss import IGNORED, token_losses
 from lmlab.training.policy import Policy
 
 OTHERS = "embeddings and head"
-TOKENS_AT_ONCE = 1_024
+TOKENS_AT_ONCE = 256
 """On a CPU, whose engine needs less memory than PyTorch: a look at the whole batch would be the peak of a small training."""
 
 
@@ -37,8 +37,10 @@ class Observation:
 def observe(model: TrainableModel, policy: Policy, inputs: np.ndarray, targets: np.ndarray) -> Observation:
     """Look at a batch, int64 [batch, time] both, in micro-batches of the policy, on a CPU of TOKENS_AT_ONCE at most."""
     device, dtype = policy.torch_device, policy.autocast_dtype
-    parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    sums = {name: torch.zeros_like(parameter, dtype=torch.float32) for name, parameter in parameters.items()}
+    # They share their memory with the weights, and add up gradients of their own.
+    leaves = {
+        name: weights.detach().requires_grad_() for name, weights in model.named_parameters() if weights.requires_grad
+    }
     squares: dict[str, list[tuple[float, int]]] = {}
     losses: list[float] = []
     counted = max(1, int(np.count_nonzero(targets != IGNORED)))
@@ -53,18 +55,15 @@ def observe(model: TrainableModel, policy: Policy, inputs: np.ndarray, targets: 
             with arithmetic:
                 tokens = torch.from_numpy(inputs[rows]).to(device)
                 wanted = torch.from_numpy(targets[rows]).to(device)
-                nats = token_losses(model(tokens), wanted)
+                nats = token_losses(torch.func.functional_call(model, leaves, (tokens,)), wanted)
                 if isinstance(model, ContextModel):
                     for layer, output in model.layer_outputs(tokens).items():
                         _note(squares, layer, output)
             losses += (nats.detach().sum(dim=1) / (wanted != IGNORED).sum(dim=1).clamp(min=1)).tolist()
-            gradients = torch.autograd.grad(nats.sum() / counted, list(parameters.values()), allow_unused=True)
-            for name, gradient in zip(parameters, gradients, strict=True):
-                if gradient is not None:
-                    sums[name] += gradient.to(torch.float32)
+            torch.autograd.backward(nats.sum() / counted)
     return Observation(
         sequence_losses=tuple(losses),
-        gradient_norms=_by_layer(sums),
+        gradient_norms=_by_layer({name: leaf.grad for name, leaf in leaves.items()}),
         # Sums and counts: the last part of a batch may be a smaller one.
         activation_rms={name: float(np.sqrt(np.divide(*np.sum(values, axis=0)))) for name, values in squares.items()},
     )
@@ -82,11 +81,12 @@ def layer_of(name: str) -> str:
     return "gates" if parts[0] == "gates" else OTHERS
 
 
-def _by_layer(gradients: dict[str, Float[Tensor, "..."]]) -> dict[str, float]:
+def _by_layer(gradients: dict[str, Float[Tensor, "..."] | None]) -> dict[str, float]:
     squares: dict[str, float] = {}
     for name, gradient in gradients.items():
         layer = layer_of(name)
-        squares[layer] = squares.get(layer, 0.0) + float(gradient.double().square().sum())
+        own = 0.0 if gradient is None else float(torch.linalg.vector_norm(gradient, dtype=torch.float64)) ** 2
+        squares[layer] = squares.get(layer, 0.0) + own
     return {layer: total**0.5 for layer, total in squares.items()}
 
 

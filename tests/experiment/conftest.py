@@ -46,8 +46,9 @@ def _nothing_is_measured(monkeypatch):
 def untouched(tmp_path_factory, really):
     """`untouched(recipe)`: the outcome of its run from beginning to end, which nobody may change; trained once a session.
 
-    Before it the forecast's trial is made, and before the runs that are held against it none is: so each of these tests also
-    checks that a trial leaves nothing in a run. `beside` says what a test has changed about runs of that recipe.
+    Before it the forecast's trial is made in this process, as on a GPU, and before the runs that are held against it none is: so
+    each of these tests also checks that a trial leaves nothing in a run. `beside` says what a test has changed about runs of that
+    recipe.
     """
     outcomes = {}
     folder = tmp_path_factory.mktemp("untouched")

@@ -13,6 +13,8 @@ from lmlab.planning.forecast import try_here
 from lmlab.recipe import load_recipe, override
 from lmlab.training.policy import choose_policy
 
+pytestmark = pytest.mark.apart
+
 TRIAL = Measurement(
     micro_batch=4, batch=4, step_seconds=(0.5, 0.6), save_seconds=0.25, checkpoint_bytes=1000, peak_memory_bytes=10**9
 )
