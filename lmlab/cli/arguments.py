@@ -40,9 +40,10 @@ def parse(flags: type[Flags], arguments: list[str], prog: str, recipe: Recipe | 
     import tyro
 
     if any(word in ("-h", "--help") for word in arguments):
-        described = flags if recipe is None else _with_settings(flags, recipe)
+        described = _with_joined_help(flags) if recipe is None else _with_settings(flags, recipe)
         tyro.cli(described, args=["--help"], prog=prog, config=(tyro.conf.AvoidSubcommands, tyro.conf.UseAppendAction))
     _refuse_unknown(flags, arguments, prog)
+    _refuse_empty(flags, arguments)
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint), contextlib.redirect_stdout(complaint):
@@ -142,7 +143,7 @@ def _refuse_unknown(flags: type, arguments: list[str], prog: str) -> None:
         name = word.partition("=")[0].replace("_", "-")
         if not word.startswith("--") or word == "--" or name in known:
             continue
-        ours = own_name(name)
+        ours = "run" if name == "--name" else own_name(name)
         if ours and ours.startswith("the verb"):
             raise UsageError(f"{word.partition('=')[0]} is no flag, but {ours}")
         if ours and (f"--{ours.split(' ')[0]}" in known or "." in ours):
@@ -156,10 +157,20 @@ def _refuse_unknown(flags: type, arguments: list[str], prog: str) -> None:
         raise UsageError(f"{prog} has no {word.partition('=')[0]}: expected one of {', '.join(known)}")
 
 
+def _refuse_empty(flags: type, arguments: list[str]) -> None:
+    """UsageError where a flag is given an empty text, such as --run "$NAME" of a variable that isn't set."""
+    texts = {f"--{entry.name.replace('_', '-')}" for entry in dataclasses.fields(flags) if entry.default == ""}
+    texts |= {name for name in flag_names(flags) if name == "--from"}
+    for word, following in zip(arguments, [*arguments[1:], "-"], strict=False):
+        name, equals, value = word.partition("=")
+        if name.replace("_", "-") in texts and not (value if equals else following):
+            raise UsageError(f"{name} is empty: give it a value, or leave it out")
+
+
 def _setting(name: str) -> str:
     """The recipe's setting that ends in this name; empty where there is none."""
     leaf = name.removeprefix("--").replace("-", "_")
-    fits = [setting for setting in dotted_names(Recipe()) if setting.rpartition(".")[2] == leaf]
+    fits = [setting for setting in dotted_names(Recipe()) if "." in setting and setting.rpartition(".")[2] == leaf]
     fits.sort(key=lambda setting: not setting.startswith("train."))
     return fits[0] if fits else ""
 
@@ -168,19 +179,47 @@ def _with_settings(flags: type, recipe: Recipe) -> type:
     """A dataclass with the verb's flags and, below, the recipe's sections with their values as defaults."""
     import tyro
 
-    sections = {name: _printable_section(getattr(recipe, name)) for name in SECTIONS}
+    sections = {name: _section_shown(getattr(recipe, name)) for name in SECTIONS}
     # A setting takes a value, also where it is true or false: --data.fresh no, and no --data.no-fresh.
     settings = [
         (name, tyro.conf.FlagConversionOff[type(shown)], dataclasses.field(default=shown))  # type: ignore[misc]
         for name, shown in sections.items()
     ]
-    made = dataclasses.make_dataclass(flags.__name__, settings, bases=(flags,), frozen=True)
+    made = dataclasses.make_dataclass(flags.__name__, settings, bases=(_with_joined_help(flags),), frozen=True)
     made.__doc__ = flags.__doc__
     return made
 
 
+def _with_joined_help(described: type) -> type:
+    """A dataclass like `described` whose fields' docstrings are one line each: tyro keeps the source's line breaks."""
+    import docstring_parser
+    import tyro
+
+    hints = typing.get_type_hints(described, include_extras=True)
+    texts = {
+        entry.arg_name: " ".join((entry.description or "").split())
+        for entry in docstring_parser.parse_from_object(described).params
+    }
+    fields = [
+        (
+            entry.name,
+            typing.Annotated[hints[entry.name], tyro.conf.arg(help=texts.get(entry.name))],
+            dataclasses.field(default=entry.default, default_factory=entry.default_factory, kw_only=entry.kw_only),
+        )
+        for entry in dataclasses.fields(described)
+    ]
+    made = dataclasses.make_dataclass(described.__name__, fields, frozen=True)
+    made.__doc__ = described.__doc__
+    return made
+
+
+def _section_shown(section: Any) -> Any:
+    """A section of a recipe as --help shows it: the recipe may be a stranger's, and tyro prints values as they are."""
+    values = {entry.name: getattr(_printable_section(section), entry.name) for entry in dataclasses.fields(section)}
+    return _with_joined_help(type(section))(**values)
+
+
 def _printable_section(section: Any) -> Any:
-    """A section of a recipe whose texts can be printed: the recipe may be a stranger's, and tyro prints values as they are."""
     changed: dict[str, Any] = {}
     for entry in dataclasses.fields(section):
         value = getattr(section, entry.name)

@@ -116,12 +116,11 @@ def _require_context(context: int | None) -> None:
 def _prepare(flags: Flags, settings: dict[str, Any]) -> int:
     from lmlab.cli.closing import speaker
     from lmlab.cli.progress import progress_for
-    from lmlab.data import prepare
-    from lmlab.experiment import data_asked
+    from lmlab.experiment.data_sets import named_or_prepared
 
     progress = progress_for(quiet=flags.json)
-    recipe = data_asked(flags.name, settings, speaker(json_output=flags.json, quiet=False), progress)
-    dataset = prepare(recipe.data, progress=progress)
+    say = speaker(json_output=flags.json, quiet=False)
+    dataset, recipe = named_or_prepared(flags.name, settings, say, progress)
     return _describe(dataset, flags.context or recipe.model.context, recipe.data.stride, flags.json, flags.plot)
 
 

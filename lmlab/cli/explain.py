@@ -23,7 +23,8 @@ class Explain:
     """
 
     first: tyro.conf.Positional[str] = ""
-    """A finished run (or RUN@best, RUN@STEP), a recipe, or alone: a worked example by name or file."""
+    """A finished run (or RUN@best, RUN@STEP) or a recipe. Alone: tag:TAG for the two runs that have it, or a worked example by its
+    name or file."""
     second: tyro.conf.Positional[str] = ""
     """Another run scored on the same text, or another recipe."""
     budget: str = ""

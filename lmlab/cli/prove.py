@@ -22,7 +22,7 @@ class Prove:
 
     target: tyro.conf.Positional[str]
     """The run, or RUN@STEP for the checkpoint to begin from; default: the last one that can be replayed."""
-    steps: int = 0
+    steps: int | None = None
     """How many steps; default: to the next checkpoint that is kept, or 100."""
     runs: str = ""
     """Where runs are; default: LMLAB_RUNS, or ./runs."""
@@ -33,7 +33,7 @@ class Prove:
 def run(arguments: list[str]) -> int:
     """Parse, replay, print; 1 where something differs."""
     flags = parse(Prove, arguments, "lmlab prove")
-    if flags.steps < 0:
+    if flags.steps is not None and flags.steps < 1:
         raise UsageError(f"--steps {flags.steps}: expected 1 or more")
     from lmlab import experiment
     from lmlab.training.display import make_display
@@ -41,7 +41,7 @@ def run(arguments: list[str]) -> int:
     proof = experiment.prove(
         flags.target,
         runs=runs_folder(flags.runs),
-        steps=flags.steps or None,
+        steps=flags.steps,
         display=make_display(json=flags.json),
         say=speaker(json_output=flags.json, quiet=False),
     )

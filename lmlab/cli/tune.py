@@ -68,9 +68,6 @@ def run(arguments: list[str]) -> int:
             f"--size {flags.size[:40]} is for a text file: {flags.target} has its shape (change it with --model.width and its "
             "like); --size small tunes a narrower model"
         )
-    progress = progress_for(quiet=flags.quiet or flags.json)
-    recipe = recipe_asked(flags.target, overrides, None if own else flags.size, say=say, progress=progress)
-    folder = runs_folder(flags.runs) / f"tune-{stem_of(recipe.name)}{'-small' if small else ''}"
     wishes = Wishes(
         steps=flags.steps,
         trials=flags.trials,
@@ -79,6 +76,9 @@ def run(arguments: list[str]) -> int:
         storage=flags.storage,
         out=Path(flags.out) if flags.out else None,
     )
+    progress = progress_for(quiet=flags.quiet or flags.json)
+    recipe = recipe_asked(flags.target, overrides, None if own else flags.size, say=say, progress=progress)
+    folder = runs_folder(flags.runs) / f"tune-{stem_of(recipe.name)}{'-small' if small else ''}"
     result = tune(
         recipe,
         folder,

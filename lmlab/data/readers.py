@@ -294,7 +294,7 @@ def _record_text(file: SourceFile, line: bytes, number: int, offset: int, column
         raise LabError(f"{file.name}: line {number:,} is no JSON object: expected one with a text in '{column}'")
     if column not in record:
         raise LabError(
-            f"{file.name}: line {number:,} has no '{column}' but {_names(record)}: name one with --data.column"
+            f"{file.name}: line {number:,} has no '{column}' but {_names(record)}: expected --data.column to name one of these"
         )
     return _clean(file, record[column], f"line {number:,}", column)
 
@@ -325,7 +325,8 @@ def _require_text_column(file: SourceFile, schema: Any, column: str) -> None:
 
     if column not in schema.names:
         raise LabError(
-            f"{file.name} has no column '{column}' but {_names(dict.fromkeys(schema.names))}: --data.column names one"
+            f"{file.name} has no column '{column}' but {_names(dict.fromkeys(schema.names))}: "
+            "expected --data.column to name one of these"
         )
     kind = schema.field(column).type
     if pyarrow.types.is_dictionary(kind):

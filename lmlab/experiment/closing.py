@@ -21,7 +21,7 @@ def figures_line(title: str, values: Mapping[str, Any]) -> str:
     """The figures of an evaluation in words."""
     interval = ""
     if None not in values["loss_interval"] and math.isfinite(sum(values["loss_interval"])):
-        interval = f" (95 % {values['loss_interval'][0]:.4f} to {values['loss_interval'][1]:.4f})"
+        interval = f" (95% {values['loss_interval'][0]:.4f} to {values['loss_interval'][1]:.4f})"
     bits = "" if values["bits_per_byte"] is None else f", {values['bits_per_byte']:.4f} bits per byte"
     perplexity = values["perplexity"]
     shown = f"{perplexity:,.2f}" if perplexity < LARGE else f"{perplexity:.3g}"

@@ -103,6 +103,21 @@ def found_or_prepared(
     return named.datasets[0], named.recipe
 
 
+def named_or_prepared(
+    name: str, settings: Mapping[str, Any], say: Callable[[str], object], progress: Progress
+) -> tuple[Dataset, Recipe]:
+    """The data set that `lmlab train NAME` with these settings reads, prepared where it isn't yet, or the one that is listed by
+    `name`; and the recipe to describe it with. LabError where several are listed by it, or nothing has that name.
+    """
+    text = _is_dataset(name) or names_text(name) or is_recipe(name)
+    if not settings and not text and any(one.name == name for one in list_datasets()):
+        dataset, recipe = one_named(name, settings, progress)
+        say(f"{name} is prepared: data set {dataset.id}")
+        return dataset, recipe
+    recipe = data_asked(name, settings, say, progress)
+    return prepare(recipe.data, progress=progress), recipe
+
+
 def several_line(name: str, found: Sequence[Dataset]) -> str:
     """The data sets of one name with what tells them apart, in a line."""
     each = ", ".join(f"{one.id} ({_told(one)})" for one in found)

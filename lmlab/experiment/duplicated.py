@@ -63,7 +63,7 @@ def duplicates_line(values: dict[str, Any]) -> str:
     if values["loss_without_duplicates"] is None:
         return f"nothing is left without {which}"
     low, high = values["loss_without_duplicates_interval"]
-    interval = "" if low is None else f" (95 % {low:.4f} to {high:.4f})"
+    interval = "" if low is None else f" (95% {low:.4f} to {high:.4f})"
     return (
         f"without {which}: loss {values['loss_without_duplicates']:.4f} nats a token{interval}, "
         f"{values['tokens_without_duplicates']:,} tokens; on these alone {found['loss']:.4f}"

@@ -38,7 +38,7 @@ class ForecastQuality:
             )
             for entry in self.figures
         ]
-        headings = ("figure", "runs", "median error", "80 % below", "worst", "bias", "intervals that held")
+        headings = ("figure", "runs", "median error", "80% below", "worst", "bias", "intervals that held")
         return [
             f"forecasts of {self.runs} finished runs against what was measured:",
             table(headings, rows, words=("figure", "intervals that held")),

@@ -122,14 +122,26 @@ def choose_recipe(
     reasons = [tokenizer, _size_reason(recipe, settings, vocabulary, size, why)]
     if context < near.context:
         reasons.append(f"context {context}: the validation split must hold several windows")
-    read = f"{count(steps * near.batch * context)} tokens, {steps * passes:.2g} passes over the training split"
-    hint = "" if given else " (--train.steps N for more)"
-    reasons.append(f"{'about ' if epochs is not None else ''}{steps:,} steps: {read}{hint}")
+    reasons.append(_length_reason(recipe, settings, epochs, tokens * (1 - data.valid_share)))
     if ngrams and not model.ngrams:
         rote = f"no n-gram tables: in {size} parameters a table would have fewer than {FEWEST_ROWS:,} rows"
     if settings.get("model.kind", "gpt") != "gpt":
         rote = ""  # another family has no tables, and keeps its own dropout
     return Choice(recipe=recipe, reasons=tuple(reason for reason in (*reasons, rote) if reason))
+
+
+def _length_reason(recipe: Recipe, settings: Mapping[str, Any], epochs: float | None, tokens: float) -> str:
+    """How much of a training split of about so many tokens is read; by the batch and context that are asked for, if any."""
+    if epochs is not None:
+        return f"as many steps as {epochs:g} passes over the training split take"
+    steps = recipe.train.steps
+    if "train.steps" in recipe.derived:  # it is derived again, and told, where the batch changes
+        asked, hint = recipe, " (--train.steps N for more)"
+    else:
+        lengths = {name: settings[name] for name in ("train.batch", "model.context") if name in settings}
+        asked, hint = override(recipe, lengths), ""
+    read = steps * asked.train.batch * asked.model.context
+    return f"{steps:,} steps: {count(read)} tokens, {read / tokens:.2g} passes over the training split{hint}"
 
 
 def _size_reason(recipe: Recipe, settings: Mapping[str, Any], vocabulary: int, size: str | None, why: str) -> str:

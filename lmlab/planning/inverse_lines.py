@@ -16,7 +16,7 @@ from lmlab.scaling.estimate import Estimate
 from lmlab.training.display import count, duration
 from lmlab.training.table import Part, Table, table
 
-HEADINGS = ("", "parameters", "layers x width", "tokens", "passes", "batch", "rate", "time", "FLOPs", "loss (80 %)")
+HEADINGS = ("", "parameters", "layers x width", "tokens", "passes", "batch", "rate", "time", "FLOPs", "loss (80%)")
 LIMITS = {
     "time": "the limit is time",
     "compute": "the limit is compute",

@@ -68,7 +68,7 @@ class Longer:
         read = f"{count(facts.tokens)} tokens, {facts.passes:.3g} epochs"
         head = f"{facts.name}: loss {facts.loss:.4f} at step {facts.steps:,} ({read})"
         rows = [
-            ["step", "tokens", "epochs", "learning rate", "more time", "loss (80 %)"],
+            ["step", "tokens", "epochs", "learning rate", "more time", "loss (80%)"],
             *map(self._cells, self.places),
         ]
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

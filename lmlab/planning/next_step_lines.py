@@ -20,7 +20,7 @@ def lines_of(found: NextSteps) -> list[Part]:
     lines: list[Part] = [
         f"{facts.name}: loss {facts.loss:.4f}{kept} after {count(facts.tokens)} tokens with {count(facts.parameters)} parameters"
     ]
-    headings = ("nats an hour", "gain (80 %)", "loss", "time", "what", "note")
+    headings = ("nats an hour", "gain (80%)", "loss", "time", "what", "note")
     lines.append(table(headings, [_cells(option) for option in found.options], words=("what",), wraps=("note",)))
     lines.append(text_line(facts))
     if found.options[0].gain.value > LEAST_GAIN:

@@ -54,7 +54,7 @@ def verdict_line(pair: Pair) -> str:
     }[told.kind]
     return printable(
         f"{said}: {pair.losses[0]:.4f} against {pair.losses[1]:.4f} {pair.scale}, difference {told.difference:+.4f} "
-        f"(95 % {told.low:+.4f} to {told.high:+.4f})"
+        f"(95% {told.low:+.4f} to {told.high:+.4f})"
     )
 
 

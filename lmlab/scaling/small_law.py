@@ -39,7 +39,11 @@ LINEAR = len(NAMES) - 2
 """Of these numbers, those that add up; A and B, the last two, stand in a logarithm."""
 """Of all of them. A is from twelve trainings with models of an eighth and a quarter of the width beside them
 (docs/notes/ladders-of-few-steps.md): .06 to .11."""
-TEXT_SPREADS, STUDY_SPREADS, RUN_SPREADS = (0.04, 0.06, 0.09, 0.12, 0.15), (0.03, 0.05, 0.07, 0.1), (0.03, 0.04, 0.06, 0.08)
+TEXT_SPREADS, STUDY_SPREADS, RUN_SPREADS = (
+    (0.04, 0.06, 0.09, 0.12, 0.15),
+    (0.03, 0.05, 0.07, 0.1),
+    (0.03, 0.04, 0.06, 0.08),
+)
 """Among which the three standard deviations of log-loss are chosen, by restricted likelihood."""
 ROUNDS = 6
 

@@ -229,7 +229,7 @@ class _Case:
     def _size(self) -> str:
         if self.paired is None:
             return f"{self.turn.rise:.4f}"
-        return f"{self.paired.difference:.4f} (95 % {self.paired.low:.4f} to {self.paired.high:.4f})"
+        return f"{self.paired.difference:.4f} (95% {self.paired.low:.4f} to {self.paired.high:.4f})"
 
     def _told(self, kind: VerdictKind, reason: str) -> Verdict:
         gap, paired = self.gap, self.paired

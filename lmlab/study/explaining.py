@@ -21,6 +21,7 @@ from lmlab.experiment.beginning import parent_of
 from lmlab.files import make_folder, write_json
 from lmlab.model import flops_per_token
 from lmlab.recipe import Recipe
+from lmlab.runs.opening import TAGGED, open_runs
 from lmlab.stats.factorial import Cell
 from lmlab.study.beside import given_ends
 from lmlab.study.bridges import SHARES, Bridges, choose_bridges
@@ -59,6 +60,8 @@ def explain(first: str, second: str, runs: Path, wishes: ExplainWishes | None = 
     the user can mend.
     """
     wishes = wishes or ExplainWishes()
+    if not second and first.startswith(TAGGED):
+        first, second = _two_tagged(first, runs)
     if not second:
         return explain_case(load_case(first), runs, wishes, **how)
     if are_recipes(first, second, runs):
@@ -68,6 +71,19 @@ def explain(first: str, second: str, runs: Path, wishes: ExplainWishes | None = 
     if wishes.continued and ends[0].record is not None and ends[0].record.checkpoint is not None:
         raise LabError(f"--continue goes on from a run's end: give {ends[0].record.name} without @")
     return _explain(ends, _name(ends[0].name, ends[1].name), runs, wishes, None, **how)
+
+
+def _two_tagged(tag: str, runs: Path) -> tuple[str, str]:
+    """The two runs that have the tag; LabError where there are fewer or more."""
+    found = [f"{run.folder}@{which}" if which else str(run.folder) for run, which in open_runs([tag], runs)]
+    if len(found) == 2:
+        return found[0], found[1]
+    names = " ".join(Path(one).name for one in found[:2])
+    if len(found) == 1:
+        raise LabError(f"{tag[:60]} names one run, expected two: give the other one, lmlab explain {names} RUN")
+    raise LabError(
+        f"{tag[:60]} names {len(found)} runs, expected two: give them by name, such as lmlab explain {names}"
+    )
 
 
 def _name(first: str, second: str) -> str:

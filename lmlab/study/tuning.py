@@ -56,6 +56,16 @@ class Wishes:
     out: Path | None = None
     """Where the tuned recipe goes; None for the search's folder."""
 
+    def __post_init__(self) -> None:
+        """LabError for counts that can't be."""
+        for name, value, least in (("steps", self.steps, 0), ("trials", self.trials, 3), ("seeds", self.seeds, 1)):
+            if value < least:
+                raise LabError(f"--{name} can't be {value}: expected at least {max(1, least)}")
+        if self.trials > MOST_TRIALS:
+            raise LabError(
+                f"--trials can't be {self.trials}: expected at most {MOST_TRIALS}, a factor of 2 from each other"
+            )
+
 
 def tune(
     recipe: Recipe,
@@ -74,7 +84,7 @@ def tune(
     """
     check(recipe)
     require_parent(recipe, False)
-    _require(wishes)
+    _require_able()
     out = wishes.out or folder / "tuned.toml"
     make_folder(folder, "choose another folder with --runs")
     if not out.parent.is_dir():
@@ -205,17 +215,10 @@ class _Following:
         self._tell(self._short, self._taken, self._loss, result, time.monotonic() - self._began)
 
 
-def _require(wishes: Wishes) -> None:
+def _require_able() -> None:
     require_optuna()
     if ranks.ranks() > 1:
         raise LabError("lmlab tune works in one process: start it without torchrun")
-    for name, value, least in (("steps", wishes.steps, 0), ("trials", wishes.trials, 3), ("seeds", wishes.seeds, 1)):
-        if value < least:
-            raise LabError(f"--{name} can't be {value}: expected at least {max(1, least)}")
-    if wishes.trials > MOST_TRIALS:
-        raise LabError(
-            f"--trials can't be {wishes.trials}: expected at most {MOST_TRIALS}, a factor of 2 from each other"
-        )
 
 
 def _name(recipe: Recipe, search: Search, outline: Outline) -> str:

@@ -57,6 +57,25 @@ def test_help_has_the_words_that_are_looked_for(verb, words, capsys):
         assert word in told
 
 
+def test_help_breaks_no_line_within_a_sentence_but_for_width(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    with pytest.raises(SystemExit):
+        main(["explain", "--help"])
+    told = capsys.readouterr().out
+    assert "or a worked example by its name or file." in told.replace("\n", "|")
+
+
+@pytest.mark.parametrize("words", [["--run", ""], ["--run="], ["--from", ""], ["--size=", "--quiet"]])
+def test_an_empty_value_is_refused_and_not_taken_for_a_flag_that_is_left_out(words, capsys):
+    assert main(["train", "x.txt", *words]) == 2
+    assert f"{words[0].rstrip('=')} is empty: give it a value, or leave it out" in capsys.readouterr().err
+
+
+def test_a_name_for_the_run_is_answered_with_its_flag(capsys):
+    assert main(["train", "x.txt", "--name", "mine"]) == 2
+    assert "--name is called --run here" in capsys.readouterr().err
+
+
 def test_no_tables_is_a_setting_and_excludes_tables_that_are_asked_for():
     assert with_tables({"train.steps": "5"}, True) == {"train.steps": "5"}
     assert with_tables({"train.steps": "5"}, False) == {"train.steps": "5", "model.ngrams": "none"}

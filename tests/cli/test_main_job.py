@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-pytestmark = pytest.mark.tried
+pytestmark = [pytest.mark.tried, pytest.mark.apart]
 
 
 def test_from_text_to_a_trained_evaluated_model_that_writes_in_one_command(lmlab, small, tmp_path):

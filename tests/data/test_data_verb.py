@@ -109,6 +109,7 @@ def test_a_single_data_set_is_found_by_its_name_and_its_file_whatever_its_settin
         for action in ("show", "check"):
             assert json.loads(lmlab(capsys, action, name, "--json")[1])["id"] == made
     assert lmlab(capsys, "prepare", made)[1].startswith("stories  " + made)
+    assert json.loads(lmlab(capsys, "prepare", "stories", "--json")[1])["id"] == made
 
 
 def test_a_folder_with_a_binary_file_names_it_and_passes_over_it(capsys, tmp_path):

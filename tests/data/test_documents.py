@@ -157,7 +157,9 @@ class TestRecords:
     def test_missing_field_names_the_fields_there_are(self, tmp_path):
         path = tmp_path / "a.jsonl"
         path.write_text('{"body": "x", "n": 1}')
-        with pytest.raises(LabError, match="has no 'text' but 'body', 'n': name one with --data.column"):
+        with pytest.raises(
+            LabError, match="has no 'text' but 'body', 'n': expected --data.column to name one of these"
+        ):
             documents_in(path)
 
     def test_a_number_where_text_is_expected_is_refused(self, tmp_path):

@@ -7,7 +7,7 @@ import lmlab
 from lmlab.experiment import resume, train
 from lmlab.recipe import override
 
-pytestmark = pytest.mark.tried
+pytestmark = [pytest.mark.tried, pytest.mark.apart]
 
 
 def test_train_load_and_generate_in_three_lines(small_recipe, tmp_path, capsys):

@@ -99,7 +99,7 @@ def test_a_text_is_read_by_the_column_that_is_asked_for(place, capsys):
     for verb in (["evaluate", "mine"], ["compare", "mine", "other"]):
         words = [*verb, "--on", str(records), "--runs", str(place), "--json"]
         assert main([*words]) == 1
-        assert "name one with --data.column" in capsys.readouterr().err
+        assert "expected --data.column to name one of these" in capsys.readouterr().err
         assert main([*words, "--data.column", "body"]) == 0
         capsys.readouterr()
         assert main([*verb, "--runs", str(place), "--data.column", "body"]) in (1, 2)

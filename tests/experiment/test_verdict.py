@@ -66,7 +66,7 @@ def test_a_run_that_memorises_its_text_is_told_by_how_much_validation_rose(overf
     expected = paired_difference(nats[:, -3:].mean(axis=1), nats[:, best], units["tokens"])
     assert verdict["rise"] == pytest.approx(expected.difference)
     assert verdict["rise_interval"] == pytest.approx([expected.low, expected.high])
-    size = f"{expected.difference:.4f} (95 % {expected.low:.4f} to {expected.high:.4f})"
+    size = f"{expected.difference:.4f} (95% {expected.low:.4f} to {expected.high:.4f})"
     assert f"overfitting: validation has risen by {size} since its best at step" in verdict["reason"]
 
 

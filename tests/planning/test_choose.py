@@ -68,7 +68,9 @@ def test_a_text_that_is_too_short_is_refused_with_how_long_it_should_be():
 
 
 def test_passes_that_are_asked_for_decide_the_steps_and_all_that_follows_from_them():
-    half = choose_recipe(facts(), "cpu", epochs=0.5).recipe
+    choice = choose_recipe(facts(), "cpu", epochs=0.5)
+    assert any("as many steps as 0.5 passes" in reason for reason in choice.reasons)
+    half = choice.recipe
     step_tokens = half.train.batch * half.model.context
     assert half.train.steps == round(0.5 * 0.9 * 1_115_394 / step_tokens)
     assert half.schedule.warmup == half.train.steps // 10

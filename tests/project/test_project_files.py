@@ -14,7 +14,7 @@ import lmlab
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # Modules whose package has another name.
-PACKAGES = {"tomli_w": "tomli-w"}
+PACKAGES = {"tomli_w": "tomli-w", "docstring_parser": "docstring-parser"}
 
 
 def package_name(requirement):

@@ -88,7 +88,7 @@ def test_four_rises_in_a_row_while_training_falls_are_overfitting(units):
     if units is not None:
         low, high = verdict.rise_interval
         assert low < verdict.rise < high
-        assert f"risen by 0.0687 (95 % {low:.4f} to {high:.4f})" in verdict.reason
+        assert f"risen by 0.0687 (95% {low:.4f} to {high:.4f})" in verdict.reason
 
 
 def test_a_rise_is_paired_by_unit_so_that_hard_units_dont_blur_it():
@@ -114,7 +114,7 @@ def test_a_rise_that_another_piece_of_text_may_not_show_is_left_open():
     nats[0] += 12 * np.where(np.arange(8) > 3, change, 0.0)
     units = UnitBits(bits=nats * 64 / math.log(2.0), tokens=units.tokens)
     verdict = overfitting_verdict(curve([2.0, 1.6, 1.45, 1.35, 1.3, 1.25, 1.2, 1.15], valid), units)
-    assert verdict.kind == "unknown" and verdict.reason.startswith("overfitting unclear: validation is 0.0300 (95 %")
+    assert verdict.kind == "unknown" and verdict.reason.startswith("overfitting unclear: validation is 0.0300 (95%")
 
 
 def test_units_that_only_some_evaluations_scored_are_left_out():

@@ -13,7 +13,7 @@ from lmlab.experiment.beginning import parent_of
 from lmlab.experiment.record import read_record
 from lmlab.recipe import Recipe, load_recipe, override, to_toml
 from lmlab.report.waterfall import bars_of
-from lmlab.runs import list_runs, open_run
+from lmlab.runs import change_tags, list_runs, open_run
 from lmlab.study.beside import given_ends
 from lmlab.study.bridges import choose_bridges
 from lmlab.study.case import case_names, load_case
@@ -171,6 +171,15 @@ def test_a_checkpoint_is_explained_as_the_training_up_to_it(two_runs):
         explain("a@8", "b", two_runs, ExplainWishes(continued=True), say=lambda line: None)
     with pytest.raises(LabError, match="trained on nothing"):
         explain("a@init", "b", two_runs, say=lambda line: None)
+
+
+def test_a_tag_stands_for_the_two_runs_that_have_it(two_runs):
+    change_tags(two_runs / "a", ["mine"])
+    with pytest.raises(LabError, match="tag:mine names one run, expected two: give the other one, lmlab explain a RUN"):
+        explain("tag:mine", "", two_runs, say=lambda line: None)
+    change_tags(two_runs / "b", ["mine"])
+    found = explain("tag:mine", "", two_runs, say=lambda line: None)
+    assert [end.name for end in found.ends] == ["a", "b"] and found.result.plan.folder(two_runs).name == "study-a-to-b"
 
 
 def test_ends_that_were_trained_otherwise_than_the_bridging_runs_are_not_taken_for_them(two_runs, monkeypatch):

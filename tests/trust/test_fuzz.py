@@ -30,7 +30,7 @@ MOST_BYTES = 100 << 20
 FAULTS = (
     *("expected", " is damaged", "can't be", "this version reads", "is no recipe", "is not valid TOML"),
     *("prepare the data again", "take it from a copy", "convert the file to UTF-8", "is missing"),
-    *("name one with --data.column", "must be", "did you mean", ", got ", "start it again"),
+    *("to name one of these", "must be", "did you mean", ", got ", "start it again"),
 )
 """What a refusal says: what the fault is, or what helps."""
 NAMES = [
