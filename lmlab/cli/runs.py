@@ -272,7 +272,7 @@ def _prune(flags: Prune) -> int:
             what += [f"{_checkpoints(freeing.removed)} go"] if freeing.removed else []
             show(f"{one.name}: frees {byte_count(freeing.bytes)}: {', '.join(what)}; then {plan.still()}")
     if not plans:
-        show("nothing to prune")
+        show("nothing to prune: only the latest and the best checkpoints are whole; lmlab runs rm RUN removes a run")
         return 0
     require_yes(
         f"free {byte_count(sum(plan.freeing.bytes for plan in plans))} in {_runs([plan.run for plan in plans])}?",

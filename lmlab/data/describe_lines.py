@@ -64,7 +64,7 @@ def duplicates_line(duplicates: dict[str, Any]) -> str:
     """One line on what stands in training and validation both."""
     line = (
         f"{duplicates['documents']:,} of {duplicates['of_documents']:,} validation documents are training documents "
-        f"too ({100 * duplicates['share_of_tokens']:.2f} % of its tokens)"
+        f"too ({100 * duplicates['share_of_tokens']:.2f}% of its tokens)"
     )
     if duplicates["lines"] is not None:
         line += f"; {duplicates['lines']:,} of {duplicates['of_lines']:,} long lines too"
@@ -80,16 +80,16 @@ def _split_lines(split: SplitDescription) -> list[str]:
     ]
     if split.documents == 1:
         return found
-    marks = ", ".join(f"{percent} % up to {value:,.0f}" for percent, value in lengths.percentiles.items())
+    marks = ", ".join(f"{percent}% up to {value:,.0f}" for percent, value in lengths.percentiles.items())
     found.append(
         f"    document lengths in tokens: {lengths.shortest:,} to {lengths.longest:,}, mean {lengths.mean:,.1f}; "
         f"{marks}"
     )
     found += [f"    {line}" for line in histogram_lines(lengths)]
     found.append(
-        f"    cropped at {crop.context:,} tokens: {100 * crop.kept_share:.2f} % of the tokens are kept, "
-        f"{100 * crop.longer_share:.2f} % of the documents are longer, "
-        f"{100 * crop.padding_share:.1f} % of the positions are padding"
+        f"    cropped at {crop.context:,} tokens: {100 * crop.kept_share:.2f}% of the tokens are kept, "
+        f"{100 * crop.longer_share:.2f}% of the documents are longer, "
+        f"{100 * crop.padding_share:.1f}% of the positions are padding"
     )
     if split.cutting is None:
         found.append(f"    packed, as lmlab trains: all but the last {crop.packing_lost_tokens:,} tokens")
@@ -97,7 +97,7 @@ def _split_lines(split: SplitDescription) -> list[str]:
     cut = split.cutting
     found.append(
         f"    cut by themselves, as lmlab trains: {cut.windows:,} windows of {cut.context + 1:,} tokens, {cut.stride:,} apart; "
-        f"{cut.targets:,} targets, {100 * cut.padding_share:.1f} % of the places are padding, {cut.left_out_tokens:,} tokens "
+        f"{cut.targets:,} targets, {100 * cut.padding_share:.1f}% of the places are padding, {cut.left_out_tokens:,} tokens "
         "are in no window"
     )
     return found
@@ -155,7 +155,7 @@ def documents_in_short(dataset: Dataset) -> str:
 def split_in_short(dataset: Dataset) -> str:
     """How a data set's validation split was chosen."""
     split = dataset.facts["split"]
-    return "published" if split["rule"] == "parts" else f"{split['rule']} {100 * split['valid_share']:g} %"
+    return "published" if split["rule"] == "parts" else f"{split['rule']} {100 * split['valid_share']:g}%"
 
 
 def _left_out(corpus: dict[str, Any]) -> str:
@@ -173,7 +173,7 @@ def _left_out(corpus: dict[str, Any]) -> str:
 
 
 def _split_rule(split: dict[str, Any]) -> str:
-    share = f"{100 * split['valid_share']:g} %"
+    share = f"{100 * split['valid_share']:g}%"
     if split["rule"] == "parts":
         return "published: the corpus comes in parts"
     if split["rule"] == "hash":

@@ -70,7 +70,7 @@ def _draw(axis: Any, split: SplitDescription) -> None:
     )
     axis.set_xscale("log")
     axis.set_ylabel("documents", color=INK)
-    kept = f"cropped at the context: {100 * crop.kept_share:.1f} % of the tokens kept"
+    kept = f"cropped at the context: {100 * crop.kept_share:.1f}% of the tokens kept"
     axis.set_title(f"{split.name}: {split.documents:,} documents", loc="left", fontsize=10, color=colour, pad=18)
     axis.set_title(kept, loc="right", fontsize=9, color=INK, pad=18)
     top = max(lengths.counts) * 1.05

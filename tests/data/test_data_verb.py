@@ -89,7 +89,7 @@ def test_one_name_of_several_data_sets_lists_what_tells_them_apart(capsys, tmp_p
     assert status == 0 and "names stands for 3 data sets" in out
     lines = out.splitlines()
     row = {identity: next(line for line in lines if identity in line) for identity in made}
-    assert "tail 10 %" in row[made[0]] and "a line each" in row[made[1]] and "bytes 257" in row[made[2]]
+    assert "tail 10%" in row[made[0]] and "a line each" in row[made[1]] and "bytes 257" in row[made[2]]
     assert [entry["id"] for entry in json.loads(lmlab(capsys, "show", "names", "--json")[1])["datasets"]] == sorted(
         made
     )

@@ -201,7 +201,7 @@ def _plural(unit: str) -> str:
 
 
 def _percent(entry: dict[str, Any]) -> str:
-    return f"{100 * entry['share_of_tokens']:.2f} %"
+    return f"{100 * entry['share_of_tokens']:.2f}%"
 
 
 def _code(text: str) -> str:
