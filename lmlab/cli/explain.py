@@ -31,8 +31,8 @@ class Explain:
     """How long the bridging runs may take, such as 20m: where all steps don't fit, each has fewer; default: all steps."""
     continued: Annotated[bool, tyro.conf.arg(name="continue")] = False
     """Also continue the first run from its end, under its own settings and under the second's, to tell what more steps do."""
-    seeds: int = 1
-    """Runs of each bridging recipe: more than one measures the noise between seeds."""
+    seeds: int = 2
+    """Runs of each bridging recipe."""
     workers: int = 1
     """Runs at a time, each a process."""
     runs: str = ""

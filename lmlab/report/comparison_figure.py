@@ -126,7 +126,7 @@ def _place(value: float, axis: Axis) -> str:
 def _noise(comparison: Comparison) -> float:
     """Half of the bar at a curve's end; 0 where no verdict told of noise on the curves' own scale."""
     known = [
-        pair.noise.standard_deviation
+        pair.noise.seeds.standard_deviation
         for pair in comparison.pairs
         if pair.noise is not None and pair.scale == comparison.scale and not comparison.on
     ]

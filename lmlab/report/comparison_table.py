@@ -65,7 +65,9 @@ def _verdict(pair: Pair) -> Iterator[Part]:
     yield Styled(verdict_line(pair), f"bold {COLOURS[pair.verdict.kind]}")
     yield f"  {pair.verdict.reason}"
     needed = pair.verdict.seeds_needed
-    smallest = f"one seed each can show differences above {pair.noise.smallest_judged(pair.paired.standard_error):.2g}"
+    smallest = (
+        f"one seed each can show differences above {pair.noise.seeds.smallest_judged(pair.paired.standard_error):.2g}"
+    )
     if pair.verdict.kind != "indistinguishable":
         yield f"  {smallest}"
     elif needed is None:

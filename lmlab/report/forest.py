@@ -15,7 +15,8 @@ from lmlab.report.figure import PIXELS_AN_INCH, write_figure
 from lmlab.report.labels import short
 from lmlab.report.placing import beside, widest
 from lmlab.report.style import INK, QUIET, RUN_COLOURS, SETTINGS, SMALL_SIZE
-from lmlab.study.effects import LEVEL, Effect
+from lmlab.stats.verdict import LEVEL
+from lmlab.study.effects import Effect
 from lmlab.study.ledger import StudyResult
 from lmlab.study.words import TITLES
 
@@ -94,7 +95,7 @@ def _draw(axes: Axes, place: int, effect: Effect) -> None:
 
 
 def _titles(figure: Figure, result: StudyResult, height: float) -> None:
-    plan, noise = result.plan, result.noise
+    plan, noise = result.plan, result.noise.seeds
     left = 0.02
     figure.text(
         left, 1 - 0.30 / height, f"Study {short(plan.name, 50)}", fontsize=17, fontweight="bold", va="center", color=INK

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 
 Cell = tuple[int, ...]
 """The level of each factor."""
+SMALLEST_WEIGHT = 1e-12
+"""Weights that cancel leave this at most."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,13 @@ class Contrast:
         cells = {*self.weights, *other.weights}
         summed = {cell: self.weights.get(cell, 0.0) + times * other.weights.get(cell, 0.0) for cell in sorted(cells)}
         return Contrast({cell: weight for cell, weight in summed.items() if weight})
+
+    def merged(self, same: Mapping[Cell, Cell]) -> Contrast:
+        """The same contrast where cells stand for others: each weight goes to the cell that `same` names, if it names one."""
+        summed: dict[Cell, float] = {}
+        for cell, weight in self.weights.items():
+            summed[same.get(cell, cell)] = summed.get(same.get(cell, cell), 0.0) + weight
+        return Contrast({cell: weight for cell, weight in summed.items() if abs(weight) > SMALLEST_WEIGHT})
 
 
 def difference(one: Cell, other: Cell) -> Contrast:

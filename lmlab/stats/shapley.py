@@ -50,11 +50,11 @@ def exact_values(changes: int) -> list[Contrast]:
 
 
 def sampled_orders(changes: int, pairs: int, seed: int = 0) -> list[Order]:
-    """`pairs` random orders, each followed by its reverse; the first goes from the first change to the last."""
+    """`pairs` random orders, each followed by its reverse."""
     generator = np.random.default_rng(seed)
     orders: list[Order] = []
-    for number in range(pairs):
-        order = tuple(range(changes)) if not number else tuple(int(one) for one in generator.permutation(changes))
+    for _ in range(pairs):
+        order = tuple(int(one) for one in generator.permutation(changes))
         orders += [order, order[::-1]]
     return orders
 

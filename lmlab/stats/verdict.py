@@ -2,35 +2,79 @@
 
 Two things move a loss by chance. The text that it's measured on: the standard error of the difference over units of the text
 (paired_difference). And the seed: initialisation, order of the batches and dropout. The second is as a rule the larger, and one
-run doesn't show it: it's measured from runs that differ in nothing but their seed, pooled over all such families that are at hand.
+run doesn't show it: it's measured from runs that differ in nothing but their seed. Each is an `ErrorPart`, and
 
-    half of the interval = sqrt((z standard error)^2 + (t noise)^2 (1/seeds_a + 1/seeds_b))
+    half of the interval = sqrt(sum over the parts of (t standard error)^2)
 
-Each part has the quantile of what it rests on: z is the normal distribution's, and t Student's, since a deviation that comes from
-few runs is itself uncertain. (Satterthwaite's single number of degrees of freedom for the sum is too bold where two seeds happen to
-agree: it then takes the sum for well known.)
+Each part has the quantile of what it rests on: the normal distribution's where units are many, and Student's t, since a deviation
+that comes from few runs is itself uncertain. (Satterthwaite's single number of degrees of freedom for the sum is too bold where two
+seeds happen to agree: it then takes the sum for well known.)
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from lmlab.stats.student import normal_quantile, student_quantile
+from lmlab.stats.moderated import StudentMixture
+from lmlab.stats.student import normal_quantile, student_quantile, student_within
 
 Source = Literal["measured", "default"]
 Kind = Literal["better", "worse", "indistinguishable"]
 
 DEFAULT_RELATIVE_NOISE = 0.0155 / 3.69
 """Standard deviation over seeds as a share of the loss: .0155 at 3.69, of a 163M model (G. Thomas, Writing an LLM from scratch)."""
+DEFAULT_FREEDOM = 3.0
+"""Degrees of freedom of that default: the deviations of the studies in docs/studies scatter around it as widely as if each had been
+measured with three."""
 POWER = 0.8
 """How often the seeds that are asked for would show a difference of the size that was seen."""
 MOST_SEEDS = 1000
 """More than anybody trains."""
+LEVEL = 0.95
+HALVINGS = 50
+SMALLEST_P_VALUE = 1e-12
+"""A smaller one is given as this."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ErrorPart:
+    """One cause by which a difference is off, independent of the others."""
+
+    standard_error: float
+    """NaN, where it can't be told, adds nothing."""
+    freedom: float = math.inf
+    """Degrees of freedom with which it is known, where its distribution is a t distribution."""
+    mixture: StudentMixture | None = None
+    """Its distribution, where it is none."""
+
+    @property
+    def known_freedom(self) -> float:
+        """Degrees of freedom, of a mixture those of the t distribution whose interval is as wide."""
+        return self.freedom if self.mixture is None else self.mixture.freedom
+
+    @property
+    def known(self) -> bool:
+        """Whether it adds anything."""
+        return self.standard_error > 0.0  # not of NaN either
+
+    def half(self, level: float) -> float:
+        """Half of the interval of that level where there is no other part."""
+        if not self.known:
+            return 0.0
+        if self.mixture is not None:
+            return self.mixture.quantile((1 + level) / 2)
+        return student_quantile((1 + level) / 2, self.freedom) * self.standard_error
+
+    def level(self, half: float) -> float:
+        """The level of the interval whose half is that."""
+        if self.mixture is not None:
+            return self.mixture.within(half)
+        return student_within(half / self.standard_error, self.freedom)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +91,8 @@ class SeedNoise:
 
     @property
     def freedom(self) -> float:
-        """Degrees of freedom of the deviation; infinite for the default, of which nothing is known."""
-        return self.seeds - self.families if self.source == "measured" else math.inf
+        """Degrees of freedom of the deviation."""
+        return self.seeds - self.families if self.source == "measured" else DEFAULT_FREEDOM
 
     def words(self) -> str:
         """The noise, and where it comes from."""
@@ -60,16 +104,16 @@ class SeedNoise:
         of = "a recipe" if self.families == 1 else f"{self.families} recipes"
         return f"seed SD {self.standard_deviation:.4f}, measured from {self.seeds} seeds of {of}"
 
-    def smallest_visible(self, level: float = 0.95) -> float:
+    def smallest_visible(self, level: float = LEVEL) -> float:
         """The difference that two single runs must have to be told apart by it, at 1.96 standard errors: 1.96 sqrt(2) SD."""
         return normal_quantile((1 + level) / 2) * math.sqrt(2) * self.standard_deviation
 
-    def smallest_judged(self, standard_error: float, level: float = 0.95) -> float:
+    def smallest_judged(self, standard_error: float, level: float = LEVEL) -> float:
         """The least difference at which `verdict` tells two single runs apart, both with the standard error over the text's units
         (NaN adds nothing).
         """
-        text = 0.0 if math.isnan(standard_error) else standard_error
-        return _half(text, self.standard_deviation, self.freedom, 2.0, level)
+        seeds = ErrorPart(standard_error=self.standard_deviation * math.sqrt(2.0), freedom=self.freedom)
+        return half_width((ErrorPart(standard_error=standard_error), seeds), level)
 
     def scaled(self, factor: float) -> SeedNoise:
         """The same of losses that are `factor` times as large, such as those in another unit."""
@@ -87,6 +131,8 @@ class PairVerdict:
     low: float
     high: float
     """The interval of the true difference."""
+    p_value: float
+    """How often chance alone makes a difference of this size or more: one minus the level at which the interval ends at 0."""
     seeds_needed: int | None
     """On each side, to see a difference of this size in four of five cases; None where no number of seeds would do."""
     reason: str
@@ -98,6 +144,7 @@ class PairVerdict:
             "difference": self.difference,
             "low": self.low,
             "high": self.high,
+            "p_value": self.p_value,
             "seeds_needed": self.seeds_needed,
             "reason": self.reason,
         }
@@ -119,35 +166,86 @@ def seed_noise(losses_by_family: Mapping[str, Sequence[float]]) -> SeedNoise:
 
 
 def verdict(
-    difference: float, standard_error: float, noise: SeedNoise, seeds_a: float, seeds_b: float, level: float = 0.95
+    difference: float, standard_error: float, noise: SeedNoise, seeds_a: float, seeds_b: float, level: float = LEVEL
 ) -> PairVerdict:
     """Whether a is better than b, given the difference of their mean losses (a minus b) and its standard error over units.
 
-    A standard error that is NaN, where there were no units to draw, adds nothing.
+    The seeds of both sides count as independent. A standard error that is NaN, where there were no units to draw, adds nothing.
     """
-    text = 0.0 if math.isnan(standard_error) else standard_error
-    half = _half(text, noise.standard_deviation, noise.freedom, 1 / seeds_a + 1 / seeds_b, level)
+    text = ErrorPart(standard_error=standard_error)
+    seeds = ErrorPart(
+        standard_error=noise.standard_deviation * math.sqrt(1 / seeds_a + 1 / seeds_b), freedom=noise.freedom
+    )
+    of = "one run each" if seeds_a == seeds_b == 1 else f"{seeds_a:g} and {seeds_b:g} runs"
+    needed = seeds_needed(difference, standard_error, noise, level)
+    return judged(difference, (text, seeds), needed, f"{of}; {noise.words()}", level)
+
+
+def judged(
+    difference: float, parts: Sequence[ErrorPart], needed: int | None, rests_on: str, level: float = LEVEL
+) -> PairVerdict:
+    """The verdict on a difference with these causes of error, the first of them the text; `rests_on` says what they rest on."""
+    half = half_width(parts, level)
     kind: Kind = "indistinguishable" if abs(difference) <= half else "better" if difference < 0 else "worse"
-    needed = seeds_needed(difference, text, noise, level)
+    beyond = "within" if kind == "indistinguishable" else "beyond"
+    text = 0.0 if math.isnan(parts[0].standard_error) else parts[0].standard_error
     return PairVerdict(
         kind=kind,
         difference=difference,
         low=difference - half,
         high=difference + half,
+        p_value=p_value(difference, parts),
         seeds_needed=needed,
-        reason=_reason(difference, half, text, noise, (seeds_a, seeds_b), level),
+        reason=f"a difference of {difference:+.4f} is {beyond} the {half:.4f} that chance explains at {level:.0%} "
+        f"({rests_on}; standard error over the text {text:.4f})",
     )
 
 
-def seeds_needed(difference: float, standard_error: float, noise: SeedNoise, level: float = 0.95) -> int | None:
+def half_width(parts: Sequence[ErrorPart], level: float = LEVEL) -> float:
+    """Half of the interval of a difference with these causes of error."""
+    return math.hypot(*(part.half(level) for part in parts))
+
+
+def p_value(difference: float, parts: Sequence[ErrorPart]) -> float:
+    """How often these causes alone make a difference of that size or more: one minus the level at which the interval ends at it."""
+    size = abs(difference)
+    known = sorted((part for part in parts if part.known), key=lambda part: part.mixture is None)
+    if size == 0.0 or not math.isfinite(size):
+        return 1.0
+    if not known:
+        return SMALLEST_P_VALUE
+    # The level follows from the half of the first part, and the halves of the others from the level.
+    first, *others = known
+    low, high = 0.0, size
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        level = min(first.level(middle), 1.0 - SMALLEST_P_VALUE)
+        wide = math.hypot(middle, *(part.half(level) for part in others)) > size
+        low, high = (low, middle) if wide else (middle, high)
+    return max(SMALLEST_P_VALUE, 1.0 - first.level(high))
+
+
+def seeds_needed(difference: float, standard_error: float, noise: SeedNoise, level: float = LEVEL) -> int | None:
     """Seeds on each side with which a true difference of this size would be seen in four of five cases; None where 1,000 would not
     do, because the text itself leaves that much open or because there is hardly a difference."""
 
-    def seen(seeds: int) -> bool:
-        freedom = max(noise.freedom, 2 * (seeds - 1))
-        half = _half(standard_error, noise.standard_deviation, freedom, 2 / seeds, level)
-        spread = math.hypot(standard_error, noise.standard_deviation * math.sqrt(2 / seeds))
-        return abs(difference) > half + normal_quantile(POWER) * spread
+    def seeds(count: int) -> ErrorPart:
+        error = noise.standard_deviation * math.sqrt(2 / count)
+        return ErrorPart(standard_error=error, freedom=max(noise.freedom, 2 * (count - 1)))
+
+    return fewest_seeds(difference, ErrorPart(standard_error=standard_error), seeds, level)
+
+
+def fewest_seeds(
+    difference: float, text: ErrorPart, seeds: Callable[[int], ErrorPart], level: float = LEVEL
+) -> int | None:
+    """The fewest seeds with which a true difference of this size would be seen in four of five cases; None where MOST_SEEDS would
+    not do. `seeds` says how far so many leave a difference open."""
+
+    def seen(count: int) -> bool:
+        parts = (text, seeds(count))
+        spread = math.hypot(*(part.standard_error for part in parts if not math.isnan(part.standard_error)))
+        return abs(difference) > half_width(parts, level) + normal_quantile(POWER) * spread
 
     if not math.isfinite(difference) or not seen(MOST_SEEDS):
         return None
@@ -158,20 +256,3 @@ def seeds_needed(difference: float, standard_error: float, noise: SeedNoise, lev
         middle = (low + high) // 2
         low, high = (low, middle) if seen(middle) else (middle, high)
     return high
-
-
-def _half(text: float, deviation: float, freedom: float, shares: float, level: float) -> float:
-    """Half of the interval of a difference; `shares` is one over the runs of each side, added up."""
-    end = (1 + level) / 2
-    return math.hypot(normal_quantile(end) * text, student_quantile(end, freedom) * deviation * math.sqrt(shares))
-
-
-def _reason(
-    difference: float, half: float, text: float, noise: SeedNoise, seeds: tuple[float, float], level: float
-) -> str:
-    of = "one run each" if seeds == (1, 1) else f"{seeds[0]:g} and {seeds[1]:g} runs"
-    beyond = "beyond" if abs(difference) > half else "within"
-    return (
-        f"a difference of {difference:+.4f} is {beyond} the {half:.4f} that chance explains at {level:.0%} "
-        f"({of}; {noise.words()}; standard error over the text {text:.4f})"
-    )

@@ -11,8 +11,8 @@ from pathlib import Path
 from lmlab.experiment.record import Record, read_record
 from lmlab.hardware.device import choose_device
 from lmlab.runs import Run
-from lmlab.stats import SeedNoise
 from lmlab.stats.factorial import Cell
+from lmlab.stats.paired_seeds import Noise
 from lmlab.study.comparison import runs_around
 from lmlab.study.comparison_pairs import Side, noise_of, sides_of
 from lmlab.study.comparison_text import Scale, scores_of
@@ -62,7 +62,7 @@ def finished_beside(plan: StudyPlan, runs: Path) -> list[Record]:
     return [record for record in runs_around([read_record(Run(runs / plan.given[0].name))]) if record.final is not None]
 
 
-def noise_beside(plan: StudyPlan, there: Sequence[Record], measure: Scale) -> SeedNoise | None:
+def noise_beside(plan: StudyPlan, there: Sequence[Record], measure: Scale) -> Noise | None:
     """The noise between seeds as a comparison of both ends tells it from the runs `there`; None where no run is given."""
     if not plan.given:
         return None

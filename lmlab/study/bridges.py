@@ -1,6 +1,6 @@
 """Which bridging runs to make between two recipes, so that they fit a budget.
 
-With few factors all subsets are trained; with more, those on the way in some orders and their reverses. Where even that takes too
+With few factors all subsets are trained; with more, those on the way in some random orders and their reverses. Where that takes too
 long, every run gets the same share of its steps: a proxy, which says how the differences come about in shorter trainings.
 """
 
@@ -13,9 +13,10 @@ from lmlab import LabError
 from lmlab.stats.factorial import Cell
 from lmlab.study.design import Factor, cells_of
 
-MOST_EXACT = 4
+MOST_EXACT = 5
 """Factors of which all 2^n subsets are trained."""
-PAIRS = (3, 2, 1)
+PAIRS = 6
+"""Of orders: with fewer, what other orders would have told is hardly known (t of one or two degrees of freedom)."""
 SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)
 
 
@@ -41,18 +42,17 @@ def choose_bridges(
     """The fullest choice that fits `budget` seconds; `seconds` gives a cell's time at all of its steps, and `there` says how many
     runs of a cell, with all of these, need no training.
 
-    Longer trainings are preferred to more orders, and without a budget nothing is shortened. LabError where nothing fits.
+    Without a budget nothing is shortened. LabError where nothing fits.
     """
-    orders = (0,) if len(factors) <= MOST_EXACT else PAIRS
+    pairs = 0 if len(factors) <= MOST_EXACT else PAIRS
+    cells = cells_of(factors, "subsets", pairs)
     least = float("inf")
     for share in SHARES:
-        for pairs in orders:
-            have = (there or {}) if share == 1 else {}
-            cells = cells_of(factors, "subsets", pairs)
-            total = share * sum(max(0, seeds - have.get(cell, 0)) * seconds(cell) for cell in cells)
-            if budget is None or total <= budget:
-                return Bridges(pairs=pairs, share=share, seconds=total)
-            least = min(least, total)
+        have = (there or {}) if share == 1 else {}
+        total = share * sum(max(0, seeds - have.get(cell, 0)) * seconds(cell) for cell in cells)
+        if budget is None or total <= budget:
+            return Bridges(pairs=pairs, share=share, seconds=total)
+        least = min(least, total)
     raise LabError(
         f"the bridging runs take {least:,.0f} s at a {round(1 / SHARES[-1])}th of their steps: expected a longer --budget"
     )

@@ -75,6 +75,19 @@ class Cells:
                 found.setdefault(run.cell, []).append(run.loss)
         return found
 
+    def by_seed(self) -> dict[Cell, dict[int, float]]:
+        """The same by seed; of several runs of one seed the first."""
+        found: dict[Cell, dict[int, float]] = {}
+        for run in self.runs:
+            if run.loss is not None:
+                found.setdefault(run.cell, {}).setdefault(run.seed, run.loss)
+        return found
+
+    def same(self) -> dict[Cell, Cell]:
+        """Of each cell the first one whose runs came to the same losses, seed for seed: itself, or one that computes the same."""
+        first: dict[tuple[tuple[int, float], ...], Cell] = {}
+        return {cell: first.setdefault(tuple(sorted(losses.items())), cell) for cell, losses in self.by_seed().items()}
+
     def means(self) -> dict[Cell, float]:
         """Their means."""
         return {cell: math.fsum(losses) / len(losses) for cell, losses in self.losses().items()}

@@ -14,7 +14,7 @@ from lmlab.experiment.record import Record
 from lmlab.experiment.scoring import Scored, score
 from lmlab.runs.units import unit_type
 from lmlab.study.comparison_pairs import Side
-from lmlab.study.comparison_text import Scores, windows_of
+from lmlab.study.comparison_text import Scores, size_of, windows_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,4 +84,6 @@ def _scores(record: Record, scored: Scored) -> Scores:
         tokenizer=scored.loaded.tokenizer.to_json(),
         text=part.dataset.id,
         windows=windows_of(record),
+        seed=record.seed,
+        parameters=size_of(record),
     )

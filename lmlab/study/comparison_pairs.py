@@ -1,4 +1,7 @@
-"""The verdict on each pair: who stands on either side, what noise the seeds tell of, and what the difference then means."""
+"""The verdict on each pair: who stands on either side, what noise the seeds tell of, and what the difference then means.
+
+Two sides with the same two seeds or more are paired by seed (`stats.paired_seeds`); others count as independent.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,17 @@ from typing import Any
 import numpy as np
 
 from lmlab.experiment.record import Record
-from lmlab.stats import PairedDifference, PairVerdict, SeedNoise, paired_difference, seed_noise
-from lmlab.stats.verdict import verdict
-from lmlab.study.comparison_text import Scale, Scores, common_scale, scores_of, sizes
+from lmlab.stats import PairedDifference, PairVerdict, paired_difference
+from lmlab.stats.factorial import difference
+from lmlab.stats.paired_seeds import Noise, judge_paired, noise_among, paired_contrast
+from lmlab.stats.verdict import ErrorPart, verdict
+from lmlab.study.comparison_text import Scale, Scores, common_scale, scores_of, size_of, sizes
 from lmlab.study.seeds import one_a_seed
 
 ENOUGH_FREEDOM = 7.0
 """Degrees of freedom, such as of eight seeds: with these, the two recipes' own seeds tell their noise without other recipes'."""
+LARGEST_RATIO = 2.0
+"""Of parameters: noise isn't told from models that are further from both of the two in size."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,7 +53,7 @@ class Pair:
     losses: tuple[float, float] | None = None
     paired: PairedDifference | None = None
     """Over units of the text."""
-    noise: SeedNoise | None = None
+    noise: Noise | None = None
     verdict: PairVerdict | None = None
     bits_per_byte: PairedDifference | None = None
     """The same on the other scale, where that is known."""
@@ -57,13 +64,8 @@ class Pair:
         value: dict[str, Any] = {"first": self.first, "second": self.second, "seeds": list(self.seeds)}
         if self.verdict is None or self.noise is None or self.paired is None:
             return {**value, "verdict": None, "withheld": self.withheld}
-        noise = {
-            "standard_deviation": self.noise.standard_deviation,
-            "seeds": self.noise.seeds,
-            "families": self.noise.families,
-            "source": self.noise.source,
-            "smallest_visible": self.noise.smallest_judged(self.paired.standard_error),
-        }
+        smallest = self.noise.seeds.smallest_judged(self.paired.standard_error)
+        noise = {**self.noise.to_json(), "smallest_visible": smallest}
         return {
             **value,
             "scale": self.scale,
@@ -138,7 +140,7 @@ def judge(first: Side, second: Side, there: Sequence[Record], relative: bool = F
         losses=losses,
         paired=paired,
         noise=noise,
-        verdict=verdict(losses[0] - losses[1], paired.standard_error, noise, *seeds),
+        verdict=_verdict(first, second, scale, paired.standard_error, noise),
         bits_per_byte=_paired(first, second, "bits per byte") if bytes_too else None,
     )
 
@@ -172,31 +174,66 @@ def _mean_bits(side: Side) -> np.ndarray:
     return np.mean([entry.units["bits"][:, -1] for entry in side.scores if entry.units is not None], axis=0)
 
 
-def noise_of(sides: Sequence[Side], there: Sequence[Record], scale: Scale, relative: bool = False) -> SeedNoise:
-    """The noise between seeds: of these sides' own recipes where they have many, else of all recipes on the same data with two or
-    more. A repeat of a run counts nowhere; where one of both stands on a side, the other is the repeat."""
+def _verdict(first: Side, second: Side, scale: Scale, standard_error: float, noise: Noise) -> PairVerdict:
+    """By seed, where both sides have the same ones."""
+    losses = {
+        cell: {entry.seed: entry.on(scale) for entry in side.scores if entry.seed is not None}
+        for cell, side in (((0,), first), ((1,), second))
+    }
+    whole = all(len(losses[cell]) == len(side.scores) for cell, side in (((0,), first), ((1,), second)))
+    found = paired_contrast(difference((0,), (1,)), losses, noise.runs) if whole else None
+    if found is not None:
+        return judge_paired(found, ErrorPart(standard_error=standard_error))
+    return verdict(
+        first.loss(scale) - second.loss(scale), standard_error, noise.seeds, len(first.scores), len(second.scores)
+    )
+
+
+def noise_of(sides: Sequence[Side], there: Sequence[Record], scale: Scale, relative: bool = False) -> Noise:
+    """The noise between seeds: of these sides' own recipes where they have many, else of all recipes with two or more on the same
+    data, of models of about their size. A repeat of a run counts nowhere; where one of both stands on a side, the other is the
+    repeat.
+    """
     texts = {entry.text for side in sides for entry in side.scores}
-    named = {entry.run: (side.family, entry.on(scale)) for side in sides for entry in side.scores}
-    losses: dict[str, list[float]] = {}
+    named = {entry.run: (side.family, entry) for side in sides for entry in side.scores}
+    losses: dict[str, dict[int, float]] = {}
     for record in one_a_seed(sorted(there, key=lambda record: record.id not in named)):
-        if record.final is not None and (relative or record.origin.get("data_id") in texts):
+        like = record.id in named or _alike(size_of(record), sides)
+        if record.final is not None and like and (relative or record.origin.get("data_id") in texts):
             loss = record.final["loss"] if scale == "nats a token" else record.final["bits_per_byte"]
             if isinstance(loss, float):
-                losses.setdefault(record.family, []).append(loss)
+                _add(losses, record.family, record.seed, loss)
     if not relative:  # a run without a summary, such as an imported one, is known by its scores alone
         without = named.keys() - {record.id for record in there if record.final is not None}
         for run in sorted(without):
-            family, loss = named[run]
-            losses.setdefault(family, []).append(loss)
+            family, entry = named[run]
+            _add(losses, family, entry.seed, entry.on(scale))
     size = sum(side.loss(scale) for side in sides) / len(sides)
     if relative:
-        losses = {family: [loss * len(found) / sum(found) for loss in found] for family, found in losses.items()}
-        losses = losses or {"": [1.0]}
-    own = seed_noise({side.family: losses.get(side.family, []) for side in sides})
-    pooled = seed_noise(losses)
-    enough = own.source == "measured" and own.freedom >= ENOUGH_FREEDOM
-    noise = own if enough or pooled.source == "default" else pooled
+        means = {family: sum(found.values()) / len(found) for family, found in losses.items()}
+        losses = {
+            family: {seed: loss / means[family] for seed, loss in found.items()} for family, found in losses.items()
+        }
+        losses = losses or {"": {0: 1.0}}
+    own = noise_among({side.family: losses.get(side.family, {}) for side in sides})
+    pooled = noise_among(losses)
+    enough = own.seeds.source == "measured" and own.seeds.freedom >= ENOUGH_FREEDOM
+    noise = own if enough or pooled.seeds.source == "default" else pooled
     return noise.scaled(size) if relative else noise
+
+
+def _alike(parameters: int | None, sides: Sequence[Side]) -> bool:
+    """Whether a model of that size is near one of the sides' models."""
+    known = [entry.parameters for side in sides for entry in side.scores if entry.parameters is not None]
+    return parameters is None or any(
+        one / LARGEST_RATIO <= parameters <= one * LARGEST_RATIO for one in known or [parameters]
+    )
+
+
+def _add(losses: dict[str, dict[int, float]], family: str, seed: int | None, loss: float) -> None:
+    """A run of which nobody knows the seed gets a number that no seed has."""
+    found = losses.setdefault(family, {})
+    found[-1 - len(found) if seed is None or seed in found else seed] = loss
 
 
 def _difference(paired: PairedDifference) -> dict[str, Any]:

@@ -36,6 +36,9 @@ class Scores:
     """A name of the text: the data set's id, or what an imported log says of it; equal for the same text and tokens."""
     windows: tuple[int, int] | None = None
     """Context and stride of windows of documents; None where every token was scored once."""
+    seed: int | None = None
+    parameters: int | None = None
+    """All of the model; None of a log that doesn't say."""
 
     def on(self, scale: Scale) -> float:
         """The loss on that scale; NaN where there is none."""
@@ -56,7 +59,14 @@ def scores_of(record: Record) -> Scores | None:
         tokenizer=_tokenizer(record),
         text=_text(record),
         windows=windows_of(record),
+        seed=record.seed,
+        parameters=size_of(record),
     )
+
+
+def size_of(record: Record) -> int | None:
+    """All parameters of the run's model; None of a log that doesn't say."""
+    return None if record.parameters is None else record.parameters["total"]
 
 
 def windows_of(record: Record) -> tuple[int, int] | None:

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from lmlab.stats import PairVerdict, SeedNoise, paired_difference, seed_noise
+from lmlab.stats import PairVerdict, paired_difference
 from lmlab.stats.factorial import Cell, Contrast, covers, difference, interaction, main_effect
+from lmlab.stats.multiple import holm
+from lmlab.stats.paired_seeds import Noise, judge_paired, noise_among, paired_contrast
 from lmlab.stats.shapley import exact_values, sampled_orders, sampling_error, values_in
-from lmlab.stats.verdict import verdict
+from lmlab.stats.verdict import LEVEL, ErrorPart, judged, verdict
 from lmlab.study.cells import Cells
 from lmlab.study.design import Factor, stack_cell
 from lmlab.study.plan import StudyPlan
 
 EffectKind = Literal["level", "main", "stack", "step", "beyond sum", "interaction", "share"]
-LEVEL = 0.95
 MOST_INTERACTIONS = 60
 SAYS: dict[str, tuple[str, str, str]] = {
     "interaction": ("better than their sum", "worse than their sum", "no interaction seen"),
     "beyond sum": ("better than their sum", "worse than their sum", "no difference seen"),
 }
 """What better, worse and indistinguishable mean where a contrast compares a whole with its parts."""
+ERRORS = ("text", "seeds", "orders")
+"""The causes of an effect's error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,17 @@ class Effect:
     """What is changed."""
     contrast: Contrast
     verdict: PairVerdict
+    p_holm: float = 1.0
+    """The verdict's p-value adjusted for that all effects of the study are tested."""
+    seeds: int = 0
+    """That all of its cells have, and by which it is paired; 0 where runs count as independent."""
+    parts: tuple[ErrorPart, ...] = ()
+    """Of its error: the text, the seeds, and the orders of a Shapley value where not all were taken."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is a difference beside all the others that the study tests."""
+        return self.p_holm < 1 - LEVEL
 
     @property
     def words(self) -> str:
@@ -51,6 +66,16 @@ class Effect:
             "name": self.name,
             "says": self.words,
             **self.verdict.to_json(),
+            "p_holm": self.p_holm,
+            "holds": self.holds,
+            "seeds": self.seeds,
+            "errors": {
+                name: {
+                    "standard_error": part.standard_error,
+                    "freedom": None if math.isinf(part.known_freedom) else round(part.known_freedom, 3),
+                }
+                for name, part in zip(ERRORS, self.parts, strict=False)
+            },
             "cells": {plan.label(cell): weight for cell, weight in self.contrast.weights.items()},
         }
 
@@ -87,15 +112,22 @@ def wanted(plan: StudyPlan) -> Iterator[tuple[EffectKind, str, Contrast]]:
             yield "interaction", " x ".join(names), interaction(levels, one, other)
 
 
-def effects_of(plan: StudyPlan, cells: Cells, noise: SeedNoise | None = None) -> tuple[SeedNoise, list[Effect]]:
-    """The noise between seeds, by default of the study's own cells, and every contrast whose cells all have a finished run."""
-    noise = noise or seed_noise({plan.label(cell): losses for cell, losses in cells.losses().items()})
-    found = []
+def effects_of(plan: StudyPlan, cells: Cells, noise: Noise | None = None) -> tuple[Noise, list[Effect]]:
+    """The noise between seeds, by default of the study's own cells, and every contrast whose cells all have a finished run.
+
+    Cells whose runs came out the same bit for bit count as one.
+    """
+    once = {cell: cells.by_seed()[cell] for cell in dict.fromkeys(cells.same().values())}
+    found = noise or noise_among({plan.label(cell): losses for cell, losses in once.items()})
+    effects = []
     for kind, name, contrast in wanted(plan):
         if covers(contrast, cells.means()):
-            also = _order_error(plan, name, cells) if kind == "share" and plan.pairs else 0.0
-            found.append(Effect(kind=kind, name=name, contrast=contrast, verdict=_judged(contrast, cells, noise, also)))
-    return noise, found
+            parts = [ErrorPart(standard_error=text_error(contrast, cells))]
+            if kind == "share" and plan.pairs:
+                parts.append(ErrorPart(standard_error=_order_error(plan, name, cells), freedom=plan.pairs - 1))
+            effects.append(_effect(kind, name, contrast.merged(cells.same()), parts, cells, found))
+    adjusted = holm([effect.verdict.p_value for effect in effects])
+    return found, [dataclasses.replace(effect, p_holm=value) for effect, value in zip(effects, adjusted, strict=True)]
 
 
 def text_error(contrast: Contrast, cells: Cells) -> float:
@@ -113,11 +145,33 @@ def text_error(contrast: Contrast, cells: Cells) -> float:
     return paired_difference(sides[0], sides[1], next(iter(scored.values())).sizes).standard_error
 
 
-def _judged(contrast: Contrast, cells: Cells, noise: SeedNoise, also: float) -> PairVerdict:
-    """`also` is a standard error that comes on top of text and seeds; NaN adds nothing."""
-    errors = [error for error in (text_error(contrast, cells), also) if not math.isnan(error)]
-    return verdict(
-        contrast.value(cells.means()), math.hypot(*errors), noise, *contrast.runs(cells.counts()), level=LEVEL
+def _effect(
+    kind: EffectKind, name: str, contrast: Contrast, beside: Sequence[ErrorPart], cells: Cells, noise: Noise
+) -> Effect:
+    """`contrast` is of cells that differ; `beside` are the causes of error other than the seeds, the text first."""
+    paired = paired_contrast(contrast, cells.by_seed(), noise.runs)
+    text, *orders = beside
+    if not contrast.weights:
+        told = judged(0.0, [text], None, "the runs of these cells are the same bit for bit")
+        return Effect(kind=kind, name=name, contrast=contrast, verdict=told)
+    if paired is None:
+        error = math.hypot(*(part.standard_error for part in beside if not math.isnan(part.standard_error)))
+        sides = contrast.runs(cells.counts())
+        seeds = ErrorPart(
+            standard_error=noise.seeds.standard_deviation * math.sqrt(1 / sides[0] + 1 / sides[1]),
+            freedom=noise.seeds.freedom,
+        )
+        parts = (text, seeds, *orders)
+        needed = verdict(contrast.value(cells.means()), error, noise.seeds, *sides).seeds_needed
+        told = judged(contrast.value(cells.means()), parts, needed, noise.seeds.words())
+        return Effect(kind=kind, name=name, contrast=contrast, verdict=told, parts=parts)
+    return Effect(
+        kind=kind,
+        name=name,
+        contrast=contrast,
+        verdict=judge_paired(paired, text, orders),
+        seeds=paired.seeds,
+        parts=(text, paired.part, *orders),
     )
 
 

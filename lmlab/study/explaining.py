@@ -45,7 +45,7 @@ from lmlab.training.signals import Interrupted
 class ExplainWishes:
     """How two ends are explained."""
 
-    seeds: int = 1
+    seeds: int = 2
     budget_seconds: float | None = None
     """Of the bridging runs."""
     workers: int = 1

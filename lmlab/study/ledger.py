@@ -18,11 +18,12 @@ from lmlab import printable
 from lmlab.experiment.record import Record
 from lmlab.files import remove_old_temporaries, write_json, write_text
 from lmlab.runs import Run
-from lmlab.stats import SeedNoise
 from lmlab.stats.factorial import Cell
+from lmlab.stats.paired_seeds import Noise
+from lmlab.stats.verdict import LEVEL
 from lmlab.study.beside import finished_beside, noise_beside
 from lmlab.study.cells import Cells, RunResult, cells_from, read_cells
-from lmlab.study.effects import LEVEL, Effect, effects_of
+from lmlab.study.effects import Effect, effects_of
 from lmlab.study.plan import StudyPlan
 from lmlab.study.words import markdown
 
@@ -36,7 +37,7 @@ class StudyResult:
 
     plan: StudyPlan
     cells: Cells
-    noise: SeedNoise
+    noise: Noise
     effects: tuple[Effect, ...]
     among: tuple[str, ...] = ()
     """Ids of the finished runs that the noise was told from, where it isn't that of the study's own cells."""
@@ -81,17 +82,12 @@ def write_result(result: StudyResult, folder: Path) -> list[Path]:
     return [folder / "study.md", folder / "study.json"]
 
 
-def figures(plan: StudyPlan, cells: Cells, noise: SeedNoise, effects: tuple[Effect, ...]) -> dict[str, Any]:
+def figures(plan: StudyPlan, cells: Cells, noise: Noise, effects: tuple[Effect, ...]) -> dict[str, Any]:
     """What is computed from the runs."""
     return {
         "measure": cells.measure,
         "level": LEVEL,
-        "noise": {
-            "standard_deviation": noise.standard_deviation,
-            "seeds": noise.seeds,
-            "families": noise.families,
-            "source": noise.source,
-        },
+        "noise": noise.to_json(),
         "cells": [_cell_json(cell, losses, plan) for cell, losses in cells.losses().items()],
         "effects": [effect.to_json(plan) for effect in effects],
     }

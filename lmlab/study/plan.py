@@ -31,6 +31,8 @@ from lmlab.study.design import (
 
 FORMAT = 1
 PLAN = "plan.json"
+ORDERS = "drawn"
+"""What a plan says of its orders; those of earlier versions began with the order of the factors."""
 LONGEST_SLUG = 48
 ARITHMETIC = ("train.precision", "train.device")
 """Policy that runs of one study share: they may move losses by more than the order of sums does."""
@@ -144,6 +146,7 @@ class StudyPlan:
             "design": self.design,
             "seeds": self.seeds,
             "pairs": self.pairs,
+            **({"orders": ORDERS} if self.pairs else {}),
             "factors": [
                 {
                     "name": factor.name,
@@ -211,6 +214,10 @@ def plan_from(value: Any, origin: str) -> StudyPlan:
             for factor in value["factors"]
         )
         require_factors(factors, value["design"])
+        if value["pairs"] and value.get("orders") != ORDERS:
+            raise LabError(
+                f"{origin} has orders of an earlier version of lmlab: remove or rename that study, and start it again"
+            )
         plan = StudyPlan(
             name=study_name(str(value["name"])),
             about=str(value["about"]),

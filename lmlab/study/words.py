@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lmlab.stats import SeedNoise
+from lmlab.stats.paired_seeds import Noise
+from lmlab.stats.verdict import LEVEL
 from lmlab.study.cells import ALSO, Cells
-from lmlab.study.effects import LEVEL, Effect, wanted
+from lmlab.study.effects import Effect, wanted
 from lmlab.study.plan import StudyPlan
 from lmlab.training.table import Part, table
 
@@ -25,8 +26,11 @@ TITLES = {
     "share": "share of the difference (Shapley value)",
 }
 
+EFFECT_HEADINGS = ("effect", "what", "difference", f"{LEVEL:.0%} interval", "verdict", "beside the others")
+"""The last column says whether the difference holds where all effects are tested together (Holm)."""
 
-def lines(plan: StudyPlan, cells: Cells, noise: SeedNoise, effects: Sequence[Effect]) -> list[Part]:
+
+def lines(plan: StudyPlan, cells: Cells, noise: Noise, effects: Sequence[Effect]) -> list[Part]:
     """The cells, the effects with intervals and verdicts, and what they rest on."""
     rows = _cells(plan, cells)
     found: list[Part] = [table(("cell", "seeds", cells.measure, "SD"), rows, wraps=("cell",))]
@@ -34,13 +38,13 @@ def lines(plan: StudyPlan, cells: Cells, noise: SeedNoise, effects: Sequence[Eff
     if not rows:
         found = ["no run is finished yet"]
     if effects:
-        headings = ("effect", "what", "difference", f"{LEVEL:.0%} interval", "verdict")
+        headings = EFFECT_HEADINGS
         words = {"words": ("effect",), "wraps": ("what", "verdict")}
         found += ["", table(headings, [_effect(effect) for effect in effects], **words)]
     return [*found, "", *notes(plan, cells, noise, effects)]
 
 
-def markdown(plan: StudyPlan, cells: Cells, noise: SeedNoise, effects: Sequence[Effect]) -> str:
+def markdown(plan: StudyPlan, cells: Cells, noise: Noise, effects: Sequence[Effect]) -> str:
     """study.md."""
     text = [f"# {plan.name}", "", *([plan.about, ""] if plan.about else [])]
     text += [
@@ -52,7 +56,7 @@ def markdown(plan: StudyPlan, cells: Cells, noise: SeedNoise, effects: Sequence[
         text += [
             "![effects](effects.png)",
             "",
-            *table_head(["effect", "what", "difference", f"{LEVEL:.0%} interval", "verdict"]),
+            *table_head(EFFECT_HEADINGS),
         ]
         text += [table_row(_effect(effect)) for effect in effects] + [""]
     text += [*table_head(["cell", "seeds", "mean", "SD"]), *(table_row(row) for row in _cells(plan, cells)), ""]
@@ -69,7 +73,7 @@ def markdown(plan: StudyPlan, cells: Cells, noise: SeedNoise, effects: Sequence[
     return "\n".join(text) + "\n"
 
 
-def notes(plan: StudyPlan, cells: Cells, noise: SeedNoise, effects: Sequence[Effect]) -> list[str]:
+def notes(plan: StudyPlan, cells: Cells, noise: Noise, effects: Sequence[Effect]) -> list[str]:
     """What the figures rest on, and what is missing."""
     found = [f"{noise.words()}; intervals add the standard error over units of the validation text"]
     if cells.losses():
@@ -78,7 +82,10 @@ def notes(plan: StudyPlan, cells: Cells, noise: SeedNoise, effects: Sequence[Eff
         found.append("the runs share no units of text, so that intervals are of the seeds alone")
     if len(effects) > 1:
         chance = (1 - LEVEL) * len(effects)
-        found.append(f"testing {len(effects)} effects, expect {chance:.1f} false alarms")
+        found.append(
+            f"testing {len(effects)} effects, expect {chance:.1f} false alarms among the verdicts; those that hold beside the "
+            f"others (Holm) have one in {1 / (1 - LEVEL):.0f} studies"
+        )
     every, left = len(list(wanted(plan))), sum(run.status in ("missing", "unfinished") for run in cells.runs)
     if len(effects) < every:
         why = "wait for runs" if left else "can't be told without the runs that ended early"
@@ -130,7 +137,8 @@ def _effect(effect: Effect) -> list[str]:
         if pairwise and found.kind == "indistinguishable" and found.seeds_needed is not None
         else ""
     )
-    return [effect.name, TITLES[effect.kind], f"{found.difference:+.4f}", interval, effect.words + needed]
+    beside = "" if found.kind == "indistinguishable" else "holds" if effect.holds else "may be chance"
+    return [effect.name, TITLES[effect.kind], f"{found.difference:+.4f}", interval, effect.words + needed, beside]
 
 
 def table_head(titles: Sequence[str]) -> list[str]:

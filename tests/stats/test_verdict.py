@@ -93,7 +93,9 @@ def test_without_two_seeds_a_published_share_of_the_loss_stands_in_and_says_so()
     assert (noise.standard_deviation, noise.source) == (pytest.approx(3.0 * DEFAULT_RELATIVE_NOISE), "default")
     told = verdict(-0.001, math.nan, noise, 1, 1)
     assert told.kind == "indistinguishable" and "by default" in told.reason
-    assert told.low == pytest.approx(-0.001 - 1.959964 * math.sqrt(2) * noise.standard_deviation)
+    assert told.low == pytest.approx(
+        -0.001 - 3.182446 * math.sqrt(2) * noise.standard_deviation
+    )  # t of 3 degrees of freedom
     assert seed_noise({}).standard_deviation == 0.0
 
 

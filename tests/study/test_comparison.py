@@ -106,12 +106,12 @@ def test_all_seeds_in_the_folder_stand_on_their_side_and_tell_the_noise(tmp_path
     _folder(tmp_path, base, changed)
     pair = compare(["base-2", "dropout-1"], tmp_path, Asked()).pairs[0]
     assert pair.seeds == (4, 3) and pair.losses == pytest.approx((1.80, 1.75))
-    assert pair.noise.source == "measured" and (pair.noise.seeds, pair.noise.families) == (7, 2)
-    assert pair.noise.standard_deviation == pytest.approx(math.sqrt((2 * 0.01**2 + 2 * 0.01**2) / 5))
+    assert pair.noise.seeds.source == "measured" and (pair.noise.seeds.seeds, pair.noise.seeds.families) == (7, 2)
+    assert pair.noise.seeds.standard_deviation == pytest.approx(math.sqrt((2 * 0.01**2 + 2 * 0.01**2) / 5))
     assert pair.verdict.kind == "worse" and pair.verdict.low > 0
     single = compare(["base-2", "dropout-1"], tmp_path, Asked(alone=True)).pairs[0]
     assert single.seeds == (1, 1) and single.losses == pytest.approx((1.81, 1.75))
-    assert single.noise == pair.noise and single.verdict.high > pair.verdict.high
+    assert single.noise.to_json() == pair.noise.to_json() and single.verdict.high > pair.verdict.high
 
 
 def _copied_bits(run, of):
@@ -134,7 +134,7 @@ def test_a_repeat_of_a_run_is_no_second_seed_and_is_named(tmp_path):
     for name in ("base-1", "base-1-again", "base-1-seldom"):
         found = compare([name, "dropout-1"], tmp_path, Asked())
         assert found.pairs[0].seeds == (1, 1)
-        assert found.pairs[0].noise.source == "default" and found.pairs[0].noise.standard_deviation > 0
+        assert found.pairs[0].noise.seeds.source == "default" and found.pairs[0].noise.seeds.standard_deviation > 0
     notes = "\n".join(compare(["base-1-again", "dropout-1"], tmp_path, Asked()).warnings)
     assert "base-1 repeats base-1-again: their models give identical losses on every unit" in notes
     twice = compare(["base-1", "base-1-again"], tmp_path, Asked())
@@ -146,7 +146,7 @@ def test_a_seed_that_was_computed_twice_with_other_rounding_is_one_seed(tmp_path
     _folder(tmp_path, [1.80, 1.81], [1.75])
     finished_run(tmp_path, "base-2-bf16", 1.8101, seed=2, settings={"train.precision": "bf16"})
     found = compare(["base-2-bf16", "dropout-1"], tmp_path, Asked())
-    assert found.pairs[0].seeds == (2, 1) and found.pairs[0].noise.seeds == 2
+    assert found.pairs[0].seeds == (2, 1) and found.pairs[0].noise.seeds.seeds == 2
     assert "base-2 repeats base-2-bf16: the same recipe, data and seed (2)" in "\n".join(found.warnings)
 
 
@@ -171,7 +171,7 @@ def test_without_seeds_the_noise_is_a_default_that_says_so(tmp_path):
     finished_run(tmp_path, "one", 1.800, apart=0.002)
     finished_run(tmp_path, "two", 1.795, settings={"model.dropout": "0.1"}, apart=0.002)
     pair = compare(["one", "two"], tmp_path, Asked()).pairs[0]
-    assert pair.noise.source == "default" and "by default" in pair.verdict.reason
+    assert pair.noise.seeds.source == "default" and "by default" in pair.verdict.reason
     assert pair.verdict.kind == "indistinguishable" and pair.verdict.seeds_needed > 2
     assert pair.bits_per_byte.difference == pytest.approx(0.005 / math.log(2), abs=1e-3)
 
@@ -401,7 +401,7 @@ def test_on_a_text_runs_of_different_tokenizers_are_judged_by_its_bytes(other_to
     own = compare(["characters", "bytes"], other_tokenizers, Asked())
     assert own.scale == "bits per byte" and own.pairs[0].verdict is not None
     (pair,) = compare(["characters", "bytes"], other_tokenizers, Asked(on=str(text))).pairs
-    assert pair.scale == "bits per byte" and pair.noise.source == "default"
+    assert pair.scale == "bits per byte" and pair.noise.seeds.source == "default"
     scores = [
         experiment.evaluate(name, runs=other_tokenizers, on=str(text))["bits_per_byte"]
         for name in ("characters@latest", "bytes@latest")
@@ -441,7 +441,7 @@ def test_the_curves_of_runs_that_only_tell_the_noise_are_not_read(tmp_path, monk
     whole = Run.read_lines
     monkeypatch.setattr(Run, "read_lines", lambda run, file: read.append(run.name) or whole(run, file))
     found = compare(["base-1", "dropout-1"], tmp_path, Asked())
-    assert found.pairs[0].noise.families == 2 and found.bands[0].seeds == 2
+    assert found.pairs[0].noise.seeds.families == 2 and found.bands[0].seeds == 2
     assert not [name for name in read if name.startswith("other")]
 
 

@@ -99,17 +99,16 @@ def test_a_schedule_over_the_whole_run_goes_with_its_steps():
     assert [factor.name for factor in factors] == ["steps"]
 
 
-def test_bridges_shorten_trainings_only_where_no_choice_of_orders_fits():
+def test_bridges_take_all_sets_or_six_pairs_of_orders_and_shorten_trainings_to_fit():
     factors = tuple(
         dataclasses.replace(factor, name=f"f{place}")
-        for place, factor in enumerate(factors_between(Recipe(), override(Recipe(), {"model.dropout": "0.1"})) * 6)
+        for place, factor in enumerate(factors_between(Recipe(), override(Recipe(), {"model.dropout": "0.1"})) * 7)
     )
     whole = choose_bridges(factors, 1, None, lambda cell: 1.0)
-    assert (whole.pairs, whole.share, whole.seconds) == (3, 1.0, len(cells_of(factors, "subsets", 3)))
-    tight = choose_bridges(factors, 1, 14.0, lambda cell: 1.0)
-    assert (tight.pairs, tight.share) == (1, 1.0)
-    short = choose_bridges(factors, 1, 3.2, lambda cell: 1.0)
-    assert short.share == 0.25 and short.seconds <= 3.2
+    assert (whole.pairs, whole.share, whole.seconds) == (6, 1.0, len(cells_of(factors, "subsets", 6)))
+    short = choose_bridges(factors, 1, 0.3 * whole.seconds, lambda cell: 1.0)
+    assert (short.pairs, short.share) == (6, 0.25) and short.seconds <= 0.3 * whole.seconds
+    assert choose_bridges(factors[:5], 1, None, lambda cell: 1.0).pairs == 0, "all 32 sets"
     with pytest.raises(LabError, match="longer --budget"):
         choose_bridges(factors, 1, 0.1, lambda cell: 1.0)
     assert choose_bridges(factors[:3], 2, None, lambda cell: 1.0).seconds == 2 * 8
@@ -117,7 +116,7 @@ def test_bridges_shorten_trainings_only_where_no_choice_of_orders_fits():
 
 def test_shares_and_residual_add_up_to_the_difference_of_the_two_runs(two_runs):
     lines: list[str] = []
-    found = explain("a", "b", two_runs, say=lines.append)
+    found = explain("a", "b", two_runs, ExplainWishes(seeds=1), say=lines.append)
     shares = {effect.name: effect.verdict.difference for effect in found.result.effects if effect.kind == "share"}
     assert set(shares) == {"model size", "dropout", "steps"} and len(found.result.cells.runs) == 8
     assert sum(shares.values()) == pytest.approx(found.difference) and found.residual == pytest.approx(0)
@@ -128,7 +127,7 @@ def test_shares_and_residual_add_up_to_the_difference_of_the_two_runs(two_runs):
     assert "nothing is left unexplained" in found.lines()
     # Once more trains nothing.
     again: list[str] = []
-    assert explain("a", "b", two_runs, say=again.append).to_json() == found.to_json()
+    assert explain("a", "b", two_runs, ExplainWishes(seeds=1), say=again.append).to_json() == found.to_json()
     assert not any("to train" in line for line in again)
 
 
@@ -145,7 +144,7 @@ def test_explain_and_compare_find_the_same_seeds_and_come_to_one_verdict(tmp_pat
     assert {run.name for run in list_runs(tmp_path)} == before  # one factor: nothing lies between
     pair = compare(["b-2", "a-1-again"], tmp_path, Asked()).pairs[0]
     whole = next(effect.verdict for effect in found.result.effects if effect.kind == "stack")
-    assert pair.seeds == (3, 3) and pair.noise == found.result.noise
+    assert pair.seeds == (3, 3) and pair.noise.to_json() == found.result.noise.to_json()
     assert (whole.kind, whole.seeds_needed) == (pair.verdict.kind, pair.verdict.seeds_needed)
     assert (whole.difference, whole.low, whole.high) == pytest.approx(
         (pair.verdict.difference, pair.verdict.low, pair.verdict.high)
@@ -160,7 +159,7 @@ def test_explain_and_compare_find_the_same_seeds_and_come_to_one_verdict(tmp_pat
 
 
 def test_a_checkpoint_is_explained_as_the_training_up_to_it(two_runs):
-    found = explain("a@8", "b", two_runs, say=lambda line: None)
+    found = explain("a@8", "b", two_runs, ExplainWishes(seeds=1), say=lambda line: None)
     first = found.ends[0]
     assert (first.name, first.steps, first.recipe.schedule.steps) == ("a@8", 8, 12)
     # The same schedule up to the same step from the same seed is the same model.
@@ -207,7 +206,7 @@ def test_rounding_of_shorter_trainings_makes_no_factor():
 
 
 def test_the_bars_go_from_one_end_to_the_other(two_runs):
-    found = explain("a", "b", two_runs, say=lambda line: None)
+    found = explain("a", "b", two_runs, ExplainWishes(seeds=1), say=lambda line: None)
     bars = bars_of(found)
     losses = {run.cell: run.loss for run in found.result.cells.runs}
     assert bars[0].end == losses[(0, 0, 0)] and bars[-1].end == pytest.approx(losses[(1, 1, 1)])
