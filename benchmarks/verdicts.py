@@ -3,6 +3,7 @@ often a gain of twice the smallest difference that a pair of runs can show is ca
 
     python -m benchmarks.verdicts run --corpus input.txt --runs RUNS     # some ten minutes on one core
     python -m benchmarks.verdicts table --runs RUNS --out docs           # docs/verdicts.json and docs/verdicts.md
+    python -m benchmarks.verdicts studies --out docs                     # simulated studies, into the same two; half an hour
 
 The recipe is a small one on tiny Shakespeare. First so many seeds of it are trained: their deviation is the noise. Then a longer
 training of the same recipe is sought whose gain is twice the smallest visible difference (a short pilot tells how the loss falls
@@ -21,10 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import context
+from benchmarks.simulated_studies import simulated
+from benchmarks.simulated_studies import table as studies_table
 from benchmarks.worker import ROOT
 from lmlab.experiment import train_or_resume
 from lmlab.experiment.record import Record, read_record
-from lmlab.files import write_json, write_text
+from lmlab.files import read_json, write_json, write_text
 from lmlab.recipe import Recipe, load_recipe, override
 from lmlab.runs import Run, list_runs
 from lmlab.stats import SeedNoise, seed_noise
@@ -62,11 +65,15 @@ OVERFITTING = "## Overfitting\n"
 def main() -> int:
     """Parse and do."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("what", choices=["run", "table", "studies"])
     parser.add_argument("--corpus", default="shakespeare", help="tiny Shakespeare, as a file or a catalogue name")
-    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--runs", type=Path)
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
     flags = parser.parse_args()
+    if flags.what == "studies":
+        return studies(flags.out)
+    if flags.runs is None:
+        parser.error("--runs DIR: where the trainings are kept")
     return run(flags.corpus, flags.runs) if flags.what == "run" else table(flags.runs, flags.out)
 
 
@@ -185,7 +192,20 @@ def _counted(base: Sequence[Record], *sets: Sequence[tuple[Record, Record]]) -> 
 def table(runs: Path, out: Path) -> int:
     """The JSON, and the page made from it."""
     command = ["python", "-m", "benchmarks.verdicts", "table"]
-    value = {"context": {**context(None), "command": command}, **measured(runs)}
+    before = read_json(out / "verdicts.json") if (out / "verdicts.json").exists() else {}
+    value = {"context": {**context(None), "command": command}, **measured(runs), "studies": before.get("studies")}
+    return _write(value, out)
+
+
+def studies(out: Path) -> int:
+    """Simulated studies, into the JSON and the page that are there."""
+    command = ["python", "-m", "benchmarks.verdicts", "studies"]
+    here = {**context(None), "command": command}
+    found = [kind.to_json() for kind in simulated()]
+    return _write({**read_json(out / "verdicts.json"), "studies": {"context": here, "kinds": found}}, out)
+
+
+def _write(value: dict[str, Any], out: Path) -> int:
     write_json(out / "verdicts.json", value)
     written = out / "verdicts.md"
     before = written.read_text(encoding="utf-8") if written.exists() else ""
@@ -231,8 +251,28 @@ def page(value: dict[str, Any]) -> str:
             "Pairs that share runs are not independent: their shares are steadier, but not as sure as their number suggests. Made",
             "by `python -m benchmarks.verdicts` from [verdicts.json](verdicts.json).",
             "",
+            *(_studies_section(value["studies"]) if value.get("studies") else ()),
         ]
     )
+
+
+def _studies_section(value: dict[str, Any]) -> list[str]:
+    kinds = value["kinds"]
+    return [
+        "## Studies",
+        "",
+        f"Simulated studies, {kinds[0]['studies']:,} of each kind. A run's loss is its cell's mean, what its seed adds to all cells",
+        "alike, and an error of its own, whose deviation is the same in all cells, or differs from cell to cell by 40% as a rule.",
+        "Effects are paired by seed, with variances drawn towards what the cells have in common (`lmlab/stats/paired_seeds.py`).",
+        "Asked for are intervals of 95% that hold the truth in 93 to 97% of the cases, and false differences in 5% of the studies at",
+        "most once all effects of a study are judged together (Holm). Halves of intervals are in deviations of a run. The last two",
+        "columns take seeds as independent, and pool one deviation over all cells.",
+        "",
+        *studies_table(kinds),
+        "",
+        f"Made by `{' '.join(value['context']['command'])}`.",
+        "",
+    ]
 
 
 def _side(record: Record) -> Side:

@@ -62,7 +62,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _print_evaluations(named: list[tuple[Run, str | None]], to: str) -> None:
-    from lmlab.report.evaluations import evaluation_parts, evaluation_rows, evaluations_csv
+    from lmlab.experiment.evaluations import evaluations_json
+    from lmlab.report.evaluations import evaluation_parts, evaluations_csv
     from lmlab.report.reading import record_of
 
     records = [record_of(found, which) for found, which in named]
@@ -72,8 +73,7 @@ def _print_evaluations(named: list[tuple[Run, str | None]], to: str) -> None:
     elif to == "csv":
         show_text(evaluations_csv(records, names), end="")
     else:
-        entries = [(name, record.id, evaluation_rows(record)) for name, record in zip(names, records, strict=True)]
-        show_json({"runs": [{"run": name, "id": id, "evaluations": rows} for name, id, rows in entries]})
+        show_json(evaluations_json(list(zip(names, records, strict=True))))
 
 
 def described(data: CurveData) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""`lmlab verify`: compute the numbers of a study, an explanation or a comparison again, from its runs."""
+"""`lmlab verify`: compute the numbers of a study, an explanation, a comparison or a run again."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import tyro
 
@@ -14,12 +14,21 @@ from lmlab.cli.printing import show, show_json
 
 @dataclass(frozen=True)
 class Verify:
-    """Compute every number of a file again from its runs; exit status 1 where one differs or a run is missing."""
+    """Compute every number of a file again from its runs; exit status 1 where one differs or a run is missing.
+
+    The runs are taken from runs.tar.xz beside the file, which --pack writes and which needs no weights, or from a folder of runs.
+    """
 
     file: tyro.conf.Positional[str] = ""
-    """The study.json of lmlab study, the explain.json of lmlab explain, or what lmlab compare --json printed."""
+    """The study.json of lmlab study, the explain.json of lmlab explain, what lmlab compare --json or lmlab report --to json
+    printed, a folder with such files, or a finished run."""
     runs: str = ""
-    """Where the runs are, under whatever names; default: the folder that the study's is in, else LMLAB_RUNS or ./runs."""
+    """Where the runs are, under whatever names; default: the archive beside the file, the folder that a study's folder is in, else
+    LMLAB_RUNS or ./runs."""
+    rescore: bool = False
+    """Compute each run's loss from its weights, too."""
+    pack: bool = False
+    """Write runs.tar.xz beside the file: all that its figures are computed from, without weights."""
     all: bool = False
     """Print those that hold too."""
     json: bool = False
@@ -31,14 +40,24 @@ def run(arguments: list[str]) -> int:
     flags = parse(Verify, arguments, "lmlab verify")
     if not flags.file:
         raise UsageError("lmlab verify needs a file: lmlab verify runs/study-NAME/study.json")
-    from lmlab.study.verification import runs_beside, verify
+    from lmlab.study.verification import files_of, pack, runs_for, verify
+    from lmlab.training.display import byte_count
 
-    path = Path(flags.file)
-    beside = None if flags.runs else runs_beside(path)
-    found = verify(path, beside or runs_folder(flags.runs))
+    root = runs_folder(flags.runs)
+    files = files_of(flags.file, root)
+    results = {}
+    for path in files:
+        runs = runs_for(path, root, asked=bool(flags.runs))
+        results[path] = verify(path, runs, flags.rescore)
+        if flags.pack:
+            archive, size = pack(path, runs or root)
+            show(f"{archive} ({byte_count(size)})", file=sys.stderr if flags.json else None)
     if flags.json:
-        show_json(found.to_json())
+        values = [{"file": str(path), **found.to_json()} for path, found in results.items()]
+        show_json(values[0] if len(values) == 1 else {"holds": all(one["holds"] for one in values), "files": values})
     else:
-        held = [claim.line() for claim in found.claims if claim.holds and flags.all]
-        show(*held, *found.wrong(), found.line())
-    return 0 if found.holds else 1
+        for path, found in results.items():
+            held = [claim.line() for claim in found.claims if claim.holds and flags.all]
+            title = f"{path.name}: " if len(files) > 1 else ""
+            show(*held, *found.wrong(), f"{title}{found.line()}")
+    return 0 if all(found.holds for found in results.values()) else 1

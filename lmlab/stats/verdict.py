@@ -214,8 +214,10 @@ def p_value(difference: float, parts: Sequence[ErrorPart]) -> float:
         return 1.0
     if not known:
         return SMALLEST_P_VALUE
-    # The level follows from the half of the first part, and the halves of the others from the level.
     first, *others = known
+    if not others:
+        return max(SMALLEST_P_VALUE, 1.0 - first.level(size))
+    # The level follows from the half of the first part, and the halves of the others from the level.
     low, high = 0.0, size
     for _ in range(HALVINGS):
         middle = (low + high) / 2

@@ -10,6 +10,8 @@ from typing import Any
 
 from lmlab import LabError
 from lmlab.experiment.at_checkpoint import record_at
+from lmlab.experiment.evaluations import KIND as EVALUATIONS
+from lmlab.experiment.evaluations import evaluation_rows
 from lmlab.experiment.record import Record, read_record
 from lmlab.runs import Run, list_runs
 from lmlab.study.comparison import KIND as COMPARISON
@@ -150,10 +152,25 @@ def of_comparison(value: Mapping[str, Any], origin: str, shelf: Shelf) -> Again:
     return again
 
 
+def of_evaluations(value: Mapping[str, Any], origin: str, shelf: Shelf) -> Again:
+    """What lmlab report --to json printed."""
+    again = Again()
+    for place, entry in enumerate(value["runs"]):
+        name, _, which = str(entry["run"]).partition("@")
+        run = shelf.runs.get(str(entry["id"]))
+        if run is None:
+            again.missing.append(shelf.missing(name, str(entry["id"])))
+            continue
+        record = record_at(run, which) if which else read_record(run)
+        again.figures.append((f"runs[{place}].evaluations", entry["evaluations"], evaluation_rows(record)))
+    return again
+
+
 RECOMPUTE: Mapping[str, Callable[[Mapping[str, Any], str, Shelf], Again]] = {
     STUDY: of_study,
     EXPLANATION: of_explanation,
     COMPARISON: of_comparison,
+    EVALUATIONS: of_evaluations,
 }
 """By what a file says that it is."""
 

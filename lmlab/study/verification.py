@@ -1,13 +1,19 @@
-"""`lmlab verify`: every number of a study, an explanation or a comparison, computed again from its runs.
+"""`lmlab verify`: every number of a study, an explanation, a comparison, a table of evaluations or a run, computed again.
 
 file -> ids of its runs -> the runs with these ids, whatever they are called by now -> the figures once more -> which hold
+
+The runs are taken from the archive beside the file (`study.bundle`), which has all that figures are computed from but the weights,
+or from a folder of runs. With the weights at hand, `rescore` computes each run's loss from them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import re
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +21,25 @@ from typing import Any
 from lmlab import LabError
 from lmlab.files import read_json
 from lmlab.files.durable import without_nan
+from lmlab.runs import Run, open_run
+from lmlab.runs.run import ORIGIN
+from lmlab.study import bundle
 from lmlab.study.plan import PLAN
 from lmlab.study.recomputing import RECOMPUTE, Shelf
+from lmlab.study.recomputing_run import figures_of_run, rescored
 
 FORMAT = 1
+SUMMARY = "summary.json"
 TOLERANCE = 1e-9
 """Relative: figures are computed in float64, and another machine may add in another order."""
+RESCORED_TOLERANCE = 1e-4
+"""Relative, of a loss from the weights: another processor, engine or precision rounds otherwise."""
+CHOSEN = re.compile(r"(^|\.)(level|cells\.[^.]*|weight|spent|loss_interval_level)$|\.cells\.|^reach\[")
+"""Places of numbers that somebody chose, such as weights of cells: they are compared, and count as no figures."""
+KNOWN = (
+    "expected the study.json of lmlab study, the explain.json of lmlab explain, what lmlab compare --json or lmlab report --to "
+    "json printed, or a finished run"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +51,18 @@ class Claim:
     said: Any
     found: Any
     """What the runs give; None where they give nothing."""
+    tolerance: float = TOLERANCE
+
+    @property
+    def measured(self) -> bool:
+        """Whether it is a measured figure: neither a word, nor a count, nor a number that somebody chose."""
+        return isinstance(self.said, float) and CHOSEN.search(self.place) is None
 
     @property
     def holds(self) -> bool:
-        """Whether both are the same, numbers to nine digits."""
+        """Whether both are the same, numbers within the tolerance."""
         if _is_number(self.said) and _is_number(self.found):
-            return math.isclose(self.said, self.found, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+            return math.isclose(self.said, self.found, rel_tol=self.tolerance, abs_tol=self.tolerance)
         return type(self.said) is type(self.found) and self.said == self.found
 
     def line(self) -> str:
@@ -48,7 +73,7 @@ class Claim:
 
     def to_json(self) -> dict[str, Any]:
         """For --json."""
-        return {**dataclasses.asdict(self), "holds": self.holds}
+        return {**dataclasses.asdict(self), "measured": self.measured, "holds": self.holds}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +95,15 @@ class Verification:
 
     def line(self) -> str:
         """All of it in a line."""
-        held = sum(claim.holds for claim in self.claims)
-        of = f"{held:,} of {len(self.claims):,} figures hold"
-        return of if not self.missing else f"{of}, {len(self.missing)} runs are missing"
+        figures = [claim for claim in self.claims if claim.measured]
+        others = [claim for claim in self.claims if not claim.measured]
+        of = f"{sum(claim.holds for claim in figures):,} of {len(figures):,} figures hold"
+        of += (
+            f", and {sum(claim.holds for claim in others):,} of {len(others):,} words, counts and settings"
+            if others
+            else ""
+        )
+        return of if not self.missing else f"{of}; {len(self.missing)} runs are missing"
 
     def to_json(self) -> dict[str, Any]:
         """For --json."""
@@ -89,29 +120,106 @@ def runs_beside(path: Path) -> Path | None:
     return folder.parent if (folder / PLAN).exists() else None
 
 
-def verify(path: Path, runs: Path) -> Verification:
-    """Hold the figures of the file at `path` against the runs in the folder `runs`; LabError where it has no such figures."""
-    if not path.is_file():
-        raise LabError(
-            f"there is no file {path}: expected the study.json of lmlab study, the explain.json of lmlab explain, or what "
-            "lmlab compare --json printed"
-        )
+def files_of(reference: str, runs: Path) -> list[Path]:
+    """The files to verify: the file of that name, those with figures in the folder of that name, or the summary of the run of that
+    name in `runs`; LabError where there is none.
+    """
+    path = Path(reference)
+    if path.is_file():
+        return [path]
+    if path.is_dir() and not (path / ORIGIN).is_file():
+        found = [one for one in sorted(path.glob("*.json")) if _kind(one) in RECOMPUTE]
+        if not found:
+            raise LabError(f"{path} holds no file with figures: {KNOWN}")
+        return found
+    if path.suffix == ".json":
+        raise LabError(f"there is no file {path}: {KNOWN}")
+    return [open_run(reference, runs)[0].folder / SUMMARY]
+
+
+def runs_for(path: Path, runs: Path, asked: bool) -> Path | None:
+    """Where the runs of the file at `path` are looked for: in the folder `runs` where that is `asked` for; in the archive beside
+    the file (None); in the folder that a study's folder stands in; else in `runs`.
+    """
+    if asked or not (path.parent / bundle.NAME).is_file():
+        return runs if asked else (runs_beside(path) or runs)
+    return None
+
+
+def verify(path: Path, runs: Path | None, rescore: bool = False) -> Verification:
+    """Compute the figures of the file at `path` again; LabError where it has none.
+
+    Its runs are those in the folder `runs`, or without one those of the archive beside the file. `rescore` computes the loss of
+    each run from its weights, too.
+    """
+    if path.name == SUMMARY and (path.parent / ORIGIN).is_file():
+        return _verify_run(Run(path.parent), rescore)
     value = read_json(path)
-    kind = value.get("kind") if isinstance(value, dict) else None
-    again = RECOMPUTE.get(str(kind))
+    again = RECOMPUTE.get(str(value.get("kind") if isinstance(value, dict) else None))
     if again is None:
-        raise LabError(
-            f"{path} has no figures that can be computed again: expected the study.json of lmlab study, the explain.json of lmlab "
-            "explain, or what lmlab compare --json printed"
-        )
+        raise LabError(f"{path} has no figures that can be computed again: {KNOWN}")
     if value.get("format") != FORMAT:
         raise LabError(f"{path} has format {str(value.get('format'))[:20]}: this version reads {FORMAT}; update lmlab")
-    try:
-        found = again(value, str(path), Shelf(runs))
-    except (KeyError, TypeError, AttributeError, IndexError):
-        raise LabError(f"{path} is damaged: expected the runs that its figures come from") from None
-    claims = [claim for place, said, now in found.figures for claim in _compared(place, said, without_nan(now))]
+    with shelf_for(path, runs) as shelf:
+        try:
+            found = again(value, str(path), shelf)
+        except (KeyError, TypeError, AttributeError, IndexError):
+            raise LabError(f"{path} is damaged: expected the runs that its figures come from") from None
+        claims = [claim for place, said, now in found.figures for claim in _compared(place, said, without_nan(now))]
+        if rescore:
+            named = bundle.runs_named_in(value, shelf.runs)
+            claims += [_rescored(run, f"runs.{run.name}") for run in named if run.summary() is not None]
     return Verification(claims=tuple(claims), missing=tuple(found.missing))
+
+
+def pack(path: Path, runs: Path) -> tuple[Path, int]:
+    """Write the archive beside the file at `path` that its figures can be computed from: its place, and its bytes. LabError where a
+    figure doesn't hold, or a run is missing in the folder `runs`.
+    """
+    found = verify(path, runs)
+    if not found.holds:
+        raise LabError(f"{path} is not packed, since not all of it holds: {found.wrong()[0]}")
+    shelf = Shelf(runs)
+    archive = path.parent / bundle.NAME
+    return archive, bundle.pack(bundle.runs_named_in(read_json(path), shelf.runs), archive)
+
+
+@contextmanager
+def shelf_for(path: Path, runs: Path | None) -> Iterator[Shelf]:
+    """The runs that the figures of a file come from."""
+    archive = path.parent / bundle.NAME
+    if runs is not None or not archive.is_file():
+        yield Shelf(runs or Path("runs"))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        bundle.unpack(archive, Path(folder))
+        yield Shelf(Path(folder))
+
+
+def _verify_run(run: Run, rescore: bool) -> Verification:
+    summary = run.summary()
+    if summary is None:
+        raise LabError(f"{run.name} is not finished, so it has no figures to compute again: lmlab resume {run.name}")
+    try:
+        found = list(figures_of_run(run, summary))
+    except (KeyError, TypeError, AttributeError, IndexError):
+        raise LabError(f"{run.folder / SUMMARY} is damaged: expected the summary of a finished run") from None
+    claims = [claim for place, said, now in found for claim in _compared(place, said, without_nan(now))]
+    return Verification(claims=(*claims, *([_rescored(run, "final")] if rescore else [])), missing=())
+
+
+def _rescored(run: Run, place: str) -> Claim:
+    summary = run.summary()
+    said = None if summary is None else summary["final"]["loss"]
+    return Claim(place=f"{place}.loss from the weights", said=said, found=rescored(run), tolerance=RESCORED_TOLERANCE)
+
+
+def _kind(path: Path) -> str:
+    try:
+        value = read_json(path)
+    except LabError:
+        return ""
+    return str(value.get("kind")) if isinstance(value, dict) else ""
 
 
 def _compared(place: str, said: Any, found: Any) -> Iterator[Claim]:

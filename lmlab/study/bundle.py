@@ -1,0 +1,102 @@
+"""What a file's figures rest on, in one archive that can be shipped with it: the plain files of its runs, without weights.
+
+runs.tar.xz holds NAME/origin.json, NAME/metrics.jsonl, NAME/units-valid.npy and so on for each run. Whoever has it beside a
+study.json computes every figure again without the runs' checkpoints. The archive may come from a stranger: only plain files of
+these names and of a bounded size are taken out of it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import lzma
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lmlab import LabError, printable
+from lmlab.files import is_plain_name, write_bytes
+from lmlab.runs import Run
+
+NAME = "runs.tar.xz"
+FILES = (
+    *("origin.json", "recipe.toml", "policy.json", "forecast.json", "summary.json", "tokenizer.json", "segments.jsonl"),
+    *("metrics.jsonl", "units-valid.npy"),
+)
+"""Of each run, where it has them."""
+MOST_BYTES, MOST_FILES = 1 << 30, 20_000
+"""Of an archive, unpacked."""
+
+
+def runs_named_in(value: Any, runs: Mapping[str, Run]) -> list[Run]:
+    """Those of `runs` whose ids stand anywhere in the values of a file, in the order in which they are named."""
+    found: dict[str, Run] = {}
+    for text in _texts(value):
+        if text in runs:
+            found.setdefault(text, runs[text])
+    return list(found.values())
+
+
+def pack(runs: Iterable[Run], path: Path) -> int:
+    """Write the archive of these runs to `path`, and return its bytes. The same runs give the same bytes."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:xz", preset=9, format=tarfile.PAX_FORMAT) as archive:
+        for run in sorted(runs, key=lambda run: run.name):
+            for name in FILES:
+                if (run.folder / name).is_file():
+                    data = (run.folder / name).read_bytes()
+                    entry = tarfile.TarInfo(f"{run.name}/{name}")  # of nobody, at no time
+                    data = _without_folders(data) if name == "origin.json" else data
+                    entry.size = len(data)
+                    archive.addfile(entry, io.BytesIO(data))
+    write_bytes(path, content.getvalue())
+    return len(content.getvalue())
+
+
+def unpack(path: Path, folder: Path) -> None:
+    """The runs of the archive at `path` as folders in `folder`; LabError where it is none, or holds anything else."""
+    size = count = 0
+    try:
+        with tarfile.open(path, mode="r:xz") as archive:
+            for entry in archive:
+                size, count = size + entry.size, count + 1
+                if size > MOST_BYTES or count > MOST_FILES:
+                    raise LabError(
+                        f"{path} is too large: expected {MOST_BYTES >> 20} MiB of files and {MOST_FILES:,} of them at most"
+                    )
+                place = PurePosixPath(entry.name)
+                if (
+                    not entry.isreg()
+                    or len(place.parts) != 2
+                    or place.name not in FILES
+                    or not is_plain_name(place.parts[0])
+                ):
+                    raise LabError(
+                        f"{path} holds {printable(entry.name[:80])}: expected only {FILES[0]} and the like, in a folder a run"
+                    )
+                data = archive.extractfile(entry)
+                assert data is not None
+                (folder / place.parts[0]).mkdir(exist_ok=True)
+                (folder / place.parts[0] / place.name).write_bytes(data.read())
+    except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
+        raise LabError(f"{path} can't be read ({error}): expected an archive that lmlab verify --pack wrote") from None
+
+
+def _without_folders(origin: bytes) -> bytes:
+    """origin.json without the folders in the command line: where somebody keeps their files is nobody's business."""
+    value = json.loads(origin)
+    if isinstance(value, dict) and isinstance(value.get("command"), list):
+        value["command"] = [Path(word).name if Path(str(word)).is_absolute() else word for word in value["command"]]
+    return json.dumps(value).encode()
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _texts(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _texts(part)
