@@ -28,8 +28,8 @@ from lmlab.study.plan import StudyPlan
 STUDIES = 2_000
 WIDTHS = 200
 """Studies of each kind whose intervals are computed; the others are judged by their p-values."""
-SPREADS = (0.0, 0.4)
-"""Standard deviation of the logarithm of a cell's deviation: 0, and as much as the studies in docs/studies may have."""
+SPREADS = (0.0, 0.4, 0.9)
+"""Standard deviation of the logarithm of a cell's deviation: from none to that of docs/studies/width-and-rate (.005 to .11)."""
 SHARED_SEED = 0.5
 """What a shared seed moves all cells by, against the deviation of a single run; in docs/studies .25 to 1.2."""
 DESIGNS: tuple[tuple[str, DesignName, tuple[int, ...], int], ...] = (
@@ -147,14 +147,14 @@ def _plan(design: DesignName, levels: tuple[int, ...], seeds: int) -> StudyPlan:
 def table(value: list[dict[str, Any]]) -> list[str]:
     """The rows of docs/verdicts.md."""
     rows = [
-        "| study | effects | seeds | | cells' deviations | intervals that hold the truth | studies with a false difference (Holm) "
+        "| study | effects | seeds | | spread | intervals that hold the truth | studies with a false difference (Holm) "
         "| half of an interval | taken as independent: hold | half |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for one in value:
         rows.append(
             f"| {one['of']} | {one['effects']} | {one['seeds']} | {'shared' if one['shared'] else 'own'} "
-            f"| {'differ' if one['spread'] else 'equal'} | {one['covered']:.1%} | {one['false_studies']:.1%} "
+            f"| {one['spread']:.1f} | {one['covered']:.1%} | {one['false_studies']:.1%} "
             f"| {one['width']:.2f} | {one['independent_covered']:.1%} | {one['independent_width']:.2f} |"
         )
     return rows
