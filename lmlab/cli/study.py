@@ -68,6 +68,7 @@ def run(arguments: list[str]) -> int:
             "lmlab study needs a study or a recipe: lmlab study --list, or lmlab study RECIPE --vary FIELD=A,B"
         )
     from lmlab.recipe.quantities import seconds_in
+    from lmlab.report.cells_figure import write_cells
     from lmlab.report.forest import write_forest
     from lmlab.study.studying import StudyWishes, study
     from lmlab.study.words import lines
@@ -96,7 +97,8 @@ def run(arguments: list[str]) -> int:
         progress=progress_for(quiet=flags.quiet or flags.json),
         say=say,
     )
-    files = [*result.files, *write_forest(result, result.plan.folder(runs_folder(flags.runs)))]
+    folder = result.plan.folder(runs_folder(flags.runs))
+    files = [*result.files, *write_forest(result, folder), *write_cells(result, folder)]
     tell = speaker(json_output=flags.json, quiet=False)
     for line in lines(result.plan, result.cells, result.noise, result.effects):
         tell(line)

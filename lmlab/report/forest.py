@@ -86,7 +86,7 @@ def _draw(axes: Axes, place: int, effect: Effect) -> None:
         marker="s",
         markersize=7,
         color=colour,
-        markerfacecolor=colour if sure else "white",
+        markerfacecolor=colour if sure and effect.holds else "white",
         zorder=3,
     )
     beside(axes, 0.0, -8, place, short(effect.name, LONGEST_LABEL), ha="right", color=INK)
@@ -102,7 +102,7 @@ def _titles(figure: Figure, result: StudyResult, height: float) -> None:
     )
     counts = result.cells.counts()
     facts = f"{plan.design} on {short(plan.base.name, 40)}  ·  {len(counts)} cells, {sum(counts.values())} runs  ·  seed SD "
-    facts += f"{noise.standard_deviation:.4f} ({noise.source})"
+    facts += f"{noise.standard_deviation:.4f} ({noise.source})  ·  filled: holds beside all the others"
     if len(result.effects) > MOST_ROWS:
         facts += f"  ·  the first {MOST_ROWS} of {len(result.effects)} effects"
     figure.text(left, 1 - 0.62 / height, facts, fontsize=11, va="center", color=QUIET)
