@@ -124,10 +124,11 @@ def _judged(
         own = of_seed if shared else generator.normal(0.0, SHARED_SEED, len(seeds))
         errors = generator.normal(0.0, deviations[cell], len(seeds))
         losses[cell] = {seed: means[cell] + float(own[seed] + errors[seed]) for seed in seeds}
-    common = run_variance(losses)
+    contrasts = [contrast for _, _, contrast in wanted(plan)]
+    common = run_variance(losses, contrasts)
     noise = seed_noise({str(cell): list(of_cell.values()) for cell, of_cell in losses.items()})
     counts = {cell: len(seeds) for cell in cells}
-    for _, _, contrast in wanted(plan):
+    for contrast in contrasts:
         paired = paired_contrast(contrast, losses, common)
         assert paired is not None
         error = noise.standard_deviation * math.sqrt(sum(1 / count for count in contrast.runs(counts)))

@@ -264,7 +264,7 @@ def _studies_section(value: dict[str, Any]) -> list[str]:
         f"Simulated studies, {kinds[0]['studies']:,} of each kind. A run's loss is its cell's mean, what its seed adds to all",
         "cells alike, and an error of its own. The spread is the standard deviation of the logarithm of the cells' deviations: 0",
         "where they are equal, 0.9 as in [width-and-rate](studies/width-and-rate/README.md), whose cells range from .005 to .11.",
-        "Effects are paired by seed, with variances drawn towards what the cells have in common (`lmlab/stats/paired_seeds.py`).",
+        "Effects are paired by seed, with variances drawn towards what the effects have in common (`lmlab/stats/paired_seeds.py`).",
         "Asked for are intervals of 95% that hold the truth in 93 to 97% of the cases, and false differences in 5% of the studies",
         "at most once all effects of a study are judged together (Holm). Halves of intervals are in deviations of a run. The last",
         "two columns take seeds as independent, and pool one deviation over all cells.",

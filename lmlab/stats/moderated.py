@@ -111,8 +111,14 @@ class CommonVariance:
         return StudentMixture(weights=self.weights, scales=np.sqrt(values), freedoms=np.maximum(1.0, together))
 
 
-def common_variance(variances: Sequence[float], freedoms: Sequence[float]) -> CommonVariance | None:
-    """What these measured variances have in common; None where there is none, or all are 0."""
+def common_variance(
+    variances: Sequence[float], freedoms: Sequence[float], independent: float = 1.0
+) -> CommonVariance | None:
+    """What these measured variances have in common; None where there is none, or all are 0.
+
+    `independent` is the share of them that tell something of their own, where they are of samples that overlap: their likelihood
+    counts by that power (a composite likelihood: Varin, Reid and Firth 2011, section 2.3).
+    """
     known = [(value, freedom) for value, freedom in zip(variances, freedoms, strict=True) if freedom > 0]
     largest = max((value for value, _ in known), default=0.0)
     if largest == 0.0:
@@ -120,7 +126,9 @@ def common_variance(variances: Sequence[float], freedoms: Sequence[float]) -> Co
     own = np.array([max(value, SMALLEST * largest) for value, _ in known])
     freedom = np.array([freedom for _, freedom in known])
     places = float(own @ freedom / freedom.sum()) * PLACES
-    logarithms = np.array([_likelihood(own, freedom, places, among) - 0.5 * np.log(among) for among in FREEDOMS])
+    logarithms = np.array(
+        [independent * _likelihood(own, freedom, places, among) - 0.5 * np.log(among) for among in FREEDOMS]
+    )
     weights = np.exp(logarithms - logarithms.max()).ravel()
     kept = weights > LEAST_WEIGHT
     return CommonVariance(

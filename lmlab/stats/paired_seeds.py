@@ -1,17 +1,19 @@
 """The error that seeds leave in a contrast of cells whose runs share their seeds.
 
-A seed draws initial values, batches and dropout masks, and moves the losses of all cells alike to some extent; that part falls out
-of a difference of two runs with the same seed. So a contrast is taken seed by seed, and the spread of these values is its error:
+A seed draws initial values, batches and dropout masks, and moves the losses of all cells alike to some extent, and of cells that
+differ in little nearly alike. That falls out of a difference of two runs with the same seed. So a contrast is taken seed by seed,
+and the spread of these values is its error:
 
-    loss = a_cell + b_seed + e          d_s = sum over cells of w_cell loss(cell, s)          variance of d_s = sum w^2 sigma^2
+    d_s = sum over cells of w_cell loss(cell, s)          variance of a run in this contrast = variance of d_s / sum of w^2
 
-With two or three seeds that spread is itself hardly known. It is drawn towards what the cells of the study have in common
-(`stats.moderated`), which is told from what is left of all losses beside the levels of cells and seeds, by least squares.
+With two or three seeds that spread is itself hardly known. It is drawn towards what the contrasts of the study have in common
+(`stats.moderated`): much where they are alike, little where some are ten times as sure as others.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from lmlab.stats.factorial import Contrast
+from lmlab.stats.factorial import Contrast, difference
 from lmlab.stats.moderated import CommonVariance, StudentMixture, common_variance
 from lmlab.stats.verdict import ErrorPart, PairVerdict, SeedNoise, fewest_seeds, judged, seed_noise
 
 Losses = Mapping[Any, Mapping[int, float]]
 """Of each cell, by seed."""
+MOST_CELLS = 20
+"""Of which all differences are taken, where nobody says which are judged."""
 FEWEST_SEEDS = 2
 """Of one seed nothing tells how far it moves a difference."""
 ROUNDING = 1e-9
@@ -38,7 +42,7 @@ class Noise:
     seeds: SeedNoise
     """Of the runs of a cell or recipe, pooled over these."""
     runs: CommonVariance | None = None
-    """Of a run beside its cell and seed; None where that can't be told."""
+    """Of a run in the contrasts that are paired by seed; None where there is none."""
 
     def scaled(self, factor: float) -> Noise:
         """The same of losses that are `factor` times as large."""
@@ -50,8 +54,8 @@ class Noise:
         if self.runs is None:
             return self.seeds.words()
         return (
-            f"{self.seeds.words()}; pairs of equal seeds: beside its seed and recipe a run has SD "
-            f"{self.runs.standard_deviation:.4f}, towards which the SD of each difference is drawn"
+            f"{self.seeds.words()}; differences of equal seeds have an SD of {self.runs.standard_deviation:.4f} a run, towards "
+            "which each one's own is drawn"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -71,14 +75,20 @@ class Noise:
         }
 
 
-def noise_among(losses: Mapping[Any, Mapping[int, float]]) -> Noise:
-    """The noise between the seeds of these cells or recipes; losses that aren't finite are left out."""
+def noise_among(losses: Losses, contrasts: Sequence[Contrast] | None = None) -> Noise:
+    """The noise between the seeds of these cells or recipes; losses that aren't finite are left out.
+
+    `contrasts` are those that are judged; without them all differences of two cells.
+    """
     finite = {
         cell: {seed: loss for seed, loss in of_cell.items() if math.isfinite(loss)} for cell, of_cell in losses.items()
     }
+    chosen = contrasts
+    if chosen is None:
+        chosen = [difference(one, other) for one, other in itertools.combinations(list(finite)[:MOST_CELLS], 2)]
     return Noise(
         seeds=seed_noise({str(cell): list(of_cell.values()) for cell, of_cell in finite.items()}),
-        runs=run_variance(finite),
+        runs=run_variance(finite, chosen),
     )
 
 
@@ -92,7 +102,7 @@ class PairedContrast:
     squares: float
     """The sum of its squared weights."""
     run: StudentMixture
-    """The error of one run beside its cell and seed, as it stands in this contrast."""
+    """The error of one run in this contrast."""
 
     @property
     def part(self) -> ErrorPart:
@@ -109,18 +119,15 @@ class PairedContrast:
 
 def paired_contrast(contrast: Contrast, losses: Losses, common: CommonVariance | None) -> PairedContrast | None:
     """The contrast seed by seed; None where its cells don't have the same two seeds or more, or no variance is known."""
-    cells = list(contrast.weights)
-    shared = sorted(losses[cells[0]]) if cells else []
-    if len(shared) < FEWEST_SEEDS or common is None or any(set(losses[cell]) != set(shared) for cell in cells):
+    values = _by_seed(contrast, losses)
+    if values is None or common is None:
         return None
-    values = [math.fsum(contrast.weights[cell] * losses[cell][seed] for cell in cells) for seed in shared]
     squares = math.fsum(weight**2 for weight in contrast.weights.values())
-    own = float(np.var(values, ddof=1)) / squares
     return PairedContrast(
         value=math.fsum(values) / len(values),
-        seeds=len(shared),
+        seeds=len(values),
         squares=squares,
-        run=common.moderated(own, len(values) - 1),
+        run=common.moderated(float(np.var(values, ddof=1)) / squares, len(values) - 1),
     )
 
 
@@ -131,31 +138,33 @@ def judge_paired(found: PairedContrast, text: ErrorPart, others: Sequence[ErrorP
     return judged(found.value, (text, found.part, *others), needed, f"{found.seeds} seeds, paired; {run}")
 
 
-def run_variance(losses: Losses) -> CommonVariance | None:
-    """What the variances of runs beside their cell and seed have in common; None where no cell has two seeds, or there is none.
+def run_variance(losses: Losses, contrasts: Sequence[Contrast]) -> CommonVariance | None:
+    """What the variances of runs in these contrasts have in common; None where none of them can be paired, or seeds move nothing.
 
-    Each cell has as many degrees of freedom as least squares leaves it: of n seeds in each of C cells (n - 1) (C - 1) / C.
+    Contrasts share cells: C cells have only C - 1 that are independent, so more of them count as that many.
     """
-    rows = [(cell, seed, loss) for cell, of_cell in losses.items() for seed, loss in of_cell.items()]
-    cells = list(losses)
-    cells_of = {seed: sum(seed in of_cell for of_cell in losses.values()) for _, seed, _ in rows}
-    shared = [seed for seed, count in cells_of.items() if count > 1]
-    design = np.zeros((len(rows), len(cells) + len(shared)))
-    for place, (cell, seed, _) in enumerate(rows):
-        design[place, cells.index(cell)] = 1.0
-        if seed in shared:
-            design[place, len(cells) + shared.index(seed)] = 1.0
-    values = np.array([loss for _, _, loss in rows])
-    directions, sizes, _ = np.linalg.svd(design, full_matrices=False)
-    directions = directions[:, sizes > 1e-9 * sizes[0]] if len(rows) else directions
-    left = values - directions @ (directions.T @ values)
-    freedom = 1.0 - np.sum(directions**2, axis=1)
-    variances, freedoms = [], []
-    for cell in cells:
-        of_cell = np.array([one == cell for one, _, _ in rows])
-        known = float(freedom[of_cell].sum())
-        if known > 1e-9:
-            variances.append(float(np.sum(left[of_cell] ** 2)) / known)
-            freedoms.append(known)
-    rounding = (ROUNDING * float(np.abs(values).max(initial=0.0))) ** 2
-    return common_variance(variances, freedoms) if max(variances, default=0.0) > rounding else None
+    variances: list[float] = []
+    freedoms: list[float] = []
+    cells: set[Any] = set()
+    for contrast in contrasts:
+        values = _by_seed(contrast, losses)
+        if values is not None:
+            squares = math.fsum(weight**2 for weight in contrast.weights.values())
+            variances.append(float(np.var(values, ddof=1)) / squares)
+            freedoms.append(len(values) - 1.0)
+            cells |= contrast.weights.keys()
+    rounding = (ROUNDING * max((abs(loss) for cell in cells for loss in losses[cell].values()), default=0.0)) ** 2
+    if max(variances, default=0.0) <= rounding:
+        return None
+    return common_variance(variances, freedoms, min(1.0, (len(cells) - 1) / len(variances)))
+
+
+def _by_seed(contrast: Contrast, losses: Losses) -> list[float] | None:
+    """Its value for each seed; None where its cells don't have the same two seeds or more."""
+    cells = list(contrast.weights)
+    if not cells or any(cell not in losses for cell in cells):
+        return None
+    seeds = sorted(losses[cells[0]])
+    if len(seeds) < FEWEST_SEEDS or any(set(losses[cell]) != set(seeds) for cell in cells):
+        return None
+    return [math.fsum(contrast.weights[cell] * losses[cell][seed] for cell in cells) for seed in seeds]

@@ -118,14 +118,14 @@ def effects_of(plan: StudyPlan, cells: Cells, noise: Noise | None = None) -> tup
     Cells whose runs came out the same bit for bit count as one.
     """
     once = {cell: cells.by_seed()[cell] for cell in dict.fromkeys(cells.same().values())}
-    found = noise or noise_among({plan.label(cell): losses for cell, losses in once.items()})
+    there = [(*one, one[2].merged(cells.same())) for one in wanted(plan) if covers(one[2], cells.means())]
+    found = noise or noise_among(once, [merged for _, _, _, merged in there])
     effects = []
-    for kind, name, contrast in wanted(plan):
-        if covers(contrast, cells.means()):
-            parts = [ErrorPart(standard_error=text_error(contrast, cells))]
-            if kind == "share" and plan.pairs:
-                parts.append(ErrorPart(standard_error=_order_error(plan, name, cells), freedom=plan.pairs - 1))
-            effects.append(_effect(kind, name, contrast.merged(cells.same()), parts, cells, found))
+    for kind, name, contrast, merged in there:
+        parts = [ErrorPart(standard_error=text_error(contrast, cells))]
+        if kind == "share" and plan.pairs:
+            parts.append(ErrorPart(standard_error=_order_error(plan, name, cells), freedom=plan.pairs - 1))
+        effects.append(_effect(kind, name, merged, parts, cells, found))
     adjusted = holm([effect.verdict.p_value for effect in effects])
     return found, [dataclasses.replace(effect, p_holm=value) for effect, value in zip(effects, adjusted, strict=True)]
 

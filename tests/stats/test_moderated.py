@@ -44,6 +44,10 @@ def test_equal_variances_are_pooled_and_very_different_ones_are_left_apart():
     assert common_variance([1.0, 0.0], [0.0, 2.0]) is None, "nothing was measured of the first"
 
 
+def against_first(count):
+    return [difference((cell,), (0,)) for cell in range(1, count)]
+
+
 @pytest.mark.parametrize(("seeds", "shared"), [(2, 0.5), (3, 0.5), (3, 5.0)])
 def test_intervals_of_paired_differences_hold_the_truth_as_often_as_they_say(seeds, shared):
     generator = np.random.default_rng(seeds)
@@ -55,42 +59,55 @@ def test_intervals_of_paired_differences_hold_the_truth_as_often_as_they_say(see
             (cell,): dict(enumerate(10.0 + cell + of_seed + generator.normal(0.0, spread, seeds)))
             for cell, spread in enumerate(spreads)
         }
-        common = run_variance(losses)
-        for cell in range(1, 9):
-            found = paired_contrast(difference((cell,), (0,)), losses, common)
+        common = run_variance(losses, against_first(9))
+        for cell, contrast in enumerate(against_first(9), start=1):
+            found = paired_contrast(contrast, losses, common)
             held.append(abs(found.value - cell) <= half_width([found.part]))
     assert 0.92 <= np.mean(held) <= 0.985
 
 
 def test_what_a_seed_moves_everywhere_falls_out_of_a_difference():
     losses = {(0,): {1: 2.0, 2: 2.5, 3: 1.5}, (1,): {1: 1.9, 2: 2.41, 3: 1.39}}
-    found = paired_contrast(difference((1,), (0,)), losses, run_variance(losses))
+    found = paired_contrast(difference((1,), (0,)), losses, run_variance(losses, against_first(2)))
     assert found.value == pytest.approx(-0.1) and found.seeds == 3
     told = judge_paired(found, NO_TEXT)
     assert told.kind == "better" and told.high < -0.05
     assert noise_among(losses).seeds.standard_deviation > 0.4, "the seeds themselves lie far apart"
 
 
-def test_the_variance_beside_cell_and_seed_is_that_of_the_two_way_analysis():
+def test_where_differences_are_unequally_sure_each_keeps_its_own_error():
     generator = np.random.default_rng(2)
-    values = generator.normal(0.0, 1.0, (400, 2)) + 7.0 * generator.normal(size=(1, 2))
-    losses = {(cell,): {1: a, 2: b} for cell, (a, b) in enumerate(values)}
-    assert run_variance(losses).standard_deviation == pytest.approx(1.0, rel=0.1)
+    losses = {(cell,): dict(enumerate(generator.normal(2.0, 0.02, 6))) for cell in range(12)}
+    for cell in range(1, 6):
+        losses[(cell,)] = {seed: loss - 0.004 + generator.normal(0.0, 0.001) for seed, loss in losses[(0,)].items()}
+    common = run_variance(losses, against_first(12))
+    found = [paired_contrast(contrast, losses, common) for contrast in against_first(12)]
+    halves = [half_width([one.part]) for one in found]
+    assert max(halves[:5]) < 0.25 * min(halves[5:])
+    assert [judge_paired(one, NO_TEXT).kind for one in found[:5]] == ["better"] * 5
+
+
+def test_the_common_variance_of_a_run_is_that_of_the_differences():
+    generator = np.random.default_rng(3)
+    pairs = generator.normal(0.0, 1.0, (400, 2, 2)) + 7.0 * generator.normal(size=(1, 1, 2))
+    losses = {(pair, side): dict(enumerate(pairs[pair, side])) for pair in range(400) for side in range(2)}
+    contrasts = [difference((pair, 1), (pair, 0)) for pair in range(400)]
+    assert run_variance(losses, contrasts).standard_deviation == pytest.approx(1.0, rel=0.1)
 
 
 def test_other_seeds_on_the_two_sides_and_single_seeds_are_not_paired():
-    common = run_variance({(0,): {1: 2.0, 2: 2.1}, (1,): {1: 2.2, 2: 2.1}})
+    common = run_variance({(0,): {1: 2.0, 2: 2.1}, (1,): {1: 2.2, 2: 2.1}}, against_first(2))
     for one, other in (({1: 2.0, 2: 2.1}, {1: 2.0, 3: 2.1}), ({1: 2.0}, {1: 2.1}), ({1: 2.0, 2: 2.1}, {1: 2.0})):
         assert paired_contrast(difference((0,), (1,)), {(0,): one, (1,): other}, common) is None
-    assert run_variance({(0,): {1: 2.0}, (1,): {1: 3.0}}) is None
+    assert run_variance({(0,): {1: 2.0}, (1,): {1: 3.0}}, against_first(2)) is None
     shifted = {(0,): {1: 2.0, 2: 2.1, 3: 2.3}, (1,): {1: 3.0, 2: 3.1, 3: 3.3}}
-    assert run_variance(shifted) is None, "rounding is no noise"
+    assert run_variance(shifted, against_first(2)) is None, "rounding is no noise"
 
 
 def test_more_seeds_leave_less_open_and_the_count_that_is_asked_for_is_enough():
     generator = np.random.default_rng(3)
     losses = {(cell,): dict(enumerate(generator.normal(0.0, 1.0, 3))) for cell in range(8)}
-    found = paired_contrast(difference((1,), (0,)), losses, run_variance(losses))
+    found = paired_contrast(difference((1,), (0,)), losses, run_variance(losses, against_first(8)))
     halves = [half_width([found.part_of(seeds)]) for seeds in (3, 6, 12, 24)]
     assert halves == sorted(halves, reverse=True) and halves[0] > 2.5 * halves[-1]
     needed = judge_paired(found, NO_TEXT).seeds_needed
