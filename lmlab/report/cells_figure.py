@@ -131,7 +131,7 @@ def _draw(axes: Axes, result: StudyResult, layout: Layout, panel: Sequence[int])
         )
     if min(layout.values) > 0:
         axes.set_xscale("log")
-    axes.set_xticks([layout.values[level] for level in order], [f"{layout.values[level]:g}" for level in order])
+    axes.set_xticks([layout.values[level] for level in order], [_number(layout.values[level]) for level in order])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_title(short(", ".join(_panel_names(plan, layout, panel)), 2 * LONGEST_NAME))
 
@@ -158,7 +158,7 @@ def _level_name(plan: StudyPlan, place: int, level: int) -> str:
     fields = {name for one in factor.levels for name in one.settings}
     own = _own(plan, fields.pop()) if len(fields) == 1 else None
     if isinstance(own, int | float) and not isinstance(own, bool):
-        return f"{factor.name} {own:g}"
+        return f"{factor.name} {_number(own)}"
     return f"{factor.name} as in the baseline" if own or len(fields) else f"without {factor.name}"
 
 
@@ -178,13 +178,17 @@ def _sets(plan: StudyPlan, place: int, name: str) -> bool:
 def _values(plan: StudyPlan, place: int) -> tuple[float, ...] | None:
     """The numbers that the levels of a factor set one field to, the baseline's first; None where it's another kind of factor."""
     levels = plan.factors[place].levels
-    fields = set.intersection(*(set(level.settings) for level in levels))
-    for name in sorted(fields):
-        values = [_own(plan, name), *(level.settings[name] for level in levels)]
-        numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-        if numeric and len(set(values)) == len(values) >= FEWEST_LEVELS:
-            return tuple(map(float, values))
-    return None
+    fields = {name for level in levels for name in level.settings}
+    if len(fields) != 1 or len(levels) + 1 < FEWEST_LEVELS:
+        return None
+    name = fields.pop()
+    values = [_own(plan, name), *(level.settings[name] for level in levels)]
+    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    return tuple(map(float, values)) if numeric and len(set(values)) == len(values) else None
+
+
+def _number(value: float) -> str:
+    return f"{value:,.7g}"
 
 
 def _own(plan: StudyPlan, name: str) -> Any:

@@ -49,14 +49,13 @@ def exact_values(changes: int) -> list[Contrast]:
     return found
 
 
-def sampled_orders(changes: int, pairs: int, seed: int = 0) -> list[Order]:
-    """`pairs` random orders, each followed by its reverse."""
+def sampled_orders(changes: int, pairs: int, seed: int = 0, first_given: bool = False) -> list[Order]:
+    """`pairs` random orders, each followed by its reverse; with `first_given` the first goes from the first change to the last."""
     generator = np.random.default_rng(seed)
-    orders: list[Order] = []
-    for _ in range(pairs):
-        order = tuple(int(one) for one in generator.permutation(changes))
-        orders += [order, order[::-1]]
-    return orders
+    firsts = [tuple(range(changes))] if first_given else []
+    while len(firsts) < pairs:
+        firsts.append(tuple(int(one) for one in generator.permutation(changes)))
+    return [order for first in firsts[:pairs] for order in (first, first[::-1])]
 
 
 def cells_in(order: Order) -> list[Cell]:

@@ -21,10 +21,10 @@ from lmlab.runs import Run
 
 NAME = "runs.tar.xz"
 FILES = (
-    *("origin.json", "recipe.toml", "policy.json", "forecast.json", "summary.json", "tokenizer.json", "segments.jsonl"),
+    *("origin.json", "recipe.toml", "policy.json", "forecast.json", "summary.json", "tokenizer.json"),
     *("metrics.jsonl", "units-valid.npy"),
 )
-"""Of each run, where it has them."""
+"""Of each run, where it has them: all that figures are computed from. segments.jsonl names the machine, and isn't needed."""
 MOST_BYTES, MOST_FILES = 1 << 30, 20_000
 """Of an archive, unpacked."""
 

@@ -68,7 +68,7 @@ def require_factors(factors: Sequence[Factor], design: DesignName) -> None:
             )
 
 
-def cells_of(factors: Sequence[Factor], design: DesignName, pairs: int = 0) -> list[Cell]:
+def cells_of(factors: Sequence[Factor], design: DesignName, pairs: int = 0, first_given: bool = False) -> list[Cell]:
     """The cells in the order in which they are trained, the baseline first; `pairs` of orders where subsets are sampled.
 
     >>> two = [Factor(name=name, levels=(Level(label="on", settings={}),)) for name in "ab"]
@@ -87,7 +87,9 @@ def cells_of(factors: Sequence[Factor], design: DesignName, pairs: int = 0) -> l
         stacked = [(1,) * count + zero[count:] for count in range(2, len(factors) + 1)]
         cells = [zero, *alone, *stacked]
     elif design == "subsets":
-        sampled = [cell for order in sampled_orders(len(factors), pairs) for cell in cells_in(order)]
+        sampled = [
+            cell for order in sampled_orders(len(factors), pairs, first_given=first_given) for cell in cells_in(order)
+        ]
         cells = list(dict.fromkeys([zero, (1,) * len(factors), *sampled])) if pairs else every_cell(len(factors))
     else:
         cells = list(itertools.product(*(range(len(factor.levels) + 1) for factor in factors)))

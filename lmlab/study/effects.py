@@ -15,7 +15,7 @@ from lmlab.stats import PairVerdict, paired_difference
 from lmlab.stats.factorial import Cell, Contrast, covers, difference, interaction, main_effect
 from lmlab.stats.multiple import holm
 from lmlab.stats.paired_seeds import Noise, judge_paired, noise_among, paired_contrast
-from lmlab.stats.shapley import exact_values, sampled_orders, sampling_error, values_in
+from lmlab.stats.shapley import exact_values, sampling_error, values_in
 from lmlab.stats.verdict import LEVEL, ErrorPart, judged, verdict
 from lmlab.study.cells import Cells
 from lmlab.study.design import Factor, stack_cell
@@ -92,7 +92,7 @@ def wanted(plan: StudyPlan) -> Iterator[tuple[EffectKind, str, Contrast]]:
     levels = [len(factor.levels) + 1 for factor in plan.factors]
     if plan.design == "subsets":
         count = len(plan.factors)
-        shares = values_in(sampled_orders(count, plan.pairs)) if plan.pairs else exact_values(count)
+        shares = values_in(plan.orders) if plan.pairs else exact_values(count)
         yield from (("share", factor.name, share) for factor, share in zip(plan.factors, shares, strict=True))
         yield "stack", "all of them", difference((1,) * count, zero)
         return
@@ -178,7 +178,7 @@ def _effect(
 def _order_error(plan: StudyPlan, name: str, cells: Cells) -> float:
     """For that only some orders of all were taken."""
     place = [factor.name for factor in plan.factors].index(name)
-    return sampling_error(sampled_orders(len(plan.factors), plan.pairs), place, cells.means())
+    return sampling_error(plan.orders, place, cells.means())
 
 
 def _stacked(plan: StudyPlan, zero: Cell) -> Iterator[tuple[EffectKind, str, Contrast]]:

@@ -17,6 +17,7 @@ from lmlab.recipe import Recipe, from_toml, override, to_toml
 from lmlab.recipe.identity import policy_names
 from lmlab.recipe.override import shown
 from lmlab.stats.factorial import Cell
+from lmlab.stats.shapley import Order, sampled_orders
 from lmlab.study.definition import Definition, study_name
 from lmlab.study.design import (
     BASELINE,
@@ -31,8 +32,8 @@ from lmlab.study.design import (
 
 FORMAT = 1
 PLAN = "plan.json"
-ORDERS = "drawn"
-"""What a plan says of its orders; those of earlier versions began with the order of the factors."""
+DRAWN = "drawn"
+"""What a plan says of its orders, but for those of earlier versions, which began with the order of the factors."""
 LONGEST_SLUG = 48
 ARITHMETIC = ("train.precision", "train.device")
 """Policy that runs of one study share: they may move losses by more than the order of sums does."""
@@ -75,13 +76,20 @@ class StudyPlan:
     seeds: int
     pairs: int = 0
     """Of random orders in which the factors of a design of subsets are added; 0: all subsets."""
+    first_given: bool = False
+    """Whether the first of these orders is that of the factors, as in plans of earlier versions; else all are drawn."""
     given: tuple[Given, ...] = ()
     """Runs that are there: their cells are trained only from as many more seeds as are missing."""
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
         """The baseline first."""
-        return tuple(cells_of(self.factors, self.design, self.pairs))
+        return tuple(cells_of(self.factors, self.design, self.pairs, self.first_given))
+
+    @property
+    def orders(self) -> list[Order]:
+        """In which the factors of a design of subsets are added, where they are sampled."""
+        return sampled_orders(len(self.factors), self.pairs, first_given=self.first_given)
 
     @cached_property
     def runs(self) -> tuple[PlannedRun, ...]:
@@ -146,7 +154,7 @@ class StudyPlan:
             "design": self.design,
             "seeds": self.seeds,
             "pairs": self.pairs,
-            **({"orders": ORDERS} if self.pairs else {}),
+            **({"orders": DRAWN} if self.pairs and not self.first_given else {}),
             "factors": [
                 {
                     "name": factor.name,
@@ -214,10 +222,6 @@ def plan_from(value: Any, origin: str) -> StudyPlan:
             for factor in value["factors"]
         )
         require_factors(factors, value["design"])
-        if value["pairs"] and value.get("orders") != ORDERS:
-            raise LabError(
-                f"{origin} has orders of an earlier version of lmlab: remove or rename that study, and start it again"
-            )
         plan = StudyPlan(
             name=study_name(str(value["name"])),
             about=str(value["about"]),
@@ -227,6 +231,7 @@ def plan_from(value: Any, origin: str) -> StudyPlan:
             design=value["design"],
             seeds=int(value["seeds"]),
             pairs=int(value["pairs"]),
+            first_given=bool(value["pairs"]) and value.get("orders") != DRAWN,
             given=tuple(map(_given, value.get("given", ()))),
         )
         _ = plan.runs
