@@ -12,10 +12,12 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lmlab.files import read_json
 from lmlab.recipe import Recipe
 from lmlab.stats import seed_noise
 from lmlab.stats.multiple import holm
@@ -143,6 +145,24 @@ def _plan(design: DesignName, levels: tuple[int, ...], seeds: int) -> StudyPlan:
         for place, count in enumerate(levels)
     )
     return StudyPlan(name="simulated", about="", asked="", base=Recipe(), factors=factors, design=design, seeds=seeds)
+
+
+def published_halves(folder: Path) -> list[dict[str, Any]]:
+    """Of each study in `folder` whose effects are paired: the median of halves of intervals against those of independent seeds."""
+    found = []
+    for path in sorted(folder.glob("*/study.json")):
+        value = read_json(path)
+        counts = {cell["cell"]: cell["seeds"] for cell in value["cells"]}
+        noise, ratios = value["noise"], []
+        for effect in value["effects"]:
+            if effect.get("seeds") and effect["cells"]:
+                error = math.sqrt(sum(weight**2 / counts[cell] for cell, weight in effect["cells"].items()))
+                text = ErrorPart(standard_error=effect["errors"]["text"]["standard_error"])
+                seeds = ErrorPart(standard_error=noise["standard_deviation"] * error, freedom=noise["freedom"])
+                ratios.append((effect["high"] - effect["low"]) / 2 / half_width([text, seeds]))
+        if ratios:
+            found.append({"study": path.parent.name, "effects": len(ratios), "median_ratio": float(np.median(ratios))})
+    return found
 
 
 def table(value: list[dict[str, Any]]) -> list[str]:

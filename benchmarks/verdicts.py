@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import context
-from benchmarks.simulated_studies import simulated
+from benchmarks.simulated_studies import published_halves, simulated
 from benchmarks.simulated_studies import table as studies_table
 from benchmarks.worker import ROOT
 from lmlab.experiment import train_or_resume
@@ -201,8 +201,12 @@ def studies(out: Path) -> int:
     """Simulated studies, into the JSON and the page that are there."""
     command = ["python", "-m", "benchmarks.verdicts", "studies"]
     here = {**context(None), "command": command}
-    found = [kind.to_json() for kind in simulated()]
-    return _write({**read_json(out / "verdicts.json"), "studies": {"context": here, "kinds": found}}, out)
+    found = {
+        "context": here,
+        "kinds": [kind.to_json() for kind in simulated()],
+        "published": published_halves(ROOT / "docs" / "studies"),
+    }
+    return _write({**read_json(out / "verdicts.json"), "studies": found}, out)
 
 
 def _write(value: dict[str, Any], out: Path) -> int:
@@ -270,6 +274,11 @@ def _studies_section(value: dict[str, Any]) -> list[str]:
         "two columns take seeds as independent, and pool one deviation over all cells.",
         "",
         *studies_table(kinds),
+        "",
+        "In the published studies the half of an interval is, against that of seeds taken as independent, in the median of a study's",
+        "effects: "
+        + ", ".join(f"{one['study']} {one['median_ratio']:.2f} ({one['effects']})" for one in value["published"])
+        + ".",
         "",
         f"Made by `{' '.join(value['context']['command'])}`.",
         "",

@@ -29,8 +29,9 @@ Array = NDArray[np.float64]
 
 FREEDOMS = np.array([0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0, 128.0, 1e6])
 """Of d0; at the last one all true variances are equal."""
-PLACES = np.logspace(-2.0, 1.3, 67)
-"""Of s0^2, as shares of the mean of the measured variances."""
+PLACES = np.logspace(-3.0, 4.0, 141)
+"""Of s0^2, as shares of the mean of the measured variances: of a single one with two degrees of freedom, one in 20 is less than a
+twentieth of the true one."""
 SMALLEST = 1e-6
 """Of the largest variance: a smaller one, such as of two equal losses, counts as that."""
 LEAST_WEIGHT = 1e-3
