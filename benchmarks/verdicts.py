@@ -275,8 +275,8 @@ def _studies_section(value: dict[str, Any]) -> list[str]:
         "",
         *studies_table(kinds),
         "",
-        "In the published studies the half of an interval is, against that of seeds taken as independent, in the median of a study's",
-        "effects: "
+        "In the published studies the half of an interval is, against that of seeds taken as independent, in the median of a",
+        "study's effects: "
         + ", ".join(f"{one['study']} {one['median_ratio']:.2f} ({one['effects']})" for one in value["published"])
         + ".",
         "",
