@@ -25,12 +25,13 @@ from lmlab.planning.largest import largest_that_fits
 from lmlab.planning.layers import measured_or_extended
 from lmlab.planning.lines import Lines, measure_lines
 from lmlab.planning.parts import MemoryParts, computed_in_chunks, memory_parts
-from lmlab.planning.peak import peak_flops
+from lmlab.planning.peak import datasheet_of, peak_flops
 from lmlab.planning.plan import Plan
 from lmlab.planning.position import Position, position_of
 from lmlab.planning.price import Price
 from lmlab.planning.room import memory_bytes
 from lmlab.planning.tried import keep_trial, kept_trial
+from lmlab.planning.usual_rate import usual_rate
 from lmlab.planning.validation import Validation, validation_of
 from lmlab.recipe import Recipe, check
 from lmlab.scaling.estimate import Estimate
@@ -86,6 +87,7 @@ def plan(
     evidence = expectation.evidence
     assert evidence is not None  # there is no parent
     loss = expectation.loss
+    peak = peak_flops(outline.policy)
     return Plan(
         recipe=recipe,
         policy=outline.policy,
@@ -97,7 +99,9 @@ def plan(
         duration=time,
         trial=tried.trial,
         evidence=tried.evidence,
-        peak_flops=peak_flops(outline.policy),
+        peak_flops=peak,
+        datasheet=datasheet_of(outline.policy),
+        usual_rate=usual_rate(recipe, outline.policy, dataset.vocabulary_size, history, peak),
         memory=_memory(outline, tried),
         largest=_largest(outline, tried),
         memory_bytes=memory_bytes(outline.policy),

@@ -26,7 +26,7 @@ from lmlab.hardware.energy import EnergyMeter
 from lmlab.hardware.load import ShareMeter
 from lmlab.model import TrainableModel, build_model, flops_per_token, initialise
 from lmlab.optim import TrainingOptimizer, optimizer_of
-from lmlab.planning.peak import peak_flops
+from lmlab.planning.peak import datasheet_of, peak_flops
 from lmlab.recipe import Recipe
 from lmlab.recipe.train import MOST_STEPS
 from lmlab.runs import Journal, Run
@@ -125,7 +125,20 @@ class Session:
         )
         flops = flops_per_token(self.recipe.model, self.dataset.vocabulary_size).training
         pace = Pace(expected, self.policy.threads)
-        loop = Loop(self.recipe, self.step, self.state, hooks, self.display, stop, self.outlook, pace, flops, peak)
+        sheet = None if peak is None else datasheet_of(self.policy)
+        loop = Loop(
+            self.recipe,
+            self.step,
+            self.state,
+            hooks,
+            self.display,
+            stop,
+            self.outlook,
+            pace,
+            flops,
+            peak,
+            None if sheet is None else sheet.flops,
+        )
         loop.saved_step = self.saved_step
         return loop
 

@@ -16,6 +16,7 @@ from typing import Any
 from lmlab.data import Dataset
 from lmlab.data.reading import reading
 from lmlab.hardware import detect, physical_cores
+from lmlab.hardware.datasheet import DatasheetPeak
 from lmlab.hardware.load import others_running
 from lmlab.model import flops_per_token
 from lmlab.planning.advice import Advice, advise
@@ -23,7 +24,7 @@ from lmlab.planning.child import OUT_OF_MEMORY, Measurement, measure
 from lmlab.planning.combinations import Combination, doublings, variants
 from lmlab.planning.largest import bisect_largest, memory_limit_bytes
 from lmlab.planning.lines import fit_line
-from lmlab.planning.peak import peak_flops
+from lmlab.planning.peak import datasheet_of, peak_flops
 from lmlab.planning.tokenizing import Throughput, sample_texts, tokenizer_throughput
 from lmlab.recipe import Recipe
 from lmlab.scaling.estimate import Evidence
@@ -83,6 +84,8 @@ class Row:
     failed: str | None = None
     peak_flops: float | None = None
     """FLOP/s of the fastest matrix products here in this precision, or in fp32 where those are faster."""
+    datasheet: DatasheetPeak | None = None
+    """The same by the device's datasheet, where it is known."""
 
     @property
     def steps(self) -> list[float]:
@@ -156,6 +159,7 @@ class Bench:
             "step_milliseconds_quartiles": [1e3 * low, 1e3 * high],
             "timed_steps": len(row.steps),
             "mfu": rate * self.flops_per_token / row.peak_flops if row.peak_flops else None,
+            "mfu_datasheet": rate * self.flops_per_token / row.datasheet.flops if row.datasheet else None,
             "peak_memory_bytes": row.peak_memory_bytes,
             "recipe_seconds": self.recipe_tokens / rate,
         }
@@ -383,6 +387,7 @@ class Bencher:
             # Products in a precision that the processor only imitates are no yardstick.
             comparable = [flops for key, flops in known.items() if key[0] in (row.combination.precision, "fp32")]
             row.peak_flops = max(comparable, default=None)
+            row.datasheet = datasheet_of(row.combination.policy)
 
 
 def _device_name(policy: Policy) -> str:

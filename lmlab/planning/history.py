@@ -11,10 +11,11 @@ from typing import Any
 from lmlab import LabError
 from lmlab.hardware import physical_cores
 from lmlab.hardware.cpu import cpu_name
-from lmlab.model import parameters
+from lmlab.model import flops_per_token, parameters
 from lmlab.recipe import Recipe, recipe_hash
 from lmlab.recipe.identity import science
 from lmlab.runs import Run, list_runs
+from lmlab.scaling.arithmetic import tokens_in
 from lmlab.scaling.fit import LossPoint
 from lmlab.training.policy import Policy
 
@@ -55,6 +56,14 @@ class Finished:
     score: dict[str, Any]
     machine: tuple[str, int, str, str]
     """Processor, cores, device and engine."""
+    arithmetic: tuple[str, int, bool]
+    """Precision, threads, and whether it was compiled: with the machine all that its peak depends on."""
+    flops_per_token: float
+    """Of training: every matrix product."""
+    flops_per_second: float
+    """That its steps reached, counted so."""
+    processor_share: float
+    """Of what it asked for."""
 
     @property
     def style(self) -> str:
@@ -76,6 +85,11 @@ def style_of(recipe: Recipe) -> str:
 def machine_of(policy: Policy) -> tuple[str, int, str, str]:
     """What times and memory depend on."""
     return (cpu_name(), physical_cores(), policy.device, policy.engine)
+
+
+def arithmetic_of(policy: Policy) -> tuple[str, int, bool]:
+    """What the peak of a machine depends on."""
+    return (policy.precision, policy.threads, policy.compile)
 
 
 def finished_runs(root: Path) -> list[Finished]:
@@ -109,14 +123,21 @@ def _finished(run: Run) -> Finished:
     hardware = origin["hardware"]
     forecast = run.read("forecast.json")
     recipe = run.recipe()
+    vocabulary = int(origin["vocabulary_size"])
+    flops = flops_per_token(recipe.model, vocabulary).training
+    computed = tokens_in(int(summary["steps"]), recipe.train.batch, recipe.model.context)
     return Finished(
         name=run.name,
         recipe=recipe,
         data_id=origin["data_id"],
-        vocabulary=int(origin["vocabulary_size"]),
+        vocabulary=vocabulary,
         unique_tokens=max(1, round(forecast["tokens"] / forecast["epochs"])),
         tokens=int(summary["tokens"]),
         loss=float(summary["final"]["loss"]),
         score=dict(summary["score"]),
         machine=(str(hardware["cpu"]), int(hardware["physical_cores"]), str(policy["device"]), str(policy["engine"])),
+        arithmetic=(str(policy.get("precision")), int(policy.get("threads", 0)), bool(policy.get("compile"))),
+        flops_per_token=flops,
+        flops_per_second=flops * computed / max(float(summary["seconds"]["train"]), 1e-9),
+        processor_share=float(summary.get("processor_share", 1.0)),
     )

@@ -1,10 +1,11 @@
-"""The peak that a run's model FLOPs utilisation (MFU) is held against: the fastest matrix products here."""
+"""The peaks that a run's model FLOPs utilisation (MFU) is held against: the fastest matrix products here, and the datasheet's."""
 
 from __future__ import annotations
 
 import torch
 
 from lmlab.hardware import measured_peak_flops
+from lmlab.hardware.datasheet import DatasheetPeak, card_here, datasheet_peak
 from lmlab.native.peak import product_flops
 from lmlab.planning.measured import measured
 from lmlab.training.policy import Policy
@@ -18,6 +19,11 @@ def peak_flops(policy: Policy) -> float:
     if policy.device != "cpu":
         return _measure(policy)
     return measured("peak", policy, {}, ["flops"], lambda: {"flops": _measure(policy)})["flops"]
+
+
+def datasheet_of(policy: Policy) -> DatasheetPeak | None:
+    """What the datasheet of the policy's device says; None where it isn't known."""
+    return datasheet_peak(card_here(policy.torch_device), policy.precision)
 
 
 def _measure(policy: Policy) -> float:

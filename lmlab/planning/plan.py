@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmlab.data.reading import Reading
+from lmlab.hardware.datasheet import DatasheetPeak
 from lmlab.planning.child import Measurement
 from lmlab.planning.duration import Duration
 from lmlab.planning.evidence import Law
@@ -45,6 +46,10 @@ class Plan:
     """measured, or extrapolated where a step was too long to try the whole model."""
     peak_flops: float
     """FLOP/s of the fastest products that were measured here."""
+    datasheet: DatasheetPeak | None
+    """The same by the device's datasheet, where it is known."""
+    usual_rate: Estimate | None
+    """FLOP/s of a training like this by what other runs or cards reached, whatever the trial timed; None where nobody knows."""
     memory: tuple[MemoryParts, ...]
     """At each micro-batch that was tried, the recipe's own among them."""
     largest: int | None
@@ -71,8 +76,14 @@ class Plan:
         """FLOP/s of the model's products during training."""
         return self.position.exact_flops / self.steps / self.duration.step_seconds
 
+    @property
+    def compute_by_time(self) -> Estimate | None:
+        """FLOPs by the time that training is forecast to take and a rate that doesn't come from it."""
+        return None if self.usual_rate is None else self.usual_rate.scaled(self.duration.train_seconds)
+
     def to_json(self) -> dict[str, Any]:
         """For --json."""
+        by_time, sheet = self.compute_by_time, self.datasheet
         loss = self.forecast.figures.get("final_loss")
         return {
             "recipe": self.recipe.name,
@@ -87,10 +98,13 @@ class Plan:
             "flops": {
                 "six_nd": self.position.six_nd_flops,
                 "exact": self.position.exact_flops,
-                "time_times_rate": self.achieved_flops * self.duration.train_seconds,
+                "time_times_rate": None if by_time is None else by_time.to_json(),
                 "achieved_per_second": self.achieved_flops,
                 "peak_per_second": self.reached_flops,
                 "utilisation": self.achieved_flops / self.reached_flops,
+                "datasheet_peak_per_second": None if sheet is None else sheet.flops,
+                "datasheet_utilisation": None if sheet is None else self.achieved_flops / sheet.flops,
+                "datasheet": None if sheet is None else sheet.card.sheet,
             },
             "memory": [entry.to_json() for entry in self.memory],
             "largest_micro_batch": self.largest,
@@ -189,19 +203,21 @@ class Plan:
         return "" if again is None or fresh is None else f", {again - fresh:+.3f} nats"
 
     def _flops_lines(self) -> list[str]:
-        here = self.position
-        spent = self.achieved_flops * self.duration.train_seconds
+        here, by_time, sheet = self.position, self.compute_by_time, self.datasheet
+        rows = []
+        if by_time is not None:
+            between = f"{by_time.low:.3g} to {by_time.high:.3g}"
+            rows.append((f"{by_time.value:.3g} FLOPs", by_time.evidence, f"{between}; time x {by_time.rests_on}"))
+        used = f"MFU {self.achieved_flops / self.reached_flops:.0%} of the {self.reached_flops / 1e9:,.0f} GFLOP/s measured here"
+        if sheet is not None:
+            used += f", {self.achieved_flops / sheet.flops:.0%} of {sheet.words}"
         return _section(
             "FLOPs",
             [
                 (f"{here.six_nd_flops:.3g} FLOPs", "formula", "6 x parameters x tokens"),
                 (f"{here.exact_flops:.3g} FLOPs", "formula", "every matrix product, attention's included"),
-                (
-                    f"{spent:.3g} FLOPs",
-                    self.evidence,
-                    f"time x {self.achieved_flops / 1e9:,.1f} GFLOP/s; MFU {self.achieved_flops / self.reached_flops:.0%} of the "
-                    f"{self.reached_flops / 1e9:,.0f} GFLOP/s of matrix products here",
-                ),
+                *rows,
+                (f"{self.achieved_flops / 1e9:,.1f} GFLOP/s", self.evidence, used),
             ],
         )
 

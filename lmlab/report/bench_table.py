@@ -25,9 +25,20 @@ HEADINGS = (
 )
 
 
+BESIDE = HEADINGS.index("MFU") + 1
+"""Where the share of the datasheet's peak stands, where one is known."""
+
+
+def headings(bench: Bench) -> tuple[str, ...]:
+    """`HEADINGS`, and where the device's datasheet is known, the share of its peak beside the measured one's."""
+    known = any(row.datasheet is not None for row in bench.rows)
+    return (*HEADINGS[:BESIDE], "of datasheet", *HEADINGS[BESIDE:]) if known else HEADINGS
+
+
 def table_rows(bench: Bench) -> list[tuple[str, ...]]:
-    """The cells under `HEADINGS`, a tuple a combination, in the order in which they were measured."""
-    return [_cells(bench.figures(row)) for row in bench.rows]
+    """The cells under `headings`, a tuple a combination, in the order in which they were measured."""
+    known = headings(bench) is not HEADINGS
+    return [_cells(bench.figures(row), known) for row in bench.rows]
 
 
 def bench_lines(bench: Bench) -> list[Part]:
@@ -38,12 +49,15 @@ def bench_lines(bench: Bench) -> list[Part]:
         f"round{'' if rounds == 1 else 's'}, "
         f"{_sequence(bench)} a sequence, {amount(bench.recipe_tokens)} tokens in this recipe",
         "",
-        table(HEADINGS, table_rows(bench), words=("precision", "step by")),
+        table(headings(bench), table_rows(bench), words=("precision", "step by")),
     ]
     if rounds:
         lines.append(
             "MFU: share of the fastest matrix products here in the same precision, or in fp32 where those are faster"
         )
+    sheets = dict.fromkeys(row.datasheet.card.sheet for row in bench.rows if row.datasheet is not None)
+    if sheets:
+        lines.append(f"of datasheet: share of the dense peak in the same precision by {', '.join(sheets)}")
     if bench.load > BUSY:
         lines.append(
             f"the machine was busy (other programs: {bench.load:.1f} running tasks a core); run bench again when it is quiet"
@@ -70,21 +84,22 @@ def _sequence(bench: Bench) -> str:
     return f"{context:,} tokens" + (f" ({padding:.1%} of them padding, which no figure counts)" if padding else "")
 
 
-def _cells(figures: dict[str, Any]) -> tuple[str, ...]:
+def _cells(figures: dict[str, Any], with_datasheet: bool) -> tuple[str, ...]:
     how = (
         "native engine" if figures["engine"] == "native" else "torch compiled" if figures["compile"] else "torch eager"
     )
     known = (f"{figures['batch']:,}", figures["precision"], how, str(figures["threads"]))
     if figures["failed"] or "tokens_per_second" not in figures:
         failed = "OOM" if figures["failed"] == "out of memory" else figures["failed"] or "not measured"
-        return (*known, failed, "", "", "", "", "")
+        return (*known, failed, *[""] * (6 if with_datasheet else 5))
     low, high = figures["tokens_per_second_quartiles"]
     return (
         *known,
         f"{figures['tokens_per_second']:,.0f}",
         f"{low:,.0f} to {high:,.0f}",
         f"{figures['step_milliseconds']:,.1f}",
-        "" if figures["mfu"] is None else f"{figures['mfu']:.1%}",
+        _share(figures["mfu"]),
+        *([_share(figures["mfu_datasheet"])] if with_datasheet else []),
         _size(figures["peak_memory_bytes"]),
         duration(figures["recipe_seconds"]),
     )
@@ -115,6 +130,10 @@ def _other_figures(bench: Bench) -> Iterator[str]:
             for one in bench.tokenizer
         )
         yield f"tokenizer: {rates}"
+
+
+def _share(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%}"
 
 
 def _size(count: float) -> str:

@@ -53,6 +53,8 @@ class Progress:
     """Passes over the training split so far, those of its lineage in the same stream included."""
     epoch_seconds: float | None = None
     """What an epoch takes now: evaluation, samples and saving excluded."""
+    mfu_datasheet: float | None = None
+    """Share of the peak in the device's datasheet, where it is known."""
     useful_batch: float | None = None
     """Sequences up to which a larger batch pays (the gradient's noise scale), where it is known."""
 
@@ -293,11 +295,15 @@ def panel_cells(now: Progress) -> list[tuple[str, str]]:
         ("tokens/s", f"{now.tokens_per_second:,.0f}"),
         ("elapsed", duration(now.elapsed_seconds)),
         ("left", left),
-        ("MFU", "…" if now.mfu is None else f"{now.mfu:.0%} of the peak measured here"),
+        ("MFU", "…" if now.mfu is None else f"{now.mfu:.0%} of the peak measured here{_by_datasheet(now)}"),
         *([] if now.step_seconds is None else [("ms a step", f"{1e3 * now.step_seconds:,.1f}")]),
         *([] if now.epochs is None else [("epochs", f"{now.epochs:.3g}{_each(now)}")]),
         *known,
     ]
+
+
+def _by_datasheet(now: Progress) -> str:
+    return "" if now.mfu_datasheet is None else f", {now.mfu_datasheet:.0%} of the datasheet's"
 
 
 def _each(now: Progress) -> str:
@@ -311,7 +317,7 @@ def _short(seconds: float) -> str:
 def progress_line(now: Progress) -> str:
     """One dense line."""
     epochs = "" if now.epochs is None else f"  epochs {now.epochs:.3g}{_each(now)}"
-    mfu = "" if now.mfu is None else f"  MFU {now.mfu:.0%}"
+    mfu = "" if now.mfu is None else f"  MFU {now.mfu:.0%}{_by_datasheet(now)}"
     pace = "" if now.step_seconds is None else f"  {1e3 * now.step_seconds:,.1f} ms a step"
     left = "" if now.remaining_seconds is None else f"  left {duration(now.remaining_seconds)}"
     useful = "" if now.useful_batch is None else f"  useful batch {count(now.useful_batch)}"

@@ -107,8 +107,11 @@ class Loop:
         pace: Pace,
         flops_per_token: float,
         peak_flops: float | None,
+        datasheet_flops: float | None = None,
     ) -> None:
-        """`flops_per_token` counts forward and backward; `peak_flops` is a second's, measured on this machine."""
+        """`flops_per_token` counts forward and backward; `peak_flops` is a second's, measured on this machine, and
+        `datasheet_flops` what the device's datasheet says, where it is known.
+        """
         self.recipe = recipe
         self.step = step
         self.state = state
@@ -119,6 +122,7 @@ class Loop:
         self.pace = pace
         self.flops_per_token = flops_per_token
         self.peak_flops = peak_flops
+        self.datasheet_flops = datasheet_flops
         self.saved_step = -1
         # As in `lmlab runs`: of one stream, its tokens make an epoch; of windows of documents, the windows.
         windows, context = step.tokens, recipe.model.context
@@ -202,9 +206,11 @@ class Loop:
                 "learning_rate": rate,
                 "gradient_norm": result.gradient_norm,
                 "tokens_per_second": speed,
-                "mfu": self._mfu(speed),
+                "mfu": self._mfu(speed, self.peak_flops),
                 "batches": state.batches,
             }
+            if self.datasheet_flops is not None:
+                values["mfu_datasheet"] = self._mfu(speed, self.datasheet_flops)
             if state.noise.steps:
                 values["noise_scale"] = state.noise.scale()
             self.hooks.record("metrics", "train", state.step, state.tokens, values)
@@ -236,7 +242,8 @@ class Loop:
             learning_rate=rate,
             gradient_norm=result.gradient_norm,
             tokens_per_second=self._meter.recent,
-            mfu=self._mfu(self._meter.recent),
+            mfu=self._mfu(self._meter.recent, self.peak_flops),
+            mfu_datasheet=self._mfu(self._meter.recent, self.datasheet_flops),
             elapsed_seconds=state.train_seconds + state.evaluate_seconds + state.save_seconds,
             remaining_seconds=self._remaining(),
             end=self.outlook.words(),
@@ -246,8 +253,8 @@ class Loop:
             useful_batch=state.noise.scale(),
         )
 
-    def _mfu(self, tokens_per_second: float) -> float | None:
-        return None if self.peak_flops is None else tokens_per_second * self.flops_per_token / self.peak_flops
+    def _mfu(self, tokens_per_second: float, peak_flops: float | None) -> float | None:
+        return None if peak_flops is None else tokens_per_second * self.flops_per_token / peak_flops
 
     def _remaining(self) -> float | None:
         """Steps and evaluations that are left, the last one included, at the pace of this process."""

@@ -12,7 +12,7 @@ from lmlab.experiment import resume, train
 from lmlab.recipe import override
 from lmlab.training.display import Quiet
 
-CLOCK = {"time", "tokens_per_second", "mfu", "seconds", "joules", "id", "segment"}
+CLOCK = {"time", "tokens_per_second", "mfu", "mfu_datasheet", "seconds", "joules", "id", "segment"}
 """What two runs of one recipe may differ in."""
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import signal
+import statistics
 
 import pytest
 
@@ -11,6 +12,9 @@ from lmlab.data import prepare
 from lmlab.experiment import plan, plan_longer, train
 from lmlab.experiment.ladder import climb
 from lmlab.experiment.quality import forecast_quality
+from lmlab.experiment.record import read_record
+from lmlab.hardware.cards import card_named
+from lmlab.hardware.datasheet import datasheet_peak
 from lmlab.planning.child import TOO_LONG, Measurement
 from lmlab.planning.rungs import DESIGN, remembered, rungs_of
 from lmlab.recipe import override
@@ -152,6 +156,48 @@ def test_a_plan_has_every_figure_though_no_step_could_be_tried(small_recipe, mon
     assert "measured   " not in text.replace("measured peak", "")
     assert "no step was timed" in found.forecast.line()
     assert not found.forecast.raw.keys() & {"total_seconds", "peak_memory_bytes"}, "nothing to learn from"
+
+
+def test_compute_by_time_rests_on_other_runs_or_is_not_shown(small_recipe, monkeypatch, tmp_path):
+    timed = Measurement(micro_batch=4, batch=4, failed=f"{TOO_LONG} 120 s")
+    monkeypatch.setattr("lmlab.experiment.planned.measured_or_extended", lambda *_, **__: (timed, "measured"))
+    monkeypatch.setattr("lmlab.experiment.planned.kept_trial", lambda *_: None)
+    monkeypatch.setattr(
+        "lmlab.experiment.planned.datasheet_of", lambda policy: datasheet_peak(card_named("t4"), "fp32")
+    )
+    runs = []
+    for seed in (1, 2, 3):
+        alone = plan(small_recipe, runs=tmp_path, say=lambda line: None)
+        assert alone.to_json()["flops"]["time_times_rate"] is None and not any(
+            "time x" in line for line in alone.lines()
+        )
+        recipe = override(small_recipe, {"train.seed": str(seed), "train.steps": "30"})
+        runs.append(train(recipe, run=f"s{seed}", runs=tmp_path, display=Quiet(), say=lambda line: None).run)
+    for run in runs:  # whatever else this machine did
+        run.write("summary.json", {**run.summary(), "processor_share": 1.0})
+    found = plan(small_recipe, runs=tmp_path, say=lambda line: None)
+    rates = []
+    for run in runs:
+        record = read_record(run)
+        rates.append(record.training_flops / record.train_seconds)
+    value = found.to_json()["flops"]
+    assert value["time_times_rate"]["value"] == pytest.approx(statistics.median(rates) * found.duration.train_seconds)
+    assert value["datasheet_utilisation"] == pytest.approx(value["achieved_per_second"] / 8.1e12)
+    text = "\n".join(found.lines())
+    assert (
+        "the median of 3 finished runs" in text and "of the 8.1 TFLOP/s of the datasheet (NVIDIA T4 datasheet)" in text
+    )
+
+
+def test_a_run_notes_both_shares_where_the_datasheet_is_known(small_recipe, monkeypatch, tmp_path):
+    sheet = datasheet_peak(card_named("t4"), "fp32")
+    monkeypatch.setattr("lmlab.experiment.session.datasheet_of", lambda policy: sheet)
+    monkeypatch.setattr("lmlab.experiment.session.peak_flops", lambda policy: 1e12)
+    run = train(small_recipe, run="both", runs=tmp_path, display=Quiet(), say=lambda line: None).run
+    lines = [line for line in run.read_lines("metrics") if line["kind"] == "train"]
+    assert lines
+    for line in lines:
+        assert line["mfu"] * 1e12 == pytest.approx(line["mfu_datasheet"] * 8.1e12)
 
 
 def test_a_finished_run_is_planned_for_longer_as_its_branch_would_go_on(small_recipe, tmp_path):

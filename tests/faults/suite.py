@@ -22,7 +22,7 @@ from lmlab.runs import open_run
 
 MOST_TRIES = 4
 LASTING_EVENTS = ("spike", "skipped_update", "rewind", "forecast_missed")
-VOLATILE = {"id", "segment", "time", "tokens_per_second", "mfu", "seconds", "joules"}
+VOLATILE = {"id", "segment", "time", "tokens_per_second", "mfu", "mfu_datasheet", "seconds", "joules"}
 """Fields of a line that no two runs share."""
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from lmlab import LabError, experiment
 from lmlab.cli import main
+from lmlab.hardware.cards import card_named
+from lmlab.hardware.datasheet import datasheet_peak
 from lmlab.planning.bench import Bench, Row
 from lmlab.planning.child import Measurement
 from lmlab.planning.combinations import Combination
@@ -51,6 +53,17 @@ def bench():
     )
     found.tokenizer = [Throughput(how="batched", processes=1, tokens_per_second=1e6, bytes_per_second=4e6)]
     return found
+
+
+def test_a_datasheet_that_is_known_has_a_column_of_its_own(bench):
+    assert "datasheet" not in "\n".join(map(str, bench_lines(bench)))
+    bench.rows[0].datasheet = datasheet_peak(card_named("t4"), "fp32")
+    rows = table_rows(bench)
+    rate = 4 * bench.recipe.model.context / 0.115
+    assert rows[0][8] == f"{rate * 1e6 / 8.1e12:.1%}" and rows[1][8] == rows[2][8] == ""
+    assert len({len(row) for row in rows}) == 1
+    text = "\n".join(map(str, bench_lines(bench)))
+    assert "of datasheet: share of the dense peak in the same precision by NVIDIA T4 datasheet" in text
 
 
 def test_the_table_has_every_row_and_out_of_memory_as_such(bench):

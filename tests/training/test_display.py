@@ -55,6 +55,13 @@ def test_the_useful_batch_is_shown_where_it_is_known():
     assert ("useful batch", "48 sequences") in panel_cells(progress(useful_batch=48.2))
 
 
+def test_the_share_of_the_datasheet_stands_beside_that_of_the_measured_peak_where_it_is_known():
+    assert "datasheet" not in progress_line(progress())
+    assert "MFU 47%, 31% of the datasheet's  " in progress_line(progress(mfu_datasheet=0.312))
+    cells = dict(panel_cells(progress(mfu_datasheet=0.312)))
+    assert cells["MFU"] == "47% of the peak measured here, 31% of the datasheet's"
+
+
 def test_epochs_and_what_each_takes_are_shown_where_they_are_known():
     assert "epochs" not in progress_line(progress())
     assert "tokens 192k  epochs 2.96, 0.21 s each  loss" in progress_line(progress(epochs=2.958, epoch_seconds=0.2101))

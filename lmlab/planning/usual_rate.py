@@ -1,0 +1,67 @@
+"""The FLOP/s that a training like this one usually reaches here, from anything but its own trial.
+
+A plan multiplies its time with it, which is the third way to count the compute of a training: "training time x peak x utilisation"
+(Sevilla et al. 2022, arXiv 2202.05924, appendix). Where it is far from the count of the matrix
+products, the time is unusual for this machine: it was busy, or it computes this model worse or better than others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from lmlab.hardware.cards import Card
+from lmlab.model import flops_per_token
+from lmlab.planning.history import Finished, arithmetic_of, machine_of
+from lmlab.planning.peak import datasheet_of
+from lmlab.planning.speed import card_speed
+from lmlab.recipe import Recipe
+from lmlab.scaling.estimate import LEVEL, Estimate
+from lmlab.training.load import QUIET
+from lmlab.training.policy import Policy
+
+FEWEST_RUNS = 3
+"""Fewer tell no interval."""
+LIKE = 4.0
+"""Models whose FLOPs a token differ by no more than this factor are computed about as well."""
+
+
+def usual_rate(
+    recipe: Recipe, policy: Policy, vocabulary: int, runs: Sequence[Finished], peak: float
+) -> Estimate | None:
+    """FLOP/s by the utilisation of finished `runs`, else by the card's datasheet; None where neither says anything.
+
+    Runs count that were made on this machine, undisturbed, with the policy's device, engine, precision, threads and compilation,
+    and whose model has FLOPs a token within a factor of LIKE: the median of what they reached of `peak` (FLOP/s of products here),
+    and the quantiles between which LEVEL of them lie.
+    """
+    flops = flops_per_token(recipe.model, vocabulary).training
+    shares = [
+        run.flops_per_second / peak
+        for run in runs
+        if run.machine == machine_of(policy)
+        and run.arithmetic == arithmetic_of(policy)
+        and run.processor_share >= QUIET
+        and abs(math.log(run.flops_per_token / flops)) <= math.log(LIKE)
+    ]
+    if len(shares) < FEWEST_RUNS:
+        sheet = datasheet_of(policy)
+        return None if sheet is None else _by_datasheet(sheet.card, recipe, vocabulary, flops)
+    low, middle, high = (float(one) for one in np.quantile(shares, [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2]))
+    return Estimate(
+        value=middle * peak,
+        low=low * peak,
+        high=high * peak,
+        evidence="extrapolated",
+        rests_on=f"{middle * peak / 1e9:,.1f} GFLOP/s: MFU {middle:.0%}, the median of {len(shares)} finished runs of models "
+        "of about this size here",
+    )
+
+
+def _by_datasheet(card: Card, recipe: Recipe, vocabulary: int, flops: float) -> Estimate:
+    """What a card of this kind reaches by published rates."""
+    rate = card_speed(card, vocabulary)(recipe).scaled(flops)
+    return dataclasses.replace(rate, rests_on=f"{rate.value / 1e9:,.1f} GFLOP/s by {rate.rests_on}")
