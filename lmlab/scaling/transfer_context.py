@@ -15,9 +15,9 @@ many more inputs (i) the first one has, which reads the embedding and the contex
 Width is muP's rule (arXiv 2203.03466, table 3); nothing is folded, for the head is a matrix of its own. Depth is ours, since the
 layers have no stream around them, which CompleteP's rule is for: a layer of relu multiplies a signal's variance by
 a = spread^2 width / 2, forth and back. So N(0, .02) makes of 512 numbers about a third at each layer, and of what a sixth layer
-passes a twelfth passes almost nothing: the signal vanishes at initialisation. With g = (a^(1/d) / a)^(1/2) as much comes through all layers
-as in the model whose rate was tuned. And d times as many layers that each move by as much would move the output d times as far:
-hence 1/d. With residuals there is a stream, and CompleteP's rule (arXiv 2505.01618, table 1, with alpha = 1): g = 1/d.
+passes a twelfth passes almost nothing: the signal vanishes at initialisation. With g = (a^(1/d) / a)^(1/2) as much comes through
+all layers as in the model whose rate was tuned. And d times as many layers that each move by as much would move the output d times
+as far: hence 1/d. With residuals there is a stream, and CompleteP's rule (arXiv 2505.01618, table 1, with alpha = 1): g = 1/d.
 """
 
 from __future__ import annotations
