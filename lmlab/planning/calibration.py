@@ -1,7 +1,15 @@
 """What earlier forecasts were worth: how far off they were on this machine, and what the next one makes of it.
 
-Of each figure the logarithm of measured over forecast is taken as normal around a bias. Before there are runs, the bias is 0 and
-the spread PRIOR_SPREADS; with each run they move towards what was found (the usual conjugate update, which gives Student's t).
+Of each figure, y = log(measured / forecast) of a run is taken as normal with unknown mean and variance. Their prior is the
+conjugate one, normal-inverse-gamma: mean 0, known as well as from kappa_0 runs, and spread s_0 (PRIOR_SPREADS), known as well as from nu_0
+runs. After n runs with the mean m (Murphy 2007, Conjugate Bayesian analysis of the Gaussian distribution, section 3; Gelman et al.,
+Bayesian Data Analysis, section 3.3):
+
+    kappa_n = kappa_0 + n       mean_n = n m / kappa_n       nu_n = nu_0 + n
+    nu_n s_n^2 = nu_0 s_0^2 + sum (y - m)^2 + (kappa_0 n / kappa_n) m^2
+
+The y of the next run, whose mean isn't known exactly either, is predicted by Student's t with nu_n degrees of freedom around mean_n
+with the scale s_n sqrt(1 + 1 / kappa_n).
 """
 
 from __future__ import annotations
@@ -15,11 +23,12 @@ from lmlab.scaling.estimate import WITHIN, Estimate
 from lmlab.stats import student_quantile
 
 PRIOR_SPREADS = {"total_seconds": 0.06, "peak_memory_bytes": 0.025, "final_loss": 0.02, "tokens_per_second": 0.06}
-"""Standard deviations of log(measured / forecast) before anything is known."""
+"""s_0: standard deviations of log(measured / forecast) around its mean before anything is known."""
 OTHER_SPREAD = 0.08
-PRIOR_BIAS_RUNS = 4.0
-"""The bias of 0 counts like so many runs."""
+PRIOR_MEAN_RUNS = 4.0
+"""kappa_0."""
 PRIOR_SPREAD_RUNS = 6.0
+"""nu_0."""
 LARGEST_RATIO = 3.0
 """A run that was further off was disturbed, and teaches nothing about the next."""
 
@@ -29,32 +38,56 @@ class Calibration:
     """Of one figure."""
 
     factor: float
-    """By which forecasts were too small in the middle."""
+    """By which forecasts were too small in the middle: exp(mean_n)."""
     spread: float
-    """Standard deviation of log(measured / forecast) around it."""
+    """Standard deviation of log(measured / forecast) around it: s_n."""
+    mean_runs: float
+    """As from how many runs the middle is known: kappa_n."""
     runs: int
+    squares: float
+    """The sum of the squares of log(measured / forecast) over these runs: their errors, had nothing been corrected."""
+
+    @property
+    def freedom(self) -> float:
+        """Degrees of freedom of the spread: nu_n."""
+        return self.runs + PRIOR_SPREAD_RUNS
+
+    @property
+    def predictive_scale(self) -> float:
+        """The scale of Student's t for log(measured / forecast) of the next run."""
+        return self.spread * math.sqrt(1 + 1 / self.mean_runs)
 
     def around(self, value: float, own_spread: float = 0.0) -> tuple[float, float, float]:
-        """(value, low, high) of a forecast, of which `own_spread` (of its logarithm) comes from this run's own measurements."""
+        """(value, low, high) of a forecast, of which `own_spread` (of its logarithm) comes from this run's own measurements.
+
+        Such a spread widens the scale; the sum of the two is taken as Student's t with the same degrees of freedom, which is near.
+        """
         middle = value * self.factor
-        width = student_quantile(WITHIN, self.runs + PRIOR_SPREAD_RUNS) * math.hypot(self.spread, own_spread)
+        width = student_quantile(WITHIN, self.freedom) * math.hypot(self.predictive_scale, own_spread)
         return middle, middle * math.exp(-width), middle * math.exp(width)
 
 
 def calibration_of(name: str, ratios: Iterable[float], disturbed: Iterable[float] = ()) -> Calibration:
     """From the ratios measured / raw forecast of earlier runs, whichever order.
 
-    Those of runs that were `disturbed` by other work count for the spread alone.
+    Those of runs that were `disturbed` by other work count for the spread alone, as squared distances from the mean of the others.
     """
     logs, others = (
         [math.log(ratio) for ratio in some if 1 / LARGEST_RATIO < ratio < LARGEST_RATIO] for some in (ratios, disturbed)
     )
-    prior = PRIOR_SPREADS.get(name, OTHER_SPREAD)
-    bias = sum(logs) / (len(logs) + PRIOR_BIAS_RUNS)
-    squares = sum((one - bias) ** 2 for one in logs + others)
-    count = len(logs) + len(others)
+    prior, count = PRIOR_SPREADS.get(name, OTHER_SPREAD), len(logs) + len(others)
+    mean_runs = PRIOR_MEAN_RUNS + len(logs)
+    mean = sum(logs) / mean_runs
+    # The sum around the posterior mean, with the prior mean of 0 as kappa_0 runs, is the formula's two last terms.
+    squares = sum((one - mean) ** 2 for one in logs + others) + PRIOR_MEAN_RUNS * mean**2
     variance = (PRIOR_SPREAD_RUNS * prior**2 + squares) / (PRIOR_SPREAD_RUNS + count)
-    return Calibration(factor=math.exp(bias), spread=math.sqrt(variance), runs=count)
+    return Calibration(
+        factor=math.exp(mean),
+        spread=math.sqrt(variance),
+        mean_runs=mean_runs,
+        runs=count,
+        squares=sum(one**2 for one in logs + others),
+    )
 
 
 def calibrated(

@@ -27,11 +27,12 @@ from lmlab.planning.known_law import FURTHEST, KnownLaw, anchored, law_of_small_
 from lmlab.planning.rungs import DESIGN, remembered
 from lmlab.planning.small_runs import SmallRun, like_small_runs, same_published
 from lmlab.recipe import GPT, Recipe
-from lmlab.scaling.estimate import NORMAL_QUANTILE, Estimate
+from lmlab.scaling.estimate import WITHIN, Estimate
 from lmlab.scaling.estimate import Evidence as Kind
 from lmlab.scaling.fit import FEWEST_POINTS, FittedLaw, fit_law
 from lmlab.scaling.ladder import ladder_law
 from lmlab.scaling.law import effective_tokens
+from lmlab.stats import student_quantile
 
 THROUGH = "through the loss that this recipe is known to reach"
 SEED_SPREAD = 0.005
@@ -41,7 +42,6 @@ VERSION_SPREAD = 0.02
 FEWEST_RUNS = max(FEWEST_POINTS, 5)
 OWN_WORTH = 8.0
 """As how many earlier forecasts the interval counts that a forecast brings along."""
-
 
 Law = Callable[[float, float], float | None]
 """(parameters in matrix products, fresh tokens) -> nats a token; None where the law says nothing of them."""
@@ -202,8 +202,9 @@ def _corrected(estimate: Estimate, calibrations: Mapping[str, Calibration]) -> E
     known = calibrations.get("final_loss")
     if known is None or not known.runs:
         return estimate
-    own = math.log(estimate.high / estimate.low) / 2
-    # The middle stays, so a bias is one more error.
-    found = NORMAL_QUANTILE * math.hypot(known.spread, math.log(known.factor))
-    width = math.sqrt((own**2 * OWN_WORTH + found**2 * known.runs) / (OWN_WORTH + known.runs))
+    # The middle stays, so the mean is known, errors count from 0, and the interval is that of Student's t with the variance alone
+    # unknown; its prior is what the forecast brings along, as from OWN_WORTH earlier ones (Gelman et al., BDA, section 2.6).
+    own = math.log(estimate.high / estimate.low) / 2 / student_quantile(WITHIN, OWN_WORTH)
+    scale = math.sqrt((OWN_WORTH * own**2 + known.squares) / (OWN_WORTH + known.runs))
+    width = student_quantile(WITHIN, OWN_WORTH + known.runs) * scale
     return dataclasses.replace(estimate, low=estimate.value * math.exp(-width), high=estimate.value * math.exp(width))
