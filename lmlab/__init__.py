@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import importlib
 import sys
+import time
 import unicodedata
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+IMPORTED = time.monotonic()
+"""The earliest moment that lmlab knows of its process."""
 
 if TYPE_CHECKING:
     from lmlab.experiment import load, resume, train

@@ -10,6 +10,7 @@ import importlib
 import sys
 
 from lmlab import LabError, __version__
+from lmlab.cli.clock import command_begins
 from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import never_fail_to_encode, show
 from lmlab.files import advice, reason
@@ -43,6 +44,7 @@ VERBS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
+    command_begins(own_process=arguments is None)
     never_fail_to_encode()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:

@@ -12,6 +12,7 @@ import tyro
 
 from lmlab import LabError
 from lmlab.cli.arguments import parse, recipe_shown, runs_folder, split_overrides, with_tables
+from lmlab.cli.clock import command_clock
 from lmlab.cli.closing import speaker
 from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import show, show_json
@@ -172,7 +173,9 @@ def _of_recipe(recipe: Recipe, wishes: _Wishes, flags: PlanFlags, root: Path, sa
     if wishes.card:
         there = experiment.plan_on_card(recipe, wishes.card, price=price, progress=progress)
         return _print(there.lines(), there.to_json(), flags)
-    here = experiment.plan(recipe, runs=root, ladder=flags.ladder, price=price, progress=progress, say=say)
+    here = experiment.plan(
+        recipe, runs=root, ladder=flags.ladder, price=price, progress=progress, say=say, clock=command_clock()
+    )
     _print(here.lines(), here.to_json(), flags)
     if flags.out:
         from lmlab.report.isoflop import draw_isoflop, write_isoflop

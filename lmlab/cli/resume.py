@@ -8,6 +8,7 @@ from typing import Any
 import tyro
 
 from lmlab.cli.arguments import only_settings, parse, runs_folder, split_overrides
+from lmlab.cli.clock import command_clock
 from lmlab.cli.closing import print_outcome, speaker
 from lmlab.cli.importing import import_uncollected
 from lmlab.cli.progress import progress_for
@@ -58,5 +59,6 @@ def _lead(flags: Resume, changes: dict[str, Any]) -> int:
         display=make_display(flags.quiet, flags.json),
         progress=progress_for(flags.quiet or flags.json),
         say=speaker(flags.json, flags.quiet),
+        clock=command_clock(),
     )
     return print_outcome(outcome, flags.json, flags.quiet)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from lmlab.cli.arguments import parse, recipe_shown, runs_folder, split_overrides, with_tables
+from lmlab.cli.clock import command_clock
 from lmlab.cli.closing import print_outcome, speaker
 from lmlab.cli.errors import UsageError
 from lmlab.cli.importing import import_uncollected
@@ -89,7 +90,7 @@ def _lead(flags: Train, overrides: dict[str, Any]) -> int:
     recipe, parent = _recipe(flags, overrides, root, say, progress)
     display = make_display(flags.quiet, flags.json)
     options: dict[str, Any] = {"runs": root, "parent": parent, "display": display, "progress": progress, "say": say}
-    options |= {"expect": flags.expect, "note": flags.note}
+    options |= {"expect": flags.expect, "note": flags.note, "clock": command_clock()}
     if flags.or_resume:
         outcome = experiment.train_or_resume(recipe, run=flags.run, **options)
     else:

@@ -42,6 +42,7 @@ from lmlab.training.evaluating import EvaluationPlan, earlier_plan, plan_evaluat
 from lmlab.training.policy import Policy, apply_policy, choose_policy
 from lmlab.training.saving import restore_training, restore_weights
 from lmlab.training.state import read_state
+from lmlab.training.wall import WallClock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,11 +165,15 @@ class Outline:
     idle_bytes: int
     """What this process held when the data was ready and nothing was computed yet."""
 
-    def forecast(self, runs: Path, say: Callable[[str], object]) -> Forecast:
-        """What the run will need and reach, from a trial in this process and the finished runs in `runs`."""
+    def forecast(self, runs: Path, say: Callable[[str], object], clock: WallClock) -> Forecast:
+        """What the run will need and reach, from a trial in this process and the finished runs in `runs`.
+
+        What `clock` says when all of that is done is measured, and no longer forecast.
+        """
         expectation = self.expectation(finished_runs(runs))
+        trial = try_here(self.recipe, self.policy, self.dataset, say, self.idle_bytes)
         return forecast_from(
-            try_here(self.recipe, self.policy, self.dataset, say, self.idle_bytes),
+            trial,
             self.recipe,
             self.dataset,
             self.steps,
@@ -176,6 +181,8 @@ class Outline:
             self.plan,
             expectation.calibrations,
             expectation.loss,
+            start_seconds=clock.seconds(),
+            since=clock.since,
         )
 
     def expectation(self, runs: list[Finished]) -> Expectation:
@@ -262,6 +269,7 @@ def begin(
     forecast: Forecast,
     display: Display,
     storage: Storage,
+    clock: WallClock,
     kind: Literal["start", "resume"] = "start",
 ) -> Session:
     """A new run's files, and its session at its first step. Done again, it leaves what doing it once leaves."""
@@ -285,6 +293,7 @@ def begin(
         display,
         None,
         storage,
+        clock,
     )
     if parent is not None:
         _inherit(session, parent, outline.first)

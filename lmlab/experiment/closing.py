@@ -12,6 +12,7 @@ from lmlab.planning.score import score_line
 from lmlab.recipe import Recipe
 from lmlab.scaling.noise import GradientNoise, useful_batch_line
 from lmlab.training.display import duration
+from lmlab.training.wall import WORDS
 
 LARGE = 1e6
 """A perplexity from which it is written with an exponent."""
@@ -43,8 +44,13 @@ def closing_lines(recipe: Recipe, summary: Mapping[str, Any], noise: GradientNoi
     speed = summary["score"].get("tokens_per_second", {}).get("measured")
     rate = "" if speed is None else f" at {speed:,.0f} tokens/s"
     done = "stopped early" if summary["ending"] == "patience" else "done"
+    if seconds["wall"] is None:  # begun by an earlier version
+        took, around = duration(seconds["total"]), ""
+    else:
+        took = f"{duration(seconds['wall'])} from {WORDS[seconds['since']]}"
+        around = f"starting and closing {duration(max(0.0, seconds['wall'] - seconds['total']))}, "
     lines = [
-        f"{done}: {summary['reason']}, {duration(seconds['total'])} (training {duration(seconds['train'])}{rate}, evaluation "
+        f"{done}: {summary['reason']}, {took} ({around}training {duration(seconds['train'])}{rate}, evaluation "
         f"{duration(seconds['evaluate'])}, saving {seconds['save']:.1f} s: {summary['saving']['share']:.1%} of the time)"
     ]
     if summary["score"]:

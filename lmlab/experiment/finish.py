@@ -22,7 +22,7 @@ from lmlab.experiment.keeping import keep_least
 from lmlab.experiment.session import Session
 from lmlab.experiment.verdict import gap_from, is_evaluation, verdict_on
 from lmlab.hardware import peak_memory_bytes
-from lmlab.planning.score import score
+from lmlab.planning.score import counts_wall_time, score
 from lmlab.runs import Run
 from lmlab.stats import PairedDifference, divergence, paired_difference
 from lmlab.training import ranks
@@ -78,14 +78,19 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
     bests = {"step": best_step, **figures(best)}
     scoring_seconds = final.seconds + train.seconds
     total = state.train_seconds + state.evaluate_seconds + state.save_seconds
-    keep_least(session, total + scoring_seconds)
+    forecast, old = _forecast(run), total + scoring_seconds
+    # A run that an earlier version began is held against what that version forecast.
+    wall = counts_wall_time(forecast)
+    keep_least(session, session.clock.seconds() if wall else old)
     # A branch has its parent's tokens in its count, but not its seconds.
     read = reading(session.recipe, session.dataset)
     trained_here = read.tokens(state.cursor - state.first_cursor)
+    verdict = verdict_on(run, read.unique_tokens, gap_from(finals), rise_between(best, final))
+    seconds = session.clock.seconds() if wall else old
     measured = {
         "train_seconds": state.train_seconds,
         "evaluate_seconds": state.evaluate_seconds + scoring_seconds,
-        "total_seconds": total + scoring_seconds,
+        "total_seconds": seconds,
         "tokens_per_second": trained_here / max(state.train_seconds, 1e-9),
         "peak_memory_bytes": float(peak_memory_bytes(session.policy.torch_device)),
         "final_loss": final.loss,
@@ -102,13 +107,15 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
         "final": finals,
         "best": bests,
         "diverged": divergence(losses, session.dataset.vocabulary_size, norms),
-        "verdict": verdict_on(run, read.unique_tokens, gap_from(finals), rise_between(best, final)),
+        "verdict": verdict,
         "skipped_updates": len(state.skipped),
         "seconds": {
             "train": state.train_seconds,
             "evaluate": state.evaluate_seconds,
             "save": state.save_seconds,
             "total": total,
+            "wall": seconds if wall else None,
+            "since": session.clock.since if wall else None,
         },
         "saving": {
             "checkpoints": state.saves,
@@ -119,12 +126,10 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
         "rewinds": state.guard.rewinds,
         "noise_scale": state.noise.scale(),
         "processor_share": session.processor_share,
-        "score": score(_forecast(run), measured, session.processor_share),
+        "score": score(forecast, measured, session.processor_share, session.resumed),
         "data_used": data_used(session),
         "claims": compared_claims(session.recipe, evaluations, finals, bests),
-        "expectations": [
-            entry.scored(bests, total + scoring_seconds) for entry in read_expectations(run.origin().get("expected"))
-        ],
+        "expectations": [entry.scored(bests, seconds) for entry in read_expectations(run.origin().get("expected"))],
     }
     # A process that dies between the two finishes again: the resume takes this line out.
     session.journal.append(
@@ -133,7 +138,7 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
         step=state.step,
         tokens=state.tokens,
         reason=ending.reason,
-        seconds=total + scoring_seconds,
+        seconds=seconds,
     )
     session.journal.flush()
     run.write("summary.json", summary, session.storage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ from lmlab.scaling.estimate import Estimate
 from lmlab.scaling.estimate import Evidence as Kind
 from lmlab.training.display import Display, make_display
 from lmlab.training.evaluating import evaluations_in
+from lmlab.training.wall import WallClock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,21 @@ class _Tried:
     watts: Estimate | None
     more_bytes: int
     """What a run holds more than the child processes did."""
+    seconds: float
+    """That a training's start will spend on its trial: none where this one is kept for it."""
+
+
+class _Stopwatch:
+    """The seconds of a `with` block."""
+
+    seconds = 0.0
+
+    def __enter__(self) -> _Stopwatch:
+        self._began = time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.perf_counter() - self._began
 
 
 def plan(
@@ -62,28 +79,44 @@ def plan(
     display: Display | None = None,
     progress: Progress | None = None,
     say: Callable[[str], object] = print,
+    clock: WallClock | None = None,
 ) -> Plan:
     """The plan for a run of `recipe`; its data is prepared, and with `ladder` short trainings are made for the loss.
 
+    The run is a process of its own. Its start is measured here: Python and imports as this process spent them until this call,
+    where a command gives its `clock`, else as a child process did; then data, engine and trial as a start finds them from now on
+    (prepared, chosen and kept), and the runs that a forecast learns from.
+
     Raises LabError for anything that the user can mend, a training that doesn't run here included.
     """
+    imports = clock.seconds() if clock is not None and clock.since == "process" else None
     check(recipe)
     if price is not None:
         price.require_power(_power_can_be_read())
     root = Path(runs)
-    dataset = prepare(recipe.data, progress=progress)
+    prepare(recipe.data, progress=progress)
+    with _Stopwatch() as data:
+        dataset = prepare(recipe.data)
     recipe = with_known_prompts(recipe, dataset.tokenizer, say)
     outline = outline_of(recipe, dataset, training_split(recipe, dataset), None, say)
+    with _Stopwatch() as choice:
+        outline_of(recipe, dataset, training_split(recipe, dataset), None, lambda line: None)
     read = reading(recipe, dataset)
     if ladder:
         climb(recipe, dataset, outline.steps, display or make_display(quiet=True), say)
     tried = _try(outline, say)
-    history = finished_runs(root)
+    with _Stopwatch() as learning:
+        history = finished_runs(root)
     expectation = outline.expectation(history)
     arguments = (recipe, dataset, outline.steps, 0, outline.plan, expectation.calibrations, expectation.loss)
-    forecast = forecast_from(tried.trial, *arguments)
+    if imports is None:
+        imports = max(0.0, tried.trial.start_seconds - tried.trial.build_seconds)
+    start = imports + data.seconds + choice.seconds + learning.seconds + tried.seconds
+    forecast = forecast_from(tried.trial, *arguments, start_seconds=start, since="process")
     step_tokens = read.tokens(recipe.train.batch)
-    time = duration_of(recipe, tried.trial, outline.steps, outline.plan, expectation.calibrations, step_tokens)
+    duration = duration_of(
+        recipe, tried.trial, outline.steps, outline.plan, expectation.calibrations, step_tokens, start
+    )
     evidence = expectation.evidence
     assert evidence is not None  # there is no parent
     loss = expectation.loss
@@ -96,7 +129,7 @@ def plan(
         position=_position(outline, read),
         reading=read,
         forecast=forecast,
-        duration=time,
+        duration=duration,
         trial=tried.trial,
         evidence=tried.evidence,
         peak_flops=peak,
@@ -106,11 +139,11 @@ def plan(
         largest=_largest(outline, tried),
         memory_bytes=memory_bytes(outline.policy),
         free_disk_bytes=shutil.disk_usage(_existing(root)).free,
-        validation=_validation(outline, tried, time, loss),
+        validation=_validation(outline, tried, duration, loss),
         law=evidence.law,
         law_rests_on=evidence.law_rests_on,
-        ladder_seconds=ladder_seconds(recipe, dataset.vocabulary_size, outline.steps, time.train_seconds),
-        cost=_cost(price, time.total_seconds, tried.watts),
+        ladder_seconds=ladder_seconds(recipe, dataset.vocabulary_size, outline.steps, duration.train_seconds),
+        cost=_cost(price, duration.total_seconds, tried.watts),
     )
 
 
@@ -140,7 +173,7 @@ def _power_can_be_read() -> bool:
 def _try(outline: Outline, say: Callable[[str], object]) -> _Tried:
     recipe, dataset = outline.recipe, outline.dataset
     kept = None if _power_can_be_read() else kept_trial(recipe, outline.policy, dataset)
-    with EnergyMeter() as meter:
+    with EnergyMeter() as meter, _Stopwatch() as trying:
         if kept is not None:
             trial, evidence = kept, kept.evidence
         else:
@@ -155,11 +188,12 @@ def _try(outline: Outline, say: Callable[[str], object]) -> _Tried:
             )
     if trial.was_too_long:
         counted = counted_trial(recipe, outline.policy, dataset.vocabulary_size, peak_flops(outline.policy))
-        return _Tried(trial=counted, evidence="formula", lines=None, watts=None, more_bytes=0)
+        return _Tried(trial=counted, evidence="formula", lines=None, watts=None, more_bytes=0, seconds=trying.seconds)
     if trial.failed is not None:
         raise refusal(trial.failed)
     if kept is None:
         keep_trial(trial, recipe, outline.policy, dataset)
+        kept = kept_trial(recipe, outline.policy, dataset)
     watts, drawn = None, meter.watts()
     if drawn is not None:
         watts = Estimate(
@@ -177,6 +211,7 @@ def _try(outline: Outline, say: Callable[[str], object]) -> _Tried:
         lines=lines,
         watts=watts,
         more_bytes=here.peak_memory_bytes - trial.peak_memory_bytes,
+        seconds=0.0 if kept is not None else trying.seconds,
     )
 
 

@@ -42,6 +42,7 @@ from lmlab.training.loop import Ending
 from lmlab.training.policy import Policy, apply_policy, choose_policy, read_policy
 from lmlab.training.saving import best_of, forget_lost_best
 from lmlab.training.state import read_state
+from lmlab.training.wall import WallClock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +72,17 @@ def resume(
     display: Display | None = None,
     progress: Progress | None = None,
     say: Callable[[str], None] = print,
+    clock: WallClock | None = None,
 ) -> Outcome:
     """Continue RUN to its end; `changes` may set policy only (device, threads, micro-batch, precision...).
+
+    `clock` is that of the wall time, which counts from this call unless a command gives its process's.
 
     Raises LabError where the run, its data or a change doesn't allow it: with what is there, what is missing and what works all the
     same. Nothing in the run's folder is changed before all that the training needs was read and found whole. A run that is
     finished is left as it is, but for pointers that were damaged.
     """
+    clock = clock or WallClock.of_call()
     run, which = (reference, None) if isinstance(reference, Run) else open_run(str(reference), Path(runs))
     if which not in (None, "latest"):
         raise LabError(
@@ -100,7 +105,7 @@ def resume(
         if not judged.stands(run):  # another process had it in between
             with _judging(run):
                 judged = _judged(run, recipe, progress)
-        return _go_on(run, recipe, judged, changes or {}, lock, deadline, display or make_display(), say)
+        return _go_on(run, recipe, judged, changes or {}, lock, deadline, display or make_display(), say, clock)
 
 
 def _go_on(
@@ -112,11 +117,12 @@ def _go_on(
     deadline: float | None,
     display: Display,
     say: Callable[[str], None],
+    clock: WallClock,
 ) -> Outcome:
     dataset, checkpoint = judged.dataset, judged.checkpoint
     recipe = with_known_prompts(recipe, dataset.tokenizer, say)
     if checkpoint is None:
-        return _begin_again(run, recipe, dataset, display, lock, say, deadline)
+        return _begin_again(run, recipe, dataset, display, lock, say, deadline, clock)
     policy, exact = _policy(run, recipe, changes, say)
     require_memory(recipe, policy, dataset.vocabulary_size)
     apply_policy(policy)
@@ -126,7 +132,7 @@ def _go_on(
     journal = Journal(run.folder, run_id=run.id, segment=run.next_segment(), storage=lock.storage)
     with _judging(run):
         session = open_session(
-            run, recipe, policy, dataset, training, steps, plan, journal, display, checkpoint, lock.storage
+            run, recipe, policy, dataset, training, steps, plan, journal, display, checkpoint, lock.storage, clock
         )
     # From here on the folder is changed.
     lock.sign()
@@ -233,15 +239,16 @@ def _begin_again(
     lock: RunLock,
     say: Callable[[str], None],
     deadline: float | None,
+    clock: WallClock,
 ) -> Outcome:
     """What was killed before its first checkpoint has nothing to lose: from its first step, in its own folder."""
     outline = outline_of(recipe, dataset, tokens_of_run(run, recipe, dataset), parent_again(run), say)
     outline = dataclasses.replace(outline, plan=evaluation_plan(recipe, dataset, outline.steps, run))
     where = f"from step {outline.first:,} of {outline.steps:,}"
     say(f"{run.name} was stopped before its first checkpoint: it begins again, {where}")
-    forecast = outline.forecast(run.folder.parent, say)
+    forecast = outline.forecast(run.folder.parent, say, clock)
     lock.sign()
-    session = begin(run, outline, forecast, display, lock.storage, "resume")
+    session = begin(run, outline, forecast, display, lock.storage, clock, "resume")
     return train_to_end(session, deadline, say)
 
 

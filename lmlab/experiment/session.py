@@ -44,6 +44,7 @@ from lmlab.training.signals import Interrupted, StopRequests
 from lmlab.training.spikes import rewind_target
 from lmlab.training.state import State
 from lmlab.training.step import TrainingStep
+from lmlab.training.wall import WallClock
 
 
 @dataclass(kw_only=True)
@@ -64,6 +65,8 @@ class Session:
     state: State
     saver: Saver
     outlook: Outlook
+    clock: WallClock = field(default_factory=WallClock.of_call)
+    """Of the run's wall time."""
     storage: Storage = DISK
     """What the run is written through; asks whether the run is still this process's."""
     energy: EnergyMeter = field(default_factory=EnergyMeter)
@@ -72,6 +75,11 @@ class Session:
     """Of what this process's training asked for: 1 on a quiet machine."""
     saved_step: int = -1
     """The step whose checkpoint this session was opened from."""
+
+    @property
+    def resumed(self) -> bool:
+        """Whether this session goes on from a checkpoint of its own run."""
+        return self.saved_step >= 0
 
     def train(self, deadline: float | None = None) -> Ending:
         """Run the loop to its end, or until `deadline` in `time.monotonic()`."""
@@ -98,7 +106,7 @@ class Session:
 
     def _expected_time(self) -> Expected | None:
         """What the run's forecast says of its time; None for one that goes on, whose time began in another process."""
-        if self.state.train_seconds:
+        if self.resumed:
             return None
         closing = self.plan.final_tokens / max(1, self.plan.tokens_in_all(self.steps, self.recipe.evaluate.every))
         with contextlib.suppress(LabError):
@@ -121,6 +129,7 @@ class Session:
             settle=self.saver.settle,
             black_box=self._black_box,
             corrected=self._corrected,
+            wall_seconds=self.clock.seconds,
             rewind=self._rewind,
         )
         flops = flops_per_token(self.recipe.model, self.dataset.vocabulary_size).training
@@ -261,6 +270,7 @@ class Session:
         # The line is written before its checkpoint, so that a resume from that finds it in its place.
         self._record("events", "checkpoint", state.step, state.tokens, {"best": best})
         self.journal.flush()
+        state.wall_seconds = self.clock.seconds()
         self.saver.save(state, self.journal.lengths())
 
 
@@ -276,8 +286,12 @@ def open_session(
     display: Display,
     checkpoint: Checkpoint | None,
     storage: Storage = DISK,
+    clock: WallClock | None = None,
 ) -> Session:
-    """Build model and optimizer: fresh from the seed, or out of a checkpoint. Nothing is written."""
+    """Build model and optimizer: fresh from the seed, or out of a checkpoint. Nothing is written.
+
+    `clock` is that of this process (None: it begins now); what earlier ones spent is in the checkpoint.
+    """
     apply_policy(policy)
     if checkpoint is not None:
         require_weights(checkpoint, recipe.model, dataset.vocabulary_size)
@@ -309,6 +323,7 @@ def open_session(
         saver=Saver(run.checkpoints, recipe, model, optimizer, storage),
         outlook=outlook,
         storage=storage,
+        clock=(clock or WallClock.of_call()).after(state.wall_seconds),
         saved_step=-1 if checkpoint is None else checkpoint.step,
     )
 

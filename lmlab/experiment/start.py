@@ -29,6 +29,7 @@ from lmlab.recipe.schedule import Constant
 from lmlab.runs import Run, RunLock, check_note, create_run, require_free_name, require_place, write_note
 from lmlab.training.display import Display, make_display
 from lmlab.training.policy import Policy
+from lmlab.training.wall import WallClock
 
 RateName = Literal["stretch", "hold", "rewarm"]
 
@@ -44,15 +45,17 @@ def train(
     say: Callable[[str], None] = print,
     expect: Sequence[str] = (),
     note: str = "",
+    clock: WallClock | None = None,
 ) -> Outcome:
     """Prepare the data, forecast, train, evaluate on the whole split and write the summary; the new run's outcome.
 
     `expect` are ranges such as `valid_perplexity=25..30` that are kept with the run and scored after it, `note` is a text to keep.
 
     `say` gets the lines that a person should read before and after, `display` what happens in between: a live panel in a
-    terminal and lines elsewhere, a notebook too (`lmlab.training.display.Quiet()` shows nothing). Raises LabError for
-    anything that the user can mend.
+    terminal and lines elsewhere, a notebook too (`lmlab.training.display.Quiet()` shows nothing). `clock` is that of the wall
+    time, which counts from this call unless a command gives its process's. Raises LabError for anything that the user can mend.
     """
+    clock = clock or WallClock.of_call()
     deadline = deadline_of(recipe)
     root, expected = Path(runs), parse_expectations(expect)
     check(recipe)
@@ -75,7 +78,7 @@ def train(
     if isinstance(training, FreshTokens):
         for line in fresh_lines(training, recipe, dataset, outline.steps, lineage):
             say(line)
-    forecast = outline.forecast(root, say)
+    forecast = outline.forecast(root, say, clock)
     say(forecast.line())
     if parent is None and "final_loss" not in forecast.figures:
         vocabulary = dataset.vocabulary_size
@@ -88,7 +91,7 @@ def train(
     if note:
         write_note(made.folder, note)
     with RunLock(made.folder) as lock:
-        session = begin(made, outline, forecast, display or make_display(), lock.storage)
+        session = begin(made, outline, forecast, display or make_display(), lock.storage, clock)
         return train_to_end(session, deadline, say)
 
 

@@ -1,9 +1,9 @@
 """What earlier forecasts were worth: how far off they were on this machine, and what the next one makes of it.
 
 Of each figure, y = log(measured / forecast) of a run is taken as normal with unknown mean and variance. Their prior is the
-conjugate one, normal-inverse-gamma: mean 0, known as well as from kappa_0 runs, and spread s_0 (PRIOR_SPREADS), known as well as from nu_0
-runs. After n runs with the mean m (Murphy 2007, Conjugate Bayesian analysis of the Gaussian distribution, section 3; Gelman et al.,
-Bayesian Data Analysis, section 3.3):
+conjugate one, normal-inverse-gamma: mean 0, known as well as from kappa_0 runs, and spread s_0 (PRIOR_SPREADS), known as well as
+from nu_0 runs. After n runs with the mean m (Murphy 2007, Conjugate Bayesian analysis of the Gaussian distribution, section 3;
+Gelman et al., Bayesian Data Analysis, section 3.3):
 
     kappa_n = kappa_0 + n       mean_n = n m / kappa_n       nu_n = nu_0 + n
     nu_n s_n^2 = nu_0 s_0^2 + sum (y - m)^2 + (kappa_0 n / kappa_n) m^2

@@ -58,6 +58,8 @@ class Measurement:
     first_step_seconds: float = 0.0
     start_seconds: float = 0.0
     """From the start of the process to the first step."""
+    build_seconds: float = 0.0
+    """The part of it in which model and optimizer were built."""
     forward_tokens_per_second: float = 0.0
     """Of an evaluation. This and what follows, up to the checkpoint's bytes, is found by a whole trial only."""
     sample_seconds: float = 0.0

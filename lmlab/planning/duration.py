@@ -24,10 +24,12 @@ COUNTED_SPREAD = 0.45
 
 @dataclass(frozen=True, kw_only=True)
 class Duration:
-    """Seconds of a run that begins now, and its speed."""
+    """Seconds of a run and its speed."""
 
     start_seconds: float
-    """Until the first step, where the data is prepared."""
+    """From the start of the process until the forecast: imports, data, the choice of the engine, the trial. It is measured."""
+    open_seconds: float
+    """From the forecast until steps take their usual time: model and optimizer are built, and the first step takes longer."""
     step_seconds: float
     """The median of the timed steps, corrected like all of the time."""
     step_spread: float
@@ -40,9 +42,9 @@ class Duration:
     """That training waits for."""
     tokens_per_second: Estimate
     total_seconds: Estimate
-    """Training, evaluation and saving."""
+    """All of these parts."""
     raw_total: float
-    """That before it was corrected by earlier runs; the parts are corrected like it."""
+    """That before it was corrected by earlier runs; the parts but the start are corrected like it."""
     raw_tokens_per_second: float
     """Of the timed steps."""
 
@@ -59,8 +61,12 @@ def duration_of(
     evaluations: EvaluationPlan,
     calibrations: Mapping[str, Calibration],
     step_tokens: int,
+    start_seconds: float = 0.0,
 ) -> Duration:
-    """The time of `steps` steps of so many tokens with their evaluations, samples and checkpoints, from a trial on this machine."""
+    """The time of `steps` steps of so many tokens with their evaluations, samples and checkpoints, from a trial on this machine.
+
+    `start_seconds` have passed when the forecast is made, or are known to pass until then: they have no error and teach none.
+    """
     middle = statistics.median(trial.step_seconds)
     quartiles = np.quantile(trial.step_seconds, [0.25, 0.75])
     spread = float(quartiles[1] - quartiles[0]) / 2
@@ -70,6 +76,7 @@ def duration_of(
     train = steps * middle
     evaluate = evaluations.tokens_in_all(steps, recipe.evaluate.every) / rate + times * trial.sample_seconds
     save = saves_in(steps, recipe.train.checkpoint_every) * (trial.save_wait_seconds or trial.save_seconds)
+    opening = trial.build_seconds + max(0.0, trial.first_step_seconds - middle)
     rests_on = f"{len(trial.step_seconds)} timed steps" + (" of an earlier start" if trial.kept else "")
     if trial.counted:
         rests_on, calibrations = counted_words(), {}
@@ -78,22 +85,24 @@ def duration_of(
     # The median of n steps is known about so well.
     own = math.hypot(spread / middle / max(1, len(trial.step_seconds)) ** 0.5, load_spread(trial.processor_share))
     own = math.hypot(own, COUNTED_SPREAD if trial.counted else 0.0)
-    total = calibrated("total_seconds", train + evaluate + save, calibrations, rests_on, own, evidence=trial.evidence)
-    factor = total.value / (train + evaluate + save)
+    raw = opening + train + evaluate + save
+    rest = calibrated("total_seconds", raw, calibrations, rests_on, own, evidence=trial.evidence)
+    factor = rest.value / raw
     speed = calibrated("tokens_per_second", step_tokens / middle, calibrations, rests_on, own, evidence=trial.evidence)
     return Duration(
-        start_seconds=trial.start_seconds,
+        start_seconds=start_seconds,
+        open_seconds=opening * factor,
         step_seconds=middle * factor,
         step_spread=spread * factor,
         timed_steps=len(trial.step_seconds),
         train_seconds=train * factor,
         evaluate_seconds=evaluate * factor,
         save_seconds=save * factor,
-        raw_total=train + evaluate + save,
+        raw_total=start_seconds + raw,
         raw_tokens_per_second=step_tokens / middle,
         # One speed: that of the time.
         tokens_per_second=speed.scaled(step_tokens / middle / factor / speed.value),
-        total_seconds=total,
+        total_seconds=rest.shifted(start_seconds),
     )
 
 

@@ -34,6 +34,7 @@ from lmlab.training.display import count, duration
 from lmlab.training.evaluating import EvaluationPlan
 from lmlab.training.load import load_words
 from lmlab.training.policy import Policy
+from lmlab.training.wall import WORDS, Since
 
 FORMAT = 1
 TIMED_STEPS = 8
@@ -79,6 +80,12 @@ class Forecast:
     train_seconds: float
     evaluate_seconds: float
     save_seconds: float
+    start_seconds: float
+    """What had passed when the forecast was made, from the start of the process or call: measured, and a part of the total."""
+    open_seconds: float
+    """From then until steps take their usual time."""
+    since: Since
+    """What the total counts from."""
     total_seconds: float
     checkpoint_bytes: int
     disk_bytes: int
@@ -110,8 +117,9 @@ class Forecast:
         return (
             f"forecast: {count(self.parameters)} parameters{tables}, {self.steps:,} steps of {self.step_seconds * 1e3:,.0f} ms, "
             f"{count(self.tokens)} tokens ({self.epochs:.2f} epochs, {self.tokens_a_parameter:.2g} a parameter): about "
-            f"{duration(total.value)} ({duration(total.low)} to {duration(total.high)}) at {self.tokens_per_second:,.0f} tokens/s "
-            f"({rests}{busy and '; ' + busy}), {self.disk_bytes / 1e6:,.0f} MB on disk, {memory.value / 1e6:,.0f} MB of memory "
+            f"{duration(total.value)} ({duration(total.low)} to {duration(total.high)}) from {WORDS[self.since]}, "
+            f"{duration(self.start_seconds)} of them until now, at {self.tokens_per_second:,.0f} tokens/s ({rests}"
+            f"{busy and '; ' + busy}), {self.disk_bytes / 1e6:,.0f} MB on disk, {memory.value / 1e6:,.0f} MB of memory "
             f"({memory.low / 1e6:,.0f} to {memory.high / 1e6:,.0f}){reaches}"
         )
 
@@ -125,14 +133,18 @@ def forecast_from(
     evaluations: EvaluationPlan,
     calibrations: Mapping[str, Calibration],
     loss: Estimate | None,
+    *,
+    start_seconds: float,
+    since: Since,
 ) -> Forecast:
     """The forecast for a run over `dataset` from `first_step` to `steps`, from a trial of it.
 
     `calibrations` are what earlier runs here were off by, `loss` the final loss that is expected, where anything is known of it.
+    `start_seconds` is the time from the start of the process or call until the forecast.
     """
     left = max(1, steps - first_step)
     read = reading(recipe, dataset)
-    time = duration_of(recipe, trial, left, evaluations, calibrations, read.tokens(recipe.train.batch))
+    time = duration_of(recipe, trial, left, evaluations, calibrations, read.tokens(recipe.train.batch), start_seconds)
     memory = calibrated(
         "peak_memory_bytes",
         trial.peak_memory_bytes,
@@ -174,6 +186,9 @@ def forecast_from(
         train_seconds=time.train_seconds,
         evaluate_seconds=time.evaluate_seconds,
         save_seconds=time.save_seconds,
+        start_seconds=time.start_seconds,
+        open_seconds=time.open_seconds,
+        since=since,
         total_seconds=time.total_seconds.value,
         checkpoint_bytes=trial.checkpoint_bytes,
         disk_bytes=occupied,
@@ -268,7 +283,8 @@ def try_here(
         trial = (_tried_apart if apart else _tried_inside)(recipe, policy, dataset, steps, whole)
         keep_trial(trial, recipe, policy, dataset)
         if not apart:
-            return trial
+            # Its compiled steps serve the run, whose first one takes no longer than the others.
+            return dataclasses.replace(trial, first_step_seconds=0.0)
     release_freed_memory()
     return in_this_process(trial, policy, idle_bytes)
 

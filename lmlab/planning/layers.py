@@ -132,6 +132,7 @@ def extended(fewer: Measurement, more: Measurement, fewer_layers: int, layers: i
         step_seconds=steps,
         forward_tokens_per_second=forward,
         first_step_seconds=at("first_step_seconds"),
+        build_seconds=at("build_seconds"),
         sample_seconds=at("sample_seconds"),
         save_seconds=at("save_seconds"),
         save_wait_seconds=at("save_wait_seconds"),

@@ -249,7 +249,8 @@ class Plan:
     def _time_lines(self) -> list[str]:
         time = self.duration
         parts = (
-            f"start {duration(time.start_seconds)}, training {duration(time.train_seconds)}, evaluation "
+            f"from the start of the process: start {duration(time.start_seconds + time.open_seconds)}, training "
+            f"{duration(time.train_seconds)}, evaluation "
             f"{duration(time.evaluate_seconds)}, saving {time.save_seconds:.1f} s"
         )
         rate, total = time.tokens_per_second, time.total_seconds

@@ -12,6 +12,7 @@ import numpy as np
 from lmlab.planning.calibration import Calibration, calibration_of
 from lmlab.training.display import duration
 from lmlab.training.load import QUIET
+from lmlab.training.wall import WORDS
 
 CALIBRATED = ("total_seconds", "tokens_per_second", "peak_memory_bytes", "final_loss")
 SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
@@ -26,15 +27,28 @@ FEWEST = 2
 TIMES = ("total_seconds", "tokens_per_second")
 """Figures that other work on the machine changes."""
 TRIED, TRAINED = "while steps were tried", "while it trained"
+SINCE = "since"
+"""In a forecast and in its score: the time is wall time, and from what it counts. Those of earlier versions lack it: their time was
+that of training, evaluation and saving alone."""
+RESUMED = "resumed"
 CORRECTED = "corrected_total_seconds"
 """The time by the forecast that the run's first steps corrected."""
 
 
-def score(forecast: Any, measured: Mapping[str, float], processor_share: float = 1.0) -> dict[str, dict[str, Any]]:
+def counts_wall_time(forecast: Any) -> bool:
+    """Whether the time in a forecast.json is wall time."""
+    return isinstance(forecast, dict) and forecast.get(SINCE) in WORDS
+
+
+def score(
+    forecast: Any, measured: Mapping[str, float], processor_share: float = 1.0, resumed: bool = False
+) -> dict[str, dict[str, Any]]:
     """For summary.json: of each figure that both have, forecast, measured, their ratio, and where there was an interval its
     limits and whether it held; `raw_ratio` is against the forecast before it was corrected by earlier runs.
 
-    Times say when the machine was `busy`: while steps were tried, or while the run trained, with `processor_share`.
+    Times say when the machine was `busy`: while steps were tried, or while the run trained, with `processor_share`. A wall time
+    says `since` when it counts, and `resumed` where several processes worked on the run; its `raw_ratio` is of what was still
+    to come when the forecast was made.
     """
     kept = forecast if isinstance(forecast, dict) else {}
     figures = _object(kept.get("figures"))
@@ -50,8 +64,12 @@ def score(forecast: Any, measured: Mapping[str, float], processor_share: float =
         if low is not None and high is not None:
             found[name] |= {"low": low, "high": high, "inside": low <= what <= high}
         before = _number(raw.get(name))
-        if before is not None and before > 0:
-            found[name]["raw_ratio"] = what / before
+        passed = 0.0
+        if name == "total_seconds" and counts_wall_time(kept):
+            passed = _number(kept.get("start_seconds")) or 0.0
+            found[name] |= {SINCE: kept[SINCE], RESUMED: resumed}
+        if before is not None and before > passed and what > passed:
+            found[name]["raw_ratio"] = (what - passed) / (before - passed)
         if name in TIMES and (_number(kept.get("processor_share")) or 1.0) < QUIET:
             found[name]["busy"] = TRIED
         elif name in TIMES and processor_share < QUIET:
@@ -90,12 +108,15 @@ def _corrected(found: Mapping[str, Mapping[str, Any]]) -> str:
 def calibrations_from(scores: Iterable[Mapping[str, Any]]) -> dict[str, Calibration]:
     """What the scores of earlier runs on this machine say of the next forecasts, by figure.
 
-    Other work while steps were tried teaches nothing: the forecast knew of it. Where it came later, it tells how wide to be.
+    Other work while steps were tried teaches nothing: the forecast knew of it. Where it came later, it tells how wide to be. Times
+    teach only where they are wall times of one process: what earlier versions called the time was less, and a resume starts again.
     """
     listed = list(scores)
     found = {}
     for name in CALIBRATED:
         entries = [entry[name] for entry in listed if "raw_ratio" in entry.get(name, {})]
+        if name == "total_seconds":
+            entries = [entry for entry in entries if SINCE in entry and not entry.get(RESUMED)]
         ratios = {when: [one["raw_ratio"] for one in entries if one.get("busy") == when] for when in (None, TRAINED)}
         found[name] = calibration_of(name, ratios[None], ratios[TRAINED])
     return found

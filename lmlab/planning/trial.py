@@ -78,6 +78,7 @@ class Trial:
         release_freed_memory()
         self.idle_memory_bytes = held_memory_bytes(self.device)
         self.earlier_peak_bytes = peak_memory_bytes(self.device)
+        started = time.perf_counter()
         self.model: TrainableModel = build_model(recipe.model, dataset.vocabulary_size)
         initialise(self.model, recipe.train.seed, recipe.optim.transfer_from)
         self.model.to(self.device)
@@ -85,6 +86,7 @@ class Trial:
         self.step = TrainingStep(recipe, policy, self.model, self.optimizer, train, self.run_steps)
         scaler = self.step.scaler
         self.state = State(scale=scaler.scale if scaler is not None else None)
+        self.build_seconds = time.perf_counter() - started
 
     def go(self, extent: Extent, first_step_began: Callable[[], None]) -> dict[str, Any]:
         """The figures of `Measurement` that are measured in here."""
@@ -92,6 +94,7 @@ class Trial:
         first, times, share = self._timed_steps(extent)
         found: dict[str, Any] = {"step_seconds": tuple(times), "first_step_seconds": first, "processor_share": share}
         found["checkpoint_bytes"] = sum(tensor.numel() * tensor.element_size() for tensor in self._tensors())
+        found["build_seconds"] = self.build_seconds
         found["idle_memory_bytes"] = self.idle_memory_bytes
         found["earlier_peak_bytes"] = self.earlier_peak_bytes
         if not extent.whole:

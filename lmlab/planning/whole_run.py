@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from lmlab.planning.combine import quotient
 from lmlab.recipe import Recipe
 from lmlab.scaling.estimate import Estimate, exact
@@ -25,9 +23,4 @@ def run_seconds(
     plan = plan_evaluations(recipe, steps, valid_tokens, train_tokens)
     scored = plan.tokens_in_all(steps, recipe.evaluate.every) * FORWARD_SHARE
     seconds = quotient(exact(tokens + scored), speed)
-    return dataclasses.replace(
-        seconds,
-        value=seconds.value + START_SECONDS,
-        low=seconds.low + START_SECONDS,
-        high=seconds.high + START_SECONDS,
-    )
+    return seconds.shifted(START_SECONDS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 Evidence = Literal["measured", "fitted", "extrapolated", "formula", "published"]
@@ -42,6 +42,10 @@ class Estimate:
             rests_on=self.rests_on,
             alarm=self.alarm,
         )
+
+    def shifted(self, known: float) -> Estimate:
+        """The same with a `known` part more, which has no error."""
+        return replace(self, value=self.value + known, low=self.low + known, high=self.high + known)
 
     def to_json(self) -> dict[str, Any]:
         """For files and --json."""

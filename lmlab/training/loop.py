@@ -64,6 +64,8 @@ class Hooks:
     """Writes down what a step met, before its update; the file's name in the run's folder."""
     corrected: Callable[[Correction], None]
     """Takes up the forecast of the run's time by its own first steps."""
+    wall_seconds: Callable[[], float]
+    """All of the run's time so far, from the start of its process."""
     rewind: Callable[[State], State]
     """Puts model, optimizer and journals back to a checkpoint from before that state; the state that it holds."""
 
@@ -223,8 +225,7 @@ class Loop:
         state, left = self.state, self._remaining()
         if left is None or self.pace.expected is None:
             return
-        spent = state.train_seconds + state.evaluate_seconds + state.save_seconds
-        found = self.pace.correction(state.step, spent, left)
+        found = self.pace.correction(state.step, self.hooks.wall_seconds(), left)
         if found is None:
             return
         self.hooks.corrected(found)

@@ -17,6 +17,7 @@ CAME_LATER = {
     "guard": dataclasses.asdict(GuardState()),
     "noise": dataclasses.asdict(GradientNoise()),
     "saves": 0,
+    "wall_seconds": 0.0,
 }
 """Fields that checkpoints of earlier versions lack, and what was true then."""
 SHA256_DIGITS = 64
@@ -72,6 +73,8 @@ class State:
     """Time in evaluations and samples."""
     save_seconds: float = 0.0
     """Time that training waited for checkpoints."""
+    wall_seconds: float = 0.0
+    """All of the time until this was saved: from the start of the process, and of earlier processes (`training.wall`)."""
     saves: int = 0
     """Checkpoints saved before this one."""
 
@@ -158,7 +161,7 @@ def _recent(value: Any) -> bool:
 FITS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("step", "cursor", "first_cursor", "tokens", "loss_tokens", "skipped_in_a_row"), _count),
     **dict.fromkeys(("clean_steps", "worse_in_a_row", "evaluations"), _count),
-    **dict.fromkeys(("loss_sum", "train_seconds", "evaluate_seconds", "save_seconds"), _number),
+    **dict.fromkeys(("loss_sum", "train_seconds", "evaluate_seconds", "save_seconds", "wall_seconds"), _number),
     **dict.fromkeys(("best_loss", "patience_loss"), lambda value: value is None or _number(value)),
     "scale": lambda value: value is None or (_number(value) and value > 0),
     "best_step": lambda value: value is None or _count(value),

@@ -41,7 +41,7 @@ def assert_equal_runs(one, other):
         for name in tensors:
             assert torch.equal(tensors[name], others[name]), f"{part} {name}"
     # How often and how long it saved depends on where it was stopped.
-    seconds = {"train_seconds", "evaluate_seconds", "save_seconds", "saves", "journal"}
+    seconds = {"train_seconds", "evaluate_seconds", "save_seconds", "wall_seconds", "saves", "journal"}
     assert {k: v for k, v in left.state.items() if k not in seconds} == {
         k: v for k, v in right.state.items() if k not in seconds
     }

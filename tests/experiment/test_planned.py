@@ -56,7 +56,7 @@ def test_a_plan_adds_up(tried, small_recipe, tmp_path):
     duration = value["duration"]
     assert duration["train_seconds"] == pytest.approx(800 * 0.011)
     assert duration["save_seconds"] == pytest.approx(5 * 0.02)
-    total = sum(duration[f"{part}_seconds"] for part in ("train", "evaluate", "save"))
+    total = sum(duration[f"{part}_seconds"] for part in ("start", "open", "train", "evaluate", "save"))
     assert value["seconds"] == pytest.approx(total) and duration["total_seconds"]["low"] < total
     (parts,) = value["memory"]
     assert (

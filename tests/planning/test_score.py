@@ -15,6 +15,15 @@ FORECAST = {
     },
     "evaluate_seconds": 10.0,
 }
+WALL = FORECAST | {"since": "process", "start_seconds": 20.0}
+
+
+def test_of_a_wall_time_what_was_still_to_come_is_learnt_from():
+    found = score(WALL, {"total_seconds": 108.0}, resumed=True)["total_seconds"]
+    assert found["ratio"] == 1.08 and found["raw_ratio"] == pytest.approx(88 / 70)
+    assert found["since"] == "process" and found["resumed"]
+    damaged = score(WALL | {"start_seconds": 95.0}, {"total_seconds": 108.0})["total_seconds"]
+    assert "raw_ratio" not in damaged
 
 
 def test_a_score_has_ratio_interval_and_the_ratio_before_correction():
@@ -46,5 +55,7 @@ def test_qualities_count_errors_and_intervals_that_held():
     assert (quality.figure, quality.runs, quality.intervals, quality.coverage) == ("total_seconds", 4, 4, 0.5)
     assert quality.median_error == pytest.approx(0.07) and quality.worst == pytest.approx(0.2)
     assert quality.bias == pytest.approx(0.01)
-    assert calibrations_from(scores)["total_seconds"].runs == 4
+    assert calibrations_from(scores)["total_seconds"].runs == 0, "they are of before there was wall time"
+    walls = [score(WALL, {"total_seconds": seconds}) for seconds in (90.0, 98.0, 104.0, 120.0)]
+    assert calibrations_from([*scores, *walls])["total_seconds"].runs == 4
     assert qualities(scores[:1]) == []

@@ -128,12 +128,12 @@ def planned(measurement: Measurement, calibrations=None):
 
 def test_every_line_has_one_speed():
     tried = Measurement(micro_batch=4, batch=4, step_seconds=(0.2,) * 8, forward_tokens_per_second=6_000)
-    off = {"total_seconds": {"raw_ratio": 1.3}, "tokens_per_second": {"raw_ratio": 0.9}}
+    off = {"total_seconds": {"raw_ratio": 1.3, "since": "process"}, "tokens_per_second": {"raw_ratio": 0.9}}
     for calibrations in ({}, calibrations_from([off] * 3)):
         found = planned(tried, calibrations)
         assert found.tokens_per_second.value == pytest.approx(400 / found.step_seconds)
         assert found.train_seconds == pytest.approx(100 * found.step_seconds)
-        parts = found.train_seconds + found.evaluate_seconds + found.save_seconds
+        parts = found.open_seconds + found.train_seconds + found.evaluate_seconds + found.save_seconds
         assert found.total_seconds.value == pytest.approx(parts)
         assert found.raw_tokens_per_second == pytest.approx(400 / 0.2)
 
@@ -208,6 +208,7 @@ FORECAST = {
     "processor_share": 0.5,
     "figures": {"total_seconds": {"value": 88.0, "low": 44.0, "high": 90.0}},
     "raw": {"total_seconds": 88.0},
+    "since": "process",
 }
 
 
