@@ -145,6 +145,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path)
     flags = parser.parse_args()
+    around = machine_context(None)
     try:
         plan = tomllib.loads(flags.plan.read_text(encoding="utf-8"))
         jobs = jobs_of(plan, flags.seeds, flags.corpus)
@@ -159,9 +160,7 @@ def main() -> int:
     rows = summarise(results)
     print(table(rows))
     if flags.out is not None:
-        write_json(
-            flags.out, {"format": FORMAT, "plan": plan, **machine_context(None), "results": results, "rows": rows}
-        )
+        write_json(flags.out, {"format": FORMAT, "plan": plan, **around, "results": results, "rows": rows})
     return 0
 
 

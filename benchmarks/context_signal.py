@@ -1,6 +1,7 @@
 """What of a token, and of the loss's gradient, comes through the layers of a context-propagation model that has learnt nothing.
 
-    python -m benchmarks.context_signal
+    python -m benchmarks.context_signal --out benchmarks/results/context-signal.json
+    python -m benchmarks.render benchmarks/results/context-signal.json   # its table in docs/studies/context-propagation.md
 
 For the published models, the scale models of the study context-size, and the larger ones with `optim.transfer_from`: how far the
 last layer's outputs of different tokens lie apart, and how large a number of the loss's gradient is in the first layer's matrix and
@@ -16,21 +17,32 @@ from pathlib import Path
 import torch
 
 from benchmarks.machine import context as machine_context
-from lmlab.files import write_json
+from benchmarks.results import Measurement, Results, write_results
+from benchmarks.tables import tables
 from lmlab.model import ContextModel, initialise
 from lmlab.recipe import Context
 
+PART = "signal"
 VOCABULARY, ROWS, SEED = 1000, 16, 1
 SIZES: dict[str, tuple[Context, tuple[int, ...]]] = {
-    "published baseline": (Context(layers=6, width=256, hidden=512, vector=256, dropout=0.0), ()),
-    "published advanced": (Context(layers=12, width=256, hidden=512, vector=512, dropout=0.0), ()),
-    "published advanced, transferred": (
+    "published baseline: 6 layers, vector 256": (Context(layers=6, width=256, hidden=512, vector=256, dropout=0.0), ()),
+    "published advanced: 12 layers, vector 512": (
+        Context(layers=12, width=256, hidden=512, vector=512, dropout=0.0),
+        (),
+    ),
+    "advanced with `optim.transfer_from = [512, 6, 256]`": (
         Context(layers=12, width=256, hidden=512, vector=512, dropout=0.0),
         (512, 6, 256),
     ),
-    "scale model, smaller": (Context(layers=3, width=48, hidden=96, vector=48, dropout=0.0), ()),
-    "scale model, larger": (Context(layers=6, width=48, hidden=96, vector=96, dropout=0.0), ()),
-    "scale model, larger, transferred": (
+    "scale model of the smaller: 3 layers of 96, vector 48": (
+        Context(layers=3, width=48, hidden=96, vector=48, dropout=0.0),
+        (),
+    ),
+    "scale model of the larger: 6 layers of 96, vector 96": (
+        Context(layers=6, width=48, hidden=96, vector=96, dropout=0.0),
+        (),
+    ),
+    "the same with `optim.transfer_from = [96, 3, 48]`": (
         Context(layers=6, width=48, hidden=96, vector=96, dropout=0.0),
         (96, 3, 48),
     ),
@@ -58,19 +70,21 @@ def rms(values: torch.Tensor) -> float:
 
 
 def main() -> int:
-    """Print the table, and write it where asked to."""
+    """Print the table, and write the results where asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path)
     flags = parser.parse_args()
-    found = {name: measure(*size) for name, size in SIZES.items()}
-    print(f"{'':34} {'spread of outputs':>18} {'gradient, first layer':>22} {'gradient, head':>15}")
-    for name, row in found.items():
-        print(f"{name:34} {row['spread']:18.2e} {row['first_layer_gradient']:22.2e} {row['head_gradient']:15.2e}")
+    around = machine_context(None)
+    found = [
+        Measurement(case=name, side="lmlab", quantity=quantity, unit="", samples=(value,))
+        for name, size in SIZES.items()
+        for quantity, value in measure(*size).items()
+    ]
+    settings = {"threads": torch.get_num_threads(), "seed": SEED, "rows": ROWS, "vocabulary": VOCABULARY}
+    results = Results(part=PART, quick=False, context=around, settings=settings, measurements=tuple(found))
+    print("\n\n".join(tables([results])))
     if flags.out is not None:
-        write_json(
-            flags.out,
-            {**machine_context(None), "command": ["python", "-m", "benchmarks.context_signal"], "results": found},
-        )
+        write_results(flags.out, results)
     return 0
 
 

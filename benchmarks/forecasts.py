@@ -134,10 +134,11 @@ def carry_out(what: str, case: Case, data: Path, runs: Path) -> None:
             print(f"{case.name}:\n{said.stderr}", flush=True)
         return
     if not (runs / case.name / "summary.json").exists():
+        around = context(None)
         said = _run(case.command("train", data, runs, "--run", case.name, "--or-resume", "--json"))
         score = read_json(runs / case.name / "summary.json")["score"]
         print(case.name, {name: round(entry["ratio"], 3) for name, entry in score.items()}, flush=True)
-        write_json(runs / f"{case.name}.context.json", context(None))
+        write_json(runs / f"{case.name}.context.json", around)
 
 
 def _run(words: list[str]) -> subprocess.CompletedProcess[str]:
@@ -151,7 +152,7 @@ def _run(words: list[str]) -> subprocess.CompletedProcess[str]:
 
 def table(runs: Path, out: Path) -> int:
     """The JSON of all cases that are there, and the page made from it."""
-    cases = []
+    around, cases = context(None), []
     for case in CASES + UNSEEN:
         if not (runs / case.name / "summary.json").exists():
             continue
@@ -172,7 +173,7 @@ def table(runs: Path, out: Path) -> int:
                 "rests_on": forecast["figures"].get("final_loss", {}).get("rests_on", ""),
             }
         )
-    value = {"context": context(None), "cases": cases}
+    value = {"context": around, "cases": cases}
     write_json(out / "forecasts.json", value)
     write_text(out / "forecasts.md", page(value))
     print(out / "forecasts.md")

@@ -1,4 +1,8 @@
-"""Where and with what a benchmark ran: what must stand beside its figures for anyone to judge them."""
+"""Where and with what a benchmark ran: what must stand beside its figures for anyone to judge them.
+
+A benchmark asks for `context` before it writes anything, so that its own output doesn't count as a change. A result file whose
+source was `dirty` can't be made again from a commit: `tests/project/test_provenance.py` refuses it.
+"""
 
 from __future__ import annotations
 
@@ -20,25 +24,46 @@ from lmlab.runs.code import git_commit, source_sha256
 ROOT = Path(__file__).parents[1]
 INSTRUCTION_LIMITS = ("MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
 """Variables by which PyTorch and its libraries use less than the processor has."""
+WRITTEN = ("docs", "README.md", "benchmarks/results")
+"""Where benchmarks write: results and pages, none of which any measured code reads."""
 BUSY = 0.5
 """A load average above this at the start means that something else was computing."""
 
 
 def context(nanogpt: Path | None) -> dict[str, Any]:
-    """Date, command, machine, versions and source, now."""
+    """Date, command, machine, versions and source, now; a line on stderr where the source has changes without a commit."""
     facts = detect(accelerators=False).facts()
+    changed = changed_files(ROOT)
+    if changed:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        print(
+            f"benchmarks: {changed[0]}{more} differs from the commit, so the result says `dirty` and can't be published: "
+            "commit or stash first",
+            file=sys.stderr,
+        )
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": ["python", "-m", "benchmarks.cpu", *map(_without_folder, sys.argv[1:])],
+        "command": command(),
         "machine": {**facts, "limits": instruction_limits(), "load_average_before": load_average()},
         "versions": versions(facts["compiler"]),
         "source": {
             "commit": git_commit(ROOT),
-            "dirty": dirty(ROOT),
+            "dirty": None if changed is None else bool(changed),
             "source_sha256": source_sha256(),
             "nanogpt": None if nanogpt is None else nanogpt_version(nanogpt),
         },
     }
+
+
+def command() -> list[str]:
+    """The words that started this process, without the folders of this machine: python -m MODULE WORDS."""
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        started = ["-m", spec.name.removesuffix(".__main__")]
+    else:
+        started = [_without_folder(sys.argv[0])]
+    return ["python", *started, *map(_without_folder, sys.argv[1:])]
 
 
 def instruction_limits() -> dict[str, str]:
@@ -63,13 +88,15 @@ def versions(compiler: str | None) -> dict[str, str | None]:
     }
 
 
-def dirty(root: Path) -> bool | None:
-    """Whether the checkout differs from its commit; None where git doesn't tell."""
+def changed_files(root: Path) -> list[str] | None:
+    """Paths that differ from the commit, new ones too, without results and pages (WRITTEN); None where git doesn't tell."""
+    leave_out = [f":(exclude){path}" for path in WRITTEN]
+    words = ["git", "status", "--porcelain", "--untracked-files=all", "--", ".", *leave_out]
     try:
-        asked = subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True, timeout=30)
+        asked = subprocess.run(words, cwd=root, capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return bool(asked.stdout.strip()) if asked.returncode == 0 else None
+    return [line[3:] for line in asked.stdout.splitlines()] if asked.returncode == 0 else None
 
 
 def nanogpt_version(checkout: Path) -> dict[str, str | None]:
@@ -89,8 +116,16 @@ def _installed(package: str) -> str | None:
 
 
 def _without_folder(word: str) -> str:
-    """An absolute path's last part: where somebody keeps their files is nobody's business."""
-    return Path(word).name if Path(word).is_absolute() else word
+    """A path outside of the repository as its last part, also behind `--flag=`: other folders are private.
+
+    A path inside of it is given from its root.
+    """
+    flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    path = Path(value)
+    if path.is_absolute() or ".." in path.parts:
+        full = Path(os.path.normpath(path.absolute()))
+        value = full.relative_to(ROOT).as_posix() if full.is_relative_to(ROOT) and full != ROOT else full.name
+    return f"{flag}{equals}{value}"
 
 
 def _compiler(found: str | None) -> str | None:

@@ -293,6 +293,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
     flags = parser.parse_args()
+    around = context(None)
     kinds: Sequence[Case] = cases()
     found = [
         simulated(case, length, units, flags.repeats) for case in kinds for units in (True, False) for length in LENGTHS
@@ -300,7 +301,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         value = {
-            "context": {**context(None), "command": ["python", "-m", "benchmarks.overfitting"]},
+            "context": around,
             "scatter": SCATTER / LOSS,
             "simulated": found,
             "trained": [] if flags.corpus is None else trained(flags.corpus, folder),

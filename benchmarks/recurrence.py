@@ -2,29 +2,29 @@
 would write.
 
     python -m benchmarks.recurrence --batches 32 2048 --rounds 5 --out benchmarks/results/recurrence.json
+    python -m benchmarks.render benchmarks/results/*.json                # its table in docs/performance.md
 
 All have the same weights, tokens and dropout share and run in one process, in turns, so that what slows the machine slows all.
-"lmlab" is what a training uses here: the native engine's kernel where there is one, with PyTorch's loop beside it, else that loop.
+"lmlab native" is the native engine's kernel, where there is one; "lmlab torch" the loop of lmlab's model by PyTorch.
 The matrix multiplications of the step alone are PyTorch's, in the shapes and order that the recurrence forces on them: no way of
-computing it with these products is faster. `share_of_peak`: lmlab's FLOP/s in those of multiply-adds in registers alone.
+computing it with these products is faster. The peak is the FLOP/s of multiply-adds in registers alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.machine import context as machine_context
-from lmlab.files import write_json
+from benchmarks.results import Measurement, Results, compare_all, write_results
+from benchmarks.tables import tables
 from lmlab.hardware import use_threads
 from lmlab.model import ContextModel, flops_per_token, initialise
 from lmlab.model.recurrence_native import kernel_for
@@ -36,6 +36,9 @@ SIZES = {
     "baseline": Context(layers=6, width=256, hidden=512, vector=256, context=63, dropout=0.1),
     "advanced": Context(layers=12, width=256, hidden=512, vector=512, context=63, dropout=0.1),
 }
+PART = "recurrence"
+NATIVE, TORCH, PRODUCTS, PLAIN = "lmlab native", "lmlab torch", "products alone", "plain loop"
+STEP, PEAK = "step", "peak"
 NEAR = 1e-3
 """How far the two sides' losses may lie apart, in nats a token, without dropout."""
 
@@ -114,8 +117,9 @@ def products(config: Context, batch: int, device: torch.device) -> Callable[[], 
     return run
 
 
-def measure(name: str, config: Context, batch: int, rounds: int, device: torch.device) -> dict[str, Any]:
-    """Seconds a step of each side by round, and what they come to."""
+def measure(name: str, batch: int, rounds: int, device: torch.device) -> list[Measurement]:
+    """Seconds a step of each side by round, and on a CPU the FLOP/s of multiply-adds in registers."""
+    config = SIZES[name]
     ours, plain = ContextModel(config, VOCABULARY), PlainLoop(config, VOCABULARY)
     initialise(ours, 0)
     plain.take_over(ours)
@@ -138,32 +142,26 @@ def measure(name: str, config: Context, batch: int, rounds: int, device: torch.d
 
         return run
 
-    sides = {"lmlab": step(ours), "plain loop": step(plain), "products alone": products(config, batch, device)}
-    native = kernel_for(ours, config, ours.embedding.weight) is not None
-    if native:
-        sides["lmlab by PyTorch"] = step(ours, "torch")
-    peak = multiply_add_flops(torch.get_num_threads()) if device.type == "cpu" else None
+    sides = {PLAIN: step(plain), PRODUCTS: products(config, batch, device), TORCH: step(ours, "torch")}
+    if kernel_for(ours, config, ours.embedding.weight) is not None:
+        sides[NATIVE] = step(ours)
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     for turn in range(rounds + 1):
         for side, run in sides.items():
             taken = _timed(run, device)
             if turn:  # the first round warms up
                 seconds[side].append(taken)
-    ratios = [plain / own for plain, own in zip(seconds["plain loop"], seconds["lmlab"], strict=True)]
-    middle = {side: statistics.median(some) for side, some in seconds.items()}
-    flops = flops_per_token(config, VOCABULARY).training * tokens.numel()
-    return {
-        "size": name,
-        "batch": batch,
-        "engine": "native" if native else "torch",
-        "seconds": seconds,
-        "median_seconds": middle,
-        "times_as_fast": {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)},
-        "share_of_products": middle["products alone"] / middle["lmlab"],
-        "tokens_per_second": tokens.numel() / middle["lmlab"],
-        "flops_per_second": flops / middle["lmlab"],
-        "share_of_peak": flops / middle["lmlab"] / peak if peak else None,
-    }
+    threads = torch.get_num_threads()
+    place = f"{threads} thread{'s' if threads > 1 else ''}" if device.type == "cpu" else str(device)
+    case = f"{config.layers} layers, vector {config.vector}, batch {batch}, {place}"
+    details = {"size": name, "flops": flops_per_token(config, VOCABULARY).training * tokens.numel()}
+    found = [
+        Measurement(case=case, side=side, quantity=STEP, unit="s", samples=tuple(some), details=details)
+        for side, some in seconds.items()
+    ]
+    if device.type == "cpu" and (peak := multiply_add_flops(threads)):
+        found.append(Measurement(case=case, side="registers", quantity=PEAK, unit="FLOP/s", samples=(peak,)))
+    return found
 
 
 def _timed(run: Callable[[], None], device: torch.device) -> float:
@@ -176,19 +174,6 @@ def _timed(run: Callable[[], None], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def line(result: dict[str, Any]) -> str:
-    """One measurement to read."""
-    middle, ratio = result["median_seconds"], result["times_as_fast"]
-    torch_too = f", by PyTorch {1e3 * middle['lmlab by PyTorch']:.0f} ms" if "lmlab by PyTorch" in middle else ""
-    peak = f"; {result['share_of_peak']:.0%} of the peak" if result["share_of_peak"] else ""
-    return (
-        f"{result['size']}, batch {result['batch']}: lmlab ({result['engine']}) {1e3 * middle['lmlab']:.0f} ms{torch_too}, "
-        f"plain loop {1e3 * middle['plain loop']:.0f} ms "
-        f"({ratio['median']:.2f} times, {ratio['least']:.2f} to {ratio['most']:.2f}), "
-        f"products alone {1e3 * middle['products alone']:.0f} ms ({result['share_of_products']:.0%} of lmlab's){peak}"
-    )
-
-
 def main() -> int:
     """Measure what is asked for and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -199,15 +184,23 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=0, help="0: the physical cores")
     parser.add_argument("--out", type=Path)
     flags = parser.parse_args()
-    facts = {**machine_context(None), "command": ["python", "-m", "benchmarks.recurrence", *sys.argv[1:]]}
-    facts |= {"threads": use_threads(flags.threads), "device": flags.device}
-    found = []
+    around = machine_context(None)
+    threads = use_threads(flags.threads)
+    found: list[Measurement] = []
     for name in flags.sizes:
         for batch in flags.batches:
-            found.append(measure(name, SIZES[name], batch, flags.rounds, torch.device(flags.device)))
-            print(line(found[-1]), flush=True)
+            found += measure(name, batch, flags.rounds, torch.device(flags.device))
+    results = Results(
+        part=PART,
+        quick=False,
+        context=around,
+        settings={"threads": threads, "rounds": flags.rounds, "device": flags.device},
+        measurements=tuple(found),
+        comparisons=tuple(one for one in compare_all(found) if one.against == PLAIN),
+    )
+    print("\n\n".join(tables([results])))
     if flags.out is not None:
-        write_json(flags.out, {**facts, "results": found})
+        write_results(flags.out, results)
     return 0
 
 

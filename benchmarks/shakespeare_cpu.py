@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.commands import run_command
+from benchmarks.machine import context
 from benchmarks.nanogpt_command import CONFIG, FLAGS
 from lmlab import LabError
-from lmlab.hardware import detect
 
 
 def run_nanogpt(checkout: Path, out: Path) -> dict[str, float]:
@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
+    around = context(options.nanogpt)
     rounds: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(options.rounds):
@@ -68,12 +69,12 @@ def main() -> None:
             rounds.append({"nanogpt": theirs, "lmlab": ours, "wall_ratio": ours["seconds"] / theirs["seconds"]})
             print(json.dumps(rounds[-1]), flush=True)
     result = {
-        "machine": detect().facts(),
+        **around,
         "rounds": rounds,
         "median_wall_ratio": statistics.median(entry["wall_ratio"] for entry in rounds),
         "lmlab_valid_loss": [entry["lmlab"]["valid_loss"] for entry in rounds],
     }
-    print(json.dumps({key: value for key, value in result.items() if key != "rounds"}, indent=2))
+    print(json.dumps({key: value for key, value in result.items() if key not in ("rounds", *around)}, indent=2))
     if options.output:
         options.output.write_text(json.dumps(result, indent=2) + "\n")
 

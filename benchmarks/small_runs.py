@@ -117,6 +117,7 @@ def main() -> int:
 
 def run(data: Path, runs: Path) -> int:
     """Train every kind on every text that is there, and publish the losses."""
+    here = context(None)
     for number, (text, target, words) in _to_run(data):
         recipe = _typed(target, words, {"text": str(data / f"{text}.txt")})
         outcome = train_or_resume(
@@ -128,10 +129,10 @@ def run(data: Path, runs: Path) -> int:
         )
         loss = outcome.summary["final"]["loss"]
         command = " ".join(["lmlab train", target, words]).replace("{text}", f"{text}.txt")
-        here = context(None)
         case = {"text": text, "target": target, "words": words, "command": command, "loss": loss}
+        made_by = {name: here["source"][name] for name in ("commit", "dirty")}
         kept = [one for one in _cases() if one["command"] != command]
-        write_json(SHORT, {"context": here, "cases": [*kept, {**case, "commit": here["source"]["commit"]}]})
+        write_json(SHORT, {"context": here, "cases": [*kept, {**case, **made_by}]})
         print(text, number, loss, flush=True)
     return 0
 
@@ -149,6 +150,7 @@ def _cases() -> list[dict[str, Any]]:
 
 def table(data: Path) -> int:
     """Count what is needed of each text, and write the table."""
+    around = context(None)
     known = {(run.source, run.text, run.loss): run for run in published_runs()}
     rows: list[SmallRun] = []
     for found in published(data):
@@ -159,8 +161,7 @@ def table(data: Path) -> int:
         rows.append(row)
         print(found.source, found.text, f"{found.loss:.4f}", flush=True)
     law = fit_small_law(points_of(rows))
-    command = "python -m benchmarks.small_runs table"
-    write_json(DATA, {"format": 1, "command": command, "law": law.to_json(), "runs": [row.to_json() for row in rows]})
+    write_json(DATA, {"format": 1, "context": around, "law": law.to_json(), "runs": [row.to_json() for row in rows]})
     return 0
 
 

@@ -11,6 +11,7 @@ from benchmarks.results import Comparison, Measurement, Results
 from benchmarks.targets import LOSSES, MINUTES, Verdict, verdicts
 
 NOTHING = "-"
+RECURRENCE_SIDES = ("lmlab native", "lmlab torch", "products alone", "plain loop")
 
 
 def tables(results: Sequence[Results]) -> list[str]:
@@ -27,7 +28,7 @@ def tables(results: Sequence[Results]) -> list[str]:
 
 
 def _table(results: Sequence[Results]) -> list[str]:
-    make = {"mfu": mfu_table, "profile": profile_table}.get(results[0].part, rate_table)
+    make = MAKERS.get(results[0].part, rate_table)
     parts = [loss_table(results) if results[0].part == "loss" else make(results[0])]
     skipped = [one for each in results for one in each.skipped]
     if skipped:
@@ -113,6 +114,40 @@ def profile_table(results: Results) -> str:
         whole = found[step_profile.STEP]
         rows.append([case, side, counts[case], *(_part(found.get(section), whole) for section in sections)])
     return markdown(["case", "side", "parameters", *(f"{section}, ms" for section in sections)], rows)
+
+
+def recurrence_table(results: Results) -> str:
+    """A row a size, batch and count of threads: milliseconds a step, times as fast as the plain loop, share of the peak."""
+    rows = []
+    for case in results.cases():
+        steps = {side: results.measurement(case, side, "step") for side in RECURRENCE_SIDES}
+        ours = next(side for side in RECURRENCE_SIDES if steps[side] is not None)
+        fastest, peak = steps[ours], results.measurement(case, "registers", "peak")
+        assert fastest is not None
+        rate = fastest.details["flops"] / fastest.median
+        rows.append(
+            [
+                case,
+                *(NOTHING if step is None else f"{1e3 * step.median:,.0f} ms" for step in steps.values()),
+                ratio(results.comparison(case, ours, "plain loop", "step")),
+                NOTHING if peak is None else f"{rate / peak.median:.0%} of {peak.median / 1e9:,.0f} GFLOP/s",
+            ]
+        )
+    return markdown(["size, batch, threads", *RECURRENCE_SIDES, "times as fast", "share of the peak"], rows)
+
+
+def signal_table(results: Results) -> str:
+    """A row a model: root mean squares of its outputs' spread over tokens and of two gradients, before the first update."""
+    quantities = {
+        "spread": "outputs of different tokens apart by",
+        "first_layer_gradient": "gradient, first layer",
+        "head_gradient": "gradient, head",
+    }
+    rows = []
+    for case in results.cases():
+        found = [results.measurement(case, "lmlab", quantity) for quantity in quantities]
+        rows.append([case, *(NOTHING if one is None else _scientific(one.median) for one in found)])
+    return markdown(["model", *quantities.values()], rows)
 
 
 def targets_table(results: Sequence[Results]) -> str:
@@ -223,6 +258,12 @@ def _sides(results: Results, case: str) -> list[str]:
     return list(dict.fromkeys(entry.side for entry in results.measurements if entry.case == case))
 
 
+def _scientific(value: float) -> str:
+    """Two significant digits with the exponent as it is typed: 2.9e-4."""
+    digits, exponent = f"{value:.1e}".split("e")
+    return f"{digits}e{int(exponent)}"
+
+
 def _percent(share: float) -> str:
     return f"{share:.1%}"
 
@@ -233,9 +274,9 @@ def _part(seconds: float | None, whole: float) -> str:
 
 def _how(part: str, settings: Mapping[str, Any]) -> str:
     threads = f"{settings['threads']} threads"
-    if part == "loss":
+    if part in ("loss", "signal"):
         return threads
-    if part == "startup":
+    if part in ("startup", "recurrence"):
         return f"{threads}, {settings['rounds']} rounds"
     return f"{threads}, {settings['rounds']} rounds of about {settings['turn_seconds']:g} s a side"
 
@@ -248,3 +289,7 @@ def _measured(verdict: Verdict) -> str:
     if verdict.low is None or verdict.high is None or verdict.low == verdict.high:
         return middle
     return f"{middle} ({verdict.low:.{digits}f} to {verdict.high:.{digits}f})"
+
+
+MAKERS = {"mfu": mfu_table, "profile": profile_table, "recurrence": recurrence_table, "signal": signal_table}
+"""Part -> the function that makes its table; `rate_table` makes the others."""

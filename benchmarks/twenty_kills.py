@@ -19,8 +19,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import context
 from benchmarks.worker import ROOT
 from lmlab.checkpoint import find
+from lmlab.files import write_json
 from lmlab.report.style import QUIET, SETTINGS, TRAIN, VALID, quiet_ticks
 from lmlab.runs import Run, open_run, read_lines
 
@@ -130,6 +132,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("twenty-kills.png"))
     options = parser.parse_args()
+    around = context(None)
     with tempfile.TemporaryDirectory() as folder:
         runs = Path(folder)
         subprocess.run(command(options.corpus, runs, "untouched"), cwd=ROOT, check=True)
@@ -137,6 +140,7 @@ def main() -> int:
         one, other = (open_run(name, runs)[0] for name in ("untouched", "killed"))
         found = differences(one, other)
         draw(one, other, kills, found, options.out)
+    write_json(options.out.with_suffix(".json"), {**around, "kills": kills, "differing": found})
     print(json.dumps({"kills": kills, "differing": found}))
     print(options.out)
     return 1 if any(found.values()) else 0

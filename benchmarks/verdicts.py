@@ -191,18 +191,15 @@ def _counted(base: Sequence[Record], *sets: Sequence[tuple[Record, Record]]) -> 
 
 def table(runs: Path, out: Path) -> int:
     """The JSON, and the page made from it."""
-    command = ["python", "-m", "benchmarks.verdicts", "table"]
     before = read_json(out / "verdicts.json") if (out / "verdicts.json").exists() else {}
-    value = {"context": {**context(None), "command": command}, **measured(runs), "studies": before.get("studies")}
+    value = {"context": context(None), **measured(runs), "studies": before.get("studies")}
     return _write(value, out)
 
 
 def studies(out: Path) -> int:
     """Simulated studies, into the JSON and the page that are there."""
-    command = ["python", "-m", "benchmarks.verdicts", "studies"]
-    here = {**context(None), "command": command}
     found = {
-        "context": here,
+        "context": context(None),
         "kinds": [kind.to_json() for kind in simulated()],
         "published": published_halves(ROOT / "docs" / "studies"),
     }

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from benchmarks.machine import context
-from benchmarks.render import fill, render
+from benchmarks.render import by_document, fill, render
 from benchmarks.results import Measurement, Results, Skipped, compare_all, read_results, write_results
 from benchmarks.targets import TARGETS, verdicts
 from benchmarks.worker import ROOT
@@ -105,9 +105,55 @@ def test_a_table_without_a_place_is_refused():
 
 
 def test_the_document_has_a_place_for_every_part():
-    parts = {target.part for target in TARGETS} | {"data", "profile", "targets"}
+    parts = {target.part for target in TARGETS} | {"data", "profile", "targets", "recurrence"}
     filled = fill((ROOT / "docs" / "performance.md").read_text(encoding="utf-8"), dict.fromkeys(parts, "a table"))
     assert filled.count("\na table\n") == len(parts)
+
+
+def test_a_place_within_a_line_is_filled_there():
+    filled = fill("it is <!-- begin: rate -->1<!-- end: rate --> times as fast\n", {"rate": "2.5"})
+    assert filled == "it is <!-- begin: rate -->2.5<!-- end: rate --> times as fast\n"
+
+
+def test_a_table_of_another_document_leaves_the_targets_alone():
+    results = dataclasses.replace(signal(), part="signal")
+    assert [(path.name, list(texts)) for path, texts in by_document(render([results])).items()] == [
+        ("context-propagation.md", ["signal"])
+    ]
+
+
+def signal():
+    values = {"spread": 2.94e-4, "first_layer_gradient": 1.61e-6, "head_gradient": 7.8e-12}
+    return dataclasses.replace(
+        found(),
+        part="signal",
+        measurements=tuple(
+            Measurement(case="a model", side="lmlab", quantity=quantity, unit="", samples=(value,))
+            for quantity, value in values.items()
+        ),
+        comparisons=(),
+        skipped=(),
+    )
+
+
+def test_the_table_of_the_signal_has_its_three_figures_as_they_are_typed():
+    assert "| a model | 2.9e-4 | 1.6e-6 | 7.8e-12 |" in render([signal()])["signal"]
+
+
+def test_the_table_of_the_recurrence_has_milliseconds_ratios_by_round_and_the_share_of_the_peak():
+    sides = {"lmlab native": (0.1, 0.2), "plain loop": (0.2, 0.6), "products alone": (0.15, 0.15)}
+    steps = [
+        Measurement(case="c", side=side, quantity="step", unit="s", samples=samples, details={"flops": 3e9})
+        for side, samples in sides.items()
+    ]
+    peak = Measurement(case="c", side="registers", quantity="peak", unit="FLOP/s", samples=(40e9,))
+    compared = tuple(one for one in compare_all(steps) if one.against == "plain loop")
+    results = dataclasses.replace(
+        found(), part="recurrence", measurements=(*steps, peak), comparisons=compared, skipped=()
+    )
+    # 3e9 / 0.15 s = 20 of 40 GFLOP/s; 0.2 / 0.1 = 2 and 0.6 / 0.2 = 3 times.
+    row = "| c | 150 ms | - | 150 ms | 400 ms | 2.50 (2.00 to 3.00) | 50% of 40 GFLOP/s |"
+    assert row in render([results])["recurrence"]
 
 
 def test_a_target_stands_beside_the_latest_figure_and_what_was_not_measured_says_so():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.machine import ROOT, changed_files
 from lmlab.hardware import detect
 from lmlab.recipe import Recipe, override, to_toml
 from lmlab.runs.code import git_commit
@@ -52,7 +53,10 @@ def surroundings():
     machine = detect(accelerators=False)
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     facts = {"date": date, "cpu": machine.cpu, "system": machine.system, "python": machine.python}
-    return {**facts, "torch": machine.torch, "commit": git_commit()}
+    command = ["python", "tools/set_up.py", "test-faults"]
+    changed = changed_files(ROOT)
+    made_by = {"commit": git_commit(), "dirty": None if changed is None else bool(changed)}
+    return {**facts, "torch": machine.torch, "command": command, **made_by}
 
 
 def make_ground(folder, nursery, text, settings, surroundings=()):

@@ -22,11 +22,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from benchmarks.machine import changed_files, command
 from benchmarks.render import fill
 from lmlab.files import write_json, write_text
 from lmlab.hardware.cpu import cpu_name, instructions
 from lmlab.native.compiler import USUAL
 from lmlab.native.process import run_command
+from lmlab.runs.code import git_commit
 from tools.processors.builds import ROOT, Outcome, Workshop, differing
 from tools.processors.matrix import COMPILERS, CROSS, EMULATOR, Configuration, configurations, next_lower
 
@@ -132,7 +134,10 @@ def record(outcomes: list[Outcome]) -> None:
         for outcome in outcomes
     ]
     date = datetime.date.today().isoformat()
-    write_json(RECORD, {"format": 1, "date": date, "processor": cpu_name(), "compilers": compilers, "results": rows})
+    changed = changed_files(ROOT)
+    source = {"commit": git_commit(ROOT), "dirty": None if changed is None else bool(changed)}
+    facts = {"date": date, "command": command(), "source": source, "processor": cpu_name(), "compilers": compilers}
+    write_json(RECORD, {"format": 1, **facts, "results": rows})
     table = [
         f"{date}, {cpu_name()}; " + "; ".join(compilers.values()) + ".",
         "",
