@@ -62,8 +62,8 @@ def command() -> list[str]:
     if spec is not None:
         started = ["-m", spec.name.removesuffix(".__main__")]
     else:
-        started = [_without_folder(sys.argv[0])]
-    return ["python", *started, *map(_without_folder, sys.argv[1:])]
+        started = [without_folder(sys.argv[0])]
+    return ["python", *started, *map(without_folder, sys.argv[1:])]
 
 
 def instruction_limits() -> dict[str, str]:
@@ -115,7 +115,7 @@ def _installed(package: str) -> str | None:
         return None
 
 
-def _without_folder(word: str) -> str:
+def without_folder(word: str) -> str:
     """A path outside of the repository as its last part, also behind `--flag=`: other folders are private.
 
     A path inside of it is given from its root.

@@ -6,14 +6,13 @@
 DIR holds shakespeare.txt, wikitext-2.txt and tinystories.txt as for `benchmarks.forecasts`, and a text of each name in SERIES.
 Texts that it lacks are passed over: `run` keeps what docs/small-runs.json has of them, and `table` keeps their rows. `run` goes on
 where it was stopped. The losses are those of docs/forecasts.json, of the studies in docs/studies, of
-benchmarks/results/loss-*.json, docs/results.md and docs/small-runs.json; what is needed of the texts is counted on the texts.
+benchmarks/results/loss-*.json, docs/results.json and docs/small-runs.json; what is needed of the texts is counted on the texts.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 import shlex
 import statistics
 import sys
@@ -74,7 +73,7 @@ STUDIES = ("interventions", "parameters-and-data", "width-and-rate")
 EXPLANATION = "laptop-and-gpu"
 CORPORA = {"shakespeare": "shakespeare", "stdlib": "stdlib", "tinystories": "tinystories"}
 OWN_RECIPES = ("first", "shakespeare-cpu", "shakespeare-fast", "shakespeare-best")
-"""Those of docs/results.md whose row is of a run as it ships."""
+"""Those of docs/results.json whose row is of a run as it ships."""
 IN_NOTES = (
     ("planned-for-the-same-compute: rate 3e-3", "--optim.lr 3e-3", 1.7615),
     (
@@ -86,7 +85,6 @@ IN_NOTES = (
     ("laptop-and-gpu: 5,000 steps", "--train.steps 5000 --schedule.steps 5000", 1.6768),
 )
 """Runs of shakespeare-cpu whose losses stand in docs/notes and docs/studies in words."""
-ROW = re.compile(r"^\| `(?P<name>[\w.-]+)` \|[^|]*\| (?P<loss>\d+\.\d+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -229,8 +227,8 @@ def _of_benchmarks(data: Path) -> Iterator[Found]:
 
 def _of_results(data: Path) -> Iterator[Found]:
     known: dict[str, list[float]] = {}
-    for row in ROW.finditer((ROOT / "docs" / "results.md").read_text(encoding="utf-8")):
-        known.setdefault(row["name"], []).append(float(row["loss"]))
+    for row in read_json(ROOT / "docs" / "results.json")["runs"]:
+        known.setdefault(row["recipe"], []).append(row["loss"])
     for name in OWN_RECIPES:
         recipe = load_recipe(name)
         text = recipe.data.corpus

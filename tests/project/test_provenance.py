@@ -1,0 +1,217 @@
+"""Every figure of a page comes from a JSON file, and every JSON file of a clean commit and a command that it names.
+
+Each list of exceptions below is of files from before that rule. A list may only shrink: a file that holds by now fails the test
+until its line is taken out.
+"""
+
+import json
+import math
+
+import pytest
+
+from benchmarks import published
+from benchmarks.cpu import PARTS
+from benchmarks.render import by_document, fill, render
+from benchmarks.results import read_results
+from benchmarks.worker import ROOT
+from lmlab.recipe import load_recipe
+from tests.project.figures import FIGURE, figures, is_found, missing
+
+RESULTS = ROOT / "benchmarks" / "results"
+DOCS = ROOT / "docs"
+
+DIRTY = {
+    "docs/forecasts.json": "all trainings of the table are made again with the forecasts of wall time",
+    "docs/overfitting.json": "hours of simulations and trainings; was recorded after its own page was written",
+    "docs/small-runs.json": "was recorded after the first of its own results was written",
+    "docs/verdicts.json": "its trainings are made again with verdicts paired by seed",
+    "benchmarks/results/loss-1.55.json": "minutes against nanoGPT on an idle EPYC, for each of the seeds",
+    "benchmarks/results/loss-1min.json": "minutes against nanoGPT on an idle EPYC",
+    "benchmarks/results/loss-3min.json": "minutes against nanoGPT on an idle EPYC",
+    "benchmarks/results/loss-10min.json": "half an hour on an idle EPYC",
+}
+"""Measured with changes that no commit has. Why each wasn't made again yet."""
+NO_SOURCE = {
+    "docs/faults.json": "the long fault suite, hours: names its commit, but not whether the tree was clean",
+    "docs/processors.json": "compilers and an emulator that weren't at hand",
+    "docs/demo.json": "typed from a run that was not kept: `python -m benchmarks.demo` on an idle machine makes it again",
+    "docs/shakespeare-cpu.json": "typed from runs that were not kept: needs an idle machine and a checkout of nanoGPT",
+    "docs/results.json": "its rows name their sources one by one; those of runs that were not kept have none",
+    **{
+        f"docs/studies/{name}": "a study's runs name their commits in their own folders; its JSON doesn't repeat them yet"
+        for name in (
+            "context-depth/study.json",
+            "context-residual/study.json",
+            "context-size/study.json",
+            "interventions/study.json",
+            "laptop-and-gpu/explain.json",
+            "parameters-and-data/study.json",
+            "width-and-rate/study.json",
+        )
+    },
+}
+"""Without the commit and the state of the tree."""
+OTHER_COMMAND = {
+    "docs/forecasts.json": "benchmarks.cpu was recorded for every module; made again with the forecasts of wall time",
+    "docs/small-runs.json": "benchmarks.cpu was recorded for every module",
+    "docs/overhead.json": "benchmarks.cpu was recorded for every module; needs an idle machine",
+}
+"""That record another module than the one that ran."""
+TYPED_FIGURES = {
+    "docs/studies/README.md": "the level of an interval in a sentence",
+    "docs/studies/context-propagation.md": "written by hand from several studies and evaluations; is made again from their JSON",
+    "docs/studies/context-depth/README.md": "counts and times in sentences",
+    "docs/studies/context-residual/README.md": "counts and times in sentences",
+    "docs/studies/context-size/README.md": "counts and times in sentences",
+    "docs/studies/interventions/README.md": "conclusions in sentences below the tables",
+    "docs/studies/laptop-and-gpu/README.md": "figures of evaluations that explain.json doesn't hold; is made again",
+    "docs/studies/parameters-and-data/README.md": "conclusions in sentences below the tables, differences of effects among them",
+    "docs/studies/width-and-rate/README.md": "conclusions in sentences below the tables",
+}
+"""Pages with figures that no JSON holds. All of them are made again with effects paired by seed."""
+
+
+def names(paths):
+    return sorted(path.relative_to(ROOT).as_posix() for path in paths)
+
+
+FILES = names([*DOCS.rglob("*.json"), *RESULTS.glob("*.json")])
+PAGES = names([ROOT / "README.md", DOCS / "results.md", *(DOCS / "studies").rglob("*.md")])
+
+
+def load(name):
+    return json.loads((ROOT / name).read_text(encoding="utf-8"))
+
+
+def dictionaries(value):
+    """The value's own and all that it holds."""
+    if isinstance(value, dict):
+        yield value
+    if isinstance(value, (dict, list)):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from dictionaries(one)
+
+
+def record(value):
+    """What stands at the top of a file, or in its `context`: command and source; `source`'s own fields may stand there too."""
+    around = value.get("context", value)
+    return around.get("command"), around.get("source", around)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_result_is_of_a_tree_with_changes(name):
+    dirty = any(one.get("dirty") is True for one in dictionaries(load(name)))
+    assert dirty == (name in DIRTY), (
+        "made from changes that no commit has: commit, then measure again" if dirty else "clean: take it out of DIRTY"
+    )
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_result_names_its_commit_and_its_command(name):
+    command, source = record(load(name))
+    named = bool(command and isinstance(source, dict) and source.get("commit") and source.get("dirty") is not None)
+    assert named != (name in NO_SOURCE), "take it out of NO_SOURCE" if named else "use benchmarks.machine.context"
+
+
+@pytest.mark.parametrize("name", sorted(set(FILES) - set(NO_SOURCE)))
+def test_every_result_names_the_module_that_made_it(name):
+    command, _ = record(load(name))
+    if command[1] == "tools/set_up.py":  # what `make` calls
+        return
+    python, flag, module, *words = command
+    place = ROOT / module.replace(".", "/")
+    assert (python, flag) == ("python", "-m") and (
+        place.with_suffix(".py").is_file() or (place / "__main__.py").is_file()
+    )
+    is_right = module != "benchmarks.cpu" or words[0] in (*PARTS, "loss", "tune")
+    assert is_right != (name in OTHER_COMMAND), (
+        "take it out of OTHER_COMMAND" if is_right else f"{words} aren't of {module}"
+    )
+    assert not any(word.startswith(("/", "~")) for word in words)
+
+
+def test_the_exceptions_are_files_that_exist():
+    for listed in (DIRTY, NO_SOURCE, OTHER_COMMAND):
+        assert set(listed) <= set(FILES)
+    assert set(TYPED_FIGURES) <= set(PAGES)
+
+
+def test_both_pages_are_what_their_command_writes():
+    for path, text in published.pages().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: python -m benchmarks.published render"
+
+
+def test_the_tables_of_the_benchmarks_are_what_their_command_writes():
+    results = [read_results(path) for path in sorted(RESULTS.glob("*.json"))]
+    for path, texts in by_document(render(results)).items():
+        page = path.read_text(encoding="utf-8")
+        assert fill(page, texts) == page, f"{path.name}: python -m benchmarks.render benchmarks/results/*.json"
+
+
+def sources_of(page):
+    """The files that a page's figures may come from."""
+    if page in ("README.md", "docs/results.md"):
+        return [DOCS / "results.json"]
+    if page == "docs/studies/context-propagation.md":
+        return [*(DOCS / "studies").glob("context-*/*.json"), DOCS / "results.json", RESULTS / "context-signal.json"]
+    return sorted((ROOT / page).parent.glob("*.json"))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_figure_of_a_page_stands_in_a_json_file(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    typed = missing(text, sources_of(page))
+    assert bool(typed) == (page in TYPED_FIGURES), typed or "every figure was found: take it out of TYPED_FIGURES"
+
+
+def test_a_published_figure_of_the_recipes_table_is_a_claim_or_stands_in_the_recipe():
+    for one in published.read_json(published.DATA)["recipes"]:
+        own = [load_recipe(name) for name in published.full_names(one["names"])]
+        claims = [claim.value for recipe in (*own, load_recipe("shakespeare-gpu")) for claim in recipe.claims]
+        for printed, number, unit in figures(one["published"] or ""):
+            if (
+                number != "20.1"
+            ):  # the source's best model has other settings than any recipe: the study's page says where it is from
+                assert is_found(number, unit, sorted(claims)), (one["names"], printed)
+
+
+def test_a_number_that_no_file_holds_is_noticed(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"loss": 1.38194, "share": 0.386, "seconds": 1722, "text": "9.9999"}))
+    page = "loss 1.3819, accuracy 38.6%, after 28 min 42 s, on 2026-11-23 by Python 3.11.7 with `--optim.lr 4.44e-3`"
+    assert missing(page, [tmp_path / "a.json"]) == []
+    assert missing("loss 1.3818, 38.7%, 28 min 43 s, 9.9999", [tmp_path / "a.json"]) == [
+        "28 min 43 s",
+        "1.3818",
+        "38.7%",
+        "9.9999",
+    ]
+
+
+@pytest.mark.parametrize("text", ["+.177", "-0.0068", "1.9e-4", "12,768", ".31", "2.46"])
+def test_a_figure_is_read_with_its_sign_exponent_and_commas(text):
+    assert [match[0] for match in FIGURE.finditer(f"a {text}, b")] == [text]
+
+
+def test_the_speed_range_is_of_the_medians_round_by_round():
+    ours = {"side": "lmlab native", "against": "nanoGPT eager", "samples": [1.0, 1.2, 3.0]}
+    other = {"side": "lmlab torch", "against": "nanoGPT eager", "samples": [9.0]}
+    assert (
+        published.speed_range([{"comparisons": [ours, other]}, {"comparisons": [{**ours, "samples": [2.5]}]}])
+        == "1.2 to 2.5"
+    )
+
+
+def test_forecasts_are_counted_within_what_is_asked():
+    def case(time, loss, inside):
+        return {
+            "score": {"total_seconds": {"ratio": time, "inside": inside}, "final_loss": {"ratio": loss, "inside": True}}
+        }
+
+    said = published.forecasts_held({"cases": [case(1.09, 1.04, True), case(0.89, 0.98, False)]})
+    assert said.startswith("2 varied trainings on CPUs, time was within 10% for 1 of 2, ")
+    assert said.endswith("loss was within 3% for 1 of 2; 75% of the intervals for 80% held")
+
+
+def test_names_of_a_group_of_recipes_are_spelled_out():
+    assert published.full_names(["wikitext2-context-a", "-b"]) == ["wikitext2-context-a", "wikitext2-context-b"]
+    assert math.isfinite(load_recipe("wikitext2-context-b").train.epochs)
