@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lmlab import LabError
 from lmlab.experiment.claims import VALIDATION, WORDS
+from lmlab.experiment.ranges import Range, parse_range
 from lmlab.recipe.override import nearest
 from lmlab.recipe.quantities import seconds_in
 from lmlab.training.display import duration
 
 METRICS = {**VALIDATION, "valid_bits_per_byte": "bits_per_byte", "time": "time"}
 """What can be expected -> its name among the best model's figures; time is that of the whole run."""
-RANGE = re.compile(r"\s*([a-z_]+)\s*=\s*([^=]*?)\s*\.\.\s*([^=]*?)\s*", re.ASCII)
 EXAMPLE = (
     "expected METRIC=LOW..HIGH such as valid_perplexity=25..30, valid_loss=..1.5, valid_accuracy=36%.. or time=1h..2h"
 )
@@ -39,13 +38,11 @@ class Expectation:
         """What came, and whether it held, of the best model's figures and the time of the run."""
         found = seconds if self.metric == "time" else best[METRICS[self.metric]]
         known = found is not None and math.isfinite(found)
-        above = self.low is None or (known and found >= self.low)
-        below = self.high is None or (known and found <= self.high)
         return {
             **dataclasses.asdict(self),
             "measured": found if known else None,
             "step": None if self.metric == "time" else best["step"],
-            "held": known and above and below,
+            "held": known and Range(low=self.low, high=self.high).off(found) == 0.0,
         }
 
 
@@ -80,13 +77,7 @@ def read_expectations(value: Any) -> tuple[Expectation, ...]:
 def expectation_line(entry: Mapping[str, Any]) -> str:
     """A scored expectation in words."""
     what, shown = _words(entry["metric"])
-    low, high, measured = entry["low"], entry["high"], entry["measured"]
-    if low is None:
-        wanted = f"at most {shown(high)}"
-    elif high is None:
-        wanted = f"at least {shown(low)}"
-    else:
-        wanted = f"{shown(low)} to {shown(high)}"
+    wanted, measured = Range(low=entry["low"], high=entry["high"]).words(shown), entry["measured"]
     if measured is None:
         return f"expected {what} {wanted}: it isn't known for this run"
     where = "" if entry["step"] is None else f" (best, step {entry['step']:,})"
@@ -94,17 +85,16 @@ def expectation_line(entry: Mapping[str, Any]) -> str:
 
 
 def _parsed(text: str) -> Expectation:
-    match = RANGE.fullmatch(text) if len(text) <= 100 else None
-    if match is None:
+    name, _, limits = (part.strip() for part in text.partition("="))
+    if len(text) > 100 or ".." not in limits:
         raise LabError(f"--expect {text[:60]!r} can't be read: {EXAMPLE}")
-    name, low, high = match.groups()
     metric = name if name in METRICS else f"valid_{name}"
     if metric not in METRICS:
         raise LabError(f"--expect knows no {name[:40]!r}: {nearest(name, list(METRICS))}")
-    limits = [None if not limit else _number(metric, limit, text) for limit in (low, high)]
-    if limits == [None, None] or (None not in limits and limits[0] > limits[1]):  # type: ignore[operator]
+    found = parse_range(limits, lambda limit: _number(metric, limit, text))
+    if found is None or found.empty:
         raise LabError(f"--expect {text[:60]!r} has no range: {EXAMPLE}")
-    return Expectation(metric=metric, low=limits[0], high=limits[1])
+    return Expectation(metric=metric, low=found.low, high=found.high)
 
 
 def _number(metric: str, text: str, whole: str) -> float:
