@@ -5,9 +5,9 @@ name = "laptop-and-gpu"
 first = "shakespeare-cpu"
 second = "shakespeare-gpu"
 source = "where the losses were reported"
-[reported]                          # losses of the last models; may be left out
+[reported]                          # validation losses of the last models; may be left out
 first = 1.89
-second = 1.70
+second = { valid = 1.70, train = 0.62, best = 1.47 }    # or with the training loss beside it, and the lowest validation loss
 [first_settings]
 train.precision = "fp32"
 [proxy]                             # where whole trainings take too long, a scale model of both is trained in their place
@@ -18,11 +18,12 @@ second = { model.width = 96 }
 says = "at 5,000 iterations validation is at 1.6"
 settings = { train.steps = 5000, schedule.steps = 5000 }
 metric = "valid_loss"
-value = 1.6
+value = 1.6                         # or a range: "1.5..1.8", "..1.8" or "1.5.."
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
+from lmlab.experiment.ranges import Range, parse_range
 from lmlab.study.definition import flattened, parsed, require_known, study_name, table, text_of, word
 
 FORMAT = 1
@@ -41,7 +43,9 @@ ENTRIES = (
 )
 METRICS = {"valid_loss": "validation", "train_loss": "training"}
 TOLERANCE = 0.05
-"""Nats: a loss that was foretold to two digits holds within as much, several times what another seed makes."""
+"""Nats: a single loss that was foretold to two digits holds within as much, several times what another seed makes."""
+LARGEST_LOSS = 1e6
+LONGEST_RANGE = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +55,23 @@ class Prediction:
     says: str
     metric: str
     """valid_loss: of the last model over the whole split; train_loss: of the last evaluation, on a sample."""
-    value: float
+    value: float | Range
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Of the first recipe."""
     continued: bool = False
     """Of the first, continued under all of the second's settings that are tried."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reported:
+    """What somebody reported of a training, in nats a token."""
+
+    valid: float
+    """Validation loss of the last model."""
+    train: float | None = None
+    """Training loss at the end."""
+    best: float | None = None
+    """The lowest validation loss on the way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +84,7 @@ class Case:
     """A recipe."""
     second: str
     source: str = ""
-    reported: tuple[float | None, float | None] = (None, None)
+    reported: tuple[Reported | None, Reported | None] = (None, None)
     first_settings: Mapping[str, Any] = field(default_factory=dict)
     second_settings: Mapping[str, Any] = field(default_factory=dict)
     proxy: str = ""
@@ -120,7 +136,7 @@ def _case(value: Mapping[str, Any], stem: str) -> Case:
         first=word(value, "first"),
         second=word(value, "second"),
         source=word(value, "source", ""),
-        reported=(_loss(reported, "first"), _loss(reported, "second")),
+        reported=(_reported(reported, "first"), _reported(reported, "second")),
         first_settings=flattened(table(value, "first_settings")),
         second_settings=flattened(table(value, "second_settings")),
         proxy=word(proxy, "about") if proxy else "",
@@ -137,20 +153,46 @@ def _prediction(value: Any) -> Prediction:
     if not isinstance(value, dict):
         raise LabError("predictions are tables: write [[predictions]] above each")
     require_known(value, ("says", "metric", "value", "settings", "continued"))
-    metric, loss = word(value, "metric", "valid_loss"), _loss(value, "value")
-    if metric not in METRICS or loss is None:
+    metric, foretold = word(value, "metric", "valid_loss"), _foretold(value)
+    if metric not in METRICS or foretold is None:
         raise LabError(f"a prediction is of a {' or '.join(METRICS)}, and has a value")
     settings = flattened(table(value, "settings"))
     continued = value.get("continued", False) is True
     if continued and settings:
         raise LabError("a prediction has settings, or is of the continued run: expected one of the two")
-    return Prediction(says=word(value, "says"), metric=metric, value=loss, settings=settings, continued=continued)
+    return Prediction(says=word(value, "says"), metric=metric, value=foretold, settings=settings, continued=continued)
+
+
+def _foretold(value: Mapping[str, Any]) -> float | Range | None:
+    text = value.get("value")
+    if not isinstance(text, str):
+        return _loss(value, "value")
+    found = None
+    if len(text) <= LONGEST_RANGE:
+        with contextlib.suppress(ValueError):
+            found = parse_range(text, float)
+    limits = [] if found is None else [limit for limit in (found.low, found.high) if limit is not None]
+    if found is None or found.empty or not all(0 < limit < LARGEST_LOSS for limit in limits):
+        raise LabError(f"value can't be {text[:40]}: expected a loss such as 1.6, or a range: 1.5..1.8, ..1.8 or 1.5..")
+    return found
+
+
+def _reported(value: Mapping[str, Any], name: str) -> Reported | None:
+    if not isinstance(value.get(name), dict):
+        loss = _loss(value, name)
+        return None if loss is None else Reported(valid=loss)
+    entries = table(value, name)
+    require_known(entries, ("valid", "train", "best"))
+    valid = _loss(entries, "valid")
+    if valid is None:
+        raise LabError(f"what is reported of the {name} has no valid: expected the validation loss of its last model")
+    return Reported(valid=valid, train=_loss(entries, "train"), best=_loss(entries, "best"))
 
 
 def _loss(value: Mapping[str, Any], name: str) -> float | None:
     number = value.get(name)
     if number is None:
         return None
-    if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number < 1e6:
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number < LARGEST_LOSS:
         raise LabError(f"{name} can't be {str(number)[:40]}: expected a loss")
     return float(number)

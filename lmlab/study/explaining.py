@@ -18,9 +18,11 @@ from typing import Any
 from lmlab import LabError
 from lmlab.data.progress import Progress
 from lmlab.experiment.beginning import parent_of
+from lmlab.experiment.record import read_record
 from lmlab.files import make_folder, write_json
 from lmlab.model import flops_per_token
 from lmlab.recipe import Recipe
+from lmlab.runs import Run
 from lmlab.runs.opening import TAGGED, open_runs
 from lmlab.stats.factorial import Cell
 from lmlab.study.beside import given_ends
@@ -35,6 +37,7 @@ from lmlab.study.explanation import Explanation
 from lmlab.study.hours import hours
 from lmlab.study.plan import PLAN, PlannedRun, StudyPlan, read_plan
 from lmlab.study.predictions import Tested, tested
+from lmlab.study.regime import Regime, ending_of, reported_ending
 from lmlab.study.studying import StudyWishes, carry_out
 from lmlab.study.trainer import Trainer
 from lmlab.training.display import Display, Quiet, duration
@@ -94,7 +97,8 @@ def explain_case(case: Case, runs: Path, wishes: ExplainWishes, **how: Any) -> E
     """The same of two recipes, of which losses may have been reported; the predictions of the case are tested."""
     progress, say = how.get("progress"), how.get("say", print)
     settings = (case.first_settings, case.second_settings)
-    ends = ends_of_recipes((case.first, case.second), settings, case.reported, case.proxies, progress=progress, say=say)
+    one, other = (None if end is None else end.valid for end in case.reported)
+    ends = ends_of_recipes((case.first, case.second), settings, (one, other), case.proxies, progress=progress, say=say)
     return _explain(
         ends, case.name, runs, dataclasses.replace(wishes, continued=wishes.continued or case.continued), case, **how
     )
@@ -145,7 +149,28 @@ def _explain(
             found = _with_whole_trainings(found, devices, name, wishes, trainer)
         except Interrupted:
             found = dataclasses.replace(found, stopped=True)
+    found = dataclasses.replace(found, regimes=_regimes(found, runs))
     return dataclasses.replace(found, files=tuple(found.write(folder)))
+
+
+def _regimes(found: Explanation, runs: Path) -> tuple[Regime, ...]:
+    """Of both ends, where the bridging runs are no whole trainings of them; none of an end whose bridging runs aren't there."""
+    if not found.bridging:
+        return ()
+    reported = (None, None) if found.case is None else found.case.reported
+    # Trained whole where the first is continued.
+    measured = (None if found.going_on is None else found.going_on.parent, None)
+    regimes = []
+    for level, end in enumerate(found.ends):
+        cell = (level,) * len(found.result.plan.factors)
+        finished = [run for run in found.result.cells.runs if run.cell == cell and run.loss is not None]
+        bridging = ending_of([read_record(Run(runs / run.name)) for run in finished])
+        record = end.record or measured[level]
+        whole = reported_ending(reported[level]) if record is None else ending_of([record])
+        at = None if record is None else record.checkpoint
+        if bridging is not None:
+            regimes.append(Regime(name=end.name, bridging=bridging, whole=whole, checkpoint=at))
+    return tuple(regimes)
 
 
 def _with_whole_trainings(

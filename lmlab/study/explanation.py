@@ -13,13 +13,13 @@ from lmlab.study.continuing import Continuations
 from lmlab.study.ends import Ends
 from lmlab.study.ledger import StudyResult
 from lmlab.study.predictions import Tested
+from lmlab.study.regime import Regime
+from lmlab.study.residual import Residual, residual_of_others, residual_of_runs
 from lmlab.study.words import lines, markdown, table_head, table_row
 from lmlab.training.table import Part
 
 FORMAT = 1
 KIND = "explanation"
-SMALLEST_SHOWN = 0.00005
-"""Nats: a smaller residual is 0 in the four digits that are printed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,8 @@ class Explanation:
     """Where the ends are the recipes of a worked example."""
     going_on: Continuations | None = None
     predictions: tuple[Tested, ...] = ()
+    regimes: tuple[Regime, ...] = ()
+    """How the bridging runs of either end go out, where they are no whole trainings of it."""
     stopped: bool = False
     """Whether a signal ended it."""
     files: tuple[Path, ...] = ()
@@ -54,26 +56,73 @@ class Explanation:
 
     @property
     def residual(self) -> float | None:
-        """What the bridging runs leave over of the difference."""
-        return None if self.bridged is None or self.difference is None else self.difference - self.bridged
+        """What the bridging runs leave over of the difference; None where one of the two isn't known."""
+        return None if self.left_over is None else self.left_over.value
+
+    @property
+    def left_over(self) -> Residual | None:
+        """The residual with its interval."""
+        one, other = (end.loss for end in self.ends)
+        stack = next((effect for effect in self.result.effects if effect.kind == "stack"), None)
+        if stack is None or one is None or other is None:
+            return None
+        plan, counts = self.result.plan, self.result.cells.counts()
+        if not plan.given:
+            return residual_of_others((one, other), stack.verdict.to_json())
+        seeds = counts[(0,) * len(plan.factors)], counts[(1,) * len(plan.factors)]
+        return residual_of_runs((one, other), stack.verdict.to_json(), self.result.noise.to_json(), seeds)
 
     @property
     def proxy(self) -> str:
         """How the bridging runs are a scale model, in words; empty where they are of the ends themselves."""
         return "" if self.case is None else self.case.proxy
 
+    @property
+    def bridging(self) -> str:
+        """What the bridging runs are of, where they are no whole trainings of the ends; else empty."""
+        return "scale model" if self.proxy else "shorter training" if self.share < 1 else ""
+
+    @property
+    def difference_name(self) -> str:
+        """Whose the difference is that the shares are of."""
+        return "reported difference" if any(end.record is None for end in self.ends) else "difference of the two runs"
+
+    @property
+    def residual_name(self) -> str:
+        """What is left over of it, in words for a table."""
+        return "seed noise" if self.result.plan.given else "left unexplained"
+
     def lines(self) -> list[Part]:
         """All of it for a terminal."""
         result = self.result
-        found: list[Part] = [*lines(result.plan, result.cells, result.noise, result.effects), *self.notes()]
+        tables = lines(result.plan, result.cells, result.noise, result.effects, self._rows())
+        found: list[Part] = [*tables, *self.notes()]
         if self.going_on is not None:
             found += ["", *self.going_on.lines()]
         if self.predictions:
             found += ["", "predictions:", *(f"  {entry.line()}" for entry in self.predictions)]
         return found
 
+    def _rows(self) -> list[list[str]]:
+        """The residual and the difference below the shares."""
+        found = self.left_over
+        if found is None or self.difference is None:
+            return []
+        interval = f"{found.low:+.4f} to {found.high:+.4f}"
+        left = [
+            self.residual_name,
+            "what the bridging runs leave over",
+            f"{found.value:+.4f}",
+            interval,
+            found.kind,
+            "",
+        ]
+        one, other = self.ends
+        whole = [self.difference_name, f"{one.loss:.4f} to {other.loss:.4f}", f"{self.difference:+.4f}", "", "", ""]
+        return [left, whole]
+
     def notes(self) -> list[str]:
-        """The residual and what it may be, in words."""
+        """The regime of the bridging runs, the residual and what it may be, in words."""
         one, other = self.ends
         found = []
         if self.difference is not None:
@@ -87,20 +136,24 @@ class Explanation:
             found.append(
                 f"proxies: the bridging runs have {self.share:.3g} of the steps, so the shares are those of shorter trainings"
             )
-        if self.residual is not None:
-            found.append(self._residual_line(self.residual))
+        found += [regime.line(self.bridging) for regime in self.regimes]
+        if self.left_over is not None:
+            found.append(self._residual_line(self.left_over))
         elif self.unmeasured:
             found.append(f"not varied: {', '.join(self.unmeasured)}")
         return found
 
-    def _residual_line(self, residual: float) -> str:
-        if abs(residual) < SMALLEST_SHOWN:
+    def _residual_line(self, residual: Residual) -> str:
+        if residual.nothing:
             return "nothing is left unexplained"
         if self.result.plan.given:
-            return f"{residual:+.4f} of it is seed noise: the shares add up to the difference between means over seeds"
+            return f"{residual.value:+.4f} of it is seed noise: the shares add up to the difference between means over seeds"
         scale = ["the model's scale"] if self.proxy else []
         causes = [*scale, *(["the shorter trainings"] if self.share < 1 else []), *self.unmeasured, "chance"]
-        return f"{residual:+.4f} is left unexplained; possible causes: {', '.join(causes)}"
+        return (
+            f"{residual.value:+.4f} ({residual.low:+.4f} to {residual.high:+.4f}) is left unexplained; possible causes: "
+            f"{', '.join(causes)}. Its interval is that of the bridged difference, and default seed noise of the two ends"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """For --json and explain.json."""
@@ -112,6 +165,8 @@ class Explanation:
             "difference": self.difference,
             "bridged": self.bridged,
             "residual": self.residual,
+            "residual_interval": None if self.left_over is None else self.left_over.to_json(),
+            "regimes": [regime.to_json() for regime in self.regimes],
             "proxy": self.proxy or None,
             "share_of_steps": self.share,
             "unmeasured": list(self.unmeasured),
@@ -128,9 +183,9 @@ class Explanation:
         if self.going_on is not None:
             text += ["## Continued", "", *_continued(self.going_on), ""]
         if self.predictions:
-            text += ["## Predictions", "", *table_head(["what", "predicted", "measured", "off", "held"])]
+            text += ["## Predictions", "", *table_head(["what", "loss", "predicted", "measured", "off", "held"])]
             text += [table_row(entry.cells()) for entry in self.predictions] + [""]
-        body = markdown(plan, result.cells, result.noise, result.effects)
+        body = markdown(plan, result.cells, result.noise, result.effects, self._rows())
         return "\n".join(
             [*text, body.replace(f"# {plan.name}", "## Bridging runs", 1).replace("\n## Runs", "\n### Runs")]
         )

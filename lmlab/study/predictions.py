@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmlab import LabError
+from lmlab.experiment.ranges import Range
 from lmlab.experiment.record import Record
 from lmlab.recipe import Recipe, check, with_settings
 from lmlab.study.case import METRICS, TOLERANCE, Prediction
@@ -26,24 +27,25 @@ class Tested:
 
     @property
     def off(self) -> float:
-        """What came minus what was foretold."""
-        return self.measured - self.prediction.value
+        """What came minus what was foretold; of a range minus the limit that it is beyond, 0 within."""
+        return off_by(self.prediction.value, self.measured)
 
     @property
     def holds(self) -> bool:
-        """Whether it's as near as a loss of two digits can be meant."""
-        return abs(self.off) <= TOLERANCE
+        """Whether it came so."""
+        return holds(self.prediction.value, self.measured)
 
     def line(self) -> str:
         """In words."""
         said = self.prediction
-        what = f"{METRICS[said.metric]} {said.value:g} predicted, {self.measured:.4f} measured ({self.run})"
+        what = f"{METRICS[said.metric]} {_shown(said.value)} predicted, {self.measured:.4f} measured ({self.run})"
         return f"{said.says}: {what}: {'held' if self.holds else f'off by {self.off:+.3f}'}"
 
     def cells(self) -> list[str]:
-        """A row: what, foretold, measured, off, held."""
+        """A row: what, of which loss, foretold, measured, off, held."""
         said = self.prediction
-        return [said.says, f"{said.value:g}", f"{self.measured:.4f}", f"{self.off:+.4f}", "yes" if self.holds else "no"]
+        foretold, held = _shown(said.value), "yes" if self.holds else "no"
+        return [said.says, METRICS[said.metric], foretold, f"{self.measured:.4f}", f"{self.off:+.4f}", held]
 
     def to_json(self) -> dict[str, Any]:
         """For explain.json."""
@@ -51,7 +53,7 @@ class Tested:
         return {
             "says": said.says,
             "metric": said.metric,
-            "foretold": said.value,
+            "foretold": dataclasses.asdict(said.value) if isinstance(said.value, Range) else said.value,
             "measured": self.measured,
             "holds": self.holds,
             "run": self.run,
@@ -78,6 +80,21 @@ def tested(
     return tuple(found)
 
 
+def off_by(foretold: float | Range, measured: float) -> float:
+    """What came minus what was foretold; of a range minus the limit that it is beyond, 0 within."""
+    return foretold.off(measured) if isinstance(foretold, Range) else measured - foretold
+
+
+def holds(foretold: float | Range, measured: float) -> bool:
+    """Whether it came so: within a range, or as near as a loss of two digits can be meant."""
+    return abs(off_by(foretold, measured)) <= (0.0 if isinstance(foretold, Range) else TOLERANCE)
+
+
+def foretold_from(value: Any) -> float | Range:
+    """What `to_json` wrote under foretold: a number, or the limits of a range."""
+    return float(value) if isinstance(value, (int, float)) else Range(low=value["low"], high=value["high"])
+
+
 def loss_in(record: Record, metric: str) -> float:
     """The run's last loss of that kind; LabError where it has none."""
     train = record.evaluations[-1].train_loss if record.evaluations else None
@@ -85,6 +102,10 @@ def loss_in(record: Record, metric: str) -> float:
     if loss is None:
         raise LabError(f"{record.name} has no {METRICS[metric]} loss")
     return loss
+
+
+def _shown(foretold: float | Range) -> str:
+    return foretold.words("{:g}".format) if isinstance(foretold, Range) else f"{foretold:g}"
 
 
 def _key(settings: Mapping[str, Any]) -> str:

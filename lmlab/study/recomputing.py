@@ -20,8 +20,10 @@ from lmlab.study.continuing import Continued, effects_among
 from lmlab.study.explanation import KIND as EXPLANATION
 from lmlab.study.ledger import KIND as STUDY
 from lmlab.study.ledger import recomputed
-from lmlab.study.plan import plan_from
-from lmlab.study.predictions import loss_in
+from lmlab.study.plan import StudyPlan, plan_from
+from lmlab.study.predictions import foretold_from, holds, loss_in
+from lmlab.study.regime import ending_of
+from lmlab.study.residual import Residual, residual_of_others, residual_of_runs
 
 OF_STUDY = ("measure", "level", "noise", "cells", "effects")
 FORMER_ROWS = {
@@ -94,22 +96,32 @@ def of_explanation(value: Mapping[str, Any], origin: str, shelf: Shelf) -> Again
         loss = end["loss"] if run is None else _loss_of(run, end.get("checkpoint"))
         losses += [] if loss is None else [loss]
         again.figures.append((f"runs[{place}].loss", end["loss"], loss))
-    effects = next(now for place, _, now in again.figures if place == "study.effects")
-    bridged = next((effect["difference"] for effect in effects if effect["kind"] == "stack"), None)
+    now = {place: found for place, _, found in again.figures}
+    bridged = next((effect for effect in now["study.effects"] if effect["kind"] == "stack"), None)
     difference = losses[1] - losses[0] if len(losses) == 2 else None
     again.figures += [
         ("difference", value["difference"], difference),
-        ("bridged", value["bridged"], bridged),
-        ("residual", value["residual"], None if difference is None or bridged is None else difference - bridged),
+        ("bridged", value["bridged"], None if bridged is None else bridged["difference"]),
     ]
+    residual = None
+    if difference is not None and bridged is not None:
+        residual = _residual((losses[0], losses[1]), bridged, now, plan_from(value["study"]["plan"], origin))
+    again.figures.append(("residual", value["residual"], None if residual is None else residual.value))
+    if "residual_interval" in value:  # not in files of earlier versions
+        interval = None if residual is None else residual.to_json()
+        again.figures.append(("residual_interval", value["residual_interval"], interval))
+    for place, regime in enumerate(value.get("regimes", ())):
+        _regime(f"regimes[{place}]", regime, shelf, again)
     if value["continued"] is not None:
         _continued(value["continued"], shelf, again)
     for place, entry in enumerate(value["predictions"]):
         record = _record(entry["run"], entry["id"], shelf, again)
         if record is not None:
-            again.figures.append(
-                (f"predictions[{place}].measured", entry["measured"], loss_in(record, entry["metric"]))
-            )
+            measured = loss_in(record, entry["metric"])
+            again.figures += [
+                (f"predictions[{place}].measured", entry["measured"], measured),
+                (f"predictions[{place}].holds", entry["holds"], holds(foretold_from(entry["foretold"]), measured)),
+            ]
     return again
 
 
@@ -177,6 +189,29 @@ RECOMPUTE: Mapping[str, Callable[[Mapping[str, Any], str, Shelf], Again]] = {
 
 def _loss_of(run: Run, checkpoint: int | None) -> float | None:
     return (read_record(run) if checkpoint is None else record_at(run, str(checkpoint))).loss
+
+
+def _residual(
+    losses: tuple[float, float], bridged: Mapping[str, Any], now: Mapping[str, Any], plan: StudyPlan
+) -> Residual:
+    if not plan.given:
+        return residual_of_others(losses, bridged)
+    seeds = {cell["cell"]: cell["seeds"] for cell in now["study.cells"]}
+    zero, whole = ((level,) * len(plan.factors) for level in (0, 1))
+    return residual_of_runs(losses, bridged, now["study.noise"], (seeds[plan.label(zero)], seeds[plan.label(whole)]))
+
+
+def _regime(place: str, value: Mapping[str, Any], shelf: Shelf, again: Again) -> None:
+    """Both endings of a regime; one that was reported by others is taken as it stands."""
+    for side, at in (("bridging", None), ("whole", value.get("checkpoint"))):
+        said = value[side]
+        if said is None or not said["runs"]:
+            continue
+        records = [_record(value["name"], number, shelf, again) for number in said["runs"]]
+        there = [record if at is None else record_at(record.run, str(at)) for record in records if record is not None]
+        if len(there) == len(records):
+            ending = ending_of(there)
+            again.figures.append((f"{place}.{side}", said, None if ending is None else ending.to_json()))
 
 
 def _continued(value: Mapping[str, Any], shelf: Shelf, again: Again) -> None:

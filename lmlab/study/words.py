@@ -30,8 +30,10 @@ EFFECT_HEADINGS = ("effect", "what", "difference", f"{LEVEL:.0%} interval", "ver
 """The last column says whether the difference holds where all effects are tested together (Holm)."""
 
 
-def lines(plan: StudyPlan, cells: Cells, noise: Noise, effects: Sequence[Effect]) -> list[Part]:
-    """The cells, the effects with intervals and verdicts, and what they rest on."""
+def lines(
+    plan: StudyPlan, cells: Cells, noise: Noise, effects: Sequence[Effect], beside: Sequence[Sequence[str]] = ()
+) -> list[Part]:
+    """The cells, the effects with intervals and verdicts, and what they rest on; `beside` are further rows below the effects."""
     rows = _cells(plan, cells)
     found: list[Part] = [table(("cell", "seeds", cells.measure, "SD"), rows, wraps=("cell",))]
     found += ["", table(("cell", *ALSO_TITLES), _also(plan, cells), wraps=("cell",))]
@@ -40,12 +42,14 @@ def lines(plan: StudyPlan, cells: Cells, noise: Noise, effects: Sequence[Effect]
     if effects:
         headings = EFFECT_HEADINGS
         words = {"words": ("effect",), "wraps": ("what", "verdict")}
-        found += ["", table(headings, [_effect(effect) for effect in effects], **words)]
+        found += ["", table(headings, [*map(_effect, effects), *beside], **words)]
     return [*found, "", *notes(plan, cells, noise, effects)]
 
 
-def markdown(plan: StudyPlan, cells: Cells, noise: Noise, effects: Sequence[Effect]) -> str:
-    """study.md."""
+def markdown(
+    plan: StudyPlan, cells: Cells, noise: Noise, effects: Sequence[Effect], beside: Sequence[Sequence[str]] = ()
+) -> str:
+    """study.md; `beside` are further rows below the effects."""
     text = [f"# {plan.name}", "", *([plan.about, ""] if plan.about else [])]
     text += [
         f"{plan.design} design on `{plan.base.name}`, {len(plan.cells)} cells, {plan.seeds} seeds. Losses are of the last model on "
@@ -58,7 +62,7 @@ def markdown(plan: StudyPlan, cells: Cells, noise: Noise, effects: Sequence[Effe
             "",
             *table_head(EFFECT_HEADINGS),
         ]
-        text += [table_row(_effect(effect)) for effect in effects] + [""]
+        text += [table_row(row) for row in (*map(_effect, effects), *beside)] + [""]
     text += [*table_head(["cell", "seeds", "mean", "SD"]), *(table_row(row) for row in _cells(plan, cells)), ""]
     text += [*table_head(["cell", *ALSO_TITLES]), *(table_row(row) for row in _also(plan, cells)), ""]
     text += [f"- {note}" for note in notes(plan, cells, noise, effects)]

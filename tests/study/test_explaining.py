@@ -3,26 +3,34 @@
 import dataclasses
 import itertools
 import json
+import math
+import statistics
 
+import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from lmlab import LabError, experiment
 from lmlab.cli import main
 from lmlab.experiment.beginning import parent_of
+from lmlab.experiment.ranges import Range
 from lmlab.experiment.record import read_record
 from lmlab.recipe import Recipe, load_recipe, override, to_toml
 from lmlab.report.waterfall import bars_of
 from lmlab.runs import change_tags, list_runs, open_run
 from lmlab.study.beside import given_ends
-from lmlab.study.bridges import choose_bridges
-from lmlab.study.case import case_names, load_case
+from lmlab.study.bridges import Bridges, choose_bridges
+from lmlab.study.case import Reported, case_names, load_case
 from lmlab.study.comparison import Asked, compare
 from lmlab.study.continuing import continued_recipe
 from lmlab.study.design import cells_of, recipe_of
 from lmlab.study.differing import comparable, factors_between, settings_of
 from lmlab.study.ends import End, common_devices, ends_of_runs, unmeasured
 from lmlab.study.explaining import ExplainWishes, explain
+from lmlab.study.predictions import holds
+from lmlab.study.regime import Ending, Regime, ending_of, reported_ending
+from lmlab.study.residual import residual_of_runs
 from lmlab.study.verification import verify
 from lmlab.training.display import Quiet
 from tests.study.test_studying import SMALL
@@ -211,6 +219,18 @@ def test_the_bars_go_from_one_end_to_the_other(two_runs):
     losses = {run.cell: run.loss for run in found.result.cells.runs}
     assert bars[0].end == losses[(0, 0, 0)] and bars[-1].end == pytest.approx(losses[(1, 1, 1)])
     assert all(one.end == other.start for one, other in itertools.pairwise(bars))
+    # Had b come to another loss, the rest would lie between the bridge's end and where their difference ends.
+    one, other = found.ends
+    apart = dataclasses.replace(
+        found,
+        ends=(one, dataclasses.replace(other, loss=other.loss + 0.3)),
+        result=dataclasses.replace(found.result, plan=dataclasses.replace(found.result.plan, given=())),
+    )
+    *before, left, whole = bars_of(apart)
+    assert [bar.kind for bar in (*before[-1:], left, whole)] == ["loss", "residual", "difference"]
+    assert left.end - left.start == pytest.approx(0.3) and left.limits[0] < left.end < left.limits[1]
+    assert (whole.start, whole.end) == pytest.approx((bars[0].end, bars[0].end + apart.difference))
+    assert whole.end == pytest.approx(left.end)
 
 
 def test_the_command_explains_and_its_numbers_can_be_verified(two_runs, capsys):
@@ -291,7 +311,7 @@ first = {{ model.width = 8 }}
 second = {{ model.width = 8 }}
 [reported]
 first = 3.0
-second = 2.5
+second = {{ valid = 2.5, train = 1.0, best = 2.0 }}
 [[predictions]]
 says = "twice the steps halve the loss"
 settings = {{ train.steps = 24 }}
@@ -305,6 +325,15 @@ value = 0.2
 says = "going on does nothing"
 continued = true
 value = 3.0
+[[predictions]]
+says = "twice the steps stay above nothing"
+settings = {{ train.steps = 24 }}
+value = "0.1.."
+[[predictions]]
+says = "and train to almost nothing"
+settings = {{ train.steps = 24 }}
+metric = "train_loss"
+value = "0.1 .. 0.2"
 """)
     assert main(["explain", str(case), "--runs", str(tmp_path / "runs"), "--json"]) == 0
     value = json.loads(capsys.readouterr().out)
@@ -316,14 +345,32 @@ value = 3.0
         (run["name"] for run in value["study"]["runs"]), 8
     )
     assert value["proxy"] == "half as wide" and len(set(widths.values())) == 2
-    first, second, third = value["predictions"]
+    first, second, third, above, between = value["predictions"]
     # Equal settings are one training; its losses are those of the run.
     assert first["run"] == second["run"] == "told-foretold-1" and third["run"] == "told-on-dropout"
     record = read_record(open_run("told-foretold-1", tmp_path / "runs")[0])
     assert first["measured"] == record.loss and second["measured"] == record.evaluations[-1].train_loss
     assert not first["holds"] and not second["holds"]
+    assert (above["foretold"], above["holds"]) == ({"low": 0.1, "high": None}, True)
+    assert (between["foretold"], between["holds"]) == ({"low": 0.1, "high": 0.2}, False)
+    assert above["run"] == between["run"] == "told-foretold-1"
     path = tmp_path / "runs" / "study-told" / "explain.json"
-    assert "| twice the steps halve the loss | 0.1 |" in path.with_suffix(".md").read_text()
+    page = path.with_suffix(".md").read_text()
+    assert "| twice the steps halve the loss | validation | 0.1 |" in page
+    assert f"| and train to almost nothing | training | 0.1 to 0.2 | {record.evaluations[-1].train_loss:.4f} |" in page
+    assert "| twice the steps stay above nothing | validation | at least 0.1 |" in page and "| +0.0000 | yes |" in page
+    assert main(["verify", str(path)]) == 0
+    _check_regimes(value, page, tmp_path / "runs")
+    _check_residual(value, page)
+    for entry, changed in ((value["predictions"][3], "holds"), (value["regimes"][1]["bridging"], "gap")):
+        kept, entry[changed] = entry[changed], 0
+        path.write_text(json.dumps(value))
+        assert main(["verify", str(path)]) == 1
+        entry[changed] = kept
+    # A file from before there were ranges, regimes and the residual's interval.
+    older = {name: part for name, part in value.items() if name not in ("regimes", "residual_interval")}
+    path.write_text(json.dumps({**older, "predictions": value["predictions"][:3]}))
+    capsys.readouterr()
     assert main(["verify", str(path)]) == 0
     text = case.read_text()
     for old, new, words in (
@@ -331,10 +378,146 @@ value = 3.0
         ('says = "twice the steps halve the loss"', "", "says can't be"),
         ("[reported]", "[told]", "unknown entry 'told'"),
         ("value = 0.1", 'value = "low"', "value can't be low"),
+        ("value = 0.1", 'value = "2..1"', "value can't be 2..1"),
+        ("value = 0.1", 'value = ".."', "or a range: 1.5..1.8"),
+        ("value = 0.1", 'value = "0..nan"', "value can't be 0..nan"),
+        ("valid = 2.5, ", "", "reported of the second has no valid"),
     ):
         case.write_text(text.replace(old, new, 1))
         with pytest.raises(LabError, match=words):
             load_case(str(case))
+
+
+def _check_regimes(value, page, runs):
+    """Of the case above: both ends' bridging runs beside the whole trainings."""
+    first, second = value["regimes"]
+    of_end = [run["name"] for run in value["study"]["runs"] if run["cell"] == "baseline"]
+    records = [read_record(open_run(name, runs)[0]) for name in of_end]
+    valid, train = (statistics.fmean(losses) for losses in zip(*_last_losses(records), strict=True))
+    assert first["bridging"]["valid_loss"] == pytest.approx(valid)
+    assert first["bridging"]["gap"] == pytest.approx(valid - train)
+    assert first["bridging"]["runs"] == [record.id for record in records] and len(records) == 2
+    # The first was trained whole, to be continued; of the second there is what was reported.
+    assert first["whole"]["valid_loss"] == value["continued"]["parent"]["loss"]
+    assert second["whole"] == {
+        "valid_loss": 2.5, "train_loss": 1.0, "gap": 1.5, "rise": 0.5, "courses": {"risen": 1}, "runs": [],
+    }  # fmt: skip
+    assert "the whole training was reported to end at validation 2.5000, training 1.0000 (gap +1.5000), " in page
+    assert "validation has turned up (0.5000 above its lowest)" in page
+
+
+def _last_losses(records):
+    return [(record.loss, record.evaluations[-1].train_loss) for record in records]
+
+
+def _check_residual(value, page):
+    """It stands in the table of the shares, and below it the difference that was reported."""
+    interval = value["residual_interval"]
+    assert interval["low"] < value["residual"] < interval["high"]
+    shares = page.index("| share of the difference (Shapley value) |")
+    assert page.index("| left unexplained | what the bridging runs leave over | ") > shares
+    assert "| reported difference | 3.0000 to 2.5000 | -0.5000 |" in page
+    stack = next(effect for effect in value["study"]["effects"] if effect["kind"] == "stack")
+    # By Welch's formula for single runs: the default SD is .42% of a loss, known with 3 degrees of freedom.
+    own = scipy.stats.t.ppf(0.975, 3) * 0.0155 / 3.69 * 2.75 * math.sqrt(2)
+    assert (interval["high"] - interval["low"]) / 2 == pytest.approx(
+        math.hypot(stack["high"] - stack["difference"], own)
+    )
+
+
+def test_the_residual_of_two_runs_scatters_as_two_runs_do_around_means_of_their_seeds():
+    rng, deviation, counts = np.random.default_rng(1), 0.3, (2, 5)
+    sides = [rng.normal(0, deviation, (40_000, count)) for count in counts]
+    left = (sides[1][:, 0] - sides[0][:, 0]) - (sides[1].mean(axis=1) - sides[0].mean(axis=1))
+    bridged = {"difference": 0.25, "low": 0.0, "high": 0.5}
+    found = residual_of_runs((2.0, 2.5), bridged, {"standard_deviation": deviation, "freedom": math.inf}, counts)
+    assert found.value == pytest.approx(0.25)
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * left.std(), rel=0.02)
+    one = residual_of_runs((2.0, 2.25), bridged, {"standard_deviation": deviation, "freedom": 3.0}, (1, 1))
+    assert one.nothing and one.low == one.high == 0.0 and one.kind == "indistinguishable"
+
+
+@pytest.mark.parametrize(
+    ("losses", "train", "course"),
+    [
+        ([4.0, 3.0, 2.5, 2.2, 2.0, 1.85, 1.7], [4.0, 3.0, 2.5, 2.2, 2.0, 1.85, 1.7], "falling"),
+        ([4.0, 2.0, 1.5, 1.6, 1.7, 1.8, 1.9], [4.0, 2.0, 1.4, 1.2, 1.0, 0.8, 0.6], "risen"),
+        ([4.0, 2.0, 1.5, 1.5001, 1.4999, 1.5, 1.5], [4.0, 2.0, 1.5, 1.5, 1.5, 1.5, 1.5], "level"),
+        ([4.0, 3.0], [4.0, 3.0], "unknown"),
+    ],
+)
+def test_a_training_ends_falling_level_or_risen(tmp_path, two_runs, losses, train, course):
+    run = open_run("a", two_runs)[0]
+    lines = [
+        {"format": 1, "kind": "evaluation", "step": 10 * place, "tokens": 640 * place, "segment": 1,
+         "valid_loss": one, "train_loss": other}
+        for place, (one, other) in enumerate(zip(losses, train, strict=True))
+    ]  # fmt: skip
+    (run.folder / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    (run.folder / "units-valid.npy").unlink()
+    summary = run.summary()
+    (run.folder / "summary.json").write_text(
+        json.dumps({**summary, "verdict": None, "final": {**summary["final"], "loss": losses[-1]}})
+    )
+    found = ending_of([read_record(open_run("a", two_runs)[0])])
+    assert found.course == course
+    assert (found.valid, found.train, found.rise) == (losses[-1], train[-1], pytest.approx(losses[-1] - min(losses)))
+
+
+def test_shorter_trainings_are_told_beside_the_whole_ones_up_to_the_same_checkpoint(two_runs, monkeypatch, capsys):
+    monkeypatch.setattr(
+        "lmlab.study.explaining.choose_bridges", lambda *words: Bridges(pairs=0, share=0.5, seconds=1.0)
+    )
+    assert main(["explain", "a@8", "b", "--seeds", "1", "--runs", str(two_runs), "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    first, second = value["regimes"]
+    a, b = (read_record(open_run(name, two_runs)[0]) for name in "ab")
+    at = next(entry for entry in a.evaluations if entry.step == 8)
+    assert (first["checkpoint"], first["whole"]["valid_loss"], first["whole"]["train_loss"]) == (
+        8,
+        at.valid_loss,
+        at.train_loss,
+    )
+    assert (second["whole"]["valid_loss"], second["whole"]["runs"]) == (b.loss, [b.id]) and "checkpoint" not in second
+    page = (two_runs / "study-a-8-to-b" / "explain.md").read_text()
+    assert f"the shorter training ends at validation {second['bridging']['valid_loss']:.4f}" in page
+    assert "| difference of the two runs | " in page
+    assert main(["verify", str(two_runs / "study-a-8-to-b" / "explain.json")]) == 0
+
+
+def test_regimes_that_differ_are_said_to():
+    falling = Ending(valid=2.46, train=2.04, rise=0.0, courses={"falling": 2}, runs=("x", "y"))
+    risen = reported_ending(Reported(valid=1.7, train=0.62, best=1.4697))
+    assert risen.course == "risen" and reported_ending(None) is None
+    # Without the lowest loss nobody knows; nor where the lowest is as low as the last.
+    assert (
+        reported_ending(Reported(valid=1.7)).course
+        == reported_ending(Reported(valid=1.7, best=1.69)).course
+        == "unknown"
+    )
+    regime = Regime(name="b", bridging=falling, whole=risen)
+    assert regime.differs and regime.line("scale model").endswith("so the shares are those of the scale model")
+    assert not Regime(name="b", bridging=falling, whole=None).differs
+    mixed = dataclasses.replace(falling, courses={"falling": 1, "risen": 1})
+    assert mixed.course_words() == "validation still falls in 1, has turned up in 1 of 2 runs"
+
+
+def test_all_that_was_foretold_of_laptop_and_gpu_is_listed_with_the_loss_it_is_of():
+    found = {
+        (said.metric, said.settings.get("train.steps"), said.value): holds(said.value, measured)
+        for said in load_case("laptop-and-gpu").predictions
+        # What the shipped trainings came to, and 1.0 for the loss that stands in none of its files.
+        for measured in [
+            {("train_loss", 5000): 1.4719, ("valid_loss", 5000): 1.6768, ("valid_loss", None): 1.6857,
+             ("valid_loss", 10000): 1.5671, ("train_loss", 10000): 1.0}[said.metric, said.settings.get("train.steps")]
+        ]
+    }  # fmt: skip
+    assert found == {
+        ("train_loss", 5000, 1.4): False, ("train_loss", 5000, Range(low=1.0, high=1.5)): True,
+        ("valid_loss", 5000, 1.6): False, ("valid_loss", 5000, Range(low=1.5, high=1.8)): True,
+        ("valid_loss", 5000, Range(low=1.7, high=None)): False, ("valid_loss", None, 1.0): False,
+        ("train_loss", 10000, Range(low=None, high=1.0)): True, ("valid_loss", 10000, 1.3): False,
+    }  # fmt: skip
 
 
 def test_devices_are_a_factor_only_where_both_are_here(monkeypatch):
