@@ -1,11 +1,13 @@
 """How good forecasts are: varied trainings, each forecast before its first step and scored after its last.
 
-    python -m benchmarks.forecasts ladders --data DIR --runs RUNS      # the small trainings that losses are extrapolated from
-    python -m benchmarks.forecasts run --data DIR --runs RUNS          # the trainings themselves; nothing else may compute
-    python -m benchmarks.forecasts table --runs RUNS --out docs        # docs/forecasts.json and docs/forecasts.md
+    python -m benchmarks.forecasts ladders --set unseen --data DIR --runs RUNS  # the trainings that losses are extrapolated from
+    python -m benchmarks.forecasts run --set unseen --data DIR --runs RUNS      # the trainings; nothing else may compute
+    python -m benchmarks.forecasts table --set unseen --runs RUNS               # one pass more in docs/forecasts.json; the page
+    python -m benchmarks.forecasts page                                         # docs/forecasts.md from docs/forecasts.json
 
-DIR holds shakespeare.txt, wikitext-2.txt and tinystories.txt: tiny Shakespeare, the training text of WikiText-2, and some
-megabytes of TinyStories. Each command goes on where it was stopped; what a command did is in RUNS.
+DIR holds shakespeare.txt, wikitext-2.txt, tinystories.txt and goethe.txt: tiny Shakespeare, the training text of WikiText-2, some
+megabytes of TinyStories, and .75 MB of Goethe's prose and plays in German. `ladders` and `run` go on where they were stopped, and
+begin nothing in a checkout with changes: a set is committed before it is run. What a command did is in RUNS.
 """
 
 from __future__ import annotations
@@ -16,22 +18,17 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from benchmarks.machine import context
+from benchmarks.forecast_page import SHAPING, page
+from benchmarks.forecast_passes import append_pass, pass_of, read_passes
+from benchmarks.machine import changed_files, context
 from benchmarks.worker import ROOT
+from lmlab import LabError
 from lmlab.files import read_json, write_json, write_text
-from lmlab.planning.score import qualities
-from lmlab.runs import open_run
-from lmlab.scaling.estimate import LEVEL
+from lmlab.hardware import detect
 
-MUON = ("--model.preset", "modern")
-FIGURES = (
-    ("total_seconds", "time", 0.10, lambda value: f"{value:,.0f} s"),
-    ("peak_memory_bytes", "memory", 0.07, lambda value: f"{value / 1e6:,.0f} MB"),
-    ("final_loss", "loss", 0.03, lambda value: f"{value:.3f}"),
-)
-"""Name in a score, in the table, the error that is asked for, and how it's written."""
+TEXTS = ("shakespeare", "wikitext-2", "tinystories", "goethe")
+"""Names of the files in DIR, without their ends; {NAME} in a case stands for its path."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +39,11 @@ class Case:
     target: str
     """A recipe, or one of the texts."""
     words: tuple[str, ...]
+
+    @property
+    def has_ladder(self) -> bool:
+        """Whether there is a ladder for it: a model of the other family has none."""
+        return "context" not in self.words
 
     def command(self, verb: str, data: Path, runs: Path, *more: str) -> list[str]:
         """The words of a process."""
@@ -54,6 +56,8 @@ def _case(name: str, target: str, words: str) -> Case:
 
 
 CHARACTERS = "--data.tokenizer characters --data.vocabulary none"
+SAMPLED = "--evaluate.final sample"
+"""Of a validation split that takes longer to score than the training takes."""
 CASES = (
     _case("shakespeare-0.8M", "shakespeare-cpu", "--train.steps 4000"),
     _case("shakespeare-1M-muon", "shakespeare.txt", "--size 1M --train.steps 2400"),
@@ -81,7 +85,7 @@ CASES = (
         "--size 3M --train.steps 500 --train.batch 12 --optim.kind adamw --optim.lr 6e-4",
     ),
 )
-UNSEEN = (
+FIRST_UNSEEN = (
     _case("shakespeare-300k-muon", "shakespeare.txt", "--size 300k --train.steps 3000 --train.batch 8"),
     _case(
         "shakespeare-1M-adamw",
@@ -96,30 +100,79 @@ UNSEEN = (
         "--size 3M --train.steps 600 --train.batch 8 --optim.kind adamw --optim.lr 1e-3",
     ),
 )
-"""Trainings that nothing of the forecasts was chosen by: they were named when all of it had been settled."""
+"""Trainings that nothing of the forecasts was chosen by when they were named; by now their losses are in the law of small runs."""
+
+
+UNSEEN = (
+    _case("shakespeare-500k-muon", "shakespeare.txt", "--size 500k --train.steps 1000 --train.batch 24"),
+    _case(
+        "shakespeare-10.7M-batch-16",
+        "shakespeare-gpu",
+        "--data.corpus {shakespeare} --train.steps 60 --schedule.steps none --schedule.warmup 6 --train.batch 16 "
+        f"--evaluate.every 20 {SAMPLED}",
+    ),
+    _case("shakespeare-context", "shakespeare.txt", "--model.kind context --train.steps 500"),
+    _case("wikitext-700k-muon", "wikitext-2.txt", "--size 700k --train.steps 900"),
+    _case(
+        "wikitext-2M-adamw",
+        "wikitext-2.txt",
+        "--size 2M --model.ngrams none --train.steps 300 --optim.kind adamw --optim.lr 1e-3",
+    ),
+    _case(
+        "wikitext-17M-muon",
+        "wikitext-2.txt",
+        f"--size 17M --model.ngrams none --train.steps 60 --train.batch 8 --evaluate.every 20 {SAMPLED}",
+    ),
+    _case("wikitext-context", "wikitext-2.txt", "--model.kind context --train.steps 400"),
+    _case("stories-400k-characters", "tinystories.txt", f"--size 400k {CHARACTERS} --train.steps 900"),
+    _case("stories-5M-muon", "tinystories.txt", "--size 5M --train.steps 250"),
+    _case(
+        "stories-10.8M-batch-12",
+        "stories-10.8m",
+        f"--data.corpus {{tinystories}} --data.tokens none --train.steps 60 --train.batch 12 --evaluate.every 20 {SAMPLED}",
+    ),
+    _case("goethe-300k-muon", "goethe.txt", "--size 300k --train.steps 1000"),
+    _case("goethe-0.8M-adamw", "shakespeare-cpu", "--data.corpus {goethe} --train.steps 1500 --schedule.steps none"),
+    _case("goethe-2M-muon", "goethe.txt", "--size 2M --train.steps 400"),
+    _case("goethe-context", "goethe.txt", "--model.kind context --train.steps 500"),
+)
+"""The second set that was named before it was run: both families, .3M to 17M parameters, three with steps above a second on two
+cores, and a text, goethe.txt, that nothing here was ever fitted to. By arithmetic (110 GFLOP/s) half an hour on two cores, ladders
+included."""
+SETS = {SHAPING: CASES, "first-unseen": FIRST_UNSEEN, "unseen": UNSEEN}
 
 
 def main() -> int:
     """Parse and do."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("what", choices=["ladders", "run", "table"])
+    parser.add_argument("what", choices=["ladders", "run", "table", "page"])
+    parser.add_argument("--set", choices=list(SETS))
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--runs", type=Path)
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
     flags = parser.parse_args()
+    if flags.what == "page":
+        return write_page(flags.out)
+    if flags.set is None or flags.runs is None:
+        parser.error(f"{flags.what} needs --set ({', '.join(SETS)}) and --runs DIR")
     if flags.what == "table":
-        return table(flags.runs, flags.out)
+        return table(flags.set, flags.runs, flags.out)
     if flags.data is None:
-        parser.error("--data DIR: where the three texts are")
-    for case in CASES + UNSEEN:
+        parser.error("--data DIR: where the four texts are")
+    if changed_files(ROOT):
+        raise SystemExit(
+            "the checkout has changes: commit them first, since a pass is kept with the commit that it ran under"
+        )
+    for case in SETS[flags.set]:
         if not flags.only or case.name in flags.only:
-            carry_out(flags.what, _placed(case, flags.data), flags.data, flags.runs)
+            carry_out(flags.what, placed(case, flags.data), flags.data, flags.runs)
     return 0
 
 
-def _placed(case: Case, data: Path) -> Case:
-    texts = {f"{{{name}}}": str(data / f"{name}.txt") for name in ("wikitext-2", "tinystories")}
+def placed(case: Case, data: Path) -> Case:
+    """The case with the path of each text in place of its {NAME}."""
+    texts = {f"{{{name}}}": str(data / f"{name}.txt") for name in TEXTS}
     return Case(case.name, case.target, tuple(texts.get(word, word) for word in case.words))
 
 
@@ -128,17 +181,24 @@ def carry_out(what: str, case: Case, data: Path, runs: Path) -> None:
     runs.mkdir(parents=True, exist_ok=True)
     if what == "ladders":
         done = runs / f"{case.name}.plan.json"
-        if not done.exists():
+        if case.has_ladder and not done.exists():
             said = _run(case.command("plan", data, runs, "--ladder", "--json"))
             done.write_text(said.stdout, encoding="utf-8")
             print(f"{case.name}:\n{said.stderr}", flush=True)
         return
     if not (runs / case.name / "summary.json").exists():
-        around = context(None)
+        under = context_of(case.name, runs)
+        if not under.exists():
+            here = context(None)
+            write_json(under, {**here, "machine": {**here["machine"], **detect().facts()}})
         said = _run(case.command("train", data, runs, "--run", case.name, "--or-resume", "--json"))
         score = read_json(runs / case.name / "summary.json")["score"]
         print(case.name, {name: round(entry["ratio"], 3) for name, entry in score.items()}, flush=True)
-        write_json(runs / f"{case.name}.context.json", around)
+
+
+def context_of(name: str, runs: Path) -> Path:
+    """Where it stands what a case's training ran under, written before its first step."""
+    return runs / f"{name}.context.json"
 
 
 def _run(words: list[str]) -> subprocess.CompletedProcess[str]:
@@ -150,117 +210,22 @@ def _run(words: list[str]) -> subprocess.CompletedProcess[str]:
     return said
 
 
-def table(runs: Path, out: Path) -> int:
-    """The JSON of all cases that are there, and the page made from it."""
-    around, cases = context(None), []
-    for case in CASES + UNSEEN:
-        if not (runs / case.name / "summary.json").exists():
-            continue
-        run, _ = open_run(case.name, runs)
-        summary, forecast, policy = run.summary(), run.read("forecast.json"), run.read("policy.json")
-        assert summary is not None
-        cases.append(
-            {
-                "name": case.name,
-                "command": " ".join(["lmlab train", case.target, *case.words]),
-                "parameters": forecast["parameters"],
-                "tokens": forecast["tokens"],
-                "micro_batch": policy["micro_batch"],
-                "steps": forecast["steps"],
-                "score": summary["score"],
-                "unseen": case in UNSEEN,
-                "source_sha256": run.origin()["code"]["source_sha256"],
-                "rests_on": forecast["figures"].get("final_loss", {}).get("rests_on", ""),
-            }
-        )
-    value = {"context": around, "cases": cases}
-    write_json(out / "forecasts.json", value)
-    write_text(out / "forecasts.md", page(value))
+def table(name: str, runs: Path, out: Path) -> int:
+    """One pass more, of the set `name`, and the page."""
+    commands = {case.name: (case.target, *case.words) for case in SETS[name]}
+    contexts = {case: read_json(context_of(case, runs)) for case in commands if context_of(case, runs).exists()}
+    try:
+        append_pass(out / "forecasts.json", pass_of(name, commands, runs, contexts))
+    except LabError as error:
+        raise SystemExit(str(error)) from None
+    return write_page(out)
+
+
+def write_page(out: Path) -> int:
+    """The page of the passes that are there."""
+    write_text(out / "forecasts.md", page(read_passes(out / "forecasts.json")))
     print(out / "forecasts.md")
     return 0
-
-
-def _in_words(cases: list[dict[str, Any]]) -> str:
-    """How many of these trainings were forecast within what is asked for, and how many intervals held."""
-    parts, held, total = [], 0, 0
-    for name, title, limit, _ in FIGURES:
-        entries = [case["score"][name] for case in cases if name in case["score"]]
-        within = sum(abs(entry["ratio"] - 1) <= limit for entry in entries)
-        parts.append(f"{title} {within} of {len(entries)} within {limit:.0%}")
-        inside = [entry["inside"] for entry in entries if "inside" in entry]
-        held, total = held + sum(inside), total + len(inside)
-    return f"{', '.join(parts)}; {held} of {total} intervals held ({held / max(1, total):.0%})"
-
-
-def page(value: dict[str, Any]) -> str:
-    """docs/forecasts.md."""
-    cases, machine = value["cases"], value["context"]["machine"]
-    rows = [
-        "| run | parameters | tokens | micro-batch | "
-        + " | ".join(f"{name} forecast | measured | off" for _, name, _, _ in FIGURES)
-        + " |"
-    ]
-    rows.append("|---" * (4 + 3 * len(FIGURES)) + "|")
-    for case in cases:
-        cells = [
-            f"{case['name']} (unseen)" if case["unseen"] else case["name"],
-            f"{case['parameters'] / 1e6:.2f}M",
-            f"{case['tokens'] / 1e6:.2f}M",
-            str(case["micro_batch"]),
-        ]
-        for name, _, _, shown in FIGURES:
-            entry = case["score"].get(name)
-            if entry is None:
-                cells += ["", "", ""]
-                continue
-            interval = f" ({shown(entry['low'])} to {shown(entry['high'])})" if "low" in entry else ""
-            mark = "" if entry.get("inside", True) else " *"
-            cells += [shown(entry["forecast"]) + interval, shown(entry["measured"]), f"{entry['ratio'] - 1:+.1%}{mark}"]
-        rows.append("| " + " | ".join(cells) + " |")
-    unseen = [case for case in cases if case["unseen"]]
-    scores = [case["score"] for case in cases]
-    known = {entry.figure: entry for entry in qualities(scores)}
-    summary = [
-        "| figure | runs | within | median error | four of five below | intervals that held |",
-        "|---|---|---|---|---|---|",
-    ]
-    held = total = 0
-    for name, title, limit, _ in FIGURES:
-        entries = [score[name] for score in scores if name in score]
-        inside = [entry["inside"] for entry in entries if "inside" in entry]
-        held, total = held + sum(inside), total + len(inside)
-        within = sum(abs(entry["ratio"] - 1) <= limit for entry in entries)
-        quality = known[name]
-        summary.append(
-            f"| {title} | {len(entries)} | {within} within {limit:.0%} | {quality.median_error:.1%} | {quality.error_80:.1%} | "
-            f"{sum(inside)} of {len(inside)} |"
-        )
-    pooled = (
-        f"Of all {total} intervals {held} held what came: {held / max(1, total):.0%}; they are made for {LEVEL:.0%}."
-    )
-    return "\n".join(
-        [
-            "# Forecasts against what came",
-            "",
-            f"{len(cases)} trainings on {machine['physical_cores']} cores of an {machine['cpu']}, {value['context']['date'][:10]}.",
-            "Each forecast was written to forecast.json before step 1: time and memory from a trial of a few seconds, the loss",
-            "from a ladder of four small trainings (`lmlab plan --ladder`, a tenth of the run's arithmetic at most), all",
-            "corrected by what the runs above it in the table had shown. In brackets the interval that is to hold in four of",
-            "five; * marks where it did not. Made by `python -m benchmarks.forecasts` from [forecasts.json](forecasts.json).",
-            "",
-            *summary,
-            "",
-            pooled,
-            "",
-            "All of them were made with one version of the code, one after the other. Earlier passes over "
-            f"{len(cases) - len(unseen)} of them had shaped it. The other {len(unseen)} (unseen) were named when nothing was "
-            "changed any more: "
-            f"{_in_words(unseen)}.",
-            "",
-            *rows,
-            "",
-        ]
-    )
 
 
 if __name__ == "__main__":

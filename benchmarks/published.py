@@ -18,7 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.forecasts import FIGURES
+from benchmarks.forecast_page import FIGURES
+from benchmarks.forecast_passes import read_passes
 from benchmarks.machine import ROOT, without_folder
 from benchmarks.render import fill
 from benchmarks.run_source import differs_from_commit
@@ -47,7 +48,7 @@ def pages(root: Path = ROOT) -> dict[Path, str]:
             "recipes": recipes_table(results),
             "speed": speed_range(speed),
             "best": best_loss(results),
-            "forecasts": forecasts_held(read_json(docs / "forecasts.json")),
+            "forecasts": forecasts_held(read_passes(docs / "forecasts.json")[-1]),
         },
         docs / "results.md": {
             "machines": " ".join(f"Machine {name}: {one['about']}." for name, one in results["machines"].items()),
@@ -196,10 +197,11 @@ def forecasts_held(value: Mapping[str, Any]) -> str:
     """How many trainings came as forecast, and how many intervals held."""
     scores = [case["score"] for case in value["cases"]]
     parts = []
-    for name, title, limit, _ in FIGURES:
-        off = [abs(score[name]["ratio"] - 1) for score in scores if name in score]
-        parts.append(f"{title} was within {limit:.0%} for {sum(one <= limit for one in off)} of {len(off)}")
-    inside = [score[name]["inside"] for score in scores for name, *_ in FIGURES if "inside" in score.get(name, {})]
+    for figure in FIGURES:
+        off = [abs(score[figure.name]["ratio"] - 1) for score in scores if figure.name in score]
+        within = sum(one <= figure.limit for one in off)
+        parts.append(f"{figure.title} was within {figure.limit:.0%} for {within} of {len(off)}")
+    inside = [score[one.name]["inside"] for score in scores for one in FIGURES if "inside" in score.get(one.name, {})]
     held = f"{sum(inside) / len(inside):.0%} of the intervals for 80% held"
     return f"{len(scores)} varied trainings on CPUs, {', '.join(parts)}; {held}"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.small_runs import forecast_cases
 from lmlab.data import prepare
 from lmlab.planning import evidence, small_runs
 from lmlab.planning.evidence import evidence_for, law_for
@@ -28,7 +29,8 @@ RUNS = [run for run in published_runs() if not run.transferred]
 
 def test_the_table_has_the_losses_that_the_docs_publish():
     losses = {run.source: run.loss for run in published_runs()}
-    cases = json.loads((DOCS / "forecasts.json").read_text(encoding="utf-8"))["cases"]
+    cases = forecast_cases()
+    assert len(cases) == 18
     for case in cases:
         assert losses[f"forecasts: {case['name']}"] == case["score"]["final_loss"]["measured"]
     study = json.loads((DOCS / "studies" / "parameters-and-data" / "study.json").read_text(encoding="utf-8"))
