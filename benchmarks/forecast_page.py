@@ -57,7 +57,7 @@ def page(passes: Sequence[dict[str, Any]]) -> str:
             "",
             *_summary(cases),
             "",
-            f"Intervals are made to hold in {LEVEL:.0%} of cases.",
+            f"Intervals are made to hold in {LEVEL:.0%} of cases.{still_to_come(cases)}",
             "",
             *_table(cases),
             "",
@@ -116,6 +116,24 @@ def groups(cases: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str, An
     ]
     there = [part for part in parts if part[1]]
     return there if len(there) == 1 else [("all", list(cases)), *there]
+
+
+def still_to_come(cases: Sequence[dict[str, Any]]) -> str:
+    """How well the time was forecast without what had passed when the forecast was made; nothing where passes don't say that."""
+    rest, share = [], []
+    for case in cases:
+        entry, start = case["score"].get("total_seconds", {}), case.get("start_seconds")
+        if "since" in entry and start is not None:
+            rest.append(abs((entry["measured"] - start) / (entry["forecast"] - start) - 1))
+            share.append(start / entry["measured"])
+    if not rest:
+        return ""
+    limit = FIGURES[0].limit
+    within = sum(error <= limit for error in rest)
+    return (
+        f" Of the time, {np.median(share):.0%} in the median ({max(share):.0%} at most) had passed when the forecast was made. "
+        f"What was still to come was within {limit:.0%} in {_of(within, len(rest))}, {np.median(rest):.1%} off in the median."
+    )
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,7 @@ def _case(name: str, of: str, words: Sequence[str], runs: Path) -> dict[str, Any
         "tokens": forecast["tokens"],
         "steps": forecast["steps"],
         "step_seconds": forecast["step_seconds"],
+        "start_seconds": forecast["start_seconds"],
         "micro_batch": policy["micro_batch"],
         "device": policy["device"],
         "engine": policy.get("engine", "torch"),

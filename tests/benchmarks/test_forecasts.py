@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.forecast_page import FIGURES, LADDER_LAW, RATE_RULE, SHAPING, groups, page, tally
+from benchmarks.forecast_page import FIGURES, LADDER_LAW, RATE_RULE, SHAPING, groups, page, still_to_come, tally
 from benchmarks.forecast_passes import append_pass, pass_of, read_passes
 from benchmarks.forecasts import CASES, FIRST_UNSEEN, SETS, TEXTS, UNSEEN, placed
 from benchmarks.small_runs import _typed
@@ -110,6 +110,17 @@ def test_figures_are_counted_apart_for_what_shaped_the_law_and_what_is_unseen():
     assert [title for title, _ in groups(cases[-1:])] == ["unseen"]
 
 
+def test_what_was_still_to_come_is_judged_without_what_had_passed():
+    cases = [_scored("x", 1.05, True), _scored("y", 0.99, True)]
+    assert still_to_come(cases) == ""
+    for case in cases:
+        case["score"]["total_seconds"]["since"] = "process"
+        case["start_seconds"] = 60.0
+    # 45 and 39 seconds came where 40 were expected.
+    assert "within 10% in 1 of 2 (50%), 7.5% off in the median" in still_to_come(cases)
+    assert "59% in the median (61% at most) had passed" in still_to_come(cases)
+
+
 COMMANDS = {"a": ("first", "--train.steps", "4"), "b": ("first",)}
 
 
@@ -122,7 +133,15 @@ def _trained(folder, name, run_id, monkeypatch=None):
         "origin.json": {"format": 1, "id": run_id, "code": {"source_sha256": "5" * 64}},
         "summary.json": {"format": 1, "score": score},
         "policy.json": {"format": 1, "micro_batch": 4, "device": "cpu", "engine": "native"},
-        "forecast.json": {"format": 1, "parameters": 9, "tokens": 8, "steps": 7, "step_seconds": 0.1, "figures": {}},
+        "forecast.json": {
+            "format": 1,
+            "parameters": 9,
+            "tokens": 8,
+            "steps": 7,
+            "step_seconds": 0.1,
+            "start_seconds": 0.5,
+            "figures": {},
+        },
     }
     for file, value in files.items():
         (run / file).write_text(json.dumps(value))
