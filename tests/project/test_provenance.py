@@ -59,7 +59,6 @@ OTHER_COMMAND = {
 TYPED_FIGURES = {
     "docs/studies/README.md": "the level of an interval in a sentence",
     "docs/studies/context-propagation.md": "written by hand from several studies and evaluations; is made again from their JSON",
-    "docs/studies/context-depth/README.md": "counts and times in sentences",
     "docs/studies/context-residual/README.md": "counts and times in sentences",
     "docs/studies/context-size/README.md": "counts and times in sentences",
     "docs/studies/interventions/README.md": "conclusions in sentences below the tables",
