@@ -16,6 +16,7 @@ from lmlab.report.labels import short
 from lmlab.report.placing import beside, widest
 from lmlab.report.style import INK, QUIET, RUN_COLOURS, SETTINGS, SMALL_SIZE
 from lmlab.stats.verdict import LEVEL
+from lmlab.study.bounds import Side
 from lmlab.study.effects import Effect
 from lmlab.study.ledger import StudyResult
 from lmlab.study.words import TITLES
@@ -23,10 +24,13 @@ from lmlab.study.words import TITLES
 WIDTH = 11.0
 ROW_INCHES, FRAME_INCHES = 0.36, 1.9
 MOST_ROWS = 40
+MARKERS = {None: "s", "at least": ">", "at most": "<"}
+SIGNS = {None: "", "at least": "≥ ", "at most": "≤ "}
+"""Of an effect, and of a bound."""
 COLOURS = {"better": RUN_COLOURS[2], "worse": RUN_COLOURS[1], "indistinguishable": QUIET}
 LONGEST_LABEL = 46
 LEAST_LEFT, MOST_TICKS = 0.16, 6
-VERDICT_SHIFT = 64  # points from the panel to the verdicts, behind the differences
+VERDICT_SHIFT, BOUND_SHIFT = 64, 78  # points from the panel to the verdicts, behind the differences
 
 
 def write_forest(result: StudyResult, folder: Path) -> list[Path]:
@@ -78,20 +82,37 @@ def _rows(effects: Sequence[Effect]) -> list[Effect | str]:
 def _draw(axes: Axes, place: int, effect: Effect) -> None:
     found = effect.verdict
     colour = COLOURS[found.kind]
-    axes.plot([found.low, found.high], [place, place], color=colour, linewidth=2.2, zorder=2)
+    if effect.bound is None:
+        axes.plot([found.low, found.high], [place, place], color=colour, linewidth=2.2, zorder=2)
+    else:
+        _draw_open(axes, place, found.difference, effect.bound, colour)
     sure = found.kind != "indistinguishable"
     axes.plot(
         [found.difference],
         [place],
-        marker="s",
+        marker=MARKERS[effect.bound],
         markersize=7,
         color=colour,
         markerfacecolor=colour if sure and effect.holds else "white",
         zorder=3,
     )
     beside(axes, 0.0, -8, place, short(effect.name, LONGEST_LABEL), ha="right", color=INK)
-    beside(axes, 1.0, 8, place, f"{found.difference:+.4f}", ha="left", color=INK)
-    beside(axes, 1.0, VERDICT_SHIFT, place, short(effect.words, 24), ha="left", color=colour, fontsize=SMALL_SIZE)
+    beside(axes, 1.0, 8, place, f"{SIGNS[effect.bound]}{found.difference:+.4f}", ha="left", color=INK)
+    shift = VERDICT_SHIFT if effect.bound is None else BOUND_SHIFT
+    beside(axes, 1.0, shift, place, short(effect.words, 24), ha="left", color=colour, fontsize=SMALL_SIZE)
+
+
+def _draw_open(axes: Axes, place: int, bound: float, side: Side, colour: str) -> None:
+    """From a bound to the edge of the panel, behind which the difference may lie as well."""
+    axes.annotate(
+        "",
+        xy=(1.0 if side == "at least" else 0.0, place),
+        xycoords=axes.get_yaxis_transform(),
+        xytext=(bound, place),
+        textcoords="data",
+        arrowprops={"arrowstyle": "->", "color": colour, "linewidth": 2.2, "shrinkA": 0.0, "shrinkB": 0.0},
+        zorder=2,
+    )
 
 
 def _titles(figure: Figure, result: StudyResult, height: float) -> None:
@@ -100,9 +121,12 @@ def _titles(figure: Figure, result: StudyResult, height: float) -> None:
     figure.text(
         left, 1 - 0.30 / height, f"Study {short(plan.name, 50)}", fontsize=17, fontweight="bold", va="center", color=INK
     )
-    counts = result.cells.counts()
+    counts = result.cells.finished()
     facts = f"{plan.design} on {short(plan.base.name, 40)}  ·  {len(counts)} cells, {sum(counts.values())} runs  ·  seed SD "
     facts += f"{noise.standard_deviation:.4f} ({noise.source})  ·  filled: holds beside all the others"
+    stopped = sum(result.cells.stopped().values())
+    if stopped:
+        facts += f"  ·  {stopped} stopped early (arrows: bounds)"
     if len(result.effects) > MOST_ROWS:
         facts += f"  ·  the first {MOST_ROWS} of {len(result.effects)} effects"
     figure.text(left, 1 - 0.62 / height, facts, fontsize=11, va="center", color=QUIET)

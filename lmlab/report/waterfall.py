@@ -52,7 +52,7 @@ def bars_of(found: Explanation) -> list[Bar]:
     and the two's own difference from the first again, which ends where the residual does."""
     plan, means = found.result.plan, found.result.cells.means()
     zero, whole = (0,) * len(plan.factors), (1,) * len(plan.factors)
-    shares = [effect for effect in found.result.effects if effect.kind == "share"]
+    shares = [effect for effect in found.result.effects if effect.kind == "share" and effect.bound is None]
     if zero not in means or whole not in means or len(shares) < len(plan.factors):
         return []
     first = here = means[zero]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,16 @@ from lmlab.experiment.record import Record, read_record
 from lmlab.recipe import Recipe, recipe_hash
 from lmlab.runs import Run
 from lmlab.stats.factorial import Cell
-from lmlab.study.holding import noted
+from lmlab.study.holding import Ending, noted
 from lmlab.study.plan import PlannedRun, StudyPlan
+from lmlab.study.stopped import Heading, Stopped, heading_of, stopped_from
 
 Measure = Literal["nats a token", "bits per byte"]
 Status = Literal["finished", "lost", "failed", "unfinished", "missing"]
+Endings = Callable[[str, Ending], Mapping[str, Any] | None]
+"""What is noted of a run, by its name, that ended early in that way; None where nothing is."""
 NATS_A_BIT = math.log(2)
+ENDINGS: tuple[Ending, ...] = ("failed", "lost")
 ALSO = ("perplexity", "accuracy", "epochs", "step_seconds", "epoch_seconds")
 """Properties of a finished run's record that stand beside its loss; seconds are those of training alone."""
 
@@ -43,6 +48,10 @@ class RunResult:
     """Of all of it."""
     note: str = ""
     """Why it has no loss."""
+    stopped: Stopped | None = None
+    """Of a run that was stopped because it couldn't win."""
+    heading: Heading | None = None
+    """The same in the study's measure; None where nobody knows."""
     also: Mapping[str, float | None] = field(default_factory=dict)
     """What else tables show of it, by its name in ALSO; None where nobody knows."""
 
@@ -67,20 +76,50 @@ class Cells:
     units: Mapping[Cell, Units] = field(default_factory=dict)
     """Of the cells that have a finished run; empty where they were scored on different texts."""
 
-    def losses(self) -> dict[Cell, list[float]]:
-        """The losses of each cell that has a finished run."""
-        found: dict[Cell, list[float]] = {}
+    def stopped(self) -> dict[Cell, int]:
+        """Of each cell with runs that were stopped, how many: a mean over its finished ones would be one over the better ones."""
+        found: dict[Cell, int] = {}
+        for run in self.runs:
+            if run.status == "lost":
+                found[run.cell] = found.get(run.cell, 0) + 1
+        return found
+
+    def finished(self) -> dict[Cell, int]:
+        """How many runs of each cell are finished."""
+        found: dict[Cell, int] = {}
         for run in self.runs:
             if run.loss is not None:
+                found[run.cell] = found.get(run.cell, 0) + 1
+        return found
+
+    def losses(self) -> dict[Cell, list[float]]:
+        """The losses of each cell that has a finished run, and none that was stopped."""
+        found: dict[Cell, list[float]] = {}
+        stopped = self.stopped()
+        for run in self.runs:
+            if run.loss is not None and run.cell not in stopped:
                 found.setdefault(run.cell, []).append(run.loss)
         return found
 
     def by_seed(self) -> dict[Cell, dict[int, float]]:
         """The same by seed; of several runs of one seed the first."""
         found: dict[Cell, dict[int, float]] = {}
+        stopped = self.stopped()
         for run in self.runs:
-            if run.loss is not None:
+            if run.loss is not None and run.cell not in stopped:
                 found.setdefault(run.cell, {}).setdefault(run.seed, run.loss)
+        return found
+
+    def censored(self) -> dict[Cell, dict[int, Heading]]:
+        """Of each cell with a stopped run, by seed where its runs ended or were heading; no cell of which that isn't known."""
+        found: dict[Cell, dict[int, Heading]] = {cell: {} for cell in self.stopped()}
+        for run in self.runs:
+            if run.cell in found and run.status == "lost" and run.heading is None:
+                del found[run.cell]
+            elif run.cell in found and (run.loss is not None or run.heading is not None):
+                end = run.heading if run.loss is None else Heading(value=run.loss)
+                assert end is not None
+                found[run.cell].setdefault(run.seed, end)
         return found
 
     def same(self) -> dict[Cell, Cell]:
@@ -93,34 +132,34 @@ class Cells:
         return {cell: math.fsum(losses) / len(losses) for cell, losses in self.losses().items()}
 
     def counts(self) -> dict[Cell, int]:
-        """How many runs of each cell are finished."""
+        """How many losses these are of."""
         return {cell: len(losses) for cell, losses in self.losses().items()}
 
 
 def read_cells(plan: StudyPlan, runs: Path) -> Cells:
     """What is there of the study's runs in the folder `runs`."""
-    return cells_from(plan.runs, lambda name: _run_of(runs / name), plan.folder(runs))
+    return cells_from(plan.runs, lambda name: _run_of(runs / name), functools.partial(noted, plan.folder(runs)))
 
 
-def cells_from(planned: Sequence[PlannedRun], find: Callable[[str], Run | None], study: Path | None) -> Cells:
-    """The same of runs that `find` finds by name; `study` is the folder with the notes on those that ended early."""
+def cells_from(planned: Sequence[PlannedRun], find: Callable[[str], Run | None], endings: Endings) -> Cells:
+    """The same of runs that `find` finds by name; `endings` knows those that ended early."""
     records: dict[str, Record] = {}
     results = []
     for one in planned:
         run = find(one.name)
         if run is None:
-            results.append(_without(one, "missing", study))
+            results.append(_without(one, "missing", endings))
             continue
         record = read_record(run)
         if one.id and record.id != one.id:
-            results.append(_without(one, "missing", study))
+            results.append(_without(one, "missing", endings))
             continue
         if not one.id and _deciding(record.known_recipe) != _deciding(one.recipe):
             raise LabError(
                 f"{run.name} is no run of this study: its recipe is another one; rename it, or name the study otherwise"
             )
         if record.summary is None:
-            results.append(dataclasses.replace(_without(one, "unfinished", study), id=record.id))
+            results.append(dataclasses.replace(_without(one, "unfinished", endings), id=record.id))
             continue
         records[one.name] = record
         results.append(
@@ -136,22 +175,28 @@ def cells_from(planned: Sequence[PlannedRun], find: Callable[[str], Run | None],
         )
     measure = _measure(list(records.values()))
     finished = [_with_loss(result, records, measure) for result in results]
-    return Cells(measure=measure, runs=tuple(finished), units=_units(planned, records, measure))
+    whole = [
+        dataclasses.replace(result, heading=heading_of(result.stopped, _ratios(one.recipe, finished, records)))
+        if result.stopped is not None
+        else result
+        for one, result in zip(planned, finished, strict=True)
+    ]
+    return Cells(measure=measure, runs=tuple(whole), units=_units(planned, records, measure))
 
 
 def _run_of(folder: Path) -> Run | None:
     return Run(folder) if (folder / "origin.json").exists() else None
 
 
-def _without(one: PlannedRun, status: Status, study: Path | None) -> RunResult:
+def _without(one: PlannedRun, status: Status, endings: Endings) -> RunResult:
     """A run that has no loss, and why."""
-    note, found = "", status
-    for ending in ("failed", "lost"):
-        said = None if study is None else noted(study, one.name, ending)
+    result = RunResult(name=one.name, id="", cell=one.cell, seed=one.seed, status=status)
+    for ending in ENDINGS:
+        said = endings(one.name, ending)
         if said is not None:
-            note, found = said["reason"], ending
-            break
-    return RunResult(name=one.name, id="", cell=one.cell, seed=one.seed, status=found, note=note)
+            stopped = stopped_from(said) if ending == "lost" else None
+            return dataclasses.replace(result, status=ending, note=said["reason"], stopped=stopped)
+    return result
 
 
 def _deciding(recipe: Recipe) -> tuple[str, ...]:
@@ -161,12 +206,29 @@ def _deciding(recipe: Recipe) -> tuple[str, ...]:
 
 def _measure(records: Sequence[Record]) -> Measure:
     """Nats a token, unless the runs have different tokens."""
-    kinds = {
-        (data.tokenizer, data.vocabulary, data.minimum_count, data.lowercase, record.vocabulary)
-        for record in records
-        for data in (record.known_recipe.data,)
-    }
+    kinds = {(*_tokens_of(record.known_recipe), record.vocabulary) for record in records}
     return "nats a token" if len(kinds) <= 1 else "bits per byte"
+
+
+def _tokens_of(recipe: Recipe) -> tuple[object, ...]:
+    """Settings that decide what a token is."""
+    data = recipe.data
+    return data.tokenizer, data.vocabulary, data.minimum_count, data.lowercase
+
+
+def _ratios(recipe: Recipe, results: Sequence[RunResult], records: Mapping[str, Record]) -> list[float]:
+    """Of finished runs with the tokens of `recipe`: the loss in the study's measure against that of the last evaluation while they
+    trained, in nats a token.
+    """
+    found = []
+    for result in results:
+        record = records.get(result.name)
+        if result.loss is None or record is None or _tokens_of(record.known_recipe) != _tokens_of(recipe):
+            continue
+        last = record.evaluations[-1].valid_loss if record.evaluations else math.nan
+        if math.isfinite(last) and last > 0.0:
+            found.append(result.loss / last)
+    return found
 
 
 def _with_loss(result: RunResult, records: Mapping[str, Record], measure: Measure) -> RunResult:

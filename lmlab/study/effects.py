@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from lmlab.stats.multiple import holm
 from lmlab.stats.paired_seeds import Noise, judge_paired, noise_among, paired_contrast
 from lmlab.stats.shapley import exact_values, sampling_error, values_in
 from lmlab.stats.verdict import LEVEL, ErrorPart, judged, verdict
+from lmlab.study.bounds import Side, bounded, ends_of, mean_of
 from lmlab.study.cells import Cells
 from lmlab.study.design import Factor, stack_cell
 from lmlab.study.plan import StudyPlan
@@ -30,6 +31,8 @@ SAYS: dict[str, tuple[str, str, str]] = {
 """What better, worse and indistinguishable mean where a contrast compares a whole with its parts."""
 ERRORS = ("text", "seeds", "orders")
 """The causes of an effect's error."""
+ERRORS_OF_BOUND = ("text", "seeds", "stopped", "orders")
+"""The same of one with runs that were stopped early."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +49,10 @@ class Effect:
     seeds: int = 0
     """That all of its cells have, and by which it is paired; 0 where runs count as independent."""
     parts: tuple[ErrorPart, ...] = ()
-    """Of its error: the text, the seeds, and the orders of a Shapley value where not all were taken."""
+    """Of its error: the text, the seeds, and the orders of a Shapley value where not all were taken; of a bound also where the
+    stopped runs were heading."""
+    bound: Side | None = None
+    """That the verdict's difference is only a bound, because runs of it were stopped early."""
 
     @property
     def holds(self) -> bool:
@@ -56,6 +62,8 @@ class Effect:
     @property
     def words(self) -> str:
         """The verdict in words."""
+        if self.bound is not None and self.verdict.kind == "indistinguishable":
+            return "not told: stopped"
         kinds = ("better", "worse", "indistinguishable")
         return SAYS[self.kind][kinds.index(self.verdict.kind)] if self.kind in SAYS else self.verdict.kind
 
@@ -66,6 +74,7 @@ class Effect:
             "name": self.name,
             "says": self.words,
             **self.verdict.to_json(),
+            **self._bound_json(),
             "p_holm": self.p_holm,
             "holds": self.holds,
             "seeds": self.seeds,
@@ -74,10 +83,18 @@ class Effect:
                     "standard_error": part.standard_error,
                     "freedom": None if math.isinf(part.known_freedom) else round(part.known_freedom, 3),
                 }
-                for name, part in zip(ERRORS, self.parts, strict=False)
+                for name, part in zip(ERRORS_OF_BOUND if self.bound else ERRORS, self.parts, strict=False)
             },
             "cells": {plan.label(cell): weight for cell, weight in self.contrast.weights.items()},
         }
+
+    def _bound_json(self) -> dict[str, Any]:
+        """What is open is null."""
+        if self.bound is None:
+            return {}
+        limits = (self.verdict.low, self.verdict.high)
+        low, high = (limit if math.isfinite(limit) else None for limit in limits)
+        return {"difference": None, "bound": self.bound, "low": low, "high": high}
 
 
 def wanted(plan: StudyPlan) -> Iterator[tuple[EffectKind, str, Contrast]]:
@@ -113,19 +130,36 @@ def wanted(plan: StudyPlan) -> Iterator[tuple[EffectKind, str, Contrast]]:
 
 
 def effects_of(plan: StudyPlan, cells: Cells, noise: Noise | None = None) -> tuple[Noise, list[Effect]]:
-    """The noise between seeds, by default of the study's own cells, and every contrast whose cells all have a finished run.
+    """The noise between seeds, by default of the study's own cells, and every contrast whose cells all have a finished run, or one
+    that was stopped early, which leaves a bound.
 
     Cells whose runs came out the same bit for bit count as one.
     """
     once = {cell: cells.by_seed()[cell] for cell in dict.fromkeys(cells.same().values())}
-    there = [(*one, one[2].merged(cells.same())) for one in wanted(plan) if covers(one[2], cells.means())]
-    found = noise or noise_among(once, [merged for _, _, _, merged in there])
+    every = [(*one, one[2].merged(cells.same())) for one in wanted(plan)]
+    paired = [merged for _, _, contrast, merged in every if covers(contrast, cells.means())]
+    found = noise or noise_among(once, paired)
+    means = {cell: mean_of(ends) for cell, ends in ends_of(cells).items()}
     effects = []
-    for kind, name, contrast, merged in there:
-        parts = [ErrorPart(standard_error=text_error(contrast, cells))]
-        if kind == "share" and plan.pairs:
-            parts.append(ErrorPart(standard_error=_order_error(plan, name, cells), freedom=plan.pairs - 1))
-        effects.append(_effect(kind, name, merged, parts, cells, found))
+    for kind, name, contrast, merged in every:
+        if covers(contrast, cells.means()):
+            parts = [ErrorPart(standard_error=text_error(contrast, cells)), *_orders(plan, kind, name, cells.means())]
+            effects.append(_effect(kind, name, merged, parts, cells, found))
+        elif covers(contrast, means):
+            text = ErrorPart(standard_error=text_error_beside(contrast, cells))
+            limit = bounded(merged, cells, found, text, _orders(plan, kind, name, means))
+            if limit is not None:
+                effects.append(
+                    Effect(
+                        kind=kind,
+                        name=name,
+                        contrast=merged,
+                        verdict=limit.verdict,
+                        seeds=limit.seeds,
+                        parts=limit.parts,
+                        bound=limit.side,
+                    )
+                )
     adjusted = holm([effect.verdict.p_value for effect in effects])
     return found, [dataclasses.replace(effect, p_holm=value) for effect, value in zip(effects, adjusted, strict=True)]
 
@@ -143,6 +177,16 @@ def text_error(contrast: Contrast, cells: Cells) -> float:
         for sign in (1, -1)
     ]
     return paired_difference(sides[0], sides[1], next(iter(scored.values())).sizes).standard_error
+
+
+def text_error_beside(contrast: Contrast, cells: Cells) -> float:
+    """The same where a cell of the contrast has no units: as much as the largest between any other cell and the first one; NaN
+    where no two cells share units.
+    """
+    first, *others = cells.units or [()]
+    errors = [text_error(difference(cell, first), cells) for cell in others]
+    size = math.fsum(abs(weight) for weight in contrast.weights.values()) / 2
+    return size * max((error for error in errors if not math.isnan(error)), default=math.nan)
 
 
 def _effect(
@@ -175,10 +219,13 @@ def _effect(
     )
 
 
-def _order_error(plan: StudyPlan, name: str, cells: Cells) -> float:
-    """For that only some orders of all were taken."""
+def _orders(plan: StudyPlan, kind: EffectKind, name: str, means: Mapping[Cell, float]) -> list[ErrorPart]:
+    """The error for that only some orders of all were taken; empty where all were, or none matters."""
+    if kind != "share" or not plan.pairs:
+        return []
     place = [factor.name for factor in plan.factors].index(name)
-    return sampling_error(plan.orders, place, cells.means())
+    error = sampling_error(plan.orders, place, means)
+    return [ErrorPart(standard_error=error, freedom=plan.pairs - 1)]
 
 
 def _stacked(plan: StudyPlan, zero: Cell) -> Iterator[tuple[EffectKind, str, Contrast]]:

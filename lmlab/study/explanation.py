@@ -52,7 +52,8 @@ class Explanation:
     @property
     def bridged(self) -> float | None:
         """The same of the bridging runs at both ends; None until they are there."""
-        return next((effect.verdict.difference for effect in self.result.effects if effect.kind == "stack"), None)
+        whole = (effect for effect in self.result.effects if effect.kind == "stack" and effect.bound is None)
+        return next((effect.verdict.difference for effect in whole), None)
 
     @property
     def residual(self) -> float | None:

@@ -22,7 +22,8 @@ from lmlab.stats.factorial import Cell
 from lmlab.stats.paired_seeds import Noise
 from lmlab.stats.verdict import LEVEL
 from lmlab.study.beside import finished_beside, noise_beside
-from lmlab.study.cells import Cells, RunResult, cells_from, read_cells
+from lmlab.study.bounds import least_mean
+from lmlab.study.cells import Cells, Endings, RunResult, cells_from, read_cells
 from lmlab.study.effects import Effect, effects_of
 from lmlab.study.plan import StudyPlan
 from lmlab.study.words import markdown
@@ -88,17 +89,20 @@ def figures(plan: StudyPlan, cells: Cells, noise: Noise, effects: tuple[Effect, 
         "measure": cells.measure,
         "level": LEVEL,
         "noise": noise.to_json(),
-        "cells": [_cell_json(cell, losses, plan) for cell, losses in cells.losses().items()],
+        "cells": [
+            *(_cell_json(cell, losses, plan) for cell, losses in cells.losses().items()),
+            *(_stopped_json(cell, number, plan, cells) for cell, number in cells.stopped().items()),
+        ],
         "effects": [effect.to_json(plan) for effect in effects],
     }
 
 
 def recomputed(
-    plan: StudyPlan, found: Mapping[str, Run], study: Path | None, there: Sequence[Record] = ()
+    plan: StudyPlan, found: Mapping[str, Run], endings: Endings, there: Sequence[Record] = ()
 ) -> dict[str, Any]:
-    """The runs' losses by name, and the figures, from runs by the names that the plan gives them; `there` are those that the noise
-    is told from where some are given."""
-    cells = cells_from(plan.runs, found.get, study)
+    """The runs' losses by name, and the figures, from runs by the names that the plan gives them; `endings` knows those that ended
+    early, and `there` are those that the noise is told from where some are given."""
+    cells = cells_from(plan.runs, found.get, endings)
     noise, effects = effects_of(plan, cells, noise_beside(plan, there, cells.measure))
     return {
         "runs": {one.name: run.loss for one, run in zip(plan.runs, cells.runs, strict=True)},
@@ -116,6 +120,7 @@ def _run_json(run: RunResult, plan: StudyPlan) -> dict[str, Any]:
         "loss": run.loss,
         "seconds": run.seconds,
         "note": run.note,
+        **({} if run.status != "lost" else {"stopped": None if run.stopped is None else run.stopped.to_json()}),
         **run.also,
     }
 
@@ -126,4 +131,17 @@ def _cell_json(cell: Cell, losses: list[float], plan: StudyPlan) -> dict[str, An
         "seeds": len(losses),
         "mean": math.fsum(losses) / len(losses),
         "standard_deviation": float(np.std(losses, ddof=1)) if len(losses) > 1 else None,
+    }
+
+
+def _stopped_json(cell: Cell, number: int, plan: StudyPlan, cells: Cells) -> dict[str, Any]:
+    """A cell with stopped runs, whose mean is known from below at most."""
+    ends = cells.censored().get(cell)
+    return {
+        "cell": plan.label(cell),
+        "seeds": cells.finished().get(cell, 0),
+        "stopped": number,
+        "mean": None,
+        "at_least": None if ends is None else least_mean(ends),
+        "standard_deviation": None,
     }

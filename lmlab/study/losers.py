@@ -3,11 +3,13 @@
 After each evaluation beyond a third of the run, its curve is drawn on to its end (`scaling.curve`). Where the lower limit of that
 interval lies above the mean that the best finished cell came to, the run is asked to stop. One in ten curves ends below its lower
 limit, so a winner is lost as rarely as that at each look at most. The baseline is never stopped: everything is compared with it.
+A run that was stopped counts as censored (`study.stopped`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lmlab import LabError
@@ -20,7 +22,7 @@ from lmlab.runs.control import FOLDER as CONTROL
 from lmlab.scaling.curve import expected_end, rate_path
 from lmlab.scaling.estimate import Estimate
 from lmlab.stats.factorial import Cell
-from lmlab.study.holding import note
+from lmlab.study.holding import note, noted
 from lmlab.study.plan import PlannedRun
 from lmlab.training.display import Display, Progress
 
@@ -40,6 +42,18 @@ def heading_for(recipe: Recipe, steps: list[int], losses: list[float]) -> Estima
     return expected_end(steps, losses, rate_path(share, length))
 
 
+def heading_at(run: Run, recipe: Recipe, last: float = math.inf) -> tuple[int, Estimate] | None:
+    """The step of the run's last evaluation up to step `last`, and where it was heading then; None while too little can be said."""
+    lines: list[Mapping[str, object]] = [
+        line
+        for line in run.read_lines("metrics")
+        if line["kind"] == "evaluation" and line.get("valid_loss") is not None and int(str(line["step"])) <= last
+    ]
+    steps, losses = [int(str(line["step"])) for line in lines], [float(str(line["valid_loss"])) for line in lines]
+    end = heading_for(recipe, steps, losses)
+    return None if end is None else (steps[-1], end)
+
+
 def best_mean(finished: Iterable[tuple[Cell, float]]) -> float | None:
     """The lowest mean loss of a cell; None where no run is finished."""
     losses: dict[Cell, list[float]] = {}
@@ -48,11 +62,16 @@ def best_mean(finished: Iterable[tuple[Cell, float]]) -> float | None:
     return min((sum(values) / len(values) for values in losses.values()), default=None)
 
 
-def last_losses(runs: Path, planned: Iterable[PlannedRun]) -> list[tuple[Cell, float]]:
-    """(cell, loss of the last evaluation while it trained) of each finished run: what a curve of evaluations heads for."""
+def last_losses(runs: Path, study: Path, planned: Sequence[PlannedRun]) -> list[tuple[Cell, float]]:
+    """(cell, loss of the last evaluation while it trained) of each finished run: what a curve of evaluations heads for.
+
+    Cells of which a run was stopped are left out, since the others of them are the better ones; `study` is the study's folder.
+    """
     found = []
-    for one in planned:
-        if not (runs / one.name / "summary.json").exists():
+    finished = [one for one in planned if (runs / one.name / "summary.json").exists()]
+    stopped = {one.cell for one in planned if one not in finished and noted(study, one.name, "lost") is not None}
+    for one in finished:
+        if one.cell in stopped:
             continue
         try:
             evaluations = read_record(Run(runs / one.name)).evaluations
@@ -95,19 +114,14 @@ class StopsLosers:
 
     def _look(self, best: float) -> None:
         run = Run(self._runs / self._planned.name)
-        lines: list[Mapping[str, object]] = [
-            line
-            for line in run.read_lines("metrics")
-            if line["kind"] == "evaluation" and line.get("valid_loss") is not None
-        ]
-        steps, losses = [int(str(line["step"])) for line in lines], [float(str(line["valid_loss"])) for line in lines]
-        end = heading_for(self._planned.recipe, steps, losses)
-        if end is None or end.low <= best:
+        heading = heading_at(run, self._planned.recipe)
+        if heading is None or heading[1].low <= best:
             return
+        step, end = heading
         words = f"heading for {end.value:.4f} ({end.low:.4f} to {end.high:.4f}), the best so far has {best:.4f}"
         values = {
             "reason": words,
-            "step": steps[-1],
+            "step": step,
             "expected": end.value,
             "low": end.low,
             "high": end.high,

@@ -20,6 +20,7 @@ from lmlab.study.continuing import Continued, effects_among
 from lmlab.study.explanation import KIND as EXPLANATION
 from lmlab.study.ledger import KIND as STUDY
 from lmlab.study.ledger import recomputed
+from lmlab.study.losers import heading_at
 from lmlab.study.plan import StudyPlan, plan_from
 from lmlab.study.predictions import foretold_from, holds, loss_in
 from lmlab.study.regime import ending_of
@@ -79,7 +80,26 @@ def of_study(value: Mapping[str, Any], origin: str, shelf: Shelf, before: str = 
             again.missing.append(shelf.missing(name, number))
         elif loss is not None:
             found[name] = shelf.runs[number]
-    now = recomputed(plan, found, None, beside)
+    stopped = {str(run["name"]): run for run in value["runs"] if "stopped" in run}
+    recipes = {one.name: one.recipe for one in plan.runs}
+    for name, one in stopped.items():
+        if one["stopped"] is None:
+            continue
+        if one["id"] not in shelf.runs:
+            again.missing.append(shelf.missing(name, str(one["id"])))
+        elif name in recipes:
+            heading = heading_at(shelf.runs[one["id"]], recipes[name], one["stopped"]["step"])
+            ended = (
+                None if heading is None else {"step": heading[0], "expected": heading[1].value, "low": heading[1].low}
+            )
+            again.figures.append((f"{before}runs.{name}.stopped", one["stopped"], ended))
+
+    def ending_of(name: str, ending: str) -> Mapping[str, Any] | None:
+        if ending != "lost" or name not in stopped:
+            return None
+        return {"reason": stopped[name]["note"], **(stopped[name]["stopped"] or {})}
+
+    now = recomputed(plan, found, ending_of, beside)
     again.figures += [
         (f"{before}runs.{name}.loss", loss, now["runs"].get(name)) for name, (_, loss) in told.items() if name in found
     ]

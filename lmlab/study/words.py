@@ -9,6 +9,7 @@ import numpy as np
 
 from lmlab.stats.paired_seeds import Noise
 from lmlab.stats.verdict import LEVEL
+from lmlab.study.bounds import least_mean
 from lmlab.study.cells import ALSO, Cells
 from lmlab.study.effects import Effect, wanted
 from lmlab.study.plan import StudyPlan
@@ -94,6 +95,12 @@ def notes(plan: StudyPlan, cells: Cells, noise: Noise, effects: Sequence[Effect]
     if len(effects) < every:
         why = "wait for runs" if left else "can't be told without the runs that ended early"
         found.append(f"{every - len(effects)} of {every} effects {why}")
+    number = sum(cells.stopped().values())
+    if number:
+        found.append(
+            f"{number} of {len(cells.runs)} runs were stopped early and count as censored: a cell or effect with one is known from "
+            f"one side alone, by where the run's curve was heading; such a bound is false in at most one of {2 / (1 - LEVEL):.0f}"
+        )
     for status, words in (("lost", "stopped early because it couldn't win"), ("failed", "failed")):
         for run in cells.runs:
             if run.status == status:
@@ -105,9 +112,15 @@ def notes(plan: StudyPlan, cells: Cells, noise: Noise, effects: Sequence[Effect]
 
 def _cells(plan: StudyPlan, cells: Cells) -> list[list[str]]:
     rows = []
+    censored = cells.censored()
     for cell, losses in cells.losses().items():
         sd = f"{float(np.std(losses, ddof=1)):.4f}" if len(losses) > 1 else ""
         rows.append([plan.label(cell), str(len(losses)), f"{math.fsum(losses) / len(losses):.4f}", sd])
+    for cell, number in cells.stopped().items():
+        seeds = f"{cells.finished().get(cell, 0)} + {number} stopped"
+        rows.append(
+            [plan.label(cell), seeds, f"at least {least_mean(censored[cell]):.4f}" if cell in censored else "?", ""]
+        )
     return rows
 
 
@@ -134,15 +147,19 @@ def _also(plan: StudyPlan, cells: Cells) -> list[list[str]]:
 def _effect(effect: Effect) -> list[str]:
     found = effect.verdict
     interval = f"{found.low:+.4f} to {found.high:+.4f}"
+    size = f"{found.difference:+.4f}"
+    if effect.bound is not None:
+        interval = f"{size} or {'more' if effect.bound == 'at least' else 'less'}"
+        size = f"{effect.bound} {size}"
     # The count is of two recipes held against each other, not of a whole against its parts.
     pairwise = effect.kind in ("level", "stack", "step")
     needed = (
         f" ({found.seeds_needed} seeds would decide)"
-        if pairwise and found.kind == "indistinguishable" and found.seeds_needed is not None
+        if effect.bound is None and pairwise and found.kind == "indistinguishable" and found.seeds_needed is not None
         else ""
     )
     beside = "" if found.kind == "indistinguishable" else "holds" if effect.holds else "may be chance"
-    return [effect.name, TITLES[effect.kind], f"{found.difference:+.4f}", interval, effect.words + needed, beside]
+    return [effect.name, TITLES[effect.kind], size, interval, effect.words + needed, beside]
 
 
 def table_head(titles: Sequence[str]) -> list[str]:

@@ -99,7 +99,7 @@ def _train(plan: StudyPlan, planned: PlannedRun, work: Work, display: Display, s
         recipe = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, threads=work.threads))
     shown = display
     if work.stop_losers:
-        best = best_mean(last_losses(work.runs, plan.runs))
+        best = best_mean(last_losses(work.runs, work.study, plan.runs))
         shown = StopsLosers(display, planned, work.runs, work.study, best)
     options: dict[str, Any] = {"runs": work.runs, "display": shown, "progress": Silent(), "say": _nobody}
     try:

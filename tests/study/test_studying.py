@@ -274,6 +274,19 @@ def test_what_can_t_win_is_stopped_if_asked_and_trained_on_if_not(pair, tmp_path
     status = {run.name: run.status for run in result.cells.runs}
     assert status["try-baseline-s1"] == status["try-baseline-s2"] == "finished"
     assert status["try-lr-0.001-s1"] == "lost" and "heading for 9.0000" in result.cells.runs[1].note
+    # Its effect is a bound, which can be made again from the stopped run's curve.
+    (effect,) = result.effects
+    assert effect.bound == "at least" and effect.words == "worse"
+    base = [run.loss for run in result.cells.runs if run.loss is not None]
+    assert 0.0 < effect.verdict.difference < 9.1 - sum(base) / len(base)
+    path = tmp_path / "study-try" / "study.json"
+    said = json.loads(path.read_text())
+    assert said["runs"][1]["stopped"] == {"step": 4, "expected": 9.0, "low": 8.0}
+    assert [cell.get("stopped") for cell in said["cells"]] == [None, 2]
+    assert verify(path, tmp_path).holds
+    said["runs"][1]["stopped"]["expected"] = 9.5
+    path.write_text(json.dumps(said))
+    assert not verify(path, tmp_path).holds
     assert studied(pair, tmp_path, stop_losers=True)[0].complete
     result, _ = studied(pair, tmp_path)
     assert all(run.status == "finished" for run in result.cells.runs)
