@@ -40,8 +40,68 @@ class Optimum:
     """c, so that a rate 2^d times the best one costs c d^2."""
 
 
-def find_optimum(losses: Mapping[ShortRun, float], steps: int) -> Optimum | None:
-    """The optimum of the short runs of that length; None where they have no minimum between them."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fit:
+    """A parabola through the losses of the rates near the best one, with a minimum between them."""
+
+    losses: Mapping[ShortRun, float]
+    """Of these rates."""
+    design: np.ndarray
+    """[runs, seeds + 2]: which seed, x, x^2."""
+    weights: np.ndarray
+    """[runs]"""
+    coefficients: np.ndarray
+    """[seeds + 2]"""
+
+    @property
+    def rates(self) -> list[int]:
+        """Ascending."""
+        return sorted({run.rate for run in self.losses})
+
+    @property
+    def curvature(self) -> float:
+        """c."""
+        return float(self.coefficients[-1])
+
+    @property
+    def place(self) -> float:
+        """Of the minimum."""
+        return -float(self.coefficients[-2]) / (2 * self.curvature)
+
+    @property
+    def levels(self) -> np.ndarray:
+        """[seeds]: a."""
+        return self.coefficients[:-2]
+
+    @property
+    def left_over(self) -> np.ndarray:
+        """[runs]: what the parabola misses."""
+        return np.array(list(self.losses.values())) - self.design @ self.coefficients
+
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom of what is left over."""
+        return len(self.losses) - self.design.shape[1]
+
+    @property
+    def variance(self) -> float:
+        """Of the error of a run whose weight is 1; NaN without a degree of freedom."""
+        return float(self.left_over @ (self.weights * self.left_over)) / self.freedom if self.freedom > 0 else math.nan
+
+    def missed(self, *places: float) -> list[float]:
+        """What the parabola misses at these places, between the means of the rates."""
+        runs = list(zip(self.losses, self.left_over, strict=True))
+        misfit = [float(np.mean([left for run, left in runs if run.rate == rate])) for rate in self.rates]
+        return [float(one) for one in np.interp(places, self.rates, misfit)]
+
+    @property
+    def lowest(self) -> float:
+        """The loss at the minimum, the mean over seeds."""
+        return float(np.mean(self.levels)) - self.curvature * self.place**2 + self.missed(self.place)[0]
+
+
+def fit_parabola(losses: Mapping[ShortRun, float], steps: int) -> Fit | None:
+    """The parabola through the short runs of that length; None where they have no minimum between them."""
     finite = {run: loss for run, loss in sorted(losses.items()) if run.steps == steps and math.isfinite(loss)}
     means = mean_losses(finite)
     if len(means) < FEWEST_RATES:
@@ -56,19 +116,22 @@ def find_optimum(losses: Mapping[ShortRun, float], steps: int) -> Optimum | None
     weights = _weights(near, means)
     root = np.sqrt(weights)
     coefficients, *_ = np.linalg.lstsq(design * root[:, None], values * root, rcond=None)
-    slope, curvature = (float(value) for value in coefficients[-2:])
-    rates = sorted({run.rate for run in near})
-    if curvature <= 0 or not rates[0] < -slope / (2 * curvature) < rates[-1]:
+    found = Fit(losses=near, design=design, weights=weights, coefficients=coefficients)
+    return found if found.curvature > 0 and found.rates[0] < found.place < found.rates[-1] else None
+
+
+def find_optimum(losses: Mapping[ShortRun, float], steps: int) -> Optimum | None:
+    """The optimum of the short runs of that length; None where they have no minimum between them."""
+    fit = fit_parabola(losses, steps)
+    if fit is None:
         return None
-    place = -slope / (2 * curvature)
-    left_over = values - design @ coefficients
-    freedom = len(values) - design.shape[1]
-    places, curvatures = _draws(coefficients, design, weights, left_over, freedom, rates)
-    sure: Evidence = "fitted" if freedom > 0 else "extrapolated"
-    rests = f"{len(near)} trainings of {steps:,} steps at {len(rates)} rates"
+    place, curvature, rates = fit.place, fit.curvature, fit.rates
+    places, curvatures = _draws(fit)
+    sure: Evidence = "fitted" if fit.freedom > 0 else "extrapolated"
+    rests = f"{len(fit.losses)} trainings of {steps:,} steps at {len(rates)} rates"
     alarm = (
         ""
-        if freedom > 0
+        if fit.freedom > 0
         else f"only {len(rates)} rates were trained to the end, so the interval can't be checked; use --trials 5 --seeds 2"
     )
 
@@ -78,17 +141,14 @@ def find_optimum(losses: Mapping[ShortRun, float], steps: int) -> Optimum | None
         return Estimate(value=value, low=spread[0], high=spread[1], evidence=sure, rests_on=rests, alarm=alarm)
 
     # What the parabola misses is added again: losses rise faster above the optimum than below.
-    misfit = [
-        float(np.mean([left for run, left in zip(near, left_over, strict=True) if run.rate == rate])) for rate in rates
-    ]
-    left, middle, right = (float(one) for one in np.interp([place - 1, place, place + 1], rates, misfit))
+    left, middle, right = fit.missed(place - 1, place, place + 1)
 
     def cost(missed: float) -> Estimate:
         return estimate(max(0.0, curvature + missed), np.maximum(0.0, curvatures + missed))
 
     return Optimum(
         place=estimate(place, places),
-        loss=float(np.mean(coefficients[: len(seeds)])) - curvature * place**2 + middle,
+        loss=fit.lowest,
         half=cost(left - middle),
         double=cost(right - middle),
         curvature=curvature,
@@ -109,20 +169,13 @@ def _weights(runs: Mapping[ShortRun, float], means: Mapping[int, float]) -> np.n
     return 1 / (1 + (excess / usual) ** 2) if usual > 0 else np.ones(len(excess))
 
 
-def _draws(
-    coefficients: np.ndarray,
-    design: np.ndarray,
-    weights: np.ndarray,
-    left_over: np.ndarray,
-    freedom: int,
-    rates: list[int],
-) -> tuple[np.ndarray, np.ndarray]:
+def _draws(fit: Fit) -> tuple[np.ndarray, np.ndarray]:
     """Optima and curvatures of draws; an optimum that a draw puts beyond the measured rates counts as at their end."""
+    coefficients, design, rates, freedom = fit.coefficients, fit.design, fit.rates, fit.freedom
     if freedom <= 0:
         return np.array(rates[:1] + rates[-1:], dtype=float), np.array([0.0, 2 * coefficients[-1]])
     generator = np.random.default_rng(0)
-    error = float(left_over @ (weights * left_over)) / freedom
-    covariance = np.linalg.inv(design.T @ (weights[:, None] * design)) * error
+    covariance = np.linalg.inv(design.T @ (fit.weights[:, None] * design)) * fit.variance
     normal = generator.multivariate_normal(np.zeros(len(coefficients)), covariance, size=DRAWS)
     drawn = coefficients + normal / np.sqrt(generator.chisquare(freedom, size=(DRAWS, 1)) / freedom)
     slopes, curvatures = drawn[:, -2], drawn[:, -1]

@@ -12,6 +12,7 @@ from lmlab.recipe import Recipe
 from lmlab.scaling.estimate import LEVEL, Estimate
 from lmlab.scaling.noise import GradientNoise, useful_batch_line
 from lmlab.study.halving import ShortRun, at
+from lmlab.study.optimism import optimism
 from lmlab.study.optimum import Optimum, find_optimum, mean_losses
 from lmlab.study.short_training import Outcome
 from lmlab.training.table import Part, Table, table
@@ -114,6 +115,7 @@ class Tuning:
             return self._best_tried_lines()
         lines = [
             f"best learning rate {best.value:.2g} ({LEVEL:.0%} interval {best.low:.2g} to {best.high:.2g}; {best.rests_on})",
+            self._loss_line(found.loss),
             f"half of it costs {_cost(found.half)}, twice it {_cost(found.double)}",
         ]
         gain = found.curvature * found.place.value**2
@@ -143,7 +145,10 @@ class Tuning:
             if rate != tried
         ]
         beside = f" ({' and '.join(near)})" if near else ""
-        lines = [f"lowest loss of the rates tried: {means[tried]:.4f} at {self.rate_of(tried):.2g}{beside}"]
+        lines = [
+            f"lowest loss of the rates tried: {means[tried]:.4f} at {self.rate_of(tried):.2g}{beside}",
+            self._loss_line(means[tried]),
+        ]
         if 0 < place < len(rates) - 1:
             lines.append(
                 "a parabola through the losses has no minimum, so there is no interval; more seeds (--seeds) smooth them"
@@ -164,6 +169,19 @@ class Tuning:
         """The rate with the lowest mean loss in the last rung, as a binary logarithm; None where none was trained so long."""
         means = self._means()
         return min(means, key=lambda rate: (means[rate], rate), default=None)
+
+    def optimism(self) -> float | None:
+        """Nats a token by which the loss at the chosen rate is too low, since it was chosen by it; None where that isn't known."""
+        return optimism(self.losses, self.steps)
+
+    def _loss_line(self, loss: float) -> str:
+        """The loss at the chosen rate, and what the choice made of it."""
+        seeds = len({run.seed for run in self.losses if run.steps == self.steps})
+        said = f"its loss is {loss:.4f} after {self.steps:,} steps, on a sample of the validation split"
+        low = self.optimism()
+        if low is None:
+            return f"{said}; as the lowest of several it is too low, by how much more seeds would tell (--seeds {seeds + 1})"
+        return f"{said}; as the lowest of several it is about {low:.4f} too low, so expect {loss + low:.4f} (parametric bootstrap)"
 
     def _batch(self) -> list[str]:
         line = useful_batch_line(self.noise(), self.recipe.train.batch, self.recipe.model.context)
@@ -190,6 +208,7 @@ class Tuning:
             if tried is None
             else {"learning_rate": self.rate_of(tried), "loss": self._means()[tried]},
             "loss": None if found is None else found.loss,
+            "optimism": self.optimism(),
             "half_costs": None if found is None else found.half.to_json(),
             "double_costs": None if found is None else found.double.to_json(),
             "best_by_steps": {str(steps): rate for steps, rate in self.rung_optima().items()},
