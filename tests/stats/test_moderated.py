@@ -52,7 +52,7 @@ def against_first(count):
 def test_intervals_of_paired_differences_hold_the_truth_as_often_as_they_say(seeds, shared):
     generator = np.random.default_rng(seeds)
     held = []
-    for _ in range(150):
+    for _ in range(60):
         of_seed = generator.normal(0.0, shared, seeds)
         spreads = np.exp(generator.normal(0.0, 0.4, 9))
         losses = {
@@ -63,7 +63,7 @@ def test_intervals_of_paired_differences_hold_the_truth_as_often_as_they_say(see
         for cell, contrast in enumerate(against_first(9), start=1):
             found = paired_contrast(contrast, losses, common)
             held.append(abs(found.value - cell) <= half_width([found.part]))
-    assert 0.92 <= np.mean(held) <= 0.985
+    assert 0.90 <= np.mean(held) <= 0.99
 
 
 def test_what_a_seed_moves_everywhere_falls_out_of_a_difference():
