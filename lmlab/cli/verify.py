@@ -23,7 +23,7 @@ class Verify:
     """The study.json of lmlab study, the explain.json of lmlab explain, what lmlab compare --json or lmlab report --to json
     printed, a folder with such files, or a finished run."""
     runs: str = ""
-    """Where the runs are, under whatever names; default: the archive beside the file, the folder that a study's folder is in, else
+    """Where the runs are, under whatever names; default: the folder that a study's folder is in, the archive beside the file, else
     LMLAB_RUNS or ./runs."""
     rescore: bool = False
     """Compute each run's loss from its weights, too."""
@@ -47,7 +47,7 @@ def run(arguments: list[str]) -> int:
     files = files_of(flags.file, root)
     results = {}
     for path in files:
-        runs = runs_for(path, root, asked=bool(flags.runs))
+        runs = runs_for(path, root, asked=bool(flags.runs) or flags.rescore)
         results[path] = verify(path, runs, flags.rescore)
         if flags.pack:
             archive, size = pack(path, runs or root)

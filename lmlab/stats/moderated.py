@@ -11,7 +11,7 @@ empirical Bayes methods for assessing differential expression, section 3):
     (d0 s0^2 + d_k s_k^2) / (d0 + d_k)          with d0 + d_k degrees of freedom
 
 Smyth puts estimates in the place of d0 and s0^2, which is too bold where a dozen variances of one or two degrees of freedom tell
-them: in simulations 7 to 9% of the intervals of 95% missed (`benchmarks.verdicts`). Here every pair of a grid counts with its
+them: up to 9% of the intervals of 95% missed (docs/notes/variances-of-few-seeds.md). Here every pair of a grid counts with its
 posterior weight; s_k^2 / s0^2 has an F distribution with d_k and d0 degrees of freedom, and the prior is 1 / sqrt(d0) and flat in
 log s0.
 """

@@ -98,11 +98,8 @@ class Verification:
         figures = [claim for claim in self.claims if claim.measured]
         others = [claim for claim in self.claims if not claim.measured]
         of = f"{sum(claim.holds for claim in figures):,} of {len(figures):,} figures hold"
-        of += (
-            f", and {sum(claim.holds for claim in others):,} of {len(others):,} words, counts and settings"
-            if others
-            else ""
-        )
+        if others:
+            of += f", and {sum(claim.holds for claim in others):,} of {len(others):,} words, counts and settings"
         return of if not self.missing else f"{of}; {len(self.missing)} runs are missing"
 
     def to_json(self) -> dict[str, Any]:
@@ -138,12 +135,13 @@ def files_of(reference: str, runs: Path) -> list[Path]:
 
 
 def runs_for(path: Path, runs: Path, asked: bool) -> Path | None:
-    """Where the runs of the file at `path` are looked for: in the folder `runs` where that is `asked` for; in the archive beside
-    the file (None); in the folder that a study's folder stands in; else in `runs`.
+    """Where the runs of the file at `path` are looked for: in the folder `runs` where that is `asked` for; in the folder that a
+    study's folder stands in; in the archive beside the file (None); else in `runs`.
     """
-    if asked or not (path.parent / bundle.NAME).is_file():
-        return runs if asked else (runs_beside(path) or runs)
-    return None
+    if asked:
+        return runs
+    archive = (path.parent / bundle.NAME).is_file()
+    return runs_beside(path) or (None if archive else runs)
 
 
 def verify(path: Path, runs: Path | None, rescore: bool = False) -> Verification:

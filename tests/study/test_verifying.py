@@ -15,7 +15,7 @@ from lmlab.recipe import Recipe, override
 from lmlab.runs import Run
 from lmlab.study import bundle
 from lmlab.study.comparison import Asked, compare
-from lmlab.study.verification import Claim, pack, verify
+from lmlab.study.verification import Claim, pack, runs_for, verify
 from lmlab.training.display import Quiet
 from tests.study.finished import finished_run
 from tests.study.test_explaining import SMALL
@@ -47,6 +47,17 @@ def test_what_is_packed_verifies_where_no_run_is(compared, tmp_path, capsys):
     file.write_text(json.dumps(changed))
     assert main(["verify", str(file)]) == 1
     assert "pairs[0].difference" in capsys.readouterr().out
+
+
+def test_runs_that_a_study_stands_beside_go_before_an_archive_of_earlier_ones(tmp_path):
+    study = tmp_path / "runs" / "study-x"
+    study.mkdir(parents=True)
+    (study / bundle.NAME).touch()
+    (study / "study.json").touch()
+    assert runs_for(study / "study.json", tmp_path / "other", asked=False) is None
+    (study / "plan.json").touch()
+    assert runs_for(study / "study.json", tmp_path / "other", asked=False) == study.parent.resolve()
+    assert runs_for(study / "study.json", tmp_path / "other", asked=True) == tmp_path / "other"
 
 
 def test_an_archive_has_no_weights_no_folders_of_anybody_and_the_same_bytes_each_time(compared):
