@@ -17,10 +17,11 @@ from pathlib import Path
 
 from lmlab.model import activation_bytes, flops_per_token
 from lmlab.planning.child import TOO_LONG, Measurement, measure
-from lmlab.planning.peak import peak_flops
+from lmlab.planning.peak import fastest_flops, peak_flops
 from lmlab.planning.sequences import TIMES, few_sequences, with_all_sequences
 from lmlab.recipe import GPT, Recipe
 from lmlab.scaling.estimate import Evidence
+from lmlab.training.evaluating import TRAINING_STEP_IN_FORWARDS
 from lmlab.training.policy import Policy
 
 LONG_STEP_SECONDS = 1.0
@@ -68,6 +69,11 @@ def measured_or_extended(
     reached = peak or peak_flops(policy)
     expected = expected_step_seconds(recipe, vocabulary, sequences, reached)
     long = expected > LONG_STEP_SECONDS
+
+    def shortest() -> float:
+        """Seconds of a step whose arithmetic is done at the fastest rate that is possible here."""
+        return USUAL_UTILISATION * expected * reached / (peak or fastest_flops(policy))
+
     fewest = 2 if isinstance(model, GPT) and (model.value_residual or model.embedding_skip) else 1
     least = dataclasses.replace(recipe, model=dataclasses.replace(model, layers=min(layers, fewest + 1)))
     if sequences >= TIMES and expected_step_seconds(least, vocabulary, sequences, reached) > LONGEST_TRIED_SECONDS:
@@ -82,7 +88,7 @@ def measured_or_extended(
             )
             if found[-1].failed:
                 return found[-1], "extrapolated"
-        least_seconds = USUAL_UTILISATION * expected / sequences
+        least_seconds = shortest() / sequences
         # The native engine works through a batch in chunks and keeps little of it.
         kept = 0 if policy.engine == "native" else activation_bytes(model, vocabulary, 1, _element_bytes(policy))
         return with_all_sequences(found[0], found[1], sequences, passes, least_seconds, kept), "extrapolated"
@@ -95,15 +101,15 @@ def measured_or_extended(
         if found[-1].failed:
             return found[-1], "extrapolated"
     whole_model = extended(found[0], found[1], fewest, layers)
-    at_the_peak = USUAL_UTILISATION * expected
-    if statistics.median(whole_model.step_seconds) < at_the_peak:
-        return impossible(whole_model, expected), "extrapolated"
+    if statistics.median(whole_model.step_seconds) < shortest():
+        return impossible(whole_model, expected, sequences * model.context), "extrapolated"
     return whole_model, "extrapolated"
 
 
-def impossible(found: Measurement, expected: float) -> Measurement:
-    """Figures whose steps would be faster than products are here: other work disturbed them, so that arithmetic tells more."""
-    return dataclasses.replace(found, step_seconds=(expected,), forward_tokens_per_second=0.0, counted=True)
+def impossible(found: Measurement, expected: float, step_tokens: int) -> Measurement:
+    """Figures whose steps would be faster than multiply-adds are here: other work disturbed them, so that arithmetic tells more."""
+    forward = TRAINING_STEP_IN_FORWARDS * step_tokens / expected
+    return dataclasses.replace(found, step_seconds=(expected,), forward_tokens_per_second=forward, counted=True)
 
 
 def _element_bytes(policy: Policy) -> int:

@@ -6,9 +6,12 @@ import torch
 
 from lmlab.hardware import measured_peak_flops
 from lmlab.hardware.datasheet import DatasheetPeak, card_here, datasheet_peak
-from lmlab.native.peak import product_flops
+from lmlab.native.peak import multiply_add_flops, product_flops
 from lmlab.planning.measured import measured
 from lmlab.training.policy import Policy
+
+PRODUCT_MEASUREMENTS = 5
+"""Of the engine's products, some 50 ms each, of which the fastest counts: the first ones may find a processor at a low clock."""
 
 
 def peak_flops(policy: Policy) -> float:
@@ -26,6 +29,14 @@ def datasheet_of(policy: Policy) -> DatasheetPeak | None:
     return datasheet_peak(card_here(policy.torch_device), policy.precision)
 
 
+def fastest_flops(policy: Policy) -> float:
+    """FLOP/s that no step can exceed: on a CPU that of multiply-adds in registers, where they can be measured; else the peak."""
+    peak = peak_flops(policy)
+    return max(peak, multiply_add_flops(policy.threads) or 0.0) if policy.device == "cpu" else peak
+
+
 def _measure(policy: Policy) -> float:
     peak = measured_peak_flops(policy.torch_device, policy.autocast_dtype or torch.float32)
-    return max(peak, product_flops(policy.threads) or 0.0) if policy.engine == "native" else peak
+    if policy.engine != "native":
+        return peak
+    return max(peak, *(product_flops(policy.threads) or 0.0 for _ in range(PRODUCT_MEASUREMENTS)))

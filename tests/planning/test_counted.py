@@ -26,6 +26,9 @@ def test_layers_that_would_be_faster_than_products_are_here_are_counted():
     found, evidence = measured_or_extended(recipe, policy, "data", 65, peak=1e12, run=run)
     assert found.counted and found.step_seconds == (expected,) and evidence == "extrapolated"
     assert found.evidence == "formula" and found.peak_memory_bytes == 10**9
+    # A forward pass by the same arithmetic: a third of a step's.
+    tokens = recipe.train.batch * recipe.model.context
+    assert found.forward_tokens_per_second == pytest.approx(3 * tokens / expected)
 
 
 def test_no_step_is_tried_that_takes_longer_than_there_is_time():
