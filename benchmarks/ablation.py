@@ -53,29 +53,20 @@ def train_and_score(job: Job) -> dict[str, Any]:
     """The held-out loss (nats a token) after one training, and its last batch's loss."""
     from lmlab.data import prepare
     from lmlab.data.order import windows_in
-    from lmlab.model import build_model, initialise
     from lmlab.model.native import native_engine
-    from lmlab.optim import optimizer_of
     from lmlab.recipe import load_recipe, override
-    from lmlab.training.policy import apply_policy, choose_policy
-    from lmlab.training.state import State
-    from lmlab.training.step import TrainingStep
+    from lmlab.training.policy import choose_policy
+    from lmlab.training.setup import set_up
 
     recipe = override(load_recipe(job.recipe), {**job.settings, "train.seed": str(job.seed)})
     tokens = prepare(recipe.data).tokens("train")
     cut = round(len(tokens) * (1 - HELD_OUT))
     policy = choose_policy(recipe)
-    apply_policy(policy)
-    model = build_model(recipe.model, prepare(recipe.data).vocabulary_size)
-    initialise(model, job.seed)
-    optimizer = optimizer_of(model, recipe, policy.device)
-    step = TrainingStep(recipe, policy, model, optimizer, tokens[:cut], recipe.train.steps)
-    state, loss = State(), math.nan
+    training = set_up(recipe, policy, tokens[:cut], prepare(recipe.data).vocabulary_size, recipe.train.steps)
+    loss = math.nan
     for _ in range(recipe.train.steps):
-        loss = step.take(state).loss
-        state.step += 1
-        state.cursor += recipe.train.batch
-    engine = native_engine(model, policy.threads)
+        loss = training.take().loss
+    engine = native_engine(training.model, policy.threads)
     if engine is None:
         raise LabError("ablations are run by the native engine, which can't be had here")
     time = recipe.model.context

@@ -41,17 +41,10 @@ def training(threads: int, shape: dict[str, Any], corpus: str, engine: str, comp
 
 def build_step(recipe: Recipe, tokens: Any, vocabulary: int) -> Any:
     """The training step of a recipe, with a fresh model and optimizer, as a run builds it."""
-    from lmlab.model import build_model, initialise
-    from lmlab.optim import optimizer_of
-    from lmlab.training.policy import apply_policy, choose_policy
-    from lmlab.training.step import TrainingStep
+    from lmlab.training.policy import choose_policy
+    from lmlab.training.setup import set_up
 
-    policy = choose_policy(recipe)
-    apply_policy(policy)
-    model = build_model(recipe.model, vocabulary)
-    initialise(model, recipe.train.seed)
-    optimizer = optimizer_of(model, recipe, policy.torch_device.type)
-    return TrainingStep(recipe, policy, model, optimizer, tokens, recipe.train.steps)
+    return set_up(recipe, choose_policy(recipe), tokens, vocabulary, recipe.train.steps).step
 
 
 def generation(

@@ -35,8 +35,8 @@ WATCHED: dict[str, tuple[tuple[Any, str], ...]] = {
     "guards": (
         (spikes, "judge"),
         (spikes, "remember"),
-        (spikes.SpikeGuard, "judgement"),
-        (spikes.SpikeGuard, "settle"),
+        (spikes.SpikeGuard, "decide"),
+        (spikes.SpikeGuard, "after"),
     ),
     "hashing": ((step, "batch_hash"), (loop, "chained")),
     "saving": ((session.Session, "_save"), (session.Saver, "settle")),

@@ -1,6 +1,7 @@
 """Publish a study or an explanation in docs/studies: its values, pictures and tables, and the archive that it is verified from.
 
     python -m benchmarks.published_studies width-and-rate --runs RUNS      # from RUNS/study-width-and-rate
+    python -m benchmarks.published_studies width-and-rate                  # `context` once more, from the archive that is there
 
 The tables go into docs/studies/NAME/README.md between the lines <!-- begin: study --> and <!-- end: study -->; the text around them
 is written by people, and left alone. A study that isn't finished, or of which a figure doesn't hold, is refused.
@@ -14,9 +15,11 @@ import shutil
 import sys
 from pathlib import Path
 
+from benchmarks.study_sources import context_of_runs
 from benchmarks.worker import ROOT
 from lmlab import LabError
-from lmlab.files import read_json, write_text
+from lmlab.files import read_json, write_json, write_text
+from lmlab.study.bundle import NAME
 from lmlab.study.verification import pack, verify
 
 DOCS = ROOT / "docs" / "studies"
@@ -28,11 +31,16 @@ def main() -> int:
     """Copy, pack, verify, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("names", nargs="+", help="studies in RUNS")
-    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument(
+        "--runs", type=Path, help="default: none; only `context` is written, from the archives in docs/studies"
+    )
     flags = parser.parse_args()
     try:
         for name in flags.names:
-            print(publish(flags.runs / f"study-{name}", DOCS / name, flags.runs))
+            if flags.runs is None:
+                print(f"{name}: {add_context(DOCS / name)}")
+            else:
+                print(publish(flags.runs / f"study-{name}", DOCS / name, flags.runs))
     except LabError as error:
         print(f"published_studies: {error}", file=sys.stderr)
         return 1
@@ -51,12 +59,27 @@ def publish(made: Path, place: Path, runs: Path) -> str:
         if (made / picture).exists():
             shutil.copy(made / picture, place / picture)
     archive, size = pack(place / values, runs)
+    add_context(place)
     checked = verify(place / values, None)
     text = (made / values).with_suffix(".md").read_text(encoding="utf-8")
     page = place / "README.md"
     before = page.read_text(encoding="utf-8") if page.exists() else f"# {place.name}\n\n{BEGIN}\n{END}\n"
     write_text(page, filled(before, tables_of(text, [one for one in PICTURES if (place / one).exists()])))
     return f"{place.relative_to(ROOT)}: {checked.line()}; {archive.name} {size:,} bytes"
+
+
+def add_context(place: Path) -> str:
+    """Write into the values in the folder `place` which command and which source made them; the source in words."""
+    explained = (place / "explain.json").exists()
+    path = place / ("explain.json" if explained else "study.json")
+    values = read_json(path)
+    words = ["explain", place.name] if explained else ["study", place.name, "--seeds", str(values["plan"]["seeds"])]
+    context = context_of_runs(place / NAME, ["python", "-m", "lmlab", *words])
+    write_json(path, {**{name: value for name, value in values.items() if name != "context"}, "context": context})
+    source = context["source"]
+    return (
+        f"source {source['commit'][:10]}{', which is not what its runs were trained with' if source['dirty'] else ''}"
+    )
 
 
 def tables_of(text: str, pictures: list[str]) -> str:

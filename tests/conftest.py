@@ -84,12 +84,12 @@ def _checked_once(request: pytest.FixtureRequest) -> Iterator[None]:
 def _made_up() -> Iterator[dict[str, tuple[str, Any, Any]]]:
     """By mark: the name in lmlab or Python that stands for something slow, the real thing and what the tests have instead."""
     # Here, for the import hook above comes before lmlab.
-    from lmlab.experiment import beginning
+    from lmlab.experiment import outline
     from lmlab.planning import forecast
     from tests.trial import tried_before
 
     edges = {
-        "tried": ("lmlab.experiment.beginning.try_here", beginning.try_here, tried_before),
+        "tried": ("lmlab.experiment.outline.try_here", outline.try_here, tried_before),
         "apart": ("lmlab.planning.forecast._tried_apart", forecast._tried_apart, forecast._tried_inside),
         "flushed": ("os.fsync", os.fsync, os.fstat),  # which also refuses what is no open file
     }

@@ -11,13 +11,14 @@ from lmlab import lazily
 
 if TYPE_CHECKING:
     from lmlab.evaluation.gap import loss_gap
-    from lmlab.evaluation.losses import EvaluationStopped, evaluate_sample, evaluate_split, tokens_in_sample
+    from lmlab.evaluation.losses import EvaluationStopped, Scoring, evaluate_sample, evaluate_split, tokens_in_sample
     from lmlab.evaluation.result import Evaluation
     from lmlab.evaluation.sample import choose_units
 
 __all__ = [
     "Evaluation",
     "EvaluationStopped",
+    "Scoring",
     "choose_units",
     "evaluate_sample",
     "evaluate_split",
@@ -30,6 +31,7 @@ __getattr__ = lazily(
     {
         "Evaluation": "result",
         "EvaluationStopped": "losses",
+        "Scoring": "losses",
         "choose_units": "sample",
         "evaluate_sample": "losses",
         "evaluate_split": "losses",

@@ -42,28 +42,42 @@ class EvaluationStopped(Exception):
     """The caller's `stop` said so between two batches: there is no result."""
 
 
-def evaluate_split(
-    model: nn.Module,
-    text: ScoredText,
-    split: str,
-    context: int,
-    *,
-    device: torch.device,
-    units: np.ndarray | None = None,
-    batch: int | None = None,
-    autocast: torch.dtype | None = None,
-    stop: Callable[[], bool] | None = None,
-    engine: Engine | None = None,
-    documents: Windows | None = None,
-) -> Evaluation:
-    """Score `model` (tokens [batch time] to logits [batch time vocabulary]) on a split of `text`, with dropout off.
+def _one_stream(split: str) -> Windows | None:
+    """A text whose splits are read as one stream each."""
+    return None
 
-    units: indices of the units to score (None: the whole split). batch: windows a forward pass (None: as many as suit
-    the device). stop: asked before each batch; where it says True, EvaluationStopped is raised. engine: the native engine
-    of this model, which then computes the scores in PyTorch's place. documents: the windows of the split's documents, where
-    these are cut by themselves. The model is left in the mode, training or not, that each of its modules had. LabError where
-    the split is unknown or too short.
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """A model, the text that it is scored on, and how that is computed."""
+
+    model: nn.Module
+    """Tokens [batch time] to logits [batch time vocabulary]."""
+    text: ScoredText
+    context: int
+    """Tokens a window."""
+    device: torch.device
+    autocast: torch.dtype | None = None
+    """The dtype of PyTorch's autocast; None for none."""
+    engine: Engine | None = None
+    """The native engine of this model, which computes the scores in PyTorch's place."""
+    documents: Callable[[str], Windows | None] = _one_stream
+    """The windows of a split's documents, where these are cut by themselves."""
+    batch: int | None = None
+    """Windows a forward pass; None: as many as suit the device."""
+
+
+def evaluate_split(
+    scoring: Scoring, split: str, *, units: np.ndarray | None = None, stop: Callable[[], bool] | None = None
+) -> Evaluation:
+    """Score the model on a split of the text, with dropout off.
+
+    units: indices of the units to score (None: the whole split). stop: asked before each batch; where it says True,
+    EvaluationStopped is raised. The model is left in the mode, training or not, that each of its modules had. LabError where the
+    split is unknown or too short.
     """
+    model, text, context = scoring.model, scoring.text, scoring.context
+    device, documents = scoring.device, scoring.documents(split)
     began = time.perf_counter()
     tokens = split_tokens(text, split)
     tally = _Tally(text, split, tokens, units, per_byte=documents is None)
@@ -73,8 +87,8 @@ def evaluate_split(
         windows = windows_over(*ranges, context) if documents is None else documents.over(*ranges)
     if not len(windows):
         raise ValueError("none of the units to score has a token to predict")
-    rows = batch or windows_at_once(context, text.vocabulary_size, device.type)
-    with _evaluating(model, device, autocast):
+    rows = scoring.batch or windows_at_once(context, text.vocabulary_size, device.type)
+    with _evaluating(model, device, scoring.autocast):
         for group in _batches(windows, rows):
             if stop is not None and stop():
                 raise EvaluationStopped
@@ -82,7 +96,9 @@ def evaluate_split(
             require_ids(taken, text.vocabulary_size)
             inputs, targets = taken[:, :-1], taken[:, 1:]
             nats, hits = (
-                engine.scores(inputs, targets) if engine is not None else _scores(model, inputs, targets, device)
+                scoring.engine.scores(inputs, targets)
+                if scoring.engine is not None
+                else _scores(model, inputs, targets, device)
             )
             tally.add(positions[:, 1:], counted[:, 1:], targets, nats.astype(np.float64), hits)
     return tally.evaluation(time.perf_counter() - began)
@@ -103,39 +119,14 @@ def _read(
     return positions, np.where(inside, taken, PADDING), inside
 
 
-def evaluate_sample(
-    model: nn.Module,
-    text: ScoredText,
-    split: str,
-    context: int,
-    tokens: int,
-    *,
-    device: torch.device,
-    batch: int | None = None,
-    autocast: torch.dtype | None = None,
-    stop: Callable[[], bool] | None = None,
-    engine: Engine | None = None,
-    documents: Windows | None = None,
-) -> Evaluation:
+def evaluate_sample(scoring: Scoring, split: str, tokens: int, *, stop: Callable[[], bool] | None = None) -> Evaluation:
     """`evaluate_split` on a fixed sample of whole units with about `tokens` predicted tokens, the same at each call.
 
     For the training split too, so that its loss with dropout off stands beside the validation's.
     """
-    units = sampled_units(text, split, tokens, documents)
-    every = len(units) == len(text.units(split))
-    return evaluate_split(
-        model,
-        text,
-        split,
-        context,
-        device=device,
-        units=None if every else units,
-        batch=batch,
-        autocast=autocast,
-        stop=stop,
-        engine=engine,
-        documents=documents,
-    )
+    units = sampled_units(scoring.text, split, tokens, scoring.documents(split))
+    every = len(units) == len(scoring.text.units(split))
+    return evaluate_split(scoring, split, units=None if every else units, stop=stop)
 
 
 def sampled_units(text: ScoredText, split: str, tokens: int, documents: Windows | None = None) -> NDArray[np.int64]:

@@ -11,11 +11,11 @@ from lmlab import lazily
 
 if TYPE_CHECKING:
     from lmlab.experiment.asked import data_asked, names_text, recipe_asked, text_asked
-    from lmlab.experiment.beginning import Parent, parent_of
     from lmlab.experiment.benching import bench
     from lmlab.experiment.budgeted import plan_after, plan_longer, plan_on_card, plan_within
     from lmlab.experiment.finish import Outcome
     from lmlab.experiment.loaded import Loaded, load
+    from lmlab.experiment.parent import Parent, parent_of
     from lmlab.experiment.planned import plan
     from lmlab.experiment.proof import Proof
     from lmlab.experiment.proving import prove
@@ -55,7 +55,7 @@ __getattr__ = lazily(
     {
         "Loaded": "loaded",
         "Outcome": "finish",
-        "Parent": "beginning",
+        "Parent": "parent",
         "Proof": "proof",
         "bench": "benching",
         "data_asked": "asked",
@@ -63,7 +63,7 @@ __getattr__ = lazily(
         "forecast_quality": "quality",
         "load": "loaded",
         "names_text": "asked",
-        "parent_of": "beginning",
+        "parent_of": "parent",
         "plan": "planned",
         "plan_after": "budgeted",
         "plan_longer": "budgeted",

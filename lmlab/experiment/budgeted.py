@@ -12,8 +12,7 @@ from lmlab.data import prepare
 from lmlab.data.fresh import training_split
 from lmlab.data.order import epoch_length
 from lmlab.data.progress import Progress
-from lmlab.experiment.beginning import parent_of, steps_of
-from lmlab.experiment.session import planned_steps
+from lmlab.experiment.parent import parent_of
 from lmlab.experiment.start import rate_line, with_rate
 from lmlab.hardware.cards import Card
 from lmlab.planning.budget import Budget
@@ -30,6 +29,7 @@ from lmlab.planning.room import memory_bytes
 from lmlab.planning.shapes import gpt_of
 from lmlab.recipe import Recipe, check, with_settings
 from lmlab.runs import Run, open_run
+from lmlab.training.length import planned_steps, steps_of
 from lmlab.training.policy import choose_policy
 
 

@@ -27,7 +27,6 @@ from lmlab.runs import Run
 from lmlab.stats import PairedDifference, divergence, paired_difference
 from lmlab.training import ranks
 from lmlab.training.loop import Ending
-from lmlab.training.saving import restore_weights
 
 FORMAT = 1
 
@@ -226,8 +225,7 @@ def _best(session: Session, final: Evaluation) -> tuple[Evaluation, int]:
     except LabError:  # it was removed, or damaged, while the training went on: the last is the best that there is
         return final, state.step
     # The last model is on the disk: nothing is put back, so that no second copy of it takes memory.
-    restore_weights(checkpoint, session.model)
-    session.step.weights_changed()
+    session.training.restore_weights(checkpoint)
     return session.final_scores(), checkpoint.step
 
 

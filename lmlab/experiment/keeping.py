@@ -54,8 +54,8 @@ def keep_least(session: Session, seconds: float) -> None:
         return
     if _begins_at_seed(run) and 0 in checkpoint_steps(checkpoints):
         recorded = read_manifest(folder_of(checkpoints, 0), 0)["files"].get(f"weights{SUFFIX}", {})
-        initialise(session.model, recipe.train.seed, recipe.optim.transfer_from)
-        if file_sha256(dict(session.model.state_dict())) == recorded.get("sha256"):
+        initialise(session.training.model, recipe.train.seed, recipe.optim.transfer_from)
+        if file_sha256(dict(session.training.model.state_dict())) == recorded.get("sha256"):
             note_initial(checkpoints, session.storage)
     best = session.state.best_step
     retention = Retention(keep=1, weights_only=True, protect=() if best is None else (best,))

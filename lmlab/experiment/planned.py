@@ -12,8 +12,8 @@ from lmlab.data import prepare
 from lmlab.data.fresh import training_split
 from lmlab.data.progress import Progress
 from lmlab.data.reading import Reading, reading
-from lmlab.experiment.beginning import Outline, outline_of, with_known_prompts
 from lmlab.experiment.ladder import climb
+from lmlab.experiment.outline import Outline, outline_of, with_known_prompts
 from lmlab.hardware.energy import EnergyMeter
 from lmlab.planning.child import Measurement
 from lmlab.planning.combine import product

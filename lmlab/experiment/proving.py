@@ -17,10 +17,10 @@ from lmlab import LabError
 from lmlab.checkpoint import Checkpoint, find
 from lmlab.checkpoint import steps as checkpoint_steps
 from lmlab.data import find_dataset
-from lmlab.experiment.beginning import evaluation_plan, start_units, steps_of
+from lmlab.experiment.beginning import start_units
 from lmlab.experiment.circumstances import REASONS, circumstances, differing
-from lmlab.experiment.fresh import tokens_of_run
 from lmlab.experiment.judging import checkpoint_in, lost_lines, present_steps, without_checkpoints
+from lmlab.experiment.outline import outline_of_run
 from lmlab.experiment.proof import Difference, Proof, compare_lines, require_something
 from lmlab.experiment.session import Session, open_session
 from lmlab.planning.child import trial_folder
@@ -82,22 +82,9 @@ def prove(
     say(f"replaying {run.name} from step {begin.step:,} to {last:,}")
     with trial_folder() as place:
         shadow = Run(place.path)
-        training = tokens_of_run(run, recipe, dataset)
-        planned = steps_of(recipe, training)
-        plan = evaluation_plan(recipe, dataset, planned, run)
+        outline = outline_of_run(run, recipe, chosen, dataset, begin.step)
         journal = Journal(shadow.folder, run_id=run.id, segment=0)
-        session = open_session(
-            shadow,
-            recipe,
-            chosen,
-            dataset,
-            training,
-            planned,
-            plan,
-            journal,
-            display or make_display(quiet=True),
-            begin,
-        )
+        session = open_session(outline, shadow, journal, display or make_display(quiet=True), begin)
         start_units(shadow, recipe, dataset)
         session.replay(StopAt(session, last, _rewinds(run, last)))
         replayed = [line for file in ("metrics", "samples") for line in shadow.read_lines(file)]
@@ -166,9 +153,9 @@ def _compare_tensors(run: Run, session: Session, last: int) -> tuple[int, float 
     if last not in checkpoint_steps(run.checkpoints):
         return 0, None, None
     checkpoint, _ = find(run.checkpoints, str(last))
-    replayed: dict[str, dict[str, Tensor]] = {"weights": dict(session.model.state_dict())}
+    replayed: dict[str, dict[str, Tensor]] = {"weights": dict(session.training.model.state_dict())}
     if "optimizer" in checkpoint.parts:
-        replayed["optimizer"] = dict(session.optimizer.state_tensors())
+        replayed["optimizer"] = dict(session.training.optimizer.state_tensors())
     count, largest, difference = 0, 0.0, None
     for part, tensors in replayed.items():
         recorded = checkpoint.tensors(part)

@@ -17,21 +17,14 @@ from lmlab.checkpoint import steps as checkpoints_of
 from lmlab.checkpoint.layout import MANIFEST
 from lmlab.data import Dataset, find_dataset, prepare
 from lmlab.data.progress import Progress
-from lmlab.experiment.beginning import (
-    begin,
-    deadline_of,
-    evaluation_plan,
-    outline_of,
-    parent_again,
-    start_units,
-    steps_of,
-    with_known_prompts,
-)
+from lmlab.experiment.beginning import begin, start_units
 from lmlab.experiment.circumstances import circumstances
 from lmlab.experiment.finish import Outcome, train_to_end
 from lmlab.experiment.fresh import tokens_of_run
 from lmlab.experiment.inventory import take_inventory
 from lmlab.experiment.judging import require_no_progress
+from lmlab.experiment.outline import deadline_of, evaluation_plan, outline_of, outline_of_run, with_known_prompts
+from lmlab.experiment.parent import parent_again
 from lmlab.experiment.session import open_session, read_outlook
 from lmlab.files import DISK, Storage, sha256_of_file
 from lmlab.planning.room import require_memory
@@ -39,7 +32,7 @@ from lmlab.recipe import Recipe, check, differences, override, recipe_hash
 from lmlab.runs import Journal, Run, RunLock, open_run, require_unlocked
 from lmlab.training.display import Display, make_display
 from lmlab.training.loop import Ending
-from lmlab.training.policy import Policy, apply_policy, choose_policy, read_policy
+from lmlab.training.policy import Policy, choose_policy, read_policy
 from lmlab.training.saving import best_of, forget_lost_best
 from lmlab.training.state import read_state
 from lmlab.training.wall import WallClock
@@ -125,15 +118,10 @@ def _go_on(
         return _begin_again(run, recipe, dataset, display, lock, say, deadline, clock)
     policy, exact = _policy(run, recipe, changes, say)
     require_memory(recipe, policy, dataset.vocabulary_size)
-    apply_policy(policy)
-    training = tokens_of_run(run, recipe, dataset)
-    steps = steps_of(recipe, training)
-    plan = evaluation_plan(recipe, dataset, steps, run)
+    outline = outline_of_run(run, recipe, policy, dataset, checkpoint.step)
     journal = Journal(run.folder, run_id=run.id, segment=run.next_segment(), storage=lock.storage)
     with _judging(run):
-        session = open_session(
-            run, recipe, policy, dataset, training, steps, plan, journal, display, checkpoint, lock.storage, clock
-        )
+        session = open_session(outline, run, journal, display, checkpoint, lock.storage, clock)
     # From here on the folder is changed.
     lock.sign()
     state, lengths = read_state(checkpoint.state)
@@ -149,7 +137,7 @@ def _go_on(
         run.write("policy.json", policy.to_json(), lock.storage)
     _mend_tokenizer(run, dataset, lock.storage)
     how = "bit for bit" if exact else "with another policy (device, precision, threads or engine), so not bit for bit"
-    say(f"{run.name} continues from step {checkpoint.step:,} of {steps:,}, {how}")
+    say(f"{run.name} continues from step {checkpoint.step:,} of {outline.steps:,}, {how}")
     return train_to_end(session, deadline, say)
 
 

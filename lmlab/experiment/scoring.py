@@ -9,7 +9,7 @@ from typing import Any
 
 from lmlab.data.progress import Progress
 from lmlab.data.windows import split_windows
-from lmlab.evaluation import Evaluation, evaluate_split
+from lmlab.evaluation import Evaluation, Scoring, evaluate_split
 from lmlab.experiment.duplicated import without_duplicates
 from lmlab.experiment.finish import figures
 from lmlab.experiment.loaded import Loaded, load
@@ -74,13 +74,12 @@ def score(
     """The scores of a run's model; `on`, `split` and `reading` (settings by dotted name) as `part_to_score` takes them."""
     loaded = load(reference, runs, device)
     part = part_to_score(loaded, on, split, reading or {}, progress)
-    scores = evaluate_split(
-        loaded.model,
-        part.dataset,
-        part.split,
-        loaded.recipe.model.context,
+    scoring = Scoring(
+        model=loaded.model,
+        text=part.dataset,
+        context=loaded.recipe.model.context,
         device=loaded.device,
         engine=native_engine(loaded.model),
-        documents=split_windows(loaded.recipe, part.dataset, part.split),
+        documents=lambda split: split_windows(loaded.recipe, part.dataset, split),
     )
-    return Scored(loaded=loaded, part=part, evaluation=scores)
+    return Scored(loaded=loaded, part=part, evaluation=evaluate_split(scoring, part.split))

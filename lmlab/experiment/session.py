@@ -6,7 +6,6 @@ A new run, a resume and a branch differ only in where the session's state comes 
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,20 +14,17 @@ from lmlab import LabError
 from lmlab.checkpoint import Checkpoint, find, settle_pointers
 from lmlab.checkpoint import steps as checkpoint_steps
 from lmlab.data import Dataset
-from lmlab.data.fresh import TrainingTokens
-from lmlab.data.windows import split_windows
 from lmlab.evaluation import Evaluation, EvaluationStopped, evaluate_sample, evaluate_split, loss_gap
 from lmlab.experiment.black_box import black_box
+from lmlab.experiment.outline import Outline
 from lmlab.files import DISK, Storage
 from lmlab.generation import Sampling, generate
 from lmlab.generation.prompts import begin_of
 from lmlab.hardware.energy import EnergyMeter
 from lmlab.hardware.load import ShareMeter
-from lmlab.model import TrainableModel, build_model, flops_per_token, initialise
-from lmlab.optim import TrainingOptimizer, optimizer_of
+from lmlab.model import flops_per_token
 from lmlab.planning.peak import datasheet_of, peak_flops
 from lmlab.recipe import Recipe
-from lmlab.recipe.train import MOST_STEPS
 from lmlab.runs import Journal, Run
 from lmlab.runs.black_boxes import write_black_box
 from lmlab.scaling.estimate import Estimate
@@ -38,12 +34,12 @@ from lmlab.training.guard import Verdict
 from lmlab.training.loop import Ending, Hooks, Loop, Scores, StopQuestion
 from lmlab.training.outlook import Outlook, forecast_loss
 from lmlab.training.pace import Correction, Expected, Pace, expected_time
-from lmlab.training.policy import Policy, apply_policy
-from lmlab.training.saving import Saver, best_of, forget_lost_best, require_weights, restore_training
+from lmlab.training.policy import Policy
+from lmlab.training.saving import Saver, best_of, forget_lost_best, require_weights
+from lmlab.training.setup import Training, set_up
 from lmlab.training.signals import Interrupted, StopRequests
 from lmlab.training.spikes import rewind_target
 from lmlab.training.state import State
-from lmlab.training.step import TrainingStep
 from lmlab.training.wall import WallClock
 
 
@@ -51,18 +47,11 @@ from lmlab.training.wall import WallClock
 class Session:
     """Everything of a run that is open in this process."""
 
+    outline: Outline
     run: Run
-    recipe: Recipe
-    policy: Policy
-    dataset: Dataset
-    steps: int
-    plan: EvaluationPlan
     journal: Journal
     display: Display
-    model: TrainableModel
-    optimizer: TrainingOptimizer
-    step: TrainingStep
-    state: State
+    training: Training
     saver: Saver
     outlook: Outlook
     clock: WallClock = field(default_factory=WallClock.of_call)
@@ -75,6 +64,31 @@ class Session:
     """Of what this process's training asked for: 1 on a quiet machine."""
     saved_step: int = -1
     """The step whose checkpoint this session was opened from."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """What is trained."""
+        return self.outline.recipe
+
+    @property
+    def policy(self) -> Policy:
+        """How it is computed on this machine."""
+        return self.outline.policy
+
+    @property
+    def dataset(self) -> Dataset:
+        """What it reads."""
+        return self.outline.dataset
+
+    @property
+    def plan(self) -> EvaluationPlan:
+        """What its evaluations score."""
+        return self.outline.plan
+
+    @property
+    def state(self) -> State:
+        """Where the training is."""
+        return self.training.state
 
     @property
     def resumed(self) -> bool:
@@ -108,7 +122,9 @@ class Session:
         """What the run's forecast says of its time; None for one that goes on, whose time began in another process."""
         if self.resumed:
             return None
-        closing = self.plan.final_tokens / max(1, self.plan.tokens_in_all(self.steps, self.recipe.evaluate.every))
+        closing = self.plan.final_tokens / max(
+            1, self.plan.tokens_in_all(self.outline.steps, self.recipe.evaluate.every)
+        )
         with contextlib.suppress(LabError):
             return expected_time(self.run.read("forecast.json"), closing)
         return None
@@ -137,7 +153,7 @@ class Session:
         sheet = None if peak is None else datasheet_of(self.policy)
         loop = Loop(
             self.recipe,
-            self.step,
+            self.training.step,
             self.state,
             hooks,
             self.display,
@@ -153,16 +169,7 @@ class Session:
 
     def whole_split(self, split: str = "valid") -> Evaluation:
         """The model's scores over a whole split, as they are quoted."""
-        return evaluate_split(
-            self.model,
-            self.dataset,
-            split,
-            self.recipe.model.context,
-            device=self.policy.torch_device,
-            autocast=self.policy.autocast_dtype,
-            engine=self.step.engine,
-            documents=split_windows(self.recipe, self.dataset, split),
-        )
+        return evaluate_split(self.training.scoring(self.dataset), split)
 
     def final_scores(self) -> Evaluation:
         """The model's scores on validation, as they are quoted: over the whole split, or the evaluations' sample of it."""
@@ -207,16 +214,7 @@ class Session:
 
     def _sampled(self, split: str, tokens: int, stop: StopQuestion | None = None) -> Evaluation:
         return evaluate_sample(
-            self.model,
-            self.dataset,
-            split,
-            self.recipe.model.context,
-            tokens,
-            device=self.policy.torch_device,
-            autocast=self.policy.autocast_dtype,
-            stop=None if stop is None else stop.stopping,
-            engine=self.step.engine,
-            documents=split_windows(self.recipe, self.dataset, split),
+            self.training.scoring(self.dataset), split, tokens, stop=None if stop is None else stop.stopping
         )
 
     def _samples(self, stop: StopQuestion) -> tuple[dict[str, Any], ...]:
@@ -226,13 +224,13 @@ class Session:
         sampling = Sampling(tokens=self.recipe.evaluate.sample_tokens, seed=self.recipe.train.seed)
         tokenizer = self.dataset.tokenizer
         begin = begin_of(self.recipe.data, tokenizer)
-        written = generate(self.model, tokenizer, prompts, sampling, begin=begin, stop_requested=stop.stopping)
+        written = generate(self.training.model, tokenizer, prompts, sampling, begin=begin, stop_requested=stop.stopping)
         if any(completion.reason == "stopped" for completion in written):
             raise Interrupted
         return tuple({"prompt": completion.prompt, "text": completion.text} for completion in written)
 
     def _black_box(self, state: State, verdict: Verdict) -> str:
-        value = black_box(self.step, self.policy, self.dataset, state, verdict)
+        value = black_box(self.training.step, self.policy, self.dataset, state, verdict)
         return write_black_box(self.run.folder, state.step + 1, value, self.storage)
 
     def _rewind(self, state: State) -> State:
@@ -253,12 +251,11 @@ class Session:
             raise LabError(
                 f"{self.run.name} has no intact checkpoint with its optimizer at or before step {target} to go back to"
             )
-        restored, lengths = restore_training(checkpoint, self.model, self.optimizer, self.step.scaler)
+        restored, lengths = self.training.restore(checkpoint)
         for line in forget_lost_best(self.run.checkpoints, restored):
             self.display.note(line)
         # Before the lines go: a process that dies from here on goes back to the same checkpoint when it's resumed.
         settle_pointers(self.run.checkpoints, checkpoint.step, best_of(restored), self.storage)
-        self.step.weights_changed()
         self.journal.rewind(lengths)
         self.run.truncate_units(restored.evaluations, self.storage)
         read_outlook(self.outlook, self.run)
@@ -275,16 +272,11 @@ class Session:
 
 
 def open_session(
+    outline: Outline,
     run: Run,
-    recipe: Recipe,
-    policy: Policy,
-    dataset: Dataset,
-    training: TrainingTokens,
-    steps: int,
-    plan: EvaluationPlan,
     journal: Journal,
     display: Display,
-    checkpoint: Checkpoint | None,
+    checkpoint: Checkpoint | None = None,
     storage: Storage = DISK,
     clock: WallClock | None = None,
 ) -> Session:
@@ -292,38 +284,22 @@ def open_session(
 
     `clock` is that of this process (None: it begins now); what earlier ones spent is in the checkpoint.
     """
-    apply_policy(policy)
+    recipe, vocabulary = outline.recipe, outline.dataset.vocabulary_size
     if checkpoint is not None:
-        require_weights(checkpoint, recipe.model, dataset.vocabulary_size)
-    model = build_model(recipe.model, dataset.vocabulary_size)
-    if checkpoint is None:
-        initialise(model, recipe.train.seed, recipe.optim.transfer_from)
-    model.to(policy.torch_device)
-    optimizer = optimizer_of(model, recipe, policy.torch_device.type)
-    step = TrainingStep(recipe, policy, model, optimizer, training, steps)
-    state = State(scale=step.scaler.scale if step.scaler is not None else None)
-    if checkpoint is not None:
-        state, _ = restore_training(checkpoint, model, optimizer, step.scaler)
-        step.weights_changed()
-    outlook = Outlook(step.rate, steps, expected_loss(run))
+        require_weights(checkpoint, recipe.model, vocabulary)
+    training = set_up(recipe, outline.policy, outline.training, vocabulary, outline.steps, checkpoint)
+    outlook = Outlook(training.step.rate, outline.steps, expected_loss(run))
     read_outlook(outlook, run)
     return Session(
+        outline=outline,
         run=run,
-        recipe=recipe,
-        policy=policy,
-        dataset=dataset,
-        steps=steps,
-        plan=plan,
         journal=journal,
         display=display,
-        model=model,
-        optimizer=optimizer,
-        step=step,
-        state=state,
-        saver=Saver(run.checkpoints, recipe, model, optimizer, storage),
+        training=training,
+        saver=Saver(run.checkpoints, recipe, training.model, training.optimizer, storage),
         outlook=outlook,
         storage=storage,
-        clock=(clock or WallClock.of_call()).after(state.wall_seconds),
+        clock=(clock or WallClock.of_call()).after(training.state.wall_seconds),
         saved_step=-1 if checkpoint is None else checkpoint.step,
     )
 
@@ -347,15 +323,3 @@ def evaluation_line(state: State, valid: Evaluation, train: Evaluation) -> str:
     sampled = "" if valid.whole else f" (sample of {valid.tokens:,} tokens)"
     figures = f"perplexity {valid.perplexity:,.2f}, accuracy {valid.accuracy:.1%}{bits}"
     return f"step {state.step:,}  valid {valid.loss:.4f}, {figures}{sampled}  train {train.loss:.4f}"
-
-
-def planned_steps(recipe: Recipe, windows: int) -> int:
-    """The optimizer steps of a run: train.steps, or what train.epochs comes to over `windows` windows an epoch."""
-    if recipe.train.epochs is None:
-        return recipe.train.steps
-    steps = max(1, math.floor(recipe.train.epochs * windows / recipe.train.batch))
-    if steps > MOST_STEPS:
-        raise LabError(
-            f"train.epochs {recipe.train.epochs:g} comes to {steps:,} steps: expected at most {MOST_STEPS:,}"
-        )
-    return steps

@@ -13,12 +13,14 @@ from lmlab import LabError
 from lmlab.data import Dataset, find_dataset, prepare
 from lmlab.data.fresh import FreshTokens
 from lmlab.data.progress import Progress
-from lmlab.experiment.beginning import Outline, Parent, begin, deadline_of, outline_of, same_stream, with_known_prompts
+from lmlab.experiment.beginning import begin
 from lmlab.experiment.circumstances import versions
 from lmlab.experiment.expectations import Expectation, parse_expectations, read_expectations
 from lmlab.experiment.finish import Outcome, train_to_end
 from lmlab.experiment.fresh import fresh_lines, require_one_pass, require_parent, training_tokens
 from lmlab.experiment.lineage import ancestry_to_json, lineage_if_known, lineage_through
+from lmlab.experiment.outline import Outline, deadline_of, outline_of, with_known_prompts
+from lmlab.experiment.parent import Parent, same_stream
 from lmlab.experiment.resuming import resume_same
 from lmlab.files import require_free_bytes
 from lmlab.hardware import detect

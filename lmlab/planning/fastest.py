@@ -25,7 +25,7 @@ from lmlab.planning.measured import measured
 from lmlab.planning.probe import probe
 from lmlab.planning.probed import facts_of_steps
 from lmlab.recipe import Recipe
-from lmlab.training.policy import Policy, apply_policy, choose_policy
+from lmlab.training.policy import Policy, choose_policy
 
 TIMED_STEPS = 3
 MOST_BYTES_HERE = 64 << 20
@@ -171,7 +171,6 @@ def _name(policy: Policy) -> str:
 
 def _step_seconds(recipe: Recipe, policy: Policy, tokens: TrainingTokens, vocabulary: int) -> float:
     """The least time of a few steps, the first left out: what other programs take away doesn't count."""
-    apply_policy(policy)
     times, _ = probe(recipe, policy, tokens, vocabulary, recipe.train.steps, lambda taken: len(taken) > TIMED_STEPS)
     return min(times[1:])
 

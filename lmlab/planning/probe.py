@@ -6,12 +6,9 @@ import time
 from collections.abc import Callable
 
 from lmlab.data.fresh import TrainingTokens
-from lmlab.model import build_model, initialise
-from lmlab.optim import optimizer_of
 from lmlab.recipe import Recipe
 from lmlab.training.policy import Policy
-from lmlab.training.state import State
-from lmlab.training.step import TrainingStep
+from lmlab.training.setup import set_up
 
 
 def probe(
@@ -24,20 +21,12 @@ def probe(
 ) -> tuple[list[float], int]:
     """Seconds of each step that was taken until they were `enough`, and the bytes of weights and optimizer.
 
-    `tokens` is the training split, `steps` the length of the training that is planned.
+    `tokens` is the training split, `steps` the length of the training that is planned. The policy is in force from here on.
     """
-    model = build_model(recipe.model, vocabulary)
-    initialise(model, recipe.train.seed, recipe.optim.transfer_from)
-    model.to(policy.torch_device)
-    optimizer = optimizer_of(model, recipe, policy.torch_device.type)
-    step = TrainingStep(recipe, policy, model, optimizer, tokens, steps)
-    state = State()
+    training = set_up(recipe, policy, tokens, vocabulary, steps)
     times: list[float] = []
     while not enough(times):
         started = time.perf_counter()
-        step.take(state)
+        training.take()
         times.append(time.perf_counter() - started)
-        state.step += 1
-        state.cursor += recipe.train.batch
-    tensors = [*model.state_dict().values(), *optimizer.state_tensors().values()]
-    return times, sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return times, training.nbytes

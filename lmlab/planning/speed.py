@@ -36,7 +36,7 @@ from lmlab.planning.probed import facts_of_steps
 from lmlab.planning.shapes import shapes_like
 from lmlab.recipe import GPT, Context, Recipe
 from lmlab.scaling.estimate import Estimate
-from lmlab.training.policy import Policy, apply_policy, tokens_in_a_gpu_pass
+from lmlab.training.policy import Policy, tokens_in_a_gpu_pass
 
 Speed = Callable[[Recipe], Estimate]
 """Tokens a second of training with a recipe, the padding of windows among them."""
@@ -229,7 +229,6 @@ def gpu_pass(recipe: Recipe) -> int:
 
 def _step_seconds(recipe: Recipe, policy: Policy, tokens: TrainingTokens, vocabulary: int) -> float:
     """The median time of a few steps after the first ones."""
-    apply_policy(policy)
     began = time.perf_counter()
 
     def enough(taken: list[float]) -> bool:

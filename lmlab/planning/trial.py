@@ -6,7 +6,6 @@ checkpoint saved, read back and restored, and the pages of the data set that the
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from lmlab.checkpoint import Checkpoint, find
+from lmlab.checkpoint import find
 from lmlab.data import Dataset
-from lmlab.data.fresh import TrainingTokens, sequences_an_epoch, training_spans, training_split
+from lmlab.data.fresh import training_spans, training_split
 from lmlab.data.reading import scored_targets
-from lmlab.data.windows import split_windows
 from lmlab.evaluation import Evaluation, evaluate_split
 from lmlab.evaluation.losses import windows_at_once
 from lmlab.evaluation.sample import choose_units
@@ -28,15 +25,13 @@ from lmlab.generation import Sampling, generate
 from lmlab.generation.prompts import begin_of
 from lmlab.hardware import held_memory_bytes, peak_memory_bytes, release_freed_memory, synchronise
 from lmlab.hardware.load import ShareMeter
-from lmlab.model import TrainableModel, build_model, initialise
-from lmlab.optim import TrainingOptimizer, optimizer_of
 from lmlab.planning.peak import peak_flops
 from lmlab.recipe import Recipe
 from lmlab.training.evaluating import plan_evaluations
+from lmlab.training.length import steps_of
 from lmlab.training.policy import Policy, apply_policy
-from lmlab.training.saving import Saver, restore_weights, saves_beside
-from lmlab.training.state import State
-from lmlab.training.step import TrainingStep
+from lmlab.training.saving import Saver, saves_beside
+from lmlab.training.setup import set_up
 
 WARM_UP_STEPS = 2
 """The first step compiles and touches memory for the first time; the second one still finds cold caches."""
@@ -74,18 +69,12 @@ class Trial:
         self.dataset = dataset
         self.device = policy.torch_device
         train = training_split(recipe, dataset)
-        self.run_steps = _run_steps(recipe, train)
+        self.run_steps = steps_of(recipe, train)
         release_freed_memory()
         self.idle_memory_bytes = held_memory_bytes(self.device)
         self.earlier_peak_bytes = peak_memory_bytes(self.device)
         started = time.perf_counter()
-        self.model: TrainableModel = build_model(recipe.model, dataset.vocabulary_size)
-        initialise(self.model, recipe.train.seed, recipe.optim.transfer_from)
-        self.model.to(self.device)
-        self.optimizer: TrainingOptimizer = optimizer_of(self.model, recipe, self.device.type)
-        self.step = TrainingStep(recipe, policy, self.model, self.optimizer, train, self.run_steps)
-        scaler = self.step.scaler
-        self.state = State(scale=scaler.scale if scaler is not None else None)
+        self.training = set_up(recipe, policy, train, dataset.vocabulary_size, self.run_steps)
         self.build_seconds = time.perf_counter() - started
 
     def go(self, extent: Extent, first_step_began: Callable[[], None]) -> dict[str, Any]:
@@ -93,7 +82,7 @@ class Trial:
         first_step_began()
         first, times, share = self._timed_steps(extent)
         found: dict[str, Any] = {"step_seconds": tuple(times), "first_step_seconds": first, "processor_share": share}
-        found["checkpoint_bytes"] = sum(tensor.numel() * tensor.element_size() for tensor in self._tensors())
+        found["checkpoint_bytes"] = self.training.nbytes
         found["build_seconds"] = self.build_seconds
         found["idle_memory_bytes"] = self.idle_memory_bytes
         found["earlier_peak_bytes"] = self.earlier_peak_bytes
@@ -121,14 +110,9 @@ class Trial:
     def _take_step(self) -> float:
         synchronise(self.device)
         started = time.perf_counter()
-        self.step.take(self.state)
+        self.training.take()
         synchronise(self.device)
-        self.state.step += 1
-        self.state.cursor += self.recipe.train.batch
         return time.perf_counter() - started
-
-    def _tensors(self) -> list[torch.Tensor]:
-        return [*self.model.state_dict().values(), *self.optimizer.state_tensors().values()]
 
     def _evaluated(self, seconds: float) -> dict[str, Any]:
         """Scores of as much as `seconds` allow, and of no more than an evaluation of the run would score; samples."""
@@ -144,7 +128,7 @@ class Trial:
         if self.recipe.evaluate.prompts:
             sampling = Sampling(tokens=self.recipe.evaluate.sample_tokens, seed=self.recipe.train.seed)
             begin = begin_of(self.recipe.data, self.dataset.tokenizer)
-            generate(self.model, self.dataset.tokenizer, self.recipe.evaluate.prompts, sampling, begin=begin)
+            generate(self.training.model, self.dataset.tokenizer, self.recipe.evaluate.prompts, sampling, begin=begin)
         del first
         return {
             "forward_tokens_per_second": _marginal_rate(one, several),
@@ -158,30 +142,21 @@ class Trial:
 
     def _scored(self, split: str, tokens: int) -> Evaluation:
         every, length = self.dataset.units(split), len(self.dataset.tokens(split))
-        return evaluate_split(
-            self.model,
-            self.dataset,
-            split,
-            self.recipe.model.context,
-            device=self.device,
-            units=choose_units(every, length, tokens),
-            autocast=self.policy.autocast_dtype,
-            engine=self.step.engine,
-            documents=split_windows(self.recipe, self.dataset, split),
-        )
+        return evaluate_split(self.training.scoring(self.dataset), split, units=choose_units(every, length, tokens))
 
     def _saved(self, extent: Extent) -> dict[str, Any]:
         """A save as in a run, a step beside it where the run would take one, and the best model put back at the end."""
-        saver = Saver(extent.folder, self.recipe, self.model, self.optimizer)
+        state = self.training.state
+        saver = Saver(extent.folder, self.recipe, self.training.model, self.training.optimizer)
         started = time.perf_counter()
-        saver.save(self.state, {})
+        saver.save(state, {})
         waited = time.perf_counter() - started
         saver.settle(True)
         seconds = time.perf_counter() - started
         # Once more, now with a step of the training beside it: copies and activations are there at one time. An evaluation after
         # steps finds the heap as they left it, which the one before them did not.
-        self.state.step += 1
-        saver.save(self.state, {})
+        state.step += 1
+        saver.save(state, {})
         self._take_step()
         saver.settle(True)
         self._scored("valid", self._least_tokens())
@@ -194,14 +169,9 @@ class Trial:
             return found
         started = time.perf_counter()
         checkpoint, _ = find(extent.folder, "latest")
-        self._put_back(checkpoint)
+        self.training.restore_weights(checkpoint)  # what a run does at its end to score its best model
         loaded = time.perf_counter() - started
         return {**found, "load_seconds": loaded, "peak_with_earlier_best_bytes": peak_memory_bytes(self.device)}
-
-    def _put_back(self, checkpoint: Checkpoint) -> None:
-        """What a run does at its end to score its best model."""
-        restore_weights(checkpoint, self.model)
-        self.step.weights_changed()
 
 
 def touch_as_a_run(recipe: Recipe, dataset: Dataset, steps: int) -> int:
@@ -226,10 +196,3 @@ def _marginal_rate(one: Evaluation, several: Evaluation) -> float:
     if tokens <= 0 or seconds <= 0.2 * several.seconds:
         return several.tokens / max(several.seconds, 1e-9)
     return tokens / seconds
-
-
-def _run_steps(recipe: Recipe, train: TrainingTokens) -> int:
-    if recipe.train.epochs is None:
-        return recipe.train.steps
-    windows = sequences_an_epoch(train, recipe.data.order, recipe.model.context)
-    return max(1, math.floor(recipe.train.epochs * windows / recipe.train.batch))

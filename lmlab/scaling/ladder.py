@@ -28,7 +28,6 @@ NOISE = 0.005
 SHORTER_NOISE = 0.03
 """In a shorter one: what this law doesn't know of its curve."""
 SAME_LENGTH = 0.9
-ROUNDS = 60
 FEWEST_POINTS = 3
 
 
@@ -97,9 +96,11 @@ class LadderLaw:
 def ladder_law(points: Sequence[Point]) -> LadderLaw:
     """The law of `points`.
 
-    The most likely five numbers by Levenberg's damped least squares; the spread from the curvature there. LabError with fewer
+    The most likely five numbers by Levenberg-Marquardt least squares; the spread from the curvature there. LabError with fewer
     than three points, or a loss that isn't a positive number.
     """
+    from scipy.optimize import least_squares  # a tenth of a second, which only a ladder needs
+
     if len(points) < FEWEST_POINTS:
         raise LabError(f"{len(points)} trainings are too few to draw a line through: expected {FEWEST_POINTS} or more")
     losses = np.array([point.loss for point in points])
@@ -116,7 +117,7 @@ def ladder_law(points: Sequence[Point]) -> LadderLaw:
         def residuals(numbers: Array) -> Array:
             return np.concatenate([(_log_loss(numbers, places) - observed) / noise, (numbers - means) / spreads])
 
-        numbers = _least_squares(residuals, means)
+        numbers = least_squares(residuals, means, method="lm").x
         slopes = _jacobian(residuals, numbers)
         return numbers, np.asarray(np.linalg.inv(slopes.T @ slopes), np.float64)
 
@@ -142,23 +143,6 @@ def _log_loss(numbers: Array, places: Array) -> Array:
     size, length = places.T
     share = 1 / (1 + np.exp(-numbers[3]))
     return np.log(entropy * (1 + share * np.expm1(-beta * np.log(length))) + capacity * size**-alpha)
-
-
-def _least_squares(residuals: Callable[[Array], Array], start: Array) -> Array:
-    numbers, damping = start, 1.0
-    error = residuals(numbers)
-    for _ in range(ROUNDS):
-        slopes = _jacobian(residuals, numbers)
-        square = slopes.T @ slopes
-        step = np.linalg.solve(square + damping * np.diag(np.diag(square)), -slopes.T @ error)
-        tried = residuals(numbers + step)
-        if tried @ tried < error @ error:
-            numbers, error, damping = numbers + step, tried, damping / 3
-        else:
-            damping *= 4
-        if damping > 1e12:
-            break
-    return numbers
 
 
 def _jacobian(function: Callable[[Array], Array], at: Array) -> Array:

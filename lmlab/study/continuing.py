@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmlab import experiment
-from lmlab.experiment.beginning import Parent, parent_of
+from lmlab.experiment.parent import Parent, parent_of
 from lmlab.experiment.record import Record
 from lmlab.recipe import Recipe, check, override
 from lmlab.study.comparison import runs_around

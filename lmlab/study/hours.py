@@ -15,7 +15,7 @@ from lmlab.data import prepare
 from lmlab.data.fresh import training_split
 from lmlab.data.progress import Progress
 from lmlab.data.reading import reading
-from lmlab.experiment.beginning import Outline, outline_of
+from lmlab.experiment.outline import Outline, outline_of
 from lmlab.model import flops_per_token
 from lmlab.planning.child import Measurement
 from lmlab.planning.duration import duration_of

@@ -9,18 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lmlab.data.reading import scored_targets
-from lmlab.data.windows import split_windows
 from lmlab.evaluation import EvaluationStopped, evaluate_sample
-from lmlab.experiment.beginning import Outline
-from lmlab.model import build_model, initialise
-from lmlab.optim import optimizer_of
+from lmlab.experiment.outline import Outline
 from lmlab.recipe import Recipe
 from lmlab.recipe.check import nearest_divisor
 from lmlab.scaling.noise import GradientNoise
 from lmlab.training.evaluating import FEWEST_WINDOWS, TRAINING_STEP_IN_FORWARDS
+from lmlab.training.setup import set_up
 from lmlab.training.signals import Interrupted
-from lmlab.training.state import State
-from lmlab.training.step import StepResult, TrainingStep
+from lmlab.training.step import StepGradients
 
 EVALUATION_SHARE = 0.2
 """Of the training's arithmetic, that the evaluation at its end may take."""
@@ -44,7 +41,7 @@ def train_briefly(
     recipe: Recipe,
     outline: Outline,
     stopping: Callable[[], bool],
-    progress: Callable[[StepResult], None],
+    progress: Callable[[StepGradients], None],
     measure_noise: bool = False,
 ) -> Outcome:
     """Train `recipe` from its seed for `train.steps` steps and score it.
@@ -56,40 +53,24 @@ def train_briefly(
     policy, dataset, batch = outline.policy, outline.dataset, recipe.train.batch
     if measure_noise and policy.micro_batch >= batch > 1:
         policy = dataclasses.replace(policy, micro_batch=nearest_divisor(batch, max(1, batch // PARTS)))
-    model = build_model(recipe.model, dataset.vocabulary_size)
-    initialise(model, recipe.train.seed, recipe.optim.transfer_from)
-    model.to(policy.torch_device)
-    optimizer = optimizer_of(model, recipe, policy.torch_device.type)
-    step = TrainingStep(recipe, policy, model, optimizer, outline.training, recipe.train.steps)
-    state = State(scale=step.scaler.scale if step.scaler is not None else None)
+    training = set_up(recipe, policy, outline.training, dataset.vocabulary_size, recipe.train.steps)
+    noise, scaler = training.state.noise, training.step.scaler
     for _ in range(recipe.train.steps):
         if stopping():
             raise Interrupted
-        result = step.take(state)
-        if not result.finite and (step.scaler is None or step.scaler.exhausted):
-            return Outcome(loss=math.inf, error=0.0, seconds=time.perf_counter() - began, noise=state.noise)
-        if result.updated and result.first is not None:
-            state.noise.add(result.first.norm, result.first.sequences, result.gradient_norm, result.sequences)
-        state.step += 1
-        state.cursor += batch
-        progress(result)
+        gradients = training.take()
+        if not gradients.finite and (scaler is None or scaler.exhausted):
+            return Outcome(loss=math.inf, error=0.0, seconds=time.perf_counter() - began, noise=noise)
+        if gradients.finite and gradients.first is not None:
+            noise.add(gradients.first.norm, gradients.first.sequences, gradients.norm, gradients.sequences)
+        progress(gradients)
+    wanted = evaluation_tokens(recipe, scored_targets(recipe, dataset, "valid"))
     try:
-        scores = evaluate_sample(
-            model,
-            dataset,
-            "valid",
-            recipe.model.context,
-            evaluation_tokens(recipe, scored_targets(recipe, dataset, "valid")),
-            device=policy.torch_device,
-            autocast=policy.autocast_dtype,
-            stop=stopping,
-            engine=step.engine,
-            documents=split_windows(recipe, dataset, "valid"),
-        )
+        scores = evaluate_sample(training.scoring(dataset), "valid", wanted, stop=stopping)
     except EvaluationStopped:
         raise Interrupted from None
     loss = scores.loss if math.isfinite(scores.loss) else math.inf
-    return Outcome(loss=loss, error=scores.standard_error, seconds=time.perf_counter() - began, noise=state.noise)
+    return Outcome(loss=loss, error=scores.standard_error, seconds=time.perf_counter() - began, noise=noise)
 
 
 def evaluation_tokens(recipe: Recipe, valid_tokens: int) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lmlab import experiment
 from lmlab.data.progress import Progress
-from lmlab.experiment.beginning import Parent
+from lmlab.experiment.parent import Parent
 from lmlab.experiment.record import Record, read_record
 from lmlab.recipe import Recipe
 from lmlab.training.display import Display

@@ -18,8 +18,8 @@ from lmlab.data import Dataset, prepare
 from lmlab.data.fresh import training_split
 from lmlab.data.progress import Progress as DataProgress
 from lmlab.data.reading import reading
-from lmlab.experiment.beginning import Outline, outline_of
 from lmlab.experiment.fresh import require_parent
+from lmlab.experiment.outline import Outline, outline_of
 from lmlab.files import FileLock, make_folder, remove_old_temporaries, write_json, write_text
 from lmlab.recipe import GPT, Recipe, check, recipe_hash, to_toml
 from lmlab.recipe.model import Model
@@ -32,7 +32,7 @@ from lmlab.study.variants import narrowed, shortened, tuned, with_rate
 from lmlab.training import ranks
 from lmlab.training.display import Display, Progress, Quiet, count, duration
 from lmlab.training.signals import Interrupted, StopRequests
-from lmlab.training.step import StepResult
+from lmlab.training.step import StepGradients
 
 SizeName = Literal["own", "small"]
 SHARE_OF_THE_STEPS = 8
@@ -175,7 +175,7 @@ class _Searcher:
         self._display.note(f"{run.steps:,} steps at {short.optim.lr:.3g}{seed}: {loss}  ({duration(outcome.seconds)})")
         return outcome.loss
 
-    def _tell(self, short: Recipe, step: int, loss: float, result: StepResult, seconds: float) -> None:
+    def _tell(self, short: Recipe, step: int, loss: float, gradients: StepGradients, seconds: float) -> None:
         elapsed = time.monotonic() - self._began
         taken = self._here + step
         self._display.progress(
@@ -184,8 +184,8 @@ class _Searcher:
                 steps=max(self._planned, self._done + step + 1),
                 tokens=(self._done + step) * self._step_tokens,
                 loss=loss,
-                learning_rate=short.optim.lr * result.rate,
-                gradient_norm=result.gradient_norm,
+                learning_rate=short.optim.lr * gradients.rate,
+                gradient_norm=gradients.norm,
                 tokens_per_second=step * self._step_tokens / max(seconds, 1e-9),
                 mfu=None,
                 elapsed_seconds=elapsed,
@@ -199,7 +199,7 @@ class _Following:
     """The steps of one short training, with a smoothed loss."""
 
     def __init__(
-        self, tell: Callable[[Recipe, int, float, StepResult, float], None], short: Recipe, steps: int
+        self, tell: Callable[[Recipe, int, float, StepGradients, float], None], short: Recipe, steps: int
     ) -> None:
         self._tell = tell
         self._short = short
@@ -208,11 +208,11 @@ class _Following:
         self._loss = 0.0
         self._began = time.monotonic()
 
-    def step(self, result: StepResult) -> None:
+    def step(self, gradients: StepGradients) -> None:
         """A step was taken."""
         self._taken += 1
-        self._loss = result.loss if self._taken == 1 else SMOOTHING * self._loss + (1 - SMOOTHING) * result.loss
-        self._tell(self._short, self._taken, self._loss, result, time.monotonic() - self._began)
+        self._loss = gradients.loss if self._taken == 1 else SMOOTHING * self._loss + (1 - SMOOTHING) * gradients.loss
+        self._tell(self._short, self._taken, self._loss, gradients, time.monotonic() - self._began)
 
 
 def _require_able() -> None:

@@ -1,7 +1,8 @@
 """What computes a step, from a batch to updated weights: PyTorch, or the native CPU engine.
 
-Both take the same micro-batches through the same arithmetic, and neither lets a loss or gradient that isn't finite reach
-the weights: the update is left out by a branch (a NaN times zero is a NaN, so nothing is multiplied away).
+A step is two calls: `gradients` of a batch, and `update` by them, so that whoever trains can decide in between. Both
+implementations take the same micro-batches through the same arithmetic, and neither lets a loss or gradient that isn't finite
+reach the weights: the update is left out by a branch (a NaN times zero is a NaN, so nothing is multiplied away).
 """
 
 import contextlib
@@ -29,9 +30,6 @@ from lmlab.training.policy import Policy
 from lmlab.training.scaler import LossScaler
 from lmlab.training.seeds import dropout_seed
 
-Judge = Callable[[float, float], float | None]
-"""(sum of nats, gradient norm) -> the largest norm that the update may use (0: any); None leaves the update out."""
-
 LOST = "the native engine can't compute this model here: use --train.engine torch"
 
 
@@ -45,22 +43,25 @@ class FirstPart:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taken:
-    """What a step came to."""
+class Gradients:
+    """The gradients of one batch in numbers; the tensors stay with the computation until its update."""
 
     loss_sum: float
     """Nats over the batch's targets."""
     norm: float
-    """Of the gradient before clipping."""
-    updated: bool
-    """Whether there was an update."""
+    """L2 norm of the gradient of the mean loss, before clipping."""
     first: FirstPart | None
-    """None where the whole batch was computed in one go, or one part had all of it."""
+    """None where the whole batch was computed at once, or one part had all of it."""
+
+    @property
+    def finite(self) -> bool:
+        """Whether loss and norm are finite."""
+        return math.isfinite(self.loss_sum) and math.isfinite(self.norm)
 
 
 @runtime_checkable
 class Computation(Protocol):
-    """Gradients of a batch, their norm, clipping and the update."""
+    """Gradients of a batch, and the update of the weights by them."""
 
     scaler: LossScaler | None
     engine: Engine | None
@@ -68,13 +69,17 @@ class Computation(Protocol):
     def weights_changed(self) -> None:
         """The model's numbers, or the optimizer's, were replaced."""
 
-    def take(
-        self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int, share: float, judge: Judge
-    ) -> Taken:
-        """One step on a batch with `counted` targets, of whose mean the gradients are.
+    def gradients(self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int) -> Gradients:
+        """Compute the gradients of the mean loss over the batch's `counted` targets; the weights stay as they are.
 
-        `judge` hears the sum of nats and the gradient's norm before the weights are touched. They are updated at `share` of the
-        peak learning rate unless it says no or one of the numbers isn't finite.
+        `inputs` and `targets` are int64 [batch, context]. Each call is followed by one of `update`.
+        """
+
+    def update(self, limit: float | None, share: float) -> bool:
+        """Update the weights by these gradients, and return whether that was done.
+
+        The gradient is clipped to the norm `limit` (0: not clipped), and the learning rate is `share` of its peak. With None, or
+        where loss or norm isn't finite, the weights and the optimizer stay as they are.
         """
 
 
@@ -104,7 +109,12 @@ class TorchComputation:
         self._policy = policy
         self._model = model
         self._optimizer = optimizer
+        self._together = policy.ranks > 1
         self._told = False
+        self._norm: Float[Tensor, ""] = torch.zeros(())
+        """Of the last gradients, on the device."""
+        self._finite = False
+        """Whether the last loss and norm were finite."""
         self._first: tuple[Float[Tensor, ""], slice] | None = None
         """Norm of the gradient as it was after the first part of the batch, times the loss scale, and that part's rows."""
         self._device = policy.torch_device
@@ -113,33 +123,30 @@ class TorchComputation:
         if policy.compile:
             self._loss_function = torch.compile(model.loss_sum, dynamic=False)
 
-    def take(
-        self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int, share: float, judge: Judge
-    ) -> Taken:
+    def gradients(self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int) -> Gradients:
         """See `Computation`."""
-        together = self._policy.ranks > 1
-        if together:
+        if self._together:
             self._tell(inputs, targets, counted, step)
-        loss_sum, norm_there = self._gradients(inputs, targets, counted, step)
-        first_there, first_rows = self._first if self._first is not None else (norm_there, slice(0))
+        loss_sum, self._norm = self._backward_of_all(inputs, targets, counted, step)
+        first_there, first_rows = self._first if self._first is not None else (self._norm, slice(0))
         # One transfer for all numbers: on a GPU each would wait for the device.
-        numbers = [loss_sum, norm_there.to(loss_sum.dtype), first_there.to(loss_sum.dtype)]
+        numbers = [loss_sum, self._norm.to(loss_sum.dtype), first_there.to(loss_sum.dtype)]
         loss, norm, first_norm = torch.stack(numbers).tolist()
         scale = 1.0 if self.scaler is None else self.scaler.scale
         first = first_part(first_norm / scale, targets, counted, first_rows) if self._first is not None else None
-        finite = math.isfinite(loss) and math.isfinite(norm)
-        limit: float | None = None
-        try:
-            asked = judge(loss, norm)
-            limit = asked if finite else None
-        finally:
-            # The others wait for it, also where judging went wrong.
-            if together:
-                ranks.send_decision(limit, share)
-        self._update(limit, share, norm_there)
+        found = Gradients(loss_sum=loss, norm=norm, first=first)
+        self._finite = found.finite
+        return found
+
+    def update(self, limit: float | None, share: float) -> bool:
+        """See `Computation`."""
+        limit = limit if self._finite else None
+        if self._together:
+            ranks.send_decision(limit, share)
+        self._apply(limit, share)
         if self.scaler is not None:
-            self.scaler.update(finite)
-        return Taken(loss_sum=loss, norm=norm, updated=limit is not None, first=first)
+            self.scaler.update(self._finite)
+        return limit is not None
 
     def weights_changed(self) -> None:
         """The model's numbers, or the optimizer's, were replaced: the other ranks are told before the next step."""
@@ -150,9 +157,8 @@ class TorchComputation:
         scale, inputs, targets = ranks.receive_batch(rows, time)
         if self.scaler is not None:
             self.scaler.scale = scale
-        _, norm = self._gradients(inputs, targets, counted, step)
-        limit, share = ranks.receive_decision()
-        self._update(limit, share, norm)
+        _, self._norm = self._backward_of_all(inputs, targets, counted, step)
+        self._apply(*ranks.receive_decision())
 
     def _tell(self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int) -> None:
         if not self._told:
@@ -165,12 +171,12 @@ class TorchComputation:
             self._told = True
         ranks.send_batch(inputs, targets, counted, step, 1.0 if self.scaler is None else self.scaler.scale)
 
-    def _gradients(
+    def _backward_of_all(
         self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """The sum of nats over the batch and the gradient's norm; of all ranks, where there are several."""
         self._optimizer.zero_grad()
-        if self._policy.ranks > 1:
+        if self._together:
             own = ranks.own_rows(len(inputs))
             loss_sum = self._backward(inputs[own], targets[own], counted, step, own.start)
             if self._first is None:
@@ -182,10 +188,10 @@ class TorchComputation:
             self.scaler.unscale([parameter.grad for parameter in self._parameters if parameter.grad is not None])
         return loss_sum, gradient_norm(self._parameters)
 
-    def _update(self, limit: float | None, share: float, norm: Float[Tensor, ""]) -> None:
+    def _apply(self, limit: float | None, share: float) -> None:
         if limit is None:
             return
-        clip_gradients(self._parameters, limit, norm)
+        clip_gradients(self._parameters, limit, self._norm)
         self._optimizer.set_rate(share)
         self._optimizer.step()
 
@@ -241,13 +247,13 @@ class NativeComputation:
         self._policy = policy
         self._engine = engine
         self._update = NativeUpdate(optimizer, engine)
+        self._finite = False
+        """Whether the last loss and norm were finite."""
 
     def weights_changed(self) -> None:
         """The engine reads them where they are."""
 
-    def take(
-        self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int, share: float, judge: Judge
-    ) -> Taken:
+    def gradients(self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int) -> Gradients:
         """See `Computation`."""
         loss, part = 0.0, None
         for first, rows in micro_batches(len(inputs), self._policy.micro_batch):
@@ -255,12 +261,16 @@ class NativeComputation:
             loss += self._engine.learn(inputs[rows], targets[rows], 1 / max(1, counted), seed, accumulate=first > 0)
             if first == 0 and rows.stop < len(inputs):
                 part = first_part(self._update.norm(), targets, counted, rows)
-        norm = self._update.norm()
-        limit = judge(loss, norm)
-        if limit is None or not (math.isfinite(loss) and math.isfinite(norm)):
-            return Taken(loss_sum=loss, norm=norm, updated=False, first=part)
+        found = Gradients(loss_sum=loss, norm=self._update.norm(), first=part)
+        self._finite = found.finite
+        return found
+
+    def update(self, limit: float | None, share: float) -> bool:
+        """See `Computation`."""
+        if limit is None or not self._finite:
+            return False
         self._update.take(limit, share)
-        return Taken(loss_sum=loss, norm=norm, updated=True, first=part)
+        return True
 
 
 def first_part(norm: float, targets: np.ndarray, counted: int, rows: slice) -> FirstPart | None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from lmlab import LabError
-from lmlab.model import build_model
-from lmlab.optim import optimizer_of
 from lmlab.recipe import from_toml
 from lmlab.training import ranks
 from lmlab.training.computation import TorchComputation, training_tensors
 from lmlab.training.policy import apply_policy, read_policy
+from lmlab.training.setup import model_and_optimizer
 
 
 def follow() -> int:
@@ -38,8 +37,7 @@ def follow() -> int:
 def _set_up(value: dict[str, Any]) -> TorchComputation:
     recipe, policy = from_toml(value["recipe"]), read_policy(value["policy"])
     apply_policy(policy)
-    model = build_model(recipe.model, value["vocabulary"]).to(policy.torch_device)
-    optimizer = optimizer_of(model, recipe, policy.torch_device.type)
+    model, optimizer = model_and_optimizer(recipe, policy, value["vocabulary"], drawn=False)  # rank 0 sends the numbers
     made = TorchComputation(recipe, policy, model, optimizer)
     ranks.send_numbers(training_tensors(model, optimizer))
     return made

@@ -21,9 +21,9 @@ from lmlab.training.outlook import MISSED, Outlook, missed_words
 from lmlab.training.pace import Correction, Pace, correction_words
 from lmlab.training.ranks import RankLost
 from lmlab.training.signals import Interrupted
-from lmlab.training.spikes import SpikeGuard
+from lmlab.training.spikes import Decision, SpikeGuard
 from lmlab.training.state import State
-from lmlab.training.step import StepResult, TrainingStep, chained
+from lmlab.training.step import StepGradients, TrainingStep, chained
 
 EndingName = Literal["finished", "patience", "stopped"]
 
@@ -171,34 +171,44 @@ class Loop:
         """One step; the end of the training where a rank is lost in it, which leaves what the boundary before it had."""
         state = self.state
         started = time.perf_counter()
-        judgement = self._guard.judgement(state)
         try:
-            result = self.step.take(state, judgement.judge)
+            gradients = self.step.gradients(state)
+            decision, updated = self._decided(state, gradients)
         except RankLost as lost:
             return Ending(kind="stopped", reason=f"RankLost: {lost}")
         state.step += 1
         state.cursor += self.recipe.train.batch
-        state.tokens += result.targets
-        state.batches = chained(state.batches, result.batch)
+        state.tokens += gradients.targets
+        state.batches = chained(state.batches, gradients.batch)
         if self.step.scaler is not None:
             state.scale, state.clean_steps = self.step.scaler.scale, self.step.scaler.clean_steps
-        if result.updated:
-            state.loss_sum += result.loss_sum
-            state.loss_tokens += result.targets
-            if result.first is not None:
-                state.noise.add(result.first.norm, result.first.sequences, result.gradient_norm, result.sequences)
+        if updated:
+            state.loss_sum += gradients.loss_sum
+            state.loss_tokens += gradients.targets
+            if gradients.first is not None:
+                state.noise.add(gradients.first.norm, gradients.first.sequences, gradients.norm, gradients.sequences)
         seconds = time.perf_counter() - started
         state.train_seconds += seconds
         self.pace.add(seconds)
-        self._meter.add(result.targets, seconds)
-        if self._guard.settle(state, judgement, result):
-            self._report(result)
+        self._meter.add(gradients.targets, seconds)
+        if self._guard.after(state, decision, gradients, updated):
+            self._report(gradients)
         return None
 
-    def _report(self, result: StepResult) -> None:
+    def _decided(self, state: State, gradients: StepGradients) -> tuple[Decision, bool]:
+        """The guard's decision, and whether the update was made. Where deciding fails, the update is left out: other ranks wait."""
+        limit = None
+        try:
+            decision = self._guard.decide(state, gradients)
+            limit = decision.limit
+        finally:
+            updated = self.step.update(gradients, limit)
+        return decision, updated
+
+    def _report(self, gradients: StepGradients) -> None:
         state = self.state
         logged = state.step % self.recipe.train.log_every == 0 or state.step == self.step.steps
-        loss = state.loss_sum / state.loss_tokens if state.loss_tokens else result.loss
+        loss = state.loss_sum / state.loss_tokens if state.loss_tokens else gradients.loss
         rates = self.step.optimizer.rates()
         rate = next(iter(rates.values()))
         if logged:
@@ -206,7 +216,7 @@ class Loop:
             values = {
                 "loss": loss,
                 "learning_rate": rate,
-                "gradient_norm": result.gradient_norm,
+                "gradient_norm": gradients.norm,
                 "tokens_per_second": speed,
                 "mfu": self._mfu(speed, self.peak_flops),
                 "batches": state.batches,
@@ -217,7 +227,7 @@ class Loop:
                 values["noise_scale"] = state.noise.scale()
             self.hooks.record("metrics", "train", state.step, state.tokens, values)
             state.loss_sum, state.loss_tokens = 0.0, 0
-        self.display.progress(self._progress(loss, rate, result), logged)
+        self.display.progress(self._progress(loss, rate, gradients), logged)
         self._correct()
 
     def _correct(self) -> None:
@@ -233,7 +243,7 @@ class Loop:
         if words:
             self.display.note(words)
 
-    def _progress(self, loss: float, rate: float, result: StepResult) -> Progress:
+    def _progress(self, loss: float, rate: float, gradients: StepGradients) -> Progress:
         state = self.state
         return Progress(
             step=state.step,
@@ -241,7 +251,7 @@ class Loop:
             tokens=state.tokens,
             loss=loss,
             learning_rate=rate,
-            gradient_norm=result.gradient_norm,
+            gradient_norm=gradients.norm,
             tokens_per_second=self._meter.recent,
             mfu=self._mfu(self._meter.recent, self.peak_flops),
             mfu_datasheet=self._mfu(self._meter.recent, self.datasheet_flops),

@@ -20,7 +20,7 @@ from lmlab.recipe import Recipe
 from lmlab.training.display import Display
 from lmlab.training.guard import Verdict, judge, remember
 from lmlab.training.state import State
-from lmlab.training.step import StepResult, TrainingStep
+from lmlab.training.step import StepGradients, TrainingStep
 
 if TYPE_CHECKING:
     from lmlab.training.loop import Hooks
@@ -48,15 +48,16 @@ def rewind_targets(recipe: Recipe, step: int) -> tuple[int, ...]:
     return rewind_target(recipe, step), rewind_target(recipe, step + LEAST_WAY_BACK)
 
 
-@dataclass(kw_only=True)
-class Judgement:
-    """What was said of one step: `judge` is asked before its update, and the rest known after it."""
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What is done with a step's gradients."""
 
-    judge: Callable[[float, float], float | None]
-    verdict: Verdict | None = None
-    box: str | None = None
+    verdict: Verdict
+    limit: float | None
+    """The norm that the gradient is clipped to (0: not clipped); None leaves the update out."""
+    box: str | None
     """The black box's file."""
-    scale_at_fault: bool = False
+    scale_at_fault: bool
     """Whether a too large loss scale can be the cause."""
 
 
@@ -73,29 +74,28 @@ class SpikeGuard:
         self._display = display
         self._save_now = save_now
 
-    def judgement(self, state: State) -> Judgement:
-        """For the step that `state` is about to take."""
+    def decide(self, state: State, gradients: StepGradients) -> Decision:
+        """What to do with the gradients of the step that `state` is about to take; writes its black box where it is a spike."""
+        loss = gradients.loss_sum / max(1, gradients.targets)
+        verdict = judge(state.guard, self._recipe, state.step, loss, gradients.norm)
+        scaler = self._step.scaler
+        scale_at_fault = verdict.kind == "not finite" and scaler is not None and not scaler.exhausted
+        wanted = verdict.kind != "fine" and not scale_at_fault and state.guard.boxes < MOST_BOXES
+        return Decision(
+            verdict=verdict,
+            limit=verdict.limit if self._updates(state, verdict) else None,
+            box=self._hooks.black_box(state, verdict) if wanted else None,
+            scale_at_fault=scale_at_fault,
+        )
 
-        def asked(loss: float, norm: float) -> float | None:
-            verdict = made.verdict = judge(state.guard, self._recipe, state.step, loss, norm)
-            scaler = self._step.scaler
-            made.scale_at_fault = verdict.kind == "not finite" and scaler is not None and not scaler.exhausted
-            if verdict.kind != "fine" and not made.scale_at_fault and state.guard.boxes < MOST_BOXES:
-                made.box = self._hooks.black_box(state, verdict)
-            return verdict.limit if self._updates(state, verdict) else None
-
-        made = Judgement(judge=asked)
-        return made
-
-    def settle(self, state: State, judgement: Judgement, result: StepResult) -> bool:
-        """After the step: remember it, record it, and do what the policy says; False where the step was taken back."""
-        train, verdict = self._recipe.train, judgement.verdict
-        assert verdict is not None
+    def after(self, state: State, decision: Decision, gradients: StepGradients, updated: bool) -> bool:
+        """Remember and record the step that was taken, and do what the policy says; False where the step was taken back."""
+        train, verdict = self._recipe.train, decision.verdict
         first = state.cursor - train.batch
         # Not when it is written: a step that fails after that is taken again, and writes it again.
-        state.guard.boxes += judgement.box is not None
-        if judgement.scale_at_fault:
-            self._record(state, "scale_lowered", first, result, {"scale": state.scale, **verdict.values()})
+        state.guard.boxes += decision.box is not None
+        if decision.scale_at_fault:
+            self._record(state, "scale_lowered", first, gradients, {"scale": state.scale, **verdict.values()})
             state.skipped.append([first, state.cursor])
             return True
         remember(state.guard, state.step, verdict)
@@ -103,18 +103,18 @@ class SpikeGuard:
             state.skipped_in_a_row = 0
             return True
         if train.on_spike == "rewind":
-            self._rewind(state, verdict, result, judgement.box)
+            self._rewind(state, verdict, gradients, decision.box)
             return False
-        values = {**verdict.values(), "black_box": judgement.box, "scale": state.scale}
-        if result.updated:
+        values = {**verdict.values(), "black_box": decision.box, "scale": state.scale}
+        if updated:
             state.skipped_in_a_row = 0
-            self._record(state, "spike", first, result, {**values, "action": "noted"})
+            self._record(state, "spike", first, gradients, {**values, "action": "noted"})
             self._display.note(f"step {state.step:,}: a spike, {verdict.sentence()}")
             return True
         state.skipped.append([first, state.cursor])
         state.skipped_in_a_row += 1
         kind = "spike" if verdict.kind == "spike" else "skipped_update"
-        self._record(state, kind, first, result, {**values, "action": "skipped"})
+        self._record(state, kind, first, gradients, {**values, "action": "skipped"})
         row = f" ({state.skipped_in_a_row} in a row)"
         self._display.note(f"step {state.step:,}: {verdict.sentence()}; update left out{row}")
         if verdict.kind == "not finite" and state.skipped_in_a_row >= train.tolerate:
@@ -133,7 +133,7 @@ class SpikeGuard:
         # Many spikes in a row are a new level rather than bad batches, which leaving out would not end.
         return self._recipe.train.on_spike == "skip" and state.skipped_in_a_row >= self._recipe.train.tolerate
 
-    def _rewind(self, state: State, verdict: Verdict, result: StepResult, box: str | None) -> None:
+    def _rewind(self, state: State, verdict: Verdict, gradients: StepGradients, box: str | None) -> None:
         """Back to a checkpoint, and on from there with the batches after this one."""
         train, at, beyond, guard = self._recipe.train, state.step, state.cursor, state.guard
         if guard.rewinds >= train.rewinds:
@@ -154,13 +154,13 @@ class SpikeGuard:
         back.skipped = [*back.skipped, skipped]
         state.become(back)
         values = {**verdict.values(), "black_box": box, "from_step": at, "skipped": skipped}
-        self._record(state, "rewind", beyond - train.batch, result, {**values, "rewinds": back.guard.rewinds})
+        self._record(state, "rewind", beyond - train.batch, gradients, {**values, "rewinds": back.guard.rewinds})
         self._display.note(
             f"step {at:,}: {verdict.sentence()}; back to step {state.step:,}, past {skipped[1] - skipped[0]:,} sequences "
             f"(rewind {back.guard.rewinds} of {train.rewinds})"
         )
         self._save_now(True)
 
-    def _record(self, state: State, kind: str, first: int, result: StepResult, values: dict[str, Any]) -> None:
-        where = {"cursor": first, "sequences": self._recipe.train.batch, "batch": result.batch}
+    def _record(self, state: State, kind: str, first: int, gradients: StepGradients, values: dict[str, Any]) -> None:
+        where = {"cursor": first, "sequences": self._recipe.train.batch, "batch": gradients.batch}
         self._hooks.record("events", kind, state.step, state.tokens, {**where, **values})

@@ -1,6 +1,8 @@
 """One training step, the only one: the batch at the cursor, its gradients, and the update.
 
-    batch at the cursor -> micro-batches -> losses, gradients -> norm, clipping -> guard -> optimizer
+    gradients   batch at the cursor -> micro-batches -> losses, gradients -> norm
+    decision    of whoever trains (`spikes.SpikeGuard`): how far the gradient is clipped, or no update
+    update      clipping -> learning rate -> optimizer
 
 CPU, CUDA and MPS, PyTorch and the native engine differ only in the `Policy`; `computation.py` has what it chooses between.
 """
@@ -18,15 +20,15 @@ from lmlab.model import TrainableModel
 from lmlab.native.engine import Engine
 from lmlab.optim import TrainingOptimizer, clip_limit, rate_share
 from lmlab.recipe import Recipe
-from lmlab.training.computation import FirstPart, Judge, computation, sequences_in
+from lmlab.training.computation import FirstPart, computation, sequences_in
 from lmlab.training.policy import Policy
 from lmlab.training.scaler import LossScaler
 from lmlab.training.state import State
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepResult:
-    """What one step gave."""
+class StepGradients:
+    """What the first half of a step gave: a batch and its gradients."""
 
     loss_sum: float
     """Nats over the step's targets."""
@@ -34,14 +36,12 @@ class StepResult:
     """How many targets there were."""
     sequences: int
     """How many sequences had one: fewer than the batch in the last one of an epoch of documents."""
-    gradient_norm: float
-    """Norm of the whole gradient before clipping."""
+    norm: float
+    """L2 norm of the whole gradient before clipping."""
     rate: float
-    """The share of the peak learning rate that the update used."""
+    """The share of the peak learning rate that the update is made with."""
     finite: bool
-    """Whether loss and gradient were finite; if not, the weights were not touched."""
-    updated: bool
-    """Whether the weights were updated."""
+    """Whether loss and gradient are finite; if not, `update` leaves the weights as they are."""
     first: FirstPart | None
     """The gradient over the batch's first micro-batch; None where there is only one."""
     batch: str
@@ -49,12 +49,12 @@ class StepResult:
 
     @property
     def loss(self) -> float:
-        """Mean nats a target."""
+        """Mean nats a target; NaN without targets."""
         return self.loss_sum / self.targets if self.targets else math.nan
 
 
 class TrainingStep:
-    """A model, its optimizer and its data, with everything that needs no doing twice done once."""
+    """The steps of one training: its model, optimizer and data, with what is computed once for all steps."""
 
     def __init__(
         self,
@@ -88,33 +88,41 @@ class TrainingStep:
         """To be called when model or optimizer were given other numbers, from a checkpoint for example."""
         self._computation.weights_changed()
 
-    def take(self, state: State, judge: Judge | None = None) -> StepResult:
-        """Take one step at `state`'s cursor; the state itself is the caller's to move on.
+    def gradients(self, state: State) -> StepGradients:
+        """Compute the gradients of the batch at `state`'s cursor; the state and the weights stay as they are.
 
-        `judge` hears the mean loss and the gradient's norm before the weights are touched, and says how far the gradient is
-        clipped, or None for no update. Without one, every finite gradient counts, clipped at the recipe's limit for the step.
+        Each call is followed by one of `update`.
         """
         inputs, targets = self.batch(state.cursor)
         counted = int(np.count_nonzero(targets != IGNORED_TARGET))
-        rate = self.rate(state.step)
-
-        def limit(loss_sum: float, norm: float) -> float | None:
-            if judge is None:
-                return clip_limit(self.recipe.optim, state.step)
-            return judge(loss_sum / max(1, counted), norm)
-
-        taken = self._computation.take(inputs, targets, counted, state.step, rate, limit)
-        return StepResult(
-            loss_sum=taken.loss_sum,
+        found = self._computation.gradients(inputs, targets, counted, state.step)
+        return StepGradients(
+            loss_sum=found.loss_sum,
             targets=counted,
             sequences=sequences_in(targets),
-            gradient_norm=taken.norm,
-            rate=rate,
-            finite=math.isfinite(taken.loss_sum) and math.isfinite(taken.norm),
-            updated=taken.updated,
-            first=taken.first,
+            norm=found.norm,
+            rate=self.rate(state.step),
+            finite=found.finite,
+            first=found.first,
             batch=batch_hash(inputs, targets),
         )
+
+    def update(self, gradients: StepGradients, limit: float | None) -> bool:
+        """Update the weights by these gradients, and return whether that was done.
+
+        The gradient is clipped to the norm `limit` (0: not clipped). With None, or where loss or gradient isn't finite, the weights
+        stay as they are.
+        """
+        return self._computation.update(limit, gradients.rate)
+
+    def take(self, state: State) -> StepGradients:
+        """Take one whole step at `state`'s cursor without a guard: every finite gradient counts, clipped at the recipe's limit.
+
+        The state itself is the caller's to move on.
+        """
+        gradients = self.gradients(state)
+        self.update(gradients, clip_limit(self.recipe.optim, state.step))
+        return gradients
 
     def rate(self, step: int) -> float:
         """The share of the peak learning rate at a step; the schedule counts from its own start."""

@@ -7,13 +7,19 @@ import pytest
 import torch
 
 from lmlab.data.windows import Windows, document_windows
-from lmlab.evaluation import choose_units, evaluate_sample, evaluate_split
+from lmlab.evaluation import Scoring, choose_units, evaluate_sample, evaluate_split
 from tests.evaluation.test_losses import CPU, END, Prefix, Text, real_model
 
 
 def documents_of(text: Text, split: str, context: int, stride: int) -> Windows:
     starts = np.append(text.units(split)["start"], len(text.tokens(split)))
     return document_windows(starts, context, stride)
+
+
+def scoring(
+    model: torch.nn.Module, text: Text, windows: Windows, context: int = 4, batch: int | None = None
+) -> Scoring:
+    return Scoring(model=model, text=text, context=context, device=CPU, batch=batch, documents=lambda split: windows)
 
 
 @torch.no_grad()
@@ -39,7 +45,7 @@ def test_every_target_of_every_window_counts_and_padding_does_not(build, stride)
     text, model = Text(), build()
     windows = documents_of(text, "valid", 8, stride)
     scores = slow_scores(model, text, windows)
-    result = evaluate_split(model, text, "valid", 8, device=CPU, documents=windows)
+    result = evaluate_split(scoring(model, text, windows, context=8), "valid")
     assert result.tokens == len(scores) == windows.targets and result.whole
     assert result.loss == pytest.approx(np.mean([nats for _, nats, _ in scores]), rel=1e-5)
     for unit in range(len(text.units("valid"))):
@@ -56,9 +62,9 @@ def test_every_target_of_every_window_counts_and_padding_does_not(build, stride)
 def test_a_sample_of_documents_has_the_bits_that_the_whole_gives_them(batch):
     text, model = Text(documents=20, seed=3), Prefix()
     windows = documents_of(text, "valid", 4, 2)
-    whole = evaluate_split(model, text, "valid", 4, device=CPU, documents=windows)
+    whole = evaluate_split(scoring(model, text, windows), "valid")
     chosen = np.array([1, 2, 11, 19])
-    part = evaluate_split(model, text, "valid", 4, device=CPU, documents=windows, units=chosen, batch=batch)
+    part = evaluate_split(scoring(model, text, windows, batch=batch), "valid", units=chosen)
     assert part.bits_per_unit[chosen] == pytest.approx(whole.bits_per_unit[chosen], rel=1e-5)
     assert np.isnan(np.delete(part.bits_per_unit, chosen)).all() and not part.whole
     assert part.tokens == whole.tokens_per_unit[chosen].sum()
@@ -68,11 +74,11 @@ def test_a_sample_is_about_as_large_as_asked_where_windows_overlap():
     text, model = Text(documents=400, seed=5), Prefix()
     windows = documents_of(text, "train", 4, 1)
     assert windows.targets > 2 * len(text.tokens("train"))
-    sample = evaluate_sample(model, text, "train", 4, windows.targets // 3, device=CPU, documents=windows)
+    sample = evaluate_sample(scoring(model, text, windows), "train", windows.targets // 3)
     assert 0.2 < sample.tokens / windows.targets < 0.5
-    again = evaluate_sample(model, text, "train", 4, windows.targets // 3, device=CPU, documents=windows)
+    again = evaluate_sample(scoring(model, text, windows), "train", windows.targets // 3)
     assert np.array_equal(sample.bits_per_unit, again.bits_per_unit, equal_nan=True)
-    whole = evaluate_sample(model, text, "train", 4, windows.targets, device=CPU, documents=windows)
+    whole = evaluate_sample(scoring(model, text, windows), "train", windows.targets)
     assert whole.whole and whole.tokens == windows.targets
     assert len(choose_units(text.units("train"), len(text.tokens("train")), 10**9)) == 400
     assert text.tokens("train")[-1] == END

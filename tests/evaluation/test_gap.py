@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lmlab.evaluation import Evaluation, evaluate_sample, loss_gap, tokens_in_sample
+from lmlab.evaluation import Evaluation, Scoring, evaluate_sample, loss_gap, tokens_in_sample
 from lmlab.evaluation.gap import _thinned
 from lmlab.model import build_model
 from lmlab.recipe import GPT
@@ -71,5 +71,5 @@ def test_a_single_unit_or_a_broken_loss_gives_a_gap_without_limits():
 def test_the_tokens_of_a_sample_are_told_before_it_is_scored(wanted):
     text = Text(documents=40)
     model = build_model(GPT(layers=1, heads=1, width=8, context=8), VOCABULARY)
-    sample = evaluate_sample(model, text, "valid", 8, wanted, device=torch.device("cpu"))
+    sample = evaluate_sample(Scoring(model=model, text=text, context=8, device=torch.device("cpu")), "valid", wanted)
     assert tokens_in_sample(text, "valid", wanted) == sample.tokens

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from lmlab import LabError
-from lmlab.evaluation import Evaluation, EvaluationStopped, choose_units, evaluate_sample, evaluate_split
+from lmlab.evaluation import Evaluation, EvaluationStopped, Scoring, choose_units, evaluate_sample, evaluate_split
 from lmlab.evaluation import losses as losses_module
 from lmlab.evaluation.losses import most_frequent_token, windows_at_once
 from lmlab.model import build_model
@@ -98,8 +98,12 @@ def slow_nats(model: nn.Module, tokens: np.ndarray, context: int) -> np.ndarray:
     return nats
 
 
-def evaluate(model: nn.Module, text: Text, context: int = 8, **settings) -> Evaluation:
-    return evaluate_split(model, text, "valid", context, device=CPU, **settings)
+def scoring(model: nn.Module, text: Text, context: int = 8, **settings) -> Scoring:
+    return Scoring(model=model, text=text, context=context, device=CPU, **settings)
+
+
+def evaluate(model: nn.Module, text: Text, context: int = 8, units=None, stop=None, **settings) -> Evaluation:
+    return evaluate_split(scoring(model, text, context, **settings), "valid", units=units, stop=stop)
 
 
 @pytest.mark.parametrize("build", [Prefix, real_model])
@@ -159,13 +163,13 @@ def test_a_sample_runs_only_the_windows_that_it_needs():
 
 def test_evaluate_sample_scores_the_chosen_units_at_every_call():
     text, model = Text(documents=200), Prefix()
-    first = evaluate_sample(model, text, "train", 8, 600, device=CPU)
-    again = evaluate_sample(model, text, "train", 8, 600, device=CPU)
+    first = evaluate_sample(scoring(model, text), "train", 600)
+    again = evaluate_sample(scoring(model, text), "train", 600)
     chosen = choose_units(text.units("train"), len(text.tokens("train")), 600)
     assert np.flatnonzero(~np.isnan(first.bits_per_unit)).tolist() == chosen.tolist()
     assert not first.whole and 300 < first.tokens < 900
     assert first.loss == again.loss and np.array_equal(first.bits_per_unit, again.bits_per_unit, equal_nan=True)
-    everything = evaluate_sample(model, text, "train", 8, 10**9, device=CPU)
+    everything = evaluate_sample(scoring(model, text), "train", 10**9)
     assert everything.whole and everything.tokens == len(text.tokens("train")) - 1
 
 
@@ -301,7 +305,7 @@ def test_losses_that_are_not_finite_are_reported_as_they_are():
 def test_a_missing_or_empty_split_is_refused_in_one_line():
     text = Text()
     with pytest.raises(LabError, match="expected one of train, valid"):
-        evaluate_split(Prefix(), text, "test", 8, device=CPU)
+        evaluate_split(scoring(Prefix(), text), "test")
     text._tokens["valid"] = text._tokens["valid"][:1]
     with pytest.raises(LabError, match="has 1 tokens"):
         evaluate(Prefix(), text)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lmlab.data import Dataset, prepare
-from lmlab.evaluation import evaluate_sample, evaluate_split
+from lmlab.evaluation import Scoring, evaluate_sample, evaluate_split
 from lmlab.model import GPTModel, build_model, initialise
 from lmlab.recipe import GPT, Data
 
@@ -24,6 +24,10 @@ def uniform_model(vocabulary: int) -> GPTModel:
     return model
 
 
+def scoring(model: torch.nn.Module, dataset: Dataset) -> Scoring:
+    return Scoring(model=model, text=dataset, context=CONTEXT, device=CPU)
+
+
 @pytest.fixture(params=["characters", "bytes", "bpe", "words"])
 def dataset(request, tiny_text: str, tmp_path: Path) -> Dataset:
     path = tmp_path / "text.txt"
@@ -35,7 +39,7 @@ def dataset(request, tiny_text: str, tmp_path: Path) -> Dataset:
 
 
 def test_bits_per_byte_of_a_uniform_model_follow_from_the_texts_own_bytes(dataset):
-    result = evaluate_split(uniform_model(dataset.vocabulary_size), dataset, "valid", CONTEXT, device=CPU)
+    result = evaluate_split(scoring(uniform_model(dataset.vocabulary_size), dataset), "valid")
     tokens = dataset.tokens("valid")
     bits = (len(tokens) - 1) * math.log2(dataset.vocabulary_size)
     assert result.tokens == len(tokens) - 1
@@ -53,12 +57,12 @@ def test_a_sample_of_real_units_has_the_bits_of_the_whole_evaluation(dataset):
     model = build_model(GPT(layers=2, heads=2, width=16, context=CONTEXT), dataset.vocabulary_size)
     initialise(model, 3)
     for split in dataset.splits:
-        whole = evaluate_split(model, dataset, split, CONTEXT, device=CPU)
+        whole = evaluate_split(scoring(model, dataset), split)
         units = len(dataset.units(split))
         assert len(whole.bits_per_unit) == units
         for chosen in ([0], list(range(units // 2, units))):
-            part = evaluate_split(model, dataset, split, CONTEXT, device=CPU, units=np.array(chosen))
+            part = evaluate_split(scoring(model, dataset), split, units=np.array(chosen))
             assert np.allclose(part.bits_per_unit[chosen], whole.bits_per_unit[chosen], rtol=1e-6)
-        sample = evaluate_sample(model, dataset, split, CONTEXT, 300, device=CPU)
+        sample = evaluate_sample(scoring(model, dataset), split, 300)
         scored = ~np.isnan(sample.bits_per_unit)
         assert np.allclose(sample.bits_per_unit[scored], whole.bits_per_unit[scored], rtol=1e-6)

@@ -39,7 +39,7 @@ def small_recipe(tiny_text_file):
 @pytest.fixture(autouse=True)
 def _nothing_is_measured(monkeypatch):
     """Which engine is faster can change from run to run on a busy machine; here it's the one that the policy names first."""
-    monkeypatch.setattr("lmlab.experiment.beginning.fastest_policy", lambda recipe, policy, *rest: policy)
+    monkeypatch.setattr("lmlab.experiment.outline.fastest_policy", lambda recipe, policy, *rest: policy)
 
 
 @pytest.fixture(scope="session")

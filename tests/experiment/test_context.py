@@ -12,7 +12,7 @@ import torch
 import lmlab
 from lmlab import LabError
 from lmlab.checkpoint import find
-from lmlab.evaluation import evaluate_split
+from lmlab.evaluation import Scoring, evaluate_split
 from lmlab.experiment import resume, train
 from lmlab.recipe import override
 from lmlab.training.display import Quiet
@@ -71,7 +71,9 @@ def test_it_learns_and_a_loaded_model_scores_and_writes_as_its_run_did(recipe, t
     curve = [line["valid_loss"] for line in run.run.read_lines("metrics") if line["kind"] == "evaluation"]
     assert curve[-1] < curve[0] - 0.1
     loaded = lmlab.load("whole@latest", runs=tmp_path)
-    again = evaluate_split(loaded.model, loaded.dataset(), "valid", 16, device=loaded.device)
+    again = evaluate_split(
+        Scoring(model=loaded.model, text=loaded.dataset(), context=16, device=loaded.device), "valid"
+    )
     assert again.loss == pytest.approx(run.summary["final"]["loss"], rel=1e-6)
     # Past the context of 16, where the window begins anew; float64, so that no draw is close.
     loaded.model.double()

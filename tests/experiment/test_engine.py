@@ -54,8 +54,8 @@ def resume(monkeypatch):
     def refuse(*arguments):
         raise Opened
 
-    def opened(*arguments):
-        (checkpoint,) = [one for one in arguments if isinstance(one, Checkpoint)]
+    def opened(*arguments, **options):
+        (checkpoint,) = [one for one in (*arguments, *options.values()) if isinstance(one, Checkpoint)]
         outlook = types.SimpleNamespace(read=lambda *lines: None)
         return types.SimpleNamespace(state=read_state(checkpoint.state)[0], outlook=outlook, train=refuse)
 

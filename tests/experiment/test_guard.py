@@ -27,7 +27,7 @@ def small_recipe(engine, small_recipe):
 @pytest.fixture
 def poison(monkeypatch):
     """Gradients of some steps become NaN, as a bad batch would make them."""
-    backward, learn, take = TorchComputation._backward, Engine.learn, NativeComputation.take
+    backward, learn, gradients = TorchComputation._backward, Engine.learn, NativeComputation.gradients
     steps = []
 
     def poisoned_backward(self, inputs, targets, counted, step, place):
@@ -36,9 +36,9 @@ def poison(monkeypatch):
             self._parameters[0].grad[0, 0] = float("nan")
         return loss
 
-    def poisoned_take(self, inputs, targets, counted, step, share, judge):
+    def poisoned_gradients(self, inputs, targets, counted, step):
         steps.append(step)
-        return take(self, inputs, targets, counted, step, share, judge)
+        return gradients(self, inputs, targets, counted, step)
 
     def poisoned_learn(self, *arguments, **settings):
         loss = learn(self, *arguments, **settings)
@@ -47,7 +47,7 @@ def poison(monkeypatch):
         return loss
 
     monkeypatch.setattr(TorchComputation, "_backward", poisoned_backward)
-    monkeypatch.setattr(NativeComputation, "take", poisoned_take)
+    monkeypatch.setattr(NativeComputation, "gradients", poisoned_gradients)
     monkeypatch.setattr(Engine, "learn", poisoned_learn)
 
 

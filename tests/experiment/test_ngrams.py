@@ -8,7 +8,7 @@ import torch
 
 import lmlab
 from lmlab.checkpoint import find
-from lmlab.evaluation import evaluate_split
+from lmlab.evaluation import Scoring, evaluate_split
 from lmlab.experiment import resume, train
 from lmlab.recipe import override
 from lmlab.training.display import Quiet
@@ -49,7 +49,9 @@ def test_a_stopped_and_resumed_run_with_ngrams_is_bit_for_bit_an_untouched_one(r
 def test_a_loaded_model_with_ngrams_scores_and_writes_as_its_run_did(recipe, tmp_path):
     run = train(recipe, run="whole", runs=tmp_path)
     loaded = lmlab.load("whole@latest", runs=tmp_path)
-    again = evaluate_split(loaded.model, loaded.dataset(), "valid", 16, device=loaded.device)
+    again = evaluate_split(
+        Scoring(model=loaded.model, text=loaded.dataset(), context=16, device=loaded.device), "valid"
+    )
     assert again.loss == pytest.approx(run.summary["final"]["loss"], rel=1e-6)
     # Past the context of 16, where the window begins anew; float64, so that no draw is close.
     loaded.model.double()

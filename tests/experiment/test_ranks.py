@@ -178,7 +178,7 @@ def test_a_rank_lost_between_verdict_and_update_leaves_what_the_boundary_had(rec
     # The smallest excess is a spike, with a black box, once the guard has seen enough steps.
     recipe = override(recipe, {"train.steps": "50", "train.spike": "0.01", "evaluate.every": "50"})
     whole = train(recipe, run="whole", runs=tmp_path, display=Quiet()).run
-    honest = TorchComputation._update
+    honest = TorchComputation._apply
 
     def update(self, *arguments):
         if black_box_steps(tmp_path / "lost"):
@@ -186,7 +186,7 @@ def test_a_rank_lost_between_verdict_and_update_leaves_what_the_boundary_had(rec
         honest(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(TorchComputation, "_update", update)
+        patch.setattr(TorchComputation, "_apply", update)
         outcome = train(recipe, run="lost", runs=tmp_path, display=Quiet())
     boundary = black_box_steps(whole.folder)[0] - 1
     saved = find(outcome.run.checkpoints, "latest")[0]

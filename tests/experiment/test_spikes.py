@@ -269,12 +269,12 @@ def test_many_spikes_in_a_row_are_a_new_level_and_not_skipped_for_ever(small_rec
 def broken_step(request, monkeypatch):
     """The gradient, or the loss, of one batch isn't finite, whichever engine computes it."""
     bad, where = float(request.param[0]), request.param[1]
-    backward, learn, take = TorchComputation._backward, Engine.learn, TrainingStep.take
+    backward, learn, gradients = TorchComputation._backward, Engine.learn, TrainingStep.gradients
     cursors = []
 
-    def noting(self, state, *arguments):
+    def noting(self, state):
         cursors.append(state.cursor)
-        return take(self, state, *arguments)
+        return gradients(self, state)
 
     def poisoned_backward(self, *arguments):
         loss = backward(self, *arguments)
@@ -290,7 +290,7 @@ def broken_step(request, monkeypatch):
             return loss * bad if where == "loss" else loss
         return loss
 
-    monkeypatch.setattr(TrainingStep, "take", noting)
+    monkeypatch.setattr(TrainingStep, "gradients", noting)
     monkeypatch.setattr(TorchComputation, "_backward", poisoned_backward)
     monkeypatch.setattr(Engine, "learn", poisoned_learn)
 

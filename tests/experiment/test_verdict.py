@@ -12,7 +12,7 @@ from lmlab import LabError
 from lmlab.data import find_dataset
 from lmlab.exchange import import_log
 from lmlab.experiment import train
-from lmlab.experiment.beginning import evaluation_plan
+from lmlab.experiment.outline import evaluation_plan
 from lmlab.experiment.verdict import verdict_on
 from lmlab.files import write_json
 from lmlab.recipe import override

@@ -71,7 +71,7 @@ class Victim:
     def prepare(self) -> None:
         """Put the points of death where they belong."""
         import lmlab.experiment.session as session
-        from lmlab.experiment import beginning
+        from lmlab.experiment import outline
         from lmlab.files import Storage
         from lmlab.training.step import TrainingStep
         from tests.trial import tried_before
@@ -79,12 +79,12 @@ class Victim:
         os.replace = self.blocked(os.replace)
         for name in OPERATIONS:
             setattr(Storage, name, self.watched("disk", getattr(Storage, name), name))
-        TrainingStep.take = self.hashed(self.watched("step", TrainingStep.take))
+        TrainingStep.gradients = self.hashed(self.watched("step", TrainingStep.gradients))
         session.evaluate_sample = self.watched("evaluation", session.evaluate_sample)
         session.evaluate_split = self.watched("whole split", session.evaluate_split)
         session.generate = self.watched("sampling", session.generate)
         # A trial runs in a process of its own, out of reach of these points, and takes the seconds of an import of torch.
-        beginning.try_here = tried_before
+        outline.try_here = tried_before
 
     def watched(self, point: str, function: Any, name: str = "") -> Any:
         @functools.wraps(function)
@@ -159,15 +159,15 @@ class Victim:
         if self.refuses and name not in STILL_DONE.get(planned, ()):
             raise OSError(REFUSED[planned], os.strerror(REFUSED[planned]))
 
-    def hashed(self, take: Any) -> Any:
+    def hashed(self, gradients: Any) -> Any:
         """Notes each batch's hash beside its step; a line is one write, so that a death tears none."""
 
-        @functools.wraps(take)
-        def wrapper(step: Any, state: Any, *arguments: Any) -> Any:
+        @functools.wraps(gradients)
+        def wrapper(step: Any, state: Any) -> Any:
             inputs, targets = step.batch(state.cursor)
             digest = hashlib.sha256(inputs.tobytes() + targets.tobytes()).hexdigest()
             os.write(self._batches, f"{state.step} {digest}\n".encode())
-            return take(step, state, *arguments)
+            return gradients(step, state)
 
         return wrapper
 

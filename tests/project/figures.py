@@ -37,8 +37,15 @@ LEFT_OUT = (
 NOT_MEASURED = (
     (re.compile(r"\b20\d\d-\d\d-\d\d\b"), "a date"),
     (re.compile(r"\b(?:Python|torch|PyTorch|lmlab|CUDA|C\+\+|of) \d+(?:\.\d+)+(?! ?%)"), "a version"),
+    (re.compile(r"\b[A-Z][a-z]+ \((?:19|20)\d\d\)"), "a paper's year"),
+    (re.compile(r"\b\d+ times (?=the (?:parameters|text|arithmetic)\b)"), "a ratio of settings"),
     (re.compile(r"\barXiv[: ]\d{4}\.\d{5}\b"), "a paper"),
-    (re.compile(r"\b(?:95|80)% (?=[-+.\d])|\(95%\)|\b(?:for|of) 80%|\b95% intervals?\b"), "the level of an interval"),
+    (
+        re.compile(
+            r"\b(?:95|80)% (?=[-+.\d])|\(95%\)|\b(?:for|of) 80%|\b95% intervals?\b|\b(?:of|level of) (?:80|95)%"
+        ),
+        "the level of an interval",
+    ),
     (
         re.compile(r"\b(?:step|steps|seeds?|round|machine|status|exit|Exit status) \d[\d,]*\b|\b\d, \d, \d\b"),
         "which one it is",

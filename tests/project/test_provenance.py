@@ -40,13 +40,9 @@ NO_SOURCE = {
     **{
         f"docs/studies/{name}": "a study's runs name their commits in their own folders; its JSON doesn't repeat them yet"
         for name in (
-            "context-depth/study.json",
             "context-residual/study.json",
             "context-size/study.json",
-            "interventions/study.json",
             "laptop-and-gpu/explain.json",
-            "parameters-and-data/study.json",
-            "width-and-rate/study.json",
         )
     },
 }
@@ -57,16 +53,12 @@ OTHER_COMMAND = {
 }
 """That record another module than the one that ran."""
 TYPED_FIGURES = {
-    "docs/studies/README.md": "the level of an interval in a sentence",
     "docs/studies/context-propagation.md": "written by hand from several studies and evaluations; is made again from their JSON",
     "docs/studies/context-residual/README.md": "counts and times in sentences",
     "docs/studies/context-size/README.md": "counts and times in sentences",
-    "docs/studies/interventions/README.md": "conclusions in sentences below the tables",
     "docs/studies/laptop-and-gpu/README.md": "figures of evaluations that explain.json doesn't hold; is made again",
-    "docs/studies/parameters-and-data/README.md": "conclusions in sentences below the tables, differences of effects among them",
-    "docs/studies/width-and-rate/README.md": "conclusions in sentences below the tables",
 }
-"""Pages with figures that no JSON holds. All of them are made again with effects paired by seed."""
+"""Pages with figures that no JSON holds: of studies that are made again with effects paired by seed."""
 
 
 def names(paths):

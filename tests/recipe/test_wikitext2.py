@@ -5,11 +5,11 @@ import pytest
 from lmlab.data import prepare
 from lmlab.data.reading import reading, scored_targets
 from lmlab.data.windows import split_windows
-from lmlab.experiment.session import planned_steps
 from lmlab.model.cost import flops_per_token, parameters
 from lmlab.optim import clip_limit, rate_share
 from lmlab.recipe import differences, load_recipe, override, recipe_names
 from lmlab.training.evaluating import plan_evaluations
+from lmlab.training.length import planned_steps
 from tests.shared import shared_data
 
 OWN = ("wikitext2-context-best", "wikitext2-gpt")

@@ -10,7 +10,7 @@ from lmlab.cli import main
 from lmlab.exchange import import_log
 from lmlab.experiment import evaluate
 from lmlab.experiment.at_checkpoint import record_at
-from lmlab.experiment.beginning import parent_of
+from lmlab.experiment.parent import parent_of
 from lmlab.experiment.record import read_record
 from lmlab.files.durable import without_nan
 from lmlab.recipe import Recipe, override
@@ -386,7 +386,7 @@ def test_other_windows_of_documents_are_other_tokens(windows, scale):
 @pytest.fixture
 def other_tokenizers(tiny_text_file, tmp_path, monkeypatch):
     """Runs of characters and of bytes, trained on one text."""
-    monkeypatch.setattr("lmlab.experiment.beginning.fastest_policy", lambda recipe, policy, *rest: policy)
+    monkeypatch.setattr("lmlab.experiment.outline.fastest_policy", lambda recipe, policy, *rest: policy)
     for name, tokenizer in (("characters", "characters"), ("bytes", "bytes")):
         recipe = override(
             Recipe(), {**SMALL, "data.corpus": str(tiny_text_file), "data.tokenizer": tokenizer, "train.steps": "6"}

@@ -13,7 +13,7 @@ import torch
 
 from lmlab import LabError, experiment
 from lmlab.cli import main
-from lmlab.experiment.beginning import parent_of
+from lmlab.experiment.parent import parent_of
 from lmlab.experiment.ranges import Range
 from lmlab.experiment.record import read_record
 from lmlab.recipe import Recipe, load_recipe, override, to_toml
@@ -40,7 +40,7 @@ from tests.trial import tried_before
 @pytest.fixture(autouse=True)
 def _nothing_is_measured(monkeypatch):
     """Which engine is faster can change from run to run on a busy machine; here it's the one that the policy names first."""
-    monkeypatch.setattr("lmlab.experiment.beginning.fastest_policy", lambda recipe, policy, *rest: policy)
+    monkeypatch.setattr("lmlab.experiment.outline.fastest_policy", lambda recipe, policy, *rest: policy)
     monkeypatch.setattr("lmlab.study.hours.try_here", tried_before)
 
 

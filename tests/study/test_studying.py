@@ -41,7 +41,7 @@ SMALL = {
 @pytest.fixture(autouse=True)
 def _nothing_is_measured(monkeypatch):
     """Which engine is faster can change from run to run on a busy machine; here it's the one that the policy names first."""
-    monkeypatch.setattr("lmlab.experiment.beginning.fastest_policy", lambda recipe, policy, *rest: policy)
+    monkeypatch.setattr("lmlab.experiment.outline.fastest_policy", lambda recipe, policy, *rest: policy)
 
 
 @pytest.fixture

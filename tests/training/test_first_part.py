@@ -11,7 +11,7 @@ from lmlab.recipe import Recipe, override
 from lmlab.training.computation import first_part, sequences_in
 from lmlab.training.policy import choose_policy
 from lmlab.training.state import State
-from lmlab.training.step import StepResult, TrainingStep
+from lmlab.training.step import StepGradients, TrainingStep
 from tests.engine import engine_library
 
 SMALL = {
@@ -37,7 +37,7 @@ def step_of(engine: str, micro_batch: int) -> TrainingStep:
     return TrainingStep(recipe, policy, model, build_optimizer(model, recipe.optim, "cpu"), TOKENS, 10)
 
 
-def taken(step: TrainingStep) -> StepResult:
+def taken(step: TrainingStep) -> StepGradients:
     return step.take(State())
 
 
@@ -53,7 +53,7 @@ def test_the_first_part_has_the_norm_of_its_own_mean_gradient(engine):
     assert result.first is not None and result.first.sequences == 2
     assert result.first.norm == pytest.approx(expected, rel=1e-5)
     # And the step is what it is without having been looked at.
-    assert result.gradient_norm == pytest.approx(taken(step_of(engine, 6)).gradient_norm, rel=1e-5)
+    assert result.norm == pytest.approx(taken(step_of(engine, 6)).norm, rel=1e-5)
 
 
 def test_a_part_is_so_many_sequences_as_have_targets_and_none_where_it_has_them_all():

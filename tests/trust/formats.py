@@ -36,7 +36,7 @@ from lmlab.data.sources import _of_path as source_of
 from lmlab.data.tokenizers import load_tokenizer
 from lmlab.evaluation.losses import most_frequent_token
 from lmlab.evaluation.sample import choose_units
-from lmlab.experiment.beginning import parent_again
+from lmlab.experiment.parent import parent_again
 from lmlab.experiment.verdict import verdict_on
 from lmlab.files import Storage, read_json
 from lmlab.native.build import _remembered as remembered_build

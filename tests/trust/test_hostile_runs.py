@@ -11,7 +11,7 @@ import torch
 from lmlab.checkpoint import Retention, find, open_checkpoint, save, steps, write_tensors
 from lmlab.checkpoint.pruning import prune, tidy
 from lmlab.experiment import load, resume
-from lmlab.experiment.beginning import parent_again
+from lmlab.experiment.parent import parent_again
 from lmlab.files import remove_tree
 from lmlab.runs import Run, RunLock
 from lmlab.training.display import Quiet

@@ -1,0 +1,161 @@
+"""What is settled before a run's first step: machine, data, length and evaluations."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lmlab.data import Dataset
+from lmlab.data.fresh import TrainingTokens, training_split
+from lmlab.data.reading import scored_targets
+from lmlab.data.tokenizers import Tokenizer
+from lmlab.data.windows import split_windows
+from lmlab.evaluation import tokens_in_sample
+from lmlab.experiment.fresh import tokens_of_run
+from lmlab.experiment.parent import Parent, first_step
+from lmlab.generation.prompts import known_prompts
+from lmlab.hardware import held_memory_bytes, release_freed_memory
+from lmlab.planning.calibration import Calibration
+from lmlab.planning.evidence import Evidence, evidence_for
+from lmlab.planning.fastest import fastest_policy
+from lmlab.planning.forecast import Forecast, forecast_from, try_here
+from lmlab.planning.history import Finished, finished_runs, machine_of, scores_on
+from lmlab.planning.room import require_memory
+from lmlab.planning.score import calibrations_from
+from lmlab.recipe import Recipe
+from lmlab.recipe.quantities import seconds_in
+from lmlab.runs import Run
+from lmlab.scaling.estimate import Estimate
+from lmlab.training.evaluating import EvaluationPlan, earlier_plan, plan_evaluations, with_samples
+from lmlab.training.length import steps_of
+from lmlab.training.policy import Policy, apply_policy, choose_policy
+from lmlab.training.wall import WallClock
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expectation:
+    """What is known of a run before anything of it is tried."""
+
+    calibrations: dict[str, Calibration]
+    evidence: Evidence | None
+    """Of its loss; None for a branch."""
+
+    @property
+    def loss(self) -> Estimate | None:
+        """The loss of the last step, in nats a token."""
+        return None if self.evidence is None else self.evidence.loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """What is settled before a run's first step: everything but its folder."""
+
+    recipe: Recipe
+    policy: Policy
+    dataset: Dataset
+    training: TrainingTokens
+    """What it trains on."""
+    parent: Parent | None = None
+    steps: int
+    first: int = 0
+    """The step that it begins at."""
+    plan: EvaluationPlan
+    idle_bytes: int = 0
+    """What this process held when the data was ready and nothing was computed yet."""
+
+    def forecast(self, runs: Path, say: Callable[[str], object], clock: WallClock) -> Forecast:
+        """What the run will need and reach, from a trial in this process and the finished runs in `runs`.
+
+        What `clock` says when all of that is done is measured, and no longer forecast.
+        """
+        expectation = self.expectation(finished_runs(runs))
+        trial = try_here(self.recipe, self.policy, self.dataset, say, self.idle_bytes)
+        return forecast_from(
+            trial,
+            self.recipe,
+            self.dataset,
+            self.steps,
+            self.first,
+            self.plan,
+            expectation.calibrations,
+            expectation.loss,
+            start_seconds=clock.seconds(),
+            since=clock.since,
+        )
+
+    def expectation(self, runs: list[Finished]) -> Expectation:
+        """What earlier runs say of this one."""
+        calibrations = calibrations_from(scores_on(runs, machine_of(self.policy)))
+        # Nobody has measured what a model that was trained before comes to.
+        known = None
+        if self.parent is None:
+            known = evidence_for(self.recipe, self.dataset, self.steps, runs, calibrations)
+        return Expectation(calibrations=calibrations, evidence=known)
+
+
+def outline_of(
+    recipe: Recipe, dataset: Dataset, training: TrainingTokens, parent: Parent | None, say: Callable[[str], object]
+) -> Outline:
+    """How `recipe` will be run on this machine, whose policy is in force from now on; LabError where it can't be."""
+    policy = choose_policy(recipe, say)
+    release_freed_memory()
+    idle = held_memory_bytes(policy.torch_device)
+    require_memory(recipe, policy, dataset.vocabulary_size)
+    whole = training_split(recipe, dataset)
+    policy = fastest_policy(recipe, policy, whole, dataset.vocabulary_size, dataset.folder, say)
+    apply_policy(policy)
+    steps = steps_of(recipe, training)
+    return Outline(
+        recipe=recipe,
+        policy=policy,
+        dataset=dataset,
+        training=training,
+        parent=parent,
+        steps=steps,
+        first=first_step(recipe, dataset, parent, steps),
+        plan=evaluation_plan(recipe, dataset, steps),
+        idle_bytes=idle,
+    )
+
+
+def outline_of_run(run: Run, recipe: Recipe, policy: Policy, dataset: Dataset, first: int) -> Outline:
+    """How `run`, which has begun, goes on from the step `first`: over its own tokens, with the samples that it began with."""
+    training = tokens_of_run(run, recipe, dataset)
+    steps = steps_of(recipe, training)
+    plan = evaluation_plan(recipe, dataset, steps, run)
+    return Outline(
+        recipe=recipe, policy=policy, dataset=dataset, training=training, steps=steps, first=first, plan=plan
+    )
+
+
+def with_known_prompts(recipe: Recipe, tokenizer: Tokenizer, say: Callable[[str], object]) -> Recipe:
+    """`recipe` without the prompts that the tokenizer can't read, of which it is told: they are for reading, not for training."""
+    kept, passed_over = known_prompts(tokenizer, recipe.evaluate.prompts)
+    for line in passed_over:
+        say(line)
+    return dataclasses.replace(recipe, evaluate=dataclasses.replace(recipe.evaluate, prompts=kept))
+
+
+def deadline_of(recipe: Recipe) -> float | None:
+    """When a training that begins now is to stop by `train.until`, in `time.monotonic()`; None for no limit."""
+    return None if recipe.train.until is None else time.monotonic() + seconds_in(recipe.train.until)
+
+
+def evaluation_plan(recipe: Recipe, dataset: Dataset, steps: int, run: Run | None = None) -> EvaluationPlan:
+    """How much each evaluation scores: of a new run of `recipe`, or of `run`, whose samples stay what they were when it began."""
+    tokens = {split: scored_targets(recipe, dataset, split) for split in ("valid", "train")}
+    if run is None:
+        plan = plan_evaluations(recipe, steps, tokens["valid"], tokens["train"])
+    elif "evaluation" in run.origin():
+        kept = run.fact("evaluation")
+        plan = with_samples(recipe, (kept["valid_tokens"], kept["train_tokens"]), tokens["valid"], tokens["train"])
+    else:
+        plan = earlier_plan(recipe, steps, tokens["valid"], tokens["train"])
+    scored = {
+        split: tokens_in_sample(dataset, split, wanted, split_windows(recipe, dataset, split))
+        for split, wanted in zip(("valid", "train"), plan.wanted, strict=True)
+    }
+    return dataclasses.replace(plan, valid_tokens=scored["valid"], train_tokens=scored["train"])

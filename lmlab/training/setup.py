@@ -1,0 +1,120 @@
+"""Model, optimizer, step and state of a training, built in one place: for runs, trials, probes, searches and other ranks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lmlab.checkpoint import Checkpoint
+from lmlab.data import Dataset
+from lmlab.data.fresh import TrainingTokens
+from lmlab.data.windows import split_windows
+from lmlab.evaluation import Scoring
+from lmlab.model import TrainableModel, build_model, initialise
+from lmlab.optim import TrainingOptimizer, optimizer_of
+from lmlab.recipe import Recipe
+from lmlab.training.policy import Policy, apply_policy
+from lmlab.training.saving import restore_training, restore_weights
+from lmlab.training.state import State
+from lmlab.training.step import StepGradients, TrainingStep
+
+
+@dataclass(kw_only=True)
+class Training:
+    """A training at one of its steps."""
+
+    step: TrainingStep
+    state: State
+
+    @property
+    def recipe(self) -> Recipe:
+        """What is trained."""
+        return self.step.recipe
+
+    @property
+    def model(self) -> TrainableModel:
+        """The model, on the policy's device."""
+        return self.step.model
+
+    @property
+    def optimizer(self) -> TrainingOptimizer:
+        """The model's optimizer."""
+        return self.step.optimizer
+
+    def take(self) -> StepGradients:
+        """Take one step without a guard, and move the state on to the next."""
+        gradients = self.step.take(self.state)
+        self.state.step += 1
+        self.state.cursor += self.recipe.train.batch
+        return gradients
+
+    def restore(self, checkpoint: Checkpoint) -> tuple[State, dict[str, int]]:
+        """Put a checkpoint's weights and optimizer in place; the state that it holds, and the lengths of the journals.
+
+        `self.state` stays what it is. LabError where the checkpoint keeps its weights only, or is of another model.
+        """
+        restored = restore_training(checkpoint, self.model, self.optimizer, self.step.scaler)
+        self.step.weights_changed()
+        return restored
+
+    def restore_weights(self, checkpoint: Checkpoint) -> None:
+        """Put a checkpoint's weights in place and nothing else; LabError where it is of another model."""
+        restore_weights(checkpoint, self.model)
+        self.step.weights_changed()
+
+    def tensors(self) -> list[Tensor]:
+        """All that a checkpoint saves: the weights and the optimizer's state."""
+        return [*self.model.state_dict().values(), *self.optimizer.state_tensors().values()]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of these tensors."""
+        return sum(tensor.nbytes for tensor in self.tensors())
+
+    def scoring(self, dataset: Dataset) -> Scoring:
+        """How this training's model is scored on the splits of a data set: as it computes its own steps."""
+        policy, recipe = self.step.policy, self.recipe
+        return Scoring(
+            model=self.model,
+            text=dataset,
+            context=recipe.model.context,
+            device=policy.torch_device,
+            autocast=policy.autocast_dtype,
+            engine=self.step.engine,
+            documents=lambda split: split_windows(recipe, dataset, split),
+        )
+
+
+def set_up(
+    recipe: Recipe,
+    policy: Policy,
+    tokens: TrainingTokens,
+    vocabulary: int,
+    steps: int,
+    checkpoint: Checkpoint | None = None,
+) -> Training:
+    """A training of `steps` steps over `tokens`: at step 0, drawn from the recipe's seed, or where a checkpoint of it is.
+
+    The policy is in force from here on. LabError where the checkpoint keeps its weights only, or is of another model.
+    """
+    apply_policy(policy)
+    model, optimizer = model_and_optimizer(recipe, policy, vocabulary, drawn=checkpoint is None)
+    step = TrainingStep(recipe, policy, model, optimizer, tokens, steps)
+    training = Training(step=step, state=State(scale=None if step.scaler is None else step.scaler.scale))
+    if checkpoint is not None:
+        training.state, _ = training.restore(checkpoint)
+    return training
+
+
+def model_and_optimizer(
+    recipe: Recipe, policy: Policy, vocabulary: int, *, drawn: bool
+) -> tuple[TrainableModel, TrainingOptimizer]:
+    """The recipe's model on the policy's device, and its optimizer; the initial values are `drawn` from the seed, or left to
+    whoever fills in others.
+    """
+    model = build_model(recipe.model, vocabulary)
+    if drawn:
+        initialise(model, recipe.train.seed, recipe.optim.transfer_from)
+    model.to(policy.torch_device)
+    return model, optimizer_of(model, recipe, policy.torch_device.type)
