@@ -19,12 +19,6 @@ def _engine_is_built():
     load(lambda line: None)
 
 
-@pytest.fixture(autouse=True)
-def _nothing_is_measured(monkeypatch):
-    """Which engine is faster can change from run to run on a busy machine; here it's the one that the policy names first."""
-    monkeypatch.setattr("lmlab.experiment.outline.fastest_policy", lambda recipe, policy, *rest: policy)
-
-
 @pytest.fixture
 def lmlab(capsys, tmp_path, monkeypatch):
     """`lmlab("train", "x.txt")` -> (status, output, errors), with runs in a folder of the test."""

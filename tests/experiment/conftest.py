@@ -36,12 +36,6 @@ def small_recipe(tiny_text_file):
     return override(Recipe(), {**SMALL, "data.corpus": str(tiny_text_file)})
 
 
-@pytest.fixture(autouse=True)
-def _nothing_is_measured(monkeypatch):
-    """Which engine is faster can change from run to run on a busy machine; here it's the one that the policy names first."""
-    monkeypatch.setattr("lmlab.experiment.outline.fastest_policy", lambda recipe, policy, *rest: policy)
-
-
 @pytest.fixture(scope="session")
 def untouched(tmp_path_factory, really):
     """`untouched(recipe)`: the outcome of its run from beginning to end, which nobody may change; trained once a session.

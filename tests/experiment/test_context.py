@@ -1,9 +1,7 @@
 """A context-propagation model through everything that a run does: training, stop, resume, loading, scoring, writing, plans."""
 
 import json
-import os
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
@@ -15,9 +13,9 @@ from lmlab.checkpoint import find
 from lmlab.evaluation import Scoring, evaluate_split
 from lmlab.experiment import resume, train
 from lmlab.recipe import override
-from lmlab.training.display import Quiet
 from lmlab.training.policy import choose_policy
 from tests.engine import engine_library
+from tests.stopping import StopAt
 
 SHAPE = {"model.kind": "context", "model.width": "16", "model.hidden": "24", "model.vector": "8"}
 NATIVE = {"model.hidden": "32", "model.vector": "16", "train.engine": "native"}
@@ -28,12 +26,6 @@ VARIANTS = {
     "fp16": {"train.precision": "fp16", "optim.lr": "0.01"},
     "native": {**NATIVE, "model.dropout": "0.1", "train.micro_batch": "2"},
 }
-
-
-class StopAtFive(Quiet):
-    def progress(self, now, logged):
-        if now.step == 5:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.fixture
@@ -48,7 +40,7 @@ def test_a_stopped_and_resumed_run_is_bit_for_bit_an_untouched_one(recipe, tmp_p
     recipe = override(recipe, VARIANTS[variant])
     whole = untouched(recipe)
     assert whole.run.read("policy.json")["engine"] == ("native" if variant == "native" else "torch")
-    stopped = train(recipe, run="stopped", runs=tmp_path, display=StopAtFive())
+    stopped = train(recipe, run="stopped", runs=tmp_path, display=StopAt(5))
     assert stopped.ending.kind == "stopped"
     resumed = resume("stopped", runs=tmp_path)
     assert resumed.summary["final"]["loss"] == whole.summary["final"]["loss"]

@@ -1,26 +1,18 @@
 """The same run continued with another policy: the same batches in the same order, and a loss that differs by rounding only."""
 
-import os
-import signal
-
 import pytest
 
 from lmlab.experiment import resume, train
 from lmlab.recipe import override
 from lmlab.training.display import Quiet
 from tests.engine import engine_library
+from tests.stopping import StopAt
 
 STEPS, STOP = 40, 15
 TOLERANCE = 2e-5
 """Relative, of any logged loss in fp32: sums in another order, over 40 steps of a small model."""
 LOW_PRECISION = 2e-2
 """The same where one of the two computes in bf16."""
-
-
-class StopAt(Quiet):
-    def progress(self, now, logged):
-        if now.step == STOP:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def train_lines(run):
@@ -43,7 +35,7 @@ def test_batches_stay_equal_and_losses_within_the_tolerance(small_recipe, tmp_pa
     settings = {"train.steps": str(STEPS), "train.batch": "8", "train.engine": "torch", "train.log_every": "1"}
     recipe = override(small_recipe, {**settings, "train.precision": "fp32"})
     whole = untouched(recipe).run
-    changed = train(recipe, run="changed", runs=tmp_path, display=StopAt()).run
+    changed = train(recipe, run="changed", runs=tmp_path, display=StopAt(STOP)).run
     resume("changed", runs=tmp_path, changes=changes, display=Quiet())
     ours, theirs = train_lines(changed), train_lines(whole)
     assert [line["batches"] for line in ours] == [line["batches"] for line in theirs]
@@ -64,7 +56,7 @@ def volatile(line):
 def test_the_same_policy_again_is_bit_exact(small_recipe, tmp_path, untouched):
     recipe = override(small_recipe, {"train.steps": str(STEPS)})
     whole = untouched(recipe)
-    train(recipe, run="again", runs=tmp_path, display=StopAt())
+    train(recipe, run="again", runs=tmp_path, display=StopAt(STOP))
     again = resume("again", runs=tmp_path, display=Quiet())
     assert [line["exact"] for line in again.run.read_lines("segments")] == [True, True]
     assert again.summary["final"]["loss"] == whole.summary["final"]["loss"]

@@ -11,8 +11,8 @@ from lmlab.native import Library, Missing
 from lmlab.native.build import Build
 from lmlab.recipe import override
 from lmlab.training import policy as policy_module
-from lmlab.training.display import Quiet
 from lmlab.training.state import read_state
+from tests.stopping import KillAt, Killed
 
 pytestmark = pytest.mark.tried
 
@@ -21,24 +21,14 @@ class Opened(Exception):
     """The resume has decided on its policy, and would train now."""
 
 
-class Stopped(BaseException):
-    pass
-
-
-class StopAfterFour(Quiet):
-    def progress(self, now, logged):
-        if now.step == 5:
-            raise Stopped
-
-
 @pytest.fixture
 def stopped(small_recipe, tmp_path, monkeypatch):
     """stopped(engine, identity, changes): a run that PyTorch has begun, with a policy.json that names another engine."""
     monkeypatch.setenv("LMLAB_NATIVE", "off")
 
     def make(engine="torch", identity="", **changes):
-        with pytest.raises(Stopped):
-            train(override(small_recipe, changes), run="stopped", runs=tmp_path, display=StopAfterFour())
+        with pytest.raises(Killed):
+            train(override(small_recipe, changes), run="stopped", runs=tmp_path, display=KillAt(5))
         run = resuming.open_run("stopped", tmp_path)[0]
         assert run.read("policy.json")["engine"] == "torch" and run.origin()["compiler"] is None
         run.write("policy.json", {**run.read("policy.json"), "engine": engine, "engine_identity": identity})

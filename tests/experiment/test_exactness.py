@@ -1,6 +1,5 @@
 """A run that was stopped and continued equals one that was not, to the last bit."""
 
-import os
 import signal
 
 import numpy as np
@@ -10,21 +9,10 @@ import torch
 from lmlab.checkpoint import find
 from lmlab.experiment import resume, train
 from lmlab.recipe import override
-from lmlab.training.display import Quiet
+from tests.stopping import KillAt, Killed, StopAt
 
 CLOCK = {"time", "tokens_per_second", "mfu", "mfu_datasheet", "seconds", "joules", "id", "segment"}
 """What two runs of one recipe may differ in."""
-
-
-class StopAfter(Quiet):
-    """Sends this process a signal after a step, as Ctrl-C or a batch system would."""
-
-    def __init__(self, step, number=signal.SIGTERM):
-        self.step, self.number = step, number
-
-    def progress(self, now, logged):
-        if now.step == self.step:
-            os.kill(os.getpid(), self.number)
 
 
 def lines(run, file):
@@ -83,7 +71,7 @@ def test_a_stopped_and_resumed_run_equals_an_untouched_one(small_recipe, tmp_pat
         pytest.skip("the native engine computes in float32")
     recipe = override(small_recipe, {**VARIANTS[variant], "evaluate.sample_tokens": "5", "train.engine": engine})
     whole = untouched(recipe)
-    stopped = train(recipe, run="stopped", runs=tmp_path, display=StopAfter(stop))
+    stopped = train(recipe, run="stopped", runs=tmp_path, display=StopAt(stop))
     if whole.summary["steps"] > stop:
         assert stopped.ending.kind == "stopped"
         assert find(stopped.run.checkpoints, "latest")[0].step == stop
@@ -93,18 +81,10 @@ def test_a_stopped_and_resumed_run_equals_an_untouched_one(small_recipe, tmp_pat
 
 
 def test_a_run_killed_between_checkpoints_repeats_the_lost_steps_exactly(small_recipe, tmp_path, untouched, engine):
-    class Killed(BaseException):
-        pass
-
-    class KillAfter(Quiet):
-        def progress(self, now, logged):
-            if now.step == 10:
-                raise Killed
-
     recipe = override(small_recipe, {"train.engine": engine})
     whole = untouched(recipe)
     with pytest.raises(Killed):
-        train(recipe, run="killed", runs=tmp_path, display=KillAfter())
+        train(recipe, run="killed", runs=tmp_path, display=KillAt(10))
     resumed = resume("killed", runs=tmp_path)
     assert_equal_runs(whole.run, resumed.run)
     discarded = resumed.run.read_lines("discarded")
@@ -113,8 +93,8 @@ def test_a_run_killed_between_checkpoints_repeats_the_lost_steps_exactly(small_r
 
 def test_two_stops_and_a_second_signal_lose_nothing(small_recipe, tmp_path, untouched):
     whole = untouched(small_recipe)
-    train(small_recipe, run="stopped", runs=tmp_path, display=StopAfter(3, signal.SIGINT))
-    resume("stopped", runs=tmp_path, display=StopAfter(7))
+    train(small_recipe, run="stopped", runs=tmp_path, display=StopAt(3, number=signal.SIGINT))
+    resume("stopped", runs=tmp_path, display=StopAt(7))
     resumed = resume("stopped", runs=tmp_path)
     assert_equal_runs(whole.run, resumed.run)
     segments = [line["kind"] for line in resumed.run.read_lines("segments")]
@@ -137,7 +117,7 @@ def test_a_resume_with_another_policy_keeps_the_batches_and_says_that_it_is_not_
     small_recipe, tmp_path, untouched
 ):
     whole = untouched(small_recipe)
-    train(small_recipe, run="stopped", runs=tmp_path, display=StopAfter(6))
+    train(small_recipe, run="stopped", runs=tmp_path, display=StopAt(6))
     said = []
     resumed = resume("stopped", runs=tmp_path, changes={"train.micro_batch": "2"}, say=said.append)
     assert any("not bit for bit" in line for line in said)

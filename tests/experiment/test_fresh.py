@@ -15,23 +15,10 @@ from lmlab.data.windows import IGNORED_TARGET
 from lmlab.experiment import parent_of, resume, train, with_rate
 from lmlab.experiment.lineage import lineage_through
 from lmlab.recipe import Recipe, override, recipe_hash, science
-from lmlab.training.display import Quiet
 from lmlab.training.step import TrainingStep
+from tests.stopping import KillAt, Killed
 
 FRESH = {"data.fresh": "true"}
-
-
-class Killed(BaseException):
-    pass
-
-
-class KillAfter(Quiet):
-    def __init__(self, step):
-        self.step = step
-
-    def progress(self, now, logged):
-        if now.step == self.step:
-            raise Killed
 
 
 @pytest.fixture
@@ -116,7 +103,7 @@ def test_a_fresh_run_that_is_killed_and_resumed_equals_an_untouched_one(numbered
     train(recipe, run="parent", runs=tmp_path)
     whole = branch(recipe, tmp_path, "parent@8", run="whole")
     with pytest.raises(Killed):
-        branch(recipe, tmp_path, "parent@8", run="killed", display=KillAfter(stop))
+        branch(recipe, tmp_path, "parent@8", run="killed", display=KillAt(stop))
     if stop > 4:
         shutil.rmtree(tmp_path / "parent")
     resumed = resume("killed", runs=tmp_path)

@@ -1,8 +1,5 @@
 """A loss or gradient that is not finite never reaches the weights."""
 
-import os
-import signal
-
 import pytest
 import torch
 
@@ -13,7 +10,7 @@ from lmlab.native.engine import Engine
 from lmlab.recipe import override
 from lmlab.runs import open_run
 from lmlab.training.computation import NativeComputation, TorchComputation
-from lmlab.training.display import Quiet
+from tests.stopping import StopAt
 
 POISONED = (4, 5, 8)
 
@@ -78,13 +75,8 @@ def test_a_skipped_update_leaves_weights_and_optimizer_as_they_were(small_recipe
 
 @pytest.mark.parametrize("stop", [5, 6])
 def test_the_guards_state_goes_through_a_stop(small_recipe, tmp_path, untouched, poison, stop):
-    class Stop(Quiet):
-        def progress(self, now, logged):
-            if now.step == stop:
-                os.kill(os.getpid(), signal.SIGTERM)
-
     whole = untouched(small_recipe, beside="poisoned")
-    stopped = train(small_recipe, run="stopped", runs=tmp_path, display=Stop())
+    stopped = train(small_recipe, run="stopped", runs=tmp_path, display=StopAt(stop))
     assert latest(stopped.run).state["skipped_in_a_row"] == stop - 4
     resumed = resume("stopped", runs=tmp_path)
     left, right = latest(whole.run), latest(resumed.run)

@@ -13,16 +13,7 @@ from lmlab.native import library
 from lmlab.recipe import override
 from lmlab.training.display import Quiet
 from tests.engine import engine_library
-
-
-class Stopped(BaseException):
-    pass
-
-
-class StopAfterSix(Quiet):
-    def progress(self, now, logged):
-        if now.step == 7:
-            raise Stopped
+from tests.stopping import KillAt, Killed
 
 
 @pytest.fixture
@@ -70,8 +61,8 @@ def recipe(request, small_recipe):
 
 
 def begin(recipe, tmp_path):
-    with pytest.raises(Stopped):
-        train(recipe, run="stopped", runs=tmp_path, display=StopAfterSix())
+    with pytest.raises(Killed):
+        train(recipe, run="stopped", runs=tmp_path, display=KillAt(7))
 
 
 def of_whom(monkeypatch):

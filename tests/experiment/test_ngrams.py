@@ -1,8 +1,5 @@
 """A model with n-gram tables through everything that a run does: training, stop, resume, loading, scoring, writing."""
 
-import os
-import signal
-
 import pytest
 import torch
 
@@ -11,18 +8,12 @@ from lmlab.checkpoint import find
 from lmlab.evaluation import Scoring, evaluate_split
 from lmlab.experiment import resume, train
 from lmlab.recipe import override
-from lmlab.training.display import Quiet
+from tests.stopping import StopAt
 
 VARIANTS = {
     "adamw": {"model.dropout": "0.1", "optim.table_lr": "0.02"},
     "muon": {"optim.kind": "muon", "model.preset": "modern", "train.micro_batch": "2"},
 }
-
-
-class StopAtFive(Quiet):
-    def progress(self, now, logged):
-        if now.step == 5:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.fixture(params=VARIANTS)
@@ -33,7 +24,7 @@ def recipe(request, small_recipe):
 
 def test_a_stopped_and_resumed_run_with_ngrams_is_bit_for_bit_an_untouched_one(recipe, tmp_path, untouched):
     whole = untouched(recipe)
-    stopped = train(recipe, run="stopped", runs=tmp_path, display=StopAtFive())
+    stopped = train(recipe, run="stopped", runs=tmp_path, display=StopAt(5))
     assert stopped.ending.kind == "stopped"
     resumed = resume("stopped", runs=tmp_path)
     assert resumed.summary["final"]["loss"] == whole.summary["final"]["loss"]

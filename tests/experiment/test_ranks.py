@@ -19,6 +19,7 @@ from lmlab.runs.black_boxes import black_box_steps
 from lmlab.training.computation import TorchComputation
 from lmlab.training.display import Quiet
 from lmlab.training.ranks import RankLost
+from tests.stopping import StopAt
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="torchrun's rendezvous needs libuv on Windows")
 
@@ -199,13 +200,8 @@ def test_a_rank_lost_between_verdict_and_update_leaves_what_the_boundary_had(rec
 
 
 def test_a_run_of_one_process_goes_on_by_two_and_again_by_one(recipe, tmp_path):
-    class Stop(Quiet):
-        def progress(self, now, logged):
-            if now.step == 8:
-                os.kill(os.getpid(), signal.SIGTERM)
-
     whole = train(recipe, run="whole", runs=tmp_path, display=Quiet()).run
-    train(recipe, run="changed", runs=tmp_path, display=Stop())
+    train(recipe, run="changed", runs=tmp_path, display=StopAt(8))
     (tmp_path / "changed" / "control").mkdir(exist_ok=True)
     status, output = finished(start(tmp_path, 2, "resume", "changed", "--train.until", "1000h"))
     assert status == 0, output

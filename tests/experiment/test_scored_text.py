@@ -31,14 +31,12 @@ SMALL = {
 def place(tmp_path_factory, tiny_text):
     """A folder with a text and `mine`, a run that was trained on it; `other` validates on another share."""
     folder = tmp_path_factory.mktemp("scored")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lmlab.experiment.outline.fastest_policy", lambda recipe, policy, *rest: policy)
-        (folder / "mine.txt").write_text(tiny_text, encoding="utf-8")
-        for name, share in (("mine", "0.1"), ("other", "0.3")):
-            settings = {**SMALL, "data.corpus": str(folder / "mine.txt"), "data.valid_share": share}
-            recipe = override(Recipe(), settings)
-            experiment.train(recipe, run=name, runs=folder, display=Quiet(), say=lambda line: None)
-        yield folder
+    (folder / "mine.txt").write_text(tiny_text, encoding="utf-8")
+    for name, share in (("mine", "0.1"), ("other", "0.3")):
+        settings = {**SMALL, "data.corpus": str(folder / "mine.txt"), "data.valid_share": share}
+        recipe = override(Recipe(), settings)
+        experiment.train(recipe, run=name, runs=folder, display=Quiet(), say=lambda line: None)
+    return folder
 
 
 def evaluate(place, *words, **options):

@@ -2,8 +2,6 @@
 
 import dataclasses
 import math
-import os
-import signal
 
 import numpy as np
 import pytest
@@ -21,6 +19,7 @@ from lmlab.runs.black_boxes import black_box_steps, read_black_box
 from lmlab.training.computation import TorchComputation
 from lmlab.training.display import Quiet
 from lmlab.training.step import TrainingStep
+from tests.stopping import StopAt
 
 GARBAGE = "|~|~^|~`"
 POISONED = 51
@@ -210,15 +209,6 @@ def test_a_proof_goes_the_way_of_the_run_round_a_spike(small_recipe, tmp_path, p
     assert proof.equal and (proof.first, proof.last) == (EVERY, EVERY + steps) and proof.lines >= steps // 5
 
 
-def stopping_at(*steps):
-    class Stop(Quiet):
-        def progress(self, now, logged):
-            if now.step in steps:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-    return Stop()
-
-
 @pytest.mark.parametrize(
     ("policy", "stops"),
     [
@@ -235,9 +225,9 @@ def test_a_run_that_was_stopped_around_a_spike_ends_as_if_it_had_not_been(
     recipe = override(small_recipe, {"train.on_spike": policy, "train.keep": "1"})
     whole = untouched(recipe, beside=f"poisoned at {POISONED}")
     first, *others = stops
-    train(recipe, run="stopped", runs=tmp_path, display=stopping_at(first))
+    train(recipe, run="stopped", runs=tmp_path, display=StopAt(first))
     for stop in others:
-        resume("stopped", runs=tmp_path, display=stopping_at(stop))
+        resume("stopped", runs=tmp_path, display=StopAt(stop))
     resumed = resume("stopped", runs=tmp_path, display=Quiet())
     assert events(whole.run, "spike", "rewind")
     assert_same_end(whole.run, resumed.run)

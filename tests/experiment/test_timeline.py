@@ -14,6 +14,7 @@ from lmlab.recipe import Recipe, override
 from lmlab.report.events import event_lines
 from lmlab.runs import Journal, RunLock, create_run, open_run
 from lmlab.training.display import Quiet
+from tests.stopping import AskToStopAt
 
 
 @pytest.fixture
@@ -49,20 +50,9 @@ def test_of_an_older_run_the_finish_is_told_by_its_summary(whole):
     assert events_of(whole)[-1]["inferred"] and told(whole)[-1].endswith("finished: 12 steps")
 
 
-class StopsAt(Quiet):
-    """Asks for a stop at a step, as `touch control/stop` does."""
-
-    def __init__(self, folder, step):
-        self.folder, self.step = folder, step
-
-    def progress(self, now, logged):
-        if now.step == self.step:
-            (self.folder / "control" / "stop").touch()
-
-
 def test_stops_stay_told_after_the_run_went_on_and_a_branch_is_told_on_both_sides(small_recipe, tmp_path, monkeypatch):
     monkeypatch.setattr("lmlab.training.signals.POLL_SECONDS", 0.0)
-    train(small_recipe, run="one", runs=tmp_path, display=StopsAt(tmp_path / "one", 6), say=lambda line: None)
+    train(small_recipe, run="one", runs=tmp_path, display=AskToStopAt(tmp_path / "one", 6), say=lambda line: None)
     run = open_run("one", tmp_path)[0]
     assert kinds(run) == [("start", 0), ("stopped", 6)]
     resume(run, display=Quiet(), say=lambda line: None)

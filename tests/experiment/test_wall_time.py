@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -16,15 +15,10 @@ from lmlab.planning.score import calibrations_from
 from lmlab.recipe import override
 from lmlab.training.display import Quiet
 from lmlab.training.wall import WallClock
+from tests.stopping import StopAt
 
 EARLIER = 1_000.0
 """Seconds that a process is said to have run before."""
-
-
-class StopAfter(Quiet):
-    def progress(self, now, logged):
-        if now.step == 5:
-            signal.raise_signal(signal.SIGTERM)
 
 
 def quietly(recipe, **options):
@@ -62,7 +56,7 @@ def test_what_had_passed_is_measured_and_has_no_error(small_recipe, tmp_path):
 def test_a_resume_adds_the_times_of_its_processes_and_teaches_no_forecast(small_recipe, tmp_path):
     began = time.monotonic()
     first = WallClock(began=began - 100.0, since="process")
-    quietly(small_recipe, run="x", runs=tmp_path, clock=first, display=StopAfter())
+    quietly(small_recipe, run="x", runs=tmp_path, clock=first, display=StopAt(5))
     again = WallClock(began=time.monotonic() - 10.0, since="process")
     outcome = resume("x", runs=tmp_path, display=Quiet(), say=lambda line: None, clock=again)
     found = outcome.summary["score"]["total_seconds"]
@@ -73,7 +67,7 @@ def test_a_resume_adds_the_times_of_its_processes_and_teaches_no_forecast(small_
 
 
 def test_a_run_that_an_earlier_version_began_is_held_against_what_that_forecast(small_recipe, tmp_path):
-    run = quietly(small_recipe, run="x", runs=tmp_path, display=StopAfter()).run
+    run = quietly(small_recipe, run="x", runs=tmp_path, display=StopAt(5)).run
     forecast = run.read("forecast.json")
     for name in ("since", "start_seconds", "open_seconds"):
         del forecast[name]

@@ -384,9 +384,8 @@ def test_other_windows_of_documents_are_other_tokens(windows, scale):
 
 
 @pytest.fixture
-def other_tokenizers(tiny_text_file, tmp_path, monkeypatch):
+def other_tokenizers(tiny_text_file, tmp_path):
     """Runs of characters and of bytes, trained on one text."""
-    monkeypatch.setattr("lmlab.experiment.outline.fastest_policy", lambda recipe, policy, *rest: policy)
     for name, tokenizer in (("characters", "characters"), ("bytes", "bytes")):
         recipe = override(
             Recipe(), {**SMALL, "data.corpus": str(tiny_text_file), "data.tokenizer": tokenizer, "train.steps": "6"}

@@ -4,7 +4,6 @@ import errno
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from lmlab.study.studying import StudyWishes, settle, study
 from lmlab.study.verification import verify
 from lmlab.study.worker import Work, is_done, request_of, work_through
 from lmlab.training.display import Quiet
+from tests.stopping import StopAfterNotes
 
 SMALL = {
     "name": "small", "data.tokenizer": "characters", "data.vocabulary": "none", "data.split": "tail",
@@ -36,12 +36,6 @@ SMALL = {
     "train.steps": "12", "train.batch": "4", "train.threads": "1", "train.device": "cpu", "train.engine": "torch",
     "train.checkpoint_every": "4", "evaluate.every": "4", "optim.lr": "0.01",
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_measured(monkeypatch):
-    """Which engine is faster can change from run to run on a busy machine; here it's the one that the policy names first."""
-    monkeypatch.setattr("lmlab.experiment.outline.fastest_policy", lambda recipe, policy, *rest: policy)
 
 
 @pytest.fixture
@@ -103,21 +97,9 @@ def test_a_run_that_another_worker_holds_is_left_to_it(pair, tmp_path):
     assert all(is_done(one, work) for one in plan.runs)
 
 
-class Interrupts(Quiet):
-    """Ctrl-C after so many evaluations."""
-
-    def __init__(self, left):
-        self.left = left
-
-    def note(self, text):
-        self.left -= 1
-        if not self.left:
-            os.kill(os.getpid(), signal.SIGINT)
-
-
 def test_ctrl_c_saves_and_the_same_command_ends_as_an_untouched_study(pair, tmp_path):
     whole, _ = studied(pair, tmp_path / "whole")
-    stopped = study(pair, tmp_path / "runs", StudyWishes(), display=Interrupts(6), say=lambda line: None)
+    stopped = study(pair, tmp_path / "runs", StudyWishes(), display=StopAfterNotes(6), say=lambda line: None)
     assert stopped.stopped and not stopped.complete
     result, _ = studied(pair, tmp_path / "runs")
     assert result.complete and result.cells.means() == whole.cells.means()

@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -17,7 +15,7 @@ from lmlab.study import Tuning, tune
 from lmlab.study.halving import ShortRun
 from lmlab.study.short_training import Outcome
 from lmlab.study.tuning import Wishes, published
-from lmlab.training.display import Quiet
+from tests.stopping import StopAfterNotes
 
 pytest.importorskip("optuna")
 
@@ -29,23 +27,9 @@ SMALL = {
 WISHES = Wishes(steps=FEWEST_STEPS, trials=3, seeds=2)
 
 
-class StopAt(Quiet):
-    """Sends this process a signal after so many trainings."""
-
-    def __init__(self, training: int) -> None:
-        self.left = training
-
-    def note(self, text: str) -> None:
-        self.left -= 1
-        if not self.left:
-            os.kill(os.getpid(), signal.SIGINT)
-
-
 @pytest.fixture(autouse=True)
-def _nothing_is_measured(monkeypatch):
-    """Which engine is faster can change from run to run on a busy machine; here it's the one that the policy names first."""
+def _engine_is_built():
     load(lambda line: None)
-    monkeypatch.setattr("lmlab.experiment.outline.fastest_policy", lambda recipe, policy, *rest: policy)
 
 
 @pytest.fixture
@@ -60,7 +44,7 @@ def searched(recipe: Recipe, folder: Path, wishes: Wishes = WISHES, **more) -> T
 def test_a_search_that_was_stopped_goes_on_to_the_losses_of_an_untouched_one(recipe, tmp_path):
     whole = searched(recipe, tmp_path / "whole")
     assert whole.finished and {run.steps for run in whole.losses} == {5, 10, 20}
-    stopped = searched(recipe, tmp_path / "stopped", display=StopAt(4))
+    stopped = searched(recipe, tmp_path / "stopped", display=StopAfterNotes(4))
     assert not stopped.finished and len(stopped.losses) == 4
     again = searched(recipe, tmp_path / "stopped")
     assert again.finished and again.losses == whole.losses
@@ -131,7 +115,7 @@ def test_a_size_of_the_search_is_a_word_or_that_of_a_text(tiny_text_file, tmp_pa
 def test_a_command_that_is_interrupted_shows_what_it_has_and_exits_with_3(
     recipe, tiny_text_file, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr("lmlab.training.display.make_display", lambda quiet, json: StopAt(2))
+    monkeypatch.setattr("lmlab.training.display.make_display", lambda quiet, json: StopAfterNotes(2))
     words = [word for name, value in SMALL.items() if "." in name for word in (f"--{name}", value)]
     assert main(["tune", str(tiny_text_file), *words, "--steps", "20", "--runs", str(tmp_path)]) == 3
     printed = capsys.readouterr().out
