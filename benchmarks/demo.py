@@ -1,7 +1,7 @@
-"""What the demo prints, for README.md: `docs/demo.json`.
+"""What the demo prints, for README.md and docs/getting-started.md: `docs/demo.json`.
 
     python -m benchmarks.demo                      # trains the recipe `first`: some minutes; not on Windows
-    python -m benchmarks.published render          # into README.md
+    python -m benchmarks.published render          # into both pages
 
 The training runs in a terminal of its own (a pseudoterminal). Kept are the lines before the first step, the panel at about HALFWAY
 of the steps, and the lines from the end on; evaluations between are left out.

@@ -1,8 +1,8 @@
-"""The figures of README.md and docs/results.md, from JSON: `docs/results.json`, `docs/demo.json`, `docs/shakespeare-cpu.json`, the
-forecasts and the results of training speed.
+"""The figures of README.md and of the pages in docs that `pages` names, from JSON: `docs/results.json`, `docs/demo.json`,
+`docs/shakespeare-cpu.json`, the forecasts and the results of training speed.
 
     python -m benchmarks.published add RUN [--runs DIR]     # a finished run's figures into docs/results.json, then render
-    python -m benchmarks.published render                   # both pages again
+    python -m benchmarks.published render                   # the pages again
 
 `add` takes the place of the row of the same recipe, machine and command. A row whose `source` is TYPED was typed by hand from a run
 whose folder is gone: its commit is unknown, and the next run of the recipe replaces it.
@@ -14,6 +14,7 @@ import argparse
 import shlex
 import statistics
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,21 +36,23 @@ TYPED = "typed from a run that was not kept"
 KEPT = "summary.json and origin.json of the run"
 NOTHING = "-"
 FORMAT = 1
+WIDEST = 120
+"""Characters of a line of README.md."""
+INDENT = "    "
+"""Of a block of code."""
 
 
 def pages(root: Path = ROOT) -> dict[Path, str]:
-    """Both pages as they are to be, by their path."""
+    """The text that each page should have, by its path."""
     docs = root / "docs"
     results, rounds = read_json(docs / "results.json"), read_json(docs / "shakespeare-cpu.json")
+    printed = read_json(docs / "demo.json")
     speed = [read_json(path) for path in sorted((root / "benchmarks" / "results").glob("speed-*.json"))]
     texts = {
-        root / "README.md": {
-            "demo": demo(read_json(docs / "demo.json")),
-            "recipes": recipes_table(results),
-            "speed": speed_range(speed),
-            "best": best_loss(results),
-            "forecasts": forecasts_held(read_passes(docs / "forecasts.json")[-1]),
-        },
+        root / "README.md": {"demo-short": demo_short(printed), "speed": speed_range(speed)},
+        docs / "getting-started.md": {"demo": demo(printed)},
+        docs / "planning.md": {"forecasts": forecasts_held(read_passes(docs / "forecasts.json")[-1])},
+        docs / "recipes.md": {"recipes": recipes_table(results), "best": best_loss(results)},
         docs / "results.md": {
             "machines": " ".join(f"Machine {name}: {one['about']}." for name, one in results["machines"].items()),
             "runs": runs_table(results),
@@ -172,7 +175,50 @@ def verdict_table(results: Mapping[str, Any]) -> str:
 
 def demo(value: Mapping[str, Any]) -> str:
     """What the demo printed, as a block of code, and where."""
-    return "\n".join(f"    {line}".rstrip() for line in value["lines"]) + f"\n\n({value['about']})"
+    return f"{_code_block(value['lines'])}\n\n({value['about']})"
+
+
+def demo_short(value: Mapping[str, Any]) -> str:
+    """The demo's forecast, its closing lines and the first paragraph that the model wrote, as a block of code of WIDEST characters.
+
+    Lines that were broken at the terminal's width are broken again; `...` stands for what is left out.
+    """
+    lines = value["lines"]
+    forecast = _index(lines, "forecast: ")
+    done = _index(lines, "done: ")
+    sample = _index(lines, "the model of step ")
+    end = next((place for place in range(sample + 2, len(lines)) if not lines[place]), len(lines))
+    shown = [
+        *_rewrapped(lines[forecast:done])[:1],
+        ["..."],
+        *_rewrapped(lines[done : sample - 1]),
+        ["", *lines[sample:end]],
+    ]
+    return _code_block([line for part in shown for line in part])
+
+
+def _index(lines: Sequence[str], start: str) -> int:
+    """Where the first line is that begins with `start`; LabError where there is none."""
+    for place, line in enumerate(lines):
+        if line.startswith(start):
+            return place
+    raise LabError(f"docs/demo.json has no line that begins with {start!r}: expected one; python -m benchmarks.demo")
+
+
+def _rewrapped(lines: Sequence[str]) -> list[list[str]]:
+    """Each printed line, whose continuations begin with spaces, as lines that fit into README.md."""
+    parts: list[str] = []
+    for line in lines:
+        if line.startswith("  ") and parts:
+            parts[-1] += f" {line.strip()}"
+        else:
+            parts.append(line)
+    width = WIDEST - len(INDENT)
+    return [textwrap.wrap(part, width, subsequent_indent="  ", break_on_hyphens=False) for part in parts]
+
+
+def _code_block(lines: Sequence[str]) -> str:
+    return "\n".join(f"{INDENT}{line}".rstrip() for line in lines)
 
 
 def speed_range(results: Sequence[Mapping[str, Any]]) -> str:
@@ -257,7 +303,7 @@ def with_run(results: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str,
 
 
 def main() -> int:
-    """Add what is asked for, and write both pages."""
+    """Add the run that is named, if any, and write the pages."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("what", choices=["add", "render"])
     parser.add_argument("run", nargs="?", help="with add: the run's name or folder")

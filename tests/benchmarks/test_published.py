@@ -1,4 +1,4 @@
-"""A finished run becomes a row of docs/results.json, and the demo's terminal the lines of README.md."""
+"""A finished run becomes a row of docs/results.json, and the demo's terminal the lines of docs/getting-started.md."""
 
 import subprocess
 

@@ -6,6 +6,7 @@ until its line is taken out.
 
 import json
 import math
+import re
 
 import pytest
 
@@ -14,11 +15,13 @@ from benchmarks.cpu import PARTS
 from benchmarks.render import by_document, fill, render
 from benchmarks.results import read_results
 from benchmarks.worker import ROOT
+from lmlab import LabError
 from lmlab.recipe import load_recipe
 from tests.project.figures import FIGURE, figures, is_found, missing
 
 RESULTS = ROOT / "benchmarks" / "results"
 DOCS = ROOT / "docs"
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)")
 
 DIRTY = {
     "docs/forecasts.json": "all trainings of the table are made again with the forecasts of wall time",
@@ -66,7 +69,8 @@ def names(paths):
 
 
 FILES = names([*DOCS.rglob("*.json"), *RESULTS.glob("*.json")])
-PAGES = names([ROOT / "README.md", DOCS / "results.md", *(DOCS / "studies").rglob("*.md")])
+GUIDES = ("README", "data", "getting-started", "planning", "recipes", "results", "runs", "training", "verbs")
+PAGES = names([ROOT / "README.md", *(DOCS / f"{name}.md" for name in GUIDES), *(DOCS / "studies").rglob("*.md")])
 
 
 def load(name):
@@ -130,7 +134,7 @@ def test_the_exceptions_are_files_that_exist():
     assert set(TYPED_FIGURES) <= set(PAGES)
 
 
-def test_both_pages_are_what_their_command_writes():
+def test_the_pages_are_what_their_command_writes():
     for path, text in published.pages().items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name}: python -m benchmarks.published render"
 
@@ -144,11 +148,40 @@ def test_the_tables_of_the_benchmarks_are_what_their_command_writes():
 
 def sources_of(page):
     """The files that a page's figures may come from."""
-    if page in ("README.md", "docs/results.md"):
+    if page == "README.md" or page in {f"docs/{name}.md" for name in GUIDES}:
         return [DOCS / "results.json"]
     if page == "docs/studies/context-propagation.md":
         return [*(DOCS / "studies").glob("context-*/*.json"), DOCS / "results.json", RESULTS / "context-signal.json"]
     return sorted((ROOT / page).parent.glob("*.json"))
+
+
+def test_a_short_demo_keeps_the_forecast_the_end_and_a_paragraph_of_text():
+    lines = ["data", "forecast: 1M parameters", "  in all", "more", "", "panel", "", "done: 2 steps", "  in 3 s"]
+    lines += ["", "the model of step 2 writes:", "", "    one", "      two", "", "    three"]
+    shown = ["forecast: 1M parameters in all", "...", "done: 2 steps in 3 s", "", *lines[10:14]]
+    assert published.demo_short({"lines": lines}) == "\n".join(f"    {line}".rstrip() for line in shown)
+    with pytest.raises(LabError, match="no line that begins with 'done: '"):
+        published.demo_short({"lines": lines[:5]})
+
+
+def test_no_line_of_the_readme_is_wider_than_its_limit():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if len(line) > published.WIDEST] == []
+
+
+def test_the_index_of_docs_names_every_page_and_no_other():
+    found = LINK.findall((DOCS / "README.md").read_text(encoding="utf-8"))
+    others = {"../CONTRIBUTING.md", "studies/README.md", "studies/context-propagation.md", "notes/README.md"}
+    assert set(found) == {path.name for path in DOCS.glob("*.md")} - {"README.md"} | others
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))], ids=lambda path: path.name
+)
+def test_every_link_of_a_page_leads_to_a_file(page):
+    found = LINK.findall(page.read_text(encoding="utf-8"))
+    local = [link for link in found if not link.startswith(("https:", "http:"))]
+    assert [link for link in local if not (page.parent / link).exists()] == []
 
 
 @pytest.mark.parametrize("page", PAGES)
