@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lmlab.checkpoint.initial import is_noted, note_initial, read_initial
     from lmlab.checkpoint.layout import steps
     from lmlab.checkpoint.opened import Checkpoint, open_checkpoint, read_state_file
-    from lmlab.checkpoint.pointers import Best, point, pointed, settle_pointers
+    from lmlab.checkpoint.pointers import Best, point, pointed, update_pointers
     from lmlab.checkpoint.pruning import Retention, prune
     from lmlab.checkpoint.saving import save, save_and_point
     from lmlab.checkpoint.tensors import file_sha256, read_tensors, write_tensors
@@ -39,7 +39,7 @@ __all__ = [
     "read_tensors",
     "save",
     "save_and_point",
-    "settle_pointers",
+    "update_pointers",
     "steps",
     "to_free",
     "write_tensors",
@@ -66,7 +66,7 @@ __getattr__ = lazily(
         "read_tensors": "tensors",
         "save": "saving",
         "save_and_point": "saving",
-        "settle_pointers": "pointers",
+        "update_pointers": "pointers",
         "steps": "layout",
         "to_free": "freeing",
         "write_tensors": "tensors",

@@ -49,7 +49,7 @@ def point(checkpoints: Path, name: str, step: int, storage: Storage = DISK, **fa
     write_json(path, value, storage)
 
 
-def settle_pointers(checkpoints: Path, latest: int, best: Best | None, storage: Storage = DISK) -> list[str]:
+def update_pointers(checkpoints: Path, latest: int, best: Best | None, storage: Storage = DISK) -> list[str]:
     """Make latest.json and best.json say what the state of step `latest` says; the names of those that were rewritten.
 
     So one that was damaged, or that a crash kept from being moved, is right again. A `best` whose checkpoint has no manifest any

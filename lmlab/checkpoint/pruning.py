@@ -73,7 +73,9 @@ def prune(checkpoints: Path, retention: Retention, storage: Storage = DISK) -> l
     return removed
 
 
-def make_room(checkpoints: Path, needed: int, budget: int, protect: Collection[int], storage: Storage = DISK) -> None:
+def prune_to_budget(
+    checkpoints: Path, needed: int, budget: int, protect: Collection[int], storage: Storage = DISK
+) -> None:
     """Shrink and remove old checkpoints until `needed` bytes more stay within `budget`; LabError where they can't.
 
     First they drop what is not weights, the oldest first; then they go. The newest one, the latest one and the steps in
@@ -83,10 +85,10 @@ def make_room(checkpoints: Path, needed: int, budget: int, protect: Collection[i
     present = steps(checkpoints)
     latest = pointed(checkpoints, LATEST)
     safe = {*protect, *present[-1:], *([latest["step"]] if latest else present[-2:])}
-    for sacrifice in (slim, _remove):
+    for shrink in (slim, _remove):
         for step in present:
             if step not in safe and occupied(checkpoints) + needed > budget:
-                sacrifice(checkpoints, step, storage)
+                shrink(checkpoints, step, storage)
     if (left := occupied(checkpoints)) + needed > budget:
         raise LabError(
             f"train.disk {budget / 1e6:,.1f} MB is too little: the checkpoints that must stay occupy {left / 1e6:,.1f} MB and the "
@@ -120,7 +122,7 @@ def tidy(checkpoints: Path, storage: Storage = DISK) -> None:
         storage.require_owner()
         with contextlib.suppress(OSError):
             if replaced:
-                _settle(checkpoints, int(replaced[1]), storage)
+                _restore_replaced(checkpoints, int(replaced[1]), storage)
             elif UNFINISHED.fullmatch(entry.name):
                 remove_tree(entry, storage)
     for step in steps(checkpoints):
@@ -130,7 +132,7 @@ def tidy(checkpoints: Path, storage: Storage = DISK) -> None:
     remove_temporaries(checkpoints, storage)
 
 
-def _settle(checkpoints: Path, step: int, storage: Storage) -> None:
+def _restore_replaced(checkpoints: Path, step: int, storage: Storage) -> None:
     """Keep the new checkpoint of a step where it's intact, else put the replaced one back."""
     new, old = folder_of(checkpoints, step), replaced_folder(checkpoints, step)
     if new.exists():

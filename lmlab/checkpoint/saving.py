@@ -30,8 +30,8 @@ from lmlab.checkpoint.layout import (
 )
 from lmlab.checkpoint.manifest import make_manifest
 from lmlab.checkpoint.opened import Checkpoint, open_checkpoint
-from lmlab.checkpoint.pointers import Best, settle_pointers
-from lmlab.checkpoint.pruning import Retention, make_room, prune, tidy
+from lmlab.checkpoint.pointers import Best, update_pointers
+from lmlab.checkpoint.pruning import Retention, prune, prune_to_budget, tidy
 from lmlab.checkpoint.tensors import NamedTensors, file_bytes, write_tensors
 from lmlab.files import (
     DISK,
@@ -71,9 +71,9 @@ def save_and_point(
         kept = dataclasses.replace(kept, spare=(*kept.spare, best.step))
     if budget is not None and checkpoints.is_dir():
         tidy(checkpoints, storage)
-        make_room(checkpoints, _bytes_of(parts, json_bytes(state)), budget, (*kept.protect, *kept.spare), storage)
+        prune_to_budget(checkpoints, _bytes_of(parts, json_bytes(state)), budget, (*kept.protect, *kept.spare), storage)
     checkpoint = save(checkpoints, step, parts, state, extra, storage)
-    settle_pointers(checkpoints, step, best, storage)
+    update_pointers(checkpoints, step, best, storage)
     prune(checkpoints, kept, storage)
     return checkpoint
 

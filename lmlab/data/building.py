@@ -22,7 +22,7 @@ from lmlab.files import DISK, file_system_time, remove_tree, try_lock
 
 STALE_SECONDS = 7 * 24 * 3600
 FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENOSPC,)
-OF_THE_DISK = (*FULL, errno.EFBIG, errno.EIO, errno.EROFS, *([errno.ESTALE] if hasattr(errno, "ESTALE") else []))
+DISK_ERRORS = (*FULL, errno.EFBIG, errno.EIO, errno.EROFS, *([errno.ESTALE] if hasattr(errno, "ESTALE") else []))
 """What the system says of a disk; the rest, such as a file that isn't there, is about what was asked for."""
 
 
@@ -37,7 +37,7 @@ def system_errors_in_one_line() -> Iterator[None]:
                 "the disk is full: free some space and start again, it goes on from where it was"
             ) from None
         where = f"{error.filename}: " if error.filename else ""
-        kind = StorageError if error.errno in OF_THE_DISK else LabError
+        kind = StorageError if error.errno in DISK_ERRORS else LabError
         raise kind(f"{where}{error.strerror or error}") from None
 
 

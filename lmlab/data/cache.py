@@ -24,8 +24,8 @@ RACY_NANOSECONDS = 2_000_000_000
 def file_hashes(paths: Iterable[Path], key: str, root: Path, progress: Progress | None = None) -> dict[Path, str]:
     """path -> SHA-256 of its bytes, remembered under `key` (a corpus) for as long as the files are unchanged."""
     paths = list(dict.fromkeys(paths))
-    memory_file = root / "hashes" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-    known = _remembered(memory_file)
+    record_file = root / "hashes" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+    known = _recorded(record_file)
     stats = {path: path.stat() for path in paths}
     marks = {path: [stats[path].st_size, stats[path].st_mtime_ns, stats[path].st_ino] for path in paths}
     hashes = {path: known[str(path)][3] for path in paths if known.get(str(path), [None])[:3] == marks[path]}
@@ -37,15 +37,15 @@ def file_hashes(paths: Iterable[Path], key: str, root: Path, progress: Progress 
     for path in missing:
         hashes[path] = _hash(path, progress)
     now = time.time_ns()
-    settled = {str(path): [*marks[path], hashes[path]] for path in paths if now - marks[path][1] > RACY_NANOSECONDS}
-    write_shared(memory_file, settled)
+    unchanging = {str(path): [*marks[path], hashes[path]] for path in paths if now - marks[path][1] > RACY_NANOSECONDS}
+    write_shared(record_file, unchanging)
     return hashes
 
 
-def _remembered(memory_file: Path) -> dict[str, list]:
+def _recorded(record_file: Path) -> dict[str, list]:
     """What was written last time; a damaged memory is no memory."""
     try:
-        value = read_json(memory_file)
+        value = read_json(record_file)
     except LabError:
         return {}
     if not isinstance(value, dict):

@@ -92,7 +92,7 @@ def encode(
             journal.characters += batch.characters
             if journal.characters // SHARD_CHARACTERS > (journal.characters - batch.characters) // SHARD_CHARACTERS:
                 files.save()
-                _require_room(work, files, journal, characters)
+                _require_disk_space(work, files, journal, characters)
         journal.done = True
         files.save()
     return journal
@@ -220,7 +220,7 @@ def _batches(stream: Iterator[tuple[list[Item], int]]) -> Iterator[_Batch]:
         yield _Batch(items, count, characters)
 
 
-def _require_room(work: Path, files: _Files, journal: Journal, characters: int) -> None:
+def _require_disk_space(work: Path, files: _Files, journal: Journal, characters: int) -> None:
     """The bytes still to come, estimated from those written so far."""
     if journal.characters < characters:
         needed = int(files.bytes_written / journal.characters * (characters - journal.characters))

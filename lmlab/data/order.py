@@ -122,9 +122,9 @@ def _key(number: int, seed: int) -> Words:
     return _mixed(_mixed(np.array([seed % 2**64], dtype=np.uint64)) + np.uint64(number))
 
 
-def _offsets(turns: Words, room: int) -> NDArray[np.int64]:
+def _offsets(turns: Words, slack: int) -> NDArray[np.int64]:
     """How far the windows of an epoch are moved: the upper half of its turn, as a share of the room."""
-    return ((turns >> np.uint64(32)) * np.uint64(room) >> np.uint64(32)).astype(np.int64)
+    return ((turns >> np.uint64(32)) * np.uint64(slack) >> np.uint64(32)).astype(np.int64)
 
 
 def _permuted(places: Words, keys: Words, size: int) -> Words:

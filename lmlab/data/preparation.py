@@ -93,7 +93,7 @@ def _as_asked(found: Dataset, data: Data, tokenizer: Tokenizer | None) -> Datase
 def _plan_key(source: Source, data: Data, tokenizer: Tokenizer | None) -> str:
     """A hash of all that is asked for, known before anything is read but the files' hashes."""
     fields = ((entry, getattr(data, entry.name)) for entry in dataclasses.fields(data))
-    asked = {entry.name: value for entry, value in fields if not is_left_out(entry, value)}
+    requested = {entry.name: value for entry, value in fields if not is_left_out(entry, value)}
     for name in (
         "corpus",
         "separator",
@@ -102,10 +102,10 @@ def _plan_key(source: Source, data: Data, tokenizer: Tokenizer | None) -> str:
         "stride",
         "fresh",
     ):  # the files, the rule, and what a data set doesn't depend on
-        asked.pop(name, None)
+        requested.pop(name, None)
     given = None if tokenizer is None else tokenizer.to_json()
     return digest(
-        [shape.FORMAT, source.fingerprint(), source.rule, source.published, source.published_share, asked, given]
+        [shape.FORMAT, source.fingerprint(), source.rule, source.published, source.published_share, requested, given]
     )[:32]
 
 

@@ -36,7 +36,7 @@ LONGEST_RECORD = 1 << 26
 """Bytes of a line of JSONL: it has to be held whole."""
 SPOOL_BYTES = 1 << 26
 """Unpacked to the disk between two looks at how much room is left there."""
-ROOM_LEFT_BYTES = 1 << 28
+SPARE_DISK_BYTES = 1 << 28
 
 PACKINGS = ("gz", "xz", "zst", "bz2")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -345,7 +345,7 @@ def _seekable(file: SourceFile, progress: Progress) -> Iterator[Any]:
     with tempfile.TemporaryFile() as spool:
         with opened(file, progress) as stream:
             while block := _read(stream, file, SPOOL_BYTES):
-                needed = len(block) + ROOM_LEFT_BYTES
+                needed = len(block) + SPARE_DISK_BYTES
                 require_free_bytes(Path(tempfile.gettempdir()), needed, f"unpacking {file.name}")
                 try:
                     spool.write(block)

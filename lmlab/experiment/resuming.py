@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lmlab import LabError, StorageError
-from lmlab.checkpoint import Checkpoint, find, pointed, settle_pointers
+from lmlab.checkpoint import Checkpoint, find, pointed, update_pointers
 from lmlab.checkpoint import steps as checkpoints_of
 from lmlab.checkpoint.layout import MANIFEST
 from lmlab.data import Dataset, find_dataset, prepare
@@ -128,7 +128,7 @@ def _go_on(
     run.begin_segment("resume", checkpoint.step, exact, lock.storage, **circumstances(policy))
     for warning in (*judged.warnings, *forget_lost_best(run.checkpoints, session.state)):
         say(warning)
-    for name in settle_pointers(run.checkpoints, checkpoint.step, best_of(session.state), lock.storage):
+    for name in update_pointers(run.checkpoints, checkpoint.step, best_of(session.state), lock.storage):
         say(f"checkpoints/{name}.json did not match the checkpoint of step {checkpoint.step:,} and was written again")
     for warning in (*journal.rewind(lengths), *_mend_units(run, recipe, dataset, state.evaluations, lock.storage)):
         say(warning)
@@ -148,7 +148,7 @@ def _finished(run: Run, summary: dict[str, Any], say: Callable[[str], None]) -> 
         checkpoint, _ = find(run.checkpoints, "latest")
         state, _ = read_state(checkpoint.state)
         with RunLock(run.folder, sign=False):
-            mended = settle_pointers(run.checkpoints, checkpoint.step, best_of(state))
+            mended = update_pointers(run.checkpoints, checkpoint.step, best_of(state))
             mended += _mend_tokenizer(run, find_dataset(run.fact("data_id")), DISK)
     further = f"to train it further: lmlab train --from {run.name}@latest --train.steps N"
     inventory = take_inventory(run)

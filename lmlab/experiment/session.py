@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lmlab import LabError
-from lmlab.checkpoint import Checkpoint, find, settle_pointers
+from lmlab.checkpoint import Checkpoint, find, update_pointers
 from lmlab.checkpoint import steps as checkpoint_steps
 from lmlab.data import Dataset
 from lmlab.evaluation import Evaluation, EvaluationStopped, evaluate_sample, evaluate_split, loss_gap
@@ -255,7 +255,7 @@ class Session:
         for line in forget_lost_best(self.run.checkpoints, restored):
             self.display.note(line)
         # Before the lines go: a process that dies from here on goes back to the same checkpoint when it's resumed.
-        settle_pointers(self.run.checkpoints, checkpoint.step, best_of(restored), self.storage)
+        update_pointers(self.run.checkpoints, checkpoint.step, best_of(restored), self.storage)
         self.journal.rewind(lengths)
         self.run.truncate_units(restored.evaluations, self.storage)
         read_outlook(self.outlook, self.run)

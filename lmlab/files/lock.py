@@ -59,11 +59,11 @@ class FileLock:
         return self
 
     def _wait(self, file: IO[Any]) -> None:
-        told = False
+        announced = False
         while not try_lock(file):
-            if not told:
+            if not announced:
                 self.say(self.waiting)
-                told = True
+                announced = True
             time.sleep(POLL_SECONDS)
 
     def __exit__(self, *error: object) -> None:

@@ -129,12 +129,12 @@ def card_named(name: str) -> Card:
     >>> card_named("RTX 3090").memory
     24000000000.0
     """
-    asked = _plain(name)
+    wanted = _plain(name)
     for card in CARDS:
-        if _plain(card.name) == asked:
+        if _plain(card.name) == wanted:
             return card
     names = {_plain(card.name): card.name for card in CARDS}
-    close = difflib.get_close_matches(asked, names, n=1)
+    close = difflib.get_close_matches(wanted, names, n=1)
     hint = f"did you mean {names[close[0]]}?" if close else f"expected one of {', '.join(names.values())}"
     raise LabError(f"there is no card {name[:40]!r} here: {hint}")
 

@@ -102,8 +102,8 @@ def instructions() -> tuple[str, ...]:
         match = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", _text(CPUINFO), re.MULTILINE)
         flags = set(match.group(1).split()) if match else set()
     elif sys.platform == "darwin":
-        asked = {"avx2": "hw.optional.avx2_0", "asimd": "hw.optional.AdvSIMD", "bf16": "hw.optional.arm.FEAT_BF16"}
-        flags = {name for name, key in asked.items() if sysctl(key) == "1"}
+        keys = {"avx2": "hw.optional.avx2_0", "asimd": "hw.optional.AdvSIMD", "bf16": "hw.optional.arm.FEAT_BF16"}
+        flags = {name for name, key in keys.items() if sysctl(key) == "1"}
     return tuple(name for name in INSTRUCTIONS if name in flags)
 
 
@@ -121,10 +121,10 @@ def cores_of(threads: set[int], topology: Path) -> int:
 def sysctl(key: str) -> str:
     """A value from macOS's sysctl, or an empty text where there is no such key."""
     try:
-        asked = subprocess.run(["sysctl", "-n", key], capture_output=True, text=True, timeout=5, check=False)
+        answer = subprocess.run(["sysctl", "-n", key], capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return asked.stdout.strip() if asked.returncode == 0 else ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""
 
 
 def _allowed() -> set[int]:

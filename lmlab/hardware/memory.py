@@ -76,7 +76,7 @@ def peak_memory_bytes(device: torch.device | None = None) -> int:
         return torch.mps.driver_allocated_memory()
     if sys.platform == "win32":
         peak = int(_windows_counters().peak)
-    elif sys.platform == "linux" and (mapped := _of_status("VmHWM")):
+    elif sys.platform == "linux" and (mapped := _status_bytes("VmHWM")):
         # getrusage counts what the process that started this one held at that moment, too.
         peak = mapped
     else:
@@ -99,7 +99,7 @@ def held_memory_bytes(device: torch.device | None = None) -> int:
         return torch.mps.driver_allocated_memory()
     if sys.platform == "win32":
         return int(_windows_counters().held)
-    return _of_status("VmRSS") if sys.platform == "linux" else 0
+    return _status_bytes("VmRSS") if sys.platform == "linux" else 0
 
 
 def release_freed_memory() -> None:
@@ -122,7 +122,7 @@ def out_of_memory_kills() -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
-def _of_status(key: str, path: Path = STATUS) -> int:
+def _status_bytes(key: str, path: Path = STATUS) -> int:
     """Bytes of main memory: VmRSS now, VmHWM at the most since this program began; 0 where Linux doesn't tell."""
     try:
         lines = path.read_text().splitlines()

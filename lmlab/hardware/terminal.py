@@ -33,8 +33,8 @@ def width_of(stream: Any) -> int | None:
     try:
         if not stream.isatty():
             return None
-        said = os.environ.get("COLUMNS", "")
-        return (int(said) if said.isdecimal() else 0) or os.get_terminal_size(stream.fileno()).columns or None
+        columns = os.environ.get("COLUMNS", "")
+        return (int(columns) if columns.isdecimal() else 0) or os.get_terminal_size(stream.fileno()).columns or None
     except (OSError, ValueError, AttributeError):
         return None
 

@@ -116,10 +116,10 @@ def _window_problems(recipe: Recipe) -> Iterator[str]:
         yield f"data.stride {data.stride} would pass over tokens between windows: expected at most model.context {context}"
 
 
-def nearest_divisor(number: int, wish: int) -> int:
-    """The divisor of `number` that is nearest to `wish`, the smaller of two as near."""
+def nearest_divisor(number: int, target: int) -> int:
+    """The divisor of `number` that is nearest to `target`, the smaller of two as near."""
     small = [divisor for divisor in range(1, math.isqrt(number) + 1) if number % divisor == 0]
     return min(
         (divisor for one in small for divisor in (one, number // one)),
-        key=lambda divisor: (abs(divisor - wish), divisor),
+        key=lambda divisor: (abs(divisor - target), divisor),
     )

@@ -21,11 +21,11 @@ from lmlab.recipe.experiment import Recipe
 from lmlab.recipe.override import override
 from lmlab.recipe.schedule import Constant
 
-OF_STEPS = ("schedule.warmup", "evaluate.every", "train.checkpoint_every")
+SHARES_OF_STEPS = ("schedule.warmup", "evaluate.every", "train.checkpoint_every")
 """Settings that are a share of train.steps."""
 ADAM_RATES = {"adamw": "optim.lr", "muon": "optim.adam_lr"}
 """Adam's learning rate, by optim.kind."""
-RULES = ("train.steps", *OF_STEPS, *ADAM_RATES.values())
+RULES = ("train.steps", *SHARES_OF_STEPS, *ADAM_RATES.values())
 
 
 def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
@@ -37,21 +37,21 @@ def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     kept = tuple(name for name in recipe.derived if name not in settings and _value(changed, name) is not None)
     for name in RULES:  # steps first, since others are shares of them
         if name in kept and _value(changed, name) == _value(recipe, name):
-            changed = override(changed, {name: _again(name, recipe, changed)})
+            changed = override(changed, {name: _derived_value(name, recipe, changed)})
     return replace(changed, derived=kept)
 
 
 def notes(recipe: Recipe, changed: Recipe, settings: Mapping[str, Any]) -> list[str]:
     """What `with_settings(recipe, settings)`, which is `changed`, made of settings that nobody named, a line each."""
-    again = [
+    rederived = [
         f"{name} {_shown(_value(changed, name))} (was {_shown(_value(recipe, name))})"
         for name in changed.derived
         if _value(changed, name) != _value(recipe, name)
     ]
-    lines = [f"derived again from {_causes(recipe, changed, settings)}: {', '.join(again)}"] if again else []
+    lines = [f"derived again from {_causes(recipe, changed, settings)}: {', '.join(rederived)}"] if rederived else []
     fixed = None if isinstance(changed.schedule, Constant) else changed.schedule.steps
-    asked = "train.steps" in settings and "schedule.steps" not in settings
-    if asked and fixed is not None and fixed != changed.train.steps and changed.train.epochs is None:
+    steps_changed = "train.steps" in settings and "schedule.steps" not in settings
+    if steps_changed and fixed is not None and fixed != changed.train.steps and changed.train.epochs is None:
         what = "is at its floor from there on" if fixed < changed.train.steps else "does not reach its floor"
         lines.append(
             f"schedule.steps stays {fixed:,}, as the recipe sets it, with train.steps {changed.train.steps:,}: the learning rate "
@@ -75,13 +75,13 @@ def rounded_rate(rate: float) -> float:
     return float(f"{rate:.2g}")
 
 
-def _again(name: str, before: Recipe, after: Recipe) -> Any:
+def _derived_value(name: str, before: Recipe, after: Recipe) -> Any:
     own = _value(before, name)
     if name == "train.steps":
         tokens = own * before.train.batch * before.model.context
         same = (before.train.batch, before.model.context) == (after.train.batch, after.model.context)
         return own if same else max(1, round(tokens / (after.train.batch * after.model.context)))
-    if name in OF_STEPS:
+    if name in SHARES_OF_STEPS:
         return _share(name, own, before.train.steps, after.train.steps)
     factor = adam_factor(before, after.model.width, after.train.batch)
     own_rule = before.optim.kind == after.optim.kind and ADAM_RATES[after.optim.kind] == name

@@ -128,7 +128,7 @@ def own_name(word: str) -> str | None:
     return NAMES.get(word.lstrip("-").rpartition(".")[2].replace("-", "_").lower())
 
 
-def told(word: str) -> str | None:
+def foreign_name_hint(word: str) -> str | None:
     """The line that answers `word` by its name here, None where it's no name from elsewhere."""
     ours = own_name(word)
     if ours is None or ours.split(" ")[0] == word:

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from lmlab import LabError
 from lmlab.recipe.experiment import SECTIONS, Recipe
-from lmlab.recipe.foreign import told
+from lmlab.recipe.foreign import foreign_name_hint
 from lmlab.recipe.model import GPT, PRESETS, Model
 from lmlab.recipe.optim import Optim
 from lmlab.recipe.schedule import Schedule
@@ -153,7 +153,7 @@ def _refuse_unknown(recipe: Recipe, name: str, changes: Mapping[str, Any], known
         raise LabError(
             f"'{name}' is a section: expected one of its settings, such as {name}.{_some_field(recipe, name)}"
         )
-    line = told(name)
+    line = foreign_name_hint(name)
     if line is not None:
         raise LabError(line)
     raise LabError(f"unknown setting '{name}': {nearest(name, known)}")

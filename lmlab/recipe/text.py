@@ -17,7 +17,7 @@ from lmlab import LabError
 from lmlab.recipe.check import check
 from lmlab.recipe.derived import with_settings
 from lmlab.recipe.experiment import SECTIONS, Claim, Recipe
-from lmlab.recipe.foreign import told
+from lmlab.recipe.foreign import foreign_name_hint
 from lmlab.recipe.identity import recipe_hash
 from lmlab.recipe.override import KINDS, PRESET, TOP_LEVEL, dotted_names, nearest, override, shown
 
@@ -125,7 +125,7 @@ def _from_dict(value: dict[str, Any], base: Base | None) -> Recipe:
             changes[key] = _typed(key, entry)
         elif key not in ("format", "base", "claims", "derived"):
             raise LabError(
-                told(key)
+                foreign_name_hint(key)
                 or f"unknown entry '{key}': {nearest(key, [*SECTIONS, *TOP_LEVEL, 'base', 'claims', 'derived'])}"
             )
     if "base" in value:

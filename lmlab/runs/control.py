@@ -17,8 +17,8 @@ def read_control(folder: Path) -> set[str]:
 
     A file that can't be taken away counts for nothing: it would ask again without end.
     """
-    asked = {name for name in REQUESTS if (folder / FOLDER / name).exists()}
-    return {name for name in asked if name == LASTING or _taken(folder / FOLDER / name)}
+    requests = {name for name in REQUESTS if (folder / FOLDER / name).exists()}
+    return {name for name in requests if name == LASTING or _taken(folder / FOLDER / name)}
 
 
 def clear_control(folder: Path) -> None:

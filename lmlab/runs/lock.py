@@ -89,7 +89,7 @@ class RunLock:
         """Raise TakenOver where another process has the run by now: asked before each change to its files."""
         path = self.folder / NAME
         try:
-            note = _settled_note(path)
+            note = _wait_for_note(path)
         except OSError as error:
             if not self.folder.is_dir():
                 raise folder_gone(self.folder) from None
@@ -164,7 +164,7 @@ def _sign(file: FileIO) -> str:
     return token
 
 
-def _settled_note(path: Path) -> dict[str, Any]:
+def _wait_for_note(path: Path) -> dict[str, Any]:
     """What the lock's file says; one that is just being written is waited for.
 
     It is opened anew each time, since a network file system asks its server only then.
@@ -195,11 +195,11 @@ def _holder(note: dict[str, Any]) -> str:
         return "another process"
 
 
-def _let_go_in_child() -> None:
+def _release_in_child() -> None:
     """A fork inherits the open file, and with it the lock: a child that outlives its parent must not keep it."""
     for lock in list(_held):
         lock.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go_in_child)
+    os.register_at_fork(after_in_child=_release_in_child)

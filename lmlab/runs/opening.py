@@ -15,7 +15,7 @@ from lmlab.runs.run import ORIGIN, RECIPE, SEGMENTS, Run
 from lmlab.runs.tags import read_tags
 
 MOST_LISTED = 8
-OF_A_RUN = {RECIPE, SEGMENTS, "metrics.jsonl", "checkpoints", "policy.json"}
+RUN_FILES = {RECIPE, SEGMENTS, "metrics.jsonl", "checkpoints", "policy.json"}
 """What only a run has."""
 TAGGED = "tag:"
 """What stands before a tag, in place of a run's name."""
@@ -119,6 +119,6 @@ def _no_run(place: str, contents: list[str]) -> str:
         shown.append(f"{len(contents) - MOST_LISTED} more")
     has = f"it has {' and '.join(filter(None, (', '.join(shown[:-1]), shown[-1])))}" if shown else "it is empty"
     rest = ""
-    if OF_A_RUN.intersection(contents):
+    if RUN_FILES.intersection(contents):
         rest = f": put {ORIGIN} back from a copy of the run; without it no verb takes the folder for a run"
     return f"{place[:200]!r} is a folder, but no run: it has no {ORIGIN}; {has}{rest}"

@@ -35,7 +35,7 @@ FEWEST_POINTS = 4
 REPLICAS = 200
 STEPS = 200
 USUAL_NOISE = 0.01
-"""Standard deviation of log-loss around the law before any run has told: seeds make .004, the law's own error the rest."""
+"""Standard deviation of log-loss around the law before any run has information: seeds make .004, the law's own error the rest."""
 NOISE_WORTH = 4.0
 """As how many runs that guess counts."""
 POOR = 2.0
@@ -252,8 +252,8 @@ def _noise(data: _Data, theta: Array, precision: Array) -> tuple[float, float]:
     """The noise of one run, and how many runs' worth is known of it: what is usual, and then the residuals, less by as many as the
     numbers that the runs decide and not the priors."""
     predicted, jacobian = data.jacobian(theta[None])
-    told = jacobian[0].T @ jacobian[0] / USUAL_NOISE**2
-    decided = float(np.trace(np.linalg.solve(told + np.diag(precision + 1e-9), told)))
+    information = jacobian[0].T @ jacobian[0] / USUAL_NOISE**2
+    decided = float(np.trace(np.linalg.solve(information + np.diag(precision + 1e-9), information)))
     residuals = data.log_losses - predicted[0]
     trust = NOISE_WORTH + max(0.0, len(residuals) - decided)
     return math.sqrt((NOISE_WORTH * USUAL_NOISE**2 + float(residuals @ residuals)) / trust), trust
@@ -283,10 +283,10 @@ def _minimise(
         tried = thetas - np.linalg.solve(damped, gradient[:, :, None])[:, :, 0]
         found = objective(tried)
         better = found < values
-        settled = better & (values - found <= 1e-10 * np.abs(values))
+        converged = better & (values - found <= 1e-10 * np.abs(values))
         thetas = np.where(better[:, None], tried, thetas)
         values = np.where(better, found, values)
         damping = np.clip(np.where(better, damping / 4.0, damping * 4.0), 1e-9, 1e9)
-        if np.all(settled | (damping >= 1e9)):
+        if np.all(converged | (damping >= 1e9)):
             break
     return thetas, values

@@ -50,9 +50,9 @@ PRIOR_SPREADS = np.array([0.7, 1.5, 0.06, 0.8, 0.1])
 trainings tell them. Alpha is .35 in arXiv 2404.10102; on twelve trainings it was .36 (docs/notes/ladders-of-narrow-models.md)."""
 
 
-OF_SIZE = np.array([True, True, True, False, False])
+SIZE_PARAMETERS = np.array([True, True, True, False, False])
 """Which of the numbers size tells; length tells the others."""
-SETTLED, NO_WORD = 1e-4, 1e4
+FIXED_SPREAD, IGNORED_NOISE = 1e-4, 1e4
 """A spread so small that a number stays, and a noise so large that a training says nothing."""
 
 
@@ -123,10 +123,10 @@ def ladder_law(points: Sequence[Point]) -> LadderLaw:
 
     if places[:, 1].max() > SAME_LENGTH:
         # What size does, from the long ones alone; then, with that settled, what length does.
-        numbers, covariance = fitted(PRIOR_MEANS, PRIOR_SPREADS, NO_WORD)
-        settled = np.where(OF_SIZE, SETTLED, PRIOR_SPREADS)
-        means = np.where(OF_SIZE, numbers, PRIOR_MEANS)
-        final, _ = fitted(means, settled, SHORTER_NOISE)
+        numbers, covariance = fitted(PRIOR_MEANS, PRIOR_SPREADS, IGNORED_NOISE)
+        spreads = np.where(SIZE_PARAMETERS, FIXED_SPREAD, PRIOR_SPREADS)
+        means = np.where(SIZE_PARAMETERS, numbers, PRIOR_MEANS)
+        final, _ = fitted(means, spreads, SHORTER_NOISE)
     else:
         final, covariance = fitted(PRIOR_MEANS, PRIOR_SPREADS, SHORTER_NOISE)
     direction = _jacobian(lambda at: _log_loss(at, np.ones((1, 2))), final)[0]

@@ -61,14 +61,14 @@ def _shares(train: Tokens, valid: Tokens, vocabulary: int, longest: int) -> list
     """The probability of each token of `valid`, for each length."""
     if min(len(train), len(valid)) <= longest:
         raise ValueError(f"{len(train)} and {len(valid)} tokens: expected more than {longest} in each split")
-    seen, asked = (np.asarray(tokens).astype(np.uint64) + np.uint64(1) for tokens in (train, valid))
-    share = np.full(len(asked), 1.0 / vocabulary)
-    contexts, places = np.zeros(len(seen), np.uint64), np.zeros(len(asked), np.uint64)
+    seen, wanted = (np.asarray(tokens).astype(np.uint64) + np.uint64(1) for tokens in (train, valid))
+    share = np.full(len(wanted), 1.0 / vocabulary)
+    contexts, places = np.zeros(len(seen), np.uint64), np.zeros(len(wanted), np.uint64)
     found = []
     for length in range(longest):
         if length:
-            contexts, places = _longer(contexts, seen, length), _longer(places, asked, length)
-        share = _smoothed(share, contexts[length:], seen[length:], places, asked)
+            contexts, places = _longer(contexts, seen, length), _longer(places, wanted, length)
+        share = _smoothed(share, contexts[length:], seen[length:], places, wanted)
         found.append(share)
     return found
 
@@ -96,15 +96,15 @@ def _longer(contexts: Hashes, tokens: Hashes, length: int) -> Hashes:
 
 
 def _smoothed(
-    shorter: NDArray[np.float64], contexts: Hashes, following: Hashes, places: Hashes, asked: Hashes
+    shorter: NDArray[np.float64], contexts: Hashes, following: Hashes, places: Hashes, wanted: Hashes
 ) -> NDArray[np.float64]:
-    """The probability of each asked token after its context, from that with one token of context less."""
+    """The probability of each wanted token after its context, from that with one token of context less."""
     known, counts = np.unique(contexts, return_counts=True)
     pairs, first, pair_counts = np.unique(_pairs(contexts, following), return_index=True, return_counts=True)
     kinds, kind_counts = np.unique(contexts[first], return_counts=True)
     count = _looked_up(known, counts, places)
     different = _looked_up(kinds, kind_counts, places)
-    both = _looked_up(pairs, pair_counts, _pairs(places, asked))
+    both = _looked_up(pairs, pair_counts, _pairs(places, wanted))
     return np.where(count > 0, (both + different * shorter) / np.maximum(count + different, 1.0), shorter)
 
 

@@ -24,14 +24,14 @@ def divergence(losses: Sequence[float | None], vocabulary: int, norms: Sequence[
     """
     if not losses:
         return None
-    last, guess = losses[-1], math.log(vocabulary)
+    last, uniform = losses[-1], math.log(vocabulary)
     if last is None or not math.isfinite(last):
         return "its loss is not finite"
     finite = [loss for loss in losses if loss is not None and math.isfinite(loss)]
-    start, lowest = max(guess, finite[0]), min(finite)
+    start, lowest = max(uniform, finite[0]), min(finite)
     if last > ABOVE * start:
-        return f"its training loss ended at {last:.4g} nats a token, above the {guess:.4g} of a guess among {vocabulary:,} tokens"
-    if last - lowest > max(LOST * (start - lowest), LEAST_LOST * guess):
+        return f"its training loss ended at {last:.4g} nats a token, above the {uniform:.4g} of a guess among {vocabulary:,} tokens"
+    if last - lowest > max(LOST * (start - lowest), LEAST_LOST * uniform):
         return f"its training loss ended at {last:.4g} nats a token, far above the {lowest:.4g} that it had reached"
     late = sorted(math.inf if norm is None else norm for norm in norms[-LATE:])
     if late and late[len(late) // 2] > EXPLODED:

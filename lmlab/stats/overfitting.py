@@ -128,10 +128,10 @@ def paired_rise(units: UnitBits | None, best: int, last: int) -> PairedDifferenc
         return None
     nats = units.bits * math.log(2.0)
     found = paired_difference(nats[:, -last:].mean(axis=1), nats[:, best], units.tokens)
-    return found if _tells(found) else None
+    return found if _is_usable(found) else None
 
 
-def _tells(found: PairedDifference) -> bool:
+def _is_usable(found: PairedDifference) -> bool:
     return found.units >= FEWEST_UNITS and math.isfinite(found.low)
 
 
@@ -151,7 +151,7 @@ class _Case:
         self.train = _training_losses(known)
         self.turn: Turn = turning_point(steps, valid, self.train)
         self.paired = paired_rise(units, self.turn.index, self.turn.last)
-        if self.paired is None and self.turn.last and final_rise is not None and _tells(final_rise):
+        if self.paired is None and self.turn.last and final_rise is not None and _is_usable(final_rise):
             self.paired = final_rise
         self.gap = final_gap or self.last.gap or _plain_gap(self.last)
         self.before = _gaps_before(known)
@@ -164,7 +164,7 @@ class _Case:
             after = (
                 "only one evaluation follows" if self.turn.last == 1 else "evaluations differ by that much by chance"
             )
-            return self._told(
+            return self._verdict(
                 "unknown", f"overfitting unclear: {self._above_best()} at step {self.turn.step:,}; {after}"
             )
         return self._not_risen()
@@ -172,14 +172,16 @@ class _Case:
     def _risen(self) -> Verdict:
         since = f"validation has risen by {self._size()} since its best at step {self.turn.step:,}"
         if self.train is None:
-            return self._told("unknown", f"overfitting unclear: {since}, but the training loss isn't known")
+            return self._verdict("unknown", f"overfitting unclear: {since}, but the training loss isn't known")
         change = float(np.mean(self.train[-self.turn.last :])) - self.train[self.turn.index]
         if change <= SHARE_OF_RISE * self.turn.rise:
             moved = f"training fell by {-change:.4f}" if change < 0 else f"training stayed as it was ({change:+.4f})"
-            return self._told("overfitting", f"overfitting: {since}, while {moved}")
+            return self._verdict("overfitting", f"overfitting: {since}, while {moved}")
         if change > max(SMALL_RISE * self.turn.loss, SURE * noise_level(self.train)):
-            return self._told("unstable", f"unstable: {since}, and training by {change:.4f}: not overfitting")
-        return self._told("unknown", f"overfitting unclear: {since}, and training by {change:.4f}, which may be chance")
+            return self._verdict("unstable", f"unstable: {since}, and training by {change:.4f}: not overfitting")
+        return self._verdict(
+            "unknown", f"overfitting unclear: {since}, and training by {change:.4f}, which may be chance"
+        )
 
     def _beyond_text(self, paired: PairedDifference) -> bool:
         """Whether another text would have shown a rise too: all units move together with the weights, so their scatter counts."""
@@ -201,7 +203,7 @@ class _Case:
             seen = f"{self._above_best()} at step {self.turn.step:,}, no more than evaluations differ by chance"
         kind, gap = self._of_gap()
         word = "slight overfitting" if kind == "slight" else "no overfitting seen"
-        return self._told(kind, f"{word}: {seen}{gap}")
+        return self._verdict(kind, f"{word}: {seen}{gap}")
 
     def _of_gap(self) -> tuple[VerdictKind, str]:
         """What the gap says where validation has not risen."""
@@ -209,19 +211,19 @@ class _Case:
         if gap is None:
             return "none", ""
         interval = "" if math.isnan(gap.low) else f" ({gap.low:.4f} to {gap.high:.4f})"
-        told = f"; it is {abs(gap.value):.4f} {'above' if gap.value >= 0 else 'below'} training{interval if gap.value >= 0 else ''}"
+        note = f"; it is {abs(gap.value):.4f} {'above' if gap.value >= 0 else 'below'} training{interval if gap.value >= 0 else ''}"
         passes = self.last.passes
         if math.isnan(gap.low) or gap.low <= 0 or gap.value <= SMALL_GAP * self.last.valid:
-            return "none", told
+            return "none", note
         if passes is not None and passes < 1:
             once = f"{passes:.2f} passes over the text, so part of it may be that the validation text is harder"
-            return "none", f"{told}, after {once}"
+            return "none", f"{note}, after {once}"
         beyond = [gap.value - entry.value - math.hypot(gap.half, entry.half) for entry in self.before]
         if not beyond or min(beyond) <= 0:
-            return "none", f"{told}, no more than before the text was read twice" if beyond else told
+            return "none", f"{note}, no more than before the text was read twice" if beyond else note
         before = max(entry.value for entry in self.before)
         read = "" if passes is None else f" after {passes:.3g} passes over the text"
-        return "slight", f"{told}{read}, {gap.value - before:.4f} more than before it was read twice"
+        return "slight", f"{note}{read}, {gap.value - before:.4f} more than before it was read twice"
 
     def _above_best(self) -> str:
         return f"validation is {self._size()} higher than its best"
@@ -231,7 +233,7 @@ class _Case:
             return f"{self.turn.rise:.4f}"
         return f"{self.paired.difference:.4f} (95% {self.paired.low:.4f} to {self.paired.high:.4f})"
 
-    def _told(self, kind: VerdictKind, reason: str) -> Verdict:
+    def _verdict(self, kind: VerdictKind, reason: str) -> Verdict:
         gap, paired = self.gap, self.paired
         return Verdict(
             kind=kind,

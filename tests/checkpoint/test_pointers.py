@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from lmlab import LabError, StorageError
-from lmlab.checkpoint import Best, Retention, find, point, pointed, save_and_point, settle_pointers, steps
+from lmlab.checkpoint import Best, Retention, find, point, pointed, save_and_point, steps, update_pointers
 from lmlab.checkpoint.pruning import occupied
 from lmlab.files import Owned
 from tests.checkpoint.conftest import parts_of
@@ -36,9 +36,9 @@ DAMAGES = {
 def test_a_damaged_pointer_is_written_anew(three, name, damage):
     before = {which: pointed(three, which) for which in ("latest", "best")}
     DAMAGES[damage](three / f"{name}.json")
-    assert settle_pointers(three, 500, Best(step=250, loss=before["best"]["loss"])) == [name]
+    assert update_pointers(three, 500, Best(step=250, loss=before["best"]["loss"])) == [name]
     assert {which: pointed(three, which) for which in ("latest", "best")} == before
-    assert settle_pointers(three, 500, Best(step=250, loss=before["best"]["loss"])) == []
+    assert update_pointers(three, 500, Best(step=250, loss=before["best"]["loss"])) == []
 
 
 @pytest.mark.parametrize("name", ["latest", "best"])
@@ -78,15 +78,15 @@ def test_a_crash_at_any_operation_leaves_pointers_that_the_newest_state_makes_ri
             save_and_keep(save_tiny, folder, 750, best[750], storage=storage)
         latest = find(folder, "latest")[0].step
         between += (latest, pointed(folder, "best")["step"]) == (750, 250)
-        settle_pointers(folder, latest, best[latest])
+        update_pointers(folder, latest, best[latest])
         assert find(folder, "best") == (find(folder, str(best[latest].step))[0], [])
     assert between
 
 
 def test_no_best_model_has_no_pointer(three):
-    assert settle_pointers(three, 500, None) == ["best"]
+    assert update_pointers(three, 500, None) == ["best"]
     assert not (three / "best.json").exists()
-    assert settle_pointers(three, 500, Best(step=333, loss=0.1)) == []
+    assert update_pointers(three, 500, Best(step=333, loss=0.1)) == []
 
 
 def test_spared_steps_stay_with_their_weights(three, save_tiny):
@@ -136,7 +136,7 @@ def test_a_pointer_of_the_new_owner_s_is_not_removed_for_a_checkpoint_that_it_ha
     before = (three / "best.json").read_bytes()
     (three / "latest.json").unlink()
     with pytest.raises(Lost):
-        settle_pointers(three, 500, Best(step=333, loss=0.1), Owned(owner))
+        update_pointers(three, 500, Best(step=333, loss=0.1), Owned(owner))
     assert (three / "best.json").read_bytes() == before and pointed(three, "latest")["step"] == 500
 
 

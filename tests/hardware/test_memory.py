@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lmlab.hardware import held_memory_bytes, peak_memory_bytes, release_freed_memory
-from lmlab.hardware.memory import _of_status
+from lmlab.hardware.memory import _status_bytes
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
 
@@ -38,6 +38,10 @@ def test_freed_blocks_between_live_ones_go_back_to_the_system():
 
 def test_a_status_without_the_key_or_without_a_file_says_nothing(tmp_path):
     path = tmp_path / "status"
-    assert _of_status("VmRSS", path) == 0
+    assert _status_bytes("VmRSS", path) == 0
     path.write_text("VmHWM:\t  2048 kB\nVmRSS:\t  1024 kB\n")
-    assert (_of_status("VmRSS", path), _of_status("VmHWM", path), _of_status("VmSwap", path)) == (1 << 20, 2 << 20, 0)
+    assert (_status_bytes("VmRSS", path), _status_bytes("VmHWM", path), _status_bytes("VmSwap", path)) == (
+        1 << 20,
+        2 << 20,
+        0,
+    )

@@ -46,15 +46,15 @@ def window_hashes(values: np.ndarray, length: int) -> np.ndarray:
 
 def powers(count: int) -> np.ndarray:
     """uint64 [count]: M^0, M^1, ... mod 2^64."""
-    return _powers(M, _room(count))[:count]
+    return _powers(M, _table_size(count))[:count]
 
 
 def inverse_powers(count: int) -> np.ndarray:
     """uint64 [count]: M^0, M^-1, ... mod 2^64."""
-    return _powers(INVERSE, _room(count))[:count]
+    return _powers(INVERSE, _table_size(count))[:count]
 
 
-def _room(count: int) -> int:
+def _table_size(count: int) -> int:
     """The next power of two, so that few tables are made."""
     return 1 << max(10, (count - 1).bit_length())
 

@@ -122,9 +122,9 @@ class _Search:
         new = ~np.isin(codes, self._seen)
         self._seen = np.union1d(self._seen, codes[new])
         for group in self._groups(pairs[new]):
-            chosen = [(one, other) for one, other in group if self._tells(one, other)]
+            chosen = [(one, other) for one, other in group if self._is_informative(one, other)]
             for one, other, value in self._similarities(chosen):
-                if value >= THRESHOLD and self._tells(one, other):
+                if value >= THRESHOLD and self._is_informative(one, other):
                     self._join(one, other, value)
 
     def _groups(self, pairs: np.ndarray) -> Iterator[list[tuple[int, int]]]:
@@ -143,7 +143,7 @@ class _Search:
     def _crosses(self, one: int, other: int) -> bool:
         return one < self._training <= other
 
-    def _tells(self, one: int, other: int) -> bool:
+    def _is_informative(self, one: int, other: int) -> bool:
         """Whether it matters if these two are near: they may join clusters, or be the first pair across the splits."""
         if self._crosses(one, other) and not self.in_training[other]:
             return True

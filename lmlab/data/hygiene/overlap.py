@@ -82,9 +82,9 @@ def _within(split: str, passages: Passages, near: Near, places: dict[str, Places
 
 def _all_but_first(groups: np.ndarray) -> np.ndarray:
     """bool [passages]: whether an earlier one is in the same group."""
-    again = np.ones(len(groups), bool)
-    again[np.unique(groups, return_index=True)[1]] = False
-    return again
+    later = np.ones(len(groups), bool)
+    later[np.unique(groups, return_index=True)[1]] = False
+    return later
 
 
 def _share(chosen: np.ndarray, tokens: np.ndarray) -> dict[str, Any]:

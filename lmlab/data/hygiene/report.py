@@ -16,7 +16,7 @@ SPLITS = {"train": "training", "valid": "validation", "test": "test"}
 class Item:
     """One thing that the report says."""
 
-    says: str
+    text: str
     examples: tuple[tuple[str, str], ...] = ()
     """(where, the excerpt)."""
 
@@ -35,7 +35,7 @@ def lines(value: dict[str, Any]) -> list[str]:
     for section in sections(value):
         found += ["", f"  {section.title}"]
         for item in section.items:
-            found.append(f"    {item.says}")
+            found.append(f"    {item.text}")
             for where, excerpt in item.examples:
                 found.append(f"      {where}")
                 found.append(f"        {excerpt}")
@@ -48,7 +48,7 @@ def markdown(value: dict[str, Any]) -> str:
     for section in sections(value):
         found += ["", f"## {section.title}", ""]
         for item in section.items:
-            found.append(f"- {item.says}")
+            found.append(f"- {item.text}")
             found += [f"  - {where}: {_code(excerpt)}" for where, excerpt in item.examples]
     return printable("\n".join(found) + "\n", lines=True)
 
@@ -98,11 +98,11 @@ def _across(value: dict[str, Any], split: str) -> Section:
         )
         for one in entry["span_examples"]
     )
-    items = [Item(says=duplicates), Item(says=repeated, examples=examples)]
+    items = [Item(text=duplicates), Item(text=repeated, examples=examples)]
     if entry["examples"]:
         items.append(
             Item(
-                says=f"exact and near {_plural(value['compared'])}, the largest first",
+                text=f"exact and near {_plural(value['compared'])}, the largest first",
                 examples=tuple((_where_and_partner(one), one["excerpt"]) for one in entry["examples"]),
             )
         )
@@ -111,20 +111,20 @@ def _across(value: dict[str, Any], split: str) -> Section:
 
 def _within(value: dict[str, Any], split: str) -> Section:
     entry, what = value["within"][split], _plural(value["compared"])
-    says = f"none of {entry['passages']:,} {what} is equal or near to another"
+    text = f"none of {entry['passages']:,} {what} is equal or near to another"
     if entry["clusters"]:
-        says = (
+        text = (
             f"{_of(entry['exact']['passages'], entry['passages'], what)} are copies of an earlier one "
             f"({_percent(entry['exact'])} of the tokens), {entry['near']['passages']:,} more are near one "
             f"({_percent(entry['near'])})"
         )
-    items = [Item(says=says)]
+    items = [Item(text=text)]
     if entry["clusters"]:
-        items.append(Item(says=f"{entry['clusters']:,} clusters, the largest of {entry['largest_cluster']:,} {what}"))
+        items.append(Item(text=f"{entry['clusters']:,} clusters, the largest of {entry['largest_cluster']:,} {what}"))
     for cluster in entry["examples"]:
         items.append(
             Item(
-                says=f"{cluster['size']:,} {what} ({_copies(cluster['exact_copies'])})",
+                text=f"{cluster['size']:,} {what} ({_copies(cluster['exact_copies'])})",
                 examples=tuple((_where_and_partner(one), one["excerpt"]) for one in cluster["members"]),
             )
         )
@@ -135,7 +135,7 @@ def _text(value: dict[str, Any], split: str) -> Section:
     entry = value["text"][split]
     items = [
         Item(
-            says=f"{KINDS[one['kind']]}: {one['count']:,}, in {one['documents']:,} document{'s' * (one['documents'] != 1)}",
+            text=f"{KINDS[one['kind']]}: {one['count']:,}, in {one['documents']:,} document{'s' * (one['documents'] != 1)}",
             examples=tuple((_where(example) + _note(example), example["excerpt"]) for example in one["examples"]),
         )
         for one in entry["findings"]
@@ -145,17 +145,17 @@ def _text(value: dict[str, Any], split: str) -> Section:
     source = f" ({sources.pop()})" if sources else ""
     return Section(
         title=f"the {SPLITS[split]} split's text{source}",
-        items=tuple(items) or (Item(says="no odd characters, boilerplate or likely secrets"),),
+        items=tuple(items) or (Item(text="no odd characters, boilerplate or likely secrets"),),
     )
 
 
 def _boilerplate(entry: dict[str, Any] | None) -> Iterator[Item]:
     if entry is None:
-        yield Item(says="the tokenizer loses line breaks: long and repeated lines are not looked for")
+        yield Item(text="the tokenizer loses line breaks: long and repeated lines are not looked for")
     elif entry["lines"]:
         where = "documents" if entry["counted"] == "documents" else "places"
         yield Item(
-            says=f"{entry['lines']:,} line{'s' * (entry['lines'] != 1)} of boilerplate, each in {entry['at_least']:,} {where} "
+            text=f"{entry['lines']:,} line{'s' * (entry['lines'] != 1)} of boilerplate, each in {entry['at_least']:,} {where} "
             f"or more: {_percent({'share_of_tokens': entry['share_of_bytes']})} of the bytes",
             examples=tuple(
                 (f"{_times(one, entry['counted'])}, first {_where(one)}", one["excerpt"]) for one in entry["examples"]
