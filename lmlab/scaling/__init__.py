@@ -1,4 +1,5 @@
-"""How loss, rate and batch depend on size and data: published laws, fits to one's own runs, and curves drawn on to their end.
+"""How loss, learning rate and batch size depend on model size and data: published laws, fits to one's own runs, and extrapolated
+loss curves.
 
-numpy only.
+numpy and scipy only.
 """

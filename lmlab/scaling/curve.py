@@ -1,14 +1,14 @@
-"""A run's own loss curve, drawn on to the run's end.
+"""Extrapolation of a run's own loss curve to the end of the run.
 
-In come the losses at some steps and the learning rate's path; out comes the loss at the end. The form is
+Input: the losses at some steps and the learning-rate schedule. Output: the loss at the end. The model is
 
     L(x) = now + R (x^-beta - 1) - C d(x) + W(x)
 
-x is the sum of the learning rate's shares so far against that sum now, so that a step at half the rate counts as half a step; d is
-by how much the rate has fallen from its peak since now. A curve bends down while the rate falls, and a plain power law misses that.
-This is the law of arXiv 2408.11029 with its annealing area in the limit of a memory that is short against the run. W is a Brownian
-motion in log x: how far a real curve strays from that form. R, C and beta have priors, which is what makes few points enough; given
-beta all is linear and normal, so the forecast is a mixture over betas, computed without any chance.
+x is the sum of the relative learning rates so far over that sum now, so that a step at half the rate counts as half a step; d is
+how much the rate has fallen from its peak since now. A curve bends down while the rate decays, which a plain power law misses.
+This is the law of arXiv 2408.11029 with its annealing area in the limit of a memory much shorter than the run. W is a Brownian
+motion in log x that models the deviation of real curves from this form. R, C and beta have priors, so few points are enough; given
+beta all is linear and normal, so the forecast is a mixture over betas, computed without sampling.
 """
 
 from __future__ import annotations
@@ -26,56 +26,56 @@ Array = NDArray[np.float64]
 
 FEWEST_POINTS = 4
 MOST_POINTS = 40
-"""More are averaged in neighbours, since the arithmetic grows with their cube."""
+"""Longer curves are averaged over neighbouring points, since the arithmetic grows with the cube of their number."""
 YOUNGEST = 0.15
-"""Where on the way from the start to now, in sums of rate shares, the points begin to count: the first part bends otherwise."""
+"""Points count from this share of the progress so far, in summed relative rates: the earliest part has another shape."""
 LARGEST_LOSS = 1e4
-"""Nats a token; above that a number is none."""
+"""Nats a token; larger values are ignored."""
 PLACES = 1024
-"""At so many steps at most a path is looked at."""
+"""Largest number of steps at which a schedule is sampled."""
 
 # Priors as shares of the loss, (mean, standard deviation), from curves of small models: docs/notes/curves-to-their-end.md.
 REDUCIBLE = (0.45, 0.15)
-"""R: how much would vanish in an endless run at this rate."""
+"""R: the part that would vanish in an infinitely long run at this rate."""
 COOLING = (0.11, 0.05)
-"""C: what it brings to let the rate fall from its peak to 0."""
+"""C: the reduction from decaying the rate from its peak to 0."""
 BETAS = np.array([0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 1.25])
 BETA = (math.log(0.45), 0.6)
-"""Of the logarithm of beta."""
+"""Mean and standard deviation of log beta."""
 STRAYING = 0.03
 """W's standard deviation at x = e."""
 NOISE = 0.004
-"""Of one point around the curve, and as how many points that guess counts."""
+"""Standard deviation of one point around the curve."""
 NOISE_WORTH = 4.0
 RISEN = 4.0
-"""A curve whose end lies so many standard deviations above its lowest point has turned."""
+"""A curve whose end lies this many standard deviations above its lowest point has turned."""
 
 
 @dataclass(frozen=True)
 class RatePath:
-    """The learning rate over a run, as shares of its peak."""
+    """The learning rate over a run, relative to its peak."""
 
     steps: Array
     """Ascending, from 0 to the run's length."""
     sums: Array
-    """The sum of the shares of all steps before each of these."""
+    """The sum of the relative rates of all steps before each of these."""
     shares: Array
 
     @property
     def length(self) -> float:
-        """The run's steps."""
+        """The number of steps of the run."""
         return float(self.steps[-1])
 
     def sum_at(self, steps: ArrayLike) -> Array:
-        """The sum of the shares before each step."""
+        """Return the sum of the relative rates before each step."""
         return np.interp(np.asarray(steps, dtype=np.float64), self.steps, self.sums)
 
     def share_at(self, steps: ArrayLike) -> Array:
-        """The share at each step."""
+        """Return the relative rate at each step."""
         return np.interp(np.asarray(steps, dtype=np.float64), self.steps, self.shares)
 
     def until(self, step: float) -> RatePath:
-        """The same path as far as `step`."""
+        """Return the path cut off at `step`."""
         before = self.steps < step
         return RatePath(
             steps=np.append(self.steps[before], float(step)),
@@ -84,13 +84,13 @@ class RatePath:
         )
 
     def fallen_at(self, steps: ArrayLike) -> Array:
-        """How far the rate has fallen from its highest by each step."""
+        """Return how far the relative rate has fallen from its maximum by each step."""
         fallen = np.maximum.accumulate(self.shares) - self.shares
         return np.interp(np.asarray(steps, dtype=np.float64), self.steps, fallen)
 
 
 def rate_path(share: Callable[[int], float], length: int) -> RatePath:
-    """The path of a run of `length` steps whose rate at a step (the first is 0) is `share` of its peak."""
+    """Return the path of a run of `length` steps; `share(step)` is the relative rate at a step, counted from 0."""
     places = np.unique(np.linspace(0, length, min(length, PLACES) + 1).round().astype(np.int64))
     shares = np.array([share(min(int(place), length - 1)) for place in places], dtype=np.float64)
     between = 0.5 * (shares[1:] + shares[:-1]) * np.diff(places)
@@ -98,10 +98,10 @@ def rate_path(share: Callable[[int], float], length: int) -> RatePath:
 
 
 def expected_end(steps: Sequence[int], losses: Sequence[float], path: RatePath) -> Estimate | None:
-    """The loss at the end of `path`, from `losses` after so many `steps`.
+    """Return the expected loss at the end of `path`, given `losses` at `steps`.
 
-    None where fewer than four of them are losses and recent enough, where no steps are left, or where the curve has turned up: this
-    form can only fall.
+    None if fewer than four points are valid and recent enough, if no steps are left, or if the curve has turned up: this
+    model can only fall.
     """
     curve = _curve(steps, losses, path)
     if curve is None:
@@ -125,36 +125,38 @@ def expected_end(steps: Sequence[int], losses: Sequence[float], path: RatePath) 
 
 @dataclass(frozen=True)
 class _Curve:
-    """What of a curve counts, seen from its last point."""
+    """The points of a curve that are used, relative to the last one."""
 
     losses: Array
     counts: Array
-    """How many evaluations each of them is the mean of."""
+    """Number of evaluations averaged in each point."""
     ways: Array
-    """The logarithm of x at each: 0 now, negative before."""
+    """log x of each point: 0 now, negative before."""
     fallen: Array
-    """How far the rate is below where it is now, at each."""
+    """How far the relative rate at each point is below the rate now."""
     way: float
-    """The logarithm of x at the end."""
+    """log x at the end."""
     fall: float
-    """By how much the rate falls until the end."""
+    """How much the relative rate falls until the end."""
     step: float
 
     @property
     def level(self) -> float:
-        """The loss now, roughly."""
+        """The approximate loss now."""
         return float(self.losses[-3:].mean())
 
     def risen(self, noise: float) -> bool:
-        """Whether the last two points both lie above the lowest one by more than noise, of which a turn itself makes some."""
+        """Return whether the last two points both exceed the lowest one by more than noise; capped, since a turn itself inflates
+        the noise.
+        """
         return float(self.losses[-2:].min() - self.losses.min()) > RISEN * min(noise, 2.0 * NOISE * self.level)
 
     def columns(self, beta: float) -> Array:
-        """[points, 3]: how each loss depends on (now, R, C)."""
+        """Return [points, 3]: the derivatives of each loss with respect to (now, R, C)."""
         return np.stack([np.ones_like(self.ways), np.exp(-beta * self.ways) - 1.0, -self.fallen], axis=1)
 
     def end(self, beta: float) -> Array:
-        """The same of the loss at the end."""
+        """Return those derivatives for the loss at the end."""
         return np.array([1.0, math.exp(-beta * self.way) - 1.0, -self.fall])
 
 
@@ -187,14 +189,14 @@ def _curve(steps: Sequence[int], losses: Sequence[float], path: RatePath) -> _Cu
 
 @dataclass(frozen=True)
 class _Mixture:
-    """Normal distributions with weights."""
+    """A mixture of normal distributions."""
 
     weights: Array
     means: Array
     deviations: Array
 
     def quantile(self, share: float) -> float:
-        """By bisection."""
+        """Return the quantile at `share`, by bisection."""
         low = float((self.means - 8.0 * self.deviations).min())
         high = float((self.means + 8.0 * self.deviations).max())
         for _ in range(50):
@@ -208,12 +210,12 @@ class _Mixture:
 
 
 def _mixture(curve: _Curve, noise: float) -> tuple[_Mixture, float]:
-    """The distribution of the loss at the end, and the sum of squares that the points are off by, given the noise of one point."""
+    """Return the distribution of the loss at the end, and the weighted sum of squared residuals, given the noise of one point."""
     level = curve.level
     straying = (STRAYING * level) ** 2
     covariance = np.diag(noise**2 / curve.counts) + straying * np.minimum.outer(-curve.ways, -curve.ways)
     inverse = np.linalg.inv(covariance)
-    # What is now is as good as unknown before the points tell it.
+    # The prior of the present loss is nearly flat.
     prior_mean = np.array([level, REDUCIBLE[0] * level, COOLING[0] * level])
     prior_precision = np.diag((np.array([10.0, REDUCIBLE[1], COOLING[1]]) * level) ** -2.0)
     scores, means, variances, misfits = [], [], [], []

@@ -1,4 +1,4 @@
-"""A figure that isn't known yet, with the interval that it's expected in and what that rests on."""
+"""A forecast of a figure, with its interval and the evidence that it is based on."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 Evidence = Literal["measured", "fitted", "extrapolated", "formula", "published"]
-"""measured here; fitted to measurements that surround it; extrapolated from measurements that don't; computed; or somebody's."""
+"""measured: here; fitted: to measurements that surround it; extrapolated: from measurements that don't; formula: computed;
+published: by others.
+"""
 LEVEL = 0.8
-"""Of all intervals of forecasts: four of five are to hold what comes."""
+"""Level of all forecast intervals: four of five should contain the outcome."""
 NORMAL_QUANTILE = 1.2816
-"""So much of a normal distribution lies between minus and plus this many standard deviations."""
+"""That share of a normal distribution lies within this many standard deviations of the mean."""
 WITHIN = (1 + LEVEL) / 2
-"""The quantile at which such an interval ends."""
+"""The quantile at the upper limit of such an interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A forecast of one figure, in the unit that its name says."""
+    """A forecast of one figure, in the unit of the figure."""
 
     value: float
     low: float
@@ -26,14 +28,14 @@ class Estimate:
     rests_on: str = ""
     """The measurements, fit or source, in words."""
     alarm: str = ""
-    """Why it may be far off, in words; empty where nothing speaks for that."""
+    """Why it may be far off, in words; empty if there is no known reason."""
 
     def holds(self, measured: float) -> bool:
-        """Whether `measured` lies in the interval."""
+        """Return whether `measured` lies in the interval."""
         return self.low <= measured <= self.high
 
     def scaled(self, factor: float) -> Estimate:
-        """The same of `factor` times the figure, such as seconds of steps instead of one."""
+        """Return the estimate of `factor` times the figure, such as seconds of many steps instead of one."""
         return Estimate(
             value=self.value * factor,
             low=self.low * factor,
@@ -44,14 +46,14 @@ class Estimate:
         )
 
     def shifted(self, known: float) -> Estimate:
-        """The same with a `known` part more, which has no error."""
+        """Return the estimate with a `known` part added, which has no error."""
         return replace(self, value=self.value + known, low=self.low + known, high=self.high + known)
 
     def to_json(self) -> dict[str, Any]:
-        """For files and --json."""
+        """Return plain values for files and --json."""
         return {**asdict(self), "level": LEVEL}
 
 
 def exact(value: float, rests_on: str = "") -> Estimate:
-    """A figure that is computed and has no interval."""
+    """Return the estimate of a computed figure, without an interval."""
     return Estimate(value=value, low=value, high=value, evidence="formula", rests_on=rests_on)

@@ -1,16 +1,16 @@
-"""The loss law fitted to runs: all five numbers at once, with intervals.
+"""The loss law fitted to runs: all five parameters at once, with intervals.
 
-In come points (parameters, tokens, loss) of finished runs of one text and tokenizer. As in arXiv 2203.15556 (equation 3), the
+Input: points (parameters, tokens, loss) of finished runs on one text and tokenizer. As in arXiv 2203.15556 (equation 3), the
 Huber loss of the logarithm is minimised from several starts,
 
     sum over runs of Huber_delta(LSE(log E, log A - alpha log N, log B - beta log D') - log L),      delta = 1e-3,
 
-here by Levenberg-Marquardt steps with Huber's weights, for many problems side by side.
+here by Levenberg-Marquardt steps with Huber's weights, for a batch of problems at once.
 
-Four to eight small runs can't tell five numbers apart, so weak priors stand beside them: on the exponents, from published fits, and
-on what share of the loss each term is at the centre of the runs. An interval comes from fits to redrawn data: every fit has other
-chance in its losses and other centres of its priors ("randomise, then optimise", Bardsley et al., SIAM J. Sci. Comput. 36, exact
-for a linear law). So it holds too where runs are few, and resampling them would leave nothing to fit.
+Four to eight small runs don't determine five parameters, so weak priors are added: on the exponents, from published fits, and
+on the share of the loss of each term at the centre of the runs. An interval comes from fits to redrawn data: every fit has other
+noise in its losses and other centres of its priors ("randomise, then optimise", Bardsley et al., SIAM J. Sci. Comput. 36, exact
+for a linear law). So it is valid for few runs too, where a bootstrap over runs would leave too few points to fit.
 """
 
 from __future__ import annotations
@@ -30,63 +30,63 @@ from lmlab.scaling.region import beyond
 Array = NDArray[np.float64]
 
 DELTA = 1e-3
-"""Where Huber's loss turns from a square into a line."""
+"""Residual at which the Huber loss changes from quadratic to linear."""
 FEWEST_POINTS = 4
 REPLICAS = 200
 STEPS = 200
 USUAL_NOISE = 0.01
-"""Standard deviation of log-loss around the law before any run has information: seeds make .004, the law's own error the rest."""
+"""Prior standard deviation of the log-loss around the law: seeds account for .004, the error of the law for the rest."""
 NOISE_WORTH = 4.0
-"""As how many runs that guess counts."""
+"""Weight of that prior, as a number of runs."""
 POOR = 2.0
-"""Times the usual noise; runs that lie further off their law don't follow one."""
+"""Multiple of the usual noise above which runs are reported not to follow the law."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossPoint:
-    """What one run came to."""
+    """The outcome of one run."""
 
     parameters: float
     tokens: float
     loss: float
     """Nats a token, over the same validation text in all points."""
     unique_tokens: float | None = None
-    """Different tokens among `tokens`; None: all of them."""
+    """Distinct tokens among `tokens`; None: all of them."""
     group: str = ""
-    """Points of one group share their chance, as several lengths of one run do; a point without one stands alone."""
+    """Points of one group share their noise, as several lengths of one run do; empty: independent."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Priors:
-    """Normal distributions, each as (centre, standard deviation), of what few runs leave open."""
+    """Normal priors, each as (mean, standard deviation)."""
 
     entropy: tuple[float, float] = (math.log(0.6), 0.35)
-    """The logarithm of the entropy, as a share of the lowest loss."""
+    """Log of the entropy, as a share of the lowest loss."""
     parameters_term: tuple[float, float] = (math.log(0.15), 1.0)
-    """The logarithm of what too few parameters cost at the centre of the runs, as a share of their mean loss."""
+    """Log of the finite-parameters term at the centre of the runs, as a share of their mean loss."""
     tokens_term: tuple[float, float] = (math.log(0.25), 1.0)
-    """The same of too few tokens."""
+    """Likewise for the finite-tokens term."""
     alpha: tuple[float, float] = (0.35, 0.1)
     beta: tuple[float, float] = (0.37, 0.1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FittedLaw:
-    """The law of one's own runs."""
+    """The law fitted to one's own runs."""
 
     law: LossLaw
     points: tuple[LossPoint, ...]
     noise: float
     """Standard deviation of the runs' log-losses around the law."""
     replicas: tuple[LossLaw, ...] = field(repr=False)
-    """The laws that fit redrawn data."""
+    """The laws fitted to redrawn data."""
     chance: tuple[float, ...] = field(repr=False)
-    """For each of them, what one more run's log-loss has beside its law."""
+    """For each of them, the noise of one more run's log-loss."""
 
     def expected(self, parameters: float, tokens: float, unique_tokens: float | None = None) -> Estimate:
-        """The loss of a run of that size, with an alarm where no runs surround it.
+        """Return the expected loss of a run of that size, with an alarm if no runs surround it.
 
-        No law is exact, and its own error grows with the way from the runs: by once the noise for each factor of e.
+        No law is exact, and its own error grows with the distance from the runs: by once the noise for each factor of e.
         """
         value = self.law.loss(parameters, tokens, unique_tokens)
         away = beyond(self._sizes_and_lengths(), (parameters, tokens))
@@ -131,9 +131,9 @@ class FittedLaw:
 def fit_law(
     points: Sequence[LossPoint], priors: Priors | None = Priors(), replicas: int = REPLICAS, seed: int = 0
 ) -> FittedLaw:
-    """The law of these runs; LabError where there are too few, or one is no run. The same arguments give the same law.
+    """Return the law of these runs; raises LabError if there are too few, or one isn't valid. Deterministic for equal arguments.
 
-    Without `priors` it's the published method, which needs dozens of runs over a wide range.
+    With `priors` None it's the published method, which needs dozens of runs over a wide range.
     """
     data = _Data.of(points)
     weight = 1.0 / (USUAL_NOISE * DELTA)  # beyond delta, Huber's loss is then |residual| / noise
@@ -143,7 +143,7 @@ def fit_law(
     thetas, values = _minimise(starts, data, data.log_losses[None], centre[None], precision, weight)
     best = thetas[int(np.argmin(values))]
     noise, trust = _noise(data, best, precision)
-    # Each replica has a noise of its own, since a few residuals tell it only roughly.
+    # Each replica has its own noise level, since a few residuals determine it only roughly.
     noises = noise * np.sqrt(trust / generator.chisquare(trust, size=(replicas, 1)))
     shared = generator.standard_normal((replicas, data.groups))[:, data.group]
     redrawn = data.predicted(best[None]) + noises * shared
@@ -161,7 +161,7 @@ def fit_law(
 
 @dataclass(frozen=True)
 class _Data:
-    """The points as columns, with the logarithms of size and length counted from their means."""
+    """The points as columns, with log size and log length centred on their means."""
 
     sizes: Array
     lengths: Array
@@ -193,7 +193,7 @@ class _Data:
         )
 
     def terms(self, thetas: Array) -> Array:
-        """[problems, 3, points]: the logarithms of the three terms."""
+        """Return [problems, 3, points]: the logarithms of the three terms."""
         entropy, a, b, alpha, beta = (column[:, None] for column in thetas.T)
         return np.stack(
             [np.broadcast_to(entropy, a.shape[:1] + self.sizes.shape), a - alpha * self.sizes, b - beta * self.lengths],
@@ -201,11 +201,11 @@ class _Data:
         )
 
     def predicted(self, thetas: Array) -> Array:
-        """[problems, points]: the law's log-losses."""
+        """Return [problems, points]: the law's log-losses."""
         return np.logaddexp.reduce(self.terms(thetas), axis=1)
 
     def jacobian(self, thetas: Array) -> tuple[Array, Array]:
-        """The law's log-losses, and [problems, points, 5] how they change with each number."""
+        """Return the law's log-losses, and their derivatives [problems, points, 5]."""
         terms = self.terms(thetas)
         total = np.logaddexp.reduce(terms, axis=1)
         shares = np.exp(terms - total[:, None])
@@ -213,7 +213,7 @@ class _Data:
         return total, np.stack(columns, axis=2)
 
     def law(self, theta: Array) -> LossLaw:
-        """The law in its own units."""
+        """Return the law in its original units, from parameters relative to the centre."""
         entropy, a, b, alpha, beta = (float(number) for number in theta)
         return LossLaw(
             entropy=math.exp(entropy),
@@ -225,7 +225,7 @@ class _Data:
 
 
 def _priors(priors: Priors | None, data: _Data) -> tuple[Array, Array]:
-    """The centres of the five numbers and their precisions; 0 without priors."""
+    """Return the prior means of the five parameters and their precisions; zeros without priors."""
     if priors is None:
         return np.zeros(5), np.zeros(5)
     lowest, mean = float(data.log_losses.min()), float(data.log_losses.mean())
@@ -235,7 +235,7 @@ def _priors(priors: Priors | None, data: _Data) -> tuple[Array, Array]:
 
 
 def _starts(data: _Data) -> Array:
-    """Every mix of a few entropies, sizes of the terms and exponents."""
+    """Return the starting points: a grid of entropies, term sizes and exponents."""
     lowest, mean = float(data.log_losses.min()), float(data.log_losses.mean())
     grid = np.meshgrid(
         lowest + np.log([0.3, 0.6, 0.9]),
@@ -249,8 +249,9 @@ def _starts(data: _Data) -> Array:
 
 
 def _noise(data: _Data, theta: Array, precision: Array) -> tuple[float, float]:
-    """The noise of one run, and how many runs' worth is known of it: what is usual, and then the residuals, less by as many as the
-    numbers that the runs decide and not the priors."""
+    """Return the noise of one run, and its degrees of freedom: those of the prior, plus the residuals less the number of
+    parameters that the runs, not the priors, determine.
+    """
     predicted, jacobian = data.jacobian(theta[None])
     information = jacobian[0].T @ jacobian[0] / USUAL_NOISE**2
     decided = float(np.trace(np.linalg.solve(information + np.diag(precision + 1e-9), information)))
@@ -262,7 +263,7 @@ def _noise(data: _Data, theta: Array, precision: Array) -> tuple[float, float]:
 def _minimise(
     thetas: Array, data: _Data, log_losses: Array, centres: Array, precision: Array, weight: float
 ) -> tuple[Array, Array]:
-    """Levenberg-Marquardt for many problems side by side: the numbers [problems, 5] and what is minimised there."""
+    """Minimise many problems at once by Levenberg-Marquardt; return the parameters [problems, 5] and the objective at each."""
 
     def objective(at: Array) -> Array:
         size = np.abs(data.predicted(at) - log_losses)

@@ -1,12 +1,12 @@
-"""From a few small trainings to a large one of the same kind: a loss law with priors, for fewer points than it has numbers.
+"""The loss of a large training run predicted from a few small ones: a loss law with priors, for fewer points than parameters.
 
     L(n, d) = E (1 + B (d^-beta - 1)) + A n^-alpha
 
-n and d are size and length as shares of the training that is asked about: parameters of its blocks, and steps. This is the law of
-arXiv 2203.15556, with all that a training of this length leaves unlearnt, whatever its size, in E: where d is 1 the factor
-behind it is, too, so that shorter trainings, whose curves have other shapes, say nothing of the loss where there are longer
-ones. A few trainings can't tell five numbers, so that each has a prior; what the trainings leave open stays as wide as the
-prior leaves it, which is where the interval comes from.
+n and d are size and length relative to the target run: parameters of its blocks, and steps. This is the law of
+arXiv 2203.15556, with E including everything that a run of the target length leaves unlearnt at any size: at d = 1 the factor
+after E is 1, so that shorter runs, whose curves have other shapes, don't affect the predicted loss if there are longer
+ones. A few runs don't determine five parameters, so each has a prior; what the runs leave undetermined stays as wide as its
+prior, and that gives the interval.
 """
 
 from __future__ import annotations
@@ -24,55 +24,56 @@ from lmlab.scaling.estimate import NORMAL_QUANTILE, Estimate
 Array = NDArray[np.float64]
 
 NOISE = 0.005
-"""Of log-loss, in a training as long as the longest: what another seed changes."""
+"""Standard deviation of the log-loss of runs as long as the longest: the variation between seeds."""
 SHORTER_NOISE = 0.03
-"""In a shorter one: what this law doesn't know of its curve."""
+"""The same for shorter runs: the error of this law's description of their curves."""
 SAME_LENGTH = 0.9
 FEWEST_POINTS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A finished training."""
+    """A finished training run."""
 
     size: float
-    """Parameters of its blocks, as a share of those of the training that is asked about; without the head's, which grow with
-    the width alone and took no part in what width was found to gain."""
+    """Parameters of its blocks relative to those of the target; without the head's, which depend on width alone and were left
+    out when the effect of width was measured.
+    """
     length: float
-    """Its steps, as a share likewise."""
+    """Its steps relative to those of the target."""
     loss: float
-    """On the whole validation split, nats a token."""
+    """On the whole validation split, in nats a token."""
 
 
 PRIOR_MEANS = np.array([math.log(0.55), math.log(0.15), 0.36, -0.8, 0.3])
 PRIOR_SPREADS = np.array([0.7, 1.5, 0.06, 0.8, 0.1])
-"""Of log(E/L), log(A/L), alpha, log(B/(1-B)) and beta, with L the least loss of the ladder. The first two are wide: the
-trainings tell them. Alpha is .35 in arXiv 2404.10102; on twelve trainings it was .36 (docs/notes/ladders-of-narrow-models.md)."""
+"""For log(E/L), log(A/L), alpha, log(B/(1-B)) and beta, with L the lowest loss of the ladder. The first two are wide: the
+runs determine them. Alpha is .35 in arXiv 2404.10102; on twelve runs it was .36 (docs/notes/ladders-of-narrow-models.md)."""
 
 
 SIZE_PARAMETERS = np.array([True, True, True, False, False])
-"""Which of the numbers size tells; length tells the others."""
+"""Which of the parameters depend on size; the others depend on length."""
 FIXED_SPREAD, IGNORED_NOISE = 1e-4, 1e4
-"""A spread so small that a number stays, and a noise so large that a training says nothing."""
+"""A prior spread that keeps a parameter fixed, and a noise that excludes a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LadderLaw:
-    """The law of a ladder, around the training that it was climbed for."""
+    """The law of a ladder, relative to the target run."""
 
     points: tuple[Point, ...]
     numbers: tuple[float, ...]
-    """log(E/L), log(A/L), alpha, log(B/(1-B)) and beta, with L the least loss of the ladder."""
+    """log(E/L), log(A/L), alpha, log(B/(1-B)) and beta, with L the lowest loss of the ladder."""
     spread: float
-    """Standard deviation of the log-loss of the training that is asked about."""
+    """Standard deviation of the predicted log-loss of the target run."""
 
     def loss(self, size: float, length: float) -> float:
-        """Nats a token after a training of such a size and length, as shares of the one that is asked about."""
+        """Return the loss in nats a token of a run of this relative size and length."""
         place = np.array([[size, length]])
         return self._least * math.exp(float(_log_loss(np.array(self.numbers), place)[0]))
 
     def expected(self) -> Estimate:
-        """The loss of the training that was asked about."""
+        """Return the predicted loss of the target run."""
         value = self.loss(1.0, 1.0)
         largest = max(point.size for point in self.points)
         longest = max(point.length for point in self.points)
@@ -94,15 +95,15 @@ class LadderLaw:
 
 
 def ladder_law(points: Sequence[Point]) -> LadderLaw:
-    """The law of `points`.
+    """Return the law fitted to `points`.
 
-    The most likely five numbers by Levenberg-Marquardt least squares; the spread from the curvature there. LabError with fewer
-    than three points, or a loss that isn't a positive number.
+    The maximum a posteriori estimate by Levenberg-Marquardt; the spread from the curvature there. Raises LabError with
+    fewer than three points, or a loss that isn't a positive number.
     """
-    from scipy.optimize import least_squares  # a tenth of a second, which only a ladder needs
+    from scipy.optimize import least_squares  # takes a tenth of a second to import
 
     if len(points) < FEWEST_POINTS:
-        raise LabError(f"{len(points)} trainings are too few to draw a line through: expected {FEWEST_POINTS} or more")
+        raise LabError(f"{len(points)} runs are too few to fit a ladder law: expected {FEWEST_POINTS} or more")
     losses = np.array([point.loss for point in points])
     if not (np.isfinite(losses).all() and (losses > 0).all()):
         raise LabError("a training of the ladder has no finite loss: expected a lower optim.lr")
@@ -111,7 +112,7 @@ def ladder_law(points: Sequence[Point]) -> LadderLaw:
     long = places[:, 1] > SAME_LENGTH * places[:, 1].max()
 
     def fitted(means: Array, spreads: Array, shorter: float) -> tuple[Array, Array]:
-        """The numbers, and how sure they are: their covariance."""
+        """Return the parameters and their covariance."""
         noise = np.where(long, NOISE, shorter)
 
         def residuals(numbers: Array) -> Array:
@@ -122,7 +123,7 @@ def ladder_law(points: Sequence[Point]) -> LadderLaw:
         return numbers, np.asarray(np.linalg.inv(slopes.T @ slopes), np.float64)
 
     if places[:, 1].max() > SAME_LENGTH:
-        # What size does, from the long ones alone; then, with that settled, what length does.
+        # First the size parameters, from the longest runs alone; then, with these fixed, the length parameters.
         numbers, covariance = fitted(PRIOR_MEANS, PRIOR_SPREADS, IGNORED_NOISE)
         spreads = np.where(SIZE_PARAMETERS, FIXED_SPREAD, PRIOR_SPREADS)
         means = np.where(SIZE_PARAMETERS, numbers, PRIOR_MEANS)
@@ -146,7 +147,7 @@ def _log_loss(numbers: Array, places: Array) -> Array:
 
 
 def _jacobian(function: Callable[[Array], Array], at: Array) -> Array:
-    """By central differences."""
+    """Return the Jacobian of `function` at `at`, by central differences."""
     columns = []
     for index in range(len(at)):
         width = np.zeros_like(at)

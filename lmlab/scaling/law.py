@@ -1,10 +1,10 @@
-"""What a model of so many parameters reaches with so many tokens: the loss law of Hoffmann et al.
+"""The loss of a model with N parameters trained on D tokens: the law of Hoffmann et al.
 
     L = E + A / N^alpha + B / D^beta       (arXiv 2203.15556, equation 2)
 
-In come parameters N and tokens D; out comes the loss in nats a token. Tokens that are read again teach less than fresh ones: D is
-then what arXiv 2305.16264 (equation 5) makes of it, whose own term for too many parameters is left out. Everything here is a
-formula; `lmlab.scaling.fit` finds the five numbers from runs.
+Input: parameters N and tokens D; output: the loss in nats a token. Repeated tokens are worth less than fresh ones: D is
+then the effective number of tokens of arXiv 2305.16264 (equation 5), without its term for excess parameters. Everything here is a
+formula; `lmlab.scaling.fit` fits the five parameters to runs.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from lmlab import LabError
 from lmlab.scaling.estimate import Estimate
 
 REPETITIONS_WORTH = 15.39
-"""R* of arXiv 2305.16264: what all repetitions together can be worth, in passes over the text."""
+"""R* of arXiv 2305.16264: the most that all repetitions together can be worth, in epochs."""
 FEW_PASSES = 4.0
-"""Passes over a text up to which a repeated token is nearly as good as a fresh one (arXiv 2305.16264)."""
+"""Epochs up to which a repeated token is nearly as good as a fresh one (arXiv 2305.16264)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossLaw:
-    """The five numbers of the law, for one text and tokenizer."""
+    """The five parameters of the law, for one text and tokenizer."""
 
     entropy: float
-    """E: what no model and no text gets below, in nats a token."""
+    """E: the irreducible loss, in nats a token."""
     a: float
     b: float
     alpha: float
     beta: float
 
     def loss(self, parameters: float, tokens: float, unique_tokens: float | None = None) -> float:
-        """Nats a token after training on `tokens`, of which `unique_tokens` are different ones (all, where None)."""
+        """Return the loss in nats a token after training on `tokens`, of which `unique_tokens` are distinct (None: all)."""
         return (
             self.entropy
             + self.a / parameters**self.alpha
@@ -43,7 +43,7 @@ class LossLaw:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedLaw:
-    """Somebody's law with the runs that it was fitted to."""
+    """A published law with the range of the runs that it was fitted to."""
 
     law: LossLaw
     source: str
@@ -55,11 +55,11 @@ class PublishedLaw:
     def expected(
         self, parameters: float, tokens: float, vocabulary: int, unique_tokens: float | None = None
     ) -> Estimate | None:
-        """The loss on another text with another tokenizer; None where the law says nothing of it.
+        """Return the expected loss on another text with another tokenizer; None if the law can't be applied.
 
-        That is where size or length is more than NEAR times outside what was fitted, and where the interval would reach what
-        guessing evenly among `vocabulary` tokens costs. Elsewhere it's taken to be within PUBLISHED_SPREAD, and outside of the
-        fitted sizes within as much more for each factor of e; an alarm says so.
+        That is if size or length is more than NEAR times outside the fitted range, or if the interval would reach the loss of
+        a uniform prediction over `vocabulary` tokens. Otherwise the half-width is PUBLISHED_SPREAD, and outside of the
+        fitted range as much more for each factor of e, with an alarm.
         """
         figures, ranges = (
             {"parameters": parameters, "tokens": tokens},
@@ -84,10 +84,10 @@ class PublishedLaw:
 
 
 NEAR = 3.0
-"""How many times smaller or larger than the fitted models and lengths a published law is asked about."""
+"""Factor outside the fitted range up to which a published law is applied."""
 PUBLISHED_SPREAD = 0.25
-"""Half-width of what a published law is good for on another text, as a share. One 163M model trained on 3.3B tokens of web text by
-a dozen recipes came to between 3.54 and 3.94, where BESIROGLU says 3.18."""
+"""Relative half-width of a published law's interval on another text. One 163M model trained on 3.3B tokens of web text by
+a dozen recipes reached 3.54 to 3.94, where BESIROGLU predicts 3.18."""
 
 BESIROGLU = PublishedLaw(
     law=LossLaw(entropy=1.8172, a=482.01, b=2085.43, alpha=0.3478, beta=0.3658),
@@ -96,11 +96,13 @@ BESIROGLU = PublishedLaw(
     tokens=(5e9, 5e11),
 )
 """Standard errors: entropy .026, a 124.6, b 1293, alpha .015, beta .021. The constants that arXiv 2203.15556 itself prints are
-rounded, and so far off that they don't lead to its own model."""
+rounded so far that they don't reproduce its own model."""
 
 
 def effective_tokens(tokens: float, unique_tokens: float | None) -> float:
-    """How many fresh tokens do as much good as `tokens` of which only `unique_tokens` are different (None: all)."""
+    """Return the number of fresh tokens that are worth as much as `tokens` of which only `unique_tokens` are distinct (None:
+    all).
+    """
     if unique_tokens is None or tokens <= unique_tokens:
         return tokens
     repetitions = tokens / unique_tokens - 1.0
@@ -108,7 +110,7 @@ def effective_tokens(tokens: float, unique_tokens: float | None) -> float:
 
 
 def leaving(figures: dict[str, float], ranges: dict[str, tuple[float, float]]) -> list[str]:
-    """Of each figure outside its range, how far it is outside, in words; [] where all are inside."""
+    """Return a phrase for each figure outside its range, with how far it is outside; [] if all are inside."""
     words = []
     for name, figure in figures.items():
         least, most = ranges[name]
@@ -122,7 +124,7 @@ def leaving(figures: dict[str, float], ranges: dict[str, tuple[float, float]]) -
 
 
 CLOSE = 1.05
-"""A figure that is beyond a range by less than this factor counts as inside it."""
+"""A figure outside a range by less than this factor counts as inside."""
 
 
 def _times(factor: float) -> str:

@@ -1,14 +1,14 @@
-"""Loss of an n-gram model with Witten-Bell smoothing: what a text gives away without any training.
+"""Loss of an n-gram model with Witten-Bell smoothing, as a baseline for a text that needs no training.
 
-In come the tokens of a training and of a validation split; out comes the loss on the validation split for each length of n-gram.
+Input: the tokens of a training and a validation split. Output: the loss on the validation split for each n-gram length.
 With c(h) the count of a context h, c(hw) that of the context and the next token, and t(h) the number of different tokens that
 followed it,
 
     p(w | h) = (c(hw) + t(h) p(w | h without its first token)) / (c(h) + t(h))
 
-(Witten and Bell, IEEE Transactions on Information Theory 37, 1991; Chen and Goodman, 1996, section 2.5). Code repeats what stands
-some lines above, which a transformer copies and counts of the training split can't know. So the probability of the token that
-followed the last time that the same few tokens stood within WINDOW is mixed in, by how often that token comes (a cache model;
+(Witten and Bell, IEEE Transactions on Information Theory 37, 1991; Chen and Goodman, 1996, section 2.5). Code repeats text from
+some lines above, which a transformer copies and counts of the training split don't capture. So the probability of the token that
+followed the last occurrence of the same few tokens within WINDOW is mixed in, weighted by how often it is right (a cache model;
 Kuhn and De Mori, IEEE Transactions on Pattern Analysis and Machine Intelligence 12, 1990).
 """
 
@@ -23,25 +23,25 @@ Hashes = NDArray[np.uint64]
 LONGEST = 6
 """Tokens of the longest n-gram."""
 WINDOW = 128
-"""Tokens: how far back a repetition is looked for."""
+"""Distance in tokens within which a repetition is looked for."""
 REPEATED = (2, 3, 4, 6)
-"""Tokens that must be the same before what followed them is expected again."""
+"""Context lengths, in tokens, of the cache model."""
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 OTHER_MULTIPLIER = np.uint64(0xD6E8FEB86659FD93)
 MIX = np.uint64(0x5851F42D4C957F2D)
 
 
 def ngram_losses(train: Tokens, valid: Tokens, vocabulary: int, longest: int = LONGEST) -> list[float]:
-    """Nats a token on `valid` of n-gram models of 1 to `longest` tokens, counted on `train`.
+    """Return the losses on `valid`, in nats a token, of n-gram models of 1 to `longest` tokens, counted on `train`.
 
     Contexts are compared by 64-bit hashes. The first `longest` tokens of `valid`, whose contexts are short, are not scored.
-    ValueError where either has no more than `longest` tokens.
+    Raises ValueError if either has no more than `longest` tokens.
     """
     return [_loss(share[longest:]) for share in _shares(train, valid, vocabulary, longest)]
 
 
 def best_loss(train: Tokens, valid: Tokens, vocabulary: int) -> float:
-    """Nats a token of the best of these models, with what `valid` repeats of itself."""
+    """Return the loss in nats a token of the best of these models, mixed with the cache model of `valid`."""
     shares = _shares(train, valid, vocabulary, LONGEST)
     share = min(shares, key=lambda one: _loss(one[LONGEST:]))
     for length in REPEATED:
@@ -58,7 +58,7 @@ def _loss(share: NDArray[np.float64]) -> float:
 
 
 def _shares(train: Tokens, valid: Tokens, vocabulary: int, longest: int) -> list[NDArray[np.float64]]:
-    """The probability of each token of `valid`, for each length."""
+    """Return the probability of each token of `valid`, for each n-gram length."""
     if min(len(train), len(valid)) <= longest:
         raise ValueError(f"{len(train)} and {len(valid)} tokens: expected more than {longest} in each split")
     seen, wanted = (np.asarray(tokens).astype(np.uint64) + np.uint64(1) for tokens in (train, valid))
@@ -74,7 +74,9 @@ def _shares(train: Tokens, valid: Tokens, vocabulary: int, longest: int) -> list
 
 
 def _repetitions(tokens: Tokens, length: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """At which places the `length` tokens before stood within WINDOW already, and whether what followed them then comes again."""
+    """Return, for each place, whether its last `length` tokens occurred within WINDOW before, and whether the next token is the
+    same.
+    """
     values = np.asarray(tokens).astype(np.uint64) + np.uint64(1)
     contexts = np.zeros(len(values), np.uint64)
     for one in range(1, length + 1):
@@ -89,7 +91,7 @@ def _repetitions(tokens: Tokens, length: int) -> tuple[NDArray[np.bool_], NDArra
 
 
 def _longer(contexts: Hashes, tokens: Hashes, length: int) -> Hashes:
-    """Hashes of the `length` tokens before each place, from those of one token less."""
+    """Return the hashes of the `length` tokens before each place, from those of one token less."""
     found = contexts * MULTIPLIER
     found[length:] += tokens[:-length] * OTHER_MULTIPLIER
     return found ^ (found >> np.uint64(29))
@@ -98,7 +100,7 @@ def _longer(contexts: Hashes, tokens: Hashes, length: int) -> Hashes:
 def _smoothed(
     shorter: NDArray[np.float64], contexts: Hashes, following: Hashes, places: Hashes, wanted: Hashes
 ) -> NDArray[np.float64]:
-    """The probability of each wanted token after its context, from that with one token of context less."""
+    """Return the probability of each token in `wanted` after its context, from that with one token less of context."""
     known, counts = np.unique(contexts, return_counts=True)
     pairs, first, pair_counts = np.unique(_pairs(contexts, following), return_index=True, return_counts=True)
     kinds, kind_counts = np.unique(contexts[first], return_counts=True)
@@ -113,6 +115,6 @@ def _pairs(contexts: Hashes, tokens: Hashes) -> Hashes:
 
 
 def _looked_up(keys: Hashes, values: NDArray[np.int64], wanted: Hashes) -> NDArray[np.float64]:
-    """The value of each wanted key; 0 for one that isn't there."""
+    """Return the value of each wanted key; 0 if it's missing."""
     places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[places] == wanted, values[places], 0).astype(np.float64)

@@ -1,10 +1,10 @@
-"""Learning rate and batch by published laws, as a band: where they agree is worth starting from, and then to be measured.
+"""Learning rate and batch size by published laws, as a band: a starting point, to be tuned by measurement.
 
     Step Law        rate 1.797 N^-.713 D^.307        batch .581 D^.571 tokens             arXiv 2503.04715
     Porian et al.   rate .0047 (N / 108M)^(-1/3)     batch 2048 x 160 (N / 108M)^(2/3)    arXiv 2406.19146
 
-N are parameters, D the tokens trained on. Both are for AdamW, and each rate goes with its law's own batch. The second one's lengths
-are compute-optimal, so that it has no D. At a million parameters they disagree by three times.
+N is the number of parameters, D that of training tokens. Both are for AdamW; each rate goes with its law's own batch. The runs of the
+second are compute-optimal, so it has no D. At a million parameters they disagree by a factor of three.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from lmlab.scaling.law import leaving
 
 @dataclass(frozen=True, kw_only=True)
 class RateLaw:
-    """One law, with the models that it was fitted to."""
+    """A published law, with the range of models that it was fitted to."""
 
     name: str
     source: str
     parameters: tuple[float, float]
-    """The smallest and the largest of them."""
+    """The smallest and the largest model."""
     rate: Callable[[float, float], float]
     """AdamW's learning rate for (parameters, tokens)."""
     batch: Callable[[float, float], float]
     """Tokens a step for (parameters, tokens)."""
 
     def alarm(self, parameters: float) -> str:
-        """How far a model is outside of what it was fitted to, in words; empty inside."""
+        """Return how far a model is outside the fitted range, in words; empty inside."""
         words = leaving({"parameters": parameters}, {"parameters": self.parameters})
         return f"{self.name}: {words[0]}" if words else ""
 
@@ -54,24 +54,24 @@ LAWS = (STEP_LAW, PORIAN)
 
 
 def published_rates(parameters: float, tokens: float) -> tuple[float, float]:
-    """(lowest, highest) learning rate of AdamW by the laws, each at the batch that it goes with."""
+    """Return the (lowest, highest) AdamW learning rate of the laws, each at its own batch."""
     rates = [law.rate(parameters, tokens) for law in LAWS]
     return min(rates), max(rates)
 
 
 def published_batches(parameters: float, tokens: float) -> tuple[float, float]:
-    """(smallest, largest) batch by the laws, in tokens."""
+    """Return the (smallest, largest) batch of the laws, in tokens."""
     batches = [law.batch(parameters, tokens) for law in LAWS]
     return min(batches), max(batches)
 
 
 def rate_band(parameters: float, tokens: float) -> Estimate:
-    """The laws' learning rates of AdamW, and their geometric mean; alarmed where a law was fitted to other sizes."""
+    """Return the range and geometric mean of the laws' AdamW learning rates, with an alarm outside their fitted sizes."""
     return _band(published_rates(parameters, tokens), parameters)
 
 
 def batch_band(parameters: float, tokens: float) -> Estimate:
-    """The same of the batch, in tokens a step."""
+    """Return the range and geometric mean of the laws' batches, in tokens a step."""
     return _band(published_batches(parameters, tokens), parameters)
 
 

@@ -1,4 +1,4 @@
-"""How far a size and a length lie from those of runs: from the convex hull of their logarithms."""
+"""The distance of a size and length from those of runs: from the convex hull of their logarithms."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Place = tuple[float, float]
 
 
 def beyond(runs: Iterable[Place], wanted: Place) -> float:
-    """How far `wanted` (parameters, tokens) lies outside the convex hull of `runs`, in factors of e; 0 inside it."""
+    """Return the distance of `wanted` (parameters, tokens) from the convex hull of `runs`, in natural-log units; 0 inside."""
     hull = convex_hull([(math.log(size), math.log(length)) for size, length in runs])
     at = (math.log(wanted[0]), math.log(wanted[1]))
     edges = list(zip(hull, hull[1:] + hull[:1], strict=True))
@@ -19,7 +19,9 @@ def beyond(runs: Iterable[Place], wanted: Place) -> float:
 
 
 def convex_hull(places: Iterable[Place]) -> list[Place]:
-    """Its corners, counter-clockwise (Andrew's monotone chain); one or two where all places are equal or in a line."""
+    """Return the corners of the convex hull, counter-clockwise (Andrew's monotone chain); one or two if all places are equal or
+    collinear.
+    """
     ordered = sorted(set(places))
     if len(ordered) < 3:
         return ordered
@@ -36,12 +38,12 @@ def convex_hull(places: Iterable[Place]) -> list[Place]:
 
 
 def _turn(one: Place, other: Place, third: Place) -> float:
-    """Above 0 where going from one over the other to the third turns left."""
+    """Return a positive number if the path from `one` over `other` to `third` turns left."""
     return (other[0] - one[0]) * (third[1] - one[1]) - (other[1] - one[1]) * (third[0] - one[0])
 
 
 def _distance(one: Place, other: Place, at: Place) -> float:
-    """From a place to the line between two."""
+    """Return the distance of `at` from the segment between two places."""
     along = (other[0] - one[0], other[1] - one[1])
     length = along[0] ** 2 + along[1] ** 2
     share = 0.0 if length == 0.0 else ((at[0] - one[0]) * along[0] + (at[1] - one[1]) * along[1]) / length

@@ -1,14 +1,14 @@
-"""The loss of a small training on a text that nothing was trained on, from a table of small trainings on other texts.
+"""The loss of a small training run on a new text, predicted from a table of small runs on other texts.
 
-In come a few facts of the training (`Traits`); out comes its expected loss with an interval. Against the loss g of the best n-gram
+Input: a few facts of the run (`Traits`). Output: its expected loss with an interval. Relative to the loss g of the best n-gram
 model of the same text and tokens, and the loss b of its bigram model,
 
     log(L / g) = c + m [Muon] + t [n-gram tables] + k log(b / g) + log(1 + A ((N/N0)^-.35 - 1) + B ((D/D0)^-.37 - 1))
 
 The last term is the law of arXiv 2203.15556 with its exponents fixed; A and B are the shares of the loss that parameters and
-tokens make up at N0 and D0. The n-gram model stands for text, tokenizer and length of the text at once, so that texts can be
-compared. A short training is still nearer to the bigram loss than a good n-gram model is, hence k: one for AdamW, which stays there
-for a while, and one for Muon. Seven numbers with priors, fitted by least squares with three kinds of error: of a text, of a study
+tokens make up at N0 and D0. The n-gram loss captures text, tokenizer and length of the text at once, so that texts can be
+compared. A short run is still nearer to the bigram loss than a good n-gram model is, hence k: one for AdamW, which stays there
+longer, and one for Muon. Seven parameters with priors, fitted by least squares with three kinds of error: of a text, of a study
 (one recipe with its settings varied), and of a run. A new text has all three.
 """
 
@@ -36,28 +36,30 @@ NAMES = ("c", "muon", "tables", "bigram", "bigram_muon", "A", "B")
 PRIOR_MEANS = np.array([0.0, 0.0, -0.1, 0.8, 0.2, 0.09, 0.25])
 PRIOR_SPREADS = np.array([1.0, 0.2, 0.1, 0.3, 0.3, 0.02, 0.08])
 LINEAR = len(NAMES) - 2
-"""Of these numbers, those that add up; A and B, the last two, stand in a logarithm."""
-"""Of all of them. A is from twelve trainings with models of an eighth and a quarter of the width beside them
-(docs/notes/ladders-of-few-steps.md): .06 to .11."""
+"""Number of the linear parameters; A and B, the last two, are inside a logarithm.
+
+The prior of A is from twelve runs with models of an eighth and a quarter of the width beside them
+(docs/notes/ladders-of-few-steps.md): .06 to .11.
+"""
 TEXT_SPREADS, STUDY_SPREADS, RUN_SPREADS = (
     (0.04, 0.06, 0.09, 0.12, 0.15),
     (0.03, 0.05, 0.07, 0.1),
     (0.03, 0.04, 0.06, 0.08),
 )
-"""Among which the three standard deviations of log-loss are chosen, by restricted likelihood."""
+"""Grids from which the three standard deviations of the log-loss are chosen, by restricted likelihood."""
 ROUNDS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
 class Traits:
-    """What the law asks of a training."""
+    """The facts of a training run that the law uses."""
 
     parameters: float
-    """That every token is multiplied by."""
+    """Those that every token is multiplied by."""
     tokens: float
-    """Trained on; of text that is read again as many fresh ones as teach as much."""
+    """Training tokens; for repeated text the effective number of fresh tokens."""
     ngram_loss: float
-    """Nats a token of the best n-gram model of the text."""
+    """Loss of the best n-gram model of the text, in nats a token."""
     bigram_loss: float
     muon: bool
     """Whether Muon updates the matrices; else AdamW."""
@@ -67,7 +69,7 @@ class Traits:
 
 @dataclass(frozen=True, kw_only=True)
 class SmallPoint:
-    """A training with its loss."""
+    """A training run with its loss."""
 
     traits: Traits
     loss: float
@@ -83,17 +85,17 @@ class SmallLaw:
     """In the order of NAMES."""
     covariance: Array
     spreads: Spreads
-    """Standard deviations of the log-loss that a text, a study and a run have in common; a training on a new text has all three."""
+    """Standard deviations of the log-loss between texts, studies and runs; a run on a new text has all three."""
     texts: int
     points: int
 
     def to_json(self) -> dict[str, Any]:
-        """For files."""
+        """Return plain values for files."""
         return {**asdict(self), "covariance": self.covariance.tolist()}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
-        """From a file's values."""
+        """Return the law with the values that `to_json` returned."""
         text, study, run = value["spreads"]
         return cls(
             numbers=tuple(value["numbers"]),
@@ -104,13 +106,13 @@ class SmallLaw:
         )
 
     def loss(self, traits: Traits) -> float:
-        """Nats a token."""
+        """Return the loss in nats a token."""
         return traits.ngram_loss * math.exp(float(_predicted(np.array(self.numbers), _columns([traits]))[0]))
 
     def expected(self, traits: Traits, away: float = 0.0) -> Estimate:
-        """The loss with the interval that is to hold on a new text in four of five cases.
+        """Return the expected loss with an interval that should hold on a new text in four of five cases.
 
-        It is wider by as much again for each factor of e by which size and length are outside of the runs, `away`.
+        The interval is wider by its own width for each factor of e, `away`, by which size and length are outside the runs.
         """
         columns, value = _columns([traits]), self.loss(traits)
         slope = _slopes(np.array(self.numbers), columns)[0]
@@ -129,7 +131,7 @@ class SmallLaw:
 
 
 def fit_small_law(points: Sequence[SmallPoint], spreads: Spreads | None = None) -> SmallLaw:
-    """The law of these runs; without `spreads` of errors they are those of the restricted maximum likelihood."""
+    """Return the law fitted to these runs; without `spreads` they are chosen by restricted maximum likelihood."""
     columns = _columns([point.traits for point in points])
     observed = np.log([point.loss / point.traits.ngram_loss for point in points])
     same_text = _same([point.text for point in points])
@@ -152,7 +154,7 @@ def fit_small_law(points: Sequence[SmallPoint], spreads: Spreads | None = None) 
 
 
 def _fitted(columns: Array, observed: Array, errors: Array) -> tuple[Array, Array, float]:
-    """Numbers and covariance by Gauss and Newton's steps, and the restricted log-likelihood, for given errors."""
+    """Return parameters and covariance by Gauss-Newton steps, and the restricted log-likelihood, for given errors."""
     inverse = np.linalg.inv(errors)
     precision = np.diag(PRIOR_SPREADS**-2.0)
     numbers = PRIOR_MEANS.copy()
@@ -170,7 +172,7 @@ def _fitted(columns: Array, observed: Array, errors: Array) -> tuple[Array, Arra
 
 
 def _columns(traits: Sequence[Traits]) -> Array:
-    """[points, 7]: 1, Muon, tables, log(b / g) under AdamW and under Muon, and the two powers less 1."""
+    """Return [points, 7]: 1, Muon, tables, log(b / g) under AdamW and under Muon, and the two powers less 1."""
     return np.array(
         [
             [
@@ -192,16 +194,16 @@ def _law(numbers: Array, columns: Array) -> Array:
 
 
 def _predicted(numbers: Array, columns: Array) -> Array:
-    """log(L / g) of each point."""
+    """Return log(L / g) of each point."""
     return np.asarray(columns[:, :LINEAR] @ numbers[:LINEAR] + np.log(_law(numbers, columns)), np.float64)
 
 
 def _slopes(numbers: Array, columns: Array) -> Array:
-    """[points, 7]: how they change with each number."""
+    """Return [points, 7]: the derivatives of the predictions with respect to each parameter."""
     return np.concatenate([columns[:, :LINEAR], columns[:, LINEAR:] / _law(numbers, columns)[:, None]], axis=1)
 
 
 def _same(names: Sequence[str]) -> Array:
-    """[points, points]: 1 where two have the same name."""
+    """Return [points, points]: 1 where two have the same name."""
     column = np.array(names)
     return (column[:, None] == column[None, :]).astype(np.float64)

@@ -1,11 +1,11 @@
-"""From a small model to a large one with the same learning rate: what width and depth do to each parameter.
+"""Hyperparameter transfer from a small model to a large one: how width and depth scale the settings of each parameter.
 
-In come a parameter's name and how much wider (m) and deeper (d) the model is than the one whose rate was tuned; out come the
-factors of its initial spread, learning rate, weight decay and Adam's epsilon. The rules are muP's for width (arXiv 2203.03466,
-table 8), CompleteP's for depth (arXiv 2505.01618, table 1, with alpha = 1), and the spectral condition for Muon (arXiv
-2310.17813). They ask for a multiplier 1/m at the logits and 1/d at each residual branch. Here both are folded into parameters,
-so that the model computes what it always does: the final norm's gain stands for the first, whose size and rate fall by 1/m, and
-the projections into the stream for the second. For Adam the two forms are the same one (arXiv 2203.03466, lemma J.1).
+Input: a parameter's name and how much wider (m) and deeper (d) the model is than the tuned one. Output: the
+factors of its initial spread, learning rate, weight decay and Adam's epsilon. The rules are muP for width (arXiv 2203.03466,
+table 8), CompleteP for depth (arXiv 2505.01618, table 1, with alpha = 1), and the spectral condition for Muon (arXiv
+2310.17813). They require a multiplier 1/m at the logits and 1/d at each residual branch. Here both are folded into parameters,
+so that the model's computation stays unchanged: the final norm's gain absorbs the first (its size and rate fall by 1/m), and
+the projections into the residual stream the second. For Adam the two forms are equivalent (arXiv 2203.03466, lemma J.1).
 
                             spread     Adam's rate   Muon's rate   Adam's epsilon
     embeddings, head        1          1             -             1/m
@@ -15,9 +15,9 @@ the projections into the stream for the second. For Adam the two forms are the s
     other norms and biases  1          1             -             1/(m d)
     final norm              1/m        1/m           -             1
 
-Weight decay grows by what the rate falls by: a step then shrinks a weight by the same share. Attention's scale is left alone, so
-a wider model should have more heads of the same width. Muon's update has the spectral norm that the condition asks for at every
-width already; its depth rule is CompleteP's, by analogy. Clipping sees the gradients of the folded form.
+Weight decay grows as the rate falls, so a step shrinks a weight by the same share. Attention's scale is unchanged, so
+a wider model should have more heads of the same width. Muon's update already has the required spectral norm at every
+width; its depth rule is CompleteP's, by analogy. Clipping applies to the gradients of the folded form.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ INTO_STREAM = ("projection", "down")
 
 @dataclass(frozen=True, kw_only=True)
 class Factors:
-    """What a parameter's settings are multiplied by."""
+    """The factors by which a parameter's settings are multiplied."""
 
     initial: float
-    """Of the spread (or constant) that the model of the tuned size starts from."""
+    """Of the initial spread (or constant) at the tuned size."""
     rate: float
     decay: float
     epsilon: float
@@ -45,13 +45,13 @@ class Factors:
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
-    """How much wider and deeper a model is than the one whose rate was tuned; 1 and 1 change nothing."""
+    """How much wider and deeper a model is than the tuned one; 1 and 1 change nothing."""
 
     width: float = 1.0
     depth: float = 1.0
 
     def factors(self, name: str, rule: RuleName = "adamw") -> Factors:
-        """The factors of the parameter called `name`, which is updated by `rule`."""
+        """Return the factors of the parameter called `name`, which is updated by `rule`."""
         initial = rate = epsilon = 1.0
         if name.startswith(FINAL_NORM):
             initial = rate = 1 / self.width
@@ -70,6 +70,8 @@ class Transfer:
 
 
 def transfer(width: int, layers: int, transfer_from: tuple[int, ...]) -> Transfer:
-    """The rule for a model of this width and depth, from `optim.transfer_from`: nothing, a width, or width and layers."""
+    """Return the rule for a model of this width and depth. `transfer_from` is `optim.transfer_from`: empty, a width, or width
+    and layers.
+    """
     base = (*transfer_from, *(width, layers)[len(transfer_from) :])
     return Transfer(width=width / base[0], depth=layers / base[1])

@@ -1,7 +1,7 @@
-"""From a small context-propagation model to a large one with the same learning rate: what its three sizes do to each parameter.
+"""Hyperparameter transfer between context-propagation models: how their three sizes scale the settings of each parameter.
 
-In come how much wider the layers (m) are than in the model whose rate was tuned, how many more layers (d) read one another, and how
-many more inputs (i) the first one has, which reads the embedding and the context vector. Out come factors, as in `transfer.py`.
+Input: how much wider the layers are (m) than in the tuned model, the ratio of the numbers of layers after the first (d), and the
+ratio of the inputs (i) of the first layer, which reads the embedding and the context vector. Output: factors, as in `transfer.py`.
 
                             spread       Adam's rate   Muon's rate   Adam's epsilon
     embeddings              1            1             -             1/m
@@ -12,12 +12,12 @@ many more inputs (i) the first one has, which reads the embedding and the contex
     head                    1/m          1/m           -             1
     the rest                1            1             -             1/m
 
-Width is muP's rule (arXiv 2203.03466, table 3); nothing is folded, for the head is a matrix of its own. Depth is ours, since the
-layers have no stream around them, which CompleteP's rule is for: a layer of relu multiplies a signal's variance by
-a = spread^2 width / 2, forth and back. So N(0, .02) makes of 512 numbers about a third at each layer, and of what a sixth layer
-passes a twelfth passes almost nothing: the signal vanishes at initialisation. With g = (a^(1/d) / a)^(1/2) as much comes through
-all layers as in the model whose rate was tuned. And d times as many layers that each move by as much would move the output d times
-as far: hence 1/d. With residuals there is a stream, and CompleteP's rule (arXiv 2505.01618, table 1, with alpha = 1): g = 1/d.
+Width follows muP (arXiv 2203.03466, table 3); nothing is folded, since the head is a separate matrix. The depth rule is ours, since the
+layers have no residual stream, which CompleteP's rule needs: a relu layer multiplies the variance of the signal by
+a = spread^2 width / 2, forward and backward. N(0, .02) at width 512 scales the signal to about a third at each layer, so after
+twice as many layers almost nothing is left: the signal vanishes at initialisation. With g = (a^(1/d) / a)^(1/2) the signal
+propagates through all layers as in the tuned model. And d times as many layers with equal updates would change the output d times
+as much: hence 1/d. With residuals there is a stream, and CompleteP applies (arXiv 2505.01618, table 1, with alpha = 1): g = 1/d.
 """
 
 from __future__ import annotations
@@ -30,54 +30,54 @@ from lmlab.scaling.transfer import BLOCKS, Factors, RuleName
 
 FIRST_LAYER = "blocks.0."
 DEVIATION = 0.02
-"""Of every matrix of a model whose init is normal; PyTorch's own have a variance of 1 / (3 inputs)."""
+"""Standard deviation of every matrix if init is normal; PyTorch's own initialisation has a variance of 1 / (3 inputs)."""
 
 
 class ContextSizes(Protocol):
-    """What the rule reads of a recipe's model."""
+    """The fields of a recipe's model that the rule uses."""
 
     @property
     def layers(self) -> int:
-        """Feed-forward layers."""
+        """Number of feed-forward layers."""
 
     @property
     def width(self) -> int:
-        """Of the embedding."""
+        """Embedding width."""
 
     @property
     def hidden(self) -> int:
-        """Of the layers."""
+        """Width of the layers."""
 
     @property
     def vector(self) -> int:
-        """Of the context vector."""
+        """Width of the context vector."""
 
     @property
     def init(self) -> Literal["normal", "torch"]:
-        """How it starts."""
+        """The initialisation."""
 
     @property
     def residual(self) -> bool:
-        """Whether layers add to a stream."""
+        """Whether layers add to a residual stream."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ContextTransfer:
-    """How much larger a model is than the one whose rate was tuned; ones change nothing."""
+    """How much larger a model is than the tuned one; ones change nothing."""
 
     width: float = 1.0
-    """m, of the layers."""
+    """m: ratio of the layer widths."""
     depth: float = 1.0
-    """d, of the layers after the first."""
+    """d: ratio of the numbers of layers after the first."""
     inputs: float = 1.0
-    """i, of the first layer."""
+    """i: ratio of the inputs of the first layer."""
     passed: float = 1.0
-    """a, at the tuned size: what a layer makes of a signal's variance."""
+    """a at the tuned size: the factor by which a layer multiplies the variance of the signal."""
     residual: bool = False
-    """Whether layers add to a stream, so that a signal needn't come through them."""
+    """Whether layers add to a residual stream, so that the signal bypasses them."""
 
     def factors(self, name: str, rule: RuleName = "adamw") -> Factors:
-        """The factors of the parameter called `name`, which is updated by `rule`."""
+        """Return the factors of the parameter called `name`, which is updated by `rule`."""
         initial = rate = 1.0
         epsilon = 1 / self.width
         matrix = name.endswith("weight")
@@ -100,9 +100,10 @@ class ContextTransfer:
 
 
 def context_transfer(model: ContextSizes, transfer_from: tuple[int, ...]) -> ContextTransfer:
-    """The rule for `model`, from `optim.transfer_from`: nothing, or hidden width, layers and vector of the tuned model.
+    """Return the rule for `model`. `transfer_from` is `optim.transfer_from`: empty, or hidden width, layers and vector of the tuned
+    model.
 
-    What is left out the two have in common.
+    Sizes that are left out are equal in both models.
     """
     hidden, layers, vector = (*transfer_from, *(model.hidden, model.layers, model.vector)[len(transfer_from) :])
     variance = DEVIATION**2 if model.init == "normal" else 1 / (3 * hidden)

@@ -1,7 +1,7 @@
-"""Uncertainty and verdicts from plain numbers: intervals of ratios and differences, what noise explains, and what a loss curve is
-doing. numpy only.
+"""Uncertainty and verdicts from plain numbers: intervals of ratios and differences, comparisons against noise, and the shape of
+loss curves. numpy and scipy only.
 
-`lmlab.stats.verdict.verdict` is taken from its module, which has its name.
+`lmlab.stats.verdict.verdict` is imported from its module, since the module has the same name.
 """
 
 from lmlab.stats.bootstrap import Interval, difference_interval, ratio_interval, ratio_standard_error

@@ -1,9 +1,9 @@
-"""How sure a ratio of sums is: nats a token, bits a byte, the share of right answers.
+"""Standard errors and bootstrap intervals of ratios of sums: nats a token, bits a byte, accuracy.
 
-In come two numbers for each unit (a document, or a block of text): numerators, such as its nats, and denominators, such
-as its tokens. Out comes the ratio of the sums with its standard error (the linearised formula for a ratio estimator,
+Input: two numbers for each unit (a document, or a block of text), a numerator such as its nats and a denominator such
+as its tokens. Output: the ratio of the sums with its standard error (the linearised formula for a ratio estimator,
 Cochran, Sampling Techniques, section 6.4) or with a percentile bootstrap interval over units (Efron and Tibshirani, An
-Introduction to the Bootstrap, chapter 13). Tokens of one unit belong together, so units are drawn and never tokens.
+Introduction to the Bootstrap, chapter 13). Tokens of one unit are dependent, so units are resampled, never tokens.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from numpy.typing import ArrayLike, NDArray
 
 from lmlab import LabError
 
-DRAWS_AT_ONCE = 1 << 17  # indices held in memory: 1 MB of them, and as much again for each gathered column
+DRAWS_AT_ONCE = 1 << 17  # indices held in memory: 1 MB, and the same again for each gathered column
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """An estimate with its limits. They are NaN where fewer than two units leave nothing to resample."""
+    """An estimate with its confidence limits, which are NaN if there are fewer than two units."""
 
     estimate: float
     low: float
     high: float
     level: float
     units: int
-    """How many units stand behind it."""
+    """Number of units that the estimate is computed from."""
 
 
 def ratio_standard_error(numerators: ArrayLike, denominators: ArrayLike) -> float:
-    """The standard error of sum(numerators) / sum(denominators) over units; NaN with fewer than two units.
+    """Return the standard error of sum(numerators) / sum(denominators) over units; NaN with fewer than two units.
 
     Units whose numerator is NaN were not measured and are left out.
     """
@@ -47,7 +47,7 @@ def ratio_standard_error(numerators: ArrayLike, denominators: ArrayLike) -> floa
 def ratio_interval(
     numerators: ArrayLike, denominators: ArrayLike, level: float = 0.95, resamples: int = 1000, seed: int = 0
 ) -> Interval:
-    """The percentile bootstrap interval of sum(numerators) / sum(denominators), units drawn with replacement.
+    """Return the percentile bootstrap interval of sum(numerators) / sum(denominators), with units drawn with replacement.
 
     Units whose numerator is NaN were not measured and are left out. The same arguments give the same interval.
     """
@@ -70,9 +70,10 @@ def difference_interval(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Interval:
-    """The percentile bootstrap interval of one ratio of sums minus another, each (numerators, denominators) over units of its own.
+    """Return the percentile bootstrap interval of one ratio of sums minus another, each given as (numerators, denominators) over
+    its own units.
 
-    Such as validation minus training loss: both texts could have been others, so the units of both are drawn with replacement.
+    For validation minus training loss, for example: both texts are samples, so the units of both are drawn with replacement.
     """
     units = [len(_measured(*side)[0]) for side in (first, second)]
     sums = [tuple(float(part.sum()) for part in _measured(*side)) for side in (first, second)]
@@ -87,7 +88,8 @@ def difference_interval(
 def ratio_draws(
     numerators: ArrayLike, denominators: ArrayLike, resamples: int = 1000, seed: int = 0
 ) -> NDArray[np.float64]:
-    """sum(numerators) / sum(denominators) of each of `resamples` drawings of units; empty where there is nothing to draw from.
+    """Return sum(numerators) / sum(denominators) for each of `resamples` bootstrap draws; empty if there are fewer than two units
+    or the denominators sum to 0.
 
     Units whose numerator is NaN were not measured and are left out.
     """

@@ -1,7 +1,7 @@
-"""Whether a training diverged: it ended worse than a guess among all tokens, lost much of what it had learned, or its gradients
-exploded.
+"""Whether a training run diverged: its loss ended above that of a uniform prediction, it lost much of what it had learned, or its
+gradients exploded.
 
-The training loss decides, not validation's, which overfitting raises too.
+The training loss decides, not the validation loss, which overfitting raises too.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-ABOVE = 1.05  # of the loss of a guess, or of the first evaluation: a model that has learned nothing yet is no farther above them
-LOST = 0.5  # of what was learned
+ABOVE = 1.05  # times the loss of a uniform prediction, or of the first evaluation; an untrained model isn't above that
+LOST = 0.5  # share of the loss reduction that was reached
 EXPLODED = 1e6  # gradient norm of a mean loss: healthy ones are 0.01 to 100
-LATE = 5  # logged steps, of whose norms the median counts
-LEAST_LOST = 0.1  # of the loss of a guess; what was learned must have been more than the scatter of evaluations
+LATE = 5  # last logged steps, whose median gradient norm is compared
+LEAST_LOST = 0.1  # share of the loss of a uniform prediction: a smaller rise may be the scatter of evaluations
 
 
 def divergence(losses: Sequence[float | None], vocabulary: int, norms: Sequence[float | None] = ()) -> str | None:
-    """What is wrong with a training, from its training losses at each evaluation (nats a token) and the gradient norms of logged
-    steps; None where nothing is.
+    """Return what is wrong with a training run, or None if nothing is. The input is its training loss at each evaluation (nats a
+    token) and the gradient norms of logged steps.
 
-    None among losses and norms is one that was not finite.
+    None among losses and norms stands for a value that was not finite.
     """
     if not losses:
         return None

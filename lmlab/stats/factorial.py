@@ -1,12 +1,12 @@
-"""Effects and interactions of the factors of an experiment, as contrasts: weighted sums of the means of its cells.
+"""Effects and interactions of the factors of an experiment, as contrasts: weighted sums of cell means.
 
-A cell says which level each factor is at, level 0 being what the factor is compared with:
+A cell gives the level of each factor; level 0 is the reference:
 
     (0, 0) -> mean    (1, 0) -> mean    (0, 1) -> mean    (1, 1) -> mean
 
-A contrast's weights add up to 0. Where cells have independent runs, each with variance s^2, its variance is s^2 times the sum of
+A contrast's weights sum to 0. If cells have independent runs, each with variance s^2, its variance is s^2 times the sum of
 w^2 / n over the cells (Montgomery, Design and Analysis of Experiments, section 3.5). A main effect is the mean over all settings of
-the other factors; an interaction of two factors is by how much the effect of one changes with the other, likewise a mean (section
+the other factors; an interaction of two factors is how much the effect of one changes with the other, also a mean (section
 5.3 there, for factors of any number of levels with level 0 as the reference).
 """
 
@@ -20,37 +20,37 @@ from dataclasses import dataclass
 Cell = tuple[int, ...]
 """The level of each factor."""
 SMALLEST_WEIGHT = 1e-12
-"""Weights that cancel leave this at most."""
+"""Weights smaller than this are rounding errors of weights that cancel, and are dropped."""
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """A weighted sum of the means of cells."""
+    """A weighted sum of cell means."""
 
     weights: Mapping[Cell, float]
-    """They add up to 0; cells without one don't count."""
+    """Weight of each cell. The weights sum to 0; cells without a weight are not used."""
 
     def value(self, means: Mapping[Cell, float]) -> float:
-        """The sum over the cells; KeyError where one has no mean."""
+        """Return the weighted sum over the cells; raises KeyError if a cell has no mean."""
         return math.fsum(weight * means[cell] for cell, weight in self.weights.items())
 
     def runs(self, counts: Mapping[Cell, int]) -> tuple[float, float]:
-        """As how many runs each of the two sides counts: the variance of the contrast is s^2 (1/first + 1/second).
+        """Return the effective number of runs on each side: the variance of the contrast is s^2 (1/first + 1/second).
 
-        The first side is what has positive weights. `counts` are the runs of each cell.
+        The first side has the positive weights. `counts` is the number of runs of each cell.
         """
         plus = math.fsum(weight**2 / counts[cell] for cell, weight in self.weights.items() if weight > 0)
         minus = math.fsum(weight**2 / counts[cell] for cell, weight in self.weights.items() if weight < 0)
         return 1 / plus, 1 / minus
 
     def plus(self, other: Contrast, times: float = 1.0) -> Contrast:
-        """The sum of this one and `times` the other."""
+        """Return this contrast plus `times` the other."""
         cells = {*self.weights, *other.weights}
         summed = {cell: self.weights.get(cell, 0.0) + times * other.weights.get(cell, 0.0) for cell in sorted(cells)}
         return Contrast({cell: weight for cell, weight in summed.items() if weight})
 
     def merged(self, same: Mapping[Cell, Cell]) -> Contrast:
-        """The same contrast where cells stand for others: each weight goes to the cell that `same` names, if it names one."""
+        """Return the contrast with cells replaced: each weight moves to the cell that `same` maps its cell to, if any."""
         summed: dict[Cell, float] = {}
         for cell, weight in self.weights.items():
             summed[same.get(cell, cell)] = summed.get(same.get(cell, cell), 0.0) + weight
@@ -58,7 +58,7 @@ class Contrast:
 
 
 def difference(one: Cell, other: Cell) -> Contrast:
-    """`one` minus `other`.
+    """Return `one` minus `other`.
 
     >>> difference((1, 0), (0, 0)).weights
     {(1, 0): 1.0, (0, 0): -1.0}
@@ -67,7 +67,8 @@ def difference(one: Cell, other: Cell) -> Contrast:
 
 
 def main_effect(levels: Sequence[int], factor: int, level: int) -> Contrast:
-    """What `level` of a factor does against its level 0, the mean over all settings of the others; `levels` counts each factor's.
+    """Return the effect of `level` of a factor relative to level 0, averaged over all settings of the other factors. `levels` is
+    the number of levels of each factor.
 
     >>> main_effect((2, 2), 0, 1).weights
     {(1, 0): 0.5, (1, 1): 0.5, (0, 0): -0.5, (0, 1): -0.5}
@@ -84,7 +85,7 @@ def main_effect(levels: Sequence[int], factor: int, level: int) -> Contrast:
 
 
 def interaction(levels: Sequence[int], one: tuple[int, int], other: tuple[int, int]) -> Contrast:
-    """By how much (factor, level) `one` does something else where `other` is set too: (both - second) - (first - neither).
+    """Return how much the effect of `one` (factor, level) changes when `other` is set too: (both - second) - (first - neither).
 
     >>> interaction((2, 2), (0, 1), (1, 1)).weights
     {(1, 1): 1.0, (0, 1): -1.0, (1, 0): -1.0, (0, 0): 1.0}
@@ -102,11 +103,11 @@ def interaction(levels: Sequence[int], one: tuple[int, int], other: tuple[int, i
 
 
 def covers(contrast: Contrast, cells: Collection[Cell]) -> bool:
-    """Whether every cell of the contrast is there."""
+    """Return whether `cells` contains every cell of the contrast."""
     return all(cell in cells for cell in contrast.weights)
 
 
 def _settings(levels: Sequence[int], left_at_0: Collection[int]) -> list[Cell]:
-    """Every setting of all factors but some, which stay at 0."""
+    """Return every combination of levels, with the factors in `left_at_0` fixed at level 0."""
     ranges = [range(1) if place in left_at_0 else range(count) for place, count in enumerate(levels)]
     return list(itertools.product(*ranges))

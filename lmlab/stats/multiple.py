@@ -1,4 +1,4 @@
-"""Many tests at once: what is still a difference where the chance of even one false alarm among all of them is to stay small."""
+"""Multiple comparisons: p-values adjusted so that the chance of even one false positive in a family of tests stays small."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Each p-value adjusted for that so many were tested (Holm 1979, A simple sequentially rejective multiple test procedure).
+    """Return the p-values adjusted for the number of tests (Holm 1979, A simple sequentially rejective multiple test procedure).
 
-    Those below .05 are together false in at most 5 of 100 families of tests, whatever the tests have to do with each other.
+    Rejecting those below .05 gives a false positive in at most 5 of 100 families of tests, however the tests depend on each other.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]

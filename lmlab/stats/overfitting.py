@@ -1,13 +1,14 @@
-"""Whether a model overfits: whether validation has risen since its best while training has not, and how far the two are apart.
+"""Whether a model overfits: validation loss has risen since its best while training loss has not; and the gap between the two.
 
-A rise must be more than chance in two respects. The weights move with each batch, so that evaluations scatter
-(`lmlab.stats.turn`). And validation is a piece of text: another piece would have given another rise. Where the bits of each
+A rise must exceed chance in two respects. The weights move with each batch, so evaluations scatter
+(`lmlab.stats.turn`). And the validation text is a sample: another sample would have given another rise. If the bits of each
 unit are stored, the units of the last evaluations are paired with those of the best one, and units are drawn with replacement
-for an interval.
+to get an interval.
 
-The gap, validation minus training loss, has an interval from the units of both samples. It is memorisation only as far as it is
-beyond the gap that was there before: at step 0, and at the end of the first pass, when no text had been read twice and a
-validation text that is harder shows already. Within a first pass a gap is therefore told, and called nothing."""
+The gap, validation minus training loss, has an interval from the units of both samples. It counts as memorisation only as far as it
+exceeds the earlier gap: at step 0, and at the end of the first epoch, when no text had been repeated and a
+harder validation text already shows. Within the first epoch a gap is therefore reported without a verdict.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +26,15 @@ from lmlab.stats.turn import SMALL_RISE, SURE, Turn, noise_level, turning_point
 VerdictKind = Literal["unknown", "none", "slight", "overfitting", "unstable"]
 
 SMALL_GAP = 0.05  # share of the validation loss: .05 nats in a loss of 1.0
-SHARE_OF_RISE = 0.25  # of validation's rise; a training loss that rose by more did not stay where it was
-OPEN_RISE = 0.02  # share of the best loss; a rise that chance explains is left open where it may be larger
+SHARE_OF_RISE = 0.25  # of the rise in validation loss; a training loss that rose by more has risen too
+OPEN_RISE = 0.02  # share of the best loss; a rise within chance that may be larger than this is left undecided
 NORMAL_95 = 1.96  # standard errors in half of an interval of 95 %
-FEWEST_UNITS = 8  # below, drawing units says nothing
+FEWEST_UNITS = 8  # with fewer, a bootstrap over units is meaningless
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gap:
-    """Validation minus training loss in nats a token, over samples of equal size, with its limits at 95 %."""
+    """Validation minus training loss in nats a token, over samples of equal size, with its 95% limits."""
 
     value: float
     low: float
@@ -47,15 +48,15 @@ class Gap:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluated:
-    """What a verdict reads of one evaluation. Losses are in nats a token."""
+    """The figures of one evaluation that a verdict uses. Losses are in nats a token."""
 
     step: int
     valid: float
     train: float | None
-    """On a fixed sample of the training text with dropout off; None where nobody knows."""
+    """On a fixed sample of the training text with dropout off; None if unknown."""
     gap: Gap | None = None
     passes: float | None = None
-    """Over the training text by then; None where nobody knows."""
+    """Epochs over the training text by then; None if unknown."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,25 +71,26 @@ class UnitBits:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Whether a model overfits, with the sentence that says why."""
+    """Whether a model overfits, with the sentence that gives the reason."""
 
     kind: VerdictKind
-    """overfitting: validation has risen and training has not; unstable: both have risen; slight: validation has not, but stands
-    above training by more than before the text was read twice; none; unknown: it can't be told."""
+    """overfitting: validation has risen and training has not; unstable: both have risen; slight: validation has not risen, but is
+    above training by more than before the text was repeated; none; unknown: undecided.
+    """
     gap: float
-    """Validation minus training loss, in nats a token; NaN where one of them isn't known."""
+    """Validation minus training loss, in nats a token; NaN if one of them is unknown."""
     reason: str
     gap_interval: tuple[float, float] | None = None
     gap_before: float | None = None
-    """The larger of the gaps at step 0 and at the end of the first pass."""
+    """The larger of the gaps at step 0 and at the end of the first epoch."""
     rise: float | None = None
     """The mean of the last evaluations (at most three) minus the best, in nats a token."""
     rise_interval: tuple[float, float] | None = None
-    """Of 95 %, over units; None where their bits are not stored."""
+    """The 95% interval, over units; None if their bits are not stored."""
     best_step: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """For files and --json."""
+        """Return plain values for files and --json."""
         return {
             "kind": self.kind,
             "gap": self.gap,
@@ -107,10 +109,10 @@ def overfitting_verdict(
     final_gap: Gap | None = None,
     final_rise: PairedDifference | None = None,
 ) -> Verdict:
-    """The verdict on a run from its evaluations in order; `units` has a column for each of them.
+    """Return the verdict on a run from its evaluations in order; `units` has a column for each evaluation.
 
-    `final_gap` is the gap of the last model where it was measured on more text than an evaluation's, and `final_rise` the loss of
-    the last model minus that of the best, where both were: it counts where evaluations score too few units.
+    `final_gap` is the gap of the last model measured on more text than an evaluation uses, and `final_rise` the loss of
+    the last model minus that of the best on that text; it is used if evaluations score too few units.
     """
     kept = [place for place, entry in enumerate(evaluations) if math.isfinite(entry.valid)]
     known = [evaluations[place] for place in kept]
@@ -123,7 +125,9 @@ def overfitting_verdict(
 
 
 def paired_rise(units: UnitBits | None, best: int, last: int) -> PairedDifference | None:
-    """The mean loss of the last evaluations minus that of number `best`, unit by unit; None where units can't tell."""
+    """Return the mean loss of the last `last` evaluations minus that of evaluation `best`, paired by unit; None if there are too
+    few units.
+    """
     if units is None or not last:
         return None
     nats = units.bits * math.log(2.0)
@@ -157,7 +161,7 @@ class _Case:
         self.before = _gaps_before(known)
 
     def verdict(self) -> Verdict:
-        """What all of it says."""
+        """Return the verdict from all the evidence."""
         if self.turn.rose and (self.paired is None or self._beyond_text(self.paired)):
             return self._risen()
         if self._left_open():
@@ -184,12 +188,14 @@ class _Case:
         )
 
     def _beyond_text(self, paired: PairedDifference) -> bool:
-        """Whether another text would have shown a rise too: all units move together with the weights, so their scatter counts."""
+        """Return whether another text would show a rise too. All units move together with the weights, so the scatter of
+        evaluations is included.
+        """
         scatter = NORMAL_95 * self.turn.noise / math.sqrt(self.turn.last)
         return paired.difference > math.hypot(paired.difference - paired.low, scatter)
 
     def _left_open(self) -> bool:
-        """Whether the last evaluations may be higher than the best by an amount that matters."""
+        """Return whether the last evaluations may be above the best by an amount that matters."""
         if self.turn.rise <= SMALL_RISE * self.turn.loss:
             return False
         high = self.turn.rise if self.paired is None else self.paired.high
@@ -206,7 +212,7 @@ class _Case:
         return self._verdict(kind, f"{word}: {seen}{gap}")
 
     def _of_gap(self) -> tuple[VerdictKind, str]:
-        """What the gap says where validation has not risen."""
+        """Return the kind and a description of the gap for a run whose validation loss has not risen."""
         gap = self.gap
         if gap is None:
             return "none", ""
@@ -248,19 +254,19 @@ class _Case:
 
 
 def _training_losses(known: Sequence[Evaluated]) -> list[float] | None:
-    """Of each evaluation; None where one of them isn't known."""
+    """Return the training loss of each evaluation; None if one of them is unknown."""
     losses = [entry.train for entry in known if entry.train is not None and math.isfinite(entry.train)]
     return losses if len(losses) == len(known) else None
 
 
 def _plain_gap(entry: Evaluated) -> Gap | None:
-    """The gap without limits, of a run whose evaluations have none."""
+    """Return the gap without limits, for a run whose evaluations have none."""
     if entry.train is None or not math.isfinite(entry.train):
         return None
     return Gap(value=entry.valid - entry.train, low=math.nan, high=math.nan)
 
 
 def _gaps_before(known: Sequence[Evaluated]) -> list[Gap]:
-    """The gaps of the first evaluation and of the last one within the first pass over the text."""
+    """Return the gaps of the first evaluation and of the last one within the first epoch."""
     first = [entry for entry in known if entry.passes is not None and entry.passes <= 1][-1:]
     return [entry.gap for entry in dict.fromkeys([known[0], *first]) if entry.gap is not None]

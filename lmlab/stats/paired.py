@@ -1,6 +1,6 @@
 """Two models scored on the same text: the difference of their losses, by a bootstrap over the units of the text.
 
-A text that is hard for one model is hard for the other, so the difference unit by unit varies far less than either loss. Units are
+A text that is hard for one model is hard for the other, so the difference per unit varies far less than either loss. Units are
 documents, or blocks of a long text; they are drawn with replacement, and both models keep the units that are drawn (Efron and
 Tibshirani, An Introduction to the Bootstrap, chapters 6 and 13).
 """
@@ -18,22 +18,26 @@ from lmlab.stats.bootstrap import ratio_draws
 
 @dataclass(frozen=True, kw_only=True)
 class PairedDifference:
-    """Of two losses on the same units: of the first minus the second, in the unit of bits (or nats) over that of sizes."""
+    """The difference of two losses on the same units, first minus second, in bits (or nats) per unit of size."""
 
     difference: float
     standard_error: float
     """Over units; NaN with fewer than two."""
     low: float
     high: float
-    """The percentile interval of 95 % over units: of this text, as if the two trainings could come out in no other way."""
+    """`low` and `high` are the 95% percentile interval over units of this text, which leaves out the variation between training
+    runs.
+    """
     units: int
-    """Units that both were scored on."""
+    """Number of units that both were scored on."""
 
 
 def paired_difference(
     first: ArrayLike, second: ArrayLike, sizes: ArrayLike, *, resamples: int = 1000, seed: int = 0
 ) -> PairedDifference:
-    """sum(first - second) / sum(sizes) over units, such as bits of each unit and its bytes. Units with a NaN are left out."""
+    """Return sum(first - second) / sum(sizes) over units, such as the bits of each unit and its bytes. Units with a NaN are left
+    out.
+    """
     apart = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     size = np.asarray(sizes, dtype=np.float64)
     scored = ~np.isnan(apart)

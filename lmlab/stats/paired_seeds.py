@@ -1,13 +1,13 @@
-"""The error that seeds leave in a contrast of cells whose runs share their seeds.
+"""The error due to seeds in a contrast of cells whose runs share their seeds.
 
-A seed draws initial values, batches and dropout masks, and moves the losses of all cells alike to some extent, and of cells that
-differ in little nearly alike. That falls out of a difference of two runs with the same seed. So a contrast is taken seed by seed,
-and the spread of these values is its error:
+A seed determines initial values, batches and dropout masks. It moves the losses of all cells alike to some extent, and those of
+similar cells nearly alike. That cancels in a difference of two runs with the same seed. So a contrast is computed per seed,
+and the spread over seeds gives its error:
 
     d_s = sum over cells of w_cell loss(cell, s)          variance of a run in this contrast = variance of d_s / sum of w^2
 
-With two or three seeds that spread is itself hardly known. It is drawn towards what the contrasts of the study have in common
-(`stats.moderated`): much where they are alike, little where some are ten times as sure as others.
+With two or three seeds that spread is itself uncertain. It is shrunk towards the common spread of the study's contrasts
+(`stats.moderated`): strongly if they are alike, weakly if they differ by a factor of ten.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ from lmlab.stats.moderated import CommonVariance, StudentMixture, common_varianc
 from lmlab.stats.verdict import ErrorPart, PairVerdict, SeedNoise, fewest_seeds, judged, seed_noise
 
 Losses = Mapping[Any, Mapping[int, float]]
-"""Of each cell, by seed."""
+"""Cell -> seed -> loss."""
 MOST_CELLS = 20
-"""Of which all differences are taken, where nobody says which are judged."""
+"""Number of cells whose pairwise differences are used if no contrasts are given."""
 FEWEST_SEEDS = 2
-"""Of one seed nothing tells how far it moves a difference."""
+"""One seed gives no estimate of the spread over seeds."""
 ROUNDING = 1e-9
-"""Of a loss: errors no larger than that are those of adding up."""
+"""Share of a loss: smaller errors are rounding errors of sums."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """How far runs lie apart for no reason but the seed."""
+    """The variation between runs that differ only in their seed."""
 
     seeds: SeedNoise
-    """Of the runs of a cell or recipe, pooled over these."""
+    """Variation of the runs of a cell or recipe, pooled over cells or recipes."""
     runs: CommonVariance | None = None
-    """Of a run in the contrasts that are paired by seed; None where there is none."""
+    """Variance of a run in the contrasts that are paired by seed; None if none is."""
 
     def scaled(self, factor: float) -> Noise:
-        """The same of losses that are `factor` times as large."""
+        """Return the noise of losses that are `factor` times as large."""
         runs = None if self.runs is None else dataclasses.replace(self.runs, values=self.runs.values * factor**2)
         return Noise(seeds=self.seeds.scaled(factor), runs=runs)
 
     def words(self) -> str:
-        """Both, and where they come from."""
+        """Return both estimates and their origin as text."""
         if self.runs is None:
             return self.seeds.words()
         return (
@@ -59,7 +59,7 @@ class Noise:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """For study.json."""
+        """Return plain values for study.json."""
         return {
             "standard_deviation": self.seeds.standard_deviation,
             "seeds": self.seeds.seeds,
@@ -76,9 +76,9 @@ class Noise:
 
 
 def noise_among(losses: Losses, contrasts: Sequence[Contrast] | None = None) -> Noise:
-    """The noise between the seeds of these cells or recipes; losses that aren't finite are left out.
+    """Return the noise between the seeds of these cells or recipes; losses that aren't finite are left out.
 
-    `contrasts` are those that are judged; without them all differences of two cells.
+    `contrasts` are those to judge; None: all differences of two cells.
     """
     finite = {
         cell: {seed: loss for seed, loss in of_cell.items() if math.isfinite(loss)} for cell, of_cell in losses.items()
@@ -94,23 +94,23 @@ def noise_among(losses: Losses, contrasts: Sequence[Contrast] | None = None) -> 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PairedContrast:
-    """A contrast seed by seed."""
+    """A contrast computed per seed."""
 
     value: float
     """The mean over the seeds."""
     seeds: int
     squares: float
-    """The sum of its squared weights."""
+    """The sum of the squared weights."""
     run: StudentMixture
     """The error of one run in this contrast."""
 
     @property
     def part(self) -> ErrorPart:
-        """What the seeds leave open."""
+        """The error due to seeds."""
         return self.part_of(self.seeds)
 
     def part_of(self, seeds: int) -> ErrorPart:
-        """The same of so many seeds; each that is new adds a degree of freedom."""
+        """Return the error due to seeds if there were `seeds` of them; each added seed adds a degree of freedom."""
         more = max(0, seeds - self.seeds)
         known = dataclasses.replace(self.run, freedoms=self.run.freedoms + more)
         error = known.scaled(math.sqrt(self.squares / seeds))
@@ -118,7 +118,7 @@ class PairedContrast:
 
 
 def paired_contrast(contrast: Contrast, losses: Losses, common: CommonVariance | None) -> PairedContrast | None:
-    """The contrast seed by seed; None where its cells don't have the same two seeds or more, or no variance is known."""
+    """Return the contrast per seed; None if its cells don't share two or more seeds, or no variance is known."""
     values = _by_seed(contrast, losses)
     if values is None or common is None:
         return None
@@ -132,16 +132,16 @@ def paired_contrast(contrast: Contrast, losses: Losses, common: CommonVariance |
 
 
 def judge_paired(found: PairedContrast, text: ErrorPart, others: Sequence[ErrorPart] = ()) -> PairVerdict:
-    """The verdict on it, given its error over units of the text and other causes of error."""
+    """Return the verdict on the contrast, given its error over units of the text and other causes of error."""
     run = f"a run's SD {found.run.standard_error:.4f} with {found.run.freedom:.3g} degrees of freedom"
     needed = fewest_seeds(found.value, text, found.part_of)
     return judged(found.value, (text, found.part, *others), needed, f"{found.seeds} seeds, paired; {run}")
 
 
 def run_variance(losses: Losses, contrasts: Sequence[Contrast]) -> CommonVariance | None:
-    """What the variances of runs in these contrasts have in common; None where none of them can be paired, or seeds move nothing.
+    """Return the common distribution of the run variances in these contrasts; None if none can be paired, or seeds change nothing.
 
-    Contrasts share cells: C cells have only C - 1 that are independent, so more of them count as that many.
+    Contrasts share cells: C cells have only C - 1 independent contrasts, so more of them count as C - 1.
     """
     variances: list[float] = []
     freedoms: list[float] = []
@@ -160,7 +160,7 @@ def run_variance(losses: Losses, contrasts: Sequence[Contrast]) -> CommonVarianc
 
 
 def _by_seed(contrast: Contrast, losses: Losses) -> list[float] | None:
-    """Its value for each seed; None where its cells don't have the same two seeds or more."""
+    """Return the value of the contrast for each seed; None if its cells don't share two or more seeds."""
     cells = list(contrast.weights)
     if not cells or any(cell not in losses for cell in cells):
         return None

@@ -1,13 +1,13 @@
-"""Shapley values: what each of several changes made together contributed, whatever the order in which they are made.
+"""Shapley values: the contribution of each of several changes made together, averaged over the order in which they are made.
 
-v(S) is what comes of the changes in S. The value of change i is its marginal effect v(S + i) - v(S), averaged over every order in
+v(S) is the result with the changes in S. The value of change i is its marginal effect v(S + i) - v(S), averaged over every order in
 which all changes can be made (Shapley 1953, A value for n-person games):
 
     phi_i = sum over S without i of  |S|! (n - |S| - 1)! / n!  (v(S + i) - v(S))
 
-so that the values add up to v(all) - v(none), and an interaction of two changes is shared equally. Each is a contrast of the cells
-of a 2 x 2 x ... experiment. With many changes a sample of orders takes the place of all (Castro et al. 2009); orders come in pairs,
-one the other's reverse, which makes the average exact where changes interact by twos at most (Mitchell et al. 2022, section 3).
+so that the values sum to v(all) - v(none), and an interaction of two changes is shared equally. Each is a contrast of the cells
+of a 2 x 2 x ... experiment. With many changes a sample of orders is used (Castro et al. 2009); orders come in pairs,
+one the reverse of the other, which makes the average exact if interactions are pairwise only (Mitchell et al. 2022, section 3).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Order = tuple[int, ...]
 
 
 def every_cell(changes: int) -> list[Cell]:
-    """All sets of changes as cells of 0 and 1, the empty one and the whole one first."""
+    """Return all sets of changes as cells of 0 and 1, starting with the empty and the full set."""
     cells = sorted(
         itertools.product((0, 1), repeat=changes), key=lambda cell: (sum(cell) not in (0, changes), sum(cell), cell)
     )
@@ -33,7 +33,7 @@ def every_cell(changes: int) -> list[Cell]:
 
 
 def exact_values(changes: int) -> list[Contrast]:
-    """The value of each change as a contrast of all cells.
+    """Return the Shapley value of each change as a contrast of all cells.
 
     >>> exact_values(2)[0].weights
     {(0, 0): -0.5, (0, 1): -0.5, (1, 0): 0.5, (1, 1): 0.5}
@@ -50,7 +50,7 @@ def exact_values(changes: int) -> list[Contrast]:
 
 
 def sampled_orders(changes: int, pairs: int, seed: int = 0, first_given: bool = False) -> list[Order]:
-    """`pairs` random orders, each followed by its reverse; with `first_given` the first goes from the first change to the last."""
+    """Return `pairs` random orders, each followed by its reverse; with `first_given` the first order is 0, 1, 2, ..."""
     generator = np.random.default_rng(seed)
     firsts = [tuple(range(changes))] if first_given else []
     while len(firsts) < pairs:
@@ -59,7 +59,7 @@ def sampled_orders(changes: int, pairs: int, seed: int = 0, first_given: bool = 
 
 
 def cells_in(order: Order) -> list[Cell]:
-    """The cells on the way from none to all, in that order.
+    """Return the cells passed through from no changes to all changes, in that order.
 
     >>> cells_in((1, 0))
     [(0, 0), (0, 1), (1, 1)]
@@ -73,7 +73,7 @@ def cells_in(order: Order) -> list[Cell]:
 
 
 def values_in(orders: Sequence[Order]) -> list[Contrast]:
-    """The mean marginal effect of each change over these orders, as a contrast."""
+    """Return the mean marginal effect of each change over these orders, as a contrast."""
     found = []
     for change in range(len(orders[0])):
         whole = Contrast({})
@@ -84,7 +84,7 @@ def values_in(orders: Sequence[Order]) -> list[Contrast]:
 
 
 def sampling_error(orders: Sequence[Order], change: int, values: Mapping[Cell, float]) -> float:
-    """The standard error of a change's value for that only these orders of all were taken, from how pairs of orders differ.
+    """Return the standard error of a change's value due to sampling orders, from the differences between pairs of orders.
 
     NaN with fewer than two pairs.
     """
@@ -96,7 +96,7 @@ def sampling_error(orders: Sequence[Order], change: int, values: Mapping[Cell, f
 
 
 def _step(order: Order, change: int) -> Contrast:
-    """What a change does where it's made in that order."""
+    """Return the contrast of making `change` at its place in the order."""
     place = order.index(change)
     before, after = cells_in(order)[place : place + 2]
     return difference(after, before)

@@ -1,4 +1,4 @@
-"""Student's t: how many standard errors an estimate may be off by chance where its standard deviation comes from few values."""
+"""Student's t distribution, for estimates whose standard deviation comes from few values."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ FEWEST_FREEDOM = 1.0
 
 
 def normal_quantile(probability: float) -> float:
-    """The value below which so much of a standard normal distribution lies."""
+    """Return the quantile of the standard normal distribution at `probability`."""
     return NormalDist().inv_cdf(probability)
 
 
 def student_within(t: float, freedom: float) -> float:
-    """The probability that Student's t with `freedom` degrees of freedom lies between -t and t."""
+    """Return the probability that Student's t with `freedom` degrees of freedom lies between -t and t."""
     return 1.0 - 2.0 * float(stdtr(freedom, -t))
 
 
 def student_quantile(probability: float, freedom: float) -> float:
-    """The value below which so much of Student's t lies; fewer degrees of freedom than 1 count as 1."""
+    """Return the quantile of Student's t at `probability`; fewer than 1 degree of freedom counts as 1."""
     if math.isinf(freedom):
         return normal_quantile(probability)
     return float(stdtrit(max(FEWEST_FREEDOM, freedom), probability))

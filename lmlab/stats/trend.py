@@ -1,4 +1,4 @@
-"""Whether a loss curve was still falling at its end: how much lower it would be if the steps doubled."""
+"""Whether a loss curve was still falling at its end: how much lower the loss would be after twice the steps."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 
 def nats_per_doubling(steps: Sequence[int], losses: Sequence[float]) -> tuple[float, float]:
-    """How much the loss changes when the steps double, and the standard error of that, from the last part of the curve.
+    """Return the change of the loss per doubling of the steps and its standard error, from the last part of the curve.
 
-    A line through loss against log2(step), over the evaluations of the second half of the run's steps and at least the
-    last four; (NaN, NaN) where fewer than three have a positive step. Negative means falling.
+    A least-squares line of loss against log2(step), over the evaluations of the second half of the run's steps and at least the
+    last four; (NaN, NaN) if fewer than three have a positive step. Negative means falling.
     """
     places, values = _finite(losses)
     at = np.asarray(steps, dtype=np.float64)[places]
@@ -31,8 +31,9 @@ def nats_per_doubling(steps: Sequence[int], losses: Sequence[float]) -> tuple[fl
 
 
 def still_falling(steps: Sequence[int], losses: Sequence[float]) -> bool:
-    """Whether the run ended before its loss had settled: the loss would fall by more than .5 % (and by more than
-    chance) if the steps doubled. False too where there are fewer than three evaluations to tell from."""
+    """Return whether the loss had not converged at the end: doubling the steps would lower it by more than 0.5% and by more than
+    chance. False if there are fewer than three evaluations.
+    """
     slope, error = nats_per_doubling(steps, losses)
     if math.isnan(slope):
         return False

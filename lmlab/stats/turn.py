@@ -1,18 +1,18 @@
-"""Where a loss curve was lowest, and whether it rose after that by more than chance.
+"""Where a loss curve was lowest, and whether it rose afterwards by more than chance.
 
-The weights move with each batch, so the losses of evaluations scatter around a smooth curve although all of them score the same
-text. A rise is more than this scatter in one of two ways:
+The weights move with each batch, so the losses of evaluations scatter around a smooth curve although all use the same
+text. A rise is significant by one of two tests:
 
-- By its order. Numbers that follow no trend stand in any order equally often: five of them rise four times in a row in one of
+- By its order. Without a trend all orders are equally likely: five values rise four times in a row in one of
   5! = 120 cases. In general the chance of an order is that of Mann and Kendall's test for a trend (Kendall, Rank Correlation
-  Methods, chapter 1), counted exactly. It is asked of the last five evaluations, the last half and the last two thirds; these
-  windows don't depend on where the curve was lowest, which chance would have a say in. Where no evaluation depends on the one
-  before, false alarms are 1 to 3 % for all three together. Where the level itself wanders at random (each difference up or down
-  with probability 1/2), four rises in a row are one of 16.
-- By its size, against the scatter of this curve: the larger of what validation leaves a curve that falls and then rises, and
-  what the training loss, which doesn't turn, leaves a smooth one.
+  Methods, chapter 1), computed exactly. It is applied to the last five evaluations, the last half and the last two thirds; these
+  windows don't depend on where the curve was lowest, which is itself random. If evaluations are independent of the one
+  before, false positives are 1 to 3 % for all three together. If the level is a random walk (each difference up or down
+  with probability 1/2), four rises in a row have probability 1/16.
+- By its size, against the scatter of this curve: the larger of the residual of validation around a curve that falls and then
+  rises, and the residual of the training loss, which has no turning point, around a smooth curve.
 
-docs/verdicts.md has the rates of false alarms and of rises found.
+docs/verdicts.md has the rates of false positives and of detected rises.
 """
 
 from __future__ import annotations
@@ -27,39 +27,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 SMALL_RISE = 0.002  # share of the best loss; a smaller change is never called a rise
-CLEAR_RISE = 0.005  # likewise, of a rise that is told by its size
-FEW = 6  # evaluations; below, scatter can't be told from a turn
+CLEAR_RISE = 0.005  # likewise, for the test by size
+FEW = 6  # evaluations; with fewer, scatter can't be distinguished from a turn
 LARGE_RISE = 0.05  # share of the best loss that is a rise where evaluations are few
-SURE = 3.0  # standard deviations, of a deviation that is itself guessed from a few evaluations
-FEWEST_IN_ORDER = 5  # numbers of which one order in a hundred can say something: four have 24 orders
-EXACT = 40  # numbers up to which their orders are counted; from there on the normal distribution's chance is close
+SURE = 3.0  # standard deviations; the deviation itself is estimated from few evaluations
+FEWEST_IN_ORDER = 5  # values needed for a chance below RARE: four have only 24 orders
+EXACT = 40  # up to this many values orders are counted; beyond, the normal approximation is close
 MOST_IN_ORDER = 400
-RARE = 0.01  # chance of an order that is no chance
+RARE = 0.01  # significance level of an order
 MEDIAN_TO_SIGMA = 1.4826  # for a normal distribution: standard deviation over median absolute deviation
-LAST = 3  # evaluations whose mean is held against the best
+LAST = 3  # evaluations whose mean is compared with the best
 
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """The best evaluation of a run, and whether the loss rose after it by more than chance."""
+    """The best evaluation of a run, and whether the loss rose afterwards by more than chance."""
 
     index: int
     step: int
     loss: float
     rose: bool
     rise: float
-    """The mean of the last evaluations (at most three) minus the best, in nats a token; 0 where the best is the last."""
+    """The mean of the last evaluations (at most three) minus the best, in nats a token; 0 if the best is the last."""
     last: int
-    """Evaluations in that mean."""
+    """Number of evaluations in that mean."""
     noise: float = 0.0
-    """The standard deviation of one evaluation; 0 where they are too few to tell it."""
+    """The standard deviation of one evaluation; 0 if there are too few to estimate it."""
 
 
 def turning_point(steps: Sequence[int], losses: Sequence[float], train: Sequence[float] | None = None) -> Turn:
-    """The best of the evaluations, and whether the loss rose after it by more than chance.
+    """Return the best evaluation, and whether the loss rose afterwards by more than chance.
 
-    `train` are training losses at the same evaluations, from which their scatter is told too. Losses that aren't finite are passed
-    over, and a curve without any has no turning point (ValueError).
+    `train` are training losses at the same evaluations, from which the scatter is estimated too. Losses that aren't finite are
+    ignored; raises ValueError if none is finite.
     """
     values = np.asarray(losses, dtype=np.float64)
     places = np.flatnonzero(np.isfinite(values))
@@ -78,10 +78,10 @@ def turning_point(steps: Sequence[int], losses: Sequence[float], train: Sequence
 
 
 def noise_level(losses: Sequence[float]) -> float:
-    """The standard deviation of one evaluation around the smooth curve, in the losses' unit; 0 where fewer than six
-    evaluations can't tell noise from a turn.
+    """Return the standard deviation of one evaluation around the smooth curve, in the losses' unit; 0 with fewer than six
+    evaluations.
 
-    For independent noise the third differences of a smooth curve have twenty times its variance (1 + 9 + 9 + 1). Their
+    For independent noise the third differences of a smooth curve have 20 times its variance (1 + 9 + 9 + 1). Their
     median hardly depends on the steep start; the first quarter of the curve, where it bends most, is left out.
     """
     values = np.asarray(losses, dtype=np.float64)
@@ -93,10 +93,10 @@ def noise_level(losses: Sequence[float]) -> float:
 
 
 def scatter_around_a_turn(losses: Sequence[float]) -> float:
-    """The standard deviation of one evaluation around the best curve that falls to the lowest loss and rises from there.
+    """Return the standard deviation of one evaluation around the best-fitting curve that falls to the lowest loss and then rises.
 
-    Isotonic regression on either side (Barlow et al., Statistical Inference under Order Restrictions, chapter 1); each level that
-    it finds takes a degree of freedom. 0 where every loss has a level of its own: the curve then falls and rises without exception.
+    Isotonic regression on each side (Barlow et al., Statistical Inference under Order Restrictions, chapter 1); each level that
+    it finds takes a degree of freedom. 0 if every loss has its own level: the curve then falls and rises monotonically.
     """
     values = np.asarray(losses, dtype=np.float64)
     best = int(np.argmin(values))
@@ -109,7 +109,7 @@ def scatter_around_a_turn(losses: Sequence[float]) -> float:
 
 
 def rising_fit(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
-    """The never falling sequence with the least squares around `values`, and how many levels it has (pool adjacent violators)."""
+    """Return the non-decreasing least-squares fit to `values` (pool adjacent violators), and its number of levels."""
     levels: list[tuple[float, int]] = []
     for value in values.tolist():
         mean, count = value, 1
@@ -121,9 +121,10 @@ def rising_fit(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
 
 
 def chance_of_order(values: Sequence[float]) -> float:
-    """The chance that numbers in random order rise at least as much as these: Mann and Kendall's test, one-sided and exact.
+    """Return the probability that values in random order rise at least as much as these: Mann and Kendall's test, one-sided and
+    exact.
 
-    Counted are pairs of which the later isn't the larger. Numbers that only rise have none: 1 / n!.
+    The statistic is the number of pairs whose later value isn't larger; strictly rising values have none: 1 / n!.
 
     >>> round(1 / chance_of_order([1.39, 1.40, 1.42, 1.47, 1.50]))
     120
@@ -139,7 +140,7 @@ def chance_of_order(values: Sequence[float]) -> float:
 
 @functools.cache
 def _chances(count: int) -> tuple[float, ...]:
-    """The chance of at most 0, 1, ... inversions in a random order of `count` numbers (Mahonian numbers, added up)."""
+    """Return the probability of at most 0, 1, ... inversions in a random order of `count` values (cumulative Mahonian numbers)."""
     orders = np.ones(1)
     for length in range(2, count + 1):
         orders = np.convolve(orders, np.full(length, 1.0 / length))
@@ -155,14 +156,14 @@ def _ordered(values: NDArray[np.float64]) -> bool:
 
 
 def _thinned(values: NDArray[np.float64]) -> list[float]:
-    """At most MOST_IN_ORDER of the values, evenly spaced, the last among them: every pair of them is looked at."""
+    """Return at most MOST_IN_ORDER evenly spaced values, including the last, since every pair of them is compared."""
     count = len(values)
     kept = np.linspace(0, count - 1, min(count, MOST_IN_ORDER)).round().astype(int)
     return [float(value) for value in values[kept]]
 
 
 def _noise(values: NDArray[np.float64], train: NDArray[np.float64] | None) -> float:
-    """The scatter of one evaluation, the larger of what validation and what training shows; 0 for few evaluations."""
+    """Return the scatter of one evaluation, the larger estimate from validation and training; 0 for few evaluations."""
     if len(values) < FEW:
         return 0.0
     smooth = noise_level((values if train is None else train).tolist())
@@ -170,9 +171,9 @@ def _noise(values: NDArray[np.float64], train: NDArray[np.float64] | None) -> fl
 
 
 def _large(values: NDArray[np.float64], best: int, rise: float, last: int, noise: float) -> bool:
-    """Whether the rise is larger than the scatter of single evaluations explains."""
+    """Return whether the rise exceeds what the scatter of single evaluations explains."""
     lowest = abs(float(values[best]))
     if len(values) < FEW:
         return rise > LARGE_RISE * lowest
-    luck = math.sqrt(2.0 * math.log(len(values)))  # by how many deviations the least of so many draws is low
+    luck = math.sqrt(2.0 * math.log(len(values)))  # expected depth, in deviations, of the minimum of so many draws
     return rise > max(CLEAR_RISE * lowest, noise * (luck + SURE / math.sqrt(last)))

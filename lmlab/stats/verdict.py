@@ -1,14 +1,14 @@
-"""Whether one recipe is better than another, or the difference of two losses is what another seed makes too.
+"""Whether one recipe is better than another, or the difference of two losses is within the variation between seeds.
 
-Two things move a loss by chance. The text that it's measured on: the standard error of the difference over units of the text
-(paired_difference). And the seed: initialisation, order of the batches and dropout. The second is as a rule the larger, and one
-run doesn't show it: it's measured from runs that differ in nothing but their seed. Each is an `ErrorPart`, and
+Two things vary a loss by chance. The text that it's measured on: the standard error of the difference over units of the text
+(paired_difference). And the seed: initialisation, order of the batches and dropout. The second is usually the larger, and one
+run doesn't show it: it's measured from runs that differ only in their seed. Each is an `ErrorPart`, and
 
-    half of the interval = sqrt(sum over the parts of (t standard error)^2)
+    half-width of the interval = sqrt(sum over the parts of (t standard error)^2)
 
-Each part has the quantile of what it rests on: the normal distribution's where units are many, and Student's t, since a deviation
-that comes from few runs is itself uncertain. (Satterthwaite's single number of degrees of freedom for the sum is too bold where two
-seeds happen to agree: it then takes the sum for well known.)
+Each part uses the quantile of its own distribution: the normal distribution for many units, and Student's t for seeds, since a
+deviation from few runs is itself uncertain. (Satterthwaite's single number of degrees of freedom for the sum gives too narrow
+intervals if two seeds happen to agree: it then treats the sum as well known.)
 """
 
 from __future__ import annotations
@@ -29,41 +29,42 @@ Kind = Literal["better", "worse", "indistinguishable"]
 DEFAULT_RELATIVE_NOISE = 0.0155 / 3.69
 """Standard deviation over seeds as a share of the loss: .0155 at 3.69, of a 163M model (G. Thomas, Writing an LLM from scratch)."""
 DEFAULT_FREEDOM = 3.0
-"""Degrees of freedom of that default: the deviations of the studies in docs/studies scatter around it as widely as if each had been
-measured with three."""
+"""Degrees of freedom of that default: the deviations of the studies in docs/studies scatter around it as if each had been measured
+with three.
+"""
 POWER = 0.8
-"""How often the seeds that are asked for would show a difference of the size that was seen."""
+"""Probability with which the required number of seeds would show a difference of the observed size."""
 MOST_SEEDS = 1000
-"""More than anybody trains."""
+"""Upper limit of the required number of seeds."""
 LEVEL = 0.95
 HALVINGS = 50
 SMALLEST_P_VALUE = 1e-12
-"""A smaller one is given as this."""
+"""Lower limit of reported p-values."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ErrorPart:
-    """One cause by which a difference is off, independent of the others."""
+    """One source of error of a difference, independent of the others."""
 
     standard_error: float
-    """NaN, where it can't be told, adds nothing."""
+    """NaN, if unknown, adds nothing."""
     freedom: float = math.inf
-    """Degrees of freedom with which it is known, where its distribution is a t distribution."""
+    """Degrees of freedom, if its distribution is a t distribution."""
     mixture: StudentMixture | None = None
-    """Its distribution, where it is none."""
+    """Its distribution, if that isn't a t distribution."""
 
     @property
     def known_freedom(self) -> float:
-        """Degrees of freedom, of a mixture those of the t distribution whose interval is as wide."""
+        """Degrees of freedom; for a mixture those of the t distribution with an equally wide interval."""
         return self.freedom if self.mixture is None else self.mixture.freedom
 
     @property
     def known(self) -> bool:
-        """Whether it adds anything."""
-        return self.standard_error > 0.0  # not of NaN either
+        """Whether the part adds anything."""
+        return self.standard_error > 0.0  # False for NaN
 
     def half(self, level: float) -> float:
-        """Half of the interval of that level where there is no other part."""
+        """Return the half-width of the interval of that level from this part alone."""
         if not self.known:
             return 0.0
         if self.mixture is not None:
@@ -71,7 +72,7 @@ class ErrorPart:
         return student_quantile((1 + level) / 2, self.freedom) * self.standard_error
 
     def level(self, half: float) -> float:
-        """The level of the interval whose half is that."""
+        """Return the level of the interval with that half-width."""
         if self.mixture is not None:
             return self.mixture.within(half)
         return student_within(half / self.standard_error, self.freedom)
@@ -79,15 +80,15 @@ class ErrorPart:
 
 @dataclass(frozen=True, kw_only=True)
 class SeedNoise:
-    """How far the losses of one recipe lie apart for no reason but the seed."""
+    """The variation of the loss of one recipe between seeds."""
 
     standard_deviation: float
-    """Of one run's loss, in its unit."""
+    """Standard deviation of one run's loss, in the unit of the loss."""
     seeds: int
-    """Runs that it was measured from; 0 for the default."""
+    """Number of runs that it was measured from; 0 for the default."""
     source: Source
     families: int = 1
-    """Recipes that these were seeds of: each one's own mean takes a degree of freedom."""
+    """Recipes that the runs belong to: the mean of each takes a degree of freedom."""
 
     @property
     def freedom(self) -> float:
@@ -95,7 +96,7 @@ class SeedNoise:
         return self.seeds - self.families if self.source == "measured" else DEFAULT_FREEDOM
 
     def words(self) -> str:
-        """The noise, and where it comes from."""
+        """Return the noise and its origin as text."""
         if self.source == "default":
             return (
                 f"seed SD {self.standard_deviation:.4f} by default ({DEFAULT_RELATIVE_NOISE:.2%} of the loss, as published of a "
@@ -105,40 +106,40 @@ class SeedNoise:
         return f"seed SD {self.standard_deviation:.4f}, measured from {self.seeds} seeds of {of}"
 
     def smallest_visible(self, level: float = LEVEL) -> float:
-        """The difference that two single runs must have to be told apart by it, at 1.96 standard errors: 1.96 sqrt(2) SD."""
+        """Return the smallest difference of two single runs that exceeds this noise at 1.96 standard errors: 1.96 sqrt(2) SD."""
         return normal_quantile((1 + level) / 2) * math.sqrt(2) * self.standard_deviation
 
     def smallest_judged(self, standard_error: float, level: float = LEVEL) -> float:
-        """The least difference at which `verdict` tells two single runs apart, both with the standard error over the text's units
-        (NaN adds nothing).
+        """Return the smallest difference of two single runs that `verdict` calls better or worse, given the standard error over the
+        text's units (NaN adds nothing).
         """
         seeds = ErrorPart(standard_error=self.standard_deviation * math.sqrt(2.0), freedom=self.freedom)
         return half_width((ErrorPart(standard_error=standard_error), seeds), level)
 
     def scaled(self, factor: float) -> SeedNoise:
-        """The same of losses that are `factor` times as large, such as those in another unit."""
+        """Return the noise of losses that are `factor` times as large, such as those in another unit."""
         deviation = self.standard_deviation * factor
         return SeedNoise(standard_deviation=deviation, seeds=self.seeds, source=self.source, families=self.families)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairVerdict:
-    """What can be said of the first of two against the second, where less is better."""
+    """The verdict on the first of two against the second, where lower is better."""
 
     kind: Kind
     difference: float
-    """Of the first minus the second."""
+    """First minus second."""
     low: float
     high: float
-    """The interval of the true difference."""
+    """`low` and `high` are the interval of the true difference."""
     p_value: float
-    """How often chance alone makes a difference of this size or more: one minus the level at which the interval ends at 0."""
+    """Probability of a difference of this size or more by chance alone: one minus the level at which the interval reaches 0."""
     seeds_needed: int | None
-    """On each side, to see a difference of this size in four of five cases; None where no number of seeds would do."""
+    """Seeds on each side needed to detect a difference of this size in four of five cases; None if no number of seeds would."""
     reason: str
 
     def to_json(self) -> dict[str, Any]:
-        """For --json and files."""
+        """Return plain values for --json and files."""
         return {
             "verdict": self.kind,
             "difference": self.difference,
@@ -151,8 +152,9 @@ class PairVerdict:
 
 
 def seed_noise(losses_by_family: Mapping[str, Sequence[float]]) -> SeedNoise:
-    """The standard deviation of a loss over seeds, pooled over the families that have two or more; else the default share of the
-    mean loss (0 where there is no loss at all). Losses that aren't finite are left out."""
+    """Return the standard deviation of a loss over seeds, pooled over the families that have two or more; else the default share of
+    the mean loss (0 if there is no loss). Losses that aren't finite are left out.
+    """
     finite = [[loss for loss in losses if math.isfinite(loss)] for losses in losses_by_family.values()]
     families = [losses for losses in finite if len(losses) > 1]
     seeds = sum(map(len, families))
@@ -168,9 +170,9 @@ def seed_noise(losses_by_family: Mapping[str, Sequence[float]]) -> SeedNoise:
 def verdict(
     difference: float, standard_error: float, noise: SeedNoise, seeds_a: float, seeds_b: float, level: float = LEVEL
 ) -> PairVerdict:
-    """Whether a is better than b, given the difference of their mean losses (a minus b) and its standard error over units.
+    """Return whether a is better than b, given the difference of their mean losses (a minus b) and its standard error over units.
 
-    The seeds of both sides count as independent. A standard error that is NaN, where there were no units to draw, adds nothing.
+    The seeds of the two sides are treated as independent. A standard error of NaN (no units to resample) adds nothing.
     """
     text = ErrorPart(standard_error=standard_error)
     seeds = ErrorPart(
@@ -184,7 +186,7 @@ def verdict(
 def judged(
     difference: float, parts: Sequence[ErrorPart], needed: int | None, rests_on: str, level: float = LEVEL
 ) -> PairVerdict:
-    """The verdict on a difference with these causes of error, the first of them the text; `rests_on` says what they rest on."""
+    """Return the verdict on a difference with these sources of error, the first being the text; `rests_on` names their basis."""
     half = half_width(parts, level)
     kind: Kind = "indistinguishable" if abs(difference) <= half else "better" if difference < 0 else "worse"
     beyond = "within" if kind == "indistinguishable" else "beyond"
@@ -202,12 +204,14 @@ def judged(
 
 
 def half_width(parts: Sequence[ErrorPart], level: float = LEVEL) -> float:
-    """Half of the interval of a difference with these causes of error."""
+    """Return the half-width of the interval of a difference with these sources of error."""
     return math.hypot(*(part.half(level) for part in parts))
 
 
 def p_value(difference: float, parts: Sequence[ErrorPart]) -> float:
-    """How often these causes alone make a difference of that size or more: one minus the level at which the interval ends at it."""
+    """Return the probability that these sources of error alone give a difference of that size or more: one minus the level at which
+    the interval reaches it.
+    """
     size = abs(difference)
     known = sorted((part for part in parts if part.known), key=lambda part: part.mixture is None)
     if size == 0.0 or not math.isfinite(size):
@@ -217,7 +221,7 @@ def p_value(difference: float, parts: Sequence[ErrorPart]) -> float:
     first, *others = known
     if not others:
         return max(SMALLEST_P_VALUE, 1.0 - first.level(size))
-    # The level follows from the half of the first part, and the halves of the others from the level.
+    # The level follows from the half-width of the first part, and the half-widths of the others from the level.
     low, high = 0.0, size
     for _ in range(HALVINGS):
         middle = (low + high) / 2
@@ -228,8 +232,9 @@ def p_value(difference: float, parts: Sequence[ErrorPart]) -> float:
 
 
 def seeds_needed(difference: float, standard_error: float, noise: SeedNoise, level: float = LEVEL) -> int | None:
-    """Seeds on each side with which a true difference of this size would be seen in four of five cases; None where 1,000 would not
-    do, because the text itself leaves that much open or because there is hardly a difference."""
+    """Return the number of seeds on each side needed to detect a true difference of this size in four of five cases; None if 1,000
+    are not enough, because the text itself leaves that much uncertainty or the difference is nearly 0.
+    """
 
     def seeds(count: int) -> ErrorPart:
         error = noise.standard_deviation * math.sqrt(2 / count)
@@ -241,8 +246,9 @@ def seeds_needed(difference: float, standard_error: float, noise: SeedNoise, lev
 def fewest_seeds(
     difference: float, text: ErrorPart, seeds: Callable[[int], ErrorPart], level: float = LEVEL
 ) -> int | None:
-    """The fewest seeds with which a true difference of this size would be seen in four of five cases; None where MOST_SEEDS would
-    not do. `seeds` says how far so many leave a difference open."""
+    """Return the fewest seeds needed to detect a true difference of this size in four of five cases; None if MOST_SEEDS are not
+    enough. `seeds` returns the error due to seeds for a number of seeds.
+    """
 
     def seen(count: int) -> bool:
         parts = (text, seeds(count))
