@@ -1,14 +1,14 @@
-"""Accelerators that aren't here: what their datasheets say, and what share of it training usually reaches.
+"""Datasheets of accelerators that this machine doesn't have, and the share of their peak that training usually reaches.
 
-In come a card, a precision and a model's width; out comes the FLOP/s that a training is likely to achieve, as a range. Two
-things bound a pass (the roofline model, Williams et al. 2009): the card multiplies, at MULTIPLYING of its peak, and it moves
-what every token leaves in memory, which takes FLOPs / intensity bytes. A model twice as wide has four times the FLOPs for twice
-the bytes, so intensity grows with the width; fused operations leave less in memory. Each step then updates the weights, which
-takes `update_seconds` whatever the batch. The constants were fitted to published rates of models between 2M and 163M parameters
-(`lmlab.planning.published_rates`), of which 80 % lie within SPREAD. Several cards together do worse.
+Input: a card, a precision and a model's width. Output: the FLOP/s that a training run is likely to achieve, as a range. Two
+things bound a pass (the roofline model, Williams et al. 2009): arithmetic, at MULTIPLYING of the peak, and memory traffic for
+the activations of every token, FLOPs / intensity bytes. A model twice as wide has four times the FLOPs for twice
+the bytes, so intensity grows with the width; fused operations move less memory. Each step then updates the weights, which
+takes `update_seconds` at any batch size. The constants were fitted to published rates of models between 2M and 163M parameters
+(`lmlab.planning.published_rates`), of which 80 % lie within SPREAD. Several cards together reach less.
 
-Peaks are dense (no 2:4 sparsity) and, on GeForce cards, of float16 products that are summed in float32, which is half of what is
-advertised. All are of one card, in its fastest form where there are several.
+Peaks are dense (no 2:4 sparsity) and, on GeForce cards, of float16 products accumulated in float32, which is half of what is
+advertised. All are for one card, in its fastest variant if there are several.
 """
 
 from __future__ import annotations
@@ -20,43 +20,45 @@ from typing import Literal
 from lmlab import LabError
 
 MULTIPLYING = 0.85
-"""Of its peak that a card reaches with large products alone."""
+"""Share of its peak that a card reaches with large matrix products alone."""
 MULTIPLYING_SHARED = 0.65
-"""The same of float32 where the units that multiply it do integers, too: GeForce cards and their like from Ampere on."""
+"""The same for float32 if its units also do integer arithmetic: GeForce cards and similar from Ampere on."""
 INTENSITY = 24.0
-"""FLOP for each byte that is moved, of a model INTENSITY_WIDTH wide with four-byte numbers, run operation by operation."""
+"""FLOP per byte moved, for a model INTENSITY_WIDTH wide with four-byte numbers, run operation by operation."""
 INTENSITY_WIDTH = 768
 HALF = 1.3
-"""So much more FLOP a byte with two-byte numbers: sums, norms and the stream stay float32."""
+"""Factor of the FLOP per byte with two-byte numbers: sums, norms and the residual stream stay float32."""
 Fusing = Literal["nothing", "attention", "all"]
-"""What is computed in one kernel: nothing, attention and norms, or whatever torch.compile joins besides."""
+"""What is computed in one kernel: nothing; attention and norms; or everything that torch.compile fuses."""
 FUSING: dict[Fusing, float] = {"nothing": 1.0, "attention": 4.0, "all": 5.0}
-"""So many times the FLOP a byte."""
+"""Factor of the FLOP per byte."""
 UPDATE_BYTES = 130.0
-"""That a step moves for each parameter, besides its passes: clearing gradients, AdamW in parts, casting the weights."""
+"""Bytes moved per parameter in a step, besides its passes: clearing gradients, AdamW in parts, casting the weights."""
 SPREAD = 1.45
 """80 % of published rates lie within this factor of the formula."""
 LAUNCH_SECONDS = 5e-6
-"""For the processor to start one kernel; a card that waits for it does nothing else."""
+"""Time for the CPU to launch one kernel, during which a waiting card is idle."""
 KERNELS_A_LAYER, KERNELS_COMPILED = 100, 40
-"""About how many a layer takes forward and backward; its share of the optimizer is counted in."""
+"""Approximate kernels of a layer forward and backward, including its share of the optimizer."""
 RECURRENT_KERNELS_A_LAYER, RECURRENT_KERNELS = 6, 16
-"""That one time step of a recurrence takes forward and backward: in each layer, and for the gates, the norm and the vector."""
+"""Kernels of one time step of a recurrence, forward and backward: in each layer, and for the gates, the norm and the vector."""
 BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}
 AUTOMATIC = ("bf16", "fp16", "fp32")
-"""What `auto` takes, the first that a card has: as on a card that is here."""
+"""Precisions that `auto` chooses from: the first that a card has, as for a card that is present."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """One accelerator by its datasheet. FLOP/s; None where it can't do that precision, or it isn't published."""
+    """One accelerator by its datasheet. Peaks are in FLOP/s; None if it doesn't support that precision, or the peak isn't
+    published.
+    """
 
     name: str
     sheet: str
-    """Which document says so."""
+    """The document that the figures are from."""
     fp32: float
     fp32_shared: bool = False
-    """Whether half of the units behind `fp32` do integer arithmetic, too, so that products stay further below it."""
+    """Whether half of the units behind `fp32` also do integer arithmetic, so that products stay further below the peak."""
     tf32: float | None = None
     fp16: float | None = None
     bf16: float | None = None
@@ -65,10 +67,10 @@ class Card:
     bandwidth: float
     """Bytes a second."""
     watts: float | None
-    """Board power; None where it isn't published."""
+    """Board power; None if it isn't published."""
 
     def peak(self, precision: str) -> float:
-        """Dense FLOP/s in this precision; LabError where the card hasn't it."""
+        """Return the dense FLOP/s in this precision; raises LabError if the card doesn't support it."""
         peaks = {"fp32": self.fp32, "tf32": self.tf32, "fp16": self.fp16, "bf16": self.bf16}
         flops = peaks.get(precision)
         if flops is None:
@@ -77,17 +79,17 @@ class Card:
         return flops
 
     def multiplying(self, precision: str) -> float:
-        """The share of that peak which large products reach."""
+        """Return the share of that peak that large matrix products reach."""
         return MULTIPLYING_SHARED if precision == "fp32" and self.fp32_shared else MULTIPLYING
 
     def best_precision(self) -> str:
-        """What `train.precision auto` takes on it."""
+        """Return the precision that `train.precision auto` chooses on this card."""
         return next(name for name in AUTOMATIC if {"bf16": self.bf16, "fp16": self.fp16, "fp32": self.fp32}[name])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Achieved:
-    """FLOP/s that a training is likely to reach on a card."""
+    """The FLOP/s that a training run is likely to reach on a card."""
 
     low: float
     value: float
@@ -97,7 +99,8 @@ class Achieved:
 
 
 def achieved_flops(card: Card, width: int, precision: str = "auto", fusing: Fusing = "attention") -> Achieved:
-    """What the passes of a model of this width achieve; LabError where the card hasn't that precision.
+    """Return the FLOP/s that the passes of a model of this width achieve; raises LabError if the card doesn't support the
+    precision.
 
     1 / achieved = 1 / (multiplying x peak) + 1 / (intensity x bandwidth), with SPREAD either way, and never above the peak.
     """
@@ -109,22 +112,22 @@ def achieved_flops(card: Card, width: int, precision: str = "auto", fusing: Fusi
 
 
 def update_seconds(card: Card, parameters: int) -> float:
-    """What a step takes besides its passes, whatever its batch: the optimizer's reading and writing."""
+    """Return the seconds that a step takes besides its passes, at any batch size: the optimizer's memory traffic."""
     return UPDATE_BYTES * parameters / card.bandwidth
 
 
 def least_step_seconds(layers: int, compiled: bool = False) -> float:
-    """What a pass takes however little it computes: launching its kernels. Head and embeddings count as two layers."""
+    """Return the minimum seconds of a pass: the time to launch its kernels. Head and embeddings count as two layers."""
     return (layers + 2) * (KERNELS_COMPILED if compiled else KERNELS_A_LAYER) * LAUNCH_SECONDS
 
 
 def least_recurrent_seconds(layers: int, time_steps: int) -> float:
-    """The same of a recurrence, whose time steps wait for each other."""
+    """Return the same for a recurrence, whose time steps run one after another."""
     return time_steps * (layers * RECURRENT_KERNELS_A_LAYER + RECURRENT_KERNELS) * LAUNCH_SECONDS
 
 
 def card_named(name: str) -> Card:
-    """The card of that name, in any case and with any of the usual separators; LabError with the nearest one.
+    """Return the card of that name, in any case and with any of the usual separators; raises LabError with the nearest name.
 
     >>> card_named("RTX 3090").memory
     24000000000.0

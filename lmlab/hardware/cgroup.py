@@ -1,8 +1,8 @@
-"""What a container or a job scheduler lets this process use: limits set by Linux control groups.
+"""CPU and memory limits of containers and job schedulers, from Linux control groups.
 
-A machine of 64 cores may give a job four of them, and a program that starts 64 threads there is slow. In comes the
-folder where control groups are mounted and the process's own list of them (both formats, versions 1 and 2); out come
-the tightest limits on the way from the process's group up to the root, or None where there is none.
+A machine of 64 cores may give a job four of them, and a program that starts 64 threads there is slow. Input: the
+folder where control groups are mounted and the process's own list of them (both formats, versions 1 and 2). Output:
+the tightest limits from the process's group up to the root, or None if there is none.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MEMBERSHIP = Path("/proc/self/cgroup")
 
 
 def cpu_limit(mount: Path = MOUNT, membership: Path = MEMBERSHIP) -> float | None:
-    """How many CPUs' worth of time the process may use (2.5 is possible), or None where nothing limits it."""
+    """Return the CPU time that the process may use, in CPUs (may be fractional), or None if it isn't limited."""
     limits = []
     for folder in _folders(mount, membership, "cpu"):
         words = _words(folder / "cpu.max")
@@ -28,12 +28,12 @@ def cpu_limit(mount: Path = MOUNT, membership: Path = MEMBERSHIP) -> float | Non
 
 
 def memory_limit(mount: Path = MOUNT, membership: Path = MEMBERSHIP) -> int | None:
-    """How many bytes of memory the process's groups may hold, or None where nothing limits them."""
+    """Return the bytes of memory that the process's groups may hold, or None if they aren't limited."""
     return min((limit for limit, _ in _memory(mount, membership)), default=None)
 
 
 def memory_left(mount: Path = MOUNT, membership: Path = MEMBERSHIP) -> int | None:
-    """How many bytes the process's groups may still take, or None where nothing limits them."""
+    """Return the bytes that the process's groups may still allocate, or None if they aren't limited."""
     return min((max(0, limit - used) for limit, used in _memory(mount, membership)), default=None)
 
 
@@ -50,7 +50,7 @@ def _memory(mount: Path, membership: Path) -> Iterator[tuple[int, int]]:
 
 
 def _folders(mount: Path, membership: Path, controller: str) -> Iterator[Path]:
-    """The process's group and those above it, of version 2 (`0::/path`) and of `controller` in version 1."""
+    """Yield the process's group and those above it, of version 2 (`0::/path`) and of `controller` in version 1."""
     try:
         lines = membership.read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Whether the model is compiled with torch.compile, and why or why not: a pure function of wish, device and machine."""
+"""The decision whether to compile the model with torch.compile, and its reason: a pure function of setting, device and machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OLDEST_FOR_TRITON = (7, 0)
 
 
 def choose_compile(name: str, device: torch.device, machine: Machine) -> tuple[bool, str]:
-    """(compile?, why), for `name` on, off or auto. A wish that can't be fulfilled becomes False with the reason."""
+    """Return (compile?, reason) for `name` on, off or auto. "on" becomes False with the reason if torch.compile can't run."""
     if name not in ("auto", "on", "off"):
         raise LabError(f"train.compile is {name!r}: expected auto, on or off")
     if name == "off":
@@ -31,7 +31,7 @@ def choose_compile(name: str, device: torch.device, machine: Machine) -> tuple[b
 
 
 def _lacking(device: torch.device, machine: Machine) -> str | None:
-    """What torch.compile would miss, or None."""
+    """Return what torch.compile lacks on this machine, or None."""
     if machine.torch is None:
         return "PyTorch isn't installed"
     if device.type == "cuda":

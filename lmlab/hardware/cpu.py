@@ -1,7 +1,7 @@
 """The processor that this process may use: its name, its cores and the instructions that matter for arithmetic.
 
-Each question is asked of the system at hand (Linux: /proc and /sys; macOS: sysctl; Windows: the registry and
-kernel32), and has an answer that is merely less exact where the system doesn't say.
+Values come from the operating system (Linux: /proc and /sys; macOS: sysctl; Windows: the registry and
+kernel32); if it doesn't report a value, a less exact one is returned.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16", "am
 
 
 def cpu_name() -> str:
-    """The processor's trade name, or its architecture where the system doesn't tell more."""
+    """Return the processor's product name, or its architecture if the system doesn't report more."""
     found = ""
     if sys.platform == "linux":
         match = re.search(r"^(?:model name|Model|cpu model)\s*:\s*(.+)$", _text(CPUINFO), re.MULTILINE)
@@ -36,21 +36,23 @@ def cpu_name() -> str:
 
 
 def logical_cores() -> int:
-    """Hardware threads that this process may use: its affinity mask and its container's CPU quota are kept to."""
+    """Return the number of hardware threads that this process may use, respecting its affinity mask and its container's CPU
+    quota.
+    """
     count = len(_allowed())
     limit = cpu_limit() if sys.platform == "linux" else None
     return max(1, min(count, math.ceil(limit))) if limit else count
 
 
 def load_average() -> float:
-    """How many threads wanted to compute in the last minute, on average; 0 where the system doesn't say (Windows)."""
+    """Return the one-minute load average; 0 if the system doesn't report it (Windows)."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
 def physical_cores() -> int:
-    """Cores that this process may use, where two hardware threads of one core count once; at most `logical_cores`.
+    """Return the number of cores that this process may use; two hardware threads of one core count once. At most `logical_cores`.
 
-    On Apple's chips only the performance cores count: matrix multiplications that wait for an efficiency core are slow.
+    On Apple's chips only the performance cores count: matrix multiplications would wait for the slower efficiency cores.
     """
     cores = 0
     if sys.platform == "linux":
@@ -63,7 +65,7 @@ def physical_cores() -> int:
 
 
 def performance_cores() -> int:
-    """Of `physical_cores` those of the fastest kind; all of them where they are alike or the system doesn't say."""
+    """Return the number of `physical_cores` of the fastest kind; all of them if they are alike or the system doesn't report it."""
     cores = physical_cores()
     if sys.platform != "linux":
         return cores
@@ -72,8 +74,8 @@ def performance_cores() -> int:
 
 
 def fastest_of(threads: set[int], topology: Path, hybrid: Path) -> set[int]:
-    """Those of the hardware `threads` whose cores are of the fastest kind: Intel's performance cores, which Linux lists in the file
-    `hybrid`, or the cores of the highest capacity in its topology folder (ARM).
+    """Return those of the hardware `threads` on cores of the fastest kind: Intel's performance cores, which Linux lists in the
+    file `hybrid`, or the cores of the highest capacity in its topology folder (ARM).
     """
     if listed := threads_in(_text(hybrid)) & threads:
         return listed
@@ -85,7 +87,7 @@ def fastest_of(threads: set[int], topology: Path, hybrid: Path) -> set[int]:
 
 
 def threads_in(text: str) -> set[int]:
-    """Linux's list of hardware threads, as in 0-3,8; empty where it is none."""
+    """Return the hardware threads in Linux's list format, such as 0-3,8; empty if the text isn't in that format."""
     found: set[int] = set()
     for part in text.strip().split(","):
         match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
@@ -96,7 +98,7 @@ def threads_in(text: str) -> set[int]:
 
 
 def instructions() -> tuple[str, ...]:
-    """Those of `INSTRUCTIONS` that the processor has; empty where the system doesn't say (Windows)."""
+    """Return those of `INSTRUCTIONS` that the processor has; empty if the system doesn't report them (Windows)."""
     flags: set[str] = set()
     if sys.platform == "linux":
         match = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", _text(CPUINFO), re.MULTILINE)
@@ -108,7 +110,7 @@ def instructions() -> tuple[str, ...]:
 
 
 def cores_of(threads: set[int], topology: Path) -> int:
-    """How many cores the hardware `threads` belong to, from Linux's topology folder; 0 where it isn't told."""
+    """Return the number of cores that the hardware `threads` belong to, from Linux's topology folder; 0 if it isn't reported."""
     cores = set()
     for thread in threads:
         siblings = _text(topology / f"cpu{thread}" / "topology" / "thread_siblings_list").strip()
@@ -119,7 +121,7 @@ def cores_of(threads: set[int], topology: Path) -> int:
 
 
 def sysctl(key: str) -> str:
-    """A value from macOS's sysctl, or an empty text where there is no such key."""
+    """Return a value from macOS's sysctl, or an empty string if there is no such key."""
     try:
         answer = subprocess.run(["sysctl", "-n", key], capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -164,7 +166,8 @@ def _windows_cores() -> int:
 
 
 def cores_in(records: bytes, pointer_bytes: int) -> int:
-    """Cores among Windows's SYSTEM_LOGICAL_PROCESSOR_INFORMATION records: a mask, then the relation, 0 for a core.
+    """Return the number of cores in Windows's SYSTEM_LOGICAL_PROCESSOR_INFORMATION records: a mask, then the relation, 0 for a
+    core.
 
     A record has 32 bytes on 64-bit Windows (mask 8, relation 4, padding 4, union 16), and 24 on 32-bit (4, 4, 16).
     """

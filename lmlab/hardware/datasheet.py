@@ -1,7 +1,7 @@
-"""The datasheet of the accelerator that is here, where its name says which one it is.
+"""The datasheet of this machine's accelerator, identified by its name.
 
-Utilisation is quoted against the datasheet's peak elsewhere, and a card seldom reaches it even with large products. So it stands
-beside the share of the peak that was measured.
+Utilisation is usually quoted against the datasheet's peak, which a card seldom reaches even with large products. So it is reported
+beside the share of the measured peak.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lmlab import LabError
 from lmlab.hardware.cards import Card, card_named
 
 MAKER = "NVIDIA "
-"""What newer drivers put before a card's name."""
+"""Prefix that newer drivers put before a card's name."""
 DEVICES: Mapping[str, str] = {
     "GeForce RTX 3060": "rtx3060",
     "GeForce RTX 3090": "rtx3090",
@@ -33,13 +33,13 @@ DEVICES: Mapping[str, str] = {
     "H200": "h200",
     "B200": "b200",
 }
-"""The driver's name of a card, whole, and ours. Others of nearly the same name (Laptop GPU, SUPER, D, PCIe, NVL, MIG) have other
-peaks. Apple's chips are sold with different numbers of GPU cores under one name, so that their peak isn't known from it."""
+"""The driver's full name of a card, and ours. Variants with similar names (Laptop GPU, SUPER, D, PCIe, NVL, MIG) have other
+peaks. Apple's chips are sold with different numbers of GPU cores under one name, so the name doesn't determine their peak."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasheetPeak:
-    """What the datasheet says of the device that computes, in the precision in use."""
+    """The datasheet's peak of a device in one precision."""
 
     card: Card
     flops: float
@@ -52,7 +52,7 @@ class DatasheetPeak:
 
 
 def card_of(device_name: str) -> Card | None:
-    """The card that the driver calls so; None for one that isn't known.
+    """Return the card with this driver name; None if it isn't known.
 
     >>> card_of("NVIDIA H100 80GB HBM3").name, card_of("NVIDIA H100 PCIe")
     ('h100', None)
@@ -62,12 +62,12 @@ def card_of(device_name: str) -> Card | None:
 
 
 def card_here(device: torch.device) -> Card | None:
-    """The card that `device` is; None for a processor, Apple's chips and cards that aren't known."""
+    """Return the card that `device` is; None for a CPU, Apple's chips and unknown cards."""
     return card_of(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
 
 
 def datasheet_peak(card: Card | None, precision: str) -> DatasheetPeak | None:
-    """Its peak in fp32, tf32, bf16 or fp16; None without a card, or where its datasheet has none."""
+    """Return the card's peak in fp32, tf32, bf16 or fp16; None without a card, or if its datasheet has none."""
     if card is None:
         return None
     try:

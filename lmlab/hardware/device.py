@@ -1,4 +1,4 @@
-"""Which device computes: a name from a recipe or a flag becomes a device that has been seen to work."""
+"""Device selection: the name in a recipe or flag becomes a device on which a computation has succeeded."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ NUMBER = re.compile(r"[0-9]{1,2}")
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device for `name`: cpu, cuda, cuda:1, mps, or auto for the fastest one that works.
+    """Return the device for `name`: cpu, cuda, cuda:1, mps, or auto for the fastest one that works.
 
-    LabError, in one line, where the name is unknown or the device isn't there or can't compute.
+    Raises LabError if the name is unknown, or the device is missing or can't compute.
     """
     if name == "auto":
         for candidate in (torch.device("cuda", 0), torch.device("mps")):
@@ -36,7 +36,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def problem(device: torch.device) -> str | None:
-    """Why nothing can be computed on `device`, in a few words, or None where it works."""
+    """Return why nothing can be computed on `device`, in a few words, or None if it works."""
     if device.type == "cuda":
         if not torch.backends.cuda.is_built():
             return f"this PyTorch ({torch.__version__}) was built without CUDA"
@@ -55,7 +55,7 @@ def problem(device: torch.device) -> str | None:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until everything queued on `device` is done; at once on the CPU."""
+    """Wait until everything queued on `device` is done; returns at once on the CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

@@ -1,11 +1,11 @@
-"""Energy that the machine itself has measured: Linux's RAPL counters, and the power that nvidia-smi reports.
+"""Energy measured by the machine itself: Linux's RAPL counters, and the power that nvidia-smi reports.
 
     with EnergyMeter() as meter:
         work()
-    meter.joules   # None where nothing here can be read
+    meter.joules   # None if no counter can be read
 
-RAPL counts microjoules of the processor's packages since some moment and begins anew at `max_energy_range_uj`; most systems let
-only root read it. The meter holds what the package's own counters include (cores, sometimes memory), not the power supply, the
+RAPL counts microjoules of the processor's packages and wraps around at `max_energy_range_uj`; most systems let
+only root read it. The meter includes what the package's counters include (cores, sometimes memory), not the power supply, the
 screen or the disks.
 """
 
@@ -22,19 +22,19 @@ from types import TracebackType
 
 POWERCAP = Path("/sys/class/powercap")
 PACKAGE = re.compile(r"intel-rapl:\d+")
-"""Top-level zones: a zone below one (intel-rapl:0:0) is counted in it. AMD's processors have the same names."""
+"""Top-level zones: a zone below one (intel-rapl:0:0) is included in it. AMD's processors use the same names."""
 MICRO = 1e-6
 QUERY = ("--query-gpu=power.draw", "--format=csv,noheader,nounits")
 ANSWERS_WITHIN = 5.0
 SECONDS_BETWEEN = 1.0
-"""Between two looks at a GPU's power, and at counters that may begin anew."""
+"""Interval between readings of a GPU's power, and of counters that may wrap around."""
 
 
 class EnergyMeter:
-    """Joules between entering and leaving."""
+    """Context manager that measures joules between entering and leaving."""
 
     joules: float | None = None
-    """All that could be read, after leaving; None where nothing could."""
+    """The total over all readable counters, set after leaving; None if there was none."""
     seconds: float = 0.0
 
     def __init__(self, powercap: Path = POWERCAP, gpu_watts: Callable[[], float | None] | None = None) -> None:
@@ -67,14 +67,14 @@ class EnergyMeter:
             self.joules = self._cpu + self._gpu
 
     def so_far(self) -> float | None:
-        """Joules since entering, while the work goes on; None where nothing can be read, or before entering."""
+        """Return the joules since entering, while the work goes on; None if nothing can be read, or before entering."""
         if not self._last and not self._measures_gpu:
             return None
         self._look()
         return self._cpu + self._gpu
 
     def watts(self) -> float | None:
-        """Mean power; None where nothing could be read."""
+        """Return the mean power; None if nothing could be read."""
         return None if self.joules is None or self.seconds <= 0 else self.joules / self.seconds
 
     def _watch(self) -> None:
@@ -90,14 +90,14 @@ class EnergyMeter:
                     self._last[folder] = now
             if self._measures_gpu:
                 watts, now_seconds = self._gpu_watts(), time.perf_counter()
-                # The trapezoid between two looks; a look that failed leaves the power as it was.
+                # Trapezoidal rule between two readings; after a failed reading the last power is used.
                 watts = self._watts if watts is None else watts
                 self._gpu += (now_seconds - self._seen) * ((self._watts or 0.0) + (watts or 0.0)) / 2
                 self._watts, self._seen = watts, now_seconds
 
 
 def nvidia_watts() -> float | None:
-    """Watts of all NVIDIA GPUs together by nvidia-smi; None where there is none, or it doesn't say."""
+    """Return the watts of all NVIDIA GPUs together from nvidia-smi; None if it is missing or doesn't report them."""
     path = shutil.which("nvidia-smi")
     if path is None:
         return None
@@ -116,7 +116,7 @@ def _packages(powercap: Path) -> list[Path]:
 
 
 def _counted(before: float, now: float, most: float | None) -> float:
-    """Microjoules between two readings of a counter that begins anew after `most`."""
+    """Return the microjoules between two readings of a counter that wraps around after `most`."""
     if now >= before:
         return now - before
     return most - before + now if most is not None and most >= before else now

@@ -1,7 +1,7 @@
-"""How much of the processor other programs leave to this one.
+"""The share of the processor that other programs leave to this one.
 
-Linux counts, for each thread, the time that it ran and the time that it waited for a processor, and says how many tasks run or
-wait now. Elsewhere the processor time of the process and the load average stand in for these.
+Linux reports, for each thread, the time that it ran and the time that it waited for a processor, and the number of tasks that run
+or wait now. Elsewhere the processor time of the process and the load average are used instead.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lmlab.hardware.cpu import load_average, logical_cores, physical_cores
 TASKS = Path("/proc/self/task")
 LOADAVG = Path("/proc/loadavg")
 BUSY = 0.5
-"""Tasks of others for each core: above this, what is measured is as much their doing as this machine's."""
+"""Tasks of other programs per core above which a measured time depends on them as much as on the machine."""
 SAMPLES = 4
 MANY_SAMPLES = 20
 SAMPLE_SECONDS = 0.005
@@ -23,7 +23,7 @@ NANOSECONDS = 1e9
 
 
 class ShareMeter:
-    """The share of a stretch of time in which this process's threads had a processor when they wanted one.
+    """The share of a time span in which this process's threads had a processor when they wanted one.
 
     meter = ShareMeter(threads=2)
     ...
@@ -31,14 +31,14 @@ class ShareMeter:
     """
 
     def __init__(self, threads: int) -> None:
-        """The stretch begins. `threads` compute at a time."""
+        """Begin the time span; `threads` is the number of threads that compute at once."""
         self._threads = threads
         self._began = time.perf_counter()
         self._processor = time.process_time()
         self._times = thread_seconds()
 
     def share(self) -> float:
-        """Since the meter was made: in (0, 1]."""
+        """Return the share since the meter was made, in (0, 1]."""
         now = thread_seconds()
         if now:
             ran, waited = (
@@ -52,12 +52,14 @@ class ShareMeter:
 
 
 def share_of(ran: float, waited: float) -> float:
-    """The share of ran + waited seconds that was run; 1 where there is nothing to tell from."""
+    """Return ran / (ran + waited), in seconds; 1 if nothing ran."""
     return min(1.0, max(ran, 1e-9) / max(ran + waited, 1e-9)) if ran > 0 else 1.0
 
 
 def thread_seconds(folder: Path = TASKS) -> dict[str, tuple[float, float]]:
-    """Seconds that each thread of this process ran, and waited for a processor; empty where the system doesn't tell."""
+    """Return for each thread of this process the seconds it ran and waited for a processor; empty if the system doesn't report
+    them.
+    """
     found = {}
     for task in folder.glob("*/schedstat"):
         try:
@@ -69,21 +71,23 @@ def thread_seconds(folder: Path = TASKS) -> dict[str, tuple[float, float]]:
 
 
 def others_running(samples: int = SAMPLES) -> float:
-    """How many tasks of other programs run or wait for a processor now; the load average where nobody counts. 5 ms a sample."""
+    """Return how many tasks of other programs run or wait for a processor now, or the load average off Linux. Takes 5 ms a
+    sample.
+    """
     if sys.platform != "linux":
         return load_average()
     counts = []
     for _ in range(samples):
-        time.sleep(SAMPLE_SECONDS)  # threads of our own that spin for a moment have stopped
+        time.sleep(SAMPLE_SECONDS)  # lets spinning threads of this process stop
         try:
-            counts.append(running_in(LOADAVG.read_text()) - 1)  # this thread reads it
+            counts.append(running_in(LOADAVG.read_text()) - 1)  # without this thread
         except (OSError, ValueError, IndexError):
             return load_average()
     return max(0.0, sum(counts) / len(counts))
 
 
 def running_in(text: str) -> int:
-    """The number of running tasks in a line of /proc/loadavg.
+    """Return the number of running tasks in a line of /proc/loadavg.
 
     >>> running_in("0.52 0.48 0.40 3/412 9377")
     3
@@ -92,10 +96,10 @@ def running_in(text: str) -> int:
 
 
 def is_busy() -> bool:
-    """Whether other programs compute here, so that a time measured now tells little of this machine alone."""
+    """Return whether other programs compute here, so that a time measured now isn't representative."""
     return others_running() > BUSY * physical_cores()
 
 
 def expected_share(threads: int) -> float:
-    """The share of the processor that so many threads would get now, if each running task got as much as any other."""
+    """Return the share of the processor that `threads` threads would get now, if all running tasks got equal shares."""
     return min(1.0, max(1, logical_cores()) / (others_running(MANY_SAMPLES) + threads))

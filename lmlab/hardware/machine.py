@@ -1,6 +1,6 @@
-"""What the machine is: processor, memory, system, versions, accelerators and what torch.compile would need.
+"""The machine: processor, memory, system, versions, accelerators and what torch.compile needs.
 
-`detect()` asks the system; the answer is a plain value that goes into a run's origin and into the choices of device,
+`detect()` queries the system; the result is a plain value that is stored in a run's origin and used in the choices of device,
 precision and compilation. torch is imported only to look for accelerators.
 """
 
@@ -29,20 +29,20 @@ class Accelerator:
     index: int
     name: str
     memory: int
-    """Bytes on the device; on Apple's chips the share of main memory that it should stay within."""
+    """Bytes on the device; on Apple's chips the recommended share of main memory."""
     capability: tuple[int, int] | None
     """NVIDIA's compute capability, such as (8, 6); None elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """A computer as this process sees it: limits of containers and affinity masks are kept to."""
+    """A computer as this process sees it, within the limits of containers and affinity masks."""
 
     cpu: str
     physical_cores: int
     logical_cores: int
     instructions: tuple[str, ...]
-    """Instruction sets that matter for arithmetic, such as avx512_bf16 and amx_bf16, where the system tells."""
+    """Instruction sets that matter for arithmetic, such as avx512_bf16 and amx_bf16, if the system reports them."""
     memory: int
     """Bytes of main memory."""
     system: str
@@ -59,12 +59,14 @@ class Machine:
     accelerators: tuple[Accelerator, ...]
 
     def facts(self) -> dict[str, Any]:
-        """All of it as JSON values."""
+        """Return all fields as JSON values."""
         return asdict(self)
 
 
 def detect(accelerators: bool = True) -> Machine:
-    """This machine. `accelerators=False` leaves GPUs out and torch unimported (which takes a second or more)."""
+    """Return a description of this machine. `accelerators=False` leaves GPUs out and doesn't import torch, which takes a second
+    or more.
+    """
     return Machine(
         cpu=cpu_name(),
         physical_cores=physical_cores(),
@@ -82,7 +84,7 @@ def detect(accelerators: bool = True) -> Machine:
 
 
 def find_compiler() -> str | None:
-    """Path of the C++ compiler that torch.compile would call: $CXX, else the system's usual ones; None without one."""
+    """Return the path of the C++ compiler that torch.compile would call: $CXX, else the system's usual ones; None without one."""
     usual = ("cl",) if sys.platform == "win32" else ("g++", "clang++", "c++")
     for name in (os.environ.get("CXX", ""), *usual):
         if name and (path := shutil.which(name)):
@@ -91,7 +93,7 @@ def find_compiler() -> str | None:
 
 
 def find_accelerators() -> tuple[Accelerator, ...]:
-    """The GPUs that PyTorch can use, in its own order; AMD's appear as cuda, as in PyTorch. Imports torch."""
+    """Return the GPUs that PyTorch can use, in PyTorch's order; AMD's are listed as cuda. Imports torch."""
     try:
         import torch
     except ImportError:

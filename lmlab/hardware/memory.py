@@ -1,6 +1,6 @@
-"""Memory in bytes: how much there is, how much is free, and what this process holds and has held at its most.
+"""Memory in bytes: total, free, and held by this process now and at its peak.
 
-The answers keep to the limits of a container (control groups). torch is imported only for a device other than the CPU.
+Values respect the limits of a container (control groups). torch is imported only for a device other than the CPU.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ VMSTAT = Path("/proc/vmstat")
 
 
 def total_memory_bytes() -> int:
-    """Bytes of main memory that this process may use; 0 where the system doesn't say."""
+    """Return the bytes of main memory that this process may use; 0 if the system doesn't report it."""
     total = 0
     if sys.platform == "linux":
         total = _meminfo("MemTotal")
@@ -36,9 +36,9 @@ def total_memory_bytes() -> int:
 
 
 def free_memory_bytes(device: torch.device | None = None) -> int:
-    """Bytes that could be taken now, in main memory or on `device`; 0 where the system doesn't say.
+    """Return the bytes that could be allocated now, in main memory or on `device`; 0 if the system doesn't report it.
 
-    A CUDA device's own cached blocks count as free, since PyTorch gives them out again.
+    Blocks cached by PyTorch on a CUDA device count as free, since PyTorch reuses them.
     """
     if device is not None and device.type == "cuda":
         import torch
@@ -62,9 +62,9 @@ def free_memory_bytes(device: torch.device | None = None) -> int:
 
 
 def peak_memory_bytes(device: torch.device | None = None) -> int:
-    """The most bytes that this process has held: of main memory, or of tensors on a CUDA `device`.
+    """Return the most bytes that this process has held: of main memory, or of tensors on a CUDA `device`.
 
-    MPS keeps no such record: what is held now is given instead.
+    MPS keeps no such record: the bytes held now are returned instead.
     """
     if device is not None and device.type == "cuda":
         import torch
@@ -77,7 +77,7 @@ def peak_memory_bytes(device: torch.device | None = None) -> int:
     if sys.platform == "win32":
         peak = int(_windows_counters().peak)
     elif sys.platform == "linux" and (mapped := _status_bytes("VmHWM")):
-        # getrusage counts what the process that started this one held at that moment, too.
+        # getrusage includes what the parent process held when it started this one.
         peak = mapped
     else:
         import resource
@@ -88,7 +88,7 @@ def peak_memory_bytes(device: torch.device | None = None) -> int:
 
 
 def held_memory_bytes(device: torch.device | None = None) -> int:
-    """The bytes that this process holds now: resident in main memory, or in tensors on `device`; 0 where the system doesn't say."""
+    """Return the bytes that this process holds now: resident in main memory, or in tensors on `device`; 0 if unknown."""
     if device is not None and device.type == "cuda":
         import torch
 
@@ -103,10 +103,10 @@ def held_memory_bytes(device: torch.device | None = None) -> int:
 
 
 def release_freed_memory() -> None:
-    """Give memory that was freed back to the system, where the C library can (glibc's `malloc_trim`).
+    """Return freed memory to the system, if the C library supports it (glibc's `malloc_trim`).
 
-    glibc keeps what large tensors have left in its heap, and later tensors of other sizes don't fit there: what a process holds
-    at its most would depend on what it had done before.
+    glibc keeps memory freed by large tensors in its heap, where later tensors of other sizes don't fit: the peak of a process
+    would depend on what it had done before.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
@@ -114,7 +114,7 @@ def release_freed_memory() -> None:
 
 
 def out_of_memory_kills() -> int:
-    """How many processes this system has ended so far because memory ran out; 0 where it doesn't say (it counts on Linux)."""
+    """Return how many processes the system has killed so far for lack of memory; 0 if it isn't reported (off Linux)."""
     try:
         lines = VMSTAT.read_text().splitlines()
     except OSError:
@@ -123,7 +123,7 @@ def out_of_memory_kills() -> int:
 
 
 def _status_bytes(key: str, path: Path = STATUS) -> int:
-    """Bytes of main memory: VmRSS now, VmHWM at the most since this program began; 0 where Linux doesn't tell."""
+    """Return a value of /proc/self/status in bytes, such as VmRSS (now) or VmHWM (peak); 0 if Linux doesn't report it."""
     try:
         lines = path.read_text().splitlines()
     except OSError:

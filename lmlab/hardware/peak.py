@@ -1,7 +1,7 @@
-"""The fastest that this machine multiplies matrices: the peak that model FLOPs utilisation (MFU) is held against.
+"""Measured peak FLOP/s of matrix multiplication, the reference for model FLOPs utilisation (MFU).
 
 A datasheet's peak is never reached on a CPU whose clock falls under load, or in a container with four of its cores; a
-large square product measured here, now and with the threads in use is a yardstick that a run could reach.
+large square product measured with the threads in use is a reference that a run could reach.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ LONG_ENOUGH = 0.01  # seconds a product: launching it and reading the clock are 
 
 
 def measured_peak_flops(device: torch.device, dtype: torch.dtype = torch.float32, seconds: float = 0.3) -> float:
-    """FLOP/s of square matrix products of `dtype` on `device`: the median over about `seconds`.
+    """Return the FLOP/s of square matrix products of `dtype` on `device`: the median over about `seconds`.
 
     The side doubles from 256 until one product takes 10 ms (or reaches 8,192), so that slow arithmetic is measured in
-    the same time as fast. Uses PyTorch's present number of threads and its present setting of TF32.
+    the same time as fast. Uses PyTorch's current number of threads and its current TF32 setting.
     """
     side = SMALLEST_SIDE
     while side < LARGEST_SIDE and min(_product_seconds(side, device, dtype, 0.0)) < LONG_ENOUGH:
@@ -30,7 +30,7 @@ def measured_peak_flops(device: torch.device, dtype: torch.dtype = torch.float32
 
 
 def _product_seconds(side: int, device: torch.device, dtype: torch.dtype, seconds: float) -> list[float]:
-    """Seconds that each of some products took, the first left out: at least two, and as many as `seconds` allows."""
+    """Return the seconds of each of several products without the first: at least two, and as many as `seconds` allows."""
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(side, side, generator=generator).to(device, dtype) for _ in range(2))
     out = torch.empty(side, side, device=device, dtype=dtype)

@@ -1,4 +1,4 @@
-"""The arithmetic of the matrix multiplications: what was wished, what the device does well, and why.
+"""The precision of the matrix multiplications, chosen from the setting and the device's capabilities, with the reason.
 
 Weights, gradients' accumulation and optimizer states stay float32 throughout; lower precision means autocast. fp16 has
 five exponent bits, so its gradients underflow without a loss scaler (arXiv 1710.03740); bf16 has float32's eight.
@@ -19,12 +19,12 @@ LOWER = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True, kw_only=True)
 class Precision:
-    """How matrix multiplications are carried out, and the sentence that says why."""
+    """How matrix multiplications are carried out, and the sentence that gives the reason."""
 
     name: str
     """fp32, tf32, bf16 or fp16: never auto."""
     autocast: torch.dtype | None
-    """The dtype for torch.autocast; None: none."""
+    """The dtype for torch.autocast; None: no autocast."""
     scaler: bool
     """Whether the loss must be scaled (fp16)."""
     tf32: bool
@@ -33,7 +33,7 @@ class Precision:
 
 
 def choose_precision(name: str, device: torch.device) -> Precision:
-    """The precision for `name` (auto, fp32, tf32, bf16, fp16) on `device`; LabError where the device can't do it.
+    """Return the precision for `name` (auto, fp32, tf32, bf16, fp16) on `device`; raises LabError if the device doesn't support it.
 
     auto: bf16 on NVIDIA GPUs of compute capability 8 (Ampere) and later, fp16 with a scaler on older ones, else fp32.
     """
@@ -81,7 +81,7 @@ def _warning(name: str, device: torch.device, modern: bool) -> str:
 
 
 def _fails(dtype: torch.dtype, device: torch.device) -> str | None:
-    """Why a small forward and backward pass in `dtype` fails on `device`, or None where it works."""
+    """Return why a small forward and backward pass in `dtype` fails on `device`, or None if it works."""
     try:
         weight = torch.ones(8, 8, device=device, requires_grad=True)
         with torch.autocast(device.type, dtype=dtype):

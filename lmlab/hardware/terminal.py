@@ -1,6 +1,6 @@
-"""The terminal behind a stream: how wide it is, what its encoding can show, and lines that fit both.
+"""The terminal behind a stream: its width, what its encoding can represent, and text wrapped to both.
 
-A pipe or a file has no width: nothing that is written there is wrapped or shortened.
+A pipe or a file has no width: nothing written to it is wrapped or shortened.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ COLUMN_GAP = re.compile(r"(?<=\S) {2,}")
 
 
 def width_of(stream: Any) -> int | None:
-    """Columns of the terminal behind `stream`, or of COLUMNS where that is set; None for a pipe, a file or an unknown width."""
+    """Return the columns of the terminal behind `stream`, or COLUMNS if that is set; None for a pipe, a file or an unknown
+    width.
+    """
     try:
         if not stream.isatty():
             return None
@@ -40,12 +42,14 @@ def width_of(stream: Any) -> int | None:
 
 
 def encoding_of(stream: Any) -> str:
-    """The encoding of a text stream; UTF-8 where it names none."""
+    """Return the encoding of a text stream; UTF-8 if it names none."""
     return getattr(stream, "encoding", None) or "utf-8"
 
 
 def encodable(text: str, encoding: str) -> str:
-    """`text` with `FALLBACKS` or escapes for what `encoding` lacks: what is measured is then what is written."""
+    """Return `text` with `FALLBACKS` or escapes for characters that `encoding` lacks, so that the measured width is the written
+    one.
+    """
     if text.isascii():
         return text
     with contextlib.suppress(LookupError, UnicodeDecodeError):
@@ -54,7 +58,7 @@ def encodable(text: str, encoding: str) -> str:
 
 
 def columns_of(text: str) -> int:
-    """Columns that `text` takes in a terminal: two for each wide character, none for a combining one."""
+    """Return the columns that `text` takes in a terminal: two for each wide character, none for a combining one."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len
@@ -63,16 +67,16 @@ def columns_of(text: str) -> int:
 
 
 def padded(text: str, width: int, right: bool = False) -> str:
-    """`text` with spaces behind it, or before it where it is to stand at the right."""
+    """Return `text` padded to `width` columns with spaces after it, or before it with `right`."""
     space = " " * max(0, width - columns_of(text))
     return space + text if right else text + space
 
 
 def wrapped(text: str, width: int | None, indent: int | None = None) -> list[str]:
-    """`text` in lines of at most `width` columns, broken at spaces only: a word that is wider stays whole on a line of its own.
+    """Return `text` in lines of at most `width` columns, broken at spaces only: a wider word stays whole on its own line.
 
-    Continuation lines begin with `indent` spaces; else below the last of the line's columns (words that two spaces or more stand
-    before) in its left half, or two spaces further in than the first line. None: one line.
+    Continuation lines begin with `indent` spaces; by default they align with the last column of the line (words after two or more
+    spaces) in its left half, or are indented by two more spaces than the first line. `width` None: one line.
     """
     if width is None or columns_of(text) <= width:
         return [text]
@@ -93,7 +97,7 @@ def wrapped(text: str, width: int | None, indent: int | None = None) -> list[str
 
 
 def _fallback(error: UnicodeError) -> tuple[str | bytes, int]:
-    """See `codecs.register_error`: `FALLBACKS` and escapes for the characters that can't be encoded."""
+    """Return the replacement for characters that can't be encoded, from `FALLBACKS` or as escapes (see `codecs.register_error`)."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     signs = error.object[error.start : error.end]

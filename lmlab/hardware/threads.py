@@ -1,4 +1,4 @@
-"""How many CPU threads PyTorch computes with."""
+"""The number of CPU threads that PyTorch computes with."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from lmlab.hardware.cpu import physical_cores
 
 
 def use_threads(count: int = 0) -> int:
-    """Compute with `count` threads, or with one a physical core where it is 0; returns how many that is.
+    """Compute with `count` threads, or with one per physical core if it is 0; return the number used.
 
-    Two threads on one core share its arithmetic units, so more than one a core only adds waiting.
+    Two threads on one core share its arithmetic units, so more than one per core only adds waiting.
     """
     if count < 0:
         raise LabError(f"train.threads is {count}: expected a number of threads, or 0 for one a physical core")

@@ -3,7 +3,7 @@
     Step Law        rate 1.797 N^-.713 D^.307        batch .581 D^.571 tokens             arXiv 2503.04715
     Porian et al.   rate .0047 (N / 108M)^(-1/3)     batch 2048 x 160 (N / 108M)^(2/3)    arXiv 2406.19146
 
-N is the number of parameters, D that of training tokens. Both are for AdamW; each rate goes with its law's own batch. The runs of the
+N: parameters, D: training tokens. Both are for AdamW, and each rate goes with its law's own batch. The runs of the
 second are compute-optimal, so it has no D. At a million parameters they disagree by a factor of three.
 """
 

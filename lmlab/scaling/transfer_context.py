@@ -12,7 +12,7 @@ ratio of the inputs (i) of the first layer, which reads the embedding and the co
     head                    1/m          1/m           -             1
     the rest                1            1             -             1/m
 
-Width follows muP (arXiv 2203.03466, table 3); nothing is folded, since the head is a separate matrix. The depth rule is ours, since the
+Width follows muP (arXiv 2203.03466, table 3); nothing is folded: the head is a separate matrix. The depth rule is ours, since the
 layers have no residual stream, which CompleteP's rule needs: a relu layer multiplies the variance of the signal by
 a = spread^2 width / 2, forward and backward. N(0, .02) at width 512 scales the signal to about a third at each layer, so after
 twice as many layers almost nothing is left: the signal vanishes at initialisation. With g = (a^(1/d) / a)^(1/2) the signal
