@@ -1,4 +1,4 @@
-"""From `latest`, `best`, `init` or a step to a checkpoint that is intact."""
+"""Finding an intact checkpoint by `latest`, `best`, `init` or a step."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ STEP = re.compile(r"[0-9]{1,12}")
 
 
 def find(checkpoints: Path, which: str) -> tuple[Checkpoint, list[str]]:
-    """The checkpoint that `which` names (latest, best, init or a step), verified; and lines on what isn't as expected.
+    """Return the verified checkpoint that `which` names (latest, best, init or a step), and lines on anything unexpected.
 
-    For `latest` and `best`, a damaged one is passed over with a line, for the newest intact one before it, or else
-    after it. A step is taken at its word: LabError where it has no checkpoint, or a damaged one.
+    For `latest` and `best`, a damaged checkpoint is skipped with a line, in favour of the newest intact one before it, or else
+    after it. For a step, raises LabError if it has no checkpoint, or a damaged one.
     """
     if which == INIT and 0 not in steps(checkpoints) and is_noted(checkpoints):
         raise LabError(f"{checkpoints} keeps step 0 as its seed: expected that it is made again")
     if which == INIT or STEP.fullmatch(which):
-        # The first one there is: step 0, or a branch's own beginning.
+        # The first checkpoint: step 0, or the first step of a branched run.
         first = steps(checkpoints)[:1] or [0]
         return _exactly(checkpoints, first[0] if which == INIT else int(which)), []
     if which not in (LATEST, BEST):
@@ -51,7 +51,7 @@ def find(checkpoints: Path, which: str) -> tuple[Checkpoint, list[str]]:
 
 
 def _pointer(checkpoints: Path, which: str, lines: list[str]) -> dict[str, Any] | None:
-    """What the pointer says, or None with a line where it is damaged."""
+    """Return the content of the pointer, or None with a line added to `lines` if it is damaged."""
     try:
         pointer = read_pointer(checkpoints, which)
     except LabError as error:
@@ -64,9 +64,9 @@ def _pointer(checkpoints: Path, which: str, lines: list[str]) -> dict[str, Any] 
 
 
 def _order(present: list[int], target: int | None, which: str) -> list[int]:
-    """The steps to try: the target, then older ones from new to old, then those after it, which a rewind left behind.
+    """Return the steps to try: the target, then older ones from new to old, then later ones, which a rewind left behind.
 
-    Without a best step there is no reason to prefer one; the newest is what training would go on from.
+    Without a best step there is no reason to prefer one; the newest is the one that training would continue from.
     """
     if target is None or which == BEST:
         return [step for step in (target,) if step in present] + [step for step in reversed(present) if step != target]
@@ -79,7 +79,7 @@ def _first_intact(checkpoints: Path, step: int, lines: list[str]) -> Checkpoint 
         try:
             return open_checkpoint(folder, step)
         except LabError as error:
-            # A training that goes on meanwhile may have pruned it between our list and our look: that is no damage.
+            # A concurrent training process may have pruned it since the listing: that is no damage.
             if folder.exists():
                 lines.append(f"{error}; passed over")
     return None

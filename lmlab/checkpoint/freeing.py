@@ -1,4 +1,4 @@
-"""What pruning by hand would free, said before anything goes; and then the pruning."""
+"""What manual pruning would free, computed before anything is removed; and the pruning itself."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class Freeing:
     kept: tuple[int, ...]
     """Steps that stay whole."""
     slimmed: tuple[int, ...]
-    """Steps that keep only their weights."""
+    """Steps that keep their weights only."""
     removed: tuple[int, ...]
-    """Steps that go."""
+    """Steps that are removed."""
     bytes: int
-    """That this frees."""
+    """Bytes that this frees."""
 
 
 def to_free(checkpoints: Path, whole_checkpoints: bool = False, made_again: bool = False) -> Freeing:
-    """What `free` does: all but the latest and the best drop what is not weights, or, with `whole_checkpoints`, go.
+    """Return what `free` will do: all but the latest and the best drop their other parts, or with `whole_checkpoints` are removed.
 
-    The first checkpoint's weights stay in either case, unless it can be `made_again` from its seed; where the latest or the
-    best is damaged, the one that takes its place stays too. LabError where a pointer is damaged, or no checkpoint is intact:
+    The first checkpoint's weights are kept in either case, unless it can be `made_again` from its seed; if the latest or the
+    best is damaged, the one used in its place is kept too. Raises LabError if a pointer is damaged, or no checkpoint is intact:
     nothing is pruned then.
     """
     present = steps(checkpoints)
@@ -54,9 +54,9 @@ def to_free(checkpoints: Path, whole_checkpoints: bool = False, made_again: bool
 
 
 def free(checkpoints: Path, freeing: Freeing, storage: Storage = DISK) -> int:
-    """Prune what `to_free` found and return the bytes that it freed. The caller holds the run's lock.
+    """Prune what `to_free` returned, and return the bytes freed. The caller holds the run's lock.
 
-    A crash at any instant leaves checkpoints that are intact.
+    A crash at any time leaves the checkpoints intact.
     """
     before = occupied(checkpoints)
     tidy(checkpoints, storage)
@@ -70,7 +70,7 @@ def free(checkpoints: Path, freeing: Freeing, storage: Storage = DISK) -> int:
 
 
 def _droppable(checkpoints: Path, step: int) -> int:
-    """Bytes of a checkpoint's parts beside its weights; 0 where it has none, or is damaged."""
+    """Return the bytes of a checkpoint's parts besides its weights; 0 if it has none, or is damaged."""
     total = 0
     for folder in folders_of(checkpoints, step)[:1]:
         try:

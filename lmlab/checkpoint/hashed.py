@@ -1,4 +1,4 @@
-"""A file that is hashed while it is written, and flushed before it counts as written."""
+"""A file that is hashed while it is written, and flushed when it is closed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ BLOCK_BYTES = 8 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class FileFacts:
-    """What a manifest says of a file."""
+    """A manifest's entry for a file."""
 
     sha256: str
     bytes: int
 
 
 class HashedFile:
-    """`with HashedFile(path, storage) as file: file.write(...)`, then `file.facts`; when it's left it's on the disk."""
+    """Context manager that writes and hashes a file: `with HashedFile(path, storage) as file: file.write(...)`, then
+    `file.facts`. On leaving, the bytes are on the disk.
+    """
 
     def __init__(self, path: Path, storage: Storage = DISK) -> None:
         self.path = path
@@ -33,11 +35,11 @@ class HashedFile:
 
     @property
     def facts(self) -> FileFacts:
-        """SHA-256 and size of what was written so far."""
+        """SHA-256 and size of the bytes written so far."""
         return FileFacts(sha256=self._digest.hexdigest(), bytes=self._bytes)
 
     def write(self, content: bytes | memoryview) -> None:
-        """Append bytes, some at a time, so that each part is hashed while it's in the processor's cache."""
+        """Append bytes in blocks, so that each block is hashed while it's in the processor's cache."""
         if self._file is None:
             raise ValueError(f"{self.path} is not open")
         whole = memoryview(content)
@@ -65,7 +67,7 @@ class HashedFile:
 
 
 def write_file(path: Path, content: bytes, storage: Storage = DISK) -> FileFacts:
-    """Write a small file whole; it's on the disk when this returns, but its name may not be."""
+    """Write a whole small file; when this returns its bytes are on the disk, but its directory entry may not be."""
     with HashedFile(path, storage) as file:
         file.write(content)
     return file.facts

@@ -1,4 +1,4 @@
-"""The header of a safetensors file: laid out for tensors to be written, checked before anything in a file is believed.
+"""The header of a safetensors file: generated for writing, and validated before anything in a file is used.
 
     8 bytes   n, unsigned, little-endian
     n bytes   JSON {name: {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ...}, spaces at its end
@@ -31,7 +31,7 @@ ITEM_BYTES = {
 LENGTH_BYTES = 8
 ALIGNMENT = 8
 LARGEST_HEADER = 16 << 20
-"""About 100,000 tensors; a longer header is no model's."""
+"""Bytes, enough for about 100,000 tensors; no model has a longer header."""
 LARGEST_DIMENSIONS = 64
 METADATA = "__metadata__"
 
@@ -48,7 +48,7 @@ class Entry:
 
 
 def lay_out(tensors: Iterable[tuple[str, str, tuple[int, ...]]]) -> tuple[bytes, list[Entry]]:
-    """The first bytes of a file that holds these (name, dtype, shape), and where each tensor goes, in file order."""
+    """Return the first bytes of a file with tensors of these (name, dtype, shape), and the place of each tensor, in file order."""
     entries: list[Entry] = []
     end = 0
     for name, dtype, shape in sorted(tensors, key=lambda tensor: (-ITEM_BYTES[tensor[1]], tensor[0])):
@@ -64,10 +64,10 @@ def lay_out(tensors: Iterable[tuple[str, str, tuple[int, ...]]]) -> tuple[bytes,
 
 
 def read_header(path: Path) -> list[Entry]:
-    """The tensors in a safetensors file, in file order.
+    """Return the tensors in a safetensors file, in file order.
 
     Reads the header only, and never more than `LARGEST_HEADER` bytes. Raises LabError in one line for a file that can't
-    be read, or whose header is no JSON, names an unknown dtype or an impossible shape, or doesn't fit the file's size.
+    be read, or whose header isn't JSON, names an unknown dtype or an impossible shape, or doesn't match the file's size.
     """
     try:
         if not path.is_file():

@@ -1,8 +1,8 @@
-"""init.json: what the checkpoint of step 0 held, where its tensors are kept only as the seed that they are drawn from.
+"""init.json: the contents of the checkpoint of step 0, if its tensors are stored only as the seed that they are drawn from.
 
     {"format": 1, "step": 0, "files": {"weights.safetensors": {"sha256": "...", "bytes": 3262240}, ...}, "state": {...}}
 
-`files` is as in the manifest, `state` the value of its state.json. Whoever draws the tensors again compares hashes.
+`files` is as in the manifest, `state` the value of its state.json. Code that draws the tensors again compares the hashes.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ LARGEST_BYTES = 8 << 20
 
 
 def note_initial(checkpoints: Path, storage: Storage = DISK) -> None:
-    """Write down what the checkpoint of step 0 holds: from then on no pruning needs to keep it."""
+    """Write init.json for the checkpoint of step 0; from then on pruning may remove that checkpoint."""
     files = read_manifest(folder_of(checkpoints, 0), 0)["files"]
     value = {"format": FORMAT, "step": 0, "files": files, "state": read_state_file(checkpoints, 0)}
     write_json(checkpoints / NAME, value, storage)
 
 
 def is_noted(checkpoints: Path) -> bool:
-    """Whether there is an init.json that can be read."""
+    """Return whether there is a readable init.json."""
     try:
         return read_initial(checkpoints) is not None
     except LabError:
@@ -37,7 +37,7 @@ def is_noted(checkpoints: Path) -> bool:
 
 
 def read_initial(checkpoints: Path) -> dict[str, Any] | None:
-    """What init.json says; None where there is none, LabError where it is damaged."""
+    """Return the content of init.json; None if there is none; raises LabError if it is damaged."""
     path = checkpoints / NAME
     if not path.exists():
         return None

@@ -1,8 +1,8 @@
-"""manifest.json: which files a checkpoint has, with their SHA-256 and size.
+"""manifest.json: the files of a checkpoint, with their SHA-256 and size.
 
     {"format": 1, "step": 250, "files": {"weights.safetensors": {"sha256": "...", "bytes": 3262240}, ...}, "extra": {}}
 
-It is written last, so that a folder without one was never complete; and nothing in it is believed before it is checked.
+It is written last, so that a folder without one was never complete; its content is validated before it is used.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def make_manifest(step: int, files: Mapping[str, FileFacts], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest of a checkpoint with these files."""
+    """Return the manifest of a checkpoint with these files."""
     listed = {name: {"sha256": facts.sha256, "bytes": facts.bytes} for name, facts in files.items()}
     return {"format": FORMAT, "step": step, "files": listed, "extra": dict(extra)}
 
 
 def read_manifest(folder: Path, step: int) -> dict[str, Any]:
-    """The manifest in a checkpoint's folder; LabError where it is missing, or not one of `step`."""
+    """Return the manifest in a checkpoint's folder; raises LabError if it is missing, or isn't that of `step`."""
     path = folder / MANIFEST
     value = read_json(path, LARGEST_BYTES)
     if not isinstance(value, dict) or not isinstance(value.get("files"), dict):
@@ -43,7 +43,7 @@ def read_manifest(folder: Path, step: int) -> dict[str, Any]:
 
 
 def require_files(path: Path, files: Any) -> None:
-    """LabError unless `files`, which `path` lists, are those of a checkpoint, each with its SHA-256 and size."""
+    """Raise LabError unless `files`, read from `path`, lists a checkpoint's files, each with its SHA-256 and size."""
     if not isinstance(files, dict):
         raise LabError(f"{path} is damaged: expected the files of a checkpoint")
     for name, facts in files.items():
@@ -56,7 +56,7 @@ def require_files(path: Path, files: Any) -> None:
 
 
 def verify_files(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Read every file that the manifest lists; LabError names the first one that isn't as it was written."""
+    """Read every file that the manifest lists; raises LabError with the first one that is missing or changed."""
     for name, facts in manifest["files"].items():
         path = folder / name
         try:

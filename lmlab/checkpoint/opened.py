@@ -1,4 +1,4 @@
-"""A checkpoint that was found intact, ready to be read."""
+"""A checkpoint that was verified, ready to be read."""
 
 from __future__ import annotations
 
@@ -21,38 +21,38 @@ LARGEST_STATE_BYTES = 64 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """The folder of one step: parts of named tensors, a state of plain values, and the manifest that covers them."""
+    """The folder of one step: parts of named tensors, a state of plain values, and the manifest that lists them."""
 
     folder: Path
     step: int
     state: dict[str, Any]
-    """The value in state.json."""
+    """The content of state.json."""
     manifest: dict[str, Any]
 
     @property
     def parts(self) -> list[str]:
-        """The names that `tensors` takes: weights, optimizer."""
+        """The names that `tensors` accepts: weights, optimizer."""
         return [name.removesuffix(SUFFIX) for name in self.manifest["files"] if name.endswith(SUFFIX)]
 
     @cached_property
     def sha256(self) -> str:
-        """The SHA-256 of manifest.json, and with it of everything in the checkpoint."""
+        """The SHA-256 of manifest.json, which covers everything in the checkpoint."""
         return sha256_of_file(self.folder / MANIFEST)
 
     def tensors(self, part: str) -> dict[str, Tensor]:
-        """The tensors of a part, on the CPU; LabError where there is no such part or its file is damaged."""
+        """Return the tensors of a part, on the CPU; raises LabError if there is no such part or its file is damaged."""
         from lmlab.checkpoint.tensors import read_tensors
 
         self._require(part)
         return read_tensors(self.folder / f"{part}{SUFFIX}")
 
     def sha256_of(self, part: str) -> str:
-        """The SHA-256 of a part's file; LabError where there is no such part."""
+        """Return the SHA-256 of a part's file; raises LabError if there is no such part."""
         self._require(part)
         return self.manifest["files"][f"{part}{SUFFIX}"]["sha256"]
 
     def elements(self, part: str) -> int:
-        """How many numbers a part holds, from its header alone."""
+        """Return the number of elements in a part, from its header alone."""
         from lmlab.checkpoint.header import read_header
 
         self._require(part)
@@ -63,19 +63,19 @@ class Checkpoint:
             raise LabError(f"{self.folder} has no part {part!r}: expected one of {', '.join(self.parts)}")
 
     def verify(self) -> None:
-        """Read all of it and compare with the manifest; LabError names the file that is missing or damaged."""
+        """Read everything and compare it with the manifest; raises LabError with the file that is missing or damaged."""
         verify_files(self.folder, self.manifest)
 
 
 def open_checkpoint(folder: Path, step: int) -> Checkpoint:
-    """The checkpoint of `step` in `folder`, all of it verified; LabError in one line where it is not intact."""
+    """Return the checkpoint of `step` in `folder`, fully verified; raises LabError in one line if it is not intact."""
     manifest = read_manifest(folder, step)
     verify_files(folder, manifest)
     return Checkpoint(folder=folder, step=step, state=_state(folder), manifest=manifest)
 
 
 def read_state_file(checkpoints: Path, step: int) -> dict[str, Any]:
-    """The value in the state.json of a step, without reading its tensors; LabError where there is none, or it is damaged."""
+    """Return the content of a step's state.json, without reading its tensors; raises LabError if it is missing or damaged."""
     return _state(folder_of(checkpoints, step))
 
 

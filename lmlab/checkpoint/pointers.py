@@ -34,14 +34,14 @@ class Best:
 
 
 def pointer_file(checkpoints: Path, name: str) -> Path:
-    """The file of a pointer."""
+    """Return the path of the pointer called `name`; raises LabError for an invalid name."""
     if not NAME.fullmatch(name):
         raise LabError(f"a pointer can't be called {name[:40]!r}: expected {LATEST} or {BEST}")
     return checkpoints / f"{name}.json"
 
 
 def point(checkpoints: Path, name: str, step: int, storage: Storage = DISK, **facts: Any) -> None:
-    """Make `name` (latest, best) point to the checkpoint of `step`, with facts to remember (a best one's loss)."""
+    """Make `name` (latest, best) point to the checkpoint of `step`, with further facts to store (a best one's loss)."""
     path = pointer_file(checkpoints, name)
     value = _value(checkpoints, step, **facts)
     if value is None:
@@ -50,10 +50,10 @@ def point(checkpoints: Path, name: str, step: int, storage: Storage = DISK, **fa
 
 
 def update_pointers(checkpoints: Path, latest: int, best: Best | None, storage: Storage = DISK) -> list[str]:
-    """Make latest.json and best.json say what the state of step `latest` says; the names of those that were rewritten.
+    """Make latest.json and best.json agree with the state of step `latest`; return the names of those that were rewritten.
 
-    So one that was damaged, or that a crash kept from being moved, is right again. A `best` whose checkpoint has no manifest any
-    more, like none at all, has no pointer.
+    This repairs a pointer that was damaged, or that a crash left behind. A `best` whose checkpoint has no manifest any
+    more, or is None, has no pointer.
     """
     changed = []
     wanted: dict[str, dict[str, Any] | None] = {LATEST: {"step": latest}, BEST: None}
@@ -73,7 +73,7 @@ def update_pointers(checkpoints: Path, latest: int, best: Best | None, storage: 
 
 
 def _value(checkpoints: Path, step: int, **facts: Any) -> dict[str, Any] | None:
-    """What a pointer to that step holds; None where the step has no checkpoint with a manifest."""
+    """Return the content of a pointer to that step; None if the step has no checkpoint with a manifest."""
     for folder in folders_of(checkpoints, step)[:1]:
         with contextlib.suppress(OSError):
             value = {"format": FORMAT, "step": step, "manifest_sha256": sha256_of_file(folder / MANIFEST), **facts}
@@ -90,7 +90,7 @@ def _remove(path: Path, storage: Storage) -> None:
 
 
 def pointed(checkpoints: Path, name: str) -> dict[str, Any] | None:
-    """What a pointer says; None where there is none, or it is damaged."""
+    """Return the content of a pointer; None if there is none, or it is damaged."""
     try:
         return read_pointer(checkpoints, name)
     except LabError:
@@ -98,7 +98,7 @@ def pointed(checkpoints: Path, name: str) -> dict[str, Any] | None:
 
 
 def read_pointer(checkpoints: Path, name: str) -> dict[str, Any] | None:
-    """What a pointer says; None where there is none, LabError where it is damaged."""
+    """Return the content of a pointer; None if there is none; raises LabError if it is damaged."""
     path = pointer_file(checkpoints, name)
     if not path.exists():
         return None

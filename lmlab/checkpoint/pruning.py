@@ -1,4 +1,4 @@
-"""Which checkpoints stay, and how others are removed so that a crash leaves no half one that looks whole."""
+"""Which checkpoints are kept, and how others are removed so that a crash leaves no partial one that looks complete."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ from lmlab.files import DISK, Storage, remove_temporaries, remove_tree
 
 @dataclass(frozen=True, kw_only=True)
 class Retention:
-    """Which checkpoints of a run stay.
+    """Which checkpoints of a run are kept.
 
-    What latest.json and best.json point to always does, and the first (step 0; a branch begins later) unless init.json says how
-    that one is made again.
+    Those that latest.json and best.json point to are always kept, and the first (step 0; a branch begins later) unless init.json
+    describes how to make it again.
     """
 
     keep: int
-    """The newest ones, at least one."""
+    """How many of the newest ones, at least one."""
     keep_every: int = 0
-    """Besides, the checkpoints of steps that this divides; 0: none."""
+    """Also keep the steps that are multiples of this; 0: none."""
     weights_only: bool = False
-    """Whether all but the newest ones drop what is not weights."""
+    """Whether all but the newest ones drop everything except their weights."""
     protect: tuple[int, ...] = ()
-    """Steps that stay whole whatever the rest says."""
+    """Steps that are kept whole in any case."""
     spare: tuple[int, ...] = ()
-    """Steps that stay, if only with their weights."""
+    """Steps that are kept, perhaps with their weights only."""
 
 
 def prune(checkpoints: Path, retention: Retention, storage: Storage = DISK) -> list[int]:
-    """Remove the checkpoints that `retention` doesn't keep and return their steps, ascending; shrink what it says.
+    """Remove the checkpoints that `retention` doesn't keep, slim those that it says, and return the removed steps, ascending.
 
-    Everything stays while a pointer can't be read. Checkpoints after the latest are of a line of training that a rewind
-    left, and go. One that the system won't let go of (an open file on Windows) stays until the next time.
+    Nothing is removed while a pointer can't be read. Checkpoints after the latest belong to training that a rewind
+    discarded, and are removed. One that the system refuses to remove (an open file on Windows) stays until the next call.
     """
     try:
         pointers = pointed_steps(checkpoints)
@@ -76,11 +76,11 @@ def prune(checkpoints: Path, retention: Retention, storage: Storage = DISK) -> l
 def prune_to_budget(
     checkpoints: Path, needed: int, budget: int, protect: Collection[int], storage: Storage = DISK
 ) -> None:
-    """Shrink and remove old checkpoints until `needed` bytes more stay within `budget`; LabError where they can't.
+    """Slim and remove old checkpoints until `needed` more bytes fit within `budget`; raises LabError if they can't.
 
-    First they drop what is not weights, the oldest first; then they go. The newest one, the latest one and the steps in
-    `protect` stay whole: while a new checkpoint isn't proven there is always one that is. A damaged pointer to the latest is
-    passed over: then every step that may be it stays.
+    First they drop all but their weights, the oldest first; then they are removed. The newest one, the latest one and the steps in
+    `protect` are kept whole, so that until a new checkpoint is verified there is always another. If the pointer to the latest is
+    damaged, every step that may be the latest is kept.
     """
     present = steps(checkpoints)
     latest = pointed(checkpoints, LATEST)
@@ -97,25 +97,25 @@ def prune_to_budget(
 
 
 def occupied(checkpoints: Path) -> int:
-    """The bytes of all files in the checkpoints' folder."""
+    """Return the total bytes of all files in the checkpoints' folder."""
     total = 0
     for path in checkpoints.rglob("*"):
-        with contextlib.suppress(OSError):  # it may be on its way out
+        with contextlib.suppress(OSError):  # it may have just been removed
             total += path.stat().st_size if path.is_file() else 0
     return total
 
 
 def pointed_steps(checkpoints: Path) -> dict[str, int]:
-    """The steps of the pointers that there are; LabError where one is damaged."""
+    """Return the steps of the existing pointers; raises LabError if one is damaged."""
     pointers = {name: read_pointer(checkpoints, name) for name in (LATEST, BEST)}
     return {name: pointer["step"] for name, pointer in pointers.items() if pointer is not None}
 
 
 def tidy(checkpoints: Path, storage: Storage = DISK) -> None:
-    """Clear away what a crash left: unfinished folders and files go; a replaced checkpoint comes back if it's needed.
+    """Clean up after a crash: remove unfinished folders and files; restore a replaced checkpoint if it's needed.
 
-    Only the process that writes checkpoints may do this (a run's lock sees to that): then whatever is unfinished is
-    stale. What the system won't let go of stays until the next time.
+    Only the process that writes checkpoints may call this (the run's lock ensures it): then everything unfinished is
+    stale. What the system refuses to remove stays until the next call.
     """
     for entry in sorted(checkpoints.iterdir()):
         replaced = REPLACED.fullmatch(entry.name)
@@ -133,7 +133,7 @@ def tidy(checkpoints: Path, storage: Storage = DISK) -> None:
 
 
 def _restore_replaced(checkpoints: Path, step: int, storage: Storage) -> None:
-    """Keep the new checkpoint of a step where it's intact, else put the replaced one back."""
+    """Keep the new checkpoint of a step if it's intact, else restore the replaced one."""
     new, old = folder_of(checkpoints, step), replaced_folder(checkpoints, step)
     if new.exists():
         if _intact(new, step) or not _intact(old, step):
@@ -162,7 +162,7 @@ def _remove(checkpoints: Path, step: int, storage: Storage) -> bool:
 
 
 def _discard(folder: Path, step: int, storage: Storage) -> None:
-    """Take the folder's name away in one step, and only then its files."""
+    """Rename the folder away atomically, and only then remove its files."""
     away = unfinished_folder(folder.parent, step)
     storage.rename(folder, away)
     remove_tree(away, storage)

@@ -1,4 +1,4 @@
-"""Saving so that a crash at any instant leaves the old checkpoint or the new one, intact.
+"""Saving checkpoints so that a crash at any time leaves the old or the new one intact.
 
     temporary folder: tensors, state.json, manifest.json, each flushed to the disk; then the folder itself
     -> renamed to step-00000250; the parent folder flushed
@@ -6,7 +6,7 @@
     -> latest.json, best.json moved
     -> older ones pruned
 
-The caller is the only one that writes here: it holds the run's lock.
+The caller holds the run's lock, so it is the only writer.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from lmlab.files import (
 )
 
 MARGIN_BYTES = 8 << 20
-"""For the manifest, the pointers, the journals and the file system's own tables, which grow while we write."""
+"""Space for the manifest, the pointers, the journals and the file system's own tables, which grow while writing."""
 
 
 def save_and_point(
@@ -60,11 +60,12 @@ def save_and_point(
     extra: Mapping[str, Any] | None = None,
     storage: Storage = DISK,
 ) -> Checkpoint:
-    """Save, prove, point and prune, in this order; `best` is the best model so far, whose checkpoint may be this one.
+    """Save, verify, update the pointers and prune, in this order. `best` is the best model so far, whose checkpoint may be this
+    one.
 
-    `budget` is how many bytes all checkpoints may occupy together: older ones shrink and go before it is exceeded. Where
-    `storage` has an owner and another process has taken over, that is raised, and nothing of that one's is touched.
-    Raises LabError in one line as `save` does; whatever fails, what was saved before can still be found.
+    `budget` is how many bytes all checkpoints may occupy together: older ones are slimmed and removed before it is exceeded. If
+    `storage` has an owner and another process has taken over, that is raised, and no file of that process is touched.
+    Raises LabError as `save` does; whatever fails, earlier checkpoints stay available.
     """
     kept = dataclasses.replace(retention, protect=(*retention.protect, step))
     if best is not None:
@@ -88,8 +89,8 @@ def save(
 ) -> Checkpoint:
     """Save the checkpoint of `step`: each part (weights, optimizer) as a file of tensors, and `state` as JSON.
 
-    Returns it read back and verified. A checkpoint that the step has already is replaced, and stays until the new one
-    is proven. Raises LabError in one line, with everything as it was before, where the disk is full or fails.
+    Returns it read back and verified. An existing checkpoint of the step is replaced, but kept until the new one
+    is verified. Raises LabError in one line, with everything as before, if the disk is full or fails.
     """
     _require_names(step, parts)
     state_bytes = json_bytes(state)
@@ -162,14 +163,14 @@ def _read_back(checkpoints: Path, step: int) -> Checkpoint:
 
 
 def _undo(unfinished: Path, checkpoints: Path, step: int, replaces: bool, storage: Storage) -> None:
-    """Put back what stood there before; whatever the disk refuses now, `tidy` does before the next save.
+    """Restore the state before the save; what the disk refuses now, `tidy` does before the next save.
 
-    Only what is there decides: a signal may have come between a rename and any note of ours that it was done.
+    Only the files on the disk are consulted: a signal may have arrived between a rename and recording that it was done.
     """
     final, replaced = folder_of(checkpoints, step), replaced_folder(checkpoints, step)
     with contextlib.suppress(OSError):
         try:
-            # While ours is still unfinished, what has the step's name is not ours.
+            # While the unfinished folder exists, the folder with the step's name isn't ours.
             if not unfinished.exists() and final.exists() and (replaced.exists() or not replaces):
                 storage.rename(final, unfinished)
             if replaced.exists() and not final.exists():

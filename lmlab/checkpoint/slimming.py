@@ -1,8 +1,8 @@
-"""A checkpoint that keeps its weights and drops the rest: it can be read and branched from, but not trained on exactly.
+"""Slimming a checkpoint to its weights: it can be read and branched from, but training can't continue exactly from it.
 
-    a manifest without the dropped parts takes the place of the old one -> pointers take its hash -> the files go
+    a manifest without the dropped parts replaces the old one -> pointers get its hash -> the files are removed
 
-Whatever crashes in between leaves a checkpoint that is intact; files that no manifest lists any more go with the next save.
+A crash in between leaves an intact checkpoint; files that the manifest no longer lists are removed at the next save.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WEIGHTS = f"weights{SUFFIX}"
 
 
 def slim(checkpoints: Path, step: int, storage: Storage = DISK) -> bool:
-    """Drop every part but the weights; False where there is none, or where the system or the folder doesn't allow it."""
+    """Drop every part but the weights; return False if there is none, or the system or the folder doesn't allow it."""
     folder = folder_of(checkpoints, step)
     try:
         manifest = read_manifest(folder, step)
@@ -41,7 +41,7 @@ def slim(checkpoints: Path, step: int, storage: Storage = DISK) -> bool:
 
 
 def clear_unlisted(folder: Path, step: int, storage: Storage = DISK) -> None:
-    """Remove tensors that the manifest of a checkpoint doesn't list, and half-written files: a crash left them."""
+    """Remove tensor files that a checkpoint's manifest doesn't list, and temporary files, which a crash left."""
     try:
         listed = read_manifest(folder, step)["files"]
     except LabError:

@@ -1,7 +1,7 @@
-"""Named tensors into a safetensors file and back.
+"""Reading and writing named tensors as safetensors files.
 
-The writer is ours: it goes through a `Storage`, so that each write can be made to fail, it hashes what it writes, and
-it copies no more than one tensor at a time. The reader is the safetensors library's, after our own check of the header.
+The writer is our own: it goes through a `Storage`, so that tests can make each write fail, hashes what it writes, and
+copies no more than one tensor at a time. The reader is the safetensors library's, after our own validation of the header.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ DTYPES = {
 
 
 def file_bytes(tensors: NamedTensors) -> int:
-    """How large the file of these tensors will be, to the byte."""
+    """Return the exact size in bytes of the file of these tensors."""
     header, entries = _plan(tensors)
     return len(header) + (entries[-1].end if entries else 0)
 
@@ -49,7 +49,7 @@ def file_bytes(tensors: NamedTensors) -> int:
 def write_tensors(path: Path, tensors: NamedTensors, storage: Storage = DISK) -> FileFacts:
     """Write tensors of any device, layout and shape to `path`, flush it, and return its SHA-256 and size.
 
-    LabError for a dtype that safetensors doesn't have; OSError where the system refuses.
+    Raises LabError for a dtype that safetensors doesn't have, and OSError if the system refuses.
     """
     header, entries = _plan(tensors)
     with HashedFile(path, storage) as file:
@@ -60,7 +60,7 @@ def write_tensors(path: Path, tensors: NamedTensors, storage: Storage = DISK) ->
 
 
 def file_sha256(tensors: NamedTensors) -> str:
-    """The SHA-256 of the file of these tensors, which isn't written."""
+    """Return the SHA-256 that the file of these tensors would have, without writing it."""
     header, entries = _plan(tensors)
     digest = hashlib.sha256(header)
     for entry in entries:
@@ -69,7 +69,7 @@ def file_sha256(tensors: NamedTensors) -> str:
 
 
 def read_tensors(path: Path) -> dict[str, Shaped[Tensor, "..."]]:
-    """The tensors in a safetensors file, on the CPU; LabError in one line where it's missing or damaged."""
+    """Return the tensors in a safetensors file, on the CPU; raises LabError in one line if it's missing or damaged."""
     read_header(path)
     try:
         return load_file(path)
@@ -86,5 +86,5 @@ def _plan(tensors: NamedTensors) -> tuple[bytes, list[Entry]]:
 
 
 def _bytes_of(tensor: Shaped[Tensor, "..."]) -> UInt8[Tensor, "bytes"]:
-    """The tensor's elements in row-major order as bytes; no copy is made of one that lies so in the CPU's memory."""
+    """Return the tensor's elements in row-major order as bytes, without a copy if they already lie so in CPU memory."""
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)

@@ -1,4 +1,4 @@
-"""Files that survive a crash: written beside, flushed to the disk, then renamed over what was there."""
+"""Crash-safe files: written to a temporary file, flushed to the disk, then renamed over the target."""
 
 from lmlab.files.blocks import BlockWriter, new_file
 from lmlab.files.cache import cache_folder, make_folder, place_for_folder

@@ -1,8 +1,8 @@
-"""Arrays of rows in numpy's .npy files, of a type that is known before the file is opened.
+"""Arrays of rows in numpy's .npy files, of a dtype that is known before the file is opened.
 
-numpy's own reader takes headers of any kind, zip archives and pickles. Ours takes the one form that `numpy.save` writes
-of one axis of rows (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html), and compares: nothing in
-the header is evaluated, and nothing is allocated for what it claims.
+numpy's own reader accepts any header, zip archives and pickles. This one accepts only the form that `numpy.save` writes for one
+axis of rows (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html), and compares: nothing in the header is
+evaluated, and nothing is allocated from the sizes it claims.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lmlab.files.storage import reason
 
 MAGIC = b"\x93NUMPY"
 VERSIONS = {(1, 0): 2, (2, 0): 4}
-"""Version -> bytes of the header's length, little-endian."""
+"""Version -> number of bytes of the header's length, little-endian."""
 LARGEST_HEADER = 4096
 HEADER = re.compile(
     r"\{'descr': (?P<kind>.+), 'fortran_order': False, 'shape': \((?P<rows>[0-9]{1,18}),\), \} *\n", re.ASCII
@@ -27,28 +27,28 @@ HEADER = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class RowsHeader:
-    """What a .npy file says of itself."""
+    """The header of a .npy file of rows."""
 
     kind: str
-    """The rows' type as numpy writes it, compared with `kind_text` of the type that is wanted."""
+    """The rows' dtype as numpy writes it, to compare with `kind_text` of the expected dtype."""
     rows: int
     begin: int
-    """The first byte of the first row."""
+    """Offset of the first row, in bytes."""
     data_bytes: int
-    """From there to the end of the file."""
+    """Bytes from there to the end of the file."""
 
     def holds(self, kind: np.dtype) -> bool:
-        """Whether the file has rows of `kind`, as many as it says, and nothing more."""
+        """Return whether the file has rows of dtype `kind`, exactly as many as the header states."""
         return self.kind == kind_text(kind) and self.data_bytes == self.rows * kind.itemsize
 
 
 def kind_text(kind: np.dtype) -> str:
-    """A row's type as it stands in a header: `'<i8'`, or `[('key', '|V32'), ('bytes', '<i8')]`."""
+    """Return a row's dtype as it is written in a header: `'<i8'`, or `[('key', '|V32'), ('bytes', '<i8')]`."""
     return repr(np.lib.format.dtype_to_descr(kind))
 
 
 def read_rows_header(path: Path) -> RowsHeader:
-    """The header of a .npy file of rows; LabError where it is missing or no such file."""
+    """Return the header of a .npy file of rows; raises LabError if the file is missing or of another form."""
     try:
         if not path.is_file():
             raise LabError(f"{path} is no file: expected a numpy array" if path.exists() else f"{path} is missing")
@@ -71,7 +71,7 @@ def read_rows_header(path: Path) -> RowsHeader:
 
 
 def map_rows(path: Path, header: RowsHeader, kind: np.dtype) -> np.ndarray:
-    """The rows of a file whose header `holds` them, memory-mapped and read-only: [rows]."""
+    """Return the rows of a file whose header `holds` them, memory-mapped read-only, [rows]."""
     if not header.rows:
         return np.empty(0, kind)
     return np.memmap(path, dtype=kind, mode="r", offset=header.begin, shape=(header.rows,))

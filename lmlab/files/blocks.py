@@ -1,4 +1,4 @@
-"""Long files, written in large blocks by the operations of a `Storage`, so that tests can make each of them fail."""
+"""Long files, written in large blocks through a `Storage`, so that tests can make each operation fail."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BLOCK = 1 << 20
 
 
 class BlockWriter:
-    """Collects what is written to an open file, and hands it to the system `BLOCK` bytes or more at a time."""
+    """A buffer for an open file that passes data to the system in blocks of at least `BLOCK` bytes."""
 
     def __init__(self, file: FileIO, storage: Storage = DISK) -> None:
         self._file, self._storage = file, storage
@@ -33,22 +33,22 @@ class BlockWriter:
             self._storage.write(self._file, view.cast("B"))
 
     def hand_over(self) -> None:
-        """Hand to the system what is held; a power cut may still take it."""
+        """Write the buffered bytes to the system; a power failure may still lose them."""
         if self._held:
             self._storage.write(self._file, memoryview(self._held))
             self._held = bytearray()
 
     def flush(self) -> None:
-        """Return when everything written is on the disk."""
+        """Write everything and return when it is on the disk."""
         self.hand_over()
         self._storage.flush(self._file)
 
 
 @contextlib.contextmanager
 def new_file(path: Path, storage: Storage = DISK) -> Iterator[BlockWriter]:
-    """Write a new file in place of what a killed predecessor left; when the `with` ends, its bytes are on the disk.
+    """Write a new file, replacing one that a killed process left; when the `with` block ends, its bytes are on the disk.
 
-    Its name may not be: that is in the folder, which the caller flushes.
+    Its directory entry may not be: the caller flushes the folder.
     """
     if os.path.lexists(path):
         storage.remove(path)

@@ -1,6 +1,6 @@
-"""Where things that can be made again are kept between runs: downloads, prepared data sets, compiled code.
+"""The cache folder, for things that can be made again: downloads, prepared data sets, compiled code.
 
-`LMLAB_CACHE` names the folder; without it, it's the system's place for such things.
+`LMLAB_CACHE` names the folder; without it, it's the system's usual place for caches.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from lmlab import LabError, StorageError
 from lmlab.files.storage import reason
 
 LONGEST_SHOWN = 200
-"""Characters of a path in a message."""
+"""Longest path shown in a message, in characters."""
 
 
 def cache_folder() -> Path:
-    """$LMLAB_CACHE, or `lmlab` in the user's cache folder of this system (not created here)."""
+    """Return $LMLAB_CACHE, or `lmlab` in the user's cache folder of this system (not created here)."""
     chosen = os.environ.get("LMLAB_CACHE")
     if chosen:
         return place_for_folder(Path(chosen).expanduser(), "LMLAB_CACHE")
@@ -31,9 +31,9 @@ def cache_folder() -> Path:
 def make_folder(
     folder: Path, advice: str = "set LMLAB_CACHE to a folder that can be written", mode: int = 0o777
 ) -> Path:
-    """`folder`, created with `mode` (less the umask) where it wasn't.
+    """Create `folder` with `mode` (less the umask) if it doesn't exist, and return it.
 
-    StorageError, with the `advice`, where it can't be, or where this user may not write into it.
+    Raises StorageError, with the `advice`, if it can't be created, or this user may not write into it.
     """
     try:
         folder.mkdir(mode, parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def make_folder(
 
 
 def place_for_folder(folder: Path, named: str) -> Path:
-    """`folder`; LabError, with the flag or variable that `named` it, where it is a file, or no folder can have the name."""
+    """Return `folder`; raises LabError, with the flag or variable `named`, if it is a file or can't be a folder's name."""
     try:
         there = next(place for place in (folder, *folder.parents) if place.exists())
         problem = "" if there.is_dir() else f"{_short(there)} is a file"

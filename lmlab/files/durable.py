@@ -1,4 +1,4 @@
-"""Durable writes: after any of these returns, the bytes are on the disk; before, the old file is untouched.
+"""Durable, atomic writes: when one of these returns, the bytes are on the disk; until then the old file is untouched.
 
 The order is the usual one (write a temporary file in the same folder, fsync it, rename it over the target, fsync the
 folder), because a rename inside one folder is atomic on POSIX file systems and on NTFS.
@@ -25,17 +25,17 @@ from lmlab.files.strict_json import parse_json
 
 HASH_BLOCK = 1 << 20
 LARGEST_JSON = 128 << 20
-"""Of any JSON file that says nothing else; a tokenizer of millions of words has as much."""
+"""Size limit of JSON files without a limit of their own, in bytes; a tokenizer of millions of words is about as large."""
 TEMPORARY = re.compile(r"\..+\.([0-9a-f]{16}|\d+)\.tmp")
-"""What `write_bytes` writes to before the rename; earlier versions had the process's number in it."""
+"""Names of the temporary files of `write_bytes`; earlier versions had the process id in it."""
 
 
 def write_bytes(path: Path, content: bytes, storage: Storage = DISK) -> None:
-    """Put `content` at `path` in one step: a reader, or a crash, sees the old file or the new one, never a part.
+    """Write `content` to `path` atomically: a reader, or a crash, sees the old file or the new one, never a part.
 
-    Raises StorageError where the system refuses (a full disk, a folder without permission); the old file is then untouched.
+    Raises StorageError if the system refuses (a full disk, a folder without permission); the old file is then untouched.
     """
-    # A name that nobody can guess, or have twice: processes of two containers may have the same number.
+    # A random name can't be predicted or collide: processes in two containers may have the same id.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         try:
@@ -68,18 +68,18 @@ def write_text(path: Path, text: str, storage: Storage = DISK) -> None:
 
 
 def write_json(path: Path, value: Any, storage: Storage = DISK) -> None:
-    """`write_bytes` for a JSON value, indented for people; NaN and infinities become null, since JSON has none."""
+    """Write a JSON value with `write_bytes`, indented; NaN and infinities become null, since JSON has none."""
     write_bytes(path, json_bytes(value), storage)
 
 
 def json_bytes(value: Any) -> bytes:
-    """A JSON value as `write_json` writes it."""
+    """Return a JSON value as the bytes that `write_json` writes."""
     text = json.dumps(without_nan(value), indent=2, ensure_ascii=False, allow_nan=False)
     return f"{text}\n".encode("utf-8", errors="backslashreplace")  # a lone surrogate becomes JSON's own escape
 
 
 def without_nan(value: Any) -> Any:
-    """`value` for JSON: NaN and infinities are None, and numpy's numbers are plain ones, at any depth."""
+    """Return `value` for JSON: at any depth NaN and infinities become None, and numpy numbers become Python ones."""
     if isinstance(value, (bool, str)) or value is None:
         return value
     if isinstance(value, dict):
@@ -94,9 +94,9 @@ def without_nan(value: Any) -> Any:
 
 
 def read_json(path: Path, largest_bytes: int = LARGEST_JSON) -> Any:
-    """The JSON value in `path`; LabError where it is missing, larger than it may be, not UTF-8 or not JSON.
+    """Return the JSON value in `path`; raises LabError if it is missing, larger than it may be, not UTF-8 or not JSON.
 
-    `parse_json` says what else is refused.
+    See `parse_json` for what else is refused.
     """
     try:
         if path.exists() and not path.is_file():
@@ -113,7 +113,7 @@ def read_json(path: Path, largest_bytes: int = LARGEST_JSON) -> Any:
 
 
 def sha256_of_file(path: Path, first_bytes: int | None = None) -> str:
-    """The SHA-256 of a file's bytes, or of the first so many, in hexadecimal."""
+    """Return the SHA-256 of a file's bytes, or of its first `first_bytes`, in hexadecimal."""
     digest = hashlib.sha256()
     left = sys.maxsize if first_bytes is None else first_bytes
     with open(path, "rb") as file:
@@ -124,7 +124,7 @@ def sha256_of_file(path: Path, first_bytes: int | None = None) -> str:
 
 
 def require_free_bytes(folder: Path, needed: int, purpose: str) -> None:
-    """StorageError unless the disk that holds `folder` has `needed` bytes free for `purpose`."""
+    """Raise StorageError unless the disk that holds `folder` has `needed` bytes free for `purpose`."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise StorageError(

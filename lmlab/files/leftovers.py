@@ -1,10 +1,10 @@
-"""Work folders that tell whether their process lives, and the removal of what dead processes left.
+"""Work folders locked by their process, and the removal of those that dead processes left.
 
     PLACE/PREFIX<32 random digits>/
-      .lock   held by the process that works here: an operating-system lock, which dies with it
+      .lock   an operating-system lock held by the process, released when the process ends
 
-What is removed has a free lock and was left alone for an hour. One of the two alone would not do: some network file systems keep
-locks to one machine, and a clock can jump by days. Ages are taken from the file system's own clock, the one that dates the files.
+A folder is removed if its lock is free and it hasn't changed for an hour. One alone isn't enough: some network file systems keep
+locks local to a machine, and a clock can jump by days. Ages are measured by the file system's own clock, which dates the files.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ OWN = 0o700
 
 
 class TemporaryFolder:
-    """A folder of this process alone, from `temporary_folder`."""
+    """A folder owned by this process, from `temporary_folder`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = DISK.open(path / LOCK)
-        with contextlib.suppress(OSError):  # a file system without locks: there the folder's age alone protects it
+        with contextlib.suppress(OSError):  # no locks on this file system: only the folder's age protects it
             try_lock(self._lock)
 
     def release(self) -> None:
-        """Give up the lock and its file, right before the folder gets the name that it is to have.
+        """Release the lock and remove its file, right before the folder is renamed to its final name.
 
-        Windows renames no folder with an open file.
+        Windows can't rename a folder that contains an open file.
         """
         if not self._lock.closed:
-            os.utime(self.path)  # from here on it is its age that protects it
+            os.utime(self.path)  # from here on the folder's age protects it
             self._lock.close()
             DISK.remove(self.path / LOCK)
 
     def remove(self) -> None:
-        """Remove it, unless it was renamed; what the system won't let go of stays for `remove_dead`."""
+        """Remove the folder, unless it was renamed; what the system refuses to remove is left for `remove_dead`."""
         self._lock.close()
         with contextlib.suppress(OSError):
             remove_tree(self.path)
@@ -58,7 +58,7 @@ class TemporaryFolder:
 
 @contextlib.contextmanager
 def temporary_folder(place: Path, prefix: str, mode: int = OWN) -> Iterator[TemporaryFolder]:
-    """A new folder in `place` for the time of the context; StorageError where the system refuses it."""
+    """Create a new folder in `place` for the duration of the context; raises StorageError if the system refuses it."""
     path = place / f"{prefix}{secrets.token_hex(16)}"
     try:
         path.mkdir(mode)
@@ -74,14 +74,14 @@ def temporary_folder(place: Path, prefix: str, mode: int = OWN) -> Iterator[Temp
 
 
 def remove_dead(place: Path, prefix: str) -> None:
-    """Remove the work folders in `place` that their processes died in. What the system won't let go of stays."""
+    """Remove the work folders in `place` whose processes died. What the system refuses to remove stays."""
     named = re.compile(f"{re.escape(prefix)}[0-9a-f]{{32}}")
     with contextlib.suppress(OSError):
         found = [entry for entry in sorted(place.iterdir()) if named.fullmatch(entry.name) and not is_link(entry)]
         old = file_system_time(place) - OLD_SECONDS if found else 0.0
         for entry in found:
             with contextlib.suppress(OSError):
-                # In this order: who gives up the lock makes the folder young before.
+                # In this order, since `release` updates the folder's time before it releases the lock.
                 if _is_free(entry / LOCK) and _changed(entry) < old:
                     remove_tree(entry)
 
@@ -99,14 +99,14 @@ def remove_old_temporaries(place: Path) -> None:
 
 
 def write_shared(path: Path, value: Any) -> None:
-    """`write_json` into a folder that other processes write to as well; made where it isn't there, rid of old temporaries."""
+    """Write JSON into a folder that other processes write to as well: create the folder, and remove old temporary files."""
     make_folder(path.parent)
     write_json(path, value)
     remove_old_temporaries(path.parent)
 
 
 def file_system_time(place: Path) -> float:
-    """The time now by the clock that dates the files in `place`: on a network file system that of its server."""
+    """Return the present time by the clock that dates the files in `place`: on a network file system that of its server."""
     path = place / f".clock.{secrets.token_hex(8)}.tmp"
     try:
         with DISK.open(path) as file:
@@ -117,7 +117,7 @@ def file_system_time(place: Path) -> float:
 
 
 def _is_free(lock: Path) -> bool:
-    """Whether nobody holds it; also where it is missing: its process died before it was made, or after it was given up."""
+    """Return whether no process holds the lock. True if it is missing: the process died before it was made, or released it."""
     try:
         if not stat.S_ISREG(lock.lstat().st_mode):
             return False
@@ -126,12 +126,12 @@ def _is_free(lock: Path) -> bool:
             return try_lock(file)
     except FileNotFoundError:
         return True
-    except OSError:  # no locks on this disk: nobody knows
+    except OSError:  # no locks on this file system: unknown
         return False
 
 
 def _changed(folder: Path) -> float:
-    """When something in it, or the folder itself, was last changed."""
+    """Return when the folder or anything in it was last changed."""
     newest = folder.lstat().st_mtime
     for entry in folder.iterdir():
         facts = entry.lstat()

@@ -1,6 +1,6 @@
-"""Links: symbolic ones, and Windows's junctions, which Python 3.11 takes for folders.
+"""Detection of links: symbolic ones, and Windows's junctions, which Python 3.11 treats as folders.
 
-Whoever removes or writes what may come from elsewhere asks first, since what a link leads to is not ours.
+Code that removes or writes files of foreign origin checks for links first, since their targets aren't ours to change.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ JUNCTION = 0xA0000003
 
 
 def is_link(path: Path) -> bool:
-    """Whether `path` itself is a link, also one that leads nowhere; False where nothing is there."""
+    """Return whether `path` itself is a link, including a dangling one; False if nothing is there."""
     try:
         entry = path.lstat()
     except OSError:

@@ -1,4 +1,4 @@
-"""An operating-system lock on an open file: it dies with the process that holds it, however that dies."""
+"""An operating-system lock on an open file, which is released when its process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from lmlab.files.storage import DISK, reason
 
 POLL_SECONDS = 0.1
 LOCKED_BYTE = 1 << 30
-"""Windows locks bytes, and forbids others to read them: this one lies beyond what is ever written."""
+"""Windows locks byte ranges and forbids others to read them: this byte is beyond everything that is written."""
 
 
 def try_lock(file: IO[Any], shared: bool = False) -> bool:
-    """Lock `file` without waiting; False where another holds it. Closing the file unlocks it.
+    """Lock `file` without waiting; return False if another process holds the lock. Closing the file unlocks it.
 
-    A shared lock only asks whether anyone holds the other kind. OSError where the file system has no locks.
+    A shared lock tests whether another process holds an exclusive one. Raises OSError if the file system has no locks.
     """
     if os.name == "nt":
         return _try_lock_windows(file)
@@ -34,10 +34,10 @@ def try_lock(file: IO[Any], shared: bool = False) -> bool:
 
 
 class FileLock:
-    """`with FileLock(path, say, "message while waiting"): ...`: one builder at a time.
+    """Context manager that lets one process at a time build something: `with FileLock(path, say, "message while waiting"): ...`.
 
-    A second process says the message and waits until the first is done, and then finds what that one made. StorageError
-    where the system refuses the lock or its folder; a link in the file's place is refused too.
+    A second process reports the message and waits until the first is done, and then finds what that one made. Raises StorageError
+    if the system refuses the lock or its folder, or the file is a link.
     """
 
     def __init__(self, path: Path, say: Callable[[str], object], waiting: str) -> None:

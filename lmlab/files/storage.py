@@ -1,6 +1,6 @@
-"""The disk's operations that durable writing is made of, behind one object, so that tests can make each of them fail.
+"""The disk operations that durable writing consists of, behind one object, so that tests can make each of them fail.
 
-Whatever must survive a crash goes through a `Storage`: the checkpoint's protocol, pointers, the cutting of journals.
+Everything that must survive a crash goes through a `Storage`: the checkpoint protocol, pointers, the truncation of journals.
 """
 
 from __future__ import annotations
@@ -26,41 +26,41 @@ ADVICE = {
     **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST), "expected a folder, not a file: choose another one"),
     errno.ENAMETOOLONG: "choose a shorter name",
 }
-"""By the reason for which a write was refused: what can be done."""
+"""errno of a refused write -> what can be done about it."""
 NOT_OFFERED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
-"""What some network and user-space file systems answer when a folder is to be flushed."""
+"""Errors of network and user-space file systems that can't flush a folder."""
 BLOCKED = (5, 32)
-"""Windows's errors (access denied, sharing violation) where another process, such as a virus scanner, has the file open."""
+"""Windows's errors (access denied, sharing violation) if another process, such as a virus scanner, has the file open."""
 BLOCKED_SECONDS = 2.0
-"""So long a rename waits for a reader to close the file."""
+"""How long a rename waits for a reader to close the file."""
 LONGEST_PAUSE_SECONDS = 0.1
 
 
 class Storage:
-    """The operations themselves. Each one raises OSError where the system refuses it."""
+    """The operations on the disk. Each one raises OSError if the system refuses it."""
 
     def require_owner(self) -> None:
-        """Raise where what is written here is another process's by now; a plain disk asks nobody."""
+        """Raise if another process owns this folder by now; a plain disk has no owner and never raises."""
 
     def make_folder(self, folder: Path) -> None:
-        """Make a folder that must not be there yet."""
+        """Make a folder; raises OSError if it exists."""
         folder.mkdir()
 
     def open(self, path: Path, mode: Literal["xb", "ab"] = "xb") -> FileIO:
-        """Open a file for writing, a new one ("xb") or at its end ("ab"), without a buffer of our own.
+        """Open a file for writing, a new one ("xb") or at its end ("ab"), unbuffered.
 
-        A link in its place is refused, and with "xb" everything else: nobody can have planted there what we would overwrite.
+        A link is refused, and with "xb" any existing file, so nothing planted there can be overwritten.
         """
         return FileIO(path, mode, opener=_open_no_link)
 
     def write(self, file: FileIO, content: bytes | memoryview) -> None:
-        """Write all of `content`; the system may take it in several parts."""
+        """Write all of `content`; the system may accept it in several parts."""
         rest = memoryview(content)
         while rest:
             rest = rest[file.write(rest) or 0 :]
 
     def truncate(self, file: FileIO, length: int) -> None:
-        """Cut a file off after `length` bytes."""
+        """Truncate a file to `length` bytes."""
         file.truncate(length)
 
     def flush(self, file: FileIO) -> None:
@@ -77,13 +77,13 @@ class Storage:
         os.fsync(file.fileno())
 
     def flush_folder(self, folder: Path) -> None:
-        """`flush_folder`."""
+        """Flush a folder's directory entries; see the function `flush_folder`."""
         flush_folder(folder)
 
     def rename(self, old: Path, new: Path) -> None:
-        """Rename inside one file system, in one step; a file replaces the file `new`.
+        """Rename atomically within one file system; a file replaces the file `new`.
 
-        Windows refuses it while a reader has either open: that is waited for, `BLOCKED_SECONDS` at most.
+        Windows refuses it while a reader has either file open; this waits for at most `BLOCKED_SECONDS`.
         """
         deadline, pause = time.monotonic() + BLOCKED_SECONDS, 0.001
         while True:
@@ -109,21 +109,21 @@ DISK = Storage()
 
 
 class Owned(Storage):
-    """The disk, of a folder that another process may take over: whatever changes what that one has too asks `owner` first.
+    """The disk, for a folder that another process may take over: every change to shared files checks `owner` first.
 
-    What has a name that only this process knows is written without asking, and removed too.
+    Files whose name only this process knows are written and removed without the check.
     """
 
     def __init__(self, owner: Callable[[], object]) -> None:
-        """`owner` raises LabError where the folder is another process's."""
+        """`owner` is called before each change and raises LabError if the folder belongs to another process."""
         self._owner = owner
 
     def require_owner(self) -> None:
-        """Ask."""
+        """Raise LabError if another process owns the folder."""
         self._owner()
 
     def open(self, path: Path, mode: Literal["xb", "ab"] = "xb") -> FileIO:
-        """Ask before a file that may be there is appended to or cut: once it is open, right before that is done."""
+        """Open a file; for appending, check the owner once it is open, right before it is changed."""
         file = super().open(path, mode)
         if mode == "ab":
             try:
@@ -134,13 +134,13 @@ class Owned(Storage):
         return file
 
     def rename(self, old: Path, new: Path) -> None:
-        """Ask, then rename."""
+        """Check the owner, then rename."""
         self.require_owner()
         super().rename(old, new)
 
 
 def flush_folder(folder: Path) -> None:
-    """Ask the disk to keep `folder`'s list of names. Windows has no such call: there the rename is journalled."""
+    """Flush `folder`'s directory entries to the disk. Windows has no such call: there renames are journalled."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -154,7 +154,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def remove_tree(folder: Path, storage: Storage = DISK) -> None:
-    """Remove a folder and all that's in it; links, `folder` itself among them, are removed, and what they point to stays."""
+    """Remove a folder and everything in it. Links, including `folder` itself, are removed; their targets stay."""
     if is_link(folder):
         storage.remove(folder)
         return
@@ -167,20 +167,20 @@ def remove_tree(folder: Path, storage: Storage = DISK) -> None:
 
 
 def _open_no_link(path: str, flags: int) -> int:
-    """An `opener` that follows no link at the path's end, where the system can be told so."""
+    """Open a file without following a link at the path's end, if the system supports that; an `opener` for `open`."""
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def reason(error: OSError) -> str:
-    """Why the system refused, in its own words."""
+    """Return why the system refused, in the system's words."""
     return error.strerror or str(error) or type(error).__name__
 
 
 def advice(error: OSError) -> str:
-    """What can be done where the system refused to write, by its reason."""
+    """Return what can be done about a refused write, by its reason."""
     return ADVICE.get(error.errno or 0, "check the disk or choose another folder")
 
 
 def writing_failed(path: Path, error: OSError) -> StorageError:
-    """The one line for a write that the system refused."""
+    """Return the one-line error for a write that the system refused."""
     return StorageError(f"{path} can't be written: {reason(error)}; {advice(error)}")

@@ -1,8 +1,8 @@
-"""JSON out of a file that may come from anywhere: only what every reader understands alike, and what stays small.
+"""JSON from untrusted files: only what all parsers agree on, with bounded size.
 
-Refused beside what is no JSON: names that stand twice, NaN and infinities, numbers that no float can hold, values that
-are nested deeper than any of ours. So whoever reads a value may walk through it and do arithmetic with it. What is many
-times larger in memory than on the disk is refused before it is parsed: `[],` has 3 bytes, and an empty list 70.
+Refused besides invalid JSON: duplicate names, NaN and infinities, numbers that no float can hold, values that
+are nested deeper than any of ours. So a value can be traversed and used in arithmetic safely. Input that would be many
+times larger in memory than on the disk is refused before it is parsed: `[],` has 3 bytes, an empty list 70.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import math
 from typing import Any, NamedTuple
 
 DEEPEST = 32
-"""Levels of lists and objects; the deepest value that lmlab writes has 5."""
+"""Levels of nested lists and objects; the deepest value that lmlab writes has 5."""
 MOST_DIGITS = 40
-"""Of a whole number: more than 128 bits have, and far from what a float can't hold."""
+"""Digits of an integer: enough for more than 128 bits, and far below what overflows a float."""
 MOST_LISTS = 1 << 20
-"""Lists and objects; a corpus of a million files has as many."""
+"""Number of lists and objects; a corpus of a million files has about as many."""
 MOST_NAMES = 1 << 20
 MOST_VALUES = 8 << 20
-"""Entries of lists and objects; a tokenizer of millions of words has one for each."""
+"""Number of entries of lists and objects; a tokenizer of millions of words has one for each."""
 COUNTED_BYTES = 1 << 16
 
 
 def parse_json(content: bytes) -> Any:
-    """The JSON value in UTF-8 bytes; ValueError in one line where it is none, or one that can't be trusted."""
+    """Return the JSON value in UTF-8 bytes; raises ValueError in one line if it is invalid or not acceptable."""
     require_few(content)
     try:
         value = json.loads(
@@ -36,14 +36,14 @@ def parse_json(content: bytes) -> Any:
         )
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    # Counting brackets is quick, and hardly a file has so many; those in texts are counted too.
+    # Counting brackets is quick, and few files have so many; those inside strings are counted too.
     if content.count(b"[") + content.count(b"{") > DEEPEST and deeper_than(value, DEEPEST):
         raise ValueError("it is nested too deeply")
     return value
 
 
 def deeper_than(value: Any, levels: int) -> bool:
-    """Whether lists and objects are nested more than so many levels deep in `value`."""
+    """Return whether lists and objects in `value` are nested more than `levels` deep."""
     found = [value] if isinstance(value, (list, dict)) else []
     for _ in range(levels):
         entries = (entry for outer in found for entry in (outer.values() if isinstance(outer, dict) else outer))
@@ -54,7 +54,9 @@ def deeper_than(value: Any, levels: int) -> bool:
 
 
 class _Counts(NamedTuple):
-    """How much there is at most in some JSON; what stands in texts is counted too where they aren't taken out."""
+    """Upper bounds on the lists, names and values in some JSON; characters inside strings are counted too unless they were
+    removed.
+    """
 
     lists: int
     names: int
@@ -69,7 +71,7 @@ class _Counts(NamedTuple):
         return _Counts(*(ours + theirs for ours, theirs in zip(self, other, strict=True)))
 
     def problem(self) -> str:
-        """What there is too much of, or nothing."""
+        """Return what there is too much of; empty if nothing."""
         if self.lists > MOST_LISTS:
             return f"it has more than {MOST_LISTS:,} lists and objects"
         if self.names > MOST_NAMES:
@@ -78,7 +80,7 @@ class _Counts(NamedTuple):
 
 
 def require_few(content: bytes) -> None:
-    """ValueError where `content` would have too many values; brackets, colons and commas in texts don't count."""
+    """Raise ValueError if `content` would have too many values; brackets, colons and commas inside strings don't count."""
     if len(content) > MOST_LISTS and _Counts.of(content).problem():
         problem = _count_outside_texts(content).problem()
         if problem:
@@ -86,12 +88,12 @@ def require_few(content: bytes) -> None:
 
 
 def _count_outside_texts(content: bytes) -> _Counts:
-    """The counts, as far as the first that is too high; a part at a time, which takes little memory and no parser."""
-    content = content.replace(rb"\\", b"").replace(rb"\"", b"")  # what is left of quotation marks begins or ends a text
+    """Return the counts outside strings, up to the first that is too high; works block by block without a parser."""
+    content = content.replace(rb"\\", b"").replace(rb"\"", b"")  # the remaining quotation marks begin or end a string
     counts, begin = _Counts(0, 0, 0), 0
     while begin < len(content) and not counts.problem():
         end = begin + COUNTED_BYTES
-        if content.count(b'"', begin, end) % 2:  # it would end inside a text
+        if content.count(b'"', begin, end) % 2:  # it would end inside a string
             end = content.find(b'"', end) + 1 or len(content)
         counts += _Counts.of(b"".join(content[begin:end].split(b'"')[::2]))
         begin = end
@@ -101,7 +103,7 @@ def _count_outside_texts(content: bytes) -> _Counts:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise ValueError("a name stands twice")
+        raise ValueError("a name is repeated")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Runs: folders of plain files that say what was trained, how it went and where it left off."""
+"""Runs: folders of plain files that record what was trained, its progress and where it stopped."""
 
 from lmlab.runs.control import REQUESTS, clear_control, read_control
 from lmlab.runs.create import create_imported, create_run, require_free_name, require_place

@@ -1,4 +1,4 @@
-"""black-boxes/step-00000123.json: what the step that led to state 123 met, where it was a spike or not finite."""
+"""black-boxes/step-00000123.json: diagnostics of the step that led to state 123, if it was a spike or not finite."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LARGEST_BYTES = 64 << 20
 
 
 def write_black_box(folder: Path, step: int, value: dict[str, Any], storage: Storage = DISK) -> str:
-    """Put the black box of a step into a run's folder; its name there. LabError where the disk refuses."""
+    """Write the black box of a step into a run's folder and return its relative path. Raises LabError if the disk refuses."""
     name = f"step-{step:08d}.json"
     make_folder(folder / FOLDER)
     write_json(folder / FOLDER / name, {"format": FORMAT, "step": step, **value}, storage)
@@ -24,14 +24,14 @@ def write_black_box(folder: Path, step: int, value: dict[str, Any], storage: Sto
 
 
 def black_box_steps(folder: Path) -> list[int]:
-    """The steps that have one, ascending."""
+    """Return the steps that have a black box, ascending."""
     place = folder / FOLDER
     found = (NAME.fullmatch(entry.name) for entry in place.iterdir()) if place.is_dir() else ()
     return sorted(int(match[1]) for match in found if match)
 
 
 def read_black_box(folder: Path, step: int) -> dict[str, Any]:
-    """The black box of a step; LabError where there is none, or it is damaged."""
+    """Return the black box of a step; raises LabError if it is missing or damaged."""
     if step not in black_box_steps(folder):
         there = ", ".join(map(str, black_box_steps(folder))) or "none"
         raise LabError(f"{folder.name} has no black box of step {step}: it has {there}")

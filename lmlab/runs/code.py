@@ -1,4 +1,4 @@
-"""Which code made a run: the hash of lmlab's own source, and the git commit where it is a checkout."""
+"""The code that made a run: the hash of lmlab's own source, and the git commit if it is a checkout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SOURCE_SUFFIXES = {".py", ".cpp", ".h"}
 
 
 def source_sha256(package: Path = PACKAGE) -> str:
-    """SHA-256 over the names and bytes of the package's source files: also tells an edited checkout from its commit."""
+    """Return the SHA-256 over the names and bytes of the package's source files, which also identifies an edited checkout."""
     digest = hashlib.sha256()
     files = [path for path in package.rglob("*") if path.suffix in SOURCE_SUFFIXES]
     for path in sorted(files, key=lambda path: path.relative_to(package).as_posix()):
@@ -27,12 +27,12 @@ def source_sha256(package: Path = PACKAGE) -> str:
 
 @functools.cache
 def running_source_sha256() -> str:
-    """`source_sha256` of lmlab when this process first asked: an edit after that isn't what runs here."""
+    """Return `source_sha256` of lmlab at the first call in this process: later edits don't affect the running code."""
     return source_sha256()
 
 
 def git_commit(root: Path = PACKAGE.parent) -> str | None:
-    """The commit that is checked out in `root`, from .git's plain files (git need not be installed); None without."""
+    """Return the commit checked out in `root`, read from .git's files (git need not be installed); None without one."""
     try:
         return _commit(_git_folder(root), "HEAD", MOST_REFERENCES)
     except (OSError, UnicodeDecodeError):
@@ -40,7 +40,7 @@ def git_commit(root: Path = PACKAGE.parent) -> str | None:
 
 
 def _git_folder(root: Path) -> Path:
-    """`.git`, or, in a worktree or submodule, the folder that the file `.git` names."""
+    """Return `.git`, or, in a worktree or submodule, the folder that the file `.git` names."""
     place = root / ".git"
     if place.is_file():
         return root / place.read_text(encoding="utf-8").removeprefix("gitdir:").strip()
@@ -65,6 +65,6 @@ def _commit(git: Path, name: str, most: int) -> str | None:
 
 
 def _common(git: Path) -> Path:
-    """A worktree's references are in the folder that all worktrees share."""
+    """Return the folder that holds the references: for a worktree the one that all worktrees share."""
     path = git / "commondir"
     return git / path.read_text(encoding="utf-8").strip() if path.is_file() else git

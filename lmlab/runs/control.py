@@ -1,6 +1,6 @@
-"""Requests to a run that trains: files in its `control/` folder, so that anything that can make a file can ask.
+"""Requests to a training process: files in the run's `control/` folder, so that any program can make one.
 
-save: a checkpoint now. stop: save and end. These two go when they are read. pause: wait while its file is there.
+save: write a checkpoint now. stop: save and end. These two files are removed when they are read. pause: wait while the file exists.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ LASTING = "pause"
 
 
 def read_control(folder: Path) -> set[str]:
-    """What is asked of the run in `folder` now; save and stop are asked once, a pause lasts while its file is there.
+    """Return the current requests to the run in `folder`; save and stop are returned once, pause as long as its file exists.
 
-    A file that can't be taken away counts for nothing: it would ask again without end.
+    A save or stop file that can't be removed is ignored, since it would be read again forever.
     """
     requests = {name for name in REQUESTS if (folder / FOLDER / name).exists()}
     return {name for name in requests if name == LASTING or _taken(folder / FOLDER / name)}
 
 
 def clear_control(folder: Path) -> None:
-    """Forget what was asked of an earlier process, or of none."""
+    """Remove requests that were meant for an earlier process."""
     for name in REQUESTS:
         _taken(folder / FOLDER / name)
 

@@ -1,4 +1,4 @@
-"""A new run: its folder appears whole and under a name of its own, also when several processes begin at once."""
+"""Creating runs: a run's folder appears complete and under a unique name, even if several processes create runs at once."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from lmlab.runs.names import check_name, numbered_names, stem_of
 from lmlab.runs.run import ORIGIN, RECIPE, Run
 
 DRAFT = ".new-"
-"""What a run's folder is called, with random digits, until it is whole. Hidden folders are no runs."""
+"""Prefix of a run's folder, before random digits, until it is complete. Hidden folders are not runs."""
 MODE = 0o777
-"""Of a run's folder, less the umask."""
+"""Permissions of a run's folder, less the umask."""
 
 
 def require_free_name(root: Path, name: str | None) -> None:
-    """LabError where `name` can't be a new run's in `root`; None, which lets one be chosen, always can."""
+    """Raise LabError if `name` can't be a new run's in `root`; None, for an automatic name, is always possible."""
     if name is not None and os.path.lexists(root / check_name(name)):
         raise _taken(root, name)
 
 
 def require_place(root: Path) -> None:
-    """Make the folder `root` where it isn't there; StorageError unless a run can be made in it."""
+    """Create the folder `root` if it doesn't exist; raises StorageError unless a run can be created in it."""
     probe = root / f"{DRAFT}{uuid.uuid4().hex}"
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -50,9 +50,9 @@ def require_place(root: Path) -> None:
 
 
 def create_run(root: Path, name: str | None, recipe: Recipe, origin: dict[str, Any]) -> Run:
-    """Make a run called `name` in `root`, or RECIPE-1, RECIPE-2, ...; LabError where the name is taken.
+    """Create a run called `name` in `root`, or RECIPE-1, RECIPE-2, ...; raises LabError if the name is taken.
 
-    `origin` says where it's from: hardware, versions, command, data_id, parent. Added to it are format, the immutable
+    `origin` describes the run's provenance: hardware, versions, command, data_id, parent. Added to it are format, the immutable
     id, the time, the recipe's name and hash, and the code: lmlab's version, its source's SHA-256, and the git commit.
     """
     first = {"recipe": recipe.name, "recipe_hash": recipe_hash(recipe)}
@@ -67,9 +67,9 @@ def create_run(root: Path, name: str | None, recipe: Recipe, origin: dict[str, A
 
 
 def create_imported(root: Path, name: str, imported: dict[str, Any], metrics: Iterable[dict[str, Any]]) -> Run:
-    """Make a run called `name` out of what someone else's log says; LabError where the name is taken.
+    """Create a run called `name` from the data of a foreign log; raises LabError if the name is taken.
 
-    `imported` says which log, and what is known of the training; each of `metrics` is a line of metrics.jsonl without what
+    `imported` describes the log and what is known of the training; each of `metrics` is a line of metrics.jsonl without what
     every line has. Such a run has no recipe, no data set and no checkpoints.
     """
 
@@ -106,7 +106,7 @@ def _origin(identity: str, facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _named(draft: TemporaryFolder, root: Path, name: str | None, stem: str) -> Path:
-    """Rename the draft to the first free name. The system renames over no folder that has files, so none is shared."""
+    """Rename the draft to the first free name. The system doesn't rename over a folder with files, so no name is used twice."""
     draft.release()
     taken = [entry.name for entry in root.iterdir()]
     candidates: Iterable[str] = [name] if name is not None else numbered_names(stem, taken)

@@ -1,7 +1,7 @@
-"""What happens in a run, a JSON line each: metrics.jsonl, samples.jsonl and events.jsonl.
+"""The journals of a run, in JSON lines: metrics.jsonl, samples.jsonl and events.jsonl.
 
-Only the process that holds the run's lock writes them. A checkpoint remembers how long the files were; a resume from it
-rewinds them to that: what is beyond goes to discarded.jsonl, so that steps that are taken again don't stand twice.
+Only the process that holds the run's lock writes them. A checkpoint stores the length of the files; a resume from it
+rewinds them to that: later lines are moved to discarded.jsonl, so that repeated steps are not recorded twice.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from lmlab.runs.lines import FORMAT, line_bytes, now, run_writing_failed, whole_
 FILES = ("metrics", "samples", "events")
 DISCARDED = "discarded.jsonl"
 LARGEST_BYTES = 1 << 30
-"""Three million lines."""
+"""About three million lines."""
 RESERVED = {"format", "id", "segment", "step", "tokens", "kind", "time", "file"}
 
 
 class Journal:
-    """Appends to a run's files of JSON lines. It holds nothing open."""
+    """Appends to a run's files of JSON lines; keeps no file open."""
 
     def __init__(self, folder: Path, run_id: str, segment: int, storage: Storage = DISK) -> None:
-        """`segment` is the number that `Run.begin_segment` gave; every line has it.
+        """`segment` is the number that `Run.begin_segment` returned; every line contains it.
 
-        Where `storage` has an owner and another process has taken the run over, that is raised: the lines are that one's.
+        If `storage` has an owner and another process has taken over the run, appending raises TakenOver.
         """
         self.folder = folder
         self._storage = storage
@@ -38,9 +38,9 @@ class Journal:
         self._appended: set[str] = set()
 
     def append(self, file: str, kind: str, /, *, step: int, tokens: int, **values: Any) -> None:
-        """One line in metrics, samples or events; NaN becomes null. A crash leaves all of it, or a torn last line.
+        """Append one line to metrics, samples or events; NaN becomes null. A crash leaves all of it, or a torn last line.
 
-        It's on the disk only after `flush`. LabError where the disk refuses.
+        It's on the disk only after `flush`. Raises LabError if the disk refuses.
         """
         if RESERVED & set(values):
             raise ValueError(f"{', '.join(sorted(RESERVED & set(values)))}: every line has its own")
@@ -55,11 +55,11 @@ class Journal:
             raise run_writing_failed(self.folder, path, error) from None
 
     def lengths(self) -> dict[str, int]:
-        """file -> its length in bytes now, for the checkpoint's state."""
+        """Return the current length of each file in bytes, for the checkpoint's state."""
         return {file: path.stat().st_size if (path := self._path(file)).exists() else 0 for file in FILES}
 
     def flush(self) -> None:
-        """Return when all that was appended is on the disk: before a checkpoint counts it, and at the end."""
+        """Return when everything appended is on the disk; called before a checkpoint stores the lengths, and at the end."""
         storage = self._storage
         try:
             for file in sorted(self._appended):
@@ -70,10 +70,10 @@ class Journal:
             raise run_writing_failed(self.folder, self.folder, error) from None
 
     def rewind(self, lengths: Mapping[str, int]) -> list[str]:
-        """Move what is beyond `lengths` to discarded.jsonl, where each line says which file it was in.
+        """Move everything beyond `lengths` to discarded.jsonl, where each line has the name of its file.
 
-        Returns a line for each file that is shorter than the checkpoint counted, which hurts no training. A crash in
-        the middle loses nothing, and the same rewind again finishes the work.
+        Returns a line for each file that is shorter than the checkpoint's length, which doesn't affect training. The operation is
+        idempotent: a crash in the middle loses nothing, and repeating the rewind completes it.
         """
         damaged = {file: length for file, length in lengths.items() if file not in FILES or not _is_length(length)}
         if damaged:
@@ -97,7 +97,7 @@ class Journal:
 
 
 def _append_whole(path: Path, storage: Storage, line: bytes) -> None:
-    """One write at the file's end; what a full disk took of the line is taken back."""
+    """Append with one write; if the disk is full, remove the part of the line that was written."""
     with storage.open(path, "ab") as opened:
         length = os.fstat(opened.fileno()).st_size
         try:
@@ -109,9 +109,9 @@ def _append_whole(path: Path, storage: Storage, line: bytes) -> None:
 
 
 def _cut(path: Path, file: str, length: int | None, storage: Storage) -> None:
-    """Move what is beyond the whole lines in the first `length` bytes (None: in all of them) to discarded.jsonl.
+    """Move everything beyond the whole lines in the first `length` bytes (None: in the whole file) to discarded.jsonl.
 
-    First it is on the disk there, and only then it goes here.
+    It is on the disk there before it is removed here.
     """
     try:
         content = _content(path)
@@ -127,7 +127,7 @@ def _cut(path: Path, file: str, length: int | None, storage: Storage) -> None:
 
 
 def _content(path: Path) -> bytes:
-    """All that is in a file of lines; LabError where it's no file, or larger than any training makes one."""
+    """Return the content of a file of lines; raises LabError if it isn't a file, or is larger than any journal."""
     if not path.exists():
         return b""
     if not path.is_file():
@@ -141,7 +141,7 @@ def _discard(discarded: Path, file: str, beyond: bytes, storage: Storage) -> Non
     lines = [_discarded_line(file, text) for text in beyond.split(b"\n") if text]
     content = _content(discarded)
     content = content[: whole_lines(content)]
-    # A crash after an earlier try, or in the middle of it, has left some of the lines there already.
+    # A crash during or after an earlier attempt may have left some of the lines there already.
     last = [text + b"\n" for text in content.split(b"\n")[:-1]][-len(lines) :]
     there = next(count for count in range(len(last), -1, -1) if last[len(last) - count :] == lines[:count])
     with storage.open(discarded, "ab") as opened:
@@ -152,7 +152,7 @@ def _discard(discarded: Path, file: str, beyond: bytes, storage: Storage) -> Non
 
 
 def _discarded_line(file: str, text: bytes) -> bytes:
-    """The line itself, with the file that it was in; a torn one as text."""
+    """Return the line with the name of its file added; a torn one is stored as text."""
     try:
         value = parse_json(text)
     except ValueError:

@@ -1,6 +1,6 @@
-"""Files of JSON lines: one value a line, appended with one write each, so that a crash tears at most the last.
+"""Files of JSON lines: one value a line, each appended with one write, so that a crash tears at most the last.
 
-What makes a line is its newline: text after the last one was torn off by a crash, or is being written right now.
+A line is complete with its newline: text after the last newline was torn by a crash, or is being written.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from lmlab.files import DISK, Storage, parse_json, reason, without_nan, writing_
 
 FORMAT = 1
 LONGEST_LINE = 64 << 20
-"""Bytes; what a model wrote stands in one."""
+"""Bytes; a line may contain text that a model generated."""
 BLOCK = 1 << 16
 KINDS = {"segment": int, "step": int, "tokens": int, "kind": str}
-"""What every line has, where it isn't one of discarded.jsonl that was torn."""
+"""Fields of every line, except torn lines in discarded.jsonl."""
 
 
 def line_bytes(value: dict[str, Any]) -> bytes:
-    """One JSON object as a line; NaN and infinities become null."""
+    """Return one JSON object as a line; NaN and infinities become null."""
     text = json.dumps(without_nan(value), ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
     return f"{text}\n".encode("utf-8", errors="backslashreplace")
 
 
 def read_lines(path: Path, most: int | None = None) -> list[dict[str, Any]]:
-    """The objects in a file of JSON lines, without a torn last one, the first `most` of them; [] where there is no file.
+    """Return the first `most` objects in a file of JSON lines, without a torn last line; [] if there is no file.
 
-    LabError names the line that is damaged, or of a format that this version doesn't read. A file is read line by line,
-    and a line of more than LONGEST_LINE bytes is none of ours.
+    Raises LabError with the line that is damaged, or of a format that this version doesn't read. The file is read line by line,
+    and a line of more than LONGEST_LINE bytes counts as damaged.
     """
     try:
         if not path.exists():
@@ -60,7 +60,7 @@ def read_lines(path: Path, most: int | None = None) -> list[dict[str, Any]]:
 
 
 def lines_from_end(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects in a file of JSON lines, the last first, read as far as they are asked for; as `read_lines` otherwise."""
+    """Yield the objects in a file of JSON lines from last to first, reading lazily; otherwise as `read_lines`."""
     try:
         if not path.is_file():
             return
@@ -85,12 +85,12 @@ def lines_from_end(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def whole_lines(content: bytes, length: int | None = None) -> int:
-    """How many bytes of `content`, up to `length`, are whole lines."""
+    """Return how many bytes of `content`, up to `length`, are complete lines."""
     return content.rfind(b"\n", 0, length) + 1
 
 
 def append_line(path: Path, value: dict[str, Any], storage: Storage = DISK) -> None:
-    """Append a line durably; a torn one before it is cut off. OSError where the system refuses."""
+    """Append a line durably; a torn one before it is cut off. Raises OSError if the system refuses."""
     content = path.read_bytes() if path.exists() else b""
     with storage.open(path, "ab") as file:
         if whole_lines(content) < len(content):
@@ -102,12 +102,12 @@ def append_line(path: Path, value: dict[str, Any], storage: Storage = DISK) -> N
 
 
 def run_writing_failed(folder: Path, path: Path, error: OSError) -> StorageError:
-    """The one line for a file of the run in `folder` that couldn't be written, also where that folder has gone."""
+    """Return the one-line error for a file of the run in `folder` that couldn't be written, or whose folder is gone."""
     return writing_failed(path, error) if folder.is_dir() else folder_gone(folder)
 
 
 def folder_gone(folder: Path) -> StorageError:
-    """The one line for a run whose folder isn't in its place any more while a process is at work on it."""
+    """Return the one-line error for a run whose folder was removed or moved during training."""
     return StorageError(
         f"{folder} was removed or moved while its training ran: put it back, then go on with lmlab resume {folder}, or "
         "start it again"
@@ -115,7 +115,7 @@ def folder_gone(folder: Path) -> StorageError:
 
 
 def now() -> str:
-    """The time as every file of a run has it: UTC, ISO 8601, milliseconds."""
+    """Return the present time as in all files of a run: UTC, ISO 8601, milliseconds."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -139,5 +139,5 @@ def _parsed(path: Path, number: int | None, text: bytes) -> dict[str, Any]:
 
 
 def _is(value: Any, kind: type) -> bool:
-    """Whether a line's own entry is text, or a count that 64 bits hold."""
+    """Return whether a line's value is a string, or a count that fits in 64 bits."""
     return isinstance(value, str) if kind is str else type(value) is int and 0 <= value < 1 << 63

@@ -1,6 +1,6 @@
-"""A run's files are its own: a link among them could have a resume empty, cut or delete what lies elsewhere.
+"""Links among a run's files are refused: a resume could otherwise empty, truncate or delete files elsewhere.
 
-A run may come from another machine, and an archive can hold links. A link to a run's whole folder is fine.
+A run may come from another machine, and an archive can contain links. A link to a run's whole folder is allowed.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ WRITTEN = (
     DISCARDED,
     *(f"{file}.jsonl" for file in FILES),
 )
-"""What is changed in place, or written into. The other files are replaced, and a link with them."""
+"""Files and folders that are changed in place, or written into. The others are replaced, and a link with them."""
 
 
 def refuse_links(folder: Path) -> None:
-    """LabError where one of these is a link."""
+    """Raise LabError if one of `WRITTEN` is a link."""
     for name in WRITTEN:
         if is_link(folder / name):
             raise LabError(

@@ -1,9 +1,9 @@
-"""One process at work on a run: an operating-system lock on the file `lock`, which dies with its owner.
+"""One process per run: an operating-system lock on the file `lock`, which is released when its owner ends.
 
-The file says who holds it, for the message that a second process gets, and has a token that its owner drew. Some file systems
-keep locks to one machine (NFS without its lock service, a folder that a container and its host share): there a second process
-gets the lock too. So the owner reads the token again before each change (`require`): once it is another's, the run is that
-process's, and this one stops without touching it.
+The file names its owner, for the error that a second process gets, and contains a random token of the owner. Some file systems
+keep locks local to a machine (NFS without its lock service, a folder shared by a container and its host): there a second process
+gets the lock too. So the owner reads the token again before each change (`require`): if it changed, the run belongs to the other
+process, and this one stops without changing it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lmlab.runs.links import refuse_links
 
 NAME = "lock"
 PATIENCE_SECONDS = 0.5
-"""Someone who only asks whether the run is locked holds it for an instant: that is waited for."""
+"""A process that only tests the lock holds it for an instant; this long is waited for that."""
 PAUSE_SECONDS = 0.02
 LONGEST_NOTE = 4096
 
@@ -36,14 +36,18 @@ _held: weakref.WeakSet[RunLock] = weakref.WeakSet()
 
 
 class TakenOver(StorageError):
-    """Another process has begun to work on the run: what it writes from now on is that one's."""
+    """Another process has taken over the run: everything written from now on is that process's."""
 
 
 class RunLock:
-    """`with RunLock(run.folder): ...`; LabError with the holder's process and host where another has it."""
+    """Context manager that locks a run: `with RunLock(run.folder): ...`; raises LabError with the holder's process and host if
+    another has it.
+    """
 
     def __init__(self, folder: Path, sign: bool = True) -> None:
-        """Without `sign`, the file says nothing of this process until `sign()`: nothing in a run is changed until then."""
+        """With `sign` False the file doesn't name this process until `sign()` is called; nothing in the run may be changed
+        before.
+        """
         self.folder = folder
         self._signs = sign
         self._file: FileIO | None = None
@@ -73,7 +77,7 @@ class RunLock:
         _held.add(self)
 
     def sign(self) -> None:
-        """Write down who has the run: from now on an earlier owner that is still at work stops at its next `require`."""
+        """Write this process's name into the lock file; an earlier owner that still works stops at its next `require`."""
         assert self._file is not None
         try:
             self._token = _sign(self._file)
@@ -82,11 +86,11 @@ class RunLock:
 
     @property
     def storage(self) -> Storage:
-        """What the run is written through while this lock is held: it asks `require` before each change."""
+        """The storage to write the run through while this lock is held: it calls `require` before each change."""
         return Owned(self.require)
 
     def require(self) -> None:
-        """Raise TakenOver where another process has the run by now: asked before each change to its files."""
+        """Raise TakenOver if another process owns the run by now; called before each change to its files."""
         path = self.folder / NAME
         try:
             note = _wait_for_note(path)
@@ -103,7 +107,7 @@ class RunLock:
             )
 
     def release(self) -> None:
-        """Give it back."""
+        """Release the lock."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -119,7 +123,7 @@ class RunLock:
 
 
 def require_unlocked(folder: Path) -> None:
-    """LabError, as from `RunLock`, where a process is at work on the run; nothing is created or changed."""
+    """Raise LabError, as from `RunLock`, if a process works on the run; nothing is created or changed."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while is_locked(folder):
         if time.monotonic() > deadline:
@@ -129,7 +133,7 @@ def require_unlocked(folder: Path) -> None:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process is at work on the run now."""
+    """Return whether a process works on the run now."""
     if not (folder / NAME).is_file():
         return False
     try:
@@ -149,12 +153,14 @@ def _locked_in_time(file: FileIO) -> bool:
 
 
 def in_use(folder: Path, note: dict[str, Any]) -> LabError:
-    """What a second process is told."""
+    """Return the error for a second process."""
     return LabError(f"run {folder.name} is in use by {_holder(note)}: wait for it, or stop it first")
 
 
 def _sign(file: FileIO) -> str:
-    """Write down who holds the lock; the new owner's token. It's on the disk, and so on a server, when this returns."""
+    """Write the owner into the lock file and return its new token. The file is on the disk, and so on a server, when this
+    returns.
+    """
     token = secrets.token_hex(TOKEN_BYTES)
     note = {"format": FORMAT, "pid": os.getpid(), "host": socket.gethostname(), "time": now(), "token": token}
     file.seek(0)
@@ -165,9 +171,9 @@ def _sign(file: FileIO) -> str:
 
 
 def _wait_for_note(path: Path) -> dict[str, Any]:
-    """What the lock's file says; one that is just being written is waited for.
+    """Return the content of the lock file, after waiting for one that is just being written.
 
-    It is opened anew each time, since a network file system asks its server only then.
+    The file is opened anew each time, since a network file system contacts its server only then.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
@@ -179,7 +185,7 @@ def _wait_for_note(path: Path) -> dict[str, Any]:
 
 
 def _note(file: FileIO) -> dict[str, Any]:
-    """What the lock's file says; {} where it is damaged, or being written."""
+    """Return the content of the lock file; {} if it is damaged, or being written."""
     try:
         file.seek(0)
         note = parse_json(file.read(LONGEST_NOTE))
@@ -196,7 +202,7 @@ def _holder(note: dict[str, Any]) -> str:
 
 
 def _release_in_child() -> None:
-    """A fork inherits the open file, and with it the lock: a child that outlives its parent must not keep it."""
+    """Close the locks in a forked child, which inherits the open files and would keep them if it outlived its parent."""
     for lock in list(_held):
         lock.release()
 

@@ -1,4 +1,4 @@
-"""A run's name, and the way it's written on the command line: NAME, FOLDER or tag:TAG, with @best, @latest, @init or @STEP."""
+"""Run names, and references to runs on the command line: NAME, FOLDER or tag:TAG, with @best, @latest, @init or @STEP."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ CHECKPOINT = re.compile(r"best|latest|init|[0-9]{1,12}")
 
 
 def is_run_name(name: str) -> bool:
-    """Whether a run may be called so: letters, digits, and . _ + - after the first; a folder's name on every system."""
+    """Return whether a run may have this name: letters, digits, and . _ + - after the first; valid as a folder's name on every
+    system.
+    """
     fits = NAME.fullmatch(name) is not None and len(name) <= LONGEST and is_plain_name(name)
     return fits and not WINDOWS_DEVICES.fullmatch(name)
 
 
 def check_name(name: str) -> str:
-    """`name`, or LabError."""
+    """Return `name`; raises LabError if it isn't a valid run name."""
     if not is_run_name(name):
         raise LabError(f"a run can't be named {name[:60]!r}: expected up to {LONGEST} letters, digits, and . _ + -")
     return name
 
 
 def stem_of(recipe: str) -> str:
-    """What the names of a recipe's runs begin with: its own name, where that can be one.
+    """Return the prefix of the names of a recipe's runs: the recipe's name, made valid.
 
     >>> stem_of("my text (2)")
     'my-text-2'
@@ -39,7 +41,7 @@ def stem_of(recipe: str) -> str:
 
 
 def numbered_names(stem: str, taken: Iterable[str]) -> Iterable[str]:
-    """STEM-N, STEM-(N+1), ... from one above the highest number that is taken, so that a number is not used twice."""
+    """Yield STEM-N, STEM-(N+1), ... starting above the highest number in `taken`, so that no number is used twice."""
     pattern = re.compile(re.escape(stem) + r"-([0-9]{1,9})")
     numbers = (int(match[1]) for match in map(pattern.fullmatch, taken) if match)
     number = max(numbers, default=0)
@@ -49,7 +51,7 @@ def numbered_names(stem: str, taken: Iterable[str]) -> Iterable[str]:
 
 
 def split_reference(reference: str) -> tuple[str, str | None]:
-    """("runs/x", "250") for runs/x@250, ("x", None) for x; LabError where what stands behind @ names no checkpoint."""
+    """Split runs/x@250 into ("runs/x", "250"), and x into ("x", None); raises LabError if the part after @ isn't a checkpoint."""
     place, at, which = reference.rpartition("@")
     if not at or "/" in which or "\\" in which:
         return reference, None
@@ -62,13 +64,13 @@ def split_reference(reference: str) -> tuple[str, str | None]:
 
 
 def nearest(word: str, among: Sequence[str]) -> str:
-    """ "did you mean X?" where something is near, else nothing."""
+    """Return "did you mean X?" if a name is similar, else an empty string."""
     close = difflib.get_close_matches(word, among, n=1)
     return f"did you mean {close[0]}?" if close else ""
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Sorted as people count: first-2 before first-10."""
+    """Return the names in natural order: first-2 before first-10."""
 
     def parts(name: str) -> list[tuple[int, str]]:
         return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]

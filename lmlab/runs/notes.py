@@ -1,4 +1,4 @@
-"""note.json: what a person wrote about a run, to read when it is looked at again."""
+"""note.json: a person's note on a run."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from lmlab.runs.lines import FORMAT
 
 NAME = "note.json"
 LONGEST = 10_000
-"""Characters."""
+"""In characters."""
 LARGEST_BYTES = 1 << 18
 
 
 def check_note(note: str) -> str:
-    """`note` without space around it, or LabError."""
+    """Return `note` without surrounding white space; raises LabError if it is too long."""
     if len(note) > LONGEST:
         raise LabError(f"the note has {len(note):,} characters: expected at most {LONGEST:,}; put the rest into a file")
     return note.strip()
 
 
 def read_note(folder: Path) -> str:
-    """The note of the run in `folder`; empty where it has none, LabError where the file is damaged."""
+    """Return the note of the run in `folder`; empty if it has none; raises LabError if the file is damaged."""
     path = folder / NAME
     if not path.exists():
         return ""
@@ -38,7 +38,7 @@ def read_note(folder: Path) -> str:
 
 
 def write_note(folder: Path, note: str) -> str:
-    """Give the run in `folder` this note in place of the one that it has; the note. A run that trains can be given one too."""
+    """Replace the note of the run in `folder` and return the stored text. Allowed while the run trains."""
     text = check_note(note)
     write_json(folder / NAME, {"format": FORMAT, "note": text})
     return text

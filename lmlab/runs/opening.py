@@ -1,7 +1,7 @@
-"""From what a person types to runs, and the list of all runs in a folder.
+"""Resolving what a person types to runs, and listing the runs in a folder.
 
-NAME or FOLDER is one run, a bare name first looked for in the folder of runs; tag:TAG is each run in that folder that has the tag.
-Behind any of them may stand @best, @latest, @init or @STEP: that checkpoint of the run, or of each run.
+NAME or FOLDER is one run; a bare name is first looked for in the folder of runs. tag:TAG is each run in that folder that has the
+tag. Each of these may be followed by @best, @latest, @init or @STEP: that checkpoint of the run, or of each run.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from lmlab.runs.tags import read_tags
 
 MOST_LISTED = 8
 RUN_FILES = {RECIPE, SEGMENTS, "metrics.jsonl", "checkpoints", "policy.json"}
-"""What only a run has."""
+"""Names that only a run's folder contains."""
 TAGGED = "tag:"
-"""What stands before a tag, in place of a run's name."""
+"""Prefix of a tag in place of a run's name."""
 
 
 def open_run(reference: str, root: Path) -> tuple[Run, str | None]:
-    """The run that NAME, FOLDER or tag:TAG names, and what stands behind @, or None.
+    """Return the run that NAME, FOLDER or tag:TAG names, and the checkpoint after @, or None.
 
-    LabError where there is none, with the nearest name and the folder that was looked in, or where a tag names several.
+    Raises LabError if there is none, with the nearest name and the folder searched, or if a tag names several.
     """
     found = _named(reference, root)
     if len(found) > 1:
@@ -35,9 +35,9 @@ def open_run(reference: str, root: Path) -> tuple[Run, str | None]:
 
 
 def open_runs(references: Iterable[str], root: Path) -> list[tuple[Run, str | None]]:
-    """`open_run` of each, in order, where tag:TAG stands for every run that has the tag.
+    """Return `open_run` of each reference, in order, where tag:TAG gives every run that has the tag.
 
-    A run that a tag names and that stands in the list already isn't repeated.
+    A run that a tag names isn't repeated if it is in the list already.
     """
     found: list[tuple[Run, str | None]] = []
     for reference in references:
@@ -48,7 +48,7 @@ def open_runs(references: Iterable[str], root: Path) -> list[tuple[Run, str | No
 
 
 def _named(reference: str, root: Path) -> list[tuple[Run, str | None]]:
-    """What one reference names: at least one run."""
+    """Return the runs that one reference names, at least one."""
     whole = reference != "" and _is_run(Path(reference))
     place, which = (reference, None) if whole else split_reference(reference)
     for folder in (root / place, Path(place)) if is_run_name(place) else (Path(place),):
@@ -60,7 +60,7 @@ def _named(reference: str, root: Path) -> list[tuple[Run, str | None]]:
 
 
 def _tagged(tag: str, root: Path) -> list[Run]:
-    """The runs in `root` that have the tag, by name; LabError where there is none, with the tags that there are."""
+    """Return the runs in `root` that have the tag, by name; raises LabError if there is none, with the existing tags."""
     tags = [(run, read_tags(run.folder)) for run in list_runs(root)]
     found = [run for run, own in tags if tag in own]
     if not found:
@@ -73,7 +73,7 @@ def _tagged(tag: str, root: Path) -> list[Run]:
 
 
 def list_runs(root: Path) -> list[Run]:
-    """Every run in `root`, by name; [] where there is no such folder."""
+    """Return every run in `root`, by name; [] if the folder doesn't exist."""
     if not root.is_dir():
         return []
     names = [entry.name for entry in root.iterdir() if not entry.name.startswith(".") and _is_run(entry)]
@@ -105,7 +105,7 @@ def _unknown(place: str, root: Path) -> str:
 
 
 def _contents(folder: Path) -> list[str] | None:
-    """The names in a folder, sorted; None where there is no such folder."""
+    """Return the names in a folder, sorted; None if it doesn't exist."""
     try:
         return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else None
     except (OSError, ValueError):  # such as a name that's too long, or has a null byte
@@ -113,7 +113,7 @@ def _contents(folder: Path) -> list[str] | None:
 
 
 def _no_run(place: str, contents: list[str]) -> str:
-    """The line for a folder without an identity: what it has, and whether that is the rest of a run."""
+    """Return the error for a folder without origin.json: what it contains, and whether it is the rest of a run."""
     shown = [name[:60] for name in contents[:MOST_LISTED]]
     if len(contents) > MOST_LISTED:
         shown.append(f"{len(contents) - MOST_LISTED} more")

@@ -1,4 +1,4 @@
-"""Renaming and removing runs: in one step each, and never under a process that is at work on them."""
+"""Renaming and removing runs: atomically, and never while a process works on them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from lmlab.runs.names import check_name
 from lmlab.runs.run import Run
 
 REMOVED = re.compile(r"\.removed-[0-9a-f]{32}")
-"""What a run is called from its removal until its files are gone. Hidden folders are no runs."""
+"""Name of a run's folder from its removal until its files are gone. Hidden folders are not runs."""
 
 
 def rename_run(run: Run, name: str, storage: Storage = DISK) -> Run:
-    """Call a run `name`, in the folder where it is; LabError where the name is taken or a process is at work on the run."""
+    """Rename a run within its folder; raises LabError if the name is taken or a process works on the run."""
     new = run.folder.with_name(check_name(name))
     if os.path.lexists(new):
         raise LabError(f"there is a {name} already in {run.folder.parent}: choose another name")
@@ -39,9 +39,9 @@ def _move(run: Run, to: Path, what: str, storage: Storage) -> None:
 
 
 def remove_run(run: Run, storage: Storage = DISK) -> None:
-    """Remove a run; LabError where a process is at work on it. Of a link to a run only the link goes.
+    """Remove a run; raises LabError if a process works on it. If it is a link to a run, only the link is removed.
 
-    It's renamed away first, so that whatever interrupts this leaves the whole run or none; `remove_leftovers` then removes
+    It's renamed first, so that an interruption leaves the whole run or none; `remove_leftovers` then removes
     what is left of its files.
     """
     away = run.folder.with_name(f".removed-{uuid.uuid4().hex}")
@@ -55,9 +55,9 @@ def remove_run(run: Run, storage: Storage = DISK) -> None:
 
 
 def remove_leftovers(root: Path, storage: Storage = DISK) -> int:
-    """Remove what interrupted removals left in `root`, and old drafts of runs whose processes died; how many of the removals.
+    """Remove what interrupted removals left in `root`, and old drafts of dead processes; return the number of removals completed.
 
-    What the system won't let go of stays.
+    What the system refuses to remove stays.
     """
     remove_dead(root, DRAFT)
     found = [entry for entry in root.iterdir() if REMOVED.fullmatch(entry.name)] if root.is_dir() else []
@@ -71,7 +71,7 @@ def remove_leftovers(root: Path, storage: Storage = DISK) -> int:
 
 @contextlib.contextmanager
 def _held(run: Run) -> Iterator[None]:
-    """The run's lock, where the system lets a folder with an open file be renamed; else only the knowledge that it is free."""
+    """Hold the run's lock, if the system can rename a folder that contains an open file; else only check that it is free."""
     with RunLock(run.folder) as lock:
         if os.name == "nt":
             lock.release()

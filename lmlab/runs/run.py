@@ -1,10 +1,10 @@
-"""One run's folder: what each file is called, and the ways to read and write it.
+"""A run's folder: the names of its files, and the methods to read and write them.
 
     recipe.toml origin.json policy.json forecast.json summary.json tokenizer.json tags.json note.json   plain values
     metrics.jsonl samples.jsonl events.jsonl segments.jsonl discarded.jsonl                   a line for each thing that happened
     units-valid.npy   checkpoints/   control/   lock
 
-docs/formats.md says what is in each.
+docs/formats.md describes each file.
 """
 
 from __future__ import annotations
@@ -42,25 +42,25 @@ ORIGIN = "origin.json"
 RECIPE = "recipe.toml"
 SEGMENTS = "segments.jsonl"
 LARGEST_BYTES = 16 << 20
-"""Of a JSON file in a run, the tokenizer apart."""
+"""Size limit of a JSON file in a run, except the tokenizer."""
 
 ORIGIN_FACTS = {
     "id": re.compile(r"\S{1,100}"),
     "recipe_hash": re.compile(r"[0-9a-f]{64}"),
     "data_id": re.compile(r"[0-9a-f]{16}"),
 }
-"""What of origin.json is used later, and how it looks."""
+"""Fields of origin.json that are used later, and their format."""
 SOME_TOKENS = {"valid_tokens": 1, "train_tokens": 1}
-"""What origin.json says of evaluations, with numbers that fit."""
+"""Fields of `evaluation` in origin.json, with default values."""
 MOST_TOKENS = 1 << 32
-"""Of a vocabulary."""
+"""Limit of the size of a vocabulary."""
 
 StatusName = Literal["new", "running", "stopped", "finished", "imported"]
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that exists; reading it takes no lock."""
+    """An existing run; reading it takes no lock."""
 
     folder: Path
 
@@ -71,12 +71,12 @@ class Run:
 
     @property
     def id(self) -> str:
-        """What the run keeps through every renaming: 32 hexadecimal digits."""
+        """The identity of the run, unaffected by renaming: 32 hexadecimal digits."""
         return self.origin()["id"]
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of its checkpoints."""
+        """The folder of the run's checkpoints."""
         return self.folder / "checkpoints"
 
     @cached_property
@@ -97,22 +97,22 @@ class Run:
         return value
 
     def origin(self) -> dict[str, Any]:
-        """Where the run is from: id, code, data, hardware, versions, command line, parent."""
+        """Return the run's provenance: id, code, data, hardware, versions, command line, parent."""
         return self._origin
 
     def fact(self, name: str) -> Any:
-        """What origin.json says under `name`; LabError where it says nothing."""
+        """Return the value of `name` in origin.json; raises LabError if it has none."""
         if name not in self._origin:
             raise LabError(f"{self.folder / ORIGIN} says no {name}: take it from a copy of the run")
         return self._origin[name]
 
     @property
     def imported(self) -> dict[str, Any] | None:
-        """Of a run that was made from someone else's log: from which file and form, and what is known of it; else None."""
+        """For a run made from a foreign log: its file and form, and what is known of it; else None."""
         return self._origin.get("imported")
 
     def recipe(self) -> Recipe:
-        """The whole experiment; LabError where the run was imported, which has none."""
+        """Return the recipe; raises LabError for an imported run, which has none."""
         if self.imported is not None:
             raise LabError(
                 f"{self.name} was imported from a log ({self.imported['file'][:80]}): it has no recipe, data or weights; "
@@ -121,15 +121,15 @@ class Run:
         return read_recipe(self.folder / RECIPE)
 
     def read(self, name: str) -> Any:
-        """The value of a JSON file in the run's folder; LabError where it's missing or damaged."""
+        """Return the value of a JSON file in the run's folder; raises LabError if it's missing or damaged."""
         return read_json(self._file(name, ".json"), LARGEST_BYTES)
 
     def write(self, name: str, value: Any, storage: Storage = DISK) -> None:
-        """Put a JSON file into the run's folder, in one step and durably."""
+        """Write a JSON file into the run's folder, atomically and durably."""
         write_json(self._file(name, ".json"), value, storage)
 
     def summary(self) -> dict[str, Any] | None:
-        """What the training came to; None before its end."""
+        """Return the results of the training; None before its end."""
         if not (self.folder / "summary.json").exists():
             return None
         value = self.read("summary.json")
@@ -138,22 +138,22 @@ class Run:
         return value
 
     def read_lines(self, file: str, most: int | None = None) -> list[dict[str, Any]]:
-        """The lines of metrics, samples, events, segments or discarded, in the order in which they were written; the first
-        `most` of them where that is said.
+        """Return the lines of metrics, samples, events, segments or discarded in the order in which they were written; only the
+        first `most` if given.
         """
         return read_lines(self._file(f"{file}.jsonl", ".jsonl"), most)
 
     def read_control(self) -> set[str]:
-        """What is asked of it: save, pause, stop."""
+        """Return the current requests: save, pause, stop."""
         return read_control(self.folder)
 
     def begin_segment(
         self, kind: Literal["start", "resume"], step: int, exact: bool, storage: Storage = DISK, **values: Any
     ) -> int:
-        """Note that a process starts or resumes the run; the segment's number, counted from 0.
+        """Record that a process starts or resumes the run; return the segment's number, counted from 0.
 
-        `exact` says whether it continues bit for bit. These lines stay when a resume rewinds. What control/ asked of an
-        earlier process is forgotten, and what its death left half written is removed. The caller holds the run's lock.
+        `exact` is whether it continues bit for bit. These lines are kept when a resume rewinds. Requests in control/ to an
+        earlier process are cleared, and its partially written files are removed. The caller holds the run's lock.
         """
         segment = self.next_segment()
         who = {"exact": exact, "pid": os.getpid(), "host": socket.gethostname()}
@@ -170,37 +170,40 @@ class Run:
         return segment
 
     def next_segment(self) -> int:
-        """The number that the next start or resume gets."""
+        """Return the number of the next start or resume."""
         return max((line.get("segment", -1) for line in self.read_lines("segments")), default=-1) + 1
 
     def start_units(
         self, split: np.ndarray, split_tokens: int, scored: np.ndarray | None = None, storage: Storage = DISK
     ) -> None:
-        """Begin units-valid.npy. `split` has key, bytes and start (its first token) of each unit of a split so long.
+        """Create units-valid.npy. `split` has key, bytes and start (its first token) of each unit of a split of `split_tokens`
+        tokens.
 
-        `scored`: how many of each unit's tokens are scored, where that isn't each of them once.
+        `scored`: number of scored tokens of each unit; None: each token once.
         """
         counts = np.diff(split["start"], append=split_tokens) if scored is None else scored
         units.start_units(self.folder / units.NAME, split["key"], split["bytes"], counts, storage)
 
     def append_units(self, evaluation: int, bits: np.ndarray, storage: Storage = DISK) -> None:
-        """The bits (float64 [units]) of evaluation number `evaluation`, from 0; NaN where a unit was not scored."""
+        """Add the bits (float64 [units]) of evaluation number `evaluation`, from 0; NaN where a unit was not scored."""
         units.append_evaluation(self.folder / units.NAME, evaluation, bits, storage)
 
     def truncate_units(self, evaluations: int, storage: Storage = DISK) -> None:
-        """Forget all evaluations but the first so many."""
+        """Drop all but the first `evaluations`."""
         units.truncate_units(self.folder / units.NAME, evaluations, storage)
 
     def put_units_aside(self, storage: Storage = DISK) -> str | None:
-        """Rename a damaged units-valid.npy, so that it can be looked at; its new name, None where there is no file."""
+        """Rename a damaged units-valid.npy to keep it for inspection; return its new name, None if there is no file."""
         return units.put_aside(self.folder / units.NAME, storage)
 
     def units(self) -> np.ndarray:
-        """Structured [units]: key V32, bytes i8, tokens i8, bits f8[evaluations]."""
+        """Return structured [units]: key V32, bytes i8, tokens i8, bits f8[evaluations]."""
         return units.read_units(self.folder / units.NAME)
 
     def status(self) -> StatusName:
-        """imported: from a log; running: a process holds its lock; finished: it reached its end; stopped: it began; else new."""
+        """Return imported: from a log; running: a process holds its lock; finished: it reached its end; stopped: it has begun;
+        else new.
+        """
         if self.imported is not None:
             return "imported"
         if is_locked(self.folder):
@@ -216,7 +219,9 @@ class Run:
 
 
 def _origin_problem(value: dict[str, Any]) -> str:
-    """What an origin.json should have had; empty where nothing is wrong. What it doesn't say is asked for when it's used."""
+    """Return what is wrong with an origin.json, as what was expected; empty if nothing. Missing fields are checked when they are
+    used.
+    """
     for name, pattern in ORIGIN_FACTS.items():
         if name in value and not (isinstance(value[name], str) and pattern.fullmatch(value[name])):
             return f"a valid {name}, got {str(value[name])[:20]!r}"

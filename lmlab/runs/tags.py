@@ -1,4 +1,4 @@
-"""tags.json: words that a person gave a run, to find it by."""
+"""tags.json: words that a person gave to a run, to find it by."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TAG = re.compile(r"\w[\w.:/+-]{0,49}")
 
 
 def check_tag(tag: str) -> str:
-    """`tag`, or LabError."""
+    """Return `tag`; raises LabError if it isn't valid."""
     if not TAG.fullmatch(tag):
         raise LabError(
             f"{tag[:60]!r} can't be a tag: expected up to 50 letters, digits, and . _ : / + - after the first"
@@ -26,7 +26,7 @@ def check_tag(tag: str) -> str:
 
 
 def read_tags(folder: Path) -> tuple[str, ...]:
-    """The tags of the run in `folder`, sorted; () where it has none, LabError where the file is damaged."""
+    """Return the tags of the run in `folder`, sorted; () if it has none; raises LabError if the file is damaged."""
     path = folder / NAME
     if not path.exists():
         return ()
@@ -40,7 +40,7 @@ def read_tags(folder: Path) -> tuple[str, ...]:
 
 
 def change_tags(folder: Path, add: Iterable[str] = (), remove: Iterable[str] = ()) -> tuple[str, ...]:
-    """Give the run in `folder` tags and take others away; what it then has. A run that trains can be tagged too."""
+    """Add tags to the run in `folder` and remove others; return the resulting tags. Allowed while the run trains."""
     tags = {*read_tags(folder), *map(check_tag, add)} - set(remove)
     if len(tags) > MOST:
         raise LabError(f"a run has at most {MOST} tags: take some away with --remove")

@@ -1,11 +1,11 @@
-"""units-valid.npy: the bits of each unit of the validation split at each evaluation, to compare runs by.
+"""units-valid.npy: the bits of each unit of the validation split at each evaluation, for comparing runs.
 
 One structured numpy array, a row a unit:
 
     key V32 (SHA-256 of the unit's text)   bytes i8   tokens i8   bits f8[evaluations], NaN where a unit was not scored
 
-Any numpy reads it: np.load("units-valid.npy"). Each evaluation replaces it in one step, so it's never half written.
-The split's very first token counts among its unit's tokens, but nothing predicts it.
+numpy can read it: np.load("units-valid.npy"). Each evaluation replaces it atomically, so it's never partially written.
+The first token of the split counts among its unit's tokens, but nothing predicts it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from lmlab.files.arrays import kind_text, map_rows, read_rows_header
 NAME = "units-valid.npy"
 FIELDS = (("key", "V32"), ("bytes", "<i8"), ("tokens", "<i8"))
 EVALUATIONS = re.compile(r"\('bits', '<f8', \(([0-9]{1,6}),\)\)", re.ASCII)
-"""How a header says the number of evaluations: below a million."""
+"""The number of evaluations in a header: below a million."""
 
 
 def unit_type(evaluations: int) -> np.dtype:
-    """The row of a file with so many evaluations."""
+    """Return the row dtype of a file with `evaluations` evaluations."""
     return np.dtype([*FIELDS, ("bits", "<f8", (evaluations,))])
 
 
@@ -41,7 +41,7 @@ def start_units(path: Path, key: np.ndarray, size: np.ndarray, tokens: np.ndarra
 def append_evaluation(path: Path, evaluation: int, bits: np.ndarray, storage: Storage = DISK) -> None:
     """Put `bits` (float64 [units]) at evaluation number `evaluation`, counted from 0.
 
-    What stood there or after is dropped, and what is missing before it is NaN, so that doing it again changes nothing.
+    Values there or after are dropped, and missing ones before it are NaN; the operation is idempotent.
     """
     units = read_units(path)
     if np.shape(bits) != (len(units),):
@@ -53,14 +53,14 @@ def append_evaluation(path: Path, evaluation: int, bits: np.ndarray, storage: St
 
 
 def truncate_units(path: Path, evaluations: int, storage: Storage = DISK) -> None:
-    """Drop all but the first `evaluations`; nothing is written where there are no more."""
+    """Drop all but the first `evaluations`; nothing is written if there are no more than that."""
     units = read_units(path)
     if units["bits"].shape[1] > evaluations:
         _write(path, _with_evaluations(units, evaluations, evaluations), storage)
 
 
 def put_aside(path: Path, storage: Storage = DISK) -> str | None:
-    """Rename a file of units that is damaged to NAME.damaged, in place of an earlier one; None where there is no file."""
+    """Rename a damaged file of units to NAME.damaged, replacing an earlier one; None if there is no file."""
     if not path.exists():
         return None
     away = path.with_name(f"{path.name}.damaged")
@@ -72,7 +72,7 @@ def put_aside(path: Path, storage: Storage = DISK) -> str | None:
 
 
 def read_units(path: Path) -> np.ndarray:
-    """The array; LabError where it's missing, damaged, or not one of units. Never unpickles anything."""
+    """Return the array; raises LabError if it's missing, damaged, or not a file of units. Never unpickles anything."""
     header = read_rows_header(path)
     evaluations = EVALUATIONS.search(header.kind)
     kind = unit_type(int(evaluations[1]) if evaluations else 0)

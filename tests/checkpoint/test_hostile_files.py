@@ -89,7 +89,7 @@ HEADERS_SAID = {
     "bytes that no tensor has": "its tensors end at byte 3, its data at 8",
     "a list": "its header is no JSON object",
     "a number": "its header is no JSON object",
-    "a name twice": "no JSON (a name stands twice)",
+    "a name twice": "no JSON (a name is repeated)",
     "text that is no JSON": "no JSON (Expecting property name",
     "bytes that are no UTF-8": "no JSON ('utf-8' codec can't decode byte 0xff",
     "JSON nested too deep": "no JSON (it is nested too deeply)",

@@ -87,7 +87,7 @@ def test_a_hostile_manifest_is_refused(data_copy, kind):
         (b'{"format": ' + b"9" * 10_000 + b"}", "a whole number has 10,000 digits"),
         (b'{"format": NaN}', "NaN is no number of JSON's"),
         (b'{"format": 1e999}', "a number is too large"),
-        (b'{"format": 1, "format": 1}', "a name stands twice"),
+        (b'{"format": 1, "format": 1}', "a name is repeated"),
         (b'{"format": "\xed\xa0\x80"}', "can't decode byte 0xed in position 12"),
         (b"\xff\xfe", "can't decode byte 0xff in position 0"),
         (b"", "Expecting value: line 1 column 1"),
@@ -275,7 +275,7 @@ TOKENIZERS_SAID = {
     "an alphabet with a sign twice": "alphabet must be a text of different characters",
     "no alphabet": "alphabet must be a text of different characters",
     "a word with half a surrogate": "a word holds half of a surrogate pair",
-    "a word twice": "a word stands twice; take it from a copy or make it again",
+    "a word twice": "a word is repeated; take it from a copy or make it again",
     "a word with a space": "words must be a list of words without white space",
     "another file of GPT-2's": "sha256 must be that of vocab.bpe",
 }

@@ -42,12 +42,12 @@ class Words:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Words:
-        """From what `to_json` gave; LabError where those are no words."""
+        """From what `to_json` gave; raises LabError if those are no words."""
         words = value.get("words")
         if not isinstance(words, list) or not all(isinstance(word, str) and word.split() == [word] for word in words):
             raise damaged(cls.name, "words must be a list of words without white space")
         if len(set(words)) < len(words):
-            raise damaged(cls.name, "a word stands twice")
+            raise damaged(cls.name, "a word is repeated")
         if HALF_A_PAIR.search("".join(words)):
             raise damaged(cls.name, "a word holds half of a surrogate pair")
         if not isinstance(value.get("lowercase"), bool) or not isinstance(value.get("replace"), bool):
@@ -55,7 +55,7 @@ class Words:
         return cls(words, lowercase=value["lowercase"], replace=value["replace"])
 
     def to_json(self) -> dict[str, Any]:
-        """All that is needed to build it again."""
+        """Return all that is needed to build it again."""
         return {
             "format": FORMAT,
             "name": self.name,
@@ -65,7 +65,7 @@ class Words:
         }
 
     def encode(self, text: str) -> Ids:
-        """The words' ids; LabError for one outside the vocabulary, unless it's replaced."""
+        """Return the words' ids; raises LabError for one outside the vocabulary, unless it's replaced."""
         get = self._ids.get
         words = split_words(text, self.lowercase)
         ids = np.fromiter((get(word, UNKNOWN) for word in words), dtype=np.int32, count=len(words))
@@ -80,15 +80,15 @@ class Words:
         return ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
-        """`encode` of each text."""
+        """Return `encode` of each text."""
         return [self.encode(text) for text in texts]
 
     def decode(self, ids: ArrayLike) -> str:
-        """The words with one space between, PAD, BOS and EOS left out."""
+        """Return the words with one space between, PAD, BOS and EOS left out."""
         return " ".join(self._texts(ids))
 
     def decode_bytes(self, ids: ArrayLike) -> bytes:
-        """The words as UTF-8 with a space before each, so that parts can be joined."""
+        """Return the words as UTF-8 with a space before each, so that parts can be joined."""
         return "".join(f" {word}" for word in self._texts(ids)).encode("utf-8")
 
     def token_bytes(self) -> None:
@@ -96,7 +96,7 @@ class Words:
         return None
 
     def unknown_symbols(self, text: str) -> list[str]:
-        """The distinct words outside the vocabulary, in order of appearance."""
+        """Return the distinct words outside the vocabulary, in order of appearance."""
         return [word for word in dict.fromkeys(split_words(text, self.lowercase)) if word not in self._ids]
 
     def _texts(self, ids: ArrayLike) -> list[str]:
@@ -105,16 +105,16 @@ class Words:
 
 
 def split_words(text: str, lowercase: bool) -> list[str]:
-    """What stands between white space, in lower case where asked."""
+    """Return what stands between white space, in lower case where asked."""
     return (text.lower() if lowercase else text).split()
 
 
 def learn_words(
     texts: Iterable[str], *, vocabulary: int | None, minimum_count: int, lowercase: bool, replace: bool
 ) -> Words:
-    """The tokenizer of the most frequent words in `texts`: `vocabulary` tokens with the specials (None: no cut).
+    """Return the tokenizer of the most frequent words in `texts`: `vocabulary` tokens with the specials (None: no cut).
 
-    Words that appear fewer than `minimum_count` times are left out. LabError where no word remains.
+    Words that appear fewer than `minimum_count` times are left out. Raises LabError if no word remains.
     """
     counts: Counter[str] = Counter()
     for text in texts:
