@@ -64,7 +64,7 @@ class Additions:
         return over_all.hexdigest()
 
     def pieces(self, task: str, progress: Progress) -> Iterator[Piece]:
-        """The added documents, in one pass over the texts."""
+        """Yield the added documents, in one pass over the texts."""
         document = 0
         for source in self.sources:
             for piece in source_pieces(source, self.column, f"{task} {source.name}", progress):
@@ -82,7 +82,7 @@ def look_for_additions(
     root: Path,
     progress: Progress,
 ) -> Additions:
-    """What `corpora` add to `old`; a `column` or `separator` that isn't given is the one that `old` was prepared with.
+    """Return what `corpora` add to `old`; a `column` or `separator` that isn't given is the one that `old` was prepared with.
 
     LabError for a text that can't be had or read, that comes with a split of its own, or (without `skip_unknown`, which
     passes over such documents) has symbols that the tokenizer of `old` doesn't know and refuses.
@@ -137,7 +137,7 @@ def _plan(split: dict, keys: np.ndarray) -> SplitPlan:
 
 
 def _first_of_its_kind(keys: np.ndarray) -> np.ndarray:
-    """bool for each key: whether no key before it is the same."""
+    """Return bool for each key: whether no key before it is the same."""
     words = np.frombuffer(np.ascontiguousarray(keys).tobytes(), dtype="<u8").reshape(-1, 4)
     first = np.zeros(len(keys), dtype=bool)
     first[np.unique(words, axis=0, return_index=True)[1]] = True
@@ -145,7 +145,7 @@ def _first_of_its_kind(keys: np.ndarray) -> np.ndarray:
 
 
 def _keys_of(old: Dataset) -> Iterator[np.ndarray]:
-    """The SHA-256 of every document of a data set, some at a time."""
+    """Yield the SHA-256 of every document of a data set, some at a time."""
     for split in old.splits:
         yield from document_keys(old, split)
     if old.facts["split"]["cut_characters"] is not None and old.lossless:
@@ -155,7 +155,7 @@ def _keys_of(old: Dataset) -> Iterator[np.ndarray]:
 
 
 def document_keys(dataset: Dataset, split: str) -> Iterator[np.ndarray]:
-    """The SHA-256 of every document of a split, V32, some at a time."""
+    """Yield the SHA-256 of every document of a split, V32, some at a time."""
     if dataset.facts["splits"][split]["unit"] == "document":
         units = dataset.units(split)
         yield from (units["key"][begin : begin + ROWS_A_TIME] for begin in range(0, len(units), ROWS_A_TIME))

@@ -29,7 +29,7 @@ class AllSplits(Dataset):
         return (*self.parts, ALL)
 
     def tokens(self, split: str) -> np.ndarray:
-        """uint16 or uint32 [tokens]."""
+        """Return uint16 or uint32 [tokens]."""
         if split != ALL:
             return super().tokens(split)
         if "tokens" not in self._joined:
@@ -37,14 +37,14 @@ class AllSplits(Dataset):
         return self._joined["tokens"]
 
     def document_starts(self, split: str) -> np.ndarray:
-        """int64 [documents + 1]: the first token of each document, and last the number of tokens."""
+        """Return int64 [documents + 1]: the first token of each document, and last the number of tokens."""
         if split != ALL:
             return super().document_starts(split)
         starts = [super(AllSplits, self).document_starts(part)[:-1] + begin for part, begin in self._begins()]
         return np.concatenate([*starts, [len(self.tokens(ALL))]]).astype("<i8")
 
     def units(self, split: str) -> np.ndarray:
-        """Structured [units]: key, bytes and start (its first token)."""
+        """Return structured [units]: key, bytes and start (its first token)."""
         if split != ALL:
             return super().units(split)
         joined = [np.array(super(AllSplits, self).units(part)) for part in self.parts]
@@ -58,6 +58,6 @@ class AllSplits(Dataset):
         return "block" if "block" in kinds else "document"
 
     def _begins(self) -> list[tuple[str, int]]:
-        """Each split with the place in `all` of its first token."""
+        """Return each split with the place in `all` of its first token."""
         sizes = [len(super(AllSplits, self).tokens(part)) for part in self.parts]
         return list(zip(self.parts, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))

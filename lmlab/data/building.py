@@ -42,22 +42,22 @@ def system_errors_in_one_line() -> Iterator[None]:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a JSON value, in hexadecimal."""
+    """Return SHA-256 of a JSON value, in hexadecimal."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def lock_path(plan: str, root: Path) -> Path:
-    """The lock of whoever carries out a plan."""
+    """Return the lock of whoever carries out a plan."""
     return root / "locks" / f"{plan}.lock"
 
 
 def work_folder(plan: str, root: Path) -> Path:
-    """Where a plan is carried out."""
+    """Return where a plan is carried out."""
     return datasets_folder(root) / f".building-{plan}"
 
 
 def made_already(identity: str, root: Path) -> Dataset | None:
-    """The data set of that id, perhaps made from the same text under another name."""
+    """Return the data set of that id, perhaps made from the same text under another name."""
     for folder in sorted(datasets_folder(root).glob(f"*-{identity}")):
         with contextlib.suppress(LabError):
             return open_dataset(folder)
@@ -65,7 +65,7 @@ def made_already(identity: str, root: Path) -> Dataset | None:
 
 
 def publish(work: Path, name: str, root: Path) -> Dataset:
-    """The complete data set in `work`, from now on in the folder `name`."""
+    """Return the complete data set in `work`, from now on in the folder `name`."""
     final = datasets_folder(root) / name
     tidy(work)
     if os.path.lexists(final):  # only ever a damaged one: an intact one is found before

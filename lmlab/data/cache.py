@@ -43,7 +43,7 @@ def file_hashes(paths: Iterable[Path], key: str, root: Path, progress: Progress 
 
 
 def _recorded(record_file: Path) -> dict[str, list]:
-    """What was written last time; a damaged memory is no memory."""
+    """Return what was written last time; a damaged memory is no memory."""
     try:
         value = read_json(record_file)
     except LabError:

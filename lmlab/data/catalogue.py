@@ -41,7 +41,7 @@ class CatalogueEntry:
     published_share: float = 0.0
 
     def to_json(self) -> dict:
-        """All of it as plain values."""
+        """Return all of it as plain values."""
         return dataclasses.asdict(self)
 
 

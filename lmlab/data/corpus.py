@@ -30,7 +30,7 @@ class Corpus:
     progress: Progress
 
     def documents(self, longest: int | None = None) -> Iterator[Document]:
-        """Every document in order, read as it's asked for; of each only the first `longest` characters (None: all).
+        """Yield every document in order, read as it's asked for; of each only the first `longest` characters (None: all).
 
         A document is given as soon as so much of it is read.
         """
@@ -48,6 +48,6 @@ class Corpus:
 
 
 def open_corpus(data: Data, root: Path | None = None, progress: Progress | None = None) -> Corpus:
-    """The corpus that `data` names, downloaded where it must be; LabError where it can't be had."""
+    """Return the corpus that `data` names, downloaded where it must be; raises LabError if it can't be had."""
     root, progress = root or cache_folder(), progress or Silent()
     return Corpus(source=resolve(data, root, progress), column=data.column, progress=progress)

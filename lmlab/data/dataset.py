@@ -70,7 +70,7 @@ class Dataset:
 
     @property
     def begin_of_text(self) -> int | None:
-        """The token that each document begins with, so that it can be cut by itself; None where documents are one stream."""
+        """The token that each document begins with, so that it can be cut by itself; None if documents are one stream."""
         return self._facts["tokenizer"].get("begin_of_text")
 
     @property
@@ -90,16 +90,16 @@ class Dataset:
         return found
 
     def token_bytes(self) -> np.ndarray | None:
-        """int32 [vocabulary]: the bytes of text that each id stands for; None for tokenizers that lose text."""
+        """Return int32 [vocabulary]: the bytes of text that each id stands for; None for tokenizers that lose text."""
         return self.tokenizer.token_bytes() if self.lossless else None
 
     def tokens(self, split: str) -> np.ndarray:
-        """uint16 or uint32 [tokens], memory-mapped."""
+        """Return uint16 or uint32 [tokens], memory-mapped."""
         whole = self._whole(split)
         return whole[: self._limit] if split == "train" else whole
 
     def document_starts(self, split: str) -> np.ndarray:
-        """int64 [documents + 1]: the first token of each document, and last the number of tokens."""
+        """Return int64 [documents + 1]: the first token of each document, and last the number of tokens."""
         documents, tokens = self._facts["splits"][split]["documents"], len(self._whole(split))
         starts = self._starts(split, shape.documents_file, np.dtype("<i8"), documents + 1, tokens)
         if split == "train" and self._limit is not None:
@@ -107,12 +107,12 @@ class Dataset:
         return starts
 
     def document_bytes(self, split: str) -> np.ndarray:
-        """int64 [documents]: the bytes of text in each document (of a view's last one: in the whole document)."""
+        """Return int64 [documents]: the bytes of text in each document (of a view's last one: in the whole document)."""
         sizes = self._table(split, shape.bytes_file, np.dtype("<i8"), self._facts["splits"][split]["documents"])
         return sizes[: len(self.document_starts(split)) - 1] if split == "train" and self._limit is not None else sizes
 
     def units(self, split: str) -> np.ndarray:
-        """Structured [units]: key V32 (SHA-256 of the text), bytes i8, start i8 (its first token).
+        """Return structured [units]: key V32 (SHA-256 of the text), bytes i8, start i8 (its first token).
 
         A unit that a view's end cuts keeps its key, and its bytes are those of its tokens that are left.
         """
@@ -128,11 +128,11 @@ class Dataset:
         return units
 
     def text(self, split: str, first: int, count: int) -> str:
-        """The text of `count` tokens from token number `first` on."""
+        """Return the text of `count` tokens from token number `first` on."""
         return self.tokenizer.decode(self.tokens(split)[first : first + count].astype(np.int64).tolist())
 
     def verify(self) -> None:
-        """Read everything: LabError naming the file whose bytes changed or whose contents can't be."""
+        """Read everything: Raises LabError naming the file whose bytes changed or whose contents can't be."""
         if self._base is not None:
             self._base.verify()
             return
@@ -165,7 +165,7 @@ class Dataset:
                     raise LabError(f"{path} does not begin with the {tokens}: extend again")
 
     def _whole(self, split: str) -> np.ndarray:
-        """All tokens of a split, also where this is a view that ends before."""
+        """Return all tokens of a split, also where this is a view that ends before."""
         if split not in self._opened:
             kind = np.dtype(self._facts["token_type"]).newbyteorder("<")
             self._opened[split] = np.memmap(self._file(split, tokens_file), dtype=kind, mode="r")
@@ -189,7 +189,7 @@ class Dataset:
         return self._opened[path.name]
 
     def _starts(self, split: str, named: Any, kind: np.dtype, length: int, last: int | None) -> np.ndarray:
-        """A table whose rows are, or have, first tokens: looked through once, since places in the text are taken from it."""
+        """Return a table whose rows are, or have, first tokens: looked through once, since places in the text are taken from it."""
         path = self._file(split, named)
         seen = path.name in self._opened
         table = self._table(split, named, kind, length)
@@ -201,7 +201,7 @@ class Dataset:
 
 
 def open_dataset(reference: str | Path, root: Path | None = None) -> Dataset:
-    """The data set in a folder, or of an id in the cache; LabError where it's missing or can't be trusted."""
+    """Return the data set in a folder, or of an id in the cache; raises LabError if it's missing or can't be trusted."""
     folder = Path(reference)
     if not os.path.exists(folder / shape.NAME):
         if shape.ID.fullmatch(str(reference)):
@@ -219,7 +219,7 @@ def open_dataset(reference: str | Path, root: Path | None = None) -> Dataset:
 
 
 def find_dataset(identity: str, root: Path | None = None) -> Dataset:
-    """The prepared data set with that id; LabError where there is none in the cache."""
+    """Return the prepared data set with that id; raises LabError if there is none in the cache."""
     place = datasets_folder(root)
     if shape.ID.fullmatch(identity):
         for folder in sorted(place.glob(f"*-{identity}")):
@@ -228,7 +228,7 @@ def find_dataset(identity: str, root: Path | None = None) -> Dataset:
 
 
 def is_reference(text: str) -> bool:
-    """Whether `text` names a prepared data set, by its id or its folder, rather than a corpus."""
+    """Return whether `text` names a prepared data set, by its id or its folder, rather than a corpus."""
     folder = Path(text)
     if not os.path.exists(folder):
         return shape.ID.fullmatch(text) is not None
@@ -236,7 +236,7 @@ def is_reference(text: str) -> bool:
 
 
 def list_datasets(root: Path | None = None) -> list[Dataset]:
-    """Every prepared data set in the cache that can be opened, by name."""
+    """Return every prepared data set in the cache that can be opened, by name."""
     found = []
     for folder in sorted(datasets_folder(root).glob("[!.]*-*")):  # hidden ones are being made, or removed
         try:
@@ -247,12 +247,12 @@ def list_datasets(root: Path | None = None) -> list[Dataset]:
 
 
 def datasets_folder(root: Path | None = None) -> Path:
-    """Where prepared data sets are."""
+    """Return where prepared data sets are."""
     return (root or cache_folder()) / "datasets"
 
 
 def _ascend(starts: np.ndarray, tokens: int, last: int | None) -> bool:
-    """Whether first tokens begin at 0, never fall, and end within so many tokens (`last`: exactly there)."""
+    """Return whether first tokens begin at 0, never fall, and end within so many tokens (`last`: exactly there)."""
     if len(starts) == 0 or int(starts[0]) != 0 or int(starts[-1]) > tokens:
         return False
     if last is not None and int(starts[-1]) != last:

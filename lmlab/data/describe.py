@@ -114,13 +114,13 @@ class Description:
     """How the training split begins."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, with the counts of training and validation at the top level too."""
+        """Return plain values, with the counts of training and validation at the top level too."""
         sizes = {f"{split.name}_tokens": split.tokens for split in self.splits}
         return {**asdict(self), **sizes, "tokens": sum(sizes.values()), "vocabulary": self.tokenizer["vocabulary"]}
 
 
 def describe(dataset: Dataset, context: int, stride: int | None = None) -> Description:
-    """All that is worth knowing of a data set, with the losses of cropping at `context` tokens.
+    """Return all that is worth knowing of a data set, with the losses of cropping at `context` tokens.
 
     `stride` is that of windows of documents, where it was prepared for them (None: the context).
     """
@@ -141,7 +141,7 @@ def describe(dataset: Dataset, context: int, stride: int | None = None) -> Descr
 
 
 def notes_on(dataset: Dataset) -> tuple[str, ...]:
-    """What a user should know of how the text was read: files that were passed over, a list read as one document, carriage
+    """Return what a user should know of how the text was read: files that were passed over, a list read as one document, carriage
     returns.
     """
     corpus, lines = dataset.facts["corpus"], LineCounter()
@@ -155,7 +155,7 @@ def notes_on(dataset: Dataset) -> tuple[str, ...]:
 
 
 def _sample(dataset: Dataset) -> str:
-    """The text of the first SAMPLE_TOKENS tokens, each document on a line of its own."""
+    """Return the text of the first SAMPLE_TOKENS tokens, each document on a line of its own."""
     starts = dataset.document_starts("train")
     borders = [*starts[: int(np.searchsorted(starts, SAMPLE_TOKENS))].tolist(), min(SAMPLE_TOKENS, int(starts[-1]))]
     return "\n".join(dataset.text("train", begin, end - begin) for begin, end in pairwise(borders))
@@ -180,7 +180,7 @@ def _describe_split(dataset: Dataset, name: str, context: int, stride: int | Non
 
 
 def cutting(starts: np.ndarray, context: int, stride: int | None) -> Cutting:
-    """What windows of `context` inputs, `stride` apart, make of documents that begin there; `starts` as in a data set."""
+    """Return what windows of `context` inputs, `stride` apart, make of documents that begin there; `starts` as in a data set."""
     windows = document_windows(starts, context, stride)
     return Cutting(
         context=context,
@@ -193,7 +193,7 @@ def cutting(starts: np.ndarray, context: int, stride: int | None) -> Cutting:
 
 
 def document_lengths(dataset: Dataset, split: str) -> np.ndarray:
-    """int64 [documents]: the tokens of each document's text, without those that begin and end it."""
+    """Return int64 [documents]: the tokens of each document's text, without those that begin and end it."""
     starts = dataset.document_starts(split)
     lengths = np.diff(starts) - (dataset.begin_of_text is not None)
     end = dataset.facts["tokenizer"]["end_of_text"]
@@ -203,8 +203,8 @@ def document_lengths(dataset: Dataset, split: str) -> np.ndarray:
 
 
 def summarise(lengths: np.ndarray) -> Lengths:
-    """Count, extremes, mean, percentiles and a histogram whose bins are evenly spaced in the logarithm, or hold one length each
-    where there are few.
+    """Return count, extremes, mean, percentiles and a histogram whose bins are evenly spaced in the logarithm, or hold one
+    length each where there are few.
     """
     low, high = max(1, int(lengths.min())), max(1, int(lengths.max()))
     edges = np.arange(low, high + 2) - 0.5 if high - low < FEW_LENGTHS else _even_edges(low, high)
@@ -230,7 +230,7 @@ def _even_edges(low: int, high: int) -> np.ndarray:
 
 
 def cropping(lengths: np.ndarray, context: int, tokens: int) -> Cropping:
-    """What of documents of these lengths is left when each is cropped at `context` tokens.
+    """Return what of documents of these lengths is left when each is cropped at `context` tokens.
 
     `tokens` is the length of the packed stream, ends of text included: a window of `context` inputs needs one token
     more, its last target, so packing leaves (tokens - 1) mod context behind.

@@ -14,7 +14,7 @@ BAR_WIDTH = 40
 
 
 def lines(description: Description) -> list[str]:
-    """The description as lines of text for a terminal."""
+    """Return the description as lines of text for a terminal."""
     corpus, tokenizer = description.corpus, description.tokenizer
     found = [
         f"{description.name}  {description.id}",
@@ -43,7 +43,7 @@ def _count(number: int, what: str) -> str:
 
 
 def _extends_lines(description: Description) -> list[str]:
-    """A line for each data set that this one begins with."""
+    """Return a line for each data set that this one begins with."""
     found = []
     for entry in description.extends:
         sizes = ", ".join(f"{part['tokens']:,} {split}" for split, part in entry["splits"].items())
@@ -52,7 +52,7 @@ def _extends_lines(description: Description) -> list[str]:
 
 
 def _added_rule(description: Description) -> str:
-    """Where documents go that were added later."""
+    """Return where documents go that were added later."""
     return "; what was added later trains" if description.extends and description.split["rule"] != "hash" else ""
 
 
@@ -61,7 +61,7 @@ def _alphabet(corpus: dict[str, Any]) -> str:
 
 
 def duplicates_line(duplicates: dict[str, Any]) -> str:
-    """One line on what stands in training and validation both."""
+    """Return one line on what stands in training and validation both."""
     line = (
         f"{duplicates['documents']:,} of {duplicates['of_documents']:,} validation documents are training documents "
         f"too ({100 * duplicates['share_of_tokens']:.2f}% of its tokens)"
@@ -104,7 +104,7 @@ def _split_lines(split: SplitDescription) -> list[str]:
 
 
 def histogram_lines(lengths: Lengths) -> list[str]:
-    """A bar for each bin of document lengths."""
+    """Return a bar for each bin of document lengths."""
     largest = max(lengths.counts)
     labels = [_range(math.ceil(low), math.ceil(high) - 1) for low, high in pairwise(lengths.edges)]
     width = max(map(len, labels))
@@ -138,7 +138,7 @@ def _rule(corpus: dict[str, Any]) -> str:
 
 
 def documents_in_short(dataset: Dataset) -> str:
-    """How a data set's text was divided into documents, and read otherwise than by default: what tells it from others."""
+    """Return how a data set's text was divided into documents, and read otherwise than by default: what tells it from others."""
     corpus = dataset.facts["corpus"]
     name, _, marker = printable(corpus["documents_rule"]).partition(":")
     count = corpus["documents"]
@@ -153,7 +153,7 @@ def documents_in_short(dataset: Dataset) -> str:
 
 
 def split_in_short(dataset: Dataset) -> str:
-    """How a data set's validation split was chosen."""
+    """Return how a data set's validation split was chosen."""
     split = dataset.facts["split"]
     return "published" if split["rule"] == "parts" else f"{split['rule']} {100 * split['valid_share']:g}%"
 

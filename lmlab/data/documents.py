@@ -68,7 +68,7 @@ class Findings:
 
 
 def rule_of(separator: str, default: str) -> str:
-    """The rule that `data.separator` asks for; `default` is the corpus's own, for an empty separator."""
+    """Return the rule that `data.separator` asks for; `default` is the corpus's own, for an empty separator."""
     if separator in ("\n", "\\n"):
         return "lines"
     if "\n" in separator or "\r" in separator:
@@ -90,7 +90,7 @@ def pieces(
     minimum_words: int = 0,
     newlines: NewlinesName = "keep",
 ) -> Iterator[Piece]:
-    """Every document of the files with at least so many words, in order and in pieces.
+    """Yield every document of the files with at least so many words, in order and in pieces.
 
     With `skip_undecodable` a text file that isn't UTF-8 and is no part of a published split is passed over and named in
     `findings`; else it's a LabError. With `newlines` lf, every line break becomes a line feed.
@@ -116,7 +116,7 @@ class Stretch(NamedTuple):
 def _marked_off(
     file: SourceFile, rule: str, column: str, newlines: NewlinesName, progress: Progress
 ) -> Iterator[Stretch]:
-    """The text of one file with the borders between documents found."""
+    """Return the text of one file with the borders between documents found."""
     if file.kind != "text":
         records = jsonl_documents if file.kind == "jsonl" else parquet_documents
         texts = records(file, column, progress)
@@ -134,7 +134,7 @@ def _marked_off(
 
 
 def _line_blocks(chunks: Iterable[str]) -> Iterator[str]:
-    """The same text in blocks of whole lines; a line longer than a piece comes in parts without a line break."""
+    """Yield the same text in blocks of whole lines; a line longer than a piece comes in parts without a line break."""
     held = ""
     for chunk in chunks:
         held += chunk
@@ -150,7 +150,7 @@ def _line_blocks(chunks: Iterable[str]) -> Iterator[str]:
 
 
 def with_line_feeds(chunks: Iterable[str]) -> Iterator[str]:
-    r"""The text of the chunks with \r\n and \r as \n, also where a chunk ends between the two."""
+    r"""Yield the text of the chunks with \r\n and \r as \n, also where a chunk ends between the two."""
     held = False
     for chunk in chunks:
         text = "\r" + chunk if held else chunk
@@ -207,7 +207,7 @@ def _by_headings(blocks: Iterable[str]) -> Iterator[Stretch]:
 
 
 def _assembled(stretches: Iterable[Stretch], findings: Findings, trims: bool) -> Iterator[tuple[str, bool]]:
-    """(text, whether the document ends with it); `trims` drops the line breaks next to a border."""
+    """Yield (text, whether the document ends with it); `trims` drops the line breaks next to a border."""
     parts: list[str] = []
     length, patience = 0, 2 * PIECE_CHARACTERS
     begun = after_border = False
@@ -235,7 +235,7 @@ def _assembled(stretches: Iterable[Stretch], findings: Findings, trims: bool) ->
 def _long_enough(
     stream: Iterator[tuple[str, bool]], minimum_words: int, findings: Findings
 ) -> Iterator[tuple[str, bool]]:
-    """The same without documents of fewer words; a document's pieces are held back until they have shown so many."""
+    """Yield the same without documents of fewer words; a document's pieces are held back until they have shown so many."""
     held: list[tuple[str, bool]] = []
     words = 0
     for text, last in stream:
@@ -253,7 +253,7 @@ def _long_enough(
 
 
 def _finished(text: str, begun: bool, findings: Findings) -> Iterator[tuple[str, bool]]:
-    """The rest of a document, or all of it."""
+    """Yield the rest of a document, or all of it."""
     if not begun and (not text or text.isspace()):
         findings.empty_documents += 1
         return
@@ -263,7 +263,7 @@ def _finished(text: str, begun: bool, findings: Findings) -> Iterator[tuple[str,
 
 
 def _cut(text: str, findings: Findings) -> list[str]:
-    """`text` in pieces of at most 2 * PIECE_CHARACTERS, longer only where there is no place to cut."""
+    """Return `text` in pieces of at most 2 * PIECE_CHARACTERS, longer only where there is no place to cut."""
     begin, found = 0, []
     while len(text) - begin > 2 * PIECE_CHARACTERS:
         cut = safe_cut(text, begin, begin + PIECE_CHARACTERS)
@@ -280,7 +280,7 @@ def _cut(text: str, findings: Findings) -> list[str]:
 
 
 def safe_cut(text: str, begin: int, end: int) -> int | None:
-    """The last place between `begin` and `end` where a cut changes no token: before white space before ink."""
+    """Return the last place between `begin` and `end` where a cut changes no token: before white space before ink."""
     while end > begin + 2:
         cut = max(text.rfind(" ", begin + 1, end - 1), text.rfind("\n", begin + 1, end - 1))
         if cut < 0:

@@ -34,7 +34,7 @@ def download(
     progress: Progress | None = None,
     advice: str = "",
 ) -> Path:
-    """`target`, fetched from the first address that gives it whole; LabError, ending in `advice`, where none does.
+    """Return `target`, fetched from the first address that gives it whole; LabError, ending in `advice`, where none does.
 
     A connection that breaks is taken up where it broke, up to ATTEMPTS times in a row without a new byte.
     """

@@ -33,12 +33,12 @@ class Duplicates:
     of_lines: int | None = None
 
     def to_json(self) -> dict:
-        """Plain values, with the share of validation tokens that is touched."""
+        """Return plain values, with the share of validation tokens that is touched."""
         return {**asdict(self), "share_of_tokens": self.tokens / self.of_tokens if self.of_tokens else 0.0}
 
 
 def shared_documents(train: Iterable[np.ndarray], valid: np.ndarray) -> np.ndarray:
-    """bool for each validation key (V32): whether it's among the training keys, which come some at a time.
+    """Return bool for each validation key (V32): whether it's among the training keys, which come some at a time.
 
     The first eight bytes sift the training keys, so that only the few that pass are held and compared whole.
     """
@@ -50,12 +50,12 @@ def shared_documents(train: Iterable[np.ndarray], valid: np.ndarray) -> np.ndarr
 
 
 def key_words(keys: np.ndarray) -> np.ndarray:
-    """Keys (V32) as uint64 [keys, 4]."""
+    """Return keys (V32) as uint64 [keys, 4]."""
     return np.frombuffer(np.ascontiguousarray(keys).tobytes(), dtype="<u8").reshape(-1, 4)
 
 
 def shared_lines(train: Iterator[bytes], valid: Iterator[bytes]) -> tuple[int, int]:
-    """(validation lines that are also training lines, all validation lines), of those with LINE_BYTES bytes or more.
+    """Return (validation lines that are also training lines, all validation lines), of those with LINE_BYTES bytes or more.
 
     Only 64-bit hashes are held: among ten million lines on either side, two unequal ones agree by chance in one of
     200,000 corpora.
@@ -67,7 +67,7 @@ def shared_lines(train: Iterator[bytes], valid: Iterator[bytes]) -> tuple[int, i
 
 
 def text_of(tokens: np.ndarray, tokenizer: Tokenizer) -> Iterator[bytes]:
-    """The text of a split, some tokens at a time; a line break stands for each end of text."""
+    """Yield the text of a split, some tokens at a time; a line break stands for each end of text."""
     for begin in range(0, len(tokens), TOKENS_A_TIME):
         ids = np.asarray(tokens[begin : begin + TOKENS_A_TIME]).astype(np.int64)
         if tokenizer.end_of_text is None:

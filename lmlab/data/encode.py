@@ -60,17 +60,17 @@ class Journal:
 
 
 def token_type(vocabulary_size: int) -> np.dtype:
-    """The smallest of uint16 and uint32 that holds every id, little-endian."""
+    """Return the smallest of uint16 and uint32 that holds every id, little-endian."""
     return np.dtype("<u2") if vocabulary_size <= 1 << 16 else np.dtype("<u4")
 
 
 def tokens_file(split: str) -> str:
-    """The name of a split's token file."""
+    """Return the name of a split's token file."""
     return f"tokens-{split}.bin"
 
 
 def starts_file(split: str) -> str:
-    """The name of the file with the first token of each document, while the data set is being made."""
+    """Return the name of the file with the first token of each document, while the data set is being made."""
     return f"starts-{split}.bin"
 
 
@@ -99,7 +99,7 @@ def encode(
 
 
 def read_journal(work: Path) -> Journal:
-    """How far an earlier attempt came; nowhere where it left no journal."""
+    """Return how far an earlier attempt came; nowhere where it left no journal."""
     if not (work / JOURNAL).exists():
         return Journal()
     value = read_json(work / JOURNAL, LARGEST_JOURNAL)

@@ -70,7 +70,7 @@ class Extension:
     """Documents that were left out for symbols that the tokenizer doesn't know."""
 
     def line(self) -> str:
-        """The same in words."""
+        """Return the same in words."""
         passed = f"{self.there_already:,} were there already"
         if self.unknown:
             passed += f", {self.unknown:,} left out for unknown symbols"
@@ -89,11 +89,11 @@ def extend(
     folder: Path | None = None,
     progress: Progress | None = None,
 ) -> Extension:
-    """`old` with the documents of `corpora` (files, folders, catalogue names, or -) that it doesn't hold yet.
+    """Return `old` with the documents of `corpora` (files, folders, catalogue names, or -) that it doesn't hold yet.
 
     `column` and `separator` are those of the recipe; where they aren't given, those that `old` was prepared with.
     `skip_unknown` passes over documents with symbols that the tokenizer doesn't know, which are refused otherwise. `folder`
-    takes the place of the cache folder. LabError for a view, and for texts that can't be had, read or encoded.
+    takes the place of the cache folder. Raises LabError for a view, and for texts that can't be had, read or encoded.
     """
     if old.whole is not old:
         raise LabError(
@@ -116,7 +116,7 @@ def extend(
 
 
 def _identity(plan: str) -> str:
-    """The data set's id: unlike the name of the work folder, which must not be taken for a data set that is there."""
+    """Return the data set's id: unlike the name of the work folder, which must not be taken for a data set that is there."""
     return plan[:16]
 
 
@@ -172,7 +172,7 @@ def _join(work: Path, old: Dataset, name: str, found: Additions, journal: Journa
 
 
 def _copy(path: Path, old: Path, entry: dict[str, Any], new: Path) -> None:
-    """`old` and then `new` as one file; LabError where the old one is no longer what its manifest says."""
+    """`old` and then `new` as one file; raises LabError if the old one is no longer what its manifest says."""
     digest_of_old = hashlib.sha256()
     with new_file(path) as file:
         for part in (old, new):
@@ -188,7 +188,7 @@ def _copy(path: Path, old: Path, entry: dict[str, Any], new: Path) -> None:
 def _units(
     old: Dataset, name: str, rows: np.ndarray, begins: np.ndarray, new_tokens: Path, kind: np.dtype
 ) -> Iterator[np.ndarray]:
-    """The old units and then those of the new documents, of the same sort: so old scores find their units again."""
+    """Yield the old units and then those of the new documents, of the same sort: so old scores find their units again."""
     yield np.asarray(old.units(name))
     if not len(begins):
         return
@@ -216,7 +216,7 @@ def _duplicates(work: Path, old: Dataset, entries: dict[str, dict[str, Any]]) ->
 
 
 def _facts(old: Dataset, found: Additions, identity: str) -> dict[str, Any]:
-    """What the manifest says besides the counts and files."""
+    """Return what the manifest says besides the counts and files."""
     facts, corpus, rows = old.facts, old.facts["corpus"], found.rows
     listed = [
         {"name": path.name, "sha256": source.hashes[path]} for source in found.sources for path in sorted(source.hashes)

@@ -100,7 +100,7 @@ def _tables(
 
 
 def _rows_of(scanned: Scan, split: SplitPlan, index: int, halves: np.ndarray | None) -> Iterator[np.ndarray]:
-    """The keys and bytes of a split's documents, some at a time; `halves` stand for the document that is cut."""
+    """Yield the keys and bytes of a split's documents, some at a time; `halves` stand for the document that is cut."""
     for begin in range(0, scanned.documents, ROWS_A_TIME):
         chosen = split.of[begin : begin + ROWS_A_TIME] == index
         if begin <= split.cut_document < begin + ROWS_A_TIME:
@@ -123,7 +123,7 @@ def _units_of(
 
 
 def _halves(source: Source, column: str, split: SplitPlan, progress: Progress) -> np.ndarray:
-    """SHA-256 and bytes of the two parts of the document that the border cuts: one more pass over the corpus."""
+    """Return SHA-256 and bytes of the two parts of the document that the border cuts: one more pass over the corpus."""
     digests, sizes = (hashlib.sha256(), hashlib.sha256()), [0, 0]
     document = at = 0
     for piece in source_pieces(source, column, f"cutting {source.name}", progress):
@@ -141,7 +141,7 @@ def _halves(source: Source, column: str, split: SplitPlan, progress: Progress) -
 def _duplicates(
     work: Path, entries: dict[str, dict[str, Any]], rows: dict[str, Iterator[np.ndarray]], tokenizer: Tokenizer
 ) -> Duplicates:
-    """Documents (their `rows` of keys by split), and where there are few of them lines, that stand in both splits."""
+    """Return documents (their `rows` of keys by split), and where there are few of them lines, that stand in both splits."""
     starts = np.load(work / shape.documents_file("valid"))
     valid = np.concatenate([part["key"] for part in rows["valid"]])
     shared = shared_documents((part["key"] for part in rows["train"]), valid)
@@ -162,7 +162,7 @@ def _duplicates(
 
 
 def write_units(path: Path, parts: Iterable[np.ndarray]) -> int:
-    """Units as they come to a plain file, then with numpy's header in front, which says how many there are."""
+    """Return units as they come to a plain file, then with numpy's header in front, which says how many there are."""
     plain = path.with_suffix(".tmp")
     count = 0
     if os.path.lexists(plain):
@@ -188,10 +188,10 @@ def save_array(path: Path, array: np.ndarray) -> None:
 
 
 def mapped(path: Path, kind: np.dtype) -> np.ndarray:
-    """The numbers in a plain file, memory-mapped."""
+    """Return the numbers in a plain file, memory-mapped."""
     return np.memmap(path, dtype=kind, mode="r")
 
 
 def file_entry(path: Path) -> dict[str, Any]:
-    """What the manifest says of a file."""
+    """Return what the manifest says of a file."""
     return {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}

@@ -21,7 +21,7 @@ from lmlab.recipe import Recipe
 
 
 def fresh_windows(unused: Ranges, context: int) -> Windows:
-    """The windows of so many inputs in ranges of unused tokens."""
+    """Return the windows of so many inputs in ranges of unused tokens."""
     whole, rest = np.divmod(unused[:, 1] - unused[:, 0] - 1, context)
     # Half a window's targets are worth its place in a batch, fewer are not.
     shorter = 2 * rest >= context
@@ -54,7 +54,7 @@ TrainingTokens = NDArray[np.integer] | WindowedTokens
 
 
 def training_split(recipe: Recipe, dataset: Dataset) -> TrainingTokens:
-    """The whole training split as `recipe` reads it; LabError where its windows of documents can't be had."""
+    """Return the whole training split as `recipe` reads it; raises LabError if its windows of documents can't be had."""
     windows, tokens = split_windows(recipe, dataset, "train"), dataset.tokens("train")
     return tokens if windows is None else WindowedTokens(tokens=tokens, windows=windows)
 
@@ -62,7 +62,7 @@ def training_split(recipe: Recipe, dataset: Dataset) -> TrainingTokens:
 def training_batch(
     tokens: TrainingTokens, order: str, seed: int, context: int, first: int, count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Inputs and targets of the sequences number `first` to `first + count - 1`, each int64 [count, context]."""
+    """Return inputs and targets of the sequences number `first` to `first + count - 1`, each int64 [count, context]."""
     if isinstance(tokens, WindowedTokens):
         return tokens.batch_at(seed, first, count)
     return batch_at(tokens, order, seed, context, first, count)
@@ -71,7 +71,7 @@ def training_batch(
 def training_spans(
     tokens: TrainingTokens, order: str, seed: int, context: int, first: int, count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where in the split those sequences begin, and the token after the last of each, both int64 [count]."""
+    """Return where in the split those sequences begin, and the token after the last of each, both int64 [count]."""
     if isinstance(tokens, WindowedTokens):
         return tokens.windows.at(seed, first, count)
     starts = window_starts(order, seed, len(tokens), context, first, count)
@@ -79,5 +79,5 @@ def training_spans(
 
 
 def sequences_an_epoch(tokens: TrainingTokens, order: str, context: int) -> int:
-    """How many sequences it takes to go through `tokens` once."""
+    """Return how many sequences it takes to go through `tokens` once."""
     return tokens.windows.epoch if isinstance(tokens, WindowedTokens) else epoch_length(order, len(tokens), context)

@@ -14,7 +14,7 @@ from lmlab import LabError
 
 
 def require_ids(ids: NDArray[np.integer[Any]], vocabulary: int) -> None:
-    """LabError where an id lies outside the vocabulary."""
+    """Raise LabError if an id lies outside the vocabulary."""
     if ids.size and not (int(ids.min()) >= 0 and int(ids.max()) < vocabulary):
         wrong = int(ids.max()) if int(ids.max()) >= vocabulary else int(ids.min())
         raise LabError(

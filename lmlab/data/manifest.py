@@ -67,28 +67,28 @@ SECTIONS: dict[str, dict[str, Any]] = {
 
 
 def documents_file(split: str) -> str:
-    """int64 [documents + 1]: the first token of each document, and the number of tokens."""
+    """Return int64 [documents + 1]: the first token of each document, and the number of tokens."""
     return f"documents-{split}.npy"
 
 
 def bytes_file(split: str) -> str:
-    """int64 [documents]: the bytes of text in each document."""
+    """Return int64 [documents]: the bytes of text in each document."""
     return f"bytes-{split}.npy"
 
 
 def units_file(split: str) -> str:
-    """The units that losses are compared by."""
+    """Return the units that losses are compared by."""
     return f"units-{split}.npy"
 
 
 def files_of(splits: list[str]) -> list[str]:
-    """Every file of a data set with these splits, besides its manifest."""
+    """Return every file of a data set with these splits, besides its manifest."""
     makers = (tokens_file, documents_file, bytes_file, units_file)
     return [TOKENIZER, *(make(split) for split in splits for make in makers)]
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of the data set in `folder`, or of a view on another; LabError where it can't be trusted."""
+    """Return the manifest of the data set in `folder`, or of a view on another; raises LabError if it can't be trusted."""
     path = folder / NAME
     value = read_json(path, LARGEST_BYTES)
     problem = _problem(value, folder)
@@ -150,7 +150,7 @@ def _file_problem(value: dict[str, Any], files: dict[str, Any], folder: Path) ->
 
 
 def _vocabulary_problem(value: dict[str, Any], files: dict[str, Any]) -> str:
-    """A vocabulary is allocated for: it must be one that the tokenizer's file can hold, at a byte a token."""
+    """Return a vocabulary is allocated for: it must be one that the tokenizer's file can hold, at a byte a token."""
     size, most = value["tokenizer"]["vocabulary"], files[TOKENIZER]["bytes"] + UNWRITTEN_TOKENS
     return f"a vocabulary of {size:,} is more than its {TOKENIZER} holds" if size > most else ""
 
@@ -170,7 +170,7 @@ def _split_problem(value: dict[str, Any], files: dict[str, Any]) -> str:
 
 
 def _extends_problem(value: dict[str, Any]) -> str:
-    """Each data set that this one begins with, the newest first, must fit into the one before it."""
+    """Return each data set that this one begins with, the newest first, must fit into the one before it."""
     larger = value["splits"]
     extended = value.get("extends", [])
     if not isinstance(extended, list):

@@ -44,19 +44,19 @@ own in a recipe."""
 
 
 def windows_in(tokens: int, context: int) -> int:
-    """How many windows of `context` inputs, each with a target after its last, stand side by side in so many tokens."""
+    """Return how many windows of `context` inputs, each with a target after its last, stand side by side in so many tokens."""
     return max(0, (tokens - 1) // context)
 
 
 def epoch_length(order: str, tokens: int, context: int) -> int:
-    """How many sequences make an epoch of so many tokens: the windows that the order cuts."""
+    """Return how many sequences make an epoch of so many tokens: the windows that the order cuts."""
     if order == "shifted":
         return max(windows_in(tokens - context + 1, context), min(1, windows_in(tokens, context)))
     return windows_in(tokens, context)
 
 
 def window_starts(order: str, seed: int, tokens: int, context: int, first: int, count: int) -> NDArray[np.int64]:
-    """Start token of each of the sequences number `first` to `first + count - 1`, int64 [count].
+    """Return start token of each of the sequences number `first` to `first + count - 1`, int64 [count].
 
     A start is at most tokens - context - 1, so that the sequence's last target is in the split. Raises LabError for an
     unknown order, and where the split is shorter than one window with its last target.
@@ -82,7 +82,7 @@ def window_starts(order: str, seed: int, tokens: int, context: int, first: int, 
 
 
 def shifts(seed: int, tokens: int, context: int, first: int, count: int) -> NDArray[np.int64]:
-    """Where the windows of each of the epochs `first` to `first + count - 1` of the order `shifted` begin, int64 [count]."""
+    """Return where the windows of each of the epochs `first` to `first + count - 1` of the order `shifted` begin, int64 [count]."""
     epochs = np.arange(first, first + count, dtype=np.uint64)
     turns = epochs * np.uint64(GOLDEN) + _key(ORDER_NUMBERS["shifted"], seed)
     return _offsets(turns, min(context, tokens - epoch_length("shifted", tokens, context) * context))
@@ -91,7 +91,7 @@ def shifts(seed: int, tokens: int, context: int, first: int, count: int) -> NDAr
 def shuffled(
     seed: int, size: int, first: int, count: int, *, number: int = FRESH_NUMBER, epoch: int | None = None
 ) -> NDArray[np.int64]:
-    """Which of `size` windows, however they are cut, each of those sequences is: every one once an epoch, int64 [count].
+    """Return which of `size` windows, however they are cut, each of those sequences is: every one once an epoch, int64 [count].
 
     An epoch may have more sequences than there are windows: the last of them are none, -1. Another order than `shuffle` of
     the same seed, and another for each `number`.
@@ -107,7 +107,7 @@ def shuffled(
 def batch_at(
     tokens: NDArray[np.integer], order: str, seed: int, context: int, first: int, count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Inputs and targets (the inputs moved by one token) of those sequences, each int64 [count, context].
+    """Return inputs and targets (the inputs moved by one token) of those sequences, each int64 [count, context].
 
     `tokens` is the split, a memory map of any integer type; only the windows' own tokens are read.
     """
@@ -118,17 +118,17 @@ def batch_at(
 
 @functools.lru_cache(maxsize=16)
 def _key(number: int, seed: int) -> Words:
-    """Where the stream of the order with that number and of that seed begins, uint64 [1]."""
+    """Return where the stream of the order with that number and of that seed begins, uint64 [1]."""
     return _mixed(_mixed(np.array([seed % 2**64], dtype=np.uint64)) + np.uint64(number))
 
 
 def _offsets(turns: Words, slack: int) -> NDArray[np.int64]:
-    """How far the windows of an epoch are moved: the upper half of its turn, as a share of the room."""
+    """Return how far the windows of an epoch are moved: the upper half of its turn, as a share of the room."""
     return ((turns >> np.uint64(32)) * np.uint64(slack) >> np.uint64(32)).astype(np.int64)
 
 
 def _permuted(places: Words, keys: Words, size: int) -> Words:
-    """Where each place below `size` goes, under the permutation of its key."""
+    """Return where each place below `size` goes, under the permutation of its key."""
     rows = math.isqrt(size - 1) + 1
     columns = -(-size // rows)
     cells = _network(places, keys, rows, columns)
@@ -141,7 +141,7 @@ def _permuted(places: Words, keys: Words, size: int) -> Words:
 
 
 def _network(cells: Words, keys: Words, rows: int, columns: int) -> Words:
-    """One pass of the Feistel network: row and column in turn are moved by a keyed hash of the other."""
+    """Return one pass of the Feistel network: row and column in turn are moved by a keyed hash of the other."""
     moved, fixed = np.divmod(cells, np.uint64(columns))
     sizes = (np.uint64(rows), np.uint64(columns))
     for index, round_keys in enumerate(keys + ROUND_KEYS):

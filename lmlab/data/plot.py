@@ -14,7 +14,7 @@ INK, FAINT = "#1a202c", "#a0aec0"
 
 
 def require_picture(path: Path) -> None:
-    """LabError where no picture can be written at `path`: known before any text is read."""
+    """Raise LabError if no picture can be written at `path`: known before any text is read."""
     if path.suffix.lower() not in ENDINGS:
         raise LabError(f"--plot {path}: expected a file ending in {', '.join(ENDINGS)}, such as lengths.png")
     if not path.parent.is_dir():

@@ -46,11 +46,11 @@ LARGEST_INDEX = 1 << 16
 def prepare(
     data: Data, folder: Path | None = None, progress: Progress | None = None, tokenizer: Tokenizer | None = None
 ) -> Dataset:
-    """The data set that `data` describes, made where it isn't there yet.
+    """Return the data set that `data` describes, made where it isn't there yet.
 
     `data.corpus` may be the id or the folder of a data set that is there, whose tokens stand as they are. `folder` takes
     the place of the cache folder. `tokenizer` takes the place of one built by `data`'s settings: a model's own, to read
-    another text with. LabError for a corpus that can't be had, read, split or encoded.
+    another text with. Raises LabError for a corpus that can't be had, read, split or encoded.
     """
     root = make_folder(folder or cache_folder())
     with system_errors_in_one_line(), shown(progress) as progress:
@@ -67,7 +67,7 @@ def prepare(
 
 
 def prepared(data: Data, folder: Path | None = None) -> Dataset | None:
-    """The data set that `data` describes where it's there already, else None; downloads nothing."""
+    """Return the data set that `data` describes where it's there already, else None; downloads nothing."""
     root = folder or cache_folder()
     if is_reference(data.corpus):
         return _as_asked(open_dataset(data.corpus, root), data, None)
@@ -76,7 +76,9 @@ def prepared(data: Data, folder: Path | None = None) -> Dataset | None:
 
 
 def _as_asked(found: Dataset, data: Data, tokenizer: Tokenizer | None) -> Dataset:
-    """A data set that `data` names itself, cut to `data.tokens`; LabError where its tokens are not those that are asked for."""
+    """Return a data set that `data` names itself, cut to `data.tokens`; raises LabError if its tokens are not those that are
+    asked for.
+    """
     name = found.facts["tokenizer"]["name"]
     if tokenizer is not None and found.facts["tokenizer"]["sha256"] != digest(tokenizer.to_json()):
         raise LabError(f"data set {found.id} was made with another tokenizer than the model's: give its text instead")
@@ -91,7 +93,7 @@ def _as_asked(found: Dataset, data: Data, tokenizer: Tokenizer | None) -> Datase
 
 
 def _plan_key(source: Source, data: Data, tokenizer: Tokenizer | None) -> str:
-    """A hash of all that is asked for, known before anything is read but the files' hashes."""
+    """Return a hash of all that is asked for, known before anything is read but the files' hashes."""
     fields = ((entry, getattr(data, entry.name)) for entry in dataclasses.fields(data))
     requested = {entry.name: value for entry, value in fields if not is_left_out(entry, value)}
     for name in (
@@ -114,7 +116,7 @@ def _index_path(plan: str, root: Path) -> Path:
 
 
 def _indexed(plan: str, root: Path) -> Dataset | None:
-    """What was made for this plan before, where it's still there and whole."""
+    """Return what was made for this plan before, where it's still there and whole."""
     try:
         name = read_json(_index_path(plan, root), LARGEST_INDEX)["folder"]
         return open_dataset(datasets_folder(root) / name) if shape.FOLDER.fullmatch(name) else None
@@ -147,7 +149,7 @@ def _build(data: Data, source: Source, plan: str, root: Path, progress: Progress
 
 
 def _without_skipped(source: Source, scanned: Scan) -> Source:
-    """The source without the files that the scan passed over, so that no later pass tries to decode them."""
+    """Return the source without the files that the scan passed over, so that no later pass tries to decode them."""
     files = tuple(file for file in source.files if file.name not in scanned.skipped_files)
     return dataclasses.replace(source, files=files, skip_undecodable=False)
 
@@ -155,7 +157,7 @@ def _without_skipped(source: Source, scanned: Scan) -> Source:
 def _tokenizer(
     data: Data, source: Source, scanned: Scan, split: SplitPlan, work: Path, progress: Progress, given: Tokenizer | None
 ) -> Tokenizer:
-    """The tokenizer given, or the one an earlier attempt left in the work folder, or a new one."""
+    """Return the tokenizer given, or the one an earlier attempt left in the work folder, or a new one."""
     path = work / shape.TOKENIZER
     if given is None and path.exists():
         return load_tokenizer(read_json(path))
@@ -168,12 +170,12 @@ def _tokenizer(
 
 
 def _are_marked(data: Data, scanned: Scan) -> bool:
-    """Whether a token tells where documents end: where there are several, or each is cut by itself."""
+    """Return whether a token tells where documents end: where there are several, or each is cut by itself."""
     return scanned.documents > 1 or data.windows == "documents"
 
 
 def _marks(data: Data, scanned: Scan, tokenizer: Tokenizer) -> Marks:
-    """What stands around each document; LabError where it must, and the tokenizer has nothing for it."""
+    """Return what stands around each document; raises LabError if it must, and the tokenizer has nothing for it."""
     if data.windows == "documents" and tokenizer.begin_of_text is None:
         raise LabError(
             f"this tokenizer of {tokenizer.name} has no token that begins and ends documents, since it is from a corpus of one: "
@@ -186,7 +188,7 @@ def _marks(data: Data, scanned: Scan, tokenizer: Tokenizer) -> Marks:
 
 
 def _training_texts(data: Data, source: Source, scanned: Scan, split: SplitPlan, progress: Progress) -> Iterator[str]:
-    """What a tokenizer learns from: words and bpe the training split, characters the whole corpus's alphabet."""
+    """Yield what a tokenizer learns from: words and bpe the training split, characters the whole corpus's alphabet."""
     if data.tokenizer not in ("words", "bpe"):
         yield scanned.alphabet
         return
@@ -209,7 +211,7 @@ def _data_id(scanned: Scan, split: SplitPlan, tokenizer: Tokenizer, marks: Marks
 def _facts(
     data: Data, source: Source, scanned: Scan, split: SplitPlan, tokenizer: Tokenizer, marks: Marks
 ) -> dict[str, Any]:
-    """What the manifest says besides the counts and files, which `finish` adds."""
+    """Return what the manifest says besides the counts and files, which `finish` adds."""
     paths = {file.path: file for file in source.files}
     listed = [
         {"name": file.path.name if file.member else file.name, "sha256": source.hashes[path]}
@@ -260,7 +262,7 @@ def _facts(
 
 
 def view(base: Dataset, tokens: int) -> Dataset:
-    """`base` with only the first `tokens` tokens of its training split: a folder with a manifest that points to it."""
+    """Return `base` with only the first `tokens` tokens of its training split: a folder with a manifest that points to it."""
     have = len(base.tokens("train"))
     if tokens > have:
         raise LabError(

@@ -12,12 +12,12 @@ Ranges = NDArray[np.int64]
 
 
 def no_tokens() -> Ranges:
-    """The empty set."""
+    """Return the empty set."""
     return np.empty((0, 2), np.int64)
 
 
 def ranges(firsts: ArrayLike, ends: ArrayLike) -> Ranges:
-    """The tokens of all ranges [first, end), which may come in any order and overlap; ranges that touch become one."""
+    """Return the tokens of all ranges [first, end), which may come in any order and overlap; ranges that touch become one."""
     begins, stops = np.asarray(firsts, np.int64), np.asarray(ends, np.int64)
     filled = stops > begins
     begins, stops = begins[filled], stops[filled]
@@ -30,21 +30,21 @@ def ranges(firsts: ArrayLike, ends: ArrayLike) -> Ranges:
 
 
 def union(one: Ranges, other: Ranges) -> Ranges:
-    """The tokens of either."""
+    """Return the tokens of either."""
     return ranges(np.append(one[:, 0], other[:, 0]), np.append(one[:, 1], other[:, 1]))
 
 
 def within(found: Ranges, tokens: int) -> Ranges:
-    """Those of the first so many tokens."""
+    """Return those of the first so many tokens."""
     return ranges(found[:, 0], np.minimum(found[:, 1], tokens))
 
 
 def outside(found: Ranges, first: int, end: int) -> Ranges:
-    """The tokens of [first, end) that are not in `found`."""
+    """Return the tokens of [first, end) that are not in `found`."""
     begins = np.maximum(np.append(first, found[:, 1]), first)
     return ranges(begins, np.minimum(np.append(found[:, 0], end), end))
 
 
 def size(found: Ranges) -> int:
-    """How many tokens there are."""
+    """Return how many tokens there are."""
     return int((found[:, 1] - found[:, 0]).sum())

@@ -64,7 +64,7 @@ class SourceFile:
 
 
 def describe_name(name: str) -> tuple[str, str]:
-    """(kind, packing) that a file's name stands for: JSONL and parquet by their ending, everything else is text."""
+    """Return (kind, packing) that a file's name stands for: JSONL and parquet by their ending, everything else is text."""
     stem, _, ending = name.lower().rpartition(".")
     packing = ending if stem and ending in PACKINGS else ""
     inner = (stem if packing else name.lower()).rpartition(".")[2]
@@ -73,7 +73,7 @@ def describe_name(name: str) -> tuple[str, str]:
 
 
 def text_chunks(file: SourceFile, progress: Progress) -> Iterator[str]:
-    """The text of a text file in pieces of about CHUNK_BYTES; a byte order mark at its start is dropped."""
+    """Yield the text of a text file in pieces of about CHUNK_BYTES; a byte order mark at its start is dropped."""
     decoder = codecs.getincrementaldecoder("utf-8")("strict")
     fed = 0
     with opened(file, progress) as stream:
@@ -94,7 +94,7 @@ def text_chunks(file: SourceFile, progress: Progress) -> Iterator[str]:
 
 
 def jsonl_documents(file: SourceFile, column: str, progress: Progress) -> Iterator[str]:
-    """The text in `column` of each line; blank lines are passed over, null is an empty text."""
+    """Yield the text in `column` of each line; blank lines are passed over, null is an empty text."""
     offset = 0
     with opened(file, progress) as stream:
         number = 0
@@ -117,7 +117,7 @@ def jsonl_documents(file: SourceFile, column: str, progress: Progress) -> Iterat
 
 
 def parquet_documents(file: SourceFile, column: str, progress: Progress) -> Iterator[str]:
-    """The text in `column` of each row, read a few rows at a time; null is an empty text."""
+    """Yield the text in `column` of each row, read a few rows at a time; null is an empty text."""
     try:
         import pyarrow
         import pyarrow.parquet
@@ -157,7 +157,7 @@ def opened(file: SourceFile, progress: Progress) -> Iterator[IO[bytes]]:
 
 
 def size_on_disk(file: SourceFile) -> int:
-    """How far `progress` advances when the whole file is read."""
+    """Return how far `progress` advances when the whole file is read."""
     if not file.member:
         return file.path.stat().st_size
     try:

@@ -37,14 +37,14 @@ class Reading:
         return self.targets / self.sequences if self.sequences else float(self.context)
 
     def tokens(self, sequences: int) -> int:
-        """About how many targets so many sequences have, and of one stream exactly."""
+        """Return about how many targets so many sequences have, and of one stream exactly."""
         if not self.sequences:
             return sequences * self.context
         return round(sequences * self.targets / self.sequences)
 
 
 def reading(recipe: Recipe, dataset: Dataset) -> Reading:
-    """A pass over the training split of `dataset` by `recipe`."""
+    """Return a pass over the training split of `dataset` by `recipe`."""
     context, tokens = recipe.model.context, len(dataset.tokens("train"))
     windows = split_windows(recipe, dataset, "train")
     if windows is None:
@@ -54,6 +54,6 @@ def reading(recipe: Recipe, dataset: Dataset) -> Reading:
 
 
 def scored_targets(recipe: Recipe, dataset: Dataset, split: str) -> int:
-    """How many tokens an evaluation of a whole split predicts."""
+    """Return how many tokens an evaluation of a whole split predicts."""
     windows = split_windows(recipe, dataset, split)
     return len(dataset.tokens(split)) - 1 if windows is None else windows.targets

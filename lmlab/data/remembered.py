@@ -21,14 +21,14 @@ READING = ("data.column", "data.separator", "data.minimum_words", "data.newlines
 
 
 def datasets_of(source: Source, root: Path | None = None) -> list[Dataset]:
-    """The data sets in the cache that were prepared from these very files, the newest last; views of them are left out."""
+    """Return the data sets in the cache that were prepared from these very files, the newest last; views of them are left out."""
     mark = digest(source.fingerprint())
     found = [one for one in list_datasets(root) if one.facts["corpus"].get("sources_sha256") == mark]
     return sorted((one for one in found if one.whole is one), key=lambda one: str(one.facts.get("created", "")))
 
 
 def reading_of(dataset: Dataset) -> dict[str, str]:
-    """The settings of READING that a data set was prepared with, as they're typed; those at their defaults are left out."""
+    """Return the settings of READING that a data set was prepared with, as they're typed; those at their defaults are left out."""
     corpus, default = dataset.facts["corpus"], Data()
     found = {
         "data.column": corpus.get("column") or default.column,
@@ -40,12 +40,12 @@ def reading_of(dataset: Dataset) -> dict[str, str]:
 
 
 def words_of(settings: Mapping[str, Any]) -> str:
-    """Settings as they're typed behind a command, each with a space before it."""
+    """Return settings as they're typed behind a command, each with a space before it."""
     return "".join(f" --{name} {shlex.quote(str(value))}" for name, value in settings.items())
 
 
 def _separator(corpus: dict[str, Any]) -> str:
-    """`data.separator` for the rule by which a corpus was divided into documents."""
+    """Return `data.separator` for the rule by which a corpus was divided into documents."""
     name, _, marker = corpus["documents_rule"].partition(":")
     entry = CATALOGUE.get(corpus["name"])
     if entry is not None and corpus["documents_rule"] == entry.documents:

@@ -17,7 +17,7 @@ REMOVED = re.compile(r"\.removed-[0-9a-f]{32}")
 
 
 def with_views(datasets: Sequence[Dataset]) -> list[Dataset]:
-    """The data sets, each once, and before each its views in the same folder, which can't be without it."""
+    """Return the data sets, each once, and before each its views in the same folder, which can't be without it."""
     found: dict[str, Dataset] = {}
     for one in datasets:
         beside = list_datasets(one.folder.parent.parent) if one.folder.parent.name == "datasets" else []
@@ -27,12 +27,12 @@ def with_views(datasets: Sequence[Dataset]) -> list[Dataset]:
 
 
 def occupied_bytes(dataset: Dataset) -> int:
-    """What its folder holds."""
+    """Return what its folder holds."""
     return sum(path.lstat().st_size for path in dataset.folder.iterdir())
 
 
 def remove_dataset(dataset: Dataset, storage: Storage = DISK) -> None:
-    """Remove a data set; LabError for a link. Whatever interrupts this leaves the whole data set or none: it is renamed away
+    """Remove a data set; raises LabError for a link. Whatever interrupts this leaves the whole data set or none: it is renamed away
     first, and `remove_leftovers` removes what is left of its files.
     """
     folder = dataset.folder

@@ -72,14 +72,14 @@ class Scan:
 
 
 def look_at(data: Data, root: Path | None = None, progress: Progress | None = None) -> Scan:
-    """The scan of the corpus that `data` names."""
+    """Return the scan of the corpus that `data` names."""
     root = root or cache_folder()
     progress = progress or Silent()
     return scan(resolve(data, root, progress), data.column, root, progress)
 
 
 def scan(source: Source, column: str, root: Path, progress: Progress) -> Scan:
-    """The corpus's scan, from the cache where it was made before; LabError for a corpus without text."""
+    """Return the corpus's scan, from the cache where it was made before; raises LabError for a corpus without text."""
     # Settings that came later stand in the key where they aren't at their defaults, so that older scans are found.
     later: list[int | str] = [source.minimum_words] if source.minimum_words else []
     later += [source.newlines] if source.newlines != "keep" else []
@@ -97,7 +97,7 @@ def scan(source: Source, column: str, root: Path, progress: Progress) -> Scan:
 
 
 def no_text(source: Source, skipped: Sequence[str], size: int) -> LabError:
-    """The error for a corpus without a document, of whose files these were passed over."""
+    """Return the error for a corpus without a document, of whose files these were passed over."""
     passed = "".join(f" ({note})" for note in skipped_notes(skipped, size))
     return LabError(
         f"{source.title} holds no text{passed}: expected at least one document that is more than white space"
@@ -105,7 +105,7 @@ def no_text(source: Source, skipped: Sequence[str], size: int) -> LabError:
 
 
 def skipped_notes(names: Sequence[str], size: int | None) -> Iterator[str]:
-    """What to say of files of so many bytes (None: unknown) that were passed over; nothing where there are none."""
+    """Yield what to say of files of so many bytes (None: unknown) that were passed over; nothing if there are none."""
     if names:
         bytes_ = "" if size is None else f" ({size:,} bytes)"
         count = f"{len(names):,} files{bytes_} are" if len(names) > 1 else f"1 file{bytes_} is"
@@ -116,7 +116,7 @@ def skipped_notes(names: Sequence[str], size: int | None) -> Iterator[str]:
 def source_pieces(
     source: Source, column: str, task: str, progress: Progress, findings: Findings | None = None
 ) -> Iterator[Piece]:
-    """One pass over the corpus, shown as `task`."""
+    """Return one pass over the corpus, shown as `task`."""
     progress.begin(task, sum(map(size_on_disk, source.files)))
     return pieces(
         source.files,

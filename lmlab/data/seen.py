@@ -12,7 +12,8 @@ from lmlab.data.duplicates import shared_documents
 
 
 def seen_units(dataset: AllSplits, split: str, trained: Dataset) -> NDArray[np.bool_]:
-    """bool for each unit of a split: whether the training split of `trained` has the same unit, or the document that it is in.
+    """Return bool for each unit of a split: whether the training split of `trained` has the same unit, or the document that it
+    is in.
 
     Units are compared by their SHA-256. Where one text is compared by documents and the other by blocks of bytes, whole documents
     decide.
@@ -30,6 +31,6 @@ def seen_units(dataset: AllSplits, split: str, trained: Dataset) -> NDArray[np.b
 
 
 def _keys(dataset: AllSplits, split: str) -> NDArray[np.void]:
-    """The SHA-256 of each document of a split, or of all."""
+    """Return the SHA-256 of each document of a split, or of all."""
     parts = dataset.parts if split == "all" else (split,)
     return np.concatenate([np.asarray(keys) for part in parts for keys in document_keys(dataset, part)])

@@ -80,12 +80,12 @@ class Source:
         return "standard input" if self.given == "-" else self.given
 
     def fingerprint(self) -> list[list[str]]:
-        """All that decides the text that is read: a row for each file."""
+        """Return all that decides the text that is read: a row for each file."""
         return [[file.part, file.kind, file.packing, file.member, self.hashes[file.path]] for file in self.files]
 
 
 def resolve(data: Data, root: Path | None = None, progress: Progress | None = None, fetch: bool = True) -> Source:
-    """The corpus that `data` names with every file hashed; downloaded where it must be (without `fetch`: LabError)."""
+    """Return the corpus that `data` names with every file hashed; downloaded where it must be (without `fetch`: LabError)."""
     root = root or cache_folder()
     progress = progress or Silent()
     entry = CATALOGUE.get(data.corpus)
@@ -141,7 +141,7 @@ def _advice(entry: CatalogueEntry) -> str:
 
 
 def _of_entry(entry: CatalogueEntry, paths: list[Path], given: str) -> Source:
-    """The catalogue's corpus, with its files (in the catalogue's order) at these paths."""
+    """Return the catalogue's corpus, with its files (in the catalogue's order) at these paths."""
     files = tuple(
         SourceFile(name=member or file.name, path=path, member=member, part=part)
         for file, path in zip(entry.files, paths, strict=True)
@@ -160,7 +160,7 @@ def _of_entry(entry: CatalogueEntry, paths: list[Path], given: str) -> Source:
 
 
 def _recognised(source: Source) -> Source:
-    """The catalogue's view of the files where their hashes are a catalogue corpus's; else the source as it is."""
+    """Return the catalogue's view of the files where their hashes are a catalogue corpus's; else the source as it is."""
     paths = {digest: path for path, digest in source.hashes.items()}
     for entry in CATALOGUE.values():
         if entry.files and {file.sha256 for file in entry.files} == set(paths):
@@ -187,7 +187,7 @@ def _file(name: str, path: Path, member: str = "") -> SourceFile:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """The folder's files at any depth, but hidden ones and compiled Python, in the order of their relative paths."""
+    """Return the folder's files at any depth, but hidden ones and compiled Python, in the order of their relative paths."""
     found = []
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
@@ -221,7 +221,7 @@ def part_of(name: str) -> str:
 
 
 def _choose_parts(source: Source, data: Data) -> Source:
-    """The source with its files' parts, where a published split is wanted and their names make one."""
+    """Return the source with its files' parts, where a published split is wanted and their names make one."""
     if source.entry or data.split not in ("auto", "published"):
         return source
     parts = [part_of(file.name) for file in source.files]
@@ -238,7 +238,7 @@ _spool_of_this_process: dict[Path, Path] = {}
 
 
 def _spooled(root: Path) -> Path:
-    """Standard input as a file named by its SHA-256: it can be read once only, but is needed for several passes."""
+    """Return standard input as a file named by its SHA-256: it can be read once only, but is needed for several passes."""
     if root in _spool_of_this_process:
         return _spool_of_this_process[root]
     folder = make_folder(root / "stdin")
@@ -259,7 +259,7 @@ def _spooled(root: Path) -> Path:
 
 
 def _slug(path: Path) -> str:
-    """A short name for folders and runs: `My Book.txt.xz` is my-book."""
+    """Return a short name for folders and runs: `My Book.txt.xz` is my-book."""
     name = path.resolve().name.lower()
     for _ in range(2):
         stem, dot, ending = name.rpartition(".")

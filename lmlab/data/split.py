@@ -39,12 +39,12 @@ class SplitPlan:
     """How many of its characters train."""
 
     def identity(self) -> list[object]:
-        """What of the plan decides the data, besides the documents themselves."""
+        """Return what of the plan decides the data, besides the documents themselves."""
         return [self.rule, self.share]
 
 
 def plan_split(data: Data, source: Source, scan: Scan) -> SplitPlan:
-    """The split that `data` asks for; LabError where the corpus can't be split so."""
+    """Return the split that `data` asks for; raises LabError if the corpus can't be split so."""
     plan = _plan(data, source, scan)
     present = set(np.unique(plan.of)) | ({0, 1} if plan.cut_document >= 0 else set())
     for index, name in ((0, "training"), (1, "validation")):
@@ -85,7 +85,7 @@ def _hash(scan: Scan, share: float) -> SplitPlan:
 
 
 def hash_positions(keys: np.ndarray) -> np.ndarray:
-    """Where in [0, 1) each document's SHA-256 lies, from its first 8 bytes: what lies below the share validates."""
+    """Return where in [0, 1) each document's SHA-256 lies, from its first 8 bytes: what lies below the share validates."""
     first = np.frombuffer(np.ascontiguousarray(keys).tobytes(), dtype=">u8")[::4]
     return first.astype(np.float64) / 2.0**64
 

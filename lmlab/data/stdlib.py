@@ -21,12 +21,12 @@ LEFT_OUT_FILES = frozenset({"pydoc_data/topics.py"})
 
 
 def stdlib_folder() -> Path:
-    """Where this Python keeps its standard library."""
+    """Return where this Python keeps its standard library."""
     return Path(sysconfig.get_path("stdlib"))
 
 
 def stdlib_files(folder: Path | None = None) -> list[tuple[str, Path]]:
-    """(relative path with forward slashes, path) of every file that belongs to the corpus, in its order."""
+    """Return (relative path with forward slashes, path) of every file that belongs to the corpus, in its order."""
     folder = folder or stdlib_folder()
     chosen = sorted((path.relative_to(folder).as_posix(), path) for path in _sources(folder))
     if not chosen:
@@ -37,7 +37,7 @@ def stdlib_files(folder: Path | None = None) -> list[tuple[str, Path]]:
 
 
 def belongs(name: str) -> bool:
-    """Whether the file of that relative path is part of the corpus.
+    """Return whether the file of that relative path is part of the corpus.
 
     >>> belongs("json/decoder.py"), belongs("unittest/test/test_case.py"), belongs("encodings/cp1252.py")
     (True, False, False)

@@ -72,7 +72,7 @@ class Survey:
         return self.documents == 1 and self.lines.form_a_list
 
     def notes(self) -> list[str]:
-        """What a user should know before training on it, a sentence each."""
+        """Return what a user should know before training on it, a sentence each."""
         return [
             *skipped_notes(self.skipped_files, self.skipped_bytes),
             *list_notes(self.documents, self.lines),
@@ -80,7 +80,7 @@ class Survey:
         ]
 
     def lines_of_text(self) -> list[str]:
-        """Its sizes, as lines for a terminal."""
+        """Return its sizes, as lines for a terminal."""
         lines = self.lines
         mean = f"{lines.characters / max(1, lines.count):,.1f}"
         return [
@@ -163,7 +163,7 @@ class LineCounter:
 
 
 def list_notes(documents: int, lines: Lines) -> Iterator[str]:
-    """What to say of a text of so many documents with these lines where it's one document that looks like a list."""
+    """Yield what to say of a text of so many documents with these lines where it's one document that looks like a list."""
     if documents != 1 or not lines.form_a_list:
         return
     order = ", and they are sorted, so that the validation split (its end) is unlike the training split"
@@ -174,7 +174,7 @@ def list_notes(documents: int, lines: Lines) -> Iterator[str]:
 
 
 def carriage_return_notes(found: bool) -> Iterator[str]:
-    """What to say of a text in which carriage returns stand."""
+    """Yield what to say of a text in which carriage returns stand."""
     if found:
         yield (
             "the text has carriage returns (\\r), which are kept as symbols; to read every line break as \\n, add "

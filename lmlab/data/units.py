@@ -22,19 +22,19 @@ TOKENS_A_TIME = 1 << 18
 
 
 def wants_blocks(documents: int, tokenizer: Tokenizer) -> bool:
-    """Whether a split of so many documents is compared by blocks of bytes."""
+    """Return whether a split of so many documents is compared by blocks of bytes."""
     return documents < FEWEST_DOCUMENTS and tokenizer.lossless and tokenizer.token_bytes() is not None
 
 
 def document_units(keys: np.ndarray, sizes: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """UNIT rows for documents with these SHA-256s, bytes and first tokens."""
+    """Return UNIT rows for documents with these SHA-256s, bytes and first tokens."""
     units = np.empty(len(starts), UNIT)
     units["key"], units["bytes"], units["start"] = keys, sizes, starts
     return units
 
 
 def block_units(tokens: np.ndarray, starts: np.ndarray, tokenizer: Tokenizer) -> Iterator[np.ndarray]:
-    """UNIT rows for the 1,024-byte blocks of each document (the last one shorter), some at a time.
+    """Yield UNIT rows for the 1,024-byte blocks of each document (the last one shorter), some at a time.
 
     `tokens` is the whole split, `starts` int64 [documents + 1]. A block without a token's first byte has the same start
     as the next.
@@ -48,7 +48,7 @@ def block_units(tokens: np.ndarray, starts: np.ndarray, tokenizer: Tokenizer) ->
 def _blocks_of(
     tokens: np.ndarray, begin: int, end: int, lengths: np.ndarray, tokenizer: Tokenizer
 ) -> Iterator[np.ndarray]:
-    """One document, its tokens some at a time; the bytes of the last unfinished block are carried over."""
+    """Yield one document, its tokens some at a time; the bytes of the last unfinished block are carried over."""
     held, held_start = b"", begin
     passed = 0  # bytes of this document before `first`
     for first in range(begin, end, TOKENS_A_TIME):

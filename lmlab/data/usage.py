@@ -56,19 +56,19 @@ class Use:
         return self.data[0][1]
 
     def sequences(self) -> list[tuple[int, int]]:
-        """The ranges of sequences that were learnt from."""
+        """Return the ranges of sequences that were learnt from."""
         first, end = self.cursor
         skipped = ranges([pair[0] for pair in self.skipped], [pair[1] for pair in self.skipped])
         return [(int(begin), int(stop)) for begin, stop in outside(skipped, first, end)]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         data = [{"id": identity, "train_tokens": tokens} for identity, tokens in self.data]
         return {**dataclasses.asdict(self), "data": data}
 
 
 def read_use(value: Any) -> Use:
-    """From what `to_json` gave; LabError where it can't be that."""
+    """From what `to_json` gave; raises LabError if it can't be that."""
     try:
         return Use(
             data=read_ancestry(value["data"]),
@@ -97,14 +97,14 @@ def read_ancestry(value: Any) -> Ancestry:
 
 
 def shared_tokens(one: Ancestry, other: Ancestry) -> int:
-    """How many tokens both training splits begin with, place by place; 0 where they are of no family."""
+    """Return how many tokens both training splits begin with, place by place; 0 if they are of no family."""
     theirs = dict(other)
     common = max((min(tokens, theirs[identity]) for identity, tokens in one if identity in theirs), default=0)
     return min(common, one[0][1], other[0][1])
 
 
 def unused(uses: Sequence[Use], data: Ancestry) -> Ranges:
-    """The tokens of `data`'s training split that none of the uses, oldest first, has held."""
+    """Return the tokens of `data`'s training split that none of the uses, oldest first, has held."""
     used = no_tokens()
     for use, found in zip(uses, used_by_each(uses), strict=True):
         used = union(used, within(found, shared_tokens(use.data, data)))
@@ -112,7 +112,7 @@ def unused(uses: Sequence[Use], data: Ancestry) -> Ranges:
 
 
 def used_by_each(uses: Sequence[Use]) -> list[Ranges]:
-    """The tokens that each use held, in its own data set. A fresh one's windows follow from the uses before it."""
+    """Return the tokens that each use held, in its own data set. A fresh one's windows follow from the uses before it."""
     found: list[Ranges] = []
     for use in uses:
         if not use.fresh:
@@ -126,7 +126,7 @@ def used_by_each(uses: Sequence[Use]) -> list[Ranges]:
 
 
 def used_by(use: Use, windows: Windows | None = None) -> Ranges:
-    """The tokens that one use held; `windows` are those of its stream where it didn't go through the whole split as one.
+    """Return the tokens that one use held; `windows` are those of its stream where it didn't go through the whole split as one.
 
     LabError for windows of documents that aren't given.
     """
@@ -172,7 +172,7 @@ def _windows_reader(use: Use, windows: Windows) -> Reader:
 
 
 def _whole_epochs(use: Use, first: int, end: int) -> Ranges:
-    """All windows of the epochs [first, end). Their shifts differ by less than a window, so together they have no gap."""
+    """Return all windows of the epochs [first, end). Their shifts differ by less than a window, so together they have no gap."""
     length = epoch_length(use.order, use.tokens, use.context) * use.context + 1
     if use.order != "shifted":
         return ranges([0], [length])

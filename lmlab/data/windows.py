@@ -65,22 +65,22 @@ class Windows:
         return int(((windows - 1) * self.context + self.ends - self.firsts - (windows - 1) * self.stride - 1).sum())
 
     def held(self) -> Ranges:
-        """The tokens of all windows."""
+        """Return the tokens of all windows."""
         return ranges(self.firsts, self.ends)
 
     def spans(self, windows: Integers) -> tuple[Integers, Integers]:
-        """The first token of each of these windows, and the one after its last; both 0 for -1, which is none."""
+        """Return the first token of each of these windows, and the one after its last; both 0 for -1, which is none."""
         place = np.searchsorted(self.before, windows, side="right") - 1
         starts = self.firsts[place] + (windows - self.before[place]) * self.stride
         ends = np.minimum(starts + self.context + 1, self.ends[place])
         return np.where(windows < 0, 0, starts), np.where(windows < 0, 0, ends)
 
     def at(self, seed: int, first: int, count: int) -> tuple[Integers, Integers]:
-        """The same of the sequences number `first` to `first + count - 1` of the stream of a seed."""
+        """Return the same of the sequences number `first` to `first + count - 1` of the stream of a seed."""
         return self.spans(shuffled(seed, self.count, first, count, number=self.order, epoch=self.epoch))
 
     def over(self, firsts: Integers, ends: Integers) -> Integers:
-        """The windows, in order and each once, with a target among the tokens from `firsts` to before `ends`."""
+        """Return the windows, in order and each once, with a target among the tokens from `firsts` to before `ends`."""
         filled = ends > firsts
         low, high = self._ending_after(firsts[filled]), self._beginning_before(ends[filled] - 1)
         counts = np.maximum(high - low, 0)
@@ -88,7 +88,7 @@ class Windows:
         return np.unique(np.repeat(low - offsets, counts) + np.arange(counts.sum()))
 
     def targets_in(self, firsts: Integers, ends: Integers) -> Integers:
-        """How many targets lie from each of `firsts` to before each of `ends`: a token counts once in every window."""
+        """Return how many targets lie from each of `firsts` to before each of `ends`: a token counts once in every window."""
         windows = np.arange(self.count)
         starts, stops = self.spans(windows)
         sizes, sums = (np.append(0, np.cumsum(values)) for values in (stops - starts - 1, starts))
@@ -102,14 +102,14 @@ class Windows:
         return np.where(ends > firsts, before(np.maximum(ends, firsts)) - before(firsts), 0)
 
     def _ending_after(self, tokens: Integers) -> Integers:
-        """The first window that ends after each of these tokens."""
+        """Return the first window that ends after each of these tokens."""
         place = np.maximum(np.searchsorted(self.firsts, tokens, side="right") - 1, 0)
         inside = -((self.context + self.firsts[place] - tokens) // self.stride)
         inside = np.clip(inside, 0, np.diff(self.before)[place])
         return np.where(tokens < self.ends[place], self.before[place] + inside, self.before[place + 1])
 
     def _beginning_before(self, tokens: Integers) -> Integers:
-        """The first window that doesn't begin before each of these tokens."""
+        """Return the first window that doesn't begin before each of these tokens."""
         place = np.searchsorted(self.firsts, tokens - 1, side="right") - 1
         inside = (tokens - 1 - self.firsts[place]) // self.stride + 1
         inside = np.clip(inside, 0, np.diff(self.before)[place])
@@ -117,7 +117,7 @@ class Windows:
 
 
 def document_windows(starts: Integers, context: int, stride: int | None = None, batch: int = 1) -> Windows:
-    """The windows of documents, each by itself.
+    """Return the windows of documents, each by itself.
 
     `starts` is the first token of each document and last the number of tokens, int64 [documents + 1]; `stride` None is the
     context, so that each token is a target once at most. An epoch is a whole number of batches of `batch` windows.
@@ -141,7 +141,7 @@ def document_windows(starts: Integers, context: int, stride: int | None = None, 
 
 
 def split_windows(recipe: Recipe, dataset: Dataset, split: str) -> Windows | None:
-    """The windows of documents in which `recipe` reads a split; None where it reads it as one stream.
+    """Return the windows of documents in which `recipe` reads a split; None if it reads it as one stream.
 
     LabError where the data set's documents don't begin with a token of their own, so that nothing could predict their first.
     """
@@ -167,11 +167,11 @@ class WindowedTokens:
     """What fills up the inputs of a window that ends early; None: its own last token."""
 
     def batch_at(self, seed: int, first: int, count: int) -> tuple[Integers, Integers]:
-        """Inputs and targets of those sequences of the stream, each int64 [count, context]."""
+        """Return inputs and targets of those sequences of the stream, each int64 [count, context]."""
         return self.batch_of(*self.windows.at(seed, first, count))
 
     def batch_of(self, starts: Integers, ends: Integers) -> tuple[Integers, Integers]:
-        """Inputs and targets of the windows that begin and end there, each int64 [windows, context].
+        """Return inputs and targets of the windows that begin and end there, each int64 [windows, context].
 
         A window that ends early is filled up with `padding`, which nothing before it sees, and IGNORED_TARGET.
         """

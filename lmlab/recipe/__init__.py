@@ -1,4 +1,4 @@
-"""Recipes: the dataclasses that describe an experiment, their TOML, their names on the command line and their hash."""
+"""Recipes: the dataclasses that describe an experiment, their TOML form, their dotted names and their hash."""
 
 from lmlab.recipe.catalogue import is_recipe, load_recipe, recipe_names, source_of
 from lmlab.recipe.check import check

@@ -1,4 +1,4 @@
-"""The recipes that come with lmlab, and the way from a name or a file to a recipe."""
+"""The recipes that come with lmlab, and loading a recipe by name or file."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from lmlab.recipe.text import from_toml, read_recipe, recipe_text
 
 
 def recipe_names() -> list[str]:
-    """The names of the recipes that come with lmlab, in alphabetical order."""
+    """Return the names of the recipes that come with lmlab, in alphabetical order."""
     folder = resources.files("lmlab") / "recipes"
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
 def is_recipe(name: str) -> bool:
-    """Whether `name` is a shipped recipe or looks like a recipe's file."""
+    """Return whether `name` is a shipped recipe or has the form of a recipe file's name."""
     return name in recipe_names() or name.endswith(".toml")
 
 
 def load_recipe(name: str | Path) -> Recipe:
-    """The recipe of that name, or in that TOML file; LabError with the nearest name where there is neither.
+    """Return the recipe of that name, or in that TOML file; raises LabError with the nearest name if there is neither.
 
     A file may name another recipe as its `base`: a catalogue name, or a .toml file's path from the file's own folder.
     """
@@ -31,7 +31,7 @@ def load_recipe(name: str | Path) -> Recipe:
 
 
 def source_of(name: str | Path) -> str:
-    """The TOML text of the recipe of that name, or in that file, as it is written."""
+    """Return the original TOML text of the recipe of that name, or in that file."""
     text = str(name)
     if text.endswith(".toml"):
         return recipe_text(Path(text))
@@ -43,7 +43,7 @@ def source_of(name: str | Path) -> str:
 
 
 def _load(name: str, above: tuple[Path, ...]) -> Recipe:
-    """`load_recipe` for a base of the file that is the last of `above`, which is a base of the one before it."""
+    """Load a recipe that is a base of the last file in `above`, each of which is a base of the one before it."""
     if not name.endswith(".toml"):
         return from_toml(source_of(name), name, lambda base: _load(base, above))
     path = Path(name)

@@ -1,4 +1,4 @@
-"""Impossible combinations of settings, found before anything is read or built."""
+"""Impossible combinations of settings, detected before anything is read or built."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from lmlab.recipe.quantities import bytes_in, seconds_in
 from lmlab.recipe.schedule import Constant
 
 BYTE_LEVEL_SYMBOLS = 257
-"""256 bytes and the end of text: the least that a byte-level BPE can have."""
+"""256 bytes and the end of text: the smallest vocabulary of a byte-level BPE."""
 SIZES_OF_A_TRANSFER = {"gpt": ("width", "layers"), "context": ("hidden width", "layers", "vector")}
 MOST_NGRAMS = 4
-"""N-gram tables of a model; each costs a look-up a token, and the long ones see hardly an n-gram twice."""
+"""Largest number of n-gram tables of a model; each costs a look-up per token, and long n-grams hardly ever repeat."""
 
 
 def check(recipe: Recipe) -> Recipe:
-    """`recipe` itself, or LabError with the first impossible combination in it."""
+    """Return `recipe`; raises LabError with the first impossible combination in it."""
     for problem in problems(recipe):
         raise LabError(problem)
     return recipe
 
 
 def problems(recipe: Recipe) -> Iterator[str]:
-    """A line for each combination that can't be."""
+    """Yield a line for each impossible combination."""
     if isinstance(recipe.model, GPT):
         yield from _gpt_problems(recipe.model)
     yield from _data_problems(recipe)
@@ -117,7 +117,7 @@ def _window_problems(recipe: Recipe) -> Iterator[str]:
 
 
 def nearest_divisor(number: int, target: int) -> int:
-    """The divisor of `number` that is nearest to `target`, the smaller of two as near."""
+    """Return the divisor of `number` nearest to `target`, the smaller of two equally near."""
     small = [divisor for divisor in range(1, math.isqrt(number) + 1) if number % divisor == 0]
     return min(
         (divisor for one in small for divisor in (one, number // one)),

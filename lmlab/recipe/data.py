@@ -1,4 +1,4 @@
-"""What the model reads: corpus, tokenizer, split and order."""
+"""The data settings: corpus, tokenizer, split and order."""
 
 from __future__ import annotations
 
@@ -44,26 +44,28 @@ class Data:
     split: SplitName = setting("auto")
     """published: as the corpus comes; hash: each document by its own hash; tail: the text's end; auto: the first that fits."""
     valid_share: float = setting(0.1, above=0.0, below=1.0)
-    """The part of the corpus that becomes the validation split, for hash and tail."""
+    """The share of the corpus that becomes the validation split, for hash and tail."""
     tokens: int | None = setting(None, at_least=2)
-    """Train on the first tokens of the training split, as many as this (none: all of them)."""
+    """Train on only the first so many tokens of the training split (none: all of them)."""
     order: OrderName = setting("shuffle")
     """shuffle: every window once an epoch; shifted: the same, but each epoch cuts them elsewhere; random: with replacement."""
     windows: WindowsName = setting("stream", came_later=True)
     """stream: documents are joined and cut as one text; documents: each is cut by itself, or padded."""
     stride: int | None = setting(None, at_least=1, came_later=True)
-    """Tokens from one window of a document to the next (documents only; none: model.context, so that no target comes twice)."""
+    """Tokens from one window of a document to the next (documents only; none: model.context, so that each token is a target once
+    at most).
+    """
     fresh: bool = setting(False, came_later=True)
     """With --from: train on tokens that no run before has used, each window once, whatever the order."""
 
 
 WORDS_NEED: dict[str, Any] = {"vocabulary": None, "minimum_count": 2, "unknown": "replace"}
-"""What a tokenizer of words needs where a recipe was made for another one: every word that isn't rare, and a token for the rare
-ones, which validation has too. Left to the recipe, a vocabulary that was meant for bpe would refuse the text."""
+"""Settings for a tokenizer of words in a recipe made for another one: every word that isn't rare, and a token for the rare
+ones, which validation contains too. With the recipe's own settings, a vocabulary meant for bpe would refuse the text."""
 
 
 def tokenizer_needs(data: Data, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by their dotted names that go with a new tokenizer in `settings`, where `settings` doesn't have them."""
+    """Return settings by dotted name that a new tokenizer in `settings` needs, as far as `settings` doesn't have them."""
     if settings.get("data.tokenizer") != "words" or data.tokenizer == "words":
         return {}
     needed = {f"data.{name}": value for name, value in WORDS_NEED.items()}

@@ -1,13 +1,13 @@
-"""Settings that lmlab derived from others: where those change, they are derived again.
+"""Settings that lmlab derived from others, and derives again when those change.
 
-`Recipe.derived` names them. What a person or a recipe's author sets is never among them: it stays as it is, and `check` refuses
-what can't be. The rules, each from the recipe before a change and the recipe after it:
+`Recipe.derived` names them. Settings made by a person or a recipe's author are never among them: they are kept, and `check` refuses
+impossible combinations. The rules, each from the recipe before a change and the recipe after it:
 
-    train.steps                                              the tokens stay: steps x train.batch x model.context
-    schedule.warmup, evaluate.every, train.checkpoint_every  their share of train.steps stays
+    train.steps                                              keeps the tokens: steps x train.batch x model.context
+    schedule.warmup, evaluate.every, train.checkpoint_every  keep their share of train.steps
     optim.lr (adamw), optim.adam_lr (muon)                   x sqrt(train.batch ratio) / model.width ratio (`adam_factor`)
 
-Another name in the list has no rule: it was chosen for a text, and stays.
+Other names in the list have no rule: they were chosen for a text, and are kept.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ RULES = ("train.steps", *SHARES_OF_STEPS, *ADAM_RATES.values())
 
 
 def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
-    """`recipe` with `settings` by dotted name, and what it names as derived derived again; LabError as for `override`.
+    """Return `recipe` with `settings` by dotted name, and its derived settings derived again; raises LabError as `override` does.
 
-    Names in `settings` are no longer derived.
+    Names in `settings` are removed from the derived ones.
     """
     changed = override(recipe, settings)
     kept = tuple(name for name in recipe.derived if name not in settings and _value(changed, name) is not None)
@@ -42,7 +42,9 @@ def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
 
 
 def notes(recipe: Recipe, changed: Recipe, settings: Mapping[str, Any]) -> list[str]:
-    """What `with_settings(recipe, settings)`, which is `changed`, made of settings that nobody named, a line each."""
+    """Return a line for each change to settings not in `settings` that `with_settings(recipe, settings)`, the result being
+    `changed`, made.
+    """
     rederived = [
         f"{name} {_shown(_value(changed, name))} (was {_shown(_value(recipe, name))})"
         for name in changed.derived
@@ -61,17 +63,17 @@ def notes(recipe: Recipe, changed: Recipe, settings: Mapping[str, Any]) -> list[
 
 
 def adam_factor(recipe: Recipe, width: int, batch: int) -> float:
-    """By what Adam's learning rate, which was chosen for `recipe`, changes with another model.width and train.batch.
+    """Return the factor by which Adam's learning rate, tuned for `recipe`, changes with another model.width and train.batch.
 
     sqrt(batch ratio), Adam's square-root rule (arXiv 2205.10287), and 1 / (width ratio), muP's rule for matrices (arXiv 2203.03466,
-    table 3): each unless the optimizer applies it itself (`optim.batch_from`, `optim.transfer_from`).
+    table 3); each is left out if the optimizer applies it itself (`optim.batch_from`, `optim.transfer_from`).
     """
     narrower = 1.0 if recipe.optim.transfer_from else recipe.model.width / width
     return narrower * (1.0 if recipe.optim.batch_from else math.sqrt(batch / recipe.train.batch))
 
 
 def rounded_rate(rate: float) -> float:
-    """To two digits: a derived rate is no more exact."""
+    """Return the rate rounded to two digits, the precision of a derived rate."""
     return float(f"{rate:.2g}")
 
 
@@ -96,13 +98,13 @@ def _share(name: str, own: int, before: int, after: int) -> int:
 
 
 def _value(recipe: Recipe, name: str) -> Any:
-    """The setting's value; None where the recipe's kinds have no such setting."""
+    """Return the setting's value; None if the recipe's kinds have no such setting."""
     section, _, field = name.partition(".")
     return getattr(getattr(recipe, section, None), field, None)
 
 
 def _causes(recipe: Recipe, changed: Recipe, settings: Mapping[str, Any]) -> str:
-    """The settings that derived ones depend on and that were changed."""
+    """Return the changed settings that derived ones depend on, as text."""
     of = ("train.steps", "train.batch", "model.context", "model.width")
     found = [name for name in of if name in settings and _value(recipe, name) != _value(changed, name)]
     return ", ".join(f"{name} {_shown(_value(changed, name))}" for name in found)

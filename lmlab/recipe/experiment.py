@@ -13,7 +13,7 @@ from lmlab.recipe.train import Evaluate, Train
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A published number that a recipe is held against."""
+    """A published number that a recipe is compared with."""
 
     metric: str
     """What was published: valid_loss, valid_perplexity, valid_accuracy, train_loss, parameters, turning_step."""
@@ -22,14 +22,14 @@ class Claim:
     source: str
     """Where it was published."""
     step: int | None = None
-    """At which step (none: the best of the run)."""
+    """The step of the published number (none: the best of the run)."""
     note: str = ""
     """What to know before comparing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One experiment from text to model. Every field has a dotted name (`model.layers`) on every surface."""
+    """One experiment from text to model. Every field has a dotted name (`model.layers`) in every interface."""
 
     name: str = "recipe"
     """Runs are named after it."""

@@ -1,4 +1,4 @@
-"""Names that people bring from nanoGPT, Hugging Face, books and papers, with what they are called here."""
+"""Setting names of nanoGPT, Hugging Face, books and papers, with their names here."""
 
 from __future__ import annotations
 
@@ -120,16 +120,16 @@ NAMES = {
     **dict.fromkeys(("dataset_path", "data_path", "train_file", "input_file"), "data.corpus"),
     "run_name": "run",
 }
-"""Word -> the setting's dotted name, a flag without its dashes, or "the verb ..."; in brackets what to know beside it."""
+"""Foreign name -> the setting's dotted name, a flag without its dashes, or "the verb ...", with a remark in brackets."""
 
 
 def own_name(word: str) -> str | None:
-    """What `word`, of which a section before a dot counts for nothing, is called here; None where it's no name from elsewhere."""
+    """Return the name here of the foreign name `word`, ignoring a section before a dot; None if it isn't a known foreign name."""
     return NAMES.get(word.lstrip("-").rpartition(".")[2].replace("-", "_").lower())
 
 
 def foreign_name_hint(word: str) -> str | None:
-    """The line that answers `word` by its name here, None where it's no name from elsewhere."""
+    """Return a message that gives the name here of the foreign name `word`; None if it isn't a known foreign name."""
     ours = own_name(word)
     if ours is None or ours.split(" ")[0] == word:
         return None

@@ -1,4 +1,4 @@
-"""A recipe's hash: equal for two recipes exactly where they compute the same thing from the same data."""
+"""A recipe's hash: equal for two recipes if and only if they compute the same from the same data."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from lmlab.recipe.setting import is_left_out, is_policy
 
 FORMAT = 1
 PATHS = {"data.corpus"}
-"""Where the text lies is no part of the science: the data set's own id says what was read."""
+"""The location of the text doesn't count: the data set's own id identifies what was read."""
 
 
 def science(recipe: Recipe) -> dict[str, Any]:
-    """The fields that decide the result, as a flat dict of dotted names: no policy, no paths, no claims, no names.
+    """Return the fields that determine the result, as a flat dict of dotted names: no policy, no paths, no claims, no names.
 
-    A field that came later than the first recipes is left out at its default, so that it changes the hash of none of them.
+    A field added after the first recipes is left out at its default, so that it doesn't change the hash of older recipes.
     """
     return {name: value for name, entry, value in _deciding(recipe) if not is_left_out(entry, value)}
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """SHA-256 in hexadecimal over the science, as JSON with sorted keys."""
+    """Return the SHA-256 over the science, as JSON with sorted keys, in hexadecimal."""
     text = json.dumps({"format": FORMAT, **science(recipe)}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def policy_names() -> frozenset[str]:
-    """Dotted names of the settings outside the hash, which change how a run is carried out and not what it computes."""
+    """Return the dotted names of the settings outside the hash, which change how a run is executed and not what it computes."""
     recipe = Recipe()
     return frozenset(
         f"{section}.{entry.name}"
@@ -42,7 +42,7 @@ def policy_names() -> frozenset[str]:
 
 
 def differences(one: Recipe, other: Recipe) -> dict[str, tuple[Any, Any]]:
-    """dotted name -> (value in `one`, value in `other`) for the science that differs; a missing field is None."""
+    """Return dotted name -> (value in `one`, value in `other`) for each difference in the science; a missing field is None."""
     left, right = ({name: value for name, _, value in _deciding(recipe)} for recipe in (one, other))
     return {
         name: (left.get(name), right.get(name)) for name in sorted({*left, *right}) if left.get(name) != right.get(name)
@@ -50,7 +50,7 @@ def differences(one: Recipe, other: Recipe) -> dict[str, tuple[Any, Any]]:
 
 
 def _deciding(recipe: Recipe) -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
-    """Dotted name, field and value of all that decides the result."""
+    """Yield dotted name, field and value of everything that determines the result."""
     for section in SECTIONS:
         part = getattr(recipe, section)
         for entry in dataclasses.fields(part):

@@ -1,4 +1,4 @@
-"""What is trained: a GPT decoder or a context-propagation model, each of its options a field."""
+"""The model settings: a GPT decoder or a context-propagation model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ InitName = Literal["gpt2", "normal", "torch"]
 ContextInitName = Literal["normal", "torch"]
 
 MOST_WIDTH = 1 << 24
-"""Of a width, a number of heads or a context: what any memory holds is far below, so that arithmetic stays quick."""
+"""Limit of a width, a number of heads or a context, far above what fits in memory, so that arithmetic on sizes stays fast."""
 MOST_LAYERS = 1 << 16
 
 
@@ -49,7 +49,7 @@ class GPT:
     qkv_bias: bool = setting(True)
     """Biases in the query, key and value projections."""
     tied: bool = setting(True)
-    """The head's matrix is the token embedding's."""
+    """Use the token embedding as the head's matrix."""
     head_bias: bool = setting(False)
     """A bias in the head."""
     dropout: float = setting(0.0, at_least=0.0, below=1.0)
@@ -72,18 +72,18 @@ class GPT:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """A recurrent model: feed-forward layers read a token and a context vector, and say how the vector changes."""
+    """A recurrent model: feed-forward layers read a token and a context vector, and compute the change of the vector."""
 
     kind: Literal["context"] = "context"
     """The model family."""
     layers: int = setting(6, at_least=1, at_most=MOST_LAYERS)
-    """Feed-forward layers that each token passes through."""
+    """Feed-forward layers, which each token is processed by."""
     width: int = setting(256, at_least=1, at_most=MOST_WIDTH)
     """Embedding width."""
     hidden: int = setting(512, at_least=1, at_most=MOST_WIDTH)
     """Width of the feed-forward layers."""
     vector: int = setting(256, at_least=1, at_most=MOST_WIDTH)
-    """Width of the context vector, which is all that the model keeps of the tokens before."""
+    """Width of the context vector, the model's only state of the tokens before."""
     context: int = setting(63, at_least=2, at_most=MOST_WIDTH)
     """Tokens of a sequence: the context vector starts at zero before the first of them."""
     init: ContextInitName = setting("normal")
@@ -91,7 +91,7 @@ class Context:
     dropout: float = setting(0.1, at_least=0.0, below=1.0)
     """Dropout after each feed-forward layer."""
     residual: bool = setting(False, came_later=True)
-    """Each layer adds to a stream; layers, gates and head read it divided by its root mean square."""
+    """Each layer adds to a residual stream; layers, gates and head read it divided by its root mean square."""
 
 
 Model = GPT | Context
@@ -130,5 +130,5 @@ PRESETS: dict[str, dict[str, object]] = {
 }
 """What `model.preset` sets in a GPT before the other model fields are read.
 
-Shape, dropout, grouping and n-gram tables, which are mostly size, are left alone.
+Shape, dropout, grouping and n-gram tables, which mostly determine size, are unchanged.
 """

@@ -1,4 +1,4 @@
-"""How gradients become updates: AdamW, or Muon for matrices with AdamW for the rest."""
+"""The optimizer settings: AdamW, or Muon for matrices with AdamW for the rest."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Change a recipe by dotted names: the one way in for the command line, TOML files and studies.
+"""Changing a recipe by dotted names, as the command line, TOML files and studies do.
 
-`override(recipe, {"model.layers": "6", "optim.kind": "muon"})` gives a new Recipe. Text is parsed by the field's type;
-values that already have a type (from TOML) must have the field's. What can't be is refused in one line that names what
-was expected and the nearest name there is.
+`override(recipe, {"model.layers": "6", "optim.kind": "muon"})` returns a new Recipe. Text is parsed by the field's type;
+values that already have a type (from TOML) must have the field's. Invalid names and values are refused in one line that states what
+was expected and the nearest valid name.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ KINDS: dict[str, dict[str, type]] = {
 """section -> kind -> the dataclass that describes it."""
 
 KINDS_THAT_SHARE_VALUES = ("model", "schedule")
-"""A new kind takes over the fields of the same name here; optimizers don't, because a rate means another thing in each."""
+"""Sections in which a new kind keeps the fields of the same name; optimizers don't, since a rate has another meaning in each."""
 
 PRESET = "model.preset"
 TOP_LEVEL = ("name", "about", "published_vocabulary")
 LONGEST_SHOWN = 100
 MOST_LISTED = 24
-"""Names that an error lists; of more the nearest three."""
+"""Names that an error lists; of a longer list the nearest three."""
 
 TRUTH = {
     "true": True,
@@ -51,11 +51,11 @@ TRUTH = {
     "off": False,
     "0": False,
 }
-"""Words for a setting that is true or false."""
+"""Words for a boolean setting."""
 
 
 def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """`recipe` with each dotted name in `changes` set; LabError for an unknown name or an impossible value."""
+    """Return `recipe` with each dotted name in `changes` set; raises LabError for an unknown name or an impossible value."""
     known = _known_names(recipe, changes)
     for name in changes:
         if name not in known:
@@ -78,32 +78,32 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
 
 
 def dotted_names(recipe: Recipe) -> list[str]:
-    """Every name that `override` knows for a recipe of these kinds."""
+    """Return every name that `override` accepts for a recipe of these kinds."""
     names = [name for section in SECTIONS for name in _names_of(section, type(getattr(recipe, section)))]
     return [*names, *TOP_LEVEL]
 
 
 def is_switch(name: str) -> bool:
-    """Whether a dotted name is a setting that is true or false, so that the bare flag can mean true."""
+    """Return whether a dotted name is a boolean setting, so that the bare flag can mean true."""
     section, _, key = name.partition(".")
     return section in SECTIONS and any(_annotations(choice).get(key) is bool for choice in _choices(section))
 
 
 def shown(value: Any) -> str:
-    """A value as a message has it: cut where it is long."""
+    """Return a value as text for a message, truncated if it is long."""
     text = repr(value)
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def require_setting(name: str) -> None:
-    """LabError where no recipe of any kind has a setting of this dotted name."""
+    """Raise LabError if no recipe of any kind has a setting of this dotted name."""
     every = [own for section in SECTIONS for kind in _choices(section) for own in _names_of(section, kind)]
     if name not in every:
         _refuse_unknown(Recipe(), name, {}, list(dict.fromkeys(every)))
 
 
 def nearest(word: str, among: list[str]) -> str:
-    """ "did you mean X?", else what there is; of a long list the nearest three."""
+    """Return "did you mean X?", else the valid names, or the nearest three of a long list."""
     leaf = word.rpartition(".")[2]
     close = difflib.get_close_matches(word, among, n=1, cutoff=0.6 if "." in word else 0.75)
     close = close or [name for name in among if name.rpartition(".")[2] == leaf]
@@ -119,12 +119,12 @@ def nearest(word: str, among: list[str]) -> str:
 
 
 def _choices(section: str) -> list[type]:
-    """The dataclasses that may describe a section: one a kind."""
+    """Return the dataclasses that may describe a section, one per kind."""
     return [*KINDS.get(section, {}).values()] or [type(getattr(Recipe(), section))]
 
 
 def _known_names(recipe: Recipe, changes: Mapping[str, Any]) -> list[str]:
-    """Every name that may be among `changes`, whose kinds count."""
+    """Return every name allowed in `changes`, given the kinds in it."""
     known = dotted_names(recipe)
     for section, kinds in KINDS.items():
         chosen = kinds.get(str(changes.get(f"{section}.kind", "")))
@@ -135,7 +135,7 @@ def _known_names(recipe: Recipe, changes: Mapping[str, Any]) -> list[str]:
 
 
 def _names_of(section: str, choice: type) -> list[str]:
-    """The dotted names of a section that this dataclass describes."""
+    """Return the dotted names of the section `section` described by the dataclass `choice`."""
     names = [f"{section}.{entry.name}" for entry in dataclasses.fields(choice)]
     return [*names, PRESET] if choice is GPT else names
 
@@ -180,7 +180,7 @@ def _of_kind(recipe: Recipe, section: str, kinds: dict[str, type], kind: Any) ->
 
 
 def _may_be(target: Any, key: str, value: Any) -> bool:
-    """Whether a section's setting takes a value that one of the same name has in another kind."""
+    """Return whether a section's setting accepts a value that a setting of the same name has in another kind."""
     try:
         _converted(key, _field(target, key), type(target), value)
     except LabError:
@@ -200,7 +200,9 @@ def _field(target: Any, key: str) -> dataclasses.Field[Any]:
 
 @functools.cache
 def _annotations(owner: type) -> dict[str, Any]:
-    """The types of a section's settings. Kept: a start reads the recipe of every finished run, and this is most of that."""
+    """Return the types of a section's settings. Cached, since reading the recipes of all finished runs spends most of its time
+    here.
+    """
     return typing.get_type_hints(owner)
 
 
@@ -218,7 +220,7 @@ def _converted(name: str, entry: dataclasses.Field[Any], owner: type, value: Any
 
 
 def parse(value: Any, annotation: Any) -> Any:
-    """`value` (text, or a value that came typed) as the annotated type; ValueError where it isn't one.
+    """Convert `value` (text, or an already typed value) to the annotated type; raises ValueError if it can't be.
 
     >>> parse("1e4", int), parse("none", int | None), parse("0.9, 0.95", tuple[float, float])
     (10000, None, (0.9, 0.95))
@@ -255,7 +257,7 @@ def _tuple(value: Any, choices: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _listed(text: str, choices: tuple[Any, ...]) -> list[str]:
-    """The parts of a list that stands in one text; a list of texts has that one, since a comma may be part of it."""
+    """Return the parts of a comma-separated list; for a list of strings the whole text, since it may contain commas."""
     if choices[0] is str:
         return [text] if text else []
     inner = text.strip("()[] ")
@@ -293,7 +295,7 @@ def _scalar(value: Any, annotation: type) -> Any:
 
 
 def expected(annotation: Any) -> str:
-    """An annotation in words: what a value of it looks like."""
+    """Return a description of the annotation: the form of its values."""
     origin, choices = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (types.UnionType, typing.Union):
         return expected(next(choice for choice in choices if choice is not type(None))) + " or none"

@@ -1,4 +1,4 @@
-"""Times, sizes, parameters and amounts of compute as people write them: 2h, 1h30m, 90s; 20GB, 500 MB; 3.5M; 3e17flops."""
+"""Parsing of times, sizes, parameter counts and amounts of compute: 2h, 1h30m, 90s; 20GB, 500 MB; 3.5M; 3e17flops."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ COMPUTE = re.compile(r"(?P<number>\d+(?:\.\d+)?(?:e\+?\d{1,2})?)\s*(?P<multiple>
 COUNT = re.compile(r"(?P<number>\d{1,15}(?:\.\d+)?)\s*(?P<unit>[kKmMbBgG]?)")
 MOST_PARAMETERS = 10**12
 LONGEST = 40
-"""A longer text is no quantity."""
+"""Longer texts are refused."""
 
 
 def seconds_in(text: str) -> float:
-    """The seconds of a time; LabError where it's none.
+    """Return the seconds of a time; raises LabError if it isn't one.
 
     >>> seconds_in("2h"), seconds_in("1h30m"), seconds_in("0.5 min")
     (7200.0, 5400.0, 30.0)
@@ -29,7 +29,7 @@ def seconds_in(text: str) -> float:
 
 
 def bytes_in(text: str) -> int:
-    """The bytes of a size, in powers of ten; LabError where it's none.
+    """Return the bytes of a size, in powers of ten; raises LabError if it isn't one.
 
     >>> bytes_in("20GB"), bytes_in("1.5 mb")
     (20000000000, 1500000)
@@ -38,7 +38,7 @@ def bytes_in(text: str) -> int:
 
 
 def parameters_in(text: str) -> int:
-    """The number of parameters that a size such as 750k, 3.5M or 1B says; LabError where it says none.
+    """Return the number of parameters of a size such as 750k, 3.5M or 1B; raises LabError if it isn't one.
 
     >>> parameters_in("750k"), parameters_in("3.5M"), parameters_in("2000000")
     (750000, 3500000, 2000000)
@@ -51,7 +51,7 @@ def parameters_in(text: str) -> int:
 
 
 def flops_in(text: str) -> float:
-    """The floating-point operations of an amount of compute; LabError where it's none.
+    """Return the floating-point operations of an amount of compute; raises LabError if it isn't one.
 
     >>> flops_in("3e17flops"), flops_in("2.5 PFLOP")
     (3e+17, 2500000000000000.0)

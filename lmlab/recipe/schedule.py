@@ -1,4 +1,4 @@
-"""How the learning rate moves over the steps: fields only; `lmlab.optim.schedule` has the formulas."""
+"""The learning-rate schedule: fields only; `lmlab.optim.schedule` has the formulas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One field of a recipe: its default, the values it may take, and whether it decides the science or only the policy."""
+"""A field of a recipe: its default, its valid values, and whether it belongs to the science or only to the policy."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ def setting(
     policy: bool = False,
     came_later: bool = False,
 ) -> Any:
-    """A dataclass field with inclusive (`at_least`, `at_most`) or exclusive (`above`, `below`) limits.
+    """Return a dataclass field with inclusive (`at_least`, `at_most`) or exclusive (`above`, `below`) limits.
 
-    `policy` marks what changes how a run is carried out and not what it computes (device, micro-batch, how often a
-    checkpoint is kept): those fields stay outside the recipe's hash, and a resume may change them. `came_later` marks a
-    field that is younger than hashes of recipes without it: at its default, which does what was done before and so may
-    never change, it stays outside too.
+    `policy` marks fields that change how a run is executed and not what it computes (device, micro-batch, how often a
+    checkpoint is kept): they are excluded from the recipe's hash, and a resume may change them. `came_later` marks a
+    field added after recipes without it were hashed: at its default, which keeps the earlier behaviour and so may
+    never change, it is excluded too.
     """
     limits = {"at_least": at_least, "at_most": at_most, "above": above, "below": below}
     return field(default=default, metadata={"limits": limits, "policy": policy, "came_later": came_later})
 
 
 def is_policy(entry: Field[Any]) -> bool:
-    """Whether a field stays outside the recipe's hash."""
+    """Return whether a field is excluded from the recipe's hash."""
     return bool(entry.metadata.get("policy", False))
 
 
 def is_left_out(entry: Field[Any], value: Any) -> bool:
-    """Whether a field with this value stays outside the recipe's hash because older recipes have no such field."""
+    """Return whether a field with this value is excluded from the recipe's hash because older recipes have no such field."""
     return bool(entry.metadata.get("came_later", False)) and value == entry.default
 
 
 def limit_problem(entry: Field[Any], value: Any) -> str | None:
-    """What `value` should have been ("at least 1"), or None where it keeps the field's limits."""
+    """Return what `value` should have been ("at least 1"), or None if it is within the field's limits."""
     limits = entry.metadata.get("limits", {})
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, bool) or not isinstance(number, (int, float)):

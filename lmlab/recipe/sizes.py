@@ -1,7 +1,7 @@
 """Model shapes by size, for text that has no recipe yet.
 
-A shape's parameters are those of blocks and head at a small vocabulary, rounded, without n-gram tables. The rates were tried at 1M
-only; those of the other sizes fall with width as is usual, and are not measured.
+A shape's parameters are those of blocks and head at a small vocabulary, rounded, without n-gram tables. The rates were tuned at 1M
+only; those of the other sizes fall with width by the usual rule, and were not measured.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """A shape with the batch and rates that suit it."""
+    """A shape with a suitable batch and learning rates."""
 
     layers: int
     heads: int
@@ -24,7 +24,7 @@ class Size:
     adam_lr: float
     """AdamW's peak rate for the rest."""
     parameters: int
-    """About how many, embeddings of a small vocabulary included."""
+    """Approximate number, including embeddings of a small vocabulary."""
 
 
 SIZES = {
@@ -42,12 +42,14 @@ DEPTH_POWER = math.log(SIZES["124M"].layers / SIZES["300k"].layers) / math.log(
 
 
 def nearest_size(parameters: float) -> Size:
-    """The one whose parameters are nearest to so many, as a ratio."""
+    """Return the size whose parameters are nearest to `parameters`, as a ratio."""
     return min(SIZES.values(), key=lambda size: abs(math.log(size.parameters / parameters)))
 
 
 def adam_rate(width: int) -> float:
-    """AdamW's peak rate at a width: a straight line between those of the sizes on logarithmic axes, and 1 / width above them."""
+    """Return AdamW's peak rate at a width: interpolated linearly between the sizes on logarithmic axes, and 1 / width above
+    them.
+    """
     sizes = sorted(SIZES.values(), key=lambda size: size.width)
     if width >= sizes[-1].width:
         return sizes[-1].adam_lr * sizes[-1].width / width

@@ -1,7 +1,7 @@
-"""Recipes as TOML: every field written out, so that a file means the same whatever the defaults become.
+"""Recipes as TOML: every field is written, so that a file keeps its meaning if defaults change.
 
-TOML has no null: a field that is None is written as the word "none". A file that somebody writes may name another as its `base`
-and say only what differs.
+TOML has no null: a field that is None is written as the word "none". A hand-written file may name another as its `base`
+and contain only the differences.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from lmlab.recipe.identity import recipe_hash
 from lmlab.recipe.override import KINDS, PRESET, TOP_LEVEL, dotted_names, nearest, override, shown
 
 Base = Callable[[str], Recipe]
-"""The recipe that a file names as its base, by that name; LabError where there is none."""
+"""Returns the recipe that a file names as its base; raises LabError if there is none."""
 FORMAT = 1
 LARGEST_BYTES = 1_000_000
 DEEPEST = 4
-"""Levels: the file, its list of claims, a claim, a value in it."""
+"""Nesting levels: the file, its list of claims, a claim, a value in it."""
 MOST_PARTS = 8
 LONG_KEY = re.compile(
     r"""^[ \t]*(?:\[\[?[ \t]*)?(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){8}""", re.MULTILINE
 )
-"""A line that begins with a dotted name of more than MOST_PARTS parts, which takes tomllib the square of their number."""
+"""A line that begins with a dotted name of more than MOST_PARTS parts, which takes tomllib quadratic time."""
 CLAIM_TYPES: dict[str, Any] = {"metric": str, "value": (int, float), "source": str, "step": int, "note": str}
 MOST_CLAIMED = 1e15
 FREE_TEXT = ("corpus", "column", "separator", "device", "prompts")
@@ -39,7 +39,7 @@ FREE_TEXT = ("corpus", "column", "separator", "device", "prompts")
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as nested plain values, in the order of its fields."""
+    """Return the recipe as nested plain values, in the order of its fields."""
     value: dict[str, Any] = {"format": FORMAT}
     for name in TOP_LEVEL:
         value[name] = _plain(getattr(recipe, name))
@@ -55,17 +55,17 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
 
 
 def to_toml(recipe: Recipe) -> str:
-    """The recipe as TOML text; `from_toml` of it equals `recipe`."""
+    """Return the recipe as TOML text, which `from_toml` converts back to an equal recipe."""
     import tomli_w
 
     return tomli_w.dumps(to_dict(recipe))
 
 
 def from_dict(value: dict[str, Any], origin: str, base: Base | None = None) -> Recipe:
-    """The recipe that nested plain values describe; fields that they leave out have their defaults, or are as in its `base`.
+    """Return the recipe that nested plain values describe; missing fields have their defaults, or the values of its `base`.
 
-    `base` finds the recipe of the name under `base`, where one may be named. Raises LabError that begins with `origin` (a file's
-    name) for anything that no recipe can be.
+    `base` loads the recipe named by the entry `base`, if one is allowed. Raises LabError that begins with `origin` (a file's
+    name) for an invalid recipe.
     """
     try:
         return check(_from_dict(value, base))
@@ -74,7 +74,7 @@ def from_dict(value: dict[str, Any], origin: str, base: Base | None = None) -> R
 
 
 def from_toml(text: str, origin: str = "recipe", base: Base | None = None) -> Recipe:
-    """The recipe in TOML text, `base` as for `from_dict`; LabError where it is no TOML or no recipe."""
+    """Return the recipe in TOML text, `base` as for `from_dict`; raises LabError if it isn't valid TOML or not a recipe."""
     if LONG_KEY.search(text):
         raise LabError(f"{origin} is no recipe: it has a name of more than {MOST_PARTS} parts")
     try:
@@ -89,13 +89,13 @@ def from_toml(text: str, origin: str = "recipe", base: Base | None = None) -> Re
 
 
 def read_recipe(path: Path, base: Base | None = None) -> Recipe:
-    """The recipe in a TOML file; its name, where the file gives none, is the file's. `base` as for `from_dict`."""
+    """Return the recipe in a TOML file; without a name in the file, the file's name is used. `base` as for `from_dict`."""
     recipe = from_toml(recipe_text(path), str(path), base)
     return dataclasses.replace(recipe, name=path.stem) if recipe.name == Recipe().name else recipe
 
 
 def recipe_text(path: Path) -> str:
-    """What a recipe's file holds; LabError where it can't be read or is no text."""
+    """Return the content of a recipe's file; raises LabError if it can't be read or isn't text."""
     try:
         if path.exists() and not path.is_file():
             raise LabError(f"{path} is no file: expected a recipe in TOML")
@@ -145,7 +145,7 @@ def _base(name: Any, find: Base | None) -> Recipe:
 
 
 def _on_base(base: Recipe, changes: dict[str, Any], value: dict[str, Any]) -> Recipe:
-    """`base` with the settings of a file that names it. What was published for `base` is claimed where nothing of it changes."""
+    """Return `base` with the settings of a file that names it. The claims of `base` are kept if the science is unchanged."""
     recipe = with_settings(base, {"name": Recipe().name, "about": f"{base.name} with changes", **changes})
     claims = base.claims if recipe_hash(recipe) == recipe_hash(base) else ()
     return dataclasses.replace(
@@ -156,7 +156,7 @@ def _on_base(base: Recipe, changes: dict[str, Any], value: dict[str, Any]) -> Re
 
 
 def _of_named_kinds(value: dict[str, Any]) -> Recipe:
-    """The default recipe of the kinds that a file names: what the file leaves out has its own kind's default."""
+    """Return the default recipe of the kinds that a file names, so that missing fields have the defaults of their kind."""
     recipe = Recipe()
     for section, kinds in KINDS.items():
         named = value.get(section)
@@ -167,7 +167,7 @@ def _of_named_kinds(value: dict[str, Any]) -> Recipe:
 
 
 def _typed(name: str, value: Any) -> Any:
-    """A TOML value for `override`, which would also parse text: numbers that stand in quotes are refused here."""
+    """Return a TOML value for `override`, which would also parse text; refuse numbers in quotes."""
     if isinstance(value, list):
         return tuple(_typed(name, part) for part in value)
     if isinstance(value, str) and value != "none":
@@ -182,7 +182,9 @@ def _typed(name: str, value: Any) -> Any:
 
 
 def _is_plain(value: Any, levels: int) -> bool:
-    """Whether a TOML value is text, numbers (whole ones of at most 64 bits) and truth values, at most so many levels deep."""
+    """Return whether a TOML value consists of text, numbers (integers of at most 64 bits) and booleans, nested at most `levels`
+    deep.
+    """
     if isinstance(value, int):
         return -(1 << 63) <= value < 1 << 63
     if isinstance(value, (list, dict)):

@@ -1,4 +1,4 @@
-"""How long, in what batches and on what the training runs, and how it is watched."""
+"""The training and evaluation settings: length, batches, devices, checkpoints, evaluations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BackgroundName = Literal["auto", "on", "off"]
 FinalName = Literal["whole", "sample"]
 
 MOST_STEPS = 10**12 - 1
-"""As many as a checkpoint's name holds."""
+"""The largest step that a checkpoint's name holds."""
 MOST_SEQUENCES = 1 << 24
 MOST_THREADS = 1024
 
@@ -33,47 +33,49 @@ class Train:
     batch: int = setting(16, at_least=1, at_most=MOST_SEQUENCES)
     """Sequences a step, over all micro-batches."""
     seed: int = setting(1, at_least=0, at_most=2**63 - 1)
-    """Decides initialisation, batch order and dropout."""
+    """Determines initialisation, batch order and dropout."""
     patience: int = setting(0, at_least=0)
     """Stop after this many evaluations without a better validation loss; 0: never."""
     minimum_gain: float = setting(0.0, at_least=0.0, came_later=True)
-    """Nats a token by which an evaluation must be better to count for patience; the best model is kept however small its gain."""
+    """Improvement in nats a token that resets patience; the best model is kept however small its improvement."""
     tolerate: int = setting(5, at_least=1)
     """Stop after this many steps in a row whose loss or gradient was not finite."""
     spike: float = setting(8.0, at_least=0.0, came_later=True)
     """A loss or gradient norm this many standard deviations above its recent mean is a spike; 0: off."""
     on_spike: OnSpikeName = setting("note", came_later=True)
-    """note: write a black box and go on; skip: leave the update out; rewind: back to a checkpoint and past these batches."""
+    """note: write a black box and continue; skip: skip the update; rewind: back to a checkpoint and past these batches."""
     rewinds: int = setting(5, at_least=1, policy=True)
     """Stop at the next spike after this many rewinds."""
     micro_batch: int | None = setting(None, at_least=1, policy=True)
-    """Sequences a forward pass, which must divide the batch; where they are fewer, the gradients of several passes are added up
-    before each update (gradient accumulation). None: the whole batch on a CPU, what fits on a GPU."""
+    """Sequences per forward pass; must divide the batch. If smaller, the gradients of several passes are summed before each
+    update (gradient accumulation). None: the whole batch on a CPU, what fits on a GPU.
+    """
     device: str = setting("auto", policy=True)
     """cpu, cuda, cuda:1, mps, or auto: the fastest one here."""
     threads: int = setting(0, at_least=0, at_most=MOST_THREADS, policy=True)
-    """CPU threads; 0: one a physical core."""
+    """CPU threads; 0: one per physical core."""
     precision: PrecisionName = setting("auto", policy=True)
-    """Arithmetic of the matrix multiplications; auto: the best that the device does well."""
+    """Arithmetic of the matrix multiplications; auto: the best that the device supports well."""
     compile: CompileName = setting("auto", policy=True)
-    """torch.compile: on, off, or auto: where it helps and can run."""
+    """torch.compile: on, off, or auto: if it helps and is available."""
     engine: EngineName = setting("auto", policy=True)
     """What computes the step on a CPU. native: lmlab's own compiled kernels; torch: PyTorch's; auto: the faster one here."""
     checkpoint_every: int = setting(250, at_least=1, policy=True)
     """Steps between checkpoints."""
     keep: int = setting(2, at_least=1, policy=True)
-    """How many of the latest checkpoints stay while it trains (the first and the best always do)."""
+    """How many of the latest checkpoints are kept while it trains (the first and the best always are)."""
     keep_every: int = setting(0, at_least=0, policy=True)
-    """Besides, keep a checkpoint every this many steps; 0: none."""
+    """Also keep a checkpoint every this many steps; 0: none."""
     keep_optimizer: KeepOptimizerName = setting("all", policy=True)
-    """all: training can go on exactly from every kept checkpoint; latest: older ones keep their weights only."""
+    """all: training can continue exactly from every kept checkpoint; latest: older ones keep their weights only."""
     keep_finished: KeepFinishedName = setting("auto", policy=True)
-    """Checkpoints of a finished run. least: the latest and the best; all: those of the training; auto: least where it took less
-    than 10 minutes and train.keep and keep_every ask for no more."""
+    """Checkpoints of a finished run. least: the latest and the best; all: those of the training; auto: least if it took less
+    than 10 minutes and train.keep and keep_every don't request more.
+    """
     disk: str | None = setting(None, policy=True)
-    """Most disk space for checkpoints, such as 20GB: older ones keep only weights, then are removed (none: no limit)."""
+    """Limit of the disk space for checkpoints, such as 20GB: older ones keep only weights, then are removed (none: no limit)."""
     background: BackgroundName = setting("auto", policy=True)
-    """Write checkpoints while training goes on: on, off, or auto: where they are large."""
+    """Write checkpoints while training continues: on, off, or auto: if they are large."""
     until: str | None = setting(None, policy=True)
     """Save and stop after this time, such as 2h or 1h30m, counted from the command's start (none: no limit)."""
     log_every: int = setting(10, at_least=1, policy=True)
@@ -82,17 +84,17 @@ class Train:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """When and on what the model is evaluated while it trains, and what the final figures are over."""
+    """When and on what the model is evaluated while it trains, and what the final figures are computed on."""
 
     every: int = setting(250, at_least=1)
     """Steps between evaluations."""
     share: float = setting(0.05, above=0.0, at_most=1.0)
-    """Evaluations may take this share of the training time; else a fixed sample of the split is scored instead."""
+    """Largest share of the training time for evaluations; beyond it a fixed sample of the split is scored instead."""
     tokens: int | None = setting(None, at_least=1)
     """Score about this many validation tokens at each evaluation during training (none: as many as the share allows)."""
     final: FinalName = setting("whole", came_later=True)
-    """What the final figures are over: whole: the whole validation split; sample: the sample that evaluations score."""
+    """What the final figures are computed on: whole: the whole validation split; sample: the sample that evaluations score."""
     prompts: tuple[str, ...] = setting((), policy=True)
-    """Sampled at each evaluation into samples.jsonl."""
+    """Prompts sampled at each evaluation into samples.jsonl."""
     sample_tokens: int = setting(100, at_least=1, at_most=1 << 20, policy=True)
-    """Tokens drawn for each prompt."""
+    """Tokens generated for each prompt."""

@@ -49,7 +49,7 @@ NEEDLES = (b"\xc3\xa2\xe2\x82\xac", b"\xc3\xa2\xc2\x80", b"\xc3\x82\xc2", b"\xc3
 
 @cache
 def classes() -> np.ndarray:
-    """uint8 [CODE_POINTS]: 0 for what is fine, else the number of its kind."""
+    """Return uint8 [CODE_POINTS]: 0 for what is fine, else the number of its kind."""
     table = np.zeros(CODE_POINTS, np.uint8)
     for point in range(CODE_POINTS):
         category = unicodedata.category(chr(point))
@@ -82,7 +82,7 @@ def odd_characters(text: bytes) -> dict[str, np.ndarray]:
 
 
 def name_of(text: bytes, position: int) -> str:
-    """The code point of the character at a byte, as U+200B."""
+    """Return the code point of the character at a byte, as U+200B."""
     character = text[position : position + 4].decode("utf-8", "ignore")[:1]
     return f"U+{ord(character):04X}" if character else ""
 
@@ -92,7 +92,7 @@ def _by_kind(kinds: np.ndarray, positions: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _byte_offsets(points: np.ndarray) -> np.ndarray:
-    """int64 [characters]: where each begins in UTF-8; a byte that is no UTF-8 is one of U+DC80 to U+DCFF here."""
+    """Return int64 [characters]: where each begins in UTF-8; a byte that is no UTF-8 is one of U+DC80 to U+DCFF here."""
     sizes = 1 + (points >= 0x80) + (points >= 0x800).astype(np.int64) + (points >= 0x10000)
     sizes[(points >= 0xDC80) & (points <= 0xDCFF)] = 1
     return np.cumsum(sizes) - sizes

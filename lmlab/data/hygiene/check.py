@@ -28,7 +28,7 @@ QUICK_BYTES = 32_000_000
 
 
 def checked(dataset: Dataset, progress: Progress | None = None) -> dict[str, Any]:
-    """The check of a data set as plain values: the one that is kept, or a new one, which is then kept.
+    """Return the check of a data set as plain values: the one that is kept, or a new one, which is then kept.
 
     A folder that can't be written to is no failure: the check is then given back without being kept.
     """
@@ -44,7 +44,7 @@ def checked(dataset: Dataset, progress: Progress | None = None) -> dict[str, Any
 
 
 def kept(dataset: Dataset) -> dict[str, Any] | None:
-    """The check that was made before; None where there is none that can be used."""
+    """Return the check that was made before; None if there is none that can be used."""
     try:
         value = read_json(dataset.folder / NAME, LARGEST_BYTES)
     except LabError:
@@ -55,12 +55,12 @@ def kept(dataset: Dataset) -> dict[str, Any] | None:
 
 
 def is_quick(dataset: Dataset) -> bool:
-    """Whether a check takes some seconds only."""
+    """Return whether a check takes some seconds only."""
     return sum(int(dataset.units(split)["bytes"].sum()) for split in dataset.splits) <= QUICK_BYTES
 
 
 def duplicate_units(value: dict[str, Any], dataset: Dataset, split: str) -> np.ndarray | None:
-    """bool [units]: which units of an evaluated split are duplicates of training text, by a check; None where it doesn't
+    """Return bool [units]: which units of an evaluated split are duplicates of training text, by a check; None if it doesn't
     say so."""
     count = len(dataset.units(split))
     found = np.zeros(count, bool)

@@ -25,7 +25,7 @@ class Finding:
     last_document: int = -1
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return {"kind": self.kind, "count": self.count, "documents": self.documents, "examples": self.examples}
 
 
@@ -60,12 +60,12 @@ class Findings:
             )
 
     def to_json(self, order: list[str]) -> list[dict[str, Any]]:
-        """Every kind that was found, in this order."""
+        """Return every kind that was found, in this order."""
         return [self._found[kind].to_json() for kind in order if kind in self._found]
 
 
 def around(stretch: Stretch, shown: bytes, position: int) -> str:
-    """What stands around a byte of a stretch, within its document, made visible."""
+    """Return what stands around a byte of a stretch, within its document, made visible."""
     index = max(0, int(np.searchsorted(stretch.begins, position, side="right")) - 1)
     low = int(stretch.begins[index])
     high = int(stretch.begins[index + 1]) - 1 if index + 1 < len(stretch.begins) else len(shown)

@@ -17,12 +17,12 @@ INVERSE = pow(M, -1, 1 << 64)
 
 
 def random_words(key: str, count: int) -> np.ndarray:
-    """uint64 [count]: the same random values for the same key everywhere."""
+    """Return uint64 [count]: the same random values for the same key everywhere."""
     return np.frombuffer(hashlib.shake_128(key.encode()).digest(8 * count), dtype="<u8").astype(np.uint64)
 
 
 def mixed(words: np.ndarray) -> np.ndarray:
-    """uint64 of any shape, each bit of the result depending on all of its word's: SplitMix64's last step (Steele,
+    """Return uint64 of any shape, each bit of the result depending on all of its word's: SplitMix64's last step (Steele,
     Lea and Flood, 2014)."""
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -30,14 +30,14 @@ def mixed(words: np.ndarray) -> np.ndarray:
 
 
 def span_hashes(values: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """uint64 [spans]: the hash of values[begin:end] for each begin and end (int64 [spans]); `values` is uint64."""
+    """Return uint64 [spans]: the hash of values[begin:end] for each begin and end (int64 [spans]); `values` is uint64."""
     sums = np.zeros(len(values) + 1, np.uint64)
     np.cumsum(values * powers(len(values)), out=sums[1:])
     return (sums[ends] - sums[begins]) * inverse_powers(len(values) + 1)[begins]
 
 
 def window_hashes(values: np.ndarray, length: int) -> np.ndarray:
-    """uint64 [len(values) - length + 1]: the hash of every window of `length` values; none where they are fewer."""
+    """Return uint64 [len(values) - length + 1]: the hash of every window of `length` values; none where they are fewer."""
     count = max(0, len(values) - length + 1)
     sums = np.zeros(len(values) + 1, np.uint64)
     np.cumsum(values * powers(len(values)), out=sums[1:])
@@ -45,17 +45,17 @@ def window_hashes(values: np.ndarray, length: int) -> np.ndarray:
 
 
 def powers(count: int) -> np.ndarray:
-    """uint64 [count]: M^0, M^1, ... mod 2^64."""
+    """Return uint64 [count]: M^0, M^1, ... mod 2^64."""
     return _powers(M, _table_size(count))[:count]
 
 
 def inverse_powers(count: int) -> np.ndarray:
-    """uint64 [count]: M^0, M^-1, ... mod 2^64."""
+    """Return uint64 [count]: M^0, M^-1, ... mod 2^64."""
     return _powers(INVERSE, _table_size(count))[:count]
 
 
 def _table_size(count: int) -> int:
-    """The next power of two, so that few tables are made."""
+    """Return the next power of two, so that few tables are made."""
     return 1 << max(10, (count - 1).bit_length())
 
 

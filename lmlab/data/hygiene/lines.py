@@ -37,7 +37,7 @@ class LongLines:
         self._carried = 0
 
     def find(self, stretch: Stretch) -> tuple[np.ndarray, np.ndarray]:
-        """(where in the stretch, how long), int64, of those that end here; a negative place is before the stretch."""
+        """Return (where in the stretch, how long), int64, of those that end here; a negative place is before the stretch."""
         breaks = _breaks(stretch.text)
         begins = np.append(0, breaks[:-1] + 1)[: len(breaks)]
         begins[:1] -= self._carried
@@ -107,7 +107,7 @@ class Boilerplate:
             line.last_document = document
 
     def found(self) -> list[Repeated]:
-        """The boilerplate, those first that take most of the text."""
+        """Return the boilerplate, those first that take most of the text."""
         least = fewest_repeats(self.documents)
         often = [
             line
@@ -123,7 +123,7 @@ def _breaks(text: bytes) -> np.ndarray:
 
 
 def _lines(stretch: Stretch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(first byte, end, hash) of each line of REPEATED_LINE_BYTES or more, its indentation included."""
+    """Return (first byte, end, hash) of each line of REPEATED_LINE_BYTES or more, its indentation included."""
     ends = _breaks(stretch.text)
     begins = np.append(0, ends[:-1] + 1)[: len(ends)]
     long = ends - begins >= REPEATED_LINE_BYTES

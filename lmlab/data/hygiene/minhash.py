@@ -24,7 +24,7 @@ PLACES = random_words("lmlab minhash: places", ROWS) | np.uint64(1)
 
 
 def signatures(hashes: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """uint32 [BANDS * ROWS, passages]: the minima of each passage's shingles under each of the hash functions.
+    """Return uint32 [BANDS * ROWS, passages]: the minima of each passage's shingles under each of the hash functions.
 
     `hashes` is uint64 [shingles], `first` int64 [passages] the first of each passage, which has at least one.
     The functions are x -> a x + b mod 2^32 over the shingles' upper halves, which are random already.
@@ -40,13 +40,13 @@ def signatures(hashes: np.ndarray, first: np.ndarray) -> np.ndarray:
 
 
 def band_keys(minima: np.ndarray) -> np.ndarray:
-    """uint64 [BANDS, passages]: equal where all minima of a band are."""
+    """Return uint64 [BANDS, passages]: equal where all minima of a band are."""
     rows = minima.reshape(BANDS, ROWS, -1).astype(np.uint64)
     return mixed((rows * PLACES[:, None]).sum(axis=1, dtype=np.uint64))
 
 
 def candidates(keys: np.ndarray) -> np.ndarray:
-    """int64 [pairs, 2]: pairs (smaller index first, sorted) of equal keys of one band, uint64 [passages]."""
+    """Return int64 [pairs, 2]: pairs (smaller index first, sorted) of equal keys of one band, uint64 [passages]."""
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     found = []
@@ -69,7 +69,7 @@ def candidates(keys: np.ndarray) -> np.ndarray:
 
 
 def similarity(one: np.ndarray, other: np.ndarray) -> float:
-    """Jaccard similarity of two sets of hashes, each sorted and without repeats (np.unique); 0 where both are empty."""
+    """Return Jaccard similarity of two sets of hashes, each sorted and without repeats (np.unique); 0 if both are empty."""
     shared = len(np.intersect1d(one, other, assume_unique=True))
     union = len(one) + len(other) - shared
     return shared / union if union else 0.0

@@ -45,7 +45,7 @@ class Near:
 
 
 def find_near(passages: Passages, progress: Progress, folder: Path) -> Near:
-    """All of it; what is kept meanwhile lies in a temporary folder in `folder`."""
+    """Return all of it; what is kept meanwhile lies in a temporary folder in `folder`."""
     equal_to = first_equal(passages.keys())
     searching = _Search(passages, len(passages.numbers("train")))
     remove_dead(folder, DRAFT)
@@ -68,7 +68,7 @@ def find_near(passages: Passages, progress: Progress, folder: Path) -> Near:
 
 
 def first_equal(keys: np.ndarray) -> np.ndarray:
-    """int64 [passages]: for each key (V32) the first passage that has it."""
+    """Return int64 [passages]: for each key (V32) the first passage that has it."""
     words = key_words(keys)
     _, firsts, places = np.unique(words[:, 0], return_index=True, return_inverse=True)
     found = firsts[places.reshape(-1)]
@@ -110,7 +110,7 @@ class _Search:
         return number
 
     def roots(self) -> np.ndarray:
-        """int64 [passages]: the first passage of each one's cluster."""
+        """Return int64 [passages]: the first passage of each one's cluster."""
         found = self._parent
         while (found[found] != found).any():
             found = found[found]
@@ -128,7 +128,7 @@ class _Search:
                     self._join(one, other, value)
 
     def _groups(self, pairs: np.ndarray) -> Iterator[list[tuple[int, int]]]:
-        """The pairs in groups of few enough, and with little enough text to hold."""
+        """Yield the pairs in groups of few enough, and with little enough text to hold."""
         group: list[tuple[int, int]] = []
         tokens = 0
         for one, other in pairs.tolist():
@@ -144,7 +144,7 @@ class _Search:
         return one < self._training <= other
 
     def _is_informative(self, one: int, other: int) -> bool:
-        """Whether it matters if these two are near: they may join clusters, or be the first pair across the splits."""
+        """Return whether it matters if these two are near: they may join clusters, or be the first pair across the splits."""
         if self._crosses(one, other) and not self.in_training[other]:
             return True
         return self.root(one) != self.root(other)

@@ -29,7 +29,7 @@ KINDS = ("exact", "near", "contained")
 
 
 def compare(dataset: Dataset, progress: Progress, folder: Path) -> dict[str, Any]:
-    """All of it; `folder` is where temporary files may be."""
+    """Return all of it; `folder` is where temporary files may be."""
     passages = Passages(dataset)
     places = {split: Places(dataset, split) for split in dataset.splits}
     near = find_near(passages, progress, folder)
@@ -61,7 +61,7 @@ def _spans(dataset: Dataset, split: str, length: int, progress: Progress) -> Spa
 
 
 def _within(split: str, passages: Passages, near: Near, places: dict[str, Places]) -> dict[str, Any]:
-    """How much of a split stands in it twice: all of a cluster but its first passage."""
+    """Return how much of a split stands in it twice: all of a cluster but its first passage."""
     numbers = passages.numbers(split)
     here = slice(numbers.start, numbers.stop)
     tokens = passages.tokens_of(split)
@@ -81,7 +81,7 @@ def _within(split: str, passages: Passages, near: Near, places: dict[str, Places
 
 
 def _all_but_first(groups: np.ndarray) -> np.ndarray:
-    """bool [passages]: whether an earlier one is in the same group."""
+    """Return bool [passages]: whether an earlier one is in the same group."""
     later = np.ones(len(groups), bool)
     later[np.unique(groups, return_index=True)[1]] = False
     return later
@@ -97,7 +97,7 @@ def _share(chosen: np.ndarray, tokens: np.ndarray) -> dict[str, Any]:
 
 
 def _cluster(split: str, passages: Passages, near: Near, places: dict[str, Places], root: int) -> dict[str, Any]:
-    """A cluster's size in a split and its first members there."""
+    """Return a cluster's size in a split and its first members there."""
     numbers = passages.numbers(split)
     members = numbers.start + np.flatnonzero(near.cluster[numbers.start : numbers.stop] == root)
     return {
@@ -108,7 +108,7 @@ def _cluster(split: str, passages: Passages, near: Near, places: dict[str, Place
 
 
 def _member(passages: Passages, near: Near, places: dict[str, Places], number: int) -> dict[str, Any]:
-    """Where a passage stands, how it begins, and what it is near to."""
+    """Return where a passage stands, how it begins, and what it is near to."""
     split, token = passages.first_token(number)
     before, text = places[split].around(token, min(passages.length(number), EXCERPT_TOKENS))
     first = int(near.equal_to[number])
@@ -129,7 +129,7 @@ def _place(passages: Passages, places: dict[str, Places], number: int) -> dict[s
 def _evaluated(
     dataset: Dataset, split: str, passages: Passages, near: Near, spans: Spans, places: dict[str, Places]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(what of a split stands in training, which of its units do)."""
+    """Return (what of a split stands in training, which of its units do)."""
     numbers = passages.numbers(split)
     here = slice(numbers.start, numbers.stop)
     tokens = passages.tokens_of(split)
@@ -177,12 +177,12 @@ def _unit_share(chosen: np.ndarray, lengths: np.ndarray) -> dict[str, Any]:
 
 
 def _sums(flags: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """int64 [units]: how many of each unit's tokens are flagged."""
+    """Return int64 [units]: how many of each unit's tokens are flagged."""
     return np.diff(np.append(0, np.cumsum(flags, dtype=np.int64))[starts])
 
 
 def _span_examples(spans: Spans, places: Places, training: Places) -> list[dict[str, Any]]:
-    """The longest runs, and where in training their first span stands."""
+    """Return the longest runs, and where in training their first span stands."""
     longest = np.argsort(spans.first - spans.end, kind="stable")[:EXAMPLES]
     found = []
     for first, end, place in zip(

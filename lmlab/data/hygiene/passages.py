@@ -54,30 +54,30 @@ class Passages:
         return np.append(self._dataset.units(split)["start"], len(self._dataset.tokens(split)))
 
     def numbers(self, split: str) -> range:
-        """The numbers of a split's passages."""
+        """Return the numbers of a split's passages."""
         return range(self.first[split], self.first[split] + len(self.starts[split]) - 1)
 
     def split_of(self, number: int) -> str:
-        """The split that a passage is in."""
+        """Return the split that a passage is in."""
         return next(split for split in self.splits if number in self.numbers(split))
 
     def tokens_of(self, split: str) -> np.ndarray:
-        """int64 [passages]: how many tokens each passage of a split has."""
+        """Return int64 [passages]: how many tokens each passage of a split has."""
         return np.diff(self.starts[split])
 
     def length(self, number: int) -> int:
-        """How many tokens of a passage are compared."""
+        """Return how many tokens of a passage are compared."""
         starts = self.starts[self.split_of(number)]
         place = number - self.first[self.split_of(number)]
         return min(int(starts[place + 1] - starts[place]), LONGEST_TOKENS)
 
     def first_token(self, number: int) -> tuple[str, int]:
-        """The split of a passage, and the number of its first token there."""
+        """Return the split of a passage, and the number of its first token there."""
         split = self.split_of(number)
         return split, int(self.starts[split][number - self.first[split]])
 
     def keys(self) -> np.ndarray:
-        """V32 [passages]: the SHA-256 of each one's text."""
+        """Return V32 [passages]: the SHA-256 of each one's text."""
         return np.concatenate([self._keys(split) for split in self.splits])
 
     def _keys(self, split: str) -> np.ndarray:
@@ -94,19 +94,19 @@ class Passages:
         return digest.digest()
 
     def text(self, number: int) -> bytes:
-        """A passage's text: all of it, or its first LONGEST_TOKENS tokens."""
+        """Return a passage's text: all of it, or its first LONGEST_TOKENS tokens."""
         split = self.split_of(number)
         begin, end = (int(token) for token in self.starts[split][number - self.first[split] :][:2])
         return self._bytes(split, begin, min(end, begin + LONGEST_TOKENS))
 
     def together(self, numbers: list[int]) -> tuple[np.ndarray, np.ndarray]:
-        """(uint8, int64 [passages]): the text of these passages one after the other, and where each begins."""
+        """Return (uint8, int64 [passages]): the text of these passages one after the other, and where each begins."""
         texts = [self.text(number) for number in numbers]
         begins = np.cumsum([0, *map(len, texts)][: len(texts)])
         return np.frombuffer(b"".join(texts), np.uint8), begins
 
     def ranges(self) -> Iterator[Range]:
-        """All passages in order, some at a time."""
+        """Yield all passages in order, some at a time."""
         for split in self.splits:
             starts = self.starts[split]
             number, last = 0, len(starts) - 1

@@ -30,7 +30,7 @@ class Section:
 
 
 def lines(value: dict[str, Any]) -> list[str]:
-    """The check as lines of text for a terminal."""
+    """Return the check as lines of text for a terminal."""
     found = [f"{value['name']}  {value['id']}", *(f"  {line}" for line in _about(value))]
     for section in sections(value):
         found += ["", f"  {section.title}"]
@@ -43,7 +43,7 @@ def lines(value: dict[str, Any]) -> list[str]:
 
 
 def markdown(value: dict[str, Any]) -> str:
-    """The check as a Markdown document."""
+    """Return the check as a Markdown document."""
     found = [f"# Check of {value['name']} `{value['id']}`", "", *(f"- {line}" for line in _about(value))]
     for section in sections(value):
         found += ["", f"## {section.title}", ""]
@@ -54,7 +54,7 @@ def markdown(value: dict[str, Any]) -> str:
 
 
 def sections(value: dict[str, Any]) -> list[Section]:
-    """All that a check says; LabError where it isn't one."""
+    """Return all that a check says; raises LabError if it isn't one."""
     try:
         duplicates = [_within(value, split) for split in value["within"]]
         across = [_across(value, split) for split in value["in_training"]]
@@ -164,12 +164,12 @@ def _boilerplate(entry: dict[str, Any] | None) -> Iterator[Item]:
 
 
 def _times(line: dict[str, Any], counted: str) -> str:
-    """How often a line stands, and in how many documents where these are counted."""
+    """Return how often a line stands, and in how many documents where these are counted."""
     return f"{line['count']:,} times" + (f" in {line['documents']:,} documents" if counted == "documents" else "")
 
 
 def _where(place: dict[str, Any], short: bool = False) -> str:
-    """A place in words."""
+    """Return a place in words."""
     text = f"document {place['document']:,}, byte {place['offset']:,}"
     if place["split_offset"] is not None and place["document"] > 0 and not short:
         text += f" (of the split: {place['split_offset']:,})"
@@ -205,6 +205,6 @@ def _percent(entry: dict[str, Any]) -> str:
 
 
 def _code(text: str) -> str:
-    """A code span that holds the text whatever it is."""
+    """Return a code span that holds the text whatever it is."""
     fence = "`" * (text.count("`") + 1)
     return f"{fence} {text} {fence}"

@@ -44,7 +44,7 @@ class Shape:
 
 
 def looks_drawn(secret: bytes) -> bool:
-    """Whether letters and digits look drawn at random, rather than written: two digits, and many different characters.
+    """Return whether letters and digits look drawn at random, rather than written: two digits, and many different characters.
 
     >>> looks_drawn(b"4f9Qx02kZpLw81Vb"), looks_drawn(b"your-api-key-goes-here"), looks_drawn(b"00000000000000000000")
     (True, False, False)
@@ -57,12 +57,12 @@ def _anything(secret: bytes) -> bool:
 
 
 def _holds_a_key(body: bytes) -> bool:
-    """Whether there is a key after its header, rather than a text about keys."""
+    """Return whether there is a key after its header, rather than a text about keys."""
     return re.search(rb"[A-Za-z0-9+/=]{40}", body) is not None
 
 
 def _is_filled_in(login: bytes) -> bool:
-    """Whether name and password are no places to fill in, as in http://{user}:%s@host."""
+    """Return whether name and password are no places to fill in, as in http://{user}:%s@host."""
     return re.search(rb"[%{}$*\\]", login) is None
 
 
@@ -163,7 +163,7 @@ KINDS = {**{shape.kind: shape.about for shape in SHAPES}, **PERSONAL}
 
 
 def secrets(text: bytes) -> list[Secret]:
-    """Every likely secret in order of place; personal data only where no other secret is."""
+    """Return every likely secret in order of place; personal data only where no other secret is."""
     found = [secret for shape in SHAPES for secret in _of_shape(shape, text)]
     milder = [*_emails(text), *_cards(text), *_phones(text)]
     found += [one for one in milder if not any(one.begin < other.end and other.begin < one.end for other in found)]
@@ -171,7 +171,7 @@ def secrets(text: bytes) -> list[Secret]:
 
 
 def masked(text: bytes, found: list[Secret]) -> bytes:
-    """The text, as long as before, with * for every byte that may not be shown; line breaks stay."""
+    """Return the text, as long as before, with * for every byte that may not be shown; line breaks stay."""
     if not found:
         return text
     shown = bytearray(text)
@@ -182,7 +182,7 @@ def masked(text: bytes, found: list[Secret]) -> bytes:
 
 
 def luhn(digits: bytes) -> bool:
-    """Whether the last digit is the check digit that cards have (ISO/IEC 7812-1, annex B).
+    """Return whether the last digit is the check digit that cards have (ISO/IEC 7812-1, annex B).
 
     >>> luhn(b"4242424242424242"), luhn(b"4242424242424241")
     (True, False)

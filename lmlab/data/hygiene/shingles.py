@@ -17,7 +17,7 @@ SEPARATOR, LETTER, OWN_WORD = 0, 1, 2
 
 
 def _kinds() -> np.ndarray:
-    """uint8 [256]: what each byte is to words."""
+    """Return uint8 [256]: what each byte is to words."""
     kinds = np.full(256, SEPARATOR, np.uint8)
     kinds[[*b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"]] = LETTER
     kinds[0x80:0xE0] = LETTER
@@ -26,7 +26,7 @@ def _kinds() -> np.ndarray:
 
 
 def _values() -> np.ndarray:
-    """uint64 [256]: a random value for each byte, the same for both cases of a letter, 0 for separators."""
+    """Return uint64 [256]: a random value for each byte, the same for both cases of a letter, 0 for separators."""
     values = random_words("lmlab shingles: bytes", 256)
     values[65:91] = values[97:123]
     values[KINDS == SEPARATOR] = 0
@@ -40,7 +40,7 @@ PLACES = random_words("lmlab shingles: places", WORDS) | np.uint64(1)
 
 
 def shingles(text: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(uint64 [shingles], int64 [passages + 1]): the hashes, and the first one of each passage.
+    """Return (uint64 [shingles], int64 [passages + 1]): the hashes, and the first one of each passage.
 
     `text` is uint8, passage after passage; passage k begins at byte begins[k] and ends where the next one begins.
     """
@@ -60,7 +60,7 @@ def shingles(text: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _words(text: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(uint64 [words], int64 [passages + 1]): the words' hashes, and the first one of each passage."""
+    """Return (uint64 [words], int64 [passages + 1]): the words' hashes, and the first one of each passage."""
     kinds = KINDS[text]
     inside = kinds != SEPARATOR
     goes_on = np.empty(len(text), bool)

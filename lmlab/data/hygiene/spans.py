@@ -43,7 +43,7 @@ class Spans:
     """int64 [runs]: a training token from which on the run's first span stands."""
 
     def covered(self) -> np.ndarray:
-        """bool [tokens]: whether a token lies in such a span."""
+        """Return bool [tokens]: whether a token lies in such a span."""
         found = np.zeros(self.tokens, bool)
         for first, end in zip(self.first.tolist(), self.end.tolist(), strict=True):
             found[first:end] = True
@@ -51,7 +51,7 @@ class Spans:
 
 
 def span_tokens(tokens: int, size: int) -> int:
-    """How many tokens hold about LEE_BYTES of a text of `size` bytes in `tokens` tokens, so that figures of different
+    """Return how many tokens hold about LEE_BYTES of a text of `size` bytes in `tokens` tokens, so that figures of different
     tokenizers mean nearly the same.
 
     >>> span_tokens(1000, 4000), span_tokens(1000, 1000)
@@ -63,7 +63,7 @@ def span_tokens(tokens: int, size: int) -> int:
 def find_spans(
     train: np.ndarray, evaluated: np.ndarray, length: int, vocabulary: int, bytes_per_token: float, progress: Progress
 ) -> Spans:
-    """The spans of `length` tokens of `evaluated` (unsigned [tokens]) that `train` has too; the progress is in bytes."""
+    """Return the spans of `length` tokens of `evaluated` (unsigned [tokens]) that `train` has too; the progress is in bytes."""
     search = _Search(train, random_words("lmlab spans", vocabulary), bytes_per_token, progress)
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for windows, hashes in _portions(evaluated, _hopeful(search, evaluated, length), length, search.values):
@@ -84,7 +84,7 @@ def find_spans(
 
 
 def _hopeful(search: _Search, evaluated: np.ndarray, length: int) -> np.ndarray:
-    """bool [windows]: False for windows of `evaluated` that training can't have.
+    """Return bool [windows]: False for windows of `evaluated` that training can't have.
 
     Every window of `length` tokens holds a whole one of half the length that begins at a multiple of `stride`. So where
     there are many windows, one pass over the training split with these few leaves little to look for.
@@ -104,7 +104,7 @@ def _hopeful(search: _Search, evaluated: np.ndarray, length: int) -> np.ndarray:
 def _portions(
     evaluated: np.ndarray, hopeful: np.ndarray, length: int, values: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(window, hash) of each window that is hopeful, int64 and uint64, about WINDOWS_A_TIME at a time."""
+    """Yield (window, hash) of each window that is hopeful, int64 and uint64, about WINDOWS_A_TIME at a time."""
     held: list[tuple[np.ndarray, np.ndarray]] = []
     count = 0
     for begin, hashes in _hashes(evaluated, length, values):
@@ -119,7 +119,7 @@ def _portions(
 
 
 def _hashes(tokens: np.ndarray, length: int, values: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """(number of the first, hashes) of all windows of `length` tokens, some at a time."""
+    """Yield (number of the first, hashes) of all windows of `length` tokens, some at a time."""
     for begin in range(0, len(tokens) - length + 1, TOKENS_A_TIME):
         yield begin, window_hashes(values[tokens[begin : begin + TOKENS_A_TIME + length - 1]], length)
 
@@ -132,7 +132,7 @@ class _Search:
         self._bytes_per_token, self._progress = bytes_per_token, progress
 
     def first_places(self, hashes: np.ndarray, length: int) -> np.ndarray:
-        """int64 [hashes]: the first training token from which on `length` tokens have the same hash; -1 where none has."""
+        """Return int64 [hashes]: the first training token from which on `length` tokens have the same hash; -1 if none has."""
         wanted, of_window = np.unique(hashes, return_inverse=True)
         # What most training windows are stopped by: one look at a table instead of a search.
         bits = min(MOST_SIEVE_BITS, max(LEAST_SIEVE_BITS, (16 * len(wanted)).bit_length()))

@@ -32,13 +32,13 @@ class Stretch:
     """Bytes of that document before this stretch."""
 
     def places(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(document, byte in it), int64 [positions], of each position in `text`; a negative one is before the stretch."""
+        """Return (document, byte in it), int64 [positions], of each position in `text`; a negative one is before the stretch."""
         index = np.maximum(np.searchsorted(self.begins, positions, side="right") - 1, 0)
         return self.first + index, positions - self.begins[index] + np.where(index == 0, self.offset, 0)
 
 
 def stretches(dataset: Dataset, split: str) -> Iterator[Stretch]:
-    """All of a split in order."""
+    """Yield all of a split in order."""
     starts = dataset.document_starts(split)
     sizes = dataset.token_bytes()
     document, offset, held = 0, 0, b""
@@ -61,7 +61,7 @@ def stretches(dataset: Dataset, split: str) -> Iterator[Stretch]:
 
 
 def cut_before(text: bytes) -> int:
-    """Where to cut a document that goes on after `text`: after a line break, before a space, or before a character that
+    """Return where to cut a document that goes on after `text`: after a line break, before a space, or before a character that
     may not be whole.
 
     >>> cut_before(b"one\\ntwo thr"), cut_before("über ü".encode()[:-1]), cut_before("aü".encode()[:-1])
@@ -82,14 +82,14 @@ def cut_before(text: bytes) -> int:
 
 
 def _inside(starts: np.ndarray, begin: int, end: int) -> slice:
-    """Which documents begin after `begin` and before `end`."""
+    """Return which documents begin after `begin` and before `end`."""
     return slice(int(np.searchsorted(starts, begin, side="right")), int(np.searchsorted(starts, end)))
 
 
 def _texts(
     dataset: Dataset, split: str, inner: np.ndarray, begin: int, end: int, sizes: np.ndarray | None
 ) -> list[bytes]:
-    """The text of tokens begin to end, cut where another document begins; `sizes` are the tokens' bytes."""
+    """Return the text of tokens begin to end, cut where another document begins; `sizes` are the tokens' bytes."""
     edges = np.concatenate([[begin], inner, [end]])
     ids = dataset.tokens(split)[begin:end].astype(np.int64)
     if sizes is None:
@@ -113,41 +113,41 @@ class Places:
         self._sums: np.ndarray | None = None
 
     def of_byte(self, document: int, offset: int) -> dict[str, Any]:
-        """The place of a byte of a document, as plain values."""
+        """Return the place of a byte of a document, as plain values."""
         place: dict[str, Any] = {"split": self._split, "document": document, "offset": offset}
         place["split_offset"] = None if self._before is None else int(self._before[document]) + offset
         place["source"] = self._source
         return place
 
     def of_token(self, token: int) -> dict[str, Any]:
-        """The place of a token's first byte; an end of text, which has none, stands for the document after it."""
+        """Return the place of a token's first byte; an end of text, which has none, stands for the document after it."""
         document, token = self._document(token)
         return self.of_byte(document, self._size(int(self._starts[document]), token))
 
     def around(self, token: int, most: int) -> tuple[bytes, bytes]:
-        """(text before, text from it on) of a token: at most so many tokens each, and of its document alone."""
+        """Return (text before, text from it on) of a token: at most so many tokens each, and of its document alone."""
         document, token = self._document(token)
         first, end = (int(edge) for edge in self._starts[document : document + 2])
         return self.text(max(first, token - most), token), self.text(token, min(end, token + most))
 
     def text(self, first: int, end: int) -> bytes:
-        """The text of some tokens."""
+        """Return the text of some tokens."""
         return self._dataset.tokenizer.decode_bytes(self._dataset.tokens(self._split)[first:end].astype(np.int64))
 
     def _document(self, token: int) -> tuple[int, int]:
-        """The document of a token, and the token: for an end of text the next one."""
+        """Return the document of a token, and the token: for an end of text the next one."""
         if token + 1 < int(self._starts[-1]) and int(self._dataset.tokens(self._split)[token]) == self._end:
             token += 1
         return int(np.searchsorted(self._starts, token, side="right")) - 1, token
 
     def _size(self, first: int, end: int) -> int:
-        """Bytes of the text of some tokens."""
+        """Return bytes of the text of some tokens."""
         if self._token_bytes is None:
             return len(self.text(first, end))
         return self._bytes_before(end) - self._bytes_before(first)
 
     def _bytes_before(self, token: int) -> int:
-        """Bytes of the split's text before a token, by a table of sums that is made at the first call."""
+        """Return bytes of the split's text before a token, by a table of sums that is made at the first call."""
         tokens, sizes = self._dataset.tokens(self._split), self._token_bytes
         assert sizes is not None
         if self._sums is None:
@@ -158,7 +158,7 @@ class Places:
 
 
 def source_of(dataset: Dataset, split: str) -> str | None:
-    """The file that all of a split is from; None where there are several, or it isn't known which."""
+    """Return the file that all of a split is from; None if there are several, or it isn't known which."""
     names = [source["name"] for source in dataset.facts["corpus"].get("sources", [])]
     if len(names) > 1 and dataset.facts["split"]["rule"] == "parts":
         names = [name for name in names if part_of(name) == split]

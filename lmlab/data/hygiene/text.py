@@ -24,7 +24,7 @@ EXCERPT_BYTES = 2 * AFTER_BYTES
 
 
 def look_at_text(dataset: Dataset, split: str, progress: Progress) -> dict[str, Any]:
-    """The findings of a split as plain values: `findings` by kind, and `boilerplate` (None where text lost its lines)."""
+    """Return the findings of a split as plain values: `findings` by kind, and `boilerplate` (None if text lost its lines)."""
     size = int(dataset.units(split)["bytes"].sum())
     findings, long_lines = Findings(Places(dataset, split)), LongLines()
     boilerplate = Boilerplate(documents=len(dataset.document_starts(split)) - 1)
@@ -80,6 +80,6 @@ def _boilerplate(
 
 
 def excerpt_of(text: bytes, before: bytes = b"") -> str:
-    """How a text begins, in one line and with its secrets masked, also one that began in what stands `before`."""
+    """Return how a text begins, in one line and with its secrets masked, also one that began in what stands `before`."""
     whole = before + text
     return visible(masked(whole, secrets(whole))[len(before) :][:EXCERPT_BYTES])

@@ -17,7 +17,7 @@ __all__ = ["Tokenizer", "build_tokenizer", "load_tokenizer"]
 
 
 def build_tokenizer(data: Data, texts: Iterable[str], documents_end: bool = False) -> Tokenizer:
-    """The tokenizer that `data` names, learnt from `texts` where it learns.
+    """Return the tokenizer that `data` names, learnt from `texts` where it learns.
 
     characters needs the whole corpus, words and bpe the training split, bytes and gpt2 don't read it. `documents_end`:
     whether characters and bytes have an end of text, which a corpus of one document doesn't need; the others have one.
@@ -51,7 +51,7 @@ def build_tokenizer(data: Data, texts: Iterable[str], documents_end: bool = Fals
 
 
 def load_tokenizer(value: Any) -> Tokenizer:
-    """The tokenizer that a `to_json` described; LabError where the value is damaged or of another format."""
+    """Return the tokenizer that a `to_json` described; raises LabError if the value is damaged or of another format."""
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         raise damaged("unnamed", "expected its format and name")
     if value.get("format") != FORMAT:

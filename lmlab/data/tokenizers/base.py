@@ -32,36 +32,36 @@ class Tokenizer(Protocol):
 
     @property
     def end_of_text(self) -> int | None:
-        """The id that ends each document; it stands for no text. None where the corpus is one document."""
+        """The id that ends each document; it stands for no text. None if the corpus is one document."""
 
     @property
     def begin_of_text(self) -> int | None:
         """The id that begins each document where documents are cut by themselves; without one of its own, the end of text."""
 
     def encode(self, text: str) -> Ids:
-        """The text's ids, int32 [tokens]; LabError that names the symbol and its place, for one that is refused."""
+        """Return the text's ids, int32 [tokens]; raises LabError that names the symbol and its place, for one that is refused."""
 
     def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
-        """`encode` of each text, on all cores where that pays."""
+        """Return `encode` of each text, on all cores where that pays."""
 
     def decode(self, ids: ArrayLike) -> str:
-        """The text of the ids; bytes that are no UTF-8 become U+FFFD. LabError for an id outside the vocabulary."""
+        """Return the text of the ids; bytes that are no UTF-8 become U+FFFD. Raises LabError for an id outside the vocabulary."""
 
     def decode_bytes(self, ids: ArrayLike) -> bytes:
-        """The same as UTF-8, exact where nothing is lost: the bytes of a list of ids are those of its parts, joined."""
+        """Return the same as UTF-8, exact where nothing is lost: the bytes of a list of ids are those of its parts, joined."""
 
     def token_bytes(self) -> Ids | None:
-        """Bytes of text that each id stands for, int32 [vocabulary] (the end of text 0); None where text is lost."""
+        """Return bytes of text that each id stands for, int32 [vocabulary] (the end of text 0); None if text is lost."""
 
     def unknown_symbols(self, text: str) -> list[str]:
-        """The distinct symbols of the text that are outside the vocabulary, in order of appearance."""
+        """Return the distinct symbols of the text that are outside the vocabulary, in order of appearance."""
 
     def to_json(self) -> dict[str, Any]:
-        """All that is needed to build it again, as JSON-safe values; `load_tokenizer` reads it."""
+        """Return all that is needed to build it again, as JSON-safe values; `load_tokenizer` reads it."""
 
 
 def checked_ids(ids: ArrayLike, vocabulary_size: int) -> NDArray[np.int64]:
-    """The ids as an array; LabError where one is outside the vocabulary."""
+    """Return the ids as an array; raises LabError if one is outside the vocabulary."""
     array = np.asarray(ids, dtype=np.int64).reshape(-1)
     outside = (array < 0) | (array >= vocabulary_size)
     if outside.any():
@@ -70,7 +70,7 @@ def checked_ids(ids: ArrayLike, vocabulary_size: int) -> NDArray[np.int64]:
 
 
 def utf8(text: str) -> bytes:
-    """The text's UTF-8; LabError where it holds half of a surrogate pair, which no file in UTF-8 can hold."""
+    """Return the text's UTF-8; raises LabError if it holds half of a surrogate pair, which no file in UTF-8 can hold."""
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -81,11 +81,11 @@ def utf8(text: str) -> bytes:
 
 
 def symbol_name(symbol: str) -> str:
-    """How a message calls a character: as itself where that can be printed, with its code point."""
+    """Return how a message calls a character: as itself where that can be printed, with its code point."""
     code = f"U+{ord(symbol):04X}"
     return f"{symbol!r} ({code})" if symbol.isprintable() else code
 
 
 def damaged(name: str, problem: str) -> LabError:
-    """The error for a stored tokenizer that can't be one."""
+    """Return the error for a stored tokenizer that can't be one."""
     return LabError(f"the stored {name} tokenizer is damaged: {problem}; take it from a copy or make it again")

@@ -25,12 +25,12 @@ class BPE(ByteLevel):
     name = "bpe"
 
     def __init__(self, merges: list[Merge]) -> None:
-        """`merges` in the order in which they were learnt; LabError where they don't build on each other."""
+        """`merges` in the order in which they were learnt; raises LabError if they don't build on each other."""
         super().__init__(merges, end_of_text_first=True)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> BPE:
-        """From what `to_json` gave; LabError where those are no merges."""
+        """From what `to_json` gave; raises LabError if those are no merges."""
         lines = value.get("merges")
         if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
             raise damaged(cls.name, "merges must be a list of texts")
@@ -40,14 +40,14 @@ class BPE(ByteLevel):
             raise damaged(cls.name, str(error)) from None
 
     def to_json(self) -> dict[str, Any]:
-        """All that is needed to build it again."""
+        """Return all that is needed to build it again."""
         return {"format": FORMAT, "name": self.name, "merges": write_merges(self.merges)}
 
 
 def learn_bpe(texts: Iterable[str], vocabulary: int | None) -> BPE:
-    """The tokenizer of `vocabulary` tokens that `texts` teach, read once and never held together.
+    """Return the tokenizer of `vocabulary` tokens that `texts` teach, read once and never held together.
 
-    It has fewer tokens where the texts have no more pairs. LabError where the vocabulary can't hold the bytes.
+    It has fewer tokens where the texts have no more pairs. Raises LabError if the vocabulary can't hold the bytes.
     """
     if vocabulary is None or vocabulary < SMALLEST_VOCABULARY:
         raise LabError(

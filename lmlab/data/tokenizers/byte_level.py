@@ -54,7 +54,7 @@ class ByteLevel:
     def __init__(self, merges: Sequence[Merge], *, end_of_text_first: bool) -> None:
         """`merges`: pairs of tokens, as learnt one after the other; the end of text is the first id or the last.
 
-        Raises LabError where a merge joins what isn't there yet, or makes a token a second time.
+        Raises LabError if a merge joins what isn't there yet, or makes a token a second time.
         """
         self.merges = list(merges)
         tokens = _tokens(self.merges)
@@ -64,11 +64,11 @@ class ByteLevel:
         """Bytes of each id; the end of text stands for none."""
 
     def encode(self, text: str) -> Ids:
-        """The text's ids; what looks like an end of text is ordinary text."""
+        """Return the text's ids; what looks like an end of text is ordinary text."""
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
-        """`encode` of each text, on all cores where they are long enough."""
+        """Return `encode` of each text, on all cores where they are long enough."""
         cut = [list(pieces(text)) for text in texts]
         jobs = list(_jobs([piece for parts in cut for piece in parts]))
         # Made here, since every thread that finds none would make one.
@@ -82,15 +82,15 @@ class ByteLevel:
         return [_joined([next(encoded) for _ in parts]) for parts in cut]
 
     def decode(self, ids: ArrayLike) -> str:
-        """The text, the end of text left out; bytes that are no UTF-8 become U+FFFD."""
+        """Return the text, the end of text left out; bytes that are no UTF-8 become U+FFFD."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     def decode_bytes(self, ids: ArrayLike) -> bytes:
-        """The bytes of the ids, the end of text left out."""
+        """Return the bytes of the ids, the end of text left out."""
         return b"".join([self.tokens[number] for number in checked_ids(ids, self.vocabulary_size).tolist()])
 
     def token_bytes(self) -> Ids:
-        """How many bytes each id stands for, the end of text 0."""
+        """Return how many bytes each id stands for, the end of text 0."""
         return np.array([len(token) for token in self.tokens], dtype=np.int32)
 
     def unknown_symbols(self, text: str) -> list[str]:
@@ -111,7 +111,7 @@ class ByteLevel:
 
 
 def pieces(text: str) -> Iterator[str]:
-    """The text in pieces of PIECE characters or a little more, cut only where the pattern cuts anyway."""
+    """Yield the text in pieces of PIECE characters or a little more, cut only where the pattern cuts anyway."""
     start = 0
     while len(text) - start > PIECE and (place := CUT.search(text, start + PIECE)):
         yield text[start : place.start()]
@@ -120,12 +120,12 @@ def pieces(text: str) -> Iterator[str]:
 
 
 def write_merges(merges: Sequence[Merge]) -> list[str]:
-    """The merges as GPT-2 writes them: two tokens with a space between, each byte as its symbol."""
+    """Return the merges as GPT-2 writes them: two tokens with a space between, each byte as its symbol."""
     return [f"{_shown(left)} {_shown(right)}" for left, right in merges]
 
 
 def read_merges(lines: Sequence[str]) -> list[Merge]:
-    """What `write_merges` wrote; LabError with the first line that is no merge."""
+    """Return what `write_merges` wrote; raises LabError with the first line that is no merge."""
     merges = []
     for line in lines:
         left, space, right = line.partition(" ")
@@ -136,7 +136,7 @@ def read_merges(lines: Sequence[str]) -> list[Merge]:
 
 
 def _tokens(merges: Sequence[Merge]) -> list[bytes]:
-    """The 256 bytes and what the merges make, in order."""
+    """Return the 256 bytes and what the merges make, in order."""
     tokens = dict.fromkeys(bytes([byte]) for byte in ALPHABET)
     for left, right in merges:
         if left not in tokens or right not in tokens:
@@ -161,7 +161,7 @@ def _encode_all(encoding: tiktoken.Encoding, texts: Sequence[str]) -> list[Ids]:
 
 
 def _jobs(texts: Sequence[str]) -> Iterator[list[str]]:
-    """The texts in runs of at least PIECE characters: a thread's turn must outweigh the handing over."""
+    """Yield the texts in runs of at least PIECE characters: a thread's turn must outweigh the handing over."""
     job: list[str] = []
     characters = 0
     for text in texts:

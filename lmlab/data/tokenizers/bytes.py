@@ -32,28 +32,28 @@ class Bytes:
         return cls(documents_end=value["documents_end"])
 
     def to_json(self) -> dict[str, Any]:
-        """All that is needed to build it again."""
+        """Return all that is needed to build it again."""
         return {"format": FORMAT, "name": self.name, "documents_end": self.end_of_text is not None}
 
     def encode(self, text: str) -> Ids:
-        """The bytes of the text's UTF-8."""
+        """Return the bytes of the text's UTF-8."""
         return np.frombuffer(utf8(text), dtype=np.uint8).astype(np.int32)
 
     def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
-        """`encode` of each text."""
+        """Return `encode` of each text."""
         return [self.encode(text) for text in texts]
 
     def decode(self, ids: ArrayLike) -> str:
-        """The text; bytes that are no UTF-8 become U+FFFD."""
+        """Return the text; bytes that are no UTF-8 become U+FFFD."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     def decode_bytes(self, ids: ArrayLike) -> bytes:
-        """The ids as bytes, the end of text left out."""
+        """Return the ids as bytes, the end of text left out."""
         array = checked_ids(ids, self.vocabulary_size)
         return array[array < BYTES].astype(np.uint8).tobytes()
 
     def token_bytes(self) -> Ids:
-        """One for every byte, 0 for the end of text."""
+        """Return one for every byte, 0 for the end of text."""
         return (np.arange(self.vocabulary_size) < BYTES).astype(np.int32)
 
     def unknown_symbols(self, text: str) -> list[str]:

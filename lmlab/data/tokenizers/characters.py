@@ -41,7 +41,7 @@ class Characters:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Characters:
-        """From what `to_json` gave; LabError where that is no alphabet."""
+        """From what `to_json` gave; raises LabError if that is no alphabet."""
         alphabet = value.get("alphabet")
         if not isinstance(alphabet, str) or not alphabet or len(set(alphabet)) < len(alphabet):
             raise damaged(cls.name, "alphabet must be a text of different characters")
@@ -52,7 +52,7 @@ class Characters:
         return cls(alphabet, documents_end=value["documents_end"], replace=value["replace"])
 
     def to_json(self) -> dict[str, Any]:
-        """All that is needed to build it again."""
+        """Return all that is needed to build it again."""
         return {
             "format": FORMAT,
             "name": self.name,
@@ -62,7 +62,7 @@ class Characters:
         }
 
     def encode(self, text: str) -> Ids:
-        """The characters' ids; LabError for one outside the alphabet, unless it's replaced."""
+        """Return the characters' ids; raises LabError for one outside the alphabet, unless it's replaced."""
         ids = np.empty(len(text), dtype=np.int32)
         for first, block in self._looked_up(text):
             if self.unknown is not None:
@@ -78,42 +78,42 @@ class Characters:
         return ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
-        """`encode` of each text."""
+        """Return `encode` of each text."""
         return [self.encode(text) for text in texts]
 
     def decode(self, ids: ArrayLike) -> str:
-        """The text, the end of text left out; the unknown token becomes U+FFFD."""
+        """Return the text, the end of text left out; the unknown token becomes U+FFFD."""
         array = checked_ids(ids, self.vocabulary_size)
         points = np.append(self._points, [ord(REPLACEMENT)] * (self.vocabulary_size - len(self.alphabet)))
         return points[array[array != self.end_of_text]].astype("<u4").tobytes().decode("utf-32-le")
 
     def decode_bytes(self, ids: ArrayLike) -> bytes:
-        """The text as UTF-8."""
+        """Return the text as UTF-8."""
         return self.decode(ids).encode("utf-8")
 
     def token_bytes(self) -> Ids | None:
-        """How long each character is in UTF-8, the end of text 0; None where characters are replaced."""
+        """Return how long each character is in UTF-8, the end of text 0; None if characters are replaced."""
         if not self.lossless:
             return None
         lengths = [len(character.encode("utf-8")) for character in self.alphabet]
         return np.array(lengths + [0] * (self.vocabulary_size - len(lengths)), dtype=np.int32)
 
     def unknown_symbols(self, text: str) -> list[str]:
-        """The distinct characters outside the alphabet, in order of appearance."""
+        """Return the distinct characters outside the alphabet, in order of appearance."""
         found: dict[str, None] = {}
         for first, block in self._looked_up(text):
             found.update(dict.fromkeys(text[first + place] for place in np.flatnonzero(block < 0)))
         return list(found)
 
     def _looked_up(self, text: str) -> Iterator[tuple[int, Ids]]:
-        """(first character, ids) of each block of the text, -1 for what isn't in the alphabet."""
+        """Yield (first character, ids) of each block of the text, -1 for what isn't in the alphabet."""
         last = np.uint32(len(self._table) - 1)
         for first in range(0, len(text), BLOCK):
             yield first, self._table[np.minimum(_points(text[first : first + BLOCK]), last)]
 
 
 def learn_characters(texts: Iterable[str], *, documents_end: bool, replace: bool) -> Characters:
-    """The tokenizer of all characters in `texts`; LabError where there are none."""
+    """Return the tokenizer of all characters in `texts`; raises LabError if there are none."""
     seen = np.zeros(CODE_POINTS, dtype=bool)
     for text in texts:
         utf8(text)
@@ -126,5 +126,5 @@ def learn_characters(texts: Iterable[str], *, documents_end: bool, replace: bool
 
 
 def _points(text: str) -> NDArray[np.uint32]:
-    """The text's code points."""
+    """Return the text's code points."""
     return np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), dtype="<u4")

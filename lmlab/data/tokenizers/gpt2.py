@@ -29,7 +29,7 @@ class GPT2(ByteLevel):
     name = "gpt2"
 
     def __init__(self, merges: list[Merge]) -> None:
-        """`merges`: those of `vocab.bpe`; LabError where they don't build on each other."""
+        """`merges`: those of `vocab.bpe`; raises LabError if they don't build on each other."""
         super().__init__(merges, end_of_text_first=False)
 
     @classmethod
@@ -40,12 +40,12 @@ class GPT2(ByteLevel):
         return load_gpt2()
 
     def to_json(self) -> dict[str, Any]:
-        """Its name and which file it is; the merges are OpenAI's and stay there."""
+        """Return its name and which file it is; the merges are OpenAI's and stay there."""
         return {"format": FORMAT, "name": self.name, "sha256": SHA256}
 
 
 def load_gpt2() -> GPT2:
-    """The tokenizer from OpenAI's file; LabError that says where to put it, where it's neither here nor to be had."""
+    """Return the tokenizer from OpenAI's file; raises LabError that says where to put it, where it's neither here nor to be had."""
     path = _file()
     try:
         size = path.stat().st_size
@@ -67,12 +67,12 @@ def load_gpt2() -> GPT2:
 
 
 def merges_of(text: str) -> list[Merge]:
-    """The merges in a file of GPT-2's form: a line `#version: ...`, then a merge a line."""
+    """Return the merges in a file of GPT-2's form: a line `#version: ...`, then a merge a line."""
     return read_merges([line for line in text.split("\n")[1:] if line])
 
 
 def _file() -> Path:
-    """Where the file is, after downloading it into the cache where it was nowhere."""
+    """Return where the file is, after downloading it into the cache where it was nowhere."""
     from lmlab.data.download import download
 
     chosen = os.environ.get("LMLAB_GPT2")
