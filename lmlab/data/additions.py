@@ -1,8 +1,8 @@
-"""What is new in texts that extend a data set: every document that the data set doesn't hold yet, and its split.
+"""The new documents in texts that extend a data set, and their splits.
 
-A document that is there already, in whichever split, is passed over, also where the new texts hold it twice: so a folder
-that has grown can be given as it is. With a split by hash a new document's own hash decides, as it did for the old ones;
-with any other split the validation text stays what it was, and all that is new trains.
+A document that the data set already has, in any split, is skipped, and so are repetitions in the new texts: a folder that has grown
+can be given as it is. With a split by hash a new document's own hash decides, as it did for the old ones; with any other split the
+validation split is unchanged, and all new documents go to training.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from lmlab.data.tokenizers import Tokenizer
 from lmlab.recipe import Data
 
 NAMED = 5
-"""How many unknown symbols an error names."""
+"""Unknown symbols that an error lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,15 +40,15 @@ class Additions:
     scans: tuple[Scan, ...]
     column: str
     new: np.ndarray
-    """bool for each document of all the texts: whether it's added."""
+    """bool for each document of all texts: whether it's added."""
     unknown: int
-    """New documents that are left out, because the tokenizer doesn't know some symbol in them."""
+    """New documents left out because the tokenizer doesn't know a symbol in them."""
     plan: SplitPlan
-    """Where each added document goes."""
+    """The split of each added document."""
 
     @property
     def documents(self) -> int:
-        """How many documents the texts hold."""
+        """The number of documents in the texts."""
         return len(self.new)
 
     @cached_property
@@ -57,7 +57,7 @@ class Additions:
         return np.concatenate([one.rows for one in self.scans])[self.new]
 
     def sha256(self) -> str:
-        """Over the added documents' hashes and splits: what an extended data set is named by."""
+        """Return the hash over the added documents' hashes and splits, which identifies an extended data set."""
         over_all = hashlib.sha256()
         for key, split in zip(self.rows["key"], self.plan.of, strict=True):
             over_all.update(key.tobytes() + bytes([split]))
@@ -82,10 +82,10 @@ def look_for_additions(
     root: Path,
     progress: Progress,
 ) -> Additions:
-    """Return what `corpora` add to `old`; a `column` or `separator` that isn't given is the one that `old` was prepared with.
+    """Return what `corpora` add to `old`. A `column` or `separator` of None is the one that `old` was prepared with.
 
-    LabError for a text that can't be had or read, that comes with a split of its own, or (without `skip_unknown`, which
-    passes over such documents) has symbols that the tokenizer of `old` doesn't know and refuses.
+    Raises LabError for a text that is unavailable or unreadable, has its own split, or (without `skip_unknown`, which
+    skips such documents) has symbols that the tokenizer of `old` doesn't know and refuses.
     """
     column = column or old.facts["corpus"].get("column") or "text"
     sources = tuple(_source(old, corpus, column, separator, root, progress) for corpus in corpora)
@@ -137,7 +137,7 @@ def _plan(split: dict, keys: np.ndarray) -> SplitPlan:
 
 
 def _first_of_its_kind(keys: np.ndarray) -> np.ndarray:
-    """Return bool for each key: whether no key before it is the same."""
+    """Return bool for each key: whether no earlier key is equal."""
     words = np.frombuffer(np.ascontiguousarray(keys).tobytes(), dtype="<u8").reshape(-1, 4)
     first = np.zeros(len(keys), dtype=bool)
     first[np.unique(words, axis=0, return_index=True)[1]] = True
@@ -145,17 +145,17 @@ def _first_of_its_kind(keys: np.ndarray) -> np.ndarray:
 
 
 def _keys_of(old: Dataset) -> Iterator[np.ndarray]:
-    """Yield the SHA-256 of every document of a data set, some at a time."""
+    """Yield the SHA-256 of every document of a data set, in arrays."""
     for split in old.splits:
         yield from document_keys(old, split)
     if old.facts["split"]["cut_characters"] is not None and old.lossless:
-        # One document trains up to the border and validates beyond it: the last that trained before anything was added.
+        # One document is split at the border: the last one in training before anything was added.
         oldest = [old.facts["splits"], *(entry["splits"] for entry in old.facts.get("extends", []))][-1]
         yield _hashes([_text_of(old, "train", oldest["train"]["documents"] - 1) + _text_of(old, "valid", 0)])
 
 
 def document_keys(dataset: Dataset, split: str) -> Iterator[np.ndarray]:
-    """Yield the SHA-256 of every document of a split, V32, some at a time."""
+    """Yield the SHA-256 of every document of a split, in arrays of V32."""
     if dataset.facts["splits"][split]["unit"] == "document":
         units = dataset.units(split)
         yield from (units["key"][begin : begin + ROWS_A_TIME] for begin in range(0, len(units), ROWS_A_TIME))
@@ -178,11 +178,13 @@ class _Refused(NamedTuple):
     documents: np.ndarray
     """bool for each new document: whether the tokenizer refuses it."""
     symbols: list[str]
-    """Why: what it doesn't know, NAMED + 1 at most."""
+    """The symbols that it doesn't know, NAMED + 1 at most."""
 
 
 def _refused(found: Additions, tokenizer: Tokenizer, progress: Progress) -> _Refused:
-    """Characters and words can meet what they have never seen, and refuse it unless they replace it."""
+    """Return the new documents that the tokenizer refuses. Only characters and words can contain unknown symbols, unless they
+    replace them.
+    """
     refused = np.zeros(int(found.new.sum()), dtype=bool)
     symbols: dict[str, None] = {}
     alphabet = "".join(one.alphabet for one in found.scans)

@@ -1,4 +1,4 @@
-"""All splits of a data set as one, to score a text whole."""
+"""All splits of a data set as one, to score a whole text."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ ALL = "all"
 
 
 class AllSplits(Dataset):
-    """A data set that has, besides its splits, one called `all`: these one after the other, copied into memory."""
+    """A data set with an additional split `all`: its splits concatenated, copied into memory."""
 
     def __init__(self, dataset: Dataset) -> None:
-        """`dataset` itself stays as it is, at hand as `plain`."""
+        """Wrap `dataset`, which is unchanged and available as `plain`."""
         self.plain = dataset
         super().__init__(dataset.folder, dataset.manifest, None if dataset.whole is dataset else dataset.whole)
         self._joined: dict[str, np.ndarray] = {}
@@ -25,11 +25,11 @@ class AllSplits(Dataset):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """train, valid, perhaps test, and all."""
+        """train, valid, test if present, and all."""
         return (*self.parts, ALL)
 
     def tokens(self, split: str) -> np.ndarray:
-        """Return uint16 or uint32 [tokens]."""
+        """Return uint16 or uint32 [tokens] of a split."""
         if split != ALL:
             return super().tokens(split)
         if "tokens" not in self._joined:
@@ -37,14 +37,14 @@ class AllSplits(Dataset):
         return self._joined["tokens"]
 
     def document_starts(self, split: str) -> np.ndarray:
-        """Return int64 [documents + 1]: the first token of each document, and last the number of tokens."""
+        """Return int64 [documents + 1]: the first token of each document, and the number of tokens."""
         if split != ALL:
             return super().document_starts(split)
         starts = [super(AllSplits, self).document_starts(part)[:-1] + begin for part, begin in self._begins()]
         return np.concatenate([*starts, [len(self.tokens(ALL))]]).astype("<i8")
 
     def units(self, split: str) -> np.ndarray:
-        """Return structured [units]: key, bytes and start (its first token)."""
+        """Return structured [units]: key, bytes and start (the first token)."""
         if split != ALL:
             return super().units(split)
         joined = [np.array(super(AllSplits, self).units(part)) for part in self.parts]
@@ -53,11 +53,11 @@ class AllSplits(Dataset):
         return np.concatenate(joined)
 
     def unit_kind(self, split: str) -> str:
-        """document or block; of `all`, block where some are."""
+        """Return document or block; for `all`, block if any split has blocks."""
         kinds = {self.facts["splits"][part]["unit"] for part in (self.parts if split == ALL else (split,))}
         return "block" if "block" in kinds else "document"
 
     def _begins(self) -> list[tuple[str, int]]:
-        """Return each split with the place in `all` of its first token."""
+        """Return each split with the position in `all` of its first token."""
         sizes = [len(super(AllSplits, self).tokens(part)) for part in self.parts]
         return list(zip(self.parts, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))

@@ -1,7 +1,6 @@
-"""What was learnt about files is kept between runs, in the cache folder.
+"""Facts about files that are cached between runs.
 
-The SHA-256 of a large file is remembered with the file's size, time and inode, so that asking twice doesn't read
-gigabytes twice.
+The SHA-256 of a large file is stored with the file's size, time and inode, so that it is computed once.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from lmlab.files import read_json, write_shared
 HASH_BLOCK = 1 << 20
 
 RACY_NANOSECONDS = 2_000_000_000
-"""A file changed less than 2 s ago may change again within its time stamp's tick, so its hash isn't remembered yet."""
+"""A file changed less than 2 s ago may change again within the resolution of its time stamp, so its hash isn't stored yet."""
 
 
 def file_hashes(paths: Iterable[Path], key: str, root: Path, progress: Progress | None = None) -> dict[Path, str]:
-    """path -> SHA-256 of its bytes, remembered under `key` (a corpus) for as long as the files are unchanged."""
+    """Return path -> SHA-256 of its bytes, cached under `key` (a corpus) as long as the files are unchanged."""
     paths = list(dict.fromkeys(paths))
     record_file = root / "hashes" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
     known = _recorded(record_file)
@@ -43,7 +42,7 @@ def file_hashes(paths: Iterable[Path], key: str, root: Path, progress: Progress 
 
 
 def _recorded(record_file: Path) -> dict[str, list]:
-    """Return what was written last time; a damaged memory is no memory."""
+    """Return the stored entries; empty if the file is missing or damaged."""
     try:
         value = read_json(record_file)
     except LabError:

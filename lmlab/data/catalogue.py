@@ -1,6 +1,6 @@
-"""The corpora that lmlab knows by name: where each is from, its SHA-256, its licence and its published split.
+"""The corpora that lmlab knows by name: the source, SHA-256, licence and published split of each.
 
-Sizes and hashes are those that public copies of the original files agree on; a download is only used where it has them.
+Sizes and hashes are those that public copies of the original files agree on; a download is only used if it matches them.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ class CatalogueFile:
 
     name: str
     addresses: tuple[str, ...]
-    """The first that answers is used."""
+    """URLs, tried in order."""
     sha256: str
     bytes: int
     members: tuple[tuple[str, str], ...]
-    """(member of the zip archive, or "" for the file itself; the part of the published split that it is, or "")."""
+    """(member of the zip archive, or "" for the file itself; its part of the published split, or "")."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CatalogueEntry:
-    """A corpus by name. `files` is empty for the one that every Python brings along."""
+    """A corpus by name. `files` is empty for the one that comes with every Python."""
 
     name: str
     about: str
@@ -35,13 +35,13 @@ class CatalogueEntry:
     home: str
     files: tuple[CatalogueFile, ...] = ()
     documents: str = "marker"
-    """How a text becomes documents: see `lmlab.data.documents`."""
+    """The rule that divides a text into documents: see `lmlab.data.documents`."""
     published: str = ""
     """parts: the files are the split; tail: the last `published_share` of the characters; empty: none is published."""
     published_share: float = 0.0
 
     def to_json(self) -> dict:
-        """Return all of it as plain values."""
+        """Return all fields as plain values."""
         return dataclasses.asdict(self)
 
 
@@ -111,7 +111,7 @@ CATALOGUE = {
                 CatalogueFile(
                     name="wikitext-2-raw-v1.zip",
                     addresses=(
-                        # The first home, an S3 bucket of research.metamind.io, answers no more.
+                        # The original source, an S3 bucket of research.metamind.io, is gone.
                         "https://wikitext.smerity.com/wikitext-2-raw-v1.zip",
                         "https://huggingface.co/datasets/ggml-org/ci/resolve/927b3642933080f1b0e811e2f916e14c292992f9/wikitext-2-raw-v1.zip",
                     ),

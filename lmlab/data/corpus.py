@@ -1,4 +1,4 @@
-"""A corpus as documents, before it is prepared: to look at a text and choose how to train on it."""
+"""The documents of a corpus before it is prepared, to inspect a text and choose how to train on it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lmlab.recipe import Data
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """One document; `part` is train, valid or test where the corpus comes with a split."""
+    """One document; `part` is train, valid or test if the corpus comes with a split."""
 
     text: str
     part: str
@@ -23,16 +23,16 @@ class Document:
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """A corpus whose files are here."""
+    """A corpus whose files are on this machine."""
 
     source: Source
     column: str
     progress: Progress
 
     def documents(self, longest: int | None = None) -> Iterator[Document]:
-        """Yield every document in order, read as it's asked for; of each only the first `longest` characters (None: all).
+        """Yield every document in order, read lazily; only its first `longest` characters (None: all).
 
-        A document is given as soon as so much of it is read.
+        A document is yielded as soon as that much of it is read.
         """
         held: list[str] = []
         missing = longest
@@ -48,6 +48,6 @@ class Corpus:
 
 
 def open_corpus(data: Data, root: Path | None = None, progress: Progress | None = None) -> Corpus:
-    """Return the corpus that `data` names, downloaded where it must be; raises LabError if it can't be had."""
+    """Return the corpus that `data` names, downloaded if necessary; raises LabError if it is unavailable."""
     root, progress = root or cache_folder(), progress or Silent()
     return Corpus(source=resolve(data, root, progress), column=data.column, progress=progress)

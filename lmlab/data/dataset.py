@@ -1,4 +1,4 @@
-"""A prepared data set, opened read-only: tokens and tables are mapped from the disk, never read whole.
+"""A prepared data set, opened read-only: tokens and tables are memory-mapped, never read whole.
 
 A data set may be a *view*: a folder with only a manifest, which is another data set with a shorter training split.
 """
@@ -24,7 +24,7 @@ TOKENS_A_TIME = ROWS_A_TIME = 1 << 22
 
 
 class Dataset:
-    """Tokens by split, where documents and units begin, and the tokenizer."""
+    """A prepared data set: the tokens of each split, the starts of documents and units, and the tokenizer."""
 
     def __init__(self, folder: Path, manifest: dict[str, Any], base: Dataset | None = None) -> None:
         self.folder = folder
@@ -43,7 +43,7 @@ class Dataset:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The full manifest: of the data set itself, or of the one that this is a view of."""
+        """The full manifest, of the data set itself or of the one that this is a view of."""
         return self._facts
 
     @property
@@ -53,34 +53,34 @@ class Dataset:
 
     @property
     def ancestry(self) -> tuple[tuple[str, int], ...]:
-        """(id, training tokens) of this data set, of the one that it is a view of, and of each that those begin with."""
+        """(id, training tokens) of this data set, of the one that it is a view of, and of each that their tokens begin with."""
         own = [(one.id, len(one.tokens("train"))) for one in dict.fromkeys((self, self.whole))]
         extended = self._facts.get("extends", [])
         return (*own, *((entry["id"], entry["splits"]["train"]["tokens"]) for entry in extended))
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """train, valid and perhaps test."""
+        """train, valid, and test if present."""
         return tuple(self._facts["splits"])
 
     @property
     def vocabulary_size(self) -> int:
-        """How many token ids there are."""
+        """The number of token ids."""
         return self._facts["tokenizer"]["vocabulary"]
 
     @property
     def begin_of_text(self) -> int | None:
-        """The token that each document begins with, so that it can be cut by itself; None if documents are one stream."""
+        """The token that begins each document if documents are read separately; None if they are one stream."""
         return self._facts["tokenizer"].get("begin_of_text")
 
     @property
     def lossless(self) -> bool:
-        """Whether the text can be had back from its tokens, so that bits per byte mean something."""
+        """Whether the tokens can be decoded to the exact text, so that bits per byte are defined."""
         return self._facts["tokenizer"]["lossless"]
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """What made the tokens."""
+        """The tokenizer that made the tokens."""
         found = load_tokenizer(read_json(self._home / shape.TOKENIZER))
         if found.vocabulary_size != self.vocabulary_size:
             raise LabError(
@@ -90,16 +90,16 @@ class Dataset:
         return found
 
     def token_bytes(self) -> np.ndarray | None:
-        """Return int32 [vocabulary]: the bytes of text that each id stands for; None for tokenizers that lose text."""
+        """Return int32 [vocabulary]: the bytes of text of each id; None for tokenizers that lose text."""
         return self.tokenizer.token_bytes() if self.lossless else None
 
     def tokens(self, split: str) -> np.ndarray:
-        """Return uint16 or uint32 [tokens], memory-mapped."""
+        """Return the tokens of a split, uint16 or uint32 [tokens], memory-mapped."""
         whole = self._whole(split)
         return whole[: self._limit] if split == "train" else whole
 
     def document_starts(self, split: str) -> np.ndarray:
-        """Return int64 [documents + 1]: the first token of each document, and last the number of tokens."""
+        """Return int64 [documents + 1]: the first token of each document, and the number of tokens."""
         documents, tokens = self._facts["splits"][split]["documents"], len(self._whole(split))
         starts = self._starts(split, shape.documents_file, np.dtype("<i8"), documents + 1, tokens)
         if split == "train" and self._limit is not None:
@@ -107,14 +107,14 @@ class Dataset:
         return starts
 
     def document_bytes(self, split: str) -> np.ndarray:
-        """Return int64 [documents]: the bytes of text in each document (of a view's last one: in the whole document)."""
+        """Return int64 [documents]: the bytes of text in each document; for the last one of a view those of the whole document."""
         sizes = self._table(split, shape.bytes_file, np.dtype("<i8"), self._facts["splits"][split]["documents"])
         return sizes[: len(self.document_starts(split)) - 1] if split == "train" and self._limit is not None else sizes
 
     def units(self, split: str) -> np.ndarray:
-        """Return structured [units]: key V32 (SHA-256 of the text), bytes i8, start i8 (its first token).
+        """Return structured [units]: key V32 (SHA-256 of the text), bytes i8, start i8 (the first token).
 
-        A unit that a view's end cuts keeps its key, and its bytes are those of its tokens that are left.
+        A unit that is cut by the end of a view keeps its key; its bytes are those of its remaining tokens.
         """
         units = self._starts(split, shape.units_file, UNIT, self._facts["splits"][split]["units"], None)
         if split != "train" or self._limit is None:
@@ -128,11 +128,11 @@ class Dataset:
         return units
 
     def text(self, split: str, first: int, count: int) -> str:
-        """Return the text of `count` tokens from token number `first` on."""
+        """Return the text of `count` tokens starting at token `first`."""
         return self.tokenizer.decode(self.tokens(split)[first : first + count].astype(np.int64).tolist())
 
     def verify(self) -> None:
-        """Read everything: Raises LabError naming the file whose bytes changed or whose contents can't be."""
+        """Read everything; raises LabError with the file whose bytes changed or whose content is invalid."""
         if self._base is not None:
             self._base.verify()
             return
@@ -155,7 +155,7 @@ class Dataset:
         self._verify_what_is_extended()
 
     def _verify_what_is_extended(self) -> None:
-        """Whether the tokens still begin with those of each data set that this one extends."""
+        """Raise LabError unless the tokens begin with those of each data set that this one extends."""
         width = shape.TOKEN_TYPES[self.manifest["token_type"]]
         for entry in self.manifest.get("extends", []):
             for split, part in entry["splits"].items():
@@ -165,7 +165,7 @@ class Dataset:
                     raise LabError(f"{path} does not begin with the {tokens}: extend again")
 
     def _whole(self, split: str) -> np.ndarray:
-        """Return all tokens of a split, also where this is a view that ends before."""
+        """Return all tokens of a split, even if this is a view of its beginning."""
         if split not in self._opened:
             kind = np.dtype(self._facts["token_type"]).newbyteorder("<")
             self._opened[split] = np.memmap(self._file(split, tokens_file), dtype=kind, mode="r")
@@ -189,7 +189,9 @@ class Dataset:
         return self._opened[path.name]
 
     def _starts(self, split: str, named: Any, kind: np.dtype, length: int, last: int | None) -> np.ndarray:
-        """Return a table whose rows are, or have, first tokens: looked through once, since places in the text are taken from it."""
+        """Return a table of first tokens, or with a column of them, validated at the first access since they are used as
+        indices.
+        """
         path = self._file(split, named)
         seen = path.name in self._opened
         table = self._table(split, named, kind, length)
@@ -201,7 +203,7 @@ class Dataset:
 
 
 def open_dataset(reference: str | Path, root: Path | None = None) -> Dataset:
-    """Return the data set in a folder, or of an id in the cache; raises LabError if it's missing or can't be trusted."""
+    """Return the data set in a folder, or with an id in the cache; raises LabError if it's missing or invalid."""
     folder = Path(reference)
     if not os.path.exists(folder / shape.NAME):
         if shape.ID.fullmatch(str(reference)):
@@ -219,7 +221,7 @@ def open_dataset(reference: str | Path, root: Path | None = None) -> Dataset:
 
 
 def find_dataset(identity: str, root: Path | None = None) -> Dataset:
-    """Return the prepared data set with that id; raises LabError if there is none in the cache."""
+    """Return the prepared data set with that id; raises LabError if the cache has none."""
     place = datasets_folder(root)
     if shape.ID.fullmatch(identity):
         for folder in sorted(place.glob(f"*-{identity}")):
@@ -228,7 +230,7 @@ def find_dataset(identity: str, root: Path | None = None) -> Dataset:
 
 
 def is_reference(text: str) -> bool:
-    """Return whether `text` names a prepared data set, by its id or its folder, rather than a corpus."""
+    """Return whether `text` names a prepared data set, by id or folder, rather than a corpus."""
     folder = Path(text)
     if not os.path.exists(folder):
         return shape.ID.fullmatch(text) is not None
@@ -238,7 +240,7 @@ def is_reference(text: str) -> bool:
 def list_datasets(root: Path | None = None) -> list[Dataset]:
     """Return every prepared data set in the cache that can be opened, by name."""
     found = []
-    for folder in sorted(datasets_folder(root).glob("[!.]*-*")):  # hidden ones are being made, or removed
+    for folder in sorted(datasets_folder(root).glob("[!.]*-*")):  # hidden folders are being built or removed
         try:
             found.append(open_dataset(folder))
         except LabError:
@@ -247,12 +249,12 @@ def list_datasets(root: Path | None = None) -> list[Dataset]:
 
 
 def datasets_folder(root: Path | None = None) -> Path:
-    """Return where prepared data sets are."""
+    """Return the folder of prepared data sets."""
     return (root or cache_folder()) / "datasets"
 
 
 def _ascend(starts: np.ndarray, tokens: int, last: int | None) -> bool:
-    """Return whether first tokens begin at 0, never fall, and end within so many tokens (`last`: exactly there)."""
+    """Return whether first tokens start at 0, never decrease, and end at most at `tokens` (`last`: exactly there)."""
     if len(starts) == 0 or int(starts[0]) != 0 or int(starts[-1]) > tokens:
         return False
     if last is not None and int(starts[-1]) != last:

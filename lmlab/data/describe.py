@@ -1,7 +1,7 @@
-"""What a prepared data set is like: sizes, document lengths, what cropping would lose, duplicates.
+"""Description of a prepared data set: sizes, document lengths, losses from cropping, duplicates.
 
-Out: plain values, which `lmlab.data.describe_lines` puts into words. Lengths are in tokens of text: the tokens that begin and
-end a document aren't counted.
+The result is plain values, which `lmlab.data.describe_lines` formats. Lengths are in tokens of text, without the tokens that begin
+and end a document.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from lmlab.data.windows import document_windows
 
 BINS_A_DECADE = 6
 FEW_LENGTHS = 24
-"""Where documents have so few different lengths, a histogram has a bin for each."""
+"""With at most so many different lengths, a histogram has one bin for each."""
 PERCENTILES = (10, 50, 90, 99)
 SAMPLE_TOKENS = 60
 LINES_TOKENS = 200_000
-"""Tokens at the beginning of the training split from which the lines of a text are judged."""
+"""Number of first training tokens from which the lines of a text are judged."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lengths:
-    """How long the documents of a split are, in tokens."""
+    """The document lengths of a split, in tokens."""
 
     documents: int
     tokens: int
@@ -40,40 +40,40 @@ class Lengths:
     percentiles: dict[int, float]
     """Percentile -> length, for PERCENTILES."""
     edges: tuple[float, ...]
-    """Borders of the histogram's bins, one more than counts: evenly spaced in the logarithm, or one length apart."""
+    """Edges of the histogram's bins, one more than counts: evenly spaced in the logarithm, or one length apart."""
     counts: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cropping:
-    """What training on one window a document would use, beside packing all documents into one stream of windows."""
+    """What training on one window per document would use, compared with packing all documents into one stream of windows."""
 
     context: int
     longer_documents: int
-    """Documents that are longer than the context."""
+    """Documents longer than the context."""
     longer_share: float
     kept_tokens: int
     """Sum over documents of min(length, context)."""
     kept_share: float
     padding_share: float
-    """Of the positions of one window a document, those that hold no token."""
+    """Share of the positions of one window per document that hold no token."""
     packing_lost_tokens: int
-    """Tokens after the last whole window when all documents are packed: less than one window."""
+    """Tokens after the last whole window if all documents are packed: less than one window."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cutting:
-    """What cutting each document into windows by itself gives (`lmlab.data.windows`)."""
+    """The result of cutting each document into windows separately (`lmlab.data.windows`)."""
 
     context: int
     stride: int
     windows: int
     targets: int
-    """Of all windows together; a token counts in each window in which it is one."""
+    """Total over all windows; a token counts in each window in which it is a target."""
     padding_share: float
-    """Of all places for targets, those without one."""
+    """Share of the target positions without a target."""
     left_out_tokens: int
-    """Behind the last window of their document, and so in none."""
+    """Tokens after the last window of their document, which are in no window."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,12 +91,12 @@ class SplitDescription:
     lengths: Lengths
     cropping: Cropping
     cutting: Cutting | None
-    """None where documents are one stream."""
+    """None if documents are one stream."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """A data set as `lmlab data show` tells it."""
+    """A data set as `lmlab data show` describes it."""
 
     id: str
     name: str
@@ -111,18 +111,18 @@ class Description:
     notes: tuple[str, ...]
     """What a user should know before training on it."""
     sample: str
-    """How the training split begins."""
+    """The beginning of the training split."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values, with the counts of training and validation at the top level too."""
+        """Return plain values, with the token counts of the splits at the top level too."""
         sizes = {f"{split.name}_tokens": split.tokens for split in self.splits}
         return {**asdict(self), **sizes, "tokens": sum(sizes.values()), "vocabulary": self.tokenizer["vocabulary"]}
 
 
 def describe(dataset: Dataset, context: int, stride: int | None = None) -> Description:
-    """Return all that is worth knowing of a data set, with the losses of cropping at `context` tokens.
+    """Return the description of a data set, with the losses from cropping at `context` tokens.
 
-    `stride` is that of windows of documents, where it was prepared for them (None: the context).
+    `stride` is that of windows of documents, if it was prepared for them (None: the context).
     """
     facts = dataset.facts
     return Description(
@@ -141,9 +141,7 @@ def describe(dataset: Dataset, context: int, stride: int | None = None) -> Descr
 
 
 def notes_on(dataset: Dataset) -> tuple[str, ...]:
-    """Return what a user should know of how the text was read: files that were passed over, a list read as one document, carriage
-    returns.
-    """
+    """Return what a user should know about how the text was read: skipped files, a list read as one document, carriage returns."""
     corpus, lines = dataset.facts["corpus"], LineCounter()
     if corpus["documents"] == 1 and dataset.lossless:
         lines.add(dataset.text("train", 0, LINES_TOKENS), last=False)
@@ -180,7 +178,9 @@ def _describe_split(dataset: Dataset, name: str, context: int, stride: int | Non
 
 
 def cutting(starts: np.ndarray, context: int, stride: int | None) -> Cutting:
-    """Return what windows of `context` inputs, `stride` apart, make of documents that begin there; `starts` as in a data set."""
+    """Return the result of cutting documents, given their `starts` as in a data set, into windows of `context` inputs, `stride`
+    apart.
+    """
     windows = document_windows(starts, context, stride)
     return Cutting(
         context=context,
@@ -203,8 +203,8 @@ def document_lengths(dataset: Dataset, split: str) -> np.ndarray:
 
 
 def summarise(lengths: np.ndarray) -> Lengths:
-    """Return count, extremes, mean, percentiles and a histogram whose bins are evenly spaced in the logarithm, or hold one
-    length each where there are few.
+    """Return count, extremes, mean, percentiles and a histogram of the lengths, whose bins are evenly spaced in the logarithm,
+    or hold one length each if there are few.
     """
     low, high = max(1, int(lengths.min())), max(1, int(lengths.max()))
     edges = np.arange(low, high + 2) - 0.5 if high - low < FEW_LENGTHS else _even_edges(low, high)
@@ -222,15 +222,15 @@ def summarise(lengths: np.ndarray) -> Lengths:
 
 
 def _even_edges(low: int, high: int) -> np.ndarray:
-    """Borders of bins from `low` to `high`, evenly spaced in the logarithm."""
+    """Return edges of bins from `low` to `high`, evenly spaced in the logarithm."""
     first, last = math.floor(BINS_A_DECADE * math.log10(low)), math.floor(BINS_A_DECADE * math.log10(high)) + 1
     edges = 10.0 ** (np.arange(first, last + 1) / BINS_A_DECADE)
-    edges[0], edges[-1] = min(edges[0], low), max(edges[-1], high)  # against rounding in the power
+    edges[0], edges[-1] = min(edges[0], low), max(edges[-1], high)  # corrects rounding in the power
     return edges
 
 
 def cropping(lengths: np.ndarray, context: int, tokens: int) -> Cropping:
-    """Return what of documents of these lengths is left when each is cropped at `context` tokens.
+    """Return what is kept of documents of these lengths if each is cropped at `context` tokens.
 
     `tokens` is the length of the packed stream, ends of text included: a window of `context` inputs needs one token
     more, its last target, so packing leaves (tokens - 1) mod context behind.

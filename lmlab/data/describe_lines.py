@@ -1,4 +1,4 @@
-"""A data set in words: lines for a terminal, and the few words that tell data sets of one text apart."""
+"""A data set's description as lines for a terminal, and short phrases that distinguish data sets of one text."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _count(number: int, what: str) -> str:
 
 
 def _extends_lines(description: Description) -> list[str]:
-    """Return a line for each data set that this one begins with."""
+    """Return a line for each data set that this one extends."""
     found = []
     for entry in description.extends:
         sizes = ", ".join(f"{part['tokens']:,} {split}" for split, part in entry["splits"].items())
@@ -52,7 +52,7 @@ def _extends_lines(description: Description) -> list[str]:
 
 
 def _added_rule(description: Description) -> str:
-    """Return where documents go that were added later."""
+    """Return a phrase on the split of documents that were added later."""
     return "; what was added later trains" if description.extends and description.split["rule"] != "hash" else ""
 
 
@@ -61,7 +61,7 @@ def _alphabet(corpus: dict[str, Any]) -> str:
 
 
 def duplicates_line(duplicates: dict[str, Any]) -> str:
-    """Return one line on what stands in training and validation both."""
+    """Return one line on the text that is in both training and validation."""
     line = (
         f"{duplicates['documents']:,} of {duplicates['of_documents']:,} validation documents are training documents "
         f"too ({100 * duplicates['share_of_tokens']:.2f}% of its tokens)"
@@ -138,7 +138,7 @@ def _rule(corpus: dict[str, Any]) -> str:
 
 
 def documents_in_short(dataset: Dataset) -> str:
-    """Return how a data set's text was divided into documents, and read otherwise than by default: what tells it from others."""
+    """Return how a data set's text was divided into documents, and its settings other than the defaults, in short."""
     corpus = dataset.facts["corpus"]
     name, _, marker = printable(corpus["documents_rule"]).partition(":")
     count = corpus["documents"]
@@ -153,7 +153,7 @@ def documents_in_short(dataset: Dataset) -> str:
 
 
 def split_in_short(dataset: Dataset) -> str:
-    """Return how a data set's validation split was chosen."""
+    """Return how a data set's validation split was chosen, in short."""
     split = dataset.facts["split"]
     return "published" if split["rule"] == "parts" else f"{split['rule']} {100 * split['valid_share']:g}%"
 

@@ -1,16 +1,16 @@
-"""From a corpus to documents, as a stream of pieces: nothing here holds more than a piece of the text at a time.
+"""Dividing a corpus into documents, as a stream of pieces: nothing here holds more than a piece of the text at a time.
 
-How a text file becomes documents is its rule:
+The rule of a text file divides it into documents:
 
-- `marker:LINE`: a line that is exactly LINE ends a document; it and the line breaks around it belong to neither side.
+- `marker:LINE`: a line that is exactly LINE ends a document; it and the line breaks around it are dropped.
 - `lines`: every line is a document.
 - `articles`: WikiText's layout, where ` = Title = ` between two blank lines begins a document.
 - `file`: a file is one document.
 
-A record of JSONL or parquet is a document. Documents of nothing but white space are dropped and counted, and so are those
-with fewer words than are asked for.
+A record of JSONL or parquet is a document. Documents of only white space are dropped and counted, and so are those
+with fewer words than the minimum.
 
-A long document comes in several pieces. The cut is made before a space or line break that stands before anything else
+A long document is yielded in several pieces. It is cut before a space or line break that is followed by something other
 than white space: at every such place GPT-2's pre-tokenisation ends one pre-token and begins the next, and so do words,
 characters and bytes. Encoding the pieces therefore gives the same tokens as encoding the whole document.
 """
@@ -37,7 +37,7 @@ from lmlab.recipe.data import NewlinesName
 
 PIECE_CHARACTERS = 1 << 18
 UNCUT_CHARACTERS = 1 << 26
-"""Text without a place to cut is cut anyway after so many characters (64 Mi), and that is counted."""
+"""Text without a safe place to cut is cut after this many characters (64 Mi), and the cut is counted."""
 
 STRIPPED_CHARACTERS = 4096
 
@@ -46,7 +46,7 @@ HEADING = re.compile(r" = [^=\n]([^\n]*[^=\n])? = ?\r?\n?")
 
 
 class Piece(NamedTuple):
-    """A part of a document; `last` where the document ends with it."""
+    """A part of a document; `last` if the document ends with it."""
 
     text: str
     last: bool
@@ -55,20 +55,20 @@ class Piece(NamedTuple):
 
 @dataclass
 class Findings:
-    """What a pass over the corpus came across besides documents."""
+    """What a pass over the corpus found besides documents."""
 
     empty_documents: int = 0
     short_documents: int = 0
-    """Those that were left out because they have too few words."""
+    """Documents left out because they have too few words."""
     forced_cuts: int = 0
     skipped_files: list[str] = field(default_factory=list)
-    """Those that were passed over because they aren't UTF-8."""
+    """Files skipped because they aren't UTF-8."""
     skipped_bytes: int = 0
-    """Of these files, on the disk."""
+    """Size of these files on the disk."""
 
 
 def rule_of(separator: str, default: str) -> str:
-    """Return the rule that `data.separator` asks for; `default` is the corpus's own, for an empty separator."""
+    """Return the rule for `data.separator`; `default` is the corpus's own, for an empty separator."""
     if separator in ("\n", "\\n"):
         return "lines"
     if "\n" in separator or "\r" in separator:
@@ -90,10 +90,10 @@ def pieces(
     minimum_words: int = 0,
     newlines: NewlinesName = "keep",
 ) -> Iterator[Piece]:
-    """Yield every document of the files with at least so many words, in order and in pieces.
+    """Yield the documents of the files with at least `minimum_words` words, in order and in pieces.
 
-    With `skip_undecodable` a text file that isn't UTF-8 and is no part of a published split is passed over and named in
-    `findings`; else it's a LabError. With `newlines` lf, every line break becomes a line feed.
+    With `skip_undecodable` a text file that isn't UTF-8 and not part of a published split is skipped and added to
+    `findings`; otherwise it raises LabError. With `newlines` lf, every line break becomes a line feed.
     """
     for file in files:
         if skip_undecodable and file.kind == "text" and not file.part and not _decodes(file):
@@ -107,7 +107,7 @@ def pieces(
 
 
 class Stretch(NamedTuple):
-    """Some text of a document; `ends` where a border follows it."""
+    """Some text of a document; `ends` if a document boundary follows it."""
 
     text: str
     ends: bool
@@ -116,7 +116,7 @@ class Stretch(NamedTuple):
 def _marked_off(
     file: SourceFile, rule: str, column: str, newlines: NewlinesName, progress: Progress
 ) -> Iterator[Stretch]:
-    """Return the text of one file with the borders between documents found."""
+    """Return the text of one file, divided at document boundaries."""
     if file.kind != "text":
         records = jsonl_documents if file.kind == "jsonl" else parquet_documents
         texts = records(file, column, progress)
@@ -134,7 +134,7 @@ def _marked_off(
 
 
 def _line_blocks(chunks: Iterable[str]) -> Iterator[str]:
-    """Yield the same text in blocks of whole lines; a line longer than a piece comes in parts without a line break."""
+    """Yield the text in blocks of whole lines; a line longer than a piece is yielded in parts without a line break."""
     held = ""
     for chunk in chunks:
         held += chunk
@@ -150,7 +150,7 @@ def _line_blocks(chunks: Iterable[str]) -> Iterator[str]:
 
 
 def with_line_feeds(chunks: Iterable[str]) -> Iterator[str]:
-    r"""Yield the text of the chunks with \r\n and \r as \n, also where a chunk ends between the two."""
+    r"""Yield the chunks with \r\n and \r replaced by \n, even if a chunk ends between the two."""
     held = False
     for chunk in chunks:
         text = "\r" + chunk if held else chunk
@@ -207,7 +207,7 @@ def _by_headings(blocks: Iterable[str]) -> Iterator[Stretch]:
 
 
 def _assembled(stretches: Iterable[Stretch], findings: Findings, trims: bool) -> Iterator[tuple[str, bool]]:
-    """Yield (text, whether the document ends with it); `trims` drops the line breaks next to a border."""
+    """Yield (text, whether the document ends with it); `trims` drops the line breaks next to a boundary."""
     parts: list[str] = []
     length, patience = 0, 2 * PIECE_CHARACTERS
     begun = after_border = False
@@ -225,9 +225,7 @@ def _assembled(stretches: Iterable[Stretch], findings: Findings, trims: bool) ->
             yield from ((piece, False) for piece in ready)
             begun = begun or bool(ready)
             parts, length = [rest], len(rest)
-            patience = 2 * max(
-                PIECE_CHARACTERS, length
-            )  # where nothing could be cut, the next try is worth it much later
+            patience = 2 * max(PIECE_CHARACTERS, length)  # if nothing could be cut, try again much later
     if length:
         yield from _finished("".join(parts), begun, findings)
 
@@ -235,13 +233,13 @@ def _assembled(stretches: Iterable[Stretch], findings: Findings, trims: bool) ->
 def _long_enough(
     stream: Iterator[tuple[str, bool]], minimum_words: int, findings: Findings
 ) -> Iterator[tuple[str, bool]]:
-    """Yield the same without documents of fewer words; a document's pieces are held back until they have shown so many."""
+    """Yield the stream without documents of fewer words; pieces are held back until the document has enough words."""
     held: list[tuple[str, bool]] = []
     words = 0
     for text, last in stream:
         held.append((text, last))
         if words < minimum_words:
-            # A cut is no place inside a word, so that the pieces' words add up.
+            # A cut is never inside a word, so the pieces' word counts sum up.
             words += min(minimum_words, len(text.split(maxsplit=minimum_words)))
         if words >= minimum_words:
             yield from held
@@ -263,7 +261,7 @@ def _finished(text: str, begun: bool, findings: Findings) -> Iterator[tuple[str,
 
 
 def _cut(text: str, findings: Findings) -> list[str]:
-    """Return `text` in pieces of at most 2 * PIECE_CHARACTERS, longer only where there is no place to cut."""
+    """Return `text` in pieces of at most 2 * PIECE_CHARACTERS, longer only if there is no safe place to cut."""
     begin, found = 0, []
     while len(text) - begin > 2 * PIECE_CHARACTERS:
         cut = safe_cut(text, begin, begin + PIECE_CHARACTERS)
@@ -280,14 +278,14 @@ def _cut(text: str, findings: Findings) -> list[str]:
 
 
 def safe_cut(text: str, begin: int, end: int) -> int | None:
-    """Return the last place between `begin` and `end` where a cut changes no token: before white space before ink."""
+    """Return the last place between `begin` and `end` where a cut changes no token: before white space that precedes other text."""
     while end > begin + 2:
         cut = max(text.rfind(" ", begin + 1, end - 1), text.rfind("\n", begin + 1, end - 1))
         if cut < 0:
             return None
         if not text[cut + 1].isspace():
             return cut
-        # All of the white space before it goes at once, or long runs of it would take a step a character.
+        # Skip all white space before it at once; a long run would otherwise take one step per character.
         start = max(begin, cut - STRIPPED_CHARACTERS)
         end = start + len(text[start:cut].rstrip())
     return None

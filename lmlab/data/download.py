@@ -1,7 +1,6 @@
-"""A file from the network, once: resumed where it was cut, checked by its SHA-256, then renamed into place.
+"""Downloading a file once: resumed where it was interrupted, verified by its SHA-256, then renamed into place.
 
-What has come so far lies beside the target as `NAME.part`. Where nothing can be had, one line says which file to put
-where.
+Partial data is kept beside the target as `NAME.part`. If nothing can be downloaded, the error says which file to put where.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ def download(
     progress: Progress | None = None,
     advice: str = "",
 ) -> Path:
-    """Return `target`, fetched from the first address that gives it whole; LabError, ending in `advice`, where none does.
+    """Return `target`, downloaded from the first address that provides it whole; raises LabError, ending in `advice`, if none does.
 
-    A connection that breaks is taken up where it broke, up to ATTEMPTS times in a row without a new byte.
+    A broken connection is resumed where it broke, up to ATTEMPTS times in a row without a new byte.
     """
     progress = progress or Silent()
     if target.exists():
@@ -75,7 +74,7 @@ def _download(addresses: Sequence[str], target: Path, sha256: str, size: int, pr
 
 
 def _fetch(address: str, part: Path, size: int, progress: Progress) -> str:
-    """Add to `part` until it has `size` bytes or the address gives nothing more; returns why it stopped."""
+    """Append to `part` until it has `size` bytes or the address provides no more; return why it stopped."""
     reason = ""
     failures = 0
     while _size(part) < size and failures < ATTEMPTS:
@@ -84,19 +83,19 @@ def _fetch(address: str, part: Path, size: int, progress: Progress) -> str:
             _continue(address, part, size, progress)
             reason = f"the connection ended after {_size(part):,} of {size:,} bytes"
         except StorageError:
-            raise  # our own disk's; what else the system says is the connection's
+            raise  # from the local disk; other OSErrors are from the connection
         except urllib.error.HTTPError as error:
             return f"HTTP {error.code} {error.reason}"
         except (OSError, HTTPException, ValueError) as error:
             reason = str(getattr(error, "reason", None) or error)
             if before == _size(part) and isinstance(error, urllib.error.URLError):
-                return reason  # no such host or no network: waiting would not help
+                return reason  # no such host or no network: retrying would not help
         failures = failures + 1 if _size(part) == before else 0
     return reason
 
 
 def _continue(address: str, part: Path, size: int, progress: Progress) -> None:
-    """One connection: ask for the bytes that are missing and append them, durably at its end."""
+    """Request the missing bytes over one connection and append them; they are on the disk at its end."""
     have = _size(part)
     request = urllib.request.Request(address, headers={"User-Agent": f"lmlab/{__version__}"})
     if have:
@@ -119,7 +118,9 @@ def _continue(address: str, part: Path, size: int, progress: Progress) -> None:
 
 
 def _copy(response: Any, file: FileIO, part: Path, most: int, progress: Progress) -> None:
-    """Bytes from the network to the file, at most `most`: a server that sends more has another file."""
+    """Copy at most `most` bytes from the network to the file; raises ValueError if the server sends more, since it is another
+    file then.
+    """
     while block := response.read(min(BLOCK, most + 1)):
         if len(block) > most:
             raise ValueError("the server sends more bytes than the file has")
@@ -131,7 +132,7 @@ def _copy(response: Any, file: FileIO, part: Path, most: int, progress: Progress
 
 @contextlib.contextmanager
 def _written(part: Path) -> Iterator[None]:
-    """What the disk refuses inside is told as such."""
+    """Convert an OSError inside the context to the error for a write to `part`."""
     try:
         yield
     except OSError as error:

@@ -1,6 +1,7 @@
-"""Text that stands in training and in validation: equal documents, and where there are few and long ones, equal lines.
+"""Text that is in both training and validation: equal documents, and for few and long documents equal lines.
 
-Found while a data set is prepared and stored in its manifest, because a loss on text that was trained on says little.
+Computed while a data set is prepared and stored in its manifest, because a loss on text that was trained on is no measure of
+generalisation.
 """
 
 from __future__ import annotations
@@ -14,33 +15,33 @@ import numpy as np
 from lmlab.data.tokenizers import Tokenizer
 
 LINE_BYTES = 40
-"""Shorter lines repeat by themselves ("All:", "    return None")."""
+"""Shorter lines repeat naturally ("All:", "    return None")."""
 TOKENS_A_TIME = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True)
 class Duplicates:
-    """How much of the validation split also stands in the training split."""
+    """How much of the validation split is also in the training split."""
 
     documents: int
-    """Validation documents whose text is a training document's, to the byte."""
+    """Validation documents with exactly the bytes of a training document."""
     of_documents: int
     tokens: int
     """Validation tokens in these documents."""
     of_tokens: int
     lines: int | None = None
-    """Where there are few documents: validation lines of LINE_BYTES or more that are a training line too."""
+    """If there are few documents: validation lines of LINE_BYTES or more that are training lines too."""
     of_lines: int | None = None
 
     def to_json(self) -> dict:
-        """Return plain values, with the share of validation tokens that is touched."""
+        """Return plain values, with the share of validation tokens in duplicates."""
         return {**asdict(self), "share_of_tokens": self.tokens / self.of_tokens if self.of_tokens else 0.0}
 
 
 def shared_documents(train: Iterable[np.ndarray], valid: np.ndarray) -> np.ndarray:
-    """Return bool for each validation key (V32): whether it's among the training keys, which come some at a time.
+    """Return bool for each validation key (V32): whether it's among the training keys, which are given in arrays.
 
-    The first eight bytes sift the training keys, so that only the few that pass are held and compared whole.
+    Training keys are filtered by their first eight bytes, so that only the few that match are kept and compared whole.
     """
     sieve = np.unique(key_words(valid)[:, 0])
     found: set[bytes] = set()
@@ -57,7 +58,7 @@ def key_words(keys: np.ndarray) -> np.ndarray:
 def shared_lines(train: Iterator[bytes], valid: Iterator[bytes]) -> tuple[int, int]:
     """Return (validation lines that are also training lines, all validation lines), of those with LINE_BYTES bytes or more.
 
-    Only 64-bit hashes are held: among ten million lines on either side, two unequal ones agree by chance in one of
+    Only 64-bit hashes are kept: with ten million lines on each side, two unequal ones collide by chance in one of
     200,000 corpora.
     """
     wanted = Counter(map(hash, _long_lines(valid)))
@@ -67,7 +68,7 @@ def shared_lines(train: Iterator[bytes], valid: Iterator[bytes]) -> tuple[int, i
 
 
 def text_of(tokens: np.ndarray, tokenizer: Tokenizer) -> Iterator[bytes]:
-    """Yield the text of a split, some tokens at a time; a line break stands for each end of text."""
+    """Yield the text of a split in parts, with a line break for each end of text."""
     for begin in range(0, len(tokens), TOKENS_A_TIME):
         ids = np.asarray(tokens[begin : begin + TOKENS_A_TIME]).astype(np.int64)
         if tokenizer.end_of_text is None:
