@@ -1,8 +1,8 @@
-"""From documents to token files, in batches over all cores; a kill at any instant loses one shard of work at most.
+"""Encoding documents to token files, in batches on all cores; a kill at any time loses at most one shard of work.
 
 The work folder holds `tokens-<split>.bin` and `starts-<split>.bin` (the first token of each document), which only grow.
-After each shard they are flushed to the disk and then `journal.json` says how long they are and how many pieces of the
-corpus they hold; whoever takes over cuts them to these lengths, passes over these pieces and goes on.
+After each shard they are flushed to the disk, and then `journal.json` stores their lengths and the number of pieces of the
+corpus in them; a process that continues truncates them to these lengths, skips these pieces and goes on.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ START_BYTES = 8
 
 
 class Item(NamedTuple):
-    """What the tokenizer gets: a piece of one document in one split."""
+    """An input of the tokenizer: a piece of one document in one split."""
 
     text: str
     split: int
     first: bool
-    """The document (or what of it is in this split) begins here."""
+    """Whether the document (or its part in this split) begins here."""
     last: bool
-    """The document ends here, so an end-of-text token may follow."""
+    """Whether the document ends here, so that an end-of-text token may follow."""
 
 
 class Marks(NamedTuple):
-    """The tokens that stand before and after each document; None for none."""
+    """The tokens before and after each document; None for none."""
 
     begin: int | None
     end: int | None
@@ -50,7 +50,7 @@ class Marks(NamedTuple):
 
 @dataclass
 class Journal:
-    """How far the files are."""
+    """The progress of the files."""
 
     pieces: int = 0
     characters: int = 0
@@ -70,16 +70,16 @@ def tokens_file(split: str) -> str:
 
 
 def starts_file(split: str) -> str:
-    """Return the name of the file with the first token of each document, while the data set is being made."""
+    """Return the name of the file with the first token of each document, used while the data set is being built."""
     return f"starts-{split}.bin"
 
 
 def encode(
     stream: Iterator[Piece], plan: SplitPlan, tokenizer: Tokenizer, marks: Marks, characters: int, work: Path
 ) -> Journal:
-    """Write the token files of all splits into `work`, from where the journal there stands; returns the last journal.
+    """Write the token files of all splits into `work`, continuing from the journal there; return the final journal.
 
-    `marks` stand before and after each document. `characters`: of the whole corpus.
+    `marks` are put before and after each document. `characters`: number of characters in the whole corpus.
     """
     journal = read_journal(work)
     if journal.done:
@@ -99,7 +99,7 @@ def encode(
 
 
 def read_journal(work: Path) -> Journal:
-    """Return how far an earlier attempt came; nowhere where it left no journal."""
+    """Return the progress of an earlier attempt; zeros if it left no journal."""
     if not (work / JOURNAL).exists():
         return Journal()
     value = read_json(work / JOURNAL, LARGEST_JOURNAL)
@@ -124,7 +124,7 @@ class _Batch(NamedTuple):
 
 
 class _Files:
-    """The growing token and start files of every split, and the journal that vouches for them."""
+    """The growing token and start files of every split, and their journal."""
 
     def __init__(self, work: Path, kind: np.dtype, journal: Journal) -> None:
         self._work, self._kind, self._journal = work, kind, journal
@@ -137,7 +137,7 @@ class _Files:
                 stack.enter_context(self._open(starts_file(split), journal.documents[index] * START_BYTES))
                 for index, split in enumerate(SPLITS)
             ]
-            DISK.flush_folder(work)  # the journal never speaks of a file whose name could be lost
+            DISK.flush_folder(work)  # the journal never refers to a file whose directory entry could be lost
             self._opened = stack.pop_all()
 
     @contextlib.contextmanager
@@ -145,7 +145,7 @@ class _Files:
         path = self._work / name
         with DISK.open(path, "ab") as file:
             if os.fstat(file.fileno()).st_size < length:
-                raise LabError(f"{path} is shorter than its journal says: delete {self._work} and prepare again")
+                raise LabError(f"{path} is shorter than its journal states: delete {self._work} and prepare again")
             DISK.truncate(file, length)
             yield BlockWriter(file)
 
@@ -160,7 +160,7 @@ class _Files:
         return sum(self._journal.tokens) * self._kind.itemsize
 
     def append(self, items: list[Item], arrays: list[np.ndarray], marks: Marks) -> None:
-        """Add a batch, in the order of its items."""
+        """Append a batch, in the order of its items."""
         begin, end = (np.array([] if mark is None else [mark], dtype=self._kind) for mark in marks)
         written: list[list[np.ndarray]] = [[] for _ in SPLITS]
         starts: list[list[int]] = [[] for _ in SPLITS]
@@ -177,14 +177,14 @@ class _Files:
             self._journal.documents[index] += len(starts[index])
 
     def save(self) -> None:
-        """Files first, journal after: it never speaks of bytes that the disk doesn't have."""
+        """Flush the files and then write the journal, so that it never refers to bytes that aren't on the disk."""
         for file in (*self._tokens, *self._starts):
             file.flush()
         write_json(self._work / JOURNAL, vars(self._journal))
 
 
 def _skip(stream: Iterator[Piece], plan: SplitPlan, done: int) -> Iterator[tuple[list[Item], int]]:
-    """For each piece that isn't done yet: its items (two where the split's border cuts it) and its characters."""
+    """Yield for each piece that isn't done yet its items (two if the split's border cuts it) and its number of characters."""
     document, at, first = 0, 0, True
     for number, piece in enumerate(stream):
         if number >= done:
@@ -221,7 +221,7 @@ def _batches(stream: Iterator[tuple[list[Item], int]]) -> Iterator[_Batch]:
 
 
 def _require_disk_space(work: Path, files: _Files, journal: Journal, characters: int) -> None:
-    """The bytes still to come, estimated from those written so far."""
+    """Raise StorageError unless the disk has space for the remaining bytes, estimated from those written so far."""
     if journal.characters < characters:
         needed = int(files.bytes_written / journal.characters * (characters - journal.characters))
         require_free_bytes(work, needed, "preparing the data set")

@@ -1,12 +1,12 @@
-"""A data set with more text: its tokens begin with those of the data set that it extends, byte for byte, and go on.
+"""Extending a data set: the tokens of the new one begin with exactly those of the old one, followed by those of new text.
 
-    look for what is new -> tokens of that, by the old tokenizer -> old and new behind each other -> manifest -> rename
+    find new documents   -> their tokens, by the old tokenizer   -> old and new concatenated     -> manifest -> rename
     additions               encode                                  here
 
-The token files are whole copies with more at their end, rather than links to the old ones: a data set stays one folder that
-can be moved and verified alone, and a split one array that can be mapped. A token keeps its place, a document its split and
-a unit its text, so that what runs on the old data set note of the tokens they used holds for the new one. The id hashes the
-old id and the new documents; the manifest names the data set that was extended, and all that that one extended.
+The token files are whole copies with additions, rather than links to the old ones: a data set stays one folder that
+can be moved and verified alone, and a split one array that can be mapped. A token keeps its position, a document its split and
+a unit its text, so the records of used tokens in runs on the old data set are valid for the new one. The id hashes the
+old id and the new documents; the manifest names the extended data set, and all that that one extended.
 """
 
 from __future__ import annotations
@@ -58,19 +58,19 @@ BLOCK = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Extension:
-    """What an extension came to."""
+    """The result of an extension."""
 
     dataset: Dataset
-    """The extended data set, or the old one where nothing was new."""
+    """The extended data set, or the old one if nothing was new."""
     added: dict[str, int]
-    """Documents that were added, by split."""
+    """Number of added documents, by split."""
     there_already: int
-    """Documents of the new texts that the data set held before, or that stand in them twice."""
+    """Documents of the new texts that the data set had already, or that are repeated in them."""
     unknown: int
-    """Documents that were left out for symbols that the tokenizer doesn't know."""
+    """Documents left out because of symbols that the tokenizer doesn't know."""
 
     def line(self) -> str:
-        """Return the same in words."""
+        """Return the result in words."""
         passed = f"{self.there_already:,} were there already"
         if self.unknown:
             passed += f", {self.unknown:,} left out for unknown symbols"
@@ -89,11 +89,11 @@ def extend(
     folder: Path | None = None,
     progress: Progress | None = None,
 ) -> Extension:
-    """Return `old` with the documents of `corpora` (files, folders, catalogue names, or -) that it doesn't hold yet.
+    """Return `old` extended by the documents of `corpora` (files, folders, catalogue names, or -) that it doesn't have yet.
 
-    `column` and `separator` are those of the recipe; where they aren't given, those that `old` was prepared with.
-    `skip_unknown` passes over documents with symbols that the tokenizer doesn't know, which are refused otherwise. `folder`
-    takes the place of the cache folder. Raises LabError for a view, and for texts that can't be had, read or encoded.
+    `column` and `separator` are those of the recipe; None: those that `old` was prepared with.
+    `skip_unknown` skips documents with symbols that the tokenizer doesn't know, which are refused otherwise. `folder`
+    replaces the cache folder. Raises LabError for a view, and for texts that are unavailable or can't be read or encoded.
     """
     if old.whole is not old:
         raise LabError(
@@ -116,12 +116,12 @@ def extend(
 
 
 def _identity(plan: str) -> str:
-    """Return the data set's id: unlike the name of the work folder, which must not be taken for a data set that is there."""
+    """Return the data set's id, which differs from the work folder's name so that the two are never confused."""
     return plan[:16]
 
 
 def _build(old: Dataset, found: Additions, plan: str, root: Path, progress: Progress) -> Dataset:
-    """Make the data set, or go on making it; the caller holds the plan's lock."""
+    """Build the data set, or continue building it; the caller holds the plan's lock."""
     work = make_folder(work_folder(plan, root))
     if not (work / shape.NAME).exists():
         new = make_folder(work / NEW)
@@ -149,7 +149,7 @@ def _build(old: Dataset, found: Additions, plan: str, root: Path, progress: Prog
 
 
 def _join(work: Path, old: Dataset, name: str, found: Additions, journal: Journal) -> dict[str, Any]:
-    """Write a split's four files, old before new; returns its entry in the manifest."""
+    """Write a split's four files, old before new; return its entry in the manifest."""
     index, kind, before = SPLITS.index(name), token_type(old.vocabulary_size), len(old.tokens(name))
     new_tokens, count = work / NEW / tokens_file(name), before + journal.tokens[index]
     _copy(
@@ -172,7 +172,7 @@ def _join(work: Path, old: Dataset, name: str, found: Additions, journal: Journa
 
 
 def _copy(path: Path, old: Path, entry: dict[str, Any], new: Path) -> None:
-    """`old` and then `new` as one file; raises LabError if the old one is no longer what its manifest says."""
+    """Concatenate `old` and `new` into one file; raises LabError if the old one doesn't match its manifest."""
     digest_of_old = hashlib.sha256()
     with new_file(path) as file:
         for part in (old, new):
@@ -188,7 +188,7 @@ def _copy(path: Path, old: Path, entry: dict[str, Any], new: Path) -> None:
 def _units(
     old: Dataset, name: str, rows: np.ndarray, begins: np.ndarray, new_tokens: Path, kind: np.dtype
 ) -> Iterator[np.ndarray]:
-    """Yield the old units and then those of the new documents, of the same sort: so old scores find their units again."""
+    """Yield the old units and then those of the new documents, of the same kind, so that old scores match their units."""
     yield np.asarray(old.units(name))
     if not len(begins):
         return
@@ -203,7 +203,9 @@ def _units(
 
 
 def _duplicates(work: Path, old: Dataset, entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """No new document is in the data set twice, so only counts change; lines are compared again where they were."""
+    """Return the duplicates' entry. New documents duplicate none of the data set, so only counts change; lines are compared
+    again if they were before.
+    """
     facts = old.facts["duplicates"]
     lines: tuple[int | None, int | None] = (None, None)
     if entries["valid"]["unit"] == "block":
@@ -216,7 +218,7 @@ def _duplicates(work: Path, old: Dataset, entries: dict[str, dict[str, Any]]) ->
 
 
 def _facts(old: Dataset, found: Additions, identity: str) -> dict[str, Any]:
-    """Return what the manifest says besides the counts and files."""
+    """Return the manifest's fields other than counts and files."""
     facts, corpus, rows = old.facts, old.facts["corpus"], found.rows
     listed = [
         {"name": path.name, "sha256": source.hashes[path]} for source in found.sources for path in sorted(source.hashes)
@@ -229,7 +231,7 @@ def _facts(old: Dataset, found: Additions, identity: str) -> dict[str, Any]:
         }
         for name, entry in facts["splits"].items()
     }
-    # The tokenizer of characters knows exactly those of its corpus, and no others were let in.
+    # A lossless tokenizer of characters knows exactly those of its corpus, and no others were accepted.
     closed = old.tokenizer.name == "characters" and old.lossless
     return {
         "format": shape.FORMAT,

@@ -1,7 +1,7 @@
-"""The last steps of a preparation: tables of documents and units, duplicates between the splits, and the manifest.
+"""The last steps of preparing a data set: tables of documents and units, duplicates between the splits, and the manifest.
 
-In: a work folder with every split's tokens. Out: the same folder with all that a data set has, each file flushed to the
-disk. The manifest is written when everything else is there, and only then what was needed to go on is removed.
+Input: a work folder with every split's tokens. Output: the same folder with all files of a data set, each flushed to the
+disk. The manifest is written when everything else is complete, and only then the files needed to continue are removed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def finish(
     tokenizer: Tokenizer,
     progress: Progress,
 ) -> None:
-    """Complete the data set in `work`; `facts` are what the manifest says besides counts and files."""
+    """Complete the data set in `work`; `facts` are the manifest's fields other than counts and files."""
     journal = read_journal(work)
     splits = [name for index, name in enumerate(SPLITS) if journal.tokens[index]]
     progress.begin("finding units and duplicates", None)
@@ -58,7 +58,7 @@ def finish(
 
 
 def tidy(work: Path) -> None:
-    """Remove from a work folder with a manifest whatever is no part of the data set."""
+    """Remove everything from a work folder with a manifest that isn't part of the data set."""
     wanted = {shape.NAME, *shape.read_manifest(work)["files"]}
     for path in work.iterdir():
         if path.name not in wanted:
@@ -75,7 +75,7 @@ def _tables(
     halves: np.ndarray | None,
     tokenizer: Tokenizer,
 ) -> dict[str, Any]:
-    """Write a split's documents, bytes and units; returns its entry in the manifest."""
+    """Write a split's documents, bytes and units; return its entry in the manifest."""
     index = SPLITS.index(name)
     tokens = mapped(work / tokens_file(name), token_type(tokenizer.vocabulary_size))
     starts = np.append(np.fromfile(work / starts_file(name), dtype="<i8"), np.int64(journal.tokens[index])).astype(
@@ -100,7 +100,7 @@ def _tables(
 
 
 def _rows_of(scanned: Scan, split: SplitPlan, index: int, halves: np.ndarray | None) -> Iterator[np.ndarray]:
-    """Yield the keys and bytes of a split's documents, some at a time; `halves` stand for the document that is cut."""
+    """Yield the keys and bytes of a split's documents, in arrays; `halves` replace the document that is cut."""
     for begin in range(0, scanned.documents, ROWS_A_TIME):
         chosen = split.of[begin : begin + ROWS_A_TIME] == index
         if begin <= split.cut_document < begin + ROWS_A_TIME:
@@ -123,7 +123,7 @@ def _units_of(
 
 
 def _halves(source: Source, column: str, split: SplitPlan, progress: Progress) -> np.ndarray:
-    """Return SHA-256 and bytes of the two parts of the document that the border cuts: one more pass over the corpus."""
+    """Return SHA-256 and bytes of the two parts of the document cut by the border, in one more pass over the corpus."""
     digests, sizes = (hashlib.sha256(), hashlib.sha256()), [0, 0]
     document = at = 0
     for piece in source_pieces(source, column, f"cutting {source.name}", progress):
@@ -141,7 +141,7 @@ def _halves(source: Source, column: str, split: SplitPlan, progress: Progress) -
 def _duplicates(
     work: Path, entries: dict[str, dict[str, Any]], rows: dict[str, Iterator[np.ndarray]], tokenizer: Tokenizer
 ) -> Duplicates:
-    """Return documents (their `rows` of keys by split), and where there are few of them lines, that stand in both splits."""
+    """Return the documents, given as `rows` of keys by split, and if there are few of them the lines, that are in both splits."""
     starts = np.load(work / shape.documents_file("valid"))
     valid = np.concatenate([part["key"] for part in rows["valid"]])
     shared = shared_documents((part["key"] for part in rows["train"]), valid)
@@ -162,7 +162,7 @@ def _duplicates(
 
 
 def write_units(path: Path, parts: Iterable[np.ndarray]) -> int:
-    """Return units as they come to a plain file, then with numpy's header in front, which says how many there are."""
+    """Write units to a plain file, then with a numpy header that contains their number; return that number."""
     plain = path.with_suffix(".tmp")
     count = 0
     if os.path.lexists(plain):
@@ -172,7 +172,7 @@ def write_units(path: Path, parts: Iterable[np.ndarray]) -> int:
         for rows in parts:
             writer.write(rows.tobytes())
             count += len(rows)
-        writer.hand_over()  # unflushed: what is removed below needn't last
+        writer.hand_over()  # not flushed, since the file is removed below
     units: np.ndarray = np.memmap(plain, dtype=UNIT, mode="r")
     save_array(path, units)
     del units  # Windows can't delete a file that is mapped
@@ -181,17 +181,17 @@ def write_units(path: Path, parts: Iterable[np.ndarray]) -> int:
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
-    """A numpy file of one axis of rows, flushed to the disk."""
+    """Write a numpy file of one axis of rows, flushed to the disk."""
     with new_file(path) as file:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
         file.write(np.ascontiguousarray(array).view(np.uint8).data)
 
 
 def mapped(path: Path, kind: np.dtype) -> np.ndarray:
-    """Return the numbers in a plain file, memory-mapped."""
+    """Return the numbers in a plain file, memory-mapped read-only."""
     return np.memmap(path, dtype=kind, mode="r")
 
 
 def file_entry(path: Path) -> dict[str, Any]:
-    """Return what the manifest says of a file."""
+    """Return the manifest's entry for a file."""
     return {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}

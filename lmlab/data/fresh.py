@@ -1,9 +1,9 @@
-"""What a training reads: a split as one stream, windows of its documents, or windows in the tokens that are still unused.
+"""What a run trains on: a split as one stream, windows of its documents, or windows of tokens that are still unused.
 
-In ranges of unused tokens (`lmlab.data.usage.unused`) each window begins with the last token of the one before it; what is left
-at a range's end makes a shorter window where that has half of the targets, since what runs leave behind is mostly one window
+In ranges of unused tokens (`lmlab.data.usage.unused`) each window begins with the last token of the one before it; the rest
+at a range's end makes a shorter window if that has half of the targets, since what runs leave unused is mostly one window
 between two others. A window never leaves its range, so it holds no used token, not even as its last target. The order is the
-keyed permutation of `lmlab.data.order`, whatever `data.order` says: here nothing is drawn twice.
+keyed permutation of `lmlab.data.order`, for any `data.order`: no window is drawn twice.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from lmlab.recipe import Recipe
 
 
 def fresh_windows(unused: Ranges, context: int) -> Windows:
-    """Return the windows of so many inputs in ranges of unused tokens."""
+    """Return the windows of `context` inputs in ranges of unused tokens."""
     whole, rest = np.divmod(unused[:, 1] - unused[:, 0] - 1, context)
-    # Half a window's targets are worth its place in a batch, fewer are not.
+    # A window with at least half of the targets is worth its place in a batch.
     shorter = 2 * rest >= context
     windows = whole + shorter
     some = windows > 0
@@ -42,19 +42,19 @@ def fresh_windows(unused: Ranges, context: int) -> Windows:
 
 @dataclass(frozen=True, kw_only=True)
 class FreshTokens(WindowedTokens):
-    """A training split of which only the windows in unused tokens are read."""
+    """A training split of which only the windows of unused tokens are read."""
 
     unused: Ranges
-    """The tokens that no run before has used."""
+    """The tokens that no earlier run has used."""
     padding: int | None = None
 
 
 TrainingTokens = NDArray[np.integer] | WindowedTokens
-"""What a training reads: a whole split as one stream, or windows in it."""
+"""A whole split as one stream, or windows of it."""
 
 
 def training_split(recipe: Recipe, dataset: Dataset) -> TrainingTokens:
-    """Return the whole training split as `recipe` reads it; raises LabError if its windows of documents can't be had."""
+    """Return the whole training split as `recipe` reads it; raises LabError if its windows of documents are impossible."""
     windows, tokens = split_windows(recipe, dataset, "train"), dataset.tokens("train")
     return tokens if windows is None else WindowedTokens(tokens=tokens, windows=windows)
 
@@ -62,7 +62,7 @@ def training_split(recipe: Recipe, dataset: Dataset) -> TrainingTokens:
 def training_batch(
     tokens: TrainingTokens, order: str, seed: int, context: int, first: int, count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return inputs and targets of the sequences number `first` to `first + count - 1`, each int64 [count, context]."""
+    """Return inputs and targets of sequences `first` to `first + count - 1`, each int64 [count, context]."""
     if isinstance(tokens, WindowedTokens):
         return tokens.batch_at(seed, first, count)
     return batch_at(tokens, order, seed, context, first, count)
@@ -71,7 +71,7 @@ def training_batch(
 def training_spans(
     tokens: TrainingTokens, order: str, seed: int, context: int, first: int, count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return where in the split those sequences begin, and the token after the last of each, both int64 [count]."""
+    """Return the first token of each of those sequences, and the token after its last, both int64 [count]."""
     if isinstance(tokens, WindowedTokens):
         return tokens.windows.at(seed, first, count)
     starts = window_starts(order, seed, len(tokens), context, first, count)
@@ -79,5 +79,5 @@ def training_spans(
 
 
 def sequences_an_epoch(tokens: TrainingTokens, order: str, context: int) -> int:
-    """Return how many sequences it takes to go through `tokens` once."""
+    """Return the number of sequences in one epoch over `tokens`."""
     return tokens.windows.epoch if isinstance(tokens, WindowedTokens) else epoch_length(order, len(tokens), context)

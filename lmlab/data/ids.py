@@ -1,6 +1,6 @@
-"""Token ids as they come from a file: looked at before anything is looked up, or counted, by them.
+"""Validation of token ids from a file, before they are used as indices or counted.
 
-The whole of a token file is read by `Dataset.verify` only; what trains or scores looks at what it takes.
+Only `Dataset.verify` reads a whole token file; training and scoring validate the tokens that they read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lmlab import LabError
 
 
 def require_ids(ids: NDArray[np.integer[Any]], vocabulary: int) -> None:
-    """Raise LabError if an id lies outside the vocabulary."""
+    """Raise LabError if an id is outside the vocabulary."""
     if ids.size and not (int(ids.min()) >= 0 and int(ids.max()) < vocabulary):
         wrong = int(ids.max()) if int(ids.max()) >= vocabulary else int(ids.min())
         raise LabError(

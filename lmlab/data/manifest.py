@@ -1,7 +1,7 @@
-"""`manifest.json` of a prepared data set: what it must look like before anything in it is believed.
+"""`manifest.json` of a prepared data set, validated before anything in it is used.
 
-A data set may come from another machine, so nothing in the manifest is used as a path or an allocation before it's
-checked: names are from a fixed list, and sizes must be those of the files that are there.
+A data set may come from another machine, so nothing in the manifest is used as a path or for an allocation before it's
+checked: names are from a fixed list, and sizes must be those of the existing files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 FOLDER = re.compile(r"[a-z0-9][a-z0-9-]{0,59}-[0-9a-f]{16}")
 PLAIN = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 UNWRITTEN_TOKENS = 50_257
-"""What a tokenizer may have besides what its file lists: GPT-2's are all elsewhere."""
+"""Tokens that a tokenizer may have besides those that its file lists: GPT-2's file lists none."""
 TOKEN_TYPES = {"uint16": 2, "uint32": 4}
 
 SECTIONS: dict[str, dict[str, Any]] = {
@@ -63,21 +63,21 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "of_lines": int | None,
     },
 }
-"""What the manifest says of the data besides sizes: section -> name -> type."""
+"""Fields of the manifest other than sizes: section -> name -> type."""
 
 
 def documents_file(split: str) -> str:
-    """Return int64 [documents + 1]: the first token of each document, and the number of tokens."""
+    """Return the name of the file with int64 [documents + 1]: the first token of each document, and the number of tokens."""
     return f"documents-{split}.npy"
 
 
 def bytes_file(split: str) -> str:
-    """Return int64 [documents]: the bytes of text in each document."""
+    """Return the name of the file with int64 [documents]: the bytes of text in each document."""
     return f"bytes-{split}.npy"
 
 
 def units_file(split: str) -> str:
-    """Return the units that losses are compared by."""
+    """Return the name of the file with the units that losses are compared by."""
     return f"units-{split}.npy"
 
 
@@ -88,7 +88,7 @@ def files_of(splits: list[str]) -> list[str]:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return the manifest of the data set in `folder`, or of a view on another; raises LabError if it can't be trusted."""
+    """Return the manifest of the data set in `folder`, or of a view of another; raises LabError if it is invalid."""
     path = folder / NAME
     value = read_json(path, LARGEST_BYTES)
     problem = _problem(value, folder)
@@ -122,7 +122,7 @@ def _problem(value: Any, folder: Path) -> str:
         return "its corpus or its tokenizer has no plain name"
     if not 0 < value["tokenizer"]["vocabulary"] <= 1 << 8 * TOKEN_TYPES[value["token_type"]]:
         return "its vocabulary is larger than its token type holds"
-    # In this order: each may rely on what the ones before it found in place.
+    # In this order: each relies on the checks before it.
     return (
         _file_problem(value, files, folder)
         or _vocabulary_problem(value, files)
@@ -150,7 +150,9 @@ def _file_problem(value: dict[str, Any], files: dict[str, Any], folder: Path) ->
 
 
 def _vocabulary_problem(value: dict[str, Any], files: dict[str, Any]) -> str:
-    """Return a vocabulary is allocated for: it must be one that the tokenizer's file can hold, at a byte a token."""
+    """Return what is wrong with the size of the vocabulary, for which memory is allocated: the tokenizer's file must hold it, at
+    a byte a token.
+    """
     size, most = value["tokenizer"]["vocabulary"], files[TOKENIZER]["bytes"] + UNWRITTEN_TOKENS
     return f"a vocabulary of {size:,} is more than its {TOKENIZER} holds" if size > most else ""
 
@@ -170,7 +172,7 @@ def _split_problem(value: dict[str, Any], files: dict[str, Any]) -> str:
 
 
 def _extends_problem(value: dict[str, Any]) -> str:
-    """Return each data set that this one begins with, the newest first, must fit into the one before it."""
+    """Return what is wrong with the extended data sets, the newest first: each must fit into the one before it."""
     larger = value["splits"]
     extended = value.get("extends", [])
     if not isinstance(extended, list):
@@ -189,7 +191,7 @@ def _extends_problem(value: dict[str, Any]) -> str:
 
 
 def _is(value: Any, kind: Any) -> bool:
-    """isinstance, where a truth value is no number, a whole number may stand for any other, and none is below 0."""
+    """Like isinstance, but a boolean is no number, an integer is accepted as a float, and numbers must be at least 0."""
     if isinstance(value, bool):
         return kind in (bool, bool | None)
     if isinstance(value, (int, float)) and not 0 <= value < 1 << 62:

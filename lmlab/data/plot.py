@@ -1,4 +1,4 @@
-"""The document lengths of a data set as a picture: a histogram over a logarithmic axis, with the context marked."""
+"""A histogram of a data set's document lengths over a logarithmic axis, with the context marked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INK, FAINT = "#1a202c", "#a0aec0"
 
 
 def require_picture(path: Path) -> None:
-    """Raise LabError if no picture can be written at `path`: known before any text is read."""
+    """Raise LabError if no picture can be written at `path`; called before any text is read."""
     if path.suffix.lower() not in ENDINGS:
         raise LabError(f"--plot {path}: expected a file ending in {', '.join(ENDINGS)}, such as lengths.png")
     if not path.parent.is_dir():
@@ -22,7 +22,7 @@ def require_picture(path: Path) -> None:
 
 
 def plot_lengths(description: Description, path: Path) -> Path:
-    """Draw the document lengths of every split that has several documents into a PNG (or what the ending says)."""
+    """Plot the document lengths of every split that has several documents into an image file of the type of its extension."""
     splits = [split for split in description.splits if split.documents > 1]
     if not splits:
         raise LabError(

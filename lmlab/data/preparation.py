@@ -1,11 +1,11 @@
-"""From a corpus to a prepared data set: once. The same corpus and settings again find what is there, in an instant.
+"""Preparing a data set from a corpus. The result is cached: the same corpus and settings return the existing data set.
 
     resolve -> scan -> split -> tokenizer -> tokens -> units -> manifest -> rename
     sources    scan    split    tokenizers   encode    units    manifest
 
-Everything is made in a hidden work folder that is renamed to its final name at the very end, so a data set is there
-whole or not at all. A killed preparation leaves the work folder; the next one takes over at its last finished step or
-shard. The name ends with the data's id: a hash of the text, the tokenizer and the split, and of nothing else.
+Everything is built in a hidden work folder that is renamed to its final name at the end, so a data set exists
+whole or not at all. A killed process leaves the work folder; the next one continues from its last finished step or
+shard. The name ends with the data's id: a hash of the text, the tokenizer and the split only.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ from lmlab.recipe import Data
 from lmlab.recipe.setting import is_left_out
 
 LARGEST_INDEX = 1 << 16
-"""Bytes of the file that says which data set a plan has led to."""
+"""Size limit, in bytes, of the file that maps a plan to its data set."""
 
 
 def prepare(
     data: Data, folder: Path | None = None, progress: Progress | None = None, tokenizer: Tokenizer | None = None
 ) -> Dataset:
-    """Return the data set that `data` describes, made where it isn't there yet.
+    """Return the data set that `data` describes, preparing it if it doesn't exist yet.
 
-    `data.corpus` may be the id or the folder of a data set that is there, whose tokens stand as they are. `folder` takes
-    the place of the cache folder. `tokenizer` takes the place of one built by `data`'s settings: a model's own, to read
-    another text with. Raises LabError for a corpus that can't be had, read, split or encoded.
+    `data.corpus` may be the id or the folder of an existing data set, whose tokens are used as they are. `folder` replaces
+    the cache folder. `tokenizer` replaces the one built by `data`'s settings, such as a model's own, to read
+    another text with. Raises LabError for a corpus that is unavailable or can't be read, split or encoded.
     """
     root = make_folder(folder or cache_folder())
     with system_errors_in_one_line(), shown(progress) as progress:
@@ -67,7 +67,7 @@ def prepare(
 
 
 def prepared(data: Data, folder: Path | None = None) -> Dataset | None:
-    """Return the data set that `data` describes where it's there already, else None; downloads nothing."""
+    """Return the data set that `data` describes if it exists already, else None; downloads nothing."""
     root = folder or cache_folder()
     if is_reference(data.corpus):
         return _as_asked(open_dataset(data.corpus, root), data, None)
@@ -76,8 +76,8 @@ def prepared(data: Data, folder: Path | None = None) -> Dataset | None:
 
 
 def _as_asked(found: Dataset, data: Data, tokenizer: Tokenizer | None) -> Dataset:
-    """Return a data set that `data` names itself, cut to `data.tokens`; raises LabError if its tokens are not those that are
-    asked for.
+    """Return a data set that `data` names directly, cut to `data.tokens`; raises LabError if its tokens don't match the
+    settings.
     """
     name = found.facts["tokenizer"]["name"]
     if tokenizer is not None and found.facts["tokenizer"]["sha256"] != digest(tokenizer.to_json()):
@@ -93,7 +93,7 @@ def _as_asked(found: Dataset, data: Data, tokenizer: Tokenizer | None) -> Datase
 
 
 def _plan_key(source: Source, data: Data, tokenizer: Tokenizer | None) -> str:
-    """Return a hash of all that is asked for, known before anything is read but the files' hashes."""
+    """Return a hash of all settings, computed from the files' hashes before the text is read."""
     fields = ((entry, getattr(data, entry.name)) for entry in dataclasses.fields(data))
     requested = {entry.name: value for entry, value in fields if not is_left_out(entry, value)}
     for name in (
@@ -103,7 +103,7 @@ def _plan_key(source: Source, data: Data, tokenizer: Tokenizer | None) -> str:
         "order",
         "stride",
         "fresh",
-    ):  # the files, the rule, and what a data set doesn't depend on
+    ):  # given by the fingerprint and the rule, or not affecting a data set
         requested.pop(name, None)
     given = None if tokenizer is None else tokenizer.to_json()
     return digest(
@@ -116,7 +116,7 @@ def _index_path(plan: str, root: Path) -> Path:
 
 
 def _indexed(plan: str, root: Path) -> Dataset | None:
-    """Return what was made for this plan before, where it's still there and whole."""
+    """Return the data set prepared for this plan earlier, if it still exists intact."""
     try:
         name = read_json(_index_path(plan, root), LARGEST_INDEX)["folder"]
         return open_dataset(datasets_folder(root) / name) if shape.FOLDER.fullmatch(name) else None
@@ -125,7 +125,7 @@ def _indexed(plan: str, root: Path) -> Dataset | None:
 
 
 def _build(data: Data, source: Source, plan: str, root: Path, progress: Progress, given: Tokenizer | None) -> Dataset:
-    """Make the data set, or go on making it; the caller holds the plan's lock."""
+    """Build the data set, or continue building it; the caller holds the plan's lock."""
     scanned = scan(source, data.column, root, progress)
     split = plan_split(data, source, scanned)
     work = make_folder(work_folder(plan, root))
@@ -149,7 +149,7 @@ def _build(data: Data, source: Source, plan: str, root: Path, progress: Progress
 
 
 def _without_skipped(source: Source, scanned: Scan) -> Source:
-    """Return the source without the files that the scan passed over, so that no later pass tries to decode them."""
+    """Return the source without the files that the scan skipped, so that no later pass tries to decode them."""
     files = tuple(file for file in source.files if file.name not in scanned.skipped_files)
     return dataclasses.replace(source, files=files, skip_undecodable=False)
 
@@ -157,7 +157,7 @@ def _without_skipped(source: Source, scanned: Scan) -> Source:
 def _tokenizer(
     data: Data, source: Source, scanned: Scan, split: SplitPlan, work: Path, progress: Progress, given: Tokenizer | None
 ) -> Tokenizer:
-    """Return the tokenizer given, or the one an earlier attempt left in the work folder, or a new one."""
+    """Return the given tokenizer, or the one that an earlier attempt left in the work folder, or a new one."""
     path = work / shape.TOKENIZER
     if given is None and path.exists():
         return load_tokenizer(read_json(path))
@@ -170,12 +170,12 @@ def _tokenizer(
 
 
 def _are_marked(data: Data, scanned: Scan) -> bool:
-    """Return whether a token tells where documents end: where there are several, or each is cut by itself."""
+    """Return whether a token marks the ends of documents: if there are several, or each is cut separately."""
     return scanned.documents > 1 or data.windows == "documents"
 
 
 def _marks(data: Data, scanned: Scan, tokenizer: Tokenizer) -> Marks:
-    """Return what stands around each document; raises LabError if it must, and the tokenizer has nothing for it."""
+    """Return the tokens around each document; raises LabError if they are required and the tokenizer has none."""
     if data.windows == "documents" and tokenizer.begin_of_text is None:
         raise LabError(
             f"this tokenizer of {tokenizer.name} has no token that begins and ends documents, since it is from a corpus of one: "
@@ -188,7 +188,7 @@ def _marks(data: Data, scanned: Scan, tokenizer: Tokenizer) -> Marks:
 
 
 def _training_texts(data: Data, source: Source, scanned: Scan, split: SplitPlan, progress: Progress) -> Iterator[str]:
-    """Yield what a tokenizer learns from: words and bpe the training split, characters the whole corpus's alphabet."""
+    """Yield the text that a tokenizer learns from: for words and bpe the training split, for characters the corpus's alphabet."""
     if data.tokenizer not in ("words", "bpe"):
         yield scanned.alphabet
         return
@@ -211,7 +211,7 @@ def _data_id(scanned: Scan, split: SplitPlan, tokenizer: Tokenizer, marks: Marks
 def _facts(
     data: Data, source: Source, scanned: Scan, split: SplitPlan, tokenizer: Tokenizer, marks: Marks
 ) -> dict[str, Any]:
-    """Return what the manifest says besides the counts and files, which `finish` adds."""
+    """Return the manifest's fields other than counts and files, which `finish` adds."""
     paths = {file.path: file for file in source.files}
     listed = [
         {"name": file.path.name if file.member else file.name, "sha256": source.hashes[path]}
@@ -262,7 +262,7 @@ def _facts(
 
 
 def view(base: Dataset, tokens: int) -> Dataset:
-    """Return `base` with only the first `tokens` tokens of its training split: a folder with a manifest that points to it."""
+    """Return `base` with only the first `tokens` training tokens: a folder with a manifest that points to it."""
     have = len(base.tokens("train"))
     if tokens > have:
         raise LabError(

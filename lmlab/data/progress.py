@@ -1,4 +1,4 @@
-"""How long work tells how far it is: the data package calls these, the command line draws a bar."""
+"""Progress reporting of long work: the data package calls it, the command line draws a bar."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Tasks come one after the other; each begins, advances and is over when the next one begins or `end` is called."""
+    """Receiver of progress. Tasks come one after another; each ends when the next begins or `end` is called."""
 
     def begin(self, task: str, total: int | None) -> None:
-        """A new task of `total` bytes (None: unknown)."""
+        """Begin a task of `total` bytes (None: unknown)."""
 
     def advance(self, amount: int) -> None:
-        """`amount` more bytes of the current task are done."""
+        """Report `amount` more bytes of the current task."""
 
     def say(self, line: str) -> None:
-        """Something worth one line to the person who waits."""
+        """Show one line to the user."""
 
     def end(self) -> None:
-        """No task is under way any more."""
+        """End the current task."""
 
 
 class Silent:
     """A Progress that shows nothing."""
 
     def begin(self, task: str, total: int | None) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def advance(self, amount: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def say(self, line: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def end(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @contextmanager
 def shown(progress: Progress | None) -> Iterator[Progress]:
-    """`progress`, or one that shows nothing; no task is under way afterwards, whatever happened."""
+    """Yield `progress`, or a silent one for None, and end its task on leaving."""
     shows = progress or Silent()
     try:
         yield shows

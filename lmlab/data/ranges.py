@@ -1,4 +1,4 @@
-"""Sets of tokens as ranges: int64 [ranges, 2], each a first token and the one after its last, sorted and apart.
+"""Sets of tokens as ranges: int64 [ranges, 2], each a first token and the one after its last, sorted and disjoint.
 
 Memory grows with the number of ranges, never with the tokens in them.
 """
@@ -17,7 +17,7 @@ def no_tokens() -> Ranges:
 
 
 def ranges(firsts: ArrayLike, ends: ArrayLike) -> Ranges:
-    """Return the tokens of all ranges [first, end), which may come in any order and overlap; ranges that touch become one."""
+    """Return the union of the ranges [first, end), which may be unsorted and overlap; adjacent ranges are merged."""
     begins, stops = np.asarray(firsts, np.int64), np.asarray(ends, np.int64)
     filled = stops > begins
     begins, stops = begins[filled], stops[filled]
@@ -30,12 +30,12 @@ def ranges(firsts: ArrayLike, ends: ArrayLike) -> Ranges:
 
 
 def union(one: Ranges, other: Ranges) -> Ranges:
-    """Return the tokens of either."""
+    """Return the union of two sets."""
     return ranges(np.append(one[:, 0], other[:, 0]), np.append(one[:, 1], other[:, 1]))
 
 
 def within(found: Ranges, tokens: int) -> Ranges:
-    """Return those of the first so many tokens."""
+    """Return the tokens of `found` below `tokens`."""
     return ranges(found[:, 0], np.minimum(found[:, 1], tokens))
 
 
@@ -46,5 +46,5 @@ def outside(found: Ranges, first: int, end: int) -> Ranges:
 
 
 def size(found: Ranges) -> int:
-    """Return how many tokens there are."""
+    """Return the number of tokens."""
     return int((found[:, 1] - found[:, 0]).sum())

@@ -1,7 +1,7 @@
-"""From one source file to text: unpacked as it streams, decoded as UTF-8, cut into records where the format has them.
+"""Reading the text of a source file: decompressed as a stream, decoded as UTF-8, divided into records if the format has them.
 
-In: a `SourceFile`. Out: chunks of text (text files) or whole documents (JSONL, parquet). What is wrong with a file is
-said with the file's name and the byte (or line, or row) where it is wrong; offsets count the unpacked bytes.
+Input: a `SourceFile`. Output: chunks of text (text files) or whole documents (JSONL, parquet). Errors contain
+the file's name and the byte (or line, or row) that is wrong; offsets count decompressed bytes.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from lmlab.files import require_few, require_free_bytes, writing_failed
 CHUNK_BYTES = 1 << 18
 PARQUET_ROWS = 256
 PACKED_BYTES = 1 << 12
-"""Unpacked at a time: 4 KiB of nothing but repetition may become 100 MB."""
+"""Compressed bytes read at a time: 4 KiB of pure repetition may decompress to 100 MB."""
 XZ_MEMORY_BYTES = 1 << 28
-"""What an .xz file may ask for: `xz -9` makes files that need 65 MiB, and a header can claim 4 GiB."""
+"""Memory limit of an .xz file: `xz -9` makes files that need 65 MiB, and a header can claim 4 GiB."""
 LONGEST_RECORD = 1 << 26
-"""Bytes of a line of JSONL: it has to be held whole."""
+"""Longest line of JSONL, in bytes: it is read whole."""
 SPOOL_BYTES = 1 << 26
-"""Unpacked to the disk between two looks at how much room is left there."""
+"""Bytes decompressed to the disk between two checks of its free space."""
 SPARE_DISK_BYTES = 1 << 28
 
 PACKINGS = ("gz", "xz", "zst", "bz2")
@@ -43,7 +43,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class NotUTF8(LabError):
-    """A file whose bytes are no UTF-8."""
+    """A file isn't valid UTF-8."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,20 +51,20 @@ class SourceFile:
     """One file of a corpus, or one member of a zip archive."""
 
     name: str
-    """What it's called in messages and manifests: its path relative to the corpus."""
+    """Its name in messages and manifests: the path relative to the corpus."""
     path: Path
     member: str = ""
-    """Which member of the zip archive at `path`; empty: the file itself."""
+    """The member of the zip archive at `path`; empty: the file itself."""
     kind: str = "text"
     """text, jsonl or parquet."""
     packing: str = ""
-    """gz, xz, zst, bz2, or empty for plain."""
+    """gz, xz, zst, bz2, or empty if not compressed."""
     part: str = ""
-    """train, valid or test where the files are the published split."""
+    """train, valid or test if the files are the published split."""
 
 
 def describe_name(name: str) -> tuple[str, str]:
-    """Return (kind, packing) that a file's name stands for: JSONL and parquet by their ending, everything else is text."""
+    """Return (kind, packing) for a file's name: JSONL and parquet by their extension, everything else is text."""
     stem, _, ending = name.lower().rpartition(".")
     packing = ending if stem and ending in PACKINGS else ""
     inner = (stem if packing else name.lower()).rpartition(".")[2]
@@ -73,7 +73,7 @@ def describe_name(name: str) -> tuple[str, str]:
 
 
 def text_chunks(file: SourceFile, progress: Progress) -> Iterator[str]:
-    """Yield the text of a text file in pieces of about CHUNK_BYTES; a byte order mark at its start is dropped."""
+    """Yield the text of a text file in chunks of about CHUNK_BYTES; a byte order mark at its start is dropped."""
     decoder = codecs.getincrementaldecoder("utf-8")("strict")
     fed = 0
     with opened(file, progress) as stream:
@@ -94,7 +94,7 @@ def text_chunks(file: SourceFile, progress: Progress) -> Iterator[str]:
 
 
 def jsonl_documents(file: SourceFile, column: str, progress: Progress) -> Iterator[str]:
-    """Yield the text in `column` of each line; blank lines are passed over, null is an empty text."""
+    """Yield the text in `column` of each line; blank lines are skipped, null is an empty text."""
     offset = 0
     with opened(file, progress) as stream:
         number = 0
@@ -140,7 +140,7 @@ def parquet_documents(file: SourceFile, column: str, progress: Progress) -> Iter
 
 @contextlib.contextmanager
 def opened(file: SourceFile, progress: Progress) -> Iterator[IO[bytes]]:
-    """The unpacked bytes as a stream; `progress` advances by the bytes that are read from the disk."""
+    """Open the decompressed bytes as a stream; `progress` advances by the bytes that are read from the disk."""
     with contextlib.ExitStack() as stack:
         try:
             if file.member:
@@ -168,7 +168,7 @@ def size_on_disk(file: SourceFile) -> int:
 
 
 class _Watched(io.RawIOBase):
-    """A stream that reports how much was read from it."""
+    """A stream that reports how much is read from it."""
 
     def __init__(self, stream: Any, progress: Progress) -> None:
         self._stream = stream
@@ -199,13 +199,13 @@ def _unpacked(stream: Any, packing: str) -> Any:
 
 
 class _Frames(io.RawIOBase):
-    """Frame after frame of zstandard, or stream after stream of xz: what it holds at once has a limit.
+    """A decompressor of consecutive zstandard frames or xz streams, with bounded memory.
 
-    The libraries' own readers take a .zst that is cut short for a whole one, and give an .xz all the memory that it asks for.
+    The libraries' own readers accept a truncated .zst as complete, and give an .xz all the memory that it requests.
     """
 
     def __init__(self, stream: Any, unpacker: Callable[[], Any], padding: bytes) -> None:
-        """`unpacker` makes what unpacks one frame; `padding` may stand between frames."""
+        """`unpacker` makes the decompressor of one frame; `padding` bytes may be between frames."""
         self._stream = stream
         self._unpacker = unpacker
         self._padding = padding
@@ -247,9 +247,9 @@ def _damage_types() -> tuple[type[Exception], ...]:
 
 
 DAMAGE = _damage_types()
-"""What the unpackers raise on bytes that they did not make."""
+"""Errors that the decompressors raise on damaged data."""
 ZIP_DAMAGE = (OSError, EOFError, KeyError, ValueError, RuntimeError, struct.error, zipfile.BadZipFile)
-"""What zipfile raises on an archive that isn't one, or is of a kind that it can't read (NotImplementedError is a RuntimeError)."""
+"""Errors that zipfile raises on a damaged archive, or on one of an unsupported kind (NotImplementedError is a RuntimeError)."""
 
 
 def _read(stream: IO[bytes], file: SourceFile, most: int) -> bytes:
@@ -337,7 +337,7 @@ def _require_text_column(file: SourceFile, schema: Any, column: str) -> None:
 
 @contextlib.contextmanager
 def _seekable(file: SourceFile, progress: Progress) -> Iterator[Any]:
-    """Parquet begins at its end, so a packed file is unpacked to the disk first, for as long as it's read."""
+    """Provide a seekable file, since parquet is read from its end: a compressed file is decompressed to a temporary one first."""
     if not file.packing and not file.member:
         progress.advance(size_on_disk(file))
         yield file.path
@@ -349,7 +349,7 @@ def _seekable(file: SourceFile, progress: Progress) -> Iterator[Any]:
                 require_free_bytes(Path(tempfile.gettempdir()), needed, f"unpacking {file.name}")
                 try:
                     spool.write(block)
-                except OSError as error:  # said here, where it is no damage of the file
+                except OSError as error:  # raised here, since it isn't damage of the file
                     raise writing_failed(Path(tempfile.gettempdir()), error) from None
         spool.seek(0)
         yield spool

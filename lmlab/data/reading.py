@@ -1,7 +1,7 @@
-"""How much there is to read in a data set as a recipe reads it: for plans, forecasts and speeds.
+"""The amount of data in a data set as a recipe reads it, for plans, forecasts and speeds.
 
-Tokens that a training has read are targets that count: of a split as one stream all of a window's, of windows of documents
-those that aren't padding, where a token counts once in each window in which it is a target.
+The tokens that a run has read are its targets: of a split as one stream all targets of a window, of windows of documents those that
+aren't padding, where a token counts once in each window in which it is a target.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ class Reading:
     """One pass over a training split."""
 
     sequences: int
-    """Of an epoch; those that make its last batch whole are among them."""
+    """In an epoch, including those that complete its last batch."""
     targets: int
-    """Of all these sequences."""
+    """In all these sequences."""
     context: int
     unique_tokens: int
-    """What an epoch is counted in: the tokens of the split as one stream, or the targets of the windows of its documents."""
+    """The unit of an epoch: the tokens of the split as one stream, or the targets of the windows of its documents."""
 
     @property
     def padding_share(self) -> float:
-        """Of the positions that are computed, those without a target."""
+        """The share of computed positions without a target."""
         return 1 - self.targets / max(1, self.sequences * self.context)
 
     @property
     def sequence_tokens(self) -> float:
-        """Targets of an average sequence: the context, or less where there is padding."""
+        """Mean number of targets of a sequence: the context, or less if there is padding."""
         return self.targets / self.sequences if self.sequences else float(self.context)
 
     def tokens(self, sequences: int) -> int:
-        """Return about how many targets so many sequences have, and of one stream exactly."""
+        """Return the approximate number of targets in `sequences` sequences; exact for one stream."""
         if not self.sequences:
             return sequences * self.context
         return round(sequences * self.targets / self.sequences)
 
 
 def reading(recipe: Recipe, dataset: Dataset) -> Reading:
-    """Return a pass over the training split of `dataset` by `recipe`."""
+    """Return one pass over the training split of `dataset` as `recipe` reads it."""
     context, tokens = recipe.model.context, len(dataset.tokens("train"))
     windows = split_windows(recipe, dataset, "train")
     if windows is None:
@@ -54,6 +54,6 @@ def reading(recipe: Recipe, dataset: Dataset) -> Reading:
 
 
 def scored_targets(recipe: Recipe, dataset: Dataset, split: str) -> int:
-    """Return how many tokens an evaluation of a whole split predicts."""
+    """Return the number of tokens that an evaluation of a whole split predicts."""
     windows = split_windows(recipe, dataset, split)
     return len(dataset.tokens(split)) - 1 if windows is None else windows.targets

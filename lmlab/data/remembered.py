@@ -1,4 +1,4 @@
-"""How a text was read when data sets were prepared from it, so that settings given once are found again.
+"""The reading settings of earlier data sets of a text, so that settings given once are found again.
 
 datasets_of(resolve(Data(corpus="names.txt"))) -> reading_of(each) -> {"data.separator": "\\n"}
 """
@@ -17,18 +17,18 @@ from lmlab.data.sources import Source
 from lmlab.recipe import Data
 
 READING = ("data.column", "data.separator", "data.minimum_words", "data.newlines")
-"""The settings that say how files become documents, whatever the tokenizer and the split."""
+"""The settings that determine how files become documents, apart from the tokenizer and the split."""
 
 
 def datasets_of(source: Source, root: Path | None = None) -> list[Dataset]:
-    """Return the data sets in the cache that were prepared from these very files, the newest last; views of them are left out."""
+    """Return the data sets in the cache that were prepared from exactly these files, the newest last, without views."""
     mark = digest(source.fingerprint())
     found = [one for one in list_datasets(root) if one.facts["corpus"].get("sources_sha256") == mark]
     return sorted((one for one in found if one.whole is one), key=lambda one: str(one.facts.get("created", "")))
 
 
 def reading_of(dataset: Dataset) -> dict[str, str]:
-    """Return the settings of READING that a data set was prepared with, as they're typed; those at their defaults are left out."""
+    """Return the settings of READING that a data set was prepared with, as text, without those at their defaults."""
     corpus, default = dataset.facts["corpus"], Data()
     found = {
         "data.column": corpus.get("column") or default.column,
@@ -40,12 +40,12 @@ def reading_of(dataset: Dataset) -> dict[str, str]:
 
 
 def words_of(settings: Mapping[str, Any]) -> str:
-    """Return settings as they're typed behind a command, each with a space before it."""
+    """Return settings as command-line flags, each with a space before it."""
     return "".join(f" --{name} {shlex.quote(str(value))}" for name, value in settings.items())
 
 
 def _separator(corpus: dict[str, Any]) -> str:
-    """Return `data.separator` for the rule by which a corpus was divided into documents."""
+    """Return `data.separator` for the rule that divided a corpus into documents."""
     name, _, marker = corpus["documents_rule"].partition(":")
     entry = CATALOGUE.get(corpus["name"])
     if entry is not None and corpus["documents_rule"] == entry.documents:

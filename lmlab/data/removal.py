@@ -1,4 +1,4 @@
-"""Removing prepared data sets: in one step each, together with the views that would be left without their tokens."""
+"""Removing prepared data sets: atomically, together with the views that depend on them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from lmlab.data.dataset import Dataset, list_datasets
 from lmlab.files import DISK, Storage, is_link, reason, remove_tree
 
 REMOVED = re.compile(r"\.removed-[0-9a-f]{32}")
-"""What a data set is called from its removal until its files are gone. Hidden folders are no data sets."""
+"""Name of a data set's folder from its removal until its files are gone. Hidden folders are not data sets."""
 
 
 def with_views(datasets: Sequence[Dataset]) -> list[Dataset]:
-    """Return the data sets, each once, and before each its views in the same folder, which can't be without it."""
+    """Return the data sets without repetitions, each preceded by its views in the same folder, which depend on it."""
     found: dict[str, Dataset] = {}
     for one in datasets:
         beside = list_datasets(one.folder.parent.parent) if one.folder.parent.name == "datasets" else []
@@ -27,13 +27,13 @@ def with_views(datasets: Sequence[Dataset]) -> list[Dataset]:
 
 
 def occupied_bytes(dataset: Dataset) -> int:
-    """Return what its folder holds."""
+    """Return the size of the files in the data set's folder."""
     return sum(path.lstat().st_size for path in dataset.folder.iterdir())
 
 
 def remove_dataset(dataset: Dataset, storage: Storage = DISK) -> None:
-    """Remove a data set; raises LabError for a link. Whatever interrupts this leaves the whole data set or none: it is renamed away
-    first, and `remove_leftovers` removes what is left of its files.
+    """Remove a data set; raises LabError for a link. It is renamed first, so that an interruption leaves the whole data set or
+    none; `remove_leftovers` removes the rest of its files.
     """
     folder = dataset.folder
     if is_link(folder):
@@ -53,7 +53,7 @@ def remove_dataset(dataset: Dataset, storage: Storage = DISK) -> None:
 
 
 def remove_leftovers(folder: Path, storage: Storage = DISK) -> None:
-    """Remove what interrupted removals left in `folder`, where data sets are; what the system won't let go of stays."""
+    """Remove what interrupted removals left in the data sets' folder; what the system refuses to remove stays."""
     for entry in folder.iterdir() if folder.is_dir() else ():
         if REMOVED.fullmatch(entry.name):
             with contextlib.suppress(OSError):
