@@ -1,7 +1,7 @@
-"""The first pass over a corpus: a row for each document, and the alphabet. Kept, so that it's made once for a source.
+"""The first pass over a corpus: a row for each document, and the alphabet. Cached, so that it's computed once per source.
 
 A row is the SHA-256 of the document's text (UTF-8), its bytes and characters and its part of the published split. The
-rows lie in a file that is mapped, not read: two million documents are 98 MB on the disk and nearly nothing in memory.
+rows are in a memory-mapped file: two million documents are 98 MB on the disk and nearly nothing in memory.
 """
 
 from __future__ import annotations
@@ -42,33 +42,33 @@ PARTS = ("", "train", "valid", "test")
 COUNTS = ("documents", "characters", "bytes", "empty_documents", "short_documents", "forced_cuts", "skipped_bytes")
 ROWS_HELD = 4096
 ROWS_A_TIME = 1 << 18
-"""How many rows are looked at together where the whole table may not fit in memory."""
+"""Rows processed at once where the whole table may not fit in memory."""
 
 NAMED_FILES = 5
-"""How many files a sentence names."""
+"""Number of files that a message names."""
 NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:
-    """What a corpus holds."""
+    """The result of a scan."""
 
     rows: np.ndarray
     """DOCUMENT rows, in the order of the corpus (memory-mapped, read-only)."""
     text_sha256: str
-    """Over the documents' hashes and parts: the same text has the same, however it's packed or cut into files."""
+    """Hash over the documents' hashes and parts: equal for the same text, however it's compressed or divided into files."""
     documents: int
     characters: int
     bytes: int
     alphabet: str
-    """Every character that occurs, sorted by code point."""
+    """Every character in the corpus, sorted by code point."""
     empty_documents: int
     short_documents: int
     forced_cuts: int
     skipped_files: tuple[str, ...]
-    """Those that were passed over because they aren't UTF-8."""
+    """Files skipped because they aren't UTF-8."""
     skipped_bytes: int
-    """Of these files, on the disk."""
+    """Size of these files on the disk."""
 
 
 def look_at(data: Data, root: Path | None = None, progress: Progress | None = None) -> Scan:
@@ -79,8 +79,8 @@ def look_at(data: Data, root: Path | None = None, progress: Progress | None = No
 
 
 def scan(source: Source, column: str, root: Path, progress: Progress) -> Scan:
-    """Return the corpus's scan, from the cache where it was made before; raises LabError for a corpus without text."""
-    # Settings that came later stand in the key where they aren't at their defaults, so that older scans are found.
+    """Return the corpus's scan, from the cache if it exists; raises LabError for a corpus without text."""
+    # Settings added later are in the key only if they differ from their defaults, so that older scans are found.
     later: list[int | str] = [source.minimum_words] if source.minimum_words else []
     later += [source.newlines] if source.newlines != "keep" else []
     key = json.dumps([FORMAT, source.fingerprint(), source.rule, column, *later])
@@ -97,7 +97,7 @@ def scan(source: Source, column: str, root: Path, progress: Progress) -> Scan:
 
 
 def no_text(source: Source, skipped: Sequence[str], size: int) -> LabError:
-    """Return the error for a corpus without a document, of whose files these were passed over."""
+    """Return the error for a corpus without a document, some of whose files may have been skipped."""
     passed = "".join(f" ({note})" for note in skipped_notes(skipped, size))
     return LabError(
         f"{source.title} holds no text{passed}: expected at least one document that is more than white space"
@@ -105,7 +105,7 @@ def no_text(source: Source, skipped: Sequence[str], size: int) -> LabError:
 
 
 def skipped_notes(names: Sequence[str], size: int | None) -> Iterator[str]:
-    """Yield what to say of files of so many bytes (None: unknown) that were passed over; nothing if there are none."""
+    """Yield a note on skipped files of `size` bytes in total (None: unknown); nothing if there are none."""
     if names:
         bytes_ = "" if size is None else f" ({size:,} bytes)"
         count = f"{len(names):,} files{bytes_} are" if len(names) > 1 else f"1 file{bytes_} is"
@@ -116,7 +116,7 @@ def skipped_notes(names: Sequence[str], size: int | None) -> Iterator[str]:
 def source_pieces(
     source: Source, column: str, task: str, progress: Progress, findings: Findings | None = None
 ) -> Iterator[Piece]:
-    """Return one pass over the corpus, shown as `task`."""
+    """Return an iterator over the pieces of the corpus in one pass, shown as `task`."""
     progress.begin(task, sum(map(size_on_disk, source.files)))
     return pieces(
         source.files,
@@ -140,7 +140,7 @@ def _make(source: Source, column: str, folder: Path, progress: Progress) -> None
         try:
             DISK.rename(work.path, folder)
         except OSError:
-            if not (folder / "scan.json").exists():  # another machine has made the same, where they share no locks
+            if not (folder / "scan.json").exists():  # another machine may have made the same, if locks aren't shared
                 raise
     DISK.flush_folder(place)
 
@@ -191,7 +191,7 @@ def _flush(held: list[tuple], file: BlockWriter) -> None:
 
 
 class _Alphabet:
-    """The distinct characters so far; what was seen is deleted at the speed of C before a new one is looked for."""
+    """The distinct characters so far; known ones are deleted first by a fast C routine, so that few remain to examine."""
 
     def __init__(self) -> None:
         self._ascii = b""

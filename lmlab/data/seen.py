@@ -1,4 +1,4 @@
-"""Units of a text that stand, equal to the byte, in the text that a model was trained on."""
+"""Units of a text that occur, byte for byte, in the text that a model was trained on."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from lmlab.data.duplicates import shared_documents
 
 
 def seen_units(dataset: AllSplits, split: str, trained: Dataset) -> NDArray[np.bool_]:
-    """Return bool for each unit of a split: whether the training split of `trained` has the same unit, or the document that it
+    """Return bool for each unit of a split: whether the training split of `trained` contains the same unit, or the document that it
     is in.
 
-    Units are compared by their SHA-256. Where one text is compared by documents and the other by blocks of bytes, whole documents
-    decide.
+    Units are compared by their SHA-256. If one text has documents as units and the other blocks of bytes, whole documents
+    are compared.
     """
     units = dataset.units(split)
     kind, trained_kind = dataset.unit_kind(split), trained.facts["splits"]["train"]["unit"]

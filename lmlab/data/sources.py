@@ -1,10 +1,10 @@
-"""From `data.corpus` to the files that hold it: a catalogue name, a file, a folder, a zip archive or standard input.
+"""Resolving `data.corpus` to files: a catalogue name, a file, a folder, a zip archive or standard input.
 
 In a folder (or archive) every file that isn't hidden counts, in the order of the relative paths: JSONL and parquet by
 their ending, everything else as text. Files named after the parts of a split (`train.txt`, `wiki.valid.raw`,
-`test-00000-of-00002.parquet`, or folders of these names) are a published split where there is a train and a valid part;
-without a valid part, the test part validates.
-A local copy of a catalogue corpus is recognised by its SHA-256 and treated exactly as the catalogue's own.
+`test-00000-of-00002.parquet`, or folders of these names) are a published split if there is a train and a valid part;
+without a valid part, the test part is the validation split.
+A local copy of a catalogue corpus is recognised by its SHA-256 and treated like the catalogue's own.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ PARTS = {
 }
 PART_NAME = re.compile(r"(?:^|[-_./])(" + "|".join(PARTS) + r")(?=[-_./]|$)", re.IGNORECASE)
 PART_ENDINGS = ("txt", "text", "raw", "tokens")
-"""Text files with these endings may be a part of a split; train.py is a program."""
+"""Text files with these extensions may be a part of a split; train.py is a program."""
 
 SPOOL_BLOCK = 1 << 20
 DRAFT = ".spooled-"
@@ -50,42 +50,44 @@ DRAFT = ".spooled-"
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A corpus that is here: its files, how they become documents and which split is published for it."""
+    """A corpus on this machine: its files, the rule that divides them into documents, and its published split."""
 
     given: str
-    """What `data.corpus` said."""
+    """The value of `data.corpus`."""
     name: str
-    """Short, for file names."""
+    """A short name for file names."""
     files: tuple[SourceFile, ...]
     hashes: dict[Path, str]
     """SHA-256 of each file on the disk."""
     rule: str
-    """How a text becomes documents (lmlab.data.documents)."""
+    """The rule that divides a text into documents (lmlab.data.documents)."""
     published: str = ""
     """parts, tail or empty, as in the catalogue."""
     published_share: float = 0.0
     entry: str = ""
-    """The catalogue's name for it, or empty."""
+    """Its name in the catalogue, or empty."""
     skip_undecodable: bool = False
-    """Whether text files that aren't UTF-8, such as pictures beside the texts, are passed over."""
+    """Whether text files that aren't UTF-8, such as images beside the texts, are skipped."""
     left_out: tuple[str, ...] = ()
     """Files of the folder that belong to no part of its published split."""
     minimum_words: int = 0
-    """Documents with fewer are left out."""
+    """Documents with fewer words are left out."""
     newlines: NewlinesName = "keep"
 
     @property
     def title(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return "standard input" if self.given == "-" else self.given
 
     def fingerprint(self) -> list[list[str]]:
-        """Return all that decides the text that is read: a row for each file."""
+        """Return everything that determines the text: a row for each file."""
         return [[file.part, file.kind, file.packing, file.member, self.hashes[file.path]] for file in self.files]
 
 
 def resolve(data: Data, root: Path | None = None, progress: Progress | None = None, fetch: bool = True) -> Source:
-    """Return the corpus that `data` names with every file hashed; downloaded where it must be (without `fetch`: LabError)."""
+    """Return the corpus that `data` names with every file hashed, downloading it if necessary (without `fetch`: raises
+    LabError).
+    """
     root = root or cache_folder()
     progress = progress or Silent()
     entry = CATALOGUE.get(data.corpus)
@@ -95,7 +97,7 @@ def resolve(data: Data, root: Path | None = None, progress: Progress | None = No
         found = _of_path(_spooled(root), "-", "stdin")
     else:
         path = Path(data.corpus).expanduser()
-        if not os.path.exists(path):  # False too for a name that can be no file's
+        if not os.path.exists(path):  # also False for an invalid file name
             raise LabError(_no_such_corpus(data.corpus))
         found = _of_path(path, data.corpus, _slug(path))
     found = _choose_parts(found, data)
@@ -141,7 +143,7 @@ def _advice(entry: CatalogueEntry) -> str:
 
 
 def _of_entry(entry: CatalogueEntry, paths: list[Path], given: str) -> Source:
-    """Return the catalogue's corpus, with its files (in the catalogue's order) at these paths."""
+    """Return the catalogue's corpus with its files, in the catalogue's order, at these paths."""
     files = tuple(
         SourceFile(name=member or file.name, path=path, member=member, part=part)
         for file, path in zip(entry.files, paths, strict=True)
@@ -160,7 +162,7 @@ def _of_entry(entry: CatalogueEntry, paths: list[Path], given: str) -> Source:
 
 
 def _recognised(source: Source) -> Source:
-    """Return the catalogue's view of the files where their hashes are a catalogue corpus's; else the source as it is."""
+    """Return the catalogue's description of the files if their hashes are a catalogue corpus's, else the source unchanged."""
     paths = {digest: path for path, digest in source.hashes.items()}
     for entry in CATALOGUE.values():
         if entry.files and {file.sha256 for file in entry.files} == set(paths):
@@ -187,7 +189,7 @@ def _file(name: str, path: Path, member: str = "") -> SourceFile:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """Return the folder's files at any depth, but hidden ones and compiled Python, in the order of their relative paths."""
+    """Return the folder's files at any depth, except hidden ones and compiled Python, sorted by relative path."""
     found = []
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
@@ -198,7 +200,7 @@ def _visible(folder: Path) -> list[Path]:
 def _members(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
-            # An entry without a name is none; zipfile's is_dir fails on it before Python 3.12.
+            # Skip entries without a name; zipfile's is_dir fails on them before Python 3.12.
             names = [name for name in archive.namelist() if name and not name.endswith("/")]
     except ZIP_DAMAGE as error:
         raise LabError(f"{path} can't be read as a zip archive ({error})") from None
@@ -209,7 +211,7 @@ def _members(path: Path) -> list[str]:
 
 
 def part_of(name: str) -> str:
-    """train, valid or test where a file's name says so (its last word that does), else empty.
+    """Return train, valid or test from a file's name (its last such word), else an empty string.
 
     >>> part_of("wiki.valid.raw"), part_of("train-00000-of-00004.parquet"), part_of("train.py"), part_of("contest.txt")
     ('valid', 'train', '', '')
@@ -221,7 +223,7 @@ def part_of(name: str) -> str:
 
 
 def _choose_parts(source: Source, data: Data) -> Source:
-    """Return the source with its files' parts, where a published split is wanted and their names make one."""
+    """Return the source with its files' parts, if a published split is wanted and the names form one."""
     if source.entry or data.split not in ("auto", "published"):
         return source
     parts = [part_of(file.name) for file in source.files]
@@ -238,7 +240,7 @@ _spool_of_this_process: dict[Path, Path] = {}
 
 
 def _spooled(root: Path) -> Path:
-    """Return standard input as a file named by its SHA-256: it can be read once only, but is needed for several passes."""
+    """Return standard input as a file named by its SHA-256, since it can be read only once but several passes need it."""
     if root in _spool_of_this_process:
         return _spool_of_this_process[root]
     folder = make_folder(root / "stdin")
@@ -259,7 +261,7 @@ def _spooled(root: Path) -> Path:
 
 
 def _slug(path: Path) -> str:
-    """Return a short name for folders and runs: `My Book.txt.xz` is my-book."""
+    """Return a short name for folders and runs: `My Book.txt.xz` becomes my-book."""
     name = path.resolve().name.lower()
     for _ in range(2):
         stem, dot, ending = name.rpartition(".")

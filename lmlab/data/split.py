@@ -1,11 +1,11 @@
-"""Which document is for training and which for validation.
+"""Splitting documents into training and validation.
 
 - `published`: as the corpus comes (its parts, or the tail that its publishers use).
-- `hash`: by the document's own SHA-256, so that adding documents never moves one from training to validation or back,
-  and two equal documents are always on the same side.
-- `tail`: the last part of the text, by characters. A border inside the only document that could be validated cuts it
-  there (int((1 - share) * characters) characters train, as in nanoGPT); else the document across the border trains.
-- `auto`: published where the corpus has one, hash from FEWEST_FOR_HASH documents on, else tail.
+- `hash`: by the document's own SHA-256, so that adding documents never moves another between training and validation,
+  and equal documents are always in the same split.
+- `tail`: the last part of the text, by characters. If the border is inside the only possible validation document, it is cut
+  there (int((1 - share) * characters) characters train, as in nanoGPT); otherwise the document across the border trains.
+- `auto`: published if the corpus has one, hash for at least FEWEST_FOR_HASH documents, else tail.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class SplitPlan:
-    """Where every document goes."""
+    """The split of every document."""
 
     rule: str
     """parts, hash or tail."""
     share: float
-    """Of the corpus that is validated; 0 for parts."""
+    """Share of the corpus in the validation split; 0 for parts."""
     of: np.ndarray
     """uint8 for each document: an index into SPLITS."""
     cut_document: int = -1
-    """The document that the border runs through (it begins in train and ends in valid), or -1."""
+    """The document that the border cuts (it begins in train and ends in valid), or -1."""
     cut_characters: int = 0
-    """How many of its characters train."""
+    """Number of its characters in train."""
 
     def identity(self) -> list[object]:
-        """Return what of the plan decides the data, besides the documents themselves."""
+        """Return what determines the data in the plan, besides the documents themselves."""
         return [self.rule, self.share]
 
 
 def plan_split(data: Data, source: Source, scan: Scan) -> SplitPlan:
-    """Return the split that `data` asks for; raises LabError if the corpus can't be split so."""
+    """Return the split for `data`; raises LabError if the corpus can't be split that way."""
     plan = _plan(data, source, scan)
     present = set(np.unique(plan.of)) | ({0, 1} if plan.cut_document >= 0 else set())
     for index, name in ((0, "training"), (1, "validation")):
@@ -85,7 +85,9 @@ def _hash(scan: Scan, share: float) -> SplitPlan:
 
 
 def hash_positions(keys: np.ndarray) -> np.ndarray:
-    """Return where in [0, 1) each document's SHA-256 lies, from its first 8 bytes: what lies below the share validates."""
+    """Return the position in [0, 1) of each document's SHA-256, from its first 8 bytes; positions below the share go to
+    validation.
+    """
     first = np.frombuffer(np.ascontiguousarray(keys).tobytes(), dtype=">u8")[::4]
     return first.astype(np.float64) / 2.0**64
 

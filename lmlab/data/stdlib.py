@@ -1,8 +1,8 @@
-"""The corpus that every machine has: the source of Python's own standard library.
+"""The corpus available on every machine: the source of Python's standard library.
 
-What is left out, by rule: tests; packages that were installed later; machine-made files (the build's settings, the
-character tables of `encodings`, the help texts of `pydoc_data/topics.py`), which are no code that a person wrote. The
-order is that of the relative paths, character by character, so it's the same on every system.
+Left out by rule: tests; packages installed later; generated files (the build's settings, the character tables of `encodings`, the
+help texts of `pydoc_data/topics.py`). The files are sorted by relative path, character by character, so the order is the same on
+every system.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ LEFT_OUT_FILES = frozenset({"pydoc_data/topics.py"})
 
 
 def stdlib_folder() -> Path:
-    """Return where this Python keeps its standard library."""
+    """Return the folder of this Python's standard library."""
     return Path(sysconfig.get_path("stdlib"))
 
 
 def stdlib_files(folder: Path | None = None) -> list[tuple[str, Path]]:
-    """Return (relative path with forward slashes, path) of every file that belongs to the corpus, in its order."""
+    """Return (relative path with forward slashes, path) of every file of the corpus, in order."""
     folder = folder or stdlib_folder()
     chosen = sorted((path.relative_to(folder).as_posix(), path) for path in _sources(folder))
     if not chosen:
@@ -37,7 +37,7 @@ def stdlib_files(folder: Path | None = None) -> list[tuple[str, Path]]:
 
 
 def belongs(name: str) -> bool:
-    """Return whether the file of that relative path is part of the corpus.
+    """Return whether the file with that relative path is part of the corpus.
 
     >>> belongs("json/decoder.py"), belongs("unittest/test/test_case.py"), belongs("encodings/cp1252.py")
     (True, False, False)

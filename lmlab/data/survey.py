@@ -1,4 +1,4 @@
-"""What a text is like before it is prepared: its size, lines and characters, over all of it or over its beginning."""
+"""Statistics of a text before it is prepared: its size, lines and characters, over all of it or its beginning."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from lmlab.data.scan import skipped_notes, source_pieces
 from lmlab.data.sources import Source
 
 FEWEST_LINES, LONGEST_MEAN_LINE, MOST_BLANK_LINES = 100, 250, 0.01
-"""A list has so many lines or more, of so many characters in the mean at most, and such a share of empty ones at most."""
+"""A list has at least so many lines, at most so many characters per line on average, and at most this share of empty lines."""
 IN_ORDER = 0.95
-"""A list is sorted where this share of its lines is not below the line before."""
+"""A list is sorted if this share of its lines is not below the line before."""
 COMPRESSION = 3.5
-"""About how much larger text is than its compressed file."""
+"""Approximate ratio of the size of text to that of its compressed file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,43 +27,43 @@ class Lines:
     count: int
     blank: int
     characters: int
-    """Line breaks left out."""
+    """Without line breaks."""
     longest: int
     ascending: int
-    """Lines that are not below the line before them, by code points."""
+    """Lines not below the line before them, by code points."""
 
     @property
     def form_a_list(self) -> bool:
-        """Whether each line may be a document of its own: many, short, and hardly an empty one between them."""
+        """Whether each line may be a document of its own: there are many, short lines with hardly any empty ones."""
         many = self.count >= FEWEST_LINES and self.blank <= MOST_BLANK_LINES * self.count
         return many and self.characters <= LONGEST_MEAN_LINE * self.count
 
     @property
     def are_sorted(self) -> bool:
-        """Whether they are in the order of their code points, but for a few."""
+        """Whether nearly all lines are in the order of their code points."""
         return self.count > 1 and self.ascending >= IN_ORDER * (self.count - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """A text, as far as it was read."""
+    """Statistics of a text, as far as it was read."""
 
     whole: bool
-    """Whether all of it was read."""
+    """Whether all of the text was read."""
     files: int
     file_bytes: int
-    """On the disk, or of members of an archive, unpacked."""
+    """Size on the disk; for members of an archive, decompressed."""
     text_bytes: int
-    """About how much text that is, as UTF-8: exact where the whole text was read."""
+    """Approximate size of the text as UTF-8; exact if the whole text was read."""
     documents: int
     characters: int
     words: int
-    """Between white space."""
+    """Separated by white space."""
     lines: Lines
     alphabet: str
-    """Every character that was seen, sorted by code point."""
+    """Every character found, sorted by code point."""
     skipped_files: tuple[str, ...]
-    """Those that were passed over because they aren't UTF-8."""
+    """Files skipped because they aren't UTF-8."""
     skipped_bytes: int
 
     @property
@@ -80,7 +80,7 @@ class Survey:
         ]
 
     def lines_of_text(self) -> list[str]:
-        """Return its sizes, as lines for a terminal."""
+        """Return the sizes, as lines for a terminal."""
         lines = self.lines
         mean = f"{lines.characters / max(1, lines.count):,.1f}"
         return [
@@ -92,12 +92,12 @@ class Survey:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """For --json."""
+        """Return plain values for --json."""
         return asdict(self)
 
 
 def survey(source: Source, column: str, progress: Progress, most_characters: int | None = None) -> Survey:
-    """Read the text of `source` once, or until `most_characters` were read (None: all of it)."""
+    """Read the text of `source` once, at most about `most_characters` of it (None: all), and return its statistics."""
     lines, alphabet, findings = LineCounter(), set[str](), Findings()
     documents = characters = words = text_bytes = 0
     whole = True
@@ -128,7 +128,7 @@ def survey(source: Source, column: str, progress: Progress, most_characters: int
 
 
 class LineCounter:
-    """Counts over lines of documents that come in pieces."""
+    """Counts the lines of documents that are given in pieces."""
 
     def __init__(self) -> None:
         self._rest = ""
@@ -136,7 +136,7 @@ class LineCounter:
         self._count = self._blank = self._characters = self._longest = self._ascending = 0
 
     def add(self, text: str, last: bool) -> None:
-        """The next piece of a document, which ends with it where it is the last."""
+        """Add the next piece of a document; `last` if the document ends with it."""
         *lines, self._rest = (self._rest + text).split("\n")
         if last and self._rest:
             lines, self._rest = [*lines, self._rest], ""
@@ -152,7 +152,7 @@ class LineCounter:
         self._before = line
 
     def counts(self) -> Lines:
-        """Over what was added so far; a line whose end has not come yet is left out."""
+        """Return the counts so far, without a line that isn't complete yet."""
         return Lines(
             count=self._count,
             blank=self._blank,
@@ -163,7 +163,7 @@ class LineCounter:
 
 
 def list_notes(documents: int, lines: Lines) -> Iterator[str]:
-    """Yield what to say of a text of so many documents with these lines where it's one document that looks like a list."""
+    """Yield a note if a text of one document looks like a list of documents."""
     if documents != 1 or not lines.form_a_list:
         return
     order = ", and they are sorted, so that the validation split (its end) is unlike the training split"
@@ -174,7 +174,7 @@ def list_notes(documents: int, lines: Lines) -> Iterator[str]:
 
 
 def carriage_return_notes(found: bool) -> Iterator[str]:
-    """Yield what to say of a text in which carriage returns stand."""
+    """Yield a note if the text contains carriage returns."""
     if found:
         yield (
             "the text has carriage returns (\\r), which are kept as symbols; to read every line break as \\n, add "
@@ -183,7 +183,7 @@ def carriage_return_notes(found: bool) -> Iterator[str]:
 
 
 def _about_text_bytes(source: Source) -> int:
-    """From the sizes of its files."""
+    """Return the approximate size of the text from the sizes of its files."""
     packed = [file.packing or file.kind == "parquet" for file in source.files]
     return round(
         sum(

@@ -1,8 +1,8 @@
-"""The units that losses are compared by: a document, or a block of 1,024 bytes where a split has few documents.
+"""The units that losses are compared by: a document, or a block of 1,024 bytes if a split has few documents.
 
-A unit has the SHA-256 of its text (so any two runs that score the same text find it again), its bytes and the first
+A unit has the SHA-256 of its text (by which runs on the same text match units), its bytes and the first
 token that belongs to it. A token belongs to the unit of its first byte; end-of-text tokens have no bytes and belong to
-the text before them. Blocks need to know which bytes a token stands for, so tokenizers that lose text have documents
+the text before them. Blocks require the bytes of each token, so tokenizers that lose text have documents
 only.
 """
 
@@ -22,7 +22,7 @@ TOKENS_A_TIME = 1 << 18
 
 
 def wants_blocks(documents: int, tokenizer: Tokenizer) -> bool:
-    """Return whether a split of so many documents is compared by blocks of bytes."""
+    """Return whether a split of `documents` documents is compared by blocks of bytes."""
     return documents < FEWEST_DOCUMENTS and tokenizer.lossless and tokenizer.token_bytes() is not None
 
 
@@ -34,7 +34,7 @@ def document_units(keys: np.ndarray, sizes: np.ndarray, starts: np.ndarray) -> n
 
 
 def block_units(tokens: np.ndarray, starts: np.ndarray, tokenizer: Tokenizer) -> Iterator[np.ndarray]:
-    """Yield UNIT rows for the 1,024-byte blocks of each document (the last one shorter), some at a time.
+    """Yield UNIT rows for the 1,024-byte blocks of each document (the last one is shorter), in arrays.
 
     `tokens` is the whole split, `starts` int64 [documents + 1]. A block without a token's first byte has the same start
     as the next.
@@ -48,7 +48,7 @@ def block_units(tokens: np.ndarray, starts: np.ndarray, tokenizer: Tokenizer) ->
 def _blocks_of(
     tokens: np.ndarray, begin: int, end: int, lengths: np.ndarray, tokenizer: Tokenizer
 ) -> Iterator[np.ndarray]:
-    """Yield one document, its tokens some at a time; the bytes of the last unfinished block are carried over."""
+    """Yield the rows of one document, some tokens at a time; the bytes of an unfinished block are carried over."""
     held, held_start = b"", begin
     passed = 0  # bytes of this document before `first`
     for first in range(begin, end, TOKENS_A_TIME):

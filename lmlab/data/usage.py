@@ -1,13 +1,13 @@
-"""Which tokens of a training split runs have used, exactly, from what they note of themselves.
+"""The tokens of a training split that runs have used, computed exactly from their records.
 
-In: for each run the data set, seed, order, context and the range of its sequences (`Use`), oldest first. Out: the tokens
-that its windows held, as inputs or targets, as ranges (`lmlab.data.ranges`); or those that none of them held.
+Input: for each run the data set, seed, order, context and the range of its sequences (`Use`), oldest first. Output: the tokens
+in its windows, as inputs or targets, as ranges (`lmlab.data.ranges`); or those in no window of any run.
 
-A window of `context` inputs from token s on holds the tokens s to s + context: the last is its last target. Sequences
-whose update was left out taught nothing, and their tokens count as unused.
+A window of `context` inputs from token s contains the tokens s to s + context: the last is its last target. Sequences
+whose update was skipped had no effect, and their tokens count as unused.
 
-Data sets are of one family where one is the beginning of the other: it was extended (`lmlab.data.extending`), or is a view
-of its first tokens. A token then has the same place in both.
+Data sets are of one family if one is the beginning of the other: it was extended (`lmlab.data.extending`), or is a view
+of its first tokens. A token then has the same position in both.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lmlab.data.ranges import Ranges, no_tokens, outside, ranges, union, within
 from lmlab.data.windows import Windows
 
 Ancestry = tuple[tuple[str, int], ...]
-"""(id, training tokens) of a data set and then of each that it begins with or is a view of; `Dataset.ancestry`."""
+"""(id, training tokens) of a data set, then of each that its tokens begin with or that it is a view of; `Dataset.ancestry`."""
 
 SEQUENCES_A_TIME = 1 << 20
 
@@ -43,20 +43,20 @@ class Use:
     cursor: tuple[int, int]
     """The first sequence of the stream, and the one after the last."""
     skipped: tuple[tuple[int, int], ...] = ()
-    """Ranges of sequences whose update was left out."""
+    """Ranges of sequences whose update was skipped."""
     fresh: bool = False
-    """Its stream went through what the uses before it had left (`data.fresh`)."""
+    """Whether its stream read what earlier uses had left unused (`data.fresh`)."""
     windows: str = "stream"
-    """What was cut into windows: the split as one stream, or its documents, which alone tell what such a window held."""
+    """What was divided into windows: the split as one stream, or its documents, which are needed to know the tokens of a window."""
     stride: int | None = None
 
     @property
     def tokens(self) -> int:
-        """The length of the training split."""
+        """The length of the training split in tokens."""
         return self.data[0][1]
 
     def sequences(self) -> list[tuple[int, int]]:
-        """Return the ranges of sequences that were learnt from."""
+        """Return the ranges of sequences whose update was applied."""
         first, end = self.cursor
         skipped = ranges([pair[0] for pair in self.skipped], [pair[1] for pair in self.skipped])
         return [(int(begin), int(stop)) for begin, stop in outside(skipped, first, end)]
@@ -68,7 +68,7 @@ class Use:
 
 
 def read_use(value: Any) -> Use:
-    """From what `to_json` gave; raises LabError if it can't be that."""
+    """Return the use that `to_json` converted; raises LabError if the value is invalid."""
     try:
         return Use(
             data=read_ancestry(value["data"]),
@@ -89,7 +89,9 @@ def read_use(value: Any) -> Use:
 
 
 def read_ancestry(value: Any) -> Ancestry:
-    """From a list of `id` and `train_tokens`, which must not be empty; KeyError, TypeError or ValueError otherwise."""
+    """Return the ancestry from a non-empty list of `id` and `train_tokens`; raises KeyError, TypeError or ValueError if it is
+    invalid.
+    """
     found = tuple((str(entry["id"]), int(entry["train_tokens"])) for entry in value)
     if not found:
         raise ValueError("no data set")
@@ -97,14 +99,14 @@ def read_ancestry(value: Any) -> Ancestry:
 
 
 def shared_tokens(one: Ancestry, other: Ancestry) -> int:
-    """Return how many tokens both training splits begin with, place by place; 0 if they are of no family."""
+    """Return the number of first tokens that both training splits have in common; 0 if they are not of one family."""
     theirs = dict(other)
     common = max((min(tokens, theirs[identity]) for identity, tokens in one if identity in theirs), default=0)
     return min(common, one[0][1], other[0][1])
 
 
 def unused(uses: Sequence[Use], data: Ancestry) -> Ranges:
-    """Return the tokens of `data`'s training split that none of the uses, oldest first, has held."""
+    """Return the tokens of `data`'s training split that are in none of the uses, given oldest first."""
     used = no_tokens()
     for use, found in zip(uses, used_by_each(uses), strict=True):
         used = union(used, within(found, shared_tokens(use.data, data)))
@@ -112,7 +114,7 @@ def unused(uses: Sequence[Use], data: Ancestry) -> Ranges:
 
 
 def used_by_each(uses: Sequence[Use]) -> list[Ranges]:
-    """Return the tokens that each use held, in its own data set. A fresh one's windows follow from the uses before it."""
+    """Return the tokens in each use, in its own data set. The windows of a fresh one follow from the uses before it."""
     found: list[Ranges] = []
     for use in uses:
         if not use.fresh:
@@ -126,13 +128,13 @@ def used_by_each(uses: Sequence[Use]) -> list[Ranges]:
 
 
 def used_by(use: Use, windows: Windows | None = None) -> Ranges:
-    """Return the tokens that one use held; `windows` are those of its stream where it didn't go through the whole split as one.
+    """Return the tokens in one use; `windows` are those of its stream if it didn't read the whole split as one stream.
 
-    LabError for windows of documents that aren't given.
+    Raises LabError for windows of documents that aren't given.
     """
     if windows is None and use.windows != "stream":
         raise LabError(
-            f"a run read data set {use.data[0][0]} in windows of documents, and which tokens those held isn't known without them: "
+            f"a run read data set {use.data[0][0]} in windows of documents, whose tokens are unknown without the windows: "
             "leave data.fresh out"
         )
     read = _reader(use) if windows is None else _windows_reader(use, windows)
@@ -141,7 +143,7 @@ def used_by(use: Use, windows: Windows | None = None) -> Ranges:
     for first, end in use.sequences():
         if length < 1:
             raise LabError(
-                f"no window of {use.context:,} tokens fits into what a run says it has read of {use.data[0][0]}"
+                f"no window of {use.context:,} tokens fits into what a run reports to have read of {use.data[0][0]}"
             )
         begin, stop = -(-first // length), end // length
         if begin < stop and (windows is not None or use.order != "random"):
@@ -156,7 +158,7 @@ def used_by(use: Use, windows: Windows | None = None) -> Ranges:
 
 
 Reader = Callable[[int, int], tuple[NDArray[np.int64], NDArray[np.int64]]]
-"""From the first sequence and a count to each one's first token and the one after its last."""
+"""(first sequence, count) -> first token of each sequence, and the token after its last."""
 
 
 def _reader(use: Use) -> Reader:
@@ -172,7 +174,7 @@ def _windows_reader(use: Use, windows: Windows) -> Reader:
 
 
 def _whole_epochs(use: Use, first: int, end: int) -> Ranges:
-    """Return all windows of the epochs [first, end). Their shifts differ by less than a window, so together they have no gap."""
+    """Return all windows of the epochs [first, end). Their shifts differ by less than a window, so their union has no gap."""
     length = epoch_length(use.order, use.tokens, use.context) * use.context + 1
     if use.order != "shifted":
         return ranges([0], [length])

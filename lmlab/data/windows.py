@@ -1,17 +1,17 @@
-"""Windows inside ranges of a split: of at most context + 1 tokens each, and none holds a token of two ranges.
+"""Windows inside ranges of a split: at most context + 1 tokens each, and never across two ranges.
 
-In: where ranges begin and end, the context length and the stride. Out: which windows there are, which tokens each holds, and
-batches of them, filled up with targets that count in no loss. Ranges are the documents of a split (`data.windows documents`)
-or what runs have left unused (`lmlab.data.fresh`). Memory grows with the ranges, and not with the windows in them.
+Input: the first and last tokens of ranges, the context length and the stride. Output: the windows, their tokens, and
+batches of them, padded with ignored targets. Ranges are the documents of a split (`data.windows documents`)
+or unused tokens (`lmlab.data.fresh`). Memory grows with the number of ranges, not of windows.
 
-A document of n tokens, those that begin and end it included, and windows of w = context + 1:
+A document of n tokens, including those that begin and end it, has windows of w = context + 1:
 
-    n <= w   one window, filled up to w
-    n > w    windows at 0, stride, 2 stride, ... as far as whole ones fit; what is left behind the last one is in no window
+    n <= w   one window, padded to w
+    n > w    whole windows at 0, stride, 2 stride, ...; tokens after the last one are in no window
 
-A window's first token is given and all others are its targets, so with a stride below the context a token is a target in
-several windows. An epoch is a keyed permutation of all windows (`lmlab.data.order`). Its last batch is short: what it lacks
-are sequences without a target, so that an epoch is a whole number of batches.
+A window's first token is only an input and all others are targets, so with a stride below the context a token is a target in
+several windows. An epoch is a keyed permutation of all windows (`lmlab.data.order`). Its last batch is completed by
+sequences without a target, so that an epoch is a whole number of batches.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from lmlab.data.ranges import Ranges, ranges
 from lmlab.recipe import Recipe
 
 IGNORED_TARGET = -100
-"""Targets that count in no loss, torch's own convention: they fill up a window that is shorter than the others."""
+"""A target that counts in no loss, PyTorch's own convention: padding of short windows."""
 PADDING = 0
-"""The input beyond a document's end (of words it is PAD); nothing before it sees it."""
+"""The input beyond a document's end (the PAD of words); no position before it depends on it."""
 
 Integers = NDArray[np.int64]
 
@@ -45,42 +45,42 @@ class Windows:
     firsts: Integers
     """The first token of each range that has windows, [ranges]."""
     ends: Integers
-    """The token after its last window, [ranges]."""
+    """The token after the last window of each range, [ranges]."""
     before: Integers
-    """Windows in the ranges before it, and last in all: [ranges + 1]."""
+    """Number of windows in the ranges before each, and the total: [ranges + 1]."""
     epoch: int
-    """Sequences of an epoch: the windows, and as many empty ones as make whole batches."""
+    """Sequences of an epoch: the windows, and empty ones that complete the last batch."""
     order: int
-    """Which permutation of them it is (`lmlab.data.order.shuffled`)."""
+    """Number of their permutation (`lmlab.data.order.shuffled`)."""
 
     @property
     def count(self) -> int:
-        """How many windows there are."""
+        """The number of windows."""
         return int(self.before[-1])
 
     @property
     def targets(self) -> int:
-        """How many targets all windows have together."""
+        """The number of targets in all windows together."""
         windows = np.diff(self.before)
         return int(((windows - 1) * self.context + self.ends - self.firsts - (windows - 1) * self.stride - 1).sum())
 
     def held(self) -> Ranges:
-        """Return the tokens of all windows."""
+        """Return the tokens in all windows."""
         return ranges(self.firsts, self.ends)
 
     def spans(self, windows: Integers) -> tuple[Integers, Integers]:
-        """Return the first token of each of these windows, and the one after its last; both 0 for -1, which is none."""
+        """Return the first token of each of these windows, and the one after its last; both 0 for -1, no window."""
         place = np.searchsorted(self.before, windows, side="right") - 1
         starts = self.firsts[place] + (windows - self.before[place]) * self.stride
         ends = np.minimum(starts + self.context + 1, self.ends[place])
         return np.where(windows < 0, 0, starts), np.where(windows < 0, 0, ends)
 
     def at(self, seed: int, first: int, count: int) -> tuple[Integers, Integers]:
-        """Return the same of the sequences number `first` to `first + count - 1` of the stream of a seed."""
+        """Return the spans of sequences `first` to `first + count - 1` of the stream of a seed."""
         return self.spans(shuffled(seed, self.count, first, count, number=self.order, epoch=self.epoch))
 
     def over(self, firsts: Integers, ends: Integers) -> Integers:
-        """Return the windows, in order and each once, with a target among the tokens from `firsts` to before `ends`."""
+        """Return the windows, ascending and without repetition, with a target in any of the ranges [firsts, ends)."""
         filled = ends > firsts
         low, high = self._ending_after(firsts[filled]), self._beginning_before(ends[filled] - 1)
         counts = np.maximum(high - low, 0)
@@ -88,13 +88,13 @@ class Windows:
         return np.unique(np.repeat(low - offsets, counts) + np.arange(counts.sum()))
 
     def targets_in(self, firsts: Integers, ends: Integers) -> Integers:
-        """Return how many targets lie from each of `firsts` to before each of `ends`: a token counts once in every window."""
+        """Return the number of targets in each of the ranges [firsts, ends); a token counts once in every window."""
         windows = np.arange(self.count)
         starts, stops = self.spans(windows)
         sizes, sums = (np.append(0, np.cumsum(values)) for values in (stops - starts - 1, starts))
 
         def before(tokens: Integers) -> Integers:
-            # Windows that end by then count whole; of those that have begun, the targets up to there.
+            # Windows that end by then count whole; of the others that have begun, the targets before it.
             whole = np.searchsorted(stops, tokens, side="right")
             begun = np.maximum(np.searchsorted(starts, tokens - 1, side="left"), whole)
             return sizes[whole] + (begun - whole) * (tokens - 1) - (sums[begun] - sums[whole])
@@ -117,14 +117,14 @@ class Windows:
 
 
 def document_windows(starts: Integers, context: int, stride: int | None = None, batch: int = 1) -> Windows:
-    """Return the windows of documents, each by itself.
+    """Return the windows of documents, each cut separately.
 
-    `starts` is the first token of each document and last the number of tokens, int64 [documents + 1]; `stride` None is the
+    `starts` is the first token of each document and the number of tokens, int64 [documents + 1]; `stride` None is the
     context, so that each token is a target once at most. An epoch is a whole number of batches of `batch` windows.
     """
     stride = stride or context
     lengths = np.diff(starts)
-    # A token alone has no target; only the beginning of a document that a view cuts off can be so short.
+    # A single token has no target; only a document that is cut by the end of a view can be so short.
     windows = np.where(lengths < 2, 0, 1 + np.maximum(lengths - context - 1, 0) // stride)
     some = windows > 0
     ends = starts[:-1] + np.minimum(lengths, (windows - 1) * stride + context + 1)
@@ -143,7 +143,7 @@ def document_windows(starts: Integers, context: int, stride: int | None = None, 
 def split_windows(recipe: Recipe, dataset: Dataset, split: str) -> Windows | None:
     """Return the windows of documents in which `recipe` reads a split; None if it reads it as one stream.
 
-    LabError where the data set's documents don't begin with a token of their own, so that nothing could predict their first.
+    Raises LabError if the data set's documents don't begin with a begin-of-text token, from which their first token is predicted.
     """
     data = recipe.data
     if data.windows == "stream":
@@ -158,22 +158,22 @@ def split_windows(recipe: Recipe, dataset: Dataset, split: str) -> Windows | Non
 
 @dataclass(frozen=True, kw_only=True)
 class WindowedTokens:
-    """A split of which windows in ranges are read."""
+    """A split that is read in windows inside ranges."""
 
     tokens: NDArray[np.integer]
     """The whole split, memory-mapped."""
     windows: Windows
     padding: int | None = PADDING
-    """What fills up the inputs of a window that ends early; None: its own last token."""
+    """Padding of the inputs of a short window; None: its own last token."""
 
     def batch_at(self, seed: int, first: int, count: int) -> tuple[Integers, Integers]:
         """Return inputs and targets of those sequences of the stream, each int64 [count, context]."""
         return self.batch_of(*self.windows.at(seed, first, count))
 
     def batch_of(self, starts: Integers, ends: Integers) -> tuple[Integers, Integers]:
-        """Return inputs and targets of the windows that begin and end there, each int64 [windows, context].
+        """Return inputs and targets of the windows [starts, ends), each int64 [windows, context].
 
-        A window that ends early is filled up with `padding`, which nothing before it sees, and IGNORED_TARGET.
+        A short window is padded with `padding`, on which no earlier position depends, and IGNORED_TARGET.
         """
         places = starts[:, None] + np.arange(self.windows.context + 1)
         inside = places < ends[:, None]
