@@ -1,4 +1,4 @@
-"""What is wrong with a text: duplicates within and across its splits, hidden characters, boilerplate, likely secrets.
+"""Checks of a data set's text: duplicates within and across splits, hidden characters, boilerplate, likely secrets.
 
     checked(open_dataset("0123456789abcdef"))
 

@@ -1,6 +1,6 @@
-"""Characters that nobody sees or that shouldn't be there, by what they are in Unicode.
+"""Invisible or suspicious characters, by their Unicode category.
 
-Which code points are unassigned depends on the Unicode version of the Python at hand (`unicodedata.unidata_version`).
+Which code points are unassigned depends on the Unicode version of this Python (`unicodedata.unidata_version`).
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ SETS: dict[str, tuple[int, ...]] = {
 ORDINARY = (0x09, 0x0A)
 
 MOJIBAKE = re.compile(rb"\xc3\xa2(?:\xe2\x82\xac|\xc2\x80)|\xc3[\x82\x83]\xc2[\x80-\xbf]")
-"""What becomes of punctuation (\u00e2\u20ac, \u00e2 and a control character) and of letters with accents (\u00c3 or \u00c2 and a
+"""The results for punctuation (\u00e2\u20ac, \u00e2 and a control character) and for letters with accents (\u00c3 or \u00c2 and a
 sign)."""
 NEEDLES = (b"\xc3\xa2\xe2\x82\xac", b"\xc3\xa2\xc2\x80", b"\xc3\x82\xc2", b"\xc3\x83\xc2")
 
 
 @cache
 def classes() -> np.ndarray:
-    """Return uint8 [CODE_POINTS]: 0 for what is fine, else the number of its kind."""
+    """Return uint8 [CODE_POINTS]: 0 for ordinary characters, else the number of the kind."""
     table = np.zeros(CODE_POINTS, np.uint8)
     for point in range(CODE_POINTS):
         category = unicodedata.category(chr(point))
@@ -65,7 +65,7 @@ def classes() -> np.ndarray:
 
 
 def odd_characters(text: bytes) -> dict[str, np.ndarray]:
-    """kind -> int64, the bytes at which such a character begins in UTF-8; only the kinds that occur."""
+    """Return kind -> int64 byte offsets in the UTF-8 text at which such a character begins; only the kinds that occur."""
     if text.isascii():
         kinds = classes()[:128][np.frombuffer(text, np.uint8)]
         hits = np.flatnonzero(kinds)
@@ -82,7 +82,7 @@ def odd_characters(text: bytes) -> dict[str, np.ndarray]:
 
 
 def name_of(text: bytes, position: int) -> str:
-    """Return the code point of the character at a byte, as U+200B."""
+    """Return the code point of the character at a byte offset, as U+200B."""
     character = text[position : position + 4].decode("utf-8", "ignore")[:1]
     return f"U+{ord(character):04X}" if character else ""
 
@@ -92,7 +92,7 @@ def _by_kind(kinds: np.ndarray, positions: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _byte_offsets(points: np.ndarray) -> np.ndarray:
-    """Return int64 [characters]: where each begins in UTF-8; a byte that is no UTF-8 is one of U+DC80 to U+DCFF here."""
+    """Return int64 [characters]: the byte offset of each in UTF-8; bytes that aren't UTF-8 are U+DC80 to U+DCFF here."""
     sizes = 1 + (points >= 0x80) + (points >= 0x800).astype(np.int64) + (points >= 0x10000)
     sizes[(points >= 0xDC80) & (points <= 0xDCFF)] = 1
     return np.cumsum(sizes) - sizes

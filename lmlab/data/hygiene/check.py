@@ -1,6 +1,6 @@
-"""The check of a data set: made once, and kept beside its manifest as `check.json` (docs/formats.md).
+"""The check of a data set: computed once, and stored beside its manifest as `check.json` (docs/formats.md).
 
-A data set never changes under its id, so its check doesn't either; a file of another format, or a damaged one, is made anew.
+A data set with a given id never changes, so neither does its check; a file of another format, or a damaged one, is replaced.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ FORMAT = 1
 NAME = "check.json"
 LARGEST_BYTES = 256_000_000
 QUICK_BYTES = 32_000_000
-"""So much text is checked in some seconds, so nobody is asked before."""
+"""Up to this much text a check takes some seconds, so it is made without confirmation."""
 
 
 def checked(dataset: Dataset, progress: Progress | None = None) -> dict[str, Any]:
-    """Return the check of a data set as plain values: the one that is kept, or a new one, which is then kept.
+    """Return the check of a data set as plain values: the stored one, or a new one, which is then stored.
 
-    A folder that can't be written to is no failure: the check is then given back without being kept.
+    If the folder can't be written, the check is returned without being stored.
     """
     value = kept(dataset)
     if value is None:
@@ -44,7 +44,7 @@ def checked(dataset: Dataset, progress: Progress | None = None) -> dict[str, Any
 
 
 def kept(dataset: Dataset) -> dict[str, Any] | None:
-    """Return the check that was made before; None if there is none that can be used."""
+    """Return the stored check; None if there is none that is valid."""
     try:
         value = read_json(dataset.folder / NAME, LARGEST_BYTES)
     except LabError:
@@ -55,13 +55,14 @@ def kept(dataset: Dataset) -> dict[str, Any] | None:
 
 
 def is_quick(dataset: Dataset) -> bool:
-    """Return whether a check takes some seconds only."""
+    """Return whether a check takes only some seconds."""
     return sum(int(dataset.units(split)["bytes"].sum()) for split in dataset.splits) <= QUICK_BYTES
 
 
 def duplicate_units(value: dict[str, Any], dataset: Dataset, split: str) -> np.ndarray | None:
-    """Return bool [units]: which units of an evaluated split are duplicates of training text, by a check; None if it doesn't
-    say so."""
+    """Return bool [units]: which units of an evaluated split are duplicates of training text, according to a check; None if the
+    check is damaged or of another split.
+    """
     count = len(dataset.units(split))
     found = np.zeros(count, bool)
     entry = value.get("units", {}).get(split) if isinstance(value.get("units"), dict) else None

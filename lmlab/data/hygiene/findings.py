@@ -1,4 +1,4 @@
-"""What was found in a text, counted by kind, with a few examples and their places."""
+"""Findings in a text, counted by kind, with a few examples and their places."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AFTER_BYTES = 56
 
 @dataclass
 class Finding:
-    """One kind of thing in one split."""
+    """The findings of one kind in one split."""
 
     kind: str
     count: int = 0
@@ -30,7 +30,7 @@ class Finding:
 
 
 class Findings:
-    """The findings of one split, as its stretches come in order."""
+    """The findings of one split, collected from its stretches in order."""
 
     def __init__(self, places: Places) -> None:
         self._places = places
@@ -39,9 +39,9 @@ class Findings:
     def add(
         self, kind: str, stretch: Stretch, positions: np.ndarray, shown: bytes, notes: list[str] | None = None
     ) -> None:
-        """Things of one kind at these bytes of a stretch (int64, in order).
+        """Add findings of one kind at these byte offsets of a stretch (int64, ascending).
 
-        `shown` is the stretch's text with secrets masked, for the excerpts; `notes` say more of each thing.
+        `shown` is the stretch's text with secrets masked, for the excerpts; `notes` has a remark for each finding.
         """
         if not len(positions):
             return
@@ -60,12 +60,12 @@ class Findings:
             )
 
     def to_json(self, order: list[str]) -> list[dict[str, Any]]:
-        """Return every kind that was found, in this order."""
+        """Return the kinds found, in the order of `order`."""
         return [self._found[kind].to_json() for kind in order if kind in self._found]
 
 
 def around(stretch: Stretch, shown: bytes, position: int) -> str:
-    """Return what stands around a byte of a stretch, within its document, made visible."""
+    """Return the text around a byte of a stretch, within its document, as visible characters."""
     index = max(0, int(np.searchsorted(stretch.begins, position, side="right")) - 1)
     low = int(stretch.begins[index])
     high = int(stretch.begins[index + 1]) - 1 if index + 1 < len(stretch.begins) else len(shown)
@@ -74,9 +74,9 @@ def around(stretch: Stretch, shown: bytes, position: int) -> str:
 
 
 def visible(text: bytes) -> str:
-    """UTF-8 as characters that can be seen: others as escapes; half a character at either end is left out.
+    """Return UTF-8 text as visible characters, with escapes for others; a partial character at either end is left out.
 
-    Stricter than `printable`, since odd characters are what is looked for: joiners and no-break spaces are escapes too.
+    Stricter than `printable`, since odd characters are to be seen: joiners and no-break spaces are escaped too.
 
     >>> visible("a\\u200bb\\n".encode())
     'a\\\\u200bb\\\\n'

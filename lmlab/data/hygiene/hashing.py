@@ -1,8 +1,8 @@
-"""64-bit hashes of many spans of one array at once; keyed, and the same on every machine.
+"""64-bit hashes of many spans of one array at once; keyed, and identical on every machine.
 
 The hash of a span is a polynomial in its elements' random values: h(v) = sum of v[i] * M^i mod 2^64 with an odd M. So the
-hash of every span of an array follows from one running sum (Karp and Rabin, 1987), and M has an inverse that moves a span
-to the origin. Random values in place of the elements themselves keep texts of few different symbols apart.
+hash of every span of an array follows from one running sum (Karp and Rabin, 1987), and the inverse of M shifts a span
+to the origin. Random values in place of the elements avoid collisions between texts of few different symbols.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ INVERSE = pow(M, -1, 1 << 64)
 
 
 def random_words(key: str, count: int) -> np.ndarray:
-    """Return uint64 [count]: the same random values for the same key everywhere."""
+    """Return uint64 [count]: random values determined by the key, identical on every machine."""
     return np.frombuffer(hashlib.shake_128(key.encode()).digest(8 * count), dtype="<u8").astype(np.uint64)
 
 
 def mixed(words: np.ndarray) -> np.ndarray:
-    """Return uint64 of any shape, each bit of the result depending on all of its word's: SplitMix64's last step (Steele,
-    Lea and Flood, 2014)."""
+    """Return uint64 of the same shape, each output bit depending on all bits of its input word: SplitMix64's finaliser (Steele,
+    Lea and Flood, 2014).
+    """
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return words ^ (words >> np.uint64(31))
@@ -37,7 +38,7 @@ def span_hashes(values: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> np.
 
 
 def window_hashes(values: np.ndarray, length: int) -> np.ndarray:
-    """Return uint64 [len(values) - length + 1]: the hash of every window of `length` values; none where they are fewer."""
+    """Return uint64 [len(values) - length + 1]: the hash of every window of `length` values; empty if there are fewer values."""
     count = max(0, len(values) - length + 1)
     sums = np.zeros(len(values) + 1, np.uint64)
     np.cumsum(values * powers(len(values)), out=sums[1:])
@@ -55,7 +56,7 @@ def inverse_powers(count: int) -> np.ndarray:
 
 
 def _table_size(count: int) -> int:
-    """Return the next power of two, so that few tables are made."""
+    """Return the next power of two, so that few different tables are cached."""
     return 1 << max(10, (count - 1).bit_length())
 
 

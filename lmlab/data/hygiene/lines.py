@@ -1,7 +1,7 @@
-"""Very long lines, and boilerplate: lines that stand in many documents.
+"""Very long lines, and boilerplate: lines that occur in many documents.
 
-Boilerplate takes two passes in bounded memory. The first counts hashes of lines in a table in which different lines may
-share a cell, so that it counts too many at most; the second counts exactly the lines whose cell has enough.
+Boilerplate is found in two passes with bounded memory. The first counts line hashes in a table in which different lines may share a
+cell, so counts are upper bounds; the second counts exactly the lines whose cell reaches the threshold.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from lmlab.data.units import FEWEST_DOCUMENTS
 
 LONG_LINE_BYTES = 10_000
 REPEATED_LINE_BYTES = 20
-"""Shorter lines repeat by themselves."""
+"""Shorter lines repeat naturally."""
 FEWEST_REPEATS = 10
 DOCUMENTS_A_REPEAT = 1000
-"""Boilerplate stands in one of so many documents at least."""
+"""Boilerplate occurs in at least one of so many documents."""
 CELLS = 1 << 22
 
 VALUES = random_words("lmlab lines", 256)
 
 
 def fewest_repeats(documents: int) -> int:
-    """In how many documents a line must stand to be boilerplate (with few documents: how often)."""
+    """Return in how many documents a line must occur to be boilerplate (with few documents: how many times)."""
     return max(FEWEST_REPEATS, documents // DOCUMENTS_A_REPEAT)
 
 
 class LongLines:
-    """Finds the lines of LONG_LINE_BYTES and more, also where several stretches hold one."""
+    """Finds the lines of LONG_LINE_BYTES or more, including those that span several stretches."""
 
     def __init__(self) -> None:
         self._carried = 0
 
     def find(self, stretch: Stretch) -> tuple[np.ndarray, np.ndarray]:
-        """Return (where in the stretch, how long), int64, of those that end here; a negative place is before the stretch."""
+        """Return (place in the stretch, length), int64, of the long lines that end here; a negative place is before the stretch."""
         breaks = _breaks(stretch.text)
         begins = np.append(0, breaks[:-1] + 1)[: len(breaks)]
         begins[:1] -= self._carried
@@ -49,12 +49,12 @@ class LongLines:
 
 @dataclass
 class Repeated:
-    """A line that stands often."""
+    """A line that occurs often."""
 
     line: bytes
     document: int
     offset: int
-    """Where it stands first."""
+    """The first occurrence is at `offset` in `document`."""
     count: int = 0
     documents: int = 0
     last_document: int = -1
@@ -62,7 +62,7 @@ class Repeated:
 
 @dataclass
 class Boilerplate:
-    """The two passes of one split: `sketch` every stretch, then, where `hopeful`, `count` every stretch, then `found`."""
+    """The two passes over one split: `sketch` every stretch, then, if `hopeful`, `count` every stretch, then `found`."""
 
     documents: int
     cells: np.ndarray = field(default_factory=lambda: np.zeros(CELLS, np.uint32))
@@ -70,16 +70,16 @@ class Boilerplate:
 
     @property
     def by_document(self) -> bool:
-        """Whether documents are counted, rather than occurrences, of which one document may have many."""
+        """Whether documents are counted, rather than occurrences, of which a document may have several."""
         return self.documents >= FEWEST_DOCUMENTS
 
     @property
     def hopeful(self) -> bool:
-        """Whether any line may stand often enough, after the first pass."""
+        """Whether any line may occur often enough, after the first pass."""
         return bool((self.cells >= fewest_repeats(self.documents)).any())
 
     def sketch(self, stretch: Stretch) -> None:
-        """First pass."""
+        """Add a stretch in the first pass."""
         begins, _, hashes = _lines(stretch)
         if self.by_document and len(begins):
             documents = stretch.places(begins)[0]
@@ -91,7 +91,7 @@ class Boilerplate:
         self.cells[cells.astype(np.int64)] += counts.astype(np.uint32)
 
     def count(self, stretch: Stretch, shown: bytes) -> None:
-        """Second pass; `shown` is the stretch's text with secrets masked, for the report."""
+        """Add a stretch in the second pass; `shown` is its text with secrets masked, for the report."""
         begins, ends, hashes = _lines(stretch)
         often = self.cells[(hashes & np.uint64(CELLS - 1)).astype(np.int64)] >= fewest_repeats(self.documents)
         begins, ends, hashes = begins[often], ends[often], hashes[often]
@@ -107,7 +107,7 @@ class Boilerplate:
             line.last_document = document
 
     def found(self) -> list[Repeated]:
-        """Return the boilerplate, those first that take most of the text."""
+        """Return the boilerplate, sorted by the bytes that it takes, largest first."""
         least = fewest_repeats(self.documents)
         often = [
             line
@@ -123,7 +123,7 @@ def _breaks(text: bytes) -> np.ndarray:
 
 
 def _lines(stretch: Stretch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (first byte, end, hash) of each line of REPEATED_LINE_BYTES or more, its indentation included."""
+    """Return (first byte, end, hash) of each line of REPEATED_LINE_BYTES or more, including its indentation."""
     ends = _breaks(stretch.text)
     begins = np.append(0, ends[:-1] + 1)[: len(ends)]
     long = ends - begins >= REPEATED_LINE_BYTES

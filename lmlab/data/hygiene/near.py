@@ -1,10 +1,10 @@
-"""Passages that are equal or nearly so, within the splits and across them.
+"""Equal and near-duplicate passages, within the splits and across them.
 
     text -> shingles -> MinHash bands -> candidates -> Jaccard similarity of the whole sets -> clusters
 
-Only pairs whose sets of shingles were compared whole, and have a similarity of at least THRESHOLD, are near duplicates.
-Equal passages are found by their SHA-256 and stand in for one another. The method is that of Lee et al., 2022 (arXiv
-2107.06499); the bands' keys are kept in a file meanwhile, so that memory grows by some 100 bytes a passage.
+Only pairs whose whole sets of shingles were compared, with a similarity of at least THRESHOLD, are near duplicates.
+Equal passages are found by their SHA-256 and represented by the first. The method is that of Lee et al., 2022 (arXiv
+2107.06499); the bands' keys are kept in a temporary file, so that memory grows by about 100 bytes per passage.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ DRAFT = ".check-"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Near:
-    """What was found, by the passages' numbers."""
+    """Equal and similar passages, by the passages' numbers."""
 
     equal_to: np.ndarray
-    """int64 [passages]: the first passage with the same text (itself, where it is the first)."""
+    """int64 [passages]: the first passage with the same text (itself, if it is the first)."""
     cluster: np.ndarray
-    """int64 [passages]: the first passage that a chain of equal and near ones leads to (itself, where it is alone)."""
+    """int64 [passages]: the first passage connected by a chain of equal and near ones (itself, if it is alone)."""
     partner: np.ndarray
-    """int64 [passages]: an earlier passage that is near it, in training where there is one; -1 where there is none."""
+    """int64 [passages]: an earlier passage near it, in training if there is one; -1 if there is none."""
     similarity: np.ndarray
-    """float64 [passages]: the similarity to its partner; NaN where it has none."""
+    """float64 [passages]: the similarity to its partner; NaN without one."""
     in_training: np.ndarray
-    """bool [passages]: whether a training passage is near it (or near one that is equal to it); False in training."""
+    """bool [passages]: whether a training passage is near it, or near one equal to it; False in training."""
 
 
 def find_near(passages: Passages, progress: Progress, folder: Path) -> Near:
-    """Return all of it; what is kept meanwhile lies in a temporary folder in `folder`."""
+    """Return the equal and near passages; intermediate data is in a temporary folder in `folder`."""
     equal_to = first_equal(passages.keys())
     searching = _Search(passages, len(passages.numbers("train")))
     remove_dead(folder, DRAFT)
@@ -68,16 +68,16 @@ def find_near(passages: Passages, progress: Progress, folder: Path) -> Near:
 
 
 def first_equal(keys: np.ndarray) -> np.ndarray:
-    """Return int64 [passages]: for each key (V32) the first passage that has it."""
+    """Return int64 [passages]: the first passage with the same key (V32)."""
     words = key_words(keys)
     _, firsts, places = np.unique(words[:, 0], return_index=True, return_inverse=True)
     found = firsts[places.reshape(-1)]
-    # The first eight bytes sift; what only agrees in these is taken for different.
+    # Compare the first eight bytes; passages that agree only in these count as different.
     return np.where((words[found] == words).all(axis=1), found, np.arange(len(keys)))
 
 
 def _write_keys(passages: Passages, keys: np.ndarray, progress: Progress) -> np.ndarray:
-    """Put every passage's band keys into `keys` (uint64 [BANDS, passages]); returns bool [passages]: whether it has any."""
+    """Write every passage's band keys into `keys` (uint64 [BANDS, passages]); return bool [passages]: whether it has any."""
     has_words = np.zeros(passages.count, bool)
     progress.begin("comparing passages", passages.bytes)
     for part in passages.ranges():
@@ -91,7 +91,7 @@ def _write_keys(passages: Passages, keys: np.ndarray, progress: Progress) -> np.
 
 
 class _Search:
-    """Compares candidates and joins those that are near; a pair that can't tell anything new isn't compared."""
+    """Compares candidates and joins similar ones; pairs that can't change the result are skipped."""
 
     def __init__(self, passages: Passages, training: int) -> None:
         self._passages = passages
@@ -117,7 +117,7 @@ class _Search:
         return found
 
     def compare(self, pairs: np.ndarray) -> None:
-        """Candidates of one band, int64 [pairs, 2] with the smaller number first."""
+        """Compare the candidates of one band, int64 [pairs, 2] with the smaller number first."""
         codes = pairs[:, 0] * np.int64(self._passages.count) + pairs[:, 1]
         new = ~np.isin(codes, self._seen)
         self._seen = np.union1d(self._seen, codes[new])
@@ -128,7 +128,7 @@ class _Search:
                     self._join(one, other, value)
 
     def _groups(self, pairs: np.ndarray) -> Iterator[list[tuple[int, int]]]:
-        """Yield the pairs in groups of few enough, and with little enough text to hold."""
+        """Yield the pairs in groups of bounded size and text."""
         group: list[tuple[int, int]] = []
         tokens = 0
         for one, other in pairs.tolist():
@@ -144,7 +144,7 @@ class _Search:
         return one < self._training <= other
 
     def _is_informative(self, one: int, other: int) -> bool:
-        """Return whether it matters if these two are near: they may join clusters, or be the first pair across the splits."""
+        """Return whether the pair can change the result: by joining clusters, or as the first pair across the splits."""
         if self._crosses(one, other) and not self.in_training[other]:
             return True
         return self.root(one) != self.root(other)

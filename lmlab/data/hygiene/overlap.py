@@ -1,9 +1,9 @@
 """Duplicates of a data set as plain values: within each split, of the training split in the others, and by unit.
 
-A unit of an evaluated split (what losses are compared by) is a duplicate of training text where it is
-exact: its text is a training passage's; near: a training passage has nearly the same words (`hygiene.near`); or
-contained: CONTAINED_SHARE of its tokens lie in spans that training has too (`hygiene.spans`). Each unit counts for the first
-of the three that holds.
+A unit of an evaluated split (by which losses are compared) is a duplicate of training text if it is
+exact: its text equals a training passage; near: a training passage has nearly the same words (`hygiene.near`); or
+contained: CONTAINED_SHARE of its tokens are in spans that training contains too (`hygiene.spans`). Each unit counts for the first
+of the three that applies.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ KINDS = ("exact", "near", "contained")
 
 
 def compare(dataset: Dataset, progress: Progress, folder: Path) -> dict[str, Any]:
-    """Return all of it; `folder` is where temporary files may be."""
+    """Return the duplicates as plain values; `folder` is where temporary files may be."""
     passages = Passages(dataset)
     places = {split: Places(dataset, split) for split in dataset.splits}
     near = find_near(passages, progress, folder)
@@ -61,7 +61,7 @@ def _spans(dataset: Dataset, split: str, length: int, progress: Progress) -> Spa
 
 
 def _within(split: str, passages: Passages, near: Near, places: dict[str, Places]) -> dict[str, Any]:
-    """Return how much of a split stands in it twice: all of a cluster but its first passage."""
+    """Return the duplicates within a split: all passages of a cluster but its first."""
     numbers = passages.numbers(split)
     here = slice(numbers.start, numbers.stop)
     tokens = passages.tokens_of(split)
@@ -81,7 +81,7 @@ def _within(split: str, passages: Passages, near: Near, places: dict[str, Places
 
 
 def _all_but_first(groups: np.ndarray) -> np.ndarray:
-    """Return bool [passages]: whether an earlier one is in the same group."""
+    """Return bool [passages]: whether an earlier passage is in the same group."""
     later = np.ones(len(groups), bool)
     later[np.unique(groups, return_index=True)[1]] = False
     return later
@@ -97,7 +97,7 @@ def _share(chosen: np.ndarray, tokens: np.ndarray) -> dict[str, Any]:
 
 
 def _cluster(split: str, passages: Passages, near: Near, places: dict[str, Places], root: int) -> dict[str, Any]:
-    """Return a cluster's size in a split and its first members there."""
+    """Return a cluster's size in a split, and its first members there."""
     numbers = passages.numbers(split)
     members = numbers.start + np.flatnonzero(near.cluster[numbers.start : numbers.stop] == root)
     return {
@@ -108,7 +108,7 @@ def _cluster(split: str, passages: Passages, near: Near, places: dict[str, Place
 
 
 def _member(passages: Passages, near: Near, places: dict[str, Places], number: int) -> dict[str, Any]:
-    """Return where a passage stands, how it begins, and what it is near to."""
+    """Return the place and beginning of a passage, and the one that it is similar to."""
     split, token = passages.first_token(number)
     before, text = places[split].around(token, min(passages.length(number), EXCERPT_TOKENS))
     first = int(near.equal_to[number])
@@ -129,7 +129,7 @@ def _place(passages: Passages, places: dict[str, Places], number: int) -> dict[s
 def _evaluated(
     dataset: Dataset, split: str, passages: Passages, near: Near, spans: Spans, places: dict[str, Places]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return (what of a split stands in training, which of its units do)."""
+    """Return (duplicates of training text in a split, the units affected)."""
     numbers = passages.numbers(split)
     here = slice(numbers.start, numbers.stop)
     tokens = passages.tokens_of(split)
@@ -177,12 +177,12 @@ def _unit_share(chosen: np.ndarray, lengths: np.ndarray) -> dict[str, Any]:
 
 
 def _sums(flags: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Return int64 [units]: how many of each unit's tokens are flagged."""
+    """Return int64 [units]: the number of flagged tokens in each unit."""
     return np.diff(np.append(0, np.cumsum(flags, dtype=np.int64))[starts])
 
 
 def _span_examples(spans: Spans, places: Places, training: Places) -> list[dict[str, Any]]:
-    """Return the longest runs, and where in training their first span stands."""
+    """Return the longest runs, with the training position of their first span."""
     longest = np.argsort(spans.first - spans.end, kind="stable")[:EXAMPLES]
     found = []
     for first, end, place in zip(

@@ -1,6 +1,6 @@
-"""What is compared with what: a data set's documents, or its 1,024-byte blocks where it has few and long documents.
+"""The passages that are compared: a data set's documents, or its 1,024-byte blocks if it has few and long documents.
 
-Passages are numbered through all splits, the training split's first. They are blocks where both the training and the
+Passages are numbered across all splits, starting with the training split. They are blocks if both the training and the
 validation split have blocks as units, else documents.
 """
 
@@ -16,19 +16,19 @@ from lmlab.data.dataset import Dataset
 
 TOKENS_A_TIME = 1 << 18
 LONGEST_TOKENS = 1 << 20
-"""Of a longer passage only so many tokens are compared, so that the memory for one has a bound."""
+"""Of a longer passage only this many tokens are compared, to bound the memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """Some passages of one split that follow one another, with their text."""
+    """Consecutive passages of one split, with their text."""
 
     first: int
-    """Number of the first."""
+    """Number of the first passage."""
     text: np.ndarray
-    """uint8: passage after passage."""
+    """uint8: the concatenated passages."""
     begins: np.ndarray
-    """int64 [passages]: where each begins in `text`."""
+    """int64 [passages]: the offset of each in `text`."""
 
 
 class Passages:
@@ -58,26 +58,26 @@ class Passages:
         return range(self.first[split], self.first[split] + len(self.starts[split]) - 1)
 
     def split_of(self, number: int) -> str:
-        """Return the split that a passage is in."""
+        """Return the split of a passage."""
         return next(split for split in self.splits if number in self.numbers(split))
 
     def tokens_of(self, split: str) -> np.ndarray:
-        """Return int64 [passages]: how many tokens each passage of a split has."""
+        """Return int64 [passages]: the number of tokens of each passage of a split."""
         return np.diff(self.starts[split])
 
     def length(self, number: int) -> int:
-        """Return how many tokens of a passage are compared."""
+        """Return the number of tokens of a passage that are compared."""
         starts = self.starts[self.split_of(number)]
         place = number - self.first[self.split_of(number)]
         return min(int(starts[place + 1] - starts[place]), LONGEST_TOKENS)
 
     def first_token(self, number: int) -> tuple[str, int]:
-        """Return the split of a passage, and the number of its first token there."""
+        """Return the split of a passage, and its first token there."""
         split = self.split_of(number)
         return split, int(self.starts[split][number - self.first[split]])
 
     def keys(self) -> np.ndarray:
-        """Return V32 [passages]: the SHA-256 of each one's text."""
+        """Return V32 [passages]: the SHA-256 of each passage's text."""
         return np.concatenate([self._keys(split) for split in self.splits])
 
     def _keys(self, split: str) -> np.ndarray:
@@ -94,19 +94,19 @@ class Passages:
         return digest.digest()
 
     def text(self, number: int) -> bytes:
-        """Return a passage's text: all of it, or its first LONGEST_TOKENS tokens."""
+        """Return a passage's text, at most its first LONGEST_TOKENS tokens."""
         split = self.split_of(number)
         begin, end = (int(token) for token in self.starts[split][number - self.first[split] :][:2])
         return self._bytes(split, begin, min(end, begin + LONGEST_TOKENS))
 
     def together(self, numbers: list[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Return (uint8, int64 [passages]): the text of these passages one after the other, and where each begins."""
+        """Return (uint8, int64 [passages]): the concatenated text of these passages, and the offset of each."""
         texts = [self.text(number) for number in numbers]
         begins = np.cumsum([0, *map(len, texts)][: len(texts)])
         return np.frombuffer(b"".join(texts), np.uint8), begins
 
     def ranges(self) -> Iterator[Range]:
-        """Yield all passages in order, some at a time."""
+        """Yield all passages in order, in ranges."""
         for split in self.splits:
             starts = self.starts[split]
             number, last = 0, len(starts) - 1

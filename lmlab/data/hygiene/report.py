@@ -1,4 +1,4 @@
-"""A check in words: lines for a terminal, or a Markdown file."""
+"""A check as text: lines for a terminal, or a Markdown file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SPLITS = {"train": "training", "valid": "validation", "test": "test"}
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One thing that the report says."""
+    """One statement of the report."""
 
     text: str
     examples: tuple[tuple[str, str], ...] = ()
@@ -23,7 +23,7 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """Things under one heading."""
+    """Items under one heading."""
 
     title: str
     items: tuple[Item, ...]
@@ -54,7 +54,7 @@ def markdown(value: dict[str, Any]) -> str:
 
 
 def sections(value: dict[str, Any]) -> list[Section]:
-    """Return all that a check says; raises LabError if it isn't one."""
+    """Return all sections of a check; raises LabError if the value is damaged."""
     try:
         duplicates = [_within(value, split) for split in value["within"]]
         across = [_across(value, split) for split in value["in_training"]]
@@ -164,12 +164,12 @@ def _boilerplate(entry: dict[str, Any] | None) -> Iterator[Item]:
 
 
 def _times(line: dict[str, Any], counted: str) -> str:
-    """Return how often a line stands, and in how many documents where these are counted."""
+    """Return how often a line occurs, and in how many documents if these are counted."""
     return f"{line['count']:,} times" + (f" in {line['documents']:,} documents" if counted == "documents" else "")
 
 
 def _where(place: dict[str, Any], short: bool = False) -> str:
-    """Return a place in words."""
+    """Return a place as text."""
     text = f"document {place['document']:,}, byte {place['offset']:,}"
     if place["split_offset"] is not None and place["document"] > 0 and not short:
         text += f" (of the split: {place['split_offset']:,})"
@@ -205,6 +205,6 @@ def _percent(entry: dict[str, Any]) -> str:
 
 
 def _code(text: str) -> str:
-    """Return a code span that holds the text whatever it is."""
+    """Return a Markdown code span with enough backticks to contain the text."""
     fence = "`" * (text.count("`") + 1)
     return f"{fence} {text} {fence}"

@@ -1,8 +1,8 @@
-"""Likely secrets and personal data, found by their shape, and texts with them masked.
+"""Likely secrets and personal data, found by their format, and masking them in a text.
 
-Each shape has a few literal bytes that it can't be without; these are searched for at the speed of memory, and only there
-the pattern is tried. Shapes are those that the services document. What is found is likely, not certain, and what has
-no fixed shape (a password by itself) is not found.
+Each format contains one of a few literal byte strings; these are searched for quickly, and only there
+the pattern is tried. The formats are those that the services document. What is found is likely, not certain, and what has
+no fixed format (a password by itself) is not found.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ WORD = re.compile(rb"[A-Za-z0-9_]")
 
 @dataclass(frozen=True, kw_only=True)
 class Secret:
-    """One that was found."""
+    """A likely secret in a text."""
 
     kind: str
     begin: int
     end: int
     hidden: int
-    """The first byte that may not be shown; those before say what it is."""
+    """The first byte to mask; those before it identify the kind."""
     hidden_end: int
-    """The byte after the last one that may not be shown."""
+    """The byte after the last one to mask."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """How secrets of one kind look."""
+    """The format of secrets of one kind."""
 
     kind: str
     about: str
     needles: tuple[bytes, ...]
-    """Each of these literal bytes may begin one."""
+    """Literal byte strings, one of which begins the secret."""
     pattern: re.Pattern[bytes]
-    """All of it, from the needle on; group 1 is what to hide."""
+    """The whole format, from the needle on; group 1 is the part to mask."""
     check: Callable[[bytes], bool]
-    """A last look at the hidden part."""
+    """A final test of the part to mask."""
     alone: bool
-    """Whether it's none where a letter, digit or _ stands before it."""
+    """Whether a match after a letter, digit or _ is rejected."""
 
 
 def looks_drawn(secret: bytes) -> bool:
-    """Return whether letters and digits look drawn at random, rather than written: two digits, and many different characters.
+    """Return whether letters and digits look random rather than written: at least two digits, and many different characters.
 
     >>> looks_drawn(b"4f9Qx02kZpLw81Vb"), looks_drawn(b"your-api-key-goes-here"), looks_drawn(b"00000000000000000000")
     (True, False, False)
@@ -57,12 +57,12 @@ def _anything(secret: bytes) -> bool:
 
 
 def _holds_a_key(body: bytes) -> bool:
-    """Return whether there is a key after its header, rather than a text about keys."""
+    """Return whether the header is followed by a key, rather than by a text about keys."""
     return re.search(rb"[A-Za-z0-9+/=]{40}", body) is not None
 
 
 def _is_filled_in(login: bytes) -> bool:
-    """Return whether name and password are no places to fill in, as in http://{user}:%s@host."""
+    """Return whether name and password aren't placeholders, as in http://{user}:%s@host."""
     return re.search(rb"[%{}$*\\]", login) is None
 
 
@@ -146,7 +146,7 @@ SHAPES = (
 
 AT = re.compile(rb"@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9-])")
 LOCAL_PART = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}\Z")
-# From the first digit that has enough of them around; what stands before is looked at afterwards.
+# From the first digit of the number; the text before it is checked afterwards.
 CARD = re.compile(rb"[2-6]\d{3}(?:([ -]?)\d{4}\1\d{4}\1\d{4}|([ -]?)\d{6}\2\d{5})(?![\w.,-]*\d)")
 ISSUED = re.compile(rb"3[47]\d{13}|(?:4\d|5[1-5]|2[2-7]|6[05])\d{14}")
 """American Express with 15 digits; Visa, Mastercard, Discover and the like with 16."""
@@ -163,7 +163,7 @@ KINDS = {**{shape.kind: shape.about for shape in SHAPES}, **PERSONAL}
 
 
 def secrets(text: bytes) -> list[Secret]:
-    """Return every likely secret in order of place; personal data only where no other secret is."""
+    """Return all likely secrets in order of place; personal data only outside other secrets."""
     found = [secret for shape in SHAPES for secret in _of_shape(shape, text)]
     milder = [*_emails(text), *_cards(text), *_phones(text)]
     found += [one for one in milder if not any(one.begin < other.end and other.begin < one.end for other in found)]
@@ -171,7 +171,7 @@ def secrets(text: bytes) -> list[Secret]:
 
 
 def masked(text: bytes, found: list[Secret]) -> bytes:
-    """Return the text, as long as before, with * for every byte that may not be shown; line breaks stay."""
+    """Return the text, of unchanged length, with * for every byte to mask; line breaks are kept."""
     if not found:
         return text
     shown = bytearray(text)
@@ -182,7 +182,7 @@ def masked(text: bytes, found: list[Secret]) -> bytes:
 
 
 def luhn(digits: bytes) -> bool:
-    """Return whether the last digit is the check digit that cards have (ISO/IEC 7812-1, annex B).
+    """Return whether the last digit is the check digit of card numbers (ISO/IEC 7812-1, annex B).
 
     >>> luhn(b"4242424242424242"), luhn(b"4242424242424241")
     (True, False)

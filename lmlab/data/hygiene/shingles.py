@@ -1,7 +1,7 @@
-"""From text to shingles: every five words in a row, as 64-bit hashes (Broder, 1997).
+"""Shingles of a text: every five consecutive words, as 64-bit hashes (Broder, 1997).
 
 A word is a run of letters and digits in any script, in lower case for ASCII; punctuation and white space only separate. A
-character of three or more bytes in UTF-8 begins a word of its own, since scripts without spaces lie there. A passage of
+character of three or more bytes in UTF-8 is a word of its own, since these include scripts without spaces. A passage of
 fewer than five words is one shingle.
 """
 
@@ -17,7 +17,7 @@ SEPARATOR, LETTER, OWN_WORD = 0, 1, 2
 
 
 def _kinds() -> np.ndarray:
-    """Return uint8 [256]: what each byte is to words."""
+    """Return uint8 [256]: the role of each byte in words."""
     kinds = np.full(256, SEPARATOR, np.uint8)
     kinds[[*b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"]] = LETTER
     kinds[0x80:0xE0] = LETTER
@@ -36,7 +36,7 @@ def _values() -> np.ndarray:
 KINDS = _kinds()
 VALUES = _values()
 PLACES = random_words("lmlab shingles: places", WORDS) | np.uint64(1)
-"""What the words of a shingle are multiplied by, so that their order counts."""
+"""Factors of the words of a shingle, so that their order counts."""
 
 
 def shingles(text: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -70,7 +70,7 @@ def _words(text: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray
     starts = np.flatnonzero(inside & (~goes_on | (kinds == OWN_WORD)))
     if not len(starts):
         return np.zeros(0, np.uint64), np.zeros(len(begins) + 1, np.int64)
-    # Separators count 0, so a word's sum may reach to the next word's first byte.
+    # Separators have the value 0, so a word's sum may extend to the next word's first byte.
     sums = np.add.reduceat(VALUES[text] * powers(len(text)), starts)
     first = np.append(np.searchsorted(starts, begins), len(starts))
     return mixed(sums * inverse_powers(len(text))[starts]), first

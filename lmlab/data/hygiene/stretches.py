@@ -1,6 +1,6 @@
-"""A split's text as a stream of stretches of some hundred kilobytes, with the places of its documents.
+"""A split's text as a stream of stretches of some hundred kilobytes, with the positions of its documents.
 
-Whoever looks at a stretch finds whole lines in it wherever a line is shorter than HELD_BYTES, and whole characters always.
+A stretch contains whole lines if they are shorter than HELD_BYTES, and always whole characters.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from lmlab.data.sources import part_of
 
 TOKENS_A_TIME = 1 << 18
 HELD_BYTES = 1 << 16
-"""A document that is cut is cut at a line break that is no further back than this, else at a space, else anywhere."""
+"""A document is cut at a line break at most this far back, else at a space, else anywhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stretch:
-    """Some text of a split: documents one after the other, a line break after each that ends here."""
+    """A part of a split's text: consecutive documents, with a line break after each that ends here."""
 
     text: bytes
     begins: np.ndarray
-    """int64 [documents]: where each document, or what is here of it, begins in `text`."""
+    """int64 [documents]: the offset of each document, or of its part here, in `text`."""
     first: int
     """Number of the first document."""
     offset: int
@@ -38,7 +38,7 @@ class Stretch:
 
 
 def stretches(dataset: Dataset, split: str) -> Iterator[Stretch]:
-    """Yield all of a split in order."""
+    """Yield the stretches of a split in order."""
     starts = dataset.document_starts(split)
     sizes = dataset.token_bytes()
     document, offset, held = 0, 0, b""
@@ -61,8 +61,8 @@ def stretches(dataset: Dataset, split: str) -> Iterator[Stretch]:
 
 
 def cut_before(text: bytes) -> int:
-    """Return where to cut a document that goes on after `text`: after a line break, before a space, or before a character that
-    may not be whole.
+    """Return where to cut a document that continues after `text`: after a line break, before a space, or before a character that
+    may be incomplete.
 
     >>> cut_before(b"one\\ntwo thr"), cut_before("über ü".encode()[:-1]), cut_before("aü".encode()[:-1])
     (4, 5, 1)
@@ -82,14 +82,14 @@ def cut_before(text: bytes) -> int:
 
 
 def _inside(starts: np.ndarray, begin: int, end: int) -> slice:
-    """Return which documents begin after `begin` and before `end`."""
+    """Return the slice of the documents that begin after `begin` and before `end`."""
     return slice(int(np.searchsorted(starts, begin, side="right")), int(np.searchsorted(starts, end)))
 
 
 def _texts(
     dataset: Dataset, split: str, inner: np.ndarray, begin: int, end: int, sizes: np.ndarray | None
 ) -> list[bytes]:
-    """Return the text of tokens begin to end, cut where another document begins; `sizes` are the tokens' bytes."""
+    """Return the text of tokens `begin` to `end`, divided at document starts; `sizes` are the bytes of each token id."""
     edges = np.concatenate([[begin], inner, [end]])
     ids = dataset.tokens(split)[begin:end].astype(np.int64)
     if sizes is None:
@@ -101,7 +101,7 @@ def _texts(
 
 
 class Places:
-    """Says where something stands: split, document, byte; and the source file where there is one only."""
+    """Positions in a split as plain values: split, document, byte, and the source file if there is only one."""
 
     def __init__(self, dataset: Dataset, split: str) -> None:
         self._dataset, self._split = dataset, split
@@ -113,41 +113,41 @@ class Places:
         self._sums: np.ndarray | None = None
 
     def of_byte(self, document: int, offset: int) -> dict[str, Any]:
-        """Return the place of a byte of a document, as plain values."""
+        """Return the position of a byte of a document."""
         place: dict[str, Any] = {"split": self._split, "document": document, "offset": offset}
         place["split_offset"] = None if self._before is None else int(self._before[document]) + offset
         place["source"] = self._source
         return place
 
     def of_token(self, token: int) -> dict[str, Any]:
-        """Return the place of a token's first byte; an end of text, which has none, stands for the document after it."""
+        """Return the position of a token's first byte; an end of text, which has none, gives the document after it."""
         document, token = self._document(token)
         return self.of_byte(document, self._size(int(self._starts[document]), token))
 
     def around(self, token: int, most: int) -> tuple[bytes, bytes]:
-        """Return (text before, text from it on) of a token: at most so many tokens each, and of its document alone."""
+        """Return the text before a token and from it on, at most `most` tokens each, within its document."""
         document, token = self._document(token)
         first, end = (int(edge) for edge in self._starts[document : document + 2])
         return self.text(max(first, token - most), token), self.text(token, min(end, token + most))
 
     def text(self, first: int, end: int) -> bytes:
-        """Return the text of some tokens."""
+        """Return the text of the tokens `first` to `end`."""
         return self._dataset.tokenizer.decode_bytes(self._dataset.tokens(self._split)[first:end].astype(np.int64))
 
     def _document(self, token: int) -> tuple[int, int]:
-        """Return the document of a token, and the token: for an end of text the next one."""
+        """Return the document of a token, and the token; an end of text is replaced by the next token."""
         if token + 1 < int(self._starts[-1]) and int(self._dataset.tokens(self._split)[token]) == self._end:
             token += 1
         return int(np.searchsorted(self._starts, token, side="right")) - 1, token
 
     def _size(self, first: int, end: int) -> int:
-        """Return bytes of the text of some tokens."""
+        """Return the bytes of text of the tokens `first` to `end`."""
         if self._token_bytes is None:
             return len(self.text(first, end))
         return self._bytes_before(end) - self._bytes_before(first)
 
     def _bytes_before(self, token: int) -> int:
-        """Return bytes of the split's text before a token, by a table of sums that is made at the first call."""
+        """Return the bytes of the split's text before a token, using a table of sums made at the first call."""
         tokens, sizes = self._dataset.tokens(self._split), self._token_bytes
         assert sizes is not None
         if self._sums is None:
@@ -158,7 +158,7 @@ class Places:
 
 
 def source_of(dataset: Dataset, split: str) -> str | None:
-    """Return the file that all of a split is from; None if there are several, or it isn't known which."""
+    """Return the file that all of a split is from; None if there are several, or it isn't known."""
     names = [source["name"] for source in dataset.facts["corpus"].get("sources", [])]
     if len(names) > 1 and dataset.facts["split"]["rule"] == "parts":
         names = [name for name in names if part_of(name) == split]

@@ -1,4 +1,4 @@
-"""One look at every character of a data set: hidden ones, very long lines, boilerplate, likely secrets."""
+"""One pass over all characters of a data set: hidden characters, very long lines, boilerplate, likely secrets."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from lmlab.data.progress import Progress
 
 LINES = {"long_line": f"lines of {LONG_LINE_BYTES:,} bytes or more"}
 KINDS = {**CHARACTERS, **LINES, **SECRETS}
-"""Each kind of finding, in the order of the report, and what it is."""
+"""The kinds of findings in the order of the report, with their descriptions."""
 BOILERPLATE_LINES = 10
 EXCERPT_BYTES = 2 * AFTER_BYTES
 
 
 def look_at_text(dataset: Dataset, split: str, progress: Progress) -> dict[str, Any]:
-    """Return the findings of a split as plain values: `findings` by kind, and `boilerplate` (None if text lost its lines)."""
+    """Return the findings of a split as plain values: `findings` by kind, and `boilerplate` (None for tokenizers that lose line
+    breaks).
+    """
     size = int(dataset.units(split)["bytes"].sum())
     findings, long_lines = Findings(Places(dataset, split)), LongLines()
     boilerplate = Boilerplate(documents=len(dataset.document_starts(split)) - 1)
@@ -80,6 +82,6 @@ def _boilerplate(
 
 
 def excerpt_of(text: bytes, before: bytes = b"") -> str:
-    """Return how a text begins, in one line and with its secrets masked, also one that began in what stands `before`."""
+    """Return the beginning of a text in one line with its secrets masked, including one that begins in `before`."""
     whole = before + text
     return visible(masked(whole, secrets(whole))[len(before) :][:EXCERPT_BYTES])

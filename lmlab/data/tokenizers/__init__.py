@@ -1,6 +1,6 @@
-"""Tokenizers: characters, bytes, words, GPT-2's, and a byte-level BPE of one's own.
+"""Tokenizers: characters, bytes, words, GPT-2's, and a trained byte-level BPE.
 
-`build_tokenizer` makes the one that a recipe names, `load_tokenizer` the one that a data set or a run has stored. The
+`build_tokenizer` makes the one that a recipe names, `load_tokenizer` restores the one stored in a data set or run. The
 libraries behind gpt2 and bpe are imported when they are first needed.
 """
 
@@ -17,10 +17,10 @@ __all__ = ["Tokenizer", "build_tokenizer", "load_tokenizer"]
 
 
 def build_tokenizer(data: Data, texts: Iterable[str], documents_end: bool = False) -> Tokenizer:
-    """Return the tokenizer that `data` names, learnt from `texts` where it learns.
+    """Return the tokenizer that `data` names, trained on `texts` if it is trained.
 
-    characters needs the whole corpus, words and bpe the training split, bytes and gpt2 don't read it. `documents_end`:
-    whether characters and bytes have an end of text, which a corpus of one document doesn't need; the others have one.
+    characters needs the whole corpus, words and bpe the training split; bytes and gpt2 don't read it. `documents_end`:
+    whether characters and bytes have an end of text, which a corpus of one document doesn't need; the others always have one.
     """
     replace = data.unknown == "replace"
     if data.tokenizer == "characters":
@@ -51,7 +51,7 @@ def build_tokenizer(data: Data, texts: Iterable[str], documents_end: bool = Fals
 
 
 def load_tokenizer(value: Any) -> Tokenizer:
-    """Return the tokenizer that a `to_json` described; raises LabError if the value is damaged or of another format."""
+    """Return the tokenizer that `to_json` converted; raises LabError if the value is damaged or of another format."""
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         raise damaged("unnamed", "expected its format and name")
     if value.get("format") != FORMAT:

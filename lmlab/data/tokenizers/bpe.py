@@ -1,8 +1,8 @@
-"""A byte-level BPE of one's own: GPT-2's way of cutting, with merges learnt from the training split.
+"""A trained byte-level BPE: GPT-2's pre-tokenisation, with merges learnt from the training split.
 
-In: texts and the size of the vocabulary. Out: a tokenizer whose ids are the end of text (0), the 256 bytes (1 to 256)
-and one token a merge. The merges are the `tokenizers` library's: at each step the most frequent pair, of equals the one
-of the lower ids. They depend on the words and their counts only, so that the same texts always give the same ids.
+Input: texts and the size of the vocabulary. Output: a tokenizer whose ids are the end of text (0), the 256 bytes (1 to 256)
+and one token per merge. The merges are the `tokenizers` library's: at each step the most frequent pair, with ties broken by
+the lower ids. They depend on the words and their counts only, so the same texts always give the same ids.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SMALLEST_VOCABULARY = 257
 
 
 class BPE(ByteLevel):
-    """Byte-level BPE by merges of one's own."""
+    """Byte-level BPE with trained merges."""
 
     name = "bpe"
 
@@ -30,7 +30,7 @@ class BPE(ByteLevel):
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> BPE:
-        """From what `to_json` gave; raises LabError if those are no merges."""
+        """Return the tokenizer that `to_json` converted; raises LabError if the merges are invalid."""
         lines = value.get("merges")
         if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
             raise damaged(cls.name, "merges must be a list of texts")
@@ -40,14 +40,14 @@ class BPE(ByteLevel):
             raise damaged(cls.name, str(error)) from None
 
     def to_json(self) -> dict[str, Any]:
-        """Return all that is needed to build it again."""
+        """Return JSON values that restore the tokenizer."""
         return {"format": FORMAT, "name": self.name, "merges": write_merges(self.merges)}
 
 
 def learn_bpe(texts: Iterable[str], vocabulary: int | None) -> BPE:
-    """Return the tokenizer of `vocabulary` tokens that `texts` teach, read once and never held together.
+    """Return the tokenizer of `vocabulary` tokens trained on `texts`, which are read once and never held together.
 
-    It has fewer tokens where the texts have no more pairs. Raises LabError if the vocabulary can't hold the bytes.
+    It has fewer tokens if the texts have no more pairs. Raises LabError if the vocabulary can't hold the bytes.
     """
     if vocabulary is None or vocabulary < SMALLEST_VOCABULARY:
         raise LabError(
@@ -63,7 +63,7 @@ def learn_bpe(texts: Iterable[str], vocabulary: int | None) -> BPE:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    # The library's memory is about a hundred times that of a single text, hence the pieces.
+    # The library needs about a hundred times the memory of a single text, hence the pieces.
     learner.train_from_iterator((piece for text in texts if utf8(text) for piece in pieces(text)), trainer)
     merges = json.loads(learner.to_str())["model"]["merges"]
     return BPE(read_merges([" ".join(pair) for pair in merges]))

@@ -1,8 +1,8 @@
-"""Byte-level byte-pair encoding as GPT-2 has it (Radford et al., 2019): what the tokenizers gpt2 and bpe share.
+"""GPT-2's byte-level byte-pair encoding (Radford et al., 2019), shared by the tokenizers gpt2 and bpe.
 
-Text is first cut into words by GPT-2's pattern. Each word begins as the bytes of its UTF-8, and the merges are carried
-out in the order in which they were learnt. So every text can be encoded, and nothing is lost. tiktoken does the work,
-several times sooner than the tokenizers library; learnt merges give the same ids in both, as the tests check.
+Text is first divided into words by GPT-2's pattern. Each word starts as the bytes of its UTF-8, and the merges are applied
+in the order in which they were learnt. So every text can be encoded without loss. tiktoken does the encoding,
+several times faster than the tokenizers library; trained merges give the same ids in both, as the tests check.
 """
 
 from __future__ import annotations
@@ -26,52 +26,52 @@ if TYPE_CHECKING:
 END_OF_TEXT = "<|endoftext|>"
 
 PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
-"""Contractions, letters, digits, other signs with at most one space before them, and white space.
+"""Contractions; letters, digits or other symbols with at most one space before them; and white space.
 
-GPT-2's pattern; the possessive quantifiers change no match, and keep the time linear in long runs of one kind.
+GPT-2's pattern; the possessive quantifiers don't change matches, and keep the time linear in long runs of one kind.
 """
 
 PRINTABLE = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
 ALPHABET = [*PRINTABLE, *(byte for byte in range(256) if byte not in PRINTABLE)]
-"""The 256 bytes in GPT-2's order: those that Latin-1 can print come first."""
+"""The 256 bytes in GPT-2's order: those printable in Latin-1 come first."""
 SYMBOLS = dict(zip(ALPHABET, map(chr, [*PRINTABLE, *range(256, 512 - len(PRINTABLE))]), strict=True))
-"""Byte -> the character that stands for it where merges are written as text; the rest take U+0100 and on."""
+"""Byte -> its character in merges written as text; non-printable bytes use U+0100 and following."""
 SYMBOL_BYTES = {symbol: byte for byte, symbol in SYMBOLS.items()}
 
 PIECE = 1 << 17
-"""A longer text is encoded in pieces of at least so many characters, on all cores."""
+"""Texts longer than this are encoded in pieces of at least this many characters, on all cores."""
 CUT = re.compile(r"(?<=\S)(?=[ \n])")
-"""Before a space or new line after anything else. No match of PATTERN lies across, so pieces give the whole's ids."""
+"""Before a space or new line after any other character. No match of PATTERN crosses it, so pieces give the ids of the whole."""
 
 Merge = tuple[bytes, bytes]
 
 
 class ByteLevel:
-    """Text to ids and back by a list of merges. The vocabulary: 256 bytes, one token a merge, and the end of text."""
+    """A tokenizer defined by a list of merges. The vocabulary: 256 bytes, one token per merge, and the end of text."""
 
     lossless = True
 
     def __init__(self, merges: Sequence[Merge], *, end_of_text_first: bool) -> None:
-        """`merges`: pairs of tokens, as learnt one after the other; the end of text is the first id or the last.
+        """`merges`: pairs of tokens in the order in which they were learnt; the end of text is the first or the last id.
 
-        Raises LabError if a merge joins what isn't there yet, or makes a token a second time.
+        Raises LabError if a merge joins a token that doesn't exist yet, or makes one that does.
         """
         self.merges = list(merges)
         tokens = _tokens(self.merges)
         self.end_of_text = self.begin_of_text = 0 if end_of_text_first else len(tokens)
         self.vocabulary_size = len(tokens) + 1
         self.tokens = [b"", *tokens] if end_of_text_first else [*tokens, b""]
-        """Bytes of each id; the end of text stands for none."""
+        """Bytes of each id; the end of text has none."""
 
     def encode(self, text: str) -> Ids:
-        """Return the text's ids; what looks like an end of text is ordinary text."""
+        """Return the text's ids; text that looks like an end of text is ordinary text."""
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
-        """Return `encode` of each text, on all cores where they are long enough."""
+        """Return `encode` of each text, on all cores if the texts are long enough."""
         cut = [list(pieces(text)) for text in texts]
         jobs = list(_jobs([piece for parts in cut for piece in parts]))
-        # Made here, since every thread that finds none would make one.
+        # Created here once, since otherwise every thread might create one.
         encode_all = partial(_encode_all, self._encoding)
         if len(jobs) > 1:
             with ThreadPoolExecutor(min(len(jobs), logical_cores())) as pool:
@@ -82,19 +82,19 @@ class ByteLevel:
         return [_joined([next(encoded) for _ in parts]) for parts in cut]
 
     def decode(self, ids: ArrayLike) -> str:
-        """Return the text, the end of text left out; bytes that are no UTF-8 become U+FFFD."""
+        """Return the text without ends of text; invalid UTF-8 becomes U+FFFD."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     def decode_bytes(self, ids: ArrayLike) -> bytes:
-        """Return the bytes of the ids, the end of text left out."""
+        """Return the bytes of the ids, without ends of text."""
         return b"".join([self.tokens[number] for number in checked_ids(ids, self.vocabulary_size).tolist()])
 
     def token_bytes(self) -> Ids:
-        """Return how many bytes each id stands for, the end of text 0."""
+        """Return the number of bytes of each id, 0 for the end of text."""
         return np.array([len(token) for token in self.tokens], dtype=np.int32)
 
     def unknown_symbols(self, text: str) -> list[str]:
-        """None: every byte has its token."""
+        """Return an empty list, since every byte has a token."""
         return []
 
     @cached_property
@@ -120,12 +120,12 @@ def pieces(text: str) -> Iterator[str]:
 
 
 def write_merges(merges: Sequence[Merge]) -> list[str]:
-    """Return the merges as GPT-2 writes them: two tokens with a space between, each byte as its symbol."""
+    """Return the merges in GPT-2's text format: two tokens with a space between, each byte as its symbol."""
     return [f"{_shown(left)} {_shown(right)}" for left, right in merges]
 
 
 def read_merges(lines: Sequence[str]) -> list[Merge]:
-    """Return what `write_merges` wrote; raises LabError with the first line that is no merge."""
+    """Return the merges that `write_merges` wrote; raises LabError with the first invalid line."""
     merges = []
     for line in lines:
         left, space, right = line.partition(" ")
@@ -136,7 +136,7 @@ def read_merges(lines: Sequence[str]) -> list[Merge]:
 
 
 def _tokens(merges: Sequence[Merge]) -> list[bytes]:
-    """Return the 256 bytes and what the merges make, in order."""
+    """Return the 256 bytes and the results of the merges, in order."""
     tokens = dict.fromkeys(bytes([byte]) for byte in ALPHABET)
     for left, right in merges:
         if left not in tokens or right not in tokens:
@@ -161,7 +161,7 @@ def _encode_all(encoding: tiktoken.Encoding, texts: Sequence[str]) -> list[Ids]:
 
 
 def _jobs(texts: Sequence[str]) -> Iterator[list[str]]:
-    """Yield the texts in runs of at least PIECE characters: a thread's turn must outweigh the handing over."""
+    """Yield the texts in groups of at least PIECE characters, so that the work of a thread outweighs its overhead."""
     job: list[str] = []
     characters = 0
     for text in texts:

@@ -1,4 +1,4 @@
-"""Bytes as tokens: id = the byte of the text's UTF-8, with the end of text after the 256 where documents end."""
+"""Bytes as tokens: the id is the byte of the text's UTF-8; the end of text, if documents have one, is id 256."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BYTES = 256
 
 
 class Bytes:
-    """256 byte tokens; it accepts every text and loses nothing."""
+    """A tokenizer of 256 bytes, lossless for every text."""
 
     name = "bytes"
     lossless = True
@@ -26,13 +26,13 @@ class Bytes:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Bytes:
-        """From what `to_json` gave."""
+        """Return the tokenizer that `to_json` converted."""
         if not isinstance(value.get("documents_end"), bool):
             raise damaged(cls.name, "documents_end must be true or false")
         return cls(documents_end=value["documents_end"])
 
     def to_json(self) -> dict[str, Any]:
-        """Return all that is needed to build it again."""
+        """Return JSON values that restore the tokenizer."""
         return {"format": FORMAT, "name": self.name, "documents_end": self.end_of_text is not None}
 
     def encode(self, text: str) -> Ids:
@@ -44,18 +44,18 @@ class Bytes:
         return [self.encode(text) for text in texts]
 
     def decode(self, ids: ArrayLike) -> str:
-        """Return the text; bytes that are no UTF-8 become U+FFFD."""
+        """Return the text; invalid UTF-8 becomes U+FFFD."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     def decode_bytes(self, ids: ArrayLike) -> bytes:
-        """Return the ids as bytes, the end of text left out."""
+        """Return the ids as bytes, without ends of text."""
         array = checked_ids(ids, self.vocabulary_size)
         return array[array < BYTES].astype(np.uint8).tobytes()
 
     def token_bytes(self) -> Ids:
-        """Return one for every byte, 0 for the end of text."""
+        """Return 1 for every byte, 0 for the end of text."""
         return (np.arange(self.vocabulary_size) < BYTES).astype(np.int32)
 
     def unknown_symbols(self, text: str) -> list[str]:
-        """None: every byte has its token."""
+        """Return an empty list, since every byte has a token."""
         return []

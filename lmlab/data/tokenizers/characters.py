@@ -1,7 +1,7 @@
 """Characters as tokens: the corpus's alphabet in the order of code points, as nanoGPT numbers it.
 
-Ids: the alphabet, then the end of text where documents end, then the unknown token where others are replaced.
-Encoding and decoding look whole blocks of UTF-32 up in a table.
+Ids: the alphabet, then the end of text if documents have one, then the unknown token if other characters are replaced.
+Encoding and decoding look up whole blocks of UTF-32 in a table.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from lmlab.data.tokenizers.base import FORMAT, Ids, checked_ids, damaged, symbol
 
 CODE_POINTS = 0x110000
 BLOCK = 1 << 18
-"""Characters looked up at a time, so that the UTF-32 of a large text is never held whole."""
+"""Characters looked up at once, so that the UTF-32 of a large text is never held whole."""
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 class Characters:
-    """One token a character. Without `replace` it's lossless, and refuses a character that isn't in its alphabet."""
+    """One token per character. Without `replace` it's lossless, and refuses characters outside its alphabet."""
 
     name = "characters"
 
     def __init__(self, alphabet: str, *, documents_end: bool, replace: bool) -> None:
-        """`alphabet`: different characters, in the order of their ids; `replace`: whether others become one token."""
+        """`alphabet`: distinct characters in the order of their ids; `replace`: whether others become the unknown token."""
         self.alphabet = alphabet
         self.replace = replace
         self.lossless = not replace
@@ -35,13 +35,13 @@ class Characters:
         self.unknown = len(alphabet) + documents_end if replace else None
         self.vocabulary_size = len(alphabet) + documents_end + replace
         self._points = _points(alphabet)
-        # The last entry stands for all that lies behind the alphabet's last code point.
+        # The last entry is for all code points after the alphabet's last.
         self._table = np.full(int(self._points.max(initial=0)) + 2, -1, dtype=np.int32)
         self._table[self._points] = np.arange(len(alphabet), dtype=np.int32)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Characters:
-        """From what `to_json` gave; raises LabError if that is no alphabet."""
+        """Return the tokenizer that `to_json` converted; raises LabError if the alphabet is invalid."""
         alphabet = value.get("alphabet")
         if not isinstance(alphabet, str) or not alphabet or len(set(alphabet)) < len(alphabet):
             raise damaged(cls.name, "alphabet must be a text of different characters")
@@ -52,7 +52,7 @@ class Characters:
         return cls(alphabet, documents_end=value["documents_end"], replace=value["replace"])
 
     def to_json(self) -> dict[str, Any]:
-        """Return all that is needed to build it again."""
+        """Return JSON values that restore the tokenizer."""
         return {
             "format": FORMAT,
             "name": self.name,
@@ -62,7 +62,7 @@ class Characters:
         }
 
     def encode(self, text: str) -> Ids:
-        """Return the characters' ids; raises LabError for one outside the alphabet, unless it's replaced."""
+        """Return the characters' ids; raises LabError for one outside the alphabet, unless it is replaced."""
         ids = np.empty(len(text), dtype=np.int32)
         for first, block in self._looked_up(text):
             if self.unknown is not None:
@@ -82,7 +82,7 @@ class Characters:
         return [self.encode(text) for text in texts]
 
     def decode(self, ids: ArrayLike) -> str:
-        """Return the text, the end of text left out; the unknown token becomes U+FFFD."""
+        """Return the text without ends of text; the unknown token becomes U+FFFD."""
         array = checked_ids(ids, self.vocabulary_size)
         points = np.append(self._points, [ord(REPLACEMENT)] * (self.vocabulary_size - len(self.alphabet)))
         return points[array[array != self.end_of_text]].astype("<u4").tobytes().decode("utf-32-le")
@@ -92,7 +92,7 @@ class Characters:
         return self.decode(ids).encode("utf-8")
 
     def token_bytes(self) -> Ids | None:
-        """Return how long each character is in UTF-8, the end of text 0; None if characters are replaced."""
+        """Return the length of each character in UTF-8, 0 for the end of text; None if characters are replaced."""
         if not self.lossless:
             return None
         lengths = [len(character.encode("utf-8")) for character in self.alphabet]
@@ -106,7 +106,7 @@ class Characters:
         return list(found)
 
     def _looked_up(self, text: str) -> Iterator[tuple[int, Ids]]:
-        """Yield (first character, ids) of each block of the text, -1 for what isn't in the alphabet."""
+        """Yield (first character, ids) of each block of the text, with -1 for characters outside the alphabet."""
         last = np.uint32(len(self._table) - 1)
         for first in range(0, len(text), BLOCK):
             yield first, self._table[np.minimum(_points(text[first : first + BLOCK]), last)]

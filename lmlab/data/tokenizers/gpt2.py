@@ -1,7 +1,7 @@
-"""GPT-2's own tokenizer: 50,257 tokens, with the merges that OpenAI published (github.com/openai/gpt-2).
+"""GPT-2's tokenizer: 50,257 tokens, with the merges that OpenAI published (github.com/openai/gpt-2).
 
-The merges are one file, `vocab.bpe`, which fixes every id. It's looked for in the folder that LMLAB_GPT2 names and in
-the cache, and downloaded where it's in neither.
+The merges are one file, `vocab.bpe`, which determines every id. It's looked for in the folder that LMLAB_GPT2 names and in
+the cache, and downloaded if it's in neither.
 """
 
 from __future__ import annotations
@@ -34,18 +34,20 @@ class GPT2(ByteLevel):
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> GPT2:
-        """From what `to_json` gave: the merges themselves come from the published file."""
+        """Return the tokenizer that `to_json` converted; the merges are read from the published file."""
         if value.get("sha256") != SHA256:
             raise damaged(cls.name, f"sha256 must be that of {FILE}, {SHA256}")
         return load_gpt2()
 
     def to_json(self) -> dict[str, Any]:
-        """Return its name and which file it is; the merges are OpenAI's and stay there."""
+        """Return its name and the hash of the file; the merges are OpenAI's and are not stored."""
         return {"format": FORMAT, "name": self.name, "sha256": SHA256}
 
 
 def load_gpt2() -> GPT2:
-    """Return the tokenizer from OpenAI's file; raises LabError that says where to put it, where it's neither here nor to be had."""
+    """Return the tokenizer from OpenAI's file; raises LabError, with where to put the file, if it's missing and can't be
+    downloaded.
+    """
     path = _file()
     try:
         size = path.stat().st_size
@@ -67,12 +69,12 @@ def load_gpt2() -> GPT2:
 
 
 def merges_of(text: str) -> list[Merge]:
-    """Return the merges in a file of GPT-2's form: a line `#version: ...`, then a merge a line."""
+    """Return the merges in a file of GPT-2's format: a line `#version: ...`, then one merge per line."""
     return read_merges([line for line in text.split("\n")[1:] if line])
 
 
 def _file() -> Path:
-    """Return where the file is, after downloading it into the cache where it was nowhere."""
+    """Return the path of the file, downloading it into the cache if it's missing."""
     from lmlab.data.download import download
 
     chosen = os.environ.get("LMLAB_GPT2")

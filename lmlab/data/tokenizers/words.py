@@ -1,8 +1,8 @@
-"""Words as tokens: what stands between white space; the most frequent of the training split, one token for others.
+"""Words, separated by white space, as tokens: the most frequent ones of the training split, and one token for all others.
 
 Ids: PAD 0, UNK 1, BOS 2, EOS 3, then the words by falling count, ties by first appearance. A text's own <unk> is UNK where unknown
-words are replaced, so that an edition whose rare words were cut reads as the raw one. Spacing is lost, and so are
-the words that were cut, so that figures per byte of text don't exist for it.
+words are replaced, so that an edition with rare words removed reads like the raw one. Spacing is lost, and so are
+the removed words, so figures per byte of text are undefined.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 
 
 class Words:
-    """One token a word. A word outside the vocabulary is the unknown token, or refused without `replace`."""
+    """One token per word. A word outside the vocabulary is the unknown token, or refused without `replace`."""
 
     name = "words"
     lossless = False
@@ -33,7 +33,7 @@ class Words:
     begin_of_text = BEGIN_OF_TEXT
 
     def __init__(self, words: Sequence[str], *, lowercase: bool, replace: bool) -> None:
-        """`words`: the vocabulary behind the four specials, all different."""
+        """`words`: the vocabulary after the four special tokens, all distinct."""
         self.words = list(words)
         self.lowercase = lowercase
         self.replace = replace
@@ -42,7 +42,7 @@ class Words:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Words:
-        """From what `to_json` gave; raises LabError if those are no words."""
+        """Return the tokenizer that `to_json` converted; raises LabError if the words are invalid."""
         words = value.get("words")
         if not isinstance(words, list) or not all(isinstance(word, str) and word.split() == [word] for word in words):
             raise damaged(cls.name, "words must be a list of words without white space")
@@ -55,7 +55,7 @@ class Words:
         return cls(words, lowercase=value["lowercase"], replace=value["replace"])
 
     def to_json(self) -> dict[str, Any]:
-        """Return all that is needed to build it again."""
+        """Return JSON values that restore the tokenizer."""
         return {
             "format": FORMAT,
             "name": self.name,
@@ -65,7 +65,7 @@ class Words:
         }
 
     def encode(self, text: str) -> Ids:
-        """Return the words' ids; raises LabError for one outside the vocabulary, unless it's replaced."""
+        """Return the words' ids; raises LabError for one outside the vocabulary, unless it is replaced."""
         get = self._ids.get
         words = split_words(text, self.lowercase)
         ids = np.fromiter((get(word, UNKNOWN) for word in words), dtype=np.int32, count=len(words))
@@ -84,7 +84,7 @@ class Words:
         return [self.encode(text) for text in texts]
 
     def decode(self, ids: ArrayLike) -> str:
-        """Return the words with one space between, PAD, BOS and EOS left out."""
+        """Return the words separated by one space, without PAD, BOS and EOS."""
         return " ".join(self._texts(ids))
 
     def decode_bytes(self, ids: ArrayLike) -> bytes:
@@ -92,7 +92,7 @@ class Words:
         return "".join(f" {word}" for word in self._texts(ids)).encode("utf-8")
 
     def token_bytes(self) -> None:
-        """None: text is lost."""
+        """Return None, since text is lost."""
         return None
 
     def unknown_symbols(self, text: str) -> list[str]:
@@ -105,14 +105,14 @@ class Words:
 
 
 def split_words(text: str, lowercase: bool) -> list[str]:
-    """Return what stands between white space, in lower case where asked."""
+    """Return the words separated by white space, in lower case if `lowercase`."""
     return (text.lower() if lowercase else text).split()
 
 
 def learn_words(
     texts: Iterable[str], *, vocabulary: int | None, minimum_count: int, lowercase: bool, replace: bool
 ) -> Words:
-    """Return the tokenizer of the most frequent words in `texts`: `vocabulary` tokens with the specials (None: no cut).
+    """Return the tokenizer of the most frequent words in `texts`: `vocabulary` tokens including the special ones (None: no limit).
 
     Words that appear fewer than `minimum_count` times are left out. Raises LabError if no word remains.
     """
