@@ -23,7 +23,7 @@ def find(checkpoints: Path, which: str) -> tuple[Checkpoint, list[str]]:
     after it. For a step, raises LabError if it has no checkpoint, or a damaged one.
     """
     if which == INIT and 0 not in steps(checkpoints) and is_noted(checkpoints):
-        raise LabError(f"{checkpoints} keeps step 0 as its seed: expected that it is made again")
+        raise LabError(f"{checkpoints} stores step 0 as its seed only: expected it to be drawn again")
     if which == INIT or STEP.fullmatch(which):
         # The first checkpoint: step 0, or the first step of a branched run.
         first = steps(checkpoints)[:1] or [0]

@@ -89,9 +89,9 @@ def _checked(path: Path, text: bytes, data_bytes: int) -> list[Entry]:
     try:
         value = parse_json(text)
     except ValueError as error:
-        raise _damaged(path, f"its header is no JSON ({error})") from None
+        raise _damaged(path, f"its header is not JSON ({error})") from None
     if not isinstance(value, dict):
-        raise _damaged(path, "its header is no JSON object")
+        raise _damaged(path, "its header is not a JSON object")
     value.pop(METADATA, None)
     found = [_entry(path, name, facts) for name, facts in value.items()]
     entries = sorted(found, key=lambda entry: (entry.begin, entry.end))

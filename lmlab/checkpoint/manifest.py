@@ -48,7 +48,7 @@ def require_files(path: Path, files: Any) -> None:
         raise LabError(f"{path} is damaged: expected the files of a checkpoint")
     for name, facts in files.items():
         if not is_plain_name(name):
-            raise LabError(f"{path} is damaged: {name[:80]!r} is no name of a file in its folder")
+            raise LabError(f"{path} is damaged: {name[:80]!r} is not the name of a file in its folder")
         if not _describes_file(facts):
             raise LabError(f"{path} is damaged: {name} needs sha256 and bytes")
     if STATE not in files:
@@ -66,7 +66,7 @@ def verify_files(folder: Path, manifest: Mapping[str, Any]) -> None:
                 raise LabError(f"{path} is missing")
             size = path.stat().st_size
             if size != facts["bytes"]:
-                raise LabError(f"{path} is damaged: it has {size:,} bytes, its manifest says {facts['bytes']:,}")
+                raise LabError(f"{path} is damaged: it has {size:,} bytes, its manifest states {facts['bytes']:,}")
             if sha256_of_file(path) != facts["sha256"]:
                 raise LabError(f"{path} is damaged: its SHA-256 is not the manifest's")
         except OSError as error:

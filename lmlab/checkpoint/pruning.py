@@ -45,7 +45,7 @@ class Retention:
 
 
 def prune(checkpoints: Path, retention: Retention, storage: Storage = DISK) -> list[int]:
-    """Remove the checkpoints that `retention` doesn't keep, slim those that it says, and return the removed steps, ascending.
+    """Remove the checkpoints that `retention` doesn't keep, slim others as it requires, and return the removed steps, ascending.
 
     Nothing is removed while a pointer can't be read. Checkpoints after the latest belong to training that a rewind
     discarded, and are removed. One that the system refuses to remove (an open file on Windows) stays until the next call.

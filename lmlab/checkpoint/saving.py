@@ -157,7 +157,7 @@ def _read_back(checkpoints: Path, step: int) -> Checkpoint:
         return open_checkpoint(folder_of(checkpoints, step), step)
     except LabError as error:
         raise StorageError(
-            f"the checkpoint of step {step} did not come back as it was written ({error}); the ones before it are "
+            f"the checkpoint of step {step} was not read back as it was written ({error}); the ones before it are "
             "untouched: check the disk, then resume"
         ) from None
 

@@ -86,5 +86,5 @@ def _plan(tensors: NamedTensors) -> tuple[bytes, list[Entry]]:
 
 
 def _bytes_of(tensor: Shaped[Tensor, "..."]) -> UInt8[Tensor, "bytes"]:
-    """Return the tensor's elements in row-major order as bytes, without a copy if they already lie so in CPU memory."""
+    """Return the tensor's elements in row-major order as bytes, without a copy if it is contiguous in CPU memory."""
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)

@@ -84,8 +84,8 @@ class Dataset:
         found = load_tokenizer(read_json(self._home / shape.TOKENIZER))
         if found.vocabulary_size != self.vocabulary_size:
             raise LabError(
-                f"{self._home / shape.TOKENIZER} has {found.vocabulary_size:,} tokens, the manifest says {self.vocabulary_size:,}: "
-                "prepare the data again"
+                f"{self._home / shape.TOKENIZER} has {found.vocabulary_size:,} tokens, the manifest states "
+                f"{self.vocabulary_size:,}: prepare the data again"
             )
         return found
 
@@ -209,7 +209,7 @@ def open_dataset(reference: str | Path, root: Path | None = None) -> Dataset:
         if shape.ID.fullmatch(str(reference)):
             return find_dataset(str(reference), root)
         raise LabError(
-            f"{str(reference)[:200]} is no prepared data set: expected a folder with {shape.NAME}, or an id (16 hex digits)"
+            f"{str(reference)[:200]} is not a prepared data set: expected a folder with {shape.NAME}, or an id (16 hex digits)"
         )
     manifest = shape.read_manifest(folder)
     if "view_of" not in manifest:

@@ -87,7 +87,7 @@ class SplitDescription:
     units: int
     unit: str
     bytes_per_token: float | None
-    """Of text; None for tokenizers that lose text."""
+    """None for tokenizers that lose text."""
     lengths: Lengths
     cropping: Cropping
     cutting: Cutting | None

@@ -93,7 +93,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     value = read_json(path, LARGEST_BYTES)
     problem = _problem(value, folder)
     if problem:
-        raise LabError(f"{path} is no manifest that can be used: {problem}; prepare the data again")
+        raise LabError(f"{path} is not a valid manifest: {problem}; prepare the data again")
     return value
 
 

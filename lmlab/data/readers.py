@@ -291,7 +291,7 @@ def _record_text(file: SourceFile, line: bytes, number: int, offset: int, column
             f"{file.name}: line {number:,} (byte {offset:,}) is not JSON ({detail}): expected one object a line"
         ) from None
     if not isinstance(record, dict):
-        raise LabError(f"{file.name}: line {number:,} is no JSON object: expected one with a text in '{column}'")
+        raise LabError(f"{file.name}: line {number:,} is not a JSON object: expected one with a text in '{column}'")
     if column not in record:
         raise LabError(
             f"{file.name}: line {number:,} has no '{column}' but {_names(record)}: expected --data.column to name one of these"

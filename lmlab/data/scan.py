@@ -100,7 +100,7 @@ def no_text(source: Source, skipped: Sequence[str], size: int) -> LabError:
     """Return the error for a corpus without a document, some of whose files may have been skipped."""
     passed = "".join(f" ({note})" for note in skipped_notes(skipped, size))
     return LabError(
-        f"{source.title} holds no text{passed}: expected at least one document that is more than white space"
+        f"{source.title} contains no text{passed}: expected at least one document that is more than white space"
     )
 
 
@@ -214,11 +214,11 @@ def _open(folder: Path) -> Scan:
         facts = {"short_documents": 0, "skipped_bytes": 0, **facts}  # an older scan doesn't count them
         for name in COUNTS:
             if type(facts[name]) is not int or facts[name] < 0:
-                raise ValueError(f"{name} is no count")
+                raise ValueError(f"{name} is not a count")
         if not all(
             isinstance(text, str) for text in (facts["text_sha256"], facts["alphabet"], *facts["skipped_files"])
         ):
-            raise ValueError("it has no texts")
+            raise ValueError("a text is missing")
         count = facts["documents"]
         if path.stat().st_size != count * DOCUMENT.itemsize:
             raise ValueError("documents.bin has another size")

@@ -51,7 +51,7 @@ def read_rows_header(path: Path) -> RowsHeader:
     """Return the header of a .npy file of rows; raises LabError if the file is missing or of another form."""
     try:
         if not path.is_file():
-            raise LabError(f"{path} is no file: expected a numpy array" if path.exists() else f"{path} is missing")
+            raise LabError(f"{path} is not a file: expected a numpy array" if path.exists() else f"{path} is missing")
         with open(path, "rb") as file:
             start = file.read(len(MAGIC) + 2)
             width = VERSIONS.get((start[-2], start[-1])) if len(start) == len(MAGIC) + 2 else None

@@ -100,7 +100,7 @@ def read_json(path: Path, largest_bytes: int = LARGEST_JSON) -> Any:
     """
     try:
         if path.exists() and not path.is_file():
-            raise LabError(f"{path} is no file: expected JSON")
+            raise LabError(f"{path} is not a file: expected JSON")
         if path.stat().st_size > largest_bytes:
             raise LabError(f"{path} is larger than {largest_bytes:,} bytes: expected a small JSON file")
         return parse_json(path.read_bytes())

@@ -49,7 +49,7 @@ class Machine:
     """Operating system and release."""
     python: str
     torch: str | None
-    """PyTorch's version, None where it isn't installed."""
+    """PyTorch's version, None if it isn't installed."""
     triton: bool
     """Whether Triton can be imported: torch.compile writes GPU kernels with it."""
     compiler: str | None

@@ -111,7 +111,7 @@ def _window_problems(recipe: Recipe) -> Iterator[str]:
     if data.order != "shuffle":
         yield f"data.order {data.order} cuts the text as one stream: expected shuffle with data.windows documents"
     if data.fresh:
-        yield "data.fresh can't be had with windows of documents, which overlap: leave data.fresh out, or use data.windows stream"
+        yield "data.fresh isn't possible with windows of documents, which overlap: leave data.fresh out, or use data.windows stream"
     if data.stride is not None and data.stride > context:
         yield f"data.stride {data.stride} would pass over tokens between windows: expected at most model.context {context}"
 

@@ -46,7 +46,7 @@ class Recipe:
     claims: tuple[Claim, ...] = ()
     """Published numbers that this recipe reproduces."""
     derived: tuple[str, ...] = ()
-    """Settings, by dotted name, that lmlab derived from others, and derives again where those change (`lmlab.recipe.derived`)."""
+    """Settings, by dotted name, that lmlab derived from others, and derives again when those change (`lmlab.recipe.derived`)."""
 
 
 SECTIONS = ("data", "model", "optim", "schedule", "train", "evaluate")

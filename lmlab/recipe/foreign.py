@@ -134,5 +134,5 @@ def foreign_name_hint(word: str) -> str | None:
     if ours is None or ours.split(" ")[0] == word:
         return None
     if ours.startswith("the verb"):
-        return f"'{word}' is no setting, but {ours}"
+        return f"'{word}' is not a setting, but {ours}"
     return f"'{word}' is called {ours} here" if "." in ours.split(" ")[0] else f"'{word}' is the flag --{ours}"

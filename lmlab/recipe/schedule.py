@@ -19,7 +19,7 @@ class Constant:
     warmup_from: float | None = setting(None, at_least=0.0, at_most=1.0, came_later=True)
     """The rate of the warm-up's first step, as a share of the peak; none: near zero, 1 / (warmup + 1)."""
     start: int = setting(0, at_least=0)
-    """The step from which the schedule counts: above 0 where a branched run warms up again."""
+    """The step from which the schedule counts: above 0 if a branched run warms up again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Linear:
     warmup_from: float | None = setting(None, at_least=0.0, at_most=1.0, came_later=True)
     """The rate of the warm-up's first step, as a share of the peak; none: near zero, 1 / (warmup + 1)."""
     start: int = setting(0, at_least=0)
-    """The step from which the schedule counts: above 0 where a branched run warms up again."""
+    """The step from which the schedule counts: above 0 if a branched run warms up again."""
     floor: float = setting(0.0, at_least=0.0, at_most=1.0)
     """The last rate, as a share of the peak."""
 
@@ -53,7 +53,7 @@ class Cosine:
     warmup_from: float | None = setting(None, at_least=0.0, at_most=1.0, came_later=True)
     """The rate of the warm-up's first step, as a share of the peak; none: near zero, 1 / (warmup + 1)."""
     start: int = setting(0, at_least=0)
-    """The step from which the schedule counts: above 0 where a branched run warms up again."""
+    """The step from which the schedule counts: above 0 if a branched run warms up again."""
     floor: float = setting(0.1, at_least=0.0, at_most=1.0)
     """The last rate, as a share of the peak."""
 
@@ -71,7 +71,7 @@ class WSD:
     warmup_from: float | None = setting(None, at_least=0.0, at_most=1.0, came_later=True)
     """The rate of the warm-up's first step, as a share of the peak; none: near zero, 1 / (warmup + 1)."""
     start: int = setting(0, at_least=0)
-    """The step from which the schedule counts: above 0 where a branched run warms up again."""
+    """The step from which the schedule counts: above 0 if a branched run warms up again."""
     decay: float = setting(0.4, at_least=0.0, at_most=1.0)
     """The share of the steps over which the rate falls."""
     floor: float = setting(0.0, at_least=0.0, at_most=1.0)

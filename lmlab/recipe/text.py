@@ -76,14 +76,14 @@ def from_dict(value: dict[str, Any], origin: str, base: Base | None = None) -> R
 def from_toml(text: str, origin: str = "recipe", base: Base | None = None) -> Recipe:
     """Return the recipe in TOML text, `base` as for `from_dict`; raises LabError if it isn't valid TOML or not a recipe."""
     if LONG_KEY.search(text):
-        raise LabError(f"{origin} is no recipe: it has a name of more than {MOST_PARTS} parts")
+        raise LabError(f"{origin} is not a recipe: it has a name of more than {MOST_PARTS} parts")
     try:
         value = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
         raise LabError(f"{origin} is not valid TOML: {error}; correct that line") from None
     if not _is_plain(value, DEEPEST):
         raise LabError(
-            f"{origin} is no recipe: expected values that 64 bits hold, in lists and tables {DEEPEST} deep at most"
+            f"{origin} is not a recipe: expected values that 64 bits hold, in lists and tables {DEEPEST} deep at most"
         )
     return from_dict(value, origin, base)
 
@@ -98,7 +98,7 @@ def recipe_text(path: Path) -> str:
     """Return the content of a recipe's file; raises LabError if it can't be read or isn't text."""
     try:
         if path.exists() and not path.is_file():
-            raise LabError(f"{path} is no file: expected a recipe in TOML")
+            raise LabError(f"{path} is not a file: expected a recipe in TOML")
         if path.stat().st_size > LARGEST_BYTES:
             raise LabError(f"{path} is larger than {LARGEST_BYTES:,} bytes: expected a recipe")
         return path.read_bytes().decode("utf-8")

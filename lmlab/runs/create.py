@@ -69,8 +69,8 @@ def create_run(root: Path, name: str | None, recipe: Recipe, origin: dict[str, A
 def create_imported(root: Path, name: str, imported: dict[str, Any], metrics: Iterable[dict[str, Any]]) -> Run:
     """Create a run called `name` from the data of a foreign log; raises LabError if the name is taken.
 
-    `imported` describes the log and what is known of the training; each of `metrics` is a line of metrics.jsonl without what
-    every line has. Such a run has no recipe, no data set and no checkpoints.
+    `imported` describes the log and what is known of the training; each of `metrics` is a line of metrics.jsonl without the fields
+    that every line has. Such a run has no recipe, no data set and no checkpoints.
     """
 
     def fill(draft: Path, identity: str) -> None:

@@ -131,7 +131,7 @@ def _content(path: Path) -> bytes:
     if not path.exists():
         return b""
     if not path.is_file():
-        raise LabError(f"{path} is no file: expected JSON lines")
+        raise LabError(f"{path} is not a file: expected JSON lines")
     if path.stat().st_size > LARGEST_BYTES:
         raise LabError(f"{path} is larger than {LARGEST_BYTES:,} bytes: expected JSON lines; take it out of the run")
     return path.read_bytes()

@@ -40,7 +40,7 @@ def read_lines(path: Path, most: int | None = None) -> list[dict[str, Any]]:
         if not path.exists():
             return []
         if not path.is_file():
-            raise LabError(f"{path} is no file: expected JSON lines")
+            raise LabError(f"{path} is not a file: expected JSON lines")
         found: list[dict[str, Any]] = []
         with open(path, "rb") as file:
             for number in itertools.count(1):

@@ -121,4 +121,4 @@ def _no_run(place: str, contents: list[str]) -> str:
     rest = ""
     if RUN_FILES.intersection(contents):
         rest = f": put {ORIGIN} back from a copy of the run; without it no verb takes the folder for a run"
-    return f"{place[:200]!r} is a folder, but no run: it has no {ORIGIN}; {has}{rest}"
+    return f"{place[:200]!r} is a folder, but not a run: it has no {ORIGIN}; {has}{rest}"

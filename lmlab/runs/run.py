@@ -103,7 +103,7 @@ class Run:
     def fact(self, name: str) -> Any:
         """Return the value of `name` in origin.json; raises LabError if it has none."""
         if name not in self._origin:
-            raise LabError(f"{self.folder / ORIGIN} says no {name}: take it from a copy of the run")
+            raise LabError(f"{self.folder / ORIGIN} has no {name}: take it from a copy of the run")
         return self._origin[name]
 
     @property
@@ -214,7 +214,9 @@ class Run:
 
     def _file(self, name: str, ending: str) -> Path:
         if not is_plain_name(name) or not name.endswith(ending):
-            raise ValueError(f"{name!r} is no {ending} file of a run: expected a plain file name that ends in {ending}")
+            raise ValueError(
+                f"{name!r} is not a {ending} file of a run: expected a plain file name that ends in {ending}"
+            )
         return self.folder / name
 
 

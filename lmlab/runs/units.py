@@ -77,7 +77,7 @@ def read_units(path: Path) -> np.ndarray:
     evaluations = EVALUATIONS.search(header.kind)
     kind = unit_type(int(evaluations[1]) if evaluations else 0)
     if header.kind != kind_text(kind):
-        raise LabError(f"{path} holds no units: expected rows of key, bytes, tokens and bits")
+        raise LabError(f"{path} contains no units: expected rows of key, bytes, tokens and bits")
     if not header.holds(kind):
         raise LabError(f"{path} is damaged: its size is not that of {header.rows:,} units; put it back from a copy")
     return np.array(map_rows(path, header, kind))

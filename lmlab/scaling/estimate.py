@@ -12,7 +12,7 @@ published: by others.
 LEVEL = 0.8
 """Level of all forecast intervals: four of five should contain the outcome."""
 NORMAL_QUANTILE = 1.2816
-"""That share of a normal distribution lies within this many standard deviations of the mean."""
+"""A normal distribution has a share of LEVEL within this many standard deviations of the mean."""
 WITHIN = (1 + LEVEL) / 2
 """The quantile at the upper limit of such an interval."""
 

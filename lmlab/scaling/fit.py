@@ -177,7 +177,7 @@ class _Data:
         for point in points:
             figures = (point.parameters, point.tokens, point.loss, point.unique_tokens or 1.0)
             if not all(math.isfinite(figure) and figure > 0 for figure in figures):
-                raise LabError(f"{point} is no run to fit: expected finite numbers above 0")
+                raise LabError(f"{point} is not a run to fit: expected finite numbers above 0")
         sizes = np.log([point.parameters for point in points])
         lengths = np.log([effective_tokens(point.tokens, point.unique_tokens) for point in points])
         centre = (float(sizes.mean()), float(lengths.mean()))

@@ -37,7 +37,7 @@ class Factors:
     """The factors by which a parameter's settings are multiplied."""
 
     initial: float
-    """Of the initial spread (or constant) at the tuned size."""
+    """Factor of the initial spread (or constant) at the tuned size."""
     rate: float
     decay: float
     epsilon: float

@@ -87,14 +87,14 @@ HEADERS_SAID = {
     "tensors that overlap": "tensor 'y' begins at byte 0, expected 8",
     "a gap": "tensor 'y' begins at byte 4, expected 3",
     "bytes that no tensor has": "its tensors end at byte 3, its data at 8",
-    "a list": "its header is no JSON object",
-    "a number": "its header is no JSON object",
-    "a name twice": "no JSON (a name is repeated)",
-    "text that is no JSON": "no JSON (Expecting property name",
-    "bytes that are no UTF-8": "no JSON ('utf-8' codec can't decode byte 0xff",
-    "JSON nested too deep": "no JSON (it is nested too deeply)",
-    "a number of too many digits": "no JSON (a whole number has 10,000 digits)",
-    "nothing": "no JSON (Expecting value: line 1 column 1",
+    "a list": "its header is not a JSON object",
+    "a number": "its header is not a JSON object",
+    "a name twice": "not JSON (a name is repeated)",
+    "text that is no JSON": "not JSON (Expecting property name",
+    "bytes that are no UTF-8": "not JSON ('utf-8' codec can't decode byte 0xff",
+    "JSON nested too deep": "not JSON (it is nested too deeply)",
+    "a number of too many digits": "not JSON (a whole number has 10,000 digits)",
+    "nothing": "not JSON (Expecting value: line 1 column 1",
 }
 """What is said to be wrong, or expected."""
 
@@ -172,11 +172,11 @@ BAD_MANIFESTS = {
 }
 
 MANIFESTS_SAID = {
-    "a file above": "'../secret' is no name of a file in its folder",
-    "an absolute path": "'/etc/passwd' is no name of a file in its folder",
-    "a Windows path": "is no name of a file in its folder",
-    "the folder itself": "'..' is no name of a file in its folder",
-    "an empty name": "'' is no name of a file in its folder",
+    "a file above": "'../secret' is not the name of a file in its folder",
+    "an absolute path": "'/etc/passwd' is not the name of a file in its folder",
+    "a Windows path": "is not the name of a file in its folder",
+    "the folder itself": "'..' is not the name of a file in its folder",
+    "an empty name": "'' is not the name of a file in its folder",
     "a hash that is none": "state.json needs sha256 and bytes",
     "a size below zero": "state.json needs sha256 and bytes",
     "a size that is text": "state.json needs sha256 and bytes",

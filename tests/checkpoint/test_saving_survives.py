@@ -163,7 +163,7 @@ def test_a_checkpoint_that_is_not_read_back_as_written_is_refused_and_nothing_is
     for step in (0, 250, 500):
         save_tiny(tmp_path, step, keep=9)
     for step in (500, 750):
-        with pytest.raises(LabError, match="did not come back as it was written"):
+        with pytest.raises(LabError, match="was not read back as it was written"):
             save_tiny(tmp_path, step, NEW, keep=1, storage=Lying())
         assert steps(tmp_path) == [0, 250, 500]
         assert value_of(find(tmp_path, "latest")[0]) == 500

@@ -37,7 +37,7 @@ def test_a_missing_file(lmlab):
 
 
 def test_an_empty_file(lmlab, text):
-    assert_refused(lmlab("train", text(b"")), 1, "bad.txt holds no text")
+    assert_refused(lmlab("train", text(b"")), 1, "bad.txt contains no text")
 
 
 def test_text_that_is_not_utf8(lmlab, text):

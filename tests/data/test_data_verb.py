@@ -131,7 +131,7 @@ def test_a_folder_with_a_binary_file_names_it_and_passes_over_it(capsys, tmp_pat
     assert len(ids) == 1, "an archive holds the same text"
     (folder / "a.txt").unlink()
     status, _, err = lmlab(capsys, "prepare", str(folder))
-    assert status == 1 and "holds no text" in err
+    assert status == 1 and "contains no text" in err
     (tmp_path / "latin.txt").write_bytes("caf\xe9 ".encode("latin-1") * 99)
     status, _, err = lmlab(capsys, "prepare", str(tmp_path / "latin.txt"))
     assert status == 1 and "is not UTF-8" in err, "a file that was named itself is never passed over"

@@ -90,7 +90,7 @@ def test_arrays_are_read_only_maps(made):
 )
 def test_manifest_that_lies_is_refused(copy, path, value):
     edit(copy, *path, value=value)
-    check_refused(copy, "is no manifest that can be used|format")
+    check_refused(copy, "is not a valid manifest|format")
 
 
 @pytest.mark.parametrize("content", ["", "[]", "null", "{", '{"format": 1}', "[" * 100_000, "\xff"])
@@ -167,7 +167,7 @@ def test_unknown_split_id_and_folder_are_refused(made, tmp_path):
         find_dataset("0" * 16, tmp_path)
     with pytest.raises(LabError, match="there is no data set"):
         find_dataset("*", made.folder.parent.parent)
-    with pytest.raises(LabError, match="is no prepared data set: expected a folder with manifest.json"):
+    with pytest.raises(LabError, match="is not a prepared data set: expected a folder with manifest.json"):
         open_dataset(tmp_path / "nothing")
 
 

@@ -151,7 +151,7 @@ class TestRecords:
     def test_jsonl_line_that_is_no_object_is_refused(self, tmp_path, line):
         path = tmp_path / "a.jsonl"
         path.write_text(line)
-        with pytest.raises(LabError, match="line 1 is no JSON object"):
+        with pytest.raises(LabError, match="line 1 is not a JSON object"):
             documents_in(path)
 
     def test_missing_field_names_the_fields_there_are(self, tmp_path):

@@ -276,7 +276,7 @@ def test_a_manifest_that_lies_about_what_it_extends_is_refused(tmp_path, root, v
     old = prepared(stories(tmp_path, "old.txt", 60, 0), root)
     manifest = json.loads((old.folder / "manifest.json").read_text())
     (old.folder / "manifest.json").write_text(json.dumps({**manifest, "extends": value}))
-    with pytest.raises(LabError, match="is no manifest that can be used") as caught:
+    with pytest.raises(LabError, match="is not a valid manifest") as caught:
         open_dataset(old.folder)
     assert "\n" not in str(caught.value)
 

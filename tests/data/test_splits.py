@@ -157,7 +157,7 @@ class TestScan:
     def test_corpus_without_text_is_refused(self, tmp_path, root, content):
         path = tmp_path / "a.txt"
         path.write_text(content)
-        with pytest.raises(LabError, match="holds no text: expected at least one document"):
+        with pytest.raises(LabError, match="contains no text: expected at least one document"):
             look_at(Data(corpus=str(path)), root)
 
     def test_the_same_text_has_the_same_hash_however_it_is_packed(self, tmp_path, root):

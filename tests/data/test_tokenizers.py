@@ -147,7 +147,7 @@ def test_text_that_looks_like_an_end_of_text_is_ordinary_text(tokenizer):
 @pytest.mark.parametrize("number", [-1, 10**6])
 def test_an_id_outside_the_vocabulary_is_refused(tokenizer, number):
     with pytest.raises(
-        LabError, match=f"{number} is no token: expected an id from 0 to {tokenizer.vocabulary_size - 1}"
+        LabError, match=f"{number} is not a token id: expected an id from 0 to {tokenizer.vocabulary_size - 1}"
     ):
         tokenizer.decode([0, number])
 

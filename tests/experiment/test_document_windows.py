@@ -125,7 +125,7 @@ def test_a_branch_reads_on_in_its_parents_windows_and_begins_anew_in_others(reci
 
 def test_nothing_fresh_is_told_of_a_run_that_read_documents(recipe, tmp_path):
     done = train(recipe, run="parent", runs=tmp_path)
-    with pytest.raises(LabError, match="data.fresh can't be had with windows of documents"):
+    with pytest.raises(LabError, match="data.fresh isn't possible with windows of documents"):
         check(override(recipe, {"data.fresh": "true"}))
     changes = {"data.corpus": done.run.origin()["data_id"], "data.windows": "stream", "data.stride": "none"}
     fresh = override(

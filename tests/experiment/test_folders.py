@@ -343,7 +343,7 @@ def test_a_folder_that_is_no_run_is_said_to_be_one_with_what_it_has(runs, case, 
         (runs / "foreign" / name).parent.mkdir(exist_ok=True)
         (runs / "foreign" / name).write_bytes(content)
     before = tree(runs)
-    with pytest.raises(LabError, match="foreign' is a folder, but no run: ") as caught:
+    with pytest.raises(LabError, match="foreign' is a folder, but not a run: ") as caught:
         resume("foreign" if given == "name" else str(runs / "foreign"), runs=runs)
     assert said in str(caught.value) and tree(runs) == before
 

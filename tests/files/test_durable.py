@@ -152,7 +152,7 @@ def test_what_is_no_json_is_refused_in_one_line(tmp_path, content):
 def test_what_is_missing_too_large_or_no_file_is_refused_unread(tmp_path):
     with pytest.raises(LabError, match="is missing"):
         read_json(tmp_path / "x.json")
-    with pytest.raises(LabError, match="is no file"):
+    with pytest.raises(LabError, match="is not a file"):
         read_json(tmp_path)
     with open(tmp_path / "x.json", "wb") as file:
         file.truncate(1 << 33)
@@ -160,7 +160,7 @@ def test_what_is_missing_too_large_or_no_file_is_refused_unread(tmp_path):
         read_json(tmp_path / "x.json", 1000)
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
-        with pytest.raises(LabError, match="is no file"):
+        with pytest.raises(LabError, match="is not a file"):
             read_json(tmp_path / "pipe")
 
 

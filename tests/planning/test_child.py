@@ -62,7 +62,7 @@ def test_a_batch_alone_is_one_pass(tried, monkeypatch):
 def test_what_a_user_can_mend_is_said_in_the_childs_words(tried, tmp_path):
     recipe, policy, _ = tried
     found = measure(recipe, policy, tmp_path / "nothing")
-    assert "is no prepared data set" in found.failed and found.step_seconds == ()
+    assert "is not a prepared data set" in found.failed and found.step_seconds == ()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")

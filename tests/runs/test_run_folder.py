@@ -189,7 +189,7 @@ def test_a_folder_with_an_at_in_its_path_is_found(make_run, tmp_path):
         ("one@lates", "did you mean latest?"),
         ("one@", "no checkpoint '@'"),
         ("@best", "no checkpoint '@best'"),
-        ("folder/", "is a folder, but no run"),
+        ("folder/", "is a folder, but not a run"),
         ("./onee", "did you mean one?"),
         ("", "no run ''"),
         ("x" * 5000, "no run"),

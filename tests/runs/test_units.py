@@ -107,7 +107,7 @@ def damaged_contents(whole):
 def test_damaged_units_are_refused_in_one_line_and_nothing_is_unpickled(run, case):
     path = run.folder / "units-valid.npy"
     path.write_bytes(damaged_contents(path.read_bytes())[case])
-    with pytest.raises(LabError, match="units-valid.npy (is damaged|holds no units)") as caught:
+    with pytest.raises(LabError, match="units-valid.npy (is damaged|contains no units)") as caught:
         run.units()
     assert "\n" not in str(caught.value)
 

@@ -158,7 +158,7 @@ NOT_JSON = (
         (b'{"text": "x", "more": [' + b"[]," * 1_050_000 + b"1]}", NOT_JSON),
         (b'{"text": "\\ud800"}', "'text' in line 2 has half a surrogate pair at character 0: expected text"),
         (b'{"text": {"a": 1}}', "'text' in line 2 is dict: expected text; --data.column names another"),
-        (b"3", "line 2 is no JSON object: expected one with a text in 'text'"),
+        (b"3", "line 2 is not a JSON object: expected one with a text in 'text'"),
         (b"\xff", "is not UTF-8: byte 17 (line 2) is 0xff (invalid start byte); convert the file to UTF-8"),
     ],
     ids=["deep nesting", "many digits", "many lists", "half a surrogate", "no text", "no object", "no UTF-8"],

@@ -85,7 +85,7 @@ def test_a_hostile_manifest_is_refused(data_copy, kind):
         (b'{"a":' * 100_000, "it is nested too deeply"),
         (b'{"a": ' + b"[" * 500 + b"]" * 500 + b"}", "it is nested too deeply"),
         (b'{"format": ' + b"9" * 10_000 + b"}", "a whole number has 10,000 digits"),
-        (b'{"format": NaN}', "NaN is no number of JSON's"),
+        (b'{"format": NaN}', "NaN is not a JSON number"),
         (b'{"format": 1e999}', "a number is too large"),
         (b'{"format": 1, "format": 1}', "a name is repeated"),
         (b'{"format": "\xed\xa0\x80"}', "can't decode byte 0xed in position 12"),
@@ -223,7 +223,7 @@ def test_a_tokenizer_of_another_size_than_the_manifest_says_is_refused(data_copy
     value["merges"] = value["merges"][:-1]
     (data_copy / "tokenizer.json").write_text(json.dumps(value))
     set_size(data_copy, "tokenizer.json")
-    assert_refused(lambda: open_dataset(data_copy).tokenizer, "tokenizer.json", "the manifest says 300")
+    assert_refused(lambda: open_dataset(data_copy).tokenizer, "tokenizer.json", "the manifest states 300")
 
 
 def test_a_hostile_data_set_is_left_out_of_the_list(tmp_path, data_copy, monkeypatch):
@@ -267,8 +267,8 @@ TOKENIZERS_SAID = {
     "merges in a circle": "the merge of b'abc' and b'd' joins a token that no earlier merge makes",
     "a merge twice": "the merge of b'a' and b'b' makes a token that is there already",
     "two merges to one token": "the merge of b'ab' and b'c' makes a token that is there already",
-    "a merge of three": "'a b c' is no merge: expected two tokens in GPT-2's alphabet with a space between",
-    "a merge outside the alphabet": "'中 a' is no merge: expected two tokens in GPT-2's alphabet with a space between",
+    "a merge of three": "'a b c' is not a merge: expected two tokens in GPT-2's alphabet with a space between",
+    "a merge outside the alphabet": "'中 a' is not a merge: expected two tokens in GPT-2's alphabet with a space between",
     "a merge of a million signs": "b'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' and b'b' joins a token that no earlier merge makes",
     "merges that are numbers": "merges must be a list of texts; take it from a copy or make it again",
     "an alphabet with half a surrogate": "alphabet holds half of a surrogate pair",

@@ -131,7 +131,7 @@ def test_a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(run_copy, name)
         "summary.json": run.summary,
         "tokenizer.json": lambda: load(run),
     }
-    assert_refused(readers.get(name, lambda: run.read(name)), f"{name} is no file: expected ", most_bytes=1 << 30)
+    assert_refused(readers.get(name, lambda: run.read(name)), f"{name} is not a file: expected ", most_bytes=1 << 30)
 
 
 def test_a_pipe_in_place_of_the_lock_is_not_waited_for(run_copy):
@@ -176,7 +176,7 @@ def test_an_origin_that_lacks_what_is_needed_is_refused(stopped):
     value = json.loads((stopped / "origin.json").read_text())
     del value["data_id"]
     (stopped / "origin.json").write_text(json.dumps(value))
-    assert_refused(lambda: go_on(stopped), "says no data_id", most_bytes=1 << 30)
+    assert_refused(lambda: go_on(stopped), "has no data_id", most_bytes=1 << 30)
     assert parent_again(Run(stopped)) is None
 
 

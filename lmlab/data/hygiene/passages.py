@@ -16,7 +16,7 @@ from lmlab.data.dataset import Dataset
 
 TOKENS_A_TIME = 1 << 18
 LONGEST_TOKENS = 1 << 20
-"""Of a longer passage only this many tokens are compared, to bound the memory."""
+"""Number of tokens of a passage that are compared, limited to bound the memory."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,7 +65,7 @@ def checked_ids(ids: ArrayLike, vocabulary_size: int) -> NDArray[np.int64]:
     array = np.asarray(ids, dtype=np.int64).reshape(-1)
     outside = (array < 0) | (array >= vocabulary_size)
     if outside.any():
-        raise LabError(f"{int(array[outside][0])} is no token: expected an id from 0 to {vocabulary_size - 1}")
+        raise LabError(f"{int(array[outside][0])} is not a token id: expected an id from 0 to {vocabulary_size - 1}")
     return array
 
 

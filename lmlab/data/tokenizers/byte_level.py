@@ -130,7 +130,9 @@ def read_merges(lines: Sequence[str]) -> list[Merge]:
     for line in lines:
         left, space, right = line.partition(" ")
         if not (left and space and right) or any(symbol not in SYMBOL_BYTES for symbol in left + right):
-            raise LabError(f"{line[:40]!r} is no merge: expected two tokens in GPT-2's alphabet with a space between")
+            raise LabError(
+                f"{line[:40]!r} is not a merge: expected two tokens in GPT-2's alphabet with a space between"
+            )
         merges.append((bytes(SYMBOL_BYTES[symbol] for symbol in left), bytes(SYMBOL_BYTES[symbol] for symbol in right)))
     return merges
 
