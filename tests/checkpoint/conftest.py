@@ -1,4 +1,4 @@
-"""A disk that fails, or loses its power, at the n-th operation; and checkpoints so small that tests make many."""
+"""A disk that fails, or loses power, at the n-th operation; and tiny checkpoints that are quick to save."""
 
 import contextlib
 import errno
@@ -13,7 +13,7 @@ from lmlab.files import Storage
 
 
 class Killed(BaseException):
-    """The process is dead: no code of ours runs after it."""
+    """The simulated process died; none of its code runs afterwards."""
 
 
 class FaultyStorage(Storage):
@@ -126,7 +126,7 @@ class FaultyStorage(Storage):
 
 
 class Disk:
-    """What the tests need of the above."""
+    """The names above that tests use."""
 
     Killed = Killed
     Faulty = FaultyStorage
@@ -138,7 +138,7 @@ def disk():
 
 
 def parts_of(value):
-    """Weights and optimizer that tell the checkpoint they are from."""
+    """Weights and optimizer whose values identify their checkpoint."""
     weights = {
         "head.weight": torch.full((3, 2), float(value)),
         "head.bias": torch.full((2,), value, dtype=torch.bfloat16),

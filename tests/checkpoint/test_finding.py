@@ -1,4 +1,4 @@
-"""latest, best, init and steps: what is damaged is passed over with a line, what isn't there is said."""
+"""Finding latest, best, init and steps: damaged checkpoints are skipped with a line, missing ones are reported."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""Pruning by hand: what it says is what it frees, and what is needed stays whole."""
+"""Manual pruning: it frees what was computed before, and keeps what is needed whole."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A file from elsewhere may say anything: it's refused in one line, before anything is allocated for it."""
+"""Files from untrusted sources are refused in one line, before anything is allocated for them."""
 
 import json
 import os
@@ -96,7 +96,7 @@ HEADERS_SAID = {
     "a number of too many digits": "not JSON (a whole number has 10,000 digits)",
     "nothing": "not JSON (Expecting value: line 1 column 1",
 }
-"""What is said to be wrong, or expected."""
+"""The expected part of the error message."""
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
@@ -186,7 +186,7 @@ MANIFESTS_SAID = {
     "another format": "has format 2: this version reads 1",
     "no format": "has format None: this version reads 1",
 }
-"""What is said to be wrong, or expected."""
+"""The expected part of the error message."""
 
 
 @pytest.mark.parametrize("kind", BAD_MANIFESTS)

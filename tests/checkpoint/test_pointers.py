@@ -1,4 +1,4 @@
-"""latest.json and best.json say what the newest state says, whatever had happened to them."""
+"""latest.json and best.json agree with the newest state, whatever happened to them before."""
 
 import itertools
 import shutil
@@ -101,7 +101,7 @@ class Lost(StorageError):
 
 
 def test_an_owner_that_has_lost_the_folder_leaves_all_that_the_new_one_has(three, save_tiny):
-    """Taken over at any moment at which it is asked, while the new owner saves the same step."""
+    """A takeover at any check of the owner, while the new owner saves the same step."""
     for moment in itertools.count():
         folder = three.with_name(f"taken-over-{moment}")
         shutil.copytree(three, folder)

@@ -1,4 +1,4 @@
-"""What stays when older checkpoints go."""
+"""Which checkpoints are kept when older ones are removed."""
 
 import pytest
 

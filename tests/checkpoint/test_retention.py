@@ -1,4 +1,4 @@
-"""Which checkpoints stay whole, which keep their weights only, and what a disk budget does to them."""
+"""Which checkpoints are kept whole, which keep their weights only, and the effect of a disk budget."""
 
 import pytest
 

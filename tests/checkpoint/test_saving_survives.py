@@ -1,4 +1,4 @@
-"""Whatever operation of a save fails, the latest checkpoint that is found is the old one or the new one, intact."""
+"""Whichever operation of a save fails, the latest checkpoint found is the old or the new one, intact."""
 
 import errno
 import os
@@ -153,7 +153,7 @@ def test_a_checkpoint_that_is_not_read_back_as_written_is_refused_and_nothing_is
     tmp_path, disk, save_tiny, value_of
 ):
     class Lying(disk.Faulty):
-        """Says that it wrote, and changes a bit."""
+        """Reports a successful write, but flips a bit."""
 
         def write(self, file, content):
             content = bytearray(content)

@@ -1,4 +1,4 @@
-"""A data set's check: planted duplicates counted by hand, what is kept, the report, the command line."""
+"""A data set's check: planted duplicates counted by hand, storing it, the report, the command line."""
 
 import json
 import tracemalloc

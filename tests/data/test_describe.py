@@ -1,4 +1,4 @@
-"""What is said of a data set: lengths, cropping against packing, the picture."""
+"""The description of a data set: lengths, cropping against packing, the plot."""
 
 import numpy as np
 import pytest

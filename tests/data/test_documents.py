@@ -1,4 +1,4 @@
-"""From files to documents: every format, every packing, every border, and errors that say where."""
+"""Reading files as documents: every format, every compression, every boundary, and errors with the place."""
 
 import json
 import zipfile

@@ -1,4 +1,4 @@
-"""Downloads: whole, verified, resumed where they were cut; a server on this machine stands for the network."""
+"""Downloads: complete, verified, resumed after an interruption; a local server replaces the network."""
 
 import errno
 import hashlib

@@ -1,4 +1,4 @@
-"""A data set with more text: what was there stays where it was, to the byte, and only what is new comes after it."""
+"""Extending a data set: old tokens are unchanged, byte for byte, and only new documents are appended."""
 
 import json
 import shutil

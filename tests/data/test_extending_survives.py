@@ -1,4 +1,4 @@
-"""A `data extend` that loses its power at any operation of the disk: what it made is whole, or is made by the next one."""
+"""A `data extend` that loses power at any disk operation leaves a complete data set, or the next call completes it."""
 
 import hashlib
 import os
@@ -52,7 +52,7 @@ def extended(tmp_path_factory):
 
 @pytest.fixture
 def on_faulty_disk(monkeypatch):
-    """on_faulty_disk(...): all that goes through the disk counts and fails as `FaultyStorage` says."""
+    """on_faulty_disk(...): all disk operations are counted and fail as `FaultyStorage` is set up."""
 
     def install(*arguments):
         monkeypatch.setattr(DISK, "__class__", FaultyStorage)

@@ -1,4 +1,4 @@
-"""A preparation that is killed, raced or starved: nothing half-made, nothing done twice, no memory wasted."""
+"""Preparing a data set that is killed, raced or short of memory: nothing partial, nothing done twice, bounded memory."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""The order of the batches: every window once an epoch, the same batches however they are cut, never another order."""
+"""The order of the batches: every window once an epoch, independent of how batches are divided, and unchanged since its release."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""Preparing a data set: what it holds, that it's made once, and that neither a change nor a kill goes unnoticed."""
+"""Preparing a data set: its contents, caching, and detection of every change and interruption."""
 
 import errno
 import gzip
@@ -383,7 +383,7 @@ IDS = {
     "words": ("b41258e5d53359f5", "984985cde58eecc87951628a3aaa08a9"),
     "bpe": ("6f3d7d696164bbeb", "407a967f4660059953a8a839192f1841"),
 }
-"""Data id, and hash of what is asked for, as of before documents could be cut by themselves."""
+"""Data id and plan hash from before windows of documents were introduced."""
 
 
 @pytest.mark.parametrize("tokenizer", IDS)

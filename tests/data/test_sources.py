@@ -1,4 +1,4 @@
-"""From a corpus's name to its files: paths, folders, archives, catalogue, standard input, this machine's library."""
+"""Resolving a corpus's name to its files: paths, folders, archives, catalogue, standard input, this machine's library."""
 
 import hashlib
 import io

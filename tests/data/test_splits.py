@@ -1,4 +1,4 @@
-"""Which document validates: published, by hash, by tail, and what `auto` takes."""
+"""Which documents go to validation: published, by hash, by tail, and what `auto` chooses."""
 
 import json
 import lzma

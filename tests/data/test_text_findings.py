@@ -1,4 +1,4 @@
-"""What is found in a text: planted things at known places, secrets masked."""
+"""Findings in a text: planted ones at known places, with secrets masked."""
 
 import unicodedata
 

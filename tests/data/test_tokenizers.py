@@ -1,4 +1,4 @@
-"""Text to ids and back: what every tokenizer promises, then what each of the small ones promises."""
+"""Text to ids and back: the properties of every tokenizer, then those of each of the small ones."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Units and duplicates: which text each token is counted with, and what validation shares with training."""
+"""Units and duplicates: the unit of each token, and the text that validation shares with training."""
 
 import hashlib
 import json

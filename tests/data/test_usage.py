@@ -1,4 +1,4 @@
-"""Which tokens runs have used, and the stream through those that they have left, against every window one by one."""
+"""The tokens that runs have used, and windows of unused tokens, against a computation window by window."""
 
 import json
 

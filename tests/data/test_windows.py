@@ -1,4 +1,4 @@
-"""Windows of documents, against the rules written out one document and one token at a time, and published counts."""
+"""Windows of documents against a direct implementation, one document and one token at a time, and published counts."""
 
 import lzma
 from collections import Counter
@@ -30,7 +30,7 @@ def starts_of(lengths):
 
 
 def slowly_cut(first, end, context, stride):
-    """(first, end) of each window of a document of these tokens, by the rules as they are told."""
+    """(first, end) of each window of a document of these tokens, directly from the documented rules."""
     if end - first < 2:
         return []
     if end - first <= context + 1:

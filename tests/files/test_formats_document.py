@@ -1,4 +1,4 @@
-"""docs/formats.md says what the code writes."""
+"""docs/formats.md agrees with what the code writes."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Temporary folders of processes: what the dead leave goes once it is old, and what the living have stays."""
+"""Temporary folders of processes: those of dead processes are removed when old, those of live processes are kept."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Writers and removers follow no link that somebody planted, and share no name with a writer elsewhere."""
+"""Writers and removers follow no planted link, and use unique temporary names."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""`printable` lets through what people write and shows as an escape what a terminal would act on."""
+"""`printable` keeps ordinary text and escapes characters that a terminal would interpret."""
 
 import sys
 import unicodedata

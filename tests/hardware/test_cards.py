@@ -1,4 +1,4 @@
-"""Cards that aren't here: what their datasheets say."""
+"""Datasheets of accelerators that this machine doesn't have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits of containers, read from made-up control group folders."""
+"""Limits of containers, read from simulated control group folders."""
 
 from __future__ import annotations
 

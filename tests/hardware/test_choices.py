@@ -1,4 +1,4 @@
-"""Device, precision, compilation and threads: what is chosen, what is refused, and what is said."""
+"""Device, precision, compilation and threads: choices, refusals and reasons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which datasheet is that of the device here."""
+"""Identifying the datasheet of this machine's accelerator."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Energy from made-up RAPL folders and a made-up nvidia-smi."""
+"""Energy from simulated RAPL folders and a simulated nvidia-smi."""
 
 from __future__ import annotations
 

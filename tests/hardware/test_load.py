@@ -1,4 +1,4 @@
-"""How much of the processor other programs leave."""
+"""The share of the processor that other programs leave."""
 
 import sys
 import threading

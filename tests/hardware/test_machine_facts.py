@@ -1,4 +1,4 @@
-"""What the machine is said to be: cores, memory, versions, on this machine and on made-up ones."""
+"""The description of a machine: cores, memory, versions, of this machine and of simulated ones."""
 
 from __future__ import annotations
 

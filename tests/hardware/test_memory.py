@@ -1,4 +1,4 @@
-"""What this process holds of main memory, and what it gives back."""
+"""The main memory that this process holds, and releases."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Which cores of a hybrid processor are the fast ones, from the files of Linux."""
+"""Detecting the performance cores of a hybrid processor from Linux's files."""
 
 import pytest
 

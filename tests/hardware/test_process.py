@@ -1,4 +1,4 @@
-"""When a process began: held against the clock of the one that started it."""
+"""The start time of a process, compared with the clock of its parent."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A recipe file that names another as its base, and says only what differs."""
+"""A recipe file that names another as its base and contains only the differences."""
 
 import pytest
 

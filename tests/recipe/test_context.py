@@ -1,4 +1,4 @@
-"""Recipes of kind context: their names, files, hashes, and what of a GPT they refuse."""
+"""Recipes of kind context: their names, files, hashes, and the GPT settings that they refuse."""
 
 import pytest
 from hypothesis import given

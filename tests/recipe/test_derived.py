@@ -1,4 +1,4 @@
-"""What lmlab derived is derived again where what it depends on changes; what a person set stays."""
+"""Derived settings are derived again when their inputs change; settings made by a person are kept."""
 
 import dataclasses
 import math

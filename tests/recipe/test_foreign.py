@@ -1,4 +1,4 @@
-"""Names from other projects, books and papers are answered with ours, in flags and files."""
+"""Setting names from other projects, books and papers get a hint with the name here, in flags and files."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Dotted names: what they change, and the one line in which anything else is refused."""
+"""Dotted names: the changes that they make, and the one-line errors for everything else."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The Shakespeare recipes: what their sources say of symbols, sizes and passes over the text."""
+"""The Shakespeare recipes against the counts of symbols, sizes and epochs in their sources."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from lmlab.model.cost import parameters
 from lmlab.recipe import load_recipe
 
 CHARACTERS, SYMBOLS = 1_003_854, 65
-"""Of the training split (the first 90 %), and of the alphabet: counted in the text, and published with nanoGPT."""
+"""Sizes of the training split (the first 90 %) and of the alphabet: counted in the text, and published with nanoGPT."""
 
 
 def test_each_character_is_a_token_also_for_the_largest():

@@ -1,4 +1,4 @@
-"""Recipes as TOML: exact round trips, and files that are none."""
+"""Recipes as TOML: exact round trips, and invalid files."""
 
 import dataclasses
 import typing

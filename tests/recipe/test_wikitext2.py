@@ -1,4 +1,4 @@
-"""The recipes of the context-propagation model on WikiText-2: what they share, what their source counts, and what differs."""
+"""The recipes of the context-propagation model on WikiText-2: common settings, the counts in their source, and differences."""
 
 import pytest
 
@@ -15,7 +15,7 @@ from tests.shared import shared_data
 OWN = ("wikitext2-context-best", "wikitext2-gpt")
 NAMES = [name for name in recipe_names() if name.startswith("wikitext2-") and name not in OWN]
 SEQUENCES = 25 * 2048
-"""Of an epoch: 51,026 and as many empty ones as fill the last batch."""
+"""Sequences of an epoch: 51,026, and empty ones that complete the last batch."""
 
 
 def between(one, other):

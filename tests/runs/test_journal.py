@@ -1,4 +1,4 @@
-"""Files of lines: what a crash leaves of them, and what a resume moves away."""
+"""Journals: their content after a crash, and the lines that a resume discards."""
 
 import errno
 import json

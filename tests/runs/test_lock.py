@@ -1,4 +1,4 @@
-"""One process at a time, also when the one before it was killed."""
+"""One process per run, even after the previous one was killed."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""note.json: what a person wrote about a run."""
+"""note.json: a person's note on a run."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Renaming and removing: in one step, never under a process at work, and killed at any instant the whole run or none."""
+"""Renaming and removing runs: atomic, never while a process works on them, and whole or gone after a kill at any time."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from lmlab.runs import RunLock, list_runs, remove_leftovers, remove_run, rename_
 
 
 class Killed(BaseException):
-    """The process is dead."""
+    """The simulated process died."""
 
 
 class Dying(Storage):

@@ -153,7 +153,7 @@ def test_a_tag_names_every_run_that_has_it_with_the_checkpoint_behind_the_at(mak
     assert names("two", "tag:night@40", "one@latest") == [
         ("two", None), ("one", "40"), ("three-1", "40"), ("one", "latest"),
     ]  # fmt: skip
-    assert names("tag:night", "tag:paper/figure-2", "tag:day") == names("tag:night", "two"), "no run stands twice"
+    assert names("tag:night", "tag:paper/figure-2", "tag:day") == names("tag:night", "two"), "no run is repeated"
     assert names("one", "one") == [("one", None), ("one", None)], "what a person repeats is theirs to repeat"
     assert open_run("tag:day@init", tmp_path)[0].id == two.id
     with pytest.raises(LabError, match="names 2 runs: expected one of one, three-1"):

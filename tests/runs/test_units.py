@@ -1,4 +1,4 @@
-"""units-valid.npy: a column an evaluation, for the units of the validation split."""
+"""units-valid.npy: one column per evaluation, for the units of the validation split."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Curves are drawn on to their end: known ones, drawn ones, and real ones."""
+"""Extrapolating curves to their end: known, simulated and real ones."""
 
 import json
 import math

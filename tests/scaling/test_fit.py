@@ -1,4 +1,4 @@
-"""A known law is found again from noisy points, its intervals hold what comes, and leaving the runs raises an alarm."""
+"""Fitting recovers a known law from noisy points, its intervals cover outcomes, and extrapolation raises an alarm."""
 
 import math
 import re

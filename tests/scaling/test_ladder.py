@@ -1,4 +1,4 @@
-"""A law that is drawn through few trainings finds the one that they came from, and says how unsure it is."""
+"""The ladder law recovers the law behind a few simulated runs, with calibrated uncertainty."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""The laws' bands against figures worked out by hand."""
+"""The bands of the laws against figures computed by hand."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Trainings that diverged, and those that only look like it."""
+"""Runs that diverged, and runs that only look like it."""
 
 import math
 

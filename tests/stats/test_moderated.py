@@ -1,5 +1,4 @@
-"""Variances drawn towards what they have in common, differences paired by seed, and many tests at once: against simulations and
-slow definitions."""
+"""Variances shrunk to a common value, differences paired by seed, and multiple tests: against simulations and slow definitions."""
 
 import itertools
 import math

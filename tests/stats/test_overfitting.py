@@ -1,4 +1,4 @@
-"""Whether a run overfits: published runs, the two that were judged wrongly, and curves made for each verdict."""
+"""Whether a run overfits: published runs, two earlier misjudgements, and curves made for each verdict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Student's t against printed tables, and against the normal distribution that it becomes."""
+"""Student's t against printed tables, and against the normal distribution in the limit."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Whether a curve is still falling, held against curves whose slope is known."""
+"""Whether a curve is still falling, against curves with known slopes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a curve turned: rises that are no chance, and scatter that is."""
+"""Turning points of loss curves: significant rises, and scatter without one."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_noise_level_finds_the_noise_on_a_smooth_curve():
 
 
 def test_four_rises_in_a_row_are_a_turn_however_irregular_they_are():
-    """Five numbers stand in rising order in one of 120 cases; the jump of .054 among them is no noise."""
+    """Five numbers are in rising order in one of 120 cases; the jump of .054 among them is not noise."""
     falling = [2.6, 2.0, 1.7, 1.55, 1.46, 1.41]
     names = [1.393, 1.404, 1.418, 1.472, 1.495]
     turn = turning_point(range(11), falling + names)

@@ -1,4 +1,4 @@
-"""Verdicts on simulated trainings: what chance does is rarely called a difference, and a real one rarely missed."""
+"""Verdicts on simulated runs: chance is rarely called a difference, and a real difference rarely missed."""
 
 import math
 
