@@ -47,6 +47,7 @@ STRAYING = 0.03
 NOISE = 0.004
 """Standard deviation of one point around the curve."""
 NOISE_WORTH = 4.0
+"""Weight of that prior noise, as a number of points."""
 RISEN = 4.0
 """A curve whose end lies this many standard deviations above its lowest point has turned."""
 

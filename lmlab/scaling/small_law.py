@@ -112,7 +112,7 @@ class SmallLaw:
     def expected(self, traits: Traits, away: float = 0.0) -> Estimate:
         """Return the expected loss with an interval that should hold on a new text in four of five cases.
 
-        The interval is wider by its own width for each factor of e, `away`, by which size and length are outside the runs.
+        The interval widens by its base width for each factor of e, `away`, by which size and length are outside the runs.
         """
         columns, value = _columns([traits]), self.loss(traits)
         slope = _slopes(np.array(self.numbers), columns)[0]
