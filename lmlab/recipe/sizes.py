@@ -1,6 +1,6 @@
 """Model shapes by size, for text that has no recipe yet.
 
-A shape's parameters are those of blocks and head at a small vocabulary, rounded, without n-gram tables. The rates were tuned at 1M
+A shape's parameters are those of blocks and head at a small vocabulary, rounded, without n-gram tables. The rates were tested at 1M
 only; those of the other sizes fall with width by the usual rule, and were not measured.
 """
 
