@@ -25,7 +25,7 @@ from lmlab.planning.next_step import NextSteps, facts_of, next_steps
 from lmlab.planning.on_card import CardPlan, plan_for_card
 from lmlab.planning.price import Price
 from lmlab.planning.resources import resources_here, resources_on
-from lmlab.planning.room import memory_bytes
+from lmlab.planning.memory_check import memory_bytes
 from lmlab.planning.shapes import gpt_of
 from lmlab.recipe import Recipe, check, with_settings
 from lmlab.runs import Run, open_run

@@ -23,7 +23,7 @@ from lmlab.planning.evidence import Evidence, evidence_for
 from lmlab.planning.fastest import fastest_policy
 from lmlab.planning.forecast import Forecast, forecast_from, try_here
 from lmlab.planning.history import Finished, finished_runs, machine_of, scores_on
-from lmlab.planning.room import require_memory
+from lmlab.planning.memory_check import require_memory
 from lmlab.planning.score import calibrations_from
 from lmlab.recipe import Recipe
 from lmlab.recipe.quantities import seconds_in

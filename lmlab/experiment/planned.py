@@ -30,7 +30,7 @@ from lmlab.planning.peak import datasheet_of, peak_flops
 from lmlab.planning.plan import Plan
 from lmlab.planning.position import Position, position_of
 from lmlab.planning.price import Price
-from lmlab.planning.room import memory_bytes
+from lmlab.planning.memory_check import memory_bytes
 from lmlab.planning.tried import keep_trial, kept_trial
 from lmlab.planning.usual_rate import usual_rate
 from lmlab.planning.validation import Validation, validation_of

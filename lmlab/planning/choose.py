@@ -102,7 +102,7 @@ def choose_recipe(
     if steps is None:
         wanted = _steps(total or near.parameters, near.batch * context, tokens, device_type)
         steps = wanted if epochs is None else min(MOST_STEPS, max(1, round(epochs / passes)))
-    ngrams, decay, dropout, rote = _against_rote(data, steps * passes, (total or near.parameters) / tokens, settings)
+    ngrams, decay, dropout, memorisation = _against_memorisation(data, steps * passes, (total or near.parameters) / tokens, settings)
     vocabulary = _vocabulary(text, data)
     if total is None:
         model = modern(near.layers, near.heads, near.width, context, ngrams)
@@ -124,10 +124,10 @@ def choose_recipe(
         reasons.append(f"context {context}: the validation split must hold several windows")
     reasons.append(_length_reason(recipe, settings, epochs, tokens * (1 - data.valid_share)))
     if ngrams and not model.ngrams:
-        rote = f"no n-gram tables: in {size} parameters a table would have fewer than {FEWEST_ROWS:,} rows"
+        memorisation = f"no n-gram tables: in {size} parameters a table would have fewer than {FEWEST_ROWS:,} rows"
     if settings.get("model.kind", "gpt") != "gpt":
-        rote = ""  # another family has no tables, and keeps its own dropout
-    return Choice(recipe=recipe, reasons=tuple(reason for reason in (*reasons, rote) if reason))
+        memorisation = ""  # another family has no tables, and keeps its own dropout
+    return Choice(recipe=recipe, reasons=tuple(reason for reason in (*reasons, memorisation) if reason))
 
 
 def _length_reason(recipe: Recipe, settings: Mapping[str, Any], epochs: float | None, tokens: float) -> str:
@@ -156,7 +156,7 @@ def _size_reason(recipe: Recipe, settings: Mapping[str, Any], vocabulary: int, s
     return f"size: {words}, {why}; {shape} (--size 2M or any other, tables included{tables})"
 
 
-def _against_rote(
+def _against_memorisation(
     data: Data, epochs: float, largeness: float, settings: Mapping[str, Any]
 ) -> tuple[tuple[int, ...], float, float, str]:
     """Lengths of the n-grams that have tables, weight decay, dropout, and why: what is read more often must be forgotten more.

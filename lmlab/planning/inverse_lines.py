@@ -9,7 +9,7 @@ from lmlab.model import parameters
 from lmlab.planning.choose import MOST_EPOCHS
 from lmlab.planning.inverse import AS_GOOD, Alternative, InversePlan
 from lmlab.planning.price import Price
-from lmlab.planning.rote import may_be_learned_by_heart
+from lmlab.planning.memorisation import may_memorise
 from lmlab.recipe import GPT, Muon, Recipe, to_toml
 from lmlab.recipe.text import to_dict
 from lmlab.scaling.estimate import Estimate
@@ -55,7 +55,7 @@ def lines_of(plan: InversePlan, price: Price | None = None, watts: Estimate | No
     lines.append(f"time: {best.seconds.rests_on} ({best.seconds.evidence})")
     lines.append("batch and learning rate follow published rules from the recipe's own: lmlab tune measures them")
     alarms = dict.fromkeys(alarm for alarm in ("" if loss is None else loss.alarm, best.seconds.alarm) if alarm)
-    if may_be_learned_by_heart(best.passes, best.parameters * best.passes / best.tokens):
+    if may_memorise(best.passes, best.parameters * best.passes / best.tokens):
         alarms[MEMORISED] = None
     return lines + [f"! {alarm}" for alarm in alarms]
 

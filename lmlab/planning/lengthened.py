@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 from lmlab.planning.rates import Tuned
-from lmlab.planning.rote import against_rote
+from lmlab.planning.memorisation import against_memorisation
 from lmlab.recipe import Constant, Recipe, override
 from lmlab.recipe.derived import RULES
 
@@ -58,7 +58,7 @@ def lengthened(tuned: Tuned, shape: Recipe, parameters: int, tokens: float, uniq
     if not isinstance(base.schedule, Constant):
         changes["schedule.steps"] = None
     changes |= tuned.rates(shape.model.width, batch, parameters, tokens)
-    changes |= against_rote(base, tokens / unique_tokens, parameters / unique_tokens)
+    changes |= against_memorisation(base, tokens / unique_tokens, parameters / unique_tokens)
     found = override(shape, changes)
     derived = tuple(name for name in RULES if name in changes or name in base.derived)
     return dataclasses.replace(found, claims=(), published_vocabulary=None, derived=derived)

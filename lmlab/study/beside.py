@@ -16,7 +16,7 @@ from lmlab.stats.paired_seeds import Noise
 from lmlab.study.comparison import runs_around
 from lmlab.study.comparison_pairs import Side, noise_of, sides_of
 from lmlab.study.comparison_text import Scale, scores_of
-from lmlab.study.ends import Ends
+from lmlab.study.endpoints import Ends
 from lmlab.study.plan import Given, StudyPlan
 
 

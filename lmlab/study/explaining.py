@@ -26,13 +26,13 @@ from lmlab.runs import Run
 from lmlab.runs.opening import TAGGED, open_runs
 from lmlab.stats.factorial import Cell
 from lmlab.study.beside import given_ends
-from lmlab.study.bridges import SHARES, Bridges, choose_bridges
+from lmlab.study.interpolation import SHARES, Bridges, choose_bridges
 from lmlab.study.case import Case, load_case
 from lmlab.study.continuing import Continuations, continuations, continued_recipes
 from lmlab.study.definition import LONGEST_NAME
 from lmlab.study.design import Factor, recipe_of
 from lmlab.study.differing import factors_between, settings_of
-from lmlab.study.ends import Ends, are_recipes, common_devices, ends_of_recipes, ends_of_runs, unmeasured
+from lmlab.study.endpoints import Ends, are_recipes, common_devices, ends_of_recipes, ends_of_runs, unmeasured
 from lmlab.study.explanation import Explanation
 from lmlab.study.hours import hours
 from lmlab.study.plan import PLAN, PlannedRun, StudyPlan, read_plan

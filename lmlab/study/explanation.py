@@ -10,7 +10,7 @@ from lmlab import printable
 from lmlab.files import write_json, write_text
 from lmlab.study.case import Case
 from lmlab.study.continuing import Continuations
-from lmlab.study.ends import Ends
+from lmlab.study.endpoints import Ends
 from lmlab.study.ledger import StudyResult
 from lmlab.study.predictions import Tested
 from lmlab.study.regime import Regime

@@ -20,7 +20,7 @@ from lmlab.study.continuing import Continued, effects_among
 from lmlab.study.explanation import KIND as EXPLANATION
 from lmlab.study.ledger import KIND as STUDY
 from lmlab.study.ledger import recomputed
-from lmlab.study.losers import heading_at
+from lmlab.study.pruning_runs import heading_at
 from lmlab.study.plan import StudyPlan, plan_from
 from lmlab.study.predictions import foretold_from, holds, loss_in
 from lmlab.study.regime import ending_of

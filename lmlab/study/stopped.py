@@ -50,7 +50,7 @@ class Heading:
 
 
 def stopped_from(value: Mapping[str, Any] | None) -> Stopped | None:
-    """What was noted of it (`study.losers`), or stands in study.json; None where that has no such figures."""
+    """What was noted of it (`study.pruning_runs`), or stands in study.json; None where that has no such figures."""
     try:
         found = Stopped(step=int(value["step"]), expected=float(value["expected"]), low=float(value["low"]))  # type: ignore[index]
     except (KeyError, TypeError, ValueError):

@@ -30,7 +30,7 @@ from lmlab.runs import Run
 from lmlab.runs.lock import is_locked
 from lmlab.stats.factorial import Cell
 from lmlab.study.holding import holding, note, noted
-from lmlab.study.losers import StopsLosers, best_mean, last_losses
+from lmlab.study.pruning_runs import RunPruner, best_mean, last_losses
 from lmlab.study.plan import PlannedRun, StudyPlan, read_plan
 from lmlab.training.display import Display, Quiet, duration
 from lmlab.training.signals import Interruptible
@@ -100,7 +100,7 @@ def _train(plan: StudyPlan, planned: PlannedRun, work: Work, display: Display, s
     shown = display
     if work.stop_losers:
         best = best_mean(last_losses(work.runs, work.study, plan.runs))
-        shown = StopsLosers(display, planned, work.runs, work.study, best)
+        shown = RunPruner(display, planned, work.runs, work.study, best)
     options: dict[str, Any] = {"runs": work.runs, "display": shown, "progress": Silent(), "say": _nobody}
     try:
         outcome = experiment.train_or_resume(recipe, run=planned.name, **options)

@@ -20,13 +20,13 @@ from lmlab.recipe import Recipe, load_recipe, override, to_toml
 from lmlab.report.waterfall import bars_of
 from lmlab.runs import change_tags, list_runs, open_run
 from lmlab.study.beside import given_ends
-from lmlab.study.bridges import Bridges, choose_bridges
+from lmlab.study.interpolation import Bridges, choose_bridges
 from lmlab.study.case import Reported, case_names, load_case
 from lmlab.study.comparison import Asked, compare
 from lmlab.study.continuing import continued_recipe
 from lmlab.study.design import cells_of, recipe_of
 from lmlab.study.differing import comparable, factors_between, settings_of
-from lmlab.study.ends import End, common_devices, ends_of_runs, unmeasured
+from lmlab.study.endpoints import End, common_devices, ends_of_runs, unmeasured
 from lmlab.study.explaining import ExplainWishes, explain
 from lmlab.study.predictions import holds
 from lmlab.study.regime import Ending, Regime, ending_of, reported_ending
@@ -532,7 +532,7 @@ def test_devices_are_a_factor_only_where_both_are_here(monkeypatch):
         if name not in here:
             raise LabError("not here")
 
-    monkeypatch.setattr("lmlab.study.ends.choose_device", choose)
+    monkeypatch.setattr("lmlab.study.endpoints.choose_device", choose)
     devices = common_devices(ends)
     assert devices == ("cpu", "cuda") and unmeasured(ends, devices) == ()
     recipes = [end.whole(device) for end, device in zip(ends, devices, strict=True)]

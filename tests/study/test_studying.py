@@ -20,7 +20,7 @@ from lmlab.runs import Run, RunLock
 from lmlab.scaling.estimate import Estimate
 from lmlab.stats import seed_noise
 from lmlab.stats.verdict import verdict
-from lmlab.study import losers
+from lmlab.study import pruning_runs
 from lmlab.study.definition import asked
 from lmlab.study.holding import forget, holding, noted
 from lmlab.study.pool import COMMAND
@@ -232,7 +232,7 @@ def test_what_killed_writers_left_goes_with_the_next_command_once_it_is_old(pair
 
 def test_a_loser_that_can_t_be_asked_to_stop_is_not_noted_as_one(pair, tmp_path, monkeypatch):
     hopeless = Estimate(value=9.0, low=8.0, high=10.0, evidence="extrapolated")
-    monkeypatch.setattr(losers, "heading_for", lambda recipe, steps, losses: hopeless)
+    monkeypatch.setattr(pruning_runs, "heading_for", lambda recipe, steps, losses: hopeless)
     real = Path.touch
 
     def refused(self, *arguments, **options):
@@ -250,7 +250,7 @@ def test_a_loser_that_can_t_be_asked_to_stop_is_not_noted_as_one(pair, tmp_path,
 
 def test_what_can_t_win_is_stopped_if_asked_and_trained_on_if_not(pair, tmp_path, monkeypatch):
     hopeless = Estimate(value=9.0, low=8.0, high=10.0, evidence="extrapolated")
-    monkeypatch.setattr(losers, "heading_for", lambda recipe, steps, losses: hopeless if steps[-1] == 4 else None)
+    monkeypatch.setattr(pruning_runs, "heading_for", lambda recipe, steps, losses: hopeless if steps[-1] == 4 else None)
     monkeypatch.setattr("lmlab.training.signals.POLL_SECONDS", 0.0)
     result, _ = studied(pair, tmp_path, stop_losers=True)
     status = {run.name: run.status for run in result.cells.runs}

@@ -41,7 +41,7 @@ from lmlab.experiment.verdict import verdict_on
 from lmlab.files import Storage, read_json
 from lmlab.native.build import _remembered as remembered_build
 from lmlab.planning.measured import _known as known_figures
-from lmlab.planning.room import needed_bytes
+from lmlab.planning.memory_check import needed_bytes
 from lmlab.planning.score import score
 from lmlab.recipe import recipe_hash, to_toml
 from lmlab.report import read_curves

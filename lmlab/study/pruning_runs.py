@@ -82,7 +82,7 @@ def last_losses(runs: Path, study: Path, planned: Sequence[PlannedRun]) -> list[
     return found
 
 
-class StopsLosers:
+class RunPruner:
     """A display that looks at the run after each evaluation, and asks it to stop where it can't win."""
 
     def __init__(self, shown: Display, planned: PlannedRun, runs: Path, study: Path, best: float | None) -> None:

@@ -13,12 +13,12 @@ PATIENCE = 5
 """Evaluations without a better validation loss after which such a run ends."""
 
 
-def may_be_learned_by_heart(passes: float, parameters_a_token: float) -> bool:
+def may_memorise(passes: float, parameters_a_token: float) -> bool:
     """Whether a model is so large for its text, and reads it so often, that its validation loss may turn."""
     return passes > READ_SEVERAL_TIMES and parameters_a_token > LARGE_FOR_A_TEXT
 
 
-def against_rote(recipe: Recipe, passes: float, parameters_a_token: float) -> dict[str, object]:
+def against_memorisation(recipe: Recipe, passes: float, parameters_a_token: float) -> dict[str, object]:
     """The settings that `recipe` wants when it reads its text so often, by dotted name; {} where it has them.
 
     `parameters_a_token` is the model's size for each different token. Without n-gram tables from READ_A_FEW_TIMES on; Muon with
@@ -33,7 +33,7 @@ def against_rote(recipe: Recipe, passes: float, parameters_a_token: float) -> di
         changes["model.ngrams"] = ()
     if isinstance(recipe.optim, Muon) and recipe.optim.weight_decay < (MORE_DECAY if often else DECAY):
         changes["optim.weight_decay"] = MORE_DECAY if often else DECAY
-    if may_be_learned_by_heart(passes, parameters_a_token):
+    if may_memorise(passes, parameters_a_token):
         changes["model.dropout"] = max(DROPOUT, recipe.model.dropout)
         changes["train.patience"] = recipe.train.patience or PATIENCE
     return changes
