@@ -102,7 +102,9 @@ def choose_recipe(
     if steps is None:
         wanted = _steps(total or near.parameters, near.batch * context, tokens, device_type)
         steps = wanted if epochs is None else min(MOST_STEPS, max(1, round(epochs / passes)))
-    ngrams, decay, dropout, memorisation = _against_memorisation(data, steps * passes, (total or near.parameters) / tokens, settings)
+    ngrams, decay, dropout, memorisation = _against_memorisation(
+        data, steps * passes, (total or near.parameters) / tokens, settings
+    )
     vocabulary = _vocabulary(text, data)
     if total is None:
         model = modern(near.layers, near.heads, near.width, context, ngrams)

@@ -81,7 +81,7 @@ def bars_of(found: Explanation) -> list[Bar]:
 
 def _end_label(found: Explanation, end: int) -> str:
     """An end of the bridge: its loss is the mean over the seeds of its recipe, or that of a bridging run in its place."""
-    plan, name = found.result.plan, found.ends[end].name
+    plan, name = found.result.plan, found.endpoints[end].name
     cell = (end,) * len(plan.factors)
     seeds = found.result.cells.counts().get(cell, 0)
     if seeds > 1:
@@ -91,7 +91,7 @@ def _end_label(found: Explanation, end: int) -> str:
 
 def draw_waterfall(found: Explanation, bars: list[Bar]) -> Figure:
     """The figure, 1100 pixels wide, the first end at the top."""
-    regimes = [regime.brief(found.bridging) for regime in found.regimes]
+    regimes = [regime.brief(found.interpolating) for regime in found.regimes]
     height = FRAME_INCHES + ROW_INCHES * len(bars) + REGIME_INCHES * len(regimes)
     top = 1.05 + REGIME_INCHES * len(regimes)
     with matplotlib.rc_context(SETTINGS):
@@ -144,7 +144,7 @@ def _look(bar: Bar) -> dict[str, Any]:
 
 
 def _titles(figure: Figure, found: Explanation, regimes: list[str], height: float) -> None:
-    one, other = found.ends
+    one, other = found.endpoints
     title = f"{short(one.name, 30)} to {short(other.name, 30)}: what each difference brings"
     figure.text(0.02, 1 - 0.30 / height, title, fontsize=17, fontweight="bold", va="center", color=INK)
     parts = ["Shapley values"]

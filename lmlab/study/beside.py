@@ -16,18 +16,18 @@ from lmlab.stats.paired_seeds import Noise
 from lmlab.study.comparison import runs_around
 from lmlab.study.comparison_pairs import Side, noise_of, sides_of
 from lmlab.study.comparison_text import Scale, scores_of
-from lmlab.study.endpoints import Ends
+from lmlab.study.endpoints import Endpoints
 from lmlab.study.plan import Given, StudyPlan
 
 
-def given_ends(ends: Ends, devices: tuple[str, str], factors: int, runs: Path) -> tuple[Given, ...]:
+def given_endpoints(endpoints: Endpoints, devices: tuple[str, str], factors: int, runs: Path) -> tuple[Given, ...]:
     """The seeds of both ends in the folder `runs`, as runs of the first and the last cell.
 
-    None for checkpoints, and where the bridging runs have other settings than the ends: a scale model, another device, other
+    None for checkpoints, and where the bridging runs have other settings than the endpoints: a scale model, another device, other
     training text, or a length that evaluations decide.
     """
-    one, other = (end.record for end in ends)
-    if one is None or other is None or not _bridged_as_they_are(ends, devices, runs):
+    one, other = (end.record for end in endpoints)
+    if one is None or other is None or not _interpolated_as_they_are(endpoints, devices, runs):
         return ()
     there = runs_around([one, other])
     by_id = {record.id: record for record in there}
@@ -39,18 +39,18 @@ def given_ends(ends: Ends, devices: tuple[str, str], factors: int, runs: Path) -
     return tuple(found)
 
 
-def _bridged_as_they_are(ends: Ends, devices: tuple[str, str], runs: Path) -> bool:
-    one, other = (end.record for end in ends)
+def _interpolated_as_they_are(endpoints: Endpoints, devices: tuple[str, str], runs: Path) -> bool:
+    one, other = (end.record for end in endpoints)
     assert one is not None and other is not None
     hardware = devices[0] != devices[1] or one.device == other.device
-    text = one.data_id == other.data_id or ends[0].recipe.data.tokens != ends[1].recipe.data.tokens
+    text = one.data_id == other.data_id or endpoints[0].recipe.data.tokens != endpoints[1].recipe.data.tokens
     each = all(
         end.proxy is None
         and record.checkpoint is None
         and end.recipe.train.patience == 0
         and choose_device(device).type == end.device
         and record.run.folder.resolve().parent == runs.resolve()
-        for end, record, device in zip(ends, (one, other), devices, strict=True)
+        for end, record, device in zip(endpoints, (one, other), devices, strict=True)
     )
     return hardware and text and each
 

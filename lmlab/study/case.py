@@ -1,4 +1,4 @@
-"""A worked example of `lmlab explain`: two recipes of which somebody reported losses, and what was foretold of them.
+"""A worked example of `lmlab explain`: two recipes of which somebody reported losses, and what was predicted of them.
 
 format = 1
 name = "laptop-and-gpu"
@@ -43,14 +43,14 @@ ENTRIES = (
 )
 METRICS = {"valid_loss": "validation", "train_loss": "training"}
 TOLERANCE = 0.05
-"""Nats: a single loss that was foretold to two digits holds within as much, several times what another seed makes."""
+"""Nats: a single loss that was predicted to two digits holds within as much, several times what another seed makes."""
 LARGEST_LOSS = 1e6
 LONGEST_RANGE = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """A loss that somebody foretold."""
+    """A loss that somebody predicted."""
 
     says: str
     metric: str
@@ -153,17 +153,17 @@ def _prediction(value: Any) -> Prediction:
     if not isinstance(value, dict):
         raise LabError("predictions are tables: write [[predictions]] above each")
     require_known(value, ("says", "metric", "value", "settings", "continued"))
-    metric, foretold = word(value, "metric", "valid_loss"), _foretold(value)
-    if metric not in METRICS or foretold is None:
+    metric, predicted = word(value, "metric", "valid_loss"), _predicted(value)
+    if metric not in METRICS or predicted is None:
         raise LabError(f"a prediction is of a {' or '.join(METRICS)}, and has a value")
     settings = flattened(table(value, "settings"))
     continued = value.get("continued", False) is True
     if continued and settings:
         raise LabError("a prediction has settings, or is of the continued run: expected one of the two")
-    return Prediction(says=word(value, "says"), metric=metric, value=foretold, settings=settings, continued=continued)
+    return Prediction(says=word(value, "says"), metric=metric, value=predicted, settings=settings, continued=continued)
 
 
-def _foretold(value: Mapping[str, Any]) -> float | Range | None:
+def _predicted(value: Mapping[str, Any]) -> float | Range | None:
     text = value.get("value")
     if not isinstance(text, str):
         return _loss(value, "value")

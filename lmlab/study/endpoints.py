@@ -1,4 +1,4 @@
-"""The two ends that `lmlab explain` bridges: two finished runs, or two recipes that nobody has to have trained."""
+"""The two endpoints that `lmlab explain` interpolates between: two finished runs, or two recipes that nobody has to have trained."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from lmlab.study.differing import comparable
 
 
 @dataclass(frozen=True, kw_only=True)
-class End:
+class Endpoint:
     """One of the two."""
 
     name: str
@@ -54,7 +54,7 @@ class End:
         """Its recipe as it's trained whole."""
         return check(comparable(self.recipe, self.steps, self.precision, 1.0, device))
 
-    def bridge(self, share: float, device: str) -> Recipe:
+    def interpolated(self, share: float, device: str) -> Recipe:
         """Its recipe, or its scale model, as an end of the bridge: with that share of its steps."""
         recipe = self.proxy or self.recipe
         steps = self.steps if self.proxy is None else recipe.train.steps
@@ -67,10 +67,10 @@ class End:
         return {"name": self.name, "id": number, "loss": self.loss, **({} if at is None else {"checkpoint": at})}
 
 
-Ends = tuple[End, End]
+Endpoints = tuple[Endpoint, Endpoint]
 
 
-def ends_of_runs(first: str, second: str, runs: Path, progress: Progress | None = None) -> Ends:
+def endpoints_of_runs(first: str, second: str, runs: Path, progress: Progress | None = None) -> Endpoints:
     """Two finished runs, or checkpoints of runs; LabError where they can't be bridged."""
     one, other = (_finished(name, runs, progress) for name in (first, second))
     units = [record.run.units() for record in (one, other)]
@@ -79,10 +79,10 @@ def ends_of_runs(first: str, second: str, runs: Path, progress: Progress | None 
             f"{one.name} and {other.name} have different validation texts or tokens, so that their losses have no difference to "
             "explain: lmlab compare --on scores both on one text"
         )
-    return _end_of_run(one), _end_of_run(other)
+    return _endpoint_of_run(one), _endpoint_of_run(other)
 
 
-def ends_of_recipes(
+def endpoints_of_recipes(
     targets: tuple[str, str],
     settings: tuple[Mapping[str, Any], Mapping[str, Any]],
     reported: tuple[float | None, float | None] = (None, None),
@@ -90,7 +90,7 @@ def ends_of_recipes(
     *,
     progress: Progress | None = None,
     say: Callable[[str], object],
-) -> Ends:
+) -> Endpoints:
     """Two recipes with their settings, whose data is prepared; `reported` are losses that somebody had with them, `proxies` what
     makes scale models of them. LabError where they can't be bridged.
     """
@@ -101,7 +101,7 @@ def ends_of_recipes(
     datasets = [prepare(recipe.data, progress=progress) for recipe in recipes]
     _require_same_split(recipes, datasets)
     one, other = (
-        End(
+        Endpoint(
             name=recipe.name,
             identity=recipe_hash(recipe),
             recipe=recipe,
@@ -125,9 +125,9 @@ def are_recipes(first: str, second: str, runs: Path) -> bool:
     return kinds[0]
 
 
-def common_devices(ends: Ends) -> tuple[str, str]:
+def common_devices(endpoints: Endpoints) -> tuple[str, str]:
     """What the bridging runs compute on: the devices of the two ends where these differ and both are here, else auto."""
-    one, other = (end.device for end in ends)
+    one, other = (end.device for end in endpoints)
     if one == other or "auto" in (one, other):
         return "auto", "auto"
     with contextlib.suppress(LabError):
@@ -137,11 +137,11 @@ def common_devices(ends: Ends) -> tuple[str, str]:
     return "auto", "auto"
 
 
-def unmeasured(ends: Ends, devices: tuple[str, str], as_they_are: bool = False) -> tuple[str, ...]:
+def unmeasured(endpoints: Endpoints, devices: tuple[str, str], as_they_are: bool = False) -> tuple[str, ...]:
     """What differs between the two ends and is in no factor; nothing where the path goes between the runs `as_they_are`."""
     if as_they_are:
         return ()
-    one, other = ends
+    one, other = endpoints
     if one.record is None or other.record is None:
         which = f" ({one.device} against {other.device})" if one.device != other.device else ""
         return () if devices[0] != devices[1] else (f"hardware{which}, unmeasured here",)
@@ -158,7 +158,7 @@ def unmeasured(ends: Ends, devices: tuple[str, str], as_they_are: bool = False) 
     return tuple(found)
 
 
-def _end_of_run(record: Record) -> End:
+def _endpoint_of_run(record: Record) -> Endpoint:
     recipe = record.known_recipe
     steps = recipe.train.steps if recipe.train.epochs is None else int(record.run.read("forecast.json")["steps"])
     identity = record.id
@@ -168,7 +168,7 @@ def _end_of_run(record: Record) -> End:
             record.checkpoint,
             f"{identity}@{record.checkpoint}",
         )
-    return End(
+    return Endpoint(
         name=name_of(record),
         identity=identity,
         recipe=recipe,

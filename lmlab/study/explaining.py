@@ -1,7 +1,7 @@
 """`lmlab explain`: why two runs ended at different losses, by training what lies between their recipes.
 
 two ends -> factors in which they differ -> bridging runs within a budget -> a share of the difference for each -> what is left over
-         -> where it's asked for: the first continued under the second's settings, and what was foretold of it held against runs
+         -> where it's asked for: the first continued under the second's settings, and what was predicted of it held against runs
 """
 
 from __future__ import annotations
@@ -25,16 +25,23 @@ from lmlab.recipe import Recipe
 from lmlab.runs import Run
 from lmlab.runs.opening import TAGGED, open_runs
 from lmlab.stats.factorial import Cell
-from lmlab.study.beside import given_ends
-from lmlab.study.interpolation import SHARES, Bridges, choose_bridges
+from lmlab.study.beside import given_endpoints
 from lmlab.study.case import Case, load_case
 from lmlab.study.continuing import Continuations, continuations, continued_recipes
 from lmlab.study.definition import LONGEST_NAME
 from lmlab.study.design import Factor, recipe_of
 from lmlab.study.differing import factors_between, settings_of
-from lmlab.study.endpoints import Ends, are_recipes, common_devices, ends_of_recipes, ends_of_runs, unmeasured
+from lmlab.study.endpoints import (
+    Endpoints,
+    are_recipes,
+    common_devices,
+    endpoints_of_recipes,
+    endpoints_of_runs,
+    unmeasured,
+)
 from lmlab.study.explanation import Explanation
 from lmlab.study.hours import hours
+from lmlab.study.interpolation import SHARES, Interpolation, choose_interpolation
 from lmlab.study.plan import PLAN, PlannedRun, StudyPlan, read_plan
 from lmlab.study.predictions import Tested, tested
 from lmlab.study.regime import Regime, ending_of, reported_ending
@@ -70,10 +77,10 @@ def explain(first: str, second: str, runs: Path, wishes: ExplainWishes | None = 
     if are_recipes(first, second, runs):
         name = _name(Path(first).stem, Path(second).stem)
         return explain_case(Case(name=name, first=first, second=second), runs, wishes, **how)
-    ends = ends_of_runs(first, second, runs, how.get("progress"))
-    if wishes.continued and ends[0].record is not None and ends[0].record.checkpoint is not None:
-        raise LabError(f"--continue goes on from a run's end: give {ends[0].record.name} without @")
-    return _explain(ends, _name(ends[0].name, ends[1].name), runs, wishes, None, **how)
+    endpoints = endpoints_of_runs(first, second, runs, how.get("progress"))
+    if wishes.continued and endpoints[0].record is not None and endpoints[0].record.checkpoint is not None:
+        raise LabError(f"--continue goes on from a run's end: give {endpoints[0].record.name} without @")
+    return _explain(endpoints, _name(endpoints[0].name, endpoints[1].name), runs, wishes, None, **how)
 
 
 def _two_tagged(tag: str, runs: Path) -> tuple[str, str]:
@@ -98,14 +105,21 @@ def explain_case(case: Case, runs: Path, wishes: ExplainWishes, **how: Any) -> E
     progress, say = how.get("progress"), how.get("say", print)
     settings = (case.first_settings, case.second_settings)
     one, other = (None if end is None else end.valid for end in case.reported)
-    ends = ends_of_recipes((case.first, case.second), settings, (one, other), case.proxies, progress=progress, say=say)
+    endpoints = endpoints_of_recipes(
+        (case.first, case.second), settings, (one, other), case.proxies, progress=progress, say=say
+    )
     return _explain(
-        ends, case.name, runs, dataclasses.replace(wishes, continued=wishes.continued or case.continued), case, **how
+        endpoints,
+        case.name,
+        runs,
+        dataclasses.replace(wishes, continued=wishes.continued or case.continued),
+        case,
+        **how,
     )
 
 
 def _explain(
-    ends: Ends,
+    endpoints: Endpoints,
     name: str,
     runs: Path,
     wishes: ExplainWishes,
@@ -116,15 +130,15 @@ def _explain(
     say: Callable[[str], object] = print,
 ) -> Explanation:
     folder = runs / f"study-{name}"
-    devices = common_devices(ends)
-    plan = _settled(ends, devices, name, folder, runs, wishes, progress, say)
-    share = _share(plan, ends, devices)
-    say(f"{ends[0].name} and {ends[1].name} differ in {', '.join(factor.name for factor in plan.factors)}")
+    devices = common_devices(endpoints)
+    plan = _resolve_plan(endpoints, devices, name, folder, runs, wishes, progress, say)
+    share = _share(plan, endpoints, devices)
+    say(f"{endpoints[0].name} and {endpoints[1].name} differ in {', '.join(factor.name for factor in plan.factors)}")
     if (
-        wishes.continued and ends[0].record is not None
+        wishes.continued and endpoints[0].record is not None
     ):  # what can't be continued is refused before the bridging runs are trained
-        point = parent_of(f"{ends[0].record.run.folder}@latest", runs)
-        continued_recipes(point, _whole_factors(ends, devices), _more_steps(ends), name)
+        point = parent_of(f"{endpoints[0].record.run.folder}@latest", runs)
+        continued_recipes(point, _whole_factors(endpoints, devices), _more_steps(endpoints), name)
     if plan.given:
         say(f"not trained again: {', '.join(one.name for one in plan.given)}")
     how = "all subsets" if not plan.pairs else f"{2 * plan.pairs} orders of them"
@@ -136,10 +150,10 @@ def _explain(
     )
     result = carry_out(plan, runs, StudyWishes(workers=wishes.workers), display=display, progress=progress, say=say)
     found = Explanation(
-        ends=ends,
+        endpoints=endpoints,
         result=result,
         share=share,
-        unmeasured=(*unmeasured(ends, devices, bool(plan.given)), *_vanished(plan, ends, devices)),
+        unmeasured=(*unmeasured(endpoints, devices, bool(plan.given)), *_vanished(plan, endpoints, devices)),
         case=case,
         stopped=result.stopped,
     )
@@ -154,58 +168,60 @@ def _explain(
 
 
 def _regimes(found: Explanation, runs: Path) -> tuple[Regime, ...]:
-    """Of both ends, where the bridging runs are no whole trainings of them; none of an end whose bridging runs aren't there."""
-    if not found.bridging:
+    """Of both endpoints, where the bridging runs are no whole trainings of them; none of an end whose bridging runs aren't there."""
+    if not found.interpolating:
         return ()
     reported = (None, None) if found.case is None else found.case.reported
     # Trained whole where the first is continued.
     measured = (None if found.going_on is None else found.going_on.parent, None)
     regimes = []
-    for level, end in enumerate(found.ends):
+    for level, end in enumerate(found.endpoints):
         cell = (level,) * len(found.result.plan.factors)
         finished = [run for run in found.result.cells.runs if run.cell == cell and run.loss is not None]
-        bridging = ending_of([read_record(Run(runs / run.name)) for run in finished])
+        interpolating = ending_of([read_record(Run(runs / run.name)) for run in finished])
         record = end.record or measured[level]
         whole = reported_ending(reported[level]) if record is None else ending_of([record])
         at = None if record is None else record.checkpoint
-        if bridging is not None:
-            regimes.append(Regime(name=end.name, bridging=bridging, whole=whole, checkpoint=at))
+        if interpolating is not None:
+            regimes.append(Regime(name=end.name, interpolating=interpolating, whole=whole, checkpoint=at))
     return tuple(regimes)
 
 
 def _with_whole_trainings(
     found: Explanation, devices: tuple[str, str], name: str, wishes: ExplainWishes, trainer: Trainer
 ) -> Explanation:
-    """What is found by trainings of full length: the first continued, and what was foretold."""
-    one = found.ends[0]
+    """What is found by trainings of full length: the first continued, and what was predicted."""
+    one = found.endpoints[0]
     going_on: Continuations | None = None
     if wishes.continued:
         first = one.record or trainer.train(_named(one.whole(devices[0]), f"{name}-first"))
-        going_on = continuations(first, name, _whole_factors(found.ends, devices), _more_steps(found.ends), trainer)
+        going_on = continuations(
+            first, name, _whole_factors(found.endpoints, devices), _more_steps(found.endpoints), trainer
+        )
     predictions: tuple[Tested, ...] = ()
     if found.case is not None:
         predictions = tested(found.case.predictions, one.recipe, name, going_on, trainer)
     return dataclasses.replace(found, going_on=going_on, predictions=predictions)
 
 
-def _whole_factors(ends: Ends, devices: tuple[str, str]) -> tuple[Factor, ...]:
-    return factors_between(ends[0].whole(devices[0]), ends[1].whole(devices[1]))
+def _whole_factors(endpoints: Endpoints, devices: tuple[str, str]) -> tuple[Factor, ...]:
+    return factors_between(endpoints[0].whole(devices[0]), endpoints[1].whole(devices[1]))
 
 
-def _more_steps(ends: Ends) -> int:
+def _more_steps(endpoints: Endpoints) -> int:
     """As many as the second had more; as many again as the first had, where it had none."""
-    one, other = ends
+    one, other = endpoints
     return other.steps - one.steps if other.steps > one.steps else one.steps
 
 
-def _share(plan: StudyPlan, ends: Ends, devices: tuple[str, str]) -> float:
+def _share(plan: StudyPlan, endpoints: Endpoints, devices: tuple[str, str]) -> float:
     """Of the ends' steps, that the bridging runs have."""
-    return plan.base.train.steps / ends[0].bridge(1.0, devices[0]).train.steps
+    return plan.base.train.steps / endpoints[0].interpolated(1.0, devices[0]).train.steps
 
 
-def _vanished(plan: StudyPlan, ends: Ends, devices: tuple[str, str]) -> tuple[str, ...]:
+def _vanished(plan: StudyPlan, endpoints: Endpoints, devices: tuple[str, str]) -> tuple[str, ...]:
     """Factors of the ends that are none of the shorter bridging runs, where rounding made their settings equal."""
-    whole = factors_between(ends[0].bridge(1.0, devices[0]), ends[1].bridge(1.0, devices[1]))
+    whole = factors_between(endpoints[0].interpolated(1.0, devices[0]), endpoints[1].interpolated(1.0, devices[1]))
     kept = {factor.name for factor in plan.factors}
     return tuple(f"{factor.name}, equal in such short trainings" for factor in whole if factor.name not in kept)
 
@@ -214,8 +230,8 @@ def _named(recipe: Recipe, name: str) -> Recipe:
     return dataclasses.replace(recipe, name=name, about="", claims=())
 
 
-def _settled(
-    ends: Ends,
+def _resolve_plan(
+    endpoints: Endpoints,
     devices: tuple[str, str],
     name: str,
     folder: Path,
@@ -225,22 +241,22 @@ def _settled(
     say: Callable[[str], object],
 ) -> StudyPlan:
     """The plan of the bridging runs: the one that is there, with the seeds that are asked for now, or a new one."""
-    one, other = ends
+    one, other = endpoints
     asked = json.dumps(["explain", one.identity, other.identity])
     plan = read_plan(folder)
     if plan is not None and plan.asked != asked:
         raise LabError(f"{folder} is of two others: rename it, or one of these")
-    whole = one.bridge(1.0, devices[0]), other.bridge(1.0, devices[1])
+    whole = one.interpolated(1.0, devices[0]), other.interpolated(1.0, devices[1])
     if not factors_between(*whole):
         raise LabError(
             f"{one.name} and {other.name} differ in nothing but the seed and where they ran: lmlab compare says how sure that is"
         )
     if plan is None:
-        given = given_ends(ends, devices, len(factors_between(*whole)), runs)
-        bridges = _chosen(*whole, one.vocabulary, Counter(run.cell for run in given), runs, wishes, progress, say)
+        given = given_endpoints(endpoints, devices, len(factors_between(*whole)), runs)
+        chosen = _chosen(*whole, one.vocabulary, Counter(run.cell for run in given), runs, wishes, progress, say)
         shorter = (
-            one.bridge(bridges.share, devices[0]),
-            other.bridge(bridges.share, devices[1]),
+            one.interpolated(chosen.share, devices[0]),
+            other.interpolated(chosen.share, devices[1]),
         )
         plan = StudyPlan(
             name=name,
@@ -250,12 +266,14 @@ def _settled(
             factors=factors_between(*shorter, among=settings_of(factors_between(*whole))),
             design="subsets",
             seeds=wishes.seeds,
-            pairs=bridges.pairs,
+            pairs=chosen.pairs,
         )
         _ = plan.runs
     there = read_plan(folder)
     seeds = max(plan.seeds, wishes.seeds)
-    given = given_ends(ends, devices, len(plan.factors), runs) if _share(plan, ends, devices) == 1 else ()
+    given = (
+        given_endpoints(endpoints, devices, len(plan.factors), runs) if _share(plan, endpoints, devices) == 1 else ()
+    )
     plan = dataclasses.replace(plan, seeds=seeds, given=given)
     if there is None or there.to_json() != plan.to_json():
         make_folder(folder, "choose another folder with --runs")
@@ -272,12 +290,12 @@ def _chosen(
     wishes: ExplainWishes,
     progress: Progress | None,
     say: Callable[[str], object],
-) -> Bridges:
-    """The bridges that fit; a cell's time follows from its arithmetic at the speed of the two ends, which are tried. Without a
+) -> Interpolation:
+    """The interpolation that fits; a cell's time follows from its arithmetic at the speed of the two endpoints, which are tried. Without a
     budget all fit, and nothing is tried."""
     factors = factors_between(base, other)
     if wishes.budget_seconds is None:
-        return choose_bridges(factors, wishes.seeds, None, lambda cell: 0.0)
+        return choose_interpolation(factors, wishes.seeds, None, lambda cell: 0.0)
     zero, whole = (0,) * len(factors), (1,) * len(factors)
 
     def operations(cell: Cell) -> float:
@@ -285,12 +303,14 @@ def _chosen(
         tokens = recipe.train.steps * recipe.train.batch * recipe.model.context
         return flops_per_token(recipe.model, vocabulary).training * tokens
 
-    ends = [PlannedRun(name="end", cell=cell, seed=1, recipe=recipe_of(cell, factors, base)) for cell in (zero, whole)]
-    times = hours(ends, runs, 1, 0, progress=progress, say=say).seconds
+    endpoints = [
+        PlannedRun(name="end", cell=cell, seed=1, recipe=recipe_of(cell, factors, base)) for cell in (zero, whole)
+    ]
+    times = hours(endpoints, runs, 1, 0, progress=progress, say=say).seconds
     # Small trainings reach fewer operations a second: both ends together are between.
     pace = sum(times.values()) / sum(operations(cell) for cell in (zero, whole))
     budget = wishes.budget_seconds * wishes.workers
-    chosen = choose_bridges(factors, wishes.seeds, budget, lambda cell: pace * operations(cell), there)
+    chosen = choose_interpolation(factors, wishes.seeds, budget, lambda cell: pace * operations(cell), there)
     if chosen.share < SHARES[0]:
         say(
             f"whole trainings take longer than the budget: proxies of {chosen.share:.3g} of their steps, {duration(chosen.seconds)}"

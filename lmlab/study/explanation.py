@@ -10,7 +10,7 @@ from lmlab import printable
 from lmlab.files import write_json, write_text
 from lmlab.study.case import Case
 from lmlab.study.continuing import Continuations
-from lmlab.study.endpoints import Ends
+from lmlab.study.endpoints import Endpoints
 from lmlab.study.ledger import StudyResult
 from lmlab.study.predictions import Tested
 from lmlab.study.regime import Regime
@@ -26,7 +26,7 @@ KIND = "explanation"
 class Explanation:
     """Why two ends came to different losses."""
 
-    ends: Ends
+    endpoints: Endpoints
     result: StudyResult
     """Of the bridging runs."""
     share: float
@@ -46,11 +46,11 @@ class Explanation:
     @property
     def difference(self) -> float | None:
         """Of the two ends' own losses, the second minus the first; None where they aren't known."""
-        one, other = (end.loss for end in self.ends)
+        one, other = (end.loss for end in self.endpoints)
         return None if one is None or other is None else other - one
 
     @property
-    def bridged(self) -> float | None:
+    def interpolated(self) -> float | None:
         """The same of the bridging runs at both ends; None until they are there."""
         whole = (effect for effect in self.result.effects if effect.kind == "stack" and effect.bound is None)
         return next((effect.verdict.difference for effect in whole), None)
@@ -63,7 +63,7 @@ class Explanation:
     @property
     def left_over(self) -> Residual | None:
         """The residual with its interval."""
-        one, other = (end.loss for end in self.ends)
+        one, other = (end.loss for end in self.endpoints)
         stack = next((effect for effect in self.result.effects if effect.kind == "stack"), None)
         if stack is None or one is None or other is None:
             return None
@@ -79,14 +79,16 @@ class Explanation:
         return "" if self.case is None else self.case.proxy
 
     @property
-    def bridging(self) -> str:
+    def interpolating(self) -> str:
         """What the bridging runs are of, where they are no whole trainings of the ends; else empty."""
         return "scale model" if self.proxy else "shorter training" if self.share < 1 else ""
 
     @property
     def difference_name(self) -> str:
         """Whose the difference is that the shares are of."""
-        return "reported difference" if any(end.record is None for end in self.ends) else "difference of the two runs"
+        return (
+            "reported difference" if any(end.record is None for end in self.endpoints) else "difference of the two runs"
+        )
 
     @property
     def residual_name(self) -> str:
@@ -118,13 +120,13 @@ class Explanation:
             found.kind,
             "",
         ]
-        one, other = self.ends
+        one, other = self.endpoints
         whole = [self.difference_name, f"{one.loss:.4f} to {other.loss:.4f}", f"{self.difference:+.4f}", "", "", ""]
         return [left, whole]
 
     def notes(self) -> list[str]:
         """The regime of the bridging runs, the residual and what it may be, in words."""
-        one, other = self.ends
+        one, other = self.endpoints
         found = []
         if self.difference is not None:
             found.append(
@@ -137,7 +139,7 @@ class Explanation:
             found.append(
                 f"proxies: the bridging runs have {self.share:.3g} of the steps, so the shares are those of shorter trainings"
             )
-        found += [regime.line(self.bridging) for regime in self.regimes]
+        found += [regime.line(self.interpolating) for regime in self.regimes]
         if self.left_over is not None:
             found.append(self._residual_line(self.left_over))
         elif self.unmeasured:
@@ -162,9 +164,9 @@ class Explanation:
             "format": FORMAT,
             "kind": KIND,
             "recompute": f"lmlab verify study-{self.result.plan.name}/explain.json --runs FOLDER",
-            "runs": [end.to_json() for end in self.ends],
+            "runs": [end.to_json() for end in self.endpoints],
             "difference": self.difference,
-            "bridged": self.bridged,
+            "bridged": self.interpolated,
             "residual": self.residual,
             "residual_interval": None if self.left_over is None else self.left_over.to_json(),
             "regimes": [regime.to_json() for regime in self.regimes],

@@ -21,7 +21,7 @@ SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bridges:
+class Interpolation:
     """What is made."""
 
     pairs: int
@@ -32,13 +32,13 @@ class Bridges:
     """All of it, roughly."""
 
 
-def choose_bridges(
+def choose_interpolation(
     factors: tuple[Factor, ...],
     seeds: int,
     budget: float | None,
     seconds: Callable[[Cell], float],
     there: Mapping[Cell, int] | None = None,
-) -> Bridges:
+) -> Interpolation:
     """The fullest choice that fits `budget` seconds; `seconds` gives a cell's time at all of its steps, and `there` says how many
     runs of a cell, with all of these, need no training.
 
@@ -51,7 +51,7 @@ def choose_bridges(
         have = (there or {}) if share == 1 else {}
         total = share * sum(max(0, seeds - have.get(cell, 0)) * seconds(cell) for cell in cells)
         if budget is None or total <= budget:
-            return Bridges(pairs=pairs, share=share, seconds=total)
+            return Interpolation(pairs=pairs, share=share, seconds=total)
         least = min(least, total)
     raise LabError(
         f"the bridging runs take {least:,.0f} s at a {round(1 / SHARES[-1])}th of their steps: expected a longer --budget"

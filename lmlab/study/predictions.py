@@ -1,4 +1,4 @@
-"""What somebody foretold of a training, held against that training."""
+"""What somebody predicted of a training, held against that training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Tested:
 
     @property
     def off(self) -> float:
-        """What came minus what was foretold; of a range minus the limit that it is beyond, 0 within."""
+        """What came minus what was predicted; of a range minus the limit that it is beyond, 0 within."""
         return off_by(self.prediction.value, self.measured)
 
     @property
@@ -42,10 +42,10 @@ class Tested:
         return f"{said.says}: {what}: {'held' if self.holds else f'off by {self.off:+.3f}'}"
 
     def cells(self) -> list[str]:
-        """A row: what, of which loss, foretold, measured, off, held."""
+        """A row: what, of which loss, predicted, measured, off, held."""
         said = self.prediction
-        foretold, held = _shown(said.value), "yes" if self.holds else "no"
-        return [said.says, METRICS[said.metric], foretold, f"{self.measured:.4f}", f"{self.off:+.4f}", held]
+        predicted, held = _shown(said.value), "yes" if self.holds else "no"
+        return [said.says, METRICS[said.metric], predicted, f"{self.measured:.4f}", f"{self.off:+.4f}", held]
 
     def to_json(self) -> dict[str, Any]:
         """For explain.json."""
@@ -80,18 +80,18 @@ def tested(
     return tuple(found)
 
 
-def off_by(foretold: float | Range, measured: float) -> float:
-    """What came minus what was foretold; of a range minus the limit that it is beyond, 0 within."""
-    return foretold.off(measured) if isinstance(foretold, Range) else measured - foretold
+def off_by(predicted: float | Range, measured: float) -> float:
+    """What came minus what was predicted; of a range minus the limit that it is beyond, 0 within."""
+    return predicted.off(measured) if isinstance(predicted, Range) else measured - foretold
 
 
-def holds(foretold: float | Range, measured: float) -> bool:
+def holds(predicted: float | Range, measured: float) -> bool:
     """Whether it came so: within a range, or as near as a loss of two digits can be meant."""
-    return abs(off_by(foretold, measured)) <= (0.0 if isinstance(foretold, Range) else TOLERANCE)
+    return abs(off_by(predicted, measured)) <= (0.0 if isinstance(predicted, Range) else TOLERANCE)
 
 
-def foretold_from(value: Any) -> float | Range:
-    """What `to_json` wrote under foretold: a number, or the limits of a range."""
+def predicted_from(value: Any) -> float | Range:
+    """What `to_json` wrote under predicted: a number, or the limits of a range."""
     return float(value) if isinstance(value, (int, float)) else Range(low=value["low"], high=value["high"])
 
 
@@ -104,8 +104,8 @@ def loss_in(record: Record, metric: str) -> float:
     return loss
 
 
-def _shown(foretold: float | Range) -> str:
-    return foretold.words("{:g}".format) if isinstance(foretold, Range) else f"{foretold:g}"
+def _shown(predicted: float | Range) -> str:
+    return predicted.words("{:g}".format) if isinstance(predicted, Range) else f"{predicted:g}"
 
 
 def _key(settings: Mapping[str, Any]) -> str:

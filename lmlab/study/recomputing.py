@@ -20,9 +20,9 @@ from lmlab.study.continuing import Continued, effects_among
 from lmlab.study.explanation import KIND as EXPLANATION
 from lmlab.study.ledger import KIND as STUDY
 from lmlab.study.ledger import recomputed
-from lmlab.study.pruning_runs import heading_at
 from lmlab.study.plan import StudyPlan, plan_from
-from lmlab.study.predictions import foretold_from, holds, loss_in
+from lmlab.study.predictions import holds, loss_in, predicted_from
+from lmlab.study.pruning_runs import heading_at
 from lmlab.study.regime import ending_of
 from lmlab.study.residual import Residual, residual_of_others, residual_of_runs
 
@@ -37,7 +37,7 @@ OF_COMPARISON = ("scale", "differs", "same", "ratios", "curves_of", "equal", "re
 
 
 @dataclass(frozen=True)
-class Shelf:
+class RunIndex:
     """The runs in a folder, by their ids."""
 
     folder: Path
@@ -59,7 +59,7 @@ class Shelf:
 
 
 @dataclass
-class Again:
+class Recomputation:
     """What a file says, and what its runs say now."""
 
     figures: list[tuple[str, Any, Any]] = field(default_factory=list)
@@ -68,31 +68,33 @@ class Again:
     """A line for each run that isn't there."""
 
 
-def of_study(value: Mapping[str, Any], origin: str, shelf: Shelf, before: str = "") -> Again:
+def of_study(value: Mapping[str, Any], origin: str, index: RunIndex, before: str = "") -> Recomputation:
     """A study.json."""
     plan = plan_from(value.get("plan"), origin)
     told = {str(run["name"]): (str(run["id"]), run["loss"]) for run in value["runs"]}
-    again = Again()
-    beside = [record for number in value.get("among", ()) if (record := _record("beside", number, shelf, again))]
+    recomputation = Recomputation()
+    beside = [
+        record for number in value.get("among", ()) if (record := _record("beside", number, index, recomputation))
+    ]
     found = {}
     for name, (number, loss) in told.items():
-        if loss is not None and number not in shelf.runs:
-            again.missing.append(shelf.missing(name, number))
+        if loss is not None and number not in index.runs:
+            recomputation.missing.append(index.missing(name, number))
         elif loss is not None:
-            found[name] = shelf.runs[number]
+            found[name] = index.runs[number]
     stopped = {str(run["name"]): run for run in value["runs"] if "stopped" in run}
     recipes = {one.name: one.recipe for one in plan.runs}
     for name, one in stopped.items():
         if one["stopped"] is None:
             continue
-        if one["id"] not in shelf.runs:
-            again.missing.append(shelf.missing(name, str(one["id"])))
+        if one["id"] not in index.runs:
+            recomputation.missing.append(index.missing(name, str(one["id"])))
         elif name in recipes:
-            heading = heading_at(shelf.runs[one["id"]], recipes[name], one["stopped"]["step"])
+            heading = heading_at(index.runs[one["id"]], recipes[name], one["stopped"]["step"])
             ended = (
                 None if heading is None else {"step": heading[0], "expected": heading[1].value, "low": heading[1].low}
             )
-            again.figures.append((f"{before}runs.{name}.stopped", one["stopped"], ended))
+            recomputation.figures.append((f"{before}runs.{name}.stopped", one["stopped"], ended))
 
     def ending_of(name: str, ending: str) -> Mapping[str, Any] | None:
         if ending != "lost" or name not in stopped:
@@ -100,69 +102,69 @@ def of_study(value: Mapping[str, Any], origin: str, shelf: Shelf, before: str = 
         return {"reason": stopped[name]["note"], **(stopped[name]["stopped"] or {})}
 
     now = recomputed(plan, found, ending_of, beside)
-    again.figures += [
+    recomputation.figures += [
         (f"{before}runs.{name}.loss", loss, now["runs"].get(name)) for name, (_, loss) in told.items() if name in found
     ]
-    again.figures += [(before + name, value.get(name), now[name]) for name in OF_STUDY]
-    return again
+    recomputation.figures += [(before + name, value.get(name), now[name]) for name in OF_STUDY]
+    return recomputation
 
 
-def of_explanation(value: Mapping[str, Any], origin: str, shelf: Shelf) -> Again:
+def of_explanation(value: Mapping[str, Any], origin: str, index: RunIndex) -> Recomputation:
     """An explain.json; losses that were reported by others are taken as they stand."""
-    again = of_study(value["study"], origin, shelf, "study.")
+    recomputation = of_study(value["study"], origin, index, "study.")
     losses: list[float] = []
     for place, end in enumerate(value["runs"]):
-        run = shelf.runs.get(str(end["id"]))
+        run = index.runs.get(str(end["id"]))
         loss = end["loss"] if run is None else _loss_of(run, end.get("checkpoint"))
         losses += [] if loss is None else [loss]
-        again.figures.append((f"runs[{place}].loss", end["loss"], loss))
-    now = {place: found for place, _, found in again.figures}
-    bridged = next((effect for effect in now["study.effects"] if effect["kind"] == "stack"), None)
+        recomputation.figures.append((f"runs[{place}].loss", end["loss"], loss))
+    now = {place: found for place, _, found in recomputation.figures}
+    interpolated = next((effect for effect in now["study.effects"] if effect["kind"] == "stack"), None)
     difference = losses[1] - losses[0] if len(losses) == 2 else None
-    again.figures += [
+    recomputation.figures += [
         ("difference", value["difference"], difference),
-        ("bridged", value["bridged"], None if bridged is None else bridged["difference"]),
+        ("bridged", value["bridged"], None if interpolated is None else interpolated["difference"]),
     ]
     residual = None
-    if difference is not None and bridged is not None:
-        residual = _residual((losses[0], losses[1]), bridged, now, plan_from(value["study"]["plan"], origin))
-    again.figures.append(("residual", value["residual"], None if residual is None else residual.value))
+    if difference is not None and interpolated is not None:
+        residual = _residual((losses[0], losses[1]), interpolated, now, plan_from(value["study"]["plan"], origin))
+    recomputation.figures.append(("residual", value["residual"], None if residual is None else residual.value))
     if "residual_interval" in value:  # not in files of earlier versions
         interval = None if residual is None else residual.to_json()
-        again.figures.append(("residual_interval", value["residual_interval"], interval))
+        recomputation.figures.append(("residual_interval", value["residual_interval"], interval))
     for place, regime in enumerate(value.get("regimes", ())):
-        _regime(f"regimes[{place}]", regime, shelf, again)
+        _regime(f"regimes[{place}]", regime, index, recomputation)
     if value["continued"] is not None:
-        _continued(value["continued"], shelf, again)
+        _continued(value["continued"], index, recomputation)
     for place, entry in enumerate(value["predictions"]):
-        record = _record(entry["run"], entry["id"], shelf, again)
+        record = _record(entry["run"], entry["id"], index, recomputation)
         if record is not None:
             measured = loss_in(record, entry["metric"])
-            again.figures += [
+            recomputation.figures += [
                 (f"predictions[{place}].measured", entry["measured"], measured),
-                (f"predictions[{place}].holds", entry["holds"], holds(foretold_from(entry["foretold"]), measured)),
+                (f"predictions[{place}].holds", entry["holds"], holds(predicted_from(entry["foretold"]), measured)),
             ]
-    return again
+    return recomputation
 
 
-def of_comparison(value: Mapping[str, Any], origin: str, shelf: Shelf) -> Again:
+def of_comparison(value: Mapping[str, Any], origin: str, index: RunIndex) -> Recomputation:
     """What lmlab compare --json printed."""
-    again = Again()
-    records = [_record(run["name"], run["id"], shelf, again) for run in value["runs"]]
+    recomputation = Recomputation()
+    records = [_record(run["name"], run["id"], index, recomputation) for run in value["runs"]]
     known = [record for record in records if record is not None]
     if len(known) < len(records):
-        return again
+        return recomputation
     asked = value["asked"]
     among = tuple(map(str, asked["among"]))
     for number in among:
-        if number not in shelf.runs:
-            again.missing.append(shelf.missing("of the same recipe or data", number))
-    if again.missing:
-        return again
+        if number not in index.runs:
+            recomputation.missing.append(index.missing("of the same recipe or data", number))
+    if recomputation.missing:
+        return recomputation
     places = [f"@{run['checkpoint']}" if run.get("checkpoint") is not None else "" for run in value["runs"]]
     now = compare(
         [f"{record.run.folder}{place}" for record, place in zip(known, places, strict=True)],
-        shelf.folder,
+        index.folder,
         Asked(
             reach=tuple(asked["reach"]),
             alone=asked["alone"],
@@ -180,25 +182,25 @@ def of_comparison(value: Mapping[str, Any], origin: str, shelf: Shelf) -> Again:
     found["ratios"] = [
         {**rows.get(FORMER_ROWS.get(row["name"], row["name"]), {}), "name": row["name"]} for row in value["ratios"]
     ]
-    again.figures += [(name, value.get(name), _renamed(found[name], names)) for name in OF_COMPARISON]
-    return again
+    recomputation.figures += [(name, value.get(name), _renamed(found[name], names)) for name in OF_COMPARISON]
+    return recomputation
 
 
-def of_evaluations(value: Mapping[str, Any], origin: str, shelf: Shelf) -> Again:
+def of_evaluations(value: Mapping[str, Any], origin: str, index: RunIndex) -> Recomputation:
     """What lmlab report --to json printed."""
-    again = Again()
+    recomputation = Recomputation()
     for place, entry in enumerate(value["runs"]):
         name, _, which = str(entry["run"]).partition("@")
-        run = shelf.runs.get(str(entry["id"]))
+        run = index.runs.get(str(entry["id"]))
         if run is None:
-            again.missing.append(shelf.missing(name, str(entry["id"])))
+            recomputation.missing.append(index.missing(name, str(entry["id"])))
             continue
         record = record_at(run, which) if which else read_record(run)
-        again.figures.append((f"runs[{place}].evaluations", entry["evaluations"], evaluation_rows(record)))
-    return again
+        recomputation.figures.append((f"runs[{place}].evaluations", entry["evaluations"], evaluation_rows(record)))
+    return recomputation
 
 
-RECOMPUTE: Mapping[str, Callable[[Mapping[str, Any], str, Shelf], Again]] = {
+RECOMPUTE: Mapping[str, Callable[[Mapping[str, Any], str, RunIndex], Recomputation]] = {
     STUDY: of_study,
     EXPLANATION: of_explanation,
     COMPARISON: of_comparison,
@@ -212,50 +214,52 @@ def _loss_of(run: Run, checkpoint: int | None) -> float | None:
 
 
 def _residual(
-    losses: tuple[float, float], bridged: Mapping[str, Any], now: Mapping[str, Any], plan: StudyPlan
+    losses: tuple[float, float], interpolated: Mapping[str, Any], now: Mapping[str, Any], plan: StudyPlan
 ) -> Residual:
     if not plan.given:
-        return residual_of_others(losses, bridged)
+        return residual_of_others(losses, interpolated)
     seeds = {cell["cell"]: cell["seeds"] for cell in now["study.cells"]}
     zero, whole = ((level,) * len(plan.factors) for level in (0, 1))
-    return residual_of_runs(losses, bridged, now["study.noise"], (seeds[plan.label(zero)], seeds[plan.label(whole)]))
+    return residual_of_runs(
+        losses, interpolated, now["study.noise"], (seeds[plan.label(zero)], seeds[plan.label(whole)])
+    )
 
 
-def _regime(place: str, value: Mapping[str, Any], shelf: Shelf, again: Again) -> None:
+def _regime(place: str, value: Mapping[str, Any], index: RunIndex, recomputation: Recomputation) -> None:
     """Both endings of a regime; one that was reported by others is taken as it stands."""
     for side, at in (("bridging", None), ("whole", value.get("checkpoint"))):
         said = value[side]
         if said is None or not said["runs"]:
             continue
-        records = [_record(value["name"], number, shelf, again) for number in said["runs"]]
+        records = [_record(value["name"], number, index, recomputation) for number in said["runs"]]
         there = [record if at is None else record_at(record.run, str(at)) for record in records if record is not None]
         if len(there) == len(records):
             ending = ending_of(there)
-            again.figures.append((f"{place}.{side}", said, None if ending is None else ending.to_json()))
+            recomputation.figures.append((f"{place}.{side}", said, None if ending is None else ending.to_json()))
 
 
-def _continued(value: Mapping[str, Any], shelf: Shelf, again: Again) -> None:
-    parent = _record(value["parent"]["name"], value["parent"]["id"], shelf, again)
-    runs = [(run, _record(run["name"], run["id"], shelf, again)) for run in value["runs"]]
+def _continued(value: Mapping[str, Any], index: RunIndex, recomputation: Recomputation) -> None:
+    parent = _record(value["parent"]["name"], value["parent"]["id"], index, recomputation)
+    runs = [(run, _record(run["name"], run["id"], index, recomputation)) for run in value["runs"]]
     if parent is None or any(record is None for _, record in runs):
         return
     made = [Continued(label=run["label"], record=record) for run, record in runs if record is not None]
-    again.figures.append(("continued.parent.loss", value["parent"]["loss"], parent.loss))
+    recomputation.figures.append(("continued.parent.loss", value["parent"]["loss"], parent.loss))
     for place, (run, one) in enumerate(zip(value["runs"], made, strict=True)):
-        again.figures.append((f"continued.runs[{place}].loss", run["loss"], one.loss))
-        again.figures.append((f"continued.runs[{place}].train_loss", run["train_loss"], one.train_loss))
-    among = [record for number in value["among"] if (record := _record("", number, shelf, again)) is not None]
+        recomputation.figures.append((f"continued.runs[{place}].loss", run["loss"], one.loss))
+        recomputation.figures.append((f"continued.runs[{place}].train_loss", run["train_loss"], one.train_loss))
+    among = [record for number in value["among"] if (record := _record("", number, index, recomputation)) is not None]
     now = [{"of": what, **pair.to_json()} for what, pair in effects_among(parent, made, among)]
     names = {record.name: run["name"] for run, record in runs if record is not None}
     names[parent.name] = value["parent"]["name"]
-    again.figures.append(("continued.effects", value["effects"], _renamed(now, names)))
+    recomputation.figures.append(("continued.effects", value["effects"], _renamed(now, names)))
 
 
-def _record(name: str, number: str, shelf: Shelf, again: Again) -> Record | None:
+def _record(name: str, number: str, index: RunIndex, recomputation: Recomputation) -> Record | None:
     """The run with that id; a line among the missing where it isn't there."""
-    run = shelf.runs.get(str(number))
+    run = index.runs.get(str(number))
     if run is None:
-        again.missing.append(shelf.missing(str(name), str(number)))
+        recomputation.missing.append(index.missing(str(name), str(number)))
         return None
     return read_record(run)
 

@@ -83,7 +83,7 @@ class Regime:
 
     name: str
     """The end's."""
-    bridging: Ending
+    interpolating: Ending
     whole: Ending | None
     """None where nobody knows."""
     checkpoint: int | None = None
@@ -92,12 +92,12 @@ class Regime:
     @property
     def differs(self) -> bool:
         """Whether both are known to end in different courses."""
-        courses = {self.bridging.course} if self.whole is None else {self.bridging.course, self.whole.course}
+        courses = {self.interpolating.course} if self.whole is None else {self.interpolating.course, self.whole.course}
         return len(courses) == 2 and "unknown" not in courses
 
     def line(self, what: str) -> str:
         """In words; `what` the bridging runs are, such as a scale model."""
-        found = f"regime of {self.name}: the {what} ends at {self.bridging.words()}; the whole training "
+        found = f"regime of {self.name}: the {what} ends at {self.interpolating.words()}; the whole training "
         if self.whole is None:
             return f"{found}isn't known"
         found += f"{'ends' if self.whole.runs else 'was reported to end'} at {self.whole.words()}"
@@ -106,13 +106,13 @@ class Regime:
     def brief(self, what: str) -> str:
         """The courses of both alone, for a picture."""
         whole = "not known" if self.whole is None else self.whole.course_words()
-        return f"{self.name}, {what}: {self.bridging.course_words()}; whole: {whole}"
+        return f"{self.name}, {what}: {self.interpolating.course_words()}; whole: {whole}"
 
     def to_json(self) -> dict[str, Any]:
         """For explain.json."""
         whole = None if self.whole is None else self.whole.to_json()
         at = {} if self.checkpoint is None else {"checkpoint": self.checkpoint}
-        return {"name": self.name, "bridging": self.bridging.to_json(), "whole": whole, **at}
+        return {"name": self.name, "bridging": self.interpolating.to_json(), "whole": whole, **at}
 
 
 def ending_of(records: Sequence[Record]) -> Ending | None:

@@ -48,22 +48,22 @@ class Residual:
         return {"low": self.low, "high": self.high, "verdict": self.kind}
 
 
-def residual_of_others(losses: tuple[float, float], bridged: Mapping[str, Any]) -> Residual:
+def residual_of_others(losses: tuple[float, float], interpolated: Mapping[str, Any]) -> Residual:
     """Of two ends with these losses that are no runs of the bridge; `bridged` has its `difference`, `low` and `high`."""
     noise = seed_noise({"first": losses[:1], "second": losses[1:]})
     own = ErrorPart(standard_error=noise.standard_deviation * math.sqrt(2.0), freedom=noise.freedom)
-    half = math.hypot((bridged["high"] - bridged["low"]) / 2, own.half(LEVEL))
-    return _around(losses[1] - losses[0] - bridged["difference"], half)
+    half = math.hypot((interpolated["high"] - interpolated["low"]) / 2, own.half(LEVEL))
+    return _around(losses[1] - losses[0] - interpolated["difference"], half)
 
 
 def residual_of_runs(
-    losses: tuple[float, float], bridged: Mapping[str, Any], noise: Mapping[str, Any], seeds: tuple[int, int]
+    losses: tuple[float, float], interpolated: Mapping[str, Any], noise: Mapping[str, Any], seeds: tuple[int, int]
 ) -> Residual:
     """Of two ends that are among the runs of the bridge, which has so many seeds of each; `noise` has the `standard_deviation` of
     a run and its `freedom`."""
     share = sum(1.0 - 1.0 / count for count in seeds)
     part = ErrorPart(standard_error=noise["standard_deviation"] * math.sqrt(share), freedom=noise["freedom"])
-    return _around(losses[1] - losses[0] - bridged["difference"], part.half(LEVEL))
+    return _around(losses[1] - losses[0] - interpolated["difference"], part.half(LEVEL))
 
 
 def _around(value: float, half: float) -> Residual:

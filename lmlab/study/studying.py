@@ -53,7 +53,7 @@ def study(
     """
     if ranks.ranks() > 1:
         raise LabError("lmlab study starts its own processes: start it without torchrun, with --workers N")
-    plan = settle(definition, runs, say)
+    plan = resolve_plan(definition, runs, say)
     say(opening(plan))
     return carry_out(plan, runs, wishes, display=display, progress=progress, say=say)
 
@@ -87,7 +87,7 @@ def carry_out(
     return _with_files(result_of(plan, runs), folder, finished)
 
 
-def settle(definition: Definition, runs: Path, say: Callable[[str], object]) -> StudyPlan:
+def resolve_plan(definition: Definition, runs: Path, say: Callable[[str], object]) -> StudyPlan:
     """The study's plan, written to its folder: the one that is there, with the seeds and levels that are asked for now."""
     folder = runs / f"study-{definition.name}"
     make_folder(folder, "choose another folder with --runs")

@@ -25,7 +25,7 @@ from lmlab.runs import Run, open_run
 from lmlab.runs.run import ORIGIN
 from lmlab.study import bundle
 from lmlab.study.plan import PLAN
-from lmlab.study.recomputing import RECOMPUTE, Shelf
+from lmlab.study.recomputing import RECOMPUTE, RunIndex
 from lmlab.study.recomputing_run import figures_of_run, rescored
 
 FORMAT = 1
@@ -158,14 +158,14 @@ def verify(path: Path, runs: Path | None, rescore: bool = False) -> Verification
         raise LabError(f"{path} has no figures that can be computed again: {KNOWN}")
     if value.get("format") != FORMAT:
         raise LabError(f"{path} has format {str(value.get('format'))[:20]}: this version reads {FORMAT}; update lmlab")
-    with shelf_for(path, runs) as shelf:
+    with index_for(path, runs) as index:
         try:
-            found = again(value, str(path), shelf)
+            found = again(value, str(path), index)
         except (KeyError, TypeError, AttributeError, IndexError):
             raise LabError(f"{path} is damaged: expected the runs that its figures come from") from None
         claims = [claim for place, said, now in found.figures for claim in _compared(place, said, without_nan(now))]
         if rescore:
-            named = bundle.runs_named_in(value, shelf.runs)
+            named = bundle.runs_named_in(value, index.runs)
             claims += [_rescored(run, f"runs.{run.name}") for run in named if run.summary() is not None]
     return Verification(claims=tuple(claims), missing=tuple(found.missing))
 
@@ -177,21 +177,21 @@ def pack(path: Path, runs: Path) -> tuple[Path, int]:
     found = verify(path, runs)
     if not found.holds:
         raise LabError(f"{path} is not packed, since not all of it holds: {found.wrong()[0]}")
-    shelf = Shelf(runs)
+    index = RunIndex(runs)
     archive = path.parent / bundle.NAME
-    return archive, bundle.pack(bundle.runs_named_in(read_json(path), shelf.runs), archive)
+    return archive, bundle.pack(bundle.runs_named_in(read_json(path), index.runs), archive)
 
 
 @contextmanager
-def shelf_for(path: Path, runs: Path | None) -> Iterator[Shelf]:
+def index_for(path: Path, runs: Path | None) -> Iterator[RunIndex]:
     """The runs that the figures of a file come from."""
     archive = path.parent / bundle.NAME
     if runs is not None or not archive.is_file():
-        yield Shelf(runs or Path("runs"))
+        yield RunIndex(runs or Path("runs"))
         return
     with tempfile.TemporaryDirectory() as folder:
         bundle.unpack(archive, Path(folder))
-        yield Shelf(Path(folder))
+        yield RunIndex(Path(folder))
 
 
 def _verify_run(run: Run, rescore: bool) -> Verification:

@@ -30,8 +30,8 @@ from lmlab.runs import Run
 from lmlab.runs.lock import is_locked
 from lmlab.stats.factorial import Cell
 from lmlab.study.holding import holding, note, noted
-from lmlab.study.pruning_runs import RunPruner, best_mean, last_losses
 from lmlab.study.plan import PlannedRun, StudyPlan, read_plan
+from lmlab.study.pruning_runs import RunPruner, best_mean, last_losses
 from lmlab.training.display import Display, Quiet, duration
 from lmlab.training.signals import Interruptible
 

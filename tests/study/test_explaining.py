@@ -19,15 +19,15 @@ from lmlab.experiment.record import read_record
 from lmlab.recipe import Recipe, load_recipe, override, to_toml
 from lmlab.report.waterfall import bars_of
 from lmlab.runs import change_tags, list_runs, open_run
-from lmlab.study.beside import given_ends
-from lmlab.study.interpolation import Bridges, choose_bridges
+from lmlab.study.beside import given_endpoints
 from lmlab.study.case import Reported, case_names, load_case
 from lmlab.study.comparison import Asked, compare
 from lmlab.study.continuing import continued_recipe
 from lmlab.study.design import cells_of, recipe_of
 from lmlab.study.differing import comparable, factors_between, settings_of
-from lmlab.study.endpoints import End, common_devices, ends_of_runs, unmeasured
+from lmlab.study.endpoints import Endpoint, common_devices, endpoints_of_runs, unmeasured
 from lmlab.study.explaining import ExplainWishes, explain
+from lmlab.study.interpolation import Interpolation, choose_interpolation
 from lmlab.study.predictions import holds
 from lmlab.study.regime import Ending, Regime, ending_of, reported_ending
 from lmlab.study.residual import residual_of_runs
@@ -78,21 +78,21 @@ def test_differences_are_grouped_and_all_of_them_together_are_the_other_recipe()
         "evaluate.every": "9", "data.tokens": "5000", "model.tied": "no",
     }  # fmt: skip
     other = override(one, words)
-    ends = comparable(one, 100, "fp32"), comparable(other, 300, "bf16")
-    factors = factors_between(*ends)
+    endpoints = comparable(one, 100, "fp32"), comparable(other, 300, "bf16")
+    factors = factors_between(*endpoints)
     assert [factor.name for factor in factors] == [
         *("data amount", "model size", "context", "dropout", "batch", "steps", "precision"),
         *("architecture", "optimizer", "schedule"),
     ]
-    whole = recipe_of((1,) * len(factors), factors, ends[0])
-    assert factors_between(whole, ends[1]) == () and factors_between(ends[0], ends[0]) == ()
-    assert recipe_of((0,) * len(factors), factors, ends[0]) == ends[0]
+    whole = recipe_of((1,) * len(factors), factors, endpoints[0])
+    assert factors_between(whole, endpoints[1]) == () and factors_between(endpoints[0], endpoints[0]) == ()
+    assert recipe_of((0,) * len(factors), factors, endpoints[0]) == endpoints[0]
 
 
 def test_two_families_of_models_differ_in_one_factor():
     # One family's settings alone mean nothing in the other.
-    ends = Recipe(), override(Recipe(), {"model.kind": "context", "model.layers": "9", "model.context": "32"})
-    for one, other in (ends, ends[::-1]):
+    endpoints = Recipe(), override(Recipe(), {"model.kind": "context", "model.layers": "9", "model.context": "32"})
+    for one, other in (endpoints, endpoints[::-1]):
         factors = factors_between(one, other)
         assert [factor.name for factor in factors] == ["architecture"]
         assert recipe_of((1,), factors, one) == other
@@ -110,14 +110,14 @@ def test_bridges_take_all_sets_or_six_pairs_of_orders_and_shorten_trainings_to_f
         dataclasses.replace(factor, name=f"f{place}")
         for place, factor in enumerate(factors_between(Recipe(), override(Recipe(), {"model.dropout": "0.1"})) * 7)
     )
-    whole = choose_bridges(factors, 1, None, lambda cell: 1.0)
+    whole = choose_interpolation(factors, 1, None, lambda cell: 1.0)
     assert (whole.pairs, whole.share, whole.seconds) == (6, 1.0, len(cells_of(factors, "subsets", 6)))
-    short = choose_bridges(factors, 1, 0.3 * whole.seconds, lambda cell: 1.0)
+    short = choose_interpolation(factors, 1, 0.3 * whole.seconds, lambda cell: 1.0)
     assert (short.pairs, short.share) == (6, 0.25) and short.seconds <= 0.3 * whole.seconds
-    assert choose_bridges(factors[:5], 1, None, lambda cell: 1.0).pairs == 0, "all 32 sets"
+    assert choose_interpolation(factors[:5], 1, None, lambda cell: 1.0).pairs == 0, "all 32 sets"
     with pytest.raises(LabError, match="longer --budget"):
-        choose_bridges(factors, 1, 0.1, lambda cell: 1.0)
-    assert choose_bridges(factors[:3], 2, None, lambda cell: 1.0).seconds == 2 * 8
+        choose_interpolation(factors, 1, 0.1, lambda cell: 1.0)
+    assert choose_interpolation(factors[:3], 2, None, lambda cell: 1.0).seconds == 2 * 8
 
 
 def test_shares_and_residual_add_up_to_the_difference_of_the_two_runs(two_runs):
@@ -128,7 +128,7 @@ def test_shares_and_residual_add_up_to_the_difference_of_the_two_runs(two_runs):
     assert sum(shares.values()) == pytest.approx(found.difference) and found.residual == pytest.approx(0)
     # The ends of the path are the runs that are there; a further seed of a computes what a's recipe says.
     own = {run.cell: (run.name, run.loss) for run in found.result.cells.runs}
-    assert own[(0, 0, 0)] == ("a", found.ends[0].loss) and own[(1, 1, 1)] == ("b", found.ends[1].loss)
+    assert own[(0, 0, 0)] == ("a", found.endpoints[0].loss) and own[(1, 1, 1)] == ("b", found.endpoints[1].loss)
     assert sum("differs" not in line and ": loss " in line for line in lines) == 6  # trained
     assert "nothing is left unexplained" in found.lines()
     # Once more trains nothing.
@@ -166,7 +166,7 @@ def test_explain_and_compare_find_the_same_seeds_and_come_to_one_verdict(tmp_pat
 
 def test_a_checkpoint_is_explained_as_the_training_up_to_it(two_runs):
     found = explain("a@8", "b", two_runs, ExplainWishes(seeds=1), say=lambda line: None)
-    first = found.ends[0]
+    first = found.endpoints[0]
     assert (first.name, first.steps, first.recipe.schedule.steps) == ("a@8", 8, 12)
     # The same schedule up to the same step from the same seed is the same model.
     own = {run.cell: run.loss for run in found.result.cells.runs}
@@ -184,20 +184,22 @@ def test_a_tag_stands_for_the_two_runs_that_have_it(two_runs):
         explain("tag:mine", "", two_runs, say=lambda line: None)
     change_tags(two_runs / "b", ["mine"])
     found = explain("tag:mine", "", two_runs, say=lambda line: None)
-    assert [end.name for end in found.ends] == ["a", "b"] and found.result.plan.folder(two_runs).name == "study-a-to-b"
+    assert [end.name for end in found.endpoints] == ["a", "b"] and found.result.plan.folder(
+        two_runs
+    ).name == "study-a-to-b"
 
 
 def test_ends_that_were_trained_otherwise_than_the_bridging_runs_are_not_taken_for_them(two_runs, monkeypatch):
-    ends = ends_of_runs("a", "b", two_runs)
-    assert [run.name for run in given_ends(ends, ("auto", "auto"), 3, two_runs)] == ["a", "b"]
-    patient = dataclasses.replace(ends[0], recipe=override(ends[0].recipe, {"train.patience": "3"}))
-    assert not given_ends((patient, ends[1]), ("auto", "auto"), 3, two_runs)
-    assert not given_ends(ends, ("auto", "auto"), 3, two_runs / "elsewhere")
-    assert not given_ends(
-        tuple(dataclasses.replace(end, proxy=end.recipe) for end in ends), ("auto", "auto"), 3, two_runs
+    endpoints = endpoints_of_runs("a", "b", two_runs)
+    assert [run.name for run in given_endpoints(endpoints, ("auto", "auto"), 3, two_runs)] == ["a", "b"]
+    patient = dataclasses.replace(endpoints[0], recipe=override(endpoints[0].recipe, {"train.patience": "3"}))
+    assert not given_endpoints((patient, endpoints[1]), ("auto", "auto"), 3, two_runs)
+    assert not given_endpoints(endpoints, ("auto", "auto"), 3, two_runs / "elsewhere")
+    assert not given_endpoints(
+        tuple(dataclasses.replace(end, proxy=end.recipe) for end in endpoints), ("auto", "auto"), 3, two_runs
     )
     monkeypatch.setattr("lmlab.study.beside.choose_device", lambda name: torch.device("meta"))
-    assert not given_ends(ends, ("auto", "auto"), 3, two_runs)
+    assert not given_endpoints(endpoints, ("auto", "auto"), 3, two_runs)
 
 
 def test_rounding_of_shorter_trainings_makes_no_factor():
@@ -218,10 +220,10 @@ def test_the_bars_go_from_one_end_to_the_other(two_runs):
     assert bars[0].end == losses[(0, 0, 0)] and bars[-1].end == pytest.approx(losses[(1, 1, 1)])
     assert all(one.end == other.start for one, other in itertools.pairwise(bars))
     # Had b come to another loss, the rest would lie between the bridge's end and where their difference ends.
-    one, other = found.ends
+    one, other = found.endpoints
     apart = dataclasses.replace(
         found,
-        ends=(one, dataclasses.replace(other, loss=other.loss + 0.3)),
+        endpoints=(one, dataclasses.replace(other, loss=other.loss + 0.3)),
         result=dataclasses.replace(found.result, plan=dataclasses.replace(found.result.plan, given=())),
     )
     *before, left, whole = bars_of(apart)
@@ -464,7 +466,7 @@ def test_a_training_ends_falling_level_or_risen(tmp_path, two_runs, losses, trai
 
 def test_shorter_trainings_are_told_beside_the_whole_ones_up_to_the_same_checkpoint(two_runs, monkeypatch, capsys):
     monkeypatch.setattr(
-        "lmlab.study.explaining.choose_bridges", lambda *words: Bridges(pairs=0, share=0.5, seconds=1.0)
+        "lmlab.study.explaining.choose_interpolation", lambda *words: Interpolation(pairs=0, share=0.5, seconds=1.0)
     )
     assert main(["explain", "a@8", "b", "--seeds", "1", "--runs", str(two_runs), "--json"]) == 0
     value = json.loads(capsys.readouterr().out)
@@ -493,9 +495,9 @@ def test_regimes_that_differ_are_said_to():
         == reported_ending(Reported(valid=1.7, best=1.69)).course
         == "unknown"
     )
-    regime = Regime(name="b", bridging=falling, whole=risen)
+    regime = Regime(name="b", interpolating=falling, whole=risen)
     assert regime.differs and regime.line("scale model").endswith("so the shares are those of the scale model")
-    assert not Regime(name="b", bridging=falling, whole=None).differs
+    assert not Regime(name="b", interpolating=falling, whole=None).differs
     mixed = dataclasses.replace(falling, courses={"falling": 1, "risen": 1})
     assert mixed.course_words() == "validation still falls in 1, has turned up in 1 of 2 runs"
 
@@ -519,8 +521,8 @@ def test_all_that_was_foretold_of_laptop_and_gpu_is_listed_with_the_loss_it_is_o
 
 
 def test_devices_are_a_factor_only_where_both_are_here(monkeypatch):
-    ends = tuple(
-        End(
+    endpoints = tuple(
+        Endpoint(
             name="x", identity="", recipe=override(Recipe(), {"train.device": device}), steps=10, precision="fp32",
             vocabulary=65, loss=None,
         )
@@ -533,13 +535,13 @@ def test_devices_are_a_factor_only_where_both_are_here(monkeypatch):
             raise LabError("not here")
 
     monkeypatch.setattr("lmlab.study.endpoints.choose_device", choose)
-    devices = common_devices(ends)
-    assert devices == ("cpu", "cuda") and unmeasured(ends, devices) == ()
-    recipes = [end.whole(device) for end, device in zip(ends, devices, strict=True)]
+    devices = common_devices(endpoints)
+    assert devices == ("cpu", "cuda") and unmeasured(endpoints, devices) == ()
+    recipes = [end.whole(device) for end, device in zip(endpoints, devices, strict=True)]
     assert [factor.name for factor in factors_between(*recipes)] == ["device"]
     here.discard("cuda")
-    assert common_devices(ends) == ("auto", "auto")
-    assert unmeasured(ends, ("auto", "auto")) == ("hardware (cpu against cuda), unmeasured here",)
+    assert common_devices(endpoints) == ("auto", "auto")
+    assert unmeasured(endpoints, ("auto", "auto")) == ("hardware (cpu against cuda), unmeasured here",)
 
 
 def test_every_shipped_case_can_be_read_and_its_recipes_with_their_settings_too():

@@ -24,7 +24,7 @@ from lmlab.study import pruning_runs
 from lmlab.study.definition import asked
 from lmlab.study.holding import forget, holding, noted
 from lmlab.study.pool import COMMAND
-from lmlab.study.studying import StudyWishes, settle, study
+from lmlab.study.studying import StudyWishes, resolve_plan, study
 from lmlab.study.verification import verify
 from lmlab.study.worker import Work, is_done, request_of, work_through
 from lmlab.training.display import Quiet
@@ -85,7 +85,7 @@ def test_a_study_is_ordinary_runs_with_effects_that_its_own_losses_give(definiti
 
 def test_a_run_that_another_worker_holds_is_left_to_it(pair, tmp_path):
     runs = tmp_path / "runs"
-    plan = settle(pair, runs, print)
+    plan = resolve_plan(pair, runs, print)
     work = Work(runs=runs, study=plan.folder(runs))
     theirs = plan.runs[1].name
     with holding(work.study, theirs) as held:
@@ -108,7 +108,7 @@ def test_ctrl_c_saves_and_the_same_command_ends_as_an_untouched_study(pair, tmp_
 def test_a_worker_that_is_killed_leaves_its_run_to_the_next(recipe_file, tmp_path):
     runs = tmp_path / "runs"
     longer = asked(recipe_file, ["optim.lr=0.001"], {"train.steps": "4000"}, seeds=1, name="try")
-    plan = settle(longer, runs, print)
+    plan = resolve_plan(longer, runs, print)
     work = Work(runs=runs, study=plan.folder(runs))
     process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment())
     process.stdin.write(request_of(work) + "\n")
@@ -134,7 +134,7 @@ def test_two_workers_train_each_run_once(recipe_file, tmp_path):
 
 def test_a_run_that_can_t_be_trained_is_named_and_the_others_go_on(recipe_file, tmp_path):
     definition = asked(recipe_file, ["data.corpus=nowhere.txt", "optim.lr=0.001"], {}, seeds=1, name="try")
-    plan = settle(definition, tmp_path, print)
+    plan = resolve_plan(definition, tmp_path, print)
     work = Work(runs=tmp_path, study=plan.folder(tmp_path))
     assert work_through(plan, work, Quiet(), print)
     assert "nowhere.txt" in noted(work.study, "try-corpus-nowhere.txt-s1", "failed")["reason"]
@@ -185,7 +185,7 @@ def test_a_full_disk_stops_all_workers_with_one_line(pair, tmp_path, monkeypatch
 
 
 def test_a_run_that_another_process_trains_isn_t_failed(pair, tmp_path, monkeypatch):
-    plan = settle(pair, tmp_path, print)
+    plan = resolve_plan(pair, tmp_path, print)
     work, theirs = Work(runs=tmp_path, study=plan.folder(tmp_path)), plan.runs[0].name
     assert work_through(plan, work, Quiet(), print)
     (tmp_path / theirs / "summary.json").unlink()
@@ -203,7 +203,7 @@ def test_the_folder_of_notes_is_no_link(pair, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "mine.failed.json").write_text("{}")
-    folder = settle(pair, tmp_path, print).folder(tmp_path)
+    folder = resolve_plan(pair, tmp_path, print).folder(tmp_path)
     (folder / "held").symlink_to(elsewhere, target_is_directory=True)
     for use in (lambda: forget(folder, "failed"), lambda: holding(folder, "run").__enter__()):
         with pytest.raises(LabError, match="held is a link"):
@@ -218,7 +218,7 @@ def test_the_folder_of_notes_is_no_link(pair, tmp_path):
 
 
 def test_what_killed_writers_left_goes_with_the_next_command_once_it_is_old(pair, tmp_path):
-    folder = settle(pair, tmp_path, print).folder(tmp_path)
+    folder = resolve_plan(pair, tmp_path, print).folder(tmp_path)
     (folder / "held").mkdir()
     old = [place / ".notes.json.0123456789abcdef.tmp" for place in (folder, folder / "held")]
     young = folder / "held" / ".notes.json.fedcba9876543210.tmp"  # of another worker, at this instant
