@@ -21,11 +21,11 @@ from lmlab.planning.history import finished_runs
 from lmlab.planning.inverse import Corpus, InversePlan, inverse_plan
 from lmlab.planning.known_law import KnownLaw, own_law, published_law
 from lmlab.planning.longer import Longer, longer_run
+from lmlab.planning.memory_check import memory_bytes
 from lmlab.planning.next_step import NextSteps, facts_of, next_steps
 from lmlab.planning.on_card import CardPlan, plan_for_card
 from lmlab.planning.price import Price
 from lmlab.planning.resources import resources_here, resources_on
-from lmlab.planning.memory_check import memory_bytes
 from lmlab.planning.shapes import gpt_of
 from lmlab.recipe import Recipe, check, with_settings
 from lmlab.runs import Run, open_run

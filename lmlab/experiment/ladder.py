@@ -18,7 +18,7 @@ from lmlab.scaling.ladder import LadderLaw, Point, ladder_law
 from lmlab.training.display import Display, duration
 
 
-def climb(
+def run_ladder(
     recipe: Recipe, dataset: Dataset, steps: int, display: Display, say: Callable[[str], object] = print
 ) -> LadderLaw:
     """The law that the ladder of a training of `steps` steps came to; what was trained before isn't trained again.

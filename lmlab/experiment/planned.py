@@ -12,7 +12,7 @@ from lmlab.data import prepare
 from lmlab.data.fresh import training_split
 from lmlab.data.progress import Progress
 from lmlab.data.reading import Reading, reading
-from lmlab.experiment.ladder import climb
+from lmlab.experiment.ladder import run_ladder
 from lmlab.experiment.outline import Outline, outline_of, with_known_prompts
 from lmlab.hardware.energy import EnergyMeter
 from lmlab.planning.child import Measurement
@@ -25,12 +25,12 @@ from lmlab.planning.ladder_time import ladder_seconds
 from lmlab.planning.largest import largest_that_fits
 from lmlab.planning.layers import measured_or_extended
 from lmlab.planning.lines import Lines, measure_lines
+from lmlab.planning.memory_check import memory_bytes
 from lmlab.planning.parts import MemoryParts, computed_in_chunks, memory_parts
 from lmlab.planning.peak import datasheet_of, peak_flops
 from lmlab.planning.plan import Plan
 from lmlab.planning.position import Position, position_of
 from lmlab.planning.price import Price
-from lmlab.planning.memory_check import memory_bytes
 from lmlab.planning.tried import keep_trial, kept_trial
 from lmlab.planning.usual_rate import usual_rate
 from lmlab.planning.validation import Validation, validation_of
@@ -103,7 +103,7 @@ def plan(
         outline_of(recipe, dataset, training_split(recipe, dataset), None, lambda line: None)
     read = reading(recipe, dataset)
     if ladder:
-        climb(recipe, dataset, outline.steps, display or make_display(quiet=True), say)
+        run_ladder(recipe, dataset, outline.steps, display or make_display(quiet=True), say)
     tried = _try(outline, say)
     with _Stopwatch() as learning:
         history = finished_runs(root)

@@ -5,7 +5,7 @@ and for what it occupies. Out come the best recipe and alternatives that take le
 
 For every shape in the recipe's style (`shapes.py`) the budget says how many tokens it can read, and the law what it then
 reaches. The law knows what repetition costs, but not that a model which is far too large for its text learns it by heart; so no
-text is read more than MOST_EPOCHS times, no model has more than MOST_PARAMETERS_A_TOKEN for each different token, and `memorisation.py`
+text is read more than MOST_EPOCHS times, no model has more than MOST_PARAMETERS_A_TOKEN for each different token, and the rules of
 says what else such a recipe needs. Batch and rates follow from the recipe's own by the rules of `rates.py`.
 """
 

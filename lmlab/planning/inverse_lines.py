@@ -8,8 +8,8 @@ from typing import Any
 from lmlab.model import parameters
 from lmlab.planning.choose import MOST_EPOCHS
 from lmlab.planning.inverse import AS_GOOD, Alternative, InversePlan
-from lmlab.planning.price import Price
 from lmlab.planning.memorisation import may_memorise
+from lmlab.planning.price import Price
 from lmlab.recipe import GPT, Muon, Recipe, to_toml
 from lmlab.recipe.text import to_dict
 from lmlab.scaling.estimate import Estimate

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from lmlab.planning.rates import Tuned
 from lmlab.planning.memorisation import against_memorisation
+from lmlab.planning.rates import Tuned
 from lmlab.recipe import Constant, Recipe, override
 from lmlab.recipe.derived import RULES
 

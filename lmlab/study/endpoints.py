@@ -1,4 +1,4 @@
-"""The two endpoints that `lmlab explain` interpolates between: two finished runs, or two recipes that nobody has to have trained."""
+"""The two endpoints that `lmlab explain` interpolates between: two finished runs, or two recipes, trained or not."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def _explain(
 
 
 def _regimes(found: Explanation, runs: Path) -> tuple[Regime, ...]:
-    """Of both endpoints, where the bridging runs are no whole trainings of them; none of an end whose bridging runs aren't there."""
+    """Of both endpoints, where the interpolating runs are no whole trainings of them; none where these aren't there."""
     if not found.interpolating:
         return ()
     reported = (None, None) if found.case is None else found.case.reported
@@ -291,8 +291,8 @@ def _chosen(
     progress: Progress | None,
     say: Callable[[str], object],
 ) -> Interpolation:
-    """The interpolation that fits; a cell's time follows from its arithmetic at the speed of the two endpoints, which are tried. Without a
-    budget all fit, and nothing is tried."""
+    """The interpolation that fits; a cell's time follows from its arithmetic at the speed of the two endpoints, which are tried.
+    Without a budget all fit, and nothing is tried."""
     factors = factors_between(base, other)
     if wishes.budget_seconds is None:
         return choose_interpolation(factors, wishes.seeds, None, lambda cell: 0.0)

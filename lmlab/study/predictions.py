@@ -82,7 +82,7 @@ def tested(
 
 def off_by(predicted: float | Range, measured: float) -> float:
     """What came minus what was predicted; of a range minus the limit that it is beyond, 0 within."""
-    return predicted.off(measured) if isinstance(predicted, Range) else measured - foretold
+    return predicted.off(measured) if isinstance(predicted, Range) else measured - predicted
 
 
 def holds(predicted: float | Range, measured: float) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from lmlab import LabError
 from lmlab.data import prepare
 from lmlab.experiment import plan, plan_longer, train
-from lmlab.experiment.ladder import climb
+from lmlab.experiment.ladder import run_ladder
 from lmlab.experiment.quality import forecast_quality
 from lmlab.experiment.record import read_record
 from lmlab.hardware.cards import card_named
@@ -124,11 +124,11 @@ def test_a_ladder_that_was_stopped_goes_on(tried, long_recipe, tmp_path):
     longer = override(long_recipe, {"train.steps": "280"})
     dataset = prepare(longer.data)
     with pytest.raises(LabError, match="stopped in rung .* of 4: the same command goes on"):
-        climb(longer, dataset, 280, Stopping(), lambda line: None)
+        run_ladder(longer, dataset, 280, Stopping(), lambda line: None)
     there = len(remembered(longer, dataset.id, 280))
     assert there < len(DESIGN)
     said = []
-    law = climb(longer, dataset, 280, Quiet(), said.append)
+    law = run_ladder(longer, dataset, 280, Quiet(), said.append)
     assert sum(" of 4: width " in line for line in said) == len(DESIGN) - there
     assert [(point.size, point.length) for point in law.points] == [
         (rung.size, rung.length) for rung in rungs_of(longer, dataset.vocabulary_size, 280)

@@ -136,7 +136,7 @@ RUN, OF_SEED, STRAYING = 1.0, 0.5, 1.5
 
 
 def simulated(generator: np.random.Generator, means: np.ndarray) -> tuple[StudyPlan, Cells]:
-    """A study by the rule of `study.pruning_runs`: at each look a run's end is known better, and it is stopped where its interval of 80%
+    """A study by the rule of `study.pruning_runs`: each look knows a run's end better, and stops it where its interval of 80%
     lies above the best mean of a whole cell so far.
     """
     plan = plan_of(CELLS - 1, SEEDS)
