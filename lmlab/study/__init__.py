@@ -1,4 +1,4 @@
-"""What is found by many runs: the learning rate of a recipe, and runs held against each other. Names are looked up on first use."""
+"""Experiments of many runs: learning-rate searches and comparisons of runs. Names are imported on first use."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The finished runs beside the two ends of an explanation: their seeds, which are never trained again, and the seeds' noise.
+"""The finished runs beside the two endpoints of an explanation: their seeds, which are never trained again, and the seed noise.
 
-They are found, counted and judged as `lmlab compare` does it, so that both verbs come to one verdict on the same two runs.
+They are selected and judged as `lmlab compare` does it, so that both commands reach the same verdict on the same two runs.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from lmlab.study.plan import Given, StudyPlan
 
 
 def given_endpoints(endpoints: Endpoints, devices: tuple[str, str], factors: int, runs: Path) -> tuple[Given, ...]:
-    """The seeds of both ends in the folder `runs`, as runs of the first and the last cell.
+    """Return the seeds of both endpoints in the folder `runs`, as runs of the first and the last cell.
 
-    None for checkpoints, and where the bridging runs have other settings than the endpoints: a scale model, another device, other
-    training text, or a length that evaluations decide.
+    Empty for checkpoints, and where the interpolating runs have other settings than the endpoints: a scale model, another device,
+    another training text, or a length that evaluations determine (`train.patience`).
     """
     one, other = (end.record for end in endpoints)
     if one is None or other is None or not _interpolated_as_they_are(endpoints, devices, runs):
@@ -56,14 +56,15 @@ def _interpolated_as_they_are(endpoints: Endpoints, devices: tuple[str, str], ru
 
 
 def finished_beside(plan: StudyPlan, runs: Path) -> list[Record]:
-    """The finished runs around those that are given; none for a study of its own runs alone."""
+    """Return the finished runs in the folders of the plan's given runs; empty for a study without given runs."""
     if not plan.given:
         return []
     return [record for record in runs_around([read_record(Run(runs / plan.given[0].name))]) if record.final is not None]
 
 
 def noise_beside(plan: StudyPlan, there: Sequence[Record], measure: Scale) -> Noise | None:
-    """The noise between seeds as a comparison of both ends tells it from the runs `there`; None where no run is given."""
+    """Estimate the noise between seeds from the runs `there`, as a comparison of both endpoints does; None where no run is
+    given."""
     if not plan.given:
         return None
     by_id = {record.id: record for record in there}

@@ -1,18 +1,18 @@
-"""An effect of which a run was stopped early, as a bound.
+"""Bounds on an effect some of whose runs were stopped early.
 
-A stopped run's loss is known from below (`study.stopped`). So a contrast is bounded on the side to which its stopped cells pull it:
-where they have positive weights it is at least
+A stopped run gives a lower limit of its loss (`study.stopped`). So a contrast is bounded on one side: where its stopped cells have
+positive weights it is at least
 
-    x = sum over cells of w_cell m_cell - half          m: mean over the cell's seeds, stopped runs at where they were heading
+    x = sum over cells of w_cell m_cell - half          m: mean over the cell's seeds, stopped runs at their predicted final loss
 
-and where they have negative ones at most the same with + half. Where there are both, nothing bounds it. `half` is that of a
-difference whose runs are all finished and of the same level, with one cause of error more: what is known of the stopped runs' ends.
-Their errors count as one, since all are of one form of curve. The bound is where a confidence interval of a partly identified
-difference ends (Imbens and Manski 2004, Confidence intervals for partially identified parameters, Econometrica 72), at the quantile
-of the two-sided intervals beside it: false in at most one of 40. Nothing is said of the other side, so that an effect with stopped
-cells can be worse than what it is compared with and never better.
+and where they have negative weights at most the same with + half. With both signs there is no bound. `half` is the half-width of a
+difference whose runs are all finished and of the same level, with one more source of error: the prediction error of the stopped
+runs' final losses. These errors count as perfectly correlated, since all predictions use one form of curve. The bound is the end of
+a confidence interval of a partially identified difference (Imbens and Manski 2004, Confidence intervals for partially identified
+parameters, Econometrica 72), at the quantile of the two-sided intervals beside it: false in at most one of 40. The other side stays
+open, so that an effect with stopped cells can be judged worse than what it is compared with and never better.
 
-The spread between seeds is that of the cells without a stopped run, in which nothing was cut off.
+The spread between seeds is estimated from the cells without a stopped run, which are not truncated.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ Side = Literal["at least", "at most"]
 
 @dataclass(frozen=True, kw_only=True)
 class Bounded:
-    """A verdict of which one side is open."""
+    """A verdict with one open side."""
 
     side: Side
     verdict: PairVerdict
     """`difference` is the bound; `low` and `high` are the bound and infinity."""
     parts: tuple[ErrorPart, ...]
-    """Of its error: the text, the seeds, where the stopped runs were heading, and others."""
+    """Its error components: the text, the seeds, the predictions of the stopped runs, and others."""
     seeds: int
-    """By which it is paired; 0 where runs count as independent."""
+    """How many seeds are paired; 0 where runs count as independent."""
 
 
 def bounded(
     contrast: Contrast, cells: Cells, noise: Noise, text: ErrorPart, others: Sequence[ErrorPart] = ()
 ) -> Bounded | None:
-    """The bound of a contrast with stopped runs; None where a cell of it isn't known, or nothing bounds it.
+    """Return the bound of a contrast with stopped runs; None where one of its cells is unknown, or nothing bounds it.
 
-    `text` and `others` are causes of error besides.
+    `text` and `others` are further error components.
     """
     ends = ends_of(cells)
     stopped = [cell for cell in contrast.weights if cell in cells.stopped()]
@@ -77,7 +77,7 @@ def bounded(
 
 
 def ends_of(cells: Cells) -> dict[Cell, dict[int, Heading]]:
-    """Of each cell by seed where its runs ended, or were heading where they were stopped."""
+    """Return for each cell, by seed, the final losses of its runs, or the predicted ones of those that were stopped."""
     whole = {
         cell: {seed: Heading(value=loss) for seed, loss in losses.items()} for cell, losses in cells.by_seed().items()
     }
@@ -85,24 +85,24 @@ def ends_of(cells: Cells) -> dict[Cell, dict[int, Heading]]:
 
 
 def mean_of(ends: Mapping[int, Heading]) -> float:
-    """The mean of a cell's runs."""
+    """Return the mean over a cell's runs."""
     return math.fsum(end.value for end in ends.values()) / len(ends)
 
 
 def mean_deviation(ends: Mapping[int, Heading]) -> float:
-    """How well it is known, errors of stopped runs counting as one."""
+    """Return the standard error of that mean; errors of stopped runs count as perfectly correlated."""
     return math.fsum(end.deviation for end in ends.values()) / len(ends)
 
 
 def least_mean(ends: Mapping[int, Heading]) -> float:
-    """The mean of a cell's runs is at least that, at the level of the bounds."""
+    """Return the lower limit of the mean of a cell's runs, at the level of the bounds."""
     return mean_of(ends) - ErrorPart(standard_error=mean_deviation(ends)).half(LEVEL)
 
 
 def _seeds(
     contrast: Contrast, ends: Mapping[Cell, Mapping[int, Heading]], counts: Mapping[Cell, int], noise: Noise
 ) -> tuple[ErrorPart, int]:
-    """The error by seeds, and by how many it is paired: by the deviation that cells have in common, never by its own."""
+    """Return the seeds' error component and how many seeds are paired, by the deviation pooled over cells, never a cell's own."""
     shared = {frozenset(ends[cell]) for cell in contrast.weights}
     fewest = min(counts.values())
     if noise.runs is not None and len(shared) == 1 and fewest >= FEWEST_SEEDS:
@@ -115,7 +115,7 @@ def _seeds(
 
 
 def _one_sided(told: PairVerdict, below: bool) -> PairVerdict:
-    """What of a verdict is left where the difference is known from below, or from above, alone."""
+    """Restrict a verdict to one side, where the difference is known only from below, or only from above."""
     says = "worse" if below else "better"
     bound = told.low if below else told.high
     return dataclasses.replace(

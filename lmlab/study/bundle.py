@@ -1,8 +1,8 @@
-"""What a file's figures rest on, in one archive that can be shipped with it: the plain files of its runs, without weights.
+"""An archive of what a file's figures are computed from: the plain files of its runs, without weights.
 
-runs.tar.xz holds NAME/origin.json, NAME/metrics.jsonl, NAME/units-valid.npy and so on for each run. Whoever has it beside a
-study.json computes every figure again without the runs' checkpoints. The archive may come from a stranger: only plain files of
-these names and of a bounded size are taken out of it.
+runs.tar.xz holds NAME/origin.json, NAME/metrics.jsonl, NAME/units-valid.npy and so on for each run. With it and a study.json every
+figure can be computed again without the runs' checkpoints. The archive is untrusted: only plain files of these names and of a
+bounded size are extracted.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ FILES = (
     *("origin.json", "recipe.toml", "policy.json", "forecast.json", "summary.json", "tokenizer.json"),
     *("metrics.jsonl", "units-valid.npy"),
 )
-"""Of each run, where it has them: all that figures are computed from. segments.jsonl names the machine, and isn't needed."""
+"""Files of each run, where they exist: all that figures are computed from. segments.jsonl names the machine, and isn't needed."""
 MOST_BYTES, MOST_FILES = 1 << 30, 20_000
-"""Of an archive, unpacked."""
+"""Limits of an unpacked archive."""
 
 
 def runs_named_in(value: Any, runs: Mapping[str, Run]) -> list[Run]:
-    """Those of `runs` whose ids stand anywhere in the values of a file, in the order in which they are named."""
+    """Return those of `runs` whose ids occur anywhere in the values of a file, in the order of occurrence."""
     found: dict[str, Run] = {}
     for text in _texts(value):
         if text in runs:
@@ -39,14 +39,14 @@ def runs_named_in(value: Any, runs: Mapping[str, Run]) -> list[Run]:
 
 
 def pack(runs: Iterable[Run], path: Path) -> int:
-    """Write the archive of these runs to `path`, and return its bytes. The same runs give the same bytes."""
+    """Write an archive of these runs to `path`, and return its size in bytes. The same runs give the same bytes."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:xz", preset=9, format=tarfile.PAX_FORMAT) as archive:
         for run in sorted(runs, key=lambda run: run.name):
             for name in FILES:
                 if (run.folder / name).is_file():
                     data = (run.folder / name).read_bytes()
-                    entry = tarfile.TarInfo(f"{run.name}/{name}")  # of nobody, at no time
+                    entry = tarfile.TarInfo(f"{run.name}/{name}")  # no owner and no time
                     data = _without_folders(data) if name == "origin.json" else data
                     entry.size = len(data)
                     archive.addfile(entry, io.BytesIO(data))
@@ -55,7 +55,7 @@ def pack(runs: Iterable[Run], path: Path) -> int:
 
 
 def unpack(path: Path, folder: Path) -> None:
-    """The runs of the archive at `path` as folders in `folder`; LabError where it is none, or holds anything else."""
+    """Extract the runs of the archive at `path` into `folder`; LabError where it isn't such an archive, or holds anything else."""
     size = count = 0
     try:
         with tarfile.open(path, mode="r:xz") as archive:
@@ -63,7 +63,7 @@ def unpack(path: Path, folder: Path) -> None:
                 size, count = size + entry.size, count + 1
                 if size > MOST_BYTES or count > MOST_FILES:
                     raise LabError(
-                        f"{path} is too large: expected {MOST_BYTES >> 20} MiB of files and {MOST_FILES:,} of them at most"
+                        f"{path} is too large: expected at most {MOST_BYTES >> 20} MiB in {MOST_FILES:,} files"
                     )
                 place = PurePosixPath(entry.name)
                 if (
@@ -84,7 +84,7 @@ def unpack(path: Path, folder: Path) -> None:
 
 
 def _without_folders(origin: bytes) -> bytes:
-    """origin.json without the folders in the command line: where somebody keeps their files is nobody's business."""
+    """Return origin.json without the folders in the command line, which may be private."""
     value = json.loads(origin)
     if isinstance(value, dict) and isinstance(value.get("command"), list):
         value["command"] = [Path(word).name if Path(str(word)).is_absolute() else word for word in value["command"]]

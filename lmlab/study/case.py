@@ -1,4 +1,4 @@
-"""A worked example of `lmlab explain`: two recipes of which somebody reported losses, and what was predicted of them.
+"""A worked example of `lmlab explain`: two recipes with reported losses, and predictions about them.
 
 format = 1
 name = "laptop-and-gpu"
@@ -43,67 +43,67 @@ ENTRIES = (
 )
 METRICS = {"valid_loss": "validation", "train_loss": "training"}
 TOLERANCE = 0.05
-"""Nats: a single loss that was predicted to two digits holds within as much, several times what another seed makes."""
+"""Nats: a single loss that was predicted with two digits holds within this, several times the spread between seeds."""
 LARGEST_LOSS = 1e6
 LONGEST_RANGE = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """A loss that somebody predicted."""
+    """A published prediction of a loss."""
 
     says: str
     metric: str
-    """valid_loss: of the last model over the whole split; train_loss: of the last evaluation, on a sample."""
+    """valid_loss: the last model's, over the whole split; train_loss: the last evaluation's, on a sample."""
     value: float | Range
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Of the first recipe."""
+    """Settings on top of the first recipe's."""
     continued: bool = False
-    """Of the first, continued under all of the second's settings that are tried."""
+    """Whether it is about the first recipe continued under all of the second's settings that are tried."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reported:
-    """What somebody reported of a training, in nats a token."""
+    """The reported losses of a training, in nats a token."""
 
     valid: float
     """Validation loss of the last model."""
     train: float | None = None
     """Training loss at the end."""
     best: float | None = None
-    """The lowest validation loss on the way."""
+    """The lowest validation loss during training."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What a case's file says."""
+    """The content of a case's file."""
 
     name: str
     about: str = ""
     first: str
-    """A recipe."""
+    """A recipe's name or file."""
     second: str
     source: str = ""
     reported: tuple[Reported | None, Reported | None] = (None, None)
     first_settings: Mapping[str, Any] = field(default_factory=dict)
     second_settings: Mapping[str, Any] = field(default_factory=dict)
     proxy: str = ""
-    """What the bridging runs are of, in words, where they aren't of the recipes themselves."""
+    """A description of the scale models that the interpolating runs train; empty where they train the recipes themselves."""
     proxies: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
-    """Settings on top of each recipe's, for the bridging runs."""
+    """Settings on top of each recipe's, for the interpolating runs."""
     continued: bool = False
-    """Whether the first is trained whole and continued, too."""
+    """Whether the first is also trained at full length and continued."""
     predictions: tuple[Prediction, ...] = ()
 
 
 def case_names() -> list[str]:
-    """The names of those that come with lmlab."""
+    """Return the names of the cases that come with lmlab."""
     folder = resources.files("lmlab") / SHIPPED
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
 def load_case(target: str) -> Case:
-    """The case of that name or in that file; LabError with the nearest name where there is neither."""
+    """Return the case of that name or in that file; LabError with the nearest name where there is neither."""
     if target in case_names():
         text = (resources.files("lmlab") / SHIPPED / f"{target}.toml").read_text(encoding="utf-8")
     elif target.endswith(".toml"):
@@ -111,7 +111,7 @@ def load_case(target: str) -> Case:
     else:
         close = difflib.get_close_matches(target, case_names(), n=1)
         hint = f"did you mean {close[0]}?" if close else f"add a second run, or name one of {', '.join(case_names())}"
-        raise LabError(f"'{target[:60]}' alone is no worked example: {hint}")
+        raise LabError(f"'{target[:60]}' is not a worked example: {hint}")
     try:
         return _case(parsed(text, target), Path(target).stem)
     except LabError as error:
@@ -155,7 +155,7 @@ def _prediction(value: Any) -> Prediction:
     require_known(value, ("says", "metric", "value", "settings", "continued"))
     metric, predicted = word(value, "metric", "valid_loss"), _predicted(value)
     if metric not in METRICS or predicted is None:
-        raise LabError(f"a prediction is of a {' or '.join(METRICS)}, and has a value")
+        raise LabError(f"expected a prediction to have a value and to be of a {' or '.join(METRICS)}")
     settings = flattened(table(value, "settings"))
     continued = value.get("continued", False) is True
     if continued and settings:
@@ -185,7 +185,9 @@ def _reported(value: Mapping[str, Any], name: str) -> Reported | None:
     require_known(entries, ("valid", "train", "best"))
     valid = _loss(entries, "valid")
     if valid is None:
-        raise LabError(f"what is reported of the {name} has no valid: expected the validation loss of its last model")
+        raise LabError(
+            f"the reported losses of the {name} have no valid: expected the validation loss of its last model"
+        )
     return Reported(valid=valid, train=_loss(entries, "train"), best=_loss(entries, "best"))
 
 

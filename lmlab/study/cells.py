@@ -1,4 +1,4 @@
-"""What a study's runs came to, cell by cell: read from the runs' own folders, whoever made them."""
+"""The results of a study's runs, cell by cell: read from the runs' own folders, whichever study trained them."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from lmlab.study.stopped import Heading, Stopped, heading_of, stopped_from
 Measure = Literal["nats a token", "bits per byte"]
 Status = Literal["finished", "lost", "failed", "unfinished", "missing"]
 Endings = Callable[[str, Ending], Mapping[str, Any] | None]
-"""What is noted of a run, by its name, that ended early in that way; None where nothing is."""
+"""Returns the note about a run, by its name, that ended early in that way; None without one."""
 NATS_A_BIT = math.log(2)
 ENDINGS: tuple[Ending, ...] = ("failed", "lost")
 ALSO = ("perplexity", "accuracy", "epochs", "step_seconds", "epoch_seconds")
-"""Properties of a finished run's record that stand beside its loss; seconds are those of training alone."""
+"""Properties of a finished run's record that are listed beside its loss; seconds are those of training alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,22 +43,22 @@ class RunResult:
     seed: int
     status: Status
     loss: float | None = None
-    """Of the last model over the whole validation split; None before the run's end."""
+    """The last model's, over the whole validation split; None before the run's end."""
     seconds: float | None = None
-    """Of all of it."""
+    """Total time."""
     note: str = ""
-    """Why it has no loss."""
+    """Why there is no loss."""
     stopped: Stopped | None = None
-    """Of a run that was stopped because it couldn't win."""
+    """The prediction for a run that was stopped because it couldn't win."""
     heading: Heading | None = None
-    """The same in the study's measure; None where nobody knows."""
+    """The same in the study's measure; None where unknown."""
     also: Mapping[str, float | None] = field(default_factory=dict)
-    """What else tables show of it, by its name in ALSO; None where nobody knows."""
+    """Further figures of tables, by their names in ALSO; None where unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Units:
-    """The last evaluation of a cell's runs, unit by unit."""
+    """The last evaluation of a cell's runs, by unit."""
 
     keys: NDArray[np.void]
     scores: NDArray[np.float64]
@@ -69,15 +69,16 @@ class Units:
 
 @dataclass(frozen=True, kw_only=True)
 class Cells:
-    """All that was measured."""
+    """All results of a study."""
 
     measure: Measure
     runs: tuple[RunResult, ...]
     units: Mapping[Cell, Units] = field(default_factory=dict)
-    """Of the cells that have a finished run; empty where they were scored on different texts."""
+    """The units of cells with a finished run; empty where runs were scored on different texts."""
 
     def stopped(self) -> dict[Cell, int]:
-        """Of each cell with runs that were stopped, how many: a mean over its finished ones would be one over the better ones."""
+        """Return how many runs of each cell were stopped. A mean over such a cell's finished runs would be biased: they are the
+        better ones."""
         found: dict[Cell, int] = {}
         for run in self.runs:
             if run.status == "lost":
@@ -85,7 +86,7 @@ class Cells:
         return found
 
     def finished(self) -> dict[Cell, int]:
-        """How many runs of each cell are finished."""
+        """Return how many runs of each cell are finished."""
         found: dict[Cell, int] = {}
         for run in self.runs:
             if run.loss is not None:
@@ -93,7 +94,7 @@ class Cells:
         return found
 
     def losses(self) -> dict[Cell, list[float]]:
-        """The losses of each cell that has a finished run, and none that was stopped."""
+        """Return the losses of each cell with a finished run and without a stopped one."""
         found: dict[Cell, list[float]] = {}
         stopped = self.stopped()
         for run in self.runs:
@@ -102,7 +103,7 @@ class Cells:
         return found
 
     def by_seed(self) -> dict[Cell, dict[int, float]]:
-        """The same by seed; of several runs of one seed the first."""
+        """Return the same by seed; of several runs of one seed the first."""
         found: dict[Cell, dict[int, float]] = {}
         stopped = self.stopped()
         for run in self.runs:
@@ -111,7 +112,7 @@ class Cells:
         return found
 
     def censored(self) -> dict[Cell, dict[int, Heading]]:
-        """Of each cell with a stopped run, by seed where its runs ended or were heading; no cell of which that isn't known."""
+        """Return, for each cell with a stopped run, by seed the final or predicted losses; without cells where one is unknown."""
         found: dict[Cell, dict[int, Heading]] = {cell: {} for cell in self.stopped()}
         for run in self.runs:
             if run.cell in found and run.status == "lost" and run.heading is None:
@@ -123,26 +124,26 @@ class Cells:
         return found
 
     def same(self) -> dict[Cell, Cell]:
-        """Of each cell the first one whose runs came to the same losses, seed for seed: itself, or one that computes the same."""
+        """Map each cell to the first one whose runs have the same losses, seed for seed: itself, or one that computes the same."""
         first: dict[tuple[tuple[int, float], ...], Cell] = {}
         return {cell: first.setdefault(tuple(sorted(losses.items())), cell) for cell, losses in self.by_seed().items()}
 
     def means(self) -> dict[Cell, float]:
-        """Their means."""
+        """Return the means of `losses()`."""
         return {cell: math.fsum(losses) / len(losses) for cell, losses in self.losses().items()}
 
     def counts(self) -> dict[Cell, int]:
-        """How many losses these are of."""
+        """Return the number of losses in each cell of `losses()`."""
         return {cell: len(losses) for cell, losses in self.losses().items()}
 
 
 def read_cells(plan: StudyPlan, runs: Path) -> Cells:
-    """What is there of the study's runs in the folder `runs`."""
+    """Read the results of the study's runs in the folder `runs`."""
     return cells_from(plan.runs, lambda name: _run_of(runs / name), functools.partial(noted, plan.folder(runs)))
 
 
 def cells_from(planned: Sequence[PlannedRun], find: Callable[[str], Run | None], endings: Endings) -> Cells:
-    """The same of runs that `find` finds by name; `endings` knows those that ended early."""
+    """Return the results of runs that `find` finds by name; `endings` returns the notes about those that ended early."""
     records: dict[str, Record] = {}
     results = []
     for one in planned:
@@ -156,7 +157,7 @@ def cells_from(planned: Sequence[PlannedRun], find: Callable[[str], Run | None],
             continue
         if not one.id and _deciding(record.known_recipe) != _deciding(one.recipe):
             raise LabError(
-                f"{run.name} is no run of this study: its recipe is another one; rename it, or name the study otherwise"
+                f"{run.name} is no run of this study: its recipe differs; rename it, or choose another name for the study"
             )
         if record.summary is None:
             results.append(dataclasses.replace(_without(one, "unfinished", endings), id=record.id))
@@ -189,7 +190,7 @@ def _run_of(folder: Path) -> Run | None:
 
 
 def _without(one: PlannedRun, status: Status, endings: Endings) -> RunResult:
-    """A run that has no loss, and why."""
+    """Return the result of a run that has no loss, with the reason."""
     result = RunResult(name=one.name, id="", cell=one.cell, seed=one.seed, status=status)
     for ending in ENDINGS:
         said = endings(one.name, ending)
@@ -200,25 +201,25 @@ def _without(one: PlannedRun, status: Status, endings: Endings) -> RunResult:
 
 
 def _deciding(recipe: Recipe) -> tuple[str, ...]:
-    """What must be equal: the science, the text and the arithmetic. How many threads a worker had is no part of a study."""
+    """Return what must be equal: the recipe's hash, the text and the arithmetic. A worker's thread count is no part of a study."""
     return recipe_hash(recipe), recipe.data.corpus, recipe.train.precision, recipe.train.device
 
 
 def _measure(records: Sequence[Record]) -> Measure:
-    """Nats a token, unless the runs have different tokens."""
+    """Return nats a token, unless the runs have different tokens."""
     kinds = {(*_tokens_of(record.known_recipe), record.vocabulary) for record in records}
     return "nats a token" if len(kinds) <= 1 else "bits per byte"
 
 
 def _tokens_of(recipe: Recipe) -> tuple[object, ...]:
-    """Settings that decide what a token is."""
+    """Return the settings that determine the tokens."""
     data = recipe.data
     return data.tokenizer, data.vocabulary, data.minimum_count, data.lowercase
 
 
 def _ratios(recipe: Recipe, results: Sequence[RunResult], records: Mapping[str, Record]) -> list[float]:
-    """Of finished runs with the tokens of `recipe`: the loss in the study's measure against that of the last evaluation while they
-    trained, in nats a token.
+    """Return, for finished runs with the tokens of `recipe`, the ratio of the loss in the study's measure to that of the last
+    evaluation during training, in nats a token.
     """
     found = []
     for result in results:
@@ -242,7 +243,7 @@ def _with_loss(result: RunResult, records: Mapping[str, Record], measure: Measur
 
 
 def _units(planned: Sequence[PlannedRun], records: Mapping[str, Record], measure: Measure) -> dict[Cell, Units]:
-    """Of each cell; none at all where runs were scored on different units, or have lost theirs."""
+    """Return the units of each cell; empty where runs were scored on different units, or have lost theirs."""
     by_cell: dict[Cell, list[np.ndarray]] = {}
     keys: np.ndarray | None = None
     for one in planned:

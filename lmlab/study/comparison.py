@@ -1,4 +1,4 @@
-"""Two runs or more held against each other: what differs, what each cost, who is better, and whether that is more than noise."""
+"""Compare two or more runs: what differs, what each cost, which is better, and whether the difference exceeds noise."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ KIND = "comparison"
 FEWEST, MOST = 2, 8
 SAMPLE_TOKENS = 100
 FIGURES: dict[Scale, str] = {"nats a token": "loss", "bits per byte": "bits_per_byte"}
-"""What a summary calls them."""
+"""The keys of a summary."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What a comparison is to be of, besides its runs."""
+    """The options of a comparison."""
 
     reach: tuple[float, ...] = ()
-    """Losses of which it's to say what they took."""
+    """Losses for which the cost of reaching them is listed."""
     alone: bool = False
     """Judge the named runs only, without other seeds of their recipes."""
     on: str = ""
-    """A text that all of them are to be scored on (a catalogue name, a path or the id of a data set)."""
+    """A text on which all of them are scored (a catalogue name, a path or the id of a data set)."""
     split: str = ""
-    """Of that text: train, valid, test or all; empty: by the rule of `lmlab.experiment.scored_text`."""
+    """The split of that text: train, valid, test or all; empty: by the rule of `lmlab.experiment.scored_text`."""
     reading: Mapping[str, Any] = field(default_factory=dict)
-    """Settings by which that text is read, where they differ from a run's own."""
+    """Settings for reading that text, where they differ from a run's own."""
     device: str = "auto"
     among: tuple[str, ...] | None = None
-    """Ids of the runs that seeds and their noise may be told from; None for all around."""
+    """Ids of the runs that count as seeds; None for all in the runs' folders."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trend:
-    """What a run's curve was doing at its end."""
+    """The trend of a run's curve at its end."""
 
     kind: str
     still_falling: bool
@@ -69,40 +69,40 @@ class Band:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """All that was found."""
+    """The result of a comparison."""
 
     names: tuple[str, ...]
-    """Of the runs, each once."""
+    """The runs' names, each once."""
     records: tuple[Record, ...]
     scale: Scale | None
-    """Of losses that can be compared; None where the runs were scored on different texts."""
+    """The scale on which losses can be compared; None where the runs were scored on different texts."""
     differences: Differences
     ratios: tuple[Row, ...]
     curves: tuple[Curve, ...]
     """Empty where there is no scale."""
     bands: tuple[Band | None, ...]
-    """Of each curve; None where its recipe has one seed, and for the later ones of several seeds that were named."""
+    """A band for each curve; None where its recipe has one seed, and for all but the first of several named seeds."""
     scored: str
-    """What the curves' losses are of."""
+    """The tokens that the curves' losses are computed over, in words."""
     equal: tuple[Equal, ...]
     targets: tuple[Target, ...]
     trends: tuple[Trend, ...]
     warnings: tuple[str, ...]
     pairs: tuple[Pair, ...]
     samples: tuple[str, ...]
-    """What each model wrote last, empty of a log; none where losses say enough."""
+    """The last text that each model generated, empty for a log; no entries where losses can be compared."""
     asked: Asked
     among: tuple[str, ...]
-    """Ids of the finished runs that seeds and their noise could be told from."""
+    """Ids of the finished runs that were available as seeds."""
 
     @property
     def on(self) -> str:
-        """The text that the verdicts are of; empty for the runs' own."""
+        """The text that the verdicts are about; empty for the runs' own."""
         return self.asked.on
 
     @property
     def explained(self) -> Pair | None:
-        """The first pair that `lmlab explain` takes: judged, of other recipes, and neither continues another run."""
+        """The first pair that `lmlab explain` accepts: with a verdict, of different recipes, neither continuing another run."""
         by_name = dict(zip(self.names, self.records, strict=True))
         for pair in self.pairs:
             both = [by_name[name] for name in (pair.first, pair.second) if name in by_name]
@@ -167,8 +167,8 @@ def compare(
     progress: Progress | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Comparison:
-    """Hold the named runs against each other; LabError where one isn't there, or the wish makes no sense. `say` is told of runs in
-    the folders around that can't be read, and so count as no seeds."""
+    """Compare the named runs; LabError where one isn't there, or the options are inconsistent. `say` is called with a line for each
+    run in the folders around that can't be read, and so doesn't count as a seed."""
     named, which = _named(references, runs, asked, progress)
     there = runs_around(named.values(), say)
     if asked.among is not None:
@@ -216,7 +216,7 @@ def compare(
 
 
 def runs_around(records: Iterable[Record], say: Callable[[str], None] = lambda line: None) -> list[Record]:
-    """All runs in the folders that the named ones stand in, read as outcomes: without their curves where they have finished."""
+    """Read all runs in the folders of the named ones, as outcomes: finished ones without their curves."""
     found: dict[str, Record] = {}
     for folder in dict.fromkeys(record.run.folder.resolve().parent for record in records):
         read, problems = read_records(folder, read_outcome)
@@ -232,7 +232,7 @@ def runs_around(records: Iterable[Record], say: Callable[[str], None] = lambda l
 
 
 def name_of(record: Record) -> str:
-    """The run's name, with the checkpoint at which it is read."""
+    """Return the run's name, with the checkpoint at which it is read."""
     return _at(record.name, record)
 
 
@@ -243,7 +243,7 @@ def _at(name: str, record: Record) -> str:
 def _named(
     references: Sequence[str], runs: Path, asked: Asked, progress: Progress | None
 ) -> tuple[dict[str, Record], dict[str, str]]:
-    """The runs by a name that none of the others has, and the checkpoint that was asked for of each."""
+    """Return the runs by unique names, and the requested checkpoint of each."""
     opened = open_runs(references, runs)
     if not FEWEST <= len(opened) <= MOST:
         raise LabError(f"expected {FEWEST} to {MOST} runs to compare, got {len(opened)}")
@@ -268,7 +268,7 @@ def _named(
 def _curves(
     named: Mapping[str, Record], scale: Scale | None, there: Sequence[Record]
 ) -> tuple[tuple[Curve, ...], tuple[Band | None, ...], str]:
-    """The runs' curves, the bands of their seeds, and what the losses are of; nothing where there is no common scale."""
+    """Return the runs' curves, the bands of their seeds, and what the losses are computed over; empty without a common scale."""
     records = list(named.values())
     if scale is None or not all(record.evaluations for record in records):
         return (), (), ""
@@ -289,14 +289,14 @@ def _curves(
 
 
 def _seeds_of(record: Record, there: Sequence[Record]) -> list[Record]:
-    """The finished runs that differ from this one in nothing but the seed, itself among them, evaluated at the same steps."""
+    """Return the finished runs that differ from this one only in the seed, itself among them, evaluated at the same steps."""
     steps = [entry.step for entry in record.evaluations]
     finished = [read_record(one.run) for one in there if one.family == record.family and one.final is not None]
     return one_a_seed([one for one in finished if [entry.step for entry in one.evaluations] == steps])
 
 
 def _repeats(records: Sequence[Record], there: Sequence[Record]) -> list[str]:
-    """A line for each repeat of a named run, and for each named run that repeats another seed of its recipe."""
+    """Return a line for each repeat of a named run, and for each named run that repeats another seed of its recipe."""
     families, named = {record.family for record in records}, {record.id for record in records}
     beside = [one for one in there if one.family in families and one.final is not None and one.id not in named]
     return [repeat.line() for repeat in repeats_among([*records, *beside])]
@@ -346,7 +346,7 @@ def _warnings(names: Sequence[str], records: Sequence[Record], curves: Sequence[
 
 
 def _sample(record: Record, device: str) -> str:
-    """What the run wrote last, else what its best model writes now; a word on why there is nothing."""
+    """Return the last sample of the run, else a new one of its best model, or the reason why there is none."""
     with contextlib.suppress(LabError, OSError, KeyError):
         lines = record.run.read_lines("samples")
         if lines:

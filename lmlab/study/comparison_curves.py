@@ -1,7 +1,7 @@
-"""Losses at equal steps, tokens, FLOPs, seconds and joules, and what it took to reach a loss: read off the curves of evaluations.
+"""Losses at equal steps, tokens, FLOPs, seconds and joules, and the cost of reaching a loss, read from the curves of evaluations.
 
-Between two evaluations a curve is a straight line of log loss over the log of what was spent, which is what loss curves are nearly;
-nothing is read off beyond a curve's ends.
+Between two evaluations log loss is interpolated linearly in the log of the cost, which nearly straightens loss curves; there is no
+extrapolation beyond a curve's ends.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from lmlab.optim import rate_share
 Axis = Literal["steps", "tokens", "FLOPs", "seconds", "joules"]
 AXES: tuple[Axis, ...] = ("steps", "tokens", "FLOPs", "seconds", "joules")
 PHASES_APART = 0.2
-"""Of the peak learning rate: by so much more than the other's, a run is in another phase of its schedule."""
+"""Difference in the share of the peak learning rate beyond which two runs are in different phases of their schedules."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A run's losses and what had been spent on training by then; evaluations are in no count but that of joules."""
+    """A run's losses and the training cost at each evaluation; the cost of evaluating counts only in joules."""
 
     name: str
     losses: tuple[float, ...]
     spent: dict[Axis, tuple[float, ...]]
-    """By steps always; without what isn't known of a run: joules, and of an imported log more."""
+    """Cost by axis. Always with steps; without axes that are unknown: joules, and more for an imported log."""
     steps_are_epochs: bool = False
 
     def end(self, axis: Axis) -> float:
-        """What was spent by the last evaluation."""
+        """Return the cost at the last evaluation."""
         return self.spent[axis][-1] if axis in self.spent and self.losses else 0.0
 
     def loss_at(self, axis: Axis, place: float) -> float | None:
-        """The loss there; None before the first evaluation after the start, and beyond the last."""
+        """Return the loss at that cost; None before the first evaluation after the start, and beyond the last."""
         at, losses = self._drawn(axis)
         if not len(at) or not at[0] <= place <= at[-1] * (1 + 1e-12):
             return None
         return float(math.exp(np.interp(math.log(place), np.log(at), np.log(losses))))
 
     def reached(self, loss: float) -> Reached | None:
-        """What it took to get to `loss` for the first time; None where it never did."""
+        """Return the cost of reaching `loss` for the first time; None where it wasn't reached."""
         place = next((index for index, value in enumerate(self.losses) if value <= loss), None)
         if place is None:
             return None
@@ -67,16 +67,16 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class Reached:
-    """What a run had spent when it came to a loss."""
+    """A run's cost when it reached a loss."""
 
     spent: dict[Axis, float]
     at_most: bool
-    """Whether it was there at its first evaluation after the start, so that it took no more than this."""
+    """Whether the loss was reached by the first evaluation after the start, so that the cost is an upper limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Equal:
-    """The losses of all runs where each had spent as much as the one that spent least."""
+    """The losses of all runs at the cost of the one that spent least."""
 
     axis: Axis
     spent: float
@@ -89,7 +89,7 @@ class Equal:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A loss, and what each run took to reach it."""
+    """A loss, and what each run spent to reach it."""
 
     loss: float
     reached: tuple[Reached | None, ...]
@@ -101,7 +101,7 @@ class Target:
 
 
 def curve_of(record: Record, name: str, losses: Sequence[float]) -> Curve:
-    """The curve of a run with these losses, one an evaluation, above 0."""
+    """Return the curve of a run with these losses (above 0), one for each evaluation."""
     entries = record.evaluations
     whole = record.training_flops
     flops = whole / record.tokens if whole and record.tokens else None  # a token
@@ -121,7 +121,7 @@ def curve_of(record: Record, name: str, losses: Sequence[float]) -> Curve:
 
 
 def equal_budgets(curves: Sequence[Curve]) -> tuple[Equal, ...]:
-    """On each axis that all runs have, at the end of the shortest."""
+    """Compare losses at equal cost, on each axis that all runs have, at the end of the shortest run."""
     found = []
     kinds = {curve.steps_are_epochs for curve in curves}
     for axis in AXES[len(kinds) - 1 :]:  # without steps, where some are epochs
@@ -132,14 +132,14 @@ def equal_budgets(curves: Sequence[Curve]) -> tuple[Equal, ...]:
 
 
 def targets(curves: Sequence[Curve], asked: Sequence[float]) -> tuple[Target, ...]:
-    """What the losses that were asked for took, and the worst of the runs' last losses."""
+    """Return the costs of reaching the requested losses, and the highest of the runs' last losses."""
     ends = [curve.losses[-1] for curve in curves if curve.losses and math.isfinite(curve.losses[-1])]
     losses = [*([max(ends)] if len(ends) == len(curves) else []), *asked]
     return tuple(Target(loss=loss, reached=tuple(curve.reached(loss) for curve in curves)) for loss in losses)
 
 
 def unfair_places(records: Sequence[Record], curves: Sequence[Curve], budgets: Sequence[Equal]) -> tuple[str, ...]:
-    """A line for each run whose learning rate is still up where it's compared with one whose rate has come down."""
+    """Return a line for each run whose learning rate is still high where the other's has decayed."""
     found: dict[int, list[tuple[Axis, float, float, str]]] = {}
     for budget in budgets:
         shares = {
@@ -163,7 +163,7 @@ def unfair_places(records: Sequence[Record], curves: Sequence[Curve], budgets: S
 
 
 def _share_at(record: Record, curve: Curve, axis: Axis, spent: float) -> float:
-    """The share of the peak learning rate where the run had spent so much on an axis that it has."""
+    """Return the share of the peak learning rate at which the run had spent so much on that axis."""
     step = round(float(np.interp(spent, curve.spent[axis], curve.spent["steps"])))
     recipe = record.known_recipe
     schedule = recipe.schedule

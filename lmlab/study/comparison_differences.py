@@ -12,26 +12,26 @@ from lmlab.recipe import Recipe, differences, science
 Group = Literal["recipe", "log", "data", "policy", "code", "machine", "versions"]
 GROUPS: tuple[Group, ...] = ("recipe", "log", "data", "policy", "code", "machine", "versions")
 LOG = ("form", "corpus", "planned_steps", "step_tokens", "clock")
-"""What is known of a run that was imported, beside its curve and size."""
+"""What is known about an imported run, besides its curve and size."""
 VERSIONS = ("lmlab", "python", "torch", "numpy", "compiler")
 MACHINE = ("cpu", "physical_cores", "logical_cores", "instructions", "memory", "system")
 NO_POLICY = {"format", "reasons"}
-"""Of policy.json: what decides nothing."""
+"""Keys of policy.json that don't affect a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """One thing that is not the same in all runs."""
+    """One thing that isn't the same in all runs."""
 
     group: Group
     name: str
     values: tuple[Any, ...]
-    """One a run; None where a run has no such thing."""
+    """One value for each run; None where a run has no such thing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Differences:
-    """All of them, and how many things are the same."""
+    """All differences, and how many things are the same."""
 
     found: tuple[Difference, ...]
     same: Mapping[Group, int]
@@ -43,11 +43,11 @@ class Differences:
 
 
 def what_differs(records: Sequence[Record]) -> Differences:
-    """Between any of the runs."""
+    """Return what differs between any of the runs."""
     found: list[Difference] = []
     same: dict[Group, int] = {}
     for group, tables in (("recipe", _recipes(records)), *_facts(records)):
-        # What nobody knows of a log is no difference to it.
+        # Facts that a log doesn't state don't count as differences.
         known = [
             table for table, record in zip(tables, records, strict=True) if group == "log" or record.imported is None
         ]
@@ -61,7 +61,8 @@ def what_differs(records: Sequence[Record]) -> Differences:
 
 
 def _recipes(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """The settings that decide the result. Those that came later than a recipe are in it where they make a difference."""
+    """Return the settings that affect the result. Settings added after a recipe was written are included where they make a
+    difference."""
     recipes = [record.recipe for record in records]
     known = [recipe for recipe in recipes if recipe is not None]  # an imported log has none
     names = {name for recipe in known for name in (*science(recipe), *differences(known[0], recipe))}

@@ -1,4 +1,5 @@
-"""Runs of different data on the same documents: both models read one text, and each unit's bits are compared by its bytes."""
+"""Compare runs of different data on the same documents: all models are scored on one text, and each unit's bits compared by its
+bytes."""
 
 from __future__ import annotations
 
@@ -19,22 +20,23 @@ from lmlab.study.comparison_text import Scores, size_of, windows_of
 
 @dataclass(frozen=True, kw_only=True)
 class OnText:
-    """A text that runs are scored on."""
+    """A text on which runs are scored."""
 
     given: str
     """A catalogue name, a path or the id of a data set."""
     split: str = ""
     """train, valid, test or all; empty: by the rule of `lmlab.experiment.scored_text`."""
     reading: Mapping[str, Any] = field(default_factory=dict)
-    """Settings by which the text is read, where they differ from a run's own."""
+    """Settings for reading the text, where they differ from a run's own."""
 
 
 def sides_on(
     named: Mapping[str, Record], which: Mapping[str, str], on: OnText, device: str, progress: Progress | None
 ) -> tuple[list[Side], list[str]]:
-    """Each named run scored on a text that is read with its own tokenizer, grouped by recipe; and what to say of that text.
+    """Score each named run on a text that is encoded with its own tokenizer, group them by recipe, and return notes about that
+    text.
 
-    `which` is the checkpoint of each run: latest, best or a step. LabError where they divide the text otherwise.
+    `which` is the checkpoint of each run: latest, best or a step. LabError where they divide the text differently.
     """
     found = {label: _scored(record, which[label], on, device, progress) for label, record in named.items()}
     scored = {label: _scores(record, found[label]) for label, record in named.items()}
@@ -43,8 +45,8 @@ def sides_on(
         assert scores.units is not None and first.units is not None
         if not np.array_equal(scores.units["key"], first.units["key"]):
             raise LabError(
-                f"{on.given} is divided otherwise for {label} than for {next(iter(scored))}, because their data.separator, "
-                "data.column or data.valid_share differ: say how it is read (--data.separator '\\n'), or score "
+                f"{on.given} is divided differently for {label} than for {next(iter(scored))}, because their data.separator, "
+                "data.column or data.valid_share differ: set how it is read (--data.separator '\\n'), or score "
                 "it with --split all"
             )
     families = {record.family for record in named.values()}

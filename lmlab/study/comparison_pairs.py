@@ -1,4 +1,4 @@
-"""The verdict on each pair: who stands on either side, what noise the seeds tell of, and what the difference then means.
+"""The verdict on each pair of sides: the seeds on either side, the noise between seeds, and the significance of the difference.
 
 Two sides with the same two seeds or more are paired by seed (`stats.paired_seeds`); others count as independent.
 """
@@ -21,30 +21,30 @@ from lmlab.study.comparison_text import Scale, Scores, common_scale, scores_of, 
 from lmlab.study.seeds import one_a_seed
 
 ENOUGH_FREEDOM = 7.0
-"""Degrees of freedom, such as of eight seeds: with these, the two recipes' own seeds tell their noise without other recipes'."""
+"""Degrees of freedom, such as of eight seeds, from which the two recipes' own seeds determine the noise without other recipes'."""
 LARGEST_RATIO = 2.0
-"""Of parameters: noise isn't told from models that are further from both of the two in size."""
+"""Ratio of parameters: models further from both of the two in size don't contribute to the noise estimate."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Side:
-    """What is compared: one run, or all seeds of its recipe."""
+    """One side of a comparison: one run, or all seeds of its recipe."""
 
     name: str
     family: str
     scores: tuple[Scores, ...]
     unfinished: bool = False
     imported: bool = False
-    """Whether it is someone else's log, of which there is a curve alone."""
+    """Whether it is someone else's log, which has only a curve."""
 
     def loss(self, scale: Scale) -> float:
-        """The mean over the seeds."""
+        """Return the mean loss over the seeds."""
         return sum(entry.on(scale) for entry in self.scores) / len(self.scores)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Two sides and the verdict on them, or why there is none."""
+    """Two sides and the verdict on them, or the reason why there is none."""
 
     first: str
     second: str
@@ -52,11 +52,11 @@ class Pair:
     scale: Scale | None = None
     losses: tuple[float, float] | None = None
     paired: PairedDifference | None = None
-    """Over units of the text."""
+    """Paired over units of the text."""
     noise: Noise | None = None
     verdict: PairVerdict | None = None
     bits_per_byte: PairedDifference | None = None
-    """The same on the other scale, where that is known."""
+    """The same on the other scale, where known."""
     withheld: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -79,9 +79,10 @@ class Pair:
 
 
 def sides_of(named: Mapping[str, Record], there: Sequence[Record], alone: bool) -> list[Side]:
-    """The sides of a comparison: each named run with all finished seeds of its recipe among those `there`, once a recipe.
+    """Return the sides of a comparison: each named run with all finished seeds of its recipe among those `there`, once for each
+    recipe.
 
-    Or just the named runs, where that is asked for or they are all seeds of one recipe. Runs without a loss are on no side.
+    Just the named runs with `alone`, or where they are all seeds of one recipe. Runs without a loss are left out.
     """
     scored = {label: record for label, record in named.items() if record.loss is not None}
     families = {record.family for record in named.values()}
@@ -106,8 +107,8 @@ def sides_of(named: Mapping[str, Record], there: Sequence[Record], alone: bool) 
 
 
 def judge(first: Side, second: Side, there: Sequence[Record], relative: bool = False) -> Pair:
-    """The verdict on two sides. `there` are the runs that noise can be told from; with `relative` they were scored on another text
-    than the sides, and their noise counts as a share of the loss."""
+    """Judge two sides. The noise is estimated from the runs `there`; with `relative` they were scored on another text than the
+    sides, and their noise counts as a share of the loss."""
     seeds = (len(first.scores), len(second.scores))
     scale = common_scale([*first.scores, *second.scores])
     logs = [side.name for side in (first, second) if side.imported]
@@ -146,7 +147,7 @@ def judge(first: Side, second: Side, there: Sequence[Record], relative: bool = F
 
 
 def _of_logs(names: Sequence[str], scale: Scale | None) -> str:
-    """Why there is no verdict on someone else's log, and what can be compared instead."""
+    """Return why there is no verdict on someone else's log, and what can be compared instead."""
     are = f"{names[0]} is a log without a model" if len(names) == 1 else "both are logs without models"
     if scale is not None:
         return f"{are}, so no losses by unit of text are known: compare the losses at equal budgets above"
@@ -161,7 +162,7 @@ def _of_logs(names: Sequence[str], scale: Scale | None) -> str:
 
 
 def _paired(first: Side, second: Side, scale: Scale) -> PairedDifference:
-    """Of the mean bits of each side's seeds, unit by unit; nothing where a run kept no units."""
+    """Return the paired difference of the mean bits of each side's seeds, by unit; empty where a run kept no units."""
     units = [entry.units for side in (first, second) for entry in side.scores]
     known = [entry for entry in units if entry is not None]
     if len(known) < len(units) or len({len(entry) for entry in known}) > 1:
@@ -170,12 +171,12 @@ def _paired(first: Side, second: Side, scale: Scale) -> PairedDifference:
 
 
 def _mean_bits(side: Side) -> np.ndarray:
-    """Of each unit, over the side's runs; all of them have units."""
+    """Return the mean bits of each unit over the side's runs, all of which have units."""
     return np.mean([entry.units["bits"][:, -1] for entry in side.scores if entry.units is not None], axis=0)
 
 
 def _verdict(first: Side, second: Side, scale: Scale, standard_error: float, noise: Noise) -> PairVerdict:
-    """By seed, where both sides have the same ones."""
+    """Return the verdict, paired by seed where both sides have the same seeds."""
     losses = {
         cell: {entry.seed: entry.on(scale) for entry in side.scores if entry.seed is not None}
         for cell, side in (((0,), first), ((1,), second))
@@ -190,9 +191,9 @@ def _verdict(first: Side, second: Side, scale: Scale, standard_error: float, noi
 
 
 def noise_of(sides: Sequence[Side], there: Sequence[Record], scale: Scale, relative: bool = False) -> Noise:
-    """The noise between seeds: of these sides' own recipes where they have many, else of all recipes with two or more on the same
-    data, of models of about their size. A repeat of a run counts nowhere; where one of both stands on a side, the other is the
-    repeat.
+    """Estimate the noise between seeds: from these sides' own recipes where they have many seeds, else from all recipes with two or
+    more on the same data, of models of about their size. A repeat of a run doesn't count; where one of the two is on a side, the
+    other is the repeat.
     """
     texts = {entry.text for side in sides for entry in side.scores}
     named = {entry.run: (side.family, entry) for side in sides for entry in side.scores}
@@ -223,7 +224,7 @@ def noise_of(sides: Sequence[Side], there: Sequence[Record], scale: Scale, relat
 
 
 def _alike(parameters: int | None, sides: Sequence[Side]) -> bool:
-    """Whether a model of that size is near one of the sides' models."""
+    """Return whether a model of that size is within LARGEST_RATIO of one of the sides' models."""
     known = [entry.parameters for side in sides for entry in side.scores if entry.parameters is not None]
     return parameters is None or any(
         one / LARGEST_RATIO <= parameters <= one * LARGEST_RATIO for one in known or [parameters]
@@ -231,7 +232,7 @@ def _alike(parameters: int | None, sides: Sequence[Side]) -> bool:
 
 
 def _add(losses: dict[str, dict[int, float]], family: str, seed: int | None, loss: float) -> None:
-    """A run of which nobody knows the seed gets a number that no seed has."""
+    """Add a loss; a run whose seed is unknown gets a negative number as its seed."""
     found = losses.setdefault(family, {})
     found[-1 - len(found) if seed is None or seed in found else seed] = loss
 

@@ -1,8 +1,8 @@
 """Runs side by side: size, steps, tokens, arithmetic, time and loss, each with its ratio to the first run's.
 
-Steps, tokens, arithmetic and time of a run that continues another are its own; rows that say so have its lineage's with them. Times
-of steps and epochs are those of training alone. Tokens are those processed: counting the text instead makes a short training of a
-long text look nearer to the compute-optimal 20 tokens a parameter than it is.
+Steps, tokens, arithmetic and time of a run that continues another are its own; rows named "lineage included" add its lineage's.
+Times of steps and epochs are those of training alone. Tokens are those processed: counting the text instead would make a short
+training on a long text look nearer to the compute-optimal 20 tokens a parameter than it is.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Row:
     """False for losses on different texts, which must not be divided."""
 
     def ratio(self, index: int) -> float | None:
-        """How many times the first run's the value is; None where one of both is missing, or means nothing as a ratio."""
+        """Return the value divided by the first run's; None where one of them is missing, or a ratio is meaningless."""
         first, value = self.values[0], self.values[index]
         if first is None or value is None or first <= 0 or self.unit == "gap" or not self.comparable:
             return None
@@ -46,7 +46,7 @@ class Row:
 
 
 def ratio_table(records: Sequence[Record], same_tokens: bool, same_text: bool) -> tuple[Row, ...]:
-    """`same_tokens`: losses in nats a token can be compared; `same_text`: bits per byte can."""
+    """Return the rows. `same_tokens`: losses in nats a token can be compared; `same_text`: bits per byte can."""
     parts = [record.parameters or {} for record in records]
     dense = [known["total"] - known.get("ngrams", 0) if known else None for known in parts]
     own = [record.own_tokens for record in records]
@@ -102,7 +102,7 @@ def _with_lineage(own: int | None, lineage: tuple[int, int] | None, which: int) 
 
 
 def _flops(record: Record, tokens: int | None) -> float | None:
-    """Of so many tokens by the run's own model."""
+    """Return the training FLOPs of so many tokens for the run's own model."""
     if record.training_flops is None or not record.tokens or tokens is None:
         return None
     return record.training_flops * tokens / record.tokens
@@ -113,7 +113,7 @@ def _milliseconds(record: Record) -> float | None:
 
 
 def _best(record: Record) -> float | None:
-    """Of the best model over the whole split where it was scored, else of the best evaluation."""
+    """Return the best model's loss over the whole split where it was scored, else that of the best evaluation."""
     best = (record.summary or {}).get("best")
     if isinstance(best, dict) and isinstance(best.get("loss"), float):
         return float(best["loss"])
@@ -121,7 +121,7 @@ def _best(record: Record) -> float | None:
 
 
 def _gap(record: Record) -> float | None:
-    """Of the last model over equal samples of both splits, as the verdict has it; else that of the last evaluation."""
+    """Return the last model's gap over equal samples of both splits, as in the verdict; else that of the last evaluation."""
     gap = None if record.checkpoint is not None else ((record.summary or {}).get("final") or {}).get("gap")
     if isinstance(gap, float) and math.isfinite(gap):
         return gap

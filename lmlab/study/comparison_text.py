@@ -1,7 +1,7 @@
 """Runs with their scores on a text, and whether two of them were scored on the same one.
 
-The units of a validation split are named by the SHA-256 of their text, so that runs on other machines, with other data sets or
-tokenizers, can be known to have been scored on the same documents.
+The units of a validation split are identified by the SHA-256 of their text, so that runs on other machines, with other data sets or
+tokenizers, can be recognised as scored on the same documents.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Scale = Literal["nats a token", "bits per byte"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scores:
-    """What is known of one run's last model on one text."""
+    """The scores of one run's last model on one text."""
 
     run: str
     """Its id."""
@@ -31,24 +31,24 @@ class Scores:
     units: np.ndarray | None
     """key V32, bytes i8, tokens i8 and bits f8[evaluations], of which the last are these scores; None where they aren't kept."""
     tokenizer: Any
-    """Its description; equal for equal tokens."""
+    """The tokenizer's description; equal for equal tokens."""
     text: str
-    """A name of the text: the data set's id, or what an imported log says of it; equal for the same text and tokens."""
+    """An identifier of the text: the data set's id, or what an imported log states; equal for the same text and tokens."""
     windows: tuple[int, int] | None = None
     """Context and stride of windows of documents; None where every token was scored once."""
     seed: int | None = None
     parameters: int | None = None
-    """All of the model; None of a log that doesn't say."""
+    """All of the model's; None for a log that doesn't state them."""
 
     def on(self, scale: Scale) -> float:
-        """The loss on that scale; NaN where there is none."""
+        """Return the loss on that scale; NaN where there is none."""
         if scale == "nats a token":
             return self.loss
         return math.nan if self.bits_per_byte is None else self.bits_per_byte
 
 
 def scores_of(record: Record) -> Scores | None:
-    """The final scores of a run, or of its last evaluation; None before its first."""
+    """Return the final scores of a run, or those of its last evaluation; None before its first."""
     if record.loss is None:
         return None
     return Scores(
@@ -65,12 +65,12 @@ def scores_of(record: Record) -> Scores | None:
 
 
 def size_of(record: Record) -> int | None:
-    """All parameters of the run's model; None of a log that doesn't say."""
+    """Return the number of all parameters of the run's model; None for a log that doesn't state it."""
     return None if record.parameters is None else record.parameters["total"]
 
 
 def windows_of(record: Record) -> tuple[int, int] | None:
-    """Context and stride of the windows of documents that were scored; None where a run read them as one stream."""
+    """Return context and stride of the windows of documents that were scored; None where the run read them as one stream."""
     recipe = record.recipe
     if recipe is None or recipe.data.windows == "stream":
         return None
@@ -78,7 +78,7 @@ def windows_of(record: Record) -> tuple[int, int] | None:
 
 
 def units_of(record: Record) -> np.ndarray | None:
-    """units-valid.npy, at the checkpoint at which the run is read; None where there is none that can be read."""
+    """Return units-valid.npy, at the checkpoint at which the run is read; None where there is none that can be read."""
     if record.checkpoint is not None:
         return record.units
     try:
@@ -89,9 +89,10 @@ def units_of(record: Record) -> np.ndarray | None:
 
 
 def common_scale(scores: Sequence[Scores]) -> Scale | None:
-    """On what all of them can be compared: nats a token on the same tokens, bits per byte on the same text; else None.
+    """Return the scale on which all of them can be compared: nats a token on the same tokens, bits per byte on the same text; else
+    None.
 
-    Windows of documents are other tokens than those of one stream, and than other windows: some count twice, some not at all.
+    Windows of documents have other tokens than one stream, and than other windows: some count twice, some not at all.
     """
     first = scores[0]
     if any(entry.windows != first.windows for entry in scores):
@@ -107,15 +108,15 @@ def common_scale(scores: Sequence[Scores]) -> Scale | None:
 
 
 def sizes(units: np.ndarray, scale: Scale) -> np.ndarray:
-    """What each unit's bits are divided by: its tokens, as nats, or its bytes."""
+    """Return what each unit's bits are divided by: its tokens, scaled to give nats, or its bytes."""
     return units["tokens"] / math.log(2.0) if scale == "nats a token" else units["bytes"].astype(np.float64)
 
 
 def curve_losses(records: Sequence[Record], scores: Sequence[Scores], scale: Scale) -> tuple[list[list[float]], str]:
-    """The loss at each evaluation of each run, and what it is of, in words.
+    """Return the loss at each evaluation of each run, and what it is computed over, in words.
 
-    Over the units that every one of these evaluations scored, so that like is compared with like; where these aren't known, each
-    run's own figures.
+    Losses are over the units that every one of these evaluations scored, so that they are comparable; where these are unknown, they
+    are each run's own figures.
     """
     plain = [[_plain(entry, scale) for entry in record.evaluations] for record in records]
     whole = all(entry.whole for record in records for entry in record.evaluations)
@@ -140,7 +141,7 @@ def _plain(evaluation: Evaluation, scale: Scale) -> float:
 
 
 def _bits(record: Record, scores: Scores) -> np.ndarray | None:
-    """[units, evaluations] of the evaluations that the record has; None where a column is missing."""
+    """Return [units, evaluations] for the evaluations of the record; None where a column is missing."""
     numbers = [entry.number for entry in record.evaluations]
     if scores.units is None or not numbers or numbers[-1] >= scores.units["bits"].shape[1]:
         return None

@@ -1,7 +1,7 @@
-"""What more steps alone do, and what they do under other settings: the first of two ends, continued from its last checkpoint.
+"""The effect of more steps, alone and under other settings: the first of two endpoints, continued from its last checkpoint.
 
-A model's shape and its context stay as they are, since a checkpoint can't take others, and so do precision and device, which are
-policy. Every continued run warms up again and takes the same schedule over as many steps: the settings are all that differs.
+A model's shape and its context stay as they are, since a checkpoint is bound to them, and so do precision and device, which are
+policy. Every continued run warms up again and follows the same schedule over as many steps: only the settings differ.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lmlab.study.trainer import Trainer
 
 OWN = "its own settings"
 TAKEN = ("dropout", "batch", "optimizer", "schedule", "training")
-"""Factors that are tried: a checkpoint can't take another shape or context, and precision and device are this machine's policy."""
+"""Factors that are tried: shape and context are fixed by the checkpoint, precision and device by this machine's policy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,39 +29,39 @@ class Continued:
     """One continued run."""
 
     label: str
-    """Under what."""
+    """The settings that it was continued under."""
     record: Record
 
     @property
     def loss(self) -> float:
-        """Of its last model over the whole validation split, nats a token."""
+        """The last model's loss over the whole validation split, nats a token."""
         assert self.record.loss is not None
         return self.record.loss
 
     @property
     def train_loss(self) -> float | None:
-        """Of its last evaluation, on a sample of the training split."""
+        """The last evaluation's loss on a sample of the training split; None without an evaluation."""
         return self.record.evaluations[-1].train_loss if self.record.evaluations else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Continuations:
-    """All of them."""
+    """All continued runs and their effects."""
 
     parent: Record
     steps: int
-    """More than the parent had."""
+    """How many more than the parent had."""
     runs: tuple[Continued, ...]
     """Own settings first, then each factor alone, then all together."""
     effects: tuple[tuple[str, Pair], ...]
-    """Steps: own settings against the parent; and each of the others against own settings."""
+    """Of the steps: own settings against the parent; then of each of the others, against own settings."""
     among: tuple[str, ...]
-    """Ids of the finished runs that seeds' noise was told from."""
+    """Ids of the finished runs from which the seed noise was estimated."""
     left_out: tuple[str, ...]
     """Factors that aren't tried."""
 
     def lines(self) -> list[str]:
-        """In words."""
+        """Return the results as lines of text."""
         found = [f"{self.parent.name} ({self.parent.loss:.4f}) continued for {self.steps:,} more steps:"]
         for run, (what, pair) in zip(self.runs, self.effects, strict=True):
             found.append(f"  under {run.label}: {run.loss:.4f}; {what} {_said(pair)}")
@@ -70,7 +70,7 @@ class Continuations:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """For explain.json."""
+        """Return the value for explain.json."""
         return {
             "parent": {"name": self.parent.name, "id": self.parent.id, "loss": self.parent.loss},
             "steps": self.steps,
@@ -91,9 +91,9 @@ class Continuations:
 
 
 def continuations(parent: Record, name: str, factors: tuple[Factor, ...], more: int, trainer: Trainer) -> Continuations:
-    """Continue `parent` for `more` steps under its own settings, under each factor's that is tried, and under all of these.
+    """Continue `parent` for `more` steps under its own settings, under each tried factor's, and under all of these.
 
-    The runs are ordinary ones, called NAME-on-...; those that are there stay. Raises Interrupted where a signal stopped one.
+    The runs are ordinary ones, called NAME-on-...; those that exist are kept. Raises Interrupted where a signal stopped one.
     """
     point = parent_of(f"{parent.run.folder}@latest", trainer.runs)
     recipes = continued_recipes(point, factors, more, name)
@@ -110,8 +110,8 @@ def continuations(parent: Record, name: str, factors: tuple[Factor, ...], more: 
 
 
 def continued_recipes(point: Parent, factors: tuple[Factor, ...], more: int, name: str) -> dict[str, Recipe]:
-    """What is trained, by its label: under own settings, each factor's that is tried, and all of these. LabError where one of them
-    is no recipe."""
+    """Return the recipes by label: own settings, each tried factor's, and all of these. LabError where one of them is not a valid
+    recipe."""
     taken = tuple(factor for factor in factors if factor.name in TAKEN)
     arms = [(OWN, "own", ()), *((factor.name, factor.name.replace(" ", "-"), (factor,)) for factor in taken)]
     if len(taken) > 1:
@@ -120,7 +120,7 @@ def continued_recipes(point: Parent, factors: tuple[Factor, ...], more: int, nam
 
 
 def continued_recipe(point: Parent, changed: tuple[Factor, ...], more: int, name: str) -> Recipe:
-    """The parent's recipe under the settings of some factors, for `more` steps beyond the checkpoint, warmed up again."""
+    """Return the parent's recipe under the settings of some factors, for `more` steps beyond the checkpoint, with a new warm-up."""
     settings: dict[str, Any] = {}
     for factor in changed:
         settings.update(factor.levels[0].settings)
@@ -135,7 +135,7 @@ def continued_recipe(point: Parent, changed: tuple[Factor, ...], more: int, name
 
 
 def effects_among(parent: Record, made: list[Continued], there: list[Record]) -> tuple[tuple[str, Pair], ...]:
-    """What the steps did, and what each other setting did beside them."""
+    """Return the effect of the steps, and of each other setting beside them."""
     own = made[0]
     pairs = [(f"{own.record.step - parent.step:,} steps", _pair(own.record, parent, there))]
     return (*pairs, *((run.label, _pair(run.record, own.record, there)) for run in made[1:]))

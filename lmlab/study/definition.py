@@ -1,4 +1,4 @@
-"""What somebody asks a study for: a TOML file, the name of one that comes with lmlab, or a recipe with --vary.
+"""The definition of a study: a TOML file, the name of one that comes with lmlab, or a recipe with --vary.
 
 format = 1
 name = "interventions"
@@ -43,16 +43,16 @@ SHIPPED = "studies"
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
-    """A study before anything is read or prepared for it."""
+    """A study before any data is read or prepared."""
 
     name: str
     about: str = ""
     recipe: str
     """A recipe's name or file, or a text."""
     size: str = ""
-    """Of a text's model, such as 2M; empty: what suits the text and this machine."""
+    """Size of a text's model, such as 2M; empty: chosen for the text and this machine."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Dotted names with their values, of all runs."""
+    """Dotted names with their values, for all runs."""
     factors: tuple[Factor, ...]
     design: DesignName = "one-factor"
     seeds: int = 3
@@ -60,13 +60,13 @@ class Definition:
 
 
 def study_names() -> list[str]:
-    """The names of the studies that come with lmlab."""
+    """Return the names of the studies that come with lmlab."""
     folder = resources.files("lmlab") / SHIPPED
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
 def is_study(target: str) -> bool:
-    """Whether `target` is a shipped study, or a TOML file with factors in it."""
+    """Return whether `target` is a shipped study, or a TOML file with factors in it."""
     if target in study_names():
         return True
     path = Path(target)
@@ -74,7 +74,7 @@ def is_study(target: str) -> bool:
 
 
 def load_study(target: str) -> Definition:
-    """The study of that name or in that file; LabError with the nearest name where there is neither."""
+    """Return the study of that name or in that file; LabError with the nearest name where there is neither."""
     if target in study_names():
         text = (resources.files("lmlab") / SHIPPED / f"{target}.toml").read_text(encoding="utf-8")
     elif target.endswith(".toml"):
@@ -87,7 +87,7 @@ def load_study(target: str) -> Definition:
 
 
 def definition_from(value: Mapping[str, Any], origin: str) -> Definition:
-    """The study that TOML's values describe; LabError that begins with `origin`."""
+    """Parse the study from TOML's values; a LabError begins with `origin`."""
     try:
         return _definition(value, Path(origin).stem)
     except LabError as error:
@@ -104,9 +104,9 @@ def asked(
     name: str = "",
     size: str = "",
 ) -> Definition:
-    """The study that somebody asks for: a study's name or file, or a recipe or text with fields to vary.
+    """Return the study that the command line describes: a study's name or file, or a recipe or text with fields to vary.
 
-    `settings` are dotted names for all runs; what else is empty or 0 is as the study says. LabError where it can't be had.
+    `settings` are dotted names for all runs; an empty or 0 option leaves the study's own value. LabError where it isn't valid.
     """
     if is_study(target):
         found = load_study(target)
@@ -117,7 +117,7 @@ def asked(
         own = "-".join([stem, *(factor.name for factor in factors)])[:LONGEST_NAME].rstrip("-._+")
         found = Definition(name=study_name(name or own), recipe=target, factors=factors)
     elif not is_recipe(target) and not Path(target).exists():
-        return load_study(target)  # which says what there is
+        return load_study(target)  # its error lists the shipped studies
     else:
         raise LabError(f"{target} is no study: say what to vary, such as --vary optim.lr=1e-3,3e-3")
     changes: dict[str, Any] = {"settings": {**found.settings, **settings}}
@@ -137,7 +137,7 @@ def asked(
 
 
 def varied(words: Sequence[str]) -> tuple[Factor, ...]:
-    """Factors from words such as `optim.lr=1e-3,3e-3`; a field that takes a list has `;` between its values."""
+    """Parse factors such as `optim.lr=1e-3,3e-3`; the values of a field that takes a list are separated by `;`."""
     factors = []
     for word in words:
         name, equals, values = word.partition("=")
@@ -164,14 +164,14 @@ def _definition(value: Mapping[str, Any], stem: str) -> Definition:
         size=word(value, "size", ""),
         settings=flattened(table(value, "settings")),
         factors=tuple(_factor(entry) for entry in factors),
-        design=word(value, "design", "one-factor"),  # type: ignore[arg-type]  # require_factors says what there is
+        design=word(value, "design", "one-factor"),  # type: ignore[arg-type]  # require_factors lists the valid ones
         seeds=whole(value, "seeds", 3, MOST_SEEDS),
         workers=whole(value, "workers", 1, MOST_SEEDS),
     )
 
 
 def study_name(name: str) -> str:
-    """`name`, or LabError where it can't be in the names of runs."""
+    """Return `name`; LabError where run names can't contain it."""
     if not is_run_name(name) or len(name) > LONGEST_NAME:
         raise LabError(
             f"a study can't be named {name[:60]!r}: expected up to {LONGEST_NAME} letters, digits, and . _ + -"
@@ -180,7 +180,7 @@ def study_name(name: str) -> str:
 
 
 def flattened(table: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested tables as dotted names.
+    """Flatten nested tables to dotted names.
 
     >>> flattened({"model": {"width": 64}, "train.steps": 9})
     {'model.width': 64, 'train.steps': 9}
@@ -195,7 +195,7 @@ def flattened(table: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def whole(value: Mapping[str, Any], name: str, default: int, most: int) -> int:
-    """A whole number from 1 to `most`, or LabError."""
+    """Return a whole number from 1 to `most`, or raise LabError."""
     number = value.get(name, default)
     if type(number) is not int or not 1 <= number <= most:
         raise LabError(f"{name} can't be {str(number)[:40]}: expected a whole number from 1 to {most:,}")
@@ -244,7 +244,7 @@ def _shown(value: Any) -> str:
 
 
 def require_known(value: Mapping[str, Any], names: Sequence[str]) -> None:
-    """LabError with the nearest name for an entry that is none of these."""
+    """Raise LabError with the nearest name for an entry that isn't one of these."""
     for name in value:
         if name not in names:
             close = difflib.get_close_matches(name, names, n=1)
@@ -252,7 +252,7 @@ def require_known(value: Mapping[str, Any], names: Sequence[str]) -> None:
 
 
 def word(value: Mapping[str, Any], name: str, default: str | None = None) -> str:
-    """The text under that name, which may be empty only where the default is; LabError for anything else."""
+    """Return the text under that name, which may be empty only where the default is; LabError for anything else."""
     found = value.get(name, default)
     if not isinstance(found, str) or (not found and default != ""):
         raise LabError(f"{name} can't be {str(found)[:40]!r}: expected text")
@@ -260,7 +260,7 @@ def word(value: Mapping[str, Any], name: str, default: str | None = None) -> str
 
 
 def table(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The table under that name, an empty one where there is none."""
+    """Return the table under that name, an empty one where there is none."""
     found = value.get(name, {})
     if not isinstance(found, dict):
         raise LabError(f"[{name}] must be a table")
@@ -268,7 +268,7 @@ def table(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def text_of(path: Path) -> str:
-    """What a TOML file holds; LabError where it can't be read."""
+    """Return the text of a TOML file; LabError where it can't be read."""
     try:
         if path.stat().st_size > LARGEST_BYTES:
             raise LabError(f"{path} is larger than {LARGEST_BYTES:,} bytes: expected a few lines of TOML")
@@ -282,7 +282,7 @@ def text_of(path: Path) -> str:
 
 
 def parsed(text: str, origin: str) -> dict[str, Any]:
-    """TOML's values, or LabError that begins with `origin`."""
+    """Parse TOML; a LabError begins with `origin`."""
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:

@@ -1,12 +1,12 @@
-"""What a study trains: its factors, and the cells that a design makes of them. Pure values.
+"""Factors of a study, and the cells that each design makes of them. Pure values.
 
     one-factor   the baseline, and each level of each factor alone
     factorial    every combination of levels
     cumulative   the baseline, each level alone, and the levels added one after the other in the order of the factors
-    subsets      for what each factor's share of a whole is: every combination of factors with one level, or those on the way from
-                 none to all in some random orders and their reverses
+    subsets      for each factor's share of a total effect: every combination of factors with one level, or those that occur when
+                 factors are added one by one in some random orders and their reverses
 
-The baseline is the recipe as it stands, with each factor at level 0. A level that sets what the recipe has already is level 0.
+The baseline is the recipe itself, with each factor at level 0. A level with the recipe's own setting is level 0.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Level:
 
 @dataclass(frozen=True, kw_only=True)
 class Factor:
-    """What is varied."""
+    """A setting, or a group of settings, that is varied."""
 
     name: str
     levels: tuple[Level, ...]
@@ -46,7 +46,7 @@ class Factor:
 
 
 def require_factors(factors: Sequence[Factor], design: DesignName) -> None:
-    """LabError where these factors can't be studied by that design."""
+    """Raise LabError where these factors don't fit that design."""
     if design not in DESIGNS:
         raise LabError(f"there is no design {str(design)[:40]!r}: expected one of {', '.join(DESIGNS)}")
     names = [factor.name for factor in factors]
@@ -69,7 +69,7 @@ def require_factors(factors: Sequence[Factor], design: DesignName) -> None:
 
 
 def cells_of(factors: Sequence[Factor], design: DesignName, pairs: int = 0, first_given: bool = False) -> list[Cell]:
-    """The cells in the order in which they are trained, the baseline first; `pairs` of orders where subsets are sampled.
+    """Return the cells in the order of training, the baseline first; `pairs` of orders where subsets are sampled.
 
     >>> two = [Factor(name=name, levels=(Level(label="on", settings={}),)) for name in "ab"]
     >>> cells_of(two, "one-factor"), cells_of(two, "cumulative")
@@ -99,12 +99,12 @@ def cells_of(factors: Sequence[Factor], design: DesignName, pairs: int = 0, firs
 
 
 def stack_cell(factors: Sequence[Factor], count: int) -> Cell:
-    """The cell of a cumulative design in which the first `count` factors are on."""
+    """Return the cell of a cumulative design in which the first `count` factors are on."""
     return (1,) * count + (0,) * (len(factors) - count)
 
 
 def label_of(cell: Cell, factors: Sequence[Factor]) -> str:
-    """A cell in words: what differs from the baseline."""
+    """Describe a cell: what differs from the baseline."""
     parts = [
         f"{factor.name} {factor.levels[level - 1].label}" if factor.levels[level - 1].label != "on" else factor.name
         for factor, level in zip(factors, cell, strict=True)
@@ -114,7 +114,7 @@ def label_of(cell: Cell, factors: Sequence[Factor]) -> str:
 
 
 def recipe_of(cell: Cell, factors: Sequence[Factor], base: Recipe) -> Recipe:
-    """`base` with the levels of that cell; LabError where that is no recipe."""
+    """Return `base` with the levels of that cell; LabError where that isn't a valid recipe."""
     settings: dict[str, Any] = {}
     for factor, level in zip(factors, cell, strict=True):
         if level:

@@ -1,7 +1,7 @@
-"""What two recipes differ in, as factors: settings that say one thing together change together. Pure values.
+"""What two recipes differ in, as factors: settings that belong together change together. Pure values.
 
-A schedule that spans the whole run goes with its steps, so that a longer run has a longer schedule. The seed is no factor, since
-its effect is chance, and how a run is watched changes nothing of it.
+A schedule that spans the whole run changes with its steps, so that a longer run has a longer schedule. The seed is no factor, since
+its effect is chance, and neither are settings of evaluation and logging.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 """Factor -> its settings."""
 REST = {"data": "data", "model": "architecture", "optim": "optimizer", "schedule": "schedule", "train": "training"}
-"""Section -> the factor that its other settings make."""
+"""Section -> the factor of its other settings."""
 NO_FACTOR = (
     *("train.seed", "data.corpus", "data.fresh", "train.micro_batch", "train.threads", "train.compile", "train.engine"),
     *(
@@ -43,19 +43,19 @@ NO_FACTOR = (
     ),
     *("train.background", "train.until", "train.log_every"),
 )
-"""Chance, names, the order of sums, and what is saved and written."""
+"""Settings that are no factors: chance, names, the order of sums, and what is saved and logged."""
 
 
 def factors_between(one: Recipe, other: Recipe, among: Collection[str] | None = None) -> tuple[Factor, ...]:
-    """Each group of settings in which the recipes differ, its level 1 being what `other` has.
+    """Return each group of settings in which the recipes differ, as a factor whose level 1 is what `other` has.
 
-    `among` are the dotted names that may be in a factor; None for all. Shortened recipes need them: steps are rounded, so that a
-    warm-up or a schedule's length that is equal in the whole recipes may come out one step apart.
+    `among` are the dotted names that may be in a factor; None for all. Shortened recipes need it: steps are rounded, so that a
+    warm-up or a schedule's length that is equal in the full recipes may differ by one step.
     """
     fields: dict[str, dict[str, Any]] = {}
     for section in SECTIONS[:-1]:
         ours, theirs = getattr(one, section), getattr(other, section)
-        # Another kind begins from its own defaults, so that all of its settings must be said, and together: one kind's
+        # Another kind has its own defaults, so that all of its settings belong together in one factor: one kind's settings
         # mean nothing to the other.
         another = getattr(ours, "kind", None) != getattr(theirs, "kind", None)
         for entry in dataclasses.fields(theirs):
@@ -76,16 +76,16 @@ def factors_between(one: Recipe, other: Recipe, among: Collection[str] | None = 
 
 
 def settings_of(factors: Iterable[Factor]) -> set[str]:
-    """The dotted names that these factors set."""
+    """Return the dotted names that these factors set."""
     return {name for factor in factors for level in factor.levels for name in level.settings}
 
 
 def comparable(
     recipe: Recipe, steps: int, precision: PrecisionName, share: float = 1.0, device: str = "auto"
 ) -> Recipe:
-    """`recipe` as a bridge's end: `share` of its steps, said as steps, in the precision that its run had, watched little.
+    """Return `recipe` as an endpoint of the interpolation: `share` of its steps, in its run's precision, with few evaluations.
 
-    `steps` are those of its run.
+    `steps` are those of its run, from which a length in epochs is replaced.
     """
     train = dataclasses.replace(recipe.train, steps=steps, epochs=None, precision=precision, device=device, until=None)
     schedule: Any = recipe.schedule
@@ -93,7 +93,7 @@ def comparable(
         schedule = dataclasses.replace(schedule, steps=None)
     least = max(1, round(steps * share))
     evaluate = dataclasses.replace(recipe.evaluate, every=max(1, least // 4), prompts=())
-    # Between two runs every setting is what one of them had: nothing is derived again.
+    # Between two runs every setting is what one of them had: derived settings are not recomputed.
     ended = dataclasses.replace(recipe, train=train, schedule=schedule, evaluate=evaluate, derived=())
     return ended if share >= 1 else shortened(ended, least, steps, 0)
 
@@ -103,5 +103,5 @@ def _group(name: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """As `override` and JSON have it: none is a word."""
+    """Return a setting as `override` and JSON represent it: None as the word none."""
     return "none" if value is None else value

@@ -1,4 +1,4 @@
-"""What the factors of a study do: contrasts of its cells, each with an interval and a verdict."""
+"""Effects of a study's factors: contrasts of its cells, each with an interval and a verdict."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ SAYS: dict[str, tuple[str, str, str]] = {
     "interaction": ("better than their sum", "worse than their sum", "no interaction seen"),
     "beyond sum": ("better than their sum", "worse than their sum", "no difference seen"),
 }
-"""What better, worse and indistinguishable mean where a contrast compares a whole with its parts."""
+"""What better, worse and indistinguishable mean where a contrast compares a combination with its parts."""
 ERRORS = ("text", "seeds", "orders")
-"""The causes of an effect's error."""
+"""The components of an effect's error."""
 ERRORS_OF_BOUND = ("text", "seeds", "stopped", "orders")
-"""The same of one with runs that were stopped early."""
+"""The same for an effect with runs that were stopped early."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,22 +41,22 @@ class Effect:
 
     kind: EffectKind
     name: str
-    """What is changed."""
+    """The change that it measures."""
     contrast: Contrast
     verdict: PairVerdict
     p_holm: float = 1.0
-    """The verdict's p-value adjusted for that all effects of the study are tested."""
+    """The verdict's p-value, adjusted (Holm) for testing all effects of the study."""
     seeds: int = 0
-    """That all of its cells have, and by which it is paired; 0 where runs count as independent."""
+    """How many seeds all of its cells have, by which it is paired; 0 where runs count as independent."""
     parts: tuple[ErrorPart, ...] = ()
-    """Of its error: the text, the seeds, and the orders of a Shapley value where not all were taken; of a bound also where the
-    stopped runs were heading."""
+    """Its error components: the text, the seeds, and the orders of a Shapley value where not all were taken; for a bound also the
+    predictions of the stopped runs."""
     bound: Side | None = None
-    """That the verdict's difference is only a bound, because runs of it were stopped early."""
+    """Set where the verdict's difference is only a bound, because some runs were stopped early."""
 
     @property
     def holds(self) -> bool:
-        """Whether it is a difference beside all the others that the study tests."""
+        """Whether it is significant after adjusting for all effects that the study tests."""
         return self.p_holm < 1 - LEVEL
 
     @property
@@ -68,7 +68,7 @@ class Effect:
         return SAYS[self.kind][kinds.index(self.verdict.kind)] if self.kind in SAYS else self.verdict.kind
 
     def to_json(self, plan: StudyPlan) -> dict[str, Any]:
-        """For study.json; `cells` says what the difference is a sum of."""
+        """Return the value for study.json; `cells` has the weights whose sum the difference is."""
         return {
             "kind": self.kind,
             "name": self.name,
@@ -89,7 +89,7 @@ class Effect:
         }
 
     def _bound_json(self) -> dict[str, Any]:
-        """What is open is null."""
+        """Return a bound's JSON, in which the open side is null."""
         if self.bound is None:
             return {}
         limits = (self.verdict.low, self.verdict.high)
@@ -98,7 +98,7 @@ class Effect:
 
 
 def wanted(plan: StudyPlan) -> Iterator[tuple[EffectKind, str, Contrast]]:
-    """Every contrast that the design has: kind, name, weights.
+    """Yield every contrast of the design: kind, name, weights.
 
     one-factor and cumulative   each level alone against the baseline
     cumulative                  what each level adds to the stack, the whole stack, and it against the sum of all alone
@@ -130,10 +130,10 @@ def wanted(plan: StudyPlan) -> Iterator[tuple[EffectKind, str, Contrast]]:
 
 
 def effects_of(plan: StudyPlan, cells: Cells, noise: Noise | None = None) -> tuple[Noise, list[Effect]]:
-    """The noise between seeds, by default of the study's own cells, and every contrast whose cells all have a finished run, or one
-    that was stopped early, which leaves a bound.
+    """Return the noise between seeds, by default of the study's own cells, and every contrast whose cells all have a finished run,
+    or one that was stopped early, which gives a bound.
 
-    Cells whose runs came out the same bit for bit count as one.
+    Cells whose runs are equal bit for bit count as one.
     """
     once = {cell: cells.by_seed()[cell] for cell in dict.fromkeys(cells.same().values())}
     every = [(*one, one[2].merged(cells.same())) for one in wanted(plan)]
@@ -165,7 +165,7 @@ def effects_of(plan: StudyPlan, cells: Cells, noise: Noise | None = None) -> tup
 
 
 def text_error(contrast: Contrast, cells: Cells) -> float:
-    """The contrast's standard error over units of the validation text; NaN where the cells share none."""
+    """Return the contrast's standard error over units of the validation text; NaN where the cells share none."""
     if not covers(contrast, cells.units):
         return math.nan
     scored = {cell: cells.units[cell] for cell in contrast.weights}
@@ -180,8 +180,8 @@ def text_error(contrast: Contrast, cells: Cells) -> float:
 
 
 def text_error_beside(contrast: Contrast, cells: Cells) -> float:
-    """The same where a cell of the contrast has no units: as much as the largest between any other cell and the first one; NaN
-    where no two cells share units.
+    """Return the same where a cell of the contrast has no units: the largest error between any other cell and the first one, scaled
+    to the contrast's weights; NaN where no two cells share units.
     """
     first, *others = cells.units or [()]
     errors = [text_error(difference(cell, first), cells) for cell in others]
@@ -192,7 +192,8 @@ def text_error_beside(contrast: Contrast, cells: Cells) -> float:
 def _effect(
     kind: EffectKind, name: str, contrast: Contrast, beside: Sequence[ErrorPart], cells: Cells, noise: Noise
 ) -> Effect:
-    """`contrast` is of cells that differ; `beside` are the causes of error other than the seeds, the text first."""
+    """Return the effect. `contrast` is over distinct cells; `beside` are the error components other than the seeds, the text
+    first."""
     paired = paired_contrast(contrast, cells.by_seed(), noise.runs)
     text, *orders = beside
     if not contrast.weights:
@@ -220,7 +221,7 @@ def _effect(
 
 
 def _orders(plan: StudyPlan, kind: EffectKind, name: str, means: Mapping[Cell, float]) -> list[ErrorPart]:
-    """The error for that only some orders of all were taken; empty where all were, or none matters."""
+    """Return the error from sampling orders; empty where all orders were taken, or the effect doesn't depend on them."""
     if kind != "share" or not plan.pairs:
         return []
     place = [factor.name for factor in plan.factors].index(name)

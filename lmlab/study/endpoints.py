@@ -28,7 +28,7 @@ from lmlab.study.differing import comparable
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """One of the two."""
+    """One of the two endpoints."""
 
     name: str
     identity: str
@@ -38,30 +38,30 @@ class Endpoint:
     precision: PrecisionName
     vocabulary: int
     loss: float | None
-    """Of its last model, nats a token; None for a recipe of which no loss was reported."""
+    """The last model's, in nats a token; None for a recipe without a reported loss."""
     record: Record | None = None
     """None for a recipe."""
     proxy: Recipe | None = None
-    """What is trained in its place between the two: a scale model of it."""
+    """A scale model that is trained in its place by the interpolating runs."""
 
     @property
     def device(self) -> str:
-        """What it ran on, or would: cpu, cuda, mps or auto."""
+        """The device that it ran on, or would: cpu, cuda, mps or auto."""
         named = self.recipe.train.device if self.record is None else str(self.record.policy.get("device", "auto"))
         return named.partition(":")[0]
 
     def whole(self, device: str) -> Recipe:
-        """Its recipe as it's trained whole."""
+        """Return its recipe at full length."""
         return check(comparable(self.recipe, self.steps, self.precision, 1.0, device))
 
     def interpolated(self, share: float, device: str) -> Recipe:
-        """Its recipe, or its scale model, as an end of the bridge: with that share of its steps."""
+        """Return its recipe, or its scale model, as an endpoint of the interpolation, with that share of its steps."""
         recipe = self.proxy or self.recipe
         steps = self.steps if self.proxy is None else recipe.train.steps
         return check(comparable(recipe, steps, self.precision, share, device))
 
     def to_json(self) -> dict[str, Any]:
-        """For explain.json."""
+        """Return the value for explain.json."""
         at = None if self.record is None else self.record.checkpoint
         number = self.identity if self.record is None else self.record.id
         return {"name": self.name, "id": number, "loss": self.loss, **({} if at is None else {"checkpoint": at})}
@@ -71,7 +71,7 @@ Endpoints = tuple[Endpoint, Endpoint]
 
 
 def endpoints_of_runs(first: str, second: str, runs: Path, progress: Progress | None = None) -> Endpoints:
-    """Two finished runs, or checkpoints of runs; LabError where they can't be bridged."""
+    """Read two finished runs, or checkpoints of runs; LabError where they can't be interpolated between."""
     one, other = (_finished(name, runs, progress) for name in (first, second))
     units = [record.run.units() for record in (one, other)]
     if not all(np.array_equal(units[0][field], units[1][field]) for field in ("key", "tokens")):
@@ -91,13 +91,13 @@ def endpoints_of_recipes(
     progress: Progress | None = None,
     say: Callable[[str], object],
 ) -> Endpoints:
-    """Two recipes with their settings, whose data is prepared; `reported` are losses that somebody had with them, `proxies` what
-    makes scale models of them. LabError where they can't be bridged.
+    """Resolve two recipes with their settings and prepare their data; `reported` are published losses of theirs, `proxies` the
+    settings of their scale models. LabError where they can't be interpolated between.
     """
     recipes = [recipe_asked(target, own, say=say) for target, own in zip(targets, settings, strict=True)]
     for recipe in recipes:
         if recipe.train.epochs is not None:
-            raise LabError(f"{recipe.name} says its length in epochs: set train.epochs=none and train.steps")
+            raise LabError(f"{recipe.name} gives its length in epochs: set train.epochs=none and train.steps")
     datasets = [prepare(recipe.data, progress=progress) for recipe in recipes]
     _require_same_split(recipes, datasets)
     one, other = (
@@ -117,16 +117,17 @@ def endpoints_of_recipes(
 
 
 def are_recipes(first: str, second: str, runs: Path) -> bool:
-    """Whether both name recipes, and neither a run; LabError where only one does."""
+    """Return whether both names are recipes, and neither a run; LabError where only one is."""
     kinds = [is_recipe(name) and not _is_run(name, runs) for name in (first, second)]
     if kinds[0] != kinds[1]:
         recipe, run = (first, second) if kinds[0] else (second, first)
-        raise LabError(f"{recipe} is a recipe and {run} is none: expected two finished runs, or two recipes")
+        raise LabError(f"{recipe} is a recipe and {run} is not: expected two finished runs, or two recipes")
     return kinds[0]
 
 
 def common_devices(endpoints: Endpoints) -> tuple[str, str]:
-    """What the bridging runs compute on: the devices of the two ends where these differ and both are here, else auto."""
+    """Return the devices of the interpolating runs: those of the two endpoints where these differ and both are present, else
+    auto."""
     one, other = (end.device for end in endpoints)
     if one == other or "auto" in (one, other):
         return "auto", "auto"
@@ -138,7 +139,7 @@ def common_devices(endpoints: Endpoints) -> tuple[str, str]:
 
 
 def unmeasured(endpoints: Endpoints, devices: tuple[str, str], as_they_are: bool = False) -> tuple[str, ...]:
-    """What differs between the two ends and is in no factor; nothing where the path goes between the runs `as_they_are`."""
+    """Return what differs between the two endpoints and is in no factor; empty where the path joins the runs `as_they_are`."""
     if as_they_are:
         return ()
     one, other = endpoints
@@ -181,7 +182,7 @@ def _endpoint_of_run(record: Record) -> Endpoint:
 
 
 def _until(recipe: Recipe, of: int, step: int) -> Recipe:
-    """The training of `of` steps up to `step`: fewer steps of the same schedule."""
+    """Return the recipe of a run of `of` steps up to `step`: fewer steps of the same schedule."""
     schedule: Any = recipe.schedule
     if not isinstance(schedule, Constant) and schedule.steps is None:
         schedule = dataclasses.replace(schedule, steps=of - schedule.start)
@@ -198,7 +199,7 @@ def _finished(name: str, runs: Path, progress: Progress | None) -> Record:
         raise LabError(f"{name} was trained on nothing: expected a checkpoint of a later step")
     if record.origin.get("parent") is not None:
         raise LabError(
-            f"{name} goes on from another run, which a recipe alone doesn't say: expected a run from its own beginning"
+            f"{name} continues another run, which its recipe alone doesn't contain: expected a run that was trained from scratch"
         )
     return record
 

@@ -1,7 +1,7 @@
-"""`lmlab explain`: why two runs ended at different losses, by training what lies between their recipes.
+"""`lmlab explain`: why two runs ended at different losses, by training recipes between theirs.
 
-two ends -> factors in which they differ -> bridging runs within a budget -> a share of the difference for each -> what is left over
-         -> where it's asked for: the first continued under the second's settings, and what was predicted of it held against runs
+two endpoints -> factors in which they differ -> interpolating runs within a budget -> each factor's share of the difference
+              -> the residual -> optionally: the first continued under the second's settings; predictions tested by runs
 """
 
 from __future__ import annotations
@@ -53,21 +53,22 @@ from lmlab.training.signals import Interrupted
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainWishes:
-    """How two ends are explained."""
+    """Options of an explanation."""
 
     seeds: int = 2
     budget_seconds: float | None = None
-    """Of the bridging runs."""
+    """Time limit of the interpolating runs; None for no limit."""
     workers: int = 1
     continued: bool = False
-    """Whether the first is continued, too."""
+    """Whether the first endpoint is continued, too."""
 
 
 def explain(first: str, second: str, runs: Path, wishes: ExplainWishes | None = None, **how: Any) -> Explanation:
-    """Bridge two finished runs, two recipes, or (with `second` empty) those of a worked example, and share out their difference.
+    """Train runs between two finished runs, two recipes, or (with `second` empty) those of a worked example, and attribute their
+    difference to factors.
 
-    The same command again goes on with the runs that are there. `how`: display, progress, say. Raises LabError for anything that
-    the user can mend.
+    The same command again continues with the runs that exist. `how`: display, progress, say. Raises LabError for anything that the
+    user can correct.
     """
     wishes = wishes or ExplainWishes()
     if not second and first.startswith(TAGGED):
@@ -79,12 +80,12 @@ def explain(first: str, second: str, runs: Path, wishes: ExplainWishes | None = 
         return explain_case(Case(name=name, first=first, second=second), runs, wishes, **how)
     endpoints = endpoints_of_runs(first, second, runs, how.get("progress"))
     if wishes.continued and endpoints[0].record is not None and endpoints[0].record.checkpoint is not None:
-        raise LabError(f"--continue goes on from a run's end: give {endpoints[0].record.name} without @")
+        raise LabError(f"--continue continues a run from its end: give {endpoints[0].record.name} without @")
     return _explain(endpoints, _name(endpoints[0].name, endpoints[1].name), runs, wishes, None, **how)
 
 
 def _two_tagged(tag: str, runs: Path) -> tuple[str, str]:
-    """The two runs that have the tag; LabError where there are fewer or more."""
+    """Return the two runs that have the tag; LabError where there are fewer or more."""
     found = [f"{run.folder}@{which}" if which else str(run.folder) for run, which in open_runs([tag], runs)]
     if len(found) == 2:
         return found[0], found[1]
@@ -101,7 +102,7 @@ def _name(first: str, second: str) -> str:
 
 
 def explain_case(case: Case, runs: Path, wishes: ExplainWishes, **how: Any) -> Explanation:
-    """The same of two recipes, of which losses may have been reported; the predictions of the case are tested."""
+    """Explain the difference of two recipes, which may have reported losses, and test the predictions of the case."""
     progress, say = how.get("progress"), how.get("say", print)
     settings = (case.first_settings, case.second_settings)
     one, other = (None if end is None else end.valid for end in case.reported)
@@ -136,7 +137,7 @@ def _explain(
     say(f"{endpoints[0].name} and {endpoints[1].name} differ in {', '.join(factor.name for factor in plan.factors)}")
     if (
         wishes.continued and endpoints[0].record is not None
-    ):  # what can't be continued is refused before the bridging runs are trained
+    ):  # what can't be continued raises before the interpolating runs are trained
         point = parent_of(f"{endpoints[0].record.run.folder}@latest", runs)
         continued_recipes(point, _whole_factors(endpoints, devices), _more_steps(endpoints), name)
     if plan.given:
@@ -145,7 +146,7 @@ def _explain(
     if case is not None and case.proxy:
         say(f"a scale model of them: {case.proxy}")
     say(
-        f"bridging runs: {how}, {len(plan.cells)} recipes, {plan.seeds} {'seed' if plan.seeds == 1 else 'seeds'} each"
+        f"interpolating runs: {how}, {len(plan.cells)} recipes, {plan.seeds} {'seed' if plan.seeds == 1 else 'seeds'} each"
         + (f", {share:.3g} of the steps" if share < 1 else "")
     )
     result = carry_out(plan, runs, StudyWishes(workers=wishes.workers), display=display, progress=progress, say=say)
@@ -168,11 +169,12 @@ def _explain(
 
 
 def _regimes(found: Explanation, runs: Path) -> tuple[Regime, ...]:
-    """Of both endpoints, where the interpolating runs are no whole trainings of them; none where these aren't there."""
+    """Return the regimes of both endpoints, where the interpolating runs aren't full trainings of them; without one that has no
+    runs."""
     if not found.interpolating:
         return ()
     reported = (None, None) if found.case is None else found.case.reported
-    # Trained whole where the first is continued.
+    # The first endpoint is trained at full length where it is continued.
     measured = (None if found.going_on is None else found.going_on.parent, None)
     regimes = []
     for level, end in enumerate(found.endpoints):
@@ -190,7 +192,7 @@ def _regimes(found: Explanation, runs: Path) -> tuple[Regime, ...]:
 def _with_whole_trainings(
     found: Explanation, devices: tuple[str, str], name: str, wishes: ExplainWishes, trainer: Trainer
 ) -> Explanation:
-    """What is found by trainings of full length: the first continued, and what was predicted."""
+    """Add what takes trainings of full length: the continuations, and the tested predictions."""
     one = found.endpoints[0]
     going_on: Continuations | None = None
     if wishes.continued:
@@ -209,18 +211,18 @@ def _whole_factors(endpoints: Endpoints, devices: tuple[str, str]) -> tuple[Fact
 
 
 def _more_steps(endpoints: Endpoints) -> int:
-    """As many as the second had more; as many again as the first had, where it had none."""
+    """Return how many more steps the second has than the first; the first's number of steps where it has no more."""
     one, other = endpoints
     return other.steps - one.steps if other.steps > one.steps else one.steps
 
 
 def _share(plan: StudyPlan, endpoints: Endpoints, devices: tuple[str, str]) -> float:
-    """Of the ends' steps, that the bridging runs have."""
+    """Return the share of the endpoints' steps that the interpolating runs have."""
     return plan.base.train.steps / endpoints[0].interpolated(1.0, devices[0]).train.steps
 
 
 def _vanished(plan: StudyPlan, endpoints: Endpoints, devices: tuple[str, str]) -> tuple[str, ...]:
-    """Factors of the ends that are none of the shorter bridging runs, where rounding made their settings equal."""
+    """Return the factors of the endpoints that the shorter runs lack, because rounding made their settings equal."""
     whole = factors_between(endpoints[0].interpolated(1.0, devices[0]), endpoints[1].interpolated(1.0, devices[1]))
     kept = {factor.name for factor in plan.factors}
     return tuple(f"{factor.name}, equal in such short trainings" for factor in whole if factor.name not in kept)
@@ -240,16 +242,16 @@ def _resolve_plan(
     progress: Progress | None,
     say: Callable[[str], object],
 ) -> StudyPlan:
-    """The plan of the bridging runs: the one that is there, with the seeds that are asked for now, or a new one."""
+    """Return the plan of the interpolating runs: the existing one with the seeds that are now requested, or a new one."""
     one, other = endpoints
     asked = json.dumps(["explain", one.identity, other.identity])
     plan = read_plan(folder)
     if plan is not None and plan.asked != asked:
-        raise LabError(f"{folder} is of two others: rename it, or one of these")
+        raise LabError(f"{folder} belongs to two others: rename it, or one of these")
     whole = one.interpolated(1.0, devices[0]), other.interpolated(1.0, devices[1])
     if not factors_between(*whole):
         raise LabError(
-            f"{one.name} and {other.name} differ in nothing but the seed and where they ran: lmlab compare says how sure that is"
+            f"{one.name} and {other.name} differ only in the seed and where they ran: lmlab compare tests such a difference"
         )
     if plan is None:
         given = given_endpoints(endpoints, devices, len(factors_between(*whole)), runs)
@@ -291,8 +293,8 @@ def _chosen(
     progress: Progress | None,
     say: Callable[[str], object],
 ) -> Interpolation:
-    """The interpolation that fits; a cell's time follows from its arithmetic at the speed of the two endpoints, which are tried.
-    Without a budget all fit, and nothing is tried."""
+    """Return the interpolation that fits the budget; a cell's time is its FLOPs at the speed of the two endpoints, which are timed.
+    Without a budget any fits, and nothing is timed."""
     factors = factors_between(base, other)
     if wishes.budget_seconds is None:
         return choose_interpolation(factors, wishes.seeds, None, lambda cell: 0.0)
@@ -307,12 +309,12 @@ def _chosen(
         PlannedRun(name="end", cell=cell, seed=1, recipe=recipe_of(cell, factors, base)) for cell in (zero, whole)
     ]
     times = hours(endpoints, runs, 1, 0, progress=progress, say=say).seconds
-    # Small trainings reach fewer operations a second: both ends together are between.
+    # Small trainings reach fewer FLOP/s: the mean over both endpoints lies between.
     pace = sum(times.values()) / sum(operations(cell) for cell in (zero, whole))
     budget = wishes.budget_seconds * wishes.workers
     chosen = choose_interpolation(factors, wishes.seeds, budget, lambda cell: pace * operations(cell), there)
     if chosen.share < SHARES[0]:
         say(
-            f"whole trainings take longer than the budget: proxies of {chosen.share:.3g} of their steps, {duration(chosen.seconds)}"
+            f"full trainings take longer than the budget: proxies of {chosen.share:.3g} of their steps, {duration(chosen.seconds)}"
         )
     return chosen

@@ -1,4 +1,4 @@
-"""What the difference of two runs or recipes is made of: the value, its files, and its words."""
+"""The attribution of a difference between two runs or recipes to factors: the value, its files, and its text."""
 
 from __future__ import annotations
 
@@ -24,45 +24,45 @@ KIND = "explanation"
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """Why two ends came to different losses."""
+    """Why two endpoints reached different losses."""
 
     endpoints: Endpoints
     result: StudyResult
-    """Of the bridging runs."""
+    """The results of the interpolating runs."""
     share: float
-    """Of the steps that these had."""
+    """The share of the steps that these had."""
     unmeasured: tuple[str, ...]
     """What differs and wasn't varied."""
     case: Case | None = None
-    """Where the ends are the recipes of a worked example."""
+    """Set where the endpoints are the recipes of a worked example."""
     going_on: Continuations | None = None
     predictions: tuple[Tested, ...] = ()
     regimes: tuple[Regime, ...] = ()
-    """How the bridging runs of either end go out, where they are no whole trainings of it."""
+    """How the interpolating runs of each endpoint end, where they aren't full trainings of it."""
     stopped: bool = False
-    """Whether a signal ended it."""
+    """Whether a signal interrupted it."""
     files: tuple[Path, ...] = ()
 
     @property
     def difference(self) -> float | None:
-        """Of the two ends' own losses, the second minus the first; None where they aren't known."""
+        """The endpoints' own losses, the second minus the first; None where they are unknown."""
         one, other = (end.loss for end in self.endpoints)
         return None if one is None or other is None else other - one
 
     @property
     def interpolated(self) -> float | None:
-        """The same of the bridging runs at both ends; None until they are there."""
+        """The same difference between the interpolating runs at both endpoints; None until they exist."""
         whole = (effect for effect in self.result.effects if effect.kind == "stack" and effect.bound is None)
         return next((effect.verdict.difference for effect in whole), None)
 
     @property
     def residual(self) -> float | None:
-        """What the bridging runs leave over of the difference; None where one of the two isn't known."""
+        """What the interpolating runs don't explain of the difference; None where one of the two is unknown."""
         return None if self.left_over is None else self.left_over.value
 
     @property
     def left_over(self) -> Residual | None:
-        """The residual with its interval."""
+        """The residual with its interval; None where unknown."""
         one, other = (end.loss for end in self.endpoints)
         stack = next((effect for effect in self.result.effects if effect.kind == "stack"), None)
         if stack is None or one is None or other is None:
@@ -75,28 +75,28 @@ class Explanation:
 
     @property
     def proxy(self) -> str:
-        """How the bridging runs are a scale model, in words; empty where they are of the ends themselves."""
+        """A description of the scale models in the interpolating runs; empty where these train the endpoints' own recipes."""
         return "" if self.case is None else self.case.proxy
 
     @property
     def interpolating(self) -> str:
-        """What the bridging runs are of, where they are no whole trainings of the ends; else empty."""
+        """What the interpolating runs train, where it isn't the endpoints at full length; else empty."""
         return "scale model" if self.proxy else "shorter training" if self.share < 1 else ""
 
     @property
     def difference_name(self) -> str:
-        """Whose the difference is that the shares are of."""
+        """The name of the difference that is attributed."""
         return (
             "reported difference" if any(end.record is None for end in self.endpoints) else "difference of the two runs"
         )
 
     @property
     def residual_name(self) -> str:
-        """What is left over of it, in words for a table."""
+        """The name of the residual, for a table."""
         return "seed noise" if self.result.plan.given else "left unexplained"
 
     def lines(self) -> list[Part]:
-        """All of it for a terminal."""
+        """Return the text for a terminal."""
         result = self.result
         tables = lines(result.plan, result.cells, result.noise, result.effects, self._rows())
         found: list[Part] = [*tables, *self.notes()]
@@ -107,14 +107,14 @@ class Explanation:
         return found
 
     def _rows(self) -> list[list[str]]:
-        """The residual and the difference below the shares."""
+        """Return the rows of the residual and of the difference, below the shares."""
         found = self.left_over
         if found is None or self.difference is None:
             return []
         interval = f"{found.low:+.4f} to {found.high:+.4f}"
         left = [
             self.residual_name,
-            "what the bridging runs leave over",
+            "residual of the interpolating runs",
             f"{found.value:+.4f}",
             interval,
             found.kind,
@@ -125,7 +125,7 @@ class Explanation:
         return [left, whole]
 
     def notes(self) -> list[str]:
-        """The regime of the bridging runs, the residual and what it may be, in words."""
+        """Return the regimes of the interpolating runs, the residual and its possible causes, as lines."""
         one, other = self.endpoints
         found = []
         if self.difference is not None:
@@ -134,10 +134,10 @@ class Explanation:
                 + (f" ({self.case.source})" if self.case is not None and self.case.source else "")
             )
         if self.proxy:
-            found.append(f"proxies: the bridging runs are of a scale model: {self.proxy}")
+            found.append(f"proxies: the interpolating runs train a scale model: {self.proxy}")
         if self.share < 1:
             found.append(
-                f"proxies: the bridging runs have {self.share:.3g} of the steps, so the shares are those of shorter trainings"
+                f"proxies: the interpolating runs have {self.share:.3g} of the steps, so the shares are those of shorter trainings"
             )
         found += [regime.line(self.interpolating) for regime in self.regimes]
         if self.left_over is not None:
@@ -155,11 +155,12 @@ class Explanation:
         causes = [*scale, *(["the shorter trainings"] if self.share < 1 else []), *self.unmeasured, "chance"]
         return (
             f"{residual.value:+.4f} ({residual.low:+.4f} to {residual.high:+.4f}) is left unexplained; possible causes: "
-            f"{', '.join(causes)}. Its interval is that of the bridged difference, and default seed noise of the two ends"
+            f"{', '.join(causes)}. Its interval combines that of the interpolated difference with default seed noise "
+            "of the two endpoints"
         )
 
     def to_json(self) -> dict[str, Any]:
-        """For --json and explain.json."""
+        """Return the value for --json and explain.json."""
         return {
             "format": FORMAT,
             "kind": KIND,
@@ -179,7 +180,7 @@ class Explanation:
         }
 
     def markdown(self) -> str:
-        """explain.md."""
+        """Return the text of explain.md."""
         result, plan = self.result, self.result.plan
         text = [f"# {self.case.about if self.case is not None and self.case.about else plan.about}", ""]
         text += [f"- {note}" for note in self.notes()] + ["", "![shares](shares.png)", ""]
@@ -190,11 +191,11 @@ class Explanation:
             text += [table_row(entry.cells()) for entry in self.predictions] + [""]
         body = markdown(plan, result.cells, result.noise, result.effects, self._rows())
         return "\n".join(
-            [*text, body.replace(f"# {plan.name}", "## Bridging runs", 1).replace("\n## Runs", "\n### Runs")]
+            [*text, body.replace(f"# {plan.name}", "## Interpolating runs", 1).replace("\n## Runs", "\n### Runs")]
         )
 
     def write(self, folder: Path) -> list[Path]:
-        """explain.json and explain.md beside the study's own files."""
+        """Write explain.json and explain.md beside the study's own files, and return all of them."""
         write_json(folder / "explain.json", self.to_json())
         write_text(folder / "explain.md", printable(self.markdown(), lines=True))
         return [*self.result.files, folder / "explain.md", folder / "explain.json"]
@@ -203,8 +204,8 @@ class Explanation:
 def _continued(going_on: Continuations) -> list[str]:
     parent = going_on.parent
     text = [
-        f"`{parent.name}` ({parent.loss:.4f}) for {going_on.steps:,} more steps, warmed up again. The first row is what the steps "
-        "do, the others what a setting does beside them.",
+        f"`{parent.name}` ({parent.loss:.4f}) for {going_on.steps:,} more steps, with a new warm-up. The first row is the effect "
+        "of the steps, the others that of a setting beside them.",
         "",
         *table_head(["under", "validation", "training", "against", "difference", "95% interval", "verdict"]),
     ]

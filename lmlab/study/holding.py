@@ -1,11 +1,11 @@
-"""Who makes which run of a study: an operating-system lock for each, and what is noted of runs that ended early.
+"""Locks that assign the runs of a study to workers, and notes about runs that ended early.
 
-A worker holds a run's lock from before the run exists until it's done with it. The lock dies with the worker, so nothing is held by
-the dead, and workers of several machines share a study where their folder has locks.
+A worker holds a run's operating-system lock from before the run exists until it has finished with it. The lock is released when the
+process ends, however it ends, and workers on several machines share a study where their file system has locks.
 
-    study-NAME/held/RUN.lock          held: somebody is at work on it
-    study-NAME/held/RUN.failed.json   it can't be trained: why
-    study-NAME/held/RUN.lost.json     it was stopped because it can't win: where it was heading
+    study-NAME/held/RUN.lock          locked while a worker trains the run
+    study-NAME/held/RUN.failed.json   it can't be trained: the reason
+    study-NAME/held/RUN.lost.json     it was stopped because it can't win: its predicted final loss
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Ending = Literal["failed", "lost"]
 
 @contextlib.contextmanager
 def holding(folder: Path, name: str) -> Iterator[bool]:
-    """Hold the run `name` of the study in `folder`; False where another worker has it."""
+    """Hold the lock of the run `name` of the study in `folder`; yields False where another worker has it."""
     try:
         file = DISK.open(make_folder(_place(folder)) / f"{name}.lock", "ab")
     except OSError as error:
@@ -39,12 +39,12 @@ def holding(folder: Path, name: str) -> Iterator[bool]:
 
 
 def note(folder: Path, name: str, ending: Ending, values: dict[str, Any]) -> None:
-    """Note that a run ended early."""
+    """Write a note that a run ended early."""
     write_json(_path(folder, name, ending), {"format": FORMAT, **values})
 
 
 def noted(folder: Path, name: str, ending: Ending) -> dict[str, Any] | None:
-    """What is noted of that ending; None where nothing is."""
+    """Return the note of that ending; None where there is none."""
     path = _path(folder, name, ending)
     if not path.exists():
         return None
@@ -55,13 +55,13 @@ def noted(folder: Path, name: str, ending: Ending) -> dict[str, Any] | None:
 
 
 def forget(folder: Path, ending: Ending) -> None:
-    """Let every run with that ending be tried again."""
+    """Delete the notes of that ending, so that these runs are tried again."""
     for path in _place(folder).glob(f"*.{ending}.json"):
         path.unlink(missing_ok=True)
 
 
 def tidy(folder: Path) -> None:
-    """Remove what killed processes left of files in the study's folder; other workers may be writing there now."""
+    """Remove temporary files that killed processes left in the study's folder; other workers may be writing there now."""
     for place in (folder, _place(folder)):
         remove_old_temporaries(place)
 
@@ -71,10 +71,12 @@ def _path(folder: Path, name: str, ending: Ending) -> Path:
 
 
 def _place(folder: Path) -> Path:
-    """Where it is noted; LabError where that is a link, whose target is none of the study's."""
+    """Return the folder of locks and notes; LabError where it is a link, whose target isn't the study's own."""
     place = folder / FOLDER
     if is_link(place):
-        raise LabError(f"{place} is a link: expected the study's own folder; put what it points to in its place")
+        raise LabError(
+            f"{place} is a link: expected the study's own folder; replace it with the folder that it points to"
+        )
     return place
 
 

@@ -1,7 +1,7 @@
-"""How long a study takes, before its first run: a trial of each training that computes differently, times its steps.
+"""The total time of a study, predicted before its first run from trials of its distinct trainings.
 
-Trainings of equal model, batch, optimizer and arithmetic take equally long a step, so one of them is tried. Beyond
-MOST_TRIALS the time follows from the arithmetic: operations a step against those of the trial that is nearest in them.
+Trainings of equal model, batch, optimizer and arithmetic take equal time for a step, so only one of them is tried. Beyond
+MOST_TRIALS the time is that of the trial nearest in FLOPs a step, scaled by the ratio of FLOPs.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ MOST_TRIALS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Hours:
-    """The time of what is left of a study."""
+    """The predicted time of the remaining runs of a study."""
 
     seconds: Mapping[Cell, float]
-    """Of one run of each cell that has any left."""
+    """Time of one run of each cell that has any left."""
     runs: int
     total: float
     """Of all runs one after the other, in seconds."""
@@ -43,11 +43,11 @@ class Hours:
     high: float
     trials: int
     computed: int
-    """Cells whose time was computed from another's trial."""
+    """Cells whose time was computed from another cell's trial."""
     workers: int
 
     def line(self) -> str:
-        """In words."""
+        """Return the prediction as a line of text."""
         spread = f"{duration(self.low / self.workers)} to {duration(self.high / self.workers)}"
         sure = f"measured: {self.trials} trial" + ("s" if self.trials != 1 else "")
         if self.computed:
@@ -65,7 +65,8 @@ def hours(
     progress: Progress | None = None,
     say: Callable[[str], object],
 ) -> Hours:
-    """The time of these runs on this machine, each with so many threads (0: as its recipe says). LabError where one can't be run.
+    """Predict the time of these runs on this machine, with `threads` CPU threads each (0: as the recipe sets). LabError where one
+    can't run.
 
     Their data is prepared.
     """
@@ -100,7 +101,7 @@ def hours(
 
 
 def with_threads(recipe: Recipe, threads: int) -> Recipe:
-    """`recipe` on so many CPU threads, where it leaves that open and `threads` isn't 0."""
+    """Return `recipe` with so many CPU threads, where it leaves that open and `threads` isn't 0."""
     if not threads or recipe.train.threads:
         return recipe
     return dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, threads=threads))
@@ -109,7 +110,7 @@ def with_threads(recipe: Recipe, threads: int) -> Recipe:
 def _seconds(
     outline: Outline, trial: Measurement, factor: float, history: list[Finished]
 ) -> tuple[float, float, float]:
-    """(expected, low, high) of a run whose step has `factor` times the trial's arithmetic."""
+    """Return (expected, low, high) seconds of a run whose step has `factor` times the trial's FLOPs."""
     recipe, calibrations = outline.recipe, outline.expectation(history).calibrations
     step_tokens = reading(recipe, outline.dataset).tokens(recipe.train.batch)
     time = duration_of(recipe, trial, outline.steps, outline.plan, calibrations, step_tokens)
@@ -124,7 +125,7 @@ def _operations(outline: Outline) -> float:
 
 
 def _one_step(recipe: Recipe) -> Recipe:
-    """What a step's time depends on: without length, seed, rates and schedule."""
+    """Return the recipe reduced to what a step's time depends on: without length, seed, rates and schedule."""
     train = dataclasses.replace(recipe.train, steps=1, epochs=None, seed=0, patience=0, minimum_gain=0.0)
     optim = dataclasses.replace(
         recipe.optim, lr=1.0, weight_decay=0.0, clip=1.0, clip_steps=(), clip_then=(), transfer_from=(), batch_from=None

@@ -1,7 +1,8 @@
-"""Which bridging runs to make between two recipes, so that they fit a budget.
+"""The choice of interpolating runs between two recipes within a budget.
 
-With few factors all subsets are trained; with more, those on the way in some random orders and their reverses. Where that takes too
-long, every run gets the same share of its steps: a proxy, which says how the differences come about in shorter trainings.
+With few factors all subsets are trained; with more, those that occur in some random orders of adding factors and their reverses.
+Where that takes too long, every run gets the same share of its steps: a proxy, which attributes the difference in shorter
+trainings.
 """
 
 from __future__ import annotations
@@ -14,22 +15,22 @@ from lmlab.stats.factorial import Cell
 from lmlab.study.design import Factor, cells_of
 
 MOST_EXACT = 5
-"""Factors of which all 2^n subsets are trained."""
+"""The largest number of factors of which all 2^n subsets are trained."""
 PAIRS = 6
-"""Of orders: with fewer, what other orders would have told is hardly known (t of one or two degrees of freedom)."""
+"""Pairs of orders: with fewer, the sampling error of orders is hardly known (t of one or two degrees of freedom)."""
 SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interpolation:
-    """What is made."""
+    """The chosen set of interpolating runs."""
 
     pairs: int
-    """Of orders; 0: all subsets."""
+    """Pairs of orders; 0: all subsets."""
     share: float
-    """Of every run's steps."""
+    """The share of every run's steps."""
     seconds: float
-    """All of it, roughly."""
+    """Their total time, approximately."""
 
 
 def choose_interpolation(
@@ -39,8 +40,8 @@ def choose_interpolation(
     seconds: Callable[[Cell], float],
     there: Mapping[Cell, int] | None = None,
 ) -> Interpolation:
-    """The fullest choice that fits `budget` seconds; `seconds` gives a cell's time at all of its steps, and `there` says how many
-    runs of a cell, with all of these, need no training.
+    """Return the most complete choice that fits `budget` seconds; `seconds` gives a cell's time at all of its steps, and `there`
+    how many runs of a cell, at all of its steps, exist already.
 
     Without a budget nothing is shortened. LabError where nothing fits.
     """
@@ -54,5 +55,5 @@ def choose_interpolation(
             return Interpolation(pairs=pairs, share=share, seconds=total)
         least = min(least, total)
     raise LabError(
-        f"the bridging runs take {least:,.0f} s at a {round(1 / SHARES[-1])}th of their steps: expected a longer --budget"
+        f"the interpolating runs take {least:,.0f} s at a {round(1 / SHARES[-1])}th of their steps: expected a longer --budget"
     )

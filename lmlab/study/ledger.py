@@ -1,7 +1,7 @@
-"""A study's result as values, JSON and words, and the way back: every number from the runs that it comes from.
+"""A study's result as values, JSON and text, and its recomputation from the runs.
 
-study.json holds the plan, each run's id and loss, and every figure that study.md prints. `recomputed` makes the figures again from
-the runs with these ids, so that `lmlab verify` can hold one against the other.
+study.json holds the plan, each run's id and loss, and every figure that study.md prints. `recomputed` computes the figures again
+from the runs with these ids, so that `lmlab verify` can compare the two.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ KIND = "study"
 
 @dataclass(frozen=True, kw_only=True)
 class StudyResult:
-    """What a study found, also one that isn't finished."""
+    """The result of a study, finished or not."""
 
     plan: StudyPlan
     cells: Cells
     noise: Noise
     effects: tuple[Effect, ...]
     among: tuple[str, ...] = ()
-    """Ids of the finished runs that the noise was told from, where it isn't that of the study's own cells."""
+    """Ids of the finished runs from which the noise was estimated, where these aren't the study's own."""
     stopped: bool = False
-    """Whether a signal ended it."""
+    """Whether a signal interrupted it."""
     files: tuple[Path, ...] = ()
 
     @property
     def complete(self) -> bool:
-        """Whether there is nothing left to train."""
+        """Whether nothing is left to train."""
         return all(run.status not in ("missing", "unfinished") for run in self.cells.runs)
 
     def to_json(self) -> dict[str, Any]:
-        """For study.json and --json."""
+        """Return the value for study.json and --json."""
         return {
             "format": FORMAT,
             "kind": KIND,
@@ -66,7 +66,7 @@ class StudyResult:
 
 
 def result_of(plan: StudyPlan, runs: Path) -> StudyResult:
-    """What the runs in the folder `runs` say."""
+    """Return the result from the runs in the folder `runs`."""
     cells = read_cells(plan, runs)
     there = finished_beside(plan, runs)
     noise, effects = effects_of(plan, cells, noise_beside(plan, there, cells.measure))
@@ -75,7 +75,7 @@ def result_of(plan: StudyPlan, runs: Path) -> StudyResult:
 
 
 def write_result(result: StudyResult, folder: Path) -> list[Path]:
-    """study.json and study.md, which another machine that helps may be writing too."""
+    """Write study.json and study.md, and return their paths; another machine that shares the study may be writing them, too."""
     remove_old_temporaries(folder)
     write_json(folder / "study.json", result.to_json())
     text = markdown(result.plan, result.cells, result.noise, result.effects)
@@ -84,7 +84,7 @@ def write_result(result: StudyResult, folder: Path) -> list[Path]:
 
 
 def figures(plan: StudyPlan, cells: Cells, noise: Noise, effects: tuple[Effect, ...]) -> dict[str, Any]:
-    """What is computed from the runs."""
+    """Return the figures that are computed from the runs."""
     return {
         "measure": cells.measure,
         "level": LEVEL,
@@ -100,8 +100,8 @@ def figures(plan: StudyPlan, cells: Cells, noise: Noise, effects: tuple[Effect, 
 def recomputed(
     plan: StudyPlan, found: Mapping[str, Run], endings: Endings, there: Sequence[Record] = ()
 ) -> dict[str, Any]:
-    """The runs' losses by name, and the figures, from runs by the names that the plan gives them; `endings` knows those that ended
-    early, and `there` are those that the noise is told from where some are given."""
+    """Return the runs' losses by name, and the figures, from runs by their names in the plan. `endings` returns the notes about
+    those that ended early; `there` are the runs from which the noise is estimated where the plan has given runs."""
     cells = cells_from(plan.runs, found.get, endings)
     noise, effects = effects_of(plan, cells, noise_beside(plan, there, cells.measure))
     return {
@@ -135,7 +135,7 @@ def _cell_json(cell: Cell, losses: list[float], plan: StudyPlan) -> dict[str, An
 
 
 def _stopped_json(cell: Cell, number: int, plan: StudyPlan, cells: Cells) -> dict[str, Any]:
-    """A cell with stopped runs, whose mean is known from below at most."""
+    """Return the entry of a cell with stopped runs, whose mean has at most a lower limit."""
     ends = cells.censored().get(cell)
     return {
         "cell": plan.label(cell),

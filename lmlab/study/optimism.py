@@ -1,19 +1,17 @@
-"""By how much the loss at a chosen learning rate is too low, because the rate was chosen by it.
+"""The optimism of a search: by how much the loss at the chosen learning rate is too low because the rate was chosen by it.
 
-A search takes the rate whose losses are lowest, and chance is part of why they are: the loss that is quoted there is lower than
-what the rate is worth. (Holding out another text for the choice would leave that as it is: seeds and batches are chance too.) The
-bias is that of a minimum over noisy errors (Tibshirani and Tibshirani 2009, A bias correction for the minimum error rate in
-cross-validation, Annals of Applied Statistics 3), and is told by a parametric bootstrap: the choice is made again on losses drawn
-around what was fitted, whose truth is known, and
+A search takes the rate with the lowest losses, partly by chance, so its loss there is lower than the rate's expected loss.
+(Choosing on another text would not remove this: seeds and batches are chance too.) The bias is that of a minimum over noisy errors
+(Tibshirani and Tibshirani 2009, A bias correction for the minimum error rate in cross-validation, Annals of Applied Statistics 3),
+and is estimated by a parametric bootstrap: the choice is repeated on losses drawn around a fit, whose truth is known, and
 
-    optimism = mean over draws of (true loss at the rate that a draw chooses - the loss that the draw quotes there)
+    optimism = mean over draws of (true loss at the rate chosen in a draw - loss reported in that draw)
 
-(Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 17). Drawn are the losses of the last rung: from the recipe's
-seed at every rate, and from the other seeds at the rates that are then best, as a search does it. The truth is the parabola with a
-level for each seed; where none has a minimum, a level for each rate in its place. The error is what seeds disagree in: what is left
-over beside a level for each rate and one for each seed. (What a parabola leaves over is misfit, too: with it the bias of quiet
-searches was told about four times too large.) All rates are scored on the same text, whose chance is common to them and no part of
-it.
+(Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 17). The losses of the last rung are drawn: from the recipe's
+seed at every rate, and from the other seeds at the rates that are then best, as in a search. The truth is the parabola with a level
+for each seed; where none has a minimum, a level for each rate in its place. The error is the residual of a level for each rate and
+one for each seed. (Residuals of a parabola also contain misfit: with them the bias of quiet searches was estimated about four times
+too large.) All rates are scored on the same text, whose sampling error is common to them and doesn't count.
 """
 
 from __future__ import annotations
@@ -32,18 +30,18 @@ DRAWS = 400
 
 @dataclass(frozen=True, kw_only=True)
 class _Truth:
-    """What losses are drawn around."""
+    """The distribution from which losses are drawn."""
 
     of_rate: Callable[[float], float]
-    """Of a rate as a binary logarithm, without the seed's level."""
+    """True loss by rate (a binary logarithm), without the seed's level."""
     levels: Mapping[int, float]
-    """Of each seed."""
+    """The level of each seed."""
     deviation: float
-    """Of a run beside both."""
+    """Standard deviation of a run around both."""
 
 
 def optimism(losses: Mapping[ShortRun, float], steps: int) -> float | None:
-    """Nats a token by which the loss at the chosen rate is too low on average; None where nothing tells how much is chance.
+    """Return by how many nats a token the loss at the chosen rate is too low on average; None where the noise can't be estimated.
 
     `losses` are of all short trainings, `steps` the length of the last rung.
     """
@@ -62,13 +60,13 @@ def optimism(losses: Mapping[ShortRun, float], steps: int) -> float | None:
         drawn = _drawn(truth, steps, first, others, generator)
         place, loss, seeds = _chosen(drawn, steps)
         off.append(truth.of_rate(place) + float(np.mean([truth.levels[seed] for seed in seeds])) - loss)
-    return max(0.0, float(np.mean(off)))  # a minimum is never too high; below 0 is chance of the draws
+    return max(0.0, float(np.mean(off)))  # the bias can't be negative; below 0 is chance of the draws
 
 
 def _drawn(
     truth: _Truth, steps: int, first: list[int], others: list[int], generator: np.random.Generator
 ) -> dict[ShortRun, float]:
-    """The last rung of a search once more."""
+    """Draw the losses of the last rung."""
 
     def draw(rate: int, seed: int) -> float:
         return truth.of_rate(rate) + truth.levels[seed] + truth.deviation * float(generator.normal())
@@ -79,7 +77,8 @@ def _drawn(
 
 
 def _chosen(losses: Mapping[ShortRun, float], steps: int) -> tuple[float, float, list[int]]:
-    """The rate that a search chooses by these losses, the loss that it quotes, and the seeds of which that is the mean."""
+    """Return the rate that a search chooses by these losses, the loss that it reports, and the seeds over which that is the
+    mean."""
     fit = fit_parabola(losses, steps)
     if fit is not None:
         return fit.place, fit.lowest, sorted({run.seed for run in fit.losses})
@@ -89,7 +88,7 @@ def _chosen(losses: Mapping[ShortRun, float], steps: int) -> tuple[float, float,
 
 
 def _around(fit: Fit, finite: Mapping[ShortRun, float], deviation: float) -> _Truth:
-    """The parabola, and beside it the means of the rates that lie too far from the best one for it."""
+    """Return the parabola as truth, with the means of the rates that lie outside its range."""
     seeds = sorted({run.seed for run in fit.losses})
     level = float(np.mean(fit.levels))
     levels = {run.seed: level for run in finite} | dict(zip(seeds, map(float, fit.levels), strict=True))
@@ -103,7 +102,7 @@ def _around(fit: Fit, finite: Mapping[ShortRun, float], deviation: float) -> _Tr
 
 
 def _additive(finite: Mapping[ShortRun, float]) -> _Truth | None:
-    """A level for each rate and one for each seed, by least squares; None where that leaves nothing over."""
+    """Fit a level for each rate and one for each seed by least squares; None without a degree of freedom."""
     rates, seeds = sorted({run.rate for run in finite}), sorted({run.seed for run in finite})
     if not finite:
         return None

@@ -1,11 +1,11 @@
-"""The best learning rate and how well it is known, from losses of a few rates.
+"""The optimal learning rate and its interval, from losses at a few rates.
 
     loss = a_seed + b x + c x^2    with x the binary logarithm of the rate
 
-is fitted by least squares to the rates within two doublings of the best one. Each seed has a level of its own, since a seed moves
-the losses of all rates alike. The further a training ended above the best rate, the less it weighs: there losses rise faster than
-a parabola, and some trainings fail by chance. What the curve leaves over, chance and misfit together, is the error; the interval
-is over draws of the coefficients from their multivariate t distribution (Gelman et al., Bayesian Data Analysis, section 14.2).
+is fitted by least squares to the rates within two doublings of the best one. Each seed has its own level, since a seed shifts the
+losses of all rates alike. A training's weight falls with how far it ended above the best rate: there losses rise faster than a
+parabola, and some trainings fail by chance. The residual, chance and misfit together, is the error; the interval is over draws of
+the coefficients from their multivariate t distribution (Gelman et al., Bayesian Data Analysis, section 14.2).
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from lmlab.scaling.estimate import LEVEL, Estimate, Evidence
 from lmlab.study.halving import ShortRun
 
 REACH = 2
-"""Doublings from the best rate within which a parabola is a fair picture."""
+"""Doublings from the best rate within which a parabola is a good approximation."""
 FEWEST_RATES = 3
 DRAWS = 4000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Optimum:
-    """Where the loss is lowest; rates as binary logarithms of what they are of the recipe's."""
+    """The minimum of the loss over rates; rates are binary logarithms of their ratio to the recipe's."""
 
     place: Estimate
     loss: float
-    """Nats a token there, the mean over seeds."""
+    """The loss there in nats a token, the mean over seeds."""
     half: Estimate
-    """Nats a token that half the best rate costs."""
+    """The increase of loss at half the best rate, nats a token."""
     double: Estimate
-    """Nats a token that twice the best rate costs."""
+    """The increase of loss at twice the best rate, nats a token."""
     curvature: float
-    """c, so that a rate 2^d times the best one costs c d^2."""
+    """c, so that the loss at 2^d times the best rate is higher by c d^2."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,9 +45,9 @@ class Fit:
     """A parabola through the losses of the rates near the best one, with a minimum between them."""
 
     losses: Mapping[ShortRun, float]
-    """Of these rates."""
+    """The losses at these rates."""
     design: np.ndarray
-    """[runs, seeds + 2]: which seed, x, x^2."""
+    """[runs, seeds + 2]: an indicator of each seed, x, x^2."""
     weights: np.ndarray
     """[runs]"""
     coefficients: np.ndarray
@@ -55,41 +55,41 @@ class Fit:
 
     @property
     def rates(self) -> list[int]:
-        """Ascending."""
+        """The rates, ascending."""
         return sorted({run.rate for run in self.losses})
 
     @property
     def curvature(self) -> float:
-        """c."""
+        """The coefficient c."""
         return float(self.coefficients[-1])
 
     @property
     def place(self) -> float:
-        """Of the minimum."""
+        """The rate of the minimum, as a binary logarithm."""
         return -float(self.coefficients[-2]) / (2 * self.curvature)
 
     @property
     def levels(self) -> np.ndarray:
-        """[seeds]: a."""
+        """[seeds]: the coefficients a."""
         return self.coefficients[:-2]
 
     @property
     def left_over(self) -> np.ndarray:
-        """[runs]: what the parabola misses."""
+        """[runs]: the residuals."""
         return np.array(list(self.losses.values())) - self.design @ self.coefficients
 
     @property
     def freedom(self) -> int:
-        """Degrees of freedom of what is left over."""
+        """Degrees of freedom of the residuals."""
         return len(self.losses) - self.design.shape[1]
 
     @property
     def variance(self) -> float:
-        """Of the error of a run whose weight is 1; NaN without a degree of freedom."""
+        """The error variance of a run with weight 1; NaN without a degree of freedom."""
         return float(self.left_over @ (self.weights * self.left_over)) / self.freedom if self.freedom > 0 else math.nan
 
     def missed(self, *places: float) -> list[float]:
-        """What the parabola misses at these places, between the means of the rates."""
+        """Return the mean residuals at these places, interpolated between the rates."""
         runs = list(zip(self.losses, self.left_over, strict=True))
         misfit = [float(np.mean([left for run, left in runs if run.rate == rate])) for rate in self.rates]
         return [float(one) for one in np.interp(places, self.rates, misfit)]
@@ -101,7 +101,7 @@ class Fit:
 
 
 def fit_parabola(losses: Mapping[ShortRun, float], steps: int) -> Fit | None:
-    """The parabola through the short runs of that length; None where they have no minimum between them."""
+    """Fit a parabola to the short runs of that length; None where they have no minimum between them."""
     finite = {run: loss for run, loss in sorted(losses.items()) if run.steps == steps and math.isfinite(loss)}
     means = mean_losses(finite)
     if len(means) < FEWEST_RATES:
@@ -121,7 +121,7 @@ def fit_parabola(losses: Mapping[ShortRun, float], steps: int) -> Fit | None:
 
 
 def find_optimum(losses: Mapping[ShortRun, float], steps: int) -> Optimum | None:
-    """The optimum of the short runs of that length; None where they have no minimum between them."""
+    """Return the optimum of the short runs of that length; None where they have no minimum between them."""
     fit = fit_parabola(losses, steps)
     if fit is None:
         return None
@@ -140,7 +140,7 @@ def find_optimum(losses: Mapping[ShortRun, float], steps: int) -> Optimum | None
         spread = (min(value, float(low)), max(value, float(high)))
         return Estimate(value=value, low=spread[0], high=spread[1], evidence=sure, rests_on=rests, alarm=alarm)
 
-    # What the parabola misses is added again: losses rise faster above the optimum than below.
+    # The residuals are added: losses rise faster above the optimum than below.
     left, middle, right = fit.missed(place - 1, place, place + 1)
 
     def cost(missed: float) -> Estimate:
@@ -156,13 +156,13 @@ def find_optimum(losses: Mapping[ShortRun, float], steps: int) -> Optimum | None
 
 
 def mean_losses(losses: Mapping[ShortRun, float]) -> dict[int, float]:
-    """Rate -> mean loss over its seeds."""
+    """Return rate -> mean loss over its seeds."""
     rates = sorted({run.rate for run in losses})
     return {rate: float(np.mean([loss for run, loss in losses.items() if run.rate == rate])) for rate in rates}
 
 
 def _weights(runs: Mapping[ShortRun, float], means: Mapping[int, float]) -> np.ndarray:
-    """1 for a training that ended where the best rate does, a half for one as far above it as the rates are in the middle."""
+    """Return weights: 1 for a training that ended at the best rate's loss, 0.5 for one as far above it as the median rate."""
     lowest = min(means.values())
     excess = np.maximum(0.0, np.array(list(runs.values())) - lowest)
     usual = float(np.median(sorted(means[rate] - lowest for rate in {run.rate for run in runs})[1:] or [0.0]))
@@ -170,7 +170,7 @@ def _weights(runs: Mapping[ShortRun, float], means: Mapping[int, float]) -> np.n
 
 
 def _draws(fit: Fit) -> tuple[np.ndarray, np.ndarray]:
-    """Optima and curvatures of draws; an optimum that a draw puts beyond the measured rates counts as at their end."""
+    """Return optima and curvatures of draws; an optimum beyond the measured rates counts as at their end."""
     coefficients, design, rates, freedom = fit.coefficients, fit.design, fit.rates, fit.freedom
     if freedom <= 0:
         return np.array(rates[:1] + rates[-1:], dtype=float), np.array([0.0, 2 * coefficients[-1]])

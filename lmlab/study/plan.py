@@ -1,4 +1,4 @@
-"""A study's runs: one for each cell and seed, with its name and recipe, as values; plan.json in the study's folder."""
+"""A study's runs as values, one for each cell and seed, with name and recipe; plan.json in the study's folder."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from lmlab.study.design import (
 FORMAT = 1
 PLAN = "plan.json"
 DRAWN = "drawn"
-"""What a plan says of its orders, but for those of earlier versions, which began with the order of the factors."""
+"""The value of `orders` in a plan, except in those of earlier versions, which began with the order of the factors."""
 LONGEST_SLUG = 48
 ARITHMETIC = ("train.precision", "train.device")
-"""Policy that runs of one study share: they may move losses by more than the order of sums does."""
+"""Policy settings that runs of one study share, since they may change losses by more than the order of sums does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class PlannedRun:
     seed: int
     recipe: Recipe
     id: str = ""
-    """Of a run that was there before the study, which is never trained for it; else empty."""
+    """The id of a run that existed before the study, which never trains it; else empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,38 +63,37 @@ class Given:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyPlan:
-    """All of a study that is settled before its first run."""
+    """All that is decided before a study's first run."""
 
     name: str
     about: str
     asked: str
-    """The recipe or text that was named, and the settings of all runs, as JSON: by this a study knows its own base again."""
+    """The recipe or text that was named, and the settings of all runs, as JSON; identifies the study when it is continued."""
     base: Recipe
     factors: tuple[Factor, ...]
     """Without levels that the base has already."""
     design: DesignName
     seeds: int
     pairs: int = 0
-    """Of random orders in which the factors of a design of subsets are added; 0: all subsets."""
+    """Pairs of random orders in which the factors of a subsets design are added; 0: all subsets."""
     first_given: bool = False
     """Whether the first of these orders is that of the factors, as in plans of earlier versions; else all are drawn."""
     given: tuple[Given, ...] = ()
-    """Runs that are there: their cells are trained only from as many more seeds as are missing."""
+    """Existing runs, which count as seeds: their cells are trained only from the missing number of seeds."""
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
-        """The baseline first."""
+        """The cells, the baseline first."""
         return tuple(cells_of(self.factors, self.design, self.pairs, self.first_given))
 
     @property
     def orders(self) -> list[Order]:
-        """In which the factors of a design of subsets are added, where they are sampled."""
+        """The orders in which the factors of a subsets design are added, where they are sampled."""
         return sampled_orders(len(self.factors), self.pairs, first_given=self.first_given)
 
     @cached_property
     def runs(self) -> tuple[PlannedRun, ...]:
-        """Those that are given, then the others in the order in which they are trained: all cells from one seed, then all from
-        the next."""
+        """The given runs, then the others in the order of training: all cells from one seed, then all from the next."""
         names = self._slugs()
         recipes = {cell: recipe_of(cell, self.factors, self.base) for cell in self.cells}
 
@@ -112,25 +111,25 @@ class StudyPlan:
         return tuple(found)
 
     def _own_seeds(self, cell: Cell) -> list[int]:
-        """The seeds from which a cell is trained besides those of its given runs."""
+        """Return the seeds from which a cell is trained besides those of its given runs."""
         taken = {one.seed for one in self.given if one.cell == cell}
         first = self.base.train.seed
         free = [seed for seed in range(first, first + self.seeds + len(taken)) if seed not in taken]
         return free[: max(0, self.seeds - len(taken))]
 
     def label(self, cell: Cell) -> str:
-        """A cell in words."""
+        """Describe a cell."""
         on = sum(cell)
         if self.design == "cumulative" and on > 1:
             return f"all {on} stacked" if on == len(self.factors) else f"first {on} stacked"
         return label_of(cell, self.factors)
 
     def folder(self, runs: Path) -> Path:
-        """Where the study's own files are."""
+        """Return the folder of the study's own files."""
         return runs / f"study-{self.name}"
 
     def _slugs(self) -> dict[Cell, str]:
-        """Cell -> its part of a run's name: its label, or its levels' numbers where that is too long or another's."""
+        """Return cell -> its part of a run's name: its label, or its levels' numbers where the label is too long or taken."""
         found: dict[Cell, str] = {}
         for cell in self.cells:
             slug = (
@@ -145,7 +144,7 @@ class StudyPlan:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """For plan.json and study.json."""
+        """Return the value for plan.json and study.json."""
         return {
             "format": FORMAT,
             "name": self.name,
@@ -168,7 +167,8 @@ class StudyPlan:
 
 
 def plan_study(definition: Definition, base: Recipe) -> StudyPlan:
-    """The plan of a study whose base recipe is `base`, the settings of all runs included; LabError where it can't be made."""
+    """Return the plan of a study with base recipe `base`, which includes the settings of all runs; LabError where it isn't
+    valid."""
     require_factors(definition.factors, definition.design)
     plan = StudyPlan(
         name=definition.name,
@@ -179,18 +179,18 @@ def plan_study(definition: Definition, base: Recipe) -> StudyPlan:
         design=definition.design,
         seeds=definition.seeds,
     )
-    _ = plan.runs  # an impossible cell is refused now
+    _ = plan.runs  # raises LabError for a cell that can't be trained
     return plan
 
 
 def asked_of(definition: Definition) -> str:
-    """What decides the base recipe of a study, as text."""
+    """Return what determines the base recipe of a study, as JSON."""
     size = [definition.size] if definition.size else []
     return json.dumps([definition.recipe, sorted(definition.settings.items()), *size], default=str)
 
 
 def is_same_study(asked: str, definition: Definition) -> bool:
-    """Whether a plan that was `asked` for so is of this study: the same recipe and settings, but for how runs are carried out."""
+    """Return whether a plan's `asked` is of this study: the same recipe and settings, except those of how runs are carried out."""
     try:
         both = map(json.loads, (asked, asked_of(definition)))
         theirs, ours = ([recipe, dict(settings), *size] for recipe, settings, *size in both)
@@ -202,12 +202,12 @@ def is_same_study(asked: str, definition: Definition) -> bool:
 
 
 def may_change(name: str) -> bool:
-    """Whether a study may go on with another value of this setting: policy, such as train.threads, but for the arithmetic."""
+    """Return whether a study may continue with another value of this setting: policy such as train.threads, without ARITHMETIC."""
     return name in policy_names() and name not in ARITHMETIC
 
 
 def plan_from(value: Any, origin: str) -> StudyPlan:
-    """The plan in a plan.json or study.json; LabError that begins with `origin`."""
+    """Read the plan in a plan.json or study.json; a LabError begins with `origin`."""
     try:
         if value["format"] != FORMAT:
             raise LabError(f"{origin} has format {shown(value['format'])}: this version reads {FORMAT}; update lmlab")
@@ -241,7 +241,7 @@ def plan_from(value: Any, origin: str) -> StudyPlan:
 
 
 def read_plan(folder: Path) -> StudyPlan | None:
-    """The plan in a study's folder; None where there is none."""
+    """Read the plan in a study's folder; None where there is none."""
     path = folder / PLAN
     return plan_from(read_json(path), str(path)) if path.exists() else None
 
@@ -256,7 +256,7 @@ def _settings(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_own(factor: Factor, base: Recipe) -> Factor:
-    """The levels that change something: one that doesn't is the baseline."""
+    """Return the factor without levels that are the base recipe's own setting."""
     levels = tuple(level for level in factor.levels if override(base, level.settings) != base)
     if not levels:
         raise LabError(

@@ -1,4 +1,4 @@
-"""Several workers on one study: processes that end with this one, and hear of its signals once."""
+"""Several worker processes on one study; they end with this process, which forwards its signals to them once."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ STOPPED = 3
 
 
 def work_together(work: Work, workers: int, say: Callable[[str], object]) -> bool:
-    """Let so many workers train what is left; False where a signal stopped them. LabError where one of them broke.
+    """Train what is left with so many workers; False where a signal stopped them. LabError where one of them failed.
 
-    Where the disk refuses one of them, the others save and end too, and StorageError says what it met.
+    Where the disk fails for one of them, the others save and end too, and StorageError has its message.
     """
     processes = [_started(work) for _ in range(workers)]
     refusals: list[str] = []
@@ -35,7 +35,7 @@ def work_together(work: Work, workers: int, say: Callable[[str], object]) -> boo
     for reader in readers:
         reader.start()
     try:
-        # They are in sessions of their own, so that Ctrl-C comes to them from here alone: a second one would end them unsaved.
+        # Each has its own session, so that Ctrl-C reaches them only through this process: a second signal would end them unsaved.
         with StopRequests(set) as stop:
             told = False
             while any(one.poll() is None for one in processes):
@@ -53,11 +53,11 @@ def work_together(work: Work, workers: int, say: Callable[[str], object]) -> boo
     for reader in readers:
         reader.join()
     if any(one.returncode == REFUSED_STATUS for one in processes):
-        raise StorageError(refusals[0] if refusals else "the disk refused a worker, which ended before it said more")
+        raise StorageError(refusals[0] if refusals else "the disk failed for a worker, which ended without a message")
     broken = [one.returncode for one in processes if one.returncode not in (0, STOPPED)]
     if broken:
         raise LabError(
-            f"{len(broken)} of {workers} workers ended with status {broken[0]}: the same command goes on with what they left"
+            f"{len(broken)} of {workers} workers ended with status {broken[0]}: the same command continues with what they left"
         )
     return all(one.returncode == 0 for one in processes)
 

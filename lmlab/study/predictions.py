@@ -1,4 +1,4 @@
-"""What somebody predicted of a training, held against that training."""
+"""Predictions about a training, compared with that training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lmlab.study.trainer import Trainer
 
 @dataclass(frozen=True, kw_only=True)
 class Tested:
-    """One prediction, and what came."""
+    """One prediction, and the measured loss."""
 
     prediction: Prediction
     run: str
@@ -27,28 +27,28 @@ class Tested:
 
     @property
     def off(self) -> float:
-        """What came minus what was predicted; of a range minus the limit that it is beyond, 0 within."""
+        """The measured minus the predicted loss; for a range minus its nearest limit, 0 within."""
         return off_by(self.prediction.value, self.measured)
 
     @property
     def holds(self) -> bool:
-        """Whether it came so."""
+        """Whether the prediction holds."""
         return holds(self.prediction.value, self.measured)
 
     def line(self) -> str:
-        """In words."""
+        """Return the result as a line of text."""
         said = self.prediction
         what = f"{METRICS[said.metric]} {_shown(said.value)} predicted, {self.measured:.4f} measured ({self.run})"
         return f"{said.says}: {what}: {'held' if self.holds else f'off by {self.off:+.3f}'}"
 
     def cells(self) -> list[str]:
-        """A row: what, of which loss, predicted, measured, off, held."""
+        """Return a table row: prediction, which loss, predicted, measured, off, held."""
         said = self.prediction
         predicted, held = _shown(said.value), "yes" if self.holds else "no"
         return [said.says, METRICS[said.metric], predicted, f"{self.measured:.4f}", f"{self.off:+.4f}", held]
 
     def to_json(self) -> dict[str, Any]:
-        """For explain.json."""
+        """Return the value for explain.json."""
         said = self.prediction
         return {
             "says": said.says,
@@ -64,7 +64,8 @@ class Tested:
 def tested(
     predictions: tuple[Prediction, ...], first: Recipe, name: str, going_on: Continuations | None, trainer: Trainer
 ) -> tuple[Tested, ...]:
-    """Train what they are of, once for equal settings, as runs called NAME-foretold-N; Interrupted where a signal stopped one."""
+    """Train the predictions' recipes, once for equal settings, as runs called NAME-foretold-N; Interrupted where a signal stopped
+    one."""
     made: dict[str, Record] = {}
     found = []
     for said in predictions:
@@ -81,22 +82,22 @@ def tested(
 
 
 def off_by(predicted: float | Range, measured: float) -> float:
-    """What came minus what was predicted; of a range minus the limit that it is beyond, 0 within."""
+    """Return the measured minus the predicted loss; for a range minus its nearest limit, 0 within."""
     return predicted.off(measured) if isinstance(predicted, Range) else measured - predicted
 
 
 def holds(predicted: float | Range, measured: float) -> bool:
-    """Whether it came so: within a range, or as near as a loss of two digits can be meant."""
+    """Return whether a prediction holds: within its range, or within TOLERANCE of a single value."""
     return abs(off_by(predicted, measured)) <= (0.0 if isinstance(predicted, Range) else TOLERANCE)
 
 
 def predicted_from(value: Any) -> float | Range:
-    """What `to_json` wrote under predicted: a number, or the limits of a range."""
+    """Read a prediction that `to_json` wrote: a number, or the limits of a range."""
     return float(value) if isinstance(value, (int, float)) else Range(low=value["low"], high=value["high"])
 
 
 def loss_in(record: Record, metric: str) -> float:
-    """The run's last loss of that kind; LabError where it has none."""
+    """Return the run's last loss of that kind; LabError where it has none."""
     train = record.evaluations[-1].train_loss if record.evaluations else None
     loss = record.loss if metric == "valid_loss" else train
     if loss is None:

@@ -1,9 +1,9 @@
-"""Stopping early what cannot win: a rule on a run's own curve.
+"""Pruning runs: stop those that cannot win, by a rule on each run's own curve.
 
-After each evaluation beyond a third of the run, its curve is drawn on to its end (`scaling.curve`). Where the lower limit of that
-interval lies above the mean that the best finished cell came to, the run is asked to stop. One in ten curves ends below its lower
-limit, so a winner is lost as rarely as that at each look at most. The baseline is never stopped: everything is compared with it.
-A run that was stopped counts as censored (`study.stopped`).
+After each evaluation beyond a third of the run, its curve is extrapolated to its end (`scaling.curve`). Where the lower limit of
+that interval lies above the mean loss of the best finished cell, the run is requested to stop. One in ten runs ends below its lower
+limit, so at each evaluation the best run is pruned at most as often. The baseline is never stopped, since everything is compared
+with it. A stopped run counts as censored (`study.stopped`).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from lmlab.study.plan import PlannedRun
 from lmlab.training.display import Display, Progress
 
 LOOKED_FROM = 1 / 3
-"""Of a run."""
+"""The share of a run's steps from which its curve is extrapolated."""
 
 
 def heading_for(recipe: Recipe, steps: list[int], losses: list[float]) -> Estimate | None:
-    """The loss at the end of a run of `recipe` with these evaluations; None while too little can be said."""
+    """Predict the final loss of a run of `recipe` with these evaluations; None with too few of them."""
     if recipe.train.epochs is not None or not steps or steps[-1] < LOOKED_FROM * recipe.train.steps:
         return None
     length, start = recipe.train.steps, recipe.schedule.start
@@ -43,7 +43,8 @@ def heading_for(recipe: Recipe, steps: list[int], losses: list[float]) -> Estima
 
 
 def heading_at(run: Run, recipe: Recipe, last: float = math.inf) -> tuple[int, Estimate] | None:
-    """The step of the run's last evaluation up to step `last`, and where it was heading then; None while too little can be said."""
+    """Return the step of the run's last evaluation up to step `last`, and the final loss predicted then; None with too few
+    evaluations."""
     lines: list[Mapping[str, object]] = [
         line
         for line in run.read_lines("metrics")
@@ -55,7 +56,7 @@ def heading_at(run: Run, recipe: Recipe, last: float = math.inf) -> tuple[int, E
 
 
 def best_mean(finished: Iterable[tuple[Cell, float]]) -> float | None:
-    """The lowest mean loss of a cell; None where no run is finished."""
+    """Return the lowest mean loss of a cell; None where no run is finished."""
     losses: dict[Cell, list[float]] = {}
     for cell, loss in finished:
         losses.setdefault(cell, []).append(loss)
@@ -63,9 +64,10 @@ def best_mean(finished: Iterable[tuple[Cell, float]]) -> float | None:
 
 
 def last_losses(runs: Path, study: Path, planned: Sequence[PlannedRun]) -> list[tuple[Cell, float]]:
-    """(cell, loss of the last evaluation while it trained) of each finished run: what a curve of evaluations heads for.
+    """Return (cell, loss of the last evaluation during training) of each finished run, which is what an extrapolated curve
+    predicts.
 
-    Cells of which a run was stopped are left out, since the others of them are the better ones; `study` is the study's folder.
+    Cells with a stopped run are left out, since their finished runs are the better ones; `study` is the study's folder.
     """
     found = []
     finished = [one for one in planned if (runs / one.name / "summary.json").exists()]
@@ -83,7 +85,7 @@ def last_losses(runs: Path, study: Path, planned: Sequence[PlannedRun]) -> list[
 
 
 class RunPruner:
-    """A display that looks at the run after each evaluation, and asks it to stop where it can't win."""
+    """A display that extrapolates the run's curve after each evaluation, and requests its stop where it can't win."""
 
     def __init__(self, shown: Display, planned: PlannedRun, runs: Path, study: Path, best: float | None) -> None:
         """`best` is the lowest mean loss of a cell so far; `study` the study's folder."""
@@ -107,7 +109,7 @@ class RunPruner:
         self._shown.close()
 
     def note(self, text: str) -> None:
-        """See `Display`; an evaluation is told here."""
+        """See `Display`; called at each evaluation."""
         self._shown.note(text)
         if self._best is not None and any(self._planned.cell) and not self._asked:
             self._look(self._best)
@@ -127,7 +129,7 @@ class RunPruner:
             "high": end.high,
             "best": best,
         }
-        # Noted last: a run that was not asked to stop isn't lost.
+        # The note comes last: a run without a request to stop must not count as pruned.
         stop = run.folder / CONTROL / "stop"
         try:
             stop.touch()

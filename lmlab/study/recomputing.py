@@ -1,4 +1,4 @@
-"""The figures of a file once more, from the runs whose ids stand in it."""
+"""Recompute the figures of a file from the runs whose ids it contains."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FORMER_ROWS = {
     "of 20 tokens a parameter": "as a share of 20, the usual optimum",
     "time in all": "time in all, with evaluations and saving",
 }
-"""What rows of a comparison were called in files of earlier versions."""
+"""Names of a comparison's rows in files of earlier versions."""
 OF_COMPARISON = ("scale", "differs", "same", "ratios", "curves_of", "equal", "reach", "trends", "pairs")
 
 
@@ -44,7 +44,7 @@ class RunIndex:
 
     @cached_property
     def runs(self) -> Mapping[str, Run]:
-        """Those that can be read."""
+        """The runs that can be read, by id."""
         found = {}
         for run in list_runs(self.folder):
             try:
@@ -54,22 +54,22 @@ class RunIndex:
         return found
 
     def missing(self, name: str, number: str) -> str:
-        """What to say of one that isn't there."""
+        """Return a line about a run that isn't there."""
         return f"run {name} ({number[:12]}) is not in {self.folder}"
 
 
 @dataclass
 class Recomputation:
-    """What a file says, and what its runs say now."""
+    """The figures in a file, and the same from its runs."""
 
     figures: list[tuple[str, Any, Any]] = field(default_factory=list)
-    """Place in the file, said there, found now."""
+    """(place in the file, value in the file, value from the runs)."""
     missing: list[str] = field(default_factory=list)
     """A line for each run that isn't there."""
 
 
 def of_study(value: Mapping[str, Any], origin: str, index: RunIndex, before: str = "") -> Recomputation:
-    """A study.json."""
+    """Recompute a study.json."""
     plan = plan_from(value.get("plan"), origin)
     told = {str(run["name"]): (str(run["id"]), run["loss"]) for run in value["runs"]}
     recomputation = Recomputation()
@@ -110,7 +110,7 @@ def of_study(value: Mapping[str, Any], origin: str, index: RunIndex, before: str
 
 
 def of_explanation(value: Mapping[str, Any], origin: str, index: RunIndex) -> Recomputation:
-    """An explain.json; losses that were reported by others are taken as they stand."""
+    """Recompute an explain.json; losses that were reported by others are copied from the file."""
     recomputation = of_study(value["study"], origin, index, "study.")
     losses: list[float] = []
     for place, end in enumerate(value["runs"]):
@@ -148,7 +148,7 @@ def of_explanation(value: Mapping[str, Any], origin: str, index: RunIndex) -> Re
 
 
 def of_comparison(value: Mapping[str, Any], origin: str, index: RunIndex) -> Recomputation:
-    """What lmlab compare --json printed."""
+    """Recompute the output of lmlab compare --json."""
     recomputation = Recomputation()
     records = [_record(run["name"], run["id"], index, recomputation) for run in value["runs"]]
     known = [record for record in records if record is not None]
@@ -169,7 +169,7 @@ def of_comparison(value: Mapping[str, Any], origin: str, index: RunIndex) -> Rec
             reach=tuple(asked["reach"]),
             alone=asked["alone"],
             on=asked["on"] or "",
-            # A comparison from before a text was scored whole was of its validation split.
+            # Comparisons written before a text could be scored whole were of its validation split.
             split=asked.get("split", "valid") or "",
             reading=asked.get("reading", {}),
             device=asked["device"],
@@ -187,7 +187,7 @@ def of_comparison(value: Mapping[str, Any], origin: str, index: RunIndex) -> Rec
 
 
 def of_evaluations(value: Mapping[str, Any], origin: str, index: RunIndex) -> Recomputation:
-    """What lmlab report --to json printed."""
+    """Recompute the output of lmlab report --to json."""
     recomputation = Recomputation()
     for place, entry in enumerate(value["runs"]):
         name, _, which = str(entry["run"]).partition("@")
@@ -206,7 +206,7 @@ RECOMPUTE: Mapping[str, Callable[[Mapping[str, Any], str, RunIndex], Recomputati
     COMPARISON: of_comparison,
     EVALUATIONS: of_evaluations,
 }
-"""By what a file says that it is."""
+"""Function by the file's `kind`."""
 
 
 def _loss_of(run: Run, checkpoint: int | None) -> float | None:
@@ -226,7 +226,7 @@ def _residual(
 
 
 def _regime(place: str, value: Mapping[str, Any], index: RunIndex, recomputation: Recomputation) -> None:
-    """Both endings of a regime; one that was reported by others is taken as it stands."""
+    """Recompute both endings of a regime; one that was reported by others is skipped."""
     for side, at in (("bridging", None), ("whole", value.get("checkpoint"))):
         said = value[side]
         if said is None or not said["runs"]:
@@ -256,7 +256,7 @@ def _continued(value: Mapping[str, Any], index: RunIndex, recomputation: Recompu
 
 
 def _record(name: str, number: str, index: RunIndex, recomputation: Recomputation) -> Record | None:
-    """The run with that id; a line among the missing where it isn't there."""
+    """Return the run with that id; None, with a line in `missing`, where it isn't there."""
     run = index.runs.get(str(number))
     if run is None:
         recomputation.missing.append(index.missing(str(name), str(number)))
@@ -265,7 +265,7 @@ def _record(name: str, number: str, index: RunIndex, recomputation: Recomputatio
 
 
 def _renamed(value: Any, names: Mapping[str, str]) -> Any:
-    """`value` with the names that runs have now replaced by those that they had when the file was written."""
+    """Return `value` with the runs' current names replaced by those from when the file was written."""
     if isinstance(value, dict):
         return {key: _renamed(part, names) for key, part in value.items()}
     if isinstance(value, (list, tuple)):

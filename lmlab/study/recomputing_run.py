@@ -1,5 +1,5 @@
-"""The figures of one run's summary.json once more: losses from the bits of its units, the verdict from its curve, the score of its
-forecast; and a loss once more from the weights."""
+"""Recompute the figures of one run's summary.json: losses from the bits of its units, the verdict from its curve, the score of its
+forecast; and its loss from the weights."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ VERDICT = ("kind", "gap", "gap_interval", "rise", "rise_interval", "best_step", 
 
 
 def figures_of_run(run: Run, summary: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """(place, what summary.json says, what the run's other files give)."""
+    """Yield (place, value in summary.json, value from the run's other files)."""
     yield from _final(run, summary["final"])
     if summary["best"]["step"] == summary["final"]["step"]:
-        # Else it rests on the best model's bits by unit over the whole split, which a run doesn't keep.
+        # Otherwise it depends on the best model's bits by unit over the whole split, which a run doesn't keep.
         now = verdict_on(run, None, gap_from(summary["final"]))
         yield from ((f"verdict.{name}", summary["verdict"].get(name), now.get(name)) for name in VERDICT)
     scored = summary.get("score") or {}
@@ -36,7 +36,8 @@ def figures_of_run(run: Run, summary: Mapping[str, Any]) -> Iterator[tuple[str, 
 
 
 def rescored(run: Run) -> float:
-    """The loss of the last model over the whole validation split, from its weights; LabError where they or the text aren't here."""
+    """Compute the last model's loss over the whole validation split from its weights; LabError where they or the text aren't
+    here."""
     return score_again(f"{run.folder}@latest").evaluation.loss
 
 
@@ -47,9 +48,9 @@ def _final(run: Run, final: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]
         return
     nats, tokens = units["bits"][:, -1] * math.log(2.0), np.array(units["tokens"])
     unpredicted = int(tokens.sum()) - final["tokens"]
-    if unpredicted not in (0, 1):  # windows of documents count tokens otherwise than units do
+    if unpredicted not in (0, 1):  # windows of documents count tokens differently from units
         return
-    tokens[np.flatnonzero(tokens)[0]] -= unpredicted  # of a stream, the first token is predicted by none
+    tokens[np.flatnonzero(tokens)[0]] -= unpredicted  # the first token of a stream has no prediction
     interval = ratio_interval(nats, tokens)
     loss = float(nats.sum()) / float(tokens.sum())
     found = {
@@ -60,6 +61,6 @@ def _final(run: Run, final: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]
         "tokens": int(tokens.sum()),
         "units": int(np.count_nonzero(tokens)),
     }
-    if final.get("bits_per_byte") is not None:  # the bytes of what isn't predicted don't count
+    if final.get("bits_per_byte") is not None:  # the bytes of unpredicted tokens don't count
         found["bits_per_byte"] = float(units["bits"][:, -1].sum()) / final["bytes"]
     yield from ((f"final.{name}", final.get(name), value) for name, value in found.items())

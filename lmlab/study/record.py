@@ -1,8 +1,8 @@
-"""What a search has measured, kept by Optuna: in a file, or in any database that several machines can read.
+"""The measurements of a search, stored by Optuna: in a file, or in any database that several machines can read.
 
 An Optuna trial is a learning rate. The losses of its short trainings are its intermediate values, by steps, and all of them with
-their seeds stand in its attribute `short_runs`. Trials stay open while the search goes on; at its end those that reached the last
-rung are complete, and the others pruned. So `optuna-dashboard` shows the search, and a search that was killed loses one training.
+their seeds are in its attribute `short_runs`. Trials stay open while the search runs; at its end those that reached the last rung
+become complete, and the others pruned. So `optuna-dashboard` shows the search, and a killed search loses one training.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ NAME = "optim.lr"
 ATTRIBUTE = "short_runs"
 DIVERGED = "diverged"
 REFUSED = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY)
-"""What SQLite answers where its disk is the cause."""
+"""SQLite's error codes for failures of the disk."""
 
 
 def require_optuna() -> None:
-    """LabError where Optuna isn't installed."""
+    """Raise LabError where Optuna isn't installed."""
     with _plain_errors("optuna"):
         import optuna  # noqa: F401
 
@@ -39,7 +39,7 @@ class Record:
     """One search in its storage."""
 
     def __init__(self, storage: str, name: str, rate: float) -> None:
-        """`storage` is a URL such as sqlite:///study.db, `rate` the recipe's own. LabError where it can't be had."""
+        """`storage` is a URL such as sqlite:///study.db, `rate` the recipe's own. LabError where it can't be opened."""
         with _plain_errors(storage):
             import optuna
 
@@ -53,7 +53,7 @@ class Record:
         self._spread = optuna.distributions.FloatDistribution(rate * 2.0**-FURTHEST, rate * 2.0**FURTHEST, log=True)
 
     def measured(self) -> dict[ShortRun, Outcome]:
-        """Every short training so far."""
+        """Return every short training so far."""
         found: dict[ShortRun, Outcome] = {}
         with _plain_errors(self._storage):
             trials = self._study.get_trials(deepcopy=False)
@@ -64,7 +64,7 @@ class Record:
         return found
 
     def add(self, run: ShortRun, outcome: Outcome) -> None:
-        """Keep a short training."""
+        """Store a short training."""
         with _plain_errors(self._storage):
             trial = self._open_trial(run.rate)
             if run.seed == 0 and math.isfinite(outcome.loss):
@@ -73,7 +73,7 @@ class Record:
             trial.set_user_attr(ATTRIBUTE, entries)
 
     def close(self, steps: int) -> None:
-        """The search is done: complete are the trials that were trained for so many steps, pruned the others."""
+        """Finish the search: trials that were trained for so many steps become complete, the others pruned."""
         states = self._optuna.trial.TrialState
         with _plain_errors(self._storage):
             for trial in self._study.get_trials(deepcopy=False, states=(states.RUNNING,)):
@@ -89,7 +89,7 @@ class Record:
                     self._study.tell(trial.number, state=state)
 
     def _open_trial(self, rate: int) -> Trial:
-        """The trial of that rate that is under way, also one that another process began, or a new one."""
+        """Return the open trial of that rate, also one that another process began, or a new one."""
         wanted = self._rate * 2.0**rate
         states = self._optuna.trial.TrialState
         for frozen in self._study.get_trials(deepcopy=False, states=(states.RUNNING,)):
@@ -127,7 +127,8 @@ def _read(entry: Any) -> tuple[ShortRun, Outcome]:
 
 @contextmanager
 def _plain_errors(storage: str) -> Iterator[None]:
-    """What Optuna and its database raise as one line; its warnings about settings that are none of the user's stay inside."""
+    """Raise what Optuna and its database raise as one line; its warnings about settings that the user can't change are
+    suppressed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -138,7 +139,7 @@ def _plain_errors(storage: str) -> Iterator[None]:
         raise LabError(f"--storage {storage} needs the package {error.name}, which is not installed") from None
     except LabError:
         raise
-    except Exception as error:  # Optuna passes on what any of a dozen database drivers raises
+    except Exception as error:  # Optuna re-raises the exceptions of a dozen database drivers
         refused = _refused(error)
         if refused:
             raise StorageError(
@@ -151,7 +152,7 @@ def _plain_errors(storage: str) -> Iterator[None]:
 
 
 def _refused(error: BaseException | None) -> str:
-    """What SQLite says where its disk refused; empty where that isn't the cause."""
+    """Return SQLite's message where its disk failed; empty for another cause."""
     while error is not None:
         if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in REFUSED:
             return str(error)

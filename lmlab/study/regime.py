@@ -1,7 +1,7 @@
-"""In what regime trainings end: whether validation still falls or has turned up, and how far it is above training.
+"""The regimes in which trainings end: whether validation loss still falls or has turned up, and its gap to the training loss.
 
-A scale model or a shorter training shares out a difference as it does at its own end. Where the trainings that it stands for end in
-another regime, as when these overfit and it doesn't, the shares need not be theirs; so both are told beside the shares.
+A scale model or a shorter training attributes the difference at its own end. Where the full trainings end in another regime, as
+when they overfit and it doesn't, their shares may differ; so both regimes are reported beside the shares.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lmlab.study.case import Reported
 Course = Literal["falling", "level", "risen", "unknown"]
 SAYS: Mapping[str, str] = {"falling": "still falls", "level": "neither falls nor rises", "risen": "has turned up"}
 FEWEST_EVALUATIONS = 3
-"""Fewer don't tell a course (`stats.still_falling`)."""
+"""With fewer the course is unknown (`stats.still_falling`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +28,15 @@ class Ending:
     """How trainings of one recipe end. Losses are in nats a token, means over the runs."""
 
     valid: float
-    """Of the last model."""
+    """The last model's validation loss."""
     train: float | None
-    """Of the last evaluation, dropout off; None where nobody knows."""
+    """The last evaluation's training loss, without dropout; None where unknown."""
     rise: float | None
-    """The last validation loss minus the lowest one; None where nobody knows."""
+    """The last validation loss minus the lowest one; None where unknown."""
     courses: Mapping[Course, int]
-    """How many of the runs end so."""
+    """How many of the runs end in each course."""
     runs: tuple[str, ...] = ()
-    """Their ids; none where this was reported."""
+    """Their ids; empty where the losses were reported by others."""
 
     @property
     def gap(self) -> float | None:
@@ -45,18 +45,18 @@ class Ending:
 
     @property
     def course(self) -> Course:
-        """What all runs do; unknown where they differ."""
+        """The course of all runs; unknown where they differ."""
         return next(iter(self.courses)) if len(self.courses) == 1 else "unknown"
 
     def words(self) -> str:
-        """Losses, gap and course."""
+        """Return losses, gap and course as text."""
         found = f"validation {self.valid:.4f}"
         if self.gap is not None:
             found += f", training {self.train:.4f} (gap {self.gap:+.4f})"
         return f"{found}, {self.course_words()}"
 
     def course_words(self) -> str:
-        """What validation does at the end."""
+        """Return the course of the validation loss at the end as text."""
         if self.course != "unknown":
             risen = f" ({self.rise:.4f} above its lowest)" if self.course == "risen" and self.rise is not None else ""
             return f"validation {SAYS[self.course]}{risen}"
@@ -66,7 +66,7 @@ class Ending:
         return f"validation {', '.join(told)} of {sum(self.courses.values())} runs"
 
     def to_json(self) -> dict[str, Any]:
-        """For explain.json."""
+        """Return the value for explain.json."""
         return {
             "valid_loss": self.valid,
             "train_loss": self.train,
@@ -79,44 +79,44 @@ class Ending:
 
 @dataclass(frozen=True, kw_only=True)
 class Regime:
-    """How the bridging runs of one end go out beside the whole trainings that they stand for."""
+    """How the interpolating runs of one endpoint end, beside the full trainings that they stand for."""
 
     name: str
-    """The end's."""
+    """The endpoint's name."""
     interpolating: Ending
     whole: Ending | None
-    """None where nobody knows."""
+    """None where unknown."""
     checkpoint: int | None = None
-    """The step at which the whole training is taken, where that isn't its end."""
+    """The step at which the full training is taken, where that isn't its end."""
 
     @property
     def differs(self) -> bool:
-        """Whether both are known to end in different courses."""
+        """Whether both courses are known and differ."""
         courses = {self.interpolating.course} if self.whole is None else {self.interpolating.course, self.whole.course}
         return len(courses) == 2 and "unknown" not in courses
 
     def line(self, what: str) -> str:
-        """In words; `what` the bridging runs are, such as a scale model."""
-        found = f"regime of {self.name}: the {what} ends at {self.interpolating.words()}; the whole training "
+        """Return a line of text; `what` describes the interpolating runs, such as a scale model."""
+        found = f"regime of {self.name}: the {what} ends at {self.interpolating.words()}; the full training "
         if self.whole is None:
             return f"{found}isn't known"
         found += f"{'ends' if self.whole.runs else 'was reported to end'} at {self.whole.words()}"
         return found + (f"; these are two regimes, so the shares are those of the {what}" if self.differs else "")
 
     def brief(self, what: str) -> str:
-        """The courses of both alone, for a picture."""
+        """Return only the courses of both, for a figure."""
         whole = "not known" if self.whole is None else self.whole.course_words()
-        return f"{self.name}, {what}: {self.interpolating.course_words()}; whole: {whole}"
+        return f"{self.name}, {what}: {self.interpolating.course_words()}; full: {whole}"
 
     def to_json(self) -> dict[str, Any]:
-        """For explain.json."""
+        """Return the value for explain.json."""
         whole = None if self.whole is None else self.whole.to_json()
         at = {} if self.checkpoint is None else {"checkpoint": self.checkpoint}
         return {"name": self.name, "bridging": self.interpolating.to_json(), "whole": whole, **at}
 
 
 def ending_of(records: Sequence[Record]) -> Ending | None:
-    """How these runs end; None where there is none, or one has no loss."""
+    """Return how these runs end; None where there is none, or one has no loss."""
     valid = [record.loss for record in records if record.loss is not None]
     if not records or len(valid) < len(records):
         return None
@@ -135,7 +135,7 @@ def ending_of(records: Sequence[Record]) -> Ending | None:
 
 
 def reported_ending(reported: Reported | None) -> Ending | None:
-    """The same of what somebody reported: risen where the last loss is clearly above the lowest; None where nothing was."""
+    """Return the ending of reported losses: risen where the last is clearly above the lowest; None where nothing was reported."""
     if reported is None:
         return None
     rise = None if reported.best is None else reported.valid - reported.best
@@ -145,7 +145,7 @@ def reported_ending(reported: Reported | None) -> Ending | None:
 
 
 def course_of(record: Record) -> Course:
-    """What the validation loss of a run does at its end, by the verdict on it."""
+    """Return the course of a run's validation loss at its end, by its verdict."""
     if len(record.evaluations) < FEWEST_EVALUATIONS:
         return "unknown"
     found = (record.summary or {}).get("verdict") or verdict_on(record.run, until=record.checkpoint)

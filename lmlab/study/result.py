@@ -1,4 +1,4 @@
-"""What a search for the learning rate found, as values, lines and JSON."""
+"""The result of a learning-rate search, as values, lines and JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lmlab.training.table import Part, Table, table
 
 FORMAT = 1
 LEAST_GAIN = 0.001
-"""Nats a token below which no better rate is worth a word."""
+"""Nats a token: a smaller gain isn't reported."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,29 +29,29 @@ class Law:
     name: str
     rate: float
     alarm: str = ""
-    """Why it may not hold here."""
+    """Why it may not apply here."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """A search's result, also of one that was stopped."""
+    """A search's result, also of an interrupted one."""
 
     recipe: Recipe
     measured_on: Recipe
     """The recipe itself, or a narrower one."""
     rungs: tuple[int, ...]
-    """Steps of each."""
+    """Steps of each rung."""
     run_steps: int
     """Steps of the recipe's own training."""
     outcomes: Mapping[ShortRun, Outcome]
     laws: Sequence[Law] = ()
     finished: bool
     tuned_recipe: Path | None = None
-    """Where the recipe with the rate that was found lies."""
+    """The file of the recipe with the rate that was found."""
 
     @property
     def losses(self) -> dict[ShortRun, float]:
-        """Nats a token of every short training."""
+        """The loss of every short training, nats a token."""
         return {run: outcome.loss for run, outcome in self.outcomes.items()}
 
     @property
@@ -60,15 +60,15 @@ class Tuning:
         return self.rungs[-1]
 
     def rate_of(self, place: float) -> float:
-        """The learning rate 2^place times the recipe's."""
+        """Return the learning rate 2^place times the recipe's."""
         return self.recipe.optim.lr * 2.0**place
 
     def optimum(self) -> Optimum | None:
-        """Of the last rung, as binary logarithms; None where it has none yet."""
+        """Return the optimum of the last rung, as binary logarithms; None where it has none yet."""
         return find_optimum(self.losses, self.steps)
 
     def best_rate(self) -> Estimate | None:
-        """The optimum as a learning rate."""
+        """Return the optimum as a learning rate; None where there is none yet."""
         found = self.optimum()
         if found is None:
             return None
@@ -77,18 +77,18 @@ class Tuning:
         return replace(place, value=value, low=low, high=high, alarm=place.alarm or self._alarm())
 
     def noise(self) -> GradientNoise:
-        """Measured at the best rate of the last rung."""
+        """Return the gradient noise at the best rate of the last rung."""
         losses = at(self.losses, self.steps)
         best = min(losses, key=lambda rate: losses[rate], default=None)
         return GradientNoise() if best is None else self.outcomes[ShortRun(self.steps, 0, best)].noise
 
     def rung_optima(self) -> dict[int, float]:
-        """Steps -> the best learning rate of that rung, where it has one."""
+        """Return steps -> the best learning rate of that rung, where it has one."""
         found = {steps: find_optimum(self.losses, steps) for steps in self.rungs}
         return {steps: self.rate_of(entry.place.value) for steps, entry in found.items() if entry is not None}
 
     def lines(self) -> list[Part]:
-        """The result in words."""
+        """Return the result as lines of text."""
         return [self._table(), *self._verdict(), *self._batch()]
 
     def _table(self) -> Table:
@@ -121,7 +121,7 @@ class Tuning:
         gain = found.curvature * found.place.value**2
         if best.low <= self.recipe.optim.lr <= best.high or gain < LEAST_GAIN:
             lines.append(
-                f"the recipe's own {self.recipe.optim.lr:.3g} can't be told from the best one by these trainings"
+                f"the recipe's own {self.recipe.optim.lr:.3g} is indistinguishable from the best one in these trainings"
                 if best.low <= self.recipe.optim.lr <= best.high
                 else f"the recipe's own {self.recipe.optim.lr:.3g} is as good"
             )
@@ -160,27 +160,28 @@ class Tuning:
         return lines
 
     def _means(self) -> dict[int, float]:
-        """Rate -> mean loss of its trainings of the last rung that didn't diverge."""
+        """Return rate -> mean loss of its trainings in the last rung, without diverged ones."""
         return mean_losses(
             {run: loss for run, loss in self.losses.items() if run.steps == self.steps and math.isfinite(loss)}
         )
 
     def best_tried(self) -> int | None:
-        """The rate with the lowest mean loss in the last rung, as a binary logarithm; None where none was trained so long."""
+        """Return the rate with the lowest mean loss in the last rung, as a binary logarithm; None where none was trained so
+        long."""
         means = self._means()
         return min(means, key=lambda rate: (means[rate], rate), default=None)
 
     def optimism(self) -> float | None:
-        """Nats a token by which the loss at the chosen rate is too low, since it was chosen by it; None where that isn't known."""
+        """Return by how many nats a token the loss at the chosen rate is too low, since it was chosen by it; None where unknown."""
         return optimism(self.losses, self.steps)
 
     def _loss_line(self, loss: float) -> str:
-        """The loss at the chosen rate, and what the choice made of it."""
+        """Return a line with the loss at the chosen rate, and its bias from the choice."""
         seeds = len({run.seed for run in self.losses if run.steps == self.steps})
         said = f"its loss is {loss:.4f} after {self.steps:,} steps, on a sample of the validation split"
         low = self.optimism()
         if low is None:
-            return f"{said}; as the lowest of several it is too low, by how much more seeds would tell (--seeds {seeds + 1})"
+            return f"{said}; as the lowest of several it is too low, by an amount that needs more seeds (--seeds {seeds + 1})"
         return f"{said}; as the lowest of several it is about {low:.4f} too low, so expect {loss + low:.4f} (parametric bootstrap)"
 
     def _batch(self) -> list[str]:
@@ -198,7 +199,7 @@ class Tuning:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """For --json and tune.json."""
+        """Return the value for --json and tune.json."""
         best, found, tried = self.best_rate(), self.optimum(), self.best_tried()
         return {
             "format": FORMAT,

@@ -1,8 +1,8 @@
-"""Which finished runs are seeds of one another, and which repeat a training that is there already.
+"""Which finished runs are seeds of one another, and which repeat an existing training.
 
-A repeat is the same recipe, data and seed once more, or a run whose last model scored every unit of the text with the same bits: a
-setting that computes nothing, such as how often a run was evaluated, makes another recipe and the same model. A repeat says nothing
-of how far seeds lie apart, so it never counts as a second sample.
+A repeat is the same recipe, data and seed again, or a run whose last model scored every unit of the text with the same bits: a
+setting that doesn't affect training, such as how often a run was evaluated, makes another recipe and the same model. A repeat has
+no information about the spread between seeds, so it never counts as a second sample.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Repeat:
     record: Record
     of: Record
     same_bits: bool
-    """Whether both models scored every unit with the same bits; if not, they have the recipe, data and seed in common."""
+    """Whether both models scored every unit with the same bits; otherwise recipe, data and seed are the same."""
 
     def line(self) -> str:
-        """In words."""
+        """Return a line of text about the repeat."""
         if self.same_bits:
             return (
                 f"{self.record.name} repeats {self.of.name}: their models give identical losses on every unit, and both count "
@@ -39,12 +39,12 @@ class Repeat:
 
 
 def one_a_seed(records: Sequence[Record]) -> list[Record]:
-    """The runs without repeats: of each training the first."""
+    """Return the runs without repeats: the first of each training."""
     return _sorted_out(records)[0]
 
 
 def repeats_among(records: Sequence[Record]) -> list[Repeat]:
-    """The runs that `one_a_seed` leaves out, each with the one that counts; a run that is listed twice is no repeat."""
+    """Return the runs that `one_a_seed` leaves out, each with the one that counts; a run listed twice is no repeat."""
     return _sorted_out(records)[1]
 
 
@@ -73,7 +73,7 @@ def _sorted_out(records: Sequence[Record]) -> tuple[list[Record], list[Repeat]]:
 
 
 def _same_bits(one: Record, other: Record) -> bool:
-    """Of two runs with the same final loss: whether every unit has the same bits. Runs without units have the loss alone."""
+    """Return whether two runs with the same final loss have the same bits in every unit. True where a run has no units."""
     ours, theirs = units_of(one), units_of(other)
     if ours is None or theirs is None:
         return True

@@ -1,4 +1,4 @@
-"""One short training and its validation loss; nothing of it is written."""
+"""One short training and its validation loss; nothing is written to disk."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from lmlab.training.signals import Interrupted
 from lmlab.training.step import StepGradients
 
 EVALUATION_SHARE = 0.2
-"""Of the training's arithmetic, that the evaluation at its end may take."""
+"""The share of the training's FLOPs that the evaluation at its end may take."""
 PARTS = 4
-"""Micro-batches of a batch where its noise is measured."""
+"""Micro-batches in a batch where its gradient noise is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a short training came to."""
+    """The result of a short training."""
 
     loss: float
     """Nats a token on a fixed sample of the validation split; infinite where the training diverged."""
@@ -46,7 +46,7 @@ def train_briefly(
 ) -> Outcome:
     """Train `recipe` from its seed for `train.steps` steps and score it.
 
-    `outline` has the policy, data and tokens. `stopping` is asked at every step: where it says so, Interrupted is raised. To
+    `outline` has the policy, data and tokens. `stopping` is called at every step; where it returns True, Interrupted is raised. For
     `measure_noise` the batch is computed in several parts.
     """
     began = time.perf_counter()
@@ -74,7 +74,7 @@ def train_briefly(
 
 
 def evaluation_tokens(recipe: Recipe, valid_tokens: int) -> int:
-    """Validation tokens that are scored after a short training: the same for every one of its length."""
+    """Return how many validation tokens are scored after a short training: the same for every one of its length."""
     context = recipe.model.context
     forwards = recipe.train.steps * recipe.train.batch * context * TRAINING_STEP_IN_FORWARDS
     return min(valid_tokens, max(FEWEST_WINDOWS * context, int(EVALUATION_SHARE * forwards)))

@@ -1,4 +1,4 @@
-"""`lmlab study`: many runs as ordinary runs, shared by workers, and what their factors do.
+"""`lmlab study`: many ordinary runs, shared by workers, and the effects of their factors.
 
 definition -> plan.json -> total time -> runs by workers -> cells -> effects -> study.json, study.md
 """
@@ -29,11 +29,11 @@ from lmlab.training.display import Display, Quiet, duration
 
 @dataclass(frozen=True, kw_only=True)
 class StudyWishes:
-    """How a study is carried out."""
+    """Options of how a study is carried out."""
 
     workers: int = 1
     budget_seconds: float | None = None
-    """No run is begun that isn't expected to be done by then."""
+    """Time limit: no run is begun that isn't expected to finish within it; None for no limit."""
     stop_losers: bool = False
 
 
@@ -46,10 +46,10 @@ def study(
     progress: Progress | None = None,
     say: Callable[[str], object] = print,
 ) -> StudyResult:
-    """Train what is missing of the study, and say what came of it, also where it was stopped.
+    """Train what is missing of the study, and return its result, also where it was stopped.
 
-    The same command again goes on: finished runs stay as they are, and broken ones are resumed. `say` gets the lines that a person
-    should read. Raises LabError for anything that the user can mend.
+    The same command again continues: finished runs are kept, and interrupted ones are resumed. `say` is called with the lines for
+    the user. Raises LabError for anything that the user can correct.
     """
     if ranks.ranks() > 1:
         raise LabError("lmlab study starts its own processes: start it without torchrun, with --workers N")
@@ -67,7 +67,7 @@ def carry_out(
     progress: Progress | None = None,
     say: Callable[[str], object],
 ) -> StudyResult:
-    """Train what is missing of a plan that is in its folder, and write what came of it."""
+    """Train what is missing of a plan that is in its folder, and write the result."""
     until = None if wishes.budget_seconds is None else time.time() + wishes.budget_seconds
     folder = plan.folder(runs)
     tidy(folder)
@@ -88,7 +88,7 @@ def carry_out(
 
 
 def resolve_plan(definition: Definition, runs: Path, say: Callable[[str], object]) -> StudyPlan:
-    """The study's plan, written to its folder: the one that is there, with the seeds and levels that are asked for now."""
+    """Return the study's plan and write it to its folder: the existing one, with the seeds and levels that are now requested."""
     folder = runs / f"study-{definition.name}"
     make_folder(folder, "choose another folder with --runs")
     with FileLock(folder / "lock", say, "another lmlab study begins in this folder: waiting until its plan is made"):
@@ -110,7 +110,7 @@ def resolve_plan(definition: Definition, runs: Path, say: Callable[[str], object
 
 
 def opening(plan: StudyPlan) -> str:
-    """What is going to be done, in a line."""
+    """Return a line that describes the study."""
     return (
         f"study {plan.name}: {plan.design}, {len(plan.factors)} {'factor' if len(plan.factors) == 1 else 'factors'}, "
         f"{len(plan.cells)} cells, {plan.seeds} {'seed' if plan.seeds == 1 else 'seeds'} each, {len(plan.runs)} runs of "

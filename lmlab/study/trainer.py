@@ -1,4 +1,4 @@
-"""One training after another in this process, each an ordinary run that is trained, resumed, or there already."""
+"""Trains one run after another in this process; each is an ordinary run, trained, resumed, or already finished."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lmlab.training.signals import Interrupted
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer:
-    """Where runs are made, and who hears of them."""
+    """The folder of runs and the callbacks of trainings."""
 
     runs: Path
     display: Display
@@ -25,7 +25,7 @@ class Trainer:
     say: Callable[[str], object]
 
     def train(self, recipe: Recipe, parent: Parent | None = None) -> Record:
-        """The finished run called by the recipe's name; Interrupted where a signal stopped it, saved."""
+        """Return the finished run with the recipe's name; Interrupted where a signal stopped it, saved."""
         outcome = experiment.train_or_resume(
             recipe,
             run=recipe.name,
@@ -44,4 +44,4 @@ class Trainer:
 
 
 def _nobody(line: str) -> None:
-    """What a run says of itself stands in its folder; here a line a run is enough."""
+    """Discard a run's own lines, which are in its folder; here one line for each run is enough."""

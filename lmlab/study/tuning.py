@@ -36,7 +36,7 @@ from lmlab.training.step import StepGradients
 
 SizeName = Literal["own", "small"]
 SHARE_OF_THE_STEPS = 8
-"""A search's longest trainings are an eighth of the recipe's steps, unless it says otherwise; and not below these."""
+"""The longest trainings of a search have this share (one in 8) of the recipe's steps by default, at least FEWEST_STEPS."""
 FEWEST_STEPS = 200
 HASH_DIGITS = 12
 LOGGED_STEPS = 10
@@ -45,7 +45,7 @@ SMOOTHING = 0.9
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """How far the search is to go; steps 0 for an eighth of the recipe's."""
+    """Options of a search; steps 0 for an eighth of the recipe's."""
 
     steps: int = 0
     trials: int = 7
@@ -54,10 +54,10 @@ class Wishes:
     storage: str = ""
     """Optuna's URL; empty for a file in the search's folder."""
     out: Path | None = None
-    """Where the tuned recipe goes; None for the search's folder."""
+    """The file of the tuned recipe; None for tuned.toml in the search's folder."""
 
     def __post_init__(self) -> None:
-        """LabError for counts that can't be."""
+        """Raise LabError for invalid counts."""
         for name, value, least in (("steps", self.steps, 0), ("trials", self.trials, 3), ("seeds", self.seeds, 1)):
             if value < least:
                 raise LabError(f"--{name} can't be {value}: expected at least {max(1, least)}")
@@ -76,11 +76,11 @@ def tune(
     progress: DataProgress | None = None,
     say: Callable[[str], object] = print,
 ) -> Tuning:
-    """Search the learning rate of `recipe`, in `folder`; the result, also of a search that was stopped.
+    """Search the learning rate of `recipe`, in `folder`, and return the result, also of an interrupted search.
 
-    The same call again goes on with what was measured. `say` gets the lines that a person should read, `display` what happens
-    in between. tune.json is written to the folder, and the tuned recipe where one was found. Raises LabError for anything that
-    the user can mend.
+    The same call again continues from the measurements. `say` is called with the lines for the user, `display` with the progress.
+    tune.json is written to the folder, and the tuned recipe where one was found. Raises LabError for anything that the user can
+    correct.
     """
     check(recipe)
     require_parent(recipe, False)
@@ -121,14 +121,14 @@ def tune(
 
 
 def published(recipe: Recipe, parameters: int, tokens: int) -> tuple[Law, ...]:
-    """What published laws say of AdamW's rate for a model of this size trained on so many tokens; nothing of Muon's."""
+    """Return the AdamW rates of published laws for a model of this size trained on so many tokens; empty for Muon."""
     if recipe.optim.kind != "adamw":
         return ()
     return tuple(Law(name=law.name, rate=law.rate(parameters, tokens), alarm=law.alarm(parameters)) for law in LAWS)
 
 
 class _Searcher:
-    """Makes one short training after the other and tells how it goes."""
+    """Runs one short training after the other and reports progress."""
 
     def __init__(self, recipe: Recipe, outline: Outline, search: Search, record: Record, display: Display) -> None:
         self._recipe = recipe
@@ -143,11 +143,11 @@ class _Searcher:
         self._began = time.monotonic()
 
     def run(self, say: Callable[[str], object]) -> bool:
-        """Until the search is done, or until a signal; False for that."""
+        """Run until the search is done, or until a signal; False for a signal."""
         measured = {run: outcome.loss for run, outcome in self._record.measured().items()}
         self._done = sum(run.steps for run in measured)
         if measured:
-            say(f"going on after {len(measured)} trainings that were measured before")
+            say(f"continuing after {len(measured)} trainings that were measured before")
         with StopRequests(set) as stop:
             self._display.open(f"tune {self._recipe.name}")
             try:
@@ -196,7 +196,7 @@ class _Searcher:
 
 
 class _Following:
-    """The steps of one short training, with a smoothed loss."""
+    """Reports the steps of one short training, with a smoothed loss."""
 
     def __init__(
         self, tell: Callable[[Recipe, int, float, StepGradients, float], None], short: Recipe, steps: int
@@ -209,7 +209,7 @@ class _Following:
         self._began = time.monotonic()
 
     def step(self, gradients: StepGradients) -> None:
-        """A step was taken."""
+        """Report a step."""
         self._taken += 1
         self._loss = gradients.loss if self._taken == 1 else SMOOTHING * self._loss + (1 - SMOOTHING) * gradients.loss
         self._tell(self._short, self._taken, self._loss, gradients, time.monotonic() - self._began)
@@ -222,7 +222,7 @@ def _require_able() -> None:
 
 
 def _name(recipe: Recipe, search: Search, outline: Outline) -> str:
-    """A search's name in its storage: another one wherever its losses would be others."""
+    """Return a search's name in its storage, which differs wherever its losses would differ."""
     policy = outline.policy
     facts = [recipe_hash(recipe), outline.dataset.id, search.rungs(), policy.engine, policy.precision, __version__]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
@@ -230,7 +230,7 @@ def _name(recipe: Recipe, search: Search, outline: Outline) -> str:
 
 
 def _sizes(recipe: Recipe, dataset: Dataset, steps: int) -> tuple[int, int]:
-    """Parameters and training tokens of the whole training."""
+    """Return parameters (without n-gram tables) and training tokens of the whole training."""
     from lmlab.model import parameters
 
     counted = parameters(recipe.model, dataset.vocabulary_size)
@@ -248,7 +248,7 @@ def _opening(recipe: Recipe, measured_on: Recipe, search: Search, outline: Outli
         )
         lines += [f"alarm: {law.alarm}" for law in laws if law.alarm]
     elif recipe.optim.kind != "adamw":
-        lines.append(f"published laws are of AdamW's learning rate: none of them holds for {recipe.optim.kind}")
+        lines.append(f"published laws are for AdamW's learning rate: none applies to {recipe.optim.kind}")
     if measured_on is not recipe:
         base = ",".join(map(str, measured_on.optim.transfer_from))
         lines.append(
@@ -265,7 +265,7 @@ def _opening(recipe: Recipe, measured_on: Recipe, search: Search, outline: Outli
 
 
 def _size(model: Model) -> str:
-    """What makes a model narrow or wide, in words."""
+    """Describe the width of a model."""
     if isinstance(model, GPT):
         return f"width {model.width} ({model.heads} heads)"
     return f"hidden width {model.hidden} (vector {model.vector})"

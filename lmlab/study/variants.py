@@ -1,4 +1,4 @@
-"""Recipes that are made from another: with other rates, shorter, narrower, and with the rate that was found."""
+"""Recipes derived from another: with other rates, shorter, narrower, and with the rate that was found."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from lmlab.recipe.model import Context
 from lmlab.recipe.schedule import Constant
 
 NARROWER = 4
-"""A small model is so many times narrower; a GPT less where its heads can't be divided by that."""
+"""The factor by which a small model is narrower; smaller for a GPT whose heads aren't divisible by it."""
 RATES = ("lr", "adam_lr", "table_lr")
 
 
 def with_rate(recipe: Recipe, factor: float) -> Recipe:
-    """Every learning rate times `factor`: Muon's and that of what it leaves to AdamW keep their proportion."""
+    """Multiply every learning rate by `factor`: Muon's and those of the parameters that it leaves to AdamW keep their ratio."""
     optim: Any = recipe.optim
     rates = {name: getattr(optim, name) for name in RATES if getattr(optim, name, None) is not None}
     scaled = {name: rate * factor for name, rate in rates.items()}
@@ -24,7 +24,7 @@ def with_rate(recipe: Recipe, factor: float) -> Recipe:
 
 
 def shortened(recipe: Recipe, steps: int, of: int, seed: int) -> Recipe:
-    """`recipe`, which takes `of` steps, in `steps` of them, its schedule compressed with it; `seed` is added to its own."""
+    """Return `recipe`, which has `of` steps, in `steps` of them with its schedule compressed; `seed` is added to its own."""
     share, schedule = steps / of, recipe.schedule
     changed: Any = schedule
     warmup = min(round(schedule.warmup * share), steps)
@@ -40,10 +40,10 @@ def shortened(recipe: Recipe, steps: int, of: int, seed: int) -> Recipe:
 
 
 def narrowed(recipe: Recipe) -> Recipe:
-    """A narrower model of the same depth; LabError where there is no narrower one. A GPT's has fewer heads of the same width.
+    """Return a narrower model of the same depth; LabError where there is none. A GPT gets fewer heads of the same width.
 
-    The rule of transfer is applied downwards: the small model starts and learns as this one does, but for its width. So a rate
-    that is best for it is one for `recipe` as it stands, whose initial values keep the spread that they have.
+    The transfer rule is applied downwards: the small model starts and learns like this one, except for its width. So a rate
+    that is best for it is one for `recipe` as it is, whose initial values keep their scale.
     """
     model = recipe.model
     small, size = _narrow_gpt(model) if isinstance(model, GPT) else _narrow_context(model)
@@ -72,7 +72,7 @@ def _narrow_gpt(model: GPT) -> tuple[GPT, tuple[int, ...]]:
 
 
 def _narrow_context(model: Context) -> tuple[Context, tuple[int, ...]]:
-    """The embedding stays, of whose width the rule knows nothing."""
+    """Return a narrower context model; the embedding stays, whose width the transfer rule doesn't cover."""
     if min(model.hidden, model.vector) < NARROWER:
         raise LabError(
             f"--size small needs {NARROWER} numbers or more, but model.hidden is {model.hidden} and model.vector {model.vector}: "
@@ -83,7 +83,7 @@ def _narrow_context(model: Context) -> tuple[Context, tuple[int, ...]]:
 
 
 def tuned(recipe: Recipe, factor: float) -> Recipe:
-    """`recipe` with the rate that was found, which is `factor` times its own."""
+    """Return `recipe` with the rate that was found, which is `factor` times its own."""
     found = with_rate(recipe, factor)
     rates = {name: float(f"{getattr(found.optim, name):.2g}") for name in RATES if getattr(found.optim, name, None)}
     optim: Any = found.optim

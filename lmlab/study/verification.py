@@ -1,9 +1,9 @@
-"""`lmlab verify`: every number of a study, an explanation, a comparison, a table of evaluations or a run, computed again.
+"""`lmlab verify`: recompute every number of a study, an explanation, a comparison, a table of evaluations or a run.
 
-file -> ids of its runs -> the runs with these ids, whatever they are called by now -> the figures once more -> which hold
+file -> ids of its runs -> the runs with these ids, whatever their names -> recomputed figures -> which hold
 
-The runs are taken from the archive beside the file (`study.bundle`), which has all that figures are computed from but the weights,
-or from a folder of runs. With the weights at hand, `rescore` computes each run's loss from them.
+The runs are taken from the archive beside the file (`study.bundle`), which has everything that figures are computed from except the
+weights, or from a folder of runs. Where the weights exist, `rescore` computes each run's loss from them.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ SUMMARY = "summary.json"
 TOLERANCE = 1e-9
 """Relative: figures are computed in float64, and another machine may add in another order."""
 RESCORED_TOLERANCE = 1e-4
-"""Relative, of a loss from the weights: another processor, engine or precision rounds otherwise."""
+"""Relative, of a loss from the weights: another processor, engine or precision rounds differently."""
 CHOSEN = re.compile(r"(^|\.)(level|cells\.[^.]*|weight|spent|loss_interval_level)$|\.cells\.|^reach\[")
-"""Places of numbers that somebody chose, such as weights of cells: they are compared, and count as no figures."""
+"""Places of numbers that were chosen, such as weights of cells: they are compared, but don't count as figures."""
 KNOWN = (
-    "expected the study.json of lmlab study, the explain.json of lmlab explain, what lmlab compare --json or lmlab report --to "
-    "json printed, or a finished run"
+    "expected the study.json of lmlab study, the explain.json of lmlab explain, the output of lmlab compare --json or of lmlab "
+    "report --to json, or a finished run"
 )
 
 
@@ -47,15 +47,15 @@ class Claim:
     """One number or word of a file."""
 
     place: str
-    """Where it stands, such as effects[0].difference."""
+    """Its place in the file, such as effects[0].difference."""
     said: Any
     found: Any
-    """What the runs give; None where they give nothing."""
+    """The value from the runs; None where they give none."""
     tolerance: float = TOLERANCE
 
     @property
     def measured(self) -> bool:
-        """Whether it is a measured figure: neither a word, nor a count, nor a number that somebody chose."""
+        """Whether it is a measured figure: neither a word, nor a count, nor a chosen number."""
         return isinstance(self.said, float) and CHOSEN.search(self.place) is None
 
     @property
@@ -66,19 +66,19 @@ class Claim:
         return type(self.said) is type(self.found) and self.said == self.found
 
     def line(self) -> str:
-        """In words."""
+        """Return the claim as a line of text."""
         if self.holds:
             return f"{self.place}: {_shown(self.said)} holds"
         return f"{self.place}: {_shown(self.said)} doesn't hold, the runs give {_shown(self.found)}"
 
     def to_json(self) -> dict[str, Any]:
-        """For --json."""
+        """Return the value for --json."""
         return {**dataclasses.asdict(self), "measured": self.measured, "holds": self.holds}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What became of a file's claims."""
+    """The result of checking a file's claims."""
 
     claims: tuple[Claim, ...]
     missing: tuple[str, ...]
@@ -86,15 +86,15 @@ class Verification:
 
     @property
     def holds(self) -> bool:
-        """Whether all is there, and every number holds."""
+        """Whether no run is missing, and every number holds."""
         return not self.missing and all(claim.holds for claim in self.claims)
 
     def wrong(self) -> list[str]:
-        """A line for each missing run and for each claim that doesn't hold."""
+        """Return a line for each missing run and for each claim that doesn't hold."""
         return [*self.missing, *(claim.line() for claim in self.claims if not claim.holds)]
 
     def line(self) -> str:
-        """All of it in a line."""
+        """Return a summary line."""
         figures = [claim for claim in self.claims if claim.measured]
         others = [claim for claim in self.claims if not claim.measured]
         of = f"{sum(claim.holds for claim in figures):,} of {len(figures):,} figures hold"
@@ -103,7 +103,7 @@ class Verification:
         return of if not self.missing else f"{of}; {len(self.missing)} runs are missing"
 
     def to_json(self) -> dict[str, Any]:
-        """For --json."""
+        """Return the value for --json."""
         return {
             "holds": self.holds,
             "missing": list(self.missing),
@@ -112,14 +112,14 @@ class Verification:
 
 
 def runs_beside(path: Path) -> Path | None:
-    """The folder of runs that a study's file lies in, two floors up; None for a file that lies elsewhere."""
+    """Return the folder of runs that contains a study's file, two levels up; None for a file elsewhere."""
     folder = path.resolve().parent
     return folder.parent if (folder / PLAN).exists() else None
 
 
 def files_of(reference: str, runs: Path) -> list[Path]:
-    """The files to verify: the file of that name, those with figures in the folder of that name, or the summary of the run of that
-    name in `runs`; LabError where there is none.
+    """Return the files to verify: the file of that name, those with figures in the folder of that name, or the summary of the run
+    of that name in `runs`; LabError where there is none.
     """
     path = Path(reference)
     if path.is_file():
@@ -135,8 +135,8 @@ def files_of(reference: str, runs: Path) -> list[Path]:
 
 
 def runs_for(path: Path, runs: Path, asked: bool) -> Path | None:
-    """Where the runs of the file at `path` are looked for: in the folder `runs` where that is `asked` for; in the folder that a
-    study's folder stands in; in the archive beside the file (None); else in `runs`.
+    """Return the folder with the runs of the file at `path`: `runs` where it was `asked` for, else the folder that contains the
+    study's folder, else None for the archive beside the file, else `runs`.
     """
     if asked:
         return runs
@@ -145,7 +145,7 @@ def runs_for(path: Path, runs: Path, asked: bool) -> Path | None:
 
 
 def verify(path: Path, runs: Path | None, rescore: bool = False) -> Verification:
-    """Compute the figures of the file at `path` again; LabError where it has none.
+    """Recompute the figures of the file at `path`; LabError where it has none.
 
     Its runs are those in the folder `runs`, or without one those of the archive beside the file. `rescore` computes the loss of
     each run from its weights, too.
@@ -155,7 +155,7 @@ def verify(path: Path, runs: Path | None, rescore: bool = False) -> Verification
     value = read_json(path)
     again = RECOMPUTE.get(str(value.get("kind") if isinstance(value, dict) else None))
     if again is None:
-        raise LabError(f"{path} has no figures that can be computed again: {KNOWN}")
+        raise LabError(f"{path} has no figures that can be recomputed: {KNOWN}")
     if value.get("format") != FORMAT:
         raise LabError(f"{path} has format {str(value.get('format'))[:20]}: this version reads {FORMAT}; update lmlab")
     with index_for(path, runs) as index:
@@ -171,8 +171,8 @@ def verify(path: Path, runs: Path | None, rescore: bool = False) -> Verification
 
 
 def pack(path: Path, runs: Path) -> tuple[Path, int]:
-    """Write the archive beside the file at `path` that its figures can be computed from: its place, and its bytes. LabError where a
-    figure doesn't hold, or a run is missing in the folder `runs`.
+    """Write the archive beside the file at `path` from which its figures can be recomputed, and return its path and size in bytes.
+    LabError where a figure doesn't hold, or a run is missing in the folder `runs`.
     """
     found = verify(path, runs)
     if not found.holds:
@@ -184,7 +184,7 @@ def pack(path: Path, runs: Path) -> tuple[Path, int]:
 
 @contextmanager
 def index_for(path: Path, runs: Path | None) -> Iterator[RunIndex]:
-    """The runs that the figures of a file come from."""
+    """Yield the index of the runs that a file's figures come from."""
     archive = path.parent / bundle.NAME
     if runs is not None or not archive.is_file():
         yield RunIndex(runs or Path("runs"))
@@ -197,7 +197,7 @@ def index_for(path: Path, runs: Path | None) -> Iterator[RunIndex]:
 def _verify_run(run: Run, rescore: bool) -> Verification:
     summary = run.summary()
     if summary is None:
-        raise LabError(f"{run.name} is not finished, so it has no figures to compute again: lmlab resume {run.name}")
+        raise LabError(f"{run.name} is not finished, so it has no figures to recompute: lmlab resume {run.name}")
     try:
         found = list(figures_of_run(run, summary))
     except (KeyError, TypeError, AttributeError, IndexError):
@@ -221,7 +221,7 @@ def _kind(path: Path) -> str:
 
 
 def _compared(place: str, said: Any, found: Any) -> Iterator[Claim]:
-    """A claim for each value below `place`; those that only one side has don't hold."""
+    """Yield a claim for each value below `place`; values on only one side don't hold."""
     if isinstance(said, Mapping) and isinstance(found, Mapping):
         for name in dict.fromkeys([*said, *found]):
             yield from _compared(f"{place}.{name}", said.get(name), found.get(name))
@@ -236,7 +236,7 @@ def _compared(place: str, said: Any, found: Any) -> Iterator[Claim]:
 
 
 def _name_of(value: Any) -> Any:
-    """A table that only one side has, in a word."""
+    """Return a word for a table that only one side has."""
     return value.get("name", value.get("cell", "a table")) if isinstance(value, Mapping) else value
 
 

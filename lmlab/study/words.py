@@ -1,4 +1,4 @@
-"""A study's result for people: lines for a terminal, and study.md."""
+"""A study's result as text: lines for a terminal, and study.md."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lmlab.study.plan import StudyPlan
 from lmlab.training.table import Part, table
 
 ALSO_TITLES = ("perplexity", "accuracy", "epochs", "ms a step", "s an epoch")
-"""Of the figures in ALSO; times are those of training alone."""
+"""Titles of the figures in ALSO; times are those of training alone."""
 TITLES = {
     "level": "alone, against the baseline",
     "main": "mean over the settings of the other factors",
@@ -28,13 +28,13 @@ TITLES = {
 }
 
 EFFECT_HEADINGS = ("effect", "what", "difference", f"{LEVEL:.0%} interval", "verdict", "beside the others")
-"""The last column says whether the difference holds where all effects are tested together (Holm)."""
+"""The last column states whether the difference is significant when all effects are tested together (Holm)."""
 
 
 def lines(
     plan: StudyPlan, cells: Cells, noise: Noise, effects: Sequence[Effect], beside: Sequence[Sequence[str]] = ()
 ) -> list[Part]:
-    """The cells, the effects with intervals and verdicts, and what they rest on; `beside` are further rows below the effects."""
+    """Return the cells, the effects with intervals and verdicts, and their basis; `beside` are further rows below the effects."""
     rows = _cells(plan, cells)
     found: list[Part] = [table(("cell", "seeds", cells.measure, "SD"), rows, wraps=("cell",))]
     found += ["", table(("cell", *ALSO_TITLES), _also(plan, cells), wraps=("cell",))]
@@ -50,7 +50,7 @@ def lines(
 def markdown(
     plan: StudyPlan, cells: Cells, noise: Noise, effects: Sequence[Effect], beside: Sequence[Sequence[str]] = ()
 ) -> str:
-    """study.md; `beside` are further rows below the effects."""
+    """Return the text of study.md; `beside` are further rows below the effects."""
     text = [f"# {plan.name}", "", *([plan.about, ""] if plan.about else [])]
     text += [
         f"{plan.design} design on `{plan.base.name}`, {len(plan.cells)} cells, {plan.seeds} seeds. Losses are of the last model on "
@@ -79,7 +79,7 @@ def markdown(
 
 
 def notes(plan: StudyPlan, cells: Cells, noise: Noise, effects: Sequence[Effect]) -> list[str]:
-    """What the figures rest on, and what is missing."""
+    """Return lines on the basis of the figures, and on what is missing."""
     found = [f"{noise.words()}; intervals add the standard error over units of the validation text"]
     if cells.losses():
         found.append("milliseconds a step and seconds an epoch are of training alone, without evaluation and saving")
@@ -93,13 +93,13 @@ def notes(plan: StudyPlan, cells: Cells, noise: Noise, effects: Sequence[Effect]
         )
     every, left = len(list(wanted(plan))), sum(run.status in ("missing", "unfinished") for run in cells.runs)
     if len(effects) < every:
-        why = "wait for runs" if left else "can't be told without the runs that ended early"
+        why = "wait for runs" if left else "can't be computed without the runs that ended early"
         found.append(f"{every - len(effects)} of {every} effects {why}")
     number = sum(cells.stopped().values())
     if number:
         found.append(
-            f"{number} of {len(cells.runs)} runs were stopped early and count as censored: a cell or effect with one is known from "
-            f"one side alone, by where the run's curve was heading; such a bound is false in at most one of {2 / (1 - LEVEL):.0f}"
+            f"{number} of {len(cells.runs)} runs were stopped early and count as censored: a cell or effect with one is bounded on "
+            f"one side only, by the run's predicted final loss; such a bound is false in at most one of {2 / (1 - LEVEL):.0f}"
         )
     for status, words in (("lost", "stopped early because it couldn't win"), ("failed", "failed")):
         for run in cells.runs:
@@ -125,7 +125,7 @@ def _cells(plan: StudyPlan, cells: Cells) -> list[list[str]]:
 
 
 def _also(plan: StudyPlan, cells: Cells) -> list[list[str]]:
-    """A row a cell: means over its runs, of perplexities the geometric one."""
+    """Return a row for each cell: means over its runs, geometric ones for perplexity."""
     rows = []
     for cell in cells.losses():
         runs = [run.also for run in cells.runs if run.cell == cell and run.loss is not None]
@@ -151,7 +151,7 @@ def _effect(effect: Effect) -> list[str]:
     if effect.bound is not None:
         interval = f"{size} or {'more' if effect.bound == 'at least' else 'less'}"
         size = f"{effect.bound} {size}"
-    # The count is of two recipes held against each other, not of a whole against its parts.
+    # The count applies to two recipes compared with each other, not to a combination and its parts.
     pairwise = effect.kind in ("level", "stack", "step")
     needed = (
         f" ({found.seeds_needed} seeds would decide)"
@@ -163,10 +163,10 @@ def _effect(effect: Effect) -> list[str]:
 
 
 def table_head(titles: Sequence[str]) -> list[str]:
-    """The head of a Markdown table."""
+    """Return the header lines of a Markdown table."""
     return [table_row(titles), "|" + "---|" * len(titles)]
 
 
 def table_row(cells: Sequence[str]) -> str:
-    """A row of it."""
+    """Return a row of a Markdown table."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

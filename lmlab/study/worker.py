@@ -1,12 +1,12 @@
-"""One worker of a study: it takes the next run that nobody holds, trains it, and goes on until there is none.
+"""One worker of a study: it repeatedly takes a run that no other worker holds and trains it, until none is left.
 
-Alone it works in the command's own process. Several are processes of their own (`pool`):
+A single worker runs in the command's own process. Several are separate processes (`pool`):
 
-    parent: a line of JSON on the worker's standard input     which study, until when
-    worker: lines for people on its standard output           a run is done
-            a line that begins with REFUSED, and that status  the disk refused, which is no fault of any run
+    parent: a line of JSON on the worker's standard input     the study and the time limit
+    worker: lines for the user on its standard output         one for each finished run
+            a line that begins with REFUSED, and that status  the disk failed, which is no failure of any run
 
-A worker that finds its standard input closed has lost its parent: it saves and ends, as after Ctrl-C.
+A worker whose standard input closes has lost its parent: it saves and ends, as after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -36,30 +36,30 @@ from lmlab.training.display import Display, Quiet, duration
 from lmlab.training.signals import Interruptible
 
 ASKED = ("SIG",)
-"""What the reason of a stop begins with that was meant for all of the study."""
+"""Prefixes of the reasons for a stop of the whole study."""
 REFUSED = "refused: "
-"""What a worker's line begins with that says why it ends with REFUSED_STATUS."""
+"""The prefix of a worker's line with the reason for ending with REFUSED_STATUS."""
 REFUSED_STATUS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a worker has to do."""
+    """A worker's task."""
 
     runs: Path
     study: Path
     """The study's folder."""
     stop_losers: bool = False
     until: float | None = None
-    """No run is begun that isn't expected to be done by then, in `time.time()`."""
+    """The time limit (`time.time()`): no run is begun that isn't expected to finish before it."""
     seconds: Mapping[Cell, float] = field(default_factory=dict)
-    """What a run of each cell is expected to take."""
+    """Expected time of a run of each cell."""
     threads: int = 0
-    """CPU threads of each training where its recipe leaves them open; 0: as many as one training alone has."""
+    """CPU threads of each training where its recipe leaves them open; 0: as many as for a single training."""
 
 
 def is_done(planned: PlannedRun, work: Work) -> bool:
-    """Whether there is nothing to train any more: it's finished, has failed, was stopped because it can't win, or was given."""
+    """Return whether there is nothing left to train: it's finished, has failed, was stopped because it can't win, or was given."""
     if planned.id:
         return True
     run = Run(work.runs / planned.name)
@@ -70,9 +70,9 @@ def is_done(planned: PlannedRun, work: Work) -> bool:
 
 
 def work_through(plan: StudyPlan, work: Work, display: Display, say: Callable[[str], object]) -> bool:
-    """Train what is left of `plan` and nobody holds; False where a signal stopped it.
+    """Train the runs of `plan` that are left and that no other worker holds; False where a signal stopped it.
 
-    StorageError where the disk refuses: the next run would meet the same, and none of them is to blame.
+    StorageError where the disk fails, since the next run would fail the same way.
     """
     put_off: set[str] = set()
     while True:
@@ -85,14 +85,14 @@ def work_through(plan: StudyPlan, work: Work, display: Display, say: Callable[[s
                 if not _train(plan, planned, work, display, say):
                     return False
                 if not is_done(planned, work):
-                    put_off.add(planned.name)  # somebody asked this run alone to stop, or has begun to train it
+                    put_off.add(planned.name)  # a user stopped this run alone, or has begun to train it
                 break
         else:
             return True
 
 
 def _train(plan: StudyPlan, planned: PlannedRun, work: Work, display: Display, say: Callable[[str], object]) -> bool:
-    """One run to its end; False where a signal stopped it."""
+    """Train one run to its end; False where a signal stopped it."""
     began = time.monotonic()
     recipe = planned.recipe
     if work.threads and not recipe.train.threads:
@@ -106,7 +106,7 @@ def _train(plan: StudyPlan, planned: PlannedRun, work: Work, display: Display, s
         outcome = experiment.train_or_resume(recipe, run=planned.name, **options)
     except StorageError as error:
         raise StorageError(
-            f"{planned.name}: {error} (it doesn't count as failed: the same command goes on once that is mended)"
+            f"{planned.name}: {error} (it doesn't count as failed: the same command continues once the disk works)"
         ) from None
     except LabError as error:
         if is_locked(work.runs / planned.name):
@@ -129,11 +129,11 @@ def _in_time(planned: PlannedRun, work: Work) -> bool:
 
 
 def _nobody(line: str) -> None:
-    """What a run says of itself stands in its folder; of a study a line a run is enough."""
+    """Discard a run's own lines, which are in its folder; in a study one line for each run is enough."""
 
 
 def request_of(work: Work) -> str:
-    """A worker's line of JSON."""
+    """Return a worker's request as a line of JSON."""
     value = dataclasses.asdict(work)
     seconds = [[list(cell), float(one)] for cell, one in work.seconds.items()]
     return json.dumps(
@@ -154,7 +154,7 @@ def _main(stdin: TextIO) -> int:
 
 
 def _tell(line: str) -> None:
-    """A line for the parent, which may be gone: then it has nobody to reach."""
+    """Print a line for the parent; an error is ignored, since the parent may be gone."""
     with contextlib.suppress(OSError):
         print(line, flush=True)
 

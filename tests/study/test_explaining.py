@@ -105,7 +105,7 @@ def test_a_schedule_over_the_whole_run_goes_with_its_steps():
     assert [factor.name for factor in factors] == ["steps"]
 
 
-def test_bridges_take_all_sets_or_six_pairs_of_orders_and_shorten_trainings_to_fit():
+def test_interpolation_takes_all_sets_or_six_pairs_of_orders_and_shortens_trainings_to_fit():
     factors = tuple(
         dataclasses.replace(factor, name=f"f{place}")
         for place, factor in enumerate(factors_between(Recipe(), override(Recipe(), {"model.dropout": "0.1"})) * 7)
@@ -189,7 +189,7 @@ def test_a_tag_stands_for_the_two_runs_that_have_it(two_runs):
     ).name == "study-a-to-b"
 
 
-def test_ends_that_were_trained_otherwise_than_the_bridging_runs_are_not_taken_for_them(two_runs, monkeypatch):
+def test_ends_that_were_trained_otherwise_than_the_interpolating_runs_are_not_taken_for_them(two_runs, monkeypatch):
     endpoints = endpoints_of_runs("a", "b", two_runs)
     assert [run.name for run in given_endpoints(endpoints, ("auto", "auto"), 3, two_runs)] == ["a", "b"]
     patient = dataclasses.replace(endpoints[0], recipe=override(endpoints[0].recipe, {"train.patience": "3"}))
@@ -339,7 +339,7 @@ value = "0.1 .. 0.2"
     value = json.loads(capsys.readouterr().out)
     assert value["difference"] == pytest.approx(-0.5)
     assert value["residual"] == pytest.approx(-0.5 - value["bridged"])
-    # The bridging runs are of the scale model, all else of the recipes themselves.
+    # The interpolating runs train the scale model, all else of the recipes themselves.
     widths = {run.name: run.recipe().model.width for run in list_runs(tmp_path / "runs")}
     assert {name: width for name, width in widths.items() if width == 8} == dict.fromkeys(
         (run["name"] for run in value["study"]["runs"]), 8
@@ -381,7 +381,7 @@ value = "0.1 .. 0.2"
         ("value = 0.1", 'value = "2..1"', "value can't be 2..1"),
         ("value = 0.1", 'value = ".."', "or a range: 1.5..1.8"),
         ("value = 0.1", 'value = "0..nan"', "value can't be 0..nan"),
-        ("valid = 2.5, ", "", "reported of the second has no valid"),
+        ("valid = 2.5, ", "", "losses of the second have no valid"),
     ):
         case.write_text(text.replace(old, new, 1))
         with pytest.raises(LabError, match=words):
@@ -389,7 +389,7 @@ value = "0.1 .. 0.2"
 
 
 def _check_regimes(value, page, runs):
-    """Of the case above: both ends' bridging runs beside the whole trainings."""
+    """Of the case above: both endpoints' interpolating runs beside the full trainings."""
     first, second = value["regimes"]
     of_end = [run["name"] for run in value["study"]["runs"] if run["cell"] == "baseline"]
     records = [read_record(open_run(name, runs)[0]) for name in of_end]
@@ -402,7 +402,7 @@ def _check_regimes(value, page, runs):
     assert second["whole"] == {
         "valid_loss": 2.5, "train_loss": 1.0, "gap": 1.5, "rise": 0.5, "courses": {"risen": 1}, "runs": [],
     }  # fmt: skip
-    assert "the whole training was reported to end at validation 2.5000, training 1.0000 (gap +1.5000), " in page
+    assert "the full training was reported to end at validation 2.5000, training 1.0000 (gap +1.5000), " in page
     assert "validation has turned up (0.5000 above its lowest)" in page
 
 
@@ -415,7 +415,7 @@ def _check_residual(value, page):
     interval = value["residual_interval"]
     assert interval["low"] < value["residual"] < interval["high"]
     shares = page.index("| share of the difference (Shapley value) |")
-    assert page.index("| left unexplained | what the bridging runs leave over | ") > shares
+    assert page.index("| left unexplained | residual of the interpolating runs | ") > shares
     assert "| reported difference | 3.0000 to 2.5000 | -0.5000 |" in page
     stack = next(effect for effect in value["study"]["effects"] if effect["kind"] == "stack")
     # By Welch's formula for single runs: the default SD is .42% of a loss, known with 3 degrees of freedom.
@@ -556,7 +556,7 @@ def test_every_shipped_case_can_be_read_and_its_recipes_with_their_settings_too(
 
 
 def test_runs_that_differ_in_nothing_or_on_other_text_are_refused(two_runs, tmp_path):
-    with pytest.raises(LabError, match="differ in nothing but the seed"):
+    with pytest.raises(LabError, match="differ only in the seed"):
         explain("a", "a", two_runs, say=lambda line: None)
     other = tmp_path / "other.txt"
     other.write_text("abcdefghij klmnop\n" * 300)

@@ -65,7 +65,7 @@ def test_the_command_prints_the_optimum_and_writes_plot_and_recipe(recipe, tiny_
     assert all(Path(path).stat().st_size > 1000 for path in value["files"])
     assert main([*words, "--out", str(out)]) == 0
     printed = capsys.readouterr().out
-    assert "(recipe)" in printed and "going on after" in printed
+    assert "(recipe)" in printed and "continuing after" in printed
     if value["learning_rate"] is not None:
         assert f"best learning rate {value['learning_rate']['value']:.2g}" in printed
         assert read_recipe(out).optim.lr == pytest.approx(value["learning_rate"]["value"], rel=0.05)
