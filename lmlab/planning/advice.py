@@ -1,7 +1,7 @@
-"""What to train with, from measured combinations: the fastest of each setting, with its gain over the next choice.
+"""Recommended settings from measured combinations: the fastest value of each setting, with its gain over the next one.
 
-Two combinations are compared round by round, as they were measured in turn, and the median of these ratios is quoted: what slows
-the machine for a while slows both.
+Two combinations are compared round by round, in the order of measurement, and the median of these ratios is reported: whatever
+slows the machine temporarily slows both.
 """
 
 from __future__ import annotations
@@ -15,40 +15,40 @@ from lmlab.planning.combinations import Combination
 from lmlab.training.policy import Policy
 
 WORTH_CHANGING = 1.05
-"""A gain of less than five percent, or one that wasn't there in each round, is not told from noise."""
+"""A gain below five percent, or one that isn't seen in every round, counts as noise."""
 
 
 class Compared(Protocol):
-    """A row of a bench."""
+    """A row of a benchmark."""
 
     @property
     def combination(self) -> Combination:
-        """What was measured."""
+        """The combination that was measured."""
 
     def round_seconds_a_sequence(self) -> list[float]:
-        """Seconds a sequence, of each round."""
+        """Return the seconds per sequence of each round."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Advice:
-    """A setting of the recipe, and what it brings here."""
+    """A setting of the recipe, and its gain on this machine."""
 
     setting: str
     value: str
     gain: float | None
-    """Throughput over that of `over`; None where there was no other choice."""
+    """Its throughput divided by that of `over`; None where there was no other value."""
     over: str
-    """The choice that the gain is over."""
+    """The value that it is compared with."""
     note: str = ""
 
     @property
     def line(self) -> str:
-        """In words."""
+        """The advice as a line of text."""
         gain = f"{self.gain:.2f}x as fast as {self.over}" if self.gain is not None else "no other value was measured"
         return f"--{self.setting} {self.value}  ({gain}{'; ' + self.note if self.note else ''})"
 
     def to_json(self) -> dict[str, Any]:
-        """For --json."""
+        """Return the value for --json."""
         return asdict(self)
 
 
@@ -66,30 +66,30 @@ GOES_ALONG = {
     "train.compile": ("train.engine",),
     "train.engine": ("train.threads",),
 }
-"""Setting -> what else may differ where two of its values are compared: the native engine knows one precision only, and each
-engine has its own best number of threads."""
+"""Setting -> other settings that may differ where two of its values are compared: the native engine has only one precision, and
+each engine has its own best number of threads."""
 
 
 def gain(faster: Compared, slower: Compared) -> float:
-    """Throughput of one over that of the other: the median over rounds."""
+    """Return the ratio of throughputs, faster to slower: the median over rounds."""
     return statistics.median(_ratios(faster, slower))
 
 
 def is_worth_changing(faster: Compared, slower: Compared) -> bool:
-    """Whether one is faster by 5 % or more in every round."""
+    """Return whether one is faster by 5 % or more in every round."""
     return min(_ratios(faster, slower)) >= WORTH_CHANGING
 
 
 def _ratios(faster: Compared, slower: Compared) -> list[float]:
-    """Throughput of one over that of the other, in each round that both have."""
+    """Return the ratio of throughputs in each round that both have."""
     pairs = zip(slower.round_seconds_a_sequence(), faster.round_seconds_a_sequence(), strict=False)
     return [one / other for one, other in pairs]
 
 
 def advise(base: Combination, rows: Sequence[Compared], batch: int) -> list[Advice]:
-    """The best batch, precision, compilation, engine and threads of what was measured; `batch` is the recipe's.
+    """Return the best batch, precision, compilation, engine and threads of those measured; `batch` is the recipe's.
 
-    A setting other than `base`'s is only recommended for a gain of 5 % or more in every round.
+    A value other than `base`'s is only recommended for a gain of 5 % or more in every round.
     """
     at_base = next((row for row in rows if row.combination == base), None)
     if at_base is None:
@@ -120,7 +120,7 @@ def _setting_advice(
 def _fastest_by_value(
     value_of: Callable[[Policy], str], rows: Sequence[Compared], at_base: Compared
 ) -> dict[str, Compared]:
-    """For each value of a setting the fastest row that has it."""
+    """Return the fastest row of each value of a setting."""
     found: dict[str, Compared] = {}
     for row in rows:
         value = value_of(row.combination.policy)
@@ -130,14 +130,14 @@ def _fastest_by_value(
 
 
 def _differs_only_by(name: str, row: Compared, at_base: Compared) -> bool:
-    """Whether two rows agree in all settings but this one and what goes along with it."""
+    """Return whether two rows agree in all settings except this one and those in GOES_ALONG."""
     one, two = row.combination.policy, at_base.combination.policy
     free = (name, *GOES_ALONG.get(name, ()))
     return all(key in free or value(one) == value(two) for key, value in SETTINGS)
 
 
 def _besides(name: str, other: Compared, at_base: Compared) -> str:
-    """What else differs between two rows: another precision, for example, may need another engine."""
+    """Return what else differs between two rows: another precision, for example, may need another engine."""
     one, two = other.combination.policy, at_base.combination.policy
     differing = [
         f"{key.partition('.')[2]} {value(one)}" for key, value in SETTINGS if value(one) != value(two) and key != name
@@ -146,7 +146,7 @@ def _besides(name: str, other: Compared, at_base: Compared) -> str:
 
 
 def _batch_advice(base: Combination, rows: Sequence[Compared], at_base: Compared, batch: int) -> Advice:
-    """The micro-batch: the smallest one that is as good as the fastest, of those that the recipe's batch can be cut into."""
+    """Return the advice on the micro-batch: the fastest of those that divide the recipe's batch; its own without a clear gain."""
     alike = [row for row in rows if row.combination.policy == base.policy]
     possible = [row for row in alike if batch % row.combination.batch == 0]
     fastest = max(alike, key=lambda row: gain(row, at_base))

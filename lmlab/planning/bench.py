@@ -1,8 +1,7 @@
-"""How fast a recipe is on this machine, by batch, precision, compilation, engine and threads.
+"""Benchmark a recipe on this machine, by batch, precision, compilation, engine and threads.
 
-Every figure is from real steps in a child process (`child.py`), so that running out of memory is a line of the table. All
-combinations are measured in turn, and then again in turn (A B A B), so that work of others slows all of them alike; medians are
-quoted, with quartiles.
+Every figure is from real steps in a child process (`child.py`), so that running out of memory is only a row of the table. All
+combinations are measured in rounds (A B A B), so that other work slows all of them alike; medians are reported, with quartiles.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from lmlab.training.policy import Policy, apply_policy, choose_policy, uncompila
 FORMAT = 1
 MOST_BATCH = 1 << 14
 GROWS_BY = 1.03
-"""Twice the sequences must bring so much more throughput, or the next doubling isn't measured."""
+"""If doubling the sequences gains less throughput than this factor, the next doubling isn't measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +44,12 @@ class Effort:
     steps: int
     """Timed steps of each combination in each round."""
     seconds: float
-    """No more of them once they took so long together."""
+    """Time after which no further step of a combination is taken in a round."""
     longest_step_seconds: float
-    """No larger batch after one whose step takes longer."""
+    """Step time after which no larger batch is measured."""
     tokenizer_seconds: float
     deadline_seconds: float
-    """A child that takes longer is ended."""
+    """Time after which a child process is killed."""
 
 
 QUICK = Effort(
@@ -75,7 +74,7 @@ THOROUGH = Effort(
 
 @dataclass(kw_only=True)
 class Row:
-    """What was found of one combination."""
+    """The measurements of one combination."""
 
     combination: Combination
     rounds: list[tuple[float, ...]] = field(default_factory=list)
@@ -85,7 +84,7 @@ class Row:
     peak_flops: float | None = None
     """FLOP/s of the fastest matrix products here in this precision, or in fp32 where those are faster."""
     datasheet: DatasheetPeak | None = None
-    """The same by the device's datasheet, where it is known."""
+    """The peak in the device's datasheet, where known."""
 
     @property
     def steps(self) -> list[float]:
@@ -94,50 +93,50 @@ class Row:
 
     @property
     def step_seconds(self) -> float:
-        """The median; 0 where there is none."""
+        """Their median; 0 without a step."""
         return statistics.median(self.steps) if self.rounds else 0.0
 
     def quartiles(self) -> tuple[float, float]:
-        """Of the seconds a step."""
+        """Return the lower and upper quartile of the seconds per step."""
         if len(self.steps) < 2:
             return self.step_seconds, self.step_seconds
         low, _, high = statistics.quantiles(self.steps, n=4, method="inclusive")
         return low, high
 
     def round_seconds_a_sequence(self) -> list[float]:
-        """The median of each round, a sequence: what two combinations are compared by."""
+        """Return the median seconds per sequence of each round, by which two combinations are compared."""
         return [statistics.median(found) / self.combination.batch for found in self.rounds]
 
 
 @dataclass(kw_only=True)
 class Bench:
-    """All that a bench found; what is missing was not reached."""
+    """The result of a benchmark, possibly incomplete."""
 
     recipe: Recipe
     data_id: str
     device: str
     recipe_tokens: int
-    """That the recipe trains on."""
+    """How many tokens the recipe trains on."""
     sequence_tokens: float
-    """Of an average sequence: its context, or of windows of documents what isn't padding."""
+    """Tokens of an average sequence: its context, or for windows of documents the part that isn't padding."""
     flops_per_token: float
     base: Combination
-    """What `lmlab train` would do without knowing any of this."""
+    """The combination that `lmlab train` would use without a benchmark."""
     rows: list[Row] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     whole: Measurement | None = None
-    """Of a whole run at the recipe's own batch: scores and checkpoints."""
+    """A trial of a whole run at the recipe's own batch: scores and checkpoints."""
     largest: int | None = None
-    """The largest batch that memory would hold, computed as `base` is; None where that isn't known."""
+    """The largest batch that fits into memory, computed as `base` is; None where unknown."""
     largest_evidence: Evidence = "extrapolated"
     tokenizer: list[Throughput] = field(default_factory=list)
     advice: list[Advice] = field(default_factory=list)
     load: float = 0.0
-    """Work of this and other programs when it began, a core: from about 1 on it takes time from what is measured."""
+    """Running processes per core when it began: from about 1 on they slow what is measured."""
     interrupted: bool = False
 
     def figures(self, row: Row) -> dict[str, Any]:
-        """A row for tables and --json; rates are in tokens a second, `recipe_seconds` is the training alone."""
+        """Return a row for tables and --json; rates are in tokens a second, `recipe_seconds` is the training alone."""
         combination, policy = row.combination, row.combination.policy
         tokens = combination.batch * self.sequence_tokens
         known: dict[str, Any] = {
@@ -165,7 +164,7 @@ class Bench:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """For --json and files."""
+        """Return the value for --json and files."""
         whole = self.whole
         return {
             "format": FORMAT,
@@ -200,7 +199,7 @@ Say = Callable[[str], object]
 
 
 class Bencher:
-    """Measures one recipe, and keeps what it has found so far."""
+    """Measures one recipe, and keeps the results so far."""
 
     def __init__(
         self,
@@ -212,7 +211,8 @@ class Bencher:
         say: Say = lambda line: None,
         run: Callable[..., Measurement] = measure,
     ) -> None:
-        """`steps` is the training's length; `batches` (default: doublings) are those to measure; `say` hears what is under way."""
+        """`steps` is the training's length; `batches` (default: doublings) are those to measure; `say` is called with progress
+        lines."""
         policy, read = choose_policy(recipe), reading(recipe, dataset)
         apply_policy(policy)
         self.dataset, self.effort = dataset, effort
@@ -231,7 +231,7 @@ class Bencher:
         )
 
     def go(self) -> Bench:
-        """Measure all of it. KeyboardInterrupt ends it early, with what there is by then."""
+        """Run the whole benchmark. KeyboardInterrupt ends it early, with the results so far."""
         found = self.found
         try:
             self._first_round()
@@ -250,7 +250,7 @@ class Bencher:
         return policy.micro_batch if not self.batches or policy.micro_batch in self.batches else self.batches[0]
 
     def _first_round(self) -> None:
-        """Every combination once, as far up as memory and patience reach."""
+        """Measure every combination once, up to the limits of memory and time."""
         base = self.found.base
         policies, self.found.left_out = variants(
             base.policy, detect(), self.effort.thorough, uncompilable(self.found.recipe.model)
@@ -266,7 +266,8 @@ class Bencher:
         self._measure_whole(base)
 
     def _grow(self, combination: Combination) -> None:
-        """Doublings, until memory, time or gain end; and the base's own batch, which the others are held against."""
+        """Measure doublings until the limits of memory, time or gain, and the base's own batch, with which the others are
+        compared."""
         rows: list[Row] = []
         own, limit = self.found.base.batch, memory_limit_bytes(combination.policy)
         for batch in doublings(MOST_BATCH, own):
@@ -286,14 +287,14 @@ class Bencher:
             self._find_largest(combination, rows[-2].combination.batch if len(rows) > 1 else 0, failed)
 
     def _slow(self, rows: list[Row]) -> str | None:
-        """Why a larger batch would take too long; None where it wouldn't."""
+        """Return why a larger batch would take too long; None where it wouldn't."""
         if not rows or rows[-1].step_seconds <= self.effort.longest_step_seconds:
             return None
         last = rows[-1]
         return f"a step of {last.combination.batch:,} takes {last.step_seconds:.1f} s already (--batch measures any)"
 
     def _enough(self, rows: list[Row], batch: int, limit: int) -> str | None:
-        """Why a larger batch isn't measured after these; None where it is."""
+        """Return why no larger batch is measured after these; None where one is."""
         if not rows:
             return None
         last = rows[-1]
@@ -309,7 +310,7 @@ class Bencher:
         return None
 
     def _find_largest(self, combination: Combination, fits: int, fails: int) -> None:
-        """The largest batch between one that ran and one that didn't, which gets a row as well."""
+        """Find the largest batch between one that ran and one that didn't, and add a row for it."""
         tried: dict[int, Row] = {}
 
         def try_one(batch: int) -> bool:
@@ -325,7 +326,7 @@ class Bencher:
             self.found.largest, self.found.largest_evidence = largest, "measured"
 
     def _predict_largest(self, rows: list[Row], limit: int) -> None:
-        """By the line of the peaks that were measured."""
+        """Predict the largest batch from the line through the measured peaks."""
         memory = [(float(row.combination.batch), float(row.peak_memory_bytes)) for row in rows if not row.failed]
         if len(memory) > 1 and limit > 0:
             line = fit_line(memory)
@@ -340,7 +341,7 @@ class Bencher:
                 row.peak_memory_bytes = max(row.peak_memory_bytes, again.peak_memory_bytes)
 
     def _measure_row(self, combination: Combination) -> Row:
-        """A new row."""
+        """Measure a combination and add its row."""
         row = self._measured(combination)
         self.found.rows.append(row)
         return row
@@ -354,7 +355,7 @@ class Bencher:
         return row
 
     def _measure_whole(self, combination: Combination) -> None:
-        """Scores, checkpoints and the memory of a whole run."""
+        """Measure evaluation, checkpoints and the memory of a whole run."""
         self._say(f"a whole run, batch {combination.batch:,}, {combination.how}")
         result = self._try(combination, whole=True)
         if not result.failed:
@@ -374,7 +375,7 @@ class Bencher:
         )
 
     def _peaks(self) -> None:
-        """The yardstick of each row's MFU; the policy in force stays the base's."""
+        """Measure the peaks that MFU refers to; the policy in force remains the base's."""
         known: dict[tuple[Any, ...], float] = {}
         for row in self.found.rows:
             policy = row.combination.policy
@@ -384,14 +385,14 @@ class Bencher:
                 known[key] = peak_flops(policy)
         apply_policy(self.found.base.policy)
         for row in self.found.rows:
-            # Products in a precision that the processor only imitates are no yardstick.
+            # Products in a precision that the processor emulates are no reference.
             comparable = [flops for key, flops in known.items() if key[0] in (row.combination.precision, "fp32")]
             row.peak_flops = max(comparable, default=None)
             row.datasheet = datasheet_of(row.combination.policy)
 
 
 def _device_name(policy: Policy) -> str:
-    """What computes, in words."""
+    """Return the name of the device."""
     machine = detect()
     if policy.device == "cpu":
         return f"{machine.cpu} ({machine.physical_cores} cores)"
@@ -401,6 +402,6 @@ def _device_name(policy: Policy) -> str:
 
 
 def effort_of(thorough: bool, rounds: int | None = None) -> Effort:
-    """Quick or thorough, with another number of rounds where one is given."""
+    """Return QUICK or THOROUGH, with another number of rounds where one is given."""
     effort = THOROUGH if thorough else QUICK
     return effort if rounds is None else dataclasses.replace(effort, rounds=rounds)

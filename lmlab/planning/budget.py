@@ -1,4 +1,4 @@
-"""What a training may take, or must reach: the budget of inverse planning.
+"""The budget of inverse planning: what a training may take, or must reach.
 
 budget_of(["8h"])  budget_of(["3e17flops"])  budget_of(["8h", "3e17flops"], disk="20GB")  budget_of([], loss=1.5)
 """
@@ -16,19 +16,19 @@ from lmlab.training.display import duration
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Limits, all of which hold; infinite where there is none."""
+    """Limits, all of which apply; infinite where there is none."""
 
     seconds: float = math.inf
-    """From the command's start to its end, evaluations included."""
+    """Wall time from the command's start to its end, evaluations included."""
     flops: float = math.inf
-    """Of training, counted exactly (matrix products, attention included)."""
+    """FLOPs of training, counted exactly (matrix products, attention included)."""
     disk: float = math.inf
-    """Bytes that the run's checkpoints occupy."""
+    """Bytes of the run's checkpoints."""
     loss: float | None = None
-    """Nats a token that are to be reached, in as little time as possible."""
+    """The loss to reach in the least time, nats a token."""
 
     def words(self) -> str:
-        """As a person says it."""
+        """Describe the budget in words."""
         parts = [f"to loss {self.loss:g}"] if self.loss is not None else []
         parts += [duration(self.seconds)] if math.isfinite(self.seconds) else []
         parts += [f"{self.flops:.3g} FLOPs"] if math.isfinite(self.flops) else []
@@ -37,9 +37,9 @@ class Budget:
 
 
 def budget_of(texts: Sequence[str] = (), loss: float | None = None, disk: str | None = None) -> Budget:
-    """The budget that `--budget` (times, or compute), `--loss` and `--disk` name together; LabError where it's none.
+    """Parse the budget from `--budget` (times, or compute), `--loss` and `--disk`; LabError for an invalid one.
 
-    Of two times, or two amounts of compute, the smaller holds.
+    Of several times, or several amounts of compute, the smallest applies.
 
     >>> budget_of(["8h", "3e17flops"]).flops
     3e+17
@@ -51,7 +51,7 @@ def budget_of(texts: Sequence[str] = (), loss: float | None = None, disk: str | 
         else:
             seconds = min(seconds, _seconds(text))
     if loss is not None and not 0.0 < loss < math.inf:
-        raise LabError(f"--loss {loss:g} is no loss: expected nats a token above 0, such as 1.5")
+        raise LabError(f"--loss {loss:g} is not a loss: expected nats a token above 0, such as 1.5")
     if not texts and loss is None and disk is None:
         raise LabError("there is no budget: expected --budget 8h, --budget 3e17flops, --loss 1.5 or --disk 20GB")
     return Budget(seconds=seconds, flops=flops, disk=math.inf if disk is None else float(bytes_in(disk)), loss=loss)
@@ -62,5 +62,5 @@ def _seconds(text: str) -> float:
         return seconds_in(text)
     except LabError:
         raise LabError(
-            f"{text[:40]!r} is no budget: expected a time such as 8h or 90m, or compute such as 3e17flops"
+            f"{text[:40]!r} is not a budget: expected a time such as 8h or 90m, or compute such as 3e17flops"
         ) from None

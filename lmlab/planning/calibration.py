@@ -1,15 +1,15 @@
-"""What earlier forecasts were worth: how far off they were on this machine, and what the next one makes of it.
+"""Calibrate forecasts on this machine by the errors of earlier ones.
 
-Of each figure, y = log(measured / forecast) of a run is taken as normal with unknown mean and variance. Their prior is the
-conjugate one, normal-inverse-gamma: mean 0, known as well as from kappa_0 runs, and spread s_0 (PRIOR_SPREADS), known as well as
-from nu_0 runs. After n runs with the mean m (Murphy 2007, Conjugate Bayesian analysis of the Gaussian distribution, section 3;
+For each figure, y = log(measured / forecast) of a run is modelled as normal with unknown mean and variance. Their prior is the
+conjugate one, normal-inverse-gamma: mean 0 with the weight of kappa_0 runs, and spread s_0 (PRIOR_SPREADS) with the weight of
+nu_0 runs. After n runs with the mean m (Murphy 2007, Conjugate Bayesian analysis of the Gaussian distribution, section 3;
 Gelman et al., Bayesian Data Analysis, section 3.3):
 
     kappa_n = kappa_0 + n       mean_n = n m / kappa_n       nu_n = nu_0 + n
     nu_n s_n^2 = nu_0 s_0^2 + sum (y - m)^2 + (kappa_0 n / kappa_n) m^2
 
-The y of the next run, whose mean isn't known exactly either, is predicted by Student's t with nu_n degrees of freedom around mean_n
-with the scale s_n sqrt(1 + 1 / kappa_n).
+The y of the next run has a predictive Student's t distribution with nu_n degrees of freedom, location mean_n and scale
+s_n sqrt(1 + 1 / kappa_n).
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from lmlab.scaling.estimate import WITHIN, Estimate
 from lmlab.stats import student_quantile
 
 PRIOR_SPREADS = {"total_seconds": 0.06, "peak_memory_bytes": 0.025, "final_loss": 0.02, "tokens_per_second": 0.06}
-"""s_0: standard deviations of log(measured / forecast) around its mean before anything is known."""
+"""s_0: prior standard deviations of log(measured / forecast) around its mean."""
 OTHER_SPREAD = 0.08
 PRIOR_MEAN_RUNS = 4.0
 """kappa_0."""
 PRIOR_SPREAD_RUNS = 6.0
 """nu_0."""
 LARGEST_RATIO = 3.0
-"""A run that was further off was disturbed, and teaches nothing about the next."""
+"""A run with a larger error was disturbed, and has no information about the next."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Of one figure."""
+    """The posterior for one figure."""
 
     factor: float
-    """By which forecasts were too small in the middle: exp(mean_n)."""
+    """The factor that corrects forecasts: exp(mean_n)."""
     spread: float
     """Standard deviation of log(measured / forecast) around it: s_n."""
     mean_runs: float
-    """As from how many runs the middle is known: kappa_n."""
+    """The weight of the mean, in runs: kappa_n."""
     runs: int
     squares: float
-    """The sum of the squares of log(measured / forecast) over these runs: their errors, had nothing been corrected."""
+    """The sum of the squares of log(measured / forecast) over these runs: their errors without a correction."""
 
     @property
     def freedom(self) -> float:
@@ -58,9 +58,10 @@ class Calibration:
         return self.spread * math.sqrt(1 + 1 / self.mean_runs)
 
     def around(self, value: float, own_spread: float = 0.0) -> tuple[float, float, float]:
-        """(value, low, high) of a forecast, of which `own_spread` (of its logarithm) comes from this run's own measurements.
+        """Return (value, low, high) of a forecast; `own_spread` is the part of the error from this run's own measurements, in the
+        logarithm.
 
-        Such a spread widens the scale; the sum of the two is taken as Student's t with the same degrees of freedom, which is near.
+        Such a spread widens the scale; the sum of the two is approximated by Student's t with the same degrees of freedom.
         """
         middle = value * self.factor
         width = student_quantile(WITHIN, self.freedom) * math.hypot(self.predictive_scale, own_spread)
@@ -68,9 +69,9 @@ class Calibration:
 
 
 def calibration_of(name: str, ratios: Iterable[float], disturbed: Iterable[float] = ()) -> Calibration:
-    """From the ratios measured / raw forecast of earlier runs, whichever order.
+    """Return the calibration from the ratios measured / raw forecast of earlier runs, in any order.
 
-    Those of runs that were `disturbed` by other work count for the spread alone, as squared distances from the mean of the others.
+    Runs that were `disturbed` by other work affect only the spread, by squared distances from the mean of the others.
     """
     logs, others = (
         [math.log(ratio) for ratio in some if 1 / LARGEST_RATIO < ratio < LARGEST_RATIO] for some in (ratios, disturbed)
@@ -78,7 +79,7 @@ def calibration_of(name: str, ratios: Iterable[float], disturbed: Iterable[float
     prior, count = PRIOR_SPREADS.get(name, OTHER_SPREAD), len(logs) + len(others)
     mean_runs = PRIOR_MEAN_RUNS + len(logs)
     mean = sum(logs) / mean_runs
-    # The sum around the posterior mean, with the prior mean of 0 as kappa_0 runs, is the formula's two last terms.
+    # The sum around the posterior mean, with the prior mean of 0 as kappa_0 runs, equals the last two terms of the formula.
     squares = sum((one - mean) ** 2 for one in logs + others) + PRIOR_MEAN_RUNS * mean**2
     variance = (PRIOR_SPREAD_RUNS * prior**2 + squares) / (PRIOR_SPREAD_RUNS + count)
     return Calibration(
@@ -98,7 +99,7 @@ def calibrated(
     own_spread: float = 0.0,
     **more: Any,
 ) -> Estimate:
-    """An estimate of `value` that was measured here, corrected by what such estimates were off before."""
+    """Return an estimate of `value` that was measured here, corrected by the errors of earlier ones."""
     known = calibrations.get(name) or calibration_of(name, ())
     middle, low, high = known.around(value, own_spread)
     corrected = f"; x{known.factor:.3f} after {known.runs} runs here" if known.runs else ""

@@ -1,10 +1,10 @@
-"""Real steps in a process of their own, so that one that takes too much memory ends that process and not the plan.
+"""Real training steps in a child process, so that running out of memory ends that process and not the plan.
 
     parent: a line of JSON on the child's standard input    (what to try)
-    child:  a line of JSON on its standard output           (what it found)
+    child:  a line of JSON on its standard output           (the result)
 
-Nothing is pickled and nothing forked, so it's the same on every system. The child ends by itself when its parent is gone, when
-main memory runs short (before the system starts to swap or to kill), and its parent ends it when it takes too long.
+There is no pickle and no fork, so it's the same on every system. The child ends when its parent is gone, or when main memory runs
+short (before the system starts to swap or to kill), and its parent kills it when it takes too long.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from lmlab.training.policy import Policy, read_policy
 
 OUT_OF_MEMORY = "out of memory"
 TOO_LONG = "took longer than"
-"""How a failure begins that says nothing but that there was no time."""
+"""The prefix of a failure that only means a lack of time."""
 REFUSED = "refused"
-"""In the child's answer: what its disk said."""
+"""The key of the child's answer with a failure of its disk."""
 COMMAND = (sys.executable, "-P", "-m", "lmlab.planning.child")
-"""-P: a file in the user's folder that is called torch.py is none of ours."""
+"""-P: a file in the user's folder named torch.py must not be imported."""
 MARGIN_SHARE = 0.04
-"""Of main memory: a child that finds less than this left gives up."""
+"""Share of main memory: a child ends when less than this is free."""
 POLL_SECONDS = 0.02
 LONGEST_REASON = 200
 DRAFT = "trial-"
@@ -49,58 +49,59 @@ DRAFT = "trial-"
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What was found of one micro-batch and batch. Times in seconds, sizes in bytes; zeros where nothing was found."""
+    """The result of trying one micro-batch and batch. Times in seconds, sizes in bytes; zeros where nothing was measured."""
 
     micro_batch: int
     batch: int
     step_seconds: tuple[float, ...] = ()
-    """Of each timed step; those for warming up aren't among them."""
+    """One entry per timed step, without those for warming up."""
     first_step_seconds: float = 0.0
     start_seconds: float = 0.0
     """From the start of the process to the first step."""
     build_seconds: float = 0.0
     """The part of it in which model and optimizer were built."""
     forward_tokens_per_second: float = 0.0
-    """Of an evaluation. This and what follows, up to the checkpoint's bytes, is found by a whole trial only."""
+    """Throughput of an evaluation. This and the following fields, up to the checkpoint's bytes, come only from a whole trial."""
     sample_seconds: float = 0.0
-    """Of the recipe's prompts, once."""
+    """Time to sample the recipe's prompts once."""
     save_seconds: float = 0.0
-    """Until a checkpoint is on the disk and was read back."""
+    """Time until a checkpoint is on the disk and has been read back."""
     save_wait_seconds: float = 0.0
-    """The part of it that training waits for; less where checkpoints are written beside it."""
+    """The part of it that training waits for; less where checkpoints are written in the background."""
     load_seconds: float = 0.0
     checkpoint_bytes: int = 0
     peak_memory_bytes: int = 0
-    """Of a whole run whose last model is its best one; of the steps alone where no more was tried."""
+    """Peak of a whole run whose last model is its best one; of the steps alone where only these were tried."""
     peak_with_earlier_best_bytes: int = 0
-    """Of a run that goes back to an earlier model to score it: with two more copies of the weights for a moment."""
+    """Peak of a run that loads an earlier model to score it, which briefly adds two copies of the weights."""
     idle_memory_bytes: int = 0
-    """Held before the model was built: Python, PyTorch and what they load."""
+    """Memory held before the model was built: Python, PyTorch and their libraries."""
     earlier_peak_bytes: int = 0
-    """The most that the process had held until then, such as while data was prepared."""
+    """The peak of the process until then, such as while data was prepared."""
     processor_share: float = 1.0
-    """The share of the timed steps in which this process's threads had a processor when they wanted one: 1 on a quiet machine."""
+    """CPU time that this process's threads received during the timed steps, as a share of what they requested: 1 on an idle
+    machine."""
     extended: bool = False
-    """Whether fewer layers or sequences were measured and the figures extended to all."""
+    """Whether fewer layers or sequences were measured and the figures extrapolated to all."""
     counted: bool = False
-    """Whether nothing was tried: arithmetic at the usual share of the peak of products, and bytes that are counted."""
+    """Whether nothing was tried: time by FLOPs at the usual share of the peak of products, and counted bytes."""
     kept: bool = False
-    """Whether it was found at an earlier start and kept."""
+    """Whether it is a stored result of an earlier start."""
     failed: str | None = None
-    """Why there is no more than this: "out of memory", or other words; None where all went well."""
+    """Why figures are missing: "out of memory", or another message; None on success."""
 
     @property
     def evidence(self) -> Evidence:
-        """What the figures are."""
+        """The kind of evidence of the figures."""
         return "formula" if self.counted else "extrapolated" if self.extended else "measured"
 
     @property
     def was_too_long(self) -> bool:
-        """Whether there is nothing because it would have taken too long."""
+        """Whether there are no figures because they would have taken too long."""
         return self.failed is not None and self.failed.startswith(TOO_LONG)
 
     def to_json(self) -> dict[str, Any]:
-        """For --json and files."""
+        """Return the value for --json and files."""
         return {**dataclasses.asdict(self), "step_seconds": list(self.step_seconds)}
 
 
@@ -117,12 +118,12 @@ def measure(
     put_back: bool = True,
     deadline_seconds: float = 120,
 ) -> Measurement:
-    """Real steps of `recipe` on the data set in `data_folder` as `policy` says, in a child process.
+    """Run steps of `recipe` on the data set in `data_folder` under `policy`, in a child process, and return the measurements.
 
     `micro_batch` (sequences a pass) and `batch` (sequences a step) replace the policy's and the recipe's; a batch alone is one
-    pass. With `whole` the child does all that a run does, so that its peak of memory is that of the run, and with `put_back` it
-    loads the best model at the end. What goes wrong in the child, or takes longer than `deadline_seconds`, is in the result's
-    `failed`. LabError where no process can be started, StorageError where the disk refused: that says nothing of the recipe.
+    pass. With `whole` the child does everything that a run does, so that its peak of memory is that of the run, and with `put_back`
+    it loads the best model at the end. A failure in the child, or a time beyond `deadline_seconds`, is in the result's `failed`.
+    LabError where no process can be started, StorageError where the disk failed, which has no information about the recipe.
     """
     sequences = batch or recipe.train.batch
     passes = min(micro_batch or batch or policy.micro_batch, sequences)
@@ -146,15 +147,15 @@ def measure(
 
 
 def trial_folder() -> contextlib.AbstractContextManager[TemporaryFolder]:
-    """A folder on the disk of the caches for a trial's checkpoint. It goes also where a child is killed; one that a killed
-    parent left goes with a later trial."""
+    """Create a folder on the cache's disk for a trial's checkpoint. It is removed also where a child is killed; one that a killed
+    parent left is removed with a later trial."""
     place = make_folder(cache_folder() / "trials")
     remove_dead(place, DRAFT)
     return temporary_folder(place, DRAFT)
 
 
 def _ask(request: dict[str, Any], deadline_seconds: float) -> dict[str, Any]:
-    """The child's figures, or only why it `failed`."""
+    """Return the child's figures, or only why it `failed`."""
     kills = out_of_memory_kills()
     with tempfile.TemporaryFile("w+", encoding="utf-8") as out, tempfile.TemporaryFile("w+", encoding="utf-8") as err:
         try:
@@ -165,14 +166,14 @@ def _ask(request: dict[str, Any], deadline_seconds: float) -> dict[str, Any]:
             raise LabError(f"no process can be started to try this recipe: {error.strerror}") from None
         try:
             _tell(process, request)
-            # Its standard input stays open: that it closes is how the child hears that its parent is gone.
+            # Its standard input stays open: the child detects by its closing that the parent is gone.
             status = process.wait(deadline_seconds)
         except subprocess.TimeoutExpired:
             return {"failed": f"{TOO_LONG} {deadline_seconds:g} s"}
         finally:
             process.kill()
             process.wait()
-            with contextlib.suppress(OSError):  # it may have gone before it had read all
+            with contextlib.suppress(OSError):  # it may have ended before reading everything
                 _stdin(process).close()
         out.seek(0)
         err.seek(0)
@@ -180,7 +181,7 @@ def _ask(request: dict[str, Any], deadline_seconds: float) -> dict[str, Any]:
 
 
 def _tell(process: subprocess.Popen[str], request: dict[str, Any]) -> None:
-    with contextlib.suppress(OSError):  # it has ended already; its status says why
+    with contextlib.suppress(OSError):  # it has ended already; its status has the reason
         _stdin(process).write(json.dumps(request) + "\n")
         _stdin(process).flush()
 
@@ -191,7 +192,7 @@ def _stdin(process: subprocess.Popen[str]) -> IO[str]:
 
 
 def _answer(status: int, out: str, err: str, killed_for_memory: bool) -> dict[str, Any]:
-    """What the child's status and output mean."""
+    """Interpret the child's status and output."""
     lines = out.strip().splitlines()
     if status == 0 and lines:
         try:
@@ -208,15 +209,15 @@ def _answer(status: int, out: str, err: str, killed_for_memory: bool) -> dict[st
 
 
 def environment() -> dict[str, str]:
-    """This process's environment, in which a child finds the lmlab that runs here and writes what its parent can read."""
+    """Return this process's environment, extended so that a child imports the same lmlab and writes UTF-8."""
     here = str(Path(lmlab.__file__).resolve().parent.parent)
     paths = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
-    # UTF-8 whatever the terminal has: pipes on Windows have another encoding by default.
+    # UTF-8 regardless of the terminal: pipes on Windows have another encoding by default.
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8:backslashreplace"}
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception of Python or PyTorch says that memory ran out."""
+    """Return whether an exception of Python or PyTorch means that memory ran out."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     text = str(error).lower()
@@ -263,7 +264,7 @@ def _end_with_parent(stdin: TextIO) -> None:
 
 
 def _give_up_in_time(least: float, answer: Callable[[dict[str, Any]], None]) -> None:
-    """End this process while there is still memory for the others: at less than `least` free bytes, where the system tells."""
+    """End this process while other processes still have memory: at less than `least` free bytes, where the system reports them."""
     while least:
         if 0 < free_memory_bytes() < least:
             answer({"failed": OUT_OF_MEMORY})
@@ -272,7 +273,7 @@ def _give_up_in_time(least: float, answer: Callable[[dict[str, Any]], None]) -> 
 
 
 def _answering() -> Callable[[dict[str, Any]], None]:
-    """Writes the answer to standard output, to which nothing else in this process has access any more."""
+    """Return a function that writes the answer to standard output, after redirecting all other output to standard error."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
@@ -289,11 +290,11 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         sys.exit(130)
     except BaseException as error:
-        # One line, the last one: the parent quotes it.
+        # Exactly one line, the last one: the parent reports it.
         print(
             f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}",
             file=sys.stderr,
         )
         sys.exit(1)
-    # Threads of a save or of PyTorch have nothing to say any more.
+    # Exit without waiting for threads of a save or of PyTorch.
     os._exit(0)

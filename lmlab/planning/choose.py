@@ -1,6 +1,6 @@
-"""A recipe for a text that has none: tokenizer, size and steps, each with its reason, from what the text is.
+"""Choose a recipe for a text: tokenizer, size and steps, each with its reason, from facts about the text.
 
-A pure function of plain facts, so that two people with one text get one recipe.
+A pure function of plain values, so that the same text always gets the same recipe.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from lmlab.recipe.train import MOST_STEPS
 from lmlab.training.display import count
 
 CHARACTERS_UP_TO_BYTES = 3_000_000
-"""Below this a BPE has too few examples of most of its tokens; characters learn from every byte."""
+"""Below this a BPE has too few examples of most of its tokens, while characters learn from every byte."""
 DISTINCT_CHARACTERS_UP_TO = 300
 VOCABULARIES = ((20_000_000, 1_024), (200_000_000, 4_096), (None, 16_384))
 """(text up to so many bytes, BPE tokens)."""
 BYTES_A_TOKEN = {1_024: 2.6, 4_096: 3.4, 16_384: 4.0}
-"""About how much English text a token of such a BPE stands for; only used to choose steps."""
+"""Approximate bytes of English text per token of such a BPE; only used to choose steps."""
 BYTES_A_GPT2_TOKEN = 4.3
 MOST_EPOCHS = 20
-"""More passes than this teach a model of the default size little but the text by heart (arXiv 2305.16264: R* = 15.4)."""
+"""With more passes a model of the default size mostly memorises the text (arXiv 2305.16264: R* = 15.4)."""
 TOKENS_ON_A_CPU = 4_000_000
 """A few minutes at the default size on two cores."""
 READ_ABOUT_ONCE, READ_A_FEW_TIMES, READ_SEVERAL_TIMES = 1.5, 2.5, 6.0
-"""Passes from which weight decay pays, up to which n-gram tables teach more than they learn by heart, and from which more decay
+"""Passes from which weight decay pays, up to which n-gram tables generalise more than they memorise, and from which more decay
 pays: measured on characters at 1, 2, 3, 4.5 and 11 passes (docs/notes/texts-read-often.md)."""
 DECAY, MORE_DECAY = 0.2, 0.3
 LARGE_FOR_A_TEXT = 4.0
-"""Parameters a token of the text from which dropout is kept too: at 2 it cost 0.04 nats, at 11 nanoGPT
+"""Parameters per token of the text from which dropout is kept too: at 2 it cost 0.04 nats, at 11 nanoGPT
 uses it (its config/train_shakespeare_char.py)."""
 TOKENS_A_PARAMETER = 20
 """Compute-optimal for a single epoch (arXiv 2203.15556)."""
@@ -50,33 +50,34 @@ DERIVED = (
 """Settings that follow from size and steps."""
 FEWEST_STEPS, SMALLEST_CONTEXT = 200, 16
 WORDS_OF_A_TEXT = 20
-"""Different words of a text of n words are about so many times sqrt(n) (Heaps' law); WikiText-2 has 33,278 of 2.1M, 23 times."""
+"""A text of n words has about this factor times sqrt(n) different words (Heaps' law); WikiText-2 has 33,278 of 2.1M, a factor of
+23."""
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextFacts:
-    """What is known of a text before it is prepared."""
+    """What is known about a text before it is prepared."""
 
     name: str
     corpus: str
     bytes: int
     distinct_characters: int
     words: int
-    """Between white space, about."""
+    """Approximate number, separated by white space."""
     tokenizer: TokenizerName | None = None
-    """The one that is asked for; None: the one that suits the text."""
+    """The requested one; None: chosen for the text."""
     vocabulary: int | None = None
-    """Of bpe, where it's asked for."""
+    """The requested size of a bpe vocabulary; None: chosen for the text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The recipe and why it is as it is, a line each."""
+    """A recipe and the reasons for it, a line each."""
 
     recipe: Recipe
     reasons: tuple[str, ...]
-    """The first is that of the tokenizer."""
+    """The first is the tokenizer's."""
 
 
 def choose_recipe(
@@ -87,17 +88,17 @@ def choose_recipe(
     epochs: float | None = None,
     settings: Mapping[str, Any] = NOTHING,
 ) -> Choice:
-    """A recipe for `text` on a device of this type (cpu, cuda, mps).
+    """Choose a recipe for `text` on a device of this type (cpu, cuda, mps).
 
-    `size` is how many parameters are asked for in all, such as 2M, None for what suits text and device; `steps` or `epochs` is the
-    length. The settings of the model among `settings` decide what is chosen beside them. LabError where the text is too short to
-    learn from, or no model has that size.
+    `size` is the requested number of all parameters, such as 2M; None: chosen for text and device. `steps` or `epochs` is the
+    length. The settings of the model in `settings` take part in the choice of the others. LabError where the text is too short for
+    training, or no model has that size.
     """
     data, tokens, tokenizer = choose_data(text)
     total = None if size is None else parameters_in(size)
     near, why = (nearest_size(total), "asked for") if total is not None else _suited(tokens, device_type)
     context = _context(near, tokens, text, data)
-    passes = near.batch * context / (tokens * (1 - data.valid_share))  # a step's
+    passes = near.batch * context / (tokens * (1 - data.valid_share))  # per step
     given = steps is not None or epochs is not None
     if steps is None:
         wanted = _steps(total or near.parameters, near.batch * context, tokens, device_type)
@@ -133,11 +134,11 @@ def choose_recipe(
 
 
 def _length_reason(recipe: Recipe, settings: Mapping[str, Any], epochs: float | None, tokens: float) -> str:
-    """How much of a training split of about so many tokens is read; by the batch and context that are asked for, if any."""
+    """Describe how much of a training split of about so many tokens is read, with the requested batch and context."""
     if epochs is not None:
         return f"as many steps as {epochs:g} passes over the training split take"
     steps = recipe.train.steps
-    if "train.steps" in recipe.derived:  # it is derived again, and told, where the batch changes
+    if "train.steps" in recipe.derived:  # it is derived again, and printed, where the batch changes
         asked, hint = recipe, " (--train.steps N for more)"
     else:
         lengths = {name: settings[name] for name in ("train.batch", "model.context") if name in settings}
@@ -147,7 +148,7 @@ def _length_reason(recipe: Recipe, settings: Mapping[str, Any], epochs: float | 
 
 
 def _size_reason(recipe: Recipe, settings: Mapping[str, Any], vocabulary: int, size: str | None, why: str) -> str:
-    """The model's size with the settings, tables apart, and how another is asked for."""
+    """Describe the model's size under the settings, tables separately, and how to request another."""
     model = override(recipe, model_settings(settings)).model
     words, shape = size_words(model, vocabulary), shape_words(model)
     if size is not None:
@@ -161,9 +162,9 @@ def _size_reason(recipe: Recipe, settings: Mapping[str, Any], vocabulary: int, s
 def _against_memorisation(
     data: Data, epochs: float, largeness: float, settings: Mapping[str, Any]
 ) -> tuple[tuple[int, ...], float, float, str]:
-    """Lengths of the n-grams that have tables, weight decay, dropout, and why: what is read more often must be forgotten more.
+    """Return the lengths of n-gram tables, weight decay, dropout, and the reason: more passes need more regularisation.
 
-    `largeness` is the model's parameters a token of the text. Lengths that are set stay.
+    `largeness` is the model's parameters per token of the text. Explicitly set lengths stay.
     """
     asked = "model.ngrams" in settings
     ngrams: tuple[int, ...] = ()
@@ -186,7 +187,7 @@ def _against_memorisation(
 
 
 def _vocabulary(text: TextFacts, data: Data) -> int:
-    """About how many tokens the text's tokenizer will have."""
+    """Return the approximate vocabulary size of the text's tokenizer."""
     if data.vocabulary is not None:
         return data.vocabulary
     known = {"gpt2": 50_257, "bytes": 257, "characters": text.distinct_characters}
@@ -194,7 +195,7 @@ def _vocabulary(text: TextFacts, data: Data) -> int:
 
 
 def choose_data(text: TextFacts) -> tuple[Data, float, str]:
-    """What is read of a text by which tokenizer, about how many tokens that is, and why."""
+    """Return the data settings with a tokenizer, the approximate number of tokens, and the reason."""
     few = text.bytes <= CHARACTERS_UP_TO_BYTES
     size = f"{text.bytes / 1e6:,.2g} MB of text"
     name = text.tokenizer or ("characters" if few and text.distinct_characters <= DISTINCT_CHARACTERS_UP_TO else "bpe")
@@ -220,7 +221,7 @@ def _with_bpe(text: TextFacts, data: Data, why: str) -> tuple[Data, float, str]:
 
 
 def _suited(tokens: float, device_type: str) -> tuple[Size, str]:
-    """The size for a text of so many tokens on such a device, and why."""
+    """Return the size for a text of so many tokens on such a device, and the reason."""
     if tokens < 100_000:
         return SIZES["300k"], "for little text"
     if device_type == "cpu":

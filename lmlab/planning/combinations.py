@@ -1,4 +1,5 @@
-"""What a bench compares on this machine: precisions, compilation, engines and threads; and why the others are left out."""
+"""The combinations that a benchmark compares on this machine: precisions, compilation, engines and threads, and why others are left
+out."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from lmlab.training.policy import DTYPES, Engine, Policy
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 SLOWER_THAN_FP32 = "slower"
-"""The word by which a precision's reason says that this processor only imitates it."""
+"""The word in a precision's reason that marks it as emulated by this processor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ class Combination:
 
     @property
     def how(self) -> str:
-        """All but the batch, in words."""
+        """Everything except the batch, in words."""
         policy = self.policy
         words = [policy.precision, "compiled" if policy.compile else "eager"]
         if policy.device == "cpu":
@@ -37,17 +38,17 @@ class Combination:
         return ", ".join(words)
 
     def of_batch(self, batch: int) -> Combination:
-        """The same on so many sequences."""
+        """Return the same combination with another number of sequences."""
         return dataclasses.replace(self, batch=batch)
 
 
 def variants(
     policy: Policy, machine: Machine, thorough: bool, uncompilable: str | None = None
 ) -> tuple[list[Policy], list[str]]:
-    """`policy` first, then what else there is here, one thing changed at a time; and what is left out, with the reason.
+    """Return `policy` first, then the alternatives here, changing one setting at a time; and what is left out, with the reason.
 
-    `uncompilable` says why the model can't be compiled, where it can't. Where `thorough`, also what takes half a minute to
-    compile or is expected to be slower, and all of them combined.
+    `uncompilable` is the reason why the model can't be compiled, where it can't. With `thorough`, also alternatives that take half
+    a minute to compile or are expected to be slower, and all of them combined.
     """
     left_out: list[str] = []
     precisions = _precisions(policy, thorough, left_out)
@@ -69,11 +70,11 @@ def variants(
 
 
 def _with(policy: Policy, precision: str, compiled: bool, engine: Engine, threads: int) -> Policy | None:
-    """The policy with these; None where the native engine can't have them."""
+    """Return the policy with these settings; None where the native engine doesn't support them."""
     chosen = choose_precision(precision, policy.torch_device)
     native = engine == "native" and precision == "fp32" and not compiled
     if engine == "native" and not native:
-        # One thing is changed at a time, but this one needs PyTorch.
+        # Only one setting is changed at a time, but this one needs PyTorch.
         engine = "torch"
     if engine == "native" and not policy.engine_identity:
         return None
@@ -121,7 +122,7 @@ def _compilations(
 
 
 def _engines(policy: Policy, left_out: list[str]) -> list[tuple[Engine, int]]:
-    """(engine, threads) pairs; on a GPU neither is a choice."""
+    """Return (engine, threads) pairs; on a GPU there is only one."""
     if policy.device != "cpu":
         left_out.append("native engine: it is for the CPU")
         return [(policy.engine, policy.threads)]
@@ -134,6 +135,6 @@ def _engines(policy: Policy, left_out: list[str]) -> list[tuple[Engine, int]]:
 
 
 def doublings(most: int, always: int) -> list[int]:
-    """1, 2, 4, ... up to `most`, and `always` among them."""
+    """Return 1, 2, 4, ... up to `most`, and `always` among them."""
     sizes = {1 << exponent for exponent in range(max(0, most).bit_length()) if 1 << exponent <= most}
     return sorted(sizes | {always})

@@ -1,7 +1,7 @@
-"""Estimates made of others: a product or a quotient has the weaker evidence of its parts, and the alarms of both.
+"""Products and quotients of estimates, with the weaker evidence of the two and the alarms of both.
 
-The bounds multiply, as if both parts were off to the same side. An interval of the product need not be so wide where they are
-independent; forecasts that come too narrow are the worse mistake.
+The bounds multiply, as if both errors had the same sign. For independent errors the interval could be narrower; but too narrow an
+interval is the worse mistake.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 from lmlab.scaling.estimate import Estimate, Evidence
 
 STRENGTH: tuple[Evidence, ...] = ("formula", "measured", "fitted", "extrapolated", "published")
-"""The strongest first."""
+"""From strongest to weakest."""
 
 
 def product(one: Estimate, other: Estimate) -> Estimate:
-    """Of two positive figures, such as seconds and watts."""
+    """Multiply two positive figures, such as seconds and watts."""
     return _combined(one, other, one.value * other.value, one.low * other.low, one.high * other.high)
 
 
 def quotient(one: Estimate, other: Estimate) -> Estimate:
-    """Of two positive figures, such as tokens and tokens a second."""
+    """Divide two positive figures, such as tokens by tokens a second."""
     return _combined(one, other, one.value / other.value, one.low / other.high, one.high / other.low)
 
 

@@ -1,4 +1,4 @@
-"""What a training takes by arithmetic alone, where its steps are too long to be tried."""
+"""The cost of a training by arithmetic alone, where its steps are too long to be timed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from lmlab.training.policy import Policy
 from lmlab.training.saving import saves_beside
 
 DISK_BYTES_A_SECOND = 300e6
-"""Of a checkpoint that is written and read back."""
+"""Throughput of writing a checkpoint and reading it back."""
 
 
 def counted_trial(recipe: Recipe, policy: Policy, vocabulary: int, peak_flops: float) -> Measurement:
-    """The figures that a trial of `recipe` might find: time at the usual share of `peak_flops`, bytes as counted."""
+    """Return the figures of a trial of `recipe` by arithmetic: time at the usual share of `peak_flops`, bytes as counted."""
     train, device = recipe.train, policy.torch_device
     step = expected_step_seconds(recipe, vocabulary, train.batch, peak_flops)
     checkpoint = checkpoint_bytes(recipe, vocabulary)
@@ -45,5 +45,5 @@ def counted_trial(recipe: Recipe, policy: Policy, vocabulary: int, peak_flops: f
 
 
 def counted_words() -> str:
-    """What such a time rests on."""
+    """Return the basis of such a time, in words."""
     return f"arithmetic at {USUAL_UTILISATION:.0%} of the measured peak; no step was timed, since one takes too long"

@@ -1,4 +1,4 @@
-"""How long a run takes, part by part, from what a trial of it measured."""
+"""The duration of a run, part by part, from the measurements of a trial."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from lmlab.training.evaluating import TRAINING_STEP_IN_FORWARDS, EvaluationPlan,
 from lmlab.training.load import load_spread
 
 COUNTED_SPREAD = 0.45
-"""Standard deviation of log(time) by arithmetic: trainings reach 0.2 to 0.6 of the peak where 0.4 is taken."""
+"""Standard deviation of log(time) by arithmetic: trainings reach 0.2 to 0.6 of the peak; 0.4 is assumed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Duration:
-    """Seconds of a run and its speed."""
+    """The duration of a run in seconds, and its speed."""
 
     start_seconds: float
-    """From the start of the process until the forecast: imports, data, the choice of the engine, the trial. It is measured."""
+    """From the start of the process until the forecast: imports, data, the choice of the engine, the trial. Measured."""
     open_seconds: float
     """From the forecast until steps take their usual time: model and optimizer are built, and the first step takes longer."""
     step_seconds: float
-    """The median of the timed steps, corrected like all of the time."""
+    """The median of the timed steps, corrected like the total."""
     step_spread: float
     """Half the distance between their quartiles."""
     timed_steps: int
@@ -39,17 +39,17 @@ class Duration:
     evaluate_seconds: float
     """Samples and the final scores over the whole split included."""
     save_seconds: float
-    """That training waits for."""
+    """The time that training waits for saves."""
     tokens_per_second: Estimate
     total_seconds: Estimate
-    """All of these parts."""
+    """The sum of these parts."""
     raw_total: float
-    """That before it was corrected by earlier runs; the parts but the start are corrected like it."""
+    """The total before the correction by earlier runs; all parts except the start are corrected by the same factor."""
     raw_tokens_per_second: float
-    """Of the timed steps."""
+    """The rate of the timed steps."""
 
     def to_json(self) -> dict[str, Any]:
-        """For --json and files."""
+        """Return the value for --json and files."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return {name: value.to_json() if isinstance(value, Estimate) else value for name, value in values.items()}
 
@@ -63,9 +63,9 @@ def duration_of(
     step_tokens: int,
     start_seconds: float = 0.0,
 ) -> Duration:
-    """The time of `steps` steps of so many tokens with their evaluations, samples and checkpoints, from a trial on this machine.
+    """Return the time of `steps` steps of so many tokens with evaluations, samples and checkpoints, from a trial on this machine.
 
-    `start_seconds` have passed when the forecast is made, or are known to pass until then: they have no error and teach none.
+    `start_seconds` is the time before the forecast, measured or known in advance: it has no error and isn't calibrated.
     """
     middle = statistics.median(trial.step_seconds)
     quartiles = np.quantile(trial.step_seconds, [0.25, 0.75])
@@ -82,7 +82,7 @@ def duration_of(
         rests_on, calibrations = counted_words(), {}
     elif trial.extended:
         rests_on = "timed steps of fewer layers or sequences"
-    # The median of n steps is known about so well.
+    # The standard error of the median of n steps is about this.
     own = math.hypot(spread / middle / max(1, len(trial.step_seconds)) ** 0.5, load_spread(trial.processor_share))
     own = math.hypot(own, COUNTED_SPREAD if trial.counted else 0.0)
     raw = opening + train + evaluate + save
@@ -100,12 +100,12 @@ def duration_of(
         save_seconds=save * factor,
         raw_total=start_seconds + raw,
         raw_tokens_per_second=step_tokens / middle,
-        # One speed: that of the time.
+        # Corrected by the same factor as the time.
         tokens_per_second=speed.scaled(step_tokens / middle / factor / speed.value),
         total_seconds=rest.shifted(start_seconds),
     )
 
 
 def saves_in(steps: int, every: int) -> int:
-    """At step 0, at each multiple of `every`, and at the end."""
+    """Return the number of saves: at step 0, at each multiple of `every`, and at the end."""
     return 1 + -(-steps // every)

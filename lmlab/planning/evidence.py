@@ -1,13 +1,13 @@
-"""What the final loss is expected to be, and what that rests on: the best that there is, in this order.
+"""The expected final loss and its evidence: the best available, in this order.
 
 the same recipe on the same data, run before here       measured
 the same recipe on the same data, published by lmlab    published
 a ladder of small trainings for this recipe             extrapolated
-a law fitted to one's own finished runs                 fitted, or extrapolated where they don't surround it
+a law fitted to the user's own finished runs            fitted, or extrapolated where they don't surround it
 a law fitted to lmlab's published small runs            fitted
-somebody's law of large models                          published, with an alarm
+a published law of large models                         published, with an alarm
 
-Where none of them covers a training, no loss is expected of it.
+Where none of them covers a training, there is no expected loss.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ THROUGH = "through the loss that this recipe is known to reach"
 SEED_SPREAD = 0.005
 """Standard deviation of log-loss among seeds: .0155 of 3.69 in twelve trainings of one recipe, less within one order of data."""
 VERSION_SPREAD = 0.02
-"""The same of another release of a text, such as Python's standard library: not measured."""
+"""The same for another release of a text, such as Python's standard library: not measured."""
 FEWEST_RUNS = max(FEWEST_POINTS, 5)
 OWN_WORTH = 8.0
-"""As how many earlier forecasts the interval counts that a forecast brings along."""
+"""The weight of a forecast's own interval, in earlier forecasts."""
 
 Law = Callable[[float, float], float | None]
-"""(parameters in matrix products, fresh tokens) -> nats a token; None where the law says nothing of them."""
+"""(parameters in matrix products, fresh tokens) -> nats a token; None where the law doesn't cover them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What is known of the loss of a training."""
+    """What is known about the loss of a training."""
 
     loss: Estimate | None
-    """Of its last step over the whole validation split, in nats a token; None where nothing is known."""
+    """The loss of the last step over the whole validation split, in nats a token; None where nothing is known."""
     law: Law | None
-    """For trainings like it; None where no law covers this one."""
+    """A law for similar trainings; None where no law covers this one."""
     law_rests_on: str
 
 
@@ -65,12 +65,12 @@ def evidence_for(
     runs: Sequence[Finished],
     calibrations: Mapping[str, Calibration],
 ) -> Evidence:
-    """The best that there is for a training of `steps` steps."""
+    """Return the best evidence for a training of `steps` steps."""
     found = _of_laws(recipe, dataset, steps, runs, calibrations)
     known = _of_the_same(recipe, dataset, steps, runs)
     if known is None or found.law is None or found.loss is None:
         return dataclasses.replace(found, loss=known or found.loss)
-    # So that a picture of other sizes goes through the loss that is known of this one.
+    # Scaled so that a figure of other sizes passes through the known loss of this one.
     factor, law = known.value / found.loss.value, found.law
 
     def through(matrix: float, fresh: float) -> float | None:
@@ -81,7 +81,7 @@ def evidence_for(
 
 
 def _of_the_same(recipe: Recipe, dataset: Dataset, steps: int, runs: Sequence[Finished]) -> Estimate | None:
-    """What the same training came to before, here or where lmlab published it; None where it wasn't run."""
+    """Return the loss of the same training from earlier runs, here or published by lmlab; None where it wasn't run."""
     alike = same_training(list(runs), recipe, dataset.id)
     if alike:
         words = f"{len(alike)} earlier run{'s' * (len(alike) > 1)} of this recipe on this text"
@@ -102,7 +102,7 @@ def _of_laws(
     vocabulary, read = dataset.vocabulary_size, reading(recipe, dataset)
     size = parameters(recipe.model, vocabulary)["matrix"]
     tokens, unique_tokens = read.tokens(steps * recipe.train.batch), read.unique_tokens
-    # Tokens that are read again count as fewer fresh ones, in every law.
+    # Repeated tokens count as fewer fresh ones, in every law.
     worth = effective_tokens(tokens, unique_tokens)
     points = remembered(recipe, dataset.id, steps)
     if len(points) == len(DESIGN):
@@ -129,7 +129,8 @@ def _of_laws(
 
 
 def law_for(recipe: Recipe, dataset: Dataset, steps: int, runs: Sequence[Finished]) -> KnownLaw:
-    """The law that orders other sizes and lengths of a training: always one, though it may expect no loss of any of them."""
+    """Return the law that ranks other sizes and lengths of a training. There is always one, though its expected loss may be
+    None."""
     fitted = law_of(runs, recipe, dataset.id)
     if fitted is not None:
         return own_law(fitted, dataset.vocabulary_size)
@@ -141,7 +142,8 @@ def law_for(recipe: Recipe, dataset: Dataset, steps: int, runs: Sequence[Finishe
 
 
 def law_of_others(recipe: Recipe, dataset: Dataset, steps: int) -> KnownLaw | None:
-    """The law of runs on other texts that covers a training: of lmlab's small runs, or of large models; None for other kinds."""
+    """Return the law of runs on other texts that covers a training: of lmlab's small runs, or of large models; None for other
+    kinds."""
     like = like_small_runs(recipe, dataset, steps)
     if like is not None and like.expected(like.traits) is not None:
         return law_of_small_runs(like, dataset.vocabulary_size)
@@ -149,7 +151,7 @@ def law_of_others(recipe: Recipe, dataset: Dataset, steps: int) -> KnownLaw | No
 
 
 def _within(size: float, tokens: float, law: Callable[[float, float], float]) -> Law:
-    """A law of trainings around this one, up to FURTHEST times its size and length either way."""
+    """Restrict a law to trainings with at most FURTHEST times this size and length, or that fraction of them."""
 
     def asked(matrix: float, fresh: float) -> float | None:
         far = max(matrix / size, size / matrix, fresh / tokens, tokens / fresh)
@@ -159,7 +161,7 @@ def _within(size: float, tokens: float, law: Callable[[float, float], float]) ->
 
 
 def _values_of(known: KnownLaw, counted: float) -> Law:
-    """A known law as one of matrix parameters, of which it counts `counted` times as many, and fresh tokens."""
+    """Return a known law as a function of matrix parameters, of which it counts `counted` times as many, and fresh tokens."""
 
     def asked(matrix: float, fresh: float) -> float | None:
         found = known.expected(matrix * counted, fresh, fresh)
@@ -169,7 +171,8 @@ def _values_of(known: KnownLaw, counted: float) -> Law:
 
 
 def law_of(runs: Sequence[Finished], recipe: Recipe, data_id: str) -> FittedLaw | None:
-    """A law of the finished runs that differ from `recipe` in size, length, batch and rates only; None where they are too few."""
+    """Fit a law to the finished runs that differ from `recipe` only in size, length, batch and rates; None where they are too
+    few."""
     style = style_of(recipe)
     points = [run.point() for run in runs if run.data_id == data_id and run.style == style]
     distinct = {(point.parameters, point.tokens) for point in points}
@@ -177,13 +180,13 @@ def law_of(runs: Sequence[Finished], recipe: Recipe, data_id: str) -> FittedLaw 
 
 
 def _as_before(losses: Sequence[float], words: str) -> Estimate:
-    """What the same training came to before, as wide as seeds and these runs differ."""
+    """Return the mean loss of the same training's earlier runs, with the spread of seeds or of these runs."""
     among = statistics.stdev(map(math.log, losses)) if len(losses) > 2 else 0.0
     return _around(statistics.mean(losses), max(SEED_SPREAD, among), len(losses), "measured", words)
 
 
 def _as_published(runs: Sequence[SmallRun], same_text: bool) -> Estimate:
-    """The mean over the seeds that were published."""
+    """Return the mean over the published seeds."""
     seeds = sum(run.seeds for run in runs)
     mean = sum(run.loss * run.seeds for run in runs) / seeds
     text = "this text" if same_text else "another version of this text"
@@ -198,12 +201,13 @@ def _around(middle: float, spread: float, count: int, evidence: Kind, words: str
 
 
 def _corrected(estimate: Estimate, calibrations: Mapping[str, Calibration]) -> Estimate:
-    """As wide as such forecasts were found to need; their middle stays, since each rests on trainings of its own."""
+    """Return the estimate with the interval calibrated by earlier forecasts; the middle stays, since each rests on other
+    trainings."""
     known = calibrations.get("final_loss")
     if known is None or not known.runs:
         return estimate
-    # The middle stays, so the mean is known, errors count from 0, and the interval is that of Student's t with the variance alone
-    # unknown; its prior is what the forecast brings along, as from OWN_WORTH earlier ones (Gelman et al., BDA, section 2.6).
+    # The middle stays, so the mean is known, errors count from 0, and the interval is that of Student's t with only the variance
+    # unknown; its prior is the forecast's own interval, weighted as OWN_WORTH earlier ones (Gelman et al., BDA, section 2.6).
     own = math.log(estimate.high / estimate.low) / 2 / student_quantile(WITHIN, OWN_WORTH)
     scale = math.sqrt((OWN_WORTH * own**2 + known.squares) / (OWN_WORTH + known.runs))
     width = student_quantile(WITHIN, OWN_WORTH + known.runs) * scale

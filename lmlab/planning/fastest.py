@@ -1,10 +1,10 @@
-"""Which engine, device and how many threads are the fastest for a recipe on this machine: measured once, kept, used by every run.
+"""The fastest engine, device and number of threads for a recipe on this machine: measured once, stored, used by every run.
 
-The candidates take a few real steps each, of fewer sequences where a step is long. What was found is kept (`measured.py`), so that
-only the first run of a kind on a machine measures; and where PyTorch was far behind with one model, it isn't tried with the next
-one of about that size, which would cost a start seconds. A run keeps its own choice in policy.json, whatever is measured later.
+Each candidate runs a few real steps, with fewer sequences where a step is long. The result is stored (`measured.py`), so that only
+the first run of a kind on a machine measures; and where PyTorch was much slower with one model, it isn't tried with the next one of
+about that size, which would add seconds to a start. A run keeps its own choice in policy.json, whatever is measured later.
 
-On a Mac the GPU (MPS) is held against the CPU: a small model's step is too short to keep a GPU busy.
+On a Mac the GPU (MPS) is compared with the CPU: a small model's step is too short to utilise a GPU.
 """
 
 from __future__ import annotations
@@ -29,24 +29,26 @@ from lmlab.training.policy import Policy, choose_policy
 
 TIMED_STEPS = 3
 MOST_BYTES_HERE = 64 << 20
-"""Of activations in PyTorch: beyond that a try is noticed in the memory of the run."""
+"""Bytes of activations in PyTorch; above it a trial would raise the run's own peak of memory."""
 FLOAT32_BYTES = 4
 LONGEST_TRY_SECONDS = 30.0
 NEVER = 1e9
-"""Seconds a step of a candidate that failed."""
+"""Seconds per step of a candidate that failed."""
 WORTH_CHANGING = 0.9
-"""Another choice than the native engine on all cores must take less than this share of its time: what is measured is noisy."""
+"""A candidate other than the native engine on all cores must take less than this share of its time, since measurements are
+noisy."""
 FAR_BEHIND = 1.5
-"""Where PyTorch takes more than so many times as long as the native engine with one model, it does with others of its size."""
+"""Where PyTorch takes more than this many times as long as the native engine with one model, it isn't tried with others of its
+size."""
 SIZE_STEP = 4.0
-"""Models whose arithmetic a token differs by less than about so many times are of one size."""
+"""Models are of one size where their FLOPs per token differ by less than about this factor."""
 LONGEST_STEP_FLOPS = 2e11
-"""About a second of two cores: longer steps are tried with fewer sequences. Where even one takes longer, measuring would cost more
-than a start should, and the native engine is taken, which was measured to be faster there on x86-64 (docs/performance.md)."""
+"""About a second on two cores: longer steps are tried with fewer sequences. Where even one sequence takes longer, measuring would
+take too long for a start, and the native engine is chosen, which was faster there on x86-64 (docs/performance.md)."""
 TRIED_FLOPS = 5e10
-"""Of the sequences that a longer step is tried with."""
+"""FLOPs of the sequences with which a longer step is tried."""
 LONGEST_STEP_FLOPS_ON_ARM = 4e12
-"""Apple's matrix units, which only PyTorch uses, do as much in a second or two."""
+"""The same on Arm: Apple's matrix units, which only PyTorch uses, compute this in a second or two."""
 NOTICE = "timing steps of each engine and thread count for this model (once) ..."
 
 
@@ -58,12 +60,12 @@ def fastest_policy(
     data_folder: Path | None = None,
     say: Callable[[str], object] | None = None,
 ) -> Policy:
-    """`policy` with the engine and threads that took the least time a step here, where the recipe leaves them open.
+    """Return `policy` with the engine and threads that took the least time per step here, where the recipe leaves them open.
 
     `tokens` is the training split of the data set in `data_folder`; with it, PyTorch is tried in a child process, so that its
-    appetite (150 MB of code and threads at the least) doesn't become the memory of a run that the other engine computes; and so
-    is every candidate for a model that keeps much for its backward pass. `say` gets a line where something is measured, which
-    takes seconds. LabError where the cache can't be written.
+    memory footprint (at least 150 MB of code and threads) isn't added to a run on the other engine; and so is every candidate for a
+    model that saves much for backward. `say` is called with a line where something is measured, which takes seconds. LabError where
+    the cache can't be written.
     """
     candidates = _candidates(recipe, policy)
     sequence_flops = flops_per_token(recipe.model, vocabulary).training * recipe.model.context
@@ -72,7 +74,7 @@ def fastest_policy(
         return policy
     batch = recipe.train.batch
     if batch * sequence_flops > LONGEST_STEP_FLOPS:
-        # So many that each thread has some.
+        # At least one sequence for each thread.
         batch = min(batch, max(policy.threads, int(TRIED_FLOPS / sequence_flops)))
     tried = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, batch=batch, micro_batch=None))
     large = activation_bytes(recipe.model, vocabulary, policy.micro_batch, FLOAT32_BYTES) > MOST_BYTES_HERE
@@ -88,7 +90,7 @@ def fastest_policy(
             return _step_seconds_apart(tried, candidate, data_folder)
         return _step_seconds(tried, candidate, tokens, vocabulary)
 
-    # Why the native engine isn't among them, where it might be.
+    # Why the native engine isn't a candidate, where it could be.
     lacking = policy.device == "cpu" and policy.engine == "torch" and recipe.train.engine == "auto"
     lag, left_out = 0.0, policy.reasons["engine"] if lacking else ""
     if policy.device == "cpu" and candidates[-1].engine != policy.engine:
@@ -114,9 +116,9 @@ def fastest_policy(
 
 
 def _ranking(seconds: Mapping[str, float], chosen: Policy) -> str:
-    """How long the others' steps took in units of the chosen one's, the quickest first.
+    """Return the others' step times relative to the chosen one's, the fastest first.
 
-    No seconds: the forecast has those, of the whole batch and of the day.
+    Without seconds: the forecast has those, for the whole batch and the current load.
     """
     own = seconds[_name(chosen)]
     others = sorted((value / own, name) for name, value in seconds.items() if name != _name(chosen))
@@ -126,8 +128,8 @@ def _ranking(seconds: Mapping[str, float], chosen: Policy) -> str:
 
 
 def _lag(recipe: Recipe, policy: Policy, size: int, seconds: Callable[[], tuple[float, float]]) -> float:
-    """How many times the seconds of a step of this engine PyTorch took here, with the model of this kind and size that it was tried
-    with; 0 where it failed. `seconds` measures both, PyTorch's first.
+    """Return how many times as long PyTorch took per step as this engine, with the model of this kind and size that was tried;
+    0 where it failed. `seconds` measures both, PyTorch's first.
     """
 
     def lag() -> dict[str, float]:
@@ -138,7 +140,7 @@ def _lag(recipe: Recipe, policy: Policy, size: int, seconds: Callable[[], tuple[
 
 
 def _candidates(recipe: Recipe, policy: Policy) -> list[Policy]:
-    """What the recipe leaves open: engines and a Mac's devices where it says auto, fewer threads where it says none."""
+    """Return the policies that the recipe leaves open: engines and a Mac's devices for auto, fewer threads where none are set."""
     if policy.compile or policy.ranks > 1:
         return [policy]
     if policy.device == "mps" and recipe.train.device == "auto":
@@ -151,8 +153,8 @@ def _candidates(recipe: Recipe, policy: Policy) -> list[Policy]:
         engines.append("torch")
     threads = [policy.threads]
     if recipe.train.threads == 0 and physical_cores() > 1:
-        # Half of the cores can be faster than all, as a small batch hasn't work for many; and so can those of the fastest kind
-        # alone, as all wait for the slowest.
+        # Half of the cores can be faster than all, as a small batch has too little work for many; and so can the fastest kind of
+        # core alone, since all wait for the slowest.
         fewer = {physical_cores() // 2, performance_cores()} - {policy.threads}
         threads += sorted(fewer, reverse=True)
     identities = {"native": policy.engine_identity, "torch": ""}
@@ -170,13 +172,13 @@ def _name(policy: Policy) -> str:
 
 
 def _step_seconds(recipe: Recipe, policy: Policy, tokens: TrainingTokens, vocabulary: int) -> float:
-    """The least time of a few steps, the first left out: what other programs take away doesn't count."""
+    """Return the least time of a few steps without the first: delays by other programs don't count."""
     times, _ = probe(recipe, policy, tokens, vocabulary, recipe.train.steps, lambda taken: len(taken) > TIMED_STEPS)
     return min(times[1:])
 
 
 def _step_seconds_apart(recipe: Recipe, policy: Policy, data_folder: Path) -> float:
-    """The same in a child process; endless where it failed."""
+    """Return the same from a child process; NEVER where it failed."""
     found = measure(
         recipe,
         policy,

@@ -1,7 +1,7 @@
-"""Before step 1: how long the run will take, what it will occupy and what it will reach.
+"""Before step 1: forecast how long the run will take, its memory and disk, and its loss.
 
-Steps, an evaluation and a save are tried on a model that is built for the purpose and thrown away, so that the run itself begins
-untouched. The forecast is written to forecast.json and scored against what happened in summary.json.
+Steps, an evaluation and a save are tried on a separate model that is discarded, so that the run's own state is unaffected. The
+forecast is written to forecast.json and scored against the measurements in summary.json.
 """
 
 from __future__ import annotations
@@ -39,71 +39,71 @@ from lmlab.training.wall import WORDS, Since
 FORMAT = 1
 TIMED_STEPS = 8
 PROBE_SECONDS = 2.0
-"""No more timed steps once they took this long together."""
+"""Total time after which no further step is timed."""
 LONG_STEP_SECONDS = 0.5
-"""A step that is expected to take longer isn't tried eight times before a run."""
+"""A step that is expected to take longer isn't timed eight times before a run."""
 LONGEST_WHOLE_SECONDS = 2.0
-"""Beyond that only two steps are tried."""
+"""Step time above which only two steps are tried."""
 SAVES_ON_DISK = 2
-"""The first and the best checkpoint stay besides the latest ones."""
+"""The first and the best checkpoint are kept besides the latest ones."""
 SAVES_FOR_REWINDS = 4
-"""So do, for rewinds, two checkpoints to go back to and the best model of each."""
+"""Rewinds also keep two checkpoints to return to and the best model of each."""
 LEAST_CHECKPOINTS = 3
 NOTICE = "trying some steps, an evaluation and a checkpoint for the forecast (once) ..."
 COUNTED_SPREAD = 0.15
 """Standard deviation of log(peak memory) where its parts were counted and nothing was tried."""
 MARGIN_BYTES = 1 << 20
-"""For manifests and states, which grow with a run."""
+"""Allowance for manifests and states, which grow with a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What a run is expected to need. Times in seconds, sizes in bytes."""
+    """The expected cost of a run. Times in seconds, sizes in bytes."""
 
     parameters: int
     table_parameters: int
-    """Those of them that are in n-gram tables."""
+    """Those in n-gram tables."""
     steps: int
     tokens: int
     epochs: float
     tokens_a_parameter: float
-    """Tables apart: a token reads few of their rows."""
+    """Without tables: a token reads few of their rows."""
     step_seconds: float
     step_seconds_spread: float
     """Half the distance between the quartiles of the timed steps."""
     timed_steps: int
     processor_share: float
-    """The share of the processor that they had of what they asked for: 1 on a quiet machine."""
+    """The CPU time that they received as a share of what they requested: 1 on an idle machine."""
     kept: bool
-    """Whether they, and all that was tried, are those of an earlier start."""
+    """Whether the trial is a stored one of an earlier start."""
     tokens_per_second: float
     train_seconds: float
     evaluate_seconds: float
     save_seconds: float
     start_seconds: float
-    """What had passed when the forecast was made, from the start of the process or call: measured, and a part of the total."""
+    """The time from the start of the process or call until the forecast: measured, and a part of the total."""
     open_seconds: float
-    """From then until steps take their usual time."""
+    """The time from then until steps take their usual time."""
     since: Since
-    """What the total counts from."""
+    """Where the total begins."""
     total_seconds: float
     checkpoint_bytes: int
     disk_bytes: int
-    """The most that the checkpoints occupy at any time."""
+    """The maximum that the checkpoints occupy at any time."""
     peak_memory_bytes: int
     raw: Mapping[str, float]
-    """The figures before earlier runs corrected them, which is what later ones learn from."""
+    """The figures before the correction by earlier runs, from which later forecasts are calibrated."""
     figures: Mapping[str, Estimate]
-    """Those that have an interval, by the names that summary.json scores them under; `final_loss` only where a loss is expected."""
+    """The figures with an interval, by their names in summary.json's score; `final_loss` only where a loss is expected."""
 
     def to_json(self) -> dict[str, Any]:
-        """For forecast.json."""
+        """Return the value for forecast.json."""
         plain = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self) if entry.name != "figures"}
         figures = {name: estimate.to_json() for name, estimate in self.figures.items()}
         return {"format": FORMAT, **plain, "figures": figures, "evidence": self.figures["total_seconds"].evidence}
 
     def line(self) -> str:
-        """The forecast in one line."""
+        """Return the forecast as one line."""
         total = self.figures["total_seconds"]
         tables = f" ({count(self.table_parameters)} of them in n-gram tables)" if self.table_parameters else ""
         loss = self.figures.get("final_loss")
@@ -137,10 +137,10 @@ def forecast_from(
     start_seconds: float,
     since: Since,
 ) -> Forecast:
-    """The forecast for a run over `dataset` from `first_step` to `steps`, from a trial of it.
+    """Return the forecast for a run over `dataset` from `first_step` to `steps`, from a trial of it.
 
-    `calibrations` are what earlier runs here were off by, `loss` the final loss that is expected, where anything is known of it.
-    `start_seconds` is the time from the start of the process or call until the forecast.
+    `calibrations` are the errors of earlier forecasts here, `loss` the expected final loss, where there is one. `start_seconds` is
+    the time from the start of the process or call until the forecast.
     """
     left = max(1, steps - first_step)
     read = reading(recipe, dataset)
@@ -199,7 +199,7 @@ def forecast_from(
 
 
 def _raw(trial: Measurement, time: Duration) -> dict[str, float]:
-    """What later forecasts learn from, where something was tried."""
+    """Return the figures for calibrating later forecasts, from a trial."""
     return {
         "total_seconds": time.raw_total,
         "tokens_per_second": time.raw_tokens_per_second,
@@ -208,7 +208,7 @@ def _raw(trial: Measurement, time: Duration) -> dict[str, float]:
 
 
 def disk_bytes(recipe: Recipe, steps: int, first_step: int, checkpoint_bytes: int, weight_bytes: int) -> int:
-    """What a run's checkpoints occupy at their most, one that is being written included."""
+    """Return the maximum size of a run's checkpoints, including one that is being written."""
     train = recipe.train
     whole = train.keep + 1
     older = SAVES_ON_DISK + (SAVES_FOR_REWINDS if train.on_spike == "rewind" else 0)
@@ -228,7 +228,7 @@ def kept_bytes(
     seconds: float,
     weight_bytes: int,
 ) -> Estimate:
-    """What is there at the end: nothing is being written any more, and the best checkpoint may be one of the latest."""
+    """Return the size of the checkpoints at the end: none is being written, and the best may be one of the latest."""
     if keeps_least(recipe, seconds):
         first = weight_bytes if first_step else 0  # of a branch; step 0 is kept as its seed
         least, most = checkpoint_bytes + first, 2 * checkpoint_bytes + first
@@ -241,12 +241,14 @@ def kept_bytes(
 
 
 def _loss_to_learn_from(loss: Estimate | None) -> dict[str, float]:
-    """One that was fitted or extrapolated: what the same recipe came to before, or another's law, says nothing of such errors."""
+    """Return a fitted or extrapolated loss for calibration. An earlier result or a published law has no information about such
+    errors."""
     return {"final_loss": loss.value} if loss is not None and loss.evidence in ("fitted", "extrapolated") else {}
 
 
 def require_budget(recipe: Recipe, forecast: Forecast) -> None:
-    """LabError where `train.disk` is too little for the newest checkpoint, the best, one being written, and those of rewinds."""
+    """Raise LabError where `train.disk` is too small for the newest and the best checkpoint, one being written, and those of
+    rewinds."""
     rewinds = recipe.train.on_spike == "rewind"
     going_back = ", with those that rewinds need," if rewinds else ""
     count = LEAST_CHECKPOINTS + (SAVES_FOR_REWINDS if rewinds else 0)
@@ -265,11 +267,11 @@ def try_here(
     say: Callable[[str], object] | None = None,
     idle_bytes: int | None = None,
 ) -> Measurement:
-    """The trial that was kept of this training; else one that is made now, a small one where a step is long, and kept.
+    """Return the stored trial of this training; without one, run a trial, a small one where a step is long, and store it.
 
-    On a CPU it's made in a process of its own: what it leaves in the heap would add to the run's peak of memory. `say` gets a
-    line before one is made, which takes seconds. `idle_bytes` is what this process held before it computed anything (None: what
-    it holds now).
+    On a CPU it runs in a child process: memory that it leaves in the heap would add to the run's peak. `say` is called with a line
+    before a trial, which takes seconds. `idle_bytes` is what this process held before it computed anything (None: what it holds
+    now).
     """
     trial = kept_trial(recipe, policy, dataset)
     if trial is None:
@@ -283,14 +285,14 @@ def try_here(
         trial = (_tried_apart if apart else _tried_inside)(recipe, policy, dataset, steps, whole)
         keep_trial(trial, recipe, policy, dataset)
         if not apart:
-            # Its compiled steps serve the run, whose first one takes no longer than the others.
+            # Its compiled steps are reused by the run, whose first one takes no longer than the others.
             return dataclasses.replace(trial, first_step_seconds=0.0)
     release_freed_memory()
     return in_this_process(trial, policy, idle_bytes)
 
 
 def _tried_apart(recipe: Recipe, policy: Policy, dataset: Dataset, steps: int, whole: bool) -> Measurement:
-    """A trial in a child process; LabError where the training doesn't run here."""
+    """Run a trial in a child process; LabError where the training can't run here."""
     options: dict[str, Any] = {"steps": steps, "seconds": PROBE_SECONDS, "whole": whole, "put_back": False}
     found = measure(recipe, policy, dataset.folder, **options)
     if found.was_too_long:
@@ -301,38 +303,38 @@ def _tried_apart(recipe: Recipe, policy: Policy, dataset: Dataset, steps: int, w
 
 
 def _tried_inside(recipe: Recipe, policy: Policy, dataset: Dataset, steps: int, whole: bool) -> Measurement:
-    """A trial in this process, whose compiled steps and memory on a GPU serve the run too."""
+    """Run a trial in this process, whose compiled steps and memory on a GPU the run reuses."""
     with trial_folder() as work:
         extent = Extent(
             steps=steps,
             seconds=PROBE_SECONDS,
             whole=whole,
-            put_back=False,  # most runs don't, and what a trial holds here is in the run's own peak
+            put_back=False,  # most runs don't, and memory that a trial holds here adds to the run's own peak
             folder=work.path,
         )
         found = Trial(recipe, policy, dataset).go(extent, _nothing)
-    # Its model and buffers are in cycles; the run needs their room.
+    # Its model and buffers are in reference cycles; the run needs their memory.
     gc.collect()
     release_freed_memory()
     return Measurement(micro_batch=policy.micro_batch, batch=recipe.train.batch, **found)
 
 
 def refusal(failed: str) -> LabError:
-    """What to say where a trial failed."""
+    """Return the error for a failed trial."""
     return LabError(
         f"this training can't be run here: {failed}; try a smaller train.micro_batch, model.width or model.context"
     )
 
 
 def in_this_process(trial: Measurement, policy: Policy, idle_bytes: int | None = None) -> Measurement:
-    """A trial of another process, with the memory that a run in this one will have held at its most.
+    """Convert a trial of another process to the peak of memory of a run in this one.
 
-    What a training adds is the trial's; what it adds to is this process's: `idle_bytes` (None: what it holds now).
+    The training's own part is the trial's; it is added to what this process holds: `idle_bytes` (None: what it holds now).
     """
     device = policy.torch_device
     idle = held_memory_bytes(device) if idle_bytes is None else idle_bytes
     earlier = peak_memory_bytes(device)
-    if not idle or not trial.idle_memory_bytes:  # the system doesn't say
+    if not idle or not trial.idle_memory_bytes:  # the system doesn't report it
         return trial
 
     def here(peak: int) -> int:
@@ -348,4 +350,4 @@ def in_this_process(trial: Measurement, policy: Policy, idle_bytes: int | None =
 
 
 def _nothing() -> None:
-    """Nobody asks when the trial's first step began."""
+    """Do nothing when the trial's first step begins."""

@@ -1,4 +1,4 @@
-"""Finished runs of a folder, as the next forecast wants them: what they were, what was forecast, and what came."""
+"""Finished runs of a folder, for the next forecast: their settings, forecasts and measurements."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lmlab.scaling.fit import LossPoint
 from lmlab.training.policy import Policy
 
 MOST_RUNS = 300
-"""The newest of a folder: more would make a start slow and say little about this machine today."""
+"""Only the newest runs of a folder are read: more would slow a start and add little about this machine today."""
 FREE = (
     *("train.steps", "train.epochs", "train.batch", "train.seed", "train.patience", "train.minimum_gain"),
     *(
@@ -37,13 +37,13 @@ FREE = (
         "evaluate.tokens",
     ),
 )
-"""What runs of one law may differ in: length, batch, seed, the rates that go with the size, and how they are watched."""
+"""Settings in which runs of one law may differ: length, batch, seed, the rates that depend on size, and evaluation."""
 SIZES = ("model.layers", "model.heads", "model.width")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """A run that came to its end undisturbed."""
+    """A run that finished undisturbed."""
 
     name: str
     recipe: Recipe
@@ -52,48 +52,48 @@ class Finished:
     unique_tokens: int
     tokens: int
     loss: float
-    """Of the last step, over the whole validation split, in nats a token."""
+    """The last step's, over the whole validation split, in nats a token."""
     score: dict[str, Any]
     machine: tuple[str, int, str, str]
     """Processor, cores, device and engine."""
     arithmetic: tuple[str, int, bool]
-    """Precision, threads, and whether it was compiled: with the machine all that its peak depends on."""
+    """Precision, threads, and whether it was compiled: together with the machine all that its peak depends on."""
     flops_per_token: float
-    """Of training: every matrix product."""
+    """FLOPs of training: every matrix product."""
     flops_per_second: float
-    """That its steps reached, counted so."""
+    """The rate that its steps reached, by that count."""
     processor_share: float
-    """Of what it asked for."""
+    """CPU time that it received as a share of what it requested."""
 
     @property
     def style(self) -> str:
-        """Equal for runs that one law may describe: all of the science but size, length, batch, rates and seed."""
+        """Equal for runs that one law may describe: all of `science` except size, length, batch, rates and seed."""
         return style_of(self.recipe)
 
     def point(self) -> LossPoint:
-        """The run for a fit of the law; parameters are those that every token is multiplied by."""
+        """Return the run for fitting the law; parameters are those in matrix products."""
         matrix = parameters(self.recipe.model, self.vocabulary)["matrix"]
         return LossPoint(parameters=matrix, tokens=self.tokens, loss=self.loss, unique_tokens=self.unique_tokens)
 
 
 def style_of(recipe: Recipe) -> str:
-    """What of a recipe must be equal for one law to describe two runs of it, as text."""
+    """Return, as text, the settings of a recipe that must be equal for one law to describe two runs."""
     kept = {name: value for name, value in science(recipe).items() if name not in (*FREE, *SIZES)}
     return repr(sorted(kept.items(), key=lambda item: item[0]))
 
 
 def machine_of(policy: Policy) -> tuple[str, int, str, str]:
-    """What times and memory depend on."""
+    """Return what times and memory depend on."""
     return (cpu_name(), physical_cores(), policy.device, policy.engine)
 
 
 def arithmetic_of(policy: Policy) -> tuple[str, int, bool]:
-    """What the peak of a machine depends on."""
+    """Return what the peak of a machine depends on."""
     return (policy.precision, policy.threads, policy.compile)
 
 
 def finished_runs(root: Path) -> list[Finished]:
-    """The finished runs in `root`, the newest MOST_RUNS; one that is damaged, or was branched from another, is passed over."""
+    """Return the finished runs in `root`, the newest MOST_RUNS; damaged ones and branches of other runs are skipped."""
     found = []
     for run in list_runs(root)[-MOST_RUNS:]:
         with contextlib.suppress(LabError, KeyError, TypeError, ValueError, AttributeError):
@@ -102,12 +102,12 @@ def finished_runs(root: Path) -> list[Finished]:
 
 
 def scores_on(runs: list[Finished], machine: tuple[str, int, str, str]) -> list[dict[str, Any]]:
-    """What the forecasts of these runs were worth, of those that were made on this machine."""
+    """Return the forecast scores of those runs that were made on this machine."""
     return [run.score for run in runs if run.machine == machine and run.score]
 
 
 def same_training(runs: list[Finished], recipe: Recipe, data_id: str) -> list[Finished]:
-    """Runs of the same recipe on the same data, whatever their seed."""
+    """Return the runs of the same recipe on the same data, with any seed."""
     wanted = recipe_hash(_without_seed(recipe))
     return [run for run in runs if run.data_id == data_id and recipe_hash(_without_seed(run.recipe)) == wanted]
 
@@ -119,7 +119,7 @@ def _without_seed(recipe: Recipe) -> Recipe:
 def _finished(run: Run) -> Finished:
     summary, origin, policy = run.summary(), run.origin(), run.read("policy.json")
     if summary is None or summary["ending"] != "finished" or origin.get("parent") is not None:
-        raise LabError(f"{run.name} is no run from beginning to end")
+        raise LabError(f"{run.name} is not a run from beginning to end")
     hardware = origin["hardware"]
     forecast = run.read("forecast.json")
     recipe = run.recipe()

@@ -1,12 +1,12 @@
 """Inverse planning: the model, tokens, batch and learning rate that end with the lowest expected loss within a budget.
 
-In come a recipe whose style is kept, what is known of the corpus, a budget, a loss law, and functions for the speed of a recipe
-and for what it occupies. Out come the best recipe and alternatives that take less or more time, each with its expected loss.
+Inputs are a recipe whose style is kept, facts about the corpus, a budget, a loss law, and functions for the speed, memory and disk
+of a recipe. The result is the best recipe and alternatives that take less or more time, each with its expected loss.
 
-For every shape in the recipe's style (`shapes.py`) the budget says how many tokens it can read, and the law what it then
-reaches. The law knows what repetition costs, but not that a model which is far too large for its text learns it by heart; so no
-text is read more than MOST_EPOCHS times, no model has more than MOST_PARAMETERS_A_TOKEN for each different token, and the rules of
-says what else such a recipe needs. Batch and rates follow from the recipe's own by the rules of `rates.py`.
+For every shape in the recipe's style (`shapes.py`) the budget limits how many tokens it can read, and the law gives its loss then.
+The law models the cost of repetition, but not that a model which is far too large for its text memorises it; so no text is read
+more than MOST_EPOCHS times, no model has more than MOST_PARAMETERS_A_TOKEN for each different token, and `memorisation.py` sets
+what else such a recipe needs. Batch and rates follow from the recipe's own by the rules of `rates.py`.
 """
 
 from __future__ import annotations
@@ -37,30 +37,30 @@ from lmlab.training.evaluating import LARGEST_TRAIN_SAMPLE
 MOST_PARAMETERS_A_TOKEN = 11.0
 """nanoGPT's 10.7M parameters for 1.0M characters, with dropout: the largest model for its text whose loss is known to be good."""
 NOT_WORTH_IT = 0.002
-"""Nats: less than this isn't worth reading a text more often for."""
+"""Nats: a smaller gain doesn't justify more passes over a text."""
 AS_GOOD = 0.01
-"""Nats: models that come so near to the best are named, since the choice between them is free."""
+"""Nats: models within this of the best are reported, since the choice between them is free."""
 TIMES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
 """Rows of the table: shares of the budget's time and compute."""
 NEARLY = 0.9
-"""A budget of which so much is used is what limits a plan."""
+"""The share of a budget whose use makes it the limit of a plan."""
 HALVINGS, TRIES = 60, 10
 Limit = Literal["time", "compute", "room", "text", "loss"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """What is known of a prepared data set."""
+    """Facts about a prepared data set."""
 
     train_tokens: int
     valid_tokens: int
     vocabulary: int
     counted: float = 1.0
-    """Of the places of its sequences, those with a target: the others are padding, which counts as no token."""
+    """The share of positions in its sequences that have a target: the others are padding, which counts as no token."""
 
     @classmethod
     def of(cls, recipe: Recipe, dataset: Dataset) -> Corpus:
-        """What a plan needs of a prepared data set; of windows of documents the targets of an epoch."""
+        """Return the facts of a prepared data set; for windows of documents the targets of an epoch."""
         read = reading(recipe, dataset)
         return cls(
             train_tokens=read.unique_tokens,
@@ -70,48 +70,48 @@ class Corpus:
         )
 
     def tokens(self, recipe: Recipe, steps: int) -> int:
-        """About how many `recipe` trains on in so many steps; of one stream exactly."""
+        """Return about how many tokens `recipe` trains on in so many steps; exact for one stream."""
         return round(steps * recipe.train.batch * recipe.model.context * self.counted)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Alternative:
-    """One recipe with what it is expected to take and to reach."""
+    """One recipe with its expected cost and loss."""
 
     recipe: Recipe
     parameters: int
     """Without n-gram tables."""
     tokens: int
     passes: float
-    """Over the training split."""
+    """Passes over the training split."""
     flops: float
     loss: Estimate | None
-    """None where the law says nothing of such a model; it only orders it among the others then."""
+    """None where the law doesn't cover such a model; it then only ranks it among the others."""
     seconds: Estimate
     disk: float
     """Bytes of its checkpoints."""
     memory: float
     """Bytes at its micro-batch."""
     within: bool
-    """The budget."""
+    """Whether it is within the budget."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InversePlan:
-    """The best of all, and what less or more time would bring."""
+    """The best recipe, and what less or more time would gain."""
 
     budget: Budget
     best: Alternative
     table: tuple[Alternative, ...]
-    """By rising time and falling loss: none is both slower and worse than another. The best is one of them."""
+    """Alternatives by rising time and falling loss: none is both slower and worse than another. The best is one of them."""
     reached: bool
-    """Whether the best is expected to reach the budget's loss; true where it names none."""
+    """Whether the best is expected to reach the budget's loss; true without one."""
     as_good: tuple[int, int]
     """Parameters of the smallest and the largest model that come within AS_GOOD of the best in its time."""
     law: str
-    """What orders the models."""
+    """The law that ranks the models."""
     limit: Limit
-    """What keeps the best from being better; room is memory or disk, and loss means that nothing does: it's what was asked for."""
+    """What limits the best; room means memory or disk, and loss means the requested loss, so that there is no other limit."""
 
 
 def inverse_plan(
@@ -121,14 +121,14 @@ def inverse_plan(
     law: KnownLaw,
     resources: Resources,
 ) -> InversePlan:
-    """The best recipe in `recipe`'s style for `budget`, with a table of alternatives; LabError where nothing fits."""
+    """Return the best recipe in `recipe`'s style for `budget`, with a table of alternatives; LabError where nothing fits."""
     search = _Search(recipe, corpus, budget, law, resources)
     return search.cheapest(budget.loss) if budget.loss is not None else search.lowest()
 
 
 @dataclass(frozen=True)
 class _Sized:
-    """A shape with all that the search asks of it often."""
+    """A shape with the values that the search uses often."""
 
     recipe: Recipe
     parameters: int
@@ -149,18 +149,18 @@ class _Search:
         self.shapes = [sized for sized in map(self._sized, shapes_like(recipe)) if sized.parameters <= largest]
 
     def lowest(self) -> InversePlan:
-        """The lowest loss within the budget."""
+        """Return the plan with the lowest loss within the budget."""
         found = self._best(self.budget)
         if found is None:
             raise LabError(self._nothing_fits())
         return self._plan(self._kept_within(*found), reached=True)
 
     def cheapest(self, loss: float) -> InversePlan:
-        """The least time to a loss; where the budget doesn't allow it, or nothing reaches it, the lowest loss instead."""
+        """Return the plan with the least time to a loss; the lowest loss where the budget or every model falls short of it."""
         if not self.law.fitted and self.law.expected(self.law.size(self.base), self.tuned.tokens, self.unique) is None:
             raise LabError(
-                f"how long loss {loss:g} takes isn't known: no runs like this one are. Train a few sizes of this recipe, which a "
-                "law is then fitted to, or give a --budget"
+                f"how long loss {loss:g} takes is unknown: there are no similar runs. Train a few sizes of this recipe, to which a "
+                "law is then fitted, or give a --budget"
             )
         ways = [(sized, tokens) for sized in self.shapes if (tokens := self._tokens_to(sized, loss)) is not None]
         ways = [(sized, tokens) for sized, tokens in ways if self._fits(sized, tokens)]
@@ -200,14 +200,14 @@ class _Search:
         for row in sorted(rows, key=lambda row: (row.seconds.value, row is not best)):
             better = not kept or self._ranked(row) < self._ranked(kept[-1]) - NOT_WORTH_IT
             if row is best:
-                # What is as good as the best and hardly quicker is not another choice.
+                # What is as good as the best and hardly faster is not another choice.
                 kept = [one for one in kept if self._ranked(one) > self._ranked(best)]
             if better or row is best:
                 kept.append(row)
         return tuple(kept)
 
     def _around(self, best: Alternative, share: float) -> Budget:
-        """The budget of a row: a share of the best's own time. Disk stays."""
+        """Return the budget of a row: a share of the best's own time, and the same disk."""
         return Budget(seconds=share * best.seconds.value, disk=self.budget.disk)
 
     def _best(self, budget: Budget) -> tuple[_Sized, float] | None:
@@ -215,12 +215,12 @@ class _Search:
         if not ways:
             return None
         lowest = min(self._loss(*way) for way in ways)
-        # Of what is as good, the smallest: shapes stand in the order of their size.
+        # The smallest of those that are as good: shapes are in the order of their size.
         sized, tokens = next(way for way in ways if self._loss(*way) <= lowest + NOT_WORTH_IT)
         return sized, self._enough(sized, tokens)
 
     def _kept_within(self, sized: _Sized, tokens: float) -> Alternative:
-        """A row of the budget, with fewer tokens where the least that an evaluation scores takes it beyond."""
+        """Return a row of the budget, with fewer tokens where the minimum size of an evaluation exceeds it."""
         row = self._alternative(sized, tokens)
         for _ in range(TRIES):
             if row.within:
@@ -230,38 +230,38 @@ class _Search:
         return row
 
     def _affordable(self, sized: _Sized, budget: Budget) -> float | None:
-        """The most tokens that a shape may read; None where it can't be used."""
+        """Return the most tokens that a shape may read; None where it can't be used."""
         tokens = self._readable(sized, budget)
         return tokens if tokens is not None and self._occupies(sized, tokens, budget) else None
 
     def _readable(self, sized: _Sized, budget: Budget) -> float | None:
-        """The same without asking for memory and disk."""
+        """Return the same without the limits of memory and disk."""
         tokens = self._in_time(sized, budget, sized.speed)
-        # The batch goes with the tokens, and a card's speed with the batch.
+        # The batch depends on the tokens, and a GPU's speed on the batch.
         tokens = self._in_time(sized, budget, self._speed(sized, max(1.0, tokens)))
         return None if tokens < FEWEST_STEPS * self.tuned.sequence_tokens else tokens
 
     def _in_time(self, sized: _Sized, budget: Budget, speed: Estimate) -> float:
-        """The most tokens that the budget allows, with the evaluations between and the whole split at the end."""
+        """Return the most tokens that the budget allows, with the evaluations between and the whole split at the end."""
         valid = self.corpus.valid_tokens
         seconds = budget.seconds - START_SECONDS - valid * FORWARD_SHARE / speed.value
         both = seconds * speed.value
-        # Evaluations take their share at most, and no more than scoring the whole split each time.
+        # Evaluations take at most their share, and at most the time of scoring the whole split each time.
         most = evaluations_of(self.tuned) * (valid + LARGEST_TRAIN_SAMPLE) * FORWARD_SHARE
         trained = max(both / (1.0 + self.base.evaluate.share), both - most) if math.isfinite(both) else both
         return min(trained, budget.flops / sized.flops_a_token, MOST_EPOCHS * self.unique)
 
     def _speed(self, sized: _Sized, tokens: float) -> Estimate:
-        """At the batch that goes with so many tokens."""
+        """Return the speed at the batch for so many tokens."""
         train = dataclasses.replace(sized.recipe.train, batch=self.tuned.batch(sized.parameters, tokens))
         return self._rate(dataclasses.replace(sized.recipe, train=train))
 
     def _rate(self, recipe: Recipe) -> Estimate:
-        """Tokens a second, which the resources count with the padding."""
+        """Return tokens a second without padding, which the resources include."""
         return self.resources.speed(recipe).scaled(self.corpus.counted)
 
     def _occupies(self, sized: _Sized, tokens: float, budget: Budget) -> bool:
-        """Whether memory and disk hold it."""
+        """Return whether it fits into memory and disk."""
         if math.isinf(self.resources.memory_limit) and math.isinf(budget.disk):
             return True
         recipe = self._recipe(sized, tokens)
@@ -274,22 +274,22 @@ class _Search:
         return affordable is not None and tokens <= affordable
 
     def _enough(self, sized: _Sized, tokens: float) -> float:
-        """`tokens`, or fewer where the last passes over the text teach next to nothing."""
-        least = FEW_PASSES * self.unique  # which are never saved
+        """Return `tokens`, or fewer where the last passes over the text gain next to nothing."""
+        least = FEW_PASSES * self.unique  # these always pay
         if tokens <= least:
             return tokens
         wanted = self._loss(sized, tokens) + NOT_WORTH_IT
         return self._least(sized, wanted, least, tokens)
 
     def _tokens_to(self, sized: _Sized, loss: float) -> float | None:
-        """The fewest tokens to a loss; None where a shape doesn't get there."""
+        """Return the fewest tokens to a loss; None where a shape doesn't reach it."""
         least, most = FEWEST_STEPS * self.tuned.sequence_tokens, MOST_EPOCHS * self.unique
         if most < least or self._loss(sized, most) > loss:
             return None
         return self._least(sized, loss, least, most)
 
     def _least(self, sized: _Sized, loss: float, least: float, most: float) -> float:
-        """Between `least` and `most` tokens, the fewest to `loss`, which `most` reach: more tokens are never worse."""
+        """Bisect between `least` and `most` tokens for the fewest to `loss`, which `most` reach: more tokens are never worse."""
         if self._loss(sized, least) <= loss:
             return least
         low, high = math.log(least), math.log(most)
@@ -342,7 +342,7 @@ class _Search:
             recipe,
             counted_parameters(recipe, vocabulary),
             self.law.size(recipe),
-            # What padding costs is spread over the tokens that count.
+            # The cost of padding is spread over the tokens that count.
             flops_per_token(recipe.model, vocabulary).training / self.corpus.counted,
             self._rate(recipe),
         )

@@ -1,4 +1,4 @@
-"""An inverse plan for people, a line each, and for --json."""
+"""An inverse plan as lines of text, and for --json."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MEMORISED = (
 
 
 def lines_of(plan: InversePlan, price: Price | None = None, watts: Estimate | None = None) -> list[Part]:
-    """The best recipe, what else there is, and what to mind."""
+    """Return the best recipe, the alternatives, and the caveats."""
     best, loss = plan.best, plan.best.loss
     lines: list[Part] = [f"{plan.budget.words()}: {sentence(best)}"]
     if not plan.reached:
@@ -61,7 +61,7 @@ def lines_of(plan: InversePlan, price: Price | None = None, watts: Estimate | No
 
 
 def sentence(row: Alternative) -> str:
-    """A recipe in one line."""
+    """Describe a recipe in one line."""
     model, train = row.recipe.model, row.recipe.train
     assert isinstance(model, GPT)
     dropout = f", dropout {model.dropout:g}" if model.dropout else ""
@@ -77,7 +77,7 @@ def sentence(row: Alternative) -> str:
 
 
 def to_json(plan: InversePlan, price: Price | None = None, watts: Estimate | None = None) -> dict[str, Any]:
-    """The plan as plain values; `recipe` of each row is what its TOML file would have."""
+    """Return the plan as plain values; `recipe` of each row has the content of its TOML file."""
     budget = {
         name: value for name, value in dataclasses.asdict(plan.budget).items() if value not in (None, float("inf"))
     }
@@ -92,7 +92,7 @@ def to_json(plan: InversePlan, price: Price | None = None, watts: Estimate | Non
 
 
 def toml_of(row: Alternative, name: str) -> str:
-    """The recipe of a row as a TOML file's text, under a name of its own."""
+    """Return the TOML text of a row's recipe, under a name of its own."""
     expected = "" if row.loss is None else f", loss {row.loss.value:.3f} expected"
     about = f"planned: {count(row.parameters)} parameters, {count(row.tokens)} tokens{expected}"
     return to_toml(dataclasses.replace(row.recipe, name=name, about=about))

@@ -1,4 +1,4 @@
-"""How many checkpoints a finished run keeps: a rule of its recipe and of how long it took."""
+"""How many checkpoints a finished run keeps, by its recipe and its duration."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from lmlab.recipe import Recipe
 from lmlab.recipe.train import Train
 
 SHORT_SECONDS = 600.0
-"""Below this a run is trained again sooner than anyone looks for an older checkpoint of it."""
+"""Below this, training again is quicker than searching for an older checkpoint."""
 
 
 def keeps_least(recipe: Recipe, seconds: float) -> bool:
-    """Whether a run keeps only its latest and best checkpoint once it has finished, `seconds` being all that it took."""
+    """Return whether a run keeps only its latest and best checkpoint once it has finished; `seconds` is its total time."""
     train, usual = recipe.train, Train()
     if train.keep_finished != "auto":
         return train.keep_finished == "least"

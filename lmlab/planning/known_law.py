@@ -1,6 +1,6 @@
-"""The loss law that a plan asks about other sizes and lengths: of one's own runs, of lmlab's small runs, or a published one.
+"""The loss law of a plan for other sizes and lengths: of the user's own runs, of lmlab's small runs, or a published one.
 
-The two count a model's size differently, so a law is asked about recipes and not about numbers of parameters.
+They count a model's size differently, so a law takes recipes and not numbers of parameters.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from lmlab.scaling.law import BESIROGLU, PublishedLaw, effective_tokens
 from lmlab.scaling.small_law import Traits
 
 FURTHEST = 10.0
-"""A law of one's own runs isn't asked about trainings with more than so many times the tokens or parameters of the largest."""
+"""The law of the user's own runs isn't applied to trainings with more than this many times the tokens or parameters of the
+largest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KnownLaw:
-    """(parameters, tokens, different tokens) -> nats a token, with what it takes as a model's parameters."""
+    """(parameters, tokens, different tokens) -> nats a token, and how it counts a model's parameters."""
 
     expected: Callable[[float, float, float], Estimate | None]
-    """With interval and alarm; None where the law says nothing of such a training."""
+    """With interval and alarm; None where the law doesn't cover such a training."""
     rank: Callable[[float, float, float], float]
-    """The value alone: quicker, and there for every size and length, so that it orders models where nothing is expected."""
+    """Only the value: faster, and defined for every size and length, so that it ranks models without an expected loss."""
     size: Callable[[Recipe], float]
     """A recipe's parameters as the law counts them."""
     fitted: bool
@@ -38,7 +39,7 @@ class KnownLaw:
 
 
 def published_law(vocabulary: int, law: PublishedLaw = BESIROGLU) -> KnownLaw:
-    """Somebody's law, for a text with so many token ids; it counts all parameters but those of n-gram tables."""
+    """Return a published law, for a text with so many token ids; it counts all parameters except those of n-gram tables."""
     return KnownLaw(
         expected=lambda size, tokens, unique: law.expected(size, tokens, vocabulary, unique),
         rank=law.law.loss,
@@ -49,7 +50,7 @@ def published_law(vocabulary: int, law: PublishedLaw = BESIROGLU) -> KnownLaw:
 
 
 def law_of_small_runs(like: Like, vocabulary: int) -> KnownLaw:
-    """The law of lmlab's published small runs, for trainings that differ from the one of `like` in size and length alone."""
+    """Return the law of lmlab's published small runs, for trainings that differ from that of `like` only in size and length."""
 
     def traits(matrix: float, tokens: float, unique: float) -> Traits:
         return like.at(matrix, effective_tokens(tokens, unique))
@@ -67,7 +68,7 @@ def law_of_small_runs(like: Like, vocabulary: int) -> KnownLaw:
 
 
 def own_law(law: FittedLaw, vocabulary: int) -> KnownLaw:
-    """A law of one's own runs (`lmlab.planning.history`), which counts the parameters in matrix products."""
+    """Return a law of the user's own runs (`lmlab.planning.history`), which counts the parameters in matrix products."""
 
     def expected(size: float, tokens: float, unique: float) -> Estimate | None:
         return law.expected(size, tokens, unique) if near(law, size, tokens) else None
@@ -82,7 +83,7 @@ def own_law(law: FittedLaw, vocabulary: int) -> KnownLaw:
 
 
 def anchored(known: KnownLaw, factor: float, words: str) -> KnownLaw:
-    """The same law times `factor`: through a loss that is known of one training, as `words` say."""
+    """Return the same law times `factor`, so that it passes through the known loss of one training; `words` describe that."""
 
     def expected(size: float, tokens: float, unique: float) -> Estimate | None:
         found = known.expected(size, tokens, unique)
@@ -97,7 +98,7 @@ def anchored(known: KnownLaw, factor: float, words: str) -> KnownLaw:
 
 
 def near(law: FittedLaw, size: float, tokens: float) -> bool:
-    """Whether a law of one's own runs may be asked about such a training: one that isn't much larger or longer than they are."""
+    """Return whether the law of the user's own runs covers a training: at most FURTHEST times their largest size and length."""
     return size <= FURTHEST * max(point.parameters for point in law.points) and tokens <= FURTHEST * max(
         point.tokens for point in law.points
     )

@@ -1,4 +1,4 @@
-"""How long `lmlab plan --ladder` takes, which is what tells a loss where nothing else does."""
+"""The duration of `lmlab plan --ladder`, which gives a loss where nothing else does."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from lmlab.recipe import GPT, Recipe
 from lmlab.training.display import duration
 
 START_SECONDS = 4.0
-"""Of each of its trainings: the model is built and the whole validation split is scored."""
+"""Per training: the model is built and the whole validation split is scored."""
 NARROW = 1.5
-"""A narrow model's operations take so many times as long as a wide one's: 25 s were measured for a run of 66 s."""
+"""The factor by which a narrow model's operations are slower than a wide one's: 25 s were measured for a run of 66 s."""
 
 
 def ladder_seconds(recipe: Recipe, vocabulary: int, steps: int, train_seconds: float) -> float | None:
-    """Seconds that the ladder of a training takes, roughly; None for a model that has none."""
+    """Return the approximate seconds of a training's ladder; None for a model that has none."""
     if not isinstance(recipe.model, GPT):
         return None
     rungs = rungs_of(recipe, vocabulary, steps)
@@ -21,10 +21,10 @@ def ladder_seconds(recipe: Recipe, vocabulary: int, steps: int, train_seconds: f
 
 
 def unknown_loss(seconds: float | None) -> str:
-    """What to say of a loss that can't be forecast, with what would tell it."""
+    """Return the message for a loss that can't be forecast, with the command that would give it."""
     if seconds is None:
         return "the loss can't be forecast: no run like this one is known"
     return (
-        "the loss can't be forecast: no run like this one is known; lmlab plan with the same settings and --ladder tells it, in "
-        f"about {duration(seconds)}"
+        "the loss can't be forecast: no run like this one is known; lmlab plan with the same settings and --ladder forecasts it, "
+        f"in about {duration(seconds)}"
     )

@@ -1,7 +1,7 @@
 """The largest micro-batch that fits into memory: tried on a GPU, predicted on a CPU.
 
-A GPU that runs out of memory says so and nothing else is harmed, so there the answer is what really ran. Main memory that runs
-out takes the whole machine along, so there the line through smaller sizes is trusted instead.
+A GPU that runs out of memory raises an error without further harm, so there the largest size is found by running. Exhausting main
+memory affects the whole machine, so there it is extrapolated from smaller sizes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from lmlab.scaling.estimate import Evidence
 from lmlab.training.policy import Policy
 
 MARGIN_SHARE = 0.1
-"""Of all memory: left to the rest of the machine on a CPU, and to fragmentation on a GPU when a line decides."""
+"""Share of all memory: reserved for the rest of the machine on a CPU, and for fragmentation on a GPU where the size is
+extrapolated."""
 MOST = 1 << 16
 TRIED_STEPS = 2
 
@@ -32,13 +33,13 @@ class Largest:
 
     micro_batch: int
     evidence: Evidence
-    """measured: it ran and the next one didn't. Else a line says so."""
+    """measured: it ran and the next size didn't; otherwise extrapolated from a line."""
     limit_bytes: int
-    """The memory that it was held against."""
+    """The memory limit that was applied."""
 
 
 def memory_limit_bytes(policy: Policy) -> int:
-    """How much of the device's memory a training may take now; 0 where nobody says."""
+    """Return how much of the device's memory a training may take now; 0 where unknown."""
     device = policy.torch_device
     if device.type == "cuda":
         return free_memory_bytes(device)
@@ -56,7 +57,7 @@ def largest_that_fits(
     most: int = MOST,
     run: Callable[..., Measurement] = measure,
 ) -> Largest:
-    """The largest micro-batch of at most `most` sequences; `limit_bytes` default to what is free now."""
+    """Return the largest micro-batch of at most `most` sequences; `limit_bytes` defaults to what is free now."""
     limit = memory_limit_bytes(policy) if limit_bytes is None else limit_bytes
     guess = predicted(lines, limit, most)
     if policy.torch_device.type != "cuda":
@@ -74,7 +75,7 @@ def largest_that_fits(
 
 
 def predicted(lines: Lines, limit_bytes: int, most: int = MOST) -> int:
-    """The largest micro-batch whose memory, at the upper end of its interval, stays within `limit_bytes`."""
+    """Return the largest micro-batch whose memory, at the upper end of its interval, stays within `limit_bytes`."""
 
     def fits(size: int) -> bool:
         return lines.peak_memory_bytes(size).high <= limit_bytes
@@ -84,7 +85,7 @@ def predicted(lines: Lines, limit_bytes: int, most: int = MOST) -> int:
 
 
 def bisect_largest(fits: Callable[[int], bool], most: int, guess: int = 1) -> int:
-    """The largest size from 1 to `most` that fits, where every smaller one does too; 0 where none does.
+    """Return the largest size from 1 to `most` that fits, where every smaller one does too; 0 where none does.
 
     Begins at `guess` and steps away from it by doubling, so that a good guess takes few trials.
     """

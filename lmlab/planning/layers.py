@@ -1,9 +1,9 @@
-"""A model whose step takes long, measured at one layer and at two: each further layer costs what the second one did.
+"""Extrapolate a model with long steps from one layer and two layers: each further layer costs as much as the second.
 
     value(L) = value(1) + (L - 1) (value(2) - value(1))
 
-This holds for time, memory and bytes of a model of equal layers, and the head, embedding and loss are in value(1). Where later
-layers have what the first one lacks (value residuals, embedding skips), two and three layers are measured.
+This holds for time, memory and bytes of a model of equal layers; head, embedding and loss are in value(1). Where the first layer
+lacks a part of the later ones (value residuals, embedding skips), two and three layers are measured.
 
 Where even a step of few layers takes very long, few sequences are measured instead (`sequences.py`).
 """
@@ -26,17 +26,17 @@ from lmlab.training.policy import Policy
 
 LONG_STEP_SECONDS = 1.0
 LONGEST_TRIED_SECONDS = 10.0
-"""Of a step of few layers: where it takes longer, few sequences are tried in place of few layers, so that a plan takes no hour."""
+"""Time of a step of few layers above which few sequences are tried instead of few layers, so that a plan doesn't take an hour."""
 USUAL_UTILISATION = 0.4
 """Share of the peak of matrix products that a training step reaches: 0.2 to 0.6 on the machines that were measured."""
 FEWEST_STEPS = 3
-"""That a child process takes: the first, one to warm up, and one that counts."""
+"""Steps of a child process: the first, one to warm up, and one that counts."""
 WHOLE_MODEL_LAYERS = 3
-"""Up to so many layers the model itself is no more work than two smaller ones."""
+"""Up to this many layers the model itself takes no longer than two smaller ones."""
 
 
 def expected_step_seconds(recipe: Recipe, vocabulary: int, sequences: int, flops_per_second: float) -> float:
-    """About how long a step of so many sequences takes where products reach `flops_per_second`: arithmetic only."""
+    """Return about how long a step of so many sequences takes where products reach `flops_per_second`, by arithmetic only."""
     tokens = sequences * recipe.model.context
     return tokens * flops_per_token(recipe.model, vocabulary).training / (USUAL_UTILISATION * flops_per_second)
 
@@ -56,9 +56,9 @@ def measured_or_extended(
     peak: float | None = None,
     run: Callable[..., Measurement] = measure,
 ) -> tuple[Measurement, Evidence]:
-    """`child.measure` of the model itself, or, where a step would take above a second, of few layers or sequences, extended to all.
+    """Measure the model itself, or, where a step would take above a second, few layers or sequences, extrapolated to all.
 
-    `peak` are the FLOP/s of products here (default: measured).
+    `peak` is the FLOP/s of products here (default: measured).
     """
     options = {"micro_batch": micro_batch, "batch": batch, "steps": steps, "seconds": seconds, "whole": whole}
     options["deadline_seconds"] = deadline_seconds
@@ -71,7 +71,7 @@ def measured_or_extended(
     long = expected > LONG_STEP_SECONDS
 
     def shortest() -> float:
-        """Seconds of a step whose arithmetic is done at the fastest rate that is possible here."""
+        """Return the seconds of a step at the fastest rate that is possible here."""
         return USUAL_UTILISATION * expected * reached / (peak or fastest_flops(policy))
 
     fewest = 2 if isinstance(model, GPT) and (model.value_residual or model.embedding_skip) else 1
@@ -89,7 +89,7 @@ def measured_or_extended(
             if found[-1].failed:
                 return found[-1], "extrapolated"
         least_seconds = shortest() / sequences
-        # The native engine works through a batch in chunks and keeps little of it.
+        # The native engine processes a batch in chunks and saves little of it.
         kept = 0 if policy.engine == "native" else activation_bytes(model, vocabulary, 1, _element_bytes(policy))
         return with_all_sequences(found[0], found[1], sequences, passes, least_seconds, kept), "extrapolated"
     if not long or layers <= WHOLE_MODEL_LAYERS:
@@ -107,7 +107,8 @@ def measured_or_extended(
 
 
 def impossible(found: Measurement, expected: float, step_tokens: int) -> Measurement:
-    """Figures whose steps would be faster than multiply-adds are here: other work disturbed them, so that arithmetic tells more."""
+    """Replace figures whose steps would exceed the peak of multiply-adds: other work disturbed them, so arithmetic is more
+    accurate."""
     forward = TRAINING_STEP_IN_FORWARDS * step_tokens / expected
     return dataclasses.replace(found, step_seconds=(expected,), forward_tokens_per_second=forward, counted=True)
 
@@ -117,15 +118,15 @@ def _element_bytes(policy: Policy) -> int:
 
 
 def extended(fewer: Measurement, more: Measurement, fewer_layers: int, layers: int) -> Measurement:
-    """The figures of a model with `layers` layers, from those with `fewer_layers` and one more."""
+    """Return the figures of a model with `layers` layers, from those with `fewer_layers` and one more."""
     further = layers - fewer_layers
 
     def at(name: str) -> float:
         first, second = getattr(fewer, name), getattr(more, name)
-        # A layer that seems to save something was measured beside other work.
+        # A layer with a negative cost was disturbed by other work.
         return first + further * max(0.0, second - first)
 
-    # The same share of fast and slow steps as in the smaller models: quartile by quartile.
+    # Extrapolated quartile by quartile, which keeps the spread of the smaller models' steps.
     pairs = zip(*(_resampled(one.step_seconds) for one in (fewer, more)), strict=True)
     steps = tuple(first + further * max(0.0, second - first) for first, second in pairs)
     rates = [one.forward_tokens_per_second for one in (fewer, more)]
@@ -150,7 +151,7 @@ def extended(fewer: Measurement, more: Measurement, fewer_layers: int, layers: i
 
 
 def _resampled(values: tuple[float, ...]) -> tuple[float, float, float]:
-    """The quartiles; all three the same of one value."""
+    """Return the quartiles; all three equal for a single value."""
     if len(values) < 2:
         return (values[0],) * 3
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")

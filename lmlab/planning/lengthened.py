@@ -1,4 +1,4 @@
-"""A recipe for another shape and length: steps, batch, rates, schedule, evaluations and checkpoints as they follow from those."""
+"""A recipe for another shape and length, with the steps, batch, rates, schedule, evaluations and checkpoints that follow."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from lmlab.recipe import Constant, Recipe, override
 from lmlab.recipe.derived import RULES
 
 MOST_EVALUATIONS = 100
-"""In a run, and as many checkpoints: a recipe for a little text may want one every few steps."""
+"""Per run, and as many checkpoints: a recipe for a short text may have one every few steps."""
 
 
 def own_tokens(recipe: Recipe, unique_tokens: float, counted: float = 1.0) -> float:
-    """How many tokens a recipe trains on, where the training split has `unique_tokens`, and `counted` of all places a target."""
+    """Return the tokens that a recipe trains on; the training split has `unique_tokens`, and a share `counted` of positions a
+    target."""
     train, step_tokens = recipe.train, counted * recipe.train.batch * recipe.model.context
     return (
         max(1.0, train.steps) * step_tokens if train.epochs is None else max(step_tokens, train.epochs * unique_tokens)
@@ -23,19 +24,19 @@ def own_tokens(recipe: Recipe, unique_tokens: float, counted: float = 1.0) -> fl
 
 
 def evaluations_of(tuned: Tuned) -> float:
-    """How many evaluations a recipe makes while it trains, whatever its length."""
+    """Return the number of evaluations of a recipe during training, which a change of length keeps."""
     recipe = tuned.recipe
     steps = tuned.tokens / (recipe.train.batch * tuned.sequence_tokens)
     return min(MOST_EVALUATIONS, steps / recipe.evaluate.every) + 1
 
 
 def lengthened(tuned: Tuned, shape: Recipe, parameters: int, tokens: float, unique_tokens: float) -> Recipe:
-    """The recipe of `tuned` with the model of `shape`, which has `parameters`, for training on `tokens`.
+    """Return the recipe of `tuned` with the model of `shape`, which has `parameters`, for training on `tokens`.
 
-    Steps are rounded down. Warm-up, evaluations and checkpoints keep their share of the steps, and a schedule spans them all. What
-    follows from shape and length is named as derived.
-    Claims are left out: numbers that others published for a recipe are not another one's. So are `train.until`, since the length
-    is what the budget allows, and `data.fresh`, since another model begins anew.
+    Steps are rounded down. Warm-up, evaluations and checkpoints keep their share of the steps, and a schedule spans all of them.
+    The settings that follow from shape and length are marked as derived. Claims are removed: numbers published for a recipe don't
+    apply to another one. So are `train.until`, since the budget determines the length, and `data.fresh`, since another model starts
+    from scratch.
     """
     base, sequence = tuned.recipe, tuned.sequence_tokens
     batch = tuned.batch(parameters, tokens)

@@ -1,11 +1,11 @@
-"""Step time and memory as straight lines in the micro-batch, with intervals.
+"""Step time and memory as linear functions of the micro-batch, with intervals.
 
-A pass over m sequences takes a + b m: b for their arithmetic, a for all that doesn't grow with them (launching kernels, the
-update of the weights). What it holds is a line too: weights, gradients and optimizer, and m times the activations.
+A pass over m sequences takes a + b m: b for their arithmetic, a for everything that doesn't grow with them (kernel launches, the
+update of the weights). Its memory is linear too: weights, gradients and optimizer, plus m times the activations.
 
-The fit is weighted by 1 / y^2, since what is measured is off by a share of itself, and robust: iteratively reweighted least
-squares with Huber's weights (Huber, Robust Statistics, section 7.8), so that a step beside other work counts for less. The
-interval is that of a new measurement in weighted least squares.
+The fit is weighted by 1 / y^2, since measurement errors are relative, and robust: iteratively reweighted least squares with Huber's
+weights (Huber, Robust Statistics, section 7.8), so that a step that other work disturbed has less weight. The interval is that of a
+new measurement in weighted least squares.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ from lmlab.stats import student_quantile
 from lmlab.training.policy import Policy
 
 HUBER = 1.345
-"""In standard deviations: 95 % as efficient as least squares where all errors are normal."""
+"""In standard deviations: 95 % as efficient as least squares for normal errors."""
 MAD_OF_NORMAL = 0.6745
 ROUNDS = 30
 LEAST_SPREAD = 0.005
-"""Of the value: nothing that is measured here is surer than half a percent."""
+"""Share of the value: no measurement here is more precise than half a percent."""
 UNKNOWN_SPREAD = 0.1
-"""Of a line through one or two points, which leave no residuals."""
+"""Relative standard deviation of a line through one or two points, which leave no residuals."""
 SIZES = 4
 SIZES_OF_LONG_STEPS = 3
-"""Where a step takes above a second and two models of fewer layers stand for each size: a plan is to take half a minute."""
+"""Sizes where a step takes above a second and each is measured with two models of fewer layers, so that a plan takes half a
+minute."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,16 +50,16 @@ class Line:
     slope: float
     points: tuple[tuple[float, float], ...]
     spread: float
-    """Standard deviation of a point about the line, as a share of the line's value."""
+    """Standard deviation of a point around the line, as a share of the line's value."""
 
     def at(self, x: float) -> float:
-        """The line's value."""
+        """Return the line's value."""
         return self.intercept + self.slope * x
 
     def estimate(self, x: float, what: str = "") -> Estimate:
-        """The value at x with the interval in which four of five measurements are expected.
+        """Return the value at x with the interval that should contain four of five measurements.
 
-        measured where x is a point's, fitted between points, extrapolated beyond them. `what` was measured (for the reader).
+        Its evidence is measured at a point's x, fitted between points, extrapolated beyond them. `what` names the measurements.
         """
         value = self.at(x)
         points = len(self.points)
@@ -81,13 +82,14 @@ class Line:
         )
 
     def largest_below(self, limit: float) -> float:
-        """The largest x whose value is at most `limit`; infinite where the line doesn't rise, negative where none is."""
+        """Return the largest x whose value is at most `limit`; infinite where the line doesn't rise, negative where there is
+        none."""
         if self.slope <= 0:
             return math.inf if self.intercept <= limit else -1.0
         return (limit - self.intercept) / self.slope
 
     def _leverage(self, x: float) -> float:
-        """How much the line's own uncertainty adds to that of a point, in units of the spread's square."""
+        """Return how much the line's own uncertainty adds to a point's variance, in units of the squared spread."""
         places = np.array([place for place, _ in self.points])
         if len(places) < 2 or places.min() == places.max():
             return abs(x / places[0] - 1) ** 2 if len(places) and places[0] else 0.0
@@ -100,7 +102,7 @@ class Line:
 
 
 def fit_line(points: Sequence[tuple[float, float]]) -> Line:
-    """The line through (x, y) pairs, y above 0. One point gives a line through the origin; ValueError without any."""
+    """Fit a line to (x, y) pairs, y above 0. One point gives a line through the origin; ValueError without any."""
     if not points:
         raise ValueError("a line needs a point")
     xs, ys = (np.array(column, dtype=np.float64) for column in zip(*points, strict=True))
@@ -126,9 +128,9 @@ def fit_line(points: Sequence[tuple[float, float]]) -> Line:
 def _least_squares(
     xs: NDArray[np.float64], ys: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> tuple[float, float]:
-    """Intercept and slope with the least weighted sum of squared relative residuals; neither is negative.
+    """Return the intercept and slope with the least weighted sum of squared relative residuals; neither is negative.
 
-    A time or a size below nothing has no meaning: such an intercept, or slope, is 0 and the other one is fitted alone.
+    Negative times and sizes are meaningless: a negative intercept, or slope, is set to 0 and the other one fitted alone.
     """
     total = weights / ys**2
     design = np.stack([np.ones_like(xs), xs], axis=1)
@@ -142,7 +144,7 @@ def _least_squares(
 
 @dataclass(frozen=True, kw_only=True)
 class Lines:
-    """What a step of one pass costs by its micro-batch, in seconds and bytes."""
+    """The cost of a step of one pass by its micro-batch, in seconds and bytes."""
 
     seconds: Line
     memory: Line
@@ -150,11 +152,11 @@ class Lines:
     """measured, or extrapolated from fewer layers or sequences."""
 
     def step_seconds(self, micro_batch: int) -> Estimate:
-        """Of a step with one pass over so many sequences."""
+        """Return the time of a step with one pass over so many sequences."""
         return self._marked(self.seconds.estimate(micro_batch, "steps"))
 
     def peak_memory_bytes(self, micro_batch: int) -> Estimate:
-        """Of a run with passes over so many sequences."""
+        """Return the peak memory of a run with passes over so many sequences."""
         return self._marked(self.memory.estimate(micro_batch, "peaks of memory"))
 
     def _marked(self, estimate: Estimate) -> Estimate:
@@ -170,7 +172,7 @@ class Lines:
 
 
 def sizes_for(micro_batch: int, count: int = SIZES) -> tuple[int, ...]:
-    """The `count` micro-batches (3 or 4) that a line around this one is measured at: 1, a quarter, half (of four), all of it."""
+    """Return the `count` micro-batches (3 or 4) at which a line is measured: 1, a quarter, half (of four), and all of this one."""
     wanted = {1, -(-micro_batch // 4), micro_batch}
     if count > SIZES_OF_LONG_STEPS:
         wanted.add(-(-micro_batch // 2))
@@ -192,10 +194,11 @@ def measure_lines(
     free_bytes: float = math.inf,
     probe: Callable[..., tuple[Measurement, Evidence]] = measured_or_extended,
 ) -> Lines | None:
-    """The lines of `recipe` on this machine, as kept or measured now in child processes; None where nothing could be measured.
+    """Return the lines of `recipe` on this machine, stored or measured now in child processes; None where nothing could be
+    measured.
 
-    Smaller sizes come first; a size for which the line of the smaller ones predicts more than `free_bytes` isn't tried. What was
-    found of one size already is `known`; where that was extrapolated, steps are long and fewer sizes are measured.
+    Smaller sizes come first; a size at which the line of the smaller ones exceeds `free_bytes` isn't tried. `known` is an existing
+    measurement of one size; where it was extrapolated, steps are long and fewer sizes are measured.
     """
     long = known is not None and known[1] == "extrapolated"
     chosen = tuple(sorted(sizes or sizes_for(policy.micro_batch, SIZES_OF_LONG_STEPS if long else SIZES)))

@@ -1,7 +1,7 @@
-"""A finished run trained for longer: its loss at the new end and on the way there, from its own curve.
+"""A finished run trained for longer: its expected loss at the new end and on the way, from its own curve.
 
-In come a run's facts and the recipe of its branch; out come the steps in between, each with learning rate, time and expected loss.
-The curve is drawn on under the learning rate that the branch would have (`lmlab.scaling.curve`), which stretches the schedule.
+Inputs are a run's facts and the recipe of its branch; the result is the steps in between, each with learning rate, time and
+expected loss. The curve is extrapolated under the branch's learning rate (`lmlab.scaling.curve`), which stretches the schedule.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from lmlab.training.display import count, duration
 PLACES = 5
 """Steps that are shown, the end among them."""
 MOST_TIMES = 5.0
-"""A curve isn't extrapolated beyond so many times its steps: from a fifth of the way on 80 % intervals held in 80 % and more of
-sixteen curves, and before that in none (docs/notes/curves-to-their-end.md)."""
+"""A curve isn't extrapolated beyond this multiple of its steps: from a fifth of the steps on, 80 % intervals held in 80 % and more
+of sixteen curves, and before that in none (docs/notes/curves-to-their-end.md)."""
 UNKNOWN_FAR = "the loss can't be forecast beyond {most:,} steps, five times those of the run"
 UNKNOWN_TURNED = (
     "the loss can't be forecast: validation has risen since step {step:,}, so more steps of this text make it worse"
@@ -40,30 +40,30 @@ class Place:
     step: int
     tokens: int
     passes: float
-    """Over the training split."""
+    """Passes over the training split."""
     rate: float
     """Share of the peak learning rate."""
     seconds: float
-    """From the run's end to here, at its own speed."""
+    """Time from the run's end to this step, at the run's own speed."""
     loss: Estimate | None
-    """Over the whole validation split, in nats a token."""
+    """Over the whole validation split, in nats a token; None where unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Longer:
-    """What more steps of a run are expected to bring."""
+    """The expected results of more steps of a run."""
 
     facts: RunFacts
     rate_line: str
-    """What the learning rate does from the branch on."""
+    """A description of the learning rate after the branch."""
     command: str
     places: tuple[Place, ...]
     path: RatePath
     unknown: str
-    """Why some of the losses are unknown; empty where none is."""
+    """Why some of the losses are unknown; empty where all are known."""
 
     def lines(self) -> list[str]:
-        """The run, a table of steps, and the command."""
+        """Return the run, a table of steps, and the command, as lines."""
         facts = self.facts
         read = f"{count(facts.tokens)} tokens, {facts.passes:.3g} epochs"
         head = f"{facts.name}: loss {facts.loss:.4f} at step {facts.steps:,} ({read})"
@@ -97,7 +97,7 @@ class Longer:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """For --json."""
+        """Return the value for --json."""
         return {
             "run": self.facts.name,
             "step": self.facts.steps,
@@ -120,7 +120,7 @@ class Longer:
 
 
 def longer_run(facts: RunFacts, recipe: Recipe, rate_line: str, command: str) -> Longer:
-    """The run of `facts` as a branch of `recipe` goes on with it, which has more train.steps and perhaps another schedule."""
+    """Return how the run of `facts` continues as a branch with `recipe`, which has more train.steps and may change the schedule."""
     steps = recipe.train.steps
     if steps <= facts.steps:
         raise LabError(f"{facts.name} is at step {facts.steps:,} already: expected --train.steps above that")
@@ -152,9 +152,9 @@ def longer_run(facts: RunFacts, recipe: Recipe, rate_line: str, command: str) ->
 
 
 def branched_path(facts: RunFacts, recipe: Recipe) -> RatePath:
-    """The learning rate of the run, and after it of the branch, as shares of the peak."""
+    """Return the learning rate of the run, and after it of the branch, as shares of the run's peak."""
     own, new, length = facts.recipe.schedule, recipe.schedule, recipe.train.steps
-    # A branch with another peak rate counts in shares of the run's.
+    # Another peak rate of the branch counts relative to the run's.
     higher = recipe.optim.lr / facts.recipe.optim.lr
 
     def share(step: int) -> float:
@@ -166,14 +166,14 @@ def branched_path(facts: RunFacts, recipe: Recipe) -> RatePath:
 
 
 def loss_at(facts: RunFacts, path: RatePath, step: int) -> Estimate | None:
-    """The loss over the whole split at a step beyond the run's end; None where its curve doesn't tell it."""
+    """Return the loss over the whole split at a step beyond the run's end; None where its curve doesn't determine it."""
     if facts.turned or not facts.curve or step > MOST_TIMES * facts.steps:
         return None
     steps, losses = zip(*facts.curve, strict=True)
     found = expected_end(steps, losses, path.until(step))
     if found is None:
         return None
-    # Evaluations may score a sample: what the whole split has beside it stays.
+    # Evaluations may score a sample: its difference to the whole split is kept.
     beside = facts.loss - losses[-1] if steps[-1] == facts.steps else 0.0
     return replace(found, value=found.value + beside, low=max(0.0, found.low + beside), high=found.high + beside)
 

@@ -1,7 +1,7 @@
-"""What was measured of this machine, kept in the cache under everything that it depends on.
+"""Measurements of this machine, stored in the cache by everything that they depend on.
 
-A figure that was measured beside other work serves as long as the machine is busy; the first run that finds it quiet
-measures again. So nothing is measured at every start, and nothing stays that a busy hour has spoilt.
+A figure that was measured on a busy machine is used as long as the machine is busy; the first run that finds it idle measures
+again. So not every start measures, and no disturbed figure is kept for long.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def measured(
     names: Sequence[str],
     measure: Callable[[], Mapping[str, float]],
 ) -> dict[str, float]:
-    """The figures of these names: as kept, or what `measure` finds now, which is kept.
+    """Return the figures of these names: stored ones, or those that `measure` returns now, which are stored.
 
     `policy` and `facts` as for `place_of`. LabError where the cache can't be written.
     """
@@ -45,8 +45,8 @@ def measured(
 
 
 def place_of(what: str, policy: Policy, facts: Mapping[str, Any]) -> Path:
-    """The file in the cache for what depends on `facts`, on the processor, PyTorch and lmlab's version, and on the policy: device,
-    precision, compilation, engine and its build, threads and ranks.
+    """Return the cache file of figures that depend on `facts`, the processor, the versions of PyTorch and lmlab, and the policy:
+    device, precision, compilation, engine and its build, threads and ranks.
 
     The micro-batch is one of the `facts`, where a figure depends on it.
     """
@@ -57,7 +57,8 @@ def place_of(what: str, policy: Policy, facts: Mapping[str, Any]) -> Path:
 
 
 def _known(path: Path, names: Sequence[str], busy: bool) -> dict[str, float] | None:
-    """What the file has; None where it hasn't all of it, was spoilt and could be better now, or is none of ours."""
+    """Return the figures in the file; None where one is missing, they were disturbed and the machine is now idle, or it is
+    invalid."""
     try:
         value = read_json(path)
         figures = {name: float(value["figures"][name]) for name in names}

@@ -1,6 +1,6 @@
-"""What a recipe needs where its text is read many times, so that it isn't learned by heart.
+"""Settings against memorisation, for a recipe that reads its text many times.
 
-The rules are those that a text's own recipe is chosen by (`lmlab.planning.choose`), where they were measured.
+The rules are those by which a text's own recipe is chosen (`lmlab.planning.choose`), where they were measured.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ PATIENCE = 5
 
 
 def may_memorise(passes: float, parameters_a_token: float) -> bool:
-    """Whether a model is so large for its text, and reads it so often, that its validation loss may turn."""
+    """Return whether a model is so large for its text, and reads it so often, that its validation loss may rise again."""
     return passes > READ_SEVERAL_TIMES and parameters_a_token > LARGE_FOR_A_TEXT
 
 
 def against_memorisation(recipe: Recipe, passes: float, parameters_a_token: float) -> dict[str, object]:
-    """The settings that `recipe` wants when it reads its text so often, by dotted name; {} where it has them.
+    """Return the settings that `recipe` needs when it reads its text so often, by dotted name; {} where it has them.
 
-    `parameters_a_token` is the model's size for each different token. Without n-gram tables from READ_A_FEW_TIMES on; Muon with
-    more weight decay (AdamW's is multiplied by a smaller rate, and stays); for a model that is large for its text dropout, and
-    an end where its validation loss has turned.
+    `parameters_a_token` is the model's size per different token. No n-gram tables from READ_A_FEW_TIMES passes on; Muon with more
+    weight decay (AdamW's is multiplied by a smaller rate, and stays); for a model that is large for its text dropout, and early
+    stopping where its validation loss rises.
     """
     changes: dict[str, object] = {}
     if passes <= READ_A_FEW_TIMES:

@@ -1,4 +1,4 @@
-"""Whether a training can fit into this machine's memory at all: asked before any of it is taken."""
+"""Check whether a training can fit into this machine's memory at all, before any of it is allocated."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ NUMBERS_A_PARAMETER = 3
 """float32: the weight, its gradient, and at least one running mean of the optimizer."""
 FLOAT_BYTES = 4
 BATCH_BYTES = 16
-"""Of a token in a batch: as input and as target, int64 each."""
+"""Per token of a batch: input and target, int64 each."""
 
 
 def needed_bytes(recipe: Recipe, vocabulary: int) -> int:
-    """The least that a training takes: what is computed on the way, which depends on the engine, isn't counted."""
+    """Return a lower limit of a training's memory: activations, which depend on the engine, aren't counted."""
     weights = parameters(recipe.model, vocabulary)["total"] * NUMBERS_A_PARAMETER * FLOAT_BYTES
     return weights + recipe.train.batch * recipe.model.context * BATCH_BYTES
 
 
 def require_memory(recipe: Recipe, policy: Policy, vocabulary: int) -> None:
-    """LabError where `recipe` needs more memory than the machine, or the GPU that the policy names, has."""
+    """Raise LabError where `recipe` needs more memory than the machine, or the policy's GPU, has."""
     needed, there = needed_bytes(recipe, vocabulary), memory_bytes(policy)
     if there and needed > there:
         count = parameters(recipe.model, vocabulary)["total"]
         raise LabError(
-            f"this training needs {needed / 1e9:,.1f} GB of memory at least ({count:,} parameters, batches of "
+            f"this training needs at least {needed / 1e9:,.1f} GB of memory ({count:,} parameters, batches of "
             f"{recipe.train.batch * recipe.model.context:,} tokens), {policy.device} has {there / 1e9:,.1f} GB: use a smaller "
             "model.width, model.layers or train.batch"
         )
 
 
 def memory_bytes(policy: Policy) -> int:
-    """All memory of the policy's device; 0 where nobody says."""
+    """Return the total memory of the policy's device; 0 where unknown."""
     if policy.torch_device.type == "cuda":
         return int(torch.cuda.get_device_properties(policy.torch_device).total_memory)
     return total_memory_bytes()

@@ -1,9 +1,9 @@
-"""What to do after a run: more steps, more text, or more parameters, by the expected gain an hour.
+"""What to do after a run: more steps, more text, or more parameters, ranked by the expected gain an hour.
 
-In come a finished run and a loss law; out come the options, each with the loss that it should reach and the time that it should
-take at the speed of that run. A law that was fitted to runs of this text is taken as it is. One that wasn't (a published one)
-only says how much parameters and fresh and repeated tokens are worth against each other; how much that is here comes from the
-run's own curve, drawn on under the learning rate that a branch would have (`lmlab.scaling.curve`).
+Inputs are a finished run and a loss law; the result is the options, each with its expected loss and its time at the speed of that
+run. A law that was fitted to runs of this text is used as it is. Another (published) law only determines how parameters and fresh
+and repeated tokens compare; the size of the gain comes from the run's own curve, extrapolated under the learning rate of a branch
+(`lmlab.scaling.curve`).
 """
 
 from __future__ import annotations
@@ -30,22 +30,23 @@ from lmlab.scaling.law import REPETITIONS_WORTH, effective_tokens
 from lmlab.training.display import count
 
 TIMES = 2.0
-"""Each option has twice as much of something: what an hour brings falls as one goes on."""
+"""Each option doubles something: the gain an hour falls with more."""
 SPEED_SPREAD = 1.1
-"""Of a time at the run's own speed, as a factor either way."""
+"""Factor either way for a time at the run's own speed."""
 SIZE_SPREAD = 1.3
-"""Of the time of a model that wasn't measured."""
+"""Factor either way for the time of a model that wasn't measured."""
 TERMS_SPREAD = 1.5
-"""Of a gain that a law carries over from tokens to parameters, or the other way."""
+"""Factor either way for a gain that a law carries over from tokens to parameters, or the reverse."""
 FINDING = 0.9
-"""New text has to be found first: what it brings counts by so much less, so that steps on the old one stand before it at a tie."""
+"""New text has to be found first: its gain is multiplied by this, so that more steps on the old text rank first at a tie."""
 SHARE_TO_GAIN = 0.5
-"""Without a curve: of what a published law promises, scaled to the run's loss, since it promises small models too much."""
+"""Without a curve: the share of a published law's gain, scaled to the run's loss, since such laws overestimate the gain of small
+models."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """What of a finished run the ranking rests on."""
+    """The facts about a finished run that the ranking uses."""
 
     name: str
     folder: str
@@ -55,17 +56,17 @@ class RunFacts:
     length: int
     """Steps of the whole run."""
     steps: int
-    """Up to its best loss, where it learned its text by heart after that; else all."""
+    """Steps to its best loss, where it memorised its text after that; else all."""
     tokens: int
-    """By then, with those that the runs it was branched from had read."""
+    """Tokens read by then, including those of the runs it was branched from."""
     unique_tokens: int
-    """Of the training split."""
+    """Tokens of the training split."""
     step_tokens: float
-    """That a step trains on; of windows of documents the mean."""
+    """Tokens that a step trains on; for windows of documents the mean."""
     loss: float
     """Nats a token over the whole validation split, by then."""
     seconds_a_token: float
-    """Of training, with its share of evaluations and checkpoints."""
+    """Time of training, with its share of evaluations and checkpoints."""
     curve: tuple[tuple[int, float], ...]
     """(step, validation loss) of its evaluations up to `steps`."""
     turned: bool
@@ -73,36 +74,36 @@ class RunFacts:
 
     @property
     def passes(self) -> float:
-        """Over the training split."""
+        """Passes over the training split."""
         return self.tokens / self.unique_tokens
 
     @property
     def new_tokens(self) -> int:
-        """That each option of more steps adds."""
+        """How many tokens each option of more steps adds."""
         return round((TIMES - 1.0) * self.tokens)
 
     @property
     def new_steps(self) -> int:
-        """The steps that read these."""
+        """How many steps read these."""
         return max(1, round(self.new_tokens / self.step_tokens))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """One thing to do next."""
+    """One possible next step."""
 
     what: str
     gain: Estimate
     """Nats a token below the run's loss."""
     loss: Estimate
     seconds: Estimate
-    """More than what the run has cost already."""
+    """Additional time, beyond the run's own."""
     command: str
     note: str = ""
 
     @property
     def gain_an_hour(self) -> float:
-        """Nats."""
+        """The gain in nats per hour."""
         return self.gain.value / (self.seconds.value / 3600.0)
 
 
@@ -113,14 +114,14 @@ class NextSteps:
     facts: RunFacts
     options: tuple[Option, ...]
     source: str
-    """What the gains rest on."""
+    """The basis of the gains, in words."""
 
 
 def facts_of(run: Run) -> RunFacts:
-    """A finished run's facts; LabError where it hasn't finished, or doesn't say what is needed."""
+    """Return a finished run's facts; LabError where it hasn't finished, or lacks them."""
     recipe, summary = run.recipe(), run.summary()
     if not summary or summary.get("finished") is not True:
-        raise LabError(f"{run.name} hasn't finished, so there is no loss to go on from: lmlab resume {run.name}")
+        raise LabError(f"{run.name} hasn't finished, so it has no final loss: lmlab resume {run.name}")
     vocabulary = run.fact("vocabulary_size")
     try:
         turned = summary["verdict"]["kind"] == "overfitting" and summary["best"]["step"] < summary["final"]["step"]
@@ -136,11 +137,11 @@ def facts_of(run: Run) -> RunFacts:
         loss, overhead = float(end["loss"]), seconds["total"] / seconds["train"]
     except (KeyError, TypeError, IndexError, ZeroDivisionError):
         raise LabError(
-            f"{run.name} doesn't say how it went: expected a summary.json of this version of lmlab"
+            f"{run.name} lacks figures that a plan needs: expected a summary.json of this version of lmlab"
         ) from None
     if tokens <= 0:
         raise LabError(
-            f"{run.name} was best before its first step, so there is nothing to go on from: use a smaller optim.lr"
+            f"{run.name} was best before its first step, so there is nothing to continue from: use a smaller optim.lr"
         )
     lines = [line for line in run.read_lines("metrics") if line.get("kind") == "evaluation"]
     curve = [(line["step"], line["valid_loss"]) for line in lines if isinstance(line.get("valid_loss"), float)]
@@ -163,27 +164,27 @@ def facts_of(run: Run) -> RunFacts:
 
 
 def _of_windows(run: Run) -> tuple[float, int]:
-    """Targets of a step and of an epoch of windows of documents, whose padding isn't counted: as the run's forecast had them."""
+    """Return the targets of a step and of an epoch of windows of documents, without padding, from the run's forecast."""
     forecast = run.read("forecast.json")
     return forecast["tokens"] / forecast["steps"], round(forecast["tokens"] / forecast["epochs"])
 
 
 def _uncounted_tokens(run: Run, summary: Mapping[str, Any]) -> int:
-    """What its ancestors read and `tokens` of its summary doesn't count: a run on fresh tokens begins at 0.
+    """Return the tokens that its ancestors read and that its summary's `tokens` doesn't include: a run on fresh tokens begins at 0.
 
-    Of windows of documents, whose padding counts nowhere, that isn't known.
+    0 for windows of documents, whose padding isn't counted, so that the number is unknown.
     """
     lineage = run.origin().get("lineage")
     if not lineage or run.recipe().data.windows == "documents":
         return 0
     own = {"cursor": summary["data_used"]["cursor"], "context": run.recipe().model.context}
     read = sum((one["cursor"][1] - one["cursor"][0]) * one["context"] for one in (*lineage, own))
-    # Fresh windows can be shorter than the context, so that both counts may differ by a little.
+    # Fresh windows can be shorter than the context, so that the two counts may differ slightly.
     return max(0, int(read - summary["tokens"]))
 
 
 def next_steps(facts: RunFacts, law: KnownLaw) -> NextSteps:
-    """The options for a run, ranked by expected gain an hour."""
+    """Return the options for a run, ranked by expected gain an hour."""
     scale = _Scale.of(facts, law)
     ranking = _Ranking(facts, law, scale)
     options = [option for option in (ranking.steps(), ranking.text(), ranking.size(), ranking.both()) if option]
@@ -196,7 +197,7 @@ def next_steps(facts: RunFacts, law: KnownLaw) -> NextSteps:
 
 @dataclass(frozen=True)
 class _Scale:
-    """What a law's gains are multiplied by, with the interval, as factors."""
+    """The factor of a law's gains, with its interval."""
 
     value: float
     low: float
@@ -206,11 +207,11 @@ class _Scale:
 
     @classmethod
     def of(cls, facts: RunFacts, law: KnownLaw) -> _Scale:
-        """1 for a law of one's own; else so that the law's gain of more fresh tokens is the curve's."""
+        """Return 1 for the user's own law; otherwise the factor that makes the law's gain of more fresh tokens the curve's."""
         if law.fitted:
             return cls(1.0, 1.0 / TERMS_SPREAD, TERMS_SPREAD, "extrapolated")
         longer = TIMES * facts.tokens
-        # The curve so far was made of tokens as often read as these: so the law's gain beside it is one without a limit of text.
+        # The curve so far comes from tokens read as often as these: so the law's gain beside it is one without a limit of text.
         size = law.size(facts.recipe)
         promised = law.rank(size, facts.tokens, longer) - law.rank(size, longer, longer)
         steps, losses = zip(*facts.curve, strict=True) if facts.curve else ((), ())
@@ -228,7 +229,7 @@ class _Ranking:
         self.now = law.rank(law.size(facts.recipe), facts.tokens, facts.unique_tokens)
 
     def steps(self) -> Option:
-        """Twice the steps, in a branch that stretches the schedule."""
+        """Return the option of twice the steps, in a branch that stretches the schedule."""
         facts = self.facts
         gain = self._gain(facts.recipe, TIMES * facts.tokens, facts.unique_tokens, 1.0)
         note = repetition(TIMES * facts.passes)
@@ -237,24 +238,24 @@ class _Ranking:
                 _nothing(),
                 f"the validation loss has risen since step {facts.steps:,}: the model memorises the text",
             )
-        # A branch of a run on fresh tokens would look for more of them; one that leaves them counts its steps from 0.
+        # A branch of a run on fresh tokens would require more of them; one without data.fresh counts its steps from 0.
         fresh = facts.recipe.data.fresh
         steps = facts.new_steps if fresh else facts.steps + facts.new_steps
         command = self._branch(facts.folder, {"data.fresh": "no"} if fresh else {}, steps)
         return self._option("more steps", gain, self._seconds(facts.new_tokens, 1.0, SPEED_SPREAD), command, note)
 
     def text(self) -> Option | None:
-        """Twice the tokens, the new ones never read before; None where the text that is there has as many unread."""
+        """Return the option of twice the tokens, the new ones never read before; None where the text has as many unread."""
         facts = self.facts
         missing = round(TIMES * facts.tokens - facts.unique_tokens)
         if missing <= 0:
             return None
         new = min(missing, facts.new_tokens)
-        # What was read stays read as often as it was; all that is added is fresh.
+        # Earlier tokens keep their repetitions; all added ones are fresh.
         worth = effective_tokens(facts.tokens, facts.unique_tokens) + facts.new_tokens
         gain = self._gain(facts.recipe, worth, worth, 1.0)
         at = f"{facts.folder}@best" if facts.turned else facts.folder
-        # Of windows of documents none are known to be fresh, so that such a branch reads old and new ones alike.
+        # Windows of documents aren't known to be fresh, so that such a branch reads old and new ones alike.
         fresh = {} if facts.recipe.data.windows == "documents" else {"data.fresh": "yes"}
         command = (
             f"lmlab data extend {shlex.quote(facts.recipe.data.corpus)} MORE; "
@@ -264,11 +265,11 @@ class _Ranking:
         return self._option("more text", gain, self._seconds(facts.new_tokens, 1.0, SPEED_SPREAD), command, note)
 
     def size(self) -> Option | None:
-        """About twice the parameters, from the start, on as many tokens; None where there is no larger shape."""
+        """Return the option of about twice the parameters, from scratch, on as many tokens; None where there is no larger shape."""
         return self._larger("more parameters", 1.0)
 
     def both(self) -> Option | None:
-        """About twice the parameters, and twice the steps."""
+        """Return the option of about twice the parameters, and twice the steps."""
         return self._larger("more parameters and steps", TIMES)
 
     def _larger(self, what: str, longer: float) -> Option | None:
@@ -293,16 +294,16 @@ class _Ranking:
         return self._option(what, gain, seconds, self._command(shape, longer), note)
 
     def _branch(self, reference: str, settings: dict[str, Any], steps: int) -> str:
-        """The command of a branch that ends at `steps`."""
+        """Return the command of a branch that ends at `steps`."""
         return f"lmlab train --from {shlex.quote(reference)} {_flags(settings | self._length(steps))}"
 
     def _length(self, steps: int) -> dict[str, Any]:
-        """The settings of so many steps: where a recipe names epochs, those would decide."""
+        """Return the settings of so many steps: epochs in a recipe would take precedence."""
         epochs = {} if self.facts.recipe.train.epochs is None else {"train.epochs": "none"}
         return {**epochs, "train.steps": steps}
 
     def _command(self, shape: Recipe, longer: float) -> str:
-        """The recipe of the run with another shape, and the rates that it wants, from the start."""
+        """Return the command that trains the run's recipe with another shape and the rates for it, from scratch."""
         facts, model = self.facts, shape.model
         assert isinstance(model, GPT)
         counted = facts.step_tokens / (facts.recipe.train.batch * facts.recipe.model.context)
@@ -362,14 +363,14 @@ class _Ranking:
 
 
 def branch_path(facts: RunFacts) -> RatePath:
-    """The learning rate of the run, and after it of a branch to TIMES its steps that stretches the schedule."""
+    """Return the learning rate of the run, and after it of a branch to TIMES its steps that stretches the schedule."""
     schedule, steps = facts.recipe.schedule, facts.steps
     longer = steps + facts.new_steps
     start = schedule.start
     stretched = schedule if isinstance(schedule, Constant) else dataclasses.replace(schedule, steps=None)
 
     def share(step: int) -> float:
-        if step >= steps and facts.recipe.data.fresh:  # its branch begins anew
+        if step >= steps and facts.recipe.data.fresh:  # its branch counts steps from 0
             return rate_share(stretched, facts.new_steps, step - steps)
         one, length = (schedule, facts.length) if step < steps else (stretched, longer)
         return rate_share(one, max(1, length - start), max(0, step - start))
@@ -378,7 +379,7 @@ def branch_path(facts: RunFacts) -> RatePath:
 
 
 def repetition(passes: float) -> str:
-    """What the last token read is worth: the derivative of the effective tokens (arXiv 2305.16264), e^(-R / R*)."""
+    """Describe the worth of the last token read: the derivative of the effective tokens (arXiv 2305.16264), e^(-R / R*)."""
     if passes <= 1.0:
         return "every token is new"
     return f"in pass {passes:.3g} a token teaches {math.exp(-(passes - 1.0) / REPETITIONS_WORTH):.0%} of what a new one does"

@@ -1,4 +1,4 @@
-"""What to do after a run for people, a line each, and for --json."""
+"""The options after a run as lines of text, and for --json."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from lmlab.training.display import count, duration
 from lmlab.training.table import Part, table
 
 LEAST_GAIN = 0.002
-"""Nats: what is gained below this is nothing."""
+"""Nats: a smaller gain counts as none."""
 
 
 def lines_of(found: NextSteps) -> list[Part]:
-    """The run, the options as a table, and how much of the text is left."""
+    """Return the run, the options as a table, and how much of the text is left."""
     facts = found.facts
     kept = f", its best at step {facts.steps:,}" if facts.turned else ""
     lines: list[Part] = [
@@ -31,7 +31,7 @@ def lines_of(found: NextSteps) -> list[Part]:
 
 
 def to_json(found: NextSteps) -> dict[str, Any]:
-    """For --json."""
+    """Return the value for --json."""
     facts = found.facts
     return {
         "run": facts.name,
@@ -58,7 +58,7 @@ def to_json(found: NextSteps) -> dict[str, Any]:
 
 
 def text_line(facts: RunFacts) -> str:
-    """How much of the text was read, and from when on it's read again."""
+    """Describe how much of the text was read, and from which step on it's repeated."""
     unique = facts.unique_tokens
     if facts.passes < 1.0:
         end = facts.steps + math.ceil((unique - facts.tokens) / facts.step_tokens)

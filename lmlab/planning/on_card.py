@@ -1,4 +1,4 @@
-"""A plan for a card that isn't here: its datasheet, and what published trainings made of such cards."""
+"""A plan for a GPU that isn't here, from its datasheet and published trainings on such cards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lmlab.training.display import count, duration
 
 @dataclass(frozen=True, kw_only=True)
 class CardPlan:
-    """What a recipe is expected to take on it; none of the figures is measured here."""
+    """The expected cost of a recipe on a card; none of the figures is measured here."""
 
     recipe: Recipe
     card: Card
@@ -29,16 +29,16 @@ class CardPlan:
     tokens_per_second: Estimate
     seconds: Estimate
     memory: float
-    """Bytes at the micro-batch that a GPU would be given."""
+    """Bytes at the micro-batch that a policy would choose for a GPU."""
     memory_limit: float
     disk: float
     price: Price | None
     cost: Estimate | None
     published: PublishedRate | None
-    """What others measured on such a card with a model of this shape."""
+    """A published measurement on such a card with a model of this shape."""
 
     def to_json(self) -> dict[str, Any]:
-        """For --json."""
+        """Return the value for --json."""
         return {
             "recipe": self.recipe.name,
             "card": self.card.name,
@@ -57,7 +57,7 @@ class CardPlan:
         }
 
     def lines(self) -> list[str]:
-        """The plan to read."""
+        """Return the plan as lines of text."""
         here, rate, time = self.position, self.tokens_per_second, self.seconds
         fits = "fits" if self.memory <= self.memory_limit else "does not fit: try a smaller train.micro_batch"
         lines = [
@@ -82,7 +82,7 @@ class CardPlan:
 def plan_for_card(
     recipe: Recipe, steps: int, corpus: Corpus, card: Card, resources: Resources, price: Price | None
 ) -> CardPlan:
-    """The plan of `steps` steps, with `resources` those of the card."""
+    """Return the plan of `steps` steps; `resources` are the card's."""
     rate, tokens = resources.speed(recipe).scaled(corpus.counted), corpus.tokens(recipe, steps)
     seconds = run_seconds(recipe, steps, tokens, rate, corpus.train_tokens, corpus.valid_tokens)
     return CardPlan(

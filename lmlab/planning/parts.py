@@ -1,8 +1,7 @@
-"""Where a training's memory goes, by part, for each micro-batch.
+"""The memory of a training, by part, for each micro-batch.
 
-Weights, gradients, optimizer and logits are counted; what the forward pass keeps is the model's own formula where PyTorch
-computes, and what was measured where the native engine computes whole steps, working through a batch in chunks of which it
-keeps little.
+Weights, gradients, optimizer and logits are counted. Activations follow the model's own formula where PyTorch computes, and are
+measured where the native engine computes whole steps, which processes a batch in chunks and saves little of it for backward.
 """
 
 from __future__ import annotations
@@ -22,29 +21,29 @@ HALF_BYTES = 2
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryParts:
-    """Bytes at one micro-batch. Together they are `peak`."""
+    """Bytes at one micro-batch, which add up to `peak`."""
 
     micro_batch: int
     program: int
     """Python, PyTorch and lmlab, before there is a model."""
     weights: int
     gradients: int
-    """As many sets as `gradient_sets` says."""
+    """In `gradient_sets` copies."""
     optimizer: int
     activations: int
-    """What the forward pass keeps for the backward pass, without the logits."""
+    """Activations saved for backward, without the logits."""
     logits: int
     workspace: int
-    """The rest of what was measured: buffers, what the allocator holds, what evaluation and saving take."""
+    """The rest of the measured peak: buffers, the allocator's reserve, evaluation and saving."""
     peak: int
 
     def to_json(self) -> dict[str, Any]:
-        """For --json."""
+        """Return the value for --json."""
         return asdict(self)
 
 
 def checkpoint_bytes(recipe: Recipe, vocabulary: int) -> int:
-    """Weights and the optimizer's running means, float32.
+    """Return the bytes of weights and the optimizer's running means, float32.
 
     AdamW has two for each weight, Muon one for each of the blocks' matrices.
     """
@@ -55,12 +54,13 @@ def checkpoint_bytes(recipe: Recipe, vocabulary: int) -> int:
 
 
 def computed_in_chunks(recipe: Recipe, policy: Policy) -> bool:
-    """Whether nothing of a batch is kept as a whole: the native engine computes the step, and not a recurrence alone."""
+    """Return whether no activations of a whole batch are saved: the native engine computes the step, and not only a recurrence."""
     return policy.engine == "native" and computes_whole_step(recipe.model)
 
 
 def gradient_sets(recipe: Recipe, policy: Policy) -> int:
-    """How many times the gradients are held: by each thread of the native engine, and by PyTorch where it has a part."""
+    """Return how many copies of the gradients exist: one per thread of the native engine, and PyTorch's where it computes a
+    part."""
     if policy.engine != "native":
         return 1
     return policy.threads if computes_whole_step(recipe.model) else policy.threads + 1
@@ -69,15 +69,15 @@ def gradient_sets(recipe: Recipe, policy: Policy) -> int:
 def memory_parts(
     recipe: Recipe, policy: Policy, vocabulary: int, micro_batch: int, checkpoint: int, program: int, peak: int
 ) -> MemoryParts:
-    """The parts of a measured or expected `peak` at this micro-batch.
+    """Return the parts of a measured or expected `peak` at this micro-batch.
 
-    `checkpoint` are the bytes of weights and optimizer, `program` those that the process holds before there is a model.
+    `checkpoint` is the size of weights and optimizer, `program` what the process holds before there is a model.
     """
     count = parameters(recipe.model, vocabulary)["total"]
     in_chunks = computed_in_chunks(recipe, policy)
     element = HALF_BYTES if policy.autocast_dtype is not None else FLOAT_BYTES
     tokens = micro_batch * recipe.model.context
-    # float32 log-probabilities, which the loss keeps; the native engine holds those of a chunk only.
+    # float32 log-probabilities, saved by the loss; the native engine holds only those of a chunk.
     logits = 0 if in_chunks else tokens * vocabulary * FLOAT_BYTES
     kept = (
         0 if in_chunks else activation_bytes(recipe.model, vocabulary, micro_batch, element, policy.torch_device.type)

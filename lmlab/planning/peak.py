@@ -1,4 +1,4 @@
-"""The peaks that a run's model FLOPs utilisation (MFU) is held against: the fastest matrix products here, and the datasheet's."""
+"""The peaks for model FLOPs utilisation (MFU): the fastest matrix products measured here, and the datasheet's peak."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from lmlab.planning.measured import measured
 from lmlab.training.policy import Policy
 
 PRODUCT_MEASUREMENTS = 5
-"""Of the engine's products, some 50 ms each, of which the fastest counts: the first ones may find a processor at a low clock."""
+"""Measurements of the engine's products, some 50 ms each; the fastest counts, since the first may run at a low clock."""
 
 
 def peak_flops(policy: Policy) -> float:
-    """FLOP/s of PyTorch's products, or of the native engine's where it computes the run and they are faster.
+    """Return the FLOP/s of PyTorch's products, or of the native engine's where it computes the run and they are faster.
 
-    On a CPU it's measured once; a GPU is quicker to ask than a file is to trust.
+    On a CPU it's measured once and stored; a GPU is measured each time, which is quick.
     """
     if policy.device != "cpu":
         return _measure(policy)
@@ -25,12 +25,13 @@ def peak_flops(policy: Policy) -> float:
 
 
 def datasheet_of(policy: Policy) -> DatasheetPeak | None:
-    """What the datasheet of the policy's device says; None where it isn't known."""
+    """Return the peak in the datasheet of the policy's device; None where unknown."""
     return datasheet_peak(card_here(policy.torch_device), policy.precision)
 
 
 def fastest_flops(policy: Policy) -> float:
-    """FLOP/s that no step can exceed: on a CPU that of multiply-adds in registers, where they can be measured; else the peak."""
+    """Return a limit of any step's FLOP/s: on a CPU that of multiply-adds in registers, where they can be measured; else the
+    peak."""
     peak = peak_flops(policy)
     return max(peak, multiply_add_flops(policy.threads) or 0.0) if policy.device == "cpu" else peak
 

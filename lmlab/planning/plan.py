@@ -1,4 +1,4 @@
-"""A plan: everything that a person wants to know of a training before it begins, each figure with what it rests on."""
+"""A plan: all expected figures of a training before it begins, each with its evidence."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from lmlab.training.load import load_words
 from lmlab.training.policy import Policy
 
 SMALLEST_PART = 0.005
-"""Of all parameters: a smaller part isn't worth a word."""
+"""Share of all parameters below which a part isn't listed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is expected of a training on this machine."""
+    """The expected figures of a training on this machine."""
 
     recipe: Recipe
     policy: Policy
     data_id: str
     steps: int
     reading: Reading
-    """What an epoch is."""
+    """What an epoch consists of."""
     position: Position
     forecast: Forecast
     duration: Duration
@@ -45,30 +45,31 @@ class Plan:
     evidence: Evidence
     """measured, or extrapolated where a step was too long to try the whole model."""
     peak_flops: float
-    """FLOP/s of the fastest products that were measured here."""
+    """FLOP/s of the fastest products measured here."""
     datasheet: DatasheetPeak | None
-    """The same by the device's datasheet, where it is known."""
+    """The peak in the device's datasheet, where known."""
     usual_rate: Estimate | None
-    """FLOP/s of a training like this by what other runs or cards reached, whatever the trial timed; None where nobody knows."""
+    """FLOP/s of a similar training from other runs or datasheets, independent of the trial; None where unknown."""
     memory: tuple[MemoryParts, ...]
     """At each micro-batch that was tried, the recipe's own among them."""
     largest: int | None
-    """The largest micro-batch that fits; None where that can't be said."""
+    """The largest micro-batch that fits; None where unknown."""
     memory_bytes: int
-    """What this machine, or its GPU, has; 0 where nobody says."""
+    """Total memory of this machine, or its GPU; 0 where unknown."""
     free_disk_bytes: int
     validation: Validation
     law: Law | None
     """The loss of other sizes and lengths; None where no law covers this training."""
     law_rests_on: str
     ladder_seconds: float | None
-    """What `--ladder` takes; None for a model that has none."""
+    """The duration of `--ladder`; None for a model that has none."""
     cost: Mapping[str, Estimate]
-    """Energy in kJ and what it costs in the price's currency, where they can be had."""
+    """Energy in kJ and its cost in the price's currency, where known."""
 
     @property
     def reached_flops(self) -> float:
-        """The peak of products, or what the timed steps reached, where the peak was measured in a busier moment."""
+        """The peak of products, or the rate of the timed steps where that is higher because the machine was busier during the
+        peak."""
         return max(self.peak_flops, self.achieved_flops)
 
     @property
@@ -78,11 +79,11 @@ class Plan:
 
     @property
     def compute_by_time(self) -> Estimate | None:
-        """FLOPs by the time that training is forecast to take and a rate that doesn't come from it."""
+        """FLOPs from the forecast time of training and an independent rate."""
         return None if self.usual_rate is None else self.usual_rate.scaled(self.duration.train_seconds)
 
     def to_json(self) -> dict[str, Any]:
-        """For --json."""
+        """Return the value for --json."""
         by_time, sheet = self.compute_by_time, self.datasheet
         loss = self.forecast.figures.get("final_loss")
         return {
@@ -118,7 +119,7 @@ class Plan:
         }
 
     def alarms(self) -> list[str]:
-        """What speaks against beginning like this."""
+        """Return the warnings about this training."""
         found = []
         if self.memory_bytes and self.forecast.figures["peak_memory_bytes"].high > self.memory_bytes:
             found.append("it may not fit into memory: try a smaller train.micro_batch, model.width or model.context")
@@ -138,7 +139,7 @@ class Plan:
         return found
 
     def lines(self) -> list[str]:
-        """The plan to read."""
+        """Return the plan as lines of text."""
         return [
             f"plan for {self.recipe.name}: {self.steps:,} steps of {self.recipe.train.batch} x {self.recipe.model.context} tokens "
             f"on {self.policy.device} ({self.policy.engine}, {self.policy.precision})",
@@ -195,7 +196,7 @@ class Plan:
         )
 
     def _repetition_nats(self) -> str:
-        """What reading text again costs, where a law says so."""
+        """Return the cost of repeated text in nats, where there is a law."""
         here = self.position
         if self.law is None:
             return ""
@@ -292,7 +293,7 @@ class Plan:
         return _section("disk", [(f"{_bytes(self.forecast.disk_bytes)} at most", "formula", rests)])
 
     def _settings_lines(self) -> list[str]:
-        """The recipe's rate and batch beside the published laws, which are AdamW's and count all parameters but tables."""
+        """Compare the recipe's rate and batch with published laws, which are for AdamW and count all parameters except tables."""
         if self.recipe.optim.kind != "adamw":
             return []
         dense = self.position.parameters["total"] - self.position.parameters["ngrams"]
@@ -305,9 +306,13 @@ class Plan:
                 (
                     f"learning rate {self.recipe.optim.lr:g}",
                     rate.evidence,
-                    f"laws say {rate.low:.2g} to {rate.high:.2g}{beyond}",
+                    f"published laws: {rate.low:.2g} to {rate.high:.2g}{beyond}",
                 ),
-                (f"{count(own)} tokens a step", batch.evidence, f"laws say {count(batch.low)} to {count(batch.high)}"),
+                (
+                    f"{count(own)} tokens a step",
+                    batch.evidence,
+                    f"published laws: {count(batch.low)} to {count(batch.high)}",
+                ),
             ],
         )
 
@@ -336,7 +341,7 @@ def _of(there: int) -> str:
 
 
 def _bytes(number: float) -> str:
-    """Bytes in three digits with a unit.
+    """Format bytes with three digits and a unit.
 
     >>> _bytes(303e6), _bytes(1.5e9), _bytes(48_300)
     ('303 MB', '1.50 GB', '48.3 kB')

@@ -1,4 +1,4 @@
-"""Where a training stands among others: its size, its tokens, how often it reads its text, and its arithmetic."""
+"""The scale of a training: its size, its tokens, its passes over the text, and its FLOPs."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from lmlab.scaling.law import effective_tokens
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """What follows from a recipe, a vocabulary and the length of the text, without measuring anything."""
+    """What follows from a recipe, a vocabulary and the length of the text, without measurements."""
 
     parameters: dict[str, int]
     """By part, and their total."""
     matrix_parameters: int
-    """What every token is multiplied by: the matrices of the blocks, and the head's."""
+    """Parameters by which every token is multiplied: the matrices of the blocks and of the head."""
     tokens: int
-    """Processed in all steps; padding is none."""
+    """Processed in all steps, without padding."""
     unique_tokens: int
-    """Of the training split."""
+    """Tokens of the training split."""
     epochs: float
     effective_tokens: float
-    """So many new tokens would teach as much as these, of which some are read again (arXiv 2305.16264)."""
+    """The number of fresh tokens with the same effect as these, of which some are repeated (arXiv 2305.16264)."""
     tokens_a_parameter: float
     """Tokens processed, over the parameters without n-gram tables: a token reads few of their rows."""
     share_of_optimal: float
-    """Of the 20 tokens a parameter at which compute is spent best in a single epoch (arXiv 2203.15556)."""
+    """Relative to the compute-optimal 20 tokens a parameter for a single epoch (arXiv 2203.15556)."""
     six_nd_flops: float
-    """6 x parameters x tokens, the usual headline; tables apart."""
+    """6 x parameters x tokens, the usual estimate, without tables."""
     exact_flops: float
-    """All matrix products of the training, attention's and padding's included."""
+    """All matrix products of the training, including those of attention and of padding."""
 
     @property
     def repetition_cost(self) -> float:
-        """The share of the tokens that is lost to reading text again."""
+        """The share of the tokens that is lost to repetition."""
         return 1 - self.effective_tokens / self.tokens
 
     def to_json(self) -> dict[str, Any]:
-        """For --json and files."""
+        """Return the value for --json and files."""
         return {**asdict(self), "repetition_cost": self.repetition_cost}
 
 
 def position_of(recipe: Recipe, vocabulary: int, steps: int, unique_tokens: int, tokens: int | None = None) -> Position:
-    """The position of `recipe` with `steps` steps over a training split of `unique_tokens`.
+    """Return the position of `recipe` with `steps` steps over a training split of `unique_tokens`.
 
-    `tokens` are those that count of all that is computed (None: all of them).
+    `tokens` is the number of computed tokens that count (None: all of them).
     """
     parts = parameters(recipe.model, vocabulary)
     computed = tokens_in(steps, recipe.train.batch, recipe.model.context)

@@ -1,9 +1,9 @@
-"""What a training costs: rent by the hour, or electricity by the kilowatt-hour.
+"""The cost of a training: rent by the hour, or electricity by the kilowatt-hour.
 
     price_in("1.2/h")  price_in("1.2USD/h")  price_in("0.30/kWh")  price_in("0.30EUR/kWh@65W")
 
-Currencies are words that are handed through. Electricity needs a power: measured over the probe where the machine tells
-(`lmlab.hardware.energy`), a card's board power from its datasheet, or what the user says after the @.
+Currencies are words that are passed through. Electricity needs a power: measured during the probe where the machine reports it
+(`lmlab.hardware.energy`), a card's board power from its datasheet, or the value after the @.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ LONGEST = 40
 SECONDS_AN_HOUR = 3_600.0
 JOULES_A_KWH = 3.6e6
 BOARD_SHARE = (0.5, 0.8, 1.0)
-"""Of a card's board power that a training draws, low, usual and high: only one that never waits for memory draws all of it."""
+"""Share of a card's board power that a training draws, low, usual and high: it draws all of it only if it never waits for
+memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +40,10 @@ class Price:
     unit: Unit
     currency: str = ""
     watts: float | None = None
-    """The power that the user named."""
+    """The power after the @; None without one."""
 
     def cost(self, seconds: Estimate, watts: Estimate | None = None) -> Estimate:
-        """Money for a training of so many seconds, at a power of `watts`; LabError where electricity has no power."""
+        """Return the cost of a training of so many seconds, at a power of `watts`; LabError where electricity has no power."""
         if self.unit == "h":
             return seconds.scaled(self.amount / SECONDS_AN_HOUR)
         self.require_power(watts is not None)
@@ -51,7 +52,7 @@ class Price:
         return product(seconds, power).scaled(self.amount / JOULES_A_KWH)
 
     def require_power(self, known: bool) -> None:
-        """LabError for electricity where the user named no power and none is `known`; worth asking before anything is measured."""
+        """Raise LabError for electricity without a power, where none is `known` either; called before anything is measured."""
         if self.unit == "kWh" and self.watts is None and not known:
             raise LabError(
                 f"a price of {self.amount:g}/kWh needs a power, and none is known here: expected one after it, "
@@ -59,14 +60,14 @@ class Price:
             )
 
     def text(self, cost: Estimate) -> str:
-        """A cost as a person reads it: with two decimals, or two digits where it's less than one."""
+        """Format a cost: with two decimals, or with two digits where it's less than one."""
         amounts = [_money(amount) for amount in (cost.value, cost.low, cost.high)]
         unit = f" {self.currency}" if self.currency else ""
         return f"{amounts[0]}{unit}" if cost.low == cost.high else f"{amounts[0]}{unit} ({amounts[1]} to {amounts[2]})"
 
 
 def price_in(text: str) -> Price:
-    """The price that a text names; LabError where it names none.
+    """Parse a price; LabError where it isn't one.
 
     >>> price_in("1.2USD/h")
     Price(amount=1.2, unit='h', currency='USD', watts=None)
@@ -77,7 +78,7 @@ def price_in(text: str) -> Price:
     unit = UNITS.get(found["unit"].lower()) if found else None
     if found is None or unit is None or (found["watts"] and unit == "h"):
         raise LabError(
-            f"{text[:LONGEST]!r} is no price: expected one such as 1.2/h, 1.2USD/h, 0.30/kWh or 0.30/kWh@65W"
+            f"{text[:LONGEST]!r} is not a price: expected one such as 1.2/h, 1.2USD/h, 0.30/kWh or 0.30/kWh@65W"
         )
     return Price(
         amount=float(found["amount"].replace(",", ".")),
@@ -88,7 +89,7 @@ def price_in(text: str) -> Price:
 
 
 def board_power(card: Card) -> Estimate | None:
-    """Watts that a training draws from a card; None where its datasheet names none."""
+    """Return the watts that a training draws from a card; None where its datasheet states none."""
     if card.watts is None:
         return None
     low, usual, high = (share * card.watts for share in BOARD_SHARE)

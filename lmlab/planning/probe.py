@@ -1,4 +1,4 @@
-"""Real training steps on a model that is built for the purpose and thrown away, so that the run itself begins untouched."""
+"""Real training steps on a separate model that is discarded, so that the run's own state is unaffected."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def probe(
     steps: int,
     enough: Callable[[list[float]], bool],
 ) -> tuple[list[float], int]:
-    """Seconds of each step that was taken until they were `enough`, and the bytes of weights and optimizer.
+    """Take steps until `enough` returns True; return the seconds of each, and the bytes of weights and optimizer.
 
-    `tokens` is the training split, `steps` the length of the training that is planned. The policy is in force from here on.
+    `tokens` is the training split, `steps` the length of the planned training. The policy is in force from here on.
     """
     training = set_up(recipe, policy, tokens, vocabulary, steps)
     times: list[float] = []

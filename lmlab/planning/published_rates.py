@@ -1,4 +1,4 @@
-"""Training speeds that others published for a named card, with what they trained: beside a forecast, and what it was fitted to.
+"""Published training speeds on named cards, shown beside a forecast and used to fit it.
 
 G. Thomas, "Writing an LLM from scratch", part 28: GPT-2 small's shape on one RTX 3090 by batch and precision
 S. Raschka, LLMs-from-scratch, chapter 5 bonus: the same shape on one A100, from plain code to a compiled model
@@ -13,7 +13,7 @@ from lmlab.hardware.cards import BYTES, Card, Fusing
 from lmlab.recipe import GPT, Recipe
 
 SAME_VOCABULARY = 0.01
-"""Vocabularies that differ by less, such as one that is padded, are the same shape."""
+"""Relative difference below which vocabularies, such as a padded one, count as the same shape."""
 HALF_BYTES = 2
 
 
@@ -32,10 +32,10 @@ class PublishedRate:
     micro_batch: int | None = None
     """Sequences of a pass, where a step has several."""
     note: str = ""
-    """What else the code did, in words."""
+    """A description of what else the code did."""
 
     def words(self) -> str:
-        """For a person."""
+        """Describe the measurement."""
         passes = "" if self.micro_batch is None else f" in passes of {self.micro_batch}"
         fused = {"nothing": "no fused attention", "attention": "fused attention", "all": "compiled"}[self.fusing]
         note = f", {self.note}" if self.note else ""
@@ -107,7 +107,7 @@ RATES = (
 
 
 def published_for(recipe: Recipe, vocabulary: int, card: Card) -> PublishedRate | None:
-    """What was published for this card, shape and precision, at the nearest batch and with the most fused; None for nothing."""
+    """Return the measurement for this card, shape and precision at the nearest batch and with the most fused; None without any."""
     model = recipe.model
     if not isinstance(model, GPT):
         return None
@@ -125,7 +125,7 @@ def published_for(recipe: Recipe, vocabulary: int, card: Card) -> PublishedRate 
 
 
 def _distance(rate: PublishedRate, recipe: Recipe) -> float:
-    """How far the batch of a pass is, in logarithms; half a step nearer where as much is fused as in the recipe's training."""
+    """Return the distance of the pass's batch in logarithms; 0.5 more where fusing differs from the recipe's training."""
     train = recipe.train
     apart = abs(math.log((rate.micro_batch or rate.batch) / (train.micro_batch or train.batch)))
     return apart + (0.5 if (rate.fusing == "all") != (train.compile != "off") else 0.0)

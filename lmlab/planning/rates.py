@@ -1,13 +1,13 @@
-"""Learning rate and batch of a model that a recipe wasn't tuned for: rules, not measurements.
+"""Learning rate and batch of a model for which a recipe wasn't tuned: rules, not measurements.
 
-Rate: a recipe's own rate was tried at its own width and batch. AdamW's falls as 1 / width (muP's rule for matrices: arXiv
+Rate: a recipe's own rate was tuned at its own width and batch. AdamW's falls as 1 / width (muP's rule for matrices: arXiv
 2203.03466, table 3) and grows with the root of the batch (arXiv 2205.10287, Adam's square-root rule); Muon's stays, because its
 update has the same size at any width, and the rate of the AdamW beside it falls as 1 / width. A recipe with `optim.transfer_from`
-has its rates at the width that it names, and its optimizer does the rest: they only grow with the root of the batch. The batch
+has its rates at the width given there, and its optimizer scales them by width: they only grow with the root of the batch. The batch
 grows with the tokens ^ 0.571 (Step Law) from the recipe's own.
 
-Both are then kept near what published laws say (`lmlab.scaling.rates`). They were fitted above 5M parameters and disagree by three
-times at 1M, so they are a band, widened by BEYOND, or by as much as the recipe's own rate is outside of it.
+Both are then kept near published laws (`lmlab.scaling.rates`). These were fitted above 5M parameters and disagree by a factor of
+three at 1M, so they form a band, widened by BEYOND, or by as much as the recipe's own rate is outside of it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BATCH_POWER = 0.571
 BEYOND = 3.0
 """A rate may leave the laws' band by this factor: below 100M parameters they are extrapolations, and AdamW's optimum is wide."""
 FEWEST_STEPS = 200
-"""Fewer updates than this hardly warm up; the batch is made smaller instead."""
+"""Fewer updates than this hardly cover the warm-up; the batch is made smaller instead."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,17 +33,17 @@ class Tuned:
     recipe: Recipe
     parameters: float
     tokens: float
-    """That it trains on."""
+    """How many tokens it trains on."""
     counted: float = 1.0
-    """Of the places of its sequences, those with a target that counts: the others are padding."""
+    """The share of positions in its sequences with a target that counts: the others are padding."""
 
     @property
     def sequence_tokens(self) -> float:
-        """Targets that count, of an average sequence."""
+        """Targets that count in an average sequence."""
         return self.counted * self.recipe.model.context
 
     def batch(self, parameters: float, tokens: float) -> int:
-        """Sequences a step for a model of `parameters` that trains on `tokens`.
+        """Return the sequences a step for a model of `parameters` that trains on `tokens`.
 
         The recipe's own, halved or doubled: so a micro-batch that divided it divides the larger ones, and round numbers stay.
         """
@@ -55,14 +55,14 @@ class Tuned:
         return max(1, round(own * 2.0 ** round(math.log2(max(wish, 1e-9) / own))))
 
     def rates(self, width: int, batch: int, parameters: float, tokens: float) -> dict[str, float]:
-        """The settings of the optimizer that another width and batch change, by dotted name, to two digits."""
+        """Return the optimizer settings that another width and batch change, by dotted name, to two digits."""
         optim, sequence = self.recipe.optim, self.sequence_tokens
         factor = adam_factor(self.recipe, width, batch)
         if factor == 1.0:
             return {}
         if isinstance(optim, Muon):
             return {"optim.adam_lr": rounded_rate(optim.adam_lr * factor)}
-        if optim.transfer_from:  # the laws' rates are of models that have no such rule
+        if optim.transfer_from:  # the laws' rates are for models without this rule
             return {"optim.lr": rounded_rate(optim.lr * factor)}
         low, high = _band(self.parameters, self.tokens, self.recipe.train.batch * sequence)
         beyond = max(BEYOND, low / optim.lr, optim.lr / high)
@@ -71,7 +71,7 @@ class Tuned:
 
 
 def _band(parameters: float, tokens: float, batch_tokens: float) -> tuple[float, float]:
-    """The laws' rates; they go with the laws' batches, and a smaller one wants less."""
+    """Return the laws' band of rates; they assume the laws' batches, and a smaller batch needs a smaller rate."""
     low, high = published_rates(parameters, tokens)
     smallest, largest = published_batches(parameters, tokens)
     return low * min(1.0, math.sqrt(batch_tokens / smallest)), high * min(1.0, math.sqrt(batch_tokens / largest))

@@ -1,7 +1,7 @@
-"""What inverse planning asks of a machine: how fast it trains a recipe, and what that occupies of memory and disk.
+"""The speed, memory and disk of a recipe on a machine, as functions for inverse planning.
 
-Speed is measured here or taken from a card's datasheet; bytes are formulas, since hundreds of recipes are asked about. The plan
-of a single recipe (`lmlab plan RECIPE`) measures them.
+Speed is measured here or taken from a card's datasheet; bytes are formulas, since hundreds of recipes are evaluated. The plan of a
+single recipe (`lmlab plan RECIPE`) measures them.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from lmlab.training.policy import Policy
 
 FLOAT_BYTES = 4
 USABLE = 0.9
-"""Of a memory: the rest goes to the system, the display and what allocators lose."""
+"""Share of a memory: the rest is for the system, the display and the allocators' losses."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """Functions of a recipe. Where a size isn't asked for, it is no limit."""
+    """Functions of a recipe. By default memory and disk are no limits."""
 
     speed: Speed
     memory: Callable[[Recipe], float] = lambda recipe: 0.0
-    """Bytes that training takes at its micro-batch."""
+    """Bytes of training at its micro-batch."""
     memory_limit: float = float("inf")
     disk: Callable[[Recipe], float] = lambda recipe: 0.0
-    """Bytes that a run's checkpoints occupy at their most."""
+    """Maximum bytes of a run's checkpoints."""
 
 
 def resources_here(
     recipe: Recipe, policy: Policy, tokens: TrainingTokens, vocabulary: int, memory_bytes: float
 ) -> Resources:
-    """This machine, by real steps in `recipe`'s style, which are kept in the cache.
+    """Return this machine's resources, from real steps in `recipe`'s style, which are stored in the cache.
 
-    `tokens` is the training split, `memory_bytes` what the machine or its GPU has (0: nobody says).
+    `tokens` is the training split, `memory_bytes` the memory of the machine or its GPU (0: unknown).
     """
     element = FLOAT_BYTES if policy.autocast_dtype is None else 2
     device = policy.torch_device.type
 
     def memory(one: Recipe) -> float:
         fixed = checkpoint_bytes(one, vocabulary) + _gradients(one, vocabulary, gradient_sets(one, policy))
-        # In chunks little of a batch is kept.
+        # A batch that is computed in chunks saves few activations.
         in_chunks = computed_in_chunks(one, policy)
         return fixed + (
             0 if in_chunks else activation_bytes(one.model, vocabulary, _pass(one, device), element, device)
@@ -63,7 +63,7 @@ def resources_here(
 
 
 def resources_on(card: Card, vocabulary: int) -> Resources:
-    """A card that isn't here, by its datasheet."""
+    """Return the resources of a card that isn't here, by its datasheet."""
 
     def memory(one: Recipe) -> float:
         precision = card.best_precision() if one.train.precision == "auto" else one.train.precision
@@ -83,7 +83,7 @@ def _gradients(recipe: Recipe, vocabulary: int, copies: int) -> int:
 
 
 def _pass(recipe: Recipe, device: str) -> int:
-    """Sequences in a forward pass, as a policy chooses them."""
+    """Return the sequences in a forward pass, as a policy chooses them."""
     return recipe.train.micro_batch or recipe.train.batch if device == "cpu" else gpu_pass(recipe)
 
 

@@ -1,7 +1,8 @@
-"""The small trainings that a loss is extrapolated from: two narrower models for as many steps, and the narrowest for fewer.
+"""The ladder: small trainings from which a loss is extrapolated. Two narrower models for as many steps, and the narrowest for
+fewer.
 
-The widest that together take at most MOST_SHARE of the arithmetic of the training that they stand for. What width gains follows
-one law in all trainings that were looked at; what length gains is another in each, so that the ladder is as long as the training.
+They are the widest models that together take at most MOST_SHARE of the training's FLOPs. The gain from width followed one law in
+all trainings examined; the gain from length differs between trainings, so the ladder is as long as the training itself.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ MOST_SHARE = 0.1
 DESIGN = ((2 / 3, 1 / 16), (2 / 3, 1 / 8), (2 / 3, 1.0), (1.0, 1.0))
 """(share of the widest rung's width, share of the steps)."""
 WIDEST, NARROWEST, WIDTHS_APART = 0.25, 1 / 32, 1 / 128
-"""Of the model's width: that of the widest rung, and how finely it is chosen."""
+"""Shares of the model's width: limits of the widest rung's width, and the step of its choice."""
 FEWEST_STEPS = 10
 HEAD_WIDTH_LEAST = 8
 HEAD_WIDTH_STEP = 4
 MOST_SYMBOLS = 256
-"""Of a vocabulary of characters or bytes: AdamW's rate then grows as 1/width for all tensors, up to MOST_RATE. With more,
-embeddings and head do much of the learning, and keep their rate (muP, arXiv 2203.03466)."""
+"""The largest vocabulary of characters or bytes: AdamW's rate then grows as 1/width for all tensors, up to MOST_RATE. With a larger
+one, embeddings and head do much of the learning, and keep their rate (muP, arXiv 2203.03466)."""
 MOST_RATE = 0.02
 
 
@@ -48,13 +49,13 @@ class Rung:
     length: float
     """Share of the steps."""
     share: float
-    """Of the whole training's arithmetic."""
+    """Share of the whole training's FLOPs."""
 
 
 def rungs_of(recipe: Recipe, vocabulary: int, steps: int) -> list[Rung]:
-    """The ladder for a training of `recipe` with `steps` steps, the cheapest first. LabError where its model is no GPT.
+    """Return the ladder for a training of `recipe` with `steps` steps, the cheapest first. LabError where its model is no GPT.
 
-    Where even narrow models are too dear, because most of the arithmetic is the head's, all are shortened alike.
+    Where even narrow models are too expensive, because the head dominates the FLOPs, all are shortened by the same factor.
     """
     own = recipe.model
     if not isinstance(own, GPT):
@@ -92,11 +93,11 @@ def _rung(recipe: Recipe, own: GPT, vocabulary: int, steps: int, width: float, l
         settings["schedule.steps"] = str(max(1, round(spans * count / steps)))
     warmup = getattr(recipe.schedule, "warmup", None)
     if warmup and count < steps:
-        # Twice its share: a short training with the same share would hardly warm up at all.
+        # Twice its share: a short training with the same share would hardly warm up.
         settings["schedule.warmup"] = str(max(1, min(warmup, round(2 * warmup * count / steps))))
     changed = dataclasses.replace(recipe, model=model, claims=())
     if recipe.optim.kind == "adamw" and not recipe.optim.transfer_from:
-        # At the wide one's rate a narrow model learns so slowly that it tells nothing of it.
+        # At the wide model's rate a narrow one learns too slowly to be informative.
         if vocabulary > MOST_SYMBOLS:
             settings["optim.transfer_from"] = (recipe.model.width,)
         else:
@@ -118,7 +119,7 @@ def _blocks(model: GPT, vocabulary: int) -> int:
 
 
 def narrower(model: GPT, share: float) -> GPT:
-    """`model` at about this share of its width: fewer heads of about their own width, and key and value heads to match."""
+    """Return `model` at about this share of its width: fewer heads of about the same width, and key and value heads to match."""
     if share >= 1:
         return model
     group = model.heads // (model.kv_heads or model.heads)
@@ -134,7 +135,7 @@ def narrower(model: GPT, share: float) -> GPT:
 
 
 def remembered(recipe: Recipe, data_id: str, steps: int) -> list[Point]:
-    """What earlier ladders for this training came to, rung by rung; [] where there was none, or what is kept is damaged."""
+    """Return the results of an earlier ladder for this training, rung by rung; [] without one, or where the file is damaged."""
     try:
         value = read_json(_place(recipe, data_id, steps))
         return [Point(**{name: float(entry[name]) for name in FIELDS}) for entry in value["rungs"]]
@@ -143,13 +144,13 @@ def remembered(recipe: Recipe, data_id: str, steps: int) -> list[Point]:
 
 
 def remember(recipe: Recipe, data_id: str, steps: int, points: Sequence[Point]) -> None:
-    """Keep a ladder for the plans and runs to come; LabError where the cache can't be written."""
+    """Store a ladder for later plans and runs; LabError where the cache can't be written."""
     path = _place(recipe, data_id, steps)
     write_shared(path, {"format": FORMAT, "rungs": [dataclasses.asdict(point) for point in points]})
 
 
 def _place(recipe: Recipe, data_id: str, steps: int) -> Path:
-    """By all that the rungs' losses depend on; another seed of the training is the same training."""
+    """Return the cache file, by all that the rungs' losses depend on; another seed counts as the same training."""
     same = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, seed=0))
     text = json.dumps([FORMAT, DESIGN, recipe_hash(same), data_id, steps])
     return cache_folder() / "ladders" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"

@@ -1,4 +1,4 @@
-"""After the run: the forecast against what happened; over many runs: how good forecasts are here."""
+"""Score the forecast of a finished run, and over many runs the quality of forecasts on this machine."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
     "final_loss": ("loss", lambda value: f"{value:.3f}"),
 }
 FEWEST = 2
-"""Of a figure, before its errors have quantiles worth printing."""
+"""Fewer scores of a figure have no meaningful quantiles."""
 
 
 TIMES = ("total_seconds", "tokens_per_second")
-"""Figures that other work on the machine changes."""
+"""Figures that other work on the machine affects."""
 TRIED, TRAINED = "while steps were tried", "while it trained"
 SINCE = "since"
-"""In a forecast and in its score: the time is wall time, and from what it counts. Those of earlier versions lack it: their time was
-that of training, evaluation and saving alone."""
+"""A key of a forecast and its score: the time is wall time, counted from this event. Earlier versions have no such key: their time
+was that of training, evaluation and saving alone."""
 RESUMED = "resumed"
 CORRECTED = "corrected_total_seconds"
-"""The time by the forecast that the run's first steps corrected."""
+"""The time by the forecast that was corrected by the run's first steps."""
 
 
 def counts_wall_time(forecast: Any) -> bool:
-    """Whether the time in a forecast.json is wall time."""
+    """Return whether the time in a forecast.json is wall time."""
     return isinstance(forecast, dict) and forecast.get(SINCE) in WORDS
 
 
 def score(
     forecast: Any, measured: Mapping[str, float], processor_share: float = 1.0, resumed: bool = False
 ) -> dict[str, dict[str, Any]]:
-    """For summary.json: of each figure that both have, forecast, measured, their ratio, and where there was an interval its
-    limits and whether it held; `raw_ratio` is against the forecast before it was corrected by earlier runs.
+    """Return the score for summary.json: of each figure that both have, forecast, measured, their ratio, and where there is an
+    interval its limits and whether it held; `raw_ratio` is relative to the forecast before its correction by earlier runs.
 
-    Times say when the machine was `busy`: while steps were tried, or while the run trained, with `processor_share`. A wall time
-    says `since` when it counts, and `resumed` where several processes worked on the run; its `raw_ratio` is of what was still
-    to come when the forecast was made.
+    Times record when the machine was `busy`: while steps were tried, or while the run trained, with `processor_share`. A wall time
+    records `since` when it counts, and `resumed` where several processes worked on the run; its `raw_ratio` is of the time
+    remaining when the forecast was made.
     """
     kept = forecast if isinstance(forecast, dict) else {}
     figures = _object(kept.get("figures"))
@@ -83,7 +83,7 @@ def score(
 
 
 def score_line(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """A run's score in one line, with those figures that lay outside their intervals marked."""
+    """Return a run's score as one line, which marks the figures outside their intervals."""
     parts = []
     for name, (what, shown) in SHOWN.items():
         if name in found:
@@ -106,10 +106,11 @@ def _corrected(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def calibrations_from(scores: Iterable[Mapping[str, Any]]) -> dict[str, Calibration]:
-    """What the scores of earlier runs on this machine say of the next forecasts, by figure.
+    """Return the calibrations of the next forecasts, by figure, from the scores of earlier runs on this machine.
 
-    Other work while steps were tried teaches nothing: the forecast knew of it. Where it came later, it tells how wide to be. Times
-    teach only where they are wall times of one process: what earlier versions called the time was less, and a resume starts again.
+    Runs with other work while steps were tried are excluded, since the forecast included it. Where it came later, they count for
+    the spread. Times count only where they are wall times of one process: earlier versions measured less, and a resume starts
+    again.
     """
     listed = list(scores)
     found = {}
@@ -131,25 +132,24 @@ class Quality:
     median_error: float
     """Of |measured / forecast - 1|."""
     error_80: float
-    """Which four of five runs stayed below."""
+    """The same error at the 80 % quantile."""
     worst: float
     bias: float
     """The median of measured / forecast - 1: above 0 where forecasts were too small."""
     intervals: int
-    """Runs whose forecast had an interval."""
+    """How many forecasts had an interval."""
     coverage: float | None
-    """The share of those that held."""
+    """The share of those that held; None without any."""
 
     def to_json(self) -> dict[str, Any]:
-        """For --json."""
+        """Return the value for --json."""
         return asdict(self)
 
 
 def qualities(scores: Iterable[Mapping[str, Any]]) -> list[Quality]:
-    """Of each figure that was forecast in at least two runs, in the order of their names' first appearance.
+    """Return the quality of each figure that was forecast in at least two runs, in the order in which the names first appear.
 
-    A figure whose interval begins at 0 was none: earlier versions wrote the logarithm of the vocabulary for a loss that they
-    didn't know.
+    A figure whose interval begins at 0 doesn't count: earlier versions wrote the logarithm of the vocabulary for an unknown loss.
     """
     listed = [{name: figure for name, figure in entry.items() if figure.get("low") != 0.0} for entry in scores]
     names = dict.fromkeys(name for entry in listed for name in entry)

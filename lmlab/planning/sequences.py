@@ -1,10 +1,10 @@
-"""A step over many sequences that takes long even with few layers, measured at few sequences and at four times as many.
+"""Extrapolate a step over many sequences, too long even with few layers, from a few sequences and from four times as many.
 
     value(n) = value(4 f) + (n - 4 f) (value(4 f) - value(f)) / (3 f)
 
-This holds for the time of a step in the sequences of its batch, and for memory in those of a pass. What doesn't grow with them
-(the update of the weights, a checkpoint, the program) is in value(f). No further sequence takes less time than its arithmetic
-does at the rate of the fastest products, or less memory than is kept of it: small batches tell more of what surrounds them.
+This holds for the time of a step in the sequences of its batch, and for memory in those of a pass. Whatever doesn't grow with them
+(the update of the weights, a checkpoint, the program) is in value(f). A further sequence takes at least the time of its FLOPs at
+the rate of the fastest products, and at least the memory saved for its backward pass: in small batches fixed costs dominate.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ import statistics
 from lmlab.planning.child import Measurement
 
 TRIED_STEP_SECONDS = 5.0
-"""About how long the larger of the two steps is to take."""
+"""Approximate time of the larger of the two steps."""
 TIMES = 4
-"""How many times as many sequences it has."""
+"""Ratio of the two numbers of sequences."""
 
 
 def few_sequences(sequences: int, step_seconds: float) -> int:
-    """How many sequences to measure first, where a step over all of them takes about so long: at most a quarter of them."""
+    """Return how many sequences to measure first, where a step over all takes about `step_seconds`: at most a quarter of them."""
     return max(1, min(sequences, int(sequences * TRIED_STEP_SECONDS / step_seconds)) // TIMES)
 
 
 def with_all_sequences(
     fewer: Measurement, more: Measurement, batch: int, micro_batch: int, least_seconds: float, least_bytes: float
 ) -> Measurement:
-    """The figures at a batch in passes of `micro_batch`, from those of two smaller batches.
+    """Return the figures at a batch in passes of `micro_batch`, from those of two smaller batches.
 
-    `least_seconds` is what a sequence takes at the rate of the fastest products, `least_bytes` what is kept of it for the backward
-    pass: evaluations and checkpoints can hide that in the peaks of small passes.
+    `least_seconds` is the time of a sequence at the rate of the fastest products, `least_bytes` the size of its activations saved
+    for backward: evaluations and checkpoints can hide these in the peaks of small passes.
     """
     times = [statistics.median(one.step_seconds) for one in (fewer, more)]
     each = max(least_seconds, (times[1] - times[0]) / (more.batch - fewer.batch))

@@ -1,9 +1,9 @@
-"""Smaller and larger models in a recipe's style: what inverse planning chooses among.
+"""Smaller and larger models in a recipe's style, among which inverse planning chooses.
 
-Width goes by steps of about a fifth. Depth follows width as it does in `lmlab.recipe.sizes`, from 3 layers at 96 to 12 at 768,
-but through the recipe's own shape: layers = own layers x (width / own width) ^ 0.67. Heads are 32, 64 or 128 wide, as near to
-the recipe's own as divides the width. Whatever else the recipe says of the model stays: context, norms, ties, tables, the share
-of key heads.
+Widths increase by about a fifth. Depth follows width as in `lmlab.recipe.sizes`, from 3 layers at 96 to 12 at 768, but through the
+recipe's own shape: layers = own layers x (width / own width) ^ 0.67. Heads are 32, 64 or 128 wide, whichever divides the width and
+is nearest to the recipe's own. All other settings of the model stay: context, norms, ties, tables, the ratio of
+key heads.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from lmlab.recipe.sizes import DEPTH_POWER
 
 HEAD_WIDTHS = (32, 64, 128)
 WIDTHS = (32, 64, 96, *(quarter * 2**octave for octave in range(5, 10) for quarter in (4, 5, 6, 7)), 4096)
-"""Multiples of 32; from 128 on four to a doubling, so that each has about 1.6 times the parameters of the one before."""
+"""Multiples of 32; from 128 on four to a doubling, so that each has about 1.6 times the parameters of the previous one."""
 
 
 def shapes_like(recipe: Recipe) -> list[Recipe]:
-    """`recipe` with each model shape in its style, its own among them, from narrow to wide. LabError where it's no GPT."""
+    """Return `recipe` with each model shape in its style, its own among them, from narrow to wide. LabError where it's no GPT."""
     own = gpt_of(recipe)
     found = {width: _shaped(recipe, own, width) for width in WIDTHS if width != own.width}
     found[own.width] = recipe
@@ -29,16 +29,16 @@ def shapes_like(recipe: Recipe) -> list[Recipe]:
 
 
 def gpt_of(recipe: Recipe) -> GPT:
-    """The recipe's model, of which there are smaller and larger ones; LabError where it's no GPT."""
+    """Return the recipe's model; LabError where it's no GPT, which alone has smaller and larger shapes."""
     if not isinstance(recipe.model, GPT):
         raise LabError(
-            f"smaller and larger shapes are known of model.kind gpt, not of {recipe.model.kind}: plan this recipe without a budget"
+            f"smaller and larger shapes exist for model.kind gpt, not for {recipe.model.kind}: plan this recipe without a budget"
         )
     return recipe.model
 
 
 def counted_parameters(recipe: Recipe, vocabulary: int) -> int:
-    """What a loss law takes as a model's size: all but n-gram tables, of which a token reads a few rows."""
+    """Return a model's size as loss laws count it: without n-gram tables, of which a token reads a few rows."""
     counted = parameters(recipe.model, vocabulary)
     return counted["total"] - counted["ngrams"]
 
@@ -55,7 +55,7 @@ def _shaped(recipe: Recipe, own: GPT, width: int) -> Recipe:
 
 
 def _head_width(own: GPT, width: int) -> int:
-    """The one of HEAD_WIDTHS that divides the width and is nearest to the recipe's own, in factors."""
+    """Return the one of HEAD_WIDTHS that divides the width and whose ratio to the recipe's own is nearest to 1."""
     wish = own.width / own.heads
     return min(
         (head for head in HEAD_WIDTHS if width % head == 0),

@@ -1,8 +1,8 @@
-"""The shape of a model of any size that is asked for: `--size 2M` is 2M parameters in all, n-gram tables included.
+"""The shape of a model of any requested size: `--size 2M` is 2M parameters in all, n-gram tables included.
 
-In come the parameters, the vocabulary, which n-grams have tables, and what else is set of the model; out comes a model whose total
-is within TOLERANCE of them. Depth follows width as in `lmlab.recipe.sizes`. Tables get about half of the parameters at most, and
-no more rows than they have by default.
+Inputs are the parameters, the vocabulary, the n-gram lengths with tables, and other settings of the model; the result is a model
+whose total is within TOLERANCE of them. Depth follows width as in `lmlab.recipe.sizes`. Tables get at most about half of the
+parameters, and no more rows than by default.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from lmlab.training.display import count
 
 TOLERANCE = 0.1
 MOST_IN_TABLES = 0.5
-"""Of all parameters. A choice, not a measurement: a size that is asked for is mostly meant as a model's without tables."""
+"""Share of all parameters. A choice, not a measurement: a requested size mostly means a model without tables."""
 FEWEST_ROWS = 1024
-"""Of a table: in a smaller one nearly every row stands for several n-grams."""
+"""Rows of a table: in a smaller one nearly every row is shared by several n-grams."""
 WIDTHS = (*range(16, 128, 8), *range(128, 1024, 16), *range(1024, 4096 + 1, 64))
 HEAD_WIDTHS = (64, 56, 48, 40, 32, 24)
 MORE_LAYERS = range(-3, 4)
-"""Than the rule of depth says."""
+"""Offsets from the rule of depth."""
 WIDE = 256
 """Heads are about 64 wide from this width on, and 32 below."""
 OFF_THE_RULE = 0.25
-"""What a factor in layers counts beside a factor in parameters."""
+"""The weight of a factor in layers relative to a factor in parameters."""
 MODERN: Mapping[str, Any] = PRESETS["modern"]
 KNOWN = {(size.layers, size.width) for size in SIZES.values()}
 
 
 def sized_model(total: int, vocabulary: int, ngrams: tuple[int, ...], context: int, settings: Mapping[str, Any]) -> GPT:
-    """A model of about `total` parameters in modern style, but for `settings` (`model.layers` and its like), which stay.
+    """Return a model of about `total` parameters in modern style, except for `settings` (such as `model.layers`), which stay.
 
-    It has no tables where these would have fewer than FEWEST_ROWS rows. LabError where no model of that size can be had.
+    It has no tables where these would have fewer than FEWEST_ROWS rows. LabError where there is no model of that size.
     """
     kind = settings.get("model.kind", "gpt")
     if kind != "gpt":
@@ -58,29 +58,29 @@ def sized_model(total: int, vocabulary: int, ngrams: tuple[int, ...], context: i
 
 
 def modern(layers: int, heads: int, width: int, context: int, ngrams: tuple[int, ...]) -> GPT:
-    """A model of that shape in modern style."""
+    """Return a model of that shape in modern style."""
     return dataclasses.replace(GPT(layers=layers, heads=heads, width=width, context=context, ngrams=ngrams), **MODERN)
 
 
 def model_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the settings that are of the model."""
+    """Return those of the settings that belong to the model."""
     return {name: value for name, value in settings.items() if name.startswith("model.")}
 
 
 def size_words(model: Model, vocabulary: int) -> str:
-    """A model's parameters, those of n-gram tables apart: 0.8M parameters + 8.39M in n-gram tables."""
+    """Describe a model's parameters, n-gram tables separately: 0.8M parameters + 8.39M in n-gram tables."""
     counted = parameters(model, vocabulary)
     tables = f" + {count(counted['ngrams'])} in n-gram tables" if counted["ngrams"] else ""
     return f"{count(counted['total'] - counted['ngrams'])} parameters{tables}"
 
 
 def shape_words(model: Model) -> str:
-    """Layers and width: 4 layers, 128 wide."""
+    """Describe layers and width: 4 layers, 128 wide."""
     return f"{model.layers} {'layer' if model.layers == 1 else 'layers'}, {model.width} wide"
 
 
 def _models(ngrams: tuple[int, ...], context: int, settings: Mapping[str, Any]) -> Iterator[GPT]:
-    """Every shape that `settings` leave, with tables of the default number of rows."""
+    """Yield every shape that `settings` allow, with tables of the default number of rows."""
     asked = model_settings(settings)
     own = override(Recipe(), asked).model
     assert isinstance(own, GPT)
@@ -99,13 +99,13 @@ def _models(ngrams: tuple[int, ...], context: int, settings: Mapping[str, Any]) 
 
 
 def layers_at(width: int) -> int:
-    """Layers of a model of that width by the rule of `lmlab.recipe.sizes`."""
+    """Return the layers of a model of that width by the rule of `lmlab.recipe.sizes`."""
     smallest = SIZES["300k"]
     return max(1, round(smallest.layers * (width / smallest.width) ** DEPTH_POWER))
 
 
 def _heads(width: int) -> int | None:
-    """Heads that suit a width; None where none of HEAD_WIDTHS divides it."""
+    """Return the heads for a width; None where none of HEAD_WIDTHS divides it."""
     for size in SIZES.values():
         if size.width == width:
             return size.heads
@@ -125,7 +125,7 @@ def _total(model: GPT, vocabulary: int) -> int:
 
 
 def _with_rows(model: GPT, total: int, vocabulary: int, settings: Mapping[str, Any]) -> GPT:
-    """The model with as many rows as `total` leaves to its tables, from FEWEST_ROWS to what it has."""
+    """Return the model with as many rows as `total` leaves for its tables, from FEWEST_ROWS to its own number."""
     if not model.ngrams or "model.ngram_rows" in settings:
         return model
     left = total - _total(dataclasses.replace(model, ngrams=()), vocabulary)
@@ -134,7 +134,7 @@ def _with_rows(model: GPT, total: int, vocabulary: int, settings: Mapping[str, A
 
 
 def _misfit(model: GPT, total: int, vocabulary: int) -> float:
-    """How far the model is from the parameters that it should have beside its tables, and from the rule of depth."""
+    """Return the distance from the wanted parameters without tables, and from the rule of depth."""
     dense = _total(dataclasses.replace(model, ngrams=()), vocabulary)
     most = len(model.ngrams) * GPT().ngram_rows * model.width
     wish = total - min(MOST_IN_TABLES * total, most)

@@ -1,4 +1,4 @@
-"""Published small runs of lmlab: what one of them came to where a training is the same, and a law of them for what is like them.
+"""Published small runs of lmlab: the results of identical trainings, and a law for similar ones.
 
 `small_runs.json` is made by `python -m benchmarks.small_runs` from the figures in this repository's docs.
 """
@@ -27,13 +27,13 @@ from lmlab.scaling.small_law import SmallLaw, SmallPoint, Traits
 
 DATA = Path(__file__).with_name("small_runs.json")
 COUNTED_TOKENS, SCORED_TOKENS = 1_000_000, 30_000
-"""Of the training and the validation split, for the n-gram model: half a second of counting."""
+"""Tokens of the training and the validation split for the n-gram model, which take half a second to count."""
 FEWEST_TOKENS = 20_000
-"""A shorter training split tells n-grams too little to compare it with other texts."""
+"""A shorter training split has too few n-grams for a comparison with other texts."""
 LARGEST_VOCABULARY = 2_048
 """The published runs have up to 1,024 tokens."""
 FURTHEST = math.log(4.0)
-"""How far outside the published runs' sizes and lengths the law is asked, as a logarithm."""
+"""The range of the law outside the published runs' sizes and lengths, as a logarithm."""
 RATE_MARGIN = 1.5
 """Likewise outside their learning rates, as a factor."""
 MOST_DROPOUT = 0.25
@@ -47,10 +47,10 @@ class SmallRun:
     """Where it was published."""
     text: str
     recipe: str
-    """Its hash without the seed."""
+    """The recipe's hash without the seed."""
     data_id: str
     parameters: int
-    """That every token is multiplied by."""
+    """Parameters by which every token is multiplied."""
     tokens: int
     unique_tokens: int
     steps: int
@@ -68,12 +68,12 @@ class SmallRun:
 
     @property
     def study(self) -> str:
-        """What it was published in."""
+        """The study in which it was published."""
         return self.source.partition(":")[0]
 
     @property
     def traits(self) -> Traits:
-        """What the law asks."""
+        """The inputs of the law."""
         return Traits(
             parameters=self.parameters,
             tokens=effective_tokens(self.tokens, self.unique_tokens),
@@ -84,21 +84,22 @@ class SmallRun:
         )
 
     def point(self) -> SmallPoint:
-        """For the fit."""
+        """Return the run as a point for the fit."""
         return SmallPoint(traits=self.traits, loss=self.loss, text=self.text, study=self.study)
 
     def to_json(self) -> dict[str, Any]:
-        """For the table."""
+        """Return the run as a row of the table."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
-        """A row of the table."""
+        """Read a row of the table."""
         return cls(**value)
 
 
 def small_run(source: str, text: str, recipe: Recipe, dataset: Dataset, loss: float, seeds: int) -> SmallRun:
-    """The row of a run of `recipe` on `dataset`; LabError or ValueError where the text is too short to be described."""
+    """Return the row of a run of `recipe` on `dataset`; LabError or ValueError where the text is too short for its n-gram
+    losses."""
     read = reading(recipe, dataset)
     ngram, bigram = text_losses(dataset)
     optim = recipe.optim
@@ -123,13 +124,14 @@ def small_run(source: str, text: str, recipe: Recipe, dataset: Dataset, loss: fl
 
 
 def hash_without_seed(recipe: Recipe) -> str:
-    """Equal for recipes that compute the same from other chance."""
+    """Return a hash that is equal for recipes that differ only in the seed."""
     return recipe_hash(dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, seed=0)))
 
 
 @functools.lru_cache(maxsize=8)
 def text_losses(dataset: Dataset) -> tuple[float, float]:
-    """Nats a token of the best n-gram model of a data set, and of its bigram model; ValueError where its splits are too short."""
+    """Return the nats a token of the best n-gram model of a data set, and of its bigram model; ValueError where its splits are too
+    short."""
     train, valid = dataset.tokens("train")[:COUNTED_TOKENS], dataset.tokens("valid")[:SCORED_TOKENS]
     vocabulary = dataset.vocabulary_size
     return best_loss(train, valid, vocabulary), ngram_losses(train, valid, vocabulary, 2)[1]
@@ -137,25 +139,25 @@ def text_losses(dataset: Dataset) -> tuple[float, float]:
 
 @functools.cache
 def published_runs() -> tuple[SmallRun, ...]:
-    """The rows of the table that comes with lmlab."""
+    """Return the rows of the table that comes with lmlab."""
     return tuple(SmallRun.from_json(row) for row in read_json(DATA)["runs"])
 
 
 @functools.cache
 def small_law() -> SmallLaw:
-    """The law of these runs, as it was fitted when the table was made."""
+    """Return the law of these runs, as it was fitted when the table was made."""
     return SmallLaw.from_json(read_json(DATA)["law"])
 
 
 def points_of(runs: Iterable[SmallRun]) -> list[SmallPoint]:
-    """What the law is fitted to: runs whose rates come from a smaller model learn more slowly, and are left out."""
+    """Return the points for fitting the law, without runs whose rates come from a smaller model, which learn more slowly."""
     return [run.point() for run in runs if not run.transferred]
 
 
 def same_published(recipe: Recipe, dataset: Dataset) -> tuple[list[SmallRun], bool]:
-    """Published runs of the same recipe whatever their seed, and whether they are on the same data.
+    """Return the published runs of the same recipe with any seed, and whether they are on the same data.
 
-    Where none is, those on another version of the same text: Python's standard library is another one in each release.
+    Where none is, those on another version of the same text: Python's standard library differs between releases.
     """
     wanted = hash_without_seed(recipe)
     alike = [run for run in published_runs() if run.recipe == wanted]
@@ -165,18 +167,19 @@ def same_published(recipe: Recipe, dataset: Dataset) -> tuple[list[SmallRun], bo
 
 @dataclass(frozen=True, kw_only=True)
 class Like:
-    """A training that the law of small runs can be asked about, with other sizes and lengths of it."""
+    """A training that the law of small runs covers, with other sizes and lengths of it."""
 
     law: SmallLaw
     traits: Traits
     runs: tuple[SmallRun, ...]
 
     def at(self, matrix: float, tokens: float) -> Traits:
-        """The same training with another size, on so many fresh tokens."""
+        """Return the same training with another size, on so many fresh tokens."""
         return dataclasses.replace(self.traits, parameters=matrix, tokens=tokens)
 
     def expected(self, traits: Traits) -> Estimate | None:
-        """The loss of the same training with that size and length; None more than FURTHEST outside those of published runs."""
+        """Return the loss of the same training with that size and length; None more than FURTHEST outside those of published
+        runs."""
         away = beyond(
             [(run.traits.parameters, run.traits.tokens) for run in self.runs], (traits.parameters, traits.tokens)
         )
@@ -184,9 +187,9 @@ class Like:
 
 
 def like_small_runs(recipe: Recipe, dataset: Dataset, steps: int) -> Like | None:
-    """What the law of small runs is asked for a training; None where it differs from all of them in kind.
+    """Return the law's inputs for a training; None where it differs from all published runs in kind.
 
-    They are transformers with AdamW or Muon at usual rates, that read a text as one stream, at most MOST_EPOCHS times, and up to
+    These are transformers with AdamW or Muon at usual rates that read a text as one stream, at most MOST_EPOCHS times, with up to
     1,024 characters or BPE tokens.
     """
     runs = [run for run in published_runs() if not run.transferred and run.optimizer == recipe.optim.kind]

@@ -1,8 +1,8 @@
-"""Tokens a second of models that weren't measured: from a few that were, or from a card's datasheet.
+"""Tokens a second of models that weren't measured, from a few that were, or from a card's datasheet.
 
-A machine's speed is FLOP/s that it achieves. They depend on the size far less than the tokens a second do, and grow with it until
-the processor is full; so they are measured at a few sizes and drawn on in between, on logarithmic axes. Beyond the largest they
-are taken as constant, and the interval widens.
+A machine's speed is measured as achieved FLOP/s. These depend on the model's size far less than tokens a second do, and grow with
+it until the processor is saturated; so they are measured at a few sizes and interpolated on logarithmic axes. Beyond the largest
+they are taken as constant, and the interval widens.
 """
 
 from __future__ import annotations
@@ -39,25 +39,25 @@ from lmlab.scaling.estimate import Estimate
 from lmlab.training.policy import Policy, tokens_in_a_gpu_pass
 
 Speed = Callable[[Recipe], Estimate]
-"""Tokens a second of training with a recipe, the padding of windows among them."""
+"""Tokens a second of training with a recipe, including the padding of windows."""
 
 SIZES = (0.1, 1.0, 8.0, 64.0)
-"""Operations a token of the models that are measured, as multiples of the recipe's own."""
+"""FLOPs per token of the models that are measured, as multiples of the recipe's own."""
 LONGEST_STEP_FLOPS = 5e10
-"""Of a measured step: at most about half a second on a slow CPU. A larger model is measured with fewer sequences."""
+"""FLOPs of a measured step: at most about half a second on a slow CPU. A larger model is measured with fewer sequences."""
 LARGEST_SEQUENCE_FLOPS = 2e11
-"""A model of which one sequence costs more isn't measured."""
+"""FLOPs of one sequence above which a model isn't measured."""
 GPU_TIMES = 100.0
-"""A GPU affords so many times those operations."""
+"""The factor of those limits on a GPU."""
 WARM_UP_STEPS, TIMED_STEPS = 2, 6
 PROBE_SECONDS = 1.5
 SPREAD = 1.1
 """Half-width as a factor, at a measured size or between two: other batches, other shapes, other work on the machine."""
 SPREAD_BEYOND = 0.1
-"""For each factor of e beyond the measured sizes the interval widens by so much (in logarithms)."""
+"""The interval's half-width (in logarithms) widens by this for each factor of e beyond the measured sizes."""
 
 RECURRENT_SPREAD = 2.5
-"""Half-width as a factor on a card, of a recurrence: no published rate of one on a named card is known."""
+"""Half-width as a factor on a card, for a recurrence: there is no published rate of one on a named card."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class SpeedPoint:
     """One size that was measured."""
 
     flops_a_token: float
-    """Of training."""
+    """FLOPs of training."""
     achieved: float
     """FLOP/s."""
 
@@ -78,7 +78,7 @@ class MeasuredSpeed:
     vocabulary: int
 
     def __call__(self, recipe: Recipe) -> Estimate:
-        """Tokens a second of training with `recipe`."""
+        """Return the tokens a second of training with `recipe`."""
         flops = flops_per_token(recipe.model, self.vocabulary).training
         points = sorted(self.points, key=lambda point: point.flops_a_token)
         sizes = [math.log(point.flops_a_token) for point in points]
@@ -104,16 +104,17 @@ def measure_speed(
     vocabulary: int,
     fits: Callable[[Recipe], bool] = lambda recipe: True,
 ) -> MeasuredSpeed:
-    """The speed of models in `recipe`'s style on this machine, from real steps at a few sizes, about 5 s; kept in the cache.
+    """Measure the speed of models in `recipe`'s style on this machine, by real steps at a few sizes, about 5 s; stored in the
+    cache.
 
-    `tokens` is the training split. The steps are taken in this process, so what doesn't fit into memory isn't tried. LabError
-    where nothing does, or the cache can't be written.
+    `tokens` is the training split. The steps run in this process, so a model that doesn't fit into memory isn't tried. LabError
+    where none fits, or the cache can't be written.
     """
     points = []
     sizes = probed_recipes(recipe, vocabulary, 1.0 if policy.device == "cpu" else GPU_TIMES)
     for probed in filter(fits, sizes):
         flops = flops_per_token(probed.model, vocabulary).training
-        # A micro-batch of the policy's may not divide a batch that was made smaller.
+        # The policy's micro-batch may not divide a reduced batch.
         micro_batch = math.gcd(policy.micro_batch, probed.train.batch)
         here = dataclasses.replace(policy, micro_batch=micro_batch)
         facts = facts_of_steps(probed, vocabulary) | {"batch": [probed.train.batch, micro_batch]}
@@ -133,9 +134,9 @@ def measure_speed(
 
 
 def probed_recipes(recipe: Recipe, vocabulary: int, faster: float = 1.0) -> list[Recipe]:
-    """The sizes that are measured: the recipe's own, and smaller and larger ones in its style that a probe can afford.
+    """Return the sizes to measure: the recipe's own, and smaller and larger ones in its style within the limits of a probe.
 
-    `faster` is how many times the operations of a slow CPU's probe are affordable.
+    `faster` multiplies the limits of a slow CPU.
     """
     own = flops_per_token(recipe.model, vocabulary).training
     shapes = shapes_like(recipe)
@@ -156,11 +157,11 @@ def probed_recipes(recipe: Recipe, vocabulary: int, faster: float = 1.0) -> list
 
 
 def card_speed(card: Card, vocabulary: int) -> Speed:
-    """Tokens a second on a card that isn't here: its datasheet, what published trainings made of such cards, and launches.
+    """Return the tokens a second on a card that isn't here: from its datasheet, published trainings on such cards, and launches.
 
-    The recipe's precision and `train.compile` count (auto: compiled, as on a card that is here). What fusing operations brings
-    was published for one card, so the interval reaches down to a step that fuses nothing. Raises LabError, when called, where the
-    card hasn't that precision.
+    The recipe's precision and `train.compile` count (auto: compiled, as on a card that is here). The gain of fusing operations was
+    published for one card, so the interval extends down to a step without fusing. The returned function raises LabError where the
+    card lacks that precision.
     """
 
     def speed(recipe: Recipe) -> Estimate:
@@ -168,7 +169,7 @@ def card_speed(card: Card, vocabulary: int) -> Speed:
             return _recurrent_speed(card, recipe, vocabulary)
         compiled = (
             recipe.train.compile != "off" and card.fp16 is not None
-        )  # Apple's have none, and are not compiled for
+        )  # Apple's GPUs have no fp16 peak here, and aren't compiled for
         step = functools.partial(_card_step_seconds, card, recipe, vocabulary)
         launching = least_step_seconds(recipe.model.layers, compiled)
         width = recipe.model.width
@@ -187,7 +188,7 @@ def card_speed(card: Card, vocabulary: int) -> Speed:
 
 
 def _recurrent_speed(card: Card, recipe: Recipe, vocabulary: int) -> Estimate:
-    """Tokens a second of a recurrence, whose time steps are launched one by one."""
+    """Return the tokens a second of a recurrence, whose time steps are launched one by one."""
     assert isinstance(recipe.model, Context)
     launching = least_recurrent_seconds(recipe.model.layers, recipe.model.context)
     seconds = _card_step_seconds(card, recipe, vocabulary, recipe.model.hidden, "nothing", launching)
@@ -205,7 +206,7 @@ def _recurrent_speed(card: Card, recipe: Recipe, vocabulary: int) -> Estimate:
 def _card_step_seconds(
     card: Card, recipe: Recipe, vocabulary: int, width: int, fusing: Fusing, launching: float
 ) -> float:
-    """Seconds of a step: passes over its batch, each of which waits at least for its launches, and the update."""
+    """Return the seconds of a step: the passes over its batch, each with the time of its launches, and the update."""
     train, model = recipe.train, recipe.model
     flops = flops_per_token(model, vocabulary).training * train.batch * model.context
     passes = -(-train.batch // gpu_pass(recipe))
@@ -214,13 +215,13 @@ def _card_step_seconds(
 
 
 def _at_the_peak(card: Card, recipe: Recipe, vocabulary: int) -> float:
-    """Tokens a second if the card did nothing but multiply at its datasheet's peak."""
+    """Return the tokens a second at the datasheet's peak of matrix products."""
     precision = card.best_precision() if recipe.train.precision == "auto" else recipe.train.precision
     return card.peak(precision) / flops_per_token(recipe.model, vocabulary).training
 
 
 def gpu_pass(recipe: Recipe) -> int:
-    """Sequences in a forward pass on a GPU, as a policy chooses them."""
+    """Return the sequences in a forward pass on a GPU, as a policy chooses them."""
     train = recipe.train
     if train.micro_batch is not None:
         return train.micro_batch
@@ -228,7 +229,7 @@ def gpu_pass(recipe: Recipe) -> int:
 
 
 def _step_seconds(recipe: Recipe, policy: Policy, tokens: TrainingTokens, vocabulary: int) -> float:
-    """The median time of a few steps after the first ones."""
+    """Return the median time of a few steps after the first ones."""
     began = time.perf_counter()
 
     def enough(taken: list[float]) -> bool:

@@ -1,6 +1,7 @@
-"""How fast a tokenizer is here: text by text, in batches over all cores, and in several processes at once.
+"""Measure a tokenizer's throughput: text by text, in batches over all cores, and in several processes at once.
 
-The processes get tokenizer and texts as one line of JSON, say that they are ready, and begin together at a word of the parent.
+The processes receive tokenizer and texts as one line of JSON, reply that they are ready, and begin together at a signal of the
+parent.
 """
 
 from __future__ import annotations
@@ -27,21 +28,21 @@ READY, GO = "ready", "go"
 
 @dataclass(frozen=True, kw_only=True)
 class Throughput:
-    """Of one way to tokenize."""
+    """The throughput of one way to tokenize."""
 
     how: str
-    """one by one, batched, or so many processes."""
+    """one by one, batched, or the number of processes."""
     processes: int
     tokens_per_second: float
     bytes_per_second: float
 
     def to_json(self) -> dict[str, Any]:
-        """For --json."""
+        """Return the value for --json."""
         return asdict(self)
 
 
 def sample_texts(dataset: Dataset, count: int = MOST_TEXTS) -> list[str]:
-    """Texts of about 1,024 tokens each from all over the training split."""
+    """Return texts of about 1,024 tokens each from all over the training split."""
     length = len(dataset.tokens("train"))
     places = range(0, max(1, length - TEXT_TOKENS), max(TEXT_TOKENS, length // count))
     return [dataset.text("train", place, TEXT_TOKENS) for place in places][:count]
@@ -50,7 +51,7 @@ def sample_texts(dataset: Dataset, count: int = MOST_TEXTS) -> list[str]:
 def tokenizer_throughput(
     tokenizer: Tokenizer, texts: Sequence[str], processes: Sequence[int] = (1, 2), seconds: float = SECONDS
 ) -> list[Throughput]:
-    """One by one, batched, and by each of these numbers of processes; about `seconds` each."""
+    """Measure one by one, batched, and with each of these numbers of processes; about `seconds` each."""
     found = [
         _timed("one by one", lambda: sum(len(tokenizer.encode(text)) for text in texts), texts, seconds),
         _timed("batched", lambda: sum(map(len, tokenizer.encode_batch(texts))), texts, seconds),
@@ -67,7 +68,7 @@ def _timed(how: str, encode: Callable[[], int], texts: Sequence[str], seconds: f
 
 
 def _repeat(encode: Callable[[], int], seconds: float) -> tuple[int, int, float]:
-    """Tokens, rounds and seconds of calling it until `seconds` are over."""
+    """Call `encode` until `seconds` have passed; return tokens, rounds and seconds."""
     tokens = rounds = 0
     began = time.perf_counter()
     while True:
@@ -83,12 +84,12 @@ def _by_processes(tokenizer: Tokenizer, texts: Sequence[str], count: int, second
     with contextlib.ExitStack() as stack:
         workers = [stack.enter_context(_worker()) for _ in range(count)]
         for worker in workers:
-            _say(worker, request)
-        answers = [_hear(worker) for worker in workers]
+            _write_line(worker, request)
+        answers = [_read_line(worker) for worker in workers]
         if answers == [READY] * count:
             for worker in workers:
-                _say(worker, GO)
-            answers = [_hear(worker) for worker in workers]
+                _write_line(worker, GO)
+            answers = [_read_line(worker) for worker in workers]
         rates = [json.loads(answer) for answer in answers if answer.startswith("{")]
     complete = len(rates) == count
     return Throughput(
@@ -120,14 +121,14 @@ def _worker() -> Any:
                 stream.close()  # type: ignore[union-attr]
 
 
-def _say(process: subprocess.Popen[str], line: str) -> None:
+def _write_line(process: subprocess.Popen[str], line: str) -> None:
     assert process.stdin is not None
-    with contextlib.suppress(OSError):  # it is gone: it will not answer either
+    with contextlib.suppress(OSError):  # it has ended, so reading its answer fails too
         process.stdin.write(line + "\n")
         process.stdin.flush()
 
 
-def _hear(process: subprocess.Popen[str]) -> str:
+def _read_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     return process.stdout.readline().strip()
 

@@ -1,7 +1,7 @@
-"""A training in small: real steps of the real model and, where asked for, everything else of a run that takes memory.
+"""A trial of a training: real steps of the real model and optionally everything else in a run that takes memory.
 
-What `child.py` runs in a process of its own, whose peak of memory is then the run's: the steps, an evaluation, samples, a
-checkpoint saved, read back and restored, and the pages of the data set that the run will have read by its end.
+`child.py` runs it in a separate process, whose peak of memory is then the run's: the steps, an evaluation, samples, a checkpoint
+saved, read back and restored, and the pages of the data set that the run will have read by its end.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from lmlab.training.saving import Saver, saves_beside
 from lmlab.training.setup import set_up
 
 WARM_UP_STEPS = 2
-"""The first step compiles and touches memory for the first time; the second one still finds cold caches."""
+"""The first step compiles and touches memory for the first time; the second one still has cold caches."""
 SCORED_SECONDS = 0.3
 MOST_SEQUENCES_TOUCHED = 1 << 19
 PAGE_BYTES = 4096
@@ -42,24 +42,25 @@ PAGE_BYTES = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Extent:
-    """How long a trial goes on."""
+    """The extent of a trial."""
 
     steps: int
-    """Timed steps that are wanted."""
+    """How many timed steps are wanted."""
     seconds: float
-    """No more of them once they took so long together; at least one is timed."""
+    """Total time after which no further step is timed; at least one is."""
     scored_seconds: float = SCORED_SECONDS
-    """About how long evaluations may take."""
+    """Approximate time of the evaluations."""
     whole: bool
-    """Whether all of a run is tried, or only its steps."""
+    """Whether everything in a run is tried, or only its steps."""
     put_back: bool = True
-    """Whether the best model is loaded again at the end, as runs do whose last one is worse: for a moment with two more copies."""
+    """Whether the best model is loaded at the end, as in runs whose last model is worse: it briefly adds two copies of the
+    weights."""
     folder: Path
-    """Where a checkpoint may be saved; the caller removes it."""
+    """Folder for a checkpoint; the caller removes it."""
 
 
 class Trial:
-    """Model, optimizer and data of a run that is only tried. Nothing of it stays."""
+    """Model, optimizer and data of a trial, which are discarded."""
 
     def __init__(self, recipe: Recipe, policy: Policy, dataset: Dataset) -> None:
         """`dataset` is the recipe's. The policy is in force from here on."""
@@ -78,7 +79,7 @@ class Trial:
         self.build_seconds = time.perf_counter() - started
 
     def go(self, extent: Extent, first_step_began: Callable[[], None]) -> dict[str, Any]:
-        """The figures of `Measurement` that are measured in here."""
+        """Return the fields of `Measurement` that are measured in this process."""
         first_step_began()
         first, times, share = self._timed_steps(extent)
         found: dict[str, Any] = {"step_seconds": tuple(times), "first_step_seconds": first, "processor_share": share}
@@ -87,16 +88,16 @@ class Trial:
         found["idle_memory_bytes"] = self.idle_memory_bytes
         found["earlier_peak_bytes"] = self.earlier_peak_bytes
         if not extent.whole:
-            # A save that is written beside the training holds a copy of all that is saved.
+            # A save in the background holds a copy of everything that is saved.
             copies = found["checkpoint_bytes"] if saves_beside(self.recipe, found["checkpoint_bytes"]) else 0
             return found | {"peak_memory_bytes": peak_memory_bytes(self.device) + copies * (self.device.type == "cpu")}
-        # A run measures it before its first step: matrices of up to 256 MB each, on a fast GPU.
+        # A run measures its peak before its first step, with matrices of up to 256 MB each on a fast GPU.
         peak_flops(self.policy)
         touch_as_a_run(self.recipe, self.dataset, self.run_steps)
         return found | self._evaluated(extent.scored_seconds) | self._saved(extent)
 
     def _timed_steps(self, extent: Extent) -> tuple[float, list[float], float]:
-        """Seconds of the first step and of those that count, and the share of the processor that this process had."""
+        """Return the seconds of the first step and of those that count, and the share of CPU time that this process received."""
         first = self._take_step()
         times: list[float] = []
         meter = ShareMeter(self.policy.threads)
@@ -115,7 +116,7 @@ class Trial:
         return time.perf_counter() - started
 
     def _evaluated(self, seconds: float) -> dict[str, Any]:
-        """Scores of as much as `seconds` allow, and of no more than an evaluation of the run would score; samples."""
+        """Score as many tokens as `seconds` allow, at most those of an evaluation of the run, and generate samples."""
         valid, train = (scored_targets(self.recipe, self.dataset, split) for split in ("valid", "train"))
         plan = plan_evaluations(self.recipe, self.run_steps, valid, train)
         least = self._least_tokens()
@@ -136,7 +137,7 @@ class Trial:
         }
 
     def _least_tokens(self) -> int:
-        """Those that an evaluation computes at once."""
+        """Return how many tokens an evaluation computes at once."""
         context = self.recipe.model.context
         return context * windows_at_once(context, self.dataset.vocabulary_size, self.device.type)
 
@@ -145,7 +146,7 @@ class Trial:
         return evaluate_split(self.training.scoring(self.dataset), split, units=choose_units(every, length, tokens))
 
     def _saved(self, extent: Extent) -> dict[str, Any]:
-        """A save as in a run, a step beside it where the run would take one, and the best model put back at the end."""
+        """Save as in a run, with a step during it where the run would take one, and load the best model at the end."""
         state = self.training.state
         saver = Saver(extent.folder, self.recipe, self.training.model, self.training.optimizer)
         started = time.perf_counter()
@@ -153,8 +154,8 @@ class Trial:
         waited = time.perf_counter() - started
         saver.settle(True)
         seconds = time.perf_counter() - started
-        # Once more, now with a step of the training beside it: copies and activations are there at one time. An evaluation after
-        # steps finds the heap as they left it, which the one before them did not.
+        # A second save, now with a training step during it, so that copies and activations exist at the same time. The evaluation
+        # after it sees the heap as left by steps, unlike the one before.
         state.step += 1
         saver.save(state, {})
         self._take_step()
@@ -169,15 +170,15 @@ class Trial:
             return found
         started = time.perf_counter()
         checkpoint, _ = find(extent.folder, "latest")
-        self.training.restore_weights(checkpoint)  # what a run does at its end to score its best model
+        self.training.restore_weights(checkpoint)  # as a run does at its end to score its best model
         loaded = time.perf_counter() - started
         return {**found, "load_seconds": loaded, "peak_with_earlier_best_bytes": peak_memory_bytes(self.device)}
 
 
 def touch_as_a_run(recipe: Recipe, dataset: Dataset, steps: int) -> int:
-    """Read what a run of `steps` steps reads of the mapped files, since their pages count as this process's memory.
+    """Read the parts of the mapped files that a run of `steps` steps reads, since their pages count as this process's memory.
 
-    At most 524,288 sequences of the training split, and the whole validation split; returns how many sequences there were.
+    At most 524,288 sequences of the training split, and the whole validation split; returns the number of sequences.
     """
     train, valid, context = dataset.tokens("train"), dataset.tokens("valid"), recipe.model.context
     count = min(steps * recipe.train.batch, MOST_SEQUENCES_TOUCHED)
@@ -191,7 +192,7 @@ def touch_as_a_run(recipe: Recipe, dataset: Dataset, steps: int) -> int:
 
 
 def _marginal_rate(one: Evaluation, several: Evaluation) -> float:
-    """Tokens a second of the longer evaluation, without what both of them spend once."""
+    """Return the tokens a second of the longer evaluation, without the fixed cost of both."""
     tokens, seconds = several.tokens - one.tokens, several.seconds - one.seconds
     if tokens <= 0 or seconds <= 0.2 * several.seconds:
         return several.tokens / max(several.seconds, 1e-9)

@@ -1,7 +1,7 @@
-"""Trials that were made before, kept for the runs to come, so that nothing is tried at every start.
+"""Stored trials, so that not every start runs one.
 
-A plan keeps what its child process found, a start what it found in its own process: there the peak of memory is the training's only
-where the process has held little else before.
+A plan stores the trial of its child process, a start that of its own process, whose peak of memory is the training's only where the
+process has held little else before.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from lmlab.training.policy import Policy
 
 FORMAT = 1
 MOST_IDLE_BYTES = 1 << 30
-"""Of main memory before a trial: a process that has held more has held other things than what a training begins with."""
+"""Limit of main memory before a trial: a process that held more has held other things than what a training begins with."""
 
 
 def kept_trial(recipe: Recipe, policy: Policy, dataset: Dataset) -> Measurement | None:
-    """The whole trial of this training that was made on this machine, its times as they are with the load of now.
+    """Return the stored whole trial of this training on this machine, with times adjusted to the current load.
 
-    None where there is none, or where the machine was busy then and is quieter now.
+    None where there is none, or where the machine was busy then and is less busy now.
     """
     try:
         value = read_json(_place(recipe, policy, dataset))
@@ -59,7 +59,7 @@ def kept_trial(recipe: Recipe, policy: Policy, dataset: Dataset) -> Measurement 
 
 
 def keep_trial(trial: Measurement, recipe: Recipe, policy: Policy, dataset: Dataset) -> None:
-    """Keep a trial of this training, unless its process tells little of others; LabError where the cache can't be written."""
+    """Store a trial of this training, unless its memory isn't representative; LabError where the cache can't be written."""
     if (
         trial.counted
         or trial.earlier_peak_bytes > MOST_IDLE_BYTES

@@ -1,8 +1,8 @@
-"""The FLOP/s that a training like this one usually reaches here, from anything but its own trial.
+"""The FLOP/s that a similar training usually reaches here, independent of its own trial.
 
-A plan multiplies its time with it, which is the third way to count the compute of a training: "training time x peak x utilisation"
-(Sevilla et al. 2022, arXiv 2202.05924, appendix). Where it is far from the count of the matrix
-products, the time is unusual for this machine: it was busy, or it computes this model worse or better than others.
+A plan multiplies its time by it, the third way to count the compute of a training: "training time x peak x utilisation" (Sevilla et
+al. 2022, arXiv 2202.05924, appendix). Where it is far from the count of the matrix products, the time is unusual for this machine:
+it was busy, or it computes this model more or less efficiently than others.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from lmlab.training.load import QUIET
 from lmlab.training.policy import Policy
 
 FEWEST_RUNS = 3
-"""Fewer tell no interval."""
+"""Fewer have no interval."""
 LIKE = 4.0
-"""Models whose FLOPs a token differ by no more than this factor are computed about as well."""
+"""Models whose FLOPs a token differ by at most this factor count as similarly efficient."""
 
 
 def usual_rate(
     recipe: Recipe, policy: Policy, vocabulary: int, runs: Sequence[Finished], peak: float
 ) -> Estimate | None:
-    """FLOP/s by the utilisation of finished `runs`, else by the card's datasheet; None where neither says anything.
+    """Return the FLOP/s by the utilisation of finished `runs`, else by the card's datasheet; None where both are unknown.
 
-    Runs count that were made on this machine, undisturbed, with the policy's device, engine, precision, threads and compilation,
-    and whose model has FLOPs a token within a factor of LIKE: the median of what they reached of `peak` (FLOP/s of products here),
-    and the quantiles between which LEVEL of them lie.
+    The runs are those on this machine, undisturbed, with the policy's device, engine, precision, threads and compilation, whose
+    model has FLOPs a token within a factor of LIKE. The result is the median of their share of `peak` (FLOP/s of products here),
+    and the quantiles that contain LEVEL of them.
     """
     flops = flops_per_token(recipe.model, vocabulary).training
     shares = [
@@ -62,6 +62,6 @@ def usual_rate(
 
 
 def _by_datasheet(card: Card, recipe: Recipe, vocabulary: int, flops: float) -> Estimate:
-    """What a card of this kind reaches by published rates."""
+    """Return the rate of such a card by published rates."""
     rate = card_speed(card, vocabulary)(recipe).scaled(flops)
     return dataclasses.replace(rate, rests_on=f"{rate.value / 1e9:,.1f} GFLOP/s by {rate.rests_on}")

@@ -10,25 +10,25 @@ from lmlab.scaling.arithmetic import evaluation_share, sampling_error
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """What evaluations during a training cost, and what they tell."""
+    """The cost of evaluations during a training, and their precision."""
 
     share: float
-    """Of the training's time that evaluations may take."""
+    """Share of the training's time that evaluations may take."""
     evaluations: int
     taken_share: float
-    """What evaluations take as the recipe has them."""
+    """The share that evaluations take with the recipe's settings."""
     affordable_tokens: int
-    """So many may be scored at each evaluation."""
+    """How many tokens may be scored at each evaluation."""
     split_tokens: int
     scored_tokens: int
-    """At each evaluation, as the recipe has it."""
+    """At each evaluation, with the recipe's settings."""
     standard_error: float | None
     """Of the loss of one evaluation, in nats a token."""
     final_standard_error: float | None
     """Of the loss over the whole split."""
 
     def to_json(self) -> dict[str, Any]:
-        """For --json."""
+        """Return the value for --json."""
         return asdict(self)
 
 
@@ -41,7 +41,7 @@ def validation_of(
     scored_tokens: int,
     loss: float | None,
 ) -> Validation:
-    """How much each of `evaluations` may score within `share` of `train_seconds`; errors where a `loss` is expected."""
+    """Return how much each of `evaluations` may score within `share` of `train_seconds`; with errors where a `loss` is expected."""
     affordable = int(share * train_seconds * forward_tokens_per_second / max(1, evaluations))
     return Validation(
         share=share,

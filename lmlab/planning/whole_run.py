@@ -1,4 +1,4 @@
-"""How long a whole run takes at a speed: training, the evaluations between, the whole split at the end, and starting."""
+"""The duration of a whole run at a speed: start, training, its evaluations, and the whole split at the end."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from lmlab.training.evaluating import TRAINING_STEP_IN_FORWARDS, plan_evaluation
 START_SECONDS = 5.0
 """Imports, the forecast's steps, and closing."""
 FORWARD_SHARE = 1 / TRAINING_STEP_IN_FORWARDS
-"""Of a training step's arithmetic, a forward pass."""
+"""The FLOPs of a forward pass relative to a training step."""
 
 
 def run_seconds(
     recipe: Recipe, steps: int, tokens: int, speed: Estimate, train_tokens: int, valid_tokens: int
 ) -> Estimate:
-    """Of `steps` steps over `tokens` at a `speed` in tokens a second of training, given the tokens of both splits.
+    """Return the seconds of `steps` steps over `tokens` at a `speed` in tokens a second of training, given the tokens of both
+    splits.
 
     Tokens are targets that count, and the speed is in those.
     """

@@ -109,7 +109,7 @@ def test_no_model_is_far_too_large_for_its_text_however_long_it_may_train():
     assert any("the limit is the text" in line for line in map(str, lines_of(found)))
 
 
-def test_a_text_that_is_read_often_is_not_learned_by_heart():
+def test_a_text_that_is_read_often_is_not_memorised():
     often = plan("4h", recipe="shakespeare-fast").best
     assert often.passes > 6
     model = often.recipe.model
@@ -229,7 +229,7 @@ def test_where_no_law_knows_a_loss_none_is_written_and_the_models_are_still_orde
     # Neither here nor in the file is the loss of a guess among 65 symbols.
     text = "\n".join([*lines, json.dumps(value), toml_of(found.best, "night")])
     assert f"{math.log(65):.3f}" not in text and "expected" not in toml_of(found.best, "night")
-    with pytest.raises(LabError, match="how long loss 1.5 takes isn't known"):
+    with pytest.raises(LabError, match="how long loss 1.5 takes is unknown"):
         inverse_plan(base, SHAKESPEARE, budget_of([], loss=1.5), published_law(65), HERE)
 
 

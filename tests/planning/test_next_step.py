@@ -119,7 +119,7 @@ def test_the_order_is_by_gain_an_hour():
     assert gains == sorted(gains, reverse=True)
 
 
-def test_a_run_that_learned_its_text_by_heart_is_told_to_get_text():
+def test_a_run_that_memorised_its_text_gets_the_advice_of_more_text():
     turned = facts(turned=True, unique_tokens=50_000)
     found = next_steps(turned, OWN)
     assert found.options[0].what == "more text"
@@ -206,7 +206,7 @@ def test_facts_come_from_a_runs_files(tmp_path):
     made = create_run(
         tmp_path, "one", RECIPE, {"vocabulary_size": 65, "data": [{"id": "0" * 16, "train_tokens": 1_003_854}]}
     )
-    with pytest.raises(LabError, match="one hasn't finished, so there is no loss to go on from: lmlab resume one"):
+    with pytest.raises(LabError, match="one hasn't finished, so it has no final loss: lmlab resume one"):
         facts_of(Run(made.folder))
     summary = {
         "finished": True,
@@ -240,7 +240,7 @@ def test_facts_come_from_a_runs_files(tmp_path):
         facts_of(Run(made.folder))
 
     made.write("summary.json", {"finished": True})
-    with pytest.raises(LabError, match="one doesn't say how it went"):
+    with pytest.raises(LabError, match="one lacks figures that a plan needs"):
         facts_of(Run(made.folder))
 
 

@@ -31,7 +31,7 @@ def test_prices_are_read_as_people_write_them(text, amount, unit, currency):
 
 @pytest.mark.parametrize("text", ["1.2", "h", "1.2/day", "-1/h", "1.2/h@65W", "1e3/h", "", "1" * 100 + "/h"])
 def test_what_is_no_price_is_refused_in_one_line(text):
-    with pytest.raises(LabError, match="is no price: expected one such as 1.2/h") as caught:
+    with pytest.raises(LabError, match="is not a price: expected one such as 1.2/h") as caught:
         price_in(text)
     assert "\n" not in str(caught.value)
 
