@@ -1,6 +1,6 @@
-"""One ordinary run from recipe to summary: start, resume, branch, finish, and its model loaded again.
+"""One ordinary run from recipe to summary: start, resume, branch, finish, and loading its model.
 
-Names are looked up on first use: a table of runs needs no torch.
+Names are imported on first use: a table of runs needs no torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The recipe that somebody asks for: by a recipe's name or file, or by a text that has none. The one rule of all verbs."""
+"""Resolve the recipe that a command names: a recipe's name or file, or a text for which one is chosen. Shared by all commands."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from lmlab.recipe.quantities import parameters_in
 
 Say = Callable[[str], object]
 COULD_BE_CHOSEN = ("300k", "1M", "10M")
-"""Sizes that a text may get where none is asked for."""
+"""Sizes that a text may get where none is requested."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Text:
-    """A text that a recipe is to be chosen for."""
+    """A text for which a recipe is chosen."""
 
     source: Source
     data: Data
     """How it is read: the corpus, with the settings of READING."""
     settings: Mapping[str, Any]
-    """What was asked for, and the settings that were found again."""
+    """The requested settings, and those found from earlier data sets."""
     notes: tuple[str, ...]
-    """What to say of settings that were found again."""
+    """Lines about settings that were found."""
 
     def facts(self, progress: Progress) -> tuple[TextFacts, Survey]:
-        """What the choice rests on."""
+        """Return the facts on which the choice is based."""
         return facts_of(self.source, self.data, *_tokenizer_asked(self.settings), progress)
 
 
 def names_text(target: str) -> bool:
-    """Whether `target` is meant as a text: a path, a file that is there, a catalogue corpus, or standard input. All else is a
+    """Return whether `target` names a text: a path, an existing file, a catalogue corpus, or standard input. Everything else is a
     recipe's name.
     """
     if is_recipe(target):
@@ -63,11 +63,11 @@ def recipe_asked(
     *,
     planned: bool = False,
 ) -> Recipe:
-    """The recipe of that name, or one that is chosen for that text, with the settings; LabError where it can't be had.
+    """Return the recipe of that name, or one chosen for that text, with the settings; LabError where there is none.
 
-    `settings` are dotted names with their values, `size` how many parameters a text's model has, such as 2M. `say` gets the
-    reasons for what was chosen, and what should be known of the text; where the rest is `planned` by the caller, of the choices
-    that of the tokenizer alone. Settings that can't be are refused before the text is read.
+    `settings` are dotted names with their values, `size` the number of parameters for a text's model, such as 2M. `say` is called
+    with the reasons for the choice, and with notes about the text; where the caller has `planned` the rest, only with the reason
+    for the tokenizer. Impossible settings raise before the text is read.
     """
     if not names_text(target):
         if size:
@@ -89,8 +89,8 @@ def recipe_asked(
 
 
 def data_asked(target: str, settings: Mapping[str, Any], say: Say = print, progress: Progress | None = None) -> Recipe:
-    """The recipe whose data `recipe_asked` would choose, for verbs that only prepare and describe it; of a text the rest of the
-    recipe is the default one. A prepared data set is named by its id or folder; whatever is no recipe is a text.
+    """Return the recipe whose data `recipe_asked` would choose, for commands that only prepare and describe it; for a text the rest
+    of the recipe is the default. A prepared data set is named by its id or folder; whatever is no recipe is a text.
     """
     if is_recipe(target):
         return _named(target, settings, say)
@@ -110,7 +110,7 @@ def data_asked(target: str, settings: Mapping[str, Any], say: Say = print, progr
 def text_asked(
     target: str, settings: Mapping[str, Any], progress: Progress | None = None
 ) -> tuple[Survey, tuple[str, ...]]:
-    """All of a text surveyed, and the reasons for what `lmlab train` would choose for it here (or why it can't)."""
+    """Survey all of a text, and return the reasons for the recipe that `lmlab train` would choose for it (or why it can't)."""
     from lmlab.hardware import choose_device
 
     with shown(progress) as progress:
@@ -137,25 +137,25 @@ def _with_settings(recipe: Recipe, settings: Mapping[str, Any], say: Say) -> Rec
 
 
 def _with(settings: Mapping[str, Any], *names: str) -> Recipe:
-    """The default recipe with those of the settings that are named."""
+    """Return the default recipe with those of the settings that are named."""
     return override(Recipe(), {name: settings[name] for name in names if name in settings})
 
 
 def _length(settings: Mapping[str, Any]) -> tuple[int | None, float | None]:
-    """Steps and epochs that are asked for."""
+    """Return the requested steps and epochs."""
     train = _with(settings, "train.steps", "train.epochs").train
     return (train.steps if "train.steps" in settings else None), train.epochs
 
 
 def _tokenizer_asked(settings: Mapping[str, Any]) -> tuple[TokenizerName | None, int | None]:
-    """Tokenizer and vocabulary that are asked for; a vocabulary alone asks for a BPE of that size."""
+    """Return the requested tokenizer and vocabulary; a vocabulary alone means a BPE of that size."""
     data = _with(settings, "data.tokenizer", "data.vocabulary").data
     asked = "data.tokenizer" in settings or "data.vocabulary" in settings
     return data.tokenizer if asked else None, data.vocabulary if "data.vocabulary" in settings else None
 
 
 def _text(target: str, settings: Mapping[str, Any], progress: Progress) -> _Text:
-    """The text, read as the settings say, else as it was prepared before; LabError where it can't be had."""
+    """Return the text, read with the given settings, else as it was prepared before; LabError where it can't be read."""
     own = {name: settings[name] for name in (*READING, "data.split") if name in settings}
     data = override(Recipe(), {**own, "data.corpus": target}).data
     source = resolve(data, progress=progress)
@@ -169,7 +169,7 @@ def _text(target: str, settings: Mapping[str, Any], progress: Progress) -> _Text
 
 
 def _found_again(target: str, source: Source) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The settings with which data sets were prepared from this text, where there is no doubt, and what to say of them."""
+    """Return the settings with which data sets were prepared from this text, where they are unambiguous, and notes about them."""
     readings = {tuple(reading_of(one).items()): one for one in datasets_of(source)}
     others = {words_of(dict(items)).strip(): one.id for items, one in readings.items() if items}
     if not others:
@@ -179,7 +179,7 @@ def _found_again(target: str, source: Source) -> tuple[dict[str, str], tuple[str
         return {}, (f"{target} was also prepared with {listed}: add these settings to read it so",)
     if len(others) > 1:
         raise LabError(
-            f"{target} was prepared with different settings: {listed}; say how it is read, with one of these or with "
+            f"{target} was prepared with different settings: {listed}; set how it is read, with one of these or with "
             "--data.separator ''"
         )
     ((items, one),) = readings.items()
@@ -188,13 +188,13 @@ def _found_again(target: str, source: Source) -> tuple[dict[str, str], tuple[str
 
 
 def _require_possible(target: str, settings: Mapping[str, Any], size: str | None) -> None:
-    """LabError for settings that can't be whatever the text is: unknown names, impossible values, and combinations that are
-    refused with every recipe that could be chosen.
+    """Raise LabError for settings that are invalid for any text: unknown names, impossible values, and combinations that every
+    recipe that could be chosen would reject.
     """
     if size:
         parameters_in(size)
     found = []
-    # Another family has no sizes: its settings are those of every text.
+    # Another family has no sizes: its settings are the same for every text.
     gpt = settings.get("model.kind", "gpt") == "gpt"
     for name in [size] if size or not gpt else COULD_BE_CHOSEN:
         for length in (50_000, 20_000_000):

@@ -1,7 +1,7 @@
-"""A run as it was at one of its checkpoints: RUN@best, RUN@latest, RUN@init and RUN@STEP, for what compares and explains.
+"""A run at one of its checkpoints: RUN@best, RUN@latest, RUN@init and RUN@STEP, for comparing and explaining.
 
-Its final figures are those of that model over the whole validation split: as the evaluation at that step has them where it scored
-all of the split, which needs no checkpoint, else scored anew.
+Its final figures are those of that model over the whole validation split: from the evaluation at that step where it scored the
+whole split, which needs no checkpoint, else scored now.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ SPLIT = "valid"
 
 
 def record_at(run: Run, which: str, device: str = "auto", progress: Progress | None = None) -> Record:
-    """The record of `run` up to the checkpoint that `which` names (best, latest, init or a step); the whole one where it is the
-    end of a finished run. LabError where there is no such checkpoint, or it can't be scored."""
+    """Return the record of `run` up to the checkpoint that `which` names (best, latest, init or a step); the whole record where
+    that is the end of a finished run. LabError where there is no such checkpoint, or it can't be scored."""
     record = read_record(run)
     if record.imported is not None:
         raise LabError(f"{run.name} is someone else's log, without checkpoints: give it without @{which}")
@@ -52,7 +52,7 @@ def record_at(run: Run, which: str, device: str = "auto", progress: Progress | N
 
 
 def _stored(run: Run, entry: Evaluation | None) -> tuple[Mapping[str, Any], np.ndarray] | None:
-    """The figures and bits of an evaluation of the whole split; None where it is none, or its bits are gone."""
+    """Return the figures and bits of an evaluation of the whole split; None where it isn't one, or its bits are gone."""
     if entry is None or not entry.whole:
         return None
     try:
@@ -74,7 +74,8 @@ def _scored_anew(run: Run, step: int, device: str, progress: Progress | None) ->
 
 
 def _units(run: Run, evaluations: tuple[Evaluation, ...], bits: np.ndarray) -> np.ndarray | None:
-    """units-valid.npy with the columns up to these evaluations and then `bits`; None where it can't be read or has other units."""
+    """Return units-valid.npy with the columns up to these evaluations and then `bits`; None where it is unreadable or has other
+    units."""
     try:
         stored = run.units()
     except LabError:

@@ -1,4 +1,5 @@
-"""The files and the session of a run at its first step: new, branched, or begun again after it was killed before it had saved."""
+"""The files and the session of a run at its first step: new, branched, or restarted after it was killed before its first
+checkpoint."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from lmlab.training.wall import WallClock
 
 
 def start_units(run: Run, recipe: Recipe, dataset: Dataset, storage: Storage = DISK) -> None:
-    """Begin the run's units with those of the validation split."""
+    """Start the run's units file with the units of the validation split."""
     units, tokens = dataset.units("valid"), len(dataset.tokens("valid"))
     windows = split_windows(recipe, dataset, "valid")
     scored = None if windows is None else windows.targets_in(units["start"], np.append(units["start"][1:], tokens))
@@ -38,7 +39,7 @@ def begin(
     clock: WallClock,
     kind: Literal["start", "resume"] = "start",
 ) -> Session:
-    """A new run's files, and its session at its first step. Idempotent."""
+    """Write a new run's files, and open its session at its first step. Idempotent."""
     dataset = outline.dataset
     made.write("policy.json", outline.policy.to_json(), storage)
     made.write("forecast.json", forecast.to_json(), storage)
@@ -54,7 +55,7 @@ def begin(
 
 
 def _inherit(session: Session, parent: Parent, first: int) -> None:
-    """Take the parent's weights, its optimizer where the kinds agree, and its place in the stream where that is the same."""
+    """Load the parent's weights, its optimizer where the kinds agree, and its position in the stream where that is the same."""
     recipe = session.recipe
     if recipe.optim.kind == parent.recipe.optim.kind and "optimizer" in parent.checkpoint.parts:
         session.training.restore(parent.checkpoint)

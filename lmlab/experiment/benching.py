@@ -1,4 +1,4 @@
-"""A recipe's data prepared, and its speed on this machine measured."""
+"""Prepare a recipe's data and benchmark it on this machine."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def bench(
     progress: Progress | None = None,
     say: Callable[[str], object] = lambda line: None,
 ) -> Bench:
-    """How fast `recipe` is here by batch (default: 1, 2, 4, ... as far as memory and patience reach), precision and the rest.
+    """Benchmark `recipe` by batch (default: 1, 2, 4, ... up to the limits of memory and time), precision, engine and threads.
 
-    `say` hears what is under way. KeyboardInterrupt ends it with what was found so far, marked `interrupted`. LabError where the
-    recipe can't be run here at all.
+    `say` is called with progress lines. KeyboardInterrupt ends it with the results so far, marked `interrupted`. LabError where the
+    recipe can't run here at all.
     """
     check(recipe)
     if any(not 1 <= batch <= MOST_BATCH for batch in batches):

@@ -1,4 +1,4 @@
-"""What stands in a black box: the batch that a spike came from, as text, and what it did to the model."""
+"""The content of a black box: the batch of a loss spike, as text, and its effect on the model."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from lmlab.training.state import State
 from lmlab.training.step import TrainingStep, batch_hash
 
 MOST_TEXTS = 64
-"""Sequences whose text is written down: those with the highest losses."""
+"""Sequences whose text is recorded: those with the highest losses."""
 LONGEST_TEXT = 4_000
 """Characters of each."""
 
 
 def black_box(step: TrainingStep, policy: Policy, dataset: Dataset, state: State, verdict: Verdict) -> dict[str, Any]:
-    """The value for black-boxes/: of the step that `state` is about to take, with the weights from before its update."""
+    """Return the value for black-boxes/, for the step that `state` is about to take, with the weights before its update."""
     batch = step.recipe.train.batch
     inputs, targets = step.batch(state.cursor)
     now = observe(step.model, policy, inputs, targets)
@@ -43,7 +43,7 @@ def black_box(step: TrainingStep, policy: Policy, dataset: Dataset, state: State
 
 
 def layers(now: Observation, before: Observation | None) -> list[dict[str, Any]]:
-    """A row a layer: what it has of norms on this batch, and on the one before it with the same weights."""
+    """Return a row for each layer: its norms on this batch, and on the previous one with the same weights."""
     quantities = {
         "gradient_norm": now.gradient_norms,
         "gradient_norm_before": before.gradient_norms if before else {},
@@ -58,9 +58,9 @@ def layers(now: Observation, before: Observation | None) -> list[dict[str, Any]]
 
 
 def texts(dataset: Dataset, starts: np.ndarray, ends: np.ndarray, losses: tuple[float, ...]) -> list[dict[str, Any]]:
-    """The batch's sequences as text, the worst first, with the documents of the training split that they are from.
+    """Return the batch's sequences as text, the highest loss first, with their documents in the training split.
 
-    A sequence without tokens, such as the last ones of a short batch, has no text.
+    A sequence without tokens, such as the last ones of a short batch, is left out.
     """
     borders = dataset.document_starts("train")
     worst = sorted(

@@ -1,4 +1,4 @@
-"""`lmlab plan --budget` and `lmlab plan --from`: from a recipe or a run's name to a plan, with what is known on this machine."""
+"""`lmlab plan --budget` and `lmlab plan --from`: plans from a recipe or a run's name."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def plan_within(
     progress: Progress | None = None,
     say: Callable[[str], object] = print,
 ) -> InversePlan:
-    """The best model in `recipe`'s style for `budget`, on this machine or on a card that isn't here.
+    """Return the best model in `recipe`'s style for `budget`, on this machine or on a card that isn't here.
 
-    Its data is prepared; the loss law is fitted to the finished runs in `runs` where they are enough. Raises LabError where
-    nothing fits, and for anything else that the user can mend.
+    Its data is prepared; the loss law is fitted to the finished runs in `runs` where there are enough. Raises LabError where
+    nothing fits, and for anything else that the user can correct.
     """
     check(recipe)
     gpt_of(recipe)
@@ -64,7 +64,7 @@ def plan_within(
 def plan_on_card(
     recipe: Recipe, card: Card, *, price: Price | None = None, progress: Progress | None = None
 ) -> CardPlan:
-    """What `recipe` would take on a card that isn't here; its data is prepared for the size of its vocabulary."""
+    """Return the expected cost of `recipe` on a card that isn't here; its data is prepared for its vocabulary size."""
     check(recipe)
     dataset = prepare(recipe.data, progress=progress)
     steps, resources = steps_of(recipe, training_split(recipe, dataset)), resources_on(card, dataset.vocabulary_size)
@@ -72,23 +72,24 @@ def plan_on_card(
 
 
 def plan_after(reference: str, *, runs: str | Path = "runs") -> NextSteps:
-    """What to do after the finished run that `reference` names, by expected gain an hour; LabError where there is none."""
+    """Return the next steps after the finished run that `reference` names, by expected gain an hour; LabError where there is
+    none."""
     run = _finished_run(reference, runs)
     facts = facts_of(run)
     return next_steps(facts, _law(facts.recipe, run.fact("data_id"), facts.vocabulary, run.folder.parent))
 
 
 def plan_longer(reference: str, settings: Mapping[str, Any], *, runs: str | Path = "runs") -> Longer:
-    """The finished run that `reference` names, trained on as `lmlab train --from` would with these settings.
+    """Return the forecast of continuing the finished run that `reference` names, as `lmlab train --from` would with these settings.
 
-    `settings` are train.steps and those of the schedule, by dotted name; LabError for a run that can't be gone on with like this.
+    `settings` are train.steps and those of the schedule, by dotted name; LabError for a run that can't be continued this way.
     """
     run = _finished_run(reference, runs)
     facts, parent = facts_of(run), parent_of(reference, runs)
     if parent.recipe.data.fresh:
         raise LabError(
-            f"{run.name} read fresh tokens, and a branch of it counts its steps from 0: lmlab plan --from {run.name} tells what "
-            "twice the steps would bring"
+            f"{run.name} read fresh tokens, and a branch of it counts its steps from 0: lmlab plan --from {run.name} forecasts "
+            "twice the steps"
         )
     recipe = with_settings(parent.recipe, {"train.epochs": None, **settings})
     if recipe.train.epochs is not None:

@@ -1,8 +1,8 @@
-"""Which rows of a table are shown, and in which order: conditions such as loss<1.6, and fields to sort by.
+"""Filter and sort the rows of a table: conditions such as loss<1.6, and fields to sort by.
 
     FIELD=VALUE  !=  <  <=  >  >=  ~ (contains)  !~        parameters>1M  time<2h  tag=night  model.layers=6
 
-A field is a column of the table or a setting of the recipe by its dotted name. An unknown value meets no condition but != and !~.
+A field is a column of the table or a setting of the recipe by its dotted name. An unknown value satisfies only != and !~.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ FIELDS = {
         "id": "id",
     },
 }
-"""What a person types, and the row's own name for it; that works as well."""
+"""Names for users -> the row's own names, which are accepted, too."""
 NUMBERS = (
     *("parameters", "tokens", "loss", "perplexity", "accuracy", "bits_per_byte", "epochs", "seed", "step"),
     *("seconds", "tokens_per_second", "epoch_seconds", "step_seconds", "disk_bytes"),
@@ -56,14 +56,14 @@ UNKNOWN = "none"
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """One condition that a row meets or doesn't."""
+    """One condition on a row."""
 
     field: str
     operator: str
     value: str
 
     def holds(self, row: Row) -> bool:
-        """Whether the row meets it; LabError where the value can't be compared with."""
+        """Return whether the row satisfies it; LabError where the values can't be compared."""
         found = value_of(row, self.field)
         if self.operator in ("!=", "!~"):
             return not dataclasses.replace(self, operator=self.operator[1:]).holds(row)
@@ -84,11 +84,11 @@ class Condition:
 
 
 def parse_condition(text: str) -> Condition:
-    """FIELD OPERATOR VALUE; LabError where it's none, or nothing can have that field."""
+    """Parse FIELD OPERATOR VALUE; LabError for anything else, and for an unknown field."""
     match = CONDITION.fullmatch(text)
     if not match:
         raise LabError(
-            f"{text[:60]!r} is no condition: expected one such as status=finished, 'loss<1.6', corpus~tiny or tag=x"
+            f"{text[:60]!r} is not a condition: expected one such as status=finished, 'loss<1.6', corpus~tiny or tag=x"
         )
     name, operator, value = match.groups()
     field = check_field(name)
@@ -98,7 +98,7 @@ def parse_condition(text: str) -> Condition:
 
 
 def check_field(name: str) -> str:
-    """The row's own name for a field, or a setting's dotted name; LabError where it is neither."""
+    """Return the row's own name of a field, or a setting's dotted name; LabError where it is neither."""
     if name in FIELDS:
         return FIELDS[name]
     if name in FIELDS.values():
@@ -109,19 +109,19 @@ def check_field(name: str) -> str:
     if ours and "." in ours:
         raise LabError(f"runs have no field {name[:40]!r}: it is called {ours.split(' ')[0]} here")
     raise LabError(
-        f"runs have no field {name[:40]!r}: {nearest(name, list(FIELDS))}; a setting is named with its dot: model.layers"
+        f"runs have no field {name[:40]!r}: {nearest(name, list(FIELDS))}; a setting needs its section: model.layers"
     )
 
 
 def chosen(rows: Sequence[Row], conditions: Sequence[Condition]) -> list[Row]:
-    """The rows that meet all conditions; LabError where one asks for a setting that no run's recipe has."""
+    """Return the rows that satisfy all conditions; LabError for a setting that no run's recipe has."""
     for field in {condition.field for condition in conditions if "." in condition.field}:
         _require_setting(rows, field)
     return [row for row in rows if all(condition.holds(row) for condition in conditions)]
 
 
 def in_order_of(rows: Sequence[Row], field: str, descending: bool = False) -> list[Row]:
-    """Sorted by a field; rows without a value come last either way, and equal ones stay as they were."""
+    """Sort by a field; rows without a value come last in both directions, and the sort is stable."""
     field = check_field(field)
     if "." in field:
         _require_setting(rows, field)
@@ -131,7 +131,7 @@ def in_order_of(rows: Sequence[Row], field: str, descending: bool = False) -> li
 
 
 def value_of(row: Row, field: str) -> Any:
-    """A field's value, by the name that `check_field` gives; None where it's unknown, or the recipe has no such setting."""
+    """Return a field's value, by the name from `check_field`; None where it's unknown, or the recipe has no such setting."""
     section, dot, key = field.partition(".")
     return getattr(getattr(row.recipe, section, None), key, None) if dot else getattr(row, field)
 
@@ -145,14 +145,14 @@ def _require_setting(rows: Sequence[Row], field: str) -> None:
 
 
 def _key(value: Any) -> tuple[int, float, str]:
-    """Numbers before words."""
+    """Return a sort key that puts numbers before words."""
     if isinstance(value, (int, float)):
         return (0, float(value), "")
     return (1, 0.0, ", ".join(map(str, value)) if isinstance(value, tuple) else str(value).lower())
 
 
 def _amount(field: str, text: str) -> float:
-    """1.6, 10M, 50k; of a time also 2h or 90s."""
+    """Parse 1.6, 10M, 50k; for times also 2h or 90s."""
     match = AMOUNT.fullmatch(text)
     if match:
         return float(match[1].replace(",", "").replace("_", "")) * MULTIPLES[match[2]]

@@ -1,4 +1,4 @@
-"""Under what a segment of a run computes: versions, machine and policy. Where they are equal, so are the bits."""
+"""The circumstances of a run's segment: versions, machine and policy. Where they are equal, so are the bits."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ REASONS = {
     "lmlab": "a different version of lmlab",
     "python": "a different version of Python",
 }
-"""What may differ -> what that does to the bits; the likeliest cause first."""
+"""A circumstance -> how a difference in it affects the bits; the likeliest cause first."""
 
 
 def versions(policy: Policy) -> dict[str, Any]:
-    """Of everything that computes."""
+    """Return the versions of everything that computes."""
     import numpy
     import torch
 
@@ -49,7 +49,7 @@ def versions(policy: Policy) -> dict[str, Any]:
 
 
 def circumstances(policy: Policy) -> dict[str, Any]:
-    """The values that a segment's line gets: versions, source, processor and policy."""
+    """Return the fields of a segment's line: versions, source, processor and policy."""
     machine = detect(accelerators=False)
     return {
         **versions(policy),
@@ -61,7 +61,7 @@ def circumstances(policy: Policy) -> dict[str, Any]:
 
 
 def differing(recorded: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """name -> (what was recorded, what is now) for everything that can change bits, the likeliest cause first."""
+    """Return name -> (recorded, current) for every difference that can change bits, the likeliest cause first."""
     flat = [{**value, **value.get("policy", {})} for value in (recorded, now)]
     return {
         name: (flat[0][name], flat[1].get(name))

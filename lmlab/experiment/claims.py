@@ -1,4 +1,4 @@
-"""Published numbers beside ours: which of a recipe's claims a run can be held against, and what it gave."""
+"""Published numbers beside measured ones: which of a recipe's claims apply to a run, and its own results."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from typing import Any
 from lmlab.recipe import Claim, Recipe, load_recipe, recipe_hash, recipe_names
 
 VALIDATION = {"valid_loss": "loss", "valid_perplexity": "perplexity", "valid_accuracy": "accuracy"}
-"""Metric that an evaluation of the validation split gives -> its name among the figures of a whole split."""
+"""Metric of an evaluation of the validation split -> its name among the figures of a whole split."""
 WORDS = {
     "valid_loss": ("validation loss", ".4f"),
     "valid_perplexity": ("validation perplexity", ".2f"),
     "valid_accuracy": ("validation accuracy", ".1%"),
     "train_loss": ("training loss", ".4f"),
 }
-"""Metric -> what it is called, and how its numbers are written."""
+"""Metric -> its name in text, and the format of its numbers."""
 
 
 def compared_claims(
     recipe: Recipe, evaluations: list[dict[str, Any]], final: dict[str, Any], best: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """Each claim of the recipe about an evaluation with what was measured, in the recipe's order; none for a changed recipe.
+    """Return each claim of the recipe about an evaluation with the measured value, in the recipe's order; none for a changed
+    recipe.
 
-    A claim without a step is about the best model, one at the last step about the last, both over the whole split; the others are
-    held against the evaluation at their step, where there was one.
+    A claim without a step is compared with the best model, one at the last step with the last, both over the whole split; the
+    others with the evaluation at their step, where there was one.
     """
     if not as_shipped(recipe):
         return []
@@ -37,7 +38,7 @@ def compared_claims(
 
 
 def claim_line(entry: dict[str, Any]) -> str:
-    """A compared claim in words."""
+    """Return a compared claim as text."""
     what, form = WORDS[entry["metric"]]
     where = "best" if entry["step"] is None else f"step {entry['step']:,}"
     note = f"; {entry['note']}" if entry["note"] else ""
@@ -45,7 +46,7 @@ def claim_line(entry: dict[str, Any]) -> str:
 
 
 def as_shipped(recipe: Recipe) -> bool:
-    """Whether the recipe computes what the recipe of that name computes that comes with lmlab."""
+    """Return whether the recipe computes the same as the recipe of that name that comes with lmlab."""
     return recipe.name in recipe_names() and recipe_hash(recipe) == recipe_hash(load_recipe(recipe.name))
 
 

@@ -1,4 +1,4 @@
-"""What a person reads when a training is over."""
+"""The lines printed when a training is over."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from lmlab.training.display import duration
 from lmlab.training.wall import WORDS
 
 LARGE = 1e6
-"""A perplexity from which it is written with an exponent."""
+"""Perplexities from this on are written with an exponent."""
 
 
 def figures_line(title: str, values: Mapping[str, Any]) -> str:
-    """The figures of an evaluation in words."""
+    """Return the figures of an evaluation as text."""
     interval = ""
     if None not in values["loss_interval"] and math.isfinite(sum(values["loss_interval"])):
         interval = f" (95% {values['loss_interval'][0]:.4f} to {values['loss_interval'][1]:.4f})"
@@ -28,18 +28,18 @@ def figures_line(title: str, values: Mapping[str, Any]) -> str:
     shown = f"{perplexity:,.2f}" if perplexity < LARGE else f"{perplexity:.3g}"
     return (
         f"{title}: loss {values['loss']:.4f} nats a token{interval}, perplexity {shown}{bits}, accuracy "
-        f"{values['accuracy']:.1%} ({values['majority_accuracy']:.1%} by always guessing the most frequent token), "
+        f"{values['accuracy']:.1%} ({values['majority_accuracy']:.1%} by always predicting the most frequent token), "
         f"{values['tokens']:,} tokens"
     )
 
 
 def diverged_line(problem: str, rate: float) -> str:
-    """What is said of a training that diverged."""
+    """Return the line about a training that diverged."""
     return f"training diverged: {problem}; try a lower optim.lr than {rate:g}"
 
 
 def closing_lines(recipe: Recipe, summary: Mapping[str, Any], noise: GradientNoise) -> list[str]:
-    """The lines after the last step, of the values in summary.json."""
+    """Return the lines after the last step, from the values in summary.json."""
     seconds, best, final = summary["seconds"], summary["best"], summary["final"]
     speed = summary["score"].get("tokens_per_second", {}).get("measured")
     rate = "" if speed is None else f" at {speed:,.0f} tokens/s"

@@ -1,4 +1,4 @@
-"""The prepared data set that a name stands for, and which runs use it."""
+"""Find the prepared data set of a name, and the runs that use it."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ NAMED_RUNS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Named:
-    """What a name was found to stand for."""
+    """The data sets of a name."""
 
     datasets: tuple[Dataset, ...]
-    """Several where the name doesn't say which; none where nothing was prepared from that text yet."""
+    """Several where the name is ambiguous; none where nothing was prepared from that text yet."""
     recipe: Recipe
-    """For the context and stride to describe it with: the one that was named, or the default one."""
+    """The named or the default recipe, for context and stride in descriptions."""
     note: str = ""
-    """Why it's this one where there are others."""
+    """Why this one was chosen among several."""
 
 
 def datasets_named(
     name: str, settings: Mapping[str, Any], progress: Progress | None = None, fetch: bool = False
 ) -> Named:
-    """The data sets that `name` stands for: an id, the folder of one, a recipe, a text that was prepared, or the name by which
-    `lmlab data show` lists it. With `settings`, the one that was prepared with these.
+    """Return the data sets that `name` refers to: an id, the folder of one, a recipe, a text that was prepared, or the name by
+    which `lmlab data show` lists it. With `settings`, the one that was prepared with these.
 
-    `fetch`: whether a catalogue corpus is downloaded where it must be. LabError where there is nothing of that name, and where a
+    `fetch`: whether a catalogue corpus is downloaded if necessary. LabError where there is nothing of that name, and where a
     recipe, or a text with `settings`, is not prepared.
     """
     if _is_dataset(name):
@@ -75,7 +75,7 @@ def datasets_named(
 
 
 def one_named(name: str, settings: Mapping[str, Any], progress: Progress | None = None) -> tuple[Dataset, Recipe]:
-    """The data set that `name` stands for, and the recipe to describe it with; LabError where it's not exactly one."""
+    """Return the data set that `name` refers to, and the recipe to describe it with; LabError where it's not exactly one."""
     named = datasets_named(name, settings, progress)
     if not named.datasets:
         how = " with these settings" if settings else ""
@@ -88,8 +88,8 @@ def one_named(name: str, settings: Mapping[str, Any], progress: Progress | None 
 def found_or_prepared(
     name: str, settings: Mapping[str, Any], say: Callable[[str], object], progress: Progress
 ) -> tuple[Dataset, Recipe]:
-    """The data set that `name` stands for, prepared where it isn't yet, and the recipe to describe it with; `say` gets the
-    reasons for what was chosen. LabError where several have that name.
+    """Return the data set that `name` refers to, prepared now if necessary, and the recipe to describe it with; `say` is called
+    with the reasons for the choice. LabError where several have that name.
     """
     asked = not _is_dataset(name) and (settings or is_recipe(name))
     named = None if asked else datasets_named(name, settings, progress, fetch=True)
@@ -106,8 +106,8 @@ def found_or_prepared(
 def named_or_prepared(
     name: str, settings: Mapping[str, Any], say: Callable[[str], object], progress: Progress
 ) -> tuple[Dataset, Recipe]:
-    """The data set that `lmlab train NAME` with these settings reads, prepared where it isn't yet, or the one that is listed by
-    `name`; and the recipe to describe it with. LabError where several are listed by it, or nothing has that name.
+    """Return the data set that `lmlab train NAME` with these settings reads, prepared now if necessary, or the one that is listed
+    by `name`; and the recipe to describe it with. LabError where several are listed by it, or nothing has that name.
     """
     text = _is_dataset(name) or names_text(name) or is_recipe(name)
     if not settings and not text and any(one.name == name for one in list_datasets()):
@@ -119,9 +119,9 @@ def named_or_prepared(
 
 
 def several_line(name: str, found: Sequence[Dataset]) -> str:
-    """The data sets of one name with what tells them apart, in a line."""
+    """Return the data sets of one name and their distinguishing features, in a line."""
     each = ", ".join(f"{one.id} ({_told(one)})" for one in found)
-    return f"{name} stands for {len(found)} data sets: {each}"
+    return f"{name} refers to {len(found)} data sets: {each}"
 
 
 def _told(dataset: Dataset) -> str:
@@ -130,7 +130,7 @@ def _told(dataset: Dataset) -> str:
 
 
 def distinguishing(dataset: Dataset) -> dict[str, str]:
-    """What tells data sets of one text apart, by the heading of a table."""
+    """Return the features that distinguish data sets of one text, by the heading of a table."""
     return {
         "documents": documents_in_short(dataset),
         "tokenizer": f"{dataset.facts['tokenizer']['name']} {dataset.vocabulary_size:,}",
@@ -139,20 +139,20 @@ def distinguishing(dataset: Dataset) -> dict[str, str]:
 
 
 def runs_using(datasets: Sequence[Dataset], root: Path) -> list[str]:
-    """The names of the runs in `root` that were trained on one of these data sets."""
+    """Return the names of the runs in `root` that were trained on one of these data sets."""
     ids = {one.id for one in datasets}
     found = []
     for run in list_runs(root):
         try:
             if run.origin().get("data_id") in ids:
                 found.append(run.name)
-        except LabError:  # a run whose origin can't be read uses nothing that is known
+        except LabError:  # a run whose origin can't be read isn't known to use any data
             continue
     return found
 
 
 def require_unused(datasets: Sequence[Dataset], root: Path, force: bool) -> None:
-    """LabError where runs in `root` were trained on one of these data sets, unless it's forced."""
+    """Raise LabError where runs in `root` were trained on one of these data sets, unless `force` is set."""
     users = [] if force else runs_using(datasets, root)
     if users:
         more = f" and {len(users) - NAMED_RUNS:,} more" if len(users) > NAMED_RUNS else ""
@@ -167,7 +167,7 @@ def _is_dataset(name: str) -> bool:
 
 
 def _listed_as(name: str) -> tuple[Dataset, ...]:
-    """The data sets that are listed by this name; LabError where there are none."""
+    """Return the data sets that are listed by this name; LabError where there are none."""
     every = list_datasets()
     found = tuple(one for one in every if one.name == name)
     if not found:
@@ -178,7 +178,7 @@ def _listed_as(name: str) -> tuple[Dataset, ...]:
 
 
 def _as_trained(name: str, progress: Progress | None) -> Dataset | None:
-    """The one that `lmlab train NAME` would read, where it's prepared and there is no doubt about the settings."""
+    """Return the one that `lmlab train NAME` would read; None where it isn't prepared or the settings are ambiguous."""
     try:
         return prepared(data_asked(name, {}, lambda line: None, progress).data)
     except LabError:

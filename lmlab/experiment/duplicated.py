@@ -1,7 +1,7 @@
-"""What a loss is without the text that the model has read in training: by the data set's check (`lmlab data check`).
+"""The loss without text that the model has seen in training, by the data set's check (`lmlab data check`).
 
 The check marks units (documents or blocks) of an evaluated split that are exact or near duplicates of training text, or
-mostly made of longer spans of it. Their bits are left out; nothing is scored again, so the tokens that stay were
+consist mostly of long spans of it. Their bits are left out; nothing is scored again, so the remaining tokens were
 predicted with the same context as before.
 """
 
@@ -22,11 +22,11 @@ from lmlab.evaluation import Evaluation
 def without_duplicates(
     scores: Evaluation, dataset: Dataset, trained_on: str, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """The figures of a whole split's evaluation without its duplicates of training text; `trained_on` is the id of the
+    """Return the figures of a whole split's evaluation without its duplicates of training text; `trained_on` is the id of the
     run's data.
 
     A data set that was not checked yet is checked now where that takes seconds. Where nothing is known, the figures are
-    None and `duplicates_note` says why.
+    None and `duplicates_note` has the reason.
     """
     note = _unknown(scores.split, dataset, trained_on)
     value = None if note else checked(dataset, progress)
@@ -48,7 +48,7 @@ def without_duplicates(
 
 
 def duplicates_line(values: dict[str, Any]) -> str:
-    """Those figures in words; empty where there is nothing to say."""
+    """Return those figures as text; empty where there is nothing to report."""
     found = values["duplicates"]
     if found is None:
         return values["duplicates_note"]
@@ -71,7 +71,7 @@ def duplicates_line(values: dict[str, Any]) -> str:
 
 
 def _unknown(split: str, dataset: Dataset, trained_on: str) -> str:
-    """Why there is no answer; empty where there is one."""
+    """Return why the duplicates are unknown; empty where they are known."""
     if split == "train":
         return "the training split is not compared with itself: lmlab data check finds duplicates within it"
     if split == ALL:
@@ -84,7 +84,7 @@ def _unknown(split: str, dataset: Dataset, trained_on: str) -> str:
 
 
 def _figures(scores: Evaluation, units: np.ndarray | None) -> dict[str, Any]:
-    """The loss over these units (bool [units])."""
+    """Return the loss over these units (bool [units])."""
     loss, tokens = (math.nan, None) if units is None else scores.loss_over(units)
     if not tokens or units is None:
         return {

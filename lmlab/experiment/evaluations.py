@@ -13,16 +13,17 @@ FORMAT = 1
 
 
 def evaluations_json(named: Sequence[tuple[str, Record]]) -> dict[str, Any]:
-    """The rows of runs by the names that they are shown by, as `lmlab report --to json` prints them."""
+    """Return the rows of runs by their displayed names, as `lmlab report --to json` prints them."""
     runs = [{"run": name, "id": record.id, "evaluations": evaluation_rows(record)} for name, record in named]
     return {"format": FORMAT, "kind": KIND, "runs": runs}
 
 
 def evaluation_rows(record: Record) -> list[dict[str, Any]]:
-    """A row an evaluation, in order; then, where those scored a sample, the best and the last model over the whole split.
+    """Return a row for each evaluation, in order; then, where those scored a sample, the best and the last model over the whole
+    split.
 
-    Losses are nats a token and `seconds` those of training steps; None is unknown. `best` marks the lowest validation loss: of the
-    rows of the whole split where there are any.
+    Losses are nats a token and `seconds` those of training steps; None is unknown. `best` marks the lowest validation loss: among
+    the rows of the whole split where there are any.
     """
     batches = {
         int(line["step"]): line.get("loss") for line in record.run.read_lines("metrics") if line["kind"] == "train"
@@ -32,7 +33,7 @@ def evaluation_rows(record: Record) -> list[dict[str, Any]]:
             "step": None if record.steps_are_epochs else entry.step,
             "tokens": entry.tokens,
             "epochs": _epochs(record, entry.tokens, entry.step),
-            # A log that scores no training text has the loss of its batches.
+            # A log without a training loss has the loss of its batches.
             "train_loss": entry.train_loss if entry.train_loss is not None else batches.get(entry.step),
             **_scores(entry.valid_loss, entry.accuracy, entry.bits_per_byte),
             "seconds": entry.train_seconds,
@@ -48,7 +49,7 @@ def evaluation_rows(record: Record) -> list[dict[str, Any]]:
 
 
 def _whole(record: Record, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The scores over the whole split that the summary has, each at its step."""
+    """Return the scores over the whole split in the summary, each at its step."""
     found: dict[int, dict[str, Any]] = {}
     for key in ("best", "final"):
         scores = (record.summary or {}).get(key)

@@ -1,6 +1,6 @@
-"""What a person expects of a run, said before it begins and scored after it: `--expect valid_perplexity=25..30`.
+"""Expected ranges of a run's figures, given before it begins and scored after it: `--expect valid_perplexity=25..30`.
 
-origin.json keeps it, which is written once: nobody can expect what has already come.
+They are kept in origin.json, which is written once, so that they can't be changed afterwards.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lmlab.recipe.quantities import seconds_in
 from lmlab.training.display import duration
 
 METRICS = {**VALIDATION, "valid_bits_per_byte": "bits_per_byte", "time": "time"}
-"""What can be expected -> its name among the best model's figures; time is that of the whole run."""
+"""Possible metrics -> their names among the best model's figures; time is that of the whole run."""
 EXAMPLE = (
     "expected METRIC=LOW..HIGH such as valid_perplexity=25..30, valid_loss=..1.5, valid_accuracy=36%.. or time=1h..2h"
 )
@@ -28,14 +28,14 @@ MOST = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Expectation:
-    """A metric with the limits between which it is expected; None for no limit on that side. Times are in seconds."""
+    """A metric with its expected limits; None for no limit on that side. Times are in seconds."""
 
     metric: str
     low: float | None
     high: float | None
 
     def scored(self, best: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-        """What came, and whether it held, of the best model's figures and the time of the run."""
+        """Return the measured value, and whether the expectation held, from the best model's figures and the time of the run."""
         found = seconds if self.metric == "time" else best[METRICS[self.metric]]
         known = found is not None and math.isfinite(found)
         return {
@@ -47,7 +47,7 @@ class Expectation:
 
 
 def parse_expectations(texts: Sequence[str]) -> tuple[Expectation, ...]:
-    """The expectations in words such as `valid_loss=1.4..1.5`; LabError for what is none, or named twice."""
+    """Parse expectations such as `valid_loss=1.4..1.5`; LabError for an invalid one, or a metric named twice."""
     found = tuple(map(_parsed, texts))
     names = [entry.metric for entry in found]
     twice = [name for name in names if names.count(name) > 1]
@@ -57,7 +57,7 @@ def parse_expectations(texts: Sequence[str]) -> tuple[Expectation, ...]:
 
 
 def read_expectations(value: Any) -> tuple[Expectation, ...]:
-    """From origin.json's `expected`; LabError where it is damaged. Older runs have none."""
+    """Read `expected` of origin.json; LabError where it is damaged. Older runs have none."""
     if value is None:
         return ()
     try:
@@ -75,11 +75,11 @@ def read_expectations(value: Any) -> tuple[Expectation, ...]:
 
 
 def expectation_line(entry: Mapping[str, Any]) -> str:
-    """A scored expectation in words."""
+    """Return a scored expectation as text."""
     what, shown = _words(entry["metric"])
     wanted, measured = Range(low=entry["low"], high=entry["high"]).words(shown), entry["measured"]
     if measured is None:
-        return f"expected {what} {wanted}: it isn't known for this run"
+        return f"expected {what} {wanted}: unknown for this run"
     where = "" if entry["step"] is None else f" (best, step {entry['step']:,})"
     return f"expected {what} {wanted}: {'held' if entry['held'] else 'missed'}, measured {shown(measured)}{where}"
 
@@ -90,7 +90,7 @@ def _parsed(text: str) -> Expectation:
         raise LabError(f"--expect {text[:60]!r} can't be read: {EXAMPLE}")
     metric = name if name in METRICS else f"valid_{name}"
     if metric not in METRICS:
-        raise LabError(f"--expect knows no {name[:40]!r}: {nearest(name, list(METRICS))}")
+        raise LabError(f"--expect has no metric {name[:40]!r}: {nearest(name, list(METRICS))}")
     found = parse_range(limits, lambda limit: _number(metric, limit, text))
     if found is None or found.empty:
         raise LabError(f"--expect {text[:60]!r} has no range: {EXAMPLE}")
@@ -114,7 +114,7 @@ def _number(metric: str, text: str, whole: str) -> float:
 
 
 def _words(metric: str) -> tuple[str, Callable[[float], str]]:
-    """What a metric is called, and how its numbers are written."""
+    """Return a metric's name, and the format of its numbers."""
     if metric == "time":
         return "time", duration
     if metric == "valid_bits_per_byte":

@@ -1,4 +1,4 @@
-"""After the last step: the figures that get quoted, and the summary."""
+"""After the last step: the final figures, and the summary."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a training came to."""
+    """The result of a training."""
 
     run: Run
     ending: Ending
     summary: dict[str, Any]
     """Empty where the run was stopped before its end."""
     step: int | None = None
-    """Of the checkpoint that a stopped run goes on from."""
+    """The step of the checkpoint from which a stopped run continues."""
     lines: tuple[str, ...] = ()
-    """What was said when the training was over."""
+    """The lines printed when the training was over."""
 
     @property
     def resume_command(self) -> str:
-        """What goes on with the run as it was trained."""
+        """The command that continues the run."""
         return _resume_command(self.run)
 
 
 def train_to_end(session: Session, deadline: float | None, say: Callable[[str], None]) -> Outcome:
     """Train until the last step, `deadline` (`time.monotonic()`) or a stop, and score.
 
-    A second Ctrl-C is a KeyboardInterrupt that says what is saved and which command goes on from there.
+    A second Ctrl-C raises KeyboardInterrupt with a message about what is saved and the command that continues from there.
     """
     try:
         return finish(session, session.train(deadline), say)
@@ -62,7 +62,7 @@ def train_to_end(session: Session, deadline: float | None, say: Callable[[str], 
 
 
 def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outcome:
-    """Score the last and the best model and write summary.json; a stopped run gets neither."""
+    """Score the last and the best model and write summary.json; a stopped run is neither scored nor summarised."""
     run, state = session.run, session.state
     if ending.kind == "stopped":
         return _stopped(session, ending, say)
@@ -78,7 +78,7 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
     scoring_seconds = final.seconds + train.seconds
     total = state.train_seconds + state.evaluate_seconds + state.save_seconds
     forecast, old = _forecast(run), total + scoring_seconds
-    # A run that an earlier version began is held against what that version forecast.
+    # A run that an earlier version began is compared with that version's forecast.
     wall = counts_wall_time(forecast)
     keep_least(session, session.clock.seconds() if wall else old)
     # A branch has its parent's tokens in its count, but not its seconds.
@@ -130,7 +130,7 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
         "claims": compared_claims(session.recipe, evaluations, finals, bests),
         "expectations": [entry.scored(bests, seconds) for entry in read_expectations(run.origin().get("expected"))],
     }
-    # A process that dies between the two finishes again: the resume takes this line out.
+    # A process that dies between the two finishes again: the resume removes this line.
     session.journal.append(
         "events",
         "finished",
@@ -171,7 +171,7 @@ def _resume_command(run: Run) -> str:
 
 
 def figures(evaluation: Evaluation) -> dict[str, Any]:
-    """An evaluation's figures for JSON, with the bootstrap interval of its loss over units."""
+    """Return an evaluation's figures for JSON, with the bootstrap interval of its loss over units."""
     interval = evaluation.interval()
     return {
         **evaluation.figures(),
@@ -181,7 +181,7 @@ def figures(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def rise_between(best: Evaluation, final: Evaluation) -> PairedDifference | None:
-    """The loss of the last model above the best one's, unit by unit; None where they are the same model."""
+    """Return the loss of the last model minus the best one's, paired by unit; None where they are the same model."""
     if best is final:
         return None
     nats = [scores.bits_per_unit * math.log(2.0) for scores in (final, best)]
@@ -189,7 +189,7 @@ def rise_between(best: Evaluation, final: Evaluation) -> PairedDifference | None
 
 
 def gap_figures(valid: Evaluation, train: Evaluation) -> dict[str, Any]:
-    """The training loss beside final figures, and how far validation is above it, over samples of equal size."""
+    """Return the training loss beside final figures, and how far validation is above it, over samples of equal size."""
     gap = loss_gap(valid, train)
     return {
         "train_loss": train.loss,
@@ -200,7 +200,7 @@ def gap_figures(valid: Evaluation, train: Evaluation) -> dict[str, Any]:
 
 
 def data_used(session: Session) -> dict[str, Any]:
-    """Which of the data set's tokens the run was trained on: enough to know, and to avoid, them later."""
+    """Return which of the data set's tokens the run was trained on, so that later runs can avoid them."""
     recipe = session.recipe
     return {
         "data_id": session.dataset.id,
@@ -222,15 +222,15 @@ def _best(session: Session, final: Evaluation) -> tuple[Evaluation, int]:
         return final, state.step
     try:
         checkpoint, _ = find(session.run.checkpoints, str(state.best_step))
-    except LabError:  # it was removed, or damaged, while the training went on: the last is the best that there is
+    except LabError:  # it was removed or damaged during the training: the last model is then the best one left
         return final, state.step
-    # The last model is on the disk: nothing is put back, so that no second copy of it takes memory.
+    # The last model is on the disk: it isn't restored afterwards, so that no second copy of it takes memory.
     session.training.restore_weights(checkpoint)
     return session.final_scores(), checkpoint.step
 
 
 def _forecast(run: Run) -> Any:
-    """What forecast.json holds; None where it is gone or damaged, which is no reason to lose a summary."""
+    """Return the content of forecast.json; None where it is gone or damaged, which must not prevent a summary."""
     try:
         return run.read("forecast.json")
     except LabError:

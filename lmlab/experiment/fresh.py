@@ -1,4 +1,4 @@
-"""What a run trains on: its whole training split, or with `data.fresh` the tokens of it that no run before it has used."""
+"""The tokens that a run trains on: its whole training split, or with `data.fresh` those that no run before it has used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_NAMED = 3
 
 
 def training_tokens(recipe: Recipe, dataset: Dataset, lineage: Sequence[Ancestor]) -> TrainingTokens:
-    """The training split, or what of it `lineage` has left; LabError where that can't be told, or is nothing."""
+    """Return the training split, or the tokens of it that `lineage` has left; LabError where these are unknown, or none."""
     if not recipe.data.fresh:
         return training_split(recipe, dataset)
     tokens = dataset.tokens("train")
@@ -27,8 +27,8 @@ def training_tokens(recipe: Recipe, dataset: Dataset, lineage: Sequence[Ancestor
     if parent.use.sequences() and not shared_tokens(parent.use.data, dataset.ancestry):
         theirs = parent.use.data[0][0]
         raise LabError(
-            f"{parent.title} was trained on data set {theirs}, which {dataset.id} doesn't extend, so what it has used of it can't "
-            f"be told: add text with lmlab data extend {theirs} PATH, or leave data.fresh out"
+            f"{parent.title} was trained on data set {theirs}, which {dataset.id} doesn't extend, so the tokens that it has used "
+            f"are unknown: add text with lmlab data extend {theirs} PATH, or leave data.fresh out"
         )
     left = unused([ancestor.use for ancestor in lineage], dataset.ancestry)
     windows = fresh_windows(left, recipe.model.context)
@@ -42,20 +42,20 @@ def training_tokens(recipe: Recipe, dataset: Dataset, lineage: Sequence[Ancestor
 
 
 def require_parent(recipe: Recipe, there: bool) -> None:
-    """LabError for `data.fresh` without a run to go on from."""
+    """Raise LabError for `data.fresh` without a run to continue from."""
     if recipe.data.fresh and not there:
         raise LabError(
-            "data.fresh goes on from a run, with tokens that it hasn't used: name it with --from RUN, or leave data.fresh out"
+            "data.fresh continues from a run, with tokens that it hasn't used: name it with --from RUN, or leave data.fresh out"
         )
 
 
 def tokens_of_run(run: Run, recipe: Recipe, dataset: Dataset) -> TrainingTokens:
-    """`training_tokens` for a run that is there already, by what it says of where it comes from."""
+    """Return `training_tokens` for an existing run, by its own lineage."""
     return training_tokens(recipe, dataset, lineage_before(run) if recipe.data.fresh else ())
 
 
 def require_one_pass(fresh: FreshTokens, recipe: Recipe, steps: int) -> None:
-    """LabError unless so many steps find enough fresh windows: on a second pass they wouldn't be fresh any more."""
+    """Raise LabError unless there are enough fresh windows for so many steps: in a second pass they wouldn't be fresh."""
     batch, count = recipe.train.batch, fresh.windows.count
     if count < batch:
         raise LabError(
@@ -75,7 +75,7 @@ def require_one_pass(fresh: FreshTokens, recipe: Recipe, steps: int) -> None:
 def fresh_lines(
     fresh: FreshTokens, recipe: Recipe, dataset: Dataset, steps: int, lineage: Sequence[Ancestor]
 ) -> list[str]:
-    """How many tokens are fresh, how many of them so many steps will use, and how many will be left."""
+    """Return lines on how many tokens are fresh, how many of them so many steps will use, and how many will be left."""
     batches = Use(
         data=dataset.ancestry,
         seed=recipe.train.seed,
@@ -92,12 +92,12 @@ def fresh_lines(
     ]
     other = [one for one in lineage if one.use.sequences() and not shared_tokens(one.use.data, dataset.ancestry)]
     if other:
-        lines.append(f"{_titles(other)} read another data set: text that also stands in this one counts as fresh")
+        lines.append(f"{_titles(other)} read another data set: text that also occurs in this one counts as fresh")
     return lines
 
 
 def fresh_left(run: Run, state: State, dataset: Dataset) -> int:
-    """How many training tokens neither `run`, in that state, nor one before it has used."""
+    """Return how many training tokens neither `run`, in that state, nor its lineage has used."""
     lineage = (*lineage_before(run), ancestor_at(run, state))
     return size(unused([ancestor.use for ancestor in lineage], dataset.ancestry))
 

@@ -1,6 +1,7 @@
-"""What is in a run's folder, what is missing or damaged, and what works all the same: the line for a run that can't go on as it is.
+"""The inventory of a run's folder: what is present, missing or damaged, and which commands still work. Used for a run that can't
+resume.
 
-Only reads. `experiment.judging` says what became of checkpoints and lines that are gone.
+Read-only. `experiment.judging` explains missing checkpoints and lines.
 """
 
 from __future__ import annotations
@@ -30,18 +31,18 @@ MOST_STEPS_LISTED = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Inventory:
-    """The contents of a run's folder, and the verbs that they suffice for."""
+    """The contents of a run's folder, and the commands for which they suffice."""
 
     there: tuple[str, ...]
-    """What can be read, in words."""
+    """The readable parts, in words."""
     missing: tuple[str, ...]
     damaged: tuple[str, ...]
     works: tuple[str, ...]
-    """Verbs that do what they are for with what is there."""
+    """Commands that work with what is present."""
     fails: tuple[str, ...]
-    """Those of them that don't."""
+    """Those that don't."""
     cure: str = ""
-    """What can be done about checkpoints or lines that are gone."""
+    """What can be done about missing checkpoints or lines."""
 
     @property
     def whole(self) -> bool:
@@ -49,7 +50,7 @@ class Inventory:
         return not self.missing and not self.damaged
 
     def sentence(self) -> str:
-        """All of it in one line."""
+        """Return the inventory in one line."""
         parts = [f"there: {', '.join(self.there) or 'nothing'}"]
         parts += [f"missing: {', '.join(self.missing)}"] if self.missing else []
         parts += [f"damaged: {', '.join(self.damaged)}"] if self.damaged else []
@@ -60,7 +61,7 @@ class Inventory:
 
 
 def take_inventory(run: Run) -> Inventory:
-    """Look at everything that a resume, `sample`, `evaluate` and `report` need; every checkpoint's hashes are compared."""
+    """Check everything that a resume, `sample`, `evaluate` and `report` need, including every checkpoint's hashes."""
     found: dict[str, list[str]] = {"there": [], "missing": [], "damaged": []}
 
     def look(name: str, read: Callable[[], object]) -> bool:
@@ -93,13 +94,13 @@ def take_inventory(run: Run) -> Inventory:
 
 
 def _curve(run: Run) -> None:
-    """LabError where the lines of metrics are damaged, or there is none though there should be."""
+    """Raise LabError where the lines of metrics are damaged, or missing though there should be some."""
     if not run.read_lines("metrics") and (lost := lost_lines(run)):
         raise LabError(lost)
 
 
 def _checkpoints(run: Run, found: dict[str, list[str]]) -> Checkpoint | None:
-    """The newest checkpoint that is intact."""
+    """Return the newest checkpoint that is intact."""
     newest, intact, broken = None, [], []
     for step in checkpoint_steps(run.checkpoints):
         try:
@@ -116,7 +117,7 @@ def _checkpoints(run: Run, found: dict[str, list[str]]) -> Checkpoint | None:
 
 
 def _fits(run: Run, checkpoint: Checkpoint) -> bool:
-    """Whether the weights have the names and shapes of the recipe's model, of which no number is made."""
+    """Return whether the weights have the names and shapes of the recipe's model, which is built on the meta device."""
     recipe, vocabulary = run.recipe(), load_tokenizer(read_json(run.folder / "tokenizer.json")).vocabulary_size
     try:
         require_weights(checkpoint, recipe.model, vocabulary)

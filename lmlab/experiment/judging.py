@@ -1,7 +1,7 @@
-"""What became of a run's checkpoints and lines, and what can be done: asked by every verb that finds some of them missing.
+"""Why a run's checkpoints or lines are missing, and what can be done; used by every command that finds some of them missing.
 
-Whether a run ever had what isn't there is told by the rest of its folder: summary, events, other checkpoints. Only reads, and needs
-no torch.
+Whether a run ever had what is missing follows from the rest of its folder: summary, events, other checkpoints. Read-only, and
+without torch.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from lmlab.runs.run import RECIPE
 
 
 def checkpoint_in(run: Run, which: str) -> tuple[Checkpoint, list[str]]:
-    """`find` among the checkpoints of `run`; its step 0 is drawn again where the run keeps it as its seed.
+    """Return `find` among the checkpoints of `run`; step 0 is regenerated where the run keeps only its seed.
 
-    Where there is none, LabError says what became of them and what can be done.
+    Where there is none, LabError has the reason and what can be done.
     """
     present = checkpoint_steps(run.checkpoints)
     if which in (INIT, "0") and 0 not in present and is_noted(run.checkpoints):
@@ -37,19 +37,19 @@ def checkpoint_in(run: Run, which: str) -> tuple[Checkpoint, list[str]]:
 
 
 def _trained_to(run: Run, step: int) -> str:
-    """The command that trains a run again and keeps that step, as the end of an error; empty where there is none."""
+    """Return the command that trains a run again and keeps that step, as the end of an error; empty where there is none."""
     if run.imported is not None or not 0 < step <= run.recipe().train.steps:
         return ""
     return f"; to have it, train the same run again: {_command(run)} --train.checkpoint_every {step} --train.keep_every {step}"
 
 
 def present_steps(run: Run) -> list[int]:
-    """The steps of which the run has a checkpoint, or can draw it again from its seed; ascending."""
+    """Return the steps of which the run has a checkpoint, or can regenerate it from its seed; ascending."""
     return sorted({*([0] if is_noted(run.checkpoints) else []), *checkpoint_steps(run.checkpoints)})
 
 
 def without_checkpoints(run: Run) -> str:
-    """Why a run has no checkpoint, and what can be done, in one line."""
+    """Return why a run has no checkpoint, and what can be done, in one line."""
     status, saved = run.status(), saved_step(run)
     if saved:
         what = f"finished at step {saved:,}" if status == "finished" else f"is {status}, and had saved step {saved:,}"
@@ -59,20 +59,20 @@ def without_checkpoints(run: Run) -> str:
         )
     if status == "running":
         ask = f"touch {run.folder / 'control' / 'save'}"
-        return f"{run.name} has begun and saved no checkpoint yet: wait for its first one, or ask for it with {ask}"
+        return f"{run.name} has begun and saved no checkpoint yet: wait for its first one, or request it with {ask}"
     return f"{run.name} was stopped before its first checkpoint: begin it again with lmlab resume {run.folder}"
 
 
 def require_no_progress(run: Run) -> None:
-    """LabError where a run without checkpoints must have had one: to begin it again is not to continue it."""
+    """Raise LabError where a run without checkpoints must have had one: a restart would not continue it."""
     if saved := saved_step(run):
         raise LabError(f"its checkpoints are gone, the last of step {saved:,}")
 
 
 def lost_lines(run: Run) -> str | None:
-    """What metrics.jsonl lacks of the steps that the run is known to have taken, and what can be done; None where nothing.
+    """Return which lines metrics.jsonl lacks for steps that the run is known to have taken, and what can be done; None where none.
 
-    None too where another file that would tell is damaged: whoever needs that one says so.
+    None too where another file that would show it is damaged: reading that one raises its own error.
     """
     with contextlib.suppress(LabError):
         return None if run.imported is not None else _lost_lines(run)
@@ -97,19 +97,19 @@ def _lost_lines(run: Run) -> str | None:
 
 
 def saved_step(run: Run) -> int:
-    """The last step that the run must have saved, by its summary or its lines; 0 where it may have saved none."""
+    """Return the last step that the run must have saved, by its summary or its lines; 0 where it may have saved none."""
     with contextlib.suppress(LabError):
         if (summary := run.summary()) is not None:
             return int(summary.get("steps", 0))
     with contextlib.suppress(LabError):
         lines = [line["step"] for line in run.read_lines("events") if line.get("kind") == "checkpoint"]
-        # A line is written before its checkpoint: the first one proves nothing.
+        # A line is written before its checkpoint: the first one doesn't prove that it was saved.
         return lines[-1] if len(lines) > 1 else 0
     return 0
 
 
 def train_again(run: Run) -> str:
-    """How a run's checkpoints can be had again where they are gone."""
+    """Return how a run's missing checkpoints can be restored."""
     return f"put them back from a copy, or train it again: {_command(run)}"
 
 

@@ -1,7 +1,7 @@
-"""Which checkpoints a finished run keeps, and step 0 drawn again from its seed where only that is kept.
+"""Which checkpoints a finished run keeps, and the regeneration of step 0 from its seed where only that is kept.
 
-A run of a few minutes keeps its latest and best checkpoint: an older one is trained again sooner than it is missed. Step 0 is a
-function of the recipe; the hashes of its tensors stay (init.json), and are compared when it is drawn again.
+A run of a few minutes keeps its latest and best checkpoint, since training again is quicker than keeping all. Step 0 is a function
+of the recipe; the hashes of its tensors are kept (init.json), and compared when it is regenerated.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from lmlab.runs import Run
 
 @dataclass(frozen=True, kw_only=True)
 class MadeAgain(Checkpoint):
-    """The checkpoint of step 0 in memory: its tensors are drawn again, and nothing of them is on the disk."""
+    """The checkpoint of step 0 in memory: its tensors are regenerated, and not on the disk."""
 
     made: Mapping[str, Mapping[str, Tensor]]
     """Part -> its tensors."""
 
     def tensors(self, part: str) -> dict[str, Tensor]:
-        """The tensors of a part; LabError where there is no such part."""
+        """Return the tensors of a part; LabError where there is no such part."""
         self._require(part)
         return dict(self.made[part])
 
     def elements(self, part: str) -> int:
-        """How many numbers a part holds."""
+        """Return the number of elements in a part."""
         return sum(tensor.numel() for tensor in self.tensors(part).values())
 
     def verify(self) -> None:
-        """It was compared with its hashes when it was made."""
+        """Do nothing: it was compared with its hashes when it was made."""
 
 
 def keep_least(session: Session, seconds: float) -> None:
-    """Prune the run of a session that has nothing left to train or score, where it is to keep least.
+    """Prune a finished run where its recipe and duration say to keep least.
 
-    The session's model is drawn anew to see that step 0 can be: no second copy of it takes memory.
+    The session's own model is reinitialised to check that step 0 can be regenerated, so that no second copy of it takes memory.
     """
     run, recipe, checkpoints = session.run, session.recipe, session.run.checkpoints
     if not keeps_least(recipe, seconds):
@@ -63,7 +63,7 @@ def keep_least(session: Session, seconds: float) -> None:
 
 
 def initial_again(run: Run) -> Checkpoint:
-    """Step 0 of a run that keeps it as its seed; LabError where what is drawn here isn't what the run began with.
+    """Regenerate step 0 of a run that keeps only its seed; LabError where the weights differ from those that the run began with.
 
     Where only the optimizer's state differs, it has weights alone.
     """
@@ -74,7 +74,7 @@ def initial_again(run: Run) -> Checkpoint:
 
 
 def can_be_made_again(run: Run) -> bool:
-    """Whether step 0 of a run, which is there, comes out of its seed bit for bit here, optimizer included."""
+    """Return whether step 0 of a run, which exists, is regenerated from its seed bit for bit here, optimizer included."""
     if not _begins_at_seed(run) or 0 not in checkpoint_steps(run.checkpoints):
         return is_noted(run.checkpoints)
     files = read_manifest(folder_of(run.checkpoints, 0), 0)["files"]
@@ -104,8 +104,8 @@ def _drawn(run: Run, files: Mapping[str, Any], state: dict[str, Any]) -> Checkpo
     if not same["weights"]:
         torch_then = run.origin().get("torch", "another")
         raise LabError(
-            f"the weights that seed {recipe.train.seed} gives here are not those that {run.name} began with (made by PyTorch "
-            f"{torch_then}): take another step, or the versions that {run.folder / 'origin.json'} names"
+            f"the weights from seed {recipe.train.seed} here are not those that {run.name} began with (made by PyTorch "
+            f"{torch_then}): take another step, or the versions in {run.folder / 'origin.json'}"
         )
     kept = {name: facts for name, facts in files.items() if same.get(name.removesuffix(SUFFIX), True)}
     return MadeAgain(

@@ -1,6 +1,6 @@
 """`lmlab plan --ladder`: small trainings of increasing size, from which the loss of the whole one is extrapolated.
 
-Each is an ordinary run in the cache folder, so that one that was stopped goes on where it was; its losses stay, its folder goes.
+Each is an ordinary run in the cache folder, so that an interrupted one continues; its loss is kept, and its folder removed.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from lmlab.training.display import Display, duration
 def run_ladder(
     recipe: Recipe, dataset: Dataset, steps: int, display: Display, say: Callable[[str], object] = print
 ) -> LadderLaw:
-    """The law that the ladder of a training of `steps` steps came to; what was trained before isn't trained again.
+    """Return the law from the ladder of a training of `steps` steps; rungs that were trained before aren't trained again.
 
-    LabError where a rung was stopped (it goes on at the next call), or came to no finite loss.
+    LabError where a rung was stopped (the next call continues it), or has no finite loss.
     """
     rungs = rungs_of(recipe, dataset.vocabulary_size, steps)
     done = remembered(recipe, dataset.id, steps)
@@ -35,7 +35,7 @@ def run_ladder(
         folder = make_folder(cache_folder() / "ladders" / f"{_name(rung.recipe)}-{dataset.id}")
         outcome = train_or_resume(rung.recipe, run="rung", runs=folder, display=display, say=_nothing)
         if outcome.ending.kind == "stopped":
-            raise LabError(f"stopped in rung {number + 1} of {len(rungs)}: the same command goes on from there")
+            raise LabError(f"stopped in rung {number + 1} of {len(rungs)}: the same command continues from there")
         loss, seconds = outcome.summary["final"]["loss"], outcome.summary["seconds"]["total"]
         say(
             f"  {number + 1} of {len(rungs)}: width {rung.recipe.model.width}, {rung.recipe.train.steps:,} steps, "
@@ -52,4 +52,4 @@ def _name(recipe: Recipe) -> str:
 
 
 def _nothing(line: str) -> None:
-    """A rung's own lines say nothing that the ladder doesn't."""
+    """Discard a rung's own lines, which add nothing to the ladder's."""

@@ -1,7 +1,7 @@
-"""Which runs a run comes from, and which tokens each of them had used when its branch left it.
+"""The runs from which a run is descended, and which tokens each of them had used when its branch began.
 
-A run keeps this in its own origin.json (`lineage`, oldest first), so that nothing depends on its ancestors' folders. Of a run
-from before that was kept, the parents are asked themselves, where they still are.
+A run keeps this in its own origin.json (`lineage`, oldest first), so that it doesn't depend on its ancestors' folders. For a run
+from before this was kept, the parents themselves are read, where they still exist.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ class Ancestor:
 
     @property
     def title(self) -> str:
-        """NAME@STEP, as it's typed."""
+        """NAME@STEP, as on the command line."""
         return f"{self.name}@{self.step}"
 
     def to_json(self) -> dict[str, Any]:
-        """For origin.json."""
+        """Return the value for origin.json."""
         return {"run": self.run, "name": self.name, "step": self.step, **self.use.to_json()}
 
 
 def lineage_through(run: Run, checkpoint: Checkpoint) -> tuple[Ancestor, ...]:
-    """What a branch from that checkpoint comes from, oldest first; LabError where it can't be told any more."""
+    """Return the lineage of a branch from that checkpoint, oldest first; LabError where it is no longer known."""
     state, _ = read_state(checkpoint.state)
     return (*lineage_before(run), ancestor_at(run, state))
 
 
 def lineage_before(run: Run) -> tuple[Ancestor, ...]:
-    """What `run` itself comes from, oldest first; nothing for a run that began from no other."""
+    """Return the lineage of `run` itself, oldest first; empty for a run without a parent."""
     origin = run.origin()
     if origin.get("lineage") is not None:
         return tuple(map(_read_ancestor, origin["lineage"]))
@@ -58,7 +58,7 @@ def lineage_before(run: Run) -> tuple[Ancestor, ...]:
 
 
 def lineage_if_known(run: Run, checkpoint: Checkpoint) -> list[dict[str, Any]] | None:
-    """`lineage_through` for origin.json, or None where it can't be told."""
+    """Return `lineage_through` for origin.json, or None where it is unknown."""
     try:
         return lineage_to_json(lineage_through(run, checkpoint))
     except LabError:
@@ -66,30 +66,30 @@ def lineage_if_known(run: Run, checkpoint: Checkpoint) -> list[dict[str, Any]] |
 
 
 def lineage_to_json(lineage: Sequence[Ancestor]) -> list[dict[str, Any]]:
-    """For origin.json."""
+    """Return the value for origin.json."""
     return [ancestor.to_json() for ancestor in lineage]
 
 
 def ancestor_at(run: Run, state: State) -> Ancestor:
-    """`run` in that state."""
+    """Return `run` in that state as an ancestor."""
     use = _use(run, (state.first_cursor, state.cursor), state.skipped)
     return Ancestor(run=run.id, name=run.name, step=state.step, use=use)
 
 
 def _parent_of(run: Run, parent: dict[str, Any]) -> Run:
-    """The run that `run` was branched from, beside it; LabError where it is gone, or another by now."""
+    """Return the run that `run` was branched from, in the same folder; LabError where it is gone, or is now another run."""
     with contextlib.suppress(LabError):
         older, _ = open_run(parent["name"], run.folder.parent)
         if older.id == parent["id"]:
             return older
     raise LabError(
-        f"{run.name} does not say which tokens were used before it, and its parent {parent['name']} is not beside it any more: "
+        f"{run.name} does not record which tokens were used before it, and its parent {parent['name']} is no longer beside it: "
         f"put {parent['name']} back into {run.folder.parent}"
     )
 
 
 def _ancestor_once_at(run: Run, step: int) -> Ancestor:
-    """`run` as it was at a step whose checkpoint may be gone: it then read a batch a step, without a gap."""
+    """Return `run` at a step whose checkpoint may be gone: such a run read one batch a step, without a gap."""
     with contextlib.suppress(LabError):
         checkpoint, _ = find(run.checkpoints, str(step))
         return ancestor_at(run, read_state(checkpoint.state)[0])
@@ -115,7 +115,7 @@ def _use(run: Run, cursor: tuple[int, int], skipped: Sequence[Sequence[int]]) ->
 
 
 def _ancestry(run: Run) -> Ancestry:
-    """The run's data set and those that it begins with: as the run says, or, where it is older than that, as the cache says."""
+    """Return the run's data set and those that it extends, from the run, or for older runs from the cache."""
     origin = run.origin()
     if "data" not in origin:
         return find_dataset(origin["data_id"]).ancestry
@@ -128,7 +128,7 @@ def _ancestry(run: Run) -> Ancestry:
 
 
 def ancestry_to_json(data: Ancestry) -> list[dict[str, Any]]:
-    """For origin.json."""
+    """Return the value for origin.json."""
     return [{"id": identity, "train_tokens": tokens} for identity, tokens in data]
 
 

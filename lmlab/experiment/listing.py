@@ -1,4 +1,4 @@
-"""The runs of a folder as rows of plain values, and their seeds together: what a table of runs is made of."""
+"""The runs of a folder as rows of plain values, and their seeds grouped, for tables of runs."""
 
 from __future__ import annotations
 
@@ -38,60 +38,60 @@ class Row:
     seed: int | None
     step: int
     steps: int | None
-    """Planned."""
+    """The planned number."""
     tokens: int | None
     loss: float | None
-    """Of validation, nats a token: over the whole split where the run has finished, else of its last evaluation."""
+    """Validation loss, nats a token: over the whole split for a finished run, else of its last evaluation."""
     bits_per_byte: float | None
     perplexity: float | None
     accuracy: float | None
-    """Share of the validation tokens that were predicted right."""
+    """Share of the validation tokens whose top-1 prediction was right."""
     epochs: float | None
-    """How often it has read its training text, without the runs it comes from, as `tokens`."""
+    """Passes over its training text, without those of its lineage, like `tokens`."""
     seconds: float | None
-    """All of it where the run has finished, else of its training steps so far; of an imported run by its log's clock."""
+    """Total time of a finished run, else of its training steps so far; for an imported run by its log's clock."""
     tokens_per_second: float | None
     epoch_seconds: float | None
-    """What an epoch takes in training steps."""
+    """Duration of an epoch in training steps."""
     step_seconds: float | None
-    """The mean training step."""
+    """Mean duration of a training step."""
     device: str | None
     disk_bytes: int
-    """Of all files in its folder."""
+    """Size of all files in its folder."""
     tags: tuple[str, ...]
     family: str
-    """Equal for runs that differ in nothing but the seed."""
+    """Equal for runs that differ only in the seed."""
     recipe: Recipe | None
-    """To filter and sort by its settings."""
+    """Used to filter and sort by its settings."""
 
     def to_json(self) -> dict[str, Any]:
-        """For --json: without the recipe, which the run's folder has."""
+        """Return the value for --json: without the recipe, which is in the run's folder."""
         return {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self) if entry.name != "recipe"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seeds:
-    """Finished runs that differ in nothing but the seed. Runs of one seed count once, by their mean."""
+    """Finished runs that differ only in the seed. Runs of one seed count once, by their mean."""
 
     family: str
     names: tuple[str, ...]
     seeds: int
-    """How many different ones."""
+    """The number of different seeds."""
     means: Mapping[str, float | None]
-    """Of each name in AVERAGED, over the seeds."""
+    """For each name in AVERAGED, over the seeds."""
     deviations: Mapping[str, float | None]
     """Standard deviations, with n - 1; None for one seed."""
     first: Row
-    """For what they have in common."""
+    """For the values that they have in common."""
 
     def to_json(self) -> dict[str, Any]:
-        """For --json."""
+        """Return the value for --json."""
         figures = {name: {"mean": self.means[name], "standard_deviation": self.deviations[name]} for name in AVERAGED}
         return {"family": self.family, "runs": list(self.names), "seeds": self.seeds, **figures}
 
 
 def read_rows(root: Path) -> tuple[list[Row], list[str]]:
-    """All runs of `root`, the newest last, and a line for each that can't be read."""
+    """Read all runs of `root`, the newest last, and return a line for each that can't be read."""
     rows, problems = [], []
     for run in list_runs(root):
         try:
@@ -102,7 +102,7 @@ def read_rows(root: Path) -> tuple[list[Row], list[str]]:
 
 
 def row_of(run: Run) -> Row:
-    """A run's row; LabError where a file of it is damaged."""
+    """Return a run's row; LabError where one of its files is damaged."""
     record = read_outcome(run)
     try:
         return Row(
@@ -139,7 +139,7 @@ def row_of(run: Run) -> Row:
 
 
 def seeds_of(rows: Sequence[Row]) -> list[Seeds]:
-    """The families of which two runs or more have finished, in the order of their first rows."""
+    """Return the families with two or more finished runs, in the order of their first rows."""
     families: dict[str, list[Row]] = {}
     for row in rows:
         if row.status == "finished" and row.loss is not None:
@@ -170,7 +170,7 @@ def _seeds(family: str, members: Sequence[Row]) -> Seeds:
 
 
 def folded(rows: Sequence[Row], groups: Sequence[Seeds]) -> list[Row | Seeds]:
-    """The rows with each family's members replaced by the family, where its first one stands."""
+    """Return the rows with each family's members replaced by the family, at the place of its first member."""
     by_name = {name: group for group in groups for name in group.names}
     found: list[Row | Seeds] = []
     for row in rows:
@@ -193,11 +193,11 @@ def _planned_steps(record: Record) -> int | None:
 
 
 def _seconds_so_far(record: Record) -> float | None:
-    """What its tokens took, where the last evaluation is older than the last line."""
+    """Return the time of its tokens so far, where the last evaluation is older than the last line."""
     if record.imported is not None or not record.tokens or not record.tokens_per_second:
         return record.train_seconds
     parent = record.origin.get("parent")
-    if parent is not None:  # whose tokens are in the count
+    if parent is not None:  # its tokens are in the count
         return record.train_seconds
     seconds = record.tokens / record.tokens_per_second
     return seconds if math.isfinite(seconds) else None

@@ -1,4 +1,4 @@
-"""A run's model, ready to write or to be scored."""
+"""A run's model, loaded for generation or scoring."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from lmlab.training.saving import require_weights, restore_weights
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """A model out of a checkpoint, with its tokenizer and where it came from."""
+    """A model from a checkpoint, with its tokenizer and its origin."""
 
     run: Run
     recipe: Recipe
@@ -36,22 +36,22 @@ class Loaded:
     warnings: tuple[str, ...] = ()
 
     def generate(self, prompt: str = "", **settings: Any) -> str:
-        """The prompt and what the model writes after it; `settings` are those of `lmlab.generation.Sampling`."""
+        """Return the prompt and the model's continuation; `settings` are those of `lmlab.generation.Sampling`."""
         completion = self.complete([prompt], Sampling(**settings))[0]
         return completion.prompt + completion.text
 
     def complete(self, prompts: Sequence[str], sampling: Sampling, **hooks: Any) -> list[Completion]:
-        """A completion a prompt."""
+        """Return one completion for each prompt."""
         begin = begin_of(self.recipe.data, self.tokenizer)
         return generate(self.model, self.tokenizer, prompts, sampling, begin=begin, **hooks)
 
     def dataset(self) -> Dataset:
-        """The data set that the run was trained on; LabError where it is no longer on this machine."""
+        """Return the data set that the run was trained on; LabError where it is no longer on this machine."""
         return find_dataset(self.run.fact("data_id"))
 
 
 def load(reference: str | Path | Run | Outcome, runs: str | Path = "runs", device: str = "auto") -> Loaded:
-    """The model of RUN, RUN@best (the default), RUN@latest, RUN@STEP or RUN@init, in float32 and in evaluation mode."""
+    """Load the model of RUN, RUN@best (the default), RUN@latest, RUN@STEP or RUN@init, in float32 and in evaluation mode."""
     reference = reference.run if isinstance(reference, Outcome) else reference
     run, which = (reference, None) if isinstance(reference, Run) else open_run(str(reference), Path(runs))
     recipe = run.recipe()

@@ -1,4 +1,4 @@
-"""What is settled before a run's first step: machine, data, length and evaluations."""
+"""What is resolved before a run's first step: machine, data, length and evaluations."""
 
 from __future__ import annotations
 
@@ -37,39 +37,39 @@ from lmlab.training.wall import WallClock
 
 @dataclass(frozen=True, kw_only=True)
 class Expectation:
-    """What is known of a run before anything of it is tried."""
+    """What earlier runs predict for a run before anything of it is tried."""
 
     calibrations: dict[str, Calibration]
     evidence: Evidence | None
-    """Of its loss; None for a branch."""
+    """About its loss; None for a branch."""
 
     @property
     def loss(self) -> Estimate | None:
-        """The loss of the last step, in nats a token."""
+        """The expected loss of the last step, in nats a token."""
         return None if self.evidence is None else self.evidence.loss
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outline:
-    """What is settled before a run's first step: everything but its folder."""
+    """What is resolved before a run's first step: everything except its folder."""
 
     recipe: Recipe
     policy: Policy
     dataset: Dataset
     training: TrainingTokens
-    """What it trains on."""
+    """The tokens that it trains on."""
     parent: Parent | None = None
     steps: int
     first: int = 0
-    """The step that it begins at."""
+    """The step at which it begins."""
     plan: EvaluationPlan
     idle_bytes: int = 0
-    """What this process held when the data was ready and nothing was computed yet."""
+    """Memory of this process when the data was ready and nothing was computed yet."""
 
     def forecast(self, runs: Path, say: Callable[[str], object], clock: WallClock) -> Forecast:
-        """What the run will need and reach, from a trial in this process and the finished runs in `runs`.
+        """Forecast the run's cost and loss, from a trial in this process and the finished runs in `runs`.
 
-        What `clock` says when all of that is done is measured, and no longer forecast.
+        The time on `clock` after that is measured, and not part of the forecast's uncertainty.
         """
         expectation = self.expectation(finished_runs(runs))
         trial = try_here(self.recipe, self.policy, self.dataset, say, self.idle_bytes)
@@ -87,9 +87,9 @@ class Outline:
         )
 
     def expectation(self, runs: list[Finished]) -> Expectation:
-        """What earlier runs say of this one."""
+        """Return what earlier runs predict for this one."""
         calibrations = calibrations_from(scores_on(runs, machine_of(self.policy)))
-        # Nobody has measured what a model that was trained before comes to.
+        # There are no measurements for models that were trained before.
         known = None
         if self.parent is None:
             known = evidence_for(self.recipe, self.dataset, self.steps, runs, calibrations)
@@ -99,7 +99,7 @@ class Outline:
 def outline_of(
     recipe: Recipe, dataset: Dataset, training: TrainingTokens, parent: Parent | None, say: Callable[[str], object]
 ) -> Outline:
-    """How `recipe` will be run on this machine, whose policy is in force from now on; LabError where it can't be."""
+    """Return how `recipe` will run on this machine, and put its policy in force; LabError where it can't run."""
     policy = choose_policy(recipe, say)
     release_freed_memory()
     idle = held_memory_bytes(policy.torch_device)
@@ -122,7 +122,7 @@ def outline_of(
 
 
 def outline_of_run(run: Run, recipe: Recipe, policy: Policy, dataset: Dataset, first: int) -> Outline:
-    """How `run`, which has begun, goes on from the step `first`: over its own tokens, with the samples that it began with."""
+    """Return how `run`, which has begun, continues from the step `first`: over its own tokens, with its original samples."""
     training = tokens_of_run(run, recipe, dataset)
     steps = steps_of(recipe, training)
     plan = evaluation_plan(recipe, dataset, steps, run)
@@ -132,7 +132,8 @@ def outline_of_run(run: Run, recipe: Recipe, policy: Policy, dataset: Dataset, f
 
 
 def with_known_prompts(recipe: Recipe, tokenizer: Tokenizer, say: Callable[[str], object]) -> Recipe:
-    """`recipe` without the prompts that the tokenizer can't read, of which it is told: they are for reading, not for training."""
+    """Return `recipe` without the prompts that the tokenizer can't encode, each reported to `say`; prompts don't affect
+    training."""
     kept, passed_over = known_prompts(tokenizer, recipe.evaluate.prompts)
     for line in passed_over:
         say(line)
@@ -140,12 +141,12 @@ def with_known_prompts(recipe: Recipe, tokenizer: Tokenizer, say: Callable[[str]
 
 
 def deadline_of(recipe: Recipe) -> float | None:
-    """When a training that begins now is to stop by `train.until`, in `time.monotonic()`; None for no limit."""
+    """Return when a training that begins now stops by `train.until`, in `time.monotonic()`; None for no limit."""
     return None if recipe.train.until is None else time.monotonic() + seconds_in(recipe.train.until)
 
 
 def evaluation_plan(recipe: Recipe, dataset: Dataset, steps: int, run: Run | None = None) -> EvaluationPlan:
-    """How much each evaluation scores: of a new run of `recipe`, or of `run`, whose samples stay what they were when it began."""
+    """Return how much each evaluation scores: of a new run of `recipe`, or of `run`, which keeps its original samples."""
     tokens = {split: scored_targets(recipe, dataset, split) for split in ("valid", "train")}
     if run is None:
         plan = plan_evaluations(recipe, steps, tokens["valid"], tokens["train"])

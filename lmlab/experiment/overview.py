@@ -1,7 +1,7 @@
-"""All that there is to know of one run, as plain values: what `lmlab runs show` prints on one page.
+"""All facts about one run, as plain values: the content of the page that `lmlab runs show` prints.
 
-Nothing is computed: values come out of the run's folder, and what its files don't say is None. A damaged file is named under
-`problems`, and the rest is told all the same.
+Nothing is computed: values are read from the run's folder, and None where its files lack them. A damaged file is listed in
+`problems`, and the rest is still reported.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Kept:
     parts: tuple[str, ...]
     """weights, optimizer; none where it is damaged."""
     bytes: int
-    """0 where it is drawn again from the seed."""
+    """0 where it is regenerated from the seed."""
     pointers: tuple[str, ...]
     """latest, best."""
 
@@ -47,9 +47,9 @@ class Overview:
     recipe: Recipe | None
     """None for an imported log."""
     base: str | None
-    """The recipe of lmlab's that the run's was made from; None where it was made from none."""
+    """The lmlab recipe from which the run's was made; None without one."""
     changed: Mapping[str, tuple[Any, Any]]
-    """Setting -> (its value in `base`, its value here), for what decides the result."""
+    """Setting -> (its value in `base`, its value here), for settings that affect the result."""
     row: Row | None
     """Its row in the table of runs."""
     policy: Mapping[str, Any]
@@ -58,18 +58,18 @@ class Overview:
     events: tuple[Mapping[str, Any], ...]
     """Without checkpoints."""
     note: str
-    """What a person wrote about it; empty without."""
+    """The user's note; empty without one."""
     disk_bytes: int
     problems: tuple[str, ...]
-    """What is damaged or gone, with what can be done."""
+    """What is damaged or missing, with what can be done."""
 
     @property
     def origin(self) -> dict[str, Any]:
-        """Where the run is from."""
+        """The content of origin.json."""
         return self.run.origin()
 
     def to_json(self) -> dict[str, Any]:
-        """For --json."""
+        """Return the value for --json."""
         return {
             "folder": str(self.run.folder),
             **({} if self.row is None else self.row.to_json()),
@@ -86,18 +86,18 @@ class Overview:
         }
 
     def commands(self) -> list[tuple[str, str]]:
-        """What goes on with the run: (command, what it does)."""
+        """Return the commands that apply to the run: (command, what it does)."""
         folder, status = self.run.folder, None if self.row is None else self.row.status
         if self.run.imported is not None:
             return [(f"lmlab report {folder}", "its curves")]
         steps = "" if self.row is None or not self.row.steps else f" --train.steps {2 * self.row.steps}"
         found = []
         if status in ("stopped", "new"):
-            found.append((f"lmlab resume {folder}", "go on to its end"))
+            found.append((f"lmlab resume {folder}", "continue it to its end"))
         if status == "running":
             found.append((f"touch {folder / 'control' / 'stop'}", "save and stop it"))
         if self.checkpoints:
-            found.append((f"lmlab sample {folder} --prompt ...", "let it write"))
+            found.append((f"lmlab sample {folder} --prompt ...", "generate text"))
             found.append((f"lmlab evaluate {folder}", "score it again"))
             if status == "finished":
                 found.append((f"lmlab train --from {folder}{steps}", "train it further"))
@@ -107,7 +107,7 @@ class Overview:
 
 
 def overview_of(run: Run) -> Overview:
-    """What there is to know of `run`; LabError only where its origin.json can't be read."""
+    """Read all facts about `run`; LabError only where its origin.json can't be read."""
     run.origin()
     problems: list[str] = []
 
@@ -143,7 +143,7 @@ def overview_of(run: Run) -> Overview:
 
 
 def _base(recipe: Recipe) -> Recipe | None:
-    """The recipe of lmlab's catalogue that this one has its name from."""
+    """Return the recipe in lmlab's catalogue with the same name."""
     with contextlib.suppress(LabError):
         return load_recipe(recipe.name) if is_recipe(recipe.name) and not recipe.name.endswith(".toml") else None
     return None

@@ -1,4 +1,4 @@
-"""From a text that someone has to a recipe for it: the facts that `lmlab.planning.choose` decides by."""
+"""The facts about a user's text from which `lmlab.planning.choose` chooses a recipe."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ LOOKED_AT_CHARACTERS = 2_000_000
 def facts_of(
     source: Source, data: Data, tokenizer: TokenizerName | None, vocabulary: int | None, progress: Progress
 ) -> tuple[TextFacts, Survey]:
-    """What is known of a text from its size and its first two million characters; LabError where there are none.
+    """Return the facts about a text from its size and its first two million characters; LabError where it is empty.
 
-    `tokenizer` and `vocabulary` are those that are asked for, None where they are not.
+    `tokenizer` and `vocabulary` are the requested ones, None for a choice.
     """
     seen = survey(source, data.column, progress, LOOKED_AT_CHARACTERS)
     if not seen.characters:

@@ -1,4 +1,4 @@
-"""The checkpoint that a branched run starts from, and where in its parent's batches the branch begins."""
+"""The checkpoint from which a branched run starts, and where in its parent's batches the branch begins."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lmlab.runs import Run, open_run
 
 @dataclass(frozen=True, kw_only=True)
 class Parent:
-    """The checkpoint that a branched run starts from."""
+    """The checkpoint from which a branched run starts."""
 
     run: Run
     recipe: Recipe
@@ -35,7 +35,7 @@ class Parent:
 
 
 def parent_of(reference: str, runs: str | Path = "runs") -> Parent:
-    """The checkpoint named by RUN@STEP (default: its latest), to start a new run from."""
+    """Return the checkpoint named by RUN@STEP (default: its latest), to start a new run from."""
     run, which = open_run(reference, Path(runs))
     recipe = run.recipe()
     checkpoint, _ = checkpoint_in(run, which or "latest")
@@ -43,7 +43,7 @@ def parent_of(reference: str, runs: str | Path = "runs") -> Parent:
 
 
 def parent_again(run: Run) -> Parent | None:
-    """The parent that `run` was branched from, None where it has none; LabError where it is gone or another by now."""
+    """Return the parent that `run` was branched from, None without one; LabError where it is gone or is now another run."""
     lineage = run.origin().get("parent")
     if lineage is None:
         return None
@@ -59,7 +59,8 @@ def parent_again(run: Run) -> Parent | None:
 
 
 def same_stream(recipe: Recipe, data_id: str, parent: Parent) -> bool:
-    """Whether a branch reads on in its parent's batches: same data, order, windows, seed, context and batch, and nothing fresh."""
+    """Return whether a branch continues in its parent's batches: same data, order, windows, seed, context and batch, and no
+    data.fresh."""
     theirs = parent.recipe
     if recipe.data.fresh or theirs.data.fresh:
         return False
@@ -77,7 +78,7 @@ def same_stream(recipe: Recipe, data_id: str, parent: Parent) -> bool:
 
 
 def first_step(recipe: Recipe, dataset: Dataset, parent: Parent | None, steps: int) -> int:
-    """The step that a run begins at: above 0 for a branch that reads on in its parent's batches."""
+    """Return the step at which a run begins: above 0 for a branch that continues in its parent's batches."""
     if parent is None:
         return 0
     theirs = parent.run.fact("vocabulary_size")
@@ -88,12 +89,12 @@ def first_step(recipe: Recipe, dataset: Dataset, parent: Parent | None, steps: i
         )
     if parent.run.read("tokenizer.json") != dataset.tokenizer.to_json():
         raise LabError(
-            f"{parent.run.name} has another tokenizer than data set {dataset.id}, so its ids would mean other text: expected data "
+            f"{parent.run.name} has another tokenizer than data set {dataset.id}, so its ids mean other text: expected data "
             f"prepared with the parent's tokenizer (lmlab data extend {parent.run.origin()['data_id']} PATH adds text)"
         )
     if recipe.model != dataclasses.replace(parent.recipe.model, dropout=recipe.model.dropout):
         raise LabError(
-            f"a branch of {parent.run.name} needs its model: leave the model settings as they are (dropout may change)"
+            f"a branch of {parent.run.name} needs the same model: leave the model settings unchanged (dropout may change)"
         )
     if not same_stream(recipe, dataset.id, parent):
         return 0

@@ -1,4 +1,4 @@
-"""`lmlab plan`: what a training needs and reaches on this machine, tried in child processes before anything of it exists."""
+"""`lmlab plan`: the cost and the expected loss of a training on this machine, tried in child processes before the run exists."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from lmlab.training.wall import WallClock
 
 @dataclass(frozen=True, kw_only=True)
 class _Tried:
-    """What the child processes found."""
+    """The results of the child processes."""
 
     trial: Measurement
     """With the memory of a run: `lmlab train` holds as much before its first step as this process."""
@@ -52,13 +52,13 @@ class _Tried:
     lines: Lines | None
     watts: Estimate | None
     more_bytes: int
-    """What a run holds more than the child processes did."""
+    """How much more memory a run holds than the child processes did."""
     seconds: float
-    """That a training's start will spend on its trial: none where this one is kept for it."""
+    """Time that the start of a training will spend on its trial: 0 where this one is stored for it."""
 
 
 class _Stopwatch:
-    """The seconds of a `with` block."""
+    """Measures the seconds of a `with` block."""
 
     seconds = 0.0
 
@@ -81,13 +81,14 @@ def plan(
     say: Callable[[str], object] = print,
     clock: WallClock | None = None,
 ) -> Plan:
-    """The plan for a run of `recipe`; its data is prepared, and with `ladder` short trainings are made for the loss.
+    """Return the plan for a run of `recipe`; its data is prepared, and with `ladder` short trainings are run to extrapolate the
+    loss.
 
-    The run is a process of its own. Its start is measured here: Python and imports as this process spent them until this call,
-    where a command gives its `clock`, else as a child process did; then data, engine and trial as a start finds them from now on
-    (prepared, chosen and kept), and the runs that a forecast learns from.
+    The run is a separate process. Its start is measured here: Python and imports from this process's time until this call, where a
+    command passes its `clock`, else from a child process; then data, engine and trial in the state in which the run finds them
+    (prepared, chosen and stored), and reading the runs from which a forecast is calibrated.
 
-    Raises LabError for anything that the user can mend, a training that doesn't run here included.
+    Raises LabError for anything that the user can correct, including a training that can't run here.
     """
     imports = clock.seconds() if clock is not None and clock.since == "process" else None
     check(recipe)
@@ -200,7 +201,7 @@ def _try(outline: Outline, say: Callable[[str], object]) -> _Tried:
             value=drawn, low=0.8 * drawn, high=1.2 * drawn, evidence="measured", rests_on="the machine's own counters"
         )
     lines = None
-    # Where a batch is computed in chunks, its passes take the same memory at any size, and each that is tried a process.
+    # Where a batch is computed in chunks, its passes take the same memory at any size, and each size would need a process.
     if not computed_in_chunks(recipe, outline.policy):
         known = (trial, evidence)
         lines = measure_lines(recipe, outline.policy, dataset.folder, dataset.vocabulary_size, known=known)
@@ -216,7 +217,7 @@ def _try(outline: Outline, say: Callable[[str], object]) -> _Tried:
 
 
 def _memory(outline: Outline, tried: _Tried) -> tuple[MemoryParts, ...]:
-    """At the run's own micro-batch, and at those that the lines were fitted to."""
+    """Return the parts at the run's own micro-batch, and at those of the fitted lines."""
     recipe, policy, trial = outline.recipe, outline.policy, tried.trial
     peaks = (
         {}
@@ -249,7 +250,7 @@ def _cost(price: Price | None, seconds: Estimate, watts: Estimate | None) -> Map
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
+    """Return the folder, or its nearest existing ancestor."""
     place = folder.resolve()
     while not place.exists():
         place = place.parent

@@ -1,4 +1,4 @@
-"""What a replay is held against, and what came of it: lines and tensors that were compared, and the first difference."""
+"""Compare a replay with the recorded run: lines and tensors, and the first difference."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ COMPARED = {
     "evaluation": ("valid_loss", "valid_accuracy", "valid_tokens", "train_loss", "train_tokens"),
     "sample": ("prompt", "text"),
 }
-"""Kind of line -> what must be equal in it, what comes first in a step first."""
+"""Kind of line -> the fields that must be equal, in the order in which they arise within a step."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """The first thing that isn't as it was recorded."""
+    """The first difference from the record."""
 
     step: int
     what: str
@@ -29,7 +29,7 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """What was compared of the lines of a replay."""
+    """The result of comparing the lines of a replay."""
 
     lines: int
     """Lines of metrics and samples."""
@@ -40,11 +40,11 @@ class Compared:
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """What a replay came to."""
+    """The result of a replay."""
 
     run: str
     first: int
-    """The step of the checkpoint that it began from."""
+    """The step of the checkpoint from which it began."""
     last: int
     lines: int
     """Lines of metrics and samples that were compared."""
@@ -60,15 +60,15 @@ class Proof:
 
     @property
     def equal(self) -> bool:
-        """Whether every bit was the same."""
+        """Whether all bits were equal."""
         return self.difference is None
 
     def to_json(self) -> dict[str, Any]:
-        """For --json."""
+        """Return the value for --json."""
         return {"equal": self.equal, **dataclasses.asdict(self)}
 
     def lines_to_read(self) -> list[str]:
-        """The same in words."""
+        """Return the result as lines of text."""
         span = f"steps {self.first:,} to {self.last:,} of {self.run}"
         if self.difference is None:
             counts = (
@@ -90,9 +90,9 @@ class Proof:
 def compare_lines(
     recorded: Sequence[dict[str, Any]], replayed: Sequence[dict[str, Any]], first: int, last: int
 ) -> Compared:
-    """Hold the lines of steps after `first` and up to `last` against each other, up to the first difference.
+    """Compare the lines of steps after `first` and up to `last`, up to the first difference.
 
-    The evaluation of the last step belongs to what comes after it.
+    The evaluation of the last step isn't compared, since it comes after that step.
     """
     ours, theirs = (_by_place(lines, first, last) for lines in (recorded, replayed))
     kinds = list(COMPARED)
@@ -105,7 +105,7 @@ def compare_lines(
 def require_something(
     run: str, recorded: Sequence[dict[str, Any]], checkpoints: Sequence[int], first: int, last: int
 ) -> None:
-    """LabError where a replay from `first` to `last` would meet neither a line nor a checkpoint to be compared with."""
+    """Raise LabError where a replay from `first` to `last` would have neither a line nor a checkpoint to be compared with."""
     if last in checkpoints or _by_place(recorded, first, last):
         return
     # An evaluation is compared once the step after it is replayed.
@@ -120,9 +120,9 @@ def require_something(
     ]
     wishes = [] if next_line is None else [f"--steps {next_line - first} or more"]
     wishes += [] if next_checkpoint is None else [f"--steps {next_checkpoint - first} for the checkpoint's tensors"]
-    cure = f"ask for {', or '.join(wishes)}" if wishes else "begin at an earlier checkpoint"
+    cure = f"use {', or '.join(wishes)}" if wishes else "begin at an earlier checkpoint"
     span = f"step {last:,}" if last == first + 1 else f"steps {first + 1:,} to {last:,}"
-    raise LabError(f"nothing is recorded of {span} of {run} to compare with: {', '.join(there)}: {cure}")
+    raise LabError(f"nothing is recorded for {span} of {run} to compare with: {', '.join(there)}: {cure}")
 
 
 def _difference(place: tuple[int, str, int], ours: dict[Any, Any], theirs: dict[Any, Any]) -> Difference | None:
@@ -142,7 +142,7 @@ def _shown(value: Any) -> str:
 
 
 def _by_place(lines: Sequence[dict[str, Any]], first: int, last: int) -> dict[tuple[int, str, int], dict[str, Any]]:
-    """(step, kind, number among equal ones) -> line."""
+    """Return (step, kind, number among equal ones) -> line."""
     found: dict[tuple[int, str, int], dict[str, Any]] = {}
     for line in lines:
         if line["kind"] in COMPARED and first < line["step"] < last + (line["kind"] == "train"):

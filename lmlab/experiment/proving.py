@@ -1,7 +1,7 @@
-"""`lmlab prove`: take some steps of a run again, from one of its checkpoints, and hold them against what was recorded.
+"""`lmlab prove`: replay some steps of a run from one of its checkpoints, and compare them with the record.
 
-Compared are the hash of all batches, every line of metrics and sample, and, where the replay ends at a checkpoint that the run
-has kept, every tensor of weights and optimizer. The run's folder is only read.
+The comparison covers the hash of all batches, every line of metrics and samples, and, where the replay ends at a checkpoint that
+the run has kept, every tensor of weights and optimizer. The run's folder is only read.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DEFAULT_STEPS = 100
 
 
 class StopAt:
-    """Asks a loop to stop at a step, before that step's evaluation, and after so many rewinds."""
+    """Stops a loop at a step, before that step's evaluation, and after so many rewinds."""
 
     def __init__(self, session: Session, step: int, rewinds: int) -> None:
         self.reason: str | None = None
@@ -43,14 +43,14 @@ class StopAt:
         self._rewinds = rewinds
 
     def stopping(self) -> bool:
-        """Whether the loop is there."""
+        """Return whether the loop has reached that step."""
         state = self._session.state
         if state.step >= self._step and state.guard.rewinds >= self._rewinds:
             self.reason = "the end of the proof"
         return self.reason is not None
 
     def take_save(self) -> bool:
-        """Nobody asks for one."""
+        """Return False: saves are never requested."""
         return False
 
 
@@ -62,9 +62,10 @@ def prove(
     display: Display | None = None,
     say: Callable[[str], None] = print,
 ) -> Proof:
-    """Replay RUN, or RUN@STEP to begin at that checkpoint; LabError where there is nothing to replay from, or to compare with.
+    """Replay RUN, or RUN@STEP to begin at that checkpoint; LabError where there is no checkpoint to begin from, or nothing to
+    compare.
 
-    Without `steps` the replay goes to the next checkpoint that is kept; else so many steps.
+    By default the replay ends at the next kept checkpoint; with `steps` after that many steps.
     """
     run, which = open_run(reference, Path(runs))
     recipe, policy = run.recipe(), read_policy(run.read("policy.json"))
@@ -106,7 +107,7 @@ def prove(
 
 
 def _span(run: Run, which: str | None, steps: int | None, reached: int) -> tuple[Checkpoint, int]:
-    """The checkpoint to begin from, and the step to go to."""
+    """Return the checkpoint to begin from, and the step to end at."""
     kept = present_steps(run)
     if not kept:
         raise LabError(without_checkpoints(run))
@@ -118,11 +119,11 @@ def _span(run: Run, which: str | None, steps: int | None, reached: int) -> tuple
     if not whole:
         there = ", ".join(f"{step:,}" for step in kept)
         raise LabError(
-            f"nothing can be replayed of {run.name}: expected a checkpoint with its optimizer before step {reached:,}, its last"
+            f"{run.name} can't be replayed: expected a checkpoint with its optimizer before step {reached:,}, its last"
             f"; it has those of step {there}; a run keeps more with --train.keep N or --train.keep_every STEPS, and their "
             "optimizers with --train.keep_optimizer all"
         )
-    # The shortest way between two checkpoints says most for its time.
+    # The last checkpoint gives the shortest replay to another one.
     begin = whole[-1]
     if steps is not None:
         return begin, min(begin.step + steps, reached)
@@ -131,25 +132,25 @@ def _span(run: Run, which: str | None, steps: int | None, reached: int) -> tuple
 
 
 def _rewinds(run: Run, last: int) -> int:
-    """How often the run had gone back before it passed `last` for good."""
+    """Return how often the run had rewound before it passed `last` for good."""
     lines = [line for line in run.read_lines("events") if line["kind"] == "rewind" and line["step"] < last]
     return max((line["rewinds"] for line in lines), default=0)
 
 
 def _policy_here(recipe: Recipe, kept: Policy, say: Callable[[str], None]) -> Policy:
-    """The run's policy, or the nearest that this machine has."""
+    """Return the run's policy, or the nearest one on this machine."""
     wish = dataclasses.replace(recipe.train, device=kept.device, engine=kept.engine, threads=kept.threads)
     try:
         here = choose_policy(dataclasses.replace(recipe, train=wish), say, kept.engine_identity)
     except LabError as error:
-        say(f"the run's policy can't be had here ({error}): replaying with another")
+        say(f"the run's policy isn't available here ({error}): replaying with another")
         return choose_policy(recipe, say)
     same = here.engine == kept.engine and here.engine_identity == kept.engine_identity
     return kept if same and here.torch_device.type == kept.torch_device.type else here
 
 
 def _compare_tensors(run: Run, session: Session, last: int) -> tuple[int, float | None, Difference | None]:
-    """How many tensors were compared, how far they are apart, and the first that differs, in the model's own order."""
+    """Return how many tensors were compared, their largest difference, and the first that differs, in the model's own order."""
     if last not in checkpoint_steps(run.checkpoints):
         return 0, None, None
     checkpoint, _ = find(run.checkpoints, str(last))
@@ -179,7 +180,7 @@ def _apart(one: Tensor, other: Tensor) -> float:
 
 
 def _reasons(run: Run, step: int, policy: Policy) -> tuple[str, ...]:
-    """Why it may differ: what is otherwise now than in the segment that took these steps."""
+    """Return the likely reasons for a difference: what has changed since the segment that took these steps."""
     segments = [line for line in run.read_lines("segments") if line["step"] <= step]
     later = next((line for line in run.read_lines("segments") if line["step"] > step and not line["exact"]), None)
     found = [
@@ -187,7 +188,7 @@ def _reasons(run: Run, step: int, policy: Policy) -> tuple[str, ...]:
         for name, (before, now) in differing(segments[-1] if segments else {}, circumstances(policy)).items()
     ]
     if later is not None:
-        found.append(f"the run itself went on from step {later['step']:,} with another policy")
+        found.append(f"the run itself continued from step {later['step']:,} with another policy")
     return tuple(
         found or ["nothing that lmlab records differs: suspect memory, overclocking, or a file that was changed"]
     )

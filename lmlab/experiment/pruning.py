@@ -1,4 +1,4 @@
-"""Pruning a run by hand: what goes, how much that frees, and what can be done with the run afterwards."""
+"""Prune a run on request: what is removed, how much space that frees, and which commands still work afterwards."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ MOST_LISTED = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Pruning:
-    """What would be pruned of a run."""
+    """A planned pruning of a run."""
 
     run: Run
     whole_checkpoints: bool
-    """Whether checkpoints go altogether, rather than all that is not weights in them."""
+    """Whether checkpoints are removed altogether, rather than only their parts other than weights."""
     made_again: bool
-    """Whether step 0 can be drawn again from its seed, and so may go."""
+    """Whether step 0 can be regenerated from its seed, and so may be removed."""
     freeing: Freeing
 
     @property
@@ -33,21 +33,21 @@ class Pruning:
         return bool(self.freeing.slimmed or self.freeing.removed)
 
     def still(self) -> str:
-        """What can be done with the run afterwards, in words."""
+        """Return what can be done with the run afterwards, as text."""
         left = [step for step in checkpoint_steps(self.run.checkpoints) if step not in self.freeing.removed]
         whole = [step for step in left if step not in self.freeing.slimmed and self._has_optimizer(step)]
         again = self.made_again or is_noted(self.run.checkpoints)
         if not left:
             return "it has no checkpoints: lmlab runs, report and compare read its losses"
-        parts = [f"training goes on exactly, and is proven, from {_steps(whole)}"] if whole else []
+        parts = [f"training continues exactly, and can be proven, from {_steps(whole)}"] if whole else []
         parts.append(f"sample, evaluate and train --from work at {_steps(left)}")
-        parts += ["step 0 is drawn again from its seed"] if again and 0 not in left else []
+        parts += ["step 0 is regenerated from its seed"] if again and 0 not in left else []
         return "; ".join(parts)
 
     def carry_out(self) -> int:
-        """Prune, and return the bytes that this freed; LabError where a process is at work on the run."""
+        """Prune, and return the number of bytes freed; LabError where a process is working on the run."""
         with RunLock(self.run.folder) as lock:
-            # What is there may be another by now: the run can have gone on while the question stood.
+            # Planned again under the lock: the run may have continued while the user was asked.
             freeing = to_free(self.run.checkpoints, self.whole_checkpoints, self.made_again)
             return free(self.run.checkpoints, freeing, lock.storage)
 
@@ -59,7 +59,7 @@ class Pruning:
 
 
 def plan_pruning(run: Run, whole_checkpoints: bool = False) -> Pruning:
-    """What pruning would do to a run; LabError where a pointer is damaged or no checkpoint is intact."""
+    """Return what pruning would do to a run; LabError where a pointer is damaged or no checkpoint is intact."""
     made_again = False
     if whole_checkpoints and run.imported is None and 0 in checkpoint_steps(run.checkpoints):
         from lmlab.experiment.keeping import can_be_made_again

@@ -1,4 +1,4 @@
-"""`lmlab plan --score`: how good the forecasts of all finished runs were."""
+"""`lmlab plan --score`: the accuracy of the forecasts of all finished runs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class ForecastQuality:
     figures: tuple[Quality, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """For --json."""
+        """Return the value for --json."""
         return {"runs": self.runs, "level": LEVEL, "figures": [entry.to_json() for entry in self.figures]}
 
     def lines(self) -> list[Part]:
-        """A table to read."""
+        """Return a table as lines."""
         rows = [
             (
                 entry.figure,
@@ -46,7 +46,7 @@ class ForecastQuality:
 
 
 def forecast_quality(runs: Path) -> ForecastQuality:
-    """Of all finished runs in the folder; LabError where there are fewer than two."""
+    """Return the quality over all finished runs in the folder; LabError where there are fewer than two."""
     scores = [run.score for run in finished_runs(runs) if run.score]
     if len(scores) < 2:
         raise LabError(f"{runs} has {len(scores)} finished runs with a forecast: expected two or more to score")

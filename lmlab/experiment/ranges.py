@@ -1,4 +1,4 @@
-"""A range in which somebody expects a figure, at most one end of it open: `1.4..1.5`, `..1.5` or `1.4..`."""
+"""An expected range of a figure, open at one end at most: `1.4..1.5`, `..1.5` or `1.4..`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """The limits, which belong to it; None for no limit on that side."""
+    """The limits, inclusive; None for no limit on that side."""
 
     low: float | None
     high: float | None
@@ -21,7 +21,7 @@ class Range:
         return self.low > self.high
 
     def off(self, value: float) -> float:
-        """How far the value is above the upper limit, or (less than 0) below the lower one; 0 within the range."""
+        """Return how far the value is above the upper limit, or (negative) below the lower one; 0 within the range."""
         if self.high is not None and value > self.high:
             return value - self.high
         if self.low is not None and value < self.low:
@@ -29,13 +29,13 @@ class Range:
         return 0.0
 
     def words(self, shown: Callable[[float], str]) -> str:
-        """The range in words, each limit as `shown` writes it."""
+        """Return the range as text, each limit formatted by `shown`."""
         low, high = ("" if limit is None else shown(limit) for limit in (self.low, self.high))
         return f"at most {high}" if self.low is None else f"at least {low}" if self.high is None else f"{low} to {high}"
 
 
 def parse_range(text: str, number: Callable[[str], float]) -> Range | None:
-    """The range in words such as `1.4..1.5`, its limits read by `number`, which raises for what is none; None for other words."""
+    """Parse a range such as `1.4..1.5`; `number` parses its limits and raises for invalid ones; None for text without `..`."""
     low, dots, high = (part.strip() for part in text.partition(".."))
     if not dots:
         return None

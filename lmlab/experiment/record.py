@@ -1,4 +1,4 @@
-"""What there is to read of a run, whatever state it is in: the value that tables, comparisons and studies are made of."""
+"""The readable facts about a run in any state, from which tables, comparisons and studies are made."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ from lmlab.runs import Run, lines_from_end, list_runs
 from lmlab.runs.run import StatusName
 
 LARGEST_EXPONENT = 700.0
-"""A larger loss has no perplexity that a float could hold."""
+"""For a larger loss the perplexity overflows a float."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """One evaluation of a run while it trained."""
+    """One evaluation of a run during training."""
 
     step: int
     tokens: int | None
-    """None where an imported log doesn't tell."""
+    """None where an imported log lacks it."""
     train_seconds: float | None
-    """Spent on training steps by then: without evaluations, saving and pauses. Of an imported run by its log's clock, None
-    where that has none."""
+    """Time spent on training steps by then: without evaluations, saving and pauses. For an imported run by its log's clock, None
+    without one."""
     valid_loss: float
     """Nats a token."""
     train_loss: float | None
-    """On a fixed sample of the training split, dropout off."""
+    """On a fixed sample of the training split, without dropout."""
     bits_per_byte: float | None
     whole: bool | None
-    """Whether it was of the whole validation split; None where an imported log doesn't tell."""
+    """Whether it scored the whole validation split; None where an imported log doesn't tell."""
     number: int
-    """Which evaluation of the run it was, from 0: its column in units-valid.npy."""
+    """The number of the evaluation, from 0: its column in units-valid.npy."""
     accuracy: float | None = None
-    """Share of the validation tokens that were predicted right; None where an imported log doesn't tell."""
+    """Share of the validation tokens whose top-1 prediction was right; None where an imported log lacks it."""
     joules: float | None = None
-    """Spent by then, evaluations included; None where the machine doesn't say."""
+    """Energy spent by then, evaluations included; None where the machine doesn't report it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """A run as read at one moment.
 
-    Of a run that was imported from a log much is None, since nobody knows it: two such values are not equal.
+    For a run that was imported from a log many fields are None, that is unknown: two such values don't count as equal.
     """
 
     run: Run
@@ -65,19 +65,19 @@ class Record:
     """None before the run's end."""
     evaluations: tuple[Evaluation, ...]
     step: int
-    """The last that metrics tell of."""
+    """The last step in metrics."""
     tokens: int | None
-    """Trained on by then."""
+    """Tokens trained on by then."""
     tokens_per_second: float | None
-    """Over all training steps of this run, evaluations left out; None before the first line of training."""
+    """Over all training steps of this run, without evaluations; None before the first line of training."""
     began: tuple[int, int] | None = (0, 0)
-    """Steps and tokens at which a branch began to count: its parent's where it goes on in the parent's stream, else 0; None where
-    nobody knows."""
+    """Steps and tokens at which a branch began to count: its parent's where it continues in the parent's stream, else 0; None where
+    unknown."""
 
     checkpoint: int | None = None
     """The step of the checkpoint at which it is read (`lmlab.experiment.at_checkpoint`); None for the run as it is."""
     units: np.ndarray | None = None
-    """Of a run that is read at a checkpoint: units-valid.npy as it would be had the run ended there; None where nobody knows."""
+    """For a run that is read at a checkpoint: units-valid.npy as if the run had ended there; None where unknown."""
 
     @property
     def name(self) -> str:
@@ -91,7 +91,7 @@ class Record:
 
     @property
     def imported(self) -> Mapping[str, Any] | None:
-        """What is known of a run that was made from someone else's log; else None."""
+        """The facts about a run that was imported from someone else's log; else None."""
         return self.origin.get("imported")
 
     @property
@@ -103,22 +103,22 @@ class Record:
 
     @property
     def corpus(self) -> str | None:
-        """What it was trained on, in the recipe's words."""
+        """The name of its training text, as in the recipe."""
         return self.recipe.data.corpus if self.recipe is not None else (self.imported or {}).get("corpus")
 
     @property
     def data_id(self) -> str | None:
-        """Of the data set it read."""
+        """The id of its data set; None for an imported log."""
         return None if self.imported is not None else str(self.run.fact("data_id"))
 
     @property
     def vocabulary(self) -> int | None:
-        """Size of the vocabulary."""
+        """Size of the vocabulary; None for an imported log."""
         return None if self.imported is not None else int(self.run.fact("vocabulary_size"))
 
     @property
     def known_vocabulary(self) -> int:
-        """Size of the vocabulary; LabError for an imported log, which doesn't say."""
+        """Size of the vocabulary; LabError for an imported log, which has none."""
         if self.vocabulary is None:
             raise LabError(
                 f"{self.name} is someone else's log, without a vocabulary: expected a run that lmlab trained"
@@ -132,9 +132,9 @@ class Record:
 
     @cached_property
     def family(self) -> str:
-        """Equal for runs that differ in nothing but the seed: 16 hexadecimal digits of recipe, data and length.
+        """Equal for runs that differ only in the seed: 16 hexadecimal digits of recipe, data and length.
 
-        Of an imported run its own.
+        Unique for an imported run.
         """
         if self.recipe is None:
             return hashlib.sha256(self.id.encode()).hexdigest()[:16]
@@ -147,7 +147,7 @@ class Record:
 
     @cached_property
     def parameters(self) -> Mapping[str, int] | None:
-        """By part, with `total` and `matrix`; of an imported run `total` alone, or None."""
+        """Counts by part, with `total` and `matrix`; for an imported run only `total`, or None."""
         if self.recipe is None or self.vocabulary is None:
             total = (self.imported or {}).get("parameters")
             return None if total is None else {"total": total}
@@ -155,14 +155,14 @@ class Record:
 
     @property
     def training_flops(self) -> float | None:
-        """Of all its tokens so far, by the exact count."""
+        """FLOPs of all its tokens so far, by the exact count."""
         if self.recipe is None or self.vocabulary is None or self.tokens is None:
             return None
         return flops_per_token(self.recipe.model, self.vocabulary).training * self.tokens
 
     @property
     def device(self) -> str:
-        """What it trained on, in words; ? where nobody knows."""
+        """The name of the device that it trained on; ? where unknown."""
         kind = str(self.policy.get("device", "?"))
         hardware = self.origin.get("hardware") or {}
         if kind.startswith("cuda"):
@@ -172,7 +172,7 @@ class Record:
 
     @property
     def steps_are_epochs(self) -> bool:
-        """Whether the log that it was imported from counts epochs and nothing else."""
+        """Whether the log that it was imported from counts only epochs."""
         return bool((self.imported or {}).get("steps_are_epochs"))
 
     @property
@@ -187,14 +187,14 @@ class Record:
 
     @property
     def own_epochs(self) -> float | None:
-        """Passes over the text, without those of the runs it comes from; of a log that counts epochs alone, the log's."""
+        """Passes over the text, without those of its lineage; for a log that counts only epochs, the log's."""
         if self.steps_are_epochs or not self.own_tokens or not self.epoch_tokens:
             return self.epochs
         return self.own_tokens / self.epoch_tokens
 
     @cached_property
     def lineage(self) -> tuple[int, int] | None:
-        """Steps and tokens that the runs it comes from took up to where it began, (0, 0) without any; None where nobody knows."""
+        """Steps and tokens of its lineage up to where it began, (0, 0) without any; None where unknown."""
         if self.origin.get("parent") is None:
             return 0, 0
         entries = self.origin.get("lineage")
@@ -203,7 +203,7 @@ class Record:
         steps = tokens = before = 0
         for entry in entries:
             first, end = entry["cursor"]
-            # In the stream of the run before it, its steps go on from that one's.
+            # In the stream of the previous run, its steps continue that one's.
             steps += int(entry["step"]) - (before if first else 0)
             tokens += (int(end) - int(first)) * int(entry["context"])
             before = int(entry["step"])
@@ -223,7 +223,7 @@ class Record:
 
     @property
     def bits_per_byte(self) -> float | None:
-        """Likewise; None for tokenizers that lose text."""
+        """The final bits per byte, else those of the last evaluation; None for tokenizers that lose text."""
         if self.final is not None:
             value = self.final["bits_per_byte"]
             return None if value is None else float(value)
@@ -231,14 +231,14 @@ class Record:
 
     @property
     def train_seconds(self) -> float | None:
-        """Of training steps alone."""
+        """Time of training steps alone."""
         if self.summary is not None:
             return float(self.summary["seconds"]["train"])
         return self.evaluations[-1].train_seconds if self.evaluations else None
 
     @property
     def total_seconds(self) -> float | None:
-        """With evaluations and saving; None before the run's end."""
+        """Time with evaluations and saving; None before the run's end."""
         total = None if self.summary is None else self.summary["seconds"]["total"]
         return None if total is None else float(total)
 
@@ -249,7 +249,7 @@ class Record:
 
     @property
     def accuracy(self) -> float | None:
-        """Share of the validation tokens that were predicted right: the final one, else that of the last evaluation."""
+        """Share of the validation tokens whose top-1 prediction was right: the final one, else that of the last evaluation."""
         if self.final is not None:
             value = self.final.get("accuracy")
             return None if value is None else float(value)
@@ -257,7 +257,7 @@ class Record:
 
     @property
     def training_tokens(self) -> int | None:
-        """Tokens of the training split; None in runs that don't say."""
+        """Tokens of the training split; None where unknown."""
         sets = self.origin.get("data")
         if not isinstance(sets, list) or not sets or not isinstance(sets[0], dict):
             return None
@@ -266,7 +266,7 @@ class Record:
 
     @cached_property
     def epoch_tokens(self) -> float | None:
-        """Tokens that one epoch trains on; where windows are cut from documents, those overlap and are padded."""
+        """Tokens that one epoch trains on; windows that are cut from documents overlap and are padded."""
         if self.recipe is None or self.recipe.data.windows != "documents":
             return self.training_tokens
         if not (self.run.folder / "forecast.json").exists():
@@ -283,14 +283,14 @@ class Record:
 
     @property
     def epoch_seconds(self) -> float | None:
-        """What an epoch takes in training steps, in seconds; evaluations and saving left out."""
+        """Duration of an epoch in training steps, in seconds, without evaluations and saving."""
         if self.steps_are_epochs:
             return self.train_seconds / self.step if self.train_seconds and self.step else None
         return self.epoch_tokens / self.tokens_per_second if self.epoch_tokens and self.tokens_per_second else None
 
     @property
     def step_seconds(self) -> float | None:
-        """The mean training step, in seconds."""
+        """Mean duration of a training step, in seconds."""
         if self.imported is not None and self.own_steps and self.train_seconds:
             return self.train_seconds / self.own_steps
         if not self.own_steps or not self.own_tokens or not self.tokens_per_second:
@@ -299,14 +299,14 @@ class Record:
 
 
 def read_record(run: Run) -> Record:
-    """What can be read of `run`; LabError where a file of it is damaged."""
+    """Read `run`; LabError where one of its files is damaged."""
     return _read(run, _curve)
 
 
 def read_outcome(run: Run) -> Record:
-    """`read_record` for tables of many runs: where the files tell what came of a run, its curve is not read.
+    """Read `run` as `read_record` does, for tables of many runs: without its curve where other files have its results.
 
-    Then `evaluations` has the last at most.
+    Then `evaluations` has at most the last one.
     """
     return _read(run, _outcome)
 
@@ -345,7 +345,7 @@ def _read(run: Run, course_of: Callable[[Run, Recipe | None, Mapping[str, Any] |
 
 
 def _curve(run: Run, recipe: Recipe | None, summary: Mapping[str, Any] | None) -> _Course:
-    """From all lines of metrics."""
+    """Return the course from all lines of metrics."""
     evaluations, seconds, trained, step, tokens, number = [], 0.0, 0, 0, 0, 0
     energy: dict[int, float] = {}  # of each segment, up to its last evaluation
     reached: int | None = None  # tokens at the last line of training, or where the run began
@@ -376,10 +376,10 @@ def _curve(run: Run, recipe: Recipe | None, summary: Mapping[str, Any] | None) -
 
 
 def _began(first: Mapping[str, Any], parent: Mapping[str, Any], recipe: Recipe) -> tuple[int, int]:
-    """Steps and tokens at which a branch of `parent` began to count, from its first line.
+    """Return the steps and tokens at which a branch of `parent` began to count, from its first line.
 
-    That is the evaluation of the model that it began with; where the parent's checkpoint lies between two evaluations it's a line
-    of training, some steps into the parent's stream.
+    That line is the evaluation of its initial model; where the parent's checkpoint lies between two evaluations it's a line of
+    training, some steps into the parent's stream.
     """
     step, tokens = int(first["step"]), int(first["tokens"])
     if first["kind"] != "train":
@@ -389,7 +389,7 @@ def _began(first: Mapping[str, Any], parent: Mapping[str, Any], recipe: Recipe) 
 
 
 def _outcome(run: Run, recipe: Recipe | None, summary: Mapping[str, Any] | None) -> _Course:
-    """From the summary, or for an imported run from its last lines; else from all lines."""
+    """Return the course from the summary, or for an imported run from its last lines; else from all lines."""
     if recipe is None:
         last = []
         for line in lines_from_end(run.folder / "metrics.jsonl"):
@@ -409,7 +409,7 @@ def _outcome(run: Run, recipe: Recipe | None, summary: Mapping[str, Any] | None)
 
 
 def _imported_course(lines: Sequence[Mapping[str, Any]]) -> _Course:
-    """An imported log says its own seconds, or none."""
+    """Return the course of an imported log, whose seconds are its own, or unknown."""
     scored = [line for line in lines if line["kind"] == "evaluation" and line.get("valid_loss") is not None]
     evaluations = tuple(_evaluation(line, line.get("train_seconds"), place) for place, line in enumerate(scored))
     if not lines:
@@ -420,9 +420,9 @@ def _imported_course(lines: Sequence[Mapping[str, Any]]) -> _Course:
 
 
 def read_records(root: Path, read: Callable[[Run], Record] = read_record) -> tuple[list[Record], list[str]]:
-    """All runs of a folder that can be read, by name; and a line for each that can't.
+    """Read all runs of a folder, by name, and return a line for each that can't be read.
 
-    `read` is `read_outcome` where nobody asks for their curves, which take most of the time in a folder of long runs.
+    Pass `read_outcome` as `read` where curves aren't needed, which take most of the time in a folder of long runs.
     """
     records, problems = [], []
     for run in list_runs(root):

@@ -1,4 +1,4 @@
-"""Continue a run exactly where its newest intact checkpoint left it."""
+"""Continue a run exactly from its newest intact checkpoint."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ from lmlab.training.wall import WallClock
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """A run that was found whole, and what it goes on from."""
+    """A run that was found complete, and what it continues from."""
 
     dataset: Dataset
     checkpoint: Checkpoint | None
     """None where it was stopped before its first one."""
     warnings: tuple[str, ...] = ()
-    """What isn't as expected, and hinders nothing."""
+    """Deviations that don't prevent a resume."""
 
     def stands(self, run: Run) -> bool:
-        """Whether that is still what is in the folder."""
+        """Return whether that is still the content of the folder."""
         if self.checkpoint is None:
             return not checkpoints_of(run.checkpoints)
         manifest, pointer = self.checkpoint.folder / MANIFEST, pointed(run.checkpoints, "latest")
@@ -69,22 +69,22 @@ def resume(
 ) -> Outcome:
     """Continue RUN to its end; `changes` may set policy only (device, threads, micro-batch, precision...).
 
-    `clock` is that of the wall time, which counts from this call unless a command gives its process's.
+    `clock` is that of the wall time, which counts from this call unless a command passes its process's.
 
-    Raises LabError where the run, its data or a change doesn't allow it: with what is there, what is missing and what works all the
-    same. Nothing in the run's folder is changed before all that the training needs was read and found whole. A run that is
-    finished is left as it is, but for pointers that were damaged.
+    Raises LabError where the run, its data or a change doesn't allow it, with what is present, what is missing and which commands
+    still work. Nothing in the run's folder is changed before everything that the training needs was read and found intact. A
+    finished run is left unchanged, except for damaged pointers.
     """
     clock = clock or WallClock.of_call()
     run, which = (reference, None) if isinstance(reference, Run) else open_run(str(reference), Path(runs))
     if which not in (None, "latest"):
         raise LabError(
-            f"a resume goes on from the latest checkpoint: to start from {run.name}@{which}, use lmlab train --from"
+            f"a resume continues from the latest checkpoint: to start from {run.name}@{which}, use lmlab train --from"
         )
     with _judging(run):
         imported = run.imported is not None
     if imported:
-        run.recipe()  # says what such a run is good for
+        run.recipe()  # raises, with what such a run can be used for
     with _judging(run):
         own, summary = run.recipe(), run.summary()
     recipe = _policy_only(run, own, changes or {})
@@ -95,7 +95,7 @@ def resume(
     with _judging(run):
         judged = _judged(run, recipe, progress)
     with RunLock(run.folder, sign=False) as lock:
-        if not judged.stands(run):  # another process had it in between
+        if not judged.stands(run):  # another process had the lock in between
             with _judging(run):
                 judged = _judged(run, recipe, progress)
         return _go_on(run, recipe, judged, changes or {}, lock, deadline, display or make_display(), say, clock)
@@ -142,7 +142,7 @@ def _go_on(
 
 
 def _finished(run: Run, summary: dict[str, Any], say: Callable[[str], None]) -> Outcome:
-    """Nothing is left to train; pointers that don't say what the last state says are mended."""
+    """Return the outcome of a finished run; pointers that don't match the last state are repaired."""
     reason, mended = str(summary.get("reason")), []
     with contextlib.suppress(LabError):
         checkpoint, _ = find(run.checkpoints, "latest")
@@ -162,17 +162,18 @@ def _finished(run: Run, summary: dict[str, Any], say: Callable[[str], None]) -> 
 
 @contextlib.contextmanager
 def _judging(run: Run) -> Iterator[None]:
-    """What isn't whole is told with what is there and what works all the same."""
+    """Add the run's inventory to a LabError raised in the block."""
     try:
         yield
     except StorageError:
         raise
     except LabError as error:
-        raise LabError(f"{run.name} can't go on: {error}; {take_inventory(run).sentence()}") from None
+        raise LabError(f"{run.name} can't resume: {error}; {take_inventory(run).sentence()}") from None
 
 
 def _judged(run: Run, recipe: Recipe, progress: Progress | None) -> Judged:
-    """All that the training needs but the tensors, which are read into the model later; LabError where it isn't whole."""
+    """Check everything that the training needs except the tensors, which are read into the model later; LabError where it isn't
+    intact."""
     if recipe_hash(recipe) != run.fact("recipe_hash"):
         raise LabError(f"{run.folder / 'recipe.toml'} was changed after the run began: put it back, or start a new run")
     run.next_segment()
@@ -187,9 +188,9 @@ def _judged(run: Run, recipe: Recipe, progress: Progress | None) -> Judged:
 
 
 def _require_evaluations(run: Run, counted: int) -> None:
-    """LabError where neither units-valid.npy nor metrics.jsonl has as many evaluations as the state counts: one is damaged.
+    """Raise LabError where neither units-valid.npy nor metrics.jsonl has as many evaluations as the state counts: one is damaged.
 
-    Columns that the first lacks are filled, so a count that nothing bears out would be room for nothing.
+    Missing columns of the first are filled, so a count without evidence would allocate memory for nothing.
     """
     with contextlib.suppress(LabError):
         if run.units()["bits"].shape[1] >= counted:
@@ -202,11 +203,11 @@ def _require_evaluations(run: Run, counted: int) -> None:
 
 
 def resume_same(name: str, recipe: Recipe, *, runs: str | Path = "runs", **options: Any) -> Outcome:
-    """`resume` for a run that must be of this recipe: LabError that names what differs where it isn't."""
+    """Resume a run that must be of this recipe; LabError that names the differences where it isn't."""
     run, _ = open_run(name, Path(runs))
     own = run.recipe()
     different = differences(own, recipe)
-    # What lmlab derived, then and now, is as the run has it; what was asked for comes before what follows from it.
+    # Settings that lmlab derived, then and now, are the run's; requested settings come before those that follow from them.
     asked = [name for name in different if name not in own.derived or name not in recipe.derived]
     asked.sort(key=lambda name: name in recipe.derived)
     if asked:
@@ -229,7 +230,7 @@ def _begin_again(
     deadline: float | None,
     clock: WallClock,
 ) -> Outcome:
-    """What was killed before its first checkpoint has nothing to lose: from its first step, in its own folder."""
+    """Restart a run that was killed before its first checkpoint, from its first step, in its own folder."""
     outline = outline_of(recipe, dataset, tokens_of_run(run, recipe, dataset), parent_again(run), say)
     outline = dataclasses.replace(outline, plan=evaluation_plan(recipe, dataset, outline.steps, run))
     where = f"from step {outline.first:,} of {outline.steps:,}"
@@ -241,7 +242,7 @@ def _begin_again(
 
 
 def _policy_only(run: Run, recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """The recipe with `changes`; LabError where one of them isn't policy."""
+    """Return the recipe with `changes`; LabError where one of them isn't policy."""
     changed = check(override(recipe, changes))
     different = differences(recipe, changed)
     if different:
@@ -266,7 +267,7 @@ def _dataset(run: Run, recipe: Recipe, progress: Progress | None) -> Dataset:
 
 
 def _mend_tokenizer(run: Run, dataset: Dataset, storage: Storage) -> list[str]:
-    """Write tokenizer.json where it's gone: the data set has it too. The name, where that was done."""
+    """Write tokenizer.json where it's missing, from the data set; return its name if that was done."""
     if (run.folder / "tokenizer.json").exists():
         return []
     run.write("tokenizer.json", dataset.tokenizer.to_json(), storage)
@@ -274,9 +275,9 @@ def _mend_tokenizer(run: Run, dataset: Dataset, storage: Storage) -> list[str]:
 
 
 def _mend_units(run: Run, recipe: Recipe, dataset: Dataset, evaluations: int, storage: Storage) -> list[str]:
-    """Cut units-valid.npy to the evaluations that the checkpoint counts; where it is damaged or lacks some, lines that say so.
+    """Truncate units-valid.npy to the evaluations that the checkpoint counts; return lines about what is damaged or missing.
 
-    No training depends on it: a damaged one is put aside and begun again, and what it lacks stays NaN.
+    No training depends on it: a damaged file is moved aside and started again, and missing evaluations stay NaN.
     """
     try:
         units = run.units()
@@ -286,7 +287,7 @@ def _mend_units(run: Run, recipe: Recipe, dataset: Dataset, evaluations: int, st
         put_aside = run.put_units_aside(storage)
         start_units(run, recipe, dataset, storage)
         kept = f", the old file is {put_aside}" if put_aside else ""
-        return [f"{error}: begun again without the {evaluations:,} evaluations so far{kept}"]
+        return [f"{error}: started again without the {evaluations:,} evaluations so far{kept}"]
     found = units["bits"].shape[1]
     if found < evaluations:
         lacking = f"{evaluations - found:,} of the {evaluations:,} evaluations so far"
@@ -296,7 +297,8 @@ def _mend_units(run: Run, recipe: Recipe, dataset: Dataset, evaluations: int, st
 
 
 def _policy(run: Run, recipe: Recipe, changes: Mapping[str, Any], say: Callable[[str], None]) -> tuple[Policy, bool]:
-    """The run's own policy, or a new one where a change was asked for or the old can't be had here; and if it's the same."""
+    """Return the run's own policy, or a new one where a change was requested or the old isn't available here; and whether it's
+    equal."""
     kept = read_policy(run.read("policy.json"))
     if recipe.train.batch % kept.micro_batch:
         raise LabError(
@@ -304,19 +306,19 @@ def _policy(run: Run, recipe: Recipe, changes: Mapping[str, Any], say: Callable[
         )
     wish = recipe.train if changes else dataclasses.replace(recipe.train, device=kept.device)
     if "train.engine" not in changes:
-        # The choice was made when the run began: a compiler that was installed since then must not change its sums.
+        # The choice was made when the run began: a compiler installed since then must not change its sums.
         wish = dataclasses.replace(wish, engine=kept.engine)
     try:
-        # A compiler that was exchanged since then must not change its sums either: its own build is taken while it is kept.
+        # A compiler replaced since then must not change its sums either: the run's own build is used while it is kept.
         chosen = choose_policy(dataclasses.replace(recipe, train=wish), say, kept.engine_identity)
     except LabError:
         chosen = choose_policy(recipe, say)
         if chosen.engine != kept.engine:
-            say(f"{run.name} goes on with PyTorch's kernels: {chosen.reasons['engine']}")
+            say(f"{run.name} continues with PyTorch's kernels: {chosen.reasons['engine']}")
         return chosen, False
     if chosen.engine_identity != kept.engine_identity and chosen.engine == kept.engine:
-        say(f"the native engine is another build than the one that {run.name} began with ({chosen.reasons['engine']})")
+        say(f"the native engine is another build than the one with which {run.name} began ({chosen.reasons['engine']})")
     elif not changes and chosen.torch_device.type == kept.torch_device.type and chosen.ranks == kept.ranks:
-        # What is possible is unchanged, or the wish would have failed: the stored choice stands.
+        # The stored choice still applies: otherwise choosing it would have failed.
         return kept, True
     return chosen, chosen.exactness() == kept.exactness()

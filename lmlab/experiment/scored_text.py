@@ -1,7 +1,7 @@
-"""The text that a model is scored on, and which part of it: the one rule of `lmlab evaluate` and `lmlab compare --on`.
+"""Which part of a text a model is scored on: the common rule of `lmlab evaluate` and `lmlab compare --on`.
 
-A text that comes with a split of its own (a catalogue corpus or a copy of one, files named after the parts of a split, a prepared
-data set) is scored by its validation split, any other text whole.
+For a text with a split of its own (a catalogue corpus or a copy of one, files named after the parts of a split, a prepared
+data set) the validation split is scored, for any other text all of it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ UNITS = {"document": "documents", "block": "blocks of 1,024 bytes"}
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredPart:
-    """A split of a data set, or all of it, as a model is scored on it."""
+    """A split of a data set, or all of it, on which a model is scored."""
 
     dataset: AllSplits
     split: str
@@ -41,10 +41,10 @@ class ScoredPart:
     given: str
     """The text as it was named; empty for the run's own data."""
     trained: Dataset | None
-    """The data set that the run was trained on, where it's here."""
+    """The data set that the run was trained on; None where it isn't here."""
 
     def title(self) -> str:
-        """What is scored, in words."""
+        """Describe what is scored."""
         if not self.given:
             return f"{SPLITS[self.split]} of its own data set {self.dataset.id}"
         if is_reference(self.given):
@@ -52,7 +52,7 @@ class ScoredPart:
         return f"{SPLITS[self.split]} of {self.given} (data set {self.dataset.id})"
 
     def seen(self) -> NDArray[np.bool_] | None:
-        """bool for each unit: whether the run was trained on it; None where its data set is gone."""
+        """Return bool for each unit: whether the run was trained on it; None where its data set is gone."""
         return None if self.trained is None else seen_units(self.dataset, self.split, self.trained)
 
 
@@ -63,16 +63,16 @@ def part_to_score(
     reading: Mapping[str, Any],
     progress: Progress | None = None,
 ) -> ScoredPart:
-    """What `loaded` is scored on: `on`, read with its tokenizer and, but for those in `reading`, the run's own settings of READING;
-    None: the run's own data. `split`: train, valid, test or all; None: by the rule.
+    """Return what `loaded` is scored on: `on`, encoded with its tokenizer and read with the run's own settings of READING, except
+    those in `reading`; None: the run's own data. `split`: train, valid, test or all; None: by the rule.
 
-    LabError where the text can't be had, or doesn't fit the model.
+    LabError where the text can't be read, or doesn't fit the model.
     """
     if split is not None and split not in CHOICES:
         raise LabError(f"there is no split {split[:40]!r}: expected one of {', '.join(CHOICES)}")
     unknown = [name for name in reading if name not in READING]
     if unknown:
-        raise LabError(f"--{unknown[0]} says nothing of a text that is scored: expected {', '.join(READING)}")
+        raise LabError(f"--{unknown[0]} doesn't apply to a text that is scored: expected {', '.join(READING)}")
     if on is None:
         if reading:
             raise LabError(f"--{next(iter(reading))} needs --on TEXT: the run's own data is read as it was in training")
@@ -85,7 +85,7 @@ def part_to_score(
 
 
 def seen_figures(part: ScoredPart, scores: Evaluation) -> dict[str, Any] | None:
-    """How much of what was scored the run was trained on, and the losses on that and on the rest; None where that isn't known."""
+    """Return how much of what was scored the run was trained on, and the losses on that and on the rest; None where unknown."""
     seen = part.seen()
     if seen is None:
         return None
@@ -102,8 +102,8 @@ def seen_figures(part: ScoredPart, scores: Evaluation) -> dict[str, Any] | None:
 
 
 def seen_line(run: str, part: ScoredPart, found: Mapping[str, Any] | None) -> str:
-    """Those figures in words; empty for the run's own validation and test splits, of which duplicates are told, however they
-    were named.
+    """Return those figures as text; empty for the run's own validation and test splits, however named, for which duplicates are
+    reported instead.
     """
     own = not part.given or (part.trained is not None and part.dataset.id == part.trained.id)
     if own and part.split in ("valid", "test"):
@@ -135,7 +135,7 @@ def _of_text(loaded: Loaded, on: str, split: str | None, reading: Mapping[str, A
     source = resolve(data, progress=progress)
     chosen = split or ("valid" if source.entry or source.published else ALL)
     if chosen == ALL:
-        # Of every run the same division, so that units are the same ones whatever a run's own recipe says.
+        # The same division for every run, so that units are equal whatever a run's own recipe sets.
         data = dataclasses.replace(data, valid_share=Data().valid_share)
     elif trained is not None and _is_of(trained, source, data):
         return ScoredPart(dataset=AllSplits(trained), split=chosen, given=on, trained=trained)
@@ -151,7 +151,7 @@ def _trained(loaded: Loaded) -> Dataset | None:
 
 
 def _is_of(trained: Dataset, source: Source, data: Data) -> bool:
-    """Whether a data set was prepared from this very text, read in the same way."""
+    """Return whether a data set was prepared from this same text, read in the same way."""
     if trained.whole.id not in [one.id for one in datasets_of(source)]:
         return False
     default = Data()
@@ -161,7 +161,7 @@ def _is_of(trained: Dataset, source: Source, data: Data) -> bool:
 
 
 def _is_own(part: ScoredPart) -> bool:
-    """Whether the scored text is the one that the run was trained on."""
+    """Return whether the scored text is the one that the run was trained on."""
     trained = part.trained
     mine = part.dataset.facts["corpus"].get("text_sha256")
     return trained is not None and mine is not None and trained.facts["corpus"].get("text_sha256") == mine

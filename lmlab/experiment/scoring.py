@@ -1,4 +1,4 @@
-"""Score a run's model on a split of its own data, or on any other text read with the run's tokenizer."""
+"""Score a run's model on a split of its own data, or on any other text encoded with the run's tokenizer."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from lmlab.runs import Run
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """A model's scores on a text, unit by unit."""
+    """A model's scores on a text, by unit."""
 
     loaded: Loaded
     part: ScoredPart
     evaluation: Evaluation
 
     def seen_line(self) -> str:
-        """What of the text the run was trained on, in words; empty where there is nothing to say."""
+        """Return a line on how much of the text the run was trained on; empty where there is nothing to report."""
         return seen_line(self.loaded.run.name, self.part, seen_figures(self.part, self.evaluation))
 
 
@@ -41,8 +41,8 @@ def evaluate(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Loss, perplexity, accuracy, bits per byte and what they were counted over, and the loss without the units that are
-    duplicates of training text; LabError where the text doesn't fit the model. The arguments are those of `score`."""
+    """Return loss, perplexity, accuracy, bits per byte and their counts, and the loss without the units that are duplicates of
+    training text; LabError where the text doesn't fit the model. The arguments are those of `score`."""
     scored = score(reference, on=on, split=split, reading=reading, runs=runs, device=device, progress=progress)
     loaded, part, scores = scored.loaded, scored.part, scored.evaluation
     return {
@@ -71,7 +71,7 @@ def score(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Scored:
-    """The scores of a run's model; `on`, `split` and `reading` (settings by dotted name) as `part_to_score` takes them."""
+    """Score a run's model; `on`, `split` and `reading` (settings by dotted name) are as in `part_to_score`."""
     loaded = load(reference, runs, device)
     part = part_to_score(loaded, on, split, reading or {}, progress)
     scoring = Scoring(

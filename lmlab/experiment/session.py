@@ -1,6 +1,6 @@
-"""One process at work on one run: model, optimizer and data brought together, and everything that the loop asks for.
+"""One process at work on one run: model, optimizer and data together, and the hooks of the training loop.
 
-A new run, a resume and a branch differ only in where the session's state comes from.
+A new run, a resume and a branch differ only in the source of the session's state.
 """
 
 from __future__ import annotations
@@ -55,19 +55,19 @@ class Session:
     saver: Saver
     outlook: Outlook
     clock: WallClock = field(default_factory=WallClock.of_call)
-    """Of the run's wall time."""
+    """The clock of the run's wall time."""
     storage: Storage = DISK
-    """What the run is written through; asks whether the run is still this process's."""
+    """The storage through which the run is written; checks that the run is still this process's."""
     energy: EnergyMeter = field(default_factory=EnergyMeter)
-    """What this process has spent on training."""
+    """The energy that this process has spent on training."""
     processor_share: float = 1.0
-    """Of what this process's training asked for: 1 on a quiet machine."""
+    """CPU time that the training received as a share of what it requested: 1 on an idle machine."""
     saved_step: int = -1
-    """The step whose checkpoint this session was opened from."""
+    """The step of the checkpoint from which this session was opened; -1 without one."""
 
     @property
     def recipe(self) -> Recipe:
-        """What is trained."""
+        """The recipe that is trained."""
         return self.outline.recipe
 
     @property
@@ -77,7 +77,7 @@ class Session:
 
     @property
     def dataset(self) -> Dataset:
-        """What it reads."""
+        """The data set that it reads."""
         return self.outline.dataset
 
     @property
@@ -87,12 +87,12 @@ class Session:
 
     @property
     def state(self) -> State:
-        """Where the training is."""
+        """The state of the training."""
         return self.training.state
 
     @property
     def resumed(self) -> bool:
-        """Whether this session goes on from a checkpoint of its own run."""
+        """Whether this session continues from a checkpoint of its own run."""
         return self.saved_step >= 0
 
     def train(self, deadline: float | None = None) -> Ending:
@@ -105,7 +105,7 @@ class Session:
             try:
                 return loop.run()
             except LabError as error:
-                with contextlib.suppress(LabError):  # the disk that failed may refuse this line too
+                with contextlib.suppress(LabError):  # writing this line may fail on the same disk
                     self._record("events", "failed", self.state.step, self.state.tokens, {"reason": str(error)})
                 raise
             finally:
@@ -114,12 +114,12 @@ class Session:
                 self.journal.flush()
 
     def replay(self, stop: StopQuestion) -> Ending:
-        """Run the loop until `stop` says so, saving only what a rewind may need."""
+        """Run the loop until `stop` returns True, saving only what a rewind may need."""
         rewinds = self.recipe.train.on_spike == "rewind"
         return self._loop(stop, self._save if rewinds else lambda state, best: None, None, None).run()
 
     def _expected_time(self) -> Expected | None:
-        """What the run's forecast says of its time; None for one that goes on, whose time began in another process."""
+        """Return the time in the run's forecast; None for a resumed run, whose time began in another process."""
         if self.resumed:
             return None
         closing = self.plan.final_tokens / max(
@@ -130,7 +130,7 @@ class Session:
         return None
 
     def _corrected(self, found: Correction) -> None:
-        """The original stays in forecast.json beside its correction."""
+        """Write a correction beside the original forecast in forecast.json."""
         with contextlib.suppress(LabError):
             forecast = {**self.run.read("forecast.json"), "correction": found.to_json()}
             self.run.write("forecast.json", forecast, self.storage)
@@ -168,22 +168,23 @@ class Session:
         return loop
 
     def whole_split(self, split: str = "valid") -> Evaluation:
-        """The model's scores over a whole split, as they are quoted."""
+        """Return the model's scores over a whole split, as they are reported."""
         return evaluate_split(self.training.scoring(self.dataset), split)
 
     def final_scores(self) -> Evaluation:
-        """The model's scores on validation, as they are quoted: over the whole split, or the evaluations' sample of it."""
+        """Return the final scores on validation: over the whole split, or the evaluations' sample of it."""
         return self.whole_split() if self.plan.final == "whole" else self._sampled("valid", self.plan.wanted[0])
 
     def final_training_scores(self) -> Evaluation:
-        """The model's scores on a sample of the training split that is as large as what `final_scores` are over."""
+        """Return the model's scores on a sample of the training split of the same size as that of `final_scores`."""
         return self._sampled("train", self.plan.final_train_tokens)
 
     def _record(self, file: str, kind: str, step: int, tokens: int, values: dict[str, Any]) -> None:
         self.journal.append(file, kind, step=step, tokens=tokens, **values)
 
     def _evaluate(self, state: State, stop: StopQuestion) -> Scores:
-        """Scores and samples; nothing is written before all of it is there, so that an interruption leaves no half of it."""
+        """Return scores and samples; nothing is written before all of it is complete, so that an interruption leaves no partial
+        result."""
         try:
             valid = self._sampled("valid", self.plan.wanted[0], stop)
             train = self._sampled("train", self.plan.wanted[1], stop)
@@ -234,7 +235,7 @@ class Session:
         return write_black_box(self.run.folder, state.step + 1, value, self.storage)
 
     def _rewind(self, state: State) -> State:
-        """Back to the checkpoint that a spike at `state` calls for, or the newest one before it that is intact."""
+        """Restore the checkpoint that a spike at `state` requires, or the newest intact one before it."""
         target = rewind_target(self.recipe, state.step)
         present = [step for step in checkpoint_steps(self.run.checkpoints) if step <= target] or checkpoint_steps(
             self.run.checkpoints
@@ -243,7 +244,7 @@ class Session:
             try:
                 checkpoint, _ = find(self.run.checkpoints, str(step))
             except LabError as error:
-                self.display.note(f"{error}; passed over")
+                self.display.note(f"{error}; skipped")
                 continue
             if "optimizer" in checkpoint.parts:
                 break
@@ -254,7 +255,7 @@ class Session:
         restored, lengths = self.training.restore(checkpoint)
         for line in forget_lost_best(self.run.checkpoints, restored):
             self.display.note(line)
-        # Before the lines go: a process that dies from here on goes back to the same checkpoint when it's resumed.
+        # Before the lines are removed: a process that dies from here on returns to the same checkpoint when it's resumed.
         update_pointers(self.run.checkpoints, checkpoint.step, best_of(restored), self.storage)
         self.journal.rewind(lengths)
         self.run.truncate_units(restored.evaluations, self.storage)
@@ -262,9 +263,10 @@ class Session:
         return restored
 
     def _save(self, state: State, best: bool) -> None:
-        # A line of a second save says that the first is on the disk: so no resume takes a run for one that never had any.
+        # The line of a second save implies that the first is on the disk: so a resume never takes the run for one without
+        # checkpoints.
         self.saver.settle(True)
-        # The line is written before its checkpoint, so that a resume from that finds it in its place.
+        # The line is written before its checkpoint, so that a resume from that checkpoint finds it.
         self._record("events", "checkpoint", state.step, state.tokens, {"best": best})
         self.journal.flush()
         state.wall_seconds = self.clock.seconds()
@@ -280,9 +282,9 @@ def open_session(
     storage: Storage = DISK,
     clock: WallClock | None = None,
 ) -> Session:
-    """Build model and optimizer: fresh from the seed, or out of a checkpoint. Nothing is written.
+    """Build model and optimizer, from the seed or from a checkpoint. Nothing is written.
 
-    `clock` is that of this process (None: it begins now); what earlier ones spent is in the checkpoint.
+    `clock` is that of this process (None: it begins now); the time of earlier ones is in the checkpoint.
     """
     recipe, vocabulary = outline.recipe, outline.dataset.vocabulary_size
     if checkpoint is not None:
@@ -305,20 +307,21 @@ def open_session(
 
 
 def expected_loss(run: Run) -> Estimate | None:
-    """The final loss that was forecast for a run; None where nothing was, or it can't be read."""
+    """Return the final loss that was forecast for a run; None where there is none, or it can't be read."""
     with contextlib.suppress(LabError):
         return forecast_loss(run.read("forecast.json"))
     return None
 
 
 def read_outlook(outlook: Outlook, run: Run) -> None:
-    """Take up what the run's lines tell. Where they are damaged the training goes on all the same, from what comes."""
+    """Read the run's lines into `outlook`. Where they are damaged the training continues, and the outlook starts from the next
+    lines."""
     with contextlib.suppress(LabError):
         outlook.read(run.read_lines("metrics"), run.read_lines("events"))
 
 
 def evaluation_line(state: State, valid: Evaluation, train: Evaluation) -> str:
-    """An evaluation in words."""
+    """Return an evaluation as text."""
     bits = "" if valid.bits_per_byte is None else f", {valid.bits_per_byte:.4f} bits per byte"
     sampled = "" if valid.whole else f" (sample of {valid.tokens:,} tokens)"
     figures = f"perplexity {valid.perplexity:,.2f}, accuracy {valid.accuracy:.1%}{bits}"

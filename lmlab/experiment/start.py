@@ -49,13 +49,13 @@ def train(
     note: str = "",
     clock: WallClock | None = None,
 ) -> Outcome:
-    """Prepare the data, forecast, train, evaluate on the whole split and write the summary; the new run's outcome.
+    """Prepare the data, forecast, train, evaluate on the whole split and write the summary; return the new run's outcome.
 
     `expect` are ranges such as `valid_perplexity=25..30` that are kept with the run and scored after it, `note` is a text to keep.
 
-    `say` gets the lines that a person should read before and after, `display` what happens in between: a live panel in a
-    terminal and lines elsewhere, a notebook too (`lmlab.training.display.Quiet()` shows nothing). `clock` is that of the wall
-    time, which counts from this call unless a command gives its process's. Raises LabError for anything that the user can mend.
+    `say` is called with the lines for the user before and after, `display` with the progress: a live panel in a terminal and lines
+    elsewhere, in a notebook too (`lmlab.training.display.Quiet()` shows nothing). `clock` is that of the wall time, which counts
+    from this call unless a command passes its process's. Raises LabError for anything that the user can correct.
     """
     clock = clock or WallClock.of_call()
     deadline = deadline_of(recipe)
@@ -107,13 +107,13 @@ def train_or_resume(
     note: str = "",
     **options: Any,
 ) -> Outcome:
-    """`train`, or where there is a run of that name, `resume_same`: also what a killed command says again to go on."""
+    """Train, or where a run of that name exists, `resume_same`: so repeating a killed command continues it."""
     folder = Path(runs) / run
     if not folder.exists():
         return train(recipe, run=run, runs=runs, parent=parent, expect=expect, note=note, **options)
     if expect and parse_expectations(expect) != read_expectations(Run(folder).origin().get("expected")):
         raise LabError(
-            f"{run} has begun, so what is expected of it can't change: leave out --expect, or choose another --run"
+            f"{run} has begun, so its expectations can't change: leave out --expect, or choose another --run"
         )
     check_note(note)
     outcome = resume_same(run, recipe, runs=runs, **options)
@@ -123,14 +123,14 @@ def train_or_resume(
 
 
 def with_rate(recipe: Recipe, parent: Parent, rate: RateName) -> Recipe:
-    """`recipe` with its schedule stretched over the new length, held where the parent's went, or begun again at the branch."""
+    """Return `recipe` with its schedule stretched over the new length, continued like the parent's, or restarted at the branch."""
     schedule = recipe.schedule
-    # A branch that doesn't read on in its parent's batches counts its steps from 0, and with them its schedule begins anew.
+    # A branch that doesn't continue in its parent's batches counts its steps from 0, and with them its schedule.
     reads_on = recipe.data == parent.recipe.data and same_stream(recipe, parent.run.fact("data_id"), parent)
     start = parent.step if reads_on else 0
     if recipe.data.fresh and rate == "hold":
         raise LabError(
-            "--rate hold goes on where the parent's schedule went, but with data.fresh steps begin at 0: expected stretch or "
+            "--rate hold continues the parent's schedule, but with data.fresh steps begin at 0: expected stretch or "
             "rewarm, or --schedule.kind constant with an --optim.lr"
         )
     if isinstance(schedule, Constant):
@@ -144,7 +144,7 @@ def with_rate(recipe: Recipe, parent: Parent, rate: RateName) -> Recipe:
     elif rate == "hold":
         own = parent.recipe.schedule
         span = None if isinstance(own, Constant) else own.steps
-        # A warm-up that nobody set would have grown with the steps.
+        # A warm-up that wasn't set explicitly would have grown with the steps.
         warmup = own.warmup if "schedule.warmup" in recipe.derived else schedule.warmup
         changed = dataclasses.replace(schedule, steps=span or parent.recipe.train.steps, warmup=warmup)
     else:
@@ -153,7 +153,7 @@ def with_rate(recipe: Recipe, parent: Parent, rate: RateName) -> Recipe:
 
 
 def rate_line(recipe: Recipe, parent: Parent, first: int, steps: int) -> str:
-    """What the learning rate does at the branch, in words."""
+    """Describe the learning rate at the branch."""
     from lmlab.optim import rate_share
 
     schedule = recipe.schedule
@@ -175,13 +175,13 @@ def rate_line(recipe: Recipe, parent: Parent, first: int, steps: int) -> str:
 
 
 def dataset_line(dataset: Dataset) -> str:
-    """A data set in one line."""
+    """Describe a data set in one line."""
     sizes = ", ".join(f"{split} {len(dataset.tokens(split)):,}" for split in dataset.splits)
     return f"data {dataset.id}: {sizes} tokens, vocabulary {dataset.vocabulary_size:,} ({dataset.tokenizer.name})"
 
 
 def policy_line(policy: Policy) -> str:
-    """What was chosen for this machine, with the reasons."""
+    """Describe the policy chosen for this machine, with the reasons."""
     parts = []
     if policy.device == "cpu":
         threads = "1 thread" if policy.threads == 1 else f"{policy.threads} threads"
@@ -194,7 +194,7 @@ def policy_line(policy: Policy) -> str:
 
 
 def _dataset(recipe: Recipe, parent: Parent | None, progress: Progress | None) -> Dataset:
-    """The recipe's data set; a branch that changes nothing of it takes its parent's, whose text may be gone by now."""
+    """Return the recipe's data set; a branch that doesn't change it uses its parent's, whose text may be gone."""
     if parent is not None and _same_data(recipe.data, parent.recipe.data):
         with contextlib.suppress(LabError):
             return find_dataset(parent.run.fact("data_id"))
@@ -202,7 +202,7 @@ def _dataset(recipe: Recipe, parent: Parent | None, progress: Progress | None) -
 
 
 def _same_data(one: Data, other: Data) -> bool:
-    """Whether two settings give one data set: order, stride and freshness only say what is read of it."""
+    """Return whether two settings give one data set: order, stride and freshness only affect how it is read."""
     return dataclasses.replace(one, order=other.order, stride=other.stride, fresh=other.fresh) == other
 
 

@@ -1,8 +1,8 @@
-"""What happened in a run, in order: its events, the beginning and end of each process that worked on it, and its branches.
+"""The history of a run, in order: its events, the beginning and end of each process that worked on it, and its branches.
 
 Ends are recorded (`stopped`, `failed`, `finished` in events.jsonl; a resume moves them to discarded.jsonl, because its checkpoint
-is older). Where none is recorded it is told from what is there: of a run that is older than these lines from its summary,
-of a process that was killed from the last line that it wrote.
+is older). Where none is recorded it is inferred: for a run from before these lines from its summary, for a process that was killed
+from the last line that it wrote.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from lmlab import LabError
 from lmlab.runs import Run, list_runs
 
 ENDS = ("stopped", "failed", "finished")
-"""Kinds of event that say how a process's work on a run ended."""
+"""Kinds of events that record how a process's work on a run ended."""
 ENDED = "ended"
-"""The kind of a line made here for a process whose end nothing records."""
+"""The kind of a line generated here for a process without a recorded end."""
 
 
 def events_of(run: Run, checkpoints: bool = True) -> list[dict[str, Any]]:
-    """All that happened in `run`, by time.
+    """Return all events of `run`, by time.
 
-    Lines of events.jsonl as they are, without those of kind `checkpoint` where `checkpoints` is false; those of segments.jsonl
+    Lines of events.jsonl unchanged, without those of kind `checkpoint` where `checkpoints` is false; those of segments.jsonl
     with `segment_line`, the first of a branch with its `parent`; and, with `inferred`, ends that no line records. A line of
-    kind `branch` says that another run in the same folder begins here: `run`, `step`.
+    kind `branch` marks where another run in the same folder begins: `run`, `step`.
     """
     segments = [{**line, "segment_line": True} for line in run.read_lines("segments")]
     parent = run.origin().get("parent")
@@ -37,14 +37,14 @@ def events_of(run: Run, checkpoints: bool = True) -> list[dict[str, Any]]:
     ]
     lines = [*segments, *events, *discarded, *_inferred_ends(run, segments, [*events, *discarded]), *_branches(run)]
     shown = [line for line in lines if checkpoints or line["kind"] != "checkpoint"]
-    # In one millisecond a process may end and the next one begin.
+    # One process may end and the next one begin in the same millisecond.
     return sorted(shown, key=lambda line: (str(line.get("time", "")), line.get("segment", len(segments))))
 
 
 def _inferred_ends(
     run: Run, segments: Sequence[dict[str, Any]], events: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """A line for each segment whose end isn't recorded, at the last step and time that it wrote of."""
+    """Return a line for each segment whose end isn't recorded, at the last step and time in its lines."""
     ended = {line.get("segment") for line in events if line["kind"] in ENDS}
     begun = [line for line in segments if line["segment"] not in ended]
     status = run.status()
@@ -63,7 +63,7 @@ def _inferred_ends(
 
 
 def _last_of(run: Run, segment: dict[str, Any]) -> tuple[int, str]:
-    """The last step and time of which a segment's lines tell."""
+    """Return the last step and time in a segment's lines."""
     step, time = int(segment["step"]), str(segment.get("time", ""))
     for file in ("metrics", "events", "discarded"):
         for line in run.read_lines(file):
@@ -73,7 +73,7 @@ def _last_of(run: Run, segment: dict[str, Any]) -> tuple[int, str]:
 
 
 def _branches(run: Run) -> list[dict[str, Any]]:
-    """A line for each run beside this one that was branched from it."""
+    """Return a line for each run beside this one that was branched from it."""
     found = []
     for other in list_runs(run.folder.resolve().parent):
         with contextlib.suppress(LabError):

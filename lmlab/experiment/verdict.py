@@ -1,4 +1,4 @@
-"""Whether a run overfits, and whether it ended too early: from its lines of evaluations and the bits of its units."""
+"""The verdict on whether a run overfits or ended too early, from its lines of evaluations and the bits of its units."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def verdict_on(
     final_rise: PairedDifference | None = None,
     until: int | None = None,
 ) -> dict[str, Any]:
-    """The verdict as summary.json has it.
+    """Return the verdict for summary.json.
 
-    `unique_tokens` is what a pass over the training text counts (else what origin.json says of a text that is read as one
-    stream), `final_gap` the gap of the last model and `final_rise` its loss above the best model's, where they were measured after
-    the training. Runs from before gaps and units were stored, and imported ones, are judged by what their lines have.
+    `unique_tokens` is the number of tokens in a pass over the training text (default: from origin.json, for a text that is read as
+    one stream), `final_gap` the gap of the last model and `final_rise` its loss minus the best model's, where they were measured
+    after the training. Runs from before gaps and units were stored, and imported ones, are judged by their lines alone.
     """
     lines = [line for line in run.read_lines("metrics") if line.get("kind") == "evaluation"]
     kept = [
@@ -35,24 +35,24 @@ def verdict_on(
     ]
     evaluations = [_evaluated(lines[place], _read_tokens(run, unique_tokens)) for place in kept]
     if lines and run.origin().get("parent") is not None and not lines[0].get("tokens"):
-        # What its parent had read of this text isn't in its own count.
+        # The tokens that its parent read of this text aren't in its own count.
         evaluations = [Evaluated(step=one.step, valid=one.valid, train=one.train, gap=one.gap) for one in evaluations]
     verdict = overfitting_verdict(evaluations, _units(run, kept), final_gap, final_rise)
     falling = still_falling([one.step for one in evaluations], [one.valid for one in evaluations])
-    settled = verdict.kind in ("overfitting", "unstable") or not falling
-    reason = verdict.reason + ("" if settled else "; the loss was still falling, so more steps should lower it")
+    decided = verdict.kind in ("overfitting", "unstable") or not falling
+    reason = verdict.reason + ("" if decided else "; the loss was still falling, so more steps should lower it")
     return {**verdict.to_json(), "still_falling": falling, "reason": reason}
 
 
 def is_evaluation(line: Mapping[str, Any]) -> bool:
-    """Whether a line of metrics.jsonl has the validation loss of an evaluation, as a number."""
+    """Return whether a line of metrics.jsonl has the validation loss of an evaluation, as a number."""
     train = line.get("train_loss")
     fits = _number(line.get("valid_loss")) and (train is None or _number(train))
     return line.get("kind") == "evaluation" and "step" in line and fits
 
 
 def gap_from(values: Mapping[str, Any]) -> Gap | None:
-    """The gap that a line or a summary's figures have, None where they have none."""
+    """Return the gap in a line or in a summary's figures; None without one."""
     ends = values.get("gap_interval")
     if not isinstance(ends, list) or len(ends) != 2:
         return None
@@ -72,7 +72,7 @@ def _evaluated(line: Mapping[str, Any], unique: float | None) -> Evaluated:
 
 
 def _read_tokens(run: Run, unique: float | None) -> float | None:
-    """Tokens of a pass; None where nobody knows, as of windows of documents whose data set isn't at hand."""
+    """Return the tokens of a pass; None where unknown, as for windows of documents whose data set isn't available."""
     if unique is not None or run.imported is not None:
         return unique
     with contextlib.suppress(LabError, KeyError, TypeError, IndexError, ValueError):
@@ -82,7 +82,7 @@ def _read_tokens(run: Run, unique: float | None) -> float | None:
 
 
 def _units(run: Run, evaluations: Sequence[int]) -> UnitBits | None:
-    """The columns of these evaluations; None where they can't be read, or are fewer."""
+    """Return the columns of these evaluations; None where they can't be read, or some are missing."""
     try:
         units = run.units()
     except (LabError, OSError):

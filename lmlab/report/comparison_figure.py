@@ -34,7 +34,7 @@ PANELS: tuple[tuple[Axis, str], ...] = (
     ("FLOPs", "training FLOPs"),
     ("seconds", "time of training"),
 )
-SETTLED_SHARE = 0.1
+LATER_SHARE = 0.1
 """Of what a run spends; before, its loss falls from that of knowing nothing, and may leave the panel at the top."""
 FIRST_DRAWN = 0.05
 """Of what the shortest run spent: earlier evaluations are left of the horizontal axes."""
@@ -138,9 +138,9 @@ def _limits(comparison: Comparison) -> tuple[float, float]:
     noise, values = _noise(comparison), []
     for index, (curve, band) in enumerate(zip(comparison.curves, comparison.bands, strict=True)):
         steps = np.asarray(curve.spent["steps"])
-        settled = steps >= SETTLED_SHARE * steps[-1]
+        later = steps >= LATER_SHARE * steps[-1]
         for losses in (curve.losses, *((band.low, band.high) if band else ())):
-            values += np.asarray(losses)[settled].tolist()
+            values += np.asarray(losses)[later].tolist()
         final = comparison.finals[index]
         values += [] if final is None else [final - noise, final + noise]
     finite = [value for value in values if np.isfinite(value)]

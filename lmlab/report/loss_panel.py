@@ -55,13 +55,13 @@ def limits(followed: Sequence[Series], against: Against, lines: Sequence[float])
     places = np.concatenate([series.places(against) for series in followed] + [np.full(len(lines), np.inf)])
     places, values = places[np.isfinite(values)], values[np.isfinite(values)]
     end = max([0.0, *(series.places(against)[-1] for series in followed if len(series))])
-    settled = np.concatenate([values[places >= STEEP_SHARE * end], _crossings(followed, against, STEEP_SHARE * end)])
+    later = np.concatenate([values[places >= STEEP_SHARE * end], _crossings(followed, against, STEEP_SHARE * end)])
     low, high, highest = (
         float(values.min()),
-        float(settled.max() if len(settled) else values.max()),
+        float(later.max() if len(later) else values.max()),
         float(values.max()),
     )
-    if len(settled) < 4 or highest - low <= 1.25 * (high - low):
+    if len(later) < 4 or highest - low <= 1.25 * (high - low):
         high = highest
     span = max(high - low, SMALLEST_SPAN * abs(high), 1e-6)
     middle = (low + high) / 2

@@ -93,7 +93,7 @@ def test_all_runs_are_pruned_and_each_says_what_it_frees_and_what_still_works(on
     assert status == 0 and "busy: is running, and is left as it is" in out
     assert "one: " not in out, "nothing is left to free there"
     (line,) = [line for line in out.splitlines() if line.startswith("two: ")]
-    assert "2 checkpoints keep only weights; then training goes on exactly, and is proven, from step 6" in line
+    assert "2 checkpoints keep only weights; then training continues exactly, and can be proven, from step 6" in line
     assert "sample, evaluate and train --from work at steps 0, 3, 6" in line
     freed = float(re.search(r"frees ([\d.]+) MB", line)[1])
     assert (before - occupied(runs / "two" / "checkpoints")) / 1e6 == pytest.approx(freed, abs=0.06)
@@ -106,7 +106,7 @@ def test_checkpoints_that_go_leave_step_0_where_its_seed_gives_it_again(one, tmp
     kept, _ = find(checkpoints, "0")
     before = kept.sha256_of("weights")
     status, out, _ = one("runs", "prune", "one", "--checkpoints", "--yes")
-    assert status == 0 and "2 checkpoints go; then" in out and "step 0 is drawn again from its seed" in out
+    assert status == 0 and "2 checkpoints go; then" in out and "step 0 is regenerated from its seed" in out
     assert steps(checkpoints) == [6] and one("evaluate", "one@init")[0] == 0 and one("prove", "one@init")[0] == 0
     status, out, _ = one("train", "--from", "one@init", "--train.steps", "8", "--run", "child", "--quiet")
     origin = json.loads((tmp_path / "runs" / "child" / "origin.json").read_text())

@@ -86,7 +86,7 @@ def test_one_name_of_several_data_sets_lists_what_tells_them_apart(capsys, tmp_p
         made += [json.loads(out)["id"]] if status == 0 else []
     assert len(set(made)) == 3
     status, out, _ = lmlab(capsys, "show", "names")
-    assert status == 0 and "names stands for 3 data sets" in out
+    assert status == 0 and "names refers to 3 data sets" in out
     lines = out.splitlines()
     row = {identity: next(line for line in lines if identity in line) for identity in made}
     assert "tail 10%" in row[made[0]] and "a line each" in row[made[1]] and "bytes 257" in row[made[2]]

@@ -75,7 +75,7 @@ def library(tmp_path, monkeypatch):
 
 def test_a_run_of_the_native_engine_goes_on_without_it_and_says_why(stopped, resume):
     said, policy, exact = resume(stopped("native", "ab" * 8))
-    assert said == ["stopped goes on with PyTorch's kernels: the native engine can't be used: LMLAB_NATIVE is off"]
+    assert said == ["stopped continues with PyTorch's kernels: the native engine can't be used: LMLAB_NATIVE is off"]
     assert policy["engine"] == "torch" and exact is False
 
 

@@ -54,7 +54,7 @@ def test_what_is_no_range_is_refused_with_an_example(texts, problem):
         ("perplexity=..27", "expected validation perplexity at most 27.00: missed, measured 27.31 (best, step 1,200)"),
         ("accuracy=35%..", "expected validation accuracy at least 35.0%: held, measured 36.0% (best, step 1,200)"),
         ("time=1m..2m", "expected time 1 min 00 s to 2 min 00 s: missed, measured 40 s"),
-        ("bits_per_byte=1..2", "expected bits per byte 1.0000 to 2.0000: it isn't known for this run"),
+        ("bits_per_byte=1..2", "expected bits per byte 1.0000 to 2.0000: unknown for this run"),
     ],
 )
 def test_an_expectation_is_scored_on_the_best_model_and_the_time_of_the_run(text, line):
@@ -89,7 +89,7 @@ def test_what_is_expected_of_a_run_that_has_begun_cant_change(small_recipe, tmp_
     train_or_resume(small_recipe, expect=["loss=1..9"], **options)
     again = train_or_resume(small_recipe, expect=["loss=1..9"], note="seen again", **options)
     assert read_note(again.run.folder) == "seen again"
-    with pytest.raises(LabError, match="what is expected of it can't change"):
+    with pytest.raises(LabError, match="its expectations can't change"):
         train_or_resume(small_recipe, expect=["loss=1..8"], **options)
 
 

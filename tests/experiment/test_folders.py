@@ -141,7 +141,7 @@ def test_a_half_deleted_run_is_told_as_it_is_and_left_alone(runs, case, capsys):
         resume("stopped", runs=runs, say=lambda line: None)
     line = str(caught.value)
     assert tree(runs) == before
-    assert line.startswith("stopped can't go on: ") and "there: " in line and "\n" not in line
+    assert line.startswith("stopped can't resume: ") and "there: " in line and "\n" not in line
     named = re.search(r"; ([^;]*)$", line)[1]
     still = set(re.findall(r"lmlab (\w+)", named.partition(" still work")[0])) if " still work" in named else set()
     assert still == works
@@ -262,7 +262,7 @@ def test_damaged_units_stop_no_training_whose_weights_are_whole(runs, untouched,
     resumed = resume("stopped", runs=runs, say=said.append)
     whole = untouched(override(small_recipe, {"evaluate.every": "3"}))
     assert_same_end(whole.run, resumed.run)
-    assert any("units-valid.npy" in line and "begun again without the 3 evaluations so far" in line for line in said)
+    assert any("units-valid.npy" in line and "started again without the 3 evaluations so far" in line for line in said)
     kept = path.with_name("units-valid.npy.damaged")
     assert (kept.read_bytes() if kept.exists() else None) == damaged
     ours, theirs = resumed.run.units(), whole.run.units()
@@ -357,7 +357,7 @@ def test_a_run_whose_data_is_gone_says_so_and_what_works_without_it(runs, made, 
     try:
         before = tree(runs)
         with pytest.raises(
-            LabError, match="stopped can't go on: .*missing: data set [0-9a-f]{16} in the cache"
+            LabError, match="stopped can't resume: .*missing: data set [0-9a-f]{16} in the cache"
         ) as caught:
             resume("stopped", runs=runs, say=lambda line: None)
         assert str(caught.value).endswith("lmlab report and lmlab sample still work, lmlab evaluate does not")

@@ -123,7 +123,7 @@ def test_a_ladder_that_was_stopped_goes_on(tried, long_recipe, tmp_path):
     # Another length than in the test before, whose ladder is remembered.
     longer = override(long_recipe, {"train.steps": "280"})
     dataset = prepare(longer.data)
-    with pytest.raises(LabError, match="stopped in rung .* of 4: the same command goes on"):
+    with pytest.raises(LabError, match="stopped in rung .* of 4: the same command continues"):
         run_ladder(longer, dataset, 280, Stopping(), lambda line: None)
     there = len(remembered(longer, dataset.id, 280))
     assert there < len(DESIGN)

@@ -59,7 +59,7 @@ def test_a_replay_that_would_compare_nothing_is_no_proof_and_says_what_there_is(
     assert main(["prove", "proven@10", "--steps", "1", "--runs", str(tmp_path)]) == 1
     told = capsys.readouterr()
     assert told.out == "", "nothing is replayed"
-    assert "nothing is recorded of step 11 of proven" in told.err and told.err.count("\n") == 1
+    assert "nothing is recorded for step 11 of proven" in told.err and told.err.count("\n") == 1
     assert "its next line is of step 12, and no checkpoint is kept after step 10: ask for --steps 2 or more" in told.err
     assert main(["prove", "proven@0", "--steps", "2", "--runs", str(tmp_path)]) == 1
     told = capsys.readouterr().err
@@ -124,5 +124,5 @@ def test_a_run_with_nothing_to_replay_says_so(small_recipe, tmp_path):
     recipe = override(small_recipe, {"train.keep": "1", "train.keep_optimizer": "latest", "evaluate.every": "12"})
     run = train(recipe, runs=tmp_path, display=Quiet()).run
     assert checkpoint_in(run, "init")[0].parts == ["weights"]
-    with pytest.raises(LabError, match="nothing can be replayed"):
+    with pytest.raises(LabError, match="can't be replayed"):
         prove(str(run.folder))

@@ -166,5 +166,5 @@ def _borders(dataset):
 def test_words_that_are_no_split_or_no_setting_of_reading_are_refused(place):
     with pytest.raises(LabError, match="expected one of train, valid, test, all"):
         evaluate(place, "mine", split="validation")
-    with pytest.raises(LabError, match=r"data\.tokenizer says nothing"):
+    with pytest.raises(LabError, match=r"data\.tokenizer doesn't apply"):
         evaluate(place, "mine", on=str(place / "mine.txt"), reading={"data.tokenizer": "words"})
