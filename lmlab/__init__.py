@@ -1,6 +1,6 @@
-"""lmlab: a laboratory for training language models from scratch on hardware that a person owns.
+"""lmlab: a laboratory for training language models from scratch on one's own hardware.
 
-The front door. Names are looked up on first use, so that `import lmlab` costs nothing:
+The public interface. Names are imported on first use, so that `import lmlab` costs nothing:
 
     import lmlab
     run = lmlab.train(lmlab.load_recipe("first"))
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 IMPORTED = time.monotonic()
-"""The earliest moment that lmlab knows of its process."""
+"""The earliest known time of this process."""
 
 if TYPE_CHECKING:
     from lmlab.experiment import load, resume, train
@@ -28,15 +28,15 @@ __all__ = ["LabError", "Recipe", "StorageError", "__version__", "load", "load_re
 
 
 KEPT = "\u00ad\u200c\u200d\u200e\u200f"
-"""Format characters that scripts need: soft hyphen, joiners, and the marks of a direction, which reorder no other text."""
+"""Format characters that scripts need: soft hyphen, joiners, and the direction marks, which reorder no other text."""
 LINES = "\n\t"
 
 
 def printable(text: object, lines: bool = False) -> str:
-    """`str(text)` with whatever a terminal would act on shown as an escape such as `\\x1b`; idempotent.
+    """Return `str(text)` with everything that a terminal would interpret escaped, such as `\\x1b`; idempotent.
 
-    That is: control characters, line breaks, bidirectional overrides and isolates, lone surrogates, and code points without a
-    meaning. `lines` keeps newlines and tabs: for text that is shown as it was written rather than in a line of ours.
+    That is: control characters, line breaks, bidirectional overrides and isolates, lone surrogates, and unassigned or
+    private-use code points. `lines` keeps newlines and tabs, for text that is shown verbatim instead of within a line.
 
     >>> printable("a\\x1b[2Jb")
     'a\\\\x1b[2Jb'
@@ -49,7 +49,7 @@ def printable(text: object, lines: bool = False) -> str:
 
 
 def _harmless(sign: str) -> bool:
-    """Letters, marks, numbers, punctuation, symbols and spaces."""
+    """Return whether it is a letter, mark, number, punctuation, symbol or space."""
     return unicodedata.category(sign)[0] in "LMNPS" or unicodedata.category(sign) == "Zs"
 
 
@@ -58,18 +58,18 @@ def _escaped(sign: str) -> str:
 
 
 class LabError(Exception):
-    """What a user can mend: one line that says what was wrong, what was expected and what to do.
+    """An error that the user can correct: one line with what was wrong, what was expected and what to do.
 
-    Every error that lmlab raises on purpose is one; the command line prints it and exits with its `status`. It stands here
-    because every floor raises it, and this module imports nothing of lmlab.
+    Every error that lmlab raises on purpose is one; the command line prints it and exits with its `status`. It is defined here
+    because every package raises it, and this module imports nothing of lmlab.
 
-    What it quotes may come out of a file: line breaks, a terminal's escapes and the like are shown, not sent.
+    It may quote the content of a file: line breaks, terminal escapes and the like are shown, not sent.
     """
 
     status = 1
     """The exit status of a command that ends with it."""
     LONGEST = 4000
-    """Characters of the line; of a longer one the middle is left out, so that what a long name is followed by still shows."""
+    """Maximum characters of the line; a longer one loses its middle, so that the text after a long name is still shown."""
 
     def __str__(self) -> str:
         return self._shortened(printable(self._shortened(super().__str__())))
@@ -80,14 +80,14 @@ class LabError(Exception):
 
 
 class StorageError(LabError):
-    """The disk or its file system refused, or has too little room: the same command goes on once that is mended.
+    """The disk or its file system failed, or has too little space: the same command continues once that is corrected.
 
-    Nothing is wrong with what was asked for; so no study counts such a run as failed.
+    It doesn't depend on the request, so no study counts such a run as failed.
     """
 
 
 def lazily(package: str, homes: dict[str, str]) -> Callable[[str], Any]:
-    """A package's `__getattr__`: each name of `homes` is looked up in its module when it's first asked for.
+    """Return a package's `__getattr__`: each name of `homes` is imported from its module on first use.
 
     So `lmlab --help` needs no torch, and a type checker still sees the names in the package's TYPE_CHECKING block.
     """

@@ -1,4 +1,4 @@
-"""`python -m lmlab` is the command `lmlab`."""
+"""`python -m lmlab` runs the command `lmlab`."""
 
 import sys
 

@@ -1,6 +1,6 @@
-"""The command `lmlab`: one module a verb, found by its name and imported when it's called.
+"""The command `lmlab`: one module for each verb, imported when it's called.
 
-Exit status: 0 done, 1 a failure named in one line, 2 wrong usage, 3 stopped by a signal after saving.
+Exit status: 0 done, 1 a failure reported in one line, 2 wrong usage, 3 stopped by a signal after saving.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ from lmlab.training.table import Column, Part, Table
 
 LONGEST_PLACE = 200
 VERBS = {
-    "recipes": "what can be run, with the published numbers each one checks",
+    "recipes": "the recipes, with the published numbers each one checks",
     "data": "prepare, extend, show or check a data set",
     "plan": "before a run: will it fit, how long, what loss; or the best model for a budget",
     "train": "train a recipe, or a model of your own text: forecast, training, evaluation, samples",
     "bench": "tokens/s, MFU and memory of a recipe here, by batch size, precision, engine and threads",
     "resume": "continue a run exactly where its last checkpoint left it",
-    "prove": "replay steps of a run from a checkpoint and hold them against what was recorded",
-    "events": "what happened in a run: starts, stops, checkpoints, spikes and their black boxes",
+    "prove": "replay steps of a run from a checkpoint and compare them with the record",
+    "events": "the history of a run: starts, stops, checkpoints, spikes and their black boxes",
     "evaluate": "loss, perplexity, accuracy and bits per byte over a whole split",
-    "sample": "let a trained model write",
-    "chat": "write with a trained model in turns",
-    "tune": "find the learning rate that a recipe should have, by short trainings",
-    "compare": "what differs between runs, and whether one is better or it's noise",
-    "study": "vary settings over seeds, alone, stacked or in every combination, and say what each does",
-    "explain": "why do two runs differ: what each setting did, by training what lies between their recipes",
+    "sample": "generate text with a trained model",
+    "chat": "chat with a trained model in turns",
+    "tune": "find a recipe's best learning rate by short trainings",
+    "compare": "what differs between runs, and whether one is better beyond noise",
+    "study": "vary settings over seeds, alone, stacked or in every combination, and measure the effect of each",
+    "explain": "why two runs differ: the effect of each setting, by training recipes between theirs",
     "verify": "compute every number of a study again, from its runs",
     "report": "draw the curves of one or several runs",
     "runs": "the table of runs, and all of one on a page; rename, remove, prune or tag them",
-    "import": "make a run of a log that another project wrote",
+    "import": "make a run from the log of another project",
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb; returns the exit status."""
+    """Run one verb; return the exit status."""
     command_begins(own_process=arguments is None)
     never_fail_to_encode()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        # Where nothing is under way that must be saved first, every one of them ends the command.
+        # Where nothing has to be saved first, every signal ends the command.
         with Interruptible():
             return _dispatch(words)
     except LabError as error:
@@ -58,11 +58,11 @@ def main(arguments: list[str] | None = None) -> int:
         show(f"lmlab: {str(stopped) or 'stopped'}", file=sys.stderr)
         return 3
     except BrokenPipeError:
-        # The reader of our output went away (`| head`): that is its right, and no failure of ours.
+        # The reader of the output ended (`| head`), which is no failure.
         silence(sys.stdout)
         return 0
     except OSError as error:
-        # A file or folder that the user named, or the disk below it: whoever reads or writes it may not have asked before.
+        # A file or folder named by the user, or the disk below it, that no earlier check covered.
         place = f"{str(error.filename)[:LONGEST_PLACE]}: " if error.filename else ""
         show(f"lmlab: {place}{reason(error)}; {advice(error)}", file=sys.stderr)
         return 1
@@ -94,5 +94,5 @@ def _help() -> list[Part]:
         "",
         Table(columns=columns, rows=tuple(VERBS.items())),
         "",
-        "lmlab VERB --help says what each takes; lmlab --version.",
+        "lmlab VERB --help lists the arguments of each; lmlab --version.",
     ]

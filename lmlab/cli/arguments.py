@@ -1,7 +1,7 @@
-"""From command-line words to a verb's flags and a recipe's overrides: tyro parses and makes the help, errors are one line.
+"""Parse command-line words into a verb's flags and a recipe's overrides: tyro parses and prints the help, errors are one line.
 
-A verb describes its flags as a frozen dataclass; words with a dot (`--train.steps 500`) belong to the recipe and go to
-`lmlab.recipe.override` as they are.
+A verb describes its flags as a frozen dataclass; words with a dot (`--train.steps 500`) belong to the recipe and are passed to
+`lmlab.recipe.override` unchanged.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ KEPT_WHEN_REPEATED = ("evaluate.prompts",)
 
 
 def runs_folder(flag: str) -> Path:
-    """Where runs are: --runs, else LMLAB_RUNS, else ./runs; LabError where that is a file, or can't be a folder's name."""
+    """Return the folder of runs: --runs, else LMLAB_RUNS, else ./runs; LabError where that is a file, or can't be a folder's
+    name."""
     return place_for_folder(Path(flag or os.environ.get("LMLAB_RUNS") or "runs"), "--runs" if flag else "LMLAB_RUNS")
 
 
 def parse(flags: type[Flags], arguments: list[str], prog: str, recipe: Recipe | None = None) -> Flags:
-    """`arguments` as an instance of `flags`; UsageError in one line where they don't fit.
+    """Parse `arguments` to an instance of `flags`; UsageError in one line where they are invalid.
 
     `recipe` is for verbs that take recipe settings: --help then lists those too, with that recipe's values.
     """
@@ -55,9 +56,9 @@ def parse(flags: type[Flags], arguments: list[str], prog: str, recipe: Recipe | 
 
 
 def split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
-    """The words that are no recipe setting, and the settings as {dotted name: text}: the last where one is repeated.
+    """Return the words that are no recipe setting, and the settings as {dotted name: text}: the last where one is repeated.
 
-    Prompts are all kept, as a tuple. A setting that is true or false needs no value: --data.fresh is true.
+    All prompts are kept, as a tuple. A boolean setting needs no value: --data.fresh is true.
     """
     rest: list[str] = []
     found: dict[str, list[str]] = {}
@@ -83,7 +84,7 @@ def split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
 
 
 def with_tables(overrides: dict[str, Any], tables: bool) -> dict[str, Any]:
-    """`overrides`, without n-gram tables where --no-tables asks for that; UsageError where they ask for some too."""
+    """Return `overrides`, without n-gram tables for --no-tables; UsageError where they set some too."""
     if tables:
         return overrides
     if overrides.get("model.ngrams", "none") != "none":
@@ -94,7 +95,7 @@ def with_tables(overrides: dict[str, Any], tables: bool) -> dict[str, Any]:
 
 
 def recipe_shown(words: list[str], overrides: dict[str, Any]) -> Recipe:
-    """The recipe whose settings --help lists: the one that a word names, else the default one; of the kinds that are asked for."""
+    """Return the recipe whose settings --help lists: the one that a word names, else the default, with the requested kinds."""
     recipe = Recipe()
     with contextlib.suppress(LabError):
         for word in words:
@@ -106,7 +107,7 @@ def recipe_shown(words: list[str], overrides: dict[str, Any]) -> Recipe:
 
 
 def with_default(arguments: list[str], flag: str, value: str) -> list[str]:
-    """The words with `value` behind `flag` where no number stands there: a flag that may be given bare."""
+    """Insert `value` after `flag` where no number follows: for a flag whose value is optional."""
     found = []
     for place, word in enumerate(arguments, 1):
         following = arguments[place] if place < len(arguments) else ""
@@ -117,7 +118,7 @@ def with_default(arguments: list[str], flag: str, value: str) -> list[str]:
 
 
 def only_settings(overrides: dict[str, Any], sections: tuple[str, ...], prog: str) -> dict[str, Any]:
-    """`overrides`, or UsageError where a name lies outside the sections that a verb takes."""
+    """Return `overrides`; UsageError where a name is outside the sections that a verb takes."""
     for name in overrides:
         if name.partition(".")[0] not in sections:
             raise UsageError(f"{prog} takes settings of {', '.join(sections)} only, got --{name}")
@@ -125,10 +126,10 @@ def only_settings(overrides: dict[str, Any], sections: tuple[str, ...], prog: st
 
 
 def flag_names(flags: type) -> list[str]:
-    """Every --name that a verb's dataclass answers to."""
+    """Return every --name of a verb's dataclass."""
     names = ["--help"]
     for field, hint in typing.get_type_hints(flags, include_extras=True).items():
-        # `from` is no name that a field can have: tyro.conf.arg gives it to one.
+        # `from` can't be a field's name: tyro.conf.arg renames one.
         given = [extra.name for extra in getattr(hint, "__metadata__", ()) if getattr(extra, "name", None)]
         name = (given[0] if given else field).replace("_", "-")
         names.append(f"--{name}")
@@ -145,7 +146,7 @@ def _refuse_unknown(flags: type, arguments: list[str], prog: str) -> None:
             continue
         ours = "run" if name == "--name" else own_name(name)
         if ours and ours.startswith("the verb"):
-            raise UsageError(f"{word.partition('=')[0]} is no flag, but {ours}")
+            raise UsageError(f"{word.partition('=')[0]} is not a flag, but {ours}")
         if ours and (f"--{ours.split(' ')[0]}" in known or "." in ours):
             raise UsageError(f"{word.partition('=')[0]} is called --{ours} here")
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
@@ -158,7 +159,7 @@ def _refuse_unknown(flags: type, arguments: list[str], prog: str) -> None:
 
 
 def _refuse_empty(flags: type, arguments: list[str]) -> None:
-    """UsageError where a flag is given an empty text, such as --run "$NAME" of a variable that isn't set."""
+    """Raise UsageError where a flag has an empty text, such as --run "$NAME" with an unset variable."""
     texts = {f"--{entry.name.replace('_', '-')}" for entry in dataclasses.fields(flags) if entry.default == ""}
     texts |= {name for name in flag_names(flags) if name == "--from"}
     for word, following in zip(arguments, [*arguments[1:], "-"], strict=False):
@@ -168,7 +169,7 @@ def _refuse_empty(flags: type, arguments: list[str]) -> None:
 
 
 def _setting(name: str) -> str:
-    """The recipe's setting that ends in this name; empty where there is none."""
+    """Return the recipe's setting that ends in this name; empty where there is none."""
     leaf = name.removeprefix("--").replace("-", "_")
     fits = [setting for setting in dotted_names(Recipe()) if "." in setting and setting.rpartition(".")[2] == leaf]
     fits.sort(key=lambda setting: not setting.startswith("train."))
@@ -176,11 +177,11 @@ def _setting(name: str) -> str:
 
 
 def _with_settings(flags: type, recipe: Recipe) -> type:
-    """A dataclass with the verb's flags and, below, the recipe's sections with their values as defaults."""
+    """Return a dataclass with the verb's flags and, below, the recipe's sections with their values as defaults."""
     import tyro
 
     sections = {name: _section_shown(getattr(recipe, name)) for name in SECTIONS}
-    # A setting takes a value, also where it is true or false: --data.fresh no, and no --data.no-fresh.
+    # A boolean setting takes a value, too: --data.fresh no, and no --data.no-fresh.
     settings = [
         (name, tyro.conf.FlagConversionOff[type(shown)], dataclasses.field(default=shown))  # type: ignore[misc]
         for name, shown in sections.items()
@@ -191,7 +192,7 @@ def _with_settings(flags: type, recipe: Recipe) -> type:
 
 
 def _with_joined_help(described: type) -> type:
-    """A dataclass like `described` whose fields' docstrings are one line each: tyro keeps the source's line breaks."""
+    """Return a dataclass like `described` whose fields' docstrings are one line each: tyro keeps the source's line breaks."""
     import docstring_parser
     import tyro
 
@@ -214,7 +215,8 @@ def _with_joined_help(described: type) -> type:
 
 
 def _section_shown(section: Any) -> Any:
-    """A section of a recipe as --help shows it: the recipe may be a stranger's, and tyro prints values as they are."""
+    """Return a section of a recipe for --help, with unsafe characters escaped: the recipe may be untrusted, and tyro prints values
+    as is."""
     values = {entry.name: getattr(_printable_section(section), entry.name) for entry in dataclasses.fields(section)}
     return _with_joined_help(type(section))(**values)
 
@@ -231,7 +233,7 @@ def _printable_section(section: Any) -> Any:
 
 
 def _one_line(text: str) -> str:
-    """tyro's boxed complaint as one line of words."""
+    """Convert tyro's boxed error to one line of text."""
     line = " ".join(re.sub(r"[╭╮╰╯│─]|-{3,}", " ", text).split())
     for cut in ("For full helptext", "usage:"):
         line = line.partition(cut)[0]

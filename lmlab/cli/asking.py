@@ -1,4 +1,4 @@
-"""A question before something is removed."""
+"""Confirmation before something is removed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from lmlab.cli.errors import UsageError
 
 
 def require_yes(question: str, yes: bool, ask: Callable[[str], str] = input) -> None:
-    """Return where `yes` is given or a person answers y; LabError otherwise, UsageError where nobody can be asked."""
+    """Return where `yes` is given or the user answers y; LabError otherwise, UsageError without a terminal."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UsageError(f"{question} Nobody can answer here: say it with --yes")
+        raise UsageError(f"{question} There is no terminal to answer: confirm it with --yes")
     try:
         answer = ask(f"{printable(question)} [y/N] ").strip().lower()
     except EOFError:
         answer = ""
     if answer not in ("y", "yes"):
-        raise LabError("nothing was changed: answer y to go on, or add --yes")
+        raise LabError("nothing was changed: answer y to continue, or add --yes")

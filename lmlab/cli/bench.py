@@ -1,4 +1,4 @@
-"""`lmlab bench`: how fast a recipe is on this machine, and what to train it with."""
+"""`lmlab bench`: the speed of a recipe on this machine, and recommended settings."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from lmlab.files.durable import without_nan
 class Bench:
     """Measure tokens/s, MFU, peak memory and milliseconds a step by batch size, precision, compilation, engine and threads.
 
-    Real steps in child processes, in rounds over all settings. Ctrl-C prints what there is by then. Every field of the recipe is a
+    Real steps in child processes, in rounds over all settings. Ctrl-C prints the results so far. Every field of the recipe is a
     flag too, under its dotted name: --model.width 256.
     """
 
     target: tyro.conf.Positional[str] = ""
     """A recipe (lmlab recipes), a recipe's .toml file, or a text."""
     size: str = ""
-    """For a text: parameters of the model, n-gram tables included, such as 750k, 2M or 10M; default: what suits this machine."""
+    """For a text: parameters of the model, n-gram tables included, such as 750k, 2M or 10M; default: chosen for this machine."""
     tables: bool = True
     """--no-tables: a model without n-gram tables (model.ngrams none)."""
     batch: str = ""
@@ -41,18 +41,18 @@ class Bench:
     out: str = ""
     """Write FILE.json, FILE.svg and FILE.png; default: bench-RECIPE in this folder."""
     quiet: bool = False
-    """Say nothing while measuring."""
+    """Print nothing while measuring."""
     json: bool = False
     """The figures as JSON on standard output."""
 
 
 def run(arguments: list[str]) -> int:
-    """Parse, measure, print, draw; 3 where it was interrupted."""
+    """Parse, measure, print, draw; return 3 where it was interrupted."""
     words, overrides = split_overrides(arguments)
     flags = parse(Bench, words, "lmlab bench", recipe_shown(words, overrides))
     overrides = with_tables(overrides, flags.tables)
     if not flags.target:
-        raise UsageError("lmlab bench needs a recipe or a text: lmlab recipes lists what there is")
+        raise UsageError("lmlab bench needs a recipe or a text: lmlab recipes lists the recipes")
     if flags.quick and flags.thorough:
         raise UsageError("--quick and --thorough exclude each other: give one of them")
     batches = _batches(flags.batch)
@@ -70,7 +70,7 @@ def run(arguments: list[str]) -> int:
     from lmlab.report.bench_figure import write_bench
     from lmlab.report.bench_table import bench_lines
 
-    make_folder(stem.parent, "choose another --out")  # now, and not after minutes of measuring
+    make_folder(stem.parent, "choose another --out")  # before the measurements, which take minutes
 
     def say(line: str) -> None:
         if not flags.quiet:
@@ -96,7 +96,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _batches(text: str) -> tuple[int, ...]:
-    """ "1,2,4" as numbers; UsageError where it's something else."""
+    """Parse "1,2,4" to numbers; UsageError for anything else."""
     try:
         return tuple(int(word) for word in text.split(",")) if text else ()
     except ValueError:

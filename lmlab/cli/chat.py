@@ -1,4 +1,4 @@
-"""`lmlab chat`: write with a trained model in turns."""
+"""`lmlab chat`: chat with a trained model in turns."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from lmlab.experiment import Loaded
     from lmlab.generation import Conversation, Sampling
 
-HELP = "/reset forgets what was said, /quit ends, /help shows this; a line that ends in \\ goes on in the next one"
+HELP = "/reset forgets the conversation, /quit ends, /help shows this; a line that ends in \\ continues in the next one"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chat(Drawing):
-    """Write with a run's model in turns: it continues what was said so far. Ctrl-C stops an answer."""
+    """Chat with a run's model in turns: it continues the conversation so far. Ctrl-C stops an answer."""
 
     target: tyro.conf.Positional[str]
     """RUN, RUN@best (the default), RUN@latest, RUN@STEP or RUN@init."""
@@ -35,7 +35,7 @@ class Chat(Drawing):
 
 
 def run(arguments: list[str]) -> int:
-    """Parse, then answer line by line."""
+    """Parse, then answer line by line; return the exit status."""
     flags = parse(Chat, arguments, "lmlab chat")
     from lmlab import experiment
     from lmlab.generation import Conversation
@@ -62,7 +62,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _answer(loaded: Loaded, conversation: Conversation, line: str, sampling: Sampling) -> Conversation:
-    """The conversation with this line and the model's answer, which is printed while it's written."""
+    """Return the conversation with this line and the model's answer, which is printed while it's generated."""
     from lmlab.training.signals import StopRequests
 
     said = conversation.said(line, loaded.tokenizer)
@@ -81,7 +81,7 @@ def _answer(loaded: Loaded, conversation: Conversation, line: str, sampling: Sam
 
 
 def _turns() -> Iterator[str]:
-    """Lines of standard input, those that end in a backslash joined with the next; until it ends, or Ctrl-C."""
+    """Yield lines of standard input, joining those that end in a backslash with the next; until it ends, or Ctrl-C."""
     if sys.stdin.isatty():
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401 - input() then edits lines
@@ -105,7 +105,7 @@ def _turns() -> Iterator[str]:
 
 
 def _line(prompt: str) -> str | None:
-    """The next line without its end; None at the end of the input."""
+    """Return the next line without its end; None at the end of the input."""
     if sys.stdin.isatty():
         try:
             return input(prompt)
@@ -115,5 +115,5 @@ def _line(prompt: str) -> str | None:
     try:
         line = sys.stdin.readline()
     except UnicodeDecodeError as error:
-        raise LabError(f"standard input is no text: {error}; expected {error.encoding}") from None
+        raise LabError(f"standard input is not text: {error}; expected {error.encoding}") from None
     return line.rstrip("\r\n") if line else None

@@ -1,4 +1,4 @@
-"""The wall time of the command that runs: from the start of its process, or of the call of `main` in another program."""
+"""The wall time of the running command: from the start of its process, or of the call of `main` in another program."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _CALLED: ContextVar[float | None] = ContextVar("called")
 
 
 def command_begins(own_process: bool) -> None:
-    """A command begins: that of this process, or one that a program calls."""
+    """Start the command's clock: with this process, or with the call by another program."""
     _CALLED.set(None if own_process else time.monotonic())
 
 
 def command_clock() -> WallClock:
-    """The clock of the command; one that begins now where none was begun."""
+    """Return the clock of the command; one that begins now where none was started."""
     from lmlab.training.wall import WallClock
 
     called = _CALLED.get(time.monotonic())

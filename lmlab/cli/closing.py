@@ -1,4 +1,4 @@
-"""What `train` and `resume` say before, and print after: lines for people, or one JSON value."""
+"""What `train` and `resume` print before and after: lines of text, or one JSON value."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ CLOSING_PROMPT_TOKENS = 120
 
 
 def speaker(json_output: bool, quiet: bool) -> Callable[[object], None]:
-    """A function for lines that people read: standard output, or standard error beside --json; a quiet one says nothing, and
-    `print_outcome` prints what is to be said of the end.
+    """Return a function that prints lines for the user: to standard output, or to standard error with --json; nothing with `quiet`,
+    where `print_outcome` prints the closing lines.
 
-    Where the reader has gone, the work goes on without one.
+    A closed stream is ignored, so that the work continues.
     """
     if quiet and not json_output:
         return lambda line: None
@@ -38,7 +38,7 @@ def speaker(json_output: bool, quiet: bool) -> Callable[[object], None]:
 
 
 def print_outcome(outcome: Outcome, json_output: bool, quiet: bool) -> int:
-    """The last lines and the exit status."""
+    """Print the closing lines; return the exit status."""
     stopped = outcome.ending.kind == "stopped"
     if json_output:
         best = outcome.summary.get("best", {})
@@ -58,7 +58,7 @@ def print_outcome(outcome: Outcome, json_output: bool, quiet: bool) -> int:
     if quiet:
         show(*outcome.lines)
     else:
-        # Of a finished run that has lost its model, the line before says so.
+        # For a finished run that has lost its model, an earlier line reports that.
         with contextlib.suppress(LabError):
             _print_sample(outcome)
             show(
@@ -69,11 +69,11 @@ def print_outcome(outcome: Outcome, json_output: bool, quiet: bool) -> int:
 
 
 def _print_sample(outcome: Outcome) -> None:
-    """What the best model writes after the recipe's first prompt."""
+    """Print the best model's continuation of the recipe's first prompt."""
     from lmlab.experiment import load
 
     loaded = load(outcome.run)
     prompt = loaded.recipe.evaluate.prompts[0] if loaded.recipe.evaluate.prompts else ""
     text = loaded.generate(prompt, tokens=CLOSING_PROMPT_TOKENS, temperature=0.7)
-    show("", f"the model of step {loaded.step:,} writes:", "")
+    show("", f"the model of step {loaded.step:,} generates:", "")
     show_text("".join(f"    {line}\n" for line in text.splitlines()))

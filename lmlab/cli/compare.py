@@ -1,4 +1,4 @@
-"""`lmlab compare`: hold runs against each other, and say what is a difference and what is noise."""
+"""`lmlab compare`: compare runs, and separate differences from noise."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from lmlab.runs.opening import TAGGED
 class Compare:
     """What differs between runs, what each cost, losses at equal budgets, and on each pair: better, worse or indistinguishable.
 
-    All finished runs in the same folder that differ from a named one in nothing but the seed count as its seeds. Why do they
-    differ: lmlab explain RUN RUN.
+    All finished runs in the same folder that differ from a named one only in the seed count as its seeds. For the reasons of a
+    difference: lmlab explain RUN RUN.
     """
 
     run: tyro.conf.Positional[tuple[str, ...]]
     """Runs by name, folder or tag:TAG, each with @best, @latest, @init or @STEP where a checkpoint is meant: 2 to 8."""
     reach: Annotated[str, tyro.conf.arg(metavar="LOSSES")] = ""
-    """Also show what each run took to reach these losses, such as 1.7,1.6 (the worst run's last loss is always shown)."""
+    """Also show the cost of reaching these losses, such as 1.7,1.6 (the worst run's last loss is always shown)."""
     alone: bool = False
-    """Compare the named runs only; other seeds of their recipes are used only to measure the noise."""
+    """Compare only the named runs; other seeds of their recipes are used only to estimate the noise."""
     on: str = ""
     """Score all of them on this text (a catalogue name, a path, - or a data set's id) and compare those scores.
-    --data.column, --data.separator and the like say how it is read, where that differs from the runs' data."""
+    --data.column, --data.separator and the like set how it is read, where that differs from the runs' data."""
     split: Literal["", "train", "valid", "test", "all"] = ""
     """With --on: which split, or all of the text; default: valid where the text comes with a split of its own, else all."""
     plot: str = ""
@@ -46,7 +46,7 @@ class Compare:
 
 
 def run(arguments: list[str]) -> int:
-    """Parse, compare, draw, print."""
+    """Parse, compare, draw, print; return the exit status."""
     words, reading = split_overrides(arguments)
     only_settings(reading, ("data",), "lmlab compare")
     flags = parse(Compare, words, "lmlab compare")
@@ -83,7 +83,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _losses(text: str) -> tuple[float, ...]:
-    """The losses in 1.7,1.6; UsageError for anything else."""
+    """Parse losses such as 1.7,1.6; UsageError for anything else."""
     try:
         losses = tuple(float(part) for part in text.split(",") if part.strip())
     except ValueError:

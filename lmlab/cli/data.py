@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 ACTIONS = {
     "prepare": "build the data set of a recipe, a catalogue corpus or a text, and describe it",
-    "extend": "add text: lmlab data extend NAME PATH...; the tokens, splits and vocabulary that are there stay as they are",
-    "show": "describe a data set, or a text that has none yet; without NAME: list the catalogue and what is prepared",
+    "extend": "add text: lmlab data extend NAME PATH...; existing tokens, splits and vocabulary stay unchanged",
+    "show": "describe a data set, or a text without one; without NAME: list the catalogue and all prepared data sets",
     "check": "verify a data set and report duplicates, odd characters, boilerplate, likely secrets; without NAME: verify all",
-    "rm": "remove data sets, after a question; the text itself stays",
+    "rm": "remove data sets, after a confirmation; the text itself stays",
 }
 
 
@@ -35,35 +35,35 @@ class Flags:
     name: tyro.conf.Positional[str] = ""
     """A recipe, a catalogue corpus, a file or folder, - for standard input; or the id or name of a prepared data set."""
     context: int | None = None
-    """Count what cropping at so many tokens would lose (default: the recipe's context)."""
+    """Count what cropping to this many tokens would lose (default: the recipe's context)."""
     plot: str = ""
     """Draw the document lengths into this file (.png, .svg or .pdf)."""
     out: str = ""
     """Write the report of a check into this Markdown file."""
     json: bool = False
-    """Print JSON and nothing else."""
+    """Print only JSON."""
 
 
 @dataclass(frozen=True)
 class Extend:
-    """Add text to a prepared data set. The new data set begins with the same tokens, in the same splits, and goes on with the
-    documents that are new. --data.column and --data.separator say how the new text is read, where that differs from the old.
+    """Add text to a prepared data set. The new data set begins with the same tokens, in the same splits, followed by the new
+    documents. --data.column and --data.separator set how the new text is read, where that differs from the old.
     """
 
     name: tyro.conf.Positional[str] = ""
-    """What is extended: the id, folder or name of a data set, or the recipe, corpus or path that it was prepared from."""
+    """The data set to extend: its id, folder or name, or the recipe, corpus or path that it was prepared from."""
     paths: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Files, folders or catalogue corpora with more text; documents that are there already are passed over."""
+    """Files, folders or catalogue corpora with more text; documents that exist already are skipped."""
     skip_unknown: bool = False
-    """Leave documents out that have symbols the tokenizer doesn't know, rather than refuse the text."""
+    """Leave out documents with symbols that the tokenizer doesn't know, instead of rejecting the text."""
     context: int | None = None
-    """Count what cropping at so many tokens would lose."""
+    """Count what cropping to this many tokens would lose."""
     json: bool = False
-    """Print JSON and nothing else."""
+    """Print only JSON."""
 
 
 def run(arguments: list[str]) -> int:
-    """The verb; returns its exit status."""
+    """Run the verb; return its exit status."""
     action = arguments[0] if arguments else ""
     if action in ("", "-h", "--help"):
         show_text(_help())
@@ -87,7 +87,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _require_possible(flags: Flags, action: str, settings: dict[str, Any]) -> None:
-    """An error for flags that can't be, or would be passed over in silence: before anything is read."""
+    """Raise an error for flags that are invalid, or would be ignored, before anything is read."""
     prog = f"lmlab data {action}"
     _require_context(flags.context)
     if flags.out and action != "check":
@@ -103,9 +103,7 @@ def _require_possible(flags: Flags, action: str, settings: dict[str, Any]) -> No
 
         require_picture(Path(flags.plot))
     if flags.out and (Path(flags.out).is_dir() or not Path(flags.out).parent.is_dir()):
-        raise LabError(
-            f"--out {flags.out} can't be written: expected a file in a folder that is there, such as report.md"
-        )
+        raise LabError(f"--out {flags.out} can't be written: expected a file in an existing folder, such as report.md")
 
 
 def _require_context(context: int | None) -> None:
@@ -132,7 +130,7 @@ def _extend(flags: Extend, settings: dict[str, Any]) -> int:
 
     _require_context(flags.context)
     if not flags.name or not flags.paths:
-        raise UsageError("lmlab data extend needs a NAME and a PATH: what is extended, and the text that is added")
+        raise UsageError("lmlab data extend needs a NAME and a PATH: the data set to extend, and the text to add")
     own = {key: value for key, value in settings.items() if key not in ("data.column", "data.separator")}
     if own and is_reference(flags.name):
         raise UsageError(
@@ -147,7 +145,7 @@ def _extend(flags: Extend, settings: dict[str, Any]) -> int:
         if found.added:
             words = f"lmlab train --from RUN --data.corpus {found.dataset.id}"
             if found.dataset.begin_of_text is None:
-                show(f"to train a run further on what is new: {words} --data.fresh")
+                show(f"to train a run further on the new text: {words} --data.fresh")
             else:
                 show(f"to train a run further on old and new documents: {words}")
         show("")
@@ -174,7 +172,7 @@ def _show(flags: Flags, settings: dict[str, Any]) -> int:
 
 
 def _show_text(flags: Flags, settings: dict[str, Any], progress: Any) -> int:
-    """Describe a text that no data set was prepared from yet."""
+    """Describe a text from which no data set was prepared yet."""
     from lmlab.data.remembered import words_of
     from lmlab.experiment import text_asked
 
@@ -224,7 +222,7 @@ def _check(flags: Flags, settings: dict[str, Any]) -> int:
 
 
 def _plot(dataset: Dataset, context: int, stride: int | None, plot: str) -> str | None:
-    """Draw the document lengths where that's asked for; the picture's path."""
+    """Draw the document lengths where requested; return the picture's path."""
     if not plot:
         return None
     from lmlab.data.describe import describe
@@ -257,7 +255,7 @@ def _describe(
     plot: str = "",
     more: dict[str, Any] | None = None,
 ) -> int:
-    """Print all that is worth knowing of a data set, and `more` beside it in JSON."""
+    """Print the description of a data set, with `more` beside it in JSON."""
     from lmlab.data.describe import describe
     from lmlab.data.describe_lines import lines
 
@@ -279,6 +277,6 @@ def _help() -> str:
             "",
             *lines,
             "",
-            "lmlab data prepare --help (or extend, show, check, rm) says what each takes.",
+            "lmlab data prepare --help (or extend, show, check, rm) lists the arguments of each.",
         ]
     )

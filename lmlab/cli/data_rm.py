@@ -16,22 +16,22 @@ from lmlab.training.display import byte_count
 
 @dataclass(frozen=True)
 class Remove:
-    """Remove prepared data sets, after a question that says how much disk space this frees. The text itself stays, and lmlab data
-    prepare makes an equal data set from it again. A data set that runs were trained on is refused without --force.
+    """Remove prepared data sets, after a confirmation that states how much disk space this frees. The text itself stays, and lmlab
+    data prepare makes an equal data set from it again. A data set that runs were trained on is only removed with --force.
     """
 
     name: tyro.conf.Positional[tuple[str, ...]] = ()
     """Ids, folders or names of data sets, or the texts that they were prepared from."""
     force: bool = False
-    """Remove data sets that runs were trained on too: these can't be resumed, branched or evaluated until it's prepared again."""
+    """Also remove data sets that runs were trained on: these can't be resumed, branched or evaluated until it's prepared again."""
     yes: bool = False
-    """Don't ask."""
+    """Don't ask for confirmation."""
     runs: str = ""
     """Where the runs are that may use it; default: LMLAB_RUNS, or ./runs."""
 
 
 def remove(flags: Remove, settings: dict[str, Any]) -> int:
-    """Say what goes and what that frees, ask, remove."""
+    """Print what is removed and what that frees, ask, remove."""
     from lmlab.data.removal import occupied_bytes, remove_dataset, remove_leftovers, with_views
     from lmlab.experiment.data_sets import one_named, require_unused
 

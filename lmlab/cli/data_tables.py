@@ -1,4 +1,4 @@
-"""The tables of `lmlab data show`: the catalogue, what is prepared, and the data sets of one name."""
+"""The tables of `lmlab data show`: the catalogue, the prepared data sets, and the data sets of one name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def print_list(json_output: bool) -> int:
-    """The catalogue and every data set in the cache."""
+    """Print the catalogue and every data set in the cache."""
     from lmlab.data import CATALOGUE, list_datasets
     from lmlab.files import cache_folder
 
@@ -37,15 +37,15 @@ def print_list(json_output: bool) -> int:
 
 
 def print_several(name: str, found: Sequence[Dataset], json_output: bool, plot: str) -> int:
-    """The data sets that one name stands for, with what tells them apart."""
+    """Print the data sets of one name, with their distinguishing features."""
     if plot:
         raise LabError(
-            f"{name} stands for {len(found)} data sets: give the id of one with --plot (lmlab data show {name} lists them)"
+            f"{name} refers to {len(found)} data sets: give the id of one with --plot (lmlab data show {name} lists them)"
         )
     if json_output:
         show_json({"datasets": [_row(one) for one in found]})
         return 0
-    show(f"{name} stands for {len(found)} data sets; to describe one: lmlab data show ID", "", _table_of(found))
+    show(f"{name} refers to {len(found)} data sets; to describe one: lmlab data show ID", "", _table_of(found))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The flags of verbs that let a model write, and the settings that they stand for."""
+"""The flags of verbs that generate text, and the sampling settings that they set."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """How text is drawn."""
+    """How text is sampled."""
 
     tokens: int = 200
-    """Write at most this many tokens for each prompt."""
+    """Generate at most this many tokens for each prompt."""
     temperature: float = 0.8
-    """Below 1 likely tokens are drawn more often, above 1 less often; 0: always the likeliest token."""
+    """Below 1 likely tokens are sampled more often, above 1 less often; 0: always the likeliest token."""
     top_k: int = 0
-    """Draw among the k likeliest tokens (0: off)."""
+    """Sample among the k likeliest tokens (0: off)."""
     top_p: float = 1.0
-    """Draw among the likeliest tokens that together have this probability (1: off)."""
+    """Sample among the likeliest tokens that together have this probability (1: off)."""
     min_p: float = 0.0
-    """Draw among tokens with at least this share of the likeliest one's probability (0: off)."""
+    """Sample among tokens with at least this share of the likeliest one's probability (0: off)."""
     repetition_penalty: float = 1.0
-    """Above 1, tokens that are in the text already become less likely (1: off)."""
+    """Above 1, tokens that already occur in the text become less likely (1: off)."""
     seed: int = 1
     """Random seed; another one gives other texts."""
     stop: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class Drawing:
 
 
 def sampling_of(flags: Drawing) -> Sampling:
-    """The settings that the flags stand for; LabError where a value can't be."""
+    """Return the settings of the flags; LabError for an invalid value."""
     from lmlab.generation import Sampling
 
     return Sampling(

@@ -1,4 +1,4 @@
-"""`lmlab evaluate`: how good a model is on a whole split."""
+"""`lmlab evaluate`: score a model on a whole split."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from lmlab.cli.progress import progress_for
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Score a run's model on a whole split: every token after the first predicted once.
+    """Score a run's model on a whole split: every token after the first is predicted once.
 
-    With --on, a text that comes with a split of its own (a catalogue corpus, files named train and valid, a prepared data set) is
-    scored by its validation split, and any other text whole. What of it the run was trained on is named.
+    With --on, for a text with a split of its own (a catalogue corpus, files named train and valid, a prepared data set) the
+    validation split is scored, and for any other text all of it. The part that the run was trained on is reported.
     """
 
     target: tyro.conf.Positional[str]
     """RUN, RUN@best (the default), RUN@latest, RUN@STEP or RUN@init."""
     on: str = ""
-    """Another text (a catalogue name, a path, - or a data set's id), read with the run's tokenizer; default: the run's own data.
-    --data.column, --data.separator and the like say how it is read, where that differs from the run's data."""
+    """Another text (a catalogue name, a path, - or a data set's id), encoded with the run's tokenizer; default: the run's own data.
+    --data.column, --data.separator and the like set how it is read, where that differs from the run's data."""
     split: Literal["", "train", "valid", "test", "all"] = ""
     """Which split, or all of the text; default: valid where the text comes with a split of its own, else all."""
     runs: str = ""
@@ -37,7 +37,7 @@ class Evaluate:
 
 
 def run(arguments: list[str]) -> int:
-    """Parse, evaluate, print."""
+    """Parse, evaluate, print; return the exit status."""
     words, reading = split_overrides(arguments)
     only_settings(reading, ("data",), "lmlab evaluate")
     flags = parse(Evaluate, words, "lmlab evaluate")

@@ -1,4 +1,4 @@
-"""`lmlab events`: what happened in a run."""
+"""`lmlab events`: the events of a run."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from lmlab.cli.printing import show, show_json
 
 @dataclass(frozen=True)
 class Events:
-    """What happened in a run: starts, resumes, stops with their reason, the finish, branches, spikes, skipped updates, rewinds.
+    """The history of a run: starts, resumes, stops with their reason, the finish, branches, spikes, skipped updates, rewinds.
 
-    With --box STEP, the black box of a spike: what came before it, which layers it affected, and the texts of its batch.
+    With --box STEP, the black box of a spike: the steps before it, the layers it affected, and the texts of its batch.
     """
 
     target: tyro.conf.Positional[str]
@@ -22,7 +22,7 @@ class Events:
     box: int = -1
     """Show the black box of this step."""
     all: bool = False
-    """Checkpoints too."""
+    """Include checkpoints."""
     runs: str = ""
     """Where runs are; default: LMLAB_RUNS, or ./runs."""
     json: bool = False
@@ -30,7 +30,7 @@ class Events:
 
 
 def run(arguments: list[str]) -> int:
-    """Parse, read, print."""
+    """Parse, read, print; return the exit status."""
     flags = parse(Events, arguments, "lmlab events")
     from lmlab.experiment.timeline import events_of
     from lmlab.report.events import black_box_lines, event_lines

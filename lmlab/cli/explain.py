@@ -16,10 +16,10 @@ from lmlab.cli.progress import progress_for
 
 @dataclass(frozen=True)
 class Explain:
-    """Why do they differ: train the recipes between two runs, and attribute the difference of their losses to settings (Shapley
+    """Why do they differ: train recipes between two runs, and attribute the difference of their losses to settings (Shapley
     values).
 
-    Two recipes, or a worked example (--list), are trained from the start. The same command again goes on where it was stopped.
+    Two recipes, or a worked example (--list), are trained from scratch. The same command again continues where it was stopped.
     """
 
     first: tyro.conf.Positional[str] = ""
@@ -28,17 +28,18 @@ class Explain:
     second: tyro.conf.Positional[str] = ""
     """Another run scored on the same text, or another recipe."""
     budget: str = ""
-    """How long the bridging runs may take, such as 20m: where all steps don't fit, each has fewer; default: all steps."""
+    """Time limit of the interpolating runs, such as 20m: where all steps don't fit, each has fewer; default: all steps."""
     continued: Annotated[bool, tyro.conf.arg(name="continue")] = False
-    """Also continue the first run from its end, under its own settings and under the second's, to tell what more steps do."""
+    """Also continue the first run from its end, under its own settings and under the second's, to measure the effect of more
+    steps."""
     seeds: int = 2
-    """Runs of each bridging recipe."""
+    """Runs of each interpolating recipe."""
     workers: int = 1
     """Runs at a time, each a process."""
     runs: str = ""
-    """Where the runs are, and the bridging ones are made; default: LMLAB_RUNS, or ./runs."""
+    """Where the runs are, and the interpolating ones are made; default: LMLAB_RUNS, or ./runs."""
     list: bool = False
-    """What worked examples there are."""
+    """List the worked examples."""
     quiet: bool = False
     """No display, only the result."""
     json: bool = False
@@ -46,7 +47,7 @@ class Explain:
 
 
 def run(arguments: list[str]) -> int:
-    """Parse, train, print; 3 where a signal stopped the trainings."""
+    """Parse, train, print; return 3 where a signal stopped the trainings."""
     flags = parse(Explain, arguments, "lmlab explain")
     from lmlab.study.case import case_names, load_case
 

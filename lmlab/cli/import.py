@@ -17,31 +17,31 @@ ACTIONS = ("log",)
 
 @dataclass(frozen=True)
 class ImportLog:
-    """Make a run of a log that another project wrote: without recipe and weights, for lmlab runs, report and compare.
+    """Make a run from the log of another project: without recipe and weights, for lmlab runs, report and compare.
 
-    Forms: nanogpt, llmc, modded-nanogpt, bracketed, llms-from-scratch, epochs, csv. What the log doesn't say stays unknown.
+    Forms: nanogpt, llmc, modded-nanogpt, bracketed, llms-from-scratch, epochs, csv. What the log lacks stays unknown.
     """
 
     file: tyro.conf.Positional[str]
     """The log, plain or .gz, .xz, .zst, .bz2."""
     run: str = ""
-    """The run's name; default: the file's. A table of several runs makes NAME-1, NAME-2, ..., as it calls them."""
+    """The run's name; default: the file's. A table of several runs makes NAME-1, NAME-2, ..., with the names in the table."""
     form: str = "auto"
-    """How the log is written; default: the form that most of its lines have."""
+    """The log's form; default: the form that most of its lines have."""
     step_tokens: int | None = None
-    """Tokens of one step (batch x context), where you know it."""
+    """Tokens of one step (batch x context), if known."""
     parameters: int | None = None
-    """How many the model has, where you know it."""
+    """The model's number of parameters, if known."""
     corpus: str | None = None
-    """What it was trained on, where you know it."""
+    """What it was trained on, if known."""
     runs: str = ""
     """Where runs are; default: LMLAB_RUNS, or ./runs."""
     json: bool = False
-    """What was made, as JSON on standard output."""
+    """The runs made, as JSON on standard output."""
 
 
 def run(arguments: list[str]) -> int:
-    """Parse, import, print."""
+    """Parse, import, print; return the exit status."""
     action = arguments[0] if arguments else ""
     if action not in (*ACTIONS, "-h", "--help"):
         close = difflib.get_close_matches(action, ACTIONS, n=1)

@@ -1,4 +1,4 @@
-"""The imports that a start waits for, without a look for garbage on the way."""
+"""Imports at the start of a command, without garbage collection in between."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import importlib
 
 
 def import_uncollected(*modules: str) -> None:
-    """Import `modules` for good.
+    """Import `modules` without garbage collection.
 
-    They make a million objects of which none is garbage, and looking for some takes a sixth of the time. Later looks pass
-    them over.
+    They create a million objects, none of them garbage, and collecting would take a sixth of the time. Later collections skip
+    them.
     """
     gc.disable()
     try:

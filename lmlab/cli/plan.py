@@ -1,4 +1,4 @@
-"""`lmlab plan`: what a training needs and reaches here, or the best training for what there is."""
+"""`lmlab plan`: the cost and the expected loss of a training here, or the best training within a budget."""
 
 from __future__ import annotations
 
@@ -29,37 +29,37 @@ if TYPE_CHECKING:
 class PlanFlags:
     """Will it fit, how long, what loss: measured on this machine in about half a minute, each figure with its basis.
 
-    Memory by part, FLOPs a token and in all, epochs, tokens a parameter beside Chinchilla's 20. With a budget: the model, tokens,
-    batch and rate that end with the lowest expected loss. With --from: what to do after a run. Every field of
-    the recipe is a flag too, under its dotted name: --train.steps 500 --model.layers 6.
+    Memory by part, FLOPs per token and in total, epochs, tokens a parameter beside Chinchilla's 20. With a budget: the model,
+    tokens, batch and rate with the lowest expected loss. With --from: what to do after a run. Every field of the recipe is a flag
+    too, under its dotted name: --train.steps 500 --model.layers 6.
     """
 
     target: tyro.conf.Positional[str] = ""
     """A recipe (lmlab recipes), a recipe's .toml file, or a text."""
     size: str = ""
-    """For a text: parameters of the model, n-gram tables included, such as 750k, 2M or 10M; default: what suits this machine."""
+    """For a text: parameters of the model, n-gram tables included, such as 750k, 2M or 10M; default: chosen for this machine."""
     tables: bool = True
     """--no-tables: a model without n-gram tables (model.ngrams none)."""
     ladder: bool = False
-    """Train four small models first, a tenth of the run's arithmetic together, and extrapolate its loss from theirs."""
+    """First train four small models, with a tenth of the run's FLOPs in total, and extrapolate its loss from theirs."""
     budget: tuple[str, ...] = ()
-    """What the training may take: 8h, 3e17flops or both; plans the best model for it."""
+    """Limits of the training: 8h, 3e17flops or both; plans the best model for it."""
     loss: float | None = None
-    """The loss to be reached, in nats a token: plans the model that reaches it in the least time."""
+    """The loss to reach, in nats a token: plans the model that reaches it in the least time."""
     disk: str = ""
-    """With a budget: what checkpoints may occupy, such as 20GB."""
+    """With a budget: the limit of its checkpoints, such as 20GB."""
     parent: Annotated[str, tyro.conf.arg(name="from")] = ""
     """A finished run: more steps, more data and more parameters, by expected gain an hour. With --train.steps above its own: the
     loss there and on the way, from its own curve; --schedule settings change the learning rate on the way."""
     card: str = ""
-    """A card that isn't here, such as rtx3090, by its datasheet and published trainings on it."""
+    """A GPU that isn't here, such as rtx3090, by its datasheet and published trainings on it."""
     price: str = ""
-    """What time or electricity costs: 1.2/h, 1.2USD/h, 0.30/kWh or 0.30/kWh@65W."""
+    """The price of time or electricity: 1.2/h, 1.2USD/h, 0.30/kWh or 0.30/kWh@65W."""
     out: str = ""
-    """A folder for the IsoFLOP picture, or with --from and --train.steps of the longer run's (SVG and PNG); with a budget, the
+    """A folder for the IsoFLOP plot, or with --from and --train.steps for the longer run's (SVG and PNG); with a budget, the
     file for the recipe (.toml)."""
     score: bool = False
-    """Instead of a plan: how accurate the forecasts of all finished runs were."""
+    """Instead of a plan: the accuracy of the forecasts of all finished runs."""
     runs: str = ""
     """Where runs are; default: LMLAB_RUNS, or ./runs."""
     json: bool = False
@@ -73,15 +73,15 @@ PASSED_OVER = {
     **dict.fromkeys(("budget", "loss", "disk"), ("ladder",)),
     "card": ("ladder", "out"),
 }
-"""Kind of plan, by the flag that asks for it -> flags that are none of its business."""
+"""Kind of plan, by the flag that selects it -> flags that don't apply to it."""
 LENGTHS = ("train.steps", "train.epochs")
 OF_LENGTH = (*LENGTHS, "schedule.")
-"""Settings that a plan of a longer run takes: its length and the way of its learning rate."""
+"""Settings of a plan for a longer run: its length and its learning rate."""
 NAMES = {"parent": "--from", "tables": "--no-tables", "target": "a recipe's name"}
 
 
 def run(arguments: list[str]) -> int:
-    """Parse, plan, print."""
+    """Parse, plan, print; return the exit status."""
     words, overrides = split_overrides(arguments)
     flags = parse(PlanFlags, words, "lmlab plan", recipe_shown(words, overrides))
     _refuse_mixed(flags, overrides)
@@ -100,7 +100,7 @@ def run(arguments: list[str]) -> int:
         after = experiment.plan_after(flags.parent, runs=root)
         return _print(lines_of(after), to_json(after), flags)
     if not flags.target:
-        raise UsageError("lmlab plan needs a recipe or a text file: lmlab recipes lists what there is")
+        raise UsageError("lmlab plan needs a recipe or a text file: lmlab recipes lists the recipes")
     if flags.size and not experiment.names_text(flags.target):
         raise UsageError(
             "--size is for a text file: a recipe has its shape (change it with --model.width and its like)"
@@ -128,7 +128,7 @@ def _of_longer_run(flags: PlanFlags, overrides: Mapping[str, Any], root: Path) -
 
 
 def _refuse_mixed(flags: PlanFlags, overrides: Mapping[str, Any]) -> None:
-    """UsageError for flags that the asked kind of plan would pass over in silence."""
+    """Raise UsageError for flags that the requested kind of plan would ignore."""
     given = [entry.name for entry in fields(flags) if getattr(flags, entry.name) != getattr(PlanFlags, entry.name)]
     kind = next((name for name in PASSED_OVER if name in given), "")
     longer = kind == "parent" and any(name in overrides for name in LENGTHS)
@@ -137,16 +137,16 @@ def _refuse_mixed(flags: PlanFlags, overrides: Mapping[str, Any]) -> None:
         left += [name for name in overrides if not (longer and name.startswith(OF_LENGTH))]
     if left and kind == "parent" and left[0].startswith(OF_LENGTH):
         raise UsageError(
-            f"--{left[0]} beside --from says how the learning rate goes on: add --train.steps or --train.epochs, for how long"
+            f"--{left[0]} beside --from sets how the learning rate continues: add --train.steps or --train.epochs, for how long"
         )
     if left:
         flag = NAMES.get(left[0], f"--{left[0]}")
-        raise UsageError(f"{flag} says nothing beside {NAMES.get(kind, f'--{kind}')}: leave one of them out")
+        raise UsageError(f"{flag} doesn't apply with {NAMES.get(kind, f'--{kind}')}: leave one of them out")
 
 
 @dataclass(frozen=True)
 class _Wishes:
-    """What the flags ask for beside a recipe; LabError for what can't be, before the text is read."""
+    """The flags' requests beside the recipe; LabError for invalid ones, before the text is read."""
 
     price: Price | None
     card: Card | None

@@ -1,8 +1,8 @@
-"""How the command line prints: lines, tables, text as it was written, and JSON.
+"""Output of the command line: lines, tables, verbatim text, and JSON.
 
-Most of what is printed quotes text that lmlab did not write: names, files, logs, a model's words. So every verb prints through
-these functions, and nothing of it reaches the terminal as an escape sequence. In a terminal, lines and tables are fitted to its
-width; in a pipe a line stays a line. What an encoding lacks is shown in ASCII.
+Most of the output quotes text that lmlab did not write: names, files, logs, generated text. So every verb prints through these
+functions, and nothing in it reaches the terminal as an escape sequence. In a terminal, lines and tables are fitted to its width;
+in a pipe a line stays a line. Characters that the encoding lacks are shown in ASCII.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lmlab.training.table import Quoted, Styled, Table
 def show(*parts: object, file: TextIO | None = None, flush: bool = False) -> None:
     """Print each of `parts` on standard output, or to `file`: a `Table`, or anything else as one line.
 
-    A line break within a line is shown as `\\n`; where the line is wider than the terminal, it goes on at a space, indented.
+    A line break within a line is shown as `\\n`; a line wider than the terminal is wrapped at a space, with indentation.
     """
     stream = file or sys.stdout
     width, encoding = width_of(stream), encoding_of(stream)
@@ -41,7 +41,7 @@ def show(*parts: object, file: TextIO | None = None, flush: bool = False) -> Non
 
 
 def laid_out(part: object, width: int | None, encoding: str) -> list[str]:
-    """A `Table`, or anything else as one line, in lines of at most `width` columns where there is a width."""
+    """Return a `Table`, or anything else as one line, as lines of at most `width` columns (None: unlimited)."""
     if isinstance(part, Table):
         return part.lines(width, encoding)
     line = encodable(printable(part), encoding)
@@ -49,7 +49,7 @@ def laid_out(part: object, width: int | None, encoding: str) -> list[str]:
 
 
 def _print_styled(lines: list[str], style: str, stream: TextIO) -> None:
-    """Lines in a style where the terminal has any, and NO_COLOR isn't set; plain ones elsewhere."""
+    """Print lines in a style where the terminal supports it, and NO_COLOR isn't set; without it elsewhere."""
     if not stream.isatty() or os.environ.get("NO_COLOR"):
         print(*lines, sep="\n", file=stream)
         return
@@ -62,21 +62,21 @@ def _print_styled(lines: list[str], style: str, stream: TextIO) -> None:
 
 
 def show_text(text: str, end: str = "\n") -> None:
-    """Print text of several lines as it was written; a piece of it with `end` empty, at once.
+    """Print text of several lines verbatim; with an empty `end` a piece of it, immediately.
 
-    Signs are escaped one by one, so that an escape sequence in two pieces doesn't get through.
+    Characters are escaped one by one, so that an escape sequence split over two pieces is escaped, too.
     """
     print(printable(text, lines=True), end=end, flush=True)
 
 
 def show_json(value: Any) -> None:
-    """Print a value as JSON of ASCII alone: control characters and lone surrogates are JSON's own escapes."""
+    """Print a value as ASCII JSON: control characters and lone surrogates become JSON's own escapes."""
     print(json.dumps(without_nan(value), indent=2))
 
 
 def never_fail_to_encode() -> None:
-    """Let standard output and error show in ASCII what their encoding lacks, instead of an error in the middle."""
+    """Make standard output and error show characters that their encoding lacks in ASCII, instead of raising an error."""
     for stream in (sys.stdout, sys.stderr):
-        # Whoever calls `main` may have put something else in their place.
+        # A caller of `main` may have replaced them.
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors=ERRORS)  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""Progress bars of the command line, as the callback that the data package asks for."""
+"""Progress bars of the command line, as the callback of the data package."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from lmlab.data.progress import Silent
 
 
 def progress_for(quiet: bool) -> Silent | RichProgress:
-    """Bars on standard error in a terminal, plain lines for what is worth saying elsewhere, nothing when quiet."""
+    """Return bars on standard error in a terminal, plain lines elsewhere; nothing when quiet."""
     return Silent() if quiet else RichProgress()
 
 
 class RichProgress:
-    """One bar at a time on standard error; the bar goes when its task is over."""
+    """One bar at a time on standard error; it is removed when its task is over."""
 
     def __init__(self) -> None:
-        """Nothing is drawn until a task begins."""
+        """Draw nothing until a task begins."""
         self._bars: Any = None
         self._task: Any = None
 
@@ -39,16 +39,16 @@ class RichProgress:
         self._task = self._bars.add_task(printable(task), total=total)
 
     def advance(self, amount: int) -> None:
-        """Move the bar."""
+        """Advance the bar."""
         if self._bars is not None:
             self._bars.advance(self._task, amount)
 
     def say(self, line: str) -> None:
-        """A line above the bar."""
+        """Print a line above the bar."""
         show(line, file=sys.stderr)
 
     def end(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bars is not None:
             self._bars.stop()
             self._bars = None

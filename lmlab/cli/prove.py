@@ -1,4 +1,4 @@
-"""`lmlab prove`: replay steps of a run and hold them against what was recorded."""
+"""`lmlab prove`: replay steps of a run and compare them with the record."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from lmlab.cli.printing import show, show_json
 
 @dataclass(frozen=True)
 class Prove:
-    """Take steps of a run again from one of its checkpoints, and compare every batch, line and tensor with what was recorded.
+    """Replay steps of a run from one of its checkpoints, and compare every batch, line and tensor with the record.
 
-    Nothing in the run's folder changes. Exit status 1 where anything differs, with the first step and tensor that do and the
-    likely reasons; and where neither a line nor a checkpoint was recorded of these steps.
+    Nothing in the run's folder changes. Exit status 1 where anything differs, with the first differing step and tensor and the
+    likely reasons; and where neither a line nor a checkpoint was recorded for these steps.
     """
 
     target: tyro.conf.Positional[str]
     """The run, or RUN@STEP for the checkpoint to begin from; default: the last one that can be replayed."""
     steps: int | None = None
-    """How many steps; default: to the next checkpoint that is kept, or 100."""
+    """How many steps; default: to the next kept checkpoint, or 100."""
     runs: str = ""
     """Where runs are; default: LMLAB_RUNS, or ./runs."""
     json: bool = False
@@ -31,7 +31,7 @@ class Prove:
 
 
 def run(arguments: list[str]) -> int:
-    """Parse, replay, print; 1 where something differs."""
+    """Parse, replay, print; return 1 where something differs."""
     flags = parse(Prove, arguments, "lmlab prove")
     if flags.steps is not None and flags.steps < 1:
         raise UsageError(f"--steps {flags.steps}: expected 1 or more")

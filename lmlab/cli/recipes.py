@@ -1,4 +1,4 @@
-"""`lmlab recipes`: what can be run, and the published numbers that each one checks."""
+"""`lmlab recipes`: the recipes, and the published numbers that each one checks."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from lmlab.cli.printing import show, show_json, show_text
 
 @dataclass(frozen=True)
 class Recipes:
-    """List the recipes with their size and the published numbers that they are held against, or print one."""
+    """List the recipes with their size and the published numbers that they are compared with, or print one."""
 
     target: tyro.conf.Positional[str] = ""
     """A recipe, or a recipe's .toml file: print the file."""
     resolved: bool = False
-    """With a recipe: every setting, those of its base and the defaults too, and the hash that runs of it have."""
+    """With a recipe: every setting, including those of its base and the defaults, and the hash of its runs."""
     json: bool = False
     """The list, or the recipe with every setting, as JSON."""
 
 
 def run(arguments: list[str]) -> int:
-    """Parse, list, print."""
+    """Parse, list, print; return the exit status."""
     flags = parse(Recipes, arguments, "lmlab recipes")
     from lmlab.recipe import load_recipe, recipe_names
 
     if flags.target:
         return _print_one(flags)
     if flags.resolved:
-        raise UsageError("--resolved is of one recipe: lmlab recipes NAME --resolved")
+        raise UsageError("--resolved applies to one recipe: lmlab recipes NAME --resolved")
     entries = [described(load_recipe(name)) for name in recipe_names()]
     if flags.json:
         show_json({"recipes": entries})
@@ -43,11 +43,11 @@ def run(arguments: list[str]) -> int:
 
 
 def _print_one(flags: Recipes) -> int:
-    """A recipe's file as it is written, or with every setting."""
+    """Print a recipe's file as it is written, or with every setting."""
     from lmlab.recipe import load_recipe, recipe_hash, source_of, to_toml
     from lmlab.recipe.text import to_dict
 
-    recipe = load_recipe(flags.target)  # refuses a file that is no recipe
+    recipe = load_recipe(flags.target)  # raises for a file that is no recipe
     if flags.json:
         show_json({"name": recipe.name, "hash": recipe_hash(recipe), "recipe": to_dict(recipe)})
     elif flags.resolved:
@@ -58,7 +58,7 @@ def _print_one(flags: Recipes) -> int:
 
 
 def described(recipe: Any) -> dict[str, Any]:
-    """A recipe's entry: its size at the published vocabulary, or at the one it sets itself."""
+    """Return a recipe's entry: its size at the published vocabulary, or at its own setting."""
     from lmlab.model.cost import parameters
 
     vocabulary = recipe.published_vocabulary or recipe.data.vocabulary
@@ -85,7 +85,7 @@ def _print_table(entries: list[dict[str, Any]]) -> None:
             entry["name"],
             f"{entry['parameters']:,}",
             f"{entry['steps']:,} steps" if entry["steps"] else f"{entry['epochs']:g} epochs",
-            # Tables are looked up, not multiplied with: a model is as large as the rest.
+            # Tables are looked up, not multiplied: they don't count as the model's size.
             count(entry["table_parameters"]) if entry["table_parameters"] else "",
             claim_words(entry["claims"]),
             entry["about"],
@@ -100,7 +100,7 @@ def _print_table(entries: list[dict[str, Any]]) -> None:
 
 
 def claim_words(claims: list[dict[str, Any]]) -> str:
-    """The claim that matters most, in a few words."""
+    """Return the most important claim in a few words."""
     losses = [claim for claim in claims if claim["metric"] == "valid_loss"]
     if losses:
         best = min(losses, key=lambda claim: claim["value"])

@@ -27,7 +27,7 @@ class Report:
     to: Literal["pictures", "text", "csv", "json"] = "pictures"
     """pictures, or the evaluations as a table: text, csv or json on standard output."""
     against: Literal["steps", "tokens"] = "steps"
-    """What the horizontal axis counts."""
+    """The unit of the horizontal axis."""
     format: Literal["png", "svg", "both"] = "both"
     """Which pictures to write."""
     output: str = ""
@@ -39,7 +39,7 @@ class Report:
 
 
 def run(arguments: list[str]) -> int:
-    """Parse, draw, print."""
+    """Parse, draw, print; return the exit status."""
     flags = parse(Report, arguments, "lmlab report")
     if not flags.run:
         raise UsageError("lmlab report needs a run: name one or several (lmlab report RUN...)")
@@ -77,7 +77,7 @@ def _print_evaluations(named: list[tuple[Run, str | None]], to: str) -> None:
 
 
 def described(data: CurveData) -> dict[str, Any]:
-    """A run's best validation loss, and the step at which validation turned up (null where it didn't)."""
+    """Return a run's best validation loss, and the step at which validation turned up (None where it didn't)."""
     best, turn = data.best(), data.turn()
     return {
         "run": data.name,

@@ -18,8 +18,8 @@ from lmlab.cli.progress import progress_for
 class Resume:
     """Continue a run bit for bit from its newest intact checkpoint.
 
-    Policy may change (--train.device, --train.threads, --train.micro_batch, --train.precision...): the run then goes on with the
-    same batches, but not bit for bit, and its folder says so.
+    Policy may change (--train.device, --train.threads, --train.micro_batch, --train.precision...): the run then continues with the
+    same batches, but not bit for bit, which is recorded in its folder.
     """
 
     target: tyro.conf.Positional[str]
@@ -33,7 +33,7 @@ class Resume:
 
 
 def run(arguments: list[str]) -> int:
-    """Parse, resume, print; 3 where a signal stopped the run after saving."""
+    """Parse, resume, print; return 3 where a signal stopped the run after saving."""
     words, overrides = split_overrides(arguments)
     flags = parse(Resume, words, "lmlab resume")
     changes = only_settings(overrides, ("train", "evaluate"), "lmlab resume")

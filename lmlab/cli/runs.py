@@ -27,7 +27,7 @@ WATCH_SECONDS = "2"
 
 @dataclass(frozen=True)
 class Table:
-    """The table of runs, the newest last; below it, runs that differ in nothing but the seed as mean and standard deviation.
+    """The table of runs, the newest last; below it, runs that differ only in the seed as mean and standard deviation.
 
     lmlab runs show RUN shows one on a page; rename OLD NEW, rm RUN..., prune RUN... (or --all), tag RUN TAG... and note RUN NOTE
     change them.
@@ -37,15 +37,15 @@ class Table:
     """Sort by this: name, status, corpus, parameters, tokens, epochs, loss, perplexity, accuracy, bits, time, step_seconds,
     epoch_seconds, speed, disk, device, seed, created, tag, or a setting."""
     descending: bool = False
-    """The largest first."""
+    """Sort in descending order."""
     filter: tuple[str, ...] = ()
-    """Only runs that meet this, such as status=finished, 'loss<1.6', corpus~shake, tag=x, model.layers=6; may be repeated."""
+    """Only runs that satisfy this, such as status=finished, 'loss<1.6', corpus~shake, tag=x, model.layers=6; may be repeated."""
     columns: str = ""
     """The columns to show, such as loss,perplexity,accuracy,epochs,optim.lr: fields as for --sort; default: all that fit."""
     group: bool = False
-    """Show runs that differ in nothing but the seed as one line."""
+    """Show runs that differ only in the seed as one line."""
     watch: float = 0.0
-    """Draw the table again every so many seconds (without a number: 2), until Ctrl-C."""
+    """Redraw the table every so many seconds (without a number: 2), until Ctrl-C."""
     runs: str = ""
     """Where runs are; default: LMLAB_RUNS, or ./runs."""
     json: bool = False
@@ -54,7 +54,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Show:
-    """All of one run on a page: recipe, data, parent, machine, results, checkpoints, disk, events, and commands that go on."""
+    """All of one run on a page: recipe, data, parent, machine, results, checkpoints, disk, events, and further commands."""
 
     run: tyro.conf.Positional[str]
     """The run, by name or folder."""
@@ -66,7 +66,7 @@ class Show:
 
 @dataclass(frozen=True)
 class Rename:
-    """Call a run by another name. Its id and all that is in it stay; a run that trains is refused."""
+    """Rename a run. Its id and contents stay; a run in training can't be renamed."""
 
     run: tyro.conf.Positional[str]
     """The run, by name or folder."""
@@ -78,53 +78,53 @@ class Rename:
 
 @dataclass(frozen=True)
 class Remove:
-    """Remove runs with all that is in them, after a question. A run that trains is refused."""
+    """Remove runs with their contents, after a confirmation. A run in training can't be removed."""
 
     run: tyro.conf.Positional[tuple[str, ...]] = ()
     """Runs by name, folder or tag:TAG."""
     yes: bool = False
-    """Don't ask."""
+    """Don't ask for confirmation."""
     runs: str = ""
     """Where runs are; default: LMLAB_RUNS, or ./runs."""
 
 
 @dataclass(frozen=True)
 class Prune:
-    """Free disk space: all checkpoints but the latest and the best keep only their weights.
+    """Free disk space: all checkpoints except the latest and the best keep only their weights.
 
-    Says how much each run frees and what can still be done with it, and asks. A run can always be continued, evaluated, sampled
-    and branched from; lmlab prove then has fewer steps to begin at.
+    Prints how much each run frees and what can still be done with it, and asks for confirmation. A run can always be continued,
+    evaluated, sampled and branched from; lmlab prove then has fewer steps to begin at.
     """
 
     run: tyro.conf.Positional[tuple[str, ...]] = ()
     """Runs by name, folder or tag:TAG."""
     all: bool = False
-    """All runs of the folder; those that are training are left as they are."""
+    """All runs of the folder; those in training are left unchanged."""
     checkpoints: bool = False
-    """Remove all checkpoints except the best and the latest (and the first, where it can't be made again from its seed)."""
+    """Remove all checkpoints except the best and the latest (and the first, where it can't be regenerated from its seed)."""
     yes: bool = False
-    """Don't ask."""
+    """Don't ask for confirmation."""
     runs: str = ""
     """Where runs are; default: LMLAB_RUNS, or ./runs."""
 
 
 @dataclass(frozen=True)
 class Tag:
-    """Give a run tags, to find it by: lmlab runs --filter tag=TAG. Without TAG: print those that it has."""
+    """Add tags to a run, for lmlab runs --filter tag=TAG. Without TAG: print its tags."""
 
     run: tyro.conf.Positional[str]
     """The run, by name or folder."""
     tag: tyro.conf.Positional[tuple[str, ...]] = ()
     """Words of letters, digits, and . _ : / + -."""
     remove: tuple[str, ...] = ()
-    """Take this tag away; may be repeated."""
+    """Remove this tag; may be repeated."""
     runs: str = ""
     """Where runs are; default: LMLAB_RUNS, or ./runs."""
 
 
 @dataclass(frozen=True)
 class Note:
-    """Keep a note with a run, in place of the one that it has ('' for none). Without NOTE: print it."""
+    """Keep a note with a run, replacing its current one ('' for none). Without NOTE: print it."""
 
     run: tyro.conf.Positional[str]
     """The run, by name or folder."""
@@ -135,7 +135,7 @@ class Note:
 
 
 def run(arguments: list[str]) -> int:
-    """The verb; returns its exit status."""
+    """Run the verb; return its exit status."""
     action = arguments[0] if arguments else ""
     if action in ("", "-") or action.startswith("-"):
         return _table(parse(Table, with_default(arguments, "--watch", WATCH_SECONDS), "lmlab runs"))
@@ -201,7 +201,7 @@ def _table(flags: Table) -> int:
         show_json({**value, "problems": problems})
         return 0
     if not rows and not problems:
-        show(f"no runs in {root}" + (" meet this" if conditions else ""))
+        show(f"no runs in {root}" + (" satisfy this" if conditions else ""))
         return 0
     if rows:
         show(*runs_parts(rows, groups, grouped=flags.group, fields=fields), total_line(rows))
@@ -262,17 +262,17 @@ def _prune(flags: Prune) -> int:
     plans = []
     for one in found:
         if flags.all and is_locked(one.folder):
-            show(f"{one.name}: is running, and is left as it is")
+            show(f"{one.name}: is running, and is left unchanged")
             continue
         plan = plan_pruning(one, flags.checkpoints)
         if plan.changes:
             plans.append(plan)
             freeing = plan.freeing
             what = [f"{_checkpoints(freeing.slimmed)} keep only weights"] if freeing.slimmed else []
-            what += [f"{_checkpoints(freeing.removed)} go"] if freeing.removed else []
+            what += [f"{_checkpoints(freeing.removed)} are removed"] if freeing.removed else []
             show(f"{one.name}: frees {byte_count(freeing.bytes)}: {', '.join(what)}; then {plan.still()}")
     if not plans:
-        show("nothing to prune: only the latest and the best checkpoints are whole; lmlab runs rm RUN removes a run")
+        show("nothing to prune: only the latest and the best checkpoints are complete; lmlab runs rm RUN removes a run")
         return 0
     require_yes(
         f"free {byte_count(sum(plan.freeing.bytes for plan in plans))} in {_runs([plan.run for plan in plans])}?",

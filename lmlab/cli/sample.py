@@ -1,4 +1,4 @@
-"""`lmlab sample`: let a trained model write."""
+"""`lmlab sample`: generate text with a trained model."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ SEPARATOR = "-" * 40
 
 @dataclass(frozen=True, kw_only=True)
 class Sample(Drawing):
-    """Let a run's model write after prompts. The same words on the same machine give the same text."""
+    """Generate text with a run's model after prompts. The same arguments on the same machine give the same text."""
 
     target: tyro.conf.Positional[str]
     """RUN, RUN@best (the default), RUN@latest, RUN@STEP or RUN@init."""
     prompt: tuple[str, ...] = ()
-    """What to continue; may be repeated; default: an empty prompt."""
+    """The text to continue; may be repeated; default: an empty prompt."""
     prompts_file: str = ""
     """A file with more prompts, one a line; empty lines are left out."""
     samples: int = 1
     """How many texts for each prompt."""
     stream: bool = True
-    """Print a single text while it's written."""
+    """Print a single text while it's generated."""
     json: bool = False
     """The texts and figures as JSON on standard output."""
     runs: str = ""
@@ -45,7 +45,7 @@ class Sample(Drawing):
 
 
 def run(arguments: list[str]) -> int:
-    """Parse, write, print."""
+    """Parse, generate, print; return the exit status."""
     flags = parse(Sample, arguments, "lmlab sample")
     if flags.samples < 1:
         raise UsageError(f"--samples {flags.samples}: expected at least 1")
@@ -69,7 +69,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _print_while_written(loaded: Loaded, prompt: str, sampling: Sampling) -> None:
-    # The prompt waits for the first piece, so that a prompt that is refused isn't printed.
+    # The prompt is printed with the first piece, so that a rejected prompt isn't printed.
     pending = [prompt]
 
     def show(_: int, text: str) -> None:

@@ -1,4 +1,4 @@
-"""`lmlab study`: vary settings over seeds, and say what each does."""
+"""`lmlab study`: vary settings over seeds, and measure the effect of each."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from lmlab.cli.progress import progress_for
 
 @dataclass(frozen=True)
 class Study:
-    """Train a recipe over seeds with settings varied: one at a time, stacked or in every combination; what does each do?
+    """Train a recipe over seeds with settings varied, one at a time, stacked or in every combination, and measure their effects.
 
     Its runs are ordinary runs. Every field of the recipe is a flag too, under its dotted name, for all of them. The same command
-    again goes on where it was stopped, and on another machine with the same runs folder it shares the work.
+    again continues where it was stopped, and on another machine with the same runs folder it shares the work.
     """
 
     target: tyro.conf.Positional[str] = ""
@@ -27,7 +27,7 @@ class Study:
     vary: tuple[str, ...] = ()
     """FIELD=VALUE,VALUE: a factor and its levels, such as optim.lr=1e-3,3e-3; may be given several times."""
     size: str = ""
-    """For a text: parameters of the model, n-gram tables included, such as 750k, 2M or 10M; default: what suits this machine."""
+    """For a text: parameters of the model, n-gram tables included, such as 750k, 2M or 10M; default: chosen for this machine."""
     tables: bool = True
     """--no-tables: a model without n-gram tables (model.ngrams none)."""
     design: Literal["", "one-factor", "factorial", "cumulative"] = ""
@@ -37,13 +37,13 @@ class Study:
     workers: int = 0
     """Runs at a time, each a process; default: the study's, or 1."""
     budget: str = ""
-    """Begin no run that isn't expected to be done within this time, such as 30m."""
+    """Begin no run that isn't expected to finish within this time, such as 30m."""
     stop_losers: bool = False
     """Stop a run early when its curve predicts a final loss above that of the best cell so far."""
     name: str = ""
-    """The study's name, which its runs begin with; default: the file's, or the recipe's and what is varied."""
+    """The study's name, with which its runs' names begin; default: the file's, or the recipe's and what is varied."""
     list: bool = False
-    """The studies that come with lmlab."""
+    """List the studies that come with lmlab."""
     runs: str = ""
     """Where the runs and the study's folder are made; default: LMLAB_RUNS, or ./runs."""
     quiet: bool = False
@@ -53,7 +53,7 @@ class Study:
 
 
 def run(arguments: list[str]) -> int:
-    """Parse, train, print; 3 where a signal stopped the study."""
+    """Parse, train, print; return 3 where a signal stopped the study."""
     words, overrides = split_overrides(arguments)
     flags = parse(Study, words, "lmlab study", recipe_shown(words, overrides))
     overrides = with_tables(overrides, flags.tables)

@@ -32,7 +32,7 @@ class Train:
     runs: str = ""
     """Where runs are made; default: LMLAB_RUNS, or ./runs."""
     size: str = ""
-    """For a text: parameters of the model, n-gram tables included, such as 750k, 2M or 10M; default: what suits this machine."""
+    """For a text: parameters of the model, n-gram tables included, such as 750k, 2M or 10M; default: chosen for this machine."""
     tables: bool = True
     """--no-tables: a model without n-gram tables (model.ngrams none)."""
     parent: Annotated[str, tyro.conf.arg(name="from")] = ""
@@ -40,10 +40,10 @@ class Train:
     rate: Literal["", "stretch", "hold", "rewarm"] = ""
     """With --from: stretch the schedule over the new length (default), hold it as it was, or warm up again."""
     or_resume: bool = False
-    """Continue the run where it exists already with the same recipe."""
+    """Continue the run if it exists already with the same recipe."""
     expect: tuple[str, ...] = ()
-    """What is expected of the run, such as valid_perplexity=25..30, valid_loss=..1.5 or time=1h..2h: kept with it and scored after
-    it; may be repeated."""
+    """Expected ranges of the run's results, such as valid_perplexity=25..30, valid_loss=..1.5 or time=1h..2h: kept with it and
+    scored after it; may be repeated."""
     note: str = ""
     """A note to keep with the run (lmlab runs note RUN shows it)."""
     quiet: bool = False
@@ -53,12 +53,12 @@ class Train:
 
 
 def run(arguments: list[str]) -> int:
-    """Parse, train, print; 3 where a signal stopped the run after saving."""
+    """Parse, train, print; return 3 where a signal stopped the run after saving."""
     words, overrides = split_overrides(arguments)
     flags = parse(Train, words, "lmlab train", recipe_shown(words, overrides))
     overrides = with_tables(overrides, flags.tables)
     if flags.or_resume and not flags.run:
-        raise UsageError("--or-resume needs --run NAME: which run to go on with, or to start")
+        raise UsageError("--or-resume needs --run NAME: which run to continue, or to start")
     import_uncollected("lmlab.experiment.start")
     from lmlab.training import ranks
 
@@ -77,7 +77,7 @@ def _lead(flags: Train, overrides: dict[str, Any]) -> int:
     from lmlab.runs.names import check_name
     from lmlab.training.display import make_display
 
-    # Refused now, rather than after the text was read.
+    # Checked now, before the text is read.
     parse_expectations(flags.expect)
     check_note(flags.note)
     if flags.run:
@@ -99,7 +99,7 @@ def _lead(flags: Train, overrides: dict[str, Any]) -> int:
 
 
 def _recipe(flags: Train, overrides: dict[str, Any], root: Path, say: Any, progress: Any) -> tuple[Recipe, Any]:
-    """The recipe that the words ask for, and the parent of a branch."""
+    """Return the recipe of the arguments, and the parent of a branch."""
     from lmlab import experiment
 
     if flags.parent:
@@ -111,12 +111,12 @@ def _recipe(flags: Train, overrides: dict[str, Any], root: Path, say: Any, progr
         if not any(name.startswith("schedule.") for name in overrides):
             recipe = experiment.with_rate(recipe, parent, flags.rate or "stretch")
         elif flags.rate:
-            raise UsageError("--rate and --schedule settings say the same thing: give one of them")
+            raise UsageError("--rate and --schedule settings set the same thing: give one of them")
         return check(recipe), parent
     if flags.rate:
-        raise UsageError("--rate needs --from RUN@STEP: it says what a branch's learning rate does")
+        raise UsageError("--rate needs --from RUN@STEP: it sets a branch's learning rate")
     if not flags.target:
-        raise UsageError("lmlab train needs a recipe or a text file: lmlab recipes lists what there is")
+        raise UsageError("lmlab train needs a recipe or a text file: lmlab recipes lists the recipes")
     if flags.size and not experiment.names_text(flags.target):
         raise UsageError(
             "--size is for a text file: a recipe has its shape (change it with --model.width and its like)"

@@ -1,4 +1,4 @@
-"""`lmlab tune`: measure the learning rate that a recipe should have."""
+"""`lmlab tune`: measure a recipe's best learning rate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lmlab.cli.progress import progress_for
 class Tune:
     """Find a recipe's learning rate by short real trainings: successive halving, the optimum with an interval, a plot, a recipe.
 
-    Every field of the recipe is a flag too, under its dotted name. The same command again goes on where it was stopped.
+    Every field of the recipe is a flag too, under its dotted name. The same command again continues where it was stopped.
     """
 
     target: tyro.conf.Positional[str] = ""
@@ -48,12 +48,12 @@ class Tune:
 
 
 def run(arguments: list[str]) -> int:
-    """Parse, search, print; 3 where a signal stopped the search."""
+    """Parse, search, print; return 3 where a signal stopped the search."""
     words, overrides = split_overrides(arguments)
     flags = parse(Tune, words, "lmlab tune", recipe_shown(words, overrides))
     overrides = with_tables(overrides, flags.tables)
     if not flags.target:
-        raise UsageError("lmlab tune needs a recipe or a text file: lmlab recipes lists what there is")
+        raise UsageError("lmlab tune needs a recipe or a text file: lmlab recipes lists the recipes")
     from lmlab.experiment import names_text, recipe_asked
     from lmlab.report.rates import write_rates
     from lmlab.runs.names import stem_of
@@ -92,7 +92,7 @@ def run(arguments: list[str]) -> int:
     for line in result.lines():
         tell(line)
     if not result.finished:
-        tell("stopped; the same command again goes on from here")
+        tell("stopped; the same command continues from here")
     if flags.json:
         show_json({**result.to_json(), "files": [str(path) for path in files]})
         return 0 if result.finished else STOPPED

@@ -1,4 +1,4 @@
-"""`lmlab verify`: compute the numbers of a study, an explanation, a comparison or a run again."""
+"""`lmlab verify`: recompute the numbers of a study, an explanation, a comparison or a run."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from lmlab.cli.printing import show, show_json
 
 @dataclass(frozen=True)
 class Verify:
-    """Compute every number of a file again from its runs; exit status 1 where one differs or a run is missing.
+    """Recompute every number of a file from its runs; exit status 1 where one differs or a run is missing.
 
     The runs are taken from runs.tar.xz beside the file, which --pack writes and which needs no weights, or from a folder of runs.
     """
 
     file: tyro.conf.Positional[str] = ""
-    """The study.json of lmlab study, the explain.json of lmlab explain, what lmlab compare --json or lmlab report --to json
-    printed, a folder with such files, or a finished run."""
+    """The study.json of lmlab study, the explain.json of lmlab explain, the output of lmlab compare --json or of lmlab report --to
+    json, a folder with such files, or a finished run."""
     runs: str = ""
-    """Where the runs are, under whatever names; default: the folder that a study's folder is in, the archive beside the file, else
+    """Where the runs are, under any names; default: the folder that a study's folder is in, the archive beside the file, else
     LMLAB_RUNS or ./runs."""
     rescore: bool = False
     """Compute each run's loss from its weights, too."""
     pack: bool = False
-    """Write runs.tar.xz beside the file: all that its figures are computed from, without weights."""
+    """Write runs.tar.xz beside the file: everything that its figures are computed from, without weights."""
     all: bool = False
-    """Print those that hold too."""
+    """Also print those that hold."""
     json: bool = False
     """Every number as JSON."""
 
 
 def run(arguments: list[str]) -> int:
-    """Parse, compute, print."""
+    """Parse, recompute, print; return the exit status."""
     flags = parse(Verify, arguments, "lmlab verify")
     if not flags.file:
         raise UsageError("lmlab verify needs a file: lmlab verify runs/study-NAME/study.json")

@@ -1,4 +1,4 @@
-"""A bench as a picture: throughput, milliseconds and memory by batch, a curve for each way to compute a step."""
+"""Plot a benchmark: throughput, milliseconds and memory by batch, a curve for each way to compute a step."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FEWEST_TICKS, MOST_TICKS = 3, 9
 
 
 def draw_bench(bench: Bench) -> Figure:
-    """The figure, 1200 x 800 pixels; LabError where nothing was measured."""
+    """Return the figure, 1200 x 800 pixels; LabError where nothing was measured."""
     groups = _groups(bench)
     if not groups:
         raise LabError("nothing was measured, so there is nothing to draw")
@@ -55,12 +55,12 @@ def draw_bench(bench: Bench) -> Figure:
 
 
 def write_bench(bench: Bench, stem: Path) -> list[Path]:
-    """STEM.svg and STEM.png; LabError where they can't be written."""
+    """Write STEM.svg and STEM.png; LabError where they can't be written."""
     return write_figure(draw_bench(bench), stem.parent, stem.name)
 
 
 def _groups(bench: Bench) -> dict[str, list[Row]]:
-    """The rows of each way to compute a step, by batch; those with the most batches first."""
+    """Return the rows of each way to compute a step, by batch; those with the most batches first."""
     found: dict[str, list[Row]] = {}
     for row in sorted(bench.rows, key=lambda row: row.combination.batch):
         found.setdefault(row.combination.how, []).append(row)
@@ -89,7 +89,7 @@ def _draw(axes: Axes, groups: dict[str, list[Row]], title: str, value: Callable[
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Where the ticks of a logarithmic axis are: at 1, 2 and 5 of each decade, at decades alone where those are many, and at evenly
+    """Return the ticks of a logarithmic axis: at 1, 2 and 5 of each decade, only at decades where those are many, and at evenly
     spaced round values where they are fewer than three.
 
     >>> log_ticks(3, 70), log_ticks(110, 135)
@@ -108,7 +108,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def _mark_failures(axes: Axes, groups: dict[str, list[Row]]) -> None:
-    """A cross at the bottom for each batch that was out of memory, or failed otherwise."""
+    """Draw a cross at the bottom for each batch that ran out of memory, or failed otherwise."""
     for index, rows in enumerate(groups.values()):
         for row in rows:
             if row.failed:

@@ -1,4 +1,4 @@
-"""What a bench found, in lines for people."""
+"""The results of a benchmark as lines of text."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ HEADINGS = (
 
 
 BESIDE = HEADINGS.index("MFU") + 1
-"""Where the share of the datasheet's peak stands, where one is known."""
+"""Position of the column with the share of the datasheet's peak, where that is known."""
 
 
 def headings(bench: Bench) -> tuple[str, ...]:
-    """`HEADINGS`, and where the device's datasheet is known, the share of its peak beside the measured one's."""
+    """Return `HEADINGS`, with the share of the datasheet's peak beside the measured one's where it is known."""
     known = any(row.datasheet is not None for row in bench.rows)
     return (*HEADINGS[:BESIDE], "of datasheet", *HEADINGS[BESIDE:]) if known else HEADINGS
 
 
 def table_rows(bench: Bench) -> list[tuple[str, ...]]:
-    """The cells under `headings`, a tuple a combination, in the order in which they were measured."""
+    """Return the cells under `headings`, a tuple for each combination, in the order of measurement."""
     known = headings(bench) is not HEADINGS
     return [_cells(bench.figures(row), known) for row in bench.rows]
 
 
 def bench_lines(bench: Bench) -> list[Part]:
-    """Everything: what was measured where, the table, what was left out, the other figures, and the recommendation."""
+    """Return all lines: what was measured where, the table, what was left out, the other figures, and the recommendations."""
     rounds = max((len(row.rounds) for row in bench.rows), default=0)
     lines: list[Part] = [
         f"{bench.recipe.name} (data {bench.data_id}) on {bench.device}: medians of the steps of {rounds} "
@@ -78,7 +78,7 @@ def bench_lines(bench: Bench) -> list[Part]:
 
 
 def _sequence(bench: Bench) -> str:
-    """Its tokens, and of windows of documents how many of them are padding."""
+    """Return the tokens of a sequence, and for windows of documents the share of padding."""
     context = bench.recipe.model.context
     padding = 1 - bench.sequence_tokens / context
     return f"{context:,} tokens" + (f" ({padding:.1%} of them padding, which no figure counts)" if padding else "")

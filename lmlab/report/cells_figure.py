@@ -1,7 +1,8 @@
-"""Every run of a factorial study against one numeric factor: loss against the learning rate, a line for each size, and so on.
+"""Plot every run of a factorial study against one numeric factor: loss against the learning rate with a line for each size, and so
+on.
 
-The learning rate, or else the factor with the most numeric levels, is the horizontal axis, the one with the most levels among the
-others the lines, and each setting of the rest a panel. A dot is a run, a line goes through the means over seeds.
+The learning rate, or else the factor with the most numeric levels, is on the horizontal axis, the one with the most levels among
+the others is drawn as lines, and each setting of the rest has a panel. A dot is a run, a line connects the means over seeds.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from lmlab.study.plan import StudyPlan
 
 WIDTH, PANEL_HEIGHT, FRAME = 11.0, 3.3, 1.35
 FEWEST_LEVELS = 3
-"""Of the horizontal factor, the baseline's among them."""
+"""Of the horizontal factor, including the baseline's."""
 COLUMNS, MOST_PANELS = 2, 8
 RATE = "optim.lr"
 LONGEST_NAME = 40
@@ -37,17 +38,17 @@ LONGEST_NAME = 40
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Which factor is drawn how; places among the plan's factors."""
+    """How each factor is drawn, by its index among the plan's factors."""
 
     across: int
     values: tuple[float, ...]
-    """Of the horizontal factor, by level."""
+    """Values of the horizontal factor, by level."""
     lines: int | None
     panels: tuple[int, ...]
 
 
 def write_cells(result: StudyResult, folder: Path) -> list[Path]:
-    """cells.svg and cells.png in `folder`; none where the study has no such factor, or no finished run."""
+    """Write cells.svg and cells.png in `folder`; none where the study has no such factor, or no finished run."""
     layout = layout_of(result.plan)
     if layout is None or not result.cells.losses():
         return []
@@ -55,7 +56,7 @@ def write_cells(result: StudyResult, folder: Path) -> list[Path]:
 
 
 def layout_of(plan: StudyPlan) -> Layout | None:
-    """How the cells are drawn; None for other designs, and where no factor has three numeric levels."""
+    """Return how the cells are drawn; None for other designs, and where no factor has three numeric levels."""
     if plan.design != "factorial":
         return None
     numbers = {place: values for place in range(len(plan.factors)) if (values := _values(plan, place)) is not None}
@@ -72,7 +73,7 @@ def layout_of(plan: StudyPlan) -> Layout | None:
 
 
 def draw_cells(result: StudyResult, layout: Layout) -> Figure:
-    """The figure, 1100 pixels wide."""
+    """Return the figure, 1100 pixels wide."""
     plan = result.plan
     settings = list(itertools.product(*(range(len(plan.factors[place].levels) + 1) for place in layout.panels)))
     columns = min(COLUMNS, len(settings))
@@ -163,7 +164,7 @@ def _level_name(plan: StudyPlan, place: int, level: int) -> str:
 
 
 def _lines(plan: StudyPlan, layout: Layout) -> list[int]:
-    """The levels of the factor of the lines, in the order of their numbers where they have any."""
+    """Return the levels of the factor drawn as lines, in numeric order where they are numbers."""
     if layout.lines is None:
         return [0]
     levels = list(range(len(plan.factors[layout.lines].levels) + 1))
@@ -176,7 +177,7 @@ def _sets(plan: StudyPlan, place: int, name: str) -> bool:
 
 
 def _values(plan: StudyPlan, place: int) -> tuple[float, ...] | None:
-    """The numbers that the levels of a factor set one field to, the baseline's first; None where it's another kind of factor."""
+    """Return the numbers to which a factor's levels set one field, the baseline's first; None for another kind of factor."""
     levels = plan.factors[place].levels
     fields = {name for level in levels for name in level.settings}
     if len(fields) != 1 or len(levels) + 1 < FEWEST_LEVELS:

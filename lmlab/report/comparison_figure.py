@@ -1,7 +1,7 @@
-"""The curves of a comparison: validation loss against tokens, FLOPs and seconds, with the spread of seeds, and the final losses.
+"""Plot a comparison: validation loss against tokens, FLOPs and seconds, with the spread of seeds, and the final losses.
 
-A pale band reaches from the lowest to the highest of a recipe's seeds. The bar at a curve's end is 1.96 standard deviations of seed
-noise to either side of the final loss: where another seed would have come out in 95 % of the cases.
+A pale band spans the lowest to the highest of a recipe's seeds. The bar at a curve's end is 1.96 standard deviations of seed noise
+to either side of the final loss: it contains the result of another seed in 95 % of cases.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ PANELS: tuple[tuple[Axis, str], ...] = (
     ("seconds", "time of training"),
 )
 LATER_SHARE = 0.1
-"""Of what a run spends; before, its loss falls from that of knowing nothing, and may leave the panel at the top."""
+"""Share of a run's cost; before it, the loss falls steeply from its initial value, and may leave the panel at the top."""
 FIRST_DRAWN = 0.05
-"""Of what the shortest run spent: earlier evaluations are left of the horizontal axes."""
+"""Share of the shortest run's cost: earlier evaluations are left of the horizontal axes."""
 BEFORE_FIRST = 0.88
-"""Of the first evaluation that is drawn: where the axes begin, so that its mark is whole."""
+"""The axes begin at this multiple of the first evaluation drawn, so that its mark is complete."""
 ROOM = 1.15
-"""Of the longest: where they end, so that its last mark is whole."""
+"""They end at this multiple of the longest run, so that its last mark is complete."""
 MOST_DOTS = 40
 LONGEST_FACTS = 150
 NAMES_A_ROW = 3
@@ -60,15 +60,15 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
 
 
 def picture_kind(path: Path) -> str:
-    """png or svg, by the file's name; LabError for others."""
+    """Return png or svg, by the file's name; LabError for others."""
     kind = path.suffix.lower().removeprefix(".")
     if kind not in ("png", "svg"):
-        raise LabError(f"{path} is no name of a picture: expected one that ends in .png or .svg")
+        raise LabError(f"{path} is not the name of a picture: expected one that ends in .png or .svg")
     return kind
 
 
 def draw_comparison(comparison: Comparison) -> Figure:
-    """The figure, 1400 x 620 pixels: a panel for each of tokens, FLOPs and seconds."""
+    """Return the figure, 1400 x 620 pixels: a panel for each of tokens, FLOPs and seconds."""
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=INCHES, dpi=PIXELS_AN_INCH)
         FigureCanvasAgg(figure)
@@ -89,7 +89,7 @@ def _draw(axes: Axes, comparison: Comparison, axis: Axis) -> None:
     axes.set_xscale("log")
     noise = _noise(comparison)
     for index, (curve, band) in enumerate(zip(comparison.curves, comparison.bands, strict=True)):
-        if axis not in curve.spent:  # an imported log may not say
+        if axis not in curve.spent:  # an imported log may lack it
             continue
         places, colour = np.asarray(curve.spent[axis]), RUN_COLOURS[index]
         begun = places > 0
@@ -124,7 +124,7 @@ def _place(value: float, axis: Axis) -> str:
 
 
 def _noise(comparison: Comparison) -> float:
-    """Half of the bar at a curve's end; 0 where no verdict told of noise on the curves' own scale."""
+    """Return half of the bar at a curve's end; 0 where no verdict estimated the noise on the curves' own scale."""
     known = [
         pair.noise.seeds.standard_deviation
         for pair in comparison.pairs
@@ -134,7 +134,7 @@ def _noise(comparison: Comparison) -> float:
 
 
 def _limits(comparison: Comparison) -> tuple[float, float]:
-    """The vertical axis: everything after the steep start, and the bars at the ends."""
+    """Return the limits of the vertical axis: everything after the steep start, and the bars at the ends."""
     noise, values = _noise(comparison), []
     for index, (curve, band) in enumerate(zip(comparison.curves, comparison.bands, strict=True)):
         steps = np.asarray(curve.spent["steps"])
@@ -182,7 +182,7 @@ def _write_titles(figure: Figure, comparison: Comparison) -> None:
 
 
 def _figures(pair: Pair) -> str:
-    """The losses and the difference of the only pair; where a side has several seeds, they are of means."""
+    """Return the losses and the difference of the only pair; where a side has several seeds, they are of means."""
     if pair.verdict is None:
         return ""
     figures = verdict_line(pair).partition(": ")[2]
@@ -190,7 +190,7 @@ def _figures(pair: Pair) -> str:
 
 
 def _mean(comparison: Comparison, name: str) -> float | None:
-    """The mean of a run's seeds that a verdict on the curves' own scale judged; None without one."""
+    """Return the mean of a run's seeds in a verdict on the curves' own scale; None without one."""
     for pair in comparison.pairs:
         if pair.losses is not None and pair.scale == comparison.scale and not comparison.on:
             for side, loss, seeds in zip((pair.first, pair.second), pair.losses, pair.seeds, strict=True):

@@ -1,4 +1,4 @@
-"""A comparison for the terminal: tables of what differs and what each run cost, and the verdicts in words."""
+"""A comparison for the terminal: tables of what differs and of each run's cost, and the verdicts as text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLOURS = {"better": "green", "worse": "red", "indistinguishable": "yellow"}
 
 
 def comparison_parts(comparison: Comparison) -> Iterator[Part]:
-    """Tables and lines in the order in which they're read: the verdict is the last."""
+    """Yield tables and lines in reading order: the verdict is last."""
     yield from _differences(comparison)
     yield from _titled("side by side", _ratios(comparison))
     if comparison.equal:
@@ -43,7 +43,7 @@ def comparison_parts(comparison: Comparison) -> Iterator[Part]:
 
 
 def verdict_line(pair: Pair) -> str:
-    """The verdict on a pair, in words."""
+    """Return the verdict on a pair as text."""
     if pair.verdict is None or pair.losses is None or pair.noise is None:
         return printable(f"{pair.first} and {pair.second}: no verdict, because {pair.withheld}")
     told = pair.verdict
@@ -96,7 +96,7 @@ def _titled(title: str, body: Table) -> Iterator[Part]:
 
 
 def _table(names: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = True) -> Table:
-    """A column a run, under its name; what the rows are stands at the left."""
+    """Return a table with a column for each run, under its name; row labels are on the left."""
     columns = (Column("", wraps=True), *(Column(name, right=numbers, wraps=not numbers) for name in names))
     return Table(columns=columns, rows=tuple(map(tuple, rows)), blocks=True)
 
@@ -167,7 +167,7 @@ def _cell(row: Row, index: int) -> str:
 
 
 def _seconds(value: float) -> str:
-    """A duration, of which short ones have digits that tell them apart."""
+    """Format a duration; short ones get digits enough to distinguish them."""
     return duration(value) if value >= 10 else f"{value:.2g} s"
 
 

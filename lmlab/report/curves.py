@@ -1,4 +1,4 @@
-"""What a run's curves are made of: plain series of numbers, read from the lines of its metrics.jsonl."""
+"""The data of a run's curves: plain series of numbers, read from the lines of its metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ class Series:
         return len(self.steps)
 
     def until(self, step: int) -> Series:
-        """The same up to `step`."""
+        """Return the series up to `step`."""
         return self._only(index for index, there in enumerate(self.steps) if there <= step)
 
     def at(self, step: int) -> Series:
-        """The same at `step` alone."""
+        """Return the series at `step` alone."""
         return self._only(index for index, there in enumerate(self.steps) if there == step)
 
     def places(self, against: Against) -> NDArray[np.float64]:
-        """Where the values stand on the horizontal axis."""
+        """Return the values' positions on the horizontal axis."""
         return np.asarray(self.steps if against == "steps" else self.tokens, dtype=np.float64)
 
     def heights(self) -> NDArray[np.float64]:
-        """The values themselves."""
+        """Return the values as an array."""
         return np.asarray(self.values, dtype=np.float64)
 
     def finite(self) -> Series:
-        """The same without the values that are not finite."""
+        """Return the series without values that are not finite."""
         return self._only(index for index, value in enumerate(self.values) if math.isfinite(value))
 
     def _only(self, places: Iterable[int]) -> Series:
@@ -66,54 +66,54 @@ class Best:
     loss: float
     step: int
     whole: bool | None
-    """Whether it's of the whole validation split; None where an imported log doesn't tell."""
+    """Whether it's over the whole validation split; None where an imported log doesn't tell."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CurveData:
-    """All that is drawn of one run. Losses are in nats a token."""
+    """Everything that is drawn for one run. Losses are in nats a token."""
 
     name: str
     train: Series = field(default_factory=Series)
-    """The loss of the training batches, as training saw it."""
+    """The loss of the training batches, with dropout."""
     train_scored: Series = field(default_factory=Series)
-    """The loss of a sample of the training text at each evaluation, without dropout: what validation compares with."""
+    """The loss on a sample of the training text at each evaluation, without dropout, which is comparable with validation."""
     valid: Series = field(default_factory=Series)
     """The validation loss at each evaluation."""
     sampled: bool | None = False
     """Whether those evaluations scored only a sample of the validation split; None where an imported log doesn't tell."""
     final: Series = field(default_factory=Series)
-    """Then: the loss of the best and of the last model on the whole split, once the run is over."""
+    """The loss of the best and of the last model over the whole split where evaluations are sampled, once the run is over."""
     rate: Series = field(default_factory=Series)
     norm: Series = field(default_factory=Series)
     resumes: Series = field(default_factory=Series)
-    """Where the run was taken up again; the values are the segments' numbers."""
+    """Where the run was resumed; the values are the segments' numbers."""
     broken: Series = field(default_factory=Series)
     """Where a loss or a gradient was not finite; the values are the steps."""
     claims: tuple[Claim, ...] = ()
-    """The published numbers that the run is held against."""
+    """The published numbers with which the run is compared."""
     counts_tokens: bool = True
-    """Whether its lines say how many tokens it had been trained on; else those are 0 everywhere."""
+    """Whether its lines have the number of tokens trained on; otherwise tokens are 0 everywhere."""
     source: str = ""
-    """Of a run that was imported: from which log."""
+    """For an imported run: the log's file."""
     tokenizer: str = ""
-    """Equal for runs whose tokens are the same; empty where that isn't known."""
+    """Equal for runs with the same tokens; empty where unknown."""
     valid_text: str = ""
-    """Equal for runs that were scored on the same validation text; empty where that isn't known."""
+    """Equal for runs that were scored on the same validation text; empty where unknown."""
     valid_bits: Series = field(default_factory=Series)
     """The validation loss at each evaluation in bits per byte, where the text's bytes are known."""
     final_bits: Series = field(default_factory=Series)
     """`final` in bits per byte."""
     scale: Scale = "nats a token"
-    """What the losses are in."""
+    """The unit of the losses."""
 
     def turn(self) -> Turn | None:
-        """The best evaluation and whether validation rose after it; None where nothing was evaluated."""
+        """Return the best evaluation and whether validation rose after it; None without an evaluation."""
         measured = self.valid.finite()
         return turning_point(measured.steps, measured.values) if len(measured) else None
 
     def best(self) -> Best | None:
-        """The figure to quote: of the whole split where it was scored, else the best evaluation; None without either."""
+        """Return the loss to report: over the whole split where it was scored, else the best evaluation; None without either."""
         whole, turn = self.final.finite(), self.turn()
         if len(whole):
             loss, step = min(zip(whole.values, whole.steps, strict=True))
@@ -125,11 +125,11 @@ class CurveData:
         )
 
     def is_empty(self) -> bool:
-        """Whether there is no loss to draw."""
+        """Return whether there is no loss to draw."""
         return not len(self.train.finite()) and not len(self.valid.finite())
 
     def tokens_at(self, step: int) -> float:
-        """Tokens trained on by `step`, from the lines around it, beyond them at their mean pace; NaN without any."""
+        """Return the tokens trained on by `step`, interpolated, or extrapolated at the mean rate; NaN without any."""
         known = {0: 0} | dict(
             zip(self.valid.steps + self.train.steps, self.valid.tokens + self.train.tokens, strict=True)
         )
@@ -152,12 +152,12 @@ def read_curves(
     tokenizer: str = "",
     valid_text: str = "",
 ) -> CurveData:
-    """The curves in the lines of metrics.jsonl, parsed: training lines and evaluations; other kinds are passed over.
+    """Return the curves in the parsed lines of metrics.jsonl: training lines and evaluations; other kinds are skipped.
 
-    The lines of events.jsonl know of updates that were left out, summary.json of the final scores on the whole split. `source` says
-    which log an imported run is from; its lines may lack tokens, and whether an evaluation was of the whole split. A null is
-    a number that was not finite. Where two lines have one step, the later one counts. Runs of equal `tokenizer` have the
-    same tokens, those of equal `valid_text` the same validation text. LabError where a line says no step.
+    The lines of events.jsonl record skipped updates, summary.json the final scores over the whole split. `source` is the log of an
+    imported run; its lines may lack tokens, and whether an evaluation was of the whole split. A null is a number that was not
+    finite. Of two lines of one step, the later one counts. Runs of equal `tokenizer` have the same tokens, those of equal
+    `valid_text` the same validation text. LabError for a line without a step.
     """
     lines = _in_order(name, metrics)
     train = [line for line in lines if line["kind"] == "train"]
@@ -190,10 +190,11 @@ def read_curves(
 
 
 def on_one_scale(curves: Sequence[CurveData]) -> list[CurveData]:
-    """Curves whose losses can share an axis, where that can be had.
+    """Convert curves so that their losses can share an axis, where possible.
 
-    Runs of one tokenizer stay as they are. Of different ones, losses a token can't be compared: all become bits per byte, and lose
-    what is known a token only (training losses, published numbers). Where a run has no bits per byte, all stay as they are.
+    Runs of one tokenizer are unchanged. Between different ones, losses per token can't be compared: all are converted to bits per
+    byte, without what is known only per token (training losses, published numbers). Where a run has no bits per byte, all are
+    unchanged.
     """
     if not mixed_tokens(curves) or not all(len(data.valid_bits.finite()) for data in curves):
         return list(curves)
@@ -208,17 +209,17 @@ def on_one_scale(curves: Sequence[CurveData]) -> list[CurveData]:
 
 
 def mixed_tokens(curves: Sequence[CurveData]) -> bool:
-    """Whether two runs are known to have different tokens."""
+    """Return whether two runs are known to have different tokens."""
     return len({data.tokenizer for data in curves if data.tokenizer}) > 1
 
 
 def mixed_texts(curves: Sequence[CurveData]) -> bool:
-    """Whether two runs are known to have been scored on different validation texts."""
+    """Return whether two runs are known to have been scored on different validation texts."""
     return len({data.valid_text for data in curves if data.valid_text}) > 1
 
 
 def cut(data: CurveData, step: int) -> CurveData:
-    """The curves up to `step`."""
+    """Return the curves up to `step`."""
     series: dict[str, Any] = {}
     for entry in fields(data):
         value = getattr(data, entry.name)
@@ -228,9 +229,9 @@ def cut(data: CurveData, step: int) -> CurveData:
 
 
 def running_mean(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
-    """The mean over `width` values around each one, of those that are finite.
+    """Return the mean of the finite values among `width` values around each one.
 
-    Towards the start it narrows evenly on both sides, since a mean over one side of a steep start would be far off; at
+    Towards the start the window narrows evenly on both sides, since a one-sided mean over a steep start would be biased; at
     the end it is the mean of the last `width`.
     """
     finite = np.isfinite(values)
@@ -245,7 +246,7 @@ def running_mean(values: NDArray[np.float64], width: int) -> NDArray[np.float64]
 
 
 def _series(lines: Sequence[Line], key: str) -> Series:
-    """The values under `key`, one a step; empty where no line has that key at all."""
+    """Return the values under `key`, one for each step; empty where no line has that key."""
     last = {line["step"]: line for line in lines if key in line}
     return Series(
         steps=tuple(last),
@@ -255,7 +256,7 @@ def _series(lines: Sequence[Line], key: str) -> Series:
 
 
 def _whole_split(data: CurveData, summary: Mapping[str, Any], key: str) -> Series:
-    """The scores of the best and the last model, where summary.json has them, each at its step."""
+    """Return the scores of the best and the last model in summary.json, each at its step."""
     entries = [entry for name in ("best", "final") if isinstance(entry := summary.get(name), Mapping)]
     losses = {entry["step"]: _number(entry.get(key)) for entry in entries if isinstance(entry.get("step"), int)}
     steps = sorted(step for step in losses if not math.isnan(data.tokens_at(step)))
@@ -267,12 +268,12 @@ def _whole_split(data: CurveData, summary: Mapping[str, Any], key: str) -> Serie
 
 
 def _number(value: Any) -> float:
-    """A finite number, or NaN for whatever else a line says."""
+    """Return a finite number, or NaN for any other value."""
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan
 
 
 def _in_order(name: str, lines: Iterable[Line]) -> list[Line]:
-    """The lines by step; those of one step stay as they were."""
+    """Return the lines sorted by step, stably."""
     found = list(lines)
     for line in found:
         if not isinstance(line.get("step"), int) or not isinstance(line.get("tokens", 0), int) or "kind" not in line:
@@ -283,7 +284,7 @@ def _in_order(name: str, lines: Iterable[Line]) -> list[Line]:
 
 
 def _first_lines_of_segments(lines: Sequence[Line]) -> list[Line]:
-    """The first line of each segment but the first."""
+    """Return the first line of each segment except the first segment."""
     first: dict[int, Line] = {}
     for line in lines:
         first.setdefault(line.get("segment", 0), line)

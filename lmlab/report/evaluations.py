@@ -21,7 +21,7 @@ SCORED = {True: "whole split", False: "sample", None: ""}
 
 
 def evaluation_parts(records: Sequence[Record], names: Sequence[str]) -> list[Part]:
-    """A table a run, for people."""
+    """Return a table for each run, as text."""
     parts: list[Part] = []
     for record, name in zip(records, names, strict=True):
         rows = evaluation_rows(record)
@@ -34,7 +34,7 @@ def evaluation_parts(records: Sequence[Record], names: Sequence[str]) -> list[Pa
 
 
 def evaluations_csv(records: Sequence[Record], names: Sequence[str]) -> str:
-    """One table of all runs, with the run's name in the first column; empty cells are unknown."""
+    """Return one table of all runs, with the run's name in the first column; empty cells are unknown."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["run", *FIELDS])
@@ -46,7 +46,7 @@ def evaluations_csv(records: Sequence[Record], names: Sequence[str]) -> str:
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> Table:
-    # A column that no row fills says nothing.
+    # A column without values is left out.
     fields = [field for field in FIELDS[:-2] if any(row[field] is not None for row in rows)]
     cells = [(*(_cell(row, field) for field in fields), _note(row)) for row in rows]
     return table([*(HEADINGS.get(field, field) for field in fields), ""], cells, words=("",))

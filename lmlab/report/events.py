@@ -1,4 +1,4 @@
-"""What happened in a run, and its black boxes, as lines to read."""
+"""The events of a run, and its black boxes, as lines of text."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SPIKES = ("spike", "skipped_update", "rewind")
 
 
 def event_lines(run: Run, events: list[dict[str, Any]]) -> list[str]:
-    """A table for people, with what to do next where there is something."""
+    """Return a table of events, with a hint to the black boxes where there are some."""
     if run.imported is not None:
-        return [f"{run.name}: imported from {run.imported['file']}, which tells of losses only"]
+        return [f"{run.name}: imported from {run.imported['file']}, which has only losses"]
     if not events:
         return [f"{run.name}: nothing has happened yet"]
     rows = [(printable(line["time"])[:19].replace("T", " "), f"{line['step']:,}", _what(line)) for line in events]
@@ -32,7 +32,7 @@ def event_lines(run: Run, events: list[dict[str, Any]]) -> list[str]:
 
 
 def black_box_lines(box: dict[str, Any]) -> list[str]:
-    """A black box for people."""
+    """Return a black box as lines of text."""
     lines = [
         f"step {box['step']:,}: {box['what']}",
         f"batch {box['batch'][:16]}: sequences {box['cursor']:,} to {box['cursor'] + box['sequences'] - 1:,} of the stream",
@@ -71,7 +71,7 @@ def _what(line: dict[str, Any]) -> str:
         exact = "" if line.get("exact", True) else ", with another policy: not bit for bit"
         parent = line.get("parent")
         branched = f" as a branch of {parent['name']}@{parent['step']}" if parent else ""
-        what = "started" if kind == "start" else "went on"
+        what = "started" if kind == "start" else "resumed"
         return f"{what}{branched}{exact} (process {line.get('pid')} on {line.get('host')})"
     if kind == "checkpoint":
         return "checkpoint" + (", the best so far" if line.get("best") else "")
@@ -103,13 +103,13 @@ def _spike(line: dict[str, Any]) -> str:
     done = {"noted": "update made", "skipped": "update left out"}.get(line.get("action", "skipped"), "update left out")
     if line["kind"] == "rewind":
         first, last = line["skipped"]
-        done = f"came back here from step {line['from_step']:,}, past {last - first:,} sequences"
+        done = f"rewound to here from step {line['from_step']:,}, past {last - first:,} sequences"
     name = {"skipped_update": "not finite", "spike": "spike", "rewind": "rewind"}[line["kind"]]
     return f"{name}: {', '.join(values)}; {done}"
 
 
 def _number(value: Any) -> str:
-    """A number in four digits; JSON's null was not finite, and where there is none nothing is shown.
+    """Format a number with four digits; JSON's null was not finite, and an empty value stays empty.
 
     >>> _number(1.23456), _number(None), _number(65536.0), _number("")
     ('1.235', 'not finite', '6.554e+04', '')

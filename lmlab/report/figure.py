@@ -1,6 +1,6 @@
-"""The figure of one run or several: loss above, learning rate and gradient norm below, one horizontal axis for all.
+"""Plot one run or several: loss above, learning rate and gradient norm below, with a common horizontal axis.
 
-Curves are labelled where they end, so that no legend has to be looked up.
+Curves are labelled at their ends instead of in a legend.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from lmlab.report.style import INK, QUIET, RUN_COLOURS, SETTINGS, SMALL_SIZE, qu
 INCHES = (12.0, 9.0)
 PIXELS_AN_INCH = 100
 LEFT, TOP, BOTTOM = 0.065, 0.865, 0.085
-DECIMALS_FROM = 0.002  # an axis that reaches less high has exponents
+DECIMALS_FROM = 0.002  # an axis with a lower maximum has exponents
 RATES_APART = 4.0  # peaks of several runs' learning rates; a smaller one would be a flat line on a linear axis
-RATES_BELOW = 1000.0  # of the smallest peak: where that logarithmic axis begins at the lowest
-EQUAL_WIDTH = 2.2  # points that a curve is wider than an equal one above it
-LOG_FROM = 20.0  # a norm that spans more is drawn on a logarithmic axis
-START_PLACES = (0.02, 0.06, 0.12, 0.2)  # for the note of how high the steep start goes, as shares of the width
+RATES_BELOW = 1000.0  # that logarithmic axis begins at most this factor below the smallest peak
+EQUAL_WIDTH = 2.2  # points by which a curve is wider than an equal one above it
+LOG_FROM = 20.0  # a norm with a larger ratio of maximum to minimum has a logarithmic axis
+START_PLACES = (0.02, 0.06, 0.12, 0.2)  # for the note on the maximum of the steep start, as shares of the width
 RATE, NORM = "learning rate", "gradient norm"
 
 
 def draw_curves(runs: Sequence[CurveData], against: Against = "steps") -> Figure:
-    """The figure, 1200 x 900 pixels; panels for which no run has values are left out.
+    """Return the figure, 1200 x 900 pixels; panels for which no run has values are left out.
 
-    Losses of different tokenizers share an axis in bits per byte only.
+    Losses of different tokenizers share an axis only in bits per byte.
     """
     curves = on_one_scale(runs)
     with matplotlib.rc_context(SETTINGS):
@@ -70,9 +70,10 @@ def draw_curves(runs: Sequence[CurveData], against: Against = "steps") -> Figure
 
 
 def write_figure(figure: Figure, folder: Path, name: str, kinds: Sequence[str] = ("svg", "png")) -> list[Path]:
-    """NAME.svg and NAME.png in `folder`, made if need be; the same figure gives the same bytes. LabError where it can't be written.
+    """Write NAME.svg and NAME.png in `folder`, created if necessary; equal figures give equal bytes. LabError where it can't be
+    written.
 
-    Each is drawn in memory and written in one step, so that no half-made picture is ever seen.
+    Each is drawn in memory and written in one step, so that no incomplete picture is ever visible.
     """
     make_folder(folder, "choose another folder for the picture")
     written = []
@@ -88,7 +89,7 @@ def write_figure(figure: Figure, folder: Path, name: str, kinds: Sequence[str] =
 
 
 def _end(curves: Sequence[CurveData], against: Against) -> float:
-    """The last measurement of any run: where the horizontal axis ends."""
+    """Return the last measurement of any run, where the horizontal axis ends."""
     ends = [float(one.places(against)[-1]) for data in curves for one in (data.train, data.valid) if len(one)]
     return max([1.0, *ends])
 
@@ -106,12 +107,12 @@ def _write_titles(figure: Figure, curves: Sequence[CurveData], footer: str) -> N
 
 
 def _power(value: float) -> str:
-    """A decade of a logarithmic axis: 0.01 as "1e-2"."""
+    """Format a decade of a logarithmic axis: 0.01 as "1e-2"."""
     return f"1e{round(math.log10(value))}"
 
 
 def _legend(curves: Sequence[CurveData]) -> str:
-    """What the lines and marks of several runs are."""
+    """Describe the lines and marks of several runs."""
     whole = any(len(data.final.finite()) for data in curves)
     parts = ["bold: validation, its best ringed" + ("" if whole else " and named")]
     parts += ["squares: the whole split, its best named"] if whole else []
@@ -120,7 +121,7 @@ def _legend(curves: Sequence[CurveData]) -> str:
 
 
 def _facts(data: CurveData) -> str:
-    """One run in one line: its length and its best."""
+    """Describe one run in one line: its length and its best."""
     longest = max((data.train, data.valid), key=lambda series: series.steps[-1] if len(series) else -1)
     facts = [f"{longest.steps[-1]:,} steps"]
     facts += [f"{amount(longest.tokens[-1])} tokens"] if data.counts_tokens else []
@@ -133,7 +134,7 @@ def _facts(data: CurveData) -> str:
 
 
 def _annotate_losses(axes: Axes, curves: Sequence[CurveData], against: Against, claims: Published) -> None:
-    """Marks and published numbers, and then their names, each where it covers least."""
+    """Draw marks and published numbers, and then their labels, each where it covers least."""
     alone = len(curves) == 1
     draw_published(axes, claims, alone)
     draw_marks(axes, curves, against)
@@ -151,7 +152,7 @@ def _annotate_losses(axes: Axes, curves: Sequence[CurveData], against: Against, 
 
 
 def _draw_small(axes: Axes, title: str, all_series: Sequence[Series], against: Against) -> list[EndLabel]:
-    """One of the lower panels; returns the label of its curve's end, where there is only one."""
+    """Draw one of the lower panels; return the label of its curve's end, where there is only one."""
     axes.set_title(title)
     colours = RUN_COLOURS if len(all_series) > 1 else (INK,)
     followed = [
@@ -161,7 +162,7 @@ def _draw_small(axes: Axes, title: str, all_series: Sequence[Series], against: A
             against,
             colours[index],
             smoothing="geometric" if title == NORM else "none",
-            # Of equal curves the one below shows on both sides of the one above.
+            # Of equal curves the lower one is visible on both sides of the upper one.
             width=1.4 + EQUAL_WIDTH * sum(series == other for other in all_series[index + 1 :]),
         )
         for index, series in enumerate(all_series)
@@ -173,7 +174,7 @@ def _draw_small(axes: Axes, title: str, all_series: Sequence[Series], against: A
     apart = title == RATE and len(peaks) > 1 and max(peaks) > RATES_APART * min(peaks)
     if wide or apart:
         axes.set_yscale("log")
-        if apart:  # warm-up and decay come near 0, which a logarithmic axis can't end at
+        if apart:  # warm-up and decay approach 0, which a logarithmic axis can't reach
             axes.set_ylim(max(min(values) / 1.6, min(peaks) / RATES_BELOW), 1.6 * max(peaks))
             axes.set_title(f"{title}, logarithmic")
         axes.yaxis.set_major_locator(LogLocator(numticks=4))
@@ -183,7 +184,7 @@ def _draw_small(axes: Axes, title: str, all_series: Sequence[Series], against: A
         top = 1.12 * max(values, default=1.0)
         axes.set_ylim(0, top)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=3))
-        # All of one axis' numbers in one style.
+        # All tick labels of one axis in one style.
         axes.yaxis.set_major_formatter(
             FuncFormatter(lambda value, _: f"{value:g}" if top >= DECIMALS_FROM else small(value))
         )

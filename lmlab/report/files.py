@@ -1,4 +1,4 @@
-"""Curves as files."""
+"""Write curves to files."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from lmlab import LabError
 from lmlab.report.curves import Against, CurveData
 
 Format = Literal["png", "svg", "both"]
-MOST_RUNS = 8  # as many colours as people can tell apart
+MOST_RUNS = 8  # as many colours as can be distinguished
 LONGEST_STEM = 60
 
 
 def write_report(
     curves: Sequence[CurveData], folder: Path, against: Against = "steps", pictures: Format = "both"
 ) -> list[Path]:
-    """Draw the curves of one run, or of several in one picture, into `folder` (made if need be); returns the files.
+    """Draw the curves of one run, or of several in one picture, into `folder` (created if necessary); return the files.
 
-    LabError where there are too many runs, or one that has no losses yet.
+    LabError where there are too many runs, or one without losses.
     """
     if not 1 <= len(curves) <= MOST_RUNS:
         raise LabError(f"one picture holds 1 to {MOST_RUNS} runs, got {len(curves)}: name fewer")
@@ -27,7 +27,7 @@ def write_report(
         if data.is_empty():
             raise LabError(f"run {data.name} has no losses yet: wait for its first line of metrics, or leave it out")
         if against == "tokens" and not data.counts_tokens:
-            raise LabError(f"run {data.name} doesn't say how many tokens it was trained on: draw it against steps")
+            raise LabError(f"run {data.name} has no counts of the tokens it was trained on: draw it against steps")
     from lmlab.report.figure import draw_curves, write_figure
 
     kinds = ("svg", "png") if pictures == "both" else (pictures,)
@@ -35,7 +35,7 @@ def write_report(
 
 
 def stem(names: Sequence[str]) -> str:
-    """The picture's name: "curves", or "curves-of-A-B" for several runs."""
+    """Return the picture's name: "curves", or "curves-of-A-B" for several runs."""
     if len(names) == 1:
         return "curves"
     together = "curves-of-" + "-".join(names)

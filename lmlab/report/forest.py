@@ -26,7 +26,7 @@ ROW_INCHES, FRAME_INCHES = 0.36, 1.9
 MOST_ROWS = 40
 MARKERS = {None: "s", "at least": ">", "at most": "<"}
 SIGNS = {None: "", "at least": "≥ ", "at most": "≤ "}
-"""Of an effect, and of a bound."""
+"""Prefixes of an effect, and of a bound."""
 COLOURS = {"better": RUN_COLOURS[2], "worse": RUN_COLOURS[1], "indistinguishable": QUIET}
 LONGEST_LABEL = 46
 LEAST_LEFT, MOST_TICKS = 0.16, 6
@@ -34,14 +34,14 @@ VERDICT_SHIFT, BOUND_SHIFT = 64, 78  # points from the panel to the verdicts, be
 
 
 def write_forest(result: StudyResult, folder: Path) -> list[Path]:
-    """effects.svg and effects.png in `folder`; none where there is no effect yet."""
+    """Write effects.svg and effects.png in `folder`; none where there is no effect yet."""
     if not result.effects:
         return []
     return write_figure(draw_forest(result), folder, "effects")
 
 
 def draw_forest(result: StudyResult) -> Figure:
-    """The figure, 1100 pixels wide: a row an effect, in the order of the study's table."""
+    """Return the figure, 1100 pixels wide: a row for each effect, in the order of the study's table."""
     rows = _rows(result.effects[:MOST_ROWS])
     height = FRAME_INCHES + ROW_INCHES * len(rows)
     with matplotlib.rc_context(SETTINGS):
@@ -69,7 +69,7 @@ def draw_forest(result: StudyResult) -> Figure:
 
 
 def _rows(effects: Sequence[Effect]) -> list[Effect | str]:
-    """The effects, with a heading above each kind where there are several."""
+    """Return the effects, with a heading above each kind where there are several."""
     kinds = list(dict.fromkeys(effect.kind for effect in effects))
     rows: list[Effect | str] = []
     for kind in kinds:
@@ -103,7 +103,7 @@ def _draw(axes: Axes, place: int, effect: Effect) -> None:
 
 
 def _draw_open(axes: Axes, place: int, bound: float, side: Side, colour: str) -> None:
-    """From a bound to the edge of the panel, behind which the difference may lie as well."""
+    """Draw an arrow from a bound to the edge of the panel, beyond which the difference may lie as well."""
     axes.annotate(
         "",
         xy=(1.0 if side == "at least" else 0.0, place),

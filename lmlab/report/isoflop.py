@@ -1,4 +1,4 @@
-"""The IsoFLOP picture of a plan: what each size would reach with the same arithmetic, and where the model stands."""
+"""The IsoFLOP plot of a plan: the expected loss of each size with the same FLOPs, and the position of the model."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from lmlab.scaling.law import effective_tokens
 
 INCHES = (9.0, 6.0)
 BUDGETS = (0.25, 1.0, 4.0, 16.0)
-"""Of the plan's arithmetic."""
+"""Multiples of the plan's FLOPs."""
 SPAN = 30.0
-"""From the model's size down and up by this factor."""
+"""The range of sizes, as a factor below and above the model's."""
 POINTS = 121
 FEWEST = 3
-"""Sizes of a curve, below which it isn't drawn."""
+"""A curve with fewer sizes isn't drawn."""
 
 Law = Callable[[float, float], float | None]
 Array = NDArray[np.float64]
 
 
 def draw_isoflop(law: Law, rests_on: str, name: str, parameters: float, tokens: float, unique_tokens: float) -> Figure:
-    """Loss by size for a quarter, all, four and sixteen times the FLOPs (6 N D) of a model with so many parameters and tokens.
+    """Draw loss by size for a quarter, all, four and sixteen times the FLOPs (6 N D) of a model with so many parameters and tokens.
 
-    `law` takes parameters and fresh tokens, and gives None for what it says nothing of, where curves end; LabError where it says
-    nothing of the model itself. The text has `unique_tokens`: what is read again counts for less, in the curves as in the plan.
+    `law` takes parameters and fresh tokens, and returns None outside its range, where curves end; LabError where it doesn't cover
+    the model itself. The text has `unique_tokens`: repeated tokens count for less, in the curves as in the plan.
     """
 
     def loss(size: float, read: float) -> float:
@@ -64,7 +64,7 @@ def draw_isoflop(law: Law, rests_on: str, name: str, parameters: float, tokens: 
                 continue
             axes.plot(sizes, losses, color=colour, linewidth=2.2)
             best = int(np.nanargmin(losses))
-            # At the end of what is known the best size isn't.
+            # At the end of the law's range the best size is unknown.
             if known[max(0, best - 1)] and known[min(best + 1, POINTS - 1)] and 0 < best < POINTS - 1:
                 axes.plot(sizes[best], losses[best], "o", color=colour, markersize=7, markerfacecolor="white", zorder=3)
             curves.append((sizes, losses, f"{flops:.1e} FLOPs", colour))
@@ -92,12 +92,12 @@ def draw_isoflop(law: Law, rests_on: str, name: str, parameters: float, tokens: 
 
 
 def write_isoflop(figure: Figure, folder: Path) -> list[Path]:
-    """isoflop.svg and isoflop.png in `folder`, which is made if need be."""
+    """Write isoflop.svg and isoflop.png in `folder`, which is created if necessary."""
     return write_figure(figure, folder, "isoflop")
 
 
 def _finish(axes: Axes, curves: list[tuple[Array, Array, str, str]], here: float) -> None:
-    """Scales and limits, and each curve's name where it leaves the picture."""
+    """Set scales and limits, and label each curve where it leaves the picture."""
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0), numticks=9))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: amount(value)))
@@ -105,7 +105,7 @@ def _finish(axes: Axes, curves: list[tuple[Array, Array, str, str]], here: float
     axes.set_xlabel("parameters in matrix products")
     axes.set_ylabel("expected loss, nats a token")
     low = min(float(np.nanmin(losses)) for _, losses, _, _ in curves)
-    # Sizes that are far off would squeeze the valleys, which are what there is to see.
+    # Far sizes would flatten the minima, which are what matters.
     top = here + 1.5 * max(here - low, 0.02 * here)
     axes.set_ylim(low - 0.06 * (top - low), top)
     for sizes, losses, text, colour in curves:

@@ -1,4 +1,4 @@
-"""Words and places of labels: numbers as people write them, names that fit, and labels that don't overlap."""
+"""Text and positions of labels: readable numbers, names that fit, and labels that don't overlap."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ LEAST_DECIMAL = 0.001
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Places as near to the wanted ones as can be, in the same order, at least `gap` apart and inside [low, high].
+    """Return positions as near to the wanted ones as possible, in the same order, at least `gap` apart and inside [low, high].
 
-    Pools neighbours that collide and centres each pool on the mean of what its members wanted (least squares, as in
-    isotonic regression). Where not all fit, they are spaced evenly over the whole.
+    Pools neighbours that collide and centres each pool on the mean of its members' wanted positions (least squares, as in
+    isotonic regression). Where not all fit, they are spaced evenly over the whole range.
     """
     count = len(wanted)
     if count * gap >= high - low + gap:
@@ -23,7 +23,7 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
         order = sorted(range(count), key=lambda index: wanted[index])
         return [low + step * order.index(index) for index in range(count)]
     order = sorted(range(count), key=lambda index: wanted[index])
-    pools: list[tuple[float, int]] = []  # of each pool: the place of its first member, and how many there are
+    pools: list[tuple[float, int]] = []  # of each pool: the position of its first member, and its size
     for rank, index in enumerate(order):
         # Shifted by rank, "gap apart" becomes "not descending".
         pools.append((wanted[index] - rank * gap, 1))
@@ -36,9 +36,9 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
 
 
 def short(name: str, longest: int = LONGEST_NAME) -> str:
-    """`name` as a label: without a terminal's escapes, and with its middle left out where it is too long.
+    """Return `name` as a label: without terminal escapes, and with its middle left out where it is too long.
 
-    The ends tell runs apart.
+    Its ends distinguish runs.
     """
     name = printable(name)
     if len(name) <= longest:
@@ -48,7 +48,7 @@ def short(name: str, longest: int = LONGEST_NAME) -> str:
 
 
 def amount(value: float) -> str:
-    """1500 as "1,500", 250000 as "250k", 81920000 as "81.9M": four characters or so."""
+    """Format 1500 as "1,500", 250000 as "250k", 81920000 as "81.9M": about four characters."""
     if abs(value) < 10_000:
         return f"{value:,.0f}"
     for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
@@ -59,7 +59,7 @@ def amount(value: float) -> str:
 
 
 def rates_in_words(values: Sequence[float]) -> dict[float, str]:
-    """Learning rates of one axis, all with decimals or all with exponents.
+    """Format the learning rates of one axis, all with decimals or all with exponents.
 
     >>> list(rates_in_words([0.005, 0.01]).values()), list(rates_in_words([0.0003, 0.01]).values())
     (['0.005', '0.01'], ['3e-4', '1e-2'])
@@ -70,7 +70,7 @@ def rates_in_words(values: Sequence[float]) -> dict[float, str]:
 
 
 def small(value: float) -> str:
-    """A learning rate or a norm: 0.0003 as "3e-4", 0.02 as "0.02", 12.5 as "12.5"."""
+    """Format a learning rate or a norm: 0.0003 as "3e-4", 0.02 as "0.02", 12.5 as "12.5"."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     if 0.01 <= abs(value) < 10_000:

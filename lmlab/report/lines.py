@@ -16,7 +16,7 @@ from lmlab.report.labels import spread
 from lmlab.report.placing import widest
 
 Smoothing = Literal["none", "mean", "geometric"]  # the last for values whose ratios matter, such as norms
-SMOOTH_FROM = 40  # values; fewer are drawn as they are
+SMOOTH_FROM = 40  # values; fewer are drawn without smoothing
 PADDING = 16  # pixels between a panel and the labels at its right: the ring of a best evaluation at the edge takes nine
 NEAR_EDGE = (
     0.97  # a curve that ends before this share of the width gets a dotted leader, since a solid one looks like data
@@ -26,7 +26,7 @@ LEAST_RIGHT, MOST_RIGHT = 0.6, 0.93
 
 @dataclass(frozen=True, kw_only=True)
 class EndLabel:
-    """Words to the right of a panel, for the curve that ends at (x, y)."""
+    """Text to the right of a panel, for the curve that ends at (x, y)."""
 
     x: float
     y: float
@@ -37,7 +37,7 @@ class EndLabel:
 def draw_series(
     axes: Axes, series: Series, against: Against, colour: str, *, smoothing: Smoothing, width: float = 1.6
 ) -> Series:
-    """A curve; a long noisy one pale with its running mean on top. Returns what the eye follows."""
+    """Draw a curve; a long noisy one pale with its running mean on top. Return the series of the most visible line."""
     places, heights = series.places(against), series.heights()
     if smoothing == "none" or len(series) < SMOOTH_FROM:
         marker = "o" if len(series.finite()) == 1 else None
@@ -56,20 +56,20 @@ def draw_series(
 
 
 def end_label(series: Series, against: Against, words: str, colour: str) -> EndLabel:
-    """The label of a curve that has at least one finite value."""
+    """Return the label of a curve that has at least one finite value."""
     measured = series.finite()
     return EndLabel(x=float(measured.places(against)[-1]), y=measured.values[-1], words=words, colour=colour)
 
 
 def reserve_margin(figure: Figure, labels: Sequence[EndLabel]) -> None:
-    """Make room at the right for the widest label."""
+    """Widen the margin at the right for the widest label."""
     room = widest(figure, [label.words for label in labels]) + 2 * PADDING / figure.bbox.width
     figure.subplots_adjust(right=min(MOST_RIGHT, max(LEAST_RIGHT, 1.0 - room)))
 
 
 def write_end_labels(axes: Axes, labels: Sequence[EndLabel]) -> list[Text]:
-    """The labels to the right of a panel whose limits and size are final, level with their curves' ends or as near as
-    they can be without overlapping; a thin line leads to each."""
+    """Write the labels to the right of a panel whose limits and size are final, level with their curves' ends or as near as
+    possible without overlapping; a thin line leads to each."""
     panel = axes.get_window_extent()
     wanted = [float(axes.transData.transform((label.x, label.y))[1]) for label in labels]
     wanted = [min(max(place, panel.y0), panel.y1) for place in wanted]

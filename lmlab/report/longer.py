@@ -1,4 +1,4 @@
-"""The picture of a run trained for longer: its losses, the expected ones with their interval, and the learning rate below."""
+"""Plot a run trained for longer: its losses, the expected ones with their interval, and the learning rate below."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from lmlab.report.style import INK, QUIET, RUN_COLOURS, SETTINGS, SMALL_SIZE, qu
 
 INCHES = (10.0, 6.25)
 POINTS = 24
-"""Of the expected losses."""
+"""Points of the expected losses."""
 SHOWN_FROM = 0.05
-"""Of the run's steps: its first losses would flatten the rest."""
+"""Share of the run's steps before which losses aren't drawn: they would flatten the rest."""
 MEASURED, EXPECTED = RUN_COLOURS[0], RUN_COLOURS[1]
 
 
 def write_longer(longer: Longer, folder: Path) -> list[Path]:
-    """longer.svg and longer.png in `folder`, which is made if need be; LabError where no loss is known."""
+    """Write longer.svg and longer.png in `folder`, which is created if necessary; LabError where no loss is known."""
     return write_figure(draw_longer(longer), folder, "longer")
 
 
 def draw_longer(longer: Longer) -> Figure:
-    """The figure, 1000 x 625 pixels; LabError where no loss is known."""
+    """Return the figure, 1000 x 625 pixels; LabError where no loss is known."""
     if not any(place.loss for place in longer.places):
         raise LabError(f"there is no picture of a longer {longer.facts.name}: {longer.unknown}")
     with matplotlib.rc_context(SETTINGS):

@@ -1,4 +1,4 @@
-"""The curves of losses in their panel, and how far its vertical axis reaches."""
+"""The panel of loss curves, and the limits of its vertical axis."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from lmlab.report.lines import EndLabel, draw_series, end_label
 from lmlab.report.style import RUN_COLOURS, RUN_MARKERS, TRAIN, TRAIN_DARK, VALID
 
 STEEP_SHARE = 0.08  # of the axis, from its start: losses there may leave the panel at the top
-SMALLEST_SPAN = 0.02  # of the losses: less would blow up the noise of a flat curve
+SMALLEST_SPAN = 0.02  # of the losses: a smaller span would magnify the noise of a flat curve
 MOST_DOTS = 60
 
 
 def draw_losses(
     axes: Axes, curves: Sequence[CurveData], against: Against, level_lines: Sequence[float]
 ) -> list[EndLabel]:
-    """The curves, and the limits of the vertical axis, which takes in the level lines too; returns the end labels."""
+    """Draw the curves, and set the limits of the vertical axis, which include the level lines; return the end labels."""
     axes.set_title(_title(curves))
     if len(curves) == 1:
         ends, followed = _draw_one(axes, curves[0], against)
@@ -35,7 +35,7 @@ def draw_losses(
 
 
 def _title(curves: Sequence[CurveData]) -> str:
-    """What the vertical axis counts, and why where that needs a reason."""
+    """Return the title with the unit of the vertical axis, and a reason or caveat where needed."""
     per_byte = curves[0].scale == "bits per byte"
     title = "validation loss, bits per byte" if per_byte else f"loss, {curves[0].scale}"
     if mixed_texts(curves):
@@ -45,12 +45,13 @@ def _title(curves: Sequence[CurveData]) -> str:
     if mixed_tokens(curves):
         return f"{title} (the tokenizers differ, so these runs can't be compared)"
     if len(curves) > 1 and not all(data.tokenizer for data in curves):
-        return f"{title} (comparable only where the tokens are the same, which an imported log doesn't say)"
+        return f"{title} (comparable only where the tokens are the same, which is unknown for an imported log)"
     return title
 
 
 def limits(followed: Sequence[Series], against: Against, lines: Sequence[float]) -> tuple[float, float]:
-    """The vertical axis: everything but a steep start, unless that would add less than a quarter to the height."""
+    """Return the vertical limits: everything except a steep start, unless including it would add less than a quarter to the
+    height."""
     values = np.concatenate([series.heights() for series in followed] + [np.asarray(lines, dtype=np.float64)])
     places = np.concatenate([series.places(against) for series in followed] + [np.full(len(lines), np.inf)])
     places, values = places[np.isfinite(values)], values[np.isfinite(values)]
@@ -69,7 +70,7 @@ def limits(followed: Sequence[Series], against: Against, lines: Sequence[float])
 
 
 def _crossings(followed: Sequence[Series], against: Against, place: float) -> NDArray[np.float64]:
-    """Where the drawn lines are at `place`, between the values around it: a curve of few values is steep there for long."""
+    """Interpolate the drawn lines at `place`: a curve of few values stays steep beyond it."""
     known = [series.finite() for series in followed]
     around = [one for one in known if len(one) and one.places(against)[0] < place < one.places(against)[-1]]
     return np.array([float(np.interp(place, one.places(against), one.heights())) for one in around])
@@ -129,13 +130,13 @@ def _draw_of_several(axes: Axes, index: int, data: CurveData, against: Against) 
         words = f"{short(data.name)}, training {followed[0].finite().values[-1]:.4f}"
         return end_label(followed[0], against, words, colour), followed
     words = f"{best.loss:.4f}  {short(data.name)}{' (a sample)' if best.whole is False else ''}"
-    # The label leads to the mark that it quotes: a square of the whole split, or the ring of the best evaluation.
+    # The label points to the mark with its value: a square of the whole split, or the ring of the best evaluation.
     source = data.final if len(data.final.finite()) else data.valid
     return end_label(source.at(best.step), against, words, colour), followed
 
 
 def _draw_whole_split(axes: Axes, data: CurveData, against: Against, colour: str) -> bool:
-    """Squares for the scores of the whole split; whether there are any."""
+    """Draw squares for the scores over the whole split; return whether there are any."""
     if not len(data.final.finite()):
         return False
     look: dict[str, Any] = {

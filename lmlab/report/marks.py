@@ -1,6 +1,6 @@
-"""What is marked on the curves of losses: the best evaluation, where validation turned, resumes, losses not finite.
+"""Marks on the loss curves: the best evaluation, where validation turned up, resumes, losses that are not finite.
 
-Marks are drawn first and named afterwards, since a name goes where it covers least of what is drawn.
+Marks are drawn first and labelled afterwards, since a label goes where it covers least of what is drawn.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lmlab.report.style import INK, QUIET, RUN_COLOURS, SMALL_SIZE, VALID
 
 
 def draw_marks(axes: Axes, curves: Sequence[CurveData], against: Against) -> None:
-    """Rings, dashed lines, ticks and crosses, of every run."""
+    """Draw rings, dashed lines, ticks and crosses, for every run."""
     for index, data in enumerate(curves):
         alone = len(curves) == 1
         colour = VALID if alone else RUN_COLOURS[index]
@@ -26,7 +26,7 @@ def draw_marks(axes: Axes, curves: Sequence[CurveData], against: Against) -> Non
 
 
 def name_marks(axes: Axes, placer: Placer, data: CurveData, against: Against) -> None:
-    """The words beside one run's marks; where there are several runs, their labels at the right say enough."""
+    """Label one run's marks; with several runs, the labels at the right suffice."""
     turn = data.turn()
     if turn:
         x = float(data.valid.finite().places(against)[turn.index])

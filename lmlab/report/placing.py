@@ -1,4 +1,4 @@
-"""Text inside a panel where it covers least: of several places, the one with fewest curve points and no other text."""
+"""Place text inside a panel where it covers least: of several positions, the one with the fewest curve points and no other text."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ POINTS_A_LINE = 1500
 
 
 def renderer_of(figure: Figure) -> RendererAgg:
-    """What text is measured with."""
+    """Return the renderer that measures text."""
     canvas = figure.canvas if isinstance(figure.canvas, FigureCanvasAgg) else FigureCanvasAgg(figure)
     return canvas.get_renderer()
 
 
 def beside(axes: Axes, share: float, shift: float, y: float, words: str, **look: Any) -> None:
-    """Words level with `y`, `shift` points to the right of that share of the panel's width; they may stand outside it."""
+    """Write text level with `y`, `shift` points to the right of that share of the panel's width; it may be outside the panel."""
     axes.annotate(
         words,
         (share, y),
@@ -42,7 +42,7 @@ def beside(axes: Axes, share: float, shift: float, y: float, words: str, **look:
 
 
 def widest(figure: Figure, labels: Sequence[str]) -> float:
-    """The width of the widest label, as a share of the figure's."""
+    """Return the width of the widest label, as a share of the figure's."""
     widths = []
     for label in labels:
         text = figure.text(0, 0, label)
@@ -62,8 +62,8 @@ class Placer:
         self.boxes: list[Bbox] = []
 
     def put(self, words: str, candidates: Sequence[Candidate], **look: Any) -> Text:
-        """Write `words` at the best of the candidates: each a dict of `xy`, `offset` (points), `ha`, `va` and maybe
-        `xycoords`; an earlier one wins where two are as good."""
+        """Write `words` at the best of the candidates: each a dict of `xy`, `offset` (points), `ha`, `va` and optionally
+        `xycoords`; the earlier of two equally good ones is used."""
         best: tuple[float, Text] | None = None
         for candidate in candidates:
             text = self.axes.annotate(
@@ -98,7 +98,7 @@ class Placer:
 
 
 def _in_pixels(points: Any, transform: Any) -> NDArray[np.float64]:
-    """A line's points in pixels, with more between them where they lie far apart."""
+    """Return a line's points in pixels, with more between them where they are far apart."""
     places = transform.transform(np.asarray(points, dtype=np.float64).reshape(-1, 2))
     places = places[np.isfinite(places).all(axis=1)]
     if len(places) < 2:
@@ -109,7 +109,7 @@ def _in_pixels(points: Any, transform: Any) -> NDArray[np.float64]:
 
 
 def around(x: float, y: float) -> list[Candidate]:
-    """Places for a label near a point, best first; offsets in points."""
+    """Return positions for a label near a point, best first; offsets in points."""
     near = [("center", "top", 0, -13), ("center", "bottom", 0, 13), ("left", "top", 8, -10), ("right", "top", -8, -10)]
     near += [
         ("left", "bottom", 8, 10),
@@ -127,17 +127,17 @@ def around(x: float, y: float) -> list[Candidate]:
 
 
 def above_axis(x: float) -> list[Candidate]:
-    """Places for a label just above the horizontal axis, on either side of `x`."""
+    """Return positions for a label just above the horizontal axis, on either side of `x`."""
     return [_beside(x, 0.0, "bottom", side, shift) for shift in (4, 20, 36) for side in ("left", "right")]
 
 
 def below_top(x: float) -> list[Candidate]:
-    """Places for a label just below the panel's top, on either side of `x`."""
+    """Return positions for a label just below the panel's top, on either side of `x`."""
     return [_beside(x, 1.0, "top", side, -shift) for shift in (4, 22, 40) for side in ("left", "right")]
 
 
 def along(y: float) -> list[Candidate]:
-    """Places for a label on a level line, just above it or just below."""
+    """Return positions for a label on a level line, just above it or just below."""
     ends = [(0.01, "left"), (0.99, "right"), (0.5, "center"), (0.25, "center"), (0.75, "center")]
     sides = [("bottom", 2), ("top", -3)]
     return [

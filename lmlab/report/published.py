@@ -1,4 +1,4 @@
-"""Published losses beside the measured ones: level lines for those of no step, diamonds for those of one."""
+"""Published losses beside the measured ones: level lines for those without a step, diamonds for those at a step."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ DOTTED = (0, (1, 2.2))
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """The published numbers that belong into a picture, by how they are drawn. Those of several runs stand once."""
+    """The published numbers to draw in a picture, by how they are drawn. Those common to several runs are drawn once."""
 
     levels: tuple[tuple[Claim, str], ...] = ()
-    """Level lines with their words."""
+    """Level lines with their labels."""
     points: tuple[tuple[Claim, float], ...] = ()
-    """Losses of a step, with their place on the horizontal axis."""
+    """Losses at a step, with their position on the horizontal axis."""
     turns: tuple[tuple[Claim, float], ...] = ()
-    """Where validation was seen to turn up, with the place on the horizontal axis."""
+    """Steps at which validation was reported to turn up, with the position on the horizontal axis."""
 
 
 def published(curves: Sequence[CurveData], against: Against, end: float) -> Published:
-    """What to draw on an axis that ends at `end`; for several runs, validation only.
+    """Return what to draw on an axis that ends at `end`; for several runs, validation only.
 
-    Of the losses of a later step, the lowest of each kind becomes a level line: it shows how far there is to go.
+    Of the losses at a later step, the lowest of each kind becomes a level line, as a target.
     """
     kinds = tuple(LOSSES) if len(curves) == 1 else ("valid_loss",)
     placed: dict[Claim, float] = {}
@@ -62,7 +62,7 @@ def published(curves: Sequence[CurveData], against: Against, end: float) -> Publ
 
 
 def draw_published(axes: Axes, claims: Published, alone: bool) -> None:
-    """Dotted lines and diamonds, in the colours of the one run's curves or in grey where there are several."""
+    """Draw dotted lines and diamonds, in the colours of the one run's curves or in grey where there are several."""
     for claim, _ in claims.levels:
         axes.axhline(claim.value, color=_colour(claim, alone), linestyle=DOTTED, linewidth=1.6)
     for _, place in claims.turns:
@@ -75,7 +75,7 @@ def draw_published(axes: Axes, claims: Published, alone: bool) -> None:
 
 
 def name_published(axes: Axes, placer: Placer, claims: Published, alone: bool) -> None:
-    """The words beside them: values, or where there are many diamonds of one kind what they are."""
+    """Label them: with values, or where there are many diamonds of one kind with that kind."""
     points = _in_view(axes, claims)
     for metric, words in LOSSES.items():
         mine = [(claim, place) for claim, place in points if claim.metric == metric]
@@ -93,7 +93,7 @@ def name_published(axes: Axes, placer: Placer, claims: Published, alone: bool) -
 
 
 def sources(claims: Published) -> str:
-    """Where the published numbers in the picture come from, in one line; empty where there are none."""
+    """Return the sources of the published numbers in the picture, in one line; empty where there are none."""
     shown = [claim for claim, _ in (*claims.levels, *claims.points, *claims.turns)]
     names = list(dict.fromkeys(short(claim.source, LONGEST_SOURCE) for claim in shown))
     more = f" and {len(names) - MOST_SOURCES} more" if len(names) > MOST_SOURCES else ""
@@ -110,5 +110,5 @@ def _colour(claim: Claim, alone: bool) -> str:
 
 
 def _place(data: CurveData, step: int, against: Against) -> float:
-    """Where a published step stands on the horizontal axis; NaN where tokens can't be told from the lines."""
+    """Return the position of a published step on the horizontal axis; NaN where the lines have no tokens."""
     return float(step) if against == "steps" else data.tokens_at(step)

@@ -1,4 +1,4 @@
-"""The picture of a search for the learning rate: loss over rate at each length, the fitted parabola, the optimum's interval."""
+"""Plot a search for the learning rate: loss over rate at each length, the fitted parabola, the optimum's interval."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from lmlab.study.result import Tuning
 LEFT = 0.085
 INCHES = (10.0, 6.25)
 HEADROOM = 2.2
-"""The axis ends at so many times the spread of the better rates: those that fail would flatten the rest."""
+"""The axis ends at this multiple of the spread of the better rates: diverging ones would flatten the rest."""
 LEAST_SPREAD = 0.05
 
 
 def write_rates(result: Tuning, folder: Path) -> list[Path]:
-    """rates.svg and rates.png in `folder`; none where nothing was measured."""
+    """Write rates.svg and rates.png in `folder`; none where nothing was measured."""
     if not any(math.isfinite(loss) for loss in result.losses.values()):
         return []
     return write_figure(draw_rates(result), folder, "rates")
 
 
 def draw_rates(result: Tuning) -> Figure:
-    """The figure, 1000 x 625 pixels."""
+    """Return the figure, 1000 x 625 pixels."""
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=INCHES, dpi=PIXELS_AN_INCH)
         FigureCanvasAgg(figure)
@@ -73,7 +73,7 @@ def draw_rates(result: Tuning) -> Figure:
 
 
 def _limits(result: Tuning) -> tuple[float, float]:
-    """(top, bottom) that show all lengths near their best, and cut off what fails."""
+    """Return (top, bottom) limits that show all lengths near their best, and cut off rates that fail."""
     best = [min(losses.values()) for losses in (at(result.losses, steps) for steps in result.rungs) if losses]
     finite = [loss for loss in best if math.isfinite(loss)]
     near = [
@@ -88,7 +88,7 @@ def _limits(result: Tuning) -> tuple[float, float]:
 
 
 def _draw_losses(axes: Axes, result: Tuning, top: float) -> None:
-    """A line for each length, and every training of the longest as a point."""
+    """Draw a line for each length, and every training of the longest as a point."""
     for place, steps in enumerate(reversed(result.rungs)):
         runs = {run: loss for run, loss in result.losses.items() if run.steps == steps and math.isfinite(loss)}
         if not runs:
@@ -136,7 +136,7 @@ def _draw_losses(axes: Axes, result: Tuning, top: float) -> None:
 
 
 def _draw_optimum(axes: Axes, result: Tuning, found: Optimum) -> None:
-    """The parabola within its reach, and the interval as a band."""
+    """Draw the parabola within its range, and the interval as a band."""
     place = found.place
     axes.axvspan(result.rate_of(place.low), result.rate_of(place.high), color=RUN_COLOURS[0], alpha=0.10, linewidth=0)
     axes.axvline(result.rate_of(place.value), color=RUN_COLOURS[0], linewidth=1.4, zorder=2)
@@ -163,7 +163,7 @@ def _draw_optimum(axes: Axes, result: Tuning, found: Optimum) -> None:
 
 
 def _draw_laws(axes: Axes, result: Tuning) -> None:
-    """The band of published laws as a bar above the horizontal axis, where they are of the model that was trained."""
+    """Draw the band of published laws as a bar above the horizontal axis, where they apply to the model that was trained."""
     rates = _law_rates(result)
     if rates:
         band = {"color": RUN_COLOURS[5], "alpha": 0.55, "linewidth": 0, "label": "published laws"}

@@ -1,4 +1,4 @@
-"""Curves and evaluations of a run on disk, whole or up to a checkpoint: RUN@best, @latest, @init, @STEP."""
+"""Read curves and evaluations of a run from disk, whole or up to a checkpoint: RUN@best, @latest, @init, @STEP."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lmlab.runs import Run
 
 
 def curves_of(run: Run, which: str | None = None) -> CurveData:
-    """The curves of `run`, up to the step that `which` names where it names one; LabError where the run has no such step."""
+    """Return the curves of `run`, up to the step that `which` names if any; LabError where the run has no such step."""
     data = read_curves(
         run.name,
         run.read_lines("metrics"),
@@ -32,7 +32,7 @@ def curves_of(run: Run, which: str | None = None) -> CurveData:
 
 
 def record_of(run: Run, which: str | None = None) -> Record:
-    """The record of `run` with the evaluations up to the step that `which` names."""
+    """Return the record of `run` with the evaluations up to the step that `which` names."""
     record = read_record(run)
     if which is None:
         return record
@@ -46,7 +46,7 @@ def record_of(run: Run, which: str | None = None) -> Record:
 
 
 def step_named(run: Run, which: str) -> int:
-    """The step of `which` (best, latest, init or a step) in the run's lines; LabError where it has none."""
+    """Return the step of `which` (best, latest, init or a step) in the run's lines; LabError where it has none."""
     lines = run.read_lines("metrics")
     steps = [int(line["step"]) for line in lines]
     if not steps:
@@ -69,7 +69,7 @@ def step_named(run: Run, which: str) -> int:
 
 
 def _tokenizer(run: Run) -> str:
-    """Equal for runs whose tokens are the same; empty where nobody knows."""
+    """Return a hash that is equal for runs with the same tokens; empty where unknown."""
     if run.imported is None:
         with contextlib.suppress(LabError):
             text = json.dumps(run.read("tokenizer.json"), sort_keys=True)
@@ -78,7 +78,7 @@ def _tokenizer(run: Run) -> str:
 
 
 def _valid_text(run: Run) -> str:
-    """Equal for runs that were scored on the same units of text; empty where nobody knows."""
+    """Return a hash that is equal for runs that were scored on the same units of text; empty where unknown."""
     if run.imported is None:
         with contextlib.suppress(LabError, OSError):
             return hashlib.sha256(run.units()["key"].tobytes()).hexdigest()

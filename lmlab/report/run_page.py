@@ -1,4 +1,4 @@
-"""One run on one page: a heading for each thing that there is to know, and its lines behind it."""
+"""One run on one page: a heading for each topic, with its lines beside it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_CHECKPOINTS = 6
 
 
 def page_lines(found: Overview) -> list[str]:
-    """The page, a string a line."""
+    """Return the page, a string for each line."""
     sections = [
         ("recipe", _recipe(found)),
         ("data", _data(found)),
@@ -143,7 +143,7 @@ def _result(found: Overview) -> list[str]:
 
 
 def _expected(found: Overview) -> list[str]:
-    """What was expected before the run: scored once it has finished, till then what it says."""
+    """Return the run's expectations: scored once it has finished, before that the ranges themselves."""
     if found.summary is not None and found.summary.get("expectations"):
         return [expectation_line(entry) for entry in found.summary["expectations"]]
     with contextlib.suppress(LabError):
@@ -160,7 +160,7 @@ def _checkpoints(kept: Sequence[Kept]) -> list[str]:
     shown = kept if len(kept) <= MOST_CHECKPOINTS else [kept[0], *kept[1 - MOST_CHECKPOINTS :]]
     lines = []
     for one in shown:
-        what = " and ".join(one.parts) if one.parts else "damaged" if one.bytes else "drawn again from its seed"
+        what = " and ".join(one.parts) if one.parts else "damaged" if one.bytes else "regenerated from its seed"
         pointers = f", {' and '.join(one.pointers)}" if one.pointers else ""
         size = f", {byte_count(one.bytes)}" if one.bytes else ""
         lines.append(f"step {one.step:,}: {what}{size}{pointers}")

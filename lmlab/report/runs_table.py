@@ -1,4 +1,4 @@
-"""The runs of a folder as a table for people: once, or again and again while they train."""
+"""The runs of a folder as a text table: once, or repeatedly while they train."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ GIVEN_UP = (
     *("device", "epoch_seconds", "step_seconds", "epochs", "accuracy", "perplexity", "tags", "corpus"),
     *("tokens_per_second", "bits_per_byte", "disk_bytes"),
 )
-"""Columns that a narrow terminal loses, the first first."""
+"""Columns that are dropped in a narrow terminal, in this order."""
 WORDS = ("name", "status", "corpus", "device", "tags", "created", "id", "family", "recipe_name")
 
 
 def runs_parts(
     rows: Sequence[Row], groups: Sequence[Seeds], *, grouped: bool = False, fields: Sequence[str] = ()
 ) -> list[Part]:
-    """The table, and below it each family of seeds as mean and standard deviation; `grouped` has them in their runs' place.
+    """Return the table, and below it each family of seeds as mean and standard deviation; with `grouped` these replace their runs.
 
-    `fields` are the columns to show, as `check_field` names them, and a narrow terminal then loses none; by default those of
+    `fields` are the columns to show, named as by `check_field`, and none is then dropped in a narrow terminal; by default those of
     `HEADINGS`, tags only where a run has one.
     """
     if not rows:
@@ -52,7 +52,7 @@ def runs_parts(
 
 
 def total_line(rows: Sequence[Row]) -> str:
-    """What the runs occupy together."""
+    """Return the total size of the runs."""
     return (
         f"{byte_count(sum(row.disk_bytes for row in rows))} on disk in {len(rows)} run{'' if len(rows) == 1 else 's'}"
     )
@@ -67,7 +67,7 @@ def _table(rows: Sequence[Row | Seeds], names: Sequence[str], given_up: bool) ->
 
 
 def watch(lines: Callable[[int, int], list[str]], seconds: float) -> None:
-    """Draw what `lines(width, height)` gives again every so many seconds, until KeyboardInterrupt."""
+    """Redraw the result of `lines(width, height)` every so many seconds, until KeyboardInterrupt."""
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
@@ -85,7 +85,7 @@ def watch(lines: Callable[[int, int], list[str]], seconds: float) -> None:
 
 
 def fitting(lines: Sequence[str], height: int, *, newest_last: bool) -> list[str]:
-    """A table that is cut to a screen's height: its heading, and the newest rows, or the first ones where it is sorted."""
+    """Cut a table to a screen's height: its heading, and the newest rows, or the first ones where it is sorted."""
     room = max(1, height - 3)
     if len(lines) <= room + 1:
         return list(lines)
@@ -117,13 +117,13 @@ def _group_cell(group: Seeds, name: str) -> str:
     if name not in AVERAGED:
         return _cell(group.first, name)
     mean, deviation = group.means[name], group.deviations[name]
-    # How long runs take differs by what else the machine does, which is nobody's spread.
+    # Durations also vary with the load of the machine, so their spread isn't shown.
     spread = deviation is not None and name not in ("seconds", "disk_bytes")
     return _known(mean, form_of(name)) + (f" ± {form_of(name)(deviation)}" if spread else "")
 
 
 def form_of(name: str) -> Callable[[Any], str]:
-    """How a field's values are written."""
+    """Return the format of a field's values."""
     if name in ("parameters", "tokens"):
         return count
     if name == "seconds":
@@ -142,7 +142,7 @@ def form_of(name: str) -> Callable[[Any], str]:
 
 
 def _group_name(group: Seeds) -> str:
-    """What the runs' names have in common before their numbers (study-cell-s1, study-cell-s2), else the recipe's name."""
+    """Return the common part of the runs' names before their numbers (study-cell-s1, study-cell-s2), else the recipe's name."""
     stems = {NUMBER.sub("", name) for name in group.names}
     return stems.pop() if len(stems) == 1 else group.first.recipe_name or group.first.name
 
@@ -158,7 +158,7 @@ def _status(row: Row) -> str:
 
 
 def _corpus(corpus: str | None) -> str:
-    """A catalogue name, or the last part of a path."""
+    """Return a catalogue name, or the last part of a path."""
     return "?" if not corpus else short(PurePath(corpus).name or corpus, LONGEST_CORPUS)
 
 

@@ -1,4 +1,4 @@
-"""How every figure looks: colours that colour-blind readers can tell apart, quiet axes, text that stays text in SVG."""
+"""The style of every figure: colours for colour-blind readers, unobtrusive axes, text that stays text in SVG."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from lmlab.report.labels import amount
 # Okabe and Ito's palette (Color Universal Design, 2008) without its yellow, which is too pale for a line on white; grey
 # takes its place. The order keeps neighbours far apart.
 RUN_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8A8A8A")
-# A second cue beside the colour, for print in grey. A square is the score of the whole split.
+# A second cue beside the colour, for greyscale print. A square is the score over the whole split.
 RUN_MARKERS = ("o", ">", "^", "D", "v", "P", "X", "*")
 TRAIN, TRAIN_DARK, VALID, QUIET, INK = "#0072B2", "#004B75", "#D55E00", "#6B7280", "#1F2937"
 SMALL_SIZE = 9.5
 GRID = "#E5E7EB"
 
-# Typed loosely: matplotlib's own type names every setting there is.
+# Typed loosely: matplotlib's own type lists every setting.
 SETTINGS: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
@@ -47,13 +47,13 @@ SETTINGS: Any = {
     "lines.solid_capstyle": "round",
     "lines.solid_joinstyle": "round",
     "text.parse_math": False,  # a name may hold a dollar sign
-    # Letters stay letters, so that the picture can be searched; and the same curves make the same bytes.
+    # Text stays text, so that the picture can be searched; and equal curves give equal bytes.
     "svg.fonttype": "none",
     "svg.hashsalt": "lmlab",
 }
 
 
 def quiet_ticks(axes: Axes, most: int = 7) -> None:
-    """Few ticks on the horizontal axis, with short numbers."""
+    """Set few ticks on the horizontal axis, with short numbers."""
     axes.xaxis.set_major_locator(MaxNLocator(nbins=most, integer=True, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: amount(value)))

@@ -1,5 +1,5 @@
-"""How one loss becomes another: a bar for each share, from where the one before ended, and below them what they leave over of the
-two's own difference."""
+"""The waterfall plot of an explanation: a bar for each share, starting where the previous one ended, and below them the residual of
+the endpoints' own difference."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ class Bar:
     end: float
     colour: str
     limits: tuple[float, ...] = ()
-    """The interval of where it ends; of a loss, which is no share, none."""
+    """The interval of its end; empty for a loss, which is no share."""
     kind: Literal["loss", "share", "residual", "difference"] = "share"
 
 
 def write_waterfall(found: Explanation, folder: Path) -> list[Path]:
-    """shares.svg and shares.png in `folder`; none before the bridging runs are there."""
+    """Write shares.svg and shares.png in `folder`; none before the interpolating runs exist."""
     bars = bars_of(found)
     return write_figure(draw_waterfall(found, bars), folder, "shares") if bars else []
 
 
 def bars_of(found: Explanation) -> list[Bar]:
-    """From the first end's bridging loss through the shares to the second's. Where something is left over: from there the residual,
-    and the two's own difference from the first again, which ends where the residual does."""
+    """Return bars from the interpolation's loss at the first endpoint through the shares to that at the second. Where there is a
+    residual: from there its bar, and the endpoints' own difference from the first again, which ends where the residual does."""
     plan, means = found.result.plan, found.result.cells.means()
     zero, whole = (0,) * len(plan.factors), (1,) * len(plan.factors)
     shares = [effect for effect in found.result.effects if effect.kind == "share" and effect.bound is None]
@@ -80,17 +80,18 @@ def bars_of(found: Explanation) -> list[Bar]:
 
 
 def _end_label(found: Explanation, end: int) -> str:
-    """An end of the bridge: its loss is the mean over the seeds of its recipe, or that of a bridging run in its place."""
+    """Return an endpoint's label: its loss is the mean over the seeds of its recipe, or that of an interpolating run in its
+    place."""
     plan, name = found.result.plan, found.endpoints[end].name
     cell = (end,) * len(plan.factors)
     seeds = found.result.cells.counts().get(cell, 0)
     if seeds > 1:
         return f"{name}, mean of {seeds} seeds"
-    return name if plan.given else f"{name}, bridging run"
+    return name if plan.given else f"{name}, interpolating run"
 
 
 def draw_waterfall(found: Explanation, bars: list[Bar]) -> Figure:
-    """The figure, 1100 pixels wide, the first end at the top."""
+    """Return the figure, 1100 pixels wide, the first endpoint at the top."""
     regimes = [regime.brief(found.interpolating) for regime in found.regimes]
     height = FRAME_INCHES + ROW_INCHES * len(bars) + REGIME_INCHES * len(regimes)
     top = 1.05 + REGIME_INCHES * len(regimes)
@@ -111,7 +112,7 @@ def draw_waterfall(found: Explanation, bars: list[Bar]) -> Figure:
         room = MARGIN * (max(places) - min(places))
         axes.set_xlim(min(places) - room, max(places) + room)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=MOST_TICKS))
-        axes.set_xlabel(f"validation loss of the bridging runs, {found.result.cells.measure}")
+        axes.set_xlabel(f"validation loss of the interpolating runs, {found.result.cells.measure}")
         _titles(figure, found, regimes, height)
         return figure
 
@@ -135,7 +136,7 @@ def _draw(axes: Axes, place: int, bar: Bar, further: bool) -> None:
 
 
 def _look(bar: Bar) -> dict[str, Any]:
-    """A share is filled, what is left over hatched, and the difference of which all of them are parts an outline."""
+    """Return the style: a share is filled, a residual hatched, and the total difference an outline."""
     if bar.kind == "difference":
         return {"facecolor": "none", "edgecolor": bar.colour, "linewidth": 1.4}
     if bar.kind == "residual":
@@ -145,7 +146,7 @@ def _look(bar: Bar) -> dict[str, Any]:
 
 def _titles(figure: Figure, found: Explanation, regimes: list[str], height: float) -> None:
     one, other = found.endpoints
-    title = f"{short(one.name, 30)} to {short(other.name, 30)}: what each difference brings"
+    title = f"{short(one.name, 30)} to {short(other.name, 30)}: the effect of each difference"
     figure.text(0.02, 1 - 0.30 / height, title, fontsize=17, fontweight="bold", va="center", color=INK)
     parts = ["Shapley values"]
     if found.proxy:

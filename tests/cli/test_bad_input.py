@@ -97,7 +97,7 @@ def test_an_unknown_flag_and_an_unknown_verb(lmlab, small):
     assert_refused(lmlab(*small, "--runn", "x"), 2, "has no --runn: did you mean --run?")
     assert_refused(lmlab(*small, "--lr", "1"), 2, "has no --lr: the recipe's setting is --optim.lr")
     assert_refused(lmlab("trian"), 2, "there is no verb 'trian': did you mean train?")
-    assert_refused(lmlab("train"), 2, "needs a recipe or a text file: lmlab recipes lists what there is")
+    assert_refused(lmlab("train"), 2, "needs a recipe or a text file: lmlab recipes lists the recipes")
 
 
 def test_a_run_name_that_exists(lmlab, small):
@@ -159,7 +159,7 @@ def test_a_text_with_symbols_that_the_run_does_not_know_is_refused(lmlab, small,
 def test_rate_and_size_where_they_mean_nothing(lmlab, text):
     assert_refused(lmlab("train", "first", "--rate", "hold"), 2, "--rate needs --from RUN@STEP")
     assert_refused(lmlab("train", "first", "--size", "10M"), 2, "--size is for a text file: a recipe has its shape")
-    assert_refused(lmlab("train", "first", "--or-resume"), 2, "--or-resume needs --run NAME: which run to go on with")
+    assert_refused(lmlab("train", "first", "--or-resume"), 2, "--or-resume needs --run NAME: which run to continue")
     assert_refused(
         lmlab("train", text(b"some text " * 400), "--size", "7X"), 1, "7X", "expected parameters such as 750k"
     )

@@ -64,7 +64,7 @@ def test_a_budget_on_a_card_writes_a_recipe(lmlab, text, tmp_path):
 def test_flags_that_would_be_passed_over_are_refused(lmlab, words, flag, beside):
     status, _, errors = lmlab("plan", *words)
     assert status == 2
-    assert errors.strip() == f"lmlab: {flag} says nothing beside {beside}: leave one of them out"
+    assert errors.strip() == f"lmlab: {flag} doesn't apply with {beside}: leave one of them out"
 
 
 def test_a_schedule_for_a_longer_run_needs_its_length(lmlab):

@@ -29,7 +29,7 @@ def test_the_table_as_text_and_json(one, tmp_path):
     (row,) = json.loads(out)["runs"]
     summary = json.loads((tmp_path / "runs" / "one" / "summary.json").read_text())
     assert (row["name"], row["loss"], row["tokens"]) == ("one", summary["final"]["loss"], summary["tokens"])
-    assert one("runs", "--filter", "loss<0")[1] == f"no runs in {tmp_path / 'runs'} meet this\n"
+    assert one("runs", "--filter", "loss<0")[1] == f"no runs in {tmp_path / 'runs'} satisfy this\n"
 
 
 def test_tag_rename_prune_and_remove(one, tmp_path):
@@ -90,7 +90,7 @@ def test_all_runs_are_pruned_and_each_says_what_it_frees_and_what_still_works(on
     before = occupied(runs / "two" / "checkpoints")
     with RunLock(runs / "busy"):
         status, out, _ = one("runs", "prune", "--all", "--yes")
-    assert status == 0 and "busy: is running, and is left as it is" in out
+    assert status == 0 and "busy: is running, and is left unchanged" in out
     assert "one: " not in out, "nothing is left to free there"
     (line,) = [line for line in out.splitlines() if line.startswith("two: ")]
     assert "2 checkpoints keep only weights; then training continues exactly, and can be proven, from step 6" in line
@@ -106,7 +106,7 @@ def test_checkpoints_that_go_leave_step_0_where_its_seed_gives_it_again(one, tmp
     kept, _ = find(checkpoints, "0")
     before = kept.sha256_of("weights")
     status, out, _ = one("runs", "prune", "one", "--checkpoints", "--yes")
-    assert status == 0 and "2 checkpoints go; then" in out and "step 0 is regenerated from its seed" in out
+    assert status == 0 and "2 checkpoints are removed; then" in out and "step 0 is regenerated from its seed" in out
     assert steps(checkpoints) == [6] and one("evaluate", "one@init")[0] == 0 and one("prove", "one@init")[0] == 0
     status, out, _ = one("train", "--from", "one@init", "--train.steps", "8", "--run", "child", "--quiet")
     origin = json.loads((tmp_path / "runs" / "child" / "origin.json").read_text())

@@ -90,7 +90,7 @@ def test_a_picture_is_drawn_and_one_against_tokens_refused(imported, tmp_path, c
     text = (imported.folder / "report" / "curves.svg").read_text()
     assert "imported from main.log.xz" in text and "a sample" not in text and "tokens" not in text
     assert main(["report", "main", "--runs", runs, "--against", "tokens"]) == 1
-    assert "doesn't say how many tokens" in capsys.readouterr().err
+    assert "has no counts of the tokens" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -60,12 +60,10 @@ def test_a_replay_that_would_compare_nothing_is_no_proof_and_says_what_there_is(
     told = capsys.readouterr()
     assert told.out == "", "nothing is replayed"
     assert "nothing is recorded for step 11 of proven" in told.err and told.err.count("\n") == 1
-    assert "its next line is of step 12, and no checkpoint is kept after step 10: ask for --steps 2 or more" in told.err
+    assert "its next line is of step 12, and no checkpoint is kept after step 10: use --steps 2 or more" in told.err
     assert main(["prove", "proven@0", "--steps", "2", "--runs", str(tmp_path)]) == 1
     told = capsys.readouterr().err
-    assert (
-        "its next line is of step 3, its next checkpoint of step 4: ask for --steps 3 or more, or --steps 4 for" in told
-    )
+    assert "its next line is of step 3, its next checkpoint of step 4: use --steps 3 or more, or --steps 4 for" in told
     assert main(["prove", "proven@5", "--steps", "1", "--runs", str(tmp_path)]) == 0, "the line of step 6"
     assert main(["prove", "proven@5", "--steps", "-3", "--runs", str(tmp_path)]) == 2
 

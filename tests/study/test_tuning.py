@@ -119,7 +119,7 @@ def test_a_command_that_is_interrupted_shows_what_it_has_and_exits_with_3(
     words = [word for name, value in SMALL.items() if "." in name for word in (f"--{name}", value)]
     assert main(["tune", str(tiny_text_file), *words, "--steps", "20", "--runs", str(tmp_path)]) == 3
     printed = capsys.readouterr().out
-    assert "no optimum yet" in printed and "the same command again goes on from here" in printed
+    assert "no optimum yet" in printed and "the same command continues from here" in printed
 
 
 def test_a_rate_can_be_measured_on_a_narrower_model(recipe, tmp_path):

@@ -209,7 +209,7 @@ def test_a_resumed_run_prints_its_display_its_warnings_and_its_sample_harmlessly
     answer = lmlab("resume", "one", "--runs", runs)
     assert answer.status == 0, answer.both
     assert MARKUP in answer.out and SHOWN in answer.out
-    assert "went on" in lmlab("events", "one", "--runs", runs).out
+    assert "resumed" in lmlab("events", "one", "--runs", runs).out
     assert "is finished" in lmlab("resume", "one", "--runs", runs).out
 
 
