@@ -77,7 +77,7 @@ def _dispatch(words: list[str]) -> int:
         return 0
     verb = words[0]
     if verb.startswith("-"):
-        raise UsageError(f"{verb} stands before the verb: write lmlab VERB {verb}, with a verb such as train or runs")
+        raise UsageError(f"{verb} comes before the verb: write lmlab VERB {verb}, with a verb such as train or runs")
     if verb not in VERBS:
         close = difflib.get_close_matches(verb, VERBS, n=1)
         hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(VERBS)}"

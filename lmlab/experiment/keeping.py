@@ -69,7 +69,7 @@ def initial_again(run: Run) -> Checkpoint:
     """
     noted = read_initial(run.checkpoints)
     if noted is None:
-        raise LabError(f"{run.name} has no checkpoint of step 0, and does not say how it is made: take another step")
+        raise LabError(f"{run.name} has no checkpoint of step 0, and no record of how it is made: take another step")
     return _drawn(run, noted["files"], noted["state"])
 
 

@@ -54,7 +54,7 @@ def parent_again(run: Run) -> Parent | None:
             return parent
     raise LabError(
         f"{run.name} was stopped before its first checkpoint, and {reference}, which it begins from, is "
-        "not there any more: start it again with lmlab train --from"
+        "no longer there: start it again with lmlab train --from"
     )
 
 

@@ -154,7 +154,7 @@ def _finished(run: Run, summary: dict[str, Any], say: Callable[[str], None]) -> 
     inventory = take_inventory(run)
     if inventory.fails:
         further = inventory.sentence()
-    anew = f"; {', '.join(f'{name}.json' for name in mended)} written anew" if mended else ""
+    anew = f"; {', '.join(f'{name}.json' for name in mended)} rewritten" if mended else ""
     line = f"{run.name} is finished: {reason}; {further}{anew}"
     say(line)
     return Outcome(run=run, ending=Ending(kind="finished", reason=reason), summary=summary, lines=(line,))

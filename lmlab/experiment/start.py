@@ -164,11 +164,11 @@ def rate_line(recipe: Recipe, parent: Parent, first: int, steps: int) -> str:
     elif not isinstance(schedule, Constant) and schedule.steps and schedule.steps <= first:
         what = f"holds at its floor (its{span.replace(' over', '')} are over)"
     elif first < parent.step:
-        what = f"begins anew{span}"
+        what = f"restarts{span}"
     elif isinstance(schedule, Constant):
         what = "is constant"
     elif schedule == parent.recipe.schedule and recipe.train.steps == parent.recipe.train.steps:
-        what = "goes on as the parent's would have"
+        what = "continues as the parent's would have"
     else:
         what = f"is stretched{span}"
     return f"from {parent.run.name}@{parent.step}: the learning rate {what}; at step {first:,} it is {here:.1%} of its peak"

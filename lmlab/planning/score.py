@@ -130,7 +130,7 @@ class Quality:
     figure: str
     runs: int
     median_error: float
-    """Of |measured / forecast - 1|."""
+    """Median of |measured / forecast - 1|."""
     error_80: float
     """The same error at the 80 % quantile."""
     worst: float

@@ -23,9 +23,9 @@ class Validation:
     scored_tokens: int
     """At each evaluation, with the recipe's settings."""
     standard_error: float | None
-    """Of the loss of one evaluation, in nats a token."""
+    """Standard error of the loss of one evaluation, in nats a token."""
     final_standard_error: float | None
-    """Of the loss over the whole split."""
+    """Standard error of the loss over the whole split."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the value for --json."""

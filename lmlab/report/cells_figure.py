@@ -30,7 +30,7 @@ from lmlab.study.plan import StudyPlan
 
 WIDTH, PANEL_HEIGHT, FRAME = 11.0, 3.3, 1.35
 FEWEST_LEVELS = 3
-"""Of the horizontal factor, including the baseline's."""
+"""Levels of the horizontal factor, including the baseline's."""
 COLUMNS, MOST_PANELS = 2, 8
 RATE = "optim.lr"
 LONGEST_NAME = 40

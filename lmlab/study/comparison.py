@@ -304,7 +304,7 @@ def _repeats(records: Sequence[Record], there: Sequence[Record]) -> list[str]:
 
 def _trend(record: Record) -> Trend:
     found = {} if record.checkpoint is not None else (record.summary or {}).get("verdict", {})
-    if "best_step" not in found:  # a checkpoint, or a run that goes on, was imported, or is older
+    if "best_step" not in found:  # a checkpoint, or a run that is unfinished, imported or of an earlier version
         found = verdict_on(record.run, final_gap=gap_from(record.final or {}), until=record.checkpoint)
     return Trend(kind=found["kind"], still_falling=found["still_falling"], reason=found["reason"])
 
@@ -319,7 +319,7 @@ def _warnings(names: Sequence[str], records: Sequence[Record], curves: Sequence[
         elif record.imported is not None:
             clock = record.imported.get("clock")
             lines.append(
-                f"{name} is someone else's log ({record.imported.get('form')}), without a model: its figures are what the log says"
+                f"{name} is someone else's log ({record.imported.get('form')}), without a model: its figures are those of the log"
                 + (f"; times: {clock}" if clock else "")
             )
         elif record.summary is None:

@@ -54,7 +54,7 @@ class Continuations:
     runs: tuple[Continued, ...]
     """Own settings first, then each factor alone, then all together."""
     effects: tuple[tuple[str, Pair], ...]
-    """Of the steps: own settings against the parent; then of each of the others, against own settings."""
+    """First that of the steps: own settings against the parent; then of each of the others, against own settings."""
     among: tuple[str, ...]
     """Ids of the finished runs from which the seed noise was estimated."""
     left_out: tuple[str, ...]

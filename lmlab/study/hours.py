@@ -38,7 +38,7 @@ class Hours:
     """Time of one run of each cell that has any left."""
     runs: int
     total: float
-    """Of all runs one after the other, in seconds."""
+    """Time of all runs one after the other, in seconds."""
     low: float
     high: float
     trials: int

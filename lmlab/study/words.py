@@ -106,7 +106,7 @@ def notes(plan: StudyPlan, cells: Cells, noise: Noise, effects: Sequence[Effect]
             if run.status == status:
                 found.append(f"{run.name} {words}: {run.note}")
     if left:
-        found.append(f"{left} of {len(cells.runs)} runs are left to train: the same command goes on")
+        found.append(f"{left} of {len(cells.runs)} runs are left to train: the same command continues")
     return found
 
 

@@ -176,7 +176,7 @@ def test_a_bench_that_could_not_be_written_is_refused_before_it_begins(lmlab, tm
 
 
 def test_a_flag_before_the_verb_and_a_setting_that_is_switched_off_are_answered_with_what_to_write(lmlab):
-    assert_refused(lmlab("--json", "runs"), 2, "--json stands before the verb: write lmlab VERB --json")
+    assert_refused(lmlab("--json", "runs"), 2, "--json comes before the verb: write lmlab VERB --json")
     assert_refused(lmlab("train", "first", "--data.no-fresh"), 2, "there is no --data.no-fresh: write --data.fresh no")
 
 

@@ -37,7 +37,7 @@ def test_a_range_is_read_with_either_end_open(text, metric, low, high):
         (["loss=nan..2"], "can't be read"),
         (["loss=.."], "has no range"),
         (["loss=3..2"], "has no range"),
-        (["perplexty=1..2"], "knows no 'perplexty'.*did you mean"),
+        (["perplexty=1..2"], "has no metric 'perplexty'.*did you mean"),
         (["time=1..2"], "a time such as 2h"),
         (["loss=1..2", "valid_loss=2..3"], "names valid_loss twice"),
     ],

@@ -217,7 +217,7 @@ def test_the_schedule_of_a_fresh_run_begins_anew_with_its_steps(numbered, tmp_pa
     for rate in ("stretch", "rewarm"):
         said = []
         outcome = train(with_rate(recipe, parent, rate), runs=tmp_path, parent=parent, say=said.append)
-        assert any("the learning rate begins anew over 6 steps" in line for line in said), said
+        assert any("the learning rate restarts over 6 steps" in line for line in said), said
         assert outcome.run.read_lines("metrics")[1]["learning_rate"] == pytest.approx(recipe.optim.lr, rel=0.5)
     with pytest.raises(LabError, match="expected stretch or rewarm") as caught:
         with_rate(recipe, parent, "hold")
