@@ -303,7 +303,7 @@ def test_a_finished_run_s_damaged_pointers_are_mended(runs):
     (runs / "finished" / "tokenizer.json").unlink()
     said = []
     resume("finished", runs=runs, say=said.append)
-    assert said[0].endswith("; latest.json, best.json, tokenizer.json written anew")
+    assert said[0].endswith("; latest.json, best.json, tokenizer.json rewritten")
     assert (runs / "finished" / "tokenizer.json").read_bytes() == tokenizer
     for name, content in before.items():
         assert (runs / "finished" / "checkpoints" / f"{name}.json").read_bytes() == content
