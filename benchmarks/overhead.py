@@ -39,7 +39,7 @@ WATCHED: dict[str, tuple[tuple[Any, str], ...]] = {
         (spikes.SpikeGuard, "after"),
     ),
     "hashing": ((step, "batch_hash"), (loop, "chained")),
-    "saving": ((session.Session, "_save"), (session.Saver, "settle")),
+    "saving": ((session.Session, "_save"), (session.Saver, "check_save")),
 }
 """What -> the functions that do it, and where they are called from."""
 

@@ -142,7 +142,7 @@ class Session:
             record=self._record,
             evaluate=lambda state: self._evaluate(state, stop),
             save=save,
-            settle=self.saver.settle,
+            check_save=self.saver.check_save,
             black_box=self._black_box,
             corrected=self._corrected,
             wall_seconds=self.clock.seconds,
@@ -265,7 +265,7 @@ class Session:
     def _save(self, state: State, best: bool) -> None:
         # The line of a second save implies that the first is on the disk: so a resume never takes the run for one without
         # checkpoints.
-        self.saver.settle(True)
+        self.saver.check_save(True)
         # The line is written before its checkpoint, so that a resume from that checkpoint finds it.
         self._record("events", "checkpoint", state.step, state.tokens, {"best": best})
         self.journal.flush()

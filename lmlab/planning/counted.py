@@ -10,7 +10,7 @@ from lmlab.planning.parts import FLOAT_BYTES, HALF_BYTES, checkpoint_bytes, comp
 from lmlab.recipe import Recipe
 from lmlab.training.evaluating import TRAINING_STEP_IN_FORWARDS
 from lmlab.training.policy import Policy
-from lmlab.training.saving import saves_beside
+from lmlab.training.saving import saves_in_background
 
 DISK_BYTES_A_SECOND = 300e6
 """Throughput of writing a checkpoint and reading it back."""
@@ -26,7 +26,7 @@ def counted_trial(recipe: Recipe, policy: Policy, vocabulary: int, peak_flops: f
     kept = 0
     if not computed_in_chunks(recipe, policy):
         kept = activation_bytes(recipe.model, vocabulary, policy.micro_batch, element, device.type)
-    copies = checkpoint if device.type == "cpu" and saves_beside(recipe, checkpoint) else 0
+    copies = checkpoint if device.type == "cpu" and saves_in_background(recipe, checkpoint) else 0
     idle = held_memory_bytes(device)
     saving = checkpoint / DISK_BYTES_A_SECOND
     return Measurement(

@@ -30,7 +30,7 @@ from lmlab.recipe import Recipe
 from lmlab.training.evaluating import plan_evaluations
 from lmlab.training.length import steps_of
 from lmlab.training.policy import Policy, apply_policy
-from lmlab.training.saving import Saver, saves_beside
+from lmlab.training.saving import Saver, saves_in_background
 from lmlab.training.setup import set_up
 
 WARM_UP_STEPS = 2
@@ -89,7 +89,7 @@ class Trial:
         found["earlier_peak_bytes"] = self.earlier_peak_bytes
         if not extent.whole:
             # A save in the background holds a copy of everything that is saved.
-            copies = found["checkpoint_bytes"] if saves_beside(self.recipe, found["checkpoint_bytes"]) else 0
+            copies = found["checkpoint_bytes"] if saves_in_background(self.recipe, found["checkpoint_bytes"]) else 0
             return found | {"peak_memory_bytes": peak_memory_bytes(self.device) + copies * (self.device.type == "cpu")}
         # A run measures its peak before its first step, with matrices of up to 256 MB each on a fast GPU.
         peak_flops(self.policy)
@@ -152,14 +152,14 @@ class Trial:
         started = time.perf_counter()
         saver.save(state, {})
         waited = time.perf_counter() - started
-        saver.settle(True)
+        saver.check_save(True)
         seconds = time.perf_counter() - started
         # A second save, now with a training step during it, so that copies and activations exist at the same time. The evaluation
         # after it sees the heap as left by steps, unlike the one before.
         state.step += 1
         saver.save(state, {})
         self._take_step()
-        saver.settle(True)
+        saver.check_save(True)
         self._scored("valid", self._least_tokens())
         found = {
             "save_seconds": seconds,

@@ -58,7 +58,7 @@ class Hooks:
     """Raises Interrupted where the training is to stop meanwhile."""
     save: Callable[[State, bool], None]
     """Saves a checkpoint, perhaps beside the training; the flag says whether it's the best so far."""
-    settle: Callable[[bool], None]
+    check_save: Callable[[bool], None]
     """Raises what a save met that ran beside the training; with True, once it's done."""
     black_box: Callable[[State, Verdict], str]
     """Writes down what a step met, before its update; the file's name in the run's folder."""
@@ -146,7 +146,7 @@ class Loop:
 
     def _boundary(self) -> Ending | None:
         state, train = self.state, self.recipe.train
-        self.hooks.settle(False)
+        self.hooks.check_save(False)
         if self.stop.stopping():
             return self._stopped()
         last = state.step >= self.step.steps
@@ -325,7 +325,7 @@ class Loop:
             self.saved_step = -1
         self._save(best=False)
         started = time.perf_counter()
-        self.hooks.settle(True)
+        self.hooks.check_save(True)
         self.state.save_seconds += time.perf_counter() - started
 
 

@@ -58,9 +58,9 @@ class Saver:
     def save(self, state: State, journal: dict[str, int]) -> None:
         """Save everything that the next step depends on; `journal` holds the lengths of the run's .jsonl files.
 
-        On the disk when this returns, or, beside the training, when `settle(True)` does.
+        On the disk when this returns, or, beside the training, when `check_save(True)` does.
         """
-        self.settle(True)
+        self.check_save(True)
         parts: Parts = {"weights": dict(self._model.state_dict()), "optimizer": self._optimizer.state_tensors()}
         if not self._in_background(parts):
             self._write(state.step, parts, state.to_json(journal), best_of(state))
@@ -68,10 +68,10 @@ class Saver:
         copies = {part: {name: copied(tensor) for name, tensor in tensors.items()} for part, tensors in parts.items()}
         facts = (state.step, copies, state.to_json(journal), best_of(state))
         # A second signal stops at once: a save that dies with the process leaves the checkpoint before it.
-        self._thread = threading.Thread(target=self._write_beside, args=facts, name="checkpoint", daemon=True)
+        self._thread = threading.Thread(target=self._write_in_background, args=facts, name="checkpoint", daemon=True)
         self._thread.start()
 
-    def settle(self, wait: bool) -> None:
+    def check_save(self, wait: bool) -> None:
         """Raise what a save beside the training met, if one is over; with `wait`, when it is over."""
         thread = self._thread
         if thread is None or (thread.is_alive() and not wait):
@@ -83,11 +83,11 @@ class Saver:
             raise failure
 
     def _in_background(self, parts: Parts) -> bool:
-        return saves_beside(
+        return saves_in_background(
             self._recipe, sum(tensor.nbytes for tensors in parts.values() for tensor in tensors.values())
         )
 
-    def _write_beside(self, *facts: Any) -> None:
+    def _write_in_background(self, *facts: Any) -> None:
         started = time.perf_counter()
         try:
             self._write(*facts)
@@ -118,7 +118,7 @@ class Saver:
                     yield best
 
 
-def saves_beside(recipe: Recipe, checkpoint_bytes: int) -> bool:
+def saves_in_background(recipe: Recipe, checkpoint_bytes: int) -> bool:
     """Whether checkpoints of this size are copied and written beside the training."""
     wish = recipe.train.background
     return checkpoint_bytes >= SMALLEST_IN_BACKGROUND if wish == "auto" else wish == "on"

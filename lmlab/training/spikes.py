@@ -137,12 +137,12 @@ class SpikeGuard:
         """Back to a checkpoint, and on from there with the batches after this one."""
         train, at, beyond, guard = self._recipe.train, state.step, state.cursor, state.guard
         if guard.rewinds >= train.rewinds:
-            self._hooks.settle(True)
+            self._hooks.check_save(True)
             raise LabError(
                 f"training stopped at step {at:,}: {verdict.sentence()}, after {train.rewinds} rewinds; its black box is "
                 f"{box or 'left out'}: try a lower optim.lr, optim.clip 1.0, or more train.rewinds"
             )
-        self._hooks.settle(True)
+        self._hooks.check_save(True)
         back = self._hooks.rewind(state)
         skipped = [back.cursor, beyond]
         # What belongs to the run rather than to this line of training stays: time spent, saves, rewinds, black boxes. The best

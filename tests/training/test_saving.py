@@ -50,7 +50,7 @@ def test_what_is_saved_is_what_was_there_when_it_began(tmp_path, parts, gate):
             parameter += 1.0
     assert steps(tmp_path) == []  # training went on, and nothing is pointed to yet
     gate.set()
-    saver.settle(True)
+    saver.check_save(True)
     found = find(tmp_path, "latest")[0]
     assert found.step == 4
     assert all(torch.equal(tensor, before[name]) for name, tensor in found.tensors("weights").items())
@@ -64,7 +64,7 @@ def test_the_next_save_waits_for_the_one_before(tmp_path, parts, gate):
     threading.Timer(0.2, gate.set).start()
     saver.save(State(step=2, best_step=1, best_loss=2.0), {})
     assert steps(tmp_path)[0] == 1
-    saver.settle(True)
+    saver.check_save(True)
     assert steps(tmp_path) == [1, 2] and find(tmp_path, "best")[0].step == 1
 
 
@@ -76,8 +76,8 @@ def test_a_failure_surfaces_at_the_next_look_and_once(tmp_path, parts, monkeypat
     saver = Saver(tmp_path, ON, *parts)
     saver.save(State(step=1), {})
     with pytest.raises(LabError, match="the disk is full"):
-        saver.settle(True)
-    saver.settle(True)
+        saver.check_save(True)
+    saver.check_save(True)
 
 
 def test_small_models_are_saved_at_once_and_large_ones_beside(tmp_path, parts, monkeypatch):
@@ -88,7 +88,7 @@ def test_small_models_are_saved_at_once_and_large_ones_beside(tmp_path, parts, m
     monkeypatch.setattr(saving, "SMALLEST_IN_BACKGROUND", 1)
     saver = Saver(tmp_path, auto, *parts)
     saver.save(State(step=1), {})
-    saver.settle(True)
+    saver.check_save(True)
     assert threads == [threading.main_thread().name, "checkpoint"]
 
 
