@@ -30,7 +30,7 @@ from lmlab.training.policy import Policy
 from lmlab.training.scaler import LossScaler
 from lmlab.training.seeds import dropout_seed
 
-LOST = "the native engine can't compute this model here: use --train.engine torch"
+NO_NATIVE_ENGINE = "the native engine can't compute this model here: use --train.engine torch"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,13 +104,13 @@ class TorchComputation:
         elif isinstance(model, ContextModel) and not kernel_for(
             model, model.config, model.embedding.weight, model.engine_identity
         ):
-            raise LabError(LOST)
+            raise LabError(NO_NATIVE_ENGINE)
         self._recipe = recipe
         self._policy = policy
         self._model = model
         self._optimizer = optimizer
-        self._together = policy.ranks > 1
-        self._told = False
+        self._distributed = policy.ranks > 1
+        self._set_up_sent = False
         self._norm: Float[Tensor, ""] = torch.zeros(())
         """Of the last gradients, on the device."""
         self._finite = False
@@ -125,9 +125,9 @@ class TorchComputation:
 
     def gradients(self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int) -> Gradients:
         """See `Computation`."""
-        if self._together:
-            self._tell(inputs, targets, counted, step)
-        loss_sum, self._norm = self._backward_of_all(inputs, targets, counted, step)
+        if self._distributed:
+            self._send_step(inputs, targets, counted, step)
+        loss_sum, self._norm = self._backward_batch(inputs, targets, counted, step)
         first_there, first_rows = self._first if self._first is not None else (self._norm, slice(0))
         # One transfer for all numbers: on a GPU each would wait for the device.
         numbers = [loss_sum, self._norm.to(loss_sum.dtype), first_there.to(loss_sum.dtype)]
@@ -141,7 +141,7 @@ class TorchComputation:
     def update(self, limit: float | None, share: float) -> bool:
         """See `Computation`."""
         limit = limit if self._finite else None
-        if self._together:
+        if self._distributed:
             ranks.send_decision(limit, share)
         self._apply(limit, share)
         if self.scaler is not None:
@@ -150,38 +150,38 @@ class TorchComputation:
 
     def weights_changed(self) -> None:
         """The model's numbers, or the optimizer's, were replaced: the other ranks are told before the next step."""
-        self._told = False
+        self._set_up_sent = False
 
-    def take_along(self, rows: int, time: int, counted: int, step: int) -> None:
+    def follow_step(self, rows: int, time: int, counted: int, step: int) -> None:
         """Rank 0's step, on a rank that follows it."""
         scale, inputs, targets = ranks.receive_batch(rows, time)
         if self.scaler is not None:
             self.scaler.scale = scale
-        _, self._norm = self._backward_of_all(inputs, targets, counted, step)
+        _, self._norm = self._backward_batch(inputs, targets, counted, step)
         self._apply(*ranks.receive_decision())
 
-    def _tell(self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int) -> None:
-        if not self._told:
+    def _send_step(self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int) -> None:
+        if not self._set_up_sent:
             set_up = {
                 "recipe": to_toml(self._recipe),
                 "policy": self._policy.to_json(),
                 "vocabulary": self._model.vocabulary,
             }
             ranks.send_set_up(set_up, training_tensors(self._model, self._optimizer))
-            self._told = True
+            self._set_up_sent = True
         ranks.send_batch(inputs, targets, counted, step, 1.0 if self.scaler is None else self.scaler.scale)
 
-    def _backward_of_all(
+    def _backward_batch(
         self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """The sum of nats over the batch and the gradient's norm; of all ranks, where there are several."""
         self._optimizer.zero_grad()
-        if self._together:
+        if self._distributed:
             own = ranks.own_rows(len(inputs))
             loss_sum = self._backward(inputs[own], targets[own], counted, step, own.start)
             if self._first is None:
                 self._first = gradient_norm(self._parameters), own
-            ranks.add_up([*(entry.grad for entry in self._parameters if entry.grad is not None), loss_sum])
+            ranks.all_reduce([*(entry.grad for entry in self._parameters if entry.grad is not None), loss_sum])
         else:
             loss_sum = self._backward(inputs, targets, counted, step, 0)
         if self.scaler is not None:
@@ -240,7 +240,7 @@ class NativeComputation:
     def __init__(self, recipe: Recipe, policy: Policy, model: TrainableModel, optimizer: TrainingOptimizer) -> None:
         engine = native_engine(model, policy.threads)
         if engine is None:
-            raise LabError(LOST)
+            raise LabError(NO_NATIVE_ENGINE)
         self.scaler: LossScaler | None = None
         self.engine: Engine | None = engine
         self._recipe = recipe

@@ -30,11 +30,11 @@ from lmlab import LabError
 
 END, SET_UP, STEP = 0, 1, 2
 """What rank 0 may say."""
-WORDS = 5
+COMMAND_LENGTH = 5
 """The word, and the numbers that belong to it."""
-PATIENCE = datetime.timedelta(days=7)
+FOLLOWER_TIMEOUT = datetime.timedelta(days=7)
 """A follower waits so long for rank 0, which may be preparing data or evaluating meanwhile."""
-MEETING = datetime.timedelta(minutes=5)
+START_TIMEOUT = datetime.timedelta(minutes=5)
 """The ranks wait so long for each other at the start, where each has only to import PyTorch."""
 POLL_SECONDS = 0.05
 
@@ -71,7 +71,7 @@ def launcher() -> str:
     return f"torchrun {nodes}--nproc-per-node {local_ranks()} -m -- "
 
 
-def gather() -> None:
+def join_group() -> None:
     """Meet the other ranks; nothing where there are none, or where that was done. RankLost where one doesn't come."""
     if ranks() > 1 and not distributed.is_initialized():
         # This module's functions have the default group as a default argument. PyTorch imports it with the first optimizer: after
@@ -79,10 +79,10 @@ def gather() -> None:
         # tensor aborts the process. Imported before, it keeps nothing.
         import torch.distributed.nn.functional  # noqa: F401
 
-        _collective(_meet)
+        _collective(_rendezvous)
 
 
-def part() -> None:
+def leave_group() -> None:
     """Leave the group, where there is one: a process that ended with open connections could die of the threads that serve them.
 
     The others' collectives fail then. This process ends by itself from here on: torchrun, which signals all ranks once one of them
@@ -111,16 +111,16 @@ def leading() -> Iterator[None]:
         return
     try:
         try:
-            gather()
+            join_group()
             yield
         except RankLost as lost:
             raise RankLost(f"{lost} before the training: run the same command again") from None
         except LabError:
-            _end()
+            _send_end()
             raise
-        _end()
+        _send_end()
     finally:
-        part()
+        leave_group()
 
 
 def own_rows(rows: int) -> slice:
@@ -145,12 +145,12 @@ def require_shares(batch: int) -> None:
 def send_set_up(value: dict[str, Any], tensors: Iterable[Tensor]) -> None:
     """Rank 0 tells what is trained, and the numbers of all of `tensors`."""
     text = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
-    _say(SET_UP, len(text))
+    _send_command(SET_UP, len(text))
     _broadcast(text)
-    send_numbers(tensors)
+    broadcast_tensors(tensors)
 
 
-def send_numbers(tensors: Iterable[Tensor]) -> None:
+def broadcast_tensors(tensors: Iterable[Tensor]) -> None:
     """Rank 0's numbers into everybody's tensors of the same shapes."""
     for tensor in tensors:
         _broadcast(tensor.detach())
@@ -158,19 +158,19 @@ def send_numbers(tensors: Iterable[Tensor]) -> None:
 
 def send_batch(inputs: np.ndarray, targets: np.ndarray, counted: int, step: int, scale: float) -> None:
     """Rank 0 tells a step: its batch, int64 [batch, time] both, and what the gradients are scaled by."""
-    _say(STEP, *inputs.shape, counted, step)
+    _send_command(STEP, *inputs.shape, counted, step)
     _broadcast(torch.tensor([scale], dtype=torch.float64))
     _broadcast(torch.from_numpy(np.stack([inputs, targets])))
 
 
-def receive() -> tuple[int, tuple[int, ...]]:
+def receive_command() -> tuple[int, tuple[int, ...]]:
     """What rank 0 says, and the numbers that belong to it."""
-    words = torch.zeros(WORDS, dtype=torch.int64)
+    words = torch.zeros(COMMAND_LENGTH, dtype=torch.int64)
     _broadcast(words)
     return int(words[0]), tuple(words[1:].tolist())
 
 
-def receive_text(length: int) -> dict[str, Any]:
+def receive_set_up(length: int) -> dict[str, Any]:
     """The value of a set-up."""
     text = torch.zeros(length, dtype=torch.uint8)
     _broadcast(text)
@@ -186,7 +186,7 @@ def receive_batch(rows: int, time: int) -> tuple[float, np.ndarray, np.ndarray]:
     return float(scale), both[0].numpy(), both[1].numpy()
 
 
-def add_up(tensors: list[Tensor]) -> None:
+def all_reduce(tensors: list[Tensor]) -> None:
     """Each tensor becomes its sum over all ranks, with the same bits on each of them."""
     flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
     _collective(distributed.all_reduce, flat)
@@ -219,17 +219,17 @@ def _decision(limit: float | None, share: float) -> Tensor:
     return torch.tensor([float(limit is not None), limit or 0.0, share], dtype=torch.float64)
 
 
-def _say(word: int, *numbers: int) -> None:
-    words = torch.zeros(WORDS, dtype=torch.int64)
+def _send_command(word: int, *numbers: int) -> None:
+    words = torch.zeros(COMMAND_LENGTH, dtype=torch.int64)
     words[: 1 + len(numbers)] = torch.tensor([word, *numbers])
     _broadcast(words)
 
 
-def _end() -> None:
+def _send_end() -> None:
     """Tell the others that it's over. Where one of them has gone, there is nobody left to tell."""
     if distributed.is_initialized():
         with contextlib.suppress(RankLost):
-            _say(END)
+            _send_command(END)
 
 
 def _broadcast(tensor: Tensor) -> None:
@@ -237,21 +237,21 @@ def _broadcast(tensor: Tensor) -> None:
     _collective(distributed.broadcast, tensor, 0)
 
 
-def _meet() -> None:
+def _rendezvous() -> None:
     """Make the group once every rank is there."""
     # Asked for here, because init_process_group waits in C++, where no signal is heard, for a rank that died before it came.
-    store, number, count = next(distributed.rendezvous("env://", timeout=MEETING))
+    store, number, count = next(distributed.rendezvous("env://", timeout=START_TIMEOUT))
     store.set(f"rank {number}", "here")
-    deadline = time.monotonic() + MEETING.total_seconds()
+    deadline = time.monotonic() + START_TIMEOUT.total_seconds()
     while not store.check([f"rank {other}" for other in range(count)]):
         if time.monotonic() > deadline:
             raise RankLost(
-                f"not all of {count} processes had come together after {MEETING.total_seconds() / 60:.0f} minutes"
+                f"not all of {count} processes had come together after {START_TIMEOUT.total_seconds() / 60:.0f} minutes"
             )
         time.sleep(POLL_SECONDS)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    distributed.init_process_group(backend, store=store, rank=number, world_size=count, timeout=MEETING)
-    distributed.distributed_c10d._set_pg_timeout(PATIENCE)
+    distributed.init_process_group(backend, store=store, rank=number, world_size=count, timeout=START_TIMEOUT)
+    distributed.distributed_c10d._set_pg_timeout(FOLLOWER_TIMEOUT)
 
 
 def _collective(operation: Callable[..., object], *arguments: object) -> None:
@@ -262,7 +262,7 @@ def _collective(operation: Callable[..., object], *arguments: object) -> None:
     except RuntimeError as error:
         cause = _cause(error)
     # Outside of the handler: the error's frames hold the group.
-    part()
+    leave_group()
     # Which of several it was, the error doesn't tell.
     who = f"rank {1 - rank()}" if ranks() == 2 else "a rank"
     raise RankLost(f"{who} has gone ({cause})")

@@ -152,7 +152,7 @@ def test_two_processes_train_as_one_and_go_on_exactly_or_as_one(recipe, tmp_path
 def test_a_killed_rank_is_noticed_saved_and_the_resume_goes_on_exactly(recipe, tmp_path, two):
     words = ["train", str(tmp_path / "recipe.toml"), "--run", "lost"]
     # A follower in the middle of a step, with the gradients of that step computed.
-    leader, follower = start_by_hand(tmp_path, 2, *words, dies="1:add_up:9")
+    leader, follower = start_by_hand(tmp_path, 2, *words, dies="1:all_reduce:9")
     status, output = finished(leader)
     run, _ = open_run("lost", tmp_path)
     assert finished(follower) == (-signal.SIGKILL, "")
@@ -169,7 +169,7 @@ def test_a_killed_rank_is_noticed_saved_and_the_resume_goes_on_exactly(recipe, t
     assert "rank 0 ended with 3" in output and re.search(r"exitcode +: 3 ", output), output
     assert "[rank0]" not in output and "terminate called" not in output, output
     assert find(run.checkpoints, "latest")[0].step in (16, 17)  # what rank 0 decided may have been sent already
-    both = start_by_hand(tmp_path, 2, "resume", "lost", dies="1:add_up:1000")
+    both = start_by_hand(tmp_path, 2, "resume", "lost", dies="1:all_reduce:1000")
     assert [finished(process)[0] for process in both] == [0, 0]
     assert [line["loss"] for line in lines(run)] == [line["loss"] for line in lines(two)]
     assert_equal_tensors(run, two)
@@ -243,11 +243,11 @@ def leave_by(way):
         raise LabError("a mistake")
     if way == "lost":
         torch.distributed.all_reduce = failed
-        ranks.add_up([torch.zeros(3)])
+        ranks.all_reduce([torch.zeros(3)])
     if way in ("interrupt", "bug"):
         real, torch.distributed.broadcast = torch.distributed.broadcast, interrupted
         try:
-            ranks.send_numbers([torch.zeros(3)])
+            ranks.broadcast_tensors([torch.zeros(3)])
         except KeyboardInterrupt:
             if way == "interrupt":
                 raise
@@ -262,22 +262,22 @@ for port, way in zip(ports, ("end", "error", "interrupt", "bug", "lost"), strict
     if ranks.rank() == 0:
         try:
             with signals.Interruptible(), ranks.leading():
-                ranks.send_numbers([torch.zeros(3)])
+                ranks.broadcast_tensors([torch.zeros(3)])
                 assert threads(), "a group without threads"
                 leave_by(way)
         except BaseException as error:
             kept.append(error)
     else:
-        ranks.gather()
-        ranks.send_numbers([torch.zeros(3)])
+        ranks.join_group()
+        ranks.broadcast_tensors([torch.zeros(3)])
         try:
-            assert ranks.receive()[0] == ranks.END, "another word than the end"
+            assert ranks.receive_command()[0] == ranks.END, "another word than the end"
             said = "the end"
         except ranks.RankLost as lost:
             kept.append(lost)
             said = "rank 0 has gone"
         assert (said == "the end") == (way in ("end", "error")), (way, said)
-        ranks.part()
+        ranks.leave_group()
     assert not threads(), f"threads after {way}"
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN, "torchrun's signal would end it before its own end"
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -286,10 +286,10 @@ assert len(kept) == (4 if ranks.rank() == 0 else 3), kept
 os.environ["MASTER_PORT"] = last
 if ranks.rank() == 0:
     with ranks.leading():
-        ranks.send_numbers([torch.zeros(3)])
+        ranks.broadcast_tensors([torch.zeros(3)])
         os.kill(os.getpid(), signal.SIGKILL)
-ranks.gather()
-ranks.send_numbers([torch.zeros(3)])
+ranks.join_group()
+ranks.broadcast_tensors([torch.zeros(3)])
 try:
     following.follow()
 except LabError as error:
@@ -313,14 +313,14 @@ CLOSED = """
 import os, torch
 from lmlab.training import ranks
 ranks.ranks = lambda: 2  # as if there were another, which this one doesn't wait for
-ranks.gather()
+ranks.join_group()
 import torch._dynamo  # as the first optimizer does
-ranks.send_numbers([torch.zeros(3)])
+ranks.broadcast_tensors([torch.zeros(3)])
 def threads():
     names = (open(f"/proc/self/task/{task}/comm").read() for task in os.listdir("/proc/self/task"))
     return sum(name.startswith(("gloo", "pt_gloo")) for name in names)
 assert threads(), "a group without threads"
-ranks.part()
+ranks.leave_group()
 assert not threads(), "threads of a closed group"
 """
 
