@@ -55,12 +55,12 @@ class SoftCap(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, x: Tensor, cap: float) -> Tensor:
         """The capped numbers."""
-        bent = (x / cap).tanh_()
-        context.save_for_backward(bent)
-        return bent * cap
+        tanh = (x / cap).tanh_()
+        context.save_for_backward(tanh)
+        return tanh * cap
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
         """The gradient of x."""
-        (bent,) = context.saved_tensors
-        return torch.ops.aten.tanh_backward(gradient, bent), None
+        (tanh,) = context.saved_tensors
+        return torch.ops.aten.tanh_backward(gradient, tanh), None

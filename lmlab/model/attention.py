@@ -81,7 +81,7 @@ def attend(
     """softmax(Q K^T / sqrt(width)) V where `visible`, or causally where it is None; weights dropped with that share."""
     queries, keys, values = queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
     if dropped and visible is None and queries.device.type == "cpu" and not torch.compiler.is_compiling():
-        return attend_by_hand(queries, keys, values, dropped).transpose(1, 2)
+        return attend_unfused(queries, keys, values, dropped).transpose(1, 2)
     mixed = F.scaled_dot_product_attention(
         queries,
         keys,
@@ -94,7 +94,7 @@ def attend(
     return mixed.transpose(1, 2)
 
 
-def attend_by_hand(
+def attend_unfused(
     queries: Float[Tensor, "batch heads time width"],
     keys: Float[Tensor, "batch kv_heads time width"],
     values: Float[Tensor, "batch kv_heads time width"],

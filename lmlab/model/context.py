@@ -21,7 +21,7 @@ from lmlab import LabError
 from lmlab.model.layers import Embedding, Linear
 from lmlab.model.loss import loss_sum
 from lmlab.model.norms import EPSILON
-from lmlab.model.recurrence import Cell, Passed, Weights, run
+from lmlab.model.recurrence import Cell, ForwardPass, Weights, run
 from lmlab.model.recurrence_gradient import recur
 from lmlab.model.recurrence_native import kernel_for
 from lmlab.recipe.model import Context
@@ -137,7 +137,7 @@ class ContextModel(nn.Module):
 
     def _pass(
         self, tokens: Int[Tensor, "batch time"], vector: Float[Tensor, "batch vector"], updates: int, keep: bool
-    ) -> Passed:
+    ) -> ForwardPass:
         z = self._embedded(tokens)
         return run(z, vector, self._weights(z.dtype), self._cell, updates, keep)
 

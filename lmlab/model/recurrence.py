@@ -29,7 +29,7 @@ from torch import Tensor
 
 from lmlab.model.dropout import dropout_factors
 from lmlab.model.norms import EPSILON, rms_norm
-from lmlab.native.recurrence import RecurrenceKernel, Room
+from lmlab.native.recurrence import RecurrenceKernel, Workspace
 
 LARGEST = 10.0
 """The context vector's numbers are held between this and its negative."""
@@ -65,7 +65,7 @@ class Weights:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Passed:
+class ForwardPass:
     """A pass over a sequence: outputs, and what the way back needs of it."""
 
     top: Sequence
@@ -80,7 +80,7 @@ class Passed:
     means: Float[Tensor, "updates batch 1"]
     deviations: Float[Tensor, "updates batch 1"]
     """1 / sqrt(variance + epsilon)."""
-    room: Room | None = None
+    workspace: Workspace | None = None
     """The kernel's memory in which all but `top` lies, where one has computed it."""
 
 
@@ -93,7 +93,7 @@ def run(
     updates: int,
     keep: bool,
     kernel: RecurrenceKernel | None = None,
-) -> Passed:
+) -> ForwardPass:
     """Read a sequence from `vector` on, which all `updates` = steps change, or all but the last.
 
     `keep`: also what the way back needs. `kernel` computes it in PyTorch's place where everything is float32 on the CPU. Which
@@ -109,10 +109,12 @@ def run(
         "means": (stored, batch, 1),
         "deviations": (stored, batch, 1),
     }
-    room = None if kernel is None else kernel.room(shapes)
+    workspace = None if kernel is None else kernel.workspace(shapes)
     like = {"lower": z}
-    tensors = room.tensors if room else {name: like.get(name, vector).new_empty(shapes[name]) for name in shapes}
-    passed = Passed(top=torch.empty_like(z), **tensors, room=room)
+    tensors = (
+        workspace.tensors if workspace else {name: like.get(name, vector).new_empty(shapes[name]) for name in shapes}
+    )
+    passed = ForwardPass(top=torch.empty_like(z), **tensors, workspace=workspace)
     passed.vectors[0] = vector
     if kernel is None:
         _loop(z, weights, cell, keep, passed)
@@ -122,7 +124,7 @@ def run(
     return passed
 
 
-def _loop(z: Sequence, weights: Weights, cell: Cell, keep: bool, passed: Passed) -> None:
+def _loop(z: Sequence, weights: Weights, cell: Cell, keep: bool, passed: ForwardPass) -> None:
     """Fill `passed`, whose vectors hold the first one already."""
     top, lower, vectors, gates, mixed = passed.top, passed.lower, passed.vectors, passed.gates, passed.mixed
     steps, batch, width = z.shape

@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 
 from lmlab.model.dropout import kept_scale
 from lmlab.model.norms import EPSILON
-from lmlab.model.recurrence import LARGEST, Cell, Passed, Sequence, Weights, run
+from lmlab.model.recurrence import LARGEST, Cell, ForwardPass, Sequence, Weights, run
 from lmlab.native.recurrence import RecurrenceKernel
 
 ROWS_AT_ONCE = {"cpu": 512}
@@ -67,7 +67,7 @@ class Recurrence(torch.autograd.Function):
         weights = _weights(saved[:count], context.layers)
         top, *rest = saved[count:]
         kept = dict(zip(context.names, rest, strict=True)) if context.kernel is None else context.kept
-        passed = Passed(top=top, **kept)
+        passed = ForwardPass(top=top, **kept)
         if context.kernel is not None:
             z, found = torch.empty_like(top), _like(weights, top.dtype, torch.empty)
             cell = context.cell
@@ -76,14 +76,14 @@ class Recurrence(torch.autograd.Function):
             )
             return (z, None, None, *_flat(found))
         with torch.autocast(gradient.device.type, enabled=False):
-            z, found = WayBack(gradient, weights, passed, context.cell).go()
+            z, found = BackwardPass(gradient, weights, passed, context.cell).run()
         return (z, None, None, *_flat(found))
 
 
-class WayBack:
+class BackwardPass:
     """The gradients of a pass, from that of what gates and head read."""
 
-    def __init__(self, gradient: Sequence, weights: Weights, passed: Passed, cell: Cell) -> None:
+    def __init__(self, gradient: Sequence, weights: Weights, passed: ForwardPass, cell: Cell) -> None:
         self.gradient, self.weights, self.passed, self.cell = gradient, weights, passed, cell
         self.kept = kept_scale(cell.dropout, gradient)
         """What dropout multiplied with."""
@@ -106,7 +106,7 @@ class WayBack:
         self.sums = _like(weights, passed.mixed.dtype, torch.zeros)
         """Of the weights, so far; at least float32."""
 
-    def go(self) -> tuple[Sequence, Weights]:
+    def run(self) -> tuple[Sequence, Weights]:
         """The gradients of z and of the weights."""
         steps = len(self.gradient)
         for start in range((steps - 1) // self.size * self.size, -1, -self.size):
@@ -232,17 +232,17 @@ def _add_product(
 def _like(weights: Weights, dtype: torch.dtype, make: Callable[..., Tensor]) -> Weights:
     """Room for the gradients of weights."""
 
-    def room(*shape: int) -> Tensor:
+    def new(*shape: int) -> Tensor:
         return make(shape, dtype=dtype, device=weights.scale.device)
 
     return Weights(
-        reading=room(*weights.reading.shape),
-        gates=room(*weights.gates.shape),
-        gate_bias=room(len(weights.gates)),
-        scale=room(*weights.scale.shape),
-        shift=room(*weights.shift.shape),
-        layers=tuple(room(*matrix.shape) for matrix in weights.layers),
-        biases=tuple(room(len(matrix)) for matrix in weights.layers),
+        reading=new(*weights.reading.shape),
+        gates=new(*weights.gates.shape),
+        gate_bias=new(len(weights.gates)),
+        scale=new(*weights.scale.shape),
+        shift=new(*weights.shift.shape),
+        layers=tuple(new(*matrix.shape) for matrix in weights.layers),
+        biases=tuple(new(len(matrix)) for matrix in weights.layers),
     )
 
 

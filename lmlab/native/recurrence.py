@@ -48,7 +48,7 @@ class _Passed(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in PASSED]
 
 
-class Room:
+class Workspace:
     """Memory of a kernel for as long as somebody holds this: what a pass keeps, until its gradients are there.
 
     The kernel has it again afterwards. Fresh memory for each pass would take a quarter of its time, since the system clears it page
@@ -85,9 +85,9 @@ class RecurrenceKernel:
             self._library.lmlab_recurrence_close(self._handle)
             self._handle = None
 
-    def room(self, shapes: Mapping[str, tuple[int, ...]]) -> Room:
+    def workspace(self, shapes: Mapping[str, tuple[int, ...]]) -> Workspace:
         """Memory for float32 tensors of these shapes; those after one whose numbers are no multiple of 16 are slower to reach."""
-        return Room(self._spare, shapes)
+        return Workspace(self._spare, shapes)
 
     def forward(
         self,

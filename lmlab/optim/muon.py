@@ -30,8 +30,8 @@ def orthogonalise(
     X <- a X + (b XX' + c (XX')^2) X, from X of norm 1 with its short side first. Computed in bf16 on CUDA, where it is
     fast and exact enough, else in the dtype given.
     """
-    turned = matrices.shape[1] > matrices.shape[2]
-    x = matrices.mT if turned else matrices
+    transposed = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if transposed else matrices
     x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
     if matrices.is_cuda:
         x = _iterate(x.to(torch.bfloat16), iterations)
@@ -40,7 +40,7 @@ def orthogonalise(
             x = _iterate_on_products(x, min(MOST_ON_PRODUCTS, iterations - done))
     else:
         x = _iterate(x, iterations)
-    return (x.mT if turned else x).to(matrices.dtype)
+    return (x.mT if transposed else x).to(matrices.dtype)
 
 
 def _iterate(x: Float[Tensor, "batch short long"], iterations: int) -> Float[Tensor, "batch short long"]:

@@ -6,7 +6,7 @@ isn't all zero:
     M <- b1 M + (1 - b1) G;  V <- b2 V + (1 - b2) G^2
     W <- W - lr sqrt(1 - b2^t) / (1 - b1^t) M / (sqrt(V) + eps)
 
-A row is met in few of the steps. Adam's moments would decay in all the others, and go on moving rows that say nothing.
+A row is touched in few of the steps. Adam's moments would decay in all the others, and go on moving rows that say nothing.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class TableAdam(Rule):
         step, (first, second) = state["step"].item(), group["betas"]
         # The quickest question that a CPU can be asked: any(row != 0) takes five times as long.
         rows = gradient.abs().amax(dim=1).nonzero().squeeze(1)
-        met = gradient.index_select(0, rows)
-        mean = state["exp_avg"].index_select(0, rows).lerp_(met, 1 - first)
-        square = state["exp_avg_sq"].index_select(0, rows).mul_(second).addcmul_(met, met, value=1 - second)
+        touched = gradient.index_select(0, rows)
+        mean = state["exp_avg"].index_select(0, rows).lerp_(touched, 1 - first)
+        square = state["exp_avg_sq"].index_select(0, rows).mul_(second).addcmul_(touched, touched, value=1 - second)
         state["exp_avg"].index_copy_(0, rows, mean)
         state["exp_avg_sq"].index_copy_(0, rows, square)
         size = group["lr"] * math.sqrt(1 - second**step) / (1 - first**step)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lmlab.model.attention import attend, attend_by_hand
+from lmlab.model.attention import attend, attend_unfused
 from tests.model.grid import random_model, random_tokens, settings
 
 
@@ -40,8 +40,8 @@ def test_attention_is_the_softmax_weighted_mean_of_the_past(kv_heads: int) -> No
     queries, keys, values = random_heads(kv_heads)
     expected = attended_slowly(queries, keys, values)
     torch.testing.assert_close(attend(queries, keys, values, None, 0.0), expected)
-    by_hand = attend_by_hand(queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), 0.0)
-    torch.testing.assert_close(by_hand.transpose(1, 2), expected)
+    unfused = attend_unfused(queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), 0.0)
+    torch.testing.assert_close(unfused.transpose(1, 2), expected)
 
 
 def test_visible_positions_replace_the_causal_mask() -> None:

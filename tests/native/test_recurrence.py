@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lmlab.model import ContextModel
-from lmlab.model.recurrence import Passed, run
+from lmlab.model.recurrence import ForwardPass, run
 from lmlab.model.recurrence_native import kernel_for
 from lmlab.native import Library
 from lmlab.recipe.model import Context
@@ -48,7 +48,7 @@ def model_of(shape: str, share: float = 0.0) -> ContextModel:
     return model
 
 
-def passed_by(model: ContextModel, z: Tensor, seed: int) -> Passed:
+def passed_by(model: ContextModel, z: Tensor, seed: int) -> ForwardPass:
     """A pass of the kernel over z that keeps everything, with the masks of this seed."""
     torch.manual_seed(seed)
     vector = torch.zeros(z.shape[1], model.config.vector)
