@@ -49,7 +49,7 @@ class StopAt:
             self.reason = "the end of the proof"
         return self.reason is not None
 
-    def take_save(self) -> bool:
+    def save_requested(self) -> bool:
         """Return False: saves are never requested."""
         return False
 

@@ -31,7 +31,7 @@ from lmlab.scaling.estimate import Estimate
 from lmlab.training.display import Display
 from lmlab.training.evaluating import EvaluationPlan
 from lmlab.training.guard import Verdict
-from lmlab.training.loop import Ending, Hooks, Loop, Scores, StopQuestion
+from lmlab.training.loop import Ending, Hooks, Loop, Scores, StopCheck
 from lmlab.training.outlook import Outlook, forecast_loss
 from lmlab.training.pace import Correction, Expected, Pace, expected_time
 from lmlab.training.policy import Policy
@@ -113,7 +113,7 @@ class Session:
                 self.display.close()
                 self.journal.flush()
 
-    def replay(self, stop: StopQuestion) -> Ending:
+    def replay(self, stop: StopCheck) -> Ending:
         """Run the loop until `stop` returns True, saving only what a rewind may need."""
         rewinds = self.recipe.train.on_spike == "rewind"
         return self._loop(stop, self._save if rewinds else lambda state, best: None, None, None).run()
@@ -136,7 +136,7 @@ class Session:
             self.run.write("forecast.json", forecast, self.storage)
 
     def _loop(
-        self, stop: StopQuestion, save: Callable[[State, bool], None], peak: float | None, expected: Expected | None
+        self, stop: StopCheck, save: Callable[[State, bool], None], peak: float | None, expected: Expected | None
     ) -> Loop:
         hooks = Hooks(
             record=self._record,
@@ -182,7 +182,7 @@ class Session:
     def _record(self, file: str, kind: str, step: int, tokens: int, values: dict[str, Any]) -> None:
         self.journal.append(file, kind, step=step, tokens=tokens, **values)
 
-    def _evaluate(self, state: State, stop: StopQuestion) -> Scores:
+    def _evaluate(self, state: State, stop: StopCheck) -> Scores:
         """Return scores and samples; nothing is written before all of it is complete, so that an interruption leaves no partial
         result."""
         try:
@@ -213,12 +213,12 @@ class Session:
             valid_loss=valid.loss, metrics=metrics, samples=samples, line=evaluation_line(state, valid, train)
         )
 
-    def _sampled(self, split: str, tokens: int, stop: StopQuestion | None = None) -> Evaluation:
+    def _sampled(self, split: str, tokens: int, stop: StopCheck | None = None) -> Evaluation:
         return evaluate_sample(
             self.training.scoring(self.dataset), split, tokens, stop=None if stop is None else stop.stopping
         )
 
-    def _samples(self, stop: StopQuestion) -> tuple[dict[str, Any], ...]:
+    def _samples(self, stop: StopCheck) -> tuple[dict[str, Any], ...]:
         prompts = self.recipe.evaluate.prompts
         if not prompts:
             return ()

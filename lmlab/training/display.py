@@ -106,22 +106,22 @@ class Unfailing:
 
     def open(self, title: str) -> None:
         """See `Display`."""
-        self._tell(lambda: self.shown.open(title))
+        self._call(lambda: self.shown.open(title))
 
     def progress(self, now: Progress, logged: bool) -> None:
         """See `Display`."""
-        self._tell(lambda: self.shown.progress(now, logged), counts=False)
+        self._call(lambda: self.shown.progress(now, logged), counts=False)
 
     def note(self, text: str) -> None:
         """See `Display`."""
-        self._tell(lambda: self.shown.note(text))
+        self._call(lambda: self.shown.note(text))
 
     def close(self) -> None:
         """See `Display`."""
-        self._tell(self.shown.close, counts=False)
+        self._call(self.shown.close, counts=False)
 
-    def _tell(self, what: Callable[[], None], counts: bool = True) -> None:
-        if would_wait(self._stream):
+    def _call(self, what: Callable[[], None], counts: bool = True) -> None:
+        if would_block(self._stream):
             self._left_out += counts
             return
         try:
@@ -142,7 +142,7 @@ def silence(stream: Any) -> None:
         os.close(nowhere)
 
 
-def would_wait(stream: Any) -> bool:
+def would_block(stream: Any) -> bool:
     """Whether a line written to `stream` would wait for its reader; False where the system can't tell."""
     try:
         return not select.select([], [stream.fileno()], [], 0)[1]

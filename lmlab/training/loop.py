@@ -70,7 +70,7 @@ class Hooks:
     """Puts model, optimizer and journals back to a checkpoint from before that state; the state that it holds."""
 
 
-class StopQuestion(Protocol):
+class StopCheck(Protocol):
     """Whether to stop, and why."""
 
     reason: str | None
@@ -80,7 +80,7 @@ class StopQuestion(Protocol):
     def stopping(self) -> bool:
         """Asked at every boundary."""
 
-    def take_save(self) -> bool:
+    def save_requested(self) -> bool:
         """Whether a checkpoint was asked for."""
 
 
@@ -104,7 +104,7 @@ class Loop:
         state: State,
         hooks: Hooks,
         display: Display,
-        stop: StopQuestion,
+        stop: StopCheck,
         outlook: Outlook,
         pace: Pace,
         flops_per_token: float,
@@ -155,7 +155,7 @@ class Loop:
                 self._evaluate()
             except Interrupted:
                 return self._stopped()
-        if state.step % train.checkpoint_every == 0 or self.stop.take_save():
+        if state.step % train.checkpoint_every == 0 or self.stop.save_requested():
             self._save(best=False)
         if last:
             return Ending(kind="finished", reason=f"{self.step.steps:,} steps")

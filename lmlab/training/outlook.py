@@ -35,7 +35,7 @@ class Outlook:
         self._losses: list[float] = []
         self._sample: int | None = None
         """Tokens of the sample that evaluations score; None where they score the whole split, as the final figure does."""
-        self._said = False
+        self._reported = False
 
     def read(self, metrics: Iterable[Mapping[str, Any]], events: Iterable[Mapping[str, Any]]) -> None:
         """Forget all, and take up what the run's lines tell."""
@@ -47,8 +47,8 @@ class Outlook:
         self._steps = [line["step"] for line in evaluations]
         self._losses = [line["valid_loss"] for line in evaluations]
         self._sample = _sample_of(evaluations[-1]) if evaluations else None
-        self._said = any(line.get("kind") == MISSED for line in events)
-        self.expected = self._drawn_on()
+        self._reported = any(line.get("kind") == MISSED for line in events)
+        self.expected = self._extrapolated()
 
     def add(self, step: int, evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
         """Take up what an evaluation's line holds; the event's values, once, where the run is going to miss its forecast."""
@@ -57,10 +57,15 @@ class Outlook:
             self._steps.append(step)
             self._losses.append(loss)
             self._sample = _sample_of(evaluation)
-        self.expected = self._drawn_on()
-        if self._said or self.expected is None or self._forecast is None or self.expected.low <= self._forecast.high:
+        self.expected = self._extrapolated()
+        if (
+            self._reported
+            or self.expected is None
+            or self._forecast is None
+            or self.expected.low <= self._forecast.high
+        ):
             return None
-        self._said = True
+        self._reported = True
         return {
             "forecast": round(self._forecast.value, DECIMALS),
             "forecast_high": round(self._forecast.high, DECIMALS),
@@ -73,7 +78,7 @@ class Outlook:
         """The expected loss for people, such as `about 1.52 (1.49 to 1.56)`; empty while there is none."""
         return "" if self.expected is None else about(self.expected)
 
-    def _drawn_on(self) -> Estimate | None:
+    def _extrapolated(self) -> Estimate | None:
         if not self._steps or self._steps[-1] < SHOWN_FROM * self._path.length:
             return None
         end = expected_end(self._steps, self._losses, self._path)

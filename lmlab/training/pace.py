@@ -16,7 +16,7 @@ FIRST_STEPS, FIRST_SECONDS = 10, 5.0
 """A forecast is corrected after so many steps that took so long together,"""
 LONG_SECONDS, FEWEST_STEPS = 20.0, 3
 """or after fewer steps that took longer."""
-WORTH_SAYING = 1.1
+REPORTED_FACTOR = 1.1
 """A time that differs from its forecast by a smaller factor isn't told."""
 SPREAD = 0.05
 """Standard deviation of log(time) from a run's own first steps, on a quiet machine."""
@@ -112,7 +112,7 @@ class Pace:
 
 def correction_words(found: Correction, expected: Expected) -> str:
     """The correction as a sentence; empty where the forecast was about right."""
-    if abs(math.log(found.total_seconds / expected.total_seconds)) < math.log(WORTH_SAYING):
+    if abs(math.log(found.total_seconds / expected.total_seconds)) < math.log(REPORTED_FACTOR):
         return ""
     difference = found.processor_share - expected.processor_share
     why = ""

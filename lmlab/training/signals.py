@@ -30,7 +30,7 @@ class Interrupted(Exception):
 
 
 class _Handlers:
-    """A context in which signals call `heard`; one that the caller's shell ignores (nohup) stays ignored.
+    """A context in which signals call `handle`; one that the caller's shell ignores (nohup) stays ignored.
 
     Only the main thread can hear them: elsewhere this does nothing.
     """
@@ -38,7 +38,7 @@ class _Handlers:
     def __init__(self) -> None:
         self._previous: dict[int, Any] = {}
 
-    def heard(self, number: int, frame: FrameType | None) -> None:
+    def handle(self, number: int, frame: FrameType | None) -> None:
         """What a signal does."""
         raise KeyboardInterrupt
 
@@ -46,7 +46,7 @@ class _Handlers:
         if threading.current_thread() is threading.main_thread():
             for number in (getattr(signal, name) for name in SIGNALS if hasattr(signal, name)):
                 if signal.getsignal(number) is not signal.SIG_IGN:
-                    self._previous[number] = signal.signal(number, self.heard)
+                    self._previous[number] = signal.signal(number, self.handle)
         return self
 
     def __exit__(
@@ -63,7 +63,7 @@ class Interruptible(_Handlers):
 
 
 class StopRequests(_Handlers):
-    """A context in which signals and a deadline become requests; outside the main thread only the latter and control/ are heard."""
+    """A context in which signals and a deadline become requests; outside the main thread only the latter and control/ count."""
 
     def __init__(self, read_control: Callable[[], set[str]], deadline: float | None = None) -> None:
         """`read_control` gives the requests in the run's control folder: save, pause, stop. `deadline` is in `time.monotonic()`."""
@@ -76,23 +76,23 @@ class StopRequests(_Handlers):
         self._save = False
         self._next_poll = 0.0
 
-    def heard(self, number: int, frame: FrameType | None) -> None:
+    def handle(self, number: int, frame: FrameType | None) -> None:
         """The first one is a request; the second stops at once."""
         if self.reason is not None:
             raise KeyboardInterrupt
-        self._ask(signal.Signals(number).name)
+        self._request_stop(signal.Signals(number).name)
 
     def stopping(self) -> bool:
         """Whether training should end now. Control/ is looked at once a second at most; this waits while it says pause."""
         now = time.monotonic()
         if self.reason is None and self._deadline is not None and now >= self._deadline:
-            self._ask("train.until")
+            self._request_stop("train.until")
         if self.reason is None and now >= self._next_poll:
             self._next_poll = now + POLL_SECONDS
             self._read()
         return self.reason is not None
 
-    def take_save(self) -> bool:
+    def save_requested(self) -> bool:
         """Whether a checkpoint was asked for since this was last called."""
         asked, self._save = self._save, False
         return asked
@@ -104,10 +104,10 @@ class StopRequests(_Handlers):
             asked = self._read_control() | (asked & {"save"})
         self._save = self._save or "save" in asked
         if "stop" in asked and self.reason is None:
-            self._ask("control/stop")
+            self._request_stop("control/stop")
 
     def _late(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
-    def _ask(self, reason: str) -> None:
+    def _request_stop(self, reason: str) -> None:
         self.reason, self.since = reason, time.monotonic()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MOST_BOXES = 50
 """Black boxes of one run: what follows is noted in events.jsonl only."""
 
-LEAST_WAY_BACK = 10
+SHORTEST_REWIND = 10
 """Steps that a checkpoint must lie before a spike to be gone back to: a later one may hold what led to it."""
 
 
@@ -38,14 +38,14 @@ def rewind_target(recipe: Recipe, step: int) -> int:
     It is one that is saved at `train.checkpoint_every`, so that it is the same whether a run was stopped in between or not.
     """
     every = recipe.train.checkpoint_every
-    return max(0, (step - LEAST_WAY_BACK) // every * every)
+    return max(0, (step - SHORTEST_REWIND) // every * every)
 
 
 def rewind_targets(recipe: Recipe, step: int) -> tuple[int, ...]:
     """The checkpoints that a run at `step` may have to go back to later, and so must not lose."""
     if recipe.train.on_spike != "rewind":
         return ()
-    return rewind_target(recipe, step), rewind_target(recipe, step + LEAST_WAY_BACK)
+    return rewind_target(recipe, step), rewind_target(recipe, step + SHORTEST_REWIND)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from lmlab.scaling.noise import GradientNoise
 from lmlab.training.guard import GuardState, Running
 
 FORMAT = 1
-CAME_LATER = {
+LATER_FIELDS = {
     "batches": "",
     "guard": dataclasses.asdict(GuardState()),
     "noise": dataclasses.asdict(GradientNoise()),
@@ -94,7 +94,7 @@ def read_state(value: dict[str, Any]) -> tuple[State, dict[str, int]]:
         raise LabError(f"state.json has format {str(value.get('format'))[:20]}: expected {FORMAT}")
     names = {entry.name for entry in dataclasses.fields(State)}
     # Before there was a minimum gain, the best evaluation was the last that patience took for better.
-    value = {**CAME_LATER, "patience_loss": value.get("best_loss"), **value}
+    value = {**LATER_FIELDS, "patience_loss": value.get("best_loss"), **value}
     lacking = (names | {"journal"}) - set(value)
     if lacking:
         raise LabError(f"state.json lacks {', '.join(sorted(lacking))}")
