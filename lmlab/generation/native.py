@@ -51,7 +51,7 @@ class NativeTexts:
         """The next tokens of each text that hasn't ended; the writers take them before this is called again."""
         rows = [row for row, writer in enumerate(self._writers) if writer.reason is None]
         if not rows:
-            self._decoder.give_back()
+            self._decoder.release()
             return []
         writers = [self._writers[row] for row in rows]
         count = min(self._chunk, *(writer.left for writer in writers))

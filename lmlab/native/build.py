@@ -38,7 +38,7 @@ from lmlab.files import (
 from lmlab.hardware.cpu import logical_cores
 from lmlab.native.compiler import Compiler, compile_flags, find_compiler, link_flags, without_target
 from lmlab.native.private import OWN, private_folder, require_private, writable_by_everyone
-from lmlab.native.process import Answer, run_command, run_commands
+from lmlab.native.process import CommandResult, run_command, run_commands
 from lmlab.native.processor import processor_identity
 
 FORMAT = 3
@@ -55,7 +55,7 @@ COMPILE_SECONDS = 600
 """Of a whole build, which takes 20 s on a slow laptop: a compiler that takes longer hangs."""
 LONGEST_MESSAGE = 200
 IDENTITY_DIGITS = 16
-PASSING = re.compile(
+TRANSIENT = re.compile(
     r"\bKilled\b|signal terminated program|No space left on device|Disk quota exceeded|memory exhausted|"
     r"cannot allocate memory|out of memory|bad_alloc|MemoryError|Resource temporarily unavailable",
     re.IGNORECASE,
@@ -88,7 +88,7 @@ class _Failure:
     """Why there is no library, in one line."""
 
     reason: str
-    passing: bool = False
+    transient: bool = False
     """Whether the machine was the cause at that moment, so that the next start tries again."""
 
 
@@ -119,16 +119,16 @@ def find_or_build(source: Path, cache: Path, say: Callable[[str], object], rebui
     cache = private_folder(cache)
     plan = _plan(source, cache)
     entry = cache / plan.key
-    if not rebuild and (found := _remembered(entry)) is not None:
+    if not rebuild and (found := _cached(entry)) is not None:
         return found
     try:
         with FileLock(cache / "lock", say, WAITING):
-            if not rebuild and (found := _remembered(entry)) is not None:
+            if not rebuild and (found := _cached(entry)) is not None:
                 return found
             remove_dead(cache, DRAFT)
             say(NOTICE)
             _build(plan, entry, say)
-            found = _remembered(entry)
+            found = _cached(entry)
     except OSError as error:
         raise StorageError(f"it can't be built in {cache}: {error.strerror or error}") from None
     if found is None:
@@ -149,12 +149,12 @@ def find_build(identity: str, cache: Path) -> Build | None:
         if str(record.get("sha256"))[:IDENTITY_DIGITS] != identity or record.get("processor") != processor:
             continue
         with contextlib.suppress(LabError):  # others may have written this entry
-            if (found := _remembered(entry)) is not None:
+            if (found := _cached(entry)) is not None:
                 return found
     return None
 
 
-def _remembered(entry: Path) -> Build | None:
+def _cached(entry: Path) -> Build | None:
     """What was built before, None where nothing was or it is damaged; LabError where it failed, or where others may have
     written it."""
     if not os.path.lexists(entry):
@@ -197,7 +197,7 @@ def _build(plan: _Plan, entry: Path, say: Callable[[str], object]) -> None:
         record |= {"flags": plan.compile_flags, "processor": plan.processor}
         failed, log = _compile(plan, plan.compile_flags, work, draft / LIBRARY)
         plain = without_target(plan.compile_flags)
-        if failed and not failed.passing and plain != plan.compile_flags:
+        if failed and not failed.transient and plain != plan.compile_flags:
             # Older compilers, and those in odd surroundings, don't know the processor, or its instructions.
             target = " ".join(flag for flag in plan.compile_flags if flag not in plain)
             again, more = _compile(plan, plain, work, draft / LIBRARY)
@@ -207,7 +207,7 @@ def _build(plan: _Plan, entry: Path, say: Callable[[str], object]) -> None:
                 record |= {"flags": plain, "left_out": f"{target}: {failed.reason}"}
             failed = again
         failed = failed or _self_check(draft / LIBRARY)
-        if failed and failed.passing:
+        if failed and failed.transient:
             raise LabError(f"{failed.reason} (the next start tries again)")
         outcome = {"failed": failed.reason} if failed else {"sha256": sha256_of_file(draft / LIBRARY)}
         write_text(draft / LOG, log)
@@ -234,30 +234,30 @@ def _compile(plan: _Plan, flags: tuple[str, ...], work: Path, library: Path) -> 
     # Relative names in a folder of their own, so that no path gets into the library and equal builds are equal bytes.
     compiling = [[*plan.compiler.command, *flags, "-c", name, "-o", f"{name}.o"] for name in sources]
     linking = [*plan.compiler.command, *(f"{name}.o" for name in sources), *plan.link_flags, "-o", LIBRARY]
-    answers = run_commands(compiling, COMPILE_SECONDS, work, at_once=min(len(sources), logical_cores()))
-    if all(answer.status == 0 for answer in answers):
-        answers.append(run_command(linking, COMPILE_SECONDS, work))
-    log = "".join(f"$ {' '.join(answer.command)}\n{answer.output}\n" for answer in answers)
-    failures = [failure for answer in answers if (failure := _failure(plan.compiler, answer))]
+    results = run_commands(compiling, COMPILE_SECONDS, work, at_once=min(len(sources), logical_cores()))
+    if all(result.status == 0 for result in results):
+        results.append(run_command(linking, COMPILE_SECONDS, work))
+    log = "".join(f"$ {' '.join(result.command)}\n{result.output}\n" for result in results)
+    failures = [failure for result in results if (failure := _failure(plan.compiler, result))]
     if failures:
         # One compiler that was killed says nothing of the source, whatever the others found.
-        return next((failure for failure in failures if failure.passing), failures[0]), log
+        return next((failure for failure in failures if failure.transient), failures[0]), log
     os.rename(work / LIBRARY, library)
     library.chmod(OWN)
     return None, log
 
 
-def _failure(compiler: Compiler, answer: Answer) -> _Failure | None:
-    """What is wrong with a compiler's or linker's answer, None where nothing is."""
-    if answer.status == 0:
+def _failure(compiler: Compiler, result: CommandResult) -> _Failure | None:
+    """What is wrong with a compiler's or linker's result, None where nothing is."""
+    if result.status == 0:
         return None
-    if answer.status is None:
-        return _Failure(f"{compiler.name} took longer than {COMPILE_SECONDS} s to compile it", passing=True)
-    ended = answer.status if answer.status < 0 else SHELLS_OFFSET - answer.status
-    if ended in (answer.status, *ENDED_FROM_OUTSIDE):
-        return _Failure(f"{compiler.name} was ended by {_signal(ended)} while it compiled it", passing=True)
-    line = first_error(answer.output)
-    return _Failure(f"{compiler.name} can't compile it: {line}", passing=bool(PASSING.search(answer.output)))
+    if result.status is None:
+        return _Failure(f"{compiler.name} took longer than {COMPILE_SECONDS} s to compile it", transient=True)
+    ended = result.status if result.status < 0 else SHELLS_OFFSET - result.status
+    if ended in (result.status, *ENDED_FROM_OUTSIDE):
+        return _Failure(f"{compiler.name} was ended by {_signal(ended)} while it compiled it", transient=True)
+    line = first_error(result.output)
+    return _Failure(f"{compiler.name} can't compile it: {line}", transient=bool(TRANSIENT.search(result.output)))
 
 
 def _signal(status: int) -> str:
@@ -277,17 +277,17 @@ def first_error(output: str) -> str:
 
 def _self_check(library: Path) -> _Failure | None:
     """What is wrong with a new library, None where nothing is; in a process of its own, which it may crash."""
-    answer = run_command([sys.executable, "-I", "-c", CHECK, str(library)], CHECK_SECONDS)
-    if answer.status is None:
-        return _Failure(f"its self-check took longer than {CHECK_SECONDS} s", passing=True)
-    if answer.status < 0:
-        killed = answer.status == -getattr(signal, "SIGKILL", 0)  # by the system, for memory, or by somebody
-        return _Failure(f"it crashed in its self-check ({_signal(answer.status)})", passing=killed)
-    lines = answer.output.replace(str(library), library.name).splitlines() or [""]
+    result = run_command([sys.executable, "-I", "-c", CHECK, str(library)], CHECK_SECONDS)
+    if result.status is None:
+        return _Failure(f"its self-check took longer than {CHECK_SECONDS} s", transient=True)
+    if result.status < 0:
+        killed = result.status == -getattr(signal, "SIGKILL", 0)  # by the system, for memory, or by somebody
+        return _Failure(f"it crashed in its self-check ({_signal(result.status)})", transient=killed)
+    lines = result.output.replace(str(library), library.name).splitlines() or [""]
     words = lines[-1].split()
-    if answer.status or words[:1] != ["answers"]:
-        why = lines[-1][:LONGEST_MESSAGE] or f"exit status {answer.status}"
-        return _Failure(f"it can't be loaded: {why}", passing=bool(PASSING.search(answer.output)))
+    if result.status or words[:1] != ["answers"]:
+        why = lines[-1][:LONGEST_MESSAGE] or f"exit status {result.status}"
+        return _Failure(f"it can't be loaded: {why}", transient=bool(TRANSIENT.search(result.output)))
     if int(words[1]) != FORMAT:
         return _Failure(f"it has format {words[1]}: expected {FORMAT}")
     return None if words[2] == "0" else _Failure(f"its self-check failed ({words[2]})")

@@ -39,7 +39,7 @@ CHOICES_OF_TARGET = ("-march=", "-mcpu=")
 
 @dataclass(frozen=True)
 class Compiler:
-    """A compiler that answers; `version` is the first line of what it says about itself."""
+    """A compiler that results; `version` is the first line of what it says about itself."""
 
     command: tuple[str, ...]
     version: str
@@ -56,11 +56,11 @@ def find_compiler(cache: Path) -> Compiler:
         words = shlex.split(chosen, posix=os.name != "nt")
         if Path(words[0]).stem.lower() in MICROSOFT:
             raise LabError(f"CXX is {chosen}, which can't build it: set it to clang++ or MinGW's g++")
-        if (found := _asked(words, cache)) is None:
+        if (found := _probed(words, cache)) is None:
             raise LabError(f"CXX is {chosen}, which can't be run: set it to a C++ compiler, or leave it out")
         return found
     for name in USUAL:
-        if (found := _asked([name], cache)) is not None:
+        if (found := _probed([name], cache)) is not None:
             return found
     raise LabError(NONE_ON_WINDOWS if sys.platform == "win32" else NO_COMPILER)
 
@@ -85,7 +85,7 @@ def link_flags() -> tuple[str, ...]:
     return ("-shared", "-static", "-pthread") if os.name == "nt" else ("-shared", "-pthread")
 
 
-def _asked(words: list[str], cache: Path) -> Compiler | None:
+def _probed(words: list[str], cache: Path) -> Compiler | None:
     """The compiler that `words` call, None where there is no such program or it doesn't run."""
     path = shutil.which(words[0])
     if path is None or os.path.isdir(path):
@@ -121,11 +121,11 @@ def _version_line(command: tuple[str, ...]) -> str | None:
     if sys.platform == "darwin" and command[0].startswith("/usr/bin/") and not _has_developer_tools():
         return None
     try:
-        answer = run_command([*command, "--version"], TIMEOUT_SECONDS)
+        result = run_command([*command, "--version"], TIMEOUT_SECONDS)
     except OSError:
         return None
-    lines = [line.strip() for line in answer.output.splitlines() if line.strip()]
-    return lines[0] if answer.status == 0 and lines else None
+    lines = [line.strip() for line in result.output.splitlines() if line.strip()]
+    return lines[0] if result.status == 0 and lines else None
 
 
 def _has_developer_tools() -> bool:

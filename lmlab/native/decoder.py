@@ -85,7 +85,7 @@ class Decoder:
                 self._library.lmlab_decoder_refresh(self._handle)
             self._version = self._engine.version
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Let `decoder_of` give this decoder to whoever asks next; it must not be used any more."""
         self._engine.spare_decoder = self
 

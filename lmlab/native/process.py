@@ -22,7 +22,7 @@ POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
-class Answer:
+class CommandResult:
     """What a command came to."""
 
     command: tuple[str, ...]
@@ -32,15 +32,15 @@ class Answer:
     """All that it said, errors among it."""
 
 
-def run_command(command: Sequence[str], seconds: float, folder: Path | None = None) -> Answer:
+def run_command(command: Sequence[str], seconds: float, folder: Path | None = None) -> CommandResult:
     """Run one command for at most `seconds`; OSError where it can't be started."""
-    (answer,) = run_commands([command], seconds, folder)
-    return answer
+    (result,) = run_commands([command], seconds, folder)
+    return result
 
 
 def run_commands(
     commands: Sequence[Sequence[str]], seconds: float, folder: Path | None = None, at_once: int = 1
-) -> list[Answer]:
+) -> list[CommandResult]:
     """Run commands in `folder`, up to `at_once` side by side, for at most `seconds` together, with their messages in English.
 
     OSError where one can't be started. None of them is left running, whatever ends this call.
@@ -60,7 +60,7 @@ def run_commands(
             for process in processes:
                 _end(process)
         return [
-            Answer(tuple(command), status, _text(output))
+            CommandResult(tuple(command), status, _text(output))
             for command, status, output in zip(commands, statuses, outputs, strict=True)
         ]
 

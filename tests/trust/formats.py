@@ -39,7 +39,7 @@ from lmlab.evaluation.sample import choose_units
 from lmlab.experiment.parent import parent_again
 from lmlab.experiment.verdict import verdict_on
 from lmlab.files import Storage, read_json
-from lmlab.native.build import _remembered as remembered_build
+from lmlab.native.build import _cached as remembered_build
 from lmlab.planning.measured import _known as known_figures
 from lmlab.planning.memory_check import needed_bytes
 from lmlab.planning.score import score
