@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 
-from lmlab.exchange.log import LARGEST_STEP, Log, Point, settled
+from lmlab.exchange.log import LARGEST_STEP, Log, Point, resolve_restarts
 
 EPOCHS = "epochs"
 ABOUT = "a line or more an epoch: Epoch 3/50: train loss ... val loss ..., with perplexity (ppl) and accuracy (acc) where they are"
@@ -66,7 +66,7 @@ def read_epochs(lines: Sequence[str]) -> Log | None:
     seconds = clock([epoch.seconds for epoch in found])
     # An epoch that is counted from 0 is done when its line is written.
     first = 1 if found[0].number == 0 else 0
-    points, more = settled([_point(epoch, valid, first, at) for epoch, at in zip(found, seconds, strict=True)])
+    points, more = resolve_restarts([_point(epoch, valid, first, at) for epoch, at in zip(found, seconds, strict=True)])
     if any(_not_nats(epoch, side) for epoch in found for side in ("train", valid)):
         notes.append("the log's perplexities are not e to its losses: its losses may not be nats a token")
     timed = any(at is not None for at in seconds)

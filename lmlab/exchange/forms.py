@@ -14,7 +14,7 @@ from typing import Literal
 
 from lmlab import LabError
 from lmlab.exchange.epochs import ABOUT, EPOCHS, read_epochs
-from lmlab.exchange.log import LARGEST_STEP, Kind, Log, Point, settled, summed_steps
+from lmlab.exchange.log import LARGEST_STEP, Kind, Log, Point, resolve_restarts, summed_steps
 from lmlab.exchange.tables import TABLE, read_table
 
 NUMBER = r"[-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|nan|inf)"
@@ -196,7 +196,7 @@ def _point(pattern: Pattern, groups: dict[str, str | None]) -> tuple[Point, int 
 
 
 def _log(form: LineForm, found: Sequence[tuple[Point, int | None]], lines: Sequence[str]) -> Log:
-    points, notes = settled([point for point, _ in found])
+    points, notes = resolve_restarts([point for point, _ in found])
     if any(point.step_seconds is not None for point in points):
         points = summed_steps(points)
     timed = any(point.seconds is not None and math.isfinite(point.seconds) for point in points)

@@ -64,7 +64,7 @@ class Log:
     """What a reader should know of how it was read."""
 
 
-def settled(points: Sequence[Point]) -> tuple[tuple[Point, ...], list[str]]:
+def resolve_restarts(points: Sequence[Point]) -> tuple[tuple[Point, ...], list[str]]:
     """Points as the training went in the end, by step; and a line where something was left out.
 
     Where steps go back, the training was taken up again from there: what stood beyond is dropped, and a clock that began

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from lmlab import LabError
 from lmlab.exchange.epochs import clock
-from lmlab.exchange.log import LARGEST_STEP, Log, Point, settled
+from lmlab.exchange.log import LARGEST_STEP, Log, Point, resolve_restarts
 
 TABLE = "csv"
 MOST_RUNS = 1000
@@ -175,7 +175,7 @@ def _log(label: str, rows: Sequence[Mapping[str, str]], step_name: str) -> Log:
     epochs = named and (len(steps) < 2 or any(later - earlier == 1 for earlier, later in pairwise(steps)))
     measured = _timed(measured, epochs)
     found = [point for row, step in measured for point in _points(row, step, alone)]
-    points, notes = settled(found)
+    points, notes = resolve_restarts(found)
     planned = _whole(measured[-1][0], "planned") if measured else None
     if named and not epochs:
         notes.append(f"the column {step_name} is taken for steps: the table has no other")

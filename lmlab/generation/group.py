@@ -56,59 +56,59 @@ class Group:
         return [group for group, some in ((self, staying), (new, moved)) if some]
 
     def write(self) -> list[list[int]]:
-        """Read what is new in each window and draw what follows: a token of each text, more where guesses are right."""
+        """Read what is new in each window and draw what follows: a token of each text, more where drafts are right."""
         if self._cache is None:
             return [[token] for token in self._draw(self._read_windows(), [[] for _ in self.writers])]
-        guesses = self._guesses()
-        last = [[writer.window[-1], *guess] for writer, guess in zip(self.writers, guesses, strict=True)]
+        drafts = self._drafts()
+        last = [[writer.window[-1], *draft] for writer, draft in zip(self.writers, drafts, strict=True)]
         lengths = [len(tokens) for tokens in last]
         padded = [tokens + [0] * (max(lengths) - len(tokens)) for tokens in last]
         tokens = torch.tensor(padded, device=self._model.device)
         if max(lengths) == 1:
-            return [[token] for token in self._draw(self._model.advance(tokens, self._cache), guesses)]
-        return self._check(tokens, guesses)
+            return [[token] for token in self._draw(self._model.advance(tokens, self._cache), drafts)]
+        return self._check(tokens, drafts)
 
-    def _guesses(self) -> list[list[int]]:
+    def _drafts(self) -> list[list[int]]:
         """For each text what may follow, by what followed earlier; the cache has room for it."""
         if not self._sampling.draft or not isinstance(self._model, GPTModel):
             return [[] for _ in self.writers]
         room = self._cache.length - max(self._cache.held) - 1
         return [
-            lookup.guess(writer.text, min(self._sampling.draft, room, writer.left - 1))
+            lookup.draft(writer.text, min(self._sampling.draft, room, writer.left - 1))
             for writer, lookup in zip(self.writers, self._lookups, strict=True)
         ]
 
-    def _check(self, tokens: Tensor, guesses: list[list[int]]) -> list[list[int]]:
-        """Read last tokens and guesses at once, draw after each of them, and keep what plain decoding would have drawn."""
+    def _check(self, tokens: Tensor, drafts: list[list[int]]) -> list[list[int]]:
+        """Read last tokens and drafts at once, draw after each of them, and keep what plain decoding would have drawn."""
         assert isinstance(self._model, GPTModel)
         positions = self._cache.positions(tokens.shape[1])
         stream = self._model.stream(tokens, positions, self._cache.layers(positions), self._cache.recent)
-        kept = [stream[row, : len(guess) + 1] for row, guess in enumerate(guesses)]
-        drawn = self._draw(self._model.logits(torch.cat(kept).unsqueeze(0)).squeeze(0), guesses)
+        kept = [stream[row, : len(draft) + 1] for row, draft in enumerate(drafts)]
+        drawn = self._draw(self._model.logits(torch.cat(kept).unsqueeze(0)).squeeze(0), drafts)
         found = []
-        for writer, guess in zip(self.writers, guesses, strict=True):
-            own, drawn = drawn[: len(guess) + 1], drawn[len(guess) + 1 :]
+        for writer, draft in zip(self.writers, drafts, strict=True):
+            own, drawn = drawn[: len(draft) + 1], drawn[len(draft) + 1 :]
             right = 0
-            while right < len(guess) and own[right] == guess[right] != writer.end_of_text:
+            while right < len(draft) and own[right] == draft[right] != writer.end_of_text:
                 right += 1
             found.append(own[: right + 1])
-        # What was read after a wrong guess is forgotten: the next token overwrites it.
+        # What was read after a wrong draft is forgotten: the next token overwrites it.
         self._cache.advance(tokens, [len(some) for some in found])
         return found
 
-    def _draw(self, logits: Tensor, guesses: Sequence[Sequence[int]]) -> list[int]:
-        """The token after each text, and after each of its guesses; a row of logits for each, in this order."""
+    def _draw(self, logits: Tensor, drafts: Sequence[Sequence[int]]) -> list[int]:
+        """The token after each text, and after each of its drafts; a row of logits for each, in this order."""
         logits = logits[:, : self._vocabulary].float()
         sampling = self._sampling
         places = [
-            (writer, guess, ahead)
-            for writer, guess in zip(self.writers, guesses, strict=True)
-            for ahead in range(len(guess) + 1)
+            (writer, draft, ahead)
+            for writer, draft in zip(self.writers, drafts, strict=True)
+            for ahead in range(len(draft) + 1)
         ]
         seen = torch.zeros(logits.shape, dtype=torch.bool)
         if sampling.repetition_penalty != 1.0:
-            for row, (writer, guess, ahead) in enumerate(places):
-                seen[row, [*writer.seen, *guess[:ahead]]] = True
+            for row, (writer, draft, ahead) in enumerate(places):
+                seen[row, [*writer.seen, *draft[:ahead]]] = True
         seen = seen.to(logits.device)
         if sampling.temperature == 0.0:
             return likeliest(penalise_repeats(logits, seen, sampling.repetition_penalty)).tolist()

@@ -1,4 +1,4 @@
-"""What may come next, guessed from the text itself: what followed when its last tokens stood there before.
+"""What may come next, drafted from the text itself: what followed when its last tokens stood there before.
 
 Known as prompt lookup (A. Saxena, 2023). A model checks all guesses in one pass, which costs little more than reading a
 single token (speculative decoding, arXiv 2211.17192). The CPU engine has the same in source/guess.h.
@@ -19,7 +19,7 @@ class Lookup:
         self._after: dict[tuple[int, ...], int] = {}
         self._known = 1
 
-    def guess(self, text: Sequence[int], most: int) -> list[int]:
+    def draft(self, text: Sequence[int], most: int) -> list[int]:
         """Up to `most` tokens: those after the longest match of the text's end, of equals the latest; else none.
 
         As many as matched, since short matches are seldom followed by the same for long; all after the longest.
@@ -37,8 +37,8 @@ class Lookup:
 
     @staticmethod
     def _continued(text: Sequence[int], after: int, most: int) -> list[int]:
-        """What follows place `after`; beyond the text's end it goes on as the guess does."""
-        guessed: list[int] = []
+        """What follows place `after`; beyond the text's end it goes on as the draft does."""
+        drafted: list[int] = []
         for place in range(after, after + most):
-            guessed.append(text[place] if place < len(text) else guessed[place - len(text)])
-        return guessed
+            drafted.append(text[place] if place < len(text) else drafted[place - len(text)])
+        return drafted
