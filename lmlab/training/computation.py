@@ -1,8 +1,8 @@
-"""What computes a step, from a batch to updated weights: PyTorch, or the native CPU engine.
+"""Computation of a training step, from a batch to updated weights, by PyTorch or by the native CPU engine.
 
-A step is two calls: `gradients` of a batch, and `update` by them, so that whoever trains can decide in between. Both
-implementations take the same micro-batches through the same arithmetic, and neither lets a loss or gradient that isn't finite
-reach the weights: the update is left out by a branch (a NaN times zero is a NaN, so nothing is multiplied away).
+A step is two calls, `gradients` and `update`, so that the caller can decide in between whether to make the update. Both
+implementations compute the same micro-batches with the same arithmetic, and neither updates the weights where loss or gradient
+isn't finite. That update is skipped by a branch: multiplying it by zero wouldn't work, since NaN times zero is NaN.
 """
 
 import contextlib
@@ -35,23 +35,24 @@ NO_NATIVE_ENGINE = "the native engine can't compute this model here: use --train
 
 @dataclass(frozen=True, kw_only=True)
 class FirstPart:
-    """The gradient over the first of several micro-batches, or over the rows of the first of several ranks."""
+    """The gradient over the first of several micro-batches, or over rank 0's rows of the batch."""
 
     norm: float
-    """Of the mean gradient over its targets, before clipping."""
+    """L2 norm of the mean gradient over the part's targets, before clipping."""
     sequences: int
+    """Sequences of the part that have a target."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gradients:
-    """The gradients of one batch in numbers; the tensors stay with the computation until its update."""
+    """Loss and gradient norms of one batch. The gradient tensors stay in the `Computation` until its update."""
 
     loss_sum: float
-    """Nats over the batch's targets."""
+    """Sum of nats over the batch's targets."""
     norm: float
     """L2 norm of the gradient of the mean loss, before clipping."""
     first: FirstPart | None
-    """None where the whole batch was computed at once, or one part had all of it."""
+    """None if the whole batch was computed in one part, or one part had all targets."""
 
     @property
     def finite(self) -> bool:
@@ -61,31 +62,31 @@ class Gradients:
 
 @runtime_checkable
 class Computation(Protocol):
-    """Gradients of a batch, and the update of the weights by them."""
+    """Computes the gradients of a batch and updates the weights with them."""
 
     scaler: LossScaler | None
     engine: Engine | None
 
     def weights_changed(self) -> None:
-        """The model's numbers, or the optimizer's, were replaced."""
+        """Note that the model's parameters or the optimizer's state were replaced from outside."""
 
     def gradients(self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int) -> Gradients:
-        """Compute the gradients of the mean loss over the batch's `counted` targets; the weights stay as they are.
+        """Compute the gradients of the mean loss over the batch's `counted` targets; the weights don't change.
 
-        `inputs` and `targets` are int64 [batch, context]. Each call is followed by one of `update`.
+        `inputs` and `targets` are int64 [batch, context]. Each call must be followed by a call of `update`.
         """
 
     def update(self, limit: float | None, share: float) -> bool:
-        """Update the weights by these gradients, and return whether that was done.
+        """Update the weights with the last gradients, and return whether the update was made.
 
-        The gradient is clipped to the norm `limit` (0: not clipped), and the learning rate is `share` of its peak. With None, or
-        where loss or norm isn't finite, the weights and the optimizer stay as they are.
+        The gradient is clipped to the norm `limit` (0: not clipped), and the learning rate is `share` of its peak. If `limit` is
+        None, or loss or norm isn't finite, neither the weights nor the optimizer's state change.
         """
 
 
 def computation(recipe: Recipe, policy: Policy, model: TrainableModel, optimizer: TrainingOptimizer) -> Computation:
-    """What the policy's engine names; LabError where the build of the native engine that it names can't be had any more."""
-    # Samples and scores of the run are of the same build.
+    """Return the computation of the policy's engine. LabError if the build of the native engine that it names is gone."""
+    # Samples and scores of the run are computed by the same build.
     model.engine_identity = policy.engine_identity
     if policy.engine == "torch" or not computes_whole_step(recipe.model):
         return TorchComputation(recipe, policy, model, optimizer)
@@ -93,13 +94,16 @@ def computation(recipe: Recipe, policy: Policy, model: TrainableModel, optimizer
 
 
 class TorchComputation:
-    """By PyTorch: any device, precision and compilation that the policy names. A recurrence may be the native engine's."""
+    """Computation by PyTorch, with the policy's device, precision and compilation.
+
+    The recurrence of a context-propagation model may be computed by the native engine.
+    """
 
     def __init__(self, recipe: Recipe, policy: Policy, model: TrainableModel, optimizer: TrainingOptimizer) -> None:
         self.scaler = LossScaler() if policy.scaler else None
         self.engine: Engine | None = None
         if policy.engine == "torch":
-            # Samples and scores of the run are PyTorch's too.
+            # Samples and scores of the run are computed by PyTorch too.
             model.engine = "torch"
         elif isinstance(model, ContextModel) and not kernel_for(
             model, model.config, model.embedding.weight, model.engine_identity
@@ -112,11 +116,11 @@ class TorchComputation:
         self._distributed = policy.ranks > 1
         self._set_up_sent = False
         self._norm: Float[Tensor, ""] = torch.zeros(())
-        """Of the last gradients, on the device."""
+        """Norm of the last gradients, on the device."""
         self._finite = False
         """Whether the last loss and norm were finite."""
         self._first: tuple[Float[Tensor, ""], slice] | None = None
-        """Norm of the gradient as it was after the first part of the batch, times the loss scale, and that part's rows."""
+        """Norm of the gradient after the first part of the batch, times the loss scale, and the rows of that part."""
         self._device = policy.torch_device
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._loss_function: Callable[[Tensor, Tensor], Tensor] = model.loss_sum
@@ -129,7 +133,7 @@ class TorchComputation:
             self._send_step(inputs, targets, counted, step)
         loss_sum, self._norm = self._backward_batch(inputs, targets, counted, step)
         first_there, first_rows = self._first if self._first is not None else (self._norm, slice(0))
-        # One transfer for all numbers: on a GPU each would wait for the device.
+        # One transfer for all numbers: each transfer from a GPU synchronises with the device.
         numbers = [loss_sum, self._norm.to(loss_sum.dtype), first_there.to(loss_sum.dtype)]
         loss, norm, first_norm = torch.stack(numbers).tolist()
         scale = 1.0 if self.scaler is None else self.scaler.scale
@@ -149,11 +153,11 @@ class TorchComputation:
         return limit is not None
 
     def weights_changed(self) -> None:
-        """The model's numbers, or the optimizer's, were replaced: the other ranks are told before the next step."""
+        """See `Computation`; the parameters are broadcast to the other ranks before the next step."""
         self._set_up_sent = False
 
     def follow_step(self, rows: int, time: int, counted: int, step: int) -> None:
-        """Rank 0's step, on a rank that follows it."""
+        """Compute this rank's rows of a step of rank 0, and make the same update."""
         scale, inputs, targets = ranks.receive_batch(rows, time)
         if self.scaler is not None:
             self.scaler.scale = scale
@@ -174,7 +178,7 @@ class TorchComputation:
     def _backward_batch(
         self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """The sum of nats over the batch and the gradient's norm; of all ranks, where there are several."""
+        """Return the sum of nats over the whole batch and the norm of its gradient, reduced over all ranks."""
         self._optimizer.zero_grad()
         if self._distributed:
             own = ranks.own_rows(len(inputs))
@@ -198,9 +202,9 @@ class TorchComputation:
     def _backward(
         self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int, place: int
     ) -> Float[Tensor, ""]:
-        """Gradients of these rows' part of the mean loss over the whole batch, in which they begin at `place`.
+        """Accumulate the gradients of these rows' part of the mean loss over the whole batch, in which they begin at `place`.
 
-        Returns the sum of their nats, on the device.
+        Return the sum of their nats, on the device.
         """
         total = torch.zeros((), device=self._device, dtype=torch.float32)
         self._first = None
@@ -223,19 +227,19 @@ class TorchComputation:
     def _on_device(self, rows: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(rows)
         if self._device.type == "cuda":
-            # Pinned memory lets the copy run beside the computation.
+            # From pinned memory the copy overlaps with the computation.
             return tensor.pin_memory().to(self._device, non_blocking=True)
         return tensor.to(self._device)
 
 
 def training_tensors(model: TrainableModel, optimizer: TrainingOptimizer) -> list[Tensor]:
-    """All numbers that a step changes, in an order that every rank has."""
+    """Return all tensors that a step changes, in the same order on every rank."""
     state = optimizer.state_tensors()
     return [*model.state_dict().values(), *(state[name] for name in sorted(state))]
 
 
 class NativeComputation:
-    """By the native engine: float32 on the CPU, forward, backward and update without PyTorch in between."""
+    """Computation of forward pass, backward pass and update by the native engine, in float32 on the CPU."""
 
     def __init__(self, recipe: Recipe, policy: Policy, model: TrainableModel, optimizer: TrainingOptimizer) -> None:
         engine = native_engine(model, policy.threads)
@@ -251,7 +255,7 @@ class NativeComputation:
         """Whether the last loss and norm were finite."""
 
     def weights_changed(self) -> None:
-        """The engine reads them where they are."""
+        """Do nothing: the engine reads the tensors in place."""
 
     def gradients(self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int) -> Gradients:
         """See `Computation`."""
@@ -274,20 +278,20 @@ class NativeComputation:
 
 
 def first_part(norm: float, targets: np.ndarray, counted: int, rows: slice) -> FirstPart | None:
-    """The first part of a batch, whose rows have added a gradient of this norm to that of the mean over `counted` targets.
+    """Return the `FirstPart` for `rows`, where `norm` is the norm of their part of the gradient of the mean over `counted` targets.
 
-    None where it has none of the targets, or all of them, as in a short batch.
+    None if the rows have none of the targets or all of them, as in a short batch.
     """
     own = int(np.count_nonzero(targets[rows] != IGNORED_TARGET))
     return FirstPart(norm=norm * counted / own, sequences=sequences_in(targets[rows])) if 0 < own < counted else None
 
 
 def sequences_in(targets: np.ndarray) -> int:
-    """How many sequences have a target that counts; the last ones of a short batch have none."""
+    """Return the number of sequences with a target that isn't ignored; the last sequences of a short batch have none."""
     return int(np.count_nonzero((targets != IGNORED_TARGET).any(axis=1)))
 
 
 def micro_batches(sequences: int, size: int) -> Iterator[tuple[int, slice]]:
-    """The first sequence and the rows of each micro-batch."""
+    """Yield the index of the first sequence and the rows of each micro-batch."""
     for first in range(0, sequences, size):
         yield first, slice(first, first + size)

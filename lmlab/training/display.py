@@ -1,7 +1,7 @@
-"""What a person sees while a model trains: a live panel in a terminal, plain lines elsewhere, nothing when quiet.
+"""Progress display of a training: a live panel in a terminal, plain lines elsewhere, nothing when quiet.
 
-The display is told values and computes none: a forecast's text comes in as text. Titles and notes quote names and recipes of
-others, so they are escaped here.
+The display formats values and computes none; a forecast arrives as text. Titles and notes may quote names and recipes of other
+users, so their control characters are escaped here.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ TREND_POINTS = 40
 MOST_COLUMNS = 3
 GAP = "  "
 FRAME = 4
-"""Columns that the panel's border takes."""
+"""Columns of the panel's border."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """One moment of a training."""
+    """The state of a training after one of its steps."""
 
     step: int
     steps: int
@@ -40,39 +40,39 @@ class Progress:
     learning_rate: float
     gradient_norm: float
     tokens_per_second: float
-    """Over training steps only: evaluation, samples and saving excluded."""
+    """Throughput of training steps only: evaluation, samples and saving excluded."""
     mfu: float | None
     """Share of the matrix-multiplication peak measured on this machine."""
     elapsed_seconds: float
     remaining_seconds: float | None
     end: str = ""
-    """The loss that the run is heading for, in words; empty while its curve tells too little."""
+    """The extrapolated final loss as text; empty while the curve is too short to extrapolate."""
     step_seconds: float | None = None
-    """What a step takes now: evaluation, samples and saving excluded."""
+    """Current seconds a step: evaluation, samples and saving excluded."""
     epochs: float | None = None
-    """Passes over the training split so far, those of its lineage in the same stream included."""
+    """Passes over the training split so far, those of parent runs in the same stream included."""
     epoch_seconds: float | None = None
-    """What an epoch takes now: evaluation, samples and saving excluded."""
+    """Current seconds an epoch: evaluation, samples and saving excluded."""
     mfu_datasheet: float | None = None
-    """Share of the peak in the device's datasheet, where it is known."""
+    """Share of the peak in the device's datasheet; None if it isn't known."""
     useful_batch: float | None = None
-    """Sequences up to which a larger batch pays (the gradient's noise scale), where it is known."""
+    """The gradient noise scale in sequences, up to which a larger batch pays; None if it isn't known."""
 
 
 class Display(Protocol):
-    """What the loop tells a person."""
+    """Shows the progress of a training loop to the user."""
 
     def open(self, title: str) -> None:
-        """The run begins or goes on."""
+        """Start the display; called when a run begins or is resumed."""
 
     def progress(self, now: Progress, logged: bool) -> None:
-        """A step is done; `logged` where it also made a line of metrics."""
+        """Show a finished step; `logged` is True if the step also wrote a line of metrics."""
 
     def note(self, text: str) -> None:
-        """A line to keep: an evaluation, a checkpoint, a warning."""
+        """Show a line that stays visible: an evaluation, a checkpoint, a warning."""
 
     def close(self) -> None:
-        """No more steps."""
+        """End the display; called after the last step."""
 
 
 class Quiet:
@@ -92,14 +92,14 @@ class Quiet:
 
 
 class Unfailing:
-    """A display that training survives: once the terminal or pipe is gone, nothing is shown any more.
+    """Wraps a display so that its errors don't stop the training: once the terminal or pipe is closed, nothing is shown.
 
-    Lines that a full pipe would make the training wait for are left out, and counted once there is room again; whatever a
-    person should know stands in the run's folder too.
+    Lines that would block on a full pipe are dropped, and their number is shown once the pipe is writable again. Everything
+    that matters is also in the run's folder.
     """
 
     def __init__(self, shown: Display, stream: Any) -> None:
-        """`stream` is where `shown` writes."""
+        """`stream` is the stream that `shown` writes to."""
         self.shown: Display = shown
         self._stream = stream
         self._left_out = 0
@@ -135,7 +135,7 @@ class Unfailing:
 
 
 def silence(stream: Any) -> None:
-    """Let a stream whose reader has gone end nowhere: what is in its buffer would fail again when it's closed."""
+    """Redirect a stream whose reader has gone to the null device: flushing its buffer on close would fail again."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -143,7 +143,7 @@ def silence(stream: Any) -> None:
 
 
 def would_block(stream: Any) -> bool:
-    """Whether a line written to `stream` would wait for its reader; False where the system can't tell."""
+    """Return whether a write to `stream` would block; False if the system can't tell."""
     try:
         return not select.select([], [stream.fileno()], [], 0)[1]
     except (OSError, ValueError, AttributeError):
@@ -151,31 +151,31 @@ def would_block(stream: Any) -> bool:
 
 
 class PlainLines:
-    """A line for each line of metrics, for logs and pipes."""
+    """Prints a line for each line of metrics, for logs and pipes."""
 
     def __init__(self, stream: Any = None, every_seconds: float = 5.0) -> None:
-        """Lines go to `stream` (standard output), at most one in `every_seconds` for progress."""
+        """`stream` defaults to standard output; at most one line of progress is printed in `every_seconds`."""
         self.stream = stream or sys.stdout
         self.every_seconds = every_seconds
         self._last = -math.inf
 
     def open(self, title: str) -> None:
-        """The title as a line."""
+        """Print the title."""
         self._print(title)
 
     def progress(self, now: Progress, logged: bool) -> None:
-        """A line, unless the last one was only just written."""
+        """Print a line, unless the previous one was printed less than `every_seconds` ago."""
         clock = time.monotonic()
         if (logged and clock - self._last >= self.every_seconds) or now.step == now.steps:
             self._last = clock
             self._print(progress_line(now))
 
     def note(self, text: str) -> None:
-        """The text as a line."""
+        """Print the text."""
         self._print(text)
 
     def close(self) -> None:
-        """Nothing is left open."""
+        """Do nothing: no resource is open."""
 
     def _print(self, text: str) -> None:
         shown = encodable(printable(text), encoding_of(self.stream))
@@ -186,7 +186,7 @@ class LivePanel:
     """A rich panel at the foot of the terminal, with the notes scrolling above it."""
 
     def __init__(self, console: Any = None) -> None:
-        """`console` is a rich Console; one on standard output by default."""
+        """`console` is a rich Console, by default on standard output."""
         from rich.console import Console
 
         self.console = console or Console()
@@ -196,16 +196,16 @@ class LivePanel:
         self._next = 0.0
 
     def open(self, title: str) -> None:
-        """Begin to draw."""
+        """Start drawing the panel."""
         from rich.live import Live
 
         self._title = printable(title)
-        # Refreshed by us: rich's own thread would take time from the training threads.
+        # Refreshed explicitly: rich's refresh thread would compete with the training threads.
         self._live = Live("", console=self.console, auto_refresh=False, transient=True)
         self._live.start()
 
     def progress(self, now: Progress, logged: bool) -> None:
-        """Redraw, a few times a second at most."""
+        """Redraw the panel, at most once in `REFRESH_SECONDS`."""
         if logged and math.isfinite(now.loss):
             self.losses.append(now.loss)
         clock = time.monotonic()
@@ -214,14 +214,14 @@ class LivePanel:
             self._live.update(self._panel(now), refresh=True)
 
     def note(self, text: str) -> None:
-        """A line above the panel."""
+        """Print a line above the panel."""
         from rich.text import Text
 
         shown = encodable(printable(text), self.console.encoding)
         self.console.print(Text("\n".join(wrapped(shown, self.console.width))), soft_wrap=True)
 
     def close(self) -> None:
-        """Take the panel away; the notes stay."""
+        """Remove the panel; the notes stay."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -252,9 +252,9 @@ class LivePanel:
 
 
 def grid_rows(cells: list[tuple[str, str]], width: int) -> list[list[str]]:
-    """Labels and values by turns, row by row: as many pairs beside each other as `width` columns hold, at most `MOST_COLUMNS`.
+    """Return rows of alternating labels and values, as many pairs a row as fit `width` columns, at most `MOST_COLUMNS`.
 
-    One pair that is wider than its column would be has a row of its own at the end.
+    One pair that is wider than a column gets a row of its own at the end.
     """
     sizes = [columns_of(label) + 1 + columns_of(value) for label, value in cells]
     for many in range(MOST_COLUMNS, 0, -1):
@@ -274,7 +274,7 @@ def grid_rows(cells: list[tuple[str, str]], width: int) -> list[list[str]]:
 
 
 def make_display(quiet: bool = False, json: bool = False) -> Display:
-    """The display that fits: nothing when quiet, lines on standard error beside --json, a panel in a terminal."""
+    """Return the display for these flags: none if quiet, lines on standard error with --json, a panel in a terminal, else lines."""
     if quiet:
         return Quiet()
     if json:
@@ -283,7 +283,7 @@ def make_display(quiet: bool = False, json: bool = False) -> Display:
 
 
 def panel_cells(now: Progress) -> list[tuple[str, str]]:
-    """The panel's (label, value) pairs, row by row."""
+    """Return the panel's (label, value) pairs, row by row."""
     left = "…" if now.remaining_seconds is None else duration(now.remaining_seconds)
     known = [] if now.useful_batch is None else [("useful batch", f"{count(now.useful_batch)} sequences")]
     return [
@@ -315,7 +315,7 @@ def _short(seconds: float) -> str:
 
 
 def progress_line(now: Progress) -> str:
-    """One dense line."""
+    """Return the progress as one line."""
     epochs = "" if now.epochs is None else f"  epochs {now.epochs:.3g}{_each(now)}"
     mfu = "" if now.mfu is None else f"  MFU {now.mfu:.0%}{_by_datasheet(now)}"
     pace = "" if now.step_seconds is None else f"  {1e3 * now.step_seconds:,.1f} ms a step"
@@ -330,7 +330,7 @@ def progress_line(now: Progress) -> str:
 
 
 def sparkline(values: list[float], points: int = TREND_POINTS) -> str:
-    """The values as a row of bars, averaged down to at most `points` of them."""
+    """Return the values as a row of bars, averaged to at most `points` bars."""
     if not values:
         return ""
     width = max(1, math.ceil(len(values) / points))
@@ -344,7 +344,7 @@ def sparkline(values: list[float], points: int = TREND_POINTS) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: 8 s, 2 min 05 s, 3 h 20 min."""
+    """Format seconds: 8 s, 2 min 05 s, 3 h 20 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -354,7 +354,7 @@ def duration(seconds: float) -> str:
 
 
 def count(number: float) -> str:
-    """A number with three digits and a unit: 812, 7.68k, 1.54M."""
+    """Format a number with three digits and a suffix: 812, 7.68k, 1.54M."""
     for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
         if number >= size:
             return f"{number / size:.3g}{unit}"
@@ -362,5 +362,5 @@ def count(number: float) -> str:
 
 
 def byte_count(number: float) -> str:
-    """Bytes with a unit: 37.9 MB, 1.25 GB."""
+    """Format a number of bytes in MB or GB: 37.9 MB, 1.25 GB."""
     return f"{number / 1e9:,.2f} GB" if number >= 1e9 else f"{number / 1e6:,.1f} MB"

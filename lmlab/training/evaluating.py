@@ -1,9 +1,9 @@
-"""How much is scored at each evaluation of a training: the whole validation split, or a fixed sample where that costs too much,
-and a sample of the training split of the same size, so that the two losses can be held against each other.
+"""The number of tokens that each evaluation during a training scores.
 
-A pure function of the recipe and the splits, and not of a measured speed, so that two runs of one recipe score the same tokens.
-A run keeps its samples: origin.json has their sizes. The final figures, which are those that get quoted, are made after the
-training, over the whole split unless `evaluate.final` is sample.
+An evaluation scores the whole validation split, or a fixed sample if that costs too much, and a sample of the training split of
+the same size, so that the two losses can be compared. The sizes are a pure function of the recipe and the splits, not of a
+measured speed, so that two runs of one recipe score the same tokens; origin.json stores them for a resume. The final figures,
+which are the ones to quote, are computed after the training, over the whole split unless `evaluate.final` is sample.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from lmlab.training.display import count
 TRAINING_STEP_IN_FORWARDS = 3
 """Forward and backward passes cost about three forward passes (two matrix products in the backward for one in the forward)."""
 LARGEST_TRAIN_SAMPLE = 65_536
-"""Of an evaluation. A larger sample of the validation split is cut to it where the two are compared."""
+"""Maximum tokens of the training sample at an evaluation. A larger validation sample is reduced to it for a comparison."""
 LARGEST_FINAL_TRAIN_SAMPLE = 262_144
-"""Likewise, beside the final figures."""
+"""Maximum tokens of the training sample for the final figures."""
 FEWEST_WINDOWS = 8
 EARLIER_TRAIN_SHARE = 0.25
-"""The part of an evaluation that went to the training sample in runs whose origin.json doesn't say how much they score."""
+"""Share of an evaluation that went to the training sample in runs whose origin.json has no sizes of samples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,17 +30,17 @@ class EvaluationPlan:
     """Tokens scored at each evaluation during the training, and at its end."""
 
     wanted: tuple[int, int]
-    """How large the samples of the validation and of the training split are asked to be; they consist of whole units."""
+    """Requested tokens of the validation and of the training sample; samples consist of whole units, so actual sizes differ."""
     valid_tokens: int
-    """Of the validation split; those of the sample's units, where the data set is at hand, and else as many as wanted."""
+    """Tokens of the validation sample: exact if the data set is available, else the requested number."""
     train_tokens: int
-    """Of the training split, with dropout off; likewise."""
+    """Tokens of the training sample, scored without dropout: exact if the data set is available, else the requested number."""
     split_tokens: int
-    """What the whole validation split holds."""
+    """Tokens of the whole validation split."""
     final: FinalName = "whole"
-    """What the final figures are over."""
+    """Whether the final figures are over the whole validation split or over the sample."""
     final_train_tokens: int = 0
-    """Of the training split beside the final figures."""
+    """Tokens of the training split scored for the final figures."""
 
     @property
     def whole(self) -> bool:
@@ -48,7 +48,7 @@ class EvaluationPlan:
         return self.valid_tokens >= self.split_tokens
 
     def tokens_in_all(self, steps: int, every: int) -> int:
-        """Tokens scored over `steps` steps with an evaluation every `every`, and for the final figures."""
+        """Return the tokens scored in `steps` steps with an evaluation every `every` steps, final figures included."""
         return evaluations_in(steps, every) * (self.valid_tokens + self.train_tokens) + self.final_tokens
 
     @property
@@ -57,11 +57,11 @@ class EvaluationPlan:
         return (self.split_tokens if self.final == "whole" else self.valid_tokens) + self.final_train_tokens
 
     def to_json(self) -> dict[str, int]:
-        """For origin.json: what the run's evaluations score from its first to its last."""
+        """Return the requested sizes for origin.json; they hold for all evaluations of the run."""
         return {"valid_tokens": self.wanted[0], "train_tokens": self.wanted[1]}
 
     def lines(self, recipe: Recipe, steps: int) -> list[str]:
-        """What a person should know of it, of a training of `steps` steps."""
+        """Return lines that describe the evaluations of a training of `steps` steps to the user."""
         times = evaluations_in(steps, recipe.evaluate.every)
         if self.whole:
             return [f"Each of {times:,} evaluations scores the whole validation split ({self.split_tokens:,} tokens)."]
@@ -74,23 +74,23 @@ class EvaluationPlan:
 
 
 def evaluations_in(steps: int, every: int) -> int:
-    """At step 0, at each multiple of `every`, and at the end."""
+    """Return the number of evaluations in `steps` steps: at step 0, at each multiple of `every`, and after the last step."""
     return 1 + -(-steps // every)
 
 
 def plan_evaluations(recipe: Recipe, steps: int, valid_tokens: int, train_tokens: int) -> EvaluationPlan:
-    """The plan for a run of `steps` steps, given the tokens of both splits."""
+    """Return the plan for a run of `steps` steps, given the tokens of both splits."""
     budget, least = _budget(recipe, steps), FEWEST_WINDOWS * recipe.model.context
     asked = recipe.evaluate.tokens
     valid = min(asked if asked is not None else max(budget // 2, least), valid_tokens)
     train = min(valid, LARGEST_TRAIN_SAMPLE, train_tokens)
-    if asked is None and train == LARGEST_TRAIN_SAMPLE:  # what it leaves of an evaluation is validation's
+    if asked is None and train == LARGEST_TRAIN_SAMPLE:  # validation gets the rest of the budget
         valid = min(budget - train, valid_tokens)
     return with_samples(recipe, (valid, train), valid_tokens, train_tokens)
 
 
 def earlier_plan(recipe: Recipe, steps: int, valid_tokens: int, train_tokens: int) -> EvaluationPlan:
-    """The plan of a run that began before samples of the training split were as large as those of validation."""
+    """Return the plan of a run from an older version, whose training samples were smaller than the validation samples."""
     budget, least = _budget(recipe, steps), FEWEST_WINDOWS * recipe.model.context
     train = min(max(int(budget * EARLIER_TRAIN_SHARE), least), LARGEST_TRAIN_SAMPLE, train_tokens)
     asked = recipe.evaluate.tokens
@@ -99,7 +99,7 @@ def earlier_plan(recipe: Recipe, steps: int, valid_tokens: int, train_tokens: in
 
 
 def with_samples(recipe: Recipe, wanted: tuple[int, int], valid_tokens: int, train_tokens: int) -> EvaluationPlan:
-    """The plan with those sizes of samples."""
+    """Return the plan with `wanted` sizes of the validation and training samples."""
     final = recipe.evaluate.final
     most = valid_tokens if final == "whole" else wanted[0]
     return EvaluationPlan(
@@ -113,7 +113,7 @@ def with_samples(recipe: Recipe, wanted: tuple[int, int], valid_tokens: int, tra
 
 
 def _budget(recipe: Recipe, steps: int) -> int:
-    """Tokens that an evaluation may score, of both splits together."""
+    """Return the number of tokens of both splits together that an evaluation may score."""
     training = steps * recipe.train.batch * recipe.model.context
     forwards = recipe.evaluate.share * training * TRAINING_STEP_IN_FORWARDS
     return int(forwards / evaluations_in(steps, recipe.evaluate.every))

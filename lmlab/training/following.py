@@ -1,4 +1,4 @@
-"""What a rank other than 0 does: it computes its rows of each batch until rank 0 says that it's over."""
+"""The process of a rank other than 0, which computes its rows of each batch until rank 0 sends the end command."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from lmlab.training.setup import model_and_optimizer
 
 
 def follow() -> int:
-    """Follow rank 0 to its end; the exit status. LabError where rank 0 has gone, or another rank with which it computes."""
+    """Execute rank 0's commands until it ends, and return the exit status. LabError if the connection to another rank is lost."""
     try:
         ranks.join_group()
-        # Rank 0 hears the same signals, and says what comes of them.
+        # Rank 0 receives the same signals and handles them for all ranks.
         ranks.ignore_signals()
         computation: TorchComputation | None = None
         while True:
@@ -37,7 +37,9 @@ def follow() -> int:
 def _set_up(value: dict[str, Any]) -> TorchComputation:
     recipe, policy = from_toml(value["recipe"]), read_policy(value["policy"])
     apply_policy(policy)
-    model, optimizer = model_and_optimizer(recipe, policy, value["vocabulary"], drawn=False)  # rank 0 sends the numbers
+    model, optimizer = model_and_optimizer(
+        recipe, policy, value["vocabulary"], drawn=False
+    )  # rank 0 broadcasts the values
     made = TorchComputation(recipe, policy, model, optimizer)
     ranks.broadcast_tensors(training_tensors(model, optimizer))
     return made

@@ -1,11 +1,11 @@
-"""Which steps are spikes: losses and gradient norms far above what they were lately, or not finite at all.
+"""Detection of spikes: steps whose loss or gradient norm is far above its recent values, or isn't finite.
 
-Each of the two has a running mean and variance that forget exponentially (West's recurrence, with the weights of a plain mean
-while there are few values: doi 10.1145/359146.359153). A value is `z` standard deviations above the mean; one beyond
-`train.spike` is a spike. However far out it lies, it enters the statistics as a moderate one, so that it doesn't hide the next.
+Loss and gradient norm each have an exponentially weighted running mean and variance (West's recurrence, with the weights of a
+plain mean while there are few values: doi 10.1145/359146.359153). A value with z-score above `train.spike` is a spike. It enters
+the statistics clipped at `FURTHEST` standard deviations, so that it doesn't mask the next one.
 
-Adaptive clipping is ZClip's (arXiv 2504.02507, section 3): a gradient norm whose z lies above a threshold z* is clipped to
-mean + z*^2 / z standard deviations, the further down the further out it was.
+Adaptive clipping is ZClip's (arXiv 2504.02507, section 3): a gradient norm with a z-score z above a threshold z* is clipped to
+mean + z*^2 / z standard deviations, which is the lower the larger z is.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ from lmlab.optim import clip_limit
 from lmlab.recipe import Recipe
 
 MEMORY = 0.97
-"""What a value's weight shrinks by with each later one: about 33 steps count."""
+"""Decay of a value's weight with each later value: an effective window of about 33 steps."""
 FIRST_JUDGED = 32
-"""Values that the statistics need before they say anything of the next."""
+"""Number of values that the statistics need before z-scores are computed."""
 SMALLEST_DEVIATION = 0.01
-"""As a share of the mean: where nearly equal values follow one another, the next is no spike for being a little larger."""
+"""Lower limit of the standard deviation as a share of the mean: after nearly equal values a slightly larger one is no spike."""
 SMALLEST_NORM_DEVIATION = 0.25
-"""The same for gradient norms, whose upper tail is long: a passage that is only rare can double them, and clipping sees to it."""
+"""The same for gradient norms, whose upper tail is long: an unusual but valid text can double them, and clipping handles that."""
 FURTHEST = 3.0
-"""Standard deviations above the mean at which a value enters the statistics that lies further out."""
+"""Values further above the mean than this many standard deviations enter the statistics clipped to it."""
 RECENT = 16
-"""Steps of which loss and gradient norm are remembered, to stand before a spike in its black box."""
+"""Number of steps whose loss and gradient norm are kept for the black box of a later spike."""
 
 Kind = Literal["fine", "spike", "not finite"]
 
 
 @dataclass
 class Running:
-    """Mean and variance of a quantity, the recent values counting most."""
+    """Exponentially weighted running mean and variance of a quantity."""
 
     mean: float = 0.0
     variance: float = 0.0
     count: int = 0
 
     def deviation(self, smallest: float = SMALLEST_DEVIATION) -> float:
-        """The standard deviation, at least that share of the mean."""
+        """Return the standard deviation, at least `smallest` times the mean."""
         return max(math.sqrt(self.variance), smallest * abs(self.mean), 1e-12)
 
     def z(self, value: float, smallest: float = SMALLEST_DEVIATION) -> float | None:
-        """How many standard deviations `value` lies above the mean; None while there are too few values to say."""
+        """Return the z-score of `value`; None while there are fewer than `FIRST_JUDGED` values."""
         return None if self.count < FIRST_JUDGED else (value - self.mean) / self.deviation(smallest)
 
     def add(self, value: float) -> None:
-        """Take a value in, as no further above the mean than `FURTHEST` standard deviations."""
+        """Update the statistics with a value, clipped to `FURTHEST` standard deviations above the mean."""
         if self.count >= FIRST_JUDGED:
             value = min(value, self.mean + FURTHEST * self.deviation())
         weight = max(1 / (self.count + 1), 1 - MEMORY)
@@ -62,23 +62,23 @@ class Running:
 
 @dataclass
 class GuardState:
-    """What the guard remembers; a part of the run's state, and so of every checkpoint."""
+    """The guard's part of the run's state, saved in every checkpoint."""
 
     loss: Running = field(default_factory=Running)
-    """Of the mean nats a token of a step."""
+    """Statistics of a step's loss, in mean nats a token."""
     norm: Running = field(default_factory=Running)
-    """Of the gradient's norm before clipping."""
+    """Statistics of the gradient norm before clipping."""
     recent: list[list[float | None]] = field(default_factory=list)
-    """[step, loss, gradient norm] of the last steps, oldest first; None for what wasn't finite."""
+    """[step, loss, gradient norm] of the last steps, oldest first; None for values that weren't finite."""
     rewinds: int = 0
-    """How often the run went back to a checkpoint."""
+    """Number of times that the run went back to a checkpoint."""
     boxes: int = 0
-    """Black boxes written."""
+    """Number of black boxes written."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What the guard says of one step before its update."""
+    """The guard's classification of one step, before its update."""
 
     kind: Kind
     loss: float
@@ -86,14 +86,14 @@ class Verdict:
     loss_z: float | None
     norm_z: float | None
     limit: float
-    """The largest gradient norm that the update may use; 0: any."""
+    """The norm that the gradient is clipped to; 0: no clipping."""
 
     def values(self) -> dict[str, Any]:
-        """For events.jsonl."""
+        """Return the fields for events.jsonl."""
         return {"loss": self.loss, "loss_z": self.loss_z, "gradient_norm": self.norm, "gradient_norm_z": self.norm_z}
 
     def sentence(self) -> str:
-        """The same in words."""
+        """Return the verdict as a sentence."""
         if self.kind == "not finite":
             return f"loss {self.loss:.4g}, gradient norm {self.norm:.4g}: not finite"
         found = [
@@ -105,7 +105,7 @@ class Verdict:
 
 
 def judge(state: GuardState, recipe: Recipe, step: int, loss: float, norm: float) -> Verdict:
-    """The verdict on a step (the first is 0) with this mean loss (nats a token) and gradient norm; nothing is remembered yet."""
+    """Return the verdict on a step (from 0) with this loss (mean nats a token) and gradient norm, without changing `state`."""
     threshold, clip = recipe.train.spike, clip_limit(recipe.optim, step)
     finite = math.isfinite(loss) and math.isfinite(norm)
     loss_z = state.loss.z(loss) if finite else None
@@ -123,7 +123,7 @@ def judge(state: GuardState, recipe: Recipe, step: int, loss: float, norm: float
 
 
 def remember(state: GuardState, step: int, verdict: Verdict) -> None:
-    """Take a judged step's values in; values that aren't finite leave no trace in the statistics."""
+    """Update `state` with a judged step; values that aren't finite don't enter the statistics."""
     values = [value if math.isfinite(value) else None for value in (verdict.loss, verdict.norm)]
     state.recent = [*state.recent[1 - RECENT :], [step, *values]]
     if verdict.kind == "not finite":

@@ -1,4 +1,4 @@
-"""How many optimizer steps a training has: as many as its recipe says, or as its epochs come to."""
+"""The number of optimizer steps of a training: the recipe's `train.steps`, or those of its `train.epochs`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from lmlab.recipe.train import MOST_STEPS
 
 
 def steps_of(recipe: Recipe, training: TrainingTokens) -> int:
-    """The optimizer steps of a run of `recipe` over these tokens."""
+    """Return the number of optimizer steps of a run of `recipe` over these tokens."""
     return planned_steps(recipe, sequences_an_epoch(training, recipe.data.order, recipe.model.context))
 
 
 def planned_steps(recipe: Recipe, sequences: int) -> int:
-    """train.steps, or what train.epochs comes to over epochs of so many sequences; LabError where that is beyond all bounds."""
+    """Return train.steps, or the steps of train.epochs epochs of `sequences` sequences each. LabError if they exceed MOST_STEPS."""
     if recipe.train.epochs is None:
         return recipe.train.steps
     steps = max(1, math.floor(recipe.train.epochs * sequences / recipe.train.batch))

@@ -1,8 +1,8 @@
-"""What other work on the machine does to a forecast of time.
+"""The effect of other processes' load on a forecast of time.
 
-A step that was tried while its threads had a share s of the processor takes about s of that time alone. Nobody knows whether
-the other work stays: the forecast takes it as it was, and its interval reaches from a machine that turns quiet to one that turns
-as much busier.
+A step that was measured while its threads got a share s of the processor takes about s times as long on an idle machine. Whether
+the load will stay is unknown: the forecast assumes that it does, and its interval reaches from an idle machine to one that is
+slower than now by the same factor.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ import math
 from lmlab.scaling.estimate import NORMAL_QUANTILE
 
 QUIET = 0.95
-"""From this share of the processor on, a machine counts as quiet: its own housekeeping takes as much."""
+"""From this share of the processor on, a machine counts as idle: background processes of the system take the rest."""
 CHANGED = 0.1
-"""Shares of the processor that differ by less are equal: a few steps don't measure them better."""
+"""Smallest difference between shares of the processor that counts: a few steps can't measure smaller ones."""
 
 
 def load_spread(share: float) -> float:
-    """Standard deviation of log(time) for a share of the processor: 80 % reach from a machine that turns quiet to one that
-    turns as much busier.
+    """Return the standard deviation of log(time) for a share of the processor.
+
+    Its 80 % interval reaches from an idle machine to one that is slower by the same factor.
 
     >>> round(math.exp(NORMAL_QUANTILE * load_spread(0.5)), 3)
     2.0
@@ -28,12 +29,12 @@ def load_spread(share: float) -> float:
 
 
 def slowed(seconds: float, tried_share: float, share: float) -> float:
-    """Seconds with a share of the processor, of what took so long with `tried_share` of it; small differences don't count."""
+    """Convert seconds measured with `tried_share` of the processor to `share` of it; differences below `CHANGED` are ignored."""
     return seconds if abs(share - tried_share) < CHANGED else seconds * tried_share / share
 
 
 def load_words(share: float) -> str:
-    """A busy machine in words; empty for a quiet one.
+    """Return a sentence about a busy machine; empty for an idle one.
 
     >>> load_words(0.52)
     'the machine is busy: this process got 52% of the processor time that it asked for'

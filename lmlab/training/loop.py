@@ -1,7 +1,7 @@
-"""The training loop: step, log, evaluate, save, and ask whether to stop, in that order at every step.
+"""The training loop: step, log, evaluate, save, check for a stop, in that order at every step.
 
-At a boundary the state says how many steps were taken. Everything that happens there depends on that number and the state
-alone, so a run that is continued from a boundary does what the untouched run did.
+A boundary is the point between two steps. Everything that happens there depends only on the number of steps taken and on the
+state, so a run that is resumed at a boundary is identical to the uninterrupted run.
 
     boundary -> (evaluate) -> (save) -> (stop?) -> step, judged -> (note a spike, skip it, rewind) -> (log) -> boundary
 """
@@ -30,58 +30,59 @@ EndingName = Literal["finished", "patience", "stopped"]
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """What one evaluation during training found."""
+    """The results of one evaluation during training."""
 
     valid_loss: float
     """Nats a token."""
     metrics: dict[str, Any]
     """The fields of the evaluation's line in metrics.jsonl."""
     samples: tuple[dict[str, Any], ...]
-    """The values of the lines in samples.jsonl."""
+    """The fields of the lines in samples.jsonl."""
     line: str
-    """The metrics in words."""
+    """The metrics as text for the display."""
 
 
 class Record(Protocol):
     """Appends a line to one of the run's .jsonl files."""
 
     def __call__(self, file: str, kind: str, step: int, tokens: int, values: dict[str, Any]) -> None:
-        """`file` is metrics, samples or events."""
+        """`file` is metrics, samples or events; `kind` is the line's kind, `values` its further fields."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hooks:
-    """What the loop asks of the floors above and beside it."""
+    """Callbacks of the loop for everything outside of this package: files, evaluation and forecasts."""
 
     record: Record
     evaluate: Callable[[State], Scores]
-    """Raises Interrupted where the training is to stop meanwhile."""
+    """Evaluates the model. Raises Interrupted if a stop is requested meanwhile."""
     save: Callable[[State, bool], None]
-    """Saves a checkpoint, perhaps beside the training; the flag says whether it's the best so far."""
+    """Saves a checkpoint, possibly in the background; the flag is True if it's the best so far."""
     check_save: Callable[[bool], None]
-    """Raises what a save met that ran beside the training; with True, once it's done."""
+    """Raises the error of a background save that has finished; with True, waits until it has finished first."""
     black_box: Callable[[State, Verdict], str]
-    """Writes down what a step met, before its update; the file's name in the run's folder."""
+    """Writes the black box of a step before its update; returns the file's name in the run's folder."""
     corrected: Callable[[Correction], None]
-    """Takes up the forecast of the run's time by its own first steps."""
+    """Receives the forecast of the run's time that is corrected by its own first steps."""
     wall_seconds: Callable[[], float]
-    """All of the run's time so far, from the start of its process."""
+    """Returns the run's wall time so far, from the start of its process."""
     rewind: Callable[[State], State]
-    """Puts model, optimizer and journals back to a checkpoint from before that state; the state that it holds."""
+    """Restores model, optimizer and journals from a checkpoint before that state; returns the checkpoint's state."""
 
 
 class StopCheck(Protocol):
-    """Whether to stop, and why."""
+    """Tells the loop whether to stop, and why."""
 
     reason: str | None
+    """Why to stop; None while no stop is requested."""
     since: float | None
-    """When it was asked, in `time.monotonic()`."""
+    """When the stop was requested, in `time.monotonic()`."""
 
     def stopping(self) -> bool:
-        """Asked at every boundary."""
+        """Return whether to stop; called at every boundary."""
 
     def save_requested(self) -> bool:
-        """Whether a checkpoint was asked for."""
+        """Return whether a checkpoint was requested since the last call."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +92,11 @@ class Ending:
     kind: EndingName
     reason: str
     seconds: float | None = None
-    """From the request to stop until everything was saved."""
+    """Seconds from the request to stop until everything was saved; None if no stop was requested."""
 
 
 class Loop:
-    """One training from its state to its end."""
+    """Runs one training from its current state to its end."""
 
     def __init__(
         self,
@@ -111,8 +112,8 @@ class Loop:
         peak_flops: float | None,
         datasheet_flops: float | None = None,
     ) -> None:
-        """`flops_per_token` counts forward and backward; `peak_flops` is a second's, measured on this machine, and
-        `datasheet_flops` what the device's datasheet says, where it is known.
+        """`flops_per_token` is of forward and backward pass together. `peak_flops` is the peak in FLOP/s measured on this machine,
+        `datasheet_flops` that of the device's datasheet, or None.
         """
         self.recipe = recipe
         self.step = step
@@ -126,7 +127,7 @@ class Loop:
         self.peak_flops = peak_flops
         self.datasheet_flops = datasheet_flops
         self.saved_step = -1
-        # As in `lmlab runs`: of one stream, its tokens make an epoch; of windows of documents, the windows.
+        # As in `lmlab runs`: an epoch is all tokens of a stream, or all windows of documents.
         windows, context = step.tokens, recipe.model.context
         sequences = windows.windows.epoch if isinstance(windows, WindowedTokens) else len(windows) / context
         self._epoch_steps = sequences / recipe.train.batch
@@ -136,7 +137,7 @@ class Loop:
         self._evaluated_before = state.evaluate_seconds
 
     def run(self) -> Ending:
-        """Train until the last step, until patience runs out, or until asked to stop; the last state is always saved."""
+        """Train until the last step, until patience runs out, or until a stop is requested; the last state is always saved."""
         while True:
             ending = self._boundary() or self._take_step()
             if ending is not None:
@@ -168,7 +169,7 @@ class Loop:
         return Ending(kind="stopped", reason=self.stop.reason or "a request")
 
     def _take_step(self) -> Ending | None:
-        """One step; the end of the training where a rank is lost in it, which leaves what the boundary before it had."""
+        """Take one step. Return the ending if a rank is lost in it; the state is then that of the boundary before the step."""
         state = self.state
         started = time.perf_counter()
         try:
@@ -196,7 +197,10 @@ class Loop:
         return None
 
     def _decided(self, state: State, gradients: StepGradients) -> tuple[Decision, bool]:
-        """The guard's decision, and whether the update was made. Where deciding fails, the update is left out: other ranks wait."""
+        """Return the guard's decision, and whether the update was made.
+
+        If the decision raises, the update is still called, without effect, because the other ranks wait for it.
+        """
         limit = None
         try:
             decision = self._guard.decide(state, gradients)
@@ -231,7 +235,7 @@ class Loop:
         self._correct()
 
     def _correct(self) -> None:
-        """Correct the forecast of the run's time, once its first steps tell more than those that were tried."""
+        """Correct the forecast of the run's time, once enough of its own steps were timed."""
         state, left = self.state, self._remaining()
         if left is None or self.pace.expected is None:
             return
@@ -268,7 +272,7 @@ class Loop:
         return None if peak_flops is None else tokens_per_second * self.flops_per_token / peak_flops
 
     def _remaining(self) -> float | None:
-        """Steps and evaluations that are left, the last one included, at the pace of this process."""
+        """Return the expected seconds of the remaining steps and evaluations, final one included, at this process's pace."""
         state, every = self.state, self.recipe.evaluate.every
         pace = self.pace.step_seconds
         if pace is None:
@@ -305,7 +309,7 @@ class Loop:
         )
         if missed is not None:
             self.display.note(missed_words(missed))
-        # A checkpoint that this step may already have does not know of this evaluation.
+        # A checkpoint that this step may already have doesn't include this evaluation.
         self.saved_step = -1
         if best:
             self._save(best=True)
@@ -320,7 +324,7 @@ class Loop:
         self.state.save_seconds += time.perf_counter() - started
 
     def _save_now(self, again: bool = False) -> None:
-        """A checkpoint of this state that is on the disk when this returns, written `again` where the step has one."""
+        """Save a checkpoint and wait until it is on the disk; with `again` also if this step has one already."""
         if again:
             self.saved_step = -1
         self._save(best=False)
@@ -330,7 +334,7 @@ class Loop:
 
 
 class _Meter:
-    """Tokens a second, and seconds a step: since the last line of metrics, and over the most recent steps for the display."""
+    """Measures tokens a second since the last line of metrics, and smoothed tokens a second and seconds a step for the display."""
 
     SMOOTHING = 0.9
 

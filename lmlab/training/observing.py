@@ -1,7 +1,7 @@
-"""A look into the model at one batch: the loss of each sequence, and the norms of gradients and activations by layer.
+"""Diagnostics of the model on one batch: the loss of each sequence, and gradient norms and activation RMS by layer.
 
-PyTorch computes it, on the weights as they are, without dropout, and touches neither the weights nor their gradients. It costs a
-step or two, so it is for the rare step that needs explaining.
+Computed by PyTorch with the current weights and without dropout; neither the weights nor their `grad` change. It costs as much as
+one or two training steps, so it is for single steps, such as spikes.
 """
 
 import contextlib
@@ -19,25 +19,26 @@ from lmlab.training.policy import Policy
 
 OTHERS = "embeddings and head"
 TOKENS_AT_ONCE = 256
-"""On a CPU, whose engine needs less memory than PyTorch: a look at the whole batch would be the peak of a small training."""
+"""Tokens of a micro-batch on a CPU, at most: PyTorch needs more memory than the native engine, so that observing the whole batch
+would set the peak memory of a small training."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """What one batch does to the model."""
+    """Losses, gradient norms and activations of the model on one batch."""
 
     sequence_losses: tuple[float, ...]
     """Mean nats a token of each sequence."""
     gradient_norms: dict[str, float]
-    """Of the mean loss over the batch, by layer."""
+    """L2 norm of the gradient of the mean loss over the batch, by layer."""
     activation_rms: dict[str, float]
-    """Root mean square of what each layer adds up to, by layer."""
+    """Root mean square of each layer's output."""
 
 
 def observe(model: TrainableModel, policy: Policy, inputs: np.ndarray, targets: np.ndarray) -> Observation:
-    """Look at a batch, int64 [batch, time] both, in micro-batches of the policy, on a CPU of TOKENS_AT_ONCE at most."""
+    """Return the diagnostics of a batch (both int64 [batch, time]), in the policy's micro-batches, smaller ones on a CPU."""
     device, dtype = policy.torch_device, policy.autocast_dtype
-    # They share their memory with the weights, and add up gradients of their own.
+    # They share the weights' memory, but accumulate gradients of their own.
     leaves = {
         name: weights.detach().requires_grad_() for name, weights in model.named_parameters() if weights.requires_grad
     }
@@ -64,13 +65,13 @@ def observe(model: TrainableModel, policy: Policy, inputs: np.ndarray, targets: 
     return Observation(
         sequence_losses=tuple(losses),
         gradient_norms=_by_layer({name: leaf.grad for name, leaf in leaves.items()}),
-        # Sums and counts: the last part of a batch may be a smaller one.
+        # Sums and counts, because the last micro-batch may be smaller.
         activation_rms={name: float(np.sqrt(np.divide(*np.sum(values, axis=0)))) for name, values in squares.items()},
     )
 
 
 def layer_of(name: str) -> str:
-    """The layer that a parameter belongs to, as people count: block 1 is the first.
+    """Return the name of the layer that a parameter belongs to; blocks are counted from 1.
 
     >>> layer_of("blocks.0.mlp.up.weight"), layer_of("embedding.weight")
     ('block 1', 'embeddings and head')
@@ -92,7 +93,7 @@ def _by_layer(gradients: dict[str, Float[Tensor, "..."] | None]) -> dict[str, fl
 
 @contextlib.contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode; after that each of its modules as it was."""
+    """Set the model to evaluation mode; on exit restore the mode of each module."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -104,7 +105,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _hooked(model: GPTModel, squares: dict[str, list[tuple[float, int]]]) -> Iterator[None]:
-    """Each layer's mean square output is noted a forward pass."""
+    """Add the sum of squares and the size of each layer's output to `squares` in each forward pass."""
 
     def note(layer: str) -> object:
         def hook(module: nn.Module, taken: object, given: object) -> None:

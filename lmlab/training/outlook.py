@@ -1,6 +1,6 @@
-"""Where a run is heading: its validation losses drawn on to its end, and held against the loss that was forecast.
+"""Extrapolation of a run's validation losses to its last step, and comparison with the forecast loss.
 
-Everything follows from the lines that the run has written, so that a run which is killed and continued says the same, once.
+Everything is computed from the lines that the run has written, so that a run which is killed and resumed reports the same, once.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from lmlab.scaling.curve import expected_end, rate_path
 from lmlab.scaling.estimate import NORMAL_QUANTILE, Estimate
 
 SHOWN_FROM = 1 / 3
-"""Of a run; before that its curve tells little."""
+"""Share of a run's steps from which its curve is extrapolated; before that the interval is too wide to be useful."""
 MISSED = "forecast_missed"
-"""The kind of the event."""
+"""Kind of the event in events.jsonl."""
 DECIMALS = 4
-"""Of the losses in it."""
+"""Decimals of the losses in the event."""
 
 
 class Outlook:
-    """What the evaluations of one run say about its end."""
+    """The extrapolated final loss of one run, updated by each evaluation."""
 
     def __init__(self, rate: Callable[[int], float], steps: int, forecast: Estimate | None = None) -> None:
-        """`rate` is the share of the peak learning rate at each of the run's `steps`, `forecast` the expected final loss."""
+        """`rate` returns the share of the peak learning rate at a step; `forecast` is the forecast final loss."""
         self.expected: Estimate | None = None
-        """The loss at the end; None while nothing can be said of it."""
+        """The extrapolated final loss; None while the curve is too short."""
         self._path = rate_path(rate, steps)
         self._forecast = forecast
         self._steps: list[int] = []
         self._losses: list[float] = []
         self._sample: int | None = None
-        """Tokens of the sample that evaluations score; None where they score the whole split, as the final figure does."""
+        """Tokens of the sample that evaluations score; None if they score the whole split, as the final figure does."""
         self._reported = False
 
     def read(self, metrics: Iterable[Mapping[str, Any]], events: Iterable[Mapping[str, Any]]) -> None:
-        """Forget all, and take up what the run's lines tell."""
+        """Reset, and read the evaluations and events of the run's .jsonl lines."""
         evaluations = [
             line
             for line in metrics
@@ -51,7 +51,7 @@ class Outlook:
         self.expected = self._extrapolated()
 
     def add(self, step: int, evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Take up what an evaluation's line holds; the event's values, once, where the run is going to miss its forecast."""
+        """Add an evaluation's line. Return the event's fields the first time that the run is expected to miss its forecast."""
         loss = evaluation["valid_loss"]
         if math.isfinite(loss):
             self._steps.append(step)
@@ -75,7 +75,7 @@ class Outlook:
         }
 
     def words(self) -> str:
-        """The expected loss for people, such as `about 1.52 (1.49 to 1.56)`; empty while there is none."""
+        """Return the expected loss as text, such as `about 1.52 (1.49 to 1.56)`; empty while there is none."""
         return "" if self.expected is None else about(self.expected)
 
     def _extrapolated(self) -> Estimate | None:
@@ -91,7 +91,7 @@ def _sample_of(evaluation: Mapping[str, Any]) -> int | None:
 
 
 def _of_all(end: Estimate, sample: int) -> Estimate:
-    """What the loss of a sample says about the whole split's, which is what gets quoted and was forecast."""
+    """Widen the interval of a sample's loss to that of the whole split, over which forecast and final figure are."""
     error = NORMAL_QUANTILE * sampling_error(end.value, sample)
     return replace(
         end,
@@ -102,7 +102,7 @@ def _of_all(end: Estimate, sample: int) -> Estimate:
 
 
 def about(expected: Estimate) -> str:
-    """A loss with its limits, in as many digits as the limits allow.
+    """Format a loss with its interval, in as many digits as the interval's width justifies.
 
     >>> about(Estimate(value=1.5234, low=1.487, high=1.562, evidence="fitted"))
     'about 1.52 (1.49 to 1.56)'
@@ -114,7 +114,7 @@ def about(expected: Estimate) -> str:
 
 
 def missed_words(values: Mapping[str, Any]) -> str:
-    """The event as a sentence."""
+    """Return the event as a sentence."""
     low, high, forecast, most = (
         f"{values[name]:.4g}" if _is_number(values.get(name)) else "?"
         for name in ("low", "high", "forecast", "forecast_high")
@@ -126,10 +126,9 @@ def missed_words(values: Mapping[str, Any]) -> str:
 
 
 def forecast_loss(value: Any) -> Estimate | None:
-    """The expected final loss that a run's forecast.json holds; None where it holds none.
+    """Return the expected final loss in a run's forecast.json; None if it has none.
 
-    One with an interval that begins at 0 is none: earlier versions wrote the logarithm of the vocabulary for a loss that they
-    didn't know.
+    An interval that begins at 0 counts as none: earlier versions wrote the logarithm of the vocabulary for an unknown loss.
     """
     figures = value.get("figures") if isinstance(value, dict) else None
     figure = figures.get("final_loss") if isinstance(figures, dict) else None

@@ -1,4 +1,4 @@
-"""How long a run still takes, from its own first steps: its forecast is corrected by them, once."""
+"""Remaining time of a run from the time of its own steps, by which its forecast is corrected once."""
 
 from __future__ import annotations
 
@@ -13,51 +13,51 @@ from lmlab.training.display import duration
 from lmlab.training.load import CHANGED, load_spread
 
 FIRST_STEPS, FIRST_SECONDS = 10, 5.0
-"""A forecast is corrected after so many steps that took so long together,"""
+"""A forecast is corrected after at least this many steps with at least this total time,"""
 LONG_SECONDS, FEWEST_STEPS = 20.0, 3
-"""or after fewer steps that took longer."""
+"""or after fewer steps with a longer total time."""
 REPORTED_FACTOR = 1.1
-"""A time that differs from its forecast by a smaller factor isn't told."""
+"""A time that differs from its forecast by a smaller factor isn't reported."""
 SPREAD = 0.05
-"""Standard deviation of log(time) from a run's own first steps, on a quiet machine."""
+"""Standard deviation of log(time) estimated from a run's own first steps on an idle machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What a run's forecast says of its time."""
+    """The times in a run's forecast."""
 
     total_seconds: float
     step_seconds: float
     closing_seconds: float
-    """After the last step: the scores over the whole validation split."""
+    """Seconds after the last step: the evaluation over the whole validation split."""
     processor_share: float
-    """Of the steps that were tried for it."""
+    """Share of the processor during the trial steps of the forecast."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Correction:
-    """The forecast of a run's time by its own first steps."""
+    """The forecast of a run's time from its own first steps."""
 
     step: int
     total_seconds: float
     low: float
     high: float
-    """The interval that is to hold in four of five cases."""
+    """`low` to `high` is the 80 % interval of `total_seconds`."""
     left_seconds: float
     step_seconds: float
     processor_share: float
-    """Of these steps."""
+    """Share of the processor during these steps."""
 
     def to_json(self) -> dict[str, Any]:
-        """For forecast.json."""
+        """Return the fields for forecast.json."""
         return {**asdict(self), "level": LEVEL}
 
 
 class Pace:
-    """The seconds of one process's steps."""
+    """Measures the time of this process's steps."""
 
     def __init__(self, expected: Expected | None, threads: int) -> None:
-        """`expected` is None where nothing is to be corrected, as in a run that goes on."""
+        """`expected` is None if there is no forecast to correct, as in a resumed run."""
         self.expected = expected
         self._threads = threads
         self._steps = 0
@@ -67,7 +67,7 @@ class Pace:
         self._due = expected is not None
 
     def add(self, seconds: float) -> None:
-        """A step took so long. The first one, which compiles and touches memory, doesn't count where there are others."""
+        """Add the time of a step. The first one, which compiles and allocates, counts only until there is a second."""
         if self._meter is None:
             self._meter, self._first = ShareMeter(self._threads), seconds
             return
@@ -76,20 +76,23 @@ class Pace:
 
     @property
     def step_seconds(self) -> float | None:
-        """The mean of a step; None before the first."""
+        """Mean seconds a step; None before the first step."""
         if self._meter is None:
             return None
         return self._seconds / self._steps if self._steps else self._first
 
     @property
     def closing_seconds(self) -> float:
-        """What comes after the last step, at the pace of this process."""
+        """Expected seconds after the last step, scaled to this process's pace."""
         if self.expected is None or not self.step_seconds:
             return 0.0
         return self.expected.closing_seconds * self.step_seconds / self.expected.step_seconds
 
     def correction(self, step: int, spent: float, left: float) -> Correction | None:
-        """The corrected forecast, once, where `spent` seconds have passed by `step` and `left` are expected to follow."""
+        """Return the corrected forecast, once, after enough steps; else None.
+
+        `spent` are the seconds up to `step`, `left` the expected seconds after it.
+        """
         if not self._due or self._meter is None or not self._is_known():
             return None
         self._due = False
@@ -111,7 +114,7 @@ class Pace:
 
 
 def correction_words(found: Correction, expected: Expected) -> str:
-    """The correction as a sentence; empty where the forecast was about right."""
+    """Return the correction as a sentence; empty if it differs from the forecast by less than `REPORTED_FACTOR`."""
     if abs(math.log(found.total_seconds / expected.total_seconds)) < math.log(REPORTED_FACTOR):
         return ""
     difference = found.processor_share - expected.processor_share
@@ -126,7 +129,10 @@ def correction_words(found: Correction, expected: Expected) -> str:
 
 
 def expected_time(forecast: Any, closing_share: float) -> Expected | None:
-    """What a forecast.json says of time, of whose evaluations the last takes `closing_share`; None where it says nothing."""
+    """Return the times in a forecast.json; None if it has none, or was corrected already.
+
+    `closing_share` is the share of the final evaluation in the time of all evaluations.
+    """
     if not isinstance(forecast, Mapping) or "correction" in forecast:
         return None
     names = ("total_seconds", "step_seconds", "evaluate_seconds", "processor_share")

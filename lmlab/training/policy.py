@@ -1,7 +1,7 @@
-"""What was chosen for this machine: how a recipe is carried out here, with the reason for each choice.
+"""The policy: how a recipe is executed on this machine, with the reason for each choice.
 
-Measured or decided once, kept in the run's policy.json and used again by resume: sums differ between thread counts,
-kernels and precisions, so a run that changes any of these is no longer bit for bit the one that it was.
+It is chosen once, saved in the run's policy.json and reused by resume: sums differ between thread counts, kernels and precisions,
+so a run that changes any of these is no longer bit-equal to the original run.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ FORMAT = 1
 DTYPES = {"none": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DEVICE = re.compile(r"cpu|mps(:0)?|cuda(:[0-9]{1,3})?")
 TOKENS_IN_A_GPU_PASS = 16_384
-"""Micro-batches on a GPU hold about this many tokens unless told otherwise: enough to fill one, little enough to fit."""
+"""Default tokens of a micro-batch on a GPU, approximately: enough to use all of the GPU, few enough to fit its memory."""
 TOKENS_IN_A_RECURRENT_PASS = 1 << 17
-"""A recurrent model takes a step in time for all sequences at once, so that it wants many of them."""
+"""The same for a recurrent model, which computes one time step for all sequences at once and so needs many of them."""
 BEFORE_ENGINES = {"engine": "torch", "engine_identity": "", "ranks": 1}
-"""What a policy.json that was written before there was a choice stands for."""
+"""Values of fields that a policy.json of an older version lacks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +49,15 @@ class Policy:
     tf32: bool
     compile: bool
     engine: Engine
-    """What computes the step: lmlab's own kernels or PyTorch's."""
+    """What computes the step: lmlab's native kernels, or PyTorch."""
     engine_identity: str
-    """Which build of the native engine: another compiler or version may round its sums otherwise. Empty for torch."""
+    """The build of the native engine: another compiler or version may round sums differently. Empty for torch."""
     micro_batch: int
+    """Sequences of a micro-batch."""
     ranks: int
-    """Processes that train together, each on its share of a batch."""
+    """Number of processes that train together, each on its share of a batch."""
     reasons: dict[str, str]
+    """Field -> why its value was chosen."""
 
     @property
     def autocast_dtype(self) -> torch.dtype | None:
@@ -64,23 +66,23 @@ class Policy:
 
     @property
     def torch_device(self) -> torch.device:
-        """The device as torch knows it; each rank has a GPU of its own."""
+        """The torch.device of this process; each rank has its own GPU."""
         return torch.device(self.device if self.ranks == 1 else local_device(self.device))
 
     def exactness(self) -> dict[str, Any]:
-        """The fields that decide the bits: two equal ones give bit-equal runs on one machine."""
+        """Return the fields that determine the bits of a run: on one machine, equal fields give bit-equal runs."""
         return {name: value for name, value in dataclasses.asdict(self).items() if name != "reasons"}
 
     def to_json(self) -> dict[str, Any]:
-        """For policy.json."""
+        """Return the value for policy.json."""
         return {"format": FORMAT, **dataclasses.asdict(self)}
 
 
 def choose_policy(recipe: Recipe, say: Callable[[str], object] | None = None, identity: str = "") -> Policy:
-    """The policy for `recipe` on this machine; LabError where its wishes can't be met here.
+    """Return the policy for `recipe` on this machine. LabError if its settings can't be satisfied here.
 
-    `say` (default: to standard error) gets a line where the native engine has to be built first. `identity` is the build of it
-    that is taken where it can still be had, in place of the newest: the one that a run began with.
+    `say` (default: print to standard error) is called with a line if the native engine has to be built. `identity` is the build
+    that a run began with; it is used instead of the newest one if it is still available.
     """
     train = recipe.train
     device = choose_device(train.device)
@@ -121,9 +123,9 @@ def choose_engine(
     say: Callable[[str], object] | None = None,
     identity: str = "",
 ) -> tuple[Engine, str, str]:
-    """(native or torch, which build of it, why), for `recipe.train.engine` with the rest of the policy decided.
+    """Return (native or torch, the engine's build, the reason) for `recipe.train.engine`, given the rest of the policy.
 
-    The build of this `identity` is taken where there is one, else the newest. LabError where native is asked for and can't be had.
+    The build of this `identity` is used if it exists, else the newest. LabError if native is requested and isn't available.
     """
     wish = recipe.train.engine
     if wish == "torch":
@@ -143,7 +145,7 @@ def choose_engine(
 
 
 def read_policy(value: Any) -> Policy:
-    """The policy in a run's policy.json; LabError where it's none."""
+    """Return the policy in a run's policy.json. LabError if it is invalid."""
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         found = value.get("format") if isinstance(value, dict) else None
         raise LabError(f"policy.json has format {str(found)[:20]}: expected {FORMAT}")
@@ -158,18 +160,18 @@ def read_policy(value: Any) -> Policy:
 
 
 def apply_policy(policy: Policy) -> None:
-    """Set what is global in this process: threads, TF32, and determinism where the step is compiled."""
+    """Apply the policy's process-wide settings: threads, TF32, and deterministic algorithms if the step is compiled on a CPU."""
     use_threads(policy.threads)
     torch.set_float32_matmul_precision("high" if policy.tf32 else "highest")
     # Compiled CPU code is bit-equal from process to process only with deterministic algorithms.
     deterministic = policy.compile and policy.torch_device.type == "cpu"
-    # Asking for what is set already would still load PyTorch's compiler, which takes a second or two.
+    # Setting the same value again would still load PyTorch's compiler, which takes a second or two.
     if torch.are_deterministic_algorithms_enabled() != deterministic:
         torch.use_deterministic_algorithms(deterministic)
 
 
 def _choose_compile(recipe: Recipe, device: torch.device) -> tuple[bool, str]:
-    """(compile?, why): see `choose_compile`; LabError where it's asked for and the model can't be compiled."""
+    """Return (whether to compile, why): see `choose_compile`. LabError if it's requested and the model can't be compiled."""
     wish = recipe.train.compile
     lacking = uncompilable(recipe.model)
     if lacking is None or wish == "off":
@@ -180,19 +182,19 @@ def _choose_compile(recipe: Recipe, device: torch.device) -> tuple[bool, str]:
 
 
 def uncompilable(model: Model) -> str | None:
-    """Why torch.compile is no way to compute such a model, or None where it is one."""
+    """Return why torch.compile isn't supported for this model, or None if it is."""
     if isinstance(model, Context):
         return "a model of kind context has its loop over time written out, which compiling would only unroll"
     return None
 
 
 def tokens_in_a_gpu_pass(model: Model) -> int:
-    """About how many tokens a micro-batch on a GPU holds unless told otherwise."""
+    """Return the default tokens of a micro-batch on a GPU, approximately."""
     return TOKENS_IN_A_RECURRENT_PASS if isinstance(model, Context) else TOKENS_IN_A_GPU_PASS
 
 
 def _no_native_engine(recipe: Recipe, device: torch.device, precision: str, compiled: bool) -> str | None:
-    """Why the native engine can't compute this, wherever it's installed; None where it can."""
+    """Return why the native engine doesn't support this configuration; None if it does. Whether it is installed isn't checked."""
     if device.type != "cpu":
         return f"it is for the CPU, not for {device.type}"
     if precision != "fp32":
@@ -240,4 +242,4 @@ FITS: dict[str, Callable[[Any], bool]] = {
     "ranks": lambda value: type(value) is int and value > 0,
     "reasons": lambda value: isinstance(value, dict) and all(_is_text(reason) for reason in value.values()),
 }
-"""Field of a policy -> whether a value from a file can be its."""
+"""Field of a policy -> check of a value read from a file."""

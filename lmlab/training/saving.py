@@ -1,8 +1,8 @@
-"""From model, optimizer and state to a checkpoint and back; at once, or beside the training from a snapshot in memory.
+"""Saving of model, optimizer and state to a checkpoint, and restoring; saves are synchronous or in the background.
 
-Beside the training: the tensors are copied, and a thread writes the copies while the next steps are taken. latest.json moves when
-the bytes are on the disk, as always; a save that is still under way is waited for before the next begins; and what went wrong
-surfaces at the next step.
+A background save copies the tensors, and a thread writes the copies while training goes on. latest.json is updated once the bytes
+are on the disk, as always. The next save waits until the previous one has finished, and an error of the thread is raised at the
+next step.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from lmlab.training.spikes import rewind_targets
 from lmlab.training.state import State, read_state
 
 SMALLEST_IN_BACKGROUND = 32 << 20
-"""Bytes of tensors from which a save beside the training gains more than the copy and the shared processor cost."""
+"""Bytes of tensors from which a background save saves more time than the copy and the shared processor cost."""
 
 Parts = Mapping[str, Mapping[str, Tensor]]
 
@@ -44,7 +44,7 @@ class Saver:
         optimizer: TrainingOptimizer,
         storage: Storage = DISK,
     ) -> None:
-        """Where `storage` has an owner and another process has taken the run over, nothing is saved, and that is raised."""
+        """If `storage` has an owner and another process has taken over the run, saves raise an error and write nothing."""
         self._storage = storage
         self._checkpoints = checkpoints
         self._recipe = recipe
@@ -53,12 +53,12 @@ class Saver:
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         self.background_seconds = 0.0
-        """Time that saves took beside the training."""
+        """Total seconds of background saves."""
 
     def save(self, state: State, journal: dict[str, int]) -> None:
         """Save everything that the next step depends on; `journal` holds the lengths of the run's .jsonl files.
 
-        On the disk when this returns, or, beside the training, when `check_save(True)` does.
+        The checkpoint is on the disk when this returns, or, for a background save, when `check_save(True)` returns.
         """
         self.check_save(True)
         parts: Parts = {"weights": dict(self._model.state_dict()), "optimizer": self._optimizer.state_tensors()}
@@ -67,12 +67,12 @@ class Saver:
             return
         copies = {part: {name: copied(tensor) for name, tensor in tensors.items()} for part, tensors in parts.items()}
         facts = (state.step, copies, state.to_json(journal), best_of(state))
-        # A second signal stops at once: a save that dies with the process leaves the checkpoint before it.
+        # A daemon, so that a second signal ends the process at once: the previous checkpoint is still intact then.
         self._thread = threading.Thread(target=self._write_in_background, args=facts, name="checkpoint", daemon=True)
         self._thread.start()
 
     def check_save(self, wait: bool) -> None:
-        """Raise what a save beside the training met, if one is over; with `wait`, when it is over."""
+        """Raise the error of a background save that has finished; with `wait`, wait until it has finished first."""
         thread = self._thread
         if thread is None or (thread.is_alive() and not wait):
             return
@@ -110,7 +110,7 @@ class Saver:
         )
 
     def _bests_of(self, targets: tuple[int, ...]) -> Iterator[int]:
-        """The steps of the best models of the checkpoints that a rewind may go back to: they are the best again then."""
+        """Yield the best steps recorded in the checkpoints that a rewind may restore: after it they are the best again."""
         for target in targets:
             with contextlib.suppress(LabError):
                 best = read_state(read_state_file(self._checkpoints, target))[0].best_step
@@ -119,20 +119,20 @@ class Saver:
 
 
 def saves_in_background(recipe: Recipe, checkpoint_bytes: int) -> bool:
-    """Whether checkpoints of this size are copied and written beside the training."""
+    """Return whether checkpoints of this size are saved in the background."""
     wish = recipe.train.background
     return checkpoint_bytes >= SMALLEST_IN_BACKGROUND if wish == "auto" else wish == "on"
 
 
 def best_of(state: State) -> Best | None:
-    """The best model so far by what `state` says."""
+    """Return the step and loss of the best model so far; None before the first evaluation."""
     if state.best_step is None:
         return None
     return Best(step=state.best_step, loss=math.nan if state.best_loss is None else state.best_loss)
 
 
 def forget_lost_best(checkpoints: Path, state: State) -> list[str]:
-    """Where the best model's checkpoint isn't there or not intact, the best from here on counts; a line that says so."""
+    """Reset the best model in `state` if its checkpoint is missing or damaged; return a line that reports it, if so."""
     if state.best_step is None or state.best_step == state.step:
         return []
     try:
@@ -144,14 +144,14 @@ def forget_lost_best(checkpoints: Path, state: State) -> list[str]:
 
 
 def copied(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
-    """A copy in the CPU's memory that no later step changes."""
+    """Return a copy of the tensor in the CPU's memory."""
     return tensor.detach().to("cpu", copy=True)
 
 
 def require_weights(checkpoint: Checkpoint, model: Model, vocabulary: int) -> None:
-    """LabError unless the checkpoint holds as many numbers as such a model has: asked before one is built.
+    """Raise a LabError unless the checkpoint has as many weights as the model; called before the model is built.
 
-    So a recipe that claims a model of any size takes no more memory than the file that is there.
+    So a recipe that describes a huge model allocates no more memory than the checkpoint's size justifies.
     """
     found, expected = checkpoint.elements("weights"), parameters(model, vocabulary)["total"]
     if found != expected:
@@ -161,9 +161,9 @@ def require_weights(checkpoint: Checkpoint, model: Model, vocabulary: int) -> No
 
 
 def restore_weights(checkpoint: Checkpoint, model: nn.Module) -> None:
-    """Put a checkpoint's weights into `model`, on whatever device it is.
+    """Load a checkpoint's weights into `model`, on its device.
 
-    LabError where a tensor is missing, unknown, or of another shape or dtype; nothing has been changed then.
+    LabError if a tensor is missing, unknown, or has another shape or dtype; the model doesn't change then.
     """
     found, live = checkpoint.tensors("weights"), model.state_dict()
     for name in sorted(live.keys() ^ found.keys()):
@@ -181,7 +181,7 @@ def restore_weights(checkpoint: Checkpoint, model: nn.Module) -> None:
 def restore_training(
     checkpoint: Checkpoint, model: nn.Module, optimizer: TrainingOptimizer, scaler: LossScaler | None
 ) -> tuple[State, dict[str, int]]:
-    """Put a checkpoint's tensors in place, on whatever device they belong; returns the state and the journal lengths."""
+    """Load a checkpoint into model, optimizer and scaler, on their devices; return its state and journal lengths."""
     if "optimizer" not in checkpoint.parts:
         raise LabError(
             f"{checkpoint.folder} keeps its weights only, so training can't go on from it exactly: begin a new run from it "

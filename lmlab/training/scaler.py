@@ -2,7 +2,7 @@
 
 The loss is multiplied by a scale before the backward pass and the gradients divided by it after. A step whose gradients
 overflow is skipped and halves the scale; `GROWTH_INTERVAL` clean steps in a row double it (arXiv 1710.03740, section 3.2).
-Ours rather than torch's, so that its whole state is two numbers that a checkpoint can hold.
+Unlike torch's GradScaler, its whole state is two numbers that a checkpoint can hold.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ GROWTH_INTERVAL = 2_000
 
 @dataclass
 class LossScaler:
-    """The scale and how many clean steps it has had."""
+    """The loss scale and its update rule."""
 
     scale: float = FIRST_SCALE
     clean_steps: int = 0
+    """Steps without overflow since the scale last changed."""
 
     @property
     def exhausted(self) -> bool:
-        """Whether overflow can't be the scale's fault any more."""
+        """Whether the scale is at its minimum, so that an overflow can't be caused by it."""
         return self.scale <= SMALLEST_SCALE
 
     def unscale(self, gradients: Sequence[Tensor]) -> None:
@@ -36,7 +37,7 @@ class LossScaler:
         torch._foreach_mul_(list(gradients), 1.0 / self.scale)
 
     def update(self, finite: bool) -> None:
-        """After a step: grow or shrink."""
+        """Update the scale after a step whose loss and gradients were `finite` or not."""
         if not finite:
             self.scale, self.clean_steps = max(SMALLEST_SCALE, self.scale / 2), 0
             return

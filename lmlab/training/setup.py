@@ -1,4 +1,4 @@
-"""Model, optimizer, step and state of a training, built in one place: for runs, trials, probes, searches and other ranks."""
+"""Construction of a training's model, optimizer, step and state, shared by runs, trials, probes, searches and ranks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Training:
 
     @property
     def recipe(self) -> Recipe:
-        """What is trained."""
+        """The recipe of the training."""
         return self.step.recipe
 
     @property
@@ -43,28 +43,28 @@ class Training:
         return self.step.optimizer
 
     def take(self) -> StepGradients:
-        """Take one step without a guard, and move the state on to the next."""
+        """Take one step without a guard, and advance the state's step and cursor."""
         gradients = self.step.take(self.state)
         self.state.step += 1
         self.state.cursor += self.recipe.train.batch
         return gradients
 
     def restore(self, checkpoint: Checkpoint) -> tuple[State, dict[str, int]]:
-        """Put a checkpoint's weights and optimizer in place; the state that it holds, and the lengths of the journals.
+        """Load a checkpoint's weights and optimizer state; return its state and the lengths of the journals.
 
-        `self.state` stays what it is. LabError where the checkpoint keeps its weights only, or is of another model.
+        `self.state` doesn't change. LabError if the checkpoint has weights only, or is of another model.
         """
         restored = restore_training(checkpoint, self.model, self.optimizer, self.step.scaler)
         self.step.weights_changed()
         return restored
 
     def restore_weights(self, checkpoint: Checkpoint) -> None:
-        """Put a checkpoint's weights in place and nothing else; LabError where it is of another model."""
+        """Load only a checkpoint's weights. LabError if it is of another model."""
         restore_weights(checkpoint, self.model)
         self.step.weights_changed()
 
     def tensors(self) -> list[Tensor]:
-        """All that a checkpoint saves: the weights and the optimizer's state."""
+        """Return all tensors that a checkpoint saves: the weights and the optimizer's state."""
         return [*self.model.state_dict().values(), *self.optimizer.state_tensors().values()]
 
     @property
@@ -73,7 +73,7 @@ class Training:
         return sum(tensor.nbytes for tensor in self.tensors())
 
     def scoring(self, dataset: Dataset) -> Scoring:
-        """How this training's model is scored on the splits of a data set: as it computes its own steps."""
+        """Return the `Scoring` of this training's model on a data set, with the device, precision and engine of its steps."""
         policy, recipe = self.step.policy, self.recipe
         return Scoring(
             model=self.model,
@@ -94,9 +94,9 @@ def set_up(
     steps: int,
     checkpoint: Checkpoint | None = None,
 ) -> Training:
-    """A training of `steps` steps over `tokens`: at step 0, drawn from the recipe's seed, or where a checkpoint of it is.
+    """Return a training of `steps` steps over `tokens`, at step 0 with weights from the recipe's seed, or at a checkpoint of it.
 
-    The policy is in force from here on. LabError where the checkpoint keeps its weights only, or is of another model.
+    The policy is applied to the process. LabError if the checkpoint has weights only, or is of another model.
     """
     apply_policy(policy)
     model, optimizer = model_and_optimizer(recipe, policy, vocabulary, drawn=checkpoint is None)
@@ -110,8 +110,9 @@ def set_up(
 def model_and_optimizer(
     recipe: Recipe, policy: Policy, vocabulary: int, *, drawn: bool
 ) -> tuple[TrainableModel, TrainingOptimizer]:
-    """The recipe's model on the policy's device, and its optimizer; the initial values are `drawn` from the seed, or left to
-    whoever fills in others.
+    """Return the recipe's model on the policy's device, and its optimizer.
+
+    If `drawn` is False the weights are uninitialised, for a caller that loads them.
     """
     model = build_model(recipe.model, vocabulary)
     if drawn:

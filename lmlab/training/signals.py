@@ -1,13 +1,13 @@
-"""What asks a training to stop: signals, a time limit, the run's control folder; as a question that is asked at every step.
+"""Requests to stop a training: signals, a time limit and the run's control folder, checked at every step.
 
     Ctrl-C, SIGTERM, SIGUSR1 (a batch system's warning), SIGHUP (the terminal was closed)   finish the step, save, exit 3
     the same once more                                                                      stop at once
     train.until                                                                             as one signal
     control/stop, control/save, control/pause                                               see `lmlab.runs.control`
 
-Evaluations and samples ask too, and end early; the state from before them is saved then, and the resume makes them again.
-Before the training, while data is prepared or a kernel compiled, nothing needs saving: there a signal ends the command, as
-soon as what runs returns.
+Evaluations and samples check too, and end early; the state before them is saved then, and a resume repeats them. Before the
+training, while data is prepared or a kernel is compiled, nothing needs saving: there a signal ends the command as soon as the
+current call returns to Python.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from typing import Any
 POLL_SECONDS = 1.0
 PAUSE_SECONDS = 0.5
 SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP", "SIGBREAK")
-"""Those of them that this system has; SIGBREAK is Windows's."""
+"""Handled signals; those that this system lacks are skipped. SIGBREAK exists on Windows only."""
 
 
 class Interrupted(Exception):
-    """An evaluation or a sample ended early because the training was asked to stop."""
+    """Raised if an evaluation or a sample ends early because a stop was requested."""
 
 
 class _Handlers:
-    """A context in which signals call `handle`; one that the caller's shell ignores (nohup) stays ignored.
+    """A context in which signals call `handle`; a signal that is ignored before (nohup) stays ignored.
 
-    Only the main thread can hear them: elsewhere this does nothing.
+    Only the main thread can set handlers: in other threads this does nothing.
     """
 
     def __init__(self) -> None:
         self._previous: dict[int, Any] = {}
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """What a signal does."""
+        """Handle a signal."""
         raise KeyboardInterrupt
 
     def __enter__(self) -> Any:
@@ -53,37 +53,37 @@ class _Handlers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._previous.items():
-            # A rank that has left its group ignores signals until it ends.
+            # A rank that has left its group ignores signals until it exits.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, handler)
 
 
 class Interruptible(_Handlers):
-    """A context in which each of the signals is a KeyboardInterrupt, as Ctrl-C is."""
+    """A context in which each of the signals raises KeyboardInterrupt, as Ctrl-C does."""
 
 
 class StopRequests(_Handlers):
-    """A context in which signals and a deadline become requests; outside the main thread only the latter and control/ count."""
+    """A context that collects requests from signals, a deadline and control/; outside of the main thread without signals."""
 
     def __init__(self, read_control: Callable[[], set[str]], deadline: float | None = None) -> None:
-        """`read_control` gives the requests in the run's control folder: save, pause, stop. `deadline` is in `time.monotonic()`."""
+        """`read_control` returns the requests in control/ (save, pause, stop); `deadline` is in `time.monotonic()`."""
         super().__init__()
         self.reason: str | None = None
         self.since: float | None = None
-        """When the request came, in `time.monotonic()`."""
+        """Time of the stop request, in `time.monotonic()`."""
         self._read_control = read_control
         self._deadline = deadline
         self._save = False
         self._next_poll = 0.0
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """The first one is a request; the second stops at once."""
+        """Request a stop on the first signal; raise KeyboardInterrupt on the second."""
         if self.reason is not None:
             raise KeyboardInterrupt
         self._request_stop(signal.Signals(number).name)
 
     def stopping(self) -> bool:
-        """Whether training should end now. Control/ is looked at once a second at most; this waits while it says pause."""
+        """Return whether training should stop. Reads control/ at most once a second, and blocks while it requests a pause."""
         now = time.monotonic()
         if self.reason is None and self._deadline is not None and now >= self._deadline:
             self._request_stop("train.until")
@@ -93,7 +93,7 @@ class StopRequests(_Handlers):
         return self.reason is not None
 
     def save_requested(self) -> bool:
-        """Whether a checkpoint was asked for since this was last called."""
+        """Return whether a checkpoint was requested since the last call."""
         asked, self._save = self._save, False
         return asked
 

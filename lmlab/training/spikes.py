@@ -1,12 +1,12 @@
-"""What happens to a step whose loss or gradient is a spike, or isn't finite.
+"""Handling of steps whose loss or gradient is a spike, or isn't finite, by `train.on_spike`.
 
-    note      a line in events.jsonl and a black box; the update is made
-    skip      besides, the update is left out
-    rewind    besides, training goes back to a checkpoint and on from there with the batches after the spike
+    note      write a line in events.jsonl and a black box; make the update
+    skip      the same, but skip the update
+    rewind    the same, and restore an earlier checkpoint; training goes on from it with the batches after the spike
 
-An update whose loss or gradient isn't finite is never made, whatever the policy. While float16's loss scale can be the cause,
-it is lowered and nothing else happens. Everything here follows from the state and the batch, so that a run which is killed and
-continued meets the same spikes and does the same.
+An update whose loss or gradient isn't finite is never made. While float16's loss scale can be the cause, it is lowered and
+nothing else happens. Everything here is a function of the state and the batch, so that a run which is killed and resumed has the
+same spikes and handles them in the same way.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     from lmlab.training.loop import Hooks
 
 MOST_BOXES = 50
-"""Black boxes of one run: what follows is noted in events.jsonl only."""
+"""Maximum number of black boxes of a run; later spikes are recorded in events.jsonl only."""
 
 SHORTEST_REWIND = 10
-"""Steps that a checkpoint must lie before a spike to be gone back to: a later one may hold what led to it."""
+"""Minimum steps between a spike and the checkpoint that a rewind restores: a later one may include the cause of the spike."""
 
 
 def rewind_target(recipe: Recipe, step: int) -> int:
-    """The step whose checkpoint training goes back to from a spike in the update after `step`.
+    """Return the step of the checkpoint that a rewind restores after a spike in the update after `step`.
 
-    It is one that is saved at `train.checkpoint_every`, so that it is the same whether a run was stopped in between or not.
+    It is a multiple of `train.checkpoint_every`, so that it doesn't depend on whether the run was stopped in between.
     """
     every = recipe.train.checkpoint_every
     return max(0, (step - SHORTEST_REWIND) // every * every)
 
 
 def rewind_targets(recipe: Recipe, step: int) -> tuple[int, ...]:
-    """The checkpoints that a run at `step` may have to go back to later, and so must not lose."""
+    """Return the steps of the checkpoints that must be kept because a run at `step` may have to restore them later."""
     if recipe.train.on_spike != "rewind":
         return ()
     return rewind_target(recipe, step), rewind_target(recipe, step + SHORTEST_REWIND)
@@ -50,24 +50,24 @@ def rewind_targets(recipe: Recipe, step: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What is done with a step's gradients."""
+    """The decision about a step's gradients."""
 
     verdict: Verdict
     limit: float | None
-    """The norm that the gradient is clipped to (0: not clipped); None leaves the update out."""
+    """The norm that the gradient is clipped to (0: not clipped); None skips the update."""
     box: str | None
-    """The black box's file."""
+    """The black box's file; None if none was written."""
     scale_at_fault: bool
-    """Whether a too large loss scale can be the cause."""
+    """Whether a loss scale that is too large can be the cause."""
 
 
 class SpikeGuard:
-    """The guard of one training."""
+    """Detects the spikes of one training and handles them by the recipe's `train.on_spike`."""
 
     def __init__(
         self, recipe: Recipe, step: TrainingStep, hooks: Hooks, display: Display, save_now: Callable[[bool], None]
     ) -> None:
-        """`save_now` saves a checkpoint at once, with True also where the step has one already."""
+        """`save_now` saves a checkpoint and waits for it, with True also if the step has one already."""
         self._recipe = recipe
         self._step = step
         self._hooks = hooks
@@ -75,7 +75,7 @@ class SpikeGuard:
         self._save_now = save_now
 
     def decide(self, state: State, gradients: StepGradients) -> Decision:
-        """What to do with the gradients of the step that `state` is about to take; writes its black box where it is a spike."""
+        """Return the decision about the gradients of the step that follows `state`; write its black box if it is a spike."""
         loss = gradients.loss_sum / max(1, gradients.targets)
         verdict = judge(state.guard, self._recipe, state.step, loss, gradients.norm)
         scaler = self._step.scaler
@@ -89,10 +89,10 @@ class SpikeGuard:
         )
 
     def after(self, state: State, decision: Decision, gradients: StepGradients, updated: bool) -> bool:
-        """Remember and record the step that was taken, and do what the policy says; False where the step was taken back."""
+        """Record the step that was taken, and apply `train.on_spike`. Return False if the step was undone by a rewind."""
         train, verdict = self._recipe.train, decision.verdict
         first = state.cursor - train.batch
-        # Not when it is written: a step that fails after that is taken again, and writes it again.
+        # Counted here and not when it is written: a step that fails after that is repeated, and writes it again.
         state.guard.boxes += decision.box is not None
         if decision.scale_at_fault:
             self._record(state, "scale_lowered", first, gradients, {"scale": state.scale, **verdict.values()})
@@ -127,14 +127,14 @@ class SpikeGuard:
         return True
 
     def _updates(self, state: State, verdict: Verdict) -> bool:
-        """Whether a step with this verdict changes the weights."""
+        """Return whether the update of a step with this verdict is made."""
         if verdict.kind != "spike" or self._recipe.train.on_spike == "note":
             return verdict.kind != "not finite"
-        # Many spikes in a row are a new level rather than bad batches, which leaving out would not end.
+        # Many spikes in a row are a new level of the loss rather than bad batches; skipping updates would not end them.
         return self._recipe.train.on_spike == "skip" and state.skipped_in_a_row >= self._recipe.train.tolerate
 
     def _rewind(self, state: State, verdict: Verdict, gradients: StepGradients, box: str | None) -> None:
-        """Back to a checkpoint, and on from there with the batches after this one."""
+        """Restore a checkpoint, and set its cursor to the batch after this one."""
         train, at, beyond, guard = self._recipe.train, state.step, state.cursor, state.guard
         if guard.rewinds >= train.rewinds:
             self._hooks.check_save(True)
@@ -145,8 +145,8 @@ class SpikeGuard:
         self._hooks.check_save(True)
         back = self._hooks.rewind(state)
         skipped = [back.cursor, beyond]
-        # What belongs to the run rather than to this line of training stays: time spent, saves, rewinds, black boxes. The best
-        # model is that of the restored state: the new line saves the abandoned line's steps again, with other weights.
+        # Counters of the whole run stay: time spent, saves, rewinds, black boxes. The best model is that of the restored state,
+        # because the discarded steps are taken, and their checkpoints saved, again with other weights.
         back.train_seconds, back.evaluate_seconds = state.train_seconds, state.evaluate_seconds
         back.save_seconds, back.saves = state.save_seconds, state.saves
         back.guard.rewinds, back.guard.boxes = guard.rewinds + 1, guard.boxes

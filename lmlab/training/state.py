@@ -1,4 +1,4 @@
-"""What a training run knows that is no function of (seed, step): one small value, kept as state.json in each checkpoint."""
+"""The state of a training run that isn't a function of (seed, step), stored as state.json in each checkpoint."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ LATER_FIELDS = {
     "saves": 0,
     "wall_seconds": 0.0,
 }
-"""Fields that checkpoints of earlier versions lack, and what was true then."""
+"""Fields that checkpoints of earlier versions lack, with the values to assume for them."""
 SHA256_DIGITS = 64
 MOST_EVALUATIONS = 999_999
-"""As many columns as units-valid.npy may have."""
+"""Maximum number of columns of units-valid.npy."""
 
 
 @dataclass
@@ -32,9 +32,9 @@ class State:
     step: int = 0
     """Steps taken, skipped updates included."""
     cursor: int = 0
-    """Sequences read from the endless stream that (seed, order) defines."""
+    """Sequences read from the infinite stream that (seed, order) defines."""
     first_cursor: int = 0
-    """Where in the stream this run began: above 0 where it goes on from a parent's."""
+    """The cursor at which this run began: above 0 if it continues a parent run's stream."""
     tokens: int = 0
     """Tokens trained on."""
     loss_sum: float = 0.0
@@ -48,9 +48,9 @@ class State:
     batches: str = ""
     """SHA-256 over all batches so far: each step's hash is chained to it (`lmlab.training.step.chained`)."""
     guard: GuardState = field(default_factory=GuardState)
-    """What tells a spike from what is usual."""
+    """Statistics of the spike detection."""
     noise: GradientNoise = field(default_factory=GradientNoise)
-    """What batches of several micro-batches told of the gradient's noise."""
+    """Estimate of the gradient noise from batches of several micro-batches."""
     scale: float | None = None
     """float16's loss scale; None without one."""
     clean_steps: int = 0
@@ -58,42 +58,42 @@ class State:
     best_loss: float | None = None
     """The lowest validation loss so far, in nats a token."""
     best_step: int | None = None
-    """The step of it."""
+    """The step of `best_loss`."""
     patience_loss: float | None = None
-    """The last validation loss that patience took for better: each lies more than train.minimum_gain below the one before."""
+    """The last validation loss that reset patience: each is more than train.minimum_gain below the previous one."""
     worse_in_a_row: int = 0
-    """Evaluations since that one."""
+    """Evaluations since `patience_loss`."""
     evaluated_step: int = -1
-    """The step of the last evaluation, so that a resume at it makes no second one."""
+    """The step of the last evaluation, so that a resume at it doesn't repeat it."""
     evaluations: int = 0
-    """Evaluations made, columns of units-valid.npy."""
+    """Number of evaluations, which is the number of columns of units-valid.npy."""
     train_seconds: float = 0.0
-    """Time in training steps."""
+    """Seconds in training steps."""
     evaluate_seconds: float = 0.0
-    """Time in evaluations and samples."""
+    """Seconds in evaluations and samples."""
     save_seconds: float = 0.0
-    """Time that training waited for checkpoints."""
+    """Seconds that training waited for checkpoints."""
     wall_seconds: float = 0.0
-    """All of the time until this was saved: from the start of the process, and of earlier processes (`training.wall`)."""
+    """Wall time up to this save, summed over the run's processes, each from its start (`training.wall`)."""
     saves: int = 0
-    """Checkpoints saved before this one."""
+    """Number of checkpoints saved before this one."""
 
     def to_json(self, journal: dict[str, int]) -> dict[str, Any]:
-        """For state.json; `journal` holds the length in bytes of each of the run's .jsonl files at this point."""
+        """Return the value for state.json; `journal` holds the length in bytes of each of the run's .jsonl files at this point."""
         return {"format": FORMAT, **dataclasses.asdict(self), "journal": journal}
 
     def become(self, other: State) -> None:
-        """Take over everything from `other`, for all who hold this one."""
+        """Copy all fields from `other`, in place, so that all references to this object see them."""
         for entry in dataclasses.fields(self):
             setattr(self, entry.name, getattr(other, entry.name))
 
 
 def read_state(value: dict[str, Any]) -> tuple[State, dict[str, int]]:
-    """The state and the journal lengths in a checkpoint's state.json; LabError where it's none."""
+    """Return the state and the journal lengths in a checkpoint's state.json. LabError if it is invalid."""
     if value.get("format") != FORMAT:
         raise LabError(f"state.json has format {str(value.get('format'))[:20]}: expected {FORMAT}")
     names = {entry.name for entry in dataclasses.fields(State)}
-    # Before there was a minimum gain, the best evaluation was the last that patience took for better.
+    # In versions without a minimum gain, the best evaluation was the last that reset patience.
     value = {**LATER_FIELDS, "patience_loss": value.get("best_loss"), **value}
     lacking = (names | {"journal"}) - set(value)
     if lacking:
@@ -124,14 +124,14 @@ def _number(value: Any) -> bool:
 
 
 def _ranges(value: Any) -> bool:
-    """[first, last) ranges of cursors."""
+    """Return whether `value` is a list of [first, last) ranges of cursors."""
     return isinstance(value, list) and all(
         isinstance(entry, list) and len(entry) == 2 and all(_count(end) for end in entry) for entry in value
     )
 
 
 def _guard(value: Any) -> bool:
-    """What `GuardState` is as JSON."""
+    """Return whether `value` is a valid `GuardState` as JSON."""
     if not isinstance(value, dict) or set(value) != {entry.name for entry in dataclasses.fields(GuardState)}:
         return False
     counts = all(_count(value[name]) for name in ("rewinds", "boxes"))
@@ -145,7 +145,7 @@ def _running(value: Any) -> bool:
 
 
 def _noise(value: Any) -> bool:
-    """What `GradientNoise` is as JSON."""
+    """Return whether `value` is a valid `GradientNoise` as JSON."""
     if not isinstance(value, dict) or set(value) != {entry.name for entry in dataclasses.fields(GradientNoise)}:
         return False
     return _number(value["square"]) and _number(value["trace"]) and _count(value["steps"])
@@ -172,4 +172,4 @@ FITS: dict[str, Callable[[Any], bool]] = {
     "guard": _guard,
     "noise": _noise,
 }
-"""Field of a state -> whether a value can be its."""
+"""Field of a state -> check of a value read from a file."""

@@ -1,10 +1,10 @@
-"""One training step, the only one: the batch at the cursor, its gradients, and the update.
+"""The training step, used by all callers: the batch at the cursor, its gradients, and the update.
 
     gradients   batch at the cursor -> micro-batches -> losses, gradients -> norm
-    decision    of whoever trains (`spikes.SpikeGuard`): how far the gradient is clipped, or no update
+    decision    by the caller (`spikes.SpikeGuard`): the norm that the gradient is clipped to, or no update
     update      clipping -> learning rate -> optimizer
 
-CPU, CUDA and MPS, PyTorch and the native engine differ only in the `Policy`; `computation.py` has what it chooses between.
+CPU, CUDA and MPS, PyTorch and the native engine differ only in the `Policy`, which selects an implementation in `computation.py`.
 """
 
 import hashlib
@@ -28,33 +28,33 @@ from lmlab.training.state import State
 
 @dataclass(frozen=True, kw_only=True)
 class StepGradients:
-    """What the first half of a step gave: a batch and its gradients."""
+    """Loss and gradient norms of a batch: the result of the first half of a step."""
 
     loss_sum: float
-    """Nats over the step's targets."""
+    """Sum of nats over the step's targets."""
     targets: int
-    """How many targets there were."""
+    """Number of targets."""
     sequences: int
-    """How many sequences had one: fewer than the batch in the last one of an epoch of documents."""
+    """Number of sequences with a target: fewer than the batch size in the last batch of an epoch of documents."""
     norm: float
     """L2 norm of the whole gradient before clipping."""
     rate: float
-    """The share of the peak learning rate that the update is made with."""
+    """The update's share of the peak learning rate."""
     finite: bool
-    """Whether loss and gradient are finite; if not, `update` leaves the weights as they are."""
+    """Whether loss and gradient are finite; if not, `update` doesn't change the weights."""
     first: FirstPart | None
-    """The gradient over the batch's first micro-batch; None where there is only one."""
+    """The gradient over the batch's first micro-batch; None if there is only one."""
     batch: str
     """SHA-256 of the batch's inputs and targets as little-endian int64, one after the other."""
 
     @property
     def loss(self) -> float:
-        """Mean nats a target; NaN without targets."""
+        """Mean nats per target; NaN without targets."""
         return self.loss_sum / self.targets if self.targets else math.nan
 
 
 class TrainingStep:
-    """The steps of one training: its model, optimizer and data, with what is computed once for all steps."""
+    """Takes the steps of one training; holds its model, optimizer, data and `Computation`."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class TrainingStep:
         tokens: TrainingTokens,
         steps: int,
     ) -> None:
-        """`tokens` is the training split or windows in it; `steps` the training's length, which the schedule may need."""
+        """`tokens` is the training split or windows of it; `steps` is the training's length, which schedules may need."""
         self.recipe = recipe
         self.policy = policy
         self.model = model
@@ -76,22 +76,22 @@ class TrainingStep:
 
     @property
     def scaler(self) -> LossScaler | None:
-        """float16's loss scale, where there is one."""
+        """The loss scaler of float16; None for other precisions."""
         return self._computation.scaler
 
     @property
     def engine(self) -> Engine | None:
-        """The native engine of the model, where the policy names it."""
+        """The native engine that computes the steps; None if PyTorch does."""
         return self._computation.engine
 
     def weights_changed(self) -> None:
-        """To be called when model or optimizer were given other numbers, from a checkpoint for example."""
+        """Must be called after the model's or optimizer's tensors were replaced, for example from a checkpoint."""
         self._computation.weights_changed()
 
     def gradients(self, state: State) -> StepGradients:
-        """Compute the gradients of the batch at `state`'s cursor; the state and the weights stay as they are.
+        """Compute the gradients of the batch at `state`'s cursor; neither the state nor the weights change.
 
-        Each call is followed by one of `update`.
+        Each call must be followed by a call of `update`.
         """
         inputs, targets = self.batch(state.cursor)
         counted = int(np.count_nonzero(targets != IGNORED_TARGET))
@@ -108,47 +108,47 @@ class TrainingStep:
         )
 
     def update(self, gradients: StepGradients, limit: float | None) -> bool:
-        """Update the weights by these gradients, and return whether that was done.
+        """Update the weights with these gradients, and return whether the update was made.
 
-        The gradient is clipped to the norm `limit` (0: not clipped). With None, or where loss or gradient isn't finite, the weights
-        stay as they are.
+        The gradient is clipped to the norm `limit` (0: not clipped). If `limit` is None, or loss or gradient isn't finite, the
+        weights don't change.
         """
         return self._computation.update(limit, gradients.rate)
 
     def take(self, state: State) -> StepGradients:
-        """Take one whole step at `state`'s cursor without a guard: every finite gradient counts, clipped at the recipe's limit.
+        """Take a whole step at `state`'s cursor without spike detection, with the recipe's clipping.
 
-        The state itself is the caller's to move on.
+        The caller must advance the state.
         """
         gradients = self.gradients(state)
         self.update(gradients, clip_limit(self.recipe.optim, state.step))
         return gradients
 
     def rate(self, step: int) -> float:
-        """The share of the peak learning rate at a step; the schedule counts from its own start."""
+        """Return the share of the peak learning rate at a step; the schedule begins at `schedule.start`."""
         start = self.recipe.schedule.start
         return rate_share(self.recipe.schedule, max(1, self.steps - start), max(0, step - start))
 
     def batch(self, cursor: int) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs and targets of the step at a cursor, each int64 [batch, context]."""
+        """Return inputs and targets of the step at a cursor, each int64 [batch, context]."""
         recipe = self.recipe
         inputs, targets = training_batch(
             self.tokens, recipe.data.order, recipe.train.seed, recipe.model.context, cursor, recipe.train.batch
         )
         require_ids(inputs, self.model.vocabulary)
-        # The other targets are inputs too; one that counts in no loss is negative.
+        # The other targets are inputs too; ignored targets are negative.
         require_ids(np.maximum(targets[:, -1], 0), self.model.vocabulary)
         return inputs, targets
 
     def spans(self, cursor: int) -> tuple[np.ndarray, np.ndarray]:
-        """Where in the training split the sequences of that batch begin, and the token after the last of each, int64 [batch]."""
+        """Return the first position and the end (exclusive) of each sequence of that batch in the training split, int64 [batch]."""
         recipe = self.recipe
         context, batch = recipe.model.context, recipe.train.batch
         return training_spans(self.tokens, recipe.data.order, recipe.train.seed, context, cursor, batch)
 
 
 def batch_hash(inputs: np.ndarray, targets: np.ndarray) -> str:
-    """What tells one batch from another: see `StepResult.batch`."""
+    """Return the batch's hash: see `StepGradients.batch`."""
     digest = hashlib.sha256()
     for numbers in (inputs, targets):
         digest.update(np.ascontiguousarray(numbers, dtype="<i8").data)
@@ -156,5 +156,5 @@ def batch_hash(inputs: np.ndarray, targets: np.ndarray) -> str:
 
 
 def chained(chain: str, batch: str) -> str:
-    """The hash of all batches so far: of the chain before and the new batch's hash; an empty chain is the beginning."""
+    """Return the hash of the previous chain and the new batch's hash; the chain before the first batch is empty."""
     return hashlib.sha256((chain + batch).encode()).hexdigest()

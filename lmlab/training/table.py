@@ -1,7 +1,8 @@
-"""Tables for people, laid out for the width that there is.
+"""Layout of text tables for the width of a terminal.
 
-Where a table is wider than the terminal, nothing is cut: columns that its caller gave up are named below it, words wrap within
-their column, and then the columns at the right move to indented lines below their row, each value with its heading.
+If a table is wider than the terminal, no cell is truncated: columns that the caller marked as droppable are dropped and named
+below the table, text columns wrap, and then the rightmost columns move to indented lines below their row, each value with its
+heading.
 """
 
 from __future__ import annotations
@@ -14,40 +15,40 @@ from lmlab.hardware.terminal import HANGING_INDENT, columns_of, encodable, padde
 
 GAP = "  "
 LEAST_WORDS = 24
-"""Columns that a column of words keeps: narrower ones are hard to read, and it moves below its row."""
+"""Minimum width of a text column; a column that would be narrower moves below its row."""
 INDENT = 4
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its heading, and how its cells are set."""
+    """One column: its heading and alignment."""
 
     name: str
     right: bool = False
-    """Numbers, at the right of their column."""
+    """Whether cells are right-aligned, as numbers are."""
     wraps: bool = False
-    """Words that may take several lines."""
+    """Whether cells may wrap to several lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows of cells under their headings; a plain string among the rows is a line of its own between them."""
+    """Rows of cells with headings; a plain string among the rows is printed as a line between them."""
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...] | str, ...]
     given_up: tuple[str, ...] = ()
-    """Headings of columns that a narrow terminal loses, the first one first; a line below the table names them."""
+    """Headings of columns that are dropped in a narrow terminal, in this order; a line below the table names them."""
     blocks: bool = False
-    """Columns without room come in further blocks of rows, each with the first column again: for columns that are alike."""
+    """Whether columns that don't fit form further blocks of rows, each repeating the first column; for similar columns."""
 
     def __str__(self) -> str:
-        """The whole table, as wide as it is."""
+        """Return the whole table at its full width."""
         return "\n".join(self.lines())
 
     def lines(self, width: int | None = None, encoding: str = "utf-8") -> list[str]:
-        """The heading and the rows in lines of at most `width` columns; None prints a line a row.
+        """Return the headings and rows as lines of at most `width` columns; None: no limit, one line a row.
 
-        Only a word that is wider than the terminal itself makes a line that is wider.
+        Only a word that is wider than `width` makes a wider line.
         """
         head = tuple(column.name for column in self.columns)
         cells = [
@@ -60,10 +61,10 @@ class Table:
         laid = _laid_out(
             [self.columns[place] for place in kept], [_only(row, kept) for row in cells], width, self.blocks
         )
-        return [*laid, *(wrapped(f"no room for: {', '.join(lost)}", width) if lost else ())]
+        return [*laid, *(wrapped(f"not shown: {', '.join(lost)}", width) if lost else ())]
 
     def _kept(self, cells: Sequence[tuple[str, ...] | str], width: int | None) -> tuple[list[int], list[str]]:
-        """The places of the columns that are shown, and the headings of those that are given up."""
+        """Return the indices of the columns that are shown, and the headings of those that are dropped."""
         kept, lost = list(range(len(self.columns))), []
         for name in self.given_up:
             if width is None or _total(_widths([_only(row, kept) for row in cells])) <= width:
@@ -77,35 +78,35 @@ class Table:
 
 @dataclass(frozen=True)
 class Styled:
-    """A line with a style of rich's, such as "bold green", for terminals that have colours."""
+    """A line with a rich style, such as "bold green", for terminals with colours."""
 
     text: str
     style: str
 
     def __str__(self) -> str:
-        """The line."""
+        """Return the line without its style."""
         return self.text
 
 
 @dataclass(frozen=True)
 class Quoted:
-    """A line that a model or a file wrote: spaces in it are its own and no columns, and it goes on where it begins."""
+    """A line of a model's output or of a file: its spaces don't separate columns, and wrapped lines keep its indentation."""
 
     text: str
 
     def __str__(self) -> str:
-        """The line."""
+        """Return the line."""
         return self.text
 
 
 Part = str | Styled | Quoted | Table
-"""What a page for people is made of: lines and tables, in the order in which they are read."""
+"""A part of a page of text output."""
 
 
 def table(
     headings: Sequence[str], rows: Sequence[Sequence[str]], *, words: Sequence[str] = (), wraps: Sequence[str] = ()
 ) -> Table:
-    """A table whose columns are numbers, but for those named in `words` and, where they may take several lines, in `wraps`."""
+    """Return a table of right-aligned columns, except for the text columns named in `words`, and in `wraps`, which may wrap."""
     columns = tuple(Column(name, name not in (*words, *wraps), name in wraps) for name in headings)
     return Table(columns=columns, rows=tuple(tuple(row) for row in rows))
 
@@ -152,14 +153,14 @@ def _laid_out(
 
 
 def _least(rows: Sequence[tuple[str, ...] | str], place: int) -> int:
-    """How narrow a column of words may become: never narrower than its longest word."""
+    """Return the minimum width of a text column: LEAST_WORDS or its longest word, at most its full width."""
     cells = [row[place] for row in rows if not isinstance(row, str)]
     longest = max((columns_of(word) for cell in cells for word in cell.split(" ")), default=0)
     return min(max(longest, LEAST_WORDS), max(map(columns_of, cells)))
 
 
 def _widened(least: Sequence[int], wanted: Sequence[int], width: int) -> list[int]:
-    """The least widths, with what is left of the line shared among the columns that want more, the smallest wish first."""
+    """Return the least widths plus shares of the remaining width, distributed evenly up to each column's wanted width."""
     widths, spare = list(least), max(0, width - _total(least))
     wishes = sorted((wish - least[place], place) for place, wish in enumerate(wanted) if wish > least[place])
     for rank, (wish, place) in enumerate(wishes):
@@ -170,7 +171,7 @@ def _widened(least: Sequence[int], wanted: Sequence[int], width: int) -> list[in
 
 
 def _beside(columns: Sequence[Column], cells: Sequence[str], widths: Sequence[int]) -> list[str]:
-    """One row's cells beside each other; a column of words takes as many lines as it needs."""
+    """Return the lines of one row with its cells side by side; wrapped cells take several lines."""
     parts = [
         wrapped(cell, width, indent=0 if place else HANGING_INDENT) if column.wraps or not place else [cell]
         for place, (column, cell, width) in enumerate(zip(columns, cells, widths, strict=True))
@@ -184,9 +185,9 @@ def _beside(columns: Sequence[Column], cells: Sequence[str], widths: Sequence[in
 
 
 def _below(cells: Sequence[tuple[Column, str]], width: int, heads: bool) -> list[str]:
-    """Cells that found no room beside the others, indented: each with its heading, unless there is only one.
+    """Return indented lines of the cells that don't fit beside the others, each with its heading, unless there is only one.
 
-    `heads`: the row is that of the headings, which name what stands below where it is one column.
+    `heads`: whether the row is that of the headings, which is shown only for a single column.
     """
     margin = " " * INDENT
     if len(cells) == 1:

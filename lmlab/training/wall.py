@@ -1,7 +1,7 @@
 """The wall time of a run: from the start of its process, or of the call that trains it, until its summary is written.
 
-Imports, the data, the choice of the engine and the trial count, and so do starting and closing. Where several processes worked on a
-run, one after the other, their times add up; what lay between them doesn't count.
+It includes imports, preparation of data, choice of the engine, the trial, start and shutdown. If a run was resumed, the times of
+its processes are summed; the time between them doesn't count.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from typing import Literal
 from lmlab.hardware.process import process_began
 
 Since = Literal["process", "call"]
-"""What wall time counts from: a command's process, or the call of `train` in a program that may have run for long."""
+"""What wall time is measured from: the start of a command's process, or a call of `train` from another program."""
 WORDS: dict[str, str] = {"process": "the start of the process", "call": "the call"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class WallClock:
-    """The wall time of a run that this process works on."""
+    """Measures the wall time of a run in this process."""
 
     began: float
-    """In `time.monotonic()`."""
+    """Start of the measurement, in `time.monotonic()`."""
     since: Since
     before: float = 0.0
-    """Seconds of earlier processes."""
+    """Seconds of earlier processes of the run."""
 
     @classmethod
     def of_process(cls) -> WallClock:
-        """One that counts from the start of this process: for a command that does nothing else."""
+        """Return a clock that counts from the start of this process, for a command that only trains."""
         return cls(began=process_began(), since="process")
 
     @classmethod
     def of_call(cls) -> WallClock:
-        """One that counts from now."""
+        """Return a clock that counts from now."""
         return cls(began=time.monotonic(), since="call")
 
     def seconds(self) -> float:
-        """The wall time until now."""
+        """Return the wall time until now."""
         return self.before + time.monotonic() - self.began
 
     def after(self, seconds: float) -> WallClock:
-        """This clock for a run on which earlier processes spent so many seconds."""
+        """Return this clock with `seconds` of earlier processes added."""
         return dataclasses.replace(self, before=seconds)

@@ -81,7 +81,7 @@ def test_a_table_fits_its_terminal_keeps_run_and_loss_and_names_what_it_leaves_o
     lines = table_lines([row("a-run", tags=("night", "x"))], [], width=width)
     assert all(len(line) <= width for line in lines)
     assert "a-run" in lines[1] and "1.5000" in lines[1]
-    left_out = " ".join(lines[2:]).replace("no room for:", "")
+    left_out = " ".join(lines[2:]).replace("not shown:", "")
     shown = [heading for heading in HEADINGS.values() if heading in lines[0]]
     assert sorted([*shown, *(name.strip() for name in left_out.split(",") if name.strip())]) == sorted(
         HEADINGS.values()

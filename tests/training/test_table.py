@@ -67,9 +67,9 @@ def test_columns_that_are_given_up_go_first_and_are_named():
         given_up=("tags", "device"),
     )
     assert len(given.lines(80)) == 2
-    assert given.lines(40) == ["run  loss  device", "one  1.5   a processor of a long name", "no room for: tags"]
+    assert given.lines(40) == ["run  loss  device", "one  1.5   a processor of a long name", "not shown: tags"]
     assert given.lines(20)[:2] == ["run  loss", "one  1.5"] and given.lines(20)[2:] == [
-        "no room for: tags,",
+        "not shown: tags,",
         "  device",
     ]
 
