@@ -1,6 +1,6 @@
-"""Models: a GPT decoder and a context-propagation model, their initial values, decoding states, and what they cost.
+"""Models: a GPT decoder and a context-propagation model, their initialisation, decoding states, and costs.
 
-Names are looked up on first use: `shapes`, `cost` and `memory` are arithmetic and must not load torch.
+Names are imported on first use: `shapes`, `cost` and `memory` are arithmetic and must not load torch.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The nonlinearities: of the MLP, and of the logits.
+"""Activation functions of the MLP, and the soft cap of the logits.
 
 relu, gelu (exact), gelu_tanh (OpenAI's approximation), relu2 (the square of relu, arXiv 2109.08668), swiglu (silu(gate)
-x value, arXiv 2002.05202). relu2 and the soft cap have their gradients written out, because the chains of operations
-that autograd makes of them read and write the largest tensors of the model several times more.
+x value, arXiv 2002.05202). relu2 and the soft cap are autograd functions with explicit gradients, because the operations that
+autograd would record for them read and write the model's largest tensors several times more.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from lmlab.recipe.model import ActivationName
 
 
 def activate(name: ActivationName, x: Float[Tensor, "*axes up"]) -> Float[Tensor, "*axes hidden"]:
-    """The MLP's nonlinearity; swiglu takes the gate from the first half of the last axis, the value from the second."""
+    """Apply the MLP's activation; swiglu takes the gate from the first half of the last axis, the value from the second."""
     if name == "relu":
         return F.relu(x)
     if name == "relu2":
@@ -28,7 +28,7 @@ def activate(name: ActivationName, x: Float[Tensor, "*axes up"]) -> Float[Tensor
 
 
 def soft_cap(logits: Float[Tensor, "*axes"], cap: float) -> Float[Tensor, "*axes"]:
-    """cap x tanh(logits / cap): nearly the logits themselves while they are small, and never beyond the cap."""
+    """Return cap x tanh(logits / cap), which is close to the logits while they are small, and bounded by the cap."""
     return SoftCap.apply(logits, cap)
 
 
@@ -37,14 +37,14 @@ class SquaredReLU(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, x: Tensor) -> Tensor:
-        """The square of the positive part."""
+        """Return relu(x)^2."""
         positive = x.clamp_min(0)
         context.save_for_backward(positive)
         return positive * positive
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Tensor:
-        """The gradient of x."""
+        """Return the gradient of x."""
         (positive,) = context.saved_tensors
         return (gradient * positive).mul_(2)
 
@@ -54,13 +54,13 @@ class SoftCap(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, x: Tensor, cap: float) -> Tensor:
-        """The capped numbers."""
+        """Return c tanh(x / c)."""
         tanh = (x / cap).tanh_()
         context.save_for_backward(tanh)
         return tanh * cap
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """The gradient of x."""
+        """Return the gradient of x, and None for the cap."""
         (tanh,) = context.saved_tensors
         return torch.ops.aten.tanh_backward(gradient, tanh), None

@@ -1,8 +1,8 @@
-"""Causal self-attention: every position takes a mean of the values at and before it, weighted by query x key.
+"""Causal multi-head self-attention.
 
-One fused matrix makes queries, keys and values. `kv_heads` lets groups of query heads share keys and values (arXiv
-2305.13245), `qk_norm` divides each head's query and key by their root mean square (arXiv 2010.04245, without a learned
-weight), `value_residual` mixes in the first layer's values (arXiv 2410.17897).
+Queries, keys and values come from one fused projection. With `kv_heads`, groups of query heads share keys and values (arXiv
+2305.13245); `qk_norm` divides each head's query and key by their root mean square (arXiv 2010.04245, without a learned
+weight); `value_residual` mixes in the first layer's values (arXiv 2410.17897).
 """
 
 import torch
@@ -22,9 +22,9 @@ Heads = Float[Tensor, "batch time _ _"]
 
 
 class Attention(nn.Module):
-    """Multi-head attention from the normalised stream to what is added to it.
+    """Multi-head attention: maps the normalised residual stream to the update that is added to the stream.
 
-    `qkv_rows` says how the rows of `qkv.weight` divide into queries, keys and values.
+    `qkv_rows` are the numbers of rows of `qkv.weight` for queries, keys and values.
     """
 
     def __init__(self, model: GPT, layer: int) -> None:
@@ -45,7 +45,7 @@ class Attention(nn.Module):
         first_values: Float[Tensor, "batch time kv_heads head_width"] | None,
         memory: LayerCache | None,
     ) -> tuple[Float[Tensor, "batch time width"], Float[Tensor, "batch time kv_heads head_width"]]:
-        """What to add to the stream, and this layer's values. `memory` holds the positions before `x` when decoding."""
+        """Return the update of the stream and this layer's values. When decoding, `memory` holds keys and values before `x`."""
         queries, keys, values = self.project(x, turn)
         if self.first_share is not None and first_values is not None:
             values = torch.lerp(values, first_values, self.first_share.to(values.dtype))
@@ -56,12 +56,12 @@ class Attention(nn.Module):
         return self.residual_dropout(self.projection(mixed.flatten(2))), values
 
     def project(self, x: Float[Tensor, "batch time width"], turn: Rotation | None) -> tuple[Heads, Heads, Heads]:
-        """Queries, keys and values, each `batch time heads head_width`."""
+        """Return queries, keys and values, each `batch time heads head_width`."""
         heads = self.qkv(x).unflatten(-1, (-1, self.head_width))
         groups = (self.heads, self.key_heads, self.key_heads)
         if not self.qk_norm and turn is None:
             return heads.split(groups, dim=2)
-        # Queries and keys lie side by side, so that one operation does both.
+        # Queries and keys are adjacent, so that one operation handles both.
         both, values = heads.split((self.heads + self.key_heads, self.key_heads), dim=2)
         if self.qk_norm:
             both = rms_norm(both)
@@ -78,7 +78,7 @@ def attend(
     visible: Bool[Tensor, "rows 1 time past"] | None,
     dropped: float,
 ) -> Float[Tensor, "batch time heads width"]:
-    """softmax(Q K^T / sqrt(width)) V where `visible`, or causally where it is None; weights dropped with that share."""
+    """Return softmax(Q K^T / sqrt(width)) V, masked by `visible`, or causally if it is None, with attention dropout `dropped`."""
     queries, keys, values = queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
     if dropped and visible is None and queries.device.type == "cpu" and not torch.compiler.is_compiling():
         return attend_unfused(queries, keys, values, dropped).transpose(1, 2)
@@ -100,7 +100,7 @@ def attend_unfused(
     values: Float[Tensor, "batch kv_heads time width"],
     dropped: float,
 ) -> Float[Tensor, "batch heads time width"]:
-    """Causal attention with dropout on a CPU, where PyTorch has no fused kernel for it, and its masks are slow to draw."""
+    """Causal attention with dropout on a CPU, where PyTorch has no fused kernel for it, and generates dropout masks slowly."""
     batch, heads, time, width = queries.shape
     group = heads // keys.shape[1]
     if group > 1:

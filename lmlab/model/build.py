@@ -1,4 +1,4 @@
-"""From a recipe's model settings to a model of their family."""
+"""Construction of a model from a recipe's model settings."""
 
 from lmlab import LabError
 from lmlab.model.context import ContextModel
@@ -12,9 +12,9 @@ TrainableModel = GPTModel | ContextModel
 
 
 def build_model(model: Model, vocabulary: int) -> TrainableModel:
-    """The model that `model` describes, for tokens below `vocabulary`, on torch's default device.
+    """Return the model that `model` describes, for tokens below `vocabulary`, on torch's default device.
 
-    Its numbers are undefined until `initialise` or a checkpoint sets them. LabError where the settings can't be.
+    Its parameters are uninitialised until `initialise` or a checkpoint sets them. LabError if the settings are invalid.
     """
     check(Recipe(model=model))
     if vocabulary < 1:

@@ -1,7 +1,7 @@
-"""The key-value cache: what decoding keeps of the tokens that a model has read, so that each is read once.
+"""The key-value cache of decoding: keys and values of the tokens that a model has read.
 
-Room for `length` tokens a row is taken at the start. Rows may hold different numbers of tokens: a batch of prompts is
-padded on the right, attention never looks past a row's own position, and the next token overwrites the padding.
+Memory for `length` tokens a row is allocated at the start. Rows may hold different numbers of tokens: a batch of prompts is
+padded on the right, attention is masked beyond a row's own position, and the next token overwrites the padding.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from lmlab.model.ngrams import ABSENT
 
 @dataclass
 class LayerCache:
-    """One layer's part of the cache while a batch of new tokens passes through."""
+    """One layer's part of the cache during a forward pass over new tokens."""
 
     keys: Float[Tensor, "batch length kv_heads width"]
     values: Float[Tensor, "batch length kv_heads width"]
@@ -31,7 +31,7 @@ class LayerCache:
         Float[Tensor, "batch past kv_heads width"],
         Float[Tensor, "batch past kv_heads width"],
     ]:
-        """Write the new keys and values; which of the past each new token sees, and all keys and values so far."""
+        """Write the new keys and values. Return the attention mask of the new tokens, and all keys and values so far."""
         rows = torch.arange(keys.shape[0], device=keys.device).unsqueeze(1)
         self.keys[rows, self.positions] = keys.to(self.keys.dtype)
         self.values[rows, self.positions] = values.to(self.values.dtype)
@@ -40,10 +40,9 @@ class LayerCache:
 
 
 class KVCache:
-    """Keys and values of every layer for a batch of rows; `held[row]` tokens of each row have been read.
+    """Keys and values of all layers for a batch of rows, of which `held[row]` tokens have been read.
 
-    `recent` are the last tokens of each row, as many as n-grams that end at the next one need, ABSENT where there were
-    fewer.
+    `recent` are the last tokens of each row that the n-grams ending at the next token need, ABSENT where there were fewer.
     """
 
     def __init__(
@@ -57,7 +56,7 @@ class KVCache:
         dtype: torch.dtype,
         recent: int = 0,
     ) -> None:
-        # Zeros, because what was never written is multiplied by a weight of zero, and NaN x 0 is NaN.
+        # Zeros, because entries that were never written are multiplied by a weight of zero, and NaN x 0 is NaN.
         self.keys = torch.zeros(layers, batch, length, heads, width, device=device, dtype=dtype)
         self.values = torch.zeros_like(self.keys)
         self.recent = torch.full((batch, recent), ABSENT, device=device)
@@ -65,21 +64,21 @@ class KVCache:
 
     @property
     def length(self) -> int:
-        """How many tokens a row has room for."""
+        """Capacity in tokens a row."""
         return self.keys.shape[2]
 
     def positions(self, new: int) -> Int[Tensor, "rows new"]:
-        """The positions of the next `new` tokens of each row; a single row where all rows hold as many."""
+        """Return the positions of the next `new` tokens of each row; a single row if all rows hold equally many."""
         if max(self.held) + new > self.length:
             raise LabError(
-                f"the cache has room for {self.length} tokens a row, but {max(self.held)} + {new} were to be held"
+                f"the cache holds at most {self.length} tokens a row, but {max(self.held)} + {new} were to be held"
             )
         starts = self.held[:1] if len(set(self.held)) == 1 else self.held
         device = self.keys.device
         return torch.tensor(starts, device=device).unsqueeze(1) + torch.arange(new, device=device)
 
     def layers(self, positions: Int[Tensor, "rows new"]) -> list[LayerCache]:
-        """A view for each layer, ready for new tokens at `positions`."""
+        """Return a view of the cache for each layer, for new tokens at `positions`."""
         past = torch.arange(max(self.held) + positions.shape[1], device=positions.device)
         visible = (past <= positions.unsqueeze(-1)).unsqueeze(1)
         return [
@@ -91,13 +90,13 @@ class KVCache:
         self.held = [held + new for held, new in zip(self.held, lengths, strict=True)]
         kept = self.recent.shape[1]
         if kept:
-            # The end of a row's old and new tokens lies `lengths[row]` beyond that of the old ones.
+            # The last tokens of old and new ones together lie `lengths[row]` places after the last old ones.
             device = self.recent.device
             places = torch.tensor(lengths, device=device).unsqueeze(1) + torch.arange(kept, device=device)
             self.recent = torch.cat((self.recent, tokens.to(self.recent.dtype)), dim=1).gather(1, places)
 
     def select(self, rows: Sequence[int]) -> None:
-        """Go on with these rows, in this order; a row that is named twice is copied."""
+        """Keep these rows, in this order; a row that is named twice is duplicated."""
         chosen = torch.tensor(rows, device=self.keys.device, dtype=torch.long)
         self.keys, self.values, self.recent = self.keys[:, chosen], self.values[:, chosen], self.recent[chosen]
         self.held = [self.held[row] for row in rows]

@@ -1,12 +1,12 @@
-"""A context-propagation model: tokens in, logits of the next token out, by a vector that each token changes.
+"""A context-propagation model: a recurrent language model whose state is a vector that each token updates.
 
-    x = [token embedding; context vector];  h = the last of L times (linear, relu, dropout)
+    x = [token embedding; context vector];  h = output of L layers of (linear, relu, dropout)
     logits = head(h);  context vector <- clamp(LayerNorm(forget * context vector + input * candidate), -10, 10)
 
-with candidate, forget and input from h, the last two through a sigmoid, and a vector of zeros before the first token. There are
-no positions. With `residual` each layer adds to a stream and reads it normed, as gates and head do; the architecture without is
-that of github.com/rato-tokyo/new-llm (commit b3e3be1). The loop over time is in `recurrence.py`, its gradients in
-`recurrence_gradient.py`, initial values are in `initial.py`, costs in `context_cost.py`.
+Candidate, forget gate and input gate are linear in h, the gates followed by a sigmoid; the vector is zero before the first token.
+There is no position encoding. With `residual` each layer adds to a residual stream and reads it normalised, as gates and head do;
+the architecture without `residual` is that of github.com/rato-tokyo/new-llm (commit b3e3be1). The loop over time is in
+`recurrence.py`, its gradients are in `recurrence_gradient.py`, initial values in `initial.py`, costs in `context_cost.py`.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from lmlab.recipe.model import Context
 
 
 class Gates(Linear):
-    """Candidate, forget and input in one matrix, one below the other."""
+    """The linear maps of candidate, forget gate and input gate, stacked by rows in one matrix."""
 
     def __init__(self, hidden: int, vector: int) -> None:
         super().__init__(hidden, 3 * vector)
@@ -36,16 +36,16 @@ class Gates(Linear):
 
 
 class ContextState:
-    """The context vector of each row of a batch: all that decoding keeps, however many tokens were read."""
+    """The decoding state: the context vector of each row of a batch, of constant size."""
 
     def __init__(self, vector: Float[Tensor, "batch vector"], length: int) -> None:
-        """`vector` is what the rows begin with; `length` how many tokens each may read."""
+        """`vector` holds the rows' initial vectors; `length` is the maximum number of tokens a row."""
         self.vector = vector
         self.length = length
         self.held = [0] * len(vector)
 
     def select(self, rows: Sequence[int]) -> None:
-        """Go on with these rows, in this order; a row that is named twice is copied."""
+        """Keep these rows, in this order; a row that is named twice is duplicated."""
         self.vector = self.vector[torch.tensor(rows, device=self.vector.device, dtype=torch.long)]
         self.held = [self.held[row] for row in rows]
 
@@ -59,9 +59,9 @@ class ContextModel(nn.Module):
         self.vocabulary = vocabulary
         self.context = config.context
         self.engine: Literal["auto", "torch"] = "auto"
-        """Whether the native engine may compute the recurrence where it can; torch: it may not."""
+        """auto: the native engine computes the recurrence if it supports it; torch: PyTorch does."""
         self.engine_identity = ""
-        """Which build of the native engine computes; empty: the newest."""
+        """Build of the native engine to use; empty: the newest."""
         self.embedding = Embedding(vocabulary, config.width)
         inputs = [config.width + config.vector] + [config.hidden] * (config.layers - 1)
         self.blocks = nn.ModuleList(Linear(width, config.hidden) for width in inputs)
@@ -71,19 +71,19 @@ class ContextModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model's parameters."""
         return self.embedding.weight.device
 
     def forward(self, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time vocabulary"]:
-        """Logits of the token after each position."""
+        """Return the logits of the token after each position."""
         return self.head(self._read(tokens)).transpose(0, 1)
 
     def loss_sum(self, tokens: Int[Tensor, "batch time"], targets: Int[Tensor, "batch time"]) -> Float[Tensor, ""]:
-        """The sum of nats over the targets that aren't -100."""
+        """Return the sum of nats over the targets that aren't -100."""
         return loss_sum(self.head(self._read(tokens)), targets.t())
 
     def start_cache(self, batch: int, length: int) -> ContextState:
-        """Vectors of zeros for `batch` rows of at most `length` tokens, which may not exceed the context."""
+        """Return a state of zeros for `batch` rows of at most `length` tokens. LabError if `length` exceeds the context."""
         if length > self.context:
             raise LabError(f"a cache of {length} tokens is longer than the model's context of {self.context}")
         return ContextState(self._zeros(batch, self.embedding.weight.dtype), length)
@@ -92,14 +92,14 @@ class ContextModel(nn.Module):
     def advance(
         self, tokens: Int[Tensor, "batch new"], cache: ContextState, lengths: Sequence[int] | None = None
     ) -> Float[Tensor, "batch vocabulary"]:
-        """Read new tokens after those that `cache` has read; logits of the token after each row's last.
+        """Read new tokens and update `cache`; return the logits of the token after each row's last one.
 
-        `lengths[row]` is how many of a row's tokens count, at least 1 (default: all); what follows is padding.
+        `lengths[row]` is the number of a row's tokens that count, at least 1 (default: all); the rest is padding.
         """
         batch, new = tokens.shape
         if max(cache.held) + new > cache.length:
             raise LabError(
-                f"the cache has room for {cache.length} tokens a row, but {max(cache.held)} + {new} were to be held"
+                f"the cache holds at most {cache.length} tokens a row, but {max(cache.held)} + {new} were to be held"
             )
         lengths = [new] * batch if lengths is None else lengths
         passed = self._pass(tokens, cache.vector, updates=new, keep=False)
@@ -110,7 +110,7 @@ class ContextModel(nn.Module):
 
     @torch.no_grad()
     def layer_outputs(self, tokens: Int[Tensor, "batch time"]) -> dict[str, Float[Tensor, "time batch _"]]:
-        """What each layer gives, and the context vectors between the tokens, by the names that people read; for a look inside."""
+        """Return the outputs of each layer and the context vectors between the tokens, by display name, for diagnostics."""
         time = tokens.shape[1]
         vector = self._zeros(len(tokens), self.embedding.weight.dtype)
         passed = self._pass(tokens, vector, updates=time - 1, keep=True)
@@ -121,7 +121,7 @@ class ContextModel(nn.Module):
         return {"embedding": self.embedding(tokens.t()), **blocks, "context vector": passed.vectors[1:]}
 
     def _read(self, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, "time batch hidden"]:
-        """The last layer's output after each token."""
+        """Return the last layer's output after each token."""
         time = tokens.shape[1]
         if time > self.context:
             raise LabError(
@@ -146,9 +146,9 @@ class ContextModel(nn.Module):
         return Cell(dropout=self.config.dropout if self.training else 0.0, residual=self.config.residual)
 
     def _embedded(self, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, "time batch hidden"]:
-        """The embedding's part of the first layer, for all tokens at once.
+        """Return the embedding's part of the first layer, for all tokens at once.
 
-        Where there are more tokens than symbols it's computed once a symbol, and looked up.
+        If there are at least as many tokens as vocabulary entries, it is computed once per entry and looked up.
         """
         first, in_time = self._layers[0], tokens.t()
         into = first.weight[:, : self.config.width]
@@ -157,7 +157,7 @@ class ContextModel(nn.Module):
         return F.linear(self.embedding(in_time), into, first.bias)
 
     def _weights(self, dtype: torch.dtype) -> Weights:
-        """What the recurrence needs, its matrices of that type (autocast's, where there is one)."""
+        """Return the recurrence's weights, with matrices of `dtype` (autocast's, if it is on)."""
         first, *later = self._layers
         return Weights(
             reading=first.weight[:, self.config.width :].to(dtype),

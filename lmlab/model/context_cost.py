@@ -1,4 +1,4 @@
-"""What a context-propagation model costs: parameters, multiplications, and what its forward pass keeps. No torch.
+"""Costs of a context-propagation model: parameters, multiplications, and memory saved for backward. No torch.
 
 A token is multiplied by the first layer (embedding + vector -> hidden), the others (hidden -> hidden), the three gate matrices
 (hidden -> vector) and the head (hidden -> vocabulary).
@@ -11,11 +11,11 @@ from lmlab.recipe.model import Context
 FLOAT32 = 4
 INT64 = 8
 GATES = 3
-"""Candidate, forget and input: each a vector."""
+"""Number of gate vectors: candidate, forget and input."""
 
 
 def context_parameters(model: Context, vocabulary: int) -> dict[str, int]:
-    """Trained numbers by part: see `lmlab.model.cost.parameters`."""
+    """Return the number of parameters by part: see `lmlab.model.cost.parameters`."""
     inner, head = block_multiplications(model), vocabulary * model.hidden
     gates = GATES * model.vector * model.hidden
     parts = {
@@ -30,17 +30,17 @@ def context_parameters(model: Context, vocabulary: int) -> dict[str, int]:
 
 
 def block_multiplications(model: Context) -> int:
-    """Of a token with the matrices of layers and gates."""
+    """Return the multiplications per token with the matrices of layers and gates."""
     first = (model.width + model.vector) * model.hidden
     return first + (model.layers - 1) * model.hidden**2 + GATES * model.vector * model.hidden
 
 
 def context_bytes(model: Context, vocabulary: int, micro_batch: int, element_bytes: int) -> int:
-    """Bytes kept for the backward pass: see `lmlab.model.memory.activation_bytes`; on a GPU the same.
+    """Return the bytes saved for backward: see `lmlab.model.memory.activation_bytes`; the same on CPU and GPU.
 
-    Of a token: every layer's output, with residuals the normed stream, the vector that it was read with, the log-probabilities
-    and the target; and of all tokens but the last, after which the vector is read by nobody, the gates, what they add up to, and
-    its norm's mean and deviation. Dropout keeps no mask, because what it dropped is a zero of the layer's output.
+    For each token: every layer's output, with residuals the normalised stream, the context vector that it was read with, the
+    log-probabilities and the target. For each token but the last, whose updated vector isn't read: the gates, the vector u that
+    LayerNorm reads, and its mean and deviation. Dropout saves no mask, because a dropped number is a zero in the layer's output.
     """
     time, vector = model.context, model.vector * FLOAT32
     token = (model.layers + model.residual) * model.hidden * element_bytes + vector + vocabulary * FLOAT32 + INT64

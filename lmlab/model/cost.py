@@ -1,4 +1,4 @@
-"""What a model costs: its parameters, and the floating-point operations of a token. Arithmetic only: no torch.
+"""A model's number of parameters and floating-point operations per token. Arithmetic only: no torch.
 
 Formulas of the GPT are here, those of the context-propagation model in `context_cost.py`.
 """
@@ -14,22 +14,22 @@ from lmlab.recipe.model import Context, Model
 
 @dataclass(frozen=True, kw_only=True)
 class Flops:
-    """Floating-point operations of matrix multiplications; a multiplication and its addition are two."""
+    """Floating-point operations of matrix multiplications; a multiply-add counts as two."""
 
     forward: float
     backward: float
 
     @property
     def training(self) -> float:
-        """Forward and backward."""
+        """Operations of forward and backward pass together."""
         return self.forward + self.backward
 
 
 def parameters(model: Model, vocabulary: int) -> dict[str, int]:
-    """Trained numbers by part, and their `total`.
+    """Return the number of parameters by part, their `total`, and `matrix`.
 
-    `mixing` are the scalars of value_residual and embedding_skip. `matrix` is what every token is multiplied by: the
-    matrices of the blocks, and the head's even where it is the embedding's (tied), but no table that is looked up in.
+    `mixing` are the scalars of value_residual and embedding_skip. `matrix` counts the matrices that every token is multiplied by:
+    those of the blocks and the head's, also if it is tied to the embedding, but no look-up tables.
     """
     if isinstance(model, Context):
         return context_parameters(model, vocabulary)
@@ -55,18 +55,18 @@ def parameters(model: Model, vocabulary: int) -> dict[str, int]:
 
 
 def block_matrices(model: Model, vocabulary: int) -> int:
-    """Numbers in the matrices of the blocks: what every token is multiplied by before the head."""
+    """Return the number of parameters in the matrices that every token is multiplied by before the head."""
     head_inputs = model.hidden if isinstance(model, Context) else model.width
     return parameters(model, vocabulary)["matrix"] - vocabulary * head_inputs
 
 
 def flops_per_token(model: Model, vocabulary: int, context: int | None = None, causal: bool = False) -> Flops:
-    """Operations that a token costs in a window of `context` tokens (none: the model's).
+    """Return the operations per token in a window of `context` tokens (None: the model's context).
 
-    Every position is counted against all T, as a plain attention kernel computes it; with `causal`, against itself and
-    the positions before it, (T + 1) / 2 on average, which is all that a fused kernel needs to compute. Each
-    multiplication of the forward pass has two in the backward pass, one for each factor's gradient. What a recurrent model
-    multiplies with doesn't depend on the window; its first layer counts in full, also where the embedding's part is looked up.
+    Each position attends to all T positions, as a plain attention kernel computes it; with `causal`, to itself and the positions
+    before it, (T + 1) / 2 on average, as a fused kernel computes it. Each multiplication of the forward pass has two in the
+    backward pass, one for each factor's gradient. The count of a recurrent model doesn't depend on the window; its first layer
+    counts in full, even if the embedding's part is looked up.
     """
     if isinstance(model, Context):
         own = 2 * (block_multiplications(model) + model.hidden * vocabulary)
@@ -88,10 +88,10 @@ def flops_per_token(model: Model, vocabulary: int, context: int | None = None, c
 
 
 def palm_flops_per_token(model: Model, vocabulary: int, effective_context: float | None = None) -> float:
-    """Training operations a token by PaLM's formula (arXiv 2204.02311, appendix B), in which utilisation is stated.
+    """Return the training operations per token by PaLM's formula (arXiv 2204.02311, appendix B), in which MFU is reported.
 
-    6 x matrix parameters + 12 x layers x heads x head width x effective context (none: the model's context); a recurrent model
-    has no attention.
+    6 x matrix parameters + 12 x layers x heads x head width x effective context (None: the model's context); for a recurrent
+    model only the first term.
     """
     products = 6 * parameters(model, vocabulary)["matrix"]
     if isinstance(model, Context):

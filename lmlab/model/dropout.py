@@ -1,9 +1,9 @@
-"""Dropout: each number is zero with probability p, else divided by 1 - p.
+"""Dropout: each number is set to zero with probability p, else divided by 1 - p.
 
-Masks come from torch's global generator of the device, so that whoever seeds it decides them. On a CPU PyTorch draws
-a float64 for every number, which takes longer than the matrix multiplication beside it (2.1 ms against .5 ms here for
-262,144 numbers). So on a CPU one 64-bit draw decides four numbers with 16 bits each. p is then a multiple of 2^-16, and
-what is kept is scaled by exactly that p, so that the mean stays what it was.
+Masks are drawn from torch's global generator of the device, so seeding it determines them. On a CPU PyTorch draws a float64 for
+every number, which takes longer than the adjacent matrix multiplication (2.1 ms against .5 ms here for 262,144 numbers). So on a
+CPU one 64-bit draw decides four numbers with 16 bits each. p is then rounded to a multiple of 2^-16, and kept numbers are scaled
+by exactly that p, so that the mean is preserved.
 """
 
 import math
@@ -15,27 +15,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 STEPS = 1 << 16
-"""Values that 16 random bits can take."""
+"""Number of values of 16 random bits."""
 
 
 class Dropout(nn.Module):
-    """`dropout` while training; nothing otherwise."""
+    """`dropout` in training mode; the identity in evaluation mode."""
 
     def __init__(self, share: float) -> None:
         super().__init__()
         self.share = share
 
     def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """`x` with each number dropped with probability `share` while training."""
+        """Return `x`, in training mode with each number dropped with probability `share`."""
         return dropout(x, self.share) if self.training else x
 
     def extra_repr(self) -> str:
-        """For print(model)."""
+        """Return the settings for `print(model)`."""
         return f"share={self.share}"
 
 
 def dropout(x: Float[Tensor, "*axes"], share: float) -> Float[Tensor, "*axes"]:
-    """`x` with each number dropped with probability `share`."""
+    """Return `x` with each number dropped with probability `share`."""
     if not share:
         return x
     if x.device.type != "cpu" or torch.compiler.is_compiling():
@@ -44,7 +44,7 @@ def dropout(x: Float[Tensor, "*axes"], share: float) -> Float[Tensor, "*axes"]:
 
 
 def dropout_factors(shape: Sequence[int], share: float, like: Float[Tensor, "..."]) -> Float[Tensor, "*axes"]:
-    """What `dropout` multiplies numbers of this shape with, of the type and on the device of `like`: 0 or `kept_scale`."""
+    """Return random factors of `dropout`, 0 or `kept_scale`, of this shape and with the dtype and device of `like`."""
     if like.device.type != "cpu":
         return F.dropout(torch.ones(shape, dtype=like.dtype, device=like.device), share)
     dropped = _dropped(share)
@@ -55,11 +55,11 @@ def dropout_factors(shape: Sequence[int], share: float, like: Float[Tensor, "...
 
 
 def kept_scale(share: float, like: Float[Tensor, "..."]) -> float:
-    """The factor of a number that isn't dropped, as the type of `like` holds it."""
+    """Return the factor of numbers that aren't dropped, rounded to the dtype of `like`."""
     scale = STEPS / (STEPS - _dropped(share)) if like.device.type == "cpu" else 1 / (1 - share)
     return float(torch.tensor(scale, dtype=like.dtype))
 
 
 def _dropped(share: float) -> int:
-    """Of STEPS values of a draw, those that drop a number."""
+    """Return how many of the STEPS values of a draw drop a number."""
     return min(round(share * STEPS), STEPS - 1)

@@ -1,10 +1,10 @@
-"""A decoder-only transformer with pre-normalisation: tokens in, logits of the next token out.
+"""A decoder-only transformer with pre-normalisation.
 
     x = token embedding (+ n-gram embeddings) (+ position embedding)
     for each block:  x = x + attention(norm(x));  x = x + mlp(norm(x))
     logits = head(norm(x))
 
-Every field of `lmlab.recipe.GPT` is an option of it; initial values are in `initial.py`, costs in `cost.py`.
+Every field of `lmlab.recipe.GPT` is an option of the model; initial values are in `initial.py`, costs in `cost.py`.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ Values = Float[Tensor, "batch time kv_heads head_width"]
 
 
 class Block(nn.Module):
-    """One layer: attention, then the MLP, each added to the stream."""
+    """One layer: attention, then the MLP, each with a residual connection."""
 
     def __init__(self, model: GPT, layer: int) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Block(nn.Module):
     def forward(
         self, x: Stream, embedded: Stream, turn: Rotation | None, first_values: Values | None, memory: LayerCache | None
     ) -> tuple[Stream, Values]:
-        """The stream after this layer, and the layer's values."""
+        """Return the residual stream after this layer, and the layer's attention values."""
         if self.stream_shares is not None:
             own, skipped = self.stream_shares.to(x.dtype)
             x = own * x + skipped * embedded
@@ -66,9 +66,9 @@ class GPTModel(nn.Module):
         self.vocabulary = vocabulary
         self.context = config.context
         self.engine: Literal["auto", "torch"] = "auto"
-        """Whether the native engine may compute for this model where it can; torch: it may not."""
+        """auto: the native engine computes scores and texts of this model if it supports it; torch: PyTorch does."""
         self.engine_identity = ""
-        """Which build of the native engine computes; empty: the newest."""
+        """Build of the native engine to use; empty: the newest."""
         self.embedding = Embedding(vocabulary, config.width)
         self.ngram_tables = nn.ModuleList(Embedding(config.ngram_rows, config.width) for _ in config.ngrams)
         self.positions = Embedding(config.context, config.width) if config.positions == "learned" else None
@@ -79,11 +79,11 @@ class GPTModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model's parameters."""
         return self.embedding.weight.device
 
     def forward(self, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time vocabulary"]:
-        """Logits of the token after each position."""
+        """Return the logits of the token after each position."""
         time = tokens.shape[1]
         if time > self.context:
             raise LabError(
@@ -93,11 +93,11 @@ class GPTModel(nn.Module):
         return self.logits(self.stream(tokens, positions, None))
 
     def loss_sum(self, tokens: Int[Tensor, "batch time"], targets: Int[Tensor, "batch time"]) -> Float[Tensor, ""]:
-        """The sum of nats over the targets that aren't -100."""
+        """Return the sum of nats over the targets that aren't -100."""
         return loss_sum(self(tokens), targets)
 
     def start_cache(self, batch: int, length: int) -> KVCache:
-        """An empty cache for `batch` rows of at most `length` tokens, which may not exceed the context."""
+        """Return an empty cache for `batch` rows of at most `length` tokens. LabError if `length` exceeds the context."""
         if length > self.context:
             raise LabError(f"a cache of {length} tokens is longer than the model's context of {self.context}")
         heads, width = key_value_heads(self.config), head_width(self.config)
@@ -108,9 +108,9 @@ class GPTModel(nn.Module):
     def advance(
         self, tokens: Int[Tensor, "batch new"], cache: KVCache, lengths: Sequence[int] | None = None
     ) -> Float[Tensor, "batch vocabulary"]:
-        """Read new tokens after those that `cache` holds; logits of the token after each row's last.
+        """Read new tokens and add them to `cache`; return the logits of the token after each row's last one.
 
-        `lengths[row]` is how many of a row's tokens count, at least 1 (default: all); what follows is padding.
+        `lengths[row]` is the number of a row's tokens that count, at least 1 (default: all); the rest is padding.
         """
         batch, new = tokens.shape
         lengths = [new] * batch if lengths is None else lengths
@@ -127,7 +127,7 @@ class GPTModel(nn.Module):
         memories: list[LayerCache] | None,
         earlier: Int[Tensor, "batch reach"] | None = None,
     ) -> Stream:
-        """The stream after the last block, for tokens that stand at `positions`, after `earlier` ones if any."""
+        """Return the residual stream after the last block, for tokens at `positions`; `earlier` are the tokens before them."""
         x = self.embedding(tokens)
         if self.ngram_tables:
             rows = ngram_rows(tokens, self.config.ngrams, self.config.ngram_rows, self.vocabulary, earlier)
@@ -135,7 +135,7 @@ class GPTModel(nn.Module):
                 x = x + table(chosen)
         turn = None
         if self.positions is not None:
-            # A slice's gradient is written in one go, a look-up's row by row.
+            # The gradient of a slice is one copy, that of a look-up a scatter row by row.
             x = x + (self.positions.weight[: tokens.shape[1]] if memories is None else self.positions(positions))
         else:
             turn = rotation(positions, head_width(self.config), x.dtype)
@@ -148,7 +148,7 @@ class GPTModel(nn.Module):
         return x
 
     def logits(self, x: Stream) -> Float[Tensor, "batch time vocabulary"]:
-        """Logits from the last block's stream."""
+        """Return the logits from the residual stream after the last block."""
         logits = self.head(self.norm(x), self.embedding.weight)
         if self.config.softcap:
             logits = soft_cap(logits, self.config.softcap)
@@ -156,7 +156,7 @@ class GPTModel(nn.Module):
 
 
 class Head(nn.Module):
-    """Logits from the normalised stream, by its own matrix or by the embedding's."""
+    """The linear map from the normalised stream to logits, with its own matrix or the embedding's (tied)."""
 
     def __init__(self, config: GPT, vocabulary: int) -> None:
         super().__init__()
@@ -166,5 +166,5 @@ class Head(nn.Module):
     def forward(
         self, x: Stream, embedding: Float[Tensor, "vocabulary width"]
     ) -> Float[Tensor, "batch time vocabulary"]:
-        """x W^T + b."""
+        """Return x W^T + b."""
         return F.linear(x, embedding if self.weight is None else self.weight, self.bias)

@@ -1,8 +1,8 @@
-"""The numbers that a model starts from: a pure function of the recipe's model, the vocabulary, the seed and how rates transfer.
+"""Initialisation of a model: a pure function of the recipe's model, the vocabulary, the seed and `optim.transfer_from`.
 
-Each tensor is drawn on the CPU in float32 by a generator of its own, seeded by (seed, the tensor's name): the same on
-every device, whatever drew from torch's generators before, and the same for the tensors that two models share where
-they differ by an option.
+Each tensor is drawn on the CPU in float32 by its own generator, seeded by (seed, the tensor's name). So it is the same on every
+device, doesn't depend on the state of torch's generators, and tensors that two models with different options have in common are
+equal.
 """
 
 import hashlib
@@ -26,8 +26,8 @@ def initialise(model: TrainableModel, seed: int, transfer_from: tuple[int, ...] 
     normal: N(0, .02) for all. torch: PyTorch's defaults, that is N(0, 1) for tables and U(-b, b) with
     b = 1 / sqrt(inputs) for a linear layer's matrix and bias. Elsewhere biases are 0. Norms are 1 x + 0.
     zero_init: the projections into the stream, and an untied head, start at zero, so that the model starts as the
-    uniform distribution. Mixed values start half and half, mixed streams as if there were no skip, and n-gram tables at
-    zero, as if there were none. Where rates transfer from a smaller model, spreads do too (`lmlab.scaling.transfer`,
+    uniform distribution. The value residual starts at equal shares, the embedding skip at 0, and n-gram tables at zero. If
+    learning rates are transferred from a smaller model, standard deviations are too (`lmlab.scaling.transfer`,
     `transfer_context`).
     """
     config = model.config
@@ -90,5 +90,5 @@ def _values_of_gpt(config: GPT, name: str, shape: tuple[int, ...], seed: int, si
 
 
 def tensor_seed(seed: int, name: str) -> int:
-    """A seed for one tensor, unrelated to that of any other name or seed."""
+    """Return the seed of one tensor: 64 bits of the SHA-256 of seed and name."""
     return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8], "little")

@@ -1,4 +1,4 @@
-"""Which settings of a model a kernel knows: what it wasn't told of it must not compute as if it weren't there."""
+"""Checks of which model settings a kernel supports: it must refuse a setting that it doesn't implement, not ignore it."""
 
 from __future__ import annotations
 
@@ -10,49 +10,49 @@ from typing import Any
 from lmlab.recipe.model import Model
 
 Known = Mapping[str, Callable[[Any], bool]]
-"""Field of a family's settings -> whether a value of it is computed."""
+"""Field of a model kind's settings -> whether the kernel supports a value."""
 
 
 def unknown_setting(model: Model, known: Known) -> str | None:
-    """What of the settings isn't `known`, in one line: a value, or a field that isn't at its default; None where all is."""
+    """Return a line about the first unsupported value, or about a field that isn't `known` and not at its default; else None."""
     for field in dataclasses.fields(model):
         value = getattr(model, field.name)
         fits = known.get(field.name, lambda one, default=field.default: one == default)
         if not fits(value):
-            return f"it doesn't know model.{field.name} {value}"
+            return f"it doesn't support model.{field.name} {value}"
     return None
 
 
 def one_of(*values: str) -> Callable[[Any], bool]:
-    """One of these words."""
+    """Return a check for one of these strings."""
     return lambda value: isinstance(value, str) and value in values
 
 
 def yes_or_no(value: Any) -> bool:
-    """True or False: both are computed."""
+    """Check for a bool, of which both values are supported."""
     return isinstance(value, bool)
 
 
 def size(value: Any) -> bool:
-    """A whole number above 0."""
+    """Check for an integer above 0."""
     return type(value) is int and value > 0
 
 
 def size_or_none(value: Any) -> bool:
-    """A size, or None for the one that follows from the others."""
+    """Check for a size, or None for the default that follows from other fields."""
     return value is None or size(value)
 
 
 def amount(value: Any) -> bool:
-    """A number from 0 on."""
+    """Check for a finite number of at least 0."""
     return type(value) in (int, float) and math.isfinite(value) and value >= 0
 
 
 def share(value: Any) -> bool:
-    """A number from 0 to below 1."""
+    """Check for a number in [0, 1)."""
     return amount(value) and value < 1
 
 
 def anything(value: object) -> bool:
-    """Any value: it decides nothing that the kernel computes."""
+    """Accept any value, for fields that don't affect the kernel."""
     return True

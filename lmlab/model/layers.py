@@ -1,21 +1,21 @@
-"""Linear maps and tables: PyTorch's, without its initial values.
+"""PyTorch's linear layer and embedding without its initialisation.
 
-Those would cost seconds, move the global random generator, and be overwritten by `lmlab.model.initial` or by a
-checkpoint. Until then the numbers are undefined.
+That would take seconds, advance the global random generator, and be overwritten by `lmlab.model.initial` or by a checkpoint.
+Until then the parameters are uninitialised.
 """
 
 from torch import nn
 
 
 class Linear(nn.Linear):
-    """x W^T + b."""
+    """nn.Linear, uninitialised: x W^T + b."""
 
     def reset_parameters(self) -> None:
-        """Leaves the memory as it came."""
+        """Do nothing."""
 
 
 class Embedding(nn.Embedding):
-    """A table with one row a token or position."""
+    """nn.Embedding, uninitialised: one row per token or position."""
 
     def reset_parameters(self) -> None:
-        """Leaves the memory as it came."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""Cross-entropy: how many nats each target costs under the model. Sums, so that any division of a batch adds up."""
+"""Cross-entropy in nats. Losses are sums, not means, so that those of micro-batches add up to that of the batch."""
 
 import torch
 from jaxtyping import Float, Int
@@ -6,18 +6,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 IGNORED = -100
-"""A target that costs nothing: padding, or a prompt that isn't trained on."""
+"""Target that is excluded from the loss: padding, or a prompt that isn't trained on."""
 
 
 def token_losses(
     logits: Float[Tensor, "batch time vocabulary"], targets: Int[Tensor, "batch time"]
 ) -> Float[Tensor, "batch time"]:
-    """Nats of each target, at least in float32; 0 where it is IGNORED. Targets are int64."""
+    """Return the nats of each target, at least in float32; 0 where it is IGNORED. Targets are int64."""
     return _cross_entropy(logits, targets, "none").view(targets.shape)
 
 
 def loss_sum(logits: Float[Tensor, "batch time vocabulary"], targets: Int[Tensor, "batch time"]) -> Float[Tensor, ""]:
-    """The sum of `token_losses`."""
+    """Return the sum of `token_losses`."""
     return _cross_entropy(logits, targets, "sum")
 
 

@@ -1,11 +1,11 @@
-"""How many bytes a model's forward pass keeps for the backward pass, in eager mode. Arithmetic only: no torch.
+"""Activation memory: bytes that a model's forward pass saves for backward, in eager mode. Arithmetic only: no torch.
 
-Counted a token, by what each operation saves: a look-up in an n-gram table its row's number, a matrix multiplication its
-input, a norm its input and a number or two, gelu its input, relu its output, dropout its mask, fused attention queries,
-keys, values, output and one float32 a head. The stream and the norms' inputs are float32 always; `element_bytes` is the
-size of what is multiplied: 4, or 2 under autocast, where the matrices are kept a second time at that size. Gradients,
-optimizer state and the weights themselves aren't counted, nor what is freed again before the backward pass. This is the GPT's
-count; the context-propagation model's is in `context_cost.py`.
+Counted per token, by what each operation saves: an n-gram look-up saves its row number, a matrix multiplication its input, a norm
+its input and one or two numbers, gelu its input, relu its output, dropout its mask, fused attention queries, keys, values, output
+and one float32 a head. The residual stream and the norms' inputs are always float32; `element_bytes` is the size of the operands
+of multiplications: 4, or 2 under autocast, which also keeps a copy of the matrices at that size. Gradients, optimizer state,
+weights, and tensors that are freed before the backward pass aren't counted. This is the GPT's count; that of the
+context-propagation model is in `context_cost.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lmlab.recipe.model import GPT, Context, Model
 
 
 def activation_bytes(model: Model, vocabulary: int, micro_batch: int, element_bytes: int, device: str = "cpu") -> int:
-    """Bytes kept for the backward pass of `micro_batch` sequences of the model's context; `device` is cpu or cuda."""
+    """Return the bytes saved for backward of `micro_batch` sequences of the model's context; `device` is cpu or cuda."""
     if isinstance(model, Context):
         return context_bytes(model, vocabulary, micro_batch, element_bytes)
     layers = sum(
@@ -25,15 +25,15 @@ def activation_bytes(model: Model, vocabulary: int, micro_batch: int, element_by
         for layer in range(model.layers)
     )
     token = _embedding_bytes(model, device) + layers + _head_bytes(model, vocabulary, element_bytes)
-    # The rotation's complex factors are shared by the rows of a batch: 8 bytes for each pair of a head.
+    # The rotation's complex factors are shared by the rows of a batch: 8 bytes for each pair of dimensions of a head.
     shared = model.context * head_width(model) // 2 * 2 * FLOAT32 if model.positions == "rotary" else 0
     copies = parameters(model, vocabulary)["matrix"] * element_bytes if element_bytes < FLOAT32 else 0
     return micro_batch * model.context * token + shared + copies
 
 
 def _embedding_bytes(model: GPT, device: str) -> int:
-    """Rows to look up in n-gram tables, the embedding's dropout, and the embedding itself where later blocks mix it in."""
-    # LayerNorm and the fused RMSNorm of a GPU keep the embedding anyway, as the first block's input.
+    """Return the bytes of n-gram row numbers, the embedding's dropout, and the embedding if later blocks mix it in."""
+    # LayerNorm and the fused RMSNorm of a GPU save the embedding anyway, as the first block's input.
     kept_by_norm = model.norm == "layernorm" or device == "cuda"
     skipped = model.width * FLOAT32 if model.embedding_skip and model.layers > 1 and not kept_by_norm else 0
     looked_up = INT64 * len(model.ngrams)
@@ -41,7 +41,7 @@ def _embedding_bytes(model: GPT, device: str) -> int:
 
 
 def _attention_bytes(model: GPT, layer: int, element: int, device: str) -> int:
-    """One layer's attention: norm, projection to heads, attention, projection back."""
+    """Return the bytes of one layer's attention: norm, input projection, attention, output projection."""
     width, heads = model.width, model.heads
     both = (heads + key_value_heads(model)) * head_width(model)
     kept = _norm_bytes(model, element)
@@ -55,26 +55,26 @@ def _attention_bytes(model: GPT, layer: int, element: int, device: str) -> int:
 
 
 def _kernel_bytes(model: GPT, layer: int, element: int, device: str) -> int:
-    """What softmax(Q K^T) V keeps, without its output: the heads as they are at its door, and the weights or their sums."""
+    """Return the bytes that softmax(Q K^T) V saves, without its output: its inputs, and the attention weights or their log-sums."""
     width, heads, head = model.width, model.heads, head_width(model)
     values = key_value_heads(model) * head
     both = width + values
     mixed = model.value_residual and layer > 0
-    # The fused projection's output stays whole as long as one of its parts is kept: mixing keeps the values.
+    # The fused projection's output is kept as a whole while one of its parts is saved: mixing saves the values.
     mixing_keeps = model.value_residual and model.layers > 1
     whole = qkv_width(model) * element
     if model.dropout and device != "cuda":
-        # By hand: q, k and v copied with k and v repeated for every head; softmax, mask and product, T a head each.
+        # `attend_unfused`: copies of q, k and v, with k and v repeated for every head; softmax, mask and product, T a head each.
         weights = heads * model.context
         return 3 * width * element + 3 * weights * element + (whole if mixing_keeps else 0)
     kept = heads * FLOAT32  # the logarithm of each softmax's sum
     if model.positions == "rotary":
-        kept += both * element  # turned queries and keys; those of qk_norm alone were counted there
+        kept += both * element  # rotated queries and keys; those of qk_norm alone were counted there
     return kept + whole + (values * element if mixed else 0)
 
 
 def _mlp_bytes(model: GPT, element: int, device: str) -> int:
-    """One layer's MLP: norm, the widened vector before and after the nonlinearity, dropout."""
+    """Return the bytes of one layer's MLP: norm, hidden vector before and after the activation, dropout."""
     hidden = hidden_width(model)
     widened = {
         "relu": hidden,  # its output, which the second matrix multiplies
@@ -87,17 +87,17 @@ def _mlp_bytes(model: GPT, element: int, device: str) -> int:
 
 
 def _head_bytes(model: GPT, vocabulary: int, element: int) -> int:
-    """Norm, soft cap, and the float32 log-probabilities of the loss."""
+    """Return the bytes of the final norm, the soft cap, and the loss's float32 log-probabilities."""
     return _norm_bytes(model, element) + vocabulary * (FLOAT32 + (element if model.softcap else 0))
 
 
 def _norm_bytes(model: GPT, element: int) -> int:
-    """The norm's input (RMSNorm on a CPU: its normalised vector), a float32 or two, and the output that is multiplied."""
+    """Return the bytes of a norm's input (RMSNorm on a CPU: its normalised vector), one or two float32, and its output."""
     return model.width * FLOAT32 + FLOAT32 * (2 if model.norm == "layernorm" else 1) + model.width * element
 
 
 def _dropout_bytes(model: GPT, width: int, element: int, device: str) -> int:
-    """A mask: of the numbers' own type on a CPU, of bytes on a GPU."""
+    """Return the bytes of a dropout mask, which has the numbers' dtype on a CPU and is bytes on a GPU."""
     if not model.dropout:
         return 0
     return width * (1 if device == "cuda" else element)

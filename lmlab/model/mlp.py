@@ -1,4 +1,4 @@
-"""The MLP: each position's vector is widened, bent and narrowed again. swiglu's gate and value come from one matrix."""
+"""The MLP of a block: up-projection, activation, down-projection. swiglu's gate and value come from one up-projection."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -21,5 +21,5 @@ class MLP(nn.Module):
         self.residual_dropout = Dropout(model.dropout)
 
     def forward(self, x: Float[Tensor, "batch time width"]) -> Float[Tensor, "batch time width"]:
-        """What to add to the stream."""
+        """Return the update that is added to the residual stream."""
         return self.residual_dropout(self.down(activate(self.activation, self.up(x))))

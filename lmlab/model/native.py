@@ -1,7 +1,7 @@
-"""Models in the native CPU engine: what it can compute of which, and the engine of a GPT.
+"""Support of models by the native CPU engine, and the engine of a GPT.
 
-Of a GPT it computes everything that `gpt.py` defines, with the same tensors; of a context-propagation model the recurrence
-(`recurrence_native.py`), and PyTorch the rest. Which of the two is used is the caller's choice.
+For a GPT the engine computes everything that `gpt.py` defines, on the same tensors; for a context-propagation model it computes
+the recurrence (`recurrence_native.py`), and PyTorch the rest. The caller chooses between the engine and PyTorch.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ KNOWN: Known = {
     "ngrams": lambda value: isinstance(value, tuple) and all(map(size, value)),
     "ngram_rows": size,
 }
-"""What the engine computes of a GPT. A field or value that isn't here is PyTorch's, until the engine has learnt it."""
+"""Settings of a GPT that the engine supports. PyTorch computes models with any other field or value."""
 
 
 def unsupported(model: Model) -> str | None:
-    """Why the engine can't compute such a model, or its recurrence; None where it can."""
+    """Return why the engine doesn't support this model, or its recurrence; None if it does."""
     if isinstance(model, Context):
         return unsupported_recurrence(model)
     if (unknown := unknown_setting(model, KNOWN)) is not None:
@@ -71,21 +71,23 @@ def unsupported(model: Model) -> str | None:
 
 
 def computes_whole_step(model: Model) -> bool:
-    """Whether the engine computes all of such a model's step, in chunks of which it keeps little, or the recurrence alone."""
+    """Return whether the engine computes the whole step of this model kind (in chunks that save little for backward), or only the
+    recurrence.
+    """
     return isinstance(model, GPT)
 
 
 def native_engine(model: torch.nn.Module, threads: int = 0) -> Engine | None:
-    """The engine of `model`, made on first use (with torch's number of threads where `threads` is 0).
+    """Return the engine of `model`, created on first use; `threads` 0: torch's number of threads.
 
-    None where there is no library on this machine (or not the one that `model.engine_identity` names), where the model isn't what
-    it computes (a GPT in float32 on the CPU, with parameters that it knows), or where `model.engine` forbids it.
+    None if there is no library on this machine (or not the build that `model.engine_identity` names), if the model isn't
+    supported (a GPT in float32 on the CPU, with known parameters), or if `model.engine` is torch.
     """
     if not isinstance(model, GPTModel) or model.engine == "torch":
         return None
     threads = threads or torch.get_num_threads()
     known = _engines.get(model)
-    # The engine reads the tensors' memory: where that has moved, or other threads are asked for, it's another engine.
+    # The engine reads the tensors' memory: if that has moved, or the number of threads differs, a new engine is needed.
     if (
         known is not None
         and known.places == _places(known.modules)
@@ -104,14 +106,14 @@ def native_engine(model: torch.nn.Module, threads: int = 0) -> Engine | None:
     if not isinstance(library, Library):
         return None
     engine = Engine(library.functions, engine_shape(model.config, model.vocabulary), tensors, _rotation(model), threads)
-    # Of the modules only their tensors are kept: a reference to the model would keep it alive.
+    # Only the modules' parameters are referenced: a reference to the model would keep it alive.
     modules = [module._parameters for module in model.modules()]
     _engines[model] = _Known(modules=modules, places=_places(modules), identity=model.engine_identity, engine=engine)
     return engine
 
 
 def engine_shape(model: GPT, vocabulary: int) -> Shape:
-    """What the engine must know of such a model."""
+    """Return the engine's description of such a model."""
     return Shape(
         layers=model.layers,
         heads=model.heads,
@@ -134,13 +136,13 @@ def engine_shape(model: GPT, vocabulary: int) -> Shape:
 
 
 def _knows_parameters(names: Iterable[str], layers: int) -> bool:
-    """Whether the engine knows what each parameter is for."""
+    """Return whether the engine knows all these parameters."""
     in_layers = {f"blocks.{layer}.{name}" for layer in range(layers) for name in LAYER_PARAMETERS}
     return set(names) <= in_layers | set(PARAMETERS)
 
 
 def _rotation(model: GPTModel) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Cosines and sines of all positions, rounded as the model rounds them."""
+    """Return cosines and sines of all positions, with the same rounding as in the PyTorch model; None without rotary positions."""
     if model.config.positions != "rotary":
         return None
     turn = rotation(torch.arange(model.context), head_width(model.config), torch.float32)
@@ -149,17 +151,17 @@ def _rotation(model: GPTModel) -> tuple[torch.Tensor, torch.Tensor] | None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Known:
-    """An engine, and where the tensors lay when it was made."""
+    """An engine, and the addresses of the tensors when it was created."""
 
     modules: Sequence[Mapping[str, torch.Tensor | None]]
     places: tuple[int, ...]
     identity: str
-    """Of the build that was asked for."""
+    """The requested build."""
     engine: Engine
 
 
 def _places(modules: Sequence[Mapping[str, torch.Tensor | None]]) -> tuple[int, ...]:
-    """Where the tensors of these modules lie."""
+    """Return the addresses of these modules' tensors."""
     return tuple(tensor.data_ptr() for module in modules for tensor in module.values() if tensor is not None)
 
 

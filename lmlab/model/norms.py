@@ -1,8 +1,8 @@
 """Normalisation: LayerNorm (arXiv 1607.06450) and RMSNorm (arXiv 1910.07467).
 
 RMSNorm divides a vector by its root mean square, y = x / sqrt(mean(x^2) + epsilon), and scales it by a learned weight
-per number; it has no bias. PyTorch has one kernel for it on a GPU, but on a CPU a chain of operations that takes more
-than twice as long as this one.
+per dimension; it has no bias. PyTorch has a fused kernel for it on a GPU, but on a CPU a sequence of operations that takes more
+than twice as long as the implementation here.
 """
 
 from typing import Any
@@ -18,29 +18,29 @@ EPSILON = 1e-5
 
 
 def build_norm(kind: NormName, width: int, bias: bool) -> nn.Module:
-    """The norm of vectors of `width`; `bias` is LayerNorm's."""
+    """Return the norm of vectors of `width`; `bias` is for LayerNorm only."""
     return RMSNorm(width) if kind == "rmsnorm" else nn.LayerNorm(width, eps=EPSILON, bias=bias)
 
 
 class RMSNorm(nn.Module):
-    """`rms_norm`, scaled by a learned weight."""
+    """`rms_norm` with a learned weight."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Float[Tensor, "*axes width"]) -> Float[Tensor, "*axes width"]:
-        """Each vector over its root mean square, times the weight."""
+        """Return each vector divided by its root mean square, times the weight."""
         return rms_norm(x) * self.weight if fast(x) else F.rms_norm(x, self.weight.shape, self.weight, EPSILON)
 
 
 def rms_norm(x: Float[Tensor, "*axes width"]) -> Float[Tensor, "*axes width"]:
-    """Each vector over its root mean square."""
+    """Return each vector divided by its root mean square."""
     return RootMeanSquare.apply(x) if fast(x) else F.rms_norm(x, x.shape[-1:], None, EPSILON)
 
 
 def fast(x: Float[Tensor, "..."]) -> bool:
-    """Whether `RootMeanSquare` is the faster way."""
+    """Return whether `RootMeanSquare` is faster than PyTorch's implementation for `x`."""
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
@@ -49,7 +49,7 @@ class RootMeanSquare(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, x: Tensor) -> Tensor:
-        """The normalised vectors."""
+        """Return the normalised vectors."""
         exact = torch.promote_types(x.dtype, torch.float32)
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=exact)
         inverse = length.square_().div_(x.shape[-1]).add_(EPSILON).rsqrt_()
@@ -59,7 +59,7 @@ class RootMeanSquare(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Tensor:
-        """The gradient of the vectors."""
+        """Return the gradient of x."""
         y, inverse = context.saved_tensors
         exact, y_exact = gradient.to(inverse.dtype), y.to(inverse.dtype)
         slope = (exact * y_exact).mean(-1, keepdim=True)

@@ -1,6 +1,6 @@
-"""What training, evaluation and generation ask of a language model, whatever its family.
+"""The interface of language models of any kind for training, evaluation and generation.
 
-Tokens are integers below `vocabulary`; logits are nats before normalisation; a decoding state is what the model keeps
+Tokens are integers below `vocabulary`; logits are unnormalised log-probabilities in nats; a decoding state is what the model keeps
 of the tokens that it has read (a transformer's keys and values, a recurrent model's vectors).
 """
 
@@ -13,13 +13,13 @@ from torch import Tensor
 
 
 class DecodingState(Protocol):
-    """What a model keeps of each row's tokens while it decodes."""
+    """The state of decoding a batch of rows."""
 
     held: list[int]
-    """How many tokens of each row have been read."""
+    """Number of tokens of each row that have been read."""
 
     def select(self, rows: Sequence[int]) -> None:
-        """Go on with these rows, in this order; a row that is named twice is copied."""
+        """Keep these rows, in this order; a row that is named twice is duplicated."""
 
 
 class LanguageModel(Protocol):
@@ -31,21 +31,21 @@ class LanguageModel(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model's parameters."""
 
     def __call__(self, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time vocabulary"]:
-        """Logits of the token after each position."""
+        """Return the logits of the token after each position."""
 
     def loss_sum(self, tokens: Int[Tensor, "batch time"], targets: Int[Tensor, "batch time"]) -> Float[Tensor, ""]:
-        """The sum of nats over the targets that aren't -100."""
+        """Return the sum of nats over the targets that aren't -100."""
 
     def start_cache(self, batch: int, length: int) -> Any:
-        """A DecodingState that has read nothing, with room for `length` tokens a row."""
+        """Return an empty `DecodingState` for `batch` rows of at most `length` tokens."""
 
     def advance(
         self, tokens: Int[Tensor, "batch new"], cache: Any, lengths: Sequence[int] | None = None
     ) -> Float[Tensor, "batch vocabulary"]:
-        """Read new tokens, of each row the first `lengths[row]` (default: all); logits of the token after the last."""
+        """Read the first `lengths[row]` new tokens of each row (default: all); return the logits of the token after the last."""
 
     def train(self, mode: bool = True) -> Any:
-        """Switch dropout on or off."""
+        """Set training mode (dropout on) or evaluation mode."""

@@ -1,20 +1,20 @@
-"""The recurrence of a context-propagation model, forward in time.
+"""The forward pass of a context-propagation model's recurrence.
 
 With z_t the embedding's part of the first layer (bias included), c_0 = 0, and layers l = 2..L:
 
     h_1 = drop(relu(z_t + V c_t));  h_l = drop(relu(W_l h_(l-1) + b_l))
-    [d, f, i] = G o_t + g, of which f and i go through a sigmoid, with o_t = h_L
+    [d, f, i] = G o_t + g, with f and i followed by a sigmoid, and o_t = h_L
     c_(t+1) = clamp(LayerNorm(u_t), -10, 10)  with  u_t = f * c_t + i * d
 
-With residuals each layer adds a_l to a stream, and reads it divided by its root mean square (RMSNorm without weights):
+With residuals each layer adds a_l to a residual stream, and reads it divided by its root mean square (RMSNorm n without weights):
 
     a_1 = drop(relu(z_t + V c_t));  a_l = drop(relu(W_l n(a_1 + .. + a_(l-1)) + b_l));  o_t = n(a_1 + .. + a_L)
 
-Only what depends on c is computed in the loop over t; the embedding before it and the head behind it are products over all
-tokens. The three gates are one product. The way back is in `recurrence_gradient.py`.
+Only operations that depend on c are in the loop over t; the embedding before it and the head after it are products over all
+tokens. The three gates are one product. The backward pass is in `recurrence_gradient.py`.
 
-Dropout scales what it keeps, so h > 0 (or a > 0) says both that relu passed a number and that it was kept: no mask is stored.
-Tensors are time-major. Vector, gates and norm are at least float32; the layers are of z's type.
+No dropout mask is saved: h > 0 (or a > 0) is true exactly where relu's input was positive and dropout kept the number. Tensors are
+time-major. Context vector, gates and norm are at least float32; the layers have z's dtype.
 
 The loop is PyTorch's here, or the native engine's kernel (`lmlab/native/source/recurrence_forward.h`) where one is given.
 """
@@ -32,7 +32,7 @@ from lmlab.model.norms import EPSILON, rms_norm
 from lmlab.native.recurrence import RecurrenceKernel, Workspace
 
 LARGEST = 10.0
-"""The context vector's numbers are held between this and its negative."""
+"""The context vector is clamped to [-LARGEST, LARGEST]."""
 
 Sequence = Float[Tensor, "time batch hidden"]
 Vectors = Float[Tensor, "updates batch vector"]
@@ -40,22 +40,22 @@ Vectors = Float[Tensor, "updates batch vector"]
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """What a step does besides its products."""
+    """Settings of a time step."""
 
     dropout: float
-    """The probability with which numbers are dropped."""
+    """Dropout probability."""
     residual: bool
-    """Whether each layer adds to a stream."""
+    """Whether the layers have a residual stream."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """What the recurrence multiplies with: matrices of z's type, the norm's two vectors at least float32."""
+    """Weights of the recurrence: matrices have z's dtype, the norm's two vectors are at least float32."""
 
     reading: Float[Tensor, "hidden vector"]
-    """V: how the first layer reads the context vector."""
+    """V: the first layer's matrix for the context vector."""
     gates: Float[Tensor, "gates hidden"]
-    """G: rows of candidate, forget and input."""
+    """G: rows of candidate, forget gate and input gate."""
     gate_bias: Float[Tensor, " gates"]
     scale: Float[Tensor, " vector"]
     shift: Float[Tensor, " vector"]
@@ -66,14 +66,14 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True)
 class ForwardPass:
-    """A pass over a sequence: outputs, and what the way back needs of it."""
+    """Outputs of a forward pass, and the tensors saved for backward."""
 
     top: Sequence
-    """o: what gates and head read."""
+    """o: the input of gates and head."""
     lower: Float[Tensor, "layers _ batch hidden"]
-    """h of the layers before the last one, or a of all; where nothing is kept, of the last step."""
+    """h of all layers but the last, or with residuals a of all layers; only of the last step if nothing is saved for backward."""
     vectors: Float[Tensor, "_ batch vector"]
-    """c_0 and the vector after each update."""
+    """c_0 and the context vector after each update."""
     gates: Float[Tensor, "updates batch gates"]
     mixed: Vectors
     """u."""
@@ -81,7 +81,7 @@ class ForwardPass:
     deviations: Float[Tensor, "updates batch 1"]
     """1 / sqrt(variance + epsilon)."""
     workspace: Workspace | None = None
-    """The kernel's memory in which all but `top` lies, where one has computed it."""
+    """The kernel's memory that holds all tensors but `top`; None if PyTorch computed them."""
 
 
 @torch.no_grad()
@@ -94,10 +94,11 @@ def run(
     keep: bool,
     kernel: RecurrenceKernel | None = None,
 ) -> ForwardPass:
-    """Read a sequence from `vector` on, which all `updates` = steps change, or all but the last.
+    """Compute the recurrence over a sequence, starting with the context vector `vector`.
 
-    `keep`: also what the way back needs. `kernel` computes it in PyTorch's place where everything is float32 on the CPU. Which
-    numbers are dropped is drawn from torch's global generator.
+    `updates` is the number of updates of the vector: that of steps, or one less, without the update after the last step. With
+    `keep`, tensors are saved for backward. `kernel` computes the pass instead of PyTorch; it needs float32 on the CPU. Dropout is
+    drawn from torch's global generator.
     """
     steps, batch, width = z.shape
     count, stored = vector.shape[1], updates if keep else min(1, updates)
@@ -125,7 +126,7 @@ def run(
 
 
 def _loop(z: Sequence, weights: Weights, cell: Cell, keep: bool, passed: ForwardPass) -> None:
-    """Fill `passed`, whose vectors hold the first one already."""
+    """Fill `passed`, whose first vector is already set."""
     top, lower, vectors, gates, mixed = passed.top, passed.lower, passed.vectors, passed.gates, passed.mixed
     steps, batch, width = z.shape
     updates, count, later = len(vectors) - 1, vectors.shape[2], len(weights.layers)
@@ -161,7 +162,7 @@ def _loop(z: Sequence, weights: Weights, cell: Cell, keep: bool, passed: Forward
 
 
 def _finish(output: Float[Tensor, "batch hidden"], factors: tuple[Tensor, ...] | None, layer: int) -> None:
-    """relu and dropout, in place."""
+    """Apply relu and dropout in place."""
     output.clamp_min_(0)
     if factors is not None:
         output.mul_(factors[layer])

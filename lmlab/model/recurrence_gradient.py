@@ -1,12 +1,12 @@
-"""The gradients of a recurrence, written out: what autograd would make of `recurrence.py`, in a fraction of the time.
+"""The explicit backward pass of a recurrence: the gradients of `recurrence.py`, in a fraction of autograd's time.
 
-    gradient of the last layer's output -> [some steps back in time -> their part of each weight's gradient], again and again
+    gradient of the last layer's output -> [a chunk of steps back in time -> its part of each weight's gradient], repeated
 
-Autograd would keep some forty nodes a token, and add a whole matrix to every weight's gradient at each step. Here the loop back in
-time makes the gradients of what each layer's relu was given, and a weight's gradient is a product over as many steps and sequences
-as fill the processor. What it is made from has room for those steps only, so that it stays in a CPU's cache, and a large batch
-takes little more memory back than forth. The native engine's kernel does the same, for each thread's rows by themselves
-(`lmlab/native/source/recurrence_backward.h`).
+Autograd would record some forty nodes per token, and add a whole matrix to every weight's gradient at each step. Here the loop
+back in time computes the gradients of each relu's input, and a weight's gradient is a product over a chunk of as many steps and
+sequences as use the processor well. Buffers hold one chunk only, so that they stay in a CPU's cache, and for a large batch the
+backward pass needs little more memory than the forward pass. The native engine's kernel does the same, for each thread's rows
+separately (`lmlab/native/source/recurrence_backward.h`).
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from lmlab.model.recurrence import LARGEST, Cell, ForwardPass, Sequence, Weights
 from lmlab.native.recurrence import RecurrenceKernel
 
 ROWS_AT_ONCE = {"cpu": 512}
-"""About so many rows, steps x sequences, are in one product for a weight's gradient."""
+"""Approximate number of rows (steps x sequences) in one product for a weight's gradient."""
 ROWS_AT_ONCE_ON_A_GPU = 1 << 16
 SHARED = 5
-"""Tensors of `Weights` before those of the layers."""
+"""Number of tensors of `Weights` before those of the layers."""
 
 
 def recur(z: Sequence, weights: Weights, cell: Cell, kernel: RecurrenceKernel | None = None) -> Sequence:
-    """What gates and head read at each step, from a vector of zeros.
+    """Return the input of gates and head at each step, starting with a context vector of zeros; used in training.
 
-    The way that training goes: differentiable once in z and the weights. `kernel` computes both ways in PyTorch's place.
+    Differentiable once, in z and the weights. `kernel` computes forward and backward pass instead of PyTorch.
     """
     return Recurrence.apply(z, cell, kernel, *_flat(weights))
 
 
 class Recurrence(torch.autograd.Function):
-    """`recur`: z, cell, kernel, V, G, g, the norm's scale and shift, W_2..W_L, b_2..b_L -> what gates and head read."""
+    """The autograd function of `recur`: z, cell, kernel, V, G, g, norm's scale and shift, W_2..W_L, b_2..b_L -> o."""
 
     @staticmethod
     def forward(context: Any, z: Tensor, cell: Cell, kernel: RecurrenceKernel | None, *tensors: Tensor) -> Tensor:
-        """All steps. Nobody reads the vector after the last one, so there are as many updates less one."""
+        """Return o of all steps. There is one update less than steps, because the vector after the last step isn't used."""
         layers = (len(tensors) - SHARED) // 2
         weights = _weights(tensors, layers)
         exact = torch.promote_types(z.dtype, torch.float32)
@@ -53,7 +53,7 @@ class Recurrence(torch.autograd.Function):
         context.cell, context.layers, context.kernel = cell, layers, kernel
         kept = {name: value for name, value in vars(passed).items() if name != "top"}
         if kernel is not None:
-            # The kernel's memory is nobody else's, so that autograd has nothing to watch over.
+            # The kernel's memory is private, so autograd needn't check it for in-place changes.
             context.kept, kept = kept, {}
         context.names = [name for name, value in kept.items() if value is not None]
         context.save_for_backward(*tensors[: SHARED + layers], passed.top, *(kept[name] for name in context.names))
@@ -62,7 +62,7 @@ class Recurrence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """All gradients."""
+        """Return the gradients of z and of the weights."""
         saved, count = context.saved_tensors, SHARED + context.layers
         weights = _weights(saved[:count], context.layers)
         top, *rest = saved[count:]
@@ -81,33 +81,33 @@ class Recurrence(torch.autograd.Function):
 
 
 class BackwardPass:
-    """The gradients of a pass, from that of what gates and head read."""
+    """Computes the gradients of a forward pass, given that of the input of gates and head."""
 
     def __init__(self, gradient: Sequence, weights: Weights, passed: ForwardPass, cell: Cell) -> None:
         self.gradient, self.weights, self.passed, self.cell = gradient, weights, passed, cell
         self.kept = kept_scale(cell.dropout, gradient)
-        """What dropout multiplied with."""
+        """Dropout's factor of the numbers that it kept."""
         steps, batch, _ = gradient.shape
         rows = ROWS_AT_ONCE.get(gradient.device.type, ROWS_AT_ONCE_ON_A_GPU)
         size = self.size = min(steps, max(1, rows // batch))
         count = passed.vectors.shape[2]
         self.first = torch.empty_like(passed.top)
-        """Gradient of what the first layer's relu was given, which is that of z."""
+        """Gradient of the first layer's relu input, which is that of z, of all steps."""
         self.later = gradient.new_empty(len(weights.layers), size, *gradient.shape[1:])
-        """The other layers'. These have room for `size` steps:"""
+        """Gradient of the other layers' relu inputs; this buffer and the next three hold a chunk of `size` steps."""
         self.read = torch.empty_like(self.later) if cell.residual else None
-        """With residuals what those layers read."""
+        """With residuals, the inputs of those layers; else None."""
         self.opened = gradient.new_empty(size, batch, 3, count)
-        """Of the candidate, and of what the gates' sigmoids were given."""
+        """Gradient of the candidate and of the inputs of the gates' sigmoids."""
         self.normed = passed.mixed.new_empty(size, batch, count)
-        """Of the norm's output."""
+        """Gradient of the norm's output."""
         self.following = passed.mixed.new_zeros(batch, count)
-        """Of the vector that the next step reads; the one after the last step is read by nobody."""
+        """Gradient of the vector that the next step reads; zero after the last step."""
         self.sums = _like(weights, passed.mixed.dtype, torch.zeros)
-        """Of the weights, so far; at least float32."""
+        """Gradients of the weights, summed over the steps so far; at least float32."""
 
     def run(self) -> tuple[Sequence, Weights]:
-        """The gradients of z and of the weights."""
+        """Return the gradients of z and of the weights."""
         steps = len(self.gradient)
         for start in range((steps - 1) // self.size * self.size, -1, -self.size):
             stop = min(start + self.size, steps)
@@ -116,12 +116,12 @@ class BackwardPass:
         return self.first, self.sums
 
     def _steps(self, start: int, stop: int) -> None:
-        """Back in time from the step before `stop` to `start`."""
+        """Go back in time from the step before `stop` to `start`."""
         passed, weights = self.passed, self.weights
         updates, count = len(passed.mixed), passed.vectors.shape[2]
         some = slice(start, min(stop, updates))
         candidate, forget, admit = passed.gates[some].chunk(3, dim=2)
-        # How u changes with each gate's sum, before any gradient is known: for all of these steps at once.
+        # Derivatives of u by each gate's input, which don't depend on gradients: for all steps of the chunk at once.
         before, after = passed.vectors[some], passed.vectors[start + 1 : some.stop + 1]
         slopes = torch.stack((admit, before * forget * (1 - forget), candidate * admit * (1 - admit)), dim=2)
         unclamped = after.abs() < LARGEST
@@ -157,7 +157,7 @@ class BackwardPass:
     def _through_layers(
         self, step: int, slope: Float[Tensor, "batch hidden"], own: list[Float[Tensor, "batch hidden"]]
     ) -> None:
-        """Fill `own`, the gradients of what each relu was given at that step, from the gradient of the last layer's output."""
+        """Fill `own`, the gradients of each relu's input at that step, from the gradient of the last layer's output."""
         outputs = [*self.passed.lower[:, step].unbind(), self.passed.top[step]]
         slope.mul_(self.kept)
         for layer in range(len(own) - 1, -1, -1):
@@ -172,7 +172,7 @@ class BackwardPass:
         own: list[Float[Tensor, "batch hidden"]],
         read: Float[Tensor, "layers batch hidden"],
     ) -> None:
-        """The same with residuals, from the gradient of the normed stream; and fill `read`, what the later layers were given."""
+        """The same with residuals, from the gradient of the normalised stream; also fill `read`, the inputs of the later layers."""
         outputs = self.passed.lower[:, step]
         streams = outputs.to(self.passed.vectors.dtype).cumsum(0)
         inverses = streams.square().mean(-1, keepdim=True).add_(EPSILON).rsqrt_()
@@ -190,7 +190,7 @@ class BackwardPass:
                 given = (own[layer] @ self.weights.layers[layer - 1]).to(total.dtype)
 
     def _products(self, start: int, stop: int) -> None:
-        """What these steps add to the weights' gradients."""
+        """Add these steps' part of the weights' gradients to `sums`."""
         passed, sums, count = self.passed, self.sums, self.passed.vectors.shape[2]
         some = slice(start, min(stop, len(passed.mixed)))
         updates = some.stop - start
@@ -221,7 +221,7 @@ def _add_product(
     gradients: Float[Tensor, "steps batch rows"],
     inputs: Float[Tensor, "steps batch columns"],
 ) -> None:
-    """Add a matrix's gradient over some steps and all sequences."""
+    """Add a matrix's gradient over some steps and all sequences to `total`."""
     left, right = gradients.flatten(0, 1).t(), inputs.flatten(0, 1)
     if total.dtype == left.dtype:
         total.addmm_(left, right)
@@ -230,7 +230,7 @@ def _add_product(
 
 
 def _like(weights: Weights, dtype: torch.dtype, make: Callable[..., Tensor]) -> Weights:
-    """Room for the gradients of weights."""
+    """Return tensors for the gradients of `weights`, created by `make`."""
 
     def new(*shape: int) -> Tensor:
         return make(shape, dtype=dtype, device=weights.scale.device)

@@ -1,6 +1,6 @@
-"""A context-propagation model's recurrence in the native CPU engine: whether it can be there, and the kernel for it.
+"""A context-propagation model's recurrence in the native CPU engine: whether it is supported, and its kernel.
 
-The kernel computes what `recurrence.py` and `recurrence_gradient.py` define; embedding, head and loss stay PyTorch's.
+The kernel computes what `recurrence.py` and `recurrence_gradient.py` define; PyTorch computes embedding, head and loss.
 """
 
 import weakref
@@ -25,11 +25,11 @@ KNOWN: Known = {
     "dropout": share,
     "residual": yes_or_no,
 }
-"""What the kernel computes. A field or value that isn't here is PyTorch's, until the kernel has learnt it."""
+"""Settings that the kernel supports. PyTorch computes models with any other field or value."""
 
 
 def unsupported_recurrence(model: Context) -> str | None:
-    """Why the kernel can't compute such a model's recurrence, or None where it can."""
+    """Return why the kernel doesn't support this model's recurrence; None if it does."""
     if (unknown := unknown_setting(model, KNOWN)) is not None:
         return unknown
     for name, width in (("hidden", model.hidden), ("vector", model.vector)):
@@ -41,10 +41,10 @@ def unsupported_recurrence(model: Context) -> str | None:
 def kernel_for(
     model: nn.Module, config: Context, like: Float[Tensor, "..."], identity: str = ""
 ) -> RecurrenceKernel | None:
-    """The kernel of this model, which computes with torch's number of threads in numbers like these; made on first use.
+    """Return the kernel of this model, with torch's number of threads, for tensors like `like`; created on first use.
 
-    `identity` is the build that it is from; empty: the newest. None where there is no such library on this machine, or where the
-    recurrence isn't what it computes: float32 on the CPU, of widths that fit, with settings that it knows.
+    `identity` is the library's build; empty: the newest. None if there is no such library on this machine, or the recurrence isn't
+    supported: it must be float32 on the CPU, with supported widths and settings.
     """
     if like.dtype != torch.float32 or like.device.type != "cpu" or unsupported_recurrence(config):
         return None
@@ -60,4 +60,4 @@ def kernel_for(
 
 
 _kernels: weakref.WeakKeyDictionary[nn.Module, tuple[str, RecurrenceKernel]] = weakref.WeakKeyDictionary()
-"""Model -> the identity that was asked for, and the kernel."""
+"""Model -> the requested build, and the kernel."""

@@ -63,7 +63,7 @@ def test_what_families_are_today_is_known(model):
 def test_a_value_that_is_not_known_is_a_reason(model, known):
     for name, value in SMUGGLED[model.kind].items():
         reason = unsupported(smuggled(model, name, value))
-        assert reason == f"it doesn't know model.{name} {value}"
+        assert reason == f"it doesn't support model.{name} {value}"
 
 
 @pytest.mark.parametrize("model, known", FAMILIES)
@@ -72,7 +72,7 @@ def test_a_field_that_came_later_counts_where_it_is_not_at_its_default(model, kn
         "Later", [("sinks", int, dataclasses.field(default=0))], bases=(type(model),), frozen=True, kw_only=True
     )
     assert unsupported(later()) is None
-    assert unsupported(later(sinks=4)) == "it doesn't know model.sinks 4"
+    assert unsupported(later(sinks=4)) == "it doesn't support model.sinks 4"
 
 
 def test_a_model_of_unknown_settings_has_no_engine(library):
