@@ -1,6 +1,6 @@
-"""How gradients become updates: learning-rate schedules, AdamW, Muon and clipping.
+"""Optimizers: learning-rate schedules, AdamW, Muon and gradient clipping.
 
-Names are looked up on first use: `rate_share` and `clip_limit` are arithmetic and need no torch.
+Names are imported on first use: `rate_share` and `clip_limit` are arithmetic and need no torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""PyTorch's AdamW (arXiv 1711.05101), with its state made at once and one kernel a group where there is one."""
+"""PyTorch's AdamW (arXiv 1711.05101), with state that is created in advance, and fused kernels where the device has them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from lmlab.optim.rule import Rule
 
 
 class AdamW(Rule):
-    """AdamW over groups that each have params, lr and weight_decay: fused where the device has it, else foreach.
+    """AdamW over groups that each have params, lr and weight_decay: fused if the device supports it, else foreach.
 
-    Steps and moments exist at once (zeros), so that they can be saved and loaded before the first step. PyTorch's object
-    itself is made for parameters elsewhere than on the CPU, to see what it can do there, and else by the first step: the
-    native engine takes none.
+    Steps and moments are created as zeros, so that they can be saved and loaded before the first step. PyTorch's optimizer is
+    created at once if a parameter isn't on the CPU, because the device determines where the step counts are kept; else by the
+    first step, which the native engine never calls.
     """
 
     def __init__(self, groups: Sequence[Mapping[str, Any]], betas: tuple[float, float], eps: float) -> None:
@@ -33,7 +33,7 @@ class AdamW(Rule):
             self._torch = self._build()
 
     def step(self) -> None:
-        """One update of every parameter that has a gradient, by PyTorch."""
+        """Update every parameter that has a gradient."""
         if self._torch is None:
             self._torch = self._build()
         for own, theirs in zip(self.param_groups, self._torch.param_groups, strict=True):
@@ -41,7 +41,7 @@ class AdamW(Rule):
         self._torch.step()
 
     def _build(self) -> torch.optim.AdamW:
-        """PyTorch's optimizer over the same groups and the same state."""
+        """Return PyTorch's optimizer over the same groups, sharing this object's state."""
         names = ("params", "lr", "weight_decay", "betas", "eps")
         groups = [{name: group[name] for name in names} for group in self.param_groups]
         try:
@@ -51,7 +51,7 @@ class AdamW(Rule):
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 state = self.state[parameter]
-                # The fused kernel counts on the parameter's device, the other one on the host, both in float32.
+                # The fused kernel keeps the step count on the parameter's device, foreach on the host, both in float32.
                 state["step"] = state["step"].to(parameter.device if group["fused"] else "cpu")
                 optimizer.state[parameter] = state
         return optimizer

@@ -1,9 +1,8 @@
-"""Adam's learning rate at another batch than the one at which it was tuned: `optim.batch_from`.
+"""Scaling of Adam's learning rate from the batch size at which it was tuned, `optim.batch_from`, to another.
 
-In come a recipe's optim section and its batch; out comes the section for that batch. With k = batch / batch_from, the square-root
-rule of arXiv 2205.10287 makes the rate sqrt(k) times and epsilon 1/sqrt(k) times as large. It also makes 1 - beta k times as
-large; here betas stay, because beta1 = .9 would be negative beyond k = 10. Muon's rate stays: its update has one size at any
-batch. SGD's linear rule (arXiv 1706.02677) is for neither.
+With k = batch / batch_from, the square-root rule of arXiv 2205.10287 multiplies the learning rate by sqrt(k) and epsilon by
+1/sqrt(k). It also multiplies 1 - beta by k; here betas stay, because beta1 = .9 would be negative beyond k = 10. Muon's rate stays
+too, since the size of its update doesn't depend on the batch. SGD's linear rule (arXiv 1706.02677) applies to neither.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from lmlab.recipe.optim import AdamW, Optim
 
 
 def at_batch(optim: Optim, batch: int) -> Optim:
-    """`optim` with its rates moved from `optim.batch_from` to `batch` sequences a step; itself where that is none."""
+    """Return `optim` with its rates scaled from `optim.batch_from` to `batch` sequences a step; unchanged if that is None."""
     if optim.batch_from is None:
         return optim
     root = math.sqrt(batch / optim.batch_from)

@@ -1,8 +1,8 @@
-"""The optimizer of a training run: from a recipe's optim section and a model to one object that steps, saves and loads.
+"""The optimizer of a training run, built from a recipe's optim section and a model.
 
-Its state is named tensors, `exp_avg/blocks.0.attention.qkv.weight`, that go into a checkpoint as they are. Loading puts
-each onto its parameter's device and gives the same bits that were saved, so that N steps equal k steps, a save, a load
-into a new object, and N - k steps. To skip a step, don't call `step`: nothing here counts by itself.
+Its state is a dict of named tensors, such as `exp_avg/blocks.0.attention.qkv.weight`, that a checkpoint stores unchanged. Loading
+copies each to its parameter's device with the same bits, so that N steps equal k steps, a save, a load into a new object, and
+N - k steps. To skip a step, don't call `step`: there are no other counters.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,23 +26,23 @@ from lmlab.recipe.optim import Optim
 
 @dataclass(frozen=True)
 class Member:
-    """One parameter of a `TrainingOptimizer`: its rule and settings, its name and its state, the live objects."""
+    """One parameter of a `TrainingOptimizer` with its update rule, settings, name and state (references, not copies)."""
 
     optimizer: Rule
     settings: Mapping[str, Any]
-    """Those of its group in PyTorch's form, and `peak`, the learning rate of which schedules give a share."""
+    """The settings of its group as in PyTorch's param_groups, and `peak`, the peak learning rate that schedules scale."""
     name: str
     parameter: nn.Parameter
     state: Mapping[str, Tensor]
     rows: tuple[int, ...]
-    """Under Muon how many rows each matrix in it has, else none."""
+    """Under Muon the number of rows of each matrix in the parameter; empty for other rules."""
 
 
 class TrainingOptimizer:
-    """Several rules behind one face. Made by `build_optimizer`, after the model was moved to its device."""
+    """Combines several update rules in one optimizer. Created by `build_optimizer`, after the model was moved to its device."""
 
     def __init__(self, optimizers: Mapping[str, Rule], names: Mapping[nn.Parameter, str]) -> None:
-        """`optimizers` by the name under which their rate is logged; `names` of all their parameters."""
+        """`optimizers` are the rules by the name under which their learning rate is logged; `names` are the parameters' names."""
         self._optimizers = dict(optimizers)
         self._names = dict(names)
         for optimizer in self._optimizers.values():
@@ -52,7 +52,7 @@ class TrainingOptimizer:
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """All groups, in PyTorch's form."""
+        """The parameter groups of all rules, as in PyTorch."""
         return [group for optimizer in self._optimizers.values() for group in optimizer.param_groups]
 
     def step(self) -> None:
@@ -61,7 +61,7 @@ class TrainingOptimizer:
             optimizer.step()
 
     def zero_grad(self) -> None:
-        """Drop the gradients (set them to None, which frees their memory)."""
+        """Set all gradients to None, which frees their memory."""
         for parameter in self._names:
             parameter.grad = None
 
@@ -71,15 +71,15 @@ class TrainingOptimizer:
             group["lr"] = group["peak"] * share
 
     def rates(self) -> dict[str, float]:
-        """The learning rates now: `lr`, `adam_lr` where Muon leaves parameters to AdamW, `table_lr` of n-gram tables.
+        """Return the current learning rates: `lr`, `adam_lr` of AdamW's parameters beside Muon, `table_lr` of n-gram tables.
 
-        Those of the recipe, before a transfer from another size.
+        They are on the recipe's scale, without the factors of a transfer from another model size.
         """
         first = {name: optimizer.param_groups[0] for name, optimizer in self._optimizers.items()}
         return {name: float(group["lr"] / group["factor"]) for name, group in first.items()}
 
     def members(self) -> Iterator[Member]:
-        """Every parameter once, with all that decides its update."""
+        """Yield every parameter once, with everything that determines its update."""
         for optimizer in self._optimizers.values():
             for group in optimizer.param_groups:
                 rows = group.get("rows") or [()] * len(group["params"])
@@ -89,7 +89,7 @@ class TrainingOptimizer:
                     )
 
     def state_tensors(self) -> dict[str, Float[Tensor, "..."]]:
-        """The whole state by name, the live tensors themselves: write or copy them before the next step."""
+        """Return the whole state by name, as references: write or copy the tensors before the next step."""
         return {
             f"{kind}/{name}": tensor
             for optimizer in self._optimizers.values()
@@ -98,9 +98,9 @@ class TrainingOptimizer:
         }
 
     def load_state_tensors(self, tensors: Mapping[str, Float[Tensor, "..."]]) -> None:
-        """Take over a state from `state_tensors`, from any device, bit for bit.
+        """Load a state of `state_tensors`, from any device, with the same bits.
 
-        LabError where a tensor is missing, unknown, or of another shape or dtype; nothing has been changed then.
+        LabError if a tensor is missing, unknown, or has another shape or dtype; the state doesn't change then.
         """
         live = self.state_tensors()
         for name in sorted(live.keys() ^ tensors.keys()):
@@ -118,9 +118,9 @@ class TrainingOptimizer:
 
 
 def build_optimizer(model: nn.Module, optim: Optim, device_type: str) -> TrainingOptimizer:
-    """The optimizer that `optim` describes, over the trainable parameters of `model`, beside which its state lives.
+    """Return the optimizer that `optim` describes, over the trainable parameters of `model`, with its state on their devices.
 
-    LabError where a parameter isn't on `device_type` yet: its state would stay behind when the model moves.
+    LabError if a parameter isn't on `device_type` yet, since its state wouldn't move with the model later.
     """
     groups = parameter_groups(model, optim)
     names = {parameter: name for group in groups for name, parameter in group.parameters.items()}
@@ -156,10 +156,10 @@ def build_optimizer(model: nn.Module, optim: Optim, device_type: str) -> Trainin
 
 
 def optimizer_of(model: nn.Module, recipe: Recipe, device_type: str) -> TrainingOptimizer:
-    """`build_optimizer` for a recipe, whose batch decides the rates where `optim.batch_from` names another."""
+    """Return `build_optimizer` for a recipe, with rates scaled to its batch size if `optim.batch_from` is set."""
     return build_optimizer(model, at_batch(recipe.optim, recipe.train.batch), device_type)
 
 
 def _settings(group: Group) -> dict[str, Any]:
-    """What every rule is told of a group, in PyTorch's form."""
+    """Return the settings of a group that all rules have, as in PyTorch's param_groups."""
     return {"params": list(group.parameters.values()), "lr": group.lr, "factor": group.factor}

@@ -1,4 +1,4 @@
-"""The norm of the whole gradient, and clipping by it (arXiv 1211.5063)."""
+"""The global gradient norm, and clipping by it (arXiv 1211.5063)."""
 
 from collections.abc import Iterable
 
@@ -8,15 +8,14 @@ from torch import Tensor, nn
 
 
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> Float[Tensor, ""]:
-    """The joint norm of all gradients; it stays on its device, so that nothing waits for it."""
+    """Return the L2 norm of all gradients together, on their device, without synchronising with it."""
     return torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float, norm: Float[Tensor, ""]) -> None:
-    """Scale all gradients so that their joint norm, which is `norm` now, is at most `limit` (0: leave them).
+    """Scale all gradients in place so that their global norm, which is `norm` now, is at most `limit` (0: no clipping).
 
-    Where it isn't finite the caller must skip the step instead: scaling can't mend the gradients, since NaN times zero
-    is NaN.
+    If `norm` isn't finite the caller must skip the step instead: scaling can't repair the gradients, since NaN times zero is NaN.
     """
     if limit > 0:
         owners = [parameter for parameter in parameters if parameter.grad is not None]

@@ -1,17 +1,15 @@
-"""Which parameter is updated by which rule, and which ones decay.
+"""Parameter groups: which rule updates which parameter, and which parameters have weight decay.
 
-In come a model and a recipe's optim section; out come groups that cover every trainable parameter exactly once, tied
-weights under the first of their names.
+The groups cover every trainable parameter exactly once, tied weights under the first of their names.
 
-- decay: tensors with two or more axes, embeddings too, as nanoGPT does (`matrices`), or every tensor (`all`);
-- Muon: tensors of two axes whose name lies under `blocks.`, which are the projections of attention and MLP or the layers of a
-  context-propagation model, and those under `gates.`, which say how its vector changes. Embeddings and head are tables with a
-  row a token, where orthogonality means nothing; they, norms, biases and scalars are left to AdamW
-  (kellerjordan.github.io/posts/muon);
-- n-gram tables, whose names lie under `ngram_tables.`, are updated row by row (`tables.py`) and never decay;
-- where rates transfer from a smaller model, each group has the rate, decay and epsilon of its size (`lmlab.scaling.transfer`);
-- a fused `qkv` projection is three matrices to Muon (queries, keys, values), because each has a purpose and a scale of
-  its own, and so are fused gates; swiglu's fused gate and value stay one.
+- decay: tensors with two or more axes, embeddings included, as in nanoGPT (`matrices`), or all tensors (`all`);
+- Muon: tensors with two axes whose name begins with `blocks.`, which are the projections of attention and MLP or the layers of a
+  context-propagation model, or with `gates.`, the matrices of its gates. Embeddings and head have one row per token, for which
+  orthogonality is meaningless; AdamW updates them, and norms, biases and scalars (kellerjordan.github.io/posts/muon);
+- n-gram tables, whose names begin with `ngram_tables.`, are updated row by row (`tables.py`) and never decay;
+- if rates are transferred from a smaller model, each group has the rate, decay and epsilon of its size (`lmlab.scaling.transfer`);
+- Muon orthogonalises the three matrices of a fused `qkv` projection (queries, keys, values) separately, because each has its own
+  purpose and scale, and so those of fused gates; swiglu's fused gate and value are one matrix.
 """
 
 from __future__ import annotations
@@ -34,20 +32,20 @@ TABLES = "ngram_tables."
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Parameters that are updated alike."""
+    """Parameters with the same update rule and settings."""
 
     rule: RuleName
     lr: float
     """Peak learning rate."""
     factor: float = 1.0
-    """What that is of the recipe's rate."""
+    """`lr` divided by the recipe's learning rate."""
     weight_decay: float
     eps: float
     parameters: dict[str, nn.Parameter]
 
 
 def parameter_groups(model: nn.Module, optim: Optim) -> list[Group]:
-    """The groups of `model` under `optim`, none of them empty. LabError where Muon finds no matrix to update."""
+    """Return the groups of `model` under `optim`, none of them empty. LabError if there is no matrix for Muon."""
     named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     matrices: dict[str, nn.Parameter] = {}
     parts: list[tuple[RuleName, float, float, dict[str, nn.Parameter]]] = []
@@ -72,7 +70,7 @@ def parameter_groups(model: nn.Module, optim: Optim) -> list[Group]:
 
 
 def _sizes(model: nn.Module, optim: Optim) -> Transfer | ContextTransfer:
-    """How the model's size compares with the one at which the rates were tuned."""
+    """Return the transfer from the size at which the rates were tuned to the model's size."""
     if not optim.transfer_from:
         return Transfer()
     config = model.config
@@ -90,7 +88,7 @@ def _sized(
     eps: float,
     sizes: Transfer | ContextTransfer,
 ) -> list[Group]:
-    """The parameters by the factors of their size, in the order in which those are met first."""
+    """Return the parameters grouped by the factors of their size, in order of first occurrence."""
     parted: dict[Factors, dict[str, nn.Parameter]] = {}
     for name, parameter in parameters.items():
         parted.setdefault(sizes.factors(name, rule), {})[name] = parameter
@@ -108,7 +106,7 @@ def _sized(
 
 
 def assert_covered(groups: Iterable[Group], parameters: Iterable[nn.Parameter]) -> None:
-    """AssertionError unless every trainable parameter stands in exactly one group, once."""
+    """Raise an AssertionError unless every trainable parameter is in exactly one group, once."""
     grouped = [id(parameter) for group in groups for parameter in group.parameters.values()]
     wanted = {id(parameter) for parameter in parameters if parameter.requires_grad}
     if len(grouped) != len(set(grouped)) or set(grouped) != wanted:
@@ -117,9 +115,9 @@ def assert_covered(groups: Iterable[Group], parameters: Iterable[nn.Parameter]) 
 
 
 def matrix_rows(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Rows of the separate matrices inside each fused projection of `model`, by parameter name.
+    """Return the numbers of rows of the separate matrices in each fused projection of `model`, by parameter name.
 
-    An attention module says so itself, with `qkv_rows` beside its `qkv`, and gates with their `matrix_rows`.
+    Attention modules have them as `qkv_rows` (of their `qkv`), gates as `matrix_rows`.
     """
     modules = dict(model.named_modules())
     fused = {f"{name}.qkv": module.qkv_rows for name, module in modules.items() if hasattr(module, "qkv_rows")}

@@ -1,4 +1,4 @@
-"""The largest gradient norm that an update may use, as a pure function of the step."""
+"""The gradient clipping threshold as a pure function of the step."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from lmlab.recipe.optim import Optim
 
 
 def clip_limit(optim: Optim, step: int) -> float:
-    """The limit at `step`, the first step being 0; 0 for none.
+    """Return the largest gradient norm at `step`, counted from 0; 0: no clipping.
 
-    It is `optim.clip`, and from each of `optim.clip_steps` on the value of `optim.clip_then` that stands in its place.
+    It is `optim.clip`, and from step `optim.clip_steps[i]` on `optim.clip_then[i]`.
     """
     return (optim.clip, *optim.clip_then)[bisect_right(optim.clip_steps, step)]

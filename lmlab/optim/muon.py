@@ -1,4 +1,4 @@
-"""Muon: momentum whose singular values are made equal, for the matrices inside a transformer's blocks.
+"""Muon: orthogonalised momentum for the matrices of a transformer's blocks.
 
 From kellerjordan.github.io/posts/muon. With gradient G, momentum M and decay mu:
 
@@ -6,7 +6,7 @@ From kellerjordan.github.io/posts/muon. With gradient G, momentum M and decay mu
     W <- (1 - lr x decay) W - lr max(1, rows / columns)^.5 U
 
 Orthogonalising replaces the singular values of a matrix by numbers near 1. A Newton-Schulz iteration does it with
-matrix products alone, for all matrices of one shape at once.
+matrix products only, for all matrices of one shape at once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,16 +19,16 @@ from torch import Tensor
 from lmlab.optim.rule import Rule
 
 MOST_ON_PRODUCTS = 3
-LINEAR, CUBIC, QUINTIC = 3.4445, -4.7750, 2.0315  # chosen there for the steepest rise from zero, not for convergence
+LINEAR, CUBIC, QUINTIC = 3.4445, -4.7750, 2.0315  # chosen there for the steepest slope at zero, not for convergence
 
 
 def orthogonalise(
     matrices: Float[Tensor, "batch rows columns"], iterations: int = 5
 ) -> Float[Tensor, "batch rows columns"]:
-    """Each matrix with its singular values moved to about 1 (.7 to 1.2 after five iterations; zero stays zero).
+    """Return the matrices with singular values of about 1 (.7 to 1.2 after five iterations; zero stays zero).
 
-    X <- a X + (b XX' + c (XX')^2) X, from X of norm 1 with its short side first. Computed in bf16 on CUDA, where it is
-    fast and exact enough, else in the dtype given.
+    X <- a X + (b XX' + c (XX')^2) X, starting with X of norm 1, transposed if it has more rows than columns. Computed in bf16 on
+    CUDA, where it is fast and exact enough, else in the input's dtype.
     """
     transposed = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if transposed else matrices
@@ -52,11 +52,11 @@ def _iterate(x: Float[Tensor, "batch short long"], iterations: int) -> Float[Ten
 
 
 def _iterate_on_products(x: Float[Tensor, "batch short long"], iterations: int) -> Float[Tensor, "batch short long"]:
-    """`_iterate` without its products with the long side, except one at each end.
+    """Compute `_iterate` with only two products over the long side, one at the beginning and one at the end.
 
-    With A = XX' and P = a + b A + c A^2 an iteration is X <- P X, so that A <- P A P. For a long side four times the
-    short one five iterations take 2/3 of the arithmetic. Rounding grows about twelvefold with each, so that more than
-    three begin again from X, and bf16 is ruled out.
+    With A = XX' and P = a + b A + c A^2 an iteration is X <- P X, so that A <- P A P. If the long side is four times the short
+    one, five iterations take 2/3 of the arithmetic. Rounding errors grow about twelvefold per iteration, so at most three are
+    combined before A is recomputed from X, and bf16 is not accurate enough.
     """
     square = torch.bmm(x, x.mT)
     product = polynomial = _polynomial(square)
@@ -74,9 +74,9 @@ def _polynomial(square: Float[Tensor, "batch short short"]) -> Float[Tensor, "ba
 
 
 class Muon(Rule):
-    """Muon over matrices. A group may carry `rows`: for each parameter how many of its rows each matrix inside it has.
+    """Muon over matrices. A group may have `rows`: for each parameter the numbers of rows of the matrices it consists of.
 
-    Each parameter's state is its `momentum`, which exists from the start. A parameter without a gradient is left alone.
+    Each parameter's state is its `momentum`, created as zeros. Parameters without a gradient aren't updated.
     """
 
     def __init__(self, groups: Sequence[Mapping[str, Any]], momentum: float, iterations: int) -> None:
@@ -89,7 +89,7 @@ class Muon(Rule):
 
     @torch.no_grad()
     def step(self) -> None:
-        """One update of every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         for group in self.param_groups:
             self._update(group)
 

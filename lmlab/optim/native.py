@@ -1,9 +1,9 @@
-"""A training optimizer's update, computed by the CPU engine: the same rules on the same state.
+"""A training optimizer's update by the native CPU engine: the same rules on the same state.
 
     gradients of the engine -> norm -> clipping -> AdamW, lazy Adam of the n-gram tables, Muon
 
-`TrainingOptimizer` goes on owning the state and its names, so that a checkpoint doesn't tell which of the two wrote it,
-and either continues what the other began (to the rounding of float32). Sources are in `lmlab/native/source`.
+`TrainingOptimizer` still owns the state and its names, so that checkpoints of both are interchangeable, and each can resume a
+training of the other (up to the rounding of float32). Sources are in `lmlab/native/source`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lmlab.optim.tables import TableAdam
 
 
 class NativeUpdate:
-    """The update of `optimizer`'s parameters from the engine's gradients. Tensors must keep their memory meanwhile."""
+    """Updates `optimizer`'s parameters with the engine's gradients. The tensors' addresses must not change during its life."""
 
     def __init__(self, optimizer: TrainingOptimizer, engine: Engine) -> None:
         """`engine` holds the model whose parameters `optimizer` updates."""
@@ -46,13 +46,13 @@ class NativeUpdate:
         self._update = Update(engine.library, engine.handle, engine.lock, adam, muon)
 
     def norm(self) -> float:
-        """The norm of the whole gradient, before clipping."""
+        """Return the global gradient norm before clipping."""
         return self._update.norm()
 
     def take(self, clip: float, share: float) -> None:
-        """Set every learning rate to `share` of its peak and update by the gradient whose norm was just taken.
+        """Set every learning rate to `share` of its peak, and update with the gradient of the last call of `norm`.
 
-        `clip` is the largest norm that an update uses (0: any). The gradient must be finite.
+        The gradient, which must be finite, is clipped to the norm `clip` (0: no clipping).
         """
         assert self._addresses == self._addresses_now(), "a tensor that the engine updates was replaced by another"
         self._update.take(clip, share)
@@ -82,7 +82,7 @@ def _adam(member: Member, gradient: Tensor) -> AdamEntry:
 
 
 def _matrices(member: Member, gradient: Tensor) -> list[MuonEntry]:
-    """The matrices that a parameter of Muon's is made of, one below the other."""
+    """Return the entries of the matrices that a parameter under Muon consists of, stacked by rows."""
     settings = member.settings
     return [
         MuonEntry(

@@ -1,7 +1,7 @@
-"""What every optimizer here is: groups of parameters with their settings, named tensors as each one's state, and a step.
+"""The base class of optimizers: groups of parameters with their settings, named state tensors, and a step.
 
-It has the two attributes of PyTorch's Optimizer that are used here, and nothing else of it: the first use of PyTorch's own
-loads PyTorch's compiler, which takes longer than all the rest of a start.
+It has only the two attributes of torch.optim.Optimizer that are used here. Deriving from it would load PyTorch's compiler on first
+use, which takes longer than the rest of the start.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from torch import Tensor
 
 
 class Rule(ABC):
-    """How some parameters are updated from their gradients."""
+    """An update rule: updates some parameters from their gradients."""
 
     def __init__(self, groups: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> None:
-        """`groups` each with `params` and `lr`, and what else they set differently from `settings`."""
+        """Each of `groups` has `params`, `lr`, and any settings that differ from the defaults in `settings`."""
         self.param_groups: list[dict[str, Any]] = [{**settings, **group} for group in groups]
         self.state: dict[Tensor, dict[str, Tensor]] = {}
 
     @abstractmethod
     def step(self) -> None:
-        """One update of every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""

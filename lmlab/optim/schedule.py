@@ -1,9 +1,9 @@
-"""The learning rate as a pure function of the step.
+"""Learning-rate schedules as pure functions of the step.
 
-In come a recipe's schedule and a step counted from 0 at the schedule's start; out comes the share of the peak rate.
-Warm-up and cosine are nanoGPT's (`get_lr` in its train.py): the warm-up's first step isn't lost to a rate of zero, and
-neither is the last of the schedule, since the floor is reached one step after it. A warm-up with a `warmup_from` has that
-share at its first step. Either way the peak is reached at step `warmup`. WSD is from arXiv 2405.18392.
+Steps are counted from 0 at the schedule's start; rates are shares of the peak rate. Warm-up and cosine are nanoGPT's (`get_lr` in
+its train.py): neither the first step of the warm-up nor the last of the schedule has a rate of zero, since the floor is reached one
+step after the last. A warm-up with a `warmup_from` begins at that share. In both cases the peak is reached at step `warmup`. WSD
+is from arXiv 2405.18392.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from lmlab.recipe.schedule import WSD, Constant, Cosine, Schedule
 
 
 def rate_share(schedule: Schedule, steps: int, step: int) -> float:
-    """The share of the peak rate at `step`, the first step being 0.
+    """Return the share of the peak rate at `step`, counted from 0.
 
-    `steps` is the run's length, which the schedule spans unless it has a `steps` of its own; after its span the rate
-    stays at the floor.
+    `steps` is the run's length, which the schedule spans unless it has its own `steps`; after its span the rate stays at the floor.
     """
     if step < schedule.warmup:
         if schedule.warmup_from is None:

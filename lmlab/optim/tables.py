@@ -1,12 +1,12 @@
-"""Adam for look-up tables, on the rows that a step has looked up: the others keep their values and their moments.
+"""Adam for look-up tables: only rows that a step has looked up are updated; the others keep their values and moments.
 
-It is what `torch.optim.SparseAdam` defines, for dense gradients. With step count t, and only for rows whose gradient G
-isn't all zero:
+It is the update of `torch.optim.SparseAdam` for dense gradients. With step count t, and only for rows whose gradient G isn't all
+zero:
 
     M <- b1 M + (1 - b1) G;  V <- b2 V + (1 - b2) G^2
     W <- W - lr sqrt(1 - b2^t) / (1 - b1^t) M / (sqrt(V) + eps)
 
-A row is touched in few of the steps. Adam's moments would decay in all the others, and go on moving rows that say nothing.
+Most rows are looked up in few steps. In all others Adam would decay their moments, and keep updating the rows without a gradient.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from lmlab.optim.rule import Rule
 
 
 class TableAdam(Rule):
-    """Adam without weight decay over tables of two axes, a row each for itself.
+    """Row-wise Adam without weight decay over tables with two axes.
 
-    The state is that of AdamW, and exists from the start: `step` (on the host), `exp_avg`, `exp_avg_sq`.
+    The state is that of AdamW, created as zeros: `step` (on the host), `exp_avg`, `exp_avg_sq`.
     """
 
     def __init__(self, groups: Sequence[Mapping[str, Any]], betas: tuple[float, float], eps: float) -> None:
@@ -39,7 +39,7 @@ class TableAdam(Rule):
 
     @torch.no_grad()
     def step(self) -> None:
-        """One update of every table that has a gradient."""
+        """Update every table that has a gradient."""
         for group in self.param_groups:
             for table in group["params"]:
                 if table.grad is not None:
@@ -49,7 +49,7 @@ class TableAdam(Rule):
         state = self.state[table]
         state["step"] += 1
         step, (first, second) = state["step"].item(), group["betas"]
-        # The quickest question that a CPU can be asked: any(row != 0) takes five times as long.
+        # The fastest test on a CPU: any(row != 0) takes five times as long.
         rows = gradient.abs().amax(dim=1).nonzero().squeeze(1)
         touched = gradient.index_select(0, rows)
         mean = state["exp_avg"].index_select(0, rows).lerp_(touched, 1 - first)
