@@ -1,9 +1,9 @@
-"""The CPU engine: C++ that is compiled once on the machine that runs it, cached, and loaded with ctypes.
+"""The native CPU engine: C++ code that is compiled once on the machine that runs it, cached, and loaded with ctypes.
 
     loaded = load()     # the newest Library, or Missing with the reason in one line
-    loaded = load(identity="0123456789abcdef")     # the build that a run began with, where the cache still has it
+    loaded = load(identity="0123456789abcdef")     # the build that a run began with, if the cache still has it
 
-Where there is no compiler, everything that the engine computes is computed by PyTorch. Nothing here imports torch.
+Without a compiler, PyTorch computes everything instead. Nothing here imports torch.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""From source files to a library in the cache: built once for this source, compiler and processor.
+"""Build of the engine's library from its sources, once for each source, compiler and processor, into the cache.
 
     CACHE/native/
       lock   compilers.json
       KEY/        engine.so (.dylib, .dll)   build.json   build.log
-      .building-*/   one that is being built, or was when its process died: a later builder removes it
+      .building-*/   a build in progress, or left by a process that died: the next build removes it
 
-KEY hashes all that decides the library's code. build.json says how it was built and the library's SHA-256, or why it
-can't be: a failure is remembered too, where it is the compiler's or the source's own. The folder is renamed into place, so
-half a build is never seen. Entries stay, so that a run can go on with the library that it began with.
+KEY is a hash of everything that determines the library's code. build.json has the compiler, flags and the library's SHA-256, or the
+reason of a failure: failures are cached too, if the compiler or the source caused them. The folder is renamed into place, so that
+incomplete builds are never visible. Entries stay, so that a run can be resumed with the library that it began with.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from lmlab.native.process import CommandResult, run_command, run_commands
 from lmlab.native.processor import processor_identity
 
 FORMAT = 3
-"""What `lmlab_format()` of the source returns: how Python and the library lay out what they hand each other."""
+"""Version of the layout of data shared between Python and the library; `lmlab_format()` of the source returns it."""
 LIBRARY = {"win32": "engine.dll", "darwin": "engine.dylib"}.get(sys.platform, "engine.so")
 RECORD, LOG = "build.json", "build.log"
 RECORD_FORMAT = 1
@@ -52,7 +52,7 @@ WAITING = "another process is building the CPU engine: waiting for it"
 CHECK = "import ctypes, sys; it = ctypes.CDLL(sys.argv[1]); print('answers', it.lmlab_format(), it.lmlab_selfcheck())"
 CHECK_SECONDS = 120
 COMPILE_SECONDS = 600
-"""Of a whole build, which takes 20 s on a slow laptop: a compiler that takes longer hangs."""
+"""Time limit of a whole build, which takes 20 s on a slow laptop."""
 LONGEST_MESSAGE = 200
 IDENTITY_DIGITS = 16
 TRANSIENT = re.compile(
@@ -60,11 +60,11 @@ TRANSIENT = re.compile(
     r"cannot allocate memory|out of memory|bad_alloc|MemoryError|Resource temporarily unavailable",
     re.IGNORECASE,
 )
-"""What compilers, linkers and loaders say of a machine that has run short of memory or disk."""
+"""Messages of compilers, linkers and loaders on a machine that is out of memory or disk space."""
 SHELLS_OFFSET = 128
-"""A shell script that calls the compiler ends with this plus the number of the signal that ended it."""
+"""A shell script's exit status is this plus the number of the signal that ended its command."""
 ENDED_FROM_OUTSIDE = (-9, -15)
-"""SIGKILL and SIGTERM."""
+"""SIGKILL and SIGTERM, as exit statuses."""
 
 
 @dataclass(frozen=True)
@@ -73,28 +73,28 @@ class Build:
 
     path: Path
     sha256: str
-    """Of the library: equal ones compute equal bits on one machine."""
+    """SHA-256 of the library file: equal hashes compute equal bits on one machine."""
     compiler: str
-    """The compiler's version line."""
+    """The first line of the compiler's `--version`."""
 
     @property
     def identity(self) -> str:
-        """16 hexadecimal digits of the library's SHA-256: equal ones compute equal bits on one machine."""
+        """The first 16 hexadecimal digits of the library's SHA-256; equal identities compute equal bits on one machine."""
         return self.sha256[:IDENTITY_DIGITS]
 
 
 @dataclass(frozen=True)
 class _Failure:
-    """Why there is no library, in one line."""
+    """The reason in one line why a build failed."""
 
     reason: str
     transient: bool = False
-    """Whether the machine was the cause at that moment, so that the next start tries again."""
+    """Whether the cause was a temporary state of the machine, so that the next start tries again."""
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is to be built: nothing else decides the library's code."""
+    """The inputs of a build: everything that determines the library's code."""
 
     files: dict[str, bytes]
     compiler: Compiler
@@ -111,10 +111,10 @@ class _Plan:
 
 
 def find_or_build(source: Path, cache: Path, say: Callable[[str], object], rebuild: bool = False) -> Build:
-    """The library of `source`/*.cpp from the folder `cache`, built now where it isn't there or `rebuild` asks for it.
+    """Return the library of `source`/*.cpp in the folder `cache`; build it if it isn't there or `rebuild` is True.
 
-    `say` gets a line where something takes long. LabError with the reason where it can't be had, also from an earlier
-    failure that is remembered.
+    `say` is called with a line before a long operation. LabError with the reason if the build fails, or has failed before and the
+    failure is cached.
     """
     cache = private_folder(cache)
     plan = _plan(source, cache)
@@ -132,14 +132,14 @@ def find_or_build(source: Path, cache: Path, say: Callable[[str], object], rebui
     except OSError as error:
         raise StorageError(f"it can't be built in {cache}: {error.strerror or error}") from None
     if found is None:
-        raise LabError(f"what was built in {entry} is gone or changed: start again")
+        raise LabError(f"the build in {entry} is missing or was changed: start again")
     return found
 
 
 def find_build(identity: str, cache: Path) -> Build | None:
-    """The build of this identity that was made for this processor and lies in `cache` as it was; None where there is none.
+    """Return the build of this identity for this processor if `cache` has it intact; else None.
 
-    LabError where others may write the folder.
+    LabError if other users may write to the folder.
     """
     if not cache.is_dir():
         return None
@@ -148,15 +148,14 @@ def find_build(identity: str, cache: Path) -> Build | None:
         record = _record(entry) or {}
         if str(record.get("sha256"))[:IDENTITY_DIGITS] != identity or record.get("processor") != processor:
             continue
-        with contextlib.suppress(LabError):  # others may have written this entry
+        with contextlib.suppress(LabError):  # other users may have written this entry
             if (found := _cached(entry)) is not None:
                 return found
     return None
 
 
 def _cached(entry: Path) -> Build | None:
-    """What was built before, None where nothing was or it is damaged; LabError where it failed, or where others may have
-    written it."""
+    """Return an earlier build; None if there is none or it is damaged. LabError if it failed, or others may have written it."""
     if not os.path.lexists(entry):
         return None
     require_private(entry)
@@ -179,7 +178,7 @@ def _cached(entry: Path) -> Build | None:
 
 
 def _record(entry: Path) -> dict[str, Any] | None:
-    """What build.json says; None where there is none, or it is damaged."""
+    """Return the content of build.json; None if it is missing or damaged."""
     try:
         record = read_json(entry / RECORD)
     except LabError:
@@ -188,7 +187,7 @@ def _record(entry: Path) -> dict[str, Any] | None:
 
 
 def _build(plan: _Plan, entry: Path, say: Callable[[str], object]) -> None:
-    """Fill `entry` with the library, or with why there is none; LabError, and nothing in `entry`, where that may pass."""
+    """Write the library, or the reason of the failure, to `entry`; after a transient failure raise a LabError and write nothing."""
     with temporary_folder(entry.parent, DRAFT) as held:
         work, draft = held.path / "work", held.path / "done"
         work.mkdir()
@@ -198,7 +197,7 @@ def _build(plan: _Plan, entry: Path, say: Callable[[str], object]) -> None:
         failed, log = _compile(plan, plan.compile_flags, work, draft / LIBRARY)
         plain = without_target(plan.compile_flags)
         if failed and not failed.transient and plain != plan.compile_flags:
-            # Older compilers, and those in odd surroundings, don't know the processor, or its instructions.
+            # Older compilers, or those in unusual environments, may not support this processor or its instructions.
             target = " ".join(flag for flag in plan.compile_flags if flag not in plain)
             again, more = _compile(plan, plain, work, draft / LIBRARY)
             log += more
@@ -227,11 +226,11 @@ def _plan(source: Path, cache: Path) -> _Plan:
 
 
 def _compile(plan: _Plan, flags: tuple[str, ...], work: Path, library: Path) -> tuple[_Failure | None, str]:
-    """Compile with `flags` and link in the folder `work`: what is wrong, or None; and all that was said."""
+    """Compile with `flags` and link in the folder `work`; return the failure, or None, and the output of all commands."""
     for name, content in plan.files.items():
         (work / name).write_bytes(content)
     sources = [name for name in plan.files if name.endswith(".cpp")]
-    # Relative names in a folder of their own, so that no path gets into the library and equal builds are equal bytes.
+    # Relative names in a separate folder, so that no path gets into the library and builds are reproducible byte by byte.
     compiling = [[*plan.compiler.command, *flags, "-c", name, "-o", f"{name}.o"] for name in sources]
     linking = [*plan.compiler.command, *(f"{name}.o" for name in sources), *plan.link_flags, "-o", LIBRARY]
     results = run_commands(compiling, COMPILE_SECONDS, work, at_once=min(len(sources), logical_cores()))
@@ -240,7 +239,7 @@ def _compile(plan: _Plan, flags: tuple[str, ...], work: Path, library: Path) -> 
     log = "".join(f"$ {' '.join(result.command)}\n{result.output}\n" for result in results)
     failures = [failure for result in results if (failure := _failure(plan.compiler, result))]
     if failures:
-        # One compiler that was killed says nothing of the source, whatever the others found.
+        # If one compiler was killed, the failure is transient, whatever errors the others reported.
         return next((failure for failure in failures if failure.transient), failures[0]), log
     os.rename(work / LIBRARY, library)
     library.chmod(OWN)
@@ -248,7 +247,7 @@ def _compile(plan: _Plan, flags: tuple[str, ...], work: Path, library: Path) -> 
 
 
 def _failure(compiler: Compiler, result: CommandResult) -> _Failure | None:
-    """What is wrong with a compiler's or linker's result, None where nothing is."""
+    """Return the failure in a compiler's or linker's result; None if it succeeded."""
     if result.status == 0:
         return None
     if result.status is None:
@@ -261,7 +260,7 @@ def _failure(compiler: Compiler, result: CommandResult) -> _Failure | None:
 
 
 def _signal(status: int) -> str:
-    """The name of the signal that a negative exit status stands for."""
+    """Return the name of the signal of a negative exit status."""
     try:
         return signal.Signals(-status).name
     except ValueError:
@@ -269,14 +268,14 @@ def _signal(status: int) -> str:
 
 
 def first_error(output: str) -> str:
-    """The line of a compiler's or linker's output that says what is wrong."""
+    """Return the first line of a compiler's or linker's output that reports an error, else its first line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     wrong = (line for line in lines if "error" in line.lower() or "undefined" in line.lower())
-    return next(wrong, lines[0] if lines else "it says nothing")[:LONGEST_MESSAGE]
+    return next(wrong, lines[0] if lines else "it printed no message")[:LONGEST_MESSAGE]
 
 
 def _self_check(library: Path) -> _Failure | None:
-    """What is wrong with a new library, None where nothing is; in a process of its own, which it may crash."""
+    """Run a new library's self-check in a separate process, which it may crash; return the failure, or None."""
     result = run_command([sys.executable, "-I", "-c", CHECK, str(library)], CHECK_SECONDS)
     if result.status is None:
         return _Failure(f"its self-check took longer than {CHECK_SECONDS} s", transient=True)

@@ -1,7 +1,7 @@
-"""Calls into the CPU engine's library: their types, what a failure becomes, and one call at a time.
+"""Calls into the CPU engine's library: argument types, errors, and a lock.
 
-Every function of the library but `lmlab_format` and `lmlab_selfcheck` returns how it ended; results come through pointers. A status
-other than 0 is raised as a LabError in one line.
+Every function of the library but `lmlab_format` and `lmlab_selfcheck` returns a status and writes its results through pointers. A
+status other than 0 is raised as a LabError in one line.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from lmlab import LabError
 POINTER = ctypes.c_void_p
 INT = ctypes.c_int
 NO_MEMORY, NO_THREADS = 1, 2
-"""Of `Status` in source/status.h."""
+"""Values of `Status` in source/status.h."""
 
 
 def declare(library: ctypes.CDLL, signatures: Mapping[str, Sequence[Any]]) -> None:
-    """Set the argument types of these functions (without them ctypes would cut pointers to 32 bits), and check what they return."""
+    """Set the argument types of these functions (else ctypes would truncate pointers to 32 bits) and the check of their status."""
     library.lmlab_error.restype = ctypes.c_char_p
 
     def check(status: int, function: Any, arguments: tuple[Any, ...]) -> None:
@@ -45,7 +45,7 @@ def declare(library: ctypes.CDLL, signatures: Mapping[str, Sequence[Any]]) -> No
 
 
 def opened(function: Any, *arguments: Any) -> int:
-    """The handle that a function opens, which it gives through its last pointer."""
+    """Call a function that creates an object, and return the handle that it writes through its last pointer."""
     handle = POINTER()
     function(*arguments, ctypes.byref(handle))
     assert handle.value is not None
@@ -53,16 +53,16 @@ def opened(function: Any, *arguments: Any) -> int:
 
 
 def number(function: Any, *arguments: Any) -> float:
-    """The number in float64 that a function gives through its last pointer."""
+    """Call a function, and return the float64 that it writes through its last pointer."""
     value = ctypes.c_double()
     function(*arguments, ctypes.byref(value))
     return value.value
 
 
 class CallLock:
-    """Lets one thread at a time into calls that share working memory. `with lock: ...`
+    """A lock for calls that share working memory: `with lock: ...`
 
-    In a process that was forked while another thread was inside, that thread doesn't exist: there the lock begins anew.
+    A forked process gets a new lock: a thread that held the old one at the fork doesn't exist there.
     """
 
     def __init__(self) -> None:

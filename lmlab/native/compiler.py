@@ -1,4 +1,4 @@
-"""The C++ compiler of this machine, and the flags that the engine is compiled with."""
+"""Selection of the C++ compiler, and its flags."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lmlab.files import read_json, write_shared
 from lmlab.native.process import run_command
 
 MEMORY = "compilers.json"
-"""File of the cache that remembers each compiler's version line for as long as its binary is unchanged."""
+"""File of the cache with the version line of each compiler, valid while its binary is unchanged."""
 USUAL = ("clang++", "g++") if sys.platform == "win32" else ("g++", "clang++", "c++")
 GAIN = "install one for up to 2x the speed on a CPU"
 NO_COMPILER = f"there is no C++ compiler (g++ or clang++): {GAIN}"
@@ -26,32 +26,32 @@ NONE_ON_WINDOWS = f"there is no C++ compiler that can build it (clang++ or MinGW
 MICROSOFT = ("cl", "clang-cl")
 TIMEOUT_SECONDS = 60
 
-# No -ffast-math: sums may not be reordered behind the source's back, and NaN must stay NaN. Nor may the compiler fuse a
-# multiplication and an addition where it likes: the source says where. Nobody reads errno or the floating-point exceptions.
+# No -ffast-math: the compiler must not reorder sums, and NaN must stay NaN. Nor may it contract multiplications and additions: the
+# source does so explicitly. errno and floating-point exceptions aren't used.
 COMPILE_FLAGS = (
     *("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"),
     *("-fvisibility=hidden", "-pthread"),
 )
 TARGETS = {"x86_64": "-march=native", "amd64": "-march=native", "arm64": "-mcpu=native", "aarch64": "-mcpu=native"}
 CHOICES_OF_TARGET = ("-march=", "-mcpu=")
-"""What says which instructions may be used; -mno-avx512f and the like only take some of them away."""
+"""Flags that select the target processor; -mno-avx512f and the like only exclude some instructions."""
 
 
 @dataclass(frozen=True)
 class Compiler:
-    """A compiler that results; `version` is the first line of what it says about itself."""
+    """A compiler that runs; `version` is the first line of its `--version`."""
 
     command: tuple[str, ...]
     version: str
 
     @property
     def name(self) -> str:
-        """Its program's name, as in g++, whatever calls it and whatever flags it has."""
+        """Name of the compiler's program, such as g++, without wrappers and flags."""
         return Path([word for word in self.command if not word.startswith("-")][-1]).stem
 
 
 def find_compiler(cache: Path) -> Compiler:
-    """$CXX, else the usual ones; LabError with the reason where there is none. `cache` remembers version lines."""
+    """Return the compiler $CXX, else the first usual one that runs. LabError if there is none. `cache` stores version lines."""
     if chosen := os.environ.get("CXX", "").strip():
         words = shlex.split(chosen, posix=os.name != "nt")
         if Path(words[0]).stem.lower() in MICROSOFT:
@@ -66,27 +66,29 @@ def find_compiler(cache: Path) -> Compiler:
 
 
 def compile_flags(chosen: Sequence[str] = ()) -> tuple[str, ...]:
-    """For one source to an object: for this processor, unless the flags that the user has `chosen` name another target."""
+    """Return the flags that compile a source to an object for this processor, or for the target in the user's `chosen` flags."""
     target = TARGETS.get(platform.machine().lower())
     if any(flag.startswith(CHOICES_OF_TARGET) for flag in chosen):
-        target = None  # of two the compiler would take ours, which comes later
+        target = None  # the compiler would use the last one, which is ours
     return (*COMPILE_FLAGS, *([target] if target else []), *([] if os.name == "nt" else ["-fPIC"]))
 
 
 def without_target(flags: Sequence[str]) -> tuple[str, ...]:
-    """`flags` for any processor of this architecture."""
+    """Return `flags` for any processor of this architecture."""
     return tuple(flag for flag in flags if flag not in TARGETS.values())
 
 
 def link_flags() -> tuple[str, ...]:
-    """For the objects to a library. On Windows nothing beside it is found, so MinGW's own libraries go into it."""
+    """Return the flags that link objects to a library; on Windows MinGW's libraries are linked statically, since they aren't found
+    at load time.
+    """
     if sys.platform == "darwin":
         return ("-dynamiclib", "-pthread")
     return ("-shared", "-static", "-pthread") if os.name == "nt" else ("-shared", "-pthread")
 
 
 def _probed(words: list[str], cache: Path) -> Compiler | None:
-    """The compiler that `words` call, None where there is no such program or it doesn't run."""
+    """Return the compiler of this command; None if there is no such program or it doesn't run."""
     path = shutil.which(words[0])
     if path is None or os.path.isdir(path):
         return None
@@ -98,13 +100,13 @@ def _probed(words: list[str], cache: Path) -> Compiler | None:
         return Compiler(command, known[key][2])
     if (line := _version_line(command)) is None:
         return None
-    with contextlib.suppress(OSError, LabError):  # a cache that can't be written only asks again
+    with contextlib.suppress(OSError, LabError):  # if the cache can't be written, the version is queried each time
         write_shared(cache / MEMORY, {**known, key: [*mark, line]})
     return Compiler(command, line)
 
 
 def _memory(path: Path) -> dict[str, Any]:
-    """What was remembered; a damaged memory is none."""
+    """Return the stored version lines; empty if the file is missing or damaged."""
     try:
         value = read_json(path)
     except LabError:
@@ -129,5 +131,5 @@ def _version_line(command: tuple[str, ...]) -> str | None:
 
 
 def _has_developer_tools() -> bool:
-    """On a Mac without them, /usr/bin/clang++ is a stand-in that opens a window which offers to install them."""
+    """Return whether a Mac has the developer tools; without them /usr/bin/clang++ only opens a dialog to install them."""
     return run_command(["xcode-select", "-p"], TIMEOUT_SECONDS).status == 0

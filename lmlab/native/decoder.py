@@ -1,7 +1,7 @@
-"""Texts that the CPU engine reads and writes: many tokens a call, drawn in C++.
+"""Text generation by the CPU engine: many tokens a call, sampled in C++.
 
-A decoder has rows, one a text. `start` gives a row its text, `write` draws what follows. What is drawn is what
-`lmlab.generation` draws from the same logits with the same uniform numbers, by the same settings.
+A decoder has rows, one for each text. `start` sets a row's text, `write` samples the next tokens: the same ones that
+`lmlab.generation` samples from the same logits with the same uniform numbers and settings.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SIGNATURES: dict[str, list[Any]] = {
 
 
 class Settings(ctypes.Structure):
-    """How a token is drawn: fields of `lmlab.generation.Sampling`, the tokens that may be drawn, and which one ends."""
+    """Sampling settings: fields of `lmlab.generation.Sampling`, the number of tokens to sample from, and the end-of-text token."""
 
     _fields_ = [
         ("temperature", ctypes.c_double),
@@ -47,10 +47,10 @@ class Settings(ctypes.Structure):
 
 
 class Decoder:
-    """`rows` texts with windows of at most `length` tokens, and the model's weights as they were when last taken."""
+    """Generates `rows` texts with windows of at most `length` tokens, with the weights as of its creation or last `refresh`."""
 
     def __init__(self, engine: Engine, rows: int, length: int, draft: int = 0) -> None:
-        """`draft`: how many tokens may be guessed ahead, so that there is room for their logits."""
+        """`draft` is the maximum number of draft tokens, for whose logits memory is allocated."""
         shape = engine.shape
         if not 1 <= length <= shape.context:
             raise LabError(f"a decoder of {length} tokens: expected 1 to the model's context of {shape.context}")
@@ -72,29 +72,29 @@ class Decoder:
 
     @property
     def weights(self) -> int:
-        """How many weights each token is multiplied with."""
+        """Number of weights that each token is multiplied with."""
         shape = self._engine.shape
         heads = 2 * shape.heads + 2 * shape.key_heads
         layer = shape.width * (heads * shape.head_width + shape.up + shape.hidden)
         return int(shape.layers * layer + shape.vocabulary * shape.width)
 
     def refresh(self) -> None:
-        """Take the weights as they are now, where they have changed; every row must be started anew."""
+        """Reload the weights if they have changed; every row must be started again."""
         if self._version != self._engine.version:
             with self._lock:
                 self._library.lmlab_decoder_refresh(self._handle)
             self._version = self._engine.version
 
     def release(self) -> None:
-        """Let `decoder_of` give this decoder to whoever asks next; it must not be used any more."""
+        """Return this decoder to its engine for reuse by `decoder_of`; the caller must not use it any more."""
         self._engine.spare_decoder = self
 
     def start(self, row: int, window: Sequence[int], text: Sequence[int], tokens: int) -> None:
-        """Begin a row anew: what the next token is predicted from, all tokens so far, and how many will be written."""
+        """Start a row: `window` predicts the next token, `text` is all tokens so far, `tokens` is how many will be generated."""
         if not 1 <= len(window) <= self.length or (
             self.length < self._context and len(window) + tokens > self.length + 1
         ):
-            raise LabError(f"{len(window)} + {tokens} tokens: the decoder has room for {self.length}")
+            raise LabError(f"{len(window)} + {tokens} tokens: the decoder holds at most {self.length}")
         window_ids, text_ids = self._ids(window, np.int64), self._ids(text, np.int32)
         with self._lock:
             self._library.lmlab_decoder_start(
@@ -102,7 +102,7 @@ class Decoder:
             )
 
     def copy(self, source: int, target: int) -> None:
-        """Give row `target` what row `source` has read; its window must begin with those tokens."""
+        """Copy the cache of row `source` to row `target`, whose window must begin with the same tokens."""
         with self._lock:
             self._library.lmlab_decoder_copy(self._handle, source, target)
 
@@ -113,7 +113,7 @@ class Decoder:
             self._library.lmlab_decoder_read(self._handle, chosen.ctypes.data, len(rows))
 
     def logits(self, rows: Sequence[int]) -> Float[NDArray[np.float32], "rows vocabulary"]:
-        """Logits of the token after each row's window."""
+        """Return the logits of the token after each row's window."""
         chosen = np.array(rows, dtype=np.int32)
         found = np.empty((len(rows), self._vocabulary), dtype=np.float32)
         with self._lock:
@@ -123,9 +123,9 @@ class Decoder:
     def write(
         self, rows: Sequence[int], settings: Settings, uniforms: Float[NDArray[np.float64], "rows tokens"]
     ) -> list[list[int]] | None:
-        """The next tokens of each of these (different) rows: one for each uniform number, fewer at its end of text.
+        """Sample the next tokens of each of these (different) rows: one per uniform number, fewer if the text ends.
 
-        A window that is full goes on from the newer half of the context. None where the logits are no finite numbers.
+        A full window is cut to the more recent half of the context. Return None if the logits aren't finite.
         """
         if not 1 <= settings.vocabulary <= self._vocabulary:
             raise LabError(f"{settings.vocabulary} tokens to draw from: expected 1 to {self._vocabulary}")
@@ -157,9 +157,9 @@ class Decoder:
 
 
 def decoder_of(engine: Engine, rows: int, length: int, draft: int = 0) -> Decoder:
-    """A decoder with the engine's weights as they are now: the one that was given back last, where it is alike.
+    """Return a decoder with the engine's current weights: the released one if its sizes match, else a new one.
 
-    Its memory is worth keeping: for a small model, having it anew takes as long as writing a hundred tokens.
+    Reuse saves allocation, which for a small model takes as long as generating a hundred tokens.
     """
     with engine.lock:
         spare, engine.spare_decoder = engine.spare_decoder, None
@@ -176,7 +176,7 @@ def draw(
     settings: Settings,
     uniform: float,
 ) -> int:
-    """The token that a decoder draws from these logits; -1 where they are no numbers. `seen`: tokens that stood before."""
+    """Return the token that a decoder samples from these logits; -1 if they aren't finite. `seen` are the tokens so far."""
     declare(library, SIGNATURES)
     marks = np.zeros(len(logits), dtype=np.uint8)
     marks[list(seen)] = 1

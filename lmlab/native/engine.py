@@ -1,7 +1,7 @@
-"""A GPT that lmlab's own compiled kernels compute on the CPU: gradients of a batch, and scores of a text.
+"""A GPT computed by lmlab's compiled kernels on the CPU: gradients of a batch, and scores of a text.
 
-The engine reads a model's tensors where PyTorch keeps them, so both see every update, and writes gradients into tensors
-of its own. It knows nothing of modules: it is given a shape and tensors by name. Sources are in `source/`.
+The engine reads a model's tensors in PyTorch's memory, so both see every update, and writes gradients into its own tensors. It
+doesn't depend on modules: it gets a shape, and tensors by name. Sources are in `source/`.
 """
 
 import ctypes
@@ -51,7 +51,7 @@ PARAMETERS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What the engine must know of a model besides its tensors."""
+    """The description of a model for the engine, besides its tensors."""
 
     layers: int
     heads: int
@@ -99,9 +99,9 @@ Pointers = ctypes.c_void_p * (len(PARAMETERS) + MOST_LAYERS * len(LAYER_PARAMETE
 
 
 class Engine:
-    """One model in the engine, and the threads that compute it. The tensors must keep their memory as long as it lives.
+    """One model in the engine, with its threads. The tensors' addresses must not change during its life.
 
-    One call at a time, also of its decoders and updates: other threads wait.
+    Calls, also those of its decoders and updates, are serialised by a lock.
     """
 
     def __init__(
@@ -112,10 +112,10 @@ class Engine:
         rotation: tuple[Float[Tensor, "context pairs"], Float[Tensor, "context pairs"]] | None,
         threads: int,
     ) -> None:
-        """`tensors` are the model's parameters by name, `rotation` cosines and sines of the rotary positions.
+        """`tensors` are the model's parameters by name, `rotation` the cosines and sines of rotary positions.
 
-        LabError for a tensor that isn't contiguous float32 on the CPU, or whose name the engine doesn't know, and where there
-        aren't so many threads to be had.
+        LabError if a tensor isn't contiguous float32 on the CPU or its name is unknown to the engine, or if the threads can't be
+        started.
         """
         self.library = library
         self.lock = CallLock()
@@ -134,11 +134,11 @@ class Engine:
         self._gradients: dict[str, Tensor] | None = None
         self._gradient_pointers: ctypes.Array[ctypes.c_void_p] | None = None
         self.spare_decoder: object | None = None
-        """A decoder of this engine that nobody uses: see `lmlab.native.decoder`."""
+        """A released decoder of this engine, for reuse: see `lmlab.native.decoder`."""
         self.updates = 0
-        """How often the engine's own update has changed the tensors, of which PyTorch knows nothing."""
+        """Number of updates by the engine, which PyTorch's version counters don't include."""
         self._packed: int | None = None
-        """PyTorch's version of the tensors that the engine has packed; of its own updates it knows."""
+        """Version of the tensors by PyTorch's counters when the engine packed them; it repacks after its own updates itself."""
 
     def __del__(self) -> None:
         if getattr(self, "handle", None):
@@ -147,7 +147,7 @@ class Engine:
 
     @property
     def gradients(self) -> dict[str, Float[Tensor, "..."]]:
-        """The gradient of each parameter by name, overwritten by `learn`. Made, as zeros, on first use."""
+        """The gradient of each parameter by name, overwritten by `learn`. Created as zeros on first use."""
         if self._gradients is None:
             self._gradients = {name: torch.zeros_like(tensor) for name, tensor in self.tensors.items()}
             self._gradient_pointers = _pointers(self._gradients, self.shape.layers)
@@ -161,10 +161,10 @@ class Engine:
         seed: int = 0,
         accumulate: bool = False,
     ) -> float:
-        """Set `gradients` to those of scale x the sum of nats over the targets that aren't negative; returns the sum.
+        """Set `gradients` to those of scale x the sum of nats over the targets that aren't negative; return the sum.
 
-        `seed` decides the dropout masks. `accumulate` adds to the gradients of the last call, whose weights must be
-        the same.
+        `seed` determines the dropout masks. `accumulate` adds to the gradients of the last call, whose weights must have been the
+        same.
         """
         tokens, targets = self._checked(tokens), self._checked(targets, "targets")
         with self.lock:
@@ -188,7 +188,7 @@ class Engine:
     def scores(
         self, tokens: Int[NDArray[np.int64], "batch time"], targets: Int[NDArray[np.int64], "batch time"]
     ) -> tuple[Float[NDArray[np.float32], "batch time"], Bool[NDArray[np.bool_], "batch time"]]:
-        """Nats of each target (0 where it is negative), and whether it had the largest logit; without dropout."""
+        """Return the nats of each target (0 where it is negative), and whether it had the largest logit; without dropout."""
         tokens, targets = self._checked(tokens), self._checked(targets, "targets")
         nats = np.empty(tokens.shape, dtype=np.float32)
         hits = np.empty(tokens.shape, dtype=np.bool_)
@@ -208,21 +208,21 @@ class Engine:
 
     @property
     def version(self) -> int:
-        """A number that grows with every change of the tensors, by PyTorch in place or by the engine's own update."""
+        """A counter that increases with every change of the tensors, by PyTorch in place or by the engine's update."""
         return self.updates + self._version_in_torch()
 
     def _version_in_torch(self) -> int:
         return sum(tensor._version for tensor in self.tensors.values())
 
     def sections(self) -> dict[str, float]:
-        """Seconds that `learn` and `scores` spent in each section since this was last asked, the mean over threads."""
+        """Return the seconds that `learn` and `scores` spent in each section since the last call, averaged over threads."""
         seconds = (ctypes.c_double * len(SECTIONS))()
         with self.lock:
             self.library.lmlab_sections(self.handle, seconds)
         return dict(zip(SECTIONS, seconds, strict=True))
 
     def _checked(self, numbers: NDArray[np.int64], what: str = "tokens") -> NDArray[np.int64]:
-        """Contiguous int64, none beyond the vocabulary: the engine looks up whatever it is given."""
+        """Return contiguous int64. LabError if a number exceeds the vocabulary, because the engine doesn't check indices."""
         numbers = np.ascontiguousarray(numbers, dtype=np.int64)
         if numbers.shape[1] > self.shape.context:
             raise LabError(

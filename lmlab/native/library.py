@@ -1,8 +1,8 @@
-"""The CPU engine's library in this process: loaded once, or the reason why not.
+"""Loading of the CPU engine's library, once per process.
 
-A process may hold several: the newest build, and the one that a run began with, which its policy names.
+A process may load several builds: the newest, and the one that a run began with, which is in the run's policy.
 
-`LMLAB_NATIVE=off` leaves it out; `LMLAB_NATIVE=rebuild` builds it anew, also where that failed before.
+`LMLAB_NATIVE=off` disables it; `LMLAB_NATIVE=rebuild` builds it again, also if that failed before.
 """
 
 from __future__ import annotations
@@ -24,34 +24,36 @@ SETTING = "LMLAB_NATIVE"
 
 @dataclass(frozen=True)
 class Library:
-    """The loaded library: its functions, and how it was built."""
+    """The loaded library: its functions and its build."""
 
     functions: ctypes.CDLL
     build: Build
 
     @property
     def identity(self) -> str:
-        """16 hexadecimal digits of the library's SHA-256: equal ones compute equal bits on one machine."""
+        """The first 16 hexadecimal digits of the library's SHA-256; equal identities compute equal bits on one machine."""
         return self.build.identity
 
 
 @dataclass(frozen=True)
 class Missing:
-    """There is no library here; `reason` says why in one line, and what to do."""
+    """The result of `load` without a library; `reason` is one line with the cause and what to do."""
 
     reason: str
 
 
 _loaded: dict[tuple[Path, str], Library | Missing] = {}
-"""By the cache's folder and the identity; that of the newest is empty here."""
+"""(cache folder, identity) -> result; the newest build has an empty identity."""
 
 
 def load(say: Callable[[str], object] | None = None, identity: str = "") -> Library | Missing:
-    """The engine's newest library, built where it isn't in the cache yet; never an error for the lack of a compiler.
+    """Return the engine's newest library, built if it isn't in the cache yet, or `Missing`, for example without a compiler.
 
-    With an `identity` it is the build that has it: one in the cache, made for this processor, of this version's format.
+    With an `identity`, return the build of that identity: it must be in the cache, for this processor, and of this version's
+    format.
 
-    `say` (default: to standard error) gets a line where it is built now. LabError where LMLAB_NATIVE is none of its words.
+    `say` (default: print to standard error) is called with a line if the library is built now. LabError if LMLAB_NATIVE has an
+    invalid value.
     """
     wish = os.environ.get(SETTING, "")
     if wish not in ("", "off", "rebuild"):
@@ -64,7 +66,7 @@ def load(say: Callable[[str], object] | None = None, identity: str = "") -> Libr
         _loaded[cache, ""] = newest
         if isinstance(newest, Library):
             _loaded[cache, newest.identity] = newest
-    # What isn't there now may be built later by another process, so only what was found is kept.
+    # A missing build may be made later by another process, so only found ones are kept.
     if (cache, identity) not in _loaded:
         found = _load(lambda: _found(identity, cache))
         if isinstance(found, Missing):

@@ -1,4 +1,4 @@
-"""How fast this machine can multiply with the native engine's code: what its speed is held against."""
+"""Measurement of this machine's peak FLOP/s with the native engine's code, the reference for utilisation."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from lmlab.native.library import Library, load
 
 
 def multiply_add_flops(threads: int) -> float | None:
-    """FLOP/s of multiply-adds in registers, by so many threads, measured now (some 20 ms): no program can be faster.
+    """Measure the FLOP/s of multiply-adds in registers with this number of threads (some 20 ms): an upper bound for any program.
 
-    None where there is no library.
+    None if there is no library.
     """
     return _measured("lmlab_multiply_add_flops", threads)
 
 
 def product_flops(threads: int) -> float | None:
-    """FLOP/s of the engine's float32 matrix products in the cache, by so many threads, measured now; None without library."""
+    """Measure the FLOP/s of the engine's float32 matrix products in cache with this number of threads; None without a library."""
     return _measured("lmlab_product_flops", threads)
 
 

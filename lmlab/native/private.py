@@ -1,7 +1,7 @@
-"""Folders that nobody else may write: a library that is loaded from one runs as this user.
+"""Checks that files and folders aren't writable by other users: a library that is loaded from them runs as this user.
 
-Owners count, and the permission bits of group and others (POSIX; Windows keeps the cache in the user's own profile, and
-nothing is checked there). Folders of this user that others may write, as a umask of 002 makes them, are closed to them.
+Owner and permission bits of group and others are checked (POSIX only; on Windows the cache is in the user's profile). The write
+permission of others is removed from files and folders of this user, as a umask of 002 creates them.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from lmlab import LabError
 from lmlab.files import make_folder, reason
 
 OWN = 0o700
-"""The mode of what is made here: for this user alone."""
+"""Mode of new files and folders: access for this user only."""
 WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 ADVICE = "remove it, or set LMLAB_CACHE to a folder of your own"
 
 
 def private_folder(folder: Path) -> Path:
-    """`folder` as it resolves, created where it wasn't, which nobody else may write; LabError where that can't be had.
+    """Return `folder` resolved, created if missing, and not writable by other users. LabError if that is impossible.
 
-    What is above it isn't checked, so it may be in a folder such as /tmp.
+    Parent folders aren't checked, so it may be in a folder such as /tmp.
     """
     found = make_folder(folder, mode=OWN).resolve()
     require_private(found)
@@ -30,7 +30,7 @@ def private_folder(folder: Path) -> Path:
 
 
 def require_private(path: Path) -> None:
-    """Close this file or folder to the writes of others; LabError where it is a link, is another user's, or stays open to them."""
+    """Remove others' write permission from a file or folder. LabError if it is a link, another user's, or stays writable."""
     if os.name != "posix":
         return
     try:
@@ -48,11 +48,11 @@ def require_private(path: Path) -> None:
 
 
 def writable_by_everyone(path: Path) -> bool:
-    """Whether every user may write the file at `path`: then its owner says nothing of who wrote it."""
+    """Return whether every user may write to the file at `path`, so that its owner need not be its author."""
     mode = path.lstat().st_mode
     return os.name == "posix" and stat.S_ISREG(mode) and bool(mode & stat.S_IWOTH)
 
 
 def trusted_owners() -> tuple[int, ...]:
-    """Whose files are taken as this user's own: theirs, and those of root, who may do everything anyhow."""
+    """Return the owners whose files are trusted: this user and root."""
     return (os.geteuid(), 0)

@@ -1,7 +1,7 @@
-"""Programs that are run to build the engine, compilers and self-checks: within a time limit, and ended with their children.
+"""Running of compilers and self-checks, with a time limit after which they are killed together with their children.
 
-A compiler is a driver that starts the real one, and a wrapper such as ccache or distcc starts the driver. Each command has a
-process group of its own, so that all of them end at the limit, or when this process is interrupted.
+A compiler is a driver that starts the actual compiler, and a wrapper such as ccache or distcc starts the driver. Each command has
+its own process group, so that all of them are killed at the limit, or if this process is interrupted.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ POLL_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What a command came to."""
+    """The result of a command."""
 
     command: tuple[str, ...]
     status: int | None
-    """Its exit status, negative for the signal that ended it; None where its time was over."""
+    """Exit status, negative for the signal that ended it; None if it was killed at the time limit."""
     output: str
-    """All that it said, errors among it."""
+    """Standard output and standard error together."""
 
 
 def run_command(command: Sequence[str], seconds: float, folder: Path | None = None) -> CommandResult:
-    """Run one command for at most `seconds`; OSError where it can't be started."""
+    """Run one command for at most `seconds`. OSError if it can't be started."""
     (result,) = run_commands([command], seconds, folder)
     return result
 
@@ -41,14 +41,14 @@ def run_command(command: Sequence[str], seconds: float, folder: Path | None = No
 def run_commands(
     commands: Sequence[Sequence[str]], seconds: float, folder: Path | None = None, at_once: int = 1
 ) -> list[CommandResult]:
-    """Run commands in `folder`, up to `at_once` side by side, for at most `seconds` together, with their messages in English.
+    """Run commands in `folder`, up to `at_once` in parallel, for at most `seconds` in total, in the C locale.
 
-    OSError where one can't be started. None of them is left running, whatever ends this call.
+    OSError if one can't be started. None of them is left running when this returns or raises.
     """
     deadline = time.monotonic() + seconds
     processes: list[subprocess.Popen[bytes]] = []
     with contextlib.ExitStack() as stack:
-        # Files and not pipes: a pipe stays open as long as any child has it.
+        # Files and not pipes, because a pipe stays open while any child process holds it.
         outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in commands]
         try:
             for command, output in zip(commands, outputs, strict=True):
@@ -66,7 +66,7 @@ def run_commands(
 
 
 def _wait_until_fewer(processes: Sequence[subprocess.Popen[bytes]], count: int, deadline: float) -> None:
-    """Return when fewer than `count` of them run, or at the deadline."""
+    """Wait until fewer than `count` of the processes run, or until the deadline."""
     while time.monotonic() < deadline:
         running = [process for process in processes if process.poll() is None]
         if len(running) < count:
@@ -87,7 +87,7 @@ def _start(command: Sequence[str], folder: Path | None, output: IO[bytes]) -> su
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process that still runs, and its children."""
+    """Kill a process that still runs, and its children."""
     if process.poll() is not None:
         return
     if sys.platform == "win32":

@@ -1,6 +1,6 @@
-"""Which processor code was compiled for: what `-march=native` looks at, as one text.
+"""The identity of this machine's processor: the properties that `-march=native` depends on, as one text.
 
-A cache folder may be in a home that several machines share, and code for one may be an illegal instruction on another.
+Several machines may share a cache folder, and code for one processor may have instructions that another doesn't support.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from lmlab.hardware.cpu import cpu_name, sysctl
 
 CPUINFO = Path("/proc/cpuinfo")
 MODALIAS = Path("/sys/devices/system/cpu/modalias")
-"""Vendor, family, model and every feature of the processor, as numbers; x86 and arm64 have it."""
+"""File with vendor, family, model and all features of the processor as numbers, on x86 and arm64."""
 MACHINE_IDS = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 FEATURES = ("flags", "Features")
-"""The lines of instruction sets, on x86 and on arm64."""
+"""Keys of the lines of instruction sets, on x86 and on arm64."""
 KEYS = {
     *("vendor_id", "cpu family", "model", "model name", "stepping", FEATURES[0]),  # x86
     *("CPU implementer", "CPU architecture", "CPU variant", "CPU part", "CPU revision", FEATURES[1]),  # arm64
 }
-"""The lines of Linux's /proc/cpuinfo that don't change from one moment to the next."""
+"""Keys of the lines of Linux's /proc/cpuinfo that are constant."""
 
 
 def processor_identity() -> str:
-    """Architecture, model and instruction sets; equal texts mean that code for one runs on the other.
+    """Return architecture, model and instruction sets; on processors with equal texts the same code runs.
 
-    Where the system doesn't tell them, this machine's name, so that no other machine has an equal text.
+    If the system doesn't report them, the text has this machine's name, so that no other machine has an equal text.
     """
     name = "" if sys.platform == "linux" else cpu_name()
     if sys.platform == "linux":
@@ -44,16 +44,16 @@ def processor_identity() -> str:
 
 
 def linux_identity(cpuinfo: Path, modalias: Path) -> str:
-    """The lasting lines of the first processor that `cpuinfo` lists, or `modalias` where its instruction sets aren't among them.
+    """Return the constant lines of the first processor in `cpuinfo`, or `modalias` if `cpuinfo` lists no instruction sets.
 
-    Empty where neither tells them: the files may be hidden, or made up by a container.
+    Empty if neither has them: the files may be hidden or emulated by a container.
 
-    One processor stands for all. The cores of a hybrid x86 have the same flags. Those of an ARM big.LITTLE may differ in part
-    and revision, and the first may be of either kind; but Linux lists the same Features for all, those that every core has, and
-    it's they that decide which code runs.
+    One processor stands for all. The cores of a hybrid x86 have the same flags. Those of an ARM big.LITTLE may differ in part and
+    revision, and the first may be of either kind; but Linux lists the same Features for all cores, those that every core has, and
+    these determine which code runs.
     """
     kept = []
-    # Line by line and only the first block: on a server with hundreds of threads the whole file takes long.
+    # Only the first block is read: on a server with hundreds of threads the whole file takes long.
     with contextlib.suppress(OSError), open(cpuinfo, encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if not line.strip():
@@ -66,7 +66,7 @@ def linux_identity(cpuinfo: Path, modalias: Path) -> str:
 
 
 def host_identity() -> str:
-    """This machine's name, and the id that its installation was given, where it has one."""
+    """Return this machine's name, and its installation's machine id if it has one."""
     ids = [found for path in MACHINE_IDS if (found := _text(path))]
     return " ".join(("host", platform.node(), *ids[:1]))
 

@@ -1,7 +1,7 @@
-"""The recurrence of a context-propagation model by compiled kernels on the CPU: forward in time, and its gradients.
+"""Forward and backward pass of a context-propagation model's recurrence by compiled kernels on the CPU.
 
-It is given tensors by name, contiguous float32, and fills others; what they mean is said in `source/recurrence.h`. Embedding,
-head and loss are not its business.
+The kernels read and write contiguous float32 tensors, whose meaning is documented in `source/recurrence.h`. Embedding, head and
+loss are computed elsewhere.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ from torch import Tensor
 from lmlab.native.calls import INT, POINTER, CallLock, declare, opened
 
 MULTIPLE_OF = 16
-"""What hidden and vector width must be multiples of: the floats of the widest registers."""
+"""Hidden and vector width must be multiples of this, the number of floats in the widest registers."""
 MATRICES = ("reading", "gates", "gate_bias", "scale", "shift")
 LISTS = ("layers", "biases")
 SIGNATURES: dict[str, list[Any]] = {
@@ -49,28 +49,27 @@ class _Passed(ctypes.Structure):
 
 
 class Workspace:
-    """Memory of a kernel for as long as somebody holds this: what a pass keeps, until its gradients are there.
+    """A kernel's memory for the tensors that a pass saves for backward; returned to the kernel when this object is deleted.
 
-    The kernel has it again afterwards. Fresh memory for each pass would take a quarter of its time, since the system clears it page
-    by page.
+    Reuse saves time: new memory for each pass would take a quarter of the pass, since the system clears it page by page.
     """
 
     def __init__(self, spare: list[Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """`spare` is the kernel's memory of the last pass, if that is over, and gets this when it is. Numbers are undefined."""
+        """`spare` holds the kernel's free memory, if any, and receives this memory at the end. The tensors are uninitialised."""
         sizes = [math.prod(shape) for shape in shapes.values()]
         fits = bool(spare) and len(spare[0]) == sum(sizes)
         self._spare = spare
         self._memory = spare.pop() if fits else torch.empty(sum(sizes))
         parts = zip(shapes.items(), self._memory.split(sizes), strict=True)
         self.tensors: dict[str, Tensor] = {name: part.view(shape) for (name, shape), part in parts}
-        """By the names that were asked for."""
+        """The tensors, by the names in `shapes`."""
 
     def __del__(self) -> None:
         self._spare[:] = [self._memory]
 
 
 class RecurrenceKernel:
-    """Threads that compute one model's recurrence, and their working memory. One call at a time; others wait."""
+    """The threads that compute one model's recurrence, and their working memory. Calls are serialised by a lock."""
 
     def __init__(self, library: ctypes.CDLL, threads: int) -> None:
         self.threads = threads
@@ -86,7 +85,7 @@ class RecurrenceKernel:
             self._handle = None
 
     def workspace(self, shapes: Mapping[str, tuple[int, ...]]) -> Workspace:
-        """Memory for float32 tensors of these shapes; those after one whose numbers are no multiple of 16 are slower to reach."""
+        """Return memory for float32 tensors of these shapes, which is aligned only if their sizes are multiples of 16 numbers."""
         return Workspace(self._spare, shapes)
 
     def forward(
@@ -99,10 +98,10 @@ class RecurrenceKernel:
         seed: int,
         keep: bool,
     ) -> None:
-        """Fill `passed`, whose vectors hold the first one already: there are as many updates as it has room for.
+        """Compute the forward pass into `passed`, whose first vector is already set; its `vectors` determine the number of updates.
 
-        Numbers are dropped with probability `share`, which of them is decided by `seed`. `keep`: `passed` has room for every step
-        of what the way back needs. `weights` and `passed` by the names of `lmlab.model.recurrence`.
+        `share` is the dropout probability, `seed` determines the masks. With `keep`, `passed` holds every step's tensors for
+        backward. `weights` and `passed` have the names of `lmlab.model.recurrence`.
         """
         with self._lock:
             self._library.lmlab_recurrence_forward(
@@ -123,9 +122,10 @@ class RecurrenceKernel:
         z_gradient: Float[Tensor, "time batch hidden"],
         totals: Mapping[str, Any],
     ) -> None:
-        """Fill `z_gradient` and `totals`, the gradients of z and of the weights, from that of what gates and head read.
+        """Compute `z_gradient` and `totals`, the gradients of z and of the weights, from the gradient of `top`.
 
-        `passed` was kept by a `forward` with the same weights and share. Equal calls give equal bits for one number of threads.
+        `passed` must be from a `forward` with `keep` and the same weights and share. For the same number of threads, equal calls
+        give equal bits.
         """
         with self._lock:
             self._library.lmlab_recurrence_backward(
@@ -182,5 +182,5 @@ def _addresses(tensors: Sequence[Tensor]) -> Any:
 
 
 def _address(tensor: Tensor) -> int:
-    assert tensor.is_contiguous(), "the kernel reads rows that lie one after the other"
+    assert tensor.is_contiguous(), "the kernel needs contiguous tensors"
     return tensor.data_ptr()

@@ -1,8 +1,8 @@
-"""The CPU engine's update of a training step: the norm of the whole gradient, then clipping, Adam and Muon in one call.
+"""The CPU engine's update of a training step: the global gradient norm, then clipping, Adam and Muon in one call.
 
-Whoever asks for the norm decides by it whether the update is made at all, and how far it is clipped.
+The caller decides by the norm whether the update is made, and to which norm the gradient is clipped.
 
-It works on numbers where they lie and is told pointers and sizes; which parameter has which rule is decided above.
+It gets pointers and sizes and works in place; which parameter has which rule is decided in `lmlab.optim`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ SIGNATURES: dict[str, list[Any]] = {
 
 
 class AdamEntry(ctypes.Structure):
-    """One parameter under AdamW, or one n-gram table under the lazy Adam; the fields are those of adamw.h.
+    """One parameter under AdamW, or one n-gram table under row-wise Adam; the fields are those of adamw.h.
 
-    Pointers to contiguous float32: `numbers`, their `gradient`, how many updates were made (`step`, one number), the
-    running means of the gradient (`mean`) and of its square (`square`). `table_width` is the length of a table's rows,
-    of which only those are updated that the engine's last gradient has numbers in; 0: every number is. `lr` is the peak.
+    Pointers to contiguous float32: `numbers`, their `gradient`, the step count (`step`, one number), the running means of the
+    gradient (`mean`) and of its square (`square`). `table_width` is the length of a table's rows, of which only those with entries
+    in the engine's last gradient are updated; 0: not a table, all numbers are updated. `lr` is the peak learning rate.
     """
 
     _fields_ = [
@@ -41,8 +41,8 @@ class AdamEntry(ctypes.Structure):
 class MuonEntry(ctypes.Structure):
     """One matrix under Muon; the fields are those of muon.h.
 
-    Pointers to contiguous float32, row after row: `numbers`, their `gradient` and `momentum`, of which `share` stays in
-    a step. `iterations` is Newton-Schulz's, `lr` the peak.
+    Pointers to contiguous row-major float32: `numbers`, their `gradient` and `momentum`, which decays by `share` in a step.
+    `iterations` is the number of Newton-Schulz iterations, `lr` the peak learning rate.
     """
 
     _fields_ = [
@@ -53,15 +53,15 @@ class MuonEntry(ctypes.Structure):
 
 
 class Update:
-    """The update of one model's parameters by the engine's threads, its working memory made once.
+    """Updates one model's parameters with the engine's threads; its working memory is allocated once.
 
-    Whatever the entries point to must keep its memory, and the engine must live, as long as this is used.
+    The memory that the entries point to, and the engine, must outlive this object.
     """
 
     def __init__(
         self, library: ctypes.CDLL, engine: int, lock: CallLock, adam: Sequence[AdamEntry], muon: Sequence[MuonEntry]
     ) -> None:
-        """`engine` is an open engine's handle, `lock` its lock. LabError where a table isn't one of the engine's model."""
+        """`engine` is an open engine's handle, `lock` its lock. LabError if a table isn't one of the engine's model."""
         self._library = library
         self._lock = lock
         declare(library, SIGNATURES)
@@ -74,11 +74,11 @@ class Update:
             self._handle = None
 
     def norm(self) -> float:
-        """The norm of the whole gradient as it is now. Equal calls give equal bits for any number of threads."""
+        """Return the global norm of the current gradient, with the same bits for any number of threads."""
         with self._lock:
             return number(self._library.lmlab_gradient_norm, self._handle)
 
     def take(self, clip: float, share: float) -> None:
-        """Update everything at `share` of its peak rate, by the gradient whose norm was taken last, clipped at `clip` (0: not)."""
+        """Update all parameters at `share` of their peak rates, with the gradient of the last `norm` clipped to `clip` (0: not)."""
         with self._lock:
             self._library.lmlab_take_update(self._handle, clip, share)

@@ -439,7 +439,7 @@ class TestCompiler:
                 "a.cpp:(.text+0x5)",
             ),
             ("Killed\n", "Killed"),
-            ("", "it says nothing"),
+            ("", "it printed no message"),
         ],
     )
     def test_the_line_that_says_what_is_wrong_is_found(self, output, line):

@@ -10,23 +10,23 @@
 struct AdamEntry {
     float* numbers;
     const float* gradient;
-    float* step;    // how many updates were made: one number
-    float* mean;    // of the gradient
-    float* square;  // mean of the squared gradient
+    float* step;    // step count, one number
+    float* mean;    // running mean of the gradient
+    float* square;  // running mean of the squared gradient
     int64_t count;
-    // 0: every number is updated. Else the row length of an n-gram table, of which only the rows with a gradient are.
+    // Row length of an n-gram table, of which only rows with a gradient are updated; 0: not a table, all numbers are updated.
     int32_t table_width;
     double lr, decay, beta1, beta2, eps;
 };
 
-// The factors of one step, which are the same for all numbers of a parameter.
+// The factors of one step, which are equal for all numbers of a parameter.
 struct AdamFactors {
     float kept, mean_share, square_kept, square_share, root_scale, eps, rate;
 
     // `step` counts from 1.
     AdamFactors(const AdamEntry& entry, double lr, double step) {
         double mean_bias = 1.0 - std::pow(entry.beta1, step), square_bias = 1.0 - std::pow(entry.beta2, step);
-        // Lazy Adam adds eps before the square's bias is corrected, as torch.optim.SparseAdam does.
+        // Row-wise Adam adds eps before the bias correction of the square, as torch.optim.SparseAdam does.
         bool lazy = entry.table_width;
         kept = float(1.0 - lr * entry.decay);
         mean_share = float(1.0 - entry.beta1);
@@ -52,7 +52,7 @@ inline void adam(const AdamEntry& entry, const AdamFactors& factors, float clip,
     }
 }
 
-// The sum of squares: few of them in float32, all in float64.
+// The sum of squares: partial sums in float32, the total in float64.
 inline double squares(const float* at, int64_t count) {
     constexpr int64_t BLOCK = 64 * LANES;
     double total = 0;

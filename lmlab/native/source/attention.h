@@ -1,7 +1,7 @@
 // Causal attention of one head of one sequence, forward and backward, a block of queries at a time.
 //
-// Of each block only the keys up to its last query are computed. The backward pass computes the weights again from the
-// logarithm of each query's sum of exponentials (as in FlashAttention, arXiv 2205.14135): they are never stored whole.
+// Only the keys up to a block's last query are computed. The backward pass recomputes the attention weights from the log-sum-exp of
+// each query (as in FlashAttention, arXiv 2205.14135): the whole matrix of weights is never stored.
 #pragma once
 #include "buffer.h"
 #include "functions.h"
@@ -19,14 +19,14 @@ struct HeadWork {
     }
 };
 
-// Where a head's rows lie: `time` rows of `width` numbers.
+// The location of a head's rows: `time` rows of `width` numbers.
 struct Rows {
     float* at;
     int stride;
     float* row(int index) const { return at + size_t(index) * stride; }
 };
 
-// How many keys the block of queries before `last` is computed against: whole panels, so that their layout is kept.
+// Number of keys for the block of queries before `last`: whole panels, so that their layout is kept.
 inline int keys_for(int last, int time) { return std::min(time, (last + TILE_COLUMNS - 1) / TILE_COLUMNS * TILE_COLUMNS); }
 
 // scores[i - first][j] = queries(i) keys(j) for a block of queries.
@@ -53,7 +53,7 @@ inline void attend_forward(HeadWork& work, Rows queries, Rows keys, Rows values,
             Vector total{};
             for (int j = 0; j < wide; j += LANES) {
                 Vector weight = exponential(multiply_add(load(row + j), all(scale), all(-highest)));
-                // e^-87 is not zero: what lies in the future must be.
+                // e^-87 is not zero, but weights of future positions must be.
                 store(row + j, weight);
                 total += weight;
             }

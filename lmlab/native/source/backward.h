@@ -10,18 +10,18 @@ public:
     GradientShare share;
     double loss = 0.0;
 
-    // Begins a gradient of zeros.
+    // Prepares accumulation of a new gradient.
     void begin_gradient() {
         share.clear_rest(shape_);
         loss = 0.0;
         first_chunk_ = true;
     }
-    // After the last chunk.
+    // Ends the accumulation; called after the last chunk.
     void end_gradient() {
-        if (first_chunk_) share.clear();  // there was none
+        if (first_chunk_) share.clear();  // this thread had no chunk
     }
 
-    // Forward and backward; adds to `share` and `loss`. `embedded_gradient` receives the gradient of each token's
+    // Forward and backward pass; adds to `share` and `loss`. `embedded_gradient` receives the gradient of each token's
     // embedded vector, [sequences of the batch x time][width].
     void learn(const Batch& batch, int first, int sequences, float* embedded_gradient) {
         begin(batch, first, sequences, true, shape_.dropout);
@@ -73,11 +73,11 @@ private:
         clock.took(NORMS);
     }
 
-    // to[n][k] += sum over rows of gradient[row][n] x[row][k], or = where it is the `first`; and the bias's += where there is one.
+    // to[n][k] += sum over rows of gradient[row][n] x[row][k], or = if `first`; the same for the bias if it isn't null.
     void weight_gradient(float* to, float* bias, const float* gradient, int gradient_stride, int outputs, const float* x,
             int stride, int inputs, int rows, bool first) {
         pack_rows(kept_.packed, x, stride, rows, inputs);
-        // As many outputs at a time as are still in the cache when each panel comes to them.
+        // As many outputs at a time as stay in the cache while all panels are multiplied with them.
         for (int output = 0; output < outputs; output += OUTPUT_BLOCK) {
             const int count = std::min(OUTPUT_BLOCK, outputs - output);
             pack_tiles(kept_.tiles, gradient + output, gradient_stride, count, rows);
@@ -92,7 +92,7 @@ private:
             for (int j = 0; j < outputs; j++) bias[j] += gradient[size_t(row) * gradient_stride + j];
     }
 
-    // The stream's gradient with the mask of a branch's dropout: the stream's own where nothing is dropped.
+    // The residual stream's gradient with the mask of a branch's dropout; without dropout, the stream's gradient itself.
     float* through_dropout(const Dropout& drop) {
         if (!drop.limit) return kept_.stream;
         for (size_t j = 0; j < size_t(rows_) * width_; j += LANES)
@@ -106,7 +106,7 @@ private:
         const Layer& given = engine_.parameters.layers[index];
         const Layer& to = share.at.layers[index];
         float* gradient = through_dropout(dropout(AFTER_MLP, index));
-        // What comes back through the activation takes the place of its slopes.
+        // The gradient of the up-projection's output overwrites the slopes.
         float* wide = kept.slopes;
         int hidden = shape_.hidden, up = up_;
         if (shape_.activation == SWIGLU) {
@@ -149,7 +149,7 @@ private:
         clock.took(NORMS);
     }
 
-    // A rotation keeps lengths and products, so the norm's gradient may be taken before turning back.
+    // A rotation preserves lengths and products, so the norm's gradient may be computed before rotating back.
     void turn_backward(const float* heads, float* gradient, const float* inverses, int place) {
         if (!shape_.qk_norm && !shape_.rotary) return;
         const float *cosines = rotation(engine_.cosines, place), *sines = rotation(engine_.sines, place);
@@ -168,7 +168,7 @@ private:
         }
     }
 
-    // From the gradient of the heads' results to that of the fused projection's.
+    // From the gradient of the heads' outputs to that of the fused projection's output.
     void heads_backward(int index) {
         LayerActivations& kept = kept_.layers[index];
         const Layer& given = engine_.parameters.layers[index];

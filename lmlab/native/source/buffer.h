@@ -1,4 +1,4 @@
-// Memory for floats that starts on a cache line and is zero at first. Rows are padded with zeros to whole vectors.
+// Memory for floats, aligned to a cache line and initialised with zeros. Rows are padded with zeros to whole vectors.
 #pragma once
 #include <cstdlib>
 #include <cstring>
@@ -13,7 +13,7 @@ class Buffer {
 public:
     Buffer() = default;
     explicit Buffer(size_t size) : size_(size) {
-        // A vector beyond the end, for loads that only need its first lanes.
+        // One vector more, for loads past the end that use only the first lanes.
         size_t bytes = (size + 2 * LANES) * sizeof(float);
         memory_ = static_cast<float*>(::operator new(bytes, std::align_val_t(64)));
         std::memset(memory_, 0, bytes);
@@ -27,7 +27,7 @@ public:
         std::swap(size_, other.size_);
         return *this;
     }
-    // Room for `size` floats; the numbers are lost where it must grow.
+    // Ensures a size of `size` floats; the content is lost if the buffer grows.
     void need(size_t size) {
         if (size > size_) *this = Buffer(size);
     }

@@ -1,4 +1,4 @@
-// Where the time of a step goes, by section; each thread counts its own.
+// Measures the time of each section of a step; each thread has its own clock.
 #pragma once
 #include <chrono>
 
@@ -9,7 +9,7 @@ struct Clock {
     std::chrono::steady_clock::time_point last;
 
     void start() { last = std::chrono::steady_clock::now(); }
-    // Counts what went by since the last call for `section`.
+    // Adds the time since the last call to `section`.
     void took(Section section) {
         auto now = std::chrono::steady_clock::now();
         seconds[section] += std::chrono::duration<double>(now - last).count();

@@ -1,4 +1,4 @@
-// How a decoder's weights are divided among the threads, and how tokens pass through the layers.
+// Division of a decoder's weights among the threads, and the pass of tokens through the layers.
 #include "decode.h"
 
 #include "functions.h"
@@ -8,12 +8,12 @@
 
 namespace {
 
-constexpr size_t WEIGHTS_OF_A_THREAD = 150000;  // with fewer a thread would wait longer than it computes
-constexpr int TEXTS_OF_A_THREAD = 4;            // with fewer it was never faster to divide them
+constexpr size_t WEIGHTS_OF_A_THREAD = 150000;  // with fewer, a thread would wait longer than it computes
+constexpr int TEXTS_OF_A_THREAD = 4;            // with fewer, dividing them was never faster
 
 int shared(int all, int thread, int threads) { return int((int64_t)all * thread / threads); }
 
-// Where `thread`'s share of `count` numbers begins: a whole vector, so that nobody writes into another's.
+// The beginning of `thread`'s share of `count` numbers: a multiple of whole vectors, so that threads write to different vectors.
 int shared_vectors(int count, int thread, int threads) {
     return std::min(count, shared((count + LANES - 1) / LANES, thread, threads) * LANES);
 }
@@ -71,16 +71,16 @@ Decoder::Decoder(Engine& engine, int rows, int length, int most_guesses)
     refresh();
 }
 
-// Takes the weights as they are now.
+// Reloads the weights.
 void Decoder::refresh() {
     for (Padded& norm : norms) norm.copy();
     together([this](Desk& desk) { pack(desk.thread); });
 }
 
-// Whether each thread may compute texts of its own.
+// Whether texts may be divided among the threads.
 bool Decoder::may_divide(int count) const { return team() > 1 && count >= TEXTS_OF_A_THREAD * team(); }
 
-// What a thread does of each layer, and room for it.
+// Sets a thread's part of each layer, and allocates its buffers.
 void Decoder::divide(int thread) {
     Share& share = shares[thread];
     share.first_key_head = shared(shape.key_heads, thread, team());
@@ -103,14 +103,14 @@ void Decoder::divide(int thread) {
 
     Desk& desk = desks[thread];
     desk.thread = thread;
-    // Room for the widest share: one computes its own, or all of them.
+    // Space for the largest share: a thread computes its own share, or all of them.
     const int key_heads = (shape.key_heads + team() - 1) / team(), heads = key_heads * (shape.heads / shape.key_heads);
     const int vectors = (padded(shape.hidden) / LANES + team() - 1) / team() * LANES;
     for (Buffer* buffer : {&desk.x, &desk.embedded, &desk.normal}) buffer->need((size_t)MOST_ITEMS * width);
     desk.qkv.need((size_t)MOST_ITEMS * padded((heads + 2 * key_heads) * shape.head_width));
     desk.first_values.resize(team());
     for (Buffer& values : desk.first_values) values.need((size_t)MOST_ITEMS * key_heads * shape.head_width);
-    // An item's heads lie side by side; the last is written in whole vectors.
+    // An item's heads are adjacent; the last one is written in whole vectors.
     desk.mixed.need((size_t)MOST_ITEMS * heads * shape.head_width + LANES);
     for (Buffer* buffer : {&desk.gate, &desk.hidden_rows}) buffer->need((size_t)MOST_ITEMS * vectors);
     desk.scores.need(row_length);
@@ -158,7 +158,7 @@ void Decoder::pack(int thread) {
                     sizeof(float) * counts[part]);
         to.qkv_bias = bias(own.data(), 0, qkv);
         to.projection = matrix(from.projection + first_query, shape.queries(), queries, shape.width);
-        // Of the summands one brings the bias.
+        // Only one of the summands includes the bias.
         to.projection_bias = bias(thread == 0 ? from.projection_bias : nullptr, 0, shape.width);
         if (gated) {
             to.gate = matrix(from.up + (size_t)share.first_hidden * shape.width, shape.width, shape.width, share.hidden);
@@ -183,7 +183,7 @@ void Decoder::embed(Desk& desk, const Item* items, int count) {
         const int place = items[item].place;
         float* x = desk.x + (size_t)item * width;
         std::memcpy(x, given.embedding + window[place] * shape.width, sizeof(float) * shape.width);
-        // The padding: a model whose numbers are none may have left some there.
+        // Clear the padding: a model with NaN weights may have left NaN there.
         std::fill(x + shape.width, x + width, 0.0f);
         auto add = [&](const float* from) {
             for (int j = 0; j < shape.width; j++) x[j] += from[j];
@@ -196,7 +196,7 @@ void Decoder::embed(Desk& desk, const Item* items, int count) {
         std::memcpy(desk.embedded, desk.x, sizeof(float) * count * width);
 }
 
-// From the normalised stream to what a share's heads bring to `mixed`.
+// From the normalised stream to the output of a share's heads, in `mixed`.
 void Decoder::attend(Desk& desk, const Share& share, int layer, const Item* items, int count) {
     const int wide = shape.head_width, group = shape.heads / shape.key_heads;
     const int queries = share.heads * wide, own_keys = share.key_heads * wide, stride = share.qkv_width;
@@ -254,7 +254,7 @@ void Decoder::add_shares(Desk& desk, Buffer& summands, int count, const Multiply
     for (int thread = 0; thread < team(); thread++) add(summands + thread * apart);
 }
 
-// Reads `count` items; their keys and values are kept. Where `logits_to` isn't null, each item's logits go there.
+// Reads `count` items and caches their keys and values. If `logits_to` isn't null, each item's logits are written there.
 void Decoder::pass(Desk& desk, const Item* items, int count, float* logits_to) {
     float *means = desk.norm_room, *inverses = desk.norm_room + MOST_ITEMS;
     auto norm = [&](int which) {
@@ -300,7 +300,7 @@ void Decoder::pass(Desk& desk, const Item* items, int count, float* logits_to) {
             for (int j = 0; j < share.tokens; j += LANES) {
                 float* at = to + (size_t)item * vocabulary + j;
                 Vector logit = load(at), capped = all(shape.softcap) * hyperbolic_tangent(logit / all(shape.softcap));
-                // What is no number must stay none, so that it's noticed.
+                // NaN must stay NaN, so that it is detected.
                 store(at, select(logit == logit, capped, logit));
             }
     }

@@ -1,10 +1,10 @@
-// Decoding: texts that are read and written a token at a time, with keys and values of what was read kept.
+// Decoding: reads and generates texts token by token, with a key-value cache.
 //
-// The weights are in as many shares as there are threads: a share makes the queries, keys and values of its heads, attends with them,
-// and multiplies by their columns of the projection; likewise for its part of the MLP. What it gives is a summand of the
-// layer's result. Few texts are computed side by side: each thread computes its share, always reads the same weights, and waits for the
-// others twice a layer. Many texts may be divided (division.h): each thread goes through all shares with its own and waits for
-// nobody. The sums are the same, in the same order, and so are their bits.
+// The weights are divided into as many shares as there are threads. A share computes the queries, keys and values of its heads,
+// attends with them, and multiplies by its columns of the projection; likewise for its part of the MLP. Its result is a summand of
+// the layer's result. Few texts are computed together: each thread computes its share, always with the same weights, and waits for
+// the others at two barriers a layer. Many texts may be divided among the threads (division.h): each thread computes all shares for
+// its own texts, without barriers. The sums are the same, in the same order, and so have the same bits.
 #pragma once
 #include <atomic>
 #include <memory>
@@ -16,17 +16,17 @@
 #include "engine.h"
 #include "weights.h"
 
-constexpr int MOST_ITEMS = 64;  // tokens that pass through the layers side by side
+constexpr int MOST_ITEMS = 64;  // maximum number of tokens in one pass through the layers
 
 // A token of a text that is to be read.
 struct Item {
     int32_t row, place;
 };
 
-// Threads that wait for each other, often and shortly.
+// A barrier of threads that wait for each other often and briefly.
 class Meeting {
 public:
-    // What the others get where one of them failed: they would wait for it for ever.
+    // Thrown in the other threads if one of them has failed, since they would wait for it forever.
     struct Abandoned {};
 
     void of(int threads) { threads_ = threads; }
@@ -46,7 +46,7 @@ public:
         const auto done = [&] {
             return round_.load(std::memory_order_acquire) != round || abandoned_.load(std::memory_order_relaxed);
         };
-        // After that somebody else may need the processor.
+        // After spinning for a while, yield the processor to other threads.
         if (!spin_until(SPIN_MICROSECONDS, done))
             while (!done()) std::this_thread::yield();
         if (abandoned_.load(std::memory_order_acquire)) throw Abandoned();
@@ -61,15 +61,15 @@ private:
 };
 
 struct Text {
-    std::vector<int64_t> window;  // what the next token is predicted from, and room for guesses after it
+    std::vector<int64_t> window;  // what the next token is predicted from, with space for draft tokens after it
     int filled = 0;               // tokens in the window
-    int held = 0;                 // of them, those whose keys and values are kept
-    int guessed = 0;              // tokens after them that were guessed
+    int held = 0;                 // number of them whose keys and values are cached
+    int guessed = 0;              // number of draft tokens after them
     std::vector<int32_t> whole;   // all tokens, also those before the window
-    std::vector<uint8_t> seen;    // [vocabulary]: stands in `whole`
+    std::vector<uint8_t> seen;    // [vocabulary]: whether the token occurs in `whole`
 };
 
-// A thread's share of a layer's weights, packed one behind the other.
+// A thread's share of a layer's weights, packed contiguously.
 struct LayerShare {
     float *qkv, *qkv_bias, *projection, *projection_bias;
     float *gate, *gate_bias, *up, *up_bias, *down, *down_bias;  // gate: swiglu only
@@ -84,13 +84,13 @@ struct Share {
     std::vector<float> qkv_rows;  // while packing
     float *head, *head_bias;
 
-    int qkv_width, hidden_width;  // in whole vectors
+    int qkv_width, hidden_width;  // rounded up to whole vectors
 };
 
-// A thread's place in a call, and its working memory: a row for each item that passes through.
+// A thread's state in a call, and its working memory: one row per item.
 struct Desk {
     int thread;
-    bool alone = false;  // with texts of its own, through all shares
+    bool alone = false;  // has texts of its own, and computes all shares
     Buffer x, embedded, normal, qkv, mixed, gate, hidden_rows;
     std::vector<Buffer> first_values;  // by share
     Buffer scores, norm_room;
@@ -98,7 +98,7 @@ struct Desk {
     std::vector<Item> items;
 };
 
-// What a call asks for. Arrays have an entry for each of `count` rows.
+// The arguments of a call. Arrays have an entry for each of `count` rows.
 struct Request {
     const int32_t* rows;
     int count;
@@ -108,27 +108,27 @@ struct Request {
     int32_t* tokens_out;  // [count][tokens]
     int32_t* written;
     uint8_t* ended;
-    float* logits;  // [count][1 + most guesses][vocabulary]
+    float* logits;  // [count][1 + maximum number of draft tokens][vocabulary]
 };
 
 struct Decoder {
     Engine& engine;
     const Shape& shape;
     const int rows, length, most_guesses;
-    const int width, head_width, row_length, vocabulary;  // in whole vectors
+    const int width, head_width, row_length, vocabulary;  // rounded up to whole vectors
     std::vector<Text> texts;
     std::vector<Share> shares;
     std::vector<Desk> desks;
-    std::vector<Padded> norms;  // of each layer weight and bias, before attention and before the MLP; then the last ones
-    // What was read, [layer][row][key head] and then keys [length / LANES][head_width][LANES], so that vectors of scores
-    // are sums of whole vectors, and values [length][head_width].
+    std::vector<Padded> norms;  // weight and bias of each layer's norms, before attention and before the MLP; then the final norm's
+    // The cache, [layer][row][key head]: keys as [length / LANES][head_width][LANES], so that vectors of scores are sums of whole
+    // vectors, and values as [length][head_width].
     Buffer keys, values;
-    Buffer partial[2];  // [thread][item][width]: what is added to the stream
+    Buffer partial[2];  // [thread][item][width]: summands of the residual stream
     Buffer logits;      // [item][vocabulary]
     Meeting meeting;
     std::vector<uint8_t> ended;  // of a request's rows
     std::atomic<bool> diverged{false};
-    std::vector<Division> divisions;  // by the number of texts that are written
+    std::vector<Division> divisions;  // by the number of texts that are generated
 
     Decoder(Engine& engine, int rows, int length, int most_guesses);
     void start(int row, const int64_t* window, int count, const int32_t* whole, int whole_count, int to_come);
@@ -155,14 +155,14 @@ private:
             try {
                 work(desks[thread]);
             } catch (const Meeting::Abandoned&) {
-                // The one that failed says why.
+                // The thread that failed reports the error.
             } catch (...) {
                 meeting.abandon();
                 throw;
             }
         });
     }
-    // The same with each thread's part of `count` rows, from `first` on, where they are `divided`, else with all of them.
+    // The same with each thread's part of `count` rows, from `first` on, if they are `divided`, else with all of them.
     template <class Work>
     void together_or_divided(int count, bool divided, const Work& work) {
         together([&](Desk& desk) {
@@ -176,18 +176,18 @@ private:
         if (!desk.alone) meeting.wait();
     }
     void divide(int thread);
-    // Each of these is called by every thread of the team.
+    // These are called by every thread of the team.
     void pack(int thread);
     void embed(Desk& desk, const Item* items, int count);
     void attend(Desk& desk, const Share& share, int layer, const Item* items, int count);
-    // Calls multiply(share, where its summand of the stream goes) for the shares that this desk computes, and adds all of them up.
+    // Calls multiply(share, address of its summand of the stream) for the shares that this desk computes, and adds them up.
     template <class Multiply>
     void add_shares(Desk& desk, Buffer& summands, int count, const Multiply& multiply);
     void pass(Desk& desk, const Item* items, int count, float* logits_to);
     void score(Desk& desk, float* to);
     void read_ahead(Desk& desk, const int32_t* rows, int count);
     void write(Desk& desk, const Request& request);
-    // These by one of them.
+    // These are called by one thread.
     void take(const Request& request, int index, float* row_logits, DrawRoom& room);
     void guess_next(Text& text, int most, int wanted);
 };

@@ -1,8 +1,8 @@
-// Whether so many texts are written faster side by side, by all threads together, or divided among them.
+// Whether texts are generated faster together, by all threads, or divided among the threads.
 //
 // Divided, no thread waits for another, but each reads all weights, and has tiles of fewer rows. Which is faster depends on caches
-// and registers (docs/notes/texts-of-a-thread.md), and both give the same bits. So it is tried: of every PERIOD calls the first four,
-// two of each kind, in an order in which texts that grow favour neither.
+// and registers (docs/notes/texts-of-a-thread.md); the bits are the same. So both are timed: in the first four of every PERIOD
+// calls, two of each kind, in an order that doesn't favour one kind as the texts grow.
 #pragma once
 
 class Division {
@@ -11,7 +11,7 @@ public:
         const int call = calls_ % PERIOD;
         return call < TRIED ? call == 1 || call == 2 : faster_divided_;
     }
-    // The call that asked took so many seconds a token.
+    // Reports the seconds a token of the last call.
     void took(double seconds) {
         const int call = calls_ % PERIOD;
         if (call == 0) seconds_[0] = seconds_[1] = 0.0;

@@ -1,5 +1,5 @@
-// One token out of a row of logits: the arithmetic of lmlab/generation/filters.py and draw.py, in their order and, as
-// far as it can tip a draw, in their precision.
+// Sampling of one token from a row of logits: the arithmetic of lmlab/generation/filters.py and draw.py, in the same order and, as
+// far as it can change the sampled token, in the same precision.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -11,15 +11,15 @@
 struct Settings {
     double temperature, top_p, min_p, penalty;
     int32_t top_k;
-    int32_t vocabulary;   // tokens that may be drawn: the first of the logits
+    int32_t vocabulary;   // tokens to sample from: the first ones of the logits
     int32_t end_of_text;  // ends a row; -1: there is none
-    int32_t draft;        // tokens guessed ahead at most
+    int32_t draft;        // maximum number of draft tokens
 };
 
 constexpr int DIVERGED = -1;
 constexpr float NEVER = -std::numeric_limits<float>::infinity();
 
-// What a draw needs room for, taken once.
+// Buffers for sampling, allocated once.
 struct DrawRoom {
     std::vector<float> sorted;
     std::vector<double> weights;
@@ -27,7 +27,7 @@ struct DrawRoom {
     explicit DrawRoom(int vocabulary) : sorted(vocabulary), weights(vocabulary), order(vocabulary) {}
 };
 
-// The highest logit, or NaN where one is NaN.
+// The highest logit, or NaN if one is NaN.
 inline float highest(const float* logits, int count) {
     float most = NEVER;
     bool numbers = true;
@@ -46,7 +46,7 @@ inline void keep_top_k(float* logits, int count, int k, DrawRoom& room) {
     for (int token = 0; token < count; token++) logits[token] = logits[token] < lowest ? NEVER : logits[token];
 }
 
-// The highest logit is 0 here. A heap gives the likeliest first without sorting those that are dropped anyway.
+// The highest logit is 0 here. A heap yields the likeliest tokens first, without sorting those that are dropped.
 inline void keep_top_p(float* logits, int count, float p, DrawRoom& room) {
     if (p == 1.0f) return;
     double total = 0;
@@ -77,8 +77,8 @@ inline void keep_min_p(float* logits, int count, double share) {
     for (int token = 0; token < count; token++) logits[token] = logits[token] < lowest ? NEVER : logits[token];
 }
 
-// The token at which the cumulative probability passes the uniform number, or at temperature 0 the likeliest, the
-// lowest id among equals. Changes the logits. `seen[token]`: it stood before. DIVERGED where the logits are no numbers.
+// The token at which the cumulative probability exceeds the uniform number, or at temperature 0 the likeliest, the lowest id of
+// ties. Changes the logits. `seen[token]`: whether it occurred before. DIVERGED if the logits aren't finite.
 inline int draw(float* logits, const uint8_t* seen, const Settings& settings, double uniform, DrawRoom& room) {
     const int count = settings.vocabulary;
     const float penalty = (float)settings.penalty, temperature = (float)settings.temperature;
@@ -94,7 +94,7 @@ inline int draw(float* logits, const uint8_t* seen, const Settings& settings, do
     keep_min_p(logits, count, settings.min_p);
     double total = 0;
     for (int token = 0; token < count; token++) total += room.weights[token] = std::exp((double)logits[token]);
-    // A number below 1 times the total stays below it, unless rounding lifts it there: then the last that can be drawn.
+    // A number below 1 times the total is below it, unless rounding makes them equal: then the last possible token is taken.
     const double target = uniform * total;
     double passed = 0;
     int last = 0;

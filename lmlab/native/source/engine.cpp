@@ -1,11 +1,11 @@
-// Opening an engine, a training step's gradients, and the scores of an evaluation.
+// Creation of an engine, the gradients of a training step, and the scores of an evaluation.
 #include "engine.h"
 
 #include "backward.h"
 
-// Rows of a chunk. What a chunk writes should still be near the core on the way back, which asks for few rows; but each
-// chunk goes over all weights and their gradients once, which asks for more of them the larger the model is. Measured at widths
-// of 64 to 384: 64 to 128 rows are best at 0.8M numbers in the matrices, 256 to 512 at 3M and more (docs/notes/rows-of-a-chunk.md).
+// Rows of a chunk. What a chunk writes should still be in the core's caches in the backward pass, which favours few rows; but each
+// chunk reads all weights and their gradients once, which favours more rows the larger the model is. Measured at widths of 64 to
+// 384: 64 to 128 rows are best with 0.8M numbers in the matrices, 256 to 512 with 3M and more (docs/notes/rows-of-a-chunk.md).
 static int chunk_rows(const Shape& shape) {
     const int64_t layer = int64_t(shape.width) * (shape.qkv() + shape.queries() + shape.up + shape.hidden);
     return int(std::clamp<int64_t>(layer * shape.layers / 6144, 64, 512));
@@ -15,7 +15,7 @@ struct Training {
     std::vector<Worker> workers;
     std::vector<float> embedded_gradient;
     std::vector<std::vector<int32_t>> touched;  // by thread
-    std::vector<int32_t> stamps[MOST_NGRAMS];   // by row: the gradient that touched it last, counted from 1
+    std::vector<int32_t> stamps[MOST_NGRAMS];   // by row: the last gradient that touched it, counted from 1
     int32_t gradients = 1;
     Clock clock;
 
@@ -35,7 +35,7 @@ struct Training {
         });
     }
 
-    // Adds the embedded vectors' gradients to the rows of the tables; each thread has its own rows, so that sums have one order.
+    // Adds the embedded vectors' gradients to the tables' rows; each row belongs to one thread, so that the order of sums is fixed.
     void scatter(Engine& engine, float* const* tables, const int64_t* tokens, int sequences, int time, bool accumulate) {
         const Shape& shape = engine.shape;
         int threads = engine.pool.threads();
@@ -79,7 +79,7 @@ static Training& training_of(Engine& engine) {
     return *engine.training;
 }
 
-// Why the last call of this thread that returned another status than FINE failed; empty where the status says it all.
+// The reason of the last failure in this thread; empty if the status is sufficient.
 EXPORT const char* lmlab_error() { return failure_text(); }
 
 EXPORT int lmlab_open(const Shape* shape, const Parameters* parameters, const float* cosines, const float* sines, int threads,
@@ -125,10 +125,10 @@ static double learn(Engine* engine, const Parameters* gradients, const int64_t* 
     return loss;
 }
 
-// The gradient of scale x (sum of nats over the targets that aren't negative), and that sum as `loss`. It goes to the same memory in each
-// call: of a table of n-grams only the rows are cleared that the last call has written. `accumulate`: added to what is there (the
-// weights must be those of the call before). `changed`: the weights have, since the last call of this kind, and not by an update of
-// this engine.
+// The gradient of scale x (sum of nats over the targets that aren't negative), and that sum as `loss`. Each call must pass the same
+// `gradients`: of an n-gram table only the rows that the last call has written are cleared. `accumulate`: add to the current
+// content (the weights must be those of the last call). `changed`: the weights have changed since the last call of this kind other
+// than by an update of this engine.
 EXPORT int lmlab_gradients(Engine* engine, const Parameters* gradients, const int64_t* tokens, const int64_t* targets,
                            int sequences, int time, float scale, uint64_t seed, int accumulate, int changed, double* loss) {
     return guarded([&] { *loss = learn(engine, gradients, tokens, targets, sequences, time, scale, seed, accumulate, changed); });
@@ -147,7 +147,7 @@ EXPORT int lmlab_scores(Engine* engine, const int64_t* tokens, const int64_t* ta
     });
 }
 
-// Seconds of each section since the last call, the mean over the threads.
+// Seconds of each section since the last call, averaged over the threads.
 EXPORT int lmlab_sections(Engine* engine, double* seconds) {
     return guarded([&] {
         Training& training = training_of(*engine);
@@ -164,7 +164,7 @@ EXPORT int lmlab_sections(Engine* engine, double* seconds) {
 
 EXPORT int lmlab_format() { return 3; }
 
-// Computes a little by the vector code and by plain code: 0 where they agree. What crashes here is never used.
+// Compares a small computation by vector code with plain code; returns 0 if they agree. A library that crashes here is never used.
 EXPORT int lmlab_selfcheck() {
     const int rows = TILE_ROWS + 5, columns = TILE_COLUMNS + 3, depth = 7;
     Buffer left(rows * depth), right(depth * columns), panels(panels_size(columns, depth)), result(rows * columns);
@@ -188,6 +188,6 @@ EXPORT int lmlab_selfcheck() {
         Pool pool(2);
         pool.run([&](int thread) { parts[thread] = thread + 1; });
     });
-    // Where there is no thread to be had now, there may be one later.
+    // If no thread can be started now, that may be temporary.
     return status == NO_THREADS || (status == FINE && parts[0] == 1 && parts[1] == 2) ? 0 : 5;
 }

@@ -1,4 +1,4 @@
-// What one open engine holds; the functions of each file take it as their first argument. One call at a time.
+// The state of an engine; the functions of each file take it as their first argument. Calls must be serialised.
 #pragma once
 #include <memory>
 #include <vector>
@@ -13,11 +13,11 @@ struct Engine {
     Shape shape;
     Parameters parameters;
     Pool pool;
-    // Rotary positions: [context][head_width / 2], as the model in PyTorch rounds them.
+    // Rotary positions: [context][head_width / 2], with the same rounding as in the PyTorch model.
     std::vector<float> cosines, sines;
-    // Of each n-gram table the rows that the gradient has numbers in, each once and in order: all others are zero.
+    // Of each n-gram table the rows with a non-zero gradient, sorted and unique; all other rows are zero.
     std::vector<int32_t> touched[MOST_NGRAMS];
-    // What training and scoring keep between calls; made by the first one.
+    // What training and scoring keep between calls; created by the first one.
     std::shared_ptr<Training> training;
     std::shared_ptr<Weights> weights;
 

@@ -1,18 +1,18 @@
-// The forward pass of one thread over a chunk of whole sequences, and scores: the maths of lmlab/model/gpt.py.
+// The forward pass of one thread over a chunk of whole sequences, and scores: the computation of lmlab/model/gpt.py.
 #pragma once
 #include "activations.h"
 #include "clock.h"
 #include "norms.h"
 #include "weights.h"
 
-// Which of a step's dropout masks: each place has its own in each layer.
+// The places of dropout; each has its own mask in each layer.
 enum Place { AFTER_EMBEDDING = 0, ON_WEIGHTS = 1, AFTER_ATTENTION = 2, AFTER_MLP = 3 };
 
 struct Batch {
     const int64_t *tokens, *targets;  // [sequences][time]
     int time;
     uint64_t seed;  // of the dropout masks
-    float scale;    // of the loss whose gradient is taken
+    float scale;    // factor of the loss whose gradient is computed
 };
 
 class Forward {
@@ -63,7 +63,7 @@ protected:
     }
     Norm norm(const Padded& weight, const Padded& bias) const { return {weight.numbers, bias.numbers, shape_.rms != 0}; }
     const float* input(int layer) { return layer ? kept_.layers[layer - 1].output : kept_.embedded; }
-    // The block's input after embedding_skip: the input itself where there is none.
+    // The block's input after embedding_skip; without it, the input itself.
     float* mixed(int layer) {
         const bool skips = engine_.parameters.layers[layer].stream_shares;
         return skips ? (float*)kept_.layers[layer].mixed : const_cast<float*>(input(layer));
@@ -209,7 +209,7 @@ protected:
         }
     }
 
-    // Queries and keys of one token: divided by their root mean square, then turned by their position's angles.
+    // Queries and keys of one token: divided by their root mean square, then rotated by their position's angles.
     void turn_forward(float* heads, float* inverses, int place) {
         if (!shape_.qk_norm && !shape_.rotary) return;
         const float *cosines = rotation(engine_.cosines, place), *sines = rotation(engine_.sines, place);
@@ -245,7 +245,7 @@ protected:
 
     float* logit(int row) { return row_of(kept_.logits, vocabulary_, row); }
 
-    // The logits of `count` rows from `row` on, capped, into the first rows of their buffer.
+    // The logits of `count` rows from `row` on, capped, in the first rows of their buffer.
     void logits(int row, int count) {
         const float* bias = weights_.head_bias.numbers;
         float cap = shape_.softcap, *to = kept_.logits;

@@ -1,7 +1,7 @@
-// tanh, the normal distribution, and the MLP's nonlinearities with their derivatives.
+// tanh, the normal distribution, and the MLP's activation functions with their derivatives.
 //
-// The polynomials are least-squares fits made for this file (largest error below 4e-9, of the normal distribution's share too); what is left is the rounding of
-// float32.
+// The polynomials are least-squares fits made for this file (largest error below 4e-9, also of the normal distribution function);
+// the remaining error is the rounding of float32.
 #pragma once
 #include "model.h"
 #include "vector.h"
@@ -25,9 +25,9 @@ INLINE Vector hyperbolic_tangent(Vector x) {
     return select(size < all(0.625f), x * polynomial(NEAR, x * x), far);
 }
 
-// The share of the normal distribution beyond `size`, which isn't negative; `decayed` is e^(-size^2 / 2). With s = size / sqrt 2 it
-// is erfc(s) / 2, and e^(s^2) erfc(s) is a polynomial in 1 / (1 + s/2): relative error below 4e-8 up to s = 5.5, where the share is
-// 4e-15.
+// The upper tail of the normal distribution at `size`, which isn't negative; `decayed` is e^(-size^2 / 2). With s = size / sqrt 2
+// it is erfc(s) / 2, and e^(s^2) erfc(s) is a polynomial in 1 / (1 + s/2): relative error below 4e-8 up to s = 5.5, where the tail
+// is 4e-15.
 INLINE Vector normal_tail(Vector size, Vector decayed) {
     static const float SCALED[] = {-0.0001320727460552007f, 0.2845200300216675f, 0.2629990577697754f, 0.33054637908935547f,
                                    -0.04379298910498619f, 0.423575758934021f, -0.25519058108329773f, -0.09179374575614929f,
@@ -41,7 +41,7 @@ struct Bent {
     Vector value, slope;
 };
 
-// The activation of x and its derivative there; swiglu's is its gate's silu.
+// The activation of x and its derivative; for swiglu those of the gate's silu.
 template <int KIND>
 INLINE Bent bend(Vector x) {
     if constexpr (KIND == RELU) return {maximum(Vector{}, x), select(x > Vector{}, all(1.0f), Vector{})};
@@ -70,7 +70,7 @@ INLINE Bent bend(Vector x) {
     }
 }
 
-// Calls work with the activation as a compile-time constant.
+// Calls `work` with the activation as a compile-time constant.
 template <class Work>
 void with_activation(int kind, const Work& work) {
     switch (kind) {
@@ -82,12 +82,12 @@ void with_activation(int kind, const Work& work) {
     }
 }
 
-// Dropout as a function of a key and a number's place: zero with the probability asked for, else 1 / (1 - it).
+// Dropout as a function of a key and a number's place: 0 with probability p, else 1 / (1 - p).
 //
-// The place is scrambled by two rounds of multiplication and exclusive or, with the constants of "lowbias32"
+// The place is hashed by two rounds of multiplication and exclusive or, with the constants of "lowbias32"
 // (C. Wellons, "Prospecting for hash functions", 2018).
 struct Dropout {
-    uint32_t limit = 0;  // of 2^24 values, how many drop
+    uint32_t limit = 0;  // number of the 2^24 values that drop
     float scale = 1.0f;
     uint32_t key = 0;
 

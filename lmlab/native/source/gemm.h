@@ -1,10 +1,10 @@
-// Matrix products by one thread: tiles of the result that stay in registers, with whatever happens to each number of
-// the result (a bias, an activation, a sum) done before it is stored.
+// Matrix products by one thread: tiles of the result stay in registers, and an epilogue (a bias, an activation, a sum) is applied
+// to each number of the result before it is stored.
 //
-//     result[i][j] = sum over k of left(i, k) right(k, j)
+// result[i][j] = sum over k of left(i, k) right(k, j)
 //
-// The right factor is packed into panels first: TILE_COLUMNS columns side by side, row after row, so that it is read
-// in the order of memory; a weight matrix is packed once a step. The left one is read where it lies.
+// The right factor is packed into panels first: TILE_COLUMNS columns side by side, row after row, so that it is read in the order
+// of memory; a weight matrix is packed once a step. The left factor is read in place.
 #pragma once
 #include <algorithm>
 #include <type_traits>
@@ -13,7 +13,7 @@
 #include "transpose.h"
 #include "vector.h"
 
-// As many accumulators as the registers hold, less what the factors need.
+// As many accumulators as the registers can hold beside the factors.
 #if defined(__AVX512F__) || defined(__aarch64__)
 constexpr int TILE_ROWS = 12;
 #else
@@ -23,7 +23,7 @@ constexpr int TILE_VECTORS = 2;
 static_assert(TILE_ROWS == 6 || TILE_ROWS == 12, "each_tile has these heights");
 constexpr int TILE_COLUMNS = TILE_VECTORS * LANES;
 
-// Floats that the panels of `columns` columns and `depth` rows take. The last panel may be one vector wide.
+// Number of floats of the panels of `columns` columns and `depth` rows. The last panel may be one vector wide.
 inline size_t panels_size(int columns, int depth) {
     return size_t((columns + LANES - 1) / LANES * LANES) * depth;
 }
@@ -44,7 +44,7 @@ inline void pack_rows(float* to, const float* from, int stride, int depth, int c
     }
 }
 
-// Packs right(k, j) = from[j * stride + k]: the transpose of what lies in memory.
+// Packs right(k, j) = from[j * stride + k]: the transpose of the matrix in memory.
 inline void pack_columns(float* to, const float* from, int stride, int depth, int columns) {
     for (int column = 0; column < columns; column += TILE_COLUMNS) {
         int wide = std::min(TILE_COLUMNS, columns - column);
@@ -64,7 +64,7 @@ inline void pack_columns(float* to, const float* from, int stride, int depth, in
     }
 }
 
-// How the left factor lies: left(i, k) = at[i * stride + k], or with TURNED at[k * stride + i].
+// The layout of the left factor: left(i, k) = at[i * stride + k], or with TURNED at[k * stride + i].
 template <bool TURNED>
 struct Left {
     const float* at;
@@ -74,7 +74,7 @@ struct Left {
             int k) const { return TURNED ? at[size_t(k) * stride + row] : at[size_t(row) * stride + k]; }
 };
 
-// The commonest epilogues: to[i][j] = value, and to[i][j] += value.
+// The most common epilogues: to[i][j] = value, and to[i][j] += value.
 struct Put {
     float* to;
     int stride;
@@ -92,7 +92,7 @@ struct Add {
     }
 };
 
-// One tile. epilogue(row, column, value, lanes) gets each vector of the result; only its first `lanes` count.
+// One tile. epilogue(row, column, value, lanes) is called with each vector of the result, of which only the first `lanes` count.
 template <int ROWS, int VECTORS, bool TURNED, class Epilogue>
 __attribute__((noinline)) void tile(Left<TURNED> left, const float* panel, int depth, int row, int column, int columns,
         const Epilogue& epilogue) {
@@ -101,8 +101,8 @@ __attribute__((noinline)) void tile(Left<TURNED> left, const float* panel, int d
     for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 4
         for (int v = 0; v < VECTORS; v++) sums[i][v] = Vector{};
-    // The gradient of a large matrix lies outside of the caches: its lines are prefetched while the sums are computed. Tiles of 12
-    // rows gained nothing from that (docs/notes/what-products-wait-for.md).
+    // The gradient of a large matrix isn't in the caches: its lines are prefetched while the sums are computed. Tiles of 12 rows
+    // gained nothing from that (docs/notes/what-products-wait-for.md).
     if constexpr (TILE_ROWS == 6 && std::is_same_v<Epilogue, Add>)
 #pragma GCC unroll 16
         for (int i = 0; i < ROWS; i++) __builtin_prefetch(epilogue.to + size_t(row + i) * epilogue.stride + column, 1);
@@ -124,15 +124,15 @@ __attribute__((noinline)) void tile(Left<TURNED> left, const float* panel, int d
             epilogue(row + i, column + v * LANES, sums[i][v], std::min(LANES, columns - column - v * LANES));
 }
 
-// Tiles of one height from `row` on, as many as fit, by work(first row, height as a compile-time constant); returns the row after them.
+// As many tiles of one height as fit from `row` on, by work(first row, height as a compile-time constant); returns the next row.
 template <int HEIGHT, class Work>
 INLINE int tiles_of(int row, int rows, const Work& work) {
     for (; rows - row >= HEIGHT; row += HEIGHT) work(row, std::integral_constant<int, HEIGHT>());
     return row;
 }
 
-// Tiles over `rows` rows. A tile needs eight vectors of sums at least, or it waits for them: where tiles have 6 rows they are of nearly
-// equal height (32 rows are 6, 6, 5, 5, 5 and 5, not five times 6 and one of 2), where they have 12 the rest is 8 or 4.
+// Tiles over `rows` rows. A tile needs at least eight vectors of sums to hide their latency: tiles of at most 6 rows have nearly
+// equal heights (32 rows are 6, 6, 5, 5, 5 and 5, not five times 6 and one of 2); with 12 rows the last tiles have 8 or 4.
 template <class Work>
 INLINE void each_tile(int rows, const Work& work) {
     int row = 0;
@@ -153,7 +153,7 @@ INLINE void each_tile(int rows, const Work& work) {
     tiles_of<1>(row, rows, work);
 }
 
-// The tiles of one panel, of TILE_VECTORS vectors or one; fewer heights for those of one, which are seldom many, make less code.
+// The tiles of one panel, of TILE_VECTORS vectors or one; the latter, which are rare, have fewer heights to reduce code size.
 template <bool TURNED, class Epilogue>
 INLINE void panel_tiles(Left<TURNED> left, const float* panel, int rows, int column, int columns, int depth, const Epilogue& epilogue) {
     if (columns - column > LANES) {
@@ -180,15 +180,15 @@ void product(Left<TURNED> left, const float* panels, int rows, int columns, int 
     product_of_packed(left, panels, depth, rows, columns, depth, epilogue);
 }
 
-// Packs left(i, k) = from[k * stride + i] as it is read: the rows of a tile side by side, k after k. Read where they lie, the
-// numbers of a tile are a whole row of the matrix apart, and a wide matrix' rows all fall on the same few lines of the cache.
+// Packs left(i, k) = from[k * stride + i] into tiles: the rows of a tile side by side, for each k. Read in place, the numbers of a
+// tile are a whole row of the matrix apart, and the rows of a wide matrix all map to the same few cache lines.
 inline void pack_tiles(float* to, const float* from, int stride, int rows, int depth) {
     each_tile(rows, [&](int row, auto height) INLINE_LAMBDA {
         for (int k = 0; k < depth; k++, to += height()) std::memcpy(to, from + size_t(k) * stride + row, sizeof(float) * height());
     });
 }
 
-// The product of a left factor in tiles.
+// The product with a left factor in tiles.
 template <class Epilogue>
 void product_of_tiles(const float* tiles, const float* panels, int rows, int columns, int depth, const Epilogue& epilogue) {
     for (int column = 0; column < columns; column += TILE_COLUMNS) {

@@ -1,9 +1,9 @@
-// One thread's share of the gradient: a number for each parameter, the tables of n-grams apart.
+// One thread's share of the gradient: a number for each parameter except those of n-gram tables.
 #pragma once
 #include "buffer.h"
 #include "engine.h"
 
-// Calls visit(pointer to the field, count of numbers) for every parameter, the tables of n-grams apart.
+// Calls visit(pointer to the field, count of numbers) for every parameter except n-gram tables.
 template <class Visit>
 void each_parameter(const Shape& shape, Parameters& parameters, const Visit& visit) {
     size_t width = shape.width;
@@ -25,7 +25,7 @@ void each_parameter(const Shape& shape, Parameters& parameters, const Visit& vis
 
 class GradientShare {
 public:
-    // Numbers only where the model has parameters; each starts on a vector and is padded to whole ones.
+    // Memory only for the parameters that the model has; each starts on a vector and is padded to whole ones.
     explicit GradientShare(const Engine& engine) : at(engine.parameters) {
         size_t size = 0;
         each_parameter(engine.shape, at, [&](float*& field, size_t count) { size += field ? padded(count) : 0; });
@@ -38,7 +38,7 @@ public:
         });
     }
     void clear() { std::memset(memory_, 0, memory_.size() * sizeof(float)); }
-    // All but the matrices whose gradients are products, of which the first is stored and not added.
+    // Clears all but the matrices whose gradients are products, the first of which is stored instead of added.
     void clear_rest(const Shape& shape) {
         std::vector<const float*> products{at.head ? at.head : at.embedding};
         for (int index = 0; index < shape.layers; index++) {
@@ -57,7 +57,7 @@ private:
     Buffer memory_;
 };
 
-// totals = the sum of all shares, in their order (or totals += it); the threads divide each tensor.
+// totals = the sum of all shares, in their order (or totals += it); each tensor is divided among the threads.
 inline void add_up(Engine& engine, const std::vector<GradientShare*>& shares, Parameters totals, bool accumulate) {
     std::vector<std::pair<float*, size_t>> targets;
     each_parameter(engine.shape, totals, [&](float*& field, size_t count) { targets.push_back({field, count}); });

@@ -1,5 +1,5 @@
-// What may come next, guessed from the text itself: what followed when its last tokens stood there before ("prompt
-// lookup"; A. Saxena, 2023). A model then checks all guesses in one pass (speculative decoding, arXiv 2211.17192).
+// Draft tokens by prompt lookup (A. Saxena, 2023): the tokens that followed an earlier occurrence of the text's last tokens. The
+// model verifies all of them in one pass (speculative decoding, arXiv 2211.17192).
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -7,10 +7,10 @@
 
 constexpr int LONGEST_MATCH = 8;
 constexpr int SHORTEST_MATCH = 2;
-constexpr int REACH = 4096;  // how many tokens back it looks
+constexpr int REACH = 4096;  // how many tokens back it searches
 
-// Writes up to `most` tokens and returns how many: those after the longest match, of equals the latest. As many as
-// matched, since short matches are seldom followed by the same for long; all after the longest match that is looked for.
+// Writes up to `most` tokens and returns their number: those after the latest of the longest matches. At most as many as the
+// match's length, since short matches rarely predict many tokens; after a match of the maximum length, `most`.
 inline int guess(const std::vector<int32_t>& text, int most, int64_t* to) {
     const int size = (int)text.size();
     int longest = 0, after = 0;
@@ -21,7 +21,7 @@ inline int guess(const std::vector<int32_t>& text, int most, int64_t* to) {
     }
     if (longest < SHORTEST_MATCH) return 0;
     if (longest < LONGEST_MATCH) most = std::min(most, longest);
-    // Where the match reaches into the text's end, what was guessed goes on as the text does.
+    // If the match reaches the text's end, the draft is repeated.
     for (int place = 0; place < most; place++) to[place] = after + place < size ? text[after + place] : to[after + place - size];
     return most;
 }

@@ -1,11 +1,11 @@
-// One query against the keys and values that are kept: attention while decoding.
+// Attention of one query to the cached keys and values, in decoding.
 #pragma once
 #include "vector.h"
 
-constexpr float NOWHERE = -1e30f;  // the score of what is no position
+constexpr float NOWHERE = -1e30f;  // the score of a lane that is no position
 
 // scores[j] = sum over d of query[d] keys[d][j] for BLOCK vectors of j, each of which has its keys in one place. SPLIT
-// sums side by side, so that the processor needn't wait for each.
+// partial sums hide the latency of additions.
 template <int BLOCK, int SPLIT>
 INLINE void score_block(const float* query, const float* keys, int width, float* scores) {
     Vector sums[SPLIT][BLOCK] = {};
@@ -44,7 +44,7 @@ INLINE void mix_values(const float* weights, int count, const float* values, int
             for (int v = 0; v < VECTORS; v++)
                 sums[part][v] = multiply_add(weight, load(values + size_t(j + part) * stride + v * LANES), sums[part][v]);
         }
-    // What lies behind the last position may be no number, which a weight of zero doesn't make one.
+    // Beyond the last position there may be NaN, which a weight of zero wouldn't remove.
 #pragma GCC unroll 4
     for (int part = 0; part < MIXED - 1; part++)
         if (j + part < count)
@@ -62,7 +62,7 @@ inline void attend_to_past(const float* query, const float* keys, const float* v
     int j = 0;
     for (; j + 3 * LANES < seen; j += 4 * LANES) score_block<4, 2>(query, keys + size_t(j) * width, width, scores + j);
     for (; j < seen; j += LANES) score_block<1, 4>(query, keys + size_t(j) * width, width, scores + j);
-    // Of the last vectors only some lanes are positions.
+    // Only some lanes of the last vectors are positions.
     const int whole = j;
     Integers place;
     for (int lane = 0; lane < LANES; lane++) place[lane] = lane;

@@ -1,4 +1,4 @@
-// A GPT as the engine sees it: its shape, and where its numbers lie. Filled by lmlab/native/engine.py.
+// The description of a GPT for the engine: its shape, and pointers to its parameters. Filled by lmlab/native/engine.py.
 #pragma once
 #include <cstdint>
 
@@ -20,7 +20,7 @@ struct Shape {
     int qkv() const { return queries() + 2 * keys(); }
 };
 
-// Row-major, as PyTorch keeps them: a matrix is [outputs][inputs]. Null where the model has no such numbers.
+// Row-major as in PyTorch: a matrix is [outputs][inputs]. Null if the model doesn't have the parameter.
 // The order is that of LAYER_PARAMETERS in engine.py.
 struct Layer {
     float *attention_norm, *attention_norm_bias;  // [width]
@@ -39,15 +39,15 @@ struct Parameters {
     float *positions;             // [context][width]
     float *ngrams[MOST_NGRAMS];   // [rows][width]
     float *norm, *norm_bias;      // [width]
-    float *head, *head_bias;      // [vocabulary][width]; null head: the embedding's
+    float *head, *head_bias;      // [vocabulary][width]; null head: tied to the embedding
     Layer layers[MOST_LAYERS];
 };
 
 // The table's row of the n-gram that ends at tokens[place] of a window; tokens before the window count as absent.
 //
-// Read as digits in base vocabulary + 1 (absent: 0), newest token first. The base is made odd: the weights of old tokens
-// would be 0 modulo 2^64 if it were a power of two. The number itself is the row where all of
-// them fit the table, else its hash (Knuth's multiplicative one, by 2^64 / the golden ratio).
+// The n-gram is read as digits in base vocabulary + 1 (absent: 0), newest token lowest. The base is made odd: if it were a power of
+// two, the weights of old tokens would be 0 modulo 2^64. The number itself is the row if all of them fit the table, else its hash
+// (Knuth's multiplicative hash, by 2^64 / the golden ratio).
 inline int64_t ngram_row(const Shape& shape, int index, const int64_t* tokens, int place) {
     uint64_t base = ((uint64_t)shape.vocabulary + 1) | 1, number = 0, weight = 1, rows = shape.ngram_rows[index];
     bool fits = true;

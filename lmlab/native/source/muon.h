@@ -1,9 +1,8 @@
-// Muon for one matrix by one thread: momentum, a Newton-Schulz iteration that makes its singular values equal, the update.
+// Muon for one matrix by one thread: momentum, a Newton-Schulz iteration that orthogonalises it, and the update.
 //
-// What lmlab/optim/muon.py computes, with half the arithmetic where a result is symmetric: only tiles at and below the
-// diagonal are computed, and the rest is mirrored. All matrices lie in the panels that `tile` reads, as factors and as
-// results, so that nothing is packed between two products: each is left' right, and every left factor but X' is its
-// own transpose.
+// The computation of lmlab/optim/muon.py, with half the arithmetic where a result is symmetric: only tiles at and below the
+// diagonal are computed, and the rest is mirrored. All matrices are stored in the panels that `tile` reads, both as factors and as
+// results, so that nothing is packed between two products: each is left' right, and every left factor but X' is its own transpose.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -19,23 +18,23 @@ struct MuonEntry {
     const float* gradient;  // the same
     float* momentum;        // the same
     int32_t rows, columns, iterations;
-    double lr, decay, share;  // share: how much of the momentum stays
+    double lr, decay, share;  // share: decay of the momentum
 
     int shorter() const { return std::min(rows, columns); }
     int longer() const { return std::max(rows, columns); }
-    // In how many parts the iterations are taken. Those of one part work on products with the short side alone, which
-    // saves arithmetic where the long side is twice as long. There rounding grows about twelvefold an iteration (the
-    // square of the polynomial's slope at zero), so that a part has at most three: the next one starts from X again.
+    // Number of parts into which the iterations are divided. Those of one part work on products over the short side only, which
+    // saves arithmetic if the long side is at least twice as long. Rounding errors then grow about twelvefold per iteration (the
+    // square of the polynomial's slope at zero), so that a part has at most three iterations: the next part starts from X again.
     int parts(int iterations) const { return longer() >= 2 * shorter() ? (iterations + 2) / 3 : iterations; }
-    // Multiplications and additions of one update, for sharing the work out.
+    // Multiplications and additions of one update, for balancing the work.
     double cost() const {
         double square = double(shorter()) * shorter();
         return parts(iterations) * 3 * square * longer() + (4 * iterations - 3 * parts(iterations)) * square * shorter();
     }
 };
 
-// A matrix in panels of TILE_COLUMNS columns, the last one of one vector where that is enough; whole vectors, zeros at
-// the end.
+// A matrix in panels of TILE_COLUMNS columns, the last one a single vector wide if that is sufficient; whole vectors, with zeros
+// at the end.
 struct Panels {
     float* at;
     int rows, columns;
@@ -55,7 +54,7 @@ inline void transpose(Panels to, Panels from, float factor = 1.0f) {
                     factor);
 }
 
-// Sets what lies above the diagonal to what lies below it.
+// Copies the numbers below the diagonal to those above it.
 inline void mirror(Panels square) {
     for (int row = 0; row < square.rows; row += LANES) {
         for (int column = 0; column < row; column += LANES)
@@ -67,8 +66,8 @@ inline void mirror(Panels square) {
     }
 }
 
-// left' right; with LOWER only what stands in panels at and below the diagonal. epilogue_at(row, column) gives what
-// happens to the block that begins there.
+// left' right; with LOWER only the panels at and below the diagonal. epilogue_at(row, column) returns the epilogue of the block
+// that begins there.
 template <bool LOWER, class EpilogueAt>
 void multiply(Panels left, Panels right, const EpilogueAt& epilogue_at) {
     for (int column = 0; column < right.columns; column += TILE_COLUMNS)
@@ -83,19 +82,19 @@ inline void multiply(Panels to, Panels left, Panels right) {
     multiply<false>(left, right, [&](int row, int column) { return Put{to.place(row, column), to.panel_width(column)}; });
 }
 
-// to = left' right, which is known to be symmetric.
+// to = left' right, where the result is known to be symmetric.
 inline void multiply_symmetric(Panels to, Panels left, Panels right) {
     multiply<true>(left, right, [&](int row, int column) { return Put{to.place(row, column), to.panel_width(column)}; });
     mirror(to);
 }
 
-// The coefficients of an iteration, chosen there for the steepest rise from zero, not for convergence.
+// The coefficients of an iteration, chosen there for the steepest slope at zero, not for convergence.
 constexpr float LINEAR = 3.4445f, CUBIC = -4.7750f, QUINTIC = 2.0315f;
 
 // to = b S + c S^2, of which a product gives S^2.
 struct PutPolynomial {
     Put to;
-    const float* square;  // where the block lies in S, as in `to`
+    const float* square;  // the block's place in S, which is the same as in `to`
     INLINE void operator()(int row, int column, Vector value, int lanes) const {
         Vector cubic = load(square + size_t(row) * to.stride + column) * CUBIC;
         to(row, column, multiply_add(value, all(QUINTIC), cubic), lanes);
@@ -111,7 +110,7 @@ inline void polynomial(Panels to, Panels square) {
     mirror(to);
 }
 
-// Memory for one matrix at a time, made once.
+// Memory for one matrix at a time, allocated once.
 class MuonWorkspace {
 public:
     void reserve(const MuonEntry& entry) {
@@ -127,7 +126,7 @@ public:
         int side = padded(entry.shorter()), length = padded(entry.longer());
         float* free = memory_;
         auto take = [&](size_t count) { return std::exchange(free, free + count); };
-        // X with its short side first, and its transpose.
+        // X, transposed if its long side comes first, and the transpose of that.
         Panels x{take(whole_), side, length}, next{take(whole_), side, length}, turned{take(whole_), length, side};
         Panels square{take(square_), side, side}, factor{take(square_), side, side};
         Panels product{take(square_), side, side}, spare{take(square_), side, side};
@@ -142,9 +141,9 @@ public:
                 std::swap(x, next);
                 transpose(turned, x);
             }
-            // `now` iterations whose polynomials P meet X once, as their product. With A = XX' an iteration is
-            // P = a + b A + c A^2, X <- P X, and so A <- P A P. All are polynomials of one matrix: the products of two
-            // of them are symmetric.
+            // `now` iterations, whose polynomials P are combined and applied to X once. With A = XX' an iteration is P = a + b A +
+            // c A^2, X <- P X, and so A <- P A P. All are polynomials of one matrix, so that the product of two of them is
+            // symmetric.
             int parts = entry.parts(entry.iterations - done);
             now = (entry.iterations - done + parts - 1) / parts;
             multiply_symmetric(square, turned, turned);
@@ -165,7 +164,7 @@ public:
     }
 
 private:
-    // M <- mu M + (1 - mu) G; to = mu M + (1 - mu) G. Returns the norm of that.
+    // M <- mu M + (1 - mu) G; to = mu M + (1 - mu) G. Returns the norm of `to`.
     static float look_ahead(Panels to, const MuonEntry& entry, float clip) {
         float moved = float(1.0 - entry.share), share = float(entry.share);
         Vector squares{};

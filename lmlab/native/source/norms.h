@@ -6,11 +6,11 @@ constexpr float EPSILON = 1e-5f;
 
 struct Norm {
     const float* weight;  // [stride], padded with zeros
-    const float* bias;    // [stride], zeros where there is none
+    const float* bias;    // [stride], zeros without a bias
     bool rms;
 };
 
-// to = norm(x); means and inverses of each row's deviation (or root mean square) are kept for the way back.
+// to = norm(x); means and inverses of each row's deviation (or root mean square) are saved for backward.
 inline void norm_forward(const Norm& norm, const float* x, float* to, float* means, float* inverses, int rows, int width,
         int stride) {
     for (int row = 0; row < rows; row++, x += stride, to += stride) {
@@ -35,13 +35,13 @@ inline void norm_forward(const Norm& norm, const float* x, float* to, float* mea
         float inverse = 1.0f / std::sqrt(sum(squares) / width + EPSILON);
         means[row] = mean;
         inverses[row] = inverse;
-        // The padding's weight and bias are zero, and so is what is stored there.
+        // The padding's weight and bias are zero, and so is its result.
         for (int j = 0; j < stride; j += LANES)
             store(to + j, multiply_add((load(x + j) - all(mean)) * all(inverse), load(norm.weight + j), load(norm.bias + j)));
     }
 }
 
-// sum_into += the gradient of x, from that of the norm's result; the gradients of weight and bias are added to theirs.
+// sum_into += the gradient of x, given that of the norm's result; the gradients of weight and bias are added to theirs.
 inline void norm_backward(const Norm& norm, const float* gradient, const float* x, const float* means, const float* inverses,
                           float* sum_into, float* weight_gradient, float* bias_gradient, int rows, int width, int stride) {
     for (int row = 0; row < rows; row++, x += stride, gradient += stride, sum_into += stride) {
@@ -59,7 +59,7 @@ inline void norm_backward(const Norm& norm, const float* gradient, const float* 
             Vector change = multiply_add(load(gradient + j), load(norm.weight + j), -level) - y * slope;
             store(sum_into + j, multiply_add(inverse, change, load(sum_into + j)));
         }
-        // Padding must stay zero; the mean that was taken off there says otherwise.
+        // Padding must stay zero; subtracting the mean has changed it.
         for (int j = width; j < stride; j++) sum_into[j] = 0.0f;
     }
 }

@@ -1,4 +1,4 @@
-// The update of a training step: the norm of the whole gradient; then clipping, Adam and Muon in one go.
+// The update of a training step: the global gradient norm; then clipping, Adam and Muon in one call.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -10,18 +10,18 @@
 
 namespace {
 
-constexpr int64_t PIECE = 16384;  // numbers that one thread takes at once
-constexpr double ADAM_COST = 40;  // of updating a number: the multiplications and additions that a product does meanwhile
+constexpr int64_t PIECE = 16384;  // maximum numbers of a unit of work
+constexpr double ADAM_COST = 40;  // of updating a number, in multiplications and additions of a matrix product in the same time
 
-// A stretch of numbers, or of a table the whole rows that `rows` names.
+// A range of numbers, or of a table the whole rows listed in `rows`.
 struct Piece {
-    int entry;  // of Adam's
+    int entry;  // index of Adam's entry
     const float* gradient;
     int64_t first, count;
     const int32_t* rows;  // null: numbers from `first` on
 };
 
-// The outputs of one of the engine's matrices that lie in a stretch of numbers; without a matrix where they are in none.
+// The outputs of one of the engine's matrices that lie in a range of numbers; without a matrix if the range is in none.
 struct Outputs {
     Matrix* matrix = nullptr;
     int first = 0, last = 0;
@@ -35,7 +35,7 @@ public:
         matrices_of_engine_ = engine->weights->matrices();
         for (int entry = 0; entry < adams; entry++) {
             if (adam_[entry].table_width) continue;
-            // Of a matrix in whole panels, which are packed as soon as they are updated.
+            // Matrices are divided at panel boundaries, so that each piece is packed as soon as it is updated.
             const Outputs outputs = outputs_in(adam_[entry].numbers, adam_[entry].count);
             const int64_t panel = outputs.matrix ? int64_t(outputs.matrix->inputs) * TILE_COLUMNS : 1;
             cut(entry, adam_[entry].gradient, adam_[entry].count, std::max<int64_t>(1, PIECE / panel) * panel);
@@ -46,13 +46,13 @@ public:
         share_out();
     }
 
-    // The norm of the gradient as it is now.
+    // Returns the current gradient norm.
     double measure() {
         find_rows();
         return norm_ = std::sqrt(all_squares());
     }
 
-    // The update by the gradient that was measured last.
+    // Updates with the gradient of the last measurement.
     void take(double limit, double share) {
         float clip = limit > 0 ? float(std::min(1.0, limit / (norm_ + 1e-6))) : 1.0f;
         factors_.clear();
@@ -60,7 +60,7 @@ public:
             *entry.step += 1;
             factors_.emplace_back(entry, entry.lr * share, *entry.step);
         }
-        // Whatever isn't packed below is, by the next pass.
+        // Matrices that aren't packed below are packed by the next pass.
         for (const AdamEntry& entry : adam_) stale(outputs_in(entry.numbers, entry.count));
         for (const MuonEntry& entry : muon_) stale(outputs_in(entry.numbers, int64_t(entry.rows) * entry.columns));
         engine_->pool.run([&](int thread) {
@@ -95,7 +95,7 @@ private:
         }
         return {};
     }
-    // Whether a matrix is packed part by part as it is updated: it is where each part fills panels of its own.
+    // Whether a matrix is packed part by part as it is updated: only if each part consists of whole panels.
     bool in_panels(const Matrix* matrix) const {
         const auto fits = [&](const float* numbers, int64_t count) {
             const Outputs outputs = outputs_in(numbers, count);
@@ -112,7 +112,7 @@ private:
         if (outputs.matrix && outputs.matrix->forward_packed) outputs.matrix->pack_part(outputs.first, outputs.last);
     }
 
-    // The dearest work first, each to the thread that has least: the same for every step.
+    // Assigns the work in descending order of cost, each to the thread with the least so far: the same for every step.
     void share_out() {
         struct Work {
             double cost;
@@ -139,7 +139,7 @@ private:
         }
     }
 
-    // The pieces of the tables' rows that have a gradient in this step.
+    // Collects the pieces of the tables' rows that have a gradient in this step.
     void find_rows() {
         pieces_.resize(fixed_);
         for (int entry = 0; entry < int(adam_.size()); entry++) {
@@ -158,7 +158,7 @@ private:
         return engine_->touched[index];
     }
 
-    // Pieces don't depend on the number of threads, and their sums are added in their order: neither does the result.
+    // Pieces don't depend on the number of threads, and their sums are added in order, so neither does the result.
     double all_squares() {
         sums_.resize(pieces_.size());
         engine_->pool.run([&](int thread) {
@@ -185,7 +185,7 @@ private:
         for (int64_t row = 0; row < piece.count; row++) {
             int64_t first = int64_t(piece.rows[row]) * entry.table_width;
             const float* gradient = entry.gradient + first;
-            // A row that was looked up may still have learnt nothing.
+            // A row that was looked up may still have a zero gradient.
             if (std::any_of(gradient, gradient + entry.table_width, [](float number) { return number != 0; }))
                 adam(entry, factors, clip, first, entry.table_width);
         }
@@ -195,7 +195,7 @@ private:
     std::vector<Matrix*> matrices_of_engine_;
     std::vector<AdamEntry> adam_;
     std::vector<MuonEntry> muon_;
-    std::vector<Piece> pieces_;  // Adam's, then Muon's (for the norm alone), then this step's of the tables
+    std::vector<Piece> pieces_;  // Adam's, then Muon's (for the norm only), then this step's rows of the tables
     size_t plain_, fixed_;       // where the first two end
     std::vector<double> sums_;
     std::vector<AdamFactors> factors_;

@@ -1,4 +1,4 @@
-// How fast this machine can multiply: in registers, and in matrix products that fit the cache.
+// Measurement of this machine's peak rate of multiply-adds: in registers, and in matrix products that fit the cache.
 #include <chrono>
 #include <vector>
 
@@ -10,11 +10,11 @@ static double seconds_since(std::chrono::steady_clock::time_point start) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-// What chains come to goes here, or the compiler would leave them out.
+// Results are stored here, so that the compiler can't remove the computation.
 static thread_local volatile float kept;
 
-// Chains of multiply-adds, enough of them side by side that none waits for another. They start differently, or the compiler
-// would make one of all.
+// Independent chains of multiply-adds, enough to hide their latency. Their initial values differ, so that the compiler can't merge
+// them.
 __attribute__((noinline)) static float chains(int64_t rounds) {
     constexpr int CHAINS = TILE_ROWS * TILE_VECTORS;
     Vector sums[CHAINS];
@@ -29,7 +29,7 @@ __attribute__((noinline)) static float chains(int64_t rounds) {
     return sum(total);
 }
 
-// The best of some repetitions, in FLOP/s of all threads together.
+// The best of several repetitions, in FLOP/s of all threads together.
 template <class Work>
 static double best_flops(int threads, double flops, const Work& work) {
     Pool pool(threads);

@@ -1,7 +1,7 @@
-// Threads that wait for work: one call gives each of them, and the caller, its part.
+// A thread pool: one call runs a part of the work in each of its threads and in the caller.
 //
-// Waiting threads spin for a moment, because the next call of a training step comes within microseconds, and then
-// sleep, so that they take nothing from whatever else computes between steps.
+// Idle threads spin for a moment, because the next call of a training step comes within microseconds, and then sleep, so that other
+// computations between the steps can use the processor.
 #pragma once
 #include <atomic>
 #include <chrono>
@@ -29,8 +29,8 @@ inline void pause_processor() {
 #endif
 }
 
-// Spins until `done()`, at most for `microseconds`; returns whether it is done. By the clock, because a pause takes 40 cycles on one
-// processor and 140 on another.
+// Spins until `done()`, for at most `microseconds`; returns whether it is done. Measured by the clock, because a pause takes 40
+// cycles on one processor and 140 on another.
 template <class Done>
 bool spin_until(int microseconds, const Done& done) {
     using Clock = std::chrono::steady_clock;
@@ -46,7 +46,7 @@ bool spin_until(int microseconds, const Done& done) {
 
 class Pool {
 public:
-    // NoThreads where the system doesn't start that many.
+    // Throws NoThreads if the system can't start that many.
     explicit Pool(int threads) : threads_(threads) {
         if (threads > 1) crew_ = std::make_unique<Crew>(threads);
     }
@@ -56,8 +56,8 @@ public:
 
     int threads() const { return threads_; }
 
-    // Runs part(0) ... part(threads - 1) side by side, part(0) on the caller; returns when all are done, and throws what one of them
-    // threw. One call at a time.
+    // Runs part(0) ... part(threads - 1) in parallel, part(0) on the caller; returns when all are done, and rethrows the first
+    // exception of a part. Calls must be serialised.
     void run(const std::function<void(int)>& part) {
         if (threads_ == 1) return part(0);
         leave_forked();
@@ -148,13 +148,14 @@ private:
 
     static long this_process() {
 #if defined(_WIN32)
-        return 0;  // no fork
+        return 0;  // fork doesn't exist
 #else
         return long(getpid());
 #endif
     }
 
-    // A forked process has none of the threads, and locks that they held stay locked: the crew can't even be destroyed there.
+    // A forked process has none of the threads, and locks that they held stay locked: the pool's state can't even be destroyed
+    // there.
     void leave_forked() {
         if (crew_ && crew_->process != this_process()) crew_.release();
     }

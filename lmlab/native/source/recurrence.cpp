@@ -1,14 +1,14 @@
-// The recurrence of a context-propagation model: forward, and the gradients of a pass.
+// The recurrence of a context-propagation model: forward pass, and gradients of a pass.
 //
-// Rows of the batch are independent of each other: the threads divide them once, and each goes through all steps with its own, some at
-// a time, without waiting for the others.
+// Rows of the batch are independent: they are divided among the threads once, and each thread computes all steps for its rows, in
+// chunks of rows, without waiting for the others.
 #include "engine.h"
 #include "recurrence_backward.h"
 #include "recurrence_forward.h"
 
-// Rows that go through time together: few enough that a step's numbers stay in the core's own cache.
+// Maximum rows of a chunk: few enough that a step's numbers stay in the core's own cache.
 constexpr int MOST_ROWS = 64;
-// About so many rows, steps x rows, are in one product for a weight's gradient.
+// Approximate number of rows (steps x rows) in one product for a weight's gradient.
 constexpr int ROWS_AT_ONCE = 512;
 
 // A thread's share of the gradients.
@@ -17,7 +17,7 @@ struct RecurrenceShare {
     std::vector<float*> layers, biases;
     RecurrenceWeights at{};
 
-    // Zeros for every weight, in memory of its own.
+    // Sets all gradients to zero, in separate memory.
     void clear(const RecurrenceShape& shape) {
         const size_t hidden = shape.hidden, width = shape.vector, gates = shape.gates(), later = shape.layers - 1;
         const size_t count = hidden * width + gates * hidden + gates + 2 * width + later * (hidden * hidden + hidden);
@@ -42,7 +42,7 @@ struct Recurrence {
 
     explicit Recurrence(int threads) : pool(threads), forward_rooms(threads), rooms(threads), shares(threads) {}
 
-    // work(thread, first row, rows) for each chunk: a thread's rows in as few chunks of nearly equal size as may be.
+    // work(thread, first row, rows) for each chunk: a thread's rows in as few chunks of nearly equal size as possible.
     template <class Work>
     void each_chunk(int batch, const Work& work) {
         const int threads = pool.threads();
@@ -57,7 +57,7 @@ struct Recurrence {
         });
     }
 
-    // totals = the sum of all shares, in their order; the threads divide each tensor.
+    // totals = the sum of all shares, in their order; each tensor is divided among the threads.
     void add_up(const RecurrenceShape& shape, const RecurrenceWeights& totals) {
         const size_t hidden = shape.hidden, width = shape.vector, gates = shape.gates();
         pool.run([&](int thread) {
@@ -90,7 +90,7 @@ EXPORT int lmlab_recurrence_close(Recurrence* recurrence) {
     return guarded([&] { delete recurrence; });
 }
 
-// Fills `passed`, of which the first vector is there already.
+// Fills `passed`, whose first vector is already set.
 EXPORT int lmlab_recurrence_forward(Recurrence* recurrence, const RecurrenceShape* shape, const RecurrenceWeights* weights,
                                     const float* z, const RecurrencePassed* passed) {
     return guarded([&] {
@@ -102,7 +102,7 @@ EXPORT int lmlab_recurrence_forward(Recurrence* recurrence, const RecurrenceShap
     });
 }
 
-// From the gradient of what gates and head read to those of z and of the weights. `shape` and `weights` are those of the pass.
+// From the gradient of the input of gates and head to those of z and of the weights. `shape` and `weights` are those of the pass.
 EXPORT int lmlab_recurrence_backward(Recurrence* recurrence, const RecurrenceShape* shape, const RecurrenceWeights* weights,
                                      const RecurrencePassed* passed, const float* gradient, float* z_gradient,
                                      const RecurrenceWeights* totals) {

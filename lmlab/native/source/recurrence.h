@@ -1,14 +1,14 @@
-// The recurrence of a context-propagation model as the kernel sees it: its shape, its numbers, and what a pass keeps.
+// The description of a context-propagation model's recurrence for the kernel: its shape, weights, and the tensors of a pass.
 //
 //     h_1 = drop(relu(z_t + V c_t));  h_l = drop(relu(W_l h_(l-1) + b_l))
-//     [d, f, i] = G o_t + g, of which f and i go through a sigmoid, with o_t = h_L
+//     [d, f, i] = G o_t + g, with f and i followed by a sigmoid, and o_t = h_L
 //     c_(t+1) = clamp(LayerNorm(u_t), -10, 10)  with  u_t = f * c_t + i * d
 //
-// With residuals layers add to a stream, which is read divided by its root mean square:
+// With residuals each layer adds to a residual stream, which is read divided by its root mean square:
 //
 //     a_1 = drop(relu(z_t + V c_t));  a_l = drop(relu(W_l n(a_1 + .. + a_(l-1)) + b_l));  o_t = n(a_1 + .. + a_L)
 //
-// Widths are multiples of 16, so that no row needs padding. Filled by lmlab/native/recurrence.py, whose fields are these.
+// Widths are multiples of 16, so that no row needs padding. Filled by lmlab/native/recurrence.py, whose fields are the same.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -23,14 +23,14 @@ constexpr float LARGEST = 10.0f;
 
 struct RecurrenceShape {
     int32_t layers, hidden, vector, steps, batch;
-    int32_t updates;  // of the vector: `steps`, or one less
-    int32_t residual; // whether each layer adds to a stream
-    int32_t keep;     // whether every step is kept for the way back, or only the last one of what nobody asks for
+    int32_t updates;  // number of updates of the context vector: `steps`, or one less
+    int32_t residual; // whether the layers have a residual stream
+    int32_t keep;     // whether all steps are saved for the backward pass; else tensors that aren't results hold the last step only
     float dropout;
-    uint64_t seed;  // of the dropout
+    uint64_t seed;  // of the dropout masks
 
     int gates() const { return 3 * vector; }
-    // Layers whose outputs lie below the top: without residuals the last one's is the top.
+    // Number of layers whose outputs are in `lower`: without residuals the last one's output is in `top`.
     int lower() const { return layers - 1 + residual; }
 };
 
@@ -41,24 +41,24 @@ struct RecurrenceWeights {
     float **layers, **biases;                            // W_2..W_L, b_2..b_L
 };
 
-// What a pass fills, time-major: see `Passed` in lmlab/model/recurrence.py.
+// The tensors that a pass fills, time-major: see `ForwardPass` in lmlab/model/recurrence.py.
 struct RecurrencePassed {
     float *top;      // [steps][batch][hidden]: o
-    float *lower;    // [lower()][steps, or 1][batch][hidden]: h of the layers before the last, or a of all
+    float *lower;    // [lower()][steps, or 1][batch][hidden]: h of all layers but the last, or a of all
     float *vectors;  // [updates + 1][batch][vector]
     float *gates;    // [updates, or 1][batch][3 x vector]
     float *mixed;    // [updates, or 1][batch][vector]
     float *means, *deviations;  // [updates, or 1][batch]
 };
 
-// Where the numbers of a step's row lie.
+// Addresses of the numbers of a step's row.
 struct RecurrencePlaces {
     const RecurrenceShape& shape;
     const RecurrencePassed& passed;
 
     size_t place(int step, int row) const { return size_t(shape.keep ? step : 0) * shape.batch + row; }
     float* top(int step, int row) const { return passed.top + (size_t(step) * shape.batch + row) * shape.hidden; }
-    // Of layer 0 (the first) to layers - 1 (the last).
+    // Layers are counted from 0 to layers - 1.
     float* output(int layer, int step, int row) const {
         if (layer == shape.lower()) return top(step, row);
         const size_t kept = size_t(shape.keep ? shape.steps : 1) * shape.batch;
@@ -71,17 +71,17 @@ struct RecurrencePlaces {
     float* deviation(int step, int row) const { return passed.deviations + place(step, row); }
 };
 
-// Dropout after a layer at a step, at place row x hidden + column: no mask depends on how rows are divided.
+// Dropout after a layer at a step, at place row x hidden + column: masks don't depend on how rows are divided.
 inline Dropout recurrence_dropout(const RecurrenceShape& shape, int step, int layer) {
     return Dropout(shape.dropout, shape.seed, uint32_t(step) * shape.layers + layer);
 }
 
-// The matrices packed for one direction of time.
+// The matrices packed for the forward or the backward pass.
 struct PackedRecurrence {
     Buffer reading, gates;
     std::vector<Buffer> layers;
 
-    // `forward`: right(k = input, j = output), else right(k = output, j = input). The threads divide the matrices.
+    // `forward`: right(k = input, j = output), else right(k = output, j = input). The matrices are divided among the threads.
     void pack(Pool& pool, const RecurrenceShape& shape, const RecurrenceWeights& weights, bool forward) {
         const int later = shape.layers - 1;
         layers.resize(later);

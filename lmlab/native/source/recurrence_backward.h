@@ -1,25 +1,26 @@
-// The recurrence back in time, for some rows of the batch by one thread: gradients of z and a share of those of the weights.
+// The backward pass of the recurrence for some rows of the batch by one thread: gradients of z, and a share of those of the
+// weights.
 //
-// The steps of a block make the gradients of what each relu was given; a weight's gradient is then a product over the rows of
-// all steps of the block.
+// A block of steps computes the gradients of each relu's input; a weight's gradient is then a product over the rows of all steps of
+// the block.
 #pragma once
 #include "recurrence.h"
 #include "stream.h"
 #include "sums.h"
 
-// Outputs of a matrix whose gradients are computed side by side.
+// Number of a matrix' outputs whose gradients are computed together.
 constexpr int RECURRENCE_OUTPUTS = 16 * SUMS_ROWS;
 
 class RecurrenceBackward {
 public:
-    // `rows` x `steps`: the most that a block has. `totals`: what the gradients of the weights are added to.
+    // `rows` x `steps` is the maximum size of a block. The gradients of the weights are added to `totals`.
     RecurrenceBackward(const RecurrenceShape& shape, const RecurrenceWeights& weights, const PackedRecurrence& packed,
                        const RecurrencePassed& passed, const float* gradient, float* z_gradient,
                        const RecurrenceWeights& totals)
         : shape_(shape), weights_(weights), packed_(packed), at_{shape, passed}, gradient_(gradient),
           z_gradient_(z_gradient), totals_(totals), kept_(recurrence_dropout(shape, 0, 0).scale) {}
 
-    // Room for blocks of so many rows and steps; kept between calls.
+    // Buffers for blocks of this size; kept between calls.
     struct Room {
         Buffer own, opened, normed, carried, mixed, panels, turned, zeros;
         Buffer stream, inverses, read, given;  // of residuals
@@ -39,7 +40,7 @@ public:
         }
     };
 
-    // All steps of `rows` rows from the row `first` on, in blocks of `block` steps.
+    // Computes all steps of `rows` rows from the row `first` on, in blocks of `block` steps.
     void run(Room& room, int first, int rows, int block) {
         room.need(shape_, rows, block);
         room_ = &room, first_ = first, rows_ = rows, block_ = block;
@@ -62,25 +63,25 @@ public:
     }
 
 private:
-    // The gradients of what the relus of a layer were given, at a place in the block.
+    // The gradients of a layer's relu inputs, at a place in the block.
     float* own(int layer, int place) const {
         return room_->own + ((size_t(layer) * block_ + place) * rows_) * shape_.hidden;
     }
-    // With residuals what gates and head read of the stream after a layer, and what the next layer reads.
+    // With residuals, the normalised stream after a layer, which the next layer, or gates and head, read.
     float* read(int layer, int place) const {
         return room_->read + ((size_t(layer) * block_ + place) * rows_) * shape_.hidden;
     }
     float* opened(int place) const { return room_->opened + size_t(place) * rows_ * shape_.gates(); }
 
-    // From the gradient of a layer's output to that of what its relu was given. A number above zero was passed and kept; what is
-    // no number stays none.
+    // From the gradient of a layer's output to that of its relu's input. A number above zero was positive and kept; NaN stays
+    // NaN.
     void through_relu(float* gradient, const float* output) const {
         const Vector kept = all(kept_);
         for (size_t j = 0; j < size_t(rows_) * shape_.hidden; j += LANES)
             store(gradient + j, select(load(output + j) <= Vector{}, Vector{}, load(gradient + j) * kept));
     }
 
-    // From the gradients of what the head read and of the vector after the step to that of what head and gates read.
+    // From the gradients of the head's input and of the vector after the step to that of the input of head and gates.
     void gate_stage(int step, int place, float* to) const {
         const int width = shape_.vector, hidden = shape_.hidden;
         const float* given = gradient_ + (size_t(step) * shape_.batch + first_) * hidden;
@@ -115,7 +116,7 @@ private:
         }
     }
 
-    // From the gradient of the normed stream to those of what each relu was given; the streams are added up again.
+    // From the gradient of the normalised stream to those of each relu's input; the streams are summed again.
     void stream_stage(int step, int place) const {
         const int hidden = shape_.hidden, last = shape_.layers - 1;
         float *given = room_->given, *stream = room_->stream;
@@ -133,7 +134,7 @@ private:
         }
     }
 
-    // From the gradient of a layer's relu to that of the layer before it.
+    // From the gradient of a layer's relu input to that of the layer before it.
     void layer_stage(int step, int layer, int place) const {
         const int hidden = shape_.hidden;
         float* to = own(layer - 1, place);
@@ -141,17 +142,17 @@ private:
         through_relu(to, at_.output(layer - 1, step, first_));
     }
 
-    // From the gradient of the first relu to those of z and of the vector before the step.
+    // From the gradient of the first relu's input to those of z and of the vector before the step.
     void reading_stage(int step, int place) const {
         const int width = shape_.vector, hidden = shape_.hidden;
         const float* from = own(0, place);
         std::memcpy(z_gradient_ + (size_t(step) * shape_.batch + first_) * hidden, from, sizeof(float) * rows_ * hidden);
-        // The first vector is nobody's result.
+        // The first vector isn't computed.
         if (step)
             sums(from, hidden, rows_, packed_.reading, hidden, width, room_->carried, width, room_->carried, width);
     }
 
-    // What the steps from `start` to before `stop` add to the weights' gradients.
+    // Adds the gradients of the weights over the steps from `start` to before `stop`.
     void weight_gradients(int start, int stop) const {
         const int hidden = shape_.hidden, steps = stop - start, updates = std::min(stop, shape_.updates) - start;
         const int batch = shape_.batch;
@@ -166,13 +167,13 @@ private:
                             updates);
     }
 
-    // to[n][k] += sum over rows and steps of gradient[row][n] x[row][k], and the bias's gradient where there is one. A step's rows
-    // of x are `apart` rows after those of the step before.
+    // to[n][k] += sum over rows and steps of gradient[row][n] x[row][k], and the bias's gradient if it isn't null. A step's rows
+    // of x are `apart` rows after those of the previous step.
     void weight_gradient(float* to, float* bias, const float* gradient, int outputs, const float* x, int apart, int inputs,
                          int steps) const {
         const int count = rows_ * steps, stride = padded(count);
         pack_steps(x, size_t(apart) * inputs, inputs, steps);
-        // As many outputs at a time as are still in the cache when each panel comes to them.
+        // As many outputs at a time as stay in the cache while all panels are multiplied with them.
         for (int output = 0; output < outputs; output += RECURRENCE_OUTPUTS) {
             const int some = std::min(RECURRENCE_OUTPUTS, outputs - output);
             turn(gradient + output, outputs, some, count, stride);
@@ -195,11 +196,11 @@ private:
         }
     }
 
-    // Panels of x, as pack_rows makes them of one matrix.
+    // Packs x into panels, as pack_rows does for one matrix.
     void pack_steps(const float* x, size_t apart, int inputs, int steps) const {
         const int count = rows_ * steps;
         float* panels = room_->panels;
-        // Row by row, as they come from memory.
+        // Row by row, in the order of memory.
         for (int place = 0; place < count; place++) {
             const float* from = x + place / rows_ * apart + size_t(place % rows_) * inputs;
             for (int column = 0; column < inputs; column += TILE_COLUMNS) {

@@ -1,4 +1,4 @@
-// The recurrence forward in time, for some rows of the batch by one thread.
+// The forward pass of the recurrence for some rows of the batch by one thread.
 #pragma once
 #include "recurrence.h"
 #include "stream.h"
@@ -10,7 +10,7 @@ public:
                       const RecurrencePassed& passed, const float* z)
         : shape_(shape), weights_(weights), packed_(packed), at_{shape, passed}, z_(z) {}
 
-    // What residuals need of a step; kept between calls.
+    // Buffers of a step with residuals; kept between calls.
     struct Room {
         Buffer stream, normed, inverses;
 
@@ -21,7 +21,7 @@ public:
         }
     };
 
-    // All steps of `rows` rows from the row `first` on; the vector before the first step is there already.
+    // Computes all steps of `rows` rows from the row `first` on; the vector before the first step is already set.
     void run(Room& room, int first, int rows) const {
         room.need(shape_, rows);
         for (int step = 0; step < shape_.steps; step++) {
@@ -57,7 +57,7 @@ private:
             store(to + j, maximum(Vector{}, load(to + j)) * drop.factors(place + uint32_t(j)));
     }
 
-    // Gates, what they mix, its norm, and the vector that the next step reads.
+    // The gates, u, its norm, and the vector that the next step reads.
     void gate_stage(int step, int first, int rows) const {
         const int width = shape_.vector;
         float *gates = at_.gates(step, first), *mixed = at_.mixed(step, first), *next = at_.vector(step + 1, first);

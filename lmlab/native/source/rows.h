@@ -1,11 +1,10 @@
-// Matrix products with few rows on the left, from a single one: what decoding is made of.
+// Matrix products whose left factor has few rows, at least one, as in decoding.
 //
-//     result[i][j] = bias[j] + sum over k of left[i][k] right(k, j)
+// result[i][j] = bias[j] + sum over k of left[i][k] right(k, j)
 //
-// The right factor is packed into panels as in gemm.h, and read once for all rows of a tile. With a single row there is
-// one multiplication for each number that is read, so several panels side by side keep the processor from waiting for
-// its own sums. Each sum is taken in the order of k whatever the tile, so that a row's result doesn't depend on the
-// others.
+// The right factor is packed into panels as in gemm.h, and read once for all rows of a tile. With a single row there is one
+// multiplication for each number that is read, so several panels are computed together to hide the latency of their sums. Each sum
+// is computed in the order of k for any tile, so that a row's result doesn't depend on the others.
 #pragma once
 #include "gemm.h"
 
@@ -21,7 +20,7 @@ __attribute__((noinline)) void rows_tile(const float* left, size_t stride, const
             for (int v = 0; v < VECTORS; v++) sums[i][p][v] = Vector{};
     const size_t panel_size = size_t(VECTORS) * LANES * depth;
     for (int k = 0; k < depth; k++, panel += VECTORS * LANES) {
-        // A panel alone is used long enough to bring the next one nearer; several are streams that the processor sees.
+        // A single panel is used long enough to prefetch the next one; several are streams that the processor prefetches itself.
         if constexpr (PANELS == 1)
             for (int line = 0; line < VECTORS * LANES; line += 16) __builtin_prefetch(panel + panel_size + line);
         Vector right[PANELS][VECTORS];
@@ -70,7 +69,7 @@ RowsTile rows_tile_of(int rows) {
     }
 }
 
-// Rows of `result` and `bias` have room for whole vectors. `panels`: of `columns` columns.
+// Rows of `result` and `bias` are padded to whole vectors. `panels`: of `columns` columns.
 inline void rows_product(const float* left, size_t stride, int rows, const float* panels, int depth, int columns,
         const float* bias,
                          float* result, size_t result_stride) {

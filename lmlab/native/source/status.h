@@ -1,4 +1,4 @@
-// What every exported function returns: how it ended. No exception crosses into Python.
+// The status that every exported function returns. No exception crosses into Python.
 #pragma once
 #include <cstdio>
 #include <exception>
@@ -20,17 +20,17 @@ inline char* failure_text() {
 }
 constexpr int FAILURE_TEXT = 256;
 
-// A thread that the system would not start.
+// Thrown if the system can't start a thread.
 struct NoThreads : std::exception {};
 
-// What a caller asked for can't be, with the reason.
+// Thrown if a request can't be satisfied, with the reason.
 struct Refused : std::exception {
     const char* reason;
     explicit Refused(const char* reason) : reason(reason) {}
     const char* what() const noexcept override { return reason; }
 };
 
-// Runs `work` and returns how it ended.
+// Runs `work` and returns its status.
 template <class Work>
 int guarded(const Work& work) noexcept {
     Status status = FINE;

@@ -1,8 +1,8 @@
-// The stream of a residual network without weights in its norms: what is added to it, read of it, and the way back.
+// The residual stream of a network whose norms have no weights: addition, normalisation, and the backward pass.
 #pragma once
 #include "norms.h"
 
-// stream += added (or = added, where it begins); normed = stream / its root mean square, whose inverse is kept.
+// stream += added (or = added, at the beginning); normed = stream / its root mean square, whose inverse is saved.
 inline void add_to_stream(float* stream, const float* added, float* normed, float* inverses, int rows, int width, bool begins) {
     for (int row = 0; row < rows; row++, stream += width, added += width, normed += width) {
         Vector squares{};
@@ -17,7 +17,7 @@ inline void add_to_stream(float* stream, const float* added, float* normed, floa
     }
 }
 
-// sum_into += the gradient of the stream, from that of `normed`.
+// sum_into += the gradient of the stream, given that of `normed`.
 inline void stream_backward(const float* gradient, const float* normed, const float* inverses, float* sum_into, int rows, int width) {
     for (int row = 0; row < rows; row++, gradient += width, normed += width, sum_into += width) {
         Vector along{};

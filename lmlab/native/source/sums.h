@@ -1,18 +1,18 @@
-// Matrix products that are added to something, by one thread: as fast for a few rows as for many.
+// Matrix products with an addend, by one thread: as fast for a few rows as for many.
 //
-//     result[i][j] = addend[i][j] + sum over k of left[i][k] right(k, j)
+// result[i][j] = addend[i][j] + sum over k of left[i][k] right(k, j)
 //
-// The addend is a bias (its rows no floats apart), another matrix, or the result itself. The right factor is packed into panels as
-// in gemm.h. Two panels at a time and half as many rows as there need four vectors and a few factors for each k, so that
-// less is loaded for each multiplication than by a higher and narrower tile: 16 rows run as fast as 192. Each sum is taken in the
-// order of k whatever the tile, so that a row's result doesn't depend on the others.
+// The addend is a bias (with a row stride of 0), another matrix, or the result itself. The right factor is packed into panels as in
+// gemm.h. A tile has two panels and half as many rows as there: for each k it needs four vectors and a few factors, so that fewer
+// loads are needed per multiplication than by a higher and narrower tile, and 16 rows run as fast as 192. Each sum is computed in
+// the order of k for any tile, so that a row's result doesn't depend on the others.
 #pragma once
 #include "gemm.h"
 
 constexpr int SUMS_ROWS = TILE_ROWS / 2;
-constexpr int LINE = 16;  // floats that come from memory together
+constexpr int LINE = 16;  // floats of a cache line
 
-// Lines of the next panels that a tile brings nearer for each k: half of them, or the only one.
+// Number of cache lines of the next panels that a tile prefetches for each k: half of them, or the only one.
 constexpr int lines_ahead(int floats) { return std::max(1, floats / LINE / 2); }
 
 template <int ROWS, int PANELS, int VECTORS>
@@ -27,7 +27,7 @@ __attribute__((noinline)) void sums_tile(const float* left, size_t stride, const
 #pragma GCC unroll 2
             for (int v = 0; v < VECTORS; v++) {
                 sums[i][p][v] = Vector{};
-                // It comes from far where it is a matrix' gradient.
+                // It isn't in the caches if it is a matrix' gradient.
                 __builtin_prefetch(addend + i * addend_stride + (p * VECTORS + v) * LANES);
             }
     const size_t panel_size = size_t(VECTORS) * LANES * depth;
@@ -82,7 +82,7 @@ inline void sums(const float* left, size_t stride, int rows, const float* panels
     for (int column = 0; column < columns;) {
         const int left_over = columns - column;
         const int wide = std::min(left_over, left_over >= 2 * TILE_COLUMNS ? 2 * TILE_COLUMNS : TILE_COLUMNS);
-        // The first tiles of these panels see to the next ones; what they have brought costs the others nothing.
+        // The first tiles of these panels prefetch the next ones; for the others the prefetched lines cost nothing.
         const float* next = panels + size_t(wide) * depth;
         const int ahead = lines_ahead(wide) * LINE;
         for (int row = 0, tile = 0; tile < tiles; tile++) {

@@ -1,10 +1,10 @@
-// Blocks of LANES by LANES numbers, turned in registers.
+// Transposes of blocks of LANES by LANES numbers in registers.
 #pragma once
 #include <utility>
 
 #include "vector.h"
 
-// The lanes FIRST, FIRST + 1, ... of both vectors, turn about.
+// Interleaves the lanes FIRST, FIRST + 1, ... of both vectors.
 template <int FIRST, int... LANE>
 INLINE Vector interleave(Vector one, Vector other, std::integer_sequence<int, LANE...>) {
 #if defined(__clang__)
@@ -14,8 +14,8 @@ INLINE Vector interleave(Vector one, Vector other, std::integer_sequence<int, LA
 #endif
 }
 
-// to[j][i] = factor from[i][j] for a block of LANES by LANES. Interleaving rows i and i + LANES / 2 shifts the bits of
-// (row, lane) round by one; after as many rounds as a lane's number has bits, row and lane have changed places.
+// to[j][i] = factor from[i][j] for a block of LANES by LANES. Interleaving rows i and i + LANES / 2 rotates the bits of (row, lane)
+// by one; after as many rounds as a lane's number has bits, row and lane are exchanged.
 INLINE void transpose_block(float* to, int to_stride, const float* from, int from_stride, float factor) {
     constexpr auto LANE = std::make_integer_sequence<int, LANES>{};
     Vector rows[LANES], next[LANES];

@@ -1,7 +1,7 @@
 // Vectors of float32 as wide as the processor's registers, and the functions of them that a GPT needs.
 //
-// GCC's and Clang's vector extensions, so that one text serves AVX-512, AVX2, SSE and NEON. Fused multiply-adds are written
-// out: where the compiler chooses, it fuses in one tile of a product and not in another (GCC avoids chains of them on some
+// With GCC's and Clang's vector extensions, so that one source serves AVX-512, AVX2, SSE and NEON. Fused multiply-adds are written
+// explicitly: if the compiler chooses, it fuses in one tile of a product and not in another (GCC avoids chains of them on some
 // processors), and a row's bits would depend on the rows beside it. So the engine is compiled with -ffp-contract=off.
 #pragma once
 #include <cmath>
@@ -25,7 +25,7 @@ constexpr int LANES = 4;
 typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
 typedef int32_t Integers __attribute__((vector_size(LANES * sizeof(int32_t))));
 typedef uint32_t Words __attribute__((vector_size(LANES * sizeof(uint32_t))));
-// The same, at any address of floats.
+// The same without alignment beyond that of a float.
 typedef float LooseVector __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));
 
 #define INLINE inline __attribute__((always_inline))
@@ -33,11 +33,11 @@ typedef float LooseVector __attribute__((vector_size(LANES * sizeof(float)), ali
 
 INLINE Vector load(const float* from) { return *reinterpret_cast<const LooseVector*>(from); }
 INLINE void store(float* to, Vector value) { *reinterpret_cast<LooseVector*>(to) = value; }
-// Taking zero away changes nothing, not even -0, so that only a broadcast is left of it (adding zero makes 0 of -0: an
-// addition that stays, and on Intel's processors takes the place of a multiply-add).
+// Subtracting zero changes nothing, not even -0, so that the compiler reduces it to a broadcast (adding zero turns -0 into 0, so
+// that the addition stays, and on Intel's processors occupies a unit that multiply-adds use).
 INLINE Vector all(float value) { return value - Vector{}; }
 
-// one x other + term: rounded once where the processor can, else twice.
+// one x other + term: rounded once if the processor supports it, else twice.
 INLINE Vector multiply_add(Vector one, Vector other, Vector term) {
 #if defined(__AVX512F__)
     return (Vector)_mm512_fmadd_ps((__m512)one, (__m512)other, (__m512)term);
@@ -50,8 +50,8 @@ INLINE Vector multiply_add(Vector one, Vector other, Vector term) {
 #endif
 }
 
-// While one lives, its thread takes numbers below the smallest normal one (1e-38) as zero: arithmetic with them takes a hundred times as
-// long, and a running mean whose gradient stays zero would shrink into them and never leave.
+// While an object of this class exists, its thread flushes subnormal numbers (below 1e-38) to zero: arithmetic with them takes a
+// hundred times as long, and a running mean whose gradient stays zero would decay into them and never leave.
 class WithoutSubnormals {
 public:
 #if defined(__SSE__)
@@ -77,7 +77,7 @@ private:
     WithoutSubnormals& operator=(const WithoutSubnormals&) = delete;
 };
 
-// The first `count` lanes, zeros after them.
+// The first `count` lanes, and zeros after them.
 INLINE Vector load_some(const float* from, int count) {
     if (count == LANES) return load(from);
     float lanes[LANES] = {};
@@ -95,7 +95,7 @@ INLINE Vector select(Integers mask, Vector where_true, Vector where_false) {
     Integers bits = (mask & reinterpret_cast<Integers>(where_true)) | (~mask & reinterpret_cast<Integers>(where_false));
     return reinterpret_cast<Vector>(bits);
 }
-// Where `other` is no number the result is none either: what has diverged must not look well.
+// If `other` is NaN, so is the result: divergence must not be hidden.
 INLINE Vector maximum(Vector one, Vector other) { return select(one > other, one, other); }
 INLINE Vector minimum(Vector one, Vector other) { return select(one < other, one, other); }
 
@@ -114,11 +114,11 @@ INLINE float largest(Vector value) {
     return lanes[0];
 }
 
-// e^x: x = n ln 2 + r, |r| <= ln 2 / 2, and e^r by its Taylor series to the 7th power (its rest is below 6e-9).
-// Below -87 it gives about 1e-38, above 88 about 1.6e38.
+// e^x: x = n ln 2 + r, |r| <= ln 2 / 2, and e^r by its Taylor series to the 7th power (with a remainder below 6e-9).
+// Below -87 the result is about 1e-38, above 88 about 1.6e38.
 INLINE Vector exponential(Vector x) {
     x = minimum(all(88.0f), maximum(all(-87.0f), x));
-    // Adding 1.5 x 2^23 rounds to the nearest integer, which then stands in the low bits.
+    // Adding 1.5 x 2^23 rounds to the nearest integer, which is then in the low bits.
     const Vector magic = all(12582912.0f);
     Vector shifted = multiply_add(x, all(1.44269504088896341f), magic);
     Vector n = shifted - magic;
@@ -133,11 +133,11 @@ INLINE Vector exponential(Vector x) {
     p = multiply_add(p, r, all(1.0f));
     p = multiply_add(p, r, all(1.0f));
     Integers power = (reinterpret_cast<Integers>(shifted) << 23) + 0x3f800000;
-    // The magic number's own bits, shifted out at the top, leave nothing: 1.5 x 2^23 has zeros below.
+    // The bits of the magic number are shifted out at the top: 1.5 x 2^23 has zeros below.
     return p * reinterpret_cast<Vector>(power);
 }
 
-// The sum of x[j] y[j]; vectors at a time, and what is left of less than one by itself.
+// The sum of x[j] y[j]: whole vectors, then the remaining numbers one by one.
 INLINE float dot(const float* x, const float* y, int count) {
     Vector total{};
     int j = 0;

@@ -1,7 +1,7 @@
-// The weights as the passes read them: matrices packed into panels, both ways, and vectors padded with zeros.
+// The weights in the layout of the passes: matrices packed into panels, for both directions, and vectors padded with zeros.
 //
-// An update packs what it has just changed, while it is still in the cache; all else that has changed is packed by the next pass, and
-// the threads share the work.
+// An update packs what it has just changed, while it is still in the cache; everything else that has changed is packed by the next
+// pass, by all threads.
 #pragma once
 #include "buffer.h"
 #include "engine.h"
@@ -11,7 +11,7 @@ struct Matrix {
     const float* weight = nullptr;  // [outputs][inputs]
     int outputs = 0, inputs = 0;
     Buffer forward, backward;  // right(k = input, j = output) and right(k = output, j = input)
-    bool forward_packed = false, backward_packed = false;  // with the weights as they are
+    bool forward_packed = false, backward_packed = false;  // whether the panels are up to date
 
     void set(const float* at, int out, int in) {
         weight = at, outputs = out, inputs = in;
@@ -25,9 +25,9 @@ struct Matrix {
         if (!backward_packed) pack_rows(backward, weight, inputs, outputs, inputs);
         backward_packed = true;
     }
-    // Whether the outputs from `first` to before `last` fill panels of their own.
+    // Whether the outputs from `first` to before `last` are whole panels.
     bool whole_panels(int first, int last) const { return first % TILE_COLUMNS == 0 && (last % TILE_COLUMNS == 0 || last == outputs); }
-    // Packs only these, both ways; they fill panels of their own.
+    // Packs only these outputs, for both directions; they must be whole panels.
     void pack_part(int first, int last) {
         const float* from = weight + size_t(first) * inputs;
         pack_columns(forward + size_t(first) * inputs, from, inputs, inputs, last - first);
@@ -38,7 +38,7 @@ struct Matrix {
     }
 };
 
-// A vector of parameters, padded; `absent` where the model has none.
+// A vector of parameters, padded; `absent` if the model doesn't have it.
 struct Padded {
     const float* from = nullptr;
     int width = 0;
@@ -95,7 +95,7 @@ struct Weights {
         return all;
     }
 
-    // `both`: for a backward pass too. `changed`: somebody else than an update of this engine has changed the weights.
+    // `both`: for a backward pass too. `changed`: the weights were changed other than by an update of this engine.
     void pack(Pool& pool, bool both, bool changed) {
         std::vector<Matrix*> stale;
         for (Matrix* matrix : matrices()) {

@@ -1,8 +1,8 @@
-// What a decoder does with its texts: read them, draw what follows, guess ahead. The functions that Python calls.
+// Operations of a decoder on its texts: reading, sampling, drafting. The functions that Python calls.
 #include "decode.h"
 #include "guess.h"
 
-// Reads all of these rows' windows but their last tokens.
+// Reads these rows' windows except for their last tokens.
 void Decoder::read_ahead(Desk& desk, const int32_t* rows, int count) {
     std::vector<Item>& items = desk.items;
     for (;;) {
@@ -20,7 +20,7 @@ void Decoder::read_ahead(Desk& desk, const int32_t* rows, int count) {
     }
 }
 
-// Logits of the desk's items, one behind the other; all threads that computed them may read them afterwards.
+// Logits of the desk's items, in order; all threads that computed them may read them afterwards.
 void Decoder::score(Desk& desk, float* to) {
     const std::vector<Item>& items = desk.items;
     for (size_t first = 0; first < items.size(); first += MOST_ITEMS)
@@ -28,7 +28,7 @@ void Decoder::score(Desk& desk, float* to) {
     wait(desk);
 }
 
-// Draws what follows a row's last token, and as long as that is what was guessed, what follows each guess.
+// Samples the token after a row's last one, and after each draft token for as long as the drafts are accepted.
 void Decoder::take(const Request& request, int index, float* row_logits, DrawRoom& room) {
     Text& text = texts[request.rows[index]];
     const Settings& settings = *request.settings;
@@ -51,7 +51,7 @@ void Decoder::take(const Request& request, int index, float* row_logits, DrawRoo
         text.seen[token] = true;
         if (token == settings.end_of_text) request.ended[index] = true;
         if (text.filled > shape.context) {
-            // The newer half of the context is read again, from position 0.
+            // The more recent half of the context is read again, from position 0.
             const int kept = shape.context / 2;
             std::copy(text.window.begin() + (text.filled - kept), text.window.begin() + text.filled, text.window.begin());
             text.filled = kept;
@@ -139,7 +139,7 @@ bool Decoder::write(Request request) {
     }
     Division& division = divisions[request.count];
     const bool tried = may_divide(request.count);
-    // Prompts are read first, so that they don't count as writing.
+    // Prompts are read first, so that their time isn't counted as generation.
     if (tried) read(request.rows, request.count);
     const auto start = std::chrono::steady_clock::now();
     together_or_divided(request.count, tried && division.divided(), [&](Desk& desk, int first, int own) {
@@ -155,12 +155,12 @@ bool Decoder::write(Request request) {
     return !diverged;
 }
 
-// A decoder of at most `rows` texts with windows of at most `length` tokens, that guesses at most `guesses` ahead.
+// Creates a decoder of at most `rows` texts with windows of at most `length` tokens, and at most `guesses` draft tokens.
 EXPORT int lmlab_decoder_open(Engine* engine, int rows, int length, int guesses, Decoder** opened) {
     return guarded([&] { *opened = new Decoder(*engine, rows, length, guesses); });
 }
 
-// Takes the weights as they are now; what rows have read of theirs must be read again.
+// Reloads the weights; the rows' windows must be read again.
 EXPORT int lmlab_decoder_refresh(Decoder* decoder) {
     return guarded([&] { decoder->refresh(); });
 }
@@ -169,18 +169,18 @@ EXPORT int lmlab_decoder_close(Decoder* decoder) {
     return guarded([&] { delete decoder; });
 }
 
-// Begins a row anew: the window to go on from, all tokens of the text so far, and how many may come.
+// Starts a row: its window, all tokens of the text so far, and the maximum number of tokens to generate.
 EXPORT int lmlab_decoder_start(Decoder* decoder, int row, const int64_t* window, int count, const int32_t* whole,
                                int whole_count, int to_come) {
     return guarded([&] { decoder->start(row, window, count, whole, whole_count, to_come); });
 }
 
-// Gives a row what another one has read; its window must begin with the same tokens.
+// Copies a row's cache to another row, whose window must begin with the same tokens.
 EXPORT int lmlab_decoder_copy(Decoder* decoder, int from, int to) {
     return guarded([&] { decoder->copy(from, to); });
 }
 
-// Reads the rows' windows but their last tokens.
+// Reads the rows' windows except for their last tokens.
 EXPORT int lmlab_decoder_read(Decoder* decoder, const int32_t* rows, int count) {
     return guarded([&] { decoder->read(rows, count); });
 }
@@ -190,13 +190,13 @@ EXPORT int lmlab_decoder_logits(Decoder* decoder, const int32_t* rows, int count
     return guarded([&] { decoder->last_logits(rows, count, to); });
 }
 
-// Writes `tokens` tokens after each row, fewer where one ends; `finite` is 0 where the logits are no numbers.
+// Generates `tokens` tokens after each row, fewer if its text ends; `finite` is 0 if the logits aren't finite.
 EXPORT int lmlab_decoder_write(Decoder* decoder, const int32_t* rows, int count, const Settings* settings,
                                const double* uniforms, int tokens, int32_t* tokens_out, int32_t* written, int* finite) {
     return guarded([&] { *finite = decoder->write({rows, count, settings, uniforms, tokens, tokens_out, written, nullptr, nullptr}); });
 }
 
-// The token that is drawn from a row of logits, which are changed; -1 where they are no numbers.
+// The token that is sampled from a row of logits, which are changed; -1 if they aren't finite.
 EXPORT int lmlab_draw(float* logits, const uint8_t* seen, const Settings* settings, double uniform, int* token) {
     return guarded([&] {
         DrawRoom room(settings->vocabulary);
