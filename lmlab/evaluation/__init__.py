@@ -1,6 +1,6 @@
-"""How good a model is: losses over a whole split, or over a fixed sample of it, by token, byte and unit.
+"""Evaluation of a model: losses over a whole split, or over a fixed sample of it, by token, byte and unit.
 
-Names are looked up on first use, so that importing this package doesn't import torch.
+Names are imported on first use, so that importing this package doesn't import torch.
 """
 
 from __future__ import annotations

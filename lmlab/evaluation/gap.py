@@ -1,4 +1,4 @@
-"""How far validation is above training: the difference of the losses of two samples of equal size, with its interval."""
+"""The generalisation gap: the difference between the losses of a validation and a training sample of equal size."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from lmlab.stats import Interval, difference_interval
 
 RESAMPLES = 1000
 DRAWS = 1 << 21
-"""Units drawn at most, over all resamples: about .05 s. Where units are many, fewer resamples give the limits as well."""
+"""Maximum number of units drawn in all resamples, about .05 s: with many units, fewer resamples are accurate enough."""
 FEWEST_RESAMPLES = 200
+"""Minimum number of resamples, whatever the number of units."""
 
 
 def loss_gap(valid: Evaluation, train: Evaluation) -> Interval:
-    """Validation minus training loss in nats a token, with its bootstrap interval over the units of both samples.
+    """Return validation minus training loss in nats a token, with its bootstrap interval over the units of both samples.
 
-    Where one of them is the larger, every so many of its units are left out, spread evenly over its text.
+    The larger sample is reduced to the size of the smaller one by dropping units at equal distances.
     """
     least = min(valid.tokens, train.tokens)
     sides = [_sums(valid, _thinned(valid, least)), _sums(train, _thinned(train, least))]
@@ -29,7 +30,7 @@ def loss_gap(valid: Evaluation, train: Evaluation) -> Interval:
 
 
 def _thinned(scored: Evaluation, tokens: int) -> NDArray[np.int64]:
-    """The indices of scored units with about so many tokens together: all, or a share of them at equal distances."""
+    """Return the indices of scored units with about `tokens` tokens in total: all units, or a share of them at equal distances."""
     units = np.flatnonzero(scored.tokens_per_unit > 0)
     places = np.floor(np.arange(len(units) + 1) * (tokens / scored.tokens))
     return units[np.diff(places) > 0] if tokens < scored.tokens else units

@@ -1,12 +1,12 @@
-"""The loss of a model over a split: every token after the first predicted once, in a fixed order, summed in float64.
+"""The loss of a model over a split: every token after the first is predicted once, in a fixed order, summed in float64.
 
-    split -> windows (stride = context) -> logits -> nats and hits a token -> sums by split and by unit
+    split -> windows (stride = context) -> logits -> nats and top-1 hits of each token -> sums by split and by unit
 
-A sample of units is scored by exactly those windows of the whole split that hold a token of theirs, and only their own
-tokens count; so a unit's bits are those that the whole evaluation gives it, up to the rounding of another batch.
+A sample of units is scored in exactly those windows of the whole split that hold a token of theirs, and only their own tokens
+count; so a unit's bits equal those of the whole evaluation, up to the rounding of another batch.
 
-Where documents are cut by themselves (`lmlab.data.windows`), each target of each of their windows is predicted: a token in two
-windows counts twice, and one behind a document's last window not at all, so that there are no bits per byte.
+If documents are windowed separately (`lmlab.data.windows`), each target of each of their windows is predicted: a token in two
+windows counts twice, and one after a document's last window isn't counted, so that there are no bits per byte.
 """
 
 import contextlib
@@ -39,32 +39,32 @@ PIECES = 64
 
 
 class EvaluationStopped(Exception):
-    """The caller's `stop` said so between two batches: there is no result."""
+    """Raised if the caller's `stop` returns True between two batches; there is no result."""
 
 
 def _one_stream(split: str) -> Windows | None:
-    """A text whose splits are read as one stream each."""
+    """Return None: each split is read as one stream."""
     return None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
-    """A model, the text that it is scored on, and how that is computed."""
+    """A model, the text that it is scored on, and settings of the computation."""
 
     model: nn.Module
-    """Tokens [batch time] to logits [batch time vocabulary]."""
+    """Maps tokens [batch time] to logits [batch time vocabulary]."""
     text: ScoredText
     context: int
-    """Tokens a window."""
+    """Tokens of a window."""
     device: torch.device
     autocast: torch.dtype | None = None
-    """The dtype of PyTorch's autocast; None for none."""
+    """The dtype of PyTorch's autocast; None: no autocast."""
     engine: Engine | None = None
-    """The native engine of this model, which computes the scores in PyTorch's place."""
+    """The native engine of this model, which computes the scores instead of PyTorch; None: PyTorch does."""
     documents: Callable[[str], Windows | None] = _one_stream
-    """The windows of a split's documents, where these are cut by themselves."""
+    """Returns the windows of a split's documents if these are windowed separately, else None."""
     batch: int | None = None
-    """Windows a forward pass; None: as many as suit the device."""
+    """Windows in a forward pass; None: chosen for the device."""
 
 
 def evaluate_split(
@@ -72,9 +72,8 @@ def evaluate_split(
 ) -> Evaluation:
     """Score the model on a split of the text, with dropout off.
 
-    units: indices of the units to score (None: the whole split). stop: asked before each batch; where it says True,
-    EvaluationStopped is raised. The model is left in the mode, training or not, that each of its modules had. LabError where the
-    split is unknown or too short.
+    `units` are the indices of the units to score (None: the whole split). `stop` is called before each batch; if it returns True,
+    EvaluationStopped is raised. Each module's training mode is restored at the end. LabError if the split is unknown or too short.
     """
     model, text, context = scoring.model, scoring.text, scoring.context
     device, documents = scoring.device, scoring.documents(split)
@@ -107,10 +106,10 @@ def evaluate_split(
 def _read(
     tokens: np.ndarray, windows: np.ndarray, context: int, documents: Windows | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Places in the split of the windows' tokens, the tokens, and which of them belong to the window: [windows, context + 1]."""
+    """Return positions in the split of the windows' tokens, the tokens, and a mask without padding, each [windows, context + 1]."""
     if documents is None:
         positions = positions_of(windows, context)
-        # the last window is cut off by the end of the split, and filled up with its last token, which isn't counted
+        # the last window is cut off by the end of the split, and padded with its last token, which isn't counted
         return positions, tokens[np.minimum(positions, len(tokens) - 1)].astype(np.int64), positions < len(tokens)
     starts, ends = documents.spans(windows)
     positions = starts[:, None] + np.arange(context + 1)
@@ -120,9 +119,9 @@ def _read(
 
 
 def evaluate_sample(scoring: Scoring, split: str, tokens: int, *, stop: Callable[[], bool] | None = None) -> Evaluation:
-    """`evaluate_split` on a fixed sample of whole units with about `tokens` predicted tokens, the same at each call.
+    """Call `evaluate_split` on a fixed sample of whole units with about `tokens` predicted tokens, the same at each call.
 
-    For the training split too, so that its loss with dropout off stands beside the validation's.
+    Used for the training split too, whose loss with dropout off is comparable with that of validation.
     """
     units = sampled_units(scoring.text, split, tokens, scoring.documents(split))
     every = len(units) == len(scoring.text.units(split))
@@ -130,15 +129,15 @@ def evaluate_sample(scoring: Scoring, split: str, tokens: int, *, stop: Callable
 
 
 def sampled_units(text: ScoredText, split: str, tokens: int, documents: Windows | None = None) -> NDArray[np.int64]:
-    """The units that `evaluate_sample` scores for about so many predicted tokens."""
+    """Return the indices of the units that `evaluate_sample` scores for about `tokens` predicted tokens."""
     length = len(split_tokens(text, split))
-    # Units are chosen by their length in the split, of which windows that overlap predict more, and short of tails less.
+    # Units are chosen by their length in the split; overlapping windows predict more tokens, and windows without tails fewer.
     wanted = tokens if documents is None else -(-tokens * length // max(1, documents.targets))
     return choose_units(text.units(split), length, wanted)
 
 
 def tokens_in_sample(text: ScoredText, split: str, tokens: int, documents: Windows | None = None) -> int:
-    """How many tokens `evaluate_sample` predicts where about `tokens` are wanted: those of whole units."""
+    """Return the exact number of tokens that `evaluate_sample` predicts for about `tokens` requested ones."""
     starts = np.asarray(text.units(split)["start"], dtype=np.int64)
     firsts, ends = unit_ranges(starts, len(text.tokens(split)))
     chosen = sampled_units(text, split, tokens, documents)
@@ -148,15 +147,16 @@ def tokens_in_sample(text: ScoredText, split: str, tokens: int, documents: Windo
 
 
 def windows_at_once(context: int, vocabulary: int, device_type: str) -> int:
-    """Windows a forward pass: float32 logits of at most 64 MB, and few enough tokens to stay in cache; at least one."""
+    """Return the windows of a forward pass: float32 logits of at most 64 MB, and few enough tokens for the cache; at least one."""
     by_logits = LOGIT_BYTES // (4 * context * vocabulary)
     by_tokens = TOKENS_AT_ONCE.get(device_type, TOKENS_AT_ONCE_ON_A_GPU) // context
     return max(1, min(by_logits, by_tokens))
 
 
 def most_frequent_token(text: ScoredText, split: str = "train") -> int:
-    """The token that is most frequent in a split, the smallest of several. Of more than 4M tokens only 64 evenly spaced
-    pieces with 4M tokens together are counted."""
+    """Return the most frequent token of a split, the smallest one of ties. Of more than 4M tokens only 64 evenly spaced pieces with
+    4M tokens in total are counted.
+    """
     tokens = text.tokens(split)
     piece = min(len(tokens), COUNTED_TOKENS) // PIECES + 1
     counts = np.zeros(text.vocabulary_size, dtype=np.int64)
@@ -169,7 +169,7 @@ def most_frequent_token(text: ScoredText, split: str = "train") -> int:
 
 @dataclass
 class _Sums:
-    """What is added up over the predicted tokens."""
+    """Sums over the predicted tokens."""
 
     nats: float = 0.0
     tokens: int = 0
@@ -179,7 +179,7 @@ class _Sums:
 
 
 class _Tally:
-    """Adds up nats, hits and bytes, over the split and by unit, on the host and in float64."""
+    """Accumulates nats, hits and bytes over the split and by unit, on the host in float64."""
 
     def __init__(
         self, text: ScoredText, split: str, tokens: np.ndarray, units: np.ndarray | None, per_byte: bool
@@ -204,8 +204,9 @@ class _Tally:
     def add(
         self, positions: np.ndarray, inside: np.ndarray, targets: np.ndarray, nats: np.ndarray, hits: np.ndarray
     ) -> None:
-        """All five of one shape: where the targets stand, whether they are of the window and no filling, what they are, their
-        nats, and whether they were guessed."""
+        """Add a batch. All five arrays have one shape: positions of the targets, whether they aren't padding, the targets, their
+        nats, and whether they were the top-1 prediction.
+        """
         units = units_of(positions, self.starts)
         counted = inside & self.chosen[units]
         units, targets, nats = units[counted], targets[counted], nats[counted]
@@ -247,14 +248,14 @@ def _scores(
     targets: Int[NDArray[np.int64], "batch time"],
     device: torch.device,
 ) -> tuple[Float[NDArray[np.floating], "batch time"], Bool[NDArray[np.bool_], "batch time"]]:
-    """Nats of each target, at least in float32, and whether it had the largest logit."""
+    """Return the nats of each target, at least in float32, and whether it had the largest logit."""
     wanted = torch.from_numpy(targets).to(device)
     logits = model(torch.from_numpy(inputs).to(device))
     return token_losses(logits, wanted).cpu().numpy(), (logits.argmax(dim=-1) == wanted).cpu().numpy()
 
 
 def _batches(windows: np.ndarray, most: int) -> Iterator[np.ndarray]:
-    """The windows in groups of at most `most`, as even as they come, so that compiled models see few shapes."""
+    """Yield the windows in groups of at most `most`, of nearly equal size, so that compiled models get few shapes."""
     yield from np.array_split(windows, -(-len(windows) // most))
 
 

@@ -1,9 +1,8 @@
-"""A fixed sample of a split's units: the same at each evaluation of a run, and of every run on this split.
+"""A fixed sample of a split's units: the same at each evaluation of a run, and for all runs on this split.
 
-Units are chosen in stretches, because a unit that is scored alone still costs the whole windows that it touches. The
-split is divided into as many equal parts as stretches are wanted, and each part gives the stretch whose first unit's
-key hashes lowest. So the sample is spread over the whole split, and depends on the text and the number of tokens wanted
-and on nothing that changes while a model trains.
+Units are chosen in stretches of consecutive units, because a single unit costs all windows that it overlaps. The split is divided
+into as many equal parts as there are stretches in the sample, and of each part the stretch is taken whose first unit's key has the
+lowest hash. So the sample is spread over the whole split, and depends only on the text and the requested number of tokens.
 """
 
 from __future__ import annotations
@@ -13,15 +12,15 @@ from numpy.typing import NDArray
 
 from lmlab.evaluation.windows import unit_ranges
 
-STRETCHES = 32  # about so many a sample, or more: it must not hang on one passage
-SHORTEST, LONGEST = 256, 8192  # tokens a stretch: with a context of 1,024, 8 windows are needed and about 9 are run
+STRETCHES = 32  # minimum number of stretches, approximately: the sample must not depend on one passage
+SHORTEST, LONGEST = 256, 8192  # tokens of a stretch: with a context of 1,024, 8 windows are needed and about 9 are run
 
 
 def choose_units(units: np.ndarray, split_tokens: int, wanted: int, seed: int = 0) -> NDArray[np.int64]:
-    """Indices, in order, of whole units with about `wanted` predicted tokens together; all where there are no more.
+    """Return the sorted indices of whole units with about `wanted` predicted tokens in total; all if there are no more.
 
-    `units` has `key` and `start` as in a data set, and `split_tokens` is the length of the split. How near the sum
-    comes depends on how alike the units are in length; at least one stretch is chosen.
+    `units` has `key` and `start` as in a data set, and `split_tokens` is the length of the split. The total deviates from `wanted`
+    the more the units differ in length; at least one stretch is chosen.
     """
     starts = np.asarray(units["start"], dtype=np.int64)
     firsts, ends = unit_ranges(starts, split_tokens)
@@ -40,13 +39,13 @@ def choose_units(units: np.ndarray, split_tokens: int, wanted: int, seed: int = 
 
 
 def _hashes(keys: np.ndarray, seed: int) -> NDArray[np.uint64]:
-    """A 64-bit number for each 32-byte key: its first 8 bytes, which are a hash already, mixed with the seed."""
+    """Return a 64-bit hash of each 32-byte key: its first 8 bytes, which are a hash already, mixed with the seed."""
     words = np.frombuffer(np.ascontiguousarray(keys).tobytes(), dtype="<u8").reshape(len(keys), -1)[:, 0]
     return _mixed(words ^ _mixed(np.full(1, seed, dtype=np.uint64)))
 
 
 def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The output function of SplitMix64 (Steele, Lea and Flood 2014)."""
+    """Apply the output function of SplitMix64 (Steele, Lea and Flood 2014)."""
     numbers = numbers + np.uint64(0x9E3779B97F4A7C15)
     numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,4 +1,4 @@
-"""What can be scored: the part of a prepared data set that evaluation reads."""
+"""The interface of texts for evaluation: the part of a prepared data set that it reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lmlab import LabError
 
 @runtime_checkable
 class ScoredText(Protocol):
-    """Token splits whose units are known. `lmlab.data.Dataset` is one."""
+    """Token splits divided into units. `lmlab.data.Dataset` implements it."""
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -20,33 +20,36 @@ class ScoredText(Protocol):
 
     @property
     def vocabulary_size(self) -> int:
-        """How many different tokens there are."""
+        """Number of different tokens."""
         ...
 
     @property
     def lossless(self) -> bool:
-        """Whether tokens give back the text; where they don't, bytes mean nothing."""
+        """Whether decoding the tokens gives the original text; if not, losses per byte are undefined."""
         ...
 
     def tokens(self, split: str) -> np.ndarray:
-        """The split's tokens, in order."""
+        """Return the split's tokens, in order."""
         ...
 
     def units(self, split: str) -> np.ndarray:
-        """Structured array in order of text, with `key` (32 bytes, a hash of the unit's text) and `start` (the first
-        token that belongs to the unit)."""
+        """Return a structured array in order of the text, with `key` (32 bytes, a hash of the unit's text) and `start` (the index
+        of the unit's first token).
+        """
         ...
 
     def token_bytes(self) -> np.ndarray | None:
-        """Bytes of text that each token stands for, 0 for end-of-text; None where that isn't known."""
+        """Return the bytes of text of each token, 0 for end-of-text; None if they aren't known."""
         ...
 
 
 def split_tokens(text: ScoredText, split: str) -> np.ndarray:
-    """The tokens of a split; LabError where there is no such split, or nothing in it to predict."""
+    """Return the tokens of a split. LabError if there is no such split, or no token in it to predict."""
     if split not in text.splits:
         raise LabError(f"there is no split {split!r}: expected one of {', '.join(text.splits)}")
     tokens = text.tokens(split)
     if len(tokens) < 2:
-        raise LabError(f"the split {split!r} has {len(tokens)} tokens: expected at least 2, since the first is given")
+        raise LabError(
+            f"the split {split!r} has {len(tokens)} tokens: expected at least 2, since the first isn't predicted"
+        )
     return tokens

@@ -1,6 +1,6 @@
-"""Text from a trained model: settings, filters on the logits, reproducible draws, the decoding loop, conversations.
+"""Text generation: sampling settings, logit filters, reproducible sampling, the decoding loop, conversations.
 
-Names are looked up on first use, so that importing this package doesn't import torch.
+Names are imported on first use, so that importing this package doesn't import torch.
 """
 
 from __future__ import annotations

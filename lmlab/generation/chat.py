@@ -1,7 +1,7 @@
-"""A conversation with a base model: one text to which both sides add in turns, parted by newlines.
+"""A conversation with a base model: one text to which user and model append in turns, separated by newlines.
 
-A base model knows no roles: it writes what would follow. So the prompt of a turn is the text so far, as much of it as
-leaves the answer room in the context.
+A base model isn't trained on roles: it continues the text. So the prompt of a turn is the text so far, without the oldest lines if
+prompt and answer wouldn't fit the context.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from lmlab.generation.prompts import encode_prompts
 
 @dataclass(frozen=True)
 class Conversation:
-    """What was said so far; each turn gives a new one."""
+    """The text of a conversation; immutable, each turn returns a new object."""
 
     text: str = ""
 
     def said(self, line: str, tokenizer: Tokenizer) -> Conversation:
-        """With a line of the user's, and a newline after it for the answer to begin on."""
+        """Return the conversation with a line of the user and a newline after it."""
         newline = separator(tokenizer)
         before = self.text + newline if self.text and not self.text.endswith(newline) else self.text
         return Conversation(before + line + newline)
 
     def answered(self, text: str) -> Conversation:
-        """With what the model wrote."""
+        """Return the conversation with the model's answer."""
         return Conversation(self.text + text)
 
     def within(self, tokenizer: Tokenizer, context: int, tokens: int) -> Conversation:
-        """Without the oldest lines, so that an answer of `tokens` tokens fits the context, or half of it is left.
+        """Return the conversation without its oldest lines, so that an answer of `tokens` tokens fits the context too.
 
-        The last line stays whole. LabError where the text holds symbols that the tokenizer refuses.
+        The text may always take half of the context, and its last line is kept whole. LabError if the tokenizer can't encode it.
         """
         room = max(context - tokens, context // 2)
         text = self.text
@@ -43,10 +43,10 @@ class Conversation:
         return Conversation(text)
 
     def reset(self) -> Conversation:
-        """Nothing said."""
+        """Return an empty conversation."""
         return Conversation()
 
 
 def separator(tokenizer: Tokenizer) -> str:
-    """What parts turns: a newline, or a space for a tokenizer that has never seen one."""
+    """Return the separator of turns: a newline, or a space if the tokenizer can't encode a newline."""
     return " " if tokenizer.unknown_symbols("\n") else "\n"

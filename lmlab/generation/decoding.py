@@ -1,12 +1,12 @@
-"""Text after prompts: the decoding loop.
+"""The decoding loop, which continues prompts.
 
     prompts -> tokens -> windows -> [read -> filter -> draw] -> text -> completions
 
-What a prompt's text is depends on the model, the settings and the prompt only, not on the other prompts: its random
-numbers are its own (`draw.py`), and a token that no longer fits the context moves that text's window alone. What is in
-brackets is done by the CPU engine for many tokens at a time where there is one (`native.py`), and by PyTorch for a token
-at a time elsewhere (`group.py`). In PyTorch, logits of a batch can differ from those of a single row in their last bits,
-which can tip a draw that was that close; so can the step from one to the other. In the engine they are the same.
+The completion of a prompt depends only on the model, the settings and the prompt, not on the other prompts: it has its own random
+numbers (`draw.py`), and its own window of the context. The steps in brackets are computed by the CPU engine for many tokens at a
+time if the engine supports the model (`native.py`), else by PyTorch for one token at a time (`group.py`). In PyTorch, logits of a
+batch can differ from those of a single row in their last bits, which in rare cases changes a sampled token; so can switching
+between engine and PyTorch. In the engine they are equal.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from lmlab.generation.writer import Completion, Writer
 from lmlab.model import ContextModel, LanguageModel
 
 ROWS_AT_ONCE = 32
-"""Texts written side by side: enough to fill a processor, few enough for their caches (75 MB each for GPT-2 124M)."""
+"""Texts of a batch: enough to use a processor well, few enough for the memory of their caches (75 MB each for GPT-2 124M)."""
 
 OnText = Callable[[int, str], None]
 
@@ -43,17 +43,17 @@ def generate(
     on_text: OnText | None = None,
     stop_requested: Callable[[], bool] | None = None,
 ) -> list[Completion]:
-    """What `model` writes after each prompt; for several samples of a prompt, repeat it.
+    """Return `model`'s completion of each prompt; for several samples of a prompt, repeat it.
 
-    An empty prompt starts from the end of text where there is one, else from a newline where the vocabulary has it,
-    else from token 0. Of a prompt longer than the context, the model reads the last `model.context` tokens. When the
-    context is full, the text goes on from its most recent half (`model.context // 2` tokens, the newest among them).
-    `begin` is a token that stands before every prompt, for models that have seen every document begin with it.
+    An empty prompt starts from the end-of-text token if there is one, else from a newline if the vocabulary has it, else from
+    token 0. Of a prompt longer than the context, the model reads the last `model.context` tokens. When the context is full, the
+    window is cut to its last `model.context // 2` tokens, the newest one included. `begin` is a token that is put before every
+    prompt, for models trained on documents that all begin with it.
 
-    `on_text(number of the prompt, text)` gets each text in pieces as soon as they are certain: whole characters,
-    nothing of a stop string; joined they are the completion's text. `stop_requested` is asked before each token, with
-    the CPU engine before each few of them, and ends all texts where they are. LabError where a prompt holds symbols
-    that the tokenizer refuses, or a draft is asked of a recurrent model, whose state can't forget a wrong guess.
+    `on_text(index of the prompt, text)` is called with pieces of each text as soon as they are final: whole characters, and no part
+    of a stop string; joined they are the completion's text. `stop_requested` is called before each token, with the CPU engine
+    before each chunk of tokens, and ends all texts if it returns True. LabError if a prompt has symbols that the tokenizer can't
+    encode, or draft tokens are requested of a recurrent model, whose state can't be rolled back after a wrong draft.
     """
     if sampling.draft and isinstance(model, ContextModel):
         raise LabError("a draft is for models of kind gpt, not context: leave --draft out")
@@ -91,7 +91,7 @@ def generate(
 def _texts(
     model: LanguageModel, writers: Sequence[Writer], vocabulary: int, sampling: Sampling, watched: bool
 ) -> NativeTexts | Texts:
-    """The texts of these writers, in the CPU engine where it has the model."""
+    """Return the texts of these writers, in the CPU engine if it supports the model."""
     texts = native_texts(model, writers, vocabulary, sampling, watched)
     return texts or Texts(model, writers, vocabulary, sampling)
 

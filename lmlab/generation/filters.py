@@ -1,7 +1,7 @@
-"""What is done to the logits of the next token before one is drawn: pure functions, a row for each text.
+"""Filters of the next token's logits before sampling: pure functions, with one row per text.
 
-A token that may not be drawn gets -inf. Where tokens are equally likely, a filter treats them alike or prefers the
-lower id, so that the outcome doesn't depend on how a device sorts.
+The logits of excluded tokens become -inf. Equally likely tokens are treated equally, or the lower id is preferred, so that the
+result doesn't depend on a device's sorting algorithm.
 """
 
 import math
@@ -16,7 +16,7 @@ Logits = Float[Tensor, "rows vocabulary"]
 
 
 def filtered(logits: Logits, seen: Bool[Tensor, "rows vocabulary"], sampling: Sampling) -> Logits:
-    """The logits after every setting of `sampling`; its temperature is above 0. `seen`: tokens that stood before."""
+    """Apply all filters of `sampling`, whose temperature is above 0, to the logits; `seen` marks the tokens of the text so far."""
     logits = penalise_repeats(logits, seen, sampling.repetition_penalty)
     logits = with_temperature(logits, sampling.temperature)
     logits = keep_top_k(logits, sampling.top_k)
@@ -25,9 +25,9 @@ def filtered(logits: Logits, seen: Bool[Tensor, "rows vocabulary"], sampling: Sa
 
 
 def penalise_repeats(logits: Logits, seen: Bool[Tensor, "rows vocabulary"], penalty: float) -> Logits:
-    """Logits of seen tokens are divided by the penalty (CTRL, arXiv 1909.05858, section 4.1), negative ones multiplied.
+    """Divide the positive logits of seen tokens by the penalty (CTRL, arXiv 1909.05858, section 4.1), and multiply negative ones.
 
-    The paper divides all; a negative logit would come closer to 0, and the repeat become more likely.
+    The paper divides all, which would bring a negative logit closer to 0 and make the repetition more likely.
     """
     if penalty == 1.0:
         return logits
@@ -35,12 +35,12 @@ def penalise_repeats(logits: Logits, seen: Bool[Tensor, "rows vocabulary"], pena
 
 
 def with_temperature(logits: Logits, temperature: float) -> Logits:
-    """Logits divided by the temperature, after a shift of the highest to 0 so that none overflows."""
+    """Divide the logits by the temperature, after shifting the highest to 0 so that none overflows."""
     return (logits - logits.amax(dim=-1, keepdim=True)) / temperature
 
 
 def keep_top_k(logits: Logits, k: int) -> Logits:
-    """The k highest of each row (arXiv 1805.04833) and those equal to the k-th; 0: all."""
+    """Keep the k highest logits of each row (arXiv 1805.04833) and those equal to the k-th; 0: all."""
     if k == 0 or k >= logits.shape[-1]:
         return logits
     lowest = logits.topk(k, dim=-1).values[:, -1:]
@@ -48,20 +48,20 @@ def keep_top_k(logits: Logits, k: int) -> Logits:
 
 
 def keep_top_p(logits: Logits, p: float) -> Logits:
-    """The fewest tokens, likeliest first, whose probabilities reach p (nucleus sampling, arXiv 1904.09751); 1: all."""
+    """Keep the fewest likeliest tokens whose total probability reaches p (nucleus sampling, arXiv 1904.09751); 1: all."""
     if p == 1.0:
         return logits
     ordered, places = logits.sort(dim=-1, descending=True, stable=True)
     probabilities = ordered.softmax(dim=-1)
     before = probabilities.cumsum(dim=-1) - probabilities
-    # The likeliest has 0 before it in exact arithmetic only.
+    # The sum before the likeliest token is 0 in exact arithmetic only.
     dropped = before >= p
     dropped[:, 0] = False
     return logits.masked_fill(torch.zeros_like(dropped).scatter(-1, places, dropped), -math.inf)
 
 
 def keep_min_p(logits: Logits, share: float) -> Logits:
-    """Tokens with at least `share` of the likeliest one's probability (arXiv 2407.01082); 0: all."""
+    """Keep tokens with at least `share` of the likeliest token's probability (arXiv 2407.01082); 0: all."""
     if share == 0.0:
         return logits
     return logits.masked_fill(logits < logits.amax(dim=-1, keepdim=True) + math.log(share), -math.inf)

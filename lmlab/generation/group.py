@@ -1,4 +1,4 @@
-"""Texts that a model in PyTorch reads side by side, with one key-value cache."""
+"""Batched text generation by a model in PyTorch, with one key-value cache per group of texts."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from lmlab.model import GPTModel, LanguageModel
 
 
 class Texts:
-    """All texts that are written side by side: groups of them, because a window that moves is read anew."""
+    """All texts of a batch, divided into groups: a text whose window has moved joins a new group, which reads its window again."""
 
     def __init__(self, model: LanguageModel, writers: Sequence[Writer], vocabulary: int, sampling: Sampling) -> None:
-        """Tokens below `vocabulary` are drawn: a model may have more rows in its head than the tokenizer has tokens."""
+        """`vocabulary` is the number of tokens to sample from: a model's head may have more rows than the tokenizer has tokens."""
         self._groups = [Group(model, writers, vocabulary, sampling)]
 
     def write(self) -> list[tuple[Writer, list[int]]]:
-        """The next tokens of each text that hasn't ended; the writers take them before this is called again."""
+        """Return the next tokens of each text that hasn't ended; the writers must take them before the next call."""
         self._groups = [rest for group in self._groups for rest in group.divided()]
         return [pair for group in self._groups for pair in zip(group.writers, group.write(), strict=True)]
 
 
 class Group:
-    """Writers and the cache of what the model has read of their windows."""
+    """Writers, and the cache of their windows' tokens that the model has read."""
 
     def __init__(self, model: LanguageModel, writers: Sequence[Writer], vocabulary: int, sampling: Sampling) -> None:
-        """Nothing is read yet."""
+        """Create a group without a cache; the first `write` reads the windows."""
         self.writers = list(writers)
         self._model = model
         self._vocabulary = vocabulary
@@ -43,7 +43,7 @@ class Group:
         self._cache: Any = None
 
     def divided(self) -> list[Group]:
-        """This group without the texts that have ended, and a new one of those whose window has moved."""
+        """Return the unfinished texts as up to two groups: this one, and a new one of texts whose window has moved."""
         living = [row for row, writer in enumerate(self.writers) if writer.reason is None]
         moved = [self.writers[row] for row in living if self.writers[row].moves > self._moves[row]]
         staying = [row for row in living if self.writers[row].moves == self._moves[row]]
@@ -56,7 +56,7 @@ class Group:
         return [group for group, some in ((self, staying), (new, moved)) if some]
 
     def write(self) -> list[list[int]]:
-        """Read what is new in each window and draw what follows: a token of each text, more where drafts are right."""
+        """Read the new tokens of each window and sample the next: one token of each text, more if draft tokens are accepted."""
         if self._cache is None:
             return [[token] for token in self._draw(self._read_windows(), [[] for _ in self.writers])]
         drafts = self._drafts()
@@ -69,7 +69,7 @@ class Group:
         return self._check(tokens, drafts)
 
     def _drafts(self) -> list[list[int]]:
-        """For each text what may follow, by what followed earlier; the cache has room for it."""
+        """Return the draft tokens of each text, at most as many as fit its cache."""
         if not self._sampling.draft or not isinstance(self._model, GPTModel):
             return [[] for _ in self.writers]
         room = self._cache.length - max(self._cache.held) - 1
@@ -79,7 +79,7 @@ class Group:
         ]
 
     def _check(self, tokens: Tensor, drafts: list[list[int]]) -> list[list[int]]:
-        """Read last tokens and drafts at once, draw after each of them, and keep what plain decoding would have drawn."""
+        """Read last tokens and drafts in one pass, sample after each of them, and keep what plain decoding would sample."""
         assert isinstance(self._model, GPTModel)
         positions = self._cache.positions(tokens.shape[1])
         stream = self._model.stream(tokens, positions, self._cache.layers(positions), self._cache.recent)
@@ -92,12 +92,12 @@ class Group:
             while right < len(draft) and own[right] == draft[right] != writer.end_of_text:
                 right += 1
             found.append(own[: right + 1])
-        # What was read after a wrong draft is forgotten: the next token overwrites it.
+        # Cache entries after a rejected draft token are overwritten by the next tokens.
         self._cache.advance(tokens, [len(some) for some in found])
         return found
 
     def _draw(self, logits: Tensor, drafts: Sequence[Sequence[int]]) -> list[int]:
-        """The token after each text, and after each of its drafts; a row of logits for each, in this order."""
+        """Sample the token after each text, and after each of its draft tokens; `logits` has a row for each, in this order."""
         logits = logits[:, : self._vocabulary].float()
         sampling = self._sampling
         places = [
@@ -116,7 +116,7 @@ class Group:
         return draw(filtered(logits, seen, sampling), uniforms).tolist()
 
     def _read_windows(self) -> Tensor:
-        # Samples of one prompt read it once.
+        # Equal windows, as of samples of one prompt, are read once.
         windows = [tuple(writer.window) for writer in self.writers]
         different = {window: row for row, window in enumerate(dict.fromkeys(windows))}
         lengths = [len(window) for window in different]

@@ -1,7 +1,7 @@
-"""What may come next, drafted from the text itself: what followed when its last tokens stood there before.
+"""Draft tokens by prompt lookup (A. Saxena, 2023): the tokens that followed an earlier occurrence of the text's last tokens.
 
-Known as prompt lookup (A. Saxena, 2023). A model checks all guesses in one pass, which costs little more than reading a
-single token (speculative decoding, arXiv 2211.17192). The CPU engine has the same in source/guess.h.
+The model verifies all draft tokens in one pass, which costs little more than reading a single token (speculative decoding, arXiv
+2211.17192). The CPU engine has the same in source/guess.h.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 LONGEST, SHORTEST = 8, 2
-"""Tokens that are looked for."""
+"""Lengths of the n-grams that are looked up."""
 
 
 class Lookup:
-    """Where each n-gram of one text, which only grows, last stood."""
+    """The last occurrence of each n-gram of one text, which may only grow."""
 
     def __init__(self) -> None:
         self._after: dict[tuple[int, ...], int] = {}
         self._known = 1
 
     def draft(self, text: Sequence[int], most: int) -> list[int]:
-        """Up to `most` tokens: those after the longest match of the text's end, of equals the latest; else none.
+        """Return up to `most` draft tokens: those after the latest of the longest matches of the text's end; none without a match.
 
-        As many as matched, since short matches are seldom followed by the same for long; all after the longest.
+        At most as many as the match's length, since short matches rarely predict many tokens; after a match of LONGEST, `most`.
         """
         size = len(text)
         for end in range(self._known, size):
@@ -37,7 +37,7 @@ class Lookup:
 
     @staticmethod
     def _continued(text: Sequence[int], after: int, most: int) -> list[int]:
-        """What follows place `after`; beyond the text's end it goes on as the draft does."""
+        """Return the tokens from place `after` on; beyond the text's end, the draft is repeated."""
         drafted: list[int] = []
         for place in range(after, after + most):
             drafted.append(text[place] if place < len(text) else drafted[place - len(text)])

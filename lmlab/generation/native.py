@@ -1,8 +1,8 @@
-"""Texts that the CPU engine reads and writes side by side, many tokens at a time.
+"""Batched text generation by the CPU engine, many tokens at a time.
 
-Python is asked for random numbers and told tokens once a chunk. Chunks begin small, so that the first words come at
-once, and stay small enough that a stop string, or the person who waits, wastes little; where nobody watches they begin
-large. No token depends on their sizes.
+Random numbers and tokens are exchanged with Python once per chunk of tokens. Chunks begin small, so that the first words appear at
+once, and stay small enough that few tokens are wasted after a stop string or a stop request; without a listener they begin large.
+No token depends on the chunk size.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from lmlab.native.decoder import Decoder, Settings, decoder_of
 
 FIRST_CHUNK, LARGEST_CHUNK, UNWATCHED_CHUNK = 4, 64, 256
 WEIGHTS_A_CHUNK = 1 << 28
-"""Weights that pass through the processor in a chunk, 1 GB of them: some hundredths of a second."""
+"""Maximum number of weights that a chunk reads, 1 GB: some hundredths of a second."""
 ROWS_FOR_A_READING = 4
-"""So many texts side by side take about twice as long as one, which only waits for the weights."""
+"""This number of texts takes about twice as long as one text, which is bound by the memory bandwidth of reading the weights."""
 
 
 class NativeTexts:
-    """Writers and the decoder that holds what was read of their windows; a text keeps its row."""
+    """Writers, and the decoder with the cache of their windows; a text keeps its row."""
 
     def __init__(self, decoder: Decoder, writers: Sequence[Writer], settings: Settings, watched: bool) -> None:
-        """Samples of one prompt read it once. `watched`: somebody waits for the pieces, or may stop the writing."""
+        """Read the windows, equal ones once. `watched`: whether the caller receives pieces of text, or may stop the generation."""
         self._decoder = decoder
         self._writers = list(writers)
         self._settings = settings
@@ -48,7 +48,7 @@ class NativeTexts:
                 decoder.copy(first, other)
 
     def write(self) -> list[tuple[Writer, list[int]]]:
-        """The next tokens of each text that hasn't ended; the writers take them before this is called again."""
+        """Return the next tokens of each text that hasn't ended; the writers must take them before the next call."""
         rows = [row for row, writer in enumerate(self._writers) if writer.reason is None]
         if not rows:
             self._decoder.release()
@@ -69,7 +69,7 @@ class NativeTexts:
 def native_texts(
     model: LanguageModel, writers: Sequence[Writer], vocabulary: int, sampling: Sampling, watched: bool
 ) -> NativeTexts | None:
-    """The texts of these writers in the CPU engine, drawing tokens below `vocabulary`; None where it hasn't the model."""
+    """Return the texts of these writers in the CPU engine, with tokens below `vocabulary`; None if it doesn't support the model."""
     decoder = decoder_for(model, len(writers), max(writer.most_read for writer in writers), sampling.draft)
     if decoder is None:
         return None
@@ -87,10 +87,9 @@ def native_texts(
 
 
 def decoder_for(model: LanguageModel, rows: int, length: int, draft: int = 0) -> Decoder | None:
-    """A decoder of `rows` windows of at most `length` tokens; None where the CPU engine hasn't the model.
+    """Return a decoder of `rows` windows of at most `length` tokens; None if the CPU engine doesn't support the model.
 
-    That is for other models than a GPT, for one that isn't float32 on the CPU, and on a machine without the engine,
-    where `lmlab.native.load()` has the reason.
+    That is if the model isn't a GPT in float32 on the CPU, or the machine has no engine; `lmlab.native.load()` has the reason.
     """
     engine = native_engine(model) if isinstance(model, GPTModel) else None
     return None if engine is None else decoder_of(engine, rows, length, draft)

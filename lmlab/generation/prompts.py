@@ -1,4 +1,4 @@
-"""Prompts as tokens: what a tokenizer refuses is named, and an empty prompt gets a token to start from."""
+"""Encoding of prompts: errors name the symbols that a tokenizer can't encode, and an empty prompt gets a first token."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lmlab.recipe import Data
 
 
 def encode_prompts(tokenizer: Tokenizer, prompts: Sequence[str]) -> list[list[int]]:
-    """The prompts' tokens; LabError that names every symbol that is refused."""
+    """Return the prompts' tokens. LabError with the names of all symbols that the tokenizer can't encode."""
     try:
         return [ids.tolist() for ids in tokenizer.encode_batch(prompts)]
     except LabError:
@@ -23,7 +23,7 @@ def encode_prompts(tokenizer: Tokenizer, prompts: Sequence[str]) -> list[list[in
 
 
 def known_prompts(tokenizer: Tokenizer, prompts: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    """The prompts that the tokenizer can read, and a line for each that it can't: a recipe's prompt may be of another text."""
+    """Return the prompts that the tokenizer can encode, and a line for each other one: a recipe's prompt may not suit the text."""
     kept, passed_over = [], []
     for prompt in prompts:
         unknown = dict.fromkeys(tokenizer.unknown_symbols(prompt))
@@ -32,18 +32,18 @@ def known_prompts(tokenizer: Tokenizer, prompts: Sequence[str]) -> tuple[tuple[s
             continue
         names = ", ".join(symbol_name(symbol) if len(symbol) == 1 else repr(symbol) for symbol in unknown)
         passed_over.append(
-            f"the prompt {prompt[:60]!r} is passed over, because the text has no {names}: choose others with --evaluate.prompts"
+            f"the prompt {prompt[:60]!r} is skipped, because the text has no {names}: choose others with --evaluate.prompts"
         )
     return tuple(kept), passed_over
 
 
 def begin_of(data: Data, tokenizer: Tokenizer) -> int | None:
-    """The token that stands before each prompt of a model that was trained so; None where documents were one stream to it."""
+    """Return the token before each prompt, for a model trained on windows of documents; None for one trained on a stream."""
     return tokenizer.begin_of_text if data.windows == "documents" else None
 
 
 def first_token(tokenizer: Tokenizer) -> int:
-    """What an empty prompt starts from."""
+    """Return the token that an empty prompt starts from: end-of-text, else a newline, else token 0."""
     if tokenizer.end_of_text is not None:
         return tokenizer.end_of_text
     if tokenizer.unknown_symbols("\n"):

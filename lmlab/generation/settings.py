@@ -1,4 +1,4 @@
-"""How text is drawn from a model's logits: plain values, checked when they are made."""
+"""Sampling settings: plain values, validated on creation."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from lmlab import LabError
 
 MOST_DRAFTED = 64
-"""Tokens guessed at a time at most: room for the logits of each is taken."""
+"""Maximum number of draft tokens: memory for the logits of each is allocated."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """Settings of a generation; the defaults draw from the model's own distribution. LabError where one can't be."""
+    """Settings of a generation; the defaults sample from the model's own distribution. LabError if a value is invalid."""
 
     temperature: float = 1.0
-    """Logits are divided by it: below 1 bolder choices, above 1 wilder ones; 0 takes the likeliest token each time."""
+    """Logits are divided by it: below 1 likely tokens are preferred, above 1 unlikely ones; 0 always takes the likeliest token."""
     top_k: int = 0
-    """Draw among the k likeliest tokens (0: off)."""
+    """Sample from the k likeliest tokens (0: off)."""
     top_p: float = 1.0
-    """Draw among the likeliest tokens that together have this probability (1: off)."""
+    """Sample from the fewest likeliest tokens whose total probability reaches this (1: off)."""
     min_p: float = 0.0
-    """Draw among tokens that have at least this share of the likeliest one's probability (0: off)."""
+    """Sample from tokens with at least this share of the likeliest token's probability (0: off)."""
     repetition_penalty: float = 1.0
-    """Makes tokens that stand in the prompt or were written less likely where above 1 (1: off)."""
+    """Above 1, makes tokens of the prompt and of the text so far less likely (1: off)."""
     seed: int = 1
     """The same seed, prompt and settings give the same text."""
     tokens: int = 200
@@ -32,13 +32,13 @@ class Sampling:
     stop: tuple[str, ...] = ()
     """Stop before the first of these texts."""
     draft: int = 0
-    """Guess up to this many tokens from what followed earlier in the text, and check them at once (0: off).
+    """Draft up to this many tokens from what followed earlier in the text, and verify them in one pass (0: off).
 
-    The text stays the same: a guess counts only where it's the token that is drawn.
+    The text doesn't change: a draft token is accepted only if it is the token that is sampled.
     """
 
     def __post_init__(self) -> None:
-        """Refuse what can't be."""
+        """Raise a LabError if a value is invalid."""
         self._check("temperature", 0 <= self.temperature < math.inf, "a number of at least 0")
         self._check("top_k", self.top_k >= 0, "0 (off) or more")
         self._check("top_p", 0 < self.top_p <= 1, "more than 0 and at most 1")

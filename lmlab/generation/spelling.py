@@ -1,4 +1,4 @@
-"""What tokens stand for, looked up once each."""
+"""The bytes of tokens, cached."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 from lmlab.data.tokenizers import Tokenizer
 
 SMALL = 1024
-"""Vocabularies of up to so many tokens are spelled at once: a call for each takes longer than a short text."""
+"""Vocabularies of up to this size are decoded at once: a call for each token takes longer than generating a short text."""
 
 
 class Spelling:
-    """The bytes of a tokenizer's tokens. `end_of_text` is the token that ends a text and stands for nothing."""
+    """The bytes of a tokenizer's tokens. `end_of_text` is the token that ends a text and has no bytes; None if there is none."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.end_of_text = tokenizer.end_of_text
-        # Not a plain reference: `spelling_of` keeps this for as long as the tokenizer lives.
+        # A weak reference, because `spelling_of` keeps this object as long as the tokenizer lives.
         self._tokenizer = weakref.proxy(tokenizer)
         self._known: dict[int, bytes] = {}
         lengths = tokenizer.token_bytes() if tokenizer.vocabulary_size <= SMALL else None
@@ -29,7 +29,7 @@ class Spelling:
             self._known = {token: whole[starts[token] : end] for token, end in enumerate(ends)}
 
     def bytes_of(self, tokens: Iterable[int]) -> bytes:
-        """The tokens' bytes, joined."""
+        """Return the tokens' bytes, joined."""
         known = self._known
         return b"".join([known[token] if token in known else self._learn(token) for token in tokens])
 
@@ -39,7 +39,7 @@ class Spelling:
 
 
 def spelling_of(tokenizer: Tokenizer) -> Spelling:
-    """The one of that tokenizer, made at its first use."""
+    """Return the tokenizer's `Spelling`, created on first use."""
     known = _spellings.get(tokenizer)
     if known is None:
         known = _spellings[tokenizer] = Spelling(tokenizer)

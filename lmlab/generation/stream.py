@@ -1,7 +1,7 @@
-"""Bytes that arrive in pieces, as text: whole characters only, and nothing of a stop string.
+"""Incremental decoding of bytes to text: pieces of whole characters, without any part of a stop string.
 
-What could still become a stop string is held back until it's one (then the text ends before it) or can't be one any
-more. The pieces that are given out, joined, are the text.
+A possible beginning of a stop string is held back until the stop string is complete (then the text ends before it) or can't be
+completed any more. The pieces, joined, are the text.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 
 class TextStream:
-    """Collects the text that tokens stand for."""
+    """Collects the text of a stream of bytes."""
 
     def __init__(self, stop: Sequence[str] = ()) -> None:
-        """`stop`: texts before the first of which the text ends."""
+        """`stop` are strings; the text ends before the first one that occurs."""
         self.stop = tuple(stop)
         self.stopped = False
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
@@ -23,15 +23,15 @@ class TextStream:
 
     @property
     def text(self) -> str:
-        """All that was given out so far."""
+        """The text returned so far."""
         return "".join(self._given)
 
     def write(self, piece: bytes) -> str:
-        """Take the next bytes; the text that is now certain. After a stop string nothing more is taken."""
+        """Add the next bytes; return the text that is now final. After a stop string, further bytes are ignored."""
         return "" if self.stopped else self._take(self._decoder.decode(piece))
 
     def close(self) -> str:
-        """The text that was held back; an incomplete character becomes U+FFFD, as when the tokens are decoded."""
+        """Return the text that was held back; an incomplete character becomes U+FFFD, as when the tokens are decoded."""
         if self.stopped:
             return ""
         certain = self._take(self._decoder.decode(b"", final=True))
@@ -40,7 +40,7 @@ class TextStream:
 
     def _take(self, text: str) -> str:
         self._held += text
-        # In the order in which they are completed, as if one character came at a time; of those, the longest.
+        # The one that is completed first, as if characters arrived one at a time; of several, the longest.
         found = [(self._held.find(stop) + len(stop), -len(stop)) for stop in self.stop if stop in self._held]
         if found:
             end, length = min(found)
@@ -58,6 +58,6 @@ class TextStream:
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of `text` that is the beginning of `stop`, shorter than it."""
+    """Return the length of the longest suffix of `text` that is a proper prefix of `stop`."""
     lengths = range(min(len(text), len(stop) - 1), 0, -1)
     return next((length for length in lengths if text.endswith(stop[:length])), 0)

@@ -1,4 +1,4 @@
-"""One text in the making: its tokens, the window of them that the model reads, and why it ended."""
+"""The state of one text during generation: its tokens, the window of them that the model reads, and why it ended."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ Reason = Literal["length", "stop", "end_of_text", "stopped"]
 
 @dataclass(frozen=True, kw_only=True)
 class Completion:
-    """What a model wrote after a prompt."""
+    """A model's completion of a prompt."""
 
     prompt: str
     text: str
-    """Only what was written after the prompt, without the stop string that ended it."""
+    """The text after the prompt, without the stop string that ended it."""
     tokens: int
-    """Tokens drawn: also those of a stop string that was cut off, and an end of text."""
+    """Number of sampled tokens, including those of a stop string that was cut off, and the end-of-text token."""
     seconds: float
-    """From the start of the generation, of all prompts together, to the end of this text."""
+    """Seconds from the start of the call, which generates all prompts together, to the end of this text."""
     reason: Reason
-    """length: as many tokens as asked; stop: a stop string; end_of_text: the model's end; stopped: by the caller."""
+    """length: the requested number of tokens; stop: a stop string; end_of_text: the end-of-text token; stopped: by the caller."""
 
 
 class Writer:
-    """A prompt's tokens and those drawn after it.
+    """A prompt's tokens and those sampled after it.
 
-    The window starts with the last `context` tokens of the prompt. A token that no longer fits moves its start, so that
-    it goes on with the most recent half of the context.
+    The window begins as the last `context` tokens of the prompt. When a token doesn't fit any more, the window is cut to the most
+    recent half of the context.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Writer:
         sampling: Sampling,
         spelling: Spelling,
     ) -> None:
-        """`ids` are the prompt's tokens; if there are none, `start` is read. `sample` counts equal prompts."""
+        """`ids` are the prompt's tokens; if there are none, the window is `start`. `sample` counts equal prompts from 0."""
         self.number = number
         self.prompt = prompt
         self.text = list(ids)
@@ -64,23 +64,23 @@ class Writer:
 
     @property
     def end_of_text(self) -> int | None:
-        """The token that ends the text."""
+        """The token that ends the text; None if there is none."""
         return self._spelling.end_of_text
 
     @property
     def left(self) -> int:
-        """How many tokens may still be drawn."""
+        """Number of tokens that may still be sampled."""
         return self._limit - self.drawn
 
     @property
     def most_read(self) -> int:
-        """The longest that the window can become."""
+        """Maximum length of the window."""
         return min(self._context, len(self.window) + self.left)
 
     def take(self, tokens: Sequence[int]) -> str:
-        """Add drawn tokens up to the one that ends the text; the text that is now certain.
+        """Add sampled tokens up to the one that ends the text; return the text that is now final.
 
-        An end of text may only be the last of them. What follows a stop string is left out.
+        Only the last of them may be the end-of-text token. Tokens after a stop string are ignored.
         """
         if not self._stream.stop:
             return self._add(tokens)
@@ -112,12 +112,12 @@ class Writer:
         return piece
 
     def end(self, reason: Reason) -> str:
-        """End the text here; what was held back of it."""
+        """End the text here; return the part that was held back."""
         self.reason = reason
         return self._stream.close()
 
     def completion(self, seconds: float) -> Completion:
-        """What was written; the text has ended."""
+        """Return the completion of a text that has ended."""
         assert self.reason is not None
         return Completion(
             prompt=self.prompt, text=self._stream.text, tokens=self.drawn, seconds=seconds, reason=self.reason

@@ -68,7 +68,7 @@ def test_a_prompt_outside_the_alphabet_is_passed_over_with_a_warning(lmlab, smal
     prompts = ["--evaluate.prompts", "ЖЖ", "--evaluate.prompts", "The"]
     status, output, errors = lmlab(*small, "--run", "mine", *prompts)
     assert status == 0, errors
-    assert "the prompt 'ЖЖ' is passed over, because the text has no 'Ж'" in output
+    assert "the prompt 'ЖЖ' is skipped, because the text has no 'Ж'" in output
     lines = (tmp_path / "runs" / "mine" / "samples.jsonl").read_text().splitlines()
     assert lines and {json.loads(line)["prompt"] for line in lines} == {"The"}
     assert lmlab("prove", "mine")[0] == 0
