@@ -1,4 +1,4 @@
-"""What other projects wrote, as this lab's own: logs of training as runs."""
+"""Import of other projects' training logs as runs."""
 
 from lmlab.exchange.forms import FORMS, read_log
 from lmlab.exchange.importing import Imported, import_log

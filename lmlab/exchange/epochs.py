@@ -1,11 +1,11 @@
-"""Logs that tell of whole epochs, in one line each or in a few: losses, perplexities and accuracies of training and validation.
+"""Parsing of logs with one or a few lines per epoch: losses, perplexities and accuracies of training and validation.
 
     Epoch 3/50: train loss 3.91 ppl 49.9 acc 29.1% | val loss 3.71 ppl 40.9 acc 31.3% | 21.6s
     Epoch: 03 | Time: 0m 37s        Train Loss: 5.044 | Train PPL: 155.1        Val. Loss: 4.981 | Val. PPL: 145.7
     | end of epoch   3 | time: 27.30s | valid loss  5.78 | valid ppl   323.16
 
-What belongs to an epoch stands between its number and the next one's. A figure that doesn't say whether it is of training or of
-validation is of the same as the one before it.
+All values between an epoch's number and the next one belong to that epoch. A value without a prefix for training or validation
+belongs to the same split as the one before it.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ TIME = re.compile(
     r"(?<![\w.])(?:(\d+)\s*m(?:in)?\s*)?(\d+(?:\.\d+)?)\s*s(?:ec(?:onds)?)?\b|\btime\W{1,3}(\d+(?:\.\d+)?)(?![\w.])"
 )
 SIDES = {"tr": "train", "va": "valid", "de": "valid", "ev": "valid", "te": "test"}
-"""By the first two letters of a side's name."""
+"""First two letters of a split's name -> the split."""
 PERPLEXITY_OFF = 0.02
-"""A perplexity that is further from e to the loss, as a share of it, says that the loss isn't in nats."""
+"""Largest relative difference between a perplexity and exp(loss) at which the loss counts as nats."""
 
 
 @dataclass
 class Epoch:
-    """What a log says of one epoch."""
+    """The values in a log for one epoch."""
 
     number: int
     figures: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -47,13 +47,13 @@ class Epoch:
     seconds: float | None = None
 
     def loss(self, side: str) -> float | None:
-        """The loss, else the logarithm of the perplexity."""
+        """Return the loss, else the logarithm of the perplexity, else None."""
         loss, perplexity = self.figures.get((side, "loss")), self.figures.get((side, "perplexity"))
         return math.log(perplexity) if loss is None and perplexity and perplexity > 0 else loss
 
 
 def read_epochs(lines: Sequence[str]) -> Log | None:
-    """The training that the lines tell of, its steps the epochs that were done; None where no epoch has a loss."""
+    """Return the training in these lines, with finished epochs as its steps; None if no epoch has a loss."""
     found, planned = _epochs(lines)
     found = [epoch for epoch in found if any(epoch.loss(side) is not None for side in ("train", "valid", "test"))]
     if not found:
@@ -64,7 +64,7 @@ def read_epochs(lines: Sequence[str]) -> Log | None:
         valid = "test"
         notes.append("the log's test loss is taken for validation: it has no other")
     seconds = clock([epoch.seconds for epoch in found])
-    # An epoch that is counted from 0 is done when its line is written.
+    # If epochs are counted from 0, epoch 0 is finished when its line is written.
     first = 1 if found[0].number == 0 else 0
     points, more = resolve_restarts([_point(epoch, valid, first, at) for epoch, at in zip(found, seconds, strict=True)])
     if any(_not_nats(epoch, side) for epoch in found for side in ("train", valid)):
@@ -81,7 +81,7 @@ def read_epochs(lines: Sequence[str]) -> Log | None:
 
 
 def clock(seconds: Sequence[float | None]) -> list[float | None]:
-    """Times of rows as a clock that runs on: they are one, or each is that of its own row, and they are added up.
+    """Return cumulative times of rows: the given times if they are cumulative already, else their running sums.
 
     >>> clock([20.0, 21.0, 20.5]), clock([20.0, 41.0, 61.5])
     ([20.0, 41.0, 61.5], [20.0, 41.0, 61.5])
@@ -98,7 +98,7 @@ def clock(seconds: Sequence[float | None]) -> list[float | None]:
 
 
 def _epochs(lines: Iterable[str]) -> tuple[list[Epoch], int | None]:
-    """Each epoch once in the order of the lines, also one that is trained again; and how many are planned."""
+    """Return the epochs in the order of the lines, an epoch that was trained again twice, and the number of planned epochs."""
     found: list[Epoch] = []
     planned = None
     for line in lines:
@@ -123,7 +123,7 @@ def _epochs(lines: Iterable[str]) -> tuple[list[Epoch], int | None]:
 
 
 def _point(epoch: Epoch, valid: str, first: int, seconds: float | None) -> Point:
-    """An evaluation, or where the log has none for that epoch, the loss of its batches."""
+    """Return the epoch's evaluation, or its training loss if the log has no evaluation for it."""
     train, loss, figures = epoch.loss("train"), epoch.loss(valid), epoch.figures
     step = epoch.number + first
     if loss is None:

@@ -1,7 +1,7 @@
-"""The forms of logs that can be read, and which of them a text has.
+"""The supported formats of logs ("forms"), and their detection.
 
-A form of lines is a few patterns. `first` says how many updates a line with step 0 has seen: a project that prints the loss of a
-batch under the number of its iteration has made one update when it prints it, and this lab counts updates made.
+A form of lines is a list of patterns. A pattern's `first` is the number of updates made at a line with step 0: a project that logs
+the loss of a batch under the index of its iteration has made one update at that time, and lmlab's steps count updates made.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ SIZES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
 
 @dataclass(frozen=True, kw_only=True)
 class Pattern:
-    """One kind of line. Its groups: step, of, loss, train, rate, norm, seconds, milliseconds, step_milliseconds."""
+    """The pattern of one kind of line, with these groups: step, of, loss, train, rate, norm, seconds, milliseconds,
+    step_milliseconds.
+    """
 
     kind: Kind
     text: str
@@ -34,22 +36,23 @@ class Pattern:
 
     @property
     def compiled(self) -> re.Pattern[str]:
-        """The pattern, to be found anywhere in a line; STEP and NUMBER stand for themselves in `text`."""
+        """The regular expression, searched anywhere in a line, with `text`'s STEP and NUMBER replaced by theirs."""
         return re.compile(self.text.replace("STEP", STEP).replace("NUMBER", NUMBER))
 
 
 @dataclass(frozen=True, kw_only=True)
 class LineForm:
-    """How a project writes its log."""
+    """The log format of a project."""
 
     name: str
     about: str
     patterns: tuple[Pattern, ...]
     whole: bool | None = None
-    """Whether its evaluations are of the whole validation split."""
+    """Whether evaluations are over the whole validation split; None if unknown."""
     clock: str = ""
+    """What the log's seconds include."""
     facts: dict[str, str] = field(default_factory=dict)
-    """What else a line may tell: the name in `Log`, and a pattern with the number as its group, and its unit as a second."""
+    """Further values: field of `Log` -> pattern whose first group is the number, and the second, if any, its unit."""
 
 
 LINE_FORMS = (
@@ -133,13 +136,13 @@ FORMS = {
     EPOCHS: ABOUT,
     TABLE: "a table with commas, tabs, bars or aligned by spaces, its columns named in a line above",
 }
-"""Every form by name, and what it is."""
+"""Name of each form -> its description."""
 
 
 def read_log(text: str, form: str = AUTO) -> list[Log]:
-    """The trainings that a log tells of: one, or in a table with a column `run` one or more.
+    """Return the trainings in a log: one, or one or more in a table with a column `run`.
 
-    LabError where the form isn't known, or nothing in the text is of it. `auto` takes the form that most lines are of.
+    `auto` selects the form that most lines match. LabError if the form is unknown, or no line matches it.
     """
     if form not in (AUTO, *FORMS):
         raise LabError(f"there is no form {form[:40]!r} of logs: expected {AUTO}, {', '.join(FORMS)}")
@@ -165,7 +168,7 @@ def read_log(text: str, form: str = AUTO) -> list[Log]:
 
 
 def _points(form: LineForm, lines: Sequence[str]) -> list[tuple[Point, int | None]]:
-    """The points of a form in the order of the lines, each with the number of steps that its line says are planned."""
+    """Return the points of a form in the order of the lines, each with the number of planned steps in its line, or None."""
     compiled = [(pattern, pattern.compiled) for pattern in form.patterns]
     points = []
     for line in lines:
@@ -214,7 +217,7 @@ def _log(form: LineForm, found: Sequence[tuple[Point, int | None]], lines: Seque
 
 
 def _facts(form: LineForm, lines: Sequence[str]) -> dict[str, int]:
-    """What lines of their own say; of several the last counts, as with everything that is said again after a restart."""
+    """Return the values of `form.facts`; of several matches the last counts, because a restart logs them again."""
     found = {}
     for name, pattern in form.facts.items():
         expression = re.compile(pattern)

@@ -1,4 +1,4 @@
-"""From a log's file to runs without weights."""
+"""Import of a log file as runs without weights."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from lmlab.runs.names import check_name, stem_of
 
 LARGEST_EXPONENT = 700.0
 LARGEST_BYTES = 1 << 28
-"""Of an unpacked log: some three million lines."""
+"""Maximum size of a decompressed log: some three million lines."""
 MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
-"""How a text begins that is not plain UTF-8: what PowerShell redirects is UTF-16."""
+"""Byte order marks and encodings of texts that aren't plain UTF-8: PowerShell redirects output as UTF-16."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """A run that was made, and the log that it is from."""
+    """A run that was created, and the log that it is from."""
 
     run: Run
     log: Log
 
     def lines(self) -> list[str]:
-        """For people."""
+        """Return a description of the import for the user."""
         points, losses = self.log.points, [point for point in self.log.points if point.kind == "evaluation"]
         what = "epoch" if self.log.epochs else "step"
         said = f"{self.run.name}: {self.log.form}, {len(points):,} points up to {what} {points[-1].step:,}"
@@ -41,7 +41,7 @@ class Imported:
         return [said + last, *(f"  {note}" for note in self.log.notes)]
 
     def to_json(self) -> dict[str, Any]:
-        """For --json."""
+        """Return the value for `--json`."""
         points = self.log.points
         losses = [point.loss for point in points if point.kind == "evaluation"]
         return {
@@ -57,11 +57,11 @@ class Imported:
 
 
 def import_log(path: Path, root: Path, name: str | None = None, form: str = AUTO, **given: Any) -> list[Imported]:
-    """Make a run in `root` of each training that the log at `path` tells of.
+    """Create a run in `root` for each training in the log at `path`.
 
-    They are called `name` (default: as the file), and -LABEL behind it where there are several. `given` is what a person knows
-    and the log doesn't say: parameters, step_tokens, corpus; None is unknown. LabError where the file can't be read, has no
-    training in it, or a name is taken: then no run is made.
+    The runs are named `name` (default: the file's name), with -LABEL appended if there are several. `given` are facts that the
+    log doesn't have: parameters, step_tokens, corpus; None is unknown. LabError if the file can't be read, has no training in it,
+    or a name is taken; no run is created then.
     """
     text, digest = _text(path), sha256_of_file(path)
     try:
@@ -85,7 +85,7 @@ def import_log(path: Path, root: Path, name: str | None = None, form: str = AUTO
 
 
 def _last(point: Point) -> str:
-    """The figures of the last evaluation."""
+    """Return the last evaluation's figures as text."""
     assert point.loss is not None
     perplexity = f", perplexity {math.exp(point.loss):.4g}" if point.loss < LARGEST_EXPONENT else ""
     accuracy = "" if point.accuracy is None else f", accuracy {point.accuracy:.1%}"
@@ -110,7 +110,7 @@ def _text(path: Path) -> str:
 
 
 def _stem(path: Path) -> str:
-    """The file's name without what says its kind: main.log.xz is main."""
+    """Return the file's name without the suffixes of compression and type: main for main.log.xz."""
     name = path.name
     packing = describe_name(name)[1]
     name = name.removesuffix(f".{packing}") if packing else name
@@ -118,7 +118,7 @@ def _stem(path: Path) -> str:
 
 
 def _facts(path: Path, digest: str, log: Log, given: dict[str, Any]) -> dict[str, Any]:
-    """What origin.json says of where the run is from; null is unknown."""
+    """Return the facts about the log for origin.json; null is unknown."""
     known = {name: value for name, value in given.items() if value is not None}
     return {
         "file": path.name,
@@ -137,7 +137,7 @@ def _facts(path: Path, digest: str, log: Log, given: dict[str, Any]) -> dict[str
 
 
 def _lines(log: Log, step_tokens: int | None) -> Iterator[dict[str, Any]]:
-    """The points as lines of metrics.jsonl; what isn't known has no key."""
+    """Yield the points as lines of metrics.jsonl; unknown values have no key."""
     for point in log.points:
         tokens = point.tokens if point.tokens is not None or step_tokens is None else point.step * step_tokens
         yield {

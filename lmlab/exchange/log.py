@@ -1,6 +1,6 @@
-"""What a log of a training says, whatever its form: points of two kinds, each at a number of steps taken.
+"""The content of a training log of any form: points of two kinds, each at a number of steps taken.
 
-text -> points in the order of the lines -> what a restart took back is left out, clocks run on, equal points stand once
+text -> points in the order of the lines -> points after restarts: undone ones dropped, clock continuous, duplicates merged
 """
 
 from __future__ import annotations
@@ -17,65 +17,65 @@ LARGEST_STEP = 10**12
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """What one line of a log says. A value that it doesn't say is None; one that is no finite number is NaN."""
+    """The values in one line of a log. A value that it doesn't have is None; one that isn't finite is NaN."""
 
     kind: Kind
     step: int
-    """Updates made before it. The loss of a batch belongs to the update that it led to."""
+    """Number of updates made. The loss of a batch is counted with the update that it leads to."""
     loss: float | None = None
-    """Nats a token: of the training batch, or over validation text."""
+    """Nats a token, of the training batch or over validation text."""
     train_loss: float | None = None
-    """Of an evaluation: the loss on training text."""
+    """In an evaluation, the loss on training text."""
     accuracy: float | None = None
-    """Of an evaluation: the share of validation tokens that were predicted right."""
+    """In an evaluation, the share of validation tokens that were predicted correctly."""
     train_accuracy: float | None = None
     """The same on training text."""
     learning_rate: float | None = None
     gradient_norm: float | None = None
     seconds: float | None = None
-    """By the log's own clock."""
+    """Cumulative seconds by the log's clock."""
     step_seconds: float | None = None
-    """Of this one step."""
+    """Seconds of this step."""
     tokens: int | None = None
-    """Trained on by then."""
+    """Tokens trained on so far."""
     segment: int = 0
-    """How often the training had been taken up again by then."""
+    """Number of restarts of the training before this point."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Log:
-    """One training as its log tells it."""
+    """One training as read from its log."""
 
     form: str
     points: tuple[Point, ...]
     label: str = ""
-    """Which of several runs in the file."""
+    """Name of the run if the file has several."""
     whole: bool | None = None
-    """Whether its evaluations are of the whole validation split; None where the form doesn't tell."""
+    """Whether evaluations are over the whole validation split; None if the form doesn't determine it."""
     clock: str = ""
-    """What its seconds are of; empty where it has none."""
+    """What the log's seconds include; empty if it has none."""
     planned_steps: int | None = None
     step_tokens: int | None = None
-    """Tokens of one step."""
+    """Tokens of a step."""
     parameters: int | None = None
     epochs: bool = False
-    """Whether its steps are epochs, since it counts nothing else."""
+    """Whether steps are epochs, because the log counts nothing else."""
     notes: tuple[str, ...] = ()
-    """What a reader should know of how it was read."""
+    """Notes for the user about how the log was read."""
 
 
 def resolve_restarts(points: Sequence[Point]) -> tuple[tuple[Point, ...], list[str]]:
-    """Points as the training went in the end, by step; and a line where something was left out.
+    """Return the points sorted by step, without those that a restart repeats, and notes about dropped points.
 
-    Where steps go back, the training was taken up again from there: what stood beyond is dropped, and a clock that began
-    anew goes on from there. Of two points of one kind and step the later counts.
+    If steps decrease, the training was restarted from there: later points so far are dropped, and a clock that was reset continues
+    from there. Of two points of the same kind and step the later counts.
     """
     kept: list[Point] = []
     segment, dropped, offset, raw = 0, 0, 0.0, -math.inf
     for point in points:
         if kept and point.step < kept[-1].step:
             segment += 1
-            # An update that is made again also makes what was measured after it void.
+            # An update that is repeated also invalidates evaluations after it.
             while kept and kept[-1].step >= point.step + (point.kind == "evaluation"):
                 kept.pop()
                 dropped += 1
@@ -94,9 +94,9 @@ def resolve_restarts(points: Sequence[Point]) -> tuple[tuple[Point, ...], list[s
 
 
 def summed_steps(points: Sequence[Point]) -> tuple[Point, ...]:
-    """Seconds for a log that has only those of single steps: each stands for all steps since the one before it.
+    """Compute cumulative seconds for a log with times of single steps only: each is used for all steps since the previous one.
 
-    A step before which an evaluation was made has that in its time; the time of the last step without one takes its place.
+    The time of a step right after an evaluation includes the evaluation; the time of the previous other step is used instead.
     """
     evaluated = {point.step for point in points if point.kind == "evaluation"}
     times = {p.step: p.step_seconds for p in points if p.kind == "train" and p.step_seconds is not None}

@@ -1,7 +1,7 @@
-"""A log that is a table: a line of names, then a line for each measurement.
+"""Parsing of logs that are tables: a header line, then a line for each measurement.
 
-Between the columns are commas, semicolons, tabs, bars (a Markdown table), or spaces that align them. Lines above the names and rows
-without a number of steps are passed over.
+Columns are separated by commas, semicolons, tabs or bars (a Markdown table), or aligned by spaces. Lines above the header, and rows
+without a step number, are skipped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lmlab.exchange.log import LARGEST_STEP, Log, Point, resolve_restarts
 TABLE = "csv"
 MOST_RUNS = 1000
 MOST_ABOVE = 200
-"""Lines in which the names are looked for."""
+"""Number of lines in which the header is searched."""
 SEPARATORS = ",;\t|"
 COLUMNS = {
     "step": (
@@ -58,18 +58,18 @@ COLUMNS = {
     "planned": ("total_steps", "max_steps", "total_iters", "total_epochs"),
     "run": ("run", "run_name", "run_id"),
 }
-"""What is looked for, and the names that it goes by, in lower case; the first that there is counts."""
+"""Quantity -> names of its column, in lower case; the first one in the table is used."""
 
 
 def read_table(lines: Sequence[str]) -> list[Log]:
-    """The trainings in a table, by its column `run` in the order of their first rows; one where it has no such column.
+    """Return the trainings in a table, by its column `run`, in the order of their first rows; without that column, one.
 
-    Rows with a validation loss are evaluations. Where every such row has a training loss and no row has one alone, that loss is
-    of the evaluation; else it is of the training batches. LabError where the table has no steps or no losses.
+    Rows with a validation loss are evaluations. If no row has a training loss alone, the training loss in these rows is that of the
+    evaluation; else it is that of the training batches. LabError if the table has no steps or no losses.
     """
     lines = [line for line in lines if line.strip()]
     plain = [line for line in lines if not line.startswith("#")]
-    # A line of names may itself be a comment, as gnuplot has it.
+    # The header may be a comment line, as in gnuplot's files.
     rows, names, places = _table(plain) or _table([line.removeprefix("#") for line in lines]) or ([], [], {})
     if not places:
         names = _names(next(iter(_split(plain[:1])), []))
@@ -92,7 +92,7 @@ def read_table(lines: Sequence[str]) -> list[Log]:
 
 
 def _table(lines: Sequence[str]) -> tuple[list[list[str]], list[str], dict[str, int]] | None:
-    """The rows below the line of names, the names, and the places of the known columns; None where no line has such names."""
+    """Return the rows below the header, the columns' names, and the indices of known columns; None if there is no such header."""
     for at, line in enumerate(lines[:MOST_ABOVE]):
         below = [len(row.split()) for row in lines[at + 1 : at + 1 + MOST_ABOVE]]
         header = max(_headers(line), key=lambda cells: (below.count(len(cells)), len(_places(_names(cells)))))
@@ -103,14 +103,14 @@ def _table(lines: Sequence[str]) -> tuple[list[list[str]], list[str], dict[str, 
 
 
 def _headers(line: str) -> list[list[str]]:
-    """The ways to read a line of names: names of several words stand at least two spaces apart."""
+    """Return the ways to split a header line: names may contain single spaces if they are at least two spaces apart."""
     if any(sign in line for sign in SEPARATORS):
         return _split([line])
     return [re.split(r"\s{2,}", line.strip()), line.split()]
 
 
 def _rows(lines: Sequence[str], header: str, names: Sequence[str]) -> list[list[str]]:
-    """Each line as cells, as the line of names `header` is divided."""
+    """Return each line's cells, split in the same way as the line `header`."""
     if any(sign in header for sign in SEPARATORS):
         return _split([header, *lines])[1:]
     ends, at = [], 0
@@ -121,9 +121,9 @@ def _rows(lines: Sequence[str], header: str, names: Sequence[str]) -> list[list[
 
 
 def _aligned(line: str, ends: Sequence[int], names: Sequence[str]) -> list[str]:
-    """A line's cells under the names; where it has fewer, each stands under the name that it overlaps or is nearest to.
+    """Return a line's cells by column; if it has fewer cells than names, each belongs to the name that it overlaps or is nearest.
 
-    One more than names is a row that begins with its number.
+    A row with one cell more than names begins with its index, which is dropped.
     """
     cells = [(match[0], match.start(), match.end()) for match in re.finditer(r"\S+", line)]
     if len(cells) in (len(names), len(names) + 1):
@@ -136,7 +136,7 @@ def _aligned(line: str, ends: Sequence[int], names: Sequence[str]) -> list[str]:
 
 
 def _split(lines: Sequence[str]) -> list[list[str]]:
-    """Each line as cells, by the separator that the first one has most of; by spaces where it has none."""
+    """Return each line's cells, split at the most frequent separator of the first line, or at spaces if it has none."""
     header = next(iter(lines), "")
     separator = max(SEPARATORS, key=header.count)
     if separator not in header:
@@ -147,7 +147,7 @@ def _split(lines: Sequence[str]) -> list[list[str]]:
 
 
 def _names(header: Sequence[str]) -> list[str]:
-    """Names of columns, in lower case and with `_` for what lies between their words: `Val. Loss (nats)` is val_loss."""
+    """Return normalised names of columns, in lower case with `_` between words: val_loss for `Val. Loss (nats)`."""
     plain = [re.sub(r"\s*[(\[].*?[)\]]", "", name).strip().lower().lstrip("\ufeff") for name in header]
     return [
         re.sub(r"[\s.-]+", "_", name).strip("_") if "/" not in name and not name.startswith("_") else name
@@ -171,7 +171,7 @@ def _log(label: str, rows: Sequence[Mapping[str, str]], step_name: str) -> Log:
     )
     named = step_name in ("epoch", "epochs", "ep")
     steps = sorted({step for _, step in measured})
-    # Steps are at times called epochs, too: such tables have only some of them, and never two in a row.
+    # Some tables call steps epochs; they have only some of them, and never two in a row.
     epochs = named and (len(steps) < 2 or any(later - earlier == 1 for earlier, later in pairwise(steps)))
     measured = _timed(measured, epochs)
     found = [point for row, step in measured for point in _points(row, step, alone)]
@@ -192,14 +192,14 @@ def _log(label: str, rows: Sequence[Mapping[str, str]], step_name: str) -> Log:
 
 
 def _timed(rows: Sequence[tuple[Mapping[str, str], int]], epochs: bool) -> list[tuple[Mapping[str, str], int]]:
-    """The rows with `seconds` as a clock: a column of each row's own time is added up, whatever it is called.
+    """Return the rows with cumulative `seconds`: if the column has each row's own time, whatever its name, it is summed.
 
-    Of epochs that the table leaves out, each took as long as the next one that it has.
+    An epoch that the table leaves out is assumed to take as long as the next one in the table.
     """
     column = "seconds" if any("seconds" in row for row, _ in rows) else "row_seconds"
     times = [_number(row, column) for row, _ in rows]
     known = [(at, step) for at, (_, step) in zip(times, rows, strict=True) if at is not None]
-    # A clock goes on from row to row; where a training was taken up again it may begin anew.
+    # Cumulative time increases from row to row; it may be reset where the training was restarted.
     if column == "seconds" and all(one[0] < two[0] or one[1] >= two[1] for one, two in pairwise(known)):
         return [*rows]
     running = clock(times)
@@ -253,13 +253,13 @@ def _points(row: Mapping[str, str], step: int, alone: bool) -> list[Point]:
 
 
 def _loss(row: Mapping[str, str], what: str, perplexity: str) -> float | None:
-    """The loss in nats a token, or where the row has none, that of its perplexity."""
+    """Return the loss in nats a token, or if the row has none, the logarithm of its perplexity."""
     loss, other = _number(row, what), _number(row, perplexity)
     return math.log(other) if loss is None and other is not None and other > 0 else loss
 
 
 def _share(row: Mapping[str, str], what: str) -> float | None:
-    """A share, which may be written in percent."""
+    """Return a share, which may be written in percent."""
     value = _number(row, what)
     return round(value / 100, 12) if value is not None and ("%" in row.get(what, "") or value > 1) else value
 
@@ -274,7 +274,7 @@ def _whole(row: Mapping[str, str], what: str) -> int | None:
 
 
 def _number(row: Mapping[str, str], what: str) -> float | None:
-    """The number in a cell; None where it is empty or no number, NaN where it says so."""
+    """Return the number in a cell; None if it is empty or no number, NaN if it isn't finite."""
     try:
         value = float(row.get(what, "").removesuffix("%").removesuffix("s"))
     except ValueError:
