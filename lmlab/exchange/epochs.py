@@ -98,7 +98,7 @@ def clock(seconds: Sequence[float | None]) -> list[float | None]:
 
 
 def _epochs(lines: Iterable[str]) -> tuple[list[Epoch], int | None]:
-    """Return the epochs in the order of the lines, an epoch that was trained again twice, and the number of planned epochs."""
+    """Return the epochs in the order of the lines, one that was trained again occurs twice, and the number of planned epochs."""
     found: list[Epoch] = []
     planned = None
     for line in lines:

@@ -149,14 +149,14 @@ def read_log(text: str, form: str = AUTO) -> list[Log]:
     lines = ESCAPES.sub("", text).splitlines()
     if form == TABLE:
         return read_table(lines)
-    told = read_epochs(lines) if form in (AUTO, EPOCHS) else None
+    by_epoch = read_epochs(lines) if form in (AUTO, EPOCHS) else None
     candidates = [one for one in LINE_FORMS if form in (AUTO, one.name)]
     found = {one.name: _points(one, lines) for one in candidates}
     best = max(candidates, key=lambda one: len(found[one.name]), default=None)
-    if best is not None and found[best.name] and len(found[best.name]) >= len(told.points if told else ()):
+    if best is not None and found[best.name] and len(found[best.name]) >= len(by_epoch.points if by_epoch else ()):
         return [_log(best, found[best.name], lines)]
-    if told is not None:
-        return [told]
+    if by_epoch is not None:
+        return [by_epoch]
     if form == AUTO:
         try:
             return read_table(lines)

@@ -33,9 +33,9 @@ class Conversation:
 
         The text may always take half of the context, and its last line is kept whole. LabError if the tokenizer can't encode it.
         """
-        room = max(context - tokens, context // 2)
+        available = max(context - tokens, context // 2)
         text = self.text
-        while len(encode_prompts(tokenizer, [text])[0]) > room:
+        while len(encode_prompts(tokenizer, [text])[0]) > available:
             _, _, rest = text.partition(separator(tokenizer))
             if not rest:
                 break

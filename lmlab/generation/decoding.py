@@ -61,7 +61,7 @@ def generate(
     writers = _writers(model, tokenizer, prompts, sampling, begin)
     done: dict[int, Completion] = {}
 
-    def tell(writer: Writer, piece: str) -> None:
+    def report(writer: Writer, piece: str) -> None:
         if piece and on_text is not None:
             on_text(writer.number, piece)
         if writer.reason is not None:
@@ -78,13 +78,13 @@ def generate(
                 texts = _texts(model, some, tokenizer.vocabulary_size, sampling, watched)
                 while not (stop_requested is not None and stop_requested()) and (written := texts.write()):
                     for writer, tokens in written:
-                        tell(writer, writer.take(tokens))
+                        report(writer, writer.take(tokens))
     finally:
         if mode:
             model.train()
     for writer in writers:
         if writer.reason is None:
-            tell(writer, writer.end("stopped"))
+            report(writer, writer.end("stopped"))
     return [done[number] for number in range(len(writers))]
 
 

@@ -72,9 +72,9 @@ class Group:
         """Return the draft tokens of each text, at most as many as fit its cache."""
         if not self._sampling.draft or not isinstance(self._model, GPTModel):
             return [[] for _ in self.writers]
-        room = self._cache.length - max(self._cache.held) - 1
+        available = self._cache.length - max(self._cache.held) - 1
         return [
-            lookup.draft(writer.text, min(self._sampling.draft, room, writer.left - 1))
+            lookup.draft(writer.text, min(self._sampling.draft, available, writer.left - 1))
             for writer, lookup in zip(self.writers, self._lookups, strict=True)
         ]
 

@@ -55,14 +55,14 @@ def load(say: Callable[[str], object] | None = None, identity: str = "") -> Libr
     `say` (default: print to standard error) is called with a line if the library is built now. LabError if LMLAB_NATIVE has an
     invalid value.
     """
-    wish = os.environ.get(SETTING, "")
-    if wish not in ("", "off", "rebuild"):
-        raise LabError(f"{SETTING} is {wish!r}: expected off, rebuild or nothing")
-    if wish == "off":
+    requested = os.environ.get(SETTING, "")
+    if requested not in ("", "off", "rebuild"):
+        raise LabError(f"{SETTING} is {requested!r}: expected off, rebuild or nothing")
+    if requested == "off":
         return Missing(f"{SETTING} is off")
     cache = cache_folder() / "native"
-    if (not identity or wish == "rebuild") and (cache, "") not in _loaded:
-        newest = _load(lambda: find_or_build(SOURCE, cache, say or _tell, wish == "rebuild"))
+    if (not identity or requested == "rebuild") and (cache, "") not in _loaded:
+        newest = _load(lambda: find_or_build(SOURCE, cache, say or _tell, requested == "rebuild"))
         _loaded[cache, ""] = newest
         if isinstance(newest, Library):
             _loaded[cache, newest.identity] = newest

@@ -232,21 +232,21 @@ class LivePanel:
         from rich.progress_bar import ProgressBar
         from rich.text import Text
 
-        room, encoding = self.console.width - FRAME, self.console.encoding
+        available, encoding = self.console.width - FRAME, self.console.encoding
         shown = [(label, encodable(value, encoding)) for label, value in panel_cells(now)]
         rows = [
             Text.assemble(*((part, "bold" if place % 2 else "dim") for place, part in enumerate(row)), overflow="fold")
-            for row in grid_rows(shown, room)
+            for row in grid_rows(shown, available)
         ]
         label = "loss trend "
-        points = max(1, min(TREND_POINTS, room - len(label)))
+        points = max(1, min(TREND_POINTS, available - len(label)))
         trend = encodable(sparkline(self.losses, points), encoding)
         rows.append(Text.assemble((label, "dim"), (trend, "cyan")))
         if now.end:
             rows.append(Text.assemble(("at the end ", "dim"), (encodable(now.end, encoding), "bold")))
         bar = ProgressBar(total=now.steps, completed=now.step, width=None)
         title = encodable(self._title, encoding)
-        if columns_of(title) > room - 2:  # rich would cut it
+        if columns_of(title) > available - 2:  # rich would cut it
             return Panel(Group(Text(title, overflow="fold"), *rows, bar), border_style="dim")
         return Panel(Group(*rows, bar), title=Text(title), title_align="left", border_style="dim")
 
@@ -258,8 +258,8 @@ def grid_rows(cells: list[tuple[str, str]], width: int) -> list[list[str]]:
     """
     sizes = [columns_of(label) + 1 + columns_of(value) for label, value in cells]
     for many in range(MOST_COLUMNS, 0, -1):
-        room = (width - len(GAP) * (many - 1)) // many
-        wide = [place for place, size in enumerate(sizes) if size > room]
+        available = (width - len(GAP) * (many - 1)) // many
+        wide = [place for place, size in enumerate(sizes) if size > available]
         if len(wide) <= 1:
             break
     order = [place for place in range(len(cells)) if place not in wide]

@@ -127,8 +127,8 @@ def choose_engine(
 
     The build of this `identity` is used if it exists, else the newest. LabError if native is requested and isn't available.
     """
-    wish = recipe.train.engine
-    if wish == "torch":
+    requested = recipe.train.engine
+    if requested == "torch":
         return "torch", "", "asked for"
     lacking = _no_native_engine(recipe, device, precision, compiled)
     if lacking is None:
@@ -136,10 +136,10 @@ def choose_engine(
         if identity and not isinstance(loaded, Library):
             loaded = load(say)
         if isinstance(loaded, Library):
-            why = "asked for" if wish == "native" else "the faster one on a CPU"
+            why = "asked for" if requested == "native" else "the faster one on a CPU"
             return "native", loaded.identity, f"{why}; built by {loaded.build.compiler}"
         lacking = loaded.reason
-    if wish == "native":
+    if requested == "native":
         raise LabError(f"the native engine can't be used: {lacking}; or use --train.engine torch")
     return "torch", "", f"the native engine can't be used: {lacking}"
 
@@ -172,11 +172,11 @@ def apply_policy(policy: Policy) -> None:
 
 def _choose_compile(recipe: Recipe, device: torch.device) -> tuple[bool, str]:
     """Return (whether to compile, why): see `choose_compile`. LabError if it's requested and the model can't be compiled."""
-    wish = recipe.train.compile
+    requested = recipe.train.compile
     lacking = uncompilable(recipe.model)
-    if lacking is None or wish == "off":
-        return choose_compile(wish, device, detect())
-    if wish == "on":
+    if lacking is None or requested == "off":
+        return choose_compile(requested, device, detect())
+    if requested == "on":
         raise LabError(f"train.compile can't be on: {lacking}: use auto or off")
     return False, lacking
 
@@ -207,9 +207,9 @@ def _no_native_engine(recipe: Recipe, device: torch.device, precision: str, comp
 
 
 def _micro_batch(recipe: Recipe, device: torch.device) -> tuple[int, str]:
-    batch, wish = recipe.train.batch, recipe.train.micro_batch
-    if wish is not None:
-        return wish, "asked for"
+    batch, requested = recipe.train.batch, recipe.train.micro_batch
+    if requested is not None:
+        return requested, "asked for"
     if device.type == "cpu":
         return batch, "the whole batch"
     tokens = tokens_in_a_gpu_pass(recipe.model)

@@ -120,8 +120,8 @@ class Saver:
 
 def saves_in_background(recipe: Recipe, checkpoint_bytes: int) -> bool:
     """Return whether checkpoints of this size are saved in the background."""
-    wish = recipe.train.background
-    return checkpoint_bytes >= SMALLEST_IN_BACKGROUND if wish == "auto" else wish == "on"
+    requested = recipe.train.background
+    return checkpoint_bytes >= SMALLEST_IN_BACKGROUND if requested == "auto" else requested == "on"
 
 
 def best_of(state: State) -> Best | None:

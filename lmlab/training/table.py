@@ -162,9 +162,9 @@ def _least(rows: Sequence[tuple[str, ...] | str], place: int) -> int:
 def _widened(least: Sequence[int], wanted: Sequence[int], width: int) -> list[int]:
     """Return the least widths plus shares of the remaining width, distributed evenly up to each column's wanted width."""
     widths, spare = list(least), max(0, width - _total(least))
-    wishes = sorted((wish - least[place], place) for place, wish in enumerate(wanted) if wish > least[place])
-    for rank, (wish, place) in enumerate(wishes):
-        given = min(wish, spare // (len(wishes) - rank))
+    wider = sorted((size - least[place], place) for place, size in enumerate(wanted) if size > least[place])
+    for rank, (extra, place) in enumerate(wider):
+        given = min(extra, spare // (len(wider) - rank))
         widths[place] += given
         spare -= given
     return widths

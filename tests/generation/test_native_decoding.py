@@ -383,7 +383,7 @@ def test_what_a_decoder_has_no_room_for_is_refused():
     with pytest.raises(LabError, match="context of 40"):
         Decoder(engine, 1, 41)
     decoder = Decoder(engine, 1, 8)
-    with pytest.raises(LabError, match="room for 8"):
+    with pytest.raises(LabError, match="at most 8"):
         decoder.start(0, [1] * 5, [], 5)
     with pytest.raises(LabError, match="expected 0 to 36"):
         decoder.start(0, [37], [], 1)

@@ -58,11 +58,11 @@ def test_selected_rows_go_on_as_before_in_the_order_asked_for(option: str) -> No
             torch.testing.assert_close(logits[row], model(whole[None])[0, -1])
 
 
-def test_a_cache_refuses_more_than_it_has_room_for() -> None:
+def test_a_cache_refuses_more_tokens_than_its_capacity() -> None:
     model = random_model(settings("gpt2")).eval()
     cache = model.start_cache(2, 6)
     model.advance(random_tokens(2, 4), cache)
-    with pytest.raises(LabError, match="room for 6 tokens a row, but 4 \\+ 3"):
+    with pytest.raises(LabError, match="at most 6 tokens a row, but 4 \\+ 3"):
         model.advance(random_tokens(2, 3), cache)
     assert cache.held == [4, 4]
     with pytest.raises(LabError, match="longer than the model's context of 12"):

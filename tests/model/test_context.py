@@ -148,7 +148,7 @@ def test_more_than_the_context_is_refused() -> None:
     model = random_context(settings("three_layers")).eval()
     cache = model.start_cache(2, 6)
     model.advance(random_tokens(2, 4), cache)
-    with pytest.raises(LabError, match="room for 6 tokens a row, but 4 \\+ 3"):
+    with pytest.raises(LabError, match="at most 6 tokens a row, but 4 \\+ 3"):
         model.advance(random_tokens(2, 3), cache)
     assert cache.held == [4, 4]
     with pytest.raises(LabError, match="longer than the model's context of 12"):
