@@ -22,8 +22,9 @@ from lmlab.planning.resources import resources_on
 from lmlab.recipe import Context, check, override
 from lmlab.runs.units import read_units
 from lmlab.training.step import TrainingStep
-from tests.experiment.test_exactness import StopAfter, assert_equal_runs
+from tests.experiment.test_exactness import assert_equal_runs
 from tests.experiment.test_planned import tried as tried  # the fixture
+from tests.stopping import StopAt
 
 DOCUMENTS = {
     "data.tokenizer": "words",
@@ -103,7 +104,7 @@ def test_a_stopped_and_resumed_run_equals_an_untouched_one(recipe, tmp_path, unt
     changes = {"train.engine": engine, "train.micro_batch": "4", "model.dropout": "0.1", "evaluate.prompts": "the old"}
     recipe = override(recipe, changes)
     whole = untouched(recipe)
-    stopped = train(recipe, run="stopped", runs=tmp_path, display=StopAfter(stop))
+    stopped = train(recipe, run="stopped", runs=tmp_path, display=StopAt(stop))
     assert stopped.ending.kind == "stopped"
     assert resume("stopped", runs=tmp_path).ending.kind == "finished"
     assert_equal_runs(whole.run, stopped.run)

@@ -23,11 +23,11 @@ def test_train_load_and_generate_in_three_lines(small_recipe, tmp_path, capsys):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 @pytest.mark.parametrize(("first", "second"), [("cpu", "cuda"), ("cuda", "cpu")])
 def test_a_checkpoint_of_one_device_continues_on_the_other(small_recipe, tmp_path, first, second):
-    from tests.experiment.test_exactness import StopAfter
+    from tests.stopping import StopAt
 
     recipe = override(small_recipe, {"train.device": first, "train.precision": "fp32"})
     whole = train(recipe, run="whole", runs=tmp_path)
-    train(recipe, run="moved", runs=tmp_path, display=StopAfter(6))
+    train(recipe, run="moved", runs=tmp_path, display=StopAt(6))
     moved = resume("moved", runs=tmp_path, changes={"train.device": second})
     assert moved.summary["final"]["loss"] == pytest.approx(whole.summary["final"]["loss"], abs=1e-3)
     assert moved.summary["data_used"] == whole.summary["data_used"]
