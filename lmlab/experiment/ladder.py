@@ -44,7 +44,7 @@ def run_ladder(
         done.append(Point(size=rung.size, length=rung.length, loss=loss))
         remember(recipe, dataset.id, steps, done)
         remove_tree(folder)
-    return ladder_law(done)
+    return ladder_law(done, steps)
 
 
 def _name(recipe: Recipe) -> str:

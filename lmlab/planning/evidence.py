@@ -106,7 +106,7 @@ def _of_laws(
     worth = effective_tokens(tokens, unique_tokens)
     points = remembered(recipe, dataset.id, steps)
     if len(points) == len(DESIGN):
-        ladder = ladder_law(points)
+        ladder = ladder_law(points, steps)
         expected = ladder.expected()
         return Evidence(
             loss=_corrected(expected, calibrations),

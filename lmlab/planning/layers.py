@@ -17,12 +17,14 @@ from pathlib import Path
 
 from lmlab.model import activation_bytes, flops_per_token
 from lmlab.planning.child import TOO_LONG, Measurement, measure
+from lmlab.planning.parts import checkpoint_bytes
 from lmlab.planning.peak import fastest_flops, peak_flops
 from lmlab.planning.sequences import TIMES, few_sequences, with_all_sequences
 from lmlab.recipe import GPT, Recipe
 from lmlab.scaling.estimate import Evidence
 from lmlab.training.evaluating import TRAINING_STEP_IN_FORWARDS
 from lmlab.training.policy import Policy
+from lmlab.training.saving import saves_in_background
 
 LONG_STEP_SECONDS = 1.0
 LONGEST_TRIED_SECONDS = 10.0
@@ -95,8 +97,11 @@ def measured_or_extended(
     if not long or layers <= WHOLE_MODEL_LAYERS:
         return run(recipe, policy, data_folder, **options), "measured"
     found = []
+    # Whether checkpoints are saved in the background depends on their size, and takes a copy of them: as for the whole model.
+    background = "on" if saves_in_background(recipe, checkpoint_bytes(recipe, vocabulary)) else "off"
+    train = dataclasses.replace(recipe.train, background=background)
     for count in (fewest, fewest + 1):
-        smaller = dataclasses.replace(recipe, model=dataclasses.replace(model, layers=count))
+        smaller = dataclasses.replace(recipe, model=dataclasses.replace(model, layers=count), train=train)
         found.append(run(smaller, policy, data_folder, **options))
         if found[-1].failed:
             return found[-1], "extrapolated"

@@ -22,10 +22,15 @@ from lmlab.recipe import Recipe, override, recipe_hash
 from lmlab.recipe.model import GPT
 from lmlab.scaling.ladder import Point
 
-FORMAT = 2
+FORMAT = 3
 FIELDS = ("size", "length", "loss")
 
 MOST_SHARE = 0.1
+CHEAP_FLOPS, CHEAP_SHARE = 3e13, 0.15
+"""A training of fewer FLOPs, some five minutes on two CPU cores, may spend more of them on its ladder: wider rungs extrapolate less
+(docs/notes/ladders-of-narrow-models.md)."""
+SMALL_MODEL_SHARE = 0.25
+"""The same for a model whose rungs would have one width otherwise."""
 DESIGN = ((2 / 3, 1 / 16), (2 / 3, 1 / 8), (2 / 3, 1.0), (1.0, 1.0))
 """(share of the widest rung's width, share of the steps)."""
 WIDEST, NARROWEST, WIDTHS_APART = 0.25, 1 / 32, 1 / 128
@@ -60,19 +65,33 @@ def rungs_of(recipe: Recipe, vocabulary: int, steps: int) -> list[Rung]:
     own = recipe.model
     if not isinstance(own, GPT):
         raise LabError(f"a ladder of narrower models is for model.kind gpt, not for {own.kind}: plan without --ladder")
+
+    def rungs(widest: float, scale: float) -> list[Rung]:
+        return [_rung(recipe, own, vocabulary, steps, widest * width, length * scale) for width, length in DESIGN]
+
+    flops = flops_per_token(recipe.model, vocabulary).training * steps * recipe.train.batch * own.context
+    most = CHEAP_SHARE if flops < CHEAP_FLOPS else MOST_SHARE
     widest = WIDEST
-    while True:
-        found = [_rung(recipe, own, vocabulary, steps, widest * width, length) for width, length in DESIGN]
-        share = sum(rung.share for rung in found)
-        if share <= MOST_SHARE or widest <= NARROWEST:
+    found = rungs(widest, 1.0)
+    while _share(found) > most and widest > NARROWEST:
+        narrower_rungs = rungs(widest - WIDTHS_APART, 1.0)
+        if not _differ_in_width(narrower_rungs):
+            most = max(most, SMALL_MODEL_SHARE)  # two runs of one width say nothing of the gain from width
             break
-        widest -= WIDTHS_APART
+        widest, found = widest - WIDTHS_APART, narrower_rungs
     scale = 1.0
-    while share > MOST_SHARE and scale > 0.01:
-        scale *= 0.97 * MOST_SHARE / share
-        found = [_rung(recipe, own, vocabulary, steps, widest * width, length * scale) for width, length in DESIGN]
-        share = sum(rung.share for rung in found)
+    while _share(found) > most and scale > 0.01:
+        scale *= 0.97 * most / _share(found)
+        found = rungs(widest, scale)
     return sorted(found, key=lambda rung: rung.share)
+
+
+def _share(rungs: Sequence[Rung]) -> float:
+    return sum(rung.share for rung in rungs)
+
+
+def _differ_in_width(rungs: Sequence[Rung]) -> bool:
+    return len({rung.recipe.model.width for rung in rungs}) > 1
 
 
 def _rung(recipe: Recipe, own: GPT, vocabulary: int, steps: int, width: float, length: float) -> Rung:

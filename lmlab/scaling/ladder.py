@@ -29,6 +29,9 @@ SHORTER_NOISE = 0.03
 """The same for shorter runs: the error of this law's description of their curves."""
 SAME_LENGTH = 0.9
 FEWEST_POINTS = 3
+FEW_STEPS, FEW_STEPS_SPREAD = 200, 0.1
+"""Fewer steps than these leave narrow models in the first phase of training, of which the prior knows nothing: three trainings of
+60 steps ended 16, 9 and 0% below their predictions (docs/notes/ladders-of-narrow-models.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +69,8 @@ class LadderLaw:
     """log(E/L), log(A/L), alpha, log(B/(1-B)) and beta, with L the lowest loss of the ladder."""
     spread: float
     """Standard deviation of the predicted log-loss of the target run."""
+    few_steps: int | None = None
+    """Steps of the target run where they are so few that the law is uncertain; None otherwise."""
 
     def loss(self, size: float, length: float) -> float:
         """Return the loss in nats a token of a run of this relative size and length."""
@@ -80,6 +85,8 @@ class LadderLaw:
         beyond = f"the blocks have {1 / largest:.0f} times the parameters of the ladder's largest model"
         if longest < SAME_LENGTH:
             beyond += f", and the training {1 / longest:.1f} times the steps of its longest"
+        if self.few_steps is not None:
+            beyond += f"; {self.few_steps} steps are few to extrapolate from: narrow models learn late"
         return Estimate(
             value=value,
             low=value * math.exp(-NORMAL_QUANTILE * self.spread),
@@ -94,8 +101,8 @@ class LadderLaw:
         return min(point.loss for point in self.points)
 
 
-def ladder_law(points: Sequence[Point]) -> LadderLaw:
-    """Return the law fitted to `points`.
+def ladder_law(points: Sequence[Point], steps: int | None = None) -> LadderLaw:
+    """Return the law fitted to `points`, for a target run of `steps` steps (None: many).
 
     The maximum a posteriori estimate by Levenberg-Marquardt; the spread from the curvature there. Raises LabError with
     fewer than three points, or a loss that isn't a positive number.
@@ -107,6 +114,7 @@ def ladder_law(points: Sequence[Point]) -> LadderLaw:
     losses = np.array([point.loss for point in points])
     if not (np.isfinite(losses).all() and (losses > 0).all()):
         raise LabError("a training of the ladder has no finite loss: expected a lower optim.lr")
+    few = steps is not None and steps < FEW_STEPS
     places = np.array([[point.size, point.length] for point in points])
     observed = np.log(losses / losses.min())
     long = places[:, 1] > SAME_LENGTH * places[:, 1].max()
@@ -134,7 +142,8 @@ def ladder_law(points: Sequence[Point]) -> LadderLaw:
     return LadderLaw(
         points=tuple(points),
         numbers=tuple(final.tolist()),
-        spread=math.sqrt(float(direction @ covariance @ direction) + NOISE**2),
+        spread=math.sqrt(float(direction @ covariance @ direction) + NOISE**2 + (FEW_STEPS_SPREAD**2 if few else 0.0)),
+        few_steps=steps if few else None,
     )
 
 

@@ -228,11 +228,12 @@ def test_on_a_gpu_it_is_what_really_ran(tried, monkeypatch):
 def test_a_long_step_is_measured_at_one_and_two_layers_and_extended(tried):
     recipe, policy = tried
     recipe = override(recipe, {"model.layers": "12"})
-    seen = []
+    seen, background = [], set()
 
     def run(recipe, policy, folder, **options):
         layers = recipe.model.layers
         seen.append(layers)
+        background.add(recipe.train.background)
         return Measurement(
             micro_batch=2,
             batch=2,
@@ -244,11 +245,17 @@ def test_a_long_step_is_measured_at_one_and_two_layers_and_extended(tried):
 
     found, evidence = measured_or_extended(recipe, policy, "data", 7, batch=2, peak=1e10, run=run)
     assert (seen, evidence) == ([1, 2], "extrapolated")
+    assert background == {"off"}  # as the whole model, whose checkpoints are small
     assert np.median(found.step_seconds) == pytest.approx(0.5 + 1.2 + 0.01)
     assert 1 / found.forward_tokens_per_second == pytest.approx(1e-3 + 12e-4)
     assert (found.checkpoint_bytes, found.peak_memory_bytes) == (1120, 6200)
     assert measured_or_extended(recipe, policy, "data", 7, batch=2, peak=1e18, run=run)[1] == "measured"
     assert seen == [1, 2, 12]
+    background.clear()
+    wide = override(recipe, {"model.width": "512"})
+    measured_or_extended(wide, policy, "data", 7, batch=2, peak=1e10, run=run)
+    assert background == {"on"}  # the copy of a checkpoint of one layer would be missing else
+    seen[3:] = []
     # Value residuals begin with the second layer.
     mixed = override(recipe, {"model.value_residual": "yes"})
     assert measured_or_extended(mixed, policy, "data", 7, batch=2, peak=1e9, run=run)[0].peak_memory_bytes == 6200

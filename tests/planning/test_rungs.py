@@ -3,7 +3,18 @@
 import pytest
 
 from lmlab.model import flops_per_token
-from lmlab.planning.rungs import DESIGN, MOST_RATE, MOST_SHARE, narrower, remember, remembered, rungs_of
+from lmlab.planning.rungs import (
+    CHEAP_FLOPS,
+    CHEAP_SHARE,
+    DESIGN,
+    MOST_RATE,
+    MOST_SHARE,
+    SMALL_MODEL_SHARE,
+    narrower,
+    remember,
+    remembered,
+    rungs_of,
+)
 from lmlab.recipe import check, load_recipe, override
 from lmlab.recipe.identity import differences
 from lmlab.scaling.ladder import Point
@@ -31,7 +42,9 @@ def test_a_ladder_takes_a_tenth_of_the_arithmetic_at_most_and_differs_in_size_an
         * rung.recipe.model.context
         for rung in rungs
     )
-    assert spent / whole == pytest.approx(sum(rung.share for rung in rungs)) and spent / whole <= MOST_SHARE
+    assert spent / whole == pytest.approx(sum(rung.share for rung in rungs)) and spent / whole <= (
+        CHEAP_SHARE if whole < CHEAP_FLOPS else MOST_SHARE
+    )
     for rung in rungs:
         check(rung.recipe)
         allowed = {
@@ -46,6 +59,17 @@ def test_a_ladder_takes_a_tenth_of_the_arithmetic_at_most_and_differs_in_size_an
         assert set(differences(recipe, rung.recipe)) <= allowed | {
             *("model.width", "model.heads", "model.kv_heads", "model.hidden", "optim.lr", "optim.transfer_from")
         }
+
+
+@pytest.mark.parametrize("vocabulary", [65, 1024, 4096])
+@pytest.mark.parametrize("width", [48, 64, 80, 96, 128])
+def test_a_small_model_has_two_widths_on_its_ladder_too(width, vocabulary):
+    shape = {"model.width": str(width), "model.layers": "5", "model.heads": str(width // 16)}
+    recipe = override(load_recipe("shakespeare-cpu"), {**shape, "train.steps": "1000"})
+    long = [rung for rung in rungs_of(recipe, vocabulary, 1000) if rung.length > 0.1]
+    widths = [rung.recipe.model.width for rung in long[-2:]]
+    assert widths[0] < widths[1] < width
+    assert sum(rung.share for rung in rungs_of(recipe, vocabulary, 1000)) <= SMALL_MODEL_SHARE
 
 
 def test_the_ladder_is_two_widths_as_long_as_the_training_and_the_narrower_for_less():

@@ -77,6 +77,14 @@ def test_longer_trainings_and_larger_models_are_better():
     assert law.loss(2.0, 1.0) < law.loss(1.0, 1.0)
 
 
+def test_a_training_of_few_steps_has_a_wider_interval_and_says_why():
+    points = climbed((1.6, 0.4, 0.36, 0.3, 0.3))
+    many, few = (ladder_law(points, steps).expected() for steps in (200, 199))
+    assert many == ladder_law(points).expected() and few.value == many.value
+    assert few.low < many.low and few.high > many.high
+    assert "199 steps are few to extrapolate from" in few.alarm
+
+
 def test_too_few_trainings_and_ones_that_came_to_nothing_are_refused():
     points = climbed((1.6, 0.4, 0.36, 0.3, 0.3))
     with pytest.raises(LabError, match="2 trainings are too few"):
