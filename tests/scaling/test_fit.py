@@ -153,7 +153,7 @@ def test_what_is_no_run_is_refused():
     points = points_of(TRUE, LADDER, 0.01, seed=9)
     with pytest.raises(LabError, match="3 runs are too few"):
         fit_law(points[:3])
-    with pytest.raises(LabError, match="no run to fit"):
+    with pytest.raises(LabError, match="is not a run to fit"):
         fit_law([*points, LossPoint(parameters=1e5, tokens=1e5, loss=math.nan)])
 
 

@@ -87,7 +87,7 @@ def test_a_training_of_few_steps_has_a_wider_interval_and_says_why():
 
 def test_too_few_trainings_and_ones_that_came_to_nothing_are_refused():
     points = climbed((1.6, 0.4, 0.36, 0.3, 0.3))
-    with pytest.raises(LabError, match="2 trainings are too few"):
+    with pytest.raises(LabError, match="2 runs are too few"):
         ladder_law(points[:2])
     with pytest.raises(LabError, match="no finite loss"):
         ladder_law([*points[:3], Point(size=1.0, length=1.0, loss=math.nan)])
