@@ -20,8 +20,8 @@ from lmlab.runs.opening import TAGGED
 class Compare:
     """What differs between runs, what each cost, losses at equal budgets, and on each pair: better, worse or indistinguishable.
 
-    All finished runs in the same folder that differ from a named one only in the seed count as its seeds. For the reasons of a
-    difference: lmlab explain RUN RUN.
+    All finished runs in the same folder that differ from a named one only in the seed count as its seeds. Why do they
+    differ: lmlab explain RUN RUN.
     """
 
     run: tyro.conf.Positional[tuple[str, ...]]

@@ -191,9 +191,9 @@ def test_a_price_card_budget_or_name_that_cannot_be_is_refused_before_the_text_i
     monkeypatch.setattr("lmlab.experiment.recipe_asked", never)
     text = small[1]
     for flag, value, said in (
-        ("--price", "x", "is no price"),
+        ("--price", "x", "is not a price"),
         ("--card", "nope", "there is no card 'nope'"),
-        ("--budget", "soon", "is no budget"),
+        ("--budget", "soon", "is not a budget"),
     ):
         assert_refused(lmlab("plan", text, flag, value), 1, said)
     assert_refused(lmlab("train", text, "--run", "mine"), 1, "the run mine exists already")

@@ -75,11 +75,11 @@ def test_a_schedule_for_a_longer_run_needs_its_length(lmlab):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--budget", "8h", "--price", "cheap"], "'cheap' is no price"),
+        (["--budget", "8h", "--price", "cheap"], "'cheap' is not a price"),
         (["--budget", "8h", "--price", "0.3/kWh"], "a price of 0.3/kWh needs a power"),
         (["--price", "0.3/kWh"], "a price of 0.3/kWh needs a power"),
-        (["--budget", "8"], "'8' is no budget"),
-        (["--loss", "-1"], "--loss -1 is no loss"),
+        (["--budget", "8"], "'8' is not a budget"),
+        (["--loss", "-1"], "--loss -1 is not a loss"),
         (["--card", "rtx3900"], "did you mean rtx3090?"),
     ],
 )

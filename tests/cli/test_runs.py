@@ -133,7 +133,7 @@ def test_of_several_runs_none_goes_where_one_is_unknown(one, tmp_path):
         (["renam"], "did you mean rename?"),
         (["rm"], "needs a run"),
         (["--sort", "los"], "did you mean loss?"),
-        (["--filter", "loss"], "is no condition"),
+        (["--filter", "loss"], "is not a condition"),
         (["--descending"], "needs --sort"),
         (["--watch", "--json"], "excludes --json"),
         (["--watch"], "needs a terminal"),

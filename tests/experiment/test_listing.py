@@ -157,7 +157,7 @@ def test_conditions_choose_rows(folder, conditions, left):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("loss", "is no condition"),
+        ("loss", "is not a condition"),
         ("los<1", "did you mean loss"),
         ("loss<low", "expected a number"),
         ("time<x", "expected a time"),
