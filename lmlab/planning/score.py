@@ -37,7 +37,8 @@ CORRECTED = "corrected_total_seconds"
 
 def counts_wall_time(forecast: Any) -> bool:
     """Return whether the time in a forecast.json is wall time."""
-    return isinstance(forecast, dict) and forecast.get(SINCE) in WORDS
+    since = forecast.get(SINCE) if isinstance(forecast, dict) else None
+    return isinstance(since, str) and since in WORDS
 
 
 def score(

@@ -73,7 +73,7 @@ def test_a_branch_onto_other_text_begins_a_stream_of_its_own(small_recipe, tmp_p
 
 def test_a_branch_with_another_shape_or_vocabulary_is_refused_in_one_line(small_recipe, tmp_path):
     train(small_recipe, run="parent", runs=tmp_path)
-    with pytest.raises(LabError, match="needs its model"):
+    with pytest.raises(LabError, match="needs the same model"):
         branch(small_recipe, tmp_path, "parent", {"model.width": "64"})
     (tmp_path / "abc.txt").write_text("abcd " * 500)
     with pytest.raises(LabError, match="vocabulary"):

@@ -16,7 +16,8 @@ from lmlab.experiment.session import Session
 from lmlab.recipe import override
 from lmlab.runs import open_run
 from tests.experiment.conftest import SMALL
-from tests.experiment.test_spikes import assert_same_end, stopping_at
+from tests.experiment.test_spikes import assert_same_end
+from tests.stopping import StopAt
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def runs(made, small_recipe, tmp_path):
     recipe = override(small_recipe, {"evaluate.every": "3"})
     if "text" not in made:
         made["text"] = recipe.data.corpus
-        train(recipe, run="stopped", runs=made["root"], display=stopping_at(9), say=lambda line: None)
+        train(recipe, run="stopped", runs=made["root"], display=StopAt(9), say=lambda line: None)
         train(recipe, run="finished", runs=made["root"], say=lambda line: None)
     shutil.copytree(made["root"], tmp_path / "runs")
     return tmp_path / "runs"
@@ -50,7 +51,7 @@ def test_a_second_signal_says_what_is_saved_and_how_to_go_on(small_recipe, tmp_p
         raise KeyboardInterrupt
 
     folder = tmp_path / "again"
-    train(small_recipe, run="again", runs=tmp_path, display=stopping_at(6), say=lambda line: None)
+    train(small_recipe, run="again", runs=tmp_path, display=StopAt(6), say=lambda line: None)
     monkeypatch.setattr(Session, "train", interrupted)
     assert main(["resume", str(folder), "--quiet"]) == 3
     told = f"lmlab: stopped; saved up to step 6, continue with: lmlab resume {folder}"

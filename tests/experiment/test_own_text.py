@@ -113,7 +113,7 @@ def test_a_text_that_was_prepared_plainly_too_is_read_plainly_and_the_other_way_
 def test_where_it_is_in_doubt_how_a_text_is_read_the_verb_asks(names):
     for settings in ({"data.separator": "\\n"}, {"data.separator": "cerick"}):
         prepare(data_asked(names, settings, quiet).data)
-    with pytest.raises(LabError, match=r"prepared with different settings: .*say how it is read"):
+    with pytest.raises(LabError, match=r"prepared with different settings: .*set how it is read"):
         recipe_asked(names, {}, say=quiet)
 
 

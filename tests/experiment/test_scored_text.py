@@ -110,7 +110,7 @@ def test_compare_scores_a_plain_file_whole_for_runs_of_other_shares_and_says_wha
     assert any(line.startswith("other was trained on") for line in found.warnings)
     assert found.pairs[0].losses is not None
     assert found.to_json()["asked"]["split"] is None
-    with pytest.raises(LabError, match="divided otherwise"):
+    with pytest.raises(LabError, match="divided differently"):
         compare(["mine", "other"], place, Asked(on=str(place / "mine.txt"), split="valid"))
 
 

@@ -121,7 +121,7 @@ def test_an_archive_that_is_too_large_or_damaged_is_refused(tmp_path, monkeypatc
     path = tmp_path / "runs.tar.xz"
     _archive(path, (_entry("run/metrics.jsonl"), b"0" * 5_000_000))
     monkeypatch.setattr(bundle, "MOST_BYTES", 1 << 20)
-    with pytest.raises(LabError, match="is too large: expected 1 MiB"):
+    with pytest.raises(LabError, match="is too large: expected at most 1 MiB"):
         bundle.unpack(path, tmp_path)
     for damaged in (path.read_bytes()[:-40], b"no archive", b""):
         path.write_bytes(damaged)

@@ -25,7 +25,7 @@ import numpy as np
 from lmlab.checkpoint import find, open_checkpoint, pointed, read_tensors
 from lmlab.cli.report import described
 from lmlab.data import open_dataset
-from lmlab.data.cache import _remembered as remembered_hashes
+from lmlab.data.cache import _recorded as remembered_hashes
 from lmlab.data.describe import describe
 from lmlab.data.describe_lines import lines
 from lmlab.data.documents import Findings, pieces
