@@ -24,7 +24,6 @@ DOCS = ROOT / "docs"
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)")
 
 DIRTY = {
-    "docs/forecasts.json": "all trainings of the table are made again with the forecasts of wall time",
     "docs/overfitting.json": "hours of simulations and trainings; was recorded after its own page was written",
     "docs/small-runs.json": "was recorded after the first of its own results was written",
     "docs/verdicts.json": "its trainings are made again with verdicts paired by seed",
