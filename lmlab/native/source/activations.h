@@ -9,16 +9,16 @@
 constexpr int OUTPUT_BLOCK = 8 * TILE_ROWS;
 
 struct LayerActivations {
-    Buffer mixed;               // the block's input, after embedding_skip
-    Buffer attention_input;     // result of the norm
-    Buffer qkv;                 // queries and keys normalised and rotated, values as projected
-    Buffer inverses;            // of each query's and key's root mean square
-    Buffer values;              // after value_residual
-    Buffer attended, logsums;   // heads side by side; log-sum-exp of each query
-    Buffer middle;              // the residual stream after attention
+    Buffer mixed;              // the block's input, after embedding_skip
+    Buffer attention_input;    // result of the norm
+    Buffer qkv;                // queries and keys normalised and rotated, values as projected
+    Buffer inverses;           // of each query's and key's root mean square
+    Buffer values;             // after value_residual
+    Buffer attended, logsums;  // heads side by side; log-sum-exp of each query
+    Buffer middle;             // the residual stream after attention
     Buffer mlp_input;
-    Buffer hidden, slopes;      // activation, and its derivative (swiglu: of gate and value), later the gradient
-    Buffer output;              // the residual stream after the block
+    Buffer hidden, slopes;  // activation, and its derivative (swiglu: of gate and value), later the gradient
+    Buffer output;          // the residual stream after the block
     Buffer means, deviations, mlp_means, mlp_deviations;
 };
 
@@ -53,8 +53,7 @@ struct Activations {
             layer.hidden.need(count * hidden);
             layer.slopes.need(count * up);
             layer.output.need(count * width);
-            for (Buffer* buffer : {&layer.means, &layer.deviations, &layer.mlp_means,
-                    &layer.mlp_deviations}) buffer->need(count);
+            for (Buffer* buffer : {&layer.means, &layer.deviations, &layer.mlp_means, &layer.mlp_deviations}) buffer->need(count);
         }
         for (Buffer* buffer : {&embedded, &final_input}) buffer->need(count * width);
         means.need(count), deviations.need(count);

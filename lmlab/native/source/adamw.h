@@ -40,8 +40,7 @@ struct AdamFactors {
 
 // The gradient is multiplied with `clip` as it is read.
 inline void adam(const AdamEntry& entry, const AdamFactors& factors, float clip, int64_t first, int64_t count) {
-    float *__restrict numbers = entry.numbers + first, *__restrict mean = entry.mean + first,
-            *__restrict square = entry.square + first;
+    float* __restrict numbers = entry.numbers + first, * __restrict mean = entry.mean + first, * __restrict square = entry.square + first;
     const float* __restrict gradient = entry.gradient + first;
     const AdamFactors f = factors;
     for (int64_t i = 0; i < count; i++) {

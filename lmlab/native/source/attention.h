@@ -32,11 +32,11 @@ inline int keys_for(int last, int time) { return std::min(time, (last + TILE_COL
 // scores[i - first][j] = queries(i) keys(j) for a block of queries.
 inline void block_scores(HeadWork& work, Rows queries, int first, int last, int seen, int width, int stride) {
     product_of_packed(Left<false>{queries.row(first), queries.stride}, work.keys_turned, width, last - first, seen, width,
-            Put{work.scores, stride});
+        Put{work.scores, stride});
 }
 
 inline void attend_forward(HeadWork& work, Rows queries, Rows keys, Rows values, Rows mixed, float* logsums, int logsum_stride,
-                           int time, int width, float scale, const Dropout& dropout, uint32_t place) {
+    int time, int width, float scale, const Dropout& dropout, uint32_t place) {
     pack_columns(work.keys_turned, keys.at, keys.stride, width, time);
     pack_rows(work.values, values.at, values.stride, time, width);
     int stride = padded(time);
@@ -66,17 +66,15 @@ inline void attend_forward(HeadWork& work, Rows queries, Rows keys, Rows values,
             else
                 for (int j = 0; j < wide; j += LANES) store(row + j, load(row + j) * all(inverse));
         }
-        product_of_packed(Left<false>{work.scores, stride}, work.values, time, last - first, width, seen,
-                Put{mixed.row(first), mixed.stride});
+        product_of_packed(
+            Left<false>{work.scores, stride}, work.values, time, last - first, width, seen, Put{mixed.row(first), mixed.stride});
     }
 }
 
 // Sets the queries' gradients and adds to those of keys and values.
-inline void attend_backward(HeadWork& work, Rows queries, Rows keys, Rows values, Rows mixed, Rows gradient,
-        Rows query_gradients,
-                            Rows key_gradients, Rows value_gradients, const float* logsums, int logsum_stride, int time,
-                                    int width,
-                            float scale, const Dropout& dropout, uint32_t place) {
+inline void attend_backward(HeadWork& work, Rows queries, Rows keys, Rows values, Rows mixed, Rows gradient, Rows query_gradients,
+    Rows key_gradients, Rows value_gradients, const float* logsums, int logsum_stride, int time, int width, float scale,
+    const Dropout& dropout, uint32_t place) {
     pack_columns(work.keys_turned, keys.at, keys.stride, width, time);
     pack_columns(work.values_turned, values.at, values.stride, width, time);
     pack_rows(work.keys, keys.at, keys.stride, time, width);
@@ -85,7 +83,7 @@ inline void attend_backward(HeadWork& work, Rows queries, Rows keys, Rows values
         int last = std::min(time, first + QUERY_BLOCK), block = last - first, seen = keys_for(last, time), wide = padded(seen);
         block_scores(work, queries, first, last, seen, width, stride);
         product_of_packed(Left<false>{gradient.row(first), gradient.stride}, work.values_turned, width, block, seen, width,
-                Put{work.slopes, stride});
+            Put{work.slopes, stride});
         for (int i = first; i < last; i++) {
             float *weights = work.scores + size_t(i - first) * stride, *slopes = work.slopes + size_t(i - first) * stride;
             float along = dot(mixed.row(i), gradient.row(i), width);
@@ -104,11 +102,11 @@ inline void attend_backward(HeadWork& work, Rows queries, Rows keys, Rows values
             for (int j = i + 1; j < wide; j++) weights[j] = slopes[j] = 0.0f;
         }
         product_of_packed(Left<false>{work.slopes, stride}, work.keys, time, block, width, seen,
-                Put{query_gradients.row(first), query_gradients.stride});
+            Put{query_gradients.row(first), query_gradients.stride});
         pack_rows(work.queries, queries.row(first), queries.stride, block, width);
         product(Left<true>{work.slopes, stride}, work.queries, seen, width, block, Add{key_gradients.at, key_gradients.stride});
         pack_rows(work.gradients, gradient.row(first), gradient.stride, block, width);
-        product(Left<true>{work.scores, stride}, work.gradients, seen, width, block,
-                Add{value_gradients.at, value_gradients.stride});
+        product(
+            Left<true>{work.scores, stride}, work.gradients, seen, width, block, Add{value_gradients.at, value_gradients.stride});
     }
 }

@@ -59,15 +59,14 @@ private:
             }
             const float* x = row_of(kept_.final_input, width_, row);
             product(Left<false>{kept_.logits, vocabulary_}, weights_.head.backward, count, shape_.width, shape_.vocabulary,
-                    Put{row_of(kept_.branch, width_, row), width_});
-            weight_gradient(to.head ? to.head : to.embedding, to.head_bias, kept_.logits, vocabulary_, shape_.vocabulary, x,
-                    width_, shape_.width, count, first_chunk_ && row == 0);
+                Put{row_of(kept_.branch, width_, row), width_});
+            weight_gradient(to.head ? to.head : to.embedding, to.head_bias, kept_.logits, vocabulary_, shape_.vocabulary, x, width_,
+                shape_.width, count, first_chunk_ && row == 0);
         }
         clock.took(HEAD);
         std::memset(kept_.stream, 0, sizeof(float) * rows_ * width_);
-        norm_backward(norm(weights_.norm, weights_.norm_bias), kept_.branch, kept_.layers[shape_.layers - 1].output,
-                kept_.means, kept_.deviations,
-                      kept_.stream, to.norm, to.norm_bias, rows_, shape_.width, width_);
+        norm_backward(norm(weights_.norm, weights_.norm_bias), kept_.branch, kept_.layers[shape_.layers - 1].output, kept_.means,
+            kept_.deviations, kept_.stream, to.norm, to.norm_bias, rows_, shape_.width, width_);
         std::memset(kept_.embedded_gradient, 0, sizeof(float) * rows_ * width_);
         std::memset(kept_.first_values, 0, sizeof(float) * rows_ * keys_);
         clock.took(NORMS);
@@ -75,7 +74,7 @@ private:
 
     // to[n][k] += sum over rows of gradient[row][n] x[row][k], or = if `first`; the same for the bias if it isn't null.
     void weight_gradient(float* to, float* bias, const float* gradient, int gradient_stride, int outputs, const float* x,
-            int stride, int inputs, int rows, bool first) {
+        int stride, int inputs, int rows, bool first) {
         pack_rows(kept_.packed, x, stride, rows, inputs);
         // As many outputs at a time as stay in the cache while all panels are multiplied with them.
         for (int output = 0; output < outputs; output += OUTPUT_BLOCK) {
@@ -111,40 +110,37 @@ private:
         int hidden = shape_.hidden, up = up_;
         if (shape_.activation == SWIGLU) {
             product(Left<false>{gradient, width_}, weights.down.backward, rows_, hidden, shape_.width,
-                    [=](int row, int column, Vector value, int lanes) INLINE_LAMBDA {
-                for (size_t place : {size_t(row) * up + column, size_t(row) * up + hidden + column})
-                    store_some(wide + place, value * load_some(wide + place, lanes), lanes);
-            });
+                [=](int row, int column, Vector value, int lanes) INLINE_LAMBDA {
+                    for (size_t place : {size_t(row) * up + column, size_t(row) * up + hidden + column})
+                        store_some(wide + place, value * load_some(wide + place, lanes), lanes);
+                });
         } else {
             product(Left<false>{gradient, width_}, weights.down.backward, rows_, hidden, shape_.width,
-                    [=](int row, int column, Vector value, int) INLINE_LAMBDA {
-                size_t place = size_t(row) * up + column;
-                store(wide + place, value * load(wide + place));
-            });
+                [=](int row, int column, Vector value, int) INLINE_LAMBDA {
+                    size_t place = size_t(row) * up + column;
+                    store(wide + place, value * load(wide + place));
+                });
         }
-        weight_gradient(to.down, to.down_bias, gradient, width_, shape_.width, kept.hidden, hidden_, hidden, rows_,
-                first_chunk_);
-        weight_gradient(to.up, to.up_bias, wide, up_, shape_.up, kept.mlp_input, width_, shape_.width, rows_,
-                first_chunk_);
+        weight_gradient(to.down, to.down_bias, gradient, width_, shape_.width, kept.hidden, hidden_, hidden, rows_, first_chunk_);
+        weight_gradient(to.up, to.up_bias, wide, up_, shape_.up, kept.mlp_input, width_, shape_.width, rows_, first_chunk_);
         product(Left<false>{wide, up_}, weights.up.backward, rows_, shape_.width, shape_.up, Put{kept_.branch, width_});
         clock.took(MATRICES);
-        norm_backward(norm(weights.mlp_norm, weights.mlp_norm_bias), kept_.branch, kept.middle, kept.mlp_means,
-                kept.mlp_deviations, kept_.stream, to.mlp_norm, to.mlp_norm_bias, rows_, shape_.width, width_);
+        norm_backward(norm(weights.mlp_norm, weights.mlp_norm_bias), kept_.branch, kept.middle, kept.mlp_means, kept.mlp_deviations,
+            kept_.stream, to.mlp_norm, to.mlp_norm_bias, rows_, shape_.width, width_);
         clock.took(NORMS);
         gradient = through_dropout(dropout(AFTER_ATTENTION, index));
         product(Left<false>{gradient, width_}, weights.projection.backward, rows_, shape_.queries(), shape_.width,
-                Put{kept_.attended, queries_});
+            Put{kept_.attended, queries_});
         weight_gradient(to.projection, to.projection_bias, gradient, width_, shape_.width, kept.attended, queries_,
-                shape_.queries(), rows_, first_chunk_);
+            shape_.queries(), rows_, first_chunk_);
         clock.took(MATRICES);
         heads_backward(index);
-        weight_gradient(to.qkv, to.qkv_bias, kept_.qkv, qkv_, shape_.qkv(), kept.attention_input, width_, shape_.width, rows_,
-                first_chunk_);
-        product(Left<false>{kept_.qkv, qkv_}, weights.qkv.backward, rows_, shape_.width, shape_.qkv(),
-                Put{kept_.branch, width_});
+        weight_gradient(
+            to.qkv, to.qkv_bias, kept_.qkv, qkv_, shape_.qkv(), kept.attention_input, width_, shape_.width, rows_, first_chunk_);
+        product(Left<false>{kept_.qkv, qkv_}, weights.qkv.backward, rows_, shape_.width, shape_.qkv(), Put{kept_.branch, width_});
         clock.took(MATRICES);
         norm_backward(norm(weights.attention_norm, weights.attention_norm_bias), kept_.branch, mixed(index), kept.means,
-                kept.deviations, kept_.stream, to.attention_norm, to.attention_norm_bias, rows_, shape_.width, width_);
+            kept.deviations, kept_.stream, to.attention_norm, to.attention_norm_bias, rows_, shape_.width, width_);
         if (given.stream_shares) skip_backward(index);
         clock.took(NORMS);
     }
@@ -153,8 +149,8 @@ private:
     void turn_backward(const float* heads, float* gradient, const float* inverses, int place) {
         if (!shape_.qk_norm && !shape_.rotary) return;
         const float *cosines = rotation(engine_.cosines, place), *sines = rotation(engine_.sines, place);
-        for (int head = 0; head < shape_.heads + shape_.key_heads; head++, heads += shape_.head_width,
-                gradient += shape_.head_width) {
+        for (int head = 0; head < shape_.heads + shape_.key_heads;
+            head++, heads += shape_.head_width, gradient += shape_.head_width) {
             if (shape_.qk_norm) {
                 float along = dot(heads, gradient, shape_.head_width) / shape_.head_width;
                 for (int j = 0; j < shape_.head_width; j++) gradient[j] = inverses[head] * (gradient[j] - heads[j] * along);
@@ -179,19 +175,18 @@ private:
         each_head(index, [&](int head, int first, int key_head, const Dropout& drop, uint32_t place) {
             float *qkv = row_of(kept.qkv, qkv_, first), *gradient = row_of(kept_.qkv, qkv_, first);
             int query = head * shape_.head_width, key = shape_.queries() + key_head * shape_.head_width,
-                    value = values_at + key_head * shape_.head_width;
+                value = values_at + key_head * shape_.head_width;
             attend_backward(kept_.head, {qkv + query, qkv_}, {qkv + key, qkv_},
-                    {used.row(first) + key_head * shape_.head_width, used.stride},
-                            {row_of(kept.attended, queries_, first) + query, queries_},
-                                    {row_of(kept_.attended, queries_, first) + query, queries_},
-                            {gradient + query, qkv_}, {gradient + key, qkv_}, {gradient + value, qkv_},
-                            kept.logsums + size_t(first) * shape_.heads + head, shape_.heads, time_, shape_.head_width,
-                                    attention_scale(), drop, place);
+                {used.row(first) + key_head * shape_.head_width, used.stride},
+                {row_of(kept.attended, queries_, first) + query, queries_},
+                {row_of(kept_.attended, queries_, first) + query, queries_}, {gradient + query, qkv_}, {gradient + key, qkv_},
+                {gradient + value, qkv_}, kept.logsums + size_t(first) * shape_.heads + head, shape_.heads, time_,
+                shape_.head_width, attention_scale(), drop, place);
         });
         clock.took(ATTENTION);
         for (int row = 0; row < rows_; row++) {
             float *gradient = row_of(kept_.qkv, qkv_, row), *values = gradient + values_at,
-                    *first = row_of(kept_.first_values, keys_, row);
+                  *first = row_of(kept_.first_values, keys_, row);
             if (given.first_share) {
                 float mixing = given.first_share[0], along = 0.0f;
                 const float *own = row_of(kept.qkv, qkv_, row) + values_at, *original = first_values(row);
@@ -204,15 +199,14 @@ private:
             }
             if (index == 0)
                 for (int j = 0; j < shape_.keys(); j++) values[j] += first[j];
-            turn_backward(row_of(kept.qkv, qkv_, row), gradient,
-                    kept.inverses + size_t(row) * (shape_.heads + shape_.key_heads), row % time_);
+            turn_backward(row_of(kept.qkv, qkv_, row), gradient, kept.inverses + size_t(row) * (shape_.heads + shape_.key_heads),
+                row % time_);
         }
         clock.took(ROTARY);
     }
 
     void skip_backward(int index) {
-        const float *before = input(index), *embedded = kept_.embedded,
-                *shares = engine_.parameters.layers[index].stream_shares;
+        const float *before = input(index), *embedded = kept_.embedded, *shares = engine_.parameters.layers[index].stream_shares;
         float *stream = kept_.stream, *skipped = kept_.embedded_gradient;
         double own_total = 0.0, skipped_total = 0.0;
         for (int row = 0; row < rows_; row++) {
@@ -248,8 +242,7 @@ private:
                 float* position = to.positions + size_t(row % time_) * shape_.width;
                 for (int j = 0; j < shape_.width; j++) position[j] += gradient[j];
             }
-            if (shape_.ngrams) std::memcpy(embedded_gradient + size_t(row) * shape_.width, gradient,
-                    sizeof(float) * shape_.width);
+            if (shape_.ngrams) std::memcpy(embedded_gradient + size_t(row) * shape_.width, gradient, sizeof(float) * shape_.width);
         }
         clock.took(EMBEDDING);
     }

@@ -48,11 +48,23 @@ void turn(float* head, int width, const float* cosines, const float* sines) {
 }  // namespace
 
 Decoder::Decoder(Engine& engine, int rows, int length, int most_guesses)
-    : engine(engine), shape(engine.shape), rows(rows), length(length), most_guesses(most_guesses),
-      width(padded(shape.width)), head_width(padded(shape.head_width)), row_length(padded(length)),
-      vocabulary(padded(shape.vocabulary)), texts(rows), shares(team_of(shape, engine.pool.threads())), desks(shares.size()),
-      norms(shape.layers * 4 + 2), keys((size_t)shape.layers * rows * shape.key_heads * shape.head_width * row_length),
-      values((size_t)shape.layers * rows * shape.key_heads * row_length * head_width), ended(rows), divisions(rows + 1) {
+    : engine(engine),
+      shape(engine.shape),
+      rows(rows),
+      length(length),
+      most_guesses(most_guesses),
+      width(padded(shape.width)),
+      head_width(padded(shape.head_width)),
+      row_length(padded(length)),
+      vocabulary(padded(shape.vocabulary)),
+      texts(rows),
+      shares(team_of(shape, engine.pool.threads())),
+      desks(shares.size()),
+      norms(shape.layers * 4 + 2),
+      keys((size_t)shape.layers * rows * shape.key_heads * shape.head_width * row_length),
+      values((size_t)shape.layers * rows * shape.key_heads * row_length * head_width),
+      ended(rows),
+      divisions(rows + 1) {
     for (Text& text : texts) {
         text.window.resize(length + 1 + most_guesses);
         text.seen.resize(shape.vocabulary);
@@ -91,12 +103,10 @@ void Decoder::divide(int thread) {
     share.first_token = shared_vectors(shape.vocabulary, thread, team());
     share.tokens = shared_vectors(shape.vocabulary, thread + 1, team()) - share.first_token;
 
-    const int queries = share.heads * shape.head_width, own_keys = share.key_heads * shape.head_width,
-            qkv = queries + 2 * own_keys;
+    const int queries = share.heads * shape.head_width, own_keys = share.key_heads * shape.head_width, qkv = queries + 2 * own_keys;
     const int ups = shape.activation == SWIGLU ? 2 : 1;
-    const size_t matrices = panels_size(qkv, shape.width) + panels_size(shape.width, queries) + panels_size(shape.width,
-            share.hidden) +
-                            ups * panels_size(share.hidden, shape.width);
+    const size_t matrices = panels_size(qkv, shape.width) + panels_size(shape.width, queries) +
+                            panels_size(shape.width, share.hidden) + ups * panels_size(share.hidden, shape.width);
     const size_t biases = padded(qkv) + 2 * width + ups * padded(share.hidden);
     share.packed.need(shape.layers * (matrices + biases) + panels_size(share.tokens, shape.width) + padded(share.tokens));
     share.qkv_width = padded(qkv), share.hidden_width = padded(share.hidden);
@@ -154,8 +164,8 @@ void Decoder::pack(int thread) {
         to.qkv = matrix(own.data(), shape.width, shape.width, qkv);
         own.assign(qkv, 0.0f);
         for (int part = 0, at = 0; part < 3; at += counts[part++])
-            if (from.qkv_bias && counts[part]) std::memcpy(own.data() + at, from.qkv_bias + firsts[part],
-                    sizeof(float) * counts[part]);
+            if (from.qkv_bias && counts[part])
+                std::memcpy(own.data() + at, from.qkv_bias + firsts[part], sizeof(float) * counts[part]);
         to.qkv_bias = bias(own.data(), 0, qkv);
         to.projection = matrix(from.projection + first_query, shape.queries(), queries, shape.width);
         // Only one of the summands includes the bias.
@@ -192,8 +202,7 @@ void Decoder::embed(Desk& desk, const Item* items, int count) {
             add(given.ngrams[index] + ngram_row(shape, index, window, place) * shape.width);
         if (given.positions) add(given.positions + (size_t)place * shape.width);
     }
-    if (engine.parameters.layers[shape.layers - 1].stream_shares)
-        std::memcpy(desk.embedded, desk.x, sizeof(float) * count * width);
+    if (engine.parameters.layers[shape.layers - 1].stream_shares) std::memcpy(desk.embedded, desk.x, sizeof(float) * count * width);
 }
 
 // From the normalised stream to the output of a share's heads, in `mixed`.
@@ -210,7 +219,8 @@ void Decoder::attend(Desk& desk, const Share& share, int layer, const Item* item
         float *heads = desk.qkv + (size_t)item * stride, *item_keys = heads + queries, *item_values = item_keys + own_keys;
         for (int head = 0; head < share.heads + share.key_heads; head++) {
             if (shape.qk_norm) normalise(heads + head * wide, wide);
-            if (shape.rotary) turn(heads + head * wide, wide, &engine.cosines[(size_t)place * (wide / 2)],
+            if (shape.rotary)
+                turn(heads + head * wide, wide, &engine.cosines[(size_t)place * (wide / 2)],
                     &engine.sines[(size_t)place * (wide / 2)]);
         }
         for (int j = 0; j < queries; j++) heads[j] *= scale;
@@ -230,7 +240,7 @@ void Decoder::attend(Desk& desk, const Share& share, int layer, const Item* item
         for (int head = 0; head < share.heads; head++) {
             const int key_head = share.first_key_head + head / group;
             attend_to_past(heads + head * wide, keys + keys_of(layer, row, key_head), values + values_of(layer, row, key_head),
-                           head_width, place + 1, wide, desk.scores, desk.mixed + (size_t)item * queries + head * wide);
+                head_width, place + 1, wide, desk.scores, desk.mixed + (size_t)item * queries + head * wide);
         }
     }
 }
@@ -271,19 +281,22 @@ void Decoder::pass(Desk& desk, const Item* items, int count, float* logits_to) {
             attend(desk, share, layer, items, count);
             const int queries = share.heads * shape.head_width;
             rows_product(desk.mixed, queries, count, share.layers[layer].projection, queries, shape.width,
-                    share.layers[layer].projection_bias, to, width);
+                share.layers[layer].projection_bias, to, width);
         });
         norm(4 * layer + 2);
         add_shares(desk, partial[1], count, [&](const Share& share, float* to) {
             const LayerShare& weights = share.layers[layer];
             const int hidden = share.hidden_width;
-            rows_product(desk.normal, width, count, weights.up, shape.width, share.hidden, weights.up_bias, desk.hidden_rows, hidden);
+            rows_product(
+                desk.normal, width, count, weights.up, shape.width, share.hidden, weights.up_bias, desk.hidden_rows, hidden);
             if (weights.gate)
-                rows_product(desk.normal, width, count, weights.gate, shape.width, share.hidden, weights.gate_bias, desk.gate, hidden);
+                rows_product(
+                    desk.normal, width, count, weights.gate, shape.width, share.hidden, weights.gate_bias, desk.gate, hidden);
             with_activation(shape.activation, [&](auto kind) {
                 for (size_t j = 0; j < (size_t)count * hidden; j += LANES) {
                     Vector up = load(desk.hidden_rows + j);
-                    store(desk.hidden_rows + j, kind == SWIGLU ? bend<SWIGLU>(load(desk.gate + j)).value * up : bend<kind>(up).value);
+                    store(
+                        desk.hidden_rows + j, kind == SWIGLU ? bend<SWIGLU>(load(desk.gate + j)).value * up : bend<kind>(up).value);
                 }
             });
             rows_product(desk.hidden_rows, hidden, count, weights.down, share.hidden, shape.width, weights.down_bias, to, width);

@@ -167,7 +167,8 @@ private:
     void together_or_divided(int count, bool divided, const Work& work) {
         together([&](Desk& desk) {
             desk.alone = divided;
-            const int first = divided ? count * desk.thread / team() : 0, last = divided ? count * (desk.thread + 1) / team() : count;
+            const int first = divided ? count * desk.thread / team() : 0,
+                      last = divided ? count * (desk.thread + 1) / team() : count;
             work(desk, first, last - first);
         });
     }

@@ -82,8 +82,8 @@ static Training& training_of(Engine& engine) {
 // The reason of the last failure in this thread; empty if the status is sufficient.
 EXPORT const char* lmlab_error() { return failure_text(); }
 
-EXPORT int lmlab_open(const Shape* shape, const Parameters* parameters, const float* cosines, const float* sines, int threads,
-                      Engine** opened) {
+EXPORT int lmlab_open(
+    const Shape* shape, const Parameters* parameters, const float* cosines, const float* sines, int threads, Engine** opened) {
     return guarded([&] {
         auto engine = std::make_unique<Engine>(*shape, *parameters, threads);
         if (shape->rotary) {
@@ -100,7 +100,7 @@ EXPORT int lmlab_close(Engine* engine) {
 }
 
 static double learn(Engine* engine, const Parameters* gradients, const int64_t* tokens, const int64_t* targets, int sequences,
-                    int time, float scale, uint64_t seed, int accumulate, int changed) {
+    int time, float scale, uint64_t seed, int accumulate, int changed) {
     Training& training = training_of(*engine);
     training.clock.start();
     engine->weights->pack(engine->pool, true, changed);
@@ -108,9 +108,8 @@ static double learn(Engine* engine, const Parameters* gradients, const int64_t* 
     if (engine->shape.ngrams) training.embedded_gradient.resize(size_t(sequences) * time * engine->shape.width);
     engine->pool.run([&](int thread) { training.workers[thread].begin_gradient(); });
     Batch batch{tokens, targets, time, seed, scale};
-    training.each_chunk(*engine, sequences, time, [&](Worker& worker, int first, int count) {
-        worker.learn(batch, first, count, training.embedded_gradient.data());
-    });
+    training.each_chunk(*engine, sequences, time,
+        [&](Worker& worker, int first, int count) { worker.learn(batch, first, count, training.embedded_gradient.data()); });
     training.clock.start();
     std::vector<GradientShare*> shares;
     for (Worker& worker : training.workers) {
@@ -130,20 +129,19 @@ static double learn(Engine* engine, const Parameters* gradients, const int64_t* 
 // content (the weights must be those of the last call). `changed`: the weights have changed since the last call of this kind other
 // than by an update of this engine.
 EXPORT int lmlab_gradients(Engine* engine, const Parameters* gradients, const int64_t* tokens, const int64_t* targets,
-                           int sequences, int time, float scale, uint64_t seed, int accumulate, int changed, double* loss) {
+    int sequences, int time, float scale, uint64_t seed, int accumulate, int changed, double* loss) {
     return guarded([&] { *loss = learn(engine, gradients, tokens, targets, sequences, time, scale, seed, accumulate, changed); });
 }
 
 // Nats of each target (0 where it is negative), and whether it had the largest logit; without dropout.
 EXPORT int lmlab_scores(Engine* engine, const int64_t* tokens, const int64_t* targets, int sequences, int time, int changed,
-                        float* nats, uint8_t* hits) {
+    float* nats, uint8_t* hits) {
     return guarded([&] {
         Training& training = training_of(*engine);
         engine->weights->pack(engine->pool, false, changed);
         Batch batch{tokens, targets, time, 0, 0.0f};
-        training.each_chunk(*engine, sequences, time, [&](Worker& worker, int first, int count) {
-            worker.score(batch, first, count, nats, hits);
-        });
+        training.each_chunk(
+            *engine, sequences, time, [&](Worker& worker, int first, int count) { worker.score(batch, first, count, nats, hits); });
     });
 }
 

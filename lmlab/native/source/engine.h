@@ -21,6 +21,5 @@ struct Engine {
     std::shared_ptr<Training> training;
     std::shared_ptr<Weights> weights;
 
-    Engine(const Shape& shape, const Parameters& parameters, int threads)
-        : shape(shape), parameters(parameters), pool(threads) {}
+    Engine(const Shape& shape, const Parameters& parameters, int threads) : shape(shape), parameters(parameters), pool(threads) {}
 };

@@ -58,9 +58,7 @@ protected:
         kept_.need(shape_, sequences, time_, backward);
     }
 
-    Dropout dropout(Place place, int layer) const {
-        return dropout_ > 0 ? Dropout(dropout_, seed_, layer * 4 + place) : Dropout();
-    }
+    Dropout dropout(Place place, int layer) const { return dropout_ > 0 ? Dropout(dropout_, seed_, layer * 4 + place) : Dropout(); }
     Norm norm(const Padded& weight, const Padded& bias) const { return {weight.numbers, bias.numbers, shape_.rms != 0}; }
     const float* input(int layer) { return layer ? kept_.layers[layer - 1].output : kept_.embedded; }
     // The block's input after embedding_skip; without it, the input itself.
@@ -74,7 +72,7 @@ protected:
         embed();
         for (int layer = 0; layer < shape_.layers; layer++) layer_forward(layer);
         norm_forward(norm(weights_.norm, weights_.norm_bias), kept_.layers[shape_.layers - 1].output, kept_.final_input,
-                kept_.means, kept_.deviations, rows_, shape_.width, width_);
+            kept_.means, kept_.deviations, rows_, shape_.width, width_);
         clock.took(NORMS);
     }
 
@@ -112,13 +110,12 @@ protected:
                 store(stream + j, multiply_add(own, load(before + j), skipped * load(kept_.embedded + j)));
         }
         norm_forward(norm(weights.attention_norm, weights.attention_norm_bias), stream, kept.attention_input, kept.means,
-                kept.deviations, rows_, shape_.width, width_);
+            kept.deviations, rows_, shape_.width, width_);
         clock.took(NORMS);
         linear(weights.qkv, weights.qkv_bias, kept.attention_input, width_, Put{kept.qkv, qkv_});
         clock.took(MATRICES);
         for (int row = 0; row < rows_; row++)
-            turn_forward(row_of(kept.qkv, qkv_, row), kept.inverses + size_t(row) * (shape_.heads + shape_.key_heads),
-                         row % time_);
+            turn_forward(row_of(kept.qkv, qkv_, row), kept.inverses + size_t(row) * (shape_.heads + shape_.key_heads), row % time_);
         const float* values = row_of(kept.qkv, 0, 0) + shape_.queries() + shape_.keys();
         Rows used{const_cast<float*>(values), qkv_};
         if (given.first_share) {
@@ -133,22 +130,22 @@ protected:
         each_head(index, [&](int head, int first, int key_head, const Dropout& drop, uint32_t place) {
             float* qkv = row_of(kept.qkv, qkv_, first);
             attend_forward(kept_.head, {qkv + head * shape_.head_width, qkv_},
-                    {qkv + shape_.queries() + key_head * shape_.head_width, qkv_},
-                           {used.row(first) + key_head * shape_.head_width, used.stride},
-                                   {row_of(kept.attended, queries_, first) + head * shape_.head_width, queries_},
-                           kept.logsums + size_t(first) * shape_.heads + head, shape_.heads, time_, shape_.head_width,
-                                   attention_scale(), drop, place);
+                {qkv + shape_.queries() + key_head * shape_.head_width, qkv_},
+                {used.row(first) + key_head * shape_.head_width, used.stride},
+                {row_of(kept.attended, queries_, first) + head * shape_.head_width, queries_},
+                kept.logsums + size_t(first) * shape_.heads + head, shape_.heads, time_, shape_.head_width, attention_scale(), drop,
+                place);
         });
         clock.took(ATTENTION);
         linear(weights.projection, weights.projection_bias, kept.attended, queries_,
-                residual(kept.middle, stream, dropout(AFTER_ATTENTION, index)));
+            residual(kept.middle, stream, dropout(AFTER_ATTENTION, index)));
         clock.took(MATRICES);
         norm_forward(norm(weights.mlp_norm, weights.mlp_norm_bias), kept.middle, kept.mlp_input, kept.mlp_means,
-                kept.mlp_deviations, rows_, shape_.width, width_);
+            kept.mlp_deviations, rows_, shape_.width, width_);
         clock.took(NORMS);
         with_activation(shape_.activation, [&](auto kind) { up_forward<kind()>(weights, kept); });
-        linear(weights.down, weights.down_bias, kept.hidden, hidden_,
-                residual(kept.output, kept.middle, dropout(AFTER_MLP, index)));
+        linear(
+            weights.down, weights.down_bias, kept.hidden, hidden_, residual(kept.output, kept.middle, dropout(AFTER_MLP, index)));
         clock.took(MATRICES);
     }
 
@@ -159,9 +156,8 @@ protected:
         if (!bias.from) return product(left, matrix.forward, rows_, matrix.outputs, matrix.inputs, epilogue);
         const float* numbers = bias.numbers;
         product(left, matrix.forward, rows_, matrix.outputs, matrix.inputs,
-                [&](int row, int column, Vector value, int lanes) INLINE_LAMBDA {
-            epilogue(row, column, value + load(numbers + column), lanes);
-        });
+            [&](int row, int column, Vector value, int lanes)
+                INLINE_LAMBDA { epilogue(row, column, value + load(numbers + column), lanes); });
     }
 
     struct Residual {
@@ -177,16 +173,16 @@ protected:
         }
     };
     // to = stream + dropout(value)
-    Residual residual(float* to, const float* stream,
-            const Dropout& drop) const { return {to, stream, width_, drop, uint32_t(first_row_) * width_}; }
+    Residual residual(float* to, const float* stream, const Dropout& drop) const {
+        return {to, stream, width_, drop, uint32_t(first_row_) * width_};
+    }
 
     template <int KIND>
     void up_forward(LayerWeights& weights, LayerActivations& kept) {
         if constexpr (KIND != SWIGLU) {
             float *hidden = kept.hidden, *slopes = kept.slopes;
             int stride = hidden_;
-            linear(weights.up, weights.up_bias, kept.mlp_input, width_,
-                    [=](int row, int column, Vector value, int) INLINE_LAMBDA {
+            linear(weights.up, weights.up_bias, kept.mlp_input, width_, [=](int row, int column, Vector value, int) INLINE_LAMBDA {
                 Bent bent = bend<KIND>(value);
                 size_t place = size_t(row) * stride + column;
                 store(hidden + place, bent.value);
@@ -196,8 +192,7 @@ protected:
         }
         linear(weights.up, weights.up_bias, kept.mlp_input, width_, Put{kept.slopes, up_});
         for (int row = 0; row < rows_; row++) {
-            float *gate = row_of(kept.slopes, up_, row), *value = gate + shape_.hidden,
-                    *hidden = row_of(kept.hidden, hidden_, row);
+            float *gate = row_of(kept.slopes, up_, row), *value = gate + shape_.hidden, *hidden = row_of(kept.hidden, hidden_, row);
             for (int j = 0; j < shape_.hidden; j += LANES) {
                 int lanes = std::min(LANES, shape_.hidden - j);
                 Vector given = load_some(value + j, lanes);
@@ -228,8 +223,9 @@ protected:
         }
     }
 
-    const float* rotation(const std::vector<float>& table,
-            int place) const { return shape_.rotary ? table.data() + size_t(place) * (shape_.head_width / 2) : nullptr; }
+    const float* rotation(const std::vector<float>& table, int place) const {
+        return shape_.rotary ? table.data() + size_t(place) * (shape_.head_width / 2) : nullptr;
+    }
     float attention_scale() const { return 1.0f / std::sqrt(float(shape_.head_width)); }
     const float* first_values(int row) { return row_of(kept_.layers[0].qkv, qkv_, row) + shape_.queries() + shape_.keys(); }
 
@@ -251,12 +247,11 @@ protected:
         float cap = shape_.softcap, *to = kept_.logits;
         int stride = vocabulary_;
         product(Left<false>{row_of(kept_.final_input, width_, row), width_}, weights_.head.forward, count, shape_.vocabulary,
-                shape_.width,
-                [=](int i, int column, Vector value, int) INLINE_LAMBDA {
-                    value += load(bias + column);
-                    if (cap > 0) value = all(cap) * hyperbolic_tangent(value * all(1.0f / cap));
-                    store(to + size_t(i) * stride + column, value);
-                });
+            shape_.width, [=](int i, int column, Vector value, int) INLINE_LAMBDA {
+                value += load(bias + column);
+                if (cap > 0) value = all(cap) * hyperbolic_tangent(value * all(1.0f / cap));
+                store(to + size_t(i) * stride + column, value);
+            });
     }
 
     Softmax softmax(int row) {

@@ -17,7 +17,8 @@ INLINE Vector polynomial(const float (&terms)[TERMS], Vector x) {
 INLINE Vector magnitude(Vector x) { return maximum(x, -x); }
 
 INLINE Vector hyperbolic_tangent(Vector x) {
-    static const float NEAR[] = {1.0f, -0.3333326280117035f, 0.13331185281276703f, -0.0537252314388752f, 0.02060314640402794f, -0.005672421772032976f};
+    static const float NEAR[] = {
+        1.0f, -0.3333326280117035f, 0.13331185281276703f, -0.0537252314388752f, 0.02060314640402794f, -0.005672421772032976f};
     Vector size = magnitude(x);
     Vector decayed = exponential(all(-2.0f) * size);
     Vector far = (all(1.0f) - decayed) / (all(1.0f) + decayed);
@@ -30,8 +31,8 @@ INLINE Vector hyperbolic_tangent(Vector x) {
 // is 4e-15.
 INLINE Vector normal_tail(Vector size, Vector decayed) {
     static const float SCALED[] = {-0.0001320727460552007f, 0.2845200300216675f, 0.2629990577697754f, 0.33054637908935547f,
-                                   -0.04379298910498619f, 0.423575758934021f, -0.25519058108329773f, -0.09179374575614929f,
-                                   0.11782015115022659f, -0.028552033007144928f};
+        -0.04379298910498619f, 0.423575758934021f, -0.25519058108329773f, -0.09179374575614929f, 0.11782015115022659f,
+        -0.028552033007144928f};
     return all(0.5f) * decayed * polynomial(SCALED, all(1.0f) / multiply_add(all(0.35355339059327376f), size, all(1.0f)));
 }
 

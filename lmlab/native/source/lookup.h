@@ -15,11 +15,13 @@ INLINE void score_block(const float* query, const float* keys, int width, float*
         for (int part = 0; part < SPLIT; part++) {
             Vector factor = all(query[d + part]);
 #pragma GCC unroll 4
-            for (int b = 0; b < BLOCK; b++) sums[part][b] = multiply_add(factor, load(keys + (size_t(b) * width + d + part) * LANES), sums[part][b]);
+            for (int b = 0; b < BLOCK; b++)
+                sums[part][b] = multiply_add(factor, load(keys + (size_t(b) * width + d + part) * LANES), sums[part][b]);
         }
     }
     for (; d < width; d++)
-        for (int b = 0; b < BLOCK; b++) sums[0][b] = multiply_add(all(query[d]), load(keys + (size_t(b) * width + d) * LANES), sums[0][b]);
+        for (int b = 0; b < BLOCK; b++)
+            sums[0][b] = multiply_add(all(query[d]), load(keys + (size_t(b) * width + d) * LANES), sums[0][b]);
 #pragma GCC unroll 4
     for (int b = 0; b < BLOCK; b++) {
         Vector sum = sums[0][b];
@@ -49,16 +51,16 @@ INLINE void mix_values(const float* weights, int count, const float* values, int
     for (int part = 0; part < MIXED - 1; part++)
         if (j + part < count)
             for (int v = 0; v < VECTORS; v++)
-                sums[part][v] = multiply_add(all(weights[j + part]), load(values + size_t(j + part) * stride + v * LANES), sums[part][v]);
+                sums[part][v] =
+                    multiply_add(all(weights[j + part]), load(values + size_t(j + part) * stride + v * LANES), sums[part][v]);
 #pragma GCC unroll 2
-    for (int v = 0; v < VECTORS; v++)
-        store(to + v * LANES, ((sums[0][v] + sums[1][v]) + (sums[2][v] + sums[3][v])) * all(scale));
+    for (int v = 0; v < VECTORS; v++) store(to + v * LANES, ((sums[0][v] + sums[1][v]) + (sums[2][v] + sums[3][v])) * all(scale));
 }
 
 // to = softmax(query keys) values over the first `seen` positions. `query` is scaled already; keys are
 // [positions / LANES][width][LANES], values [positions][padded width].
-inline void attend_to_past(const float* query, const float* keys, const float* values, int padded_width, int seen, int width,
-                           float* scores, float* to) {
+inline void attend_to_past(
+    const float* query, const float* keys, const float* values, int padded_width, int seen, int width, float* scores, float* to) {
     int j = 0;
     for (; j + 3 * LANES < seen; j += 4 * LANES) score_block<4, 2>(query, keys + size_t(j) * width, width, scores + j);
     for (; j < seen; j += LANES) score_block<1, 4>(query, keys + size_t(j) * width, width, scores + j);

@@ -29,17 +29,17 @@ struct Layer {
     float *mlp_norm, *mlp_norm_bias;              // [width]
     float *up, *up_bias;                          // [up][width]; swiglu: gate rows, then value rows
     float *down, *down_bias;                      // [width][hidden]
-    float *first_share;                           // [1]: values = values + share (first layer's values - values)
-    float *stream_shares;                         // [2]: x = shares[0] x + shares[1] embedded
+    float* first_share;                           // [1]: values = values + share (first layer's values - values)
+    float* stream_shares;                         // [2]: x = shares[0] x + shares[1] embedded
 };
 
 // The order is that of PARAMETERS in engine.py.
 struct Parameters {
-    float *embedding;             // [vocabulary][width]
-    float *positions;             // [context][width]
-    float *ngrams[MOST_NGRAMS];   // [rows][width]
-    float *norm, *norm_bias;      // [width]
-    float *head, *head_bias;      // [vocabulary][width]; null head: tied to the embedding
+    float* embedding;            // [vocabulary][width]
+    float* positions;            // [context][width]
+    float* ngrams[MOST_NGRAMS];  // [rows][width]
+    float *norm, *norm_bias;     // [width]
+    float *head, *head_bias;     // [vocabulary][width]; null head: tied to the embedding
     Layer layers[MOST_LAYERS];
 };
 

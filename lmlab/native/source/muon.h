@@ -50,16 +50,15 @@ struct Panels {
 inline void transpose(Panels to, Panels from, float factor = 1.0f) {
     for (int row = 0; row < from.rows; row += LANES)
         for (int column = 0; column < from.columns; column += LANES)
-            transpose_block(to.place(column, row), to.panel_width(row), from.place(row, column), from.panel_width(column),
-                    factor);
+            transpose_block(to.place(column, row), to.panel_width(row), from.place(row, column), from.panel_width(column), factor);
 }
 
 // Copies the numbers below the diagonal to those above it.
 inline void mirror(Panels square) {
     for (int row = 0; row < square.rows; row += LANES) {
         for (int column = 0; column < row; column += LANES)
-            transpose_block(square.place(column, row), square.panel_width(row), square.place(row, column),
-                    square.panel_width(column), 1.0f);
+            transpose_block(
+                square.place(column, row), square.panel_width(row), square.place(row, column), square.panel_width(column), 1.0f);
         float* block = square.place(row, row);
         for (int i = 0, stride = square.panel_width(row); i < LANES; i++)
             for (int j = 0; j < i; j++) block[j * stride + i] = block[i * stride + j];

@@ -11,8 +11,8 @@ struct Norm {
 };
 
 // to = norm(x); means and inverses of each row's deviation (or root mean square) are saved for backward.
-inline void norm_forward(const Norm& norm, const float* x, float* to, float* means, float* inverses, int rows, int width,
-        int stride) {
+inline void norm_forward(
+    const Norm& norm, const float* x, float* to, float* means, float* inverses, int rows, int width, int stride) {
     for (int row = 0; row < rows; row++, x += stride, to += stride) {
         Vector total{}, squares{};
         float mean = 0.0f;
@@ -43,7 +43,7 @@ inline void norm_forward(const Norm& norm, const float* x, float* to, float* mea
 
 // sum_into += the gradient of x, given that of the norm's result; the gradients of weight and bias are added to theirs.
 inline void norm_backward(const Norm& norm, const float* gradient, const float* x, const float* means, const float* inverses,
-                          float* sum_into, float* weight_gradient, float* bias_gradient, int rows, int width, int stride) {
+    float* sum_into, float* weight_gradient, float* bias_gradient, int rows, int width, int stride) {
     for (int row = 0; row < rows; row++, x += stride, gradient += stride, sum_into += stride) {
         Vector along{}, total{}, mean = all(means[row]), inverse = all(inverses[row]);
         for (int j = 0; j < stride; j += LANES) {

@@ -102,7 +102,7 @@ private:
             return outputs.matrix != matrix || matrix->whole_panels(outputs.first, outputs.last);
         };
         return std::all_of(muon_.begin(), muon_.end(),
-                [&](const MuonEntry& entry) { return fits(entry.numbers, int64_t(entry.rows) * entry.columns); });
+            [&](const MuonEntry& entry) { return fits(entry.numbers, int64_t(entry.rows) * entry.columns); });
     }
     void stale(const Outputs& outputs) const {
         if (!outputs.matrix) return;
@@ -147,8 +147,8 @@ private:
             const std::vector<int32_t>& rows = touched(adam_[entry]);
             int64_t most = std::max<int64_t>(1, PIECE / adam_[entry].table_width);
             for (int64_t first = 0; first < int64_t(rows.size()); first += most)
-                pieces_.push_back({entry, adam_[entry].gradient, 0, std::min(most, int64_t(rows.size()) - first),
-                        rows.data() + first});
+                pieces_.push_back(
+                    {entry, adam_[entry].gradient, 0, std::min(most, int64_t(rows.size()) - first), rows.data() + first});
         }
     }
 
@@ -208,8 +208,8 @@ private:
 }  // namespace
 
 // REFUSED where a table isn't one of the engine's model.
-EXPORT int lmlab_open_update(Engine* engine, const AdamEntry* adam, int32_t adams, const MuonEntry* muon, int32_t muons,
-                             Update** opened) {
+EXPORT int lmlab_open_update(
+    Engine* engine, const AdamEntry* adam, int32_t adams, const MuonEntry* muon, int32_t muons, Update** opened) {
     return guarded([&] {
         const auto& tables = engine->parameters.ngrams;
         for (int entry = 0; entry < adams; entry++)

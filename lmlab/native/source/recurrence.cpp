@@ -92,26 +92,24 @@ EXPORT int lmlab_recurrence_close(Recurrence* recurrence) {
 
 // Fills `passed`, whose first vector is already set.
 EXPORT int lmlab_recurrence_forward(Recurrence* recurrence, const RecurrenceShape* shape, const RecurrenceWeights* weights,
-                                    const float* z, const RecurrencePassed* passed) {
+    const float* z, const RecurrencePassed* passed) {
     return guarded([&] {
         recurrence->packed.pack(recurrence->pool, *shape, *weights, true);
         const RecurrenceForward forward(*shape, *weights, recurrence->packed, *passed, z);
-        recurrence->each_chunk(shape->batch, [&](int thread, int first, int rows) {
-            forward.run(recurrence->forward_rooms[thread], first, rows);
-        });
+        recurrence->each_chunk(
+            shape->batch, [&](int thread, int first, int rows) { forward.run(recurrence->forward_rooms[thread], first, rows); });
     });
 }
 
 // From the gradient of the input of gates and head to those of z and of the weights. `shape` and `weights` are those of the pass.
 EXPORT int lmlab_recurrence_backward(Recurrence* recurrence, const RecurrenceShape* shape, const RecurrenceWeights* weights,
-                                     const RecurrencePassed* passed, const float* gradient, float* z_gradient,
-                                     const RecurrenceWeights* totals) {
+    const RecurrencePassed* passed, const float* gradient, float* z_gradient, const RecurrenceWeights* totals) {
     return guarded([&] {
         recurrence->packed.pack(recurrence->pool, *shape, *weights, false);
         recurrence->pool.run([&](int thread) { recurrence->shares[thread].clear(*shape); });
         recurrence->each_chunk(shape->batch, [&](int thread, int first, int rows) {
-            RecurrenceBackward backward(*shape, *weights, recurrence->packed, *passed, gradient, z_gradient,
-                                        recurrence->shares[thread].at);
+            RecurrenceBackward backward(
+                *shape, *weights, recurrence->packed, *passed, gradient, z_gradient, recurrence->shares[thread].at);
             const int block = std::min<int>(shape->steps, std::max(1, ROWS_AT_ONCE / rows));
             backward.run(recurrence->rooms[thread], first, rows, block);
         });

@@ -23,9 +23,9 @@ constexpr float LARGEST = 10.0f;
 
 struct RecurrenceShape {
     int32_t layers, hidden, vector, steps, batch;
-    int32_t updates;  // number of updates of the context vector: `steps`, or one less
-    int32_t residual; // whether the layers have a residual stream
-    int32_t keep;     // whether all steps are saved for the backward pass; else tensors that aren't results hold the last step only
+    int32_t updates;   // number of updates of the context vector: `steps`, or one less
+    int32_t residual;  // whether the layers have a residual stream
+    int32_t keep;  // whether all steps are saved for the backward pass; else tensors that aren't results hold the last step only
     float dropout;
     uint64_t seed;  // of the dropout masks
 
@@ -43,11 +43,11 @@ struct RecurrenceWeights {
 
 // The tensors that a pass fills, time-major: see `ForwardPass` in lmlab/model/recurrence.py.
 struct RecurrencePassed {
-    float *top;      // [steps][batch][hidden]: o
-    float *lower;    // [lower()][steps, or 1][batch][hidden]: h of all layers but the last, or a of all
-    float *vectors;  // [updates + 1][batch][vector]
-    float *gates;    // [updates, or 1][batch][3 x vector]
-    float *mixed;    // [updates, or 1][batch][vector]
+    float* top;                 // [steps][batch][hidden]: o
+    float* lower;               // [lower()][steps, or 1][batch][hidden]: h of all layers but the last, or a of all
+    float* vectors;             // [updates + 1][batch][vector]
+    float* gates;               // [updates, or 1][batch][3 x vector]
+    float* mixed;               // [updates, or 1][batch][vector]
     float *means, *deviations;  // [updates, or 1][batch]
 };
 

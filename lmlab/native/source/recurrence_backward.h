@@ -15,10 +15,15 @@ class RecurrenceBackward {
 public:
     // `rows` x `steps` is the maximum size of a block. The gradients of the weights are added to `totals`.
     RecurrenceBackward(const RecurrenceShape& shape, const RecurrenceWeights& weights, const PackedRecurrence& packed,
-                       const RecurrencePassed& passed, const float* gradient, float* z_gradient,
-                       const RecurrenceWeights& totals)
-        : shape_(shape), weights_(weights), packed_(packed), at_{shape, passed}, gradient_(gradient),
-          z_gradient_(z_gradient), totals_(totals), kept_(recurrence_dropout(shape, 0, 0).scale) {}
+        const RecurrencePassed& passed, const float* gradient, float* z_gradient, const RecurrenceWeights& totals)
+        : shape_(shape),
+          weights_(weights),
+          packed_(packed),
+          at_{shape, passed},
+          gradient_(gradient),
+          z_gradient_(z_gradient),
+          totals_(totals),
+          kept_(recurrence_dropout(shape, 0, 0).scale) {}
 
     // Buffers for blocks of this size; kept between calls.
     struct Room {
@@ -64,13 +69,9 @@ public:
 
 private:
     // The gradients of a layer's relu inputs, at a place in the block.
-    float* own(int layer, int place) const {
-        return room_->own + ((size_t(layer) * block_ + place) * rows_) * shape_.hidden;
-    }
+    float* own(int layer, int place) const { return room_->own + ((size_t(layer) * block_ + place) * rows_) * shape_.hidden; }
     // With residuals, the normalised stream after a layer, which the next layer, or gates and head, read.
-    float* read(int layer, int place) const {
-        return room_->read + ((size_t(layer) * block_ + place) * rows_) * shape_.hidden;
-    }
+    float* read(int layer, int place) const { return room_->read + ((size_t(layer) * block_ + place) * rows_) * shape_.hidden; }
     float* opened(int place) const { return room_->opened + size_t(place) * rows_ * shape_.gates(); }
 
     // From the gradient of a layer's output to that of its relu's input. A number above zero was positive and kept; NaN stays
@@ -99,7 +100,7 @@ private:
             }
             const Norm norm{weights_.scale, weights_.shift, false};
             norm_backward(norm, normed, at_.mixed(step, first_), at_.mean(step, first_), at_.deviation(step, first_), mixed,
-                          totals_.scale, totals_.shift, rows_, width, width);
+                totals_.scale, totals_.shift, rows_, width, width);
             for (int row = 0; row < rows_; row++) {
                 const float *candidate = at_.gates(step, first_ + row), *forget = candidate + width, *admit = forget + width;
                 float* open = opened(place) + size_t(row) * shape_.gates();
@@ -121,8 +122,8 @@ private:
         const int hidden = shape_.hidden, last = shape_.layers - 1;
         float *given = room_->given, *stream = room_->stream;
         for (int layer = 0; layer <= last; layer++)
-            add_to_stream(stream, at_.output(layer, step, first_), read(layer, place), room_->inverses + layer * rows_, rows_, hidden,
-                          layer == 0);
+            add_to_stream(stream, at_.output(layer, step, first_), read(layer, place), room_->inverses + layer * rows_, rows_,
+                hidden, layer == 0);
         // From here on the gradient of the stream.
         std::memset(stream, 0, sizeof(float) * rows_ * hidden);
         for (int layer = last; layer >= 0; layer--) {
@@ -148,8 +149,7 @@ private:
         const float* from = own(0, place);
         std::memcpy(z_gradient_ + (size_t(step) * shape_.batch + first_) * hidden, from, sizeof(float) * rows_ * hidden);
         // The first vector isn't computed.
-        if (step)
-            sums(from, hidden, rows_, packed_.reading, hidden, width, room_->carried, width, room_->carried, width);
+        if (step) sums(from, hidden, rows_, packed_.reading, hidden, width, room_->carried, width, room_->carried, width);
     }
 
     // Adds the gradients of the weights over the steps from `start` to before `stop`.
@@ -160,17 +160,17 @@ private:
         for (int layer = 1; layer < shape_.layers; layer++) {
             const float* x = shape_.residual ? read(layer - 1, 0) : at_.output(layer - 1, start, first_);
             weight_gradient(totals_.layers[layer - 1], totals_.biases[layer - 1], own(layer, 0), hidden, x,
-                            shape_.residual ? rows_ : batch, hidden, steps);
+                shape_.residual ? rows_ : batch, hidden, steps);
         }
         if (updates > 0)
-            weight_gradient(totals_.gates, totals_.gate_bias, opened(0), shape_.gates(), at_.top(start, first_), batch, hidden,
-                            updates);
+            weight_gradient(
+                totals_.gates, totals_.gate_bias, opened(0), shape_.gates(), at_.top(start, first_), batch, hidden, updates);
     }
 
     // to[n][k] += sum over rows and steps of gradient[row][n] x[row][k], and the bias's gradient if it isn't null. A step's rows
     // of x are `apart` rows after those of the previous step.
-    void weight_gradient(float* to, float* bias, const float* gradient, int outputs, const float* x, int apart, int inputs,
-                         int steps) const {
+    void weight_gradient(
+        float* to, float* bias, const float* gradient, int outputs, const float* x, int apart, int inputs, int steps) const {
         const int count = rows_ * steps, stride = padded(count);
         pack_steps(x, size_t(apart) * inputs, inputs, steps);
         // As many outputs at a time as stay in the cache while all panels are multiplied with them.
@@ -217,8 +217,8 @@ private:
         for (int output = 0; output < outputs; output += LANES) {
             int row = 0;
             for (; row + LANES <= count; row += LANES)
-                transpose_block(to + size_t(output) * stride + row, stride, from + size_t(row) * from_stride + output,
-                                from_stride, 1.0f);
+                transpose_block(
+                    to + size_t(output) * stride + row, stride, from + size_t(row) * from_stride + output, from_stride, 1.0f);
             for (; row < count; row++)
                 for (int j = output; j < output + LANES; j++) to[size_t(j) * stride + row] = from[size_t(row) * from_stride + j];
         }

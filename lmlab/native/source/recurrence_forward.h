@@ -7,7 +7,7 @@
 class RecurrenceForward {
 public:
     RecurrenceForward(const RecurrenceShape& shape, const RecurrenceWeights& weights, const PackedRecurrence& packed,
-                      const RecurrencePassed& passed, const float* z)
+        const RecurrencePassed& passed, const float* z)
         : shape_(shape), weights_(weights), packed_(packed), at_{shape, passed}, z_(z) {}
 
     // Buffers of a step with residuals; kept between calls.
@@ -29,8 +29,8 @@ public:
                 layer_stage(room, step, layer, first, rows);
                 if (!shape_.residual) continue;
                 const bool last = layer == shape_.layers - 1;
-                add_to_stream(room.stream, at_.output(layer, step, first), last ? at_.top(step, first) : room.normed,
-                              room.inverses, rows, shape_.hidden, layer == 0);
+                add_to_stream(room.stream, at_.output(layer, step, first), last ? at_.top(step, first) : room.normed, room.inverses,
+                    rows, shape_.hidden, layer == 0);
             }
             if (step < shape_.updates) gate_stage(step, first, rows);
         }
@@ -42,10 +42,10 @@ private:
         float* to = at_.output(layer, step, first);
         if (layer == 0)
             sums(at_.vector(step, first), shape_.vector, rows, packed_.reading, shape_.vector, hidden,
-                 z_ + (size_t(step) * shape_.batch + first) * hidden, hidden, to, hidden);
+                z_ + (size_t(step) * shape_.batch + first) * hidden, hidden, to, hidden);
         else
-            sums(shape_.residual ? (const float*)room.normed : at_.output(layer - 1, step, first), hidden, rows, packed_.layers[layer - 1], hidden, hidden,
-                 weights_.biases[layer - 1], 0, to, hidden);
+            sums(shape_.residual ? (const float*)room.normed : at_.output(layer - 1, step, first), hidden, rows,
+                packed_.layers[layer - 1], hidden, hidden, weights_.biases[layer - 1], 0, to, hidden);
         const Dropout drop = recurrence_dropout(shape_, step, layer);
         const size_t count = size_t(rows) * hidden;
         if (!drop.limit) {
@@ -62,8 +62,8 @@ private:
         const int width = shape_.vector;
         float *gates = at_.gates(step, first), *mixed = at_.mixed(step, first), *next = at_.vector(step + 1, first);
         const float* now = at_.vector(step, first);
-        sums(at_.top(step, first), shape_.hidden, rows, packed_.gates, shape_.hidden, shape_.gates(),
-             weights_.gate_bias, 0, gates, shape_.gates());
+        sums(at_.top(step, first), shape_.hidden, rows, packed_.gates, shape_.hidden, shape_.gates(), weights_.gate_bias, 0, gates,
+            shape_.gates());
         for (int row = 0; row < rows; row++) {
             float *candidate = gates + size_t(row) * shape_.gates(), *forget = candidate + width, *admit = forget + width;
             const size_t start = size_t(row) * width;

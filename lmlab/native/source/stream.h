@@ -18,12 +18,14 @@ inline void add_to_stream(float* stream, const float* added, float* normed, floa
 }
 
 // sum_into += the gradient of the stream, given that of `normed`.
-inline void stream_backward(const float* gradient, const float* normed, const float* inverses, float* sum_into, int rows, int width) {
+inline void stream_backward(
+    const float* gradient, const float* normed, const float* inverses, float* sum_into, int rows, int width) {
     for (int row = 0; row < rows; row++, gradient += width, normed += width, sum_into += width) {
         Vector along{};
         for (int j = 0; j < width; j += LANES) along = multiply_add(load(gradient + j), load(normed + j), along);
         const Vector slope = all(sum(along) / width), inverse = all(inverses[row]);
         for (int j = 0; j < width; j += LANES)
-            store(sum_into + j, multiply_add(inverse, multiply_add(load(normed + j), -slope, load(gradient + j)), load(sum_into + j)));
+            store(sum_into + j,
+                multiply_add(inverse, multiply_add(load(normed + j), -slope, load(gradient + j)), load(sum_into + j)));
     }
 }

@@ -10,7 +10,7 @@
 struct Matrix {
     const float* weight = nullptr;  // [outputs][inputs]
     int outputs = 0, inputs = 0;
-    Buffer forward, backward;  // right(k = input, j = output) and right(k = output, j = input)
+    Buffer forward, backward;                              // right(k = input, j = output) and right(k = output, j = input)
     bool forward_packed = false, backward_packed = false;  // whether the panels are up to date
 
     void set(const float* at, int out, int in) {
@@ -26,7 +26,9 @@ struct Matrix {
         backward_packed = true;
     }
     // Whether the outputs from `first` to before `last` are whole panels.
-    bool whole_panels(int first, int last) const { return first % TILE_COLUMNS == 0 && (last % TILE_COLUMNS == 0 || last == outputs); }
+    bool whole_panels(int first, int last) const {
+        return first % TILE_COLUMNS == 0 && (last % TILE_COLUMNS == 0 || last == outputs);
+    }
     // Packs only these outputs, for both directions; they must be whole panels.
     void pack_part(int first, int last) {
         const float* from = weight + size_t(first) * inputs;
@@ -108,7 +110,7 @@ struct Weights {
             });
         for (LayerWeights& layer : layers)
             for (Padded* vector : {&layer.attention_norm, &layer.attention_norm_bias, &layer.mlp_norm, &layer.mlp_norm_bias,
-                                   &layer.qkv_bias, &layer.projection_bias, &layer.up_bias, &layer.down_bias})
+                     &layer.qkv_bias, &layer.projection_bias, &layer.up_bias, &layer.down_bias})
                 vector->copy();
         for (Padded* vector : {&norm, &norm_bias, &head_bias}) vector->copy();
     }

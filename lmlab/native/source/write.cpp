@@ -9,7 +9,8 @@ void Decoder::read_ahead(Desk& desk, const int32_t* rows, int count) {
         items.clear();
         for (int index = 0; index < count; index++) {
             const Text& text = texts[rows[index]];
-            for (int place = text.held; place < text.filled - 1 && items.size() < MOST_ITEMS; place++) items.push_back({rows[index], place});
+            for (int place = text.held; place < text.filled - 1 && items.size() < MOST_ITEMS; place++)
+                items.push_back({rows[index], place});
         }
         if (items.empty()) return;
         pass(desk, items.data(), (int)items.size(), nullptr);
@@ -59,8 +60,10 @@ void Decoder::take(const Request& request, int index, float* row_logits, DrawRoo
         }
         if (request.ended[index] || !as_guessed) break;
     }
-    if (request.ended[index] || request.written[index] == request.tokens) request.ended[index] = true;
-    else guess_next(text, settings.draft, request.tokens - request.written[index] - 1);
+    if (request.ended[index] || request.written[index] == request.tokens)
+        request.ended[index] = true;
+    else
+        guess_next(text, settings.draft, request.tokens - request.written[index] - 1);
 }
 
 void Decoder::guess_next(Text& text, int most, int wanted) {
@@ -76,8 +79,8 @@ void Decoder::write(Desk& desk, const Request& request) {
         for (int index = 0; index < request.count; index++) {
             if (request.ended[index]) continue;
             const Text& text = texts[request.rows[index]];
-            for (int place = text.filled - 1; place < text.filled + text.guessed; place++) items.push_back({request.rows[index],
-                    place});
+            for (int place = text.filled - 1; place < text.filled + text.guessed; place++)
+                items.push_back({request.rows[index], place});
         }
         if (items.empty()) return;
         score(desk, request.logits);
@@ -105,7 +108,7 @@ void Decoder::start(int row, const int64_t* window, int count, const int32_t* wh
 
 void Decoder::copy(int from, int to) {
     const size_t key_size = (size_t)shape.key_heads * shape.head_width * row_length,
-                  value_size = (size_t)shape.key_heads * row_length * head_width;
+                 value_size = (size_t)shape.key_heads * row_length * head_width;
     for (int layer = 0; layer < shape.layers; layer++) {
         std::memcpy(keys + keys_of(layer, to, 0), keys + keys_of(layer, from, 0), sizeof(float) * key_size);
         std::memcpy(values + values_of(layer, to, 0), values + values_of(layer, from, 0), sizeof(float) * value_size);
@@ -125,8 +128,7 @@ void Decoder::last_logits(const int32_t* rows, int count, float* to) {
         score(desk, logits + (size_t)first * vocabulary);
     });
     for (int index = 0; index < count; index++)
-        std::memcpy(to + (size_t)index * shape.vocabulary, logits + (size_t)index * vocabulary,
-                sizeof(float) * shape.vocabulary);
+        std::memcpy(to + (size_t)index * shape.vocabulary, logits + (size_t)index * vocabulary, sizeof(float) * shape.vocabulary);
 }
 
 bool Decoder::write(Request request) {
@@ -170,8 +172,8 @@ EXPORT int lmlab_decoder_close(Decoder* decoder) {
 }
 
 // Starts a row: its window, all tokens of the text so far, and the maximum number of tokens to generate.
-EXPORT int lmlab_decoder_start(Decoder* decoder, int row, const int64_t* window, int count, const int32_t* whole,
-                               int whole_count, int to_come) {
+EXPORT int lmlab_decoder_start(
+    Decoder* decoder, int row, const int64_t* window, int count, const int32_t* whole, int whole_count, int to_come) {
     return guarded([&] { decoder->start(row, window, count, whole, whole_count, to_come); });
 }
 
@@ -191,9 +193,10 @@ EXPORT int lmlab_decoder_logits(Decoder* decoder, const int32_t* rows, int count
 }
 
 // Generates `tokens` tokens after each row, fewer if its text ends; `finite` is 0 if the logits aren't finite.
-EXPORT int lmlab_decoder_write(Decoder* decoder, const int32_t* rows, int count, const Settings* settings,
-                               const double* uniforms, int tokens, int32_t* tokens_out, int32_t* written, int* finite) {
-    return guarded([&] { *finite = decoder->write({rows, count, settings, uniforms, tokens, tokens_out, written, nullptr, nullptr}); });
+EXPORT int lmlab_decoder_write(Decoder* decoder, const int32_t* rows, int count, const Settings* settings, const double* uniforms,
+    int tokens, int32_t* tokens_out, int32_t* written, int* finite) {
+    return guarded(
+        [&] { *finite = decoder->write({rows, count, settings, uniforms, tokens, tokens_out, written, nullptr, nullptr}); });
 }
 
 // The token that is sampled from a row of logits, which are changed; -1 if they aren't finite.
