@@ -42,7 +42,6 @@ NO_SOURCE = {
     **{
         f"docs/studies/{name}": "a study's runs name their commits in their own folders; its JSON doesn't repeat them yet"
         for name in (
-            "context-residual/study.json",
             "context-size/study.json",
             "laptop-and-gpu/explain.json",
         )
@@ -56,7 +55,6 @@ OTHER_COMMAND = {
 """That record another module than the one that ran."""
 TYPED_FIGURES = {
     "docs/studies/context-propagation.md": "written by hand from several studies and evaluations; is made again from their JSON",
-    "docs/studies/context-residual/README.md": "counts and times in sentences",
     "docs/studies/context-size/README.md": "counts and times in sentences",
     "docs/studies/laptop-and-gpu/README.md": "figures of evaluations that explain.json doesn't hold; is made again",
 }

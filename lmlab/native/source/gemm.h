@@ -10,8 +10,18 @@
 #include <type_traits>
 #include <vector>
 
-#include "tile.h"
 #include "transpose.h"
+#include "vector.h"
+
+// As many accumulators as the registers can hold beside the factors.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int TILE_ROWS = 12;
+#else
+constexpr int TILE_ROWS = 6;
+#endif
+constexpr int TILE_VECTORS = 2;
+static_assert(TILE_ROWS == 6 || TILE_ROWS == 12, "each_tile has these heights");
+constexpr int TILE_COLUMNS = TILE_VECTORS * LANES;
 
 // Number of floats of the panels of `columns` columns and `depth` rows. The last panel may be one vector wide.
 inline size_t panels_size(int columns, int depth) { return size_t((columns + LANES - 1) / LANES * LANES) * depth; }
@@ -53,6 +63,15 @@ inline void pack_columns(float* to, const float* from, int stride, int depth, in
     }
 }
 
+// The layout of the left factor: left(i, k) = at[i * stride + k], or with TURNED at[k * stride + i].
+template <bool TURNED>
+struct Left {
+    const float* at;
+    int stride;
+    INLINE Left from(int row) const { return {at + (TURNED ? row : size_t(row) * stride), stride}; }
+    INLINE float operator()(int row, int k) const { return TURNED ? at[size_t(k) * stride + row] : at[size_t(row) * stride + k]; }
+};
+
 // The most common epilogues: to[i][j] = value, and to[i][j] += value.
 struct Put {
     float* to;
@@ -71,25 +90,36 @@ struct Add {
     }
 };
 
-// A tile at its place in the result: epilogue(row, column, value, lanes) gets each vector; only its first `lanes` count.
-template <class Epilogue>
-struct Placed {
-    const Epilogue& epilogue;
-    int row, column, columns;
-    INLINE void operator()(int i, int j, Vector value) const {
-        epilogue(row + i, column + j, value, std::min(LANES, columns - column - j));
-    }
-};
-
+// One tile. epilogue(row, column, value, lanes) is called with each vector of the result, of which only the first `lanes` count.
 template <int ROWS, int VECTORS, bool TURNED, class Epilogue>
-INLINE void placed_tile(
+__attribute__((noinline)) void tile(
     Left<TURNED> left, const float* panel, int depth, int row, int column, int columns, const Epilogue& epilogue) {
+    Vector sums[ROWS][VECTORS];
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++) sums[i][v] = Vector{};
     // The gradient of a large matrix isn't in the caches: its lines are prefetched while the sums are computed. Tiles of 12 rows
     // gained nothing from that (docs/notes/what-products-wait-for.md).
     if constexpr (TILE_ROWS == 6 && std::is_same_v<Epilogue, Add>)
 #pragma GCC unroll 16
         for (int i = 0; i < ROWS; i++) __builtin_prefetch(epilogue.to + size_t(row + i) * epilogue.stride + column, 1);
-    tile<ROWS, 1, VECTORS>(left, panel, depth, NothingAhead{}, Placed<Epilogue>{epilogue, row, column, columns});
+    for (int k = 0; k < depth; k++, panel += VECTORS * LANES) {
+        Vector right[VECTORS];
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++) right[v] = load(panel + v * LANES);
+#pragma GCC unroll 16
+        for (int i = 0; i < ROWS; i++) {
+            Vector factor = all(left(i, k));
+#pragma GCC unroll 4
+            for (int v = 0; v < VECTORS; v++) sums[i][v] = multiply_add(factor, right[v], sums[i][v]);
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++)
+            epilogue(row + i, column + v * LANES, sums[i][v], std::min(LANES, columns - column - v * LANES));
 }
 
 // As many tiles of one height as fit from `row` on, by work(first row, height as a compile-time constant); returns the next row.
@@ -108,7 +138,7 @@ INLINE void each_tile(int rows, const Work& work) {
         row = tiles_of<4>(tiles_of<8>(tiles_of<TILE_ROWS>(0, rows, work), rows, work), rows, work);
     } else {
         for (int tiles = (rows + TILE_ROWS - 1) / TILE_ROWS; tiles > 0 && rows >= 3; tiles--) {
-            const int height = next_height(rows - row, tiles);
+            const int height = (rows - row + tiles - 1) / tiles;
             switch (height) {
                 case 3: work(row, std::integral_constant<int, 3>()); break;
                 case 4: work(row, std::integral_constant<int, 4>()); break;
@@ -127,13 +157,12 @@ INLINE void panel_tiles(
     Left<TURNED> left, const float* panel, int rows, int column, int columns, int depth, const Epilogue& epilogue) {
     if (columns - column > LANES) {
         each_tile(rows, [&](int row, auto height) INLINE_LAMBDA {
-            placed_tile<height(), TILE_VECTORS>(left.from(row), panel, depth, row, column, columns, epilogue);
+            tile<height(), TILE_VECTORS>(left.from(row), panel, depth, row, column, columns, epilogue);
         });
         return;
     }
-    const auto narrow = [&](int row, auto height) INLINE_LAMBDA {
-        placed_tile<height(), 1>(left.from(row), panel, depth, row, column, columns, epilogue);
-    };
+    const auto narrow = [&](int row, auto height)
+                            INLINE_LAMBDA { tile<height(), 1>(left.from(row), panel, depth, row, column, columns, epilogue); };
     tiles_of<1>(tiles_of<4>(tiles_of<TILE_ROWS>(0, rows, narrow), rows, narrow), rows, narrow);
 }
 
@@ -165,9 +194,9 @@ void product_of_tiles(const float* tiles, const float* panels, int rows, int col
         each_tile(rows, [&](int row, auto height) INLINE_LAMBDA {
             const Left<true> left{tiles + size_t(row) * depth, height()};
             if (full)
-                placed_tile<height(), TILE_VECTORS>(left, panels, depth, row, column, columns, epilogue);
+                tile<height(), TILE_VECTORS>(left, panels, depth, row, column, columns, epilogue);
             else
-                placed_tile<height(), 1>(left, panels, depth, row, column, columns, epilogue);
+                tile<height(), 1>(left, panels, depth, row, column, columns, epilogue);
         });
         panels += size_t(full ? TILE_COLUMNS : LANES) * depth;
     }

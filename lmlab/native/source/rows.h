@@ -1,37 +1,54 @@
-// Matrix products with few rows on the left, from a single one: decoding.
+// Matrix products whose left factor has few rows, at least one, as in decoding.
 //
 // result[i][j] = bias[j] + sum over k of left[i][k] right(k, j)
 //
 // The right factor is packed into panels as in gemm.h, and read once for all rows of a tile. With a single row there is one
-// multiplication for each number that is read, so several panels side by side keep the processor from waiting for its own sums.
+// multiplication for each number that is read, so several panels are computed together to hide the latency of their sums. Each sum
+// is computed in the order of k for any tile, so that a row's result doesn't depend on the others.
 #pragma once
 #include "gemm.h"
 
-// A panel alone is used long enough to prefetch the next one; several are streams that the processor sees.
-template <int PANELS, int VECTORS>
-struct NextPanel {
-    size_t panel_size;
-    INLINE void operator()(int, const float* panel) const {
+template <int ROWS, int PANELS, int VECTORS>
+__attribute__((noinline)) void rows_tile(
+    const float* left, size_t stride, const float* panel, int depth, const float* bias, float* result, size_t result_stride) {
+    Vector sums[ROWS][PANELS][VECTORS];
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 4
+        for (int p = 0; p < PANELS; p++)
+#pragma GCC unroll 2
+            for (int v = 0; v < VECTORS; v++) sums[i][p][v] = Vector{};
+    const size_t panel_size = size_t(VECTORS) * LANES * depth;
+    for (int k = 0; k < depth; k++, panel += VECTORS * LANES) {
+        // A single panel is used long enough to prefetch the next one; several are streams that the processor prefetches itself.
         if constexpr (PANELS == 1)
             for (int line = 0; line < VECTORS * LANES; line += 16) __builtin_prefetch(panel + panel_size + line);
+        Vector right[PANELS][VECTORS];
+#pragma GCC unroll 4
+        for (int p = 0; p < PANELS; p++)
+#pragma GCC unroll 2
+            for (int v = 0; v < VECTORS; v++) right[p][v] = load(panel + p * panel_size + v * LANES);
+#pragma GCC unroll 16
+        for (int i = 0; i < ROWS; i++) {
+            Vector factor = all(left[i * stride + k]);
+#pragma GCC unroll 4
+            for (int p = 0; p < PANELS; p++)
+#pragma GCC unroll 2
+                for (int v = 0; v < VECTORS; v++) sums[i][p][v] = multiply_add(factor, right[p][v], sums[i][p][v]);
+        }
     }
-};
-
-struct PutWithBias {
-    const float* bias;
-    float* to;
-    size_t stride;
-    INLINE void operator()(int row, int column, Vector value) const {
-        store(to + row * stride + column, value + load(bias + column));
-    }
-};
-
-template <int ROWS, int PANELS, int VECTORS>
-void rows_tile(Left<false> left, const float* panel, int depth, const PutWithBias& put) {
-    tile<ROWS, PANELS, VECTORS>(left, panel, depth, NextPanel<PANELS, VECTORS>{size_t(VECTORS) * LANES * depth}, put);
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 4
+        for (int p = 0; p < PANELS; p++)
+#pragma GCC unroll 2
+            for (int v = 0; v < VECTORS; v++) {
+                int column = (p * VECTORS + v) * LANES;
+                store(result + i * result_stride + column, sums[i][p][v] + load(bias + column));
+            }
 }
 
-using RowsTile = void (*)(Left<false>, const float*, int, const PutWithBias&);
+using RowsTile = void (*)(const float*, size_t, const float*, int, const float*, float*, size_t);
 
 template <int VECTORS>
 RowsTile rows_tile_of(int rows) {
@@ -53,22 +70,24 @@ RowsTile rows_tile_of(int rows) {
 }
 
 // Rows of `result` and `bias` are padded to whole vectors. `panels`: of `columns` columns.
-inline void rows_product(const float* left, int stride, int rows, const float* panels, int depth, int columns, const float* bias,
+inline void rows_product(const float* left, size_t stride, int rows, const float* panels, int depth, int columns, const float* bias,
     float* result, size_t result_stride) {
     constexpr int BESIDE_FOR_TWO = TILE_ROWS >= 8 ? 4 : 2;
+    // Tiles of nearly equal height: 16 rows are 8 and 8, not 12 and 4.
+    const int tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
     for (int column = 0; column < columns;) {
         // A last panel may be one vector wide (gemm.h).
         const int full = (columns - column + LANES - 1) / TILE_COLUMNS;
         int beside = rows == 1 ? 4 : rows == 2 ? BESIDE_FOR_TWO : 1;
         while (beside > std::max(full, 1)) beside /= 2;
-        for (int row = 0, tiles = (rows + TILE_ROWS - 1) / TILE_ROWS; tiles > 0; tiles--) {
-            const int height = next_height(rows - row, tiles);
-            RowsTile run = full ? rows_tile_of<TILE_VECTORS>(height) : rows_tile_of<1>(height);
+        int row = 0;
+        for (int tile = 0; tile < tiles; tile++) {
+            const int high = (rows - row + tiles - tile - 1) / (tiles - tile);
+            RowsTile run = full ? rows_tile_of<TILE_VECTORS>(high) : rows_tile_of<1>(high);
             if (beside == 4) run = rows == 1 ? rows_tile<1, 4, TILE_VECTORS> : rows_tile<2, BESIDE_FOR_TWO, TILE_VECTORS>;
             if (beside == 2) run = rows == 1 ? rows_tile<1, 2, TILE_VECTORS> : rows_tile<2, 2, TILE_VECTORS>;
-            run(Left<false>{left, stride}.from(row), panels, depth,
-                PutWithBias{bias + column, result + row * result_stride + column, result_stride});
-            row += height;
+            run(left + row * stride, stride, panels, depth, bias + column, result + row * result_stride + column, result_stride);
+            row += high;
         }
         const int passed = beside * (full ? TILE_VECTORS : 1) * LANES;
         column += passed;
