@@ -14,6 +14,7 @@ import dataclasses
 import statistics
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from lmlab.model import activation_bytes, flops_per_token
 from lmlab.planning.child import TOO_LONG, Measurement, measure
@@ -98,7 +99,9 @@ def measured_or_extended(
         return run(recipe, policy, data_folder, **options), "measured"
     found = []
     # Whether checkpoints are saved in the background depends on their size, and takes a copy of them: as for the whole model.
-    background = "on" if saves_in_background(recipe, checkpoint_bytes(recipe, vocabulary)) else "off"
+    background: Literal["on", "off"] = (
+        "on" if saves_in_background(recipe, checkpoint_bytes(recipe, vocabulary)) else "off"
+    )
     train = dataclasses.replace(recipe.train, background=background)
     for count in (fewest, fewest + 1):
         smaller = dataclasses.replace(recipe, model=dataclasses.replace(model, layers=count), train=train)
