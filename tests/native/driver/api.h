@@ -17,10 +17,10 @@ extern "C" {
 const char* lmlab_error();
 int lmlab_open(const Shape*, const Parameters*, const float* cosines, const float* sines, int threads, void** opened);
 int lmlab_close(void*);
-int lmlab_gradients(void*, const Parameters*, const int64_t* tokens, const int64_t* targets, int sequences, int time, float scale,
-    uint64_t seed, int accumulate, int changed, double* loss);
-int lmlab_scores(
-    void*, const int64_t* tokens, const int64_t* targets, int sequences, int time, int changed, float* nats, uint8_t* hits);
+int lmlab_gradients(void*, const Parameters*, const int64_t* tokens, const int64_t* targets, int sequences, int time,
+                    float scale, uint64_t seed, int accumulate, int changed, double* loss);
+int lmlab_scores(void*, const int64_t* tokens, const int64_t* targets, int sequences, int time, int changed, float* nats,
+                 uint8_t* hits);
 int lmlab_sections(void*, double* seconds);
 int lmlab_format();
 int lmlab_selfcheck();
@@ -40,14 +40,14 @@ int lmlab_decoder_copy(void*, int from, int to);
 int lmlab_decoder_read(void*, const int32_t* rows, int count);
 int lmlab_decoder_logits(void*, const int32_t* rows, int count, float* to);
 int lmlab_decoder_write(void*, const int32_t* rows, int count, const Settings*, const double* uniforms, int tokens,
-    int32_t* tokens_out, int32_t* written, int* finite);
+                        int32_t* tokens_out, int32_t* written, int* finite);
 int lmlab_draw(float* logits, const uint8_t* seen, const Settings*, double uniform, int* token);
 
 int lmlab_recurrence_open(int threads, void** opened);
 int lmlab_recurrence_close(void*);
 int lmlab_recurrence_forward(void*, const RecurrenceShape*, const RecurrenceWeights*, const float* z, const RecurrencePassed*);
 int lmlab_recurrence_backward(void*, const RecurrenceShape*, const RecurrenceWeights*, const RecurrencePassed*,
-    const float* gradient, float* z_gradient, const RecurrenceWeights* totals);
+                              const float* gradient, float* z_gradient, const RecurrenceWeights* totals);
 }
 
 namespace api {
@@ -88,11 +88,11 @@ public:
         : handle_([&](void** to) { return lmlab_open(&shape, &parameters, cosines, sines, threads, to); }) {}
 
     // The sum of nats; both texts are [sequences][time].
-    double learn(const Parameters& gradients, const Tokens& tokens, const Tokens& targets, int time, float scale, uint64_t seed = 0,
-        bool accumulate = false, bool changed = true) {
+    double learn(const Parameters& gradients, const Tokens& tokens, const Tokens& targets, int time, float scale,
+                 uint64_t seed = 0, bool accumulate = false, bool changed = true) {
         double loss = 0;
         fine(lmlab_gradients(get(), &gradients, tokens.data(), targets.data(), int(tokens.size()) / time, time, scale, seed,
-            accumulate, changed, &loss));
+                             accumulate, changed, &loss));
         return loss;
     }
     void scores(const Tokens& tokens, const Tokens& targets, int time, float* nats, uint8_t* hits, bool changed = true) {
@@ -146,7 +146,7 @@ public:
         int finite = 0;
         std::vector<int32_t> drawn(uniforms.size()), written(rows.size());
         fine(lmlab_decoder_write(handle_.get(), rows.data(), int(rows.size()), &settings, uniforms.data(), tokens, drawn.data(),
-            written.data(), &finite));
+                                 written.data(), &finite));
         if (!finite) return {};
         std::vector<Tokens> texts;
         for (size_t row = 0; row < rows.size(); row++)
@@ -160,12 +160,13 @@ private:
 
 class Recurrence {
 public:
-    explicit Recurrence(int threads) : handle_([&](void** to) { return lmlab_recurrence_open(threads, to); }) {}
+    explicit Recurrence(int threads)
+        : handle_([&](void** to) { return lmlab_recurrence_open(threads, to); }) {}
     void forward(const RecurrenceShape& shape, const RecurrenceWeights& weights, const float* z, const RecurrencePassed& passed) {
         fine(lmlab_recurrence_forward(handle_.get(), &shape, &weights, z, &passed));
     }
     void backward(const RecurrenceShape& shape, const RecurrenceWeights& weights, const RecurrencePassed& passed,
-        const float* gradient, float* z_gradient, const RecurrenceWeights& totals) {
+                  const float* gradient, float* z_gradient, const RecurrenceWeights& totals) {
         fine(lmlab_recurrence_backward(handle_.get(), &shape, &weights, &passed, gradient, z_gradient, &totals));
     }
 

@@ -27,8 +27,7 @@ std::vector<int32_t> rows_to(int count) {
 std::vector<api::Tokens> windows_of(const Options& options, int count) {
     Random random(2);
     std::vector<api::Tokens> windows;
-    for (int row = 0; row < count; row++)
-        windows.push_back(random.tokens(1 + row * (options.context - 1) / (count - 1), options.vocabulary));
+    for (int row = 0; row < count; row++) windows.push_back(random.tokens(1 + row * (options.context - 1) / (count - 1), options.vocabulary));
     return windows;
 }
 
@@ -70,9 +69,8 @@ void check_logits(Model& model, int threads) {
     decoder.read({0});
     decoder.copy(0, 2);
     const Numbers copied = decoder.logits({0, 1, 2}, vocabulary);
-    check(same_bits(&copied[0], &copied[vocabulary], vocabulary) &&
-              same_bits(&copied[0], &copied[size_t(2) * vocabulary], vocabulary),
-        "a copied row has the bits of one that read for itself" + with);
+    check(same_bits(&copied[0], &copied[vocabulary], vocabulary) && same_bits(&copied[0], &copied[size_t(2) * vocabulary], vocabulary),
+          "a copied row has the bits of one that read for itself" + with);
 }
 
 // A text that was written has the logits of one that was read, and those of the model's own pass over it.
@@ -133,8 +131,7 @@ void check_many(Model& model, int threads) {
         const std::vector<double> own = uniforms(size_t(rows) * tokens, 20 + call);
         numbers.insert(numbers.end(), own.begin(), own.end());
         const auto written = decoder.write(rows_to(rows), settings, own);
-        for (size_t row = 0; row < written.size(); row++)
-            together[row].insert(together[row].end(), written[row].begin(), written[row].end());
+        for (size_t row = 0; row < written.size(); row++) together[row].insert(together[row].end(), written[row].begin(), written[row].end());
     }
     bool same = true;
     for (int row = 0; row < rows; row++) {
@@ -204,7 +201,7 @@ void check_recovery(Model& model, int threads) {
     decoder.refresh();
     decoder.start(0, little, 1);
     check(same_bits(decoder.logits({0}, options.vocabulary).data(), before.data(), options.vocabulary),
-        "after weights that were no numbers a row is read as by a fresh decoder, with " + std::to_string(threads) + " threads");
+          "after weights that were no numbers a row is read as by a fresh decoder, with " + std::to_string(threads) + " threads");
 }
 
 }  // namespace
@@ -270,7 +267,7 @@ void check_draws() {
         for (int token = 0; token < count; token++) seen.push_back(random.below(4) == 0);
         const double temperatures[] = {0.3, 1.0, 2.5}, top_ps[] = {1.0, 0.9, 0.5}, min_ps[] = {0.0, 0.02, 0.5};
         Settings settings{temperatures[random.below(3)], top_ps[random.below(3)], min_ps[random.below(3)],
-            random.below(2) ? 1.3 : 1.0, random.below(12), count, -1, 0};
+                          random.below(2) ? 1.3 : 1.0, random.below(12), count, -1, 0};
         const double uniform = random.uniform();
         const std::vector<double> weights = filtered({logits.begin(), logits.end()}, seen, settings);
         const int token = api::draw(logits, seen, settings, uniform);

@@ -82,7 +82,7 @@ void check_learning(Model& model, const Batch& batch, const Expected& expected, 
     Tensors anew = model.gradients();
     api::Engine fresh = model.open(threads);
     check(fresh.learn(model.pointers(anew), batch.tokens, batch.targets, batch.time, scale, 5) == loss && anew == first,
-        "a fresh engine gives equal bits" + with);
+          "a fresh engine gives equal bits" + with);
     if (threads == 1 && batch.time == model.options.context) {
         digest("loss", loss);
         for (const auto& [name, numbers] : first) digest("gradient of " + name, norm_of(numbers));
@@ -98,7 +98,7 @@ void check_accumulation(Model& model, const Batch& batch, const Expected& expect
     double loss = 0;
     for (const auto& [from, to] : {std::pair(size_t(0), cut), std::pair(cut, batch.tokens.size())})
         loss += engine.learn(at, {batch.tokens.begin() + from, batch.tokens.begin() + to},
-            {batch.targets.begin() + from, batch.targets.begin() + to}, batch.time, 0.125f, 0, from > 0);
+                             {batch.targets.begin() + from, batch.targets.begin() + to}, batch.time, 0.125f, 0, from > 0);
     check(near(loss, expected.loss), "micro-batches' loss");
     check_near(gradients, expected, "micro-batches");
 }
@@ -154,7 +154,7 @@ void check_recovery(Model& model, int threads) {
     check(std::isnan(engine.learn(at, batch.tokens, batch.targets, batch.time, 1.0f)), "what is no number stays none");
     weight = kept;
     check(engine.learn(at, batch.tokens, batch.targets, batch.time, 1.0f) == loss && gradients == before,
-        "after weights that were no numbers a batch is learnt as before");
+          "after weights that were no numbers a batch is learnt as before");
 }
 
 }  // namespace

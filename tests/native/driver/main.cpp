@@ -27,8 +27,9 @@ int main(int count, char** words) {
         std::printf("FAILED: the engine's functions have another format than tests/native/driver/api.h: adapt that\n");
         return 1;
     }
-    const std::vector<std::pair<std::string, void (*)()>> suites{{"itself", check_itself}, {"gradients", check_gradients},
-        {"decoding", check_decoding}, {"draws", check_draws}, {"updates", check_updates}, {"recurrence", check_recurrence}};
+    const std::vector<std::pair<std::string, void (*)()>> suites{
+        {"itself", check_itself}, {"gradients", check_gradients}, {"decoding", check_decoding}, {"draws", check_draws},
+        {"updates", check_updates}, {"recurrence", check_recurrence}};
     std::vector<std::string> chosen(words + 1, words + count);
     const auto flag = std::find(chosen.begin(), chosen.end(), "--short");
     if (flag != chosen.end()) tally.brief = true, chosen.erase(flag);

@@ -65,10 +65,11 @@ struct Model {
 
     // Where these tensors lie, null where the model has none of the name.
     Parameters pointers(Tensors& of) const {
-        static const char* NAMES[] = {
-            "embedding", "positions", "ngrams.0", "ngrams.1", "ngrams.2", "ngrams.3", "norm", "norm_bias", "head", "head_bias"};
+        static const char* NAMES[] = {"embedding", "positions", "ngrams.0", "ngrams.1", "ngrams.2", "ngrams.3", "norm", "norm_bias",
+                                      "head", "head_bias"};
         static const char* LAYER_NAMES[] = {"attention_norm", "attention_norm_bias", "qkv", "qkv_bias", "projection",
-            "projection_bias", "mlp_norm", "mlp_norm_bias", "up", "up_bias", "down", "down_bias", "first_share", "stream_shares"};
+                                            "projection_bias", "mlp_norm", "mlp_norm_bias", "up", "up_bias", "down", "down_bias",
+                                            "first_share", "stream_shares"};
         static_assert(sizeof(LAYER_NAMES) / sizeof(char*) == sizeof(Layer) / sizeof(float*));
         static_assert(sizeof(NAMES) / sizeof(char*) == (sizeof(Parameters) - sizeof(Parameters::layers)) / sizeof(float*));
         Parameters found{};

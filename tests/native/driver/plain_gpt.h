@@ -68,8 +68,7 @@ public:
             drop(branch, layer * 4 + 2);
             add(stream, branch);
             branch.clear();
-            for (const Row& row : stream)
-                branch.push_back(linear(at + "down", bent(linear(at + "up", norm(at + "mlp_norm", row)))));
+            for (const Row& row : stream) branch.push_back(linear(at + "down", bent(linear(at + "up", norm(at + "mlp_norm", row)))));
             drop(branch, layer * 4 + 3);
             add(stream, branch);
         }
@@ -86,14 +85,8 @@ public:
     }
 
 private:
-    static Number exponential(const Number& x) {
-        using std::exp;
-        return exp(x);
-    }
-    static Number logarithm(const Number& x) {
-        using std::log;
-        return log(x);
-    }
+    static Number exponential(const Number& x) { using std::exp; return exp(x); }
+    static Number logarithm(const Number& x) { using std::log; return log(x); }
 
     const Row* find(const std::string& name) const {
         const auto found = weights_.find(name);
@@ -205,8 +198,8 @@ private:
         }
     }
 
-    Matrix attention(
-        const std::string& at, const Matrix& stream, const Masks& masks, int layer, int sequence, Matrix& first_values) const {
+    Matrix attention(const std::string& at, const Matrix& stream, const Masks& masks, int layer, int sequence,
+                     Matrix& first_values) const {
         const int time = int(stream.size()), wide = o_.head_width, width = o_.width(), keys = o_.key_heads * wide;
         Matrix qkv, values, mixed(time, Row(width));
         for (int place = 0; place < time; place++) {

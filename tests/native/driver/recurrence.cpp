@@ -1,9 +1,9 @@
 // The recurrence of a context-propagation model against its equations in float64, and its bits.
-#include "api.h"
 #include "checks.h"
-#include "plain_gpt.h"
+#include "api.h"
 #include "suites.h"
 #include "tape.h"
+#include "plain_gpt.h"
 
 namespace {
 
@@ -16,14 +16,10 @@ struct Case {
 };
 
 const Case CASES[] = {
-    {"three layers", 3, 48, 32, false, 0.0f, 5, 7, 7},
-    {"one layer", 1, 16, 16, false, 0.3f, 3, 6, 5},
-    {"residual", 4, 48, 32, true, 0.0f, 5, 6, 5},
-    {"residual with dropout", 3, 32, 48, true, 0.2f, 7, 5, 4},
-    {"one layer normed", 1, 32, 16, true, 0.0f, 2, 1, 1},
-    {"wide vector", 2, 32, 160, false, 0.1f, 4, 3, 2},
-    {"many rows", 2, 16, 16, false, 0.1f, 150, 3, 2},
-    {"many steps", 2, 16, 16, true, 0.0f, 40, 17, 16},
+    {"three layers", 3, 48, 32, false, 0.0f, 5, 7, 7},     {"one layer", 1, 16, 16, false, 0.3f, 3, 6, 5},
+    {"residual", 4, 48, 32, true, 0.0f, 5, 6, 5},          {"residual with dropout", 3, 32, 48, true, 0.2f, 7, 5, 4},
+    {"one layer normed", 1, 32, 16, true, 0.0f, 2, 1, 1},  {"wide vector", 2, 32, 160, false, 0.1f, 4, 3, 2},
+    {"many rows", 2, 16, 16, false, 0.1f, 150, 3, 2},      {"many steps", 2, 16, 16, true, 0.0f, 40, 17, 16},
 };
 
 // Weights, or their gradients, by name and as the kernel takes them.
@@ -104,8 +100,7 @@ Expected expected_of(const Case& c, const Weights& weights, const Floats& z, con
             for (size_t i = 0; i < numbers.size(); i++) leaves[name].push_back(Traced::leaf(numbers[i]));
         auto product = [&](const std::string& name, const Row& x, size_t outputs, size_t stride) {
             Row y;
-            for (size_t output = 0; output < outputs; output++)
-                y.push_back(product_sum(&leaves.at(name)[output * stride], x.data(), x.size()));
+            for (size_t output = 0; output < outputs; output++) y.push_back(product_sum(&leaves.at(name)[output * stride], x.data(), x.size()));
             return y;
         };
         auto root_mean_square = [](const Row& x) {
@@ -140,9 +135,7 @@ Expected expected_of(const Case& c, const Weights& weights, const Floats& z, con
             const Row opened = product("gates", x, 3 * width, hidden);
             Row next;
             Traced mean(0.0);
-            auto gate = [&](size_t j) {
-                return Traced(1.0) / (Traced(1.0) + exp(Traced(0.0) - opened[j] - leaves.at("gate_bias")[j]));
-            };
+            auto gate = [&](size_t j) { return Traced(1.0) / (Traced(1.0) + exp(Traced(0.0) - opened[j] - leaves.at("gate_bias")[j])); };
             for (size_t j = 0; j < width; j++) {
                 next.push_back(gate(width + j) * vector[j] + gate(2 * width + j) * (opened[j] + leaves.at("gate_bias")[j]));
                 mean = mean + next[j] / Traced(double(width));

@@ -83,12 +83,16 @@ inline Traced tanh(const Traced& x) {
     const double y = std::tanh(x.value);
     return Traced::of(y, x, 1 - y * y);
 }
-inline Traced erf(const Traced& x) { return Traced::of(std::erf(x.value), x, 1.1283791670955126 * std::exp(-x.value * x.value)); }
+inline Traced erf(const Traced& x) {
+    return Traced::of(std::erf(x.value), x, 1.1283791670955126 * std::exp(-x.value * x.value));
+}
 inline double positive(double x) { return std::max(x, 0.0); }
 inline Traced positive(const Traced& x) { return Traced::of(positive(x.value), x, x.value > 0); }
 // Between -limit and limit; no slope beyond.
 inline double clamped(double x, double limit) { return std::min(limit, std::max(-limit, x)); }
-inline Traced clamped(const Traced& x, double limit) { return Traced::of(clamped(x.value, limit), x, std::abs(x.value) < limit); }
+inline Traced clamped(const Traced& x, double limit) {
+    return Traced::of(clamped(x.value, limit), x, std::abs(x.value) < limit);
+}
 
 // The sum of x[i] y[i apart], one number for all of it.
 inline double product_sum(const double* x, const double* y, size_t count, size_t apart = 1) {

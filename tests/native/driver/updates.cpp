@@ -20,13 +20,8 @@ struct Training {
     std::vector<std::string> adam_names, muon_names;
 
     Training(const Options& options, bool muon, int threads)
-        : model(options),
-          muon(muon),
-          engine(model.open(threads)),
-          gradients(model.gradients()),
-          mean(gradients),
-          square(gradients),
-          steps(model.tensors.size()) {
+        : model(options), muon(muon), engine(model.open(threads)), gradients(model.gradients()), mean(gradients),
+          square(gradients), steps(model.tensors.size()) {
         size_t next = 0;
         for (auto& [name, numbers] : model.tensors) {
             const bool table = name.rfind("ngrams.", 0) == 0;
@@ -36,11 +31,12 @@ struct Training {
             if (muon && dot != std::string::npos && (kind == "qkv" || kind == "projection" || kind == "up" || kind == "down")) {
                 const int columns = kind == "down" ? model.options.hidden : width;
                 muons.push_back({numbers.data(), gradients.at(name).data(), mean.at(name).data(), int(numbers.size()) / columns,
-                    columns, 5, 0.02, 0.1, 0.95});
+                                 columns, 5, 0.02, 0.1, 0.95});
                 muon_names.push_back(name);
             } else {
                 adams.push_back({numbers.data(), gradients.at(name).data(), &steps[next++], mean.at(name).data(),
-                    square.at(name).data(), int64_t(numbers.size()), table ? width : 0, 0.01, table ? 0.0 : 0.2, 0.9, 0.99, 1e-8});
+                                 square.at(name).data(), int64_t(numbers.size()), table ? width : 0, 0.01, table ? 0.0 : 0.2,
+                                 0.9, 0.99, 1e-8});
                 adam_names.push_back(name);
             }
         }
@@ -197,8 +193,7 @@ void check_threads(const Options& options) {
         const double found = update.norm();
         update.take(1.0, 0.5);
         if (first.empty()) first = training.model.tensors, norm = found;
-        check(found == norm && training.model.tensors == first,
-            "an update's bits don't depend on the threads: " + std::to_string(threads));
+        check(found == norm && training.model.tensors == first, "an update's bits don't depend on the threads: " + std::to_string(threads));
     }
 }
 
