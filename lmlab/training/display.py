@@ -79,16 +79,16 @@ class Quiet:
     """Shows nothing."""
 
     def open(self, title: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def progress(self, now: Progress, logged: bool) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def note(self, text: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class Unfailing:
