@@ -248,7 +248,7 @@ def _root(node: ast.expr) -> str:
 
 
 def family_mentions(modules: dict[str, Module]) -> dict[str, list[str]]:
-    """Family -> the modules outside `recipe` and of no other name than its own that name one of its classes."""
+    """Family -> the modules that name one of its classes, its own among them."""
     found: dict[str, list[str]] = {}
     for family, classes in FAMILIES.items():
         found[family] = [

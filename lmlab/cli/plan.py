@@ -41,7 +41,8 @@ class PlanFlags:
     tables: bool = True
     """--no-tables: a model without n-gram tables (model.ngrams none)."""
     ladder: bool = False
-    """First train four small models, with a tenth of the run's FLOPs in total, and extrapolate its loss from theirs."""
+    """First train four small models, with a tenth of the run's FLOPs in total (up to a quarter where it is small), and
+    extrapolate its loss from theirs."""
     budget: tuple[str, ...] = ()
     """Limits of the training: 8h, 3e17flops or both; plans the best model for it."""
     loss: float | None = None

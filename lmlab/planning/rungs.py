@@ -1,7 +1,8 @@
 """The ladder: small trainings from which a loss is extrapolated. Two narrower models for as many steps, and the narrowest for
 fewer.
 
-They are the widest models that together take at most MOST_SHARE of the training's FLOPs. The gain from width followed one law in
+They are the widest models that together take at most MOST_SHARE of the training's FLOPs, or more where these are few or the model
+is small. The gain from width followed one law in
 all trainings examined; the gain from length differs between trainings, so the ladder is as long as the training itself.
 """
 
@@ -30,11 +31,13 @@ CHEAP_FLOPS, CHEAP_SHARE = 3e13, 0.15
 """A training of fewer FLOPs, some five minutes on two CPU cores, may spend more of them on its ladder: wider rungs extrapolate less
 (docs/notes/ladders-of-narrow-models.md)."""
 SMALL_MODEL_SHARE = 0.25
-"""The same for a model whose rungs would have one width otherwise."""
+"""The same for a model whose rungs would have one width otherwise, which says nothing of the gain from width."""
 DESIGN = ((2 / 3, 1 / 16), (2 / 3, 1 / 8), (2 / 3, 1.0), (1.0, 1.0))
 """(share of the widest rung's width, share of the steps)."""
 WIDEST, NARROWEST, WIDTHS_APART = 0.25, 1 / 32, 1 / 128
 """Shares of the model's width: limits of the widest rung's width, and the step of its choice."""
+LARGEST = 0.9
+"""The widest rung of a model so small that narrower rungs have one width."""
 FEWEST_STEPS = 10
 HEAD_WIDTH_LEAST = 8
 HEAD_WIDTH_STEP = 4
@@ -73,10 +76,13 @@ def rungs_of(recipe: Recipe, vocabulary: int, steps: int) -> list[Rung]:
     most = CHEAP_SHARE if flops < CHEAP_FLOPS else MOST_SHARE
     widest = WIDEST
     found = rungs(widest, 1.0)
+    while not _differ_in_width(found) and widest < LARGEST:
+        widest += WIDTHS_APART
+        found = rungs(widest, 1.0)
     while _share(found) > most and widest > NARROWEST:
         narrower_rungs = rungs(widest - WIDTHS_APART, 1.0)
         if not _differ_in_width(narrower_rungs):
-            most = max(most, SMALL_MODEL_SHARE)  # two runs of one width say nothing of the gain from width
+            most = SMALL_MODEL_SHARE
             break
         widest, found = widest - WIDTHS_APART, narrower_rungs
     scale = 1.0

@@ -249,6 +249,7 @@ class TestLeftovers:
 
         monkeypatch.setattr("lmlab.data.building.file_system_time", refused)
         prepare(data_of(stories), root).verify()
+        assert (root / "datasets" / ".building-old").is_dir()
 
     def test_work_that_nobody_finished_for_a_week_is_removed_unless_someone_is_at_it(self, stories, root, tmp_path):
         for age, name in ((8, "old"), (1, "young"), (8, "busy")):

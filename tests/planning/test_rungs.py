@@ -62,7 +62,7 @@ def test_a_ladder_takes_a_tenth_of_the_arithmetic_at_most_and_differs_in_size_an
 
 
 @pytest.mark.parametrize("vocabulary", [65, 1024, 4096])
-@pytest.mark.parametrize("width", [48, 64, 80, 96, 128])
+@pytest.mark.parametrize("width", [16, 32, 48, 64, 80, 96, 128])
 def test_a_small_model_has_two_widths_on_its_ladder_too(width, vocabulary):
     shape = {"model.width": str(width), "model.layers": "5", "model.heads": str(width // 16)}
     recipe = override(load_recipe("shakespeare-cpu"), {**shape, "train.steps": "1000"})

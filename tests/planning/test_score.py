@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lmlab.planning.score import calibrations_from, qualities, score, score_line
+from lmlab.planning.score import calibrations_from, counts_wall_time, qualities, score, score_line
 
 FORECAST = {
     "total_seconds": 100.0,
@@ -43,6 +43,12 @@ def test_a_score_has_ratio_interval_and_the_ratio_before_correction():
 )
 def test_what_is_no_forecast_scores_nothing(forecast):
     assert score(forecast, {"total_seconds": 108.0}) == {}
+
+
+@pytest.mark.parametrize("since", [[], {}, 3, "yesterday", None])
+def test_a_time_counts_as_wall_time_from_known_events_only(since):
+    assert not counts_wall_time({"since": since})
+    assert counts_wall_time({"since": "process"})
 
 
 def test_a_loss_that_is_no_number_is_no_score():

@@ -10,10 +10,11 @@ import re
 
 import pytest
 
-from benchmarks import published
+from benchmarks import context_page, published
 from benchmarks.cpu import PARTS
 from benchmarks.render import by_document, fill, render
 from benchmarks.results import read_results
+from benchmarks.study_sources import origins_in
 from benchmarks.worker import ROOT
 from lmlab import LabError
 from lmlab.recipe import load_recipe
@@ -141,6 +142,20 @@ def test_the_tables_of_the_benchmarks_are_what_their_command_writes():
     for path, texts in by_document(render(results)).items():
         page = path.read_text(encoding="utf-8")
         assert fill(page, texts) == page, f"{path.name}: python -m benchmarks.render benchmarks/results/*.json"
+
+
+def test_the_tables_of_the_context_page_are_what_their_command_writes():
+    before = context_page.PAGE.read_text(encoding="utf-8")
+    assert context_page.page(before) == before, "python -m benchmarks.context_page"
+
+
+@pytest.mark.parametrize("archive", names((DOCS / "studies").glob("*/runs.tar.xz")))
+def test_a_published_study_names_the_commits_that_its_runs_name(archive):
+    (values,) = (ROOT / archive).parent.glob("[es]*.json")
+    context = json.loads(values.read_text(encoding="utf-8"))["context"]
+    commits = [one["code"]["commit"] for one in origins_in(ROOT / archive)]
+    assert context["runs_by_commit"] == {commit: commits.count(commit) for commit in sorted(set(commits))}
+    assert context["source"]["commit"] in commits and not context["source"]["dirty"]
 
 
 def sources_of(page):
