@@ -76,7 +76,7 @@ def from_dict(value: dict[str, Any], origin: str, base: Base | None = None) -> R
 def from_toml(text: str, origin: str = "recipe", base: Base | None = None) -> Recipe:
     """Return the recipe in TOML text, `base` as for `from_dict`; raises LabError if it isn't valid TOML or not a recipe."""
     if LONG_KEY.search(text):
-        raise LabError(f"{origin} is not a recipe: it has a name of more than {MOST_PARTS} parts")
+        raise LabError(f"{origin} is not a recipe: expected names of at most {MOST_PARTS} parts")
     try:
         value = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits

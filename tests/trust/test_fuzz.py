@@ -28,7 +28,7 @@ MOST_BYTES = 100 << 20
 """By which the reading of one file may raise this process's peak."""
 
 FAULTS = (
-    *("expected", " is damaged", "can't be", "this version reads", "is no recipe", "is not valid TOML"),
+    *("expected", " is damaged", "can't be", "this version reads", "is not valid TOML"),
     *("prepare the data again", "take it from a copy", "convert the file to UTF-8", "is missing"),
     *("to name one of these", "must be", "did you mean", ", got ", "start it again"),
 )
