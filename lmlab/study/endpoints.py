@@ -56,9 +56,10 @@ class Endpoint:
 
     def interpolated(self, share: float, device: str) -> Recipe:
         """Return its recipe, or its scale model, as an endpoint of the interpolation, with that share of its steps."""
-        recipe = self.proxy or self.recipe
-        steps = self.steps if self.proxy is None else recipe.train.steps
-        return check(comparable(recipe, steps, self.precision, share, device))
+        if self.proxy is None:
+            return check(comparable(self.recipe, self.steps, self.precision, share, device))
+        train = self.proxy.train
+        return check(comparable(self.proxy, train.steps, train.precision, share, device))
 
     def to_json(self) -> dict[str, Any]:
         """Return the value for explain.json."""
