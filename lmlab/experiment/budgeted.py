@@ -26,7 +26,7 @@ from lmlab.planning.next_step import NextSteps, facts_of, next_steps
 from lmlab.planning.on_card import CardPlan, plan_for_card
 from lmlab.planning.price import Price
 from lmlab.planning.resources import resources_here, resources_on
-from lmlab.planning.shapes import gpt_of
+from lmlab.planning.shapes import shapes_like
 from lmlab.recipe import Recipe, check, with_settings
 from lmlab.runs import Run, open_run
 from lmlab.training.length import planned_steps, steps_of
@@ -48,7 +48,7 @@ def plan_within(
     nothing fits, and for anything else that the user can correct.
     """
     check(recipe)
-    gpt_of(recipe)
+    shapes_like(recipe)  # raises before the data is prepared
     dataset = prepare(recipe.data, progress=progress)
     vocabulary = dataset.vocabulary_size
     if card is not None:

@@ -25,7 +25,7 @@ from lmlab.generation.prompts import encode_prompts, first_token
 from lmlab.generation.settings import Sampling
 from lmlab.generation.spelling import spelling_of
 from lmlab.generation.writer import Completion, Writer
-from lmlab.model import ContextModel, LanguageModel
+from lmlab.model import GPTModel, LanguageModel
 
 ROWS_AT_ONCE = 32
 """Texts of a batch: enough to use a processor well, few enough for the memory of their caches (75 MB each for GPT-2 124M)."""
@@ -55,8 +55,8 @@ def generate(
     before each chunk of tokens, and ends all texts if it returns True. LabError if a prompt has symbols that the tokenizer can't
     encode, or draft tokens are requested of a recurrent model, whose state can't be rolled back after a wrong draft.
     """
-    if sampling.draft and isinstance(model, ContextModel):
-        raise LabError("a draft is for models of kind gpt, not context: leave --draft out")
+    if sampling.draft and not isinstance(model, GPTModel):
+        raise LabError("a draft is for models of kind gpt, whose state can be rolled back: leave --draft out")
     began = time.perf_counter()
     writers = _writers(model, tokenizer, prompts, sampling, begin)
     done: dict[int, Completion] = {}

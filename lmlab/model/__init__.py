@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lmlab import lazily
 
 if TYPE_CHECKING:
-    from lmlab.model.build import TrainableModel, build_model
+    from lmlab.model.build import build_model
     from lmlab.model.cache import KVCache
     from lmlab.model.context import ContextModel
     from lmlab.model.cost import Flops, flops_per_token, palm_flops_per_token, parameters
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lmlab.model.loss import loss_sum, token_losses
     from lmlab.model.memory import activation_bytes
     from lmlab.model.protocol import DecodingState, LanguageModel
+    from lmlab.model.trainable import TrainableModel
 
 __all__ = [
     "ContextModel",
@@ -47,7 +48,7 @@ __getattr__ = lazily(
         "GPTModel": "gpt",
         "KVCache": "cache",
         "LanguageModel": "protocol",
-        "TrainableModel": "build",
+        "TrainableModel": "trainable",
         "activation_bytes": "memory",
         "build_model": "build",
         "flops_per_token": "cost",

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from lmlab.model.cache import LayerCache
 from lmlab.model.dropout import Dropout, dropout
+from lmlab.model.gpt_shapes import head_width, key_value_heads, qkv_width
 from lmlab.model.layers import Linear
 from lmlab.model.norms import rms_norm
 from lmlab.model.rotary import Rotation, rotate
-from lmlab.model.shapes import head_width, key_value_heads, qkv_width
 from lmlab.recipe.model import GPT
 
 Heads = Float[Tensor, "batch time _ _"]

@@ -1,14 +1,11 @@
 """Construction of a model from a recipe's model settings."""
 
 from lmlab import LabError
-from lmlab.model.context import ContextModel
-from lmlab.model.gpt import GPTModel
+from lmlab.model.families import family_of
+from lmlab.model.trainable import TrainableModel
 from lmlab.recipe.check import check
 from lmlab.recipe.experiment import Recipe
-from lmlab.recipe.model import Context, Model
-
-TrainableModel = GPTModel | ContextModel
-"""A model that a recipe can describe: a LanguageModel with the recipe's settings as `config`."""
+from lmlab.recipe.model import Model
 
 
 def build_model(model: Model, vocabulary: int) -> TrainableModel:
@@ -19,4 +16,4 @@ def build_model(model: Model, vocabulary: int) -> TrainableModel:
     check(Recipe(model=model))
     if vocabulary < 1:
         raise LabError(f"a model needs a vocabulary of at least 1 token, got {vocabulary}")
-    return ContextModel(model, vocabulary) if isinstance(model, Context) else GPTModel(model, vocabulary)
+    return family_of(model).build(model, vocabulary)

@@ -6,11 +6,10 @@
 Candidate, forget gate and input gate are linear in h, the gates followed by a sigmoid; the vector is zero before the first token.
 There is no position encoding. With `residual` each layer adds to a residual stream and reads it normalised, as gates and head do;
 the architecture without `residual` is that of github.com/rato-tokyo/new-llm (commit b3e3be1). The loop over time is in
-`recurrence.py`, its gradients are in `recurrence_gradient.py`, initial values in `initial.py`, costs in `context_cost.py`.
+`recurrence.py`, its gradients are in `recurrence_gradient.py`, initial values in `context_initial.py`, costs in `context_cost.py`.
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -24,6 +23,7 @@ from lmlab.model.norms import EPSILON
 from lmlab.model.recurrence import Cell, ForwardPass, Weights, run
 from lmlab.model.recurrence_gradient import recur
 from lmlab.model.recurrence_native import kernel_for
+from lmlab.model.trainable import TrainableModel
 from lmlab.recipe.model import Context
 
 
@@ -50,29 +50,20 @@ class ContextState:
         self.held = [self.held[row] for row in rows]
 
 
-class ContextModel(nn.Module):
+class ContextModel(TrainableModel):
     """The context-propagation model that `config` describes."""
 
+    config: Context
+    norm: nn.LayerNorm
+
     def __init__(self, config: Context, vocabulary: int) -> None:
-        super().__init__()
-        self.config = config
-        self.vocabulary = vocabulary
-        self.context = config.context
-        self.engine: Literal["auto", "torch"] = "auto"
-        """auto: the native engine computes the recurrence if it supports it; torch: PyTorch does."""
-        self.engine_identity = ""
-        """Build of the native engine to use; empty: the newest."""
+        super().__init__(config, vocabulary)
         self.embedding = Embedding(vocabulary, config.width)
         inputs = [config.width + config.vector] + [config.hidden] * (config.layers - 1)
         self.blocks = nn.ModuleList(Linear(width, config.hidden) for width in inputs)
         self.gates = Gates(config.hidden, config.vector)
         self.norm = nn.LayerNorm(config.vector, eps=EPSILON)
         self.head = Linear(config.hidden, vocabulary)
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the model's parameters."""
-        return self.embedding.weight.device
 
     def forward(self, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time vocabulary"]:
         """Return the logits of the token after each position."""
@@ -84,8 +75,7 @@ class ContextModel(nn.Module):
 
     def start_cache(self, batch: int, length: int) -> ContextState:
         """Return a state of zeros for `batch` rows of at most `length` tokens. LabError if `length` exceeds the context."""
-        if length > self.context:
-            raise LabError(f"a cache of {length} tokens is longer than the model's context of {self.context}")
+        self.require_length(length)
         return ContextState(self._zeros(batch, self.embedding.weight.dtype), length)
 
     @torch.no_grad()
@@ -107,6 +97,14 @@ class ContextModel(nn.Module):
         cache.vector = passed.vectors[counted, rows]
         cache.held = [held + read for held, read in zip(cache.held, lengths, strict=True)]
         return self.head(passed.top[counted - 1, rows])
+
+    def has_engine(self) -> bool:
+        """Return whether the kernel of this recurrence is on this machine, in the build `engine_identity`."""
+        return kernel_for(self, self.config, self.embedding.weight, self.engine_identity) is not None
+
+    def watched_modules(self) -> dict[str, nn.Module]:
+        """Return no modules: the recurrence computes the layers' outputs without calling them (see `layer_outputs`)."""
+        return {}
 
     @torch.no_grad()
     def layer_outputs(self, tokens: Int[Tensor, "batch time"]) -> dict[str, Float[Tensor, "time batch _"]]:

@@ -4,11 +4,10 @@
     for each block:  x = x + attention(norm(x));  x = x + mlp(norm(x))
     logits = head(norm(x))
 
-Every field of `lmlab.recipe.GPT` is an option of the model; initial values are in `initial.py`, costs in `cost.py`.
+Every field of `lmlab.recipe.GPT` is an option of the model; initial values are in `gpt_initial.py`, costs in `gpt_cost.py`.
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -20,13 +19,13 @@ from lmlab.model.activation import soft_cap
 from lmlab.model.attention import Attention
 from lmlab.model.cache import KVCache, LayerCache
 from lmlab.model.dropout import Dropout
+from lmlab.model.gpt_shapes import head_width, key_value_heads
 from lmlab.model.layers import Embedding
-from lmlab.model.loss import loss_sum
 from lmlab.model.mlp import MLP
 from lmlab.model.ngrams import ngram_rows, reach
 from lmlab.model.norms import build_norm
 from lmlab.model.rotary import Rotation, rotation
-from lmlab.model.shapes import head_width, key_value_heads
+from lmlab.model.trainable import TrainableModel
 from lmlab.recipe.model import GPT
 
 Stream = Float[Tensor, "batch time width"]
@@ -57,18 +56,13 @@ class Block(nn.Module):
         return x + self.mlp(self.mlp_norm(x)), values
 
 
-class GPTModel(nn.Module):
+class GPTModel(TrainableModel):
     """The GPT that `config` describes."""
 
+    config: GPT
+
     def __init__(self, config: GPT, vocabulary: int) -> None:
-        super().__init__()
-        self.config = config
-        self.vocabulary = vocabulary
-        self.context = config.context
-        self.engine: Literal["auto", "torch"] = "auto"
-        """auto: the native engine computes scores and texts of this model if it supports it; torch: PyTorch does."""
-        self.engine_identity = ""
-        """Build of the native engine to use; empty: the newest."""
+        super().__init__(config, vocabulary)
         self.embedding = Embedding(vocabulary, config.width)
         self.ngram_tables = nn.ModuleList(Embedding(config.ngram_rows, config.width) for _ in config.ngrams)
         self.positions = Embedding(config.context, config.width) if config.positions == "learned" else None
@@ -76,11 +70,6 @@ class GPTModel(nn.Module):
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.norm = build_norm(config.norm, config.width, config.bias)
         self.head = Head(config, vocabulary)
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the model's parameters."""
-        return self.embedding.weight.device
 
     def forward(self, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time vocabulary"]:
         """Return the logits of the token after each position."""
@@ -92,14 +81,9 @@ class GPTModel(nn.Module):
         positions = torch.arange(time, device=tokens.device)
         return self.logits(self.stream(tokens, positions, None))
 
-    def loss_sum(self, tokens: Int[Tensor, "batch time"], targets: Int[Tensor, "batch time"]) -> Float[Tensor, ""]:
-        """Return the sum of nats over the targets that aren't -100."""
-        return loss_sum(self(tokens), targets)
-
     def start_cache(self, batch: int, length: int) -> KVCache:
         """Return an empty cache for `batch` rows of at most `length` tokens. LabError if `length` exceeds the context."""
-        if length > self.context:
-            raise LabError(f"a cache of {length} tokens is longer than the model's context of {self.context}")
+        self.require_length(length)
         heads, width = key_value_heads(self.config), head_width(self.config)
         shape = (self.config.layers, batch, length, heads, width)
         return KVCache(*shape, self.device, self.embedding.weight.dtype, reach(self.config.ngrams))

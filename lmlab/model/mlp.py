@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 from lmlab.model.activation import activate
 from lmlab.model.dropout import Dropout
+from lmlab.model.gpt_shapes import hidden_width, up_width
 from lmlab.model.layers import Linear
-from lmlab.model.shapes import hidden_width, up_width
 from lmlab.recipe.model import GPT
 
 

@@ -1,7 +1,6 @@
-"""Support of models by the native CPU engine, and the engine of a GPT.
+"""The native CPU engine of a GPT: whether it supports one, and the engine of a model.
 
-For a GPT the engine computes everything that `gpt.py` defines, on the same tensors; for a context-propagation model it computes
-the recurrence (`recurrence_native.py`), and PyTorch the rest. The caller chooses between the engine and PyTorch.
+It computes everything that `gpt.py` defines, on the same tensors. The caller chooses between the engine and PyTorch.
 """
 
 from __future__ import annotations
@@ -13,10 +12,9 @@ from dataclasses import dataclass
 import torch
 
 from lmlab.model.gpt import GPTModel
+from lmlab.model.gpt_shapes import head_width, hidden_width, key_value_heads, up_width
 from lmlab.model.known import Known, amount, anything, one_of, share, size, size_or_none, unknown_setting, yes_or_no
-from lmlab.model.recurrence_native import unsupported_recurrence
 from lmlab.model.rotary import rotation
-from lmlab.model.shapes import head_width, hidden_width, key_value_heads, up_width
 from lmlab.native import Library, load
 from lmlab.native.engine import (
     ACTIVATIONS,
@@ -27,7 +25,7 @@ from lmlab.native.engine import (
     Engine,
     Shape,
 )
-from lmlab.recipe.model import GPT, Context, Model
+from lmlab.recipe.model import GPT
 
 KNOWN: Known = {
     "kind": one_of("gpt"),
@@ -57,10 +55,8 @@ KNOWN: Known = {
 """Settings of a GPT that the engine supports. PyTorch computes models with any other field or value."""
 
 
-def unsupported(model: Model) -> str | None:
-    """Return why the engine doesn't support this model, or its recurrence; None if it does."""
-    if isinstance(model, Context):
-        return unsupported_recurrence(model)
+def unsupported_gpt(model: GPT) -> str | None:
+    """Return why the engine doesn't support this model; None if it does."""
     if (unknown := unknown_setting(model, KNOWN)) is not None:
         return unknown
     if model.layers > MOST_LAYERS:
@@ -68,13 +64,6 @@ def unsupported(model: Model) -> str | None:
     if len(model.ngrams) > MOST_NGRAMS:
         return f"it holds at most {MOST_NGRAMS} n-gram tables"
     return None
-
-
-def computes_whole_step(model: Model) -> bool:
-    """Return whether the engine computes the whole step of this model kind (in chunks that save little for backward), or only the
-    recurrence.
-    """
-    return isinstance(model, GPT)
 
 
 def native_engine(model: torch.nn.Module, threads: int = 0) -> Engine | None:
@@ -97,7 +86,7 @@ def native_engine(model: torch.nn.Module, threads: int = 0) -> Engine | None:
         return known.engine
     tensors = dict(model.named_parameters())
     if (
-        unsupported(model.config)
+        unsupported_gpt(model.config)
         or not _knows_parameters(tensors, model.config.layers)
         or any(tensor.dtype != torch.float32 or tensor.device.type != "cpu" for tensor in tensors.values())
     ):

@@ -16,14 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
 from lmlab import LabError
-from lmlab.recipe.model import GPT, Context
+from lmlab.model.families import family_of
 from lmlab.recipe.optim import Muon, Optim
-from lmlab.scaling.transfer import Factors, RuleName, Transfer, transfer
-from lmlab.scaling.transfer_context import ContextTransfer, context_transfer
+from lmlab.scaling.transfer import Factors, RuleName, Transfer, TransferRule
 
 BLOCKS = "blocks."
 MATRICES = (BLOCKS, "gates.")
@@ -69,15 +69,12 @@ def parameter_groups(model: nn.Module, optim: Optim) -> list[Group]:
     return groups
 
 
-def _sizes(model: nn.Module, optim: Optim) -> Transfer | ContextTransfer:
+def _sizes(model: nn.Module, optim: Optim) -> TransferRule:
     """Return the transfer from the size at which the rates were tuned to the model's size."""
     if not optim.transfer_from:
         return Transfer()
-    config = model.config
-    if isinstance(config, Context):
-        return context_transfer(config, optim.transfer_from)
-    assert isinstance(config, GPT)
-    return transfer(config.width, config.layers, optim.transfer_from)
+    config: Any = model.config
+    return family_of(config).transfer(config, optim.transfer_from)
 
 
 def _sized(
@@ -86,7 +83,7 @@ def _sized(
     weight_decay: float,
     parameters: dict[str, nn.Parameter],
     eps: float,
-    sizes: Transfer | ContextTransfer,
+    sizes: TransferRule,
 ) -> list[Group]:
     """Return the parameters grouped by the factors of their size, in order of first occurrence."""
     parted: dict[Factors, dict[str, nn.Parameter]] = {}

@@ -18,6 +18,7 @@ from lmlab.hardware import detect, physical_cores
 from lmlab.hardware.datasheet import DatasheetPeak
 from lmlab.hardware.load import others_running
 from lmlab.model import flops_per_token
+from lmlab.model.families import family_of
 from lmlab.planning.advice import Advice, advise
 from lmlab.planning.child import OUT_OF_MEMORY, Measurement, measure
 from lmlab.planning.combinations import Combination, doublings, variants
@@ -27,7 +28,7 @@ from lmlab.planning.peak import datasheet_of, peak_flops
 from lmlab.planning.tokenizing import Throughput, sample_texts, tokenizer_throughput
 from lmlab.recipe import Recipe
 from lmlab.scaling.estimate import Evidence
-from lmlab.training.policy import Policy, apply_policy, choose_policy, uncompilable
+from lmlab.training.policy import Policy, apply_policy, choose_policy
 
 FORMAT = 1
 MOST_BATCH = 1 << 14
@@ -253,7 +254,7 @@ class Bencher:
         """Measure every combination once, up to the limits of memory and time."""
         base = self.found.base
         policies, self.found.left_out = variants(
-            base.policy, detect(), self.effort.thorough, uncompilable(self.found.recipe.model)
+            base.policy, detect(), self.effort.thorough, family_of(self.found.recipe.model).uncompilable
         )
         for number, policy in enumerate(policies):
             combination = Combination(batch=base.batch, policy=policy)

@@ -13,6 +13,8 @@ from types import MappingProxyType
 from typing import Any
 
 from lmlab import LabError
+from lmlab.model.cost import has_tables
+from lmlab.model.families import family_of
 from lmlab.planning.sized import FEWEST_ROWS, model_settings, modern, shape_words, size_words, sized_model
 from lmlab.recipe import GPT, Data, Evaluate, Linear, Muon, Recipe, Train, override
 from lmlab.recipe.data import WORDS_NEED, TokenizerName
@@ -153,9 +155,11 @@ def _size_reason(recipe: Recipe, settings: Mapping[str, Any], vocabulary: int, s
     words, shape = size_words(model, vocabulary), shape_words(model)
     if size is not None:
         return f"size {size}: {words}; {shape} ({why})"
-    if not isinstance(model, GPT):
-        return f"size: {words}; {shape} (set model.layers, model.hidden and model.vector for another)"
-    tables = ", --no-tables" if model.ngrams else ""
+    family = family_of(model)
+    if not family.resizes:
+        *names, last = (f"model.{name}" for name in family.size_settings)
+        return f"size: {words}; {shape} (set {', '.join(names)} and {last} for another)"
+    tables = ", --no-tables" if has_tables(model) else ""
     return f"size: {words}, {why}; {shape} (--size 2M or any other, tables included{tables})"
 
 

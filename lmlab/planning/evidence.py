@@ -21,12 +21,13 @@ from dataclasses import dataclass
 from lmlab.data import Dataset
 from lmlab.data.reading import reading
 from lmlab.model import parameters
+from lmlab.model.families import family_of
 from lmlab.planning.calibration import Calibration
 from lmlab.planning.history import Finished, same_training, style_of
 from lmlab.planning.known_law import FURTHEST, KnownLaw, anchored, law_of_small_runs, near, own_law, published_law
 from lmlab.planning.rungs import DESIGN, remembered
 from lmlab.planning.small_runs import SmallRun, like_small_runs, same_published
-from lmlab.recipe import GPT, Recipe
+from lmlab.recipe import Recipe
 from lmlab.scaling.estimate import WITHIN, Estimate
 from lmlab.scaling.estimate import Evidence as Kind
 from lmlab.scaling.fit import FEWEST_POINTS, FittedLaw, fit_law
@@ -147,7 +148,7 @@ def law_of_others(recipe: Recipe, dataset: Dataset, steps: int) -> KnownLaw | No
     like = like_small_runs(recipe, dataset, steps)
     if like is not None and like.expected(like.traits) is not None:
         return law_of_small_runs(like, dataset.vocabulary_size)
-    return published_law(dataset.vocabulary_size) if isinstance(recipe.model, GPT) else None
+    return published_law(dataset.vocabulary_size) if family_of(recipe.model).follows_published_laws else None
 
 
 def _within(size: float, tokens: float, law: Callable[[float, float], float]) -> Law:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from lmlab.model.families import family_of
 from lmlab.planning.rungs import rungs_of
-from lmlab.recipe import GPT, Recipe
+from lmlab.recipe import Recipe
 from lmlab.training.display import duration
 
 START_SECONDS = 4.0
@@ -14,7 +15,7 @@ NARROW = 1.5
 
 def ladder_seconds(recipe: Recipe, vocabulary: int, steps: int, train_seconds: float) -> float | None:
     """Return the approximate seconds of a training's ladder; None for a model that has none."""
-    if not isinstance(recipe.model, GPT):
+    if not family_of(recipe.model).resizes:
         return None
     rungs = rungs_of(recipe, vocabulary, steps)
     return len(rungs) * START_SECONDS + NARROW * sum(rung.share for rung in rungs) * train_seconds

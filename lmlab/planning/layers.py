@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Literal
 
 from lmlab.model import activation_bytes, flops_per_token
+from lmlab.model.families import family_of
 from lmlab.planning.child import TOO_LONG, Measurement, measure
 from lmlab.planning.parts import checkpoint_bytes
 from lmlab.planning.peak import fastest_flops, peak_flops
 from lmlab.planning.sequences import TIMES, few_sequences, with_all_sequences
-from lmlab.recipe import GPT, Recipe
+from lmlab.recipe import Recipe
 from lmlab.scaling.estimate import Evidence
 from lmlab.training.evaluating import TRAINING_STEP_IN_FORWARDS
 from lmlab.training.policy import Policy
@@ -77,7 +78,7 @@ def measured_or_extended(
         """Return the seconds of a step at the fastest rate that is possible here."""
         return USUAL_UTILISATION * expected * reached / (peak or fastest_flops(policy))
 
-    fewest = 2 if isinstance(model, GPT) and (model.value_residual or model.embedding_skip) else 1
+    fewest = family_of(model).fewest_layers(model)
     least = dataclasses.replace(recipe, model=dataclasses.replace(model, layers=min(layers, fewest + 1)))
     if sequences >= TIMES and expected_step_seconds(least, vocabulary, sequences, reached) > LONGEST_TRIED_SECONDS:
         few = few_sequences(sequences, expected)

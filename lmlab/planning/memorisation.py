@@ -5,8 +5,9 @@ The rules are those by which a text's own recipe is chosen (`lmlab.planning.choo
 
 from __future__ import annotations
 
+from lmlab.model.cost import has_tables
 from lmlab.planning.choose import DECAY, LARGE_FOR_A_TEXT, MORE_DECAY, READ_A_FEW_TIMES, READ_SEVERAL_TIMES
-from lmlab.recipe import GPT, Muon, Recipe
+from lmlab.recipe import Muon, Recipe
 
 DROPOUT = 0.1
 PATIENCE = 5
@@ -29,7 +30,7 @@ def against_memorisation(recipe: Recipe, passes: float, parameters_a_token: floa
     if passes <= READ_A_FEW_TIMES:
         return changes
     often = passes > READ_SEVERAL_TIMES
-    if isinstance(recipe.model, GPT) and recipe.model.ngrams:
+    if has_tables(recipe.model):
         changes["model.ngrams"] = ()
     if isinstance(recipe.optim, Muon) and recipe.optim.weight_decay < (MORE_DECAY if often else DECAY):
         changes["optim.weight_decay"] = MORE_DECAY if often else DECAY

@@ -17,12 +17,13 @@ from typing import Any
 
 from lmlab import LabError
 from lmlab.model import flops_per_token
+from lmlab.model.families import family_of
 from lmlab.optim import rate_share
 from lmlab.planning.inverse import MOST_PARAMETERS_A_TOKEN
 from lmlab.planning.known_law import KnownLaw
 from lmlab.planning.rates import Tuned
 from lmlab.planning.shapes import counted_parameters, shapes_like
-from lmlab.recipe import GPT, Constant, Recipe
+from lmlab.recipe import Constant, Recipe
 from lmlab.runs import Run
 from lmlab.scaling.curve import RatePath, expected_end, rate_path
 from lmlab.scaling.estimate import Estimate, Evidence
@@ -190,7 +191,7 @@ def next_steps(facts: RunFacts, law: KnownLaw) -> NextSteps:
     options = [option for option in (ranking.steps(), ranking.text(), ranking.size(), ranking.both()) if option]
     options.sort(key=lambda option: -option.gain_an_hour * (FINDING if option.what == "more text" else 1.0))
     model = facts.recipe.model
-    of_gpts = not law.fitted and not isinstance(model, GPT)
+    of_gpts = not law.fitted and not family_of(model).follows_published_laws
     known = f"{law.source} to transformers, which a model of kind {model.kind} is not" if of_gpts else law.source
     return NextSteps(facts=facts, options=tuple(options), source=f"{known}; {scale.words}" if scale.words else known)
 
@@ -274,7 +275,7 @@ class _Ranking:
 
     def _larger(self, what: str, longer: float) -> Option | None:
         facts = self.facts
-        if not isinstance(facts.recipe.model, GPT):
+        if not family_of(facts.recipe.model).resizes:
             return None
         wish = TIMES * facts.parameters
         larger = [shape for shape in shapes_like(facts.recipe) if self._size(shape) > facts.parameters]
@@ -305,19 +306,11 @@ class _Ranking:
     def _command(self, shape: Recipe, longer: float) -> str:
         """Return the command that trains the run's recipe with another shape and the rates for it, from scratch."""
         facts, model = self.facts, shape.model
-        assert isinstance(model, GPT)
         counted = facts.step_tokens / (facts.recipe.train.batch * facts.recipe.model.context)
         tuned = Tuned(recipe=facts.recipe, parameters=facts.parameters, tokens=facts.tokens, counted=counted)
         rates = tuned.rates(model.width, facts.recipe.train.batch, self._size(shape), longer * facts.tokens)
-        settings: dict[str, Any] = {
-            "model.layers": model.layers,
-            "model.heads": model.heads,
-            "model.width": model.width,
-        }
-        if model.kv_heads is not None:
-            settings["model.kv_heads"] = model.kv_heads
-        if model.hidden is not None:
-            settings["model.hidden"] = model.hidden
+        sizes = {f"model.{name}": getattr(model, name) for name in family_of(model).size_settings}
+        settings: dict[str, Any] = {name: value for name, value in sizes.items() if value is not None}
         settings |= rates
         own, steps = facts.recipe, max(1, round(longer * facts.tokens / facts.step_tokens))
         if own.train.epochs is not None or steps != own.train.steps:

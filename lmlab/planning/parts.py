@@ -11,7 +11,7 @@ from typing import Any
 
 from lmlab.model import activation_bytes, parameters
 from lmlab.model.cost import block_matrices
-from lmlab.model.native import computes_whole_step
+from lmlab.model.families import family_of
 from lmlab.recipe import Muon, Recipe
 from lmlab.training.policy import Policy
 
@@ -55,7 +55,7 @@ def checkpoint_bytes(recipe: Recipe, vocabulary: int) -> int:
 
 def computed_in_chunks(recipe: Recipe, policy: Policy) -> bool:
     """Return whether no activations of a whole batch are saved: the native engine computes the step, and not only a recurrence."""
-    return policy.engine == "native" and computes_whole_step(recipe.model)
+    return policy.engine == "native" and family_of(recipe.model).engine_computes_step
 
 
 def gradient_sets(recipe: Recipe, policy: Policy) -> int:
@@ -63,7 +63,7 @@ def gradient_sets(recipe: Recipe, policy: Policy) -> int:
     part."""
     if policy.engine != "native":
         return 1
-    return policy.threads if computes_whole_step(recipe.model) else policy.threads + 1
+    return policy.threads if family_of(recipe.model).engine_computes_step else policy.threads + 1
 
 
 def memory_parts(

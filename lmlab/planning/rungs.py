@@ -19,8 +19,9 @@ from typing import Any
 from lmlab import LabError
 from lmlab.files import cache_folder, read_json, write_shared
 from lmlab.model import flops_per_token, parameters
+from lmlab.model.families import family_of
 from lmlab.recipe import Recipe, override, recipe_hash
-from lmlab.recipe.model import GPT
+from lmlab.recipe.model import Model
 from lmlab.scaling.ladder import Point
 
 FORMAT = 3
@@ -39,8 +40,6 @@ WIDEST, NARROWEST, WIDTHS_APART = 0.25, 1 / 32, 1 / 128
 LARGEST = 0.9
 """The widest rung of a model so small that narrower rungs have one width."""
 FEWEST_STEPS = 10
-HEAD_WIDTH_LEAST = 8
-HEAD_WIDTH_STEP = 4
 MOST_SYMBOLS = 256
 """The largest vocabulary of characters or bytes: AdamW's rate then grows as 1/width for all tensors, up to MOST_RATE. With a larger
 one, embeddings and head do much of the learning, and keep their rate (muP, arXiv 2203.03466)."""
@@ -61,18 +60,16 @@ class Rung:
 
 
 def rungs_of(recipe: Recipe, vocabulary: int, steps: int) -> list[Rung]:
-    """Return the ladder for a training of `recipe` with `steps` steps, the cheapest first. LabError where its model is no GPT.
+    """Return the ladder for a training of `recipe` with `steps` steps, the cheapest first. LabError where its family has
+    no narrower models.
 
     Where even narrow models are too expensive, because the head dominates the FLOPs, all are shortened by the same factor.
     """
-    own = recipe.model
-    if not isinstance(own, GPT):
-        raise LabError(f"a ladder of narrower models is for model.kind gpt, not for {own.kind}: plan without --ladder")
 
     def rungs(widest: float, scale: float) -> list[Rung]:
-        return [_rung(recipe, own, vocabulary, steps, widest * width, length * scale) for width, length in DESIGN]
+        return [_rung(recipe, vocabulary, steps, widest * width, length * scale) for width, length in DESIGN]
 
-    flops = flops_per_token(recipe.model, vocabulary).training * steps * recipe.train.batch * own.context
+    flops = flops_per_token(recipe.model, vocabulary).training * steps * recipe.train.batch * recipe.model.context
     most = CHEAP_SHARE if flops < CHEAP_FLOPS else MOST_SHARE
     widest = WIDEST
     found = rungs(widest, 1.0)
@@ -100,9 +97,9 @@ def _differ_in_width(rungs: Sequence[Rung]) -> bool:
     return len({rung.recipe.model.width for rung in rungs}) > 1
 
 
-def _rung(recipe: Recipe, own: GPT, vocabulary: int, steps: int, width: float, length: float) -> Rung:
+def _rung(recipe: Recipe, vocabulary: int, steps: int, width: float, length: float) -> Rung:
     count = max(FEWEST_STEPS, round(steps * length))
-    model = narrower(own, width)
+    model = family_of(recipe.model).narrower(recipe.model, width)
     settings: dict[str, Any] = {
         "train.steps": str(count),
         "evaluate.every": str(count),
@@ -132,31 +129,15 @@ def _rung(recipe: Recipe, own: GPT, vocabulary: int, steps: int, width: float, l
     whole = flops_per_token(recipe.model, vocabulary).training * steps
     return Rung(
         recipe=small,
-        size=_blocks(model, vocabulary) / _blocks(own, vocabulary),
+        size=_blocks(model, vocabulary) / _blocks(recipe.model, vocabulary),
         length=count / steps,
         share=flops_per_token(model, vocabulary).training * count / whole,
     )
 
 
-def _blocks(model: GPT, vocabulary: int) -> int:
+def _blocks(model: Model, vocabulary: int) -> int:
     parts = parameters(model, vocabulary)
     return parts["attention"] + parts["mlp"]
-
-
-def narrower(model: GPT, share: float) -> GPT:
-    """Return `model` at about this share of its width: fewer heads of about the same width, and key and value heads to match."""
-    if share >= 1:
-        return model
-    group = model.heads // (model.kv_heads or model.heads)
-    heads = max(1, round(model.heads * share / group)) * group
-    head = max(HEAD_WIDTH_LEAST, round(model.width * share / heads / HEAD_WIDTH_STEP) * HEAD_WIDTH_STEP)
-    return dataclasses.replace(
-        model,
-        heads=heads,
-        width=heads * head,
-        kv_heads=None if model.kv_heads is None else heads // group,
-        hidden=None if model.hidden is None else max(1, round(model.hidden * heads * head / model.width)),
-    )
 
 
 def remembered(recipe: Recipe, data_id: str, steps: int) -> list[Point]:

@@ -17,8 +17,10 @@ from lmlab.data import Dataset
 from lmlab.data.reading import reading
 from lmlab.files import read_json
 from lmlab.model import parameters
+from lmlab.model.cost import has_tables
+from lmlab.model.families import family_of
 from lmlab.planning.choose import MOST_EPOCHS
-from lmlab.recipe import GPT, AdamW, Muon, Recipe, recipe_hash
+from lmlab.recipe import AdamW, Muon, Recipe, recipe_hash
 from lmlab.scaling.estimate import Estimate
 from lmlab.scaling.law import effective_tokens
 from lmlab.scaling.ngram import LONGEST, best_loss, ngram_losses
@@ -114,7 +116,7 @@ def small_run(source: str, text: str, recipe: Recipe, dataset: Dataset, loss: fl
         steps=recipe.train.steps,
         optimizer=optim.kind,
         rate=optim.lr,
-        tables=isinstance(recipe.model, GPT) and bool(recipe.model.ngrams),
+        tables=has_tables(recipe.model),
         transferred=bool(optim.transfer_from),
         ngram_loss=ngram,
         bigram_loss=bigram,
@@ -196,7 +198,7 @@ def like_small_runs(recipe: Recipe, dataset: Dataset, steps: int) -> Like | None
     optim, read = recipe.optim, reading(recipe, dataset)
     tokens = read.tokens(steps * recipe.train.batch)
     alike = (
-        isinstance(recipe.model, GPT)
+        family_of(recipe.model).follows_published_laws
         and isinstance(optim, AdamW | Muon)
         and not optim.transfer_from
         and recipe.data.windows == "stream"
@@ -217,6 +219,6 @@ def like_small_runs(recipe: Recipe, dataset: Dataset, steps: int) -> Like | None
         ngram_loss=ngram,
         bigram_loss=bigram,
         muon=optim.kind == "muon",
-        tables=isinstance(recipe.model, GPT) and bool(recipe.model.ngrams),
+        tables=has_tables(recipe.model),
     )
     return Like(law=small_law(), traits=traits, runs=tuple(runs))

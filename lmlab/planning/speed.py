@@ -30,13 +30,14 @@ from lmlab.hardware.cards import (
     update_seconds,
 )
 from lmlab.model import flops_per_token, parameters
+from lmlab.model.families import family_of
 from lmlab.planning.measured import measured
 from lmlab.planning.probe import probe
 from lmlab.planning.probed import facts_of_steps
 from lmlab.planning.shapes import shapes_like
-from lmlab.recipe import GPT, Context, Recipe
+from lmlab.recipe import Recipe
 from lmlab.scaling.estimate import Estimate
-from lmlab.training.policy import Policy, tokens_in_a_gpu_pass
+from lmlab.training.policy import Policy
 
 Speed = Callable[[Recipe], Estimate]
 """Tokens a second of training with a recipe, including the padding of windows."""
@@ -165,14 +166,14 @@ def card_speed(card: Card, vocabulary: int) -> Speed:
     """
 
     def speed(recipe: Recipe) -> Estimate:
-        if not isinstance(recipe.model, GPT):
+        if family_of(recipe.model).recurrent:
             return _recurrent_speed(card, recipe, vocabulary)
         compiled = (
             recipe.train.compile != "off" and card.fp16 is not None
         )  # Apple's GPUs have no fp16 peak here, and aren't compiled for
         step = functools.partial(_card_step_seconds, card, recipe, vocabulary)
         launching = least_step_seconds(recipe.model.layers, compiled)
-        width = recipe.model.width
+        width = family_of(recipe.model).product_width(recipe.model)
         usual = step(width, "all" if compiled else "attention", launching)
         unfused = max(0.0, math.log(step(width, "nothing", launching) / usual))
         rate = recipe.train.batch * recipe.model.context / usual
@@ -189,9 +190,9 @@ def card_speed(card: Card, vocabulary: int) -> Speed:
 
 def _recurrent_speed(card: Card, recipe: Recipe, vocabulary: int) -> Estimate:
     """Return the tokens a second of a recurrence, whose time steps are launched one by one."""
-    assert isinstance(recipe.model, Context)
     launching = least_recurrent_seconds(recipe.model.layers, recipe.model.context)
-    seconds = _card_step_seconds(card, recipe, vocabulary, recipe.model.hidden, "nothing", launching)
+    width = family_of(recipe.model).product_width(recipe.model)
+    seconds = _card_step_seconds(card, recipe, vocabulary, width, "nothing", launching)
     rate = recipe.train.batch * recipe.model.context / seconds
     return Estimate(
         value=rate,
@@ -225,7 +226,7 @@ def gpu_pass(recipe: Recipe) -> int:
     train = recipe.train
     if train.micro_batch is not None:
         return train.micro_batch
-    return min(train.batch, max(1, tokens_in_a_gpu_pass(recipe.model) // recipe.model.context))
+    return min(train.batch, max(1, family_of(recipe.model).gpu_pass_tokens // recipe.model.context))
 
 
 def _step_seconds(recipe: Recipe, policy: Policy, tokens: TrainingTokens, vocabulary: int) -> float:

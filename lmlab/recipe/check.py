@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from itertools import pairwise
 
 from lmlab import LabError
+from lmlab.recipe.divisors import nearest_divisor
 from lmlab.recipe.experiment import Recipe
-from lmlab.recipe.model import GPT
 from lmlab.recipe.optim import Optim
 from lmlab.recipe.quantities import bytes_in, seconds_in
 from lmlab.recipe.schedule import Constant
 
 BYTE_LEVEL_SYMBOLS = 257
 """256 bytes and the end of text: the smallest vocabulary of a byte-level BPE."""
-SIZES_OF_A_TRANSFER = {"gpt": ("width", "layers"), "context": ("hidden width", "layers", "vector")}
-MOST_NGRAMS = 4
-"""Largest number of n-gram tables of a model; each costs a look-up per token, and long n-grams hardly ever repeat."""
 
 
 def check(recipe: Recipe) -> Recipe:
@@ -29,12 +25,13 @@ def check(recipe: Recipe) -> Recipe:
 
 def problems(recipe: Recipe) -> Iterator[str]:
     """Yield a line for each impossible combination."""
-    if isinstance(recipe.model, GPT):
-        yield from _gpt_problems(recipe.model)
+    yield from recipe.model.problems()
     yield from _data_problems(recipe)
     yield from _clip_problems(recipe.optim)
-    sizes = SIZES_OF_A_TRANSFER[recipe.model.kind]
-    if len(recipe.optim.transfer_from) > len(sizes):
+    sizes = recipe.model.transfer_sizes
+    if recipe.optim.transfer_from and not sizes:
+        yield f"optim.transfer_from has no rule for model.kind {recipe.model.kind}: leave it out"
+    elif len(recipe.optim.transfer_from) > len(sizes):
         yield (
             f"optim.transfer_from has {len(recipe.optim.transfer_from)} numbers: expected at most the {', '.join(sizes[:-1])} and "
             f"{sizes[-1]} at which the rates were tuned"
@@ -58,25 +55,6 @@ def problems(recipe: Recipe) -> Iterator[str]:
                 f"schedule.warmup {schedule.warmup} is longer than {of} {span}: expected a warm-up of at most {span}, or more "
                 "steps"
             )
-
-
-def _gpt_problems(model: GPT) -> Iterator[str]:
-    if model.width % model.heads:
-        near = nearest_divisor(model.width, model.heads)
-        yield f"model.heads {model.heads} must divide model.width {model.width}: the nearest that does is {near}"
-    elif model.positions == "rotary" and (model.width // model.heads) % 2:
-        yield (
-            f"rotary positions need an even head width, but model.width {model.width} / model.heads {model.heads} is "
-            f"{model.width // model.heads}: use another width, or model.positions learned"
-        )
-    if model.kv_heads is not None and model.heads % model.kv_heads:
-        near = nearest_divisor(model.heads, model.kv_heads)
-        yield f"model.kv_heads {model.kv_heads} must divide model.heads {model.heads}: the nearest that does is {near}"
-    repeated = [length for length in model.ngrams if model.ngrams.count(length) > 1]
-    if repeated:
-        yield f"model.ngrams names {repeated[0]} more than once: expected each length once, it has one table"
-    if len(model.ngrams) > MOST_NGRAMS:
-        yield f"model.ngrams has {len(model.ngrams)} lengths: expected at most {MOST_NGRAMS}"
 
 
 def _clip_problems(optim: Optim) -> Iterator[str]:
@@ -114,12 +92,3 @@ def _window_problems(recipe: Recipe) -> Iterator[str]:
         yield "data.fresh isn't possible with windows of documents, which overlap: leave data.fresh out, or use data.windows stream"
     if data.stride is not None and data.stride > context:
         yield f"data.stride {data.stride} would pass over tokens between windows: expected at most model.context {context}"
-
-
-def nearest_divisor(number: int, target: int) -> int:
-    """Return the divisor of `number` nearest to `target`, the smaller of two equally near."""
-    small = [divisor for divisor in range(1, math.isqrt(number) + 1) if number % divisor == 0]
-    return min(
-        (divisor for one in small for divisor in (one, number // one)),
-        key=lambda divisor: (abs(divisor - target), divisor),
-    )

@@ -1,10 +1,15 @@
-"""The model settings: a GPT decoder or a context-propagation model."""
+"""The model settings: what every family has, a GPT decoder, and a context-propagation model.
+
+`lmlab.model.families` has the code that belongs to each of these dataclasses.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
+from lmlab.recipe.divisors import nearest_divisor
 from lmlab.recipe.setting import setting
 
 PositionName = Literal["learned", "rotary"]
@@ -16,11 +21,92 @@ ContextInitName = Literal["normal", "torch"]
 MOST_WIDTH = 1 << 24
 """Limit of a width, a number of heads or a context, far above what fits in memory, so that arithmetic on sizes stays fast."""
 MOST_LAYERS = 1 << 16
+MOST_NGRAMS = 4
+"""Largest number of n-gram tables of a model; each costs a look-up per token, and long n-grams hardly ever repeat."""
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What the settings of every model family have: a frozen dataclass with these fields, and any others of its own."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def kind(self) -> str:
+        """The model family: a Literal with one value, which is also the default."""
+
+    @property
+    def layers(self) -> int:
+        """Number of equal layers."""
+
+    @property
+    def width(self) -> int:
+        """Embedding width."""
+
+    @property
+    def context(self) -> int:
+        """Context length in tokens."""
+
+    @property
+    def dropout(self) -> float:
+        """Share of numbers that dropout sets to zero in training."""
+
+    @property
+    def presets(self) -> Mapping[str, Mapping[str, object]]:
+        """Preset -> the settings that `model.preset` sets before the other model fields are read."""
+
+    @property
+    def transfer_sizes(self) -> tuple[str, ...]:
+        """The names of the sizes in `optim.transfer_from`, in its order; none: the family has no transfer rule."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a line for each impossible combination of settings."""
+
+
+PRESETS: dict[str, dict[str, object]] = {
+    "gpt2": {
+        "positions": "learned",
+        "norm": "layernorm",
+        "activation": "gelu_tanh",
+        "init": "gpt2",
+        "bias": True,
+        "qkv_bias": True,
+        "tied": True,
+        "head_bias": False,
+        "qk_norm": False,
+        "softcap": 0.0,
+        "zero_init": False,
+        "value_residual": False,
+        "embedding_skip": False,
+    },
+    "modern": {
+        "positions": "rotary",
+        "norm": "rmsnorm",
+        "activation": "relu2",
+        "init": "gpt2",
+        "bias": False,
+        "qkv_bias": False,
+        "tied": False,
+        "head_bias": False,
+        "qk_norm": True,
+        "softcap": 15.0,
+        "zero_init": True,
+        "value_residual": True,
+        "embedding_skip": True,
+    },
+}
+"""What `model.preset` sets in a GPT before the other model fields are read.
+
+Shape, dropout, grouping and n-gram tables, which mostly determine size, are unchanged.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GPT:
     """A pre-norm decoder-only transformer."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = PRESETS
+    transfer_sizes: ClassVar[tuple[str, ...]] = ("width", "layers")
 
     kind: Literal["gpt"] = "gpt"
     """The model family."""
@@ -69,10 +155,32 @@ class GPT:
     ngram_rows: int = setting(16_384, at_least=1, at_most=2**31 - 1, came_later=True)
     """Rows of each n-gram table; n-grams that share a row share its vector."""
 
+    def problems(self) -> Iterator[str]:
+        """Yield a line for each impossible combination of settings."""
+        if self.width % self.heads:
+            near = nearest_divisor(self.width, self.heads)
+            yield f"model.heads {self.heads} must divide model.width {self.width}: the nearest that does is {near}"
+        elif self.positions == "rotary" and (self.width // self.heads) % 2:
+            yield (
+                f"rotary positions need an even head width, but model.width {self.width} / model.heads {self.heads} is "
+                f"{self.width // self.heads}: use another width, or model.positions learned"
+            )
+        if self.kv_heads is not None and self.heads % self.kv_heads:
+            near = nearest_divisor(self.heads, self.kv_heads)
+            yield f"model.kv_heads {self.kv_heads} must divide model.heads {self.heads}: the nearest that does is {near}"
+        repeated = [length for length in self.ngrams if self.ngrams.count(length) > 1]
+        if repeated:
+            yield f"model.ngrams names {repeated[0]} more than once: expected each length once, it has one table"
+        if len(self.ngrams) > MOST_NGRAMS:
+            yield f"model.ngrams has {len(self.ngrams)} lengths: expected at most {MOST_NGRAMS}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """A recurrent model: feed-forward layers read a token and a context vector, and compute the change of the vector."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {}
+    transfer_sizes: ClassVar[tuple[str, ...]] = ("hidden width", "layers", "vector")
 
     kind: Literal["context"] = "context"
     """The model family."""
@@ -93,42 +201,6 @@ class Context:
     residual: bool = setting(False, came_later=True)
     """Each layer adds to a residual stream; layers, gates and head read it divided by its root mean square."""
 
-
-Model = GPT | Context
-
-PRESETS: dict[str, dict[str, object]] = {
-    "gpt2": {
-        "positions": "learned",
-        "norm": "layernorm",
-        "activation": "gelu_tanh",
-        "init": "gpt2",
-        "bias": True,
-        "qkv_bias": True,
-        "tied": True,
-        "head_bias": False,
-        "qk_norm": False,
-        "softcap": 0.0,
-        "zero_init": False,
-        "value_residual": False,
-        "embedding_skip": False,
-    },
-    "modern": {
-        "positions": "rotary",
-        "norm": "rmsnorm",
-        "activation": "relu2",
-        "init": "gpt2",
-        "bias": False,
-        "qkv_bias": False,
-        "tied": False,
-        "head_bias": False,
-        "qk_norm": True,
-        "softcap": 15.0,
-        "zero_init": True,
-        "value_residual": True,
-        "embedding_skip": True,
-    },
-}
-"""What `model.preset` sets in a GPT before the other model fields are read.
-
-Shape, dropout, grouping and n-gram tables, which mostly determine size, are unchanged.
-"""
+    def problems(self) -> Iterator[str]:
+        """Yield nothing: any of these settings go together."""
+        yield from ()

@@ -18,19 +18,9 @@ from typing import Any, NoReturn
 from lmlab import LabError
 from lmlab.recipe.experiment import SECTIONS, Recipe
 from lmlab.recipe.foreign import foreign_name_hint
-from lmlab.recipe.model import GPT, PRESETS, Model
-from lmlab.recipe.optim import Optim
-from lmlab.recipe.schedule import Schedule
+from lmlab.recipe.kinds import KINDS
+from lmlab.recipe.model import Model
 from lmlab.recipe.setting import limit_problem
-
-KINDS: dict[str, dict[str, type]] = {
-    section: {
-        typing.get_args(typing.get_type_hints(choice)["kind"])[0]: choice
-        for choice in typing.get_args(union) or (union,)
-    }
-    for section, union in (("model", Model), ("optim", Optim), ("schedule", Schedule))
-}
-"""section -> kind -> the dataclass that describes it."""
 
 KINDS_THAT_SHARE_VALUES = ("model", "schedule")
 """Sections in which a new kind keeps the fields of the same name; optimizers don't, since a rate has another meaning in each."""
@@ -66,7 +56,9 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
                 recipe, **{section: _of_kind(recipe, section, kinds, changes[f"{section}.kind"])}
             )
     if PRESET in changes:
-        recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, **_preset(changes[PRESET])))
+        recipe = dataclasses.replace(
+            recipe, model=dataclasses.replace(recipe.model, **_preset(recipe.model, changes[PRESET]))
+        )
     for name, value in changes.items():
         if name == PRESET or name.endswith(".kind"):
             continue
@@ -137,7 +129,7 @@ def _known_names(recipe: Recipe, changes: Mapping[str, Any]) -> list[str]:
 def _names_of(section: str, choice: type) -> list[str]:
     """Return the dotted names of the section `section` described by the dataclass `choice`."""
     names = [f"{section}.{entry.name}" for entry in dataclasses.fields(choice)]
-    return [*names, PRESET] if choice is GPT else names
+    return [*names, PRESET] if getattr(choice, "presets", None) else names
 
 
 def _refuse_unknown(recipe: Recipe, name: str, changes: Mapping[str, Any], known: list[str]) -> NoReturn:
@@ -188,10 +180,10 @@ def _may_be(target: Any, key: str, value: Any) -> bool:
     return True
 
 
-def _preset(name: Any) -> dict[str, Any]:
-    if not isinstance(name, str) or name not in PRESETS:
-        raise LabError(f"model.preset can't be {shown(name)}: expected one of {', '.join(PRESETS)}")
-    return dict(PRESETS[name])
+def _preset(model: Model, name: Any) -> dict[str, Any]:
+    if not isinstance(name, str) or name not in model.presets:
+        raise LabError(f"model.preset can't be {shown(name)}: expected one of {', '.join(model.presets)}")
+    return dict(model.presets[name])
 
 
 def _field(target: Any, key: str) -> dataclasses.Field[Any]:

@@ -19,7 +19,8 @@ from lmlab.recipe.derived import with_settings
 from lmlab.recipe.experiment import SECTIONS, Claim, Recipe
 from lmlab.recipe.foreign import foreign_name_hint
 from lmlab.recipe.identity import recipe_hash
-from lmlab.recipe.override import KINDS, PRESET, TOP_LEVEL, dotted_names, nearest, override, shown
+from lmlab.recipe.kinds import KINDS
+from lmlab.recipe.override import PRESET, TOP_LEVEL, dotted_names, nearest, override, shown
 
 Base = Callable[[str], Recipe]
 """Returns the recipe that a file names as its base; raises LabError if there is none."""

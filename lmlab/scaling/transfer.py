@@ -23,7 +23,7 @@ width; its depth rule is CompleteP's, by analogy. Clipping applies to the gradie
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 RuleName = Literal["adamw", "muon", "tables"]
 BLOCKS = "blocks."
@@ -41,6 +41,13 @@ class Factors:
     rate: float
     decay: float
     epsilon: float
+
+
+class TransferRule(Protocol):
+    """How the settings of each parameter follow from the size of its model."""
+
+    def factors(self, name: str, rule: RuleName = "adamw") -> Factors:
+        """Return the factors of the parameter called `name`, which is updated by `rule`."""
 
 
 @dataclass(frozen=True, kw_only=True)

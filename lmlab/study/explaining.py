@@ -222,10 +222,11 @@ def _share(plan: StudyPlan, endpoints: Endpoints, devices: tuple[str, str]) -> f
 
 
 def _vanished(plan: StudyPlan, endpoints: Endpoints, devices: tuple[str, str]) -> tuple[str, ...]:
-    """Return the factors of the endpoints that the shorter runs lack, because rounding made their settings equal."""
-    whole = factors_between(endpoints[0].interpolated(1.0, devices[0]), endpoints[1].interpolated(1.0, devices[1]))
+    """Return the factors of the endpoints that the interpolating runs lack: equal in the scale models, or after rounding."""
+    whole = factors_between(endpoints[0].whole(devices[0]), endpoints[1].whole(devices[1]))
     kept = {factor.name for factor in plan.factors}
-    return tuple(f"{factor.name}, equal in such short trainings" for factor in whole if factor.name not in kept)
+    where = "such short trainings" if endpoints[0].proxy is None else "the scale model"
+    return tuple(f"{factor.name}, equal in {where}" for factor in whole if factor.name not in kept)
 
 
 def _named(recipe: Recipe, name: str) -> Recipe:

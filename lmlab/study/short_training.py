@@ -12,7 +12,7 @@ from lmlab.data.reading import scored_targets
 from lmlab.evaluation import EvaluationStopped, evaluate_sample
 from lmlab.experiment.outline import Outline
 from lmlab.recipe import Recipe
-from lmlab.recipe.check import nearest_divisor
+from lmlab.recipe.divisors import nearest_divisor
 from lmlab.scaling.noise import GradientNoise
 from lmlab.training.evaluating import FEWEST_WINDOWS, TRAINING_STEP_IN_FORWARDS
 from lmlab.training.setup import set_up

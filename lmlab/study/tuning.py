@@ -21,8 +21,8 @@ from lmlab.data.reading import reading
 from lmlab.experiment.fresh import require_parent
 from lmlab.experiment.outline import Outline, outline_of
 from lmlab.files import FileLock, make_folder, remove_old_temporaries, write_json, write_text
-from lmlab.recipe import GPT, Recipe, check, recipe_hash, to_toml
-from lmlab.recipe.model import Model
+from lmlab.model.families import family_of
+from lmlab.recipe import Recipe, check, recipe_hash, to_toml
 from lmlab.scaling.rates import LAWS
 from lmlab.study.halving import MOST_TRIALS, Search, ShortRun
 from lmlab.study.record import Record, require_optuna
@@ -251,8 +251,9 @@ def _opening(recipe: Recipe, measured_on: Recipe, search: Search, outline: Outli
         lines.append(f"published laws are for AdamW's learning rate: none applies to {recipe.optim.kind}")
     if measured_on is not recipe:
         base = ",".join(map(str, measured_on.optim.transfer_from))
+        sizes = [family_of(one.model).size_words(one.model) for one in (measured_on, recipe)]
         lines.append(
-            f"measured on a model of {_size(measured_on.model)}, scaled so that its best rate is that of {_size(recipe.model)} "
+            f"measured on a model of {sizes[0]}, scaled so that its best rate is that of {sizes[1]} "
             f"(optim.transfer_from {base})"
         )
     planned = search.planned_steps()
@@ -262,13 +263,6 @@ def _opening(recipe: Recipe, measured_on: Recipe, search: Search, outline: Outli
         f"{outline.steps:,}: about {planned:,} steps ({count(tokens)} tokens) in all"
     )
     return lines
-
-
-def _size(model: Model) -> str:
-    """Describe the width of a model."""
-    if isinstance(model, GPT):
-        return f"width {model.width} ({model.heads} heads)"
-    return f"hidden width {model.hidden} (vector {model.vector})"
 
 
 def _listed(rungs: Sequence[int]) -> str:

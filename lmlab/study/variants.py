@@ -5,13 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from lmlab import LabError
-from lmlab.recipe import GPT, Recipe, check
-from lmlab.recipe.model import Context
+from lmlab.model.families import family_of
+from lmlab.recipe import Recipe, check
 from lmlab.recipe.schedule import Constant
 
-NARROWER = 4
-"""The factor by which a small model is narrower; smaller for a GPT whose heads aren't divisible by it."""
 RATES = ("lr", "adam_lr", "table_lr")
 
 
@@ -46,40 +43,9 @@ def narrowed(recipe: Recipe) -> Recipe:
     that is best for it is one for `recipe` as it is, whose initial values keep their scale.
     """
     model = recipe.model
-    small, size = _narrow_gpt(model) if isinstance(model, GPT) else _narrow_context(model)
+    small, size = family_of(model).narrowed(model)
     optim = dataclasses.replace(recipe.optim, transfer_from=recipe.optim.transfer_from or size)
     return check(dataclasses.replace(recipe, model=small, optim=optim))
-
-
-def _narrow_gpt(model: GPT) -> tuple[GPT, tuple[int, ...]]:
-    groups = model.heads if model.kv_heads is None else model.kv_heads
-    shares = [share for share in range(NARROWER, 1, -1) if model.heads % share == 0 and groups % share == 0]
-    if not shares:
-        raise LabError(
-            f"--size small needs heads that can be divided by 2 to {NARROWER}, but model.heads is {model.heads}"
-            + ("" if model.kv_heads is None else f" and model.kv_heads {model.kv_heads}")
-            + ": tune the model itself (--size own)"
-        )
-    share = shares[0]
-    small = dataclasses.replace(
-        model,
-        width=model.width // share,
-        heads=model.heads // share,
-        kv_heads=None if model.kv_heads is None else groups // share,
-        hidden=None if model.hidden is None else max(1, model.hidden // share),
-    )
-    return small, (model.width,)
-
-
-def _narrow_context(model: Context) -> tuple[Context, tuple[int, ...]]:
-    """Return a narrower context model; the embedding stays, whose width the transfer rule doesn't cover."""
-    if min(model.hidden, model.vector) < NARROWER:
-        raise LabError(
-            f"--size small needs {NARROWER} numbers or more, but model.hidden is {model.hidden} and model.vector {model.vector}: "
-            "tune the model itself (--size own)"
-        )
-    small = dataclasses.replace(model, hidden=model.hidden // NARROWER, vector=model.vector // NARROWER)
-    return small, (model.hidden, model.layers, model.vector)
 
 
 def tuned(recipe: Recipe, factor: float) -> Recipe:

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from lmlab import LabError
 from lmlab.data.windows import IGNORED_TARGET
-from lmlab.model import ContextModel, TrainableModel
-from lmlab.model.native import computes_whole_step, native_engine
-from lmlab.model.recurrence_native import kernel_for
+from lmlab.model import TrainableModel
+from lmlab.model.families import family_of
+from lmlab.model.native import native_engine
 from lmlab.native.engine import Engine
 from lmlab.optim import TrainingOptimizer, clip_gradients, gradient_norm
 from lmlab.optim.native import NativeUpdate
@@ -88,7 +88,7 @@ def computation(recipe: Recipe, policy: Policy, model: TrainableModel, optimizer
     """Return the computation of the policy's engine. LabError if the build of the native engine that it names is gone."""
     # Samples and scores of the run are computed by the same build.
     model.engine_identity = policy.engine_identity
-    if policy.engine == "torch" or not computes_whole_step(recipe.model):
+    if policy.engine == "torch" or not family_of(recipe.model).engine_computes_step:
         return TorchComputation(recipe, policy, model, optimizer)
     return NativeComputation(recipe, policy, model, optimizer)
 
@@ -105,9 +105,7 @@ class TorchComputation:
         if policy.engine == "torch":
             # Samples and scores of the run are computed by PyTorch too.
             model.engine = "torch"
-        elif isinstance(model, ContextModel) and not kernel_for(
-            model, model.config, model.embedding.weight, model.engine_identity
-        ):
+        elif not model.has_engine():
             raise LabError(NO_NATIVE_ENGINE)
         self._recipe = recipe
         self._policy = policy

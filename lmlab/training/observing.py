@@ -5,7 +5,7 @@ one or two training steps, so it is for single steps, such as spikes.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lmlab.model import ContextModel, GPTModel, TrainableModel
+from lmlab.model import TrainableModel
 from lmlab.model.loss import IGNORED, token_losses
 from lmlab.training.policy import Policy
 
@@ -46,7 +46,7 @@ def observe(model: TrainableModel, policy: Policy, inputs: np.ndarray, targets: 
     losses: list[float] = []
     counted = max(1, int(np.count_nonzero(targets != IGNORED)))
     arithmetic = torch.autocast(device.type, dtype=dtype) if dtype is not None else contextlib.nullcontext()
-    watched = _hooked(model, squares) if isinstance(model, GPTModel) else contextlib.nullcontext()
+    watched = _hooked(model.watched_modules(), squares)
     at_once = policy.micro_batch
     if device.type == "cpu":
         at_once = min(at_once, max(1, TOKENS_AT_ONCE // inputs.shape[1]))
@@ -57,9 +57,8 @@ def observe(model: TrainableModel, policy: Policy, inputs: np.ndarray, targets: 
                 tokens = torch.from_numpy(inputs[rows]).to(device)
                 wanted = torch.from_numpy(targets[rows]).to(device)
                 nats = token_losses(torch.func.functional_call(model, leaves, (tokens,)), wanted)
-                if isinstance(model, ContextModel):
-                    for layer, output in model.layer_outputs(tokens).items():
-                        _note(squares, layer, output)
+                for layer, output in model.layer_outputs(tokens).items():
+                    _note(squares, layer, output)
             losses += (nats.detach().sum(dim=1) / (wanted != IGNORED).sum(dim=1).clamp(min=1)).tolist()
             torch.autograd.backward(nats.sum() / counted)
     return Observation(
@@ -104,8 +103,8 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _hooked(model: GPTModel, squares: dict[str, list[tuple[float, int]]]) -> Iterator[None]:
-    """Add the sum of squares and the size of each layer's output to `squares` in each forward pass."""
+def _hooked(watched: Mapping[str, nn.Module], squares: dict[str, list[tuple[float, int]]]) -> Iterator[None]:
+    """Add the sum of squares and the size of each watched module's output to `squares` in each forward pass."""
 
     def note(layer: str) -> object:
         def hook(module: nn.Module, taken: object, given: object) -> None:
@@ -115,8 +114,6 @@ def _hooked(model: GPTModel, squares: dict[str, list[tuple[float, int]]]) -> Ite
 
         return hook
 
-    watched = {"embedding": model.embedding, "final norm": model.norm}
-    watched |= {f"block {number}": block for number, block in enumerate(model.blocks, 1)}
     handles = [module.register_forward_hook(note(layer)) for layer, module in watched.items()]  # type: ignore[arg-type]
     try:
         yield

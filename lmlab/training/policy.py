@@ -16,11 +16,10 @@ import torch
 
 from lmlab import LabError
 from lmlab.hardware import choose_compile, choose_device, choose_precision, detect, physical_cores, use_threads
-from lmlab.model.native import unsupported
+from lmlab.model.families import family_of
 from lmlab.native import Library, load
 from lmlab.recipe import Recipe
-from lmlab.recipe.check import nearest_divisor
-from lmlab.recipe.model import Context, Model
+from lmlab.recipe.divisors import nearest_divisor
 from lmlab.recipe.train import MOST_THREADS
 from lmlab.training.ranks import local_device, local_ranks, ranks, require_shares
 
@@ -29,10 +28,6 @@ Engine = Literal["native", "torch"]
 FORMAT = 1
 DTYPES = {"none": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DEVICE = re.compile(r"cpu|mps(:0)?|cuda(:[0-9]{1,3})?")
-TOKENS_IN_A_GPU_PASS = 16_384
-"""Default tokens of a micro-batch on a GPU, approximately: enough to use all of the GPU, few enough to fit its memory."""
-TOKENS_IN_A_RECURRENT_PASS = 1 << 17
-"""The same for a recurrent model, which computes one time step for all sequences at once and so needs many of them."""
 BEFORE_ENGINES = {"engine": "torch", "engine_identity": "", "ranks": 1}
 """Values of fields that a policy.json of an older version lacks."""
 
@@ -173,24 +168,12 @@ def apply_policy(policy: Policy) -> None:
 def _choose_compile(recipe: Recipe, device: torch.device) -> tuple[bool, str]:
     """Return (whether to compile, why): see `choose_compile`. LabError if it's requested and the model can't be compiled."""
     requested = recipe.train.compile
-    lacking = uncompilable(recipe.model)
+    lacking = family_of(recipe.model).uncompilable
     if lacking is None or requested == "off":
         return choose_compile(requested, device, detect())
     if requested == "on":
         raise LabError(f"train.compile can't be on: {lacking}: use auto or off")
     return False, lacking
-
-
-def uncompilable(model: Model) -> str | None:
-    """Return why torch.compile isn't supported for this model, or None if it is."""
-    if isinstance(model, Context):
-        return "a model of kind context has its loop over time written out, which compiling would only unroll"
-    return None
-
-
-def tokens_in_a_gpu_pass(model: Model) -> int:
-    """Return the default tokens of a micro-batch on a GPU, approximately."""
-    return TOKENS_IN_A_RECURRENT_PASS if isinstance(model, Context) else TOKENS_IN_A_GPU_PASS
 
 
 def _no_native_engine(recipe: Recipe, device: torch.device, precision: str, compiled: bool) -> str | None:
@@ -203,7 +186,7 @@ def _no_native_engine(recipe: Recipe, device: torch.device, precision: str, comp
         return "train.compile on compiles PyTorch's step"
     if ranks() > 1:
         return "several processes train together by PyTorch"
-    return unsupported(recipe.model)
+    return family_of(recipe.model).unsupported(recipe.model)
 
 
 def _micro_batch(recipe: Recipe, device: torch.device) -> tuple[int, str]:
@@ -212,7 +195,7 @@ def _micro_batch(recipe: Recipe, device: torch.device) -> tuple[int, str]:
         return requested, "asked for"
     if device.type == "cpu":
         return batch, "the whole batch"
-    tokens = tokens_in_a_gpu_pass(recipe.model)
+    tokens = family_of(recipe.model).gpu_pass_tokens
     fits = max(1, tokens // recipe.model.context)
     if fits >= batch:
         return batch, "the whole batch"

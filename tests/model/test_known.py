@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lmlab.model import native, recurrence_native
-from lmlab.model.native import native_engine, unsupported
+from lmlab.model.families import family_of
+from lmlab.model.native import native_engine
 from lmlab.model.recurrence_native import kernel_for
 from lmlab.recipe.model import GPT, PRESETS, Context
 from tests.engine import engine_library
@@ -47,6 +48,10 @@ def smuggled(model, name, value):
 def test_every_field_of_a_family_is_decided(model, known):
     assert set(known) == {field.name for field in dataclasses.fields(model)}
     assert set(SMUGGLED[model.kind]) | WHATEVER[model.kind] == set(known)
+
+
+def unsupported(model):
+    return family_of(model).unsupported(model)
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from lmlab.hardware import detect
+from lmlab.model.families import family_of
 from lmlab.planning import bench as bench_module
 from lmlab.planning import combinations
 from lmlab.planning.advice import advise, gain
@@ -13,7 +14,7 @@ from lmlab.planning.child import OUT_OF_MEMORY, Measurement
 from lmlab.planning.combinations import Combination, doublings, variants
 from lmlab.planning.tokenizing import Throughput, sample_texts, tokenizer_throughput
 from lmlab.recipe import GPT, Context
-from lmlab.training.policy import choose_policy, uncompilable
+from lmlab.training.policy import choose_policy
 
 
 @pytest.fixture(scope="module")
@@ -224,10 +225,10 @@ def test_what_is_left_out_has_its_reason(prepared):
 def test_a_model_that_cannot_be_compiled_is_not_compiled_where_others_are(prepared):
     policy = choose_policy(prepared[0])
     machine = dataclasses.replace(detect(accelerators=False), compiler="/usr/bin/g++", python_headers=True)
-    found, left_out = variants(policy, machine, True, uncompilable(Context()))
+    found, left_out = variants(policy, machine, True, family_of(Context()).uncompilable)
     assert not any(one.compile for one in found)
     assert any(line.startswith("compiled: a model of kind context") for line in left_out)
-    assert uncompilable(GPT()) is None
+    assert family_of(GPT()).uncompilable is None
 
 
 def test_thorough_combines_everything(prepared):

@@ -3,6 +3,7 @@
 import pytest
 
 from lmlab.model import flops_per_token
+from lmlab.model.families import family_of
 from lmlab.planning.rungs import (
     CHEAP_FLOPS,
     CHEAP_SHARE,
@@ -10,7 +11,6 @@ from lmlab.planning.rungs import (
     MOST_RATE,
     MOST_SHARE,
     SMALL_MODEL_SHARE,
-    narrower,
     remember,
     remembered,
     rungs_of,
@@ -111,7 +111,7 @@ def test_a_head_that_takes_most_of_the_arithmetic_makes_the_rungs_narrower():
 def test_a_narrower_model_keeps_its_head_width_about_and_its_groups(heads, kv_heads, width):
     settings = {"model.heads": str(heads), "model.width": str(width), "model.kv_heads": str(kv_heads or "none")}
     recipe = override(load_recipe("shakespeare-cpu"), settings)
-    small = narrower(recipe.model, 0.25)
+    small = family_of(recipe.model).narrower(recipe.model, 0.25)
     check(
         override(
             recipe,

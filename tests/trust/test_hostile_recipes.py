@@ -10,7 +10,7 @@ from lmlab import LabError
 from lmlab.cli import main
 from lmlab.planning.memory_check import needed_bytes, require_memory
 from lmlab.recipe import Recipe, from_toml, load_recipe, override, recipe_names, to_toml
-from lmlab.recipe.check import nearest_divisor
+from lmlab.recipe.divisors import nearest_divisor
 from lmlab.recipe.text import LARGEST_BYTES, read_recipe
 from lmlab.training.policy import choose_policy
 from tests.trust.support import assert_answers_one_line, assert_refused, confined

@@ -1,0 +1,14 @@
+"""Divisors of a setting, for messages and defaults."""
+
+from __future__ import annotations
+
+import math
+
+
+def nearest_divisor(number: int, target: int) -> int:
+    """Return the divisor of `number` nearest to `target`, the smaller of two equally near."""
+    small = [divisor for divisor in range(1, math.isqrt(number) + 1) if number % divisor == 0]
+    return min(
+        (divisor for one in small for divisor in (one, number // one)),
+        key=lambda divisor: (abs(divisor - target), divisor),
+    )
