@@ -19,7 +19,7 @@ from lmlab.experiment.own_text import facts_of
 from lmlab.planning.choose import Choice, TextFacts, choose_data, choose_recipe
 from lmlab.recipe import Data, Recipe, check, is_recipe, load_recipe, override, with_settings
 from lmlab.recipe.check import problems
-from lmlab.recipe.data import TokenizerName, tokenizer_needs
+from lmlab.recipe.data import tokenizer_needs
 from lmlab.recipe.derived import notes
 from lmlab.recipe.quantities import parameters_in
 
@@ -147,7 +147,7 @@ def _length(settings: Mapping[str, Any]) -> tuple[int | None, float | None]:
     return (train.steps if "train.steps" in settings else None), train.epochs
 
 
-def _tokenizer_asked(settings: Mapping[str, Any]) -> tuple[TokenizerName | None, int | None]:
+def _tokenizer_asked(settings: Mapping[str, Any]) -> tuple[str | None, int | None]:
     """Return the requested tokenizer and vocabulary; a vocabulary alone means a BPE of that size."""
     data = _with(settings, "data.tokenizer", "data.vocabulary").data
     asked = "data.tokenizer" in settings or "data.vocabulary" in settings

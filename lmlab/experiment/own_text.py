@@ -11,13 +11,12 @@ from lmlab.data.sources import Source
 from lmlab.data.survey import Survey, survey
 from lmlab.planning.choose import TextFacts
 from lmlab.recipe import Data
-from lmlab.recipe.data import TokenizerName
 
 LOOKED_AT_CHARACTERS = 2_000_000
 
 
 def facts_of(
-    source: Source, data: Data, tokenizer: TokenizerName | None, vocabulary: int | None, progress: Progress
+    source: Source, data: Data, tokenizer: str | None, vocabulary: int | None, progress: Progress
 ) -> tuple[TextFacts, Survey]:
     """Return the facts about a text from its size and its first two million characters; LabError where it is empty.
 

@@ -11,7 +11,7 @@ import dataclasses
 import math
 from typing import Any
 
-from lmlab.recipe.optim import AdamW, Optim
+from lmlab.recipe.optim import Muon, Optim
 
 
 def at_batch(optim: Optim, batch: int) -> Optim:
@@ -20,9 +20,8 @@ def at_batch(optim: Optim, batch: int) -> Optim:
         return optim
     root = math.sqrt(batch / optim.batch_from)
     changes: dict[str, Any] = {"batch_from": None, "eps": optim.eps / root}
-    changes["lr" if isinstance(optim, AdamW) else "adam_lr"] = root * (
-        optim.lr if isinstance(optim, AdamW) else optim.adam_lr
-    )
+    name = "adam_lr" if isinstance(optim, Muon) else "lr"
+    changes[name] = root * getattr(optim, name)
     if optim.table_lr is not None:
         changes["table_lr"] = root * optim.table_lr
     return dataclasses.replace(optim, **changes)

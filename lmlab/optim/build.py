@@ -15,12 +15,11 @@ from torch import Tensor, nn
 from lmlab import LabError
 from lmlab.optim.adamw import AdamW
 from lmlab.optim.batch import at_batch
-from lmlab.optim.groups import Group, matrix_rows, parameter_groups
-from lmlab.optim.muon import Muon
+from lmlab.optim.groups import Group, parameter_groups
+from lmlab.optim.kinds import kind_of
 from lmlab.optim.rule import Rule
 from lmlab.optim.tables import TableAdam
 from lmlab.recipe.experiment import Recipe
-from lmlab.recipe.optim import Muon as MuonSettings
 from lmlab.recipe.optim import Optim
 
 
@@ -135,18 +134,18 @@ def build_optimizer(model: nn.Module, optim: Optim, device_type: str) -> Trainin
         if group.rule == "adamw"
     ]
     optimizers: dict[str, Rule] = {}
-    if isinstance(optim, MuonSettings):
-        fused = matrix_rows(model)
-        matrices = [
-            {
-                **_settings(group),
-                "rows": [fused.get(name, (len(parameter),)) for name, parameter in group.parameters.items()],
-                "weight_decay": group.weight_decay,
-            }
-            for group in groups
-            if group.rule == "muon"
-        ]
-        optimizers["lr"] = Muon(matrices, optim.momentum, optim.iterations)
+    own = [
+        {
+            **_settings(group),
+            "names": list(group.parameters),
+            "weight_decay": group.weight_decay,
+            "eps": group.eps,
+        }
+        for group in groups
+        if group.rule not in ("adamw", "tables")
+    ]
+    if own:
+        optimizers["lr"] = kind_of(optim).rule(own, optim, model)
     if plain:
         optimizers["adam_lr" if optimizers else "lr"] = AdamW(plain, optim.betas, optim.eps)
     tables = [{**_settings(group), "eps": group.eps} for group in groups if group.rule == "tables"]

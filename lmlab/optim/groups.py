@@ -10,6 +10,8 @@ The groups cover every trainable parameter exactly once, tied weights under the 
 - if rates are transferred from a smaller model, each group has the rate, decay and epsilon of its size (`lmlab.scaling.transfer`);
 - Muon orthogonalises the three matrices of a fused `qkv` projection (queries, keys, values) separately, because each has its own
   purpose and scale, and so those of fused gates; swiglu's fused gate and value are one matrix.
+
+Another optimizer is registered in `kinds.py`.
 """
 
 from __future__ import annotations
@@ -20,13 +22,11 @@ from typing import Any
 
 from torch import nn
 
-from lmlab import LabError
 from lmlab.model.families import family_of
-from lmlab.recipe.optim import Muon, Optim
+from lmlab.optim.kinds import kind_of
+from lmlab.recipe.optim import Optim
 from lmlab.scaling.transfer import Factors, RuleName, Transfer, TransferRule
 
-BLOCKS = "blocks."
-MATRICES = (BLOCKS, "gates.")
 TABLES = "ngram_tables."
 
 
@@ -47,15 +47,12 @@ class Group:
 def parameter_groups(model: nn.Module, optim: Optim) -> list[Group]:
     """Return the groups of `model` under `optim`, none of them empty. LabError if there is no matrix for Muon."""
     named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    matrices: dict[str, nn.Parameter] = {}
+    kind = kind_of(optim)
+    matrices = kind.owned(model, named)
     parts: list[tuple[RuleName, float, float, dict[str, nn.Parameter]]] = []
-    lr = optim.lr
-    if isinstance(optim, Muon):
-        matrices = {name: entry for name, entry in named.items() if name.startswith(MATRICES) and entry.ndim == 2}
-        if not matrices:
-            raise LabError(f"muon found no matrix under {BLOCKS!r} in {type(model).__name__}: use optim.kind adamw")
-        parts.append(("muon", optim.lr, optim.weight_decay, matrices))
-        lr = optim.adam_lr
+    if matrices:
+        parts.append((kind.rule_name, optim.lr, optim.weight_decay, matrices))
+    lr = kind.rest_lr(optim)
     tables = {name: entry for name, entry in named.items() if name.startswith(TABLES)}
     rest = {name: parameter for name, parameter in named.items() if name not in matrices and name not in tables}
     decaying = {name: entry for name, entry in rest.items() if optim.decay == "all" or entry.ndim >= 2}
@@ -109,14 +106,3 @@ def assert_covered(groups: Iterable[Group], parameters: Iterable[nn.Parameter]) 
     if len(grouped) != len(set(grouped)) or set(grouped) != wanted:
         distinct = len(set(grouped))
         raise AssertionError(f"{len(wanted)} parameters were grouped as {len(grouped)}, {distinct} of them distinct")
-
-
-def matrix_rows(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Return the numbers of rows of the separate matrices in each fused projection of `model`, by parameter name.
-
-    Attention modules have them as `qkv_rows` (of their `qkv`), gates as `matrix_rows`.
-    """
-    modules = dict(model.named_modules())
-    fused = {f"{name}.qkv": module.qkv_rows for name, module in modules.items() if hasattr(module, "qkv_rows")}
-    fused |= {name: module.matrix_rows for name, module in modules.items() if hasattr(module, "matrix_rows")}
-    return {f"{name}.weight": tuple(rows) for name, rows in fused.items()}

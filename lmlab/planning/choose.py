@@ -17,7 +17,7 @@ from lmlab.model.cost import has_tables
 from lmlab.model.families import family_of
 from lmlab.planning.sized import FEWEST_ROWS, model_settings, modern, shape_words, size_words, sized_model
 from lmlab.recipe import GPT, Data, Evaluate, Linear, Muon, Recipe, Train, override
-from lmlab.recipe.data import WORDS_NEED, TokenizerName
+from lmlab.recipe.data import WORDS_NEED
 from lmlab.recipe.derived import rounded_rate
 from lmlab.recipe.quantities import parameters_in
 from lmlab.recipe.sizes import SIZES, Size, adam_rate, nearest_size
@@ -67,7 +67,7 @@ class TextFacts:
     distinct_characters: int
     words: int
     """Approximate number, separated by white space."""
-    tokenizer: TokenizerName | None = None
+    tokenizer: str | None = None
     """The requested one; None: chosen for the text."""
     vocabulary: int | None = None
     """The requested size of a bpe vocabulary; None: chosen for the text."""

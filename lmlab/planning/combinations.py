@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lmlab import LabError
 from lmlab.hardware import Machine, choose_compile, choose_precision, physical_cores
-from lmlab.training.policy import DTYPES, Engine, Policy
+from lmlab.training.policy import DTYPES, Policy
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 SLOWER_THAN_FP32 = "slower"
@@ -69,7 +69,7 @@ def variants(
     return list(unique.values()), left_out
 
 
-def _with(policy: Policy, precision: str, compiled: bool, engine: Engine, threads: int) -> Policy | None:
+def _with(policy: Policy, precision: str, compiled: bool, engine: str, threads: int) -> Policy | None:
     """Return the policy with these settings; None where the native engine doesn't support them."""
     chosen = choose_precision(precision, policy.torch_device)
     native = engine == "native" and precision == "fp32" and not compiled
@@ -121,7 +121,7 @@ def _compilations(
     return [False, True]
 
 
-def _engines(policy: Policy, left_out: list[str]) -> list[tuple[Engine, int]]:
+def _engines(policy: Policy, left_out: list[str]) -> list[tuple[str, int]]:
     """Return (engine, threads) pairs; on a GPU there is only one."""
     if policy.device != "cpu":
         left_out.append("native engine: it is for the CPU")
@@ -130,7 +130,7 @@ def _engines(policy: Policy, left_out: list[str]) -> list[tuple[Engine, int]]:
     if policy.engine != "native":
         left_out.append(f"native engine: {policy.reasons.get('engine', 'it is not used here')}")
         return [("torch", count) for count in counts]
-    engines: tuple[Engine, ...] = ("native", "torch")
+    engines: tuple[str, ...] = ("native", "torch")
     return [(engine, count) for engine in engines for count in counts]
 
 

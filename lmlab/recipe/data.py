@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from lmlab.recipe.setting import setting
 
-TokenizerName = Literal["characters", "bytes", "words", "gpt2", "bpe"]
+TOKENIZERS = ["characters", "bytes", "words", "gpt2", "bpe"]
+"""Names of the tokenizers; `lmlab.data.tokenizers.add_tokenizer` adds one."""
 SplitName = Literal["auto", "published", "hash", "tail"]
 OrderName = Literal["shuffle", "shifted", "random"]
 WindowsName = Literal["stream", "documents"]
@@ -31,7 +32,7 @@ class Data:
     """Documents with fewer words (separated by white space) are left out."""
     newlines: NewlinesName = setting("keep", came_later=True)
     """keep: line breaks stay as they are; lf: \\r\\n and \\r become \\n, for a text from Windows."""
-    tokenizer: TokenizerName = setting("bpe")
+    tokenizer: str = setting("bpe", choices=TOKENIZERS)
     """How text becomes tokens; bpe is byte-level and trained on the training split."""
     vocabulary: int | None = setting(1024, at_least=2, at_most=1 << 22)
     """How many tokens bpe learns, or words keeps (none: no cut); the other tokenizers' vocabularies follow from the text."""

@@ -3,11 +3,70 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from lmlab.recipe.setting import setting
 
 DecayName = Literal["matrices", "all"]
+
+
+@runtime_checkable
+class Optim(Protocol):
+    """What the settings of every optimizer have: a frozen dataclass with these fields, and any others of its own."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def kind(self) -> str:
+        """The optimizer: a Literal with one value, which is also the default."""
+
+    @property
+    def lr(self) -> float:
+        """Peak learning rate."""
+
+    @property
+    def weight_decay(self) -> float:
+        """Decoupled weight decay."""
+
+    @property
+    def decay(self) -> DecayName:
+        """What decays: tensors with two or more axes, or all."""
+
+    @property
+    def betas(self) -> tuple[float, float]:
+        """AdamW's betas, for the parameters that it updates."""
+
+    @property
+    def eps(self) -> float:
+        """AdamW's epsilon, for the parameters that it updates."""
+
+    @property
+    def clip(self) -> float:
+        """Largest norm of the whole gradient; 0: no clipping."""
+
+    @property
+    def clip_steps(self) -> tuple[int, ...]:
+        """Steps from which `clip_then` replaces `clip`."""
+
+    @property
+    def clip_then(self) -> tuple[float, ...]:
+        """Largest norm of the whole gradient from each of `clip_steps` on."""
+
+    @property
+    def adaptive_clip(self) -> float:
+        """Standard deviations above the recent mean beyond which a gradient norm is clipped; 0: off."""
+
+    @property
+    def table_lr(self) -> float | None:
+        """Peak learning rate of n-gram tables (none: that of the embeddings)."""
+
+    @property
+    def transfer_from(self) -> tuple[int, ...]:
+        """Sizes at which the rates were tuned; none: as they are."""
+
+    @property
+    def batch_from(self) -> int | None:
+        """train.batch at which the rates were tuned; none: as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +139,3 @@ class Muon:
     context hidden, layers and vector (512,6,256); none: as they are."""
     batch_from: int | None = setting(None, at_least=1, came_later=True)
     """train.batch at which the rates were tuned: Adam's are multiplied by sqrt(train.batch / batch_from); none: as they are."""
-
-
-Optim = AdamW | Muon

@@ -207,7 +207,8 @@ def _converted(name: str, entry: dataclasses.Field[Any], owner: type, value: Any
     problem = limit_problem(entry, converted)
     if problem:
         each = "each " if isinstance(converted, tuple) else ""
-        raise LabError(f"{name} can't be {str(value)[:LONGEST_SHOWN]}: expected {each}{problem}")
+        found = shown(value) if isinstance(converted, str) else str(value)[:LONGEST_SHOWN]
+        raise LabError(f"{name} can't be {found}: expected {each}{problem}")
     return converted
 
 

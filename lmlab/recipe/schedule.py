@@ -3,14 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from lmlab.recipe.setting import setting
+
+
+@runtime_checkable
+class Schedule(Protocol):
+    """What the settings of every schedule have: a frozen dataclass with these fields, and any others of its own."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def kind(self) -> str:
+        """The schedule: a Literal with one value, which is also the default."""
+
+    @property
+    def steps(self) -> int | None:
+        """Steps that the schedule spans (none: train.steps). No field of a schedule that spans no number of steps."""
+
+    @property
+    def warmup(self) -> int:
+        """Steps of linear warm-up."""
+
+    @property
+    def warmup_from(self) -> float | None:
+        """The rate of the warm-up's first step, as a share of the peak; none: near zero, 1 / (warmup + 1)."""
+
+    @property
+    def start(self) -> int:
+        """The step from which the schedule counts: above 0 if a branched run warms up again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Constant:
     """The peak rate throughout."""
+
+    steps: ClassVar[int | None] = None
 
     kind: Literal["constant"] = "constant"
     """The schedule."""
@@ -76,6 +105,3 @@ class WSD:
     """The share of the steps over which the rate falls."""
     floor: float = setting(0.0, at_least=0.0, at_most=1.0)
     """The last rate, as a share of the peak."""
-
-
-Schedule = Constant | Linear | Cosine | WSD

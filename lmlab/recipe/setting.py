@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import Field, field
 from typing import Any
 
@@ -13,17 +14,20 @@ def setting(
     at_most: float | None = None,
     above: float | None = None,
     below: float | None = None,
+    choices: Collection[str] | None = None,
     policy: bool = False,
     came_later: bool = False,
 ) -> Any:
     """Return a dataclass field with inclusive (`at_least`, `at_most`) or exclusive (`above`, `below`) limits.
+
+    `choices` are the valid words of a field whose words can be registered; others have a Literal.
 
     `policy` marks fields that change how a run is executed and not what it computes (device, micro-batch, how often a
     checkpoint is kept): they are excluded from the recipe's hash, and a resume may change them. `came_later` marks a
     field added after recipes without it were hashed: at its default, which keeps the earlier behaviour and so may
     never change, it is excluded too.
     """
-    limits = {"at_least": at_least, "at_most": at_most, "above": above, "below": below}
+    limits = {"choices": choices, "at_least": at_least, "at_most": at_most, "above": above, "below": below}
     return field(default=default, metadata={"limits": limits, "policy": policy, "came_later": came_later})
 
 
@@ -40,6 +44,9 @@ def is_left_out(entry: Field[Any], value: Any) -> bool:
 def limit_problem(entry: Field[Any], value: Any) -> str | None:
     """Return what `value` should have been ("at least 1"), or None if it is within the field's limits."""
     limits = entry.metadata.get("limits", {})
+    choices = limits.get("choices")
+    if choices is not None and value not in choices:
+        return f"one of {', '.join(choices)}"
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, bool) or not isinstance(number, (int, float)):
             continue

@@ -9,7 +9,8 @@ from lmlab.recipe.setting import setting
 
 PrecisionName = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 CompileName = Literal["auto", "on", "off"]
-EngineName = Literal["auto", "native", "torch"]
+ENGINES = ["auto", "native", "torch"]
+"""Words for `train.engine`; `lmlab.training.engines.add_engine` adds one."""
 OnSpikeName = Literal["note", "skip", "rewind"]
 KeepOptimizerName = Literal["all", "latest"]
 KeepFinishedName = Literal["auto", "all", "least"]
@@ -58,7 +59,7 @@ class Train:
     """Arithmetic of the matrix multiplications; auto: the best that the device supports well."""
     compile: CompileName = setting("auto", policy=True)
     """torch.compile: on, off, or auto: if it helps and is available."""
-    engine: EngineName = setting("auto", policy=True)
+    engine: str = setting("auto", choices=ENGINES, policy=True)
     """What computes the step on a CPU. native: lmlab's own compiled kernels; torch: PyTorch's; auto: the faster one here."""
     checkpoint_every: int = setting(250, at_least=1, policy=True)
     """Steps between checkpoints."""

@@ -23,9 +23,10 @@ width; its depth rule is CompleteP's, by analogy. Clipping applies to the gradie
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
-RuleName = Literal["adamw", "muon", "tables"]
+RuleName = str
+"""adamw, tables, or the name of an optimizer's own rule: muon."""
 BLOCKS = "blocks."
 FINAL_NORM = "norm."
 MATRICES = ("qkv.weight", "up.weight", "projection.weight", "down.weight")

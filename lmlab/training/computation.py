@@ -19,7 +19,6 @@ from torch import Tensor
 from lmlab import LabError
 from lmlab.data.windows import IGNORED_TARGET
 from lmlab.model import TrainableModel
-from lmlab.model.families import family_of
 from lmlab.model.native import native_engine
 from lmlab.native.engine import Engine
 from lmlab.optim import TrainingOptimizer, clip_gradients, gradient_norm
@@ -84,15 +83,6 @@ class Computation(Protocol):
         """
 
 
-def computation(recipe: Recipe, policy: Policy, model: TrainableModel, optimizer: TrainingOptimizer) -> Computation:
-    """Return the computation of the policy's engine. LabError if the build of the native engine that it names is gone."""
-    # Samples and scores of the run are computed by the same build.
-    model.engine_identity = policy.engine_identity
-    if policy.engine == "torch" or not family_of(recipe.model).engine_computes_step:
-        return TorchComputation(recipe, policy, model, optimizer)
-    return NativeComputation(recipe, policy, model, optimizer)
-
-
 class TorchComputation:
     """Computation by PyTorch, with the policy's device, precision and compilation.
 
@@ -102,7 +92,7 @@ class TorchComputation:
     def __init__(self, recipe: Recipe, policy: Policy, model: TrainableModel, optimizer: TrainingOptimizer) -> None:
         self.scaler = LossScaler() if policy.scaler else None
         self.engine: Engine | None = None
-        if policy.engine == "torch":
+        if policy.engine != "native":
             # Samples and scores of the run are computed by PyTorch too.
             model.engine = "torch"
         elif not model.has_engine():

@@ -10,7 +10,7 @@ import dataclasses
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -18,12 +18,11 @@ from lmlab import LabError
 from lmlab.hardware import choose_compile, choose_device, choose_precision, detect, physical_cores, use_threads
 from lmlab.model.families import family_of
 from lmlab.native import Library, load
+from lmlab.optim.kinds import kind_of
 from lmlab.recipe import Recipe
 from lmlab.recipe.divisors import nearest_divisor
-from lmlab.recipe.train import MOST_THREADS
+from lmlab.recipe.train import ENGINES, MOST_THREADS
 from lmlab.training.ranks import local_device, local_ranks, ranks, require_shares
-
-Engine = Literal["native", "torch"]
 
 FORMAT = 1
 DTYPES = {"none": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -43,7 +42,8 @@ class Policy:
     scaler: bool
     tf32: bool
     compile: bool
-    engine: Engine
+    engine: str
+    """native, torch, or another that was registered."""
     """What computes the step: lmlab's native kernels, or PyTorch."""
     engine_identity: str
     """The build of the native engine: another compiler or version may round sums differently. Empty for torch."""
@@ -117,14 +117,14 @@ def choose_engine(
     compiled: bool,
     say: Callable[[str], object] | None = None,
     identity: str = "",
-) -> tuple[Engine, str, str]:
-    """Return (native or torch, the engine's build, the reason) for `recipe.train.engine`, given the rest of the policy.
+) -> tuple[str, str, str]:
+    """Return (the engine, its build, the reason) for `recipe.train.engine`, given the rest of the policy.
 
     The build of this `identity` is used if it exists, else the newest. LabError if native is requested and isn't available.
     """
     requested = recipe.train.engine
-    if requested == "torch":
-        return "torch", "", "asked for"
+    if requested not in ("auto", "native"):
+        return requested, "", "asked for"
     lacking = _no_native_engine(recipe, device, precision, compiled)
     if lacking is None:
         loaded = load(say, identity)
@@ -186,6 +186,8 @@ def _no_native_engine(recipe: Recipe, device: torch.device, precision: str, comp
         return "train.compile on compiles PyTorch's step"
     if ranks() > 1:
         return "several processes train together by PyTorch"
+    if not kind_of(recipe.optim).engine_updates:
+        return f"it has no rule for optim.kind {recipe.optim.kind}"
     return family_of(recipe.model).unsupported(recipe.model)
 
 
@@ -219,7 +221,7 @@ FITS: dict[str, Callable[[Any], bool]] = {
     "scaler": _is_bool,
     "tf32": _is_bool,
     "compile": _is_bool,
-    "engine": lambda value: value in ("native", "torch"),
+    "engine": lambda value: value in ENGINES and value != "auto",
     "engine_identity": _is_text,
     "micro_batch": lambda value: type(value) is int and value > 0,
     "ranks": lambda value: type(value) is int and value > 0,

@@ -20,7 +20,8 @@ from lmlab.model import TrainableModel
 from lmlab.native.engine import Engine
 from lmlab.optim import TrainingOptimizer, clip_limit, rate_share
 from lmlab.recipe import Recipe
-from lmlab.training.computation import FirstPart, computation, sequences_in
+from lmlab.training.computation import FirstPart, sequences_in
+from lmlab.training.engines import computation
 from lmlab.training.policy import Policy
 from lmlab.training.scaler import LossScaler
 from lmlab.training.state import State

@@ -6,14 +6,28 @@ import torch
 import lmlab
 from lmlab import LabError
 from lmlab.checkpoint import find
+from lmlab.data.tokenizers import TokenizerKind, add_tokenizer
+from lmlab.data.tokenizers import kinds as tokenizers
 from lmlab.experiment import resume, train
 from lmlab.model import build_model, flops_per_token, parameters
 from lmlab.model.families import FAMILIES, add_family, family_of
+from lmlab.optim import kinds as optimizers
+from lmlab.optim import schedule as schedules
+from lmlab.optim.kinds import add_optimizer
+from lmlab.optim.schedule import add_schedule, rate_share
 from lmlab.planning.shapes import shapes_like
 from lmlab.recipe import GPT, Context, check, from_toml, override, to_toml
+from lmlab.recipe.data import TOKENIZERS
 from lmlab.recipe.kinds import KINDS
+from lmlab.recipe.train import ENGINES
+from lmlab.training import engines
+from lmlab.training.computation import TorchComputation
+from lmlab.training.engines import add_engine
 from tests.stopping import StopAt
 from tests.toys.family import Toy, ToyFamily
+from tests.toys.optimizer import Sign, SignKind
+from tests.toys.schedule import Halves, halves
+from tests.toys.tokenizer import CodePoints
 
 
 @pytest.fixture
@@ -22,6 +36,52 @@ def family(monkeypatch):
     monkeypatch.setitem(KINDS, "model", dict(KINDS["model"]))
     monkeypatch.setitem(FAMILIES, Toy, None)  # is taken out again
     add_family(ToyFamily())
+
+
+@pytest.fixture
+def optimizer(monkeypatch):
+    monkeypatch.setitem(KINDS, "optim", dict(KINDS["optim"]))
+    monkeypatch.setitem(optimizers.KINDS, Sign, None)
+    add_optimizer(SignKind())
+
+
+@pytest.fixture
+def schedule(monkeypatch):
+    monkeypatch.setitem(KINDS, "schedule", dict(KINDS["schedule"]))
+    monkeypatch.setitem(schedules.CURVES, Halves, None)
+    add_schedule(Halves, halves)
+
+
+@pytest.fixture
+def tokenizer():
+    add_tokenizer(TokenizerKind(name="code-points", learn=_code_points, restore=lambda value: CodePoints()))
+    yield
+    TOKENIZERS.remove("code-points")
+    del tokenizers.KINDS["code-points"]
+
+
+def _code_points(data, texts, documents_end):
+    return CodePoints()
+
+
+@pytest.fixture
+def engine():
+    """PyTorch's computation under another name, which counts its steps."""
+    add_engine("toy", Counting)
+    yield
+    ENGINES.remove("toy")
+    del engines.COMPUTATIONS["toy"]
+
+
+class Counting(TorchComputation):
+    """The toy engine."""
+
+    steps = 0
+
+    def gradients(self, inputs, targets, counted, step):
+        """Count, and compute."""
+        Counting.steps += 1
+        return super().gradients(inputs, targets, counted, step)
 
 
 @pytest.fixture
@@ -78,3 +138,49 @@ def test_every_size_setting_of_a_family_is_a_field(settings):
 def test_a_kind_is_registered_once(family):
     with pytest.raises(ValueError, match="needs a field kind"):
         add_family(type("Other", (ToyFamily,), {"settings": int})())
+
+
+def test_a_toy_optimizer_trains_and_resumes_exactly(optimizer, small_recipe, tmp_path):
+    recipe = override(small_recipe, {"optim.kind": "sign"})
+    assert from_toml(to_toml(recipe)) == recipe
+    whole = assert_exact(recipe, tmp_path)
+    assert whole.run.read("policy.json")["engine"] == "torch"
+    assert "optim.kind sign" in whole.run.read("policy.json")["reasons"]["engine"]
+
+
+def test_a_toy_optimizer_moves_every_weight_by_the_learning_rate(optimizer, small_recipe, tmp_path):
+    changes = {"optim.kind": "sign", "optim.lr": "0.125", "train.steps": "1", "schedule.kind": "constant"}
+    one = train(override(small_recipe, {**changes, "schedule.warmup": "0"}), run="one", runs=tmp_path)
+    before, after = (find(one.run.checkpoints, which)[0].tensors("weights") for which in ("0", "1"))
+    moved = (after["embedding.weight"] - before["embedding.weight"]).abs()
+    assert moved.max() == pytest.approx(0.125, rel=1e-4)
+
+
+def test_a_toy_schedule_sets_the_rates_of_a_run(schedule, small_recipe, tmp_path):
+    recipe = override(small_recipe, {"schedule.kind": "halves", "train.log_every": "1"})
+    assert [rate_share(recipe.schedule, 12, step) for step in (0, 2, 5, 6, 11)] == [1 / 3, 1, 1, 0.1, 0.1]
+    whole = assert_exact(recipe, tmp_path)
+    rates = [line["learning_rate"] for line in whole.run.read_lines("metrics") if line["kind"] == "train"]
+    assert rates[-1] == pytest.approx(0.1 * recipe.optim.lr) and rates[3] == pytest.approx(recipe.optim.lr)
+
+
+def test_a_toy_tokenizer_makes_a_data_set_that_a_run_trains_on(tokenizer, small_recipe, tmp_path):
+    recipe = override(small_recipe, {"data.tokenizer": "code-points"})
+    run = train(recipe, run="whole", runs=tmp_path)
+    assert run.run.read("tokenizer.json")["name"] == "code-points"
+    assert "a" in lmlab.load("whole", runs=tmp_path).generate("a", tokens=5)
+
+
+def test_a_tokenizer_that_nobody_registered_is_refused_with_the_known_ones(small_recipe):
+    with pytest.raises(
+        LabError, match="data.tokenizer can't be 'code-points': expected one of characters, bytes, words"
+    ):
+        override(small_recipe, {"data.tokenizer": "code-points"})
+
+
+def test_a_toy_engine_computes_the_steps_where_it_is_named(engine, small_recipe, tmp_path):
+    Counting.steps = 0
+    run = train(override(small_recipe, {"train.engine": "toy"}), run="whole", runs=tmp_path)
+    assert run.run.read("policy.json")["engine"] == "toy" and Counting.steps >= 12
+    plain = train(override(small_recipe, {"train.engine": "torch"}), run="plain", runs=tmp_path)
+    assert run.summary["final"]["loss"] == plain.summary["final"]["loss"]

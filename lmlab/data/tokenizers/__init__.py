@@ -1,7 +1,7 @@
 """Tokenizers: characters, bytes, words, GPT-2's, and a trained byte-level BPE.
 
-`build_tokenizer` makes the one that a recipe names, `load_tokenizer` restores the one stored in a data set or run. The
-libraries behind gpt2 and bpe are imported when they are first needed.
+`build_tokenizer` makes the one that a recipe names, `load_tokenizer` restores the one stored in a data set or run, `add_tokenizer`
+registers another.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import Any
 
 from lmlab import LabError
 from lmlab.data.tokenizers.base import FORMAT, Tokenizer, damaged
+from lmlab.data.tokenizers.kinds import KINDS, TokenizerKind, add_tokenizer
 from lmlab.recipe.data import Data
 
-__all__ = ["Tokenizer", "build_tokenizer", "load_tokenizer"]
+__all__ = ["Tokenizer", "TokenizerKind", "add_tokenizer", "build_tokenizer", "load_tokenizer"]
 
 
 def build_tokenizer(data: Data, texts: Iterable[str], documents_end: bool = False) -> Tokenizer:
@@ -22,32 +23,7 @@ def build_tokenizer(data: Data, texts: Iterable[str], documents_end: bool = Fals
     characters needs the whole corpus, words and bpe the training split; bytes and gpt2 don't read it. `documents_end`:
     whether characters and bytes have an end of text, which a corpus of one document doesn't need; the others always have one.
     """
-    replace = data.unknown == "replace"
-    if data.tokenizer == "characters":
-        from lmlab.data.tokenizers.characters import learn_characters
-
-        return learn_characters(texts, documents_end=documents_end, replace=replace)
-    if data.tokenizer == "bytes":
-        from lmlab.data.tokenizers.bytes import Bytes
-
-        return Bytes(documents_end=documents_end)
-    if data.tokenizer == "words":
-        from lmlab.data.tokenizers.words import learn_words
-
-        return learn_words(
-            texts,
-            vocabulary=data.vocabulary,
-            minimum_count=data.minimum_count,
-            lowercase=data.lowercase,
-            replace=replace,
-        )
-    if data.tokenizer == "gpt2":
-        from lmlab.data.tokenizers.gpt2 import load_gpt2
-
-        return load_gpt2()
-    from lmlab.data.tokenizers.bpe import learn_bpe
-
-    return learn_bpe(texts, data.vocabulary)
+    return KINDS[data.tokenizer].learn(data, texts, documents_end)
 
 
 def load_tokenizer(value: Any) -> Tokenizer:
@@ -58,13 +34,6 @@ def load_tokenizer(value: Any) -> Tokenizer:
         raise LabError(
             f"the stored tokenizer has format {str(value.get('format'))[:20]}: this version reads {FORMAT}; update lmlab"
         )
-    from lmlab.data.tokenizers.bpe import BPE
-    from lmlab.data.tokenizers.bytes import Bytes
-    from lmlab.data.tokenizers.characters import Characters
-    from lmlab.data.tokenizers.gpt2 import GPT2
-    from lmlab.data.tokenizers.words import Words
-
-    kinds: dict[str, Any] = {kind.name: kind for kind in (Characters, Bytes, Words, GPT2, BPE)}
-    if value["name"] not in kinds:
-        raise LabError(f"the stored tokenizer is '{value['name'][:40]}': expected one of {', '.join(kinds)}")
-    return kinds[value["name"]].from_json(value)
+    if value["name"] not in KINDS:
+        raise LabError(f"the stored tokenizer is '{value['name'][:40]}': expected one of {', '.join(KINDS)}")
+    return KINDS[value["name"]].restore(value)
