@@ -8,8 +8,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lmlab import LabError
+from lmlab.model.families import family_of
 from lmlab.model.layers import Embedding
 from lmlab.model.loss import loss_sum
+from lmlab.scaling.transfer import TransferRule
 
 
 class TrainableModel(nn.Module):
@@ -54,6 +56,10 @@ class TrainableModel(nn.Module):
         `lengths[row]` is the number of a row's tokens that count, at least 1 (default: all); the rest is padding.
         """
         raise NotImplementedError
+
+    def transfer_rule(self, transfer_from: tuple[int, ...]) -> TransferRule:
+        """Return the factors of each parameter's settings, from the sizes at which they were tuned to those of this model."""
+        return family_of(self.config).transfer(self.config, transfer_from)
 
     def watched_modules(self) -> dict[str, nn.Module]:
         """Return the modules whose outputs are noted at a spike, by display name."""

@@ -22,7 +22,6 @@ from typing import Any
 
 from torch import nn
 
-from lmlab.model.families import family_of
 from lmlab.optim.kinds import kind_of
 from lmlab.recipe.optim import Optim
 from lmlab.scaling.transfer import Factors, RuleName, Transfer, TransferRule
@@ -67,11 +66,12 @@ def parameter_groups(model: nn.Module, optim: Optim) -> list[Group]:
 
 
 def _sizes(model: nn.Module, optim: Optim) -> TransferRule:
-    """Return the transfer from the size at which the rates were tuned to the model's size."""
+    """Return the transfer from the size at which the rates were tuned to the model's size (`TrainableModel.transfer_rule`)."""
     if not optim.transfer_from:
         return Transfer()
-    config: Any = model.config
-    return family_of(config).transfer(config, optim.transfer_from)
+    scaled: Any = model
+    rule: TransferRule = scaled.transfer_rule(optim.transfer_from)
+    return rule
 
 
 def _sized(

@@ -25,6 +25,8 @@ from lmlab.generation import Sampling, generate
 from lmlab.generation.prompts import begin_of
 from lmlab.hardware import held_memory_bytes, peak_memory_bytes, release_freed_memory, synchronise
 from lmlab.hardware.load import ShareMeter
+from lmlab.planning.heap import grown
+from lmlab.planning.parts import computed_in_chunks
 from lmlab.planning.peak import peak_flops
 from lmlab.recipe import Recipe
 from lmlab.training.evaluating import plan_evaluations
@@ -94,7 +96,14 @@ class Trial:
         # A run measures its peak before its first step, with matrices of up to 256 MB each on a fast GPU.
         peak_flops(self.policy)
         touch_as_a_run(self.recipe, self.dataset, self.run_steps)
-        return found | self._evaluated(extent.scored_seconds) | self._saved(extent)
+        return found | self._evaluated(extent.scored_seconds) | self._with_heap(self._saved(extent))
+
+    def _with_heap(self, saved: dict[str, Any]) -> dict[str, Any]:
+        """Return the figures with the peaks of a whole run, where PyTorch's tensors are in the C library's heap."""
+        if self.device.type != "cpu" or computed_in_chunks(self.recipe, self.policy):
+            return saved
+        peaks = [name for name in saved if name.startswith("peak_")]
+        return saved | {name: grown(saved[name], self.idle_memory_bytes, self.run_steps) for name in peaks}
 
     def _timed_steps(self, extent: Extent) -> tuple[float, list[float], float]:
         """Return the seconds of the first step and of those that count, and the share of CPU time that this process received."""

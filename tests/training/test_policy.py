@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lmlab import LabError
+from lmlab.model.gpt_family import GPTFamily
 from lmlab.native import Library, Missing
 from lmlab.native.build import Build
 from lmlab.recipe import Recipe, override, recipe_hash
@@ -28,14 +29,14 @@ def library(tmp_path, monkeypatch):
     """A library that is there, of build abab...; nothing is loaded."""
     there = Library(None, Build(tmp_path / "engine.so", "ab" * 32, "a compiler 1.0"))
     monkeypatch.setattr(module, "load", lambda say, identity="": there)
-    monkeypatch.setattr(module, "unsupported", lambda settings: None)
+    monkeypatch.setattr(GPTFamily, "unsupported", lambda family, settings: None)
     return there
 
 
 @pytest.fixture
 def no_library(monkeypatch):
     monkeypatch.setattr(module, "load", lambda say, identity="": NO_COMPILER)
-    monkeypatch.setattr(module, "unsupported", lambda settings: None)
+    monkeypatch.setattr(GPTFamily, "unsupported", lambda family, settings: None)
 
 
 def never(say, identity=""):
@@ -81,7 +82,7 @@ def test_torch_that_is_asked_for_builds_nothing(recipe, monkeypatch):
 )
 def test_what_it_cannot_compute_builds_nothing_either(monkeypatch, device, precision, compiled, model, reason):
     monkeypatch.setattr(module, "load", never)
-    monkeypatch.setattr(module, "unsupported", lambda settings: model)
+    monkeypatch.setattr(GPTFamily, "unsupported", lambda family, settings: model)
     engine, identity, why = choose_engine(Recipe(), device, precision, compiled)
     assert (engine, identity) == ("torch", "") and reason in why
     with pytest.raises(LabError, match=reason):
@@ -90,7 +91,7 @@ def test_what_it_cannot_compute_builds_nothing_either(monkeypatch, device, preci
 
 def test_building_is_told_to_whoever_asked(recipe, monkeypatch):
     said = []
-    monkeypatch.setattr(module, "unsupported", lambda settings: None)
+    monkeypatch.setattr(GPTFamily, "unsupported", lambda family, settings: None)
     monkeypatch.setattr(module, "load", lambda say, identity="": say("building") or NO_COMPILER)
     choose_policy(recipe, said.append)
     assert said == ["building"]
@@ -99,7 +100,7 @@ def test_building_is_told_to_whoever_asked(recipe, monkeypatch):
 def test_the_build_that_is_asked_for_is_taken_and_else_the_newest(recipe, monkeypatch, tmp_path):
     builds = {digits * 8: Library(None, Build(tmp_path, digits * 32, "a compiler")) for digits in ("ab", "cd")}
     found = {"": builds["cd" * 8], **builds}
-    monkeypatch.setattr(module, "unsupported", lambda settings: None)
+    monkeypatch.setattr(GPTFamily, "unsupported", lambda family, settings: None)
     monkeypatch.setattr(module, "load", lambda say, identity="": found.get(identity, Missing("gone")))
     assert choose_policy(recipe).engine_identity == "cd" * 8
     assert choose_policy(recipe, identity="ab" * 8).engine_identity == "ab" * 8
