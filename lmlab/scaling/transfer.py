@@ -23,7 +23,7 @@ width; its depth rule is CompleteP's, by analogy. Clipping applies to the gradie
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 RuleName = str
 """adamw, tables, or the name of an optimizer's own rule: muon."""
@@ -44,6 +44,7 @@ class Factors:
     epsilon: float
 
 
+@runtime_checkable
 class TransferRule(Protocol):
     """How the settings of each parameter follow from the size of its model."""
 
