@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.published_studies import DOCS
 from benchmarks.render import fill
 from lmlab.files import read_json, write_text
-from lmlab.study.bundle import NAME, unpack
+from lmlab.study.verify.bundle import NAME, unpack
 
 PAGE = DOCS / "context-propagation.md"
 LARGER, TRANSFERRED = "size 6 layers, vector 96", "size 6 layers, vector 96, transferred"

@@ -19,8 +19,8 @@ from benchmarks.study_sources import context_of_runs
 from benchmarks.worker import ROOT
 from lmlab import LabError
 from lmlab.files import read_json, write_json, write_text
-from lmlab.study.bundle import NAME
-from lmlab.study.verification import pack, verify
+from lmlab.study.verify.bundle import NAME
+from lmlab.study.verify.verification import pack, verify
 
 DOCS = ROOT / "docs" / "studies"
 PICTURES = ("effects.png", "cells.png", "shares.png")

@@ -23,9 +23,9 @@ from lmlab.stats import seed_noise
 from lmlab.stats.multiple import holm
 from lmlab.stats.paired_seeds import paired_contrast, run_variance
 from lmlab.stats.verdict import LEVEL, ErrorPart, half_width, p_value
-from lmlab.study.design import DesignName, Factor, Level
-from lmlab.study.effects import wanted
-from lmlab.study.plan import StudyPlan
+from lmlab.study.grid.design import DesignName, Factor, Level
+from lmlab.study.grid.effects import wanted
+from lmlab.study.grid.study_plan import StudyPlan
 
 STUDIES = 2_000
 WIDTHS = 200

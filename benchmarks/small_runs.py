@@ -29,10 +29,10 @@ from lmlab.data import prepare
 from lmlab.experiment import train_or_resume
 from lmlab.experiment.asked import recipe_asked
 from lmlab.files import read_json, write_json
-from lmlab.planning.small_runs import DATA, SmallRun, points_of, published_runs, small_run
+from lmlab.planning.losses.small_runs import DATA, SmallRun, points_of, published_runs, small_run
 from lmlab.recipe import Recipe, load_recipe, override
 from lmlab.scaling.small_law import fit_small_law
-from lmlab.study.plan import plan_from
+from lmlab.study.grid.study_plan import plan_from
 from lmlab.training.display import make_display
 
 SMALL = "--model.layers 3 --model.heads 4 --model.width 64 --optim.lr 2e-3 --train.steps 500 --schedule.steps none"

@@ -14,7 +14,7 @@ from benchmarks.worker import ROOT
 from lmlab import LabError
 from lmlab.files import read_json
 from lmlab.runs.code import source_sha256
-from lmlab.study.bundle import unpack
+from lmlab.study.verify.bundle import unpack
 
 VERSIONS = ("lmlab", "python", "torch", "numpy", "compiler")
 

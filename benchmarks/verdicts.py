@@ -31,8 +31,8 @@ from lmlab.files import read_json, write_json, write_text
 from lmlab.recipe import Recipe, load_recipe, override
 from lmlab.runs import Run, list_runs
 from lmlab.stats import SeedNoise, seed_noise
-from lmlab.study.comparison_pairs import Side, judge
-from lmlab.study.comparison_text import scores_of
+from lmlab.study.compare.pairs import Side, judge
+from lmlab.study.compare.scores import scores_of
 from lmlab.training.display import make_display
 
 SEEDS = 40

@@ -2,7 +2,7 @@
 
 from lmlab.data import Dataset
 from lmlab.model import parameters
-from lmlab.planning.child import Measurement
+from lmlab.planning.trials.child import Measurement
 from lmlab.recipe import Recipe
 from lmlab.training.policy import Policy
 
@@ -10,7 +10,7 @@ from lmlab.training.policy import Policy
 def tried_before(
     recipe: Recipe, policy: Policy, dataset: Dataset, say: object = None, idle_bytes: int | None = None
 ) -> Measurement:
-    """In place of `lmlab.planning.forecast.try_here`."""
+    """In place of `lmlab.planning.forecasts.forecast.try_here`."""
     checkpoint = 12 * parameters(recipe.model, dataset.vocabulary_size)["total"]
     times = {"step_seconds": (0.01,) * 8, "first_step_seconds": 0.02, "save_seconds": 0.02, "save_wait_seconds": 0.01}
     memory = {"checkpoint_bytes": checkpoint, "peak_memory_bytes": 300_000_000, "idle_memory_bytes": 200_000_000}

@@ -55,7 +55,7 @@ def run(arguments: list[str]) -> int:
     if (flags.split or reading) and not flags.on:
         flag = "--split" if flags.split else f"--{next(iter(reading))}"
         raise UsageError(f"{flag} needs --on TEXT: without it runs are judged on their own validation splits")
-    from lmlab.study import Asked, compare
+    from lmlab.study.compare.comparison import Asked, compare
 
     losses = _losses(flags.reach)
     if flags.plot:

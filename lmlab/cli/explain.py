@@ -49,7 +49,7 @@ class Explain:
 def run(arguments: list[str]) -> int:
     """Parse, train, print; return 3 where a signal stopped the trainings."""
     flags = parse(Explain, arguments, "lmlab explain")
-    from lmlab.study.case import case_names, load_case
+    from lmlab.study.explain.case import case_names, load_case
 
     if flags.list:
         for name in case_names():
@@ -60,7 +60,7 @@ def run(arguments: list[str]) -> int:
     from lmlab.recipe.quantities import seconds_in
     from lmlab.report.forest import write_forest
     from lmlab.report.waterfall import write_waterfall
-    from lmlab.study.explaining import ExplainWishes, explain
+    from lmlab.study.explain.explaining import ExplainWishes, explain
     from lmlab.training.display import make_display
 
     root = runs_folder(flags.runs)

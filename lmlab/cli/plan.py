@@ -21,8 +21,8 @@ from lmlab.recipe import Recipe
 
 if TYPE_CHECKING:
     from lmlab.hardware.cards import Card
-    from lmlab.planning.budget import Budget
-    from lmlab.planning.price import Price
+    from lmlab.planning.cards.price import Price
+    from lmlab.planning.inverse.budget import Budget
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def run(arguments: list[str]) -> int:
     if flags.parent and overrides:
         return _of_longer_run(flags, overrides, root)
     if flags.parent:
-        from lmlab.planning.next_step_lines import lines_of, to_json
+        from lmlab.planning.next_steps.text import lines_of, to_json
 
         after = experiment.plan_after(flags.parent, runs=root)
         return _print(lines_of(after), to_json(after), flags)
@@ -156,8 +156,8 @@ class _Wishes:
 
 def _wishes(flags: PlanFlags) -> _Wishes:
     from lmlab.hardware.cards import card_named
-    from lmlab.planning.budget import budget_of
-    from lmlab.planning.price import price_in
+    from lmlab.planning.cards.price import price_in
+    from lmlab.planning.inverse.budget import budget_of
 
     inverse = flags.budget or flags.loss is not None or flags.disk
     return _Wishes(
@@ -195,8 +195,8 @@ def _of_recipe(recipe: Recipe, wishes: _Wishes, flags: PlanFlags, root: Path, sa
 def _within_budget(recipe: Recipe, budget: Budget, wishes: _Wishes, flags: PlanFlags, root: Path, say: Any) -> int:
     from lmlab import experiment
     from lmlab.files import make_folder, write_text
-    from lmlab.planning.inverse_lines import lines_of, to_json, toml_of
-    from lmlab.planning.price import board_power
+    from lmlab.planning.cards.price import board_power
+    from lmlab.planning.inverse.text import lines_of, to_json, toml_of
     from lmlab.runs.names import stem_of
 
     card, price = wishes.card, wishes.price

@@ -57,7 +57,7 @@ def run(arguments: list[str]) -> int:
     words, overrides = split_overrides(arguments)
     flags = parse(Study, words, "lmlab study", recipe_shown(words, overrides))
     overrides = with_tables(overrides, flags.tables)
-    from lmlab.study.definition import asked, load_study, study_names
+    from lmlab.study.grid.definition import asked, load_study, study_names
 
     if flags.list:
         for name in study_names():
@@ -70,8 +70,8 @@ def run(arguments: list[str]) -> int:
     from lmlab.recipe.quantities import seconds_in
     from lmlab.report.cells_figure import write_cells
     from lmlab.report.forest import write_forest
-    from lmlab.study.studying import StudyWishes, study
-    from lmlab.study.words import lines
+    from lmlab.study.grid.studying import StudyWishes, study
+    from lmlab.study.grid.words import lines
     from lmlab.training.display import make_display
 
     say = speaker(json_output=flags.json, quiet=flags.quiet)

@@ -57,8 +57,7 @@ def run(arguments: list[str]) -> int:
     from lmlab.experiment import names_text, recipe_asked
     from lmlab.report.rates import write_rates
     from lmlab.runs.names import stem_of
-    from lmlab.study import tune
-    from lmlab.study.tuning import Wishes
+    from lmlab.study.tune.tuning import Wishes, tune
     from lmlab.training.display import make_display
 
     say = speaker(json_output=flags.json, quiet=flags.quiet)

@@ -16,7 +16,7 @@ from lmlab.data.remembered import READING, datasets_of, reading_of, words_of
 from lmlab.data.sources import Source, resolve
 from lmlab.data.survey import Survey, survey
 from lmlab.experiment.own_text import facts_of
-from lmlab.planning.choose import Choice, TextFacts, choose_data, choose_recipe
+from lmlab.planning.texts.choose import Choice, TextFacts, choose_data, choose_recipe
 from lmlab.recipe import Data, Recipe, check, is_recipe, load_recipe, override, with_settings
 from lmlab.recipe.check import problems
 from lmlab.recipe.data import tokenizer_needs

@@ -14,7 +14,7 @@ from lmlab.experiment.outline import Outline
 from lmlab.experiment.parent import Parent
 from lmlab.experiment.session import Session, open_session
 from lmlab.files import DISK, Storage
-from lmlab.planning.forecast import Forecast
+from lmlab.planning.forecasts.forecast import Forecast
 from lmlab.recipe import Recipe
 from lmlab.runs import Journal, Run
 from lmlab.training.display import Display

@@ -15,18 +15,18 @@ from lmlab.data.progress import Progress
 from lmlab.experiment.parent import parent_of
 from lmlab.experiment.start import rate_line, with_rate
 from lmlab.hardware.cards import Card
-from lmlab.planning.budget import Budget
-from lmlab.planning.evidence import law_for, law_of
-from lmlab.planning.history import finished_runs
-from lmlab.planning.inverse import Corpus, InversePlan, inverse_plan
-from lmlab.planning.known_law import KnownLaw, own_law, published_law
-from lmlab.planning.longer import Longer, longer_run
-from lmlab.planning.memory_check import memory_bytes
-from lmlab.planning.next_step import NextSteps, facts_of, next_steps
-from lmlab.planning.on_card import CardPlan, plan_for_card
-from lmlab.planning.price import Price
-from lmlab.planning.resources import resources_here, resources_on
-from lmlab.planning.shapes import shapes_like
+from lmlab.planning.cards.on_card import CardPlan, plan_for_card
+from lmlab.planning.cards.price import Price
+from lmlab.planning.forecasts.history import finished_runs
+from lmlab.planning.inverse.budget import Budget
+from lmlab.planning.inverse.resources import resources_here, resources_on
+from lmlab.planning.inverse.search import Corpus, InversePlan, inverse_plan
+from lmlab.planning.inverse.shapes import shapes_like
+from lmlab.planning.losses.evidence import law_for, law_of
+from lmlab.planning.losses.known_law import KnownLaw, own_law, published_law
+from lmlab.planning.losses.longer import Longer, longer_run
+from lmlab.planning.memory.check import memory_bytes
+from lmlab.planning.next_steps.ranking import NextSteps, facts_of, next_steps
 from lmlab.recipe import Recipe, check, with_settings
 from lmlab.runs import Run, open_run
 from lmlab.training.length import planned_steps, steps_of

@@ -8,7 +8,7 @@ from typing import Any
 
 from lmlab.experiment.claims import claim_line
 from lmlab.experiment.expectations import expectation_line
-from lmlab.planning.score import score_line
+from lmlab.planning.forecasts.score import score_line
 from lmlab.recipe import Recipe
 from lmlab.scaling.noise import GradientNoise, useful_batch_line
 from lmlab.training.display import duration

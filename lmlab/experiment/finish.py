@@ -22,7 +22,7 @@ from lmlab.experiment.keeping import keep_least
 from lmlab.experiment.session import Session
 from lmlab.experiment.verdict import gap_from, is_evaluation, verdict_on
 from lmlab.hardware import peak_memory_bytes
-from lmlab.planning.score import counts_wall_time, score
+from lmlab.planning.forecasts.score import counts_wall_time, score
 from lmlab.runs import Run
 from lmlab.stats import PairedDifference, divergence, paired_difference
 from lmlab.training import ranks

@@ -20,7 +20,7 @@ from lmlab.checkpoint.manifest import read_manifest
 from lmlab.experiment.session import Session
 from lmlab.model import build_model, initialise
 from lmlab.optim import build_optimizer
-from lmlab.planning.kept import keeps_least
+from lmlab.planning.forecasts.kept_checkpoints import keeps_least
 from lmlab.runs import Run
 
 

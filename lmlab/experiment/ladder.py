@@ -12,7 +12,7 @@ from lmlab import LabError
 from lmlab.data import Dataset
 from lmlab.experiment.start import train_or_resume
 from lmlab.files import cache_folder, make_folder, remove_tree
-from lmlab.planning.rungs import remember, remembered, rungs_of
+from lmlab.planning.losses.ladder import remember, remembered, rungs_of
 from lmlab.recipe import Recipe, recipe_hash
 from lmlab.scaling.ladder import LadderLaw, Point, ladder_law
 from lmlab.training.display import Display, duration

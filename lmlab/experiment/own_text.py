@@ -1,4 +1,4 @@
-"""The facts about a user's text from which `lmlab.planning.choose` chooses a recipe."""
+"""The facts about a user's text from which `lmlab.planning.texts.choose` chooses a recipe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lmlab.data.progress import Progress
 from lmlab.data.scan import no_text
 from lmlab.data.sources import Source
 from lmlab.data.survey import Survey, survey
-from lmlab.planning.choose import TextFacts
+from lmlab.planning.texts.choose import TextFacts
 from lmlab.recipe import Data
 
 LOOKED_AT_CHARACTERS = 2_000_000

@@ -15,25 +15,25 @@ from lmlab.data.reading import Reading, reading
 from lmlab.experiment.ladder import run_ladder
 from lmlab.experiment.outline import Outline, outline_of, with_known_prompts
 from lmlab.hardware.energy import EnergyMeter
-from lmlab.planning.child import Measurement
+from lmlab.planning.cards.price import Price
 from lmlab.planning.combine import product
-from lmlab.planning.counted import counted_trial
-from lmlab.planning.duration import Duration, duration_of
-from lmlab.planning.forecast import NOTICE, forecast_from, in_this_process, refusal
-from lmlab.planning.history import finished_runs
-from lmlab.planning.ladder_time import ladder_seconds
-from lmlab.planning.largest import largest_that_fits
-from lmlab.planning.layers import measured_or_extended
-from lmlab.planning.lines import Lines, measure_lines
-from lmlab.planning.memory_check import memory_bytes
-from lmlab.planning.parts import MemoryParts, computed_in_chunks, memory_parts
-from lmlab.planning.peak import datasheet_of, peak_flops
+from lmlab.planning.forecasts.duration import Duration, duration_of
+from lmlab.planning.forecasts.forecast import NOTICE, forecast_from, in_this_process, refusal
+from lmlab.planning.forecasts.history import finished_runs
+from lmlab.planning.forecasts.usual_rate import usual_rate
+from lmlab.planning.forecasts.validation import Validation, validation_of
+from lmlab.planning.losses.ladder_time import ladder_seconds
+from lmlab.planning.memory.by_micro_batch import Lines, measure_lines
+from lmlab.planning.memory.check import memory_bytes
+from lmlab.planning.memory.largest import largest_that_fits
+from lmlab.planning.memory.parts import MemoryParts, computed_in_chunks, memory_parts
 from lmlab.planning.plan import Plan
 from lmlab.planning.position import Position, position_of
-from lmlab.planning.price import Price
-from lmlab.planning.tried import keep_trial, kept_trial
-from lmlab.planning.usual_rate import usual_rate
-from lmlab.planning.validation import Validation, validation_of
+from lmlab.planning.trials.child import Measurement
+from lmlab.planning.trials.from_arithmetic import counted_trial
+from lmlab.planning.trials.from_layers import measured_or_extended
+from lmlab.planning.trials.peaks import datasheet_of, peak_flops
+from lmlab.planning.trials.stored_trials import keep_trial, kept_trial
 from lmlab.recipe import Recipe, check
 from lmlab.scaling.estimate import Estimate
 from lmlab.scaling.estimate import Evidence as Kind

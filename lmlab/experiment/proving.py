@@ -23,7 +23,7 @@ from lmlab.experiment.judging import checkpoint_in, lost_lines, present_steps, w
 from lmlab.experiment.outline import outline_of_run
 from lmlab.experiment.proof import Difference, Proof, compare_lines, require_something
 from lmlab.experiment.session import Session, open_session
-from lmlab.planning.child import trial_folder
+from lmlab.planning.trials.child import trial_folder
 from lmlab.recipe import Recipe
 from lmlab.runs import Journal, Run, open_run
 from lmlab.training.display import Display, make_display

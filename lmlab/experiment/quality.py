@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
-from lmlab.planning.history import finished_runs
-from lmlab.planning.score import Quality, qualities
+from lmlab.planning.forecasts.history import finished_runs
+from lmlab.planning.forecasts.score import Quality, qualities
 from lmlab.scaling.estimate import LEVEL
 from lmlab.training.table import Part, table
 

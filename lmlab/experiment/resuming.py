@@ -27,7 +27,7 @@ from lmlab.experiment.outline import deadline_of, evaluation_plan, outline_of, o
 from lmlab.experiment.parent import parent_again
 from lmlab.experiment.session import open_session, read_outlook
 from lmlab.files import DISK, Storage, sha256_of_file
-from lmlab.planning.memory_check import require_memory
+from lmlab.planning.memory.check import require_memory
 from lmlab.recipe import Recipe, check, differences, override, recipe_hash
 from lmlab.runs import Journal, Run, RunLock, open_run, require_unlocked
 from lmlab.training.display import Display, make_display

@@ -23,7 +23,7 @@ from lmlab.generation.prompts import begin_of
 from lmlab.hardware.energy import EnergyMeter
 from lmlab.hardware.load import ShareMeter
 from lmlab.model import flops_per_token
-from lmlab.planning.peak import datasheet_of, peak_flops
+from lmlab.planning.trials.peaks import datasheet_of, peak_flops
 from lmlab.recipe import Recipe
 from lmlab.runs import Journal, Run
 from lmlab.runs.black_boxes import write_black_box

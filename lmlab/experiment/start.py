@@ -24,8 +24,8 @@ from lmlab.experiment.parent import Parent, same_stream
 from lmlab.experiment.resuming import resume_same
 from lmlab.files import require_free_bytes
 from lmlab.hardware import detect
-from lmlab.planning.forecast import require_budget
-from lmlab.planning.ladder_time import ladder_seconds, unknown_loss
+from lmlab.planning.forecasts.forecast import require_budget
+from lmlab.planning.losses.ladder_time import ladder_seconds, unknown_loss
 from lmlab.recipe import Data, Recipe, check, recipe_hash
 from lmlab.recipe.schedule import Constant
 from lmlab.runs import Run, RunLock, check_note, create_run, require_free_name, require_place, write_note

@@ -5,7 +5,7 @@ things bound a pass (the roofline model, Williams et al. 2009): arithmetic, at M
 the activations of every token, FLOPs / intensity bytes. A model twice as wide has four times the FLOPs for twice
 the bytes, so intensity grows with the width; fused operations move less memory. Each step then updates the weights, which
 takes `update_seconds` at any batch size. The constants were fitted to published rates of models between 2M and 163M parameters
-(`lmlab.planning.published_rates`), of which 80 % lie within SPREAD. Several cards together reach less.
+(`lmlab.planning.cards.published_speeds`), of which 80 % lie within SPREAD. Several cards together reach less.
 
 Peaks are dense (no 2:4 sparsity) and, on GeForce cards, of float16 products accumulated in float32, which is half of what is
 advertised. All are for one card, in its fastest variant if there are several.

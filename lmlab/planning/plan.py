@@ -8,14 +8,14 @@ from typing import Any
 
 from lmlab.data.reading import Reading
 from lmlab.hardware.datasheet import DatasheetPeak
-from lmlab.planning.child import Measurement
-from lmlab.planning.duration import Duration
-from lmlab.planning.evidence import Law
-from lmlab.planning.forecast import Forecast
-from lmlab.planning.ladder_time import unknown_loss
-from lmlab.planning.parts import MemoryParts
+from lmlab.planning.forecasts.duration import Duration
+from lmlab.planning.forecasts.forecast import Forecast
+from lmlab.planning.forecasts.validation import Validation
+from lmlab.planning.losses.evidence import Law
+from lmlab.planning.losses.ladder_time import unknown_loss
+from lmlab.planning.memory.parts import MemoryParts
 from lmlab.planning.position import Position
-from lmlab.planning.validation import Validation
+from lmlab.planning.trials.child import Measurement
 from lmlab.recipe import Recipe
 from lmlab.scaling.arithmetic import COMPUTE_OPTIMAL
 from lmlab.scaling.estimate import Estimate, Evidence

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lmlab.hardware.load import BUSY
-from lmlab.planning.bench import MOST_BATCH, Bench
+from lmlab.planning.benchmark.bench import MOST_BATCH, Bench
 from lmlab.report.labels import amount
 from lmlab.training.display import duration
 from lmlab.training.table import Part, table

@@ -25,8 +25,8 @@ from lmlab.report.files import MOST_RUNS
 from lmlab.report.labels import short
 from lmlab.report.style import INK, QUIET, RUN_COLOURS, RUN_MARKERS, SETTINGS, SMALL_SIZE
 from lmlab.stats.factorial import Cell
-from lmlab.study.ledger import StudyResult
-from lmlab.study.plan import StudyPlan
+from lmlab.study.grid.ledger import StudyResult
+from lmlab.study.grid.study_plan import StudyPlan
 
 WIDTH, PANEL_HEIGHT, FRAME = 11.0, 3.3, 1.35
 FEWEST_LEVELS = 3

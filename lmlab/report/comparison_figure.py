@@ -23,9 +23,9 @@ from lmlab.report.figure import PIXELS_AN_INCH, write_figure
 from lmlab.report.labels import amount, short
 from lmlab.report.loss_panel import SMALLEST_SPAN
 from lmlab.report.style import INK, QUIET, RUN_COLOURS, RUN_MARKERS, SETTINGS, SMALL_SIZE
-from lmlab.study.comparison import Comparison
-from lmlab.study.comparison_curves import Axis
-from lmlab.study.comparison_pairs import Pair
+from lmlab.study.compare.comparison import Comparison
+from lmlab.study.compare.curves import Axis
+from lmlab.study.compare.pairs import Pair
 from lmlab.training.display import duration
 
 INCHES = (14.0, 6.2)

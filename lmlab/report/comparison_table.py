@@ -7,10 +7,10 @@ from typing import Any
 
 from lmlab import printable
 from lmlab.report.labels import amount
-from lmlab.study.comparison import Comparison
-from lmlab.study.comparison_curves import Reached
-from lmlab.study.comparison_pairs import Pair
-from lmlab.study.comparison_ratios import Row
+from lmlab.study.compare.comparison import Comparison
+from lmlab.study.compare.curves import Reached
+from lmlab.study.compare.pairs import Pair
+from lmlab.study.compare.ratios import Row
 from lmlab.training.display import duration
 from lmlab.training.table import Column, Part, Quoted, Styled, Table
 

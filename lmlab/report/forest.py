@@ -16,10 +16,10 @@ from lmlab.report.labels import short
 from lmlab.report.placing import beside, widest
 from lmlab.report.style import INK, QUIET, RUN_COLOURS, SETTINGS, SMALL_SIZE
 from lmlab.stats.verdict import LEVEL
-from lmlab.study.bounds import Side
-from lmlab.study.effects import Effect
-from lmlab.study.ledger import StudyResult
-from lmlab.study.words import TITLES
+from lmlab.study.grid.bounds import Side
+from lmlab.study.grid.effects import Effect
+from lmlab.study.grid.ledger import StudyResult
+from lmlab.study.grid.words import TITLES
 
 WIDTH = 11.0
 ROW_INCHES, FRAME_INCHES = 0.36, 1.9

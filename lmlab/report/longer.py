@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lmlab import LabError, printable
-from lmlab.planning.longer import Longer, loss_at
+from lmlab.planning.losses.longer import Longer, loss_at
 from lmlab.report.figure import PIXELS_AN_INCH, write_figure
 from lmlab.report.labels import short
 from lmlab.report.style import INK, QUIET, RUN_COLOURS, SETTINGS, SMALL_SIZE, quiet_ticks

@@ -16,9 +16,9 @@ from lmlab.report.figure import PIXELS_AN_INCH, write_figure
 from lmlab.report.labels import rates_in_words, short, small
 from lmlab.report.style import INK, QUIET, RUN_COLOURS, RUN_MARKERS, SETTINGS, SMALL_SIZE
 from lmlab.scaling.estimate import LEVEL
-from lmlab.study.halving import at
-from lmlab.study.optimum import REACH, Optimum, mean_losses
-from lmlab.study.result import Tuning
+from lmlab.study.tune.halving import at
+from lmlab.study.tune.optimum import REACH, Optimum, mean_losses
+from lmlab.study.tune.result import Tuning
 
 LEFT = 0.085
 INCHES = (10.0, 6.25)

@@ -17,7 +17,7 @@ from lmlab.report.figure import PIXELS_AN_INCH, write_figure
 from lmlab.report.labels import short
 from lmlab.report.placing import beside, widest
 from lmlab.report.style import INK, QUIET, RUN_COLOURS, SETTINGS, SMALL_SIZE
-from lmlab.study.explanation import Explanation
+from lmlab.study.explain.explanation import Explanation
 
 WIDTH, ROW_INCHES, FRAME_INCHES = 11.0, 0.44, 1.9
 REGIME_INCHES = 0.24

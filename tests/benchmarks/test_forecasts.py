@@ -11,7 +11,7 @@ from benchmarks.forecasts import CASES, FIRST_UNSEEN, SETS, TEXTS, UNSEEN, place
 from benchmarks.small_runs import _typed
 from lmlab import LabError
 from lmlab.model import flops_per_token, parameters
-from lmlab.planning.rungs import rungs_of
+from lmlab.planning.losses.ladder import rungs_of
 from lmlab.recipe import check
 
 DOCS = Path(__file__).parents[2] / "docs"

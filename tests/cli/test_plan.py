@@ -19,8 +19,8 @@ def _nothing_may_be_tried(monkeypatch):
     def never(*arguments, **options):
         raise AssertionError("measured")
 
-    monkeypatch.setattr("lmlab.planning.speed.probe", never)
-    monkeypatch.setattr("lmlab.planning.child.measure", never)
+    monkeypatch.setattr("lmlab.planning.inverse.speed.probe", never)
+    monkeypatch.setattr("lmlab.planning.trials.child.measure", never)
 
 
 def test_a_card_that_is_not_here_needs_no_steps(lmlab, text):

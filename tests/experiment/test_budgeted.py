@@ -8,9 +8,9 @@ from lmlab import LabError
 from lmlab.experiment.budgeted import plan_after, plan_within
 from lmlab.hardware.cards import card_named
 from lmlab.model import parameters
-from lmlab.planning import speed
-from lmlab.planning.budget import budget_of
-from lmlab.planning.inverse_lines import toml_of
+from lmlab.planning.inverse import speed
+from lmlab.planning.inverse.budget import budget_of
+from lmlab.planning.inverse.text import toml_of
 from lmlab.recipe import from_toml, load_recipe, override
 from lmlab.runs import create_run
 from lmlab.scaling.law import LossLaw

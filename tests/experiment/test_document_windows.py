@@ -14,11 +14,11 @@ from lmlab.experiment import evaluate, parent_of, plan, prove, resume, train
 from lmlab.experiment.black_box import texts
 from lmlab.experiment.budgeted import plan_on_card, plan_within
 from lmlab.hardware.cards import card_named
-from lmlab.planning.bench import QUICK, Bencher, Row
-from lmlab.planning.budget import budget_of
-from lmlab.planning.combinations import Combination
-from lmlab.planning.next_step import facts_of
-from lmlab.planning.resources import resources_on
+from lmlab.planning.benchmark.bench import QUICK, Bencher, Row
+from lmlab.planning.benchmark.combinations import Combination
+from lmlab.planning.inverse.budget import budget_of
+from lmlab.planning.inverse.resources import resources_on
+from lmlab.planning.next_steps.ranking import facts_of
 from lmlab.recipe import Context, check, override
 from lmlab.runs.units import read_units
 from lmlab.training.step import TrainingStep

@@ -11,7 +11,7 @@ from lmlab.checkpoint.pruning import occupied
 from lmlab.cli import main
 from lmlab.experiment import keeping, load, parent_of, prove, resume, train
 from lmlab.experiment.judging import checkpoint_in
-from lmlab.planning.kept import keeps_least
+from lmlab.planning.forecasts.kept_checkpoints import keeps_least
 from lmlab.recipe import Recipe, override
 from lmlab.runs import open_run
 from lmlab.training.display import Quiet

@@ -50,7 +50,7 @@ def test_each_verb_reads_a_text_by_the_column_that_is_asked_for(verb, records, t
 
     monkeypatch.setattr(f"lmlab.experiment.{'train' if verb in ('study', 'tune') else verb}", remember, raising=False)
     monkeypatch.setattr("lmlab.study.tune", lambda recipe, *words, **options: remember(recipe), raising=False)
-    monkeypatch.setattr("lmlab.study.studying.plan_study", lambda definition, base: remember(base))
+    monkeypatch.setattr("lmlab.study.grid.studying.plan_study", lambda definition, base: remember(base))
     words = ["--vary", "train.seed=1,2"] if verb == "study" else []
     runs = ["--runs", str(tmp_path / "runs")] if verb != "bench" else []
     for column in (["--data.column", "body"], ["--data.column=body"]):

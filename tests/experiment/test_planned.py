@@ -15,8 +15,8 @@ from lmlab.experiment.quality import forecast_quality
 from lmlab.experiment.record import read_record
 from lmlab.hardware.cards import card_named
 from lmlab.hardware.datasheet import datasheet_peak
-from lmlab.planning.child import TOO_LONG, Measurement
-from lmlab.planning.rungs import DESIGN, remembered, rungs_of
+from lmlab.planning.losses.ladder import DESIGN, remembered, rungs_of
+from lmlab.planning.trials.child import TOO_LONG, Measurement
 from lmlab.recipe import override
 from lmlab.training.display import Quiet
 

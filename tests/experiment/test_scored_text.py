@@ -11,7 +11,7 @@ from lmlab.data import prepare
 from lmlab.data.all_splits import ALL, AllSplits
 from lmlab.data.seen import seen_units
 from lmlab.recipe import Data, Recipe, override
-from lmlab.study import Asked, compare
+from lmlab.study.compare.comparison import Asked, compare
 from lmlab.training.display import Quiet
 
 SMALL = {

@@ -15,7 +15,7 @@ from lmlab.optim import kinds as optimizers
 from lmlab.optim import schedule as schedules
 from lmlab.optim.kinds import add_optimizer
 from lmlab.optim.schedule import add_schedule, rate_share
-from lmlab.planning.shapes import shapes_like
+from lmlab.planning.inverse.shapes import shapes_like
 from lmlab.recipe import GPT, Context, check, from_toml, override, to_toml
 from lmlab.recipe.data import TOKENIZERS
 from lmlab.recipe.kinds import KINDS

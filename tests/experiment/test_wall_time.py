@@ -10,8 +10,8 @@ import pytest
 
 from lmlab.cli import clock as command
 from lmlab.experiment import plan, resume, train
-from lmlab.planning.history import finished_runs
-from lmlab.planning.score import calibrations_from
+from lmlab.planning.forecasts.history import finished_runs
+from lmlab.planning.forecasts.score import calibrations_from
 from lmlab.recipe import override
 from lmlab.training.display import Quiet
 from lmlab.training.wall import WallClock

@@ -10,7 +10,7 @@ import pytest
 
 from lmlab import StorageError
 from lmlab.files import remove_dead, remove_old_temporaries, temporary_folder, write_shared
-from lmlab.planning.child import environment
+from lmlab.planning.trials.child import environment
 
 DAYS = 5 * 86_400
 PROGRAM = """

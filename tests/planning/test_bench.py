@@ -6,13 +6,13 @@ import pytest
 
 from lmlab.hardware import detect
 from lmlab.model.families import family_of
-from lmlab.planning import bench as bench_module
-from lmlab.planning import combinations
-from lmlab.planning.advice import advise, gain
-from lmlab.planning.bench import QUICK, THOROUGH, Bencher, Row
-from lmlab.planning.child import OUT_OF_MEMORY, Measurement
-from lmlab.planning.combinations import Combination, doublings, variants
-from lmlab.planning.tokenizing import Throughput, sample_texts, tokenizer_throughput
+from lmlab.planning.benchmark import bench as bench_module
+from lmlab.planning.benchmark import combinations
+from lmlab.planning.benchmark.advice import advise, gain
+from lmlab.planning.benchmark.bench import QUICK, THOROUGH, Bencher, Row
+from lmlab.planning.benchmark.combinations import Combination, doublings, variants
+from lmlab.planning.trials.child import OUT_OF_MEMORY, Measurement
+from lmlab.planning.trials.tokenizing import Throughput, sample_texts, tokenizer_throughput
 from lmlab.recipe import GPT, Context
 from lmlab.training.policy import choose_policy
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lmlab.planning.calibration import (
+from lmlab.planning.forecasts.calibration import (
     PRIOR_MEAN_RUNS,
     PRIOR_SPREAD_RUNS,
     PRIOR_SPREADS,

@@ -11,8 +11,8 @@ import time
 import pytest
 
 from lmlab import StorageError
-from lmlab.planning import child
-from lmlab.planning.child import OUT_OF_MEMORY, Measurement, is_out_of_memory, measure
+from lmlab.planning.trials import child
+from lmlab.planning.trials.child import OUT_OF_MEMORY, Measurement, is_out_of_memory, measure
 from lmlab.recipe import override
 from lmlab.training.policy import choose_policy
 
@@ -169,7 +169,7 @@ def test_a_full_disk_says_nothing_of_the_recipe(tried, monkeypatch):
     program = (
         "import errno, os, runpy\nfrom lmlab.files import Storage\n"
         "def write(self, file, content): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
-        "Storage.write = write\nrunpy.run_module('lmlab.planning.child', run_name='__main__')"
+        "Storage.write = write\nrunpy.run_module('lmlab.planning.trials.child', run_name='__main__')"
     )
     behaving(monkeypatch, program)
     with pytest.raises(StorageError, match="No space left on device"):

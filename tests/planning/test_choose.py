@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmlab import LabError
-from lmlab.planning.choose import MOST_EPOCHS, TextFacts, choose_recipe
+from lmlab.planning.texts.choose import MOST_EPOCHS, TextFacts, choose_recipe
 from lmlab.recipe import check
 from lmlab.recipe.sizes import SIZES
 

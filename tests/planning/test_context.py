@@ -4,11 +4,11 @@ import pytest
 
 from lmlab import LabError
 from lmlab.model import parameters
-from lmlab.planning.known_law import published_law
-from lmlab.planning.next_step import RunFacts, next_steps
-from lmlab.planning.resources import checkpoint_bytes
-from lmlab.planning.rungs import rungs_of
-from lmlab.planning.shapes import counted_parameters, shapes_like
+from lmlab.planning.inverse.resources import checkpoint_bytes
+from lmlab.planning.inverse.shapes import counted_parameters, shapes_like
+from lmlab.planning.losses.known_law import published_law
+from lmlab.planning.losses.ladder import rungs_of
+from lmlab.planning.next_steps.ranking import RunFacts, next_steps
 from lmlab.recipe import AdamW, Context, Muon, Recipe
 
 MODEL = Context(layers=6, width=256, hidden=512, vector=256)

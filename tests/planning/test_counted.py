@@ -3,10 +3,10 @@
 import pytest
 
 from lmlab.model import activation_bytes, flops_per_token, parameters
-from lmlab.planning.child import Measurement
-from lmlab.planning.counted import counted_trial
-from lmlab.planning.duration import duration_of
-from lmlab.planning.layers import expected_step_seconds, measured_or_extended
+from lmlab.planning.forecasts.duration import duration_of
+from lmlab.planning.trials.child import Measurement
+from lmlab.planning.trials.from_arithmetic import counted_trial
+from lmlab.planning.trials.from_layers import expected_step_seconds, measured_or_extended
 from lmlab.recipe import load_recipe, override
 from lmlab.training.evaluating import EvaluationPlan
 from lmlab.training.policy import choose_policy

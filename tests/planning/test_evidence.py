@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lmlab.planning.calibration import calibration_of
-from lmlab.planning.evidence import OWN_WORTH, _corrected
+from lmlab.planning.forecasts.calibration import calibration_of
+from lmlab.planning.losses.evidence import OWN_WORTH, _corrected
 from lmlab.scaling.estimate import LEVEL, Estimate
 
 LADDER = Estimate(value=2.0, low=1.9, high=2.0**2 / 1.9, evidence="extrapolated")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from lmlab.experiment import train
-from lmlab.planning import fastest
-from lmlab.planning import measured as kept
-from lmlab.planning.child import Measurement
-from lmlab.planning.fastest import fastest_policy
+from lmlab.planning.trials import fastest
+from lmlab.planning.trials import store as kept
+from lmlab.planning.trials.child import Measurement
+from lmlab.planning.trials.fastest import fastest_policy
 from lmlab.recipe import Recipe, override
 from lmlab.training.display import Quiet
 from lmlab.training.policy import choose_policy

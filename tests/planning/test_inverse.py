@@ -11,15 +11,15 @@ import pytest
 from lmlab import LabError
 from lmlab.hardware.cards import card_named
 from lmlab.model import flops_per_token
-from lmlab.planning.budget import Budget, budget_of
-from lmlab.planning.inverse import MOST_PARAMETERS_A_TOKEN, NOT_WORTH_IT, Corpus, inverse_plan
-from lmlab.planning.inverse_lines import lines_of, sentence, to_json, toml_of
-from lmlab.planning.known_law import KnownLaw, own_law, published_law
-from lmlab.planning.price import price_in
-from lmlab.planning.resources import Resources, resources_on
-from lmlab.planning.shapes import counted_parameters, shapes_like
-from lmlab.planning.speed import card_speed
-from lmlab.planning.whole_run import START_SECONDS
+from lmlab.planning.cards.price import price_in
+from lmlab.planning.forecasts.whole_run import START_SECONDS
+from lmlab.planning.inverse.budget import Budget, budget_of
+from lmlab.planning.inverse.resources import Resources, resources_on
+from lmlab.planning.inverse.search import MOST_PARAMETERS_A_TOKEN, NOT_WORTH_IT, Corpus, inverse_plan
+from lmlab.planning.inverse.shapes import counted_parameters, shapes_like
+from lmlab.planning.inverse.speed import card_speed
+from lmlab.planning.inverse.text import lines_of, sentence, to_json, toml_of
+from lmlab.planning.losses.known_law import KnownLaw, own_law, published_law
 from lmlab.recipe import check, from_toml, load_recipe, override, with_settings
 from lmlab.scaling.estimate import Estimate
 from lmlab.scaling.fit import LossPoint, fit_law

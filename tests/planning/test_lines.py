@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmlab.planning import largest as largest_module
-from lmlab.planning import layers as layers_module
-from lmlab.planning import measured as kept
-from lmlab.planning.child import OUT_OF_MEMORY, Measurement
-from lmlab.planning.largest import bisect_largest, largest_that_fits, predicted
-from lmlab.planning.layers import extended, measured_or_extended
-from lmlab.planning.lines import Lines, fit_line, measure_lines, sizes_for
+from lmlab.planning.memory import largest as largest_module
+from lmlab.planning.memory.by_micro_batch import Lines, fit_line, measure_lines, sizes_for
+from lmlab.planning.memory.largest import bisect_largest, largest_that_fits, predicted
+from lmlab.planning.trials import from_layers as layers_module
+from lmlab.planning.trials import store as kept
+from lmlab.planning.trials.child import OUT_OF_MEMORY, Measurement
+from lmlab.planning.trials.from_layers import extended, measured_or_extended
 from lmlab.recipe import Recipe, override
 from lmlab.training.policy import choose_policy
 

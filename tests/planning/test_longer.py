@@ -9,9 +9,9 @@ import pytest
 
 from lmlab import LabError
 from lmlab.optim import rate_share
-from lmlab.planning.longer import branched_path, longer_run
-from lmlab.planning.next_step import RunFacts
-from lmlab.planning.shapes import counted_parameters
+from lmlab.planning.inverse.shapes import counted_parameters
+from lmlab.planning.losses.longer import branched_path, longer_run
+from lmlab.planning.next_steps.ranking import RunFacts
 from lmlab.recipe import load_recipe, override
 from lmlab.report.longer import draw_longer, write_longer
 

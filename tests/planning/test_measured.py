@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from lmlab.planning.measured import place_of
-from lmlab.planning.peak import peak_flops
-from lmlab.planning.probed import facts_of, facts_of_steps
+from lmlab.planning.trials.peaks import peak_flops
+from lmlab.planning.trials.step_facts import facts_of, facts_of_steps
+from lmlab.planning.trials.store import place_of
 from lmlab.recipe import Recipe, override
 from lmlab.training.policy import Policy, choose_policy
 
@@ -83,7 +83,7 @@ def test_settings_that_cost_no_time_are_the_same_place(name, value):
 def test_the_peak_of_another_precision_is_measured(policy, monkeypatch, tmp_path):
     monkeypatch.setenv("LMLAB_CACHE", str(tmp_path))
     asked = []
-    monkeypatch.setattr("lmlab.planning.peak._measure", lambda policy: asked.append(policy.precision) or 1e9)
+    monkeypatch.setattr("lmlab.planning.trials.peaks._measure", lambda policy: asked.append(policy.precision) or 1e9)
     for precision in ("fp32", "bf16", "fp32"):
         peak_flops(dataclasses.replace(policy, precision=precision))
     assert asked == ["fp32", "bf16"]

@@ -12,10 +12,10 @@ import pytest
 from lmlab import LabError
 from lmlab.experiment import parent_of, train
 from lmlab.model import flops_per_token
-from lmlab.planning.known_law import KnownLaw, published_law
-from lmlab.planning.next_step import RunFacts, branch_path, facts_of, next_steps
-from lmlab.planning.next_step_lines import lines_of, text_line, to_json
-from lmlab.planning.shapes import counted_parameters
+from lmlab.planning.inverse.shapes import counted_parameters
+from lmlab.planning.losses.known_law import KnownLaw, published_law
+from lmlab.planning.next_steps.ranking import RunFacts, branch_path, facts_of, next_steps
+from lmlab.planning.next_steps.text import lines_of, text_line, to_json
 from lmlab.recipe import Recipe, load_recipe, override
 from lmlab.runs import Run, create_run
 from lmlab.scaling.law import BESIROGLU, LossLaw

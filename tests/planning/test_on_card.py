@@ -7,10 +7,10 @@ import dataclasses
 import pytest
 
 from lmlab.hardware.cards import card_named
-from lmlab.planning.inverse import Corpus
-from lmlab.planning.on_card import plan_for_card
-from lmlab.planning.price import price_in
-from lmlab.planning.resources import resources_on
+from lmlab.planning.cards.on_card import plan_for_card
+from lmlab.planning.cards.price import price_in
+from lmlab.planning.inverse.resources import resources_on
+from lmlab.planning.inverse.search import Corpus
 from lmlab.recipe import load_recipe, override
 
 # G. Thomas: GPT-2 small's shape on one RTX 3090, 16 x 6 sequences a step, 3.26e9 tokens in 155,402 s.

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from lmlab.planning import peak
+from lmlab.planning.trials import peaks as peak
 from lmlab.recipe import Recipe, override
 from lmlab.training.policy import choose_policy
 
@@ -12,7 +12,7 @@ from lmlab.training.policy import choose_policy
 @pytest.fixture
 def policy(monkeypatch, tmp_path):
     monkeypatch.setenv("LMLAB_CACHE", str(tmp_path))
-    monkeypatch.setattr("lmlab.planning.measured.is_busy", lambda: False)  # whatever runs beside the tests
+    monkeypatch.setattr("lmlab.planning.trials.store.is_busy", lambda: False)  # whatever runs beside the tests
     wishes = {"train.device": "cpu", "train.engine": "torch", "train.threads": "1"}
     return choose_policy(override(Recipe(), wishes))
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from lmlab.planning.parts import memory_parts
+from lmlab.planning.forecasts.validation import validation_of
+from lmlab.planning.memory.parts import memory_parts
 from lmlab.planning.position import position_of
-from lmlab.planning.validation import validation_of
 from lmlab.recipe import load_recipe
 from lmlab.scaling.arithmetic import sampling_error
 from lmlab.training.policy import choose_policy

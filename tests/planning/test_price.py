@@ -6,7 +6,7 @@ import pytest
 
 from lmlab import LabError
 from lmlab.hardware.cards import card_named
-from lmlab.planning.price import board_power, price_in
+from lmlab.planning.cards.price import board_power, price_in
 from lmlab.scaling.estimate import Estimate, exact
 
 

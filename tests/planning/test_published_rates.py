@@ -7,11 +7,11 @@ import pytest
 
 from lmlab.hardware.cards import SPREAD, achieved_flops, card_named, least_step_seconds, update_seconds
 from lmlab.model import flops_per_token, parameters
-from lmlab.planning.inverse import Corpus
-from lmlab.planning.on_card import plan_for_card
-from lmlab.planning.price import price_in
-from lmlab.planning.published_rates import RATES, SHAPE, PublishedRate
-from lmlab.planning.resources import resources_on
+from lmlab.planning.cards.on_card import plan_for_card
+from lmlab.planning.cards.price import price_in
+from lmlab.planning.cards.published_speeds import RATES, SHAPE, PublishedRate
+from lmlab.planning.inverse.resources import resources_on
+from lmlab.planning.inverse.search import Corpus
 from lmlab.recipe import GPT, load_recipe, override
 
 CHARACTERS_2M = GPT(layers=4, heads=4, width=200, context=128, tied=False, qkv_bias=False)

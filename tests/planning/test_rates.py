@@ -6,8 +6,8 @@ import pytest
 
 from lmlab.model import build_model, parameters
 from lmlab.optim.groups import parameter_groups
-from lmlab.planning.rates import Tuned
-from lmlab.planning.shapes import counted_parameters, shapes_like
+from lmlab.planning.inverse.learning_rates import Tuned
+from lmlab.planning.inverse.shapes import counted_parameters, shapes_like
 from lmlab.recipe import check, load_recipe, override
 from lmlab.recipe.sizes import SIZES
 from lmlab.scaling.rates import published_rates

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from lmlab.hardware.cards import card_named
-from lmlab.planning import speed
-from lmlab.planning.parts import checkpoint_bytes
-from lmlab.planning.probe import probe
-from lmlab.planning.resources import resources_here, resources_on
+from lmlab.planning.inverse import speed
+from lmlab.planning.inverse.resources import resources_here, resources_on
+from lmlab.planning.memory.parts import checkpoint_bytes
+from lmlab.planning.trials.probe import probe
 from lmlab.recipe import GPT, Recipe, load_recipe, override
 from lmlab.training.policy import choose_policy
 

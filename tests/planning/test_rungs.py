@@ -4,7 +4,7 @@ import pytest
 
 from lmlab.model import flops_per_token
 from lmlab.model.families import family_of
-from lmlab.planning.rungs import (
+from lmlab.planning.losses.ladder import (
     CHEAP_FLOPS,
     CHEAP_SHARE,
     DESIGN,

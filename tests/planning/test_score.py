@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lmlab.planning.score import calibrations_from, counts_wall_time, qualities, score, score_line
+from lmlab.planning.forecasts.score import calibrations_from, counts_wall_time, qualities, score, score_line
 
 FORECAST = {
     "total_seconds": 100.0,

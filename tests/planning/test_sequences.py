@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmlab.planning.child import OUT_OF_MEMORY, Measurement
-from lmlab.planning.layers import LONGEST_TRIED_SECONDS, expected_step_seconds, measured_or_extended
-from lmlab.planning.sequences import few_sequences, with_all_sequences
+from lmlab.planning.trials.child import OUT_OF_MEMORY, Measurement
+from lmlab.planning.trials.from_layers import LONGEST_TRIED_SECONDS, expected_step_seconds, measured_or_extended
+from lmlab.planning.trials.from_sequences import few_sequences, with_all_sequences
 from lmlab.recipe import load_recipe, override
 from lmlab.training.policy import choose_policy
 

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from lmlab import LabError
 from lmlab.model import build_model
-from lmlab.planning.choose import TextFacts, choose_recipe
-from lmlab.planning.sized import FEWEST_ROWS, TOLERANCE, layers_at, size_words, sized_model
+from lmlab.planning.texts.choose import TextFacts, choose_recipe
+from lmlab.planning.texts.sized import FEWEST_ROWS, TOLERANCE, layers_at, size_words, sized_model
 from lmlab.recipe import GPT, check
 from lmlab.recipe.sizes import SIZES, adam_rate, nearest_size
 

@@ -10,9 +10,9 @@ import pytest
 
 from benchmarks.small_runs import forecast_cases
 from lmlab.data import prepare
-from lmlab.planning import evidence, small_runs
-from lmlab.planning.evidence import evidence_for, law_for
-from lmlab.planning.small_runs import (
+from lmlab.planning.losses import evidence, small_runs
+from lmlab.planning.losses.evidence import evidence_for, law_for
+from lmlab.planning.losses.small_runs import (
     like_small_runs,
     points_of,
     published_runs,

@@ -8,9 +8,9 @@ import pytest
 from lmlab import LabError
 from lmlab.hardware.cards import card_named
 from lmlab.model import flops_per_token
-from lmlab.planning import speed as module
-from lmlab.planning.shapes import shapes_like
-from lmlab.planning.speed import (
+from lmlab.planning.inverse import speed as module
+from lmlab.planning.inverse.shapes import shapes_like
+from lmlab.planning.inverse.speed import (
     LONGEST_STEP_FLOPS,
     MeasuredSpeed,
     SpeedPoint,
@@ -73,7 +73,7 @@ def test_real_steps_are_taken_once_and_remembered(tmp_path, monkeypatch):
     monkeypatch.setenv("LMLAB_CACHE", str(tmp_path))
     monkeypatch.setattr(module, "SIZES", (0.1, 1.0))
     monkeypatch.setattr(module, "TIMED_STEPS", 1)
-    monkeypatch.setattr("lmlab.planning.measured.is_busy", lambda: False)  # whatever runs beside the tests
+    monkeypatch.setattr("lmlab.planning.trials.store.is_busy", lambda: False)  # whatever runs beside the tests
     tokens = np.arange(5_000) % 65
     first = measure_speed(RECIPE, choose_policy(RECIPE), tokens, 65)
     assert all(1e7 < point.achieved < 1e14 for point in first.points)

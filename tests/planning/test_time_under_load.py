@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from lmlab.planning.child import Measurement
-from lmlab.planning.duration import duration_of
-from lmlab.planning.score import CORRECTED, calibrations_from, score, score_line
+from lmlab.planning.forecasts.duration import duration_of
+from lmlab.planning.forecasts.score import CORRECTED, calibrations_from, score, score_line
+from lmlab.planning.trials.child import Measurement
 from lmlab.recipe import Recipe, override
 from lmlab.scaling.estimate import LEVEL
 from lmlab.training import pace

@@ -7,9 +7,10 @@ import pytest
 
 from lmlab import LabError
 from lmlab.data import prepare
-from lmlab.planning import forecast, tried
-from lmlab.planning.child import Measurement
-from lmlab.planning.forecast import try_here
+from lmlab.planning.forecasts import forecast
+from lmlab.planning.forecasts.forecast import try_here
+from lmlab.planning.trials import stored_trials as tried
+from lmlab.planning.trials.child import Measurement
 from lmlab.recipe import load_recipe, override
 from lmlab.training.policy import choose_policy
 

@@ -8,10 +8,10 @@ import pytest
 from lmlab.hardware.cards import card_named
 from lmlab.hardware.datasheet import datasheet_peak
 from lmlab.model import flops_per_token
-from lmlab.planning import usual_rate as module
-from lmlab.planning.history import Finished, arithmetic_of, machine_of
-from lmlab.planning.speed import card_speed
-from lmlab.planning.usual_rate import usual_rate
+from lmlab.planning.forecasts import usual_rate as module
+from lmlab.planning.forecasts.history import Finished, arithmetic_of, machine_of
+from lmlab.planning.forecasts.usual_rate import usual_rate
+from lmlab.planning.inverse.speed import card_speed
 from lmlab.recipe import Recipe, load_recipe, override
 from lmlab.training.policy import choose_policy
 

@@ -10,10 +10,10 @@ from lmlab import LabError, experiment
 from lmlab.cli import main
 from lmlab.hardware.cards import card_named
 from lmlab.hardware.datasheet import datasheet_peak
-from lmlab.planning.bench import Bench, Row
-from lmlab.planning.child import Measurement
-from lmlab.planning.combinations import Combination
-from lmlab.planning.tokenizing import Throughput
+from lmlab.planning.benchmark.bench import Bench, Row
+from lmlab.planning.benchmark.combinations import Combination
+from lmlab.planning.trials.child import Measurement
+from lmlab.planning.trials.tokenizing import Throughput
 from lmlab.recipe import Recipe, override
 from lmlab.report.bench_figure import draw_bench, log_ticks, write_bench
 from lmlab.report.bench_table import HEADINGS, bench_lines, table_rows

@@ -9,10 +9,10 @@ from lmlab.recipe import Recipe, override
 from lmlab.report.cells_figure import Layout, draw_cells, layout_of, write_cells
 from lmlab.stats.paired_seeds import Noise
 from lmlab.stats.verdict import SeedNoise
-from lmlab.study.cells import Cells, RunResult
-from lmlab.study.design import Factor, Level
-from lmlab.study.ledger import StudyResult
-from lmlab.study.plan import StudyPlan
+from lmlab.study.grid.cells import Cells, RunResult
+from lmlab.study.grid.design import Factor, Level
+from lmlab.study.grid.ledger import StudyResult
+from lmlab.study.grid.study_plan import StudyPlan
 
 
 def factor(name, field, *values):

@@ -8,9 +8,9 @@ import pytest
 from lmlab.recipe import Recipe, override
 from lmlab.report.rates import draw_rates, write_rates
 from lmlab.scaling.noise import GradientNoise
-from lmlab.study.halving import ShortRun
-from lmlab.study.result import Law, Tuning
-from lmlab.study.short_training import Outcome
+from lmlab.study.tune.halving import ShortRun
+from lmlab.study.tune.result import Law, Tuning
+from lmlab.study.tune.short_training import Outcome
 
 
 def tuning(losses: dict[ShortRun, float], **more) -> Tuning:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmlab import LabError, __version__
-from lmlab.planning.child import environment
+from lmlab.planning.trials.child import environment
 from lmlab.recipe import Recipe, recipe_hash
 from lmlab.runs import (
     Journal,

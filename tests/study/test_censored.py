@@ -12,14 +12,14 @@ from lmlab.stats import seed_noise
 from lmlab.stats.factorial import difference
 from lmlab.stats.paired_seeds import Noise
 from lmlab.stats.verdict import LEVEL, ErrorPart
-from lmlab.study.bounds import bounded, least_mean
-from lmlab.study.cells import Cells, RunResult
-from lmlab.study.design import Factor, Level
-from lmlab.study.effects import effects_of
-from lmlab.study.ledger import figures
-from lmlab.study.plan import StudyPlan
-from lmlab.study.stopped import Heading, Stopped, heading_of, stopped_from
-from lmlab.study.words import lines
+from lmlab.study.grid.bounds import bounded, least_mean
+from lmlab.study.grid.cells import Cells, RunResult
+from lmlab.study.grid.design import Factor, Level
+from lmlab.study.grid.effects import effects_of
+from lmlab.study.grid.ledger import figures
+from lmlab.study.grid.stopped import Heading, Stopped, heading_of, stopped_from
+from lmlab.study.grid.study_plan import StudyPlan
+from lmlab.study.grid.words import lines
 
 BASE, OTHER, BOTH = (0, 0), (1, 0), (1, 1)
 
@@ -136,7 +136,7 @@ RUN, OF_SEED, STRAYING = 1.0, 0.5, 1.5
 
 
 def simulated(generator: np.random.Generator, means: np.ndarray) -> tuple[StudyPlan, Cells]:
-    """A study by the rule of `study.pruning_runs`: each look knows a run's end better, and stops it where its interval of 80%
+    """A study by the rule of `study.grid.pruning_runs`: each look knows a run's end better, and stops it where its interval of 80%
     lies above the best mean of a whole cell so far.
     """
     plan = plan_of(CELLS - 1, SEEDS)

@@ -17,12 +17,12 @@ from lmlab.recipe import Recipe, override
 from lmlab.report.comparison_table import comparison_parts
 from lmlab.runs import Run
 from lmlab.runs.tags import change_tags
-from lmlab.study.comparison import Asked, compare
-from lmlab.study.comparison_curves import curve_of
-from lmlab.study.comparison_differences import what_differs
-from lmlab.study.comparison_ratios import ratio_table
-from lmlab.study.comparison_text import Scores, common_scale
-from lmlab.study.verification import verify
+from lmlab.study.compare.comparison import Asked, compare
+from lmlab.study.compare.curves import curve_of
+from lmlab.study.compare.differences import what_differs
+from lmlab.study.compare.ratios import ratio_table
+from lmlab.study.compare.scores import Scores, common_scale
+from lmlab.study.verify.verification import verify
 from lmlab.training.display import Quiet
 from tests.study.finished import BATCH_TOKENS, finished_run
 from tests.study.test_studying import SMALL

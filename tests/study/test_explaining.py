@@ -19,19 +19,19 @@ from lmlab.experiment.record import read_record
 from lmlab.recipe import Recipe, load_recipe, override, to_toml
 from lmlab.report.waterfall import bars_of
 from lmlab.runs import change_tags, list_runs, open_run
-from lmlab.study.beside import given_endpoints
-from lmlab.study.case import Reported, case_names, load_case
-from lmlab.study.comparison import Asked, compare
-from lmlab.study.continuing import continued_recipe
-from lmlab.study.design import cells_of, recipe_of
-from lmlab.study.differing import comparable, factors_between, settings_of
-from lmlab.study.endpoints import Endpoint, common_devices, endpoints_of_runs, unmeasured
-from lmlab.study.explaining import ExplainWishes, explain
-from lmlab.study.interpolation import Interpolation, choose_interpolation
-from lmlab.study.predictions import holds
-from lmlab.study.regime import Ending, Regime, ending_of, reported_ending
-from lmlab.study.residual import residual_of_runs
-from lmlab.study.verification import verify
+from lmlab.study.compare.comparison import Asked, compare
+from lmlab.study.explain.beside import given_endpoints
+from lmlab.study.explain.case import Reported, case_names, load_case
+from lmlab.study.explain.continuing import continued_recipe
+from lmlab.study.explain.differing import comparable, factors_between, settings_of
+from lmlab.study.explain.endpoints import Endpoint, common_devices, endpoints_of_runs, unmeasured
+from lmlab.study.explain.explaining import ExplainWishes, explain
+from lmlab.study.explain.interpolation import Interpolation, choose_interpolation
+from lmlab.study.explain.predictions import holds
+from lmlab.study.explain.regime import Ending, Regime, ending_of, reported_ending
+from lmlab.study.explain.residual import residual_of_runs
+from lmlab.study.grid.design import cells_of, recipe_of
+from lmlab.study.verify.verification import verify
 from lmlab.training.display import Quiet
 from tests.study.test_studying import SMALL
 from tests.trial import tried_before
@@ -39,7 +39,7 @@ from tests.trial import tried_before
 
 @pytest.fixture(autouse=True)
 def _trials_are_made_up(monkeypatch):
-    monkeypatch.setattr("lmlab.study.hours.try_here", tried_before)
+    monkeypatch.setattr("lmlab.study.grid.hours.try_here", tried_before)
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_ends_that_were_trained_otherwise_than_the_interpolating_runs_are_not_ta
     assert not given_endpoints(
         tuple(dataclasses.replace(end, proxy=end.recipe) for end in endpoints), ("auto", "auto"), 3, two_runs
     )
-    monkeypatch.setattr("lmlab.study.beside.choose_device", lambda name: torch.device("meta"))
+    monkeypatch.setattr("lmlab.study.explain.beside.choose_device", lambda name: torch.device("meta"))
     assert not given_endpoints(endpoints, ("auto", "auto"), 3, two_runs)
 
 
@@ -272,7 +272,7 @@ def test_what_cannot_be_continued_is_refused_before_anything_is_trained(two_runs
     def refuse(*words):
         raise LabError("no such recipe")
 
-    monkeypatch.setattr("lmlab.study.continuing.continued_recipe", refuse)
+    monkeypatch.setattr("lmlab.study.explain.continuing.continued_recipe", refuse)
     before = list_runs(two_runs)
     with pytest.raises(LabError, match="no such recipe"):
         explain("a", "b", two_runs, ExplainWishes(continued=True), say=lambda line: None)
@@ -466,7 +466,8 @@ def test_a_training_ends_falling_level_or_risen(tmp_path, two_runs, losses, trai
 
 def test_shorter_trainings_are_told_beside_the_whole_ones_up_to_the_same_checkpoint(two_runs, monkeypatch, capsys):
     monkeypatch.setattr(
-        "lmlab.study.explaining.choose_interpolation", lambda *words: Interpolation(pairs=0, share=0.5, seconds=1.0)
+        "lmlab.study.explain.explaining.choose_interpolation",
+        lambda *words: Interpolation(pairs=0, share=0.5, seconds=1.0),
     )
     assert main(["explain", "a@8", "b", "--seeds", "1", "--runs", str(two_runs), "--json"]) == 0
     value = json.loads(capsys.readouterr().out)
@@ -534,7 +535,7 @@ def test_devices_are_a_factor_only_where_both_are_here(monkeypatch):
         if name not in here:
             raise LabError("not here")
 
-    monkeypatch.setattr("lmlab.study.endpoints.choose_device", choose)
+    monkeypatch.setattr("lmlab.study.explain.endpoints.choose_device", choose)
     devices = common_devices(endpoints)
     assert devices == ("cpu", "cuda") and unmeasured(endpoints, devices) == ()
     recipes = [end.whole(device) for end, device in zip(endpoints, devices, strict=True)]

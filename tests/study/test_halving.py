@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lmlab.study.halving import FURTHEST, Search, ShortRun, around
+from lmlab.study.tune.halving import FURTHEST, Search, ShortRun, around
 
 SEARCH = Search(steps=80, trials=7, seeds=2)
 

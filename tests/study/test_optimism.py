@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from lmlab.study.halving import REPEATED, ShortRun, best_of
-from lmlab.study.optimism import optimism
-from lmlab.study.optimum import find_optimum, mean_losses
+from lmlab.study.tune.halving import REPEATED, ShortRun, best_of
+from lmlab.study.tune.optimism import optimism
+from lmlab.study.tune.optimum import find_optimum, mean_losses
 
 STEPS, RATES, LEVELS = 100, (-2, -1, 0, 1), (2.0, 2.07)
 SEARCHES = 150

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lmlab.scaling.estimate import LEVEL
-from lmlab.study.halving import ShortRun
-from lmlab.study.optimum import find_optimum
+from lmlab.study.tune.halving import ShortRun
+from lmlab.study.tune.optimum import find_optimum
 
 RATES = (-2, -1, 0, 1)
 

@@ -10,9 +10,9 @@ optuna = pytest.importorskip("optuna")
 
 from lmlab import LabError, StorageError  # noqa: E402
 from lmlab.scaling.noise import GradientNoise  # noqa: E402
-from lmlab.study.halving import ShortRun  # noqa: E402
-from lmlab.study.record import Record  # noqa: E402
-from lmlab.study.short_training import Outcome  # noqa: E402
+from lmlab.study.tune.halving import ShortRun  # noqa: E402
+from lmlab.study.tune.search_record import Record  # noqa: E402
+from lmlab.study.tune.short_training import Outcome  # noqa: E402
 
 
 def outcome(loss: float) -> Outcome:

@@ -4,9 +4,9 @@ import pytest
 
 from lmlab import LabError
 from lmlab.recipe import Recipe, check, load_recipe, override
-from lmlab.study.definition import Definition, asked, definition_from, load_study, study_names, varied
-from lmlab.study.design import cells_of
-from lmlab.study.plan import plan_from, plan_study
+from lmlab.study.grid.definition import Definition, asked, definition_from, load_study, study_names, varied
+from lmlab.study.grid.design import cells_of
+from lmlab.study.grid.study_plan import plan_from, plan_study
 
 
 def planned(words, design="one-factor", base=None, seeds=2):

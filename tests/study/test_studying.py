@@ -14,19 +14,19 @@ import pytest
 from lmlab import LabError, StorageError
 from lmlab.cli import main
 from lmlab.files import Storage
-from lmlab.planning.child import environment
+from lmlab.planning.trials.child import environment
 from lmlab.recipe import Recipe, override, to_toml
 from lmlab.runs import Run, RunLock
 from lmlab.scaling.estimate import Estimate
 from lmlab.stats import seed_noise
 from lmlab.stats.verdict import verdict
-from lmlab.study import pruning_runs
-from lmlab.study.definition import asked
-from lmlab.study.holding import forget, holding, noted
-from lmlab.study.pool import COMMAND
-from lmlab.study.studying import StudyWishes, resolve_plan, study
-from lmlab.study.verification import verify
-from lmlab.study.worker import Work, is_done, request_of, work_through
+from lmlab.study.grid import pruning_runs
+from lmlab.study.grid.definition import asked
+from lmlab.study.grid.holding import forget, holding, noted
+from lmlab.study.grid.pool import COMMAND
+from lmlab.study.grid.studying import StudyWishes, resolve_plan, study
+from lmlab.study.grid.worker import Work, is_done, request_of, work_through
+from lmlab.study.verify.verification import verify
 from lmlab.training.display import Quiet
 from tests.stopping import StopAfterNotes
 
@@ -172,10 +172,10 @@ def test_a_full_disk_stops_all_workers_with_one_line(pair, tmp_path, monkeypatch
         "def write(self, file, content):\n"
         "    if 'try-baseline-s1/checkpoints' in str(file.name): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
         "    whole(self, file, content)\n"
-        "Storage.write = write\nrunpy.run_module('lmlab.study.worker', run_name='__main__')"
+        "Storage.write = write\nrunpy.run_module('lmlab.study.grid.worker', run_name='__main__')"
     )
     with monkeypatch.context() as patched:
-        patched.setattr("lmlab.study.pool.COMMAND", (sys.executable, "-P", "-c", program))
+        patched.setattr("lmlab.study.grid.pool.COMMAND", (sys.executable, "-P", "-c", program))
         lines: list[str] = []
         with pytest.raises(StorageError, match="^try-baseline-s1: .*No space left on device"):
             study(pair, tmp_path, StudyWishes(workers=2), say=lines.append)
@@ -190,7 +190,9 @@ def test_a_run_that_another_process_trains_isn_t_failed(pair, tmp_path, monkeypa
     assert work_through(plan, work, Quiet(), print)
     (tmp_path / theirs / "summary.json").unlink()
     looked = iter([False])
-    monkeypatch.setattr("lmlab.study.worker.is_locked", lambda folder: next(looked, True))  # they come right after it
+    monkeypatch.setattr(
+        "lmlab.study.grid.worker.is_locked", lambda folder: next(looked, True)
+    )  # they come right after it
     lines: list[str] = []
     with RunLock(tmp_path / theirs):
         assert work_through(plan, work, Quiet(), lines.append)

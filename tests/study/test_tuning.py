@@ -11,10 +11,10 @@ from lmlab.cli import main
 from lmlab.native import load
 from lmlab.recipe import Recipe, override, read_recipe
 from lmlab.scaling.noise import FEWEST_STEPS, GradientNoise
-from lmlab.study import Tuning, tune
-from lmlab.study.halving import ShortRun
-from lmlab.study.short_training import Outcome
-from lmlab.study.tuning import Wishes, published
+from lmlab.study.tune.halving import ShortRun
+from lmlab.study.tune.result import Tuning
+from lmlab.study.tune.short_training import Outcome
+from lmlab.study.tune.tuning import Wishes, published, tune
 from tests.stopping import StopAfterNotes
 
 pytest.importorskip("optuna")
@@ -97,7 +97,7 @@ def test_where_no_parabola_fits_the_best_rate_that_was_tried_is_named(recipe):
 
 
 def test_a_search_without_an_optimum_still_writes_the_best_rate_tried(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr("lmlab.study.result.find_optimum", lambda losses, steps: None)
+    monkeypatch.setattr("lmlab.study.tune.result.find_optimum", lambda losses, steps: None)
     result = searched(recipe, tmp_path / "here", Wishes(steps=4, trials=3, seeds=1))
     assert result.tuned_recipe is not None
     rate = result.rate_of(result.best_tried())

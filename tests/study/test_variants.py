@@ -8,7 +8,7 @@ from lmlab import LabError
 from lmlab.optim import rate_share
 from lmlab.recipe import GPT, WSD, Muon, Recipe, load_recipe, override
 from lmlab.recipe.model import Context
-from lmlab.study.variants import narrowed, shortened, tuned, with_rate
+from lmlab.study.tune.variants import narrowed, shortened, tuned, with_rate
 
 
 def test_a_shorter_training_has_the_recipes_schedule_compressed():

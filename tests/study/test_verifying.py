@@ -13,9 +13,9 @@ from lmlab.cli import main
 from lmlab.experiment.scoring import score
 from lmlab.recipe import Recipe, override
 from lmlab.runs import Run
-from lmlab.study import bundle
-from lmlab.study.comparison import Asked, compare
-from lmlab.study.verification import Claim, pack, runs_for, verify
+from lmlab.study.compare.comparison import Asked, compare
+from lmlab.study.verify import bundle
+from lmlab.study.verify.verification import Claim, pack, runs_for, verify
 from lmlab.training.display import Quiet
 from tests.study.finished import finished_run
 from tests.study.test_explaining import SMALL

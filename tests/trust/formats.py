@@ -40,9 +40,9 @@ from lmlab.experiment.parent import parent_again
 from lmlab.experiment.verdict import verdict_on
 from lmlab.files import Storage, read_json
 from lmlab.native.build import _cached as remembered_build
-from lmlab.planning.measured import _known as known_figures
-from lmlab.planning.memory_check import needed_bytes
-from lmlab.planning.score import score
+from lmlab.planning.forecasts.score import score
+from lmlab.planning.memory.check import needed_bytes
+from lmlab.planning.trials.store import _known as known_figures
 from lmlab.recipe import recipe_hash, to_toml
 from lmlab.report import read_curves
 from lmlab.runs import Journal, Run

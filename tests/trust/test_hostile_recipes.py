@@ -8,7 +8,7 @@ import pytest
 
 from lmlab import LabError
 from lmlab.cli import main
-from lmlab.planning.memory_check import needed_bytes, require_memory
+from lmlab.planning.memory.check import needed_bytes, require_memory
 from lmlab.recipe import Recipe, from_toml, load_recipe, override, recipe_names, to_toml
 from lmlab.recipe.divisors import nearest_divisor
 from lmlab.recipe.text import LARGEST_BYTES, read_recipe
@@ -148,7 +148,7 @@ def test_a_training_that_the_memory_cannot_hold_is_refused_and_every_recipe_that
     assert_refused(lambda: require_memory(large, policy, 300), "memory", "model.width")
     wide = override(Recipe(), {"train.batch": 2**24, "model.context": 2**20, "train.micro_batch": 1})
     assert_refused(lambda: require_memory(wide, policy, 300), "memory", "train.batch")
-    monkeypatch.setattr("lmlab.planning.memory_check.total_memory_bytes", lambda: 0)
+    monkeypatch.setattr("lmlab.planning.memory.check.total_memory_bytes", lambda: 0)
     require_memory(large, policy, 300)  # a system that doesn't say how much it has
     assert all(needed_bytes(load_recipe(name), 50_257) < 64e9 for name in recipe_names())
 

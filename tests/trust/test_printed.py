@@ -260,7 +260,7 @@ def test_plain_lines_let_no_escapes_through():
 def test_a_comparison_in_a_terminal_reads_no_markup(runs, monkeypatch):
     from lmlab.cli.printing import show
     from lmlab.report.comparison_table import comparison_parts
-    from lmlab.study import Asked, compare
+    from lmlab.study.compare.comparison import Asked, compare
 
     found = compare(["one", "two"], runs, Asked())
     names = tuple(f"{name}{HOSTILE}" for name in found.names)
@@ -340,8 +340,8 @@ def test_a_hostile_recipe_is_listed_and_explained_as_it_is_written(hostile, tmp_
 
 def test_studies_and_worked_examples_are_listed_harmlessly(lmlab, monkeypatch):
     for module, names, load in (
-        ("lmlab.study.definition", "study_names", "load_study"),
-        ("lmlab.study.case", "case_names", "load_case"),
+        ("lmlab.study.grid.definition", "study_names", "load_study"),
+        ("lmlab.study.explain.case", "case_names", "load_case"),
     ):
         monkeypatch.setattr(f"{module}.{names}", lambda: [HOSTILE])
         monkeypatch.setattr(f"{module}.{load}", lambda name: SimpleNamespace(about=HOSTILE))
@@ -389,7 +389,7 @@ def test_a_name_that_the_output_can_not_encode_is_no_error(hostile, tmp_path, mo
 
 
 def test_a_child_writes_utf8_whatever_the_output_of_its_parent_is(monkeypatch):
-    from lmlab.planning.child import environment
+    from lmlab.planning.trials.child import environment
 
     monkeypatch.setenv("PYTHONIOENCODING", "cp1252")
     words = [sys.executable, "-S", "-c", "print('gr\\xf6\\xdfe \\ud800')"]

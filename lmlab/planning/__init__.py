@@ -1,0 +1,1 @@
+"""What a training will take and reach, before it begins."""

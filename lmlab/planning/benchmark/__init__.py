@@ -1,0 +1,1 @@
+"""Tokens a second by batch, precision, engine and threads."""

@@ -1,0 +1,1 @@
+"""Plans for GPUs that are not here, and what a training costs."""

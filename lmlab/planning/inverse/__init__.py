@@ -1,0 +1,1 @@
+"""The best model for a budget."""

@@ -1,0 +1,1 @@
+"""What loss to expect: earlier runs, ladders, laws."""

@@ -1,0 +1,1 @@
+"""A recipe for a text that has none."""

@@ -1,0 +1,1 @@
+"""What a step takes here: trials of real steps, their stored results, and what is extrapolated from them."""

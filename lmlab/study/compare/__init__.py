@@ -1,0 +1,1 @@
+"""Comparing runs: what differs, what each cost, which is better."""

@@ -1,0 +1,1 @@
+"""Why two runs differ: interpolating runs, and the attribution of the difference."""
