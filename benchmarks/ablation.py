@@ -51,8 +51,8 @@ class Job:
 
 def train_and_score(job: Job) -> dict[str, Any]:
     """The held-out loss (nats a token) after one training, and its last batch's loss."""
-    from lmlab.data import prepare
     from lmlab.data.order import windows_in
+    from lmlab.data.preparation import prepare
     from lmlab.model.native import native_engine
     from lmlab.recipe import load_recipe, override
     from lmlab.training.policy import choose_policy

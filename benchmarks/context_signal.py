@@ -19,7 +19,8 @@ import torch
 from benchmarks.machine import context as machine_context
 from benchmarks.results import Measurement, Results, write_results
 from benchmarks.tables import tables
-from lmlab.model import ContextModel, initialise
+from lmlab.model.context import ContextModel
+from lmlab.model.initial import initialise
 from lmlab.recipe import Context
 
 PART = "signal"

@@ -25,7 +25,7 @@ from benchmarks.machine import changed_files, context
 from benchmarks.worker import ROOT
 from lmlab import LabError
 from lmlab.files import read_json, write_json, write_text
-from lmlab.hardware import detect
+from lmlab.hardware.machine import detect
 
 TEXTS = ("shakespeare", "wikitext-2", "tinystories", "goethe")
 """Names of the files in DIR, without their ends; {NAME} in a case stands for its path."""

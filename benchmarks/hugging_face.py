@@ -18,8 +18,8 @@ def training(threads: int, shape: dict[str, Any], corpus: str) -> Work:
     from torch.nn import functional as F
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from lmlab.data import prepare
     from lmlab.data.order import batch_at
+    from lmlab.data.preparation import prepare
 
     torch.set_num_threads(threads)
     wanted = Shape(**shape)

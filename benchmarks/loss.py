@@ -23,7 +23,8 @@ from benchmarks.options import NO_CHECKOUT, Found, Options
 from benchmarks.results import Comparison, Measurement
 from benchmarks.shapes import parameter_counts
 from lmlab import LabError
-from lmlab.data import Dataset, prepare
+from lmlab.data.dataset import Dataset
+from lmlab.data.preparation import prepare
 from lmlab.recipe import Data, check, load_recipe, override
 
 PEER = "nanoGPT"

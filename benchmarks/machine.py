@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lmlab import LabError, __version__
-from lmlab.hardware import detect
+from lmlab.hardware.machine import detect
 from lmlab.runs.code import git_commit, source_sha256
 
 ROOT = Path(__file__).parents[1]

@@ -12,8 +12,8 @@ from benchmarks.shapes import HEADLINES, Shape, recipe_for
 from benchmarks.speed import EAGER, our_sides
 from benchmarks.turns import Turns, take_turns
 from benchmarks.worker import start
-from lmlab.model import flops_per_token
-from lmlab.native import multiply_add_flops, product_flops
+from lmlab.model.cost import flops_per_token
+from lmlab.native.peak import multiply_add_flops, product_flops
 
 PEAK = "matrix products"
 COUNTS = {"mfu": False, "mfu causal": True}

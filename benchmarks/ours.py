@@ -13,7 +13,7 @@ from lmlab.recipe import Recipe, override
 
 def training(threads: int, shape: dict[str, Any], corpus: str, engine: str, compiled: bool = False) -> Work:
     """Whole training steps of the faithful recipe at that shape, batch included."""
-    from lmlab.data import prepare
+    from lmlab.data.preparation import prepare
     from lmlab.training.state import State
 
     recipe = recipe_for(Shape(**shape), Path(corpus), threads, engine)
@@ -51,10 +51,12 @@ def generation(
     threads: int, shape: dict[str, Any], corpus: str, streams: int, engine: Literal["auto", "torch"]
 ) -> Work:
     """Generations from one newline to the last token of the context, so many side by side; the weights are random."""
-    from lmlab.data import prepare
-    from lmlab.generation import Sampling, generate
-    from lmlab.hardware import use_threads
-    from lmlab.model import build_model, initialise
+    from lmlab.data.preparation import prepare
+    from lmlab.generation.decoding import generate
+    from lmlab.generation.settings import Sampling
+    from lmlab.hardware.threads import use_threads
+    from lmlab.model.build import build_model
+    from lmlab.model.initial import initialise
 
     use_threads(threads)
     recipe = recipe_for(Shape(**shape), Path(corpus), threads)
@@ -78,8 +80,8 @@ def generation(
 
 def batches(threads: int, shape: dict[str, Any], corpus: str, order: str) -> Work:
     """Batches of that shape in that order, from the token file."""
-    from lmlab.data import prepare
     from lmlab.data.order import batch_at
+    from lmlab.data.preparation import prepare
 
     recipe = recipe_for(Shape(**shape), Path(corpus), threads)
     tokens = prepare(recipe.data).tokens("train")
@@ -95,8 +97,8 @@ def batches(threads: int, shape: dict[str, Any], corpus: str, order: str) -> Wor
 
 def order_alone(threads: int, shape: dict[str, Any], corpus: str, order: str) -> Work:
     """Where the batches' windows start, without reading their tokens."""
-    from lmlab.data import prepare
     from lmlab.data.order import window_starts
+    from lmlab.data.preparation import prepare
 
     recipe = recipe_for(Shape(**shape), Path(corpus), threads)
     tokens = len(prepare(recipe.data).tokens("train"))
@@ -114,8 +116,8 @@ def gathered(threads: int, shape: dict[str, Any], corpus: str) -> Work:
     """The least that a batch can cost in torch: random windows out of a tensor in memory, by one index operation."""
     import torch
 
-    from lmlab.data import prepare
-    from lmlab.hardware import use_threads
+    from lmlab.data.preparation import prepare
+    from lmlab.hardware.threads import use_threads
 
     use_threads(threads)
     recipe = recipe_for(Shape(**shape), Path(corpus), threads)

@@ -29,7 +29,7 @@ from benchmarks.verdicts import page
 from benchmarks.worker import ROOT
 from lmlab import LabError
 from lmlab.exchange import import_log
-from lmlab.experiment import train
+from lmlab.experiment.start import train
 from lmlab.experiment.verdict import verdict_on
 from lmlab.files import read_json, write_json, write_text
 from lmlab.recipe import load_recipe, override

@@ -26,7 +26,7 @@ import lmlab.training.spikes as spikes
 import lmlab.training.step as step
 from benchmarks.machine import BUSY, context, load_average
 from lmlab import LabError
-from lmlab.experiment import train
+from lmlab.experiment.start import train
 from lmlab.recipe import load_recipe, override
 from lmlab.training.display import Quiet
 

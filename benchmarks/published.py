@@ -28,8 +28,8 @@ from lmlab import LabError
 from lmlab.cli.recipes import described
 from lmlab.files import read_json, write_json, write_text
 from lmlab.recipe import load_recipe
+from lmlab.recipe.quantities import count, duration
 from lmlab.runs import Run, open_run
-from lmlab.training.display import count, duration
 
 DATA = ROOT / "docs" / "results.json"
 TYPED = "typed from a run that was not kept"

@@ -25,10 +25,12 @@ from torch.nn import functional as F
 from benchmarks.machine import context as machine_context
 from benchmarks.results import Measurement, Results, compare_all, write_results
 from benchmarks.tables import tables
-from lmlab.hardware import use_threads
-from lmlab.model import ContextModel, flops_per_token, initialise
+from lmlab.hardware.threads import use_threads
+from lmlab.model.context import ContextModel
+from lmlab.model.cost import flops_per_token
+from lmlab.model.initial import initialise
 from lmlab.model.recurrence_native import kernel_for
-from lmlab.native import multiply_add_flops
+from lmlab.native.peak import multiply_add_flops
 from lmlab.recipe import Context
 
 VOCABULARY = 1000

@@ -25,9 +25,9 @@ from typing import Any
 from benchmarks.forecast_passes import read_passes
 from benchmarks.machine import context
 from benchmarks.worker import ROOT
-from lmlab.data import prepare
-from lmlab.experiment import train_or_resume
+from lmlab.data.preparation import prepare
 from lmlab.experiment.asked import recipe_asked
+from lmlab.experiment.start import train_or_resume
 from lmlab.files import read_json, write_json
 from lmlab.planning.losses.small_runs import DATA, SmallRun, points_of, published_runs, small_run
 from lmlab.recipe import Recipe, load_recipe, override

@@ -21,7 +21,7 @@ from benchmarks.shapes import ENGINES, RECIPE, Shape, parameter_counts, recipe_f
 from benchmarks.speed import COMPILED, EAGER
 from benchmarks.worker import ROOT, thread_settings
 from lmlab import LabError
-from lmlab.data import prepare
+from lmlab.data.preparation import prepare
 
 QUANTITY = "first step"
 FIRST_STEP = "iter 0:"

@@ -18,7 +18,8 @@ from benchmarks.ours import build_step
 from benchmarks.results import Measurement
 from benchmarks.shapes import ENGINES, HEADLINES, Shape, parameter_counts, recipe_for
 from lmlab import LabError
-from lmlab.data import Dataset, prepare
+from lmlab.data.dataset import Dataset
+from lmlab.data.preparation import prepare
 from lmlab.optim.native import NativeUpdate
 from lmlab.recipe import Data
 from lmlab.training.state import State

@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.machine import context
 from benchmarks.worker import ROOT
-from lmlab.checkpoint import find
+from lmlab.checkpoint.finding import find
 from lmlab.files import write_json
 from lmlab.report.style import QUIET, SETTINGS, TRAIN, VALID, quiet_ticks
 from lmlab.runs import Run, open_run, read_lines

@@ -21,7 +21,9 @@ IMPORTED = time.monotonic()
 """The earliest known time of this process."""
 
 if TYPE_CHECKING:
-    from lmlab.experiment import load, resume, train
+    from lmlab.experiment.loaded import load
+    from lmlab.experiment.resuming import resume
+    from lmlab.experiment.start import train
     from lmlab.recipe import Recipe, load_recipe
 
 __all__ = ["LabError", "Recipe", "StorageError", "__version__", "load", "load_recipe", "printable", "resume", "train"]

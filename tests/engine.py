@@ -2,9 +2,8 @@
 
 import pytest
 
-from lmlab.native import Library, load
 from lmlab.native.compiler import NO_COMPILER, NONE_ON_WINDOWS
-from lmlab.native.library import SETTING
+from lmlab.native.library import SETTING, Library, load
 
 WITHOUT = (NO_COMPILER, NONE_ON_WINDOWS, f"{SETTING} is off")
 

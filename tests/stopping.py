@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from lmlab.training.display import Progress, Quiet
+from lmlab.training.display import Quiet, TrainingProgress
 
 
 class Killed(BaseException):
@@ -19,7 +19,7 @@ class StopAt(Quiet):
     def __init__(self, *steps: int, number: int = signal.SIGTERM) -> None:
         self.steps, self.number = steps, number
 
-    def progress(self, now: Progress, logged: bool) -> None:
+    def progress(self, now: TrainingProgress, logged: bool) -> None:
         """A step was taken."""
         if now.step in self.steps:
             os.kill(os.getpid(), self.number)
@@ -31,7 +31,7 @@ class KillAt(Quiet):
     def __init__(self, step: int) -> None:
         self.step = step
 
-    def progress(self, now: Progress, logged: bool) -> None:
+    def progress(self, now: TrainingProgress, logged: bool) -> None:
         """A step was taken."""
         if now.step == self.step:
             raise Killed
@@ -56,7 +56,7 @@ class AskToStopAt(Quiet):
     def __init__(self, folder: Path, step: int) -> None:
         self.folder, self.step = folder, step
 
-    def progress(self, now: Progress, logged: bool) -> None:
+    def progress(self, now: TrainingProgress, logged: bool) -> None:
         """A step was taken."""
         if now.step == self.step:
             (self.folder / "control" / "stop").touch()

@@ -1,7 +1,7 @@
 """What a trial of a small training may find, without one: a real trial takes a process that imports torch."""
 
-from lmlab.data import Dataset
-from lmlab.model import parameters
+from lmlab.data.dataset import Dataset
+from lmlab.model.cost import parameters
 from lmlab.planning.trials.child import Measurement
 from lmlab.recipe import Recipe
 from lmlab.training.policy import Policy

@@ -56,11 +56,12 @@ def run(arguments: list[str]) -> int:
     if flags.quick and flags.thorough:
         raise UsageError("--quick and --thorough exclude each other: give one of them")
     batches = _batches(flags.batch)
-    from lmlab import experiment
+    from lmlab.experiment.asked import recipe_asked
+    from lmlab.experiment.benching import bench
     from lmlab.runs.names import stem_of
 
     progress = progress_for(flags.quiet or flags.json)
-    recipe = experiment.recipe_asked(
+    recipe = recipe_asked(
         flags.target, overrides, flags.size or None, say=lambda line: show(line, file=sys.stderr), progress=progress
     )
     stem = Path(flags.out.removesuffix(".json") or f"bench-{stem_of(recipe.name)}")
@@ -76,7 +77,7 @@ def run(arguments: list[str]) -> int:
         if not flags.quiet:
             show(f"measuring {line}", file=sys.stderr, flush=True)
 
-    found = experiment.bench(
+    found = bench(
         recipe,
         batches=batches,
         thorough=flags.thorough,

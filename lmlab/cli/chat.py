@@ -16,8 +16,9 @@ from lmlab.cli.drawing import Drawing, sampling_of
 from lmlab.cli.printing import show, show_text
 
 if TYPE_CHECKING:
-    from lmlab.experiment import Loaded
-    from lmlab.generation import Conversation, Sampling
+    from lmlab.experiment.loaded import Loaded
+    from lmlab.generation.chat import Conversation
+    from lmlab.generation.settings import Sampling
 
 HELP = "/reset forgets the conversation, /quit ends, /help shows this; a line that ends in \\ continues in the next one"
 
@@ -37,11 +38,11 @@ class Chat(Drawing):
 def run(arguments: list[str]) -> int:
     """Parse, then answer line by line; return the exit status."""
     flags = parse(Chat, arguments, "lmlab chat")
-    from lmlab import experiment
-    from lmlab.generation import Conversation
+    from lmlab.experiment.loaded import load
+    from lmlab.generation.chat import Conversation
 
     sampling = sampling_of(flags)
-    loaded = experiment.load(flags.target, runs_folder(flags.runs), flags.device)
+    loaded = load(flags.target, runs_folder(flags.runs), flags.device)
     for warning in loaded.warnings:
         show(warning, file=sys.stderr)
     show(f"{loaded.run.name}@{loaded.step}; {HELP}", file=sys.stderr)

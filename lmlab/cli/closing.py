@@ -12,7 +12,7 @@ from lmlab.cli.printing import show, show_json, show_text
 from lmlab.training.display import silence
 
 if TYPE_CHECKING:
-    from lmlab.experiment import Outcome
+    from lmlab.experiment.finish import Outcome
 
 STOPPED = 3
 CLOSING_PROMPT_TOKENS = 120
@@ -70,7 +70,7 @@ def print_outcome(outcome: Outcome, json_output: bool, quiet: bool) -> int:
 
 def _print_sample(outcome: Outcome) -> None:
     """Print the best model's continuation of the recipe's first prompt."""
-    from lmlab.experiment import load
+    from lmlab.experiment.loaded import load
 
     loaded = load(outcome.run)
     prompt = loaded.recipe.evaluate.prompts[0] if loaded.recipe.evaluate.prompts else ""

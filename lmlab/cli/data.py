@@ -17,7 +17,7 @@ from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import show, show_json, show_text
 
 if TYPE_CHECKING:
-    from lmlab.data import Dataset
+    from lmlab.data.dataset import Dataset
 
 ACTIONS = {
     "prepare": "build the data set of a recipe, a catalogue corpus or a text, and describe it",
@@ -124,8 +124,8 @@ def _prepare(flags: Flags, settings: dict[str, Any]) -> int:
 
 def _extend(flags: Extend, settings: dict[str, Any]) -> int:
     from lmlab.cli.progress import progress_for
-    from lmlab.data import extend
     from lmlab.data.dataset import is_reference
+    from lmlab.data.extending import extend
     from lmlab.experiment.data_sets import one_named
 
     _require_context(flags.context)
@@ -174,7 +174,7 @@ def _show(flags: Flags, settings: dict[str, Any]) -> int:
 def _show_text(flags: Flags, settings: dict[str, Any], progress: Any) -> int:
     """Describe a text from which no data set was prepared yet."""
     from lmlab.data.remembered import words_of
-    from lmlab.experiment import text_asked
+    from lmlab.experiment.asked import text_asked
 
     if flags.plot:
         raise LabError(
@@ -232,7 +232,7 @@ def _plot(dataset: Dataset, context: int, stride: int | None, plot: str) -> str 
 
 
 def _verify_all(flags: Flags) -> int:
-    from lmlab.data import list_datasets
+    from lmlab.data.dataset import list_datasets
 
     chosen = list_datasets()
     for dataset in chosen:

@@ -11,7 +11,7 @@ from lmlab.cli.arguments import runs_folder
 from lmlab.cli.asking import require_yes
 from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import show
-from lmlab.training.display import byte_count
+from lmlab.recipe.quantities import byte_count
 
 
 @dataclass(frozen=True)

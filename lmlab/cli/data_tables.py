@@ -9,13 +9,14 @@ from lmlab import LabError
 from lmlab.cli.printing import show, show_json
 
 if TYPE_CHECKING:
-    from lmlab.data import Dataset
+    from lmlab.data.dataset import Dataset
     from lmlab.training.table import Table
 
 
 def print_list(json_output: bool) -> int:
     """Print the catalogue and every data set in the cache."""
-    from lmlab.data import CATALOGUE, list_datasets
+    from lmlab.data.catalogue import CATALOGUE
+    from lmlab.data.dataset import list_datasets
     from lmlab.files import cache_folder
 
     found = list_datasets()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lmlab.generation import Sampling
+    from lmlab.generation.settings import Sampling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Drawing:
 
 def sampling_of(flags: Drawing) -> Sampling:
     """Return the settings of the flags; LabError for an invalid value."""
-    from lmlab.generation import Sampling
+    from lmlab.generation.settings import Sampling
 
     return Sampling(
         temperature=flags.temperature,

@@ -41,11 +41,11 @@ def run(arguments: list[str]) -> int:
     words, reading = split_overrides(arguments)
     only_settings(reading, ("data",), "lmlab evaluate")
     flags = parse(Evaluate, words, "lmlab evaluate")
-    from lmlab import experiment
     from lmlab.experiment.closing import figures_line
     from lmlab.experiment.duplicated import duplicates_line
+    from lmlab.experiment.scoring import evaluate
 
-    values = experiment.evaluate(
+    values = evaluate(
         flags.target,
         on=flags.on or None,
         split=flags.split or None,

@@ -87,38 +87,40 @@ def run(arguments: list[str]) -> int:
     flags = parse(PlanFlags, words, "lmlab plan", recipe_shown(words, overrides))
     _refuse_mixed(flags, overrides)
     overrides = with_tables(overrides, flags.tables)
-    from lmlab import experiment
+    from lmlab.experiment.asked import names_text, recipe_asked
+    from lmlab.experiment.budgeted import plan_after
+    from lmlab.experiment.quality import forecast_quality
 
     root = runs_folder(flags.runs)
     if flags.score:
-        found = experiment.forecast_quality(root)
+        found = forecast_quality(root)
         return _print(found.lines(), found.to_json(), flags)
     if flags.parent and overrides:
         return _of_longer_run(flags, overrides, root)
     if flags.parent:
         from lmlab.planning.next_steps.text import lines_of, to_json
 
-        after = experiment.plan_after(flags.parent, runs=root)
+        after = plan_after(flags.parent, runs=root)
         return _print(lines_of(after), to_json(after), flags)
     if not flags.target:
         raise UsageError("lmlab plan needs a recipe or a text file: lmlab recipes lists the recipes")
-    if flags.size and not experiment.names_text(flags.target):
+    if flags.size and not names_text(flags.target):
         raise UsageError(
             "--size is for a text file: a recipe has its shape (change it with --model.width and its like)"
         )
     wishes = _wishes(flags)
     say = speaker(json_output=flags.json, quiet=False)
     planned = wishes.budget is not None
-    recipe = experiment.recipe_asked(flags.target, overrides, flags.size or None, say, planned=planned)
+    recipe = recipe_asked(flags.target, overrides, flags.size or None, say, planned=planned)
     if wishes.budget is not None:
         return _within_budget(recipe, wishes.budget, wishes, flags, root, say)
     return _of_recipe(recipe, wishes, flags, root, say)
 
 
 def _of_longer_run(flags: PlanFlags, overrides: Mapping[str, Any], root: Path) -> int:
-    from lmlab import experiment
+    from lmlab.experiment.budgeted import plan_longer
 
-    longer = experiment.plan_longer(flags.parent, overrides, runs=root)
+    longer = plan_longer(flags.parent, overrides, runs=root)
     _print(longer.lines(), longer.to_json(), flags)
     if flags.out:
         from lmlab.report.longer import write_longer
@@ -168,15 +170,14 @@ def _wishes(flags: PlanFlags) -> _Wishes:
 
 
 def _of_recipe(recipe: Recipe, wishes: _Wishes, flags: PlanFlags, root: Path, say: Any) -> int:
-    from lmlab import experiment
+    from lmlab.experiment.budgeted import plan_on_card
+    from lmlab.experiment.planned import plan
 
     price, progress = wishes.price, progress_for(quiet=flags.json)
     if wishes.card:
-        there = experiment.plan_on_card(recipe, wishes.card, price=price, progress=progress)
+        there = plan_on_card(recipe, wishes.card, price=price, progress=progress)
         return _print(there.lines(), there.to_json(), flags)
-    here = experiment.plan(
-        recipe, runs=root, ladder=flags.ladder, price=price, progress=progress, say=say, clock=command_clock()
-    )
+    here = plan(recipe, runs=root, ladder=flags.ladder, price=price, progress=progress, say=say, clock=command_clock())
     _print(here.lines(), here.to_json(), flags)
     if flags.out:
         from lmlab.report.isoflop import draw_isoflop, write_isoflop
@@ -193,7 +194,7 @@ def _of_recipe(recipe: Recipe, wishes: _Wishes, flags: PlanFlags, root: Path, sa
 
 
 def _within_budget(recipe: Recipe, budget: Budget, wishes: _Wishes, flags: PlanFlags, root: Path, say: Any) -> int:
-    from lmlab import experiment
+    from lmlab.experiment.budgeted import plan_within
     from lmlab.files import make_folder, write_text
     from lmlab.planning.cards.price import board_power
     from lmlab.planning.inverse.text import lines_of, to_json, toml_of
@@ -207,9 +208,7 @@ def _within_budget(recipe: Recipe, budget: Budget, wishes: _Wishes, flags: PlanF
     if path.is_dir():
         raise LabError(f"--out {path} is a folder: with a budget, expected the file for the recipe, such as night.toml")
     make_folder(path.parent, "write --out FILE.toml, in a folder that can be written")
-    found = experiment.plan_within(
-        recipe, budget, runs=root, card=card, progress=progress_for(quiet=flags.json), say=say
-    )
+    found = plan_within(recipe, budget, runs=root, card=card, progress=progress_for(quiet=flags.json), say=say)
     _print(lines_of(found, price, watts), to_json(found, price, watts), flags)
     write_text(path, toml_of(found.best, path.stem))
     show(path, file=sys.stderr if flags.json else sys.stdout)

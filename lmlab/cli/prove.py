@@ -35,10 +35,10 @@ def run(arguments: list[str]) -> int:
     flags = parse(Prove, arguments, "lmlab prove")
     if flags.steps is not None and flags.steps < 1:
         raise UsageError(f"--steps {flags.steps}: expected 1 or more")
-    from lmlab import experiment
+    from lmlab.experiment.proving import prove
     from lmlab.training.display import make_display
 
-    proof = experiment.prove(
+    proof = prove(
         flags.target,
         runs=runs_folder(flags.runs),
         steps=flags.steps,

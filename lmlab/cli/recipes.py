@@ -77,7 +77,7 @@ def described(recipe: Any) -> dict[str, Any]:
 
 
 def _print_table(entries: list[dict[str, Any]]) -> None:
-    from lmlab.training.display import count
+    from lmlab.recipe.quantities import count
     from lmlab.training.table import table
 
     rows = [

@@ -49,10 +49,10 @@ def run(arguments: list[str]) -> int:
 
 
 def _lead(flags: Resume, changes: dict[str, Any]) -> int:
-    from lmlab import experiment
+    from lmlab.experiment.resuming import resume
     from lmlab.training.display import make_display
 
-    outcome = experiment.resume(
+    outcome = resume(
         flags.target,
         runs=runs_folder(flags.runs),
         changes=changes,

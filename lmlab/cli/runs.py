@@ -16,7 +16,7 @@ from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import laid_out, show, show_json
 from lmlab.files import is_link
 from lmlab.hardware.terminal import encoding_of
-from lmlab.training.display import byte_count
+from lmlab.recipe.quantities import byte_count
 
 if TYPE_CHECKING:
     from lmlab.runs import Run

@@ -16,8 +16,9 @@ from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import show, show_json, show_text
 
 if TYPE_CHECKING:
-    from lmlab.experiment import Loaded
-    from lmlab.generation import Completion, Sampling
+    from lmlab.experiment.loaded import Loaded
+    from lmlab.generation.settings import Sampling
+    from lmlab.generation.writer import Completion
 
 SEPARATOR = "-" * 40
 
@@ -49,12 +50,12 @@ def run(arguments: list[str]) -> int:
     flags = parse(Sample, arguments, "lmlab sample")
     if flags.samples < 1:
         raise UsageError(f"--samples {flags.samples}: expected at least 1")
-    from lmlab import experiment
+    from lmlab.experiment.loaded import load
 
     sampling = sampling_of(flags)
     prompts = list(flags.prompt) + (_lines(Path(flags.prompts_file)) if flags.prompts_file else [])
     prompts = [prompt for prompt in prompts or [""] for _ in range(flags.samples)]
-    loaded = experiment.load(flags.target, runs_folder(flags.runs), flags.device)
+    loaded = load(flags.target, runs_folder(flags.runs), flags.device)
     for warning in loaded.warnings:
         show(warning, file=sys.stderr)
     if flags.stream and len(prompts) == 1 and not flags.json:

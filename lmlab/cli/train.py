@@ -71,8 +71,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _lead(flags: Train, overrides: dict[str, Any]) -> int:
-    from lmlab import experiment
     from lmlab.experiment.expectations import parse_expectations
+    from lmlab.experiment.start import train, train_or_resume
     from lmlab.runs import check_note, require_free_name
     from lmlab.runs.names import check_name
     from lmlab.training.display import make_display
@@ -92,24 +92,26 @@ def _lead(flags: Train, overrides: dict[str, Any]) -> int:
     options: dict[str, Any] = {"runs": root, "parent": parent, "display": display, "progress": progress, "say": say}
     options |= {"expect": flags.expect, "note": flags.note, "clock": command_clock()}
     if flags.or_resume:
-        outcome = experiment.train_or_resume(recipe, run=flags.run, **options)
+        outcome = train_or_resume(recipe, run=flags.run, **options)
     else:
-        outcome = experiment.train(recipe, run=flags.run or None, **options)
+        outcome = train(recipe, run=flags.run or None, **options)
     return print_outcome(outcome, json_output=flags.json, quiet=flags.quiet)
 
 
 def _recipe(flags: Train, overrides: dict[str, Any], root: Path, say: Any, progress: Any) -> tuple[Recipe, Any]:
     """Return the recipe of the arguments, and the parent of a branch."""
-    from lmlab import experiment
+    from lmlab.experiment.asked import names_text, recipe_asked
+    from lmlab.experiment.parent import parent_of
+    from lmlab.experiment.start import with_rate
 
     if flags.parent:
-        parent = experiment.parent_of(flags.parent, root)
+        parent = parent_of(flags.parent, root)
         base = load_recipe(flags.target) if flags.target else parent.recipe
         recipe = with_settings(base, overrides)
         for line in notes(base, recipe, overrides):
             say(line)
         if not any(name.startswith("schedule.") for name in overrides):
-            recipe = experiment.with_rate(recipe, parent, flags.rate or "stretch")
+            recipe = with_rate(recipe, parent, flags.rate or "stretch")
         elif flags.rate:
             raise UsageError("--rate and --schedule settings set the same thing: give one of them")
         return check(recipe), parent
@@ -117,8 +119,8 @@ def _recipe(flags: Train, overrides: dict[str, Any], root: Path, say: Any, progr
         raise UsageError("--rate needs --from RUN@STEP: it sets a branch's learning rate")
     if not flags.target:
         raise UsageError("lmlab train needs a recipe or a text file: lmlab recipes lists the recipes")
-    if flags.size and not experiment.names_text(flags.target):
+    if flags.size and not names_text(flags.target):
         raise UsageError(
             "--size is for a text file: a recipe has its shape (change it with --model.width and its like)"
         )
-    return experiment.recipe_asked(flags.target, overrides, flags.size or None, say, progress), None
+    return recipe_asked(flags.target, overrides, flags.size or None, say, progress), None

@@ -54,7 +54,7 @@ def run(arguments: list[str]) -> int:
     overrides = with_tables(overrides, flags.tables)
     if not flags.target:
         raise UsageError("lmlab tune needs a recipe or a text file: lmlab recipes lists the recipes")
-    from lmlab.experiment import names_text, recipe_asked
+    from lmlab.experiment.asked import names_text, recipe_asked
     from lmlab.report.rates import write_rates
     from lmlab.runs.names import stem_of
     from lmlab.study.tune.tuning import Wishes, tune

@@ -40,8 +40,8 @@ def run(arguments: list[str]) -> int:
     flags = parse(Verify, arguments, "lmlab verify")
     if not flags.file:
         raise UsageError("lmlab verify needs a file: lmlab verify runs/study-NAME/study.json")
+    from lmlab.recipe.quantities import byte_count
     from lmlab.study.verify.verification import files_of, pack, runs_for, verify
-    from lmlab.training.display import byte_count
 
     root = runs_folder(flags.runs)
     files = files_of(flags.file, root)

@@ -54,7 +54,7 @@ class Piece(NamedTuple):
 
 
 @dataclass
-class Findings:
+class ReadingFindings:
     """What a pass over the corpus found besides documents."""
 
     empty_documents: int = 0
@@ -85,7 +85,7 @@ def pieces(
     rule: str,
     column: str,
     progress: Progress,
-    findings: Findings,
+    findings: ReadingFindings,
     skip_undecodable: bool = False,
     minimum_words: int = 0,
     newlines: NewlinesName = "keep",
@@ -106,7 +106,7 @@ def pieces(
             yield Piece(text, last, file.part)
 
 
-class Stretch(NamedTuple):
+class DocumentStretch(NamedTuple):
     """Some text of a document; `ends` if a document boundary follows it."""
 
     text: str
@@ -115,17 +115,17 @@ class Stretch(NamedTuple):
 
 def _marked_off(
     file: SourceFile, rule: str, column: str, newlines: NewlinesName, progress: Progress
-) -> Iterator[Stretch]:
+) -> Iterator[DocumentStretch]:
     """Return the text of one file, divided at document boundaries."""
     if file.kind != "text":
         records = jsonl_documents if file.kind == "jsonl" else parquet_documents
         texts = records(file, column, progress)
-        return (Stretch("".join(with_line_feeds([text])) if newlines == "lf" else text, True) for text in texts)
+        return (DocumentStretch("".join(with_line_feeds([text])) if newlines == "lf" else text, True) for text in texts)
     chunks = text_chunks(file, progress)
     if newlines == "lf":
         chunks = with_line_feeds(chunks)
     if rule == "file":
-        return (Stretch(chunk, False) for chunk in chunks)
+        return (DocumentStretch(chunk, False) for chunk in chunks)
     if rule == "lines":
         return _by_lines(_line_blocks(chunks))
     if rule == "articles":
@@ -161,7 +161,7 @@ def with_line_feeds(chunks: Iterable[str]) -> Iterator[str]:
         yield "\n"
 
 
-def _by_marker(blocks: Iterable[str], marker: str) -> Iterator[Stretch]:
+def _by_marker(blocks: Iterable[str], marker: str) -> Iterator[DocumentStretch]:
     begins_line = True
     for block in blocks:
         begin = search = 0
@@ -170,43 +170,45 @@ def _by_marker(blocks: Iterable[str], marker: str) -> Iterator[Stretch]:
             end = after + 1 if block.startswith("\r", after) else after
             alone = block[hit - 1] == "\n" if hit else begins_line
             if alone and (end == len(block) or block[end] == "\n"):
-                yield Stretch(block[begin:hit], True)
+                yield DocumentStretch(block[begin:hit], True)
                 begin = search = end + 1
             else:
                 search = after
         begins_line = block.endswith("\n")
         if begin < len(block):
-            yield Stretch(block[begin:], False)
+            yield DocumentStretch(block[begin:], False)
 
 
-def _by_lines(blocks: Iterable[str]) -> Iterator[Stretch]:
+def _by_lines(blocks: Iterable[str]) -> Iterator[DocumentStretch]:
     for block in blocks:
         *lines, rest = block.split("\n")
-        yield from (Stretch(line.removesuffix("\r"), True) for line in lines)
+        yield from (DocumentStretch(line.removesuffix("\r"), True) for line in lines)
         if rest:
-            yield Stretch(rest, False)
+            yield DocumentStretch(rest, False)
 
 
-def _by_headings(blocks: Iterable[str]) -> Iterator[Stretch]:
+def _by_headings(blocks: Iterable[str]) -> Iterator[DocumentStretch]:
     after_blank, heading = True, ""
     for block in blocks:
         for line in block.splitlines(keepends=True):
             blank = line.isspace()
             if heading:
                 if blank:
-                    yield Stretch("", True)
-                yield Stretch(heading, False)
+                    yield DocumentStretch("", True)
+                yield DocumentStretch(heading, False)
                 heading = ""
             if after_blank and HEADING.fullmatch(line):
                 heading = line
             else:
-                yield Stretch(line, False)
+                yield DocumentStretch(line, False)
             after_blank = blank
     if heading:
-        yield Stretch(heading, False)
+        yield DocumentStretch(heading, False)
 
 
-def _assembled(stretches: Iterable[Stretch], findings: Findings, trims: bool) -> Iterator[tuple[str, bool]]:
+def _assembled(
+    stretches: Iterable[DocumentStretch], findings: ReadingFindings, trims: bool
+) -> Iterator[tuple[str, bool]]:
     """Yield (text, whether the document ends with it); `trims` drops the line breaks next to a boundary."""
     parts: list[str] = []
     length, patience = 0, 2 * PIECE_CHARACTERS
@@ -231,7 +233,7 @@ def _assembled(stretches: Iterable[Stretch], findings: Findings, trims: bool) ->
 
 
 def _long_enough(
-    stream: Iterator[tuple[str, bool]], minimum_words: int, findings: Findings
+    stream: Iterator[tuple[str, bool]], minimum_words: int, findings: ReadingFindings
 ) -> Iterator[tuple[str, bool]]:
     """Yield the stream without documents of fewer words; pieces are held back until the document has enough words."""
     held: list[tuple[str, bool]] = []
@@ -250,7 +252,7 @@ def _long_enough(
             words = 0
 
 
-def _finished(text: str, begun: bool, findings: Findings) -> Iterator[tuple[str, bool]]:
+def _finished(text: str, begun: bool, findings: ReadingFindings) -> Iterator[tuple[str, bool]]:
     """Yield the rest of a document, or all of it."""
     if not begun and (not text or text.isspace()):
         findings.empty_documents += 1
@@ -260,7 +262,7 @@ def _finished(text: str, begun: bool, findings: Findings) -> Iterator[tuple[str,
     yield rest, True
 
 
-def _cut(text: str, findings: Findings) -> list[str]:
+def _cut(text: str, findings: ReadingFindings) -> list[str]:
     """Return `text` in pieces of at most 2 * PIECE_CHARACTERS, longer only if there is no safe place to cut."""
     begin, found = 0, []
     while len(text) - begin > 2 * PIECE_CHARACTERS:

@@ -30,7 +30,7 @@ LARGEST_JOURNAL = 1 << 16
 START_BYTES = 8
 
 
-class Item(NamedTuple):
+class EncodingItem(NamedTuple):
     """An input of the tokenizer: a piece of one document in one split."""
 
     text: str
@@ -49,7 +49,7 @@ class Marks(NamedTuple):
 
 
 @dataclass
-class Journal:
+class EncodingJournal:
     """The progress of the files."""
 
     pieces: int = 0
@@ -76,7 +76,7 @@ def starts_file(split: str) -> str:
 
 def encode(
     stream: Iterator[Piece], plan: SplitPlan, tokenizer: Tokenizer, marks: Marks, characters: int, work: Path
-) -> Journal:
+) -> EncodingJournal:
     """Write the token files of all splits into `work`, continuing from the journal there; return the final journal.
 
     `marks` are put before and after each document. `characters`: number of characters in the whole corpus.
@@ -98,14 +98,14 @@ def encode(
     return journal
 
 
-def read_journal(work: Path) -> Journal:
+def read_journal(work: Path) -> EncodingJournal:
     """Return the progress of an earlier attempt; zeros if it left no journal."""
     if not (work / JOURNAL).exists():
-        return Journal()
+        return EncodingJournal()
     value = read_json(work / JOURNAL, LARGEST_JOURNAL)
     if not isinstance(value, dict) or not _describes_files(value):
         raise LabError(f"{work / JOURNAL} is damaged: delete {work} and prepare again")
-    return Journal(**value)
+    return EncodingJournal(**value)
 
 
 def _describes_files(value: dict[str, Any]) -> bool:
@@ -114,11 +114,11 @@ def _describes_files(value: dict[str, Any]) -> bool:
         listed = value.get(name)
         counts += listed if isinstance(listed, list) and len(listed) == len(SPLITS) else [None]
     fits = all(type(count) is int and 0 <= count < 1 << 60 for count in counts)
-    return fits and value.keys() == vars(Journal()).keys() and isinstance(value["done"], bool)
+    return fits and value.keys() == vars(EncodingJournal()).keys() and isinstance(value["done"], bool)
 
 
 class _Batch(NamedTuple):
-    items: list[Item]
+    items: list[EncodingItem]
     pieces: int
     characters: int
 
@@ -126,7 +126,7 @@ class _Batch(NamedTuple):
 class _Files:
     """The growing token and start files of every split, and their journal."""
 
-    def __init__(self, work: Path, kind: np.dtype, journal: Journal) -> None:
+    def __init__(self, work: Path, kind: np.dtype, journal: EncodingJournal) -> None:
         self._work, self._kind, self._journal = work, kind, journal
         with contextlib.ExitStack() as stack:
             self._tokens = [
@@ -159,7 +159,7 @@ class _Files:
     def bytes_written(self) -> int:
         return sum(self._journal.tokens) * self._kind.itemsize
 
-    def append(self, items: list[Item], arrays: list[np.ndarray], marks: Marks) -> None:
+    def append(self, items: list[EncodingItem], arrays: list[np.ndarray], marks: Marks) -> None:
         """Append a batch, in the order of its items."""
         begin, end = (np.array([] if mark is None else [mark], dtype=self._kind) for mark in marks)
         written: list[list[np.ndarray]] = [[] for _ in SPLITS]
@@ -183,7 +183,7 @@ class _Files:
         write_json(self._work / JOURNAL, vars(self._journal))
 
 
-def _skip(stream: Iterator[Piece], plan: SplitPlan, done: int) -> Iterator[tuple[list[Item], int]]:
+def _skip(stream: Iterator[Piece], plan: SplitPlan, done: int) -> Iterator[tuple[list[EncodingItem], int]]:
     """Yield for each piece that isn't done yet its items (two if the split's border cuts it) and its number of characters."""
     document, at, first = 0, 0, True
     for number, piece in enumerate(stream):
@@ -195,19 +195,19 @@ def _skip(stream: Iterator[Piece], plan: SplitPlan, done: int) -> Iterator[tuple
             document, at, first = document + 1, 0, True
 
 
-def _items(piece: Piece, plan: SplitPlan, document: int, at: int, first: bool) -> list[Item]:
+def _items(piece: Piece, plan: SplitPlan, document: int, at: int, first: bool) -> list[EncodingItem]:
     if document != plan.cut_document:
-        return [Item(piece.text, int(plan.of[document]), first, piece.last)]
+        return [EncodingItem(piece.text, int(plan.of[document]), first, piece.last)]
     border = plan.cut_characters - at
     if border <= 0:
-        return [Item(piece.text, 1, border == 0, piece.last)]
+        return [EncodingItem(piece.text, 1, border == 0, piece.last)]
     if border >= len(piece.text):
-        return [Item(piece.text, 0, first, False)]
-    return [Item(piece.text[:border], 0, first, False), Item(piece.text[border:], 1, True, piece.last)]
+        return [EncodingItem(piece.text, 0, first, False)]
+    return [EncodingItem(piece.text[:border], 0, first, False), EncodingItem(piece.text[border:], 1, True, piece.last)]
 
 
-def _batches(stream: Iterator[tuple[list[Item], int]]) -> Iterator[_Batch]:
-    items: list[Item] = []
+def _batches(stream: Iterator[tuple[list[EncodingItem], int]]) -> Iterator[_Batch]:
+    items: list[EncodingItem] = []
     count = characters = 0
     for found, length in stream:
         items += found
@@ -220,7 +220,7 @@ def _batches(stream: Iterator[tuple[list[Item], int]]) -> Iterator[_Batch]:
         yield _Batch(items, count, characters)
 
 
-def _require_disk_space(work: Path, files: _Files, journal: Journal, characters: int) -> None:
+def _require_disk_space(work: Path, files: _Files, journal: EncodingJournal, characters: int) -> None:
     """Raise StorageError unless the disk has space for the remaining bytes, estimated from those written so far."""
     if journal.characters < characters:
         needed = int(files.bytes_written / journal.characters * (characters - journal.characters))

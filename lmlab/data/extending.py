@@ -34,7 +34,7 @@ from lmlab.data.building import (
 )
 from lmlab.data.dataset import Dataset
 from lmlab.data.duplicates import shared_lines, text_of
-from lmlab.data.encode import Journal, Marks, encode, starts_file, token_type, tokens_file
+from lmlab.data.encode import EncodingJournal, Marks, encode, starts_file, token_type, tokens_file
 from lmlab.data.finish import file_entry, mapped, save_array, write_units
 from lmlab.data.progress import Progress, shown
 from lmlab.data.split import SPLITS
@@ -148,7 +148,7 @@ def _build(old: Dataset, found: Additions, plan: str, root: Path, progress: Prog
     return made
 
 
-def _join(work: Path, old: Dataset, name: str, found: Additions, journal: Journal) -> dict[str, Any]:
+def _join(work: Path, old: Dataset, name: str, found: Additions, journal: EncodingJournal) -> dict[str, Any]:
     """Write a split's four files, old before new; return its entry in the manifest."""
     index, kind, before = SPLITS.index(name), token_type(old.vocabulary_size), len(old.tokens(name))
     new_tokens, count = work / NEW / tokens_file(name), before + journal.tokens[index]

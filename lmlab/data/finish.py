@@ -16,7 +16,7 @@ import numpy as np
 
 from lmlab.data import manifest as shape
 from lmlab.data.duplicates import Duplicates, shared_documents, shared_lines, text_of
-from lmlab.data.encode import Journal, read_journal, starts_file, token_type, tokens_file
+from lmlab.data.encode import EncodingJournal, read_journal, starts_file, token_type, tokens_file
 from lmlab.data.progress import Progress
 from lmlab.data.scan import ROWS_A_TIME, Scan, source_pieces
 from lmlab.data.sources import Source
@@ -69,7 +69,7 @@ def tidy(work: Path) -> None:
 def _tables(
     work: Path,
     name: str,
-    journal: Journal,
+    journal: EncodingJournal,
     scanned: Scan,
     split: SplitPlan,
     halves: np.ndarray | None,

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lmlab import LabError
-from lmlab.data.documents import Findings, Piece, pieces
+from lmlab.data.documents import Piece, ReadingFindings, pieces
 from lmlab.data.progress import Progress, Silent
 from lmlab.data.readers import size_on_disk
 from lmlab.data.sources import Source, resolve
@@ -114,7 +114,7 @@ def skipped_notes(names: Sequence[str], size: int | None) -> Iterator[str]:
 
 
 def source_pieces(
-    source: Source, column: str, task: str, progress: Progress, findings: Findings | None = None
+    source: Source, column: str, task: str, progress: Progress, findings: ReadingFindings | None = None
 ) -> Iterator[Piece]:
     """Return an iterator over the pieces of the corpus in one pass, shown as `task`."""
     progress.begin(task, sum(map(size_on_disk, source.files)))
@@ -123,7 +123,7 @@ def source_pieces(
         source.rule,
         column,
         progress,
-        findings or Findings(),
+        findings or ReadingFindings(),
         source.skip_undecodable,
         source.minimum_words,
         source.newlines,
@@ -146,7 +146,7 @@ def _make(source: Source, column: str, folder: Path, progress: Progress) -> None
 
 
 def _write_rows(source: Source, column: str, path: Path, progress: Progress) -> dict[str, Any]:
-    findings, alphabet, over_all = Findings(), _Alphabet(), hashlib.sha256()
+    findings, alphabet, over_all = ReadingFindings(), _Alphabet(), hashlib.sha256()
     totals = {"documents": 0, "characters": 0, "bytes": 0}
     with new_file(path) as file:
         held: list[tuple] = []

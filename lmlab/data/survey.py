@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lmlab.data.documents import Findings
+from lmlab.data.documents import ReadingFindings
 from lmlab.data.progress import Progress
 from lmlab.data.readers import size_on_disk
 from lmlab.data.scan import skipped_notes, source_pieces
@@ -21,7 +21,7 @@ COMPRESSION = 3.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lines:
+class LineCounts:
     """Counts over the lines of a text."""
 
     count: int
@@ -30,7 +30,7 @@ class Lines:
     """Without line breaks."""
     longest: int
     ascending: int
-    """Lines not below the line before them, by code points."""
+    """LineCounts not below the line before them, by code points."""
 
     @property
     def form_a_list(self) -> bool:
@@ -59,7 +59,7 @@ class Survey:
     characters: int
     words: int
     """Separated by white space."""
-    lines: Lines
+    lines: LineCounts
     alphabet: str
     """Every character found, sorted by code point."""
     skipped_files: tuple[str, ...]
@@ -98,7 +98,7 @@ class Survey:
 
 def survey(source: Source, column: str, progress: Progress, most_characters: int | None = None) -> Survey:
     """Read the text of `source` once, at most about `most_characters` of it (None: all), and return its statistics."""
-    lines, alphabet, findings = LineCounter(), set[str](), Findings()
+    lines, alphabet, findings = LineCounter(), set[str](), ReadingFindings()
     documents = characters = words = text_bytes = 0
     whole = True
     for piece in source_pieces(source, column, f"reading {source.name}", progress, findings):
@@ -151,9 +151,9 @@ class LineCounter:
         self._ascending += self._before is not None and self._before <= line
         self._before = line
 
-    def counts(self) -> Lines:
+    def counts(self) -> LineCounts:
         """Return the counts so far, without a line that isn't complete yet."""
-        return Lines(
+        return LineCounts(
             count=self._count,
             blank=self._blank,
             characters=self._characters,
@@ -162,7 +162,7 @@ class LineCounter:
         )
 
 
-def list_notes(documents: int, lines: Lines) -> Iterator[str]:
+def list_notes(documents: int, lines: LineCounts) -> Iterator[str]:
     """Yield a note if a text of one document looks like a list of documents."""
     if documents != 1 or not lines.form_a_list:
         return

@@ -27,7 +27,7 @@ from lmlab.evaluation.result import Evaluation
 from lmlab.evaluation.sample import choose_units
 from lmlab.evaluation.text import ScoredText, split_tokens
 from lmlab.evaluation.windows import positions_of, unit_ranges, units_of, windows_in, windows_over
-from lmlab.model import token_losses
+from lmlab.model.loss import token_losses
 from lmlab.native.engine import Engine
 from lmlab.stats import ratio_standard_error
 

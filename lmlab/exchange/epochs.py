@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 
-from lmlab.exchange.log import LARGEST_STEP, Log, Point, resolve_restarts
+from lmlab.exchange.log import LARGEST_STEP, Log, LogPoint, resolve_restarts
 
 EPOCHS = "epochs"
 ABOUT = "a line or more an epoch: Epoch 3/50: train loss ... val loss ..., with perplexity (ppl) and accuracy (acc) where they are"
@@ -122,13 +122,13 @@ def _epochs(lines: Iterable[str]) -> tuple[list[Epoch], int | None]:
     return found, planned
 
 
-def _point(epoch: Epoch, valid: str, first: int, seconds: float | None) -> Point:
+def _point(epoch: Epoch, valid: str, first: int, seconds: float | None) -> LogPoint:
     """Return the epoch's evaluation, or its training loss if the log has no evaluation for it."""
     train, loss, figures = epoch.loss("train"), epoch.loss(valid), epoch.figures
     step = epoch.number + first
     if loss is None:
-        return Point(kind="train", step=step, loss=train, seconds=seconds)
-    return Point(
+        return LogPoint(kind="train", step=step, loss=train, seconds=seconds)
+    return LogPoint(
         kind="evaluation",
         step=step,
         loss=loss,

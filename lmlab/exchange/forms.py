@@ -14,7 +14,7 @@ from typing import Literal
 
 from lmlab import LabError
 from lmlab.exchange.epochs import ABOUT, EPOCHS, read_epochs
-from lmlab.exchange.log import LARGEST_STEP, Kind, Log, Point, resolve_restarts, summed_steps
+from lmlab.exchange.log import LARGEST_STEP, Kind, Log, LogPoint, resolve_restarts, summed_steps
 from lmlab.exchange.tables import TABLE, read_table
 
 NUMBER = r"[-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|nan|inf)"
@@ -167,7 +167,7 @@ def read_log(text: str, form: str = AUTO) -> list[Log]:
     )
 
 
-def _points(form: LineForm, lines: Sequence[str]) -> list[tuple[Point, int | None]]:
+def _points(form: LineForm, lines: Sequence[str]) -> list[tuple[LogPoint, int | None]]:
     """Return the points of a form in the order of the lines, each with the number of planned steps in its line, or None."""
     compiled = [(pattern, pattern.compiled) for pattern in form.patterns]
     points = []
@@ -179,13 +179,13 @@ def _points(form: LineForm, lines: Sequence[str]) -> list[tuple[Point, int | Non
     return points
 
 
-def _point(pattern: Pattern, groups: dict[str, str | None]) -> tuple[Point, int | None]:
+def _point(pattern: Pattern, groups: dict[str, str | None]) -> tuple[LogPoint, int | None]:
     def number(name: str, scale: float = 1.0) -> float | None:
         text = groups.get(name)
         return None if text is None else float(text) * scale
 
     seconds = number("seconds")
-    point = Point(
+    point = LogPoint(
         kind=pattern.kind,
         step=int(groups["step"] or 0) + pattern.first,
         loss=number("loss"),
@@ -198,7 +198,7 @@ def _point(pattern: Pattern, groups: dict[str, str | None]) -> tuple[Point, int 
     return point, int(of) if (of := groups.get("of")) else None
 
 
-def _log(form: LineForm, found: Sequence[tuple[Point, int | None]], lines: Sequence[str]) -> Log:
+def _log(form: LineForm, found: Sequence[tuple[LogPoint, int | None]], lines: Sequence[str]) -> Log:
     points, notes = resolve_restarts([point for point, _ in found])
     if any(point.step_seconds is not None for point in points):
         points = summed_steps(points)

@@ -13,7 +13,7 @@ from lmlab import LabError
 from lmlab.data.progress import Silent
 from lmlab.data.readers import DAMAGE, SourceFile, describe_name, opened
 from lmlab.exchange.forms import AUTO, read_log
-from lmlab.exchange.log import Log, Point
+from lmlab.exchange.log import Log, LogPoint
 from lmlab.files import reason, sha256_of_file
 from lmlab.runs import Run, create_imported, require_free_name
 from lmlab.runs.names import check_name, stem_of
@@ -84,7 +84,7 @@ def import_log(path: Path, root: Path, name: str | None = None, form: str = AUTO
     return made
 
 
-def _last(point: Point) -> str:
+def _last(point: LogPoint) -> str:
     """Return the last evaluation's figures as text."""
     assert point.loss is not None
     perplexity = f", perplexity {math.exp(point.loss):.4g}" if point.loss < LARGEST_EXPONENT else ""
@@ -149,7 +149,7 @@ def _lines(log: Log, step_tokens: int | None) -> Iterator[dict[str, Any]]:
         }
 
 
-def _values(log: Log, point: Point, step_tokens: int | None) -> dict[str, Any]:
+def _values(log: Log, point: LogPoint, step_tokens: int | None) -> dict[str, Any]:
     if point.kind == "evaluation":
         values = {
             "valid_loss": point.loss,

@@ -16,7 +16,7 @@ LARGEST_STEP = 10**12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
+class LogPoint:
     """The values in one line of a log. A value that it doesn't have is None; one that isn't finite is NaN."""
 
     kind: Kind
@@ -47,7 +47,7 @@ class Log:
     """One training as read from its log."""
 
     form: str
-    points: tuple[Point, ...]
+    points: tuple[LogPoint, ...]
     label: str = ""
     """Name of the run if the file has several."""
     whole: bool | None = None
@@ -64,13 +64,13 @@ class Log:
     """Notes for the user about how the log was read."""
 
 
-def resolve_restarts(points: Sequence[Point]) -> tuple[tuple[Point, ...], list[str]]:
+def resolve_restarts(points: Sequence[LogPoint]) -> tuple[tuple[LogPoint, ...], list[str]]:
     """Return the points sorted by step, without those that a restart repeats, and notes about dropped points.
 
     If steps decrease, the training was restarted from there: later points so far are dropped, and a clock that was reset continues
     from there. Of two points of the same kind and step the later counts.
     """
-    kept: list[Point] = []
+    kept: list[LogPoint] = []
     segment, dropped, offset, raw = 0, 0, 0.0, -math.inf
     for point in points:
         if kept and point.step < kept[-1].step:
@@ -93,7 +93,7 @@ def resolve_restarts(points: Sequence[Point]) -> tuple[tuple[Point, ...], list[s
     return tuple(sorted(last.values(), key=lambda point: (point.step, point.kind == "evaluation"))), notes
 
 
-def summed_steps(points: Sequence[Point]) -> tuple[Point, ...]:
+def summed_steps(points: Sequence[LogPoint]) -> tuple[LogPoint, ...]:
     """Compute cumulative seconds for a log with times of single steps only: each is used for all steps since the previous one.
 
     The time of a step right after an evaluation includes the evaluation; the time of the previous other step is used instead.

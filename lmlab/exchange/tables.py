@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from lmlab import LabError
 from lmlab.exchange.epochs import clock
-from lmlab.exchange.log import LARGEST_STEP, Log, Point, resolve_restarts
+from lmlab.exchange.log import LARGEST_STEP, Log, LogPoint, resolve_restarts
 
 TABLE = "csv"
 MOST_RUNS = 1000
@@ -218,14 +218,14 @@ def _timed(rows: Sequence[tuple[Mapping[str, str], int]], epochs: bool) -> list[
     ]
 
 
-def _points(row: Mapping[str, str], step: int, alone: bool) -> list[Point]:
+def _points(row: Mapping[str, str], step: int, alone: bool) -> list[LogPoint]:
     valid, train = _loss(row, "loss", "perplexity"), _loss(row, "train", "train_perplexity")
     seconds, tokens = _number(row, "seconds"), _whole(row, "tokens")
     found = []
     if train is not None and (alone or valid is None):
         rate, norm = _number(row, "rate"), _number(row, "norm")
         found.append(
-            Point(
+            LogPoint(
                 kind="train",
                 step=step,
                 loss=train,
@@ -238,7 +238,7 @@ def _points(row: Mapping[str, str], step: int, alone: bool) -> list[Point]:
     if valid is not None:
         scored = None if alone else train
         found.append(
-            Point(
+            LogPoint(
                 kind="evaluation",
                 step=step,
                 loss=valid,

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
-from lmlab.data import CATALOGUE, open_dataset
-from lmlab.data.dataset import is_reference
+from lmlab.data.catalogue import CATALOGUE
+from lmlab.data.dataset import is_reference, open_dataset
 from lmlab.data.progress import Progress, shown
 from lmlab.data.remembered import READING, datasets_of, reading_of, words_of
 from lmlab.data.sources import Source, resolve
@@ -75,7 +75,7 @@ def recipe_asked(
                 f"--size is for a text, but {target} has its shape: change it with --model.width and its like"
             )
         return _named(target, settings, say)
-    from lmlab.hardware import choose_device
+    from lmlab.hardware.device import choose_device
 
     _require_possible(target, settings, size)
     device = choose_device(_with(settings, "train.device").train.device).type
@@ -111,7 +111,7 @@ def text_asked(
     target: str, settings: Mapping[str, Any], progress: Progress | None = None
 ) -> tuple[Survey, tuple[str, ...]]:
     """Survey all of a text, and return the reasons for the recipe that `lmlab train` would choose for it (or why it can't)."""
-    from lmlab.hardware import choose_device
+    from lmlab.hardware.device import choose_device
 
     with shown(progress) as progress:
         text = _text(target, settings, progress)

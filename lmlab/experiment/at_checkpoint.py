@@ -15,7 +15,7 @@ import numpy as np
 from lmlab import LabError
 from lmlab.data.progress import Progress
 from lmlab.experiment.judging import checkpoint_in
-from lmlab.experiment.record import Evaluation, Record, read_record
+from lmlab.experiment.record import EvaluationPoint, Record, read_record
 from lmlab.runs import Run
 from lmlab.runs.units import unit_type
 
@@ -51,7 +51,7 @@ def record_at(run: Run, which: str, device: str = "auto", progress: Progress | N
     )
 
 
-def _stored(run: Run, entry: Evaluation | None) -> tuple[Mapping[str, Any], np.ndarray] | None:
+def _stored(run: Run, entry: EvaluationPoint | None) -> tuple[Mapping[str, Any], np.ndarray] | None:
     """Return the figures and bits of an evaluation of the whole split; None where it isn't one, or its bits are gone."""
     if entry is None or not entry.whole:
         return None
@@ -73,7 +73,7 @@ def _scored_anew(run: Run, step: int, device: str, progress: Progress | None) ->
     return {"step": step, **figures(scores)}, scores.bits_per_unit
 
 
-def _units(run: Run, evaluations: tuple[Evaluation, ...], bits: np.ndarray) -> np.ndarray | None:
+def _units(run: Run, evaluations: tuple[EvaluationPoint, ...], bits: np.ndarray) -> np.ndarray | None:
     """Return units-valid.npy with the columns up to these evaluations and then `bits`; None where it is unreadable or has other
     units."""
     try:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from lmlab.data import Dataset
+from lmlab.data.dataset import Dataset
 from lmlab.data.windows import split_windows
 from lmlab.experiment.circumstances import circumstances
 from lmlab.experiment.outline import Outline

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from lmlab import LabError
-from lmlab.data import prepare
 from lmlab.data.fresh import sequences_an_epoch, training_split
+from lmlab.data.preparation import prepare
 from lmlab.data.progress import Progress
 from lmlab.experiment.outline import with_known_prompts
 from lmlab.planning.benchmark.bench import MOST_BATCH, Bench, Bencher, effort_of

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lmlab.data import Dataset
-from lmlab.training.guard import Verdict
+from lmlab.data.dataset import Dataset
+from lmlab.training.guard import StepVerdict
 from lmlab.training.observing import Observation, observe
 from lmlab.training.policy import Policy
 from lmlab.training.state import State
@@ -20,7 +20,9 @@ LONGEST_TEXT = 4_000
 """Characters of each."""
 
 
-def black_box(step: TrainingStep, policy: Policy, dataset: Dataset, state: State, verdict: Verdict) -> dict[str, Any]:
+def black_box(
+    step: TrainingStep, policy: Policy, dataset: Dataset, state: State, verdict: StepVerdict
+) -> dict[str, Any]:
     """Return the value for black-boxes/, for the step that `state` is about to take, with the weights before its update."""
     batch = step.recipe.train.batch
     inputs, targets = step.batch(state.cursor)

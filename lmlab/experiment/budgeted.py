@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
-from lmlab.data import prepare
 from lmlab.data.fresh import training_split
 from lmlab.data.order import epoch_length
+from lmlab.data.preparation import prepare
 from lmlab.data.progress import Progress
 from lmlab.experiment.parent import parent_of
 from lmlab.experiment.start import rate_line, with_rate
@@ -20,7 +20,7 @@ from lmlab.planning.cards.price import Price
 from lmlab.planning.forecasts.history import finished_runs
 from lmlab.planning.inverse.budget import Budget
 from lmlab.planning.inverse.resources import resources_here, resources_on
-from lmlab.planning.inverse.search import Corpus, InversePlan, inverse_plan
+from lmlab.planning.inverse.search import CorpusFacts, InversePlan, inverse_plan
 from lmlab.planning.inverse.shapes import shapes_like
 from lmlab.planning.losses.evidence import law_for, law_of
 from lmlab.planning.losses.known_law import KnownLaw, own_law, published_law
@@ -58,7 +58,7 @@ def plan_within(
         training = training_split(recipe, dataset)
         resources = resources_here(recipe, policy, training, vocabulary, memory_bytes(policy))
     law = law_for(recipe, dataset, steps_of(recipe, training_split(recipe, dataset)), finished_runs(Path(runs)))
-    return inverse_plan(recipe, Corpus.of(recipe, dataset), budget, law, resources)
+    return inverse_plan(recipe, CorpusFacts.of(recipe, dataset), budget, law, resources)
 
 
 def plan_on_card(
@@ -68,7 +68,7 @@ def plan_on_card(
     check(recipe)
     dataset = prepare(recipe.data, progress=progress)
     steps, resources = steps_of(recipe, training_split(recipe, dataset)), resources_on(card, dataset.vocabulary_size)
-    return plan_for_card(recipe, steps, Corpus.of(recipe, dataset), card, resources, price)
+    return plan_for_card(recipe, steps, CorpusFacts.of(recipe, dataset), card, resources, price)
 
 
 def plan_after(reference: str, *, runs: str | Path = "runs") -> NextSteps:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmlab import LabError
-from lmlab.experiment.listing import Row
+from lmlab.experiment.listing import ListedRun
 from lmlab.recipe.experiment import SECTIONS
 from lmlab.recipe.foreign import own_name
 from lmlab.recipe.override import nearest
@@ -62,7 +62,7 @@ class Condition:
     operator: str
     value: str
 
-    def holds(self, row: Row) -> bool:
+    def holds(self, row: ListedRun) -> bool:
         """Return whether the row satisfies it; LabError where the values can't be compared."""
         found = value_of(row, self.field)
         if self.operator in ("!=", "!~"):
@@ -113,14 +113,14 @@ def check_field(name: str) -> str:
     )
 
 
-def chosen(rows: Sequence[Row], conditions: Sequence[Condition]) -> list[Row]:
+def chosen(rows: Sequence[ListedRun], conditions: Sequence[Condition]) -> list[ListedRun]:
     """Return the rows that satisfy all conditions; LabError for a setting that no run's recipe has."""
     for field in {condition.field for condition in conditions if "." in condition.field}:
         _require_setting(rows, field)
     return [row for row in rows if all(condition.holds(row) for condition in conditions)]
 
 
-def in_order_of(rows: Sequence[Row], field: str, descending: bool = False) -> list[Row]:
+def in_order_of(rows: Sequence[ListedRun], field: str, descending: bool = False) -> list[ListedRun]:
     """Sort by a field; rows without a value come last in both directions, and the sort is stable."""
     field = check_field(field)
     if "." in field:
@@ -130,13 +130,13 @@ def in_order_of(rows: Sequence[Row], field: str, descending: bool = False) -> li
     return [*sorted(known, key=lambda row: _key(value_of(row, field)), reverse=descending), *without]
 
 
-def value_of(row: Row, field: str) -> Any:
+def value_of(row: ListedRun, field: str) -> Any:
     """Return a field's value, by the name from `check_field`; None where it's unknown, or the recipe has no such setting."""
     section, dot, key = field.partition(".")
     return getattr(getattr(row.recipe, section, None), key, None) if dot else getattr(row, field)
 
 
-def _require_setting(rows: Sequence[Row], field: str) -> None:
+def _require_setting(rows: Sequence[ListedRun], field: str) -> None:
     section, _, key = field.partition(".")
     parts = [getattr(row.recipe, section) for row in rows if row.recipe is not None]
     if parts and not any(hasattr(part, key) for part in parts):

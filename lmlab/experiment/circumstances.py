@@ -6,8 +6,8 @@ import sys
 from typing import Any
 
 from lmlab import __version__
-from lmlab.hardware import detect
-from lmlab.native import Library, load
+from lmlab.hardware.machine import detect
+from lmlab.native.library import Library, load
 from lmlab.runs.code import running_source_sha256
 from lmlab.training.policy import Policy
 

@@ -10,8 +10,8 @@ from lmlab.experiment.claims import claim_line
 from lmlab.experiment.expectations import expectation_line
 from lmlab.planning.forecasts.score import score_line
 from lmlab.recipe import Recipe
+from lmlab.recipe.quantities import duration
 from lmlab.scaling.noise import GradientNoise, useful_batch_line
-from lmlab.training.display import duration
 from lmlab.training.wall import WORDS
 
 LARGE = 1e6

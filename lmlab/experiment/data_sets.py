@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
-from lmlab.data import Dataset, list_datasets, open_dataset, prepare, prepared
+from lmlab.data.dataset import Dataset, list_datasets, open_dataset
 from lmlab.data.describe_lines import documents_in_short, split_in_short
 from lmlab.data.manifest import ID
 from lmlab.data.manifest import NAME as MANIFEST
+from lmlab.data.preparation import prepare, prepared
 from lmlab.data.progress import Progress
 from lmlab.data.remembered import datasets_of, words_of
 from lmlab.data.sources import resolve

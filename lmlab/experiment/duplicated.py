@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from lmlab.data import Dataset
 from lmlab.data.all_splits import ALL
+from lmlab.data.dataset import Dataset
 from lmlab.data.hygiene import checked, duplicate_units, is_quick, kept
 from lmlab.data.progress import Progress
-from lmlab.evaluation import Evaluation
+from lmlab.evaluation.result import Evaluation
 
 
 def without_duplicates(

@@ -15,8 +15,7 @@ from lmlab import LabError
 from lmlab.experiment.claims import VALIDATION, WORDS
 from lmlab.experiment.ranges import Range, parse_range
 from lmlab.recipe.override import nearest
-from lmlab.recipe.quantities import seconds_in
-from lmlab.training.display import duration
+from lmlab.recipe.quantities import duration, seconds_in
 
 METRICS = {**VALIDATION, "valid_bits_per_byte": "bits_per_byte", "time": "time"}
 """Possible metrics -> their names among the best model's figures; time is that of the whole run."""
@@ -27,7 +26,7 @@ MOST = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Expectation:
+class ExpectedRange:
     """A metric with its expected limits; None for no limit on that side. Times are in seconds."""
 
     metric: str
@@ -46,7 +45,7 @@ class Expectation:
         }
 
 
-def parse_expectations(texts: Sequence[str]) -> tuple[Expectation, ...]:
+def parse_expectations(texts: Sequence[str]) -> tuple[ExpectedRange, ...]:
     """Parse expectations such as `valid_loss=1.4..1.5`; LabError for an invalid one, or a metric named twice."""
     found = tuple(map(_parsed, texts))
     names = [entry.metric for entry in found]
@@ -56,17 +55,17 @@ def parse_expectations(texts: Sequence[str]) -> tuple[Expectation, ...]:
     return found
 
 
-def read_expectations(value: Any) -> tuple[Expectation, ...]:
+def read_expectations(value: Any) -> tuple[ExpectedRange, ...]:
     """Read `expected` of origin.json; LabError where it is damaged. Older runs have none."""
     if value is None:
         return ()
     try:
         found = tuple(
-            Expectation(metric=entry["metric"], low=_limit(entry["low"]), high=_limit(entry["high"]))
+            ExpectedRange(metric=entry["metric"], low=_limit(entry["low"]), high=_limit(entry["high"]))
             for entry in value[:MOST]
         )
     except (KeyError, TypeError, ValueError):
-        found = (Expectation(metric="", low=None, high=None),)
+        found = (ExpectedRange(metric="", low=None, high=None),)
     if any(entry.metric not in METRICS for entry in found):
         raise LabError(
             "origin.json is damaged: expected ranges of metrics under 'expected'; take it from a copy of the run"
@@ -84,7 +83,7 @@ def expectation_line(entry: Mapping[str, Any]) -> str:
     return f"expected {what} {wanted}: {'held' if entry['held'] else 'missed'}, measured {shown(measured)}{where}"
 
 
-def _parsed(text: str) -> Expectation:
+def _parsed(text: str) -> ExpectedRange:
     name, _, limits = (part.strip() for part in text.partition("="))
     if len(text) > 100 or ".." not in limits:
         raise LabError(f"--expect {text[:60]!r} can't be read: {EXAMPLE}")
@@ -94,7 +93,7 @@ def _parsed(text: str) -> Expectation:
     found = parse_range(limits, lambda limit: _number(metric, limit, text))
     if found is None or found.empty:
         raise LabError(f"--expect {text[:60]!r} has no range: {EXAMPLE}")
-    return Expectation(metric=metric, low=found.low, high=found.high)
+    return ExpectedRange(metric=metric, low=found.low, high=found.high)
 
 
 def _number(metric: str, text: str, whole: str) -> float:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
-from lmlab.checkpoint import find
+from lmlab.checkpoint.finding import find
 from lmlab.checkpoint.pointers import LATEST, pointed
 from lmlab.data.reading import reading
-from lmlab.evaluation import Evaluation, loss_gap
+from lmlab.evaluation.gap import loss_gap
+from lmlab.evaluation.result import Evaluation
 from lmlab.experiment.claims import compared_claims
 from lmlab.experiment.closing import closing_lines
 from lmlab.experiment.expectations import read_expectations
@@ -21,7 +22,7 @@ from lmlab.experiment.fresh import fresh_left
 from lmlab.experiment.keeping import keep_least
 from lmlab.experiment.session import Session
 from lmlab.experiment.verdict import gap_from, is_evaluation, verdict_on
-from lmlab.hardware import peak_memory_bytes
+from lmlab.hardware.memory import peak_memory_bytes
 from lmlab.planning.forecasts.score import counts_wall_time, score
 from lmlab.runs import Run
 from lmlab.stats import PairedDifference, divergence, paired_difference

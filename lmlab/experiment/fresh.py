@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lmlab import LabError
-from lmlab.data import Dataset
+from lmlab.data.dataset import Dataset
 from lmlab.data.fresh import FreshTokens, TrainingTokens, fresh_windows, training_split
 from lmlab.data.ranges import size
 from lmlab.data.usage import Use, shared_tokens, unused, used_by

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 import torch
 
 from lmlab import LabError
-from lmlab.checkpoint import Checkpoint, find
-from lmlab.checkpoint import steps as checkpoint_steps
+from lmlab.checkpoint.finding import find
 from lmlab.checkpoint.header import read_header
 from lmlab.checkpoint.layout import SUFFIX
-from lmlab.data import find_dataset
+from lmlab.checkpoint.layout import steps as checkpoint_steps
+from lmlab.checkpoint.opened import Checkpoint
+from lmlab.data.dataset import find_dataset
 from lmlab.data.tokenizers import load_tokenizer
 from lmlab.experiment.judging import lost_lines, saved_step, train_again
 from lmlab.files import read_json
-from lmlab.model import build_model
+from lmlab.model.build import build_model
 from lmlab.runs import Run
 from lmlab.runs.run import ORIGIN, RECIPE, SEGMENTS
 from lmlab.training.policy import read_policy

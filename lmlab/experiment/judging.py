@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 
 from lmlab import LabError
-from lmlab.checkpoint import Checkpoint, find, is_noted
-from lmlab.checkpoint import steps as checkpoint_steps
-from lmlab.checkpoint.finding import INIT
+from lmlab.checkpoint.finding import INIT, find
+from lmlab.checkpoint.initial import is_noted
+from lmlab.checkpoint.layout import steps as checkpoint_steps
+from lmlab.checkpoint.opened import Checkpoint
 from lmlab.runs import Run
 from lmlab.runs.run import RECIPE
 

@@ -13,13 +13,17 @@ from typing import Any
 from torch import Tensor
 
 from lmlab import LabError
-from lmlab.checkpoint import Checkpoint, Retention, file_sha256, is_noted, note_initial, prune, read_initial
-from lmlab.checkpoint import steps as checkpoint_steps
+from lmlab.checkpoint.initial import is_noted, note_initial, read_initial
 from lmlab.checkpoint.layout import SUFFIX, folder_of
+from lmlab.checkpoint.layout import steps as checkpoint_steps
 from lmlab.checkpoint.manifest import read_manifest
+from lmlab.checkpoint.opened import Checkpoint
+from lmlab.checkpoint.pruning import Retention, prune
+from lmlab.checkpoint.tensors import file_sha256
 from lmlab.experiment.session import Session
-from lmlab.model import build_model, initialise
-from lmlab.optim import build_optimizer
+from lmlab.model.build import build_model
+from lmlab.model.initial import initialise
+from lmlab.optim.build import build_optimizer
 from lmlab.planning.forecasts.kept_checkpoints import keeps_least
 from lmlab.runs import Run
 

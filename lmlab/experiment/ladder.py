@@ -9,13 +9,14 @@ import hashlib
 from collections.abc import Callable
 
 from lmlab import LabError
-from lmlab.data import Dataset
+from lmlab.data.dataset import Dataset
 from lmlab.experiment.start import train_or_resume
 from lmlab.files import cache_folder, make_folder, remove_tree
 from lmlab.planning.losses.ladder import remember, remembered, rungs_of
 from lmlab.recipe import Recipe, recipe_hash
-from lmlab.scaling.ladder import LadderLaw, Point, ladder_law
-from lmlab.training.display import Display, duration
+from lmlab.recipe.quantities import duration
+from lmlab.scaling.ladder import LadderLaw, LadderPoint, ladder_law
+from lmlab.training.display import Display
 
 
 def run_ladder(
@@ -41,7 +42,7 @@ def run_ladder(
             f"  {number + 1} of {len(rungs)}: width {rung.recipe.model.width}, {rung.recipe.train.steps:,} steps, "
             f"{duration(seconds)}: loss {loss:.4f}"
         )
-        done.append(Point(size=rung.size, length=rung.length, loss=loss))
+        done.append(LadderPoint(size=rung.size, length=rung.length, loss=loss))
         remember(recipe, dataset.id, steps, done)
         remove_tree(folder)
     return ladder_law(done, steps)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmlab import LabError
-from lmlab.checkpoint import Checkpoint, find
-from lmlab.data import find_dataset
+from lmlab.checkpoint.finding import find
+from lmlab.checkpoint.opened import Checkpoint
+from lmlab.data.dataset import find_dataset
 from lmlab.data.usage import Ancestry, Use, read_ancestry, read_use
 from lmlab.runs import Run, open_run
 from lmlab.training.state import State, read_state

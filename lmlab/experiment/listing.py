@@ -24,7 +24,7 @@ AVERAGED = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class ListedRun:
     """One run in a table; None is unknown, or not known yet."""
 
     name: str
@@ -81,7 +81,7 @@ class Seeds:
     """For each name in AVERAGED, over the seeds."""
     deviations: Mapping[str, float | None]
     """Standard deviations, with n - 1; None for one seed."""
-    first: Row
+    first: ListedRun
     """For the values that they have in common."""
 
     def to_json(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class Seeds:
         return {"family": self.family, "runs": list(self.names), "seeds": self.seeds, **figures}
 
 
-def read_rows(root: Path) -> tuple[list[Row], list[str]]:
+def read_rows(root: Path) -> tuple[list[ListedRun], list[str]]:
     """Read all runs of `root`, the newest last, and return a line for each that can't be read."""
     rows, problems = [], []
     for run in list_runs(root):
@@ -101,11 +101,11 @@ def read_rows(root: Path) -> tuple[list[Row], list[str]]:
     return sorted(rows, key=lambda row: row.created), problems
 
 
-def row_of(run: Run) -> Row:
+def row_of(run: Run) -> ListedRun:
     """Return a run's row; LabError where one of its files is damaged."""
     record = read_outcome(run)
     try:
-        return Row(
+        return ListedRun(
             name=record.name,
             id=record.id,
             status=record.status,
@@ -138,17 +138,17 @@ def row_of(run: Run) -> Row:
         ) from None
 
 
-def seeds_of(rows: Sequence[Row]) -> list[Seeds]:
+def seeds_of(rows: Sequence[ListedRun]) -> list[Seeds]:
     """Return the families with two or more finished runs, in the order of their first rows."""
-    families: dict[str, list[Row]] = {}
+    families: dict[str, list[ListedRun]] = {}
     for row in rows:
         if row.status == "finished" and row.loss is not None:
             families.setdefault(row.family, []).append(row)
     return [_seeds(family, members) for family, members in families.items() if len(members) > 1]
 
 
-def _seeds(family: str, members: Sequence[Row]) -> Seeds:
-    by_seed: dict[int | None, list[Row]] = {}
+def _seeds(family: str, members: Sequence[ListedRun]) -> Seeds:
+    by_seed: dict[int | None, list[ListedRun]] = {}
     for row in members:
         by_seed.setdefault(row.seed, []).append(row)
     means: dict[str, float | None] = {}
@@ -169,10 +169,10 @@ def _seeds(family: str, members: Sequence[Row]) -> Seeds:
     )
 
 
-def folded(rows: Sequence[Row], groups: Sequence[Seeds]) -> list[Row | Seeds]:
+def folded(rows: Sequence[ListedRun], groups: Sequence[Seeds]) -> list[ListedRun | Seeds]:
     """Return the rows with each family's members replaced by the family, at the place of its first member."""
     by_name = {name: group for group in groups for name in group.names}
-    found: list[Row | Seeds] = []
+    found: list[ListedRun | Seeds] = []
     for row in rows:
         group = by_name.get(row.name)
         if group is None:

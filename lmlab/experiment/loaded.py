@@ -9,15 +9,18 @@ from typing import Any
 
 import torch
 
-from lmlab.data import Dataset, find_dataset
+from lmlab.data.dataset import Dataset, find_dataset
 from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.experiment.finish import Outcome
 from lmlab.experiment.judging import checkpoint_in
 from lmlab.files import read_json
-from lmlab.generation import Completion, Sampling, generate
+from lmlab.generation.decoding import generate
 from lmlab.generation.prompts import begin_of
-from lmlab.hardware import choose_device
-from lmlab.model import TrainableModel, build_model
+from lmlab.generation.settings import Sampling
+from lmlab.generation.writer import Completion
+from lmlab.hardware.device import choose_device
+from lmlab.model.build import build_model
+from lmlab.model.trainable import TrainableModel
 from lmlab.recipe import Recipe
 from lmlab.runs import Run, open_run
 from lmlab.training.saving import require_weights, restore_weights

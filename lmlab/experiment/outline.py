@@ -8,16 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmlab.data import Dataset
+from lmlab.data.dataset import Dataset
 from lmlab.data.fresh import TrainingTokens, training_split
 from lmlab.data.reading import scored_targets
 from lmlab.data.tokenizers import Tokenizer
 from lmlab.data.windows import split_windows
-from lmlab.evaluation import tokens_in_sample
+from lmlab.evaluation.losses import tokens_in_sample
 from lmlab.experiment.fresh import tokens_of_run
 from lmlab.experiment.parent import Parent, first_step
 from lmlab.generation.prompts import known_prompts
-from lmlab.hardware import held_memory_bytes, release_freed_memory
+from lmlab.hardware.memory import held_memory_bytes, release_freed_memory
 from lmlab.planning.forecasts.calibration import Calibration
 from lmlab.planning.forecasts.forecast import Forecast, forecast_from, try_here
 from lmlab.planning.forecasts.history import Finished, finished_runs, machine_of, scores_on

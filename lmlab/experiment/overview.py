@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from lmlab import LabError
-from lmlab.checkpoint import pointed
 from lmlab.checkpoint.layout import SUFFIX, folder_of
 from lmlab.checkpoint.manifest import read_manifest
+from lmlab.checkpoint.pointers import pointed
 from lmlab.checkpoint.pruning import occupied
 from lmlab.experiment.judging import lost_lines, present_steps, without_checkpoints
-from lmlab.experiment.listing import Row, row_of
+from lmlab.experiment.listing import ListedRun, row_of
 from lmlab.experiment.timeline import events_of
 from lmlab.recipe import Recipe, differences, is_recipe, load_recipe
 from lmlab.runs import Run, read_note
@@ -50,7 +50,7 @@ class Overview:
     """The lmlab recipe from which the run's was made; None without one."""
     changed: Mapping[str, tuple[Any, Any]]
     """Setting -> (its value in `base`, its value here), for settings that affect the result."""
-    row: Row | None
+    row: ListedRun | None
     """Its row in the table of runs."""
     policy: Mapping[str, Any]
     summary: Mapping[str, Any] | None

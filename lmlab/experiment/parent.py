@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmlab import LabError
-from lmlab.checkpoint import Checkpoint
-from lmlab.data import Dataset
+from lmlab.checkpoint.opened import Checkpoint
+from lmlab.data.dataset import Dataset
 from lmlab.experiment.judging import checkpoint_in
 from lmlab.recipe import Recipe
 from lmlab.runs import Run, open_run

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmlab.data import prepare
 from lmlab.data.fresh import training_split
+from lmlab.data.preparation import prepare
 from lmlab.data.progress import Progress
 from lmlab.data.reading import Reading, reading
 from lmlab.experiment.ladder import run_ladder
@@ -23,7 +23,7 @@ from lmlab.planning.forecasts.history import finished_runs
 from lmlab.planning.forecasts.usual_rate import usual_rate
 from lmlab.planning.forecasts.validation import Validation, validation_of
 from lmlab.planning.losses.ladder_time import ladder_seconds
-from lmlab.planning.memory.by_micro_batch import Lines, measure_lines
+from lmlab.planning.memory.by_micro_batch import CostLines, measure_lines
 from lmlab.planning.memory.check import memory_bytes
 from lmlab.planning.memory.largest import largest_that_fits
 from lmlab.planning.memory.parts import MemoryParts, computed_in_chunks, memory_parts
@@ -38,7 +38,7 @@ from lmlab.recipe import Recipe, check
 from lmlab.scaling.estimate import Estimate
 from lmlab.scaling.estimate import Evidence as Kind
 from lmlab.training.display import Display, make_display
-from lmlab.training.evaluating import evaluations_in
+from lmlab.training.length import times_in
 from lmlab.training.wall import WallClock
 
 
@@ -49,7 +49,7 @@ class _Tried:
     trial: Measurement
     """With the memory of a run: `lmlab train` holds as much before its first step as this process."""
     evidence: Kind
-    lines: Lines | None
+    lines: CostLines | None
     watts: Estimate | None
     more_bytes: int
     """How much more memory a run holds than the child processes did."""
@@ -156,7 +156,7 @@ def _position(outline: Outline, read: Reading) -> Position:
 def _validation(outline: Outline, tried: _Tried, time: Duration, loss: Estimate | None) -> Validation:
     return validation_of(
         outline.recipe.evaluate.share,
-        evaluations_in(outline.steps, outline.recipe.evaluate.every),
+        times_in(outline.steps, outline.recipe.evaluate.every),
         time.train_seconds,
         tried.trial.forward_tokens_per_second,
         outline.plan.split_tokens,

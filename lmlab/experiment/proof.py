@@ -18,7 +18,7 @@ COMPARED = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
+class FirstDifference:
     """The first difference from the record."""
 
     step: int
@@ -28,14 +28,14 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
+class ComparedLines:
     """The result of comparing the lines of a replay."""
 
     lines: int
     """Lines of metrics and samples."""
     batches: int
     """Batches that the hash in the last compared line of training covers, from the first step on."""
-    difference: Difference | None
+    difference: FirstDifference | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Proof:
     """Tensors that were compared; 0 where the replay ended at no checkpoint."""
     largest_difference: float | None
     """Over all tensors."""
-    difference: Difference | None
+    difference: FirstDifference | None
     reasons: tuple[str, ...]
     """What differs between the recorded segment and now, the likeliest cause first."""
 
@@ -89,7 +89,7 @@ class Proof:
 
 def compare_lines(
     recorded: Sequence[dict[str, Any]], replayed: Sequence[dict[str, Any]], first: int, last: int
-) -> Compared:
+) -> ComparedLines:
     """Compare the lines of steps after `first` and up to `last`, up to the first difference.
 
     The evaluation of the last step isn't compared, since it comes after that step.
@@ -99,7 +99,7 @@ def compare_lines(
     places = sorted({*ours, *theirs}, key=lambda place: (place[0], kinds.index(place[1]), place[2]))
     hashed = [step for step, kind, _ in places if kind == "train" and "batches" in ours.get((step, kind, 0), {})]
     difference = next((found for place in places if (found := _difference(place, ours, theirs)) is not None), None)
-    return Compared(lines=len(places), batches=hashed[-1] - first if hashed else 0, difference=difference)
+    return ComparedLines(lines=len(places), batches=hashed[-1] - first if hashed else 0, difference=difference)
 
 
 def require_something(
@@ -125,15 +125,15 @@ def require_something(
     raise LabError(f"nothing is recorded for {span} of {run} to compare with: {', '.join(there)}: {cure}")
 
 
-def _difference(place: tuple[int, str, int], ours: dict[Any, Any], theirs: dict[Any, Any]) -> Difference | None:
+def _difference(place: tuple[int, str, int], ours: dict[Any, Any], theirs: dict[Any, Any]) -> FirstDifference | None:
     step, kind, _ = place
     if place not in ours or place not in theirs:
         there = [lines.get(place, "no such line") for lines in (ours, theirs)]
-        return Difference(step=step, what=f"a line of kind {kind}", recorded=there[0], replayed=there[1])
+        return FirstDifference(step=step, what=f"a line of kind {kind}", recorded=there[0], replayed=there[1])
     for name in COMPARED[kind]:
         if name in ours[place] and ours[place][name] != theirs[place].get(name):
             what = "the batches" if name == "batches" else f"{name} of the line of kind {kind}"
-            return Difference(step=step, what=what, recorded=ours[place][name], replayed=theirs[place].get(name))
+            return FirstDifference(step=step, what=what, recorded=ours[place][name], replayed=theirs[place].get(name))
     return None
 
 

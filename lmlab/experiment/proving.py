@@ -14,14 +14,15 @@ import torch
 from torch import Tensor
 
 from lmlab import LabError
-from lmlab.checkpoint import Checkpoint, find
-from lmlab.checkpoint import steps as checkpoint_steps
-from lmlab.data import find_dataset
+from lmlab.checkpoint.finding import find
+from lmlab.checkpoint.layout import steps as checkpoint_steps
+from lmlab.checkpoint.opened import Checkpoint
+from lmlab.data.dataset import find_dataset
 from lmlab.experiment.beginning import start_units
 from lmlab.experiment.circumstances import REASONS, circumstances, differing
 from lmlab.experiment.judging import checkpoint_in, lost_lines, present_steps, without_checkpoints
 from lmlab.experiment.outline import outline_of_run
-from lmlab.experiment.proof import Difference, Proof, compare_lines, require_something
+from lmlab.experiment.proof import FirstDifference, Proof, compare_lines, require_something
 from lmlab.experiment.session import Session, open_session
 from lmlab.planning.trials.child import trial_folder
 from lmlab.recipe import Recipe
@@ -149,7 +150,7 @@ def _policy_here(recipe: Recipe, kept: Policy, say: Callable[[str], None]) -> Po
     return kept if same and here.torch_device.type == kept.torch_device.type else here
 
 
-def _compare_tensors(run: Run, session: Session, last: int) -> tuple[int, float | None, Difference | None]:
+def _compare_tensors(run: Run, session: Session, last: int) -> tuple[int, float | None, FirstDifference | None]:
     """Return how many tensors were compared, their largest difference, and the first that differs, in the model's own order."""
     if last not in checkpoint_steps(run.checkpoints):
         return 0, None, None
@@ -166,7 +167,7 @@ def _compare_tensors(run: Run, session: Session, last: int) -> tuple[int, float 
             largest = max(largest, apart)
             if apart and difference is None:
                 what = f"{part} {name}"
-                difference = Difference(
+                difference = FirstDifference(
                     step=last, what=what, recorded="its tensor", replayed=f"one up to {apart:.3g} away"
                 )
     return count, largest, difference

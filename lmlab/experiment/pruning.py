@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lmlab import LabError
-from lmlab.checkpoint import Freeing, free, is_noted, to_free
-from lmlab.checkpoint import steps as checkpoint_steps
+from lmlab.checkpoint.freeing import Freeing, free, to_free
+from lmlab.checkpoint.initial import is_noted
 from lmlab.checkpoint.layout import SUFFIX, folder_of
+from lmlab.checkpoint.layout import steps as checkpoint_steps
 from lmlab.checkpoint.manifest import read_manifest
 from lmlab.runs import Run, RunLock
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lmlab import LabError
-from lmlab.model import flops_per_token, parameters
+from lmlab.model.cost import flops_per_token, parameters
 from lmlab.recipe import Recipe, recipe_hash
 from lmlab.runs import Run, lines_from_end, list_runs
 from lmlab.runs.run import StatusName
@@ -25,7 +25,7 @@ LARGEST_EXPONENT = 700.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
+class EvaluationPoint:
     """One evaluation of a run during training."""
 
     step: int
@@ -63,7 +63,7 @@ class Record:
     policy: Mapping[str, Any]
     summary: Mapping[str, Any] | None
     """None before the run's end."""
-    evaluations: tuple[Evaluation, ...]
+    evaluations: tuple[EvaluationPoint, ...]
     step: int
     """The last step in metrics."""
     tokens: int | None
@@ -313,7 +313,7 @@ def read_outcome(run: Run) -> Record:
 
 @dataclass(frozen=True, kw_only=True)
 class _Course:
-    evaluations: tuple[Evaluation, ...] = ()
+    evaluations: tuple[EvaluationPoint, ...] = ()
     step: int = 0
     tokens: int | None = 0
     tokens_per_second: float | None = None
@@ -433,10 +433,12 @@ def read_records(root: Path, read: Callable[[Run], Record] = read_record) -> tup
     return records, problems
 
 
-def _evaluation(line: Mapping[str, Any], seconds: float | None, number: int, joules: float | None = None) -> Evaluation:
+def _evaluation(
+    line: Mapping[str, Any], seconds: float | None, number: int, joules: float | None = None
+) -> EvaluationPoint:
     names = ("train_loss", "valid_bits_per_byte", "tokens", "whole", "valid_accuracy")
     train, bits, tokens, whole, accuracy = (line.get(name) for name in names)
-    return Evaluation(
+    return EvaluationPoint(
         step=int(line["step"]),
         tokens=None if tokens is None else int(tokens),
         train_seconds=seconds,

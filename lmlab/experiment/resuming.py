@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 
 from lmlab import LabError, StorageError
-from lmlab.checkpoint import Checkpoint, find, pointed, update_pointers
-from lmlab.checkpoint import steps as checkpoints_of
+from lmlab.checkpoint.finding import find
 from lmlab.checkpoint.layout import MANIFEST
-from lmlab.data import Dataset, find_dataset, prepare
+from lmlab.checkpoint.layout import steps as checkpoints_of
+from lmlab.checkpoint.opened import Checkpoint
+from lmlab.checkpoint.pointers import pointed, update_pointers
+from lmlab.data.dataset import Dataset, find_dataset
+from lmlab.data.preparation import prepare
 from lmlab.data.progress import Progress
 from lmlab.experiment.beginning import begin, start_units
 from lmlab.experiment.circumstances import circumstances

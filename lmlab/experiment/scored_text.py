@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmlab import LabError
-from lmlab.data import Dataset, prepare
 from lmlab.data.all_splits import ALL, AllSplits
-from lmlab.data.dataset import is_reference
+from lmlab.data.dataset import Dataset, is_reference
+from lmlab.data.preparation import prepare
 from lmlab.data.progress import Progress, Silent
 from lmlab.data.remembered import READING, datasets_of, reading_of
 from lmlab.data.seen import seen_units
 from lmlab.data.sources import Source, resolve
-from lmlab.evaluation import Evaluation
+from lmlab.evaluation.result import Evaluation
 from lmlab.experiment.loaded import Loaded
 from lmlab.recipe import Data, Recipe, override
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from lmlab.data.progress import Progress
 from lmlab.data.windows import split_windows
-from lmlab.evaluation import Evaluation, Scoring, evaluate_split
+from lmlab.evaluation.losses import Scoring, evaluate_split
+from lmlab.evaluation.result import Evaluation
 from lmlab.experiment.duplicated import without_duplicates
 from lmlab.experiment.finish import figures
 from lmlab.experiment.loaded import Loaded, load

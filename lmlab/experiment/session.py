@@ -11,18 +11,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lmlab import LabError
-from lmlab.checkpoint import Checkpoint, find, update_pointers
-from lmlab.checkpoint import steps as checkpoint_steps
-from lmlab.data import Dataset
-from lmlab.evaluation import Evaluation, EvaluationStopped, evaluate_sample, evaluate_split, loss_gap
+from lmlab.checkpoint.finding import find
+from lmlab.checkpoint.layout import steps as checkpoint_steps
+from lmlab.checkpoint.opened import Checkpoint
+from lmlab.checkpoint.pointers import update_pointers
+from lmlab.data.dataset import Dataset
+from lmlab.evaluation.gap import loss_gap
+from lmlab.evaluation.losses import EvaluationStopped, evaluate_sample, evaluate_split
+from lmlab.evaluation.result import Evaluation
 from lmlab.experiment.black_box import black_box
 from lmlab.experiment.outline import Outline
 from lmlab.files import DISK, Storage
-from lmlab.generation import Sampling, generate
+from lmlab.generation.decoding import generate
 from lmlab.generation.prompts import begin_of
+from lmlab.generation.settings import Sampling
 from lmlab.hardware.energy import EnergyMeter
 from lmlab.hardware.load import ShareMeter
-from lmlab.model import flops_per_token
+from lmlab.model.cost import flops_per_token
 from lmlab.planning.trials.peaks import datasheet_of, peak_flops
 from lmlab.recipe import Recipe
 from lmlab.runs import Journal, Run
@@ -30,7 +35,7 @@ from lmlab.runs.black_boxes import write_black_box
 from lmlab.scaling.estimate import Estimate
 from lmlab.training.display import Display
 from lmlab.training.evaluating import EvaluationPlan
-from lmlab.training.guard import Verdict
+from lmlab.training.guard import StepVerdict
 from lmlab.training.loop import Ending, Hooks, Loop, Scores, StopCheck
 from lmlab.training.outlook import Outlook, forecast_loss
 from lmlab.training.pace import Correction, Expected, Pace, expected_time
@@ -230,7 +235,7 @@ class Session:
             raise Interrupted
         return tuple({"prompt": completion.prompt, "text": completion.text} for completion in written)
 
-    def _black_box(self, state: State, verdict: Verdict) -> str:
+    def _black_box(self, state: State, verdict: StepVerdict) -> str:
         value = black_box(self.training.step, self.policy, self.dataset, state, verdict)
         return write_black_box(self.run.folder, state.step + 1, value, self.storage)
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lmlab import LabError
-from lmlab.data import Dataset, find_dataset, prepare
+from lmlab.data.dataset import Dataset, find_dataset
 from lmlab.data.fresh import FreshTokens
+from lmlab.data.preparation import prepare
 from lmlab.data.progress import Progress
 from lmlab.experiment.beginning import begin
 from lmlab.experiment.circumstances import versions
-from lmlab.experiment.expectations import Expectation, parse_expectations, read_expectations
+from lmlab.experiment.expectations import ExpectedRange, parse_expectations, read_expectations
 from lmlab.experiment.finish import Outcome, train_to_end
 from lmlab.experiment.fresh import fresh_lines, require_one_pass, require_parent, training_tokens
 from lmlab.experiment.lineage import ancestry_to_json, lineage_if_known, lineage_through
@@ -23,7 +24,7 @@ from lmlab.experiment.outline import Outline, deadline_of, outline_of, with_know
 from lmlab.experiment.parent import Parent, same_stream
 from lmlab.experiment.resuming import resume_same
 from lmlab.files import require_free_bytes
-from lmlab.hardware import detect
+from lmlab.hardware.machine import detect
 from lmlab.planning.forecasts.forecast import require_budget
 from lmlab.planning.losses.ladder_time import ladder_seconds, unknown_loss
 from lmlab.recipe import Data, Recipe, check, recipe_hash
@@ -154,7 +155,7 @@ def with_rate(recipe: Recipe, parent: Parent, rate: RateName) -> Recipe:
 
 def rate_line(recipe: Recipe, parent: Parent, first: int, steps: int) -> str:
     """Describe the learning rate at the branch."""
-    from lmlab.optim import rate_share
+    from lmlab.optim.schedule import rate_share
 
     schedule = recipe.schedule
     here = rate_share(schedule, max(1, steps - schedule.start), max(0, first - schedule.start))
@@ -219,7 +220,7 @@ def _require_windows(recipe: Recipe, dataset: Dataset) -> None:
 
 
 def _origin(
-    recipe: Recipe, outline: Outline, dataset: Dataset, parent: Parent | None, expected: Sequence[Expectation]
+    recipe: Recipe, outline: Outline, dataset: Dataset, parent: Parent | None, expected: Sequence[ExpectedRange]
 ) -> dict[str, Any]:
     lineage = None
     if parent is not None:

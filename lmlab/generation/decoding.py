@@ -25,7 +25,8 @@ from lmlab.generation.prompts import encode_prompts, first_token
 from lmlab.generation.settings import Sampling
 from lmlab.generation.spelling import spelling_of
 from lmlab.generation.writer import Completion, Writer
-from lmlab.model import GPTModel, LanguageModel
+from lmlab.model.gpt import GPTModel
+from lmlab.model.protocol import LanguageModel
 
 ROWS_AT_ONCE = 32
 """Texts of a batch: enough to use a processor well, few enough for the memory of their caches (75 MB each for GPT-2 124M)."""

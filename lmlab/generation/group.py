@@ -13,7 +13,8 @@ from lmlab.generation.filters import filtered, penalise_repeats
 from lmlab.generation.lookup import Lookup
 from lmlab.generation.settings import Sampling
 from lmlab.generation.writer import Writer
-from lmlab.model import GPTModel, LanguageModel
+from lmlab.model.gpt import GPTModel
+from lmlab.model.protocol import LanguageModel
 
 
 class Texts:

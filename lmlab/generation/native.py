@@ -14,8 +14,9 @@ import numpy as np
 from lmlab.generation.draw import diverged, uniforms
 from lmlab.generation.settings import Sampling
 from lmlab.generation.writer import Writer
-from lmlab.model import GPTModel, LanguageModel
+from lmlab.model.gpt import GPTModel
 from lmlab.model.native import native_engine
+from lmlab.model.protocol import LanguageModel
 from lmlab.native.decoder import Decoder, Settings, decoder_of
 
 FIRST_CHUNK, LARGEST_CHUNK, UNWATCHED_CHUNK = 4, 64, 256

@@ -15,7 +15,6 @@ from lmlab.model.gpt import GPTModel
 from lmlab.model.gpt_shapes import head_width, hidden_width, key_value_heads, up_width
 from lmlab.model.known import Known, amount, anything, one_of, share, size, size_or_none, unknown_setting, yes_or_no
 from lmlab.model.rotary import rotation
-from lmlab.native import Library, load
 from lmlab.native.engine import (
     ACTIVATIONS,
     LAYER_PARAMETERS,
@@ -25,6 +24,7 @@ from lmlab.native.engine import (
     Engine,
     Shape,
 )
+from lmlab.native.library import Library, load
 from lmlab.recipe.model import GPT
 
 KNOWN: Known = {

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmlab.model.known import Known, anything, one_of, share, size, unknown_setting, yes_or_no
-from lmlab.native import Library, load
+from lmlab.native.library import Library, load
 from lmlab.native.recurrence import MULTIPLE_OF, RecurrenceKernel
 from lmlab.recipe.model import Context
 

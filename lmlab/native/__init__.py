@@ -5,28 +5,3 @@
 
 Without a compiler, PyTorch computes everything instead. Nothing here imports torch.
 """
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from lmlab import lazily
-
-if TYPE_CHECKING:
-    from lmlab.native.build import find_or_build
-    from lmlab.native.library import Library, Missing, load
-    from lmlab.native.peak import multiply_add_flops, product_flops
-
-__all__ = ["Library", "Missing", "find_or_build", "load", "multiply_add_flops", "product_flops"]
-
-__getattr__ = lazily(
-    __name__,
-    {
-        "Library": "library",
-        "Missing": "library",
-        "find_or_build": "build",
-        "load": "library",
-        "multiply_add_flops": "peak",
-        "product_flops": "peak",
-    },
-)

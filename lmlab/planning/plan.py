@@ -17,10 +17,10 @@ from lmlab.planning.memory.parts import MemoryParts
 from lmlab.planning.position import Position
 from lmlab.planning.trials.child import Measurement
 from lmlab.recipe import Recipe
+from lmlab.recipe.quantities import count, duration
 from lmlab.scaling.arithmetic import COMPUTE_OPTIMAL
 from lmlab.scaling.estimate import Estimate, Evidence
 from lmlab.scaling.rates import batch_band, rate_band
-from lmlab.training.display import count, duration
 from lmlab.training.load import load_words
 from lmlab.training.policy import Policy
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lmlab.model import flops_per_token, parameters
+from lmlab.model.cost import flops_per_token, parameters
 from lmlab.recipe import Recipe
 from lmlab.scaling.arithmetic import passes, share_of_compute_optimal, six_n_d, tokens_a_parameter, tokens_in
 from lmlab.scaling.law import effective_tokens

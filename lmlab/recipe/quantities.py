@@ -1,4 +1,4 @@
-"""Parsing of times, sizes, parameter counts and amounts of compute: 2h, 1h30m, 90s; 20GB, 500 MB; 3.5M; 3e17flops."""
+"""Times, sizes, counts and amounts of compute as text: parsed (2h, 1h30m; 20GB; 3.5M; 3e17flops) and formatted (2 min 05 s)."""
 
 from __future__ import annotations
 
@@ -70,3 +70,26 @@ def _sum(text: str, units: Mapping[str, float], expected: str) -> float:
     if not sizes or re.sub(PART, "", text).strip() or not total > 0:
         raise LabError(f"{text[:LONGEST]!r} can't be read: expected {expected}")
     return total
+
+
+def duration(seconds: float) -> str:
+    """Format seconds: 8 s, 2 min 05 s, 3 h 20 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600:,} h {whole % 3600 // 60:02d} min"
+
+
+def count(number: float) -> str:
+    """Format a number with three digits and a suffix: 812, 7.68k, 1.54M."""
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:.0f}"
+
+
+def byte_count(number: float) -> str:
+    """Format a number of bytes in MB or GB: 37.9 MB, 1.25 GB."""
+    return f"{number / 1e9:,.2f} GB" if number >= 1e9 else f"{number / 1e6:,.1f} MB"

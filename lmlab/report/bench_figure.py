@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from lmlab import LabError
-from lmlab.planning.benchmark.bench import Bench, Row
+from lmlab.planning.benchmark.bench import Bench, BenchRow
 from lmlab.report.figure import PIXELS_AN_INCH, write_figure
 from lmlab.report.labels import amount, short
 from lmlab.report.style import INK, QUIET, RUN_COLOURS, RUN_MARKERS, SETTINGS, SMALL_SIZE
@@ -59,9 +59,9 @@ def write_bench(bench: Bench, stem: Path) -> list[Path]:
     return write_figure(draw_bench(bench), stem.parent, stem.name)
 
 
-def _groups(bench: Bench) -> dict[str, list[Row]]:
+def _groups(bench: Bench) -> dict[str, list[BenchRow]]:
     """Return the rows of each way to compute a step, by batch; those with the most batches first."""
-    found: dict[str, list[Row]] = {}
+    found: dict[str, list[BenchRow]] = {}
     for row in sorted(bench.rows, key=lambda row: row.combination.batch):
         found.setdefault(row.combination.how, []).append(row)
     measured = {how: rows for how, rows in found.items() if any(row.rounds for row in rows)}
@@ -69,7 +69,7 @@ def _groups(bench: Bench) -> dict[str, list[Row]]:
     return {how: measured[how] for how in order}
 
 
-def _draw(axes: Axes, groups: dict[str, list[Row]], title: str, value: Callable[[Row, float], float]) -> None:
+def _draw(axes: Axes, groups: dict[str, list[BenchRow]], title: str, value: Callable[[BenchRow, float], float]) -> None:
     axes.set_title(title)
     axes.set_xscale("log", base=2)
     for index, (how, rows) in enumerate(groups.items()):
@@ -107,7 +107,7 @@ def log_ticks(low: float, high: float) -> list[float]:
     return ticks
 
 
-def _mark_failures(axes: Axes, groups: dict[str, list[Row]]) -> None:
+def _mark_failures(axes: Axes, groups: dict[str, list[BenchRow]]) -> None:
     """Draw a cross at the bottom for each batch that ran out of memory, or failed otherwise."""
     for index, rows in enumerate(groups.values()):
         for row in rows:

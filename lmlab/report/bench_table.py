@@ -7,8 +7,8 @@ from typing import Any
 
 from lmlab.hardware.load import BUSY
 from lmlab.planning.benchmark.bench import MOST_BATCH, Bench
+from lmlab.recipe.quantities import duration
 from lmlab.report.labels import amount
-from lmlab.training.display import duration
 from lmlab.training.table import Part, table
 
 HEADINGS = (

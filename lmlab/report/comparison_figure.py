@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lmlab import LabError, printable
+from lmlab.recipe.quantities import duration
 from lmlab.report.comparison_table import verdict_line
 from lmlab.report.figure import PIXELS_AN_INCH, write_figure
 from lmlab.report.labels import amount, short
@@ -26,7 +27,6 @@ from lmlab.report.style import INK, QUIET, RUN_COLOURS, RUN_MARKERS, SETTINGS, S
 from lmlab.study.compare.comparison import Comparison
 from lmlab.study.compare.curves import Axis
 from lmlab.study.compare.pairs import Pair
-from lmlab.training.display import duration
 
 INCHES = (14.0, 6.2)
 PANELS: tuple[tuple[Axis, str], ...] = (

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lmlab import printable
+from lmlab.recipe.quantities import duration
 from lmlab.report.labels import amount
 from lmlab.study.compare.comparison import Comparison
 from lmlab.study.compare.curves import Reached
 from lmlab.study.compare.pairs import Pair
-from lmlab.study.compare.ratios import Row
-from lmlab.training.display import duration
+from lmlab.study.compare.ratios import RatioRow
 from lmlab.training.table import Column, Part, Quoted, Styled, Table
 
 COLOURS = {"better": "green", "worse": "red", "indistinguishable": "yellow"}
@@ -141,7 +141,7 @@ def _reached(reached: Reached | None, epochs: bool) -> str:
     return f"at most {spent}" if reached.at_most else spent
 
 
-def _cell(row: Row, index: int) -> str:
+def _cell(row: RatioRow, index: int) -> str:
     value = row.values[index]
     if value is None:
         return "-"

@@ -60,7 +60,7 @@ class Series:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Best:
+class BestLoss:
     """A run's best validation loss, in nats a token."""
 
     loss: float
@@ -112,14 +112,14 @@ class CurveData:
         measured = self.valid.finite()
         return turning_point(measured.steps, measured.values) if len(measured) else None
 
-    def best(self) -> Best | None:
+    def best(self) -> BestLoss | None:
         """Return the loss to report: over the whole split where it was scored, else the best evaluation; None without either."""
         whole, turn = self.final.finite(), self.turn()
         if len(whole):
             loss, step = min(zip(whole.values, whole.steps, strict=True))
-            return Best(loss=loss, step=step, whole=True)
+            return BestLoss(loss=loss, step=step, whole=True)
         return (
-            Best(loss=turn.loss, step=turn.step, whole=None if self.sampled is None else not self.sampled)
+            BestLoss(loss=turn.loss, step=turn.step, whole=None if self.sampled is None else not self.sampled)
             if turn
             else None
         )

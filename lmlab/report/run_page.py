@@ -11,8 +11,8 @@ from lmlab import LabError
 from lmlab.experiment.closing import figures_line
 from lmlab.experiment.expectations import expectation_line, read_expectations
 from lmlab.experiment.overview import Kept, Overview
+from lmlab.recipe.quantities import byte_count, count, duration
 from lmlab.report.events import event_lines
-from lmlab.training.display import byte_count, count, duration
 
 MOST_EVENTS = 8
 MOST_CHANGED = 12

@@ -10,9 +10,9 @@ from typing import Any
 
 from lmlab import printable
 from lmlab.experiment.choosing import value_of
-from lmlab.experiment.listing import AVERAGED, Row, Seeds, folded
+from lmlab.experiment.listing import AVERAGED, ListedRun, Seeds, folded
+from lmlab.recipe.quantities import byte_count, count, duration
 from lmlab.report.labels import short
-from lmlab.training.display import byte_count, count, duration
 from lmlab.training.table import Column, Part, Table
 
 LONGEST_NAME, LONGEST_CORPUS = 40, 24
@@ -33,7 +33,7 @@ WORDS = ("name", "status", "corpus", "device", "tags", "created", "id", "family"
 
 
 def runs_parts(
-    rows: Sequence[Row], groups: Sequence[Seeds], *, grouped: bool = False, fields: Sequence[str] = ()
+    rows: Sequence[ListedRun], groups: Sequence[Seeds], *, grouped: bool = False, fields: Sequence[str] = ()
 ) -> list[Part]:
     """Return the table, and below it each family of seeds as mean and standard deviation; with `grouped` these replace their runs.
 
@@ -51,14 +51,14 @@ def runs_parts(
     return [shown, "", "seeds of one recipe, mean ± standard deviation:", _table(groups, below, given_up=not fields)]
 
 
-def total_line(rows: Sequence[Row]) -> str:
+def total_line(rows: Sequence[ListedRun]) -> str:
     """Return the total size of the runs."""
     return (
         f"{byte_count(sum(row.disk_bytes for row in rows))} on disk in {len(rows)} run{'' if len(rows) == 1 else 's'}"
     )
 
 
-def _table(rows: Sequence[Row | Seeds], names: Sequence[str], given_up: bool) -> Table:
+def _table(rows: Sequence[ListedRun | Seeds], names: Sequence[str], given_up: bool) -> Table:
     return Table(
         columns=tuple(Column(HEADINGS.get(name, name), right=name not in WORDS) for name in names),
         rows=tuple(_cells(one, names) for one in rows),
@@ -94,11 +94,11 @@ def fitting(lines: Sequence[str], height: int, *, newest_last: bool) -> list[str
     return [lines[0], *rows, f"and {hidden} lines {'before these' if newest_last else 'more'}"]
 
 
-def _cells(one: Row | Seeds, names: Sequence[str]) -> tuple[str, ...]:
+def _cells(one: ListedRun | Seeds, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(_group_cell(one, name) if isinstance(one, Seeds) else _cell(one, name) for name in names)
 
 
-def _cell(row: Row, name: str) -> str:
+def _cell(row: ListedRun, name: str) -> str:
     if name == "name":
         return short(row.name, LONGEST_NAME)
     if name == "status":
@@ -151,7 +151,7 @@ def _seeds(seeds: int) -> str:
     return "1 seed" if seeds == 1 else f"{seeds} seeds"
 
 
-def _status(row: Row) -> str:
+def _status(row: ListedRun) -> str:
     if row.status not in ("running", "stopped") or not row.steps:
         return row.status
     return f"{row.status} {min(1.0, row.step / row.steps):.0%}"

@@ -35,7 +35,7 @@ FEW_STEPS, FEW_STEPS_SPREAD = 200, 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
+class LadderPoint:
     """A finished training run."""
 
     size: float
@@ -64,7 +64,7 @@ FIXED_SPREAD, IGNORED_NOISE = 1e-4, 1e4
 class LadderLaw:
     """The law of a ladder, relative to the target run."""
 
-    points: tuple[Point, ...]
+    points: tuple[LadderPoint, ...]
     numbers: tuple[float, ...]
     """log(E/L), log(A/L), alpha, log(B/(1-B)) and beta, with L the lowest loss of the ladder."""
     spread: float
@@ -101,7 +101,7 @@ class LadderLaw:
         return min(point.loss for point in self.points)
 
 
-def ladder_law(points: Sequence[Point], steps: int | None = None) -> LadderLaw:
+def ladder_law(points: Sequence[LadderPoint], steps: int | None = None) -> LadderLaw:
     """Return the law fitted to `points`, for a target run of `steps` steps (None: many).
 
     The maximum a posteriori estimate by Levenberg-Marquardt; the spread from the curvature there. Raises LabError with

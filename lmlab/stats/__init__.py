@@ -6,7 +6,7 @@ loss curves. numpy and scipy only.
 
 from lmlab.stats.bootstrap import Interval, difference_interval, ratio_interval, ratio_standard_error
 from lmlab.stats.divergence import divergence
-from lmlab.stats.overfitting import Evaluated, Gap, UnitBits, Verdict, overfitting_verdict
+from lmlab.stats.overfitting import Evaluated, Gap, OverfittingVerdict, UnitBits, overfitting_verdict
 from lmlab.stats.paired import PairedDifference, paired_difference
 from lmlab.stats.student import normal_quantile, student_quantile
 from lmlab.stats.trend import nats_per_doubling, still_falling
@@ -22,7 +22,7 @@ __all__ = [
     "SeedNoise",
     "Turn",
     "UnitBits",
-    "Verdict",
+    "OverfittingVerdict",
     "difference_interval",
     "divergence",
     "nats_per_doubling",

@@ -70,7 +70,7 @@ class UnitBits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class OverfittingVerdict:
     """Whether a model overfits, with the sentence that gives the reason."""
 
     kind: VerdictKind
@@ -108,7 +108,7 @@ def overfitting_verdict(
     units: UnitBits | None = None,
     final_gap: Gap | None = None,
     final_rise: PairedDifference | None = None,
-) -> Verdict:
+) -> OverfittingVerdict:
     """Return the verdict on a run from its evaluations in order; `units` has a column for each evaluation.
 
     `final_gap` is the gap of the last model measured on more text than an evaluation uses, and `final_rise` the loss of
@@ -117,7 +117,7 @@ def overfitting_verdict(
     kept = [place for place, entry in enumerate(evaluations) if math.isfinite(entry.valid)]
     known = [evaluations[place] for place in kept]
     if len(known) < 2:
-        return Verdict(
+        return OverfittingVerdict(
             kind="unknown", gap=math.nan, reason="overfitting unclear: fewer than two evaluations have a finite loss"
         )
     bits = None if units is None else UnitBits(bits=units.bits[:, kept], tokens=units.tokens)
@@ -160,7 +160,7 @@ class _Case:
         self.gap = final_gap or self.last.gap or _plain_gap(self.last)
         self.before = _gaps_before(known)
 
-    def verdict(self) -> Verdict:
+    def verdict(self) -> OverfittingVerdict:
         """Return the verdict from all the evidence."""
         if self.turn.rose and (self.paired is None or self._beyond_text(self.paired)):
             return self._risen()
@@ -173,7 +173,7 @@ class _Case:
             )
         return self._not_risen()
 
-    def _risen(self) -> Verdict:
+    def _risen(self) -> OverfittingVerdict:
         since = f"validation has risen by {self._size()} since its best at step {self.turn.step:,}"
         if self.train is None:
             return self._verdict("unknown", f"overfitting unclear: {since}, but the training loss isn't known")
@@ -201,7 +201,7 @@ class _Case:
         high = self.turn.rise if self.paired is None else self.paired.high
         return high > OPEN_RISE * self.turn.loss
 
-    def _not_risen(self) -> Verdict:
+    def _not_risen(self) -> OverfittingVerdict:
         if self.turn.rise <= SMALL_RISE * self.turn.loss:
             seen = f"validation has not risen since its best at step {self.turn.step:,}" if self.turn.last else ""
             seen = seen or "validation was lowest at the last evaluation"
@@ -239,9 +239,9 @@ class _Case:
             return f"{self.turn.rise:.4f}"
         return f"{self.paired.difference:.4f} (95% {self.paired.low:.4f} to {self.paired.high:.4f})"
 
-    def _verdict(self, kind: VerdictKind, reason: str) -> Verdict:
+    def _verdict(self, kind: VerdictKind, reason: str) -> OverfittingVerdict:
         gap, paired = self.gap, self.paired
-        return Verdict(
+        return OverfittingVerdict(
             kind=kind,
             gap=math.nan if gap is None else gap.value,
             gap_interval=None if gap is None or math.isnan(gap.low) else (gap.low, gap.high),

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from lmlab import LabError
 from lmlab.data.windows import IGNORED_TARGET
-from lmlab.model import TrainableModel
 from lmlab.model.native import native_engine
+from lmlab.model.trainable import TrainableModel
 from lmlab.native.engine import Engine
-from lmlab.optim import TrainingOptimizer, clip_gradients, gradient_norm
+from lmlab.optim.build import TrainingOptimizer
+from lmlab.optim.clip import clip_gradients, gradient_norm
 from lmlab.optim.native import NativeUpdate
 from lmlab.recipe import Recipe, to_toml
 from lmlab.training import ranks

@@ -1,4 +1,4 @@
-"""Progress display of a training: a live panel in a terminal, plain lines elsewhere, nothing when quiet.
+"""TrainingProgress display of a training: a live panel in a terminal, plain lines elsewhere, nothing when quiet.
 
 The display formats values and computes none; a forecast arrives as text. Titles and notes may quote names and recipes of other
 users, so their control characters are escaped here.
@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from lmlab import printable
 from lmlab.hardware.terminal import columns_of, encodable, encoding_of, padded, width_of, wrapped
+from lmlab.recipe.quantities import count, duration
 
 REFRESH_SECONDS = 0.25
 BARS = "▁▂▃▄▅▆▇█"
@@ -29,7 +30,7 @@ FRAME = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class TrainingProgress:
     """The state of a training after one of its steps."""
 
     step: int
@@ -65,7 +66,7 @@ class Display(Protocol):
     def open(self, title: str) -> None:
         """Start the display; called when a run begins or is resumed."""
 
-    def progress(self, now: Progress, logged: bool) -> None:
+    def progress(self, now: TrainingProgress, logged: bool) -> None:
         """Show a finished step; `logged` is True if the step also wrote a line of metrics."""
 
     def note(self, text: str) -> None:
@@ -81,7 +82,7 @@ class Quiet:
     def open(self, title: str) -> None:
         """Do nothing."""
 
-    def progress(self, now: Progress, logged: bool) -> None:
+    def progress(self, now: TrainingProgress, logged: bool) -> None:
         """Do nothing."""
 
     def note(self, text: str) -> None:
@@ -108,7 +109,7 @@ class Unfailing:
         """See `Display`."""
         self._call(lambda: self.shown.open(title))
 
-    def progress(self, now: Progress, logged: bool) -> None:
+    def progress(self, now: TrainingProgress, logged: bool) -> None:
         """See `Display`."""
         self._call(lambda: self.shown.progress(now, logged), counts=False)
 
@@ -163,7 +164,7 @@ class PlainLines:
         """Print the title."""
         self._print(title)
 
-    def progress(self, now: Progress, logged: bool) -> None:
+    def progress(self, now: TrainingProgress, logged: bool) -> None:
         """Print a line, unless the previous one was printed less than `every_seconds` ago."""
         clock = time.monotonic()
         if (logged and clock - self._last >= self.every_seconds) or now.step == now.steps:
@@ -204,7 +205,7 @@ class LivePanel:
         self._live = Live("", console=self.console, auto_refresh=False, transient=True)
         self._live.start()
 
-    def progress(self, now: Progress, logged: bool) -> None:
+    def progress(self, now: TrainingProgress, logged: bool) -> None:
         """Redraw the panel, at most once in `REFRESH_SECONDS`."""
         if logged and math.isfinite(now.loss):
             self.losses.append(now.loss)
@@ -226,7 +227,7 @@ class LivePanel:
             self._live.stop()
             self._live = None
 
-    def _panel(self, now: Progress) -> Any:
+    def _panel(self, now: TrainingProgress) -> Any:
         from rich.console import Group
         from rich.panel import Panel
         from rich.progress_bar import ProgressBar
@@ -282,7 +283,7 @@ def make_display(quiet: bool = False, json: bool = False) -> Display:
     return Unfailing(LivePanel() if sys.stdout.isatty() else PlainLines(), sys.stdout)
 
 
-def panel_cells(now: Progress) -> list[tuple[str, str]]:
+def panel_cells(now: TrainingProgress) -> list[tuple[str, str]]:
     """Return the panel's (label, value) pairs, row by row."""
     left = "…" if now.remaining_seconds is None else duration(now.remaining_seconds)
     known = [] if now.useful_batch is None else [("useful batch", f"{count(now.useful_batch)} sequences")]
@@ -302,11 +303,11 @@ def panel_cells(now: Progress) -> list[tuple[str, str]]:
     ]
 
 
-def _by_datasheet(now: Progress) -> str:
+def _by_datasheet(now: TrainingProgress) -> str:
     return "" if now.mfu_datasheet is None else f", {now.mfu_datasheet:.0%} of the datasheet's"
 
 
-def _each(now: Progress) -> str:
+def _each(now: TrainingProgress) -> str:
     return "" if now.epoch_seconds is None else f", {_short(now.epoch_seconds)} each"
 
 
@@ -314,7 +315,7 @@ def _short(seconds: float) -> str:
     return f"{seconds:.2g} s" if seconds < 9.5 else duration(seconds)
 
 
-def progress_line(now: Progress) -> str:
+def progress_line(now: TrainingProgress) -> str:
     """Return the progress as one line."""
     epochs = "" if now.epochs is None else f"  epochs {now.epochs:.3g}{_each(now)}"
     mfu = "" if now.mfu is None else f"  MFU {now.mfu:.0%}{_by_datasheet(now)}"
@@ -341,26 +342,3 @@ def sparkline(values: list[float], points: int = TREND_POINTS) -> str:
     low, high = min(means), max(means)
     span = (high - low) or 1.0
     return "".join(BARS[min(len(BARS) - 1, int((value - low) / span * len(BARS)))] for value in means)
-
-
-def duration(seconds: float) -> str:
-    """Format seconds: 8 s, 2 min 05 s, 3 h 20 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600:,} h {whole % 3600 // 60:02d} min"
-
-
-def count(number: float) -> str:
-    """Format a number with three digits and a suffix: 812, 7.68k, 1.54M."""
-    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
-    return f"{number:.0f}"
-
-
-def byte_count(number: float) -> str:
-    """Format a number of bytes in MB or GB: 37.9 MB, 1.25 GB."""
-    return f"{number / 1e9:,.2f} GB" if number >= 1e9 else f"{number / 1e6:,.1f} MB"

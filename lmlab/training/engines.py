@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lmlab.model import TrainableModel
 from lmlab.model.families import family_of
-from lmlab.optim import TrainingOptimizer
+from lmlab.model.trainable import TrainableModel
+from lmlab.optim.build import TrainingOptimizer
 from lmlab.recipe import Recipe
 from lmlab.recipe.train import ENGINES
 from lmlab.training.computation import Computation, NativeComputation, TorchComputation

@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lmlab.recipe import Recipe
+from lmlab.recipe.quantities import count
 from lmlab.recipe.train import FinalName
-from lmlab.training.display import count
+from lmlab.training.length import times_in
 
 TRAINING_STEP_IN_FORWARDS = 3
 """Forward and backward passes cost about three forward passes (two matrix products in the backward for one in the forward)."""
@@ -49,7 +50,7 @@ class EvaluationPlan:
 
     def tokens_in_all(self, steps: int, every: int) -> int:
         """Return the tokens scored in `steps` steps with an evaluation every `every` steps, final figures included."""
-        return evaluations_in(steps, every) * (self.valid_tokens + self.train_tokens) + self.final_tokens
+        return times_in(steps, every) * (self.valid_tokens + self.train_tokens) + self.final_tokens
 
     @property
     def final_tokens(self) -> int:
@@ -62,7 +63,7 @@ class EvaluationPlan:
 
     def lines(self, recipe: Recipe, steps: int) -> list[str]:
         """Return lines that describe the evaluations of a training of `steps` steps to the user."""
-        times = evaluations_in(steps, recipe.evaluate.every)
+        times = times_in(steps, recipe.evaluate.every)
         if self.whole:
             return [f"Each of {times:,} evaluations scores the whole validation split ({self.split_tokens:,} tokens)."]
         why = f", to stay under {recipe.evaluate.share:.0%} of the time" if recipe.evaluate.tokens is None else ""
@@ -71,11 +72,6 @@ class EvaluationPlan:
             f"Each of {times:,} evaluations scores {self.valid_tokens:,} of {count(self.split_tokens)} validation tokens{why}. "
             f"The final figures are over {final}."
         ]
-
-
-def evaluations_in(steps: int, every: int) -> int:
-    """Return the number of evaluations in `steps` steps: at step 0, at each multiple of `every`, and after the last step."""
-    return 1 + -(-steps // every)
 
 
 def plan_evaluations(recipe: Recipe, steps: int, valid_tokens: int, train_tokens: int) -> EvaluationPlan:
@@ -116,4 +112,4 @@ def _budget(recipe: Recipe, steps: int) -> int:
     """Return the number of tokens of both splits together that an evaluation may score."""
     training = steps * recipe.train.batch * recipe.model.context
     forwards = recipe.evaluate.share * training * TRAINING_STEP_IN_FORWARDS
-    return int(forwards / evaluations_in(steps, recipe.evaluate.every))
+    return int(forwards / times_in(steps, recipe.evaluate.every))

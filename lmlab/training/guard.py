@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from lmlab.optim import clip_limit
+from lmlab.optim.limit import clip_limit
 from lmlab.recipe import Recipe
 
 MEMORY = 0.97
@@ -77,7 +77,7 @@ class GuardState:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class StepVerdict:
     """The guard's classification of one step, before its update."""
 
     kind: Kind
@@ -104,7 +104,7 @@ class Verdict:
         return ", ".join(found) or f"loss {self.loss:.4g}, gradient norm {self.norm:.4g}"
 
 
-def judge(state: GuardState, recipe: Recipe, step: int, loss: float, norm: float) -> Verdict:
+def judge(state: GuardState, recipe: Recipe, step: int, loss: float, norm: float) -> StepVerdict:
     """Return the verdict on a step (from 0) with this loss (mean nats a token) and gradient norm, without changing `state`."""
     threshold, clip = recipe.train.spike, clip_limit(recipe.optim, step)
     finite = math.isfinite(loss) and math.isfinite(norm)
@@ -119,10 +119,10 @@ def judge(state: GuardState, recipe: Recipe, step: int, loss: float, norm: float
     if adaptive and far is not None and far > adaptive:
         lower = state.norm.mean + adaptive**2 / far * state.norm.deviation()
         clip = min(clip, lower) if clip else lower
-    return Verdict(kind=kind, loss=loss, norm=norm, loss_z=loss_z, norm_z=norm_z, limit=clip)
+    return StepVerdict(kind=kind, loss=loss, norm=norm, loss_z=loss_z, norm_z=norm_z, limit=clip)
 
 
-def remember(state: GuardState, step: int, verdict: Verdict) -> None:
+def remember(state: GuardState, step: int, verdict: StepVerdict) -> None:
     """Update `state` with a judged step; values that aren't finite don't enter the statistics."""
     values = [value if math.isfinite(value) else None for value in (verdict.loss, verdict.norm)]
     state.recent = [*state.recent[1 - RECENT :], [step, *values]]

@@ -25,3 +25,8 @@ def planned_steps(recipe: Recipe, sequences: int) -> int:
             f"train.epochs {recipe.train.epochs:g} comes to {steps:,} steps: expected at most {MOST_STEPS:,}"
         )
     return steps
+
+
+def times_in(steps: int, every: int) -> int:
+    """Return how often a run of `steps` steps evaluates or saves: at step 0, each multiple of `every`, and the end."""
+    return 1 + -(-steps // every)

@@ -15,8 +15,8 @@ from typing import Any, Literal, Protocol
 
 from lmlab.data.windows import WindowedTokens
 from lmlab.recipe import Recipe
-from lmlab.training.display import Display, Progress
-from lmlab.training.guard import Verdict
+from lmlab.training.display import Display, TrainingProgress
+from lmlab.training.guard import StepVerdict
 from lmlab.training.outlook import MISSED, Outlook, missed_words
 from lmlab.training.pace import Correction, Pace, correction_words
 from lmlab.training.ranks import RankLost
@@ -42,7 +42,7 @@ class Scores:
     """The metrics as text for the display."""
 
 
-class Record(Protocol):
+class RecordLine(Protocol):
     """Appends a line to one of the run's .jsonl files."""
 
     def __call__(self, file: str, kind: str, step: int, tokens: int, values: dict[str, Any]) -> None:
@@ -53,14 +53,14 @@ class Record(Protocol):
 class Hooks:
     """Callbacks of the loop for everything outside of this package: files, evaluation and forecasts."""
 
-    record: Record
+    record: RecordLine
     evaluate: Callable[[State], Scores]
     """Evaluates the model. Raises Interrupted if a stop is requested meanwhile."""
     save: Callable[[State, bool], None]
     """Saves a checkpoint, possibly in the background; the flag is True if it's the best so far."""
     check_save: Callable[[bool], None]
     """Raises the error of a background save that has finished; with True, waits until it has finished first."""
-    black_box: Callable[[State, Verdict], str]
+    black_box: Callable[[State, StepVerdict], str]
     """Writes the black box of a step before its update; returns the file's name in the run's folder."""
     corrected: Callable[[Correction], None]
     """Receives the forecast of the run's time that is corrected by its own first steps."""
@@ -247,9 +247,9 @@ class Loop:
         if words:
             self.display.note(words)
 
-    def _progress(self, loss: float, rate: float, gradients: StepGradients) -> Progress:
+    def _progress(self, loss: float, rate: float, gradients: StepGradients) -> TrainingProgress:
         state = self.state
-        return Progress(
+        return TrainingProgress(
             step=state.step,
             steps=self.step.steps,
             tokens=state.tokens,

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lmlab.model import TrainableModel
 from lmlab.model.loss import IGNORED, token_losses
+from lmlab.model.trainable import TrainableModel
 from lmlab.training.policy import Policy
 
 OTHERS = "embeddings and head"

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lmlab.hardware.load import ShareMeter
+from lmlab.recipe.quantities import duration
 from lmlab.scaling.estimate import LEVEL, NORMAL_QUANTILE
-from lmlab.training.display import duration
 from lmlab.training.load import CHANGED, load_spread
 
 FIRST_STEPS, FIRST_SECONDS = 10, 5.0

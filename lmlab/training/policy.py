@@ -15,9 +15,14 @@ from typing import Any
 import torch
 
 from lmlab import LabError
-from lmlab.hardware import choose_compile, choose_device, choose_precision, detect, physical_cores, use_threads
+from lmlab.hardware.compile import choose_compile
+from lmlab.hardware.cpu import physical_cores
+from lmlab.hardware.device import choose_device
+from lmlab.hardware.machine import detect
+from lmlab.hardware.precision import choose_precision
+from lmlab.hardware.threads import use_threads
 from lmlab.model.families import family_of
-from lmlab.native import Library, load
+from lmlab.native.library import Library, load
 from lmlab.optim.kinds import kind_of
 from lmlab.recipe import Recipe
 from lmlab.recipe.divisors import nearest_divisor

@@ -17,10 +17,14 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from lmlab import LabError
-from lmlab.checkpoint import Best, Checkpoint, Retention, find, read_state_file, save_and_point
+from lmlab.checkpoint.finding import find
+from lmlab.checkpoint.opened import Checkpoint, read_state_file
+from lmlab.checkpoint.pointers import Best
+from lmlab.checkpoint.pruning import Retention
+from lmlab.checkpoint.saving import save_and_point
 from lmlab.files import DISK, Storage
-from lmlab.model import parameters
-from lmlab.optim import TrainingOptimizer
+from lmlab.model.cost import parameters
+from lmlab.optim.build import TrainingOptimizer
 from lmlab.recipe import Model, Recipe
 from lmlab.recipe.quantities import bytes_in
 from lmlab.training.scaler import LossScaler

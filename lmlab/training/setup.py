@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lmlab.checkpoint import Checkpoint
-from lmlab.data import Dataset
+from lmlab.checkpoint.opened import Checkpoint
+from lmlab.data.dataset import Dataset
 from lmlab.data.fresh import TrainingTokens
 from lmlab.data.windows import split_windows
-from lmlab.evaluation import Scoring
-from lmlab.model import TrainableModel, build_model, initialise
-from lmlab.optim import TrainingOptimizer, optimizer_of
+from lmlab.evaluation.losses import Scoring
+from lmlab.model.build import build_model
+from lmlab.model.initial import initialise
+from lmlab.model.trainable import TrainableModel
+from lmlab.optim.build import TrainingOptimizer, optimizer_of
 from lmlab.recipe import Recipe
 from lmlab.training.policy import Policy, apply_policy
 from lmlab.training.saving import restore_training, restore_weights

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lmlab import LabError
 from lmlab.recipe import Recipe
 from lmlab.training.display import Display
-from lmlab.training.guard import Verdict, judge, remember
+from lmlab.training.guard import StepVerdict, judge, remember
 from lmlab.training.state import State
 from lmlab.training.step import StepGradients, TrainingStep
 
@@ -52,7 +52,7 @@ def rewind_targets(recipe: Recipe, step: int) -> tuple[int, ...]:
 class Decision:
     """The decision about a step's gradients."""
 
-    verdict: Verdict
+    verdict: StepVerdict
     limit: float | None
     """The norm that the gradient is clipped to (0: not clipped); None skips the update."""
     box: str | None
@@ -126,14 +126,14 @@ class SpikeGuard:
             )
         return True
 
-    def _updates(self, state: State, verdict: Verdict) -> bool:
+    def _updates(self, state: State, verdict: StepVerdict) -> bool:
         """Return whether the update of a step with this verdict is made."""
         if verdict.kind != "spike" or self._recipe.train.on_spike == "note":
             return verdict.kind != "not finite"
         # Many spikes in a row are a new level of the loss rather than bad batches; skipping updates would not end them.
         return self._recipe.train.on_spike == "skip" and state.skipped_in_a_row >= self._recipe.train.tolerate
 
-    def _rewind(self, state: State, verdict: Verdict, gradients: StepGradients, box: str | None) -> None:
+    def _rewind(self, state: State, verdict: StepVerdict, gradients: StepGradients, box: str | None) -> None:
         """Restore a checkpoint, and set its cursor to the batch after this one."""
         train, at, beyond, guard = self._recipe.train, state.step, state.cursor, state.guard
         if guard.rewinds >= train.rewinds:

@@ -16,9 +16,11 @@ import numpy as np
 from lmlab.data.fresh import TrainingTokens, training_batch, training_spans
 from lmlab.data.ids import require_ids
 from lmlab.data.windows import IGNORED_TARGET
-from lmlab.model import TrainableModel
+from lmlab.model.trainable import TrainableModel
 from lmlab.native.engine import Engine
-from lmlab.optim import TrainingOptimizer, clip_limit, rate_share
+from lmlab.optim.build import TrainingOptimizer
+from lmlab.optim.limit import clip_limit
+from lmlab.optim.schedule import rate_share
 from lmlab.recipe import Recipe
 from lmlab.training.computation import FirstPart, sequences_in
 from lmlab.training.engines import computation

@@ -10,7 +10,7 @@ from benchmarks.forecast_passes import append_pass, pass_of, read_passes
 from benchmarks.forecasts import CASES, FIRST_UNSEEN, SETS, TEXTS, UNSEEN, placed
 from benchmarks.small_runs import _typed
 from lmlab import LabError
-from lmlab.model import flops_per_token, parameters
+from lmlab.model.cost import flops_per_token, parameters
 from lmlab.planning.losses.ladder import rungs_of
 from lmlab.recipe import check
 

@@ -8,7 +8,9 @@ import shutil
 import pytest
 import torch
 
-from lmlab.checkpoint import Best, Retention, pointed, save_and_point
+from lmlab.checkpoint.pointers import Best, pointed
+from lmlab.checkpoint.pruning import Retention
+from lmlab.checkpoint.saving import save_and_point
 from lmlab.files import Storage
 
 

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmlab import LabError
-from lmlab.checkpoint import find, point, pointed, steps
+from lmlab.checkpoint.finding import find
+from lmlab.checkpoint.layout import steps
+from lmlab.checkpoint.pointers import point, pointed
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +165,7 @@ def test_any_one_byte_changed_anywhere_is_noticed(example, tmp_path_factory, val
 
 
 def test_state_is_read_as_it_was_saved_and_nan_as_null(tmp_path):
-    from lmlab.checkpoint import save
+    from lmlab.checkpoint.saving import save
 
     state = {"loss_sum": 0.1 + 0.2, "cursor": 2**62, "name": "naïve ☕", "skipped": [[1, 2]], "loss": float("nan")}
     saved = save(tmp_path, 3, {}, state, {"lmlab": "0.1.0"})

@@ -3,7 +3,9 @@
 import pytest
 
 from lmlab import LabError
-from lmlab.checkpoint import find, free, steps, to_free
+from lmlab.checkpoint.finding import find
+from lmlab.checkpoint.freeing import free, to_free
+from lmlab.checkpoint.layout import steps
 from lmlab.checkpoint.pruning import occupied
 
 

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmlab import LabError
-from lmlab.checkpoint import find, open_checkpoint, pointed
+from lmlab.checkpoint.finding import find
+from lmlab.checkpoint.opened import open_checkpoint
+from lmlab.checkpoint.pointers import pointed
 from lmlab.checkpoint.tensors import read_tensors, write_tensors
 
 F32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
@@ -226,7 +228,7 @@ def test_a_manifest_or_state_of_unreasonable_size_is_refused_unread(tmp_path, sa
 
 @pytest.mark.parametrize("name", ["../escape", "a/b", "..", "", "a\\b", "C:x"])
 def test_a_part_whose_name_leads_out_of_the_folder_is_refused(tmp_path, name):
-    from lmlab.checkpoint import save
+    from lmlab.checkpoint.saving import save
 
     with pytest.raises(LabError, match="part"):
         save(tmp_path / "checkpoints", 1, {name: {}}, {})

@@ -6,8 +6,11 @@ import shutil
 import pytest
 
 from lmlab import LabError, StorageError
-from lmlab.checkpoint import Best, Retention, find, point, pointed, save_and_point, steps, update_pointers
-from lmlab.checkpoint.pruning import occupied
+from lmlab.checkpoint.finding import find
+from lmlab.checkpoint.layout import steps
+from lmlab.checkpoint.pointers import Best, point, pointed, update_pointers
+from lmlab.checkpoint.pruning import Retention, occupied
+from lmlab.checkpoint.saving import save_and_point
 from lmlab.files import Owned
 from tests.checkpoint.conftest import parts_of
 

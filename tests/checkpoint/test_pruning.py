@@ -2,8 +2,10 @@
 
 import pytest
 
-from lmlab.checkpoint import Retention, find, point, prune, steps
-from lmlab.checkpoint.pruning import tidy
+from lmlab.checkpoint.finding import find
+from lmlab.checkpoint.layout import steps
+from lmlab.checkpoint.pointers import point
+from lmlab.checkpoint.pruning import Retention, prune, tidy
 
 
 def folder_with(tmp_path, save_tiny, present, best=None):

@@ -3,8 +3,9 @@
 import pytest
 
 from lmlab import LabError
-from lmlab.checkpoint import Retention, find, steps
-from lmlab.checkpoint.pruning import occupied, prune
+from lmlab.checkpoint.finding import find
+from lmlab.checkpoint.layout import steps
+from lmlab.checkpoint.pruning import Retention, occupied, prune
 from lmlab.checkpoint.slimming import slim
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from lmlab import LabError
-from lmlab.checkpoint import find, point, steps
+from lmlab.checkpoint.finding import find
+from lmlab.checkpoint.layout import steps
+from lmlab.checkpoint.pointers import point
 
 pytestmark = pytest.mark.flushed
 

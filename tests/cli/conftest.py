@@ -3,7 +3,7 @@
 import pytest
 
 from lmlab.cli import main
-from lmlab.native import load
+from lmlab.native.library import load
 
 SMALL_WORDS = """
 --data.tokenizer characters --data.vocabulary none --data.split tail --model.preset gpt2 --model.layers 1

@@ -169,7 +169,7 @@ def test_a_bench_that_could_not_be_written_is_refused_before_it_begins(lmlab, tm
     def never(*arguments, **options):
         raise AssertionError("measured")
 
-    monkeypatch.setattr("lmlab.experiment.bench", never)
+    monkeypatch.setattr("lmlab.experiment.benching.bench", never)
     assert_refused(lmlab("bench", "shakespeare-cpu", "--out", tmp_path), 2, "is a folder", "bench.json")
     (tmp_path / "file").write_text("")
     assert_refused(lmlab("bench", "shakespeare-cpu", "--out", tmp_path / "file" / "bench"), 1, "choose another --out")
@@ -188,7 +188,7 @@ def test_a_price_card_budget_or_name_that_cannot_be_is_refused_before_the_text_i
     def never(*words, **options):
         raise AssertionError("the text was read")
 
-    monkeypatch.setattr("lmlab.experiment.recipe_asked", never)
+    monkeypatch.setattr("lmlab.experiment.asked.recipe_asked", never)
     text = small[1]
     for flag, value, said in (
         ("--price", "x", "is not a price"),

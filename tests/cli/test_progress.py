@@ -4,7 +4,7 @@ import io
 import sys
 
 from lmlab.cli.progress import RichProgress
-from lmlab.data import prepare
+from lmlab.data.preparation import prepare
 from lmlab.recipe import Data
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"

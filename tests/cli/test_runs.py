@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lmlab.checkpoint import find, steps
+from lmlab.checkpoint.finding import find
+from lmlab.checkpoint.layout import steps
 from lmlab.checkpoint.pruning import occupied
 from lmlab.runs import RunLock
 

@@ -10,8 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 from lmlab.data.tokenizers import build_tokenizer
-from lmlab.generation import Sampling, generate
-from lmlab.model import build_model, initialise
+from lmlab.generation.decoding import generate
+from lmlab.generation.settings import Sampling
+from lmlab.model.build import build_model
+from lmlab.model.initial import initialise
 from lmlab.recipe import GPT
 from lmlab.recipe.data import Data
 
@@ -19,7 +21,6 @@ from lmlab.recipe.data import Data
 @pytest.fixture
 def model(monkeypatch):
     """Stands in for the run `mine` at step 3; `model(prompt, ...)` is the text after a prompt."""
-    from lmlab import experiment
 
     tokenizer = build_tokenizer(Data(tokenizer="characters"), ["abcdef \n"])
     settings = GPT(layers=1, heads=2, width=16, context=64, positions="rotary", init="torch", tied=False)
@@ -37,7 +38,7 @@ def model(monkeypatch):
         assert (target, device) == ("mine", "auto")
         return loaded
 
-    monkeypatch.setattr(experiment, "load", load)
+    monkeypatch.setattr("lmlab.experiment.loaded.load", load)
     return lambda prompt, **settings: complete([prompt], Sampling(temperature=0.8, **settings))[0].text
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import zstandard
 
-from lmlab.data.documents import Findings, pieces, rule_of
+from lmlab.data.documents import ReadingFindings, pieces, rule_of
 from lmlab.data.progress import Silent
 from lmlab.data.readers import SourceFile, describe_name
 
@@ -61,9 +61,9 @@ def documents_in(
 
 def documents_and_findings(
     *paths: Path, separator: str = "", default: str = "marker", column: str = "text", **options
-) -> tuple[list[str], Findings]:
+) -> tuple[list[str], ReadingFindings]:
     """The documents of files, each whole, and what else was found."""
-    findings = Findings()
+    findings = ReadingFindings()
     files = [source_file(path) for path in paths]
     found, held = [], ""
     for piece in pieces(files, rule_of(separator, default), column, Silent(), findings, **options):

@@ -8,7 +8,7 @@ import pytest
 
 from lmlab import LabError
 from lmlab.cli import main
-from lmlab.data import open_dataset, prepare
+from lmlab.data.dataset import open_dataset
 from lmlab.data.hygiene import check as check_module
 from lmlab.data.hygiene import checked, duplicate_units, is_quick, kept
 from lmlab.data.hygiene import lines as lines_module
@@ -16,6 +16,7 @@ from lmlab.data.hygiene import passages as passages_module
 from lmlab.data.hygiene import spans as spans_module
 from lmlab.data.hygiene import stretches as stretches_module
 from lmlab.data.hygiene.report import lines, markdown
+from lmlab.data.preparation import prepare
 from lmlab.recipe import Data
 from tests.data.support import Listener
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from lmlab import LabError
-from lmlab.data import find_dataset, list_datasets, open_dataset, prepare
+from lmlab.data.dataset import find_dataset, list_datasets, open_dataset
 from lmlab.data.manifest import files_of
+from lmlab.data.preparation import prepare
 from lmlab.recipe import Data
 from tests.data.support import write_stories
 

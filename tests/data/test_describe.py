@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmlab import LabError
-from lmlab.data import prepare
 from lmlab.data.describe import cropping, describe, document_lengths, summarise
 from lmlab.data.describe_lines import histogram_lines, lines
 from lmlab.data.plot import plot_lengths
+from lmlab.data.preparation import prepare
 from lmlab.recipe import Data
 from tests.data.support import documents_in, write_stories
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lmlab import LabError
 from lmlab.data import documents as module
-from lmlab.data.documents import Findings, pieces, rule_of, safe_cut
+from lmlab.data.documents import ReadingFindings, pieces, rule_of, safe_cut
 from lmlab.data.progress import Silent
 from lmlab.data.tokenizers import build_tokenizer
 from lmlab.recipe import Data
@@ -211,10 +211,10 @@ def test_member_of_a_zip_archive_is_read_in_place(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("in/one.txt", "text of one")
     file = source_file(tmp_path / "a.zip", member="in/one.txt", kind="text", packing="")
-    assert [piece.text for piece in pieces([file], "file", "text", Silent(), Findings())] == ["text of one"]
+    assert [piece.text for piece in pieces([file], "file", "text", Silent(), ReadingFindings())] == ["text of one"]
     missing = source_file(tmp_path / "a.zip", member="nope", kind="text", packing="")
     with pytest.raises(LabError, match="can't be read"):
-        list(pieces([missing], "file", "text", Silent(), Findings()))
+        list(pieces([missing], "file", "text", Silent(), ReadingFindings()))
 
 
 @pytest.mark.parametrize("separator", ["", "\n"])
@@ -232,7 +232,7 @@ def test_documents_do_not_depend_on_how_the_text_is_chunked(tmp_path, monkeypatc
 class TestPieces:
     def pieces_of(self, path, monkeypatch, size):
         monkeypatch.setattr(module, "PIECE_CHARACTERS", size)
-        findings = Findings()
+        findings = ReadingFindings()
         return list(pieces([source_file(path)], rule_of("", "marker"), "text", Silent(), findings)), findings
 
     def test_long_document_comes_in_pieces_that_join_to_it(self, tmp_path, monkeypatch):

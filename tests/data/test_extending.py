@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from lmlab import LabError
-from lmlab.data import extend, open_dataset, prepare
 from lmlab.data import extending as module
+from lmlab.data.dataset import open_dataset
 from lmlab.data.encode import tokens_file
+from lmlab.data.extending import extend
+from lmlab.data.preparation import prepare
 from lmlab.data.split import hash_positions
 from lmlab.data.usage import shared_tokens
 from lmlab.recipe import Data

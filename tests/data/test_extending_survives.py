@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from lmlab import LabError
-from lmlab.data import extend, list_datasets, open_dataset, prepare
+from lmlab.data.dataset import list_datasets, open_dataset
+from lmlab.data.extending import extend
 from lmlab.data.finish import save_array
+from lmlab.data.preparation import prepare
 from lmlab.data.units import UNIT
 from lmlab.files import DISK
 from lmlab.recipe import Data

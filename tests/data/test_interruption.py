@@ -9,8 +9,9 @@ import textwrap
 
 import pytest
 
-from lmlab.data import list_datasets, prepare
+from lmlab.data.dataset import list_datasets
 from lmlab.data.encode import read_journal
+from lmlab.data.preparation import prepare
 from lmlab.recipe import Data
 from tests.data.support import Listener, write_stories
 
@@ -235,10 +236,10 @@ def test_corpus_larger_than_the_memory_allowed_is_prepared(tmp_path, layout, tok
 
 
 def test_journal_is_plain_json(tmp_path):
-    from lmlab.data.encode import JOURNAL, Journal
+    from lmlab.data.encode import JOURNAL, EncodingJournal
     from lmlab.files import write_json
 
-    write_json(tmp_path / JOURNAL, vars(Journal(pieces=3, characters=10)))
-    assert read_journal(tmp_path) == Journal(pieces=3, characters=10)
+    write_json(tmp_path / JOURNAL, vars(EncodingJournal(pieces=3, characters=10)))
+    assert read_journal(tmp_path) == EncodingJournal(pieces=3, characters=10)
     assert json.loads((tmp_path / JOURNAL).read_text())["done"] is False
     assert os.listdir(tmp_path) == [JOURNAL]

@@ -7,13 +7,13 @@ import re
 import numpy as np
 import pytest
 
-from lmlab.data import prepare
 from lmlab.data.hygiene import near as near_module
 from lmlab.data.hygiene import passages as passages_module
 from lmlab.data.hygiene.minhash import BANDS, ROWS, band_keys, candidates, signatures, similarity
 from lmlab.data.hygiene.near import THRESHOLD, find_near, first_equal
 from lmlab.data.hygiene.passages import Passages
 from lmlab.data.hygiene.shingles import shingles
+from lmlab.data.preparation import prepare
 from lmlab.data.progress import Silent
 from lmlab.recipe import Data
 from tests.data.support import Listener

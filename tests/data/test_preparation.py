@@ -15,8 +15,9 @@ import pyarrow.parquet
 import pytest
 
 from lmlab import LabError, StorageError
-from lmlab.data import find_dataset, list_datasets, open_dataset, prepare, prepared
 from lmlab.data import preparation as module
+from lmlab.data.dataset import find_dataset, list_datasets, open_dataset
+from lmlab.data.preparation import prepare, prepared
 from lmlab.data.sources import resolve
 from lmlab.data.tokenizers import build_tokenizer
 from lmlab.recipe import Data

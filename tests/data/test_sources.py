@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from lmlab import LabError
-from lmlab.data import CATALOGUE, open_corpus
 from lmlab.data import sources as module
 from lmlab.data.cache import file_hashes
-from lmlab.data.catalogue import CatalogueEntry, CatalogueFile
+from lmlab.data.catalogue import CATALOGUE, CatalogueEntry, CatalogueFile
+from lmlab.data.corpus import open_corpus
 from lmlab.data.sources import part_of, resolve
 from lmlab.data.stdlib import belongs, stdlib_files, stdlib_folder
 from lmlab.files import cache_folder

@@ -5,7 +5,6 @@ import unicodedata
 import numpy as np
 import pytest
 
-from lmlab.data import prepare
 from lmlab.data.hygiene import lines as lines_module
 from lmlab.data.hygiene import stretches as stretches_module
 from lmlab.data.hygiene.characters import SETS, classes, odd_characters
@@ -15,6 +14,7 @@ from lmlab.data.hygiene.secrets import KINDS as SECRETS
 from lmlab.data.hygiene.secrets import luhn, masked, secrets
 from lmlab.data.hygiene.stretches import Places, cut_before, stretches
 from lmlab.data.hygiene.text import KINDS, look_at_text
+from lmlab.data.preparation import prepare
 from lmlab.data.progress import Silent
 from lmlab.recipe import Data
 from tests.data.support import Listener

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmlab.data import prepare
 from lmlab.data import units as module
 from lmlab.data.duplicates import LINE_BYTES, shared_documents, shared_lines, text_of
+from lmlab.data.preparation import prepare
 from lmlab.data.tokenizers import build_tokenizer
 from lmlab.data.units import BLOCK_BYTES, FEWEST_DOCUMENTS, block_units, wants_blocks
 from lmlab.recipe import Data

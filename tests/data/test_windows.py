@@ -9,10 +9,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lmlab import LabError
-from lmlab.data import extend, prepare
 from lmlab.data.describe import describe
 from lmlab.data.describe_lines import lines
+from lmlab.data.extending import extend
 from lmlab.data.fresh import sequences_an_epoch, training_batch, training_spans, training_split
+from lmlab.data.preparation import prepare
 from lmlab.data.ranges import size
 from lmlab.data.reading import reading, scored_targets
 from lmlab.data.usage import Use, read_use, used_by

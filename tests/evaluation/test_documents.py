@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from lmlab.data.windows import Windows, document_windows
-from lmlab.evaluation import Scoring, choose_units, evaluate_sample, evaluate_split
+from lmlab.evaluation.losses import Scoring, evaluate_sample, evaluate_split
+from lmlab.evaluation.sample import choose_units
 from tests.evaluation.test_losses import CPU, END, Prefix, Text, real_model
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from lmlab.evaluation import Evaluation, Scoring, evaluate_sample, loss_gap, tokens_in_sample
-from lmlab.evaluation.gap import _thinned
-from lmlab.model import build_model
+from lmlab.evaluation.gap import _thinned, loss_gap
+from lmlab.evaluation.losses import Scoring, evaluate_sample, tokens_in_sample
+from lmlab.evaluation.result import Evaluation
+from lmlab.model.build import build_model
 from lmlab.recipe import GPT
 from tests.evaluation.test_losses import VOCABULARY, Text
 

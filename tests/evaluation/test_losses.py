@@ -11,10 +11,18 @@ import torch
 from torch import nn
 
 from lmlab import LabError
-from lmlab.evaluation import Evaluation, EvaluationStopped, Scoring, choose_units, evaluate_sample, evaluate_split
 from lmlab.evaluation import losses as losses_module
-from lmlab.evaluation.losses import most_frequent_token, windows_at_once
-from lmlab.model import build_model
+from lmlab.evaluation.losses import (
+    EvaluationStopped,
+    Scoring,
+    evaluate_sample,
+    evaluate_split,
+    most_frequent_token,
+    windows_at_once,
+)
+from lmlab.evaluation.result import Evaluation
+from lmlab.evaluation.sample import choose_units
+from lmlab.model.build import build_model
 from lmlab.recipe import GPT
 from lmlab.stats import ratio_interval
 

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from lmlab.data import Dataset, prepare
-from lmlab.evaluation import Scoring, evaluate_sample, evaluate_split
-from lmlab.model import GPTModel, build_model, initialise
+from lmlab.data.dataset import Dataset
+from lmlab.data.preparation import prepare
+from lmlab.evaluation.losses import Scoring, evaluate_sample, evaluate_split
+from lmlab.model.build import build_model
+from lmlab.model.gpt import GPTModel
+from lmlab.model.initial import initialise
 from lmlab.recipe import GPT, Data
 
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmlab.evaluation import choose_units
+from lmlab.evaluation.sample import choose_units
 
 UNIT = np.dtype([("key", "V32"), ("bytes", "<i8"), ("start", "<i8")])
 

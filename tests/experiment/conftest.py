@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lmlab.experiment import train
+from lmlab.experiment.start import train
 from lmlab.recipe import Recipe, override
 from lmlab.training.display import Quiet
 from tests.engine import engine_library

@@ -3,7 +3,7 @@
 import pytest
 
 from lmlab import LabError
-from lmlab.experiment import recipe_asked
+from lmlab.experiment.asked import recipe_asked
 from lmlab.experiment.resuming import resume_same
 from lmlab.recipe import to_toml, with_settings
 from lmlab.runs import create_run

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from lmlab import LabError
-from lmlab.checkpoint import find
-from lmlab.experiment import parent_of, train, with_rate
+from lmlab.checkpoint.finding import find
 from lmlab.experiment.listing import row_of
+from lmlab.experiment.parent import parent_of
 from lmlab.experiment.record import read_outcome
+from lmlab.experiment.start import train, with_rate
 from lmlab.recipe import override
 
 
@@ -83,7 +84,7 @@ def test_a_branch_with_another_shape_or_vocabulary_is_refused_in_one_line(small_
 
 
 def test_the_init_of_a_branch_is_where_it_began(small_recipe, tmp_path):
-    from lmlab.experiment import load
+    from lmlab.experiment.loaded import load
 
     train(small_recipe, run="parent", runs=tmp_path)
     branch(override(small_recipe, {"train.keep": "1"}), tmp_path, "parent@8", {"train.steps": "20"}, run="child")

@@ -7,7 +7,7 @@ import pytest
 from lmlab import LabError
 from lmlab.experiment.budgeted import plan_after, plan_within
 from lmlab.hardware.cards import card_named
-from lmlab.model import parameters
+from lmlab.model.cost import parameters
 from lmlab.planning.inverse import speed
 from lmlab.planning.inverse.budget import budget_of
 from lmlab.planning.inverse.text import toml_of

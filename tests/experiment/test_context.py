@@ -9,9 +9,10 @@ import torch
 
 import lmlab
 from lmlab import LabError
-from lmlab.checkpoint import find
-from lmlab.evaluation import Scoring, evaluate_split
-from lmlab.experiment import resume, train
+from lmlab.checkpoint.finding import find
+from lmlab.evaluation.losses import Scoring, evaluate_split
+from lmlab.experiment.resuming import resume
+from lmlab.experiment.start import train
 from lmlab.recipe import override
 from lmlab.training.policy import choose_policy
 from tests.engine import engine_library

@@ -6,15 +6,21 @@ import numpy as np
 import pytest
 
 from lmlab import LabError
-from lmlab.data import find_dataset, prepare
+from lmlab.data.dataset import find_dataset
 from lmlab.data.fresh import training_batch, training_split
+from lmlab.data.preparation import prepare
 from lmlab.data.reading import reading
 from lmlab.data.windows import IGNORED_TARGET, split_windows
-from lmlab.experiment import evaluate, parent_of, plan, prove, resume, train
 from lmlab.experiment.black_box import texts
 from lmlab.experiment.budgeted import plan_on_card, plan_within
+from lmlab.experiment.parent import parent_of
+from lmlab.experiment.planned import plan
+from lmlab.experiment.proving import prove
+from lmlab.experiment.resuming import resume
+from lmlab.experiment.scoring import evaluate
+from lmlab.experiment.start import train
 from lmlab.hardware.cards import card_named
-from lmlab.planning.benchmark.bench import QUICK, Bencher, Row
+from lmlab.planning.benchmark.bench import QUICK, Bencher, BenchRow
 from lmlab.planning.benchmark.combinations import Combination
 from lmlab.planning.inverse.budget import budget_of
 from lmlab.planning.inverse.resources import resources_on
@@ -212,7 +218,7 @@ def test_plan_and_bench_count_the_tokens_that_a_run_records(tried, recipe, tmp_p
     dataset = find_dataset(found.data_id)
     bench = Bencher(recipe, dataset, steps, QUICK).found
     assert bench.recipe_tokens == tokens
-    figures = bench.figures(Row(combination=Combination(batch=24, policy=found.policy), rounds=[(0.5, 0.5)]))
+    figures = bench.figures(BenchRow(combination=Combination(batch=24, policy=found.policy), rounds=[(0.5, 0.5)]))
     assert figures["tokens_per_second"] == pytest.approx(tokens / steps / 0.5)
     assert figures["recipe_seconds"] == pytest.approx(0.5 * steps)
     facts = facts_of(done.run)

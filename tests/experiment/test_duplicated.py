@@ -7,12 +7,13 @@ import math
 import numpy as np
 import pytest
 
-from lmlab.data import prepare
 from lmlab.data.hygiene import check as check_module
 from lmlab.data.hygiene import checked
-from lmlab.evaluation import Evaluation
-from lmlab.experiment import evaluate, train
+from lmlab.data.preparation import prepare
+from lmlab.evaluation.result import Evaluation
 from lmlab.experiment.duplicated import duplicates_line, without_duplicates
+from lmlab.experiment.scoring import evaluate
+from lmlab.experiment.start import train
 from lmlab.recipe import Data, override
 from tests.data.support import write_stories
 

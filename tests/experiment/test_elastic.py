@@ -2,7 +2,8 @@
 
 import pytest
 
-from lmlab.experiment import resume, train
+from lmlab.experiment.resuming import resume
+from lmlab.experiment.start import train
 from lmlab.recipe import override
 from lmlab.training.display import Quiet
 from tests.engine import engine_library

@@ -5,10 +5,11 @@ import types
 import pytest
 
 from lmlab import LabError
-from lmlab.checkpoint import Checkpoint
-from lmlab.experiment import resuming, train
-from lmlab.native import Library, Missing
+from lmlab.checkpoint.opened import Checkpoint
+from lmlab.experiment import resuming
+from lmlab.experiment.start import train
 from lmlab.native.build import Build
+from lmlab.native.library import Library, Missing
 from lmlab.recipe import override
 from lmlab.training import policy as policy_module
 from lmlab.training.state import read_state

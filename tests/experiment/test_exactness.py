@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from lmlab.checkpoint import find
-from lmlab.experiment import resume, train
+from lmlab.checkpoint.finding import find
+from lmlab.experiment.resuming import resume
+from lmlab.experiment.start import train
 from lmlab.recipe import override
 from tests.stopping import KillAt, Killed, StopAt
 

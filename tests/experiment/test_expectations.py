@@ -5,8 +5,8 @@ import json
 import pytest
 
 from lmlab import LabError
-from lmlab.experiment import train, train_or_resume
-from lmlab.experiment.expectations import Expectation, expectation_line, parse_expectations, read_expectations
+from lmlab.experiment.expectations import ExpectedRange, expectation_line, parse_expectations, read_expectations
+from lmlab.experiment.start import train, train_or_resume
 from lmlab.runs import Run, read_note
 from lmlab.training.display import Quiet
 
@@ -25,7 +25,7 @@ BEST = {"step": 1200, "loss": 3.3, "perplexity": 27.31, "accuracy": 0.36, "bits_
     ],
 )
 def test_a_range_is_read_with_either_end_open(text, metric, low, high):
-    assert parse_expectations([text]) == (Expectation(metric=metric, low=low, high=high),)
+    assert parse_expectations([text]) == (ExpectedRange(metric=metric, low=low, high=high),)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ import pytest
 from lmlab import LabError
 from lmlab.cli import main
 from lmlab.data.dataset import datasets_folder
-from lmlab.experiment import resume, train
+from lmlab.experiment.resuming import resume
 from lmlab.experiment.session import Session
+from lmlab.experiment.start import train
 from lmlab.recipe import override
 from lmlab.runs import open_run
 from tests.experiment.conftest import SMALL
@@ -79,7 +80,9 @@ def emptied(folder):
 
 def other_weights(run):
     """A checkpoint that is intact, but of another model."""
-    from lmlab.checkpoint import Retention, find, save_and_point
+    from lmlab.checkpoint.finding import find
+    from lmlab.checkpoint.pruning import Retention
+    from lmlab.checkpoint.saving import save_and_point
 
     checkpoint = find(run / "checkpoints", "latest")[0]
     weights = checkpoint.tensors("weights")

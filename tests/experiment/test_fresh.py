@@ -9,11 +9,14 @@ import pytest
 import torch
 
 from lmlab import LabError
-from lmlab.checkpoint import find
-from lmlab.data import extend, find_dataset
+from lmlab.checkpoint.finding import find
+from lmlab.data.dataset import find_dataset
+from lmlab.data.extending import extend
 from lmlab.data.windows import IGNORED_TARGET
-from lmlab.experiment import parent_of, resume, train, with_rate
 from lmlab.experiment.lineage import lineage_through
+from lmlab.experiment.parent import parent_of
+from lmlab.experiment.resuming import resume
+from lmlab.experiment.start import train, with_rate
 from lmlab.recipe import Recipe, override, recipe_hash, science
 from lmlab.training.step import TrainingStep
 from tests.stopping import KillAt, Killed

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import lmlab
-from lmlab.experiment import resume, train
+from lmlab.experiment.resuming import resume
+from lmlab.experiment.start import train
 from lmlab.recipe import override
 
 pytestmark = [pytest.mark.tried, pytest.mark.apart]

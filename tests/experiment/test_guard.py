@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from lmlab import LabError
-from lmlab.checkpoint import find
-from lmlab.experiment import resume, train
+from lmlab.checkpoint.finding import find
+from lmlab.experiment.resuming import resume
+from lmlab.experiment.start import train
 from lmlab.native.engine import Engine
 from lmlab.recipe import override
 from lmlab.runs import open_run

@@ -6,11 +6,18 @@ import pytest
 import torch
 
 from lmlab import LabError
-from lmlab.checkpoint import find, is_noted, steps
+from lmlab.checkpoint.finding import find
+from lmlab.checkpoint.initial import is_noted
+from lmlab.checkpoint.layout import steps
 from lmlab.checkpoint.pruning import occupied
 from lmlab.cli import main
-from lmlab.experiment import keeping, load, parent_of, prove, resume, train
+from lmlab.experiment import keeping
 from lmlab.experiment.judging import checkpoint_in
+from lmlab.experiment.loaded import load
+from lmlab.experiment.parent import parent_of
+from lmlab.experiment.proving import prove
+from lmlab.experiment.resuming import resume
+from lmlab.experiment.start import train
 from lmlab.planning.forecasts.kept_checkpoints import keeps_least
 from lmlab.recipe import Recipe, override
 from lmlab.runs import open_run

@@ -7,7 +7,9 @@ import shutil
 import pytest
 
 from lmlab import native
-from lmlab.experiment import prove, resume, train
+from lmlab.experiment.proving import prove
+from lmlab.experiment.resuming import resume
+from lmlab.experiment.start import train
 from lmlab.files import sha256_of_file
 from lmlab.native import library
 from lmlab.recipe import override

@@ -10,8 +10,9 @@ import time
 import pytest
 import torch
 
-from lmlab.checkpoint import find
-from lmlab.experiment import resume, train
+from lmlab.checkpoint.finding import find
+from lmlab.experiment.resuming import resume
+from lmlab.experiment.start import train
 from lmlab.recipe import override, to_toml
 from lmlab.runs import open_run
 

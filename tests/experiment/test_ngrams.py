@@ -4,9 +4,10 @@ import pytest
 import torch
 
 import lmlab
-from lmlab.checkpoint import find
-from lmlab.evaluation import Scoring, evaluate_split
-from lmlab.experiment import resume, train
+from lmlab.checkpoint.finding import find
+from lmlab.evaluation.losses import Scoring, evaluate_split
+from lmlab.experiment.resuming import resume
+from lmlab.experiment.start import train
 from lmlab.recipe import override
 from tests.stopping import StopAt
 

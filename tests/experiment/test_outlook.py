@@ -2,8 +2,10 @@
 
 import pytest
 
-from lmlab.experiment import prove, resume, train
+from lmlab.experiment.proving import prove
+from lmlab.experiment.resuming import resume
 from lmlab.experiment.session import expected_loss, read_outlook
+from lmlab.experiment.start import train
 from lmlab.experiment.timeline import events_of
 from lmlab.recipe import override
 from lmlab.report.events import event_lines

@@ -7,7 +7,7 @@ import pytest
 
 from lmlab import LabError
 from lmlab.cli import main
-from lmlab.data import prepare
+from lmlab.data.preparation import prepare
 from lmlab.experiment.asked import data_asked, recipe_asked
 from lmlab.recipe import Data
 

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from lmlab.checkpoint import find
-from lmlab.experiment import train
+from lmlab.checkpoint.finding import find
 from lmlab.experiment.session import Session
+from lmlab.experiment.start import train
 from lmlab.recipe import override
 
 LOSSES = [3.0, 2.9, 2.8995, 2.8991, 2.8987, 2.5, 2.4999, 2.4998, 2.4997, 2.0, 1.0, 0.5, 0.4]

@@ -8,11 +8,13 @@ import statistics
 import pytest
 
 from lmlab import LabError
-from lmlab.data import prepare
-from lmlab.experiment import plan, plan_longer, train
+from lmlab.data.preparation import prepare
+from lmlab.experiment.budgeted import plan_longer
 from lmlab.experiment.ladder import run_ladder
+from lmlab.experiment.planned import plan
 from lmlab.experiment.quality import forecast_quality
 from lmlab.experiment.record import read_record
+from lmlab.experiment.start import train
 from lmlab.hardware.cards import card_named
 from lmlab.hardware.datasheet import datasheet_peak
 from lmlab.planning.losses.ladder import DESIGN, remembered, rungs_of

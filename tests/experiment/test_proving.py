@@ -6,10 +6,13 @@ import shutil
 import pytest
 
 from lmlab import LabError
-from lmlab.checkpoint import Retention, find, save_and_point
+from lmlab.checkpoint.finding import find
+from lmlab.checkpoint.pruning import Retention
+from lmlab.checkpoint.saving import save_and_point
 from lmlab.cli import main
-from lmlab.experiment import prove, train
 from lmlab.experiment.judging import checkpoint_in
+from lmlab.experiment.proving import prove
+from lmlab.experiment.start import train
 from lmlab.recipe import override
 from lmlab.runs import open_run
 from lmlab.training.display import Quiet

@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from lmlab import LabError, experiment
+from lmlab import LabError
 from lmlab.cli import main
-from lmlab.data import prepare
 from lmlab.data.all_splits import ALL, AllSplits
+from lmlab.data.preparation import prepare
 from lmlab.data.seen import seen_units
+from lmlab.experiment.scoring import evaluate as evaluate_runs
+from lmlab.experiment.start import train
 from lmlab.recipe import Data, Recipe, override
 from lmlab.study.compare.comparison import Asked, compare
 from lmlab.training.display import Quiet
@@ -35,12 +37,12 @@ def place(tmp_path_factory, tiny_text):
     for name, share in (("mine", "0.1"), ("other", "0.3")):
         settings = {**SMALL, "data.corpus": str(folder / "mine.txt"), "data.valid_share": share}
         recipe = override(Recipe(), settings)
-        experiment.train(recipe, run=name, runs=folder, display=Quiet(), say=lambda line: None)
+        train(recipe, run=name, runs=folder, display=Quiet(), say=lambda line: None)
     return folder
 
 
 def evaluate(place, *words, **options):
-    return experiment.evaluate(*words, runs=place, **options)
+    return evaluate_runs(*words, runs=place, **options)
 
 
 def test_a_plain_file_is_scored_whole_and_named(place):

@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from lmlab import LabError
-from lmlab.checkpoint import find, pointed
+from lmlab.checkpoint.finding import find
+from lmlab.checkpoint.pointers import pointed
 from lmlab.cli import main
-from lmlab.experiment import prove, resume, train
+from lmlab.experiment.proving import prove
+from lmlab.experiment.resuming import resume
 from lmlab.experiment.session import Session
+from lmlab.experiment.start import train
 from lmlab.native.engine import Engine
 from lmlab.recipe import override
 from lmlab.runs import open_run

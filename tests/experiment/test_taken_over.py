@@ -4,8 +4,9 @@ import os
 
 import pytest
 
-from lmlab.checkpoint import find
-from lmlab.experiment import resume, train
+from lmlab.checkpoint.finding import find
+from lmlab.experiment.resuming import resume
+from lmlab.experiment.start import train
 from lmlab.recipe import override
 from lmlab.runs import TakenOver, open_run
 from lmlab.training.display import Quiet

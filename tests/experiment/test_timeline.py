@@ -7,8 +7,9 @@ import pytest
 
 from lmlab import LabError
 from lmlab.cli import main
-from lmlab.experiment import resume, train
 from lmlab.experiment.parent import parent_of
+from lmlab.experiment.resuming import resume
+from lmlab.experiment.start import train
 from lmlab.experiment.timeline import events_of
 from lmlab.recipe import Recipe, override
 from lmlab.report.events import event_lines

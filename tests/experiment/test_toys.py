@@ -5,11 +5,13 @@ import torch
 
 import lmlab
 from lmlab import LabError
-from lmlab.checkpoint import find
+from lmlab.checkpoint.finding import find
 from lmlab.data.tokenizers import TokenizerKind, add_tokenizer
 from lmlab.data.tokenizers import kinds as tokenizers
-from lmlab.experiment import resume, train
-from lmlab.model import build_model, flops_per_token, parameters
+from lmlab.experiment.resuming import resume
+from lmlab.experiment.start import train
+from lmlab.model.build import build_model
+from lmlab.model.cost import flops_per_token, parameters
 from lmlab.model.families import FAMILIES, add_family, family_of
 from lmlab.optim import kinds as optimizers
 from lmlab.optim import schedule as schedules

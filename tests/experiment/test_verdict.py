@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from lmlab import LabError
-from lmlab.data import find_dataset
+from lmlab.data.dataset import find_dataset
 from lmlab.exchange import import_log
-from lmlab.experiment import train
 from lmlab.experiment.outline import evaluation_plan
+from lmlab.experiment.start import train
 from lmlab.experiment.verdict import verdict_on
 from lmlab.files import write_json
 from lmlab.recipe import override

@@ -9,7 +9,9 @@ import time
 import pytest
 
 from lmlab.cli import clock as command
-from lmlab.experiment import plan, resume, train
+from lmlab.experiment.planned import plan
+from lmlab.experiment.resuming import resume
+from lmlab.experiment.start import train
 from lmlab.planning.forecasts.history import finished_runs
 from lmlab.planning.forecasts.score import calibrations_from
 from lmlab.recipe import override

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.machine import ROOT, changed_files
-from lmlab.hardware import detect
+from lmlab.hardware.machine import detect
 from lmlab.recipe import Recipe, override, to_toml
 from lmlab.runs.code import git_commit
 from tests.faults.suite import Extending, Ground, Nursery, datasets_in, end_of, tally

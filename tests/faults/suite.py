@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmlab.checkpoint import find
+from lmlab.checkpoint.finding import find
 from lmlab.checkpoint.pointers import read_pointer
-from lmlab.data import open_dataset
+from lmlab.data.dataset import open_dataset
 from lmlab.runs import open_run
 
 MOST_TRIES = 4

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from lmlab.checkpoint import find
+from lmlab.checkpoint.finding import find
 from lmlab.runs import open_run
 from tests.faults.suite import Fault, end_of, last_lines, tally
 

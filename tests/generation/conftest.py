@@ -3,7 +3,8 @@
 import pytest
 
 from lmlab.data.tokenizers import build_tokenizer
-from lmlab.model import build_model, initialise
+from lmlab.model.build import build_model
+from lmlab.model.initial import initialise
 from lmlab.recipe import GPT
 from lmlab.recipe.data import Data
 

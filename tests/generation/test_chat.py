@@ -4,7 +4,7 @@ import pytest
 
 from lmlab import LabError
 from lmlab.data.tokenizers import build_tokenizer
-from lmlab.generation import Conversation
+from lmlab.generation.chat import Conversation
 from lmlab.recipe.data import Data
 
 

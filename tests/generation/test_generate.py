@@ -5,8 +5,10 @@ import torch
 
 from lmlab import LabError
 from lmlab.data.tokenizers import build_tokenizer
-from lmlab.generation import Sampling, decoding, generate
+from lmlab.generation import decoding
+from lmlab.generation.decoding import generate
 from lmlab.generation.draw import draw, stream_key, uniform
+from lmlab.generation.settings import Sampling
 from lmlab.recipe.data import Data
 
 PROMPTS = ["a", "bad cafe", "", "fed a bed\nabc", "deaf cab "]

@@ -10,15 +10,17 @@ from hypothesis import strategies as st
 
 from lmlab import LabError
 from lmlab.data.tokenizers import build_tokenizer
-from lmlab.generation import Sampling, decoding, generate, native
+from lmlab.generation import decoding, native
+from lmlab.generation.decoding import generate
 from lmlab.generation.draw import draw, likeliest, uniforms
 from lmlab.generation.filters import filtered, penalise_repeats
 from lmlab.generation.native import decoder_for
-from lmlab.model import build_model
+from lmlab.generation.settings import Sampling
+from lmlab.model.build import build_model
 from lmlab.model.native import native_engine
 from lmlab.native import decoder as native_decoder
-from lmlab.native import load
 from lmlab.native.decoder import Decoder, Settings
+from lmlab.native.library import load
 from lmlab.recipe import GPT
 from lmlab.recipe.data import Data
 from tests.engine import engine_library

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmlab import LabError
-from lmlab.generation import Sampling
+from lmlab.generation.settings import Sampling
 from lmlab.generation.stream import TextStream
 
 words = st.text("abé☃", max_size=14)

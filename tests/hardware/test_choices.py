@@ -8,17 +8,14 @@ import pytest
 import torch
 
 from lmlab import LabError
-from lmlab.hardware import (
-    Accelerator,
-    Machine,
-    choose_compile,
-    choose_device,
-    choose_precision,
-    measured_peak_flops,
-    physical_cores,
-    use_threads,
-)
 from lmlab.hardware import precision as precision_module
+from lmlab.hardware.compile import choose_compile
+from lmlab.hardware.cpu import physical_cores
+from lmlab.hardware.device import choose_device
+from lmlab.hardware.machine import Accelerator, Machine
+from lmlab.hardware.peak import measured_peak_flops
+from lmlab.hardware.precision import choose_precision
+from lmlab.hardware.threads import use_threads
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda", 0), torch.device("mps")
 MACHINE = Machine(

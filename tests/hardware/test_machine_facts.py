@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from lmlab.hardware import cpu, detect, free_memory_bytes, logical_cores, physical_cores, total_memory_bytes
-from lmlab.hardware.machine import find_compiler
-from lmlab.hardware.memory import _meminfo
+from lmlab.hardware import cpu
+from lmlab.hardware.cpu import logical_cores, physical_cores
+from lmlab.hardware.machine import detect, find_compiler
+from lmlab.hardware.memory import _meminfo, free_memory_bytes, total_memory_bytes
 
 
 def topology(folder: Path, siblings: dict[int, str]) -> Path:

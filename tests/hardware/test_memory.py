@@ -5,8 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from lmlab.hardware import held_memory_bytes, peak_memory_bytes, release_freed_memory
-from lmlab.hardware.memory import _status_bytes
+from lmlab.hardware.memory import _status_bytes, held_memory_bytes, peak_memory_bytes, release_freed_memory
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lmlab.model import ContextModel, build_model
+from lmlab.model.build import build_model
+from lmlab.model.context import ContextModel
 from lmlab.recipe.model import Context
 
 VOCABULARY = 11

@@ -2,7 +2,8 @@
 
 import torch
 
-from lmlab.model import GPTModel, build_model
+from lmlab.model.build import build_model
+from lmlab.model.gpt import GPTModel
 from lmlab.recipe.model import GPT, PRESETS
 
 VOCABULARY = 11

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lmlab import LabError
-from lmlab.model import LanguageModel
+from lmlab.model.protocol import LanguageModel
 from tests.model.grid import OPTIONS, random_model, random_tokens, settings
 
 NEAR = {torch.float32: {"rtol": 1e-4, "atol": 1e-4}, torch.float64: {"rtol": 1e-10, "atol": 1e-10}}

@@ -7,7 +7,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from lmlab.model import build_model, flops_per_token, palm_flops_per_token
+from lmlab.model.build import build_model
+from lmlab.model.cost import flops_per_token, palm_flops_per_token
 from lmlab.recipe.model import GPT
 from tests.model.grid import OPTIONS, VOCABULARY, random_model, random_tokens, settings
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from lmlab import LabError
-from lmlab.model import build_model, initialise
+from lmlab.model.build import build_model
 from lmlab.model.gpt import Head
+from lmlab.model.initial import initialise
 from lmlab.recipe.model import GPT
 from tests.model.grid import OPTIONS, VOCABULARY, random_model, random_tokens, settings
 

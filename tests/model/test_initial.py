@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from lmlab.model import build_model, initialise
+from lmlab.model.build import build_model
+from lmlab.model.initial import initialise
 from lmlab.recipe.model import GPT
 from tests.model.grid import OPTIONS, VOCABULARY, random_tokens, settings
 

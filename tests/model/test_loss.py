@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lmlab.model import loss_sum, token_losses
+from lmlab.model.loss import loss_sum, token_losses
 from tests.model.grid import VOCABULARY, random_model, random_tokens, settings
 
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from lmlab.model import build_model, parameters
+from lmlab.model.build import build_model
+from lmlab.model.cost import parameters
 from lmlab.recipe.model import GPT
 from tests.model.grid import OPTIONS, VOCABULARY, settings
 

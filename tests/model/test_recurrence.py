@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lmlab.model import ContextModel
+from lmlab.model.context import ContextModel
 from lmlab.model.dropout import dropout_factors
 from lmlab.model.recurrence_gradient import ROWS_AT_ONCE
 from tests.model.context_loop import SHAPES, VOCABULARY, random_context, settings, slow_logits

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lmlab.native import Library
+from lmlab.native.library import Library
 from tests.engine import engine_library
 
 

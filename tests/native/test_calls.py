@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from lmlab.model.native import native_engine
-from lmlab.native import Library
 from lmlab.native.decoder import Decoder, Settings
+from lmlab.native.library import Library
 from lmlab.native.recurrence import RecurrenceKernel
 from tests.model.grid import VOCABULARY, random_model, settings
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from lmlab import LabError
-from lmlab.model import GPTModel
+from lmlab.model.gpt import GPTModel
 from lmlab.model.native import native_engine
-from lmlab.native import Library
+from lmlab.native.library import Library
 from tests.model.grid import OPTIONS, VOCABULARY, random_model, settings
 
 WITHOUT_DROPOUT = [name for name in OPTIONS if "dropout" not in name]

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from lmlab.model import ContextModel
+from lmlab.model.context import ContextModel
 from lmlab.model.recurrence import ForwardPass, run
 from lmlab.model.recurrence_native import kernel_for
-from lmlab.native import Library
+from lmlab.native.library import Library
 from lmlab.recipe.model import Context
 from tests.model.context_loop import VOCABULARY, random_context, slow_logits
 from tests.model.grid import random_tokens

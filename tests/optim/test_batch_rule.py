@@ -3,9 +3,9 @@
 import pytest
 
 from lmlab import LabError
-from lmlab.model import build_model
-from lmlab.optim import optimizer_of
+from lmlab.model.build import build_model
 from lmlab.optim.batch import at_batch
+from lmlab.optim.build import optimizer_of
 from lmlab.recipe import GPT, AdamW, Muon, Recipe, Train, override, recipe_hash
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmlab import LabError
-from lmlab.optim import clip_limit
+from lmlab.optim.limit import clip_limit
 from lmlab.recipe import AdamW, Muon, Recipe, check, from_toml, override, recipe_hash, to_toml
 
 

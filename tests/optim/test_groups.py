@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lmlab import LabError
-from lmlab.model import build_model
+from lmlab.model.build import build_model
 from lmlab.optim.groups import Group, assert_covered, parameter_groups
 from lmlab.optim.kinds import matrix_rows
 from lmlab.recipe import GPT, PRESETS, AdamW, Context, Muon

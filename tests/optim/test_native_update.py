@@ -10,14 +10,15 @@ import math
 import pytest
 import torch
 
-from lmlab.model import build_model
+from lmlab.model.build import build_model
 from lmlab.model.gpt import GPTModel
 from lmlab.model.initial import initialise
 from lmlab.model.native import native_engine
 from lmlab.model.ngrams import ngram_rows
 from lmlab.native.engine import Engine
 from lmlab.native.update import MuonEntry, Update
-from lmlab.optim import build_optimizer, clip_gradients, gradient_norm
+from lmlab.optim.build import build_optimizer
+from lmlab.optim.clip import clip_gradients, gradient_norm
 from lmlab.optim.muon import orthogonalise
 from lmlab.optim.native import NativeUpdate
 from lmlab.recipe import GPT, PRESETS, AdamW, Muon

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from lmlab.optim import rate_share
+from lmlab.optim.schedule import rate_share
 from lmlab.recipe import WSD, Constant, Cosine, Linear
 
 

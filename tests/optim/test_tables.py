@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from lmlab.model import build_model
-from lmlab.optim import build_optimizer, clip_gradients, gradient_norm
+from lmlab.model.build import build_model
+from lmlab.optim.build import build_optimizer
+from lmlab.optim.clip import clip_gradients, gradient_norm
 from lmlab.optim.groups import parameter_groups
 from lmlab.optim.tables import TableAdam
 from lmlab.recipe import GPT, PRESETS, AdamW, Muon

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from lmlab import LabError
-from lmlab.optim import build_optimizer, clip_gradients, gradient_norm
+from lmlab.optim.build import build_optimizer
+from lmlab.optim.clip import clip_gradients, gradient_norm
 from lmlab.recipe import AdamW, Muon
 
 

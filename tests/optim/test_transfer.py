@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from lmlab import LabError
-from lmlab.model import build_model, initialise
+from lmlab.model.build import build_model
 from lmlab.model.gpt import GPTModel
-from lmlab.optim import build_optimizer
+from lmlab.model.initial import initialise
+from lmlab.optim.build import build_optimizer
 from lmlab.optim.groups import parameter_groups
 from lmlab.recipe import GPT, PRESETS, AdamW, Muon, Recipe, check, override
 from lmlab.recipe.optim import Optim

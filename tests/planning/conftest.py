@@ -2,7 +2,7 @@
 
 import pytest
 
-from lmlab.data import prepare
+from lmlab.data.preparation import prepare
 from lmlab.recipe import Recipe, override
 
 

@@ -4,12 +4,12 @@ import dataclasses
 
 import pytest
 
-from lmlab.hardware import detect
+from lmlab.hardware.machine import detect
 from lmlab.model.families import family_of
 from lmlab.planning.benchmark import bench as bench_module
 from lmlab.planning.benchmark import combinations
 from lmlab.planning.benchmark.advice import advise, gain
-from lmlab.planning.benchmark.bench import QUICK, THOROUGH, Bencher, Row
+from lmlab.planning.benchmark.bench import QUICK, THOROUGH, Bencher, BenchRow
 from lmlab.planning.benchmark.combinations import Combination, doublings, variants
 from lmlab.planning.trials.child import OUT_OF_MEMORY, Measurement
 from lmlab.planning.trials.tokenizing import Throughput, sample_texts, tokenizer_throughput
@@ -137,7 +137,7 @@ def test_an_interruption_leaves_what_there_is(prepared):
 def rows_of(policy, times):
     """Rows of a batch of 4 for (changed fields, seconds a step in each round)."""
     return [
-        Row(
+        BenchRow(
             combination=Combination(batch=4, policy=dataclasses.replace(policy, **changed)),
             rounds=[(one,) for one in rounds],
         )
@@ -200,7 +200,7 @@ def test_only_batches_that_divide_the_recipes_are_recommended(prepared):
     policy = choose_policy(prepared[0])
     base = Combination(batch=4, policy=policy)
     rows = [
-        Row(combination=Combination(batch=batch, policy=policy), rounds=[(seconds * batch,)])
+        BenchRow(combination=Combination(batch=batch, policy=policy), rounds=[(seconds * batch,)])
         for batch, seconds in ((2, 0.8), (3, 0.1), (4, 1.0), (8, 0.5))
     ]
     advice = advise(base, rows, 4)[0]

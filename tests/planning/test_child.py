@@ -41,7 +41,7 @@ def test_a_whole_trial_measures_steps_scores_saves_and_memory(tried):
     assert found.save_seconds >= found.save_wait_seconds > 0
     assert found.load_seconds > 0
     # Weights and AdamW's two means, each as large as the weights, and its counts of steps.
-    from lmlab.model import parameters
+    from lmlab.model.cost import parameters
 
     weights = 4 * parameters(recipe.model, 40)["total"]
     assert 2.5 * weights < found.checkpoint_bytes < 3.5 * weights

@@ -3,7 +3,7 @@
 import pytest
 
 from lmlab import LabError
-from lmlab.model import parameters
+from lmlab.model.cost import parameters
 from lmlab.planning.inverse.resources import checkpoint_bytes
 from lmlab.planning.inverse.shapes import counted_parameters, shapes_like
 from lmlab.planning.losses.known_law import published_law

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lmlab.experiment import train
+from lmlab.experiment.start import train
 from lmlab.planning.trials import fastest
 from lmlab.planning.trials import store as kept
 from lmlab.planning.trials.child import Measurement

@@ -10,12 +10,12 @@ import pytest
 
 from lmlab import LabError
 from lmlab.hardware.cards import card_named
-from lmlab.model import flops_per_token
+from lmlab.model.cost import flops_per_token
 from lmlab.planning.cards.price import price_in
 from lmlab.planning.forecasts.whole_run import START_SECONDS
 from lmlab.planning.inverse.budget import Budget, budget_of
 from lmlab.planning.inverse.resources import Resources, resources_on
-from lmlab.planning.inverse.search import MOST_PARAMETERS_A_TOKEN, NOT_WORTH_IT, Corpus, inverse_plan
+from lmlab.planning.inverse.search import MOST_PARAMETERS_A_TOKEN, NOT_WORTH_IT, CorpusFacts, inverse_plan
 from lmlab.planning.inverse.shapes import counted_parameters, shapes_like
 from lmlab.planning.inverse.speed import card_speed
 from lmlab.planning.inverse.text import lines_of, sentence, to_json, toml_of
@@ -27,8 +27,8 @@ from lmlab.scaling.law import LossLaw
 
 # Fitted to 18 runs of shakespeare-cpu's style: characters, 10k to 800k parameters, 50k to 1.5M tokens.
 LAW = LossLaw(entropy=0.894, a=11.96, b=10.93, alpha=0.3221, beta=0.1744)
-SHAKESPEARE = Corpus(train_tokens=1_003_854, valid_tokens=111_540, vocabulary=65)
-PLENTY = Corpus(train_tokens=10**15, valid_tokens=1_000, vocabulary=65)
+SHAKESPEARE = CorpusFacts(train_tokens=1_003_854, valid_tokens=111_540, vocabulary=65)
+PLENTY = CorpusFacts(train_tokens=10**15, valid_tokens=1_000, vocabulary=65)
 FLOPS_A_SECOND = 120e9
 
 
@@ -101,7 +101,7 @@ def test_little_text_makes_a_larger_model_with_fewer_passes_than_plenty_would():
 
 
 def test_no_model_is_far_too_large_for_its_text_however_long_it_may_train():
-    tiny = Corpus(train_tokens=100_000, valid_tokens=10_000, vocabulary=65)
+    tiny = CorpusFacts(train_tokens=100_000, valid_tokens=10_000, vocabulary=65)
     found = plan("30d", corpus=tiny)
     largest = max(MOST_PARAMETERS_A_TOKEN * 100_000, counted_parameters(load_recipe("shakespeare-cpu"), 65))
     assert all(row.parameters <= largest and row.passes <= 20 for row in found.table)
@@ -141,7 +141,7 @@ def test_what_does_not_fit_is_named():
     with pytest.raises(
         LabError, match="the text is too short: 500 tokens, read 20 times, are fewer than 200 steps of 64"
     ):
-        plan("8h", corpus=Corpus(train_tokens=500, valid_tokens=50, vocabulary=65))
+        plan("8h", corpus=CorpusFacts(train_tokens=500, valid_tokens=50, vocabulary=65))
     full = dataclasses.replace(HERE, memory=lambda recipe: 100e6, memory_limit=50e6)
     with pytest.raises(LabError, match="nothing fits into memory: the smallest model .* takes 100 MB of 50 MB"):
         plan("8h", resources=full)
@@ -173,7 +173,7 @@ def test_the_table_is_a_front_no_row_is_both_slower_and_worse():
 
 def test_the_best_keeps_to_its_budget_though_evaluations_have_a_least_size():
     base = override(load_recipe("the-verdict"), {"train.epochs": "10"})
-    corpus = Corpus(train_tokens=10**10, valid_tokens=10**7, vocabulary=50_257)
+    corpus = CorpusFacts(train_tokens=10**10, valid_tokens=10**7, vocabulary=50_257)
     there = resources_on(card_named("h100"), 50_257)
     found = inverse_plan(base, corpus, budget_of(["8h"]), published_law(50_257), there)
     assert found.best.within and found.best.seconds.value > 0.8 * 8 * 3600

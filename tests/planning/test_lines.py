@@ -1,4 +1,4 @@
-"""Lines in the micro-batch, their intervals, and the largest micro-batch that fits: on made-up figures, without a clock."""
+"""CostLines in the micro-batch, their intervals, and the largest micro-batch that fits: on made-up figures, without a clock."""
 
 import dataclasses
 import math
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmlab.planning.memory import largest as largest_module
-from lmlab.planning.memory.by_micro_batch import Lines, fit_line, measure_lines, sizes_for
+from lmlab.planning.memory.by_micro_batch import CostLines, fit_line, measure_lines, sizes_for
 from lmlab.planning.memory.largest import bisect_largest, largest_that_fits, predicted
 from lmlab.planning.trials import from_layers as layers_module
 from lmlab.planning.trials import store as kept
@@ -194,7 +194,9 @@ def test_a_good_guess_takes_two_trials():
 
 def lines_of(memory):
     seconds = fit_line([(1, 0.1), (2, 0.2), (4, 0.4)])
-    return Lines(seconds=seconds, memory=fit_line([(size, memory(size)) for size in (1, 2, 4)]), evidence="measured")
+    return CostLines(
+        seconds=seconds, memory=fit_line([(size, memory(size)) for size in (1, 2, 4)]), evidence="measured"
+    )
 
 
 def test_on_a_cpu_the_line_decides_and_nothing_is_tried(tried):

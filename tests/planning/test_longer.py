@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lmlab import LabError
-from lmlab.optim import rate_share
+from lmlab.optim.schedule import rate_share
 from lmlab.planning.inverse.shapes import counted_parameters
 from lmlab.planning.losses.longer import branched_path, longer_run
 from lmlab.planning.next_steps.ranking import RunFacts

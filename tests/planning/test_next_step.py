@@ -10,8 +10,9 @@ import shlex
 import pytest
 
 from lmlab import LabError
-from lmlab.experiment import parent_of, train
-from lmlab.model import flops_per_token
+from lmlab.experiment.parent import parent_of
+from lmlab.experiment.start import train
+from lmlab.model.cost import flops_per_token
 from lmlab.planning.inverse.shapes import counted_parameters
 from lmlab.planning.losses.known_law import KnownLaw, published_law
 from lmlab.planning.next_steps.ranking import RunFacts, branch_path, facts_of, next_steps

@@ -10,7 +10,7 @@ from lmlab.hardware.cards import card_named
 from lmlab.planning.cards.on_card import plan_for_card
 from lmlab.planning.cards.price import price_in
 from lmlab.planning.inverse.resources import resources_on
-from lmlab.planning.inverse.search import Corpus
+from lmlab.planning.inverse.search import CorpusFacts
 from lmlab.recipe import load_recipe, override
 
 # G. Thomas: GPT-2 small's shape on one RTX 3090, 16 x 6 sequences a step, 3.26e9 tokens in 155,402 s.
@@ -26,7 +26,7 @@ SETTINGS = {
     "evaluate.every": 500,
 }
 RECIPE = override(load_recipe("shakespeare-gpu"), SETTINGS)
-CORPUS = Corpus(train_tokens=3_260_190_720, valid_tokens=19_660_800, vocabulary=50_257)
+CORPUS = CorpusFacts(train_tokens=3_260_190_720, valid_tokens=19_660_800, vocabulary=50_257)
 CARD = card_named("rtx3090")
 
 

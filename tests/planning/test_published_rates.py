@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from lmlab.hardware.cards import SPREAD, achieved_flops, card_named, least_step_seconds, update_seconds
-from lmlab.model import flops_per_token, parameters
+from lmlab.model.cost import flops_per_token, parameters
 from lmlab.planning.cards.on_card import plan_for_card
 from lmlab.planning.cards.price import price_in
 from lmlab.planning.cards.published_speeds import RATES, SHAPE, PublishedRate
 from lmlab.planning.inverse.resources import resources_on
-from lmlab.planning.inverse.search import Corpus
+from lmlab.planning.inverse.search import CorpusFacts
 from lmlab.recipe import GPT, load_recipe, override
 
 CHARACTERS_2M = GPT(layers=4, heads=4, width=200, context=128, tied=False, qkv_bias=False)
@@ -84,7 +84,7 @@ def test_a_3090_by_batch_and_precision_is_within_a_sixth(rate: PublishedRate):
 
 
 SETTINGS = {"model.layers": 12, "model.heads": 12, "model.width": 768, "model.context": 1024, "model.tied": False}
-CORPUS = Corpus(train_tokens=THOMAS_TOKENS, valid_tokens=19_660_800, vocabulary=50_257)
+CORPUS = CorpusFacts(train_tokens=THOMAS_TOKENS, valid_tokens=19_660_800, vocabulary=50_257)
 
 
 def planned(card: str = "rtx3090", price=None, corpus=CORPUS, **changes):
@@ -117,7 +117,7 @@ def test_fp32_has_its_own_rate_and_its_own_published_figure():
 def test_no_figure_stands_beside_another_card_shape_or_vocabulary():
     assert planned("rtx4090").published is None
     assert planned(**{"model.layers": 11}).published is None
-    assert planned(corpus=Corpus(train_tokens=10**7, valid_tokens=10**5, vocabulary=65)).published is None
+    assert planned(corpus=CorpusFacts(train_tokens=10**7, valid_tokens=10**5, vocabulary=65)).published is None
     assert planned("a100-40", **{"train.batch": 4}).published.tokens_per_second == 112_046
 
 
@@ -132,7 +132,7 @@ def test_no_speed_is_above_the_datasheet_s_peak():
 
 def test_a_recurrence_is_planned_for_a_card_with_a_wide_interval_and_says_why():
     recipe = override(load_recipe("wikitext2-context-baseline"), {"train.epochs": "none", "train.steps": "100"})
-    corpus = Corpus(train_tokens=2_000_000, valid_tokens=200_000, vocabulary=1_000)
+    corpus = CorpusFacts(train_tokens=2_000_000, valid_tokens=200_000, vocabulary=1_000)
     card = card_named("rtx3090")
     found = plan_for_card(recipe, 100, corpus, card, resources_on(card, 1_000), price_in("0.4USD/h"))
     rate = found.tokens_per_second

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lmlab.model import build_model, parameters
+from lmlab.model.build import build_model
+from lmlab.model.cost import parameters
 from lmlab.optim.groups import parameter_groups
 from lmlab.planning.inverse.learning_rates import Tuned
 from lmlab.planning.inverse.shapes import counted_parameters, shapes_like

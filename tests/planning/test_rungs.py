@@ -2,7 +2,7 @@
 
 import pytest
 
-from lmlab.model import flops_per_token
+from lmlab.model.cost import flops_per_token
 from lmlab.model.families import family_of
 from lmlab.planning.losses.ladder import (
     CHEAP_FLOPS,
@@ -17,7 +17,7 @@ from lmlab.planning.losses.ladder import (
 )
 from lmlab.recipe import check, load_recipe, override
 from lmlab.recipe.identity import differences
-from lmlab.scaling.ladder import Point
+from lmlab.scaling.ladder import LadderPoint
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_narrower_model_keeps_its_head_width_about_and_its_groups(heads, kv_he
 def test_what_a_ladder_came_to_is_remembered_for_its_training_and_no_other(tmp_path, monkeypatch):
     monkeypatch.setenv("LMLAB_CACHE", str(tmp_path))
     recipe = load_recipe("shakespeare-cpu")
-    points = [Point(size=0.1 * n, length=0.25 * n, loss=3.0 - 0.2 * n) for n in range(1, 5)]
+    points = [LadderPoint(size=0.1 * n, length=0.25 * n, loss=3.0 - 0.2 * n) for n in range(1, 5)]
     assert remembered(recipe, "0" * 16, 2000) == []
     remember(recipe, "0" * 16, 2000, points)
     assert remembered(override(recipe, {"train.seed": "7"}), "0" * 16, 2000) == points

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmlab import LabError
-from lmlab.model import build_model
+from lmlab.model.build import build_model
 from lmlab.planning.texts.choose import TextFacts, choose_recipe
 from lmlab.planning.texts.sized import FEWEST_ROWS, TOLERANCE, layers_at, size_words, sized_model
 from lmlab.recipe import GPT, check
@@ -35,7 +35,7 @@ def test_the_whole_model_has_the_size_that_is_asked_for(size, steps):
     st.sampled_from([(), (2, 3), (2, 3, 4, 5)]),
 )
 def test_any_size_can_be_had_where_the_vocabulary_is_small(total, vocabulary, ngrams):
-    from lmlab.model import parameters
+    from lmlab.model.cost import parameters
 
     model = sized_model(total, vocabulary, ngrams, 128, {})
     counted = parameters(model, vocabulary)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.small_runs import forecast_cases
-from lmlab.data import prepare
+from lmlab.data.preparation import prepare
 from lmlab.planning.losses import evidence, small_runs
 from lmlab.planning.losses.evidence import evidence_for, law_for
 from lmlab.planning.losses.small_runs import (

@@ -7,7 +7,7 @@ import pytest
 
 from lmlab import LabError
 from lmlab.hardware.cards import card_named
-from lmlab.model import flops_per_token
+from lmlab.model.cost import flops_per_token
 from lmlab.planning.inverse import speed as module
 from lmlab.planning.inverse.shapes import shapes_like
 from lmlab.planning.inverse.speed import (

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from lmlab import LabError
-from lmlab.data import prepare
+from lmlab.data.preparation import prepare
 from lmlab.planning.forecasts import forecast
 from lmlab.planning.forecasts.forecast import try_here
 from lmlab.planning.trials import stored_trials as tried

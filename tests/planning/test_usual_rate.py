@@ -7,7 +7,7 @@ import pytest
 
 from lmlab.hardware.cards import card_named
 from lmlab.hardware.datasheet import datasheet_peak
-from lmlab.model import flops_per_token
+from lmlab.model.cost import flops_per_token
 from lmlab.planning.forecasts import usual_rate as module
 from lmlab.planning.forecasts.history import Finished, arithmetic_of, machine_of
 from lmlab.planning.forecasts.usual_rate import usual_rate

@@ -2,11 +2,12 @@
 
 import pytest
 
-from lmlab.data import prepare
+from lmlab.data.preparation import prepare
 from lmlab.data.reading import reading, scored_targets
 from lmlab.data.windows import split_windows
 from lmlab.model.cost import flops_per_token, parameters
-from lmlab.optim import clip_limit, rate_share
+from lmlab.optim.limit import clip_limit
+from lmlab.optim.schedule import rate_share
 from lmlab.recipe import differences, load_recipe, override, recipe_names
 from lmlab.training.evaluating import plan_evaluations
 from lmlab.training.length import planned_steps

@@ -6,11 +6,11 @@ import xml.etree.ElementTree
 
 import pytest
 
-from lmlab import LabError, experiment
+from lmlab import LabError
 from lmlab.cli import main
 from lmlab.hardware.cards import card_named
 from lmlab.hardware.datasheet import datasheet_peak
-from lmlab.planning.benchmark.bench import Bench, Row
+from lmlab.planning.benchmark.bench import Bench, BenchRow
 from lmlab.planning.benchmark.combinations import Combination
 from lmlab.planning.trials.child import Measurement
 from lmlab.planning.trials.tokenizing import Throughput
@@ -37,10 +37,10 @@ def bench():
         base=base,
     )
     found.rows = [
-        Row(combination=base, rounds=[(0.1, 0.11), (0.12, 0.13)], peak_memory_bytes=3 * 10**8, peak_flops=1e11),
-        Row(combination=base.of_batch(8), rounds=[(0.2,)], peak_memory_bytes=2 * 10**9, peak_flops=1e11),
-        Row(combination=base.of_batch(16), failed="out of memory"),
-        Row(combination=half, rounds=[(0.05,)], peak_memory_bytes=10**8),
+        BenchRow(combination=base, rounds=[(0.1, 0.11), (0.12, 0.13)], peak_memory_bytes=3 * 10**8, peak_flops=1e11),
+        BenchRow(combination=base.of_batch(8), rounds=[(0.2,)], peak_memory_bytes=2 * 10**9, peak_flops=1e11),
+        BenchRow(combination=base.of_batch(16), failed="out of memory"),
+        BenchRow(combination=half, rounds=[(0.05,)], peak_memory_bytes=10**8),
     ]
     found.left_out = ["tf32: it needs an NVIDIA GPU"]
     found.whole = Measurement(
@@ -112,7 +112,7 @@ def test_nothing_measured_is_nothing_to_draw(bench):
 
 def test_the_verb_prints_writes_and_says_that_it_was_interrupted(bench, tmp_path, monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(experiment, "bench", lambda recipe, **options: asked.append(options) or bench)
+    monkeypatch.setattr("lmlab.experiment.benching.bench", lambda recipe, **options: asked.append(options) or bench)
     assert main(["bench", "first", "--batch", "4,8", "--out", str(tmp_path / "b.json"), "--json", "--quiet"]) == 0
     value = json.loads(capsys.readouterr().out)
     assert asked[0]["batches"] == (4, 8) and asked[0]["rounds"] is None

@@ -10,12 +10,14 @@ from lmlab.report.rates import draw_rates, write_rates
 from lmlab.scaling.noise import GradientNoise
 from lmlab.study.tune.halving import ShortRun
 from lmlab.study.tune.result import Law, Tuning
-from lmlab.study.tune.short_training import Outcome
+from lmlab.study.tune.short_training import ShortResult
 
 
 def tuning(losses: dict[ShortRun, float], **more) -> Tuning:
     recipe = override(Recipe(), {"name": "mine", "optim.lr": "0.001"})
-    outcomes = {run: Outcome(loss=loss, error=0.0, seconds=1.0, noise=GradientNoise()) for run, loss in losses.items()}
+    outcomes = {
+        run: ShortResult(loss=loss, error=0.0, seconds=1.0, noise=GradientNoise()) for run, loss in losses.items()
+    }
     values = {
         "recipe": recipe, "measured_on": recipe, "rungs": (25, 50, 100), "run_steps": 1000, "outcomes": outcomes,
         "finished": True, **more,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lmlab.experiment.listing import Row, seeds_of
+from lmlab.experiment.listing import ListedRun, seeds_of
 from lmlab.report.runs_table import HEADINGS, fitting, runs_parts, total_line
 from lmlab.training.table import Table
 
@@ -40,7 +40,7 @@ def row(name="one", **changes):
         "family": "f",
         "recipe": None,
     }
-    return Row(name=name, **{**facts, **changes})
+    return ListedRun(name=name, **{**facts, **changes})
 
 
 def test_a_row_has_its_figures_in_short_and_what_is_unknown_is_a_question_mark():

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmlab.optim import rate_share
+from lmlab.optim.schedule import rate_share
 from lmlab.recipe.schedule import WSD, Constant, Cosine, Linear
 from lmlab.scaling import curve
 from lmlab.scaling.curve import expected_end, rate_path

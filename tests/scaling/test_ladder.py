@@ -8,7 +8,7 @@ import pytest
 
 from lmlab import LabError
 from lmlab.scaling.estimate import NORMAL_QUANTILE
-from lmlab.scaling.ladder import NOISE, PRIOR_MEANS, PRIOR_SPREADS, Point, ladder_law
+from lmlab.scaling.ladder import NOISE, PRIOR_MEANS, PRIOR_SPREADS, LadderPoint, ladder_law
 
 DESIGN = ((1 / 100, 1 / 4), (1 / 25, 1 / 4), (1 / 100, 1.0), (1 / 25, 1.0))
 
@@ -22,7 +22,7 @@ def climbed(numbers, noise=0.0, generator=None):
     points = []
     for size, length in DESIGN:
         chance = math.exp(noise * generator.standard_normal()) if noise else 1.0
-        points.append(Point(size=size, length=length, loss=true_loss(numbers, size, length) * chance))
+        points.append(LadderPoint(size=size, length=length, loss=true_loss(numbers, size, length) * chance))
     return points
 
 
@@ -60,7 +60,9 @@ def test_what_shorter_trainings_do_says_nothing_of_the_size():
 
 def test_a_ladder_of_shorter_trainings_alone_is_drawn_on_to_the_whole_length():
     numbers = (1.6, 0.4, 0.36, 0.3, 0.3)
-    points = [Point(size=size, length=length / 2, loss=true_loss(numbers, size, length / 2)) for size, length in DESIGN]
+    points = [
+        LadderPoint(size=size, length=length / 2, loss=true_loss(numbers, size, length / 2)) for size, length in DESIGN
+    ]
     found = ladder_law(points).expected()
     assert found.value == pytest.approx(true_loss(numbers, 1, 1), rel=0.03) and "2.0 times the steps" in found.alarm
 
@@ -90,4 +92,4 @@ def test_too_few_trainings_and_ones_that_came_to_nothing_are_refused():
     with pytest.raises(LabError, match="2 runs are too few"):
         ladder_law(points[:2])
     with pytest.raises(LabError, match="no finite loss"):
-        ladder_law([*points[:3], Point(size=1.0, length=1.0, loss=math.nan)])
+        ladder_law([*points[:3], LadderPoint(size=1.0, length=1.0, loss=math.nan)])

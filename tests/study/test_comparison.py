@@ -5,13 +5,14 @@ import math
 
 import pytest
 
-from lmlab import LabError, experiment
+from lmlab import LabError
 from lmlab.cli import main
 from lmlab.exchange import import_log
-from lmlab.experiment import evaluate
 from lmlab.experiment.at_checkpoint import record_at
 from lmlab.experiment.parent import parent_of
 from lmlab.experiment.record import read_record
+from lmlab.experiment.scoring import evaluate
+from lmlab.experiment.start import train
 from lmlab.files.durable import without_nan
 from lmlab.recipe import Recipe, override
 from lmlab.report.comparison_table import comparison_parts
@@ -21,7 +22,7 @@ from lmlab.study.compare.comparison import Asked, compare
 from lmlab.study.compare.curves import curve_of
 from lmlab.study.compare.differences import what_differs
 from lmlab.study.compare.ratios import ratio_table
-from lmlab.study.compare.scores import Scores, common_scale
+from lmlab.study.compare.scores import TextScores, common_scale
 from lmlab.study.verify.verification import verify
 from lmlab.training.display import Quiet
 from tests.study.finished import BATCH_TOKENS, finished_run
@@ -249,10 +250,10 @@ def family(tiny_text_file, tmp_path):
     """A run of 12 steps of 64 tokens, and two that continue it for 8: one in its stream, and one with half the batch in its own."""
     recipe = override(Recipe(), {**SMALL, "data.corpus": str(tiny_text_file), "train.keep_finished": "all"})
     quiet = {"runs": tmp_path, "display": Quiet(), "say": lambda line: None}
-    experiment.train(recipe, run="root", **quiet)
+    train(recipe, run="root", **quiet)
     point = parent_of("root@latest", tmp_path)
     for name, settings in (("on", {"train.steps": "20"}), ("apart", {"train.steps": "8", "train.batch": "2"})):
-        experiment.train(override(recipe, settings), run=name, parent=point, **quiet)
+        train(override(recipe, settings), run=name, parent=point, **quiet)
     return tmp_path
 
 
@@ -379,8 +380,8 @@ def test_what_cannot_be_compared_is_refused_in_one_line(tmp_path, names, words):
 @pytest.mark.parametrize("windows, scale", [(None, None), ((63, 63), None), ((63, 32), "nats a token")])
 def test_other_windows_of_documents_are_other_tokens(windows, scale):
     plain = {"loss": 1.0, "bits_per_byte": None, "units": None, "tokenizer": None, "text": "a" * 16}
-    one = Scores(run="1", windows=(63, 32), **plain)
-    assert common_scale([one, Scores(run="2", windows=windows, **plain)]) == scale
+    one = TextScores(run="1", windows=(63, 32), **plain)
+    assert common_scale([one, TextScores(run="2", windows=windows, **plain)]) == scale
 
 
 @pytest.fixture
@@ -390,7 +391,7 @@ def other_tokenizers(tiny_text_file, tmp_path):
         recipe = override(
             Recipe(), {**SMALL, "data.corpus": str(tiny_text_file), "data.tokenizer": tokenizer, "train.steps": "6"}
         )
-        experiment.train(recipe, run=name, runs=tmp_path, display=Quiet(), say=lambda line: None)
+        train(recipe, run=name, runs=tmp_path, display=Quiet(), say=lambda line: None)
     return tmp_path
 
 
@@ -402,7 +403,7 @@ def test_on_a_text_runs_of_different_tokenizers_are_judged_by_its_bytes(other_to
     (pair,) = compare(["characters", "bytes"], other_tokenizers, Asked(on=str(text))).pairs
     assert pair.scale == "bits per byte" and pair.noise.seeds.source == "default"
     scores = [
-        experiment.evaluate(name, runs=other_tokenizers, on=str(text))["bits_per_byte"]
+        evaluate(name, runs=other_tokenizers, on=str(text))["bits_per_byte"]
         for name in ("characters@latest", "bytes@latest")
     ]
     assert pair.losses == pytest.approx(scores, rel=1e-9)

@@ -11,11 +11,12 @@ import pytest
 import scipy.stats
 import torch
 
-from lmlab import LabError, experiment
+from lmlab import LabError
 from lmlab.cli import main
 from lmlab.experiment.parent import parent_of
 from lmlab.experiment.ranges import Range
 from lmlab.experiment.record import read_record
+from lmlab.experiment.start import train
 from lmlab.recipe import Recipe, load_recipe, override, to_toml
 from lmlab.report.waterfall import bars_of
 from lmlab.runs import change_tags, list_runs, open_run
@@ -28,7 +29,7 @@ from lmlab.study.explain.endpoints import Endpoint, common_devices, endpoints_of
 from lmlab.study.explain.explaining import ExplainWishes, explain
 from lmlab.study.explain.interpolation import Interpolation, choose_interpolation
 from lmlab.study.explain.predictions import holds
-from lmlab.study.explain.regime import Ending, Regime, ending_of, reported_ending
+from lmlab.study.explain.regime import Regime, RegimeEnding, ending_of, reported_ending
 from lmlab.study.explain.residual import residual_of_runs
 from lmlab.study.grid.design import cells_of, recipe_of
 from lmlab.study.verify.verification import verify
@@ -55,7 +56,7 @@ def two_recipes(tiny_text_file):
 def two_runs(two_recipes, tmp_path):
     """Runs a and b of them."""
     for name, one in zip("ab", two_recipes, strict=True):
-        experiment.train(one, run=name, runs=tmp_path, display=Quiet(), say=lambda line: None)
+        train(one, run=name, runs=tmp_path, display=Quiet(), say=lambda line: None)
     return tmp_path
 
 
@@ -144,7 +145,7 @@ def test_explain_and_compare_find_the_same_seeds_and_come_to_one_verdict(tmp_pat
         for seed in (1, 1, 2, 3):
             run = f"{name}-{seed}" if not (tmp_path / f"{name}-{seed}").exists() else f"{name}-{seed}-again"
             changed = override(one, {"train.seed": str(seed)})
-            experiment.train(changed, run=run, runs=tmp_path, display=Quiet(), say=lambda line: None)
+            train(changed, run=run, runs=tmp_path, display=Quiet(), say=lambda line: None)
     before = {run.name for run in list_runs(tmp_path)}
     found = explain("a-1-again", "b-2", tmp_path, say=lambda line: None)
     assert {run.name for run in list_runs(tmp_path)} == before  # one factor: nothing lies between
@@ -487,7 +488,7 @@ def test_shorter_trainings_are_told_beside_the_whole_ones_up_to_the_same_checkpo
 
 
 def test_regimes_that_differ_are_said_to():
-    falling = Ending(valid=2.46, train=2.04, rise=0.0, courses={"falling": 2}, runs=("x", "y"))
+    falling = RegimeEnding(valid=2.46, train=2.04, rise=0.0, courses={"falling": 2}, runs=("x", "y"))
     risen = reported_ending(Reported(valid=1.7, train=0.62, best=1.4697))
     assert risen.course == "risen" and reported_ending(None) is None
     # Without the lowest loss nobody knows; nor where the lowest is as low as the last.
@@ -562,7 +563,7 @@ def test_runs_that_differ_in_nothing_or_on_other_text_are_refused(two_runs, tmp_
     other = tmp_path / "other.txt"
     other.write_text("abcdefghij klmnop\n" * 300)
     recipe = override(Recipe(), {**SMALL, "data.corpus": str(other)})
-    experiment.train(recipe, run="c", runs=two_runs, display=Quiet(), say=lambda line: None)
+    train(recipe, run="c", runs=two_runs, display=Quiet(), say=lambda line: None)
     with pytest.raises(LabError, match="lmlab compare --on"):
         explain("a", "c", two_runs, say=lambda line: None)
     with pytest.raises(LabError, match="add a second run, or name one of"):

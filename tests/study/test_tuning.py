@@ -8,12 +8,12 @@ import pytest
 
 from lmlab import LabError
 from lmlab.cli import main
-from lmlab.native import load
+from lmlab.native.library import load
 from lmlab.recipe import Recipe, override, read_recipe
 from lmlab.scaling.noise import FEWEST_STEPS, GradientNoise
 from lmlab.study.tune.halving import ShortRun
 from lmlab.study.tune.result import Tuning
-from lmlab.study.tune.short_training import Outcome
+from lmlab.study.tune.short_training import ShortResult
 from lmlab.study.tune.tuning import Wishes, published, tune
 from tests.stopping import StopAfterNotes
 
@@ -77,7 +77,8 @@ def test_the_command_prints_the_optimum_and_writes_plot_and_recipe(recipe, tiny_
 def _tuning(recipe, losses):
     noise = GradientNoise()
     outcomes = {
-        ShortRun(20, 0, rate): Outcome(loss=loss, error=0.0, seconds=1.0, noise=noise) for rate, loss in losses.items()
+        ShortRun(20, 0, rate): ShortResult(loss=loss, error=0.0, seconds=1.0, noise=noise)
+        for rate, loss in losses.items()
     }
     return Tuning(
         recipe=recipe, measured_on=recipe, rungs=(20,), run_steps=20, outcomes=outcomes, finished=True

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from lmlab import LabError
-from lmlab.optim import rate_share
+from lmlab.optim.schedule import rate_share
 from lmlab.recipe import GPT, WSD, Muon, Recipe, load_recipe, override
 from lmlab.recipe.model import Context
 from lmlab.study.tune.variants import narrowed, shortened, tuned, with_rate

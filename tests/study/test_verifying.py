@@ -8,14 +8,15 @@ import tarfile
 import numpy as np
 import pytest
 
-from lmlab import LabError, experiment
+from lmlab import LabError
 from lmlab.cli import main
 from lmlab.experiment.scoring import score
+from lmlab.experiment.start import train
 from lmlab.recipe import Recipe, override
 from lmlab.runs import Run
 from lmlab.study.compare.comparison import Asked, compare
 from lmlab.study.verify import bundle
-from lmlab.study.verify.verification import Claim, pack, runs_for, verify
+from lmlab.study.verify.verification import FileFigure, pack, runs_for, verify
 from lmlab.training.display import Quiet
 from tests.study.finished import finished_run
 from tests.study.test_explaining import SMALL
@@ -132,7 +133,7 @@ def test_an_archive_that_is_too_large_or_damaged_is_refused(tmp_path, monkeypatc
 @pytest.fixture
 def trained(tiny_text_file, tmp_path):
     recipe = override(Recipe(), {**SMALL, "data.corpus": str(tiny_text_file)})
-    return experiment.train(recipe, run="a", runs=tmp_path, display=Quiet(), say=lambda line: None).run
+    return train(recipe, run="a", runs=tmp_path, display=Quiet(), say=lambda line: None).run
 
 
 def test_a_run_s_figures_follow_from_its_own_files_and_its_loss_from_its_weights(trained, tmp_path, capsys):
@@ -186,7 +187,7 @@ def test_the_evaluations_that_report_prints_can_be_verified(trained, tmp_path, c
     ],
 )
 def test_only_measured_numbers_count_as_figures(place, said, measured):
-    assert Claim(place=place, said=said, found=said).measured is measured
+    assert FileFigure(place=place, said=said, found=said).measured is measured
 
 
 @pytest.mark.parametrize("words", [["nowhere/study.json"], ["no-such-run"], ["."]])

@@ -6,14 +6,13 @@ import re
 
 import pytest
 
+from lmlab.recipe.quantities import count, duration
 from lmlab.training.display import (
     LivePanel,
     PlainLines,
-    Progress,
     Quiet,
+    TrainingProgress,
     Unfailing,
-    count,
-    duration,
     make_display,
     panel_cells,
     progress_line,
@@ -26,7 +25,7 @@ def progress(**changes):
         "step": 250, "steps": 2000, "tokens": 192_000, "loss": 2.4312, "learning_rate": 9.5e-4, "gradient_norm": 1.25,
         "tokens_per_second": 15_432.1, "mfu": 0.47, "elapsed_seconds": 12.0, "remaining_seconds": 93.0,
     }  # fmt: skip
-    return Progress(**{**values, **changes})
+    return TrainingProgress(**{**values, **changes})
 
 
 @pytest.mark.parametrize(

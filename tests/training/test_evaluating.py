@@ -4,15 +4,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmlab.recipe import Recipe, load_recipe, override
-from lmlab.training.evaluating import earlier_plan, evaluations_in, plan_evaluations
+from lmlab.training.evaluating import earlier_plan, plan_evaluations
+from lmlab.training.length import times_in
 
 
 @given(st.integers(100, 20_000), st.integers(1, 64), st.integers(10, 1000), st.integers(1_000, 10_000_000))
 def test_evaluations_stay_within_their_share_of_the_training(steps, batch, every, split):
     recipe = override(Recipe(), {"train.steps": str(steps), "train.batch": str(batch), "evaluate.every": str(every)})
     plan = plan_evaluations(recipe, steps, split, 10**9)
-    scored = (plan.valid_tokens + plan.train_tokens) * evaluations_in(steps, every)
-    least = 2 * 8 * recipe.model.context * evaluations_in(steps, every)
+    scored = (plan.valid_tokens + plan.train_tokens) * times_in(steps, every)
+    least = 2 * 8 * recipe.model.context * times_in(steps, every)
     assert scored <= max(recipe.evaluate.share * steps * batch * recipe.model.context * 3, least)
     assert 0 < plan.valid_tokens <= split
 
@@ -30,8 +31,8 @@ def test_asking_for_a_number_of_tokens_gets_them():
 
 
 def test_evaluations_are_at_the_start_at_each_multiple_and_at_the_end():
-    assert evaluations_in(2_000, 250) == 9
-    assert evaluations_in(2_100, 250) == 10
+    assert times_in(2_000, 250) == 9
+    assert times_in(2_100, 250) == 10
 
 
 @given(st.integers(100, 20_000), st.integers(10, 1000), st.integers(1_000, 10_000_000), st.integers(1_000, 10**9))

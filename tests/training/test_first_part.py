@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from lmlab.data.windows import IGNORED_TARGET
-from lmlab.model import build_model, initialise
-from lmlab.optim import build_optimizer
+from lmlab.model.build import build_model
+from lmlab.model.initial import initialise
+from lmlab.optim.build import build_optimizer
 from lmlab.recipe import Recipe, override
 from lmlab.training.computation import first_part, sequences_in
 from lmlab.training.policy import choose_policy

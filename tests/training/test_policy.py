@@ -8,8 +8,8 @@ import torch
 
 from lmlab import LabError
 from lmlab.model.gpt_family import GPTFamily
-from lmlab.native import Library, Missing
 from lmlab.native.build import Build
+from lmlab.native.library import Library, Missing
 from lmlab.recipe import Recipe, override, recipe_hash
 from lmlab.recipe.text import from_toml, to_toml
 from lmlab.training import policy as module

@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from lmlab import LabError
-from lmlab.checkpoint import find, steps
+from lmlab.checkpoint.finding import find
+from lmlab.checkpoint.layout import steps
 from lmlab.data.order import batch_at
-from lmlab.model import build_model, initialise
-from lmlab.optim import build_optimizer
+from lmlab.model.build import build_model
+from lmlab.model.initial import initialise
+from lmlab.optim.build import build_optimizer
 from lmlab.recipe import GPT, Recipe, override
 from lmlab.training import saving
 from lmlab.training.saving import Saver, restore_training

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from lmlab.data import prepare
-from lmlab.experiment import train
+from lmlab.data.preparation import prepare
+from lmlab.experiment.start import train
 from lmlab.recipe import Data, Recipe, override
 from lmlab.training.display import Quiet
 

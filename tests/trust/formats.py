@@ -22,13 +22,16 @@ from typing import Any
 
 import numpy as np
 
-from lmlab.checkpoint import find, open_checkpoint, pointed, read_tensors
+from lmlab.checkpoint.finding import find
+from lmlab.checkpoint.opened import open_checkpoint
+from lmlab.checkpoint.pointers import pointed
+from lmlab.checkpoint.tensors import read_tensors
 from lmlab.cli.report import described
-from lmlab.data import open_dataset
 from lmlab.data.cache import _recorded as remembered_hashes
+from lmlab.data.dataset import open_dataset
 from lmlab.data.describe import describe
 from lmlab.data.describe_lines import lines
-from lmlab.data.documents import Findings, pieces
+from lmlab.data.documents import ReadingFindings, pieces
 from lmlab.data.encode import read_journal
 from lmlab.data.progress import Silent
 from lmlab.data.scan import _open as open_scan
@@ -273,7 +276,8 @@ def _corpus_formats(found: dict[str, Format], place: Path) -> None:
     def read(path: Path) -> int:
         source = source_of(path, "x", "x")
         return sum(
-            len(piece.text) for piece in pieces(source.files, "marker:<|endoftext|>", "text", Silent(), Findings())
+            len(piece.text)
+            for piece in pieces(source.files, "marker:<|endoftext|>", "text", Silent(), ReadingFindings())
         )
 
     for name, content in contents.items():

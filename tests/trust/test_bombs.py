@@ -16,7 +16,7 @@ import zipfile
 import pytest
 import zstandard
 
-from lmlab.data.documents import Findings, pieces, safe_cut
+from lmlab.data.documents import ReadingFindings, pieces, safe_cut
 from lmlab.data.progress import Silent
 from lmlab.data.readers import LONGEST_RECORD, SourceFile, describe_name
 from lmlab.data.sources import _of_path as source_of
@@ -52,7 +52,7 @@ def file_of(path):
 
 def read(path):
     files = source_of(path, "x", "x").files
-    return sum(len(piece.text) for piece in pieces(files, "marker:<|endoftext|>", "text", Silent(), Findings()))
+    return sum(len(piece.text) for piece in pieces(files, "marker:<|endoftext|>", "text", Silent(), ReadingFindings()))
 
 
 @pytest.mark.parametrize("packing", ["gz", "xz", "zst"])

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lmlab import LabError
-from lmlab.hardware import peak_memory_bytes
+from lmlab.hardware.memory import peak_memory_bytes
 from tests.trust.formats import Format, formats
 from tests.trust.support import assert_one_line
 

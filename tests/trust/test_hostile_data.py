@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lmlab import LabError
-from lmlab.data import list_datasets, open_dataset
+from lmlab.data.dataset import list_datasets, open_dataset
 from lmlab.data.describe import describe
 from lmlab.data.encode import read_journal
 from lmlab.data.ids import require_ids
@@ -204,8 +204,8 @@ def test_a_token_beyond_the_vocabulary_is_refused_by_whatever_looks_it_up(data_c
 
 
 def test_a_training_on_tokens_beyond_the_vocabulary_is_refused(made, data_copy):
-    from lmlab.model import build_model
-    from lmlab.optim import build_optimizer
+    from lmlab.model.build import build_model
+    from lmlab.optim.build import build_optimizer
     from lmlab.training.policy import choose_policy
     from lmlab.training.state import State
     from lmlab.training.step import TrainingStep

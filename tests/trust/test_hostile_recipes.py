@@ -199,7 +199,11 @@ def test_a_recipe_s_name_leads_no_file_out_of_its_folder(tmp_path, tiny_text_fil
         places.extend(one for one in arguments if isinstance(one, Path))
         raise LabError("nothing is measured here")
 
-    for name in ("lmlab.experiment.bench", "lmlab.experiment.plan_within", "lmlab.study.tune.tuning.tune"):
+    for name in (
+        "lmlab.experiment.benching.bench",
+        "lmlab.experiment.budgeted.plan_within",
+        "lmlab.study.tune.tuning.tune",
+    ):
         monkeypatch.setattr(name, measured)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")

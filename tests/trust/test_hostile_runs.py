@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from lmlab.checkpoint import Retention, find, open_checkpoint, save, steps, write_tensors
-from lmlab.checkpoint.pruning import prune, tidy
-from lmlab.experiment import load, resume
+from lmlab.checkpoint.finding import find
+from lmlab.checkpoint.layout import steps
+from lmlab.checkpoint.opened import open_checkpoint
+from lmlab.checkpoint.pruning import Retention, prune, tidy
+from lmlab.checkpoint.saving import save
+from lmlab.checkpoint.tensors import write_tensors
+from lmlab.experiment.loaded import load
 from lmlab.experiment.parent import parent_again
+from lmlab.experiment.resuming import resume
 from lmlab.files import remove_tree
 from lmlab.runs import Run, RunLock
 from lmlab.training.display import Quiet
@@ -313,7 +318,7 @@ def test_a_dtype_that_the_library_refuses_is_one_line(tmp_path):
     content = path.read_bytes().replace(b'{"format":"pt"}', b'{"format":[1,2]}')
     length = len(content) - 8 - 8
     path.write_bytes(struct.pack("<Q", length) + content[8:])
-    from lmlab.checkpoint import read_tensors
+    from lmlab.checkpoint.tensors import read_tensors
 
     assert_refused(lambda: read_tensors(path), "x.safetensors can't be read: ", "invalid JSON in header")
 

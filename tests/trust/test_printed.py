@@ -20,11 +20,11 @@ import pytest
 
 from lmlab import printable
 from lmlab.cli import main
-from lmlab.data import prepare
-from lmlab.experiment import train
+from lmlab.data.preparation import prepare
+from lmlab.experiment.start import train
 from lmlab.recipe import Data, Recipe, override
 from lmlab.report import read_curves, write_report
-from lmlab.training.display import LivePanel, PlainLines, Progress, Quiet
+from lmlab.training.display import LivePanel, PlainLines, Quiet, TrainingProgress
 from tests.trust.conftest import SMALL
 from tests.trust.support import CHECKOUT
 
@@ -228,7 +228,7 @@ def test_a_recipe_with_a_hostile_name_trains(hostile, tmp_path, lmlab, monkeypat
     assert terminal or (MARKUP in answer.out and SHOWN in answer.out)
 
 
-NOW = Progress(
+NOW = TrainingProgress(
     **{"step": 1, "steps": 2, "tokens": 3, "loss": 1.0, "learning_rate": 0.1, "gradient_norm": 1.0},
     **{"tokens_per_second": 1.0, "mfu": None, "elapsed_seconds": 1.0, "remaining_seconds": None},
 )

@@ -20,7 +20,7 @@ LONGEST_TOKENS = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Range:
+class PassageRange:
     """Consecutive passages of one split, with their text."""
 
     first: int
@@ -105,7 +105,7 @@ class Passages:
         begins = np.cumsum([0, *map(len, texts)][: len(texts)])
         return np.frombuffer(b"".join(texts), np.uint8), begins
 
-    def ranges(self) -> Iterator[Range]:
+    def ranges(self) -> Iterator[PassageRange]:
         """Yield all passages in order, in ranges."""
         for split in self.splits:
             starts = self.starts[split]
@@ -114,7 +114,7 @@ class Passages:
                 end = int(np.searchsorted(starts, starts[number] + TOKENS_A_TIME, side="right")) - 1
                 end = min(max(end, number + 1), last)
                 text, begins = self._of_range(split, number, end)
-                yield Range(
+                yield PassageRange(
                     first=self.first[split] + number,
                     text=np.frombuffer(text, np.uint8),
                     begins=begins,

@@ -28,7 +28,7 @@ class Secret:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shape:
+class SecretShape:
     """The format of secrets of one kind."""
 
     kind: str
@@ -74,9 +74,9 @@ def _shape(
     *,
     check: Callable[[bytes], bool] = _anything,
     alone: bool = True,
-) -> Shape:
+) -> SecretShape:
     pattern = re.compile(b"(?:" + b"|".join(map(re.escape, needles)) + b")" + rest)
-    return Shape(kind=kind, about=about, needles=needles, pattern=pattern, check=check, alone=alone)
+    return SecretShape(kind=kind, about=about, needles=needles, pattern=pattern, check=check, alone=alone)
 
 
 SHAPES = (
@@ -191,7 +191,7 @@ def luhn(digits: bytes) -> bool:
     return (sum(values[::2]) + sum(sum(divmod(2 * value, 10)) for value in values[1::2])) % 10 == 0
 
 
-def _of_shape(shape: Shape, text: bytes) -> Iterator[Secret]:
+def _of_shape(shape: SecretShape, text: bytes) -> Iterator[Secret]:
     for needle in shape.needles:
         place = text.find(needle)
         while place >= 0:

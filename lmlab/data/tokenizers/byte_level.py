@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from lmlab import LabError
 from lmlab.data.tokenizers.base import Ids, checked_ids, utf8
-from lmlab.hardware import logical_cores
+from lmlab.hardware.cpu import logical_cores
 
 if TYPE_CHECKING:
     import tiktoken

@@ -12,12 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lmlab.data import Dataset
+from lmlab.data.dataset import Dataset
 from lmlab.data.reading import reading
-from lmlab.hardware import detect, physical_cores
+from lmlab.hardware.cpu import physical_cores
 from lmlab.hardware.datasheet import DatasheetPeak
 from lmlab.hardware.load import others_running
-from lmlab.model import flops_per_token
+from lmlab.hardware.machine import detect
+from lmlab.model.cost import flops_per_token
 from lmlab.model.families import family_of
 from lmlab.planning.benchmark.advice import Advice, advise
 from lmlab.planning.benchmark.combinations import Combination, doublings, variants
@@ -74,7 +75,7 @@ THOROUGH = Effort(
 
 
 @dataclass(kw_only=True)
-class Row:
+class BenchRow:
     """The measurements of one combination."""
 
     combination: Combination
@@ -123,7 +124,7 @@ class Bench:
     flops_per_token: float
     base: Combination
     """The combination that `lmlab train` would use without a benchmark."""
-    rows: list[Row] = field(default_factory=list)
+    rows: list[BenchRow] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     whole: Measurement | None = None
     """A trial of a whole run at the recipe's own batch: scores and checkpoints."""
@@ -136,7 +137,7 @@ class Bench:
     """Running processes per core when it began: from about 1 on they slow what is measured."""
     interrupted: bool = False
 
-    def figures(self, row: Row) -> dict[str, Any]:
+    def figures(self, row: BenchRow) -> dict[str, Any]:
         """Return a row for tables and --json; rates are in tokens a second, `recipe_seconds` is the training alone."""
         combination, policy = row.combination, row.combination.policy
         tokens = combination.batch * self.sequence_tokens
@@ -269,7 +270,7 @@ class Bencher:
     def _grow(self, combination: Combination) -> None:
         """Measure doublings until the limits of memory, time or gain, and the base's own batch, with which the others are
         compared."""
-        rows: list[Row] = []
+        rows: list[BenchRow] = []
         own, limit = self.found.base.batch, memory_limit_bytes(combination.policy)
         for batch in doublings(MOST_BATCH, own):
             if batch != own and (why := self._slow(rows)):
@@ -287,14 +288,14 @@ class Bencher:
         if failed > 1 and combination.policy.device != "cpu":
             self._find_largest(combination, rows[-2].combination.batch if len(rows) > 1 else 0, failed)
 
-    def _slow(self, rows: list[Row]) -> str | None:
+    def _slow(self, rows: list[BenchRow]) -> str | None:
         """Return why a larger batch would take too long; None where it wouldn't."""
         if not rows or rows[-1].step_seconds <= self.effort.longest_step_seconds:
             return None
         last = rows[-1]
         return f"a step of {last.combination.batch:,} takes {last.step_seconds:.1f} s already (--batch measures any)"
 
-    def _enough(self, rows: list[Row], batch: int, limit: int) -> str | None:
+    def _enough(self, rows: list[BenchRow], batch: int, limit: int) -> str | None:
         """Return why no larger batch is measured after these; None where one is."""
         if not rows:
             return None
@@ -312,7 +313,7 @@ class Bencher:
 
     def _find_largest(self, combination: Combination, fits: int, fails: int) -> None:
         """Find the largest batch between one that ran and one that didn't, and add a row for it."""
-        tried: dict[int, Row] = {}
+        tried: dict[int, BenchRow] = {}
 
         def try_one(batch: int) -> bool:
             if batch <= fits:
@@ -326,7 +327,7 @@ class Bencher:
         if combination.policy == self.found.base.policy:
             self.found.largest, self.found.largest_evidence = largest, "measured"
 
-    def _predict_largest(self, rows: list[Row], limit: int) -> None:
+    def _predict_largest(self, rows: list[BenchRow], limit: int) -> None:
         """Predict the largest batch from the line through the measured peaks."""
         memory = [(float(row.combination.batch), float(row.peak_memory_bytes)) for row in rows if not row.failed]
         if len(memory) > 1 and limit > 0:
@@ -341,16 +342,16 @@ class Bencher:
                 row.rounds += again.rounds
                 row.peak_memory_bytes = max(row.peak_memory_bytes, again.peak_memory_bytes)
 
-    def _measure_row(self, combination: Combination) -> Row:
+    def _measure_row(self, combination: Combination) -> BenchRow:
         """Measure a combination and add its row."""
         row = self._measured(combination)
         self.found.rows.append(row)
         return row
 
-    def _measured(self, combination: Combination, note: str = "") -> Row:
+    def _measured(self, combination: Combination, note: str = "") -> BenchRow:
         self._say(f"batch {combination.batch:,}, {combination.how}{note}")
         result = self._try(combination, whole=False)
-        row = Row(combination=combination, peak_memory_bytes=result.peak_memory_bytes, failed=result.failed)
+        row = BenchRow(combination=combination, peak_memory_bytes=result.peak_memory_bytes, failed=result.failed)
         if result.step_seconds:
             row.rounds.append(result.step_seconds)
         return row

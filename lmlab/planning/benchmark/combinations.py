@@ -7,7 +7,10 @@ import dataclasses
 from dataclasses import dataclass
 
 from lmlab import LabError
-from lmlab.hardware import Machine, choose_compile, choose_precision, physical_cores
+from lmlab.hardware.compile import choose_compile
+from lmlab.hardware.cpu import physical_cores
+from lmlab.hardware.machine import Machine
+from lmlab.hardware.precision import choose_precision
 from lmlab.training.policy import DTYPES, Policy
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")

@@ -11,11 +11,11 @@ from lmlab.planning.cards.price import Price, board_power
 from lmlab.planning.cards.published_speeds import PublishedRate, published_for
 from lmlab.planning.forecasts.whole_run import run_seconds
 from lmlab.planning.inverse.resources import Resources
-from lmlab.planning.inverse.search import Corpus
+from lmlab.planning.inverse.search import CorpusFacts
 from lmlab.planning.position import Position, position_of
 from lmlab.recipe import Recipe
+from lmlab.recipe.quantities import count, duration
 from lmlab.scaling.estimate import Estimate
-from lmlab.training.display import count, duration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ class CardPlan:
 
 
 def plan_for_card(
-    recipe: Recipe, steps: int, corpus: Corpus, card: Card, resources: Resources, price: Price | None
+    recipe: Recipe, steps: int, corpus: CorpusFacts, card: Card, resources: Resources, price: Price | None
 ) -> CardPlan:
     """Return the plan of `steps` steps; `resources` are the card's."""
     rate, tokens = resources.speed(recipe).scaled(corpus.counted), corpus.tokens(recipe, steps)

@@ -15,7 +15,8 @@ from lmlab.planning.trials.child import Measurement
 from lmlab.planning.trials.from_arithmetic import counted_words
 from lmlab.recipe import Recipe
 from lmlab.scaling.estimate import Estimate
-from lmlab.training.evaluating import TRAINING_STEP_IN_FORWARDS, EvaluationPlan, evaluations_in
+from lmlab.training.evaluating import TRAINING_STEP_IN_FORWARDS, EvaluationPlan
+from lmlab.training.length import times_in
 from lmlab.training.load import load_spread
 
 COUNTED_SPREAD = 0.45
@@ -72,10 +73,10 @@ def duration_of(
     spread = float(quartiles[1] - quartiles[0]) / 2
     # By arithmetic where no forward pass was timed.
     rate = trial.forward_tokens_per_second or step_tokens / middle * TRAINING_STEP_IN_FORWARDS
-    times = evaluations_in(steps, recipe.evaluate.every)
+    times = times_in(steps, recipe.evaluate.every)
     train = steps * middle
     evaluate = evaluations.tokens_in_all(steps, recipe.evaluate.every) / rate + times * trial.sample_seconds
-    save = saves_in(steps, recipe.train.checkpoint_every) * (trial.save_wait_seconds or trial.save_seconds)
+    save = times_in(steps, recipe.train.checkpoint_every) * (trial.save_wait_seconds or trial.save_seconds)
     opening = trial.build_seconds + max(0.0, trial.first_step_seconds - middle)
     rests_on = f"{len(trial.step_seconds)} timed steps" + (" of an earlier start" if trial.kept else "")
     if trial.counted:
@@ -104,8 +105,3 @@ def duration_of(
         tokens_per_second=speed.scaled(step_tokens / middle / factor / speed.value),
         total_seconds=rest.shifted(start_seconds),
     )
-
-
-def saves_in(steps: int, every: int) -> int:
-    """Return the number of saves: at step 0, at each multiple of `every`, and at the end."""
-    return 1 + -(-steps // every)

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmlab import LabError
-from lmlab.data import Dataset
+from lmlab.data.dataset import Dataset
 from lmlab.data.reading import reading
-from lmlab.hardware import held_memory_bytes, peak_memory_bytes, release_freed_memory
-from lmlab.model import parameters as count_parameters
+from lmlab.hardware.memory import held_memory_bytes, peak_memory_bytes, release_freed_memory
+from lmlab.model.cost import parameters as count_parameters
 from lmlab.planning.forecasts.calibration import Calibration, calibrated
-from lmlab.planning.forecasts.duration import Duration, duration_of, saves_in
+from lmlab.planning.forecasts.duration import Duration, duration_of
 from lmlab.planning.forecasts.kept_checkpoints import SHORT_SECONDS, keeps_least
 from lmlab.planning.trials.child import Measurement, measure, trial_folder
 from lmlab.planning.trials.from_arithmetic import counted_trial
@@ -28,10 +28,10 @@ from lmlab.planning.trials.peaks import peak_flops
 from lmlab.planning.trials.stored_trials import keep_trial, kept_trial
 from lmlab.planning.trials.trial import Extent, Trial
 from lmlab.recipe import Recipe
-from lmlab.recipe.quantities import bytes_in
+from lmlab.recipe.quantities import bytes_in, count, duration
 from lmlab.scaling.estimate import Estimate
-from lmlab.training.display import count, duration
 from lmlab.training.evaluating import EvaluationPlan
+from lmlab.training.length import times_in
 from lmlab.training.load import load_words
 from lmlab.training.policy import Policy
 from lmlab.training.wall import WORDS, Since
@@ -234,7 +234,7 @@ def kept_bytes(
         least, most = checkpoint_bytes + first, 2 * checkpoint_bytes + first
         rests_on = f"the latest and the best of a run of less than {SHORT_SECONDS / 60:.0f} minutes"
     else:
-        made = saves_in(max(1, steps - first_step), recipe.train.checkpoint_every) * checkpoint_bytes
+        made = times_in(max(1, steps - first_step), recipe.train.checkpoint_every) * checkpoint_bytes
         most, least = min(made, at_most - checkpoint_bytes), min(made, at_most - 2 * checkpoint_bytes)
         rests_on = f"train.keep {recipe.train.keep}, the first checkpoint and the best"
     return Estimate(value=least, low=0.98 * least, high=1.02 * most, evidence="formula", rests_on=rests_on)

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
-from lmlab.hardware import physical_cores
-from lmlab.hardware.cpu import cpu_name
-from lmlab.model import flops_per_token, parameters
+from lmlab.hardware.cpu import cpu_name, physical_cores
+from lmlab.model.cost import flops_per_token, parameters
 from lmlab.recipe import Recipe, recipe_hash
 from lmlab.recipe.identity import science
 from lmlab.runs import Run, list_runs

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lmlab.planning.forecasts.calibration import Calibration, calibration_of
-from lmlab.training.display import duration
+from lmlab.recipe.quantities import duration
 from lmlab.training.load import QUIET
 from lmlab.training.wall import WORDS
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lmlab.hardware.cards import Card
-from lmlab.model import flops_per_token
+from lmlab.model.cost import flops_per_token
 from lmlab.planning.forecasts.history import Finished, arithmetic_of, machine_of
 from lmlab.planning.inverse.speed import card_speed
 from lmlab.planning.trials.peaks import datasheet_of

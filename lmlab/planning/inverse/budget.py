@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lmlab import LabError
-from lmlab.recipe.quantities import bytes_in, flops_in, seconds_in
-from lmlab.training.display import duration
+from lmlab.recipe.quantities import bytes_in, duration, flops_in, seconds_in
 
 
 @dataclass(frozen=True, kw_only=True)

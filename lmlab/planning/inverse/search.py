@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lmlab import LabError
-from lmlab.data import Dataset
+from lmlab.data.dataset import Dataset
 from lmlab.data.reading import reading, scored_targets
-from lmlab.model import flops_per_token
+from lmlab.model.cost import flops_per_token
 from lmlab.planning.forecasts.whole_run import FORWARD_SHARE, START_SECONDS, run_seconds
 from lmlab.planning.inverse.budget import Budget
 from lmlab.planning.inverse.learning_rates import FEWEST_STEPS, Tuned
@@ -29,9 +29,9 @@ from lmlab.planning.inverse.shapes import counted_parameters, shapes_like
 from lmlab.planning.losses.known_law import KnownLaw
 from lmlab.planning.texts.choose import MOST_EPOCHS
 from lmlab.recipe import Recipe, check
+from lmlab.recipe.quantities import duration
 from lmlab.scaling.estimate import Estimate
 from lmlab.scaling.law import FEW_PASSES
-from lmlab.training.display import duration
 from lmlab.training.evaluating import LARGEST_TRAIN_SAMPLE
 
 MOST_PARAMETERS_A_TOKEN = 11.0
@@ -49,7 +49,7 @@ Limit = Literal["time", "compute", "room", "text", "loss"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Corpus:
+class CorpusFacts:
     """Facts about a prepared data set."""
 
     train_tokens: int
@@ -59,7 +59,7 @@ class Corpus:
     """The share of positions in its sequences that have a target: the others are padding, which counts as no token."""
 
     @classmethod
-    def of(cls, recipe: Recipe, dataset: Dataset) -> Corpus:
+    def of(cls, recipe: Recipe, dataset: Dataset) -> CorpusFacts:
         """Return the facts of a prepared data set; for windows of documents the targets of an epoch."""
         read = reading(recipe, dataset)
         return cls(
@@ -116,7 +116,7 @@ class InversePlan:
 
 def inverse_plan(
     recipe: Recipe,
-    corpus: Corpus,
+    corpus: CorpusFacts,
     budget: Budget,
     law: KnownLaw,
     resources: Resources,
@@ -139,7 +139,9 @@ class _Sized:
 
 
 class _Search:
-    def __init__(self, recipe: Recipe, corpus: Corpus, budget: Budget, law: KnownLaw, resources: Resources) -> None:
+    def __init__(
+        self, recipe: Recipe, corpus: CorpusFacts, budget: Budget, law: KnownLaw, resources: Resources
+    ) -> None:
         self.base, self.corpus, self.budget, self.law, self.resources = recipe, corpus, budget, law, resources
         self.unique = float(corpus.train_tokens)
         own = counted_parameters(recipe, corpus.vocabulary)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from lmlab.model import parameters
+from lmlab.model.cost import parameters
 from lmlab.model.families import family_of
 from lmlab.recipe import Recipe
 

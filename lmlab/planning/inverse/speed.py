@@ -29,7 +29,7 @@ from lmlab.hardware.cards import (
     least_step_seconds,
     update_seconds,
 )
-from lmlab.model import flops_per_token, parameters
+from lmlab.model.cost import flops_per_token, parameters
 from lmlab.model.families import family_of
 from lmlab.planning.inverse.shapes import shapes_like
 from lmlab.planning.trials.probe import probe

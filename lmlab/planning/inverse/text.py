@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from lmlab.model import parameters
+from lmlab.model.cost import parameters
 from lmlab.planning.cards.price import Price
 from lmlab.planning.inverse.search import AS_GOOD, Alternative, InversePlan
 from lmlab.planning.texts.choose import MOST_EPOCHS
 from lmlab.planning.texts.memorisation import may_memorise
 from lmlab.recipe import GPT, Muon, Recipe, to_toml
+from lmlab.recipe.quantities import count, duration
 from lmlab.recipe.text import to_dict
 from lmlab.scaling.estimate import Estimate
-from lmlab.training.display import count, duration
 from lmlab.training.table import Part, Table, table
 
 HEADINGS = ("", "parameters", "layers x width", "tokens", "passes", "batch", "rate", "time", "FLOPs", "loss (80%)")

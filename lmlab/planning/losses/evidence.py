@@ -18,9 +18,9 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lmlab.data import Dataset
+from lmlab.data.dataset import Dataset
 from lmlab.data.reading import reading
-from lmlab.model import parameters
+from lmlab.model.cost import parameters
 from lmlab.model.families import family_of
 from lmlab.planning.forecasts.calibration import Calibration
 from lmlab.planning.forecasts.history import Finished, same_training, style_of

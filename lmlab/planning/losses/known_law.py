@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lmlab.model import parameters
+from lmlab.model.cost import parameters
 from lmlab.planning.inverse.shapes import counted_parameters
 from lmlab.planning.losses.small_runs import Like
 from lmlab.recipe import Recipe

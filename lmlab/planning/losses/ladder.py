@@ -18,11 +18,11 @@ from typing import Any
 
 from lmlab import LabError
 from lmlab.files import cache_folder, read_json, write_shared
-from lmlab.model import flops_per_token, parameters
+from lmlab.model.cost import flops_per_token, parameters
 from lmlab.model.families import family_of
 from lmlab.recipe import Recipe, override, recipe_hash
 from lmlab.recipe.model import Model
-from lmlab.scaling.ladder import Point
+from lmlab.scaling.ladder import LadderPoint
 
 FORMAT = 3
 FIELDS = ("size", "length", "loss")
@@ -140,16 +140,16 @@ def _blocks(model: Model, vocabulary: int) -> int:
     return parts["attention"] + parts["mlp"]
 
 
-def remembered(recipe: Recipe, data_id: str, steps: int) -> list[Point]:
+def remembered(recipe: Recipe, data_id: str, steps: int) -> list[LadderPoint]:
     """Return the results of an earlier ladder for this training, rung by rung; [] without one, or where the file is damaged."""
     try:
         value = read_json(_place(recipe, data_id, steps))
-        return [Point(**{name: float(entry[name]) for name in FIELDS}) for entry in value["rungs"]]
+        return [LadderPoint(**{name: float(entry[name]) for name in FIELDS}) for entry in value["rungs"]]
     except (LabError, KeyError, TypeError, ValueError):
         return []
 
 
-def remember(recipe: Recipe, data_id: str, steps: int, points: Sequence[Point]) -> None:
+def remember(recipe: Recipe, data_id: str, steps: int, points: Sequence[LadderPoint]) -> None:
     """Store a ladder for later plans and runs; LabError where the cache can't be written."""
     path = _place(recipe, data_id, steps)
     write_shared(path, {"format": FORMAT, "rungs": [dataclasses.asdict(point) for point in points]})

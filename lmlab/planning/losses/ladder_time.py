@@ -5,7 +5,7 @@ from __future__ import annotations
 from lmlab.model.families import family_of
 from lmlab.planning.losses.ladder import rungs_of
 from lmlab.recipe import Recipe
-from lmlab.training.display import duration
+from lmlab.recipe.quantities import duration
 
 START_SECONDS = 4.0
 """Per training: the model is built and the whole validation split is scored."""

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lmlab import LabError
-from lmlab.optim import rate_share
+from lmlab.optim.schedule import rate_share
 from lmlab.planning.next_steps.ranking import RunFacts, repetition
 from lmlab.recipe import Recipe
+from lmlab.recipe.quantities import count, duration
 from lmlab.scaling.curve import RatePath, expected_end, rate_path
 from lmlab.scaling.estimate import Estimate
 from lmlab.scaling.law import FEW_PASSES
-from lmlab.training.display import count, duration
 
 PLACES = 5
 """Steps that are shown, the end among them."""

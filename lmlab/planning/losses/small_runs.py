@@ -13,11 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from lmlab.data import Dataset
+from lmlab.data.dataset import Dataset
 from lmlab.data.reading import reading
 from lmlab.files import read_json
-from lmlab.model import parameters
-from lmlab.model.cost import has_tables
+from lmlab.model.cost import has_tables, parameters
 from lmlab.model.families import family_of
 from lmlab.planning.texts.choose import MOST_EPOCHS
 from lmlab.recipe import AdamW, Muon, Recipe, recipe_hash

@@ -143,7 +143,7 @@ def _least_squares(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lines:
+class CostLines:
     """The cost of a step of one pass by its micro-batch, in seconds and bytes."""
 
     seconds: Line
@@ -193,7 +193,7 @@ def measure_lines(
     known: tuple[Measurement, Evidence] | None = None,
     free_bytes: float = math.inf,
     probe: Callable[..., tuple[Measurement, Evidence]] = measured_or_extended,
-) -> Lines | None:
+) -> CostLines | None:
     """Return the lines of `recipe` on this machine, stored or measured now in child processes; None where nothing could be
     measured.
 
@@ -227,7 +227,7 @@ def measure_lines(
     points = [(size, kept[f"seconds {size}"], kept[f"bytes {size}"]) for size in chosen if kept[f"seconds {size}"] > 0]
     if not points:
         return None
-    return Lines(
+    return CostLines(
         seconds=fit_line([(size, seconds) for size, seconds, _ in points]),
         memory=fit_line([(size, taken) for size, _, taken in points]),
         evidence="extrapolated" if kept["extrapolated"] else "measured",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from lmlab import LabError
-from lmlab.hardware import total_memory_bytes
-from lmlab.model import parameters
+from lmlab.hardware.memory import total_memory_bytes
+from lmlab.model.cost import parameters
 from lmlab.recipe import Recipe
 from lmlab.training.policy import Policy
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmlab.hardware import free_memory_bytes, total_memory_bytes
-from lmlab.planning.memory.by_micro_batch import Lines
+from lmlab.hardware.memory import free_memory_bytes, total_memory_bytes
+from lmlab.planning.memory.by_micro_batch import CostLines
 from lmlab.planning.trials.child import Measurement, measure
 from lmlab.planning.trials.step_facts import facts_of
 from lmlab.planning.trials.store import measured
@@ -51,7 +51,7 @@ def largest_that_fits(
     policy: Policy,
     data_folder: str | Path,
     vocabulary: int,
-    lines: Lines,
+    lines: CostLines,
     *,
     limit_bytes: int | None = None,
     most: int = MOST,
@@ -74,7 +74,7 @@ def largest_that_fits(
     return Largest(micro_batch=int(found["largest"]), evidence="measured", limit_bytes=limit)
 
 
-def predicted(lines: Lines, limit_bytes: int, most: int = MOST) -> int:
+def predicted(lines: CostLines, limit_bytes: int, most: int = MOST) -> int:
     """Return the largest micro-batch whose memory, at the upper end of its interval, stays within `limit_bytes`."""
 
     def fits(size: int) -> bool:

@@ -16,19 +16,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmlab import LabError
-from lmlab.model import flops_per_token
+from lmlab.model.cost import flops_per_token
 from lmlab.model.families import family_of
-from lmlab.optim import rate_share
+from lmlab.optim.schedule import rate_share
 from lmlab.planning.inverse.learning_rates import Tuned
 from lmlab.planning.inverse.search import MOST_PARAMETERS_A_TOKEN
 from lmlab.planning.inverse.shapes import counted_parameters, shapes_like
 from lmlab.planning.losses.known_law import KnownLaw
 from lmlab.recipe import Constant, Recipe
+from lmlab.recipe.quantities import count
 from lmlab.runs import Run
 from lmlab.scaling.curve import RatePath, expected_end, rate_path
 from lmlab.scaling.estimate import Estimate, Evidence
 from lmlab.scaling.law import REPETITIONS_WORTH, effective_tokens
-from lmlab.training.display import count
 
 TIMES = 2.0
 """Each option doubles something: the gain an hour falls with more."""

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from lmlab.planning.next_steps.ranking import NextSteps, Option, RunFacts, repetition
-from lmlab.training.display import count, duration
+from lmlab.recipe.quantities import count, duration
 from lmlab.training.table import Part, table
 
 LEAST_GAIN = 0.002

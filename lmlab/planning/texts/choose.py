@@ -19,10 +19,9 @@ from lmlab.planning.texts.sized import FEWEST_ROWS, model_settings, modern, shap
 from lmlab.recipe import GPT, Data, Evaluate, Linear, Muon, Recipe, Train, override
 from lmlab.recipe.data import WORDS_NEED
 from lmlab.recipe.derived import rounded_rate
-from lmlab.recipe.quantities import parameters_in
+from lmlab.recipe.quantities import count, parameters_in
 from lmlab.recipe.sizes import SIZES, Size, adam_rate, nearest_size
 from lmlab.recipe.train import MOST_STEPS
-from lmlab.training.display import count
 
 CHARACTERS_UP_TO_BYTES = 3_000_000
 """Below this a BPE has too few examples of most of its tokens, while characters learn from every byte."""

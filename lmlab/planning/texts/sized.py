@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lmlab import LabError
-from lmlab.model import parameters
+from lmlab.model.cost import parameters
 from lmlab.recipe import GPT, PRESETS, Recipe, override
 from lmlab.recipe.check import problems
 from lmlab.recipe.model import Model
+from lmlab.recipe.quantities import count
 from lmlab.recipe.sizes import DEPTH_POWER, SIZES
-from lmlab.training.display import count
 
 TOLERANCE = 0.1
 MOST_IN_TABLES = 0.5

@@ -26,8 +26,7 @@ from typing import IO, Any, TextIO
 import lmlab
 from lmlab import LabError, StorageError
 from lmlab.files import TemporaryFolder, cache_folder, make_folder, remove_dead, temporary_folder
-from lmlab.hardware import free_memory_bytes, total_memory_bytes
-from lmlab.hardware.memory import out_of_memory_kills
+from lmlab.hardware.memory import free_memory_bytes, out_of_memory_kills, total_memory_bytes
 from lmlab.recipe import Recipe, to_toml
 from lmlab.recipe.text import from_toml
 from lmlab.scaling.estimate import Evidence

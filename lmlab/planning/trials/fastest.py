@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lmlab.data.fresh import TrainingTokens
-from lmlab.hardware import performance_cores, physical_cores
-from lmlab.model import flops_per_token
+from lmlab.hardware.cpu import performance_cores, physical_cores
+from lmlab.model.cost import flops_per_token
 from lmlab.model.memory import activation_bytes
 from lmlab.planning.trials.child import measure
 from lmlab.planning.trials.probe import probe

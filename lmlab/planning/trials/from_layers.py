@@ -16,8 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from lmlab.model import activation_bytes, flops_per_token
+from lmlab.model.cost import flops_per_token
 from lmlab.model.families import family_of
+from lmlab.model.memory import activation_bytes
 from lmlab.planning.memory.parts import checkpoint_bytes
 from lmlab.planning.trials.child import TOO_LONG, Measurement, measure
 from lmlab.planning.trials.from_sequences import TIMES, few_sequences, with_all_sequences

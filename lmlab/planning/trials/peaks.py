@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from lmlab.hardware import measured_peak_flops
 from lmlab.hardware.datasheet import DatasheetPeak, card_here, datasheet_peak
+from lmlab.hardware.peak import measured_peak_flops
 from lmlab.native.peak import multiply_add_flops, product_flops
 from lmlab.planning.trials.store import measured
 from lmlab.training.policy import Policy

@@ -16,7 +16,7 @@ import torch
 
 from lmlab import LabError, __version__
 from lmlab.files import cache_folder, read_json, write_shared
-from lmlab.hardware import physical_cores
+from lmlab.hardware.cpu import physical_cores
 from lmlab.hardware.load import is_busy
 from lmlab.native.processor import processor_identity
 from lmlab.training.policy import Policy

@@ -10,7 +10,7 @@ import dataclasses
 from pathlib import Path
 
 from lmlab import LabError
-from lmlab.data import Dataset
+from lmlab.data.dataset import Dataset
 from lmlab.files import read_json, write_shared
 from lmlab.hardware.load import expected_share
 from lmlab.planning.trials.child import Measurement

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lmlab.data import Dataset
+from lmlab.data.dataset import Dataset
 from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.planning.trials.child import environment
 

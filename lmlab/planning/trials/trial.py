@@ -14,17 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from lmlab.checkpoint import find
-from lmlab.data import Dataset
+from lmlab.checkpoint.finding import find
+from lmlab.data.dataset import Dataset
 from lmlab.data.fresh import training_spans, training_split
 from lmlab.data.reading import scored_targets
-from lmlab.evaluation import Evaluation, evaluate_split
-from lmlab.evaluation.losses import windows_at_once
+from lmlab.evaluation.losses import evaluate_split, windows_at_once
+from lmlab.evaluation.result import Evaluation
 from lmlab.evaluation.sample import choose_units
-from lmlab.generation import Sampling, generate
+from lmlab.generation.decoding import generate
 from lmlab.generation.prompts import begin_of
-from lmlab.hardware import held_memory_bytes, peak_memory_bytes, release_freed_memory, synchronise
+from lmlab.generation.settings import Sampling
+from lmlab.hardware.device import synchronise
 from lmlab.hardware.load import ShareMeter
+from lmlab.hardware.memory import held_memory_bytes, peak_memory_bytes, release_freed_memory
 from lmlab.planning.memory.parts import computed_in_chunks
 from lmlab.planning.trials.heap import grown
 from lmlab.planning.trials.peaks import peak_flops

@@ -18,7 +18,7 @@ from lmlab.runs import open_runs
 from lmlab.study.compare.curves import Curve, Equal, Target, curve_of, equal_budgets, targets, unfair_places
 from lmlab.study.compare.differences import Differences, what_differs
 from lmlab.study.compare.pairs import Pair, judge, sides_of
-from lmlab.study.compare.ratios import Row, ratio_table
+from lmlab.study.compare.ratios import RatioRow, ratio_table
 from lmlab.study.compare.scores import Scale, common_scale, curve_losses, scores_of
 from lmlab.study.grid.seeds import one_a_seed, repeats_among
 
@@ -77,7 +77,7 @@ class Comparison:
     scale: Scale | None
     """The scale on which losses can be compared; None where the runs were scored on different texts."""
     differences: Differences
-    ratios: tuple[Row, ...]
+    ratios: tuple[RatioRow, ...]
     curves: tuple[Curve, ...]
     """Empty where there is no scale."""
     bands: tuple[Band | None, ...]

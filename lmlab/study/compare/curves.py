@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lmlab.experiment.record import Record
-from lmlab.optim import rate_share
+from lmlab.optim.schedule import rate_share
 
 Axis = Literal["steps", "tokens", "FLOPs", "seconds", "joules"]
 AXES: tuple[Axis, ...] = ("steps", "tokens", "FLOPs", "seconds", "joules")

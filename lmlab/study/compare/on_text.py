@@ -15,7 +15,7 @@ from lmlab.experiment.record import Record
 from lmlab.experiment.scoring import Scored, score
 from lmlab.runs.units import unit_type
 from lmlab.study.compare.pairs import Side
-from lmlab.study.compare.scores import Scores, size_of, windows_of
+from lmlab.study.compare.scores import TextScores, size_of, windows_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +72,13 @@ def _scored(record: Record, which: str, on: OnText, device: str, progress: Progr
     )
 
 
-def _scores(record: Record, scored: Scored) -> Scores:
+def _scores(record: Record, scored: Scored) -> TextScores:
     found, part = scored.evaluation, scored.part
     rows = part.dataset.units(part.split)
     units = np.empty(len(rows), unit_type(1))
     units["key"], units["bytes"], units["tokens"] = rows["key"], rows["bytes"], found.tokens_per_unit
     units["bits"][:, 0] = found.bits_per_unit
-    return Scores(
+    return TextScores(
         run=record.id,
         loss=found.loss,
         bits_per_byte=found.bits_per_byte,

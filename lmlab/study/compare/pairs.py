@@ -17,7 +17,7 @@ from lmlab.stats import PairedDifference, PairVerdict, paired_difference
 from lmlab.stats.factorial import difference
 from lmlab.stats.paired_seeds import Noise, judge_paired, noise_among, paired_contrast
 from lmlab.stats.verdict import ErrorPart, verdict
-from lmlab.study.compare.scores import Scale, Scores, common_scale, scores_of, size_of, sizes
+from lmlab.study.compare.scores import Scale, TextScores, common_scale, scores_of, size_of, sizes
 from lmlab.study.grid.seeds import one_a_seed
 
 ENOUGH_FREEDOM = 7.0
@@ -32,7 +32,7 @@ class Side:
 
     name: str
     family: str
-    scores: tuple[Scores, ...]
+    scores: tuple[TextScores, ...]
     unfinished: bool = False
     imported: bool = False
     """Whether it is someone else's log, which has only a curve."""

@@ -21,7 +21,7 @@ Unit = Literal[
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class RatioRow:
     """One quantity of all runs."""
 
     name: str
@@ -45,7 +45,7 @@ class Row:
         )
 
 
-def ratio_table(records: Sequence[Record], same_tokens: bool, same_text: bool) -> tuple[Row, ...]:
+def ratio_table(records: Sequence[Record], same_tokens: bool, same_text: bool) -> tuple[RatioRow, ...]:
     """Return the rows. `same_tokens`: losses in nats a token can be compared; `same_text`: bits per byte can."""
     parts = [record.parameters or {} for record in records]
     dense = [known["total"] - known.get("ngrams", 0) if known else None for known in parts]
@@ -53,10 +53,10 @@ def ratio_table(records: Sequence[Record], same_tokens: bool, same_text: bool) -
     tokens = [_with_lineage(record.own_tokens, record.lineage, 1) for record in records]
     branched = any(record.lineage != (0, 0) for record in records)
 
-    def row(name: str, unit: Unit, values: Sequence[float | None], comparable: bool = True) -> Row:
-        return Row(name=name, unit=unit, values=tuple(values), comparable=comparable)
+    def row(name: str, unit: Unit, values: Sequence[float | None], comparable: bool = True) -> RatioRow:
+        return RatioRow(name=name, unit=unit, values=tuple(values), comparable=comparable)
 
-    def lineage(name: str, unit: Unit, values: Sequence[float | None]) -> list[Row]:
+    def lineage(name: str, unit: Unit, values: Sequence[float | None]) -> list[RatioRow]:
         return [row(f"{name}, lineage included", unit, values)] if branched else []
 
     tables = [known.get("ngrams") for known in parts]

@@ -14,13 +14,13 @@ from typing import Any, Literal
 import numpy as np
 
 from lmlab import LabError
-from lmlab.experiment.record import Evaluation, Record
+from lmlab.experiment.record import EvaluationPoint, Record
 
 Scale = Literal["nats a token", "bits per byte"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Scores:
+class TextScores:
     """The scores of one run's last model on one text."""
 
     run: str
@@ -47,11 +47,11 @@ class Scores:
         return math.nan if self.bits_per_byte is None else self.bits_per_byte
 
 
-def scores_of(record: Record) -> Scores | None:
+def scores_of(record: Record) -> TextScores | None:
     """Return the final scores of a run, or those of its last evaluation; None before its first."""
     if record.loss is None:
         return None
-    return Scores(
+    return TextScores(
         run=record.id,
         loss=record.loss,
         bits_per_byte=record.bits_per_byte,
@@ -88,7 +88,7 @@ def units_of(record: Record) -> np.ndarray | None:
     return units if units["bits"].shape[1] else None
 
 
-def common_scale(scores: Sequence[Scores]) -> Scale | None:
+def common_scale(scores: Sequence[TextScores]) -> Scale | None:
     """Return the scale on which all of them can be compared: nats a token on the same tokens, bits per byte on the same text; else
     None.
 
@@ -112,7 +112,9 @@ def sizes(units: np.ndarray, scale: Scale) -> np.ndarray:
     return units["tokens"] / math.log(2.0) if scale == "nats a token" else units["bytes"].astype(np.float64)
 
 
-def curve_losses(records: Sequence[Record], scores: Sequence[Scores], scale: Scale) -> tuple[list[list[float]], str]:
+def curve_losses(
+    records: Sequence[Record], scores: Sequence[TextScores], scale: Scale
+) -> tuple[list[list[float]], str]:
     """Return the loss at each evaluation of each run, and what it is computed over, in words.
 
     Losses are over the units that every one of these evaluations scored, so that they are comparable; where these are unknown, they
@@ -134,13 +136,13 @@ def curve_losses(records: Sequence[Record], scores: Sequence[Scores], scale: Sca
     return losses, f"the {int(together.sum()):,} of {len(together):,} units that all of them scored each time"
 
 
-def _plain(evaluation: Evaluation, scale: Scale) -> float:
+def _plain(evaluation: EvaluationPoint, scale: Scale) -> float:
     if scale == "nats a token":
         return evaluation.valid_loss
     return math.nan if evaluation.bits_per_byte is None else evaluation.bits_per_byte
 
 
-def _bits(record: Record, scores: Scores) -> np.ndarray | None:
+def _bits(record: Record, scores: TextScores) -> np.ndarray | None:
     """Return [units, evaluations] for the evaluations of the record; None where a column is missing."""
     numbers = [entry.number for entry in record.evaluations]
     if scores.units is None or not numbers or numbers[-1] >= scores.units["bits"].shape[1]:

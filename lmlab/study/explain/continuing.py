@@ -10,9 +10,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from lmlab import experiment
 from lmlab.experiment.parent import Parent, parent_of
 from lmlab.experiment.record import Record
+from lmlab.experiment.start import with_rate
 from lmlab.recipe import Recipe, check, override
 from lmlab.study.compare.comparison import runs_around
 from lmlab.study.compare.pairs import Pair, judge, sides_of
@@ -131,7 +131,7 @@ def continued_recipe(point: Parent, changed: tuple[Factor, ...], more: int, name
     # A batch of another size reads another stream, in which steps count from 0.
     first = point.step if recipe.train.batch == own.train.batch else 0
     longer = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, steps=first + more, epochs=None))
-    return check(experiment.with_rate(longer, point, "rewarm"))
+    return check(with_rate(longer, point, "rewarm"))
 
 
 def effects_among(parent: Record, made: list[Continued], there: list[Record]) -> tuple[tuple[str, Pair], ...]:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from lmlab import LabError
-from lmlab.data import Dataset, prepare
+from lmlab.data.dataset import Dataset
+from lmlab.data.preparation import prepare
 from lmlab.data.progress import Progress
-from lmlab.experiment import recipe_asked
+from lmlab.experiment.asked import recipe_asked
 from lmlab.experiment.at_checkpoint import record_at
 from lmlab.experiment.record import Record, read_record
 from lmlab.hardware.device import choose_device

@@ -20,8 +20,9 @@ from lmlab.data.progress import Progress
 from lmlab.experiment.parent import parent_of
 from lmlab.experiment.record import read_record
 from lmlab.files import make_folder, write_json
-from lmlab.model import flops_per_token
+from lmlab.model.cost import flops_per_token
 from lmlab.recipe import Recipe
+from lmlab.recipe.quantities import duration
 from lmlab.runs import Run
 from lmlab.runs.opening import TAGGED, open_runs
 from lmlab.stats.factorial import Cell
@@ -47,7 +48,7 @@ from lmlab.study.grid.hours import hours
 from lmlab.study.grid.study_plan import PLAN, PlannedRun, StudyPlan, read_plan
 from lmlab.study.grid.studying import StudyWishes, carry_out
 from lmlab.study.grid.trainer import Trainer
-from lmlab.training.display import Display, Quiet, duration
+from lmlab.training.display import Display, Quiet
 from lmlab.training.signals import Interrupted
 
 

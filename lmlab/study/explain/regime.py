@@ -24,7 +24,7 @@ FEWEST_EVALUATIONS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ending:
+class RegimeEnding:
     """How trainings of one recipe end. Losses are in nats a token, means over the runs."""
 
     valid: float
@@ -83,8 +83,8 @@ class Regime:
 
     name: str
     """The endpoint's name."""
-    interpolating: Ending
-    whole: Ending | None
+    interpolating: RegimeEnding
+    whole: RegimeEnding | None
     """None where unknown."""
     checkpoint: int | None = None
     """The step at which the full training is taken, where that isn't its end."""
@@ -115,7 +115,7 @@ class Regime:
         return {"name": self.name, "bridging": self.interpolating.to_json(), "whole": whole, **at}
 
 
-def ending_of(records: Sequence[Record]) -> Ending | None:
+def ending_of(records: Sequence[Record]) -> RegimeEnding | None:
     """Return how these runs end; None where there is none, or one has no loss."""
     valid = [record.loss for record in records if record.loss is not None]
     if not records or len(valid) < len(records):
@@ -125,7 +125,7 @@ def ending_of(records: Sequence[Record]) -> Ending | None:
         loss - min([loss, *(entry.valid_loss for entry in record.evaluations if math.isfinite(entry.valid_loss))])
         for record, loss in zip(records, valid, strict=True)
     ]
-    return Ending(
+    return RegimeEnding(
         valid=_mean(valid),
         train=None if None in train else _mean([loss for loss in train if loss is not None]),
         rise=_mean(rises),
@@ -134,14 +134,14 @@ def ending_of(records: Sequence[Record]) -> Ending | None:
     )
 
 
-def reported_ending(reported: Reported | None) -> Ending | None:
+def reported_ending(reported: Reported | None) -> RegimeEnding | None:
     """Return the ending of reported losses: risen where the last is clearly above the lowest; None where nothing was reported."""
     if reported is None:
         return None
     rise = None if reported.best is None else reported.valid - reported.best
     risen = rise is not None and reported.best is not None and rise > LARGE_RISE * reported.best
     courses: dict[Course, int] = {"risen" if risen else "unknown": 1}
-    return Ending(valid=reported.valid, train=reported.train, rise=rise, courses=courses)
+    return RegimeEnding(valid=reported.valid, train=reported.train, rise=rise, courses=courses)
 
 
 def course_of(record: Record) -> Course:

@@ -11,21 +11,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmlab.data import prepare
 from lmlab.data.fresh import training_split
+from lmlab.data.preparation import prepare
 from lmlab.data.progress import Progress
 from lmlab.data.reading import reading
 from lmlab.experiment.outline import Outline, outline_of
-from lmlab.model import flops_per_token
+from lmlab.model.cost import flops_per_token
 from lmlab.planning.forecasts.duration import duration_of
 from lmlab.planning.forecasts.forecast import try_here
 from lmlab.planning.forecasts.history import Finished, finished_runs
 from lmlab.planning.trials.child import Measurement
 from lmlab.recipe import Recipe, recipe_hash
+from lmlab.recipe.quantities import duration
 from lmlab.recipe.schedule import Constant
 from lmlab.stats.factorial import Cell
 from lmlab.study.grid.study_plan import PlannedRun
-from lmlab.training.display import duration
 
 MOST_TRIALS = 8
 

@@ -24,7 +24,7 @@ from lmlab.scaling.estimate import Estimate
 from lmlab.stats.factorial import Cell
 from lmlab.study.grid.holding import note, noted
 from lmlab.study.grid.study_plan import PlannedRun
-from lmlab.training.display import Display, Progress
+from lmlab.training.display import Display, TrainingProgress
 
 LOOKED_FROM = 1 / 3
 """The share of a run's steps from which its curve is extrapolated."""
@@ -100,7 +100,7 @@ class RunPruner:
         """See `Display`."""
         self._shown.open(title)
 
-    def progress(self, now: Progress, logged: bool) -> None:
+    def progress(self, now: TrainingProgress, logged: bool) -> None:
         """See `Display`."""
         self._shown.progress(now, logged)
 

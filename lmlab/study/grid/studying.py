@@ -12,10 +12,11 @@ from pathlib import Path
 
 from lmlab import LabError
 from lmlab.data.progress import Progress
-from lmlab.experiment import recipe_asked
+from lmlab.experiment.asked import recipe_asked
 from lmlab.files import FileLock, make_folder, write_json
-from lmlab.hardware import physical_cores
+from lmlab.hardware.cpu import physical_cores
 from lmlab.recipe import check, override
+from lmlab.recipe.quantities import duration
 from lmlab.study.grid.definition import Definition
 from lmlab.study.grid.holding import forget, tidy
 from lmlab.study.grid.hours import hours
@@ -24,7 +25,7 @@ from lmlab.study.grid.pool import work_together
 from lmlab.study.grid.study_plan import PLAN, StudyPlan, asked_of, is_same_study, may_change, plan_study, read_plan
 from lmlab.study.grid.worker import Work, is_done, work_through
 from lmlab.training import ranks
-from lmlab.training.display import Display, Quiet, duration
+from lmlab.training.display import Display, Quiet
 
 
 @dataclass(frozen=True, kw_only=True)

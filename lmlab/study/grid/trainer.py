@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmlab import experiment
 from lmlab.data.progress import Progress
 from lmlab.experiment.parent import Parent
 from lmlab.experiment.record import Record, read_record
+from lmlab.experiment.start import train_or_resume
 from lmlab.recipe import Recipe
 from lmlab.training.display import Display
 from lmlab.training.signals import Interrupted
@@ -26,7 +26,7 @@ class Trainer:
 
     def train(self, recipe: Recipe, parent: Parent | None = None) -> Record:
         """Return the finished run with the recipe's name; Interrupted where a signal stopped it, saved."""
-        outcome = experiment.train_or_resume(
+        outcome = train_or_resume(
             recipe,
             run=recipe.name,
             runs=self.runs,

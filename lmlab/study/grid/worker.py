@@ -24,15 +24,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from lmlab import LabError, StorageError, experiment
+from lmlab import LabError, StorageError
 from lmlab.data.progress import Silent
+from lmlab.experiment.start import train_or_resume
+from lmlab.recipe.quantities import duration
 from lmlab.runs import Run
 from lmlab.runs.lock import is_locked
 from lmlab.stats.factorial import Cell
 from lmlab.study.grid.holding import holding, note, noted
 from lmlab.study.grid.pruning_runs import RunPruner, best_mean, last_losses
 from lmlab.study.grid.study_plan import PlannedRun, StudyPlan, read_plan
-from lmlab.training.display import Display, Quiet, duration
+from lmlab.training.display import Display, Quiet
 from lmlab.training.signals import Interruptible
 
 ASKED = ("SIG",)
@@ -103,7 +105,7 @@ def _train(plan: StudyPlan, planned: PlannedRun, work: Work, display: Display, s
         shown = RunPruner(display, planned, work.runs, work.study, best)
     options: dict[str, Any] = {"runs": work.runs, "display": shown, "progress": Silent(), "say": _nobody}
     try:
-        outcome = experiment.train_or_resume(recipe, run=planned.name, **options)
+        outcome = train_or_resume(recipe, run=planned.name, **options)
     except StorageError as error:
         raise StorageError(
             f"{planned.name}: {error} (it doesn't count as failed: the same command continues once the disk works)"

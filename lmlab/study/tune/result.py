@@ -14,7 +14,7 @@ from lmlab.scaling.noise import GradientNoise, useful_batch_line
 from lmlab.study.tune.halving import ShortRun, at
 from lmlab.study.tune.optimism import optimism
 from lmlab.study.tune.optimum import Optimum, find_optimum, mean_losses
-from lmlab.study.tune.short_training import Outcome
+from lmlab.study.tune.short_training import ShortResult
 from lmlab.training.table import Part, Table, table
 
 FORMAT = 1
@@ -43,7 +43,7 @@ class Tuning:
     """Steps of each rung."""
     run_steps: int
     """Steps of the recipe's own training."""
-    outcomes: Mapping[ShortRun, Outcome]
+    outcomes: Mapping[ShortRun, ShortResult]
     laws: Sequence[Law] = ()
     finished: bool
     tuned_recipe: Path | None = None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lmlab import LabError, StorageError
 from lmlab.scaling.noise import GradientNoise
 from lmlab.study.tune.halving import FURTHEST, ShortRun
-from lmlab.study.tune.short_training import Outcome
+from lmlab.study.tune.short_training import ShortResult
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -35,7 +35,7 @@ def require_optuna() -> None:
         import optuna  # noqa: F401
 
 
-class Record:
+class SearchRecord:
     """One search in its storage."""
 
     def __init__(self, storage: str, name: str, rate: float) -> None:
@@ -52,9 +52,9 @@ class Record:
         self._rate = rate
         self._spread = optuna.distributions.FloatDistribution(rate * 2.0**-FURTHEST, rate * 2.0**FURTHEST, log=True)
 
-    def measured(self) -> dict[ShortRun, Outcome]:
+    def measured(self) -> dict[ShortRun, ShortResult]:
         """Return every short training so far."""
-        found: dict[ShortRun, Outcome] = {}
+        found: dict[ShortRun, ShortResult] = {}
         with _plain_errors(self._storage):
             trials = self._study.get_trials(deepcopy=False)
         for trial in trials:
@@ -63,7 +63,7 @@ class Record:
                 found[run] = outcome
         return found
 
-    def add(self, run: ShortRun, outcome: Outcome) -> None:
+    def add(self, run: ShortRun, outcome: ShortResult) -> None:
         """Store a short training."""
         with _plain_errors(self._storage):
             trial = self._open_trial(run.rate)
@@ -99,7 +99,7 @@ class Record:
         return self._study.ask({NAME: self._spread})
 
 
-def _written(run: ShortRun, outcome: Outcome) -> dict[str, Any]:
+def _written(run: ShortRun, outcome: ShortResult) -> dict[str, Any]:
     noise = outcome.noise
     return {
         "steps": run.steps,
@@ -112,13 +112,13 @@ def _written(run: ShortRun, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _read(entry: Any) -> tuple[ShortRun, Outcome]:
+def _read(entry: Any) -> tuple[ShortRun, ShortResult]:
     try:
         square, trace, steps = entry["noise"]
         loss = math.inf if entry["loss"] == DIVERGED else float(entry["loss"])
         run = ShortRun(int(entry["steps"]), int(entry["seed"]), int(entry["rate"]))
         noise = GradientNoise(square=float(square), trace=float(trace), steps=int(steps))
-        return run, Outcome(loss=loss, error=float(entry["error"]), seconds=float(entry["seconds"]), noise=noise)
+        return run, ShortResult(loss=loss, error=float(entry["error"]), seconds=float(entry["seconds"]), noise=noise)
     except (KeyError, TypeError, ValueError):
         raise LabError(
             f"the storage has a trial that lmlab did not write ({str(entry)[:80]}): name another --storage"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lmlab.data.reading import scored_targets
-from lmlab.evaluation import EvaluationStopped, evaluate_sample
+from lmlab.evaluation.losses import EvaluationStopped, evaluate_sample
 from lmlab.experiment.outline import Outline
 from lmlab.recipe import Recipe
 from lmlab.recipe.divisors import nearest_divisor
@@ -26,7 +26,7 @@ PARTS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class ShortResult:
     """The result of a short training."""
 
     loss: float
@@ -43,7 +43,7 @@ def train_briefly(
     stopping: Callable[[], bool],
     progress: Callable[[StepGradients], None],
     measure_noise: bool = False,
-) -> Outcome:
+) -> ShortResult:
     """Train `recipe` from its seed for `train.steps` steps and score it.
 
     `outline` has the policy, data and tokens. `stopping` is called at every step; where it returns True, Interrupted is raised. For
@@ -60,7 +60,7 @@ def train_briefly(
             raise Interrupted
         gradients = training.take()
         if not gradients.finite and (scaler is None or scaler.exhausted):
-            return Outcome(loss=math.inf, error=0.0, seconds=time.perf_counter() - began, noise=noise)
+            return ShortResult(loss=math.inf, error=0.0, seconds=time.perf_counter() - began, noise=noise)
         if gradients.finite and gradients.first is not None:
             noise.add(gradients.first.norm, gradients.first.sequences, gradients.norm, gradients.sequences)
         progress(gradients)
@@ -70,7 +70,7 @@ def train_briefly(
     except EvaluationStopped:
         raise Interrupted from None
     loss = scores.loss if math.isfinite(scores.loss) else math.inf
-    return Outcome(loss=loss, error=scores.standard_error, seconds=time.perf_counter() - began, noise=noise)
+    return ShortResult(loss=loss, error=scores.standard_error, seconds=time.perf_counter() - began, noise=noise)
 
 
 def evaluation_tokens(recipe: Recipe, valid_tokens: int) -> int:

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Literal
 
 from lmlab import LabError, __version__
-from lmlab.data import Dataset, prepare
+from lmlab.data.dataset import Dataset
 from lmlab.data.fresh import training_split
+from lmlab.data.preparation import prepare
 from lmlab.data.progress import Progress as DataProgress
 from lmlab.data.reading import reading
 from lmlab.experiment.fresh import require_parent
@@ -23,14 +24,15 @@ from lmlab.experiment.outline import Outline, outline_of
 from lmlab.files import FileLock, make_folder, remove_old_temporaries, write_json, write_text
 from lmlab.model.families import family_of
 from lmlab.recipe import Recipe, check, recipe_hash, to_toml
+from lmlab.recipe.quantities import count, duration
 from lmlab.scaling.rates import LAWS
 from lmlab.study.tune.halving import MOST_TRIALS, Search, ShortRun
 from lmlab.study.tune.result import Law, Tuning
-from lmlab.study.tune.search_record import Record, require_optuna
+from lmlab.study.tune.search_record import SearchRecord, require_optuna
 from lmlab.study.tune.short_training import train_briefly
 from lmlab.study.tune.variants import narrowed, shortened, tuned, with_rate
 from lmlab.training import ranks
-from lmlab.training.display import Display, Progress, Quiet, count, duration
+from lmlab.training.display import Display, Quiet, TrainingProgress
 from lmlab.training.signals import Interrupted, StopRequests
 from lmlab.training.step import StepGradients
 
@@ -100,7 +102,7 @@ def tune(
     with FileLock(folder / "lock", say, "another lmlab tune is at work in this folder: waiting until it is done"):
         remove_old_temporaries(folder)
         storage = wishes.storage or f"sqlite:///{(folder / 'study.db').resolve().as_posix()}"
-        record = Record(storage, _name(measured_on, search, outline), recipe.optim.lr)
+        record = SearchRecord(storage, _name(measured_on, search, outline), recipe.optim.lr)
         finished = _Searcher(measured_on, outline, search, record, display or Quiet()).run(say)
         result = Tuning(
             recipe=recipe,
@@ -130,7 +132,9 @@ def published(recipe: Recipe, parameters: int, tokens: int) -> tuple[Law, ...]:
 class _Searcher:
     """Runs one short training after the other and reports progress."""
 
-    def __init__(self, recipe: Recipe, outline: Outline, search: Search, record: Record, display: Display) -> None:
+    def __init__(
+        self, recipe: Recipe, outline: Outline, search: Search, record: SearchRecord, display: Display
+    ) -> None:
         self._recipe = recipe
         self._outline = outline
         self._search = search
@@ -179,7 +183,7 @@ class _Searcher:
         elapsed = time.monotonic() - self._began
         taken = self._here + step
         self._display.progress(
-            Progress(
+            TrainingProgress(
                 step=self._done + step,
                 steps=max(self._planned, self._done + step + 1),
                 tokens=(self._done + step) * self._step_tokens,
@@ -231,7 +235,7 @@ def _name(recipe: Recipe, search: Search, outline: Outline) -> str:
 
 def _sizes(recipe: Recipe, dataset: Dataset, steps: int) -> tuple[int, int]:
     """Return parameters (without n-gram tables) and training tokens of the whole training."""
-    from lmlab.model import parameters
+    from lmlab.model.cost import parameters
 
     counted = parameters(recipe.model, dataset.vocabulary_size)
     return counted["total"] - counted["ngrams"], reading(recipe, dataset).tokens(steps * recipe.train.batch)

@@ -43,7 +43,7 @@ KNOWN = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim:
+class FileFigure:
     """One number or word of a file."""
 
     place: str
@@ -80,7 +80,7 @@ class Claim:
 class Verification:
     """The result of checking a file's claims."""
 
-    claims: tuple[Claim, ...]
+    claims: tuple[FileFigure, ...]
     missing: tuple[str, ...]
     """A line for each run that isn't there."""
 
@@ -206,10 +206,12 @@ def _verify_run(run: Run, rescore: bool) -> Verification:
     return Verification(claims=(*claims, *([_rescored(run, "final")] if rescore else [])), missing=())
 
 
-def _rescored(run: Run, place: str) -> Claim:
+def _rescored(run: Run, place: str) -> FileFigure:
     summary = run.summary()
     said = None if summary is None else summary["final"]["loss"]
-    return Claim(place=f"{place}.loss from the weights", said=said, found=rescored(run), tolerance=RESCORED_TOLERANCE)
+    return FileFigure(
+        place=f"{place}.loss from the weights", said=said, found=rescored(run), tolerance=RESCORED_TOLERANCE
+    )
 
 
 def _kind(path: Path) -> str:
@@ -220,7 +222,7 @@ def _kind(path: Path) -> str:
     return str(value.get("kind")) if isinstance(value, dict) else ""
 
 
-def _compared(place: str, said: Any, found: Any) -> Iterator[Claim]:
+def _compared(place: str, said: Any, found: Any) -> Iterator[FileFigure]:
     """Yield a claim for each value below `place`; values on only one side don't hold."""
     if isinstance(said, Mapping) and isinstance(found, Mapping):
         for name in dict.fromkeys([*said, *found]):
@@ -230,9 +232,9 @@ def _compared(place: str, said: Any, found: Any) -> Iterator[Claim]:
             pair = (values[number] if number < len(values) else None for values in (said, found))
             yield from _compared(f"{place}[{number}]", *pair)
     elif isinstance(said, (Mapping, list)) or isinstance(found, (Mapping, list)):
-        yield Claim(place=place, said=_name_of(said), found=_name_of(found))
+        yield FileFigure(place=place, said=_name_of(said), found=_name_of(found))
     else:
-        yield Claim(place=place, said=said, found=found)
+        yield FileFigure(place=place, said=said, found=found)
 
 
 def _name_of(value: Any) -> Any:
