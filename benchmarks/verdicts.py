@@ -25,7 +25,8 @@ from benchmarks.machine import context
 from benchmarks.simulated_studies import published_halves, simulated
 from benchmarks.simulated_studies import table as studies_table
 from benchmarks.worker import ROOT
-from lmlab.experiment.record import Record, read_record
+from lmlab.experiment.reading import read_record
+from lmlab.experiment.record import Record
 from lmlab.experiment.start import train_or_resume
 from lmlab.files import read_json, write_json, write_text
 from lmlab.recipe import Recipe, load_recipe, override

@@ -15,7 +15,8 @@ import numpy as np
 from lmlab import LabError
 from lmlab.data.progress import Progress
 from lmlab.experiment.judging import checkpoint_in
-from lmlab.experiment.record import EvaluationPoint, Record, read_record
+from lmlab.experiment.reading import read_record
+from lmlab.experiment.record import EvaluationPoint, Record
 from lmlab.runs import Run
 from lmlab.runs.units import unit_type
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from lmlab import LabError
 from lmlab.checkpoint.pruning import occupied
-from lmlab.experiment.record import Record, read_outcome
+from lmlab.experiment.reading import read_outcome
+from lmlab.experiment.record import Record
 from lmlab.recipe import Recipe
 from lmlab.runs import Run, list_runs, read_tags
 from lmlab.runs.run import StatusName

@@ -9,7 +9,8 @@ import json
 
 from lmlab import LabError
 from lmlab.checkpoint.pointers import pointed
-from lmlab.experiment.record import Record, read_record
+from lmlab.experiment.reading import read_record
+from lmlab.experiment.record import Record
 from lmlab.report.curves import CurveData, cut, read_curves
 from lmlab.runs import Run
 

@@ -9,7 +9,7 @@ import pytest
 from lmlab import LabError
 from lmlab.cli import main
 from lmlab.exchange import import_log
-from lmlab.experiment.record import read_outcome, read_record
+from lmlab.experiment.reading import read_outcome, read_record
 from lmlab.runs import Run, list_runs
 from tests.shared import shared_data
 

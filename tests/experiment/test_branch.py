@@ -7,7 +7,7 @@ from lmlab import LabError
 from lmlab.checkpoint.finding import find
 from lmlab.experiment.listing import row_of
 from lmlab.experiment.parent import parent_of
-from lmlab.experiment.record import read_outcome
+from lmlab.experiment.reading import read_outcome
 from lmlab.experiment.start import train, with_rate
 from lmlab.recipe import override
 

@@ -10,7 +10,7 @@ import pytest
 from lmlab import LabError
 from lmlab.experiment.choosing import chosen, in_order_of, parse_condition
 from lmlab.experiment.listing import folded, read_rows, seeds_of
-from lmlab.experiment.record import read_outcome, read_record
+from lmlab.experiment.reading import read_outcome, read_record
 from lmlab.recipe import Recipe, override
 from lmlab.runs import Journal, change_tags, create_run
 

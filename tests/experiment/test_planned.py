@@ -13,7 +13,7 @@ from lmlab.experiment.budgeted import plan_longer
 from lmlab.experiment.ladder import run_ladder
 from lmlab.experiment.planned import plan
 from lmlab.experiment.quality import forecast_quality
-from lmlab.experiment.record import read_record
+from lmlab.experiment.reading import read_record
 from lmlab.experiment.start import train
 from lmlab.hardware.cards import card_named
 from lmlab.hardware.datasheet import datasheet_peak

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from lmlab import LabError
-from lmlab.experiment.record import read_record, read_records
+from lmlab.experiment.reading import read_record, read_records
 from lmlab.experiment.start import train
 from lmlab.recipe import override
 from lmlab.runs import Run

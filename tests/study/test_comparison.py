@@ -10,7 +10,7 @@ from lmlab.cli import main
 from lmlab.exchange import import_log
 from lmlab.experiment.at_checkpoint import record_at
 from lmlab.experiment.parent import parent_of
-from lmlab.experiment.record import read_record
+from lmlab.experiment.reading import read_record
 from lmlab.experiment.scoring import evaluate
 from lmlab.experiment.start import train
 from lmlab.files.durable import without_nan

@@ -15,7 +15,7 @@ from lmlab import LabError
 from lmlab.cli import main
 from lmlab.experiment.parent import parent_of
 from lmlab.experiment.ranges import Range
-from lmlab.experiment.record import read_record
+from lmlab.experiment.reading import read_record
 from lmlab.experiment.start import train
 from lmlab.recipe import Recipe, load_recipe, override, to_toml
 from lmlab.report.waterfall import bars_of

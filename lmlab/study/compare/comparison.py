@@ -12,7 +12,8 @@ from typing import Any
 from lmlab import LabError
 from lmlab.data.progress import Progress
 from lmlab.experiment.at_checkpoint import record_at
-from lmlab.experiment.record import Record, read_outcome, read_record, read_records
+from lmlab.experiment.reading import read_outcome, read_record, read_records
+from lmlab.experiment.record import Record
 from lmlab.experiment.verdict import gap_from, verdict_on
 from lmlab.runs import open_runs
 from lmlab.study.compare.curves import Curve, Equal, Target, curve_of, equal_budgets, targets, unfair_places

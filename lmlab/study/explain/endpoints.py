@@ -17,7 +17,8 @@ from lmlab.data.preparation import prepare
 from lmlab.data.progress import Progress
 from lmlab.experiment.asked import recipe_asked
 from lmlab.experiment.at_checkpoint import record_at
-from lmlab.experiment.record import Record, read_record
+from lmlab.experiment.reading import read_record
+from lmlab.experiment.record import Record
 from lmlab.hardware.device import choose_device
 from lmlab.recipe import Recipe, check, is_recipe, recipe_hash, with_settings
 from lmlab.recipe.schedule import Constant

@@ -18,7 +18,7 @@ from typing import Any
 from lmlab import LabError
 from lmlab.data.progress import Progress
 from lmlab.experiment.parent import parent_of
-from lmlab.experiment.record import read_record
+from lmlab.experiment.reading import read_record
 from lmlab.files import make_folder, write_json
 from lmlab.model.cost import flops_per_token
 from lmlab.recipe import Recipe

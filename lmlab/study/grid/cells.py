@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmlab import LabError
-from lmlab.experiment.record import Record, read_record
+from lmlab.experiment.reading import read_record
+from lmlab.experiment.record import Record
 from lmlab.recipe import Recipe, recipe_hash
 from lmlab.runs import Run
 from lmlab.stats.factorial import Cell

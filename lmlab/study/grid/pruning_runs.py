@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lmlab import LabError
-from lmlab.experiment.record import read_record
+from lmlab.experiment.reading import read_record
 from lmlab.files import writing_failed
 from lmlab.optim.schedule import rate_share
 from lmlab.recipe import Recipe

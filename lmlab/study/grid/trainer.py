@@ -8,7 +8,8 @@ from pathlib import Path
 
 from lmlab.data.progress import Progress
 from lmlab.experiment.parent import Parent
-from lmlab.experiment.record import Record, read_record
+from lmlab.experiment.reading import read_record
+from lmlab.experiment.record import Record
 from lmlab.experiment.start import train_or_resume
 from lmlab.recipe import Recipe
 from lmlab.training.display import Display

@@ -12,7 +12,8 @@ from lmlab import LabError
 from lmlab.experiment.at_checkpoint import record_at
 from lmlab.experiment.evaluations import KIND as EVALUATIONS
 from lmlab.experiment.evaluations import evaluation_rows
-from lmlab.experiment.record import Record, read_record
+from lmlab.experiment.reading import read_record
+from lmlab.experiment.record import Record
 from lmlab.runs import Run, list_runs
 from lmlab.study.compare.comparison import KIND as COMPARISON
 from lmlab.study.compare.comparison import Asked, compare
