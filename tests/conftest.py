@@ -96,7 +96,7 @@ def _made_up() -> Iterator[dict[str, tuple[str, Any, Any]]]:
     edges = {
         "tried": ("lmlab.experiment.outline.try_here", outline.try_here, tried_before),
         "chosen": ("lmlab.experiment.outline.fastest_policy", outline.fastest_policy, _first_named),
-        "apart": ("lmlab.planning.forecasts.forecast._tried_apart", forecast._tried_apart, forecast._tried_inside),
+        "apart": ("lmlab.planning.trials.here._tried_apart", forecast._tried_apart, forecast._tried_inside),
         "flushed": ("os.fsync", os.fsync, os.fstat),  # which also refuses what is no open file
     }
     with pytest.MonkeyPatch.context() as patch:

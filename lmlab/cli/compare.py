@@ -55,7 +55,8 @@ def run(arguments: list[str]) -> int:
     if (flags.split or reading) and not flags.on:
         flag = "--split" if flags.split else f"--{next(iter(reading))}"
         raise UsageError(f"{flag} needs --on TEXT: without it runs are judged on their own validation splits")
-    from lmlab.study.compare.comparison import Asked, compare
+    from lmlab.study.compare.comparing import compare
+    from lmlab.study.compare.comparison import Asked
 
     losses = _losses(flags.reach)
     if flags.plot:

@@ -9,7 +9,8 @@ from lmlab.data.fresh import sequences_an_epoch, training_split
 from lmlab.data.preparation import prepare
 from lmlab.data.progress import Progress
 from lmlab.experiment.outline import with_known_prompts
-from lmlab.planning.benchmark.bench import MOST_BATCH, Bench, Bencher, effort_of
+from lmlab.planning.benchmark.bench import MOST_BATCH, Bencher, effort_of
+from lmlab.planning.benchmark.result import Bench
 from lmlab.recipe import Recipe, check
 from lmlab.training.length import steps_of
 

@@ -19,14 +19,16 @@ from lmlab.planning.cards.on_card import CardPlan, plan_for_card
 from lmlab.planning.cards.price import Price
 from lmlab.planning.forecasts.history import finished_runs
 from lmlab.planning.inverse.budget import Budget
+from lmlab.planning.inverse.plan import InversePlan
 from lmlab.planning.inverse.resources import resources_here, resources_on
-from lmlab.planning.inverse.search import CorpusFacts, InversePlan, inverse_plan
+from lmlab.planning.inverse.search import CorpusFacts, inverse_plan
 from lmlab.planning.inverse.shapes import shapes_like
 from lmlab.planning.losses.evidence import law_for, law_of
 from lmlab.planning.losses.known_law import KnownLaw, own_law, published_law
 from lmlab.planning.losses.longer import Longer, longer_run
 from lmlab.planning.memory.check import memory_bytes
-from lmlab.planning.next_steps.ranking import NextSteps, facts_of, next_steps
+from lmlab.planning.next_steps.facts import facts_of
+from lmlab.planning.next_steps.ranking import NextSteps, next_steps
 from lmlab.recipe import Recipe, check, with_settings
 from lmlab.runs import Run, open_run
 from lmlab.training.length import planned_steps, steps_of

@@ -27,7 +27,7 @@ from lmlab.planning.forecasts.score import counts_wall_time, score
 from lmlab.runs import Run
 from lmlab.stats import PairedDifference, divergence, paired_difference
 from lmlab.training import ranks
-from lmlab.training.loop import Ending
+from lmlab.training.hooks import Ending
 
 FORMAT = 1
 

@@ -19,12 +19,13 @@ from lmlab.experiment.parent import Parent, first_step
 from lmlab.generation.prompts import known_prompts
 from lmlab.hardware.memory import held_memory_bytes, release_freed_memory
 from lmlab.planning.forecasts.calibration import Calibration
-from lmlab.planning.forecasts.forecast import Forecast, forecast_from, try_here
+from lmlab.planning.forecasts.forecast import Forecast, forecast_from
 from lmlab.planning.forecasts.history import Finished, finished_runs, machine_of, scores_on
 from lmlab.planning.forecasts.score import calibrations_from
 from lmlab.planning.losses.evidence import Evidence, evidence_for
 from lmlab.planning.memory.check import require_memory
 from lmlab.planning.trials.fastest import fastest_policy
+from lmlab.planning.trials.here import try_here
 from lmlab.recipe import Recipe
 from lmlab.recipe.quantities import seconds_in
 from lmlab.runs import Run

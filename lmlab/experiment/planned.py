@@ -18,7 +18,7 @@ from lmlab.hardware.energy import EnergyMeter
 from lmlab.planning.cards.price import Price
 from lmlab.planning.combine import product
 from lmlab.planning.forecasts.duration import Duration, duration_of
-from lmlab.planning.forecasts.forecast import NOTICE, forecast_from, in_this_process, refusal
+from lmlab.planning.forecasts.forecast import forecast_from
 from lmlab.planning.forecasts.history import finished_runs
 from lmlab.planning.forecasts.usual_rate import usual_rate
 from lmlab.planning.forecasts.validation import Validation, validation_of
@@ -32,6 +32,7 @@ from lmlab.planning.position import Position, position_of
 from lmlab.planning.trials.child import Measurement
 from lmlab.planning.trials.from_arithmetic import counted_trial
 from lmlab.planning.trials.from_layers import measured_or_extended
+from lmlab.planning.trials.here import NOTICE, in_this_process, refusal
 from lmlab.planning.trials.peaks import datasheet_of, peak_flops
 from lmlab.planning.trials.stored_trials import keep_trial, kept_trial
 from lmlab.recipe import Recipe, check

@@ -34,7 +34,7 @@ from lmlab.planning.memory.check import require_memory
 from lmlab.recipe import Recipe, check, differences, override, recipe_hash
 from lmlab.runs import Journal, Run, RunLock, open_run, require_unlocked
 from lmlab.training.display import Display, make_display
-from lmlab.training.loop import Ending
+from lmlab.training.hooks import Ending
 from lmlab.training.policy import Policy, choose_policy, read_policy
 from lmlab.training.saving import best_of, forget_lost_best
 from lmlab.training.state import read_state

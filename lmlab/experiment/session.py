@@ -36,7 +36,8 @@ from lmlab.scaling.estimate import Estimate
 from lmlab.training.display import Display
 from lmlab.training.evaluating import EvaluationPlan
 from lmlab.training.guard import StepVerdict
-from lmlab.training.loop import Ending, Hooks, Loop, Scores, StopCheck
+from lmlab.training.hooks import Ending, Hooks, Scores, StopCheck
+from lmlab.training.loop import Loop
 from lmlab.training.outlook import Outlook, forecast_loss
 from lmlab.training.pace import Correction, Expected, Pace, expected_time
 from lmlab.training.policy import Policy

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from lmlab.hardware.load import BUSY
-from lmlab.planning.benchmark.bench import MOST_BATCH, Bench
+from lmlab.planning.benchmark.bench import MOST_BATCH
+from lmlab.planning.benchmark.result import Bench
 from lmlab.recipe.quantities import duration
 from lmlab.report.labels import amount
 from lmlab.training.table import Part, table

@@ -23,7 +23,7 @@ from lmlab.training.state import State
 from lmlab.training.step import StepGradients, TrainingStep
 
 if TYPE_CHECKING:
-    from lmlab.training.loop import Hooks
+    from lmlab.training.hooks import Hooks
 
 MOST_BOXES = 50
 """Maximum number of black boxes of a run; later spikes are recorded in events.jsonl only."""

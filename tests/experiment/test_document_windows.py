@@ -20,11 +20,12 @@ from lmlab.experiment.resuming import resume
 from lmlab.experiment.scoring import evaluate
 from lmlab.experiment.start import train
 from lmlab.hardware.cards import card_named
-from lmlab.planning.benchmark.bench import QUICK, Bencher, BenchRow
+from lmlab.planning.benchmark.bench import QUICK, Bencher
 from lmlab.planning.benchmark.combinations import Combination
+from lmlab.planning.benchmark.result import BenchRow
 from lmlab.planning.inverse.budget import budget_of
 from lmlab.planning.inverse.resources import resources_on
-from lmlab.planning.next_steps.ranking import facts_of
+from lmlab.planning.next_steps.facts import facts_of
 from lmlab.recipe import Context, check, override
 from lmlab.runs.units import read_units
 from lmlab.training.step import TrainingStep

@@ -13,7 +13,8 @@ from lmlab.data.seen import seen_units
 from lmlab.experiment.scoring import evaluate as evaluate_runs
 from lmlab.experiment.start import train
 from lmlab.recipe import Data, Recipe, override
-from lmlab.study.compare.comparison import Asked, compare
+from lmlab.study.compare.comparing import compare
+from lmlab.study.compare.comparison import Asked
 from lmlab.training.display import Quiet
 
 SMALL = {

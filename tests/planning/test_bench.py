@@ -9,8 +9,9 @@ from lmlab.model.families import family_of
 from lmlab.planning.benchmark import bench as bench_module
 from lmlab.planning.benchmark import combinations
 from lmlab.planning.benchmark.advice import advise, gain
-from lmlab.planning.benchmark.bench import QUICK, THOROUGH, Bencher, BenchRow
+from lmlab.planning.benchmark.bench import QUICK, THOROUGH, Bencher
 from lmlab.planning.benchmark.combinations import Combination, doublings, variants
+from lmlab.planning.benchmark.result import BenchRow
 from lmlab.planning.trials.child import OUT_OF_MEMORY, Measurement
 from lmlab.planning.trials.tokenizing import Throughput, sample_texts, tokenizer_throughput
 from lmlab.recipe import GPT, Context

@@ -8,7 +8,8 @@ from lmlab.planning.inverse.resources import checkpoint_bytes
 from lmlab.planning.inverse.shapes import counted_parameters, shapes_like
 from lmlab.planning.losses.known_law import published_law
 from lmlab.planning.losses.ladder import rungs_of
-from lmlab.planning.next_steps.ranking import RunFacts, next_steps
+from lmlab.planning.next_steps.facts import RunFacts
+from lmlab.planning.next_steps.ranking import next_steps
 from lmlab.recipe import AdamW, Context, Muon, Recipe
 
 MODEL = Context(layers=6, width=256, hidden=512, vector=256)

@@ -11,7 +11,7 @@ from lmlab import LabError
 from lmlab.optim.schedule import rate_share
 from lmlab.planning.inverse.shapes import counted_parameters
 from lmlab.planning.losses.longer import branched_path, longer_run
-from lmlab.planning.next_steps.ranking import RunFacts
+from lmlab.planning.next_steps.facts import RunFacts
 from lmlab.recipe import load_recipe, override
 from lmlab.report.longer import draw_longer, write_longer
 

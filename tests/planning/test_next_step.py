@@ -15,7 +15,8 @@ from lmlab.experiment.start import train
 from lmlab.model.cost import flops_per_token
 from lmlab.planning.inverse.shapes import counted_parameters
 from lmlab.planning.losses.known_law import KnownLaw, published_law
-from lmlab.planning.next_steps.ranking import RunFacts, branch_path, facts_of, next_steps
+from lmlab.planning.next_steps.facts import RunFacts, facts_of
+from lmlab.planning.next_steps.ranking import branch_path, next_steps
 from lmlab.planning.next_steps.text import lines_of, text_line, to_json
 from lmlab.recipe import Recipe, load_recipe, override
 from lmlab.runs import Run, create_run

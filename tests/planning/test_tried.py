@@ -8,9 +8,9 @@ import pytest
 from lmlab import LabError
 from lmlab.data.preparation import prepare
 from lmlab.planning.forecasts import forecast
-from lmlab.planning.forecasts.forecast import try_here
 from lmlab.planning.trials import stored_trials as tried
 from lmlab.planning.trials.child import Measurement
+from lmlab.planning.trials.here import try_here
 from lmlab.recipe import load_recipe, override
 from lmlab.training.policy import choose_policy
 

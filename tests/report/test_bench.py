@@ -10,8 +10,8 @@ from lmlab import LabError
 from lmlab.cli import main
 from lmlab.hardware.cards import card_named
 from lmlab.hardware.datasheet import datasheet_peak
-from lmlab.planning.benchmark.bench import Bench, BenchRow
 from lmlab.planning.benchmark.combinations import Combination
+from lmlab.planning.benchmark.result import Bench, BenchRow
 from lmlab.planning.trials.child import Measurement
 from lmlab.planning.trials.tokenizing import Throughput
 from lmlab.recipe import Recipe, override

@@ -57,7 +57,8 @@ def test_the_curves_are_drawn_into_the_file_that_is_named(runs, tmp_path, capsys
 
 def test_the_axes_begin_just_before_the_first_evaluation_that_is_drawn(runs):
     from lmlab.report.comparison_figure import FIRST_DRAWN, draw_comparison
-    from lmlab.study.compare.comparison import Asked, compare
+    from lmlab.study.compare.comparing import compare
+    from lmlab.study.compare.comparison import Asked
 
     found = compare(["base-1", "better"], runs, Asked())
     for axes, axis in zip(draw_comparison(found).axes, ("tokens", "FLOPs", "seconds"), strict=True):

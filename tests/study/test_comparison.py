@@ -18,7 +18,8 @@ from lmlab.recipe import Recipe, override
 from lmlab.report.comparison_table import comparison_parts
 from lmlab.runs import Run
 from lmlab.runs.tags import change_tags
-from lmlab.study.compare.comparison import Asked, compare
+from lmlab.study.compare.comparing import compare
+from lmlab.study.compare.comparison import Asked
 from lmlab.study.compare.curves import curve_of
 from lmlab.study.compare.differences import what_differs
 from lmlab.study.compare.ratios import ratio_table

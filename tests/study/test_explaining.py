@@ -20,7 +20,8 @@ from lmlab.experiment.start import train
 from lmlab.recipe import Recipe, load_recipe, override, to_toml
 from lmlab.report.waterfall import bars_of
 from lmlab.runs import change_tags, list_runs, open_run
-from lmlab.study.compare.comparison import Asked, compare
+from lmlab.study.compare.comparing import compare
+from lmlab.study.compare.comparison import Asked
 from lmlab.study.explain.beside import given_endpoints
 from lmlab.study.explain.case import Reported, case_names, load_case
 from lmlab.study.explain.continuing import continued_recipe

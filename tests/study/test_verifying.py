@@ -14,7 +14,8 @@ from lmlab.experiment.scoring import score
 from lmlab.experiment.start import train
 from lmlab.recipe import Recipe, override
 from lmlab.runs import Run
-from lmlab.study.compare.comparison import Asked, compare
+from lmlab.study.compare.comparing import compare
+from lmlab.study.compare.comparison import Asked
 from lmlab.study.verify import bundle
 from lmlab.study.verify.verification import FileFigure, pack, runs_for, verify
 from lmlab.training.display import Quiet

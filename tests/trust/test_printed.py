@@ -260,7 +260,8 @@ def test_plain_lines_let_no_escapes_through():
 def test_a_comparison_in_a_terminal_reads_no_markup(runs, monkeypatch):
     from lmlab.cli.printing import show
     from lmlab.report.comparison_table import comparison_parts
-    from lmlab.study.compare.comparison import Asked, compare
+    from lmlab.study.compare.comparing import compare
+    from lmlab.study.compare.comparison import Asked
 
     found = compare(["one", "two"], runs, Asked())
     names = tuple(f"{name}{HOSTILE}" for name in found.names)

@@ -7,49 +7,27 @@ forecast is written to forecast.json and scored against the measurements in summ
 from __future__ import annotations
 
 import dataclasses
-import gc
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lmlab import LabError
 from lmlab.data.dataset import Dataset
 from lmlab.data.reading import reading
-from lmlab.hardware.memory import held_memory_bytes, peak_memory_bytes, release_freed_memory
 from lmlab.model.cost import parameters as count_parameters
 from lmlab.planning.forecasts.calibration import Calibration, calibrated
+from lmlab.planning.forecasts.disk import SAVES_FOR_REWINDS, disk_bytes, kept_bytes
 from lmlab.planning.forecasts.duration import Duration, duration_of
-from lmlab.planning.forecasts.kept_checkpoints import SHORT_SECONDS, keeps_least
-from lmlab.planning.trials.child import Measurement, measure, trial_folder
-from lmlab.planning.trials.from_arithmetic import counted_trial
-from lmlab.planning.trials.from_layers import expected_step_seconds
-from lmlab.planning.trials.peaks import peak_flops
-from lmlab.planning.trials.stored_trials import keep_trial, kept_trial
-from lmlab.planning.trials.trial import Extent, Trial
+from lmlab.planning.trials.child import Measurement
 from lmlab.recipe import Recipe
 from lmlab.recipe.quantities import bytes_in, count, duration
 from lmlab.scaling.estimate import Estimate
 from lmlab.training.evaluating import EvaluationPlan
-from lmlab.training.length import times_in
 from lmlab.training.load import load_words
-from lmlab.training.policy import Policy
 from lmlab.training.wall import WORDS, Since
 
 FORMAT = 1
-TIMED_STEPS = 8
-PROBE_SECONDS = 2.0
-"""Total time after which no further step is timed."""
-LONG_STEP_SECONDS = 0.5
-"""A step that is expected to take longer isn't timed eight times before a run."""
-LONGEST_WHOLE_SECONDS = 2.0
-"""Step time above which only two steps are tried."""
-SAVES_ON_DISK = 2
-"""The first and the best checkpoint are kept besides the latest ones."""
-SAVES_FOR_REWINDS = 4
-"""Rewinds also keep two checkpoints to return to and the best model of each."""
 LEAST_CHECKPOINTS = 3
-NOTICE = "trying some steps, an evaluation and a checkpoint for the forecast (once) ..."
 COUNTED_SPREAD = 0.15
 """Standard deviation of log(peak memory) where its parts were counted and nothing was tried."""
 MARGIN_BYTES = 1 << 20
@@ -207,39 +185,6 @@ def _raw(trial: Measurement, time: Duration) -> dict[str, float]:
     }
 
 
-def disk_bytes(recipe: Recipe, steps: int, first_step: int, checkpoint_bytes: int, weight_bytes: int) -> int:
-    """Return the maximum size of a run's checkpoints, including one that is being written."""
-    train = recipe.train
-    whole = train.keep + 1
-    older = SAVES_ON_DISK + (SAVES_FOR_REWINDS if train.on_spike == "rewind" else 0)
-    if train.keep_every:
-        span = math.lcm(train.keep_every, train.checkpoint_every)
-        older += max(0, steps // span - first_step // span - train.keep)
-    total = checkpoint_bytes * whole + older * (weight_bytes if train.keep_optimizer == "latest" else checkpoint_bytes)
-    return total if train.disk is None else min(total, bytes_in(train.disk))
-
-
-def kept_bytes(
-    recipe: Recipe,
-    steps: int,
-    first_step: int,
-    at_most: int,
-    checkpoint_bytes: int,
-    seconds: float,
-    weight_bytes: int,
-) -> Estimate:
-    """Return the size of the checkpoints at the end: none is being written, and the best may be one of the latest."""
-    if keeps_least(recipe, seconds):
-        first = weight_bytes if first_step else 0  # of a branch; step 0 is kept as its seed
-        least, most = checkpoint_bytes + first, 2 * checkpoint_bytes + first
-        rests_on = f"the latest and the best of a run of less than {SHORT_SECONDS / 60:.0f} minutes"
-    else:
-        made = times_in(max(1, steps - first_step), recipe.train.checkpoint_every) * checkpoint_bytes
-        most, least = min(made, at_most - checkpoint_bytes), min(made, at_most - 2 * checkpoint_bytes)
-        rests_on = f"train.keep {recipe.train.keep}, the first checkpoint and the best"
-    return Estimate(value=least, low=0.98 * least, high=1.02 * most, evidence="formula", rests_on=rests_on)
-
-
 def _loss_to_learn_from(loss: Estimate | None) -> dict[str, float]:
     """Return a fitted or extrapolated loss for calibration. An earlier result or a published law has no information about such
     errors."""
@@ -258,96 +203,3 @@ def require_budget(recipe: Recipe, forecast: Forecast) -> None:
             f"train.disk {recipe.train.disk} is too little for checkpoints of {forecast.checkpoint_bytes / 1e6:,.1f} MB: the "
             f"newest, the best and the one that is being written{going_back} take {least / 1e6:,.1f} MB"
         )
-
-
-def try_here(
-    recipe: Recipe,
-    policy: Policy,
-    dataset: Dataset,
-    say: Callable[[str], object] | None = None,
-    idle_bytes: int | None = None,
-) -> Measurement:
-    """Return the stored trial of this training; without one, run a trial, a small one where a step is long, and store it.
-
-    On a CPU it runs in a child process: memory that it leaves in the heap would add to the run's peak. `say` is called with a line
-    before a trial, which takes seconds. `idle_bytes` is what this process held before it computed anything (None: what it holds
-    now).
-    """
-    trial = kept_trial(recipe, policy, dataset)
-    if trial is None:
-        if say is not None:
-            say(NOTICE)
-        expected = expected_step_seconds(recipe, dataset.vocabulary_size, recipe.train.batch, peak_flops(policy))
-        # Without an evaluation and a checkpoint the peak of memory would be up to a third too low.
-        whole = expected < LONGEST_WHOLE_SECONDS
-        steps = TIMED_STEPS if expected < LONG_STEP_SECONDS else 1
-        apart = policy.device == "cpu" and not policy.compile and policy.ranks == 1
-        trial = (_tried_apart if apart else _tried_inside)(recipe, policy, dataset, steps, whole)
-        keep_trial(trial, recipe, policy, dataset)
-        if not apart:
-            # Its compiled steps are reused by the run, whose first one takes no longer than the others.
-            return dataclasses.replace(trial, first_step_seconds=0.0)
-    release_freed_memory()
-    return in_this_process(trial, policy, idle_bytes)
-
-
-def _tried_apart(recipe: Recipe, policy: Policy, dataset: Dataset, steps: int, whole: bool) -> Measurement:
-    """Run a trial in a child process; LabError where the training can't run here."""
-    options: dict[str, Any] = {"steps": steps, "seconds": PROBE_SECONDS, "whole": whole, "put_back": False}
-    found = measure(recipe, policy, dataset.folder, **options)
-    if found.was_too_long:
-        return counted_trial(recipe, policy, dataset.vocabulary_size, peak_flops(policy))
-    if found.failed is not None:
-        raise refusal(found.failed)
-    return found
-
-
-def _tried_inside(recipe: Recipe, policy: Policy, dataset: Dataset, steps: int, whole: bool) -> Measurement:
-    """Run a trial in this process, whose compiled steps and memory on a GPU the run reuses."""
-    with trial_folder() as work:
-        extent = Extent(
-            steps=steps,
-            seconds=PROBE_SECONDS,
-            whole=whole,
-            put_back=False,  # most runs don't, and memory that a trial holds here adds to the run's own peak
-            folder=work.path,
-        )
-        found = Trial(recipe, policy, dataset).go(extent, _nothing)
-    # Its model and buffers are in reference cycles; the run needs their memory.
-    gc.collect()
-    release_freed_memory()
-    return Measurement(micro_batch=policy.micro_batch, batch=recipe.train.batch, **found)
-
-
-def refusal(failed: str) -> LabError:
-    """Return the error for a failed trial."""
-    return LabError(
-        f"this training can't be run here: {failed}; try a smaller train.micro_batch, model.width or model.context"
-    )
-
-
-def in_this_process(trial: Measurement, policy: Policy, idle_bytes: int | None = None) -> Measurement:
-    """Convert a trial of another process to the peak of memory of a run in this one.
-
-    The training's own part is the trial's; it is added to what this process holds: `idle_bytes` (None: what it holds now).
-    """
-    device = policy.torch_device
-    idle = held_memory_bytes(device) if idle_bytes is None else idle_bytes
-    earlier = peak_memory_bytes(device)
-    if not idle or not trial.idle_memory_bytes:  # the system doesn't report it
-        return trial
-
-    def here(peak: int) -> int:
-        return max(earlier, idle + peak - trial.idle_memory_bytes) if peak else 0
-
-    return dataclasses.replace(
-        trial,
-        idle_memory_bytes=idle,
-        earlier_peak_bytes=earlier,
-        peak_memory_bytes=here(trial.peak_memory_bytes),
-        peak_with_earlier_best_bytes=here(trial.peak_with_earlier_best_bytes),
-    )
-
-
-def _nothing() -> None:
-    """Do nothing when the trial's first step begins."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 from lmlab import LabError
 from lmlab.data.dataset import Dataset
@@ -24,6 +23,7 @@ from lmlab.planning.forecasts.whole_run import FORWARD_SHARE, START_SECONDS, run
 from lmlab.planning.inverse.budget import Budget
 from lmlab.planning.inverse.learning_rates import FEWEST_STEPS, Tuned
 from lmlab.planning.inverse.lengthened import evaluations_of, lengthened, own_tokens
+from lmlab.planning.inverse.plan import Alternative, InversePlan, Limit
 from lmlab.planning.inverse.resources import Resources
 from lmlab.planning.inverse.shapes import counted_parameters, shapes_like
 from lmlab.planning.losses.known_law import KnownLaw
@@ -45,7 +45,6 @@ TIMES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
 NEARLY = 0.9
 """The share of a budget whose use makes it the limit of a plan."""
 HALVINGS, TRIES = 60, 10
-Limit = Literal["time", "compute", "room", "text", "loss"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,46 +71,6 @@ class CorpusFacts:
     def tokens(self, recipe: Recipe, steps: int) -> int:
         """Return about how many tokens `recipe` trains on in so many steps; exact for one stream."""
         return round(steps * recipe.train.batch * recipe.model.context * self.counted)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Alternative:
-    """One recipe with its expected cost and loss."""
-
-    recipe: Recipe
-    parameters: int
-    """Without n-gram tables."""
-    tokens: int
-    passes: float
-    """Passes over the training split."""
-    flops: float
-    loss: Estimate | None
-    """None where the law doesn't cover such a model; it then only ranks it among the others."""
-    seconds: Estimate
-    disk: float
-    """Bytes of its checkpoints."""
-    memory: float
-    """Bytes at its micro-batch."""
-    within: bool
-    """Whether it is within the budget."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class InversePlan:
-    """The best recipe, and what less or more time would gain."""
-
-    budget: Budget
-    best: Alternative
-    table: tuple[Alternative, ...]
-    """Alternatives by rising time and falling loss: none is both slower and worse than another. The best is one of them."""
-    reached: bool
-    """Whether the best is expected to reach the budget's loss; true without one."""
-    as_good: tuple[int, int]
-    """Parameters of the smallest and the largest model that come within AS_GOOD of the best in its time."""
-    law: str
-    """The law that ranks the models."""
-    limit: Limit
-    """What limits the best; room means memory or disk, and loss means the requested loss, so that there is no other limit."""
 
 
 def inverse_plan(

@@ -7,7 +7,8 @@ from typing import Any
 
 from lmlab.model.cost import parameters
 from lmlab.planning.cards.price import Price
-from lmlab.planning.inverse.search import AS_GOOD, Alternative, InversePlan
+from lmlab.planning.inverse.plan import Alternative, InversePlan
+from lmlab.planning.inverse.search import AS_GOOD
 from lmlab.planning.texts.choose import MOST_EPOCHS
 from lmlab.planning.texts.memorisation import may_memorise
 from lmlab.recipe import GPT, Muon, Recipe, to_toml

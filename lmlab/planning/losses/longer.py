@@ -11,7 +11,8 @@ from typing import Any
 
 from lmlab import LabError
 from lmlab.optim.schedule import rate_share
-from lmlab.planning.next_steps.ranking import RunFacts, repetition
+from lmlab.planning.next_steps.facts import RunFacts
+from lmlab.planning.next_steps.ranking import repetition
 from lmlab.recipe import Recipe
 from lmlab.recipe.quantities import count, duration
 from lmlab.scaling.curve import RatePath, expected_end, rate_path

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from lmlab.planning.next_steps.ranking import NextSteps, Option, RunFacts, repetition
+from lmlab.planning.next_steps.facts import RunFacts
+from lmlab.planning.next_steps.ranking import NextSteps, Option, repetition
 from lmlab.recipe.quantities import count, duration
 from lmlab.training.table import Part, table
 

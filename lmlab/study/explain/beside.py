@@ -14,7 +14,7 @@ from lmlab.hardware.device import choose_device
 from lmlab.runs import Run
 from lmlab.stats.factorial import Cell
 from lmlab.stats.paired_seeds import Noise
-from lmlab.study.compare.comparison import runs_around
+from lmlab.study.compare.comparing import runs_around
 from lmlab.study.compare.pairs import Side, noise_of, sides_of
 from lmlab.study.compare.scores import Scale, scores_of
 from lmlab.study.explain.endpoints import Endpoints

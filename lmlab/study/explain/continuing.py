@@ -14,7 +14,7 @@ from lmlab.experiment.parent import Parent, parent_of
 from lmlab.experiment.record import Record
 from lmlab.experiment.start import with_rate
 from lmlab.recipe import Recipe, check, override
-from lmlab.study.compare.comparison import runs_around
+from lmlab.study.compare.comparing import runs_around
 from lmlab.study.compare.pairs import Pair, judge, sides_of
 from lmlab.study.grid.design import Factor
 from lmlab.study.grid.trainer import Trainer

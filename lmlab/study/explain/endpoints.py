@@ -24,7 +24,7 @@ from lmlab.recipe import Recipe, check, is_recipe, recipe_hash, with_settings
 from lmlab.recipe.schedule import Constant
 from lmlab.recipe.train import PrecisionName
 from lmlab.runs import open_run
-from lmlab.study.compare.comparison import name_of
+from lmlab.study.compare.comparing import name_of
 from lmlab.study.explain.differing import comparable
 
 

@@ -18,9 +18,9 @@ from lmlab.data.reading import reading
 from lmlab.experiment.outline import Outline, outline_of
 from lmlab.model.cost import flops_per_token
 from lmlab.planning.forecasts.duration import duration_of
-from lmlab.planning.forecasts.forecast import try_here
 from lmlab.planning.forecasts.history import Finished, finished_runs
 from lmlab.planning.trials.child import Measurement
+from lmlab.planning.trials.here import try_here
 from lmlab.recipe import Recipe, recipe_hash
 from lmlab.recipe.quantities import duration
 from lmlab.recipe.schedule import Constant

@@ -15,8 +15,9 @@ from lmlab.experiment.evaluations import evaluation_rows
 from lmlab.experiment.reading import read_record
 from lmlab.experiment.record import Record
 from lmlab.runs import Run, list_runs
+from lmlab.study.compare.comparing import compare
 from lmlab.study.compare.comparison import KIND as COMPARISON
-from lmlab.study.compare.comparison import Asked, compare
+from lmlab.study.compare.comparison import Asked
 from lmlab.study.explain.continuing import Continued, effects_among
 from lmlab.study.explain.explanation import KIND as EXPLANATION
 from lmlab.study.explain.predictions import holds, loss_in, predicted_from
