@@ -90,13 +90,13 @@ def _made_up() -> Iterator[dict[str, tuple[str, Any, Any]]]:
     """By mark: the name in lmlab or Python that stands for something slow, the real thing and what the tests have instead."""
     # Here, for the import hook above comes before lmlab.
     from lmlab.experiment import outline
-    from lmlab.planning.forecasts import forecast
+    from lmlab.planning.trials import here
     from tests.trial import tried_before
 
     edges = {
         "tried": ("lmlab.experiment.outline.try_here", outline.try_here, tried_before),
         "chosen": ("lmlab.experiment.outline.fastest_policy", outline.fastest_policy, _first_named),
-        "apart": ("lmlab.planning.trials.here._tried_apart", forecast._tried_apart, forecast._tried_inside),
+        "apart": ("lmlab.planning.trials.here._tried_apart", here._tried_apart, here._tried_inside),
         "flushed": ("os.fsync", os.fsync, os.fstat),  # which also refuses what is no open file
     }
     with pytest.MonkeyPatch.context() as patch:

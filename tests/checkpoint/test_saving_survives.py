@@ -207,7 +207,9 @@ SAVER = """
 import sys
 from pathlib import Path
 import torch
-from lmlab.checkpoint import Best, Retention, save_and_point
+from lmlab.checkpoint.pointers import Best
+from lmlab.checkpoint.pruning import Retention
+from lmlab.checkpoint.saving import save_and_point
 step = int(sys.argv[2])
 while True:
     step += 1

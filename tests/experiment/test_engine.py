@@ -8,6 +8,7 @@ from lmlab import LabError
 from lmlab.checkpoint.opened import Checkpoint
 from lmlab.experiment import resuming
 from lmlab.experiment.start import train
+from lmlab.model.gpt_family import GPTFamily
 from lmlab.native.build import Build
 from lmlab.native.library import Library, Missing
 from lmlab.recipe import override
@@ -66,7 +67,7 @@ def resume(monkeypatch):
 def library(tmp_path, monkeypatch):
     """A library of build abab... that can be loaded here."""
     there = Library(None, Build(tmp_path / "engine.so", "ab" * 32, "a compiler 1.0"))
-    monkeypatch.setattr(policy_module, "unsupported", lambda settings: None)
+    monkeypatch.setattr(GPTFamily, "unsupported", lambda family, settings: None)
 
     def load(say=None, identity=""):
         return there if identity in ("", there.identity) else Missing("no such build")

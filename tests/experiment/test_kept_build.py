@@ -6,7 +6,6 @@ import shutil
 
 import pytest
 
-from lmlab import native
 from lmlab.experiment.proving import prove
 from lmlab.experiment.resuming import resume
 from lmlab.experiment.start import train
@@ -40,7 +39,7 @@ def exchange_compiler(tmp_path, monkeypatch):
         (other / "build.json").write_text(json.dumps({**record, "sha256": newest.sha256, "compiler": newest.compiler}))
         monkeypatch.setattr(library, "find_or_build", lambda *arguments: newest)
         monkeypatch.setattr(library, "_loaded", {})
-        assert native.load().identity == newest.identity != before.identity
+        assert library.load().identity == newest.identity != before.identity
         return before
 
     return exchange
@@ -73,7 +72,7 @@ def of_whom(monkeypatch):
     for module in ("lmlab.model.native.load", "lmlab.model.recurrence_native.load"):
 
         def load(*arguments, **options):
-            found = native.load(*arguments, **options)
+            found = library.load(*arguments, **options)
             opened.append(found.build.path)
             return found
 
@@ -116,4 +115,4 @@ def test_where_the_build_is_gone_the_newest_goes_on_and_it_is_told(recipe, tmp_p
     resumed = resume("stopped", runs=tmp_path, display=Quiet(), say=said.append)
     assert any("another build" in line and "another 2.0" in line for line in said)
     assert resumed.run.read_lines("segments")[-1]["exact"] is False
-    assert resumed.run.read("policy.json")["engine_identity"] == native.load().identity
+    assert resumed.run.read("policy.json")["engine_identity"] == library.load().identity

@@ -36,7 +36,7 @@ def test_a_process_on_one_core_sees_one_core():
     here = sorted(os.sched_getaffinity(0))[0]
     code = (
         f"import os; os.sched_setaffinity(0, {{{here}}}); "
-        "from lmlab.hardware import detect; machine = detect(accelerators=False); "
+        "from lmlab.hardware.machine import detect; machine = detect(accelerators=False); "
         "print(machine.physical_cores, machine.logical_cores)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -78,7 +78,7 @@ def test_an_intel_and_an_arm_processor_are_named(tmp_path, monkeypatch):
 
 def test_detect_describes_this_machine_without_importing_torch():
     code = (
-        "import sys, json; from lmlab.hardware import detect; machine = detect(accelerators=False); "
+        "import sys, json; from lmlab.hardware.machine import detect; machine = detect(accelerators=False); "
         "assert 'torch' not in sys.modules; print(json.dumps(machine.facts()))"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -112,7 +112,7 @@ def test_the_compiler_is_the_one_that_cxx_names(tmp_path, monkeypatch):
 def test_memory_is_plausible_and_the_peak_grows_with_what_is_held():
     assert 0 < free_memory_bytes() <= total_memory_bytes()
     code = (
-        "from lmlab.hardware import peak_memory_bytes; before = peak_memory_bytes(); "
+        "from lmlab.hardware.memory import peak_memory_bytes; before = peak_memory_bytes(); "
         "held = bytearray(b'x') * (before + 20_000_000); print(before, len(held), peak_memory_bytes())"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

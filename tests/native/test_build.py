@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmlab import LabError, native
+from lmlab import LabError
 from lmlab.native import build, compiler, library, processor
 from lmlab.native.build import NOTICE, find_or_build
 from lmlab.native.compiler import find_compiler
@@ -354,7 +354,7 @@ class TestFailures:
     ):
         started = tmp_path / "started"
         stand_in(f"echo $$ > {started}.part; mv {started}.part {started}; exec sleep 60")
-        code = "import sys; from pathlib import Path; from lmlab.native import find_or_build\n"
+        code = "import sys; from pathlib import Path; from lmlab.native.build import find_or_build\n"
         code += "find_or_build(Path(sys.argv[1]), Path(sys.argv[2]), print)"
         victim = subprocess.Popen([sys.executable, "-c", code, write_source(), cache], cwd=ROOT, stdout=subprocess.PIPE)
         while not started.exists():
@@ -373,7 +373,7 @@ class TestFailures:
 
 @needs_compiler
 def test_two_processes_at_once_build_once(write_source, cache):
-    code = "import sys; from pathlib import Path; from lmlab.native import find_or_build\n"
+    code = "import sys; from pathlib import Path; from lmlab.native.build import find_or_build\n"
     code += "print(find_or_build(Path(sys.argv[1]), Path(sys.argv[2]), print).sha256)"
     command = [sys.executable, "-c", code, write_source(), cache]
     processes = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)]
@@ -519,15 +519,15 @@ class TestLoading:
     @needs_compiler
     def test_it_is_built_once_and_kept_in_the_process(self, write_source, said, monkeypatch):
         monkeypatch.setattr(library, "SOURCE", write_source())
-        loaded = native.load(said.append)
-        assert isinstance(loaded, native.Library) and loaded.functions.twice(4) == 8
-        assert native.load(said.append) is loaded and said == [NOTICE]
+        loaded = library.load(said.append)
+        assert isinstance(loaded, library.Library) and loaded.functions.twice(4) == 8
+        assert library.load(said.append) is loaded and said == [NOTICE]
         assert loaded.build.sha256.startswith(loaded.identity)
 
     @needs_compiler
     def test_the_default_tells_standard_error_alone(self, write_source, monkeypatch, capsys):
         monkeypatch.setattr(library, "SOURCE", write_source())
-        native.load()
+        library.load()
         told = capsys.readouterr()
         assert told.err == f"{NOTICE}\n" and told.out == ""
 
@@ -535,23 +535,23 @@ class TestLoading:
         monkeypatch.setattr(library, "SOURCE", write_source())
         monkeypatch.setenv("PATH", str(tmp_path))
         monkeypatch.delenv("CXX", raising=False)
-        assert native.load() == native.Missing(compiler.NO_COMPILER)
+        assert library.load() == library.Missing(compiler.NO_COMPILER)
 
     def test_it_can_be_turned_off(self, monkeypatch):
         monkeypatch.setenv("LMLAB_NATIVE", "off")
-        assert native.load() == native.Missing("LMLAB_NATIVE is off")
+        assert library.load() == library.Missing("LMLAB_NATIVE is off")
 
     def test_an_unknown_word_is_refused(self, monkeypatch):
         monkeypatch.setenv("LMLAB_NATIVE", "of")
         with pytest.raises(LabError, match="LMLAB_NATIVE is 'of': expected off, rebuild or nothing"):
-            native.load()
+            library.load()
 
     @needs_compiler
     def test_rebuild_builds_once_a_process(self, write_source, said, monkeypatch):
         monkeypatch.setattr(library, "SOURCE", write_source())
         find_or_build(library.SOURCE, library.cache_folder() / "native", print)
         monkeypatch.setenv("LMLAB_NATIVE", "rebuild")
-        assert native.load(said.append) is native.load(said.append)
+        assert library.load(said.append) is library.load(said.append)
         assert said == [NOTICE]
 
 

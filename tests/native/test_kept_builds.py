@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 
-from lmlab import native
 from lmlab.native import build, library
 from lmlab.native.build import find_build, find_or_build
 from tests.native.test_build import EXPORT, SOURCE, entries, needs_compiler, said, write_source  # noqa: F401
@@ -30,23 +29,23 @@ def change_record(entry, **changes):
 
 def test_both_can_be_in_one_process(two, said):  # noqa: F811
     earlier, newest = two
-    loaded = native.load(said.append, identity=earlier.identity)
-    assert isinstance(loaded, native.Library) and loaded.functions.which() == 1 and loaded.build == earlier
-    assert native.load(said.append).functions.which() == 2
-    assert native.load(said.append, identity=newest.identity).functions.which() == 2
-    assert native.load(said.append, identity=earlier.identity) is loaded and said == []
+    loaded = library.load(said.append, identity=earlier.identity)
+    assert isinstance(loaded, library.Library) and loaded.functions.which() == 1 and loaded.build == earlier
+    assert library.load(said.append).functions.which() == 2
+    assert library.load(said.append, identity=newest.identity).functions.which() == 2
+    assert library.load(said.append, identity=earlier.identity) is loaded and said == []
 
 
 def test_nothing_is_built_or_asked_of_a_compiler(two, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert native.load(identity=two[0].identity).functions.which() == 1
+    assert library.load(identity=two[0].identity).functions.which() == 1
 
 
 def test_one_that_is_not_there_is_a_reason(two, tmp_path, monkeypatch):
-    found = native.load(identity="0" * 16)
-    assert isinstance(found, native.Missing) and "0" * 16 in found.reason and str(tmp_path) in found.reason
+    found = library.load(identity="0" * 16)
+    assert isinstance(found, library.Missing) and "0" * 16 in found.reason and str(tmp_path) in found.reason
     monkeypatch.setenv("LMLAB_CACHE", str(tmp_path / "empty"))
-    assert isinstance(native.load(identity=two[0].identity), native.Missing)
+    assert isinstance(library.load(identity=two[0].identity), library.Missing)
     assert not (tmp_path / "empty").exists()
 
 
@@ -58,12 +57,12 @@ def test_no_other_is_taken_for_half_an_identity(two, native_cache, identity):
 
 def test_a_damaged_library_is_none(two):
     two[0].path.write_bytes(two[0].path.read_bytes() + b"\0")
-    assert isinstance(native.load(identity=two[0].identity), native.Missing)
+    assert isinstance(library.load(identity=two[0].identity), library.Missing)
 
 
 def test_one_for_another_processor_is_none(two):
     change_record(two[0].path.parent, processor="another")
-    assert isinstance(native.load(identity=two[0].identity), native.Missing)
+    assert isinstance(library.load(identity=two[0].identity), library.Missing)
 
 
 def test_a_record_that_failed_or_is_damaged_hides_no_other(two, native_cache):
@@ -76,22 +75,22 @@ def test_a_record_that_failed_or_is_damaged_hides_no_other(two, native_cache):
 
 def test_one_of_another_format_is_none(two, monkeypatch):
     monkeypatch.setattr(library, "FORMAT", build.FORMAT + 1)
-    found = native.load(identity=two[0].identity)
+    found = library.load(identity=two[0].identity)
     assert (
-        isinstance(found, native.Missing) and f"has format {build.FORMAT}: expected {build.FORMAT + 1}" in found.reason
+        isinstance(found, library.Missing) and f"has format {build.FORMAT}: expected {build.FORMAT + 1}" in found.reason
     )
 
 
 def test_what_another_process_builds_later_is_found(two, tmp_path):
     shutil.move(two[0].path.parent, tmp_path / "kept")
-    assert isinstance(native.load(identity=two[0].identity), native.Missing)
+    assert isinstance(library.load(identity=two[0].identity), library.Missing)
     shutil.move(tmp_path / "kept", two[0].path.parent)
-    assert native.load(identity=two[0].identity).functions.which() == 1
+    assert library.load(identity=two[0].identity).functions.which() == 1
 
 
 @pytest.mark.parametrize("wish, kept", [("off", False), ("rebuild", True)])
 def test_the_user_s_setting_counts_for_it_too(two, said, monkeypatch, wish, kept):  # noqa: F811
     monkeypatch.setenv("LMLAB_NATIVE", wish)
-    found = native.load(said.append, identity=two[0].identity)
-    assert isinstance(found, native.Library) == kept
+    found = library.load(said.append, identity=two[0].identity)
+    assert isinstance(found, library.Library) == kept
     assert len(said) == (wish == "rebuild")

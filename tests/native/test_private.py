@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from lmlab import LabError, native
+from lmlab import LabError
 from lmlab.native import build, library, private
 from lmlab.native.build import find_build, find_or_build
 from tests.native.test_build import entries, needs_compiler, said, write_source  # noqa: F401
@@ -104,8 +104,8 @@ def test_nothing_of_another_user_s_is_loaded(
     of_another_user(path)
     never_run()
     for identity in ("", made.identity):
-        found = native.load(identity=identity)
-        assert isinstance(found, native.Missing) and "\n" not in found.reason
+        found = library.load(identity=identity)
+        assert isinstance(found, library.Missing) and "\n" not in found.reason
         if not identity:
             assert f"{path} belongs to another user" in found.reason and "LMLAB_CACHE" in found.reason
 
@@ -126,9 +126,9 @@ def test_nothing_is_loaded_through_a_link_in_the_folder(
     shutil.move(path, tmp_path / "moved")
     path.symlink_to(tmp_path / "moved")
     never_run()
-    found = native.load()
-    assert isinstance(found, native.Missing) and f"{path} is a link" in found.reason
-    assert isinstance(native.load(identity=made.identity), native.Missing)
+    found = library.load()
+    assert isinstance(found, library.Missing) and f"{path} is a link" in found.reason
+    assert isinstance(library.load(identity=made.identity), library.Missing)
 
 
 def test_a_mode_that_can_not_be_changed_is_a_reason(tmp_path, monkeypatch):

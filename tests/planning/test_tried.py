@@ -7,7 +7,7 @@ import pytest
 
 from lmlab import LabError
 from lmlab.data.preparation import prepare
-from lmlab.planning.forecasts import forecast
+from lmlab.planning.trials import here
 from lmlab.planning.trials import stored_trials as tried
 from lmlab.planning.trials.child import Measurement
 from lmlab.planning.trials.here import try_here
@@ -66,9 +66,9 @@ def test_a_start_uses_the_trial_of_an_earlier_one(case, monkeypatch):
     recipe = override(recipe, {"evaluate.prompts": ("t",), "model.layers": "1", "model.width": "32"})
     said = []
     first = try_here(recipe, policy, dataset, said.append)
-    assert said == [forecast.NOTICE]
+    assert said == [here.NOTICE]
     assert not first.kept and first.step_seconds and first.peak_memory_bytes
-    monkeypatch.setattr(forecast, "measure", None)
+    monkeypatch.setattr(here, "measure", None)
     monkeypatch.setattr(tried, "expected_share", lambda threads: first.processor_share)
     again = try_here(recipe, policy, dataset, said.append)
     assert len(said) == 1
@@ -78,30 +78,30 @@ def test_a_start_uses_the_trial_of_an_earlier_one(case, monkeypatch):
 def test_a_run_holds_what_its_own_process_holds_and_what_the_training_adds(case, monkeypatch):
     _, policy, _ = case
     trial = dataclasses.replace(TRIAL, idle_memory_bytes=200, peak_memory_bytes=500, peak_with_earlier_best_bytes=520)
-    monkeypatch.setattr(forecast, "peak_memory_bytes", lambda device: 450)
-    monkeypatch.setattr(forecast, "held_memory_bytes", lambda device: 290)
-    here = forecast.in_this_process(trial, policy)
-    assert (here.peak_memory_bytes, here.peak_with_earlier_best_bytes, here.idle_memory_bytes) == (590, 610, 290)
+    monkeypatch.setattr(here, "peak_memory_bytes", lambda device: 450)
+    monkeypatch.setattr(here, "held_memory_bytes", lambda device: 290)
+    found = here.in_this_process(trial, policy)
+    assert (found.peak_memory_bytes, found.peak_with_earlier_best_bytes, found.idle_memory_bytes) == (590, 610, 290)
     # What it held before it probed the speed of engines: the code of PyTorch that was loaded for that is in the trial, too.
-    assert forecast.in_this_process(trial, policy, idle_bytes=240).peak_memory_bytes == 540
+    assert here.in_this_process(trial, policy, idle_bytes=240).peak_memory_bytes == 540
     # Preparing the data may have taken more than the training does.
-    monkeypatch.setattr(forecast, "peak_memory_bytes", lambda device: 900)
-    assert forecast.in_this_process(trial, policy).peak_memory_bytes == 900
+    monkeypatch.setattr(here, "peak_memory_bytes", lambda device: 900)
+    assert here.in_this_process(trial, policy).peak_memory_bytes == 900
     # Where the system doesn't tell what is held, the trial's own peak is the best there is.
-    monkeypatch.setattr(forecast, "held_memory_bytes", lambda device: 0)
-    assert forecast.in_this_process(trial, policy) == trial
+    monkeypatch.setattr(here, "held_memory_bytes", lambda device: 0)
+    assert here.in_this_process(trial, policy) == trial
 
 
 def test_a_trial_on_a_cpu_leaves_nothing_in_the_process_of_the_run(case, monkeypatch):
     recipe, policy, dataset = case
-    monkeypatch.setattr(forecast, "Trial", None)
+    monkeypatch.setattr(here, "Trial", None)
     asked = []
 
     def measured(recipe, policy, folder, **options):
         asked.append(options)
         return TRIAL
 
-    monkeypatch.setattr(forecast, "measure", measured)
+    monkeypatch.setattr(here, "measure", measured)
     try_here(recipe, policy, dataset)
     assert asked and asked[0]["whole"] and not asked[0]["put_back"]
 
@@ -109,7 +109,7 @@ def test_a_trial_on_a_cpu_leaves_nothing_in_the_process_of_the_run(case, monkeyp
 def test_a_training_that_does_not_run_is_refused_before_it_begins(case, monkeypatch):
     recipe, policy, dataset = case
     failed = Measurement(micro_batch=4, batch=4, failed="out of memory")
-    monkeypatch.setattr(forecast, "measure", lambda *_, **__: failed)
+    monkeypatch.setattr(here, "measure", lambda *_, **__: failed)
     with pytest.raises(LabError, match="can't be run here: out of memory; try a smaller train.micro_batch"):
         try_here(recipe, policy, dataset)
 

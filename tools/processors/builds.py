@@ -30,7 +30,10 @@ TESTS = (
 """All tests whose results the engine computes; whole trainings by it are a part of `make test`."""
 NOT_THE_ENGINES = "not pytorch]"
 """Decoding's tests run once more by PyTorch alone, for comparison."""
-BUILD = "from lmlab.native import load; found = load(); print(found.build.path if hasattr(found, 'build') else found.reason)"
+BUILD = (
+    "from lmlab.native.library import load; found = load(); "
+    "print(found.build.path if hasattr(found, 'build') else found.reason)"
+)
 LONGEST_SECONDS = 1800
 SHOWN_LINES = 25
 
