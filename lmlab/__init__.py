@@ -106,7 +106,13 @@ def lazily(package: str, homes: dict[str, str]) -> Callable[[str], Any]:
 
 __getattr__ = lazily(
     __name__,
-    {"Recipe": "recipe", "load_recipe": "recipe", "train": "experiment", "resume": "experiment", "load": "experiment"},
+    {
+        "Recipe": "recipe",
+        "load_recipe": "recipe",
+        "train": "experiment.start",
+        "resume": "experiment.resuming",
+        "load": "experiment.loaded",
+    },
 )
 
 

@@ -18,7 +18,8 @@ from tests.data.support import Listener, write_stories
 PREAMBLE = """
 import os, signal, sys, time
 from pathlib import Path
-from lmlab.data import encode, prepare
+from lmlab.data import encode
+from lmlab.data.preparation import prepare
 from lmlab.recipe import Data
 
 class Quiet:

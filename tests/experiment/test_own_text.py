@@ -48,8 +48,13 @@ def test_each_verb_reads_a_text_by_the_column_that_is_asked_for(verb, records, t
         found.append(recipe.data.column)
         raise LabError("far enough")
 
-    monkeypatch.setattr(f"lmlab.experiment.{'train' if verb in ('study', 'tune') else verb}", remember, raising=False)
-    monkeypatch.setattr("lmlab.study.tune", lambda recipe, *words, **options: remember(recipe), raising=False)
+    for name in (
+        "experiment.start.train",
+        "experiment.planned.plan",
+        "experiment.benching.bench",
+        "study.tune.tuning.tune",
+    ):
+        monkeypatch.setattr(f"lmlab.{name}", remember)
     monkeypatch.setattr("lmlab.study.grid.studying.plan_study", lambda definition, base: remember(base))
     words = ["--vary", "train.seed=1,2"] if verb == "study" else []
     runs = ["--runs", str(tmp_path / "runs")] if verb != "bench" else []

@@ -168,7 +168,7 @@ def test_two_threads_that_use_one_engine_take_turns(library: Library) -> None:
 @needs_proc
 def test_a_recurrence_kernel_s_threads_that_the_system_refuses_are_an_error(library: Library) -> None:
     lines = said_by("""
-        from lmlab.native import load
+        from lmlab.native.library import load
         from lmlab.native.recurrence import RecurrenceKernel
         functions = load().functions
         leave(150)
