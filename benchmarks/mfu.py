@@ -1,6 +1,6 @@
 """(b) Utilisation: a training's FLOP/s as a share of what float32 matrix products reach on the machine in the same round.
 
-FLOPs a token are `lmlab.model.flops_per_token`'s, for both sides. Its plain count has every position attend to the whole
+FLOPs a token are `lmlab.model.cost.flops_per_token`'s, for both sides. Its plain count has every position attend to the whole
 window, as nanoGPT's own estimate does; the causal count only to itself and what is before it, which is all that needs computing.
 """
 

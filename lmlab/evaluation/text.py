@@ -11,7 +11,7 @@ from lmlab import LabError
 
 @runtime_checkable
 class ScoredText(Protocol):
-    """Token splits divided into units. `lmlab.data.Dataset` implements it."""
+    """Token splits divided into units. `lmlab.data.dataset.Dataset` implements it."""
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ class Loaded:
     warnings: tuple[str, ...] = ()
 
     def generate(self, prompt: str = "", **settings: Any) -> str:
-        """Return the prompt and the model's continuation; `settings` are those of `lmlab.generation.Sampling`."""
+        """Return the prompt and the model's continuation; `settings` are those of `lmlab.generation.settings.Sampling`."""
         completion = self.complete([prompt], Sampling(**settings))[0]
         return completion.prompt + completion.text
 
