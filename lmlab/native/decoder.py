@@ -32,7 +32,7 @@ SIGNATURES: dict[str, list[Any]] = {
 
 
 class Settings(ctypes.Structure):
-    """Sampling settings: fields of `lmlab.generation.settings.Sampling`, the number of tokens to sample from, and the end-of-text token."""
+    """Sampling settings: fields of `lmlab.generation.settings.Sampling`, how many tokens to sample from, and the end of text."""
 
     _fields_ = [
         ("temperature", ctypes.c_double),
