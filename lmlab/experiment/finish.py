@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,41 +62,49 @@ def train_to_end(session: Session, deadline: float | None, say: Callable[[str], 
         raise KeyboardInterrupt(_stopped_at_once(session.run)) from None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Scored:
+    """The final evaluations of a run."""
+
+    final: Evaluation
+    """The last model on the validation split."""
+    train: Evaluation
+    """The last model on a sample of the training split."""
+    best: Evaluation
+    """The best model on the validation split."""
+    best_step: int
+
+    @property
+    def seconds(self) -> float:
+        """Time that the evaluations of the last model took."""
+        return self.final.seconds + self.train.seconds
+
+    def figures(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the figures of the last model, at `step`, and of the best one."""
+        finals = {"step": step, **figures(self.final), **gap_figures(self.final, self.train)}
+        return finals, {"step": self.best_step, **figures(self.best)}
+
+
 def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outcome:
     """Score the last and the best model and write summary.json; a stopped run is neither scored nor summarised."""
     run, state = session.run, session.state
     if ending.kind == "stopped":
         return _stopped(session, ending, say)
-    final = session.final_scores()
-    train = session.final_training_scores()
-    run.append_units(state.evaluations, final.bits_per_unit, session.storage)
-    best, best_step = _best(session, final)
-    lines = run.read_lines("metrics")
-    evaluations = [line for line in lines if is_evaluation(line)]
-    norms = [line.get("gradient_norm") for line in lines if line.get("kind") == "train"]
-    finals = {"step": state.step, **figures(final), **gap_figures(final, train)}
-    bests = {"step": best_step, **figures(best)}
-    scoring_seconds = final.seconds + train.seconds
-    total = state.train_seconds + state.evaluate_seconds + state.save_seconds
-    forecast, old = _forecast(run), total + scoring_seconds
+    scored = _score(session)
+    forecast, in_loop = _forecast(run), _loop_seconds(session) + scored.seconds
     # A run that an earlier version began is compared with that version's forecast.
     wall = counts_wall_time(forecast)
-    keep_least(session, session.clock.seconds() if wall else old)
-    # A branch has its parent's tokens in its count, but not its seconds.
-    read = reading(session.recipe, session.dataset)
-    trained_here = read.tokens(state.cursor - state.first_cursor)
-    verdict = verdict_on(run, read.unique_tokens, gap_from(finals), rise_between(best, final))
-    seconds = session.clock.seconds() if wall else old
-    measured = {
-        "train_seconds": state.train_seconds,
-        "evaluate_seconds": state.evaluate_seconds + scoring_seconds,
-        "total_seconds": seconds,
-        "tokens_per_second": trained_here / max(state.train_seconds, 1e-9),
-        "peak_memory_bytes": float(peak_memory_bytes(session.policy.torch_device)),
-        "final_loss": final.loss,
-        "kept_bytes": float(_bytes_in(run.checkpoints)),
-    }
-    losses = [line["train_loss"] for line in evaluations] + [train.loss if math.isfinite(final.loss) else math.nan]
+    keep_least(session, session.clock.seconds() if wall else in_loop)
+    lines = run.read_lines("metrics")
+    finals, bests = scored.figures(state.step)
+    verdict = verdict_on(
+        run,
+        reading(session.recipe, session.dataset).unique_tokens,
+        gap_from(finals),
+        rise_between(scored.best, scored.final),
+    )
+    seconds = session.clock.seconds() if wall else in_loop
+    evaluations = [line for line in lines if is_evaluation(line)]
     summary = {
         "format": FORMAT,
         "finished": True,
@@ -106,27 +114,14 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
         "tokens": state.tokens,
         "final": finals,
         "best": bests,
-        "diverged": divergence(losses, session.dataset.vocabulary_size, norms),
+        "diverged": _divergence(session, scored, lines),
         "verdict": verdict,
         "skipped_updates": len(state.skipped),
-        "seconds": {
-            "train": state.train_seconds,
-            "evaluate": state.evaluate_seconds,
-            "save": state.save_seconds,
-            "total": total,
-            "wall": seconds if wall else None,
-            "since": session.clock.since if wall else None,
-        },
-        "saving": {
-            "checkpoints": state.saves,
-            "seconds": state.save_seconds,
-            "share": state.save_seconds / max(total, 1e-9),
-            "seconds_beside_training": session.saver.background_seconds,
-        },
+        **_times(session, seconds, wall),
         "rewinds": state.guard.rewinds,
         "noise_scale": state.noise.scale(),
         "processor_share": session.processor_share,
-        "score": score(forecast, measured, session.processor_share, session.resumed),
+        "score": score(forecast, _measured(session, scored, seconds), session.processor_share, session.resumed),
         "data_used": data_used(session),
         "claims": compared_claims(session.recipe, evaluations, finals, bests),
         "expectations": [entry.scored(bests, seconds) for entry in read_expectations(run.origin().get("expected"))],
@@ -146,6 +141,65 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
     for line in closing:
         say(line)
     return Outcome(run=run, ending=ending, summary=summary, lines=closing)
+
+
+def _score(session: Session) -> _Scored:
+    """Evaluate the last and the best model, and store the bits of the units."""
+    final = session.final_scores()
+    train = session.final_training_scores()
+    session.run.append_units(session.state.evaluations, final.bits_per_unit, session.storage)
+    best, best_step = _best(session, final)
+    return _Scored(final=final, train=train, best=best, best_step=best_step)
+
+
+def _loop_seconds(session: Session) -> float:
+    state = session.state
+    return state.train_seconds + state.evaluate_seconds + state.save_seconds
+
+
+def _measured(session: Session, scored: _Scored, seconds: float) -> dict[str, float]:
+    """Return what the forecast's figures came to."""
+    state = session.state
+    # A branch has its parent's tokens in its count, but not its seconds.
+    trained_here = reading(session.recipe, session.dataset).tokens(state.cursor - state.first_cursor)
+    return {
+        "train_seconds": state.train_seconds,
+        "evaluate_seconds": state.evaluate_seconds + scored.seconds,
+        "total_seconds": seconds,
+        "tokens_per_second": trained_here / max(state.train_seconds, 1e-9),
+        "peak_memory_bytes": float(peak_memory_bytes(session.policy.torch_device)),
+        "final_loss": scored.final.loss,
+        "kept_bytes": float(_bytes_in(session.run.checkpoints)),
+    }
+
+
+def _divergence(session: Session, scored: _Scored, lines: Sequence[Mapping[str, Any]]) -> Any:
+    """Return whether the training diverged, from its losses on the training sample and its gradient norms."""
+    losses = [line["train_loss"] for line in lines if is_evaluation(line)]
+    losses.append(scored.train.loss if math.isfinite(scored.final.loss) else math.nan)
+    norms = [line.get("gradient_norm") for line in lines if line.get("kind") == "train"]
+    return divergence(losses, session.dataset.vocabulary_size, norms)
+
+
+def _times(session: Session, seconds: float, wall: bool) -> dict[str, Any]:
+    """Return the run's times, and those of its saves."""
+    state, total = session.state, _loop_seconds(session)
+    return {
+        "seconds": {
+            "train": state.train_seconds,
+            "evaluate": state.evaluate_seconds,
+            "save": state.save_seconds,
+            "total": total,
+            "wall": seconds if wall else None,
+            "since": session.clock.since if wall else None,
+        },
+        "saving": {
+            "checkpoints": state.saves,
+            "seconds": state.save_seconds,
+            "share": state.save_seconds / max(total, 1e-9),
+            "seconds_beside_training": session.saver.background_seconds,
+        },
+    }
 
 
 def _stopped(session: Session, ending: Ending, say: Callable[[str], None]) -> Outcome:
