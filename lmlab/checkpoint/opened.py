@@ -49,7 +49,8 @@ class Checkpoint:
     def sha256_of(self, part: str) -> str:
         """Return the SHA-256 of a part's file; raises LabError if there is no such part."""
         self._require(part)
-        return self.manifest["files"][f"{part}{SUFFIX}"]["sha256"]
+        found: str = self.manifest["files"][f"{part}{SUFFIX}"]["sha256"]
+        return found
 
     def elements(self, part: str) -> int:
         """Return the number of elements in a part, from its header alone."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -54,7 +54,8 @@ class Additions:
     @cached_property
     def rows(self) -> np.ndarray:
         """The scan's rows of the added documents."""
-        return np.concatenate([one.rows for one in self.scans])[self.new]
+        found: np.ndarray = np.concatenate([one.rows for one in self.scans])[self.new]
+        return found
 
     def sha256(self) -> str:
         """Return the hash over the added documents' hashes and splits, which identifies an extended data set."""
@@ -129,7 +130,7 @@ def _source(old: Dataset, corpus: str, column: str, separator: str | None, root:
     return source
 
 
-def _plan(split: dict, keys: np.ndarray) -> SplitPlan:
+def _plan(split: dict[str, Any], keys: np.ndarray) -> SplitPlan:
     of = np.zeros(len(keys), np.uint8)
     if split["rule"] == "hash":
         of = (hash_positions(keys) < split["valid_share"]).astype(np.uint8)

@@ -9,6 +9,7 @@ import hashlib
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from lmlab import LabError
 from lmlab.data.progress import Progress, Silent
@@ -41,7 +42,7 @@ def file_hashes(paths: Iterable[Path], key: str, root: Path, progress: Progress 
     return hashes
 
 
-def _recorded(record_file: Path) -> dict[str, list]:
+def _recorded(record_file: Path) -> dict[str, list[Any]]:
     """Return the stored entries; empty if the file is missing or damaged."""
     try:
         value = read_json(record_file)

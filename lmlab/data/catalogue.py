@@ -40,7 +40,7 @@ class CatalogueEntry:
     """parts: the files are the split; tail: the last `published_share` of the characters; empty: none is published."""
     published_share: float = 0.0
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """Return all fields as plain values."""
         return dataclasses.asdict(self)
 

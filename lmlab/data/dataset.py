@@ -39,7 +39,8 @@ class Dataset:
     @property
     def name(self) -> str:
         """The corpus's short name."""
-        return self._facts["corpus"]["name"]
+        found: str = self._facts["corpus"]["name"]
+        return found
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -66,17 +67,20 @@ class Dataset:
     @property
     def vocabulary_size(self) -> int:
         """The number of token ids."""
-        return self._facts["tokenizer"]["vocabulary"]
+        found: int = self._facts["tokenizer"]["vocabulary"]
+        return found
 
     @property
     def begin_of_text(self) -> int | None:
         """The token that begins each document if documents are read separately; None if they are one stream."""
-        return self._facts["tokenizer"].get("begin_of_text")
+        found: int | None = self._facts["tokenizer"].get("begin_of_text")
+        return found
 
     @property
     def lossless(self) -> bool:
         """Whether the tokens can be decoded to the exact text, so that bits per byte are defined."""
-        return self._facts["tokenizer"]["lossless"]
+        found: bool = self._facts["tokenizer"]["lossless"]
+        return found
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -174,7 +178,8 @@ class Dataset:
     def _file(self, split: str, named: Any) -> Path:
         if split not in self.splits:
             raise LabError(f"{self.name} has no split '{split}': expected one of {', '.join(self.splits)}")
-        return self._home / named(split)
+        found: Path = self._home / named(split)
+        return found
 
     def _table(self, split: str, named: Any, kind: np.dtype, length: int) -> np.ndarray:
         path = self._file(split, named)

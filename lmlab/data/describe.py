@@ -199,7 +199,8 @@ def document_lengths(dataset: Dataset, split: str) -> np.ndarray:
     end = dataset.facts["tokenizer"]["end_of_text"]
     if end is None:
         return lengths
-    return lengths - (dataset.tokens(split)[np.maximum(starts[1:], 1) - 1] == end)
+    found: np.ndarray = lengths - (dataset.tokens(split)[np.maximum(starts[1:], 1) - 1] == end)
+    return found
 
 
 def summarise(lengths: np.ndarray) -> Lengths:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class Duplicates:
     """If there are few documents: validation lines of LINE_BYTES or more that are training lines too."""
     of_lines: int | None = None
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """Return plain values, with the share of validation tokens in duplicates."""
         return {**asdict(self), "share_of_tokens": self.tokens / self.of_tokens if self.of_tokens else 0.0}
 

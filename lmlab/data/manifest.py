@@ -94,7 +94,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     problem = _problem(value, folder)
     if problem:
         raise LabError(f"{path} is not a valid manifest: {problem}; prepare the data again")
-    return value
+    found: dict[str, Any] = value
+    return found
 
 
 def _problem(value: Any, folder: Path) -> str:

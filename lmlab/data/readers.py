@@ -315,7 +315,7 @@ def _clean(file: SourceFile, value: Any, place: str, column: str) -> str:
     return value
 
 
-def _names(record: dict) -> str:
+def _names(record: dict[str, Any]) -> str:
     names = [f"'{name}'" for name in list(record)[:8]]
     return ", ".join(names) + (", ..." if len(record) > 8 else "") if names else "no fields"
 

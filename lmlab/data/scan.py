@@ -149,7 +149,7 @@ def _write_rows(source: Source, column: str, path: Path, progress: Progress) -> 
     findings, alphabet, over_all = ReadingFindings(), _Alphabet(), hashlib.sha256()
     totals = {"documents": 0, "characters": 0, "bytes": 0}
     with new_file(path) as file:
-        held: list[tuple] = []
+        held: list[tuple[Any, ...]] = []
         for row in _rows(source_pieces(source, column, f"reading {source.name}", progress, findings), alphabet):
             held.append(row)
             over_all.update(row[0] + bytes([row[3]]))
@@ -172,7 +172,7 @@ def _write_rows(source: Source, column: str, path: Path, progress: Progress) -> 
     }
 
 
-def _rows(stream: Iterator[Piece], alphabet: _Alphabet) -> Iterator[tuple]:
+def _rows(stream: Iterator[Piece], alphabet: _Alphabet) -> Iterator[tuple[Any, ...]]:
     digest, size, characters = hashlib.sha256(), 0, 0
     for piece in stream:
         encoded = piece.text.encode()
@@ -185,7 +185,7 @@ def _rows(stream: Iterator[Piece], alphabet: _Alphabet) -> Iterator[tuple]:
             digest, size, characters = hashlib.sha256(), 0, 0
 
 
-def _flush(held: list[tuple], file: BlockWriter) -> None:
+def _flush(held: list[tuple[Any, ...]], file: BlockWriter) -> None:
     file.write(np.array(held, dtype=DOCUMENT).tobytes())
     held.clear()
 

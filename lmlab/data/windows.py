@@ -97,7 +97,8 @@ class Windows:
             # Windows that end by then count whole; of the others that have begun, the targets before it.
             whole = np.searchsorted(stops, tokens, side="right")
             begun = np.maximum(np.searchsorted(starts, tokens - 1, side="left"), whole)
-            return sizes[whole] + (begun - whole) * (tokens - 1) - (sums[begun] - sums[whole])
+            found: Integers = sizes[whole] + (begun - whole) * (tokens - 1) - (sums[begun] - sums[whole])
+            return found
 
         return np.where(ends > firsts, before(np.maximum(ends, firsts)) - before(firsts), 0)
 
@@ -106,7 +107,8 @@ class Windows:
         place = np.maximum(np.searchsorted(self.firsts, tokens, side="right") - 1, 0)
         inside = -((self.context + self.firsts[place] - tokens) // self.stride)
         inside = np.clip(inside, 0, np.diff(self.before)[place])
-        return np.where(tokens < self.ends[place], self.before[place] + inside, self.before[place + 1])
+        found: Integers = np.where(tokens < self.ends[place], self.before[place] + inside, self.before[place + 1])
+        return found
 
     def _beginning_before(self, tokens: Integers) -> Integers:
         """Return the first window that doesn't begin before each of these tokens."""

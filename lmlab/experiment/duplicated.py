@@ -51,7 +51,8 @@ def duplicates_line(values: dict[str, Any]) -> str:
     """Return those figures as text; empty where there is nothing to report."""
     found = values["duplicates"]
     if found is None:
-        return values["duplicates_note"]
+        result: str = values["duplicates_note"]
+        return result
     what = f"{found['of_units']:,} {found['unit']}s"
     if not found["units"]:
         return f"none of the {what} is a duplicate of training text"

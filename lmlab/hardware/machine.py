@@ -88,7 +88,8 @@ def find_compiler() -> str | None:
     usual = ("cl",) if sys.platform == "win32" else ("g++", "clang++", "c++")
     for name in (os.environ.get("CXX", ""), *usual):
         if name and (path := shutil.which(name)):
-            return path
+            found: str | None = path
+            return found
     return None
 
 

@@ -20,7 +20,8 @@ def activate(name: ActivationName, x: Float[Tensor, "*axes up"]) -> Float[Tensor
     if name == "relu":
         return F.relu(x)
     if name == "relu2":
-        return SquaredReLU.apply(x)
+        found: Float[Tensor, "*axes hidden"] = SquaredReLU.apply(x)  # type: ignore[no-untyped-call]
+        return found
     if name == "swiglu":
         gate, value = x.chunk(2, dim=-1)
         return F.silu(gate) * value
@@ -29,7 +30,8 @@ def activate(name: ActivationName, x: Float[Tensor, "*axes up"]) -> Float[Tensor
 
 def soft_cap(logits: Float[Tensor, "*axes"], cap: float) -> Float[Tensor, "*axes"]:
     """Return cap x tanh(logits / cap), which is close to the logits while they are small, and bounded by the cap."""
-    return SoftCap.apply(logits, cap)
+    found: Float[Tensor, "*axes"] = SoftCap.apply(logits, cap)  # type: ignore[no-untyped-call]
+    return found
 
 
 class SquaredReLU(torch.autograd.Function):
@@ -46,7 +48,8 @@ class SquaredReLU(torch.autograd.Function):
     def backward(context: Any, gradient: Tensor) -> Tensor:
         """Return the gradient of x."""
         (positive,) = context.saved_tensors
-        return (gradient * positive).mul_(2)
+        found: Tensor = (gradient * positive).mul_(2)
+        return found
 
 
 class SoftCap(torch.autograd.Function):

@@ -60,7 +60,8 @@ class Attention(nn.Module):
         heads = self.qkv(x).unflatten(-1, (-1, self.head_width))
         groups = (self.heads, self.key_heads, self.key_heads)
         if not self.qk_norm and turn is None:
-            return heads.split(groups, dim=2)
+            found: tuple[Heads, Heads, Heads] = heads.split(groups, dim=2)
+            return found
         # Queries and keys are adjacent, so that one operation handles both.
         both, values = heads.split((self.heads + self.key_heads, self.key_heads), dim=2)
         if self.qk_norm:

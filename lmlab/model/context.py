@@ -67,7 +67,8 @@ class ContextModel(TrainableModel):
 
     def forward(self, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time vocabulary"]:
         """Return the logits of the token after each position."""
-        return self.head(self._read(tokens)).transpose(0, 1)
+        found: Float[Tensor, "batch time vocabulary"] = self.head(self._read(tokens)).transpose(0, 1)
+        return found
 
     def loss_sum(self, tokens: Int[Tensor, "batch time"], targets: Int[Tensor, "batch time"]) -> Float[Tensor, ""]:
         """Return the sum of nats over the targets that aren't -100."""
@@ -96,7 +97,8 @@ class ContextModel(TrainableModel):
         rows, counted = torch.arange(batch, device=tokens.device), torch.tensor(lengths, device=tokens.device)
         cache.vector = passed.vectors[counted, rows]
         cache.held = [held + read for held, read in zip(cache.held, lengths, strict=True)]
-        return self.head(passed.top[counted - 1, rows])
+        found: Float[Tensor, "batch vocabulary"] = self.head(passed.top[counted - 1, rows])
+        return found
 
     def has_engine(self) -> bool:
         """Return whether the kernel of this recurrence is on this machine, in the build `engine_identity`."""

@@ -129,14 +129,16 @@ class GPTModel(TrainableModel):
             x, values = block(x, embedded, turn, first_values, None if memories is None else memories[layer])
             if layer == 0 and self.config.value_residual:
                 first_values = values
-        return x
+        found: Stream = x
+        return found
 
     def logits(self, x: Stream) -> Float[Tensor, "batch time vocabulary"]:
         """Return the logits from the residual stream after the last block."""
         logits = self.head(self.norm(x), self.embedding.weight)
         if self.config.softcap:
             logits = soft_cap(logits, self.config.softcap)
-        return logits
+        found: Float[Tensor, "batch time vocabulary"] = logits
+        return found
 
 
 class Head(nn.Module):

@@ -22,4 +22,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch time width"]) -> Float[Tensor, "batch time width"]:
         """Return the update that is added to the residual stream."""
-        return self.residual_dropout(self.down(activate(self.activation, self.up(x))))
+        found: Float[Tensor, "batch time width"] = self.residual_dropout(
+            self.down(activate(self.activation, self.up(x)))
+        )
+        return found

@@ -36,7 +36,10 @@ class RMSNorm(nn.Module):
 
 def rms_norm(x: Float[Tensor, "*axes width"]) -> Float[Tensor, "*axes width"]:
     """Return each vector divided by its root mean square."""
-    return RootMeanSquare.apply(x) if fast(x) else F.rms_norm(x, x.shape[-1:], None, EPSILON)
+    if not fast(x):
+        return F.rms_norm(x, x.shape[-1:], None, EPSILON)
+    found: Tensor = RootMeanSquare.apply(x)  # type: ignore[no-untyped-call]
+    return found
 
 
 def fast(x: Float[Tensor, "..."]) -> bool:
@@ -55,7 +58,8 @@ class RootMeanSquare(torch.autograd.Function):
         inverse = length.square_().div_(x.shape[-1]).add_(EPSILON).rsqrt_()
         y = (x * inverse).to(x.dtype)
         context.save_for_backward(y, inverse)
-        return y
+        found: Tensor = y
+        return found
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Tensor:

@@ -36,7 +36,8 @@ def recur(z: Sequence, weights: Weights, cell: Cell, kernel: RecurrenceKernel | 
 
     Differentiable once, in z and the weights. `kernel` computes forward and backward pass instead of PyTorch.
     """
-    return Recurrence.apply(z, cell, kernel, *_flat(weights))
+    found: Sequence = Recurrence.apply(z, cell, kernel, *_flat(weights))  # type: ignore[no-untyped-call]
+    return found
 
 
 class Recurrence(torch.autograd.Function):

@@ -242,7 +242,8 @@ def running_mean(values: NDArray[np.float64], width: int) -> NDArray[np.float64]
     high = np.minimum(places + reach + 1, len(values))
     low = np.minimum(places - reach, np.maximum(0, high - 1 - 2 * reach))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (sums[high] - sums[low]) / (counts[high] - counts[low])
+        found: NDArray[np.float64] = (sums[high] - sums[low]) / (counts[high] - counts[low])
+        return found
 
 
 def _series(lines: Sequence[Line], key: str) -> Series:

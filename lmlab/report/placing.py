@@ -24,7 +24,8 @@ POINTS_A_LINE = 1500
 def renderer_of(figure: Figure) -> RendererAgg:
     """Return the renderer that measures text."""
     canvas = figure.canvas if isinstance(figure.canvas, FigureCanvasAgg) else FigureCanvasAgg(figure)
-    return canvas.get_renderer()
+    found: RendererAgg = canvas.get_renderer()  # type: ignore[no-untyped-call]
+    return found
 
 
 def beside(axes: Axes, share: float, shift: float, y: float, words: str, **look: Any) -> None:
@@ -94,7 +95,8 @@ class Placer:
         inside = np.all((self.covered >= box.min) & (self.covered <= box.max), axis=1).sum()
         clash = sum(bool(box.overlaps(other)) for other in self.boxes)
         outside = max(0.0, panel.x0 - box.x0, box.x1 - panel.x1, panel.y0 - box.y0, box.y1 - panel.y1)
-        return float(inside) + TEXT_ON_TEXT * clash + 50.0 * outside
+        found: float = float(inside) + TEXT_ON_TEXT * clash + 50.0 * outside
+        return found
 
 
 def _in_pixels(points: Any, transform: Any) -> NDArray[np.float64]:
@@ -102,7 +104,8 @@ def _in_pixels(points: Any, transform: Any) -> NDArray[np.float64]:
     places = transform.transform(np.asarray(points, dtype=np.float64).reshape(-1, 2))
     places = places[np.isfinite(places).all(axis=1)]
     if len(places) < 2:
-        return places.reshape(-1, 2)
+        found: NDArray[np.float64] = places.reshape(-1, 2)
+        return found
     length = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(places, axis=0).T))])
     even = np.linspace(0.0, length[-1], POINTS_A_LINE)
     return np.column_stack([np.interp(even, length, places[:, 0]), np.interp(even, length, places[:, 1])])

@@ -72,7 +72,8 @@ class Run:
     @property
     def id(self) -> str:
         """The identity of the run, unaffected by renaming: 32 hexadecimal digits."""
-        return self.origin()["id"]
+        found: str = self.origin()["id"]
+        return found
 
     @property
     def checkpoints(self) -> Path:

@@ -202,7 +202,8 @@ class _Data:
 
     def predicted(self, thetas: Array) -> Array:
         """Return [problems, points]: the law's log-losses."""
-        return np.logaddexp.reduce(self.terms(thetas), axis=1)
+        found: Array = np.logaddexp.reduce(self.terms(thetas), axis=1)
+        return found
 
     def jacobian(self, thetas: Array) -> tuple[Array, Array]:
         """Return the law's log-losses, and their derivatives [problems, points, 5]."""

@@ -152,7 +152,8 @@ def _log_loss(numbers: Array, places: Array) -> Array:
     alpha, beta = numbers[2], numbers[4]
     size, length = places.T
     share = 1 / (1 + np.exp(-numbers[3]))
-    return np.log(entropy * (1 + share * np.expm1(-beta * np.log(length))) + capacity * size**-alpha)
+    found: Array = np.log(entropy * (1 + share * np.expm1(-beta * np.log(length))) + capacity * size**-alpha)
+    return found
 
 
 def _jacobian(function: Callable[[Array], Array], at: Array) -> Array:

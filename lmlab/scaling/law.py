@@ -34,11 +34,9 @@ class LossLaw:
 
     def loss(self, parameters: float, tokens: float, unique_tokens: float | None = None) -> float:
         """Return the loss in nats a token after training on `tokens`, of which `unique_tokens` are distinct (None: all)."""
-        return (
-            self.entropy
-            + self.a / parameters**self.alpha
-            + self.b / effective_tokens(tokens, unique_tokens) ** self.beta
-        )
+        by_data = self.b / effective_tokens(tokens, unique_tokens) ** self.beta
+        found: float = self.entropy + self.a / parameters**self.alpha + by_data
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

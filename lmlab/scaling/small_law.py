@@ -206,4 +206,5 @@ def _slopes(numbers: Array, columns: Array) -> Array:
 def _same(names: Sequence[str]) -> Array:
     """Return [points, points]: 1 where two have the same name."""
     column = np.array(names)
-    return (column[:, None] == column[None, :]).astype(np.float64)
+    found: Array = (column[:, None] == column[None, :]).astype(np.float64)
+    return found

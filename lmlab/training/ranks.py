@@ -174,7 +174,8 @@ def receive_set_up(length: int) -> dict[str, Any]:
     """Receive the set-up value of `send_set_up`, whose text is `length` bytes long."""
     text = torch.zeros(length, dtype=torch.uint8)
     _broadcast(text)
-    return json.loads(bytes(text.tolist()))
+    found: dict[str, Any] = json.loads(bytes(text.tolist()))
+    return found
 
 
 def receive_batch(rows: int, time: int) -> tuple[float, np.ndarray, np.ndarray]:
@@ -240,7 +241,7 @@ def _broadcast(tensor: Tensor) -> None:
 def _rendezvous() -> None:
     """Create the group once every rank is present."""
     # Polled here, because init_process_group would wait for a missing rank in C++, where Python can't handle signals.
-    store, number, count = next(distributed.rendezvous("env://", timeout=START_TIMEOUT))
+    store, number, count = next(distributed.rendezvous("env://", timeout=START_TIMEOUT))  # type: ignore[attr-defined]
     store.set(f"rank {number}", "here")
     deadline = time.monotonic() + START_TIMEOUT.total_seconds()
     while not store.check([f"rank {other}" for other in range(count)]):

@@ -95,4 +95,5 @@ def _byte_offsets(points: np.ndarray) -> np.ndarray:
     """Return int64 [characters]: the byte offset of each in UTF-8; bytes that aren't UTF-8 are U+DC80 to U+DCFF here."""
     sizes = 1 + (points >= 0x80) + (points >= 0x800).astype(np.int64) + (points >= 0x10000)
     sizes[(points >= 0xDC80) & (points <= 0xDCFF)] = 1
-    return np.cumsum(sizes) - sizes
+    found: np.ndarray = np.cumsum(sizes) - sizes
+    return found

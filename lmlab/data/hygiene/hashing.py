@@ -27,14 +27,16 @@ def mixed(words: np.ndarray) -> np.ndarray:
     """
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))
+    found: np.ndarray = words ^ (words >> np.uint64(31))
+    return found
 
 
 def span_hashes(values: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """Return uint64 [spans]: the hash of values[begin:end] for each begin and end (int64 [spans]); `values` is uint64."""
     sums = np.zeros(len(values) + 1, np.uint64)
     np.cumsum(values * powers(len(values)), out=sums[1:])
-    return (sums[ends] - sums[begins]) * inverse_powers(len(values) + 1)[begins]
+    found: np.ndarray = (sums[ends] - sums[begins]) * inverse_powers(len(values) + 1)[begins]
+    return found
 
 
 def window_hashes(values: np.ndarray, length: int) -> np.ndarray:
@@ -42,7 +44,8 @@ def window_hashes(values: np.ndarray, length: int) -> np.ndarray:
     count = max(0, len(values) - length + 1)
     sums = np.zeros(len(values) + 1, np.uint64)
     np.cumsum(values * powers(len(values)), out=sums[1:])
-    return (sums[length : length + count] - sums[:count]) * inverse_powers(count)
+    found: np.ndarray = (sums[length : length + count] - sums[:count]) * inverse_powers(count)
+    return found
 
 
 def powers(count: int) -> np.ndarray:

@@ -85,7 +85,8 @@ class Characters:
         """Return the text without ends of text; the unknown token becomes U+FFFD."""
         array = checked_ids(ids, self.vocabulary_size)
         points = np.append(self._points, [ord(REPLACEMENT)] * (self.vocabulary_size - len(self.alphabet)))
-        return points[array[array != self.end_of_text]].astype("<u4").tobytes().decode("utf-32-le")
+        found: str = points[array[array != self.end_of_text]].astype("<u4").tobytes().decode("utf-32-le")
+        return found
 
     def decode_bytes(self, ids: ArrayLike) -> bytes:
         """Return the text as UTF-8."""

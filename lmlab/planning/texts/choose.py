@@ -253,4 +253,5 @@ def _steps(parameters: int, step_tokens: int, tokens: float, device_type: str) -
     steps = max(FEWEST_STEPS, int(wanted / step_tokens))
     # Two significant digits: a round number is easier to compare and to remember.
     scale = 10 ** max(0, len(str(steps)) - 2)
-    return steps // scale * scale
+    found: int = steps // scale * scale
+    return found

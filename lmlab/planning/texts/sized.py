@@ -101,7 +101,8 @@ def _models(ngrams: tuple[int, ...], context: int, settings: Mapping[str, Any]) 
 def layers_at(width: int) -> int:
     """Return the layers of a model of that width by the rule of `lmlab.recipe.sizes`."""
     smallest = SIZES["300k"]
-    return max(1, round(smallest.layers * (width / smallest.width) ** DEPTH_POWER))
+    found: int = max(1, round(smallest.layers * (width / smallest.width) ** DEPTH_POWER))
+    return found
 
 
 def _heads(width: int) -> int | None:

@@ -134,7 +134,8 @@ def extended(fewer: Measurement, more: Measurement, fewer_layers: int, layers: i
     def at(name: str) -> float:
         first, second = getattr(fewer, name), getattr(more, name)
         # A layer with a negative cost was disturbed by other work.
-        return first + further * max(0.0, second - first)
+        found: float = first + further * max(0.0, second - first)
+        return found
 
     # Extrapolated quartile by quartile, which keeps the spread of the smaller models' steps.
     pairs = zip(*(_resampled(one.step_seconds) for one in (fewer, more)), strict=True)

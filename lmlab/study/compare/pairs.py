@@ -172,7 +172,10 @@ def _paired(first: Side, second: Side, scale: Scale) -> PairedDifference:
 
 def _mean_bits(side: Side) -> np.ndarray:
     """Return the mean bits of each unit over the side's runs, all of which have units."""
-    return np.mean([entry.units["bits"][:, -1] for entry in side.scores if entry.units is not None], axis=0)
+    found: np.ndarray = np.mean(
+        [entry.units["bits"][:, -1] for entry in side.scores if entry.units is not None], axis=0
+    )
+    return found
 
 
 def _verdict(first: Side, second: Side, scale: Scale, standard_error: float, noise: Noise) -> PairVerdict:

@@ -83,7 +83,8 @@ class Search:
         return None
 
     def _kept(self, rung: int) -> int:
-        return min(self.trials, max(FEWEST_KEPT, -(-self.trials // 2**rung)))
+        found: int = min(self.trials, max(FEWEST_KEPT, -(-self.trials // 2**rung)))
+        return found
 
 
 def around(count: int) -> list[int]:

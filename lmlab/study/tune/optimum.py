@@ -76,12 +76,14 @@ class Fit:
     @property
     def left_over(self) -> np.ndarray:
         """[runs]: the residuals."""
-        return np.array(list(self.losses.values())) - self.design @ self.coefficients
+        found: np.ndarray = np.array(list(self.losses.values())) - self.design @ self.coefficients
+        return found
 
     @property
     def freedom(self) -> int:
         """Degrees of freedom of the residuals."""
-        return len(self.losses) - self.design.shape[1]
+        found: int = len(self.losses) - self.design.shape[1]
+        return found
 
     @property
     def variance(self) -> float:

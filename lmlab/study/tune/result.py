@@ -61,7 +61,8 @@ class Tuning:
 
     def rate_of(self, place: float) -> float:
         """Return the learning rate 2^place times the recipe's."""
-        return self.recipe.optim.lr * 2.0**place
+        found: float = self.recipe.optim.lr * 2.0**place
+        return found
 
     def optimum(self) -> Optimum | None:
         """Return the optimum of the last rung, as binary logarithms; None where it has none yet."""
