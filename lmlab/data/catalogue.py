@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 MARKER = "<|endoftext|>"
 """The line that ends a document in many text corpora, TinyStories among them."""
