@@ -108,5 +108,5 @@ def read_pointer(checkpoints: Path, name: str) -> dict[str, Any] | None:
         raise LabError(f"{path} is damaged: expected a pointer to a step")
     if value.get("format") != FORMAT:
         raise LabError(f"{path} has format {str(value.get('format'))[:20]}: this version reads {FORMAT}; update lmlab")
-    found: dict[str, Any] | None = value
+    found: dict[str, Any] = value
     return found

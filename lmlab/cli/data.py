@@ -198,7 +198,7 @@ def _check(flags: Flags, settings: dict[str, Any]) -> int:
         return _verify_all(flags)
     from lmlab.cli.closing import speaker
     from lmlab.cli.progress import progress_for
-    from lmlab.data.hygiene import checked
+    from lmlab.data.hygiene.check import checked
     from lmlab.data.hygiene.report import lines, markdown
     from lmlab.experiment.data_sets import found_or_prepared
     from lmlab.files import write_text

@@ -1,6 +1,4 @@
 """Corpora, tokenizers, the token store, batch order and hygiene: from a file or a catalogue name to token files.
 
-    prepare(Data(corpus="shakespeare", tokenizer="characters")).tokens("train")
-
-Names are looked up on first use, so that importing this package imports neither tokenizers nor numpy.
+prepare(Data(corpus="shakespeare", tokenizer="characters")).tokens("train")
 """

@@ -90,12 +90,11 @@ def files_of(splits: list[str]) -> list[str]:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest of the data set in `folder`, or of a view of another; raises LabError if it is invalid."""
     path = folder / NAME
-    value = read_json(path, LARGEST_BYTES)
+    value: dict[str, Any] = read_json(path, LARGEST_BYTES)
     problem = _problem(value, folder)
     if problem:
         raise LabError(f"{path} is not a valid manifest: {problem}; prepare the data again")
-    found: dict[str, Any] = value
-    return found
+    return value
 
 
 def _problem(value: Any, folder: Path) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from lmlab.data.all_splits import ALL
 from lmlab.data.dataset import Dataset
-from lmlab.data.hygiene import checked, duplicate_units, is_quick, kept
+from lmlab.data.hygiene.check import checked, duplicate_units, is_quick, kept
 from lmlab.data.progress import Progress
 from lmlab.evaluation.result import Evaluation
 
@@ -51,8 +51,8 @@ def duplicates_line(values: dict[str, Any]) -> str:
     """Return those figures as text; empty where there is nothing to report."""
     found = values["duplicates"]
     if found is None:
-        result: str = values["duplicates_note"]
-        return result
+        note: str = values["duplicates_note"]
+        return note
     what = f"{found['of_units']:,} {found['unit']}s"
     if not found["units"]:
         return f"none of the {what} is a duplicate of training text"

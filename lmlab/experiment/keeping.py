@@ -24,7 +24,7 @@ from lmlab.experiment.session import Session
 from lmlab.model.build import build_model
 from lmlab.model.initial import initialise
 from lmlab.optim.build import build_optimizer
-from lmlab.planning.forecasts.kept_checkpoints import keeps_least
+from lmlab.planning.forecasts.disk import keeps_least
 from lmlab.runs import Run
 
 

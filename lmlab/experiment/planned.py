@@ -22,7 +22,7 @@ from lmlab.planning.forecasts.forecast import forecast_from
 from lmlab.planning.forecasts.history import finished_runs
 from lmlab.planning.forecasts.usual_rate import usual_rate
 from lmlab.planning.forecasts.validation import Validation, validation_of
-from lmlab.planning.losses.ladder_time import ladder_seconds
+from lmlab.planning.losses.ladder import ladder_seconds
 from lmlab.planning.memory.by_micro_batch import CostLines, measure_lines
 from lmlab.planning.memory.check import memory_bytes
 from lmlab.planning.memory.largest import largest_that_fits

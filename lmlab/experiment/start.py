@@ -26,7 +26,7 @@ from lmlab.experiment.resuming import resume_same
 from lmlab.files import require_free_bytes
 from lmlab.hardware.machine import detect
 from lmlab.planning.forecasts.forecast import require_budget
-from lmlab.planning.losses.ladder_time import ladder_seconds, unknown_loss
+from lmlab.planning.losses.ladder import ladder_seconds, unknown_loss
 from lmlab.recipe import Data, Recipe, check, recipe_hash
 from lmlab.recipe.schedule import Constant
 from lmlab.runs import Run, RunLock, check_note, create_run, require_free_name, require_place, write_note

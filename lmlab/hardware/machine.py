@@ -88,8 +88,7 @@ def find_compiler() -> str | None:
     usual = ("cl",) if sys.platform == "win32" else ("g++", "clang++", "c++")
     for name in (os.environ.get("CXX", ""), *usual):
         if name and (path := shutil.which(name)):
-            found: str | None = path
-            return found
+            return str(path)
     return None
 
 

@@ -36,7 +36,7 @@ def block_multiplications(model: Context) -> int:
 
 
 def context_bytes(model: Context, vocabulary: int, micro_batch: int, element_bytes: int) -> int:
-    """Return the bytes saved for backward: see `lmlab.model.memory.activation_bytes`; the same on CPU and GPU.
+    """Return the bytes saved for backward: see `lmlab.model.cost.activation_bytes`; the same on CPU and GPU.
 
     For each token: every layer's output, with residuals the normalised stream, the context vector that it was read with, the
     log-probabilities and the target. For each token but the last, whose updated vector isn't read: the gates, the vector u that

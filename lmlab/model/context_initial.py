@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lmlab.model.tensor_seed import tensor_seed
+from lmlab.model.initial import tensor_seed
 from lmlab.recipe.model import Context
 from lmlab.scaling.transfer_context import DEVIATION, ContextTransfer
 

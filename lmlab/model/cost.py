@@ -1,6 +1,6 @@
-"""A model's number of parameters and floating-point operations per token. Arithmetic only: no torch.
+"""A model's parameters, floating-point operations per token, and bytes saved for backward. Arithmetic only: no torch.
 
-Each family counts its own: `gpt_cost.py`, `context_cost.py`.
+Each family counts its own: `gpt_cost.py`, `gpt_memory.py`, `context_cost.py`.
 """
 
 from __future__ import annotations
@@ -65,3 +65,12 @@ def palm_flops_per_token(model: Model, vocabulary: int, effective_context: float
     products = 6 * parameters(model, vocabulary)["matrix"]
     seen = model.context if effective_context is None else effective_context
     return products + 6 * family_of(model).attention_multiplications(model, seen)
+
+
+def activation_bytes(model: Model, vocabulary: int, micro_batch: int, element_bytes: int, device: str = "cpu") -> int:
+    """Return the bytes saved for backward of `micro_batch` sequences of the model's context; `device` is cpu or cuda.
+
+    `element_bytes` is the size of the operands of multiplications: 4, or 2 under autocast. Gradients, optimizer state, weights, and
+    tensors that are freed before the backward pass aren't counted.
+    """
+    return family_of(model).saved_bytes(model, vocabulary, micro_batch, element_bytes, device)

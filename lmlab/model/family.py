@@ -62,7 +62,7 @@ class Family(ABC):
 
     @abstractmethod
     def saved_bytes(self, model: Any, vocabulary: int, micro_batch: int, element_bytes: int, device: str) -> int:
-        """Return the bytes saved for backward: see `lmlab.model.memory.activation_bytes`."""
+        """Return the bytes saved for backward: see `lmlab.model.cost.activation_bytes`."""
 
     def head_inputs(self, model: Any) -> int:
         """Return the width of the vectors that the head reads."""

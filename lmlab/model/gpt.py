@@ -112,7 +112,7 @@ class GPTModel(TrainableModel):
         earlier: Int[Tensor, "batch reach"] | None = None,
     ) -> Stream:
         """Return the residual stream after the last block, for tokens at `positions`; `earlier` are the tokens before them."""
-        x = self.embedding(tokens)
+        x: Stream = self.embedding(tokens)
         if self.ngram_tables:
             rows = ngram_rows(tokens, self.config.ngrams, self.config.ngram_rows, self.vocabulary, earlier)
             for table, chosen in zip(self.ngram_tables, rows, strict=True):
@@ -129,16 +129,14 @@ class GPTModel(TrainableModel):
             x, values = block(x, embedded, turn, first_values, None if memories is None else memories[layer])
             if layer == 0 and self.config.value_residual:
                 first_values = values
-        found: Stream = x
-        return found
+        return x
 
     def logits(self, x: Stream) -> Float[Tensor, "batch time vocabulary"]:
         """Return the logits from the residual stream after the last block."""
-        logits = self.head(self.norm(x), self.embedding.weight)
+        logits: Float[Tensor, "batch time vocabulary"] = self.head(self.norm(x), self.embedding.weight)
         if self.config.softcap:
             logits = soft_cap(logits, self.config.softcap)
-        found: Float[Tensor, "batch time vocabulary"] = logits
-        return found
+        return logits
 
 
 class Head(nn.Module):

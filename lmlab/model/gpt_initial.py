@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lmlab.model.gpt_shapes import hidden_width
-from lmlab.model.tensor_seed import tensor_seed
+from lmlab.model.initial import tensor_seed
 from lmlab.recipe.model import GPT
 from lmlab.scaling.transfer import Transfer
 from lmlab.scaling.transfer_context import DEVIATION

@@ -18,7 +18,7 @@ INT64 = 8
 
 
 def gpt_bytes(model: GPT, vocabulary: int, micro_batch: int, element_bytes: int, device: str) -> int:
-    """Return the bytes saved for backward: see `lmlab.model.memory.activation_bytes`."""
+    """Return the bytes saved for backward: see `lmlab.model.cost.activation_bytes`."""
     layers = sum(
         _attention_bytes(model, layer, element_bytes, device) + _mlp_bytes(model, element_bytes, device)
         for layer in range(model.layers)

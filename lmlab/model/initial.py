@@ -5,6 +5,8 @@ device, doesn't depend on the state of torch's generators, and tensors that two 
 equal. The distributions are those of the family: `gpt_initial.py`, `context_initial.py`.
 """
 
+import hashlib
+
 import torch
 
 from lmlab.model.families import family_of
@@ -18,3 +20,8 @@ def initialise(model: TrainableModel, seed: int, transfer_from: tuple[int, ...] 
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(family.initial_values(config, name, tuple(parameter.shape), seed, transfer_from))
+
+
+def tensor_seed(seed: int, name: str) -> int:
+    """Return the seed of one tensor: 64 bits of the SHA-256 of seed and name."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8], "little")

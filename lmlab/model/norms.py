@@ -56,10 +56,9 @@ class RootMeanSquare(torch.autograd.Function):
         exact = torch.promote_types(x.dtype, torch.float32)
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=exact)
         inverse = length.square_().div_(x.shape[-1]).add_(EPSILON).rsqrt_()
-        y = (x * inverse).to(x.dtype)
+        y: Tensor = (x * inverse).to(x.dtype)
         context.save_for_backward(y, inverse)
-        found: Tensor = y
-        return found
+        return y
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Tensor:

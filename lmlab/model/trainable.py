@@ -1,5 +1,6 @@
 """The base class of the models that a recipe can describe."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from lmlab.model.loss import loss_sum
 from lmlab.scaling.transfer import TransferRule
 
 
-class TrainableModel(nn.Module):
+class TrainableModel(nn.Module, ABC):
     """A `LanguageModel` with a recipe's settings as `config`, and modules called `embedding`, `blocks` and `norm`.
 
     A subclass creates these modules and implements `forward`, `start_cache` and `advance`. Muon updates the matrices of `blocks`.
@@ -44,10 +45,11 @@ class TrainableModel(nn.Module):
         """Return the sum of nats over the targets that aren't -100."""
         return loss_sum(self(tokens), targets)
 
+    @abstractmethod
     def start_cache(self, batch: int, length: int) -> Any:
         """Return an empty `DecodingState` for `batch` rows of at most `length` tokens. LabError if `length` exceeds the context."""
-        raise NotImplementedError
 
+    @abstractmethod
     def advance(
         self, tokens: Int[Tensor, "batch new"], cache: Any, lengths: Sequence[int] | None = None
     ) -> Float[Tensor, "batch vocabulary"]:
@@ -55,7 +57,6 @@ class TrainableModel(nn.Module):
 
         `lengths[row]` is the number of a row's tokens that count, at least 1 (default: all); the rest is padding.
         """
-        raise NotImplementedError
 
     def transfer_rule(self, transfer_from: tuple[int, ...]) -> TransferRule:
         """Return the factors of each parameter's settings, from the sizes at which they were tuned to those of this model."""

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 from torch import nn
 
 from lmlab import LabError
+from lmlab.optim.adamw import AdamW as AdamWRule
+from lmlab.optim.muon import Muon as MuonRule
 from lmlab.optim.rule import Rule
 from lmlab.recipe.kinds import add_kind
 from lmlab.recipe.optim import AdamW, Muon, Optim
@@ -39,8 +41,8 @@ class OptimizerKind:
         return float(optim.lr)
 
     def rule(self, groups: Sequence[Mapping[str, Any]], optim: Any, model: nn.Module) -> Rule:
-        """Return the optimizer's own rule for these parameter groups: `params`, `names`, `lr`, `factor`, `weight_decay`, `eps`."""
-        raise NotImplementedError
+        """Return the rule for these groups of its parameters: `params`, `names`, `lr`, `factor`, `weight_decay`, `eps`."""
+        return AdamWRule(groups, optim.betas, optim.eps)
 
 
 class MuonKind(OptimizerKind):
@@ -62,8 +64,6 @@ class MuonKind(OptimizerKind):
 
     def rule(self, groups: Sequence[Mapping[str, Any]], optim: Muon, model: nn.Module) -> Rule:
         """See `OptimizerKind`; the matrices of a fused projection are orthogonalised separately."""
-        from lmlab.optim.muon import Muon as MuonRule
-
         fused = matrix_rows(model)
         matrices = [
             {

@@ -12,7 +12,7 @@ from lmlab.planning.forecasts.duration import Duration
 from lmlab.planning.forecasts.forecast import Forecast
 from lmlab.planning.forecasts.validation import Validation
 from lmlab.planning.losses.evidence import Law
-from lmlab.planning.losses.ladder_time import unknown_loss
+from lmlab.planning.losses.ladder import unknown_loss
 from lmlab.planning.memory.parts import MemoryParts
 from lmlab.planning.position import Position
 from lmlab.planning.trials.child import Measurement

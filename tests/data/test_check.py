@@ -10,11 +10,11 @@ from lmlab import LabError
 from lmlab.cli import main
 from lmlab.data.dataset import open_dataset
 from lmlab.data.hygiene import check as check_module
-from lmlab.data.hygiene import checked, duplicate_units, is_quick, kept
 from lmlab.data.hygiene import lines as lines_module
 from lmlab.data.hygiene import passages as passages_module
 from lmlab.data.hygiene import spans as spans_module
 from lmlab.data.hygiene import stretches as stretches_module
+from lmlab.data.hygiene.check import checked, duplicate_units, is_quick, kept
 from lmlab.data.hygiene.report import lines, markdown
 from lmlab.data.preparation import prepare
 from lmlab.recipe import Data

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lmlab.data.hygiene import check as check_module
-from lmlab.data.hygiene import checked
+from lmlab.data.hygiene.check import checked
 from lmlab.data.preparation import prepare
 from lmlab.evaluation.result import Evaluation
 from lmlab.experiment.duplicated import duplicates_line, without_duplicates

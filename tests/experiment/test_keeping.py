@@ -18,7 +18,7 @@ from lmlab.experiment.parent import parent_of
 from lmlab.experiment.proving import prove
 from lmlab.experiment.resuming import resume
 from lmlab.experiment.start import train
-from lmlab.planning.forecasts.kept_checkpoints import keeps_least
+from lmlab.planning.forecasts.disk import keeps_least
 from lmlab.recipe import Recipe, override
 from lmlab.runs import open_run
 from lmlab.training.display import Quiet

@@ -9,9 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from lmlab import LabError
 from lmlab.model.build import build_model
 from lmlab.model.context import ContextModel
-from lmlab.model.cost import flops_per_token, palm_flops_per_token, parameters
+from lmlab.model.cost import activation_bytes, flops_per_token, palm_flops_per_token, parameters
 from lmlab.model.initial import initialise
-from lmlab.model.memory import activation_bytes
 from lmlab.model.protocol import LanguageModel
 from lmlab.recipe.model import Context
 from tests.model.context_loop import SHAPES, VOCABULARY, random_context, settings, slow_logits

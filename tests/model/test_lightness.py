@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent.parent
 PROGRAM = """
 import sys
 from lmlab.model.cost import flops_per_token, parameters
-from lmlab.model.memory import activation_bytes
+from lmlab.model.cost import activation_bytes
 from lmlab.recipe.model import GPT, Context
 for model in (GPT(), Context()):
     assert parameters(model, 65)["total"] and flops_per_token(model, 65).training and activation_bytes(model, 65, 1, 4)

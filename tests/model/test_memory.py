@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from lmlab.model.cost import activation_bytes
 from lmlab.model.gpt import GPTModel
-from lmlab.model.memory import activation_bytes
 from tests.model.grid import OPTIONS, VOCABULARY, random_model, random_tokens, settings
 
 SHAPES = {

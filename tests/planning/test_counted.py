@@ -2,8 +2,7 @@
 
 import pytest
 
-from lmlab.model.cost import flops_per_token, parameters
-from lmlab.model.memory import activation_bytes
+from lmlab.model.cost import activation_bytes, flops_per_token, parameters
 from lmlab.planning.forecasts.duration import duration_of
 from lmlab.planning.trials.child import Measurement
 from lmlab.planning.trials.from_arithmetic import counted_trial

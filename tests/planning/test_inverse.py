@@ -12,7 +12,7 @@ from lmlab import LabError
 from lmlab.hardware.cards import card_named
 from lmlab.model.cost import flops_per_token
 from lmlab.planning.cards.price import price_in
-from lmlab.planning.forecasts.whole_run import START_SECONDS
+from lmlab.planning.forecasts.duration import START_SECONDS
 from lmlab.planning.inverse.budget import Budget, budget_of
 from lmlab.planning.inverse.resources import Resources, resources_on
 from lmlab.planning.inverse.search import MOST_PARAMETERS_A_TOKEN, NOT_WORTH_IT, CorpusFacts, inverse_plan

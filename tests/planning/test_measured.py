@@ -5,8 +5,7 @@ import dataclasses
 import pytest
 
 from lmlab.planning.trials.peaks import peak_flops
-from lmlab.planning.trials.step_facts import facts_of, facts_of_steps
-from lmlab.planning.trials.store import place_of
+from lmlab.planning.trials.store import facts_of, facts_of_steps, place_of
 from lmlab.recipe import Recipe, override
 from lmlab.training.policy import Policy, choose_policy
 

@@ -1,4 +1,4 @@
-"""A step over many sequences, foretold from steps over few: on made-up figures, without a clock."""
+"""A step over many sequences, extrapolated from steps over few: on made-up figures, without a clock."""
 
 import statistics
 

@@ -299,7 +299,7 @@ def test_two_recipes_are_explained_without_a_run(recipe_files, tmp_path, capsys)
         explain(str(recipe_files[0]), "a", tmp_path / "runs")
 
 
-def test_what_was_foretold_is_held_against_trainings(recipe_files, tmp_path, capsys):
+def test_what_was_predicted_is_held_against_trainings(recipe_files, tmp_path, capsys):
     one, other = recipe_files
     case = tmp_path / "case.toml"
     case.write_text(f"""
@@ -349,13 +349,13 @@ value = "0.1 .. 0.2"
     assert value["proxy"] == "half as wide" and len(set(widths.values())) == 2
     first, second, third, above, between = value["predictions"]
     # Equal settings are one training; its losses are those of the run.
-    assert first["run"] == second["run"] == "told-foretold-1" and third["run"] == "told-on-dropout"
-    record = read_record(open_run("told-foretold-1", tmp_path / "runs")[0])
+    assert first["run"] == second["run"] == "told-predicted-1" and third["run"] == "told-on-dropout"
+    record = read_record(open_run("told-predicted-1", tmp_path / "runs")[0])
     assert first["measured"] == record.loss and second["measured"] == record.evaluations[-1].train_loss
     assert not first["holds"] and not second["holds"]
     assert (above["foretold"], above["holds"]) == ({"low": 0.1, "high": None}, True)
     assert (between["foretold"], between["holds"]) == ({"low": 0.1, "high": 0.2}, False)
-    assert above["run"] == between["run"] == "told-foretold-1"
+    assert above["run"] == between["run"] == "told-predicted-1"
     path = tmp_path / "runs" / "study-told" / "explain.json"
     page = path.with_suffix(".md").read_text()
     assert "| twice the steps halve the loss | validation | 0.1 |" in page
@@ -505,7 +505,7 @@ def test_regimes_that_differ_are_said_to():
     assert mixed.course_words() == "validation still falls in 1, has turned up in 1 of 2 runs"
 
 
-def test_all_that_was_foretold_of_laptop_and_gpu_is_listed_with_the_loss_it_is_of():
+def test_all_that_was_predicted_of_laptop_and_gpu_is_listed_with_the_loss_it_is_of():
     found = {
         (said.metric, said.settings.get("train.steps"), said.value): holds(said.value, measured)
         for said in load_case("laptop-and-gpu").predictions

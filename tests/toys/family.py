@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from lmlab.model.family import Family
+from lmlab.model.initial import tensor_seed
 from lmlab.model.layers import Embedding, Linear
-from lmlab.model.tensor_seed import tensor_seed
 from lmlab.model.trainable import TrainableModel
 from lmlab.recipe.setting import setting
 

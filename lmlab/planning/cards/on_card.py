@@ -9,7 +9,7 @@ from typing import Any
 from lmlab.hardware.cards import Card
 from lmlab.planning.cards.price import Price, board_power
 from lmlab.planning.cards.published_speeds import PublishedRate, published_for
-from lmlab.planning.forecasts.whole_run import run_seconds
+from lmlab.planning.forecasts.duration import run_seconds
 from lmlab.planning.inverse.resources import Resources
 from lmlab.planning.inverse.search import CorpusFacts
 from lmlab.planning.position import Position, position_of

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from lmlab.planning.forecasts.kept_checkpoints import SHORT_SECONDS, keeps_least
 from lmlab.recipe import Recipe
 from lmlab.recipe.quantities import bytes_in
+from lmlab.recipe.train import Train
 from lmlab.scaling.estimate import Estimate
 from lmlab.training.length import times_in
 
@@ -49,3 +49,15 @@ def kept_bytes(
         most, least = min(made, at_most - checkpoint_bytes), min(made, at_most - 2 * checkpoint_bytes)
         rests_on = f"train.keep {recipe.train.keep}, the first checkpoint and the best"
     return Estimate(value=least, low=0.98 * least, high=1.02 * most, evidence="formula", rests_on=rests_on)
+
+
+SHORT_SECONDS = 600.0
+"""Below this, training again is quicker than searching for an older checkpoint."""
+
+
+def keeps_least(recipe: Recipe, seconds: float) -> bool:
+    """Return whether a run keeps only its latest and best checkpoint once it has finished; `seconds` is its total time."""
+    train, usual = recipe.train, Train()
+    if train.keep_finished != "auto":
+        return train.keep_finished == "least"
+    return seconds < SHORT_SECONDS and train.keep <= usual.keep and not train.keep_every

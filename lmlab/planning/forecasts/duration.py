@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from lmlab.planning.combine import quotient
 from lmlab.planning.forecasts.calibration import Calibration, calibrated
 from lmlab.planning.trials.child import Measurement
 from lmlab.planning.trials.from_arithmetic import counted_words
 from lmlab.recipe import Recipe
-from lmlab.scaling.estimate import Estimate
-from lmlab.training.evaluating import TRAINING_STEP_IN_FORWARDS, EvaluationPlan
+from lmlab.scaling.estimate import Estimate, exact
+from lmlab.training.evaluating import TRAINING_STEP_IN_FORWARDS, EvaluationPlan, plan_evaluations
 from lmlab.training.length import times_in
 from lmlab.training.load import load_spread
 
@@ -105,3 +106,23 @@ def duration_of(
         tokens_per_second=speed.scaled(step_tokens / middle / factor / speed.value),
         total_seconds=rest.shifted(start_seconds),
     )
+
+
+START_SECONDS = 5.0
+"""Imports, the forecast's steps, and closing."""
+FORWARD_SHARE = 1 / TRAINING_STEP_IN_FORWARDS
+"""The FLOPs of a forward pass relative to a training step."""
+
+
+def run_seconds(
+    recipe: Recipe, steps: int, tokens: int, speed: Estimate, train_tokens: int, valid_tokens: int
+) -> Estimate:
+    """Return the seconds of `steps` steps over `tokens` at a `speed` in tokens a second of training, given the tokens of both
+    splits.
+
+    Tokens are targets that count, and the speed is in those.
+    """
+    plan = plan_evaluations(recipe, steps, valid_tokens, train_tokens)
+    scored = plan.tokens_in_all(steps, recipe.evaluate.every) * FORWARD_SHARE
+    seconds = quotient(exact(tokens + scored), speed)
+    return seconds.shifted(START_SECONDS)

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 from lmlab.data.fresh import TrainingTokens
 from lmlab.hardware.cards import BYTES, Card
-from lmlab.model.cost import parameters
-from lmlab.model.memory import activation_bytes
+from lmlab.model.cost import activation_bytes, parameters
 from lmlab.planning.forecasts.disk import disk_bytes
 from lmlab.planning.inverse.speed import Speed, card_speed, gpu_pass, measure_speed
 from lmlab.planning.memory.parts import checkpoint_bytes, computed_in_chunks, gradient_sets

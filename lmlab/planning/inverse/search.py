@@ -19,7 +19,7 @@ from lmlab import LabError
 from lmlab.data.dataset import Dataset
 from lmlab.data.reading import reading, scored_targets
 from lmlab.model.cost import flops_per_token
-from lmlab.planning.forecasts.whole_run import FORWARD_SHARE, START_SECONDS, run_seconds
+from lmlab.planning.forecasts.duration import FORWARD_SHARE, START_SECONDS, run_seconds
 from lmlab.planning.inverse.budget import Budget
 from lmlab.planning.inverse.learning_rates import FEWEST_STEPS, Tuned
 from lmlab.planning.inverse.lengthened import evaluations_of, lengthened, own_tokens

@@ -33,8 +33,7 @@ from lmlab.model.cost import flops_per_token, parameters
 from lmlab.model.families import family_of
 from lmlab.planning.inverse.shapes import shapes_like
 from lmlab.planning.trials.probe import probe
-from lmlab.planning.trials.step_facts import facts_of_steps
-from lmlab.planning.trials.store import measured
+from lmlab.planning.trials.store import facts_of_steps, measured
 from lmlab.recipe import Recipe
 from lmlab.scaling.estimate import Estimate
 from lmlab.training.policy import Policy

@@ -2,8 +2,8 @@
 fewer.
 
 They are the widest models that together take at most MOST_SHARE of the training's FLOPs, or more where these are few or the model
-is small. The gain from width followed one law in
-all trainings examined; the gain from length differs between trainings, so the ladder is as long as the training itself.
+is small. The gain from width followed one law in all trainings examined; the gain from length differs between trainings, so the
+ladder is as long as the training itself.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from lmlab.model.cost import flops_per_token, parameters
 from lmlab.model.families import family_of
 from lmlab.recipe import Recipe, override, recipe_hash
 from lmlab.recipe.model import Model
+from lmlab.recipe.quantities import duration
 from lmlab.scaling.ladder import LadderPoint
 
 FORMAT = 3
@@ -137,7 +138,7 @@ def _rung(recipe: Recipe, vocabulary: int, steps: int, width: float, length: flo
 
 def _blocks(model: Model, vocabulary: int) -> int:
     parts = parameters(model, vocabulary)
-    return parts["attention"] + parts["mlp"]
+    return parts.get("attention", 0) + parts["mlp"]
 
 
 def remembered(recipe: Recipe, data_id: str, steps: int) -> list[LadderPoint]:
@@ -160,3 +161,27 @@ def _place(recipe: Recipe, data_id: str, steps: int) -> Path:
     same = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, seed=0))
     text = json.dumps([FORMAT, DESIGN, recipe_hash(same), data_id, steps])
     return cache_folder() / "ladders" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+
+
+START_SECONDS = 4.0
+"""Per training: the model is built and the whole validation split is scored."""
+NARROW = 1.5
+"""The factor by which a narrow model's operations are slower than a wide one's: 25 s were measured for a run of 66 s."""
+
+
+def ladder_seconds(recipe: Recipe, vocabulary: int, steps: int, train_seconds: float) -> float | None:
+    """Return the approximate seconds of a training's ladder; None for a model that has none."""
+    if not family_of(recipe.model).resizes:
+        return None
+    rungs = rungs_of(recipe, vocabulary, steps)
+    return len(rungs) * START_SECONDS + NARROW * sum(rung.share for rung in rungs) * train_seconds
+
+
+def unknown_loss(seconds: float | None) -> str:
+    """Return the message for a loss that can't be forecast, with the command that would give it."""
+    if seconds is None:
+        return "the loss can't be forecast: no run like this one is known"
+    return (
+        "the loss can't be forecast: no run like this one is known; lmlab plan with the same settings and --ladder forecasts it, "
+        f"in about {duration(seconds)}"
+    )

@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 
 from lmlab.planning.trials.child import Measurement
 from lmlab.planning.trials.from_layers import measured_or_extended
-from lmlab.planning.trials.step_facts import facts_of
-from lmlab.planning.trials.store import measured
+from lmlab.planning.trials.store import facts_of, measured
 from lmlab.recipe import Recipe
 from lmlab.scaling.estimate import NORMAL_QUANTILE, WITHIN, Estimate, Evidence
 from lmlab.stats import student_quantile

@@ -14,8 +14,7 @@ from pathlib import Path
 from lmlab.hardware.memory import free_memory_bytes, total_memory_bytes
 from lmlab.planning.memory.by_micro_batch import CostLines
 from lmlab.planning.trials.child import Measurement, measure
-from lmlab.planning.trials.step_facts import facts_of
-from lmlab.planning.trials.store import measured
+from lmlab.planning.trials.store import facts_of, measured
 from lmlab.recipe import Recipe
 from lmlab.scaling.estimate import Evidence
 from lmlab.training.policy import Policy

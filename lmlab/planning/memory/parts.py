@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lmlab.model.cost import block_matrices, parameters
+from lmlab.model.cost import activation_bytes, block_matrices, parameters
 from lmlab.model.families import family_of
-from lmlab.model.memory import activation_bytes
 from lmlab.recipe import Muon, Recipe
 from lmlab.training.policy import Policy
 

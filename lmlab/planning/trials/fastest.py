@@ -18,12 +18,10 @@ from pathlib import Path
 
 from lmlab.data.fresh import TrainingTokens
 from lmlab.hardware.cpu import performance_cores, physical_cores
-from lmlab.model.cost import flops_per_token
-from lmlab.model.memory import activation_bytes
+from lmlab.model.cost import activation_bytes, flops_per_token
 from lmlab.planning.trials.child import measure
 from lmlab.planning.trials.probe import probe
-from lmlab.planning.trials.step_facts import facts_of_steps
-from lmlab.planning.trials.store import measured
+from lmlab.planning.trials.store import facts_of_steps, measured
 from lmlab.recipe import Recipe
 from lmlab.training.policy import Policy, choose_policy
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from lmlab.hardware.memory import held_memory_bytes
-from lmlab.model.cost import parameters
-from lmlab.model.memory import activation_bytes
+from lmlab.model.cost import activation_bytes, parameters
 from lmlab.planning.memory.parts import FLOAT_BYTES, HALF_BYTES, checkpoint_bytes, computed_in_chunks, gradient_sets
 from lmlab.planning.trials.child import Measurement
 from lmlab.planning.trials.from_layers import USUAL_UTILISATION, expected_step_seconds

@@ -16,10 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from lmlab.model.cost import flops_per_token
+from lmlab.model.cost import activation_bytes, flops_per_token
 from lmlab.model.families import family_of
-from lmlab.model.memory import activation_bytes
-from lmlab.planning.memory.parts import checkpoint_bytes
+from lmlab.planning.memory.parts import checkpoint_bytes, computed_in_chunks
 from lmlab.planning.trials.child import TOO_LONG, Measurement, measure
 from lmlab.planning.trials.from_sequences import TIMES, few_sequences, with_all_sequences
 from lmlab.planning.trials.peaks import fastest_flops, peak_flops
@@ -94,8 +93,9 @@ def measured_or_extended(
             if found[-1].failed:
                 return found[-1], "extrapolated"
         least_seconds = shortest() / sequences
-        # The native engine processes a batch in chunks and saves little of it.
-        kept = 0 if policy.engine == "native" else activation_bytes(model, vocabulary, 1, _element_bytes(policy))
+        # Where the engine computes the whole step, it processes a batch in chunks and saves little of it.
+        chunks = computed_in_chunks(recipe, policy)
+        kept = 0 if chunks else activation_bytes(model, vocabulary, 1, _element_bytes(policy))
         return with_all_sequences(found[0], found[1], sequences, passes, least_seconds, kept), "extrapolated"
     if not long or layers <= WHOLE_MODEL_LAYERS:
         return run(recipe, policy, data_folder, **options), "measured"

@@ -6,6 +6,7 @@ again. So not every start measures, and no disturbed figure is kept for long.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,8 @@ from lmlab.files import cache_folder, read_json, write_shared
 from lmlab.hardware.cpu import physical_cores
 from lmlab.hardware.load import is_busy
 from lmlab.native.processor import processor_identity
+from lmlab.recipe import Recipe
+from lmlab.recipe.optim import Muon
 from lmlab.training.policy import Policy
 
 FORMAT = 1
@@ -66,3 +69,24 @@ def _known(path: Path, names: Sequence[str], busy: bool) -> dict[str, float] | N
     except (LabError, KeyError, TypeError, ValueError):
         return None
     return None if spoilt or value.get("format") != FORMAT else figures
+
+
+def facts_of_steps(recipe: Recipe, vocabulary: int) -> dict[str, Any]:
+    """Return everything in a recipe that affects the duration of a step, except its batch and micro-batch."""
+    cut = {} if recipe.data.windows == "stream" else {"windows": [recipe.data.windows, recipe.data.stride]}
+    optim = recipe.optim
+    # Muon's share of a step grows with its iterations; otherwise only the kind of optimizer matters.
+    work = [optim.kind, optim.iterations] if isinstance(optim, Muon) else [optim.kind]
+    return {**cut, "model": dataclasses.asdict(recipe.model), "optim": work, "vocabulary": vocabulary}
+
+
+def facts_of(recipe: Recipe, vocabulary: int, data_folder: str | Path) -> dict[str, Any]:
+    """Return everything in a recipe that affects the duration and memory of its parts, except its batch and micro-batch."""
+    return {
+        **facts_of_steps(recipe, vocabulary),
+        "order": recipe.data.order,
+        "background": recipe.train.background,
+        "prompts": [len(recipe.evaluate.prompts), recipe.evaluate.sample_tokens],
+        # The folder's name is the data set's id: the pages of its files that a run reads count as memory too.
+        "data": Path(data_folder).name,
+    }

@@ -14,13 +14,13 @@ from lmlab.data.dataset import Dataset
 from lmlab.files import read_json, write_shared
 from lmlab.hardware.load import expected_share
 from lmlab.planning.trials.child import Measurement
-from lmlab.planning.trials.step_facts import facts_of
-from lmlab.planning.trials.store import place_of
+from lmlab.planning.trials.store import facts_of, place_of
 from lmlab.recipe import Recipe
 from lmlab.training.load import CHANGED, QUIET, slowed
 from lmlab.training.policy import Policy
 
-FORMAT = 1
+FORMAT = 2
+"""2: peaks of memory are those of the whole run (`heap.py`)."""
 MOST_IDLE_BYTES = 1 << 30
 """Limit of main memory before a trial: a process that held more has held other things than what a training begins with."""
 

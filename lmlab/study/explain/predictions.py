@@ -64,7 +64,7 @@ class Tested:
 def tested(
     predictions: tuple[Prediction, ...], first: Recipe, name: str, going_on: Continuations | None, trainer: Trainer
 ) -> tuple[Tested, ...]:
-    """Train the predictions' recipes, once for equal settings, as runs called NAME-foretold-N; Interrupted where a signal stopped
+    """Train the predictions' recipes, once for equal settings, as runs called NAME-predicted-N; Interrupted where a signal stopped
     one."""
     made: dict[str, Record] = {}
     found = []
@@ -75,7 +75,7 @@ def tested(
         else:
             key = _key(said.settings)
             if key not in made:
-                made[key] = trainer.train(_recipe(said, first, f"{name}-foretold-{len(made) + 1}"))
+                made[key] = trainer.train(_recipe(said, first, f"{name}-predicted-{len(made) + 1}"))
             record = made[key]
         found.append(Tested(prediction=said, run=record.name, run_id=record.id, measured=loss_in(record, said.metric)))
     return tuple(found)
