@@ -76,7 +76,6 @@ def test_a_text_of_a_catalogue_corpus_is_chosen_for_as_any_other(tmp_path, monke
     (tmp_path / "library").mkdir()
     (tmp_path / "library" / "a.py").write_text("def answer():\n    return 42\n" * 400)
     monkeypatch.setattr("lmlab.data.stdlib.stdlib_folder", lambda: tmp_path / "library")
-    monkeypatch.setattr("lmlab.data.stdlib.FEWEST_FILES", 1, raising=False)
     assert recipe_asked("stdlib", {}, say=quiet).data.tokenizer == "characters"
 
 
