@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,15 @@ def assert_refused(call: Callable[[], Any], *words: str, most_bytes: int = 8_000
         tracemalloc.stop()
     assert_one_line(str(caught.value), *words)
     assert peak < most_bytes, peak
+
+
+@contextmanager
+def computes_at_most(seconds: float) -> Iterator[None]:
+    """The body takes less than so much processor time of its thread: a wait of a busy machine isn't the code's."""
+    began = time.thread_time()
+    yield
+    took = time.thread_time() - began
+    assert took < seconds, took
 
 
 def confined(commands: Sequence[Sequence[object]], folder: Path, room: int = ROOM) -> list[tuple[Any, str]]:

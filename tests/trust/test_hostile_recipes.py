@@ -1,7 +1,6 @@
 """A recipe that claims the absurd: refused in one line, before anything is allocated or computed for it."""
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from lmlab.recipe import Recipe, from_toml, load_recipe, override, recipe_names,
 from lmlab.recipe.divisors import nearest_divisor
 from lmlab.recipe.text import LARGEST_BYTES, read_recipe
 from lmlab.training.policy import choose_policy
-from tests.trust.support import assert_answers_one_line, assert_refused, confined
+from tests.trust.support import assert_answers_one_line, assert_refused, computes_at_most, confined
 
 TEXTS = {
     "a number of 10,000 digits": "[model]\nwidth = " + "9" * 10_000,
@@ -83,11 +82,10 @@ TEXTS_SAID = {
 
 @pytest.mark.parametrize("kind", TEXTS)
 def test_a_hostile_recipe_is_refused_at_once(kind):
-    began = time.perf_counter()
-    assert_refused(
-        lambda: from_toml(TEXTS[kind], "hostile.toml"), "hostile.toml", TEXTS_SAID[kind], most_bytes=100_000_000
-    )
-    assert time.perf_counter() - began < 5
+    with computes_at_most(5):
+        assert_refused(
+            lambda: from_toml(TEXTS[kind], "hostile.toml"), "hostile.toml", TEXTS_SAID[kind], most_bytes=100_000_000
+        )
 
 
 def test_a_recipe_of_a_terabyte_is_refused_unread(tmp_path):
@@ -131,9 +129,8 @@ def test_an_absurd_setting_is_refused_in_files_and_on_the_command_line(name):
 
 
 def test_the_nearest_divisor_of_a_large_number_is_found_at_once_and_is_that_of_the_slow_search():
-    began = time.perf_counter()
-    assert nearest_divisor(2**24 - 3, 5000) == 1
-    assert time.perf_counter() - began < 1
+    with computes_at_most(1):
+        assert nearest_divisor(2**24 - 3, 5000) == 1
     for number in (1, 12, 97, 360):
         for wish in (1, 5, 7, 100):
             slow = [divisor for divisor in range(1, number + 1) if number % divisor == 0]
