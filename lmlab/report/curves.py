@@ -279,7 +279,8 @@ def _in_order(name: str, lines: Iterable[Line]) -> list[Line]:
     for line in found:
         if not isinstance(line.get("step"), int) or not isinstance(line.get("tokens", 0), int) or "kind" not in line:
             raise LabError(
-                f"run {name} has a line of metrics or events without step and kind, take it out: {str(line)[:80]}"
+                f"run {name} has a line of metrics or events without step and kind: expected both; "
+                f"take the line out: {str(line)[:80]}"
             )
     return sorted(found, key=lambda line: line["step"])
 

@@ -152,7 +152,7 @@ def read_policy(value: Any) -> Policy:
     value = {**BEFORE_ENGINES, **value}
     names = [entry.name for entry in dataclasses.fields(Policy)]
     if set(names) - set(value):
-        raise LabError(f"policy.json lacks {', '.join(sorted(set(names) - set(value)))}")
+        raise LabError(f"policy.json is damaged: it lacks {', '.join(sorted(set(names) - set(value)))}")
     for name in names:
         if not FITS[name](value[name]):
             raise LabError(f"policy.json is damaged: {name} can't be {str(value[name])[:40]!r}")

@@ -97,7 +97,7 @@ def read_state(value: dict[str, Any]) -> tuple[State, dict[str, int]]:
     value = {**LATER_FIELDS, "patience_loss": value.get("best_loss"), **value}
     lacking = (names | {"journal"}) - set(value)
     if lacking:
-        raise LabError(f"state.json lacks {', '.join(sorted(lacking))}")
+        raise LabError(f"state.json is damaged: it lacks {', '.join(sorted(lacking))}")
     journal = value["journal"]
     wrong = [name for name, fits in FITS.items() if not fits(value[name])]
     if not isinstance(journal, dict) or not all(_count(length) for length in journal.values()):
