@@ -33,7 +33,7 @@ from lmlab.recipe import Recipe, load_recipe, override
 from lmlab.runs import Run, list_runs
 from lmlab.stats import SeedNoise, seed_noise
 from lmlab.study.compare.pairs import Side, judge
-from lmlab.study.compare.scores import scores_of
+from lmlab.study.scores import scores_of
 from lmlab.training.display import make_display
 
 SEEDS = 40

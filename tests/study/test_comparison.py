@@ -23,7 +23,7 @@ from lmlab.study.compare.comparison import Asked
 from lmlab.study.compare.curves import curve_of
 from lmlab.study.compare.differences import what_differs
 from lmlab.study.compare.ratios import ratio_table
-from lmlab.study.compare.scores import TextScores, common_scale
+from lmlab.study.scores import TextScores, common_scale
 from lmlab.study.verify.verification import verify
 from lmlab.training.display import Quiet
 from tests.study.finished import BATCH_TOKENS, finished_run

@@ -48,6 +48,14 @@ def test_a_level_that_the_recipe_has_already_is_its_baseline():
         planned(["model.width=128"], base=override(Recipe(), {"model.width": 128}))
 
 
+def test_cells_that_would_be_scored_in_different_windows_are_refused_before_any_is_trained():
+    documents = override(Recipe(), {"data.windows": "documents"})
+    for words, base in ((["data.windows=documents"], Recipe()), (["model.context=32"], documents)):
+        with pytest.raises(LabError, match="different windows of documents.* expected one data.windows"):
+            planned(words, base=base)
+    assert len(planned(["model.context=32"]).cells) == 2
+
+
 def test_more_seeds_and_more_levels_keep_the_names_of_the_runs_there_are():
     few, more = planned(["model.dropout=0.1"], seeds=2), planned(["model.dropout=0.1,0.2"], seeds=5)
     assert {run.name: run.recipe for run in few.runs}.items() <= {run.name: run.recipe for run in more.runs}.items()

@@ -97,6 +97,15 @@ def test_a_run_that_another_worker_holds_is_left_to_it(pair, tmp_path):
     assert all(is_done(one, work) for one in plan.runs)
 
 
+def test_other_tokens_are_compared_in_bits_per_byte_and_other_texts_not_at_all(recipe_file, tmp_path):
+    result, _ = studied(asked(recipe_file, ["data.tokenizer=bytes"], {}, seeds=1, name="tokens"), tmp_path / "runs")
+    assert result.cells.measure == "bits per byte"
+    for run in result.cells.runs:
+        assert run.loss == Run(tmp_path / "runs" / run.name).summary()["final"]["bits_per_byte"]
+    with pytest.raises(LabError, match="texts-valid_share-0.3-s1 were scored on different texts"):
+        studied(asked(recipe_file, ["data.valid_share=0.3"], {}, seeds=1, name="texts"), tmp_path / "runs")
+
+
 def test_ctrl_c_saves_and_the_same_command_ends_as_an_untouched_study(pair, tmp_path):
     whole, _ = studied(pair, tmp_path / "whole")
     stopped = study(pair, tmp_path / "runs", StudyWishes(), display=StopAfterNotes(6), say=lambda line: None)

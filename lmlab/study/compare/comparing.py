@@ -19,8 +19,8 @@ from lmlab.study.compare.curves import Curve, curve_of, equal_budgets, targets, 
 from lmlab.study.compare.differences import what_differs
 from lmlab.study.compare.pairs import judge, sides_of
 from lmlab.study.compare.ratios import ratio_table
-from lmlab.study.compare.scores import Scale, common_scale, curve_losses, scores_of
 from lmlab.study.grid.seeds import one_a_seed, repeats_among
+from lmlab.study.scores import Scale, common_scale, curve_losses, scores_of
 
 FEWEST, MOST = 2, 8
 SAMPLE_TOKENS = 100

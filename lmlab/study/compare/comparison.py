@@ -11,7 +11,7 @@ from lmlab.study.compare.curves import Curve, Equal, Target
 from lmlab.study.compare.differences import Differences
 from lmlab.study.compare.pairs import Pair
 from lmlab.study.compare.ratios import RatioRow
-from lmlab.study.compare.scores import Scale
+from lmlab.study.scores import Scale
 
 FORMAT = 1
 KIND = "comparison"

@@ -15,7 +15,7 @@ from lmlab.experiment.record import Record
 from lmlab.experiment.scoring import Scored, score
 from lmlab.runs.units import unit_type
 from lmlab.study.compare.pairs import Side
-from lmlab.study.compare.scores import TextScores, size_of, windows_of
+from lmlab.study.scores import TextScores, size_of, windows_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ def _scores(record: Record, scored: Scored) -> TextScores:
         units=units,
         tokenizer=scored.loaded.tokenizer.to_json(),
         text=part.dataset.id,
-        windows=windows_of(record),
+        windows=windows_of(record.recipe),
         seed=record.seed,
         parameters=size_of(record),
     )

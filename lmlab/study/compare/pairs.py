@@ -17,8 +17,8 @@ from lmlab.stats import PairedDifference, PairVerdict, paired_difference
 from lmlab.stats.factorial import difference
 from lmlab.stats.paired_seeds import Noise, judge_paired, noise_among, paired_contrast
 from lmlab.stats.verdict import ErrorPart, verdict
-from lmlab.study.compare.scores import Scale, TextScores, common_scale, scores_of, size_of, sizes
 from lmlab.study.grid.seeds import one_a_seed
+from lmlab.study.scores import Scale, TextScores, common_scale, scores_of, size_of, sizes
 
 ENOUGH_FREEDOM = 7.0
 """Degrees of freedom, such as of eight seeds, from which the two recipes' own seeds determine the noise without other recipes'."""

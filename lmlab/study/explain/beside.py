@@ -16,9 +16,9 @@ from lmlab.stats.factorial import Cell
 from lmlab.stats.paired_seeds import Noise
 from lmlab.study.compare.comparing import runs_around
 from lmlab.study.compare.pairs import Side, noise_of, sides_of
-from lmlab.study.compare.scores import Scale, scores_of
 from lmlab.study.explain.endpoints import Endpoints
 from lmlab.study.grid.study_plan import Given, StudyPlan
+from lmlab.study.scores import Scale, scores_of
 
 
 def given_endpoints(endpoints: Endpoints, devices: tuple[str, str], factors: int, runs: Path) -> tuple[Given, ...]:

@@ -22,8 +22,8 @@ from lmlab.stats.factorial import Cell
 from lmlab.study.grid.holding import Ending, noted
 from lmlab.study.grid.stopped import Heading, Stopped, heading_of, stopped_from
 from lmlab.study.grid.study_plan import PlannedRun, StudyPlan
+from lmlab.study.scores import Scale, common_scale, scores_of
 
-Measure = Literal["nats a token", "bits per byte"]
 Status = Literal["finished", "lost", "failed", "unfinished", "missing"]
 Endings = Callable[[str, Ending], Mapping[str, Any] | None]
 """Returns the note about a run, by its name, that ended early in that way; None without one."""
@@ -72,7 +72,7 @@ class Units:
 class Cells:
     """All results of a study."""
 
-    measure: Measure
+    measure: Scale
     runs: tuple[RunResult, ...]
     units: Mapping[Cell, Units] = field(default_factory=dict)
     """The units of cells with a finished run; empty where runs were scored on different texts."""
@@ -175,7 +175,7 @@ def cells_from(planned: Sequence[PlannedRun], find: Callable[[str], Run | None],
                 also={name: getattr(record, name) for name in ALSO},
             )
         )
-    measure = _measure(list(records.values()))
+    measure = _measure(records)
     finished = [_with_loss(result, records, measure) for result in results]
     whole = [
         dataclasses.replace(result, heading=heading_of(result.stopped, _ratios(one.recipe, finished, records)))
@@ -206,10 +206,20 @@ def _deciding(recipe: Recipe) -> tuple[str, ...]:
     return recipe_hash(recipe), recipe.data.corpus, recipe.train.precision, recipe.train.device
 
 
-def _measure(records: Sequence[Record]) -> Measure:
-    """Return nats a token, unless the runs have different tokens."""
-    kinds = {(*_tokens_of(record.known_recipe), record.vocabulary) for record in records}
-    return "nats a token" if len(kinds) <= 1 else "bits per byte"
+def _measure(records: Mapping[str, Record]) -> Scale:
+    """Return the scale on which the finished runs, by their names, can be compared. LabError where there is none."""
+    scores = {name: found for name, record in records.items() if (found := scores_of(record)) is not None}
+    if not scores:
+        return "nats a token"
+    scale = common_scale(list(scores.values()))
+    if scale is None:
+        first, *others = scores
+        other = next(name for name in others if common_scale([scores[first], scores[name]]) is None)
+        raise LabError(
+            f"{first} and {other} were scored on different texts or windows, so that the study's losses can't be compared: "
+            "expected factors that leave the validation text and its windows as they are"
+        )
+    return scale
 
 
 def _tokens_of(recipe: Recipe) -> tuple[object, ...]:
@@ -233,7 +243,7 @@ def _ratios(recipe: Recipe, results: Sequence[RunResult], records: Mapping[str, 
     return found
 
 
-def _with_loss(result: RunResult, records: Mapping[str, Record], measure: Measure) -> RunResult:
+def _with_loss(result: RunResult, records: Mapping[str, Record], measure: Scale) -> RunResult:
     record = records.get(result.name)
     if record is None:
         return result
@@ -243,7 +253,7 @@ def _with_loss(result: RunResult, records: Mapping[str, Record], measure: Measur
     return dataclasses.replace(result, loss=loss)
 
 
-def _units(planned: Sequence[PlannedRun], records: Mapping[str, Record], measure: Measure) -> dict[Cell, Units]:
+def _units(planned: Sequence[PlannedRun], records: Mapping[str, Record], measure: Scale) -> dict[Cell, Units]:
     """Return the units of each cell; empty where runs were scored on different units, or have lost theirs."""
     by_cell: dict[Cell, list[np.ndarray]] = {}
     keys: np.ndarray | None = None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmlab.experiment.record import Record
-from lmlab.study.compare.scores import units_of
+from lmlab.study.scores import units_of
 
 
 @dataclass(frozen=True, kw_only=True)

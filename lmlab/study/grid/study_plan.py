@@ -29,6 +29,7 @@ from lmlab.study.grid.design import (
     recipe_of,
     require_factors,
 )
+from lmlab.study.scores import windows_of
 
 FORMAT = 1
 PLAN = "plan.json"
@@ -179,7 +180,13 @@ def plan_study(definition: Definition, base: Recipe) -> StudyPlan:
         design=definition.design,
         seeds=definition.seeds,
     )
-    _ = plan.runs  # raises LabError for a cell that can't be trained
+    if (
+        len({windows_of(run.recipe) for run in plan.runs}) > 1
+    ):  # `plan.runs` raises LabError for a cell that can't be trained
+        raise LabError(
+            "the study's cells would be scored in different windows of documents, so that their losses couldn't be compared: "
+            "expected one data.windows, data.stride and model.context, or data.windows = stream in all cells"
+        )
     return plan
 
 

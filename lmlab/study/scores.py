@@ -15,6 +15,7 @@ import numpy as np
 
 from lmlab import LabError
 from lmlab.experiment.record import EvaluationPoint, Record
+from lmlab.recipe import Recipe
 
 Scale = Literal["nats a token", "bits per byte"]
 
@@ -58,7 +59,7 @@ def scores_of(record: Record) -> TextScores | None:
         units=units_of(record),
         tokenizer=_tokenizer(record),
         text=_text(record),
-        windows=windows_of(record),
+        windows=windows_of(record.recipe),
         seed=record.seed,
         parameters=size_of(record),
     )
@@ -69,9 +70,9 @@ def size_of(record: Record) -> int | None:
     return None if record.parameters is None else record.parameters["total"]
 
 
-def windows_of(record: Record) -> tuple[int, int] | None:
-    """Return context and stride of the windows of documents that were scored; None where the run read them as one stream."""
-    recipe = record.recipe
+def windows_of(recipe: Recipe | None) -> tuple[int, int] | None:
+    """Return context and stride of the windows of documents that are scored; None where they are read as one stream, or for a log
+    without recipe."""
     if recipe is None or recipe.data.windows == "stream":
         return None
     return recipe.model.context, recipe.data.stride or recipe.model.context
