@@ -2,8 +2,8 @@
 #include "decode.h"
 
 #include "functions.h"
+#include "heads.h"
 #include "lookup.h"
-#include "norms.h"
 #include "rows.h"
 
 namespace {
@@ -25,24 +25,6 @@ size_t weights_of(const Shape& shape) {
 
 int team_of(const Shape& shape, int threads) {
     return (int)std::max<size_t>(1, std::min<size_t>(threads, weights_of(shape) / WEIGHTS_OF_A_THREAD));
-}
-
-void normalise(float* head, int width) {
-    Vector squares{};
-    int d = 0;
-    for (; d + LANES <= width; d += LANES) squares = multiply_add(load(head + d), load(head + d), squares);
-    float total = sum(squares);
-    for (; d < width; d++) total += head[d] * head[d];
-    float inverse = 1.0f / std::sqrt(total / width + EPSILON);
-    for (d = 0; d < width; d++) head[d] *= inverse;
-}
-
-void turn(float* head, int width, const float* cosines, const float* sines) {
-    for (int pair = 0; pair < width / 2; pair++) {
-        float x = head[2 * pair], y = head[2 * pair + 1];
-        head[2 * pair] = x * cosines[pair] - y * sines[pair];
-        head[2 * pair + 1] = x * sines[pair] + y * cosines[pair];
-    }
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 #pragma once
 #include "activations.h"
 #include "clock.h"
-#include "norms.h"
+#include "heads.h"
 #include "weights.h"
 
 // The places of dropout; each has its own mask in each layer.
@@ -204,22 +204,12 @@ protected:
         }
     }
 
-    // Queries and keys of one token: divided by their root mean square, then rotated by their position's angles.
     void turn_forward(float* heads, float* inverses, int place) {
         if (!shape_.qk_norm && !shape_.rotary) return;
         const float *cosines = rotation(engine_.cosines, place), *sines = rotation(engine_.sines, place);
         for (int head = 0; head < shape_.heads + shape_.key_heads; head++, heads += shape_.head_width) {
-            if (shape_.qk_norm) {
-                float squares = dot(heads, heads, shape_.head_width);
-                float inverse = inverses[head] = 1.0f / std::sqrt(squares / shape_.head_width + EPSILON);
-                for (int j = 0; j < shape_.head_width; j++) heads[j] *= inverse;
-            }
-            if (shape_.rotary)
-                for (int pair = 0; pair < shape_.head_width / 2; pair++) {
-                    float x = heads[2 * pair], y = heads[2 * pair + 1];
-                    heads[2 * pair] = x * cosines[pair] - y * sines[pair];
-                    heads[2 * pair + 1] = x * sines[pair] + y * cosines[pair];
-                }
+            if (shape_.qk_norm) inverses[head] = normalise(heads, shape_.head_width);
+            if (shape_.rotary) turn(heads, shape_.head_width, cosines, sines);
         }
     }
 
