@@ -97,16 +97,24 @@ def read_recipe(path: Path, base: Base | None = None) -> Recipe:
 
 def recipe_text(path: Path) -> str:
     """Return the content of a recipe's file; raises LabError if it can't be read or isn't text."""
+    return toml_text(path, "a recipe", "lmlab recipes lists those that lmlab has")
+
+
+def toml_text(path: Path, content: str, instead: str) -> str:
+    """Return the text of a TOML file; raises LabError if it can't be read or isn't text.
+
+    `content` names what it should contain, such as "a recipe"; `instead` says what to do where there is no such file.
+    """
     try:
         if path.exists() and not path.is_file():
-            raise LabError(f"{path} is not a file: expected a recipe in TOML")
+            raise LabError(f"{path} is not a file: expected {content} in TOML")
         if path.stat().st_size > LARGEST_BYTES:
-            raise LabError(f"{path} is larger than {LARGEST_BYTES:,} bytes: expected a recipe")
+            raise LabError(f"{path} is larger than {LARGEST_BYTES:,} bytes: expected {content}")
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
-        raise LabError(f"there is no recipe file {path}: lmlab recipes lists those that lmlab has") from None
+        raise LabError(f"there is no {content.split()[-1]} file {path}: {instead}") from None
     except UnicodeDecodeError as error:
-        raise LabError(f"{path} is not UTF-8 at byte {error.start}: expected a recipe in TOML") from None
+        raise LabError(f"{path} is not UTF-8 at byte {error.start}: expected {content} in TOML") from None
     except OSError as error:
         raise LabError(f"{path} can't be read: {error.strerror}; check its permissions") from None
 

@@ -33,7 +33,7 @@ from typing import Any
 
 from lmlab import LabError
 from lmlab.experiment.ranges import Range, parse_range
-from lmlab.study.grid.definition import flattened, parsed, require_known, study_name, table, text_of, word
+from lmlab.study.grid.definition import flattened, parsed, require_known, study_name, study_text, table, word
 
 FORMAT = 1
 SHIPPED = "cases"
@@ -107,7 +107,7 @@ def load_case(target: str) -> Case:
     if target in case_names():
         text = (resources.files("lmlab") / SHIPPED / f"{target}.toml").read_text(encoding="utf-8")
     elif target.endswith(".toml"):
-        text = text_of(Path(target))
+        text = study_text(Path(target))
     else:
         close = difflib.get_close_matches(target, case_names(), n=1)
         hint = f"did you mean {close[0]}?" if close else f"add a second run, or name one of {', '.join(case_names())}"

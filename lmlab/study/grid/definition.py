@@ -30,11 +30,11 @@ from typing import Any
 from lmlab import LabError
 from lmlab.recipe import is_recipe
 from lmlab.recipe.override import require_setting
+from lmlab.recipe.text import toml_text
 from lmlab.runs.names import is_run_name
 from lmlab.study.grid.design import DesignName, Factor, Level
 
 FORMAT = 1
-LARGEST_BYTES = 1_000_000
 LONGEST_NAME = 40
 MOST_SEEDS = 1000
 ENTRIES = ("format", "name", "about", "recipe", "size", "design", "seeds", "workers", "settings", "factors")
@@ -70,7 +70,7 @@ def is_study(target: str) -> bool:
     if target in study_names():
         return True
     path = Path(target)
-    return path.suffix == ".toml" and path.is_file() and "factors" in parsed(text_of(path), target)
+    return path.suffix == ".toml" and path.is_file() and "factors" in parsed(study_text(path), target)
 
 
 def load_study(target: str) -> Definition:
@@ -78,7 +78,7 @@ def load_study(target: str) -> Definition:
     if target in study_names():
         text = (resources.files("lmlab") / SHIPPED / f"{target}.toml").read_text(encoding="utf-8")
     elif target.endswith(".toml"):
-        text = text_of(Path(target))
+        text = study_text(Path(target))
     else:
         close = difflib.get_close_matches(target, study_names(), n=1)
         hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(study_names())}, or a .toml file"
@@ -267,18 +267,9 @@ def table(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return found
 
 
-def text_of(path: Path) -> str:
-    """Return the text of a TOML file; LabError where it can't be read."""
-    try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise LabError(f"{path} is larger than {LARGEST_BYTES:,} bytes: expected a few lines of TOML")
-        return path.read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        raise LabError(f"there is no file {path}: expected a study's .toml file") from None
-    except UnicodeDecodeError as error:
-        raise LabError(f"{path} is not UTF-8 at byte {error.start}: expected TOML") from None
-    except OSError as error:
-        raise LabError(f"{path} can't be read: {error.strerror}; check its permissions") from None
+def study_text(path: Path) -> str:
+    """Return the text of a study's or a worked example's file; LabError where it can't be read."""
+    return toml_text(path, "a study", "expected a study's .toml file")
 
 
 def parsed(text: str, origin: str) -> dict[str, Any]:
