@@ -73,7 +73,12 @@ def page(passes: Sequence[dict[str, Any]]) -> str:
             f"of the twelve ({', '.join(RATE_RULE[:-1])}) shaped its rule for AdamW's rate. So none of the",
             "thirteen is unseen. The sets with another name were named before they were run; their figures stand apart. The losses",
             "of the eighteen trainings of 2026-11-23, the five unseen ones among them, went afterwards into the law of published",
-            "small runs ([losses-before-a-run.md](losses-before-a-run.md)), which tells a loss where there is no ladder. Notes:",
+            "small runs ([losses-before-a-run.md](losses-before-a-run.md)), which tells a loss where there is no ladder.",
+            "",
+            "The second set that was named before it was run (2026-11-25) was unseen in its own pass, and led to changes",
+            "afterwards: ladders have no width twice, memory extrapolated from few layers counts the copy of a background",
+            "checkpoint from the first layer on, trainings below 200 steps have wider intervals, the growth of the heap is added.",
+            "The third set was named after these changes and before it was run. Notes:",
             "[ladders of few steps](notes/ladders-of-few-steps.md), [ladders of narrow models](notes/ladders-of-narrow-models.md).",
             "",
         ]
