@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import sys
 
 from lmlab import LabError, __version__
@@ -18,6 +19,7 @@ from lmlab.training.display import silence
 from lmlab.training.signals import Interruptible
 from lmlab.training.table import Column, Part, Table
 
+EXTENSIONS = "LMLAB_EXTENSIONS"
 LONGEST_PLACE = 200
 VERBS = {
     "recipes": "the recipes, with the published numbers each one checks",
@@ -50,6 +52,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         # Where nothing has to be saved first, every signal ends the command.
         with Interruptible():
+            if EXTENSIONS in os.environ:
+                from lmlab.recipe.extensions import load_extensions
+
+                load_extensions()
             return _dispatch(words)
     except LabError as error:
         show(f"lmlab: {error}", file=sys.stderr)

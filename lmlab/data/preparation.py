@@ -35,6 +35,7 @@ from lmlab.data.scan import Scan, scan, source_pieces
 from lmlab.data.sources import Source, resolve
 from lmlab.data.split import SplitPlan, plan_split
 from lmlab.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
+from lmlab.data.tokenizers.kinds import KINDS
 from lmlab.files import FileLock, cache_folder, make_folder, read_json, remove_tree, write_json, write_shared
 from lmlab.recipe import Data
 from lmlab.recipe.setting import is_left_out
@@ -188,8 +189,8 @@ def _marks(data: Data, scanned: Scan, tokenizer: Tokenizer) -> Marks:
 
 
 def _training_texts(data: Data, source: Source, scanned: Scan, split: SplitPlan, progress: Progress) -> Iterator[str]:
-    """Yield the text that a tokenizer learns from: for words and bpe the training split, for characters the corpus's alphabet."""
-    if data.tokenizer not in ("words", "bpe"):
+    """Yield the text that a tokenizer learns from: the training split, or the corpus's alphabet."""
+    if not KINDS[data.tokenizer].reads_text:
         yield scanned.alphabet
         return
     document = at = 0

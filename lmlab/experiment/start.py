@@ -28,7 +28,7 @@ from lmlab.hardware.machine import detect
 from lmlab.planning.forecasts.forecast import require_budget
 from lmlab.planning.losses.ladder import ladder_seconds, unknown_loss
 from lmlab.recipe import Data, Recipe, check, recipe_hash
-from lmlab.recipe.schedule import Constant
+from lmlab.recipe.schedule import has_span
 from lmlab.runs import Run, RunLock, check_note, create_run, require_free_name, require_place, write_note
 from lmlab.training.display import Display, make_display
 from lmlab.training.policy import Policy
@@ -134,7 +134,7 @@ def with_rate(recipe: Recipe, parent: Parent, rate: RateName) -> Recipe:
             "--rate hold continues the parent's schedule, but with data.fresh steps begin at 0: expected stretch or "
             "rewarm, or --schedule.kind constant with an --optim.lr"
         )
-    if isinstance(schedule, Constant):
+    if not has_span(schedule):
         return (
             recipe
             if rate != "rewarm"
@@ -144,10 +144,9 @@ def with_rate(recipe: Recipe, parent: Parent, rate: RateName) -> Recipe:
         changed: Any = dataclasses.replace(schedule, steps=None)
     elif rate == "hold":
         own = parent.recipe.schedule
-        span = None if isinstance(own, Constant) else own.steps
         # A warm-up that wasn't set explicitly would have grown with the steps.
         warmup = own.warmup if "schedule.warmup" in recipe.derived else schedule.warmup
-        changed = dataclasses.replace(schedule, steps=span or parent.recipe.train.steps, warmup=warmup)
+        changed = dataclasses.replace(schedule, steps=own.steps or parent.recipe.train.steps, warmup=warmup)
     else:
         changed = dataclasses.replace(schedule, steps=None, start=start)
     return dataclasses.replace(recipe, schedule=changed)
@@ -159,15 +158,15 @@ def rate_line(recipe: Recipe, parent: Parent, first: int, steps: int) -> str:
 
     schedule = recipe.schedule
     here = rate_share(schedule, max(1, steps - schedule.start), max(0, first - schedule.start))
-    span = "" if isinstance(schedule, Constant) else f" over {schedule.steps or steps - schedule.start:,} steps"
+    span = f" over {schedule.steps or steps - schedule.start:,} steps" if has_span(schedule) else ""
     if schedule.start and schedule.start == first:
         what = f"warms up again, {schedule.warmup:,} steps, then runs{span}"
-    elif not isinstance(schedule, Constant) and schedule.steps and schedule.steps <= first:
+    elif schedule.steps and schedule.steps <= first:
         what = f"holds at its floor (its{span.replace(' over', '')} are over)"
     elif first < parent.step:
         what = f"restarts{span}"
-    elif isinstance(schedule, Constant):
-        what = "is constant"
+    elif not has_span(schedule):
+        what = f"is {schedule.kind}"
     elif schedule == parent.recipe.schedule and recipe.train.steps == parent.recipe.train.steps:
         what = "continues as the parent's would have"
     else:

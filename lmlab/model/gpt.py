@@ -119,9 +119,9 @@ class GPTModel(TrainableModel):
                 x = x + table(chosen)
         turn = None
         if self.positions is not None:
-            # The gradient of a slice is one copy, that of a look-up a scatter row by row.
+            # The backward pass of a slice is one copy; that of an embedding look-up is a scatter-add.
             x = x + (self.positions.weight[: tokens.shape[1]] if memories is None else self.positions(positions))
-        else:
+        elif self.config.positions == "rotary":
             turn = rotation(positions, head_width(self.config), x.dtype)
         x = embedded = self.dropout(x)
         first_values = None

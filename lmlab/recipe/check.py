@@ -10,7 +10,6 @@ from lmlab.recipe.divisors import nearest_divisor
 from lmlab.recipe.experiment import Recipe
 from lmlab.recipe.optim import Optim
 from lmlab.recipe.quantities import bytes_in, seconds_in
-from lmlab.recipe.schedule import Constant
 
 BYTE_LEVEL_SYMBOLS = 257
 """256 bytes and the end of text: the smallest vocabulary of a byte-level BPE."""
@@ -46,7 +45,7 @@ def problems(recipe: Recipe) -> Iterator[str]:
                 read(value)
             except LabError as error:
                 yield f"{name}: {error}"
-    spanned = None if isinstance(schedule, Constant) else schedule.steps
+    spanned = schedule.steps
     if train.epochs is None or spanned is not None:
         span = spanned or train.steps
         if schedule.warmup > span:

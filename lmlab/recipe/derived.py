@@ -19,7 +19,6 @@ from typing import Any
 
 from lmlab.recipe.experiment import Recipe
 from lmlab.recipe.override import override
-from lmlab.recipe.schedule import Constant
 
 SHARES_OF_STEPS = ("schedule.warmup", "evaluate.every", "train.checkpoint_every")
 """Settings that are a share of train.steps."""
@@ -51,7 +50,7 @@ def notes(recipe: Recipe, changed: Recipe, settings: Mapping[str, Any]) -> list[
         if _value(changed, name) != _value(recipe, name)
     ]
     lines = [f"derived again from {_causes(recipe, changed, settings)}: {', '.join(rederived)}"] if rederived else []
-    fixed = None if isinstance(changed.schedule, Constant) else changed.schedule.steps
+    fixed = changed.schedule.steps
     steps_changed = "train.steps" in settings and "schedule.steps" not in settings
     if steps_changed and fixed is not None and fixed != changed.train.steps and changed.train.epochs is None:
         what = "is at its floor from there on" if fixed < changed.train.steps else "does not reach its floor"

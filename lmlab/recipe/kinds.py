@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 
+from lmlab.recipe.extensions import note_kind
 from lmlab.recipe.model import GPT, Context
 from lmlab.recipe.optim import AdamW, Muon
 from lmlab.recipe.schedule import WSD, Constant, Cosine, Linear
@@ -23,6 +24,7 @@ def add_kind(section: str, settings: type) -> None:
     (kind,) = typing.get_args(_annotation(settings))
     if KINDS[section].setdefault(kind, settings) is not settings:
         raise ValueError(f"{section}.kind {kind} is {KINDS[section][kind].__name__} already")
+    note_kind(f"{section}.kind", kind, settings)
 
 
 def _annotation(settings: type) -> typing.Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -105,3 +106,8 @@ class WSD:
     """The share of the steps over which the rate falls."""
     floor: float = setting(0.0, at_least=0.0, at_most=1.0)
     """The last rate, as a share of the peak."""
+
+
+def has_span(schedule: Schedule) -> bool:
+    """Return whether the schedule spans a number of steps, so that it has a setting `steps`."""
+    return any(entry.name == "steps" for entry in dataclasses.fields(schedule))

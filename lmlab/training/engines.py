@@ -12,6 +12,7 @@ from lmlab.model.families import family_of
 from lmlab.model.trainable import TrainableModel
 from lmlab.optim.build import TrainingOptimizer
 from lmlab.recipe import Recipe
+from lmlab.recipe.extensions import note_kind
 from lmlab.recipe.train import ENGINES
 from lmlab.training.computation import Computation, NativeComputation, TorchComputation
 from lmlab.training.policy import Policy
@@ -36,6 +37,7 @@ def add_engine(name: str, compute: Compute) -> None:
         raise ValueError(f"train.engine {name} exists already")
     COMPUTATIONS[name] = compute
     ENGINES.append(name)
+    note_kind("train.engine", name, compute)
 
 
 def computation(recipe: Recipe, policy: Policy, model: TrainableModel, optimizer: TrainingOptimizer) -> Computation:

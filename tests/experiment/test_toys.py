@@ -1,12 +1,18 @@
 """A new model family, optimizer, schedule, tokenizer or engine is one object: toy ones are registered, and runs use them."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 import lmlab
 from lmlab import LabError
 from lmlab.checkpoint.finding import find
-from lmlab.data.tokenizers import TokenizerKind, add_tokenizer
+from lmlab.data.tokenizers import add_tokenizer
 from lmlab.data.tokenizers import kinds as tokenizers
 from lmlab.experiment.resuming import resume
 from lmlab.experiment.start import train
@@ -18,18 +24,21 @@ from lmlab.optim import schedule as schedules
 from lmlab.optim.kinds import add_optimizer
 from lmlab.optim.schedule import add_schedule, rate_share
 from lmlab.planning.inverse.shapes import shapes_like
+from lmlab.planning.trials.child import measure
 from lmlab.recipe import GPT, Context, check, from_toml, override, to_toml
 from lmlab.recipe.data import TOKENIZERS
+from lmlab.recipe.extensions import known_only_here
 from lmlab.recipe.kinds import KINDS
 from lmlab.recipe.train import ENGINES
 from lmlab.training import engines
-from lmlab.training.computation import TorchComputation
 from lmlab.training.engines import add_engine
+from lmlab.training.policy import read_policy
 from tests.stopping import StopAt
+from tests.toys.engine import Counting
 from tests.toys.family import Toy, ToyFamily
 from tests.toys.optimizer import Sign, SignKind
 from tests.toys.schedule import Halves, halves
-from tests.toys.tokenizer import CodePoints
+from tests.toys.tokenizer import CODE_POINTS
 
 
 @pytest.fixture
@@ -56,14 +65,10 @@ def schedule(monkeypatch):
 
 @pytest.fixture
 def tokenizer():
-    add_tokenizer(TokenizerKind(name="code-points", learn=_code_points, restore=lambda value: CodePoints()))
+    add_tokenizer(CODE_POINTS)
     yield
     TOKENIZERS.remove("code-points")
     del tokenizers.KINDS["code-points"]
-
-
-def _code_points(data, texts, documents_end):
-    return CodePoints()
 
 
 @pytest.fixture
@@ -73,17 +78,6 @@ def engine():
     yield
     ENGINES.remove("toy")
     del engines.COMPUTATIONS["toy"]
-
-
-class Counting(TorchComputation):
-    """The toy engine."""
-
-    steps = 0
-
-    def gradients(self, inputs, targets, counted, step):
-        """Count, and compute."""
-        Counting.steps += 1
-        return super().gradients(inputs, targets, counted, step)
 
 
 @pytest.fixture
@@ -186,3 +180,44 @@ def test_a_toy_engine_computes_the_steps_where_it_is_named(engine, small_recipe,
     assert run.run.read("policy.json")["engine"] == "toy" and Counting.steps >= 12
     plain = train(override(small_recipe, {"train.engine": "torch"}), run="plain", runs=tmp_path)
     assert run.summary["final"]["loss"] == plain.summary["final"]["loss"]
+
+
+TOYS = {
+    "model.kind": "toy",
+    "optim.kind": "sign",
+    "optim.lr": "0.01",
+    "schedule.kind": "halves",
+    "data.tokenizer": "code-points",
+    "train.engine": "toy",
+}
+
+
+@pytest.mark.tried
+@pytest.mark.apart
+@pytest.mark.chosen
+def test_toys_of_a_script_are_tried_in_its_own_process(
+    family, optimizer, schedule, tokenizer, engine, small_recipe, tmp_path
+):
+    recipe = override(small_recipe, TOYS)
+    assert known_only_here(recipe) == "data.tokenizer code-points"
+    run = train(recipe, run="toys", runs=tmp_path).run
+    assert run.read("forecast.json")["peak_memory_bytes"] > 0
+    with pytest.raises(LabError, match="is registered in this process only: expected its module in LMLAB_EXTENSIONS"):
+        measure(recipe, read_policy(run.read("policy.json")), tmp_path)
+
+
+def test_commands_and_the_processes_that_they_start_import_the_extensions(small_recipe, tmp_path):
+    (tmp_path / "small.toml").write_text(to_toml(small_recipe))
+    words = [word for name, value in TOYS.items() for word in (f"--{name}", value)]
+    command = [sys.executable, "-m", "lmlab", "study", "small.toml", *words, "--vary", "model.width=24"]
+    known = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "LMLAB_EXTENSIONS": "tests.toys.registered"}
+    known |= {"LMLAB_CACHE": str(tmp_path / "cache"), "LMLAB_RUNS": str(tmp_path / "runs")}
+    command += ["--seeds", "1", "--workers", "2", "--name", "toys"]
+    done = subprocess.run(command, cwd=tmp_path, env=known, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    made = json.loads((tmp_path / "runs" / "study-toys" / "study.json").read_text())
+    assert made["complete"] and len(made["runs"]) == 2
+    unknown = subprocess.run(
+        command, cwd=tmp_path, env={**known, "LMLAB_EXTENSIONS": "toys"}, capture_output=True, text=True
+    )
+    assert unknown.returncode == 1 and "LMLAB_EXTENSIONS names toys, which can't be imported" in unknown.stderr

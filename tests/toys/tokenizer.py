@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from lmlab.data.tokenizers import TokenizerKind
 from lmlab.data.tokenizers.base import FORMAT
 
 
@@ -41,3 +42,11 @@ class CodePoints:
     def to_json(self):
         """The stored value."""
         return {"format": FORMAT, "name": self.name}
+
+
+def learn(data, texts, documents_end):
+    """Nothing has to be learnt."""
+    return CodePoints()
+
+
+CODE_POINTS = TokenizerKind(name="code-points", learn=learn, restore=lambda value: CodePoints())

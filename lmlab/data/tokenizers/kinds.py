@@ -12,6 +12,7 @@ from typing import Any
 
 from lmlab.data.tokenizers.base import Tokenizer
 from lmlab.recipe.data import TOKENIZERS, Data
+from lmlab.recipe.extensions import note_kind
 
 Learn = Callable[[Data, Iterable[str], bool], Tokenizer]
 """(settings, texts, whether documents have an end) -> tokenizer, trained on the texts if it is trained."""
@@ -24,6 +25,8 @@ class TokenizerKind:
     name: str
     """Its name in recipes and stored tokenizers."""
     learn: Learn
+    reads_text: bool = False
+    """Whether it is trained on the training split; otherwise `learn` is given the corpus's alphabet."""
     restore: Callable[[Any], Tokenizer]
     """Returns the tokenizer that `to_json` converted; raises LabError if the value is damaged."""
 
@@ -79,9 +82,9 @@ KINDS: dict[str, TokenizerKind] = {
     for kind in (
         TokenizerKind(name="characters", learn=_characters, restore=_restored_by("characters", "Characters")),
         TokenizerKind(name="bytes", learn=_bytes, restore=_restored_by("bytes", "Bytes")),
-        TokenizerKind(name="words", learn=_words, restore=_restored_by("words", "Words")),
+        TokenizerKind(name="words", learn=_words, reads_text=True, restore=_restored_by("words", "Words")),
         TokenizerKind(name="gpt2", learn=_gpt2, restore=_restored_by("gpt2", "GPT2")),
-        TokenizerKind(name="bpe", learn=_bpe, restore=_restored_by("bpe", "BPE")),
+        TokenizerKind(name="bpe", learn=_bpe, reads_text=True, restore=_restored_by("bpe", "BPE")),
     )
 }
 """Name -> tokenizer."""
@@ -93,3 +96,4 @@ def add_tokenizer(kind: TokenizerKind) -> None:
         raise ValueError(f"data.tokenizer {kind.name} exists already")
     KINDS[kind.name] = kind
     TOKENIZERS.append(kind.name)
+    note_kind("data.tokenizer", kind.name, kind.learn)

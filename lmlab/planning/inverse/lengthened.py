@@ -7,8 +7,9 @@ import math
 
 from lmlab.planning.inverse.learning_rates import Tuned
 from lmlab.planning.texts.memorisation import against_memorisation
-from lmlab.recipe import Constant, Recipe, override
+from lmlab.recipe import Recipe, override
 from lmlab.recipe.derived import RULES
+from lmlab.recipe.schedule import has_span
 
 MOST_EVALUATIONS = 100
 """Per run, and as many checkpoints: a recipe for a short text may have one every few steps."""
@@ -56,7 +57,7 @@ def lengthened(tuned: Tuned, shape: Recipe, parameters: int, tokens: float, uniq
     }
     if base.train.micro_batch is not None and batch % base.train.micro_batch:
         changes["train.micro_batch"] = math.gcd(base.train.micro_batch, batch)
-    if not isinstance(base.schedule, Constant):
+    if has_span(base.schedule):
         changes["schedule.steps"] = None
     changes |= tuned.rates(shape.model.width, batch, parameters, tokens)
     changes |= against_memorisation(base, tokens / unique_tokens, parameters / unique_tokens)

@@ -22,8 +22,9 @@ from lmlab.planning.inverse.search import MOST_PARAMETERS_A_TOKEN
 from lmlab.planning.inverse.shapes import counted_parameters, shapes_like
 from lmlab.planning.losses.known_law import KnownLaw
 from lmlab.planning.next_steps.facts import TIMES, RunFacts
-from lmlab.recipe import Constant, Recipe
+from lmlab.recipe import Recipe
 from lmlab.recipe.quantities import count
+from lmlab.recipe.schedule import has_span
 from lmlab.scaling.curve import RatePath, expected_end, rate_path
 from lmlab.scaling.estimate import Estimate, Evidence
 from lmlab.scaling.law import REPETITIONS_WORTH, effective_tokens
@@ -201,7 +202,7 @@ class _Ranking:
         own, steps = facts.recipe, max(1, round(longer * facts.tokens / facts.step_tokens))
         if own.train.epochs is not None or steps != own.train.steps:
             settings |= self._length(steps)
-            if not isinstance(own.schedule, Constant) and own.schedule.steps is not None:
+            if own.schedule.steps is not None:
                 settings["schedule.steps"] = "none"
         if own.schedule.start:
             settings["schedule.start"] = 0
@@ -246,7 +247,7 @@ def branch_path(facts: RunFacts) -> RatePath:
     schedule, steps = facts.recipe.schedule, facts.steps
     longer = steps + facts.new_steps
     start = schedule.start
-    stretched = schedule if isinstance(schedule, Constant) else dataclasses.replace(schedule, steps=None)
+    stretched: Any = dataclasses.replace(schedule, steps=None) if has_span(schedule) else schedule
 
     def share(step: int) -> float:
         if step >= steps and facts.recipe.data.fresh:  # its branch counts steps from 0

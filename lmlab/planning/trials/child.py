@@ -28,6 +28,7 @@ from lmlab import LabError, StorageError
 from lmlab.files import TemporaryFolder, cache_folder, make_folder, remove_dead, temporary_folder
 from lmlab.hardware.memory import free_memory_bytes, out_of_memory_kills, total_memory_bytes
 from lmlab.recipe import Recipe, to_toml
+from lmlab.recipe.extensions import load_extensions, require_known_elsewhere
 from lmlab.recipe.text import from_toml
 from lmlab.scaling.estimate import Evidence
 from lmlab.training.policy import Policy, read_policy
@@ -122,8 +123,10 @@ def measure(
     `micro_batch` (sequences a pass) and `batch` (sequences a step) replace the policy's and the recipe's; a batch alone is one
     pass. With `whole` the child does everything that a run does, so that its peak of memory is that of the run, and with `put_back`
     it loads the best model at the end. A failure in the child, or a time beyond `deadline_seconds`, is in the result's `failed`.
-    LabError where no process can be started, StorageError where the disk failed, which has no information about the recipe.
+    LabError where no process can be started, or only this one can read the recipe; StorageError where the disk failed, which has no
+    information about the recipe.
     """
+    require_known_elsewhere(recipe)
     sequences = batch or recipe.train.batch
     passes = min(micro_batch or batch or policy.micro_batch, sequences)
     train = dataclasses.replace(recipe.train, batch=sequences, micro_batch=None)
@@ -229,6 +232,7 @@ def _main(stdin: TextIO, answer: Callable[[dict[str, Any]], None]) -> None:
     threading.Thread(target=_end_with_parent, args=(stdin,), daemon=True).start()
     began: list[float] = []
     try:
+        load_extensions()
         recipe, policy = from_toml(request["recipe"]), read_policy(request["policy"])
         threading.Thread(target=_give_up_in_time, args=(request["least_free_bytes"], answer), daemon=True).start()
         from lmlab.data.dataset import open_dataset

@@ -23,6 +23,7 @@ from lmlab.planning.trials.child import measure
 from lmlab.planning.trials.probe import probe
 from lmlab.planning.trials.store import facts_of_steps, measured
 from lmlab.recipe import Recipe
+from lmlab.recipe.extensions import known_only_here
 from lmlab.training.policy import Policy, choose_policy
 
 TIMED_STEPS = 3
@@ -68,7 +69,7 @@ def fastest_policy(
     candidates = _candidates(recipe, policy)
     sequence_flops = flops_per_token(recipe.model, vocabulary).training * recipe.model.context
     longest = LONGEST_STEP_FLOPS_ON_ARM if platform.machine().lower() in ("arm64", "aarch64") else LONGEST_STEP_FLOPS
-    if len(candidates) < 2 or sequence_flops > longest:
+    if len(candidates) < 2 or sequence_flops > longest or known_only_here(recipe):
         return policy
     batch = recipe.train.batch
     if batch * sequence_flops > LONGEST_STEP_FLOPS:
@@ -155,7 +156,7 @@ def _candidates(recipe: Recipe, policy: Policy) -> list[Policy]:
         # core alone, since all wait for the slowest.
         fewer = {physical_cores() // 2, performance_cores()} - {policy.threads}
         threads += sorted(fewer, reverse=True)
-    identities = {"native": policy.engine_identity, "torch": ""}
+    identities = {"torch": "", policy.engine: policy.engine_identity}
     pairs = [(policy.engine, count) for count in threads] + [(engine, policy.threads) for engine in engines[1:]]
     return [
         dataclasses.replace(policy, engine=engine, engine_identity=identities[engine], threads=count)

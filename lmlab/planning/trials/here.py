@@ -17,6 +17,7 @@ from lmlab.planning.trials.peaks import peak_flops
 from lmlab.planning.trials.stored_trials import keep_trial, kept_trial
 from lmlab.planning.trials.trial import Extent, Trial
 from lmlab.recipe import Recipe
+from lmlab.recipe.extensions import known_only_here
 from lmlab.training.policy import Policy
 
 TIMED_STEPS = 8
@@ -58,7 +59,7 @@ def try_here(
         # Without an evaluation and a checkpoint the peak of memory would be up to a third too low.
         whole = expected < LONGEST_WHOLE_SECONDS
         steps = TIMED_STEPS if expected < LONG_STEP_SECONDS else 1
-        apart = policy.device == "cpu" and not policy.compile and policy.ranks == 1
+        apart = policy.device == "cpu" and not policy.compile and policy.ranks == 1 and not known_only_here(recipe)
         trial = (_tried_apart if apart else _tried_inside)(recipe, policy, dataset, steps, whole)
         keep_trial(trial, recipe, policy, dataset)
         if not apart:

@@ -18,6 +18,7 @@ from typing import Any
 from lmlab.data.dataset import Dataset
 from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.planning.trials.child import environment
+from lmlab.recipe.extensions import load_extensions
 
 COMMAND = (sys.executable, "-P", "-m", "lmlab.planning.trials.tokenizing")
 TEXT_TOKENS = 1024
@@ -134,6 +135,7 @@ def _read_line(process: subprocess.Popen[str]) -> str:
 
 
 def _work() -> None:
+    load_extensions()
     request = json.loads(sys.stdin.readline())
     tokenizer, texts = load_tokenizer(request["tokenizer"]), request["texts"]
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from lmlab.recipe import Recipe
 from lmlab.recipe.experiment import SECTIONS
-from lmlab.recipe.schedule import Constant
 from lmlab.recipe.train import PrecisionName
 from lmlab.study.grid.design import Factor, Level
 from lmlab.study.tune.variants import shortened
@@ -89,7 +88,7 @@ def comparable(
     """
     train = dataclasses.replace(recipe.train, steps=steps, epochs=None, precision=precision, device=device, until=None)
     schedule: Any = recipe.schedule
-    if not isinstance(schedule, Constant) and schedule.steps == steps:
+    if schedule.steps == steps:
         schedule = dataclasses.replace(schedule, steps=None)
     least = max(1, round(steps * share))
     evaluate = dataclasses.replace(recipe.evaluate, every=max(1, least // 4), prompts=())

@@ -21,7 +21,7 @@ from lmlab.experiment.reading import read_record
 from lmlab.experiment.record import Record
 from lmlab.hardware.device import choose_device
 from lmlab.recipe import Recipe, check, is_recipe, recipe_hash, with_settings
-from lmlab.recipe.schedule import Constant
+from lmlab.recipe.schedule import has_span
 from lmlab.recipe.train import PrecisionName
 from lmlab.runs import open_run
 from lmlab.study.compare.comparing import name_of
@@ -187,7 +187,7 @@ def _endpoint_of_run(record: Record) -> Endpoint:
 def _until(recipe: Recipe, of: int, step: int) -> Recipe:
     """Return the recipe of a run of `of` steps up to `step`: fewer steps of the same schedule."""
     schedule: Any = recipe.schedule
-    if not isinstance(schedule, Constant) and schedule.steps is None:
+    if has_span(schedule) and schedule.steps is None:
         schedule = dataclasses.replace(schedule, steps=of - schedule.start)
     train = dataclasses.replace(recipe.train, steps=step, epochs=None)
     return dataclasses.replace(recipe, train=train, schedule=schedule)

@@ -16,6 +16,7 @@ from lmlab.experiment.asked import recipe_asked
 from lmlab.files import FileLock, make_folder, write_json
 from lmlab.hardware.cpu import physical_cores
 from lmlab.recipe import check, override
+from lmlab.recipe.extensions import require_known_elsewhere
 from lmlab.recipe.quantities import duration
 from lmlab.study.grid.definition import Definition
 from lmlab.study.grid.holding import forget, tidy
@@ -121,6 +122,8 @@ def opening(plan: StudyPlan) -> str:
 
 def _carried_out(plan: StudyPlan, work: Work, workers: int, display: Display, say: Callable[[str], object]) -> bool:
     if workers > 1:
+        for one in plan.runs:
+            require_known_elsewhere(one.recipe)
         return work_together(work, workers, say)
     return work_through(plan, work, display, say)
 

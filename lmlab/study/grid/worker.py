@@ -27,6 +27,7 @@ from typing import Any, TextIO
 from lmlab import LabError, StorageError
 from lmlab.data.progress import Silent
 from lmlab.experiment.start import train_or_resume
+from lmlab.recipe.extensions import load_extensions
 from lmlab.recipe.quantities import duration
 from lmlab.runs import Run
 from lmlab.runs.lock import is_locked
@@ -146,6 +147,7 @@ def request_of(work: Work) -> str:
 def _main(stdin: TextIO) -> int:
     value = json.loads(stdin.readline())
     threading.Thread(target=_end_with_parent, args=(stdin,), daemon=True).start()
+    load_extensions()
     seconds = {tuple(cell): float(one) for cell, one in value.pop("seconds")}
     work = Work(**{**value, "runs": Path(value["runs"]), "study": Path(value["study"]), "seconds": seconds})
     plan = read_plan(work.study)

@@ -7,7 +7,6 @@ from typing import Any
 
 from lmlab.model.families import family_of
 from lmlab.recipe import Recipe, check
-from lmlab.recipe.schedule import Constant
 
 RATES = ("lr", "adam_lr", "table_lr")
 
@@ -25,7 +24,7 @@ def shortened(recipe: Recipe, steps: int, of: int, seed: int) -> Recipe:
     share, schedule = steps / of, recipe.schedule
     changed: Any = schedule
     warmup = min(round(schedule.warmup * share), steps)
-    spanned = None if isinstance(schedule, Constant) or schedule.steps is None else schedule.steps
+    spanned = schedule.steps
     changes: dict[str, int] = {"warmup": warmup, "start": 0}
     if spanned is not None:
         changes["steps"] = max(1, warmup, round(spanned * share))
