@@ -8,9 +8,9 @@ where those sequences start. Nothing is stored, so any batch can be computed at 
               rows x columns >= W cells (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002). The grid
               has less than one surplus row, so cycle walking out of the surplus cells is short.
     shifted   as shuffle, but each epoch cuts its windows at another offset below the context, so that a text read many
-              times is cut into different windows each time. The offsets of consecutive epochs are steps of the golden
-              ratio around a circle, which no other step spreads more evenly (Knuth, Art of Computer Programming 3,
-              6.4, theorem S). To leave space for the offset, W = (tokens - context) // context, but at least one if one fits.
+              times is cut into different windows each time. The offsets of consecutive epochs are the low-discrepancy
+              sequence of the golden ratio (Knuth, Art of Computer Programming 3, 6.4, theorem S). To leave space for the
+              offset, W = (tokens - context) // context, but at least one if one fits.
     random    sequence k starts anywhere, from a hash of (seed, k) (windows with replacement, as nanoGPT draws them).
 
 The mixing of bits is that of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
@@ -71,7 +71,7 @@ def window_starts(order: str, seed: int, tokens: int, context: int, first: int, 
     numbers = np.arange(first, first + count, dtype=np.uint64)
     key = _key(ORDER_NUMBERS[order], seed)
     if order == "random":
-        # The remainder favours small starts by less than tokens / 2**64: one part in ten million at 10**12 tokens.
+        # Modulo bias: small starts are favoured by less than tokens / 2**64, which is below 1e-7 at 10**12 tokens.
         draws = _mixed(_mixed(numbers * np.uint64(GOLDEN) + key))
         return (draws % np.uint64(tokens - context)).astype(np.int64)
     size = epoch_length(order, tokens, context)

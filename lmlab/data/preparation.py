@@ -179,7 +179,7 @@ def _marks(data: Data, scanned: Scan, tokenizer: Tokenizer) -> Marks:
     """Return the tokens around each document; raises LabError if they are required and the tokenizer has none."""
     if data.windows == "documents" and tokenizer.begin_of_text is None:
         raise LabError(
-            f"this tokenizer of {tokenizer.name} has no token that begins and ends documents, since it is from a corpus of one: "
+            f"the {tokenizer.name} tokenizer has no token that begins and ends documents, because its corpus was one document: "
             "expected --data.windows stream"
         )
     return Marks(

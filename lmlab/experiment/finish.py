@@ -1,4 +1,4 @@
-"""After the last step: the final figures, and the summary."""
+"""The end of a run: the final evaluation and summary.json."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def finish(session: Session, ending: Ending, say: Callable[[str], None]) -> Outc
         "claims": compared_claims(session.recipe, evaluations, finals, bests),
         "expectations": [entry.scored(bests, seconds) for entry in read_expectations(run.origin().get("expected"))],
     }
-    # A process that dies between the two finishes again: the resume removes this line.
+    # If the process is killed between these two writes, a resume removes this line and finishes again.
     session.journal.append(
         "events",
         "finished",
@@ -158,9 +158,9 @@ def _loop_seconds(session: Session) -> float:
 
 
 def _measured(session: Session, scored: _Scored, seconds: float) -> dict[str, float]:
-    """Return what the forecast's figures came to."""
+    """Return the measured value of each forecast figure."""
     state = session.state
-    # A branch has its parent's tokens in its count, but not its seconds.
+    # A branch's token count includes its parent's tokens, but its time doesn't include its parent's.
     trained_here = reading(session.recipe, session.dataset).tokens(state.cursor - state.first_cursor)
     return {
         "train_seconds": state.train_seconds,
@@ -244,7 +244,7 @@ def rise_between(best: Evaluation, final: Evaluation) -> PairedDifference | None
 
 
 def gap_figures(valid: Evaluation, train: Evaluation) -> dict[str, Any]:
-    """Return the training loss beside final figures, and how far validation is above it, over samples of equal size."""
+    """Return the training loss and the generalisation gap (validation minus training loss), over samples of equal size."""
     gap = loss_gap(valid, train)
     return {
         "train_loss": train.loss,

@@ -52,7 +52,7 @@ class Expectation:
 
 @dataclass(frozen=True, kw_only=True)
 class Outline:
-    """What is resolved before a run's first step: everything except its folder."""
+    """The resolved configuration of a run, except its folder: policy, data set, length and evaluations."""
 
     recipe: Recipe
     policy: Policy
@@ -68,7 +68,7 @@ class Outline:
     """Memory of this process when the data was ready and nothing was computed yet."""
 
     def forecast(self, runs: Path, say: Callable[[str], object], clock: WallClock) -> Forecast:
-        """Forecast the run's cost and loss, from a trial in this process and the finished runs in `runs`.
+        """Forecast the run's cost and loss, from timed trial steps and the finished runs in `runs`.
 
         The time on `clock` after that is measured, and not part of the forecast's uncertainty.
         """
@@ -90,7 +90,7 @@ class Outline:
     def expectation(self, runs: list[Finished]) -> Expectation:
         """Return what earlier runs predict for this one."""
         calibrations = calibrations_from(scores_on(runs, machine_of(self.policy)))
-        # There are no measurements for models that were trained before.
+        # The laws of loss don't cover runs that start from trained weights.
         known = None
         if self.parent is None:
             known = evidence_for(self.recipe, self.dataset, self.steps, runs, calibrations)
@@ -100,7 +100,7 @@ class Outline:
 def outline_of(
     recipe: Recipe, dataset: Dataset, training: TrainingTokens, parent: Parent | None, say: Callable[[str], object]
 ) -> Outline:
-    """Return how `recipe` will run on this machine, and put its policy in force; LabError where it can't run."""
+    """Resolve `recipe` for this machine and apply its policy; LabError where it can't run here."""
     policy = choose_policy(recipe, say)
     release_freed_memory()
     idle = held_memory_bytes(policy.torch_device)

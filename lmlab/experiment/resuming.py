@@ -42,8 +42,8 @@ from lmlab.training.wall import WallClock
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
-    """A run that was found complete, and what it continues from."""
+class ResumePoint:
+    """The verified data set and checkpoint that a resume continues from."""
 
     dataset: Dataset
     checkpoint: Checkpoint | None
@@ -51,8 +51,8 @@ class Judged:
     warnings: tuple[str, ...] = ()
     """Deviations that don't prevent a resume."""
 
-    def stands(self, run: Run) -> bool:
-        """Return whether that is still the content of the folder."""
+    def is_current(self, run: Run) -> bool:
+        """Return whether the run's folder still has this checkpoint as its latest."""
         if self.checkpoint is None:
             return not checkpoints_of(run.checkpoints)
         manifest, pointer = self.checkpoint.folder / MANIFEST, pointed(run.checkpoints, "latest")
@@ -98,16 +98,16 @@ def resume(
     with _judging(run):
         judged = _judged(run, recipe, progress)
     with RunLock(run.folder, sign=False) as lock:
-        if not judged.stands(run):  # another process had the lock in between
+        if not judged.is_current(run):  # another process had the lock in between
             with _judging(run):
                 judged = _judged(run, recipe, progress)
-        return _go_on(run, recipe, judged, changes or {}, lock, deadline, display or make_display(), say, clock)
+        return _continue(run, recipe, judged, changes or {}, lock, deadline, display or make_display(), say, clock)
 
 
-def _go_on(
+def _continue(
     run: Run,
     recipe: Recipe,
-    judged: Judged,
+    judged: ResumePoint,
     changes: Mapping[str, Any],
     lock: RunLock,
     deadline: float | None,
@@ -118,7 +118,7 @@ def _go_on(
     dataset, checkpoint = judged.dataset, judged.checkpoint
     recipe = with_known_prompts(recipe, dataset.tokenizer, say)
     if checkpoint is None:
-        return _begin_again(run, recipe, dataset, display, lock, say, deadline, clock)
+        return _restart(run, recipe, dataset, display, lock, say, deadline, clock)
     policy, exact = _policy(run, recipe, changes, say)
     require_memory(recipe, policy, dataset.vocabulary_size)
     outline = outline_of_run(run, recipe, policy, dataset, checkpoint.step)
@@ -133,12 +133,12 @@ def _go_on(
         say(warning)
     for name in update_pointers(run.checkpoints, checkpoint.step, best_of(session.state), lock.storage):
         say(f"checkpoints/{name}.json did not match the checkpoint of step {checkpoint.step:,} and was written again")
-    for warning in (*journal.rewind(lengths), *_mend_units(run, recipe, dataset, state.evaluations, lock.storage)):
+    for warning in (*journal.rewind(lengths), *_repair_units(run, recipe, dataset, state.evaluations, lock.storage)):
         say(warning)
     read_outlook(session.outlook, run)
     if not exact:
         run.write("policy.json", policy.to_json(), lock.storage)
-    _mend_tokenizer(run, dataset, lock.storage)
+    _repair_tokenizer(run, dataset, lock.storage)
     how = "bit for bit" if exact else "with another policy (device, precision, threads or engine), so not bit for bit"
     say(f"{run.name} continues from step {checkpoint.step:,} of {outline.steps:,}, {how}")
     return train_to_end(session, deadline, say)
@@ -152,7 +152,7 @@ def _finished(run: Run, summary: dict[str, Any], say: Callable[[str], None]) -> 
         state, _ = read_state(checkpoint.state)
         with RunLock(run.folder, sign=False):
             mended = update_pointers(run.checkpoints, checkpoint.step, best_of(state))
-            mended += _mend_tokenizer(run, find_dataset(run.fact("data_id")), DISK)
+            mended += _repair_tokenizer(run, find_dataset(run.fact("data_id")), DISK)
     further = f"to train it further: lmlab train --from {run.name}@latest --train.steps N"
     inventory = take_inventory(run)
     if inventory.fails:
@@ -174,7 +174,7 @@ def _judging(run: Run) -> Iterator[None]:
         raise LabError(f"{run.name} can't resume: {error}; {take_inventory(run).sentence()}") from None
 
 
-def _judged(run: Run, recipe: Recipe, progress: Progress | None) -> Judged:
+def _judged(run: Run, recipe: Recipe, progress: Progress | None) -> ResumePoint:
     """Check everything that the training needs except the tensors, which are read into the model later; LabError where it isn't
     intact."""
     if recipe_hash(recipe) != run.fact("recipe_hash"):
@@ -182,18 +182,18 @@ def _judged(run: Run, recipe: Recipe, progress: Progress | None) -> Judged:
     run.next_segment()
     if not checkpoints_of(run.checkpoints) and pointed(run.checkpoints, "latest") is None:
         require_no_progress(run)
-        return Judged(dataset=_dataset(run, recipe, progress), checkpoint=None)
+        return ResumePoint(dataset=_dataset(run, recipe, progress), checkpoint=None)
     checkpoint, warnings = find(run.checkpoints, "latest")
     state, _ = read_state(checkpoint.state)
     _require_evaluations(run, state.evaluations)
     read_policy(run.read("policy.json"))
-    return Judged(dataset=_dataset(run, recipe, progress), checkpoint=checkpoint, warnings=tuple(warnings))
+    return ResumePoint(dataset=_dataset(run, recipe, progress), checkpoint=checkpoint, warnings=tuple(warnings))
 
 
 def _require_evaluations(run: Run, counted: int) -> None:
     """Raise LabError where neither units-valid.npy nor metrics.jsonl has as many evaluations as the state counts: one is damaged.
 
-    Missing columns of the first are filled, so a count without evidence would allocate memory for nothing.
+    Missing columns of the first are filled, so a wrong count would allocate memory for nothing.
     """
     with contextlib.suppress(LabError):
         if run.units()["bits"].shape[1] >= counted:
@@ -210,7 +210,7 @@ def resume_same(name: str, recipe: Recipe, *, runs: str | Path = "runs", **optio
     run, _ = open_run(name, Path(runs))
     own = run.recipe()
     different = differences(own, recipe)
-    # Settings that lmlab derived, then and now, are the run's; requested settings come before those that follow from them.
+    # Settings that lmlab derived in both recipes don't count as differences; requested ones are reported first.
     asked = [name for name in different if name not in own.derived or name not in recipe.derived]
     asked.sort(key=lambda name: name in recipe.derived)
     if asked:
@@ -223,7 +223,7 @@ def resume_same(name: str, recipe: Recipe, *, runs: str | Path = "runs", **optio
     return resume(run, **options)
 
 
-def _begin_again(
+def _restart(
     run: Run,
     recipe: Recipe,
     dataset: Dataset,
@@ -237,7 +237,7 @@ def _begin_again(
     outline = outline_of(recipe, dataset, tokens_of_run(run, recipe, dataset), parent_again(run), say)
     outline = dataclasses.replace(outline, plan=evaluation_plan(recipe, dataset, outline.steps, run))
     where = f"from step {outline.first:,} of {outline.steps:,}"
-    say(f"{run.name} was stopped before its first checkpoint: it begins again, {where}")
+    say(f"{run.name} was stopped before its first checkpoint: restarting {where}")
     forecast = outline.forecast(run.folder.parent, say, clock)
     lock.sign()
     session = begin(run, outline, forecast, display, lock.storage, clock, "resume")
@@ -269,7 +269,7 @@ def _dataset(run: Run, recipe: Recipe, progress: Progress | None) -> Dataset:
     return dataset
 
 
-def _mend_tokenizer(run: Run, dataset: Dataset, storage: Storage) -> list[str]:
+def _repair_tokenizer(run: Run, dataset: Dataset, storage: Storage) -> list[str]:
     """Write tokenizer.json where it's missing, from the data set; return its name if that was done."""
     if (run.folder / "tokenizer.json").exists():
         return []
@@ -277,7 +277,7 @@ def _mend_tokenizer(run: Run, dataset: Dataset, storage: Storage) -> list[str]:
     return ["tokenizer"]
 
 
-def _mend_units(run: Run, recipe: Recipe, dataset: Dataset, evaluations: int, storage: Storage) -> list[str]:
+def _repair_units(run: Run, recipe: Recipe, dataset: Dataset, evaluations: int, storage: Storage) -> list[str]:
     """Truncate units-valid.npy to the evaluations that the checkpoint counts; return lines about what is damaged or missing.
 
     No training depends on it: a damaged file is moved aside and started again, and missing evaluations stay NaN.

@@ -1,4 +1,4 @@
-"""An ordinary run from recipe to summary, new or branched from another run's checkpoint."""
+"""Train a new run, from recipe to summary: from initial weights, or as a branch of another run's checkpoint."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def train_or_resume(
     note: str = "",
     **options: Any,
 ) -> Outcome:
-    """Train, or where a run of that name exists, `resume_same`: so repeating a killed command continues it."""
+    """Resume the run if it exists (`resume_same`), else train it, so that repeating an interrupted command continues it."""
     folder = Path(runs) / run
     if not folder.exists():
         return train(recipe, run=run, runs=runs, parent=parent, expect=expect, note=note, **options)
@@ -126,7 +126,7 @@ def train_or_resume(
 def with_rate(recipe: Recipe, parent: Parent, rate: RateName) -> Recipe:
     """Return `recipe` with its schedule stretched over the new length, continued like the parent's, or restarted at the branch."""
     schedule = recipe.schedule
-    # A branch that doesn't continue in its parent's batches counts its steps from 0, and with them its schedule.
+    # A branch that doesn't continue its parent's batch order starts at step 0, and so does its schedule.
     reads_on = recipe.data == parent.recipe.data and same_stream(recipe, parent.run.fact("data_id"), parent)
     start = parent.step if reads_on else 0
     if recipe.data.fresh and rate == "hold":
@@ -194,7 +194,7 @@ def policy_line(policy: Policy) -> str:
 
 
 def _dataset(recipe: Recipe, parent: Parent | None, progress: Progress | None) -> Dataset:
-    """Return the recipe's data set; a branch that doesn't change it uses its parent's, whose text may be gone."""
+    """Return the recipe's data set; a branch with unchanged data settings uses its parent's, as the text may be missing."""
     if parent is not None and _same_data(recipe.data, parent.recipe.data):
         with contextlib.suppress(LabError):
             return find_dataset(parent.run.fact("data_id"))

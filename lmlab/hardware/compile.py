@@ -18,11 +18,11 @@ def choose_compile(name: str, device: torch.device, machine: Machine) -> tuple[b
     if name not in ("auto", "on", "off"):
         raise LabError(f"train.compile is {name!r}: expected auto, on or off")
     if name == "off":
-        return False, "asked for"
+        return False, "requested"
     if (lacking := _lacking(device, machine)) is not None:
         return False, f"torch.compile can't run here: {lacking}"
     if name == "on":
-        return True, "asked for"
+        return True, "requested"
     if device.type == "cuda":
         return True, "fused kernels are much faster on a GPU"
     if device.type == "cpu":

@@ -44,14 +44,14 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     if name == "auto":
         return _automatic(device, modern)
     if name == "fp32":
-        return _precision("fp32", "asked for")
+        return _precision("fp32", "requested")
     if name == "tf32":
         if not modern or amd:
             raise LabError(f"tf32 needs an NVIDIA GPU of compute capability 8.0 or later, and not {device}: use fp32")
-        return _precision("tf32", "asked for")
+        return _precision("tf32", "requested")
     if (wrong := _fails(LOWER[name], device)) is not None:
         raise LabError(f"{name} doesn't work on {device} ({wrong}): use fp32 or auto")
-    return _precision(name, "asked for" + _warning(name, device, modern), tf32=modern)
+    return _precision(name, "requested" + _warning(name, device, modern), tf32=modern)
 
 
 def _automatic(device: torch.device, modern: bool) -> Precision:

@@ -1,4 +1,4 @@
-"""What lmlab asks about a model family: how it is built, what it costs, how it starts, and which parts of lmlab support it.
+"""The interface of a model family: construction, initial values, counts of parameters and FLOPs, and which features support it.
 
 A family belongs to a dataclass of settings in a recipe. `Family` states what each one must have and the defaults of the rest;
 `families.py` is the registry. No torch is imported here, since costs are asked for where nothing is computed.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lmlab.model.trainable import TrainableModel
 
 TOKENS_IN_A_GPU_PASS = 16_384
-"""Enough to use all of a GPU, few enough to fit its memory."""
+"""Default tokens of a GPU micro-batch: enough to saturate the GPU, few enough to fit its memory."""
 
 
 class Family(ABC):
@@ -77,7 +77,7 @@ class Family(ABC):
         return 0.0
 
     def fewest_layers(self, model: Any) -> int:
-        """Return from how many layers on each further one costs as much as the last."""
+        """Return the smallest number of layers from which each additional layer costs the same."""
         return 1
 
     def transfer(self, model: Any, transfer_from: tuple[int, ...]) -> TransferRule:

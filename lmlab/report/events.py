@@ -100,7 +100,7 @@ def _spike(line: dict[str, Any]) -> str:
     for name, key in (("loss", "loss"), ("gradient norm", "gradient_norm")):
         z = line.get(f"{key}_z")
         values.append(f"{name} {_number(line.get(key))}" + ("" if z is None else f" ({z:+.1f} sd)"))
-    done = {"noted": "update made", "skipped": "update left out"}.get(line.get("action", "skipped"), "update left out")
+    done = {"noted": "update made", "skipped": "update skipped"}.get(line.get("action", "skipped"), "update skipped")
     if line["kind"] == "rewind":
         first, last = line["skipped"]
         done = f"rewound to here from step {line['from_step']:,}, past {last - first:,} sequences"

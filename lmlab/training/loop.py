@@ -1,9 +1,9 @@
-"""The training loop: step, log, evaluate, save, check for a stop, in that order at every step.
+"""The training loop: before each step it checks for a stop request, evaluates, saves, and checks whether training is over.
 
 A boundary is the point between two steps. Everything that happens there depends only on the number of steps taken and on the
 state, so a run that is resumed at a boundary is identical to the uninterrupted run.
 
-    boundary -> (evaluate) -> (save) -> (stop?) -> step, judged -> (note a spike, skip it, rewind) -> (log) -> boundary
+    boundary -> (stop requested?) -> (evaluate) -> (save) -> (over?) -> step -> (handle a spike) -> (log) -> boundary
 """
 
 from __future__ import annotations

@@ -48,8 +48,7 @@ class Policy:
     tf32: bool
     compile: bool
     engine: str
-    """native, torch, or another that was registered."""
-    """What computes the step: lmlab's native kernels, or PyTorch."""
+    """The engine that computes the step: native (lmlab's CPU kernels), torch, or a registered one."""
     engine_identity: str
     """The build of the native engine: another compiler or version may round sums differently. Empty for torch."""
     micro_batch: int
@@ -129,14 +128,14 @@ def choose_engine(
     """
     requested = recipe.train.engine
     if requested not in ("auto", "native"):
-        return requested, "", "asked for"
+        return requested, "", "requested"
     lacking = _no_native_engine(recipe, device, precision, compiled)
     if lacking is None:
         loaded = load(say, identity)
         if identity and not isinstance(loaded, Library):
             loaded = load(say)
         if isinstance(loaded, Library):
-            why = "asked for" if requested == "native" else "the faster one on a CPU"
+            why = "requested" if requested == "native" else "the faster one on a CPU"
             return "native", loaded.identity, f"{why}; built by {loaded.build.compiler}"
         lacking = loaded.reason
     if requested == "native":
@@ -199,7 +198,7 @@ def _no_native_engine(recipe: Recipe, device: torch.device, precision: str, comp
 def _micro_batch(recipe: Recipe, device: torch.device) -> tuple[int, str]:
     batch, requested = recipe.train.batch, recipe.train.micro_batch
     if requested is not None:
-        return requested, "asked for"
+        return requested, "requested"
     if device.type == "cpu":
         return batch, "the whole batch"
     tokens = family_of(recipe.model).gpu_pass_tokens
@@ -207,7 +206,7 @@ def _micro_batch(recipe: Recipe, device: torch.device) -> tuple[int, str]:
     if fits >= batch:
         return batch, "the whole batch"
     divisor = nearest_divisor(batch, fits)
-    return divisor, f"about {tokens:,} tokens a pass"
+    return divisor, f"about {tokens:,} tokens a micro-batch"
 
 
 def _is_bool(value: Any) -> bool:

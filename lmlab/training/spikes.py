@@ -57,8 +57,8 @@ class Decision:
     """The norm that the gradient is clipped to (0: not clipped); None skips the update."""
     box: str | None
     """The black box's file; None if none was written."""
-    scale_at_fault: bool
-    """Whether a loss scale that is too large can be the cause."""
+    loss_scale_overflow: bool
+    """Whether a loss scale that is too large may have caused the overflow."""
 
 
 class SpikeGuard:
@@ -79,13 +79,13 @@ class SpikeGuard:
         loss = gradients.loss_sum / max(1, gradients.targets)
         verdict = judge(state.guard, self._recipe, state.step, loss, gradients.norm)
         scaler = self._step.scaler
-        scale_at_fault = verdict.kind == "not finite" and scaler is not None and not scaler.exhausted
-        wanted = verdict.kind != "fine" and not scale_at_fault and state.guard.boxes < MOST_BOXES
+        loss_scale_overflow = verdict.kind == "not finite" and scaler is not None and not scaler.exhausted
+        wanted = verdict.kind != "fine" and not loss_scale_overflow and state.guard.boxes < MOST_BOXES
         return Decision(
             verdict=verdict,
             limit=verdict.limit if self._updates(state, verdict) else None,
             box=self._hooks.black_box(state, verdict) if wanted else None,
-            scale_at_fault=scale_at_fault,
+            loss_scale_overflow=loss_scale_overflow,
         )
 
     def after(self, state: State, decision: Decision, gradients: StepGradients, updated: bool) -> bool:
@@ -94,7 +94,7 @@ class SpikeGuard:
         first = state.cursor - train.batch
         # Counted here and not when it is written: a step that fails after that is repeated, and writes it again.
         state.guard.boxes += decision.box is not None
-        if decision.scale_at_fault:
+        if decision.loss_scale_overflow:
             self._record(state, "scale_lowered", first, gradients, {"scale": state.scale, **verdict.values()})
             state.skipped.append([first, state.cursor])
             return True
@@ -116,7 +116,7 @@ class SpikeGuard:
         kind = "spike" if verdict.kind == "spike" else "skipped_update"
         self._record(state, kind, first, gradients, {**values, "action": "skipped"})
         row = f" ({state.skipped_in_a_row} in a row)"
-        self._display.note(f"step {state.step:,}: {verdict.sentence()}; update left out{row}")
+        self._display.note(f"step {state.step:,}: {verdict.sentence()}; update skipped{row}")
         if verdict.kind == "not finite" and state.skipped_in_a_row >= train.tolerate:
             self._save_now(False)
             raise LabError(
@@ -145,8 +145,8 @@ class SpikeGuard:
         self._hooks.check_save(True)
         back = self._hooks.rewind(state)
         skipped = [back.cursor, beyond]
-        # Counters of the whole run stay: time spent, saves, rewinds, black boxes. The best model is that of the restored state,
-        # because the discarded steps are taken, and their checkpoints saved, again with other weights.
+        # The counters of the whole run are kept: time, saves, rewinds, black boxes. The best model is the restored state's, since
+        # the discarded steps will be trained again with other weights.
         back.train_seconds, back.evaluate_seconds = state.train_seconds, state.evaluate_seconds
         back.save_seconds, back.saves = state.save_seconds, state.saves
         back.guard.rewinds, back.guard.boxes = guard.rewinds + 1, guard.boxes

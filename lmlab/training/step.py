@@ -42,7 +42,7 @@ class StepGradients:
     norm: float
     """L2 norm of the whole gradient before clipping."""
     rate: float
-    """The update's share of the peak learning rate."""
+    """The learning rate of this step, as a share of the peak."""
     finite: bool
     """Whether loss and gradient are finite; if not, `update` doesn't change the weights."""
     first: FirstPart | None
@@ -159,5 +159,5 @@ def batch_hash(inputs: np.ndarray, targets: np.ndarray) -> str:
 
 
 def chained(chain: str, batch: str) -> str:
-    """Return the hash of the previous chain and the new batch's hash; the chain before the first batch is empty."""
+    """Return the running hash of all batches, SHA-256(chain + batch); `chain` is empty before the first batch."""
     return hashlib.sha256((chain + batch).encode()).hexdigest()

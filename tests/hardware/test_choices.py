@@ -123,8 +123,8 @@ def test_compile_is_automatic_on_gpus_and_asked_for_on_cpus():
     assert choose_compile("auto", CUDA, MACHINE)[0]
     assert not choose_compile("auto", CPU, MACHINE)[0]
     assert not choose_compile("auto", MPS, MACHINE)[0]
-    assert choose_compile("on", CPU, MACHINE) == (True, "asked for")
-    assert choose_compile("off", CUDA, MACHINE) == (False, "asked for")
+    assert choose_compile("on", CPU, MACHINE) == (True, "requested")
+    assert choose_compile("off", CUDA, MACHINE) == (False, "requested")
     with pytest.raises(LabError, match="auto, on or off"):
         choose_compile("yes", CPU, MACHINE)
 

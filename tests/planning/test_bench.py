@@ -220,7 +220,7 @@ def test_what_is_left_out_has_its_reason(prepared):
     reasons = "\n".join(left_out)
     assert "tf32: tf32 needs an NVIDIA GPU" in reasons
     assert "compiled: torch.compile can't run here: there is no C++ compiler" in reasons
-    assert "native engine: asked for" in reasons
+    assert "native engine: requested" in reasons
 
 
 def test_a_model_that_cannot_be_compiled_is_not_compiled_where_others_are(prepared):

@@ -109,7 +109,7 @@ def test_a_bound_is_the_difference_less_what_seeds_text_and_forecast_leave_open(
 
 def test_an_effect_with_stopped_runs_is_never_better_and_open_where_its_bound_says_nothing():
     base = [result_of((0,), seed, 2.0 + 0.01 * seed) for seed in (1, 2, 3)]
-    for value, says in ((1.0, "not told: stopped"), (2.02, "not told: stopped"), (3.0, "worse")):
+    for value, says in ((1.0, "undetermined: stopped early"), (2.02, "undetermined: stopped early"), (3.0, "worse")):
         stopped = [result_of((1,), seed, heading=Heading(value=value, deviation=0.02)) for seed in (1, 2, 3)]
         plan, cells = plan_of(), cells_of(*base, *stopped)
         noise, (effect,) = effects_of(plan, cells)

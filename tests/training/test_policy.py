@@ -66,7 +66,7 @@ def test_native_that_is_asked_for_and_not_there_is_refused_in_one_line(recipe, n
 def test_torch_that_is_asked_for_builds_nothing(recipe, monkeypatch):
     monkeypatch.setattr(module, "load", never)
     policy = choose_policy(override(recipe, {"train.engine": "torch"}))
-    assert (policy.engine, policy.reasons["engine"]) == ("torch", "asked for")
+    assert (policy.engine, policy.reasons["engine"]) == ("torch", "requested")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from lmlab.training.length import times_in
 from lmlab.training.load import load_spread
 
 COUNTED_SPREAD = 0.45
-"""Standard deviation of log(time) by arithmetic: trainings reach 0.2 to 0.6 of the peak; 0.4 is assumed."""
+"""Standard deviation of log(time) estimated from FLOPs: trainings reach 0.2 to 0.6 of the peak; 0.4 is assumed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Duration:
     start_seconds: float
     """From the start of the process until the forecast: imports, data, the choice of the engine, the trial. Measured."""
     open_seconds: float
-    """From the forecast until steps take their usual time: model and optimizer are built, and the first step takes longer."""
+    """Warm-up: model and optimizer are built, and the first step takes longer than the others."""
     step_seconds: float
     """The median of the timed steps, corrected like the total."""
     step_spread: float

@@ -66,7 +66,7 @@ class Finished:
 
     @property
     def style(self) -> str:
-        """Equal for runs that one law may describe: all of `science` except size, length, batch, rates and seed."""
+        """The key of runs that one scaling law may be fitted to: all of `science` except size, length, batch, rates and seed."""
         return style_of(self.recipe)
 
     def point(self) -> LossPoint:

@@ -109,9 +109,9 @@ def _corrected(found: Mapping[str, Mapping[str, Any]]) -> str:
 def calibrations_from(scores: Iterable[Mapping[str, Any]]) -> dict[str, Calibration]:
     """Return the calibrations of the next forecasts, by figure, from the scores of earlier runs on this machine.
 
-    Runs with other work while steps were tried are excluded, since the forecast included it. Where it came later, they count for
-    the spread. Times count only where they are wall times of one process: earlier versions measured less, and a resume starts
-    again.
+    Runs whose trial steps were timed on a busy machine are excluded, since their forecast included the load. Runs disturbed later
+    affect only the spread. Total times count only as wall times of a single process: earlier versions measured less, and a resume
+    is another process.
     """
     listed = list(scores)
     found = {}

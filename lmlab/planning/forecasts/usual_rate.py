@@ -1,4 +1,4 @@
-"""The FLOP/s that a similar training usually reaches here, independent of its own trial.
+"""The FLOP/s expected of a training here, from the MFU of similar finished runs instead of its own trial.
 
 A plan multiplies its time by it, the third way to count the compute of a training: "training time x peak x utilisation" (Sevilla et
 al. 2022, arXiv 2202.05924, appendix). Where it is far from the count of the matrix products, the time is unusual for this machine:

@@ -5,8 +5,9 @@ of a recipe. The result is the best recipe and alternatives that take less or mo
 
 For every shape in the recipe's style (`shapes.py`) the budget limits how many tokens it can read, and the law gives its loss then.
 The law models the cost of repetition, but not that a model which is far too large for its text memorises it; so no text is read
-more than MOST_EPOCHS times, no model has more than MOST_PARAMETERS_A_TOKEN for each different token, and `memorisation.py` sets
-what else such a recipe needs. Batch and rates follow from the recipe's own by the rules of `rates.py`.
+more than MOST_EPOCHS times, no model has more than MOST_PARAMETERS_A_TOKEN for each different token, and
+`planning.texts.memorisation` sets what else such a recipe needs. Batch and rates follow from the recipe's own by the rules of
+`learning_rates.py`.
 """
 
 from __future__ import annotations

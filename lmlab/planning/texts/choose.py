@@ -97,7 +97,7 @@ def choose_recipe(
     """
     data, tokens, tokenizer = choose_data(text)
     total = None if size is None else parameters_in(size)
-    near, why = (nearest_size(total), "asked for") if total is not None else _suited(tokens, device_type)
+    near, why = (nearest_size(total), "requested") if total is not None else _suited(tokens, device_type)
     context = _context(near, tokens, text, data)
     passes = near.batch * context / (tokens * (1 - data.valid_share))  # per step
     given = steps is not None or epochs is not None

@@ -1,6 +1,6 @@
 """The fastest engine, device and number of threads for a recipe on this machine: measured once, stored, used by every run.
 
-Each candidate runs a few real steps, with fewer sequences where a step is long. The result is stored (`measured.py`), so that only
+Each candidate runs a few real steps, with fewer sequences where a step is long. The result is stored (`store.py`), so that only
 the first run of a kind on a machine measures; and where PyTorch was much slower with one model, it isn't tried with the next one of
 about that size, which would add seconds to a start. A run keeps its own choice in policy.json, whatever is measured later.
 
@@ -34,8 +34,7 @@ LONGEST_TRY_SECONDS = 30.0
 NEVER = 1e9
 """Seconds per step of a candidate that failed."""
 WORTH_CHANGING = 0.9
-"""A candidate other than the native engine on all cores must take less than this share of its time, since measurements are
-noisy."""
+"""Another candidate is chosen only if its step takes less than this share of the default's time: timings are noisy."""
 FAR_BEHIND = 1.5
 """Where PyTorch takes more than this many times as long as the native engine with one model, it isn't tried with others of its
 size."""
@@ -127,8 +126,8 @@ def _ranking(seconds: Mapping[str, float], chosen: Policy) -> str:
 
 
 def _lag(recipe: Recipe, policy: Policy, size: int, seconds: Callable[[], tuple[float, float]]) -> float:
-    """Return how many times as long PyTorch took per step as this engine, with the model of this kind and size that was tried;
-    0 where it failed. `seconds` measures both, PyTorch's first.
+    """Return PyTorch's step time divided by this engine's, measured once for each model kind and size; 0 where PyTorch failed.
+    `seconds` measures both, PyTorch's first.
     """
 
     def lag() -> dict[str, float]:

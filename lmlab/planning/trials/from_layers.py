@@ -5,7 +5,7 @@
 This holds for time, memory and bytes of a model of equal layers; head, embedding and loss are in value(1). Where the first layer
 lacks a part of the later ones (value residuals, embedding skips), two and three layers are measured.
 
-Where even a step of few layers takes very long, few sequences are measured instead (`sequences.py`).
+Where even a step of few layers takes very long, few sequences are measured instead (`from_sequences.py`).
 """
 
 from __future__ import annotations

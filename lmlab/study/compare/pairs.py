@@ -21,7 +21,7 @@ from lmlab.study.grid.seeds import one_a_seed
 from lmlab.study.scores import Scale, TextScores, common_scale, scores_of, size_of, sizes
 
 ENOUGH_FREEDOM = 7.0
-"""Degrees of freedom, such as of eight seeds, from which the two recipes' own seeds determine the noise without other recipes'."""
+"""Degrees of freedom (those of nine runs on two sides) from which the noise is estimated from the two recipes' own seeds alone."""
 LARGEST_RATIO = 2.0
 """Ratio of parameters: models further from both of the two in size don't contribute to the noise estimate."""
 
@@ -58,6 +58,7 @@ class Pair:
     bits_per_byte: PairedDifference | None = None
     """The same on the other scale, where known."""
     withheld: str = ""
+    """Why there is no verdict; empty where there is one."""
 
     def to_json(self) -> dict[str, Any]:
         """For --json."""
@@ -156,9 +157,7 @@ def _of_logs(names: Sequence[str], scale: Scale | None) -> str:
         if len(names) > 1
         else ""
     )
-    return (
-        f"{are}, and nothing tells that both were scored on one text: compare size, steps, tokens and time above{again}"
-    )
+    return f"{are}, and it is unknown whether both were scored on the same text: compare size, steps, tokens and time above{again}"
 
 
 def _paired(first: Side, second: Side, scale: Scale) -> PairedDifference:

@@ -249,7 +249,9 @@ def _resolve_plan(
     asked = json.dumps(["explain", one.identity, other.identity])
     plan = read_plan(folder)
     if plan is not None and plan.asked != asked:
-        raise LabError(f"{folder} belongs to two others: rename it, or one of these")
+        raise LabError(
+            f"{folder} holds the explanation of another pair of runs: rename it, or rename one of these runs"
+        )
     whole = one.interpolated(1.0, devices[0]), other.interpolated(1.0, devices[1])
     if not factors_between(*whole):
         raise LabError(
@@ -264,7 +266,7 @@ def _resolve_plan(
         )
         plan = StudyPlan(
             name=name,
-            about=f"what lies between {one.name} and {other.name}",
+            about=f"runs interpolating between {one.name} and {other.name}",
             asked=asked,
             base=dataclasses.replace(shorter[0], name=one.name, claims=()),
             factors=factors_between(*shorter, among=settings_of(factors_between(*whole))),
@@ -317,6 +319,7 @@ def _chosen(
     chosen = choose_interpolation(factors, wishes.seeds, budget, lambda cell: pace * operations(cell), there)
     if chosen.share < SHARES[0]:
         say(
-            f"full trainings take longer than the budget: proxies of {chosen.share:.3g} of their steps, {duration(chosen.seconds)}"
+            f"full trainings take longer than the budget: training for {chosen.share:.3g} of their steps instead, "
+            f"{duration(chosen.seconds)}"
         )
     return chosen

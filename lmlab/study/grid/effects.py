@@ -63,7 +63,7 @@ class Effect:
     def words(self) -> str:
         """The verdict in words."""
         if self.bound is not None and self.verdict.kind == "indistinguishable":
-            return "not told: stopped"
+            return "undetermined: stopped early"
         kinds = ("better", "worse", "indistinguishable")
         return SAYS[self.kind][kinds.index(self.verdict.kind)] if self.kind in SAYS else self.verdict.kind
 
@@ -101,7 +101,7 @@ def wanted(plan: StudyPlan) -> Iterator[tuple[EffectKind, str, Contrast]]:
     """Yield every contrast of the design: kind, name, weights.
 
     one-factor and cumulative   each level alone against the baseline
-    cumulative                  what each level adds to the stack, the whole stack, and it against the sum of all alone
+    cumulative                  what each level adds to those before it, all together, and all together minus the sum of each alone
     factorial                   main effects, and the interactions of every two levels
     subsets                     the share of each factor in the difference of all to none (Shapley values), and that difference
     """
@@ -180,8 +180,8 @@ def text_error(contrast: Contrast, cells: Cells) -> float:
 
 
 def text_error_beside(contrast: Contrast, cells: Cells) -> float:
-    """Return the same where a cell of the contrast has no units: the largest error between any other cell and the first one, scaled
-    to the contrast's weights; NaN where no two cells share units.
+    """Approximate `text_error` where a cell of the contrast has no units, by the largest error between any other cell and the first
+    one, scaled to the contrast's weights; NaN where no two cells share units.
     """
     first, *others = cells.units or [()]
     errors = [text_error(difference(cell, first), cells) for cell in others]
