@@ -42,10 +42,7 @@ NO_SOURCE = {
     "docs/results.json": "its rows name their sources one by one; those of runs that were not kept have none",
     **{
         f"docs/studies/{name}": "a study's runs name their commits in their own folders; its JSON doesn't repeat them yet"
-        for name in (
-            "context-size/study.json",
-            "laptop-and-gpu/explain.json",
-        )
+        for name in ("context-size/study.json",)
     },
 }
 """Without the commit and the state of the tree."""
@@ -57,7 +54,6 @@ OTHER_COMMAND = {
 TYPED_FIGURES = {
     "docs/studies/context-propagation.md": "written by hand from several studies and evaluations; is made again from their JSON",
     "docs/studies/context-size/README.md": "counts and times in sentences",
-    "docs/studies/laptop-and-gpu/README.md": "figures of evaluations that explain.json doesn't hold; is made again",
 }
 """Pages with figures that no JSON holds: of studies that are made again with effects paired by seed."""
 
