@@ -129,7 +129,7 @@ def test_without_a_forecast_of_a_stopped_run_an_effect_is_missing():
     assert any("1 + 1 stopped" in str(part) for part in lines(plan, cells, noise, effects))
 
 
-STUDIES = 250
+STUDIES = 120
 CELLS, SEEDS, LOOKS = 6, 3, 4
 RUN, OF_SEED, STRAYING = 1.0, 0.5, 1.5
 """Deviations: a run beside its cell and seed, a seed, and what a curve's end is off by at the first look."""

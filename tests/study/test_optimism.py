@@ -5,12 +5,19 @@ import math
 import numpy as np
 import pytest
 
+from lmlab.study.tune import optimism as optimism_module
 from lmlab.study.tune.halving import REPEATED, ShortRun, best_of
 from lmlab.study.tune.optimism import optimism
 from lmlab.study.tune.optimum import find_optimum, mean_losses
 
 STEPS, RATES, LEVELS = 100, (-2, -1, 0, 1), (2.0, 2.07)
 SEARCHES = 150
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    """Few draws a search: what is checked is their mean over many searches."""
+    monkeypatch.setattr(optimism_module, "DRAWS", 50)
 
 
 def searched(generator, true, noise: float, seeds: int) -> dict:
