@@ -18,14 +18,13 @@ import numpy as np
 
 from lmlab import LabError
 from lmlab.data.documents import Piece, ReadingFindings, pieces
-from lmlab.data.progress import Progress, Silent
+from lmlab.data.progress import Progress
 from lmlab.data.readers import size_on_disk
-from lmlab.data.sources import Source, resolve
+from lmlab.data.sources import Source
 from lmlab.files import (
     DISK,
     BlockWriter,
     FileLock,
-    cache_folder,
     make_folder,
     new_file,
     read_json,
@@ -33,7 +32,6 @@ from lmlab.files import (
     temporary_folder,
     write_json,
 )
-from lmlab.recipe import Data
 
 FORMAT = 1
 DRAFT = ".scanned-"
@@ -69,13 +67,6 @@ class Scan:
     """Files skipped because they aren't UTF-8."""
     skipped_bytes: int
     """Size of these files on the disk."""
-
-
-def look_at(data: Data, root: Path | None = None, progress: Progress | None = None) -> Scan:
-    """Return the scan of the corpus that `data` names."""
-    root = root or cache_folder()
-    progress = progress or Silent()
-    return scan(resolve(data, root, progress), data.column, root, progress)
 
 
 def scan(source: Source, column: str, root: Path, progress: Progress) -> Scan:

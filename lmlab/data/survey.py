@@ -66,11 +66,6 @@ class Survey:
     """Files skipped because they aren't UTF-8."""
     skipped_bytes: int
 
-    @property
-    def is_a_list(self) -> bool:
-        """Whether this is one document whose lines may be documents."""
-        return self.documents == 1 and self.lines.form_a_list
-
     def notes(self) -> list[str]:
         """Return what a user should know before training on it, a sentence each."""
         return [

@@ -14,7 +14,8 @@ from lmlab import LabError
 from lmlab.data import sources as module
 from lmlab.data.cache import file_hashes
 from lmlab.data.catalogue import CATALOGUE, CatalogueEntry, CatalogueFile
-from lmlab.data.corpus import open_corpus
+from lmlab.data.progress import Silent
+from lmlab.data.scan import source_pieces
 from lmlab.data.sources import part_of, resolve
 from lmlab.data.stdlib import belongs, stdlib_files, stdlib_folder
 from lmlab.files import cache_folder
@@ -25,6 +26,15 @@ from tests.data.support import Listener
 @pytest.fixture
 def root(tmp_path):
     return tmp_path / "cache"
+
+
+def documents_of(corpus, root):
+    """The texts of its documents."""
+    data, texts = Data(corpus=corpus), [""]
+    for piece in source_pieces(resolve(data, root), data.column, "", Silent()):
+        texts[-1] += piece.text
+        texts += [""] if piece.last else []
+    return texts[:-1]
 
 
 def names(source):
@@ -67,7 +77,7 @@ class TestPaths:
         assert [(file.member, file.part) for file in source.files] == [
             ("in/wiki.train.raw", "train"), ("in/wiki.valid.raw", "valid"),
         ]  # fmt: skip
-        assert [document.text for document in open_corpus(Data(corpus=str(path)), root).documents()] == [
+        assert documents_of(str(path), root) == [
             "in/wiki.train.raw", "in/wiki.valid.raw",
         ]  # fmt: skip
 
@@ -250,26 +260,12 @@ class TestStandardLibrary:
         (tmp_path / "latin.py").write_bytes("# -*- latin-1 -*- é".encode("latin-1"))
         (tmp_path / "good.py").write_text("pass\n<|endoftext|>\npass\n")
         monkeypatch.setattr("lmlab.data.stdlib.stdlib_folder", lambda: tmp_path)
-        found = open_corpus(Data(corpus="stdlib"), root)
-        assert [document.text for document in found.documents()] == ["pass\n<|endoftext|>\npass\n"]
+        assert documents_of("stdlib", root) == ["pass\n<|endoftext|>\npass\n"]
 
     def test_python_without_sources_is_refused(self, tmp_path):
         with pytest.raises(LabError, match="no source files"):
             stdlib_files(tmp_path)
         assert stdlib_folder().is_dir()
-
-
-def test_documents_of_a_corpus_come_as_soon_as_enough_of_them_is_read(tmp_path, root, monkeypatch):
-    monkeypatch.setattr("lmlab.data.documents.PIECE_CHARACTERS", 100)
-    monkeypatch.setattr("lmlab.data.readers.CHUNK_BYTES", 50)
-    path = tmp_path / "a.txt"
-    path.write_text("first words " * 100 + "\n<|endoftext|>\nshort\n<|endoftext|>\n" + "last words " * 100)
-    corpus = open_corpus(Data(corpus=str(path)), root)
-    whole = [document.text for document in corpus.documents()]
-    assert [len(text) for text in whole] == [1200, 5, 1100]
-    assert [document.text for document in corpus.documents(longest=150)] == [text[:150] for text in whole]
-    path.write_bytes(path.read_bytes() + b"\xff")  # never reached
-    assert next(corpus.documents(longest=150)).text == whole[0][:150]
 
 
 class TestHashes:

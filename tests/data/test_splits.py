@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lmlab import LabError
 from lmlab.data import scan as scan_module
 from lmlab.data.progress import Silent
-from lmlab.data.scan import DOCUMENT, look_at, scan
+from lmlab.data.scan import DOCUMENT, scan
 from lmlab.data.sources import resolve
 from lmlab.data.split import FEWEST_FOR_HASH, hash_positions, plan_split
 from lmlab.recipe import Data
@@ -142,12 +142,17 @@ def test_published_where_there_is_none_is_refused(tmp_path, root):
         plan_of(root, corpus=str(path), split="published")
 
 
+def scan_of(path, root):
+    data = Data(corpus=str(path))
+    return scan(resolve(data, root), data.column, root, Silent())
+
+
 class TestScan:
     def test_counts_and_alphabet_are_those_of_the_text(self, tmp_path, root):
         path = tmp_path / "a.txt"
         texts = write_stories(path, 70)
         texts[-1] += "\n"  # a line break at the end of the file stands next to no marker
-        found = look_at(Data(corpus=str(path)), root)
+        found = scan_of(path, root)
         assert found.alphabet == "".join(sorted(set("".join(texts))))
         assert (found.documents, found.characters) == (70, sum(map(len, texts)))
         assert found.bytes == sum(len(text.encode()) for text in texts)
@@ -158,16 +163,14 @@ class TestScan:
         path = tmp_path / "a.txt"
         path.write_text(content)
         with pytest.raises(LabError, match="contains no text: expected at least one document"):
-            look_at(Data(corpus=str(path)), root)
+            scan_of(path, root)
 
     def test_the_same_text_has_the_same_hash_however_it_is_packed(self, tmp_path, root):
         texts = write_stories(tmp_path / "a.txt", 20)
         (tmp_path / "a.txt.xz").write_bytes(lzma.compress((tmp_path / "a.txt").read_bytes()))
         texts[-1] += "\n"
         (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
-        hashes = {
-            look_at(Data(corpus=str(tmp_path / name)), root).text_sha256 for name in ("a.txt", "a.txt.xz", "a.jsonl")
-        }
+        hashes = {scan_of(tmp_path / name, root).text_sha256 for name in ("a.txt", "a.txt.xz", "a.jsonl")}
         assert len(hashes) == 1
 
 
