@@ -18,17 +18,27 @@ MOST_TEXTS = 64
 """Sequences whose text is recorded: those with the highest losses."""
 LONGEST_TEXT = 4_000
 """Characters of each."""
+LONGEST_REASON = 200
 
 
 def black_box(
     step: TrainingStep, policy: Policy, dataset: Dataset, state: State, verdict: StepVerdict
 ) -> dict[str, Any]:
-    """Return the value for black-boxes/, for the step that `state` is about to take, with the weights before its update."""
+    """Return the value for black-boxes/, for the step that `state` is about to take, with the weights before its update.
+
+    Where the model can't be observed, such as for lack of memory, `failed` says why, and what the observation gives is left out.
+    """
     batch = step.recipe.train.batch
     inputs, targets = step.batch(state.cursor)
-    now = observe(step.model, policy, inputs, targets)
     earlier = state.cursor - batch
-    before = observe(step.model, policy, *step.batch(earlier)) if earlier >= state.first_cursor else None
+    now = before = None
+    failed = {}
+    try:
+        now = observe(step.model, policy, inputs, targets)
+        before = observe(step.model, policy, *step.batch(earlier)) if earlier >= state.first_cursor else None
+    except (MemoryError, RuntimeError) as error:  # diagnostics must not end the training
+        failed = {"failed": f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:LONGEST_REASON]}"}
+    losses = (math.nan,) * len(inputs) if now is None else now.sequence_losses
     return {
         "kind": verdict.kind,
         "what": verdict.sentence(),
@@ -39,8 +49,9 @@ def black_box(
         "learning_rate_share": step.rate(state.step),
         "loss_scale": state.scale,
         "recent": [{"step": recent, "loss": loss, "gradient_norm": norm} for recent, loss, norm in state.guard.recent],
-        "layers": layers(now, before),
-        "texts": texts(dataset, *step.spans(state.cursor), now.sequence_losses),
+        "layers": [] if now is None else layers(now, before),
+        "texts": texts(dataset, *step.spans(state.cursor), losses),
+        **failed,
     }
 
 

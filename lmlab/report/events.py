@@ -46,6 +46,8 @@ def black_box_lines(box: dict[str, Any]) -> list[str]:
         "by layer, with the weights from before the update, on the batch before and on this one:",
         f"  {'':<20}  {'gradient norm':>25}  {'activation rms':>25}",
     ]
+    if "failed" in box:
+        lines.append(f"  not observed: {box['failed']}")
     for row in box["layers"]:
         pairs = (
             f"{_number(row.get(f'{name}_before', '')):>11} {'>' if name in row else ' '} {_number(row.get(name, '')):>11}"

@@ -21,6 +21,8 @@ OTHERS = "embeddings and head"
 TOKENS_AT_ONCE = 256
 """Tokens of a micro-batch on a CPU, at most: PyTorch needs more memory than the native engine, so that observing the whole batch
 would set the peak memory of a small training."""
+PARTS_OF_A_MICRO_BATCH = 4
+"""On a GPU, which a training may fill: observing needs its own gradients and the outputs of layers beside what training holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,7 @@ class Observation:
 
 
 def observe(model: TrainableModel, policy: Policy, inputs: np.ndarray, targets: np.ndarray) -> Observation:
-    """Return the diagnostics of a batch (both int64 [batch, time]), in the policy's micro-batches, smaller ones on a CPU."""
+    """Return the diagnostics of a batch (both int64 [batch, time]), in parts of the policy's micro-batches."""
     device, dtype = policy.torch_device, policy.autocast_dtype
     # They share the weights' memory, but accumulate gradients of their own.
     leaves = {
@@ -47,9 +49,10 @@ def observe(model: TrainableModel, policy: Policy, inputs: np.ndarray, targets: 
     counted = max(1, int(np.count_nonzero(targets != IGNORED)))
     arithmetic = torch.autocast(device.type, dtype=dtype) if dtype is not None else contextlib.nullcontext()
     watched = _hooked(model.watched_modules(), squares)
-    at_once = policy.micro_batch
     if device.type == "cpu":
-        at_once = min(at_once, max(1, TOKENS_AT_ONCE // inputs.shape[1]))
+        at_once = min(policy.micro_batch, max(1, TOKENS_AT_ONCE // inputs.shape[1]))
+    else:
+        at_once = max(1, policy.micro_batch // PARTS_OF_A_MICRO_BATCH)
     with _evaluating(model), watched, torch.enable_grad():
         for first in range(0, len(inputs), at_once):
             rows = slice(first, first + at_once)
@@ -85,7 +88,7 @@ def _by_layer(gradients: dict[str, Float[Tensor, "..."] | None]) -> dict[str, fl
     squares: dict[str, float] = {}
     for name, gradient in gradients.items():
         layer = layer_of(name)
-        own = 0.0 if gradient is None else float(torch.linalg.vector_norm(gradient, dtype=torch.float64)) ** 2
+        own = 0.0 if gradient is None else float(torch.linalg.vector_norm(gradient, dtype=_exact(gradient))) ** 2
         squares[layer] = squares.get(layer, 0.0) + own
     return {layer: total**0.5 for layer, total in squares.items()}
 
@@ -123,4 +126,10 @@ def _hooked(watched: Mapping[str, nn.Module], squares: dict[str, list[tuple[floa
 
 
 def _note(squares: dict[str, list[tuple[float, int]]], layer: str, output: Tensor) -> None:
-    squares.setdefault(layer, []).append((float(output.detach().double().square().sum()), output.numel()))
+    total = float(output.detach().to(_exact(output)).square().sum())
+    squares.setdefault(layer, []).append((total, output.numel()))
+
+
+def _exact(tensor: Tensor) -> torch.dtype:
+    """Return the dtype of sums: float64 on a CPU; float32 elsewhere, where float64 is slow, or missing as on MPS."""
+    return torch.float64 if tensor.device.type == "cpu" else torch.float32

@@ -11,6 +11,7 @@ from lmlab import LabError
 from lmlab.checkpoint.finding import find
 from lmlab.checkpoint.pointers import pointed
 from lmlab.cli import main
+from lmlab.experiment import black_box
 from lmlab.experiment.proving import prove
 from lmlab.experiment.resuming import resume
 from lmlab.experiment.session import Session
@@ -111,6 +112,24 @@ def test_a_spike_is_noted_with_the_text_that_caused_it(small_recipe, tmp_path, p
     assert "spike: loss" in capsys.readouterr().out
     assert main(["events", "noted", "--box", str(POISONED + 1), "--runs", str(tmp_path)]) == 0
     assert "the worst first" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory.\nmore"), MemoryError("of Python")])
+def test_a_black_box_that_can_t_observe_the_model_doesn_t_end_the_training(
+    small_recipe, tmp_path, poison, capsys, monkeypatch, error
+):
+    def fails(*arguments):
+        raise error
+
+    monkeypatch.setattr(black_box, "observe", fails)
+    poison(POISONED)
+    outcome = train(small_recipe, run="noted", runs=tmp_path, display=Quiet())
+    assert outcome.ending.kind == "finished"
+    box = read_black_box(outcome.run.folder, POISONED + 1)
+    assert box["failed"] == f"{type(error).__name__}: {str(error).splitlines()[0]}" and box["layers"] == []
+    assert len(box["texts"]) == 4 and all(text["text"] and text["loss"] is None for text in box["texts"])
+    assert main(["events", "noted", "--box", str(POISONED + 1), "--runs", str(tmp_path)]) == 0
+    assert f"not observed: {box['failed']}" in capsys.readouterr().out
 
 
 def test_a_poisoned_document_is_found_in_the_black_box(small_recipe, tiny_text, tmp_path):
