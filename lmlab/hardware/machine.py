@@ -9,16 +9,22 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import sys
 import sysconfig
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lmlab.hardware.cpu import cpu_name, instructions, logical_cores, physical_cores
 from lmlab.hardware.memory import total_memory_bytes
+
+if TYPE_CHECKING:
+    import torch
+
+DRIVER = Path("/proc/driver/nvidia/version")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +38,8 @@ class Accelerator:
     """Bytes on the device; on Apple's chips the recommended share of main memory."""
     capability: tuple[int, int] | None
     """NVIDIA's compute capability, such as (8, 6); None elsewhere."""
+    driver: str | None = None
+    """Version of NVIDIA's driver, where the system reports it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,14 +109,38 @@ def find_accelerators() -> tuple[Accelerator, ...]:
     found = []
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         facts = torch.cuda.get_device_properties(index)
-        capability = (facts.major, facts.minor) if torch.version.hip is None else None
+        nvidia = torch.version.hip is None
         found.append(
-            Accelerator(kind="cuda", index=index, name=facts.name, memory=facts.total_memory, capability=capability)
+            Accelerator(
+                kind="cuda",
+                index=index,
+                name=facts.name,
+                memory=facts.total_memory,
+                capability=(facts.major, facts.minor) if nvidia else None,
+                driver=_driver() if nvidia else None,
+            )
         )
     if torch.backends.mps.is_available():
         memory = torch.mps.recommended_max_memory()
         found.append(Accelerator(kind="mps", index=0, name=f"{cpu_name()} GPU", memory=memory, capability=None))
     return tuple(found)
+
+
+def accelerator_at(device: torch.device) -> Accelerator | None:
+    """Return the accelerator that `device` is; None for a CPU."""
+    if device.type == "cpu":
+        return None
+    place = (device.type, device.index or 0)
+    return next((one for one in find_accelerators() if (one.kind, one.index) == place), None)
+
+
+def _driver() -> str | None:
+    """Return the version in the driver's own file, which Linux has."""
+    try:
+        found = re.search(r"\b\d+\.\d+(\.\d+)?\b", DRIVER.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return None
+    return found[0] if found else None
 
 
 def _version(package: str) -> str | None:

@@ -113,6 +113,15 @@ def release_freed_memory() -> None:
             ctypes.CDLL(None).malloc_trim(0)
 
 
+def release_device_memory(device: torch.device) -> None:
+    """Return freed tensors' memory to a CUDA device, and count its peak anew from what is held now."""
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def out_of_memory_kills() -> int:
     """Return how many processes the system has killed so far for lack of memory; 0 if it isn't reported (off Linux)."""
     try:

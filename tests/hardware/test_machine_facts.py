@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from lmlab.hardware import cpu
+from lmlab.hardware import machine as machine_module
 from lmlab.hardware.cpu import logical_cores, physical_cores
-from lmlab.hardware.machine import detect, find_compiler
+from lmlab.hardware.machine import accelerator_at, detect, find_accelerators, find_compiler
 from lmlab.hardware.memory import _meminfo, free_memory_bytes, total_memory_bytes
 
 
@@ -125,3 +127,21 @@ def test_meminfo_is_read_in_bytes(tmp_path):
     path.write_text("MemTotal:       1000 kB\nMemAvailable:    400 kB\n")
     found = [_meminfo(key, path) for key in ("MemTotal", "MemAvailable", "Absent")]
     assert found == [1_024_000, 409_600, 0]
+
+
+def test_a_gpu_is_known_by_name_capability_and_driver(tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    cards = [("NVIDIA L4", 24 << 30, 8, 9), ("Tesla T4", 16 << 30, 7, 5)]
+    facts = [SimpleNamespace(name=name, total_memory=size, major=a, minor=b) for name, size, a, b in cards]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(facts))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", facts.__getitem__)
+    monkeypatch.setattr(machine_module, "DRIVER", tmp_path / "version")
+    assert [one.driver for one in find_accelerators()] == [None, None]
+    (tmp_path / "version").write_text(
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024\nGCC version:  gcc 12.2.0\n"
+    )
+    second = accelerator_at(torch.device("cuda", 1))
+    assert (second.name, second.memory, second.capability, second.driver) == ("Tesla T4", 16 << 30, (7, 5), "550.54.15")
+    assert accelerator_at(torch.device("cuda")).name == "NVIDIA L4"
+    assert accelerator_at(torch.device("cpu")) is None

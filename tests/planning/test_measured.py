@@ -4,6 +4,8 @@ import dataclasses
 
 import pytest
 
+from lmlab.hardware.machine import Accelerator
+from lmlab.planning.trials import store
 from lmlab.planning.trials.peaks import peak_flops
 from lmlab.planning.trials.store import facts_of, facts_of_steps, place_of
 from lmlab.recipe import Recipe, override
@@ -86,3 +88,13 @@ def test_the_peak_of_another_precision_is_measured(policy, monkeypatch, tmp_path
     for precision in ("fp32", "bf16", "fp32"):
         peak_flops(dataclasses.replace(policy, precision=precision))
     assert asked == ["fp32", "bf16"]
+
+
+def test_figures_of_one_card_or_driver_are_not_those_of_another(policy, monkeypatch):
+    card = Accelerator(kind="cuda", index=0, name="L4", memory=24 << 30, capability=(8, 9), driver="550.54.15")
+    on_gpu = dataclasses.replace(policy, device="cuda:0")
+    places = set()
+    for changed in ({}, {"name": "T4"}, {"capability": (7, 5)}, {"driver": "560.1"}):
+        monkeypatch.setattr(store, "accelerator_at", lambda device, new=changed: dataclasses.replace(card, **new))
+        places.add(place_of("peak", on_gpu, {}))
+    assert len(places) == 4

@@ -42,7 +42,7 @@ def test_runs_that_say_nothing_of_this_training_do_not_count():
     other = dataclasses.replace(POLICY, threads=7)
     fine = [run(20e9), run(30e9)]
     for one in (
-        run(90e9, machine=("another", 1, "cpu", "torch")),
+        run(90e9, machine=("another", 1, "cpu", "", "torch")),
         run(90e9, arithmetic=arithmetic_of(other)),
         run(90e9, processor_share=0.5),
         run(90e9, flops_per_token=5 * FLOPS),

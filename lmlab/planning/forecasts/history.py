@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
 from lmlab.hardware.cpu import cpu_name, physical_cores
+from lmlab.hardware.machine import accelerator_at
 from lmlab.model.cost import flops_per_token, parameters
 from lmlab.recipe import Recipe, recipe_hash
 from lmlab.recipe.identity import science
@@ -37,6 +39,8 @@ FREE = (
     ),
 )
 """Settings in which runs of one law may differ: length, batch, seed, the rates that depend on size, and evaluation."""
+Place = tuple[str, int, str, str, str]
+"""Processor, cores, device, the name of its GPU (empty for a CPU) and engine."""
 SIZES = ("model.layers", "model.heads", "model.width")
 
 
@@ -53,8 +57,7 @@ class Finished:
     loss: float
     """The last step's, over the whole validation split, in nats a token."""
     score: dict[str, Any]
-    machine: tuple[str, int, str, str]
-    """Processor, cores, device and engine."""
+    machine: Place
     arithmetic: tuple[str, int, bool]
     """Precision, threads, and whether it was compiled: together with the machine all that its peak depends on."""
     flops_per_token: float
@@ -81,9 +84,11 @@ def style_of(recipe: Recipe) -> str:
     return repr(sorted(kept.items(), key=lambda item: item[0]))
 
 
-def machine_of(policy: Policy) -> tuple[str, int, str, str]:
+def machine_of(policy: Policy) -> Place:
     """Return what times and memory depend on."""
-    return (cpu_name(), physical_cores(), policy.device, policy.engine)
+    accelerator = accelerator_at(policy.torch_device)
+    name = "" if accelerator is None else accelerator.name
+    return (cpu_name(), physical_cores(), policy.device, name, policy.engine)
 
 
 def arithmetic_of(policy: Policy) -> tuple[str, int, bool]:
@@ -100,7 +105,7 @@ def finished_runs(root: Path) -> list[Finished]:
     return found
 
 
-def scores_on(runs: list[Finished], machine: tuple[str, int, str, str]) -> list[dict[str, Any]]:
+def scores_on(runs: list[Finished], machine: Place) -> list[dict[str, Any]]:
     """Return the forecast scores of those runs that were made on this machine."""
     return [run.score for run in runs if run.machine == machine and run.score]
 
@@ -134,9 +139,20 @@ def _finished(run: Run) -> Finished:
         tokens=int(summary["tokens"]),
         loss=float(summary["final"]["loss"]),
         score=dict(summary["score"]),
-        machine=(str(hardware["cpu"]), int(hardware["physical_cores"]), str(policy["device"]), str(policy["engine"])),
+        machine=_place(hardware, str(policy["device"]), str(policy["engine"])),
         arithmetic=(str(policy.get("precision")), int(policy.get("threads", 0)), bool(policy.get("compile"))),
         flops_per_token=flops,
         flops_per_second=flops * computed / max(float(summary["seconds"]["train"]), 1e-9),
         processor_share=float(summary.get("processor_share", 1.0)),
     )
+
+
+def _place(hardware: Mapping[str, Any], device: str, engine: str) -> Place:
+    """Return where a run computed, from its origin's description of the machine."""
+    kind, _, index = device.partition(":")
+    names = (
+        str(one["name"])
+        for one in hardware.get("accelerators", ())
+        if (one["kind"], one["index"]) == (kind, int(index or 0))
+    )
+    return (str(hardware["cpu"]), int(hardware["physical_cores"]), device, next(names, ""), engine)

@@ -19,6 +19,7 @@ from lmlab import LabError, __version__
 from lmlab.files import cache_folder, read_json, write_shared
 from lmlab.hardware.cpu import physical_cores
 from lmlab.hardware.load import is_busy
+from lmlab.hardware.machine import accelerator_at
 from lmlab.native.processor import processor_identity
 from lmlab.recipe import Recipe
 from lmlab.recipe.optim import Muon
@@ -48,12 +49,19 @@ def measured(
 
 
 def place_of(what: str, policy: Policy, facts: Mapping[str, Any]) -> Path:
-    """Return the cache file of figures that depend on `facts`, the processor, the versions of PyTorch and lmlab, and the policy:
-    device, precision, compilation, engine and its build, threads and ranks.
+    """Return the cache file of figures that depend on `facts`, the processor, the GPU with its driver, the versions of PyTorch and
+    lmlab, and the policy: device, precision, compilation, engine and its build, threads and ranks.
 
     The micro-batch is one of the `facts`, where a figure depends on it.
     """
-    machine = {"processor": processor_identity(), "cores": physical_cores(), "torch": torch.__version__}
+    machine: dict[str, Any] = {
+        "processor": processor_identity(),
+        "cores": physical_cores(),
+        "torch": torch.__version__,
+    }
+    accelerator = accelerator_at(policy.torch_device)
+    if accelerator is not None:
+        machine["accelerator"] = dataclasses.asdict(accelerator)
     how = {name: value for name, value in policy.exactness().items() if name != "micro_batch"}
     text = json.dumps([machine, __version__, how, facts], sort_keys=True)
     return cache_folder() / "measured" / f"{what}-{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
