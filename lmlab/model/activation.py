@@ -29,7 +29,7 @@ def activate(name: ActivationName, x: Float[Tensor, "*axes up"]) -> Float[Tensor
 
 
 def soft_cap(logits: Float[Tensor, "*axes"], cap: float) -> Float[Tensor, "*axes"]:
-    """Return cap x tanh(logits / cap), which is close to the logits while they are small, and bounded by the cap."""
+    """Return cap x tanh(logits / cap), at least in float32: close to the logits while they are small, and bounded by the cap."""
     found: Float[Tensor, "*axes"] = SoftCap.apply(logits, cap)  # type: ignore[no-untyped-call]
     return found
 
@@ -53,17 +53,18 @@ class SquaredReLU(torch.autograd.Function):
 
 
 class SoftCap(torch.autograd.Function):
-    """y = c tanh(x / c), dL/dx = (1 - tanh(x / c)^2) dL/dy."""
+    """y = c tanh(x / c), dL/dx = (1 - tanh(x / c)^2) dL/dy; y is at least float32, whose tanh has more than bf16's 8 bits."""
 
     @staticmethod
     def forward(context: Any, x: Tensor, cap: float) -> Tensor:
         """Return c tanh(x / c)."""
-        tanh = (x / cap).tanh_()
+        tanh = (x.to(torch.promote_types(x.dtype, torch.float32)) / cap).tanh_()
         context.save_for_backward(tanh)
+        context.dtype = x.dtype
         return tanh * cap
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
         """Return the gradient of x, and None for the cap."""
         (tanh,) = context.saved_tensors
-        return torch.ops.aten.tanh_backward(gradient, tanh), None
+        return torch.ops.aten.tanh_backward(gradient, tanh).to(context.dtype), None

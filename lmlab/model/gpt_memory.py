@@ -87,7 +87,7 @@ def _mlp_bytes(model: GPT, element: int, device: str) -> int:
 
 def _head_bytes(model: GPT, vocabulary: int, element: int) -> int:
     """Return the bytes of the final norm, the soft cap, and the loss's float32 log-probabilities."""
-    return _norm_bytes(model, element) + vocabulary * (FLOAT32 + (element if model.softcap else 0))
+    return _norm_bytes(model, element) + vocabulary * (FLOAT32 + (FLOAT32 if model.softcap else 0))
 
 
 def _norm_bytes(model: GPT, element: int) -> int:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lmlab import LabError
+from lmlab.model.activation import soft_cap
 from lmlab.model.build import build_model
 from lmlab.model.gpt import Head
 from lmlab.model.initial import initialise
@@ -77,6 +78,18 @@ def test_head_bias_is_added_to_the_logits() -> None:
         head.bias.copy_(torch.arange(VOCABULARY))
     logits = head(torch.zeros(1, 1, 16), torch.zeros(VOCABULARY, 16))
     assert logits.flatten().tolist() == list(range(VOCABULARY))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_the_soft_cap_is_computed_in_float32_at_least_and_its_gradient_has_the_logits_dtype(dtype) -> None:
+    logits = (torch.linspace(-40, 40, 201)).to(dtype).requires_grad_()
+    capped = soft_cap(logits, 15.0)
+    expected = 15.0 * torch.tanh(logits.double() / 15.0)
+    assert capped.dtype == torch.promote_types(dtype, torch.float32)
+    assert torch.allclose(capped.double(), expected, rtol=1e-6, atol=1e-6)
+    (gradient,) = torch.autograd.grad(capped.sum(), logits)
+    slope = (1.0 - torch.tanh(logits.detach().double() / 15.0) ** 2).to(dtype)
+    assert gradient.dtype == dtype and torch.allclose(gradient, slope, rtol=2e-2, atol=1e-3)
 
 
 def test_softcap_bends_the_logits_of_the_same_model_and_bounds_them() -> None:
