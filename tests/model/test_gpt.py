@@ -185,5 +185,6 @@ def test_forward_in_bfloat16_and_under_autocast_is_near_float32() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert (model(tokens).float() - exact).abs().max() < 0.1
     low = model.to(torch.bfloat16)(tokens)
-    assert low.dtype == torch.bfloat16
+    assert low.dtype == torch.float32, "the soft cap's"
+    assert model.norm(model.embedding(tokens)).dtype == torch.bfloat16
     assert (low.float() - exact).abs().max() < 0.1
