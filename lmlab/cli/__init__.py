@@ -15,6 +15,7 @@ from lmlab.cli.clock import command_begins
 from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import never_fail_to_encode, show
 from lmlab.files import advice, reason
+from lmlab.hardware.memory import is_out_of_memory
 from lmlab.training.display import silence
 from lmlab.training.signals import Interruptible
 from lmlab.training.table import Column, Part, Table
@@ -71,6 +72,12 @@ def main(arguments: list[str] | None = None) -> int:
         # A file or folder named by the user, or the disk below it, that no earlier check covered.
         place = f"{str(error.filename)[:LONGEST_PLACE]}: " if error.filename else ""
         show(f"lmlab: {place}{reason(error)}; {advice(error)}", file=sys.stderr)
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        first = str(error).strip().partition("\n")[0][:LONGEST_PLACE]
+        show(f"lmlab: out of memory ({first}): use less at once, a smaller model, or another --device", file=sys.stderr)
         return 1
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from lmlab.data.dataset import Dataset
 from lmlab.data.fresh import TrainingTokens, training_split
@@ -17,7 +18,7 @@ from lmlab.evaluation.losses import tokens_in_sample
 from lmlab.experiment.fresh import tokens_of_run
 from lmlab.experiment.parent import Parent, first_step
 from lmlab.generation.prompts import known_prompts
-from lmlab.hardware.memory import held_memory_bytes, release_freed_memory
+from lmlab.hardware.memory import OutOfMemory, held_memory_bytes, release_freed_memory
 from lmlab.planning.forecasts.calibration import Calibration
 from lmlab.planning.forecasts.forecast import Forecast, forecast_from
 from lmlab.planning.forecasts.history import Finished, finished_runs, machine_of, scores_on
@@ -32,7 +33,7 @@ from lmlab.runs import Run
 from lmlab.scaling.estimate import Estimate
 from lmlab.training.evaluating import EvaluationPlan, earlier_plan, plan_evaluations, with_samples
 from lmlab.training.length import steps_of
-from lmlab.training.policy import Policy, apply_policy, choose_policy
+from lmlab.training.policy import Policy, apply_policy, choose_policy, with_smaller_micro_batch
 from lmlab.training.wall import WallClock
 
 
@@ -48,6 +49,9 @@ class Expectation:
     def loss(self) -> Estimate | None:
         """The expected loss of the last step, in nats a token."""
         return None if self.evidence is None else self.evidence.loss
+
+
+Tried = TypeVar("Tried")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +90,22 @@ class Outline:
             start_seconds=clock.seconds(),
             since=clock.since,
         )
+
+    def fitted(self, attempt: Callable[[Outline], Tried], say: Callable[[str], object]) -> tuple[Outline, Tried]:
+        """Return the outline with a micro-batch that fits into memory, and the result of `attempt` with it.
+
+        `attempt` raises OutOfMemory where a trial doesn't fit; so does this function where no smaller micro-batch is possible.
+        """
+        outline = self
+        while True:
+            try:
+                return outline, attempt(outline)
+            except OutOfMemory:
+                smaller = with_smaller_micro_batch(outline.policy, outline.recipe)
+                if smaller is None:
+                    raise
+            say(f"out of memory with micro-batches of {outline.policy.micro_batch}: trying {smaller.micro_batch}")
+            outline = dataclasses.replace(outline, policy=smaller)
 
     def expectation(self, runs: list[Finished]) -> Expectation:
         """Return what earlier runs predict for this one."""

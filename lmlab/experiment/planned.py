@@ -106,7 +106,7 @@ def plan(
     read = reading(recipe, dataset)
     if ladder:
         run_ladder(recipe, dataset, outline.steps, display or make_display(quiet=True), say)
-    tried = _try(outline, say)
+    outline, tried = outline.fitted(lambda one: _try(one, say), say)
     with _Stopwatch() as learning:
         history = finished_runs(root)
     expectation = outline.expectation(history)

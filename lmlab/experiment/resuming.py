@@ -238,7 +238,7 @@ def _restart(
     outline = dataclasses.replace(outline, plan=evaluation_plan(recipe, dataset, outline.steps, run))
     where = f"from step {outline.first:,} of {outline.steps:,}"
     say(f"{run.name} was stopped before its first checkpoint: restarting {where}")
-    forecast = outline.forecast(run.folder.parent, say, clock)
+    outline, forecast = outline.fitted(lambda one: one.forecast(run.folder.parent, say, clock), say)
     lock.sign()
     session = begin(run, outline, forecast, display, lock.storage, clock, "resume")
     return train_to_end(session, deadline, say)

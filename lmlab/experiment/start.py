@@ -81,7 +81,7 @@ def train(
     if isinstance(training, FreshTokens):
         for line in fresh_lines(training, recipe, dataset, outline.steps, lineage):
             say(line)
-    forecast = outline.forecast(root, say, clock)
+    outline, forecast = outline.fitted(lambda one: one.forecast(root, say, clock), say)
     say(forecast.line())
     if parent is None and "final_loss" not in forecast.figures:
         vocabulary = dataset.vocabulary_size

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lmlab import LabError
 from lmlab.hardware.cgroup import memory_left, memory_limit
 from lmlab.hardware.cpu import sysctl
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 MEMINFO = Path("/proc/meminfo")
 STATUS = Path("/proc/self/status")
 VMSTAT = Path("/proc/vmstat")
+OUT_OF_MEMORY_WORDS = (
+    *("out of memory", "not enough memory"),
+    *("cublas_status_alloc_failed", "cudnn_status_alloc_failed", "cusolver_status_alloc_failed"),
+)
 
 
 def total_memory_bytes() -> int:
@@ -120,6 +125,19 @@ def release_device_memory(device: torch.device) -> None:
 
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
+
+
+class OutOfMemory(LabError):
+    """Memory of the machine or of a GPU ran out."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception of Python or PyTorch means that memory ran out."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    # Plain RuntimeErrors of the allocator of PyTorch's CPU tensors, and of the CUDA libraries.
+    return isinstance(error, RuntimeError) and any(words in text for words in OUT_OF_MEMORY_WORDS)
 
 
 def out_of_memory_kills() -> int:

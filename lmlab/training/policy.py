@@ -158,6 +158,19 @@ def read_policy(value: Any) -> Policy:
     return Policy(**{name: value[name] for name in names})
 
 
+def with_smaller_micro_batch(policy: Policy, recipe: Recipe) -> Policy | None:
+    """Return the policy with at most half its micro-batch, a divisor of the batch; None where it can't be smaller.
+
+    A micro-batch that the recipe sets is kept. The native engine computes a batch in small chunks already.
+    """
+    if recipe.train.micro_batch is not None or policy.engine == "native" or policy.micro_batch == 1:
+        return None
+    half = policy.micro_batch // 2
+    size = next(size for size in range(half, 0, -1) if recipe.train.batch % size == 0)
+    reason = f"memory ran out with {policy.micro_batch}"
+    return dataclasses.replace(policy, micro_batch=size, reasons={**policy.reasons, "micro_batch": reason})
+
+
 def apply_policy(policy: Policy) -> None:
     """Apply the policy's process-wide settings: threads, TF32, and deterministic algorithms if the step is compiled on a CPU."""
     use_threads(policy.threads)

@@ -11,8 +11,9 @@ import time
 import pytest
 
 from lmlab import StorageError
+from lmlab.hardware.memory import is_out_of_memory
 from lmlab.planning.trials import child
-from lmlab.planning.trials.child import OUT_OF_MEMORY, Measurement, is_out_of_memory, measure
+from lmlab.planning.trials.child import OUT_OF_MEMORY, Measurement, measure
 from lmlab.recipe import override
 from lmlab.training.policy import choose_policy
 

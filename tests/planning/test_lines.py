@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmlab import LabError
 from lmlab.planning.memory import largest as largest_module
 from lmlab.planning.memory.by_micro_batch import CostLines, fit_line, measure_lines, sizes_for
 from lmlab.planning.memory.largest import bisect_largest, largest_that_fits, predicted
@@ -225,6 +226,20 @@ def test_on_a_gpu_it_is_what_really_ran(tried, monkeypatch):
         found = largest_module.largest_that_fits(recipe, policy, "data", 7, lines, limit_bytes=int(3e9), run=run)
         assert (found.micro_batch, found.evidence) == (23, "measured")
     assert len(tries) < 12 and len(tries) == len(set(tries))
+
+
+def test_only_a_lack_of_memory_or_time_is_a_size_that_doesn_t_fit(tried, monkeypatch):
+    recipe, policy = tried
+    policy = dataclasses.replace(policy, device="cuda")
+    monkeypatch.setattr(kept, "physical_cores", lambda: 5)
+
+    def run(recipe, policy, folder, *, micro_batch, batch, **options):
+        return Measurement(micro_batch=micro_batch, batch=batch, failed="the driver shut down")
+
+    with pytest.raises(LabError, match="can't be run here: the driver shut down"):
+        largest_module.largest_that_fits(
+            recipe, policy, "data", 7, lines_of(lambda size: 1e9 + 1e8 * size), limit_bytes=int(3e9), run=run
+        )
 
 
 def test_a_long_step_is_measured_at_one_and_two_layers_and_extended(tried):

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from lmlab.hardware.memory import free_memory_bytes, total_memory_bytes
 from lmlab.planning.memory.by_micro_batch import CostLines
-from lmlab.planning.trials.child import Measurement, measure
+from lmlab.planning.trials.child import OUT_OF_MEMORY, Measurement, measure
+from lmlab.planning.trials.here import refusal
 from lmlab.planning.trials.store import facts_of, measured
 from lmlab.recipe import Recipe
 from lmlab.scaling.estimate import Evidence
@@ -56,7 +57,10 @@ def largest_that_fits(
     most: int = MOST,
     run: Callable[..., Measurement] = measure,
 ) -> Largest:
-    """Return the largest micro-batch of at most `most` sequences; `limit_bytes` defaults to what is free now."""
+    """Return the largest micro-batch of at most `most` sequences; `limit_bytes` defaults to what is free now.
+
+    LabError where a size fails for another reason than memory or time.
+    """
     limit = memory_limit_bytes(policy) if limit_bytes is None else limit_bytes
     guess = predicted(lines, limit, most)
     if policy.torch_device.type != "cuda":
@@ -66,7 +70,9 @@ def largest_that_fits(
         found = run(
             recipe, policy, data_folder, micro_batch=size, batch=size, steps=TRIED_STEPS, seconds=2.0, whole=False
         )
-        return found.failed is None
+        if found.failed is None or found.failed == OUT_OF_MEMORY or found.was_too_long:
+            return found.failed is None
+        raise refusal(found.failed)
 
     facts = facts_of(recipe, vocabulary, data_folder) | {"most": most, "gigabytes": limit >> 30}
     found = measured("largest", policy, facts, ["largest"], lambda: {"largest": bisect_largest(fits, most, guess)})

@@ -26,7 +26,7 @@ from typing import IO, Any, TextIO
 import lmlab
 from lmlab import LabError, StorageError
 from lmlab.files import TemporaryFolder, cache_folder, make_folder, remove_dead, temporary_folder
-from lmlab.hardware.memory import free_memory_bytes, out_of_memory_kills, total_memory_bytes
+from lmlab.hardware.memory import free_memory_bytes, is_out_of_memory, out_of_memory_kills, total_memory_bytes
 from lmlab.recipe import Recipe, to_toml
 from lmlab.recipe.extensions import load_extensions, require_known_elsewhere
 from lmlab.recipe.text import from_toml
@@ -216,15 +216,6 @@ def environment() -> dict[str, str]:
     paths = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
     # UTF-8 regardless of the terminal: pipes on Windows have another encoding by default.
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8:backslashreplace"}
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an exception of Python or PyTorch means that memory ran out."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    text = str(error).lower()
-    # The allocator of PyTorch's CPU tensors raises a plain RuntimeError.
-    return isinstance(error, RuntimeError) and ("not enough memory" in text or "out of memory" in text)
 
 
 def _main(stdin: TextIO, answer: Callable[[dict[str, Any]], None]) -> None:

@@ -9,8 +9,15 @@ from typing import Any
 
 from lmlab import LabError
 from lmlab.data.dataset import Dataset
-from lmlab.hardware.memory import held_memory_bytes, peak_memory_bytes, release_freed_memory
-from lmlab.planning.trials.child import Measurement, measure, trial_folder
+from lmlab.hardware.memory import (
+    OutOfMemory,
+    held_memory_bytes,
+    is_out_of_memory,
+    peak_memory_bytes,
+    release_device_memory,
+    release_freed_memory,
+)
+from lmlab.planning.trials.child import OUT_OF_MEMORY, Measurement, measure, trial_folder
 from lmlab.planning.trials.from_arithmetic import counted_trial
 from lmlab.planning.trials.from_layers import expected_step_seconds
 from lmlab.planning.trials.peaks import peak_flops
@@ -81,7 +88,8 @@ def _tried_apart(recipe: Recipe, policy: Policy, dataset: Dataset, steps: int, w
 
 
 def _tried_inside(recipe: Recipe, policy: Policy, dataset: Dataset, steps: int, whole: bool) -> Measurement:
-    """Run a trial in this process, whose compiled steps and memory on a GPU the run reuses."""
+    """Run a trial in this process, whose compiled steps and memory on a GPU the run reuses. OutOfMemory where it runs out."""
+    found = None
     with trial_folder() as work:
         extent = Extent(
             steps=steps,
@@ -90,16 +98,23 @@ def _tried_inside(recipe: Recipe, policy: Policy, dataset: Dataset, steps: int, 
             put_back=False,  # most runs don't, and memory that a trial holds here adds to the run's own peak
             folder=work.path,
         )
-        found = Trial(recipe, policy, dataset).go(extent, _nothing)
-    # Its model and buffers are in reference cycles; the run needs their memory.
+        try:
+            found = Trial(recipe, policy, dataset).go(extent, _nothing)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+    # Its model and buffers are in reference cycles, or in the traceback of an error that is gone here; the run needs their memory.
     gc.collect()
     release_freed_memory()
+    if found is None:
+        release_device_memory(policy.torch_device)
+        raise refusal(OUT_OF_MEMORY)
     return Measurement(micro_batch=policy.micro_batch, batch=recipe.train.batch, **found)
 
 
 def refusal(failed: str) -> LabError:
     """Return the error for a failed trial."""
-    return LabError(
+    return (OutOfMemory if failed == OUT_OF_MEMORY else LabError)(
         f"this training can't be run here: {failed}; try a smaller train.micro_batch, model.width or model.context"
     )
 
