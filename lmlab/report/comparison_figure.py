@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from lmlab import LabError, printable
 from lmlab.recipe.quantities import duration
@@ -42,6 +42,18 @@ BEFORE_FIRST = 0.88
 """The axes begin at this multiple of the first evaluation drawn, so that its mark is complete."""
 ROOM = 1.15
 """They end at this multiple of the longest run, so that its last mark is complete."""
+ROUND_SECONDS = tuple(
+    unit * count
+    for unit, counts in (
+        (0.01, (1, 2, 5, 10, 20, 50)),
+        (1.0, (1, 2, 5, 10, 20)),
+        (60.0, (1, 2, 5, 10, 20)),
+        (3600.0, (1, 2, 5, 12)),
+        (86400.0, (1, 2, 5, 10, 20, 50)),
+    )
+    for count in counts
+)
+"""Marks of an axis of time."""
 MOST_DOTS = 40
 LONGEST_FACTS = 150
 NAMES_A_ROW = 3
@@ -74,7 +86,7 @@ def draw_comparison(comparison: Comparison) -> Figure:
         FigureCanvasAgg(figure)
         panels = figure.subplots(1, len(PANELS), sharey=True, squeeze=False)[0]
         rows = math.ceil(len(comparison.names) / NAMES_A_ROW)
-        figure.subplots_adjust(left=0.06, right=0.98, top=0.8 - ROW_HEIGHT * rows, bottom=0.15, wspace=0.08)
+        figure.subplots_adjust(left=0.06, right=0.97, top=0.8 - ROW_HEIGHT * rows, bottom=0.15, wspace=0.08)
         for axes, (axis, words) in zip(panels, PANELS, strict=True):
             _draw(axes, comparison, axis)
             axes.set_xlabel(words)
@@ -112,14 +124,18 @@ def _draw(axes: Axes, comparison: Comparison, axis: Axis) -> None:
         begin = FIRST_DRAWN * min(ends)
         drawn = [place for curve in comparison.curves for place in curve.spent.get(axis, ()) if place >= begin]
         axes.set_xlim(BEFORE_FIRST * min(drawn), ROOM * max(ends))
-    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0), numticks=9))
+    if axis == "seconds":
+        axes.xaxis.set_major_locator(FixedLocator(ROUND_SECONDS))
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0), numticks=9))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _place(value, axis)))
 
 
 def _place(value: float, axis: Axis) -> str:
     if axis == "seconds":
-        return duration(value) if value >= 1 else f"{value:.1g} s"
+        return duration(value).replace(" 00 s", "").replace(" 00 min", "") if value >= 1 else f"{value:.1g} s"
     return amount(value) if axis == "tokens" else f"{value:.0e}".replace("e+", "e")
 
 
