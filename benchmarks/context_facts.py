@@ -51,11 +51,10 @@ def main() -> None:
     parser.add_argument("--runs", type=Path)
     flags = parser.parse_args()
     before = read_json(OUT) if OUT.exists() else {}
-    words = ["--runs", "RUNS"] if flags.runs is not None else []
     write_json(
         OUT,
         {
-            "context": context(["python", "-m", "benchmarks.context_facts", *words]),
+            "context": context(None),
             "source": SOURCE | {"training_flops": source_flops()},
             "constants": CONSTANTS,
             "models": models(),
