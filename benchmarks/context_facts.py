@@ -154,7 +154,7 @@ def _training(runs: Path, name: str) -> dict[str, Any]:
     test = _json(["evaluate", name, "--split", "test", "--runs", str(runs)])
     return {
         "recipe": RUNS[name],
-        "commit": run.fact("commit"),
+        "commit": run.fact("code")["commit"],
         "steps": summary["steps"],
         "tokens": summary["tokens"],
         "training_flops": summary["tokens"] * flops_per_token(recipe.model, VOCABULARY).training,
