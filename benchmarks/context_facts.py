@@ -51,28 +51,29 @@ def main() -> None:
     parser.add_argument("--runs", type=Path)
     flags = parser.parse_args()
     before = read_json(OUT) if OUT.exists() else {}
+    made = before.get("runs") if flags.runs is None else trainings(flags.runs)
     write_json(
         OUT,
         {
             "context": context(None),
-            "source": SOURCE | {"training_flops": source_flops()},
+            "source": SOURCE | ({"training_flops": source_flops(made["best"]["tokens"])} if made else {}),
             "constants": CONSTANTS,
             "models": models(),
             "scale_model": scale_model(),
             "cells": cells() if (STUDY / NAME).is_file() else before.get("cells"),
-            "runs": before.get("runs") if flags.runs is None else trainings(flags.runs),
+            "runs": made,
         },
     )
 
 
-def source_flops() -> dict[str, float]:
-    """The arithmetic of the source's two best trainings, by lmlab's count of a token."""
+def source_flops(tokens: int) -> dict[str, float]:
+    """The arithmetic of the source's two best trainings, by lmlab's count of a token; `tokens` are those of wikitext2-context-best."""
     of = load_recipe("wikitext2-context-baseline")
-    tokens = SOURCE["updates_an_epoch"] * SOURCE["batch"] * of.model.context  # type: ignore[operator]
     epochs: Any = SOURCE["epochs"]
+    an_epoch = tokens / (load_recipe(RUNS["best"]).train.epochs or 1)
     return {
         f"best_of_{layers}_layers": epochs[f"best_of_{layers}_layers"]
-        * tokens
+        * an_epoch
         * flops_per_token(override(of, {"model.layers": layers}).model, VOCABULARY).training
         for layers in (4, 6)
     }

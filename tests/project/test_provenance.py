@@ -159,7 +159,12 @@ def sources_of(page):
     if page == "README.md" or page in {f"docs/{name}.md" for name in GUIDES}:
         return [DOCS / "results.json"]
     if page == "docs/studies/context-propagation.md":
-        return [*(DOCS / "studies").glob("context-*/*.json"), DOCS / "results.json", RESULTS / "context-signal.json"]
+        return [
+            *(DOCS / "studies").glob("context-*/*.json"),
+            DOCS / "studies" / "context-propagation.json",
+            DOCS / "results.json",
+            RESULTS / "context-signal.json",
+        ]
     return sorted((ROOT / page).parent.glob("*.json"))
 
 
