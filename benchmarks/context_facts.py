@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def source_flops(tokens: int) -> dict[str, float]:
-    """The arithmetic of the source's two best trainings, by lmlab's count of a token; `tokens` are those of wikitext2-context-best."""
+    """The arithmetic of the source's two best trainings, by lmlab's count; `tokens` are those of wikitext2-context-best."""
     of = load_recipe("wikitext2-context-baseline")
     epochs: Any = SOURCE["epochs"]
     an_epoch = tokens / (load_recipe(RUNS["best"]).train.epochs or 1)
