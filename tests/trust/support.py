@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -33,6 +34,7 @@ def assert_one_line(text: str, *words: str) -> None:
 
 def assert_refused(call: Callable[[], Any], *words: str, most_bytes: int = 8_000_000) -> None:
     """`call` raises LabError in one line with these words, and Python allocates no more than so much on the way."""
+    gc.freeze()  # else each collection goes through all that earlier tests of this process have left
     tracemalloc.start()
     try:
         with pytest.raises(LabError) as caught:
@@ -40,6 +42,7 @@ def assert_refused(call: Callable[[], Any], *words: str, most_bytes: int = 8_000
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+        gc.unfreeze()
     assert_one_line(str(caught.value), *words)
     assert peak < most_bytes, peak
 
