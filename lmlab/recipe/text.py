@@ -33,6 +33,10 @@ LONG_KEY = re.compile(
     r"""^[ \t]*(?:\[\[?[ \t]*)?(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){8}""", re.MULTILINE
 )
 """A line that begins with a dotted name of more than MOST_PARTS parts, which takes tomllib quadratic time."""
+BRACKETS = re.compile(r"""\"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+'|\#[^\n]*+|[\[\]{}]""")
+"""Quoted text and comments, which are passed over, and what opens or closes a list or table."""
+DEEPEST_READ = 100
+"""tomllib calls itself for each level, in quadratic time, until Python's limit of calls, which other libraries raise."""
 CLAIM_TYPES: dict[str, Any] = {"metric": str, "value": (int, float), "source": str, "step": int, "note": str}
 MOST_CLAIMED = 1e15
 FREE_TEXT = ("corpus", "column", "separator", "device", "prompts")
@@ -78,15 +82,34 @@ def from_toml(text: str, origin: str = "recipe", base: Base | None = None) -> Re
     """Return the recipe in TOML text, `base` as for `from_dict`; raises LabError if it isn't valid TOML or not a recipe."""
     if LONG_KEY.search(text):
         raise LabError(f"{origin} is not a recipe: expected names of at most {MOST_PARTS} parts")
-    try:
-        value = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
-        raise LabError(f"{origin} is not valid TOML: {error}; correct that line") from None
+    value = parse_toml(text, origin)
     if not _is_plain(value, DEEPEST):
         raise LabError(
             f"{origin} is not a recipe: expected values that 64 bits hold, in lists and tables {DEEPEST} deep at most"
         )
     return from_dict(value, origin, base)
+
+
+def parse_toml(text: str, origin: str) -> dict[str, Any]:
+    """Parse TOML; a LabError begins with `origin`."""
+    if nesting(text) > DEEPEST_READ:
+        raise LabError(
+            f"{origin} is not valid TOML: brackets are nested more than {DEEPEST_READ} deep; correct that line"
+        )
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
+        raise LabError(f"{origin} is not valid TOML: {error}; correct that line") from None
+
+
+def nesting(text: str) -> int:
+    """Return how deep brackets and braces are nested in TOML text, outside quotes and comments."""
+    deepest = depth = 0
+    for found in BRACKETS.finditer(text):
+        sign = found[0]
+        depth = depth + 1 if sign in "[{" else max(0, depth - 1) if sign in "]}" else depth
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def read_recipe(path: Path, base: Base | None = None) -> Recipe:

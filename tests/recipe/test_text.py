@@ -23,6 +23,7 @@ from lmlab.recipe import (
     recipe_names,
     to_toml,
 )
+from lmlab.recipe.text import nesting
 
 POSITIVE = st.floats(1e-9, 0.5)
 
@@ -128,3 +129,10 @@ def test_what_a_file_leaves_out_has_the_default_of_the_kind_that_it_names():
     from lmlab.recipe import Linear
 
     assert from_toml('[schedule]\nkind = "linear"\nwarmup = 3').schedule == Linear(warmup=3)
+
+
+def test_nesting_is_counted_outside_quotes_and_comments_and_refused_before_it_is_parsed():
+    assert nesting("a = \"[[[\" # [[[[\nb = [[1],[2]]\nc={d=['{{']}") == 2
+    assert nesting("[model]\nwidth = 64") == 1 and nesting("a = 1") == 0
+    with pytest.raises(LabError, match="x.toml is not valid TOML: brackets are nested more than 100 deep"):
+        from_toml("x = " + "{a=" * 100_000, "x.toml")

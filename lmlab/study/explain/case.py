@@ -33,7 +33,8 @@ from typing import Any
 
 from lmlab import LabError
 from lmlab.experiment.ranges import Range, parse_range
-from lmlab.study.grid.definition import flattened, parsed, require_known, study_name, study_text, table, word
+from lmlab.recipe.text import parse_toml
+from lmlab.study.grid.definition import flattened, require_known, study_name, study_text, table, word
 
 FORMAT = 1
 SHIPPED = "cases"
@@ -113,7 +114,7 @@ def load_case(target: str) -> Case:
         hint = f"did you mean {close[0]}?" if close else f"add a second run, or name one of {', '.join(case_names())}"
         raise LabError(f"'{target[:60]}' is not a worked example: {hint}")
     try:
-        return _case(parsed(text, target), Path(target).stem)
+        return _case(parse_toml(text, target), Path(target).stem)
     except LabError as error:
         raise LabError(f"{target}: {str(error).removeprefix(f'{target} ')}") from None
 

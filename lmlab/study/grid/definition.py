@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
@@ -30,7 +29,7 @@ from typing import Any
 from lmlab import LabError
 from lmlab.recipe import is_recipe
 from lmlab.recipe.override import require_setting
-from lmlab.recipe.text import toml_text
+from lmlab.recipe.text import parse_toml, toml_text
 from lmlab.runs.names import is_run_name
 from lmlab.study.grid.design import DesignName, Factor, Level
 
@@ -70,7 +69,7 @@ def is_study(target: str) -> bool:
     if target in study_names():
         return True
     path = Path(target)
-    return path.suffix == ".toml" and path.is_file() and "factors" in parsed(study_text(path), target)
+    return path.suffix == ".toml" and path.is_file() and "factors" in parse_toml(study_text(path), target)
 
 
 def load_study(target: str) -> Definition:
@@ -83,7 +82,7 @@ def load_study(target: str) -> Definition:
         close = difflib.get_close_matches(target, study_names(), n=1)
         hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(study_names())}, or a .toml file"
         raise LabError(f"there is no study '{target[:60]}': {hint}")
-    return definition_from(parsed(text, target), target)
+    return definition_from(parse_toml(text, target), target)
 
 
 def definition_from(value: Mapping[str, Any], origin: str) -> Definition:
@@ -270,11 +269,3 @@ def table(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def study_text(path: Path) -> str:
     """Return the text of a study's or a worked example's file; LabError where it can't be read."""
     return toml_text(path, "a study", "expected a study's .toml file")
-
-
-def parsed(text: str, origin: str) -> dict[str, Any]:
-    """Parse TOML; a LabError begins with `origin`."""
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise LabError(f"{origin} is not valid TOML: {error}; correct that line") from None
