@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -26,15 +27,17 @@ from lmlab.files import read_json, write_json
 from lmlab.model.cost import flops_per_token, parameters
 from lmlab.recipe import Recipe, load_recipe, override
 from lmlab.runs import Run
+from lmlab.study.grid.definition import load_study
 from lmlab.study.verify.bundle import NAME, unpack
 
 OUT = DOCS / "context-propagation.json"
 STUDY = DOCS / "context-size"
 RUNS = {"best": "wikitext2-context-best", "gpt": "wikitext2-gpt"}
 VOCABULARY = 1000
+PERPLEXITIES = {"baseline": 30.78, "advanced": 40.93, "best_of_4_layers": 20.1, "best_of_6_layers": 20.60}
 SOURCE = {
     "repository": "rato-tokyo/new-llm",
-    "perplexity": {"baseline": 30.78, "advanced": 40.93, "best_of_4_layers": 20.1, "best_of_6_layers": 20.60},
+    "perplexity": PERPLEXITIES,
     "accuracy_of_6_layers": 0.385,
     "epochs": {"baseline": 50, "best_of_4_layers": 135, "best_of_6_layers": 150},
     "updates_an_epoch": 25,
@@ -56,7 +59,9 @@ def main() -> None:
         OUT,
         {
             "context": context(None),
-            "source": SOURCE | ({"training_flops": source_flops(made["best"]["tokens"])} if made else {}),
+            "source": SOURCE
+            | {"losses": {name: math.log(value) for name, value in PERPLEXITIES.items()}}
+            | ({"training_flops": source_flops(made["best"]["tokens"])} if made else {}),
             "constants": CONSTANTS,
             "models": models(),
             "scale_model": scale_model(),
@@ -107,7 +112,17 @@ def scale_model() -> dict[str, Any]:
     plan = read_json(STUDY / "study.json")["plan"]
     baseline: Any = load_recipe("wikitext2-context-baseline").model
     levels = {factor["name"]: [level["settings"] for level in factor["levels"]] for factor in plan["factors"]}
-    return {"factors": levels, "published_hidden": baseline.hidden, "times_smaller": baseline.hidden / 96}
+    settings = {
+        name: value
+        for name, value in load_study("context-size").settings.items()
+        if name.startswith(("model.", "optim."))
+    }
+    return {
+        "settings": settings | {"train.batch": load_study("context-size").settings["train.batch"]},
+        "factors": levels,
+        "published_hidden": baseline.hidden,
+        "times_smaller": baseline.hidden / settings["model.hidden"],
+    }
 
 
 def cells() -> dict[str, dict[str, Any]]:

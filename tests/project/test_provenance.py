@@ -40,10 +40,6 @@ NO_SOURCE = {
     "docs/demo.json": "typed from a run that was not kept: `python -m benchmarks.demo` on an idle machine makes it again",
     "docs/shakespeare-cpu.json": "typed from runs that were not kept: needs an idle machine and a checkout of nanoGPT",
     "docs/results.json": "its rows name their sources one by one; those of runs that were not kept have none",
-    **{
-        f"docs/studies/{name}": "a study's runs name their commits in their own folders; its JSON doesn't repeat them yet"
-        for name in ("context-size/study.json",)
-    },
 }
 """Without the commit and the state of the tree."""
 OTHER_COMMAND = {
@@ -51,11 +47,8 @@ OTHER_COMMAND = {
     "docs/overhead.json": "benchmarks.cpu was recorded for every module; needs an idle machine",
 }
 """That record another module than the one that ran."""
-TYPED_FIGURES = {
-    "docs/studies/context-propagation.md": "written by hand from several studies and evaluations; is made again from their JSON",
-    "docs/studies/context-size/README.md": "counts and times in sentences",
-}
-"""Pages with figures that no JSON holds: of studies that are made again with effects paired by seed."""
+TYPED_FIGURES: dict[str, str] = {}
+"""Pages with figures that no JSON holds, and why."""
 
 
 def names(paths):
