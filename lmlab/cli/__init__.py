@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import os
 import sys
 
 from lmlab import LabError, __version__
@@ -15,12 +14,12 @@ from lmlab.cli.clock import command_begins
 from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import never_fail_to_encode, show
 from lmlab.files import advice, reason
-from lmlab.hardware.memory import is_out_of_memory
+from lmlab.hardware.memory import first_line, is_out_of_memory
+from lmlab.recipe.extensions import load_extensions
 from lmlab.training.display import silence
 from lmlab.training.signals import Interruptible
 from lmlab.training.table import Column, Part, Table
 
-EXTENSIONS = "LMLAB_EXTENSIONS"
 LONGEST_PLACE = 200
 VERBS = {
     "recipes": "the recipes, with the published numbers each one checks",
@@ -53,10 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         # Where nothing has to be saved first, every signal ends the command.
         with Interruptible():
-            if EXTENSIONS in os.environ:
-                from lmlab.recipe.extensions import load_extensions
-
-                load_extensions()
+            load_extensions()
             return _dispatch(words)
     except LabError as error:
         show(f"lmlab: {error}", file=sys.stderr)
@@ -76,8 +72,10 @@ def main(arguments: list[str] | None = None) -> int:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        first = str(error).strip().partition("\n")[0][:LONGEST_PLACE]
-        show(f"lmlab: out of memory ({first}): use less at once, a smaller model, or another --device", file=sys.stderr)
+        show(
+            f"lmlab: out of memory ({first_line(error)}): use less at once, a smaller model, or another --device",
+            file=sys.stderr,
+        )
         return 1
 
 

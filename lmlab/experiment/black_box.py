@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lmlab.data.dataset import Dataset
+from lmlab.hardware.memory import first_line
 from lmlab.training.guard import StepVerdict
 from lmlab.training.observing import Observation, observe
 from lmlab.training.policy import Policy
@@ -18,7 +19,6 @@ MOST_TEXTS = 64
 """Sequences whose text is recorded: those with the highest losses."""
 LONGEST_TEXT = 4_000
 """Characters of each."""
-LONGEST_REASON = 200
 
 
 def black_box(
@@ -37,7 +37,7 @@ def black_box(
         now = observe(step.model, policy, inputs, targets)
         before = observe(step.model, policy, *step.batch(earlier)) if earlier >= state.first_cursor else None
     except (MemoryError, RuntimeError) as error:  # diagnostics must not end the training
-        failed = {"failed": f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:LONGEST_REASON]}"}
+        failed = {"failed": f"{type(error).__name__}: {first_line(error)}"}
     losses = (math.nan,) * len(inputs) if now is None else now.sequence_losses
     return {
         "kind": verdict.kind,

@@ -27,7 +27,7 @@ from lmlab.generation.prompts import begin_of
 from lmlab.generation.settings import Sampling
 from lmlab.hardware.energy import EnergyMeter
 from lmlab.hardware.load import ShareMeter
-from lmlab.hardware.memory import OutOfMemory, is_out_of_memory
+from lmlab.hardware.memory import OutOfMemory, first_line, is_out_of_memory
 from lmlab.model.cost import flops_per_token
 from lmlab.planning.trials.peaks import datasheet_of, peak_flops
 from lmlab.recipe import Recipe
@@ -41,7 +41,7 @@ from lmlab.training.hooks import Ending, Hooks, Scores, StopCheck
 from lmlab.training.loop import Loop
 from lmlab.training.outlook import Outlook, forecast_loss
 from lmlab.training.pace import Correction, Expected, Pace, expected_time
-from lmlab.training.policy import Policy, with_smaller_micro_batch
+from lmlab.training.policy import Policy, smaller_micro_batch
 from lmlab.training.saving import Saver, best_of, forget_lost_best, require_weights
 from lmlab.training.setup import Training, set_up
 from lmlab.training.signals import Interrupted, StopRequests
@@ -111,17 +111,13 @@ class Session:
             self.display.open(name if name == recipe else f"{name}: {recipe}")
             try:
                 return loop.run()
-            except LabError as error:
-                with contextlib.suppress(LabError):  # writing this line may fail on the same disk
-                    self._record("events", "failed", self.state.step, self.state.tokens, {"reason": str(error)})
-                raise
             except Exception as error:
-                if not is_out_of_memory(error):
+                failure = self._out_of_memory(error) if is_out_of_memory(error) else error
+                if not isinstance(failure, LabError):
                     raise
-                ran_out = self._out_of_memory(error)
-                with contextlib.suppress(LabError):
-                    self._record("events", "failed", self.state.step, self.state.tokens, {"reason": str(ran_out)})
-                raise ran_out from None
+                with contextlib.suppress(LabError):  # writing this line may fail on the same disk
+                    self._record("events", "failed", self.state.step, self.state.tokens, {"reason": str(failure)})
+                raise failure from None
             finally:
                 self.processor_share = meter.share()
                 self.display.close()
@@ -129,12 +125,13 @@ class Session:
 
     def _out_of_memory(self, error: Exception) -> OutOfMemory:
         """Return the error in one line: where it happened, and how to continue."""
-        smaller = with_smaller_micro_batch(self.policy, self.recipe)
-        size = smaller.micro_batch if smaller is not None else max(1, self.policy.micro_batch // 2)
-        words = f"out of memory after step {self.state.step:,} ({str(error).strip().partition(chr(10))[0][:120]})"
         steps = checkpoint_steps(self.run.checkpoints)
         kept = f"the checkpoint of step {steps[-1]:,} is kept" if steps else "there is no checkpoint yet"
-        return OutOfMemory(f"{words}; {kept}: lmlab resume {self.run.name} --train.micro_batch {size}")
+        size = smaller_micro_batch(self.policy, self.recipe.train.batch)
+        less = "with more free memory" if size is None else f"--train.micro_batch {size}"
+        return OutOfMemory(
+            f"out of memory after step {self.state.step:,} ({first_line(error)}); {kept}: lmlab resume {self.run.name} {less}"
+        )
 
     def replay(self, stop: StopCheck) -> Ending:
         """Run the loop until `stop` returns True, saving only what a rewind may need."""

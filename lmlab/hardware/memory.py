@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MEMINFO = Path("/proc/meminfo")
 STATUS = Path("/proc/self/status")
 VMSTAT = Path("/proc/vmstat")
+LONGEST_REASON = 120
 OUT_OF_MEMORY_WORDS = (
     *("out of memory", "not enough memory"),
     *("cublas_status_alloc_failed", "cudnn_status_alloc_failed", "cusolver_status_alloc_failed"),
@@ -138,6 +139,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     text = str(error).lower()
     # Plain RuntimeErrors of the allocator of PyTorch's CPU tensors, and of the CUDA libraries.
     return isinstance(error, RuntimeError) and any(words in text for words in OUT_OF_MEMORY_WORDS)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the beginning of an exception's text: PyTorch's explanations of a lack of memory are a page long."""
+    return str(error).strip().partition("\n")[0][:LONGEST_REASON]
 
 
 def out_of_memory_kills() -> int:

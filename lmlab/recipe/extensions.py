@@ -15,37 +15,33 @@ from lmlab.recipe.experiment import Recipe
 
 VARIABLE = "LMLAB_EXTENSIONS"
 
-_only_here: set[tuple[str, str]] = set()
-"""(setting, name) of kinds that were registered neither by lmlab nor by a module of the variable."""
-_loading = False
+_packages: dict[tuple[str, str], str] = {}
+"""(setting, name) -> the package of the class or function that was registered under it."""
 
 
 def load_extensions() -> None:
     """Import the modules that LMLAB_EXTENSIONS names. LabError if one of them can't be imported."""
-    global _loading
-    _loading = True
-    try:
-        for name in filter(None, map(str.strip, os.environ.get(VARIABLE, "").split(","))):
-            try:
-                importlib.import_module(name)
-            except Exception as error:
-                raise LabError(
-                    f"{VARIABLE} names {name}, which can't be imported: {type(error).__name__}: {error}; "
-                    "expected modules on PYTHONPATH, separated by commas"
-                ) from None
-    finally:
-        _loading = False
+    for name in _named():
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            raise LabError(
+                f"{VARIABLE} names {name}, which can't be imported: {type(error).__name__}: {error}; "
+                "expected modules on PYTHONPATH, separated by commas"
+            ) from None
 
 
 def note_kind(setting: str, name: str, owner: object) -> None:
     """Record that `owner`, a class or function, was registered as the value `name` of a setting such as `optim.kind`."""
-    module = str(getattr(owner, "__module__", ""))
-    if not _loading and module.partition(".")[0] != "lmlab":
-        _only_here.add((setting, name))
+    _packages[setting, name] = _package(str(getattr(owner, "__module__", "")))
 
 
 def known_only_here(recipe: Recipe) -> str | None:
-    """Return a setting of the recipe, such as "optim.kind sign", that only this process knows; None without one."""
+    """Return a setting of the recipe, such as "optim.kind sign", that only this process knows; None without one.
+
+    Other processes know what is of lmlab itself, or of a package of which LMLAB_EXTENSIONS names a module.
+    """
+    elsewhere = {"lmlab", *map(_package, _named())}
     used = {
         ("model.kind", recipe.model.kind),
         ("optim.kind", recipe.optim.kind),
@@ -53,7 +49,7 @@ def known_only_here(recipe: Recipe) -> str | None:
         ("data.tokenizer", recipe.data.tokenizer),
         ("train.engine", recipe.train.engine),
     }
-    return next((" ".join(one) for one in sorted(used & _only_here)), None)
+    return next((" ".join(one) for one in sorted(used) if _packages.get(one, "lmlab") not in elsewhere), None)
 
 
 def require_known_elsewhere(recipe: Recipe) -> None:
@@ -63,3 +59,11 @@ def require_known_elsewhere(recipe: Recipe) -> None:
         raise LabError(
             f"{found} is registered in this process only: expected its module in {VARIABLE}, so that other processes import it"
         )
+
+
+def _named() -> list[str]:
+    return [name for part in os.environ.get(VARIABLE, "").split(",") if (name := part.strip())]
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]

@@ -158,15 +158,20 @@ def read_policy(value: Any) -> Policy:
     return Policy(**{name: value[name] for name in names})
 
 
-def with_smaller_micro_batch(policy: Policy, recipe: Recipe) -> Policy | None:
-    """Return the policy with at most half its micro-batch, a divisor of the batch; None where it can't be smaller.
+def smaller_micro_batch(policy: Policy, batch: int) -> int | None:
+    """Return the largest divisor of the batch of at most half the micro-batch; None where none makes a step need less memory.
 
-    A micro-batch that the recipe sets is kept. The native engine computes a batch in small chunks already.
+    The native engine computes a batch in small chunks already.
     """
-    if recipe.train.micro_batch is not None or policy.engine == "native" or policy.micro_batch == 1:
-        return None
     half = policy.micro_batch // 2
-    size = next(size for size in range(half, 0, -1) if recipe.train.batch % size == 0)
+    return None if policy.engine == "native" else next((size for size in range(half, 0, -1) if batch % size == 0), None)
+
+
+def with_smaller_micro_batch(policy: Policy, recipe: Recipe) -> Policy | None:
+    """Return the policy with that micro-batch; None where there is none, or the recipe sets the micro-batch."""
+    size = smaller_micro_batch(policy, recipe.train.batch)
+    if size is None or recipe.train.micro_batch is not None:
+        return None
     reason = f"memory ran out with {policy.micro_batch}"
     return dataclasses.replace(policy, micro_batch=size, reasons={**policy.reasons, "micro_batch": reason})
 

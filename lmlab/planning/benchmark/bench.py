@@ -1,8 +1,8 @@
 """Benchmark a recipe on this machine, by batch, precision, compilation, engine and threads.
 
 Every figure is from real steps in a child process (`planning.trials.child`), so that running out of memory is only a row of the
-table. All
-combinations are measured in rounds (A B A B), so that other work slows all of them alike; medians are reported, with quartiles.
+table. All combinations are measured in rounds (A B A B), so that other work slows all of them alike; medians are reported, with
+quartiles.
 """
 
 from __future__ import annotations

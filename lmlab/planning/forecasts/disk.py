@@ -17,6 +17,9 @@ SAVES_ON_DISK = 2
 SAVES_FOR_REWINDS = 4
 """Rewinds also keep two checkpoints to return to and the best model of each."""
 
+SHORT_SECONDS = 600.0
+"""Below this, training again is quicker than searching for an older checkpoint."""
+
 
 def disk_bytes(recipe: Recipe, steps: int, first_step: int, checkpoint_bytes: int, weight_bytes: int) -> int:
     """Return the maximum size of a run's checkpoints, including one that is being written."""
@@ -49,10 +52,6 @@ def kept_bytes(
         most, least = min(made, at_most - checkpoint_bytes), min(made, at_most - 2 * checkpoint_bytes)
         rests_on = f"train.keep {recipe.train.keep}, the first checkpoint and the best"
     return Estimate(value=least, low=0.98 * least, high=1.02 * most, evidence="formula", rests_on=rests_on)
-
-
-SHORT_SECONDS = 600.0
-"""Below this, training again is quicker than searching for an older checkpoint."""
 
 
 def keeps_least(recipe: Recipe, seconds: float) -> bool:

@@ -23,6 +23,11 @@ from lmlab.training.load import load_spread
 COUNTED_SPREAD = 0.45
 """Standard deviation of log(time) estimated from FLOPs: trainings reach 0.2 to 0.6 of the peak; 0.4 is assumed."""
 
+START_SECONDS = 5.0
+"""Imports, the forecast's steps, and closing."""
+FORWARD_SHARE = 1 / TRAINING_STEP_IN_FORWARDS
+"""The FLOPs of a forward pass relative to a training step."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Duration:
@@ -106,12 +111,6 @@ def duration_of(
         tokens_per_second=speed.scaled(step_tokens / middle / factor / speed.value),
         total_seconds=rest.shifted(start_seconds),
     )
-
-
-START_SECONDS = 5.0
-"""Imports, the forecast's steps, and closing."""
-FORWARD_SHARE = 1 / TRAINING_STEP_IN_FORWARDS
-"""The FLOPs of a forward pass relative to a training step."""
 
 
 def run_seconds(

@@ -46,6 +46,11 @@ MOST_SYMBOLS = 256
 one, embeddings and head do much of the learning, and keep their rate (muP, arXiv 2203.03466)."""
 MOST_RATE = 0.02
 
+START_SECONDS = 4.0
+"""Per training: the model is built and the whole validation split is scored."""
+NARROW = 1.5
+"""The factor by which a narrow model's operations are slower than a wide one's: 25 s were measured for a run of 66 s."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
@@ -161,12 +166,6 @@ def _place(recipe: Recipe, data_id: str, steps: int) -> Path:
     same = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, seed=0))
     text = json.dumps([FORMAT, DESIGN, recipe_hash(same), data_id, steps])
     return cache_folder() / "ladders" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
-
-
-START_SECONDS = 4.0
-"""Per training: the model is built and the whole validation split is scored."""
-NARROW = 1.5
-"""The factor by which a narrow model's operations are slower than a wide one's: 25 s were measured for a run of 66 s."""
 
 
 def ladder_seconds(recipe: Recipe, vocabulary: int, steps: int, train_seconds: float) -> float | None:

@@ -70,9 +70,9 @@ def largest_that_fits(
         found = run(
             recipe, policy, data_folder, micro_batch=size, batch=size, steps=TRIED_STEPS, seconds=2.0, whole=False
         )
-        if found.failed is None or found.failed == OUT_OF_MEMORY or found.was_too_long:
-            return found.failed is None
-        raise refusal(found.failed)
+        if found.failed not in (None, OUT_OF_MEMORY) and not found.was_too_long:
+            raise refusal(str(found.failed))
+        return found.failed is None
 
     facts = facts_of(recipe, vocabulary, data_folder) | {"most": most, "gigabytes": limit >> 30}
     found = measured("largest", policy, facts, ["largest"], lambda: {"largest": bisect_largest(fits, most, guess)})

@@ -22,7 +22,7 @@ from lmlab.stats.factorial import Cell
 from lmlab.study.grid.holding import Ending, noted
 from lmlab.study.grid.stopped import Heading, Stopped, heading_of, stopped_from
 from lmlab.study.grid.study_plan import PlannedRun, StudyPlan
-from lmlab.study.scores import Scale, common_scale, scores_of
+from lmlab.study.scores import Scale, TextScores, common_scale, scores_of
 
 Status = Literal["finished", "lost", "failed", "unfinished", "missing"]
 Endings = Callable[[str, Ending], Mapping[str, Any] | None]
@@ -175,7 +175,8 @@ def cells_from(planned: Sequence[PlannedRun], find: Callable[[str], Run | None],
                 also={name: getattr(record, name) for name in ALSO},
             )
         )
-    measure = _measure(records)
+    scores = {name: found for name, record in records.items() if (found := scores_of(record)) is not None}
+    measure = _measure(scores)
     finished = [_with_loss(result, records, measure) for result in results]
     whole = [
         dataclasses.replace(result, heading=heading_of(result.stopped, _ratios(one.recipe, finished, records)))
@@ -183,7 +184,7 @@ def cells_from(planned: Sequence[PlannedRun], find: Callable[[str], Run | None],
         else result
         for one, result in zip(planned, finished, strict=True)
     ]
-    return Cells(measure=measure, runs=tuple(whole), units=_units(planned, records, measure))
+    return Cells(measure=measure, runs=tuple(whole), units=_units(planned, scores, measure))
 
 
 def _run_of(folder: Path) -> Run | None:
@@ -206,9 +207,8 @@ def _deciding(recipe: Recipe) -> tuple[str, ...]:
     return recipe_hash(recipe), recipe.data.corpus, recipe.train.precision, recipe.train.device
 
 
-def _measure(records: Mapping[str, Record]) -> Scale:
+def _measure(scores: Mapping[str, TextScores]) -> Scale:
     """Return the scale on which the finished runs, by their names, can be compared. LabError where there is none."""
-    scores = {name: found for name, record in records.items() if (found := scores_of(record)) is not None}
     if not scores:
         return "nats a token"
     scale = common_scale(list(scores.values()))
@@ -253,27 +253,25 @@ def _with_loss(result: RunResult, records: Mapping[str, Record], measure: Scale)
     return dataclasses.replace(result, loss=loss)
 
 
-def _units(planned: Sequence[PlannedRun], records: Mapping[str, Record], measure: Scale) -> dict[Cell, Units]:
+def _units(planned: Sequence[PlannedRun], scores: Mapping[str, TextScores], measure: Scale) -> dict[Cell, Units]:
     """Return the units of each cell; empty where runs were scored on different units, or have lost theirs."""
     by_cell: dict[Cell, list[np.ndarray]] = {}
     keys: np.ndarray | None = None
     for one in planned:
-        if one.name not in records:
+        if one.name not in scores:
             continue
-        try:
-            units = records[one.name].run.units()
-        except LabError:
+        units = scores[one.name].units
+        if units is None:
             return {}
-        if keys is None:
-            keys = units["key"]
-        if not units["bits"].shape[1] or not np.array_equal(keys, units["key"]):
+        keys = units["key"] if keys is None else keys
+        if not np.array_equal(keys, units["key"]):
             return {}
         by_cell.setdefault(one.cell, []).append(units)
     found = {}
     for cell, several in by_cell.items():
-        scores = np.mean([units["bits"][:, -1] for units in several], axis=0)
+        means = np.mean([units["bits"][:, -1] for units in several], axis=0)
         sizes = several[0]["tokens" if measure == "nats a token" else "bytes"].astype(np.float64)
         found[cell] = Units(
-            keys=several[0]["key"], scores=scores * (NATS_A_BIT if measure == "nats a token" else 1.0), sizes=sizes
+            keys=several[0]["key"], scores=means * (NATS_A_BIT if measure == "nats a token" else 1.0), sizes=sizes
         )
     return found
