@@ -26,12 +26,12 @@ from lmlab.planning.inverse.shapes import shapes_like
 from lmlab.planning.losses.evidence import law_for, law_of
 from lmlab.planning.losses.known_law import KnownLaw, own_law, published_law
 from lmlab.planning.losses.longer import Longer, longer_run
-from lmlab.planning.memory.check import memory_bytes
 from lmlab.planning.next_steps.facts import facts_of
 from lmlab.planning.next_steps.ranking import NextSteps, next_steps
 from lmlab.recipe import Recipe, check, with_settings
 from lmlab.runs import Run, open_run
 from lmlab.training.length import planned_steps, steps_of
+from lmlab.training.memory import device_memory_bytes
 from lmlab.training.policy import choose_policy
 
 
@@ -56,9 +56,9 @@ def plan_within(
     if card is not None:
         resources = resources_on(card, vocabulary)
     else:
-        policy = choose_policy(recipe, say)
+        policy = choose_policy(recipe, say, vocabulary=vocabulary)
         training = training_split(recipe, dataset)
-        resources = resources_here(recipe, policy, training, vocabulary, memory_bytes(policy))
+        resources = resources_here(recipe, policy, training, vocabulary, device_memory_bytes(policy.torch_device))
     law = law_for(recipe, dataset, steps_of(recipe, training_split(recipe, dataset)), finished_runs(Path(runs)))
     return inverse_plan(recipe, CorpusFacts.of(recipe, dataset), budget, law, resources)
 

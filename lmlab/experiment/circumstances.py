@@ -18,6 +18,7 @@ REASONS = {
     "autocast": "a different precision rounds differently",
     "tf32": "TF32 rounds the factors of each product",
     "compile": "a compiled step adds up in a different order",
+    "deterministic": "without deterministic algorithms a GPU's sums are in varying order",
     "engine": "the other engine adds up in a different order",
     "engine_identity": "a different build of the native engine may add up in a different order",
     "micro_batch": "a different micro-batch adds up gradients in a different order",

@@ -25,15 +25,23 @@ from lmlab.planning.forecasts.history import Finished, finished_runs, machine_of
 from lmlab.planning.forecasts.score import calibrations_from
 from lmlab.planning.losses.evidence import Evidence, evidence_for
 from lmlab.planning.memory.check import require_memory
+from lmlab.planning.trials.compilation import weighed_compilation
 from lmlab.planning.trials.fastest import fastest_policy
 from lmlab.planning.trials.here import try_here
 from lmlab.recipe import Recipe
 from lmlab.recipe.quantities import seconds_in
 from lmlab.runs import Run
 from lmlab.scaling.estimate import Estimate
+from lmlab.training.compiling import CompilationFailed
 from lmlab.training.evaluating import EvaluationPlan, earlier_plan, plan_evaluations, with_samples
 from lmlab.training.length import steps_of
-from lmlab.training.policy import Policy, apply_policy, choose_policy, with_smaller_micro_batch
+from lmlab.training.policy import (
+    Policy,
+    apply_policy,
+    choose_policy,
+    with_smaller_micro_batch,
+    without_compilation,
+)
 from lmlab.training.wall import WallClock
 
 
@@ -76,8 +84,13 @@ class Outline:
 
         The time on `clock` after that is measured, and not part of the forecast's uncertainty.
         """
+        device = self.policy.torch_device
+        held = held_memory_bytes(device)
         expectation = self.expectation(finished_runs(runs))
-        trial = try_here(self.recipe, self.policy, self.dataset, say, self.idle_bytes)
+        release_freed_memory()
+        # Libraries that it imported stay for the whole run: scipy.optimize, with which a ladder's law is fitted, takes 20 MB.
+        imported = max(0, held_memory_bytes(device) - held)
+        trial = try_here(self.recipe, self.policy, self.dataset, say, self.idle_bytes + imported)
         return forecast_from(
             trial,
             self.recipe,
@@ -92,20 +105,27 @@ class Outline:
         )
 
     def fitted(self, attempt: Callable[[Outline], Tried], say: Callable[[str], object]) -> tuple[Outline, Tried]:
-        """Return the outline with a micro-batch that fits into memory, and the result of `attempt` with it.
+        """Return the outline with a policy under which a trial succeeds, and the result of `attempt` with it.
 
-        `attempt` raises OutOfMemory where a trial doesn't fit; so does this function where no smaller micro-batch is possible.
+        `attempt` raises OutOfMemory where a trial doesn't fit, and CompilationFailed where it can't be compiled. A smaller
+        micro-batch or no compilation is then tried; where the recipe sets them, or no smaller one is possible, the error is raised.
         """
         outline = self
         while True:
             try:
                 return outline, attempt(outline)
             except OutOfMemory:
-                smaller = with_smaller_micro_batch(outline.policy, outline.recipe)
-                if smaller is None:
+                policy = with_smaller_micro_batch(outline.policy, outline.recipe)
+                if policy is None:
                     raise
-            say(f"out of memory with micro-batches of {outline.policy.micro_batch}: trying {smaller.micro_batch}")
-            outline = dataclasses.replace(outline, policy=smaller)
+                said = f"out of memory with micro-batches of {outline.policy.micro_batch}: trying {policy.micro_batch}"
+            except CompilationFailed as failure:
+                policy = without_compilation(outline.policy, outline.recipe, failure)
+                if policy is None:
+                    raise
+                said = f"{failure}: continuing without it"
+            say(said)
+            outline = dataclasses.replace(outline, policy=policy)
 
     def expectation(self, runs: list[Finished]) -> Expectation:
         """Return what earlier runs predict for this one."""
@@ -121,14 +141,15 @@ def outline_of(
     recipe: Recipe, dataset: Dataset, training: TrainingTokens, parent: Parent | None, say: Callable[[str], object]
 ) -> Outline:
     """Resolve `recipe` for this machine and apply its policy; LabError where it can't run here."""
-    policy = choose_policy(recipe, say)
+    policy = choose_policy(recipe, say, vocabulary=dataset.vocabulary_size)
     release_freed_memory()
     idle = held_memory_bytes(policy.torch_device)
     require_memory(recipe, policy, dataset.vocabulary_size)
     whole = training_split(recipe, dataset)
+    steps = steps_of(recipe, training)
+    policy = weighed_compilation(recipe, policy, whole, dataset.vocabulary_size, steps)
     policy = fastest_policy(recipe, policy, whole, dataset.vocabulary_size, dataset.folder, say)
     apply_policy(policy)
-    steps = steps_of(recipe, training)
     return Outline(
         recipe=recipe,
         policy=policy,

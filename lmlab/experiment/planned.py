@@ -8,13 +8,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from lmlab.data.fresh import training_split
 from lmlab.data.preparation import prepare
 from lmlab.data.progress import Progress
 from lmlab.data.reading import Reading, reading
 from lmlab.experiment.ladder import run_ladder
 from lmlab.experiment.outline import Outline, outline_of, with_known_prompts
+from lmlab.hardware.device import choose_device
 from lmlab.hardware.energy import EnergyMeter
+from lmlab.hardware.nvml import nvidia_gpu
 from lmlab.planning.cards.price import Price
 from lmlab.planning.combine import product
 from lmlab.planning.forecasts.duration import Duration, duration_of
@@ -24,7 +28,6 @@ from lmlab.planning.forecasts.usual_rate import usual_rate
 from lmlab.planning.forecasts.validation import Validation, validation_of
 from lmlab.planning.losses.ladder import ladder_seconds
 from lmlab.planning.memory.by_micro_batch import CostLines, measure_lines
-from lmlab.planning.memory.check import memory_bytes
 from lmlab.planning.memory.largest import largest_that_fits
 from lmlab.planning.memory.parts import MemoryParts, computed_in_chunks, memory_parts
 from lmlab.planning.plan import Plan
@@ -40,6 +43,7 @@ from lmlab.scaling.estimate import Estimate
 from lmlab.scaling.estimate import Evidence as Kind
 from lmlab.training.display import Display, make_display
 from lmlab.training.length import times_in
+from lmlab.training.memory import device_memory_bytes
 from lmlab.training.wall import WallClock
 
 
@@ -94,7 +98,7 @@ def plan(
     imports = clock.seconds() if clock is not None and clock.since == "process" else None
     check(recipe)
     if price is not None:
-        price.require_power(_power_can_be_read())
+        price.require_power(_power_can_be_read(choose_device(recipe.train.device)))
     root = Path(runs)
     prepare(recipe.data, progress=progress)
     with _Stopwatch() as data:
@@ -139,7 +143,7 @@ def plan(
         usual_rate=usual_rate(recipe, outline.policy, dataset.vocabulary_size, history, peak),
         memory=_memory(outline, tried),
         largest=_largest(outline, tried),
-        memory_bytes=memory_bytes(outline.policy),
+        memory_bytes=device_memory_bytes(outline.policy.torch_device),
         free_disk_bytes=shutil.disk_usage(_existing(root)).free,
         validation=_validation(outline, tried, duration, loss),
         law=evidence.law,
@@ -166,16 +170,16 @@ def _validation(outline: Outline, tried: _Tried, time: Duration, loss: Estimate 
     )
 
 
-def _power_can_be_read() -> bool:
-    with EnergyMeter() as meter:
+def _power_can_be_read(device: torch.device) -> bool:
+    with EnergyMeter(gpu=nvidia_gpu(device)) as meter:
         pass
     return meter.watts() is not None
 
 
 def _try(outline: Outline, say: Callable[[str], object]) -> _Tried:
     recipe, dataset = outline.recipe, outline.dataset
-    kept = None if _power_can_be_read() else kept_trial(recipe, outline.policy, dataset)
-    with EnergyMeter() as meter, _Stopwatch() as trying:
+    kept = None if _power_can_be_read(outline.policy.torch_device) else kept_trial(recipe, outline.policy, dataset)
+    with EnergyMeter(gpu=nvidia_gpu(outline.policy.torch_device)) as meter, _Stopwatch() as trying:
         if kept is not None:
             trial, evidence = kept, kept.evidence
         else:

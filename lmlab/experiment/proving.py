@@ -189,7 +189,9 @@ def _reasons(run: Run, step: int, policy: Policy) -> tuple[str, ...]:
         for name, (before, now) in differing(segments[-1] if segments else {}, circumstances(policy)).items()
     ]
     if later is not None:
-        found.append(f"the run itself continued from step {later['step']:,} with another policy")
+        found.append(f"the run itself continued from step {later['step']:,} not bit for bit")
+    if not policy.repeatable:
+        found.append(f"some sums on {policy.device} are in varying order without train.deterministic")
     return tuple(
         found or ["nothing that lmlab records differs: suspect memory, overclocking, or a file that was changed"]
     )

@@ -119,7 +119,7 @@ def _continue(
     recipe = with_known_prompts(recipe, dataset.tokenizer, say)
     if checkpoint is None:
         return _restart(run, recipe, dataset, display, lock, say, deadline, clock)
-    policy, exact = _policy(run, recipe, changes, say)
+    policy, equal = _policy(run, recipe, changes, say)
     require_memory(recipe, policy, dataset.vocabulary_size)
     outline = outline_of_run(run, recipe, policy, dataset, checkpoint.step)
     journal = Journal(run.folder, run_id=run.id, segment=run.next_segment(), storage=lock.storage)
@@ -128,7 +128,7 @@ def _continue(
     # From here on the folder is changed.
     lock.sign()
     state, lengths = read_state(checkpoint.state)
-    run.begin_segment("resume", checkpoint.step, exact, lock.storage, **circumstances(policy))
+    run.begin_segment("resume", checkpoint.step, equal and policy.repeatable, lock.storage, **circumstances(policy))
     for warning in (*judged.warnings, *forget_lost_best(run.checkpoints, session.state)):
         say(warning)
     for name in update_pointers(run.checkpoints, checkpoint.step, best_of(session.state), lock.storage):
@@ -136,12 +136,20 @@ def _continue(
     for warning in (*journal.rewind(lengths), *_repair_units(run, recipe, dataset, state.evaluations, lock.storage)):
         say(warning)
     read_outlook(session.outlook, run)
-    if not exact:
+    if not equal:
         run.write("policy.json", policy.to_json(), lock.storage)
     _repair_tokenizer(run, dataset, lock.storage)
-    how = "bit for bit" if exact else "with another policy (device, precision, threads or engine), so not bit for bit"
-    say(f"{run.name} continues from step {checkpoint.step:,} of {outline.steps:,}, {how}")
+    say(f"{run.name} continues from step {checkpoint.step:,} of {outline.steps:,}, {_how(policy, equal)}")
     return train_to_end(session, deadline, say)
+
+
+def _how(policy: Policy, equal: bool) -> str:
+    """Return how the continuation compares with an uninterrupted run; `equal`: with the policy that the run had."""
+    if not equal:
+        return "with another policy (device, precision, threads or engine), so not bit for bit"
+    if policy.repeatable:
+        return "bit for bit"
+    return f"with the same batches, up to the rounding of sums on {policy.device} (train.deterministic repeats them on CUDA)"
 
 
 def _finished(run: Run, summary: dict[str, Any], say: Callable[[str], None]) -> Outcome:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from lmlab import LabError
 from lmlab.data.progress import Progress
 from lmlab.data.windows import split_windows
 from lmlab.evaluation.losses import Scoring, evaluate_split
@@ -17,6 +21,7 @@ from lmlab.experiment.loaded import Loaded, load
 from lmlab.experiment.scored_text import ScoredPart, part_to_score, seen_figures, seen_line
 from lmlab.model.native import native_engine
 from lmlab.runs import Run
+from lmlab.training.policy import Policy, read_policy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +31,20 @@ class Scored:
     loaded: Loaded
     part: ScoredPart
     evaluation: Evaluation
+    precision: str
+    """The precision of its matrix products."""
 
     def seen_line(self) -> str:
         """Return a line on how much of the text the run was trained on; empty where there is nothing to report."""
         return seen_line(self.loaded.run.name, self.part, seen_figures(self.part, self.evaluation))
+
+    def precision_warnings(self) -> list[str]:
+        """Return a line where the run's own scores were computed in another precision."""
+        policy = _policy(self.loaded.run)
+        if policy is None or policy.precision == self.precision:
+            return []
+        here = f"scored in {self.precision} on {self.loaded.device.type}"
+        return [f"{here}; the run's own scores were in {policy.precision} on {policy.device} and may differ slightly"]
 
 
 def evaluate(
@@ -56,9 +71,10 @@ def evaluate(
         **figures(scores),
         "units": len(scores.bits_per_unit),
         **without_duplicates(scores, part.dataset.plain, loaded.run.origin()["data_id"], progress),
+        "precision": scored.precision,
         "trained_on": seen_figures(part, scores),
         "trained_on_note": scored.seen_line(),
-        "warnings": list(loaded.warnings),
+        "warnings": [*loaded.warnings, *scored.precision_warnings()],
     }
 
 
@@ -72,15 +88,43 @@ def score(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Scored:
-    """Score a run's model; `on`, `split` and `reading` (settings by dotted name) are as in `part_to_score`."""
+    """Score a run's model; `on`, `split` and `reading` (settings by dotted name) are as in `part_to_score`.
+
+    It is computed in the run's precision on the kind of device that it was trained on, and in float32 elsewhere.
+    """
     loaded = load(reference, runs, device)
+    policy = _policy(loaded.run)
+    if policy is not None and policy.torch_device.type != loaded.device.type:
+        policy = None
+    autocast = None if policy is None else policy.autocast_dtype
     part = part_to_score(loaded, on, split, reading or {}, progress)
     scoring = Scoring(
         model=loaded.model,
         text=part.dataset,
         context=loaded.recipe.model.context,
         device=loaded.device,
-        engine=native_engine(loaded.model),
+        autocast=autocast,
+        engine=native_engine(loaded.model) if autocast is None else None,
         documents=lambda split: split_windows(loaded.recipe, part.dataset, split),
     )
-    return Scored(loaded=loaded, part=part, evaluation=evaluate_split(scoring, part.split))
+    with _tf32(policy is not None and policy.tf32):
+        scores = evaluate_split(scoring, part.split)
+    return Scored(loaded=loaded, part=part, evaluation=scores, precision="fp32" if policy is None else policy.precision)
+
+
+@contextlib.contextmanager
+def _tf32(allowed: bool) -> Iterator[None]:
+    """Context in which float32 products may round their inputs, if `allowed`."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _policy(run: Run) -> Policy | None:
+    """Return the policy of a run; None where it has none, as an imported one."""
+    with contextlib.suppress(LabError):
+        return read_policy(run.read("policy.json"))
+    return None

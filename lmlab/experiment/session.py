@@ -28,6 +28,7 @@ from lmlab.generation.settings import Sampling
 from lmlab.hardware.energy import EnergyMeter
 from lmlab.hardware.load import ShareMeter
 from lmlab.hardware.memory import OutOfMemory, first_line, is_out_of_memory
+from lmlab.hardware.nvml import nvidia_gpu
 from lmlab.model.cost import flops_per_token
 from lmlab.planning.trials.peaks import datasheet_of, peak_flops
 from lmlab.recipe import Recipe
@@ -65,7 +66,7 @@ class Session:
     """The clock of the run's wall time."""
     storage: Storage = DISK
     """The storage through which the run is written; checks that the run is still this process's."""
-    energy: EnergyMeter = field(default_factory=EnergyMeter)
+    energy: EnergyMeter
     """The energy that this process has spent on training."""
     processor_share: float = 1.0
     """CPU time that the training received as a share of what it requested: 1 on an idle machine."""
@@ -321,6 +322,7 @@ def open_session(
         saver=Saver(run.checkpoints, recipe, training.model, training.optimizer, storage),
         outlook=outlook,
         storage=storage,
+        energy=EnergyMeter(gpu=nvidia_gpu(outline.policy.torch_device)),
         clock=(clock or WallClock.of_call()).after(training.state.wall_seconds),
         saved_step=-1 if checkpoint is None else checkpoint.step,
     )

@@ -82,8 +82,10 @@ class Card:
         """Return the share of that peak that large matrix products reach."""
         return MULTIPLYING_SHARED if precision == "fp32" and self.fp32_shared else MULTIPLYING
 
-    def best_precision(self) -> str:
-        """Return the precision that `train.precision auto` chooses on this card."""
+    def precision_of(self, setting: str) -> str:
+        """Return the precision of `train.precision` on this card: the setting itself, or the one that `auto` chooses."""
+        if setting != "auto":
+            return setting
         return next(name for name in AUTOMATIC if {"bf16": self.bf16, "fp16": self.fp16, "fp32": self.fp32}[name])
 
 
@@ -104,7 +106,7 @@ def achieved_flops(card: Card, width: int, precision: str = "auto", fusing: Fusi
 
     1 / achieved = 1 / (multiplying x peak) + 1 / (intensity x bandwidth), with SPREAD either way, and never above the peak.
     """
-    chosen = card.best_precision() if precision == "auto" else precision
+    chosen = card.precision_of(precision)
     peak = card.peak(chosen)
     intensity = INTENSITY * width / INTENSITY_WIDTH * FUSING[fusing] * (HALF if BYTES[chosen] == 2 else 1.0)
     value = 1.0 / (1.0 / (card.multiplying(chosen) * peak) + 1.0 / (intensity * card.bandwidth))

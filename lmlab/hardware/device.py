@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import torch
@@ -33,6 +34,15 @@ def choose_device(name: str = "auto") -> torch.device:
     if (wrong := problem(device)) is not None:
         raise LabError(f"the device {name!r} can't be used: {wrong}; use cpu, or auto for the fastest device here")
     return device
+
+
+def visible_gpus() -> list[str]:
+    """Return the names of PyTorch's CUDA devices as CUDA_VISIBLE_DEVICES writes them, in PyTorch's order."""
+    if not torch.cuda.is_available():
+        return []
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = [name.strip() for name in named.split(",") if name.strip()]
+    return names or [str(index) for index in range(torch.cuda.device_count())]
 
 
 def problem(device: torch.device) -> str | None:

@@ -1,6 +1,6 @@
-"""Energy measured by the machine itself: Linux's RAPL counters, and the power that nvidia-smi reports.
+"""Energy measured by the machine itself: Linux's RAPL counters, and those of the NVIDIA GPU that computes.
 
-    with EnergyMeter() as meter:
+    with EnergyMeter(gpu=nvidia_gpu(device)) as meter:
         work()
     meter.joules   # None if no counter can be read
 
@@ -12,22 +12,28 @@ screen or the disks.
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 POWERCAP = Path("/sys/class/powercap")
 PACKAGE = re.compile(r"intel-rapl:\d+")
 """Top-level zones: a zone below one (intel-rapl:0:0) is included in it. AMD's processors use the same names."""
 MICRO = 1e-6
-QUERY = ("--query-gpu=power.draw", "--format=csv,noheader,nounits")
-ANSWERS_WITHIN = 5.0
 SECONDS_BETWEEN = 1.0
 """Interval between readings of a GPU's power, and of counters that may wrap around."""
+
+
+class Gpu(Protocol):
+    """Readings of one GPU; None where it doesn't report them."""
+
+    def joules(self) -> float | None:
+        """Return a counter of energy."""
+
+    def watts(self) -> float | None:
+        """Return the power now."""
 
 
 class EnergyMeter:
@@ -37,11 +43,12 @@ class EnergyMeter:
     """The total over all readable counters, set after leaving; None if there was none."""
     seconds: float = 0.0
 
-    def __init__(self, powercap: Path = POWERCAP, gpu_watts: Callable[[], float | None] | None = None) -> None:
+    def __init__(self, powercap: Path = POWERCAP, gpu: Gpu | None = None) -> None:
+        """`gpu` is the GPU that computes; others in the machine aren't counted."""
         self._packages = [folder for folder in _packages(powercap) if _number(folder / "energy_uj") is not None]
-        self._gpu_watts = nvidia_watts if gpu_watts is None else gpu_watts
+        self._gpu = gpu
         self._last: dict[Path, float] = {}
-        self._cpu = self._gpu = 0.0
+        self._cpu_joules = self._gpu_joules = 0.0
         self._measures_gpu = False
         self._over = threading.Event()
         self._looking = threading.Lock()
@@ -49,9 +56,12 @@ class EnergyMeter:
 
     def __enter__(self) -> EnergyMeter:
         self._began = self._seen = time.perf_counter()
+        self._counted: float | None = None
+        self._watts: float | None = None
         self._last = {folder: _number(folder / "energy_uj") or 0.0 for folder in self._packages}
-        self._watts = self._gpu_watts()
-        self._measures_gpu = self._watts is not None
+        if self._gpu is not None:
+            self._counted, self._watts = self._gpu.joules(), self._gpu.watts()
+            self._measures_gpu = self._counted is not None or self._watts is not None
         if self._packages or self._measures_gpu:
             self._watcher.start()
         return self
@@ -64,14 +74,14 @@ class EnergyMeter:
             self._over.set()
             self._watcher.join()
             self._look()
-            self.joules = self._cpu + self._gpu
+            self.joules = self._cpu_joules + self._gpu_joules
 
     def so_far(self) -> float | None:
         """Return the joules since entering, while the work goes on; None if nothing can be read, or before entering."""
         if not self._last and not self._measures_gpu:
             return None
         self._look()
-        return self._cpu + self._gpu
+        return self._cpu_joules + self._gpu_joules
 
     def watts(self) -> float | None:
         """Return the mean power; None if nothing could be read."""
@@ -86,26 +96,24 @@ class EnergyMeter:
             for folder in self._packages:
                 now = _number(folder / "energy_uj")
                 if now is not None:
-                    self._cpu += MICRO * _counted(self._last[folder], now, _number(folder / "max_energy_range_uj"))
+                    self._cpu_joules += MICRO * _counted(
+                        self._last[folder], now, _number(folder / "max_energy_range_uj")
+                    )
                     self._last[folder] = now
-            if self._measures_gpu:
-                watts, now_seconds = self._gpu_watts(), time.perf_counter()
-                # Trapezoidal rule between two readings; after a failed reading the last power is used.
-                watts = self._watts if watts is None else watts
-                self._gpu += (now_seconds - self._seen) * ((self._watts or 0.0) + (watts or 0.0)) / 2
-                self._watts, self._seen = watts, now_seconds
+            if self._measures_gpu and self._gpu is not None:
+                self._look_at_gpu(self._gpu)
 
-
-def nvidia_watts() -> float | None:
-    """Return the watts of all NVIDIA GPUs together from nvidia-smi; None if it is missing or doesn't report them."""
-    path = shutil.which("nvidia-smi")
-    if path is None:
-        return None
-    try:
-        answer = subprocess.run([path, *QUERY], capture_output=True, text=True, timeout=ANSWERS_WITHIN)
-        return sum(float(line) for line in answer.stdout.split()) if answer.returncode == 0 else None
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return None  # "[N/A]" is no number
+    def _look_at_gpu(self, gpu: Gpu) -> None:
+        counted = None if self._counted is None else gpu.joules()
+        if counted is not None:
+            self._gpu_joules += counted - (self._counted or 0.0)
+            self._counted = counted
+        elif self._counted is None:
+            watts, now_seconds = gpu.watts(), time.perf_counter()
+            # Trapezoidal rule between two readings; after a failed reading the last power is used.
+            watts = self._watts if watts is None else watts
+            self._gpu_joules += (now_seconds - self._seen) * ((self._watts or 0.0) + (watts or 0.0)) / 2
+            self._watts, self._seen = watts, now_seconds
 
 
 def _packages(powercap: Path) -> list[Path]:

@@ -68,14 +68,16 @@ def free_memory_bytes(device: torch.device | None = None) -> int:
 
 
 def peak_memory_bytes(device: torch.device | None = None) -> int:
-    """Return the most bytes that this process has held: of main memory, or of tensors on a CUDA `device`.
+    """Return the most bytes that this process has held: of main memory, or of a CUDA `device` by PyTorch's allocator.
+
+    What the allocator has reserved counts, fragments included, since that decides whether a training fits.
 
     MPS keeps no such record: the bytes held now are returned instead.
     """
     if device is not None and device.type == "cuda":
         import torch
 
-        return torch.cuda.max_memory_allocated(device)
+        return torch.cuda.max_memory_reserved(device)
     if device is not None and device.type == "mps":
         import torch
 
@@ -94,11 +96,11 @@ def peak_memory_bytes(device: torch.device | None = None) -> int:
 
 
 def held_memory_bytes(device: torch.device | None = None) -> int:
-    """Return the bytes that this process holds now: resident in main memory, or in tensors on `device`; 0 if unknown."""
+    """Return the bytes that this process holds now: resident in main memory, or on `device` by PyTorch; 0 if unknown."""
     if device is not None and device.type == "cuda":
         import torch
 
-        return torch.cuda.memory_allocated(device)
+        return torch.cuda.memory_reserved(device)
     if device is not None and device.type == "mps":
         import torch
 

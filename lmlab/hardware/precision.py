@@ -31,6 +31,11 @@ class Precision:
     """Whether float32 matrix multiplications may round their inputs to 10 bits of mantissa."""
     reason: str
 
+    @property
+    def element_bytes(self) -> int:
+        """The size of the operands of matrix products."""
+        return 4 if self.autocast is None else self.autocast.itemsize
+
 
 def choose_precision(name: str, device: torch.device) -> Precision:
     """Return the precision for `name` (auto, fp32, tf32, bf16, fp16) on `device`; raises LabError if the device doesn't support it.

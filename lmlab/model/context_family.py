@@ -29,7 +29,7 @@ class ContextFamily(Family):
     size_settings = ("layers", "hidden", "vector")
     recurrent = True
     uncompilable = "a model of kind context has its loop over time written out, which compiling would only unroll"
-    gpu_pass_tokens = TOKENS_IN_A_RECURRENT_PASS
+    shared_gpu_pass_tokens = TOKENS_IN_A_RECURRENT_PASS
 
     def build(self, model: Context, vocabulary: int) -> ContextModel:
         """See `Family`."""

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from lmlab.model.trainable import TrainableModel
 
-TOKENS_IN_A_GPU_PASS = 16_384
-"""Default tokens of a GPU micro-batch: enough to saturate the GPU, few enough to fit its memory."""
+TOKENS_IN_A_SHARED_PASS = 16_384
+"""Default tokens of a micro-batch on a GPU without memory of its own: enough to saturate it, and a small part of the memory."""
 
 
 class Family(ABC):
@@ -39,8 +39,8 @@ class Family(ABC):
     """Whether a window's tokens are computed one after the other."""
     uncompilable: ClassVar[str | None] = None
     """Why torch.compile isn't supported; None if it is."""
-    gpu_pass_tokens: ClassVar[int] = TOKENS_IN_A_GPU_PASS
-    """Default tokens of a micro-batch on a GPU, approximately."""
+    shared_gpu_pass_tokens: ClassVar[int] = TOKENS_IN_A_SHARED_PASS
+    """Default tokens of a micro-batch on a GPU that shares the machine's memory, at most."""
 
     @abstractmethod
     def build(self, model: Any, vocabulary: int) -> TrainableModel:

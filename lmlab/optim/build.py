@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -116,10 +117,13 @@ class TrainingOptimizer:
             tensor.copy_(tensors[name])
 
 
-def build_optimizer(model: nn.Module, optim: Optim, device_type: str) -> TrainingOptimizer:
+def build_optimizer(
+    model: nn.Module, optim: Optim, device_type: str, products: torch.dtype | None = None
+) -> TrainingOptimizer:
     """Return the optimizer that `optim` describes, over the trainable parameters of `model`, with its state on their devices.
 
-    LabError if a parameter isn't on `device_type` yet, since its state wouldn't move with the model later.
+    `products` is the dtype of the matrix products of an update (None: that of the parameters). LabError if a parameter isn't on
+    `device_type` yet, since its state wouldn't move with the model later.
     """
     groups = parameter_groups(model, optim)
     names = {parameter: name for group in groups for name, parameter in group.parameters.items()}
@@ -145,7 +149,7 @@ def build_optimizer(model: nn.Module, optim: Optim, device_type: str) -> Trainin
         if group.rule not in ("adamw", "tables")
     ]
     if own:
-        optimizers["lr"] = kind_of(optim).rule(own, optim, model)
+        optimizers["lr"] = kind_of(optim).rule(own, optim, model, products)
     if plain:
         optimizers["adam_lr" if optimizers else "lr"] = AdamW(plain, optim.betas, optim.eps)
     tables = [{**_settings(group), "eps": group.eps} for group in groups if group.rule == "tables"]
@@ -154,9 +158,11 @@ def build_optimizer(model: nn.Module, optim: Optim, device_type: str) -> Trainin
     return TrainingOptimizer(optimizers, names)
 
 
-def optimizer_of(model: nn.Module, recipe: Recipe, device_type: str) -> TrainingOptimizer:
+def optimizer_of(
+    model: nn.Module, recipe: Recipe, device_type: str, products: torch.dtype | None = None
+) -> TrainingOptimizer:
     """Return `build_optimizer` for a recipe, with rates scaled to its batch size if `optim.batch_from` is set."""
-    return build_optimizer(model, at_batch(recipe.optim, recipe.train.batch), device_type)
+    return build_optimizer(model, at_batch(recipe.optim, recipe.train.batch), device_type, products)
 
 
 def _settings(group: Group) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import nn
 
 from lmlab import LabError
@@ -40,8 +41,13 @@ class OptimizerKind:
         """Return the peak learning rate of the parameters that are left to AdamW."""
         return float(optim.lr)
 
-    def rule(self, groups: Sequence[Mapping[str, Any]], optim: Any, model: nn.Module) -> Rule:
-        """Return the rule for these groups of its parameters: `params`, `names`, `lr`, `factor`, `weight_decay`, `eps`."""
+    def rule(
+        self, groups: Sequence[Mapping[str, Any]], optim: Any, model: nn.Module, products: torch.dtype | None
+    ) -> Rule:
+        """Return the rule for these groups of its parameters: `params`, `names`, `lr`, `factor`, `weight_decay`, `eps`.
+
+        `products` is the dtype of matrix products of its own, if it computes any (None: the parameters' dtype).
+        """
         return AdamWRule(groups, optim.betas, optim.eps)
 
 
@@ -62,7 +68,9 @@ class MuonKind(OptimizerKind):
         """See `OptimizerKind`."""
         return optim.adam_lr
 
-    def rule(self, groups: Sequence[Mapping[str, Any]], optim: Muon, model: nn.Module) -> Rule:
+    def rule(
+        self, groups: Sequence[Mapping[str, Any]], optim: Muon, model: nn.Module, products: torch.dtype | None
+    ) -> Rule:
         """See `OptimizerKind`; the matrices of a fused projection are orthogonalised separately."""
         fused = matrix_rows(model)
         matrices = [
@@ -75,7 +83,7 @@ class MuonKind(OptimizerKind):
             }
             for group in groups
         ]
-        return MuonRule(matrices, optim.momentum, optim.iterations)
+        return MuonRule(matrices, optim.momentum, optim.iterations, products)
 
 
 KINDS: dict[type, OptimizerKind] = {AdamW: OptimizerKind(), Muon: MuonKind()}

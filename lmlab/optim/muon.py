@@ -23,18 +23,18 @@ LINEAR, CUBIC, QUINTIC = 3.4445, -4.7750, 2.0315  # chosen there for the steepes
 
 
 def orthogonalise(
-    matrices: Float[Tensor, "batch rows columns"], iterations: int = 5
+    matrices: Float[Tensor, "batch rows columns"], iterations: int = 5, products: torch.dtype | None = None
 ) -> Float[Tensor, "batch rows columns"]:
     """Return the matrices with singular values of about 1 (.7 to 1.2 after five iterations; zero stays zero).
 
-    X <- a X + (b XX' + c (XX')^2) X, starting with X of norm 1, transposed if it has more rows than columns. Computed in bf16 on
-    CUDA, where it is fast and exact enough, else in the input's dtype.
+    X <- a X + (b XX' + c (XX')^2) X, starting with X of norm 1, transposed if it has more rows than columns. `products` is the
+    dtype of the iteration: bf16 and fp16 are exact enough for an update (None: the input's dtype).
     """
     transposed = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if transposed else matrices
     x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
-    if matrices.is_cuda:
-        x = _iterate(x.to(torch.bfloat16), iterations)
+    if products is not None and products != matrices.dtype:
+        x = _iterate(x.to(products), iterations)
     elif x.shape[2] >= 2 * x.shape[1]:
         for done in range(0, iterations, MOST_ON_PRODUCTS):
             x = _iterate_on_products(x, min(MOST_ON_PRODUCTS, iterations - done))
@@ -76,12 +76,20 @@ def _polynomial(square: Float[Tensor, "batch short short"]) -> Float[Tensor, "ba
 class Muon(Rule):
     """Muon over matrices. A group may have `rows`: for each parameter the numbers of rows of the matrices it consists of.
 
-    Each parameter's state is its `momentum`, created as zeros. Parameters without a gradient aren't updated.
+    `products` is the dtype in which they are orthogonalised (None: their own). Each parameter's state is its `momentum`, created as
+    zeros. Parameters without a gradient aren't updated.
     """
 
-    def __init__(self, groups: Sequence[Mapping[str, Any]], momentum: float, iterations: int) -> None:
+    def __init__(
+        self,
+        groups: Sequence[Mapping[str, Any]],
+        momentum: float,
+        iterations: int,
+        products: torch.dtype | None = None,
+    ) -> None:
         defaults = {"momentum": momentum, "iterations": iterations, "weight_decay": 0.0, "rows": None}
         super().__init__(groups, defaults)
+        self.products = products
         for group in self.param_groups:
             group["rows"] = group["rows"] or [(len(parameter),) for parameter in group["params"]]
             for parameter in group["params"]:
@@ -112,6 +120,6 @@ class Muon(Rule):
                 targets.append(matrix)
                 updates.append(part)
         for shape, (targets, updates) in by_shape.items():
-            flat = orthogonalise(torch.stack(updates), group["iterations"])
+            flat = orthogonalise(torch.stack(updates), group["iterations"], self.products)
             scale = max(1.0, shape[0] / shape[1]) ** 0.5
             torch._foreach_add_(targets, flat.unbind(), alpha=-group["lr"] * scale)

@@ -59,6 +59,9 @@ class Train:
     """Arithmetic of the matrix multiplications; auto: the best that the device supports well."""
     compile: CompileName = setting("auto", policy=True)
     """torch.compile: on, off, or auto: if it helps and is available."""
+    deterministic: bool = setting(False, policy=True)
+    """Only deterministic algorithms on an NVIDIA GPU: slower, and a run that is resumed there is then equal bit for bit, as it
+    always is on a CPU."""
     engine: str = setting("auto", choices=ENGINES, policy=True)
     """What computes the step on a CPU. native: lmlab's own compiled kernels; torch: PyTorch's; auto: the faster one here."""
     checkpoint_every: int = setting(250, at_least=1, policy=True)

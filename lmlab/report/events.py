@@ -70,7 +70,7 @@ def black_box_lines(box: dict[str, Any]) -> list[str]:
 def _what(line: dict[str, Any]) -> str:
     kind = line["kind"]
     if line.get("segment_line"):
-        exact = "" if line.get("exact", True) else ", with another policy: not bit for bit"
+        exact = "" if line.get("exact", True) else ", not bit for bit"
         parent = line.get("parent")
         branched = f" as a branch of {parent['name']}@{parent['step']}" if parent else ""
         what = "started" if kind == "start" else "resumed"

@@ -26,6 +26,7 @@ from lmlab.optim.clip import clip_gradients, gradient_norm
 from lmlab.optim.native import NativeUpdate
 from lmlab.recipe import Recipe, to_toml
 from lmlab.training import ranks
+from lmlab.training.compiling import compiled, failure_of
 from lmlab.training.policy import Policy
 from lmlab.training.scaler import LossScaler
 from lmlab.training.seeds import dropout_seed
@@ -114,13 +115,20 @@ class TorchComputation:
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._loss_function: Callable[[Tensor, Tensor], Tensor] = model.loss_sum
         if policy.compile:
-            self._loss_function = torch.compile(model.loss_sum, dynamic=False)
+            shapes = (recipe.model, model.vocabulary, policy.micro_batch, policy.autocast, policy.tf32)
+            self._loss_function = compiled(model.loss_sum, *shapes)
 
     def gradients(self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int) -> Gradients:
         """See `Computation`."""
         if self._distributed:
             self._send_step(inputs, targets, counted, step)
-        loss_sum, self._norm = self._backward_batch(inputs, targets, counted, step)
+        try:
+            loss_sum, self._norm = self._backward_batch(inputs, targets, counted, step)
+        except Exception as error:
+            failure = failure_of(error) if self._policy.compile else None
+            if failure is None:
+                raise
+            raise failure from None
         first_there, first_rows = self._first if self._first is not None else (self._norm, slice(0))
         # One transfer for all numbers: each transfer from a GPU synchronises with the device.
         numbers = [loss_sum, self._norm.to(loss_sum.dtype), first_there.to(loss_sum.dtype)]

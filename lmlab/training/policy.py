@@ -7,6 +7,7 @@ so a run that changes any of these is no longer bit-equal to the original run.
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,14 +26,15 @@ from lmlab.model.families import family_of
 from lmlab.native.library import Library, load
 from lmlab.optim.kinds import kind_of
 from lmlab.recipe import Recipe
-from lmlab.recipe.divisors import nearest_divisor
+from lmlab.recipe.divisors import largest_divisor
 from lmlab.recipe.train import ENGINES, MOST_THREADS
+from lmlab.training.memory import device_memory_bytes, micro_batch
 from lmlab.training.ranks import local_device, local_ranks, ranks, require_shares
 
 FORMAT = 1
 DTYPES = {"none": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DEVICE = re.compile(r"cpu|mps(:0)?|cuda(:[0-9]{1,3})?")
-BEFORE_ENGINES = {"engine": "torch", "engine_identity": "", "ranks": 1}
+BEFORE_ENGINES = {"engine": "torch", "engine_identity": "", "ranks": 1, "deterministic": False}
 """Values of fields that a policy.json of an older version lacks."""
 
 
@@ -47,6 +49,8 @@ class Policy:
     scaler: bool
     tf32: bool
     compile: bool
+    deterministic: bool
+    """Whether a GPU uses deterministic algorithms only."""
     engine: str
     """The engine that computes the step: native (lmlab's CPU kernels), torch, or a registered one."""
     engine_identity: str
@@ -64,12 +68,30 @@ class Policy:
         return DTYPES[self.autocast]
 
     @property
+    def element_bytes(self) -> int:
+        """The size of the operands of matrix products."""
+        return 4 if self.autocast_dtype is None else self.autocast_dtype.itemsize
+
+    @property
+    def update_products(self) -> torch.dtype | None:
+        """The dtype of the matrix products of an update (Muon's): that of autocast on CUDA, elsewhere None, the parameters' own.
+
+        So fp32 stays fp32, and a GPU that only emulates bf16 computes them in fp16.
+        """
+        return self.autocast_dtype if self.torch_device.type == "cuda" else None
+
+    @property
     def torch_device(self) -> torch.device:
         """The torch.device of this process; each rank has its own GPU."""
         return torch.device(self.device if self.ranks == 1 else local_device(self.device))
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether two runs with equal `exactness` on one machine have equal bits: some of a GPU's sums are in varying order."""
+        return self.device == "cpu" or (self.device.startswith("cuda") and self.deterministic)
+
     def exactness(self) -> dict[str, Any]:
-        """Return the fields that determine the bits of a run: on one machine, equal fields give bit-equal runs."""
+        """Return the fields that determine the bits of a run on one machine, where it is `repeatable`."""
         return {name: value for name, value in dataclasses.asdict(self).items() if name != "reasons"}
 
     def to_json(self) -> dict[str, Any]:
@@ -77,13 +99,18 @@ class Policy:
         return {"format": FORMAT, **dataclasses.asdict(self)}
 
 
-def choose_policy(recipe: Recipe, say: Callable[[str], object] | None = None, identity: str = "") -> Policy:
+def choose_policy(
+    recipe: Recipe, say: Callable[[str], object] | None = None, identity: str = "", vocabulary: int = 0
+) -> Policy:
     """Return the policy for `recipe` on this machine. LabError if its settings can't be satisfied here.
 
-    `say` (default: print to standard error) is called with a line if the native engine has to be built. `identity` is the build
-    that a run began with; it is used instead of the newest one if it is still available.
+    `vocabulary` is the number of logits of a token, whose memory limits the micro-batch on a GPU. `say` (default: print to standard
+    error) is called with a line if the native engine has to be built. `identity` is the build that a run began with; it is used
+    instead of the newest one if it is still available.
     """
     train = recipe.train
+    if train.deterministic:
+        _fix_cublas_workspace()
     device = choose_device(train.device)
     precision = choose_precision(train.precision, device)
     compiled, compile_reason = _choose_compile(recipe, device)
@@ -91,7 +118,9 @@ def choose_policy(recipe: Recipe, say: Callable[[str], object] | None = None, id
     # Ranks on one machine share its cores.
     threads = use_threads(train.threads or max(1, physical_cores() // local_ranks()))
     require_shares(train.batch)
-    micro_batch, batch_reason = _micro_batch(recipe, device)
+    size, size_reason = micro_batch(
+        recipe, vocabulary, device.type, device_memory_bytes(device), precision.element_bytes
+    )
     dtype = next(name for name, value in DTYPES.items() if value == precision.autocast)
     return Policy(
         device=str(device),
@@ -101,15 +130,16 @@ def choose_policy(recipe: Recipe, say: Callable[[str], object] | None = None, id
         scaler=precision.scaler,
         tf32=precision.tf32,
         compile=compiled,
+        deterministic=train.deterministic and device.type == "cuda",
         engine=engine,
         engine_identity=build,
-        micro_batch=micro_batch,
+        micro_batch=size,
         ranks=ranks(),
         reasons={
             "precision": precision.reason,
             "compile": compile_reason,
             "engine": engine_reason,
-            "micro_batch": batch_reason,
+            "micro_batch": size_reason,
         },
     )
 
@@ -164,7 +194,7 @@ def smaller_micro_batch(policy: Policy, batch: int) -> int | None:
     The native engine computes a batch in small chunks already.
     """
     half = policy.micro_batch // 2
-    return None if policy.engine == "native" else next((size for size in range(half, 0, -1) if batch % size == 0), None)
+    return None if policy.engine == "native" or half == 0 else largest_divisor(batch, half)
 
 
 def with_smaller_micro_batch(policy: Policy, recipe: Recipe) -> Policy | None:
@@ -176,15 +206,31 @@ def with_smaller_micro_batch(policy: Policy, recipe: Recipe) -> Policy | None:
     return dataclasses.replace(policy, micro_batch=size, reasons={**policy.reasons, "micro_batch": reason})
 
 
+def without_compilation(policy: Policy, recipe: Recipe, failure: LabError) -> Policy | None:
+    """Return the policy without torch.compile, which failed; None where the recipe requests it."""
+    if recipe.train.compile == "on":
+        return None
+    return dataclasses.replace(policy, compile=False, reasons={**policy.reasons, "compile": str(failure)})
+
+
 def apply_policy(policy: Policy) -> None:
-    """Apply the policy's process-wide settings: threads, TF32, and deterministic algorithms if the step is compiled on a CPU."""
+    """Apply the policy's process-wide settings: threads, TF32, and deterministic algorithms where they are needed."""
     use_threads(policy.threads)
     torch.set_float32_matmul_precision("high" if policy.tf32 else "highest")
     # Compiled CPU code is bit-equal from process to process only with deterministic algorithms.
-    deterministic = policy.compile and policy.torch_device.type == "cpu"
+    deterministic = policy.deterministic or (policy.compile and policy.torch_device.type == "cpu")
+    if policy.deterministic:
+        _fix_cublas_workspace()
     # Setting the same value again would still load PyTorch's compiler, which takes a second or two.
     if torch.are_deterministic_algorithms_enabled() != deterministic:
         torch.use_deterministic_algorithms(deterministic)
+        # lmlab reads no memory that it hasn't written, and filling each new tensor takes time.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def _fix_cublas_workspace() -> None:
+    """Set the workspace with which cuBLAS is deterministic, as its manual states; it's read when CUDA starts in this process."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def _choose_compile(recipe: Recipe, device: torch.device) -> tuple[bool, str]:
@@ -213,20 +259,6 @@ def _no_native_engine(recipe: Recipe, device: torch.device, precision: str, comp
     return family_of(recipe.model).unsupported(recipe.model)
 
 
-def _micro_batch(recipe: Recipe, device: torch.device) -> tuple[int, str]:
-    batch, requested = recipe.train.batch, recipe.train.micro_batch
-    if requested is not None:
-        return requested, "requested"
-    if device.type == "cpu":
-        return batch, "the whole batch"
-    tokens = family_of(recipe.model).gpu_pass_tokens
-    fits = max(1, tokens // recipe.model.context)
-    if fits >= batch:
-        return batch, "the whole batch"
-    divisor = nearest_divisor(batch, fits)
-    return divisor, f"about {tokens:,} tokens a micro-batch"
-
-
 def _is_bool(value: Any) -> bool:
     return isinstance(value, bool)
 
@@ -243,6 +275,7 @@ FITS: dict[str, Callable[[Any], bool]] = {
     "scaler": _is_bool,
     "tf32": _is_bool,
     "compile": _is_bool,
+    "deterministic": _is_bool,
     "engine": lambda value: value in ENGINES and value != "auto",
     "engine_identity": _is_text,
     "micro_batch": lambda value: type(value) is int and value > 0,

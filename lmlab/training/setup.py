@@ -120,4 +120,4 @@ def model_and_optimizer(
     if drawn:
         initialise(model, recipe.train.seed, recipe.optim.transfer_from)
     model.to(policy.torch_device)
-    return model, optimizer_of(model, recipe, policy.torch_device.type)
+    return model, optimizer_of(model, recipe, policy.torch_device.type, policy.update_products)

@@ -84,7 +84,7 @@ def test_a_schedule_for_a_longer_run_needs_its_length(lmlab):
     ],
 )
 def test_mistakes_are_told_before_anything_is_measured(lmlab, text, monkeypatch, words, said):
-    monkeypatch.setattr("lmlab.experiment.planned._power_can_be_read", lambda: False)
+    monkeypatch.setattr("lmlab.experiment.planned._power_can_be_read", lambda device: False)
     status, _, errors = lmlab("plan", text, *words)
     assert status == 1 and said in errors.strip().splitlines()[-1]
 

@@ -6,6 +6,7 @@ from lmlab.experiment.resuming import resume
 from lmlab.experiment.start import train
 from lmlab.recipe import override
 from lmlab.training.display import Quiet
+from lmlab.training.policy import Policy
 from tests.engine import engine_library
 from tests.stopping import StopAt
 
@@ -61,3 +62,15 @@ def test_the_same_policy_again_is_bit_exact(small_recipe, tmp_path, untouched):
     again = resume("again", runs=tmp_path, display=Quiet())
     assert [line["exact"] for line in again.run.read_lines("segments")] == [True, True]
     assert again.summary["final"]["loss"] == whole.summary["final"]["loss"]
+
+
+def test_a_run_whose_sums_vary_continues_with_the_same_policy_and_is_not_called_exact(
+    small_recipe, tmp_path, monkeypatch
+):
+    recipe = override(small_recipe, {"train.steps": str(STEPS)})
+    train(recipe, run="varying", runs=tmp_path, display=StopAt(STOP))
+    monkeypatch.setattr(Policy, "repeatable", False)
+    said = []
+    again = resume("varying", runs=tmp_path, display=Quiet(), say=said.append)
+    assert [line["exact"] for line in again.run.read_lines("segments")] == [True, False]
+    assert any("with the same batches, up to the rounding of sums on cpu" in line for line in said)

@@ -9,6 +9,9 @@ from lmlab.experiment.start import train
 from lmlab.hardware.memory import OutOfMemory, is_out_of_memory
 from lmlab.planning.trials import here
 from lmlab.recipe import override
+from lmlab.training import compiling
+from lmlab.training import policy as policy_module
+from lmlab.training.compiling import CompilationFailed
 from lmlab.training.computation import TorchComputation
 from lmlab.training.display import Quiet
 from lmlab.training.policy import choose_policy, with_smaller_micro_batch
@@ -83,6 +86,54 @@ def test_memory_that_runs_out_within_a_training_is_one_line_that_resumes(recipe,
     assert [line["reason"] for line in part.run.read_lines("discarded") if line["kind"] == "failed"] == [
         str(caught.value)
     ]
+
+
+class InductorError(RuntimeError):
+    """An exception of PyTorch's compiler."""
+
+    __module__ = "torch._inductor.exc"
+
+
+@pytest.fixture
+def no_compiler(monkeypatch):
+    """torch.compile is chosen, and fails when the gradients are compiled."""
+
+    def compiles(function, **options):
+        assert options == {"dynamic": False, "fullgraph": True}
+
+        def fails(inputs, targets):
+            raise InductorError("CppCompileError: C++ compile error\n\nCommand:\ng++ ...")
+
+        return fails
+
+    monkeypatch.setattr(torch, "compile", compiles)
+    monkeypatch.setattr(policy_module, "choose_compile", lambda *given: (True, "fused kernels"))
+    monkeypatch.setattr(here, "kept_trial", lambda *arguments: None)
+
+
+@pytest.mark.tried
+def test_a_compiler_that_fails_leaves_the_training_uncompiled(recipe, tmp_path, no_compiler, capsys):
+    made = train(recipe, run="plain", runs=tmp_path, display=Quiet())
+    policy = made.run.read("policy.json")
+    line = "torch.compile failed (CppCompileError: C++ compile error): use --train.compile off"
+    assert (policy["compile"], policy["reasons"]["compile"]) == (False, line)
+    assert f"{line}: continuing without it" in capsys.readouterr().out
+
+
+@pytest.mark.tried
+def test_a_compiler_that_is_asked_for_and_fails_is_one_line(recipe, tmp_path, no_compiler):
+    with pytest.raises(CompilationFailed, match=r"^torch.compile failed \(CppCompileError: C\+\+ compile error\)"):
+        train(override(recipe, {"train.compile": "on"}), run="none", runs=tmp_path, display=Quiet())
+    assert not (tmp_path / "none").exists()
+
+
+def test_compiled_code_is_kept_for_an_equal_training_and_discarded_for_another(monkeypatch):
+    resets = []
+    monkeypatch.setattr(torch._dynamo, "reset", lambda: resets.append(1))
+    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
+    for shapes, expected in (((1, "a"), 1), ((1, "a"), 1), ((2, "a"), 2), ((1, "a"), 3)):
+        compiling.compiled(len, *shapes)
+        assert len(resets) == expected
 
 
 def test_a_smaller_micro_batch_divides_the_batch_and_a_given_one_stays(recipe):

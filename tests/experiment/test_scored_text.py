@@ -171,3 +171,17 @@ def test_words_that_are_no_split_or_no_setting_of_reading_are_refused(place):
         evaluate(place, "mine", split="validation")
     with pytest.raises(LabError, match=r"data\.tokenizer doesn't apply"):
         evaluate(place, "mine", on=str(place / "mine.txt"), reading={"data.tokenizer": "words"})
+
+
+def test_a_run_is_scored_in_its_own_precision_and_where_that_is_not_done_it_is_said(place):
+    settings = {**SMALL, "data.corpus": str(place / "mine.txt"), "train.precision": "bf16", "data.valid_share": "0.1"}
+    made = train(override(Recipe(), settings), run="bf16", runs=place, display=Quiet(), say=lambda line: None)
+    scores = evaluate(place, "bf16")
+    assert (scores["precision"], scores["warnings"]) == ("bf16", [])
+    assert scores["loss"] == made.summary["final"]["loss"]
+    made.run.write("policy.json", {**made.run.read("policy.json"), "device": "cuda:0"})
+    there = evaluate(place, "bf16", device="cpu")
+    assert there["precision"] == "fp32" and there["loss"] != scores["loss"]
+    assert there["loss"] == pytest.approx(scores["loss"], rel=1e-3)
+    (line,) = there["warnings"]
+    assert line == "scored in fp32 on cpu; the run's own scores were in bf16 on cuda:0 and may differ slightly"

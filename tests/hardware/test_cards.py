@@ -18,7 +18,7 @@ def test_every_card_is_plausible_and_named_once():
         for peak in (card.tf32, card.fp16, card.bf16):
             assert peak is None or card.fp32 <= peak <= 32 * card.fp32
         achieved = achieved_flops(card, 512)
-        assert 0 < achieved.low < achieved.value < achieved.high <= card.peak(card.best_precision())
+        assert 0 < achieved.low < achieved.value < achieved.high <= card.peak(card.precision_of("auto"))
 
 
 def test_wider_models_and_compiled_steps_achieve_more():
@@ -58,5 +58,5 @@ def test_an_unknown_card_is_refused_with_the_nearest():
 def test_a_precision_that_a_card_lacks_is_refused():
     with pytest.raises(LabError, match="t4 has no bf16: expected one of fp32, fp16"):
         achieved_flops(card_named("t4"), 768, "bf16")
-    assert card_named("t4").best_precision() == "fp16"
-    assert card_named("m1-max").best_precision() == "fp32"
+    assert card_named("t4").precision_of("auto") == "fp16"
+    assert card_named("m1-max").precision_of("auto") == "fp32"

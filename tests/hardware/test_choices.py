@@ -11,7 +11,7 @@ from lmlab import LabError
 from lmlab.hardware import precision as precision_module
 from lmlab.hardware.compile import choose_compile
 from lmlab.hardware.cpu import physical_cores
-from lmlab.hardware.device import choose_device
+from lmlab.hardware.device import choose_device, visible_gpus
 from lmlab.hardware.machine import Accelerator, Machine
 from lmlab.hardware.peak import measured_peak_flops
 from lmlab.hardware.precision import choose_precision
@@ -159,3 +159,14 @@ def test_threads_default_to_one_a_physical_core():
 def test_the_measured_peak_is_a_plausible_number_of_operations():
     peak = measured_peak_flops(CPU, torch.float32, seconds=0.02)
     assert 1e7 < peak < 1e15
+
+
+def test_gpus_have_the_names_that_a_process_is_given_them_by(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert visible_gpus() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6, GPU-aa")
+    assert visible_gpus() == ["6", "GPU-aa"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert visible_gpus() == []

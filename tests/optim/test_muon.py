@@ -27,6 +27,18 @@ def test_singular_values_come_near_one_and_singular_vectors_stay(shape):
     assert likeness.min() > 0.95
 
 
+@pytest.mark.parametrize("products", [torch.bfloat16, torch.float16])
+def test_products_of_half_precision_turn_a_matrix_as_those_of_float32_do(products):
+    given = matrices(2, 96, 384)
+    half, whole = orthogonalise(given, products=products), orthogonalise(given)
+    assert half.dtype == torch.float32
+    assert not torch.equal(half, whole)
+    values = torch.linalg.svdvals(half)
+    assert values.min() > 0.6 and values.max() < 1.25
+    likeness = (half * whole).sum((-2, -1)) / (half.norm(dim=(-2, -1)) * whole.norm(dim=(-2, -1)))
+    assert likeness.min() > 0.999
+
+
 def test_matrices_in_a_batch_do_not_touch_each_other():
     given = matrices(4, 6, 10)
     one_by_one = torch.cat([orthogonalise(entry.unsqueeze(0)) for entry in given])

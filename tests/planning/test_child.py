@@ -13,7 +13,7 @@ import pytest
 from lmlab import StorageError
 from lmlab.hardware.memory import is_out_of_memory
 from lmlab.planning.trials import child
-from lmlab.planning.trials.child import OUT_OF_MEMORY, Measurement, measure
+from lmlab.planning.trials.child import OUT_OF_MEMORY, Measurement, measure, search_largest
 from lmlab.recipe import override
 from lmlab.training.policy import choose_policy
 
@@ -29,6 +29,12 @@ def tried(tiny_case):
 def behaving(monkeypatch, program):
     """Let the child be this Python program."""
     monkeypatch.setattr(child, "COMMAND", (sys.executable, "-c", program))
+
+
+def test_the_largest_micro_batch_is_searched_in_one_child(tried):
+    recipe, policy, folder = tried
+    assert search_largest(recipe, policy, folder, most=3, guess=2, limit_bytes=10**12) == (3, "")
+    assert search_largest(recipe, policy, folder, most=3, guess=2, limit_bytes=1) == (0, "")
 
 
 def test_a_whole_trial_measures_steps_scores_saves_and_memory(tried):

@@ -4,13 +4,13 @@ import pytest
 
 from lmlab import LabError
 from lmlab.model.cost import parameters
-from lmlab.planning.inverse.resources import checkpoint_bytes
 from lmlab.planning.inverse.shapes import counted_parameters, shapes_like
 from lmlab.planning.losses.known_law import published_law
 from lmlab.planning.losses.ladder import rungs_of
 from lmlab.planning.next_steps.facts import RunFacts
 from lmlab.planning.next_steps.ranking import next_steps
 from lmlab.recipe import AdamW, Context, Muon, Recipe
+from lmlab.training.memory import checkpoint_bytes
 
 MODEL = Context(layers=6, width=256, hidden=512, vector=256)
 RECIPE = Recipe(model=MODEL)

@@ -4,11 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from lmlab.experiment.start import train
-from lmlab.planning.trials import fastest
+from lmlab.planning.trials import compilation, fastest
 from lmlab.planning.trials import store as kept
 from lmlab.planning.trials.child import Measurement
+from lmlab.planning.trials.compilation import weighed_compilation
 from lmlab.planning.trials.fastest import fastest_policy
 from lmlab.recipe import Recipe, override
 from lmlab.training.display import Quiet
@@ -230,6 +232,48 @@ def test_on_a_mac_the_gpu_and_the_cpu_are_held_against_each_other(measured, monk
     on_gpu = dataclasses.replace(on_cpu, device="mps", threads=8)
     assert fastest_policy(small(**{"train.device": "auto"}), on_gpu, TOKENS, 7).device == device
     assert fastest_policy(small(**{"train.device": "mps"}), on_gpu, TOKENS, 7) == on_gpu, "the recipe asks for it"
+
+
+@pytest.mark.parametrize(
+    "gpu_seconds, compiled, device",
+    [(0.02, False, "cpu"), (0.008, True, "cuda:0"), (0.008, False, "cpu"), (0.004, False, "cuda:0")],
+)
+def test_a_small_model_s_cpu_is_held_against_an_nvidia_gpu(measured, monkeypatch, gpu_seconds, compiled, device):
+    on_cpu = dataclasses.replace(choose_policy(small(**{"train.engine": "torch"})), device="cpu", threads=3)
+    monkeypatch.setattr(fastest, "choose_policy", lambda recipe: on_cpu)
+
+    def step_seconds(recipe, policy, *rest):
+        assert not policy.compile
+        return {"cuda:0": gpu_seconds, "cpu": 0.005}[policy.device]
+
+    monkeypatch.setattr(fastest, "_step_seconds", step_seconds)
+    on_gpu = dataclasses.replace(on_cpu, device="cuda:0", threads=8, compile=compiled)
+    found = fastest_policy(small(**{"train.device": "auto"}), on_gpu, TOKENS, 7)
+    assert found.device == device and found.compile == (compiled and device != "cpu")
+    assert fastest_policy(small(**{"train.device": "cuda"}), on_gpu, TOKENS, 7) == on_gpu, "the recipe asks for it"
+    large = small(**{"train.device": "auto", "model.width": "256", "model.layers": "4", "train.batch": "64"})
+    assert fastest_policy(large, on_gpu, TOKENS, 7) == on_gpu, "no CPU is that fast"
+
+
+@pytest.mark.parametrize("steps, compiled", [(1_000, False), (100_000, True)])
+def test_steps_that_are_over_before_a_compiler_is_are_not_compiled(measured, monkeypatch, steps, compiled):
+    recipe = small(**{"train.device": "cuda"})
+    policy = choose_policy(small(**{"train.engine": "torch"}))
+    policy = dataclasses.replace(policy, device="cuda:0", compile=True)
+    monkeypatch.setattr(compilation, "probe", lambda *given: ([9.0, 0.01, 0.012], 0))
+    found = weighed_compilation(recipe, policy, TOKENS, 7, steps)
+    assert found.compile == compiled
+    if not compiled:
+        assert found.reasons["compile"] == "1,000 steps take about 10 s without it, and compiling takes 1 min 00 s"
+    asked = override(recipe, {"train.compile": "on"})
+    assert weighed_compilation(asked, policy, TOKENS, 7, steps) == policy
+
+    def fails(*given):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(compilation, "probe", fails)
+    other = override(recipe, {"model.width": "32"})
+    assert weighed_compilation(other, policy, TOKENS, 7, steps) == policy
 
 
 def test_a_damaged_file_is_measured_again(measured, tmp_path):

@@ -5,17 +5,19 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lmlab import LabError
-from lmlab.planning.memory import largest as largest_module
 from lmlab.planning.memory.by_micro_batch import CostLines, fit_line, measure_lines, sizes_for
-from lmlab.planning.memory.largest import bisect_largest, largest_that_fits, predicted
+from lmlab.planning.memory.largest import largest_that_fits, predicted
 from lmlab.planning.trials import from_layers as layers_module
+from lmlab.planning.trials import largest as largest_module
 from lmlab.planning.trials import store as kept
-from lmlab.planning.trials.child import OUT_OF_MEMORY, Measurement
+from lmlab.planning.trials.child import OUT_OF_MEMORY, TOO_LONG, Measurement
 from lmlab.planning.trials.from_layers import extended, measured_or_extended
+from lmlab.planning.trials.largest import bisect_largest
 from lmlab.recipe import Recipe, override
 from lmlab.training.policy import choose_policy
 
@@ -202,7 +204,7 @@ def lines_of(memory):
 
 def test_on_a_cpu_the_line_decides_and_nothing_is_tried(tried):
     lines = lines_of(lambda size: 1e9 + 1e8 * size)
-    found = largest_that_fits(*tried, "data", 7, lines, limit_bytes=int(3e9), run=pytest.fail)
+    found = largest_that_fits(*tried, "data", 7, lines, limit_bytes=int(3e9), search=pytest.fail)
     assert found.evidence == "extrapolated"
     assert 15 <= found.micro_batch < 20
     assert lines.peak_memory_bytes(found.micro_batch).high <= 3e9 < lines.peak_memory_bytes(found.micro_batch + 1).high
@@ -210,36 +212,58 @@ def test_on_a_cpu_the_line_decides_and_nothing_is_tried(tried):
     assert predicted(lines_of(lambda size: 1e9), int(3e9), most=100) == 100
 
 
-def test_on_a_gpu_it_is_what_really_ran(tried, monkeypatch):
+def on_a_gpu(tried, monkeypatch, cores):
+    """The recipe and a policy for a GPU; `cores` makes the key of what is stored another one."""
     recipe, policy = tried
-    policy = dataclasses.replace(policy, device="cuda")
-    monkeypatch.setattr(kept, "physical_cores", lambda: 4)
-    tries = []
+    monkeypatch.setattr(kept, "physical_cores", lambda: cores)
+    return recipe, dataclasses.replace(policy, device="cuda"), "data", 7, lines_of(lambda size: 1e9 + 1e8 * size)
 
-    def run(recipe, policy, folder, *, micro_batch, batch, **options):
-        tries.append(micro_batch)
-        failed = OUT_OF_MEMORY if micro_batch > 23 else None
-        return Measurement(micro_batch=micro_batch, batch=batch, failed=failed)
 
-    lines = lines_of(lambda size: 1e9 + 1e8 * size)
+def test_on_a_gpu_it_is_what_really_ran_in_one_child(tried, monkeypatch):
+    given, searches = on_a_gpu(tried, monkeypatch, 4), []
+
+    def search(recipe, policy, folder, *, most, guess, limit_bytes):
+        searches.append((guess, limit_bytes))
+        return bisect_largest(lambda size: size <= 23, most, guess), ""
+
     for _ in range(2):
-        found = largest_module.largest_that_fits(recipe, policy, "data", 7, lines, limit_bytes=int(3e9), run=run)
+        found = largest_that_fits(*given, limit_bytes=int(3e9), search=search)
         assert (found.micro_batch, found.evidence) == (23, "measured")
-    assert len(tries) < 12 and len(tries) == len(set(tries))
+    assert searches == [(predicted(given[-1], int(3e9)), int(3e9))]
+
+
+@pytest.mark.parametrize("failed", [OUT_OF_MEMORY, f"{TOO_LONG} 600 s"])
+def test_a_search_that_the_system_or_the_clock_ends_leaves_the_line_s_prediction(tried, monkeypatch, failed):
+    given = on_a_gpu(tried, monkeypatch, 6 + len(failed))
+    found = largest_that_fits(*given, limit_bytes=int(3e9), search=lambda *given, **options: (0, failed))
+    assert (found.micro_batch, found.evidence) == (predicted(given[-1], int(3e9)), "extrapolated")
 
 
 def test_only_a_lack_of_memory_or_time_is_a_size_that_doesn_t_fit(tried, monkeypatch):
-    recipe, policy = tried
-    policy = dataclasses.replace(policy, device="cuda")
-    monkeypatch.setattr(kept, "physical_cores", lambda: 5)
-
-    def run(recipe, policy, folder, *, micro_batch, batch, **options):
-        return Measurement(micro_batch=micro_batch, batch=batch, failed="the driver shut down")
-
+    given = on_a_gpu(tried, monkeypatch, 5)
     with pytest.raises(LabError, match="can't be run here: the driver shut down"):
-        largest_module.largest_that_fits(
-            recipe, policy, "data", 7, lines_of(lambda size: 1e9 + 1e8 * size), limit_bytes=int(3e9), run=run
-        )
+        largest_that_fits(*given, limit_bytes=int(3e9), search=lambda *given, **options: (0, "the driver shut down"))
+
+
+def test_sizes_are_tried_in_one_process_up_to_the_limit_and_to_an_error_of_the_allocator(tried, monkeypatch):
+    sizes = []
+
+    class FakeTrial:
+        def __init__(self, recipe, policy, dataset):
+            assert recipe.train.batch == policy.micro_batch
+            self.size = policy.micro_batch
+
+        def go(self, extent, began):
+            sizes.append(self.size)
+            if self.size > 40:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return {"peak_memory_bytes": self.size * 100}
+
+    monkeypatch.setattr(largest_module, "Trial", FakeTrial)
+    recipe, policy = tried
+    assert largest_module.largest_in_this_process(recipe, policy, None, 1000, 8, 10**6) == 40
+    assert max(sizes) > 40
+    assert largest_module.largest_in_this_process(recipe, policy, None, 1000, 8, 1250) == 12
 
 
 def test_a_long_step_is_measured_at_one_and_two_layers_and_extended(tried):

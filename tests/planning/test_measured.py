@@ -22,6 +22,7 @@ OTHER = {
     "engine": "native",
     "engine_identity": "0123456789abcdef",
     "ranks": 2,
+    "deterministic": True,
 }
 """Another value of each field of a policy that every figure depends on."""
 NOT_OF_ALL = {"micro_batch", "reasons"}

@@ -8,9 +8,9 @@ import pytest
 from lmlab.hardware.cards import card_named
 from lmlab.planning.inverse import speed
 from lmlab.planning.inverse.resources import resources_here, resources_on
-from lmlab.planning.memory.parts import checkpoint_bytes
 from lmlab.planning.trials.probe import probe
 from lmlab.recipe import GPT, Recipe, load_recipe, override
+from lmlab.training.memory import checkpoint_bytes
 from lmlab.training.policy import choose_policy
 
 TOKENS = np.arange(2_000) % 65

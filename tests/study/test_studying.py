@@ -23,7 +23,7 @@ from lmlab.stats.verdict import verdict
 from lmlab.study.grid import pruning_runs
 from lmlab.study.grid.definition import asked
 from lmlab.study.grid.holding import forget, holding, noted
-from lmlab.study.grid.pool import COMMAND
+from lmlab.study.grid.pool import COMMAND, work_together
 from lmlab.study.grid.studying import StudyWishes, resolve_plan, study
 from lmlab.study.grid.worker import Work, is_done, request_of, work_through
 from lmlab.study.verify.verification import verify
@@ -139,6 +139,17 @@ def test_two_workers_train_each_run_once(recipe_file, tmp_path):
     result, lines = studied(definition, tmp_path / "runs", workers=2)
     assert result.complete and sum("loss" in line for line in lines) == 2
     assert all(len(Run(tmp_path / "runs" / run.name).read_lines("segments")) == 1 for run in result.cells.runs)
+
+
+def test_each_worker_has_a_gpu_of_its_own_as_long_as_there_are_enough(tmp_path, monkeypatch):
+    program = "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES', 'all'))"
+    monkeypatch.setattr("lmlab.study.grid.pool.COMMAND", (sys.executable, "-P", "-c", program))
+    work, lines = Work(runs=tmp_path, study=tmp_path / "study"), []
+    assert work_together(work, 3, lines.append, ["4", "GPU-bb"])
+    assert sorted(lines) == ["4", "4", "GPU-bb"]
+    lines.clear()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert work_together(work, 2, lines.append) and lines == ["all", "all"]
 
 
 def test_a_run_that_can_t_be_trained_is_named_and_the_others_go_on(recipe_file, tmp_path):

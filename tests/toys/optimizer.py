@@ -55,6 +55,6 @@ class SignKind(OptimizerKind):
         """Everything."""
         return dict(named)
 
-    def rule(self, groups, optim, model):
+    def rule(self, groups, optim, model, products):
         """See `OptimizerKind`."""
         return SignRule(groups)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from lmlab.native.library import Library, Missing
 from lmlab.recipe import Recipe, override, recipe_hash
 from lmlab.recipe.text import from_toml, to_toml
 from lmlab.training import policy as module
-from lmlab.training.policy import choose_engine, choose_policy, read_policy
+from lmlab.training.policy import apply_policy, choose_engine, choose_policy, read_policy
 
 CPU = torch.device("cpu")
 NO_COMPILER = Missing("there is no C++ compiler: install one")
@@ -134,11 +135,42 @@ def test_the_engine_is_a_setting_outside_the_hash(recipe):
         override(recipe, {"train.engine": "fast"})
 
 
-def test_a_recurrent_model_is_given_many_sequences_at_once_on_a_gpu_and_is_never_compiled():
-    gpt, context = Recipe(), override(Recipe(), {"model.kind": "context", "model.context": "63", "train.batch": "2048"})
+def test_a_recurrent_model_is_never_compiled():
+    context = override(Recipe(), {"model.kind": "context", "model.context": "63", "train.batch": "2048"})
     cuda = torch.device("cuda")
-    assert module._micro_batch(context, cuda) == (2048, "the whole batch")
-    assert module._micro_batch(override(gpt, {"train.batch": "2048"}), cuda)[0] == 128
     assert module._choose_compile(context, cuda)[0] is False
     with pytest.raises(LabError, match="train.compile can't be on: .* use auto or off"):
         module._choose_compile(override(context, {"train.compile": "on"}), cuda)
+
+
+def test_a_gpu_repeats_its_bits_with_deterministic_algorithms_only(recipe):
+    policy = choose_policy(override(recipe, {"train.deterministic": "true"}))
+    assert policy.repeatable and not policy.deterministic, "a CPU does so without them"
+    gpu = dataclasses.replace(policy, device="cuda:0")
+    assert not gpu.repeatable and dataclasses.replace(gpu, deterministic=True).repeatable
+    assert not dataclasses.replace(policy, device="mps").repeatable
+    written = policy.to_json()
+    del written["deterministic"]
+    assert read_policy(written) == policy
+
+
+def test_deterministic_algorithms_come_with_the_workspace_of_cublas_and_without_filled_memory(recipe, monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    plain = choose_policy(recipe)
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    try:
+        apply_policy(dataclasses.replace(plain, device="cuda:0", deterministic=True))
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.utils.deterministic.fill_uninitialized_memory
+    finally:
+        apply_policy(plain)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize("precision, dtype", [("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", None)])
+def test_an_update_on_a_gpu_has_the_policy_s_precision_and_on_a_cpu_float32(recipe, precision, dtype):
+    policy = choose_policy(override(recipe, {"train.precision": precision, "train.engine": "torch"}))
+    assert policy.update_products is None
+    assert dataclasses.replace(policy, device="cuda:0").update_products == dtype

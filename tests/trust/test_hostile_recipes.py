@@ -145,7 +145,7 @@ def test_a_training_that_the_memory_cannot_hold_is_refused_and_every_recipe_that
     assert_refused(lambda: require_memory(large, policy, 300), "memory", "model.width")
     wide = override(Recipe(), {"train.batch": 2**24, "model.context": 2**20, "train.micro_batch": 1})
     assert_refused(lambda: require_memory(wide, policy, 300), "memory", "train.batch")
-    monkeypatch.setattr("lmlab.planning.memory.check.total_memory_bytes", lambda: 0)
+    monkeypatch.setattr("lmlab.training.memory.total_memory_bytes", lambda: 0)
     require_memory(large, policy, 300)  # a system that doesn't say how much it has
     assert all(needed_bytes(load_recipe(name), 50_257) < 64e9 for name in recipe_names())
 

@@ -23,8 +23,9 @@ from lmlab.planning.benchmark.advice import advise
 from lmlab.planning.benchmark.combinations import Combination, doublings, variants
 from lmlab.planning.benchmark.result import Bench, BenchRow
 from lmlab.planning.memory.by_micro_batch import fit_line
-from lmlab.planning.memory.largest import bisect_largest, memory_limit_bytes
+from lmlab.planning.memory.largest import memory_limit_bytes
 from lmlab.planning.trials.child import OUT_OF_MEMORY, Measurement, measure
+from lmlab.planning.trials.largest import bisect_largest
 from lmlab.planning.trials.peaks import datasheet_of, peak_flops
 from lmlab.planning.trials.tokenizing import sample_texts, tokenizer_throughput
 from lmlab.recipe import Recipe
@@ -90,7 +91,7 @@ class Bencher:
     ) -> None:
         """`steps` is the training's length; `batches` (default: doublings) are those to measure; `say` is called with progress
         lines."""
-        policy, read = choose_policy(recipe), reading(recipe, dataset)
+        policy, read = choose_policy(recipe, vocabulary=dataset.vocabulary_size), reading(recipe, dataset)
         apply_policy(policy)
         self.dataset, self.effort = dataset, effort
         self.batches = tuple(batches)

@@ -75,8 +75,7 @@ class CardPlan:
 
     @property
     def _precision(self) -> str:
-        wish = self.recipe.train.precision
-        return self.card.best_precision() if wish == "auto" else wish
+        return self.card.precision_of(self.recipe.train.precision)
 
 
 def plan_for_card(

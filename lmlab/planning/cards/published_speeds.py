@@ -114,7 +114,7 @@ def published_for(recipe: Recipe, vocabulary: int, card: Card) -> PublishedRate 
     shape = (model.layers, model.width, model.context)
     if shape != (SHAPE.layers, SHAPE.width, SHAPE.context):
         return None
-    precision = card.best_precision() if recipe.train.precision == "auto" else recipe.train.precision
+    precision = card.precision_of(recipe.train.precision)
 
     def alike(rate: PublishedRate) -> bool:
         same = rate.precision == precision or BYTES[rate.precision] == BYTES[precision] == HALF_BYTES

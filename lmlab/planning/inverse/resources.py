@@ -11,16 +11,13 @@ from dataclasses import dataclass
 
 from lmlab.data.fresh import TrainingTokens
 from lmlab.hardware.cards import BYTES, Card
-from lmlab.model.cost import activation_bytes, parameters
+from lmlab.model.cost import parameters
 from lmlab.planning.forecasts.disk import disk_bytes
-from lmlab.planning.inverse.speed import Speed, card_speed, gpu_pass, measure_speed
-from lmlab.planning.memory.parts import checkpoint_bytes, computed_in_chunks, gradient_sets
+from lmlab.planning.inverse.speed import Speed, card_micro_batch, card_speed, measure_speed
+from lmlab.planning.memory.parts import computed_in_chunks, gradient_sets
 from lmlab.recipe import Recipe
+from lmlab.training.memory import FLOAT_BYTES, USABLE, checkpoint_bytes, micro_batch, step_bytes
 from lmlab.training.policy import Policy
-
-FLOAT_BYTES = 4
-USABLE = 0.9
-"""Share of a memory: the rest is for the system, the display and the allocators' losses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +39,14 @@ def resources_here(
 
     `tokens` is the training split, `memory_bytes` the memory of the machine or its GPU (0: unknown).
     """
-    element = FLOAT_BYTES if policy.autocast_dtype is None else 2
-    device = policy.torch_device.type
+    element, device = policy.element_bytes, policy.torch_device.type
 
     def memory(one: Recipe) -> float:
-        fixed = checkpoint_bytes(one, vocabulary) + _gradients(one, vocabulary, gradient_sets(one, policy))
-        # A batch that is computed in chunks saves few activations.
-        in_chunks = computed_in_chunks(one, policy)
-        return fixed + (
-            0 if in_chunks else activation_bytes(one.model, vocabulary, _pass(one, device), element, device)
-        )
+        gradients = parameters(one.model, vocabulary)["total"] * FLOAT_BYTES
+        if computed_in_chunks(one, policy):  # which saves few activations
+            return checkpoint_bytes(one, vocabulary) + gradients * gradient_sets(one, policy)
+        size, _ = micro_batch(one, vocabulary, device, memory_bytes, element)
+        return step_bytes(one, vocabulary, size, element, device) + gradients * (gradient_sets(one, policy) - 1)
 
     limit = USABLE * memory_bytes if memory_bytes else float("inf")
     return Resources(
@@ -66,9 +61,8 @@ def resources_on(card: Card, vocabulary: int) -> Resources:
     """Return the resources of a card that isn't here, by its datasheet."""
 
     def memory(one: Recipe) -> float:
-        precision = card.best_precision() if one.train.precision == "auto" else one.train.precision
-        kept = activation_bytes(one.model, vocabulary, _pass(one, "cuda"), BYTES[precision], "cuda")
-        return checkpoint_bytes(one, vocabulary) + _gradients(one, vocabulary, 1) + kept
+        element = BYTES[card.precision_of(one.train.precision)]
+        return step_bytes(one, vocabulary, card_micro_batch(card, one, vocabulary), element, "cuda")
 
     return Resources(
         speed=card_speed(card, vocabulary),
@@ -76,15 +70,6 @@ def resources_on(card: Card, vocabulary: int) -> Resources:
         memory_limit=USABLE * card.memory,
         disk=lambda one: _disk(one, vocabulary),
     )
-
-
-def _gradients(recipe: Recipe, vocabulary: int, copies: int) -> int:
-    return parameters(recipe.model, vocabulary)["total"] * FLOAT_BYTES * copies
-
-
-def _pass(recipe: Recipe, device: str) -> int:
-    """Return the sequences in a forward pass, as a policy chooses them."""
-    return recipe.train.micro_batch or recipe.train.batch if device == "cpu" else gpu_pass(recipe)
 
 
 def _disk(recipe: Recipe, vocabulary: int) -> int:

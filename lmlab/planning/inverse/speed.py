@@ -20,8 +20,8 @@ import numpy as np
 
 from lmlab import LabError
 from lmlab.data.fresh import TrainingTokens
-from lmlab.hardware.cards import SPREAD as CARD_SPREAD
 from lmlab.hardware.cards import (
+    BYTES,
     Card,
     Fusing,
     achieved_flops,
@@ -29,6 +29,7 @@ from lmlab.hardware.cards import (
     least_step_seconds,
     update_seconds,
 )
+from lmlab.hardware.cards import SPREAD as CARD_SPREAD
 from lmlab.model.cost import flops_per_token, parameters
 from lmlab.model.families import family_of
 from lmlab.planning.inverse.shapes import shapes_like
@@ -36,6 +37,7 @@ from lmlab.planning.trials.probe import probe
 from lmlab.planning.trials.store import facts_of_steps, measured
 from lmlab.recipe import Recipe
 from lmlab.scaling.estimate import Estimate
+from lmlab.training.memory import micro_batch
 from lmlab.training.policy import Policy
 
 Speed = Callable[[Recipe], Estimate]
@@ -115,9 +117,9 @@ def measure_speed(
     for probed in filter(fits, sizes):
         flops = flops_per_token(probed.model, vocabulary).training
         # The policy's micro-batch may not divide a reduced batch.
-        micro_batch = math.gcd(policy.micro_batch, probed.train.batch)
-        here = dataclasses.replace(policy, micro_batch=micro_batch)
-        facts = facts_of_steps(probed, vocabulary) | {"batch": [probed.train.batch, micro_batch]}
+        passes = math.gcd(policy.micro_batch, probed.train.batch)
+        here = dataclasses.replace(policy, micro_batch=passes)
+        facts = facts_of_steps(probed, vocabulary) | {"batch": [probed.train.batch, passes]}
 
         def seconds(one: Recipe = probed, chosen: Policy = here) -> dict[str, float]:
             return {"step_seconds": _step_seconds(one, chosen, tokens, vocabulary)}
@@ -209,23 +211,23 @@ def _card_step_seconds(
     """Return the seconds of a step: the passes over its batch, each with the time of its launches, and the update."""
     train, model = recipe.train, recipe.model
     flops = flops_per_token(model, vocabulary).training * train.batch * model.context
-    passes = -(-train.batch // gpu_pass(recipe))
+    passes = -(-train.batch // card_micro_batch(card, recipe, vocabulary))
     computing = flops / achieved_flops(card, width, train.precision, fusing).value
     return computing + passes * launching + update_seconds(card, parameters(model, vocabulary)["total"])
 
 
 def _at_the_peak(card: Card, recipe: Recipe, vocabulary: int) -> float:
     """Return the tokens a second at the datasheet's peak of matrix products."""
-    precision = card.best_precision() if recipe.train.precision == "auto" else recipe.train.precision
+    precision = card.precision_of(recipe.train.precision)
     return card.peak(precision) / flops_per_token(recipe.model, vocabulary).training
 
 
-def gpu_pass(recipe: Recipe) -> int:
-    """Return the sequences in a forward pass on a GPU, as a policy chooses them."""
-    train = recipe.train
-    if train.micro_batch is not None:
-        return train.micro_batch
-    return min(train.batch, max(1, family_of(recipe.model).gpu_pass_tokens // recipe.model.context))
+def card_micro_batch(card: Card, recipe: Recipe, vocabulary: int) -> int:
+    """Return the sequences of a micro-batch on a card that isn't here, as a policy there chooses them."""
+    device_type = "cuda" if card.fp16 is not None else "mps"
+    return micro_batch(recipe, vocabulary, device_type, card.memory, BYTES[card.precision_of(recipe.train.precision)])[
+        0
+    ]
 
 
 def _step_seconds(recipe: Recipe, policy: Policy, tokens: TrainingTokens, vocabulary: int) -> float:

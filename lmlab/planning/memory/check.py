@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import torch
-
 from lmlab import LabError
-from lmlab.hardware.memory import total_memory_bytes
 from lmlab.model.cost import parameters
 from lmlab.recipe import Recipe
+from lmlab.training.memory import FLOAT_BYTES, device_memory_bytes
 from lmlab.training.policy import Policy
 
 NUMBERS_A_PARAMETER = 3
 """float32: the weight, its gradient, and at least one running mean of the optimizer."""
-FLOAT_BYTES = 4
 BATCH_BYTES = 16
 """Per token of a batch: input and target, int64 each."""
 
@@ -25,7 +22,7 @@ def needed_bytes(recipe: Recipe, vocabulary: int) -> int:
 
 def require_memory(recipe: Recipe, policy: Policy, vocabulary: int) -> None:
     """Raise LabError where `recipe` needs more memory than the machine, or the policy's GPU, has."""
-    needed, there = needed_bytes(recipe, vocabulary), memory_bytes(policy)
+    needed, there = needed_bytes(recipe, vocabulary), device_memory_bytes(policy.torch_device)
     if there and needed > there:
         count = parameters(recipe.model, vocabulary)["total"]
         raise LabError(
@@ -33,10 +30,3 @@ def require_memory(recipe: Recipe, policy: Policy, vocabulary: int) -> None:
             f"{recipe.train.batch * recipe.model.context:,} tokens), {policy.device} has {there / 1e9:,.1f} GB: use a smaller "
             "model.width, model.layers or train.batch"
         )
-
-
-def memory_bytes(policy: Policy) -> int:
-    """Return the total memory of the policy's device; 0 where unknown."""
-    if policy.torch_device.type == "cuda":
-        return int(torch.cuda.get_device_properties(policy.torch_device).total_memory)
-    return total_memory_bytes()

@@ -1,7 +1,7 @@
 """The largest micro-batch that fits into memory: tried on a GPU, predicted on a CPU.
 
-A GPU that runs out of memory raises an error without further harm, so there the largest size is found by running. Exhausting main
-memory affects the whole machine, so there it is extrapolated from smaller sizes.
+On a GPU it's found by running steps in a child process. Exhausting main memory affects the whole machine, so there it is
+extrapolated from smaller sizes.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmlab.hardware.memory import free_memory_bytes, total_memory_bytes
+from lmlab.hardware.memory import free_memory_bytes
 from lmlab.planning.memory.by_micro_batch import CostLines
-from lmlab.planning.trials.child import OUT_OF_MEMORY, Measurement, measure
+from lmlab.planning.trials.child import OUT_OF_MEMORY, TOO_LONG, search_largest
 from lmlab.planning.trials.here import refusal
+from lmlab.planning.trials.largest import bisect_largest
 from lmlab.planning.trials.store import facts_of, measured
 from lmlab.recipe import Recipe
 from lmlab.scaling.estimate import Evidence
+from lmlab.training.memory import device_memory_bytes
 from lmlab.training.policy import Policy
 
 MARGIN_SHARE = 0.1
-"""Share of all memory: reserved for the rest of the machine on a CPU, and for fragmentation on a GPU where the size is
-extrapolated."""
+"""Share of all memory that stays free: for the rest of the machine on a CPU, for evaluations and fragmentation on a GPU."""
 MOST = 1 << 16
-TRIED_STEPS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +41,7 @@ class Largest:
 def memory_limit_bytes(policy: Policy) -> int:
     """Return how much of the device's memory a training may take now; 0 where unknown."""
     device = policy.torch_device
-    if device.type == "cuda":
-        return free_memory_bytes(device)
-    return max(0, int(free_memory_bytes(device) - MARGIN_SHARE * total_memory_bytes()))
+    return max(0, int(free_memory_bytes(device) - MARGIN_SHARE * device_memory_bytes(device)))
 
 
 def largest_that_fits(
@@ -55,28 +53,29 @@ def largest_that_fits(
     *,
     limit_bytes: int | None = None,
     most: int = MOST,
-    run: Callable[..., Measurement] = measure,
+    search: Callable[..., tuple[int, str]] = search_largest,
 ) -> Largest:
     """Return the largest micro-batch of at most `most` sequences; `limit_bytes` defaults to what is free now.
 
-    LabError where a size fails for another reason than memory or time.
+    Where the search takes too long, or the system ends it for lack of memory, it's the line's prediction. LabError where a size
+    fails for another reason.
     """
     limit = memory_limit_bytes(policy) if limit_bytes is None else limit_bytes
     guess = predicted(lines, limit, most)
     if policy.torch_device.type != "cuda":
         return Largest(micro_batch=guess, evidence="extrapolated", limit_bytes=limit)
 
-    def fits(size: int) -> bool:
-        found = run(
-            recipe, policy, data_folder, micro_batch=size, batch=size, steps=TRIED_STEPS, seconds=2.0, whole=False
-        )
-        if found.failed not in (None, OUT_OF_MEMORY) and not found.was_too_long:
-            raise refusal(str(found.failed))
-        return found.failed is None
+    def find() -> dict[str, float]:
+        largest, failed = search(recipe, policy, data_folder, most=most, guess=guess, limit_bytes=limit)
+        unfinished = failed == OUT_OF_MEMORY or failed.startswith(TOO_LONG)
+        if failed and not unfinished:
+            raise refusal(failed)
+        return {"largest": guess if unfinished else largest, "tried": float(not unfinished)}
 
     facts = facts_of(recipe, vocabulary, data_folder) | {"most": most, "gigabytes": limit >> 30}
-    found = measured("largest", policy, facts, ["largest"], lambda: {"largest": bisect_largest(fits, most, guess)})
-    return Largest(micro_batch=int(found["largest"]), evidence="measured", limit_bytes=limit)
+    found = measured("largest", policy, facts, ["largest", "tried"], find)
+    evidence: Evidence = "measured" if found["tried"] else "extrapolated"
+    return Largest(micro_batch=int(found["largest"]), evidence=evidence, limit_bytes=limit)
 
 
 def predicted(lines: CostLines, limit_bytes: int, most: int = MOST) -> int:
@@ -87,23 +86,3 @@ def predicted(lines: CostLines, limit_bytes: int, most: int = MOST) -> int:
 
     guess = lines.memory.largest_below(limit_bytes)
     return bisect_largest(fits, most, int(min(guess, most)) if math.isfinite(guess) else most)
-
-
-def bisect_largest(fits: Callable[[int], bool], most: int, guess: int = 1) -> int:
-    """Return the largest size from 1 to `most` that fits, where every smaller one does too; 0 where none does.
-
-    Begins at `guess` and steps away from it by doubling, so that a good guess takes few trials.
-    """
-    low, high = 0, most + 1  # low fits (0 always does), high doesn't
-    size, step = min(max(1, guess), most), 1
-    while high - low > 1:
-        if fits(size):
-            low = size
-        else:
-            high = size
-        if low and high <= most:
-            size = (low + high) // 2
-        else:
-            size = min(low + step, most) if low else max(high - step, 1)
-            step *= 2
-    return low

@@ -9,13 +9,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lmlab.model.cost import activation_bytes, block_matrices, parameters
+from lmlab.model.cost import activation_bytes, parameters
 from lmlab.model.families import family_of
-from lmlab.recipe import Muon, Recipe
+from lmlab.recipe import Recipe
+from lmlab.training.memory import FLOAT_BYTES, logit_gradient_bytes
 from lmlab.training.policy import Policy
-
-FLOAT_BYTES = 4
-HALF_BYTES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +30,7 @@ class MemoryParts:
     activations: int
     """Activations saved for backward, without the logits."""
     logits: int
+    """Log-probabilities and their gradients."""
     workspace: int
     """The rest of the measured peak: buffers, the allocator's reserve, evaluation and saving."""
     peak: int
@@ -39,17 +38,6 @@ class MemoryParts:
     def to_json(self) -> dict[str, Any]:
         """Return the value for --json."""
         return asdict(self)
-
-
-def checkpoint_bytes(recipe: Recipe, vocabulary: int) -> int:
-    """Return the bytes of weights and the optimizer's running means, float32.
-
-    AdamW has two for each weight, Muon one for each of the blocks' matrices.
-    """
-    numbers = 3 * parameters(recipe.model, vocabulary)["total"]
-    if isinstance(recipe.optim, Muon):
-        numbers -= block_matrices(recipe.model, vocabulary)
-    return numbers * FLOAT_BYTES
 
 
 def computed_in_chunks(recipe: Recipe, policy: Policy) -> bool:
@@ -74,10 +62,11 @@ def memory_parts(
     """
     count = parameters(recipe.model, vocabulary)["total"]
     in_chunks = computed_in_chunks(recipe, policy)
-    element = HALF_BYTES if policy.autocast_dtype is not None else FLOAT_BYTES
+    element = policy.element_bytes
     tokens = micro_batch * recipe.model.context
     # float32 log-probabilities, saved by the loss; the native engine holds only those of a chunk.
-    logits = 0 if in_chunks else tokens * vocabulary * FLOAT_BYTES
+    saved_logits = 0 if in_chunks else tokens * vocabulary * FLOAT_BYTES
+    more_logits = 0 if in_chunks else logit_gradient_bytes(recipe, vocabulary, micro_batch)
     kept = (
         0 if in_chunks else activation_bytes(recipe.model, vocabulary, micro_batch, element, policy.torch_device.type)
     )
@@ -86,7 +75,7 @@ def memory_parts(
         "weights": count * FLOAT_BYTES,
         "gradients": count * FLOAT_BYTES * gradient_sets(recipe, policy),
         "optimizer": max(0, checkpoint - count * FLOAT_BYTES),
-        "activations": max(0, kept - logits),
-        "logits": logits,
+        "activations": max(0, kept - saved_logits),
+        "logits": saved_logits + more_logits,
     }
     return MemoryParts(micro_batch=micro_batch, **known, workspace=max(0, peak - sum(known.values())), peak=peak)

@@ -126,26 +126,45 @@ def measure(
     LabError where no process can be started, or only this one can read the recipe; StorageError where the disk failed, which has no
     information about the recipe.
     """
-    require_known_elsewhere(recipe)
     sequences = batch or recipe.train.batch
     passes = min(micro_batch or batch or policy.micro_batch, sequences)
     train = dataclasses.replace(recipe.train, batch=sequences, micro_batch=None)
-    request = {
-        "recipe": to_toml(dataclasses.replace(recipe, train=train)),
-        "policy": dataclasses.replace(policy, micro_batch=passes).to_json(),
-        "data": str(Path(data_folder).resolve()),
-        "steps": steps,
-        "seconds": seconds,
-        "whole": whole,
-        "put_back": put_back,
-        "least_free_bytes": MARGIN_SHARE * total_memory_bytes() if policy.device == "cpu" else 0,
-        "started": time.time(),
-    }
+    request = _request(dataclasses.replace(recipe, train=train), policy, passes, data_folder)
+    request |= {"steps": steps, "seconds": seconds, "whole": whole, "put_back": put_back}
     with trial_folder() as work:
         found = _ask(request | {"folder": str(work.path)}, deadline_seconds)
     if REFUSED in found:
         raise StorageError(str(found[REFUSED]))
     return Measurement(micro_batch=passes, batch=sequences, **found)
+
+
+def search_largest(
+    recipe: Recipe,
+    policy: Policy,
+    data_folder: str | Path,
+    *,
+    most: int,
+    guess: int,
+    limit_bytes: int,
+    deadline_seconds: float = 600,
+) -> tuple[int, str]:
+    """Return the largest micro-batch whose steps run within `limit_bytes`, found in one child process, and why there is none."""
+    request = _request(recipe, policy, policy.micro_batch, data_folder)
+    request["search"] = {"most": most, "guess": guess, "limit_bytes": limit_bytes}
+    found = _ask(request, deadline_seconds)
+    return int(found.get("largest", 0)), str(found.get("failed", ""))
+
+
+def _request(recipe: Recipe, policy: Policy, micro_batch: int, data_folder: str | Path) -> dict[str, Any]:
+    """Return what every request has. LabError where only this process can read the recipe."""
+    require_known_elsewhere(recipe)
+    return {
+        "recipe": to_toml(recipe),
+        "policy": dataclasses.replace(policy, micro_batch=micro_batch).to_json(),
+        "data": str(Path(data_folder).resolve()),
+        "least_free_bytes": MARGIN_SHARE * total_memory_bytes() if policy.device == "cpu" else 0,
+        "started": time.time(),
+    }
 
 
 def trial_folder() -> contextlib.AbstractContextManager[TemporaryFolder]:
@@ -227,9 +246,14 @@ def _main(stdin: TextIO, answer: Callable[[dict[str, Any]], None]) -> None:
         recipe, policy = from_toml(request["recipe"]), read_policy(request["policy"])
         threading.Thread(target=_give_up_in_time, args=(request["least_free_bytes"], answer), daemon=True).start()
         from lmlab.data.dataset import open_dataset
+        from lmlab.planning.trials.largest import largest_in_this_process
         from lmlab.planning.trials.trial import Extent, Trial
 
-        trial = Trial(recipe, policy, open_dataset(request["data"]))
+        dataset = open_dataset(request["data"])
+        if "search" in request:
+            answer({"largest": largest_in_this_process(recipe, policy, dataset, **request["search"])})
+            return
+        trial = Trial(recipe, policy, dataset)
         extent = Extent(
             steps=request["steps"],
             seconds=request["seconds"],

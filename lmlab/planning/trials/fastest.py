@@ -4,7 +4,7 @@ Each candidate runs a few real steps, with fewer sequences where a step is long.
 the first run of a kind on a machine measures; and where PyTorch was much slower with one model, it isn't tried with the next one of
 about that size, which would add seconds to a start. A run keeps its own choice in policy.json, whatever is measured later.
 
-On a Mac the GPU (MPS) is compared with the CPU: a small model's step is too short to utilise a GPU.
+With `train.device auto` a GPU is compared with the CPU: a small model's step is too short to utilise a GPU.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from lmlab.data.fresh import TrainingTokens
 from lmlab.hardware.cpu import performance_cores, physical_cores
 from lmlab.model.cost import activation_bytes, flops_per_token
 from lmlab.planning.trials.child import measure
+from lmlab.planning.trials.compilation import COMPILED_GAIN
 from lmlab.planning.trials.probe import probe
 from lmlab.planning.trials.store import facts_of_steps, measured
 from lmlab.recipe import Recipe
@@ -47,6 +48,9 @@ TRIED_FLOPS = 5e10
 """FLOPs of the sequences with which a longer step is tried."""
 LONGEST_STEP_FLOPS_ON_ARM = 4e12
 """The same on Arm: Apple's matrix units, which only PyTorch uses, compute this in a second or two."""
+MOST_FLOPS_AGAINST_CUDA = 4e9
+"""FLOPs of a step above which a CPU isn't compared with an NVIDIA GPU: about what many cores compute while it launches a step's
+kernels."""
 NOTICE = "timing steps of each engine and thread count for this model (once) ..."
 
 
@@ -65,8 +69,10 @@ def fastest_policy(
     model that saves much for backward. `say` is called with a line where something is measured, which takes seconds. LabError where
     the cache can't be written.
     """
-    candidates = _candidates(recipe, policy)
     sequence_flops = flops_per_token(recipe.model, vocabulary).training * recipe.model.context
+    if policy.device.startswith("cuda") and recipe.train.batch * sequence_flops > MOST_FLOPS_AGAINST_CUDA:
+        return policy
+    candidates = _candidates(recipe, policy)
     longest = LONGEST_STEP_FLOPS_ON_ARM if platform.machine().lower() in ("arm64", "aarch64") else LONGEST_STEP_FLOPS
     if len(candidates) < 2 or sequence_flops > longest or known_only_here(recipe):
         return policy
@@ -82,6 +88,9 @@ def fastest_policy(
         if say is not None and not step_seconds.cache_info().currsize:
             say(NOTICE)
         candidate = dataclasses.replace(candidates[place], micro_batch=min(candidates[place].micro_batch, batch))
+        if candidate.compile:  # compiling for a comparison would take a minute
+            eager = dataclasses.replace(candidate, compile=False)
+            return _step_seconds(tried, eager, tokens, vocabulary) / COMPILED_GAIN
         if data_folder is not None and (
             large or candidate.engine != policy.engine or candidate.device != policy.device
         ):
@@ -138,10 +147,10 @@ def _lag(recipe: Recipe, policy: Policy, size: int, seconds: Callable[[], tuple[
 
 
 def _candidates(recipe: Recipe, policy: Policy) -> list[Policy]:
-    """Return the policies that the recipe leaves open: engines and a Mac's devices for auto, fewer threads where none are set."""
-    if policy.compile or policy.ranks > 1:
+    """Return the policies that the recipe leaves open: engines and devices for auto, fewer threads where none are set."""
+    if policy.ranks > 1 or (policy.device == "cpu" and policy.compile):
         return [policy]
-    if policy.device == "mps" and recipe.train.device == "auto":
+    if policy.device != "cpu" and recipe.train.device == "auto":
         on_cpu = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, device="cpu"))
         return [policy, choose_policy(on_cpu)]
     if policy.device != "cpu":

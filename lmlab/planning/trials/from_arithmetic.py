@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from lmlab.hardware.memory import held_memory_bytes
 from lmlab.model.cost import activation_bytes, parameters
-from lmlab.planning.memory.parts import FLOAT_BYTES, HALF_BYTES, checkpoint_bytes, computed_in_chunks, gradient_sets
+from lmlab.planning.memory.parts import computed_in_chunks, gradient_sets
 from lmlab.planning.trials.child import Measurement
 from lmlab.planning.trials.from_layers import USUAL_UTILISATION, expected_step_seconds
 from lmlab.recipe import Recipe
 from lmlab.training.evaluating import TRAINING_STEP_IN_FORWARDS
+from lmlab.training.memory import FLOAT_BYTES, checkpoint_bytes, logit_gradient_bytes
 from lmlab.training.policy import Policy
 from lmlab.training.saving import saves_in_background
 
@@ -22,10 +23,10 @@ def counted_trial(recipe: Recipe, policy: Policy, vocabulary: int, peak_flops: f
     step = expected_step_seconds(recipe, vocabulary, train.batch, peak_flops)
     checkpoint = checkpoint_bytes(recipe, vocabulary)
     weights = FLOAT_BYTES * parameters(recipe.model, vocabulary)["total"]
-    element = FLOAT_BYTES if policy.autocast_dtype is None else HALF_BYTES
-    kept = 0
+    kept, passes, element = 0, policy.micro_batch, policy.element_bytes
     if not computed_in_chunks(recipe, policy):
-        kept = activation_bytes(recipe.model, vocabulary, policy.micro_batch, element, device.type)
+        kept = activation_bytes(recipe.model, vocabulary, passes, element, device.type)
+        kept += logit_gradient_bytes(recipe, vocabulary, passes)
     copies = checkpoint if device.type == "cpu" and saves_in_background(recipe, checkpoint) else 0
     idle = held_memory_bytes(device)
     saving = checkpoint / DISK_BYTES_A_SECOND

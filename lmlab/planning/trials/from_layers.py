@@ -18,13 +18,14 @@ from typing import Literal
 
 from lmlab.model.cost import activation_bytes, flops_per_token
 from lmlab.model.families import family_of
-from lmlab.planning.memory.parts import checkpoint_bytes, computed_in_chunks
+from lmlab.planning.memory.parts import computed_in_chunks
 from lmlab.planning.trials.child import TOO_LONG, Measurement, measure
 from lmlab.planning.trials.from_sequences import TIMES, few_sequences, with_all_sequences
 from lmlab.planning.trials.peaks import fastest_flops, peak_flops
 from lmlab.recipe import Recipe
 from lmlab.scaling.estimate import Evidence
 from lmlab.training.evaluating import TRAINING_STEP_IN_FORWARDS
+from lmlab.training.memory import checkpoint_bytes
 from lmlab.training.policy import Policy
 from lmlab.training.saving import saves_in_background
 
@@ -95,7 +96,7 @@ def measured_or_extended(
         least_seconds = shortest() / sequences
         # Where the engine computes the whole step, it processes a batch in chunks and saves little of it.
         chunks = computed_in_chunks(recipe, policy)
-        kept = 0 if chunks else activation_bytes(model, vocabulary, 1, _element_bytes(policy))
+        kept = 0 if chunks else activation_bytes(model, vocabulary, 1, policy.element_bytes)
         return with_all_sequences(found[0], found[1], sequences, passes, least_seconds, kept), "extrapolated"
     if not long or layers <= WHOLE_MODEL_LAYERS:
         return run(recipe, policy, data_folder, **options), "measured"
@@ -121,10 +122,6 @@ def impossible(found: Measurement, expected: float, step_tokens: int) -> Measure
     accurate."""
     forward = TRAINING_STEP_IN_FORWARDS * step_tokens / expected
     return dataclasses.replace(found, step_seconds=(expected,), forward_tokens_per_second=forward, counted=True)
-
-
-def _element_bytes(policy: Policy) -> int:
-    return 4 if policy.autocast_dtype is None else 2
 
 
 def extended(fewer: Measurement, more: Measurement, fewer_layers: int, layers: int) -> Measurement:

@@ -25,6 +25,7 @@ from lmlab.planning.trials.stored_trials import keep_trial, kept_trial
 from lmlab.planning.trials.trial import Extent, Trial
 from lmlab.recipe import Recipe
 from lmlab.recipe.extensions import known_only_here
+from lmlab.training.compiling import FAILED, CompilationFailed
 from lmlab.training.policy import Policy
 
 TIMED_STEPS = 8
@@ -106,14 +107,17 @@ def _tried_inside(recipe: Recipe, policy: Policy, dataset: Dataset, steps: int, 
     # Its model and buffers are in reference cycles, or in the traceback of an error that is gone here; the run needs their memory.
     gc.collect()
     release_freed_memory()
+    # On a GPU too, so that the run's peak is its own.
+    release_device_memory(policy.torch_device)
     if found is None:
-        release_device_memory(policy.torch_device)
         raise refusal(OUT_OF_MEMORY)
     return Measurement(micro_batch=policy.micro_batch, batch=recipe.train.batch, **found)
 
 
 def refusal(failed: str) -> LabError:
     """Return the error for a failed trial."""
+    if failed.startswith(FAILED):
+        return CompilationFailed(failed)
     return (OutOfMemory if failed == OUT_OF_MEMORY else LabError)(
         f"this training can't be run here: {failed}; try a smaller train.micro_batch, model.width or model.context"
     )

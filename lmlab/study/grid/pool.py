@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import IO
 
 from lmlab import LabError, StorageError
@@ -22,12 +22,13 @@ POLL_SECONDS = 0.1
 STOPPED = 3
 
 
-def work_together(work: Work, workers: int, say: Callable[[str], object]) -> bool:
+def work_together(work: Work, workers: int, say: Callable[[str], object], gpus: Sequence[str] = ()) -> bool:
     """Train what is left with so many workers; False where a signal stopped them. LabError where one of them failed.
 
-    Where the disk fails for one of them, the others save and end too, and StorageError has its message.
+    Each worker has one of the `gpus` (`visible_gpus`), in turn, as its only one; without any, workers choose their devices
+    themselves. Where the disk fails for one of them, the others save and end too, and StorageError has its message.
     """
-    processes = [_started(work) for _ in range(workers)]
+    processes = [_started(work, [gpus[number % len(gpus)]] if gpus else []) for number in range(workers)]
     refusals: list[str] = []
     readers = [
         threading.Thread(target=_pass_on, args=(_pipe(one.stdout), say, refusals), daemon=True) for one in processes
@@ -62,7 +63,8 @@ def work_together(work: Work, workers: int, say: Callable[[str], object]) -> boo
     return all(one.returncode == 0 for one in processes)
 
 
-def _started(work: Work) -> subprocess.Popen[str]:
+def _started(work: Work, gpus: Sequence[str]) -> subprocess.Popen[str]:
+    own = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
     try:
         process = subprocess.Popen(
             COMMAND,
@@ -70,7 +72,7 @@ def _started(work: Work) -> subprocess.Popen[str]:
             stdout=subprocess.PIPE,
             text=True,
             encoding="utf-8",
-            env=environment(),
+            env=environment() | own,
             start_new_session=os.name != "nt",
         )
     except OSError as error:

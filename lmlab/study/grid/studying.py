@@ -15,6 +15,7 @@ from lmlab.data.progress import Progress
 from lmlab.experiment.asked import recipe_asked
 from lmlab.files import FileLock, make_folder, write_json
 from lmlab.hardware.cpu import physical_cores
+from lmlab.hardware.device import visible_gpus
 from lmlab.recipe import check, override
 from lmlab.recipe.extensions import require_known_elsewhere
 from lmlab.recipe.quantities import duration
@@ -124,7 +125,9 @@ def _carried_out(plan: StudyPlan, work: Work, workers: int, display: Display, sa
     if workers > 1:
         for one in plan.runs:
             require_known_elsewhere(one.recipe)
-        return work_together(work, workers, say)
+        # A recipe that names one device is trained there by every worker.
+        gpus = visible_gpus() if plan.base.train.device in ("auto", "cuda") else []
+        return work_together(work, workers, say, gpus)
     return work_through(plan, work, display, say)
 
 
