@@ -38,13 +38,13 @@ def run(arguments: list[str]) -> int:
     flags = parse(Resume, words, "lmlab resume")
     changes = only_settings(overrides, ("train", "evaluate"), "lmlab resume")
     import_uncollected("lmlab.experiment.resuming")
-    from lmlab.training import ranks
+    from lmlab.training import parallel
 
-    if ranks.rank() > 0:
-        from lmlab.training.following import follow
+    if parallel.rank() > 0:
+        from lmlab.experiment.replica import take_part
 
-        return follow()
-    with ranks.leading():
+        return take_part()
+    with parallel.leading():
         return _lead(flags, changes)
 
 

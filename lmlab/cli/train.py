@@ -60,13 +60,13 @@ def run(arguments: list[str]) -> int:
     if flags.or_resume and not flags.run:
         raise UsageError("--or-resume needs --run NAME: which run to continue, or to start")
     import_uncollected("lmlab.experiment.start")
-    from lmlab.training import ranks
+    from lmlab.training import parallel
 
-    if ranks.rank() > 0:
-        from lmlab.training.following import follow
+    if parallel.rank() > 0:
+        from lmlab.experiment.replica import take_part
 
-        return follow()
-    with ranks.leading():
+        return take_part()
+    with parallel.leading():
         return _lead(flags, overrides)
 
 

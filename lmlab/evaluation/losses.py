@@ -10,10 +10,12 @@ windows counts twice, and one after a document's last window isn't counted, so t
 """
 
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -42,6 +44,17 @@ class EvaluationStopped(Exception):
     """Raised if the caller's `stop` returns True between two batches; there is no result."""
 
 
+@runtime_checkable
+class Share(Protocol):
+    """This process's share of an evaluation by several."""
+
+    rank: int
+    ranks: int
+
+    def sums(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """Return the sums of all ranks' arrays, in float64, of the shapes and dtypes given."""
+
+
 def _one_stream(split: str) -> Windows | None:
     """Return None: each split is read as one stream."""
     return None
@@ -65,6 +78,8 @@ class Scoring:
     """Returns the windows of a split's documents if these are windowed separately, else None."""
     batch: int | None = None
     """Windows in a forward pass; None: chosen for the device."""
+    share: Share | None = None
+    """This rank's share of the windows; every rank must make the same call, and has the same scores. None: all windows."""
 
 
 def evaluate_split(
@@ -72,8 +87,9 @@ def evaluate_split(
 ) -> Evaluation:
     """Score the model on a split of the text, with dropout off.
 
-    `units` are the indices of the units to score (None: the whole split). `stop` is called before each batch; if it returns True,
-    EvaluationStopped is raised. Each module's training mode is restored at the end. LabError if the split is unknown or too short.
+    `units` are the indices of the units to score (None: the whole split). `stop` is called before each batch, equally often on each
+    rank; if it returns True, EvaluationStopped is raised. Each module's training mode is restored at the end. LabError if the split
+    is unknown or too short.
     """
     model, text, context = scoring.model, scoring.text, scoring.context
     device, documents = scoring.device, scoring.documents(split)
@@ -88,9 +104,11 @@ def evaluate_split(
         raise ValueError("none of the units to score has a token to predict")
     rows = scoring.batch or windows_at_once(context, text.vocabulary_size, device.type)
     with _evaluating(model, device, scoring.autocast):
-        for group in _batches(windows, rows):
+        for group in _own_batches(windows, rows, scoring.share):
             if stop is not None and stop():
                 raise EvaluationStopped
+            if not len(group):
+                continue
             positions, taken, counted = _read(tokens, group, context, documents)
             require_ids(taken, text.vocabulary_size)
             inputs, targets = taken[:, :-1], taken[:, 1:]
@@ -100,6 +118,8 @@ def evaluate_split(
                 else _scores(model, inputs, targets, device)
             )
             tally.add(positions[:, 1:], counted[:, 1:], targets, nats.astype(np.float64), hits)
+    if scoring.share is not None:
+        tally.add_up(scoring.share)
     return tally.evaluation(time.perf_counter() - began)
 
 
@@ -222,6 +242,15 @@ class _Tally:
         self.unit_nats[low : low + len(by_unit)] += by_unit
         self.unit_tokens[low : low + len(by_unit)] += np.bincount(units - low)
 
+    def add_up(self, share: Share) -> None:
+        """Replace all sums by those over all ranks."""
+        names = [entry.name for entry in dataclasses.fields(_Sums)]
+        own = np.array([getattr(self.sums, name) for name in names], dtype=np.float64)
+        whole, self.unit_nats, self.unit_tokens = share.sums([own, self.unit_nats, self.unit_tokens])
+        self.sums = _Sums(
+            **{name: type(getattr(self.sums, name))(value) for name, value in zip(names, whole, strict=True)}
+        )
+
     def evaluation(self, seconds: float) -> Evaluation:
         sums = self.sums
         unit_nats = np.where(self.chosen, self.unit_nats, np.nan)
@@ -257,6 +286,17 @@ def _scores(
 def _batches(windows: np.ndarray, most: int) -> Iterator[np.ndarray]:
     """Yield the windows in groups of at most `most`, of nearly equal size, so that compiled models get few shapes."""
     yield from np.array_split(windows, -(-len(windows) // most))
+
+
+def _own_batches(windows: np.ndarray, most: int, share: Share | None) -> Iterator[np.ndarray]:
+    """Yield this rank's batches of the windows: as many on each rank, the last of which may be empty."""
+    if share is None:
+        yield from _batches(windows, most)
+        return
+    batches = list(_batches(windows, most))
+    for first in range(0, len(batches), share.ranks):
+        place = first + share.rank
+        yield batches[place] if place < len(batches) else windows[:0]
 
 
 @contextlib.contextmanager

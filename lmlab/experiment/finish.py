@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,7 @@ from lmlab.hardware.memory import peak_memory_bytes
 from lmlab.planning.forecasts.score import counts_wall_time, score
 from lmlab.runs import Run
 from lmlab.stats import PairedDifference, divergence, paired_difference
-from lmlab.training import ranks
+from lmlab.training import parallel
 from lmlab.training.hooks import Ending
 
 FORMAT = 1
@@ -222,7 +223,7 @@ def _stopped_at_once(run: Run) -> str:
 
 
 def _resume_command(run: Run) -> str:
-    return f"{ranks.launcher()}lmlab resume {run.folder}"
+    return f"{parallel.launcher()}lmlab resume {run.folder}"
 
 
 def figures(evaluation: Evaluation) -> dict[str, Any]:
@@ -272,15 +273,14 @@ def data_used(session: Session) -> dict[str, Any]:
 
 
 def _best(session: Session, final: Evaluation) -> tuple[Evaluation, int]:
-    state = session.state
-    if state.best_step is None or state.best_step == state.step:
-        return final, state.step
-    try:
-        checkpoint, _ = find(session.run.checkpoints, str(state.best_step))
-    except LabError:  # it was removed or damaged during the training: the last model is then the best one left
-        return final, state.step
+    state, checkpoint = session.state, None
+    if state.best_step is not None and state.best_step != state.step:
+        # It may have been removed or damaged during the training: the last model is then the best one left.
+        with contextlib.suppress(LabError):
+            checkpoint, _ = find(session.run.checkpoints, str(state.best_step))
     # The last model is on the disk: it isn't restored afterwards, so that no second copy of it takes memory.
-    session.training.restore_weights(checkpoint)
+    if not session.restore_best(checkpoint) or checkpoint is None:
+        return final, state.step
     return session.final_scores(), checkpoint.step
 
 

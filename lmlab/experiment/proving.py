@@ -50,6 +50,10 @@ class StopAt:
             self.reason = "the end of the proof"
         return self.reason is not None
 
+    def stopping_now(self) -> bool:
+        """See `StopCheck`."""
+        return self.stopping()
+
     def save_requested(self) -> bool:
         """Return False: saves are never requested."""
         return False

@@ -21,6 +21,7 @@ from lmlab.evaluation.losses import EvaluationStopped, evaluate_sample, evaluate
 from lmlab.evaluation.result import Evaluation
 from lmlab.experiment.black_box import black_box
 from lmlab.experiment.outline import Outline
+from lmlab.experiment.replica import description
 from lmlab.files import DISK, Storage
 from lmlab.generation.decoding import generate
 from lmlab.generation.prompts import begin_of
@@ -35,6 +36,8 @@ from lmlab.recipe import Recipe
 from lmlab.runs import Journal, Run
 from lmlab.runs.black_boxes import write_black_box
 from lmlab.scaling.estimate import Estimate
+from lmlab.training import parallel
+from lmlab.training.data_parallel import AgreedStop
 from lmlab.training.display import Display
 from lmlab.training.evaluating import EvaluationPlan
 from lmlab.training.guard import StepVerdict
@@ -105,7 +108,9 @@ class Session:
 
     def train(self, deadline: float | None = None) -> Ending:
         """Run the loop to its end, or until `deadline` in `time.monotonic()`."""
-        with StopRequests(self.run.read_control, deadline) as stop, self.energy:
+        together = self.policy.ranks > 1
+        with StopRequests(self.run.read_control, deadline, forgiving=together) as own, self.energy:
+            stop = self._joined(own) if together else own
             meter = ShareMeter(self.policy.threads)
             loop = self._loop(stop, self._save, peak_flops(self.policy), self._expected_time())
             name, recipe = self.run.name, self.recipe.name
@@ -123,6 +128,23 @@ class Session:
                 self.processor_share = meter.share()
                 self.display.close()
                 self.journal.flush()
+
+    def _joined(self, own: StopRequests) -> StopCheck:
+        """Begin to train together with the other ranks; return the stop requests of all."""
+        parallel.announce(description(self.outline, self.state))
+        exchange = self.training.distribute()
+        stop = AgreedStop(own, exchange)
+        exchange.agree()
+        return stop
+
+    def restore_best(self, checkpoint: Checkpoint | None) -> bool:
+        """Load a checkpoint's weights on all ranks, if there is one; return whether there is."""
+        if checkpoint is not None:
+            self.training.restore_weights(checkpoint)
+        exchange = self.training.step.exchange
+        if exchange is not None and exchange.any(checkpoint is not None):
+            parallel.broadcast(self.training.model.state_dict().values())
+        return checkpoint is not None
 
     def _out_of_memory(self, error: Exception) -> OutOfMemory:
         """Return the error in one line: where it happened, and how to continue."""
@@ -236,7 +258,7 @@ class Session:
 
     def _sampled(self, split: str, tokens: int, stop: StopCheck | None = None) -> Evaluation:
         return evaluate_sample(
-            self.training.scoring(self.dataset), split, tokens, stop=None if stop is None else stop.stopping
+            self.training.scoring(self.dataset), split, tokens, stop=None if stop is None else stop.stopping_now
         )
 
     def _samples(self, stop: StopCheck) -> tuple[dict[str, Any], ...]:
@@ -246,7 +268,9 @@ class Session:
         sampling = Sampling(tokens=self.recipe.evaluate.sample_tokens, seed=self.recipe.train.seed)
         tokenizer = self.dataset.tokenizer
         begin = begin_of(self.recipe.data, tokenizer)
-        written = generate(self.training.model, tokenizer, prompts, sampling, begin=begin, stop_requested=stop.stopping)
+        # Ranks agree on a stop in exchanges, and only rank 0 writes samples.
+        stopping = stop.stopping if self.training.step.exchange is None else _never
+        written = generate(self.training.model, tokenizer, prompts, sampling, begin=begin, stop_requested=stopping)
         if any(completion.reason == "stopped" for completion in written):
             raise Interrupted
         return tuple({"prompt": completion.prompt, "text": completion.text} for completion in written)
@@ -281,6 +305,8 @@ class Session:
         self.journal.rewind(lengths)
         self.run.truncate_units(restored.evaluations, self.storage)
         read_outlook(self.outlook, self.run)
+        if self.training.step.exchange is not None:
+            self.training.send_state(restored)
         return restored
 
     def _save(self, state: State, best: bool) -> None:
@@ -292,6 +318,10 @@ class Session:
         self.journal.flush()
         state.wall_seconds = self.clock.seconds()
         self.saver.save(state, self.journal.lengths())
+
+
+def _never() -> bool:
+    return False
 
 
 def open_session(

@@ -18,7 +18,7 @@ from lmlab.optim.adamw import AdamW
 from lmlab.optim.batch import at_batch
 from lmlab.optim.groups import Group, parameter_groups
 from lmlab.optim.kinds import kind_of
-from lmlab.optim.rule import Rule
+from lmlab.optim.rule import Owners, Rule
 from lmlab.optim.tables import TableAdam
 from lmlab.recipe.experiment import Recipe
 from lmlab.recipe.optim import Optim
@@ -59,6 +59,11 @@ class TrainingOptimizer:
         """Update every parameter from its gradient."""
         for optimizer in self._optimizers.values():
             optimizer.step()
+
+    def divide(self, owners: Owners) -> None:
+        """Let the rules divide work that needs no rank's own data among the ranks."""
+        for optimizer in self._optimizers.values():
+            optimizer.owners = owners
 
     def zero_grad(self) -> None:
         """Set all gradients to None, which frees their memory."""

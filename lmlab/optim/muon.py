@@ -102,6 +102,7 @@ class Muon(Rule):
             self._update(group)
 
     def _update(self, group: dict[str, Any]) -> None:
+        """Update a group. With `owners` nothing changes before all communication is done."""
         known = list(zip(group["params"], group["rows"], strict=True))
         pairs = [(parameter, rows) for parameter, rows in known if parameter.grad is not None]
         if not pairs:
@@ -109,17 +110,36 @@ class Muon(Rule):
         parameters: list[Tensor] = [parameter for parameter, _ in pairs]
         gradients: list[Tensor] = [parameter.grad for parameter, _ in pairs]
         momenta: list[Tensor] = [self.state[parameter]["momentum"] for parameter in parameters]
-        torch._foreach_lerp_(momenta, gradients, 1.0 - group["momentum"])
-        looked_ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])
-        if group["weight_decay"]:
-            torch._foreach_mul_(parameters, 1.0 - group["lr"] * group["weight_decay"])
+        if self.owners is None:
+            torch._foreach_lerp_(momenta, gradients, 1.0 - group["momentum"])
+            following = momenta
+        else:
+            following = list(torch._foreach_lerp(momenta, gradients, 1.0 - group["momentum"]))
+        looked_ahead = torch._foreach_lerp(gradients, following, group["momentum"])
         by_shape: dict[torch.Size, tuple[list[Tensor], list[Tensor]]] = {}
         for (parameter, rows), update in zip(pairs, looked_ahead, strict=True):
             for matrix, part in zip(parameter.split(rows), update.split(rows), strict=True):
                 targets, updates = by_shape.setdefault(part.shape, ([], []))
                 targets.append(matrix)
                 updates.append(part)
-        for shape, (targets, updates) in by_shape.items():
-            flat = orthogonalise(torch.stack(updates), group["iterations"], self.products)
+        flat = {shape: self._orthogonalised(updates, group["iterations"]) for shape, (_, updates) in by_shape.items()}
+        if self.owners is not None:
+            torch._foreach_copy_(momenta, following)
+        if group["weight_decay"]:
+            torch._foreach_mul_(parameters, 1.0 - group["lr"] * group["weight_decay"])
+        for shape, (targets, _) in by_shape.items():
             scale = max(1.0, shape[0] / shape[1]) ** 0.5
-            torch._foreach_add_(targets, flat.unbind(), alpha=-group["lr"] * scale)
+            torch._foreach_add_(targets, flat[shape].unbind(), alpha=-group["lr"] * scale)
+
+    def _orthogonalised(self, updates: list[Tensor], iterations: int) -> Tensor:
+        """Return the orthogonalised matrices, which have one shape; with `owners` each rank computes its part of them."""
+        if self.owners is None:
+            return orthogonalise(torch.stack(updates), iterations, self.products)
+        count, each = len(updates), -(-len(updates) // self.owners.ranks)
+        first = min(self.owners.rank * each, count)
+        own = updates[first : first + each]
+        # As many from each rank: the last ones may have fewer, or none.
+        part = torch.zeros(each, *updates[0].shape, dtype=updates[0].dtype, device=updates[0].device)
+        if own:
+            part[: len(own)] = orthogonalise(torch.stack(own), iterations, self.products)
+        return self.owners.gathered(part)[:count]

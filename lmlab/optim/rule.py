@@ -8,13 +8,27 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 
+@runtime_checkable
+class Owners(Protocol):
+    """The ranks among which a rule may divide its work."""
+
+    rank: int
+    ranks: int
+
+    def gathered(self, part: Tensor) -> Tensor:
+        """Return the ranks' parts, which have one shape, one after the other along the first axis."""
+
+
 class Rule(ABC):
-    """An update rule: updates some parameters from their gradients."""
+    """An update rule: updates some parameters from their gradients, which are the same on all ranks."""
+
+    owners: Owners | None = None
+    """The ranks that train together; None for a single process. If a rule communicates, then before it changes anything."""
 
     def __init__(self, groups: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> None:
         """Each of `groups` has `params`, `lr`, and any settings that differ from the defaults in `settings`."""

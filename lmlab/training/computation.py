@@ -24,9 +24,10 @@ from lmlab.native.engine import Engine
 from lmlab.optim.build import TrainingOptimizer
 from lmlab.optim.clip import clip_gradients, gradient_norm
 from lmlab.optim.native import NativeUpdate
-from lmlab.recipe import Recipe, to_toml
-from lmlab.training import ranks
+from lmlab.recipe import Recipe
 from lmlab.training.compiling import compiled, failure_of
+from lmlab.training.data_parallel import Exchange
+from lmlab.training.parallel import collective, own_share
 from lmlab.training.policy import Policy
 from lmlab.training.scaler import LossScaler
 from lmlab.training.seeds import dropout_seed
@@ -103,8 +104,8 @@ class TorchComputation:
         self._policy = policy
         self._model = model
         self._optimizer = optimizer
-        self._distributed = policy.ranks > 1
-        self._set_up_sent = False
+        self.exchange: Exchange | None = None
+        """What this rank exchanges with others; None where it computes alone."""
         self._norm: Float[Tensor, ""] = torch.zeros(())
         """Norm of the last gradients, on the device."""
         self._finite = False
@@ -118,10 +119,13 @@ class TorchComputation:
             shapes = (recipe.model, model.vocabulary, policy.micro_batch, policy.autocast, policy.tf32)
             self._loss_function = compiled(model.loss_sum, *shapes)
 
+    def distribute(self) -> Exchange:
+        """Compute this rank's rows of each batch from here on, and sum gradients over all ranks. The process group must exist."""
+        self.exchange = Exchange(self._model, self._loss_function, self._device)
+        return self.exchange
+
     def gradients(self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int) -> Gradients:
         """See `Computation`."""
-        if self._distributed:
-            self._send_step(inputs, targets, counted, step)
         try:
             loss_sum, self._norm = self._backward_batch(inputs, targets, counted, step)
         except Exception as error:
@@ -142,59 +146,33 @@ class TorchComputation:
     def update(self, limit: float | None, share: float) -> bool:
         """See `Computation`."""
         limit = limit if self._finite else None
-        if self._distributed:
-            ranks.send_decision(limit, share)
-        self._apply(limit, share)
+        if limit is not None:
+            clip_gradients(self._parameters, limit, self._norm)
+            self._optimizer.set_rate(share)
+            self._optimizer.step()
         if self.scaler is not None:
             self.scaler.update(self._finite)
         return limit is not None
 
     def weights_changed(self) -> None:
-        """See `Computation`; the parameters are broadcast to the other ranks before the next step."""
-        self._set_up_sent = False
-
-    def follow_step(self, rows: int, time: int, counted: int, step: int) -> None:
-        """Compute this rank's rows of a step of rank 0, and make the same update."""
-        scale, inputs, targets = ranks.receive_batch(rows, time)
-        if self.scaler is not None:
-            self.scaler.scale = scale
-        _, self._norm = self._backward_batch(inputs, targets, counted, step)
-        self._apply(*ranks.receive_decision())
-
-    def _send_step(self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int) -> None:
-        if not self._set_up_sent:
-            set_up = {
-                "recipe": to_toml(self._recipe),
-                "policy": self._policy.to_json(),
-                "vocabulary": self._model.vocabulary,
-            }
-            ranks.send_set_up(set_up, training_tensors(self._model, self._optimizer))
-            self._set_up_sent = True
-        ranks.send_batch(inputs, targets, counted, step, 1.0 if self.scaler is None else self.scaler.scale)
+        """Do nothing: the parameters are used in place."""
 
     def _backward_batch(
         self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Return the sum of nats over the whole batch and the norm of its gradient, reduced over all ranks."""
         self._optimizer.zero_grad()
-        if self._distributed:
-            own = ranks.own_rows(len(inputs))
+        if self.exchange is None:
+            loss_sum = self._backward(inputs, targets, counted, step, 0)
+        else:
+            own = own_share(len(inputs))
             loss_sum = self._backward(inputs[own], targets[own], counted, step, own.start)
             if self._first is None:
-                self._first = gradient_norm(self._parameters), own
-            ranks.all_reduce([*(entry.grad for entry in self._parameters if entry.grad is not None), loss_sum])
-        else:
-            loss_sum = self._backward(inputs, targets, counted, step, 0)
+                self._first = self.exchange.own_norm(), own
+            loss_sum = self.exchange.exchanged(loss_sum)
         if self.scaler is not None:
             self.scaler.unscale([parameter.grad for parameter in self._parameters if parameter.grad is not None])
         return loss_sum, gradient_norm(self._parameters)
-
-    def _apply(self, limit: float | None, share: float) -> None:
-        if limit is None:
-            return
-        clip_gradients(self._parameters, limit, self._norm)
-        self._optimizer.set_rate(share)
-        self._optimizer.step()
 
     def _backward(
         self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int, place: int
@@ -208,14 +186,25 @@ class TorchComputation:
         for first, rows in micro_batches(len(inputs), self._policy.micro_batch):
             if self._recipe.model.dropout:
                 torch.manual_seed(dropout_seed(self._recipe.train.seed, step, place + first))
-            with self._arithmetic():
-                loss_sum = self._loss_function(self._on_device(inputs[rows]), self._on_device(targets[rows]))
-            scaled = loss_sum / max(1, counted)
-            (scaled * self.scaler.scale if self.scaler is not None else scaled).backward()
-            total += loss_sum.detach()
-            if first == 0 and rows.stop < len(inputs):
+            last = rows.stop >= len(inputs)
+            with contextlib.nullcontext() if self.exchange is None else self.exchange.accumulating(last):
+                total += self._backward_rows(inputs[rows], targets[rows], counted)
+            if first == 0 and not last:
                 self._first = gradient_norm(self._parameters), rows
         return total
+
+    def _backward_rows(self, inputs: np.ndarray, targets: np.ndarray, counted: int) -> Float[Tensor, ""]:
+        """Accumulate the gradients of one micro-batch's part of the mean loss, and return the sum of its nats."""
+        function = self._loss_function if self.exchange is None else self.exchange.loss
+        with self._arithmetic():
+            loss_sum = function(self._on_device(inputs), self._on_device(targets))
+        scaled = loss_sum / max(1, counted)
+        scaled = scaled * self.scaler.scale if self.scaler is not None else scaled
+        if self.exchange is None:
+            scaled.backward()
+        else:
+            collective(scaled.backward)
+        return loss_sum.detach()
 
     def _arithmetic(self) -> contextlib.AbstractContextManager[object]:
         dtype = self._policy.autocast_dtype
@@ -227,12 +216,6 @@ class TorchComputation:
             # From pinned memory the copy overlaps with the computation.
             return tensor.pin_memory().to(self._device, non_blocking=True)
         return tensor.to(self._device)
-
-
-def training_tensors(model: TrainableModel, optimizer: TrainingOptimizer) -> list[Tensor]:
-    """Return all tensors that a step changes, in the same order on every rank."""
-    state = optimizer.state_tensors()
-    return [*model.state_dict().values(), *(state[name] for name in sorted(state))]
 
 
 class NativeComputation:

@@ -58,13 +58,19 @@ class Hooks:
 class StopCheck(Protocol):
     """Tells the loop whether to stop, and why."""
 
-    reason: str | None
-    """Why to stop; None while no stop is requested."""
-    since: float | None
-    """When the stop was requested, in `time.monotonic()`."""
+    @property
+    def reason(self) -> str | None:
+        """Why to stop; None while no stop is requested."""
+
+    @property
+    def since(self) -> float | None:
+        """When the stop was requested, in `time.monotonic()`."""
 
     def stopping(self) -> bool:
         """Return whether to stop; called at every boundary."""
+
+    def stopping_now(self) -> bool:
+        """Return whether to stop; called between the batches of an evaluation."""
 
     def save_requested(self) -> bool:
         """Return whether a checkpoint was requested since the last call."""

@@ -17,7 +17,7 @@ from lmlab.training.display import Display, TrainingProgress
 from lmlab.training.hooks import Ending, Hooks, StopCheck
 from lmlab.training.outlook import MISSED, Outlook, missed_words
 from lmlab.training.pace import Pace, correction_words
-from lmlab.training.ranks import RankLost
+from lmlab.training.parallel import RankLost
 from lmlab.training.signals import Interrupted
 from lmlab.training.spikes import Decision, SpikeGuard
 from lmlab.training.state import State
@@ -126,17 +126,9 @@ class Loop:
         return None
 
     def _decided(self, state: State, gradients: StepGradients) -> tuple[Decision, bool]:
-        """Return the guard's decision, and whether the update was made.
-
-        If the decision raises, the update is still called, without effect, because the other ranks wait for it.
-        """
-        limit = None
-        try:
-            decision = self._guard.decide(state, gradients)
-            limit = decision.limit
-        finally:
-            updated = self.step.update(gradients, limit)
-        return decision, updated
+        """Return the guard's decision, and whether the update was made."""
+        decision = self._guard.decide(state, gradients)
+        return decision, self.step.update(gradients, decision.limit)
 
     def _report(self, gradients: StepGradients) -> None:
         state = self.state

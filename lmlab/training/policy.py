@@ -29,7 +29,7 @@ from lmlab.recipe import Recipe
 from lmlab.recipe.divisors import largest_divisor
 from lmlab.recipe.train import ENGINES, MOST_THREADS
 from lmlab.training.memory import device_memory_bytes, micro_batch
-from lmlab.training.ranks import local_device, local_ranks, ranks, require_shares
+from lmlab.training.parallel import local_device, local_ranks, ranks, require_shares
 
 FORMAT = 1
 DTYPES = {"none": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -158,6 +158,8 @@ def choose_engine(
     """
     requested = recipe.train.engine
     if requested not in ("auto", "native"):
+        if requested != "torch" and ranks() > 1:
+            raise LabError(f"train.engine {requested} can't train by several processes: use torch")
         return requested, "", "requested"
     lacking = _no_native_engine(recipe, device, precision, compiled)
     if lacking is None:

@@ -16,9 +16,11 @@ from lmlab.model.initial import initialise
 from lmlab.model.trainable import TrainableModel
 from lmlab.optim.build import TrainingOptimizer, optimizer_of
 from lmlab.recipe import Recipe
+from lmlab.training import parallel
+from lmlab.training.data_parallel import Exchange
 from lmlab.training.policy import Policy, apply_policy
 from lmlab.training.saving import restore_training, restore_weights
-from lmlab.training.state import State
+from lmlab.training.state import State, read_state
 from lmlab.training.step import StepGradients, TrainingStep
 
 
@@ -65,6 +67,27 @@ class Training:
         restore_weights(checkpoint, self.model)
         self.step.weights_changed()
 
+    def distribute(self) -> Exchange:
+        """Train together with the other ranks from here on; weights and optimizer state become rank 0's."""
+        exchange = self.step.distribute()
+        self.optimizer.divide(exchange)
+        parallel.broadcast(self.tensors())
+        return exchange
+
+    def send_state(self, state: State) -> None:
+        """Send a restored state, weights and optimizer state from rank 0 to the other ranks."""
+        parallel.broadcast_json(state.to_json({}))
+        parallel.broadcast(self.tensors())
+
+    def receive_state(self) -> State:
+        """Receive what rank 0 sends with `send_state`; return the state."""
+        state, _ = read_state(parallel.broadcast_json())
+        parallel.broadcast(self.tensors())
+        scaler = self.step.scaler
+        if scaler is not None and state.scale is not None:
+            scaler.scale, scaler.clean_steps = state.scale, state.clean_steps
+        return state
+
     def tensors(self) -> list[Tensor]:
         """Return all tensors that a checkpoint saves: the weights and the optimizer's state."""
         return [*self.model.state_dict().values(), *self.optimizer.state_tensors().values()]
@@ -85,6 +108,7 @@ class Training:
             autocast=policy.autocast_dtype,
             engine=self.step.engine,
             documents=lambda split: split_windows(recipe, dataset, split),
+            share=self.step.exchange,
         )
 
 

@@ -65,9 +65,17 @@ class Interruptible(_Handlers):
 class StopRequests(_Handlers):
     """A context that collects requests from signals, a deadline and control/; outside of the main thread without signals."""
 
-    def __init__(self, read_control: Callable[[], set[str]], deadline: float | None = None) -> None:
-        """`read_control` returns the requests in control/ (save, pause, stop); `deadline` is in `time.monotonic()`."""
+    def __init__(
+        self, read_control: Callable[[], set[str]], deadline: float | None = None, forgiving: bool = False
+    ) -> None:
+        """`read_control` returns the requests in control/ (save, pause, stop); `deadline` is in `time.monotonic()`.
+
+        If `forgiving`, further signals don't stop at once: torchrun repeats the signal that a terminal sends to all its processes.
+        """
         super().__init__()
+        self.pausing = False
+        """Whether control/ requests a pause."""
+        self._forgiving = forgiving
         self.reason: str | None = None
         self.since: float | None = None
         """Time of the stop request, in `time.monotonic()`."""
@@ -79,35 +87,41 @@ class StopRequests(_Handlers):
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Request a stop on the first signal; raise KeyboardInterrupt on the second."""
         if self.reason is not None:
+            if self._forgiving:
+                return
             raise KeyboardInterrupt
         self._request_stop(signal.Signals(number).name)
 
     def stopping(self) -> bool:
         """Return whether training should stop. Reads control/ at most once a second, and blocks while it requests a pause."""
+        self.poll()
+        while self.pausing and self.reason is None:
+            time.sleep(PAUSE_SECONDS)
+            self._next_poll = 0.0
+            self.poll()
+        return self.reason is not None
+
+    def stopping_now(self) -> bool:
+        """Return the same; for ranks that agree, the call within an evaluation differs."""
+        return self.stopping()
+
+    def poll(self) -> None:
+        """Look for requests without waiting; reads control/ at most once a second."""
         now = time.monotonic()
         if self.reason is None and self._deadline is not None and now >= self._deadline:
             self._request_stop("train.until")
         if self.reason is None and now >= self._next_poll:
             self._next_poll = now + POLL_SECONDS
-            self._read()
-        return self.reason is not None
+            asked = self._read_control()
+            self.pausing = "pause" in asked and "stop" not in asked
+            self._save = self._save or "save" in asked
+            if "stop" in asked and self.reason is None:
+                self._request_stop("control/stop")
 
     def save_requested(self) -> bool:
         """Return whether a checkpoint was requested since the last call."""
         asked, self._save = self._save, False
         return asked
-
-    def _read(self) -> None:
-        asked = self._read_control()
-        while "pause" in asked and "stop" not in asked and self.reason is None and not self._late():
-            time.sleep(PAUSE_SECONDS)
-            asked = self._read_control() | (asked & {"save"})
-        self._save = self._save or "save" in asked
-        if "stop" in asked and self.reason is None:
-            self._request_stop("control/stop")
-
-    def _late(self) -> bool:
-        return self._deadline is not None and time.monotonic() >= self._deadline
 
     def _request_stop(self, reason: str) -> None:
         self.reason, self.since = reason, time.monotonic()

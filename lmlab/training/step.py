@@ -22,7 +22,8 @@ from lmlab.optim.build import TrainingOptimizer
 from lmlab.optim.limit import clip_limit
 from lmlab.optim.schedule import rate_share
 from lmlab.recipe import Recipe
-from lmlab.training.computation import FirstPart, sequences_in
+from lmlab.training.computation import FirstPart, TorchComputation, sequences_in
+from lmlab.training.data_parallel import Exchange
 from lmlab.training.engines import computation
 from lmlab.training.policy import Policy
 from lmlab.training.scaler import LossScaler
@@ -86,6 +87,16 @@ class TrainingStep:
     def engine(self) -> Engine | None:
         """The native engine that computes the steps; None if PyTorch does."""
         return self._computation.engine
+
+    @property
+    def exchange(self) -> Exchange | None:
+        """What this rank exchanges with others; None where it computes alone."""
+        return self._computation.exchange if isinstance(self._computation, TorchComputation) else None
+
+    def distribute(self) -> Exchange:
+        """Compute this rank's rows of each batch from here on, and sum gradients over all ranks; see `TorchComputation`."""
+        assert isinstance(self._computation, TorchComputation)  # a policy of several ranks has no other engine
+        return self._computation.distribute()
 
     def weights_changed(self) -> None:
         """Must be called after the model's or optimizer's tensors were replaced, for example from a checkpoint."""

@@ -63,18 +63,36 @@ def try_here(
     if trial is None:
         if say is not None:
             say(NOTICE)
+            if policy.ranks > 1:
+                say(
+                    f"one process's share of a batch is timed; exchanging gradients between {policy.ranks} isn't included"
+                )
+        whole_recipe, whole_policy = recipe, policy
+        recipe, policy = _share(recipe, policy)
         expected = expected_step_seconds(recipe, dataset.vocabulary_size, recipe.train.batch, peak_flops(policy))
         # Without an evaluation and a checkpoint the peak of memory would be up to a third too low.
         whole = expected < LONGEST_WHOLE_SECONDS
         steps = TIMED_STEPS if expected < LONG_STEP_SECONDS else 1
-        apart = policy.device == "cpu" and not policy.compile and policy.ranks == 1 and not known_only_here(recipe)
+        apart = policy.device == "cpu" and not policy.compile and not known_only_here(recipe)
         trial = (_tried_apart if apart else _tried_inside)(recipe, policy, dataset, steps, whole)
+        recipe, policy = whole_recipe, whole_policy
+        trial = dataclasses.replace(trial, micro_batch=policy.micro_batch, batch=recipe.train.batch)
         keep_trial(trial, recipe, policy, dataset)
         if not apart:
             # Its compiled steps are reused by the run, whose first one takes no longer than the others.
             return dataclasses.replace(trial, first_step_seconds=0.0)
     release_freed_memory()
     return in_this_process(trial, policy, idle_bytes)
+
+
+def _share(recipe: Recipe, policy: Policy) -> tuple[Recipe, Policy]:
+    """Return the recipe and policy of one process's share of a batch, computed alone."""
+    if policy.ranks == 1:
+        return recipe, policy
+    batch = -(-recipe.train.batch // policy.ranks)
+    train = dataclasses.replace(recipe.train, batch=batch, micro_batch=None)
+    alone = dataclasses.replace(policy, ranks=1, micro_batch=min(policy.micro_batch, batch))
+    return dataclasses.replace(recipe, train=train), alone
 
 
 def _tried_apart(recipe: Recipe, policy: Policy, dataset: Dataset, steps: int, whole: bool) -> Measurement:

@@ -26,7 +26,7 @@ from lmlab.study.grid.ledger import StudyResult, result_of, write_result
 from lmlab.study.grid.pool import work_together
 from lmlab.study.grid.study_plan import PLAN, StudyPlan, asked_of, is_same_study, may_change, plan_study, read_plan
 from lmlab.study.grid.worker import Work, is_done, work_through
-from lmlab.training import ranks
+from lmlab.training import parallel
 from lmlab.training.display import Display, Quiet
 
 
@@ -54,7 +54,7 @@ def study(
     The same command again continues: finished runs are kept, and interrupted ones are resumed. `say` is called with the lines for
     the user. Raises LabError for anything that the user can correct.
     """
-    if ranks.ranks() > 1:
+    if parallel.ranks() > 1:
         raise LabError("lmlab study starts its own processes: start it without torchrun, with --workers N")
     plan = resolve_plan(definition, runs, say)
     say(opening(plan))

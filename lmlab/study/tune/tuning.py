@@ -31,7 +31,7 @@ from lmlab.study.tune.result import Law, Tuning
 from lmlab.study.tune.search_record import SearchRecord, require_optuna
 from lmlab.study.tune.short_training import train_briefly
 from lmlab.study.tune.variants import narrowed, shortened, tuned, with_rate
-from lmlab.training import ranks
+from lmlab.training import parallel
 from lmlab.training.display import Display, Quiet, TrainingProgress
 from lmlab.training.signals import Interrupted, StopRequests
 from lmlab.training.step import StepGradients
@@ -221,7 +221,7 @@ class _Following:
 
 def _require_able() -> None:
     require_optuna()
-    if ranks.ranks() > 1:
+    if parallel.ranks() > 1:
         raise LabError("lmlab tune works in one process: start it without torchrun")
 
 
