@@ -5,6 +5,7 @@
     loss        time to a validation loss, and the loss after 1, 3 and 10 minutes
     generation  tokens a second
     data        order and loading of batches
+    processes   training by two processes (torchrun's ranks) against one
     startup     seconds to the first training step, cold and warm
     profile     where the time of a step goes
     tune        one training of nanoGPT, for loss_targets.toml
@@ -20,7 +21,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import data_order, generation, loss, mfu, speed, startup, step_profile
+from benchmarks import data_order, generation, loss, mfu, processes, speed, startup, step_profile
 from benchmarks.machine import BUSY, context, load_average
 from benchmarks.nanogpt_command import Training
 from benchmarks.options import Found, Options
@@ -33,6 +34,7 @@ PARTS: dict[str, Callable[[Options], Found]] = {
     "mfu": mfu.measure,
     "generation": generation.measure,
     "data": data_order.measure,
+    "processes": processes.measure,
     "startup": startup.measure,
     "profile": step_profile.measure,
 }

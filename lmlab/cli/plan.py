@@ -53,7 +53,7 @@ class PlanFlags:
     """A finished run: more steps, more data and more parameters, by expected gain an hour. With --train.steps above its own: the
     loss there and on the way, from its own curve; --schedule settings change the learning rate on the way."""
     card: str = ""
-    """A GPU that isn't here, such as rtx3090, by its datasheet and published trainings on it."""
+    """A GPU that isn't here, such as rtx3090, or several, such as 8xA100-40, by datasheet and published trainings on it."""
     price: str = ""
     """The price of time or electricity: 1.2/h, 1.2USD/h, 0.30/kWh or 0.30/kWh@65W."""
     out: str = ""

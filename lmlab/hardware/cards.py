@@ -5,15 +5,20 @@ things bound a pass (the roofline model, Williams et al. 2009): arithmetic, at M
 the activations of every token, FLOPs / intensity bytes. A model twice as wide has four times the FLOPs for twice
 the bytes, so intensity grows with the width; fused operations move less memory. Each step then updates the weights, which
 takes `update_seconds` at any batch size. The constants were fitted to published rates of models between 2M and 163M parameters
-(`lmlab.planning.cards.published_speeds`), of which 80 % lie within SPREAD. Several cards together reach less.
+(`lmlab.planning.cards.published_speeds`), of which 80 % lie within SPREAD.
 
 Peaks are dense (no 2:4 sparsity) and, on GeForce cards, of float16 products accumulated in float32, which is half of what is
 advertised. All are for one card, in its fastest variant if there are several.
+
+Several cards that train together each reach SEVERAL of that rate: four A100 wrote 419,259 tokens/s where one wrote 142,156
+(S. Raschka, LLMs-from-scratch, chapter 5 bonus).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,6 +41,10 @@ UPDATE_BYTES = 130.0
 """Bytes moved per parameter in a step, besides its passes: clearing gradients, AdamW in parts, casting the weights."""
 SPREAD = 1.45
 """80 % of published rates lie within this factor of the formula."""
+SEVERAL = 0.74
+"""Share of its own rate that each of several cards reaches while they exchange gradients."""
+MOST_CARDS = 1024
+SEVERAL_CARDS = re.compile(r"(?P<count>\d{1,6})\s*[x*]\s*(?P<name>.+)", re.IGNORECASE)
 LAUNCH_SECONDS = 5e-6
 """Time for the CPU to launch one kernel, during which a waiting card is idle."""
 KERNELS_A_LAYER, KERNELS_COMPILED = 100, 40
@@ -68,6 +77,13 @@ class Card:
     """Bytes a second."""
     watts: float | None
     """Board power; None if it isn't published."""
+    count: int = 1
+    """How many such cards train together; all other figures are of one."""
+
+    @property
+    def label(self) -> str:
+        """The name, with the count if there are several."""
+        return self.name if self.count == 1 else f"{self.count} x {self.name}"
 
     def peak(self, precision: str) -> float:
         """Return the dense FLOP/s in this precision; raises LabError if the card doesn't support it."""
@@ -129,11 +145,21 @@ def least_recurrent_seconds(layers: int, time_steps: int) -> float:
 
 
 def card_named(name: str) -> Card:
-    """Return the card of that name, in any case and with any of the usual separators; raises LabError with the nearest name.
+    """Return the card of that name, in any case and with any of the usual separators; 8xNAME for eight of them.
+
+    LabError with the nearest name, or for a count of 0 or above 1,024.
 
     >>> card_named("RTX 3090").memory
     24000000000.0
+    >>> card_named("8xA100-40").label
+    '8 x a100-40'
     """
+    several = SEVERAL_CARDS.fullmatch(name.strip())
+    if several is not None:
+        count = int(several["count"])
+        if not 1 <= count <= MOST_CARDS:
+            raise LabError(f"--card {name[:40]}: expected 1 to {MOST_CARDS:,} cards, such as 8xA100-40")
+        return dataclasses.replace(card_named(several["name"]), count=count)
     wanted = _plain(name)
     for card in CARDS:
         if _plain(card.name) == wanted:

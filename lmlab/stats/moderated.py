@@ -23,7 +23,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln, stdtr, stdtrit
 
 Array = NDArray[np.float64]
 
@@ -59,6 +58,8 @@ class StudentMixture:
     @property
     def freedom(self) -> float:
         """The degrees of freedom of the single t distribution with that standard error and an equally wide 95% interval."""
+        from scipy.special import stdtrit
+
         ratio = self.quantile(0.975) / self.standard_error
         low, high = 0.0, 20.0  # binary logarithms
         for _ in range(HALVINGS):
@@ -68,10 +69,14 @@ class StudentMixture:
 
     def within(self, size: float) -> float:
         """Return the probability that the error lies between -size and size."""
+        from scipy.special import stdtr
+
         return 1.0 - 2.0 * float(self.weights @ stdtr(self.freedoms, -size / self.scales))
 
     def quantile(self, probability: float) -> float:
         """Return the quantile at `probability`, which must be above 0.5."""
+        from scipy.special import stdtrit
+
         ends = self.scales * stdtrit(self.freedoms, probability)
         low, high = float(ends.min()), float(ends.max())
         for _ in range(HALVINGS):
@@ -142,6 +147,8 @@ def common_variance(
 
 def _likelihood(own: Array, freedom: Array, places: Array, among: float) -> Array:
     """Return [places]: the log-density of these variances for each s0^2 at d0 = `among`, up to a constant."""
+    from scipy.special import gammaln
+
     ratio = (freedom / among)[:, None] * own[:, None] / places[None, :]
     constant = gammaln((freedom + among) / 2) - gammaln(among / 2)
     half = freedom[:, None] / 2

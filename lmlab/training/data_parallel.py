@@ -134,7 +134,8 @@ class Exchange:
     ) -> torch.futures.Future[torch.Tensor]:
         """Sum a bucket of gradients over the ranks: each has its share of the whole batch's mean loss already."""
         buffer = bucket.buffer()
-        self._square += torch.linalg.vector_norm(buffer, dtype=self._square.dtype) ** 2
+        exact = torch.promote_types(buffer.dtype, torch.float32)
+        self._square += torch.linalg.vector_norm(buffer, dtype=exact) ** 2
         future: torch.futures.Future[list[Tensor]] = distributed.all_reduce(buffer, async_op=True).get_future()
         return future.then(lambda done: done.value()[0])
 

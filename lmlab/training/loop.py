@@ -77,14 +77,16 @@ class Loop:
     def _boundary(self) -> Ending | None:
         state, train = self.state, self.recipe.train
         self.hooks.check_save(False)
-        if self.stop.stopping():
-            return self._stopped()
         last = state.step >= self.step.steps
-        if state.evaluated_step != state.step and (last or state.step % self.recipe.evaluate.every == 0):
-            try:
-                self._evaluate()
-            except Interrupted:
+        try:
+            if self.stop.stopping():
                 return self._stopped()
+            if state.evaluated_step != state.step and (last or state.step % self.recipe.evaluate.every == 0):
+                self._evaluate()
+        except Interrupted:
+            return self._stopped()
+        except RankLost as lost:
+            return _lost(lost)
         if state.step % train.checkpoint_every == 0 or self.stop.save_requested():
             self._save(best=False)
         if last:
@@ -105,7 +107,7 @@ class Loop:
             gradients = self.step.gradients(state)
             decision, updated = self._decided(state, gradients)
         except RankLost as lost:
-            return Ending(kind="stopped", reason=f"RankLost: {lost}")
+            return _lost(lost)
         state.step += 1
         state.cursor += self.recipe.train.batch
         state.tokens += gradients.targets
@@ -252,6 +254,11 @@ class Loop:
         started = time.perf_counter()
         self.hooks.check_save(True)
         self.state.save_seconds += time.perf_counter() - started
+
+
+def _lost(lost: RankLost) -> Ending:
+    """Return the ending of a training that has lost a rank; nothing has changed since the boundary before."""
+    return Ending(kind="stopped", reason=f"RankLost: {lost}")
 
 
 class _Meter:

@@ -214,6 +214,19 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_step(recipe, tmp_path):
     assert find(open_run("told", tmp_path)[0].checkpoints, "latest")[0].step == 8
 
 
+def test_a_rank_that_is_lost_during_an_evaluation_leaves_the_boundary_before_it(recipe, tmp_path, two, monkeypatch):
+    words = ["train", str(tmp_path / "recipe.toml"), "--run", "scored"]
+    leader, other = start_by_hand(tmp_path, 2, *words, dies=f"1:update:10:{KILL}")
+    status, output = finished(leader)
+    finished(other)
+    assert status == 3 and "at step 10, saved; continue with: " in output, output
+    run, _ = open_run("scored", tmp_path)
+    assert [line["step"] for line in run.read_lines("metrics") if line["kind"] == "evaluation"] == [0]
+    both = start_by_hand(tmp_path, 2, "resume", "scored", dies="1:update:1000:9")
+    assert [finished(process)[0] for process in both] == [0, 0]
+    assert_equal_tensors(run, two)
+
+
 def test_a_rank_lost_between_verdict_and_update_leaves_what_the_boundary_had(recipe, tmp_path, monkeypatch):
     # The smallest excess is a spike, with a black box, once the guard has seen enough steps.
     recipe = override(recipe, {"train.steps": "50", "train.spike": "0.01", "evaluate.every": "50"})
@@ -238,15 +251,18 @@ def test_a_rank_lost_between_verdict_and_update_leaves_what_the_boundary_had(rec
     assert guards[0] == guards[1] and guards[0]["boxes"] == len(black_box_steps(whole.folder))
 
 
-def test_a_run_of_one_process_goes_on_by_three_and_again_by_one(recipe, tmp_path):
+def test_a_run_of_one_process_goes_on_by_three_and_then_by_two(recipe, tmp_path):
     whole = train(recipe, run="whole", runs=tmp_path, display=Quiet()).run
     train(recipe, run="changed", runs=tmp_path, display=StopAt(8))
-    status, output = finished(start(tmp_path, 3, "resume", "changed", "--train.until", "1000h"))
+    stopped = start(tmp_path, 3, "resume", "changed", dies=f"1:update:7:{TERM}")
+    status, output = finished(stopped)
+    assert status != 0 and "stopped by a request to another rank at step 16, saved" in output, output
+    status, output = finished(start(tmp_path, 2, "resume", "changed"))
     assert status == 0, output
     changed, _ = open_run("changed", tmp_path)
     assert_close(changed, whole)
-    assert [line["policy"]["ranks"] for line in changed.read_lines("segments")] == [1, 3]
-    assert [line["exact"] for line in changed.read_lines("segments")] == [True, False]
+    assert [line["policy"]["ranks"] for line in changed.read_lines("segments")] == [1, 3, 2]
+    assert [line["exact"] for line in changed.read_lines("segments")] == [True, False, False]
     resume("changed", runs=tmp_path, display=Quiet())
 
 
@@ -413,3 +429,61 @@ def test_a_closed_group_leaves_no_threads_that_could_abort_the_process_at_its_ex
     only = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     ended = subprocess.run([sys.executable, "-c", CLOSED], env={**os.environ, **only}, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
+
+
+EXACT = """
+import dataclasses, sys, torch
+from lmlab.model.build import build_model
+from lmlab.model.initial import initialise
+from lmlab.optim.build import optimizer_of
+from lmlab.recipe import from_toml
+from lmlab.training import parallel
+from lmlab.training.policy import choose_policy
+from lmlab.training.state import State
+from lmlab.training.step import TrainingStep
+
+recipe = from_toml(open(sys.argv[1]).read())
+model = build_model(recipe.model, 11)
+initialise(model, 1)
+model.double()
+optimizer = optimizer_of(model, recipe, "cpu")
+tokens = torch.randint(11, (5000,), generator=torch.Generator().manual_seed(1)).numpy()
+step = TrainingStep(recipe, choose_policy(recipe), model, optimizer, tokens, 10)
+if parallel.ranks() > 1:
+    if parallel.rank() == 0:
+        parallel.announce({})
+    else:
+        parallel.await_work()
+    optimizer.divide(step.distribute())
+state = State()
+for _ in range(6):
+    gradients = step.take(state)
+    state.step, state.cursor = state.step + 1, state.cursor + recipe.train.batch
+    if parallel.rank() == 0:
+        print(gradients.batch[:8], repr(gradients.loss), repr(gradients.norm))
+parallel.leave_group()
+"""
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_in_float64_several_processes_have_the_losses_of_one(recipe, tmp_path, count, optimizer):
+    made = override(recipe, {"optim.kind": optimizer, "train.batch": "8", "model.layers": "3"})
+    path = tmp_path / "exact.toml"
+    path.write_text(to_toml(made), encoding="utf-8")
+    found = []
+    for ranks in (1, count):
+        place = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+        processes = [
+            spawned(
+                [sys.executable, "-c", EXACT, str(path)], {**place, "RANK": str(rank), "LOCAL_WORLD_SIZE": str(ranks)}
+            )
+            for rank in range(ranks)
+        ]
+        ended = [finished(process) for process in processes]
+        assert all(status == 0 for status, _ in ended), ended
+        found.append([line.split() for line in ended[0][1].splitlines()])
+    for one, several in zip(*found, strict=True):
+        assert one[0] == several[0]
+        assert float(several[1]) == pytest.approx(float(one[1]), rel=1e-6)
+        assert float(several[2]) == pytest.approx(float(one[2]), rel=1e-6)

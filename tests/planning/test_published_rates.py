@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from lmlab.hardware.cards import SPREAD, achieved_flops, card_named, least_step_seconds, update_seconds
+from lmlab import LabError
+from lmlab.hardware.cards import SEVERAL, SPREAD, achieved_flops, card_named, least_step_seconds, update_seconds
 from lmlab.model.cost import flops_per_token, parameters
 from lmlab.planning.cards.on_card import plan_for_card
 from lmlab.planning.cards.price import price_in
@@ -128,6 +129,31 @@ def test_no_speed_is_above_the_datasheet_s_peak():
         flops = flops_per_token(found.recipe.model, 50_257).training
         assert found.tokens_per_second.high * flops <= there.peak(there.precision_of("auto")) * (1 + 1e-9)
         assert found.tokens_per_second.low < found.tokens_per_second.value <= found.tokens_per_second.high
+
+
+CLOUD = (("a100-40", 104, 13_904), ("h100", 216, 6_650), ("a100-80", 224, 11_532), ("b200", 512, 4_190))
+"""G. Thomas on eight rented cards: card, global batch, and the seconds that his tokens took, validation included."""
+
+
+def test_several_cards_are_within_the_spread_of_three_of_four_published_trainings_on_eight():
+    # They were run operation by operation, without fused attention. The fastest card, a B200, reached half of the formula.
+    held = []
+    for card, batch, seconds in CLOUD:
+        alone = expected(card, "fp16", "nothing", SHAPE, 50_257, batch // 8)
+        held.append(1 / SPREAD < THOMAS_TOKENS / seconds / 8 / (SEVERAL * alone) < SPREAD)
+    assert held == [True, True, True, False]
+
+
+def test_a_plan_for_several_cards_has_each_card_s_share_of_the_batch():
+    one, eight = planned("a100-40", **{"train.batch": 13}), planned("8xA100-40", **{"train.batch": 104})
+    assert eight.card.count == 8 and eight.published is None
+    assert eight.lines()[0].count("8 x a100-40") == 1 and "GB of memory on each" in "".join(eight.lines())
+    assert eight.tokens_per_second.value == pytest.approx(SEVERAL * 8 * one.tokens_per_second.value)
+    assert eight.memory == one.memory
+    assert eight.to_json()["cards"] == 8
+    for wrong in ("0xA100-40", "9999xA100-40", "8xA1000"):
+        with pytest.raises(LabError):
+            card_named(wrong)
 
 
 def test_a_recurrence_is_planned_for_a_card_with_a_wide_interval_and_says_why():

@@ -36,8 +36,6 @@ DIRTY = {
 NO_SOURCE = {
     "docs/faults.json": "the long fault suite, hours: names its commit, but not whether the tree was clean",
     "docs/processors.json": "compilers and an emulator that weren't at hand",
-    "docs/demo.json": "typed from a run that was not kept: `python -m benchmarks.demo` on an idle machine makes it again",
-    "docs/shakespeare-cpu.json": "typed from runs that were not kept: needs an idle machine and a checkout of nanoGPT",
     "docs/results.json": "its rows name their sources one by one; those of runs that were not kept have none",
 }
 """Without the commit and the state of the tree."""

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import math
+import shutil
 import statistics
 
 import numpy as np
@@ -44,20 +45,52 @@ def _trials_are_made_up(monkeypatch):
     monkeypatch.setattr("lmlab.study.grid.hours.try_here", tried_before)
 
 
-@pytest.fixture
-def two_recipes(tiny_text_file):
-    """They differ in width, steps and dropout, and in the seed."""
-    recipe = override(Recipe(), {**SMALL, "data.corpus": str(tiny_text_file)})
+def recipes_on(text):
+    """Two recipes on a text that differ in width, steps and dropout, and in the seed."""
+    recipe = override(Recipe(), {**SMALL, "data.corpus": str(text)})
     return recipe, override(
         recipe, {"model.width": "32", "train.steps": "24", "model.dropout": "0.1", "train.seed": "5"}
     )
 
 
 @pytest.fixture
-def two_runs(two_recipes, tmp_path):
-    """Runs a and b of them."""
-    for name, one in zip("ab", two_recipes, strict=True):
-        train(one, run=name, runs=tmp_path, display=Quiet(), say=lambda line: None)
+def two_recipes(tiny_text_file):
+    """See `recipes_on`."""
+    return recipes_on(tiny_text_file)
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory, tiny_text):
+    """Runs a and b of them, which nobody may change."""
+    folder = tmp_path_factory.mktemp("pair")
+    (folder / "tiny.txt").write_text(tiny_text, encoding="utf-8")
+    for name, one in zip("ab", recipes_on(folder / "tiny.txt"), strict=True):
+        train(one, run=name, runs=folder / "runs", display=Quiet(), say=lambda line: None)
+    return folder / "runs"
+
+
+@pytest.fixture(scope="module")
+def explained_once(trained_once, tmp_path_factory):
+    """The same with the runs between them, which nobody may change."""
+    folder = tmp_path_factory.mktemp("explained") / "runs"
+    shutil.copytree(trained_once, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lmlab.study.grid.hours.try_here", tried_before)
+        explain("a", "b", folder, say=lambda line: None)
+    return folder
+
+
+@pytest.fixture
+def two_runs(trained_once, tmp_path):
+    """Runs a and b."""
+    shutil.copytree(trained_once, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+@pytest.fixture
+def explained_runs(explained_once, tmp_path):
+    """Runs a and b, and the runs between them."""
+    shutil.copytree(explained_once, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
@@ -180,14 +213,14 @@ def test_a_checkpoint_is_explained_as_the_training_up_to_it(two_runs):
         explain("a@init", "b", two_runs, say=lambda line: None)
 
 
-def test_a_tag_stands_for_the_two_runs_that_have_it(two_runs):
-    change_tags(two_runs / "a", ["mine"])
+def test_a_tag_stands_for_the_explained_runs_that_have_it(explained_runs):
+    change_tags(explained_runs / "a", ["mine"])
     with pytest.raises(LabError, match="tag:mine names one run, expected two: give the other one, lmlab explain a RUN"):
-        explain("tag:mine", "", two_runs, say=lambda line: None)
-    change_tags(two_runs / "b", ["mine"])
-    found = explain("tag:mine", "", two_runs, say=lambda line: None)
+        explain("tag:mine", "", explained_runs, say=lambda line: None)
+    change_tags(explained_runs / "b", ["mine"])
+    found = explain("tag:mine", "", explained_runs, say=lambda line: None)
     assert [end.name for end in found.endpoints] == ["a", "b"] and found.result.plan.folder(
-        two_runs
+        explained_runs
     ).name == "study-a-to-b"
 
 
@@ -235,16 +268,16 @@ def test_the_bars_go_from_one_end_to_the_other(two_runs):
     assert whole.end == pytest.approx(left.end)
 
 
-def test_the_command_explains_and_its_numbers_can_be_verified(two_runs, capsys):
-    words = ["explain", "a", "b", "--runs", str(two_runs), "--json"]
+def test_the_command_explains_and_its_numbers_can_be_verified(explained_runs, capsys):
+    words = ["explain", "a", "b", "--runs", str(explained_runs), "--json"]
     assert main(words) == 0
     value = json.loads(capsys.readouterr().out)
     assert value["difference"] == pytest.approx(value["bridged"] + value["residual"])
-    folder = two_runs / "study-a-to-b"
+    folder = explained_runs / "study-a-to-b"
     assert {"explain.md", "shares.png", "shares.svg"} <= {path.name for path in folder.iterdir()}
     assert main(["verify", str(folder / "study.json")]) == 0
     assert main(["verify", str(folder / "explain.json")]) == 0
-    (two_runs / "b").rename(two_runs / "renamed")
+    (explained_runs / "b").rename(explained_runs / "renamed")
     assert main(["verify", str(folder / "explain.json")]) == 0
     value["residual"] += 0.01
     (folder / "explain.json").write_text(json.dumps(value))
@@ -253,21 +286,21 @@ def test_the_command_explains_and_its_numbers_can_be_verified(two_runs, capsys):
     assert capsys.readouterr().out.startswith("residual: ")
 
 
-def test_continuing_tells_what_steps_do_and_what_a_setting_does_beside_them(two_runs, capsys):
-    words = ["explain", "a", "b", "--continue", "--runs", str(two_runs), "--json"]
+def test_continuing_tells_what_steps_do_and_what_a_setting_does_beside_them(explained_runs, capsys):
+    words = ["explain", "a", "b", "--continue", "--runs", str(explained_runs), "--json"]
     assert main(words) == 0
     value = json.loads(capsys.readouterr().out)["continued"]
     # Run b has 24 steps, a 12. Another width is nothing that a checkpoint can take.
     assert value["steps"] == 12 and value["left_out"] == ["model size"]
     assert [run["label"] for run in value["runs"]] == ["its own settings", "dropout"]
-    own, dropped = (read_record(open_run(run["name"], two_runs)[0]) for run in value["runs"])
-    a = read_record(open_run("a", two_runs)[0])
+    own, dropped = (read_record(open_run(run["name"], explained_runs)[0]) for run in value["runs"])
+    a = read_record(open_run("a", explained_runs)[0])
     assert (own.step, dropped.step) == (24, 24)
     assert own.known_recipe.model.dropout == 0.0 and dropped.known_recipe.model.dropout == 0.1
     assert own.origin["parent"]["id"] == a.id and own.origin["parent"]["step"] == 12
     differences = [entry["difference"] for entry in value["effects"]]
     assert differences == pytest.approx([own.loss - a.loss, dropped.loss - own.loss])
-    assert main(["verify", str(two_runs / "study-a-to-b" / "explain.json")]) == 0
+    assert main(["verify", str(explained_runs / "study-a-to-b" / "explain.json")]) == 0
 
 
 def test_what_cannot_be_continued_is_refused_before_anything_is_trained(two_runs, monkeypatch):

@@ -42,6 +42,7 @@ class CardPlan:
         return {
             "recipe": self.recipe.name,
             "card": self.card.name,
+            "cards": self.card.count,
             "steps": self.steps,
             "seconds": self.seconds.value,
             "tokens": self.position.tokens,
@@ -59,15 +60,16 @@ class CardPlan:
     def lines(self) -> list[str]:
         """Return the plan as lines of text."""
         here, rate, time = self.position, self.tokens_per_second, self.seconds
+        memory = f"{self.card.memory / 1e9:.0f} GB of memory{'' if self.card.count == 1 else ' on each'}"
         fits = "fits" if self.memory <= self.memory_limit else "does not fit: try a smaller train.micro_batch"
         lines = [
-            f"{self.recipe.name} on a card that isn't here, {self.card.name} in {self._precision} (computed, not measured):",
+            f"{self.recipe.name} on a card that isn't here, {self.card.label} in {self._precision} (computed, not measured):",
             f"  {count(here.parameters['total'])} parameters, {count(here.tokens)} tokens ({here.epochs:.2f} epochs, "
             f"{here.tokens_a_parameter:.3g} a parameter), {here.exact_flops:.3g} FLOPs",
             f"  {duration(time.value)} ({duration(time.low)} to {duration(time.high)}) at {rate.value:,.0f} tokens/s "
             f"({rate.low:,.0f} to {rate.high:,.0f}): {rate.rests_on}{rate.alarm and '; ' + rate.alarm}",
             *([] if self.published is None else [f"  published for this card and shape: {self.published.words()}"]),
-            f"  {self.memory / 1e9:.2f} GB of {self.card.memory / 1e9:.0f} GB of memory: {fits}; {self.disk / 1e9:.2f} GB of disk",
+            f"  {self.memory / 1e9:.2f} GB of {memory}: {fits}; {self.disk / 1e9:.2f} GB of disk",
         ]
         if self.price is not None and self.cost is not None:
             lines.append(f"  cost {self.price.text(self.cost)}")
@@ -96,5 +98,5 @@ def plan_for_card(
         disk=resources.disk(recipe),
         price=price,
         cost=None if price is None else price.cost(seconds, board_power(card)),
-        published=published_for(recipe, corpus.vocabulary, card),
+        published=published_for(recipe, corpus.vocabulary, card) if card.count == 1 else None,
     )

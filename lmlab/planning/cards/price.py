@@ -89,16 +89,16 @@ def price_in(text: str) -> Price:
 
 
 def board_power(card: Card) -> Estimate | None:
-    """Return the watts that a training draws from a card; None where its datasheet states none."""
+    """Return the watts that a training draws from a card, or from several; None where its datasheet states none."""
     if card.watts is None:
         return None
-    low, usual, high = (share * card.watts for share in BOARD_SHARE)
+    low, usual, high = (share * card.watts * card.count for share in BOARD_SHARE)
     return Estimate(
         value=usual,
         low=low,
         high=high,
         evidence="published",
-        rests_on=f"board power of {card.watts:g} W ({card.sheet})",
+        rests_on=f"board power of {card.watts:g} W{'' if card.count == 1 else ' a card'} ({card.sheet})",
     )
 
 

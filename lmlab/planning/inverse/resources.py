@@ -58,7 +58,7 @@ def resources_here(
 
 
 def resources_on(card: Card, vocabulary: int) -> Resources:
-    """Return the resources of a card that isn't here, by its datasheet."""
+    """Return the resources of a card that isn't here, or of several, by its datasheet; the memory is that of each."""
 
     def memory(one: Recipe) -> float:
         element = BYTES[card.precision_of(one.train.precision)]

@@ -22,6 +22,7 @@ from lmlab import LabError
 from lmlab.data.fresh import TrainingTokens
 from lmlab.hardware.cards import (
     BYTES,
+    SEVERAL,
     Card,
     Fusing,
     achieved_flops,
@@ -166,13 +167,23 @@ def card_speed(card: Card, vocabulary: int) -> Speed:
     card lacks that precision.
     """
 
+    alone = dataclasses.replace(card, count=1)
+
     def speed(recipe: Recipe) -> Estimate:
+        one = _one_card_speed(card_share(card, recipe))
+        if card.count == 1:
+            return one
+        together = one.scaled(SEVERAL * card.count)
+        rests = f"{one.rests_on} on each of {card.count} cards, which reach {SEVERAL:.0%} of it together"
+        return dataclasses.replace(together, high=one.high * card.count, rests_on=rests)
+
+    def _one_card_speed(recipe: Recipe) -> Estimate:
         if family_of(recipe.model).recurrent:
-            return _recurrent_speed(card, recipe, vocabulary)
+            return _recurrent_speed(alone, recipe, vocabulary)
         compiled = (
             recipe.train.compile != "off" and card.fp16 is not None
         )  # Apple's GPUs have no fp16 peak here, and aren't compiled for
-        step = functools.partial(_card_step_seconds, card, recipe, vocabulary)
+        step = functools.partial(_card_step_seconds, alone, recipe, vocabulary)
         launching = least_step_seconds(recipe.model.layers, compiled)
         width = family_of(recipe.model).product_width(recipe.model)
         usual = step(width, "all" if compiled else "attention", launching)
@@ -222,12 +233,23 @@ def _at_the_peak(card: Card, recipe: Recipe, vocabulary: int) -> float:
     return card.peak(precision) / flops_per_token(recipe.model, vocabulary).training
 
 
+def card_share(card: Card, recipe: Recipe) -> Recipe:
+    """Return the recipe with one card's share of a batch."""
+    if card.count == 1:
+        return recipe
+    batch = -(-recipe.train.batch // card.count)
+    passes = recipe.train.micro_batch if recipe.train.micro_batch is None else min(recipe.train.micro_batch, batch)
+    return dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, batch=batch, micro_batch=passes))
+
+
 def card_micro_batch(card: Card, recipe: Recipe, vocabulary: int) -> int:
-    """Return the sequences of a micro-batch on a card that isn't here, as a policy there chooses them."""
+    """Return the sequences of a micro-batch on a card that isn't here, as a policy there chooses them.
+
+    Of several cards each has its share of the batch.
+    """
+    share = card_share(card, recipe)
     device_type = "cuda" if card.fp16 is not None else "mps"
-    return micro_batch(recipe, vocabulary, device_type, card.memory, BYTES[card.precision_of(recipe.train.precision)])[
-        0
-    ]
+    return micro_batch(share, vocabulary, device_type, card.memory, BYTES[card.precision_of(recipe.train.precision)])[0]
 
 
 def _step_seconds(recipe: Recipe, policy: Policy, tokens: TrainingTokens, vocabulary: int) -> float:
