@@ -46,6 +46,8 @@ class Case:
     def recipe(self, place: Place, **more: Any) -> Recipe:
         """Return the recipe; with `quick` of a tiny model."""
         shape = {**self.settings, **(TINY if place.quick else {})}
+        if shape.get("model.kind") == "context":
+            shape.pop("model.heads", None)
         settings = {"train.device": place.device, "model.dropout": 0.0, **shape, **more}
         return override(Recipe(), {name: str(value) for name, value in settings.items()})
 
