@@ -50,6 +50,8 @@ class Share(Protocol):
 
     rank: int
     ranks: int
+    lockstep: bool
+    """Whether all ranks must compute each forward pass together."""
 
     def sums(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         """Return the sums of all ranks' arrays, in float64, of the shapes and dtypes given."""
@@ -103,12 +105,15 @@ def evaluate_split(
     if not len(windows):
         raise ValueError("none of the units to score has a token to predict")
     rows = scoring.batch or windows_at_once(context, text.vocabulary_size, device.type)
-    with _evaluating(model, device, scoring.autocast):
+    together = scoring.share is not None and scoring.share.lockstep
+    with _evaluating(model, device, scoring.autocast, together):
         for group in _own_batches(windows, rows, scoring.share):
             if stop is not None and stop():
                 raise EvaluationStopped
-            if not len(group):
+            idle = not len(group)
+            if idle and not (scoring.share is not None and scoring.share.lockstep):
                 continue
+            group = windows[:1] if idle else group
             positions, taken, counted = _read(tokens, group, context, documents)
             require_ids(taken, text.vocabulary_size)
             inputs, targets = taken[:, :-1], taken[:, 1:]
@@ -117,6 +122,8 @@ def evaluate_split(
                 if scoring.engine is not None
                 else _scores(model, inputs, targets, device)
             )
+            if idle:
+                continue
             tally.add(positions[:, 1:], counted[:, 1:], targets, nats.astype(np.float64), hits)
     if scoring.share is not None:
         tally.add_up(scoring.share)
@@ -300,12 +307,13 @@ def _own_batches(windows: np.ndarray, most: int, share: Share | None) -> Iterato
 
 
 @contextlib.contextmanager
-def _evaluating(model: nn.Module, device: torch.device, autocast: torch.dtype | None) -> Iterator[None]:
+def _evaluating(model: nn.Module, device: torch.device, autocast: torch.dtype | None, together: bool) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     arithmetic = torch.autocast(device.type, dtype=autocast) if autocast is not None else contextlib.nullcontext()
     model.eval()
     try:
-        with torch.inference_mode(), arithmetic:
+        # FSDP keeps gathered weights beyond the pass, which inference mode would make unusable for training.
+        with torch.no_grad() if together else torch.inference_mode(), arithmetic:
             yield
     finally:
         for module, training in modes:

@@ -51,15 +51,19 @@ class MadeAgain(Checkpoint):
 def keep_least(session: Session, seconds: float) -> None:
     """Prune a finished run where its recipe and duration say to keep least.
 
-    The session's own model is reinitialised to check that step 0 can be regenerated, so that no second copy of it takes memory.
+    The session's own model is reinitialised to check that step 0 can be regenerated, so that no second copy of it takes memory,
+    unless other processes have parts of it.
     """
     run, recipe, checkpoints = session.run, session.recipe, session.run.checkpoints
     if not keeps_least(recipe, seconds):
         return
     if _begins_at_seed(run) and 0 in checkpoint_steps(checkpoints):
         recorded = read_manifest(folder_of(checkpoints, 0), 0)["files"].get(f"weights{SUFFIX}", {})
-        initialise(session.training.model, recipe.train.seed, recipe.optim.transfer_from)
-        if file_sha256(dict(session.training.model.state_dict())) == recorded.get("sha256"):
+        model = session.training.model
+        if model.sharded:
+            model = build_model(recipe.model, session.dataset.vocabulary_size)
+        initialise(model, recipe.train.seed, recipe.optim.transfer_from)
+        if file_sha256(dict(model.state_dict())) == recorded.get("sha256"):
             note_initial(checkpoints, session.storage)
     best = session.state.best_step
     retention = Retention(keep=1, weights_only=True, protect=() if best is None else (best,))

@@ -13,6 +13,9 @@ from lmlab.data.fresh import FreshTokens, fresh_windows, training_split
 from lmlab.data.preparation import prepare
 from lmlab.evaluation.losses import EvaluationStopped, evaluate_sample, evaluate_split
 from lmlab.experiment.outline import Outline
+from lmlab.generation.decoding import generate
+from lmlab.generation.prompts import begin_of
+from lmlab.generation.settings import Sampling
 from lmlab.recipe import Recipe, from_toml, to_toml
 from lmlab.training import parallel
 from lmlab.training.data_parallel import AgreedStop
@@ -98,7 +101,7 @@ class _Replica:
         hooks = Hooks(
             record=lambda file, kind, step, tokens, values: None,
             evaluate=lambda state: self._evaluate(stop),
-            save=lambda state, best: None,
+            save=lambda state, best: self.training.gather(),
             check_save=lambda wait: None,
             black_box=_no_black_box,
             corrected=lambda correction: None,
@@ -118,6 +121,12 @@ class _Replica:
             evaluate_sample(scoring, "train", self.plan.wanted[1], stop=stop.stopping_now)
         except EvaluationStopped:
             raise Interrupted from None
+        recipe = self.training.recipe
+        if self.exchange.lockstep and recipe.evaluate.prompts:
+            sampling = Sampling(tokens=recipe.evaluate.sample_tokens, seed=recipe.train.seed)
+            tokenizer = self.dataset.tokenizer
+            begin = begin_of(recipe.data, tokenizer)
+            generate(self.training.model, tokenizer, recipe.evaluate.prompts, sampling, begin=begin)
         return Scores(valid_loss=valid.loss, metrics={"valid_loss": valid.loss}, samples=(), line="")
 
     def _rewind(self, state: State) -> State:
@@ -134,8 +143,7 @@ class _Replica:
 
         score()
         evaluate_sample(scoring, "train", self.plan.final_train_tokens)
-        if self.exchange.any(False):  # rank 0 has restored the best model
-            parallel.broadcast(self.training.model.state_dict().values())
+        if self.training.share_weights(None):  # rank 0 has found the best model
             score()
 
 

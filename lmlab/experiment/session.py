@@ -133,18 +133,17 @@ class Session:
         """Begin to train together with the other ranks; return the stop requests of all."""
         parallel.announce(description(self.outline, self.state))
         exchange = self.training.distribute()
+        # Sharding has made another optimizer.
+        self.saver = Saver(
+            self.run.checkpoints, self.recipe, self.training.model, self.training.optimizer, self.storage
+        )
         stop = AgreedStop(own, exchange)
         exchange.agree()
         return stop
 
     def restore_best(self, checkpoint: Checkpoint | None) -> bool:
         """Load a checkpoint's weights on all ranks, if there is one; return whether there is."""
-        if checkpoint is not None:
-            self.training.restore_weights(checkpoint)
-        exchange = self.training.step.exchange
-        if exchange is not None and exchange.any(checkpoint is not None):
-            parallel.broadcast(self.training.model.state_dict().values())
-        return checkpoint is not None
+        return self.training.share_weights(checkpoint)
 
     def _out_of_memory(self, error: Exception) -> OutOfMemory:
         """Return the error in one line: where it happened, and how to continue."""
@@ -276,6 +275,9 @@ class Session:
         return tuple({"prompt": completion.prompt, "text": completion.text} for completion in written)
 
     def _black_box(self, state: State, verdict: StepVerdict) -> str:
+        exchange = self.training.step.exchange
+        if exchange is not None and exchange.lockstep:
+            return "left out: each process has a part of the model"
         value = black_box(self.training.step, self.policy, self.dataset, state, verdict)
         return write_black_box(self.run.folder, state.step + 1, value, self.storage)
 
@@ -306,7 +308,7 @@ class Session:
         self.run.truncate_units(restored.evaluations, self.storage)
         read_outlook(self.outlook, self.run)
         if self.training.step.exchange is not None:
-            self.training.send_state(restored)
+            self.training.send_state(restored, checkpoint)
         return restored
 
     def _save(self, state: State, best: bool) -> None:

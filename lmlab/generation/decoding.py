@@ -73,7 +73,8 @@ def generate(
     if mode:
         model.train(False)
     try:
-        with torch.inference_mode():
+        # Weights that are gathered for a pass can't be trained on after inference mode.
+        with torch.no_grad() if getattr(model, "sharded", False) else torch.inference_mode():
             for first in range(0, len(writers), ROWS_AT_ONCE):
                 some = writers[first : first + ROWS_AT_ONCE]
                 texts = _texts(model, some, tokenizer.vocabulary_size, sampling, watched)

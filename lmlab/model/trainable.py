@@ -33,6 +33,8 @@ class TrainableModel(nn.Module, ABC):
         self.context: int = config.context
         self.engine: Literal["auto", "torch"] = "auto"
         """auto: the native engine computes what it supports of this model; torch: PyTorch computes everything."""
+        self.sharded = False
+        """Whether each of several processes holds a part of the parameters."""
         self.engine_identity = ""
         """Build of the native engine to use; empty: the newest."""
 

@@ -14,6 +14,7 @@ ENGINES = ["auto", "native", "torch"]
 OnSpikeName = Literal["note", "skip", "rewind"]
 KeepOptimizerName = Literal["all", "latest"]
 KeepFinishedName = Literal["auto", "all", "least"]
+ShardName = Literal["auto", "on", "off"]
 BackgroundName = Literal["auto", "on", "off"]
 FinalName = Literal["whole", "sample"]
 
@@ -59,6 +60,8 @@ class Train:
     """Arithmetic of the matrix multiplications; auto: the best that the device supports well."""
     compile: CompileName = setting("auto", policy=True)
     """torch.compile: on, off, or auto: if it helps and is available."""
+    shard: ShardName = setting("auto", policy=True)
+    """Of several processes each holds a part of weights and optimizer state: on, off, or auto: if they don't fit on each GPU."""
     deterministic: bool = setting(False, policy=True)
     """Only deterministic algorithms on an NVIDIA GPU: slower, and a run that is resumed there is then equal bit for bit, as it
     always is on a CPU."""

@@ -21,16 +21,17 @@ from lmlab.data.windows import IGNORED_TARGET
 from lmlab.model.native import native_engine
 from lmlab.model.trainable import TrainableModel
 from lmlab.native.engine import Engine
-from lmlab.optim.build import TrainingOptimizer
+from lmlab.optim.build import TrainingOptimizer, optimizer_of
 from lmlab.optim.clip import clip_gradients, gradient_norm
 from lmlab.optim.native import NativeUpdate
 from lmlab.recipe import Recipe
 from lmlab.training.compiling import compiled, failure_of
-from lmlab.training.data_parallel import Exchange
+from lmlab.training.data_parallel import Exchange, Replicated, Sharded
 from lmlab.training.parallel import collective, own_share
 from lmlab.training.policy import Policy
 from lmlab.training.scaler import LossScaler
 from lmlab.training.seeds import dropout_seed
+from lmlab.training.sharded import whole
 
 NO_NATIVE_ENGINE = "the native engine can't compute this model here: use --train.engine torch"
 
@@ -121,8 +122,15 @@ class TorchComputation:
 
     def distribute(self) -> Exchange:
         """Compute this rank's rows of each batch from here on, and sum gradients over all ranks. The process group must exist."""
-        self.exchange = Exchange(self._model, self._loss_function, self._device)
+        self.exchange = Replicated(self._model, self._loss_function, self._device)
         return self.exchange
+
+    def shard(self) -> TrainingOptimizer:
+        """Do the same with a part of weights and optimizer state on each rank; return the new optimizer, whose state is zero."""
+        self.exchange = Sharded(self._model, self._device, self._policy.autocast_dtype)
+        self._parameters = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
+        self._optimizer = optimizer_of(self._model, self._recipe, self._device.type)
+        return self._optimizer
 
     def gradients(self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int) -> Gradients:
         """See `Computation`."""
@@ -167,12 +175,13 @@ class TorchComputation:
         else:
             own = own_share(len(inputs))
             loss_sum = self._backward(inputs[own], targets[own], counted, step, own.start)
-            if self._first is None:
-                self._first = self.exchange.own_norm(), own
+            norm = self.exchange.own_norm()
+            if self._first is None and norm is not None:
+                self._first = norm, own
             loss_sum = self.exchange.exchanged(loss_sum)
         if self.scaler is not None:
             self.scaler.unscale([parameter.grad for parameter in self._parameters if parameter.grad is not None])
-        return loss_sum, gradient_norm(self._parameters)
+        return loss_sum, whole(gradient_norm(self._parameters))
 
     def _backward(
         self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int, place: int
@@ -189,7 +198,7 @@ class TorchComputation:
             last = rows.stop >= len(inputs)
             with contextlib.nullcontext() if self.exchange is None else self.exchange.accumulating(last):
                 total += self._backward_rows(inputs[rows], targets[rows], counted)
-            if first == 0 and not last:
+            if first == 0 and not last and (self.exchange is None or not self.exchange.lockstep):
                 self._first = gradient_norm(self._parameters), rows
         return total
 
@@ -203,7 +212,7 @@ class TorchComputation:
         if self.exchange is None:
             scaled.backward()
         else:
-            collective(scaled.backward)
+            collective((scaled * self.exchange.gradient_factor).backward)
         return loss_sum.detach()
 
     def _arithmetic(self) -> contextlib.AbstractContextManager[object]:

@@ -1,10 +1,12 @@
-"""What the ranks of a training exchange in a step: gradients by DistributedDataParallel, and one vector of loss and requests.
+"""What the ranks of a training exchange in a step: gradients, by DistributedDataParallel or FSDP, and one vector of loss and
+requests.
 
 No module-level annotations are strings here: PyTorch reads those of a communication hook.
 """
 
 import contextlib
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import numpy as np
@@ -14,7 +16,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from lmlab.model.trainable import TrainableModel
 from lmlab.training.parallel import all_sum, before_leaving, collective, rank, ranks
+from lmlab.training.sharded import shard
 from lmlab.training.signals import PAUSE_SECONDS, StopRequests
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
@@ -33,40 +37,33 @@ class LossModule(nn.Module):
         return self._function(inputs, targets)
 
 
-class Exchange:
+class Exchange(ABC):
     """The exchange between the ranks of one training. The process group must exist."""
 
-    def __init__(self, model: nn.Module, function: LossFunction, device: torch.device) -> None:
-        """`function` computes the loss of `model`; every rank has rank 0's weights afterwards."""
+    lockstep = False
+    """Whether the ranks must compute each forward pass together, because each holds a part of the weights."""
+    gradient_factor = 1
+    """The factor of each rank's loss with which the ranks' gradients add up to that of the batch."""
+
+    def __init__(self, device: torch.device) -> None:
         self.rank, self.ranks = rank(), ranks()
         self.requests: StopRequests | None = None
         """The requests of this rank."""
         self._device = device
         self._flags: Tensor | tuple[float, float, float] = (0.0, 0.0, 0.0)
         self._save = False
-        self._square = torch.zeros((), device=device)
-        module: DistributedDataParallel = collective(
-            lambda: DistributedDataParallel(LossModule(model, function), gradient_as_bucket_view=True)
-        )
-        module.register_comm_hook(None, self._summed)
-        self._modules = [module]
-        before_leaving(self._modules.clear)
 
+    @abstractmethod
     def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss; its backward pass sums the gradients over the ranks, unless in `accumulating`."""
-        found: Tensor = self._modules[0](inputs, targets)
-        return found
 
+    @abstractmethod
     def accumulating(self, last: bool) -> contextlib.AbstractContextManager[None]:
         """Context of a micro-batch's forward and backward pass: without communication, unless it is the last of the step."""
-        if not last:
-            return self._modules[0].no_sync()
-        self._square = torch.zeros((), device=self._device)
-        return contextlib.nullcontext()
 
-    def own_norm(self) -> Float[Tensor, ""]:
-        """Return the norm of this rank's own gradient, before the last sum over the ranks."""
-        return self._square.sqrt()
+    @abstractmethod
+    def own_norm(self) -> Float[Tensor, ""] | None:
+        """Return the norm of this rank's own gradient, before the last sum over the ranks; None if it isn't known."""
 
     def exchanged(self, loss_sum: Float[Tensor, ""]) -> Float[Tensor, ""]:
         """Return the sum of the ranks' losses, and exchange their requests."""
@@ -127,6 +124,37 @@ class Exchange:
         stop = self.stop or self.requests.reason is not None
         return float(stop), float(self.requests.save_requested()), float(self.requests.pausing)
 
+
+class Replicated(Exchange):
+    """Every rank has all weights: DistributedDataParallel sums gradients while the backward pass goes on."""
+
+    def __init__(self, model: nn.Module, function: LossFunction, device: torch.device) -> None:
+        """`function` computes the loss of `model`; every rank has rank 0's weights afterwards."""
+        super().__init__(device)
+        self._square = torch.zeros((), device=device)
+        module: DistributedDataParallel = collective(
+            lambda: DistributedDataParallel(LossModule(model, function), gradient_as_bucket_view=True)
+        )
+        module.register_comm_hook(None, self._summed)
+        self._modules = [module]
+        before_leaving(self._modules.clear)
+
+    def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """See `Exchange`."""
+        found: Tensor = self._modules[0](inputs, targets)
+        return found
+
+    def accumulating(self, last: bool) -> contextlib.AbstractContextManager[None]:
+        """See `Exchange`."""
+        if not last:
+            return self._modules[0].no_sync()
+        self._square = torch.zeros((), device=self._device)
+        return contextlib.nullcontext()
+
+    def own_norm(self) -> Float[Tensor, ""] | None:
+        """See `Exchange`."""
+        return self._square.sqrt()
+
     def _summed(
         self,
         state: object,
@@ -138,6 +166,33 @@ class Exchange:
         self._square += torch.linalg.vector_norm(buffer, dtype=exact) ** 2
         future: torch.futures.Future[list[Tensor]] = distributed.all_reduce(buffer, async_op=True).get_future()
         return future.then(lambda done: done.value()[0])
+
+
+class Sharded(Exchange):
+    """Each rank has a part of the weights (`lmlab.training.sharded`), and FSDP the mean of the ranks' gradients."""
+
+    lockstep = True
+
+    def __init__(self, model: TrainableModel, device: torch.device, half: torch.dtype | None) -> None:
+        """Shard `model`, which has the same weights on all ranks; `half` is the dtype in which they are gathered."""
+        super().__init__(device)
+        self.gradient_factor = self.ranks
+        collective(lambda: shard(model, device, half))
+        self._models = [model]
+        before_leaving(self._models.clear)
+
+    def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """See `Exchange`."""
+        return self._models[0].loss_sum(inputs, targets)
+
+    def accumulating(self, last: bool) -> contextlib.AbstractContextManager[None]:
+        """See `Exchange`."""
+        self._models[0].set_requires_gradient_sync(last)  # type: ignore[operator]
+        return contextlib.nullcontext()
+
+    def own_norm(self) -> Float[Tensor, ""] | None:
+        """See `Exchange`."""
+        return None
 
 
 class AgreedStop:

@@ -28,13 +28,13 @@ from lmlab.optim.kinds import kind_of
 from lmlab.recipe import Recipe
 from lmlab.recipe.divisors import largest_divisor
 from lmlab.recipe.train import ENGINES, MOST_THREADS
-from lmlab.training.memory import device_memory_bytes, micro_batch
+from lmlab.training.memory import USABLE, device_memory_bytes, micro_batch, step_bytes
 from lmlab.training.parallel import local_device, local_ranks, ranks, require_shares
 
 FORMAT = 1
 DTYPES = {"none": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DEVICE = re.compile(r"cpu|mps(:0)?|cuda(:[0-9]{1,3})?")
-BEFORE_ENGINES = {"engine": "torch", "engine_identity": "", "ranks": 1, "deterministic": False}
+BEFORE_ENGINES = {"engine": "torch", "engine_identity": "", "ranks": 1, "deterministic": False, "sharded": False}
 """Values of fields that a policy.json of an older version lacks."""
 
 
@@ -59,6 +59,8 @@ class Policy:
     """Sequences of a micro-batch."""
     ranks: int
     """Number of processes that train together, each on its share of a batch."""
+    sharded: bool
+    """Whether each process holds a part of weights and optimizer state instead of all of them."""
     reasons: dict[str, str]
     """Field -> why its value was chosen."""
 
@@ -113,7 +115,10 @@ def choose_policy(
         _fix_cublas_workspace()
     device = choose_device(train.device)
     precision = choose_precision(train.precision, device)
+    sharded = _choose_sharding(recipe, device, vocabulary, precision.element_bytes)
     compiled, compile_reason = _choose_compile(recipe, device)
+    if sharded:
+        compiled, compile_reason = False, "its weights are sharded"
     engine, build, engine_reason = choose_engine(recipe, device, precision.name, compiled, say, identity)
     # Ranks on one machine share its cores.
     threads = use_threads(train.threads or max(1, physical_cores() // local_ranks()))
@@ -135,6 +140,7 @@ def choose_policy(
         engine_identity=build,
         micro_batch=size,
         ranks=ranks(),
+        sharded=sharded,
         reasons={
             "precision": precision.reason,
             "compile": compile_reason,
@@ -230,6 +236,27 @@ def apply_policy(policy: Policy) -> None:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
+def _choose_sharding(recipe: Recipe, device: torch.device, vocabulary: int, element_bytes: int) -> bool:
+    """Return whether the ranks share weights and optimizer state. LabError if that is requested and impossible."""
+    setting = recipe.train.shard
+    if ranks() == 1 or setting == "off":
+        return False
+    fits = device.type != "cuda" or (
+        step_bytes(recipe, vocabulary, 1, element_bytes, "cuda") <= USABLE * device_memory_bytes(device)
+    )
+    if setting == "auto" and fits:
+        return False
+    lacking = "n-gram tables aren't sharded" if getattr(recipe.model, "ngrams", ()) else ""
+    if family_of(recipe.model).recurrent:
+        lacking = "a recurrence uses its weights step by step"
+    lacking = lacking or ("only AdamW updates parts of a matrix" if recipe.optim.kind != "adamw" else "")
+    if lacking:
+        raise LabError(
+            f"train.shard can't be {setting} here: {lacking}; use --train.shard off, or another setting there"
+        )
+    return True
+
+
 def _fix_cublas_workspace() -> None:
     """Set the workspace with which cuBLAS is deterministic, as its manual states; it's read when CUDA starts in this process."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -278,6 +305,7 @@ FITS: dict[str, Callable[[Any], bool]] = {
     "tf32": _is_bool,
     "compile": _is_bool,
     "deterministic": _is_bool,
+    "sharded": _is_bool,
     "engine": lambda value: value in ENGINES and value != "auto",
     "engine_identity": _is_text,
     "micro_batch": lambda value: type(value) is int and value > 0,

@@ -28,6 +28,7 @@ from lmlab.optim.build import TrainingOptimizer
 from lmlab.recipe import Model, Recipe
 from lmlab.recipe.quantities import bytes_in
 from lmlab.training.scaler import LossScaler
+from lmlab.training.sharded import whole
 from lmlab.training.spikes import rewind_targets
 from lmlab.training.state import State, read_state
 
@@ -66,6 +67,9 @@ class Saver:
         """
         self.check_save(True)
         parts: Parts = {"weights": dict(self._model.state_dict()), "optimizer": self._optimizer.state_tensors()}
+        parts = {
+            part: {name: on_one_rank(tensor) for name, tensor in tensors.items()} for part, tensors in parts.items()
+        }
         if not self._in_background(parts):
             self._write(state.step, parts, state.to_json(journal), best_of(state))
             return
@@ -145,6 +149,12 @@ def forget_lost_best(checkpoints: Path, state: State) -> list[str]:
         lost, state.best_step, state.best_loss = state.best_step, None, None
         return [f"the best model so far, of step {lost:,}, is lost ({error}): the best from here on counts"]
     return []
+
+
+def on_one_rank(tensor: Tensor) -> Tensor:
+    """Return the tensor itself, or a whole copy in the CPU's memory where each rank has a part; all ranks must then call it."""
+    gathered = whole(tensor)
+    return tensor if gathered is tensor else gathered.cpu()
 
 
 def copied(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from lmlab.checkpoint.opened import Checkpoint
@@ -20,6 +21,7 @@ from lmlab.training import parallel
 from lmlab.training.data_parallel import Exchange
 from lmlab.training.policy import Policy, apply_policy
 from lmlab.training.saving import restore_training, restore_weights
+from lmlab.training.sharded import fill, whole
 from lmlab.training.state import State, read_state
 from lmlab.training.step import StepGradients, TrainingStep
 
@@ -56,8 +58,11 @@ class Training:
     def restore(self, checkpoint: Checkpoint) -> tuple[State, dict[str, int]]:
         """Load a checkpoint's weights and optimizer state; return its state and the lengths of the journals.
 
-        `self.state` doesn't change. LabError if the checkpoint has weights only, or is of another model.
+        `self.state` doesn't change. LabError if the checkpoint has weights only, or is of another model. Where each rank has a part
+        of the tensors, only the state is returned, and `send_state` loads them.
         """
+        if self._in_parts:
+            return read_state(checkpoint.state)
         restored = restore_training(checkpoint, self.model, self.optimizer, self.step.scaler)
         self.step.weights_changed()
         return restored
@@ -69,24 +74,62 @@ class Training:
 
     def distribute(self) -> Exchange:
         """Train together with the other ranks from here on; weights and optimizer state become rank 0's."""
-        exchange = self.step.distribute()
-        self.optimizer.divide(exchange)
         parallel.broadcast(self.tensors())
+        if self.step.policy.sharded:
+            before = self.optimizer.state_tensors()
+            exchange = self.step.shard()
+            fill(self.optimizer.state_tensors(), before)
+        else:
+            exchange = self.step.distribute()
+            self.optimizer.divide(exchange)
         return exchange
 
-    def send_state(self, state: State) -> None:
-        """Send a restored state, weights and optimizer state from rank 0 to the other ranks."""
+    @property
+    def _in_parts(self) -> bool:
+        """Whether each rank has a part of the tensors."""
+        return self.step.exchange is not None and self.step.exchange.lockstep
+
+    def gather(self) -> None:
+        """Take part in gathering all tensors where rank 0 saves them."""
+        if self._in_parts:
+            for tensor in self.tensors():
+                whole(tensor)
+
+    def share_weights(self, checkpoint: Checkpoint | None) -> bool:
+        """Load the checkpoint of rank 0 on all ranks, if it has one, and return whether it has; weights only."""
+        exchange = self.step.exchange
+        if checkpoint is not None and not self._in_parts:
+            restore_weights(checkpoint, self.model)
+            self.step.weights_changed()
+        if exchange is None:
+            return checkpoint is not None
+        found = exchange.any(checkpoint is not None)
+        if found and self._in_parts:
+            fill(self.model.state_dict(), None if checkpoint is None else checkpoint.tensors("weights"))
+        elif found:
+            parallel.broadcast(self.model.state_dict().values())
+        return found
+
+    def send_state(self, state: State, checkpoint: Checkpoint) -> None:
+        """Send the restored state of `checkpoint`, weights and optimizer state from rank 0 to the other ranks."""
         parallel.broadcast_json(state.to_json({}))
-        parallel.broadcast(self.tensors())
+        self._share_all(checkpoint)
 
     def receive_state(self) -> State:
         """Receive what rank 0 sends with `send_state`; return the state."""
         state, _ = read_state(parallel.broadcast_json())
-        parallel.broadcast(self.tensors())
+        self._share_all(None)
         scaler = self.step.scaler
         if scaler is not None and state.scale is not None:
             scaler.scale, scaler.clean_steps = state.scale, state.clean_steps
         return state
+
+    def _share_all(self, checkpoint: Checkpoint | None) -> None:
+        if not self._in_parts:
+            parallel.broadcast(self.tensors())
+            return
+        fill(self.model.state_dict(), None if checkpoint is None else checkpoint.tensors("weights"))
+        fill(self.optimizer.state_tensors(), None if checkpoint is None else checkpoint.tensors("optimizer"))
 
     def tensors(self) -> list[Tensor]:
         """Return all tensors that a checkpoint saves: the weights and the optimizer's state."""
@@ -143,5 +186,7 @@ def model_and_optimizer(
     model = build_model(recipe.model, vocabulary)
     if drawn:
         initialise(model, recipe.train.seed, recipe.optim.transfer_from)
-    model.to(policy.torch_device)
-    return model, optimizer_of(model, recipe, policy.torch_device.type, policy.update_products)
+    # A model that will be sharded goes to its device in parts, and so does its optimizer's state.
+    device = torch.device("cpu") if policy.sharded else policy.torch_device
+    model.to(device)
+    return model, optimizer_of(model, recipe, device.type, policy.update_products)

@@ -98,6 +98,13 @@ class TrainingStep:
         assert isinstance(self._computation, TorchComputation)  # a policy of several ranks has no other engine
         return self._computation.distribute()
 
+    def shard(self) -> Exchange:
+        """Do the same with a part of weights and optimizer state on each rank; the new optimizer's state is zero."""
+        assert isinstance(self._computation, TorchComputation)
+        self.optimizer = self._computation.shard()
+        assert self._computation.exchange is not None
+        return self._computation.exchange
+
     def weights_changed(self) -> None:
         """Must be called after the model's or optimizer's tensors were replaced, for example from a checkpoint."""
         self._computation.weights_changed()

@@ -68,7 +68,7 @@ import os, signal, sys
 from lmlab.cli import main
 from lmlab.training import parallel
 from lmlab.training.computation import TorchComputation
-from lmlab.training.data_parallel import Exchange
+from lmlab.training.data_parallel import Replicated
 
 # The rank, at which call of which method of its training's computation it gets which signal.
 who, name, calls, number = os.environ["DIES"].split(":")
@@ -405,12 +405,12 @@ def test_every_way_out_leaves_the_group_its_threads_and_nobody_who_waits():
 CLOSED = """
 import os, torch
 from lmlab.training import parallel
-from lmlab.training.data_parallel import Exchange
+from lmlab.training.data_parallel import Replicated
 parallel.ranks = lambda: 1
 parallel.announce({})
 import torch._dynamo  # as the first optimizer does
 model = torch.nn.Linear(3, 1)
-exchange = Exchange(model, lambda inputs, targets: (model(inputs) - targets).sum(), torch.device("cpu"))
+exchange = Replicated(model, lambda inputs, targets: (model(inputs) - targets).sum(), torch.device("cpu"))
 with exchange.accumulating(True):
     exchange.loss(torch.ones(2, 3), torch.zeros(2, 1)).backward()
 assert torch.equal(model.weight.grad, torch.full((1, 3), 2.0))

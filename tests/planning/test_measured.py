@@ -23,6 +23,7 @@ OTHER = {
     "engine_identity": "0123456789abcdef",
     "ranks": 2,
     "deterministic": True,
+    "sharded": True,
 }
 """Another value of each field of a policy that every figure depends on."""
 NOT_OF_ALL = {"micro_batch", "reasons"}

@@ -23,6 +23,7 @@ def needed_bytes(recipe: Recipe, vocabulary: int) -> int:
 def require_memory(recipe: Recipe, policy: Policy, vocabulary: int) -> None:
     """Raise LabError where `recipe` needs more memory than the machine, or the policy's GPU, has."""
     needed, there = needed_bytes(recipe, vocabulary), device_memory_bytes(policy.torch_device)
+    needed = needed // policy.ranks if policy.sharded else needed
     if there and needed > there:
         count = parameters(recipe.model, vocabulary)["total"]
         raise LabError(

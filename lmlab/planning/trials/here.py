@@ -67,6 +67,10 @@ def try_here(
                 say(
                     f"one process's share of a batch is timed; exchanging gradients between {policy.ranks} isn't included"
                 )
+        if policy.sharded:
+            if say is not None:
+                say("no step is tried, since the model may not fit into one process: the forecast rests on arithmetic")
+            return counted_trial(recipe, policy, dataset.vocabulary_size, peak_flops(policy))
         whole_recipe, whole_policy = recipe, policy
         recipe, policy = _share(recipe, policy)
         expected = expected_step_seconds(recipe, dataset.vocabulary_size, recipe.train.batch, peak_flops(policy))
