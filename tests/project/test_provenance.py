@@ -27,10 +27,6 @@ LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)")
 DIRTY = {
     "docs/overfitting.json": "hours of simulations and trainings; was recorded after its own page was written",
     "docs/small-runs.json": "was recorded after the first of its own results was written",
-    "benchmarks/results/loss-1.55.json": "minutes against nanoGPT on an idle EPYC, for each of the seeds",
-    "benchmarks/results/loss-1min.json": "minutes against nanoGPT on an idle EPYC",
-    "benchmarks/results/loss-3min.json": "minutes against nanoGPT on an idle EPYC",
-    "benchmarks/results/loss-10min.json": "half an hour on an idle EPYC",
 }
 """Measured with changes that no commit has. Why each wasn't made again yet."""
 NO_SOURCE = {
