@@ -247,7 +247,11 @@ def _join_group() -> None:
     # tensor at that point aborts the process. Imported before, it holds no group.
     import torch.distributed.nn.functional  # noqa: F401
 
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    backend = "gloo"
+    if torch.cuda.is_available():
+        backend = "cpu:gloo,cuda:nccl"
+        # Else whatever names no device would take memory on the first GPU in every process.
+        torch.cuda.set_device(torch.device(local_device("cuda")))
     store = _connect()
     collective(
         lambda: distributed.init_process_group(

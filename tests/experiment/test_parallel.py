@@ -194,6 +194,33 @@ def test_torchrun_starts_all_again_after_a_lost_rank_and_the_run_goes_on(recipe,
     assert_equal_tensors(run, two)
 
 
+@pytest.mark.slow
+def test_two_machines_with_caches_of_their_own_train_as_one(recipe, tmp_path, two):
+    place = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nnodes=2",
+        "--nproc-per-node=1",
+        "--master-addr=127.0.0.1",
+    ]
+    words = ["-m", "--", "lmlab", "train", str(tmp_path / "recipe.toml"), "--run", "apart", "--quiet"]
+    port = f"--master-port={free_port()}"
+    both = [
+        spawned(
+            [*place, port, f"--node-rank={node}", *words, "--runs", str(tmp_path / f"runs-{node}")],
+            {"LMLAB_CACHE": str(tmp_path / f"cache-{node}")},
+        )
+        for node in range(2)
+    ]
+    ended = [finished(process) for process in both]
+    assert [status for status, _ in ended] == [0, 0], ended
+    run, _ = open_run("apart", tmp_path / "runs-0")
+    assert_equal_tensors(run, two)
+    assert not (tmp_path / "runs-1").exists()
+    assert len(list((tmp_path / "cache-1" / "datasets").iterdir())) == 1
+
+
 def test_a_killed_rank_0_ends_the_others_in_one_line(recipe, tmp_path):
     words = ["train", str(tmp_path / "recipe.toml"), "--run", "beheaded", "--train.checkpoint_every", "5"]
     leader, other = start_by_hand(tmp_path, 2, *words, dies=f"0:update:8:{KILL}")

@@ -37,7 +37,6 @@ NO_SOURCE = {
 """Without the commit and the state of the tree."""
 OTHER_COMMAND = {
     "docs/small-runs.json": "benchmarks.cpu was recorded for every module",
-    "docs/overhead.json": "benchmarks.cpu was recorded for every module; needs an idle machine",
 }
 """That record another module than the one that ran."""
 TYPED_FIGURES: dict[str, str] = {}
