@@ -27,6 +27,8 @@ def counted_trial(recipe: Recipe, policy: Policy, vocabulary: int, peak_flops: f
     if not computed_in_chunks(recipe, policy):
         kept = activation_bytes(recipe.model, vocabulary, passes, element, device.type)
         kept += logit_gradient_bytes(recipe, vocabulary, passes)
+    # Of several processes each holds a part of what it doesn't compute anew.
+    parts = policy.ranks if policy.sharded else 1
     copies = checkpoint if device.type == "cpu" and saves_in_background(recipe, checkpoint) else 0
     idle = held_memory_bytes(device)
     saving = checkpoint / DISK_BYTES_A_SECOND
@@ -40,7 +42,7 @@ def counted_trial(recipe: Recipe, policy: Policy, vocabulary: int, peak_flops: f
         save_wait_seconds=0.0 if copies else saving,
         checkpoint_bytes=checkpoint,
         idle_memory_bytes=idle,
-        peak_memory_bytes=idle + checkpoint + weights * gradient_sets(recipe, policy) + kept + copies,
+        peak_memory_bytes=idle + (checkpoint + weights * gradient_sets(recipe, policy)) // parts + kept + copies,
         counted=True,
     )
 

@@ -60,26 +60,22 @@ def try_here(
     now).
     """
     trial = kept_trial(recipe, policy, dataset)
+    if trial is None and policy.sharded:
+        if say is not None:
+            say("no step is tried, since the model may not fit into one process: the forecast rests on arithmetic")
+        return counted_trial(recipe, policy, dataset.vocabulary_size, peak_flops(policy))
     if trial is None:
         if say is not None:
             say(NOTICE)
-            if policy.ranks > 1:
-                say(
-                    f"one process's share of a batch is timed; exchanging gradients between {policy.ranks} isn't included"
-                )
-        if policy.sharded:
-            if say is not None:
-                say("no step is tried, since the model may not fit into one process: the forecast rests on arithmetic")
-            return counted_trial(recipe, policy, dataset.vocabulary_size, peak_flops(policy))
-        whole_recipe, whole_policy = recipe, policy
-        recipe, policy = _share(recipe, policy)
-        expected = expected_step_seconds(recipe, dataset.vocabulary_size, recipe.train.batch, peak_flops(policy))
+        share, alone = _share(recipe, policy)
+        if policy.ranks > 1 and say is not None:
+            say(f"one process's share of a batch is timed; exchanging gradients between {policy.ranks} isn't included")
+        expected = expected_step_seconds(share, dataset.vocabulary_size, share.train.batch, peak_flops(alone))
         # Without an evaluation and a checkpoint the peak of memory would be up to a third too low.
         whole = expected < LONGEST_WHOLE_SECONDS
         steps = TIMED_STEPS if expected < LONG_STEP_SECONDS else 1
         apart = policy.device == "cpu" and not policy.compile and not known_only_here(recipe)
-        trial = (_tried_apart if apart else _tried_inside)(recipe, policy, dataset, steps, whole)
-        recipe, policy = whole_recipe, whole_policy
+        trial = (_tried_apart if apart else _tried_inside)(share, alone, dataset, steps, whole)
         trial = dataclasses.replace(trial, micro_batch=policy.micro_batch, batch=recipe.train.batch)
         keep_trial(trial, recipe, policy, dataset)
         if not apart:
