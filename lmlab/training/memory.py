@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 
+from lmlab import LabError
 from lmlab.hardware.datasheet import card_here
 from lmlab.hardware.memory import total_memory_bytes
 from lmlab.model.cost import activation_bytes, block_matrices, parameters
@@ -83,3 +84,24 @@ def device_memory_bytes(device: torch.device) -> int:
     total = int(torch.cuda.get_device_properties(device).total_memory)
     card = card_here(device)
     return total if card is None else min(total, int(card.memory))
+
+
+def choose_sharding(recipe: Recipe, device: torch.device, vocabulary: int, element_bytes: int, ranks: int) -> bool:
+    """Return whether so many processes share weights and optimizer state. LabError if they must and it's impossible."""
+    setting = recipe.train.shard
+    if ranks == 1 or setting == "off":
+        return False
+    fits = device.type != "cuda" or (
+        step_bytes(recipe, vocabulary, 1, element_bytes, "cuda") <= USABLE * device_memory_bytes(device)
+    )
+    if setting == "auto" and fits:
+        return False
+    lacking = "n-gram tables aren't sharded" if getattr(recipe.model, "ngrams", ()) else ""
+    if family_of(recipe.model).recurrent:
+        lacking = "a recurrence uses its weights step by step"
+    lacking = lacking or ("only AdamW updates parts of a matrix" if recipe.optim.kind != "adamw" else "")
+    if lacking:
+        raise LabError(
+            f"train.shard can't be {setting} here: {lacking}; use --train.shard off, or another setting there"
+        )
+    return True

@@ -28,7 +28,7 @@ from lmlab.optim.kinds import kind_of
 from lmlab.recipe import Recipe
 from lmlab.recipe.divisors import largest_divisor
 from lmlab.recipe.train import ENGINES, MOST_THREADS
-from lmlab.training.memory import USABLE, device_memory_bytes, micro_batch, step_bytes
+from lmlab.training.memory import choose_sharding, device_memory_bytes, micro_batch
 from lmlab.training.parallel import local_device, local_ranks, ranks, require_shares
 
 FORMAT = 1
@@ -115,7 +115,7 @@ def choose_policy(
         _fix_cublas_workspace()
     device = choose_device(train.device)
     precision = choose_precision(train.precision, device)
-    sharded = _choose_sharding(recipe, device, vocabulary, precision.element_bytes)
+    sharded = choose_sharding(recipe, device, vocabulary, precision.element_bytes, ranks())
     compiled, compile_reason = _choose_compile(recipe, device)
     if sharded:
         compiled, compile_reason = False, "its weights are sharded"
@@ -234,27 +234,6 @@ def apply_policy(policy: Policy) -> None:
         torch.use_deterministic_algorithms(deterministic)
         # lmlab reads no memory that it hasn't written, and filling each new tensor takes time.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
-def _choose_sharding(recipe: Recipe, device: torch.device, vocabulary: int, element_bytes: int) -> bool:
-    """Return whether the ranks share weights and optimizer state. LabError if that is requested and impossible."""
-    setting = recipe.train.shard
-    if ranks() == 1 or setting == "off":
-        return False
-    fits = device.type != "cuda" or (
-        step_bytes(recipe, vocabulary, 1, element_bytes, "cuda") <= USABLE * device_memory_bytes(device)
-    )
-    if setting == "auto" and fits:
-        return False
-    lacking = "n-gram tables aren't sharded" if getattr(recipe.model, "ngrams", ()) else ""
-    if family_of(recipe.model).recurrent:
-        lacking = "a recurrence uses its weights step by step"
-    lacking = lacking or ("only AdamW updates parts of a matrix" if recipe.optim.kind != "adamw" else "")
-    if lacking:
-        raise LabError(
-            f"train.shard can't be {setting} here: {lacking}; use --train.shard off, or another setting there"
-        )
-    return True
 
 
 def _fix_cublas_workspace() -> None:

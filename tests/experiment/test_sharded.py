@@ -11,7 +11,7 @@ from lmlab.experiment.resuming import resume
 from lmlab.experiment.start import train
 from lmlab.recipe import override, to_toml
 from lmlab.runs import open_run
-from lmlab.training import policy as policy_module
+from lmlab.training import memory
 from lmlab.training.display import Quiet
 from lmlab.training.policy import choose_policy
 from tests.experiment.test_parallel import TERM, assert_close, finished, lines, start
@@ -107,8 +107,8 @@ def test_what_cannot_be_sharded_is_refused_in_one_line(recipe, monkeypatch, sett
 @pytest.mark.parametrize("gigabytes, sharded", [(1, True), (80, False)])
 def test_a_model_that_does_not_fit_on_each_gpu_is_sharded(recipe, monkeypatch, gigabytes, sharded):
     large = {"model.layers": "12", "model.width": "768", "model.context": "1024", "train.shard": "auto"}
-    monkeypatch.setattr(policy_module, "ranks", lambda: 4)
-    monkeypatch.setattr(policy_module, "device_memory_bytes", lambda device: gigabytes * 10**9)
+    monkeypatch.setattr(memory, "device_memory_bytes", lambda device: gigabytes * 10**9)
     cuda = torch.device("cuda", 0)
-    assert policy_module._choose_sharding(override(recipe, large), cuda, 50_257, 2) == sharded
-    assert not policy_module._choose_sharding(override(recipe, large), torch.device("cpu"), 50_257, 4)
+    assert memory.choose_sharding(override(recipe, large), cuda, 50_257, 2, 4) == sharded
+    assert not memory.choose_sharding(override(recipe, large), cuda, 50_257, 2, 1)
+    assert not memory.choose_sharding(override(recipe, large), torch.device("cpu"), 50_257, 4, 4)
