@@ -111,7 +111,7 @@ def evaluate_split(
             if stop is not None and stop():
                 raise EvaluationStopped
             idle = not len(group)
-            if idle and not (scoring.share is not None and scoring.share.lockstep):
+            if idle and not together:
                 continue
             group = windows[:1] if idle else group
             positions, taken, counted = _read(tokens, group, context, documents)

@@ -22,6 +22,8 @@ REASONS = {
     "engine": "the other engine adds up in a different order",
     "engine_identity": "a different build of the native engine may add up in a different order",
     "micro_batch": "a different micro-batch adds up gradients in a different order",
+    "ranks": "another number of processes adds up gradients in a different order",
+    "sharded": "sharded weights' gradients are added up in a different order",
     "torch": "a different version of PyTorch may add up in a different order",
     "numpy": "a different version of numpy may add up in a different order",
     "compiler": "a different compiler may add up in a different order",

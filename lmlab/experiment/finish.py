@@ -279,7 +279,8 @@ def _best(session: Session, final: Evaluation) -> tuple[Evaluation, int]:
         with contextlib.suppress(LabError):
             checkpoint, _ = find(session.run.checkpoints, str(state.best_step))
     # The last model is on the disk: it isn't restored afterwards, so that no second copy of it takes memory.
-    if not session.restore_best(checkpoint) or checkpoint is None:
+    session.training.share_weights(checkpoint)
+    if checkpoint is None:
         return final, state.step
     return session.final_scores(), checkpoint.step
 

@@ -18,9 +18,9 @@ from lmlab.generation.prompts import begin_of
 from lmlab.generation.settings import Sampling
 from lmlab.recipe import Recipe, from_toml, to_toml
 from lmlab.training import parallel
-from lmlab.training.data_parallel import AgreedStop
 from lmlab.training.display import Quiet
 from lmlab.training.evaluating import EvaluationPlan
+from lmlab.training.exchange import AgreedStop
 from lmlab.training.guard import StepVerdict
 from lmlab.training.hooks import Hooks, Scores
 from lmlab.training.loop import Loop

@@ -37,9 +37,9 @@ from lmlab.runs import Journal, Run
 from lmlab.runs.black_boxes import write_black_box
 from lmlab.scaling.estimate import Estimate
 from lmlab.training import parallel
-from lmlab.training.data_parallel import AgreedStop
 from lmlab.training.display import Display
 from lmlab.training.evaluating import EvaluationPlan
+from lmlab.training.exchange import AgreedStop
 from lmlab.training.guard import StepVerdict
 from lmlab.training.hooks import Ending, Hooks, Scores, StopCheck
 from lmlab.training.loop import Loop
@@ -140,10 +140,6 @@ class Session:
         stop = AgreedStop(own, exchange)
         exchange.agree()
         return stop
-
-    def restore_best(self, checkpoint: Checkpoint | None) -> bool:
-        """Load a checkpoint's weights on all ranks, if there is one; return whether there is."""
-        return self.training.share_weights(checkpoint)
 
     def _out_of_memory(self, error: Exception) -> OutOfMemory:
         """Return the error in one line: where it happened, and how to continue."""

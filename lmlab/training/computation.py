@@ -26,12 +26,12 @@ from lmlab.optim.clip import clip_gradients, gradient_norm
 from lmlab.optim.native import NativeUpdate
 from lmlab.recipe import Recipe
 from lmlab.training.compiling import compiled, failure_of
-from lmlab.training.data_parallel import Exchange, Replicated, Sharded
+from lmlab.training.exchange import Exchange
 from lmlab.training.parallel import collective, own_share
+from lmlab.training.parts import whole
 from lmlab.training.policy import Policy
 from lmlab.training.scaler import LossScaler
 from lmlab.training.seeds import dropout_seed
-from lmlab.training.sharded import whole
 
 NO_NATIVE_ENGINE = "the native engine can't compute this model here: use --train.engine torch"
 
@@ -122,11 +122,15 @@ class TorchComputation:
 
     def distribute(self) -> Exchange:
         """Compute this rank's rows of each batch from here on, and sum gradients over all ranks. The process group must exist."""
+        from lmlab.training.data_parallel import Replicated
+
         self.exchange = Replicated(self._model, self._loss_function, self._device)
         return self.exchange
 
     def shard(self) -> TrainingOptimizer:
         """Do the same with a part of weights and optimizer state on each rank; return the new optimizer, whose state is zero."""
+        from lmlab.training.sharded import Sharded
+
         self.exchange = Sharded(self._model, self._device, self._policy.autocast_dtype)
         self._parameters = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
         self._optimizer = optimizer_of(self._model, self._recipe, self._device.type)

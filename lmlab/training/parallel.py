@@ -3,9 +3,9 @@
     torchrun --nproc-per-node 2 -m -- lmlab train RECIPE
 
 Rank 0 prepares: data, forecast, the run's folder. Then every rank builds the same training and runs the same loop. A batch is a
-function of (seed, cursor), and every decision one of loss and gradient norm. So a step exchanges only the gradients, summed by
-PyTorch's DistributedDataParallel, and one small vector: the loss, and the requests to stop, save or pause. Rank 0 alone writes
-files. Only tensors of numbers and JSON texts are sent; nothing is pickled.
+function of (seed, cursor), and every decision one of loss and gradient norm. So a step exchanges only the gradients and one small
+vector (`exchange`): the loss, and the requests to stop, save or pause. Rank 0 alone writes files. Only tensors of numbers and JSON
+texts are sent; nothing is pickled.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from typing import Any
 
 import torch
 import torch.distributed as distributed
+from jaxtyping import Shaped
+from torch import Tensor
 
 from lmlab import LabError
 
@@ -138,13 +140,13 @@ def is_over() -> bool:
         return False
 
 
-def all_sum(tensor: torch.Tensor) -> torch.Tensor:
+def all_sum(tensor: Shaped[Tensor, ...]) -> Shaped[Tensor, ...]:
     """Replace the tensor by its sum over all ranks, in place, with the same bits on each rank, and return it."""
     collective(distributed.all_reduce, tensor)
     return tensor
 
 
-def broadcast(tensors: Iterable[torch.Tensor]) -> None:
+def broadcast(tensors: Iterable[Tensor]) -> None:
     """Copy rank 0's values into the tensors of the same shapes on all ranks."""
     for tensor in tensors:
         collective(distributed.broadcast, tensor.detach(), 0)
@@ -189,7 +191,7 @@ def leave_group() -> None:
     """
     if not distributed.is_initialized():
         return
-    ignore_signals()
+    _ignore_signals()
     while _closers:
         _closers.pop()()
     # If a collective has raised an exception, the frames in its traceback hold references to the group, and so to its threads.
@@ -201,8 +203,7 @@ def leave_group() -> None:
     distributed.destroy_process_group()
 
 
-def ignore_signals() -> None:
-    """Ignore stop signals: on ranks that wait for rank 0, which receives the same signals, and where the group is gone."""
+def _ignore_signals() -> None:
     for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -220,12 +221,9 @@ def _connect() -> Any:
         return _stores[0]
     # Polled here, because init_process_group would wait for a missing rank in C++, where Python can't handle signals.
     store, number, count = next(distributed.rendezvous("env://", timeout=START_TIMEOUT))  # type: ignore[attr-defined]
-    attempt = os.environ.get(
-        "TORCHELASTIC_RESTART_COUNT", "0"
-    )  # torchrun keeps its store when it starts the ranks again
-    store = distributed.PrefixStore(  # type: ignore[attr-defined]
-        f"lmlab {attempt}", store
-    )
+    # torchrun keeps its store when it starts the ranks again.
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store = distributed.PrefixStore(f"lmlab {attempt}", store)  # type: ignore[attr-defined]
     store.set(f"rank {number}", "here")
     deadline = time.monotonic() + START_TIMEOUT.total_seconds()
     while not store.check([f"rank {other}" for other in range(count)]):

@@ -34,7 +34,7 @@ from lmlab.training.parallel import local_device, local_ranks, ranks, require_sh
 FORMAT = 1
 DTYPES = {"none": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DEVICE = re.compile(r"cpu|mps(:0)?|cuda(:[0-9]{1,3})?")
-BEFORE_ENGINES = {"engine": "torch", "engine_identity": "", "ranks": 1, "deterministic": False, "sharded": False}
+LATER_FIELDS = {"engine": "torch", "engine_identity": "", "ranks": 1, "deterministic": False, "sharded": False}
 """Values of fields that a policy.json of an older version lacks."""
 
 
@@ -186,7 +186,7 @@ def read_policy(value: Any) -> Policy:
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         found = value.get("format") if isinstance(value, dict) else None
         raise LabError(f"policy.json has format {str(found)[:20]}: expected {FORMAT}")
-    value = {**BEFORE_ENGINES, **value}
+    value = {**LATER_FIELDS, **value}
     names = [entry.name for entry in dataclasses.fields(Policy)]
     if set(names) - set(value):
         raise LabError(f"policy.json is damaged: it lacks {', '.join(sorted(set(names) - set(value)))}")

@@ -27,8 +27,8 @@ from lmlab.model.cost import parameters
 from lmlab.optim.build import TrainingOptimizer
 from lmlab.recipe import Model, Recipe
 from lmlab.recipe.quantities import bytes_in
+from lmlab.training.parts import whole
 from lmlab.training.scaler import LossScaler
-from lmlab.training.sharded import whole
 from lmlab.training.spikes import rewind_targets
 from lmlab.training.state import State, read_state
 
@@ -151,7 +151,7 @@ def forget_lost_best(checkpoints: Path, state: State) -> list[str]:
     return []
 
 
-def on_one_rank(tensor: Tensor) -> Tensor:
+def on_one_rank(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
     """Return the tensor itself, or a whole copy in the CPU's memory where each rank has a part; all ranks must then call it."""
     gathered = whole(tensor)
     return tensor if gathered is tensor else gathered.cpu()

@@ -18,10 +18,10 @@ from lmlab.model.trainable import TrainableModel
 from lmlab.optim.build import TrainingOptimizer, optimizer_of
 from lmlab.recipe import Recipe
 from lmlab.training import parallel
-from lmlab.training.data_parallel import Exchange
+from lmlab.training.exchange import Exchange
+from lmlab.training.parts import fill, whole
 from lmlab.training.policy import Policy, apply_policy
 from lmlab.training.saving import restore_training, restore_weights
-from lmlab.training.sharded import fill, whole
 from lmlab.training.state import State, read_state
 from lmlab.training.step import StepGradients, TrainingStep
 
@@ -99,8 +99,7 @@ class Training:
         """Load the checkpoint of rank 0 on all ranks, if it has one, and return whether it has; weights only."""
         exchange = self.step.exchange
         if checkpoint is not None and not self._in_parts:
-            restore_weights(checkpoint, self.model)
-            self.step.weights_changed()
+            self.restore_weights(checkpoint)
         if exchange is None:
             return checkpoint is not None
         found = exchange.any(checkpoint is not None)

@@ -4,17 +4,18 @@ PyTorch's `fully_shard` replaces each parameter by a DTensor of which every rank
 it computes, and its gradients are summed where their parts belong. AdamW and the gradient's norm work on the parts.
 """
 
+import contextlib
 import warnings
-from collections.abc import Mapping
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from lmlab.model.trainable import TrainableModel
-from lmlab.training.parallel import collective, rank, ranks
+from lmlab.training.exchange import Exchange
+from lmlab.training.parallel import before_leaving, collective, ranks
 
 FORWARDS = ("loss_sum", "advance")
 """Methods of a model that compute with its weights, besides `forward`."""
@@ -37,24 +38,28 @@ def shard(model: TrainableModel, device: torch.device, half: torch.dtype | None)
         register_fsdp_forward_method(model, name)
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """Return the tensor, or all parts of it together, on every rank; all ranks must call it."""
-    if not isinstance(tensor, DTensor):
-        return tensor
-    found: Tensor = collective(tensor.full_tensor)
-    return found
+class Sharded(Exchange):
+    """Each rank has a part of the weights and FSDP the mean of the ranks' gradients."""
 
+    lockstep = True
 
-def fill(live: Mapping[str, Tensor], full: Mapping[str, Tensor] | None) -> None:
-    """Copy rank 0's whole tensors of these names into the ranks' parts; `full` is read on rank 0 only. All ranks must call it."""
-    with torch.no_grad():
-        for name in sorted(live):
-            tensor = live[name]
-            given = full[name] if rank() == 0 and full is not None else torch.empty(tensor.shape, dtype=tensor.dtype)
-            if isinstance(tensor, DTensor):
-                given = given.to(tensor.device)
-                tensor.copy_(collective(distribute_tensor, given, tensor.device_mesh, tensor.placements))
-            else:
-                given = given.to(tensor.device).contiguous()
-                collective(torch.distributed.broadcast, given, 0)
-                tensor.copy_(given)
+    def __init__(self, model: TrainableModel, device: torch.device, half: torch.dtype | None) -> None:
+        """Shard `model`, which has the same weights on all ranks; `half` is the dtype in which they are gathered."""
+        super().__init__(device)
+        self.gradient_factor = self.ranks
+        collective(lambda: shard(model, device, half))
+        self._models = [model]
+        before_leaving(self._models.clear)
+
+    def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """See `Exchange`."""
+        return self._models[0].loss_sum(inputs, targets)
+
+    def accumulating(self, last: bool) -> contextlib.AbstractContextManager[None]:
+        """See `Exchange`."""
+        self._models[0].set_requires_gradient_sync(last)  # type: ignore[operator]
+        return contextlib.nullcontext()
+
+    def own_norm(self) -> Float[Tensor, ""] | None:
+        """See `Exchange`."""
+        return None

@@ -23,8 +23,8 @@ from lmlab.optim.limit import clip_limit
 from lmlab.optim.schedule import rate_share
 from lmlab.recipe import Recipe
 from lmlab.training.computation import FirstPart, TorchComputation, sequences_in
-from lmlab.training.data_parallel import Exchange
 from lmlab.training.engines import computation
+from lmlab.training.exchange import Exchange
 from lmlab.training.policy import Policy
 from lmlab.training.scaler import LossScaler
 from lmlab.training.state import State

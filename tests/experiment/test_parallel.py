@@ -293,22 +293,8 @@ def test_a_run_of_one_process_goes_on_by_three_and_then_by_two(recipe, tmp_path)
     resume("changed", runs=tmp_path, display=Quiet())
 
 
-SPIKES = {"train.spike": "0.01", "train.on_spike": "rewind", "train.rewinds": "2", "train.checkpoint_every": "5"}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"model.kind": "context"},
-        {"optim.kind": "muon", "model.preset": "modern", "model.ngrams": "2,3", "model.ngram_rows": "500"},
-        {"train.micro_batch": "1", "model.dropout": "0.1"},
-        {"data.windows": "documents"},
-        SPIKES,
-    ],
-    ids=["context", "muon and tables", "accumulation", "documents", "rewinds"],
-)
-def test_each_kind_of_training_is_that_of_one_process(recipe, tmp_path, settings):
+def assert_two_train_as_one(recipe, tmp_path, settings):
+    """Two processes and one have equal batches, close losses and the same events, or fail alike."""
     made = override(recipe, settings)
     (tmp_path / "kind.toml").write_text(to_toml(made), encoding="utf-8")
     status, output = finished(start(tmp_path, 2, "train", str(tmp_path / "kind.toml"), "--run", "two"))
@@ -325,6 +311,25 @@ def test_each_kind_of_training_is_that_of_one_process(recipe, tmp_path, settings
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
     kinds = [[line["kind"] for line in run.read_lines("events")] for run in (two, one)]
     assert kinds[0] == kinds[1]
+
+
+SPIKES = {"train.spike": "0.01", "train.on_spike": "rewind", "train.rewinds": "2", "train.checkpoint_every": "5"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model.kind": "context"},
+        {"optim.kind": "muon", "model.preset": "modern", "model.ngrams": "2,3", "model.ngram_rows": "500"},
+        {"train.micro_batch": "1", "model.dropout": "0.1"},
+        {"data.windows": "documents"},
+        SPIKES,
+    ],
+    ids=["context", "muon and tables", "accumulation", "documents", "rewinds"],
+)
+def test_each_kind_of_training_is_that_of_one_process(recipe, tmp_path, settings):
+    assert_two_train_as_one(recipe, tmp_path, settings)
 
 
 def test_more_processes_than_sequences_and_other_mistakes_end_all_of_them_in_one_line(recipe, tmp_path):

@@ -14,7 +14,7 @@ from lmlab.runs import open_run
 from lmlab.training import memory
 from lmlab.training.display import Quiet
 from lmlab.training.policy import choose_policy
-from tests.experiment.test_parallel import TERM, assert_close, finished, lines, start
+from tests.experiment.test_parallel import TERM, assert_close, assert_two_train_as_one, finished, start
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="torchrun's rendezvous needs libuv on Windows")
 
@@ -71,22 +71,7 @@ def test_sharded_weights_train_as_whole_ones_and_go_on_by_one_process(recipe, tm
     ids=["accumulation", "rewinds"],
 )
 def test_each_kind_of_sharded_training_is_that_of_one_process(recipe, tmp_path, settings):
-    made = override(recipe, settings)
-    (tmp_path / "kind.toml").write_text(to_toml(made), encoding="utf-8")
-    status, output = finished(start(tmp_path, 2, "train", str(tmp_path / "kind.toml"), "--run", "two"))
-    two, _ = open_run("two", tmp_path)
-    try:
-        one = train(made, run="one", runs=tmp_path, display=Quiet()).run
-    except Exception as error:
-        one, _ = open_run("one", tmp_path)
-        assert status == 1 and str(error)[:40] in output
-    else:
-        assert status == 0, output
-    assert [line["batches"] for line in lines(two)] == [line["batches"] for line in lines(one)]
-    for ours, theirs in zip(lines(two), lines(one), strict=True):
-        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
-    kinds = [[line["kind"] for line in run.read_lines("events")] for run in (two, one)]
-    assert kinds[0] == kinds[1]
+    assert_two_train_as_one(recipe, tmp_path, settings)
 
 
 @pytest.mark.parametrize(

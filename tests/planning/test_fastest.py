@@ -34,7 +34,7 @@ def measured(monkeypatch, tmp_path):
         made.append((policy.engine, policy.threads))
         return seconds[policy.engine, policy.threads]
 
-    monkeypatch.setattr(fastest, "_step_seconds", step_seconds)
+    monkeypatch.setattr(fastest, "shortest_step", step_seconds)
     return seconds, made
 
 
@@ -189,13 +189,13 @@ def test_on_arm_longer_steps_are_measured(measured, monkeypatch):
 
 def test_a_long_step_is_measured_with_fewer_sequences(measured, monkeypatch):
     seen = []
-    real = fastest._step_seconds
+    real = fastest.shortest_step
 
     def step_seconds(recipe, policy, tokens, vocabulary):
         seen.append((recipe.train.batch, policy.micro_batch))
         return real(recipe, policy, tokens, vocabulary)
 
-    monkeypatch.setattr(fastest, "_step_seconds", step_seconds)
+    monkeypatch.setattr(fastest, "shortest_step", step_seconds)
     measured[0]["native", 2] = 0.001
     # 6 FLOPs for each of some 10.7M weights and 64 x 256 tokens.
     large = {"model.layers": "6", "model.width": "384", "model.context": "256", "train.batch": "64"}
@@ -226,7 +226,7 @@ def test_on_a_mac_the_gpu_and_the_cpu_are_held_against_each_other(measured, monk
     monkeypatch.setattr(fastest, "choose_policy", lambda recipe: on_cpu)
     monkeypatch.setattr(
         fastest,
-        "_step_seconds",
+        "shortest_step",
         lambda recipe, policy, *rest: dict(zip(("mps", "cpu"), seconds, strict=True))[policy.device],
     )
     on_gpu = dataclasses.replace(on_cpu, device="mps", threads=8)
@@ -246,7 +246,7 @@ def test_a_small_model_s_cpu_is_held_against_an_nvidia_gpu(measured, monkeypatch
         assert not policy.compile
         return {"cuda:0": gpu_seconds, "cpu": 0.005}[policy.device]
 
-    monkeypatch.setattr(fastest, "_step_seconds", step_seconds)
+    monkeypatch.setattr(fastest, "shortest_step", step_seconds)
     on_gpu = dataclasses.replace(on_cpu, device="cuda:0", threads=8, compile=compiled)
     found = fastest_policy(small(**{"train.device": "auto"}), on_gpu, TOKENS, 7)
     assert found.device == device and found.compile == (compiled and device != "cpu")
@@ -260,7 +260,7 @@ def test_steps_that_are_over_before_a_compiler_is_are_not_compiled(measured, mon
     recipe = small(**{"train.device": "cuda"})
     policy = choose_policy(small(**{"train.engine": "torch"}))
     policy = dataclasses.replace(policy, device="cuda:0", compile=True)
-    monkeypatch.setattr(compilation, "probe", lambda *given: ([9.0, 0.01, 0.012], 0))
+    monkeypatch.setattr(compilation, "shortest_step", lambda *given: 0.01)
     found = weighed_compilation(recipe, policy, TOKENS, 7, steps)
     assert found.compile == compiled
     if not compiled:
@@ -271,7 +271,7 @@ def test_steps_that_are_over_before_a_compiler_is_are_not_compiled(measured, mon
     def fails(*given):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(compilation, "probe", fails)
+    monkeypatch.setattr(compilation, "shortest_step", fails)
     other = override(recipe, {"model.width": "32"})
     assert weighed_compilation(other, policy, TOKENS, 7, steps) == policy
 
@@ -288,13 +288,13 @@ def test_steps_are_really_taken(monkeypatch, tmp_path):
     monkeypatch.setenv("LMLAB_CACHE", str(tmp_path))
     recipe = small(**{"model.layers": "1", "train.batch": "2"})
     policy = choose_policy(override(recipe, {"train.engine": "torch", "train.threads": "1"}))
-    assert 0 < fastest._step_seconds(recipe, policy, TOKENS, 7) < 60
+    assert 0 < fastest.shortest_step(recipe, policy, TOKENS, 7) < 60
 
 
 def test_a_run_takes_what_was_found(measured, monkeypatch, tiny_text_file, tmp_path):
     measured[0]["torch", 4] = 0.001
     monkeypatch.setattr(
-        fastest, "_step_seconds_apart", lambda recipe, policy, folder: fastest._step_seconds(recipe, policy, TOKENS, 7)
+        fastest, "_step_seconds_apart", lambda recipe, policy, folder: fastest.shortest_step(recipe, policy, TOKENS, 7)
     )
     settings = {"data.corpus": str(tiny_text_file), "data.tokenizer": "characters", "data.vocabulary": "none"}
     recipe = small(**settings, **{"data.split": "tail", "train.steps": "1", "train.batch": "2", "train.threads": "4"})

@@ -1,5 +1,8 @@
 """The memory of a step by formula, against PyTorch's own tracker of live tensors, and the micro-batch that fits a GPU."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch.distributed._tools.mem_tracker import MemTracker
@@ -63,6 +66,13 @@ def test_a_batch_that_fits_is_one_pass_and_a_given_micro_batch_stays():
 def test_a_gpu_that_shares_the_memory_is_given_a_few_thousand_tokens():
     recipe = recipe_of(**SHAPE, **{"train.batch": 2048})
     assert micro_batch(recipe, 65, "mps", 64e9, 4) == (256, "at most 16,384 tokens a micro-batch")
+
+
+def test_a_single_process_does_not_import_what_only_several_need():
+    # FSDP takes .7 s and 46 MB, which would be part of every run.
+    code = "import sys, lmlab.experiment.start; print([name for name in sys.modules if name.startswith('torch.distributed.fsdp')])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "[]"
 
 
 def test_a_plan_for_a_card_has_the_micro_batch_of_a_run_on_it(monkeypatch):

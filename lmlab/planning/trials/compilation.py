@@ -6,7 +6,7 @@ import dataclasses
 
 from lmlab.data.fresh import TrainingTokens
 from lmlab.hardware.memory import is_out_of_memory
-from lmlab.planning.trials.probe import probe
+from lmlab.planning.trials.probe import shortest_step
 from lmlab.planning.trials.store import facts_of_steps, measured
 from lmlab.recipe import Recipe
 from lmlab.recipe.quantities import duration
@@ -16,7 +16,6 @@ COMPILE_SECONDS = 60.0
 """nanoGPT's README (github.com/karpathy/nanoGPT) gives about a minute for a GPT-2."""
 COMPILED_GAIN = 1.85
 """The factor in speed that the same README gives: 250 ms a step uncompiled, 135 ms compiled."""
-TIMED_STEPS = 3
 
 
 def weighed_compilation(recipe: Recipe, policy: Policy, tokens: TrainingTokens, vocabulary: int, steps: int) -> Policy:
@@ -30,8 +29,7 @@ def weighed_compilation(recipe: Recipe, policy: Policy, tokens: TrainingTokens, 
     eager = dataclasses.replace(policy, compile=False)
 
     def step_seconds() -> dict[str, float]:
-        times, _ = probe(recipe, eager, tokens, vocabulary, recipe.train.steps, lambda taken: len(taken) > TIMED_STEPS)
-        return {"step_seconds": min(times[1:])}
+        return {"step_seconds": shortest_step(recipe, eager, tokens, vocabulary)}
 
     facts = facts_of_steps(recipe, vocabulary) | {"batch": [recipe.train.batch, policy.micro_batch]}
     try:

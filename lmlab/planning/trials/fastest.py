@@ -21,13 +21,12 @@ from lmlab.hardware.cpu import performance_cores, physical_cores
 from lmlab.model.cost import activation_bytes, flops_per_token
 from lmlab.planning.trials.child import measure
 from lmlab.planning.trials.compilation import COMPILED_GAIN
-from lmlab.planning.trials.probe import probe
+from lmlab.planning.trials.probe import TIMED_STEPS, shortest_step
 from lmlab.planning.trials.store import facts_of_steps, measured
 from lmlab.recipe import Recipe
 from lmlab.recipe.extensions import known_only_here
 from lmlab.training.policy import Policy, choose_policy
 
-TIMED_STEPS = 3
 MOST_BYTES_HERE = 64 << 20
 """Bytes of activations in PyTorch; above it a trial would raise the run's own peak of memory."""
 FLOAT32_BYTES = 4
@@ -90,12 +89,12 @@ def fastest_policy(
         candidate = dataclasses.replace(candidates[place], micro_batch=min(candidates[place].micro_batch, batch))
         if candidate.compile:  # compiling for a comparison would take a minute
             eager = dataclasses.replace(candidate, compile=False)
-            return _step_seconds(tried, eager, tokens, vocabulary) / COMPILED_GAIN
+            return shortest_step(tried, eager, tokens, vocabulary) / COMPILED_GAIN
         if data_folder is not None and (
             large or candidate.engine != policy.engine or candidate.device != policy.device
         ):
             return _step_seconds_apart(tried, candidate, data_folder)
-        return _step_seconds(tried, candidate, tokens, vocabulary)
+        return shortest_step(tried, candidate, tokens, vocabulary)
 
     # Why the native engine isn't a candidate, where it could be.
     lacking = policy.device == "cpu" and policy.engine == "torch" and recipe.train.engine == "auto"
@@ -176,12 +175,6 @@ def _name(policy: Policy) -> str:
     if policy.device != "cpu":
         return f"{policy.engine} on {policy.device}"
     return f"{policy.engine} on {policy.threads} thread{'s' if policy.threads > 1 else ''}"
-
-
-def _step_seconds(recipe: Recipe, policy: Policy, tokens: TrainingTokens, vocabulary: int) -> float:
-    """Return the least time of a few steps without the first: delays by other programs don't count."""
-    times, _ = probe(recipe, policy, tokens, vocabulary, recipe.train.steps, lambda taken: len(taken) > TIMED_STEPS)
-    return min(times[1:])
 
 
 def _step_seconds_apart(recipe: Recipe, policy: Policy, data_folder: Path) -> float:

@@ -10,6 +10,14 @@ from lmlab.recipe import Recipe
 from lmlab.training.policy import Policy
 from lmlab.training.setup import set_up
 
+TIMED_STEPS = 3
+
+
+def shortest_step(recipe: Recipe, policy: Policy, tokens: TrainingTokens, vocabulary: int) -> float:
+    """Return the least time of a few steps without the first, in seconds: delays by other programs don't count."""
+    times, _ = probe(recipe, policy, tokens, vocabulary, recipe.train.steps, lambda taken: len(taken) > TIMED_STEPS)
+    return min(times[1:])
+
 
 def probe(
     recipe: Recipe,
