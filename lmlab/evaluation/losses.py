@@ -30,6 +30,7 @@ from lmlab.evaluation.sample import choose_units
 from lmlab.evaluation.text import ScoredText, split_tokens
 from lmlab.evaluation.windows import positions_of, unit_ranges, units_of, windows_in, windows_over
 from lmlab.model.loss import token_losses
+from lmlab.model.trainable import TrainableModel
 from lmlab.native.engine import Engine
 from lmlab.stats import ratio_standard_error
 
@@ -104,7 +105,7 @@ def evaluate_split(
         windows = windows_over(*ranges, context) if documents is None else documents.over(*ranges)
     if not len(windows):
         raise ValueError("none of the units to score has a token to predict")
-    rows = scoring.batch or windows_at_once(context, text.vocabulary_size, device.type)
+    rows = scoring.batch or windows_at_once(context, text.vocabulary_size, device.type, _in_chunks(scoring))
     together = scoring.share is not None and scoring.share.lockstep
     with _evaluating(model, device, scoring.autocast, together):
         for group in _own_batches(windows, rows, scoring.share):
@@ -173,11 +174,19 @@ def tokens_in_sample(text: ScoredText, split: str, tokens: int, documents: Windo
     return int(documents.targets_in(starts[chosen], ends[chosen]).sum())
 
 
-def windows_at_once(context: int, vocabulary: int, device_type: str) -> int:
-    """Return the windows of a forward pass: float32 logits of at most 64 MB, and few enough tokens for the cache; at least one."""
-    by_logits = LOGIT_BYTES // (4 * context * vocabulary)
+def windows_at_once(context: int, vocabulary: int, device_type: str, in_chunks: bool = False) -> int:
+    """Return the windows of a forward pass: few enough tokens for the cache, and float32 logits of at most 64 MB, which doesn't
+    count where they are computed `in_chunks`; at least one.
+    """
     by_tokens = TOKENS_AT_ONCE.get(device_type, TOKENS_AT_ONCE_ON_A_GPU) // context
+    by_logits = by_tokens if in_chunks else LOGIT_BYTES // (4 * context * vocabulary)
     return max(1, min(by_logits, by_tokens))
+
+
+def _in_chunks(scoring: Scoring) -> bool:
+    """Return whether the model computes logits chunk by chunk; the native engine's batches are bounded by all of them."""
+    model = scoring.model
+    return scoring.engine is None and isinstance(model, TrainableModel) and model.scores_in_chunks
 
 
 def most_frequent_token(text: ScoredText, split: str = "train") -> int:
@@ -286,8 +295,13 @@ def _scores(
 ) -> tuple[Float[NDArray[np.floating], "batch time"], Bool[NDArray[np.bool_], "batch time"]]:
     """Return the nats of each target, at least in float32, and whether it had the largest logit."""
     wanted = torch.from_numpy(targets).to(device)
-    logits = model(torch.from_numpy(inputs).to(device))
-    return token_losses(logits, wanted).cpu().numpy(), (logits.argmax(dim=-1) == wanted).cpu().numpy()
+    tokens = torch.from_numpy(inputs).to(device)
+    if isinstance(model, TrainableModel):
+        nats, hits = model.scores(tokens, wanted)
+    else:
+        logits = model(tokens)
+        nats, hits = token_losses(logits, wanted), logits.argmax(dim=-1) == wanted
+    return nats.cpu().numpy(), hits.cpu().numpy()
 
 
 def _batches(windows: np.ndarray, most: int) -> Iterator[np.ndarray]:

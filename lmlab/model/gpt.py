@@ -10,7 +10,7 @@ Every field of `lmlab.recipe.GPT` is an option of the model; initial values are 
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,7 +19,8 @@ from lmlab.model.activation import soft_cap
 from lmlab.model.attention import Attention
 from lmlab.model.cache import KVCache, LayerCache
 from lmlab.model.dropout import Dropout
-from lmlab.model.gpt_shapes import head_width, key_value_heads
+from lmlab.model.gpt_shapes import head_width, key_value_heads, loss_chunk, score_chunk
+from lmlab.model.head_loss import chunked_loss_sum, chunked_scores
 from lmlab.model.layers import Embedding
 from lmlab.model.mlp import MLP
 from lmlab.model.ngrams import ngram_rows, reach
@@ -60,6 +61,7 @@ class GPTModel(TrainableModel):
     """The GPT that `config` describes."""
 
     config: GPT
+    scores_in_chunks = True
 
     def __init__(self, config: GPT, vocabulary: int) -> None:
         super().__init__(config, vocabulary)
@@ -73,13 +75,21 @@ class GPTModel(TrainableModel):
 
     def forward(self, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time vocabulary"]:
         """Return the logits of the token after each position."""
-        time = tokens.shape[1]
-        if time > self.context:
-            raise LabError(
-                f"{time} tokens are more than the model's context of {self.context}: give it at most as many"
-            )
-        positions = torch.arange(time, device=tokens.device)
-        return self.logits(self.stream(tokens, positions, None))
+        return self.logits(self._read(tokens))
+
+    def loss_sum(self, tokens: Int[Tensor, "batch time"], targets: Int[Tensor, "batch time"]) -> Float[Tensor, ""]:
+        """Return the sum of nats over the targets that aren't -100; where there are many logits, computed chunk by chunk."""
+        chunk = loss_chunk(tokens.numel(), self.vocabulary, tokens.device.type)
+        if chunk is None:
+            return super().loss_sum(tokens, targets)
+        return chunked_loss_sum(*self._head_inputs(tokens), targets, self.config.softcap, chunk)
+
+    def scores(
+        self, tokens: Int[Tensor, "batch time"], targets: Int[Tensor, "batch time"]
+    ) -> tuple[Float[Tensor, "batch time"], Bool[Tensor, "batch time"]]:
+        """See `TrainableModel`; the logits are computed chunk by chunk."""
+        chunk = score_chunk(self.vocabulary, tokens.device.type)
+        return chunked_scores(*self._head_inputs(tokens), targets, self.config.softcap, chunk)
 
     def start_cache(self, batch: int, length: int) -> KVCache:
         """Return an empty cache for `batch` rows of at most `length` tokens. LabError if `length` exceeds the context."""
@@ -130,6 +140,20 @@ class GPTModel(TrainableModel):
             if layer == 0 and self.config.value_residual:
                 first_values = values
         return x
+
+    def _read(self, tokens: Int[Tensor, "batch time"]) -> Stream:
+        """Return the residual stream after the last block, for whole sequences."""
+        time = tokens.shape[1]
+        if time > self.context:
+            raise LabError(
+                f"{time} tokens are more than the model's context of {self.context}: give it at most as many"
+            )
+        return self.stream(tokens, torch.arange(time, device=tokens.device), None)
+
+    def _head_inputs(self, tokens: Int[Tensor, "batch time"]) -> tuple[Stream, Tensor, Tensor | None]:
+        """Return the normalised stream, and the head's matrix and bias."""
+        weight = self.embedding.weight if self.head.weight is None else self.head.weight
+        return self.norm(self._read(tokens)), weight, self.head.bias
 
     def logits(self, x: Stream) -> Float[Tensor, "batch time vocabulary"]:
         """Return the logits from the residual stream after the last block."""
