@@ -22,6 +22,7 @@ from lmlab.optim.build import TrainingOptimizer
 from lmlab.optim.limit import clip_limit
 from lmlab.optim.schedule import rate_share
 from lmlab.recipe import Recipe
+from lmlab.training.ahead import Batch, BatchesAhead
 from lmlab.training.computation import FirstPart, TorchComputation, sequences_in
 from lmlab.training.engines import computation
 from lmlab.training.exchange import Exchange
@@ -77,6 +78,8 @@ class TrainingStep:
         self.tokens = tokens
         self.steps = steps
         self._computation = computation(recipe, policy, model, optimizer)
+        # On a CPU all threads compute the step, and a further one would only delay them.
+        self._ahead = None if policy.torch_device.type == "cpu" else BatchesAhead(self._read)
 
     @property
     def scaler(self) -> LossScaler | None:
@@ -114,18 +117,18 @@ class TrainingStep:
 
         Each call must be followed by a call of `update`.
         """
-        inputs, targets = self.batch(state.cursor)
-        counted = int(np.count_nonzero(targets != IGNORED_TARGET))
-        found = self._computation.gradients(inputs, targets, counted, state.step)
+        cursor, following = state.cursor, state.cursor + self.recipe.train.batch
+        batch = self._read(cursor) if self._ahead is None else self._ahead.take(cursor, following)
+        found = self._computation.gradients(batch.inputs, batch.targets, batch.counted, state.step)
         return StepGradients(
             loss_sum=found.loss_sum,
-            targets=counted,
-            sequences=sequences_in(targets),
+            targets=batch.counted,
+            sequences=batch.sequences,
             norm=found.norm,
             rate=self.rate(state.step),
             finite=found.finite,
             first=found.first,
-            batch=batch_hash(inputs, targets),
+            batch=batch.hash,
         )
 
     def update(self, gradients: StepGradients, limit: float | None) -> bool:
@@ -160,6 +163,16 @@ class TrainingStep:
         # The other targets are inputs too; ignored targets are negative.
         require_ids(np.maximum(targets[:, -1], 0), self.model.vocabulary)
         return inputs, targets
+
+    def _read(self, cursor: int) -> Batch:
+        inputs, targets = self.batch(cursor)
+        return Batch(
+            inputs=inputs,
+            targets=targets,
+            counted=int(np.count_nonzero(targets != IGNORED_TARGET)),
+            sequences=sequences_in(targets),
+            hash=batch_hash(inputs, targets),
+        )
 
     def spans(self, cursor: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the first position and the end (exclusive) of each sequence of that batch in the training split, int64 [batch]."""
