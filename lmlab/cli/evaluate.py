@@ -28,6 +28,11 @@ class Evaluate:
     --data.column, --data.separator and the like set how it is read, where that differs from the run's data."""
     split: Literal["", "train", "valid", "test", "all"] = ""
     """Which split, or all of the text; default: valid where the text comes with a split of its own, else all."""
+    documents: bool = False
+    """Score each document by itself: no token is predicted from an earlier document."""
+    stride: int | None = None
+    """Tokens from one window to the next, at most the context: a smaller one leaves each token more text before it, and takes
+    longer; default: the context, so that windows don't overlap."""
     runs: str = ""
     """Where runs are; default: LMLAB_RUNS, or ./runs."""
     device: str = "auto"
@@ -50,6 +55,8 @@ def run(arguments: list[str]) -> int:
         on=flags.on or None,
         split=flags.split or None,
         reading=reading,
+        stride=flags.stride,
+        alone=flags.documents,
         runs=runs_folder(flags.runs),
         device=flags.device,
         progress=progress_for(flags.json),

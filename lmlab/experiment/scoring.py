@@ -53,13 +53,25 @@ def evaluate(
     on: str | None = None,
     split: str | None = None,
     reading: Mapping[str, Any] | None = None,
+    stride: int | None = None,
+    alone: bool = False,
     runs: str | Path = "runs",
     device: str = "auto",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Return loss, perplexity, accuracy, bits per byte and their counts, and the loss without the units that are duplicates of
     training text; LabError where the text doesn't fit the model. The arguments are those of `score`."""
-    scored = score(reference, on=on, split=split, reading=reading, runs=runs, device=device, progress=progress)
+    scored = score(
+        reference,
+        on=on,
+        split=split,
+        reading=reading,
+        stride=stride,
+        alone=alone,
+        runs=runs,
+        device=device,
+        progress=progress,
+    )
     loaded, part, scores = scored.loaded, scored.part, scored.evaluation
     return {
         "run": loaded.run.name,
@@ -67,7 +79,9 @@ def evaluate(
         "data_id": part.dataset.id,
         "on": on,
         "split": part.split,
-        "scored": part.title(),
+        "scored": part.title() + _windows_words(loaded, stride, alone),
+        "stride": stride,
+        "documents_alone": alone,
         **figures(scores),
         "units": len(scores.bits_per_unit),
         **without_duplicates(scores, part.dataset.plain, loaded.run.origin()["data_id"], progress),
@@ -84,15 +98,19 @@ def score(
     on: str | None = None,
     split: str | None = None,
     reading: Mapping[str, Any] | None = None,
+    stride: int | None = None,
+    alone: bool = False,
     runs: str | Path = "runs",
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Scored:
     """Score a run's model; `on`, `split` and `reading` (settings by dotted name) are as in `part_to_score`.
 
+    `stride` and `alone` set the windows: see `lmlab.evaluation.losses.Scoring`. LabError if they don't fit the run.
     It is computed in the run's precision on the kind of device that it was trained on, and in float32 elsewhere.
     """
     loaded = load(reference, runs, device)
+    _require_windows(loaded, stride, alone)
     policy = _policy(loaded.run)
     if policy is not None and policy.torch_device.type != loaded.device.type:
         policy = None
@@ -106,10 +124,31 @@ def score(
         autocast=autocast,
         engine=native_engine(loaded.model) if autocast is None else None,
         documents=lambda split: split_windows(loaded.recipe, part.dataset, split),
+        stride=stride,
+        alone=alone,
     )
     with _tf32(policy is not None and policy.tf32):
         scores = evaluate_split(scoring, part.split)
     return Scored(loaded=loaded, part=part, evaluation=scores, precision="fp32" if policy is None else policy.precision)
+
+
+def _require_windows(loaded: Loaded, stride: int | None, alone: bool) -> None:
+    context = loaded.recipe.model.context
+    if stride is not None and not 1 <= stride <= context:
+        raise LabError(
+            f"a stride of {stride} doesn't fit {loaded.run.name}: expected 1 to its context of {context} tokens"
+        )
+    if (stride is not None or alone) and loaded.recipe.data.windows != "stream":
+        raise LabError(
+            f"{loaded.run.name} was trained on windows of documents and is scored in the same: leave out --stride and --documents"
+        )
+
+
+def _windows_words(loaded: Loaded, stride: int | None, alone: bool) -> str:
+    """Describe windows that aren't the usual ones."""
+    context = loaded.recipe.model.context
+    slid = "" if stride is None else f", windows of {context} tokens at a stride of {stride}"
+    return (", each document by itself" if alone else "") + slid
 
 
 @contextlib.contextmanager
