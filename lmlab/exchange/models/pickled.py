@@ -120,6 +120,9 @@ class _Machine:
             raise _Refused("has a damaged pickle: it takes a value that isn't there")
         self.stack.pop()
 
+    def pop_mark(self, value: Any) -> None:
+        self._since_mark()
+
     def put(self, value: Any) -> None:
         self.memo[len(self.memo) if value is None else value] = self._top(object)
 
@@ -196,7 +199,7 @@ class _Machine:
 STEPS: dict[str, Callable[[_Machine, Any], None]] = {
     "MARK": _Machine.mark,
     "POP": _Machine.pop,
-    "POP_MARK": lambda machine, value: machine._since_mark() and None,
+    "POP_MARK": _Machine.pop_mark,
     "DUP": lambda machine, value: machine.stack.append(machine._top(object)),
     **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), _Machine.put),
     **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _Machine.get),

@@ -153,7 +153,7 @@ class _Archive:
 
     def stored(self, identity: Any) -> _Storage:
         """Return the storage of a persistent id: ("storage", class, key, device, elements)."""
-        facts = identity if isinstance(identity, tuple) and len(identity) == 5 else (None,) * 5
+        facts: tuple[Any, ...] = identity if isinstance(identity, tuple) and len(identity) == 5 else (None,) * 5
         what, kind, key, _, elements = facts
         if (
             what != "storage"
