@@ -160,7 +160,12 @@ class Storage:
 def archive(path, value, entries=None, packing=zipfile.ZIP_STORED, raw=None):
     content = io.BytesIO()
     Storages(content, protocol=2).dump(value)
-    parts = {"a/data.pkl": raw or content.getvalue(), "a/byteorder": b"little", "a/data/0": bytes(24), **(entries or {})}
+    parts = {
+        "a/data.pkl": raw or content.getvalue(),
+        "a/byteorder": b"little",
+        "a/data/0": bytes(24),
+        **(entries or {}),
+    }
     with zipfile.ZipFile(path, "w", packing) as file:
         for name, part in parts.items():
             if part is not None:
@@ -174,7 +179,9 @@ def tensor(storage=None, offset=0, size=(6,), stride=(1,), elements=6):
 
 
 def test_the_hand_made_archive_is_read_where_nothing_is_wrong(tmp_path):
-    assert torch.equal(read_torch_file(archive(tmp_path / "a.pt", tensor(size=(2, 3), stride=(1, 2)))), torch.zeros(2, 3))
+    assert torch.equal(
+        read_torch_file(archive(tmp_path / "a.pt", tensor(size=(2, 3), stride=(1, 2)))), torch.zeros(2, 3)
+    )
 
 
 @pytest.mark.parametrize(
@@ -337,7 +344,8 @@ def test_the_number_of_instructions_and_the_size_are_limited(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "value", [{"stoi": {"\n": 0, "é": 1}, "itos": {0: "\n", 1: "é"}, "vocab_size": 2}, [None, True, -5, 1 << 30, "\ud800"], {}]
+    "value",
+    [{"stoi": {"\n": 0, "é": 1}, "itos": {0: "\n", 1: "é"}, "vocab_size": 2}, [None, True, -5, 1 << 30, "\ud800"], {}],
 )
 def test_a_pickle_that_is_written_is_what_python_reads(value):
     assert pickle.loads(write_pickle(value)) == value
