@@ -33,7 +33,7 @@ class Attention(nn.Module):
         self.qkv_rows = tuple(heads * self.head_width for heads in (self.heads, self.key_heads, self.key_heads))
         self.qkv = Linear(model.width, qkv_width(model), bias=model.qkv_bias)
         self.projection = Linear(model.width, model.width, bias=model.bias)
-        self.qk_norm = model.qk_norm
+        self.qk_norm, self.epsilon = model.qk_norm, model.norm_epsilon
         self.first_share = nn.Parameter(torch.empty(1)) if model.value_residual and layer > 0 else None
         self.dropout = model.dropout
         self.residual_dropout = Dropout(model.dropout)
@@ -65,7 +65,7 @@ class Attention(nn.Module):
         # Queries and keys are adjacent, so that one operation handles both.
         both, values = heads.split((self.heads + self.key_heads, self.key_heads), dim=2)
         if self.qk_norm:
-            both = rms_norm(both)
+            both = rms_norm(both, self.epsilon)
         if turn is not None:
             both = rotate(both, turn)
         queries, keys = both.split((self.heads, self.key_heads), dim=2)

@@ -38,9 +38,9 @@ class Block(nn.Module):
 
     def __init__(self, model: GPT, layer: int) -> None:
         super().__init__()
-        self.attention_norm = build_norm(model.norm, model.width, model.bias)
+        self.attention_norm = build_norm(model.norm, model.width, model.bias, model.norm_epsilon)
         self.attention = Attention(model, layer)
-        self.mlp_norm = build_norm(model.norm, model.width, model.bias)
+        self.mlp_norm = build_norm(model.norm, model.width, model.bias, model.norm_epsilon)
         self.mlp = MLP(model)
         # The first block's input is the embedding itself, so there is nothing to mix.
         self.stream_shares = nn.Parameter(torch.empty(2)) if model.embedding_skip and layer > 0 else None
@@ -70,7 +70,7 @@ class GPTModel(TrainableModel):
         self.positions = Embedding(config.context, config.width) if config.positions == "learned" else None
         self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
-        self.norm = build_norm(config.norm, config.width, config.bias)
+        self.norm = build_norm(config.norm, config.width, config.bias, config.norm_epsilon)
         self.head = Head(config, vocabulary)
 
     def forward(self, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time vocabulary"]:
@@ -132,7 +132,7 @@ class GPTModel(TrainableModel):
             # The backward pass of a slice is one copy; that of an embedding look-up is a scatter-add.
             x = x + (self.positions.weight[: tokens.shape[1]] if memories is None else self.positions(positions))
         elif self.config.positions == "rotary":
-            turn = rotation(positions, head_width(self.config), x.dtype)
+            turn = rotation(positions, head_width(self.config), x.dtype, self.config.rotary_base)
         x = embedded = self.dropout(x)
         first_values = None
         for layer, block in enumerate(self.blocks):

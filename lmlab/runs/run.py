@@ -103,6 +103,11 @@ class Run:
 
     def fact(self, name: str) -> Any:
         """Return the value of `name` in origin.json; raises LabError if it has none."""
+        if name not in self._origin and self.model_from is not None:
+            raise LabError(
+                f"{self.name} is an imported model ({self.model_from['form']}), without data of its own: name a text with --on, or "
+                "with --data.corpus to train on"
+            )
         if name not in self._origin:
             raise LabError(f"{self.folder / ORIGIN} has no {name}: take it from a copy of the run")
         return self._origin[name]
@@ -111,6 +116,14 @@ class Run:
     def imported(self) -> dict[str, Any] | None:
         """For a run made from a foreign log: its file and form, and what is known of it; else None."""
         return self._origin.get("imported")
+
+    @property
+    def model_from(self) -> dict[str, Any] | None:
+        """For a run made from another project's model: its form, files and what is known of it; else None.
+
+        Such a run has a recipe and weights, but no data set, training or losses.
+        """
+        return self._origin.get("model_from")
 
     def recipe(self) -> Recipe:
         """Return the recipe; raises LabError for an imported run, which has none."""
@@ -202,10 +215,10 @@ class Run:
         return units.read_units(self.folder / units.NAME)
 
     def status(self) -> StatusName:
-        """Return imported: from a log; running: a process holds its lock; finished: it reached its end; stopped: it has begun;
-        else new.
+        """Return imported: from a log or a model; running: a process holds its lock; finished: it reached its end; stopped: it has
+        begun; else new.
         """
-        if self.imported is not None:
+        if self.imported is not None or self.model_from is not None:
             return "imported"
         if is_locked(self.folder):
             return "running"
@@ -239,6 +252,8 @@ def _origin_problem(value: dict[str, Any]) -> str:
     imported = value.get("imported")
     if imported is not None:
         return _imported_problem(imported)
+    if value.get("model_from") is not None:
+        return _model_problem(value["model_from"])
     parent = value.get("parent")
     if parent is None:
         return ""
@@ -250,6 +265,15 @@ def _origin_problem(value: dict[str, Any]) -> str:
     step = parent.get("step", 0)
     if not is_run_name(parent.get("name", "run")) or type(step) is not int or not 0 <= step < 1 << 63:
         return "the parent's name and step"
+    return ""
+
+
+def _model_problem(model: Any) -> str:
+    if not isinstance(model, dict) or not isinstance(model.get("files"), list):
+        return "model_from as an object with a list of files"
+    for name in ("form", "kind", "path"):
+        if not isinstance(model.get(name), str):
+            return f"the imported model's {name}"
     return ""
 
 

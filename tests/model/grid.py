@@ -39,6 +39,8 @@ OPTIONS: dict[str, dict] = {
     "modern": {**PRESETS["modern"]},
     "modern_grouped_dropout": {**PRESETS["modern"], "kv_heads": 2, "dropout": 0.2},
     "modern_ngrams_dropout": {**PRESETS["modern"], "ngrams": (4, 2), "ngram_rows": 7, "dropout": 0.2},
+    "llama_grouped": {**PRESETS["llama"], "kv_heads": 2},
+    "rotary_base": {"positions": "rotary", "rotary_base": 100.0},
     "one_layer": {**PRESETS["modern"], "layers": 1},
 }
 

@@ -23,7 +23,7 @@ def test_a_file_is_its_base_with_its_own_settings(tmp_path):
 
 def test_a_run_saves_every_setting_and_no_base(tmp_path):
     path = write(tmp_path, mine='base = "first"\n')
-    assert "base" not in to_toml(load_recipe(path))
+    assert "\nbase = " not in to_toml(load_recipe(path))
     assert load_recipe(path).model == load_recipe("first").model
     assert from_toml(to_toml(load_recipe(path))) == load_recipe(path)
 

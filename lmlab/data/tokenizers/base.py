@@ -24,7 +24,7 @@ class Tokenizer(Protocol):
     """Converts text to ids and back. Text that looks like a special token is encoded as ordinary text."""
 
     name: str
-    """Its name in recipes: characters, bytes, words, gpt2 or bpe."""
+    """Its name in recipes: characters, bytes, words, gpt2, bpe or imported."""
     vocabulary_size: int
     """Number of ids; ids are 0 to vocabulary_size - 1."""
     lossless: bool
