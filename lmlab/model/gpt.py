@@ -18,6 +18,7 @@ from lmlab import LabError
 from lmlab.model.activation import soft_cap
 from lmlab.model.attention import Attention
 from lmlab.model.cache import KVCache, LayerCache
+from lmlab.model.documents import attention_mask
 from lmlab.model.dropout import Dropout
 from lmlab.model.gpt_shapes import head_width, key_value_heads, loss_chunk, score_chunk
 from lmlab.model.head_loss import chunked_loss_sum, chunked_scores
@@ -46,13 +47,19 @@ class Block(nn.Module):
         self.stream_shares = nn.Parameter(torch.empty(2)) if model.embedding_skip and layer > 0 else None
 
     def forward(
-        self, x: Stream, embedded: Stream, turn: Rotation | None, first_values: Values | None, memory: LayerCache | None
+        self,
+        x: Stream,
+        embedded: Stream,
+        turn: Rotation | None,
+        first_values: Values | None,
+        memory: LayerCache | None,
+        mask: Float[Tensor, "batch 1 time time"] | None,
     ) -> tuple[Stream, Values]:
         """Return the residual stream after this layer, and the layer's attention values."""
         if self.stream_shares is not None:
             own, skipped = self.stream_shares.to(x.dtype)
             x = own * x + skipped * embedded
-        change, values = self.attention(self.attention_norm(x), turn, first_values, memory)
+        change, values = self.attention(self.attention_norm(x), turn, first_values, memory, mask)
         x = x + change
         return x + self.mlp(self.mlp_norm(x)), values
 
@@ -96,7 +103,8 @@ class GPTModel(TrainableModel):
         self.require_length(length)
         heads, width = key_value_heads(self.config), head_width(self.config)
         shape = (self.config.layers, batch, length, heads, width)
-        return KVCache(*shape, self.device, self.embedding.weight.dtype, reach(self.config.ngrams))
+        recent, boundary = reach(self.config.ngrams), self.config.boundary
+        return KVCache(*shape, self.device, self.embedding.weight.dtype, recent, boundary)
 
     @torch.no_grad()
     def advance(
@@ -109,7 +117,7 @@ class GPTModel(TrainableModel):
         batch, new = tokens.shape
         lengths = [new] * batch if lengths is None else lengths
         positions = cache.positions(new)
-        x = self.stream(tokens, positions, cache.layers(positions), cache.recent)
+        x = self.stream(tokens, positions, cache.layers(positions, tokens), cache.recent)
         cache.advance(tokens, lengths)
         last = torch.tensor(lengths, device=tokens.device) - 1
         return self.logits(x[torch.arange(batch, device=tokens.device), last].unsqueeze(1)).squeeze(1)
@@ -133,10 +141,14 @@ class GPTModel(TrainableModel):
             x = x + (self.positions.weight[: tokens.shape[1]] if memories is None else self.positions(positions))
         elif self.config.positions == "rotary":
             turn = rotation(positions, head_width(self.config), x.dtype, self.config.rotary_base)
+        mask, boundary = None, self.config.boundary
+        if boundary is not None and memories is None:
+            mask = attention_mask(tokens, boundary, x.dtype)
         x = embedded = self.dropout(x)
         first_values = None
         for layer, block in enumerate(self.blocks):
-            x, values = block(x, embedded, turn, first_values, None if memories is None else memories[layer])
+            memory = None if memories is None else memories[layer]
+            x, values = block(x, embedded, turn, first_values, memory, mask)
             if layer == 0 and self.config.value_residual:
                 first_values = values
         return x

@@ -28,6 +28,9 @@ def gpt_bytes(model: GPT, vocabulary: int, micro_batch: int, element_bytes: int,
     token = _embedding_bytes(model, device) + layers + head
     # The rotation's complex factors are shared by the rows of a batch: 8 bytes for each pair of dimensions of a head.
     shared = model.context * head_width(model) // 2 * 2 * FLOAT32 if model.positions == "rotary" else 0
+    # One mask of the documents, which all layers share; `attend_unfused` doesn't save it.
+    masked = model.boundary is not None and (device == "cuda" or not model.dropout)
+    token += model.context * element_bytes if masked else 0
     copies = gpt_parameters(model, vocabulary)["matrix"] * element_bytes if element_bytes < FLOAT32 else 0
     # The gradient of the head, which a chunked loss computes in the forward pass.
     ahead = vocabulary * (model.width + model.head_bias) * FLOAT32 if chunked else 0

@@ -52,6 +52,7 @@ KNOWN: Known = {
     "embedding_skip": yes_or_no,
     "ngrams": lambda value: isinstance(value, tuple) and all(map(size, value)),
     "ngram_rows": size,
+    "boundary": size_or_none,
     "norm_epsilon": lambda value: value == EPSILON,
     "rotary_base": amount,
 }
@@ -124,6 +125,7 @@ def engine_shape(model: GPT, vocabulary: int) -> Shape:
         ngram_rows=model.ngram_rows,
         softcap=model.softcap,
         dropout=model.dropout,
+        boundary=-1 if model.boundary is None else model.boundary,
     )
 
 
