@@ -1,4 +1,4 @@
-"""Remaining time of a run from the time of its own steps, by which its forecast is corrected once."""
+"""Speed of a run's steps, and its remaining time from them, by which its forecast is corrected once."""
 
 from __future__ import annotations
 
@@ -111,6 +111,32 @@ class Pace:
     def _is_known(self) -> bool:
         usual = self._steps >= FIRST_STEPS and self._seconds >= FIRST_SECONDS
         return usual or (self._steps >= FEWEST_STEPS and self._seconds >= LONG_SECONDS)
+
+
+class Meter:
+    """Measures tokens a second since the last line of metrics, and smoothed tokens a second and seconds a step for the display."""
+
+    SMOOTHING = 0.9
+
+    def __init__(self) -> None:
+        self.recent = 0.0
+        self.step_seconds = 0.0
+        self._tokens = 0
+        self._seconds = 0.0
+
+    def add(self, tokens: int, seconds: float) -> None:
+        self._tokens += tokens
+        self._seconds += seconds
+        self.recent = self._smoothed(self.recent, tokens / max(seconds, 1e-9))
+        self.step_seconds = self._smoothed(self.step_seconds, seconds)
+
+    def _smoothed(self, before: float, now: float) -> float:
+        return self.SMOOTHING * before + (1 - self.SMOOTHING) * now if before else now
+
+    def take(self) -> float:
+        speed = self._tokens / max(self._seconds, 1e-9)
+        self._tokens, self._seconds = 0, 0.0
+        return speed
 
 
 def correction_words(found: Correction, expected: Expected) -> str:
