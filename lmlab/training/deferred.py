@@ -17,7 +17,7 @@ from lmlab.training.policy import Policy
 
 DEVICES = ("cuda",)
 """Types of devices whose updates are deferred. A CPU has computed a step when its call returns; on MPS PyTorch's fused AdamW
-updates the weights whatever `found_inf` is (pytorch/pytorch#186360)."""
+ignored `found_inf` in versions that lmlab supports (pytorch/pytorch#186360)."""
 
 
 def defers(recipe: Recipe, policy: Policy, optimizer: TrainingOptimizer) -> bool:

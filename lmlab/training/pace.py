@@ -119,16 +119,25 @@ class Meter:
     SMOOTHING = 0.9
 
     def __init__(self) -> None:
-        self.recent = 0.0
         self.step_seconds = 0.0
+        self._step_tokens = 0.0
         self._tokens = 0
         self._seconds = 0.0
 
     def add(self, tokens: int, seconds: float) -> None:
         self._tokens += tokens
         self._seconds += seconds
-        self.recent = self._smoothed(self.recent, tokens / max(seconds, 1e-9))
+        self._step_tokens = self._smoothed(self._step_tokens, tokens)
         self.step_seconds = self._smoothed(self.step_seconds, seconds)
+
+    @property
+    def recent(self) -> float:
+        """Smoothed tokens a second: the ratio of both smoothed values.
+
+        Smoothed ratios would exceed it: where launching takes longer than computing, the first deferred step after an evaluation
+        has the time of two steps, and the last one before the next evaluation nearly none.
+        """
+        return self._step_tokens / self.step_seconds if self.step_seconds else 0.0
 
     def _smoothed(self, before: float, now: float) -> float:
         return self.SMOOTHING * before + (1 - self.SMOOTHING) * now if before else now

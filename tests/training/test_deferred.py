@@ -12,6 +12,7 @@ from lmlab.optim.build import build_optimizer
 from lmlab.recipe import Recipe, override
 from lmlab.training import deferred
 from lmlab.training.deferred import defers, read_later
+from lmlab.training.pace import Meter
 from lmlab.training.policy import apply_policy, choose_policy
 from lmlab.training.state import State
 from lmlab.training.step import TrainingStep
@@ -113,6 +114,14 @@ def test_a_launched_step_is_that_of_gradients_and_update(on_a_cpu, device):
 def test_numbers_are_those_at_the_call():
     read = read_later(torch.tensor([1.0, float("nan"), 3.0]))
     assert str(read()) == "[1.0, nan, 3.0]"
+
+
+def test_the_speed_that_is_shown_hardly_depends_on_how_a_time_is_divided_among_steps():
+    """Steps of 1 s: the host launches two before the numbers of the first are read, and the last one's are there at once."""
+    meter = Meter()
+    for seconds in (*[1.0] * 30, 2.0, *[1.0] * 8, 0.0):
+        meter.add(100, seconds)
+    assert meter.recent == pytest.approx(100, rel=0.15) and meter.take() == 100
 
 
 @pytest.mark.gpu
