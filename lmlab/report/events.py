@@ -43,7 +43,7 @@ def black_box_lines(box: dict[str, Any]) -> list[str]:
             for recent in box["recent"]
         ),
         "",
-        "by layer, with the weights from before the update, on the batch before and on this one:",
+        f"by layer, with the weights {_weights(box)}, on the batch before and on this one:",
         f"  {'':<20}  {'gradient norm':>25}  {'activation rms':>25}",
     ]
     if "failed" in box:
@@ -65,6 +65,12 @@ def black_box_lines(box: dict[str, Any]) -> list[str]:
         lines += [f"  loss {_number(text['loss'])}, {documents}, from token {text['first_token']:,}:"]
         lines += [f"    | {part.expandtabs()}" for part in shown.split("\n")]
     return list(map(printable, lines))
+
+
+def _weights(box: dict[str, Any]) -> str:
+    """Return which weights were observed; boxes of earlier versions are of those before the update."""
+    step = box.get("weights_step", 0)
+    return "from before the update" if step < box["step"] else f"of step {step:,}, after this step's update"
 
 
 def _what(line: dict[str, Any]) -> str:
