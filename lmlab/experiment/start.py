@@ -68,6 +68,7 @@ def train(
     require_place(root)
     dataset = _dataset(recipe, parent, progress)
     _require_windows(recipe, dataset)
+    _require_boundary(recipe, dataset)
     lineage = () if parent is None or not recipe.data.fresh else lineage_through(parent.run, parent.checkpoint)
     training = training_tokens(recipe, dataset, lineage)
     recipe = with_known_prompts(recipe, dataset.tokenizer, say)
@@ -204,6 +205,17 @@ def _dataset(recipe: Recipe, parent: Parent | None, progress: Progress | None) -
 def _same_data(one: Data, other: Data) -> bool:
     """Return whether two settings give one data set: order, stride and freshness only affect how it is read."""
     return dataclasses.replace(one, order=other.order, stride=other.stride, fresh=other.fresh) == other
+
+
+def _require_boundary(recipe: Recipe, dataset: Dataset) -> None:
+    boundary, end = getattr(recipe.model, "boundary", None), dataset.end_of_text
+    if boundary is None or boundary == end:
+        return
+    advice = "leave it out" if end is None else f"use --model.boundary {end}"
+    has = "no end-of-text token" if end is None else f"the end-of-text token {end}"
+    raise LabError(
+        f"model.boundary {boundary} doesn't separate documents here: data set {dataset.id} has {has}; {advice}"
+    )
 
 
 def _require_windows(recipe: Recipe, dataset: Dataset) -> None:

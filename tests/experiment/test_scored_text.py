@@ -200,3 +200,15 @@ def test_a_smaller_stride_and_documents_by_themselves_are_scored_and_named(place
     assert alone["documents_alone"] and "each document by itself" in alone["scored"]
     with pytest.raises(LabError, match="expected 1 to its context of 16 tokens"):
         evaluate(place, "mine", stride=17)
+
+
+def test_attention_within_documents_needs_the_datas_own_end_of_text(place, tiny_text):
+    (place / "tales").mkdir()
+    for number in range(8):
+        (place / "tales" / f"{number}.txt").write_text(tiny_text[number * 90 : number * 90 + 80])
+    settings = {**SMALL, "data.corpus": str(place / "tales"), "data.valid_share": "0.3", "model.boundary": "9"}
+    with pytest.raises(LabError, match="use --model.boundary 256"):
+        train(override(Recipe(), settings), run="wrong", runs=place, display=Quiet(), say=lambda line: None)
+    settings |= {"model.boundary": "256", "model.dropout": "0.1"}
+    made = train(override(Recipe(), settings), run="separate", runs=place, display=Quiet(), say=lambda line: None)
+    assert evaluate(place, "separate")["loss"] == pytest.approx(made.summary["final"]["loss"], rel=1e-6)
