@@ -7,13 +7,14 @@ fine-tuning, which `lmlab train --from` begins with.
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmlab.checkpoint.pointers import update_pointers
+from lmlab.checkpoint.pointers import Best, update_pointers
 from lmlab.checkpoint.saving import save
 from lmlab.data.progress import Progress, shown
 from lmlab.exchange.models.foreign import ForeignModel, Given
@@ -136,7 +137,7 @@ def _write(folder: Path, model: ForeignModel) -> None:
     write_json(folder / "tokenizer.json", model.tokenizer.to_json())
     checkpoints = folder / "checkpoints"
     save(checkpoints, 0, {"weights": model.weights}, State().to_json({}))
-    update_pointers(checkpoints, 0, None)
+    update_pointers(checkpoints, 0, Best(step=0, loss=math.nan))
 
 
 def _hashed(files: Sequence[Path], progress: Progress) -> list[dict[str, Any]]:

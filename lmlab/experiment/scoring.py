@@ -36,7 +36,10 @@ class Scored:
 
     def seen_line(self) -> str:
         """Return a line on how much of the text the run was trained on; empty where there is nothing to report."""
-        return seen_line(self.loaded.run.name, self.part, seen_figures(self.part, self.evaluation))
+        run = self.loaded.run
+        if run.model_from is not None:
+            return f"whether {run.name} was trained on it is unknown: it is an imported model"
+        return seen_line(run.name, self.part, seen_figures(self.part, self.evaluation))
 
     def precision_warnings(self) -> list[str]:
         """Return a line where the run's own scores were computed in another precision."""
@@ -84,7 +87,7 @@ def evaluate(
         "documents_alone": alone,
         **figures(scores),
         "units": len(scores.bits_per_unit),
-        **without_duplicates(scores, part.dataset.plain, loaded.run.origin()["data_id"], progress),
+        **without_duplicates(scores, part.dataset.plain, loaded.run.origin().get("data_id"), progress),
         "precision": scored.precision,
         "trained_on": seen_figures(part, scores),
         "trained_on_note": scored.seen_line(),

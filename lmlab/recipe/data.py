@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 from lmlab.recipe.setting import setting
 
-TOKENIZERS = ["characters", "bytes", "words", "gpt2", "bpe", "imported"]
+IMPORTED = "imported"
+"""The tokenizer of an imported model, which isn't made from a text."""
+TOKENIZERS = ["characters", "bytes", "words", "gpt2", "bpe", IMPORTED]
 """Names of the tokenizers; `lmlab.data.tokenizers.add_tokenizer` adds one."""
 SplitName = Literal["auto", "published", "hash", "tail"]
 OrderName = Literal["shuffle", "shifted", "random"]

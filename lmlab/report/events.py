@@ -18,6 +18,10 @@ def event_lines(run: Run, events: list[dict[str, Any]]) -> list[str]:
     """Return a table of events, with a hint to the black boxes where there are some."""
     if run.imported is not None:
         return [f"{run.name}: imported from {run.imported['file']}, which has only losses"]
+    if run.model_from is not None:
+        return [
+            f"{run.name}: imported from {run.model_from['path']} ({run.model_from['form']}), nothing has happened since"
+        ]
     if not events:
         return [f"{run.name}: nothing has happened yet"]
     rows = [(printable(line["time"])[:19].replace("T", " "), f"{line['step']:,}", _what(line)) for line in events]

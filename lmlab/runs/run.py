@@ -125,6 +125,14 @@ class Run:
         """
         return self._origin.get("model_from")
 
+    def require_trained(self) -> None:
+        """Raise LabError for a run that is another project's model: it has no training, optimizer state or losses."""
+        if self.model_from is not None:
+            raise LabError(
+                f"{self.name} is an imported model ({self.model_from['form']}), which wasn't trained here: evaluate it with --on "
+                f"TEXT, sample it, or train from it with lmlab train --from {self.name}"
+            )
+
     def recipe(self) -> Recipe:
         """Return the recipe; raises LabError for an imported run, which has none."""
         if self.imported is not None:

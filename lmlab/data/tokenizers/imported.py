@@ -129,7 +129,9 @@ def _tokens(ids: Mapping[str, int], definition: Mapping[str, Any], size: int) ->
     found = [b""] * size
     for token, number in ids.items():
         if not 0 <= number < size:
-            raise LabError(f"it has the id {number:,}, but its model a vocabulary of {size:,}")
+            raise LabError(
+                f"it has the token id {number:,}, but the model a vocabulary of {size:,}: name the right one with --tokenizer"
+            )
         if token in added:
             found[number] = b"" if added[token].get("special") else token.encode("utf-8", errors="replace")
         else:

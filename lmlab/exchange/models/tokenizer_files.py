@@ -46,8 +46,8 @@ def find_tokenizer(
     none, or it has more tokens than the model.
     """
     places = (folder, *elsewhere) if given is None else (given,)
-    found = next((files for place in places if (files := _in_folder(place) if place.is_dir() else (place,))), ())
-    if given is not None and not (found and found[0].is_file()):
+    found = (given,) if given is not None and given.is_file() else next(filter(None, map(_in_folder, places)), ())
+    if given is not None and not found:
         raise LabError(f"--tokenizer {given} has no tokenizer: expected {JSON}, {META}, or vocab.json and merges.txt")
     if not found:
         if vocabulary in (GPT2_TOKENS, GPT2_PADDED):

@@ -195,6 +195,7 @@ def index_for(path: Path, runs: Path | None) -> Iterator[RunIndex]:
 
 
 def _verify_run(run: Run, rescore: bool) -> Verification:
+    run.require_trained()
     summary = run.summary()
     if summary is None:
         raise LabError(f"{run.name} is not finished, so it has no figures to recompute: lmlab resume {run.name}")
