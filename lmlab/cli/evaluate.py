@@ -22,7 +22,7 @@ class Evaluate:
     """
 
     target: tyro.conf.Positional[str]
-    """RUN, RUN@best (the default), RUN@latest, RUN@STEP or RUN@init."""
+    """RUN, RUN@best (the default), RUN@latest, RUN@STEP or RUN@init; hf:FOLDER for a local model of transformers, with --on."""
     on: str = ""
     """Another text (a catalogue name, a path, - or a data set's id), encoded with the run's tokenizer; default: the run's own data.
     --data.column, --data.separator and the like set how it is read, where that differs from the run's data."""
@@ -66,7 +66,8 @@ def run(arguments: list[str]) -> int:
     if flags.json:
         show_json(values)
     else:
-        show(figures_line(f"{values['run']}@{values['step']} on {values['scored']}", values))
+        step = "" if values["step"] is None else f"@{values['step']}"
+        show(figures_line(f"{values['run']}{step} on {values['scored']}", values))
         told = [values["trained_on_note"]] if values["trained_on_note"] else [duplicates_line(values)]
         show(*filter(None, told))
     return 0
