@@ -11,16 +11,25 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from lmlab import LabError, __version__
-
-if TYPE_CHECKING:
-    from lmlab.generation.settings import Sampling
 
 TIMEOUT_SECONDS = 120.0
 LARGEST_ANSWER = 1 << 22
 KEY = "OPENAI_API_KEY"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """The settings of an answer."""
+
+    tokens: int
+    temperature: float
+    top_p: float
+    seed: int
+    stop: tuple[str, ...]
 
 
 class ReferenceWriter:
@@ -37,22 +46,22 @@ class ReferenceWriter:
         self.address = address.rstrip("/")
         self.name = model or self.address
 
-    def answers(self, prompts: Sequence[str], sampling: Sampling) -> list[dict[str, Any]]:
+    def answers(self, prompts: Sequence[str], asked: Asked) -> list[dict[str, Any]]:
         """Return the answer to each prompt: text, tokens, seconds and reason. LabError where the server fails."""
-        return [self._answer(prompt, sampling) for prompt in prompts]
+        return [self._answer(prompt, asked) for prompt in prompts]
 
-    def _answer(self, prompt: str, sampling: Sampling) -> dict[str, Any]:
-        asked = {
+    def _answer(self, prompt: str, asked: Asked) -> dict[str, Any]:
+        body = {
             "model": self.name,
             "messages": [{"role": "user", "content": prompt}],
-            "max_tokens": sampling.tokens,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "seed": sampling.seed,
-            **({"stop": list(sampling.stop)} if sampling.stop else {}),
+            "max_tokens": asked.tokens,
+            "temperature": asked.temperature,
+            "top_p": asked.top_p,
+            "seed": asked.seed,
+            **({"stop": list(asked.stop)} if asked.stop else {}),
         }
         began = time.perf_counter()
-        value = self._post(asked)
+        value = self._post(body)
         try:
             choice = value["choices"][0]
             text = choice["message"]["content"] or ""
@@ -65,12 +74,12 @@ class ReferenceWriter:
         reason = str(choice.get("finish_reason"))[:20]
         return {"prompt": prompt, "text": text, "tokens": tokens, "seconds": seconds, "reason": reason}
 
-    def _post(self, asked: dict[str, Any]) -> Any:
+    def _post(self, body: dict[str, Any]) -> Any:
         headers = {"Content-Type": "application/json", "User-Agent": f"lmlab/{__version__}"}
         if key := os.environ.get(KEY):
             headers["Authorization"] = f"Bearer {key}"
         address = f"{self.address}/chat/completions"
-        request = urllib.request.Request(address, data=json.dumps(asked).encode(), headers=headers)
+        request = urllib.request.Request(address, data=json.dumps(body).encode(), headers=headers)
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
                 return json.loads(response.read(LARGEST_ANSWER))

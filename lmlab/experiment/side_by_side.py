@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmlab.exchange.reference_writer import ReferenceWriter
+from lmlab.exchange.reference_writer import Asked, ReferenceWriter
 from lmlab.experiment.loaded import load
 from lmlab.experiment.models_of_others import is_foreign, load_foreign
 from lmlab.generation.settings import Sampling
@@ -81,7 +82,8 @@ def side_by_side(
         found.append(_written(name, prompts, sampling, runs, device))
     if reference is not None:
         say(f"{reference.name} writes {len(prompts)} texts")
-        answers = tuple(reference.answers(prompts, sampling))
+        asked = Asked(**{entry.name: getattr(sampling, entry.name) for entry in dataclasses.fields(Asked)})
+        answers = tuple(reference.answers(prompts, asked))
         found.append(Texts(name=reference.name, step=None, samples=answers, warnings=()))
     return SideBySide(writers=tuple(found))
 

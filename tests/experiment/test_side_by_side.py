@@ -8,7 +8,7 @@ import pytest
 
 from lmlab import LabError
 from lmlab.cli import main
-from lmlab.exchange.reference_writer import ReferenceWriter
+from lmlab.exchange.reference_writer import Asked, ReferenceWriter
 from lmlab.experiment.scoring import evaluate
 from lmlab.experiment.side_by_side import side_by_side
 from lmlab.experiment.start import train
@@ -19,6 +19,7 @@ from tests.exchange.models.made import put_tokenizer, randomised, transformers
 from tests.experiment.test_scored_text import SMALL
 
 SAMPLING = Sampling(tokens=5, seed=3)
+ASKED = Asked(tokens=5, temperature=1.0, top_p=1.0, seed=3, stop=())
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def test_the_verb_prints_a_table_or_json(place, tmp_path, capsys):
 def test_a_server_that_fails_is_named_in_one_line(server, status, value, said):
     server.status, server.value = status, value
     with pytest.raises(LabError, match=said) as raised:
-        ReferenceWriter(address(server), "big").answers(["x"], SAMPLING)
+        ReferenceWriter(address(server), "big").answers(["x"], ASKED)
     assert "\n" not in str(raised.value)
 
 
@@ -111,7 +112,7 @@ def test_an_address_without_a_server_or_scheme_is_refused():
     with pytest.raises(LabError, match="is no address"):
         ReferenceWriter("localhost:11434", "")
     with pytest.raises(LabError, match="can't be asked"):
-        ReferenceWriter("http://127.0.0.1:9/v1", "").answers(["x"], SAMPLING)
+        ReferenceWriter("http://127.0.0.1:9/v1", "").answers(["x"], ASKED)
 
 
 def test_a_model_of_transformers_is_scored_and_writes_as_the_run_that_it_is_imported_to(place, tmp_path, capsys):
