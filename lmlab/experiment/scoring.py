@@ -20,6 +20,7 @@ from lmlab.experiment.finish import figures
 from lmlab.experiment.loaded import Loaded, load
 from lmlab.experiment.scored_text import ScoredPart, part_to_score, seen_figures, seen_line
 from lmlab.model.native import native_engine
+from lmlab.native.engine import Engine
 from lmlab.runs import Run
 from lmlab.training.policy import Policy, read_policy
 
@@ -93,34 +94,55 @@ def score(
     It is computed in the run's precision on the kind of device that it was trained on, and in float32 elsewhere.
     """
     loaded = load(reference, runs, device)
-    policy = _policy(loaded.run)
-    if policy is not None and policy.torch_device.type != loaded.device.type:
-        policy = None
-    autocast = None if policy is None else policy.autocast_dtype
+    arithmetic = arithmetic_of(loaded)
     part = part_to_score(loaded, on, split, reading or {}, progress)
     scoring = Scoring(
         model=loaded.model,
         text=part.dataset,
         context=loaded.recipe.model.context,
         device=loaded.device,
-        autocast=autocast,
-        engine=native_engine(loaded.model) if autocast is None else None,
+        autocast=arithmetic.autocast,
+        engine=arithmetic.engine,
         documents=lambda split: split_windows(loaded.recipe, part.dataset, split),
     )
-    with _tf32(policy is not None and policy.tf32):
+    with arithmetic.products():
         scores = evaluate_split(scoring, part.split)
-    return Scored(loaded=loaded, part=part, evaluation=scores, precision="fp32" if policy is None else policy.precision)
+    return Scored(loaded=loaded, part=part, evaluation=scores, precision=arithmetic.precision)
 
 
-@contextlib.contextmanager
-def _tf32(allowed: bool) -> Iterator[None]:
-    """Context in which float32 products may round their inputs, if `allowed`."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if allowed else "highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+@dataclass(frozen=True, kw_only=True)
+class Arithmetic:
+    """How a model is scored: the run's precision on the kind of device that it was trained on, float32 elsewhere."""
+
+    precision: str
+    autocast: torch.dtype | None
+    tf32: bool
+    engine: Engine | None
+    """The native engine of the model; None: PyTorch computes."""
+
+    @contextlib.contextmanager
+    def products(self) -> Iterator[None]:
+        """Context in which float32 products may round their inputs, if the precision allows it."""
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before)
+
+
+def arithmetic_of(loaded: Loaded) -> Arithmetic:
+    """Return how a loaded model is scored."""
+    policy = _policy(loaded.run)
+    if policy is not None and policy.torch_device.type != loaded.device.type:
+        policy = None
+    autocast = None if policy is None else policy.autocast_dtype
+    return Arithmetic(
+        precision="fp32" if policy is None else policy.precision,
+        autocast=autocast,
+        tf32=policy is not None and policy.tf32,
+        engine=native_engine(loaded.model) if autocast is None else None,
+    )
 
 
 def _policy(run: Run) -> Policy | None:
