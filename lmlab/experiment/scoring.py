@@ -5,8 +5,7 @@ The model is a run's, or a local one of transformers (hf:PATH).
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,14 @@ from lmlab.data.tokenizers import Tokenizer
 from lmlab.data.windows import split_windows
 from lmlab.evaluation.losses import Scoring, evaluate_split
 from lmlab.evaluation.result import Evaluation
+from lmlab.experiment.arithmetic import PLAIN, Arithmetic, arithmetic_of, policy_of
 from lmlab.experiment.duplicated import without_duplicates
 from lmlab.experiment.finish import figures
 from lmlab.experiment.loaded import Loaded, load
 from lmlab.experiment.models_of_others import Foreign, is_foreign, load_foreign
 from lmlab.experiment.scored_text import Reader, ScoredPart, part_to_score, seen_figures, seen_line
-from lmlab.model.native import native_engine
 from lmlab.recipe import Data
 from lmlab.runs import Run
-from lmlab.training.policy import Policy, read_policy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +55,7 @@ class Scored:
 
     def precision_warnings(self) -> list[str]:
         """Return a line where the run's own scores were computed in another precision."""
-        policy = None if self.run is None else _policy(self.run)
+        policy = None if self.run is None else policy_of(self.run)
         if policy is None or policy.precision == self.precision:
             return []
         here = f"scored in {self.precision} on {self.device.type}"
@@ -133,24 +131,20 @@ def score(
     else:
         found = _of_run(load(reference, runs, device))
     _require_windows(found, stride, alone)
-    policy = None if found.loaded is None else _policy(found.loaded.run)
-    if policy is not None and policy.torch_device.type != found.device.type:
-        policy = None
-    autocast = None if policy is None else policy.autocast_dtype
     part = part_to_score(found.reader, on, split, reading or {}, progress)
-    loaded = found.loaded
+    loaded, arithmetic = found.loaded, found.arithmetic
     scoring = Scoring(
         model=found.model,
         text=part.dataset,
         context=found.context,
         device=found.device,
-        autocast=autocast,
-        engine=native_engine(found.model) if autocast is None else None,
+        autocast=arithmetic.autocast,
+        engine=arithmetic.engine,
         documents=lambda split: None if loaded is None else split_windows(loaded.recipe, part.dataset, split),
         stride=stride,
         alone=alone,
     )
-    with _tf32(policy is not None and policy.tf32):
+    with arithmetic.products():
         scores = evaluate_split(scoring, part.split)
     return Scored(
         name=found.reader.name,
@@ -160,7 +154,7 @@ def score(
         context=found.context,
         part=part,
         evaluation=scores,
-        precision="fp32" if policy is None else policy.precision,
+        precision=arithmetic.precision,
         device=found.device,
         warnings=found.warnings,
     )
@@ -174,6 +168,7 @@ class _Model:
     model: torch.nn.Module
     context: int
     device: torch.device
+    arithmetic: Arithmetic
     warnings: tuple[str, ...]
     loaded: Loaded | None
 
@@ -187,6 +182,7 @@ def _of_run(loaded: Loaded) -> _Model:
         model=loaded.model,
         context=context,
         device=loaded.device,
+        arithmetic=arithmetic_of(loaded),
         warnings=loaded.warnings,
         loaded=loaded,
     )
@@ -200,6 +196,7 @@ def _of_foreign(foreign: Foreign) -> _Model:
         model=model,
         context=model.context,
         device=foreign.device,
+        arithmetic=PLAIN,
         warnings=foreign.warnings,
         loaded=None,
     )
@@ -219,21 +216,3 @@ def _windows_words(context: int, stride: int | None, alone: bool) -> str:
     """Describe windows that aren't the usual ones."""
     slid = "" if stride is None else f", windows of {context} tokens at a stride of {stride}"
     return (", each document by itself" if alone else "") + slid
-
-
-@contextlib.contextmanager
-def _tf32(allowed: bool) -> Iterator[None]:
-    """Context in which float32 products may round their inputs, if `allowed`."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if allowed else "highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-def _policy(run: Run) -> Policy | None:
-    """Return the policy of a run; None where it has none, as an imported one."""
-    with contextlib.suppress(LabError):
-        return read_policy(run.read("policy.json"))
-    return None

@@ -2,7 +2,7 @@
 
     recipe.toml origin.json policy.json forecast.json summary.json tokenizer.json tags.json note.json   plain values
     metrics.jsonl samples.jsonl events.jsonl segments.jsonl discarded.jsonl                   a line for each thing that happened
-    units-valid.npy   checkpoints/   control/   lock
+    units-valid.npy   checkpoints/   control/   tasks/   lock
 
 docs/formats.md describes each file.
 """
@@ -37,6 +37,7 @@ from lmlab.runs.control import clear_control, read_control
 from lmlab.runs.lines import FORMAT, append_line, now, read_lines
 from lmlab.runs.lock import is_locked
 from lmlab.runs.names import is_run_name
+from lmlab.runs.task_results import FOLDER as TASKS
 
 ORIGIN = "origin.json"
 RECIPE = "recipe.toml"
@@ -186,9 +187,9 @@ class Run:
             raise writing_failed(self.folder / SEGMENTS, error) from None
         clear_control(self.folder)
         remove_temporaries(self.folder)
-        black_boxes = self.folder / BLACK_BOXES
-        if black_boxes.is_dir() and not is_link(black_boxes):
-            remove_temporaries(black_boxes)
+        for inner in (self.folder / BLACK_BOXES, self.folder / TASKS):
+            if inner.is_dir() and not is_link(inner):
+                remove_temporaries(inner)
         return segment
 
     def next_segment(self) -> int:
