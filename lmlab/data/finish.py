@@ -16,11 +16,12 @@ import numpy as np
 
 from lmlab.data import manifest as shape
 from lmlab.data.duplicates import Duplicates, shared_documents, shared_lines, text_of
-from lmlab.data.encode import EncodingJournal, read_journal, starts_file, token_type, tokens_file
+from lmlab.data.encode import EncodingJournal, read_journal
 from lmlab.data.progress import Progress
 from lmlab.data.scan import ROWS_A_TIME, Scan, source_pieces
 from lmlab.data.sources import Source
 from lmlab.data.split import SPLITS, SplitPlan
+from lmlab.data.token_files import starts_file, token_type, tokens_file
 from lmlab.data.tokenizers import Tokenizer
 from lmlab.data.units import UNIT, block_units, document_units, wants_blocks
 from lmlab.files import DISK, BlockWriter, new_file, sha256_of_file, write_json

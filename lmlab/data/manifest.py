@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
-from lmlab.data.encode import tokens_file
 from lmlab.data.split import SPLITS
+from lmlab.data.token_files import tokens_file
 from lmlab.files import is_link, read_json
 
 FORMAT = 1

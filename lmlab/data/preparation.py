@@ -28,12 +28,13 @@ from lmlab.data.building import (
     work_folder,
 )
 from lmlab.data.dataset import Dataset, datasets_folder, is_reference, open_dataset
-from lmlab.data.encode import Marks, encode
+from lmlab.data.encode import encode
 from lmlab.data.finish import finish
 from lmlab.data.progress import Progress, shown
 from lmlab.data.scan import Scan, scan, source_pieces
 from lmlab.data.sources import Source, resolve
 from lmlab.data.split import SplitPlan, plan_split
+from lmlab.data.token_files import Marks
 from lmlab.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
 from lmlab.data.tokenizers.kinds import KINDS
 from lmlab.files import FileLock, cache_folder, make_folder, read_json, remove_tree, write_json, write_shared
