@@ -155,6 +155,8 @@ def documents_in_short(dataset: Dataset) -> str:
 def split_in_short(dataset: Dataset) -> str:
     """Return how a data set's validation split was chosen, in short."""
     split = dataset.facts["split"]
+    if split["rule"] == "first":
+        return f"first {split['valid_documents']:,} documents"
     return "published" if split["rule"] == "parts" else f"{split['rule']} {100 * split['valid_share']:g}%"
 
 
@@ -178,5 +180,7 @@ def _split_rule(split: dict[str, Any]) -> str:
         return "published: the corpus comes in parts"
     if split["rule"] == "hash":
         return f"hash: {share} of the documents validate, each by its own SHA-256"
+    if split["rule"] == "first":
+        return f"first: the first {split['valid_documents']:,} documents validate"
     cut = f", cut at character {split['cut_characters']:,} of the last document" if split["cut_characters"] else ""
     return f"tail: the last {share} of the characters validate{cut}"

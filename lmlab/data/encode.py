@@ -1,15 +1,16 @@
 """Encoding documents to token files, in batches on all cores; a kill at any time loses at most one shard of work.
 
-After each shard the token files (`lmlab.data.token_files`) are flushed to the disk, and then `journal.json` stores their lengths and
-the number of pieces of the corpus in them; a process that continues truncates them to these lengths, skips these pieces and goes on.
+After each shard the token files (`lmlab.data.token_files`) are flushed to the disk, and then `journal.json` stores their lengths
+and the number of pieces of the corpus in them; a process that continues truncates them to these lengths, skips these pieces and
+goes on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,7 +53,12 @@ def encode(
     if journal.done:
         return journal
     with TokenFiles(work, token_type(tokenizer.vocabulary_size), journal) as files:
-        for batch, arrays in encoded(_batches(_skip(stream, plan, journal.pieces)), tokenizer):
+        batches = _batches(_skip(stream, plan, journal.pieces))
+
+        def encode_batch(batch: _Batch) -> list[np.ndarray]:
+            return list(tokenizer.encode_batch([item.text for item in batch.items]))
+
+        for batch, arrays in in_order(encode_batch, batches, encoding_threads(tokenizer)):
             files.append(batch.items, arrays, marks)
             journal.pieces += batch.pieces
             journal.characters += batch.characters
@@ -64,31 +70,10 @@ def encode(
     return journal
 
 
-class HasItems(Protocol):
-    """Something with inputs of the tokenizer."""
-
-    @property
-    def items(self) -> list[EncodingItem]:
-        """What is encoded."""
-
-
-Batch = TypeVar("Batch", bound=HasItems)
-
-
-def encoded(
-    batches: Iterable[Batch], tokenizer: Tokenizer, hold_back: Callable[[], bool] | None = None
-) -> Iterator[tuple[Batch, list[np.ndarray]]]:
-    """Yield each batch with the ids of its items, in order, computed on all cores where that is faster than on one.
-
-    `hold_back` as in `lmlab.data.in_order`.
-    """
-    tokenizer.encode("")  # makes what the threads share
-
-    def encode_batch(batch: Batch) -> list[np.ndarray]:
-        return list(tokenizer.encode_batch([item.text for item in batch.items]))
-
-    workers = logical_cores() if getattr(tokenizer, "encodes_in_threads", False) else 1
-    return in_order(encode_batch, batches, workers, hold_back or (lambda: False))
+def encoding_threads(tokenizer: Tokenizer) -> int:
+    """Return in how many threads `tokenizer` encodes; what they share is made now."""
+    tokenizer.encode("")
+    return logical_cores() if getattr(tokenizer, "encodes_in_threads", False) else 1
 
 
 def save_journal(work: Path, files: TokenFiles, journal: EncodingJournal) -> None:

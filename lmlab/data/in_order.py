@@ -8,7 +8,7 @@ Items are taken from their iterator by the caller's thread, so that reading, com
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -28,7 +28,7 @@ def in_order(
     items: Iterable[Item],
     workers: int,
     hold_back: Callable[[], bool] = _never,
-) -> Iterator[tuple[Item, Result]]:
+) -> Generator[tuple[Item, Result], None, None]:
     """Yield each item with `function(item)`, in order; `function` is called in `workers` threads (1: in the caller's).
 
     While `hold_back()` is true no new item is taken, as long as results are pending: their consumer may need no more items. An

@@ -23,7 +23,7 @@ from lmlab.data.preparation import prepare
 from lmlab.recipe import Data
 
 class Quiet:
-    def begin(self, task, total): pass
+    def begin(self, task, total, unit="bytes"): pass
     def advance(self, amount): pass
     def say(self, line): pass
     def end(self): pass
@@ -181,7 +181,7 @@ def append(self, *arguments):
 encode.TokenFiles.append = append
 tasks = []
 class Telling(Quiet):
-    def begin(self, task, total): tasks.append(task)
+    def begin(self, task, total, unit="bytes"): tasks.append(task)
     def say(self, line): tasks.append(line)
 print(prepare(Data(corpus=corpus, tokenizer="bytes"), root, Telling()).folder.name, *tasks, sep="|")
 """
