@@ -90,7 +90,7 @@ def _as_asked(found: Dataset, data: Data, tokenizer: Tokenizer | None) -> Datase
         raise LabError(f"data set {found.id} was made with another tokenizer than the model's: give its text instead")
     if tokenizer is None and name != data.tokenizer:
         raise LabError(f"data set {found.id} was prepared with another tokenizer: expected --data.tokenizer {name}")
-    if data.windows == "documents" and found.begin_of_text is None:
+    if data.by_document and found.begin_of_text is None:
         raise LabError(
             f"data set {found.id} was prepared as one stream, without a token that begins each document: expected --data.windows "
             "stream, or its text in place of the data set"
@@ -111,6 +111,8 @@ def _plan_key(source: Source, data: Data, tokenizer: Tokenizer | None) -> str:
         "fresh",
     ):  # given by the fingerprint and the rule, or not affecting a data set
         requested.pop(name, None)
+    if data.by_document:
+        requested["windows"] = "documents"  # the same data set for every way to cut them
     given = None if tokenizer is None else tokenizer.to_json()
     return digest(
         [shape.FORMAT, source.fingerprint(), source.rule, source.published, source.published_share, requested, given]

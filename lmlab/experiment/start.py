@@ -207,7 +207,7 @@ def _same_data(one: Data, other: Data) -> bool:
 
 
 def _require_windows(recipe: Recipe, dataset: Dataset) -> None:
-    if recipe.data.windows == "documents":
+    if recipe.data.by_document:
         return  # each document has a window, however short it is
     for split in ("train", "valid"):
         tokens, context = len(dataset.tokens(split)), recipe.model.context

@@ -11,8 +11,8 @@ from lmlab.recipe.setting import setting
 TOKENIZERS = ["characters", "bytes", "words", "gpt2", "bpe"]
 """Names of the tokenizers; `lmlab.data.tokenizers.add_tokenizer` adds one."""
 SplitName = Literal["auto", "published", "hash", "tail", "first"]
-OrderName = Literal["shuffle", "shifted", "random"]
-WindowsName = Literal["stream", "documents"]
+OrderName = Literal["shuffle", "shifted", "random", "documents"]
+WindowsName = Literal["stream", "documents", "cropped"]
 UnknownName = Literal["refuse", "replace"]
 NewlinesName = Literal["keep", "lf"]
 
@@ -55,15 +55,24 @@ class Data:
     read in shards, and of a folder of parquet or JSONL files, only what they need is read.
     """
     order: OrderName = setting("shuffle")
-    """shuffle: every window once an epoch; shifted: the same, but each epoch cuts them elsewhere; random: with replacement."""
+    """shuffle: every window once an epoch; shifted: the same, but each epoch cuts them elsewhere; documents: each epoch joins the
+    documents in another order, and then cuts them; random: with replacement.
+    """
     windows: WindowsName = setting("stream", came_later=True)
-    """stream: documents are joined and cut as one text; documents: each is cut by itself, or padded."""
+    """stream: documents are joined and cut as one text; documents: each is cut by itself, or padded; cropped: each is cut to one
+    window, and the rest of it left out.
+    """
     stride: int | None = setting(None, at_least=1, came_later=True)
     """Tokens from one window of a document to the next (documents only; none: model.context, so that each token is a target once
     at most).
     """
     fresh: bool = setting(False, came_later=True)
     """With --from: train on tokens that no run before has used, each window once, whatever the order."""
+
+    @property
+    def by_document(self) -> bool:
+        """Whether each document is cut into windows by itself, and so begins and ends with a token of its own."""
+        return self.windows != "stream"
 
 
 WORDS_NEED: dict[str, Any] = {"vocabulary": None, "minimum_count": 2, "unknown": "replace"}

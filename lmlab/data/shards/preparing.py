@@ -90,7 +90,7 @@ def settings_key(data: Data, source: Source, given: Tokenizer | None) -> str:
     if given is not None:
         tokenizer = given.to_json()
     column = data.column if any(file.kind != "text" for file in source.files) else ""
-    windows = data.windows != "stream"
+    windows = data.by_document
     return digest([shape.FORMAT, source.rule, column, source.minimum_words, source.newlines, rule, tokenizer, windows])
 
 
