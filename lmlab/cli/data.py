@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tyro
 
@@ -18,6 +18,7 @@ from lmlab.cli.printing import show, show_json, show_text
 
 if TYPE_CHECKING:
     from lmlab.data.dataset import Dataset
+    from lmlab.recipe import Recipe
 
 ACTIONS = {
     "prepare": "build the data set of a recipe, a catalogue corpus or a text, and describe it",
@@ -119,7 +120,7 @@ def _prepare(flags: Flags, settings: dict[str, Any]) -> int:
     progress = progress_for(quiet=flags.json)
     say = speaker(json_output=flags.json, quiet=False)
     dataset, recipe = named_or_prepared(flags.name, settings, say, progress)
-    return _describe(dataset, flags.context or recipe.model.context, recipe.data.stride, flags.json, flags.plot)
+    return _describe(dataset, _cut_of(flags.context, recipe), flags.json, flags.plot)
 
 
 def _extend(flags: Extend, settings: dict[str, Any]) -> int:
@@ -150,7 +151,7 @@ def _extend(flags: Extend, settings: dict[str, Any]) -> int:
                 show(f"to train a run further on old and new documents: {words}")
         show("")
     more = {"added": found.added, "there_already": found.there_already, "unknown": found.unknown}
-    return _describe(found.dataset, flags.context or recipe.model.context, recipe.data.stride, flags.json, more=more)
+    return _describe(found.dataset, _cut_of(flags.context, recipe), flags.json, more=more)
 
 
 def _show(flags: Flags, settings: dict[str, Any]) -> int:
@@ -167,8 +168,7 @@ def _show(flags: Flags, settings: dict[str, Any]) -> int:
         return print_several(flags.name, named.datasets, flags.json, flags.plot)
     if named.note and not flags.json:
         show(named.note)
-    context, stride = flags.context or named.recipe.model.context, named.recipe.data.stride
-    return _describe(named.datasets[0], context, stride, flags.json, flags.plot)
+    return _describe(named.datasets[0], _cut_of(flags.context, named.recipe), flags.json, flags.plot)
 
 
 def _show_text(flags: Flags, settings: dict[str, Any], progress: Any) -> int:
@@ -206,7 +206,7 @@ def _check(flags: Flags, settings: dict[str, Any]) -> int:
     progress = progress_for(quiet=flags.json)
     dataset, recipe = found_or_prepared(flags.name, settings, speaker(json_output=flags.json, quiet=False), progress)
     dataset.verify()
-    picture = _plot(dataset, flags.context or recipe.model.context, recipe.data.stride, flags.plot)
+    picture = _plot(dataset, _cut_of(flags.context, recipe), flags.plot)
     value = checked(dataset, progress)
     if flags.out:
         write_text(Path(flags.out), markdown(value))
@@ -221,14 +221,26 @@ def _check(flags: Flags, settings: dict[str, Any]) -> int:
     return 0
 
 
-def _plot(dataset: Dataset, context: int, stride: int | None, plot: str) -> str | None:
+class _Cut(NamedTuple):
+    """How documents are cut where they are described."""
+
+    context: int
+    stride: int | None
+    cropped: bool
+
+
+def _cut_of(context: int | None, recipe: Recipe) -> _Cut:
+    return _Cut(context or recipe.model.context, recipe.data.stride, recipe.data.windows == "cropped")
+
+
+def _plot(dataset: Dataset, cut: _Cut, plot: str) -> str | None:
     """Draw the document lengths where requested; return the picture's path."""
     if not plot:
         return None
     from lmlab.data.describe import describe
     from lmlab.data.plot import plot_lengths
 
-    return str(plot_lengths(describe(dataset, context, stride), Path(plot)))
+    return str(plot_lengths(describe(dataset, *cut), Path(plot)))
 
 
 def _verify_all(flags: Flags) -> int:
@@ -249,8 +261,7 @@ def _verify_all(flags: Flags) -> int:
 
 def _describe(
     dataset: Dataset,
-    context: int,
-    stride: int | None,
+    cut: _Cut,
     json_output: bool,
     plot: str = "",
     more: dict[str, Any] | None = None,
@@ -259,8 +270,8 @@ def _describe(
     from lmlab.data.describe import describe
     from lmlab.data.describe_lines import lines
 
-    description = describe(dataset, context, stride)
-    picture = _plot(dataset, context, stride, plot)
+    description = describe(dataset, *cut)
+    picture = _plot(dataset, cut, plot)
     if json_output:
         show_json({**description.to_json(), "plot": picture, **(more or {})})
         return 0

@@ -26,10 +26,9 @@ def print_list(json_output: bool) -> int:
         return 0
     from lmlab.training.table import table
 
-    sizes = [sum(file.bytes for file in entry.files) / 1e6 for entry in CATALOGUE.values()]
     corpora = [
-        (entry.name, entry.about, entry.licence, f"{size:,.1f}" if size else "")
-        for entry, size in zip(CATALOGUE.values(), sizes, strict=True)
+        (entry.name, entry.about, entry.licence, f"{entry.bytes / 1e6:,.1f}" if entry.bytes else "")
+        for entry in CATALOGUE.values()
     ]
     headings = ("corpus", "description", "licence", "MB")
     show("catalogue", table(headings, corpora, words=("corpus",), wraps=("description", "licence")), "")

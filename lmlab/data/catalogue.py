@@ -1,49 +1,16 @@
 """The corpora that lmlab knows by name: the source, SHA-256, licence and published split of each.
 
-Sizes and hashes are those that public copies of the original files agree on; a download is only used if it matches them.
+Sizes and hashes are those that public copies of the original files agree on; a download is only used if it matches them. Larger
+corpora, of which only a part is read, are in `lmlab.data.catalogue_hub`.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-from typing import Any
+from lmlab.data.catalogue_entry import CatalogueEntry, CatalogueFile
+from lmlab.data.catalogue_hub import HUB_ENTRIES
 
 MARKER = "<|endoftext|>"
 """The line that ends a document in many text corpora, TinyStories among them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CatalogueFile:
-    """One file of a corpus, as its source offers it."""
-
-    name: str
-    addresses: tuple[str, ...]
-    """URLs, tried in order."""
-    sha256: str
-    bytes: int
-    members: tuple[tuple[str, str], ...]
-    """(member of the zip archive, or "" for the file itself; its part of the published split, or "")."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CatalogueEntry:
-    """A corpus by name. `files` is empty for the one that comes with every Python."""
-
-    name: str
-    about: str
-    licence: str
-    home: str
-    files: tuple[CatalogueFile, ...] = ()
-    documents: str = "marker"
-    """The rule that divides a text into documents: see `lmlab.data.documents`."""
-    published: str = ""
-    """parts: the files are the split; tail: the last `published_share` of the characters; empty: none is published."""
-    published_share: float = 0.0
-
-    def to_json(self) -> dict[str, Any]:
-        """Return all fields as plain values."""
-        return dataclasses.asdict(self)
 
 
 _TINYSTORIES = (
@@ -128,5 +95,6 @@ CATALOGUE = {
             documents="articles",
             published="parts",
         ),
+        *HUB_ENTRIES,
     )
 }

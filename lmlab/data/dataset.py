@@ -14,7 +14,7 @@ import numpy as np
 
 from lmlab import LabError
 from lmlab.data import manifest as shape
-from lmlab.data.encode import tokens_file
+from lmlab.data.token_files import tokens_file
 from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.data.units import UNIT
 from lmlab.files import cache_folder, read_json, sha256_of_file

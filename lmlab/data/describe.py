@@ -67,6 +67,8 @@ class Cutting:
 
     context: int
     stride: int
+    cropped: bool
+    """Whether each document has its first window alone."""
     windows: int
     targets: int
     """Total over all windows; a token counts in each window in which it is a target."""
@@ -119,10 +121,11 @@ class Description:
         return {**asdict(self), **sizes, "tokens": sum(sizes.values()), "vocabulary": self.tokenizer["vocabulary"]}
 
 
-def describe(dataset: Dataset, context: int, stride: int | None = None) -> Description:
+def describe(dataset: Dataset, context: int, stride: int | None = None, cropped: bool = False) -> Description:
     """Return the description of a data set, with the losses from cropping at `context` tokens.
 
-    `stride` is that of windows of documents, if it was prepared for them (None: the context).
+    `stride` is that of windows of documents, if it was prepared for them (None: the context); with `cropped` each document has
+    one window.
     """
     facts = dataset.facts
     return Description(
@@ -134,7 +137,7 @@ def describe(dataset: Dataset, context: int, stride: int | None = None) -> Descr
         tokenizer=facts["tokenizer"],
         duplicates=facts["duplicates"],
         extends=tuple(facts.get("extends", [])),
-        splits=tuple(_describe_split(dataset, name, context, stride) for name in dataset.splits),
+        splits=tuple(_describe_split(dataset, name, context, stride, cropped) for name in dataset.splits),
         notes=notes_on(dataset),
         sample=_sample(dataset),
     )
@@ -159,10 +162,11 @@ def _sample(dataset: Dataset) -> str:
     return "\n".join(dataset.text("train", begin, end - begin) for begin, end in pairwise(borders))
 
 
-def _describe_split(dataset: Dataset, name: str, context: int, stride: int | None) -> SplitDescription:
+def _describe_split(dataset: Dataset, name: str, context: int, stride: int | None, cropped: bool) -> SplitDescription:
     tokens = len(dataset.tokens(name))
     lengths = document_lengths(dataset, name)
     text_bytes = int(dataset.units(name)["bytes"].sum())
+    starts = dataset.document_starts(name)
     return SplitDescription(
         name=name,
         tokens=tokens,
@@ -173,18 +177,19 @@ def _describe_split(dataset: Dataset, name: str, context: int, stride: int | Non
         bytes_per_token=text_bytes / int(lengths.sum()) if dataset.lossless and lengths.sum() else None,
         lengths=summarise(lengths),
         cropping=cropping(lengths, context, tokens),
-        cutting=None if dataset.begin_of_text is None else cutting(dataset.document_starts(name), context, stride),
+        cutting=None if dataset.begin_of_text is None else cutting(starts, context, stride, cropped),
     )
 
 
-def cutting(starts: np.ndarray, context: int, stride: int | None) -> Cutting:
+def cutting(starts: np.ndarray, context: int, stride: int | None, cropped: bool = False) -> Cutting:
     """Return the result of cutting documents, given their `starts` as in a data set, into windows of `context` inputs, `stride`
-    apart.
+    apart, or with `cropped` into one window each.
     """
-    windows = document_windows(starts, context, stride)
+    windows = document_windows(starts, context, stride, cropped=cropped)
     return Cutting(
         context=context,
         stride=windows.stride,
+        cropped=cropped,
         windows=windows.count,
         targets=windows.targets,
         padding_share=1 - windows.targets / max(1, windows.count * context),

@@ -87,16 +87,19 @@ def _split_lines(split: SplitDescription) -> list[str]:
     )
     found += [f"    {line}" for line in histogram_lines(lengths)]
     found.append(
-        f"    cropped at {crop.context:,} tokens: {100 * crop.kept_share:.2f}% of the tokens are kept, "
-        f"{100 * crop.longer_share:.2f}% of the documents are longer, "
+        f"    cropped at {crop.context:,} tokens: {100 * (1 - crop.kept_share):.2f}% of the tokens are lost, "
+        f"{100 * crop.kept_share:.2f}% kept, {100 * crop.longer_share:.2f}% of the documents are longer, "
         f"{100 * crop.padding_share:.1f}% of the positions are padding"
     )
     if split.cutting is None:
         found.append(f"    packed, as lmlab trains: all but the last {crop.packing_lost_tokens:,} tokens")
         return found
     cut = split.cutting
+    how = f"cut by themselves, as lmlab trains: {cut.windows:,} windows of {cut.context + 1:,} tokens, {cut.stride:,} apart"
+    if cut.cropped:
+        how = f"cropped, as lmlab trains: {cut.windows:,} windows of at most {cut.context + 1:,} tokens, one a document"
     found.append(
-        f"    cut by themselves, as lmlab trains: {cut.windows:,} windows of {cut.context + 1:,} tokens, {cut.stride:,} apart; "
+        f"    {how}; "
         f"{cut.targets:,} targets, {100 * cut.padding_share:.1f}% of the places are padding, {cut.left_out_tokens:,} tokens "
         "are in no window"
     )
@@ -155,6 +158,8 @@ def documents_in_short(dataset: Dataset) -> str:
 def split_in_short(dataset: Dataset) -> str:
     """Return how a data set's validation split was chosen, in short."""
     split = dataset.facts["split"]
+    if split["rule"] == "first":
+        return f"first {split['valid_documents']:,} documents"
     return "published" if split["rule"] == "parts" else f"{split['rule']} {100 * split['valid_share']:g}%"
 
 
@@ -178,5 +183,7 @@ def _split_rule(split: dict[str, Any]) -> str:
         return "published: the corpus comes in parts"
     if split["rule"] == "hash":
         return f"hash: {share} of the documents validate, each by its own SHA-256"
+    if split["rule"] == "first":
+        return f"first: the first {split['valid_documents']:,} documents validate"
     cut = f", cut at character {split['cut_characters']:,} of the last document" if split["cut_characters"] else ""
     return f"tail: the last {share} of the characters validate{cut}"

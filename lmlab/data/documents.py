@@ -7,8 +7,8 @@ The rule of a text file divides it into documents:
 - `articles`: WikiText's layout, where ` = Title = ` between two blank lines begins a document.
 - `file`: a file is one document.
 
-A record of JSONL or parquet is a document. Documents of only white space are dropped and counted, and so are those
-with fewer words than the minimum.
+A record of JSONL or parquet is a document; in parquet with the rule `articles` a row is a line. Documents of only white
+space are dropped and counted, and so are those with fewer words than the minimum.
 
 A long document is yielded in several pieces. It is cut before a space or line break that is followed by something other
 than white space: at every such place GPT-2's pre-tokenisation ends one pre-token and begins the next, and so do words,
@@ -117,6 +117,8 @@ def _marked_off(
     file: SourceFile, rule: str, column: str, newlines: NewlinesName, progress: Progress
 ) -> Iterator[DocumentStretch]:
     """Return the text of one file, divided at document boundaries."""
+    if file.kind == "parquet" and rule == "articles":
+        return _by_headings(_line_blocks(map(line_of_row, parquet_documents(file, column, progress))))
     if file.kind != "text":
         records = jsonl_documents if file.kind == "jsonl" else parquet_documents
         texts = records(file, column, progress)
@@ -230,6 +232,31 @@ def _assembled(
             patience = 2 * max(PIECE_CHARACTERS, length)  # if nothing could be cut, try again much later
     if length:
         yield from _finished("".join(parts), begun, findings)
+
+
+def line_of_row(text: str) -> str:
+    """Return a row that is a line of text, with the line break that WikiText's parquet files leave out of blank lines."""
+    return text if text.endswith("\n") else f"{text}\n"
+
+
+def is_heading(line: str) -> bool:
+    """Return whether a line looks like the title of an article in WikiText's layout."""
+    return HEADING.fullmatch(line) is not None
+
+
+def pieces_of_record(
+    text: str, findings: ReadingFindings, minimum_words: int = 0, newlines: NewlinesName = "keep"
+) -> list[str]:
+    """Return a whole document in pieces, as `pieces` does; none if it is left out, which is counted in `findings`."""
+    if newlines == "lf":
+        text = "".join(with_line_feeds([text]))
+    if not text or text.isspace():
+        findings.empty_documents += 1
+        return []
+    if minimum_words and len(text.split(maxsplit=minimum_words)) < minimum_words:
+        findings.short_documents += 1
+        return []
+    return _cut(text, findings)
 
 
 def _long_enough(

@@ -1,14 +1,12 @@
 """Encoding documents to token files, in batches on all cores; a kill at any time loses at most one shard of work.
 
-The work folder holds `tokens-<split>.bin` and `starts-<split>.bin` (the first token of each document), which only grow.
-After each shard they are flushed to the disk, and then `journal.json` stores their lengths and the number of pieces of the
-corpus in them; a process that continues truncates them to these lengths, skips these pieces and goes on.
+After each shard the token files (`lmlab.data.token_files`) are flushed to the disk, and then `journal.json` stores their lengths
+and the number of pieces of the corpus in them; a process that continues truncates them to these lengths, skips these pieces and
+goes on.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,34 +16,19 @@ import numpy as np
 
 from lmlab import LabError
 from lmlab.data.documents import Piece
+from lmlab.data.in_order import in_order
 from lmlab.data.split import SPLITS, SplitPlan
+from lmlab.data.token_files import EncodingItem, Marks, TokenFiles, token_type
 from lmlab.data.tokenizers import Tokenizer
-from lmlab.files import DISK, BlockWriter, read_json, require_free_bytes, write_json
+from lmlab.files import read_json, require_free_bytes, write_json
+from lmlab.hardware.cpu import logical_cores
 
-BATCH_CHARACTERS = 1 << 20
+BATCH_CHARACTERS = 1 << 17
+"""Text that a thread encodes at a time: a twentieth of a second."""
 BATCH_PIECES = 4096
 SHARD_CHARACTERS = 1 << 25
 JOURNAL = "journal.json"
 LARGEST_JOURNAL = 1 << 16
-START_BYTES = 8
-
-
-class EncodingItem(NamedTuple):
-    """An input of the tokenizer: a piece of one document in one split."""
-
-    text: str
-    split: int
-    first: bool
-    """Whether the document (or its part in this split) begins here."""
-    last: bool
-    """Whether the document ends here, so that an end-of-text token may follow."""
-
-
-class Marks(NamedTuple):
-    """The tokens before and after each document; None for none."""
-
-    begin: int | None
-    end: int | None
 
 
 @dataclass
@@ -59,21 +42,6 @@ class EncodingJournal:
     done: bool = False
 
 
-def token_type(vocabulary_size: int) -> np.dtype:
-    """Return the smallest of uint16 and uint32 that holds every id, little-endian."""
-    return np.dtype("<u2") if vocabulary_size <= 1 << 16 else np.dtype("<u4")
-
-
-def tokens_file(split: str) -> str:
-    """Return the name of a split's token file."""
-    return f"tokens-{split}.bin"
-
-
-def starts_file(split: str) -> str:
-    """Return the name of the file with the first token of each document, used while the data set is being built."""
-    return f"starts-{split}.bin"
-
-
 def encode(
     stream: Iterator[Piece], plan: SplitPlan, tokenizer: Tokenizer, marks: Marks, characters: int, work: Path
 ) -> EncodingJournal:
@@ -84,18 +52,34 @@ def encode(
     journal = read_journal(work)
     if journal.done:
         return journal
-    with _Files(work, token_type(tokenizer.vocabulary_size), journal) as files:
-        for batch in _batches(_skip(stream, plan, journal.pieces)):
-            arrays = tokenizer.encode_batch([item.text for item in batch.items])
+    with TokenFiles(work, token_type(tokenizer.vocabulary_size), journal) as files:
+        batches = _batches(_skip(stream, plan, journal.pieces))
+
+        def encode_batch(batch: _Batch) -> list[np.ndarray]:
+            return list(tokenizer.encode_batch([item.text for item in batch.items]))
+
+        for batch, arrays in in_order(encode_batch, batches, encoding_threads(tokenizer)):
             files.append(batch.items, arrays, marks)
             journal.pieces += batch.pieces
             journal.characters += batch.characters
             if journal.characters // SHARD_CHARACTERS > (journal.characters - batch.characters) // SHARD_CHARACTERS:
-                files.save()
+                save_journal(work, files, journal)
                 _require_disk_space(work, files, journal, characters)
         journal.done = True
-        files.save()
+        save_journal(work, files, journal)
     return journal
+
+
+def encoding_threads(tokenizer: Tokenizer) -> int:
+    """Return in how many threads `tokenizer` encodes; what they share is made now."""
+    tokenizer.encode("")
+    return logical_cores() if getattr(tokenizer, "encodes_in_threads", False) else 1
+
+
+def save_journal(work: Path, files: TokenFiles, journal: EncodingJournal) -> None:
+    """Flush the files and then write the journal, so that it never refers to bytes that aren't on the disk."""
+    files.flush()
+    write_json(work / JOURNAL, vars(journal))
 
 
 def read_journal(work: Path) -> EncodingJournal:
@@ -121,66 +105,6 @@ class _Batch(NamedTuple):
     items: list[EncodingItem]
     pieces: int
     characters: int
-
-
-class _Files:
-    """The growing token and start files of every split, and their journal."""
-
-    def __init__(self, work: Path, kind: np.dtype, journal: EncodingJournal) -> None:
-        self._work, self._kind, self._journal = work, kind, journal
-        with contextlib.ExitStack() as stack:
-            self._tokens = [
-                stack.enter_context(self._open(tokens_file(split), journal.tokens[index] * kind.itemsize))
-                for index, split in enumerate(SPLITS)
-            ]
-            self._starts = [
-                stack.enter_context(self._open(starts_file(split), journal.documents[index] * START_BYTES))
-                for index, split in enumerate(SPLITS)
-            ]
-            DISK.flush_folder(work)  # the journal never refers to a file whose directory entry could be lost
-            self._opened = stack.pop_all()
-
-    @contextlib.contextmanager
-    def _open(self, name: str, length: int) -> Iterator[BlockWriter]:
-        path = self._work / name
-        with DISK.open(path, "ab") as file:
-            if os.fstat(file.fileno()).st_size < length:
-                raise LabError(f"{path} is shorter than its journal states: delete {self._work} and prepare again")
-            DISK.truncate(file, length)
-            yield BlockWriter(file)
-
-    def __enter__(self) -> _Files:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._opened.close()
-
-    @property
-    def bytes_written(self) -> int:
-        return sum(self._journal.tokens) * self._kind.itemsize
-
-    def append(self, items: list[EncodingItem], arrays: list[np.ndarray], marks: Marks) -> None:
-        """Append a batch, in the order of its items."""
-        begin, end = (np.array([] if mark is None else [mark], dtype=self._kind) for mark in marks)
-        written: list[list[np.ndarray]] = [[] for _ in SPLITS]
-        starts: list[list[int]] = [[] for _ in SPLITS]
-        for item, ids in zip(items, arrays, strict=True):
-            if item.first:
-                starts[item.split].append(self._journal.tokens[item.split])
-            parts = [*([begin] if item.first else []), ids.astype(self._kind), *([end] if item.last else [])]
-            written[item.split] += parts
-            self._journal.tokens[item.split] += sum(map(len, parts))
-        for index in range(len(SPLITS)):
-            for array in written[index]:
-                self._tokens[index].write(array.data)
-            self._starts[index].write(np.array(starts[index], dtype="<i8").tobytes())
-            self._journal.documents[index] += len(starts[index])
-
-    def save(self) -> None:
-        """Flush the files and then write the journal, so that it never refers to bytes that aren't on the disk."""
-        for file in (*self._tokens, *self._starts):
-            file.flush()
-        write_json(self._work / JOURNAL, vars(self._journal))
 
 
 def _skip(stream: Iterator[Piece], plan: SplitPlan, done: int) -> Iterator[tuple[list[EncodingItem], int]]:
@@ -220,7 +144,7 @@ def _batches(stream: Iterator[tuple[list[EncodingItem], int]]) -> Iterator[_Batc
         yield _Batch(items, count, characters)
 
 
-def _require_disk_space(work: Path, files: _Files, journal: EncodingJournal, characters: int) -> None:
+def _require_disk_space(work: Path, files: TokenFiles, journal: EncodingJournal, characters: int) -> None:
     """Raise StorageError unless the disk has space for the remaining bytes, estimated from those written so far."""
     if journal.characters < characters:
         needed = int(files.bytes_written / journal.characters * (characters - journal.characters))

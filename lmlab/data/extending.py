@@ -34,10 +34,11 @@ from lmlab.data.building import (
 )
 from lmlab.data.dataset import Dataset
 from lmlab.data.duplicates import shared_lines, text_of
-from lmlab.data.encode import EncodingJournal, Marks, encode, starts_file, token_type, tokens_file
+from lmlab.data.encode import EncodingJournal, encode
 from lmlab.data.finish import file_entry, mapped, save_array, write_units
 from lmlab.data.progress import Progress, shown
 from lmlab.data.split import SPLITS
+from lmlab.data.token_files import Marks, starts_file, token_type, tokens_file
 from lmlab.data.units import block_units, document_units
 from lmlab.files import (
     DISK,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ import numpy as np
 
 from lmlab.data import manifest as shape
 from lmlab.data.duplicates import Duplicates, shared_documents, shared_lines, text_of
-from lmlab.data.encode import EncodingJournal, read_journal, starts_file, token_type, tokens_file
 from lmlab.data.progress import Progress
 from lmlab.data.scan import ROWS_A_TIME, Scan, source_pieces
 from lmlab.data.sources import Source
 from lmlab.data.split import SPLITS, SplitPlan
+from lmlab.data.token_files import starts_file, token_type, tokens_file
 from lmlab.data.tokenizers import Tokenizer
 from lmlab.data.units import UNIT, block_units, document_units, wants_blocks
 from lmlab.files import DISK, BlockWriter, new_file, sha256_of_file, write_json
@@ -36,14 +36,16 @@ def finish(
     scanned: Scan,
     split: SplitPlan,
     tokenizer: Tokenizer,
+    tokens: Sequence[int],
     progress: Progress,
 ) -> None:
-    """Complete the data set in `work`; `facts` are the manifest's fields other than counts and files."""
-    journal = read_journal(work)
-    splits = [name for index, name in enumerate(SPLITS) if journal.tokens[index]]
+    """Complete the data set in `work`; `facts` are the manifest's fields other than counts and files, `tokens` the length of each
+    of SPLITS.
+    """
+    splits = [name for index, name in enumerate(SPLITS) if tokens[index]]
     progress.begin("finding units and duplicates", None)
     halves = _halves(source, column, split, progress) if split.cut_document >= 0 else None
-    entries = {name: _tables(work, name, journal, scanned, split, halves, tokenizer) for name in splits}
+    entries = {name: _tables(work, name, tokens, scanned, split, halves, tokenizer) for name in splits}
     keys = {name: _rows_of(scanned, split, SPLITS.index(name), halves) for name in ("train", "valid")}
     duplicates = _duplicates(work, entries, keys, tokenizer)
     DISK.flush_folder(work)
@@ -69,7 +71,7 @@ def tidy(work: Path) -> None:
 def _tables(
     work: Path,
     name: str,
-    journal: EncodingJournal,
+    counts: Sequence[int],
     scanned: Scan,
     split: SplitPlan,
     halves: np.ndarray | None,
@@ -78,9 +80,7 @@ def _tables(
     """Write a split's documents, bytes and units; return its entry in the manifest."""
     index = SPLITS.index(name)
     tokens = mapped(work / tokens_file(name), token_type(tokenizer.vocabulary_size))
-    starts = np.append(np.fromfile(work / starts_file(name), dtype="<i8"), np.int64(journal.tokens[index])).astype(
-        "<i8"
-    )
+    starts = np.append(np.fromfile(work / starts_file(name), dtype="<i8"), np.int64(counts[index])).astype("<i8")
     documents = len(starts) - 1
     save_array(work / shape.documents_file(name), starts)
     sizes = np.concatenate([rows["bytes"] for rows in _rows_of(scanned, split, index, halves)]).astype("<i8")
@@ -91,7 +91,7 @@ def _tables(
     else:
         units = write_units(work / shape.units_file(name), _units_of(scanned, split, index, halves, starts))
     return {
-        "tokens": journal.tokens[index],
+        "tokens": counts[index],
         "documents": documents,
         "bytes": int(sizes.sum()),
         "units": units,

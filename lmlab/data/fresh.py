@@ -1,4 +1,5 @@
-"""What a run trains on: a split as one stream, windows of its documents, or windows of tokens that are still unused.
+"""What a run trains on: a split as one stream, in its own or another order of documents, windows of its documents, or windows of
+tokens that are still unused.
 
 In ranges of unused tokens (`lmlab.data.usage.unused`) each window begins with the last token of the one before it; the rest
 at a range's end makes a shorter window if that has half of the targets, since what runs leave unused is mostly one window
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmlab.data.dataset import Dataset
+from lmlab.data.document_order import DocumentStream
 from lmlab.data.order import FRESH_NUMBER, batch_at, epoch_length, window_starts
 from lmlab.data.ranges import Ranges
 from lmlab.data.windows import WindowedTokens, Windows, split_windows
@@ -49,13 +51,15 @@ class FreshTokens(WindowedTokens):
     padding: int | None = None
 
 
-TrainingTokens = NDArray[np.integer] | WindowedTokens
-"""A whole split as one stream, or windows of it."""
+TrainingTokens = NDArray[np.integer] | WindowedTokens | DocumentStream
+"""A whole split as one stream, windows of it, or its documents in another order each epoch."""
 
 
 def training_split(recipe: Recipe, dataset: Dataset) -> TrainingTokens:
     """Return the whole training split as `recipe` reads it; raises LabError if its windows of documents are impossible."""
     windows, tokens = split_windows(recipe, dataset, "train"), dataset.tokens("train")
+    if recipe.data.order == "documents":
+        return DocumentStream(tokens, dataset.document_starts("train"))
     return tokens if windows is None else WindowedTokens(tokens=tokens, windows=windows)
 
 
@@ -65,17 +69,35 @@ def training_batch(
     """Return inputs and targets of sequences `first` to `first + count - 1`, each int64 [count, context]."""
     if isinstance(tokens, WindowedTokens):
         return tokens.batch_at(seed, first, count)
+    if isinstance(tokens, DocumentStream):
+        return tokens.batch_at(seed, context, first, count)
     return batch_at(tokens, order, seed, context, first, count)
 
 
 def training_spans(
     tokens: TrainingTokens, order: str, seed: int, context: int, first: int, count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the first token of each of those sequences, and the token after its last, both int64 [count]."""
+    """Return the first token of each of those sequences, and the token after its last, both int64 [count]; of a sequence that joins
+    documents those of its longest piece.
+    """
     if isinstance(tokens, WindowedTokens):
         return tokens.windows.at(seed, first, count)
+    if isinstance(tokens, DocumentStream):
+        return tokens.longest_pieces(seed, context, first, count)
     starts = window_starts(order, seed, len(tokens), context, first, count)
     return starts, starts + context + 1
+
+
+def training_pieces(
+    tokens: TrainingTokens, order: str, seed: int, context: int, first: int, count: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first token, and the one after the last, of everything that those sequences read: of each sequence its span, or
+    its pieces of documents.
+    """
+    if isinstance(tokens, DocumentStream):
+        pieces = tokens.pieces(seed, context, first, count)
+        return pieces.firsts, pieces.ends
+    return training_spans(tokens, order, seed, context, first, count)
 
 
 def sequences_an_epoch(tokens: TrainingTokens, order: str, context: int) -> int:

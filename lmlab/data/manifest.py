@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
-from lmlab.data.encode import tokens_file
 from lmlab.data.split import SPLITS
+from lmlab.data.token_files import tokens_file
 from lmlab.files import is_link, read_json
 
 FORMAT = 1
@@ -47,7 +47,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "column": str | None,
         "sources_sha256": str | None,
     },
-    "split": {"rule": str, "valid_share": float, "cut_characters": int | None},
+    "split": {"rule": str, "valid_share": float, "cut_characters": int | None, "valid_documents": int | None},
     "tokenizer": {
         "name": str,
         "vocabulary": int,
@@ -118,6 +118,9 @@ def _problem(value: Any, folder: Path) -> str:
         entries = value.get(section)
         if not isinstance(entries, dict) or not all(_is(entries.get(key), kind) for key, kind in kinds.items()):
             return f"expected in {section}: {', '.join(kinds)}"
+    for name in ("skipped_files", "left_out_files"):
+        if not all(isinstance(entry, str) for entry in value["corpus"][name]):
+            return f"expected names of files in {name}"
     if not _matches(PLAIN, value["corpus"]["name"]) or not _matches(PLAIN, value["tokenizer"]["name"]):
         return "its corpus or its tokenizer has no plain name"
     if not 0 < value["tokenizer"]["vocabulary"] <= 1 << 8 * TOKEN_TYPES[value["token_type"]]:

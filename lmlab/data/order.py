@@ -12,6 +12,7 @@ where those sequences start. Nothing is stored, so any batch can be computed at 
               sequence of the golden ratio (Knuth, Art of Computer Programming 3, 6.4, theorem S). To leave space for the
               offset, W = (tokens - context) // context, but at least one if one fits.
     random    sequence k starts anywhere, from a hash of (seed, k) (windows with replacement, as nanoGPT draws them).
+    documents each epoch joins the documents in another order before it cuts windows: `lmlab.data.document_order`.
 
 The mixing of bits is that of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
 """
@@ -41,6 +42,8 @@ ORDER_NUMBERS = {"shuffle": 1, "random": 2, "shifted": 3}
 FRESH_NUMBER, DOCUMENTS_NUMBER = 4, 5
 """For the windows of unused tokens (`lmlab.data.fresh`) and of documents (`lmlab.data.windows`), which are no orders of their
 own in a recipe."""
+WINDOWS_OF_DOCUMENTS_NUMBER, DOCUMENTS_OF_AN_EPOCH_NUMBER = 6, 7
+"""For the windows and the documents of the order `documents` (`lmlab.data.document_order`)."""
 
 
 def windows_in(tokens: int, context: int) -> int:

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from lmlab import LabError, __version__
+from lmlab import LabError
 from lmlab.data import manifest as shape
 from lmlab.data.building import (
     digest,
@@ -28,10 +26,12 @@ from lmlab.data.building import (
     work_folder,
 )
 from lmlab.data.dataset import Dataset, datasets_folder, is_reference, open_dataset
-from lmlab.data.encode import Marks, encode
+from lmlab.data.encode import encode
+from lmlab.data.facts import are_marked, data_id, facts_of, marks_of
 from lmlab.data.finish import finish
-from lmlab.data.progress import Progress, shown
+from lmlab.data.progress import Progress, Silent, shown
 from lmlab.data.scan import Scan, scan, source_pieces
+from lmlab.data.shards.preparing import prepare_shards, prepared_shards
 from lmlab.data.sources import Source, resolve
 from lmlab.data.split import SplitPlan, plan_split
 from lmlab.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
@@ -58,6 +58,8 @@ def prepare(
         if is_reference(data.corpus):
             return _as_asked(open_dataset(data.corpus, root), data, tokenizer)
         source = resolve(data, root, progress)
+        if source.in_shards:
+            return prepare_shards(data, source, root, progress, tokenizer)
         plan = _plan_key(source, data, tokenizer)
         found = _indexed(plan, root)
         if found is None:
@@ -72,7 +74,10 @@ def prepared(data: Data, folder: Path | None = None) -> Dataset | None:
     root = folder or cache_folder()
     if is_reference(data.corpus):
         return _as_asked(open_dataset(data.corpus, root), data, None)
-    found = _indexed(_plan_key(resolve(data, root, fetch=False), data, None), root)
+    source = resolve(data, root, fetch=False)
+    if source.in_shards:
+        return prepared_shards(data, source, root, Silent())
+    found = _indexed(_plan_key(source, data, None), root)
     return found if found is None or data.tokens is None else view(found, data.tokens)
 
 
@@ -85,7 +90,7 @@ def _as_asked(found: Dataset, data: Data, tokenizer: Tokenizer | None) -> Datase
         raise LabError(f"data set {found.id} was made with another tokenizer than the model's: give its text instead")
     if tokenizer is None and name != data.tokenizer:
         raise LabError(f"data set {found.id} was prepared with another tokenizer: expected --data.tokenizer {name}")
-    if data.windows == "documents" and found.begin_of_text is None:
+    if data.by_document and found.begin_of_text is None:
         raise LabError(
             f"data set {found.id} was prepared as one stream, without a token that begins each document: expected --data.windows "
             "stream, or its text in place of the data set"
@@ -106,6 +111,8 @@ def _plan_key(source: Source, data: Data, tokenizer: Tokenizer | None) -> str:
         "fresh",
     ):  # given by the fingerprint and the rule, or not affecting a data set
         requested.pop(name, None)
+    if data.by_document:
+        requested["windows"] = "documents"  # the same data set for every way to cut them
     given = None if tokenizer is None else tokenizer.to_json()
     return digest(
         [shape.FORMAT, source.fingerprint(), source.rule, source.published, source.published_share, requested, given]
@@ -132,15 +139,15 @@ def _build(data: Data, source: Source, plan: str, root: Path, progress: Progress
     work = make_folder(work_folder(plan, root))
     texts = _without_skipped(source, scanned)
     tokenizer = _tokenizer(data, texts, scanned, split, work, progress, given)
-    marks = _marks(data, scanned, tokenizer)
-    identity = _data_id(scanned, split, tokenizer, marks)
+    marks = marks_of(data, scanned.documents, tokenizer)
+    identity = data_id(scanned.text_sha256, split.identity(), tokenizer, marks.begin)
     made = made_already(identity, root)
     if made is None:
         if not (work / shape.NAME).exists():
             stream = source_pieces(texts, data.column, f"encoding {source.name}", progress)
-            encode(stream, split, tokenizer, marks, scanned.characters, work)
-            facts = {**_facts(data, source, scanned, split, tokenizer, marks), "id": identity}
-            finish(work, facts, texts, data.column, scanned, split, tokenizer, progress)
+            journal = encode(stream, split, tokenizer, marks, scanned.characters, work)
+            facts = {**facts_of(data, source, scanned, split, tokenizer, marks), "id": identity}
+            finish(work, facts, texts, data.column, scanned, split, tokenizer, journal.tokens, progress)
         made = publish(work, f"{source.name}-{identity}", root)
     else:
         remove_tree(work)
@@ -165,27 +172,9 @@ def _tokenizer(
     tokenizer = given
     if tokenizer is None:
         texts = _training_texts(data, source, scanned, split, progress)
-        tokenizer = build_tokenizer(data, texts, documents_end=_are_marked(data, scanned))
+        tokenizer = build_tokenizer(data, texts, documents_end=are_marked(data, scanned.documents))
     write_json(path, tokenizer.to_json())
     return tokenizer
-
-
-def _are_marked(data: Data, scanned: Scan) -> bool:
-    """Return whether a token marks the ends of documents: if there are several, or each is cut separately."""
-    return scanned.documents > 1 or data.windows == "documents"
-
-
-def _marks(data: Data, scanned: Scan, tokenizer: Tokenizer) -> Marks:
-    """Return the tokens around each document; raises LabError if they are required and the tokenizer has none."""
-    if data.windows == "documents" and tokenizer.begin_of_text is None:
-        raise LabError(
-            f"the {tokenizer.name} tokenizer has no token that begins and ends documents, because its corpus was one document: "
-            "expected --data.windows stream"
-        )
-    return Marks(
-        begin=tokenizer.begin_of_text if data.windows == "documents" else None,
-        end=tokenizer.end_of_text if _are_marked(data, scanned) else None,
-    )
 
 
 def _training_texts(data: Data, source: Source, scanned: Scan, split: SplitPlan, progress: Progress) -> Iterator[str]:
@@ -202,64 +191,6 @@ def _training_texts(data: Data, source: Source, scanned: Scan, split: SplitPlan,
         at += len(piece.text)
         if piece.last:
             document, at = document + 1, 0
-
-
-def _data_id(scanned: Scan, split: SplitPlan, tokenizer: Tokenizer, marks: Marks) -> str:
-    begun = [] if marks.begin is None else ["each document begins with a token"]
-    return digest([shape.FORMAT, scanned.text_sha256, split.identity(), tokenizer.to_json(), *begun])[:16]
-
-
-def _facts(
-    data: Data, source: Source, scanned: Scan, split: SplitPlan, tokenizer: Tokenizer, marks: Marks
-) -> dict[str, Any]:
-    """Return the manifest's fields other than counts and files, which `finish` adds."""
-    paths = {file.path: file for file in source.files}
-    listed = [
-        {"name": file.path.name if file.member else file.name, "sha256": source.hashes[path]}
-        for path, file in paths.items()
-    ]
-    return {
-        "format": shape.FORMAT,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "lmlab": __version__,
-        "corpus": {
-            "name": source.name,
-            "given": source.given,
-            "text_sha256": scanned.text_sha256,
-            "documents": scanned.documents,
-            "characters": scanned.characters,
-            "bytes": scanned.bytes,
-            "alphabet": len(scanned.alphabet),
-            "documents_rule": source.rule if any(file.kind == "text" for file in source.files) else "records",
-            "column": data.column if any(file.kind != "text" for file in source.files) else None,
-            "empty_documents": scanned.empty_documents,
-            "minimum_words": source.minimum_words,
-            "short_documents": scanned.short_documents,
-            "forced_cuts": scanned.forced_cuts,
-            "skipped_files": list(scanned.skipped_files)[:1000],
-            "skipped_bytes": scanned.skipped_bytes,
-            "carriage_returns": "\r" in scanned.alphabet,
-            "newlines": source.newlines,
-            "left_out_files": list(source.left_out)[:1000],
-            "files": len(paths),
-            "sources": listed[:1000],
-            "sources_sha256": digest(source.fingerprint()),
-        },
-        "split": {
-            "asked": data.split,
-            "rule": split.rule,
-            "valid_share": split.share,
-            "cut_characters": split.cut_characters or None,
-        },
-        "tokenizer": {
-            "name": tokenizer.name,
-            "vocabulary": tokenizer.vocabulary_size,
-            "lossless": tokenizer.lossless,
-            "begin_of_text": marks.begin,
-            "end_of_text": marks.end,
-            "sha256": digest(tokenizer.to_json()),
-        },
-    }
 
 
 def view(base: Dataset, tokens: int) -> Dataset:

@@ -10,11 +10,11 @@ from typing import Protocol
 class Progress(Protocol):
     """Receiver of progress. Tasks come one after another; each ends when the next begins or `end` is called."""
 
-    def begin(self, task: str, total: int | None) -> None:
-        """Begin a task of `total` bytes (None: unknown)."""
+    def begin(self, task: str, total: int | None, unit: str = "bytes") -> None:
+        """Begin a task of `total` bytes, or of another unit such as tokens (None: unknown)."""
 
     def advance(self, amount: int) -> None:
-        """Report `amount` more bytes of the current task."""
+        """Report that `amount` more of the current task is done."""
 
     def say(self, line: str) -> None:
         """Show one line to the user."""
@@ -26,7 +26,7 @@ class Progress(Protocol):
 class Silent:
     """A Progress that shows nothing."""
 
-    def begin(self, task: str, total: int | None) -> None:
+    def begin(self, task: str, total: int | None, unit: str = "bytes") -> None:
         """Do nothing."""
 
     def advance(self, amount: int) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lmlab import LabError
-from lmlab.data.progress import Progress
+from lmlab.data.progress import Progress, Silent
 from lmlab.files import require_few, require_free_bytes, writing_failed
 
 CHUNK_BYTES = 1 << 18
@@ -61,6 +61,10 @@ class SourceFile:
     """gz, xz, zst, bz2, or empty if not compressed."""
     part: str = ""
     """train, valid or test if the files are the published split."""
+    address: str = ""
+    """Where a remote file is fetched from, range by range; `path` is then its name alone. Empty for a file on the disk."""
+    remote_bytes: int = 0
+    """Size of a remote file."""
 
 
 def describe_name(name: str) -> tuple[str, str]:
@@ -118,24 +122,64 @@ def jsonl_documents(file: SourceFile, column: str, progress: Progress) -> Iterat
 
 def parquet_documents(file: SourceFile, column: str, progress: Progress) -> Iterator[str]:
     """Yield the text in `column` of each row, read a few rows at a time; null is an empty text."""
+    size, row, passed = size_on_disk(file), 0, 0
+    with parquet_table(file, column) as table:
+        for group in range(table.num_row_groups):
+            for texts in group_rows(file, table, group, column):
+                yield from texts
+                row += len(texts)
+                here = size * row // table.metadata.num_rows
+                progress.advance(here - passed)
+                passed = here
+    progress.advance(size - passed)
+
+
+def require_pyarrow() -> None:
+    """Raise LabError unless pyarrow is installed."""
     try:
-        import pyarrow
-        import pyarrow.parquet
+        import pyarrow.parquet  # noqa: F401
     except ImportError:
         raise LabError('reading parquet needs the package pyarrow: pip install "lmlab[parquet]"') from None
 
+
+@contextlib.contextmanager
+def parquet_table(file: SourceFile, column: str, stream: Any = None, **options: Any) -> Iterator[Any]:
+    """Open a parquet file as pyarrow does, from the disk, its address, or an open `stream`; raises LabError unless `column` holds
+    text.
+    """
+    require_pyarrow()
+    import pyarrow
+    import pyarrow.parquet
+
+    with contextlib.ExitStack() as stack:
+        try:
+            opened_stream = stream if stream is not None else stack.enter_context(_seekable(file))
+            table = stack.enter_context(pyarrow.parquet.ParquetFile(opened_stream, **options))
+        except (pyarrow.ArrowException, OSError, ValueError) as error:
+            raise _not_parquet(file, error) from None
+        _require_text_column(file, table.schema_arrow, column)
+        yield table
+
+
+def group_rows(file: SourceFile, table: Any, group: int, column: str) -> Iterator[list[str]]:
+    """Yield the texts of a row group's rows in lists of PARQUET_ROWS at most; null is an empty text."""
+    import pyarrow
+
     row = 0
     try:
-        with _seekable(file, progress) as stream, pyarrow.parquet.ParquetFile(stream) as table:
-            _require_text_column(file, table.schema_arrow, column)
-            for batch in table.iter_batches(batch_size=PARQUET_ROWS, columns=[column]):
-                for value in batch.column(0).to_pylist():
-                    yield _clean(file, value, f"row {row}", column)
-                    row += 1
+        for batch in table.iter_batches(batch_size=PARQUET_ROWS, row_groups=[group], columns=[column]):
+            values = batch.column(0).to_pylist()
+            yield [
+                _clean(file, value, f"row {number} of row group {group}", column)
+                for number, value in enumerate(values, row)
+            ]
+            row += len(values)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise LabError(
-            f"{file.name} is not readable as parquet ({_first_line(error)}): expected an intact parquet file"
-        ) from None
+        raise _not_parquet(file, error) from None
+
+
+def _not_parquet(file: SourceFile, error: BaseException) -> LabError:
+    return LabError(f"{file.name} is not readable as parquet ({_first_line(error)}): expected an intact parquet file")
 
 
 @contextlib.contextmanager
@@ -158,6 +202,8 @@ def opened(file: SourceFile, progress: Progress) -> Iterator[IO[bytes]]:
 
 def size_on_disk(file: SourceFile) -> int:
     """Return how far `progress` advances when the whole file is read."""
+    if file.address:
+        return file.remote_bytes
     if not file.member:
         return file.path.stat().st_size
     try:
@@ -336,14 +382,19 @@ def _require_text_column(file: SourceFile, schema: Any, column: str) -> None:
 
 
 @contextlib.contextmanager
-def _seekable(file: SourceFile, progress: Progress) -> Iterator[Any]:
+def _seekable(file: SourceFile) -> Iterator[Any]:
     """Provide a seekable file, since parquet is read from its end: a compressed file is decompressed to a temporary one first."""
+    if file.address:
+        from lmlab.data.shards.http import RemoteFile
+        from lmlab.data.shards.remote import RangeReader
+
+        yield RangeReader(RemoteFile(address=file.address, name=file.name, size=file.remote_bytes))
+        return
     if not file.packing and not file.member:
-        progress.advance(size_on_disk(file))
         yield file.path
         return
     with tempfile.TemporaryFile() as spool:
-        with opened(file, progress) as stream:
+        with opened(file, Silent()) as stream:
             while block := _read(stream, file, SPOOL_BYTES):
                 needed = len(block) + SPARE_DISK_BYTES
                 require_free_bytes(Path(tempfile.gettempdir()), needed, f"unpacking {file.name}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lmlab.data.dataset import Dataset
+from lmlab.data.describe import cropping, document_lengths
 from lmlab.data.order import epoch_length
 from lmlab.data.windows import split_windows
 from lmlab.recipe import Recipe
@@ -25,6 +26,8 @@ class Reading:
     context: int
     unique_tokens: int
     """The unit of an epoch: the tokens of the split as one stream, or the targets of the windows of its documents."""
+    lost_share: float = 0.0
+    """The share of the text's tokens that cropping leaves out (`data.windows cropped`)."""
 
     @property
     def padding_share(self) -> float:
@@ -50,7 +53,16 @@ def reading(recipe: Recipe, dataset: Dataset) -> Reading:
     if windows is None:
         sequences = epoch_length(recipe.data.order, tokens, context)
         return Reading(sequences=sequences, targets=sequences * context, context=context, unique_tokens=tokens)
-    return Reading(sequences=windows.epoch, targets=windows.targets, context=context, unique_tokens=windows.targets)
+    lost = 0.0
+    if recipe.data.windows == "cropped":
+        lost = 1.0 - cropping(document_lengths(dataset, "train"), context, tokens).kept_share
+    return Reading(
+        sequences=windows.epoch,
+        targets=windows.targets,
+        context=context,
+        unique_tokens=windows.targets,
+        lost_share=lost,
+    )
 
 
 def scored_targets(recipe: Recipe, dataset: Dataset, split: str) -> int:

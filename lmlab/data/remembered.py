@@ -13,6 +13,8 @@ from typing import Any
 from lmlab.data.building import digest
 from lmlab.data.catalogue import CATALOGUE, MARKER
 from lmlab.data.dataset import Dataset, list_datasets
+from lmlab.data.readers import size_on_disk
+from lmlab.data.shards.existing import Prepared, prepared_from
 from lmlab.data.sources import Source
 from lmlab.recipe import Data
 
@@ -21,10 +23,22 @@ READING = ("data.column", "data.separator", "data.minimum_words", "data.newlines
 
 
 def datasets_of(source: Source, root: Path | None = None) -> list[Dataset]:
-    """Return the data sets in the cache that were prepared from exactly these files, the newest last, without views."""
+    """Return the data sets in the cache that were prepared from exactly these files, or from the beginning of them (shards), the
+    newest last, without views.
+    """
     mark = digest(source.fingerprint())
-    found = [one for one in list_datasets(root) if one.facts["corpus"].get("sources_sha256") == mark]
+    files = {file.name: size_on_disk(file) for file in source.files}
+    found = [
+        one
+        for one in list_datasets(root)
+        if one.facts["corpus"].get("sources_sha256") == mark or _are_of(prepared_from(one), files)
+    ]
     return sorted((one for one in found if one.whole is one), key=lambda one: str(one.facts.get("created", "")))
+
+
+def _are_of(prepared: Prepared | None, files: Mapping[str, int]) -> bool:
+    """Return whether the shards that were read are among files of these names and sizes."""
+    return prepared is not None and all(files.get(mark.name) == mark.bytes for mark in prepared.marks)
 
 
 def reading_of(dataset: Dataset) -> dict[str, str]:

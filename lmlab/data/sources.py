@@ -21,11 +21,13 @@ from pathlib import Path
 
 from lmlab import LabError
 from lmlab.data.cache import file_hashes
-from lmlab.data.catalogue import CATALOGUE, CatalogueEntry
+from lmlab.data.catalogue import CATALOGUE
+from lmlab.data.catalogue_entry import CatalogueEntry
 from lmlab.data.documents import rule_of
 from lmlab.data.download import download
 from lmlab.data.progress import Progress, Silent
-from lmlab.data.readers import ZIP_DAMAGE, SourceFile, describe_name
+from lmlab.data.readers import ZIP_DAMAGE, SourceFile, describe_name, size_on_disk
+from lmlab.data.shards.hub import HubFile, address_of, hub_files
 from lmlab.data.stdlib import stdlib_files
 from lmlab.files import cache_folder, flush_folder, make_folder, remove_dead, temporary_folder
 from lmlab.recipe import Data
@@ -73,6 +75,8 @@ class Source:
     minimum_words: int = 0
     """Documents with fewer words are left out."""
     newlines: NewlinesName = "keep"
+    in_shards: bool = False
+    """Whether it is read from its beginning and only as far as needed (`lmlab.data.shards`): its files aren't hashed whole then."""
 
     @property
     def title(self) -> str:
@@ -81,7 +85,11 @@ class Source:
 
     def fingerprint(self) -> list[list[str]]:
         """Return everything that determines the text: a row for each file."""
-        return [[file.part, file.kind, file.packing, file.member, self.hashes[file.path]] for file in self.files]
+        return [[file.part, file.kind, file.packing, file.member, self._mark(file)] for file in self.files]
+
+    def _mark(self, file: SourceFile) -> str:
+        """Return what identifies a file: its SHA-256, or of one that may be read in part its name and size."""
+        return self.hashes.get(file.path) or f"{file.name}:{size_on_disk(file)}"
 
 
 def resolve(data: Data, root: Path | None = None, progress: Progress | None = None, fetch: bool = True) -> Source:
@@ -91,7 +99,9 @@ def resolve(data: Data, root: Path | None = None, progress: Progress | None = No
     root = root or cache_folder()
     progress = progress or Silent()
     entry = CATALOGUE.get(data.corpus)
-    if entry is not None:
+    if entry is not None and entry.hub is not None:
+        found = _of_hub(entry, hub_files(entry, root, progress, fetch))
+    elif entry is not None:
         found = _stdlib(entry) if not entry.files else _catalogue_copy(entry, root, progress, fetch)
     elif data.corpus == "-":
         found = _of_path(_spooled(root), "-", "stdin")
@@ -101,12 +111,63 @@ def resolve(data: Data, root: Path | None = None, progress: Progress | None = No
             raise LabError(_no_such_corpus(data.corpus))
         found = _of_path(path, data.corpus, _slug(path))
     found = _choose_parts(found, data)
-    key = str(Path(data.corpus).absolute()) if entry is None else data.corpus
-    hashes = file_hashes([file.path for file in found.files], key, root, progress)
-    found = dataclasses.replace(found, hashes=hashes)
-    found = _recognised(found) if entry is None else found
+    if _is_read_in_shards(found, data):
+        found = dataclasses.replace(found, in_shards=True)
+    else:
+        hashes = file_hashes([file.path for file in found.files], corpus_key(data), root, progress)
+        found = dataclasses.replace(found, hashes=hashes)
+        found = _recognised(found) if entry is None else found
     return dataclasses.replace(
         found, rule=rule_of(data.separator, found.rule), minimum_words=data.minimum_words, newlines=data.newlines
+    )
+
+
+def corpus_key(data: Data) -> str:
+    """Return what identifies the corpus on this machine: its path, or its name in the catalogue."""
+    return data.corpus if data.corpus in CATALOGUE else str(Path(data.corpus).expanduser().absolute())
+
+
+def _is_read_in_shards(source: Source, data: Data) -> bool:
+    """Return whether a corpus is read only as far as it is needed: one of the hub, or files of records whose first documents
+    validate, or several of them with a budget of tokens.
+    """
+    if any(file.address for file in source.files):
+        allowed = ("auto", "published") if source.published else ("auto", "first")
+        if data.split not in allowed:
+            raise LabError(
+                f"data.split can't be {data.split}, since {source.given} is read only as far as needed: expected "
+                f"{' or '.join(allowed)}"
+            )
+        return True
+    if any(file.kind == "text" for file in source.files):
+        return False
+    several = data.tokens is not None and len(source.files) > 1
+    return data.split == "first" or (several and data.split in ("auto", "published"))
+
+
+def _of_hub(entry: CatalogueEntry, listed: tuple[HubFile, ...]) -> Source:
+    """Return a corpus on the hub, with the SHA-256 of its files where the hub states them."""
+    hub = entry.hub
+    assert hub is not None
+    files = [
+        SourceFile(
+            name=file.path,
+            path=Path(file.path),
+            kind="parquet",
+            part=part_of(file.path.rpartition("/")[2]) if entry.published == "parts" else "",
+            address=address_of(hub, file.path),
+            remote_bytes=file.bytes,
+        )
+        for file in listed
+    ]
+    return Source(
+        given=entry.name,
+        name=entry.name,
+        files=tuple(files),
+        hashes={Path(file.path): file.sha256 for file in listed if file.sha256 is not None},
+        rule=entry.documents,
+        published=entry.published,
+        entry=entry.name,
     )
 
 

@@ -5,7 +5,9 @@
   and equal documents are always in the same split.
 - `tail`: the last part of the text, by characters. If the border is inside the only possible validation document, it is cut
   there (int((1 - share) * characters) characters train, as in nanoGPT); otherwise the document across the border trains.
-- `auto`: published if the corpus has one, hash for at least FEWEST_FOR_HASH documents, else tail.
+- `first`: the first documents of the corpus, in its order. The only rule that needs no document but those before the border, so
+  that a corpus that is read in part (`lmlab.data.shards`) has the same validation split however much of it is read.
+- `auto`: published if the corpus has one, first if it is read in part, hash for at least FEWEST_FOR_HASH documents, else tail.
 """
 
 from __future__ import annotations
@@ -28,19 +30,21 @@ class SplitPlan:
     """The split of every document."""
 
     rule: str
-    """parts, hash or tail."""
+    """parts, hash, tail or first."""
     share: float
-    """Share of the corpus in the validation split; 0 for parts."""
+    """Share of the corpus in the validation split; 0 for parts and first."""
     of: np.ndarray
     """uint8 for each document: an index into SPLITS."""
     cut_document: int = -1
     """The document that the border cuts (it begins in train and ends in valid), or -1."""
     cut_characters: int = 0
     """Number of its characters in train."""
+    valid_documents: int = 0
+    """How many of the first documents validate, for first."""
 
     def identity(self) -> list[object]:
         """Return what determines the data in the plan, besides the documents themselves."""
-        return [self.rule, self.share]
+        return [self.rule, self.valid_documents if self.rule == "first" else self.share]
 
 
 def plan_split(data: Data, source: Source, scan: Scan) -> SplitPlan:
@@ -51,9 +55,14 @@ def plan_split(data: Data, source: Source, scan: Scan) -> SplitPlan:
         if index not in present:
             raise LabError(
                 f"the {name} split of {source.title} would be empty (data.split {data.split}, "
-                f"{scan.documents:,} documents): choose another data.valid_share, or data.split tail"
+                f"{scan.documents:,} documents): choose another {_amount(plan)}, or data.split tail"
             )
     return plan
+
+
+def _amount(plan: SplitPlan) -> str:
+    """Return the setting that determines the size of the validation split."""
+    return "data.valid_documents" if plan.rule == "first" else "data.valid_share"
 
 
 def _plan(data: Data, source: Source, scan: Scan) -> SplitPlan:
@@ -62,8 +71,12 @@ def _plan(data: Data, source: Source, scan: Scan) -> SplitPlan:
             f"{source.title} has no published split: expected files named train and valid (test is optional), "
             "or choose data.split hash or tail"
         )
+    if data.split == "first":
+        return first_documents(scan.documents, data.valid_documents)
     if data.split in ("auto", "published") and source.published:
-        return _parts(scan) if source.published == "parts" else _tail(scan, source.published_share)
+        return (
+            published_parts(scan.rows["part"]) if source.published == "parts" else _tail(scan, source.published_share)
+        )
     if data.split == "hash" or (data.split == "auto" and scan.documents >= FEWEST_FOR_HASH):
         plan = _hash(scan, data.valid_share)
         if data.split == "hash" or len(np.unique(plan.of)) == 2:
@@ -71,9 +84,16 @@ def _plan(data: Data, source: Source, scan: Scan) -> SplitPlan:
     return _tail(scan, data.valid_share)
 
 
-def _parts(scan: Scan) -> SplitPlan:
+def first_documents(documents: int, valid_documents: int) -> SplitPlan:
+    """Return the plan in which the first `valid_documents` of so many documents validate."""
+    of = (np.arange(documents) < valid_documents).astype(np.uint8)
+    return SplitPlan(rule="first", share=0.0, of=of, valid_documents=valid_documents)
+
+
+def published_parts(parts: np.ndarray) -> SplitPlan:
+    """Return the plan of documents whose part of the published split is given, uint8 indices into PARTS."""
     shift = np.array([0] + [SPLITS.index(part) for part in PARTS[1:]], dtype=np.uint8)
-    return SplitPlan(rule="parts", share=0.0, of=shift[scan.rows["part"]])
+    return SplitPlan(rule="parts", share=0.0, of=shift[parts])
 
 
 def _hash(scan: Scan, share: float) -> SplitPlan:

@@ -130,12 +130,12 @@ def used_by_each(uses: Sequence[Use]) -> list[Ranges]:
 def used_by(use: Use, windows: Windows | None = None) -> Ranges:
     """Return the tokens in one use; `windows` are those of its stream if it didn't read the whole split as one stream.
 
-    Raises LabError for windows of documents that aren't given.
+    Raises LabError for windows of documents that aren't given, and for the order `documents`.
     """
-    if windows is None and use.windows != "stream":
+    if windows is None and (use.windows != "stream" or use.order == "documents"):
+        how = "windows of documents" if use.windows != "stream" else "data.order documents"
         raise LabError(
-            f"a run read data set {use.data[0][0]} in windows of documents, whose tokens are unknown without the windows: "
-            "leave data.fresh out"
+            f"a run read data set {use.data[0][0]} in {how}, whose tokens are unknown without the documents: leave data.fresh out"
         )
     read = _reader(use) if windows is None else _windows_reader(use, windows)
     length = epoch_length(use.order, use.tokens, use.context) if windows is None else windows.epoch

@@ -1,13 +1,15 @@
 """Windows inside ranges of a split: at most context + 1 tokens each, and never across two ranges.
 
 Input: the first and last tokens of ranges, the context length and the stride. Output: the windows, their tokens, and
-batches of them, padded with ignored targets. Ranges are the documents of a split (`data.windows documents`)
+batches of them, padded with ignored targets. Ranges are the documents of a split (`data.windows documents` and `cropped`)
 or unused tokens (`lmlab.data.fresh`). Memory grows with the number of ranges, not of windows.
 
 A document of n tokens, including those that begin and end it, has windows of w = context + 1:
 
     n <= w   one window, padded to w
     n > w    whole windows at 0, stride, 2 stride, ...; tokens after the last one are in no window
+
+With `data.windows cropped` a document has the window at 0 alone.
 
 A window's first token is only an input and all others are targets, so with a stride below the context a token is a target in
 several windows. An epoch is a keyed permutation of all windows (`lmlab.data.order`). Its last batch is completed by
@@ -118,8 +120,10 @@ class Windows:
         return np.where(place < 0, 0, self.before[place] + inside)
 
 
-def document_windows(starts: Integers, context: int, stride: int | None = None, batch: int = 1) -> Windows:
-    """Return the windows of documents, each cut separately.
+def document_windows(
+    starts: Integers, context: int, stride: int | None = None, batch: int = 1, cropped: bool = False
+) -> Windows:
+    """Return the windows of documents, each cut separately; with `cropped` the first window of each alone.
 
     `starts` is the first token of each document and the number of tokens, int64 [documents + 1]; `stride` None is the
     context, so that each token is a target once at most. An epoch is a whole number of batches of `batch` windows.
@@ -128,6 +132,7 @@ def document_windows(starts: Integers, context: int, stride: int | None = None, 
     lengths = np.diff(starts)
     # A single token has no target; only a document that is cut by the end of a view can be so short.
     windows = np.where(lengths < 2, 0, 1 + np.maximum(lengths - context - 1, 0) // stride)
+    windows = np.minimum(windows, 1) if cropped else windows
     some = windows > 0
     ends = starts[:-1] + np.minimum(lengths, (windows - 1) * stride + context + 1)
     before = np.append(0, np.cumsum(windows[some])).astype(np.int64)
@@ -148,14 +153,15 @@ def split_windows(recipe: Recipe, dataset: Dataset, split: str) -> Windows | Non
     Raises LabError if the data set's documents don't begin with a begin-of-text token, from which their first token is predicted.
     """
     data = recipe.data
-    if data.windows == "stream":
+    if not data.by_document:
         return None
     if dataset.begin_of_text is None:
         raise LabError(
-            f"data set {dataset.id} was prepared as one stream, but data.windows is documents: expected a data set that was "
-            "prepared with --data.windows documents"
+            f"data set {dataset.id} was prepared as one stream, but data.windows is {data.windows}: expected a data set that was "
+            f"prepared with --data.windows {data.windows}"
         )
-    return document_windows(dataset.document_starts(split), recipe.model.context, data.stride, recipe.train.batch)
+    starts, cropped = dataset.document_starts(split), data.windows == "cropped"
+    return document_windows(starts, recipe.model.context, data.stride, recipe.train.batch, cropped)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -96,7 +96,7 @@ def plan_longer(reference: str, settings: Mapping[str, Any], *, runs: str | Path
     recipe = with_settings(parent.recipe, {"train.epochs": None, **settings})
     if recipe.train.epochs is not None:
         sequences = facts.unique_tokens / facts.step_tokens * recipe.train.batch
-        if recipe.data.windows == "stream":
+        if not recipe.data.by_document:
             sequences = epoch_length(recipe.data.order, facts.unique_tokens, recipe.model.context)
         recipe = with_settings(recipe, {"train.epochs": None, "train.steps": planned_steps(recipe, int(sequences))})
     if not any(name.startswith("schedule.") for name in settings):

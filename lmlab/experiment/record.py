@@ -269,7 +269,7 @@ class Record:
     @cached_property
     def epoch_tokens(self) -> float | None:
         """Tokens that one epoch trains on; windows that are cut from documents overlap and are padded."""
-        if self.recipe is None or self.recipe.data.windows != "documents":
+        if self.recipe is None or not self.recipe.data.by_document:
             return self.training_tokens
         if not (self.run.folder / "forecast.json").exists():
             return None

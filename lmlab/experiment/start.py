@@ -229,7 +229,7 @@ def _require_boundary(recipe: Recipe, dataset: Dataset) -> None:
 
 
 def _require_windows(recipe: Recipe, dataset: Dataset) -> None:
-    if recipe.data.windows == "documents":
+    if recipe.data.by_document:
         return  # each document has a window, however short it is
     for split in ("train", "valid"):
         tokens, context = len(dataset.tokens(split)), recipe.model.context

@@ -76,7 +76,7 @@ def _read_tokens(run: Run, unique: float | None) -> float | None:
     if unique is not None or run.imported is not None:
         return unique
     with contextlib.suppress(LabError, KeyError, TypeError, IndexError, ValueError):
-        if run.recipe().data.windows == "stream":
+        if not run.recipe().data.by_document:
             return float(run.fact("data")[0]["train_tokens"])
     return None
 

@@ -39,7 +39,7 @@ def known_prompts(tokenizer: Tokenizer, prompts: Sequence[str]) -> tuple[tuple[s
 
 def begin_of(data: Data, tokenizer: Tokenizer) -> int | None:
     """Return the token before each prompt, for a model trained on windows of documents; None for one trained on a stream."""
-    return tokenizer.begin_of_text if data.windows == "documents" else None
+    return tokenizer.begin_of_text if data.by_document else None
 
 
 def first_token(tokenizer: Tokenizer) -> int:

@@ -168,7 +168,7 @@ class Plan:
             )
             repeated += f"{self._repetition_nats()})"
         of_documents = []
-        if self.recipe.data.windows == "documents":
+        if self.recipe.data.by_document:
             read = self.reading
             of_documents = [
                 (
@@ -177,6 +177,14 @@ class Plan:
                     f"windows of documents; {read.padding_share:.1%} of their places are padding, which counts as no token",
                 )
             ]
+            if self.recipe.data.windows == "cropped":
+                of_documents.append(
+                    (
+                        f"{read.lost_share:.2%} of the text lost",
+                        "formula",
+                        f"documents are cropped at {read.context:,} tokens; data.windows stream would use all of it",
+                    )
+                )
         return _section(
             "size",
             [

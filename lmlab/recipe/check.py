@@ -78,6 +78,11 @@ def _data_problems(recipe: Recipe) -> Iterator[str]:
 
 def _window_problems(recipe: Recipe) -> Iterator[str]:
     data, context = recipe.data, recipe.model.context
+    if data.order == "documents" and data.fresh:
+        yield (
+            "data.fresh isn't possible with data.order documents, in which the tokens that a run has used aren't known: choose "
+            "another order"
+        )
     if data.windows == "stream":
         if data.stride is not None:
             yield (
@@ -86,8 +91,10 @@ def _window_problems(recipe: Recipe) -> Iterator[str]:
             )
         return
     if data.order != "shuffle":
-        yield f"data.order {data.order} cuts the text as one stream: expected shuffle with data.windows documents"
+        yield f"data.order {data.order} cuts the text as one stream: expected shuffle with data.windows {data.windows}"
     if data.fresh:
         yield "data.fresh isn't possible with windows of documents, which overlap: leave data.fresh out, or use data.windows stream"
-    if data.stride is not None and data.stride > context:
+    if data.windows == "cropped" and data.stride is not None:
+        yield f"data.stride {data.stride} is for several windows of a document, but data.windows is cropped: leave it out"
+    elif data.stride is not None and data.stride > context:
         yield f"data.stride {data.stride} would pass over tokens between windows: expected at most model.context {context}"

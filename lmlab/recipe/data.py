@@ -12,9 +12,9 @@ IMPORTED = "imported"
 """The tokenizer of an imported model, which isn't made from a text."""
 TOKENIZERS = ["characters", "bytes", "words", "gpt2", "bpe", IMPORTED]
 """Names of the tokenizers; `lmlab.data.tokenizers.add_tokenizer` adds one."""
-SplitName = Literal["auto", "published", "hash", "tail"]
-OrderName = Literal["shuffle", "shifted", "random"]
-WindowsName = Literal["stream", "documents"]
+SplitName = Literal["auto", "published", "hash", "tail", "first"]
+OrderName = Literal["shuffle", "shifted", "random", "documents"]
+WindowsName = Literal["stream", "documents", "cropped"]
 UnknownName = Literal["refuse", "replace"]
 NewlinesName = Literal["keep", "lf"]
 
@@ -45,21 +45,36 @@ class Data:
     unknown: UnknownName = setting("refuse")
     """What happens to a symbol that the tokenizer has never seen: refuse the text, or replace it by the unknown token."""
     split: SplitName = setting("auto")
-    """published: as the corpus comes; hash: each document by its own hash; tail: the text's end; auto: the first that fits."""
+    """published: as the corpus comes; hash: each document by its own hash; tail: the text's end; first: the first documents
+    validate; auto: published if there is one, first for a corpus that is read only as far as data.tokens needs, else hash or tail.
+    """
     valid_share: float = setting(0.1, above=0.0, below=1.0)
     """The share of the corpus that becomes the validation split, for hash and tail."""
-    tokens: int | None = setting(None, at_least=2)
-    """Train on only the first so many tokens of the training split (none: all of them)."""
+    valid_documents: int = setting(1000, at_least=1, came_later=True, count=True)
+    """How many of the first documents become the validation split, for first."""
+    tokens: int | None = setting(None, at_least=2, count=True)
+    """Train on only the first so many tokens of the training split, such as 3.3B (none: all of them). Of a catalogue corpus that is
+    read in shards, and of a folder of parquet or JSONL files, only what they need is read.
+    """
     order: OrderName = setting("shuffle")
-    """shuffle: every window once an epoch; shifted: the same, but each epoch cuts them elsewhere; random: with replacement."""
+    """shuffle: every window once an epoch; shifted: the same, but each epoch cuts them elsewhere; documents: each epoch joins the
+    documents in another order, and then cuts them; random: with replacement.
+    """
     windows: WindowsName = setting("stream", came_later=True)
-    """stream: documents are joined and cut as one text; documents: each is cut by itself, or padded."""
+    """stream: documents are joined and cut as one text; documents: each is cut by itself, or padded; cropped: each is cut to one
+    window, and the rest of it left out.
+    """
     stride: int | None = setting(None, at_least=1, came_later=True)
     """Tokens from one window of a document to the next (documents only; none: model.context, so that each token is a target once
     at most).
     """
     fresh: bool = setting(False, came_later=True)
     """With --from: train on tokens that no run before has used, each window once, whatever the order."""
+
+    @property
+    def by_document(self) -> bool:
+        """Whether each document is cut into windows by itself, and so begins and ends with a token of its own."""
+        return self.windows != "stream"
 
 
 WORDS_NEED: dict[str, Any] = {"vocabulary": None, "minimum_count": 2, "unknown": "replace"}

@@ -20,7 +20,8 @@ from lmlab.recipe.experiment import SECTIONS, Recipe
 from lmlab.recipe.foreign import foreign_name_hint
 from lmlab.recipe.kinds import KINDS
 from lmlab.recipe.model import Model
-from lmlab.recipe.setting import limit_problem
+from lmlab.recipe.quantities import count_in
+from lmlab.recipe.setting import is_count, limit_problem
 
 KINDS_THAT_SHARE_VALUES = ("model", "schedule")
 """Sections in which a new kind keeps the fields of the same name; optimizers don't, since a rate has another meaning in each."""
@@ -200,10 +201,13 @@ def _annotations(owner: type) -> dict[str, Any]:
 
 def _converted(name: str, entry: dataclasses.Field[Any], owner: type, value: Any) -> Any:
     annotation = _annotations(owner)[entry.name]
+    number = count_in(value) if is_count(entry) and isinstance(value, str) else None
     try:
-        converted = parse(value, annotation)
+        converted = parse(value if number is None else number, annotation)
     except ValueError:
-        raise LabError(f"{name} can't be {shown(value)}: expected {expected(annotation)}") from None
+        form = expected(annotation)
+        form = form.replace("a whole number", "a whole number such as 500k or 3.3B") if is_count(entry) else form
+        raise LabError(f"{name} can't be {shown(value)}: expected {form}") from None
     problem = limit_problem(entry, converted)
     if problem:
         each = "each " if isinstance(converted, tuple) else ""

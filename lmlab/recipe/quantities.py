@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from fractions import Fraction
 
 from lmlab import LabError
 
@@ -48,6 +49,19 @@ def parameters_in(text: str) -> int:
     if not found or not 1 <= number <= MOST_PARAMETERS:
         raise LabError(f"--size {text[:LONGEST]!r} can't be read: expected parameters such as 750k, 2M, 3.5M or 1B")
     return number
+
+
+def count_in(text: str) -> int | None:
+    """Return the number of a count with a multiple, such as 500k, 19.7M or 3.3B; None if it isn't a whole number of that form.
+
+    >>> count_in("3.3B"), count_in("19.66m"), count_in("3_300"), count_in("0.0001k")
+    (3300000000, 19660000, None, None)
+    """
+    found = COUNT.fullmatch(text.strip()) if len(text) <= LONGEST else None
+    if not found or not found["unit"]:
+        return None
+    number = Fraction(found["number"]) * int(MULTIPLES[found["unit"].lower().replace("b", "g")])
+    return int(number) if number.denominator == 1 else None
 
 
 def flops_in(text: str) -> float:

@@ -17,6 +17,7 @@ def setting(
     choices: Collection[str] | None = None,
     policy: bool = False,
     came_later: bool = False,
+    count: bool = False,
 ) -> Any:
     """Return a dataclass field with inclusive (`at_least`, `at_most`) or exclusive (`above`, `below`) limits.
 
@@ -25,10 +26,11 @@ def setting(
     `policy` marks fields that change how a run is executed and not what it computes (device, micro-batch, how often a
     checkpoint is kept): they are excluded from the recipe's hash, and a resume may change them. `came_later` marks a
     field added after recipes without it were hashed: at its default, which keeps the earlier behaviour and so may
-    never change, it is excluded too.
+    never change, it is excluded too. `count` marks a whole number that may be written with a multiple: 500k, 3.3B.
     """
     limits = {"choices": choices, "at_least": at_least, "at_most": at_most, "above": above, "below": below}
-    return field(default=default, metadata={"limits": limits, "policy": policy, "came_later": came_later})
+    metadata = {"limits": limits, "policy": policy, "came_later": came_later, "count": count}
+    return field(default=default, metadata=metadata)
 
 
 def is_policy(entry: Field[Any]) -> bool:
@@ -39,6 +41,11 @@ def is_policy(entry: Field[Any]) -> bool:
 def is_left_out(entry: Field[Any], value: Any) -> bool:
     """Return whether a field with this value is excluded from the recipe's hash because older recipes have no such field."""
     return bool(entry.metadata.get("came_later", False)) and value == entry.default
+
+
+def is_count(entry: Field[Any]) -> bool:
+    """Return whether a field's number may be written with a multiple, such as 3.3B."""
+    return bool(entry.metadata.get("count", False))
 
 
 def limit_problem(entry: Field[Any], value: Any) -> str | None:

@@ -36,7 +36,7 @@ class TextScores:
     text: str
     """An identifier of the text: the data set's id, or what an imported log states; equal for the same text and tokens."""
     windows: tuple[int, int] | None = None
-    """Context and stride of windows of documents; None where every token was scored once."""
+    """Context and stride of windows of documents, as of `windows_of`; None where every token was scored once."""
     seed: int | None = None
     parameters: int | None = None
     """All of the model's; None for a log that doesn't state them."""
@@ -71,10 +71,12 @@ def size_of(record: Record) -> int | None:
 
 
 def windows_of(recipe: Recipe | None) -> tuple[int, int] | None:
-    """Return context and stride of the windows of documents that are scored; None where they are read as one stream, or for a log
-    without recipe."""
-    if recipe is None or recipe.data.windows == "stream":
+    """Return context and stride of the windows of documents that are scored, a stride of 0 where each has one window alone; None
+    where they are read as one stream, or for a log without recipe."""
+    if recipe is None or not recipe.data.by_document:
         return None
+    if recipe.data.windows == "cropped":
+        return recipe.model.context, 0
     return recipe.model.context, recipe.data.stride or recipe.model.context
 
 

@@ -26,3 +26,40 @@ def test_no_bar_stays_when_the_data_is_there(monkeypatch, tiny_text_file, tmp_pa
     # What isn't known isn't shown: "0/? bytes" tells nobody anything.
     assert "finding units" in drawn and "/?" not in drawn
     assert drawn.rindex(SHOW_CURSOR) > drawn.rindex(HIDE_CURSOR)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_without_a_terminal_a_long_task_has_a_line_now_and_then(monkeypatch, capsys):
+    clock = Clock()
+    monkeypatch.setattr("lmlab.cli.progress.time.monotonic", clock)
+    progress = RichProgress()
+    progress.begin("encoding web", 3_300_000_000, "tokens")
+    progress.advance(300_000_000)  # by an earlier process
+    for second in range(1, 61):
+        clock.now = float(second)
+        progress.advance(10_000_000)
+    progress.end()
+    assert capsys.readouterr().err.splitlines() == [
+        "encoding web: 600M of 3.3B tokens, 10M tokens/s, 4 min 30 s left",
+        "encoding web: 900M of 3.3B tokens, 10M tokens/s, 4 min 00 s left",
+    ]
+
+
+def test_in_a_terminal_the_bar_of_tokens_has_their_rate(monkeypatch):
+    terminal, clock = Terminal(), Clock()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    progress = RichProgress()
+    monkeypatch.setattr("lmlab.cli.progress.time.monotonic", clock)
+    progress.begin("encoding web", 1_000_000, "tokens")
+    progress.advance(0)
+    clock.now = 10.0
+    progress.advance(200_000)
+    progress.end()
+    assert "200k of 1M tokens, 20k tokens/s" in terminal.getvalue()

@@ -31,7 +31,7 @@ class Listener:
         self.done: list[int] = []
         self.ended = False
 
-    def begin(self, task: str, total: int | None) -> None:
+    def begin(self, task: str, total: int | None, unit: str = "bytes") -> None:
         self.ended = False
         self.tasks.append((task, total))
         self.done.append(0)

@@ -4,7 +4,8 @@ import json
 import lzma
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -103,17 +104,66 @@ def test_each_learnt_merge_is_of_a_most_frequent_pair(tiny_text, learnt):
     assert own == most
 
 
-def test_learning_from_the_published_corpus_is_as_greedy_as_the_reference():
+def slow_learn(text, count, preferred):
+    """The merges of `count` times the most frequent pair; of equally frequent ones the pair with the largest `preferred(pair)`.
+
+    A word with a merged pair is counted again as a whole, so that only those words are gone through.
+    """
+    words = [
+        ([bytes([byte]) for byte in word.encode()], number)
+        for word, number in Counter(GPT2_PATTERN.findall(text)).items()
+    ]
+    counts, places = Counter(), defaultdict(set)
+    for place, (parts, number) in enumerate(words):
+        for pair in pairwise(parts):
+            counts[pair] += number
+            places[pair].add(place)
+    merges = []
+    for _ in range(count):
+        best = max(counts, key=lambda pair: (counts[pair], preferred(pair)))
+        merges.append(best)
+        for place in places.pop(best):
+            parts, number = words[place]
+            for pair in pairwise(parts):
+                counts[pair] -= number
+            merged, left = [], iter(range(len(parts)))
+            for index in left:
+                if tuple(parts[index : index + 2]) == best:
+                    merged.append(b"".join(best))
+                    next(left)
+                else:
+                    merged.append(parts[index])
+            words[place] = (merged, number)
+            for pair in pairwise(merged):
+                counts[pair] += number
+                places[pair].add(place)
+        counts = +counts
+    return merges
+
+
+@pytest.fixture(scope="module")
+def published():
+    """The corpus and the merges of a published reference."""
     folder = shared_data("bpe-training-fixture")
-    text = (folder / "corpus.en").read_text(encoding="utf-8")
     lines = (folder / "train-bpe-reference-merges.txt").read_text(encoding="utf-8").splitlines()
-    reference = read_merges(lines)
+    return (folder / "corpus.en").read_text(encoding="utf-8"), read_merges(lines)
+
+
+def test_the_slow_trainer_learns_the_published_merges(published):
+    """Of pairs as frequent as each other the reference takes the one that is lexicographically larger."""
+    text, reference = published
+    assert len(reference) == 243
+    assert slow_learn(text, 243, lambda pair: pair) == reference
+
+
+def test_learning_is_the_slow_trainers_but_for_ties(published):
+    """Of pairs as frequent as each other ours takes the one with the lower ids."""
+    text, reference = published
     merges = learn_bpe([text], 500).merges
-    assert len(merges) == len(reference) == 243
-    # Where two pairs are as frequent as each other, either may come first, and the two choose differently.
-    for chosen in (merges, reference):
-        own, most = counts_of(text, chosen)
-        assert own == most
+    numbers = {bytes([byte]): place for place, byte in enumerate(ALPHABET)}
+    numbers.update({left + right: place for place, (left, right) in enumerate(merges, 256)})
+    later = len(numbers)  # a token that the other trainer makes and this one doesn't
+    assert slow_learn(text, 243, lambda pair: [-numbers.get(part, later) for part in pair]) == merges
     assert merges[:31] == reference[:31]
     assert len(set(merges) & set(reference)) == 239
 
@@ -209,6 +259,22 @@ def test_gpt2_gives_the_published_counts_of_tokens(gpt2):
     text = shared_data("tinyshakespeare/input.txt").read_text(encoding="utf-8")
     border = int(0.9 * len(text))
     assert [len(ids) for ids in gpt2.encode_batch([text[:border], text[border:]])] == [301_966, 36_059]
+
+
+def test_gpt2_reads_an_end_of_text_in_a_document_as_text(gpt2):
+    text = "before <|endoftext|> after<|endoftext|>"
+    ids = gpt2.encode(text)
+    assert gpt2.end_of_text not in ids and gpt2.decode(ids) == text
+    assert ids.tolist() == slow_encode(text, gpt2.merges, 0)
+
+
+def test_gpt2_encodes_published_tokens_of_web_text_to_the_same_tokens(gpt2):
+    path = shared_data("webtext/openwebtext-gpt2-tokens-uint16.bin.xz")
+    tokens = np.frombuffer(lzma.decompress(path.read_bytes()), dtype="<u2")
+    assert (len(tokens), int((tokens == gpt2.end_of_text).sum())) == (1_203_184, 1_000)
+    documents = np.split(tokens, np.flatnonzero(tokens == gpt2.end_of_text) + 1)[:300]
+    again = gpt2.encode_batch([gpt2.decode(document[:-1]) for document in documents])
+    assert all(np.array_equal(ids, document[:-1]) for ids, document in zip(again, documents, strict=True))
 
 
 def test_gpt2_encodes_published_tokens_text_to_the_same_tokens(gpt2):

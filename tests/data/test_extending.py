@@ -9,10 +9,10 @@ import pytest
 from lmlab import LabError
 from lmlab.data import extending as module
 from lmlab.data.dataset import open_dataset
-from lmlab.data.encode import tokens_file
 from lmlab.data.extending import extend
 from lmlab.data.preparation import prepare
 from lmlab.data.split import hash_positions
+from lmlab.data.token_files import tokens_file
 from lmlab.data.usage import shared_tokens
 from lmlab.recipe import Data
 from tests.data.support import Listener, documents_in

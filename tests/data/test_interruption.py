@@ -23,7 +23,7 @@ from lmlab.data.preparation import prepare
 from lmlab.recipe import Data
 
 class Quiet:
-    def begin(self, task, total): pass
+    def begin(self, task, total, unit="bytes"): pass
     def advance(self, amount): pass
     def say(self, line): pass
     def end(self): pass
@@ -95,14 +95,14 @@ def test_kill_at_any_write_leaves_nothing_half_made_and_is_taken_over(tmp_path):
 STOP_AFTER_SHARDS = """
 corpus, root, shards = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 encode.SHARD_CHARACTERS = encode.BATCH_CHARACTERS = 5000
-real, saved = encode._Files.save, 0
-def save(self):
+real, saved = encode.save_journal, 0
+def save(*arguments):
     global saved
-    real(self)
+    real(*arguments)
     saved += 1
     if saved == shards:
         os.kill(os.getpid(), signal.SIGKILL)
-encode._Files.save = save
+encode.save_journal = save
 prepare(Data(corpus=corpus, tokenizer="bpe", vocabulary=300), root)
 """
 
@@ -150,16 +150,16 @@ def test_one_long_document_is_taken_over_in_its_middle(tmp_path, monkeypatch):
     data = Data(corpus=str(path), tokenizer="bpe", vocabulary=300)
     from lmlab.data import encode
 
-    real, saved = encode._Files.save, []
+    real, saved = encode.save_journal, []
 
-    def save(self):
-        real(self)
+    def save(*arguments):
+        real(*arguments)
         saved.append(1)
         if len(saved) == 5:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(encode._Files, "save", save)
+        patch.setattr(encode, "save_journal", save)
         with pytest.raises(KeyboardInterrupt):
             prepare(data, tmp_path / "cache")
     dataset = prepare(data, tmp_path / "cache")
@@ -174,14 +174,14 @@ def test_one_long_document_is_taken_over_in_its_middle(tmp_path, monkeypatch):
 TWO_AT_ONCE = """
 corpus, root = sys.argv[1], Path(sys.argv[2])
 encode.SHARD_CHARACTERS = encode.BATCH_CHARACTERS = 2000
-real = encode._Files.append
+real = encode.TokenFiles.append
 def append(self, *arguments):
     time.sleep(0.02)
     return real(self, *arguments)
-encode._Files.append = append
+encode.TokenFiles.append = append
 tasks = []
 class Telling(Quiet):
-    def begin(self, task, total): tasks.append(task)
+    def begin(self, task, total, unit="bytes"): tasks.append(task)
     def say(self, line): tasks.append(line)
 print(prepare(Data(corpus=corpus, tokenizer="bytes"), root, Telling()).folder.name, *tasks, sep="|")
 """

@@ -134,7 +134,7 @@ class TestContents:
         assert list_datasets(root) == []
 
     def test_large_vocabulary_is_stored_in_four_bytes(self):
-        from lmlab.data.encode import token_type
+        from lmlab.data.token_files import token_type
 
         assert [token_type(size).itemsize for size in (2, 65_536, 65_537)] == [2, 2, 4]
 

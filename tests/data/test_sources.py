@@ -13,7 +13,8 @@ import pytest
 from lmlab import LabError
 from lmlab.data import sources as module
 from lmlab.data.cache import file_hashes
-from lmlab.data.catalogue import CATALOGUE, CatalogueEntry, CatalogueFile
+from lmlab.data.catalogue import CATALOGUE
+from lmlab.data.catalogue_entry import CatalogueEntry, CatalogueFile
 from lmlab.data.progress import Silent
 from lmlab.data.scan import source_pieces
 from lmlab.data.sources import part_of, resolve
@@ -164,13 +165,21 @@ class TestStandardInput:
 
 class TestCatalogue:
     def test_every_entry_has_home_licence_and_what_verifies_it(self):
-        assert set(CATALOGUE) == {"stdlib", "shakespeare", "tinystories", "wikitext-2"}
+        small = {"stdlib", "shakespeare", "tinystories", "wikitext-2"}
+        samples = {f"{name}{size}" for name in ("fineweb", "fineweb-edu") for size in ("", "-100bt", "-350bt")}
+        assert set(CATALOGUE) == small | samples | {"openwebtext", "wikitext-103", "alpaca"}
         for entry in CATALOGUE.values():
             assert entry.licence and entry.home.startswith("https://")
             for file in entry.files:
                 assert re.fullmatch("[0-9a-f]{64}", file.sha256)
                 assert file.bytes > 0
                 assert all(address.startswith("https://") for address in file.addresses)
+            if entry.hub:
+                assert re.fullmatch("[0-9a-f]{40}", entry.hub.revision)
+        assert "NC" in CATALOGUE["alpaca"].licence and "no commercial use" in CATALOGUE["alpaca"].licence
+        published = CATALOGUE["fineweb"].hub
+        assert (published.documents, published.gpt2_tokens) == (14_868_862, 10_336_315_397)
+        assert CATALOGUE["fineweb-edu"].hub.documents == 9_672_101
 
     def test_missing_file_says_in_one_line_what_to_put_where(self, root, monkeypatch):
         monkeypatch.setattr("urllib.request.urlopen", refuse)

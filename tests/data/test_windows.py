@@ -18,7 +18,7 @@ from lmlab.data.ranges import size
 from lmlab.data.reading import reading, scored_targets
 from lmlab.data.usage import Use, read_use, used_by
 from lmlab.data.windows import IGNORED_TARGET, PADDING, WindowedTokens, document_windows, split_windows
-from lmlab.recipe import Data, Recipe, override
+from lmlab.recipe import Data, Recipe, check, override
 from tests.shared import shared_data
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=12)
@@ -280,3 +280,57 @@ def test_an_extended_data_set_begins_its_new_documents_too_and_leaves_short_ones
     assert len(starts) == len(old.document_starts("train")) + 2
     assert (tokens[starts[:-1]] == 2).all() and (tokens[starts[1:] - 1] == 3).all()
     assert dataset.begin_of_text == 2 and dataset.facts["corpus"]["short_documents"] == 3
+
+
+@given(cuts())
+def test_cropping_keeps_the_first_window_of_each_document(cut):
+    lengths, context, stride = cut
+    starts = starts_of(lengths).tolist()
+    pairs = zip(starts, starts[1:], strict=False)
+    expected = [(first, min(end, first + context + 1)) for first, end in pairs if end - first > 1]
+    windows = document_windows(starts_of(lengths), context, None, cropped=True)
+    found = windows.spans(np.arange(windows.count))
+    assert list(zip(*(side.tolist() for side in found), strict=True)) == expected
+    assert windows.targets == sum(end - first - 1 for first, end in expected)
+
+
+class TestCropping:
+    CONTEXT = 8
+
+    @pytest.fixture
+    def dataset(self, tmp_path):
+        (tmp_path / "a.txt").write_text("\n".join("x" * (number % 20 + 1) for number in range(200)))
+        data = Data(corpus=str(tmp_path / "a.txt"), tokenizer="bytes", separator="\n", windows="cropped")
+        return prepare(data, tmp_path / "cache")
+
+    @pytest.fixture
+    def recipe(self):
+        return override(Recipe(), {"data.windows": "cropped", "model.context": str(self.CONTEXT), "train.batch": "1"})
+
+    def test_the_share_of_tokens_lost_is_counted_in_tokens_of_text(self, dataset, recipe):
+        lengths = np.diff(dataset.document_starts("train")) - 2  # each begins and ends with a token
+        lost = np.maximum(lengths - self.CONTEXT, 0).sum() / lengths.sum()
+        read = reading(recipe, dataset)
+        assert read.lost_share == pytest.approx(lost) and 0.3 < lost < 0.5
+        assert read.sequences == len(lengths)
+        assert read.targets == np.minimum(lengths + 1, self.CONTEXT).sum()
+        shown = "\n".join(lines(describe(dataset, self.CONTEXT, cropped=True)))
+        assert f"{100 * lost:.2f}% of the tokens are lost" in shown
+        assert f"cropped, as lmlab trains: {len(lengths):,} windows of at most 9 tokens, one a document" in shown
+
+    def test_it_is_the_data_set_of_windows_of_documents(self, dataset, tmp_path):
+        data = Data(corpus=str(tmp_path / "a.txt"), tokenizer="bytes", separator="\n", windows="documents")
+        assert prepare(data, tmp_path / "cache").id == dataset.id
+
+    def test_windows_hold_each_document_s_beginning(self, dataset, recipe):
+        inputs, targets = training_batch(training_split(recipe, dataset), "shuffle", 3, self.CONTEXT, 0, 50)
+        assert (inputs[:, 0] == dataset.begin_of_text).all()
+        for row, target in zip(inputs, targets, strict=True):
+            length = int((target != IGNORED_TARGET).sum())
+            assert (row[1:length] == ord("x")).all() and (row[length + 1 :] == PADDING).all()
+
+    def test_a_stride_is_refused(self, recipe):
+        with pytest.raises(
+            LabError, match="data.stride 4 is for several windows of a document, but data.windows is cropped"
+        ):
+            check(override(recipe, {"data.stride": "4"}))

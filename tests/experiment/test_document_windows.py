@@ -7,7 +7,7 @@ import pytest
 
 from lmlab import LabError
 from lmlab.data.dataset import find_dataset
-from lmlab.data.fresh import training_batch, training_split
+from lmlab.data.fresh import training_batch, training_spans, training_split
 from lmlab.data.preparation import prepare
 from lmlab.data.reading import reading
 from lmlab.data.windows import IGNORED_TARGET, split_windows
@@ -169,6 +169,54 @@ def test_a_plan_counts_epochs_of_windows_and_no_padding(tried, recipe, tmp_path)
     assert found.position.exact_flops / found.position.six_nd_flops > 0
     text = "\n".join(found.lines())
     assert "sequences an epoch" in text and f"{read.padding_share:.1%} of their places are padding" in text
+
+
+CROPPED = {"data.windows": "cropped", "data.stride": "none"}
+SHUFFLED = {"data.windows": "stream", "data.stride": "none", "data.order": "documents"}
+
+
+def test_a_plan_states_what_cropping_loses(tried, recipe, tmp_path):
+    recipe = override(recipe, CROPPED)
+    found = plan(recipe, runs=tmp_path, say=lambda line: None)
+    dataset = find_dataset(found.data_id)
+    lengths = np.diff(dataset.document_starts("train")) - 2
+    lost = np.maximum(lengths - 5, 0).sum() / lengths.sum()
+    assert f"{lost:.2%} of the text lost" in "\n".join(found.lines()) and lost > 0.2
+    assert found.position.tokens == 2 * int(np.minimum(lengths + 1, 5).sum())
+
+
+@pytest.mark.parametrize("changes", [CROPPED, SHUFFLED], ids=["cropped", "order documents"])
+def test_other_ways_to_read_documents_are_resumed_exactly(recipe, tmp_path, untouched, changes):
+    recipe = override(recipe, {**changes, "evaluate.prompts": "the old"})
+    whole = untouched(recipe)
+    stopped = train(recipe, run="stopped", runs=tmp_path, display=StopAt(5))
+    assert stopped.ending.kind == "stopped"
+    assert resume("stopped", runs=tmp_path).ending.kind == "finished"
+    assert_equal_runs(whole.run, stopped.run)
+    assert prove("stopped", runs=tmp_path).equal
+    used = whole.summary["data_used"]
+    assert (used["windows"], used["order"]) == (recipe.data.windows, recipe.data.order)
+    assert evaluate("stopped", runs=tmp_path)["tokens"] == whole.summary["final"]["tokens"]
+
+
+def test_nothing_fresh_is_told_of_a_run_that_shuffled_documents(recipe, tmp_path):
+    done = train(override(recipe, SHUFFLED), run="parent", runs=tmp_path)
+    changes = {"data.corpus": done.run.origin()["data_id"], "data.order": "shuffle", "data.fresh": "true"}
+    fresh = override(
+        recipe, {**SHUFFLED, **changes, "train.epochs": "none", "train.steps": "1", "schedule.warmup": "0"}
+    )
+    with pytest.raises(LabError, match="in data.order documents") as caught:
+        train(fresh, run="child", runs=tmp_path, parent=parent_of("parent", tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_black_box_of_shuffled_documents_shows_a_piece_of_each_sequence(recipe, tmp_path):
+    done = train(override(recipe, SHUFFLED), run="one", runs=tmp_path)
+    dataset = find_dataset(done.run.origin()["data_id"])
+    split = training_split(override(recipe, SHUFFLED), dataset)
+    starts, ends = training_spans(split, "documents", 1, 5, 0, 24)
+    for one in texts(dataset, starts, ends, (1.0,) * 24):
+        assert one["documents"][0] == one["documents"][1]
 
 
 def test_what_comes_next_counts_passes_over_windows(recipe, tmp_path):

@@ -28,6 +28,7 @@ from lmlab.checkpoint.pointers import pointed
 from lmlab.checkpoint.tensors import read_tensors
 from lmlab.cli.report import described
 from lmlab.data.cache import _recorded as remembered_hashes
+from lmlab.data.catalogue_entry import CatalogueEntry, HubFolder
 from lmlab.data.dataset import open_dataset
 from lmlab.data.describe import describe
 from lmlab.data.describe_lines import lines
@@ -35,6 +36,11 @@ from lmlab.data.documents import ReadingFindings, pieces
 from lmlab.data.encode import read_journal
 from lmlab.data.progress import Silent
 from lmlab.data.scan import _open as open_scan
+from lmlab.data.shards.existing import prepared_from
+from lmlab.data.shards.hub import hub_files
+from lmlab.data.shards.journal import ShardsJournal
+from lmlab.data.shards.journal import read_journal as read_shards
+from lmlab.data.shards.rows import ShardMark
 from lmlab.data.sources import _of_path as source_of
 from lmlab.data.tokenizers import load_tokenizer
 from lmlab.evaluation.losses import most_frequent_token
@@ -127,9 +133,18 @@ def _checkpoint_formats(found: dict[str, Format], checkpoints: Path) -> None:
 
 def _data_formats(found: dict[str, Format], folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_bytes())
+    manifest["shards"] = {
+        "settings": "0" * 64,
+        "place": [0, 1, 2],
+        "complete": False,
+        "files": [{"name": "000_00000.parquet", "bytes": 100, "sha256": "0" * 64}],
+        "measured": {"tokens": 10, "documents": 2, "seconds": 0.5, "fetched_bytes": 0},
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
 
     def look() -> Any:
         dataset = open_dataset(folder)
+        prepared_from(dataset)
         shown = lines(describe(dataset, 16))
         for split in dataset.splits:
             choose_units(dataset.units(split), len(dataset.tokens(split)), 50)
@@ -244,6 +259,20 @@ def _cache_formats(found: dict[str, Format], place: Path) -> None:
     journal = {"pieces": 1, "characters": 2, "tokens": [3, 0, 0], "documents": [1, 0, 0], "done": False}
     add("scan.json", {"format": 1, **counts, **texts}, lambda path: open_scan(path.parent))
     add("journal.json", journal, lambda path: read_journal(path.parent))
+    add("shards.json", ShardsJournal(marks=[ShardMark("a", 1, "0")]).to_json(), lambda path: read_shards(path.parent))
+    listed = {"path": "sample/10BT/000_00000.parquet", "bytes": 7, "sha256": "0" * 64}
+    hub = HubFolder(repository="a/b", revision="0" * 40, folder="sample/10BT")
+    entry = CatalogueEntry(name="cached", about="", licence="", home="", hub=hub)
+    listing = {
+        "format": 1,
+        "repository": hub.repository,
+        "revision": hub.revision,
+        "folder": hub.folder,
+        "files": [listed],
+    }
+    (place / "corpora").mkdir()
+    (place / "corpora" / "cached").symlink_to(place / "cached", target_is_directory=True)
+    add("listing.json", listing, lambda path: hub_files(entry, place, Silent(), fetch=False))
     add("hashes.json", {"/x": [1, 2, 3, "0" * 64]}, remembered_hashes)
     add("build.json", {"format": 1, "compiler": "g++", "sha256": "0" * 64}, lambda path: remembered_build(path.parent))
     figures = {"format": 1, "busy": False, "figures": {"native on 2 threads": 0.1, "torch on 2 threads": 0.2}}

@@ -50,6 +50,8 @@ class ByteLevel:
     """A tokenizer defined by a list of merges. The vocabulary: 256 bytes, one token per merge, and the end of text."""
 
     lossless = True
+    encodes_in_threads = True
+    """Its library encodes without Python's lock, so that several threads encode at the same time."""
 
     def __init__(self, merges: Sequence[Merge], *, end_of_text_first: bool) -> None:
         """`merges`: pairs of tokens in the order in which they were learnt; the end of text is the first or the last id.

@@ -64,7 +64,7 @@ class CorpusFacts:
         read = reading(recipe, dataset)
         return cls(
             train_tokens=read.unique_tokens,
-            valid_tokens=scored_targets(recipe, dataset, "valid") + (recipe.data.windows == "stream"),
+            valid_tokens=scored_targets(recipe, dataset, "valid") + (not recipe.data.by_document),
             vocabulary=dataset.vocabulary_size,
             counted=read.sequence_tokens / read.context,
         )

@@ -200,7 +200,7 @@ def like_small_runs(recipe: Recipe, dataset: Dataset, steps: int) -> Like | None
         family_of(recipe.model).follows_published_laws
         and isinstance(optim, AdamW | Muon)
         and not optim.transfer_from
-        and recipe.data.windows == "stream"
+        and not recipe.data.by_document
         and dataset.vocabulary_size <= LARGEST_VOCABULARY
         and recipe.model.dropout <= MOST_DROPOUT
         and read.unique_tokens >= FEWEST_TOKENS

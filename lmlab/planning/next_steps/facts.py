@@ -70,7 +70,7 @@ def facts_of(run: Run) -> RunFacts:
         end = summary["best" if turned else "final"]
         steps, seconds = int(end["step"]), summary["seconds"]
         rate = summary["score"]["tokens_per_second"]["measured"]
-        if recipe.data.windows == "documents":
+        if recipe.data.by_document:
             step_tokens, unique = _of_windows(run)
         else:
             step_tokens, unique = recipe.train.batch * recipe.model.context, int(run.fact("data")[0]["train_tokens"])
@@ -117,7 +117,7 @@ def _uncounted_tokens(run: Run, summary: Mapping[str, Any]) -> int:
     0 for windows of documents, whose padding isn't counted, so that the number is unknown.
     """
     lineage = run.origin().get("lineage")
-    if not lineage or run.recipe().data.windows == "documents":
+    if not lineage or run.recipe().data.by_document:
         return 0
     own = {"cursor": summary["data_used"]["cursor"], "context": run.recipe().model.context}
     read = sum((one["cursor"][1] - one["cursor"][0]) * one["context"] for one in (*lineage, own))

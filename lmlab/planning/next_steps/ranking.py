@@ -144,7 +144,7 @@ class _Ranking:
         gain = self._gain(facts.recipe, worth, worth, 1.0)
         at = f"{facts.folder}@best" if facts.turned else facts.folder
         # Windows of documents aren't known to be fresh, so that such a branch reads old and new ones alike.
-        fresh = {} if facts.recipe.data.windows == "documents" else {"data.fresh": "yes"}
+        fresh = {} if facts.recipe.data.by_document else {"data.fresh": "yes"}
         command = (
             f"lmlab data extend {shlex.quote(facts.recipe.data.corpus)} MORE; "
             f"{self._branch(at, {'data.corpus': 'ID', **fresh}, facts.new_steps)}"

@@ -16,7 +16,7 @@ import numpy as np
 
 from lmlab.checkpoint.finding import find
 from lmlab.data.dataset import Dataset
-from lmlab.data.fresh import training_spans, training_split
+from lmlab.data.fresh import training_pieces, training_split
 from lmlab.data.reading import scored_targets
 from lmlab.evaluation.losses import evaluate_split, windows_at_once
 from lmlab.evaluation.result import Evaluation
@@ -194,7 +194,7 @@ def touch_as_a_run(recipe: Recipe, dataset: Dataset, steps: int) -> int:
     train, valid, context = dataset.tokens("train"), dataset.tokens("valid"), recipe.model.context
     count = min(steps * recipe.train.batch, MOST_SEQUENCES_TOUCHED)
     whole = training_split(recipe, dataset)
-    starts, _ = training_spans(whole, recipe.data.order, recipe.train.seed, context, 0, count)
+    starts, _ = training_pieces(whole, recipe.data.order, recipe.train.seed, context, 0, count)
     stride = max(1, PAGE_BYTES // train.itemsize)
     for place in range(0, context + stride, stride):
         int(train[np.minimum(starts + place, len(train) - 1)].sum(dtype=np.int64))
