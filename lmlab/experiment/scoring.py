@@ -43,6 +43,7 @@ class Scored:
     evaluation: Evaluation
     precision: str
     """The precision of its matrix products."""
+    parameters: int
     device: torch.device
     warnings: tuple[str, ...]
 
@@ -155,6 +156,7 @@ def score(
         part=part,
         evaluation=scores,
         precision=arithmetic.precision,
+        parameters=sum(parameter.numel() for parameter in found.model.parameters()),
         device=found.device,
         warnings=found.warnings,
     )

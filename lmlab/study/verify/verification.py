@@ -37,8 +37,8 @@ RESCORED_TOLERANCE = 1e-4
 CHOSEN = re.compile(r"(^|\.)(level|cells\.[^.]*|weight|spent|loss_interval_level)$|\.cells\.|^reach\[")
 """Places of numbers that were chosen, such as weights of cells: they are compared, but don't count as figures."""
 KNOWN = (
-    "expected the study.json of lmlab study, the explain.json of lmlab explain, the output of lmlab compare --json or of lmlab "
-    "report --to json, or a finished run"
+    "expected the study.json of lmlab study, the explain.json of lmlab explain, the output of lmlab compare --json, with --table "
+    "or without, or of lmlab report --to json, or a finished run"
 )
 
 
