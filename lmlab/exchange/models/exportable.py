@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from lmlab.exchange.models import gguf, hf_gpt2, hf_llama, nanogpt
 from lmlab.recipe import Recipe
@@ -34,12 +35,20 @@ class Exportable:
     reasons: Mapping[str, tuple[str, ...]]
     """For each other format, what it can't express."""
 
-    def line(self) -> str:
-        """Return both in words; of a model without any format the reasons against the first."""
+    def words(self) -> tuple[str, str]:
+        """Return the formats, and the reasons against the others; of a model without any format those against the first."""
         if not self.formats:
-            return f"no other program's format: {listed(self.reasons[HF])}"
-        others = "; ".join(f"not {name}: {listed(why)}" for name, why in self.reasons.items())
-        return ", ".join(self.formats) + (f"; {others}" if others else "")
+            return "no other program's format", listed(self.reasons[HF])
+        return ", ".join(self.formats), "; ".join(f"not {name}: {listed(why)}" for name, why in self.reasons.items())
+
+    def line(self) -> str:
+        """Return both as one text."""
+        to, others = self.words()
+        return f"{to}{'; ' if self.formats else ': '}{others}" if others else to
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the value for --json."""
+        return {"formats": list(self.formats), "reasons": {name: list(why) for name, why in self.reasons.items()}}
 
 
 def exportable(recipe: Recipe) -> Exportable:
