@@ -40,7 +40,8 @@ VERBS = {
     "verify": "compute every number of a study again, from its runs",
     "report": "draw the curves of one or several runs",
     "runs": "the table of runs, and all of one on a page; rename, remove, prune or tag them",
-    "import": "make a run from the log of another project",
+    "import": "make a run from the log or the model of another project",
+    "export": "write a run's model for transformers, llama.cpp, Ollama or nanoGPT",
 }
 
 

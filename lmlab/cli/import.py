@@ -50,8 +50,8 @@ class ImportLog:
 class ImportModel:
     """Make a run from the model of another project, to evaluate, sample, compare, export, and train further (lmlab train --from).
 
-    Forms: hf (a folder of transformers), nanogpt (ckpt.pt), book (LLMs-from-scratch's .pth), llmc (.bin). Nothing in a file is
-    executed. What lmlab's GPT can't express exactly is refused.
+    Forms: hf (a folder of transformers), nanogpt (ckpt.pt), book (LLMs-from-scratch's .pth), llmc (.bin), openai (GPT-2's
+    release). Nothing in a file is executed. What lmlab's GPT can't express exactly is refused.
     """
 
     path: tyro.conf.Positional[str]

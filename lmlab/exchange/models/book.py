@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from lmlab import LabError
 from lmlab.exchange.models.foreign import ForeignModel, Given
 from lmlab.exchange.models.state_dicts import layers_in, matrix, require_possible, tensors_in, weights_of
+from lmlab.exchange.models.tables import Piece, Table, part
 from lmlab.exchange.models.tokenizer_files import find_tokenizer
-from lmlab.exchange.models.weights import Piece, Table, part
 from lmlab.recipe.model import GPT
 
 if TYPE_CHECKING:

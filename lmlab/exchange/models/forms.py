@@ -10,6 +10,7 @@ from lmlab.exchange.models.foreign import ForeignModel, Given
 from lmlab.exchange.models.hf_folder import is_hf, read_hf
 from lmlab.exchange.models.llmc import is_llmc, read_llmc
 from lmlab.exchange.models.nanogpt import is_nanogpt, read_nanogpt
+from lmlab.exchange.models.openai import is_openai, read_openai
 from lmlab.exchange.models.torch_file import read_torch_file
 
 AUTO = "auto"
@@ -18,6 +19,7 @@ MODEL_FORMS = {
     "nanogpt": "nanoGPT's ckpt.pt",
     "book": "the state_dict() of LLMs-from-scratch, a .pth file",
     "llmc": "llm.c's .bin",
+    "openai": "OpenAI's folder of GPT-2: hparams.json, model.ckpt.index and its data",
 }
 """Name of each form -> its description."""
 CHECKPOINT = "ckpt.pt"
@@ -39,14 +41,16 @@ def read_model(path: Path, form: str = AUTO, given: Given = Given()) -> ForeignM
         return _of_folder(path, form, given)
     if form == "llmc" or (form == AUTO and is_llmc(path)):
         return read_llmc(path, given)
-    if form == "hf" or path.suffix == ".safetensors":
-        raise LabError(f"{path.name} is a file: expected the folder in which it is, with its config.json")
+    if form in ("hf", "openai") or path.suffix == ".safetensors":
+        raise LabError(f"{path.name} is a file: expected the folder in which it is, with its settings")
     return _of_torch_file(path, form, given)
 
 
 def _of_folder(path: Path, form: str, given: Given) -> ForeignModel:
     if form in (AUTO, "hf") and is_hf(path):
         return read_hf(path, given)
+    if form in (AUTO, "openai") and is_openai(path):
+        return read_openai(path, given)
     wanted = MODEL_FORMS if form == AUTO else {form: MODEL_FORMS[form]}
     raise LabError(f"{path} is a folder without such a model: expected {described(wanted)}")
 

@@ -13,9 +13,9 @@ from lmlab.exchange.models import hf_gpt2, hf_llama
 from lmlab.exchange.models.foreign import ForeignModel, Given
 from lmlab.exchange.models.hf_config import Config, first_id
 from lmlab.exchange.models.state_dicts import require_possible, tensors_in, weights_of
+from lmlab.exchange.models.tables import Table
 from lmlab.exchange.models.tokenizer_files import find_tokenizer
 from lmlab.exchange.models.torch_file import read_torch_file
-from lmlab.exchange.models.weights import Table
 from lmlab.files import is_plain_name, read_json
 from lmlab.recipe.model import GPT
 
@@ -52,6 +52,11 @@ def read_hf(path: Path, given: Given) -> ForeignModel:
     files = weight_files(path)
     require_possible(model, vocabulary, CONFIG, sum(file.stat().st_size for file in files))
     tensors = _tensors(files)
+    if kind == hf_llama.CLASS:
+        try:
+            tensors = hf_llama.without_zero_biases(model, tensors)
+        except LabError as error:
+            raise LabError(f"{path.name}: {error}") from None
     weights = weights_of(path.name, tensors, *_table(kind, model, tensors), model, vocabulary)
     begin, end = (first_id(values.get(f"{one}_token_id"), vocabulary) for one in ("bos", "eos"))
     tokenizer, read = find_tokenizer(path, vocabulary, given.tokenizer, begin, end)

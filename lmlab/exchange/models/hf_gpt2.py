@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lmlab.exchange.models.hf_config import Config
-from lmlab.exchange.models.weights import Table, part
+from lmlab.exchange.models.tables import Table, part
 from lmlab.model.gpt_shapes import hidden_width
 from lmlab.recipe.model import GPT
 

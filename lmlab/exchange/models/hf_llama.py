@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from lmlab import LabError
 from lmlab.exchange.models.hf_config import Config
-from lmlab.exchange.models.weights import Piece, Table, part
+from lmlab.exchange.models.tables import Piece, Table, part
 from lmlab.model.gpt_shapes import head_width, hidden_width, key_value_heads
 from lmlab.recipe.model import GPT
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CLASS = "LlamaForCausalLM"
 MISTRAL, QWEN2 = "MistralForCausalLM", "Qwen2ForCausalLM"
@@ -126,12 +129,25 @@ def _biases(config: Config, kind: str) -> tuple[bool, bool]:
     if kind == MISTRAL:
         return False, False
     attention, mlp = config.flag("attention_bias", False), config.flag("mlp_bias", False)
-    if attention != mlp:
-        raise LabError(
-            f"{config.name} has attention_bias {str(attention).lower()} and mlp_bias {str(mlp).lower()}, which lmlab's GPT doesn't "
-            "have: expected the same for both"
-        )
-    return attention, attention
+    if mlp and not attention:
+        config.require("mlp_bias", False)
+    return mlp, attention
+
+
+def without_zero_biases(model: GPT, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors without the biases of o_proj where the MLP has none: lmlab's GPT has both or neither.
+
+    LabError where one of them isn't zero.
+    """
+    if model.bias:
+        return dict(tensors)
+    biases = {name for name in tensors if name.endswith(".self_attn.o_proj.bias")}
+    for name in sorted(biases):
+        if bool(tensors[name].any()):
+            raise LabError(
+                f"it has {name}, which isn't zero, and mlp_bias false: lmlab's GPT has biases in both or in neither"
+            )
+    return {name: tensor for name, tensor in tensors.items() if name not in biases}
 
 
 def _require_full_attention(config: Config, kind: str, context: int) -> None:

@@ -18,8 +18,8 @@ from torch import Tensor
 from lmlab import LabError
 from lmlab.exchange.models.foreign import ForeignModel, Given
 from lmlab.exchange.models.state_dicts import require_possible, weights_of
+from lmlab.exchange.models.tables import Table, part
 from lmlab.exchange.models.tokenizer_files import find_tokenizer
-from lmlab.exchange.models.weights import Table, part
 from lmlab.files import reason
 from lmlab.recipe.model import GPT
 

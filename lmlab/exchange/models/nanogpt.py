@@ -9,20 +9,20 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmlab import LabError
 from lmlab.exchange.models import hf_gpt2
-from lmlab.exchange.models.foreign import ForeignModel, Given
 from lmlab.exchange.models.hf_config import Config
-from lmlab.exchange.models.state_dicts import require_possible, tensors_in, weights_of
-from lmlab.exchange.models.tokenizer_files import find_tokenizer
-from lmlab.exchange.models.weights import Table, part
+from lmlab.exchange.models.tables import Table, part
 from lmlab.files import is_plain_name
 from lmlab.model.gpt_shapes import hidden_width
 from lmlab.recipe.model import GPT
+
+if TYPE_CHECKING:
+    from lmlab.exchange.models.foreign import ForeignModel, Given
 
 FORM = "nanogpt"
 KIND = "nanoGPT's GPT"
@@ -40,6 +40,10 @@ def is_nanogpt(value: Any) -> bool:
 
 def read_nanogpt(path: Path, value: Any, given: Given) -> ForeignModel:
     """Return the model in the value of a ckpt.pt."""
+    from lmlab.exchange.models.foreign import ForeignModel
+    from lmlab.exchange.models.state_dicts import require_possible, tensors_in, weights_of
+    from lmlab.exchange.models.tokenizer_files import find_tokenizer
+
     if given.heads is not None:
         raise LabError(f"{path.name} has its heads in model_args: leave --heads out")
     if not is_nanogpt(value) or not isinstance(value["model_args"], dict):
@@ -96,7 +100,7 @@ def reasons_against(model: GPT) -> Iterator[str]:
     if not model.tied:
         yield "model.tied false"
     if hidden_width(model) != 4 * model.width:
-        yield f"model.hidden {model.hidden}"
+        yield f"model.hidden {hidden_width(model)}"
     if model.norm_epsilon != GPT.norm_epsilon:
         yield f"model.norm_epsilon {model.norm_epsilon:g}"
 
@@ -120,10 +124,10 @@ def arguments_of(model: GPT, vocabulary: int) -> dict[str, Any]:
     }
 
 
-def meta_of(alphabet: str) -> dict[str, Any]:
-    """Return the value of meta.pkl for these characters."""
-    ids = {character: number for number, character in enumerate(alphabet)}
-    return {"vocab_size": len(alphabet), "itos": {number: one for one, number in ids.items()}, "stoi": ids}
+def meta_of(symbols: Sequence[str]) -> dict[str, Any]:
+    """Return the value of meta.pkl for these characters, the last of which may be the end of text."""
+    ids = {symbol: number for number, symbol in enumerate(symbols)}
+    return {"vocab_size": len(symbols), "itos": {number: one for one, number in ids.items()}, "stoi": ids}
 
 
 def table() -> Table:

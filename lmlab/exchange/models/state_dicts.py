@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from lmlab import LabError
-from lmlab.exchange.models.weights import Table, ours
+from lmlab.exchange.models.tables import Table
+from lmlab.exchange.models.weights import ours
 from lmlab.model.cost import parameters
 from lmlab.recipe.check import problems
 from lmlab.recipe.experiment import Recipe

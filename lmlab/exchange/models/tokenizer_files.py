@@ -16,7 +16,7 @@ from typing import Any
 
 from lmlab import LabError
 from lmlab.data.tokenizers import Tokenizer, load_tokenizer
-from lmlab.data.tokenizers.byte_level import write_merges
+from lmlab.data.tokenizers.byte_level import END_OF_TEXT, write_merges
 from lmlab.data.tokenizers.characters import Characters
 from lmlab.data.tokenizers.gpt2 import load_gpt2, merges_of
 from lmlab.exchange.models.pickled import LARGEST_BYTES, read_pickle
@@ -122,9 +122,14 @@ def _of_meta(path: Path) -> Tokenizer:
         raise LabError(f"{path.name} can't be read: {reason(error)}") from None
     value = read_pickle(content, path.name)
     ids = value.get("stoi") if isinstance(value, dict) else None
-    if not isinstance(ids, dict) or not all(isinstance(one, str) and len(one) == 1 for one in ids):
+    if not isinstance(ids, dict) or not all(
+        isinstance(one, str) and (len(one) == 1 or one == END_OF_TEXT) for one in ids
+    ):
         raise LabError(f"{path.name} has no characters: expected stoi, the id of each character")
     alphabet = sorted(ids, key=lambda one: ids[one] if type(ids[one]) is int else -1)
     if [ids[one] for one in alphabet] != list(range(len(alphabet))) or not alphabet:
         raise LabError(f"{path.name} is damaged: expected the ids 0 to {len(alphabet) - 1} in stoi")
-    return Characters("".join(alphabet), documents_end=False, replace=False)
+    ends = alphabet[-1] == END_OF_TEXT
+    if END_OF_TEXT in alphabet[:-1] or len(alphabet) == ends:
+        raise LabError(f"{path.name} has {END_OF_TEXT} before its last id, or alone: expected it after the characters")
+    return Characters("".join(alphabet[: len(alphabet) - ends]), documents_end=ends, replace=False)

@@ -1,50 +1,20 @@
-"""Weights of other projects under our names, and ours under theirs: one table for both directions.
-
-A table has for each of our tensors the tensors of the other project that it consists of, one below the other. What else may differ
-is said of each of these pieces: a matrix stored the other way round, pairs of rotary dimensions in another order, or another
-shape of the same numbers.
-"""
+"""Weights of other projects under our names, and ours under theirs, by a table of names (`tables`)."""
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from lmlab import LabError
+from lmlab.exchange.models.tables import Piece, Table
 from lmlab.model.build import build_model
 from lmlab.model.gpt_shapes import head_width, hidden_width, key_value_heads
 from lmlab.recipe.model import GPT
 
-Rows = Literal["all", "queries", "keys", "values", "hidden"]
 LAYER = re.compile(r"blocks\.(\d+)\.(.*)")
 MOST_NAMED = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Piece:
-    """A tensor of another project that is some or all rows of one of ours."""
-
-    name: str
-    """Its name there, with {layer} for the number of the block."""
-    rows: Rows = "all"
-    """Which rows it is: the number of queries, keys, values, or of the MLP's hidden width."""
-    turned: bool = False
-    """Whether the matrix is stored as [inputs, outputs], where ours is [outputs, inputs]."""
-    halves: bool = False
-    """Whether a head's rotary pair i is its dimensions i and i + W/2, where ours is 2 i and 2 i + 1."""
-
-
-Table = Mapping[str, tuple[Piece, ...]]
-"""Our name, without "blocks.N." for what each block has -> its pieces, in the order of our rows."""
-
-
-def part(name: str, *, turned: bool = False) -> tuple[Piece, ...]:
-    """Return the pieces of a tensor that is one tensor there, too."""
-    return (Piece(name=name, turned=turned),)
 
 
 def shapes(model: GPT, vocabulary: int) -> dict[str, tuple[int, ...]]:

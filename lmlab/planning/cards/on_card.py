@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from lmlab.exchange.models.exportable import exportable
 from lmlab.hardware.cards import Card
 from lmlab.planning.cards.price import Price, board_power
 from lmlab.planning.cards.published_speeds import PublishedRate, published_for
@@ -55,6 +56,7 @@ class CardPlan:
             "published": None if self.published is None else dataclasses.asdict(self.published),
             "cost": None if self.cost is None else self.cost.to_json(),
             "currency": None if self.price is None else self.price.currency,
+            "exportable": exportable(self.recipe).to_json(),
         }
 
     def lines(self) -> list[str]:
@@ -73,7 +75,7 @@ class CardPlan:
         ]
         if self.price is not None and self.cost is not None:
             lines.append(f"  cost {self.price.text(self.cost)}")
-        return lines
+        return [*lines, f"  can be exported to {exportable(self.recipe).line()}"]
 
     @property
     def _precision(self) -> str:

@@ -27,6 +27,7 @@ MODELS = {
     "Llama": ("Llama", LLAMA),
     "Llama with grouped keys, tied": ("Llama", {**LLAMA, "num_key_value_heads": 2, "tie_word_embeddings": True}),
     "Llama with biases": ("Llama", {**LLAMA, "attention_bias": True, "mlp_bias": True, "num_key_value_heads": 1}),
+    "Llama with biases of queries": ("Llama", {**LLAMA, "attention_bias": True, "num_key_value_heads": 2}),
     "Llama with other numbers": (
         "Llama",
         {**LLAMA, "rms_norm_eps": 1e-2, "rope_parameters": {"rope_type": "default", "rope_theta": 77.0}},
@@ -42,6 +43,9 @@ def written(folder, name, settings, **how):
     config = getattr(library, f"{name}Config")(**settings)
     head = "GPT2LMHeadModel" if name == "GPT2" else f"{name}ForCausalLM"
     model = randomised(getattr(library, head)(config))
+    if settings.get("attention_bias") and not settings.get("mlp_bias"):
+        for layer in model.model.layers:
+            torch.nn.init.zeros_(layer.self_attn.o_proj.bias)
     if settings.get("tie_word_embeddings", name == "GPT2"):
         model.tie_weights()
     if "dtype" in how:
@@ -145,7 +149,7 @@ def refused(folder, kind, **changes):
         ("LlamaForCausalLM", {"partial_rotary_factor": 0.5}),
         ("LlamaForCausalLM", {"hidden_act": "gelu"}),
         ("LlamaForCausalLM", {"head_dim": 16}),
-        ("LlamaForCausalLM", {"attention_bias": True}),
+        ("LlamaForCausalLM", {"mlp_bias": True}),
         ("MistralForCausalLM", {"sliding_window": 8}),
         ("Qwen2ForCausalLM", {"use_sliding_window": True}),
         ("Qwen2ForCausalLM", {"layer_types": ["full_attention", "sliding_attention"]}),
@@ -221,6 +225,7 @@ def changed(folder, change=lambda tensors: None, **settings):
         ),
         (lambda tensors: tensors.update({"model.norm.weight": torch.ones(24, dtype=torch.int32)}), "floating-point"),
         (lambda tensors: tensors.update({"model.layers.2.x": torch.ones(2)}), "no place for: model.layers.2.x"),
+        (lambda tensors: tensors.update({"model.layers.1.self_attn.o_proj.bias": torch.ones(24)}), "isn't zero"),
         (lambda tensors: tensors.update({"model.layers.0.self_attn.q_norm.weight": torch.ones(4)}), "no place for"),
     ],
 )
