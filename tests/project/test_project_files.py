@@ -19,6 +19,7 @@ PACKAGES = {
     "docstring_parser": "docstring-parser",
     "huggingface_hub": "huggingface-hub",
     "lm_eval": "lm-eval",
+    "llama_cpp": "llama-cpp-python",
 }
 
 
@@ -44,7 +45,7 @@ def imported_modules():
 
 
 def test_every_package_that_is_imported_is_declared():
-    known = declared(("parquet", "zstd", "compare", "tune", "harness", "hub"))
+    known = declared(("parquet", "zstd", "compare", "tune", "harness", "hub", "export", "llama"))
     for module, path in imported_modules():
         if module not in sys.stdlib_module_names and module != "lmlab":
             assert PACKAGES.get(module, module).lower() in known, f"{path} imports {module}"
