@@ -113,7 +113,8 @@ def _library(definition: Mapping[str, Any]) -> Any:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # noqa: BLE001 - it raises plain exceptions, and for some faults one of Rust's panics
-        raise LabError(f"the tokenizers library refuses it ({str(error).splitlines()[0][:200]})") from None
+        said = next(iter(str(error).splitlines()), "")[:200]
+        raise LabError(f"the tokenizers library refuses it ({said}): expected a tokenizer.json that it wrote") from None
     # A definition may say that a text is cut off or padded, which is meant for batches of a model.
     made.no_truncation()
     made.no_padding()

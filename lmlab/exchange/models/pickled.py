@@ -12,6 +12,7 @@ a time that is exponential in the pickle's size.
 from __future__ import annotations
 
 import pickletools
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -57,7 +58,10 @@ def read_pickle(
     if len(content) > LARGEST_BYTES:
         raise LabError(f"{name} has a pickle of {len(content):,} bytes: expected at most {LARGEST_BYTES:,}")
     try:
-        return _Machine(known or {}, stored).run(content)
+        with warnings.catch_warnings():
+            # Decoding text of Python 2 warns of its escapes, also where it is refused.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return _Machine(known or {}, stored).run(content)
     except _Refused as error:
         raise LabError(f"{name} {error}") from None
 
@@ -75,7 +79,7 @@ class _Machine:
             if word == "STOP":
                 return self._one()
             self._step(word, value)
-        raise _Refused("has a damaged pickle: it has no end")
+        raise _Refused("is damaged: its pickle has no end")
 
     def _step(self, word: str, value: Any) -> None:
         if word in WITH_VALUE:
@@ -92,13 +96,13 @@ class _Machine:
 
     def _one(self) -> Any:
         if not self.stack or isinstance(self.stack[-1], _Mark):
-            raise _Refused("has a damaged pickle: it takes a value that isn't there")
+            raise _Refused("is damaged: its pickle takes a value that isn't there")
         return self.stack.pop()
 
     def _top(self, kind: type) -> Any:
         """Return the value on the stack's top, which stays there and must be of that type."""
         if not self.stack or isinstance(self.stack[-1], _Mark) or not isinstance(self.stack[-1], kind):
-            raise _Refused(f"has a damaged pickle: expected a {kind.__name__} on its stack")
+            raise _Refused(f"is damaged: its pickle has no {kind.__name__} on its stack")
         return self.stack[-1]
 
     def _since_mark(self) -> list[Any]:
@@ -107,7 +111,7 @@ class _Machine:
                 found = self.stack[place + 1 :]
                 del self.stack[place:]
                 return found
-        raise _Refused("has a damaged pickle: it has no mark where one is needed")
+        raise _Refused("is damaged: its pickle has no mark where one is needed")
 
     def _several(self, count: int) -> list[Any]:
         return [self._one() for _ in range(count)][::-1]
@@ -117,7 +121,7 @@ class _Machine:
 
     def pop(self, value: Any) -> None:
         if not self.stack:
-            raise _Refused("has a damaged pickle: it takes a value that isn't there")
+            raise _Refused("is damaged: its pickle takes a value that isn't there")
         self.stack.pop()
 
     def pop_mark(self, value: Any) -> None:
@@ -128,7 +132,7 @@ class _Machine:
 
     def get(self, value: Any) -> None:
         if value not in self.memo:
-            raise _Refused(f"has a damaged pickle: it uses value {value}, which it hasn't stored")
+            raise _Refused(f"is damaged: its pickle uses value {value}, which it hasn't stored")
         self.stack.append(self.memo[value])
 
     def dictionary(self, value: Any) -> None:
@@ -145,7 +149,7 @@ class _Machine:
     def _set(self, items: list[Any]) -> None:
         target = self._top(dict)
         if len(items) % 2:
-            raise _Refused("has a damaged pickle: it has a key without a value")
+            raise _Refused("is damaged: its pickle has a key without a value")
         for key, entry in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, KEYS):
                 raise _Refused(
@@ -230,9 +234,7 @@ def _instructions(content: bytes) -> Iterator[tuple[str, Any]]:
         for code, value, _ in pickletools.genops(content):
             yield code.name, value
     except (ValueError, IndexError, OverflowError, UnicodeError) as error:
-        raise _Refused(
-            f"has a damaged pickle: {str(error).splitlines()[0][:200] if str(error) else 'it ends early'}"
-        ) from None
+        raise _Refused(f"is damaged: {str(error).splitlines()[0][:200] if str(error) else 'it ends early'}") from None
 
 
 def write_pickle(value: Any) -> bytes:

@@ -31,7 +31,7 @@ TIE = 0.02
 """Logits nearer than this are a tie for llama.cpp on a CPU, whose activations are looked up in half precision."""
 SEED = 20_240_501
 INSTALL_TRANSFORMERS = "pip install 'lmlab[compare]'"
-INSTALL_LLAMA = "pip install llama-cpp-python"
+INSTALL_LLAMA = "pip install 'lmlab[llama]'"
 
 
 @dataclass(frozen=True, kw_only=True)

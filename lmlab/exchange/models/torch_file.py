@@ -90,8 +90,8 @@ def read_torch_file(path: Path) -> Any:
 def _other_form(start: bytes) -> str:
     if start[:1] == b"\x80":
         return (
-            "is a pickle or PyTorch's format from before version 1.6, which isn't read: load it with torch.load and save it again "
-            "with a PyTorch of version 1.6 or newer"
+            "is a pickle or PyTorch's format from before version 1.6: expected that of a newer one; load it with torch.load and "
+            "save it again"
         )
     return "was not written by torch.save: expected a zip archive with tensors"
 

@@ -91,7 +91,7 @@ def _piece(
 ) -> Float[Tensor, "..."]:
     """Return a piece of ours of this shape."""
     if piece.name not in theirs:
-        raise LabError(f"it has no tensor {piece.name}, which its model needs")
+        raise LabError(f"it has no tensor {piece.name}: expected one of shape {list(shape)}")
     tensor = theirs[piece.name]
     if not tensor.dtype.is_floating_point:
         raise LabError(f"its tensor {piece.name} is of dtype {tensor.dtype}: expected floating-point numbers")
