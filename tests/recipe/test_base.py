@@ -1,66 +1,83 @@
-"""The recipes of a 163M base model: the published counts, and what the recipes differ in."""
+"""A recipe file that names another as its base and contains only the differences."""
 
 import pytest
 
-from lmlab.data.catalogue import CATALOGUE
-from lmlab.data.order import windows_in
-from lmlab.model.cost import parameters
-from lmlab.recipe import differences, load_recipe
-
-PUBLISHED = ("base-163m-fineweb", "base-163m-fineweb-edu", "base-163m-fineweb-edu-more")
-TOKENS = 534_200 * 6 * 1024
-VALID_TOKENS = 3_200 * 6 * 1024
+from lmlab import LabError
+from lmlab.recipe import from_toml, load_recipe, override, read_recipe, recipe_hash, to_toml
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_the_published_counts(name):
-    recipe = load_recipe(name)
-    assert parameters(recipe.model, recipe.published_vocabulary)["total"] == 163_009_536
-    assert {claim.value for claim in recipe.claims if claim.metric == "parameters"} == {163_009_536}
-    read = recipe.train.steps * recipe.train.batch * recipe.model.context
-    assert read == TOKENS == 3_282_124_800
-    assert "not run here" in next(claim.note for claim in recipe.claims if claim.metric == "valid_loss")
+def write(folder, **files):
+    for name, text in files.items():
+        (folder / f"{name}.toml").write_text(text)
+    return str(folder / f"{next(iter(files))}.toml")
 
 
-def test_one_pass_reads_every_window_once():
-    recipe = load_recipe("base-163m-fineweb")
-    assert windows_in(recipe.data.tokens, 1024) == recipe.train.steps * recipe.train.batch
-    # The other half begins behind the last target of the first.
-    more = load_recipe("base-163m-fineweb-edu-more")
-    first = load_recipe("base-163m-fineweb-edu").data.tokens
-    assert windows_in(more.data.tokens - first, 1024) == more.train.steps * more.train.batch
-    stacked = load_recipe("base-163m-stacked")
-    assert windows_in(stacked.data.tokens, 1024) == stacked.train.steps * stacked.train.batch
+def test_a_file_is_its_base_with_its_own_settings(tmp_path):
+    path = write(tmp_path, mine='base = "shakespeare-cpu"\n[model]\nwidth = 64\n[optim]\nlr = 3e-3\n')
+    recipe, base = load_recipe(path), load_recipe("shakespeare-cpu")
+    wanted = override(base, {"model.width": 64, "optim.lr": 3e-3})
+    assert recipe_hash(recipe) == recipe_hash(wanted)
+    assert (recipe.name, recipe.about, recipe.claims) == ("mine", "shakespeare-cpu with changes", ())
+    assert recipe.train == base.train and recipe.evaluate == base.evaluate, "policy and prompts come along"
 
 
-def test_validation_has_about_as_many_tokens_as_the_published_one():
-    hub = CATALOGUE["fineweb"].hub
-    assert load_recipe("base-163m-fineweb").data.valid_documents * hub.gpt2_tokens / hub.documents == pytest.approx(
-        VALID_TOKENS, rel=0.01
-    )
+def test_a_run_saves_every_setting_and_no_base(tmp_path):
+    path = write(tmp_path, mine='base = "first"\n')
+    assert "\nbase = " not in to_toml(load_recipe(path))
+    assert load_recipe(path).model == load_recipe("first").model
+    assert from_toml(to_toml(load_recipe(path))) == load_recipe(path)
 
 
-def test_they_differ_in_their_data_alone():
-    for name in PUBLISHED[1:]:
-        one, other = load_recipe(PUBLISHED[0]), load_recipe(name)
-        assert all(setting.startswith("data.") for setting in differences(one, other))
-        assert one.data.corpus != other.data.corpus
-    assert load_recipe("base-163m-fineweb-edu-more").data.fresh
+def test_published_numbers_are_claimed_where_nothing_changes(tmp_path):
+    same = load_recipe(write(tmp_path, same='base = "shakespeare-gpu"\n[train]\ndevice = "cpu"\n'))
+    assert same.claims == load_recipe("shakespeare-gpu").claims, "a policy is no other experiment"
+    other = load_recipe(write(tmp_path, other='base = "shakespeare-gpu"\n[train]\nseed = 7\n'))
+    assert other.claims == ()
 
 
-def test_the_stacked_one_has_what_helped_and_a_larger_batch():
-    base, stacked = load_recipe("base-163m-fineweb"), load_recipe("base-163m-stacked")
-    assert set(differences(base, stacked)) >= {
-        "optim.clip", "model.qkv_bias", "optim.weight_decay", "model.dropout", "optim.lr", "schedule.kind", "train.batch",
-    }  # fmt: skip
-    assert stacked.train.batch == 16 * stacked.train.micro_batch
-    read = stacked.train.steps * stacked.train.batch * 1024
-    assert read / 163_009_536 == pytest.approx(20, rel=1e-4)
-    assert parameters(stacked.model, 50257)["total"] == 163_009_536 + 12 * 3 * 768
+def test_a_path_is_seen_from_the_file_that_names_it(tmp_path):
+    (tmp_path / "below").mkdir()
+    write(tmp_path, root='base = "first"\n[train]\nsteps = 100\n')
+    path = write(tmp_path / "below", leaf='base = "../root.toml"\n[train]\nbatch = 8\n')
+    recipe = load_recipe(path)
+    assert (recipe.train.steps, recipe.train.batch, recipe.optim.kind) == (100, 8, "muon")
 
 
-def test_the_small_one_has_gpt2s_form():
-    from lmlab.recipe.model import PRESETS
+def test_another_kind_brings_its_own_defaults_as_on_the_command_line(tmp_path):
+    path = write(tmp_path, mine='base = "first"\n[optim]\nkind = "adamw"\n[schedule]\nkind = "cosine"\n')
+    wanted = override(load_recipe("first"), {"optim.kind": "adamw", "schedule.kind": "cosine"})
+    assert recipe_hash(load_recipe(path)) == recipe_hash(wanted)
 
-    model = load_recipe("base-small").model
-    assert all(getattr(model, field) == value for field, value in PRESETS["gpt2"].items())
+
+def test_what_the_base_derived_is_derived_again(tmp_path):
+    write(tmp_path, night='derived = ["schedule.warmup"]\n[train]\nsteps = 790\n[schedule]\nwarmup = 79\n')
+    shorter = load_recipe(write(tmp_path, short='base = "night.toml"\n[train]\nsteps = 60\n'))
+    assert (shorter.schedule.warmup, shorter.derived) == (6, ("schedule.warmup",))
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (
+            {"a": 'base = "b.toml"', "b": 'base = "c.toml"', "c": 'base = "a.toml"'},
+            "its own base: a.toml -> b.toml -> c.toml -> a.toml",
+        ),
+        ({"a": 'base = "a.toml"'}, "its own base: a.toml -> a.toml"),
+        ({"a": 'base = "firts"'}, "did you mean first?"),
+        ({"a": 'base = "none.toml"'}, "there is no recipe file"),
+        ({"a": "base = 3"}, "base can't be 3: expected a recipe's name"),
+        ({"a": 'base = ""'}, "base can't be ''"),
+        ({"a": 'base = "first"\n[schedule]\nwarmup = 5000'}, "schedule.warmup 5000 is longer than train.steps 1600"),
+    ],
+)
+def test_what_can_be_no_base_is_refused_in_one_line(tmp_path, files, words):
+    path = write(tmp_path, **files)
+    with pytest.raises(LabError) as refused:
+        load_recipe(path)
+    assert words in str(refused.value) and "a.toml" in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_runs_own_recipe_names_no_base(tmp_path):
+    write(tmp_path, recipe='base = "first"\n')
+    with pytest.raises(LabError, match="base can't be named here"):
+        read_recipe(tmp_path / "recipe.toml")
