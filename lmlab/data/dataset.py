@@ -60,6 +60,11 @@ class Dataset:
         return (*own, *((entry["id"], entry["splits"]["train"]["tokens"]) for entry in extended))
 
     @property
+    def training_tokens(self) -> int:
+        """The length of the training split that a run reads."""
+        return len(self.tokens("train"))
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """train, valid, and test if present."""
         return tuple(self._facts["splits"])

@@ -31,7 +31,7 @@ from lmlab.data.facts import are_marked, data_id, facts_of, marks_of
 from lmlab.data.finish import finish
 from lmlab.data.progress import Progress, Silent, shown
 from lmlab.data.scan import Scan, scan, source_pieces
-from lmlab.data.shards.preparing import prepare_shards, prepared_shards
+from lmlab.data.shards.preparing import planned_shards, prepare_shards, prepared_shards
 from lmlab.data.sources import Source, resolve
 from lmlab.data.split import SplitPlan, plan_split
 from lmlab.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
@@ -67,6 +67,17 @@ def prepare(
             with FileLock(lock_path(plan, root), progress.say, waiting):
                 found = _indexed(plan, root) or _build(data, source, plan, root, progress, tokenizer)
         return found if data.tokens is None else view(found, data.tokens)
+
+
+def planned(data: Data, folder: Path | None = None, progress: Progress | None = None) -> Dataset:
+    """Return the data set for a plan: as `prepare` does, but of one that takes long to prepare a `Beginning` of it."""
+    if not is_reference(data.corpus):
+        root = make_folder(folder or cache_folder())
+        with system_errors_in_one_line(), shown(progress) as shows:
+            source = resolve(data, root, shows)
+            if source.in_shards:
+                return planned_shards(data, source, root, shows)
+    return prepare(data, folder, progress)
 
 
 def prepared(data: Data, folder: Path | None = None) -> Dataset | None:

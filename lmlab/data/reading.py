@@ -47,8 +47,10 @@ class Reading:
 
 
 def reading(recipe: Recipe, dataset: Dataset) -> Reading:
-    """Return one pass over the training split of `dataset` as `recipe` reads it."""
-    context, tokens = recipe.model.context, len(dataset.tokens("train"))
+    """Return one pass over the training split of `dataset` as `recipe` reads it; of the beginning of a data set (`Beginning`) one
+    over the whole, whose documents are taken to be like the first ones.
+    """
+    context, tokens = recipe.model.context, dataset.training_tokens
     windows = split_windows(recipe, dataset, "train")
     if windows is None:
         sequences = epoch_length(recipe.data.order, tokens, context)
@@ -56,11 +58,12 @@ def reading(recipe: Recipe, dataset: Dataset) -> Reading:
     lost = 0.0
     if recipe.data.windows == "cropped":
         lost = 1.0 - cropping(document_lengths(dataset, "train"), context, tokens).kept_share
+    larger = tokens / len(dataset.tokens("train"))
     return Reading(
-        sequences=windows.epoch,
-        targets=windows.targets,
+        sequences=round(windows.epoch * larger),
+        targets=round(windows.targets * larger),
         context=context,
-        unique_tokens=windows.targets,
+        unique_tokens=round(windows.targets * larger),
         lost_share=lost,
     )
 

@@ -10,9 +10,10 @@ from typing import Any
 from lmlab import LabError
 from lmlab.data.fresh import training_split
 from lmlab.data.order import epoch_length
-from lmlab.data.preparation import prepare
 from lmlab.data.progress import Progress
+from lmlab.data.shards.existing import Beginning
 from lmlab.experiment.parent import parent_of
+from lmlab.experiment.planned_data import data_for_plan
 from lmlab.experiment.start import rate_line, with_rate
 from lmlab.hardware.cards import Card
 from lmlab.planning.cards.on_card import CardPlan, plan_for_card
@@ -51,7 +52,7 @@ def plan_within(
     """
     check(recipe)
     shapes_like(recipe)  # raises before the data is prepared
-    dataset = prepare(recipe.data, progress=progress)
+    recipe, dataset = data_for_plan(recipe, progress)
     vocabulary = dataset.vocabulary_size
     if card is not None:
         resources = resources_on(card, vocabulary)
@@ -66,11 +67,14 @@ def plan_within(
 def plan_on_card(
     recipe: Recipe, card: Card, *, price: Price | None = None, progress: Progress | None = None
 ) -> CardPlan:
-    """Return the expected cost of `recipe` on a card that isn't here; its data is prepared for its vocabulary size."""
+    """Return the expected cost of `recipe` on a card that isn't here; its data is prepared for its vocabulary size, of a large
+    corpus the beginning.
+    """
     check(recipe)
-    dataset = prepare(recipe.data, progress=progress)
+    recipe, dataset = data_for_plan(recipe, progress)
     steps, resources = steps_of(recipe, training_split(recipe, dataset)), resources_on(card, dataset.vocabulary_size)
-    return plan_for_card(recipe, steps, CorpusFacts.of(recipe, dataset), card, resources, price)
+    preparation = dataset.preparation if isinstance(dataset, Beginning) else None
+    return plan_for_card(recipe, steps, CorpusFacts.of(recipe, dataset), card, resources, price, preparation)
 
 
 def plan_after(reference: str, *, runs: str | Path = "runs") -> NextSteps:

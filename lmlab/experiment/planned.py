@@ -14,8 +14,10 @@ from lmlab.data.fresh import training_split
 from lmlab.data.preparation import prepare
 from lmlab.data.progress import Progress
 from lmlab.data.reading import Reading, reading
+from lmlab.data.shards.existing import Beginning
 from lmlab.experiment.ladder import run_ladder
 from lmlab.experiment.outline import Outline, outline_of, with_known_prompts
+from lmlab.experiment.planned_data import data_for_plan
 from lmlab.hardware.device import choose_device
 from lmlab.hardware.energy import EnergyMeter
 from lmlab.hardware.nvml import nvidia_gpu
@@ -86,8 +88,8 @@ def plan(
     say: Callable[[str], object] = print,
     clock: WallClock | None = None,
 ) -> Plan:
-    """Return the plan for a run of `recipe`; its data is prepared, and with `ladder` short trainings are run to extrapolate the
-    loss.
+    """Return the plan for a run of `recipe`; its data is prepared (of a large corpus the beginning), and with `ladder` short
+    trainings are run to extrapolate the loss.
 
     The run is a separate process. Its start is measured here: Python and imports from this process's time until this call, where a
     command passes its `clock`, else from a child process; then data, engine and trial in the state in which the run finds them
@@ -100,9 +102,10 @@ def plan(
     if price is not None:
         price.require_power(_power_can_be_read(choose_device(recipe.train.device)))
     root = Path(runs)
-    prepare(recipe.data, progress=progress)
+    recipe, dataset = data_for_plan(recipe, progress)
     with _Stopwatch() as data:
-        dataset = prepare(recipe.data)
+        if not isinstance(dataset, Beginning):
+            dataset = prepare(recipe.data)
     recipe = with_known_prompts(recipe, dataset.tokenizer, say)
     outline = outline_of(recipe, dataset, training_split(recipe, dataset), None, say)
     with _Stopwatch() as choice:
@@ -150,6 +153,7 @@ def plan(
         law_rests_on=evidence.law_rests_on,
         ladder_seconds=ladder_seconds(recipe, dataset.vocabulary_size, outline.steps, duration.train_seconds),
         cost=_cost(price, duration.total_seconds, tried.watts),
+        preparation=dataset.preparation if isinstance(dataset, Beginning) else None,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmlab.data.reading import Reading
+from lmlab.data.shards.forecast import PreparationForecast
 from lmlab.exchange.models.exportable import exportable
 from lmlab.hardware.datasheet import DatasheetPeak
 from lmlab.planning.forecasts.duration import Duration
@@ -66,6 +67,8 @@ class Plan:
     """The duration of `--ladder`; None for a model that has none."""
     cost: Mapping[str, Estimate]
     """Energy in kJ and its cost in the price's currency, where known."""
+    preparation: PreparationForecast | None = None
+    """What preparing the rest of the data takes first; None where it's there."""
 
     @property
     def reached_flops(self) -> float:
@@ -114,6 +117,7 @@ class Plan:
             "memory_bytes": self.memory_bytes,
             "free_disk_bytes": self.free_disk_bytes,
             "validation": self.validation.to_json(),
+            "preparation": None if self.preparation is None else self.preparation.to_json(),
             "cost": {name: estimate.to_json() for name, estimate in self.cost.items()},
             "policy": self.policy.to_json(),
             "exportable": exportable(self.recipe).to_json(),
@@ -122,7 +126,7 @@ class Plan:
 
     def alarms(self) -> list[str]:
         """Return the warnings about this training."""
-        found = []
+        found = preparation_alarms(self.preparation)
         if self.memory_bytes and self.forecast.figures["peak_memory_bytes"].high > self.memory_bytes:
             found.append("it may not fit into memory: try a smaller train.micro_batch, model.width or model.context")
         if self.forecast.disk_bytes > self.free_disk_bytes:
@@ -145,6 +149,7 @@ class Plan:
         return [
             f"plan for {self.recipe.name}: {self.steps:,} steps of {self.recipe.train.batch} x {self.recipe.model.context} tokens "
             f"on {self.policy.device} ({self.policy.engine}, {self.policy.precision})",
+            *preparation_lines(self.preparation),
             *self._position_lines(),
             *self._flops_lines(),
             *self._memory_lines(),
@@ -337,6 +342,24 @@ class Plan:
             return _section("loss", [("unknown", "", unknown_loss(self.ladder_seconds))])
         shown = _interval(loss, lambda value: f"{value:.3f}")
         return _section("loss", [(f"{loss.value:.3f} nats a token", loss.evidence, f"{shown}; {loss.rests_on}")])
+
+
+def preparation_lines(preparation: PreparationForecast | None) -> list[str]:
+    """Return the lines of a plan on the data that is yet to be prepared."""
+    if preparation is None:
+        return []
+    rows = [(f"{count(preparation.tokens)} tokens to prepare", "measured", preparation.summary())]
+    return _section("data", [*rows, *(("", "", line) for line in filter(None, [preparation.doubt()]))])
+
+
+def preparation_alarms(preparation: PreparationForecast | None) -> list[str]:
+    """Return a line if the disk lacks the space for the data that is yet to be prepared."""
+    if preparation is None or preparation.disk_bytes <= preparation.free_disk_bytes:
+        return []
+    return [
+        f"preparing its data needs {_bytes(preparation.disk_bytes)}, {_bytes(preparation.free_disk_bytes)} are free: choose fewer "
+        "data.tokens, or a larger disk with LMLAB_CACHE"
+    ]
 
 
 def _section(title: str, rows: Sequence[tuple[str, str, str]]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from lmlab import LabError
 from lmlab.data.fresh import TrainingTokens, sequences_an_epoch
@@ -13,6 +14,14 @@ from lmlab.recipe.train import MOST_STEPS
 def steps_of(recipe: Recipe, training: TrainingTokens) -> int:
     """Return the number of optimizer steps of a run of `recipe` over these tokens."""
     return planned_steps(recipe, sequences_an_epoch(training, recipe.data.order, recipe.model.context))
+
+
+def with_planned_length(recipe: Recipe, sequences: int) -> Recipe:
+    """Return `recipe` with the steps of its train.epochs epochs, each of `sequences` sequences, in their place."""
+    if recipe.train.epochs is None:
+        return recipe
+    steps = planned_steps(recipe, sequences)
+    return replace(recipe, train=replace(recipe.train, steps=steps, epochs=None))
 
 
 def planned_steps(recipe: Recipe, sequences: int) -> int:

@@ -58,11 +58,13 @@ def write_jsonl(path: Path, texts: list[str]) -> Path:
     return path
 
 
-def write_folder(folder: Path, shards: int = 3, count: int = 300, rows: int = 50, kind: str = "parquet") -> list[str]:
+def write_folder(
+    folder: Path, shards: int = 3, count: int = 300, rows: int = 50, kind: str = "parquet", seed: int = 0
+) -> list[str]:
     """A folder of shards; returns all texts in their order."""
     texts = []
     for number in range(shards):
-        some = web_documents(count, seed=number)
+        some = web_documents(count, seed=seed + number)
         texts += some
         if kind == "parquet":
             write_fineweb(folder / f"{number:03}_00000.parquet", some, rows)

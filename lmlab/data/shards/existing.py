@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from lmlab.data.dataset import Dataset, list_datasets, open_dataset
 from lmlab.data.facts import data_id
 from lmlab.data.scan import DOCUMENT, PARTS
 from lmlab.data.shards.encoding import text_sha256
+from lmlab.data.shards.forecast import Pass, PreparationForecast
 from lmlab.data.shards.journal import read_marks, read_place
 from lmlab.data.shards.rows import Place, ShardMark, Shards, marks_match
 from lmlab.data.split import SPLITS
@@ -33,6 +34,8 @@ class Prepared:
     complete: bool
     """Whether it has all documents of the corpus."""
     marks: list[ShardMark]
+    measured: Pass | None
+    """What the process that completed it had done; None if it isn't known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +57,22 @@ def prepared_from(dataset: Dataset) -> Prepared | None:
             place=read_place(value["place"]),
             complete=value["complete"] is True,
             marks=read_marks(value["files"]),
+            measured=_read_pass(value.get("measured")),
         )
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _read_pass(value: Any) -> Pass | None:
+    """Return the pass in a JSON value; None if it has done nothing, or isn't one."""
+    try:
+        found = Pass(**{entry.name: value[entry.name] for entry in fields(Pass)})
+        numbers = [getattr(found, entry.name) for entry in fields(Pass)]
+    except (KeyError, TypeError):
+        return None
+    if not all(type(number) in (int, float) and 0 <= number < 1 << 60 for number in numbers):
+        return None
+    return found if found.tokens and found.documents and found.seconds else None
 
 
 def fitting(settings: str, shards: Shards, tokens: int | None, root: Path) -> Existing:
@@ -73,6 +89,21 @@ def fitting(settings: str, shards: Shards, tokens: int | None, root: Path) -> Ex
     return Existing(
         whole=min(whole, key=_train_tokens, default=None), beginning=max(shorter, key=_train_tokens, default=None)
     )
+
+
+class Beginning(Dataset):
+    """The beginning of a data set that isn't prepared yet: for plans, which need its documents and the length of the whole."""
+
+    def __init__(self, dataset: Dataset, training_tokens: int, preparation: PreparationForecast) -> None:
+        """`dataset` has the first ones of `training_tokens`; `preparation` is what the others take."""
+        super().__init__(dataset.folder, dataset.manifest, None if dataset.whole is dataset else dataset.whole)
+        self._training_tokens = training_tokens
+        self.preparation = preparation
+
+    @property
+    def training_tokens(self) -> int:
+        """The length of the training split that a run will read."""
+        return self._training_tokens
 
 
 def _train_tokens(dataset: Dataset) -> int:

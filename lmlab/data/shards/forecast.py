@@ -58,20 +58,30 @@ class PreparationForecast:
         """Return plain values."""
         return asdict(self)
 
-    def lines(self) -> list[str]:
-        """Return the forecast in words."""
+    def summary(self) -> str:
+        """Return time, disk space and bytes to fetch in words."""
         fetched = f", {byte_count(self.fetched_bytes)} to fetch" if self.fetched_bytes else ""
-        found = [
-            f"preparing {count(self.tokens)} more tokens takes about {duration(self.seconds)} at {count(self.tokens_per_second)} "
-            f"tokens/s, {byte_count(self.disk_bytes)} of {byte_count(self.free_disk_bytes)} free on the disk{fetched}"
-        ]
+        return (
+            f"about {duration(self.seconds)} at {count(self.tokens_per_second)} tokens/s, {byte_count(self.disk_bytes)} of the "
+            f"{byte_count(self.free_disk_bytes)} free on the disk{fetched}"
+        )
+
+    def doubt(self) -> str:
+        """Return a line if the documents so far are unlike those of the whole corpus; else an empty text."""
         published = self.published_tokens_a_document
-        if published is not None and abs(self.tokens_a_document / published - 1) > UNLIKE:
-            found.append(
-                f"its documents so far have {self.tokens_a_document:,.0f} tokens in the mean, those of the whole corpus "
-                f"{published:,.0f} by its published counts: the rest may take another time"
-            )
-        return found
+        if published is None or abs(self.tokens_a_document / published - 1) <= UNLIKE:
+            return ""
+        return (
+            f"its documents so far have {self.tokens_a_document:,.0f} tokens in the mean, those of the whole corpus "
+            f"{published:,.0f} by its published counts: the rest may take another time"
+        )
+
+    def lines(self) -> list[str]:
+        """Return the forecast in sentences."""
+        return [
+            f"preparing {count(self.tokens)} more tokens takes {self.summary()}",
+            *filter(None, [self.doubt()]),
+        ]
 
 
 def forecast(done: Pass, left: int, token_bytes: int, published: float | None, folder: Path) -> PreparationForecast:

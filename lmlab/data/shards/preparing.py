@@ -28,7 +28,7 @@ from lmlab.data.progress import Progress
 from lmlab.data.scan import Scan, no_text
 from lmlab.data.shards.beginning import begin_with
 from lmlab.data.shards.encoding import ROWS, Encoding, ShardSettings, read_rows, text_sha256
-from lmlab.data.shards.existing import Existing, first_tokens, fitting
+from lmlab.data.shards.existing import Beginning, Existing, first_tokens, fitting, prepared_from
 from lmlab.data.shards.forecast import (
     MEASURED_TOKENS,
     SAID_SECONDS,
@@ -49,6 +49,8 @@ from lmlab.recipe.quantities import count
 
 MARKED = 2
 """Documents have marks, as in every corpus with more than one."""
+PLANNED_TOKENS = 4_000_000
+"""Training tokens of the beginning that a plan rests on, where the whole is more than twice as long."""
 ABOVE_PUBLISHED = 1.05
 """A budget this many times the published number of tokens is refused before anything is read."""
 PART_ORDER = {"": 0, "valid": 0, "test": 1, "train": 2}
@@ -81,6 +83,31 @@ def prepared_shards(data: Data, source: Source, root: Path, progress: Progress) 
     if found.whole is None:
         return None
     return found.whole if data.tokens is None else first_tokens(found.whole, data.tokens)
+
+
+def planned_shards(data: Data, source: Source, root: Path, progress: Progress) -> Dataset:
+    """Return the data set as `prepare_shards` does if it exists or is small, else a `Beginning` of it of PLANNED_TOKENS or more
+    training tokens, prepared now if necessary.
+    """
+    hub = CATALOGUE[source.entry].hub if source.entry else None
+    published = published_tokens_a_document(hub, data.tokenizer)
+    total = data.tokens or (hub.gpt2_tokens if hub and published else None)
+    ordered = _in_reading_order(source)
+    shards = _shards_of(ordered, data, root, progress, {})
+    found = fitting(settings_key(data, ordered, None), shards, data.tokens, root)
+    if found.whole is not None or total is None or total <= 2 * PLANNED_TOKENS:
+        return prepare_shards(data, source, root, progress, None)
+    beginning = found.beginning
+    if beginning is None or len(beginning.tokens("train")) < PLANNED_TOKENS:
+        beginning = prepare_shards(dataclasses.replace(data, tokens=PLANNED_TOKENS), source, root, progress, None).whole
+    prepared = prepared_from(beginning)
+    if prepared is None or prepared.measured is None:
+        return prepare_shards(data, source, root, progress, None)
+    left, width = total - len(beginning.tokens("train")), beginning.tokens("train").itemsize
+    expected = forecast(prepared.measured, left, width, published, root)
+    copied = sum(beginning.manifest["files"][name]["bytes"] for name in beginning.manifest["files"])
+    expected = dataclasses.replace(expected, disk_bytes=expected.disk_bytes + copied)
+    return Beginning(beginning, total, expected)
 
 
 def settings_key(data: Data, source: Source, given: Tokenizer | None) -> str:

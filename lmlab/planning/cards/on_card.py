@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from lmlab.data.shards.forecast import PreparationForecast
 from lmlab.exchange.models.exportable import exportable
 from lmlab.hardware.cards import Card
 from lmlab.planning.cards.price import Price, board_power
@@ -37,6 +38,8 @@ class CardPlan:
     cost: Estimate | None
     published: PublishedRate | None
     """A published measurement on such a card with a model of this shape."""
+    preparation: PreparationForecast | None = None
+    """What preparing the rest of the data takes, on this machine; None where it's there."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the value for --json."""
@@ -55,6 +58,7 @@ class CardPlan:
             "disk_bytes": self.disk,
             "published": None if self.published is None else dataclasses.asdict(self.published),
             "cost": None if self.cost is None else self.cost.to_json(),
+            "preparation": None if self.preparation is None else self.preparation.to_json(),
             "currency": None if self.price is None else self.price.currency,
             "exportable": exportable(self.recipe).to_json(),
         }
@@ -73,6 +77,7 @@ class CardPlan:
             *([] if self.published is None else [f"  published for this card and shape: {self.published.words()}"]),
             f"  {self.memory / 1e9:.2f} GB of {memory}: {fits}; {self.disk / 1e9:.2f} GB of disk",
             f"  can be exported to {exportable(self.recipe).line()}",
+            *(f"  {line} (on this machine)" for line in (self.preparation.lines()[:1] if self.preparation else ())),
         ]
         if self.price is not None and self.cost is not None:
             lines.append(f"  cost {self.price.text(self.cost)}")
@@ -84,9 +89,15 @@ class CardPlan:
 
 
 def plan_for_card(
-    recipe: Recipe, steps: int, corpus: CorpusFacts, card: Card, resources: Resources, price: Price | None
+    recipe: Recipe,
+    steps: int,
+    corpus: CorpusFacts,
+    card: Card,
+    resources: Resources,
+    price: Price | None,
+    preparation: PreparationForecast | None = None,
 ) -> CardPlan:
-    """Return the plan of `steps` steps; `resources` are the card's."""
+    """Return the plan of `steps` steps; `resources` are the card's, and `preparation` is what its data takes before."""
     rate, tokens = resources.speed(recipe).scaled(corpus.counted), corpus.tokens(recipe, steps)
     seconds = run_seconds(recipe, steps, tokens, rate, corpus.train_tokens, corpus.valid_tokens)
     return CardPlan(
@@ -102,4 +113,5 @@ def plan_for_card(
         price=price,
         cost=None if price is None else price.cost(seconds, board_power(card)),
         published=published_for(recipe, corpus.vocabulary, card) if card.count == 1 else None,
+        preparation=preparation,
     )
