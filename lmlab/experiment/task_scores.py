@@ -203,6 +203,7 @@ def _stored(model: Model, tasks: Sequence[SelectedTask], scores: Sequence[TaskSc
     """Write the results into the run's folder; return a line if the disk refuses."""
     try:
         for selected, score in zip(tasks, scores, strict=True):
+            clusters = clusters_of(selected.items)
             value = {
                 "id": model.id,
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -210,6 +211,7 @@ def _stored(model: Model, tasks: Sequence[SelectedTask], scores: Sequence[TaskSc
                 "precision": model.precision,
                 "device": model.device,
                 **data_json(selected, asked),
+                "clusters": None if clusters is None else clusters.tolist(),
                 "selected": selected.places.tolist() if len(selected.places) < len(selected.data.items) else None,
                 **score_json(score, selected.task),
             }

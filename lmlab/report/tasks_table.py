@@ -59,17 +59,13 @@ def _verdicts(report: TaskReport) -> Iterator[Part]:
         if pair.kind == "not ranked":
             unranked.setdefault((pair.first, pair.second), []).append(pair.task)
         else:
-            yield Styled(verdict_line(pair, report), COLOURS[pair.kind])
+            yield Styled(verdict_line(pair, len(report.pairs)), COLOURS[pair.kind])
     for (first, second), tasks in unranked.items():
         yield f"{first} and {second} are not ranked where neither is above chance and any constant choice: {', '.join(tasks)}"
 
 
-def verdict_line(pair: TaskPair, report: TaskReport) -> str:
-    """Return the verdict on a ranked pair as text."""
-    names = [model.name for model in report.models]
-    first, second = (
-        report.scores[pair.task][names.index(name)].judged.figures.primary for name in (pair.first, pair.second)
-    )
+def verdict_line(pair: TaskPair, among: int) -> str:
+    """Return the verdict on a ranked pair, which is one of `among` comparisons, as text."""
     said = {
         "better": f"{pair.first} is better than {pair.second}",
         "worse": f"{pair.first} is worse than {pair.second}",
@@ -79,10 +75,10 @@ def verdict_line(pair: TaskPair, report: TaskReport) -> str:
     if not paired.items:
         return f"{pair.task}: no verdict, {pair.first} and {pair.second} have no item that both could score"
     return (
-        f"{pair.task}: {said}: {first.estimate:.3f} against {second.estimate:.3f}, difference {paired.difference:+.3f} (95% "
+        f"{pair.task}: {said}: {pair.accuracies[0]:.3f} against {pair.accuracies[1]:.3f}, difference {paired.difference:+.3f} (95% "
         f"{paired.low:+.3f} to {paired.high:+.3f}); of {paired.items:,} items {paired.first_only:,} right in the first alone, "
         f"{paired.second_only:,} in the second alone, p {_p_value(paired.p_value)}"
-        + (f", {_p_value(pair.adjusted_p_value)} for all comparisons together" if len(report.pairs) > 1 else "")
+        + (f", {_p_value(pair.adjusted_p_value)} for all comparisons together" if among > 1 else "")
     )
 
 
