@@ -1,6 +1,6 @@
 """The same model and records in lmlab and in lm-evaluation-harness: every log-probability and every decision, side by side.
 
-    python -m benchmarks.harness --tasks FOLDER --gpt2 FOLDER [--items 200] [--out docs/harness.json]
+    python -m benchmarks.harness --tasks FOLDER --gpt2 FOLDER [--items 200] [--publish]
 
 A small GPT with random weights is scored by lmlab on its own tasks, and as Hugging Face's GPT-2 by the harness with the harness's
 own task configurations, tokenizer and model class. Both read the same JSONL: each task's records are written in its original form
@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 from benchmarks.machine import context
+from benchmarks.render import fill
 from lmlab import LabError
 from lmlab.data.tokenizers.gpt2 import load_gpt2
 from lmlab.evaluation.tasks import TASKS, Item, Task
@@ -38,7 +39,7 @@ from lmlab.evaluation.tasks.outcomes import RIGHT
 from lmlab.evaluation.tasks.scoring import Method, Scorer
 from lmlab.evaluation.tasks.selection import select
 from lmlab.evaluation.tasks.task import StyleName
-from lmlab.files import write_json
+from lmlab.files import write_json, write_text
 from lmlab.model.build import build_model
 from lmlab.model.native import native_engine
 from lmlab.model.trainable import TrainableModel
@@ -48,6 +49,8 @@ CONTEXT = 128
 """Short enough that prompts are cut."""
 SHAPE = GPT(layers=2, heads=4, width=32, context=CONTEXT, activation="gelu_tanh")
 SCALE = 0.15
+DOCS = Path(__file__).parents[1] / "docs"
+RESULTS, PAGE = DOCS / "harness.json", DOCS / "tasks.md"
 METHODS: tuple[Method, ...] = ("shared", "engine")
 ADVICE = "pip install lm_eval transformers"
 
@@ -295,7 +298,9 @@ def main() -> int:
     parser.add_argument("--gpt2", required=True, type=Path, help="the folder of encoder.json and vocab.bpe")
     parser.add_argument("--items", type=int, default=200, help="items of each task")
     parser.add_argument("--only", default="", help="names of tasks, separated by commas")
-    parser.add_argument("--out", type=Path, help="the JSON to write")
+    parser.add_argument(
+        "--publish", action="store_true", help=f"write docs/{RESULTS.name} and the table of docs/{PAGE.name}"
+    )
     flags = parser.parse_args()
     around = context(None)
     # Everything is local; the harness's libraries would ask the hub.
@@ -307,9 +312,35 @@ def main() -> int:
         return 1
     for result in results:
         print(json.dumps(result))
-    if flags.out:
-        write_json(flags.out, {"context": around, "items": flags.items, "results": results})
+    if flags.publish:
+        write_json(RESULTS, {"context": around, "items": flags.items, "results": results})
+        write_text(PAGE, page(PAGE.read_text(encoding="utf-8")))
     return 0
+
+
+def page(before: str) -> str:
+    """The page of tasks with the table of the published comparison."""
+    return fill(before, {"harness": table(json.loads(RESULTS.read_text(encoding="utf-8"))["results"])})
+
+
+def table(results: Sequence[dict[str, Any]]) -> str:
+    """The comparison as Markdown."""
+    lines = [
+        "| task | the harness's | items | options | largest relative difference: PyTorch, CPU engine | different decisions | "
+        "tokens one by one | common beginnings read once |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for found in results:
+        apart = ", ".join(f"{found[method]['largest_relative_difference']:.1e}" for method in METHODS)
+        decisions = sum(
+            value for method in METHODS for key, value in found[method].items() if key.startswith("different_")
+        )
+        tokens = found["tokens"]
+        lines.append(
+            f"| `{found['task']}` | `{found['their_task']}` | {found['items']:,} | {found['options']:,} | {apart} | {decisions} | "
+            f"{tokens['one_by_one']:,} | {tokens['shared']:,} |"
+        )
+    return "\n".join(lines)
 
 
 def compared(tasks: str, gpt2: Path, count: int, only: Sequence[str] = ()) -> list[dict[str, Any]]:

@@ -81,6 +81,15 @@ def test_results_are_stored_and_equal_those_that_are_returned(copied, data):
         assert rows["nats"].sum() == pytest.approx(score.judged.scores.nats.sum())
 
 
+def test_every_key_of_a_stored_result_is_described(copied, data):
+    evaluate_tasks([str(copied.folder)], asked(data, tasks=("blimp",)), copied.folder.parent)
+    (_, step), *_ = list_task_results(copied.folder)
+    value = read_task_result(copied.folder, "blimp", step).value
+    text = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    names = {*value, *value["styles"]["whole sentence"], *value["tokens"], *value["contamination"]}
+    assert sorted(name for name in names if f"`{name}`" not in text) == []
+
+
 def test_stored_rows_decide_the_outcomes_again(copied, data):
     report = evaluate_tasks([str(copied.folder)], asked(data, tasks=("copa",)), copied.folder.parent)
     stored = read_task_result(copied.folder, "copa", report.models[0].step)
