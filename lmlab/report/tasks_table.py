@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -99,7 +100,7 @@ def _accuracies(report: TaskReport) -> Table:
                 f"{_share(first.baseline + first.smallest_above)}, {_number_in(_between(report, selected, found))}",
             )
         )
-    return table(headings, rows, words=("task",))
+    return _by_model(headings, rows, words=("task",))
 
 
 def _between(report: TaskReport, selected: SelectedTask, found: Sequence[Figures]) -> str:
@@ -113,6 +114,11 @@ def _between(report: TaskReport, selected: SelectedTask, found: Sequence[Figures
     return "no differences" if apart is None else f"differences above {apart:.3f}"
 
 
+def _by_model(headings: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str]) -> Table:
+    """Return a table with a column a model; those that don't fit the terminal form further blocks of rows."""
+    return dataclasses.replace(table(headings, rows, words=words), blocks=True)
+
+
 def _number_in(words: str) -> str:
     return next((word for word in words.split() if word[0].isdigit()), "-")
 
@@ -121,12 +127,12 @@ def _styles(report: TaskReport) -> Table:
     rows = []
     for selected in report.tasks:
         found = [score.judged.figures for score in report.scores[selected.task.name]]
-        for place, style in enumerate(selected.task.styles):
-            title = selected.task.name if not place else ""
-            rows.append((title, style, *(_accuracy(figures.styles[style]) for figures in found)))
+        for style in selected.task.styles:
+            rows.append((f"{selected.task.name}, {style}", *(_accuracy(figures.styles[style]) for figures in found)))
         bits = [figures.bits_per_byte for figures in found]
-        rows.append(("", "bits per byte of the answer", *("-" if math.isnan(one) else f"{one:.3f}" for one in bits)))
-    return table(("task", "style", *(model.name for model in report.models)), rows, words=("task", "style"))
+        title = f"{selected.task.name}, bits per byte of the answer"
+        rows.append((title, *("-" if math.isnan(one) else f"{one:.3f}" for one in bits)))
+    return _by_model(("task and style", *(model.name for model in report.models)), rows, words=("task and style",))
 
 
 def _controls(report: TaskReport) -> Iterator[Part]:
@@ -169,7 +175,7 @@ def _groups(report: TaskReport) -> Iterator[Part]:
                 for name in names
             ]
             yield Styled(f"{selected.task.name} by {grouping}", "bold")
-            yield table((grouping, *(model.name for model in report.models)), rows, words=(grouping,))
+            yield _by_model((grouping, *(model.name for model in report.models)), rows, words=(grouping,))
             yield ""
 
 
