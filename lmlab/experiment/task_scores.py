@@ -49,7 +49,7 @@ def evaluate_tasks(
         if not 1 <= len(opened) <= MOST_MODELS:
             raise LabError(f"expected 1 to {MOST_MODELS} runs to score, got {len(opened)}")
         references = _different(opened)
-        tasks = tuple(_selected(task, asked) for task in tasks_named(asked.tasks, asked.place))
+        tasks = tuple(_selected(task, asked, progress) for task in tasks_named(asked.tasks, asked.place))
         models: list[Model] = []
         scores: dict[str, list[TaskScore]] = {selected.task.name: [] for selected in tasks}
         shares = _Shares(tasks, asked, progress)
@@ -118,7 +118,8 @@ def encoder_of(loaded: Loaded) -> Encoder:
     )
 
 
-def _selected(task: Task, asked: AskedTasks) -> SelectedTask:
+def _selected(task: Task, asked: AskedTasks, progress: Progress) -> SelectedTask:
+    progress.begin(f"reading {task.name}", None)
     data = read_task(task, asked.place)
     places = select(data.items, asked.items, asked.seed)
     return SelectedTask(data=data, places=places, items=tuple(data.items[place] for place in places.tolist()))
@@ -203,6 +204,7 @@ def _stored(model: Model, tasks: Sequence[SelectedTask], scores: Sequence[TaskSc
     """Write the results into the run's folder; return a line if the disk refuses."""
     try:
         for selected, score in zip(tasks, scores, strict=True):
+            clusters = clusters_of(selected.items)
             value = {
                 "id": model.id,
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -210,6 +212,7 @@ def _stored(model: Model, tasks: Sequence[SelectedTask], scores: Sequence[TaskSc
                 "precision": model.precision,
                 "device": model.device,
                 **data_json(selected, asked),
+                "clusters": None if clusters is None else clusters.tolist(),
                 "selected": selected.places.tolist() if len(selected.places) < len(selected.data.items) else None,
                 **score_json(score, selected.task),
             }

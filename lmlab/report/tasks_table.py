@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -59,17 +60,13 @@ def _verdicts(report: TaskReport) -> Iterator[Part]:
         if pair.kind == "not ranked":
             unranked.setdefault((pair.first, pair.second), []).append(pair.task)
         else:
-            yield Styled(verdict_line(pair, report), COLOURS[pair.kind])
+            yield Styled(verdict_line(pair, len(report.pairs)), COLOURS[pair.kind])
     for (first, second), tasks in unranked.items():
         yield f"{first} and {second} are not ranked where neither is above chance and any constant choice: {', '.join(tasks)}"
 
 
-def verdict_line(pair: TaskPair, report: TaskReport) -> str:
-    """Return the verdict on a ranked pair as text."""
-    names = [model.name for model in report.models]
-    first, second = (
-        report.scores[pair.task][names.index(name)].judged.figures.primary for name in (pair.first, pair.second)
-    )
+def verdict_line(pair: TaskPair, among: int) -> str:
+    """Return the verdict on a ranked pair, which is one of `among` comparisons, as text."""
     said = {
         "better": f"{pair.first} is better than {pair.second}",
         "worse": f"{pair.first} is worse than {pair.second}",
@@ -79,10 +76,10 @@ def verdict_line(pair: TaskPair, report: TaskReport) -> str:
     if not paired.items:
         return f"{pair.task}: no verdict, {pair.first} and {pair.second} have no item that both could score"
     return (
-        f"{pair.task}: {said}: {first.estimate:.3f} against {second.estimate:.3f}, difference {paired.difference:+.3f} (95% "
+        f"{pair.task}: {said}: {pair.accuracies[0]:.3f} against {pair.accuracies[1]:.3f}, difference {paired.difference:+.3f} (95% "
         f"{paired.low:+.3f} to {paired.high:+.3f}); of {paired.items:,} items {paired.first_only:,} right in the first alone, "
         f"{paired.second_only:,} in the second alone, p {_p_value(paired.p_value)}"
-        + (f", {_p_value(pair.adjusted_p_value)} for all comparisons together" if len(report.pairs) > 1 else "")
+        + (f", {_p_value(pair.adjusted_p_value)} for all comparisons together" if among > 1 else "")
     )
 
 
@@ -103,7 +100,7 @@ def _accuracies(report: TaskReport) -> Table:
                 f"{_share(first.baseline + first.smallest_above)}, {_number_in(_between(report, selected, found))}",
             )
         )
-    return table(headings, rows, words=("task",))
+    return _by_model(headings, rows, words=("task",))
 
 
 def _between(report: TaskReport, selected: SelectedTask, found: Sequence[Figures]) -> str:
@@ -117,6 +114,11 @@ def _between(report: TaskReport, selected: SelectedTask, found: Sequence[Figures
     return "no differences" if apart is None else f"differences above {apart:.3f}"
 
 
+def _by_model(headings: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str]) -> Table:
+    """Return a table with a column a model; those that don't fit the terminal form further blocks of rows."""
+    return dataclasses.replace(table(headings, rows, words=words), blocks=True)
+
+
 def _number_in(words: str) -> str:
     return next((word for word in words.split() if word[0].isdigit()), "-")
 
@@ -125,12 +127,12 @@ def _styles(report: TaskReport) -> Table:
     rows = []
     for selected in report.tasks:
         found = [score.judged.figures for score in report.scores[selected.task.name]]
-        for place, style in enumerate(selected.task.styles):
-            title = selected.task.name if not place else ""
-            rows.append((title, style, *(_accuracy(figures.styles[style]) for figures in found)))
+        for style in selected.task.styles:
+            rows.append((f"{selected.task.name}, {style}", *(_accuracy(figures.styles[style]) for figures in found)))
         bits = [figures.bits_per_byte for figures in found]
-        rows.append(("", "bits per byte of the answer", *("-" if math.isnan(one) else f"{one:.3f}" for one in bits)))
-    return table(("task", "style", *(model.name for model in report.models)), rows, words=("task", "style"))
+        title = f"{selected.task.name}, bits per byte of the answer"
+        rows.append((title, *("-" if math.isnan(one) else f"{one:.3f}" for one in bits)))
+    return _by_model(("task and style", *(model.name for model in report.models)), rows, words=("task and style",))
 
 
 def _controls(report: TaskReport) -> Iterator[Part]:
@@ -173,7 +175,7 @@ def _groups(report: TaskReport) -> Iterator[Part]:
                 for name in names
             ]
             yield Styled(f"{selected.task.name} by {grouping}", "bold")
-            yield table((grouping, *(model.name for model in report.models)), rows, words=(grouping,))
+            yield _by_model((grouping, *(model.name for model in report.models)), rows, words=(grouping,))
             yield ""
 
 

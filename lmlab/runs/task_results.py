@@ -131,10 +131,13 @@ def _problem(value: dict[str, Any], task: str, step: int) -> str:
         return "the outcomes of each style, as 1, 0, = and ?"
     if not isinstance(value.get("style"), str) or value["style"] not in outcomes:
         return "a primary style that has outcomes"
-    selected = value.get("selected")
     count = len(outcomes[value["style"]])
-    if selected is not None and not (
-        isinstance(selected, list) and len(selected) == count and all(type(one) is int and one >= 0 for one in selected)
-    ):
-        return f"the places of the {count} selected items"
-    return ""
+    for name in ("selected", "clusters"):
+        numbers = value.get(name)
+        if numbers is not None and not (
+            isinstance(numbers, list)
+            and len(numbers) == count
+            and all(type(one) is int and 0 <= one < 1 << 31 for one in numbers)
+        ):
+            return f"{name} as {count} whole numbers"
+    return "" if isinstance(value.get("standing"), str) else "its standing"

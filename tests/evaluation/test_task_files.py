@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from lmlab import LabError
-from lmlab.evaluation.tasks import TASKS
+from lmlab.evaluation.tasks import TASKS, records
 from lmlab.evaluation.tasks import task as registry
 from lmlab.evaluation.tasks.files import available, find_files, read_task
 from lmlab.evaluation.tasks.selection import select
@@ -183,11 +183,11 @@ BAD = [
 @pytest.mark.parametrize("task, record, said", BAD)
 def test_a_malformed_record_is_refused_with_file_and_line(task, record, said, tmp_path):
     good = {"arc-easy": SAME["arc-easy"][0], "hellaswag": SAME["hellaswag"][0]}.get(task)
-    records = [record] if good is None else [good, record]
+    both = [record] if good is None else [good, record]
     with pytest.raises(LabError) as refused:
-        items_of(task, tmp_path, records)
+        items_of(task, tmp_path, both)
     line = str(refused.value)
-    assert TASKS[task].files[0] in line and f"line {len(records)} " in line and said in line
+    assert TASKS[task].files[0] in line and f"line {len(both)} " in line and said in line
 
 
 def test_text_that_is_no_json_is_refused_with_its_line(tmp_path):
@@ -225,6 +225,13 @@ def test_a_compressed_copy_has_the_same_items_and_hash(tmp_path):
 def test_a_truncated_file_is_refused(tmp_path):
     (tmp_path / "copa.jsonl.xz").write_bytes(lzma.compress(b"x" * 1000)[:40])
     with pytest.raises(LabError, match="copa.jsonl.xz can't be read"):
+        read_task(TASKS["copa"], str(tmp_path))
+
+
+def test_a_file_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "LARGEST_BYTES", 1 << 20)
+    (tmp_path / "copa.jsonl.xz").write_bytes(lzma.compress(b" " * (3 << 20)))
+    with pytest.raises(LabError, match="copa.jsonl.xz has more than 1 MiB"):
         read_task(TASKS["copa"], str(tmp_path))
 
 

@@ -12,12 +12,15 @@ from lmlab import LabError, cli
 from lmlab.evaluation.tasks import TASKS, add_task
 from lmlab.evaluation.tasks import task as registry
 from lmlab.evaluation.tasks.files import read_task
+from lmlab.experiment.at_checkpoint import record_at
 from lmlab.experiment.loaded import load
+from lmlab.experiment.reading import read_record
 from lmlab.experiment.task_report import AskedTasks
 from lmlab.experiment.task_scores import evaluate_tasks, tasks_named
 from lmlab.recipe import override
 from lmlab.report.tasks_table import tasks_parts
 from lmlab.runs.task_results import list_task_results, read_task_result
+from lmlab.study.compare.task_pairs import stored_task_pairs
 from tests.toys.task import COUNTING
 
 NOUNS = ("lamp", "ship", "street", "clock", "door", "sister")
@@ -78,6 +81,15 @@ def test_results_are_stored_and_equal_those_that_are_returned(copied, data):
         assert rows["nats"].sum() == pytest.approx(score.judged.scores.nats.sum())
 
 
+def test_every_key_of_a_stored_result_is_described(copied, data):
+    evaluate_tasks([str(copied.folder)], asked(data, tasks=("blimp",)), copied.folder.parent)
+    (_, step), *_ = list_task_results(copied.folder)
+    value = read_task_result(copied.folder, "blimp", step).value
+    text = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    names = {*value, *value["styles"]["whole sentence"], *value["tokens"], *value["contamination"]}
+    assert sorted(name for name in names if f"`{name}`" not in text) == []
+
+
 def test_stored_rows_decide_the_outcomes_again(copied, data):
     report = evaluate_tasks([str(copied.folder)], asked(data, tasks=("copa",)), copied.folder.parent)
     stored = read_task_result(copied.folder, "copa", report.models[0].step)
@@ -109,6 +121,25 @@ def test_two_checkpoints_are_compared_on_the_same_items(copied, data):
     value = json.loads(json.dumps(report.to_json()))
     assert [len(task["results"]) for task in value["tasks"]] == [2, 2, 2]
     assert "outcomes" not in value["tasks"][0]["results"][0]
+
+
+def test_stored_results_give_the_same_verdicts_to_a_comparison(copied, data):
+    references = [f"{copied.folder}@{step}" for step in (4, 12)]
+    report = evaluate_tasks(references, asked(data), copied.folder.parent)
+    named = {"mine": record_at(copied, "4", "cpu"), "again": read_record(copied)}
+    found, problems = stored_task_pairs(named)
+    assert problems == []
+    assert [(pair.task, pair.first, pair.second) for pair in found] == [
+        (task, "mine@4", "again@12") for task in ("blimp", "copa", "lambada")
+    ]
+    own = {pair.task: pair for pair in report.pairs}
+    assert all(pair.paired == own[pair.task].paired and pair.kind == own[pair.task].kind for pair in found)
+    evaluate_tasks([f"{copied.folder}@12"], asked(data, tasks=("copa",), items=3), copied.folder.parent)
+    assert {pair.task: pair.paired.items for pair in stored_task_pairs(named)[0]}["copa"] == 3
+    (copied.folder / "tasks" / "copa-step-00000012.npy").write_bytes(b"")
+    found, problems = stored_task_pairs(named)
+    # The last one that can be read counts, and the other is named.
+    assert {pair.task: pair.second for pair in found}["copa"] == "again@4" and "is damaged" in problems[0]
 
 
 def test_a_checkpoint_named_twice_is_refused(copied, data):

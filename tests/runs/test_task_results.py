@@ -9,7 +9,14 @@ import pytest
 from lmlab import LabError
 from lmlab.runs.task_results import FOLDER, ROW, list_task_results, read_task_result, write_task_result
 
-VALUE = {"data_sha256": "0" * 64, "style": "completion", "outcomes": {"completion": "10=?"}, "selected": None}
+VALUE = {
+    "data_sha256": "0" * 64,
+    "style": "completion",
+    "outcomes": {"completion": "10=?"},
+    "selected": None,
+    "clusters": [0, 0, 1, 1],
+    "standing": "above",
+}
 
 
 def rows():
@@ -37,7 +44,7 @@ def test_a_result_is_read_as_it_was_written(stored):
 
 
 def test_a_later_result_replaces_an_earlier_one(stored):
-    write_task_result(stored, "copa", 250, {**VALUE, "outcomes": {"completion": "11"}}, rows()[:2])
+    write_task_result(stored, "copa", 250, {**VALUE, "outcomes": {"completion": "11"}, "clusters": None}, rows()[:2])
     assert read_task_result(stored, "copa", 250).outcomes == "11"
 
 
@@ -55,7 +62,9 @@ def test_a_run_without_results_has_none(tmp_path):
         ({"outcomes": {"completion": "12"}}, "the outcomes"),
         ({"outcomes": []}, "the outcomes"),
         ({"style": "other"}, "a primary style"),
-        ({"selected": [1]}, "the places of the 4"),
+        ({"selected": [1]}, "selected as 4 whole numbers"),
+        ({"clusters": [0, 0, 1, -1]}, "clusters as 4"),
+        ({"standing": 1}, "its standing"),
         ({"rows_sha256": 5}, "its rows_sha256"),
         ({"rows_sha256": "0" * 64}, "isn't the one of"),
     ],

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from lmlab.evaluation.tasks.item import Item, Option
-from lmlab.evaluation.tasks.outcomes import RIGHT, UNSCORABLE, OptionScores, Outcomes, decide
+from lmlab.evaluation.tasks.outcomes import OptionScores, accuracy, decide
 from lmlab.evaluation.tasks.task import Corruption, StyleName
 
 SEED = 1
@@ -67,12 +67,6 @@ def controls(scores: OptionScores, style: StyleName, corrupted: OptionScores | N
         shortest=of(length),
         corrupted=again,
     )
-
-
-def accuracy(outcomes: Outcomes) -> float:
-    """Return the share of right items among those that could be scored; NaN if there are none."""
-    scored = outcomes != UNSCORABLE
-    return float((outcomes[scored] == RIGHT).mean()) if scored.any() else math.nan
 
 
 def corrupt(items: Sequence[Item], corruption: Corruption, seed: int = SEED) -> list[Item]:

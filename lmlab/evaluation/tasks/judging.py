@@ -19,8 +19,8 @@ from lmlab.evaluation.tasks.scoring import Method, Scorer, Scores, score
 from lmlab.evaluation.tasks.task import Task
 from lmlab.stats.paired_accuracy import PairedAccuracy
 
-Begin = Callable[[str, int], None]
-"""(what is scored, the size of it): called before a pass over a task's items."""
+Begin = Callable[[str, int | None], None]
+"""(what is done, the size of it; None: unknown): called before the items are encoded, and before they are scored."""
 Advance = Callable[[int], None]
 
 
@@ -105,6 +105,7 @@ def judge(
 def _scored(
     items: Sequence[Item], encoder: Encoder, scorer: Scorer, what: str, begin: Begin, advance: Advance
 ) -> tuple[EncodedItems, Scores, OptionScores]:
+    begin(f"{what}, encoding", None)
     encoded = encode_items(encoder, items)
     begin(what, sum(request.size for request in encoded.requests))
     raw = score(scorer, encoded.requests, advance)

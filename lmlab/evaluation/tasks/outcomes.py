@@ -121,6 +121,19 @@ def option_scores(items: Sequence[Item], encoded: EncodedItems, scores: Scores) 
     )
 
 
+def accuracy(outcomes: Outcomes) -> float:
+    """Return the share of right items among those that could be scored; NaN if there are none."""
+    scored = outcomes != UNSCORABLE
+    return float((outcomes[scored] == RIGHT).mean()) if scored.any() else math.nan
+
+
 def spelled(outcomes: Outcomes) -> str:
     """Return outcomes as text, a character an item: 1 right, 0 wrong, = a tie, ? unscorable."""
     return np.frombuffer(LETTERS.encode(), dtype=np.uint8)[outcomes].tobytes().decode()
+
+
+def read_outcomes(text: str) -> Outcomes:
+    """Return the outcomes that `spelled` wrote."""
+    codes = np.zeros(256, dtype=np.uint8)
+    codes[list(LETTERS.encode())] = range(len(LETTERS))
+    return codes[np.frombuffer(text.encode("ascii"), dtype=np.uint8)]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lmlab.evaluation.tasks.outcomes import RIGHT, UNSCORABLE, Outcomes
+from lmlab.evaluation.tasks.outcomes import RIGHT, UNSCORABLE, Outcomes, accuracy
 from lmlab.stats.multiple import holm
 from lmlab.stats.paired_accuracy import PairedAccuracy, paired_accuracy
 
@@ -26,6 +26,8 @@ class TaskPair:
     second: str
     paired: PairedAccuracy
     """Over the items that both could score."""
+    accuracies: tuple[float, float]
+    """Of both models over the same items; NaN without any."""
     kind: Kind
     """Not ranked: neither is above chance and the majority class."""
     adjusted_p_value: float
@@ -38,6 +40,7 @@ class TaskPair:
             "first": self.first,
             "second": self.second,
             "verdict": self.kind,
+            "accuracies": list(self.accuracies),
             **self.paired.to_json(),
             "adjusted_p_value": self.adjusted_p_value,
         }
@@ -64,12 +67,18 @@ class Compared:
 
     def paired(self) -> PairedAccuracy:
         """Return the difference over the items that both could score."""
-        both = (self.first.outcomes != UNSCORABLE) & (self.second.outcomes != UNSCORABLE)
-        return paired_accuracy(
-            self.first.outcomes[both] == RIGHT,
-            self.second.outcomes[both] == RIGHT,
-            None if self.clusters is None else self.clusters[both],
-        )
+        both = self._both()
+        first, second = (side.outcomes[both] == RIGHT for side in (self.first, self.second))
+        return paired_accuracy(first, second, None if self.clusters is None else self.clusters[both])
+
+    def accuracies(self) -> tuple[float, float]:
+        """Return the accuracies over the items that both could score."""
+        both = self._both()
+        return accuracy(self.first.outcomes[both]), accuracy(self.second.outcomes[both])
+
+    def _both(self) -> NDArray[np.bool_]:
+        found: NDArray[np.bool_] = (self.first.outcomes != UNSCORABLE) & (self.second.outcomes != UNSCORABLE)
+        return found
 
 
 def verdicts(compared: Sequence[Compared]) -> list[TaskPair]:
@@ -87,6 +96,7 @@ def verdicts(compared: Sequence[Compared]) -> list[TaskPair]:
                 first=one.first.name,
                 second=one.second.name,
                 paired=paired,
+                accuracies=one.accuracies(),
                 kind="not ranked" if not above else better if p_value < SIGNIFICANT else "indistinguishable",
                 adjusted_p_value=p_value,
             )

@@ -238,6 +238,6 @@ def _scored(
         wanted = logits[of, torch.from_numpy(targets[here]).to(logits.device)]
         largest = logits.amax(dim=-1)
         alone = (logits == largest.unsqueeze(-1)).sum(dim=-1) == 1
-        nats[here] = (logits.logsumexp(dim=-1)[of] - wanted).double().cpu().numpy()
+        nats[here] = (logits.logsumexp(dim=-1)[of] - wanted).cpu().double().numpy()
         hits[here] = ((wanted == largest[of]) & alone[of]).cpu().numpy()
     return nats, hits

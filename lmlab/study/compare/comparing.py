@@ -19,6 +19,7 @@ from lmlab.study.compare.curves import Curve, curve_of, equal_budgets, targets, 
 from lmlab.study.compare.differences import what_differs
 from lmlab.study.compare.pairs import judge, sides_of
 from lmlab.study.compare.ratios import ratio_table
+from lmlab.study.compare.task_pairs import stored_task_pairs
 from lmlab.study.grid.seeds import one_a_seed, repeats_among
 from lmlab.study.scores import Scale, common_scale, curve_losses, scores_of
 
@@ -54,6 +55,7 @@ def compare(
     else:
         of_text = []
         sides = sides_of(named, there, asked.alone)
+    task_pairs, damaged = stored_task_pairs(named)
     pairs = tuple(judge(one, other, there, relative=bool(asked.on)) for one, other in combinations(sides, 2))
     return Comparison(
         names=names,
@@ -72,8 +74,10 @@ def compare(
             *_repeats(records, there),
             *(unfair_places(records, curves, equal) if curves else ()),
             *of_text,
+            *damaged,
         ),
         pairs=pairs,
+        task_pairs=tuple(task_pairs),
         samples=()
         if scale is not None
         else tuple("" if record.imported is not None else _sample(record, asked.device) for record in records),
