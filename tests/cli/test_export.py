@@ -1,22 +1,35 @@
 """lmlab export from the command line: what is written, what is refused in one line, and that nothing is left then."""
 
 import json
+import shutil
 
 import pytest
 
+from lmlab.cli import main
 from lmlab.data.catalogue import CATALOGUE
 from lmlab.exchange.models import writing
 from lmlab.experiment.model_export import _text
 from lmlab.runs import Run
+from tests.cli.conftest import SMALL_WORDS
 
 PROVEN = {"hf": "transformers", "nanogpt": "", "gguf": "llama-cpp"}
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, tiny_text):
+    """The folder of a finished run."""
+    place = tmp_path_factory.mktemp("trained")
+    (place / "text.txt").write_text(tiny_text, encoding="utf-8")
+    words = [*SMALL_WORDS, "--runs", str(place), "--quiet", "--no-tables", "--model.activation", "gelu"]
+    assert main(["train", str(place / "text.txt"), "--run", "mine", *words]) == 0
+    return place / "mine"
+
+
 @pytest.fixture
-def run(lmlab, small, tmp_path, monkeypatch):
-    """The name of a finished run, in whose test's folder the commands are called."""
+def run(trained, tmp_path, monkeypatch):
+    """The name of a copy of it in the test's own folder, in which the commands are called."""
     monkeypatch.chdir(tmp_path)
-    assert lmlab(*small, "--run", "mine", "--no-tables", "--model.activation", "gelu")[0] == 0
+    shutil.copytree(trained, tmp_path / "runs" / "mine")
     return "mine"
 
 

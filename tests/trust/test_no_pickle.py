@@ -112,8 +112,8 @@ print(json.dumps({"reached": reached, "statuses": statuses, "modules": len(names
 SETTINGS = """
 --data.tokenizer characters --data.vocabulary none --data.split tail --model.preset gpt2 --model.layers 1
 --model.activation gelu --no-tables --model.heads 2 --model.width 16 --model.context 16 --model.dropout 0
---optim.kind adamw --schedule.kind constant --train.steps 6 --train.batch 2
---train.checkpoint_every 3 --train.log_every 2 --train.threads 1 --train.device cpu
+--optim.kind adamw --schedule.kind constant
+--train.steps 6 --train.batch 2 --train.checkpoint_every 3 --train.log_every 2 --train.threads 1 --train.device cpu
 --evaluate.every 3 --train.keep_finished all
 """
 

@@ -103,7 +103,7 @@ def _listed(folder: Path, index: Path) -> list[Path]:
     found = sorted(set(names.values()))[:MOST_FILES]
     for name in found:
         if not (folder / name).is_file():
-            raise LabError(f"{index.name} names {name}, which isn't in {folder}: copy it there")
+            raise LabError(f"{index.name} names {name}: expected it in {folder}")
     return [folder / name for name in found]
 
 

@@ -126,7 +126,7 @@ def _entries(folder: Path) -> tuple[dict[str, _Entry], list[Path]]:
     shards = [folder / f"model.ckpt.data-{number:05d}-of-{count:05d}" for number in range(count)]
     for shard in shards:
         if not shard.is_file():
-            raise LabError(f"{folder.name} has no {shard.name}, which {INDEX} names: copy it there")
+            raise LabError(f"{folder.name} has no {shard.name}: expected all files that {INDEX} names")
     return found, shards
 
 

@@ -56,7 +56,7 @@ def require_possible(model: GPT, vocabulary: int, file: str, there: int) -> None
     limits = ((entry.name, limit_problem(entry, getattr(model, entry.name))) for entry in dataclasses.fields(model))
     outside = (f"model.{name} must be {limit}" for name, limit in limits if limit is not None)
     for problem in (*outside, *problems(Recipe(model=model))):
-        raise LabError(f"{file} describes a model that lmlab can't build: {problem}")
+        raise LabError(f"{file} describes a model that can't be built: {problem}")
     needed = parameters(model, vocabulary)["total"]
     if needed > there:
         raise LabError(

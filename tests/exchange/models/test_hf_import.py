@@ -173,7 +173,7 @@ def test_another_class_is_refused_with_those_that_can_be_read(tmp_path, kind):
 )
 def test_shapes_that_can_not_be_built_are_refused(tmp_path, changes):
     (tmp_path / "model.safetensors").write_bytes(bytes(100))
-    assert "can't build" in refused(tmp_path, "LlamaForCausalLM", **changes)
+    assert "can't be built" in refused(tmp_path, "LlamaForCausalLM", **changes)
 
 
 def test_a_small_file_can_not_claim_a_huge_model(tmp_path):
