@@ -156,7 +156,8 @@ def _tokenizer_asked(settings: Mapping[str, Any]) -> tuple[str | None, int | Non
 
 def _text(target: str, settings: Mapping[str, Any], progress: Progress) -> _Text:
     """Return the text, read with the given settings, else as it was prepared before; LabError where it can't be read."""
-    own = {name: settings[name] for name in (*READING, "data.split") if name in settings}
+    # With a budget only a part of some corpora is read, and only a part is hashed.
+    own = {name: settings[name] for name in (*READING, "data.split", "data.tokens") if name in settings}
     data = override(Recipe(), {**own, "data.corpus": target}).data
     source = resolve(data, progress=progress)
     if any(name in settings for name in READING):

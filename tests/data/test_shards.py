@@ -103,7 +103,7 @@ class TestBudgets:
     def test_published_parts_are_read_first_and_whole(self, tmp_path, root):
         for part, seed in (("train-0", 1), ("train-1", 2), ("validation", 3), ("test", 4)):
             write_texts(tmp_path / "parts" / f"{part}.parquet", web_documents(60, seed), rows=20)
-        dataset = prepare(data_of(tmp_path / "parts", 3_000), root)
+        dataset = prepare(data_of(tmp_path / "parts", 3_000, valid_documents=1000), root)
         assert dataset.facts["split"]["rule"] == "parts"
         assert read_documents(dataset, "valid") == web_documents(60, 3)
         assert read_documents(dataset, "test") == web_documents(60, 4)
@@ -222,6 +222,18 @@ class TestErrors:
     def test_fewer_documents_than_validation_wants(self, folder, root):
         with pytest.raises(LabError, match="the training split of .* would be empty: its 900 documents are at most"):
             prepare(data_of(folder, 1000, valid_documents=900), root)
+
+    @pytest.mark.parametrize("tokens", [None, 5_000])
+    def test_a_number_of_documents_that_no_split_would_use(self, tmp_path, root, tokens):
+        write_texts(tmp_path / "a.parquet", web_documents(300))
+        with pytest.raises(
+            LabError, match="data.valid_documents 70 is for data.split first, but .* is split by hash: add"
+        ):
+            prepare(data_of(tmp_path / "a.parquet", tokens), root)
+        for part in ("train", "valid"):
+            write_texts(tmp_path / "parts" / f"{part}.parquet", web_documents(60))
+        with pytest.raises(LabError, match="data.valid_documents 70 is .* has a published split"):
+            prepare(data_of(tmp_path / "parts", tokens), root)
 
     def test_no_text(self, tmp_path, root):
         write_texts(tmp_path / "a.parquet", ["", " "])

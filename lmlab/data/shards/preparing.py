@@ -41,7 +41,7 @@ from lmlab.data.shards.journal import ShardsJournal, read_journal
 from lmlab.data.shards.rows import Shards, marks_match
 from lmlab.data.shards.tokenizing import shards_tokenizer
 from lmlab.data.sources import Source, corpus_key
-from lmlab.data.split import SPLITS, SplitPlan, first_documents, published_parts
+from lmlab.data.split import SPLITS, SplitPlan, first_documents, published_parts, require_used
 from lmlab.data.tokenizers import Tokenizer
 from lmlab.files import FileLock, make_folder, read_json, remove_tree, require_free_bytes
 from lmlab.recipe import Data
@@ -112,6 +112,7 @@ def planned_shards(data: Data, source: Source, root: Path, progress: Progress) -
 
 def settings_key(data: Data, source: Source, given: Tokenizer | None) -> str:
     """Return a hash of the settings that determine a data set, besides the shards themselves and the budget."""
+    require_used(data, source.published or "first", source)
     rule = ["parts"] if source.published == "parts" else ["first", data.valid_documents]
     tokenizer: Any = [data.tokenizer, data.vocabulary, data.minimum_count, data.lowercase, data.unknown]
     if given is not None:
