@@ -1,6 +1,7 @@
 """Data sets of shards with a token budget: one validation split, prefixes of one another, nothing read twice."""
 
 import os
+import re
 import shutil
 import signal
 import time
@@ -117,6 +118,9 @@ class TestBudgets:
         shards = prepare(data_of(tmp_path / "a.jsonl", split="first"), root)
         plain = prepare(data_of(tmp_path / "a.txt", split="first", separator="\n"), root)
         assert shards.id == plain.id
+        other = root.with_name("other")
+        plain = prepare(data_of(tmp_path / "a.txt", split="first", separator="\n"), other)
+        assert prepare(data_of(tmp_path / "a.jsonl", split="first"), other).folder == plain.folder
 
     def test_documents_without_text_or_with_few_words_are_left_out_and_counted(self, tmp_path, root):
         texts = web_documents(50) + ["", " \n", "two words"] + web_documents(50, 1) + ["", "one"]
@@ -210,6 +214,33 @@ class TestOnlyWhatIsNeeded:
         shutil.copytree(folder, tmp_path / "moved")
         assert prepare(data_of(tmp_path / "moved", 20_000), root).id == first.id
         assert len(list_datasets(root)) == 2  # the view and what it is a view of
+
+
+class TestForecast:
+    def test_time_and_space_are_said_before_the_rest_is_prepared(self, folder, root, monkeypatch):
+        monkeypatch.setattr("lmlab.data.shards.making.MEASURED_TOKENS", 20_000)
+        monkeypatch.setattr("lmlab.data.shards.making.SAID_SECONDS", 0.0)
+        monkeypatch.setattr(module, "BATCH_CHARACTERS", 2_000)
+        listener = Listener()
+        prepare(data_of(folder, 100_000), root, listener)
+        (line,) = listener.lines
+        rate, disk = r"at [0-9.]+[kM] tokens/s", r"0\.[0-9] MB of the [0-9,.]+ GB free on the disk"
+        assert re.fullmatch(rf"preparing 9\d(\.\d)?k more tokens takes about \d+ s {rate}, {disk}", line)
+        assert listener.tasks[0] == ("encoding shards", 100_000) and listener.done[0] >= 100_000
+
+    def test_a_rest_that_the_disk_cannot_hold_ends_with_what_was_prepared_kept(self, folder, root, monkeypatch):
+        monkeypatch.setattr("lmlab.data.shards.making.MEASURED_TOKENS", 20_000)
+        monkeypatch.setattr("lmlab.data.shards.making.require_disk", lambda *arguments: None)
+        monkeypatch.setattr(module, "SHARD_CHARACTERS", 5_000)
+        monkeypatch.setattr(module, "BATCH_CHARACTERS", 2_000)
+        usage = shutil.disk_usage(folder)._replace(free=100_000)
+        with monkeypatch.context() as patch:
+            patch.setattr("shutil.disk_usage", lambda path: usage)
+            with pytest.raises(StorageError, match="preparing [0-9.]+k more tokens of shards needs 0.[0-9] MB"):
+                prepare(data_of(folder, 100_000), root)
+        encoded = watch_encoding(monkeypatch)
+        assert len(prepare(data_of(folder, 100_000), root).tokens("train")) == 100_000
+        assert sum(encoded) < 100_000
 
 
 class TestErrors:
@@ -337,6 +368,20 @@ class TestInterruption:
         found = prepare(data_of(folder, 60_000), root)
         assert found.id == expected.id
         found.verify()
+
+    def test_what_a_kill_left_whole_is_continued_by_a_larger_budget(self, folder, root, monkeypatch):
+        """Killed when all was written, but for the renaming."""
+
+        def publish(*arguments):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("lmlab.data.shards.making.publish", publish)
+            with pytest.raises(KeyboardInterrupt):
+                prepare(data_of(folder, 10_000), root)
+        larger = prepare(data_of(folder, 30_000), root)
+        assert len(larger.tokens("train")) == 30_000
+        assert larger.facts["extends"][0]["id"] == prepare(data_of(folder, 10_000), root).whole.id
 
     def test_files_that_changed_since_the_kill_are_read_anew(self, folder, root, monkeypatch):
         monkeypatch.setattr(module, "SHARD_CHARACTERS", 3_000)
