@@ -35,6 +35,7 @@ from lmlab.data.building import (
 from lmlab.data.dataset import Dataset
 from lmlab.data.duplicates import shared_lines, text_of
 from lmlab.data.encode import EncodingJournal, encode
+from lmlab.data.facts import as_extended
 from lmlab.data.finish import file_entry, mapped, save_array, write_units
 from lmlab.data.progress import Progress, shown
 from lmlab.data.split import SPLITS
@@ -224,14 +225,6 @@ def _facts(old: Dataset, found: Additions, identity: str) -> dict[str, Any]:
     listed = [
         {"name": path.name, "sha256": source.hashes[path]} for source in found.sources for path in sorted(source.hashes)
     ]
-    splits = {
-        name: {
-            "tokens": entry["tokens"],
-            "documents": entry["documents"],
-            "sha256": old.manifest["files"][tokens_file(name)]["sha256"],
-        }
-        for name, entry in facts["splits"].items()
-    }
     # A lossless tokenizer of characters knows exactly those of its corpus, and no others were accepted.
     closed = old.tokenizer.name == "characters" and old.lossless
     return {
@@ -239,7 +232,7 @@ def _facts(old: Dataset, found: Additions, identity: str) -> dict[str, Any]:
         "id": identity,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "lmlab": __version__,
-        "extends": [{"id": old.id, "splits": splits}, *facts.get("extends", [])],
+        "extends": as_extended(old),
         "corpus": {
             **corpus,
             "text_sha256": digest([corpus.get("text_sha256"), found.sha256()]),

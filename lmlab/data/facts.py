@@ -8,10 +8,11 @@ from typing import Any
 from lmlab import LabError, __version__
 from lmlab.data import manifest as shape
 from lmlab.data.building import digest
+from lmlab.data.dataset import Dataset
 from lmlab.data.scan import Scan
 from lmlab.data.sources import Source
 from lmlab.data.split import SplitPlan
-from lmlab.data.token_files import Marks
+from lmlab.data.token_files import Marks, tokens_file
 from lmlab.data.tokenizers import Tokenizer
 from lmlab.recipe import Data
 
@@ -100,3 +101,18 @@ def facts_of(
             "sha256": digest(tokenizer.to_json()),
         },
     }
+
+
+def as_extended(old: Dataset) -> list[dict[str, Any]]:
+    """Return the manifest's list of the data sets that another one's tokens begin with, if they begin with those of `old`: `old`
+    first, then those that it extends itself.
+    """
+    splits = {
+        name: {
+            "tokens": entry["tokens"],
+            "documents": entry["documents"],
+            "sha256": old.manifest["files"][tokens_file(name)]["sha256"],
+        }
+        for name, entry in old.facts["splits"].items()
+    }
+    return [{"id": old.id, "splits": splits}, *old.facts.get("extends", [])]

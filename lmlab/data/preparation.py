@@ -32,6 +32,7 @@ from lmlab.data.finish import finish
 from lmlab.data.progress import Progress, Silent, shown
 from lmlab.data.scan import Scan, scan, source_pieces
 from lmlab.data.shards.preparing import planned_shards, prepare_shards, prepared_shards
+from lmlab.data.shards.request import request_of
 from lmlab.data.sources import Source, resolve
 from lmlab.data.split import SplitPlan, plan_split
 from lmlab.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
@@ -59,7 +60,7 @@ def prepare(
             return _as_asked(open_dataset(data.corpus, root), data, tokenizer)
         source = resolve(data, root, progress)
         if source.in_shards:
-            return prepare_shards(data, source, root, progress, tokenizer)
+            return prepare_shards(request_of(data, source, root, progress, tokenizer))
         plan = _plan_key(source, data, tokenizer)
         found = _indexed(plan, root)
         if found is None:
@@ -76,7 +77,7 @@ def planned(data: Data, folder: Path | None = None, progress: Progress | None = 
         with system_errors_in_one_line(), shown(progress) as shows:
             source = resolve(data, root, shows)
             if source.in_shards:
-                return planned_shards(data, source, root, shows)
+                return planned_shards(request_of(data, source, root, shows))
     return prepare(data, folder, progress)
 
 
@@ -87,7 +88,7 @@ def prepared(data: Data, folder: Path | None = None) -> Dataset | None:
         return _as_asked(open_dataset(data.corpus, root), data, None)
     source = resolve(data, root, fetch=False)
     if source.in_shards:
-        return prepared_shards(data, source, root, Silent())
+        return prepared_shards(request_of(data, source, root, Silent()))
     found = _indexed(_plan_key(source, data, None), root)
     return found if found is None or data.tokens is None else view(found, data.tokens)
 

@@ -28,6 +28,8 @@ from lmlab.files import require_few, require_free_bytes, writing_failed
 
 CHUNK_BYTES = 1 << 18
 PARQUET_ROWS = 256
+PARQUET_BUFFER = 1 << 22
+"""Bytes of a column that are read at a time, so that memory doesn't grow with the size of the row groups."""
 PACKED_BYTES = 1 << 12
 """Compressed bytes read at a time: 4 KiB of pure repetition may decompress to 100 MB."""
 XZ_MEMORY_BYTES = 1 << 28
@@ -152,6 +154,8 @@ def parquet_table(file: SourceFile, column: str, stream: Any = None, **options: 
     import pyarrow.parquet
 
     with contextlib.ExitStack() as stack:
+        if stream is None and not file.address:
+            options.setdefault("buffer_size", PARQUET_BUFFER)
         try:
             opened_stream = stream if stream is not None else stack.enter_context(_seekable(file))
             table = stack.enter_context(pyarrow.parquet.ParquetFile(opened_stream, **options))

@@ -50,6 +50,7 @@ class SplitPlan:
 def plan_split(data: Data, source: Source, scan: Scan) -> SplitPlan:
     """Return the split for `data`; raises LabError if the corpus can't be split that way."""
     plan = _plan(data, source, scan)
+    require_used(data, plan.rule, source)
     present = set(np.unique(plan.of)) | ({0, 1} if plan.cut_document >= 0 else set())
     for index, name in ((0, "training"), (1, "validation")):
         if index not in present:
@@ -58,6 +59,16 @@ def plan_split(data: Data, source: Source, scan: Scan) -> SplitPlan:
                 f"{scan.documents:,} documents): choose another {_amount(plan)}, or data.split tail"
             )
     return plan
+
+
+def require_used(data: Data, rule: str, source: Source) -> None:
+    """Raise LabError for a number of validation documents with a split by another rule, which would ignore it."""
+    if rule != "first" and data.valid_documents != Data().valid_documents:
+        has = "has a published split" if rule == "parts" else f"is split by {rule}"
+        raise LabError(
+            f"data.valid_documents {data.valid_documents:,} is for data.split first, but {source.title} {has}: add --data.split "
+            "first, or leave it out"
+        )
 
 
 def _amount(plan: SplitPlan) -> str:

@@ -12,6 +12,7 @@ from lmlab import LabError
 from lmlab.data.catalogue import CATALOGUE
 from lmlab.data.dataset import is_reference, open_dataset
 from lmlab.data.progress import Progress, shown
+from lmlab.data.readers import size_on_disk
 from lmlab.data.remembered import READING, datasets_of, reading_of, words_of
 from lmlab.data.sources import Source, resolve
 from lmlab.data.survey import Survey, survey
@@ -24,6 +25,8 @@ from lmlab.recipe.derived import notes
 from lmlab.recipe.quantities import parameters_in
 
 Say = Callable[[str], object]
+LARGEST_WITHOUT_BUDGET = 2_000_000_000
+"""Bytes of a corpus that is prepared whole where nobody says how much of it."""
 COULD_BE_CHOSEN = ("300k", "1M", "10M")
 """Sizes that a text may get where none is requested."""
 
@@ -156,9 +159,16 @@ def _tokenizer_asked(settings: Mapping[str, Any]) -> tuple[str | None, int | Non
 
 def _text(target: str, settings: Mapping[str, Any], progress: Progress) -> _Text:
     """Return the text, read with the given settings, else as it was prepared before; LabError where it can't be read."""
-    own = {name: settings[name] for name in (*READING, "data.split") if name in settings}
+    # With a budget only a part of some corpora is read, and only a part is hashed.
+    own = {name: settings[name] for name in (*READING, "data.split", "data.tokens") if name in settings}
     data = override(Recipe(), {**own, "data.corpus": target}).data
     source = resolve(data, progress=progress)
+    size = sum(map(size_on_disk, source.files))
+    if source.in_shards and "data.tokens" not in settings and size > LARGEST_WITHOUT_BUDGET:
+        raise LabError(
+            f"{target} has {size / 1e9:,.1f} GB of files: choose how many training tokens to prepare with --data.tokens, such as "
+            "100M (none: all of them)"
+        )
     if any(name in settings for name in READING):
         return _Text(source=source, data=data, settings=settings, notes=())
     again, notes = _found_again(target, source)

@@ -13,6 +13,7 @@ from lmlab.planning.texts.choose import TextFacts
 from lmlab.recipe import Data
 
 LOOKED_AT_CHARACTERS = 2_000_000
+MOST_BYTES_A_TOKEN = 5
 
 
 def facts_of(
@@ -25,12 +26,16 @@ def facts_of(
     seen = survey(source, data.column, progress, LOOKED_AT_CHARACTERS)
     if not seen.characters:
         raise no_text(source, seen.skipped_files, seen.skipped_bytes)
+    text_bytes = seen.text_bytes
+    if source.in_shards and data.tokens is not None:
+        # No tokenizer's tokens have more bytes in the mean, so that no text is called too short for its budget.
+        text_bytes = min(text_bytes, data.tokens * MOST_BYTES_A_TOKEN)
     facts = TextFacts(
         name=_name(data.corpus),
         corpus=data.corpus,
-        bytes=seen.text_bytes,
+        bytes=text_bytes,
         distinct_characters=len(seen.alphabet),
-        words=round(seen.words * seen.text_bytes / max(1, seen.characters)),
+        words=round(seen.words * text_bytes / max(1, seen.characters)),
         tokenizer=tokenizer,
         vocabulary=vocabulary,
     )

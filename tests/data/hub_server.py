@@ -30,8 +30,12 @@ class HubServer(http.server.ThreadingHTTPServer):
         """Entries of a page of the list."""
         self.redirects = True
         """Answer a file's address with that of its storage, as the hub does."""
+        self.redirected = 0
+        self.lifetime = 10**9
+        """How many requests the address of a storage answers before it is refused."""
         self.asked: list[tuple[str, str]] = []
         """Path and range of every request that reached a file."""
+        self.uses: dict[str, int] = {}
         self.listed = 0
         self.sent = 0
         """Bytes of files that were sent."""
@@ -51,10 +55,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self._list(path)
         elif "/resolve/" in path and self.server.redirects:
             self._redirect(f"/storage/{path.split('/resolve/')[1].split('/', 1)[1]}")
+        elif self._is_expired():
+            self.send_response(403)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
         else:
             self._file(path.split("/storage/")[-1])
 
+    def _is_expired(self):
+        """Whether the signature in the address was used too often; addresses without one never expire."""
+        signature = urlsplit(self.path).query
+        uses = self.server.uses[signature] = self.server.uses.get(signature, 0) + 1
+        return bool(signature) and uses > self.server.lifetime
+
     def _redirect(self, target):
+        self.server.redirected += 1
+        target += f"?signature={self.server.redirected}"
         self.send_response(302)
         self.send_header("Location", target)
         self.send_header("Content-Length", "0")

@@ -6,6 +6,8 @@ import zipfile
 import pytest
 
 from lmlab.cli import main
+from lmlab.data import cache
+from tests.data.shard_files import write_folder
 from tests.data.support import write_stories
 
 
@@ -235,3 +237,22 @@ def test_extend_says_what_is_new_and_how_to_train_on_it(capsys, stories, tmp_pat
     status, out, _ = lmlab(capsys, "extend", extended, stories)
     assert status == 0 and "nothing is new" in out and "--data.fresh" not in out
     assert lmlab(capsys, "check", extended)[0] == 0
+
+
+def test_a_folder_of_shards_with_a_budget(capsys, tmp_path, monkeypatch):
+    """Only what the budget needs is prepared, and no file is hashed whole; a larger one says what it continues."""
+    write_folder(tmp_path / "shards")
+    hashed = []
+    real = cache._hash
+    monkeypatch.setattr(cache, "_hash", lambda path, progress: hashed.append(path) or real(path, progress))
+    settings = (*BYTES, "--data.valid-documents", "50")
+    status, out, _ = lmlab(capsys, "prepare", tmp_path / "shards", *settings, "--data.tokens", "5k", "--json")
+    small = json.loads(out)
+    assert (status, small["train_tokens"], small["split"]["rule"], hashed) == (0, 5_000, "first", [])
+    status, out, err = lmlab(capsys, "prepare", tmp_path / "shards", *settings, "--data.tokens", "9k")
+    assert "first: the first 50 documents validate" in out
+    assert err.startswith("continuing from data set") and "training tokens are copied" in err
+    status, out, _ = lmlab(capsys, "show", tmp_path / "shards", "--json")
+    assert (status, len(json.loads(out)["datasets"])) == (0, 2)
+    status, out, err = lmlab(capsys, "prepare", tmp_path / "shards", *settings, "--data.tokens", "3.3B")
+    assert status == 1 and "data.tokens 3,300,000,000 is more than the" in err

@@ -162,6 +162,13 @@ class TestWhatIsFetched:
         again = [found for found in ranges(hub, NAMES[0]) if found in before and found in chunks(hub.folder, NAMES[0])]
         assert len(before) > 5 and len(again) <= 1 + 4  # the one it ended in, and those that were fetched ahead
 
+    def test_a_hub_is_asked_once_where_a_file_is_and_again_when_that_address_expires(self, hub, corpus, root):
+        prepare(data_of(12_000), root)
+        assert hub.redirected == 1 < len(hub.asked)
+        hub.lifetime = 3
+        prepare(data_of(12_000), root.with_name("other"))
+        assert 2 <= hub.redirected - 1 <= 1 + len(hub.asked)
+
     def test_the_bpe_reads_the_beginning_alone(self, hub, corpus, root, monkeypatch):
         monkeypatch.setattr("lmlab.data.shards.tokenizing.TOKENIZER_CHARACTERS", 5_000)
         dataset = prepare(data_of(5_000, tokenizer="bpe", vocabulary=300), root)
@@ -405,3 +412,16 @@ def test_addresses_name_a_fixed_revision(name):
     assert address_of(hub, f"{hub.folder}/x.parquet") == (
         f"https://huggingface.co/datasets/{hub.repository}/resolve/{hub.revision}/{hub.folder}/x.parquet"
     )
+
+
+def test_a_large_corpus_wants_a_budget(hub, corpus, root, monkeypatch):
+    from lmlab.experiment.asked import data_asked
+
+    monkeypatch.setenv("LMLAB_CACHE", str(root))
+    monkeypatch.setattr("lmlab.experiment.asked.LARGEST_WITHOUT_BUDGET", 10_000)
+    with pytest.raises(
+        LabError, match=r"web has 0\.\d GB of files: choose how many training tokens to prepare with --data.tokens"
+    ):
+        data_asked("web", {}, lambda line: None)
+    for tokens, expected in (("5k", 5_000), ("none", None)):
+        assert data_asked("web", {"data.tokens": tokens}, lambda line: None).data.tokens == expected

@@ -1,6 +1,7 @@
 """Data sets of shards with a token budget: one validation split, prefixes of one another, nothing read twice."""
 
 import os
+import re
 import shutil
 import signal
 import time
@@ -103,7 +104,7 @@ class TestBudgets:
     def test_published_parts_are_read_first_and_whole(self, tmp_path, root):
         for part, seed in (("train-0", 1), ("train-1", 2), ("validation", 3), ("test", 4)):
             write_texts(tmp_path / "parts" / f"{part}.parquet", web_documents(60, seed), rows=20)
-        dataset = prepare(data_of(tmp_path / "parts", 3_000), root)
+        dataset = prepare(data_of(tmp_path / "parts", 3_000, valid_documents=1000), root)
         assert dataset.facts["split"]["rule"] == "parts"
         assert read_documents(dataset, "valid") == web_documents(60, 3)
         assert read_documents(dataset, "test") == web_documents(60, 4)
@@ -117,6 +118,9 @@ class TestBudgets:
         shards = prepare(data_of(tmp_path / "a.jsonl", split="first"), root)
         plain = prepare(data_of(tmp_path / "a.txt", split="first", separator="\n"), root)
         assert shards.id == plain.id
+        other = root.with_name("other")
+        plain = prepare(data_of(tmp_path / "a.txt", split="first", separator="\n"), other)
+        assert prepare(data_of(tmp_path / "a.jsonl", split="first"), other).folder == plain.folder
 
     def test_documents_without_text_or_with_few_words_are_left_out_and_counted(self, tmp_path, root):
         texts = web_documents(50) + ["", " \n", "two words"] + web_documents(50, 1) + ["", "one"]
@@ -212,6 +216,33 @@ class TestOnlyWhatIsNeeded:
         assert len(list_datasets(root)) == 2  # the view and what it is a view of
 
 
+class TestForecast:
+    def test_time_and_space_are_said_before_the_rest_is_prepared(self, folder, root, monkeypatch):
+        monkeypatch.setattr("lmlab.data.shards.making.MEASURED_TOKENS", 20_000)
+        monkeypatch.setattr("lmlab.data.shards.making.SAID_SECONDS", 0.0)
+        monkeypatch.setattr(module, "BATCH_CHARACTERS", 2_000)
+        listener = Listener()
+        prepare(data_of(folder, 100_000), root, listener)
+        (line,) = listener.lines
+        rate, disk = r"at [0-9.]+[kM] tokens/s", r"0\.[0-9] MB of the [0-9,.]+ GB free on the disk"
+        assert re.fullmatch(rf"preparing 9\d(\.\d)?k more tokens takes about \d+ s {rate}, {disk}", line)
+        assert listener.tasks[0] == ("encoding shards", 100_000) and listener.done[0] >= 100_000
+
+    def test_a_rest_that_the_disk_cannot_hold_ends_with_what_was_prepared_kept(self, folder, root, monkeypatch):
+        monkeypatch.setattr("lmlab.data.shards.making.MEASURED_TOKENS", 20_000)
+        monkeypatch.setattr("lmlab.data.shards.making.require_disk", lambda *arguments: None)
+        monkeypatch.setattr(module, "SHARD_CHARACTERS", 5_000)
+        monkeypatch.setattr(module, "BATCH_CHARACTERS", 2_000)
+        usage = shutil.disk_usage(folder)._replace(free=100_000)
+        with monkeypatch.context() as patch:
+            patch.setattr("shutil.disk_usage", lambda path: usage)
+            with pytest.raises(StorageError, match="preparing [0-9.]+k more tokens of shards needs 0.[0-9] MB"):
+                prepare(data_of(folder, 100_000), root)
+        encoded = watch_encoding(monkeypatch)
+        assert len(prepare(data_of(folder, 100_000), root).tokens("train")) == 100_000
+        assert sum(encoded) < 100_000
+
+
 class TestErrors:
     def test_more_tokens_than_there_are(self, folder, root):
         with pytest.raises(
@@ -222,6 +253,18 @@ class TestErrors:
     def test_fewer_documents_than_validation_wants(self, folder, root):
         with pytest.raises(LabError, match="the training split of .* would be empty: its 900 documents are at most"):
             prepare(data_of(folder, 1000, valid_documents=900), root)
+
+    @pytest.mark.parametrize("tokens", [None, 5_000])
+    def test_a_number_of_documents_that_no_split_would_use(self, tmp_path, root, tokens):
+        write_texts(tmp_path / "a.parquet", web_documents(300))
+        with pytest.raises(
+            LabError, match="data.valid_documents 70 is for data.split first, but .* is split by hash: add"
+        ):
+            prepare(data_of(tmp_path / "a.parquet", tokens), root)
+        for part in ("train", "valid"):
+            write_texts(tmp_path / "parts" / f"{part}.parquet", web_documents(60))
+        with pytest.raises(LabError, match="data.valid_documents 70 is .* has a published split"):
+            prepare(data_of(tmp_path / "parts", tokens), root)
 
     def test_no_text(self, tmp_path, root):
         write_texts(tmp_path / "a.parquet", ["", " "])
@@ -325,6 +368,20 @@ class TestInterruption:
         found = prepare(data_of(folder, 60_000), root)
         assert found.id == expected.id
         found.verify()
+
+    def test_what_a_kill_left_whole_is_continued_by_a_larger_budget(self, folder, root, monkeypatch):
+        """Killed when all was written, but for the renaming."""
+
+        def publish(*arguments):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("lmlab.data.shards.making.publish", publish)
+            with pytest.raises(KeyboardInterrupt):
+                prepare(data_of(folder, 10_000), root)
+        larger = prepare(data_of(folder, 30_000), root)
+        assert len(larger.tokens("train")) == 30_000
+        assert larger.facts["extends"][0]["id"] == prepare(data_of(folder, 10_000), root).whole.id
 
     def test_files_that_changed_since_the_kill_are_read_anew(self, folder, root, monkeypatch):
         monkeypatch.setattr(module, "SHARD_CHARACTERS", 3_000)

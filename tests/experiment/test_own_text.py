@@ -10,6 +10,7 @@ from lmlab.cli import main
 from lmlab.data.preparation import prepare
 from lmlab.experiment.asked import data_asked, recipe_asked
 from lmlab.recipe import Data
+from tests.data.shard_files import write_folder
 
 LINES = [f"{first}{second}{third}" for first in "bcdfg" for second in "aeiou" for third in ("lla", "nne", "rick", "mo")]
 
@@ -175,3 +176,15 @@ def test_a_text_is_taken_by_the_other_family_of_models_too(names):
     assert not [line for line in lines if "--size" in line or "n-gram" in line]
     with pytest.raises(LabError, match="--size is for model.kind gpt"):
         recipe_asked(names, {"model.kind": "context"}, "2M", say=quiet)
+
+
+def test_the_recipe_for_shards_with_a_budget_is_for_the_budget(tmp_path, monkeypatch):
+    """And nothing but the beginning is read for the choice."""
+    monkeypatch.setattr("lmlab.experiment.own_text.LOOKED_AT_CHARACTERS", 50_000)
+    write_folder(tmp_path / "shards", shards=40, count=100)
+    (tmp_path / "shards" / "039_00000.parquet").write_bytes(b"damaged")
+    few, many = (
+        recipe_asked(str(tmp_path / "shards"), {"data.tokens": tokens}, "300k", quiet) for tokens in ("30k", "3M")
+    )
+    assert few.data.tokenizer == "characters" and few.data.tokens == 30_000
+    assert few.train.steps < many.train.steps

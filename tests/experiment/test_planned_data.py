@@ -90,16 +90,16 @@ def test_the_forecast_is_the_rate_times_what_is_left(tmp_path):
 
 def test_a_data_set_of_the_counted_size_fits_what_was_forecast(recipe, monkeypatch):
     """The files that exist at most, while a data set is made, are within what its tokens and documents are counted with."""
-    from lmlab.data.shards import preparing
+    from lmlab.data.shards import making
 
     sizes = []
-    real = preparing.finish
+    real = making.finish
 
     def finish(work, *arguments):
         real(work, *arguments)
         sizes.append(sum(path.stat().st_size for path in work.iterdir() if path.name != "tokenizer.json"))
 
-    monkeypatch.setattr(preparing, "finish", finish)
+    monkeypatch.setattr(making, "finish", finish)
     whole = prepare(recipe.data).whole
     tokens = sum(len(whole.tokens(split)) for split in whole.splits)
     documents = sum(entry["documents"] for entry in whole.facts["splits"].values())

@@ -36,7 +36,8 @@ def begin_with(old: Dataset, work: Path, progress: Progress) -> ShardsJournal:
         _copy(old, name, work, progress)
     with new_file(work / ROWS) as file:
         for name in in_reading_order(old):
-            file.write(rows_of(old, name).tobytes())
+            for rows in rows_of(old, name):
+                file.write(rows.tobytes())
     write_bytes(work / shape.TOKENIZER, (old.folder / shape.TOKENIZER).read_bytes())
     DISK.flush_folder(work)
     corpus, splits = old.facts["corpus"], old.facts["splits"]

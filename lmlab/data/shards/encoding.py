@@ -146,11 +146,6 @@ class Encoding:
         self._pulled = sum(journal.documents)
         self._pulled_characters = self._train_characters = 0
 
-    @property
-    def token_bytes(self) -> int:
-        """The size of a token in the files."""
-        return self._kind.itemsize
-
     def is_over(self) -> bool:
         """Whether nothing is left to encode."""
         return self.journal.complete or (self._budget is not None and self.journal.tokens[TRAIN] >= self._budget)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -136,21 +138,32 @@ def first_tokens(whole: Dataset, tokens: int) -> Dataset:
 
 def _id_of_first(whole: Dataset, documents: int) -> str:
     """Return the id of the data set with only the first so many training documents."""
-    facts = whole.facts
-    *others, train = [rows_of(whole, name) for name in in_reading_order(whole)]
-    split = facts["split"]
+    split = whole.facts["split"]
     rule: list[Any] = [split["rule"], split["valid_documents"] if split["rule"] == "first" else split["valid_share"]]
-    return data_id(text_sha256([*others, train[:documents]]), rule, whole.tokenizer, whole.begin_of_text)
+    return data_id(text_sha256(_first_rows(whole, documents)), rule, whole.tokenizer, whole.begin_of_text)
 
 
-def rows_of(dataset: Dataset, split: str) -> np.ndarray:
-    """Return the documents of a split as rows of DOCUMENT; their characters aren't known, and 0."""
-    keys = np.concatenate(list(document_keys(dataset, split)))
-    rows = np.zeros(len(keys), DOCUMENT)
-    rows["key"], rows["bytes"] = keys, dataset.document_bytes(split)
-    if dataset.facts["split"]["rule"] == "parts":
-        rows["part"] = PARTS.index(split)
-    return rows
+def _first_rows(whole: Dataset, documents: int) -> Iterator[np.ndarray]:
+    """Yield the rows of all documents, of the training split the first so many."""
+    for split in in_reading_order(whole):
+        left = documents if split == "train" else sys.maxsize
+        for rows in rows_of(whole, split):
+            yield rows[:left]
+            left -= len(rows)
+            if left <= 0:
+                break
+
+
+def rows_of(dataset: Dataset, split: str) -> Iterator[np.ndarray]:
+    """Yield the documents of a split as rows of DOCUMENT, some at a time; their characters aren't known, and 0."""
+    sizes, begin = dataset.document_bytes(split), 0
+    for keys in document_keys(dataset, split):
+        rows = np.zeros(len(keys), DOCUMENT)
+        rows["key"], rows["bytes"] = keys, sizes[begin : begin + len(keys)]
+        if dataset.facts["split"]["rule"] == "parts":
+            rows["part"] = PARTS.index(split)
+        yield rows
+        begin += len(keys)
 
 
 def in_reading_order(dataset: Dataset) -> list[str]:

@@ -69,6 +69,8 @@ class RemoteFile:
     """The server's ETag at the first range; every other range must have the same."""
 
     def __post_init__(self) -> None:
+        self._direct = self.address
+        """Where the address led: a hub's leads to a storage, whose address is valid for a while."""
         self._lock = threading.Lock()
         self._closed = threading.Event()
 
@@ -101,16 +103,26 @@ class RemoteFile:
 
     def _continue(self, begin: int, end: int, found: bytearray) -> None:
         """Append the bytes [begin, end) to `found`, as far as one connection brings them."""
-        request = _request(self.address)
-        request.add_header("Range", f"bytes={begin}-{end - 1}")
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
+        with self._opened(begin, end) as response:
             self._require_range(response, begin)
+            self._direct = response.url
             missing = end - begin
             while missing and (block := response.read(min(BLOCK, missing))):
                 found += block
                 missing -= len(block)
                 with self._lock:
                     self.fetched_bytes += len(block)
+
+    def _opened(self, begin: int, end: int) -> Any:
+        """Return the answer to a request for a range, from where the address led before if that is still valid."""
+        direct = self._direct
+        try:
+            return urllib.request.urlopen(_range_request(direct, begin, end), timeout=TIMEOUT_SECONDS)
+        except urllib.error.HTTPError as error:
+            if direct == self.address or error.code not in (*GONE, *DENIED):
+                raise
+            error.close()
+        return urllib.request.urlopen(_range_request(self.address, begin, end), timeout=TIMEOUT_SECONDS)
 
     def _require_range(self, response: Any, begin: int) -> None:
         """Raise LabError unless the answer is the requested part of the same file as before."""
@@ -250,6 +262,12 @@ def _request(address: str) -> urllib.request.Request:
     return urllib.request.Request(
         address, headers={"User-Agent": f"lmlab/{__version__}", "Accept-Encoding": "identity"}
     )
+
+
+def _range_request(address: str, begin: int, end: int) -> urllib.request.Request:
+    request = _request(address)
+    request.add_header("Range", f"bytes={begin}-{end - 1}")
+    return request
 
 
 def _plain_mark(headers: HTTPMessage) -> str | None:

@@ -21,6 +21,8 @@ from lmlab.data.shards.http import RemoteFile
 from lmlab.data.shards.remote import BUFFER_BYTES, LARGEST_CHUNK, RangeReader, chunk_of, groups_ahead, open_remote
 
 ROWS_A_TIME = 256
+SAID_BYTES = 2_000_000_000
+"""Hashing a file from this size on is reported, since it takes seconds."""
 
 
 class Place(NamedTuple):
@@ -82,6 +84,9 @@ class Shards:
         if number not in self.marks and self.files[number].address:
             return self.known[number]
         if number not in self.marks:
+            size = size_on_disk(self.files[number])
+            if not is_parquet(self.files[number].name) and size > SAID_BYTES:
+                self.progress.say(f"hashing {self.files[number].name} ({size / 1e9:,.1f} GB)")
             self._note(number, local_mark(self.files[number], self.key, self.root))
         return self.marks[number]
 
