@@ -24,7 +24,7 @@ LEGEND = (
 STANDING = {
     "above": "above chance and any constant choice",
     "at chance": "at chance, so this shows no ability",
-    "not above the majority class": "no better than always choosing the same position",
+    "not above the majority class": "not shown to be better than a constant choice",
     "below chance": "below chance, which says nothing of an ability",
     "unknown": "",
 }
@@ -110,8 +110,8 @@ def _between(report: TaskReport, selected: SelectedTask, found: Sequence[Figures
     apart = max(pairs, default=0.0) or None
     smallest = max(figures.smallest_between(apart) for figures in found)
     if math.isfinite(smallest):
-        return f"differences from {smallest:.3f} on"
-    return "no differences" if apart is None else f"differences above {apart:.3f}"
+        return f"differences of two models from {smallest:.3f} on"
+    return "no difference of two models" if apart is None else f"differences of two models above {apart:.3f}"
 
 
 def _by_model(headings: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str]) -> Table:
@@ -188,13 +188,11 @@ def power_line(report: TaskReport, selected: SelectedTask) -> str:
         count = f"{len(selected.items):,} of {every:,} items (chosen by seed {report.asked.seed})"
     shown = first.baseline + first.smallest_above
     from_ = f"an accuracy from {shown:.3f} on" if shown <= 1 else "no accuracy"
-    majority = "" if first.majority is None else f", always the same position {first.majority:.3f}"
+    majority = "" if first.majority is None else f", a constant choice {first.majority:.3f}"
     if not first.primary.trials:
         return f"{selected.task.name}: no item could be scored"
     between = _between(report, selected, found)
-    return (
-        f"{selected.task.name}: {count} show {from_} (chance {first.chance:.3f}{majority}), and {between} of two models"
-    )
+    return f"{selected.task.name}: {count} show {from_} (chance {first.chance:.3f}{majority}), and {between}"
 
 
 def _task_lines(report: TaskReport, selected: SelectedTask) -> Iterator[Part]:
@@ -239,9 +237,9 @@ def _encoding_lines(selected: SelectedTask, score: TaskScore) -> Iterator[str]:
         more = f"; {len(reasons) - 3} other reasons" if len(reasons) > 3 else ""
         yield f"{len(encoded.unscorable):,} of {len(selected.items):,} items are unscorable and not counted: {shown}{more}"
     if encoded.cut:
-        yield f"{encoded.cut:,} items are longer than the context, their prompts are cut at the beginning"
+        yield f"prompts cut at their beginning, because the item is longer than the context: {encoded.cut:,}"
     if encoded.joined:
-        yield f"{encoded.joined:,} answers share a token with their prompt, it is scored with the answer"
+        yield f"answers that share a token with their prompt, which is scored with them: {encoded.joined:,}"
 
 
 def _contamination(report: TaskReport) -> Iterator[Part]:

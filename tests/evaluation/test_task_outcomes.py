@@ -148,6 +148,14 @@ def test_an_accuracy_is_marked_by_its_interval_around_the_baselines():
     assert found.baseline == pytest.approx(0.6)
 
 
+def test_the_most_frequent_word_is_a_baseline_where_there_is_nothing_to_choose_from():
+    items = [same_prompt("q", ["him" if place % 4 else "her"], 0) for place in range(20)]
+    figures = figures_of(PAIRS, items, scores_of(items, [(1,)] * 20))
+    assert (figures.chance, figures.majority) == (0.0, 0.75)
+    # The right sentence always comes first: choosing it always says nothing.
+    assert figures_of(PAIRS, [pair("a", "b")] * 5, scores_of([pair("a", "b")] * 5, [(1, 2)] * 5)).majority is None
+
+
 def test_what_so_many_items_show_shrinks_with_their_number():
     small, large = (standing(0.5, count, gold=lambda place: place % 2) for count in (100, 10_000))
     assert small.smallest_above == pytest.approx(0.138, abs=0.001)

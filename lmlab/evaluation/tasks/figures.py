@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -31,7 +32,8 @@ class Figures:
     chance: float
     """The accuracy of a random choice; 0 where there is nothing to choose from."""
     majority: float | None
-    """The accuracy of always choosing the most frequent position; None where positions mean nothing."""
+    """The accuracy of always choosing the position, or where there is nothing to choose from always giving the answer, that is most
+    often right; None where the right option always has the same position."""
     groups: dict[str, dict[str, Proportion]]
     """Grouping -> group -> its accuracy in the primary style."""
 
@@ -104,16 +106,22 @@ def figures_of(task: Task, items: Sequence[Item], scores: OptionScores) -> Figur
     outcomes = {style: scores.outcomes(style) for style in task.styles}
     right = {style: found[scorable] == RIGHT for style, found in outcomes.items()}
     options = scores.present.sum(axis=1)[scorable]
-    gold = scores.gold[scorable]
-    chance = float(np.where(options > 1, 1 / np.maximum(options, 1), 0.0).mean()) if len(gold) else math.nan
+    chance = float(np.where(options > 1, 1 / np.maximum(options, 1), 0.0).mean()) if len(options) else math.nan
     return Figures(
         styles={style: proportion(found, own) for style, found in right.items()},
         ties={style: int(np.count_nonzero(found == TIE)) for style, found in outcomes.items()},
         bits_per_byte=scores.bits_per_byte(),
         chance=chance,
-        majority=float(np.bincount(gold).max()) / len(gold) if task.positions_mean and len(gold) else None,
+        majority=_majority(task, [item for item, kept in zip(items, scorable.tolist(), strict=True) if kept]),
         groups=_groups(task, items, scorable, right[task.style], own),
     )
+
+
+def _majority(task: Task, items: Sequence[Item]) -> float | None:
+    if not items or not (task.positions_mean or all(len(item.options) == 1 for item in items)):
+        return None
+    choices = Counter(item.gold if len(item.options) > 1 else item.right.answer.strip() for item in items)
+    return max(choices.values()) / len(items)
 
 
 def clusters_of(items: Sequence[Item]) -> NDArray[np.int64] | None:

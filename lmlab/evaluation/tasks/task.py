@@ -52,7 +52,8 @@ class Task:
     """Names of the groupings of its items; accuracies are reported by group too."""
     corruption: Corruption = "removed"
     positions_mean: bool = True
-    """Whether the position of the right option varies, so that always choosing the most frequent one is a baseline."""
+    """Whether the position of the right option varies, so that always choosing the most frequent one is a baseline. Of a task with
+    one option an item the most frequent answer is the baseline in any case."""
     published: tuple[Published, ...] = ()
 
     @property
