@@ -72,10 +72,11 @@ class CardPlan:
             f"({rate.low:,.0f} to {rate.high:,.0f}): {rate.rests_on}{rate.alarm and '; ' + rate.alarm}",
             *([] if self.published is None else [f"  published for this card and shape: {self.published.words()}"]),
             f"  {self.memory / 1e9:.2f} GB of {memory}: {fits}; {self.disk / 1e9:.2f} GB of disk",
+            f"  export: {exportable(self.recipe).line()}",
         ]
         if self.price is not None and self.cost is not None:
             lines.append(f"  cost {self.price.text(self.cost)}")
-        return [*lines, f"  can be exported to {exportable(self.recipe).line()}"]
+        return lines
 
     @property
     def _precision(self) -> str:
