@@ -15,7 +15,7 @@ from lmlab import LabError
 from lmlab.exchange.models.foreign import ForeignModel, Given
 from lmlab.exchange.models.state_dicts import layers_in, matrix, require_possible, tensors_in, weights_of
 from lmlab.exchange.models.tables import Piece, Table, part
-from lmlab.exchange.models.tokenizer_files import find_tokenizer
+from lmlab.exchange.models.tokenizer_files import assumed, find_tokenizer
 from lmlab.recipe.model import GPT
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def read_book(path: Path, value: Any, given: Given) -> ForeignModel:
         weights=weights,
         tokenizer=tokenizer,
         files=(path, *read),
+        notes=assumed(read, vocabulary),
     )
 
 

@@ -14,7 +14,7 @@ from lmlab.exchange.models.foreign import ForeignModel, Given
 from lmlab.exchange.models.hf_config import Config, first_id
 from lmlab.exchange.models.state_dicts import require_possible, tensors_in, weights_of
 from lmlab.exchange.models.tables import Table
-from lmlab.exchange.models.tokenizer_files import find_tokenizer
+from lmlab.exchange.models.tokenizer_files import assumed, find_tokenizer
 from lmlab.exchange.models.torch_file import read_torch_file
 from lmlab.files import is_plain_name, read_json
 from lmlab.recipe.model import GPT
@@ -68,6 +68,7 @@ def read_hf(path: Path, given: Given) -> ForeignModel:
         weights=weights,
         tokenizer=tokenizer,
         files=(path / CONFIG, *files, *read),
+        notes=assumed(read, vocabulary),
         facts={"transformers": str(values.get("transformers_version", ""))[:40] or None},
     )
 

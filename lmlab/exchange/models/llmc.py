@@ -19,7 +19,7 @@ from lmlab import LabError
 from lmlab.exchange.models.foreign import ForeignModel, Given
 from lmlab.exchange.models.state_dicts import require_possible, weights_of
 from lmlab.exchange.models.tables import Table, part
-from lmlab.exchange.models.tokenizer_files import find_tokenizer
+from lmlab.exchange.models.tokenizer_files import assumed, find_tokenizer
 from lmlab.files import reason
 from lmlab.recipe.model import GPT
 
@@ -83,6 +83,7 @@ def read_llmc(path: Path, given: Given) -> ForeignModel:
         weights=weights_of(path.name, tensors, table(), NOTHING, model, vocabulary),
         tokenizer=tokenizer,
         files=(path, *read),
+        notes=assumed(read, vocabulary),
         facts={"dtype": str(dtype).removeprefix("torch.")},
     )
 

@@ -1,7 +1,7 @@
 """nanoGPT's ckpt.pt, in both directions: {"model": state_dict(), "model_args": {...}, "config": {...}, "iter_num": n, ...}.
 
-Its layers are those of GPT-2 with PyTorch's linear layers, and one flag for all biases. Its GELU is the exact one (before April
-2023 it was the approximation with tanh).
+Its layers are those of GPT-2 with PyTorch's linear layers, and one flag for all biases. Its GELU is the exact one (in its
+first months it was the approximation with tanh).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def read_nanogpt(path: Path, value: Any, given: Given) -> ForeignModel:
     """Return the model in the value of a ckpt.pt."""
     from lmlab.exchange.models.foreign import ForeignModel
     from lmlab.exchange.models.state_dicts import require_possible, tensors_in, weights_of
-    from lmlab.exchange.models.tokenizer_files import find_tokenizer
+    from lmlab.exchange.models.tokenizer_files import assumed, find_tokenizer
 
     if given.heads is not None:
         raise LabError(f"{path.name} has its heads in model_args: leave --heads out")
@@ -66,6 +66,7 @@ def read_nanogpt(path: Path, value: Any, given: Given) -> ForeignModel:
         weights=weights,
         tokenizer=tokenizer,
         files=(path, *read),
+        notes=assumed(read, vocabulary),
         facts={"step": _count(value.get("iter_num")), "loss": _loss(value.get("best_val_loss")), "corpus": dataset},
     )
 

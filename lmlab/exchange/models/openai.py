@@ -22,7 +22,7 @@ from lmlab.exchange.models.hf_config import Config
 from lmlab.exchange.models.sstable import read_table, varint
 from lmlab.exchange.models.state_dicts import require_possible, weights_of
 from lmlab.exchange.models.tables import Table, part
-from lmlab.exchange.models.tokenizer_files import find_tokenizer
+from lmlab.exchange.models.tokenizer_files import assumed, find_tokenizer
 from lmlab.files import read_json, reason
 from lmlab.recipe.model import GPT
 
@@ -91,6 +91,7 @@ def read_openai(path: Path, given: Given) -> ForeignModel:
         weights=weights,
         tokenizer=tokenizer,
         files=(path / SETTINGS, path / INDEX, *shards, *read),
+        notes=assumed(read, vocabulary),
     )
 
 

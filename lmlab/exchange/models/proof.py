@@ -214,5 +214,6 @@ def _transformers() -> Any:
             import transformers
         except ImportError:
             return None
-    transformers.utils.logging.disable_progress_bar()
-    return transformers
+    library: Any = transformers  # mostly without types
+    library.utils.logging.disable_progress_bar()
+    return library

@@ -63,6 +63,15 @@ def find_tokenizer(
         raise LabError(text if found[0].name in text else f"{found[0].name}: {text}") from None
 
 
+def assumed(read: tuple[Path, ...], vocabulary: int) -> tuple[str, ...]:
+    """Return a line for the user where no tokenizer was found, and GPT-2's is taken; `read` are the files that were."""
+    if read:
+        return ()
+    return (
+        f"there is no tokenizer beside it: GPT-2's is assumed, by the vocabulary of {vocabulary:,} (or name one: --tokenizer)",
+    )
+
+
 def _in_folder(folder: Path) -> tuple[Path, ...]:
     for names in ((JSON,), *PAIRS, (META,)):
         if all((folder / name).is_file() for name in names):

@@ -76,7 +76,7 @@ class CardPlan:
             f"({rate.low:,.0f} to {rate.high:,.0f}): {rate.rests_on}{rate.alarm and '; ' + rate.alarm}",
             *([] if self.published is None else [f"  published for this card and shape: {self.published.words()}"]),
             f"  {self.memory / 1e9:.2f} GB of {memory}: {fits}; {self.disk / 1e9:.2f} GB of disk",
-            f"  can be exported to {exportable(self.recipe).line()}",
+            f"  export: {exportable(self.recipe).line()}",
             *(f"  {line} (on this machine)" for line in (self.preparation.lines()[:1] if self.preparation else ())),
         ]
         if self.price is not None and self.cost is not None:

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from lmlab import LabError
+from lmlab.data.tokenizers.gpt2 import load_gpt2
 from lmlab.exchange.models.foreign import Given
 from lmlab.exchange.models.forms import read_model
 from tests.exchange.models.made import assert_same_logits, put_tokenizer
 from tests.exchange.models.plain import exact_gelu, plain_gpt, tanh_gelu
+from tests.shared import shared_data
 
 LAYERS, HEADS, WIDTH, CONTEXT, VOCABULARY = 2, 3, 12, 10, 23
 
@@ -297,6 +299,21 @@ def test_a_file_of_llmc_that_was_cut_off_is_refused(tmp_path, length):
     llmc(tmp_path / "model.bin", 3)
     (tmp_path / "model.bin").write_bytes((tmp_path / "model.bin").read_bytes()[:length])
     refused(tmp_path / "model.bin")
+
+
+def test_gpt2_s_tokenizer_is_assumed_by_the_vocabulary_and_a_line_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("LMLAB_GPT2", str(shared_data("gpt2-bpe")))
+    state, arguments = nanogpt()
+    state["transformer.wte.weight"] = state["lm_head.weight"] = torch.zeros(50_304, WIDTH)
+    checkpoint(tmp_path / "ckpt.pt", state, {**arguments, "vocab_size": 50_304})
+    found = read_model(tmp_path / "ckpt.pt")
+    (note,) = found.notes
+    assert "GPT-2's is assumed" in note and found.tokenizer.vocabulary_size == 50_304
+    assert (
+        found.tokenizer.encode("Hello, world <|endoftext|>").tolist()
+        == load_gpt2().encode("Hello, world <|endoftext|>").tolist()
+    )
+    assert found.tokenizer.end_of_text == 50_256 and found.tokenizer.decode([50_303, 15_496]) == "Hello"
 
 
 # Which form it is
