@@ -1,6 +1,7 @@
 """`lmlab evaluate --tasks` on trained runs: figures, stored results, comparisons, refusals, and a registered toy task."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -228,17 +229,21 @@ def test_a_toy_task_is_registered_read_and_scored(copied, tmp_path, monkeypatch)
         add_task(COUNTING)
 
 
-def test_a_module_of_extensions_registers_tasks_for_the_command(tmp_path):
-    (tmp_path / "counting.jsonl").write_text('{"from": 1, "to": 2, "not": 7}\n')
+def test_a_module_of_extensions_registers_tasks_for_the_command():
     root = Path(__file__).parents[2]
-    code = "import sys; from lmlab.cli import main; sys.exit(main(['evaluate', 'none', '--tasks', 'counting']))"
-    environment = {"LMLAB_EXTENSIONS": "tests.toys.registered", "PYTHONPATH": str(root), "LMLAB_RUNS": str(tmp_path)}
-    import os
-
-    found = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, env={**os.environ, **environment}, capture_output=True, text=True
+    code = (
+        "from lmlab.recipe.extensions import load_extensions; load_extensions()\n"
+        "from lmlab.experiment.task_scores import tasks_named; print(tasks_named(['counting'])[0].about)"
     )
-    assert "there is no run 'none'" in found.stderr, found.stderr
+    environment = {**os.environ, "LMLAB_EXTENSIONS": "tests.toys.registered", "PYTHONPATH": str(root)}
+    found = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True)
+    assert found.stdout.strip() == COUNTING.about, found.stderr
+
+
+def test_the_page_and_the_help_name_every_task():
+    root = Path(__file__).parents[2]
+    page, help_text = ((root / name).read_text(encoding="utf-8") for name in ("docs/tasks.md", "lmlab/cli/evaluate.py"))
+    assert [name for name in TASKS if f"`{name}`" not in page or name not in help_text] == []
 
 
 def test_scores_do_not_depend_on_the_method(copied, data):
