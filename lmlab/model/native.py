@@ -52,7 +52,7 @@ KNOWN: Known = {
     "embedding_skip": yes_or_no,
     "ngrams": lambda value: isinstance(value, tuple) and all(map(size, value)),
     "ngram_rows": size,
-    "boundary": size_or_none,
+    "boundary": lambda value: value is None or (type(value) is int and value >= 0),
     "norm_epsilon": lambda value: value == EPSILON,
     "rotary_base": amount,
 }

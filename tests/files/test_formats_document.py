@@ -27,11 +27,13 @@ def formats(text):
 def test_the_format_numbers_are_those_of_the_code(text):
     from lmlab.data.hygiene.check import FORMAT as check
     from lmlab.data.manifest import FORMAT as data_set
+    from lmlab.data.shards.hub import FORMAT as hub_list
     from lmlab.data.tokenizers.base import FORMAT as tokenizer
     from lmlab.native.build import RECORD_FORMAT as build
     from lmlab.recipe.text import FORMAT as recipe
     from lmlab.runs.black_boxes import FORMAT as black_box
     from lmlab.runs.task_results import FORMAT as task_result
+    from lmlab.runs.text_scores import FORMAT as text_score
     from lmlab.training.state import FORMAT as state
 
     assert formats(text) == {
@@ -43,6 +45,7 @@ def test_the_format_numbers_are_those_of_the_code(text):
         "note": str(lines.FORMAT),
         "black box": str(black_box),
         "task result": str(task_result),
+        "text score": str(text_score),
         "lock": str(lines.FORMAT),
         "state": str(state),
         "manifest of a checkpoint": str(manifest.FORMAT),
@@ -50,6 +53,7 @@ def test_the_format_numbers_are_those_of_the_code(text):
         "tokenizer": str(tokenizer),
         "manifest of a data set": str(data_set),
         "check of a data set": str(check),
+        "list of a hub corpus": str(hub_list),
         "build": str(build),
     }
 

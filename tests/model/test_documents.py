@@ -82,12 +82,14 @@ def test_decoding_of_rows_of_different_lengths_sees_their_documents() -> None:
         torch.testing.assert_close(found[index], model(tokens[row : row + 1, : lengths[row] + 1])[0, -1])
 
 
-def test_the_native_engine_has_the_same_scores_gradients_and_logits() -> None:
+@pytest.mark.parametrize("boundary", [BOUNDARY, 0])
+def test_the_native_engine_has_the_same_scores_gradients_and_logits(boundary: int) -> None:
     engine_library()
-    model: GPTModel = random_model(settings("boundary", context=48, width=40, heads=4), scale=0.2)
+    model: GPTModel = random_model(settings("boundary", context=48, width=40, heads=4, boundary=boundary), scale=0.2)
     engine = native_engine(model, 2)
     assert engine is not None
     tokens = torch.cat([documents(seed) for seed in range(4)], dim=1)
+    tokens = torch.where(tokens == BOUNDARY, boundary, torch.where(tokens == boundary, BOUNDARY, tokens))
     targets = random_tokens(4, 48, seed=9)
     model.loss_sum(tokens, targets).backward()
     engine.learn(tokens.numpy(), targets.numpy(), 1.0, 0, accumulate=False)
